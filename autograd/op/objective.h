@@ -1,0 +1,24 @@
+/* objective: what a student is trained towards (DESIGN 5), as numbers.
+ *
+ * Loss per counted position: (1 - distill_weight) CE + distill_weight tau^2 KD, with
+ * KD = -sum_x P_T(x) log P_S(x). What a truncated teacher says about the ids it did not keep is `tail`.
+ */
+#ifndef LAP_AUTOGRAD_OP_OBJECTIVE_H
+#define LAP_AUTOGRAD_OP_OBJECTIVE_H
+
+/* t: kept probabilities, a their sum, r the stored tail mass, P the student's mass on the kept ids. */
+typedef enum {
+  LAP_TAIL_GHOST,            /* -sum_K t log p - r log(1 - P) */
+  LAP_TAIL_DROP,             /* -sum_K t log p */
+  LAP_TAIL_RENORMALISE,      /* t / a */
+  LAP_TAIL_RENORMALISE_BOTH, /* t / a, and p / P over K */
+  LAP_TAIL_NONE,             /* the row sums to 1 as it is */
+} lap_tail;
+
+typedef struct {
+  double distill_weight; /* in [0, 1]; 0: next-token prediction, no teacher is read */
+  double temperature;    /* tau > 0; != 1 only with the two renormalise rules */
+  lap_tail tail;
+} lap_objective;
+
+#endif

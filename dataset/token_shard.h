@@ -1,0 +1,64 @@
+/* token_shard: HDF5 files of tokens (DESIGN 6), written and read.
+ *
+ * A shard is a stream of documents, each BOS text EOS, as one dataset `tokens` [N] and the start
+ * offset of every document as `documents` [D + 1] (documents[D] = N). Root attributes: format =
+ * "lapidary-tokens", format_version = 1, vocab_size, tokenizer_sha256, tokens_sha256.
+ *
+ * A shard is read whole into memory (1 Mi tokens are 4 MiB) and checked whole: dims and types are
+ * bounded before anything is read, tokens < vocab_size, documents sorted and within [0, N],
+ * tokens_sha256 recomputed. Shards by other programs are read as well: any unsigned or signed integer
+ * type, plain h5py defaults, string attributes of fixed or variable length up to 4 KiB. Variable-length
+ * datasets, external storage, external and soft links are refused.
+ *
+ * HDF5 here is not thread-safe: all functions of this module and of teacher/ are called from one
+ * thread of the process.
+ */
+#ifndef LAP_DATASET_TOKEN_SHARD_H
+#define LAP_DATASET_TOKEN_SHARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "autograd/core/hash.h"
+#include "autograd/core/status.h"
+
+typedef struct {
+  char *path;
+  uint64_t token_count;    /* N */
+  uint64_t document_count; /* D */
+  uint32_t vocab_size;
+  char tokenizer_sha256[LAP_SHA256_HEX];
+  char tokens_sha256[LAP_SHA256_HEX];
+  uint32_t *tokens;    /* [N] */
+  uint64_t *documents; /* [D + 1] */
+} lap_token_shard;
+
+/* LAP_DATA naming file, dataset or attribute, expected and found. Owned by the caller. */
+lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status);
+void lap_token_shard_close(lap_token_shard *shard);
+
+/* Writes a shard with libver latest, chunked, fletcher32, compressed, to a temporary name beside
+ * `path`, renamed when whole. */
+lap_code lap_token_shard_write(const char *path, const uint32_t *tokens, uint64_t token_count,
+                               const uint64_t *documents, uint64_t document_count,
+                               uint32_t vocab_size, const char *tokenizer_sha256,
+                               lap_status *status);
+
+/* A set of shards, in byte order of their file names (not the locale's). */
+typedef struct {
+  lap_token_shard **shard;
+  size_t count;
+  uint64_t token_count;
+} lap_token_set;
+
+/* Opens every file that `pattern` (glob(7)) matches. LAP_DATA where it matches nothing, where a shard
+ * is invalid, where two shards have different vocab_size or tokenizer, or the same tokens_sha256. */
+lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status);
+void lap_token_set_close(lap_token_set *set);
+
+/* The paths that a glob matches, in byte order of the file names (ties by whole path); LAP_DATA
+ * "matches no file" otherwise. Shared with teacher/. Release with lap_paths_release. */
+lap_code lap_paths_match(const char *pattern, char ***paths, size_t *count, lap_status *status);
+void lap_paths_release(char **paths, size_t count);
+
+#endif

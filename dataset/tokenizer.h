@@ -1,0 +1,62 @@
+/* tokenizer: SentencePiece behind a C interface (tokenizer.cc is the only C++ file of lapidary).
+ *
+ * The ids that lapidary relies on are Gemma's: pad 0, eos 1, bos 2, unk 3. A model with other ids is
+ * refused. A model file is validated before the library sees it, because SentencePiece 0.1.97
+ * crashes on crafted ones (DESIGN 8).
+ */
+#ifndef LAP_DATASET_TOKENIZER_H
+#define LAP_DATASET_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "autograd/core/hash.h"
+#include "autograd/core/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LAP_PAD = 0, LAP_EOS = 1, LAP_BOS = 2, LAP_UNK = 3 };
+
+typedef struct lap_tokenizer lap_tokenizer;
+
+/* Opens M.model. LAP_DATA naming the file where it is missing, not a SentencePiece model, or has
+ * other special ids. The tokenizer is owned by the caller; not safe to share between threads. */
+lap_code lap_tokenizer_open(const char *path, lap_tokenizer **tokenizer, lap_status *status);
+void lap_tokenizer_close(lap_tokenizer *tokenizer);
+
+uint32_t lap_tokenizer_vocab_size(const lap_tokenizer *tokenizer);
+/* SHA-256 over the .model file's bytes, 64 hex digits. */
+const char *lap_tokenizer_sha256(const lap_tokenizer *tokenizer);
+
+/* Token ids of `text` (no BOS, no EOS), in a buffer that belongs to the tokenizer and lives until
+ * the next call. Any bytes are accepted: what is not UTF-8 goes through byte fallback as the library
+ * does it. */
+lap_code lap_tokenizer_encode(lap_tokenizer *tokenizer, const char *text, size_t bytes,
+                              const uint32_t **ids, size_t *count, lap_status *status);
+
+/* The text of `count` ids; BOS, EOS and pad give nothing; ids outside the vocabulary give U+FFFD.
+ * Malloc'ed, NUL-terminated; `bytes` may be NULL. */
+char *lap_tokenizer_decode(lap_tokenizer *tokenizer, const uint32_t *ids, size_t count,
+                           size_t *bytes);
+
+/* The piece of one id for people to read, e.g. "the", "<0x0A>", "<s>", U+2581 for a space; valid
+ * until close; "<outside the vocabulary>" where it is. */
+const char *lap_tokenizer_piece(lap_tokenizer *tokenizer, uint32_t id);
+
+/* How many bytes of text the id stands for (0 for control tokens): what bits per byte divides by. */
+size_t lap_tokenizer_piece_bytes(lap_tokenizer *tokenizer, uint32_t id);
+
+/* Trains a model with the settings of DESIGN 7 (bpe, byte fallback, split digits, identity
+ * normalisation, no dummy prefix, keep whitespace, pad 0 eos 1 bos 2 unk 3) on UTF-8 text files and
+ * writes it to `path` (temporary name, then rename), so a kill leaves no half model. Newlines can be
+ * learned as pieces. Deterministic for the same input. */
+lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32_t vocab_size,
+                             const char *path, lap_status *status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
