@@ -1,0 +1,66 @@
+#include "autograd/kernel/vector.h"
+
+#include "autograd/kernel/elementary.h"
+
+enum { PARTIALS = 16 };
+
+/* The one order in which 16 partial sums are added. */
+static real add_partials(real partial[PARTIALS]) {
+  for (int width = PARTIALS / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) partial[i] += partial[i + width];
+  return partial[0];
+}
+
+real lap_vector_max(const real *x, int64_t n) {
+  real partial[PARTIALS];
+  for (int i = 0; i < PARTIALS; ++i) partial[i] = -INFINITY;
+  int64_t j = 0;
+  for (; j + PARTIALS <= n; j += PARTIALS)
+    for (int i = 0; i < PARTIALS; ++i) partial[i] = x[j + i] > partial[i] ? x[j + i] : partial[i];
+  for (int i = 0; j + i < n; ++i) partial[i] = x[j + i] > partial[i] ? x[j + i] : partial[i];
+  real maximum = partial[0];
+  for (int i = 1; i < PARTIALS; ++i) maximum = partial[i] > maximum ? partial[i] : maximum;
+  return maximum;
+}
+
+real lap_vector_dot(const real *x, const real *y, int64_t n) {
+  real partial[PARTIALS] = {0};
+  int64_t j = 0;
+  for (; j + PARTIALS <= n; j += PARTIALS)
+    for (int i = 0; i < PARTIALS; ++i) partial[i] = lap_fma(x[j + i], y[j + i], partial[i]);
+  for (int i = 0; j + i < n; ++i) partial[i] = lap_fma(x[j + i], y[j + i], partial[i]);
+  return add_partials(partial);
+}
+
+real lap_vector_sum_exp(const real *x, int64_t n, real shift, real scale) {
+  real partial[PARTIALS] = {0};
+  int64_t j = 0;
+  for (; j + PARTIALS <= n; j += PARTIALS)
+    for (int i = 0; i < PARTIALS; ++i) partial[i] += lap_exp((x[j + i] - shift) * scale);
+  for (int i = 0; j + i < n; ++i) partial[i] += lap_exp((x[j + i] - shift) * scale);
+  return add_partials(partial);
+}
+
+real lap_vector_exp(real *x, int64_t n, real shift) {
+  real partial[PARTIALS] = {0};
+  int64_t j = 0;
+  for (; j + PARTIALS <= n; j += PARTIALS)
+    for (int i = 0; i < PARTIALS; ++i) {
+      x[j + i] = lap_exp(x[j + i] - shift);
+      partial[i] += x[j + i];
+    }
+  for (int i = 0; j + i < n; ++i) {
+    x[j + i] = lap_exp(x[j + i] - shift);
+    partial[i] += x[j + i];
+  }
+  return add_partials(partial);
+}
+
+void lap_vector_softcap(real *x, int64_t n, real scale, real cap) {
+  if (cap == 0) {
+    for (int64_t i = 0; i < n; ++i) x[i] *= scale;
+    return;
+  }
+  const real inner = scale / cap;
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * lap_tanh(x[i] * inner);
+}

@@ -1,0 +1,23 @@
+/* vector: reductions and elementwise maps over contiguous reals.
+ *
+ * Every sum uses 16 fixed partial sums (element i goes to partial i mod 16), added pairwise at the end,
+ * so that AVX2, AVX-512 and plain code give the same bits.
+ */
+#ifndef LAP_AUTOGRAD_KERNEL_VECTOR_H
+#define LAP_AUTOGRAD_KERNEL_VECTOR_H
+
+#include <stdint.h>
+
+#include "autograd/core/real.h"
+
+/* max(x[0..n)); -inf for n = 0. NaN elements are passed over. */
+real lap_vector_max(const real *x, int64_t n);
+real lap_vector_dot(const real *x, const real *y, int64_t n);
+/* sum_i exp(scale * (x[i] - shift)); x is not changed. */
+real lap_vector_sum_exp(const real *x, int64_t n, real shift, real scale);
+/* x[i] = exp(x[i] - shift); returns their sum. */
+real lap_vector_exp(real *x, int64_t n, real shift);
+/* x[i] = cap * tanh(x[i] * scale / cap); cap = 0: x[i] * scale. */
+void lap_vector_softcap(real *x, int64_t n, real scale, real cap);
+
+#endif

@@ -1,0 +1,216 @@
+/* attention: soft-capped causal attention within documents, sliding or full, grouped queries
+ *   q [BT, N D], k, v [BT, M D] inputs, N heads over M key-value heads     o [BT, N D] output
+ *   For query i of a head, over visible keys j:  max(first(i), i - window + 1) <= j <= i
+ *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - L_i)     o_i = sum_j p_ij v_j
+ *     L_i = log sum_j exp(s_ij)                saved, [B, N, T]
+ *
+ * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never
+ * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each row
+ * uses its own part and the rest is zero. Units of work are (sequence, head): the same tiles in the same
+ * order for any number of threads.
+ */
+#include <omp.h>
+
+#include "autograd/kernel/elementary.h"
+#include "autograd/kernel/gemm.h"
+#include "autograd/kernel/scalar.h"
+#include "autograd/kernel/vector.h"
+#include "autograd/op/op.h"
+
+enum { TILE = 64 };
+
+/* One (sequence, head): strided views of the operands, and the head's own results. */
+typedef struct {
+  const lap_attention_attributes *attributes;
+  const int32_t *first; /* [T] */
+  int64_t length;       /* T */
+  int64_t q_stride, kv_stride;
+  const real *q, *k, *v, *o, *d_o;
+  real *log_sum; /* [T]: L */
+  real *scores;  /* [TILE, T] */
+} head_view;
+
+static int64_t low_key(const head_view *head, int64_t i) {
+  const int64_t window = head->attributes->window;
+  const int64_t window_start = window > 0 && i - window + 1 > 0 ? i - window + 1 : 0;
+  return head->first[i] > window_start ? head->first[i] : window_start;
+}
+
+static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratch) {
+  const lap_attention_attributes *attributes = call->attributes;
+  const int64_t length = call->batch->length, heads = attributes->heads, dim = attributes->head_dim;
+  const int64_t sequence = unit / heads, head = unit % heads;
+  const int64_t kv_head = head / (heads / attributes->kv_heads);
+  const int64_t row = sequence * length;
+  const int64_t q_stride = heads * dim, kv_stride = attributes->kv_heads * dim;
+  const int64_t q_offset = row * q_stride + head * dim;
+  const int64_t kv_offset = row * kv_stride + kv_head * dim;
+  return (head_view){.attributes = attributes,
+                     .first = call->batch->first + row,
+                     .length = length,
+                     .q_stride = q_stride,
+                     .kv_stride = kv_stride,
+                     .q = call->input[0].value + q_offset,
+                     .k = call->input[1].value + kv_offset,
+                     .v = call->input[2].value + kv_offset,
+                     .o = call->output.value + q_offset,
+                     .d_o = call->output.gradient + q_offset,
+                     .log_sum = call->saved + unit * length,
+                     .scores = thread_scratch};
+}
+
+/* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
+ * visible part of each row is capped, the rest is left as it is. */
+static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t low, int64_t keys) {
+  const lap_attention_attributes *a = head->attributes;
+  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, a->head_dim, 1, head->q + i0 * head->q_stride,
+                head->q_stride, head->k + low * head->kv_stride, head->kv_stride, 0, head->scores,
+                keys);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
+    lap_vector_softcap(head->scores + r * keys + begin, end - begin, (real)a->scale,
+                       (real)a->softcap);
+  }
+}
+
+static void zero(real *x, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) x[j] = 0;
+}
+
+static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *o) {
+  const int64_t low = low_key(head, i0), keys = i0 + rows - low;
+  make_scores(head, i0, rows, low, keys);
+  for (int64_t r = 0; r < rows; ++r) {
+    real *p = head->scores + r * keys;
+    const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
+    const real maximum = lap_vector_max(p + begin, end - begin);
+    const real sum = lap_vector_exp(p + begin, end - begin, maximum);
+    const real scale = 1 / sum;
+    for (int64_t j = begin; j < end; ++j) p[j] *= scale;
+    zero(p, 0, begin);
+    zero(p, end, keys);
+    head->log_sum[i0 + r] = maximum + (real)lap_scalar_log((double)sum);
+  }
+  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, head->attributes->head_dim, keys, 1, head->scores, keys,
+                head->v + low * head->kv_stride, head->kv_stride, 0, o + i0 * head->q_stride,
+                head->q_stride);
+}
+
+static void forward(const lap_op_call *call) {
+  const lap_attention_attributes *attributes = call->attributes;
+  const int64_t length = call->batch->length;
+  const int64_t units = call->batch->sequences * attributes->heads;
+#pragma omp parallel for schedule(static)
+  for (int64_t unit = 0; unit < units; ++unit) {
+    const head_view head = view(call, unit, call->scratch + omp_get_thread_num() * 2 * TILE * length);
+    real *o = call->output.value + (head.o - call->output.value);
+    for (int64_t i0 = 0; i0 < length; i0 += TILE)
+      forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
+  }
+}
+
+/* With dp_ij = do_i.v_j, D_i = do_i.o_i:
+ *   ds_ij = p_ij (dp_ij - D_i) (1 - (s_ij / cap)^2) scale
+ *   dq_i = sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
+ * p is made again from the saved L. dk, dv here are this head's own [T, D]. */
+static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq, real *dk,
+                          real *dv) {
+  const lap_attention_attributes *a = head->attributes;
+  const int64_t dim = a->head_dim, low = low_key(head, i0), keys = i0 + rows - low;
+  const real scale = (real)a->scale, inverse_cap = a->softcap > 0 ? (real)(1 / a->softcap) : 0;
+  const real *d_o = head->d_o + i0 * head->q_stride, *q = head->q + i0 * head->q_stride;
+  real *p = head->scores, *ds = head->scores + TILE * head->length;
+  make_scores(head, i0, rows, low, keys);
+  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, dim, 1, d_o, head->q_stride,
+                head->v + low * head->kv_stride, head->kv_stride, 0, ds, keys);
+  for (int64_t r = 0; r < rows; ++r) {
+    real *pr = p + r * keys, *dsr = ds + r * keys;
+    const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
+    const real log_sum = head->log_sum[i0 + r];
+    const real delta =
+        lap_vector_dot(d_o + r * head->q_stride, head->o + (i0 + r) * head->q_stride, dim);
+    for (int64_t j = begin; j < end; ++j) {
+      const real s = pr[j], t = s * inverse_cap;
+      pr[j] = lap_exp(s - log_sum);
+      dsr[j] = pr[j] * (dsr[j] - delta) * (1 - t * t) * scale;
+    }
+    zero(pr, 0, begin), zero(pr, end, keys);
+    zero(dsr, 0, begin), zero(dsr, end, keys);
+  }
+  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, ds, keys,
+                head->k + low * head->kv_stride, head->kv_stride, 0, dq + i0 * head->q_stride,
+                head->q_stride);
+  lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, ds, keys, q, head->q_stride, 1,
+                dk + low * dim, dim);
+  lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, p, keys, d_o, head->q_stride, 1,
+                dv + low * dim, dim);
+}
+
+/* A key-value head's gradient is the sum of its group's, heads in order. parts [B, N, T, D]. */
+static void sum_groups(const lap_op_call *call, const real *parts, real *gradient) {
+  const lap_attention_attributes *a = call->attributes;
+  const int64_t length = call->batch->length, dim = a->head_dim, group = a->heads / a->kv_heads;
+  const int64_t rows = call->batch->sequences * length;
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t sequence = r / length, t = r % length;
+    for (int64_t kv_head = 0; kv_head < a->kv_heads; ++kv_head) {
+      real *out = gradient + (r * a->kv_heads + kv_head) * dim;
+      for (int64_t g = 0; g < group; ++g) {
+        const int64_t unit = sequence * a->heads + kv_head * group + g;
+        const real *part = parts + (unit * length + t) * dim;
+        for (int64_t d = 0; d < dim; ++d) out[d] = g == 0 ? part[d] : out[d] + part[d];
+      }
+    }
+  }
+}
+
+static void backward(const lap_op_call *call) {
+  const lap_attention_attributes *a = call->attributes;
+  const int64_t length = call->batch->length, dim = a->head_dim;
+  const int64_t units = call->batch->sequences * a->heads, part = length * dim;
+  real *dk_parts = call->scratch, *dv_parts = dk_parts + units * part;
+  real *tiles = dv_parts + units * part;
+#pragma omp parallel for schedule(static)
+  for (int64_t unit = 0; unit < units; ++unit) {
+    const head_view head = view(call, unit, tiles + omp_get_thread_num() * 2 * TILE * length);
+    real *dk = dk_parts + unit * part, *dv = dv_parts + unit * part;
+    zero(dk, 0, part), zero(dv, 0, part);
+    real *dq = call->input[0].gradient + (head.o - call->output.value);
+    for (int64_t i0 = 0; i0 < length; i0 += TILE)
+      backward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, dq, dk, dv);
+  }
+  sum_groups(call, dk_parts, call->input[1].gradient);
+  sum_groups(call, dv_parts, call->input[2].gradient);
+}
+
+static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) {
+  const lap_attention_attributes *a = call->attributes;
+  return extent->sequences * a->heads * extent->length;
+}
+
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent) {
+  const lap_attention_attributes *a = call->attributes;
+  return 2 * extent->sequences * a->heads * extent->length * a->head_dim +
+         extent->threads * 2 * TILE * extent->length;
+}
+
+static double flops(const lap_op_call *call) {
+  const lap_attention_attributes *a = call->attributes;
+  const int64_t length = call->batch->length;
+  int64_t visible = 0;
+  for (int64_t sequence = 0; sequence < call->batch->sequences; ++sequence) {
+    const head_view head = view(call, sequence * a->heads, NULL);
+    for (int64_t i = 0; i < length; ++i) visible += i + 1 - low_key(&head, i);
+  }
+  return 4.0 * (double)visible * (double)a->heads * (double)a->head_dim;
+}
+
+const lap_op lap_op_attention = {.name = "attention",
+                                 .forward = forward,
+                                 .backward = backward,
+                                 .saved_size = saved_size,
+                                 .scratch_size = scratch_size,
+                                 .flops = flops,
+                                 .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1) |
+                                                   LAP_READS_INPUT(2) | LAP_READS_OUTPUT};

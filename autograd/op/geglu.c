@@ -1,0 +1,53 @@
+/* geglu: y = gelu(g) * u, gelu(g) = g/2 (1 + tanh(c (g + a g^3))), c = sqrt(2/pi), a = 0.044715
+ *   g, u [R, I] inputs     y [R, I] output     (Shazeer 2020; the tanh form of Hendrycks & Gimpel)
+ */
+#include "autograd/kernel/elementary.h"
+#include "autograd/op/op.h"
+
+static const real C = (real)0.79788456080286535588;
+static const real A = (real)0.044715;
+
+static void forward(const lap_op_call *call) {
+  const int64_t rows = call->output.rows, columns = call->output.columns;
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; ++r) {
+    const real *g = call->input[0].value + r * columns;
+    const real *u = call->input[1].value + r * columns;
+    real *y = call->output.value + r * columns;
+#pragma omp simd
+    for (int64_t j = 0; j < columns; ++j) {
+      const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
+      y[j] = (real)0.5 * g[j] * (1 + t) * u[j];
+    }
+  }
+}
+
+/* du = dy gelu(g)
+ * dg = dy u (1/2 (1 + t) + g/2 (1 - t^2) c (1 + 3 a g^2)) */
+static void backward(const lap_op_call *call) {
+  const int64_t rows = call->output.rows, columns = call->output.columns;
+  const real half = (real)0.5;
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; ++r) {
+    const real *g = call->input[0].value + r * columns;
+    const real *u = call->input[1].value + r * columns;
+    const real *dy = call->output.gradient + r * columns;
+    real *dg = call->input[0].gradient + r * columns;
+    real *du = call->input[1].gradient + r * columns;
+    const bool keep_g = call->input[0].accumulate, keep_u = call->input[1].accumulate;
+#pragma omp simd
+    for (int64_t j = 0; j < columns; ++j) {
+      const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
+      const real slope = half * (1 + t) + half * g[j] * (1 - t * t) * C * (1 + 3 * A * g[j] * g[j]);
+      /* An overwritten gradient may hold anything, NaN too: select, never multiply by 0. */
+      const real before_g = keep_g ? dg[j] : 0, before_u = keep_u ? du[j] : 0;
+      dg[j] = before_g + dy[j] * u[j] * slope;
+      du[j] = before_u + dy[j] * half * g[j] * (1 + t);
+    }
+  }
+}
+
+const lap_op lap_op_geglu = {.name = "geglu",
+                             .forward = forward,
+                             .backward = backward,
+                             .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1)};

@@ -1,0 +1,164 @@
+#include "autograd/tape/tape.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "autograd/core/memory.h"
+#include "autograd/tape/plan.h"
+
+lap_tape *lap_tape_create(void) { return lap_allocate(1, sizeof(lap_tape)); }
+
+void lap_tape_destroy(lap_tape *tape) {
+  if (!tape) return;
+  for (int i = 0; i < tape->op_count; ++i) free(tape->ops[i].attributes);
+  free(tape->ops);
+  free(tape->values);
+  free(tape->steps);
+  lap_release_aligned(tape->arena);
+  free(tape);
+}
+
+static lap_value add_value(lap_tape *tape, int64_t rows, int64_t columns) {
+  tape->values =
+      lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
+  tape->values[tape->value_count] = (tape_value){.rows = rows,
+                                                 .columns = columns,
+                                                 .parameter = -1,
+                                                 .producer = -1,
+                                                 .value = {.shares = LAP_NO_VALUE, .born = -1},
+                                                 .gradient = {.shares = LAP_NO_VALUE, .born = -1}};
+  return tape->value_count++;
+}
+
+lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int64_t offset) {
+  const lap_value value = add_value(tape, rows, columns);
+  tape->values[value].parameter = offset;
+  return value;
+}
+
+lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attributes,
+                          size_t attributes_size, const lap_value inputs[LAP_MAX_INPUTS],
+                          int64_t rows, int64_t columns) {
+  assert(!tape->steps); /* recording ends with planning */
+  const lap_value output = add_value(tape, rows, columns);
+  tape->values[output].producer = tape->op_count;
+  tape->ops = lap_reallocate(tape->ops, (size_t)tape->op_count + 1, sizeof *tape->ops);
+  tape_op *recorded = &tape->ops[tape->op_count++];
+  *recorded = (tape_op){.op = op, .output = output};
+  for (int i = 0; i < LAP_MAX_INPUTS; ++i) {
+    assert(inputs[i] < output);
+    recorded->input[i] = inputs[i];
+  }
+  if (attributes_size) {
+    recorded->attributes = lap_allocate(1, attributes_size);
+    memcpy(recorded->attributes, attributes, attributes_size);
+  }
+  return output;
+}
+
+lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded) {
+  lap_op_call call = {.attributes = recorded->attributes};
+  for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
+    const tape_value *value = &tape->values[recorded->input[i]];
+    call.input[i] = (lap_operand){.rows = value->rows, .columns = value->columns};
+  }
+  const tape_value *output = &tape->values[recorded->output];
+  call.output = (lap_operand){.rows = output->rows, .columns = output->columns};
+  return call;
+}
+
+void lap_tape_plan(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
+  lap_tape_layout(tape, mode, extent);
+  tape->arena = lap_allocate_aligned((size_t)tape->arena_size, sizeof(real));
+}
+
+int64_t lap_tape_bytes(const lap_tape *tape) { return tape->arena_size * (int64_t)sizeof(real); }
+
+/* --- replay --- */
+
+static void bind(const lap_tape *tape, const real *weights, real *gradients, lap_value value,
+                 lap_operand *operand) {
+  const tape_value *v = &tape->values[value];
+  if (v->parameter >= 0) {
+    operand->value = (real *)weights + v->parameter; /* ops never write a parameter's value */
+    operand->gradient = gradients ? gradients + v->parameter : NULL;
+    operand->accumulate = true;
+    return;
+  }
+  operand->value = v->value.born >= 0 ? tape->arena + v->value.offset : NULL;
+  operand->gradient = v->gradient.born >= 0 ? tape->arena + v->gradient.offset : NULL;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
+                  const lap_losses *losses) {
+  double before = now();
+  for (int s = 0; s < tape->step_count; ++s) {
+    const tape_step *step = &tape->steps[s];
+    tape_op *recorded = &tape->ops[step->op];
+    lap_op_call call = lap_tape_shape_call(tape, recorded);
+    for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
+      bind(tape, weights, gradients, recorded->input[i], &call.input[i]);
+      if (tape->values[recorded->input[i]].parameter < 0)
+        call.input[i].accumulate = recorded->accumulate[i];
+    }
+    bind(tape, weights, gradients, recorded->output, &call.output);
+    call.saved = recorded->saved.born >= 0 ? tape->arena + recorded->saved.offset : NULL;
+    const tape_place *scratch = &recorded->scratch[step->backward];
+    call.scratch = scratch->born >= 0 ? tape->arena + scratch->offset : NULL;
+    call.batch = batch;
+    call.losses = losses;
+    (step->backward ? recorded->op->backward : recorded->op->forward)(&call);
+    const double after = now();
+    const double flops = recorded->op->flops ? recorded->op->flops(&call) : 0;
+    if (step->backward) {
+      recorded->backward_seconds += after - before;
+      recorded->flops += (recorded->op->fused_loss ? 3 : 2) * flops;
+    } else {
+      recorded->forward_seconds += after - before;
+      recorded->flops += flops;
+    }
+    before = after;
+  }
+}
+
+const real *lap_tape_value(const lap_tape *tape, lap_value value) {
+  return tape->arena + tape->values[value].value.offset;
+}
+
+/* --- profile --- */
+
+int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capacity) {
+  int count = 0;
+  for (int i = 0; i < tape->op_count; ++i) {
+    const tape_op *recorded = &tape->ops[i];
+    int row = 0;
+    while (row < count && strcmp(rows[row].name, recorded->op->name)) ++row;
+    if (row == count) {
+      if (count == capacity) continue;
+      rows[count++] = (lap_tape_profile_row){.name = recorded->op->name};
+    }
+    rows[row].forward_seconds += recorded->forward_seconds;
+    rows[row].backward_seconds += recorded->backward_seconds;
+    rows[row].flops += recorded->flops;
+  }
+  return count;
+}
+
+void lap_tape_profile_reset(lap_tape *tape) {
+  for (int i = 0; i < tape->op_count; ++i)
+    tape->ops[i].forward_seconds = tape->ops[i].backward_seconds = tape->ops[i].flops = 0;
+}
+
+double lap_tape_flops(const lap_tape *tape) {
+  double flops = 0;
+  for (int i = 0; i < tape->op_count; ++i) flops += tape->ops[i].flops;
+  return flops;
+}
