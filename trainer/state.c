@@ -1,0 +1,34 @@
+#include "trainer/state.h"
+
+#include <stdlib.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/mesh.h"
+
+lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm,
+                            bool with_moments, bool replicate_moments) {
+  lap_state *state = lap_allocate(1, sizeof *state);
+  state->parameters = lap_parameters_create(model);
+  const int64_t elements = state->parameters->elements;
+  const int rank = lap_comm_rank(comm), ranks = lap_comm_size(comm);
+  state->owned_begin = lap_owned_begin(elements, ranks, rank);
+  state->owned_end = lap_owned_end(elements, ranks, rank);
+  state->held_begin = replicate_moments ? 0 : state->owned_begin;
+  state->held_end = replicate_moments ? elements : state->owned_end;
+  state->weights = lap_allocate_aligned((size_t)elements, sizeof(float));
+  if (with_moments) {
+    const size_t held = (size_t)(state->held_end - state->held_begin);
+    state->exp_avg = lap_allocate_aligned(held, sizeof(float));
+    state->exp_avg_sq = lap_allocate_aligned(held, sizeof(float));
+  }
+  return state;
+}
+
+void lap_state_destroy(lap_state *state) {
+  if (!state) return;
+  lap_parameters_destroy(state->parameters);
+  lap_release_aligned(state->weights);
+  lap_release_aligned(state->exp_avg);
+  lap_release_aligned(state->exp_avg_sq);
+  free(state);
+}

@@ -1,0 +1,31 @@
+/* state: what a run is between two steps, on this rank.
+ *
+ * The weights are whole on every rank; the two Adam moments cover the elements that this rank updates:
+ * its own piece of the canonical vector (mesh.shard: optimizer) or all of it (none). Step, applied
+ * updates and bad steps are the same on every rank.
+ */
+#ifndef LAP_TRAINER_STATE_H
+#define LAP_TRAINER_STATE_H
+
+#include <stdint.h>
+
+#include "autograd/gemma2/parameters.h"
+#include "mpi/communicator.h"
+
+typedef struct {
+  lap_parameters *parameters;
+  int64_t owned_begin, owned_end; /* this rank's piece of the canonical vector */
+  int64_t held_begin, held_end;   /* elements whose moments are held here: the piece, or all */
+  float *weights;                 /* [parameters->elements] */
+  float *exp_avg, *exp_avg_sq;    /* [held_end - held_begin]; NULL where only weights are held */
+  uint64_t step;                  /* steps done, skipped ones included */
+  uint64_t applied_updates;       /* updates made: Adam's t */
+  uint64_t bad_steps;             /* consecutive non-finite steps up to now */
+} lap_state;
+
+/* Not collective. Zeroed. `replicate_moments`: hold all moments (mesh.shard: none). */
+lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm,
+                            bool with_moments, bool replicate_moments);
+void lap_state_destroy(lap_state *state);
+
+#endif
