@@ -1,0 +1,41 @@
+/* batches: windows of the data and rows of the cache as the arrays that the model reads.
+ *
+ * Reading is not collective: a rank reads what its lanes need. A failure (a damaged shard or cache row)
+ * is returned as a status for the step's agreement point.
+ */
+#ifndef LAP_TRAINER_BATCHES_H
+#define LAP_TRAINER_BATCHES_H
+
+#include "autograd/op/op.h"
+#include "dataset/windows.h"
+#include "teacher/cache.h"
+
+typedef struct {
+  const lap_token_set *tokens;
+  lap_cache *cache; /* NULL: no teacher */
+  uint32_t sequence_length;
+  bool document_mask;
+} lap_data;
+
+/* A micro-batch and the memory behind it. */
+typedef struct {
+  lap_batch batch;
+  lap_losses losses;
+  uint32_t counted; /* positions counted in the batch that was filled last */
+  int32_t *tokens, *first, *targets, *teacher_ids;
+  float *teacher_probability, *teacher_tail;
+  double *teacher_entropy, *loss_values;
+  uint8_t *counted_rows;
+  lap_cache_rows *rows;
+} lap_micro_batch;
+
+lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences);
+void lap_micro_batch_destroy(lap_micro_batch *micro);
+
+/* Fills all sequences: sequence i takes window `windows[i]` of the set, or is padding (nothing counted)
+ * where windows[i] is LAP_NO_WINDOW. */
+#define LAP_NO_WINDOW UINT64_MAX
+lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, const uint64_t *windows,
+                              lap_status *status);
+
+#endif
