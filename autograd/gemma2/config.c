@@ -1,0 +1,90 @@
+#include "autograd/gemma2/config.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+
+/* Bounds far above any model one would train here and far below where a product of two of them
+ * could overflow int64_t or a token id could leave int32_t. */
+enum { LARGEST_VOCABULARY = 1 << 24, LARGEST_WIDTH = 1 << 20, LARGEST_POSITIONS = 1 << 24 };
+
+static lap_code check_sizes(const lap_gemma2_config *config, lap_status *status) {
+  const struct {
+    const char *key;
+    int64_t value, smallest, largest;
+  } sizes[] = {
+      {"vocab_size", config->vocab_size, 2, LARGEST_VOCABULARY},
+      {"hidden_size", config->hidden_size, 1, LARGEST_WIDTH},
+      {"intermediate_size", config->intermediate_size, 1, LARGEST_WIDTH},
+      {"num_hidden_layers", config->num_hidden_layers, 1, LAP_MAX_LAYERS},
+      {"num_attention_heads", config->num_attention_heads, 1, LARGEST_WIDTH},
+      {"num_key_value_heads", config->num_key_value_heads, 1, LARGEST_WIDTH},
+      {"head_dim", config->head_dim, 2, LARGEST_WIDTH},
+      {"sliding_window", config->sliding_window, 1, LARGEST_POSITIONS},
+      {"max_position_embeddings", config->max_position_embeddings, 1, LARGEST_POSITIONS},
+  };
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i)
+    if (sizes[i].value < sizes[i].smallest || sizes[i].value > sizes[i].largest)
+      return lap_fail(status, LAP_USAGE,
+                      "%s is %" PRId64 "; it must be from %" PRId64 " to %" PRId64, sizes[i].key,
+                      sizes[i].value, sizes[i].smallest, sizes[i].largest);
+  return LAP_OK;
+}
+
+static lap_code check_numbers(const lap_gemma2_config *config, lap_status *status) {
+  const struct {
+    const char *key;
+    double value;
+    bool may_be_zero;
+  } numbers[] = {
+      {"query_pre_attn_scalar", config->query_pre_attn_scalar, false},
+      {"attn_logit_softcapping", config->attn_logit_softcapping, true},
+      {"final_logit_softcapping", config->final_logit_softcapping, true},
+      {"rope_theta", config->rope_theta, false},
+      {"rms_norm_eps", config->rms_norm_eps, false},
+  };
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) {
+    const double value = numbers[i].value;
+    if (!isfinite(value) || value < 0 || (value == 0 && !numbers[i].may_be_zero))
+      return lap_fail(status, LAP_USAGE, "%s is %g; it must be a finite number greater than 0%s",
+                      numbers[i].key, value, numbers[i].may_be_zero ? ", or null for off" : "");
+  }
+  return LAP_OK;
+}
+
+lap_code lap_gemma2_config_check(const lap_gemma2_config *config, lap_status *status) {
+  LAP_TRY(check_sizes(config, status));
+  LAP_TRY(check_numbers(config, status));
+  if (config->num_attention_heads % config->num_key_value_heads != 0)
+    return lap_fail(status, LAP_USAGE,
+                    "num_attention_heads is %" PRId64
+                    "; it must be a multiple of num_key_value_heads, which is %" PRId64,
+                    config->num_attention_heads, config->num_key_value_heads);
+  if (config->head_dim % 2 != 0)
+    return lap_fail(status, LAP_USAGE,
+                    "head_dim is %" PRId64 "; it must be even (RoPE rotates pairs of its halves)",
+                    config->head_dim);
+  const int64_t widest = LARGEST_WIDTH / config->head_dim;
+  if (config->num_attention_heads > widest)
+    return lap_fail(status, LAP_USAGE,
+                    "num_attention_heads is %" PRId64 "; with head_dim %" PRId64
+                    " it must be at most %" PRId64,
+                    config->num_attention_heads, config->head_dim, widest);
+  return LAP_OK;
+}
+
+int64_t lap_gemma2_embedding_parameters(const lap_gemma2_config *config) {
+  return config->vocab_size * config->hidden_size;
+}
+
+int64_t lap_gemma2_non_embedding_parameters(const lap_gemma2_config *config) {
+  const int64_t hidden = config->hidden_size;
+  const int64_t queries = config->num_attention_heads * config->head_dim;
+  const int64_t keys = config->num_key_value_heads * config->head_dim;
+  const int64_t attention = hidden * queries                           /* q_proj */
+                            + 2 * hidden * keys                        /* k_proj, v_proj */
+                            + queries * hidden;                        /* o_proj */
+  const int64_t feed_forward = 3 * hidden * config->intermediate_size; /* gate, up, down */
+  const int64_t norms = 4 * hidden; /* before and after attention and feed-forward */
+  return config->num_hidden_layers * (attention + feed_forward + norms) + hidden; /* final norm */
+}
