@@ -1,0 +1,13 @@
+/* clock: seconds of a clock that only goes forward, for durations. */
+#ifndef LAP_TRAINER_CLOCK_H
+#define LAP_TRAINER_CLOCK_H
+
+#include <time.h>
+
+static inline double lap_clock_seconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+#endif

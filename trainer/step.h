@@ -1,0 +1,67 @@
+/* step: one training step over the logical mesh (DESIGN 2).
+ *
+ *   for each lane held here, in order:      micro-batches forward and backward, gradients add up
+ *   sum of the lanes' losses and counts     agreement point: a failure anywhere stops all alike
+ *   reduce-scatter of the gradients         the fixed tree over lanes
+ *   norm, AdamW on the piece owned here     one float32 factor for mean and clipping
+ *   gather of the weights
+ *
+ * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts; so does
+ * a step without counted positions (which is not bad).
+ */
+#ifndef LAP_TRAINER_STEP_H
+#define LAP_TRAINER_STEP_H
+
+#include "autograd/gemma2/model.h"
+#include "mpi/tree.h"
+#include "trainer/batches.h"
+#include "trainer/config.h"
+#include "trainer/state.h"
+
+typedef enum {
+  LAP_PHASE_DATA,     /* reading windows and cache rows */
+  LAP_PHASE_MODEL,    /* forward and backward */
+  LAP_PHASE_SUM,      /* merging lanes held on this rank */
+  LAP_PHASE_REDUCE,   /* losses and gradients between ranks, waiting for the slowest included */
+  LAP_PHASE_UPDATE,   /* norm and AdamW */
+  LAP_PHASE_GATHER,   /* weights between ranks */
+  LAP_PHASES
+} lap_phase;
+
+const char *lap_phase_name(lap_phase phase);
+
+typedef struct {
+  double loss, ce, kd, kl; /* means over counted positions; NaN where nothing was counted */
+  double grad_norm;        /* of the mean gradient, before clipping */
+  double learning_rate;
+  uint64_t counted; /* positions */
+  bool skipped;     /* no update was made */
+  bool bad;         /* because loss or gradient was not finite */
+  bool stop;        /* some rank wishes to stop after this step */
+  bool checkpoint;  /* some rank wishes a checkpoint after this step */
+} lap_step_result;
+
+/* What this rank would like to happen after the step; every rank learns of every wish in the step's own
+ * exchange of losses. */
+typedef struct {
+  bool stop, checkpoint;
+} lap_step_wishes;
+
+typedef struct lap_stepper lap_stepper;
+
+/* Not collective. Everything given must outlive the stepper. `total_steps` is for the schedule. */
+lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
+                                const lap_data *data, uint64_t total_steps, lap_state *state,
+                                lap_comm *comm);
+void lap_stepper_destroy(lap_stepper *stepper);
+
+/* Collective. Does step `state->step` and counts it. A data error on any rank is returned on all of them,
+ * with the state as before the step. */
+lap_code lap_stepper_run(lap_stepper *stepper, lap_step_wishes wishes, lap_step_result *result,
+                         lap_status *status);
+
+/* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
+const double *lap_stepper_seconds(const lap_stepper *stepper);
+const lap_tape *lap_stepper_tape(const lap_stepper *stepper);
+
+#endif
