@@ -17,10 +17,31 @@ static void different_counts(lap_comm *comm) {
   lap_exchange_finish(comm, &exchange);
 }
 
+/* Rank 1 suspends rank 0, which waits for it, for longer than the watchdog is patient. */
+static void suspend(lap_comm *comm) {
+  const pid_t mine = getpid();
+  pid_t pids[2];
+  lap_gather_all(comm, &mine, sizeof mine, pids);
+  lap_comm_set_watchdog(comm, 3);
+  if (lap_comm_rank(comm) == 1) {
+    usleep(500 * 1000); /* until rank 0 waits */
+    kill(pids[0], SIGSTOP);
+    sleep(5);
+    kill(pids[0], SIGCONT);
+    usleep(500 * 1000); /* until rank 0 has looked at its clock */
+  }
+  lap_barrier(comm);
+  if (lap_comm_rank(comm) == 0) fprintf(stderr, "suspended and resumed\n");
+}
+
 int main(int argc, char **argv) {
   lap_comm *comm;
   lap_status status;
-  if (argc != 2 || lap_comm_start(&comm, &status) != LAP_OK) return 1;
+  if (argc != 2) return 1;
+  if (lap_comm_start(&comm, &status) != LAP_OK) {
+    fprintf(stderr, "%s\n", status.message);
+    return (int)status.code;
+  }
   const char *scenario = argv[1];
   const bool odd = lap_comm_rank(comm) == 1;
   lap_comm_set_watchdog(comm, 2);
@@ -31,6 +52,7 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "kill") == 0) raise(SIGKILL);
   if (odd && strcmp(scenario, "stop") == 0) raise(SIGSTOP);
   if (strcmp(scenario, "mismatch") == 0) different_counts(comm);
+  if (strcmp(scenario, "suspend") == 0) suspend(comm);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);
   lap_comm_finish(comm);

@@ -18,7 +18,7 @@ static int start(void **state) {
   lap_comm *comm;
   lap_status status;
   if (lap_comm_start(&comm, &status) != LAP_OK) return -1;
-  lap_comm_set_watchdog(comm, 60);
+  lap_comm_set_watchdog(comm, 20);
   *state = comm;
   return 0;
 }
