@@ -7,22 +7,23 @@ enum { LONGEST_WORD = 64 };
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Levenshtein distance, one row of the table at a time. */
+/* Insert, delete, replace, or swap two neighbours (the optimal string alignment distance). */
 static int edit_distance(const char *a, const char *b) {
-  const size_t columns = strlen(b);
-  if (strlen(a) > LONGEST_WORD || columns > LONGEST_WORD) return INT_MAX;
-  int row[LONGEST_WORD + 1];
-  for (size_t j = 0; j <= columns; ++j) row[j] = (int)j;
-  for (size_t i = 0; a[i]; ++i) {
-    int diagonal = row[0];
-    row[0] = (int)i + 1;
-    for (size_t j = 0; j < columns; ++j) {
-      const int replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = smaller(replaced, 1 + smaller(row[j], row[j + 1]));
+  const size_t rows = strlen(a), columns = strlen(b);
+  if (rows > LONGEST_WORD || columns > LONGEST_WORD) return INT_MAX;
+  int edits[LONGEST_WORD + 1]
+           [LONGEST_WORD + 1]; /* of the first i letters of a to the first j of b */
+  for (size_t j = 0; j <= columns; ++j) edits[0][j] = (int)j;
+  for (size_t i = 1; i <= rows; ++i) {
+    edits[i][0] = (int)i;
+    for (size_t j = 1; j <= columns; ++j) {
+      const int replaced = edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+      edits[i][j] = smaller(replaced, 1 + smaller(edits[i - 1][j], edits[i][j - 1]));
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        edits[i][j] = smaller(edits[i][j], 1 + edits[i - 2][j - 2]);
     }
   }
-  return row[columns];
+  return edits[rows][columns];
 }
 
 static const char *last_part(const char *name) {

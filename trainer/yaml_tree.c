@@ -109,16 +109,21 @@ static lap_code read_scalar(yaml_reader *reader, const yaml_event_t *event, lap_
 }
 
 static void append_child(lap_yaml_node *parent, char *key, int key_line, lap_yaml_node *child) {
-  const size_t count = parent->count + 1;
-  parent->child = lap_reallocate(parent->child, count, sizeof *parent->child);
-  parent->child[parent->count] = child;
-  if (parent->kind == LAP_YAML_MAPPING) {
-    parent->key = lap_reallocate(parent->key, count, sizeof *parent->key);
-    parent->key_line = lap_reallocate(parent->key_line, count, sizeof *parent->key_line);
-    parent->key[parent->count] = key;
-    parent->key_line[parent->count] = key_line;
+  const size_t count = parent->count;
+  if ((count & (count - 1)) == 0) { /* 0 or a power of two: full */
+    const size_t capacity = count ? 2 * count : 1;
+    parent->child = lap_reallocate(parent->child, capacity, sizeof *parent->child);
+    if (parent->kind == LAP_YAML_MAPPING) {
+      parent->key = lap_reallocate(parent->key, capacity, sizeof *parent->key);
+      parent->key_line = lap_reallocate(parent->key_line, capacity, sizeof *parent->key_line);
+    }
   }
-  parent->count = count;
+  parent->child[count] = child;
+  if (parent->kind == LAP_YAML_MAPPING) {
+    parent->key[count] = key;
+    parent->key_line[count] = key_line;
+  }
+  parent->count = count + 1;
 }
 
 static lap_code read_node(yaml_reader *reader, yaml_event_t *event, int depth,

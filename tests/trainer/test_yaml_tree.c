@@ -49,6 +49,9 @@ static void nothing_is_an_empty_mapping(void **state) {
   }
 }
 
+/* Of processor time: a slow machine or a sanitizer passes, libyaml's own 30 s does not. */
+enum { LONGEST_SECONDS = 5 };
+
 static void assert_refused(const char *text, size_t bytes, const char *fragment) {
   lap_yaml_node *root;
   lap_status status = {0};
@@ -92,7 +95,7 @@ static char *repeat(const char *piece, size_t count, size_t *bytes) {
   return text;
 }
 
-static void bombs_are_refused_within_a_second(void **state) {
+static void bombs_are_refused_in_no_time(void **state) {
   (void)state;
   static const struct {
     const char *piece, *fragment;
@@ -109,13 +112,13 @@ static void bombs_are_refused_within_a_second(void **state) {
     const clock_t start = clock();
     assert_refused(text, bytes, bombs[i].fragment);
     const double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    if (seconds > 1) fail_msg("'%s' took %.1f s", bombs[i].piece, seconds);
+    if (seconds > LONGEST_SECONDS) fail_msg("'%s' took %.1f s", bombs[i].piece, seconds);
     free(text);
   }
 }
 
 /* Distinct keys, as many as fit: the search for duplicates is quadratic and must stay bearable. */
-static void many_keys_are_read_within_a_second(void **state) {
+static void many_keys_are_read_in_no_time(void **state) {
   (void)state;
   enum { KEYS = 19000 };
   char *text = lap_allocate(KEYS * 10, 1);
@@ -125,7 +128,7 @@ static void many_keys_are_read_within_a_second(void **state) {
   lap_status status = {0};
   const clock_t start = clock();
   assert_int_equal(lap_yaml_parse("f", text, bytes, &root, &status), LAP_OK);
-  assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 5);
+  assert_true((double)(clock() - start) / CLOCKS_PER_SEC < LONGEST_SECONDS);
   assert_int_equal(root->count, KEYS);
   lap_yaml_destroy(root);
   free(text);
@@ -153,8 +156,8 @@ int main(void) {
       cmocka_unit_test(nodes_keep_text_style_and_line),
       cmocka_unit_test(nothing_is_an_empty_mapping),
       cmocka_unit_test(hostile_text_is_refused_with_its_line),
-      cmocka_unit_test(bombs_are_refused_within_a_second),
-      cmocka_unit_test(many_keys_are_read_within_a_second),
+      cmocka_unit_test(bombs_are_refused_in_no_time),
+      cmocka_unit_test(many_keys_are_read_in_no_time),
       cmocka_unit_test(no_truncation_breaks_the_reader),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

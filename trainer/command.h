@@ -1,0 +1,79 @@
+/* command: the frame that all subcommands share, on top of argp.
+ *
+ * `lapidary COMMAND [CONFIG.yaml] [key=value ...] [--flags]`. The frame knows the commands as a
+ * table, prints help to stdout (exit 0), refuses unknown commands and flags with a did-you-mean
+ * (exit 2), and turns the lap_code of a command into the exit code, its message into one line on
+ * stderr.
+ *
+ * A command is a constant table entry and a function; the function describes its flags to
+ * lap_command_parse and gets back what was typed:
+ *
+ *   static const struct argp_option options[] = {
+ *       {"steps", 's', "N", 0, "steps to run [20]", 0}, {0}};
+ *   static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
+ *     bench_options *bench = destination;
+ *     return lap_command_integer("--steps", argument, 1, 1000000, &bench->steps, status);
+ *   }
+ */
+#ifndef LAP_TRAINER_COMMAND_H
+#define LAP_TRAINER_COMMAND_H
+
+#include <argp.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "autograd/core/status.h"
+
+typedef struct lap_command lap_command;
+struct lap_command {
+  const char *name;
+  const char *summary; /* one line, for `lapidary --help` */
+  const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]" */
+  const char *description; /* more paragraphs for its --help, or NULL */
+  /* argv[0] is "lapidary NAME". A code other than LAP_OK becomes the exit code; its message, where
+   * it is not empty, is printed: a command under mpirun clears it on all ranks but one. */
+  lap_code (*run)(const lap_command *command, int argc, char **argv, lap_status *status);
+};
+
+/* What a command's arguments may be. */
+typedef struct {
+  int positional_min, positional_max; /* arguments that are not overrides; max -1: any number */
+  bool overrides;                     /* KEY=VALUE arguments are set aside for the config */
+  bool json;                          /* has --json */
+  const struct argp_option *options;  /* its own flags, ending with {0}; NULL: none */
+  /* Called for each of its own flags; on failure the message becomes the usage error. */
+  lap_code (*take)(int key, const char *argument, void *destination, lap_status *status);
+  void *destination;
+} lap_command_syntax;
+
+/* What was typed. The arrays belong to the line, the texts to argv. */
+typedef struct {
+  const char **positional; /* [positional_count] */
+  size_t positional_count;
+  const char **overrides; /* [override_count] "key=value" */
+  size_t override_count;
+  bool json, quiet;
+} lap_command_line;
+
+/* Parses argv by the syntax, --quiet and --help included. Ends the process itself for --help (0).
+ * LAP_USAGE otherwise; what has been allocated is released then. */
+lap_code lap_command_parse(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                           char **argv, lap_command_line *line, lap_status *status);
+void lap_command_line_release(lap_command_line *line);
+
+/* The value of a flag, strictly read; `flag` is for the message. */
+lap_code lap_command_integer(const char *flag, const char *argument, int64_t smallest,
+                             int64_t largest, int64_t *value, lap_status *status);
+lap_code lap_command_real(const char *flag, const char *argument, double smallest, double largest,
+                          double *value, lap_status *status);
+
+/* Prints a result as one JSON object on one line of stdout, and flushes. LAP_DATA where stdout
+ * cannot be written. */
+lap_code lap_command_print_json(const json_t *object, lap_status *status);
+
+/* main(): dispatches to commands [ends with NULL]; returns the exit code. */
+int lap_command_main(const lap_command *const *commands, int argc, char **argv);
+
+#endif

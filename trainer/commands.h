@@ -1,0 +1,12 @@
+/* commands: every subcommand of lapidary, one line each. The entry lives in its cmd_NAME.c as
+ * `const lap_command lap_command_NAME`; it is declared here and listed in commands.c.
+ */
+#ifndef LAP_TRAINER_COMMANDS_H
+#define LAP_TRAINER_COMMANDS_H
+
+#include "trainer/command.h"
+
+/* All commands in the order of `lapidary --help`, ending with NULL. */
+const lap_command *const *lap_commands(void);
+
+#endif

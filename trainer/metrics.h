@@ -1,0 +1,46 @@
+/* metrics: metrics.jsonl, the record of a run (DESIGN 6): one JSON object a line, flushed.
+ *
+ * Not collective: rank 0 writes.
+ */
+#ifndef LAP_TRAINER_METRICS_H
+#define LAP_TRAINER_METRICS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "autograd/core/status.h"
+
+/* One step, in the order of its keys; what is not finite is written as null. */
+typedef struct {
+  int64_t step;            /* 1 after the first update */
+  int64_t tokens;          /* inputs seen since the start of the run */
+  double loss, ce, kd, kl; /* means over counted positions; NAN where there is no teacher */
+  double grad_norm;        /* before clipping */
+  double learning_rate;
+  double seconds; /* of this step */
+  double tokens_per_second;
+  double communication_seconds; /* waited for in this step */
+  int64_t skipped;              /* steps without an update since the start of the run */
+} lap_metrics_step;
+
+typedef struct lap_metrics lap_metrics;
+
+/* Opens for appending; made where it is missing. LAP_DATA naming the file. */
+lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *status);
+/* LAP_DATA where something that was appended cannot be brought to the file. */
+lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status);
+
+lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step, lap_status *status);
+/* {"step": S, "tokens": N, "eval": {...}}; `eval` stays the caller's. */
+lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tokens, json_t *eval,
+                                 lap_status *status);
+
+/* A finite number, otherwise null; for building `eval`. A new reference. */
+json_t *lap_metrics_number(double value);
+
+/* Drops what lies past `last_step`: lines with a larger step, and a last line that a kill has cut.
+ * The rest is kept byte for byte, in a new file, renamed. No file: nothing to do. LAP_DATA naming
+ * the line where a whole line is no metrics line. Call before lap_metrics_open. */
+lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status);
+
+#endif
