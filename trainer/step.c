@@ -92,8 +92,8 @@ static void add_losses(const lap_micro_batch *micro, double *sums) {
   sums[SUM_COUNTED] += micro->counted;
 }
 
-/* The lane's micro-batches in order, into the lane's gradient and sums. */
-static lap_code run_lane(lap_stepper *s, int lane, double *sums, double *since,
+/* The lane's micro-batches in order, into the lane's gradient and sums; a failure is in `status`. */
+static void run_lane(lap_stepper *s, int lane, double *sums, double *since,
                          lap_status *status) {
   const lap_config *config = s->config;
   const int64_t per_lane = config->batch.sequences / lap_mesh_lanes(&config->mesh);
@@ -115,23 +115,24 @@ static lap_code run_lane(lap_stepper *s, int lane, double *sums, double *since,
   }
   lap_lane_sum_end(s->lane_sum);
   account(s, LAP_PHASE_SUM, since);
-  return code;
 }
 
 static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SUMS], double *since,
                           lap_status *status) {
   lap_status own = {0};
+  if (wishes.failure) own = *wishes.failure;
   lap_lane_sum_reset(s->lane_sum);
   for (int lane = s->fold.first_lane; lane < s->fold.end_lane; ++lane) {
     double *lane_sums = s->lane_sums + (lane - s->fold.first_lane) * SUMS;
     for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
     /* After a failure the other lanes are empty: the sums still have to meet those of other ranks. */
-    if (own.code != LAP_OK) {
+    if (own.code == LAP_OK) {
+      run_lane(s, lane, lane_sums, since, &own);
+    } else {
       lap_lane_sum_begin(s->lane_sum, lane);
       lap_lane_sum_end(s->lane_sum);
-    } else if (run_lane(s, lane, lane_sums, since, &own) != LAP_OK) {
-      lane_sums[SUM_FAILED] = 1;
     }
+    lane_sums[SUM_FAILED] = own.code != LAP_OK;
     lane_sums[SUM_STOP] = wishes.stop;
     lane_sums[SUM_SAVE] = wishes.checkpoint;
   }
