@@ -160,8 +160,7 @@ static void shards_by_h5py_are_read(void **state) {
       "del f['tokens']; f['tokens'] = tokens.astype('>i8')",
       "del f['tokens']; f['tokens'] = tokens.astype('i2')",
       "del f['documents']; f['documents'] = documents.astype('i4')",
-      "del f['tokens']; f.create_dataset('tokens', data=tokens, chunks=(700,), compression='gzip', "
-      "maxshape=(None,))",
+      "del f['tokens']; f.create_dataset('tokens', data=tokens, chunks=(700,), compression=9)",
       "f.attrs['format'] = np.bytes_('lapidary-tokens')",
       "f.attrs.create('format', 'lapidary-tokens', dtype=h5py.string_dtype('ascii'))",
       "f.attrs.create('format', b'lapidary-tokens', dtype=h5py.string_dtype('utf-8', 40))",
@@ -338,6 +337,10 @@ static void packed_rows_come_back(void **state) {
   assert_memory_equal(values, values_back, sizeof values);
   assert_int_equal(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
 }
+
+/* HDF5 1.10 leaks what it had parsed of a damaged file; its open objects are counted above instead. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
