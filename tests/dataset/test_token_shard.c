@@ -286,6 +286,15 @@ static void a_full_disk_leaves_nothing(void **state) {
   write_shard(made, "full.h5", VOCABULARY);
 }
 
+static void assert_checksummed(const lap_hdf5_dataset *dataset) {
+  const hid_t creation = H5Dget_create_plist(dataset->id);
+  unsigned flags;
+  size_t values = 0;
+  assert_true(H5Pget_filter_by_id2(creation, H5Z_FILTER_FLETCHER32, &flags, &values, NULL, 0, NULL,
+                                   NULL) >= 0);
+  H5Pclose(creation);
+}
+
 /* What teacher/ builds on: packed integers, half floats, two dimensions, rows read in parts. */
 static void packed_rows_come_back(void **state) {
   const fixture *made = *state;
@@ -319,6 +328,7 @@ static void packed_rows_come_back(void **state) {
   assert_int_equal(lap_hdf5_open(path, &file, &status), LAP_OK);
   assert_int_equal(
       lap_hdf5_open_dataset(&file, "ids", LAP_HDF5_INTEGER, 2, dims, &dataset, &status), LAP_OK);
+  assert_checksummed(&dataset);
   for (uint64_t row = 0; row < ROWS; row += 7)
     assert_int_equal(lap_hdf5_read_rows(&dataset, row, ROWS - row < 7 ? ROWS - row : 7,
                                         H5T_NATIVE_UINT32, ids_back[row], &status),
@@ -338,7 +348,8 @@ static void packed_rows_come_back(void **state) {
   assert_int_equal(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
 }
 
-/* HDF5 1.10 leaks what it had parsed of a damaged file; its open objects are counted above instead. */
+/* HDF5 1.10 leaks what it had parsed of a damaged file; its open objects are counted above instead.
+ */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
