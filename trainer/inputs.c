@@ -70,11 +70,6 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
 
 static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
                            lap_status *status) {
-  if (config->data.train_count != 1)
-    return lap_fail(status, LAP_USAGE,
-                    "data.train: a list of %zu weighted sources is not available in this version; "
-                    "give one glob",
-                    config->data.train_count);
   LAP_TRY(lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status));
   in->piece_bytes =
       lap_evaluate_piece_bytes(config->tokenizer, config->model.vocab_size, status);
