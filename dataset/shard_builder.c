@@ -1,0 +1,76 @@
+#include "dataset/shard_builder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "dataset/token_shard.h"
+#include "dataset/tokenizer.h"
+
+void lap_shard_builder_init(lap_shard_builder *builder, const char *directory,
+                            uint64_t shard_tokens, uint32_t vocab_size,
+                            const char *tokenizer_sha256) {
+  *builder = (lap_shard_builder){.directory = lap_copy_string(directory),
+                                 .shard_tokens = shard_tokens,
+                                 .vocab_size = vocab_size};
+  memcpy(builder->tokenizer_sha256, tokenizer_sha256, LAP_SHA256_HEX);
+}
+
+static void begin_document(lap_shard_builder *builder) {
+  /* One slot more than documents: the end of the last. */
+  if (builder->document_count + 1 >= builder->document_capacity) {
+    builder->document_capacity = 2 * builder->document_capacity + 1024;
+    builder->documents =
+        lap_reallocate(builder->documents, builder->document_capacity, sizeof *builder->documents);
+  }
+  builder->documents[builder->document_count++] = builder->token_count;
+}
+
+static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
+  char *path = lap_format("%s/tokens-%05llu.h5", builder->directory,
+                          (unsigned long long)builder->shard_count);
+  builder->documents[builder->document_count] = builder->token_count;
+  const lap_code code = lap_token_shard_write(
+      path, builder->tokens, builder->token_count, builder->documents, builder->document_count,
+      builder->vocab_size, builder->tokenizer_sha256, status);
+  free(path);
+  builder->token_count = builder->document_count = 0;
+  ++builder->shard_count;
+  return code;
+}
+
+static lap_code put(lap_shard_builder *builder, uint32_t token, lap_status *status) {
+  if (builder->token_count == builder->shard_tokens) {
+    LAP_TRY(write_shard(builder, status));
+    begin_document(builder);
+  }
+  if (builder->token_count == builder->token_capacity) {
+    builder->token_capacity = 2 * builder->token_capacity + 1024;
+    builder->tokens =
+        lap_reallocate(builder->tokens, builder->token_capacity, sizeof *builder->tokens);
+  }
+  builder->tokens[builder->token_count++] = token;
+  return LAP_OK;
+}
+
+lap_code lap_shard_builder_add(lap_shard_builder *builder, const uint32_t *ids, size_t count,
+                               lap_status *status) {
+  const uint64_t needed = (uint64_t)count + 2;
+  if (builder->token_count > 0 && builder->token_count + needed > builder->shard_tokens)
+    LAP_TRY(write_shard(builder, status));
+  begin_document(builder);
+  LAP_TRY(put(builder, LAP_BOS, status));
+  for (size_t i = 0; i < count; ++i) LAP_TRY(put(builder, ids[i], status));
+  return put(builder, LAP_EOS, status);
+}
+
+lap_code lap_shard_builder_finish(lap_shard_builder *builder, lap_status *status) {
+  return builder->token_count > 0 ? write_shard(builder, status) : LAP_OK;
+}
+
+void lap_shard_builder_release(lap_shard_builder *builder) {
+  free(builder->directory);
+  free(builder->tokens);
+  free(builder->documents);
+  *builder = (lap_shard_builder){0};
+}

@@ -1,0 +1,80 @@
+#include <errno.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "dataset/token_shard.h"
+
+static int by_file_name(const void *left, const void *right) {
+  const char *const *a = left, *const *b = right;
+  const char *slash_a = strrchr(*a, '/'), *slash_b = strrchr(*b, '/');
+  const int order = strcmp(slash_a ? slash_a + 1 : *a, slash_b ? slash_b + 1 : *b);
+  return order != 0 ? order : strcmp(*a, *b);
+}
+
+lap_code lap_paths_match(const char *pattern, char ***paths, size_t *count, lap_status *status) {
+  *paths = NULL;
+  *count = 0;
+  glob_t found;
+  const int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
+  if (outcome == GLOB_NOMATCH) return lap_fail(status, LAP_DATA, "%s: matches no file", pattern);
+  if (outcome != 0)
+    return lap_fail(status, LAP_DATA, "%s: cannot be matched: %s", pattern,
+                    outcome == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
+  *count = found.gl_pathc;
+  *paths = lap_allocate(found.gl_pathc, sizeof **paths);
+  for (size_t i = 0; i < found.gl_pathc; ++i) (*paths)[i] = lap_copy_string(found.gl_pathv[i]);
+  globfree(&found);
+  qsort(*paths, *count, sizeof **paths, by_file_name);
+  return LAP_OK;
+}
+
+void lap_paths_release(char **paths, size_t count) {
+  for (size_t i = 0; i < count; ++i) free(paths[i]);
+  free(paths);
+}
+
+/* Shards of one set share the tokenizer and hold different tokens: a cache is found by its hash. */
+static lap_code check_against(const lap_token_set *set, const lap_token_shard *added,
+                              lap_status *status) {
+  for (size_t i = 0; i < set->count; ++i) {
+    const lap_token_shard *other = set->shard[i];
+    if (other->vocab_size != added->vocab_size)
+      return lap_fail(status, LAP_DATA, "%s has vocab_size %u, but %s has %u", added->path,
+                      added->vocab_size, other->path, other->vocab_size);
+    if (strcmp(other->tokenizer_sha256, added->tokenizer_sha256) != 0)
+      return lap_fail(status, LAP_DATA,
+                      "%s was made with the tokenizer %s, but %s with %s: tokenize both with one",
+                      added->path, added->tokenizer_sha256, other->path, other->tokenizer_sha256);
+    if (strcmp(other->tokens_sha256, added->tokens_sha256) == 0)
+      return lap_fail(status, LAP_DATA, "%s and %s hold the same tokens (%s): remove one",
+                      other->path, added->path, added->tokens_sha256);
+  }
+  return LAP_OK;
+}
+
+lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status) {
+  *set = (lap_token_set){0};
+  char **paths;
+  size_t count;
+  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  set->shard = lap_allocate(count, sizeof *set->shard);
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    lap_token_shard *shard;
+    if ((code = lap_token_shard_open(paths[i], &shard, status)) != LAP_OK) break;
+    code = check_against(set, shard, status);
+    set->shard[set->count++] = shard;
+    set->token_count += shard->token_count;
+  }
+  lap_paths_release(paths, count);
+  if (code != LAP_OK) lap_token_set_close(set);
+  return code;
+}
+
+void lap_token_set_close(lap_token_set *set) {
+  for (size_t i = 0; i < set->count; ++i) lap_token_shard_close(set->shard[i]);
+  free(set->shard);
+  *set = (lap_token_set){0};
+}

@@ -1,0 +1,88 @@
+#include "dataset/windows.h"
+
+#include <assert.h>
+
+#include "dataset/tokenizer.h"
+
+uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length) {
+  assert(sequence_length >= 2);
+  const uint64_t rows = sequence_length - 1;
+  return token_count / rows + (token_count % rows != 0);
+}
+
+uint32_t lap_window_rows(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                         uint64_t *row) {
+  assert(window < lap_window_count(shard->token_count, sequence_length));
+  const uint64_t rows = sequence_length - 1;
+  *row = window * rows;
+  const uint64_t left = shard->token_count - *row;
+  return (uint32_t)(left < rows ? left : rows);
+}
+
+/* The document that `row` lies in: the last one that starts at or before it. */
+static uint64_t document_of(const lap_token_shard *shard, uint64_t row) {
+  uint64_t low = 0, high = shard->document_count;
+  while (high - low > 1) {
+    const uint64_t middle = low + (high - low) / 2;
+    if (shard->documents[middle] <= row)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static void fill_first(const lap_token_shard *shard, uint64_t row, uint32_t rows, int32_t *first) {
+  /* The prefix stands for what the window's first document left behind, unless it begins here. */
+  int32_t start = shard->tokens[row] == LAP_BOS ? 1 : 0;
+  uint64_t document = document_of(shard, row);
+  for (uint32_t i = 0; i < rows; ++i) {
+    while (document + 1 < shard->document_count && shard->documents[document + 1] <= row + i) {
+      ++document;
+      start = (int32_t)(1 + i);
+    }
+    first[1 + i] = start;
+  }
+}
+
+uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                         bool document_mask, int32_t *inputs, int32_t *targets, int32_t *first) {
+  uint64_t row;
+  const uint32_t rows = lap_window_rows(shard, window, sequence_length, &row);
+  uint32_t counted = 0;
+  inputs[0] = LAP_BOS;
+  targets[0] = LAP_UNCOUNTED;
+  for (uint32_t i = 0; i < rows; ++i) {
+    const uint64_t r = row + i;
+    const bool counts = r + 1 < shard->token_count && shard->tokens[r] != LAP_EOS;
+    inputs[1 + i] = (int32_t)shard->tokens[r];
+    targets[1 + i] = counts ? (int32_t)shard->tokens[r + 1] : LAP_UNCOUNTED;
+    counted += counts;
+  }
+  for (uint32_t i = 1 + rows; i < sequence_length; ++i) {
+    inputs[i] = LAP_PAD;
+    targets[i] = LAP_UNCOUNTED;
+  }
+  for (uint32_t i = 0; i < sequence_length; ++i)
+    first[i] = document_mask && i > rows ? (int32_t)i : 0;
+  if (document_mask) fill_first(shard, row, rows, first);
+  return counted;
+}
+
+uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length) {
+  uint64_t count = 0;
+  for (size_t i = 0; i < set->count; ++i)
+    count += lap_window_count(set->shard[i]->token_count, sequence_length);
+  return count;
+}
+
+lap_window_place lap_set_window(const lap_token_set *set, uint32_t sequence_length,
+                                uint64_t index) {
+  for (size_t i = 0; i < set->count; ++i) {
+    const uint64_t count = lap_window_count(set->shard[i]->token_count, sequence_length);
+    if (index < count) return (lap_window_place){.shard = i, .window = index};
+    index -= count;
+  }
+  assert(!"a window beyond the last of the set");
+  return (lap_window_place){0};
+}
