@@ -160,8 +160,7 @@ static void shards_by_h5py_are_read(void **state) {
       "del f['tokens']; f['tokens'] = tokens.astype('>i8')",
       "del f['tokens']; f['tokens'] = tokens.astype('i2')",
       "del f['documents']; f['documents'] = documents.astype('i4')",
-      "del f['tokens']; f.create_dataset('tokens', data=tokens, chunks=(700,), compression='gzip', "
-      "maxshape=(None,))",
+      "del f['tokens']; f.create_dataset('tokens', data=tokens, chunks=(700,), compression=9)",
       "f.attrs['format'] = np.bytes_('lapidary-tokens')",
       "f.attrs.create('format', 'lapidary-tokens', dtype=h5py.string_dtype('ascii'))",
       "f.attrs.create('format', b'lapidary-tokens', dtype=h5py.string_dtype('utf-8', 40))",
@@ -287,6 +286,15 @@ static void a_full_disk_leaves_nothing(void **state) {
   write_shard(made, "full.h5", VOCABULARY);
 }
 
+static void assert_checksummed(const lap_hdf5_dataset *dataset) {
+  const hid_t creation = H5Dget_create_plist(dataset->id);
+  unsigned flags;
+  size_t values = 0;
+  assert_true(H5Pget_filter_by_id2(creation, H5Z_FILTER_FLETCHER32, &flags, &values, NULL, 0, NULL,
+                                   NULL) >= 0);
+  H5Pclose(creation);
+}
+
 /* What teacher/ builds on: packed integers, half floats, two dimensions, rows read in parts. */
 static void packed_rows_come_back(void **state) {
   const fixture *made = *state;
@@ -320,6 +328,7 @@ static void packed_rows_come_back(void **state) {
   assert_int_equal(lap_hdf5_open(path, &file, &status), LAP_OK);
   assert_int_equal(
       lap_hdf5_open_dataset(&file, "ids", LAP_HDF5_INTEGER, 2, dims, &dataset, &status), LAP_OK);
+  assert_checksummed(&dataset);
   for (uint64_t row = 0; row < ROWS; row += 7)
     assert_int_equal(lap_hdf5_read_rows(&dataset, row, ROWS - row < 7 ? ROWS - row : 7,
                                         H5T_NATIVE_UINT32, ids_back[row], &status),
@@ -338,6 +347,11 @@ static void packed_rows_come_back(void **state) {
   assert_memory_equal(values, values_back, sizeof values);
   assert_int_equal(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
 }
+
+/* HDF5 1.10 leaks what it had parsed of a damaged file; its open objects are counted above instead.
+ */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -297,6 +297,11 @@ static void shards_end_at_documents_or_cut_long_ones(void **state) {
   text = realloc(text, strlen(text) + 3000);
   char *end = text + strlen(text);
   for (int i = 0; i < 250; ++i) end += sprintf(end, "day %d, ", i);
+  const uint32_t *ids;
+  size_t long_ids;
+  lap_status status = {0};
+  const char *long_line = strrchr(text, '\n') + 1;
+  lap_tokenizer_encode(made->tokenizer, long_line, strlen(long_line), &ids, &long_ids, &status);
   strcpy(end, "\nthe end\n");
   const char *texts[] = {scratch_write(made->directory, "e.txt", text, strlen(text))};
   free(text);
@@ -324,7 +329,9 @@ static void shards_end_at_documents_or_cut_long_ones(void **state) {
   }
   assert_int_equal(starts, counts.train.documents);
   assert_int_equal(ends, counts.train.documents);
+  /* The long one begins a shard and runs on over those after it; no other is cut. */
   assert_true(cut >= 2);
+  assert_int_equal(cut, (long_ids + 1) / 300);
   lap_token_set_close(&set);
 }
 

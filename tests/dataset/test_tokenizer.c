@@ -332,11 +332,15 @@ static void crafted_fields_are_refused_by_name(void **state) {
 #define REFUSED(field, says) assert_appended_refused(made, field, sizeof field - 1, says)
   REFUSED("\x12\x03\xC0\x02\x05",
           "pad 0 eos 1 bos 2 unk 5; lapidary needs Gemma's, pad 0 eos 1 bos 2 unk 3");
+  REFUSED("\x12\x03\xC8\x02\x06", "pad 0 eos 1 bos 6 unk 3; lapidary needs");
+  REFUSED("\x12\x03\xD0\x02\x07", "pad 0 eos 7 bos 2 unk 3; lapidary needs");
+  REFUSED("\x12\x03\xD8\x02\x08", "pad 8 eos 1 bos 2 unk 3; lapidary needs");
   REFUSED("\x12\x0B\xD8\x02\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01", "malformed");
   REFUSED("\x12\x02\x18\x09", "model_type 9");
   REFUSED("\x1A\x06\x12\x04\xFF\xFF\xFF\x7F", "changes text");
   REFUSED("\x1A\x02\x18\x01", "changes text");
   REFUSED("\x1A\x02\x20\x01", "changes text");
+  REFUSED("\x1A\x02\x28\x00", "changes text");
   REFUSED("\x0A\x07\x0A\x00\x15\x00\x00\x00\x00", "0 bytes");
   REFUSED("\x0A\x08\x0A\x01z\x15\x00\x00\xC0\x7F", "not finite");
   REFUSED("\x0A\x05\x0A\x01z\x18\x07", "type 7");
