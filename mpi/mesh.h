@@ -1,7 +1,8 @@
 /* mesh: the logical mesh and how ranks fold it (DESIGN 2).
  *
- * The logical mesh, pods x data lanes per pod x model shards, decides the numbers; the physical ranks
- * decide only the speed. Of R replicas, replica q holds lanes [floor(q L/R), floor((q+1) L/R)).
+ * The logical mesh, pods x data lanes per pod x model shards, decides the numbers; the physical
+ * ranks decide only the speed. Of R replicas, replica q holds lanes [floor(q L/R), floor((q+1)
+ * L/R)).
  */
 #ifndef LAP_MPI_MESH_H
 #define LAP_MPI_MESH_H
@@ -29,7 +30,8 @@ typedef struct {
   int first_lane, end_lane; /* [first_lane, end_lane) */
 } lap_fold;
 
-/* Not collective. LAP_USAGE where there are more ranks than lanes, naming the largest count that works. */
+/* Not collective. What `rank` of `ranks` replicas holds. LAP_USAGE where there are more ranks than
+ * lanes, naming the nearest count that works with even lanes. */
 lap_code lap_mesh_fold(const lap_mesh *mesh, int ranks, int rank, lap_fold *fold,
                        lap_status *status);
 /* Lanes of the mean rank over lanes of the fullest: 1 where lanes are even. */
@@ -39,7 +41,9 @@ double lap_mesh_efficiency(const lap_mesh *mesh, int ranks);
 
 enum { LAP_BLOCK = 1024 };
 
-/* Rank q of P owns blocks [floor(q B/P), floor((q+1) B/P)) of B = elements / 1024, as elements. */
+/* Rank q of P owns blocks [floor(q B/P), floor((q+1) B/P)) of B = elements / 1024, as elements;
+ * none where there are more ranks than blocks and it is not its turn. `elements` is a multiple of
+ * 1024. */
 int64_t lap_owned_begin(int64_t elements, int ranks, int rank);
 static inline int64_t lap_owned_end(int64_t elements, int ranks, int rank) {
   return lap_owned_begin(elements, ranks, rank + 1);

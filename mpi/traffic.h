@@ -1,5 +1,5 @@
-/* traffic: bytes this rank has sent, by kind, within its node and between nodes (the `sent` table of
- * DESIGN 2). The `mesh` table joins it with the pods.
+/* traffic: bytes this rank has sent, by kind, within its node and between nodes (the `sent` table
+ * of DESIGN 2). The `mesh` table joins it with the pods.
  */
 #ifndef LAP_MPI_TRAFFIC_H
 #define LAP_MPI_TRAFFIC_H

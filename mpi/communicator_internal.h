@@ -1,0 +1,67 @@
+/* communicator_internal: what communicator.c (life, thread, queue) and message.c (messages,
+ * watchdog) share; private to mpi/. */
+#ifndef LAP_MPI_COMMUNICATOR_INTERNAL_H
+#define LAP_MPI_COMMUNICATOR_INTERNAL_H
+
+#include <mpi.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "mpi/communicator.h"
+
+enum { LAP_ACTIVITY_SIZE = 256 };
+
+typedef struct {
+  lap_comm_job run;
+  void *argument;
+} lap_comm_entry;
+
+/* What is known of one started message. */
+typedef struct {
+  int peer;
+  size_t expected; /* bytes */
+  bool receiving;
+} lap_pending;
+
+struct lap_comm {
+  int rank, size;
+  bool with_mpi;                         /* false where the process was started alone */
+  char (*hosts)[MPI_MAX_PROCESSOR_NAME]; /* [size] */
+  int *nodes;                            /* [size] */
+  lap_traffic traffic;                   /* written by jobs, read after they were waited for */
+
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t work; /* for the communication thread: a job, an end or an abort */
+  pthread_cond_t done; /* for callers: MPI is up, or a job is done */
+
+  /* Under `mutex`. Jobs are numbered from 1; job n stands in queue[n % capacity]. */
+  lap_comm_entry *queue;
+  uint64_t capacity, submitted, completed;
+  bool started, finishing;
+  lap_status start_status;
+  double watchdog_seconds, exposed_seconds;
+  char activity[LAP_ACTIVITY_SIZE];
+
+  atomic_int abort_code; /* not 0: the communication thread ends the whole job with it */
+
+  /* Of the communication thread alone: messages started since the last completion. */
+  MPI_Request *requests;
+  lap_pending *pending;
+  MPI_Status *statuses;
+  int pending_count, pending_capacity;
+};
+
+/* Monotonic clock, in seconds. */
+double lap_comm_now(void);
+
+/* Communication thread: ends every rank with `code`. */
+_Noreturn void lap_comm_abort_here(lap_comm *comm, int code);
+/* Communication thread: where another thread has asked for an abort, does it. */
+void lap_comm_check_abort(lap_comm *comm);
+/* Communication thread: lets MPI move what is on its way. */
+void lap_comm_progress(lap_comm *comm);
+/* Fatal where an MPI call failed: with the transport gone there is nobody to agree with. */
+void lap_comm_check(lap_comm *comm, int result, const char *what);
+
+#endif

@@ -1,0 +1,227 @@
+/* agree: what one rank knows, all ranks know, in the same words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/agree.h"
+#include "mpi/mesh.h"
+
+static int start(void **state) {
+  lap_comm *comm;
+  lap_status status;
+  if (lap_comm_start(&comm, &status) != LAP_OK) return -1;
+  lap_comm_set_watchdog(comm, 60);
+  *state = comm;
+  return 0;
+}
+
+static int finish(void **state) {
+  lap_comm_finish(*state);
+  return 0;
+}
+
+static void agreement_on_success_is_success(void **state) {
+  lap_status status = {.code = LAP_OK};
+  assert_int_equal(lap_agree(*state, &status), LAP_OK);
+  assert_int_equal(status.code, LAP_OK);
+}
+
+static void a_failure_on_any_rank_is_everybodys(void **state) {
+  lap_comm *comm = *state;
+  for (int failing = 0; failing < lap_comm_size(comm); ++failing) {
+    lap_status status = {.code = LAP_OK};
+    if (lap_comm_rank(comm) == failing) lap_fail(&status, LAP_DATA, "a.h5: row %d is bad", failing);
+    assert_int_equal(lap_agree(comm, &status), LAP_DATA);
+    char expected[LAP_MESSAGE_SIZE];
+    if (lap_comm_size(comm) > 1)
+      snprintf(expected, sizeof expected, "rank %d on %s: a.h5: row %d is bad", failing,
+               lap_comm_host(comm, failing), failing);
+    else
+      snprintf(expected, sizeof expected, "a.h5: row 0 is bad");
+    assert_string_equal(status.message, expected);
+    assert_int_equal(status.code, LAP_DATA);
+  }
+}
+
+static void the_lowest_failing_rank_wins(void **state) {
+  lap_comm *comm = *state;
+  if (lap_comm_size(comm) < 3) return;
+  lap_status status = {.code = LAP_OK};
+  if (lap_comm_rank(comm) == 1) lap_fail(&status, LAP_NONFINITE, "the loss is nan");
+  if (lap_comm_rank(comm) == 2) lap_fail(&status, LAP_DATA, "disk full");
+  assert_int_equal(lap_agree(comm, &status), LAP_NONFINITE);
+  assert_non_null(strstr(status.message, "rank 1 on "));
+  assert_non_null(strstr(status.message, ": the loss is nan"));
+}
+
+static void the_same_words_on_all_ranks_need_no_rank(void **state) {
+  lap_status status;
+  lap_fail(&status, LAP_USAGE, "config.yaml: model.head_dim is missing");
+  assert_int_equal(lap_agree(*state, &status), LAP_USAGE);
+  assert_string_equal(status.message, "config.yaml: model.head_dim is missing");
+}
+
+static void a_message_of_full_length_is_cut_and_not_overrun(void **state) {
+  lap_comm *comm = *state;
+  lap_status status = {.code = LAP_OK};
+  if (lap_comm_rank(comm) == lap_comm_size(comm) - 1) {
+    status.code = LAP_DATA;
+    memset(status.message, 'x', sizeof status.message - 1);
+    status.message[sizeof status.message - 1] = '\0';
+  }
+  assert_int_equal(lap_agree(comm, &status), LAP_DATA);
+  assert_int_equal(strlen(status.message), LAP_MESSAGE_SIZE - 1);
+}
+
+static void equal_texts_agree(void **state) {
+  lap_status status;
+  assert_int_equal(lap_agree_same(*state, "config", "seed: 1\n", "", &status), LAP_OK);
+  assert_int_equal(lap_agree_same(*state, "config", "", "", &status), LAP_OK);
+}
+
+static void the_first_line_that_differs_is_shown(void **state) {
+  lap_comm *comm = *state;
+  const int last = lap_comm_size(comm) - 1;
+  if (last == 0) return;
+  const char *mine =
+      lap_comm_rank(comm) == last ? "seed: 1\nsteps: 20\nx: 2\n" : "seed: 1\nsteps: 30\nx: 1\n";
+  lap_status status;
+  assert_int_equal(lap_agree_same(comm, "config", mine, "use one file", &status), LAP_USAGE);
+  char expected[LAP_MESSAGE_SIZE];
+  snprintf(expected, sizeof expected,
+           "config: rank 0 on %s has \"steps: 30\", rank %d on %s has \"steps: 20\": use one file",
+           lap_comm_host(comm, 0), last, lap_comm_host(comm, last));
+  assert_string_equal(status.message, expected);
+}
+
+static void a_difference_far_into_a_line_or_at_the_end_is_shown(void **state) {
+  lap_comm *comm = *state;
+  if (lap_comm_size(comm) == 1) return;
+  char text[5001];
+  memset(text, 'a', sizeof text - 1);
+  text[5000] = '\0';
+  if (lap_comm_rank(comm) > 0) text[4000] = 'b';
+  lap_status status;
+  assert_int_equal(lap_agree_same(comm, "binary", text, "", &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "\"...aaa"));
+  assert_non_null(strstr(status.message, "aab"));
+  assert_int_equal(
+      lap_agree_same(comm, "binary", lap_comm_rank(comm) > 0 ? "abc" : "ab", "", &status),
+      LAP_USAGE);
+  assert_non_null(strstr(status.message, "has \"ab\""));
+}
+
+static void ranges_and_broadcasts_reach_everybody(void **state) {
+  lap_comm *comm = *state;
+  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
+  int64_t smallest, largest;
+  lap_agree_range(comm, -3 + 5 * rank, &smallest, &largest);
+  assert_int_equal(smallest, -3);
+  assert_int_equal(largest, -3 + 5 * (ranks - 1));
+  for (int root = 0; root < ranks; ++root) {
+    int value = rank;
+    lap_broadcast(comm, &value, sizeof value, root);
+    assert_int_equal(value, root);
+  }
+}
+
+static void texts_of_different_lengths_reach_rank_0_in_rank_order(void **state) {
+  lap_comm *comm = *state;
+  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
+  char mine[64];
+  memset(mine, 'a' + rank, sizeof mine);
+  void *all;
+  size_t *counts;
+  lap_gather_to_root(comm, mine, (size_t)(7 * rank), &all, &counts);
+  if (rank != 0) {
+    assert_null(all);
+    assert_null(counts);
+    return;
+  }
+  const char *text = all;
+  for (int r = 0; r < ranks; ++r) {
+    assert_int_equal(counts[r], 7 * r);
+    for (size_t i = 0; i < counts[r]; ++i) assert_int_equal(*text++, 'a' + r);
+  }
+  free(all);
+  free(counts);
+}
+
+static void nobody_passes_a_barrier_alone(void **state) {
+  lap_comm *comm = *state;
+  lap_barrier(comm);
+  lap_comm_exposed_seconds(comm, true);
+  if (lap_comm_rank(comm) == 0) usleep(100 * 1000);
+  lap_barrier(comm);
+  const double waited = lap_comm_exposed_seconds(comm, true);
+  if (lap_comm_rank(comm) != 0) assert_true(waited > 0.05);
+  assert_true(lap_comm_exposed_seconds(comm, false) == 0);
+}
+
+/* Rank r asks for [begins[r % 6], ends[r % 6]) of a vector of five blocks, rotated by `turn`. */
+static void check_ranges(lap_comm *comm, int turn) {
+  static const int64_t begins[] = {0, 100, 1023, 3000, 5119, 700};
+  static const int64_t ends[] = {5120, 100, 1025, 4500, 5120, 2100};
+  const int64_t elements = 5 * LAP_BLOCK;
+  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm), choice = (rank + turn) % 6;
+  const int64_t own = lap_owned_begin(elements, ranks, rank);
+  const int64_t count = lap_owned_end(elements, ranks, rank) - own;
+  float *piece = lap_allocate((size_t)count, sizeof *piece);
+  for (int64_t i = 0; i < count; ++i) piece[i] = (float)(own + i);
+  const int64_t wanted_count = ends[choice] - begins[choice];
+  float *wanted = lap_allocate((size_t)wanted_count, sizeof *wanted);
+  lap_exchange_ranges(comm, elements, piece, begins[choice], ends[choice], wanted,
+                      LAP_TRAFFIC_WEIGHTS);
+  for (int64_t i = 0; i < wanted_count; ++i) assert_true(wanted[i] == (float)(begins[choice] + i));
+  free(wanted);
+  free(piece);
+}
+
+static void any_range_of_an_owned_vector_can_be_fetched(void **state) {
+  for (int turn = 0; turn < 6; ++turn) check_ranges(*state, turn);
+}
+
+static void count_up(lap_comm *comm, void *argument) {
+  (void)comm;
+  unsigned *counter = argument;
+  *counter = *counter * 3 + 1;
+}
+
+static void jobs_run_in_order_and_many_may_wait(void **state) {
+  enum { JOBS = 1000 };
+  unsigned counter = 0, expected = 0;
+  lap_comm_ticket last = 0;
+  for (int i = 0; i < JOBS; ++i) {
+    last = lap_comm_submit(*state, count_up, &counter);
+    expected = expected * 3 + 1;
+  }
+  lap_comm_wait(*state, last);
+  assert_int_equal(counter, expected);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(agreement_on_success_is_success),
+      cmocka_unit_test(a_failure_on_any_rank_is_everybodys),
+      cmocka_unit_test(the_lowest_failing_rank_wins),
+      cmocka_unit_test(the_same_words_on_all_ranks_need_no_rank),
+      cmocka_unit_test(a_message_of_full_length_is_cut_and_not_overrun),
+      cmocka_unit_test(equal_texts_agree),
+      cmocka_unit_test(the_first_line_that_differs_is_shown),
+      cmocka_unit_test(a_difference_far_into_a_line_or_at_the_end_is_shown),
+      cmocka_unit_test(ranges_and_broadcasts_reach_everybody),
+      cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
+      cmocka_unit_test(nobody_passes_a_barrier_alone),
+      cmocka_unit_test(any_range_of_an_owned_vector_can_be_fetched),
+      cmocka_unit_test(jobs_run_in_order_and_many_may_wait),
+  };
+  return cmocka_run_group_tests_name("agree", tests, start, finish);
+}
