@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stddef.h>
 
-/* Bounds far above any model one would train here and far below where a product of two of them could
- * overflow int64_t or a token id could leave int32_t. */
+/* Bounds far above any model one would train here and far below where a product of two of them
+ * could overflow int64_t or a token id could leave int32_t. */
 enum { LARGEST_VOCABULARY = 1 << 24, LARGEST_WIDTH = 1 << 20, LARGEST_POSITIONS = 1 << 24 };
 
 static lap_code check_sizes(const lap_gemma2_config *config, lap_status *status) {
@@ -81,9 +81,9 @@ int64_t lap_gemma2_non_embedding_parameters(const lap_gemma2_config *config) {
   const int64_t hidden = config->hidden_size;
   const int64_t queries = config->num_attention_heads * config->head_dim;
   const int64_t keys = config->num_key_value_heads * config->head_dim;
-  const int64_t attention = hidden * queries   /* q_proj */
-                            + 2 * hidden * keys /* k_proj, v_proj */
-                            + queries * hidden; /* o_proj */
+  const int64_t attention = hidden * queries                           /* q_proj */
+                            + 2 * hidden * keys                        /* k_proj, v_proj */
+                            + queries * hidden;                        /* o_proj */
   const int64_t feed_forward = 3 * hidden * config->intermediate_size; /* gate, up, down */
   const int64_t norms = 4 * hidden; /* before and after attention and feed-forward */
   return config->num_hidden_layers * (attention + feed_forward + norms) + hidden; /* final norm */

@@ -1,0 +1,23 @@
+/* What DESIGN describes and this version cannot do yet: the one list of it. */
+#include "trainer/config_schema.h"
+
+lap_code lap_config_check_availability(const lap_config *config, lap_status *status) {
+  const struct {
+    const char *key;
+    bool wanted;
+    const char *setting;
+  } missing[] = {
+      {"precision", config->precision == LAP_PRECISION_BFLOAT16, "precision bfloat16"},
+      {"recompute", config->recompute == LAP_RECOMPUTE_BLOCK, "recompute block"},
+      {"recompute", config->recompute == LAP_RECOMPUTE_ATTENTION, "recompute attention"},
+      {"mesh.shard", config->shard == LAP_SHARD_GRADIENTS, "mesh.shard gradients"},
+      {"mesh.shard", config->shard == LAP_SHARD_FULL, "mesh.shard full"},
+      {"mesh.pods", config->mesh.pods > 1, "mesh.pods greater than 1"},
+      {"mesh.model", config->mesh.model > 1, "mesh.model greater than 1"},
+  };
+  for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
+    if (missing[i].wanted)
+      return lap_config_fail(config, missing[i].key, status, "%s is not available in this version",
+                             missing[i].setting);
+  return LAP_OK;
+}
