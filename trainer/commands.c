@@ -3,6 +3,8 @@
 #include <stddef.h>
 
 const lap_command *const *lap_commands(void) {
-  static const lap_command *const commands[] = {NULL};
+  static const lap_command *const commands[] = {
+      &lap_command_tokenizer, &lap_command_tokenize, &lap_command_init, &lap_command_train,
+      &lap_command_teach,     &lap_command_eval,     NULL};
   return commands;
 }
