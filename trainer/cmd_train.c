@@ -8,6 +8,7 @@
 #include "mpi/agree.h"
 #include "trainer/command.h"
 #include "trainer/commands.h"
+#include "trainer/metrics.h"
 #include "trainer/resume.h"
 #include "trainer/train.h"
 
