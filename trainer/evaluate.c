@@ -78,7 +78,7 @@ static void add(window_sums *total, const window_sums *part) {
 static lap_code evaluate_share(const lap_evaluate_request *request, lap_comm *comm,
                                uint64_t windows, window_sums *sums, lap_status *status) {
   const size_t length = request->data->sequence_length;
-  const size_t k = request->data->cache ? lap_cache_schema_of(request->data->cache)->k : 0;
+  const size_t k = (size_t)lap_data_teacher_k(request->data);
   const uint64_t ranks = (uint64_t)lap_comm_size(comm), rank = (uint64_t)lap_comm_rank(comm);
   const uint64_t share = (windows + ranks - 1) / ranks;
   lap_window_logits *model = lap_window_logits_create(request->model, request->weights,

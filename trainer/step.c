@@ -44,11 +44,11 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   s->fold = *fold;
   s->data = data;
   s->total_steps = total_steps;
-  s->window_count = lap_set_window_count(data->tokens, data->sequence_length);
+  s->window_count = lap_data_window_count(data);
   s->state = state;
   s->comm = comm;
   const int64_t micro = config->batch.micro_sequences, elements = state->parameters->elements;
-  const int64_t k = data->cache ? lap_cache_schema_of(data->cache)->k : 0;
+  const int64_t k = lap_data_teacher_k(data);
   s->model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, micro,
                                data->sequence_length, k, config->threads, true);
   s->micro = lap_micro_batch_create(data, micro);
@@ -218,3 +218,4 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_wishes wishes, lap_step_result
 
 const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }
 const lap_tape *lap_stepper_tape(const lap_stepper *s) { return s->model->tape; }
+void lap_stepper_reset_profile(lap_stepper *s) { lap_tape_profile_reset(s->model->tape); }

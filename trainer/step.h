@@ -64,5 +64,6 @@ lap_code lap_stepper_run(lap_stepper *stepper, lap_step_wishes wishes, lap_step_
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
 const double *lap_stepper_seconds(const lap_stepper *stepper);
 const lap_tape *lap_stepper_tape(const lap_stepper *stepper);
+void lap_stepper_reset_profile(lap_stepper *stepper);
 
 #endif
