@@ -20,9 +20,9 @@ double test_distance(const double *found, const double *expected, int64_t n);
 /* y [outputs] = f(x), where x lies in the context. */
 typedef void (*test_map)(void *context, double *y);
 
-/* The derivative of sum_i weight_i y_i along `direction` [n] (NULL: 1 for each) at x: the 4-point central
- * difference at h and at h / 2, extrapolated (Richardson): error O(h^6). Outputs are subtracted one by
- * one before they are summed, so that those that do not depend on x add no rounding. */
+/* The derivative of sum_i weight_i y_i along `direction` [n] (NULL: 1 for each) at x: 4-point central
+ * differences, at h and as far below as helps, extrapolated. Outputs are subtracted one by one before
+ * they are summed, so that those that do not depend on x add no rounding. */
 double test_slope(test_map f, void *context, int64_t outputs, const double *weight, double *x,
                   const double *direction, int64_t n, double h);
 
