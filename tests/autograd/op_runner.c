@@ -111,7 +111,7 @@ static void set_batch(session *s, const test_batch *b) {
 }
 
 static void open_session(session *s, const op_case *c, double *const inputs[], int threads) {
-  *s = (session){.threads = threads ? threads : omp_get_max_threads()};
+  *s = (session){.threads = threads};
   set_op(s, c);
   set_shapes(s, c);
   set_batch(s, c->batch);
@@ -158,7 +158,7 @@ static void close_session(session *s, const op_case *c) {
 static void forward(const op_case *c, double *const inputs[OP_INPUTS], double *output,
                     const test_losses *losses) {
   session s;
-  open_session(&s, c, inputs, 0);
+  open_session(&s, c, inputs, 1);
   run_forward(&s);
   to_doubles(output, s.call.output.value, s.shape.output);
   report_losses(&s, c, losses);

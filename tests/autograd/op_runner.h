@@ -50,11 +50,11 @@ typedef struct {
 } test_losses;
 
 typedef struct {
-  /* output: may be NULL. */
+  /* On one thread: finite differences call it often. output may be NULL. */
   void (*forward)(const op_case *c, double *const inputs[OP_INPUTS], double *output,
                   const test_losses *losses);
   /* Forward, then backward. gradients [OP_INPUTS]: what is there before (NaN unless `accumulate` or a
-   * weight), and after. `threads` OpenMP threads (0: as many as there are). */
+   * weight), and after. On `threads` OpenMP threads. */
   void (*backward)(const op_case *c, double *const inputs[OP_INPUTS], const double *d_output,
                    bool accumulate, int threads, double *const gradients[OP_INPUTS],
                    const test_losses *losses);

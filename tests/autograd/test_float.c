@@ -29,7 +29,7 @@ static results run(const op_runner *runner, const op_case *c, double *const inpu
     r.gradient[i] = test_random(shape.size[i], 0, shape.weight[i] ? 0 : NAN);
   const test_losses losses = {r.losses, r.losses + rows, r.losses + 2 * rows, r.losses + 3 * rows};
   runner->forward(c, inputs, r.output, NULL);
-  runner->backward(c, inputs, dy, false, 0, r.gradient, c->kind == OP_HEAD ? &losses : NULL);
+  runner->backward(c, inputs, dy, false, 2, r.gradient, c->kind == OP_HEAD ? &losses : NULL);
   return r;
 }
 

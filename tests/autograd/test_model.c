@@ -197,7 +197,7 @@ static void check_gradients(const lap_gemma2_config *config, const lap_objective
   for (int64_t i = 0; i < rows; ++i) ones[i] = 1;
   model_session *train = model_runner_double.create(config, MODEL_TRAIN, objective, batch, 2);
   model_runner_double.run(train, weights, gradients, NULL);
-  evaluation e = {model_runner_double.create(config, MODEL_LOSS, objective, batch, 2), weights};
+  evaluation e = {model_runner_double.create(config, MODEL_LOSS, objective, batch, 1), weights};
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
     const double error =

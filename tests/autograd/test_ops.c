@@ -39,7 +39,7 @@ static void check_mode(const char *name, const op_case *c, double *inputs[], con
     start[i] = test_random(shape.size[i], 70 + (uint64_t)i, adds ? 1 : 0);
     found[i] = test_random(shape.size[i], 70 + (uint64_t)i, adds ? 1 : NAN);
   }
-  op_runner_double.backward(c, inputs, dy, accumulate, 0, found, NULL);
+  op_runner_double.backward(c, inputs, dy, accumulate, 2, found, NULL);
   for (int i = 0; i < shape.inputs; ++i) {
     for (int64_t j = 0; j < shape.size[i]; ++j) found[i][j] -= start[i][j];
     const double scale = test_largest(exact[i], shape.size[i]);
@@ -68,7 +68,7 @@ static void check(const char *name, const op_case *c, double scale, double h) {
     inputs[i] = test_random(shape.size[i], 60 + (uint64_t)i, scale);
     exact[i] = test_random(shape.size[i], 0, shape.weight[i] ? 0 : NAN);
   }
-  op_runner_double.backward(c, inputs, dy, false, 0, exact, NULL);
+  op_runner_double.backward(c, inputs, dy, false, 2, exact, NULL);
   evaluation e = {c, inputs};
   for (int i = 0; i < shape.inputs; ++i) {
     const double error =

@@ -46,7 +46,7 @@ static void compare_attention(int64_t sequences, int64_t length,
   double *d_o = test_random(sizes.output, 90, 1);
   double *o = blanks(sizes.output), *expected_o = blanks(sizes.output);
   op_runner_double.forward(&c, inputs, o, NULL);
-  op_runner_double.backward(&c, inputs, d_o, false, 0, found, NULL);
+  op_runner_double.backward(&c, inputs, d_o, false, 2, found, NULL);
   reference_attention(shape, batch, inputs[0], inputs[1], inputs[2], expected_o);
   reference_attention_gradient(shape, batch, inputs[0], inputs[1], inputs[2], d_o, expected[0],
                                expected[1], expected[2]);
@@ -105,7 +105,7 @@ static void rmsnorm_is_its_formula(void **state) {
     double *dx = blanks(n), *dw = blanks(columns[i]);
     for (int64_t j = 0; j < columns[i]; ++j) inputs[0][j] *= 1e-4; /* here epsilon counts */
     op_runner_double.forward(&c, inputs, y, NULL);
-    op_runner_double.backward(&c, inputs, dy, false, 0, found, NULL);
+    op_runner_double.backward(&c, inputs, dy, false, 2, found, NULL);
     reference_rmsnorm(10, columns[i], 1e-6, inputs[0], inputs[1], expected_y, dy, dx, dw);
     expect_close("rmsnorm", "y", y, expected_y, n, 1e-14);
     expect_close("rmsnorm", "dx", found[0], dx, n, 1e-12);
@@ -140,7 +140,7 @@ static void run_head(const op_runner *runner, const op_case *c, head_state *h) {
   double *inputs[OP_INPUTS] = {h->x, h->w}, *gradients[OP_INPUTS] = {h->dx, h->dw};
   const test_losses losses = {h->losses, h->losses + h->rows, h->losses + 2 * h->rows,
                               h->losses + 3 * h->rows};
-  runner->backward(c, inputs, &one, false, 0, gradients, &losses);
+  runner->backward(c, inputs, &one, false, 2, gradients, &losses);
 }
 
 static void reference_head(const op_case *c, head_state *h) {
