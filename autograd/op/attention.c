@@ -55,7 +55,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
                      .k = call->input[1].value + kv_offset,
                      .v = call->input[2].value + kv_offset,
                      .o = call->output.value + q_offset,
-                     .d_o = call->output.gradient + q_offset,
+                     .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
                      .accumulate_dq = call->input[0].accumulate ? 1 : 0,
                      .log_sum = call->saved + unit * length,
                      .scores = thread_scratch};
