@@ -90,9 +90,23 @@ void lap_scalar_sincos(double x, double *sine, double *cosine) {
   }
 }
 
+/* An unevaluated sum of two doubles: squaring doubles the relative error, so a plain double would lose a
+ * unit for each unit of the exponent. */
+typedef struct {
+  double high, low;
+} pair;
+
+static pair multiply(pair a, pair b) {
+  const double product = a.high * b.high;
+  const double rest = fma(a.high, b.high, -product) + (a.high * b.low + a.low * b.high);
+  const double high = product + rest;
+  if (!isfinite(high)) return (pair){product, 0};
+  return (pair){high, rest - (high - product)};
+}
+
 double lap_scalar_power(double base, unsigned long exponent) {
-  double result = 1;
-  for (double square = base; exponent; exponent >>= 1, square *= square)
-    if (exponent & 1) result *= square;
-  return result;
+  pair result = {1, 0};
+  for (pair square = {base, 0}; exponent; exponent >>= 1, square = multiply(square, square))
+    if (exponent & 1) result = multiply(result, square);
+  return result.high;
 }

@@ -26,6 +26,7 @@ typedef struct {
   int64_t length;       /* T */
   int64_t q_stride, kv_stride;
   const real *q, *k, *v, *o, *d_o;
+  real accumulate_dq; /* 1: dq holds an earlier part */
   real *log_sum; /* [T]: L */
   real *scores;  /* [TILE, T] */
 } head_view;
@@ -54,7 +55,8 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
                      .k = call->input[1].value + kv_offset,
                      .v = call->input[2].value + kv_offset,
                      .o = call->output.value + q_offset,
-                     .d_o = call->output.gradient + q_offset,
+                     .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
+                     .accumulate_dq = call->input[0].accumulate ? 1 : 0,
                      .log_sum = call->saved + unit * length,
                      .scores = thread_scratch};
 }
@@ -111,7 +113,7 @@ static void forward(const lap_op_call *call) {
 
 /* With dp_ij = do_i.v_j, D_i = do_i.o_i:
  *   ds_ij = p_ij (dp_ij - D_i) (1 - (s_ij / cap)^2) scale
- *   dq_i = sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
+ *   dq_i (+)= sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
  * p is made again from the saved L. dk, dv here are this head's own [T, D]. */
 static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq, real *dk,
                           real *dv) {
@@ -138,16 +140,16 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
     zero(dsr, 0, begin), zero(dsr, end, keys);
   }
   lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, ds, keys,
-                head->k + low * head->kv_stride, head->kv_stride, 0, dq + i0 * head->q_stride,
-                head->q_stride);
+                head->k + low * head->kv_stride, head->kv_stride, head->accumulate_dq,
+                dq + i0 * head->q_stride, head->q_stride);
   lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, ds, keys, q, head->q_stride, 1,
                 dk + low * dim, dim);
   lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, p, keys, d_o, head->q_stride, 1,
                 dv + low * dim, dim);
 }
 
-/* A key-value head's gradient is the sum of its group's, heads in order. parts [B, N, T, D]. */
-static void sum_groups(const lap_op_call *call, const real *parts, real *gradient) {
+/* A key-value head's gradient (+)= the sum of its group's, heads in order. parts [B, N, T, D]. */
+static void sum_groups(const lap_op_call *call, const real *parts, const lap_operand *input) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length, dim = a->head_dim, group = a->heads / a->kv_heads;
   const int64_t rows = call->batch->sequences * length;
@@ -155,11 +157,12 @@ static void sum_groups(const lap_op_call *call, const real *parts, real *gradien
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t sequence = r / length, t = r % length;
     for (int64_t kv_head = 0; kv_head < a->kv_heads; ++kv_head) {
-      real *out = gradient + (r * a->kv_heads + kv_head) * dim;
+      real *out = input->gradient + (r * a->kv_heads + kv_head) * dim;
       for (int64_t g = 0; g < group; ++g) {
         const int64_t unit = sequence * a->heads + kv_head * group + g;
         const real *part = parts + (unit * length + t) * dim;
-        for (int64_t d = 0; d < dim; ++d) out[d] = g == 0 ? part[d] : out[d] + part[d];
+        const bool overwrite = g == 0 && !input->accumulate;
+        for (int64_t d = 0; d < dim; ++d) out[d] = overwrite ? part[d] : out[d] + part[d];
       }
     }
   }
@@ -180,8 +183,8 @@ static void backward(const lap_op_call *call) {
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       backward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, dq, dk, dv);
   }
-  sum_groups(call, dk_parts, call->input[1].gradient);
-  sum_groups(call, dv_parts, call->input[2].gradient);
+  sum_groups(call, dk_parts, &call->input[1]);
+  sum_groups(call, dv_parts, &call->input[2]);
 }
 
 static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) {

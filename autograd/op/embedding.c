@@ -2,6 +2,8 @@
  *   w  [V, H] weight         token [R] from the batch
  *   y  [R, H] output
  */
+#include <assert.h>
+
 #include "autograd/op/op.h"
 
 static void forward(const lap_op_call *call) {
@@ -20,6 +22,7 @@ static void forward(const lap_op_call *call) {
  * split columns, never rows. The embedding's gradient is the head's dw with these rows added to it. */
 static void backward(const lap_op_call *call) {
   enum { COLUMNS = 64 };
+  assert(call->input[0].accumulate);
   const lap_embedding_attributes *attributes = call->attributes;
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const real scale = (real)attributes->scale;

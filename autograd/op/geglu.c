@@ -16,7 +16,6 @@ static void forward(const lap_op_call *call) {
     const real *g = call->input[0].value + r * columns;
     const real *u = call->input[1].value + r * columns;
     real *y = call->output.value + r * columns;
-#pragma omp simd
     for (int64_t j = 0; j < columns; ++j) {
       const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
       y[j] = (real)0.5 * g[j] * (1 + t) * u[j];
@@ -39,7 +38,6 @@ static void backward(const lap_op_call *call) {
     /* Overwriting is adding to zero; the row is in the nearest cache either way. */
     if (!call->input[0].accumulate) memset(dg, 0, (size_t)columns * sizeof *dg);
     if (!call->input[1].accumulate) memset(du, 0, (size_t)columns * sizeof *du);
-#pragma omp simd
     for (int64_t j = 0; j < columns; ++j) {
       const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
       const real slope = half * (1 + t) + half * g[j] * (1 - t * t) * C * (1 + 3 * A * g[j] * g[j]);

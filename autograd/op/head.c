@@ -5,6 +5,7 @@
  * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step makes
  * each logit once, and the memory for logits is a constant whatever the batch.
  */
+#include <assert.h>
 #include <omp.h>
 #include <string.h>
 
@@ -74,6 +75,7 @@ static void forward(const lap_op_call *call) {
 
 /* dx = du w     dw += du^T x       losses as in forward; the output's gradient is 1 */
 static void backward(const lap_op_call *call) {
+  assert(call->input[1].accumulate);
   const lap_head_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows, hidden = call->input[0].columns;
   const int64_t vocab = call->input[1].rows, chunk = lap_head_chunk(vocab);

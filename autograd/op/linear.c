@@ -1,6 +1,8 @@
 /* linear: y = x w^T, no bias
  *   x [R, I] input     w [O, I] weight     y [R, O] output
  */
+#include <assert.h>
+
 #include "autograd/kernel/gemm.h"
 #include "autograd/op/op.h"
 
@@ -12,6 +14,7 @@ static void forward(const lap_op_call *call) {
 
 /* dx (+)= dy w        dw += dy^T x        a lane's micro-batches add up by beta = 1 */
 static void backward(const lap_op_call *call) {
+  assert(call->input[1].accumulate);
   const int64_t rows = call->output.rows, out = call->output.columns, in = call->input[0].columns;
   const real *dy = call->output.gradient;
   lap_gemm(LAP_PLAIN, LAP_PLAIN, rows, in, out, dy, out, call->input[1].value, in,

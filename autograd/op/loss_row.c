@@ -73,6 +73,8 @@ static rule teacher_rule(int64_t k, const int32_t *ids, const real *t, double ta
                             objective->tail == LAP_TAIL_RENORMALISE_BOTH;
   if (renormalised && raised_sum > 0)
     for (int64_t i = 0; i < k; ++i) weight[i] = (real)((double)weight[i] / raised_sum);
+  else if (renormalised) /* all mass is in the tail: a teacher that kept nothing says nothing */
+    made.all = made.kept = made.target = 0;
   return made;
 }
 

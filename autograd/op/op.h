@@ -49,7 +49,9 @@ typedef struct {
   int64_t rows, columns;
   real *value;
   real *gradient;  /* backward: where d(sum of loss)/d(value) goes (inputs) or lies (output) */
-  bool accumulate; /* backward, inputs: gradient holds an earlier part; add to it, else overwrite */
+  /* backward, inputs: gradient holds an earlier part; add to it, else overwrite. Always true for weights,
+   * which are parameters. */
+  bool accumulate;
 } lap_operand;
 
 typedef struct {

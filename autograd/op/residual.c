@@ -7,7 +7,7 @@ static void forward(const lap_op_call *call) {
   const int64_t count = call->output.rows * call->output.columns;
   const real *x = call->input[0].value, *y = call->input[1].value;
   real *z = call->output.value;
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < count; ++i) z[i] = x[i] + y[i];
 }
 
@@ -15,10 +15,10 @@ static void pass(const lap_operand *input, const real *dz, int64_t count) {
   real *dx = input->gradient;
   if (dx == dz) return; /* shared memory: the gradient is there already */
   if (input->accumulate) {
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i) dx[i] += dz[i];
   } else {
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i) dx[i] = dz[i];
   }
 }

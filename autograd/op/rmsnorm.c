@@ -1,6 +1,8 @@
 /* rmsnorm: y = x * s * (1 + w),  s = 1 / sqrt(mean(x^2) + epsilon)      (Gemma's form, with 1 + w)
  *   x [R, H] input     w [1, H] weight     y [R, H] output     s [R] saved
  */
+#include <assert.h>
+
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/op.h"
@@ -41,6 +43,7 @@ static void weight_gradient(const lap_op_call *call) {
 /* With g = dy (1 + w):  dx = s g - x s^3 mean(g x)
  * scratch: [R, H] holds g. */
 static void backward(const lap_op_call *call) {
+  assert(call->input[1].accumulate);
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const bool accumulate = call->input[0].accumulate;
   const real *w = call->input[1].value;

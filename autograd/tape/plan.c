@@ -47,6 +47,8 @@ static void plan_forward_step(lap_tape *tape, tape_op *recorded, int step) {
 }
 
 static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
+  /* A value that nothing consumes has no gradient: only a loss may end a recording. */
+  assert(recorded->op->fused_loss || tape->values[recorded->output].gradient.born >= 0);
   use_gradient(tape, recorded->output, step);
   if (recorded->op->fused_loss || recorded->op->backward_reads & LAP_READS_OUTPUT)
     use_value(tape, recorded->output, step);
@@ -57,7 +59,6 @@ static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
     recorded->accumulate[i] = gradient->born >= 0;
     const bool passes = recorded->op->in_place || recorded->op->passes_gradient;
     if (i == 0 && passes && gradient->born < 0) gradient->shares = recorded->output;
-    assert(!recorded->op->in_place || gradient->born < 0); /* one consumer only */
     use_gradient(tape, input, step);
   }
 }

@@ -17,6 +17,8 @@ typedef struct {
   int64_t rows, columns;
   int64_t parameter; /* offset in the weight vector, -1: not a parameter */
   int producer;      /* op, -1: parameter */
+  int consumers;     /* ops that have it as an input */
+  bool overwritten;  /* by an in-place op: nothing else may read it */
   tape_place value, gradient;
 } tape_value;
 

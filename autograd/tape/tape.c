@@ -38,6 +38,32 @@ lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int6
   return value;
 }
 
+/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what its
+ * producer needs again backward. */
+static void check_in_place(const lap_tape *tape, lap_value input) {
+  const tape_value *value = &tape->values[input];
+  assert(value->producer >= 0 && value->consumers == 0);
+  assert(!(tape->ops[value->producer].op->backward_reads & LAP_READS_OUTPUT));
+}
+
+/* Inputs come before the output, each once: gradients of the same value through two inputs of one op
+ * would be written over each other. */
+static void record_inputs(lap_tape *tape, tape_op *recorded, const lap_value *inputs) {
+  for (int i = 0; i < LAP_MAX_INPUTS; ++i) recorded->input[i] = LAP_NO_VALUE;
+  for (int i = 0; i < LAP_MAX_INPUTS && inputs[i] != LAP_NO_VALUE; ++i) {
+    assert(inputs[i] >= 0 && inputs[i] < recorded->output);
+    for (int j = 0; j < i; ++j) assert(inputs[j] != inputs[i]);
+    tape_value *value = &tape->values[inputs[i]];
+    assert(!value->overwritten);
+    recorded->input[i] = inputs[i];
+    if (recorded->op->in_place && i == 0) {
+      check_in_place(tape, inputs[i]);
+      value->overwritten = true;
+    }
+    ++value->consumers;
+  }
+}
+
 lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attributes,
                           size_t attributes_size, const lap_value inputs[LAP_MAX_INPUTS],
                           int64_t rows, int64_t columns) {
@@ -47,10 +73,7 @@ lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attribut
   tape->ops = lap_reallocate(tape->ops, (size_t)tape->op_count + 1, sizeof *tape->ops);
   tape_op *recorded = &tape->ops[tape->op_count++];
   *recorded = (tape_op){.op = op, .output = output};
-  for (int i = 0; i < LAP_MAX_INPUTS; ++i) {
-    assert(inputs[i] < output);
-    recorded->input[i] = inputs[i];
-  }
+  record_inputs(tape, recorded, inputs);
   if (attributes_size) {
     recorded->attributes = lap_allocate(1, attributes_size);
     memcpy(recorded->attributes, attributes, attributes_size);

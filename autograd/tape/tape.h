@@ -36,8 +36,9 @@ void lap_tape_destroy(lap_tape *tape);
  * gradient at the same offset of the gradient vector. */
 lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int64_t offset);
 
-/* Records an op with up to LAP_MAX_INPUTS inputs (LAP_NO_VALUE ends them) and an output of [rows,
- * columns]. `attributes` are copied. */
+/* Records an op with up to LAP_MAX_INPUTS different inputs (LAP_NO_VALUE ends them) and an output of
+ * [rows, columns]. `attributes` are copied. An in-place op must be the only consumer of its input. In
+ * training every output but the loss needs a consumer. */
 lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attributes,
                           size_t attributes_size, const lap_value inputs[LAP_MAX_INPUTS],
                           int64_t rows, int64_t columns);

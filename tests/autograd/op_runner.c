@@ -1,0 +1,205 @@
+/* Compiled twice, as the autograd is. */
+#include "tests/autograd/op_runner.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "autograd/op/op.h"
+
+typedef struct {
+  const lap_op *op;
+  union {
+    lap_embedding_attributes embedding;
+    lap_rmsnorm_attributes rmsnorm;
+    lap_rope_attributes rope;
+    lap_attention_attributes attention;
+    lap_head_attributes head;
+  } attributes;
+  lap_batch batch;
+  lap_losses losses;
+  lap_op_call call;
+  op_shape shape;
+  int64_t saved_size, scratch_size;
+  int threads;
+} session;
+
+static real *reals(int64_t n) { return lap_allocate_aligned((size_t)n, sizeof(real)); }
+
+static void poison(real *x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = (real)NAN;
+}
+
+static real *to_reals(const double *x, int64_t n) {
+  real *copy = reals(n);
+  for (int64_t i = 0; i < n; ++i) copy[i] = (real)x[i];
+  return copy;
+}
+
+static void to_doubles(double *out, const real *x, int64_t n) {
+  for (int64_t i = 0; out && i < n; ++i) out[i] = (double)x[i];
+}
+
+static void set_op(session *s, const op_case *c) {
+  const int64_t length = c->batch->length;
+  s->call.attributes = &s->attributes;
+  switch (c->kind) {
+    case OP_EMBEDDING:
+      s->op = &lap_op_embedding;
+      s->attributes.embedding = (lap_embedding_attributes){sqrt((double)c->columns)};
+      break;
+    case OP_RMSNORM:
+      s->op = &lap_op_rmsnorm;
+      s->attributes.rmsnorm = (lap_rmsnorm_attributes){c->epsilon};
+      break;
+    case OP_LINEAR: s->op = &lap_op_linear; break;
+    case OP_ROPE: {
+      real *table = reals(length * c->head_dim);
+      real *sine = table + length * c->head_dim / 2;
+      lap_rope_table(length, c->head_dim, 10000, table, sine);
+      s->op = &lap_op_rope;
+      s->attributes.rope = (lap_rope_attributes){c->heads, c->head_dim, table, sine};
+      break;
+    }
+    case OP_ATTENTION:
+      s->op = &lap_op_attention;
+      s->attributes.attention = (lap_attention_attributes){c->heads,  c->kv_heads, c->head_dim,
+                                                           c->window, c->scale,    c->softcap};
+      break;
+    case OP_GEGLU: s->op = &lap_op_geglu; break;
+    case OP_RESIDUAL: s->op = &lap_op_residual; break;
+    case OP_HEAD:
+      s->op = &lap_op_head;
+      s->attributes.head = (lap_head_attributes){c->softcap, c->objective};
+      break;
+  }
+}
+
+static void set_shapes(session *s, const op_case *c) {
+  const int64_t rows = c->batch->sequences * c->batch->length;
+  s->shape = op_shape_of(c);
+  for (int i = 0; i < s->shape.inputs; ++i) {
+    lap_operand *input = &s->call.input[i];
+    const int64_t table_rows = c->kind == OP_RMSNORM ? 1
+                               : c->kind == OP_LINEAR ? c->outputs
+                                                      : c->batch->vocab;
+    input->rows = s->shape.weight[i] ? table_rows : rows;
+    input->columns = s->shape.size[i] / input->rows;
+  }
+  s->call.output.rows = c->kind == OP_HEAD ? 1 : rows;
+  s->call.output.columns = s->shape.output / s->call.output.rows;
+}
+
+static void set_batch(session *s, const test_batch *b) {
+  const int64_t rows = b->sequences * b->length;
+  s->batch = (lap_batch){.sequences = b->sequences,
+                         .length = b->length,
+                         .tokens = b->tokens,
+                         .first = b->first,
+                         .targets = b->targets,
+                         .k = b->k,
+                         .teacher_ids = b->ids,
+                         .teacher_probability = to_reals(b->probability, rows * b->k),
+                         .teacher_tail = to_reals(b->tail, rows),
+                         .teacher_entropy = b->entropy};
+  double *losses = lap_allocate((size_t)rows * 4, sizeof(double));
+  for (int64_t i = 0; i < rows * 4; ++i) losses[i] = NAN;
+  s->losses = (lap_losses){losses, losses + rows, losses + 2 * rows, losses + 3 * rows};
+  s->call.batch = &s->batch;
+  s->call.losses = &s->losses;
+}
+
+static void open_session(session *s, const op_case *c, double *const inputs[], int threads) {
+  *s = (session){.threads = threads};
+  set_op(s, c);
+  set_shapes(s, c);
+  set_batch(s, c->batch);
+  const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads};
+  s->saved_size = s->op->saved_size ? s->op->saved_size(&s->call, &extent) : 0;
+  s->scratch_size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent) : 0;
+  for (int i = 0; i < s->shape.inputs; ++i)
+    s->call.input[i].value = to_reals(inputs[i], s->shape.size[i]);
+  s->call.output.value = s->op->in_place ? s->call.input[0].value : reals(s->shape.output);
+  if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
+  s->call.saved = reals(s->saved_size);
+  s->call.scratch = reals(s->scratch_size);
+  poison(s->call.saved, s->saved_size);
+  poison(s->call.scratch, s->scratch_size);
+}
+
+static void run_forward(session *s) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(s->threads);
+  s->op->forward(&s->call);
+  omp_set_num_threads(before);
+}
+
+static void report_losses(const session *s, const op_case *c, const test_losses *out) {
+  const size_t bytes = (size_t)(c->batch->sequences * c->batch->length) * sizeof(double);
+  if (!out) return;
+  if (out->loss) memcpy(out->loss, s->losses.loss, bytes);
+  if (out->ce) memcpy(out->ce, s->losses.ce, bytes);
+  if (out->kd) memcpy(out->kd, s->losses.kd, bytes);
+  if (out->kl) memcpy(out->kl, s->losses.kl, bytes);
+}
+
+static void close_session(session *s, const op_case *c) {
+  for (int i = 0; i < s->shape.inputs; ++i) lap_release_aligned(s->call.input[i].value);
+  if (!s->op->in_place) lap_release_aligned(s->call.output.value);
+  lap_release_aligned(s->call.saved);
+  lap_release_aligned(s->call.scratch);
+  lap_release_aligned((void *)s->batch.teacher_probability);
+  lap_release_aligned((void *)s->batch.teacher_tail);
+  if (c->kind == OP_ROPE) lap_release_aligned((void *)s->attributes.rope.cosine);
+  lap_release_aligned(s->losses.loss);
+}
+
+static void forward(const op_case *c, double *const inputs[OP_INPUTS], double *output,
+                    const test_losses *losses) {
+  session s;
+  open_session(&s, c, inputs, 1);
+  run_forward(&s);
+  to_doubles(output, s.call.output.value, s.shape.output);
+  report_losses(&s, c, losses);
+  close_session(&s, c);
+}
+
+/* The values that backward did not ask for are gone by the time it runs. */
+static void take_unread_values(session *s) {
+  for (int i = 0; i < s->shape.inputs; ++i)
+    if (!(s->op->backward_reads & LAP_READS_INPUT(i)))
+      poison(s->call.input[i].value, s->shape.size[i]);
+  if (!(s->op->backward_reads & LAP_READS_OUTPUT) && !s->op->in_place)
+    poison(s->call.output.value, s->shape.output);
+  poison(s->call.scratch, s->scratch_size);
+}
+
+static void backward(const op_case *c, double *const inputs[OP_INPUTS], const double *d_output,
+                     bool accumulate, int threads, double *const gradients[OP_INPUTS],
+                     const test_losses *losses) {
+  session s;
+  open_session(&s, c, inputs, threads);
+  run_forward(&s);
+  take_unread_values(&s);
+  real *dy = to_reals(d_output, s.shape.output);
+  s.call.output.gradient = dy;
+  for (int i = 0; i < s.shape.inputs; ++i) {
+    const bool shared = i == 0 && (s.op->in_place || c->share);
+    s.call.input[i].accumulate = !shared && (accumulate || s.shape.weight[i]);
+    s.call.input[i].gradient = shared ? dy : to_reals(gradients[i], s.shape.size[i]);
+  }
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(s.threads);
+  s.op->backward(&s.call);
+  omp_set_num_threads(before);
+  for (int i = 0; i < s.shape.inputs; ++i) {
+    to_doubles(gradients[i], s.call.input[i].gradient, s.shape.size[i]);
+    if (s.call.input[i].gradient != dy) lap_release_aligned(s.call.input[i].gradient);
+  }
+  report_losses(&s, c, losses);
+  lap_release_aligned(dy);
+  close_session(&s, c);
+}
+
+const op_runner LAP_PRECISION(op_runner) = {forward, backward};

@@ -1,0 +1,200 @@
+/* The float build, which trains, against the double build, which the other tests differentiate: op by op,
+ * values and gradients differ by rounding only. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/autograd/numbers.h"
+#include "tests/autograd/op_runner.h"
+
+/* Of the largest value of a tensor. */
+static const double tolerance = 2e-5;
+
+typedef struct {
+  double *output, *losses, *gradient[OP_INPUTS];
+} results;
+
+static results run(const op_runner *runner, const op_case *c, double *const inputs[],
+                   const double *dy) {
+  const op_shape shape = op_shape_of(c);
+  const int64_t rows = c->batch->sequences * c->batch->length;
+  results r = {test_random(shape.output, 0, NAN), test_random(4 * rows, 0, 0), {0}};
+  for (int i = 0; i < shape.inputs; ++i)
+    r.gradient[i] = test_random(shape.size[i], 0, shape.weight[i] ? 0 : NAN);
+  const test_losses losses = {r.losses, r.losses + rows, r.losses + 2 * rows, r.losses + 3 * rows};
+  runner->forward(c, inputs, r.output, NULL);
+  runner->backward(c, inputs, dy, false, 2, r.gradient, c->kind == OP_HEAD ? &losses : NULL);
+  return r;
+}
+
+static void results_free(results *r) {
+  free(r->output), free(r->losses);
+  for (int i = 0; i < OP_INPUTS; ++i) free(r->gradient[i]);
+}
+
+static void expect_close(const char *name, const char *what, const double *found,
+                         const double *expected, int64_t n) {
+  const double distance = test_distance(found, expected, n);
+  if (!(distance <= tolerance)) fail_msg("%s: %s is off by %g", name, what, distance);
+}
+
+static void compare(const char *name, const op_case *c, double scale) {
+  const op_shape shape = op_shape_of(c);
+  double *inputs[OP_INPUTS] = {0}, *dy = test_random(shape.output, 300, 1);
+  if (c->kind == OP_HEAD) dy[0] = 1;
+  for (int i = 0; i < shape.inputs; ++i) {
+    inputs[i] = test_random(shape.size[i], 301 + (uint64_t)i, scale);
+    /* Both start from the same numbers: the tests are about what is made of them. */
+    for (int64_t j = 0; j < shape.size[i]; ++j) inputs[i][j] = (double)(float)inputs[i][j];
+  }
+  results expected = run(&op_runner_double, c, inputs, dy);
+  results found = run(&op_runner_float, c, inputs, dy);
+  const char *gradients[] = {"d input 0", "d input 1", "d input 2"};
+  expect_close(name, "output", found.output, expected.output, shape.output);
+  for (int i = 0; i < shape.inputs; ++i)
+    expect_close(name, gradients[i], found.gradient[i], expected.gradient[i], shape.size[i]);
+  const int64_t rows = c->batch->sequences * c->batch->length;
+  for (int i = 0; i < 4; ++i)
+    expect_close(name, "losses", found.losses + i * rows, expected.losses + i * rows, rows);
+  for (int i = 0; i < shape.inputs; ++i) free(inputs[i]);
+  free(dy);
+  results_free(&found), results_free(&expected);
+}
+
+static void elementwise_ops_differ_by_rounding(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(2, 17, 19, 0, 310);
+  compare("embedding", &(op_case){.kind = OP_EMBEDDING, .batch = batch, .columns = 67}, 1);
+  compare("residual", &(op_case){.kind = OP_RESIDUAL, .batch = batch, .columns = 67}, 1);
+  const double scales[] = {0.01, 1, 4, 12};
+  for (int i = 0; i < 4; ++i)
+    compare("geglu", &(op_case){.kind = OP_GEGLU, .batch = batch, .columns = 67}, scales[i]);
+  test_batch_destroy(batch);
+}
+
+static void rmsnorm_differs_by_rounding(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(2, 17, 19, 0, 311);
+  const int64_t columns[] = {3, 17, 2304};
+  const double scales[] = {1e-3, 1, 300};
+  for (int i = 0; i < 3; ++i)
+    for (int j = 0; j < 3; ++j)
+      compare("rmsnorm",
+              &(op_case){.kind = OP_RMSNORM, .batch = batch, .columns = columns[i], .epsilon = 1e-6},
+              scales[j]);
+  test_batch_destroy(batch);
+}
+
+static void linear_differs_by_rounding(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(3, 17, 19, 0, 312);
+  const int64_t sizes[][2] = {{1, 17}, {17, 300}, {1000, 67}};
+  for (int i = 0; i < 3; ++i)
+    compare("linear",
+            &(op_case){
+                .kind = OP_LINEAR, .batch = batch, .columns = sizes[i][0], .outputs = sizes[i][1]},
+            1);
+  test_batch_destroy(batch);
+}
+
+static void rope_differs_by_rounding(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(1, 1000, 19, 0, 313);
+  compare("rope", &(op_case){.kind = OP_ROPE, .batch = batch, .heads = 2, .head_dim = 10}, 1);
+  test_batch_destroy(batch);
+}
+
+static void attention_differs_by_rounding(void **state) {
+  (void)state;
+  const int64_t lengths[] = {3, 65, 130}, windows[] = {0, 7, 100};
+  for (int l = 0; l < 3; ++l)
+    for (int w = 0; w < 3; ++w)
+      for (int cap = 0; cap < 2; ++cap) {
+        test_batch *batch = test_batch_create(2, lengths[l], 19, 0, 314);
+        compare("attention",
+                &(op_case){.kind = OP_ATTENTION,
+                           .batch = batch,
+                           .heads = 4,
+                           .kv_heads = 2,
+                           .head_dim = 18,
+                           .window = windows[w],
+                           .softcap = cap ? 50 : 0,
+                           .scale = 0.25},
+                2);
+        test_batch_destroy(batch);
+      }
+}
+
+static void the_head_differs_by_rounding(void **state) {
+  (void)state;
+  for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
+    for (int cap = 0; cap < 2; ++cap) {
+      const bool renormalises = tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
+      test_batch *batch = test_batch_create(2, 17, 1009, 64, 315);
+      compare("head",
+              &(op_case){.kind = OP_HEAD,
+                         .batch = batch,
+                         .columns = 33,
+                         .softcap = cap ? 30 : 0,
+                         .objective = {0.7, renormalises ? 2 : 1, (lap_tail)tail}},
+              1);
+      test_batch_destroy(batch);
+    }
+}
+
+/* Each op by itself, with more threads than work and with fewer. */
+static void threads_do_not_change_a_bit_of_any_op(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(2, 70, 523, 6, 316);
+  const op_case cases[] = {
+      {.kind = OP_EMBEDDING, .batch = batch, .columns = 130},
+      {.kind = OP_RMSNORM, .batch = batch, .columns = 130, .epsilon = 1e-6},
+      {.kind = OP_LINEAR, .batch = batch, .columns = 300, .outputs = 270},
+      {.kind = OP_ROPE, .batch = batch, .heads = 3, .head_dim = 6},
+      {.kind = OP_ATTENTION, .batch = batch, .heads = 4, .kv_heads = 2, .head_dim = 6, .window = 9,
+       .softcap = 5, .scale = 0.5},
+      {.kind = OP_GEGLU, .batch = batch, .columns = 130},
+      {.kind = OP_RESIDUAL, .batch = batch, .columns = 130},
+      {.kind = OP_HEAD, .batch = batch, .columns = 30, .softcap = 30,
+       .objective = {0.7, 1, LAP_TAIL_GHOST}},
+  };
+  const int threads[] = {1, 2, 5};
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; ++k) {
+    const op_shape shape = op_shape_of(&cases[k]);
+    double *inputs[OP_INPUTS] = {0}, *found[3][OP_INPUTS], *dy = test_random(shape.output, 320, 1);
+    for (int i = 0; i < shape.inputs; ++i)
+      inputs[i] = test_random(shape.size[i], 321 + (uint64_t)i, 1);
+    for (int t = 0; t < 3; ++t) {
+      for (int i = 0; i < shape.inputs; ++i)
+        found[t][i] = test_random(shape.size[i], 0, shape.weight[i] ? 0 : NAN);
+      op_runner_float.backward(&cases[k], inputs, dy, false, threads[t], found[t], NULL);
+      for (int i = 0; i < shape.inputs; ++i)
+        assert_memory_equal(found[0][i], found[t][i], (size_t)shape.size[i] * sizeof(double));
+    }
+    for (int i = 0; i < shape.inputs; ++i) {
+      for (int t = 0; t < 3; ++t) free(found[t][i]);
+      free(inputs[i]);
+    }
+    free(dy);
+  }
+  test_batch_destroy(batch);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(elementwise_ops_differ_by_rounding),
+      cmocka_unit_test(rmsnorm_differs_by_rounding),
+      cmocka_unit_test(linear_differs_by_rounding),
+      cmocka_unit_test(rope_differs_by_rounding),
+      cmocka_unit_test(attention_differs_by_rounding),
+      cmocka_unit_test(the_head_differs_by_rounding),
+      cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),
+  };
+  return cmocka_run_group_tests(tests, test_open_blas, NULL);
+}
