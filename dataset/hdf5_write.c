@@ -28,11 +28,15 @@ static void *image_resize(void *bytes, size_t size, H5FD_file_image_op_t operati
   return realloc(bytes, size);
 }
 
-static herr_t image_release(void *bytes, H5FD_file_image_op_t operation, void *image) {
-  if (operation == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
-    ((lap_hdf5_image *)image)->bytes = bytes;
-  else
+/* Where `path` is there already, HDF5 opens and closes it once before it makes the new file. */
+static herr_t image_release(void *bytes, H5FD_file_image_op_t operation, void *kept) {
+  lap_hdf5_image *image = kept;
+  if (operation == H5FD_FILE_IMAGE_OP_FILE_CLOSE) {
+    free(image->bytes);
+    image->bytes = bytes;
+  } else {
     free(bytes);
+  }
   return 0;
 }
 
