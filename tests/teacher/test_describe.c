@@ -1,0 +1,160 @@
+/* describe: the numbers and examples that inspect prints, and the check of every row.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "teacher/describe.h"
+#include "tests/dataset/scratch.h"
+#include "tests/teacher/synthetic.h"
+
+enum { ROWS = 5000 };
+
+static int make(void **state) {
+  static synthetic made;
+  synthetic_create(&made, 1, ROWS);
+  *state = &made;
+  return 0;
+}
+
+static int unmake(void **state) {
+  synthetic_destroy(*state);
+  return 0;
+}
+
+static lap_cache *open_cache(const synthetic *made, const char *path) {
+  lap_cache *cache;
+  lap_status status = {0};
+  if (lap_cache_open(path, &made->tokens, NULL, &cache, &status) != LAP_OK)
+    fail_msg("%s", status.message);
+  return cache;
+}
+
+static void alignment_and_coverage_are_those_of_the_teacher(void **state) {
+  const synthetic *made = *state;
+  lap_cache *cache = open_cache(made, synthetic_write_all(made));
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  assert_int_equal(d.rows, ROWS);
+  assert_true(d.judged > 3500 && d.judged <= 4096);
+  assert_true(fabs(d.mean_next - 0.5) < 1e-3 && d.mean_same < 0.05 && d.mean_after < 0.05);
+  assert_false(d.shifted);
+  assert_true(fabs(d.mean_kept - 0.9) < 1e-3 && fabs(d.least_kept - 0.9) < 1e-3);
+  assert_true(d.file_bytes > 1 && d.file_bytes < 100);
+  lap_cache_close(cache);
+}
+
+static void the_row_with_the_least_coverage_is_found(void **state) {
+  const synthetic *made = *state;
+  plain_cache plain;
+  plain_create(made, 0, &plain);
+  plain.logprob[10 * SYNTHETIC_K + 7] = -INFINITY; /* 0.4 / 28 */
+  const char *path = scratch_path(made->directory, "plain.h5");
+  plain_write(path, &plain);
+  lap_cache *cache = open_cache(made, path);
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  assert_int_equal(d.least_kept_row, 10);
+  assert_true(fabs(d.least_kept - (0.9 - 0.4 / 28)) < 1e-6);
+  lap_cache_close(cache);
+  plain_destroy(&plain);
+}
+
+static void examples_are_counted_rows_with_their_top_in_order(void **state) {
+  const synthetic *made = *state;
+  const uint32_t *tokens = made->tokens.shard[0]->tokens;
+  lap_cache *cache = open_cache(made, synthetic_write_all(made));
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  assert_int_equal(d.example_count, LAP_EXAMPLE_ROWS);
+  for (uint32_t n = 0; n < d.example_count; ++n) {
+    const lap_cache_example *e = &d.example[n];
+    assert_int_equal(e->token, tokens[e->row]);
+    assert_int_equal(e->next, tokens[e->row + 1]);
+    assert_int_equal(e->top_count, LAP_EXAMPLE_TOP);
+    assert_int_equal(e->top_id[0], e->next);
+    for (uint32_t i = 1; i < e->top_count; ++i)
+      assert_true(e->top_probability[i] < e->top_probability[i - 1]);
+    assert_true(fabs((double)e->tail - 0.1) < 1e-6);
+    if (n > 0) assert_true(e->row > d.example[n - 1].row);
+  }
+  lap_cache_close(cache);
+}
+
+/* Ids in the file in any order; equal ones by id. */
+static void the_top_is_sorted_whatever_the_order_in_the_file(void **state) {
+  const synthetic *made = *state;
+  plain_cache plain;
+  plain_create(made, 0, &plain);
+  for (int j = 0; j < SYNTHETIC_K; ++j) {
+    plain.ids[j] = (j * 5 + 3) % 8; /* 3 0 5 2 7 4 1 6 */
+    plain.logprob[j] = log(plain.ids[j] == 7 ? 0.3 : 0.1);
+  }
+  plain.tail_mass[0] = 0;
+  const char *path = scratch_path(made->directory, "plain.h5");
+  plain_write(path, &plain);
+  lap_cache *cache = open_cache(made, path);
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  const uint32_t expected[LAP_EXAMPLE_TOP] = {7, 0, 1, 2, 3};
+  assert_memory_equal(d.example[0].top_id, expected, sizeof expected);
+  lap_cache_close(cache);
+  plain_destroy(&plain);
+}
+
+typedef struct {
+  uint64_t calls, last;
+} progress;
+
+static void note(void *context, uint64_t done, uint64_t total) {
+  progress *p = context;
+  assert_true(done > p->last && done <= total && total == ROWS);
+  p->last = done;
+  ++p->calls;
+}
+
+static void checking_all_reads_every_row(void **state) {
+  const synthetic *made = *state;
+  plain_cache plain;
+  plain_create(made, 0, &plain);
+  const char *path = scratch_path(made->directory, "plain.h5");
+  plain_write(path, &plain);
+  lap_cache *cache = open_cache(made, path);
+  lap_status status = {0};
+  progress p = {0};
+  assert_int_equal(lap_cache_check_all(cache, 0, note, &p, &status), LAP_OK);
+  assert_true(p.last == ROWS && p.calls > 1);
+  assert_int_equal(lap_cache_check_all(cache, 0, NULL, NULL, &status), LAP_OK);
+  lap_cache_close(cache);
+  plain.tail_mass[4997] = 0.5;
+  plain_write(path, &plain);
+  cache = open_cache(made, path);
+  assert_int_equal(lap_cache_check_all(cache, 0, NULL, NULL, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "row 4997"));
+  lap_cache_close(cache);
+  plain_destroy(&plain);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(alignment_and_coverage_are_those_of_the_teacher, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(the_row_with_the_least_coverage_is_found, make, unmake),
+      cmocka_unit_test_setup_teardown(examples_are_counted_rows_with_their_top_in_order, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(the_top_is_sorted_whatever_the_order_in_the_file, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(checking_all_reads_every_row, make, unmake),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
