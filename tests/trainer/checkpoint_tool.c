@@ -2,6 +2,7 @@
  *
  *   write DIR MODEL STEP     writes a checkpoint, prints its state_sha256
  *   load DIR MODEL [SHA256]   loads the newest, sharded and replicated; every element must be right
+ *   replace DIR MODEL STEP   writes one that differs from that of `write` in a count, prunes to it
  *   loop DIR MODEL SECONDS   writes step after step, each twice with another count, prunes to two;
  *                            one rank is killed at a random moment before SECONDS have passed
  */
@@ -42,6 +43,16 @@ static lap_code write_step(const act *a, lap_status *status) {
   return code;
 }
 
+static lap_code replace_step(const act *a, lap_status *status) {
+  lap_state *state = fixture_state(a->model, a->comm, false, strtoull(a->argument, NULL, 10));
+  char hex[LAP_SHA256_HEX];
+  --state->applied_updates;
+  lap_code code = write_one(a, state, hex, status);
+  if (code == LAP_OK) code = lap_checkpoint_prune(a->directory, 1, 0, -1, a->comm, status);
+  lap_state_destroy(state);
+  return code;
+}
+
 static lap_code load_newest(const act *a, bool replicated, lap_status *status) {
   lap_state *state = fixture_state(a->model, a->comm, replicated, 9999);
   lap_checkpoint *loaded;
@@ -49,7 +60,7 @@ static lap_code load_newest(const act *a, bool replicated, lap_status *status) {
   lap_code code = lap_checkpoint_load_newest(a->directory, state, a->comm, report, NULL, &found,
                                              &loaded, status);
   if (code == LAP_OK && !found) code = lap_fail(status, LAP_DATA, "there is none");
-  /* Of what `loop` leaves, either of the two states of a step is right. */
+  /* Of what `loop` and `replace` leave, either of the two states of a step is right. */
   const int64_t allowed = a->argument ? 0 : 1;
   if (code == LAP_OK && fixture_differences(state, loaded->step) > allowed)
     code = lap_fail(status, LAP_DATA, "loaded, but not what was written");
@@ -83,17 +94,21 @@ static void arm(const act *a, double *seconds) {
   if (lap_comm_rank(a->comm) == victim) pthread_create(&thread, NULL, kill_later, seconds);
 }
 
-/* Ends by being killed, or by a failure. */
+/* Goes on from the newest. Ends by being killed, or by a failure. */
 static lap_code write_for_ever(const act *a, lap_status *status) {
-  lap_state *state = fixture_state(a->model, a->comm, false, 1);
+  lap_state *state = fixture_state(a->model, a->comm, false, 0);
+  lap_checkpoint *loaded;
   char hex[LAP_SHA256_HEX];
   double seconds;
+  bool found;
+  LAP_TRY(lap_checkpoint_load_newest(a->directory, state, a->comm, report, NULL, &found, &loaded,
+                                     status));
   arm(a, &seconds);
-  for (uint64_t step = 1;; ++step) {
+  for (uint64_t step = state->step + 1;; ++step) {
     /* Each step twice: what is there is replaced by a state with another count of updates. */
     fixture_fill(state, step);
     LAP_TRY(write_one(a, state, hex, status));
-    ++state->applied_updates;
+    --state->applied_updates;
     LAP_TRY(write_one(a, state, hex, status));
     LAP_TRY(lap_checkpoint_prune(a->directory, 2, 0, -1, a->comm, status));
   }
@@ -109,6 +124,7 @@ int main(int argc, char **argv) {
   a.argument = argv[4];
   if (strcmp(argv[1], "write") == 0) status.code = write_step(&a, &status);
   if (strcmp(argv[1], "load") == 0) status.code = load_both(&a, &status);
+  if (strcmp(argv[1], "replace") == 0) status.code = replace_step(&a, &status);
   if (strcmp(argv[1], "loop") == 0) status.code = write_for_ever(&a, &status);
   if (status.code != LAP_OK) fprintf(stderr, "%s: %s\n", argv[1], status.message);
   lap_numbers_destroy(a.numbers);

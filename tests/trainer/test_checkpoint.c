@@ -485,6 +485,20 @@ static void a_tokenizer_that_cannot_be_read_is_a_failure_on_all_ranks(void **con
   lap_state_destroy(state);
 }
 
+static void a_state_that_could_not_be_read_back_is_not_written(void **context) {
+  world *w = *context;
+  lap_state *state = fixture_state("tiny", w->comm, false, 4);
+  state->applied_updates = 5;
+  lap_status status;
+  assert_int_equal(try_write(w, state, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "applied_updates: expected an integer from 0 to 4"));
+  char *all = listing(w->directory);
+  assert_null(strstr(all, "step-"));
+  free(all);
+  lap_barrier(w->comm);
+  lap_state_destroy(state);
+}
+
 /* --- keeping and deleting --- */
 
 /* The steps that are there, newest first, as text. */
@@ -629,6 +643,7 @@ int main(void) {
       IN_DIRECTORY(after_a_failed_write_nothing_has_changed),
       IN_DIRECTORY(a_directory_that_cannot_be_made_is_a_failure_on_all_ranks),
       IN_DIRECTORY(a_tokenizer_that_cannot_be_read_is_a_failure_on_all_ranks),
+      IN_DIRECTORY(a_state_that_could_not_be_read_back_is_not_written),
       IN_DIRECTORY(pruning_keeps_the_newest_the_multiples_and_the_best),
       IN_DIRECTORY(pruning_never_counts_one_that_is_not_whole),
       IN_DIRECTORY(leftovers_of_the_dead_are_removed_and_only_those),
