@@ -17,9 +17,17 @@ set_target_properties(checkpoint_tool PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAK
 add_executable(kill_at_change kill_at_change.c)
 target_link_libraries(kill_at_change PRIVATE lapidary_settings)
 set_target_properties(kill_at_change PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-foreach(scenario any_rank_count killed two_runs every_crash)
-  add_test(NAME checkpoint_${scenario} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/checkpoint_${scenario}
-    $<TARGET_FILE:checkpoint_tool> $<TARGET_FILE:kill_at_change>)
-  set_tests_properties(checkpoint_${scenario} PROPERTIES
-    ENVIRONMENT "${mpi_test_environment}" TIMEOUT 600 PROCESSORS 2 SKIP_RETURN_CODE 77)
+set(tests)
+foreach(scenario any_rank_count killed two_runs)
+  add_test(NAME checkpoint_${scenario}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/checkpoint_${scenario} $<TARGET_FILE:checkpoint_tool>)
+  list(APPEND tests checkpoint_${scenario})
 endforeach()
+foreach(kind exchange plain)
+  add_test(NAME checkpoint_every_crash_${kind}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/checkpoint_every_crash
+      $<TARGET_FILE:checkpoint_tool> $<TARGET_FILE:kill_at_change> ${kind})
+  list(APPEND tests checkpoint_every_crash_${kind})
+endforeach()
+set_tests_properties(${tests} PROPERTIES
+  ENVIRONMENT "${mpi_test_environment}" TIMEOUT 600 PROCESSORS 2 SKIP_RETURN_CODE 77)

@@ -1,22 +1,32 @@
-/* kill_at_change N COMMAND...: runs the command and kills it just before the Nth system call that
- * changes a file system. Exits with 0 where it was killed, 1 where it ended by itself before, 2
- * where it cannot be traced here.
+/* kill_at_change N KIND COMMAND...: runs the command and kills it just before the Nth system call
+ * that changes a file system. KIND is `exchange`, or `plain` for one that cannot exchange two
+ * names. Exits with 0 where it was killed, 1 where it ended by itself before, 2 where it cannot be
+ * traced here.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool changes_files(pid_t thread) {
+/* Makes the system call that is about to begin fail with ENOSYS. */
+static void refuse(pid_t thread) {
+  ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L);
+}
+
+static bool changes_files(pid_t thread, bool exchange) {
   struct __ptrace_syscall_info info;
   if (ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info) <= 0) return false;
   if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return false;
+  if (info.entry.nr == SYS_renameat2 && !exchange) refuse(thread);
   switch (info.entry.nr) {
     case SYS_openat:
       return info.entry.args[2] & O_CREAT;
@@ -39,7 +49,7 @@ static bool changes_files(pid_t thread) {
 }
 
 /* Follows all threads; returns whether the command was killed. */
-static bool follow(pid_t process, long n) {
+static bool follow(pid_t process, long n, bool exchange) {
   for (;;) {
     int status;
     const pid_t thread = waitpid(-1, &status, __WALL);
@@ -50,7 +60,7 @@ static bool follow(pid_t process, long n) {
     }
     int signal_to_pass = WSTOPSIG(status);
     if (signal_to_pass == (SIGTRAP | 0x80)) {
-      if (changes_files(thread) && --n == 0) {
+      if (changes_files(thread, exchange) && --n == 0) {
         kill(process, SIGKILL);
         while (waitpid(-1, &status, __WALL) > 0 || errno == EINTR) continue;
         return true;
@@ -64,12 +74,12 @@ static bool follow(pid_t process, long n) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 3) return 2;
+  if (argc < 4) return 2;
   const pid_t process = fork();
   if (process == 0) {
     if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) _exit(2);
     raise(SIGSTOP);
-    execv(argv[2], argv + 2);
+    execv(argv[3], argv + 3);
     _exit(2);
   }
   int status;
@@ -80,5 +90,6 @@ int main(int argc, char **argv) {
     fprintf(stderr, "kill_at_change: cannot trace\n");
     return 2;
   }
-  return follow(process, strtol(argv[1], NULL, 10)) ? 0 : 1;
+  const bool exchange = strcmp(argv[2], "exchange") == 0;
+  return follow(process, strtol(argv[1], NULL, 10), exchange) ? 0 : 1;
 }
