@@ -182,11 +182,18 @@ static void tidy_entry(const char *directory, const char *entry, const leftover 
   free(name);
 }
 
+/* The hint is written by lap_file_write. Where its writer is alive after all, it does without. */
+static bool is_unfinished_hint(const char *entry) {
+  static const char prefix[] = "latest.tmp.";
+  return strncmp(entry, prefix, sizeof prefix - 1) == 0;
+}
+
 void lap_checkpoint_tidy(const char *directory, const char *name) {
   DIR *open = opendir(directory);
   if (!open) return;
   for (const struct dirent *entry; (entry = readdir(open));) {
     leftover found;
+    if (!name && is_unfinished_hint(entry->d_name)) unlinkat(dirfd(open), entry->d_name, 0);
     if (!parse_leftover(entry->d_name, &found)) continue;
     if (name ? strcmp(found.name, name) == 0 : lap_checkpoint_is_step(found.name, NULL))
       tidy_entry(directory, entry->d_name, &found);

@@ -35,10 +35,10 @@ lap_code lap_checkpoint_publish(const char *temporary, const char *path, lap_sta
 lap_code lap_checkpoint_delete(const char *path, lap_status *status);
 
 /* Cleans up after killed processes: deletes .writing and .deleted directories, brings a .replaced
- * one back where nothing has its name and deletes it otherwise. A .writing one of a process that
- * runs on this host, or in which something was written within the hour, is left alone. `name` is
- * the name of the checkpoint concerned; NULL: all step-*. Failures do not matter to anybody now and
- * are not reported. */
+ * one back where nothing has its name and deletes it otherwise, deletes unfinished hints. A
+ * .writing one of a process that runs on this host, or in which something was written within the
+ * hour, is left alone. `name` is the name of the checkpoint concerned; NULL: all step-*. Failures
+ * do not matter to anybody now and are not reported. */
 void lap_checkpoint_tidy(const char *directory, const char *name);
 
 #endif

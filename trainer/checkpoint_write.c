@@ -197,7 +197,11 @@ static lap_code write_manifest(writer *w, lap_status *status) {
   w->header.writing_ranks = lap_comm_size(w->comm);
   char *text = lap_manifest_print(&w->header, w->header.full ? w->extras->numbers : NULL);
   char *path = lap_format("%s/" LAP_MANIFEST_NAME, w->temporary);
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  /* What the reader would refuse is refused here, while the older ones are still safe. */
+  lap_checkpoint *readable;
+  lap_code code = lap_manifest_parse(w->temporary, text, strlen(text), &readable, status);
+  lap_checkpoint_close(readable);
+  if (code == LAP_OK) code = lap_file_write(path, text, strlen(text), status);
   free(path);
   free(text);
   return code;
