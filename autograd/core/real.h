@@ -32,6 +32,7 @@ typedef float real;
 #define lap_op_geglu LAP_PRECISION(lap_op_geglu)
 #define lap_op_residual LAP_PRECISION(lap_op_residual)
 #define lap_op_head LAP_PRECISION(lap_op_head)
+#define lap_head_chunk LAP_PRECISION(lap_head_chunk)
 #define lap_head_logits LAP_PRECISION(lap_head_logits)
 #define lap_loss_row LAP_PRECISION(lap_loss_row)
 #define lap_rope_table LAP_PRECISION(lap_rope_table)
