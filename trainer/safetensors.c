@@ -15,7 +15,9 @@
 
 #include "autograd/core/memory.h"
 
-enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000 };
+/* A tensor has about six commas. Parsed, a value takes many times its text: commas bound how many
+ * there can be. */
+enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000, MOST_COMMAS = 1 << 22 };
 
 struct lap_safetensors {
   char *path;
@@ -187,6 +189,25 @@ static lap_code parse_header(lap_safetensors *file, int64_t data_begin, lap_stat
   return LAP_OK;
 }
 
+static lap_code parse_json(lap_safetensors *file, const char *text, size_t bytes,
+                           lap_status *status) {
+  json_error_t error;
+  size_t commas = 0;
+  /* The format allows no blanks before the brace. */
+  if (bytes == 0 || *text != '{')
+    return lap_fail(status, LAP_DATA, "%s: its header does not begin with {: no safetensors file",
+                    file->path);
+  for (size_t i = 0; i < bytes; ++i) commas += text[i] == ',';
+  if (commas > MOST_COMMAS)
+    return lap_fail(status, LAP_DATA,
+                    "%s: its header has %zu commas, more than the %d of any model", file->path,
+                    commas, MOST_COMMAS);
+  file->header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  if (file->header) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: its header is not valid: %s (byte %d)", file->path,
+                  error.text, error.position);
+}
+
 static lap_code read_header(lap_safetensors *file, lap_status *status) {
   unsigned char length[LENGTH_BYTES];
   if (file->bytes < LENGTH_BYTES)
@@ -201,19 +222,8 @@ static lap_code read_header(lap_safetensors *file, lap_status *status) {
                     " bytes; the file has %" PRId64 " and a header at most %d: no safetensors file",
                     file->path, bytes, file->bytes, LARGEST_HEADER);
   char *text = lap_allocate(bytes, 1);
-  json_error_t error;
   lap_code code = read_at(file, LENGTH_BYTES, text, bytes, status);
-  if (code == LAP_OK) {
-    /* The format allows no blanks before the brace. */
-    if (bytes && *text == '{')
-      file->header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (bytes == 0 || *text != '{')
-      code = lap_fail(status, LAP_DATA, "%s: its header does not begin with {: no safetensors file",
-                      file->path);
-    else if (!file->header)
-      code = lap_fail(status, LAP_DATA, "%s: its header is not valid: %s (byte %d)", file->path,
-                      error.text, error.position);
-  }
+  if (code == LAP_OK) code = parse_json(file, text, bytes, status);
   free(text);
   if (code != LAP_OK) return code;
   return parse_header(file, LENGTH_BYTES + (int64_t)bytes, status);

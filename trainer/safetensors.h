@@ -7,8 +7,8 @@
  * file, so that a caller need not care which of several files holds a tensor.
  *
  * Whatever the bytes, opening and reading end in a value or in LAP_DATA naming file and tensor;
- * memory stays in proportion to the header that is really there (at most 100 MB, the format's own
- * limit).
+ * memory stays in proportion to the header that is really there: at most 100 MB, the format's own
+ * limit, and 4 Mi commas.
  *
  * Not collective. A file belongs to one thread.
  */

@@ -355,6 +355,17 @@ static void deep_nesting_is_refused(void **state) {
   assert_refused("header is not valid");
 }
 
+static void a_header_of_millions_of_values_is_refused_unparsed(void **state) {
+  (void)state;
+  enum { LENGTH = 10 << 20 };
+  char *header = lap_allocate(LENGTH, 1);
+  for (int i = 0; i < LENGTH; ++i) header[i] = i % 2 ? ',' : '1';
+  memcpy(header, "{\"x\":[", 6);
+  write_file(header, LENGTH, -1, 0);
+  free(header);
+  assert_refused("commas");
+}
+
 static void what_is_no_file_is_refused(void **state) {
   (void)state;
   unlink(path);
@@ -438,6 +449,7 @@ int main(void) {
       cmocka_unit_test(malformed_headers_are_refused),
       cmocka_unit_test(a_wrong_header_length_is_refused_before_memory_is_taken),
       cmocka_unit_test(deep_nesting_is_refused),
+      cmocka_unit_test(a_header_of_millions_of_values_is_refused_unparsed),
       cmocka_unit_test(what_is_no_file_is_refused),
       cmocka_unit_test(random_damage_never_does_more_than_be_refused),
   };
