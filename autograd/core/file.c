@@ -91,27 +91,28 @@ lap_code lap_file_publish(const char *temporary, const char *path, lap_status *s
   return sync_parent(path, status);
 }
 
-/* A new file beside `path`. O_EXCL and the counter keep apart writers with one process id on two
- * hosts, and the leavings of a killed process. */
-static int open_temporary(const char *path, char **temporary) {
+/* O_EXCL and the counter keep apart writers with one process id on two hosts, and the leavings of a
+ * killed process. */
+lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
+                                 lap_status *status) {
   for (int attempt = 0;; ++attempt) {
     *temporary = lap_format("%s.tmp.%d.%d", path, (int)getpid(), attempt);
-    const int descriptor = open(*temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0 || errno != EEXIST || attempt == 1000) return descriptor;
+    *descriptor = open(*temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*descriptor >= 0) return LAP_OK;
+    if (errno != EEXIST || attempt == 1000) break;
     free(*temporary);
   }
+  const lap_code code = io_failure(status, *temporary, "be created");
+  free(*temporary);
+  *temporary = NULL;
+  return code;
 }
 
 lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status) {
   char *temporary;
-  const int descriptor = open_temporary(path, &temporary);
-  lap_code code;
-  if (descriptor < 0) {
-    code = io_failure(status, temporary, "be created");
-    free(temporary);
-    return code;
-  }
-  code = lap_file_write_all(descriptor, temporary, bytes, count, status);
+  int descriptor;
+  LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
+  lap_code code = lap_file_write_all(descriptor, temporary, bytes, count, status);
   if (code != LAP_OK)
     close(descriptor);
   else

@@ -39,6 +39,10 @@ lap_code lap_file_remove_tree(const char *path, lap_status *status);
 
 /* --- the steps of an atomic write, for writers of large files and of directories --- */
 
+/* Makes a new file beside `path`, open for writing; *temporary is its name, owned by the caller. On
+ * failure nothing is made and *temporary is NULL. */
+lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
+                                 lap_status *status);
 /* Writes all bytes to an open descriptor, through short writes and interrupted calls. `path` is for
  * the message. */
 lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes, size_t count,
