@@ -6,10 +6,11 @@
  *   RUN/checkpoints/latest           the name of the newest one; a hint only
  *
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
- * applied_updates, bad_steps, numbers_sha256, numbers (key -> value, so that a difference can be named),
- * state_sha256 (full), tensors, and per piece: tensor, model_shard, kind (weight | exp_avg | exp_avg_sq),
- * begin, end (elements of the tensor), file, offset (bytes), xxh128. Payload is little-endian float32.
- * manifest.json ends with its own checksum, so that a flipped digit is noticed.
+ * applied_updates, bad_steps, numbers_sha256, numbers (key -> value, so that a difference can be
+ * named), state_sha256 (full), tensors, and per piece: tensor, model_shard, kind (weight | exp_avg
+ * | exp_avg_sq), begin, end (elements of the tensor), file, offset (bytes), xxh128. Payload is
+ * little-endian float32. manifest.json ends with its own checksum, so that a flipped digit is
+ * noticed.
  *
  * Invariants of writing:
  * 1. Nothing that is there is touched before the new checkpoint is whole and on disk.
@@ -18,9 +19,9 @@
  *    synced and closed without error, and renamed as the last act; then the parent is synced.
  * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next.
  *
- * A checkpoint loads at any rank count. The loader trusts nothing: it checks the manifest against the
- * model, every piece it reads against its checksum, and (full) the loaded state against state_sha256;
- * where the newest is not whole it says so and falls back to the one before.
+ * A checkpoint loads at any rank count. The loader trusts nothing: it checks the manifest against
+ * the model, every piece it reads against its checksum, and (full) the loaded state against
+ * state_sha256; where the newest is not whole it says so and falls back to the one before.
  */
 #ifndef LAP_TRAINER_CHECKPOINT_H
 #define LAP_TRAINER_CHECKPOINT_H
@@ -37,19 +38,21 @@ typedef struct {
   const lap_numbers *numbers; /* NULL for kind weights */
 } lap_checkpoint_extras;
 
-/* Collective. Writes `directory`/step-%08d of kind full, publishes it, updates `latest`. *state_sha256 gets the
- * hash. Where a whole one of the same step and hash is there already, nothing is written. LAP_DATA, the
- * same on all ranks, where anything fails; then nothing has changed on disk. */
+/* Collective. Writes `directory`/step-%08d of kind full, publishes it, updates `latest`.
+ * *state_sha256 gets the hash. Where a whole one of the same step and hash is there already,
+ * nothing is written. LAP_DATA, the same on all ranks, where anything fails; then nothing has
+ * changed on disk. */
 lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap_comm *comm,
-                              const lap_checkpoint_extras *extras, char state_sha256[LAP_SHA256_HEX],
-                              lap_status *status);
+                              const lap_checkpoint_extras *extras,
+                              char state_sha256[LAP_SHA256_HEX], lap_status *status);
 
 /* Collective. Kind weights, at exactly `path` (LAP_USAGE where something is there). */
 lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state, lap_comm *comm,
                                       const lap_checkpoint_extras *extras, lap_status *status);
 
 /* Collective. Deletes old checkpoints of `directory`: all but the newest `keep`, multiples of
- * `keep_every` (0: none) and `best_step` (-1: none). Failures to delete are warnings in `status`, LAP_OK. */
+ * `keep_every` (0: none) and `best_step` (-1: none). Failures to delete are warnings in `status`,
+ * LAP_OK. */
 lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
                               int64_t best_step, lap_comm *comm, lap_status *status);
 
@@ -65,27 +68,32 @@ typedef struct {
   struct lap_checkpoint_pieces *pieces;
 } lap_checkpoint;
 
-/* Not collective. Reads and checks the manifest of one checkpoint directory, or of the newest whole one
- * where `path` is a run directory or its checkpoints/. LAP_DATA naming the file. */
+/* Not collective. Reads and checks the manifest of one checkpoint directory, or of the newest whole
+ * one where `path` is a run directory or its checkpoints/. LAP_DATA naming the file. */
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
 void lap_checkpoint_close(lap_checkpoint *checkpoint);
 
 /* Not collective. The names of step-* directories under `directory`, newest first; malloc'ed. */
-lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count, lap_status *status);
+lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count,
+                             lap_status *status);
+void lap_checkpoint_list_destroy(char **names, size_t count);
 
-/* Not collective. The whole canonical vector of weights from a checkpoint, checked: for eval, teach,
- * generate, init. Tensors and shapes must be those of `parameters`: LAP_DATA naming the tensor. */
+/* Not collective. The whole canonical vector of weights from a checkpoint, checked: for eval,
+ * teach, generate, init. Tensors and shapes must be those of `parameters`: LAP_DATA naming the
+ * tensor. */
 lap_code lap_checkpoint_read_weights(const lap_checkpoint *checkpoint,
                                      const lap_parameters *parameters, float *weights,
                                      lap_status *status);
 
-/* Collective. Loads a full checkpoint into `state` and verifies state_sha256. The outcome is agreed. */
+/* Collective. Loads a full checkpoint into `state` and verifies state_sha256. The outcome is
+ * agreed. */
 lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state, lap_comm *comm,
                              lap_status *status);
 
-/* Collective. The newest whole checkpoint of `directory` into `state`: tries from the newest, and reports
- * each one passed over through `notice` (rank 0). *found is false where there is none at all. LAP_DATA where
- * there are some but none is whole. *loaded is opened on every rank, for its numbers. */
+/* Collective. The newest whole checkpoint of `directory` into `state`: tries from the newest, and
+ * reports each one passed over through `notice` (rank 0). *found is false where there is none at
+ * all. LAP_DATA where there are some but none is whole. *loaded is opened on every rank, for its
+ * numbers. */
 lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state, lap_comm *comm,
                                     void (*notice)(void *context, const char *text), void *context,
                                     bool *found, lap_checkpoint **loaded, lap_status *status);

@@ -1,12 +1,13 @@
 #include "trainer/state.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "autograd/core/memory.h"
 #include "mpi/mesh.h"
 
-lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm,
-                            bool with_moments, bool replicate_moments) {
+lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm, bool with_moments,
+                            bool replicate_moments) {
   lap_state *state = lap_allocate(1, sizeof *state);
   state->parameters = lap_parameters_create(model);
   const int64_t elements = state->parameters->elements;
@@ -31,4 +32,15 @@ void lap_state_destroy(lap_state *state) {
   lap_release_aligned(state->exp_avg);
   lap_release_aligned(state->exp_avg_sq);
   free(state);
+}
+
+const char *lap_state_kind_name(lap_state_kind kind) {
+  static const char *const names[LAP_STATE_KINDS] = {"weight", "exp_avg", "exp_avg_sq"};
+  return names[kind];
+}
+
+float *lap_state_at(const lap_state *state, lap_state_kind kind, int64_t index) {
+  if (kind == LAP_WEIGHT) return state->weights + index;
+  assert(index >= state->held_begin && index <= state->held_end);
+  return (kind == LAP_EXP_AVG ? state->exp_avg : state->exp_avg_sq) + (index - state->held_begin);
 }

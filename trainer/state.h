@@ -1,8 +1,8 @@
 /* state: what a run is between two steps, on this rank.
  *
- * The weights are whole on every rank; the two Adam moments cover the elements that this rank updates:
- * its own piece of the canonical vector (mesh.shard: optimizer) or all of it (none). Step, applied
- * updates and bad steps are the same on every rank.
+ * The weights are whole on every rank; the two Adam moments cover the elements that this rank
+ * updates: its own piece of the canonical vector (mesh.shard: optimizer) or all of it (none). Step,
+ * applied updates and bad steps are the same on every rank.
  */
 #ifndef LAP_TRAINER_STATE_H
 #define LAP_TRAINER_STATE_H
@@ -23,9 +23,19 @@ typedef struct {
   uint64_t bad_steps;             /* consecutive non-finite steps up to now */
 } lap_state;
 
+/* What an element of the canonical vector has; files and hashes go through them in this order. */
+typedef enum { LAP_WEIGHT, LAP_EXP_AVG, LAP_EXP_AVG_SQ, LAP_STATE_KINDS } lap_state_kind;
+
+/* "weight", "exp_avg", "exp_avg_sq". */
+const char *lap_state_kind_name(lap_state_kind kind);
+
 /* Not collective. Zeroed. `replicate_moments`: hold all moments (mesh.shard: none). */
-lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm,
-                            bool with_moments, bool replicate_moments);
+lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm, bool with_moments,
+                            bool replicate_moments);
 void lap_state_destroy(lap_state *state);
+
+/* Not collective. Where element `index` of the canonical vector lies; moments must be held. An
+ * index one past what is held is allowed, for empty ranges. */
+float *lap_state_at(const lap_state *state, lap_state_kind kind, int64_t index);
 
 #endif
