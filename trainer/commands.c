@@ -3,6 +3,9 @@
 #include <stddef.h>
 
 const lap_command *const *lap_commands(void) {
-  static const lap_command *const commands[] = {NULL};
+  static const lap_command *const commands[] = {
+      &lap_command_generate,
+      NULL,
+  };
   return commands;
 }

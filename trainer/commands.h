@@ -6,6 +6,8 @@
 
 #include "trainer/command.h"
 
+extern const lap_command lap_command_generate;
+
 /* All commands in the order of `lapidary --help`, ending with NULL. */
 const lap_command *const *lap_commands(void);
 

@@ -59,6 +59,7 @@ typedef float real;
 #define lap_decoder_prefill LAP_PRECISION(lap_decoder_prefill)
 #define lap_decoder_step LAP_PRECISION(lap_decoder_step)
 #define lap_decoder_position LAP_PRECISION(lap_decoder_position)
+#define lap_decoder_max_positions LAP_PRECISION(lap_decoder_max_positions)
 #define lap_decoder_reset LAP_PRECISION(lap_decoder_reset)
 #define lap_decoder_cache_bytes LAP_PRECISION(lap_decoder_cache_bytes)
 

@@ -177,6 +177,7 @@ void lap_decoder_destroy(lap_decoder *d) {
 }
 
 int64_t lap_decoder_position(const lap_decoder *d) { return d->position; }
+int64_t lap_decoder_max_positions(const lap_decoder *d) { return d->max_positions; }
 void lap_decoder_reset(lap_decoder *d) { d->position = 0; }
 
 /* --- the ops of training on one block of rows --- */

@@ -34,6 +34,7 @@ const real *lap_decoder_step(lap_decoder *decoder, int32_t token);
 
 /* Tokens in the sequence so far. */
 int64_t lap_decoder_position(const lap_decoder *decoder);
+int64_t lap_decoder_max_positions(const lap_decoder *decoder);
 /* Forgets the sequence. */
 void lap_decoder_reset(lap_decoder *decoder);
 
