@@ -14,8 +14,9 @@
 #include "autograd/op/op.h"
 
 enum {
-  BLOCK = 128, /* positions that a prompt advances at once */
-  TILE = 64,   /* queries of a head that meet their keys in one matrix product */
+  BLOCK = 128,             /* positions that a prompt advances at once */
+  WORTH_THREADS = 1 << 16, /* multiplications; below, waking other threads takes longer */
+  TILE = 64,               /* queries of a head that meet their keys in one matrix product */
 };
 
 /* Position p of a layer lies in row p mod capacity. */
@@ -343,7 +344,9 @@ static void attend_one(const lap_decoder *d, const key_view *view, int64_t head,
 
 static void attend(const lap_decoder *d, const key_view *view, int64_t rows) {
   const int64_t tile = smaller(TILE, smaller(BLOCK, d->max_positions));
-#pragma omp parallel for schedule(static)
+  const int64_t q_width = d->config.num_attention_heads * d->config.head_dim;
+  const int64_t work = rows * (view->before + rows) * q_width;
+#pragma omp parallel for schedule(static) if (work >= WORTH_THREADS)
   for (int64_t head = 0; head < d->config.num_attention_heads; ++head) {
     real *scores = d->scores + omp_get_thread_num() * tile * d->max_positions;
     if (rows == 1)
@@ -388,7 +391,7 @@ static const real *make_logits(lap_decoder *d, int64_t row) {
   const lap_gemma2_config *c = &d->config;
   norm(d, d->x + row * c->hidden_size, d->final_norm, 1, d->y);
   lap_gemv(c->vocab_size, c->hidden_size, d->embedding, d->y, d->logits);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (c->vocab_size > CHUNK)
   for (int64_t begin = 0; begin < c->vocab_size; begin += CHUNK)
     lap_vector_softcap(d->logits + begin, smaller(CHUNK, c->vocab_size - begin), 1,
                        (real)c->final_logit_softcapping);

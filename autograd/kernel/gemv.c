@@ -4,7 +4,7 @@
 
 enum {
   ROWS = 4,                /* at once: as many independent sums as keep the multipliers busy */
-  WORTH_THREADS = 1 << 14, /* below, waking the other threads takes longer than the product */
+  WORTH_THREADS = 1 << 16, /* below, waking the other threads takes longer than the product */
 };
 
 /* The clause lets the compiler split each sum into as many as its vectors hold. */

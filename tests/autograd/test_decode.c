@@ -191,16 +191,17 @@ static void the_sequence_decides_the_logits_not_the_room_for_it(void **state) {
   release_reference(&expected);
 }
 
+/* Enough positions for attention to be worth threads. */
 static void logits_have_the_same_bits_with_any_number_of_threads(void **state) {
   (void)state;
-  reference expected = make_reference(small_model(2, 6), 40);
+  reference expected = make_reference(small_model(2, 90), 140);
   const size_t bytes = (size_t)expected.config.vocab_size * sizeof(real);
   real *alone = lap_allocate((size_t)expected.config.vocab_size, sizeof(real));
   for (int threads = 1; threads <= 4; ++threads) {
     omp_set_num_threads(threads);
-    lap_decoder *decoder = lap_decoder_create(&expected.config, expected.weights, 40, threads);
-    lap_decoder_prefill(decoder, expected.tokens, 33);
-    const real *logits = lap_decoder_step(decoder, expected.tokens[33]);
+    lap_decoder *decoder = lap_decoder_create(&expected.config, expected.weights, 140, threads);
+    lap_decoder_prefill(decoder, expected.tokens, 133);
+    const real *logits = lap_decoder_step(decoder, expected.tokens[133]);
     if (threads == 1)
       memcpy(alone, logits, bytes);
     else
@@ -221,18 +222,40 @@ static void the_cache_of_a_sliding_layer_is_its_window(void **state) {
   assert_int_equal(lap_decoder_cache_bytes(&config, 7), row * 4 * 7);
 }
 
+/* Whole numbers, so that every order of adding gives the same; rows that fill no group of four;
+ * both sides of where threads are worth it. */
 static void gemv_is_a_product_of_rows(void **state) {
   (void)state;
-  enum { ROWS = 300, COLUMNS = 77 };
+  enum { ROWS = 903, COLUMNS = 77 };
   real *a = lap_allocate(ROWS * COLUMNS, sizeof *a), x[COLUMNS], y[ROWS];
   for (int i = 0; i < ROWS * COLUMNS; ++i) a[i] = (real)(i % 13 - 6);
   for (int j = 0; j < COLUMNS; ++j) x[j] = (real)(j % 5 - 2);
-  lap_gemv(ROWS, COLUMNS, a, x, y);
-  for (int i = 0; i < ROWS; ++i) {
-    int expected = 0;
-    for (int j = 0; j < COLUMNS; ++j) expected += ((i * COLUMNS + j) % 13 - 6) * (j % 5 - 2);
-    assert_true(y[i] == (real)expected);
+  for (int64_t rows = 1; rows <= ROWS; rows += 82) {
+    for (int i = 0; i < ROWS; ++i) y[i] = 99;
+    lap_gemv(rows, COLUMNS, a, x, y);
+    for (int i = 0; i < ROWS; ++i) {
+      int expected = i < rows ? 0 : 99;
+      for (int j = 0; i < rows && j < COLUMNS; ++j)
+        expected += ((i * COLUMNS + j) % 13 - 6) * (j % 5 - 2);
+      assert_true(y[i] == (real)expected);
+    }
   }
+  free(a);
+}
+
+/* Fractions, so that another order of adding would show. */
+static void gemv_has_the_same_bits_with_any_number_of_threads(void **state) {
+  (void)state;
+  enum { ROWS = 903, COLUMNS = 77 };
+  real *a = lap_allocate(ROWS * COLUMNS, sizeof *a), x[COLUMNS], y[ROWS], alone[ROWS];
+  for (int i = 0; i < ROWS * COLUMNS; ++i) a[i] = 1 / (real)(i % 97 + 3);
+  for (int j = 0; j < COLUMNS; ++j) x[j] = 1 / (real)(j + 7);
+  for (int threads = 1; threads <= 5; ++threads) {
+    omp_set_num_threads(threads);
+    lap_gemv(ROWS, COLUMNS, a, x, threads == 1 ? alone : y);
+    if (threads > 1) assert_memory_equal(alone, y, sizeof y);
+  }
+  omp_set_num_threads(THREADS);
   free(a);
 }
 
@@ -252,6 +275,7 @@ int main(void) {
       cmocka_unit_test(logits_have_the_same_bits_with_any_number_of_threads),
       cmocka_unit_test(the_cache_of_a_sliding_layer_is_its_window),
       cmocka_unit_test(gemv_is_a_product_of_rows),
+      cmocka_unit_test(gemv_has_the_same_bits_with_any_number_of_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
