@@ -35,8 +35,7 @@ static void settle(lap_text_stream *stream, bool more_may_come) {
     size_t used = lap_utf8_character(stream->held, stream->held_count);
     if (used > 0) {
       give(stream, stream->held, used);
-    } else if (more_may_come && stream->held_count < 4 &&
-               may_begin_character(stream->held, stream->held_count)) {
+    } else if (more_may_come && may_begin_character(stream->held, stream->held_count)) {
       return;
     } else {
       give(stream, "\xEF\xBF\xBD", 3);

@@ -173,10 +173,10 @@ static size_t token_count(const json_t *object) {
 /* --- tests --- */
 
 /* At temperature 0 each token is the likeliest one of a forward pass over all that came before. */
-static void greedy_text_is_that_of_the_forward_pass(void **state) {
-  const fixture *f = *state;
-  static const char prompt[] = "In the beginning";
-  json_t *object = run_json(f, "model --prompt 'In the beginning' -t 0 -n 20", NULL, NULL);
+static void check_greedy(const fixture *f, const char *prompt) {
+  char *arguments = lap_format("model --prompt '%s' -t 0 -n 20", prompt);
+  json_t *object = run_json(f, arguments, NULL, NULL);
+  free(arguments);
   int32_t tokens[POSITIONS] = {LAP_BOS}, first[POSITIONS] = {0};
   const uint32_t *ids;
   size_t prompt_count;
@@ -201,6 +201,12 @@ static void greedy_text_is_that_of_the_forward_pass(void **state) {
   }
   lap_gemma2_destroy(model);
   json_decref(object);
+}
+
+static void greedy_text_is_that_of_the_forward_pass(void **state) {
+  check_greedy(*state, "In the beginning");
+  check_greedy(*state, "number 12 of it. In the 13.");
+  check_greedy(*state, "");
 }
 
 static void what_streams_is_the_text_of_the_tokens(void **state) {

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "autograd/core/memory.h"
+#include "autograd/core/philox.h"
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/blas.h"
 #include "dataset/tokenizer.h"
@@ -126,26 +127,33 @@ static void a_tiny_temperature_does_not_overflow(void **state) {
   assert_distribution((lap_sampling){1e-300, 0, 0.9, 1}, logits, IDS, expected);
 }
 
-/* Against sorting everything: every k of a larger vocabulary with many equal logits. */
+/* A flat draw among the k likeliest must meet each of them, and no other. */
+static void assert_ranking(const float *logits, int64_t vocab, int64_t k) {
+  bool kept[16] = {false}, seen[16] = {false};
+  for (int64_t i = 0; i < vocab; ++i) {
+    int64_t better = 0;
+    for (int64_t j = 0; j < vocab; ++j)
+      better += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
+    kept[i] = better < k;
+  }
+  lap_sampler *sampler = lap_sampler_create(&(lap_sampling){1e6, k, 1, 9}, vocab);
+  for (uint64_t position = 0; position < 300; ++position)
+    seen[choose(sampler, logits, 0, position)] = true;
+  assert_memory_equal(seen, kept, sizeof seen);
+  lap_sampler_destroy(sampler);
+}
+
+/* Against counting: every k of many small vocabularies, with few and with many equal logits. */
 static void ranking_is_by_logit_then_id(void **state) {
   (void)state;
-  enum { VOCAB = 37 };
-  float logits[VOCAB];
-  for (int i = 0; i < VOCAB; ++i) logits[i] = (float)(i * 7 % 11) / 100;
-  for (int64_t k = 1; k <= VOCAB; ++k) {
-    bool kept[VOCAB], seen[VOCAB] = {false};
-    for (int i = 0; i < VOCAB; ++i) {
-      int64_t better = 0;
-      for (int j = 0; j < VOCAB; ++j)
-        better += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
-      kept[i] = better < k;
+  for (int64_t vocab = 1; vocab <= 12; ++vocab)
+    for (uint64_t round = 0; round < 40; ++round) {
+      float logits[16];
+      for (int64_t i = 0; i < vocab; ++i)
+        logits[i] = (float)(lap_philox(round, LAP_PURPOSE_BENCH, 0, (uint64_t)i).word[0] %
+                            (round % 2 ? 1000 : 4));
+      for (int64_t k = 1; k <= vocab; ++k) assert_ranking(logits, vocab, k);
     }
-    lap_sampler *sampler = lap_sampler_create(&(lap_sampling){1, k, 1, 9}, VOCAB);
-    for (uint64_t position = 0; position < 3000; ++position)
-      seen[choose(sampler, logits, 0, position)] = true;
-    assert_memory_equal(seen, kept, sizeof seen);
-    lap_sampler_destroy(sampler);
-  }
 }
 
 static void a_draw_depends_on_seed_sample_and_position_alone(void **state) {
