@@ -16,8 +16,8 @@ static void give(lap_text_stream *stream, const char *bytes, size_t count) {
   stream->bytes += count;
 }
 
-/* Whether some continuation would make a character of these 1 to 3 bytes: the smallest and the
- * largest continuation bound all the others. */
+/* Whether more bytes could make a character of these. What may follow a lead byte is a range, so
+ * trying the smallest and the largest continuation is enough. */
 static bool may_begin_character(const char *bytes, size_t count) {
   for (int last = 0x80; last <= 0xBF; last += 0x3F)
     for (size_t length = count + 1; length <= 4; ++length) {
