@@ -30,6 +30,8 @@ lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status
 
 void lap_hdf5_close(lap_hdf5_file *file) {
   if (file->path && file->id >= 0) H5Fclose(file->id);
+  if (file->image) free(file->image->bytes);
+  free(file->image);
   free(file->path);
   *file = (lap_hdf5_file){.id = H5I_INVALID_HID};
 }

@@ -23,9 +23,16 @@
 
 enum { LAP_HDF5_TEXT = 4097, LAP_HDF5_MAX_RANK = 2 };
 
+/* The bytes of a file that is being written; HDF5 lets go of them when it closes the file. */
+typedef struct {
+  void *bytes;
+  size_t count;
+} lap_hdf5_image;
+
 typedef struct {
   hid_t id;
   char *path;
+  lap_hdf5_image *image; /* of lap_hdf5_create */
 } lap_hdf5_file;
 
 typedef enum { LAP_HDF5_INTEGER, LAP_HDF5_FLOAT } lap_hdf5_kind;

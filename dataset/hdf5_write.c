@@ -6,19 +6,69 @@
 #include "dataset/hdf5_file.h"
 #include "dataset/publish.h"
 
-enum { GROWTH_BYTES = 1 << 20, CHUNK_BYTES = 1 << 20, DEFLATE_LEVEL = 4 };
+enum { CHUNK_BYTES = 1 << 20, DEFLATE_LEVEL = 4 };
 
-lap_code lap_hdf5_create(const char *path, lap_hdf5_file *file, lap_status *status) {
-  *file = (lap_hdf5_file){.id = H5I_INVALID_HID};
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+/* HDF5's core driver keeps the file in memory that these callbacks hand out; when it closes the
+ * file, the finished bytes stay with the image. (H5Fget_file_image of 1.10.8 is of no use: it
+ * clears the open-for-writing flag without renewing the superblock's checksum.) */
+static void *image_allocate(size_t size, H5FD_file_image_op_t operation, void *image) {
+  (void)operation, (void)image;
+  return malloc(size);
+}
+
+static void *image_copy(void *to, const void *from, size_t size, H5FD_file_image_op_t operation,
+                        void *image) {
+  (void)operation, (void)image;
+  return memcpy(to, from, size);
+}
+
+static void *image_resize(void *bytes, size_t size, H5FD_file_image_op_t operation, void *image) {
+  (void)operation;
+  ((lap_hdf5_image *)image)->count = size;
+  return realloc(bytes, size);
+}
+
+/* Where `path` is there already, HDF5 opens and closes it once before it makes the new file. */
+static herr_t image_release(void *bytes, H5FD_file_image_op_t operation, void *kept) {
+  lap_hdf5_image *image = kept;
+  if (operation == H5FD_FILE_IMAGE_OP_FILE_CLOSE) {
+    free(image->bytes);
+    image->bytes = bytes;
+  } else {
+    free(bytes);
+  }
+  return 0;
+}
+
+static void *image_share(void *image) { return image; }
+
+static herr_t image_unshare(void *image) {
+  (void)image;
+  return 0;
+}
+
+static hid_t in_memory(lap_hdf5_image *image) {
+  H5FD_file_image_callbacks_t callbacks = {
+      image_allocate, image_copy, image_resize, image_release, image_share, image_unshare, image};
   const hid_t access_list = H5Pcreate(H5P_FILE_ACCESS);
   H5Pset_libver_bounds(access_list, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
-  H5Pset_fapl_core(access_list, GROWTH_BYTES, false);
-  const hid_t id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
+  H5Pset_fclose_degree(access_list, H5F_CLOSE_STRONG);
+  /* Growing by single bytes makes the image end where the file does. */
+  H5Pset_fapl_core(access_list, 1, false);
+  H5Pset_file_image_callbacks(access_list, &callbacks);
+  return access_list;
+}
+
+lap_code lap_hdf5_create(const char *path, lap_hdf5_file *file, lap_status *status) {
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+  *file =
+      (lap_hdf5_file){.path = lap_copy_string(path), .image = lap_allocate(1, sizeof *file->image)};
+  const hid_t access_list = in_memory(file->image);
+  file->id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
   H5Pclose(access_list);
-  if (id < 0) return lap_fail(status, LAP_DATA, "%s: HDF5 cannot create it in memory", path);
-  *file = (lap_hdf5_file){.id = id, .path = lap_copy_string(path)};
-  return LAP_OK;
+  if (file->id >= 0) return LAP_OK;
+  lap_hdf5_close(file);
+  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot create it in memory", path);
 }
 
 static lap_code write_attribute(const lap_hdf5_file *file, const char *name, hid_t stored_type,
@@ -84,17 +134,13 @@ lap_code lap_hdf5_write_dataset(const lap_hdf5_file *file, const char *name, int
 }
 
 lap_code lap_hdf5_publish(lap_hdf5_file *file, lap_status *status) {
-  ssize_t bytes = -1;
-  void *image = NULL;
-  if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0) bytes = H5Fget_file_image(file->id, NULL, 0);
-  if (bytes > 0) {
-    image = lap_allocate((size_t)bytes, 1);
-    bytes = H5Fget_file_image(file->id, image, (size_t)bytes);
-  }
+  const bool finished = H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(file->id) >= 0;
+  if (finished) file->id = H5I_INVALID_HID;
+  const lap_hdf5_image *image = file->image;
   const lap_code code =
-      bytes > 0 ? lap_publish_file(file->path, image, (size_t)bytes, status)
-                : lap_fail(status, LAP_DATA, "%s: HDF5 cannot finish it in memory", file->path);
-  free(image);
+      finished && image->bytes
+          ? lap_publish_file(file->path, image->bytes, image->count, status)
+          : lap_fail(status, LAP_DATA, "%s: HDF5 cannot finish it in memory", file->path);
   lap_hdf5_close(file);
   return code;
 }

@@ -5,10 +5,11 @@
  * "lapidary-tokens", format_version = 1, vocab_size, tokenizer_sha256, tokens_sha256.
  *
  * A shard is read whole into memory (1 Mi tokens are 4 MiB) and checked whole: dims and types are
- * bounded before anything is read, tokens < vocab_size, documents sorted and within [0, N],
- * tokens_sha256 recomputed. Shards by other programs are read as well: any unsigned or signed integer
- * type, plain h5py defaults, string attributes of fixed or variable length up to 4 KiB. Variable-length
- * datasets, external storage, external and soft links are refused.
+ * bounded before anything is read (N <= 2^30), 0 <= tokens < vocab_size, documents ascending (equal
+ * offsets are empty documents) from 0 to N, tokens_sha256 recomputed. Shards by other programs are
+ * read as well: any unsigned or signed integer type, plain h5py defaults, string attributes of
+ * fixed or variable length up to 4 KiB. Variable-length datasets, external storage, external and
+ * soft links are refused.
  *
  * HDF5 here is not thread-safe: all functions of this module and of teacher/ are called from one
  * thread of the process.
@@ -37,8 +38,9 @@ typedef struct {
 lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status);
 void lap_token_shard_close(lap_token_shard *shard);
 
-/* Writes a shard with libver latest, chunked, fletcher32, compressed, to a temporary name beside
- * `path`, renamed when whole. */
+/* Writes a shard of 1 to 2^30 tokens, as uint16 where the vocabulary fits, with libver latest,
+ * chunked, fletcher32, compressed, to a temporary name beside `path`, renamed when whole
+ * (dataset/publish.h). LAP_DATA naming the path and the system's reason. */
 lap_code lap_token_shard_write(const char *path, const uint32_t *tokens, uint64_t token_count,
                                const uint64_t *documents, uint64_t document_count,
                                uint32_t vocab_size, const char *tokenizer_sha256,
@@ -51,8 +53,9 @@ typedef struct {
   uint64_t token_count;
 } lap_token_set;
 
-/* Opens every file that `pattern` (glob(7)) matches. LAP_DATA where it matches nothing, where a shard
- * is invalid, where two shards have different vocab_size or tokenizer, or the same tokens_sha256. */
+/* Opens every file that `pattern` (glob(7)) matches. LAP_DATA where it matches nothing, where a
+ * shard is invalid, where two shards have different vocab_size or tokenizer, or the same
+ * tokens_sha256. */
 lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status);
 void lap_token_set_close(lap_token_set *set);
 

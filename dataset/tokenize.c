@@ -190,7 +190,10 @@ static lap_code make_stage(shard_side *side, lap_status *status) {
 
 static lap_code write_sides(tokenize_job *job, lap_status *status) {
   LAP_TRY(make_stage(&job->train, status));
-  if (job->options->holdout > 0) LAP_TRY(make_stage(&job->eval, status));
+  if (job->options->holdout > 0)
+    LAP_TRY(make_stage(&job->eval, status));
+  else
+    remove_stage(job->eval.stage);
   LAP_TRY(lap_documents_visit(&job->source, tokenize_blocks, job, status));
   LAP_TRY(finish_side(&job->train, status));
   LAP_TRY(finish_side(&job->eval, status));

@@ -1,8 +1,10 @@
 /* tokenizer: SentencePiece behind a C interface (tokenizer.cc is the only C++ file of lapidary).
  *
- * The ids that lapidary relies on are Gemma's: pad 0, eos 1, bos 2, unk 3. A model with other ids is
- * refused. A model file is validated before the library sees it, because SentencePiece 0.1.97
- * crashes on crafted ones (DESIGN 8).
+ * The ids that lapidary relies on are Gemma's: pad 0, eos 1, bos 2, unk 3. A model with other ids
+ * is refused, and so is one that changes text before it is tokenized (normalisation, dummy prefix,
+ * removed white space): ids stand for the bytes of the text. A model file is validated before the
+ * library sees it, and a child process tries it first, because SentencePiece 0.1.97 crashes on
+ * crafted ones (DESIGN 8; dataset/tokenizer_model.h).
  */
 #ifndef LAP_DATASET_TOKENIZER_H
 #define LAP_DATASET_TOKENIZER_H
@@ -21,8 +23,9 @@ enum { LAP_PAD = 0, LAP_EOS = 1, LAP_BOS = 2, LAP_UNK = 3 };
 
 typedef struct lap_tokenizer lap_tokenizer;
 
-/* Opens M.model. LAP_DATA naming the file where it is missing, not a SentencePiece model, or has
- * other special ids. The tokenizer is owned by the caller; not safe to share between threads. */
+/* Opens M.model. LAP_DATA naming the file where it is missing, not a whole SentencePiece model, or
+ * refused as above. The tokenizer is owned by the caller; not safe to share between threads. Not
+ * collective; forks once (the child calls no MPI, prints nothing and leaves by _exit). */
 lap_code lap_tokenizer_open(const char *path, lap_tokenizer **tokenizer, lap_status *status);
 void lap_tokenizer_close(lap_tokenizer *tokenizer);
 
@@ -31,12 +34,15 @@ uint32_t lap_tokenizer_vocab_size(const lap_tokenizer *tokenizer);
 const char *lap_tokenizer_sha256(const lap_tokenizer *tokenizer);
 
 /* Token ids of `text` (no BOS, no EOS), in a buffer that belongs to the tokenizer and lives until
- * the next call. Any bytes are accepted: what is not UTF-8 goes through byte fallback as the library
- * does it. */
+ * the next call. Any bytes are accepted. With a model that has byte pieces (all that lapidary
+ * trains, and Gemma's) decoding gives every text back exactly: NUL, U+2581, which SentencePiece
+ * would read as a space, and what is not UTF-8 become byte pieces. "<s>" in a text is five bytes of
+ * text, never a control id. A run of 1 MiB without white space is cut at a character. */
 lap_code lap_tokenizer_encode(lap_tokenizer *tokenizer, const char *text, size_t bytes,
                               const uint32_t **ids, size_t *count, lap_status *status);
 
-/* The text of `count` ids; BOS, EOS and pad give nothing; ids outside the vocabulary give U+FFFD.
+/* The text of `count` ids; BOS, EOS and pad give nothing, unk U+2047, ids outside the vocabulary
+ * U+FFFD. The bytes are those of the pieces: ids that end inside a character give half of it.
  * Malloc'ed, NUL-terminated; `bytes` may be NULL. */
 char *lap_tokenizer_decode(lap_tokenizer *tokenizer, const uint32_t *ids, size_t count,
                            size_t *bytes);
@@ -45,13 +51,17 @@ char *lap_tokenizer_decode(lap_tokenizer *tokenizer, const uint32_t *ids, size_t
  * until close; "<outside the vocabulary>" where it is. */
 const char *lap_tokenizer_piece(lap_tokenizer *tokenizer, uint32_t id);
 
-/* How many bytes of text the id stands for (0 for control tokens): what bits per byte divides by. */
+/* How many bytes of text the id stands for (0 for control tokens and unk): what bits per byte
+ * divides by. */
 size_t lap_tokenizer_piece_bytes(lap_tokenizer *tokenizer, uint32_t id);
 
 /* Trains a model with the settings of DESIGN 7 (bpe, byte fallback, split digits, identity
  * normalisation, no dummy prefix, keep whitespace, pad 0 eos 1 bos 2 unk 3) on UTF-8 text files and
- * writes it to `path` (temporary name, then rename), so a kill leaves no half model. Newlines can be
- * learned as pieces. Deterministic for the same input. */
+ * writes it to `path` (temporary name, then rename), so a kill leaves no half model. Runs of up to
+ * four line breaks, and of up to four tabs, are pieces of their own; runs of spaces are learned.
+ * The same input gives the same bytes. All text is held in memory. LAP_USAGE where the vocabulary
+ * is too large or too small for the text, saying what is possible; LAP_DATA naming file, line and
+ * byte where a text is missing, empty, not UTF-8 or has a NUL byte. */
 lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32_t vocab_size,
                              const char *path, lap_status *status);
 

@@ -1,8 +1,10 @@
 /* cache_write: one file of a teacher cache, written.
  *
- * Our packing stays within the open schema: ids as integers of just enough bits (18 for a vocabulary
- * of 256,128; HDF5's n-bit filter), log-probabilities as IEEE half precision, both chunked with
- * fletcher32 and compressed, libver latest, to a temporary name, renamed when whole. Any HDF5 program
+ * Our packing stays within the open schema: ids as unsigned integers of 16 or 32 bits with shuffle
+ * and deflate, which brings an id of a vocabulary of 256,128 to less than 16 bits (HDF5's n-bit
+ * filter is larger and takes three times as long to read); log-probabilities as IEEE half
+ * precision. Chunks are cut so that they end where windows end: reading a window decodes that
+ * window. fletcher32, libver latest, to a temporary name, renamed when whole. Any HDF5 program
  * reads it.
  */
 #ifndef LAP_TEACHER_CACHE_WRITE_H
@@ -19,6 +21,14 @@ typedef struct {
   float *entropy;      /* [N], nats */
 } lap_cache_content;
 
+void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *content);
+void lap_cache_content_destroy(lap_cache_content *content);
+
+/* Writes the rows of all tokens of a shard; the file binds itself to tokens_sha256 and
+ * tokenizer_sha256 of `tokens` (those of `schema` are not looked at, nor has_next_logprob and
+ * has_entropy: both are written). Rows that DESIGN 5 does not count are written empty. LAP_DATA
+ * where the file cannot be written, or where a row, once packed, would not be valid (a teacher that
+ * makes NaN): then there is no file. Memory besides `content`: the finished file. */
 lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
                          const lap_token_shard *tokens, const lap_cache_content *content,
                          lap_status *status);

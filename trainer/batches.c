@@ -4,11 +4,21 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
+#include "autograd/core/philox.h"
+
+uint64_t lap_data_window_count(const lap_data *data) {
+  return data->synthetic ? data->synthetic->windows
+                         : lap_set_window_count(data->tokens, data->sequence_length);
+}
+
+int64_t lap_data_teacher_k(const lap_data *data) {
+  if (data->synthetic) return data->synthetic->k;
+  return data->cache ? lap_cache_schema_of(data->cache)->k : 0;
+}
 
 lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences) {
   lap_micro_batch *micro = lap_allocate(1, sizeof *micro);
-  const int64_t length = data->sequence_length;
-  const int64_t k = data->cache ? lap_cache_schema_of(data->cache)->k : 0;
+  const int64_t length = data->sequence_length, k = lap_data_teacher_k(data);
   const size_t positions = (size_t)(sequences * length), slots = positions * (size_t)k;
   micro->tokens = lap_allocate(positions, sizeof(int32_t));
   micro->first = lap_allocate(positions, sizeof(int32_t));
@@ -24,7 +34,7 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
     micro->teacher_tail = lap_allocate(positions, sizeof(float));
     micro->teacher_entropy = lap_allocate(positions, sizeof(double));
     micro->counted_rows = lap_allocate((size_t)length, 1);
-    micro->rows = lap_cache_rows_create(data->cache, (uint32_t)length);
+    if (data->cache) micro->rows = lap_cache_rows_create(data->cache, (uint32_t)length);
   }
   micro->batch = (lap_batch){.sequences = sequences,
                              .length = length,
@@ -54,16 +64,6 @@ void lap_micro_batch_destroy(lap_micro_batch *micro) {
   free(micro);
 }
 
-/* A sequence with nothing to learn from: each position is padding that sees itself. */
-static void fill_padding(lap_micro_batch *micro, int64_t sequence) {
-  const int64_t length = micro->batch.length, at = sequence * length;
-  for (int64_t t = 0; t < length; ++t) {
-    micro->tokens[at + t] = 0;
-    micro->first[at + t] = (int32_t)t;
-    micro->targets[at + t] = LAP_UNCOUNTED;
-  }
-}
-
 /* Row r of the stream stands at position 1 + r - row; the prefix and padding have no row. */
 static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_window_place place,
                              int64_t sequence, lap_status *status) {
@@ -83,13 +83,39 @@ static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_w
   return LAP_OK;
 }
 
+/* --- synthetic --- */
+
+static void fill_synthetic(lap_micro_batch *micro, const lap_synthetic *synthetic, int64_t sequence,
+                           uint64_t window) {
+  const int64_t length = micro->batch.length, k = synthetic->k, at = sequence * length;
+  const uint64_t vocab = (uint64_t)synthetic->vocab_size;
+  for (int64_t t = at; t < at + length; ++t) {
+    const lap_random r = lap_philox(1, LAP_PURPOSE_BENCH, window, (uint64_t)(t - at));
+    micro->tokens[t] = (int32_t)(r.word[0] % vocab);
+    micro->targets[t] = t + 1 < at + length ? (int32_t)(r.word[1] % vocab) : LAP_UNCOUNTED;
+    micro->first[t] = 0;
+    if (!k) continue;
+    /* Distinct ids, evenly spaced from a random one; kept mass 0.9, falling as 1 / (rank + 1). */
+    const uint64_t stride = vocab / (uint64_t)k;
+    double sum = 0;
+    for (int64_t i = 0; i < k; ++i) sum += 1.0 / (double)(i + 1);
+    for (int64_t i = 0; i < k; ++i) {
+      micro->teacher_ids[t * k + i] = (int32_t)((r.word[2] + (uint64_t)i * stride) % vocab);
+      micro->teacher_probability[t * k + i] = (float)(0.9 / sum / (double)(i + 1));
+    }
+    micro->teacher_tail[t] = 0.1F;
+    micro->teacher_entropy[t] = 0;
+  }
+  micro->counted += (uint32_t)length - 1;
+}
+
 lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, const uint64_t *windows,
                               lap_status *status) {
   const int64_t length = micro->batch.length;
   micro->counted = 0;
   for (int64_t s = 0; s < micro->batch.sequences; ++s) {
-    if (windows[s] == LAP_NO_WINDOW) {
-      fill_padding(micro, s);
+    if (data->synthetic) {
+      fill_synthetic(micro, data->synthetic, s, windows[s]);
       continue;
     }
     const lap_window_place place =

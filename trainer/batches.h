@@ -10,12 +10,23 @@
 #include "dataset/windows.h"
 #include "teacher/cache.h"
 
+/* Batches without files, for bench: random tokens and targets of one document a sequence and, with k > 0,
+ * k kept ids of random probability with a tail, as a topk cache would give. A function of the window. */
+typedef struct {
+  int64_t vocab_size, k;
+  uint64_t windows; /* as many as there are said to be */
+} lap_synthetic;
+
 typedef struct {
   const lap_token_set *tokens;
   lap_cache *cache; /* NULL: no teacher */
   uint32_t sequence_length;
   bool document_mask;
+  const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
 } lap_data;
+
+uint64_t lap_data_window_count(const lap_data *data);
+int64_t lap_data_teacher_k(const lap_data *data); /* 0: no teacher */
 
 /* A micro-batch and the memory behind it. */
 typedef struct {
@@ -32,9 +43,7 @@ typedef struct {
 lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences);
 void lap_micro_batch_destroy(lap_micro_batch *micro);
 
-/* Fills all sequences: sequence i takes window `windows[i]` of the set, or is padding (nothing counted)
- * where windows[i] is LAP_NO_WINDOW. */
-#define LAP_NO_WINDOW UINT64_MAX
+/* Fills all sequences: sequence i takes window `windows[i]` of the set. */
 lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, const uint64_t *windows,
                               lap_status *status);
 

@@ -6,15 +6,13 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
-#include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/blas.h"
 #include "dataset/tokenizer.h"
-#include "trainer/checkpoint.h"
 #include "trainer/command.h"
 #include "trainer/commands.h"
-#include "trainer/config.h"
 #include "trainer/console.h"
 #include "trainer/generate.h"
+#include "trainer/model_source.h"
 #include "trainer/text_stream.h"
 
 /* --- the command line --- */
@@ -65,52 +63,29 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
 /* --- the model --- */
 
 typedef struct {
-  lap_checkpoint *checkpoint;
-  lap_config *config;
+  lap_model_source source;
   lap_tokenizer *tokenizer;
-  float *weights;
 } generate_model;
 
-static void release_model(generate_model *model) {
-  lap_checkpoint_close(model->checkpoint);
-  lap_config_destroy(model->config);
+static void close_model(generate_model *model) {
+  lap_model_close(&model->source);
   lap_tokenizer_close(model->tokenizer);
-  lap_release_aligned(model->weights);
 }
 
 static lap_code open_tokenizer(generate_model *model, lap_status *status) {
-  char *path = lap_format("%s/tokenizer.model", model->checkpoint->path);
-  lap_code code = lap_tokenizer_open(path, &model->tokenizer, status);
-  if (code == LAP_OK) {
-    const int64_t pieces = lap_tokenizer_vocab_size(model->tokenizer);
-    const int64_t vocab = model->config->model.vocab_size;
-    if (pieces > vocab)
-      code = lap_fail(status, LAP_DATA,
-                      "%s: has %lld pieces, but the model's vocab_size is %lld; it is not the "
-                      "tokenizer that this model was trained with",
-                      path, (long long)pieces, (long long)vocab);
-  }
-  free(path);
-  return code;
-}
-
-static lap_code open_model(const char *path, generate_model *model, lap_status *status) {
-  LAP_TRY(lap_checkpoint_open(path, &model->checkpoint, status));
-  char *config_path = lap_format("%s/config.resolved.yaml", model->checkpoint->path);
-  lap_code code = lap_config_load(config_path, NULL, 0, &model->config, status);
-  free(config_path);
-  if (code != LAP_OK) return code;
-  LAP_TRY(lap_config_require(model->config, LAP_NEEDS_MODEL, status));
-  return open_tokenizer(model, status);
-}
-
-static lap_code read_weights(generate_model *model, lap_status *status) {
-  lap_parameters *parameters = lap_parameters_create(&model->config->model);
-  model->weights = lap_allocate_aligned((size_t)parameters->elements, sizeof(float));
-  const lap_code code =
-      lap_checkpoint_read_weights(model->checkpoint, parameters, model->weights, status);
-  lap_parameters_destroy(parameters);
-  return code;
+  const char *path = model->source.tokenizer_path;
+  if (!path)
+    return lap_fail(status, LAP_DATA, "%s: has no tokenizer.model, without which there is no text",
+                    model->source.checkpoint->path);
+  LAP_TRY(lap_tokenizer_open(path, &model->tokenizer, status));
+  const int64_t pieces = lap_tokenizer_vocab_size(model->tokenizer);
+  const int64_t vocab = model->source.config->model.vocab_size;
+  if (pieces > vocab)
+    return lap_fail(status, LAP_DATA,
+                    "%s: has %lld pieces, but the model's vocab_size is %lld; it is not the "
+                    "tokenizer that this model was trained with",
+                    path, (long long)pieces, (long long)vocab);
+  return LAP_OK;
 }
 
 /* The kernels that the model was trained with, or the best that this machine has. */
@@ -126,7 +101,7 @@ static lap_code encode_prompt(const generate_model *model, const char *text, int
   const uint32_t *ids;
   size_t id_count;
   LAP_TRY(lap_tokenizer_encode(model->tokenizer, text, strlen(text), &ids, &id_count, status));
-  const int64_t most = model->config->model.max_position_embeddings;
+  const int64_t most = model->source.config->model.max_position_embeddings;
   *count = 1 + (int64_t)id_count;
   if (*count > most)
     return lap_fail(status, LAP_USAGE,
@@ -195,14 +170,15 @@ static json_t *make_json(const generate_totals *totals, const generate_model *mo
                          const generate_options *o, int64_t prompt_count, int64_t cache_bytes) {
   json_t *object = json_object();
   json_object_update(object, json_array_get(totals->samples, 0));
-  json_t *rest = json_pack(
-      "{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s, s:I}", "samples",
-      totals->samples, "prompt_tokens", (json_int_t)prompt_count, "prefill_tokens_per_second",
-      rate(totals->prefill_tokens, totals->prefill_seconds), "decode_tokens_per_second",
-      rate(totals->decode_steps, totals->decode_seconds), "kv_cache_bytes", (json_int_t)cache_bytes,
-      "seed", (json_int_t)o->seed, "temperature", o->temperature, "top_k", (json_int_t)o->top_k,
-      "top_p", o->top_p, "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(),
-      "checkpoint", model->checkpoint->path, "step", (json_int_t)model->checkpoint->step);
+  json_t *rest =
+      json_pack("{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s, s:I}", "samples",
+                totals->samples, "prompt_tokens", (json_int_t)prompt_count,
+                "prefill_tokens_per_second", rate(totals->prefill_tokens, totals->prefill_seconds),
+                "decode_tokens_per_second", rate(totals->decode_steps, totals->decode_seconds),
+                "kv_cache_bytes", (json_int_t)cache_bytes, "seed", (json_int_t)o->seed,
+                "temperature", o->temperature, "top_k", (json_int_t)o->top_k, "top_p", o->top_p,
+                "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(), "checkpoint",
+                model->source.checkpoint->path, "step", (json_int_t)model->source.checkpoint->step);
   json_object_update(object, rest);
   json_decref(rest);
   return object;
@@ -248,16 +224,16 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
 
 static lap_code generate_from(generate_model *model, const generate_options *o, bool json,
                               lap_console *console, lap_status *status) {
-  const lap_gemma2_config *shape = &model->config->model;
+  const lap_gemma2_config *shape = &model->source.config->model;
   int32_t *prompt = NULL;
   int64_t prompt_count;
   LAP_TRY(encode_prompt(model, o->prompt, &prompt, &prompt_count, status));
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
-  lap_code code = read_weights(model, status);
-  if (code == LAP_OK) code = open_blas(model->config, console, status);
+  lap_code code = lap_model_read_weights(&model->source, status);
+  if (code == LAP_OK) code = open_blas(model->source.config, console, status);
   if (code == LAP_OK) {
-    lap_decoder *decoder = lap_decoder_create(shape, model->weights, positions, o->threads);
+    lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
     code = generate_samples(model, o, prompt, prompt_count, decoder, console, &totals, status);
     if (code == LAP_OK) {
@@ -297,9 +273,10 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
     omp_set_num_threads((int)o.threads);
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     generate_model model = {0};
-    code = open_model(line.positional[0], &model, status);
+    code = lap_model_open(line.positional[0], &model.source, status);
+    if (code == LAP_OK) code = open_tokenizer(&model, status);
     if (code == LAP_OK) code = generate_from(&model, &o, line.json, console, status);
-    release_model(&model);
+    close_model(&model);
     lap_console_destroy(console);
   }
   lap_command_line_release(&line);

@@ -6,7 +6,14 @@
 
 #include "trainer/command.h"
 
+extern const lap_command lap_command_tokenizer;
+extern const lap_command lap_command_tokenize;
+extern const lap_command lap_command_init;
+extern const lap_command lap_command_train;
+extern const lap_command lap_command_teach;
+extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
+extern const lap_command lap_command_bench;
 
 /* All commands in the order of `lapidary --help`, ending with NULL. */
 const lap_command *const *lap_commands(void);

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
-#include "autograd/gemma2/model.h"
 #include "dataset/tokenizer.h"
 #include "mpi/agree.h"
 #include "trainer/clock.h"
 #include "trainer/metrics.h"
+#include "trainer/window_logits.h"
 
 /* What one window adds up; all ranks get those of every window. */
 typedef struct {
@@ -18,11 +18,8 @@ typedef struct {
 
 typedef struct {
   const lap_evaluate_request *request;
-  lap_gemma2 *model;
-  lap_micro_batch *micro;
-  float *logits;  /* [chunk, V] */
-  float *scratch; /* [2 k] of lap_loss_row, one for each row of a chunk */
-  int64_t chunk;
+  window_sums *positions; /* [T] of the window at hand */
+  float *scratch;         /* [T, 2 k] of lap_loss_row */
 } evaluator;
 
 static int32_t likeliest(const float *z, int64_t count) {
@@ -42,32 +39,33 @@ static int32_t teacher_choice(const int32_t *ids, const float *probability, int6
 }
 
 /* The sums of one counted position; z is spent. */
-static window_sums row_sums(const evaluator *e, float *z, int64_t row, float *scratch) {
-  const lap_batch *batch = &e->micro->batch;
+static void judge_position(void *context, const lap_micro_batch *window, int64_t t, float *z) {
+  const evaluator *e = context;
+  const lap_batch *batch = &window->batch;
   const int64_t vocab = e->request->model->vocab_size, k = batch->k;
-  const int32_t target = batch->targets[row];
+  const int32_t target = batch->targets[t], *ids = k ? batch->teacher_ids + t * k : NULL;
+  const float *probability = k ? batch->teacher_probability + t * k : NULL;
   const lap_objective next_token = {.distill_weight = 0, .temperature = 1, .tail = LAP_TAIL_GHOST};
   const int32_t choice = likeliest(z, vocab);
-  window_sums sums = {.counted = 1, .correct = choice == target};
+  window_sums *sums = &e->positions[t];
+  *sums = (window_sums){.counted = 1, .correct = choice == target};
   if (k) {
-    const int32_t taught =
-        teacher_choice(batch->teacher_ids + row * k, batch->teacher_probability + row * k, k);
-    sums.agree = choice == taught;
-    sums.teacher_nats =
-        e->micro->rows->next_logprob ? -(double)e->micro->rows->next_logprob[row - 1] : NAN;
+    sums->agree = choice == teacher_choice(ids, probability, k);
+    /* Row 0 of the window stands at position 1. */
+    sums->teacher_nats =
+        window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
   }
   const lap_row_loss loss =
-      lap_loss_row(z, vocab, target, k, k ? batch->teacher_ids + row * k : NULL,
-                   k ? batch->teacher_probability + row * k : NULL, k ? batch->teacher_tail[row] : 0,
-                   k ? batch->teacher_entropy[row] : 0, &next_token, 0, false, scratch);
-  sums.ce = loss.ce;
-  sums.kl = loss.kl;
+      lap_loss_row(z, vocab, target, k, ids, probability, k ? batch->teacher_tail[t] : 0,
+                   k ? batch->teacher_entropy[t] : 0, &next_token, 0, false,
+                   e->scratch + t * 2 * k);
+  sums->ce = loss.ce;
+  sums->kl = loss.kl;
   const uint16_t *bytes = e->request->piece_bytes;
   if (bytes && bytes[target] > 0) {
-    sums.text_nats = loss.ce;
-    sums.text_bytes = bytes[target];
+    sums->text_nats = loss.ce;
+    sums->text_bytes = bytes[target];
   }
-  return sums;
 }
 
 static void add(window_sums *total, const window_sums *part) {
@@ -76,50 +74,30 @@ static void add(window_sums *total, const window_sums *part) {
   for (size_t i = 0; i < sizeof *total / sizeof *t; ++i) t[i] += p[i];
 }
 
-static lap_code evaluate_window(const evaluator *e, uint64_t window, window_sums *sums,
-                                lap_status *status) {
-  const int64_t vocab = e->request->model->vocab_size, k = e->micro->batch.k;
-  LAP_TRY(lap_micro_batch_fill(e->micro, e->request->data, &window, status));
-  lap_gemma2_run(e->model, e->request->weights, NULL, &e->micro->batch, NULL);
-  window_sums *rows = lap_allocate((size_t)e->chunk, sizeof *rows);
-  const int64_t length = e->micro->batch.length;
-  for (int64_t begin = 0; begin < length; begin += e->chunk) {
-    const int64_t count = begin + e->chunk < length ? e->chunk : length - begin;
-    lap_gemma2_logits(e->model, e->request->weights, begin, count, e->logits);
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < count; ++r)
-      rows[r] = e->micro->batch.targets[begin + r] >= 0
-                    ? row_sums(e, e->logits + r * vocab, begin + r, e->scratch + r * 2 * k)
-                    : (window_sums){0};
-    for (int64_t r = 0; r < count; ++r) add(sums, &rows[r]);
-  }
-  free(rows);
-  return LAP_OK;
-}
-
 /* This rank's windows: rank, rank + P, ... into sums [ceil(W / P)]. */
 static lap_code evaluate_share(const lap_evaluate_request *request, lap_comm *comm,
                                uint64_t windows, window_sums *sums, lap_status *status) {
-  const int64_t vocab = request->model->vocab_size;
-  const int64_t k = request->data->cache ? lap_cache_schema_of(request->data->cache)->k : 0;
-  evaluator e = {.request = request, .chunk = lap_head_chunk(vocab)};
-  if (e.chunk > request->data->sequence_length) e.chunk = request->data->sequence_length;
-  e.model = lap_gemma2_record(request->model, LAP_GEMMA2_HIDDEN, NULL, 1,
-                              request->data->sequence_length, k, request->threads, true);
-  e.micro = lap_micro_batch_create(request->data, 1);
-  e.logits = lap_allocate_aligned((size_t)(e.chunk * vocab), sizeof(float));
-  e.scratch = lap_allocate_aligned((size_t)(e.chunk * 2 * k), sizeof(float));
+  const size_t length = request->data->sequence_length;
+  const size_t k = (size_t)lap_data_teacher_k(request->data);
   const uint64_t ranks = (uint64_t)lap_comm_size(comm), rank = (uint64_t)lap_comm_rank(comm);
   const uint64_t share = (windows + ranks - 1) / ranks;
+  lap_window_logits *model = lap_window_logits_create(request->model, request->weights,
+                                                      request->data, request->threads);
+  evaluator e = {.request = request,
+                 .positions = lap_allocate(length, sizeof *e.positions),
+                 .scratch = lap_allocate_aligned(length * 2 * k, sizeof(float))};
   lap_code code = LAP_OK;
   for (uint64_t i = 0; i < share && code == LAP_OK; ++i) {
     const uint64_t window = i * ranks + rank;
-    if (window < windows) code = evaluate_window(&e, window, &sums[i], status);
+    if (window < windows) {
+      memset(e.positions, 0, length * sizeof *e.positions);
+      code = lap_window_logits_visit(model, window, judge_position, &e, status);
+      for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
+    }
     if (request->progress) request->progress(request->context, i + 1, share);
   }
-  lap_gemma2_destroy(e.model);
-  lap_micro_batch_destroy(e.micro);
-  lap_release_aligned(e.logits);
+  lap_window_logits_destroy(model);
+  free(e.positions);
   lap_release_aligned(e.scratch);
   return code;
 }

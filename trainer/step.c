@@ -44,11 +44,11 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   s->fold = *fold;
   s->data = data;
   s->total_steps = total_steps;
-  s->window_count = lap_set_window_count(data->tokens, data->sequence_length);
+  s->window_count = lap_data_window_count(data);
   s->state = state;
   s->comm = comm;
   const int64_t micro = config->batch.micro_sequences, elements = state->parameters->elements;
-  const int64_t k = data->cache ? lap_cache_schema_of(data->cache)->k : 0;
+  const int64_t k = lap_data_teacher_k(data);
   s->model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, micro,
                                data->sequence_length, k, config->threads, true);
   s->micro = lap_micro_batch_create(data, micro);
@@ -92,8 +92,8 @@ static void add_losses(const lap_micro_batch *micro, double *sums) {
   sums[SUM_COUNTED] += micro->counted;
 }
 
-/* The lane's micro-batches in order, into the lane's gradient and sums. */
-static lap_code run_lane(lap_stepper *s, int lane, double *sums, double *since,
+/* The lane's micro-batches in order, into the lane's gradient and sums; a failure is in `status`. */
+static void run_lane(lap_stepper *s, int lane, double *sums, double *since,
                          lap_status *status) {
   const lap_config *config = s->config;
   const int64_t per_lane = config->batch.sequences / lap_mesh_lanes(&config->mesh);
@@ -115,23 +115,24 @@ static lap_code run_lane(lap_stepper *s, int lane, double *sums, double *since,
   }
   lap_lane_sum_end(s->lane_sum);
   account(s, LAP_PHASE_SUM, since);
-  return code;
 }
 
 static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SUMS], double *since,
                           lap_status *status) {
   lap_status own = {0};
+  if (wishes.failure) own = *wishes.failure;
   lap_lane_sum_reset(s->lane_sum);
   for (int lane = s->fold.first_lane; lane < s->fold.end_lane; ++lane) {
     double *lane_sums = s->lane_sums + (lane - s->fold.first_lane) * SUMS;
     for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
     /* After a failure the other lanes are empty: the sums still have to meet those of other ranks. */
-    if (own.code != LAP_OK) {
+    if (own.code == LAP_OK) {
+      run_lane(s, lane, lane_sums, since, &own);
+    } else {
       lap_lane_sum_begin(s->lane_sum, lane);
       lap_lane_sum_end(s->lane_sum);
-    } else if (run_lane(s, lane, lane_sums, since, &own) != LAP_OK) {
-      lane_sums[SUM_FAILED] = 1;
     }
+    lane_sums[SUM_FAILED] = own.code != LAP_OK;
     lane_sums[SUM_STOP] = wishes.stop;
     lane_sums[SUM_SAVE] = wishes.checkpoint;
   }
@@ -217,3 +218,4 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_wishes wishes, lap_step_result
 
 const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }
 const lap_tape *lap_stepper_tape(const lap_stepper *s) { return s->model->tape; }
+void lap_stepper_reset_profile(lap_stepper *s) { lap_tape_profile_reset(s->model->tape); }

@@ -45,6 +45,7 @@ typedef struct {
  * exchange of losses. */
 typedef struct {
   bool stop, checkpoint;
+  const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
 } lap_step_wishes;
 
 typedef struct lap_stepper lap_stepper;
@@ -55,13 +56,14 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
                                 lap_comm *comm);
 void lap_stepper_destroy(lap_stepper *stepper);
 
-/* Collective. Does step `state->step` and counts it. A data error on any rank is returned on all of them,
- * with the state as before the step. */
+/* Collective. Does step `state->step` and counts it. A failure on any rank (of data, or
+ * in wishes) is returned on all of them, with the state as before the step. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_wishes wishes, lap_step_result *result,
                          lap_status *status);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
 const double *lap_stepper_seconds(const lap_stepper *stepper);
 const lap_tape *lap_stepper_tape(const lap_stepper *stepper);
+void lap_stepper_reset_profile(lap_stepper *stepper);
 
 #endif

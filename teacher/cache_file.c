@@ -1,0 +1,233 @@
+#include "teacher/cache_file.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "teacher/half.h"
+
+static const char FORMAT[] = "lapidary-teacher";
+enum { FORMAT_VERSION = 1, MOST_VOCAB = 1 << 24, MOST_K = 1 << 20 };
+static const uint64_t MOST_ROWS = UINT64_C(1) << 30;
+
+static const char *const CODEC_NAMES[] = {"topk", "sampled", "stratified"};
+enum { CODECS = sizeof CODEC_NAMES / sizeof *CODEC_NAMES };
+
+const char *lap_codec_name(lap_codec codec) {
+  assert((unsigned)codec < CODECS);
+  return CODEC_NAMES[codec];
+}
+
+hid_t lap_cache_half_type(void) {
+  const hid_t half = H5Tcopy(H5T_IEEE_F32LE);
+  H5Tset_fields(half, 15, 10, 5, 0, 10);
+  H5Tset_size(half, 2);
+  H5Tset_ebias(half, 15);
+  return half;
+}
+
+static lap_code read_codec(const lap_hdf5_file *file, lap_cache_schema *schema,
+                           lap_status *status) {
+  char found[LAP_HDF5_TEXT];
+  int64_t draws = 0;
+  LAP_TRY(lap_hdf5_read_string(file, "codec", found, sizeof found, status));
+  int codec = 0;
+  while (codec < CODECS && strcmp(found, CODEC_NAMES[codec]) != 0) ++codec;
+  if (codec == CODECS)
+    return lap_fail(
+        status, LAP_DATA,
+        "%s: the attribute codec: expected topk, sampled or stratified, found \"%.80s\"",
+        file->path, found);
+  schema->codec = (lap_codec)codec;
+  if (schema->codec != LAP_CODEC_TOPK)
+    LAP_TRY(lap_hdf5_read_integer(file, "draws", 1, INT32_MAX, &draws, status));
+  schema->draws = (uint32_t)draws;
+  return LAP_OK;
+}
+
+static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
+                            lap_status *status) {
+  int64_t vocab_size, k, sequence_length, document_mask;
+  LAP_TRY(read_codec(file, schema, status));
+  LAP_TRY(lap_hdf5_read_integer(file, "vocab_size", 1, MOST_VOCAB, &vocab_size, status));
+  const int64_t most_k = vocab_size < MOST_K ? vocab_size : MOST_K;
+  LAP_TRY(lap_hdf5_read_integer(file, "k", 1, most_k, &k, status));
+  LAP_TRY(lap_hdf5_read_integer(file, "sequence_length", 2, INT32_MAX, &sequence_length, status));
+  LAP_TRY(lap_hdf5_read_integer(file, "document_mask", 0, 1, &document_mask, status));
+  LAP_TRY(lap_hdf5_read_sha256(file, "tokenizer_sha256", schema->tokenizer_sha256, status));
+  LAP_TRY(lap_hdf5_read_string(file, "teacher", schema->teacher, sizeof schema->teacher, status));
+  if (lap_hdf5_has_attribute(file, "teacher_sha256"))
+    LAP_TRY(lap_hdf5_read_sha256(file, "teacher_sha256", schema->teacher_sha256, status));
+  schema->vocab_size = (uint32_t)vocab_size;
+  schema->k = (uint32_t)k;
+  schema->sequence_length = (uint32_t)sequence_length;
+  schema->document_mask = document_mask == 1;
+  schema->has_next_logprob = lap_hdf5_has_dataset(file, "next_logprob");
+  schema->has_entropy = lap_hdf5_has_dataset(file, "entropy");
+  return LAP_OK;
+}
+
+/* Lets HDF5 keep the chunks that one window touches, and the one it shares with the next, so that
+ * reading in order decodes each chunk once. Beyond MOST_BYTES it keeps HDF5's default. */
+static lap_code set_chunk_cache(const lap_hdf5_file *file, uint64_t window_rows,
+                                lap_hdf5_dataset *dataset, lap_status *status) {
+  enum { SLOTS = 1009, LEAST_BYTES = 1 << 20, MOST_BYTES = 16 << 20 };
+  const hid_t creation = H5Dget_create_plist(dataset->id);
+  hsize_t chunk[LAP_HDF5_MAX_RANK] = {1, 1};
+  const bool chunked = H5Pget_layout(creation) == H5D_CHUNKED &&
+                       H5Pget_chunk(creation, LAP_HDF5_MAX_RANK, chunk) > 0;
+  H5Pclose(creation);
+  const uint64_t columns = dataset->rank > 1 ? dataset->dims[1] : 1;
+  const uint64_t across = (columns - 1) / chunk[1] + 1, down = window_rows / chunk[0] + 2;
+  const uint64_t bytes = across * chunk[1] * down * chunk[0] * dataset->item_bytes;
+  if (!chunked || bytes <= LEAST_BYTES || bytes > MOST_BYTES) return LAP_OK;
+  const hid_t access_list = H5Pcreate(H5P_DATASET_ACCESS);
+  H5Pset_chunk_cache(access_list, SLOTS, bytes, H5D_CHUNK_CACHE_W0_DEFAULT);
+  const hid_t id = H5Dopen2(file->id, dataset->name, access_list);
+  H5Pclose(access_list);
+  if (id < 0)
+    return lap_fail(status, LAP_DATA, "%s: the dataset %s cannot be opened again", file->path,
+                    dataset->name);
+  H5Dclose(dataset->id);
+  dataset->id = id;
+  return LAP_OK;
+}
+
+/* Opens a dataset with exactly `rows` rows (0: any number) and k columns (0: one dimension). */
+static lap_code open_dataset(const lap_cache_file *opened, const char *name, lap_hdf5_kind kind,
+                             uint64_t rows, uint32_t k, lap_hdf5_dataset *dataset,
+                             lap_status *status) {
+  const uint64_t most[LAP_HDF5_MAX_RANK] = {MOST_ROWS, MOST_K};
+  LAP_TRY(lap_hdf5_open_dataset(&opened->file, name, kind, k > 0 ? 2 : 1, most, dataset, status));
+  if (rows > 0 && dataset->dims[0] != rows)
+    return lap_fail(status, LAP_DATA,
+                    "%s: the dataset %s: expected as many rows as ids has, %" PRIu64
+                    ", found %" PRIu64,
+                    opened->file.path, name, rows, dataset->dims[0]);
+  if (k > 0 && dataset->dims[1] != k)
+    return lap_fail(status, LAP_DATA,
+                    "%s: the dataset %s: expected %u columns (the attribute k), found %" PRIu64,
+                    opened->file.path, name, k, dataset->dims[1]);
+  return set_chunk_cache(&opened->file, opened->schema.sequence_length - 1, dataset, status);
+}
+
+static void find_half(lap_cache_file *opened) {
+  const hid_t stored = H5Dget_type(opened->logprob.id), half = lap_cache_half_type();
+  if (stored >= 0 && H5Tequal(stored, half) > 0)
+    opened->half = half;
+  else
+    H5Tclose(half);
+  if (stored >= 0) H5Tclose(stored);
+}
+
+static lap_code open_datasets(lap_cache_file *opened, lap_status *status) {
+  const uint32_t k = opened->schema.k;
+  LAP_TRY(open_dataset(opened, "ids", LAP_HDF5_INTEGER, 0, k, &opened->ids, status));
+  const uint64_t rows = opened->row_count = opened->ids.dims[0];
+  LAP_TRY(open_dataset(opened, "logprob", LAP_HDF5_FLOAT, rows, k, &opened->logprob, status));
+  find_half(opened);
+  LAP_TRY(open_dataset(opened, "tail_mass", LAP_HDF5_FLOAT, rows, 0, &opened->tail_mass, status));
+  if (opened->schema.has_next_logprob)
+    LAP_TRY(open_dataset(opened, "next_logprob", LAP_HDF5_FLOAT, rows, 0, &opened->next_logprob,
+                         status));
+  if (opened->schema.has_entropy)
+    LAP_TRY(open_dataset(opened, "entropy", LAP_HDF5_FLOAT, rows, 0, &opened->entropy, status));
+  return LAP_OK;
+}
+
+static lap_code open_content(lap_cache_file *opened, lap_status *status) {
+  const lap_hdf5_file *file = &opened->file;
+  LAP_TRY(lap_hdf5_check_format(file, FORMAT, FORMAT_VERSION, status));
+  LAP_TRY(lap_hdf5_read_sha256(file, "tokens_sha256", opened->tokens_sha256, status));
+  LAP_TRY(read_schema(file, &opened->schema, status));
+  return open_datasets(opened, status);
+}
+
+lap_code lap_cache_file_open(const char *path, lap_cache_file *file, lap_status *status) {
+  *file = (lap_cache_file){0};
+  LAP_TRY(lap_hdf5_open(path, &file->file, status));
+  const lap_code code = open_content(file, status);
+  if (code != LAP_OK) lap_cache_file_close(file);
+  return code;
+}
+
+void lap_cache_file_close(lap_cache_file *file) {
+  lap_hdf5_close_dataset(&file->ids);
+  lap_hdf5_close_dataset(&file->logprob);
+  lap_hdf5_close_dataset(&file->tail_mass);
+  lap_hdf5_close_dataset(&file->next_logprob);
+  lap_hdf5_close_dataset(&file->entropy);
+  if (file->half > 0) H5Tclose(file->half);
+  lap_hdf5_close(&file->file);
+  *file = (lap_cache_file){0};
+}
+
+lap_code lap_cache_file_read(const lap_cache_file *file, uint64_t row, uint64_t count,
+                             const lap_cache_raw *raw, lap_status *status) {
+  LAP_TRY(lap_hdf5_read_rows(&file->ids, row, count, H5T_NATIVE_INT64, raw->ids, status));
+  if (file->half > 0) {
+    LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, file->half, raw->packed, status));
+    lap_half_unpack(raw->packed, count * file->schema.k, raw->logprob);
+  } else {
+    LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, H5T_NATIVE_FLOAT, raw->logprob, status));
+  }
+  LAP_TRY(
+      lap_hdf5_read_rows(&file->tail_mass, row, count, H5T_NATIVE_FLOAT, raw->tail_mass, status));
+  if (raw->next_logprob)
+    LAP_TRY(lap_hdf5_read_rows(&file->next_logprob, row, count, H5T_NATIVE_FLOAT, raw->next_logprob,
+                               status));
+  if (raw->entropy)
+    LAP_TRY(lap_hdf5_read_rows(&file->entropy, row, count, H5T_NATIVE_FLOAT, raw->entropy, status));
+  return LAP_OK;
+}
+
+void lap_cache_raw_create(uint32_t rows, uint32_t k, lap_cache_raw *raw) {
+  const size_t slots = (size_t)rows * k;
+  *raw = (lap_cache_raw){.ids = lap_allocate(slots, sizeof *raw->ids),
+                         .logprob = lap_allocate(slots, sizeof *raw->logprob),
+                         .tail_mass = lap_allocate(rows, sizeof *raw->tail_mass),
+                         .packed = lap_allocate(slots, sizeof *raw->packed)};
+}
+
+void lap_cache_raw_destroy(lap_cache_raw *raw) {
+  free(raw->ids);
+  free(raw->logprob);
+  free(raw->tail_mass);
+  free(raw->packed);
+  *raw = (lap_cache_raw){0};
+}
+
+/* One key of two schemas as text, and whether they are the same. */
+static lap_code equal_text(const char *path, const char *other_path, const char *key,
+                           const char *value, const char *other, lap_status *status) {
+  if (strcmp(value, other) == 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: %s is \"%s\", but %s has \"%s\": the files of one cache must agree", path,
+                  key, value, other_path, other);
+}
+
+static lap_code equal_number(const char *path, const char *other_path, const char *key,
+                             uint32_t value, uint32_t other, lap_status *status) {
+  if (value == other) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: %s is %u, but %s has %u: the files of one cache must agree", path, key,
+                  value, other_path, other);
+}
+
+lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other,
+                                const lap_cache_schema *b, lap_status *status) {
+  LAP_TRY(
+      equal_text(path, other, "codec", lap_codec_name(a->codec), lap_codec_name(b->codec), status));
+  LAP_TRY(equal_number(path, other, "vocab_size", a->vocab_size, b->vocab_size, status));
+  LAP_TRY(equal_number(path, other, "k", a->k, b->k, status));
+  LAP_TRY(equal_number(path, other, "draws", a->draws, b->draws, status));
+  LAP_TRY(
+      equal_number(path, other, "sequence_length", a->sequence_length, b->sequence_length, status));
+  LAP_TRY(equal_number(path, other, "document_mask", a->document_mask, b->document_mask, status));
+  LAP_TRY(equal_text(path, other, "teacher", a->teacher, b->teacher, status));
+  LAP_TRY(equal_text(path, other, "teacher_sha256", a->teacher_sha256, b->teacher_sha256, status));
+  return equal_text(path, other, "tokenizer_sha256", a->tokenizer_sha256, b->tokenizer_sha256,
+                    status);
+}

@@ -1,0 +1,235 @@
+#include "teacher/cache_write.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "teacher/cache_file.h"
+#include "teacher/cache_rows.h"
+#include "teacher/half.h"
+
+enum {
+  DEFLATE_LEVEL = 1,
+  LEAST_CHUNK_ROWS = 64,
+  MOST_CHUNK_ROWS = 256,
+  MOST_CHUNK_SLOTS = 1 << 18
+};
+
+void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *content) {
+  const size_t slots = (size_t)rows * k;
+  *content = (lap_cache_content){.ids = lap_allocate(slots, sizeof *content->ids),
+                                 .logprob = lap_allocate(slots, sizeof *content->logprob),
+                                 .tail_mass = lap_allocate(rows, sizeof *content->tail_mass),
+                                 .next_logprob = lap_allocate(rows, sizeof *content->next_logprob),
+                                 .entropy = lap_allocate(rows, sizeof *content->entropy)};
+}
+
+void lap_cache_content_destroy(lap_cache_content *content) {
+  free(content->ids);
+  free(content->logprob);
+  free(content->tail_mass);
+  free(content->next_logprob);
+  free(content->entropy);
+  *content = (lap_cache_content){0};
+}
+
+/* Training reads windows of T-1 rows in random order, so a chunk should hold whole windows, or a
+ * whole number of chunks a window: the largest divisor of T-1 within bounds. T = 8192 has none;
+ * then what is decoded in vain is one chunk a window. */
+static uint64_t chunk_rows(const lap_cache_schema *schema, uint64_t rows) {
+  const uint64_t window = schema->sequence_length - 1;
+  uint64_t chosen = 2 * LEAST_CHUNK_ROWS;
+  if (window < LEAST_CHUNK_ROWS) {
+    chosen = (LEAST_CHUNK_ROWS / 2 / window + 1) * window;
+  } else {
+    for (uint64_t d = LEAST_CHUNK_ROWS; d <= MOST_CHUNK_ROWS; ++d)
+      if (window % d == 0) chosen = d;
+  }
+  const uint64_t most = MOST_CHUNK_SLOTS / schema->k + 1;
+  if (chosen > most) chosen = most;
+  return chosen < rows ? chosen : rows;
+}
+
+/* The datasets of a file under construction; rank-1 ones have k = 0. */
+typedef struct {
+  const lap_hdf5_file *file;
+  uint64_t rows, chunk_rows;
+  hid_t half;
+  hid_t ids, logprob, tail_mass, next_logprob, entropy;
+} writer;
+
+static hid_t create_dataset(const writer *w, const char *name, hid_t type, uint32_t k) {
+  const int rank = k > 0 ? 2 : 1;
+  const hsize_t dims[2] = {w->rows, k};
+  const hsize_t chunk[2] = {k > 0 ? w->chunk_rows : (w->rows < 1 << 14 ? w->rows : 1 << 14), k};
+  const hid_t space = H5Screate_simple(rank, dims, NULL), creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(creation, rank, chunk);
+  H5Pset_shuffle(creation);
+  H5Pset_deflate(creation, DEFLATE_LEVEL);
+  H5Pset_fletcher32(creation);
+  const hid_t id = H5Dcreate2(w->file->id, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  H5Pclose(creation);
+  H5Sclose(space);
+  return id;
+}
+
+static lap_code open_writer(const lap_hdf5_file *file, const lap_cache_schema *schema,
+                            uint64_t rows, writer *w, lap_status *status) {
+  *w = (writer){.file = file, .rows = rows, .chunk_rows = chunk_rows(schema, rows)};
+  w->half = lap_cache_half_type();
+  const hid_t id_type = schema->vocab_size <= 1 << 16 ? H5T_STD_U16LE : H5T_STD_U32LE;
+  w->ids = create_dataset(w, "ids", id_type, schema->k);
+  w->logprob = create_dataset(w, "logprob", w->half, schema->k);
+  w->tail_mass = create_dataset(w, "tail_mass", H5T_IEEE_F32LE, 0);
+  w->next_logprob = create_dataset(w, "next_logprob", H5T_IEEE_F32LE, 0);
+  w->entropy = create_dataset(w, "entropy", H5T_IEEE_F32LE, 0);
+  if (w->ids >= 0 && w->logprob >= 0 && w->tail_mass >= 0 && w->next_logprob >= 0 &&
+      w->entropy >= 0)
+    return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot make the datasets", file->path);
+}
+
+static bool close_writer(writer *w) {
+  const hid_t datasets[] = {w->ids, w->logprob, w->tail_mass, w->next_logprob, w->entropy};
+  bool closed = true;
+  for (size_t i = 0; i < sizeof datasets / sizeof *datasets; ++i)
+    if (datasets[i] >= 0) closed = H5Dclose(datasets[i]) >= 0 && closed;
+  H5Tclose(w->half);
+  return closed;
+}
+
+static bool write_rows(hid_t dataset, uint64_t row, uint64_t count, uint32_t k, hid_t type,
+                       const void *data) {
+  const hsize_t start[2] = {row, 0}, extent[2] = {count, k};
+  const hid_t file_space = H5Dget_space(dataset);
+  const hid_t memory_space = H5Screate_simple(k > 0 ? 2 : 1, extent, NULL);
+  const bool written =
+      H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, extent, NULL) >= 0 &&
+      H5Dwrite(dataset, type, memory_space, file_space, H5P_DEFAULT, data) >= 0;
+  H5Sclose(memory_space);
+  H5Sclose(file_space);
+  return written;
+}
+
+/* A block of rows on its way into the file, as it will be read back. */
+typedef struct {
+  lap_cache_raw raw;
+  float *next_logprob, *entropy;
+  int32_t *ids; /* [K], [K]: what the check of a row makes of it */
+  float *probability;
+  lap_duplicates seen;
+} block;
+
+static void create_block(uint32_t rows, const lap_cache_schema *schema, block *b) {
+  lap_cache_raw_create(rows, schema->k, &b->raw);
+  b->next_logprob = lap_allocate(rows, sizeof *b->next_logprob);
+  b->entropy = lap_allocate(rows, sizeof *b->entropy);
+  b->ids = lap_allocate(schema->k, sizeof *b->ids);
+  b->probability = lap_allocate(schema->k, sizeof *b->probability);
+  lap_duplicates_create(schema->vocab_size, &b->seen);
+}
+
+static void destroy_block(block *b) {
+  lap_cache_raw_destroy(&b->raw);
+  free(b->next_logprob);
+  free(b->entropy);
+  free(b->ids);
+  free(b->probability);
+  lap_duplicates_destroy(&b->seen);
+}
+
+static void copy_row(const lap_cache_content *content, uint64_t row, uint32_t k, bool counts,
+                     block *b, uint64_t at) {
+  int64_t *ids = b->raw.ids + at * k;
+  float *logprob = b->raw.logprob + at * k;
+  for (uint32_t i = 0; i < k; ++i) {
+    logprob[i] = counts ? content->logprob[row * k + i] : -INFINITY;
+    ids[i] = logprob[i] == -INFINITY ? 0 : content->ids[row * k + i];
+  }
+  b->raw.tail_mass[at] = counts ? content->tail_mass[row] : 0;
+  b->next_logprob[at] = counts ? content->next_logprob[row] : 0;
+  b->entropy[at] = counts ? content->entropy[row] : 0;
+}
+
+/* Copies, packs, and checks what comes out of the packing. */
+static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint32_t k,
+                           const lap_cache_content *content, uint64_t row, uint64_t count, block *b,
+                           lap_status *status) {
+  for (uint64_t i = 0; i < count; ++i)
+    copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
+  lap_half_pack(b->raw.logprob, count * k, b->raw.packed);
+  lap_half_unpack(b->raw.packed, count * k, b->raw.logprob);
+  for (uint64_t i = 0; i < count; ++i) {
+    const lap_row_place place = {path, row + i};
+    double mass;
+    if (lap_row_counts(tokens, row + i))
+      LAP_TRY(lap_cache_row_check(&place, k, b->raw.ids + i * k, b->raw.logprob + i * k,
+                                  b->raw.tail_mass[i], &b->seen, b->ids, b->probability, &mass,
+                                  status));
+  }
+  return LAP_OK;
+}
+
+static lap_code write_block(const writer *w, uint32_t k, const block *b, uint64_t row,
+                            uint64_t count, lap_status *status) {
+  if (write_rows(w->ids, row, count, k, H5T_NATIVE_INT64, b->raw.ids) &&
+      write_rows(w->logprob, row, count, k, w->half, b->raw.packed) &&
+      write_rows(w->tail_mass, row, count, 0, H5T_NATIVE_FLOAT, b->raw.tail_mass) &&
+      write_rows(w->next_logprob, row, count, 0, H5T_NATIVE_FLOAT, b->next_logprob) &&
+      write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy))
+    return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %llu on", w->file->path,
+                  (unsigned long long)row);
+}
+
+static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema *schema,
+                               const lap_token_shard *tokens, const lap_cache_content *content,
+                               lap_status *status) {
+  writer w;
+  lap_code code = open_writer(file, schema, tokens->token_count, &w, status);
+  block b;
+  create_block((uint32_t)w.chunk_rows, schema, &b);
+  for (uint64_t row = 0; row < w.rows && code == LAP_OK; row += w.chunk_rows) {
+    const uint64_t left = w.rows - row, count = left < w.chunk_rows ? left : w.chunk_rows;
+    code = fill_block(file->path, tokens, schema->k, content, row, count, &b, status);
+    if (code == LAP_OK) code = write_block(&w, schema->k, &b, row, count, status);
+  }
+  destroy_block(&b);
+  if (!close_writer(&w) && code == LAP_OK)
+    code = lap_fail(status, LAP_DATA, "%s: HDF5 cannot finish the datasets", file->path);
+  return code;
+}
+
+static lap_code write_attributes(const lap_hdf5_file *file, const lap_cache_schema *schema,
+                                 const lap_token_shard *tokens, lap_status *status) {
+  LAP_TRY(lap_hdf5_write_string(file, "format", "lapidary-teacher", status));
+  LAP_TRY(lap_hdf5_write_integer(file, "format_version", 1, status));
+  LAP_TRY(lap_hdf5_write_string(file, "codec", lap_codec_name(schema->codec), status));
+  LAP_TRY(lap_hdf5_write_integer(file, "vocab_size", schema->vocab_size, status));
+  LAP_TRY(lap_hdf5_write_integer(file, "k", schema->k, status));
+  if (schema->codec != LAP_CODEC_TOPK)
+    LAP_TRY(lap_hdf5_write_integer(file, "draws", schema->draws, status));
+  LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", schema->sequence_length, status));
+  LAP_TRY(lap_hdf5_write_integer(file, "document_mask", schema->document_mask, status));
+  LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens->tokens_sha256, status));
+  LAP_TRY(lap_hdf5_write_string(file, "tokenizer_sha256", tokens->tokenizer_sha256, status));
+  LAP_TRY(lap_hdf5_write_string(file, "teacher", schema->teacher, status));
+  if (schema->teacher_sha256[0] == '\0') return LAP_OK;
+  return lap_hdf5_write_string(file, "teacher_sha256", schema->teacher_sha256, status);
+}
+
+lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
+                         const lap_token_shard *tokens, const lap_cache_content *content,
+                         lap_status *status) {
+  assert(schema->k >= 1 && schema->k <= schema->vocab_size && schema->sequence_length >= 2);
+  assert((schema->codec == LAP_CODEC_TOPK) == (schema->draws == 0));
+  lap_hdf5_file file;
+  LAP_TRY(lap_hdf5_create(path, &file, status));
+  lap_code code = write_attributes(&file, schema, tokens, status);
+  if (code == LAP_OK) code = write_datasets(&file, schema, tokens, content, status);
+  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
+  lap_hdf5_close(&file);
+  return code;
+}

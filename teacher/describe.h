@@ -1,0 +1,47 @@
+/* describe: what `inspect` and `audit` say of a cache.
+ */
+#ifndef LAP_TEACHER_DESCRIBE_H
+#define LAP_TEACHER_DESCRIBE_H
+
+#include <stdint.h>
+
+#include "teacher/cache.h"
+
+enum { LAP_EXAMPLE_ROWS = 5, LAP_EXAMPLE_TOP = 5 };
+
+/* A row for people to read: after `token`, the teacher expected `top`; it was `next`. */
+typedef struct {
+  uint64_t row;
+  uint32_t token, next;
+  uint32_t top_count;
+  uint32_t top_id[LAP_EXAMPLE_TOP]; /* most probable first, ties to the lower id */
+  float top_probability[LAP_EXAMPLE_TOP];
+  float tail;
+} lap_cache_example;
+
+typedef struct {
+  uint64_t rows;     /* of the shard */
+  double file_bytes; /* a row */
+  /* Over the `judged` rows of teacher/align.h: mean probability of tokens i+1, i and i+2. */
+  uint64_t judged;
+  double mean_next, mean_same, mean_after;
+  bool shifted;
+  /* Coverage over the same rows: the sum of kept probability. */
+  double mean_kept, least_kept;
+  uint64_t least_kept_row;
+  uint32_t example_count;
+  lap_cache_example example[LAP_EXAMPLE_ROWS]; /* evenly spread counted rows */
+} lap_cache_description;
+
+/* Describes one shard of a cache that was opened without an expectation (or with one). LAP_DATA
+ * where a row that it looks at is invalid. */
+lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_description *description,
+                            lap_status *status);
+
+/* Reads and validates every counted row of one shard. `progress`, unless NULL, is called after each
+ * block with the rows done and the rows there are. LAP_DATA naming the first bad row. */
+typedef void (*lap_cache_progress)(void *context, uint64_t done, uint64_t total);
+lap_code lap_cache_check_all(lap_cache *cache, size_t shard, lap_cache_progress progress,
+                             void *context, lap_status *status);
+
+#endif

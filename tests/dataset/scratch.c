@@ -1,0 +1,68 @@
+#include "tests/dataset/scratch.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *scratch_create(void) {
+  const char *parent = getenv("TMPDIR");
+  char name[512];
+  snprintf(name, sizeof name, "%s/lapidary-test-XXXXXX", parent ? parent : "/tmp");
+  const char *made = mkdtemp(name);
+  assert(made);
+  return strdup(made);
+}
+
+static int remove_entry(const char *path, const struct stat *found, int kind, struct FTW *walk) {
+  (void)found, (void)kind, (void)walk;
+  return remove(path);
+}
+
+void scratch_remove(char *directory) {
+  nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+  free(directory);
+}
+
+const char *scratch_path(const char *directory, const char *name) {
+  static char paths[16][1024];
+  static int turn;
+  char *path = paths[turn++ % 16];
+  snprintf(path, sizeof paths[0], "%s/%s", directory, name);
+  return path;
+}
+
+const char *scratch_write(const char *directory, const char *name, const void *bytes,
+                          size_t count) {
+  const char *path = scratch_path(directory, name);
+  FILE *file = fopen(path, "wb");
+  assert(file);
+  const size_t written = fwrite(bytes, 1, count, file);
+  assert(written == count);
+  fclose(file);
+  return path;
+}
+
+char *scratch_read(const char *path, size_t *count) {
+  FILE *file = fopen(path, "rb");
+  assert(file);
+  fseek(file, 0, SEEK_END);
+  *count = (size_t)ftell(file);
+  rewind(file);
+  char *bytes = malloc(*count + 1);
+  *count = fread(bytes, 1, *count, file);
+  bytes[*count] = '\0';
+  fclose(file);
+  return bytes;
+}
+
+int scratch_count(const char *directory) {
+  DIR *opened = opendir(directory);
+  if (!opened) return -1;
+  int count = -2;
+  while (readdir(opened)) ++count;
+  closedir(opened);
+  return count;
+}

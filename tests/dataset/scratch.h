@@ -1,0 +1,23 @@
+/* scratch: a directory of a test's own, removed at its end, and small files in it. */
+#ifndef LAP_TESTS_DATASET_SCRATCH_H
+#define LAP_TESTS_DATASET_SCRATCH_H
+
+#include <stddef.h>
+
+/* A new directory under TMPDIR; remove it with scratch_remove, which frees the name. */
+char *scratch_create(void);
+void scratch_remove(char *directory);
+
+/* "DIRECTORY/NAME" in one of sixteen buffers that are used in turn. */
+const char *scratch_path(const char *directory, const char *name);
+
+/* Writes a file and returns its path as scratch_path does. */
+const char *scratch_write(const char *directory, const char *name, const void *bytes, size_t count);
+/* The whole file, malloc'ed and NUL-terminated. */
+char *scratch_read(const char *path, size_t *count);
+
+/* How many names there are in a directory, "." and ".." apart; -1 where there is no such directory.
+ */
+int scratch_count(const char *directory);
+
+#endif

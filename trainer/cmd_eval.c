@@ -1,0 +1,188 @@
+/* lapidary eval: see DESIGN 7. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/agree.h"
+#include "trainer/command.h"
+#include "trainer/commands.h"
+#include "trainer/evaluate.h"
+#include "trainer/model_source.h"
+#include "trainer/session.h"
+
+typedef struct {
+  const char *tokens, *cache;
+  int64_t sequence_length, threads; /* 0: the checkpoint's own; 1 */
+} eval_flags;
+
+enum { KEY_TOKENS = 1000, KEY_CACHE, KEY_LENGTH, KEY_THREADS };
+
+static const struct argp_option options[] = {
+    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to predict", 0},
+    {"cache", KEY_CACHE, "GLOB", 0, "teacher cache of these shards: adds kl and agreement", 0},
+    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of training]", 0},
+    {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
+    {0}};
+
+static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
+  eval_flags *flags = destination;
+  switch (key) {
+    case KEY_TOKENS: flags->tokens = argument; return LAP_OK;
+    case KEY_CACHE: flags->cache = argument; return LAP_OK;
+    case KEY_LENGTH:
+      return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
+                                 status);
+    default: return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
+  }
+}
+
+/* --- opening --- */
+
+typedef struct {
+  lap_model_source model;
+  lap_token_set tokens;
+  lap_cache *cache;
+  lap_data data;
+  uint16_t *piece_bytes;
+} eval_inputs;
+
+static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *status) {
+  const lap_config *config = in->model.config;
+  LAP_TRY(lap_token_set_open(flags->tokens, &in->tokens, status));
+  const lap_token_shard *shard = in->tokens.shard[0];
+  if (shard->vocab_size > config->model.vocab_size)
+    return lap_fail(status, LAP_DATA, "%s: vocab_size is %u, but the model's is %lld", shard->path,
+                    shard->vocab_size, (long long)config->model.vocab_size);
+  if (in->model.tokenizer_path) {
+    char hex[LAP_SHA256_HEX];
+    LAP_TRY(lap_sha256_file(in->model.tokenizer_path, hex, status));
+    if (strcmp(hex, shard->tokenizer_sha256))
+      return lap_fail(status, LAP_DATA,
+                      "%s: made with tokenizer %.12s..., but the model's tokenizer %s is %.12s...; "
+                      "tokenize the text with the model's",
+                      shard->path, shard->tokenizer_sha256, in->model.tokenizer_path, hex);
+    in->piece_bytes =
+        lap_evaluate_piece_bytes(in->model.tokenizer_path, config->model.vocab_size, status);
+    if (!in->piece_bytes) return status->code;
+  }
+  in->data = (lap_data){.tokens = &in->tokens,
+                        .sequence_length = (uint32_t)(flags->sequence_length
+                                                          ? flags->sequence_length
+                                                          : config->data.sequence_length),
+                        .document_mask = config->data.document_mask};
+  if (in->data.sequence_length < 2)
+    return lap_fail(status, LAP_USAGE,
+                    "the checkpoint does not say how long its windows were: give --sequence-length");
+  if (!flags->cache) return LAP_OK;
+  const lap_cache_expectation expected = {
+      .vocab_size = (uint32_t)config->model.vocab_size,
+      .sequence_length = in->data.sequence_length,
+      .document_mask = in->data.document_mask,
+      .allow_context_mismatch = config->teacher.allow_context_mismatch,
+      .allow_shift = config->teacher.allow_shift};
+  LAP_TRY(lap_cache_open(flags->cache, &in->tokens, &expected, &in->cache, status));
+  in->data.cache = in->cache;
+  return LAP_OK;
+}
+
+static void close_inputs(eval_inputs *in) {
+  lap_model_close(&in->model);
+  lap_token_set_close(&in->tokens);
+  lap_cache_close(in->cache);
+  free(in->piece_bytes);
+}
+
+/* --- output --- */
+
+static void show_progress(void *context, uint64_t done, uint64_t total) {
+  lap_console *console = context;
+  if (done == 1) lap_console_progress_begin(console, "eval", "windows", (int64_t)total, 0);
+  lap_console_progress(console, (int64_t)done, "");
+  if (done == total) lap_console_progress_end(console);
+}
+
+static void print_evaluation(const lap_evaluation *e) {
+  printf("loss           %.6f nats/token\nperplexity     %.4f\n", e->loss, e->perplexity);
+  if (e->bits_per_byte == e->bits_per_byte) printf("bits per byte  %.4f\n", e->bits_per_byte);
+  printf("accuracy       %.2f %%\n", 100 * e->accuracy);
+  if (e->agreement == e->agreement) {
+    printf("kl             %.6f nats/token, to the teacher's kept ids and the rest\n", e->kl);
+    printf("agreement      %.2f %% with the teacher's likeliest token\n", 100 * e->agreement);
+  }
+  if (e->teacher_loss == e->teacher_loss)
+    printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
+  char rate[LAP_HUMAN_TEXT];
+  printf("positions      %llu in %llu windows, %s tokens/s\n", (unsigned long long)e->counted,
+         (unsigned long long)e->windows, lap_human_count(e->tokens_per_second, rate));
+}
+
+static lap_code print_result(const lap_evaluation *e, const char *path, bool json,
+                             lap_status *status) {
+  if (!json) {
+    print_evaluation(e);
+    return LAP_OK;
+  }
+  json_t *object = lap_evaluation_to_json(e);
+  json_object_set_new(object, "checkpoint", json_string(path));
+  const lap_code code = lap_command_print_json(object, status);
+  json_decref(object);
+  return code;
+}
+
+/* --- the command --- */
+
+static lap_code evaluate(const lap_session *session, const char *path, const eval_flags *flags,
+                         bool json, lap_status *status) {
+  eval_inputs in = {0};
+  lap_status own = {0};
+  if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
+  if (own.code == LAP_OK) own.code = lap_model_open(path, &in.model, &own);
+  if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
+  if (own.code == LAP_OK) own.code = lap_model_read_weights(&in.model, &own);
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK)
+    code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
+  lap_evaluation e;
+  if (code == LAP_OK) {
+    const lap_evaluate_request request = {.model = &in.model.config->model,
+                                          .weights = in.model.weights,
+                                          .data = &in.data,
+                                          .piece_bytes = in.piece_bytes,
+                                          .threads = (int)flags->threads,
+                                          .progress = session->root ? show_progress : NULL,
+                                          .context = session->console};
+    code = lap_evaluate(&request, session->comm, &e, status);
+  }
+  if (code == LAP_OK && session->root)
+    code = print_result(&e, in.model.checkpoint->path, json, status);
+  close_inputs(&in);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  eval_flags flags = {.threads = 1};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .json = true,
+                                     .options = options,
+                                     .take = take,
+                                     .destination = &flags};
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = evaluate(&session, line.positional[0], &flags, line.json, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+const lap_command lap_command_eval = {
+    .name = "eval",
+    .summary = "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
+    .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]",
+    .description = "CHECKPOINT is a checkpoint or a run directory (its newest whole checkpoint).",
+    .run = run};

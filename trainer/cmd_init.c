@@ -1,0 +1,80 @@
+/* lapidary init: see DESIGN 7. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "autograd/gemma2/parameters.h"
+#include "trainer/checkpoint.h"
+#include "trainer/command.h"
+#include "trainer/commands.h"
+#include "trainer/config.h"
+#include "trainer/console.h"
+#include "trainer/session.h"
+
+enum { KEY_OUT = 1000 };
+
+static const struct argp_option options[] = {
+    {"out", KEY_OUT, "CHECKPOINT", 0, "directory to write: weights only", 0}, {0}};
+
+static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
+  (void)key;
+  (void)status;
+  *(const char **)destination = argument;
+  return LAP_OK;
+}
+
+static lap_code initialise(const lap_session *session, const lap_command_line *line,
+                           const char *out, lap_status *status) {
+  if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
+  if (lap_comm_size(session->comm) > 1)
+    return lap_fail(status, LAP_USAGE, "init runs alone, not under mpirun with %d ranks",
+                    lap_comm_size(session->comm));
+  lap_config *config;
+  LAP_TRY(lap_config_load(line->positional[0], line->overrides, line->override_count, &config,
+                          status));
+  lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
+  if (code == LAP_OK) {
+    lap_state *state = lap_state_create(&config->model, session->comm, false, false);
+    lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
+                              state->parameters->elements, state->weights);
+    char *text = lap_config_print(config);
+    const lap_checkpoint_extras extras = {.config_text = text,
+                                          .tokenizer_path = config->tokenizer};
+    code = lap_checkpoint_write_weights(out, state, session->comm, &extras, status);
+    char count[LAP_HUMAN_TEXT];
+    const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
+                               lap_gemma2_non_embedding_parameters(&config->model);
+    if (code == LAP_OK)
+      printf("%s: fresh weights of seed %lld, %s parameters\n", out, (long long)config->seed,
+             lap_human_count((double)parameters, count));
+    free(text);
+    lap_state_destroy(state);
+  }
+  lap_config_destroy(config);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  const char *out = NULL;
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .overrides = true,
+                                     .options = options,
+                                     .take = take,
+                                     .destination = &out};
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = initialise(&session, &line, out, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+const lap_command lap_command_init = {
+    .name = "init",
+    .summary = "write a checkpoint of fresh weights",
+    .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
+    .run = run};

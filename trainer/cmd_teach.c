@@ -1,0 +1,203 @@
+/* lapidary teach: see DESIGN 7. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "autograd/kernel/blas.h"
+#include "mpi/agree.h"
+#include "trainer/command.h"
+#include "trainer/commands.h"
+#include "trainer/metrics.h"
+#include "trainer/model_source.h"
+#include "trainer/teach.h"
+
+typedef struct {
+  const char *from, *tokens, *out, *codec, *name;
+  int64_t k, sequence_length, threads;
+} teach_flags;
+
+enum { KEY_FROM = 1000, KEY_TOKENS, KEY_OUT, KEY_CODEC, KEY_K, KEY_LENGTH, KEY_THREADS, KEY_NAME };
+
+static const struct argp_option options[] = {
+    {"from", KEY_FROM, "CHECKPOINT", 0, "the teacher: a checkpoint, or a run directory", 0},
+    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to write distributions for", 0},
+    {"out", KEY_OUT, "DIR", 0, "directory of the cache; train and eval shards may share it", 0},
+    {"codec", KEY_CODEC, "topk", 0, "what is kept of a distribution [topk]", 0},
+    {"k", KEY_K, "K", 0, "ids kept of each position [64]", 0},
+    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of the teacher's training]", 0},
+    {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
+    {"name", KEY_NAME, "TEXT", 0, "the teacher's name in the cache [the path of --from]", 0},
+    {0}};
+
+static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
+  teach_flags *flags = destination;
+  switch (key) {
+    case KEY_FROM: flags->from = argument; return LAP_OK;
+    case KEY_TOKENS: flags->tokens = argument; return LAP_OK;
+    case KEY_OUT: flags->out = argument; return LAP_OK;
+    case KEY_CODEC: flags->codec = argument; return LAP_OK;
+    case KEY_NAME: flags->name = argument; return LAP_OK;
+    case KEY_K: return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
+    case KEY_LENGTH:
+      return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
+                                 status);
+    default: return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
+  }
+}
+
+typedef struct {
+  lap_model_source model;
+  lap_token_set tokens;
+  char weights_sha256[LAP_SHA256_HEX];
+} teach_inputs;
+
+static lap_code check_flags(const teach_flags *flags, lap_status *status) {
+  if (!flags->from || !flags->tokens || !flags->out)
+    return lap_fail(status, LAP_USAGE, "--from CHECKPOINT, --tokens GLOB and --out DIR are needed");
+  if (strcmp(flags->codec, "topk"))
+    return lap_fail(status, LAP_USAGE, "--codec: '%s' is not available in this version; use topk",
+                    flags->codec);
+  return LAP_OK;
+}
+
+static lap_code open_inputs(const teach_flags *flags, teach_inputs *in, lap_status *status) {
+  LAP_TRY(check_flags(flags, status));
+  LAP_TRY(lap_model_open(flags->from, &in->model, status));
+  LAP_TRY(lap_token_set_open(flags->tokens, &in->tokens, status));
+  const lap_token_shard *shard = in->tokens.shard[0];
+  const lap_config *config = in->model.config;
+  if (shard->vocab_size > config->model.vocab_size)
+    return lap_fail(status, LAP_DATA, "%s: vocab_size is %u, but the teacher's is %lld", shard->path,
+                    shard->vocab_size, (long long)config->model.vocab_size);
+  if (in->model.tokenizer_path) {
+    char hex[LAP_SHA256_HEX];
+    LAP_TRY(lap_sha256_file(in->model.tokenizer_path, hex, status));
+    if (strcmp(hex, shard->tokenizer_sha256))
+      return lap_fail(status, LAP_DATA,
+                      "%s: made with tokenizer %.12s..., but the teacher's tokenizer %s is %.12s...; "
+                      "tokenize the text with the teacher's",
+                      shard->path, shard->tokenizer_sha256, in->model.tokenizer_path, hex);
+  }
+  LAP_TRY(lap_model_read_weights(&in->model, status));
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256(in->model.weights, (size_t)in->model.parameters->elements * sizeof(float), digest);
+  lap_sha256_hex(digest, in->weights_sha256);
+  return LAP_OK;
+}
+
+static lap_cache_schema schema_of(const teach_flags *flags, const teach_inputs *in) {
+  const lap_config *config = in->model.config;
+  const uint32_t vocab = (uint32_t)config->model.vocab_size;
+  lap_cache_schema schema = {
+      .codec = LAP_CODEC_TOPK,
+      .vocab_size = vocab,
+      .k = (uint32_t)flags->k < vocab ? (uint32_t)flags->k : vocab,
+      .sequence_length = (uint32_t)(flags->sequence_length ? flags->sequence_length
+                                                           : config->data.sequence_length),
+      .document_mask = config->data.document_mask,
+      .has_next_logprob = true,
+      .has_entropy = true};
+  snprintf(schema.teacher, sizeof schema.teacher, "%s", flags->name ? flags->name : flags->from);
+  snprintf(schema.teacher_sha256, sizeof schema.teacher_sha256, "%s", in->weights_sha256);
+  snprintf(schema.tokenizer_sha256, sizeof schema.tokenizer_sha256, "%s",
+           in->tokens.shard[0]->tokenizer_sha256);
+  return schema;
+}
+
+static lap_code print_report(const lap_teach_report *r, const char *out, bool json,
+                             lap_status *status) {
+  const double rate = (double)r->positions / (r->seconds > 0 ? r->seconds : 1);
+  if (json) {
+    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "cache", out, "positions",
+                               (json_int_t)r->positions, "parts_made", (json_int_t)r->parts_made,
+                               "parts_found", (json_int_t)r->parts_found, "files_written",
+                               (json_int_t)r->files_written, "files_found",
+                               (json_int_t)r->files_found);
+    json_object_set_new(object, "bytes_per_token", lap_metrics_number(r->bytes_per_token));
+    json_object_set_new(object, "tokens_per_second", lap_metrics_number(rate));
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
+  char positions[LAP_HUMAN_TEXT], speed[LAP_HUMAN_TEXT];
+  printf("%s: %llu files written, %llu were there; %s positions (%s a second), %.1f bytes a token\n",
+         out, (unsigned long long)r->files_written, (unsigned long long)r->files_found,
+         lap_human_count((double)r->positions, positions), lap_human_count(rate, speed),
+         r->bytes_per_token);
+  return LAP_OK;
+}
+
+/* Parts made by all ranks together. */
+static void sum_over_ranks(const lap_session *session, lap_teach_report *report) {
+  const int ranks = lap_comm_size(session->comm);
+  uint64_t mine[2] = {report->positions, report->parts_made};
+  uint64_t *all = lap_allocate((size_t)ranks * 2, sizeof *all);
+  lap_gather_all(session->comm, mine, sizeof mine, all);
+  report->positions = report->parts_made = 0;
+  for (int r = 0; r < ranks; ++r) {
+    report->positions += all[2 * r];
+    report->parts_made += all[2 * r + 1];
+  }
+  free(all);
+}
+
+static lap_code teach(const lap_session *session, const teach_flags *flags, bool json,
+                      lap_status *status) {
+  teach_inputs in = {0};
+  lap_status own = {0};
+  own.code = open_inputs(flags, &in, &own);
+  lap_cache_schema schema = {0};
+  if (own.code == LAP_OK) {
+    schema = schema_of(flags, &in);
+    if (schema.sequence_length < 2)
+      own.code = lap_fail(&own, LAP_USAGE, "the checkpoint does not say how long its windows were: "
+                                           "give --sequence-length");
+  }
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK)
+    code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
+  if (code == LAP_OK) {
+    char *identity = lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version());
+    const lap_teach_request request = {.model = &in.model.config->model,
+                                       .weights = in.model.weights,
+                                       .tokens = &in.tokens,
+                                       .out = flags->out,
+                                       .schema = schema,
+                                       .identity = identity,
+                                       .threads = (int)flags->threads};
+    lap_teach_report report;
+    code = lap_teach(&request, session, &report, status);
+    if (code == LAP_OK) sum_over_ranks(session, &report);
+    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, json, status);
+    free(identity);
+  }
+  lap_model_close(&in.model);
+  lap_token_set_close(&in.tokens);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  teach_flags flags = {.codec = "topk", .k = 64, .threads = 1};
+  const lap_command_syntax syntax = {.json = true,
+                                     .options = options,
+                                     .take = take,
+                                     .destination = &flags};
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = teach(&session, &flags, line.json, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+const lap_command lap_command_teach = {
+    .name = "teach",
+    .summary = "write a teacher's distributions as a cache; under mpirun or alone, resumable",
+    .usage = "--from CHECKPOINT --tokens GLOB --out DIR",
+    .run = run};

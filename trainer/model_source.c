@@ -1,0 +1,43 @@
+#include "trainer/model_source.h"
+
+#include <stdlib.h>
+
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+
+lap_code lap_model_open(const char *path, lap_model_source *source, lap_status *status) {
+  *source = (lap_model_source){0};
+  LAP_TRY(lap_checkpoint_open(path, &source->checkpoint, status));
+  char *config = lap_format("%s/config.resolved.yaml", source->checkpoint->path);
+  lap_code code = lap_config_load(config, NULL, 0, &source->config, status);
+  if (code == LAP_OK) code = lap_config_require(source->config, LAP_NEEDS_MODEL, status);
+  free(config);
+  if (code != LAP_OK) {
+    lap_model_close(source);
+    /* The user did not write this config: whatever is wrong with it is the checkpoint's. */
+    return status->code = LAP_DATA;
+  }
+  source->parameters = lap_parameters_create(&source->config->model);
+  source->tokenizer_path = lap_format("%s/tokenizer.model", source->checkpoint->path);
+  if (!lap_file_exists(source->tokenizer_path)) {
+    free(source->tokenizer_path);
+    source->tokenizer_path = NULL;
+  }
+  return LAP_OK;
+}
+
+lap_code lap_model_read_weights(lap_model_source *source, lap_status *status) {
+  source->weights =
+      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
+  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
+                                     status);
+}
+
+void lap_model_close(lap_model_source *source) {
+  if (source->checkpoint) lap_checkpoint_close(source->checkpoint);
+  if (source->config) lap_config_destroy(source->config);
+  lap_parameters_destroy(source->parameters);
+  lap_release_aligned(source->weights);
+  free(source->tokenizer_path);
+  *source = (lap_model_source){0};
+}

@@ -1,0 +1,131 @@
+#include "trainer/resume.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+#include "mpi/agree.h"
+#include "trainer/checkpoint.h"
+#include "trainer/run_directory.h"
+
+char *lap_resume_blas_core(const lap_config *config, const lap_train_options *options) {
+  if (!strcmp(options->resume, "none") || options->fork) return NULL;
+  lap_checkpoint *checkpoint;
+  lap_status ignored;
+  const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
+  if (lap_checkpoint_open(path, &checkpoint, &ignored) != LAP_OK) return NULL;
+  const char *core =
+      checkpoint->numbers ? lap_numbers_value(checkpoint->numbers, "blas_core") : NULL;
+  char *copy = core ? lap_copy_string(core) : NULL;
+  lap_checkpoint_close(checkpoint);
+  return copy;
+}
+
+/* --- the run directory --- */
+
+/* Rank 0 makes it; the others must see what rank 0 wrote. */
+static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
+                               lap_status *status) {
+  enum { PATIENCE = 30 };
+  lap_status own = {0};
+  char nonce[LAP_NONCE_TEXT] = "";
+  if (session->root) {
+    own.code = lap_run_directory_create(config->run_dir, resume, &own);
+    if (own.code == LAP_OK) own.code = lap_run_nonce_create(nonce, &own);
+    if (own.code == LAP_OK) own.code = lap_run_nonce_write(config->run_dir, nonce, &own);
+  }
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  lap_broadcast(session->comm, nonce, sizeof nonce, 0);
+  if (!session->root) own.code = lap_run_nonce_check(config->run_dir, nonce, PATIENCE, &own);
+  *status = own;
+  const lap_code code = lap_agree(session->comm, status);
+  if (session->root) lap_run_nonce_remove(config->run_dir);
+  return code;
+}
+
+/* --- starting points --- */
+
+static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_inputs *inputs,
+                                lap_status *status) {
+  lap_numbers_difference difference;
+  if (!checkpoint->numbers || !lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference))
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "
+                  "or start a new run from this state with --fork and another run_dir",
+                  checkpoint->path, difference.key, difference.then, difference.now);
+}
+
+static void say_notice(void *context, const char *text) { lap_console_warn(context, "%s", text); }
+
+static lap_code resume_newest(const lap_config *config, const lap_session *session,
+                              const lap_inputs *inputs, bool fork, lap_state *state, bool *found,
+                              lap_status *status) {
+  char *directory = lap_run_directory_path(config->run_dir, "checkpoints");
+  lap_checkpoint *checkpoint = NULL;
+  lap_code code = lap_checkpoint_load_newest(directory, state, session->comm, say_notice,
+                                             session->console, found, &checkpoint, status);
+  if (code == LAP_OK && *found) {
+    if (!fork) code = compare_numbers(checkpoint, inputs, status);
+    if (code == LAP_OK)
+      lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
+                      (unsigned long long)state->step);
+    lap_checkpoint_close(checkpoint);
+  }
+  free(directory);
+  return code;
+}
+
+static lap_code resume_from(const char *path, const lap_session *session, const lap_inputs *inputs,
+                            bool fork, lap_state *state, lap_status *status) {
+  lap_checkpoint *checkpoint = NULL;
+  lap_status own = {0};
+  own.code = lap_checkpoint_open(path, &checkpoint, &own);
+  if (own.code == LAP_OK && !checkpoint->full)
+    own.code = lap_fail(&own, LAP_USAGE,
+                        "%s: holds weights only and cannot be resumed; start from it with init=%s",
+                        checkpoint->path, path);
+  if (own.code == LAP_OK && !fork) own.code = compare_numbers(checkpoint, inputs, &own);
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, session->comm, status);
+  if (code == LAP_OK)
+    lap_console_say(session->console, "%s %s at step %llu", fork ? "forked" : "resumed",
+                    checkpoint->path, (unsigned long long)state->step);
+  if (checkpoint) lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+static lap_code start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
+                            lap_status *status) {
+  if (!strcmp(config->init, "random")) {
+    lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
+                              state->parameters->elements, state->weights);
+    return LAP_OK;
+  }
+  lap_checkpoint *checkpoint = NULL;
+  lap_status own = {0};
+  own.code = lap_checkpoint_open(config->init, &checkpoint, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_checkpoint_read_weights(checkpoint, state->parameters, state->weights, &own);
+  if (checkpoint) lap_checkpoint_close(checkpoint);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  lap_console_say(session->console, "weights from %s", config->init);
+  return LAP_OK;
+}
+
+lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
+                             const lap_inputs *inputs, const lap_train_options *options,
+                             lap_state *state, lap_status *status) {
+  const bool newest = !strcmp(options->resume, "auto"), none = !strcmp(options->resume, "none");
+  LAP_TRY(open_directory(config, session, !none && !options->fork, status));
+  bool found = false;
+  if (newest)
+    LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
+  else if (!none)
+    return resume_from(options->resume, session, inputs, options->fork, state, status);
+  return found ? LAP_OK : start_fresh(config, session, state, status);
+}

@@ -1,0 +1,37 @@
+/* teach: a model writes what it expects of every position of the shards, once, as a teacher cache.
+ *
+ * Work goes in parts of 64 windows, dealt over the ranks; finished parts are files with checksums, so
+ * that a kill loses seconds, and a part's bits do not depend on which rank made it. When all parts of a
+ * shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12 digits of
+ * tokens_sha256, so that train and eval shards can share one directory.
+ */
+#ifndef LAP_TRAINER_TEACH_H
+#define LAP_TRAINER_TEACH_H
+
+#include "autograd/gemma2/config.h"
+#include "dataset/token_shard.h"
+#include "teacher/cache.h"
+#include "trainer/session.h"
+
+typedef struct {
+  const lap_gemma2_config *model;
+  const float *weights; /* canonical vector */
+  const lap_token_set *tokens;
+  const char *out;
+  lap_cache_schema schema; /* codec topk, k, sequence_length, document_mask, teacher, ... */
+  const char *identity;    /* changes whenever the teacher's numbers would */
+  int threads;
+} lap_teach_request;
+
+typedef struct {
+  uint64_t positions;         /* rows written by all ranks in this run */
+  uint64_t parts_made, parts_found, files_written, files_found;
+  double seconds, bytes_per_token;
+} lap_teach_report;
+
+/* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another teacher
+ * or of another schema; LAP_NONFINITE where the model gives NaN. */
+lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
+                   lap_teach_report *report, lap_status *status);
+
+#endif
