@@ -10,6 +10,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_train,
       &lap_command_teach,
       &lap_command_eval,
+      &lap_command_generate,
       &lap_command_probe,
       &lap_command_bench,
       NULL,

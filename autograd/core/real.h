@@ -23,6 +23,7 @@ typedef float real;
 #define lap_vector_softcap LAP_PRECISION(lap_vector_softcap)
 #define lap_gemm LAP_PRECISION(lap_gemm)
 #define lap_gemm_tile LAP_PRECISION(lap_gemm_tile)
+#define lap_gemv LAP_PRECISION(lap_gemv)
 /* op/ */
 #define lap_op_embedding LAP_PRECISION(lap_op_embedding)
 #define lap_op_rmsnorm LAP_PRECISION(lap_op_rmsnorm)
@@ -54,5 +55,13 @@ typedef float real;
 #define lap_gemma2_destroy LAP_PRECISION(lap_gemma2_destroy)
 #define lap_gemma2_run LAP_PRECISION(lap_gemma2_run)
 #define lap_gemma2_logits LAP_PRECISION(lap_gemma2_logits)
+#define lap_decoder_create LAP_PRECISION(lap_decoder_create)
+#define lap_decoder_destroy LAP_PRECISION(lap_decoder_destroy)
+#define lap_decoder_prefill LAP_PRECISION(lap_decoder_prefill)
+#define lap_decoder_step LAP_PRECISION(lap_decoder_step)
+#define lap_decoder_position LAP_PRECISION(lap_decoder_position)
+#define lap_decoder_max_positions LAP_PRECISION(lap_decoder_max_positions)
+#define lap_decoder_reset LAP_PRECISION(lap_decoder_reset)
+#define lap_decoder_cache_bytes LAP_PRECISION(lap_decoder_cache_bytes)
 
 #endif

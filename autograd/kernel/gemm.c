@@ -18,7 +18,7 @@ void lap_gemm(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t 
               int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
   const int64_t tile_rows = (m + TILE_ROWS - 1) / TILE_ROWS;
   const int64_t tile_columns = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tile_rows * tile_columns > 1)
   for (int64_t tile = 0; tile < tile_rows * tile_columns; ++tile) {
     const int64_t i = tile % tile_rows * TILE_ROWS;
     const int64_t j = tile / tile_rows * TILE_COLUMNS;

@@ -10,7 +10,7 @@ static void forward(const lap_op_call *call) {
   const lap_embedding_attributes *attributes = call->attributes;
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const real scale = (real)attributes->scale;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const real *w = call->input[0].value + call->batch->tokens[r] * hidden;
     real *y = call->output.value + r * hidden;

@@ -11,7 +11,7 @@ static const real A = (real)0.044715;
 
 static void forward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, columns = call->output.columns;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const real *g = call->input[0].value + r * columns;
     const real *u = call->input[1].value + r * columns;

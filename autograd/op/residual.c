@@ -7,7 +7,7 @@ static void forward(const lap_op_call *call) {
   const int64_t count = call->output.rows * call->output.columns;
   const real *x = call->input[0].value, *y = call->input[1].value;
   real *z = call->output.value;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (call->output.rows > 1)
   for (int64_t i = 0; i < count; ++i) z[i] = x[i] + y[i];
 }
 

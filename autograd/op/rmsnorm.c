@@ -12,7 +12,7 @@ static void forward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const real epsilon = (real)attributes->epsilon;
   const real *w = call->input[1].value;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const real *x = call->input[0].value + r * hidden;
     real *y = call->output.value + r * hidden;

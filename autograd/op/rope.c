@@ -11,7 +11,7 @@ static void rotate(const lap_op_call *call, real *x, real direction) {
   const lap_rope_attributes *attributes = call->attributes;
   const int64_t half = attributes->head_dim / 2, length = call->batch->length;
   const int64_t rows = call->output.rows, columns = call->output.columns;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const real *cosine = attributes->cosine + r % length * half;
     const real *sine = attributes->sine + r % length * half;

@@ -1,0 +1,44 @@
+/* decode: Gemma 2 for one sequence, token by token, with a cache of keys and values.
+ *
+ * The logits are those of the whole forward pass (lap_gemma2_run) over the same tokens as one
+ * document, up to rounding. A prompt goes through in blocks of positions with matrix products; then
+ * each token is one pass of matrix-vector products. A layer of full attention caches the keys and
+ * values of all positions; a sliding layer only those of its window, in a ring.
+ *
+ * The ops are those of training (op/op.h), called on one block; only attention is its own here,
+ * because its queries are fewer than its keys.
+ */
+#ifndef LAP_AUTOGRAD_GEMMA2_DECODE_H
+#define LAP_AUTOGRAD_GEMMA2_DECODE_H
+
+#include <stdint.h>
+
+#include "autograd/core/real.h"
+#include "autograd/gemma2/config.h"
+
+typedef struct lap_decoder lap_decoder;
+
+/* A decoder at position 0 for sequences of at most `max_positions` tokens. `weights` is the
+ * canonical vector of gemma2/parameters.h and must outlive the decoder. `threads` bounds the OpenMP
+ * threads of the calls to come; it decides scratch memory, never results. */
+lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *weights,
+                                int64_t max_positions, int64_t threads);
+void lap_decoder_destroy(lap_decoder *decoder);
+
+/* Appends `count` > 0 tokens to the sequence. Returns the soft-capped logits [V] of the last of
+ * them, in memory of the decoder that the next call overwrites. Asserts that the sequence stays
+ * within max_positions and the tokens within the vocabulary. */
+const real *lap_decoder_prefill(lap_decoder *decoder, const int32_t *tokens, int64_t count);
+/* The same for one token. */
+const real *lap_decoder_step(lap_decoder *decoder, int32_t token);
+
+/* Tokens in the sequence so far. */
+int64_t lap_decoder_position(const lap_decoder *decoder);
+int64_t lap_decoder_max_positions(const lap_decoder *decoder);
+/* Forgets the sequence. */
+void lap_decoder_reset(lap_decoder *decoder);
+
+/* Bytes of keys and values that a decoder of this shape holds; scratch memory is not in it. */
+int64_t lap_decoder_cache_bytes(const lap_gemma2_config *config, int64_t max_positions);
+
+#endif
