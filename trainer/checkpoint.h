@@ -55,10 +55,10 @@ lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap
 lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state, lap_comm *comm,
                                       const lap_checkpoint_extras *extras, lap_status *status);
 
-/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at least
- * one), multiples of `keep_every` (0: none) and `best_step` (-1: none). One that is not whole does
- * not count, and stays where it is newer than those. LAP_OK; a failure to delete is a warning in
- * status->message on rank 0. */
+/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at
+ * least one), multiples of `keep_every` (0: none) and `best_step` (-1: none). One that is not whole
+ * does not count, and stays where it is newer than those. LAP_OK; a failure to delete is a warning
+ * in status->message on rank 0. */
 lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
                               int64_t best_step, lap_comm *comm, lap_status *status);
 
