@@ -6,18 +6,23 @@
  *   RUN/checkpoints/latest           the name of the newest one; a hint only
  *
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
- * applied_updates, bad_steps, numbers_sha256, numbers (key -> value, so that a difference can be
- * named), state_sha256 (full), tensors, and per piece: tensor, model_shard, kind (weight | exp_avg
- * | exp_avg_sq), begin, end (elements of the tensor), file, offset (bytes), xxh128. Payload is
- * little-endian float32. manifest.json ends with its own checksum, so that a flipped digit is
- * noticed.
+ * applied_updates, bad_steps, writing_ranks; full only: state_sha256, numbers_sha256, numbers (key
+ * -> value, so that a difference can be named); files (name, bytes, and xxh128 of config and
+ * tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight | exp_avg |
+ * exp_avg_sq), begin, end (elements of the tensor), file, offset (bytes), xxh128. Payload is
+ * little-endian float32. The last member is the manifest's own checksum, that of
+ * `head -n -2 manifest.json | sha256sum`: whatever bit of a checkpoint changes is noticed.
  *
  * Invariants of writing:
  * 1. Nothing that is there is touched before the new checkpoint is whole and on disk.
  * 2. Space is reserved by every rank, and that agreed, before the first byte is written.
  * 3. A directory that has its final name is whole: it is written under a temporary name, every file
  *    synced and closed without error, and renamed as the last act; then the parent is synced.
- * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next.
+ * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next
+ *    (checkpoint_directory.h).
+ *
+ * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
+ * program ignores SIGXFSZ.
  *
  * A checkpoint loads at any rank count. The loader trusts nothing: it checks the manifest against
  * the model, every piece it reads against its checksum, and (full) the loaded state against
@@ -40,8 +45,8 @@ typedef struct {
 
 /* Collective. Writes `directory`/step-%08d of kind full, publishes it, updates `latest`.
  * *state_sha256 gets the hash. Where a whole one of the same step and hash is there already,
- * nothing is written. LAP_DATA, the same on all ranks, where anything fails; then nothing has
- * changed on disk. */
+ * nothing is written; another or damaged one is replaced. LAP_DATA, the same on all ranks, where
+ * anything fails; then no checkpoint has changed, nor has `latest`. */
 lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap_comm *comm,
                               const lap_checkpoint_extras *extras,
                               char state_sha256[LAP_SHA256_HEX], lap_status *status);
@@ -50,9 +55,10 @@ lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap
 lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state, lap_comm *comm,
                                       const lap_checkpoint_extras *extras, lap_status *status);
 
-/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep`, multiples of
- * `keep_every` (0: none) and `best_step` (-1: none). Failures to delete are warnings in `status`,
- * LAP_OK. */
+/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at
+ * least one), multiples of `keep_every` (0: none) and `best_step` (-1: none). One that is not whole
+ * does not count, and stays where it is newer than those. LAP_OK; a failure to delete is a warning
+ * in status->message on rank 0. */
 lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
                               int64_t best_step, lap_comm *comm, lap_status *status);
 
@@ -69,7 +75,9 @@ typedef struct {
 } lap_checkpoint;
 
 /* Not collective. Reads and checks the manifest of one checkpoint directory, or of the newest whole
- * one where `path` is a run directory or its checkpoints/. LAP_DATA naming the file. */
+ * one where `path` is a run directory or its checkpoints/; whole as far as shows without reading
+ * payload: files are there and of the right length, config and tokenizer as they were written.
+ * LAP_DATA naming the file. */
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
 void lap_checkpoint_close(lap_checkpoint *checkpoint);
 
@@ -86,7 +94,7 @@ lap_code lap_checkpoint_read_weights(const lap_checkpoint *checkpoint,
                                      lap_status *status);
 
 /* Collective. Loads a full checkpoint into `state` and verifies state_sha256. The outcome is
- * agreed. */
+ * agreed; after a failure the content of `state` means nothing. */
 lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state, lap_comm *comm,
                              lap_status *status);
 
