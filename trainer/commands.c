@@ -5,6 +5,6 @@
 const lap_command *const *lap_commands(void) {
   static const lap_command *const commands[] = {
       &lap_command_tokenizer, &lap_command_tokenize, &lap_command_init, &lap_command_train,
-      &lap_command_teach,     &lap_command_eval,     NULL};
+      &lap_command_teach,     &lap_command_eval,     &lap_command_inspect,  NULL};
   return commands;
 }

@@ -12,6 +12,7 @@ extern const lap_command lap_command_init;
 extern const lap_command lap_command_train;
 extern const lap_command lap_command_teach;
 extern const lap_command lap_command_eval;
+extern const lap_command lap_command_inspect;
 
 /* All commands in the order of `lapidary --help`, ending with NULL. */
 const lap_command *const *lap_commands(void);
