@@ -19,8 +19,8 @@ static void describe_alignment(const lap_alignment *sums, lap_cache_description 
   description->least_kept_row = sums->least_kept_row;
 }
 
-/* Keeps the LAP_EXAMPLE_TOP most probable ids, in order, by insertion. */
-static void add_to_top(lap_cache_example *example, uint32_t id, float probability) {
+/* By insertion. */
+void lap_cache_example_add(lap_cache_example *example, uint32_t id, float probability) {
   uint32_t at = example->top_count;
   while (at > 0 &&
          (example->top_probability[at - 1] < probability ||
@@ -43,7 +43,8 @@ static lap_code read_example(lap_cache *cache, size_t shard, uint64_t row, lap_c
   *example = (lap_cache_example){
       .row = row, .token = tokens[row], .next = tokens[row + 1], .tail = rows->tail[0]};
   for (uint32_t i = 0; i < rows->k; ++i)
-    if (rows->ids[i] >= 0) add_to_top(example, (uint32_t)rows->ids[i], rows->probability[i]);
+    if (rows->ids[i] >= 0)
+      lap_cache_example_add(example, (uint32_t)rows->ids[i], rows->probability[i]);
   return LAP_OK;
 }
 

@@ -19,6 +19,9 @@ typedef struct {
   float tail;
 } lap_cache_example;
 
+/* Adds an id of the row, in any order; the LAP_EXAMPLE_TOP most probable ones are kept. */
+void lap_cache_example_add(lap_cache_example *example, uint32_t id, float probability);
+
 typedef struct {
   uint64_t rows;     /* of the shard */
   double file_bytes; /* a row */

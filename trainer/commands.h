@@ -15,6 +15,7 @@ extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_probe;
+extern const lap_command lap_command_inspect;
 
 /* All commands in the order of `lapidary --help`, ending with NULL. */
 const lap_command *const *lap_commands(void);

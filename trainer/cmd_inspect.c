@@ -1,0 +1,208 @@
+/* lapidary inspect: see DESIGN 7. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+#include "dataset/token_shard.h"
+#include "trainer/command.h"
+#include "trainer/commands.h"
+#include "trainer/inspect.h"
+
+typedef struct {
+  const char *tokenizer, *tokens;
+  bool check;
+} inspect_flags;
+
+enum { KEY_CHECK = 1000, KEY_TOKENIZER, KEY_TOKENS };
+
+static const struct argp_option options[] = {
+    {"check", KEY_CHECK, NULL, 0, "verify everything: all rows, all checksums, the state's hash",
+     0},
+    {"tokenizer", KEY_TOKENIZER, "M.model", 0, "show tokens as text", 0},
+    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards, among them those of the caches", 0},
+    {0}};
+
+static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
+  (void)status;
+  inspect_flags *flags = destination;
+  switch (key) {
+    case KEY_CHECK:
+      flags->check = true;
+      break;
+    case KEY_TOKENIZER:
+      flags->tokenizer = argument;
+      break;
+    default:
+      flags->tokens = argument;
+      break;
+  }
+  return LAP_OK;
+}
+
+/* --- the paths --- */
+
+typedef struct {
+  char **path;
+  size_t count;
+} path_list;
+
+static void add_path(path_list *list, const char *path) {
+  list->path = lap_reallocate(list->path, list->count + 1, sizeof *list->path);
+  list->path[list->count++] = lap_copy_string(path);
+}
+
+/* An argument that is not there as it stands is a glob. */
+static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
+  if (lap_file_exists(argument) || !strpbrk(argument, "*?[")) {
+    add_path(list, argument);
+    return LAP_OK;
+  }
+  char **paths;
+  size_t count;
+  LAP_TRY(lap_paths_match(argument, &paths, &count, status));
+  for (size_t i = 0; i < count; ++i) add_path(list, paths[i]);
+  lap_paths_release(paths, count);
+  return LAP_OK;
+}
+
+/* --- one, in full; several, a line each --- */
+
+static lap_code inspect_one(const lap_inspector *inspector, const char *path, bool json,
+                            lap_status *status) {
+  lap_report *report = lap_report_create(path);
+  const lap_code found = lap_inspect(inspector, path, report, status);
+  lap_code code = found;
+  lap_status print_status;
+  if (json) {
+    const lap_code printed = lap_command_print_json(lap_report_json(report), &print_status);
+    if (code == LAP_OK && printed != LAP_OK) {
+      *status = print_status;
+      code = printed;
+    }
+  } else {
+    lap_report_print(report, stdout);
+    if (inspector->check && code == LAP_OK) puts("\nchecked: whole");
+  }
+  lap_report_destroy(report);
+  return code;
+}
+
+typedef struct {
+  lap_table *table;
+  json_t *results;
+  size_t problems;
+  lap_status first;
+} survey;
+
+static void survey_one(const lap_inspector *inspector, const char *path, survey *s) {
+  lap_status status = {0};
+  lap_report *report = lap_report_create(path);
+  const lap_code code = lap_inspect(inspector, path, report, &status);
+  char *clean = lap_report_clean(path, strlen(path), 200);
+  const char *verdict = code != LAP_OK ? "DAMAGED" : inspector->check ? "whole" : "";
+  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), verdict};
+  lap_table_add(s->table, cells);
+  json_array_append(s->results, (json_t *)lap_report_json(report));
+  if (code != LAP_OK && s->problems++ == 0) s->first = status;
+  if (code != LAP_OK && s->problems > 1)
+    lap_console_warn(inspector->session->console, "%s", status.message);
+  free(clean);
+  lap_report_destroy(report);
+}
+
+static lap_code print_survey(const lap_inspector *inspector, const survey *s, size_t count,
+                             bool json, lap_status *status) {
+  if (json) {
+    json_t *object =
+        json_pack("{s:O, s:I, s:b}", "results", s->results, "problems", (json_int_t)s->problems,
+                  "checked", inspector->check && s->problems == 0);
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
+  lap_table_print(s->table, stdout);
+  if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
+  return LAP_OK;
+}
+
+static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,
+                                lap_status *status) {
+  static const char *const headers[] = {"path", "kind", "what", ""};
+  lap_console *console = inspector->session->console;
+  survey s = {.table = lap_table_create(4, headers), .results = json_array()};
+  inspector->bar = false;
+  if (inspector->check)
+    lap_console_progress_begin(console, "check", "files", (int64_t)list->count, 0);
+  for (size_t i = 0; i < list->count; ++i) {
+    survey_one(inspector, list->path[i], &s);
+    if (inspector->check) lap_console_progress(console, (int64_t)i + 1, "");
+  }
+  if (inspector->check) lap_console_progress_end(console);
+  lap_code code = print_survey(inspector, &s, list->count, json, status);
+  if (s.problems > 0) {
+    *status = s.first;
+    code = s.first.code;
+    if (s.problems > 1)
+      lap_fail_context(status, "%zu of %zu are damaged; the first", s.problems, list->count);
+  }
+  lap_table_destroy(s.table);
+  json_decref(s.results);
+  return code;
+}
+
+/* --- the command --- */
+
+static lap_code inspect_all(const lap_session *session, const inspect_flags *flags,
+                            const lap_command_line *line, lap_status *status) {
+  if (lap_comm_size(session->comm) > 1)
+    return lap_fail(status, LAP_USAGE, "inspect runs alone, not under mpirun with %d ranks",
+                    lap_comm_size(session->comm));
+  lap_inspector inspector;
+  LAP_TRY(lap_inspector_open(session, flags->tokenizer, flags->tokens, &inspector, status));
+  inspector.check = flags->check;
+  inspector.bar = true;
+  path_list list = {0};
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < line->positional_count && code == LAP_OK; ++i)
+    code = add_argument(&list, line->positional[i], status);
+  if (code == LAP_OK && list.count == 1)
+    code = inspect_one(&inspector, list.path[0], line->json, status);
+  else if (code == LAP_OK)
+    code = inspect_several(&inspector, &list, line->json, status);
+  lap_paths_release(list.path, list.count);
+  lap_inspector_close(&inspector);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  inspect_flags flags = {0};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = -1,
+                                     .json = true,
+                                     .options = options,
+                                     .take = take,
+                                     .destination = &flags};
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = inspect_all(&session, &flags, &line, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+const lap_command lap_command_inspect = {
+    .name = "inspect",
+    .summary = "say what any of our files is; --check: verify everything of it",
+    .usage = "PATH... [--check] [--tokenizer M.model] [--tokens GLOB]",
+    .description =
+        "PATH is a token shard, a teacher cache, a checkpoint or run directory, a tokenizer, a "
+        "config, run.json or metrics.jsonl, or a glob of them. One path is shown in full, several "
+        "get a line each (with --json: {\"results\": [...]}). A cache is shown with its tokens "
+        "where --tokens has its shard. --check ends with 3 where anything is damaged.",
+    .run = run};

@@ -1,0 +1,101 @@
+/* Checkpoints. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "autograd/core/memory.h"
+#include "trainer/inspect.h"
+#include "trainer/inspect_model.h"
+#include "trainer/model_source.h"
+#include "trainer/state_hash.h"
+
+/* Bytes and number of the files of a directory. */
+static double measure_directory(const char *path, int *files) {
+  double bytes = 0;
+  *files = 0;
+  DIR *open = opendir(path);
+  if (!open) return 0;
+  for (const struct dirent *entry; (entry = readdir(open));) {
+    struct stat facts;
+    if (fstatat(dirfd(open), entry->d_name, &facts, 0) != 0 || !S_ISREG(facts.st_mode)) continue;
+    bytes += (double)facts.st_size;
+    ++*files;
+  }
+  closedir(open);
+  return bytes;
+}
+
+static void report_manifest(const lap_checkpoint *c, lap_report *report) {
+  lap_report_fact(report, "checkpoint_kind", json_string(c->full ? "full" : "weights"), "%s",
+                  c->full ? "full: a run can resume from it"
+                          : "weights only: a run can start from it with init");
+  lap_report_count(report, "step", c->step);
+  lap_report_count(report, "applied_updates", c->applied_updates);
+  if (c->bad_steps > 0) lap_report_count(report, "bad_steps", c->bad_steps);
+  if (c->full) {
+    lap_report_text(report, "state_sha256", c->state_sha256);
+    lap_report_text(report, "numbers_sha256", c->numbers_sha256);
+  }
+  lap_report_count(report, "writing_ranks", (uint64_t)c->writing_ranks);
+  int files;
+  char human[LAP_HUMAN_TEXT];
+  const double bytes = measure_directory(c->path, &files);
+  lap_report_fact(report, "bytes", json_integer((json_int_t)bytes), "%s in %d files",
+                  lap_human_bytes(bytes, human), files);
+}
+
+static lap_code report_content(const lap_model_source *source, lap_report *report,
+                               lap_status *status) {
+  const lap_checkpoint *c = source->checkpoint;
+  report_manifest(c, report);
+  const uint64_t tokens = lap_tokens_trained(source->config, c->step);
+  if (tokens > 0) lap_report_count(report, "tokens_trained", tokens);
+  lap_report_mesh(report, &source->config->mesh);
+  if (source->tokenizer_path) {
+    char hex[LAP_SHA256_HEX];
+    LAP_TRY(lap_sha256_file(source->tokenizer_path, hex, status));
+    lap_report_text(report, "tokenizer_sha256", hex);
+  } else {
+    lap_report_fact(report, "tokenizer_sha256", json_null(), "no tokenizer in it");
+  }
+  lap_report_model(report, &source->config->model);
+  return LAP_OK;
+}
+
+/* Loading reads all pieces, compares checksums and tensors, and hashes the state. */
+static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
+                       lap_status *status) {
+  if (!source->checkpoint->full) return lap_model_read_weights(source, status);
+  lap_comm *comm = inspector->session->comm;
+  lap_state *state = lap_state_create(&source->config->model, comm, true, false);
+  const lap_code code = lap_checkpoint_load(source->checkpoint, state, comm, status);
+  lap_state_destroy(state);
+  return code;
+}
+
+lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const char *path,
+                                       lap_status *status) {
+  lap_model_source source;
+  LAP_TRY(lap_model_open(path, &source, status));
+  const lap_code code = verify(inspector, &source, status);
+  lap_model_close(&source);
+  return code;
+}
+
+lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path,
+                                lap_report *report, lap_status *status) {
+  lap_model_source source;
+  LAP_TRY(lap_model_open(path, &source, status));
+  const lap_checkpoint *c = source.checkpoint;
+  lap_report_summarise(report, "%s, step %llu%s%.12s", c->full ? "full" : "weights",
+                       (unsigned long long)c->step, c->full ? ", state " : "", c->state_sha256);
+  lap_code code = report_content(&source, report, status);
+  if (code == LAP_OK && inspector->check) {
+    if (inspector->bar)
+      lap_console_say(inspector->session->console, "check: reading all of %s", c->path);
+    code = verify(inspector, &source, status);
+  }
+  lap_model_close(&source);
+  return code;
+}
