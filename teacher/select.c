@@ -102,5 +102,5 @@ bool lap_select_top(const float *logits, uint32_t vocab, uint32_t k, int32_t nex
   selection->tail_mass = lse_rest == -INFINITY ? 0 : (float)lap_scalar_exp(lse_rest - lse);
   selection->next_logprob = next < 0 ? 0 : at_most_zero((double)logits[next] - lse);
   selection->entropy = (float)entropy_of(logits, vocab, scratch);
-  return isfinite(lse) && isfinite(selection->entropy);
+  return isfinite(lse);
 }

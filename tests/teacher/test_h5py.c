@@ -60,6 +60,7 @@ static const char READER[] =
     "assert f['logprob'].dtype == np.float16 and f['ids'].dtype == np.uint16\n"
     "assert f['ids'].chunks == (64, 8) and f['ids'].fletcher32, f['ids'].chunks\n"
     "p = np.exp(f['logprob'][:].astype(float)).sum(axis=1) + f['tail_mass'][:]\n"
+    "assert not np.isnan(p).any()\n"
     "counted = p > 0\n"
     "assert counted.sum() == 975 and abs(p[counted] - 1).max() < 0.002, abs(p[counted] - "
     "1).max()\n";

@@ -438,11 +438,12 @@ static void rows_that_do_not_count_are_not_looked_at(void **state) {
 
 /* --- shifted by one --- */
 
-/* Row i takes what belongs to row i + by; rows that have nothing to take are their own. */
-static void shift(const synthetic *made, plain_cache *plain, int by) {
+/* From `first` on, row i takes what belongs to row i + by; rows that have nothing to take are their
+ * own. */
+static void shift(const synthetic *made, plain_cache *plain, int64_t first, int by) {
   plain_cache right;
   plain_create(made, 0, &right);
-  for (int64_t i = 0; i < (int64_t)plain->rows; ++i) {
+  for (int64_t i = first; i < (int64_t)plain->rows; ++i) {
     int64_t from = i + by;
     if (from < 0 || from >= (int64_t)plain->rows ||
         !lap_row_counts(made->tokens.shard[0], (uint64_t)from))
@@ -458,7 +459,7 @@ static void shifted_rows_are_refused_unless_allowed(void **state) {
   fixture *f = *state;
   for (int by = -1; by <= 1; by += 2) {
     f->made.expectation.allow_shift = false;
-    shift(&f->made, &f->plain, by);
+    shift(&f->made, &f->plain, 0, by);
     assert_refused(f, "rows look shifted by one");
     assert_refused(f, "teacher.allow_shift");
     f->made.expectation.allow_shift = true;
@@ -475,11 +476,25 @@ static void a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear(vo
     plain_create(&f.made, 0, &f.plain);
     strcpy(f.path, scratch_path(f.made.directory, "plain.h5"));
     assert_accepted(&f);
-    shift(&f.made, &f.plain, -1);
+    shift(&f.made, &f.plain, 0, -1);
     assert_refused(&f, "rows look shifted by one");
     plain_destroy(&f.plain);
     synthetic_destroy(&f.made);
   }
+}
+
+/* Joined from two halves, the longer one wrong: the rows that are looked at lie all over the file.
+ */
+static void a_shift_that_begins_later_is_found_too(void **state) {
+  (void)state;
+  fixture f;
+  synthetic_create(&f.made, 1, 20000);
+  plain_create(&f.made, 0, &f.plain);
+  strcpy(f.path, scratch_path(f.made.directory, "plain.h5"));
+  shift(&f.made, &f.plain, 6000, -1);
+  assert_refused(&f, "rows look shifted by one");
+  plain_destroy(&f.plain);
+  synthetic_destroy(&f.made);
 }
 
 /* A teacher that knows nothing: of its small shards none may be refused, whatever chance does. */
@@ -534,6 +549,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(rows_that_do_not_count_are_not_looked_at, make, unmake),
       cmocka_unit_test_setup_teardown(shifted_rows_are_refused_unless_allowed, make, unmake),
       cmocka_unit_test(a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear),
+      cmocka_unit_test(a_shift_that_begins_later_is_found_too),
       cmocka_unit_test(a_small_shard_of_a_weak_teacher_is_not_refused_at_random),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
