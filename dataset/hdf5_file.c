@@ -141,9 +141,16 @@ lap_code lap_hdf5_read_integer(const lap_hdf5_file *file, const char *name, int6
                                int64_t maximum, int64_t *value, lap_status *status) {
   attribute opened;
   LAP_TRY(open_attribute(file, name, &opened, status));
-  const bool is_integer = H5Tget_class(opened.type) == H5T_INTEGER;
   int64_t found = 0;
-  const bool read = is_integer && H5Aread(opened.id, H5T_NATIVE_INT64, &found) >= 0;
+  bool read = false;
+  if (H5Tget_class(opened.type) == H5T_INTEGER) {
+    read = H5Aread(opened.id, H5T_NATIVE_INT64, &found) >= 0;
+  } else if (H5Tget_class(opened.type) == H5T_ENUM && H5Tget_size(opened.type) == 1) {
+    /* What h5py makes of a Python bool: an enum of one byte, FALSE 0 and TRUE 1. */
+    int8_t byte = 0;
+    read = H5Aread(opened.id, opened.type, &byte) >= 0;
+    found = byte;
+  }
   close_attribute(&opened);
   if (!read)
     return lap_fail(status, LAP_DATA, "%s: the attribute %s is not an integer", file->path, name);

@@ -1,6 +1,7 @@
 #include "trainer/command.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,8 @@ static int run_command(const lap_command *command, int argc, char **argv) {
 
 int lap_command_main(const lap_command *const *commands, int argc, char **argv) {
   argp_err_exit_status = LAP_USAGE; /* argp's own is 64 */
+  /* A file-size limit (ulimit -f) is then an error of write, with a message, like a full disk. */
+  signal(SIGXFSZ, SIG_IGN);
   if (argc < 2) {
     fputs("lapidary: a command is missing; see lapidary --help\n", stderr);
     return LAP_USAGE;

