@@ -85,24 +85,31 @@ static lap_code add_argument(path_list *list, const char *argument, lap_status *
 
 /* --- one, in full; several, a line each --- */
 
+/* Whether all that was printed has reached stdout. */
+static lap_code flush_output(lap_status *status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
+}
+
+static lap_code print_report(const lap_inspector *inspector, const lap_report *report, bool whole,
+                             bool json, lap_status *status) {
+  if (json) return lap_command_print_json(lap_report_json(report), status);
+  if (!*lap_report_kind(report)) return LAP_OK;
+  lap_report_print(report, stdout);
+  if (inspector->check && whole) puts("\nchecked: whole");
+  return flush_output(status);
+}
+
 static lap_code inspect_one(const lap_inspector *inspector, const char *path, bool json,
                             lap_status *status) {
+  lap_status printed = {0};
   lap_report *report = lap_report_create(path);
-  const lap_code found = lap_inspect(inspector, path, report, status);
-  lap_code code = found;
-  lap_status print_status;
-  if (json) {
-    const lap_code printed = lap_command_print_json(lap_report_json(report), &print_status);
-    if (code == LAP_OK && printed != LAP_OK) {
-      *status = print_status;
-      code = printed;
-    }
-  } else if (*lap_report_kind(report)) {
-    lap_report_print(report, stdout);
-    if (inspector->check && code == LAP_OK) puts("\nchecked: whole");
-  }
+  const lap_code code = lap_inspect(inspector, path, report, status);
+  printed.code = print_report(inspector, report, code == LAP_OK, json, &printed);
   lap_report_destroy(report);
-  return code;
+  if (code != LAP_OK || printed.code == LAP_OK) return code;
+  *status = printed;
+  return printed.code;
 }
 
 typedef struct {
@@ -140,7 +147,7 @@ static lap_code print_survey(const lap_inspector *inspector, const survey *s, si
   }
   lap_table_print(s->table, stdout);
   if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
-  return LAP_OK;
+  return flush_output(status);
 }
 
 static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,

@@ -114,6 +114,14 @@ typedef struct {
   lap_status first_problem; /* LAP_OK: none */
 } checkpoint_list;
 
+/* The message without the directory that the row is about, cut where it is long. */
+static char *shorten(const char *message, const char *directory) {
+  enum { MOST_CHARACTERS = 120 };
+  const size_t length = strlen(directory);
+  if (strncmp(message, directory, length) == 0 && message[length] == '/') message += length + 1;
+  return lap_report_clean(message, strlen(message), MOST_CHARACTERS);
+}
+
 /* One row; what is wrong with it does not end the list. */
 static void inspect_one(checkpoint_list *list, const char *name) {
   lap_status problem = {0};
@@ -123,7 +131,7 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   if (problem.code == LAP_OK && list->inspector->check)
     problem.code = lap_inspect_verify_checkpoint(list->inspector, path, &problem);
   const bool whole = problem.code == LAP_OK;
-  char *clean = whole ? NULL : lap_report_clean(problem.message, strlen(problem.message), 200);
+  char *clean = whole ? NULL : shorten(problem.message, path);
   const char *state = checkpoint ? checkpoint->state_sha256 : "";
   char *short_state = lap_format("%.16s", *state ? state : "-");
   char *verdict = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);

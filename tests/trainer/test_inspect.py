@@ -476,6 +476,13 @@ class Inspect(unittest.TestCase):
             for character in "\x1b\u009b\u202e":
                 self.assertNotIn(character, out)
 
+    def test_a_result_that_cannot_be_printed_ends_with_3(self):
+        for arguments in (["M.model"], ["M.model", "--json"], ["cache"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([LAPIDARY, "inspect", *arguments], stdout=full,
+                                      stderr=subprocess.DEVNULL, check=False)
+            self.assertEqual(done.returncode, 3, arguments)
+
     def test_a_path_with_the_characters_of_a_glob_is_a_path(self):
         path = self.scratch + "/a[b]*.h5"
         shutil.copy(self.cache_of(self.shard()), path)
