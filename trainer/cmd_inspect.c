@@ -177,11 +177,10 @@ static lap_code inspect_several(lap_inspector *inspector, const path_list *list,
 
 /* --- the command --- */
 
-static lap_code inspect_all(const lap_session *session, const inspect_flags *flags,
-                            const lap_command_line *line, lap_status *status) {
-  if (lap_comm_size(session->comm) > 1)
-    return lap_fail(status, LAP_USAGE, "inspect runs alone, not under mpirun with %d ranks",
-                    lap_comm_size(session->comm));
+static lap_code inspect_all(const lap_session *session, const lap_command_line *line,
+                            void *destination, lap_status *status) {
+  const inspect_flags *flags = destination;
+  LAP_TRY(lap_session_alone(session, "inspect", status));
   lap_inspector inspector;
   LAP_TRY(lap_inspector_open(session, flags->tokenizer, flags->tokens, &inspector, status));
   inspector.check = flags->check;
@@ -207,16 +206,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = inspect_all(&session, &flags, &line, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, inspect_all, status);
 }
 
 const lap_command lap_command_inspect = {
