@@ -9,6 +9,11 @@
 #include "autograd/core/philox.h"
 #include "autograd/kernel/blas.h"
 
+/* LeakSanitizer asks this by name: LLVM's OpenMP keeps what it knew of threads that a smaller team
+ * left. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libomp"; }
+
 int test_open_blas(void **state) {
   (void)state;
   lap_status status = {0};
@@ -73,9 +78,9 @@ static double difference(const line *l, double h) {
   return (double)sum;
 }
 
-/* Ridders: central differences at 2h, h, h/2, ...; each column takes one more even power of h out of the
- * error (the first is the 4-point difference). The entry that its neighbours agree with best is taken:
- * too large an h disagrees by truncation, too small a one by rounding. */
+/* Ridders: central differences at 2h, h, h/2, ...; each column takes one more even power of h out
+ * of the error (the first is the 4-point difference). The entry that its neighbours agree with best
+ * is taken: too large an h disagrees by truncation, too small a one by rounding. */
 static double extrapolate(const line *l, double h) {
   enum { LEVELS = 5 };
   double table[LEVELS][LEVELS], best = NAN, least = INFINITY;
@@ -115,8 +120,10 @@ double test_gradient_error(test_map f, void *context, int64_t outputs, const dou
   const int64_t entries = n <= ALL ? n : ALL;
   double worst = 0;
   for (int64_t e = 0; e < entries; ++e) {
-    const int64_t i = n <= ALL ? e : (int64_t)(lap_philox(2, LAP_PURPOSE_BENCH, (uint64_t)n,
-                                                          (uint64_t)e).word[0] % (uint64_t)n);
+    const int64_t i =
+        n <= ALL ? e
+                 : (int64_t)(lap_philox(2, LAP_PURPOSE_BENCH, (uint64_t)n, (uint64_t)e).word[0] %
+                             (uint64_t)n);
     const double slope = test_slope(f, context, outputs, weight, x + i, NULL, 1, h);
     const double error = fabs(slope - gradient[i]) / unit;
     if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
@@ -125,7 +132,8 @@ double test_gradient_error(test_map f, void *context, int64_t outputs, const dou
     double *direction = test_random(n, 1000 + (uint64_t)d, 1);
     double norm = 0, expected = 0;
     for (int64_t i = 0; i < n; ++i) norm += direction[i] * direction[i];
-    for (int64_t i = 0; i < n; ++i) direction[i] /= sqrt(norm), expected += direction[i] * gradient[i];
+    for (int64_t i = 0; i < n; ++i)
+      direction[i] /= sqrt(norm), expected += direction[i] * gradient[i];
     const double slope = test_slope(f, context, outputs, weight, x, direction, n, h);
     const double error = fabs(slope - expected) / unit;
     if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;

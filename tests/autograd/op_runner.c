@@ -53,7 +53,9 @@ static void set_op(session *s, const op_case *c) {
       s->op = &lap_op_rmsnorm;
       s->attributes.rmsnorm = (lap_rmsnorm_attributes){c->epsilon};
       break;
-    case OP_LINEAR: s->op = &lap_op_linear; break;
+    case OP_LINEAR:
+      s->op = &lap_op_linear;
+      break;
     case OP_ROPE: {
       real *table = reals(length * c->head_dim);
       real *sine = table + length * c->head_dim / 2;
@@ -67,8 +69,12 @@ static void set_op(session *s, const op_case *c) {
       s->attributes.attention = (lap_attention_attributes){c->heads,  c->kv_heads, c->head_dim,
                                                            c->window, c->scale,    c->softcap};
       break;
-    case OP_GEGLU: s->op = &lap_op_geglu; break;
-    case OP_RESIDUAL: s->op = &lap_op_residual; break;
+    case OP_GEGLU:
+      s->op = &lap_op_geglu;
+      break;
+    case OP_RESIDUAL:
+      s->op = &lap_op_residual;
+      break;
     case OP_HEAD:
       s->op = &lap_op_head;
       s->attributes.head = (lap_head_attributes){c->softcap, c->objective};
@@ -81,7 +87,7 @@ static void set_shapes(session *s, const op_case *c) {
   s->shape = op_shape_of(c);
   for (int i = 0; i < s->shape.inputs; ++i) {
     lap_operand *input = &s->call.input[i];
-    const int64_t table_rows = c->kind == OP_RMSNORM ? 1
+    const int64_t table_rows = c->kind == OP_RMSNORM  ? 1
                                : c->kind == OP_LINEAR ? c->outputs
                                                       : c->batch->vocab;
     input->rows = s->shape.weight[i] ? table_rows : rows;

@@ -13,8 +13,8 @@ static wide *wides(int64_t n) { return lap_allocate((size_t)n, sizeof(wide)); }
 
 /* --- attention --- */
 
-/* "Key j is visible to i iff first(i) <= j <= i, where first(i) is the start of i's document, and on local
- * layers also >= i - window + 1." */
+/* "Key j is visible to i iff first(i) <= j <= i, where first(i) is the start of i's document, and
+ * on local layers also >= i - window + 1." */
 static bool visible(const reference_attention_shape *shape, int64_t first, int64_t i, int64_t j) {
   if (j < first || j > i) return false;
   return shape->window == 0 || j >= i - shape->window + 1;
@@ -72,7 +72,8 @@ void reference_attention(const reference_attention_shape *shape, const test_batc
 }
 
 /* The chain rule, link by link: dp_j = do . v_j;  ds_j = p_j (dp_j - sum_l p_l dp_l);
- * du_j = ds_j (1 - (s_j / cap)^2);  dq += scale du_j k_j;  dk_j += scale du_j q;  dv_j += p_j do. */
+ * du_j = ds_j (1 - (s_j / cap)^2);  dq += scale du_j k_j;  dk_j += scale du_j q;  dv_j += p_j do.
+ */
 void reference_attention_gradient(const reference_attention_shape *shape, const test_batch *batch,
                                   const double *q, const double *k, const double *v,
                                   const double *d_o, double *dq, double *dk, double *dv) {
@@ -170,11 +171,12 @@ static wide renormalised(const row_view *row, bool both, wide weight, wide *dz) 
 static wide bucket_kl(const row_view *row) {
   const wide all = log_sum_exp(row->z, row->kept, row->vocab, -1, 1);
   const wide rest = log_sum_exp(row->z, row->kept, row->vocab, 0, 1);
-  wide s = row->r, kl = 0;
+  const wide r = rest > -INFINITY ? row->r : 0;
+  wide s = r, kl = 0;
   for (int64_t j = 0; j < row->vocab; ++j) s += row->t[j];
   for (int64_t j = 0; j < row->vocab; ++j)
     if (row->t[j] > 0) kl += row->t[j] / s * (logl(row->t[j] / s) - (row->z[j] - all));
-  if (row->r > 0) kl += row->r / s * (logl(row->r / s) - (rest - all));
+  if (r > 0) kl += r / s * (logl(r / s) - (rest - all));
   return kl;
 }
 

@@ -33,8 +33,9 @@ static int64_t tag(const region *r) { return (int64_t)r->index * 8 + r->what; }
 static void complain(shadow *s, const char *fault, const region *r) {
   const char *things[] = {"nothing", "value", "gradient", "saved", "scratch"};
   if (!s->problem)
-    s->problem = lap_format("step %d: %s %d at [%lld, %lld): %s", s->step, things[r->what], r->index,
-                            (long long)r->offset, (long long)(r->offset + r->size), fault);
+    s->problem =
+        lap_format("step %d: %s %d at [%lld, %lld): %s", s->step, things[r->what], r->index,
+                   (long long)r->offset, (long long)(r->offset + r->size), fault);
 }
 
 static void add(shadow *s, thing what, int index, int64_t offset, int64_t size, bool read,
@@ -101,8 +102,7 @@ static bool may_share(const shadow *s, const tape_op *recorded, bool backward, c
   const bool ends = (a->index == recorded->input[0] && b->index == recorded->output) ||
                     (b->index == recorded->input[0] && a->index == recorded->output);
   const bool first = s->parts[recorded->input[0]] == 1; /* this step's own */
-  return ends && (recorded->op->in_place ||
-                  (backward && recorded->op->passes_gradient && first));
+  return ends && (recorded->op->in_place || (backward && recorded->op->passes_gradient && first));
 }
 
 static void check_region(shadow *s, const region *r) {

@@ -1,5 +1,5 @@
-/* The float build, which trains, against the double build, which the other tests differentiate: op by op,
- * values and gradients differ by rounding only. */
+/* The float build, which trains, against the double build, which the other tests differentiate: op
+ * by op, values and gradients differ by rounding only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,9 +85,10 @@ static void rmsnorm_differs_by_rounding(void **state) {
   const double scales[] = {1e-3, 1, 300};
   for (int i = 0; i < 3; ++i)
     for (int j = 0; j < 3; ++j)
-      compare("rmsnorm",
-              &(op_case){.kind = OP_RMSNORM, .batch = batch, .columns = columns[i], .epsilon = 1e-6},
-              scales[j]);
+      compare(
+          "rmsnorm",
+          &(op_case){.kind = OP_RMSNORM, .batch = batch, .columns = columns[i], .epsilon = 1e-6},
+          scales[j]);
   test_batch_destroy(batch);
 }
 
@@ -157,11 +158,20 @@ static void threads_do_not_change_a_bit_of_any_op(void **state) {
       {.kind = OP_RMSNORM, .batch = batch, .columns = 130, .epsilon = 1e-6},
       {.kind = OP_LINEAR, .batch = batch, .columns = 300, .outputs = 270},
       {.kind = OP_ROPE, .batch = batch, .heads = 3, .head_dim = 6},
-      {.kind = OP_ATTENTION, .batch = batch, .heads = 4, .kv_heads = 2, .head_dim = 6, .window = 9,
-       .softcap = 5, .scale = 0.5},
+      {.kind = OP_ATTENTION,
+       .batch = batch,
+       .heads = 4,
+       .kv_heads = 2,
+       .head_dim = 6,
+       .window = 9,
+       .softcap = 5,
+       .scale = 0.5},
       {.kind = OP_GEGLU, .batch = batch, .columns = 130},
       {.kind = OP_RESIDUAL, .batch = batch, .columns = 130},
-      {.kind = OP_HEAD, .batch = batch, .columns = 30, .softcap = 30,
+      {.kind = OP_HEAD,
+       .batch = batch,
+       .columns = 30,
+       .softcap = 30,
        .objective = {0.7, 1, LAP_TAIL_GHOST}},
   };
   const int threads[] = {1, 2, 5};

@@ -1,5 +1,5 @@
-/* Reductions and matrix products of either build: close to the true value, in the order they promise,
- * and the same bits for any number of threads. */
+/* Reductions and matrix products of either build: close to the true value, in the order they
+ * promise, and the same bits for any number of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,8 +28,8 @@ static real *random_reals(int64_t n, uint64_t stream, double scale) {
 static const int64_t lengths[] = {0, 1, 3, 15, 16, 17, 31, 32, 33, 255, 1000};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
-/* The promise of vector.h, read again: element i to partial i mod 16; then 16 to 8 to 4 to 2 to 1, each
- * adding the upper half to the lower. */
+/* The promise of vector.h, read again: element i to partial i mod 16; then 16 to 8 to 4 to 2 to 1,
+ * each adding the upper half to the lower. */
 static real sum_in_promised_order(const real partial[16]) {
   real eight[8], four[4];
   for (int i = 0; i < 8; ++i) eight[i] = partial[i] + partial[i + 8];
@@ -63,7 +63,8 @@ static void sums_of_exp_have_their_value_and_their_order(void **state) {
     const real shift = 7.5;
     long double exact = 0, exact_halves = 0;
     for (int64_t i = 0; i < n; ++i) {
-      exact += expl((long double)x[i] - shift), exact_halves += expl(0.5L * ((long double)x[i] - shift));
+      exact += expl((long double)x[i] - shift),
+          exact_halves += expl(0.5L * ((long double)x[i] - shift));
       partial[i % 16] += lap_exp(x[i] - shift);
       halves[i % 16] += lap_exp((x[i] - shift) * (real)0.5);
     }
@@ -106,7 +107,8 @@ static void max_finds_the_largest_wherever_it_is(void **state) {
 static void softcap_scales_and_bends(void **state) {
   (void)state;
   const int64_t n = 37;
-  real *x = random_reals(n, 5, 20), *capped = random_reals(n, 5, 20), *scaled = random_reals(n, 5, 20);
+  real *x = random_reals(n, 5, 20), *capped = random_reals(n, 5, 20),
+       *scaled = random_reals(n, 5, 20);
   lap_vector_softcap(capped, n, (real)0.7, 5);
   lap_vector_softcap(scaled, n, (real)0.7, 0);
   for (int64_t i = 0; i < n; ++i) {
@@ -173,9 +175,10 @@ static const lap_transpose transposes[] = {LAP_PLAIN, LAP_TRANSPOSED};
 
 static void products_are_sums_of_products_at_odd_sizes(void **state) {
   (void)state;
-  const int64_t shapes[][3] = {{1, 1, 1},   {3, 17, 1},   {17, 3, 255}, {1, 300, 17}, {300, 1, 3},
-                               {255, 17, 3}, {256, 3, 17}, {257, 17, 3}, {17, 255, 3}, {3, 256, 17},
-                               {3, 257, 17}, {17, 17, 300}, {257, 300, 5}};
+  const int64_t shapes[][3] = {{1, 1, 1},    {3, 17, 1},   {17, 3, 255}, {1, 300, 17},
+                               {300, 1, 3},  {255, 17, 3}, {256, 3, 17}, {257, 17, 3},
+                               {17, 255, 3}, {3, 256, 17}, {3, 257, 17}, {17, 17, 300},
+                               {257, 300, 5}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; ++s)
     for (int ta = 0; ta < 2; ++ta)
       for (int tb = 0; tb < 2; ++tb)

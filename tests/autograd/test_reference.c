@@ -29,9 +29,14 @@ static void compare_attention(int64_t sequences, int64_t length,
                               const reference_attention_shape *shape, bool documents) {
   test_batch *batch = test_batch_create(sequences, length, 5, 0, 7 + (uint64_t)length);
   if (!documents) test_batch_one_document(batch);
-  const op_case c = {.kind = OP_ATTENTION, .batch = batch, .heads = shape->heads,
-                     .kv_heads = shape->kv_heads, .head_dim = shape->head_dim,
-                     .window = shape->window, .softcap = shape->softcap, .scale = shape->scale};
+  const op_case c = {.kind = OP_ATTENTION,
+                     .batch = batch,
+                     .heads = shape->heads,
+                     .kv_heads = shape->kv_heads,
+                     .head_dim = shape->head_dim,
+                     .window = shape->window,
+                     .softcap = shape->softcap,
+                     .scale = shape->scale};
   const op_shape sizes = op_shape_of(&c);
   char name[128];
   snprintf(name, sizeof name, "B %d T %d heads %d over %d window %d cap %g%s", (int)sequences,
@@ -96,8 +101,7 @@ static void rmsnorm_is_its_formula(void **state) {
   const int64_t columns[] = {1, 3, 16, 17, 130};
   for (int i = 0; i < 5; ++i) {
     test_batch *batch = test_batch_create(2, 5, 5, 0, 1);
-    const op_case c = {
-        .kind = OP_RMSNORM, .batch = batch, .columns = columns[i], .epsilon = 1e-6};
+    const op_case c = {.kind = OP_RMSNORM, .batch = batch, .columns = columns[i], .epsilon = 1e-6};
     const int64_t n = 10 * columns[i];
     double *inputs[OP_INPUTS] = {test_random(n, 81, 3), test_random(columns[i], 82, 1)};
     double *found[OP_INPUTS] = {blanks(n), zeros(columns[i])};
@@ -119,15 +123,20 @@ static void rmsnorm_is_its_formula(void **state) {
 /* --- the head --- */
 
 typedef struct {
-  double *x, *w;               /* inputs */
-  double *dx, *dw;             /* gradients */
-  double *losses;              /* [4, rows]: loss, ce, kd, kl */
+  double *x, *w;   /* inputs */
+  double *dx, *dw; /* gradients */
+  double *losses;  /* [4, rows]: loss, ce, kd, kl */
   int64_t rows, hidden, vocab;
 } head_state;
 
 static head_state head_create(int64_t rows, int64_t hidden, int64_t vocab) {
-  return (head_state){test_random(rows * hidden, 84, 1.5), test_random(vocab * hidden, 85, 1.5),
-                      blanks(rows * hidden), zeros(vocab * hidden), blanks(4 * rows), rows, hidden,
+  return (head_state){test_random(rows * hidden, 84, 1.5),
+                      test_random(vocab * hidden, 85, 1.5),
+                      blanks(rows * hidden),
+                      zeros(vocab * hidden),
+                      blanks(4 * rows),
+                      rows,
+                      hidden,
                       vocab};
 }
 
@@ -206,7 +215,10 @@ static void compare_rules(const char *name, const test_batch *batch, int64_t hid
       for (int j = 0; j < 3; ++j) {
         const bool renormalises = tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
         if (j > 0 && !renormalises) continue;
-        const op_case c = {.kind = OP_HEAD, .batch = batch, .columns = hidden, .softcap = softcap,
+        const op_case c = {.kind = OP_HEAD,
+                           .batch = batch,
+                           .columns = hidden,
+                           .softcap = softcap,
                            .objective = {weights[i], temperatures[j], (lap_tail)tail}};
         char text[160];
         snprintf(text, sizeof text, "%s: cap %g weight %g temperature %g tail %d", name, softcap,
@@ -234,6 +246,16 @@ static void without_tail_mass_the_rest_asks_for_nothing(void **state) {
   for (int64_t row = 0; row < 17; ++row) batch->tail[row] = 0;
   test_batch_set_entropy(batch);
   compare_rules("r = 0", batch, 3, 0, NULL, NULL);
+  test_batch_destroy(batch);
+}
+
+/* K = V: there is no rest that stored tail mass could be of. */
+static void a_teacher_that_kept_everything_has_no_tail(void **state) {
+  (void)state;
+  test_batch *batch = test_batch_create(1, 17, 23, 23, 106);
+  test_batch_set_entropy(batch);
+  for (int64_t row = 0; row < 17; ++row) batch->tail[row] = 0.01;
+  compare_rules("K = V, r > 0", batch, 3, 4, NULL, NULL);
   test_batch_destroy(batch);
 }
 
@@ -290,7 +312,10 @@ static void uncounted_positions_give_exactly_nothing(void **state) {
   (void)state;
   test_batch *batch = test_batch_create(1, 5, 23, 6, 105);
   for (int i = 0; i < 5; ++i) batch->targets[i] = i == 2 ? 4 : -1;
-  const op_case c = {.kind = OP_HEAD, .batch = batch, .columns = 3, .softcap = 4,
+  const op_case c = {.kind = OP_HEAD,
+                     .batch = batch,
+                     .columns = 3,
+                     .softcap = 4,
                      .objective = {0.5, 1, LAP_TAIL_GHOST}};
   head_state h = head_create(5, 3, 23);
   h.x[0] = 1e30; /* whatever an uncounted position holds */
@@ -311,6 +336,7 @@ int main(void) {
       cmocka_unit_test(rmsnorm_is_its_formula),
       cmocka_unit_test(the_head_is_its_formula_under_every_rule),
       cmocka_unit_test(without_tail_mass_the_rest_asks_for_nothing),
+      cmocka_unit_test(a_teacher_that_kept_everything_has_no_tail),
       cmocka_unit_test(tail_mass_alone_is_a_teacher_too),
       cmocka_unit_test(a_student_that_is_sure_keeps_its_digits),
       cmocka_unit_test(uncounted_positions_give_exactly_nothing),

@@ -1,5 +1,5 @@
-/* The tape: plans in which nothing is overwritten before its last use, gradients that add up however
- * values are shared, and no memory of the run before. */
+/* The tape: plans in which nothing is overwritten before its last use, gradients that add up
+ * however values are shared, and no memory of the run before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -183,11 +183,20 @@ static void record_random_network(network *n, uint64_t seed) {
     const int kind = throw_dice(&d, 6);
     const lap_value b = kind < 2 ? a : other_than(n, a, node[throw_dice(&d, i)]);
     switch (kind) {
-      case 0: node[i] = linear(n, a); break;
-      case 1: node[i] = normalised(n, a); break;
-      case 2: node[i] = lap_record_geglu(n->tape, a, b); break;
-      case 3: node[i] = attention(n, rotated(n, a), rotated(n, a), b); break;
-      default: node[i] = lap_record_residual(n->tape, a, b);
+      case 0:
+        node[i] = linear(n, a);
+        break;
+      case 1:
+        node[i] = normalised(n, a);
+        break;
+      case 2:
+        node[i] = lap_record_geglu(n->tape, a, b);
+        break;
+      case 3:
+        node[i] = attention(n, rotated(n, a), rotated(n, a), b);
+        break;
+      default:
+        node[i] = lap_record_residual(n->tape, a, b);
     }
   }
   lap_value sum = node[NODES - 1]; /* every value without a consumer goes into the loss */
@@ -237,8 +246,8 @@ static void the_models_plan_overwrites_nothing_too_early(void **state) {
   for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_HIDDEN; ++mode) {
     lap_gemma2 *model =
         lap_gemma2_record(&config, (lap_gemma2_mode)mode, &objective, 3, 17, 6, THREADS, false);
-    char *problem = shadow_check(
-        model->tape, mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD, &sizes);
+    char *problem =
+        shadow_check(model->tape, mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD, &sizes);
     if (problem) fail_msg("mode %d: %s", mode, problem);
     lap_gemma2_destroy(model);
   }
@@ -312,7 +321,8 @@ static void no_run_sees_what_the_last_one_left(void **state) {
   }
 }
 
-/* Counted from the definition: 2 m n k for each product, 4 D for each visible score of each head. */
+/* Counted from the definition: 2 m n k for each product, 4 D for each visible score of each head.
+ */
 static void flops_are_those_of_the_products(void **state) {
   (void)state;
   const lap_gemma2_config c = config_of(2);
@@ -329,8 +339,11 @@ static void flops_are_those_of_the_products(void **state) {
   lap_parameters *parameters = lap_parameters_create(&c);
   double *weights = test_random(parameters->elements, 413, 0.5);
   double *gradients = test_random(parameters->elements, 0, 0), losses[4 * 51];
-  const lap_batch micro = {.sequences = 3, .length = 17, .tokens = batch->tokens,
-                           .first = batch->first, .targets = batch->targets};
+  const lap_batch micro = {.sequences = 3,
+                           .length = 17,
+                           .tokens = batch->tokens,
+                           .first = batch->first,
+                           .targets = batch->targets};
   const lap_losses out = {losses, losses + 51, losses + 102, losses + 153};
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS};
   for (int i = 0; i < 2; ++i) {
