@@ -192,10 +192,11 @@ static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) 
   return extent->sequences * a->heads * extent->length;
 }
 
-static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent) {
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   const lap_attention_attributes *a = call->attributes;
-  return 2 * extent->sequences * a->heads * extent->length * a->head_dim +
-         extent->threads * 2 * TILE * extent->length;
+  const int64_t tiles = extent->threads * 2 * TILE * extent->length;
+  const int64_t parts = 2 * extent->sequences * a->heads * extent->length * a->head_dim;
+  return backward ? parts + tiles : tiles;
 }
 
 static double flops(const lap_op_call *call) {

@@ -95,7 +95,8 @@ static void backward(const lap_op_call *call) {
   sum_losses(call);
 }
 
-static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent) {
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
+  (void)backward;
   const int64_t vocab = call->input[1].rows;
   return lap_head_chunk(vocab) * vocab + extent->threads * 2 * extent->teacher_k;
 }

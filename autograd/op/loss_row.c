@@ -146,7 +146,7 @@ lap_row_loss lap_loss_row(real *z, int64_t vocab, int32_t target, int64_t k, con
     row.kd = distillation(&made, k, ids, weight, z_kept, &hot, tau);
     row.kl = bucket_kl(&made, k, ids, probability, z_kept, &one, teacher_entropy);
   }
-  row.loss = (1 - w) * row.ce + w * tau * tau * row.kd;
+  row.loss = w > 0 ? (1 - w) * row.ce + w * tau * tau * row.kd : row.ce; /* never 0 * inf */
   if (!gradient) return row;
 
   rest_gradient(z, vocab, &one, &hot, tau, 1 - w, w * made.all, w * made.rest, inverse_cap);

@@ -69,9 +69,9 @@ static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) 
   return call->output.rows;
 }
 
-static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent) {
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   (void)extent;
-  return call->output.rows * call->output.columns;
+  return !backward ? 0 : call->output.rows * call->output.columns;
 }
 
 const lap_op lap_op_rmsnorm = {.name = "rmsnorm",

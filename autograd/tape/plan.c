@@ -67,10 +67,11 @@ static void plan_memory_of_op(lap_tape *tape, tape_op *recorded, const lap_op_ex
                               int step) {
   const lap_op_call call = lap_tape_shape_call(tape, recorded);
   const lap_op *op = recorded->op;
+  const bool backward = tape->steps[step].backward;
   const int64_t saved = op->saved_size ? op->saved_size(&call, extent) : 0;
-  const int64_t scratch = op->scratch_size ? op->scratch_size(&call, extent) : 0;
+  const int64_t scratch = op->scratch_size ? op->scratch_size(&call, extent, backward) : 0;
   if (saved) use(&recorded->saved, saved, step);
-  if (scratch) use(&recorded->scratch[tape->steps[step].backward], scratch, step);
+  if (scratch) use(&recorded->scratch[backward], scratch, step);
 }
 
 static void forget(tape_place *place) {
@@ -176,6 +177,7 @@ static void set_places(lap_tape *tape) {
 }
 
 int64_t lap_tape_layout(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
+  tape->threads = extent->threads;
   make_schedule(tape, mode);
   find_lifetimes(tape, extent);
   if (mode == LAP_FORWARD) {

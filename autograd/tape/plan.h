@@ -43,6 +43,7 @@ struct lap_tape {
   tape_op *ops;
   tape_step *steps;
   int value_count, op_count, step_count;
+  int64_t threads; /* that scratch memory was planned for */
   real *arena;
   int64_t arena_size;
 };

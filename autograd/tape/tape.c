@@ -1,6 +1,7 @@
 #include "autograd/tape/tape.h"
 
 #include <assert.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -122,6 +123,7 @@ static double now(void) {
 
 void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
                   const lap_losses *losses) {
+  assert(omp_get_max_threads() <= tape->threads); /* scratch is per thread */
   double before = now();
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_step *step = &tape->steps[s];

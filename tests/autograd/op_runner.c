@@ -123,7 +123,7 @@ static void open_session(session *s, const op_case *c, double *const inputs[], i
   set_batch(s, c->batch);
   const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads};
   s->saved_size = s->op->saved_size ? s->op->saved_size(&s->call, &extent) : 0;
-  s->scratch_size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent) : 0;
+  s->scratch_size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent, true) : 0;
   for (int i = 0; i < s->shape.inputs; ++i)
     s->call.input[i].value = to_reals(inputs[i], s->shape.size[i]);
   s->call.output.value = s->op->in_place ? s->call.input[0].value : reals(s->shape.output);

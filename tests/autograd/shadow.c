@@ -65,7 +65,7 @@ static void add_memory_of_op(shadow *s, int op, bool backward) {
         !backward);
   if (recorded->op->scratch_size)
     add(s, SCRATCH, op, recorded->scratch[backward].offset,
-        recorded->op->scratch_size(&call, s->extent), false, true);
+        recorded->op->scratch_size(&call, s->extent, backward), false, true);
 }
 
 static void collect_forward(shadow *s, int op) {
