@@ -1,5 +1,6 @@
 #include "trainer/resume.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,17 +10,28 @@
 #include "trainer/checkpoint.h"
 #include "trainer/run_directory.h"
 
-char *lap_resume_blas_core(const lap_config *config, const lap_train_options *options) {
-  if (!strcmp(options->resume, "none") || options->fork) return NULL;
+/* Numbers hold texts in quotes, as the resolved config does; a core's name has nothing to escape. */
+static void copy_unquoted(const char *text, char *copy, size_t size) {
+  const size_t length = strlen(text);
+  const bool quoted = length >= 2 && text[0] == '"' && text[length - 1] == '"';
+  snprintf(copy, size, "%.*s", (int)(quoted ? length - 2 : length), text + quoted);
+}
+
+void lap_resume_blas_core(const lap_config *config, const lap_session *session,
+                          const lap_train_options *options, char core[LAP_RESUME_CORE]) {
+  memset(core, 0, LAP_RESUME_CORE);
+  snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
+  if (strcmp(core, "auto") || !strcmp(options->resume, "none") || options->fork) return;
   lap_checkpoint *checkpoint;
-  lap_status ignored;
+  lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
   const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
-  if (lap_checkpoint_open(path, &checkpoint, &ignored) != LAP_OK) return NULL;
-  const char *core =
-      checkpoint->numbers ? lap_numbers_value(checkpoint->numbers, "blas_core") : NULL;
-  char *copy = core ? lap_copy_string(core) : NULL;
-  lap_checkpoint_close(checkpoint);
-  return copy;
+  if (session->root && lap_checkpoint_open(path, &checkpoint, &ignored) == LAP_OK) {
+    const char *value =
+        checkpoint->numbers ? lap_numbers_value(checkpoint->numbers, "blas_core") : NULL;
+    if (value) copy_unquoted(value, core, LAP_RESUME_CORE);
+    lap_checkpoint_close(checkpoint);
+  }
+  lap_broadcast(session->comm, core, LAP_RESUME_CORE, 0);
 }
 
 /* --- the run directory --- */
