@@ -18,6 +18,8 @@ import tempfile
 import time
 import unittest
 
+import h5py
+
 LAPIDARY = os.environ.get("LAPIDARY", "build/lapidary")
 MPIRUN = os.environ.get("MPIRUN", "mpirun")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
@@ -148,6 +150,23 @@ def snapshot(directory):
     directory = pathlib.Path(directory)
     return {str(p.relative_to(directory)): sha256(p) if p.is_file() else "directory"
             for p in sorted(directory.rglob("*"))}
+
+
+def hdf5_contents(directory):
+    """Every HDF5 file under a directory and the hash of what it holds. Not of its bytes: with libver
+    latest HDF5 1.10 writes the time of creation into every dataset, whatever it is told."""
+    contents = {}
+    for path in sorted(pathlib.Path(directory).rglob("*.h5")):
+        digest = hashlib.sha256()
+        with h5py.File(path, "r") as file:
+            for name in sorted(file.attrs):
+                digest.update(f"{name}={file.attrs[name]!r}\n".encode())
+            for name in sorted(file):
+                dataset = file[name]
+                digest.update(f"{name} {dataset.dtype} {dataset.shape}\n".encode())
+                digest.update(dataset[...].tobytes())
+        contents[path.name] = digest.hexdigest()
+    return contents
 
 
 class Workspace:

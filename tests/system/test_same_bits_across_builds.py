@@ -12,7 +12,6 @@ from harness import LAPIDARY, SOURCE, Test, subprocess, unittest
 BUILDS = pathlib.Path(os.environ.get("BUILD", "build")) / "other-builds"
 OTHERS = {
     "clang-release": ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"],
-    "gcc-release": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++"],
     "gcc-debug": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_BUILD_TYPE=Debug",
                   "-DCMAKE_C_FLAGS_DEBUG=-O1"],
     "gcc-sanitized": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DLAPIDARY_SANITIZE=ON"],
