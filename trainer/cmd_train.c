@@ -206,12 +206,9 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   free(text);
   LAP_TRY(code);
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
-  char *core = !strcmp((*config)->blas_core, "auto") ? lap_resume_blas_core(*config, &flags->train)
-                                                     : NULL;
-  const lap_code opened = lap_session_open_blas(session, core ? core : (*config)->blas_core,
-                                                (*config)->threads, status);
-  free(core);
-  return opened;
+  char core[LAP_RESUME_CORE];
+  lap_resume_blas_core(*config, session, &flags->train, core);
+  return lap_session_open_blas(session, core, (*config)->threads, status);
 }
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,

@@ -1,10 +1,12 @@
 #include "trainer/command.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "autograd/core/memory.h"
 #include "trainer/number.h"
@@ -187,7 +189,35 @@ static void print_help(const lap_command *const *commands) {
       "75 stopped early, resumable; 76 watchdog.");
 }
 
+/* Whether this process is to say what is wrong with the command line: under a launcher all find the
+ * same mistake, before MPI has started, and the first one says it. */
+static bool is_first_process(void) {
+  static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                      "SLURM_PROCID"};
+  for (size_t i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
+    const char *rank = getenv(ranks[i]);
+    if (rank) return strcmp(rank, "0") == 0;
+  }
+  return true;
+}
+
+/* mpirun ends the whole job with the first process that fails: the others give the first one the time
+ * to say why. */
+static void let_first_process_speak(void) {
+  enum { MICROSECONDS = 500 * 1000 };
+  usleep(MICROSECONDS);
+}
+
+void lap_command_report(const lap_status *status) {
+  if (status->message[0])
+    fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
+}
+
 static int unknown_command(const lap_command *const *commands, const char *name) {
+  if (!is_first_process()) {
+    let_first_process_speak();
+    return LAP_USAGE;
+  }
   size_t count = 0;
   while (commands[count]) ++count;
   const char **names = lap_allocate(count, sizeof *names);
@@ -201,12 +231,18 @@ static int unknown_command(const lap_command *const *commands, const char *name)
 
 static int run_command(const lap_command *command, int argc, char **argv) {
   char *name = lap_format("lapidary %s", command->name);
-  char *given = argv[0];
-  argv[0] = name; /* what argp and getopt call the program in their messages */
+  char *given = argv[0], *invoked = program_invocation_name;
+  argv[0] = program_invocation_name = name; /* what argp, getopt and we call it in messages */
   lap_status status = {0};
   const lap_code code = command->run(command, argc, argv, &status);
-  if (code != LAP_OK && status.message[0]) fprintf(stderr, "%s: %s\n", name, status.message);
+  if (code != LAP_OK && status.message[0]) {
+    if (is_first_process())
+      lap_command_report(&status);
+    else
+      let_first_process_speak();
+  }
   argv[0] = given;
+  program_invocation_name = invoked;
   free(name);
   return code;
 }

@@ -33,7 +33,7 @@ struct lap_command {
   const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]" */
   const char *description; /* more paragraphs for its --help, or NULL */
   /* argv[0] is "lapidary NAME". A code other than LAP_OK becomes the exit code; its message, where
-   * it is not empty, is printed: a command under mpirun clears it on all ranks but one. */
+   * it is not empty, is printed, under a launcher by the first process only. */
   lap_code (*run)(const lap_command *command, int argc, char **argv, lap_status *status);
 };
 
@@ -72,6 +72,9 @@ lap_code lap_command_real(const char *flag, const char *argument, double smalles
 /* Prints a result as one JSON object on one line of stdout, and flushes. LAP_DATA where stdout
  * cannot be written. */
 lap_code lap_command_print_json(const json_t *object, lap_status *status);
+
+/* Prints "lapidary NAME: MESSAGE" as one line on stderr, where there is a message. */
+void lap_command_report(const lap_status *status);
 
 /* main(): dispatches to commands [ends with NULL]; returns the exit code. */
 int lap_command_main(const lap_command *const *commands, int argc, char **argv);

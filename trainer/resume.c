@@ -1,5 +1,6 @@
 #include "trainer/resume.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,19 @@
 #include "trainer/model_source.h"
 #include "trainer/run_directory.h"
 
-char *lap_resume_blas_core(const lap_config *config, const lap_train_options *options) {
-  if (!strcmp(options->resume, "none") || options->fork) return NULL;
+void lap_resume_blas_core(const lap_config *config, const lap_session *session,
+                          const lap_train_options *options, char core[LAP_RESUME_CORE]) {
+  memset(core, 0, LAP_RESUME_CORE);
+  snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
+  if (strcmp(core, "auto") || !strcmp(options->resume, "none") || options->fork) return;
   lap_model_source source;
-  lap_status ignored;
+  lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
   const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
-  if (lap_model_open(path, &source, &ignored) != LAP_OK) return NULL;
-  char *core = lap_copy_string(source.config->blas_core);
-  lap_model_close(&source);
-  return core;
+  if (session->root && lap_model_open(path, &source, &ignored) == LAP_OK) {
+    snprintf(core, LAP_RESUME_CORE, "%s", source.config->blas_core);
+    lap_model_close(&source);
+  }
+  lap_broadcast(session->comm, core, LAP_RESUME_CORE, 0);
 }
 
 /* --- the run directory --- */
@@ -57,20 +62,33 @@ static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_inpu
                   checkpoint->path, difference.key, difference.then, difference.now);
 }
 
+/* Before anything is loaded: a checkpoint of another model could not be, and would look damaged. That
+ * none can be opened is for the loader to say. */
+static lap_code compare_newest(const lap_config *config, const lap_session *session,
+                               const lap_inputs *inputs, lap_status *status) {
+  lap_checkpoint *checkpoint;
+  lap_status own = {0}, ignored;
+  if (lap_checkpoint_open(config->run_dir, &checkpoint, &ignored) == LAP_OK) {
+    own.code = compare_numbers(checkpoint, inputs, &own);
+    lap_checkpoint_close(checkpoint);
+  }
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
 static void say_notice(void *context, const char *text) { lap_console_warn(context, "%s", text); }
 
 static lap_code resume_newest(const lap_config *config, const lap_session *session,
                               const lap_inputs *inputs, bool fork, lap_state *state, bool *found,
                               lap_status *status) {
+  if (!fork) LAP_TRY(compare_newest(config, session, inputs, status));
   char *directory = lap_run_directory_path(config->run_dir, "checkpoints");
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, session->comm, say_notice,
                                              session->console, found, &checkpoint, status);
   if (code == LAP_OK && *found) {
-    if (!fork) code = compare_numbers(checkpoint, inputs, status);
-    if (code == LAP_OK)
-      lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
-                      (unsigned long long)state->step);
+    lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
+                    (unsigned long long)state->step);
     lap_checkpoint_close(checkpoint);
   }
   free(directory);

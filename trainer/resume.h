@@ -5,9 +5,11 @@
 #include "trainer/state.h"
 #include "trainer/train.h"
 
-/* Not collective. The blas_core of the run that `options` go on with, so that it can be opened before
- * anything else is read; NULL where there is none (a fresh start). Malloc'ed. */
-char *lap_resume_blas_core(const lap_config *config, const lap_train_options *options);
+/* Collective. The blas_core to open before anything else is read: that of the config, and where this is
+ * auto, that of the run that `options` go on with, as rank 0 sees it ("auto" for a fresh start). */
+enum { LAP_RESUME_CORE = 64 };
+void lap_resume_blas_core(const lap_config *config, const lap_session *session,
+                          const lap_train_options *options, char core[LAP_RESUME_CORE]);
 
 /* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
  * options->resume names, else from config->init, else at random. LAP_USAGE where the directory has

@@ -8,6 +8,7 @@
 #include "autograd/core/hash.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
+#include "trainer/command.h"
 
 static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
   char hex[LAP_SHA256_HEX] = "";
@@ -29,7 +30,9 @@ lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status)
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status) {
   lap_console_destroy(session->console);
   session->console = NULL;
-  if (!session->root) status->message[0] = '\0';
+  /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
+  if (code != LAP_OK && session->root) lap_command_report(status);
+  status->message[0] = '\0';
   lap_comm_finish(session->comm);
   session->comm = NULL;
   return code;

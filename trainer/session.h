@@ -21,8 +21,8 @@ typedef struct {
 /* Collective. Also LAP_USAGE where the ranks do not all run the same lapidary binary. */
 lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status);
 
-/* Collective. Orderly end after `code`; clears the message of `status` on every rank but 0, which is how
- * the command frame learns who prints it. Returns `code`. */
+/* Collective. Orderly end after `code`: rank 0 prints the message of a failure, which is then cleared on
+ * every rank, so that the command frame does not print it again. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
 
 /* A whole command: parses argv by `syntax`, runs `body` within a session and ends it. `flags` of the body is

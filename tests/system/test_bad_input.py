@@ -1,0 +1,378 @@
+"""What is broken is refused: with its exit code, one message that says what and where, nothing
+changed on disk, and no rank left hanging."""
+
+import shutil
+
+import h5py
+import numpy
+
+from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hdf5_contents, lapidary, snapshot, succeed,
+                     unittest)
+
+
+def edit(path, change):
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def rewrite(file, name, values):
+    """A dataset with other values; ours have checksums, which h5py renews."""
+    del file[name]
+    file.create_dataset(name, data=values)
+
+
+class BadInput(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.config = workspace.config("student.yaml", workspace / "run", steps=6,
+                                      cache=workspace / "cache/*.h5",
+                                      extra="checkpoint: {every_steps: 2}\n")
+
+    def setUp(self):
+        self.number_of_copies = 0
+
+    def copy_of(self, part):
+        """A copy of a directory to break, and the first file in it."""
+        self.number_of_copies += 1
+        copy = self.workspace / f"{self._testMethodName}-{self.number_of_copies}"
+        shutil.copytree(self.workspace / part, copy)
+        return copy, sorted(copy.rglob("tokens-*.h5"))[0]
+
+    def broken(self, part, change):
+        copy, first = self.copy_of(part)
+        edit(first, change)
+        return copy, first
+
+    def refused(self, code, words, *arguments, ranks=(None, 3), cwd=None):
+        """Both alone and under mpirun, where one rank speaks for all."""
+        before = snapshot(self.workspace.path)
+        for count in ranks:
+            with self.subTest(arguments=[str(a) for a in arguments], ranks=count):
+                result = lapidary(*arguments, ranks=count, cwd=cwd)
+                lines = [line for line in result.err.splitlines() if line.startswith("lapidary")]
+                print(f"ranks {count or 'alone'}: {result.code} {' | '.join(lines)[:250]}",
+                      flush=True)
+                self.assert_exit(result, code)
+                self.assertEqual(len(lines), 1, str(result))
+                for word in words:
+                    self.assertIn(word, lines[0])
+                self.assertEqual(snapshot(self.workspace.path), before)
+
+    def train_refused(self, code, words, *overrides, **options):
+        self.refused(code, words, "train", self.config, *overrides, **options)
+
+    # --- token shards ---
+
+    def truncated(self, part):
+        copy, first = self.copy_of(part)
+        content = first.read_bytes()
+        first.write_bytes(content[:len(content) * 3 // 4])
+        return copy, first
+
+    def test_truncated_token_shard(self):
+        copy, first = self.truncated("tokens/train")
+        self.train_refused(3, [first.name], f"data.train={copy}/*.h5")
+
+    def flip_bits(self, part, key):
+        """Wherever a bit flips, the file is refused, or what it holds is as it was: some bytes of an
+        HDF5 file are not used."""
+        copy, first = self.copy_of(part)
+        content, intact, refused = first.read_bytes(), hdf5_contents(copy), 0
+        for place in range(11, len(content), len(content) // 40):
+            first.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1:])
+            result = lapidary("train", self.config, f"{key}={copy}/*.h5", "--dry-run")
+            refused += result.code == 3
+            if result.code == 0:
+                self.assertEqual(hdf5_contents(copy), intact, f"the bit at {place} went unnoticed")
+            else:
+                self.assert_exit(result, 3)
+                self.assertIn(first.name, result.err)
+        print(f"{part}: {refused} of about 40 flips were refused, the others changed nothing")
+        self.assertGreater(refused, 20)
+
+    def test_bit_flips_in_a_token_shard(self):
+        self.flip_bits("tokens/train", "data.train")
+
+    def test_bit_flips_in_a_cache(self):
+        self.flip_bits("cache", "teacher.cache")
+
+    def test_changed_token(self):
+        def change(file):
+            values = file["tokens"][...]
+            values[17] ^= 1
+            rewrite(file, "tokens", values)
+        copy, first = self.broken("tokens/train", change)
+        self.train_refused(3, [first.name, "tokens_sha256"], f"data.train={copy}/*.h5")
+
+    def test_other_format_version(self):
+        copy, first = self.broken("tokens/train",
+                                  lambda file: file.attrs.__setitem__("format_version", 2))
+        self.train_refused(3, [first.name, "format_version", "2"], f"data.train={copy}/*.h5")
+
+    def test_a_file_that_is_no_token_shard(self):
+        self.train_refused(3, ["format", "lapidary-tokens"],
+                           f"data.train={self.workspace / 'cache/*.h5'}")
+
+    def test_no_shard_at_all(self):
+        self.train_refused(3, ["nowhere"], f"data.train={self.workspace / 'nowhere/*.h5'}")
+
+    def test_tokens_of_another_tokenizer(self):
+        other = self.workspace / "other.model"
+        succeed("tokenizer", "--vocab-size", VOCABULARY - 20, "--out", other,
+                self.workspace / "text.txt")
+        self.train_refused(3, ["tokenizer", "other.model"], f"tokenizer={other}")
+        self.refused(3, ["tokenizer"], "train", self.config, f"tokenizer={other}",
+                     "objective.distill_weight=0", ranks=(2,))
+
+    def test_missing_tokenizer(self):
+        self.train_refused(3, ["nothing.model", "No such file"], "tokenizer=nothing.model")
+
+    def test_vocabulary_larger_than_the_model(self):
+        self.train_refused(3, ["vocab_size", str(VOCABULARY)], f"model.vocab_size={VOCABULARY - 1}")
+
+    # --- teacher caches ---
+
+    def cache_refused(self, words, change):
+        copy, first = self.broken("cache", change)
+        self.train_refused(3, [first.name, *words], f"teacher.cache={copy}/*.h5")
+
+    def each_train_file(self, change):
+        """The same change in every file of a copied cache; the copy."""
+        copy, _ = self.copy_of("cache")
+        for path in copy.glob("*.h5"):
+            edit(path, change)
+        return copy
+
+    def test_truncated_cache(self):
+        copy, first = self.truncated("cache")
+        self.train_refused(3, [first.name], f"teacher.cache={copy}/*.h5")
+
+    def test_missing_cache_file(self):
+        self.train_refused(3, ["nowhere"], "teacher.cache=nowhere/*.h5")
+        copy, _ = self.copy_of("cache")
+        for path in copy.glob("*.h5"):
+            with h5py.File(path) as file:
+                if file.attrs["tokens_sha256"] == self.first_shard().attrs["tokens_sha256"]:
+                    path.unlink()
+        self.train_refused(3, ["tokens_sha256", "tokens-00000.h5"], f"teacher.cache={copy}/*.h5")
+
+    def first_shard(self):
+        return h5py.File(sorted((self.workspace / "tokens/train").glob("*.h5"))[0])
+
+    def test_cache_of_other_tokens(self):
+        copy = self.each_train_file(lambda f: f.attrs.__setitem__("tokens_sha256", "0" * 64))
+        self.train_refused(3, ["tokens_sha256", "0" * 64], f"teacher.cache={copy}/*.h5")
+
+    def test_cache_of_another_tokenizer(self):
+        copy = self.each_train_file(lambda f: f.attrs.__setitem__("tokenizer_sha256", "1" * 64))
+        self.train_refused(3, ["tokenizer_sha256", "1" * 64], f"teacher.cache={copy}/*.h5")
+
+    def test_cache_of_another_vocabulary(self):
+        copy = self.each_train_file(lambda f: f.attrs.__setitem__("vocab_size", VOCABULARY + 9))
+        self.train_refused(3, ["vocab_size", str(VOCABULARY + 9), str(VOCABULARY)],
+                           f"teacher.cache={copy}/*.h5")
+
+    def test_cache_of_another_sequence_length(self):
+        words = ["sequence_length", str(SEQUENCE_LENGTH), "16", "allow_context_mismatch"]
+        self.train_refused(3, words, "data.sequence_length=16")
+        run_dir = self.workspace / "allowed-length"
+        succeed("train", self.config, "data.sequence_length=16",
+                "teacher.allow_context_mismatch=true", f"run_dir={run_dir}")
+
+    def test_cache_of_another_document_mask(self):
+        self.train_refused(3, ["document_mask", "allow_context_mismatch"],
+                           "data.document_mask=false")
+        run_dir = self.workspace / "allowed-mask"
+        succeed("train", self.config, "data.document_mask=false",
+                "teacher.allow_context_mismatch=true", f"run_dir={run_dir}", ranks=2)
+
+    def test_not_a_number_in_a_row(self):
+        def change(file):
+            values = file["logprob"][...].astype("f4")
+            values[101, 3] = numpy.nan
+            rewrite(file, "logprob", values)
+        self.cache_refused(["logprob[101][3]", "nan"], change)
+
+    def test_an_id_twice_in_a_row(self):
+        def change(file):
+            values = file["ids"][...].astype("i8")
+            values[202, 1] = values[202, 0]
+            rewrite(file, "ids", values)
+        self.cache_refused(["ids[202]", "twice"], change)
+
+    def test_an_id_beyond_the_vocabulary(self):
+        def change(file):
+            values = file["ids"][...].astype("i8")
+            values[33, 0] = VOCABULARY
+            rewrite(file, "ids", values)
+        self.cache_refused(["ids[33][0]", str(VOCABULARY)], change)
+
+    def test_a_row_that_does_not_sum_to_one(self):
+        def change(file):
+            values = file["tail_mass"][...].astype("f4")
+            values[44] = 0.9
+            rewrite(file, "tail_mass", values)
+        self.cache_refused(["row 44", "sum"], change)
+
+    def test_rows_shifted_by_one(self):
+        """Valid rows, but row i is the distribution over token i or i+2."""
+        def shift(by):
+            def change(file):
+                for name in ("ids", "logprob", "tail_mass", "next_logprob", "entropy"):
+                    values = file[name][...].astype("i8" if name == "ids" else "f4")
+                    rewrite(file, name, numpy.roll(values, by, axis=0))
+                empty = ~numpy.isfinite(file["logprob"][...]).any(axis=1)
+                file["tail_mass"][empty] = 1  # rows that were not counted may be by now
+            return change
+        for by in (1, -1):
+            copy = self.each_train_file(shift(by))
+            self.train_refused(3, ["rows look shifted by one"], f"teacher.cache={copy}/*.h5",
+                               ranks=(2,))
+
+    # --- config and command line ---
+
+    def test_config(self):
+        for words, *overrides in (
+                (["learning_rat", "did you mean", "learning_rate"], "optimizer.learning_rat=1"),
+                (["batch.sequences", "integer", "many"], "batch.sequences=many"),
+                (["batch.sequences", "26", "12 lanes"], "batch.sequences=26"),
+                (["micro_sequences", "does not divide"], "batch.micro_sequences=3"),
+                (["temperature", "renormalise"], "objective.temperature=2",
+                 "objective.tail=ghost"),
+                (["temperature", "renormalise"], "objective.temperature=2"),
+                (["distill_weight", "teacher.cache"], "teacher.cache=null",
+                 "objective.distill_weight=0.5"),
+                (["num_key_value_heads"], "model.num_key_value_heads=3"),
+                (["blas_core", "TRS80"], "blas_core=TRS80")):
+            self.train_refused(2, words, *overrides, ranks=(None, 2))
+
+    def test_a_misspelt_key_is_shown_with_file_and_line(self):
+        path = self.workspace / "misspelt.yaml"
+        path.write_text(self.config.read_text() + "optimiser: {beta1: 0.8}\n")
+        self.refused(2, ["misspelt.yaml:", "optimiser", "did you mean", "optimizer"], "train", path)
+
+    def test_missing_config(self):
+        self.refused(3, ["nothing.yaml", "No such file"], "train", self.workspace / "nothing.yaml")
+
+    def test_more_ranks_than_lanes(self):
+        self.train_refused(2, ["3 ranks", "2"], "mesh.data=2", ranks=(3,))
+
+    def test_unknown_flags_and_commands(self):
+        self.refused(2, ["--resum", "did you mean", "--resume"], "train", self.config, "--resumr")
+        self.refused(2, ["trian", "did you mean", "train"], "trian", self.config)
+        self.refused(2, ["--max-hours", "soon"], "train", self.config, "--max-hours", "soon")
+        self.refused(2, ["--fork"], "train", self.config, "--fork")
+
+    # --- other commands ---
+
+    def test_eval_and_teach(self):
+        tokens = self.workspace / "tokens/eval/*.h5"
+        self.refused(3, ["nowhere"], "eval", self.workspace / "nowhere", "--tokens", tokens)
+        self.refused(3, ["nowhere"], "eval", self.workspace / "teacher", "--tokens", "nowhere/*.h5")
+        self.refused(2, ["--tokens"], "eval", self.workspace / "teacher")
+        self.refused(3, ["nowhere"], "teach", "--from", self.workspace / "nowhere", "--tokens",
+                     tokens, "--out", self.workspace / "never")
+        self.refused(2, ["sampled"], "teach", "--from", self.workspace / "teacher", "--tokens",
+                     tokens, "--out", self.workspace / "never", "--codec", "sampled")
+        self.refused(2, ["another --out"], "teach", "--from", self.workspace / "teacher",
+                     "--tokens", tokens, "--out", self.workspace / "cache", "--k", "4",
+                     "--name", "test")
+
+    def test_tokenizing(self):
+        model, text = self.workspace / "tokenizer.model", self.workspace / "text.txt"
+        self.refused(2, ["not empty"], "tokenize", "--tokenizer", model, "--out",
+                     self.workspace / "tokens", text, ranks=(None,))
+        self.refused(3, ["nothing.txt"], "tokenize", "--tokenizer", model, "--out",
+                     self.workspace / "never", text, "nothing.txt", ranks=(None,))
+        self.refused(3, ["text.txt"], "tokenize", "--tokenizer", text, "--out",
+                     self.workspace / "never", text, ranks=(None,))
+        self.refused(2, ["exists"], "tokenizer", "--vocab-size", "300", "--out", model, text,
+                     ranks=(None,))
+
+
+class Checkpoints(Test):
+    """A run directory is never overwritten, and a damaged checkpoint never used."""
+
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.config = workspace.config("student.yaml", workspace / "whole", steps=12,
+                                      cache=workspace / "cache/*.h5",
+                                      extra="checkpoint: {every_steps: 3, keep: 9}\n")
+        cls.state = workspace.train(cls.config, workspace / "whole", ranks=2).json["state_sha256"]
+
+    refused = BadInput.refused
+
+    def copy_without_the_end(self, name):
+        run_dir = self.workspace / name
+        shutil.copytree(self.workspace / "whole", run_dir)
+        shutil.rmtree(run_dir / "checkpoints/step-00000012")
+        return run_dir
+
+    def test_a_run_directory_with_checkpoints_needs_resume(self):
+        self.refused(2, ["--resume auto"], "train", self.config)
+        self.refused(2, ["--resume auto"], "train", self.config, "--resume", "none")
+
+    def test_other_numbers_are_named(self):
+        for key, value in (("optimizer.learning_rate", "0.001"), ("seed", "8"),
+                           ("batch.micro_sequences", "2"), ("mesh.data", "6"),
+                           ("objective.tail", "drop"), ("blas_core", "HASWELL"),
+                           ("model.hidden_size", "32"), ("schedule.steps", "14")):
+            self.refused(2, [key, value, "--fork"], "train", self.config, f"{key}={value}",
+                         "--resume", "auto", ranks=(2,))
+
+    def resume_past_damage(self, name, damage, words):
+        run_dir = self.copy_without_the_end(name)
+        damage(run_dir / "checkpoints/step-00000009")
+        for ranks in (None, 3):
+            copy = self.workspace / f"{name}-{ranks}"
+            shutil.copytree(run_dir, copy)
+            result = lapidary("train", self.config, f"run_dir={copy}", "--resume", "auto", "--json",
+                              ranks=ranks)
+            said = [line for line in result.err.splitlines() if "passed over" in line]
+            print(f"ranks {ranks or 'alone'}: {said}")
+            self.assert_exit(result, 0)
+            self.assertEqual(len(said), 1, str(result))
+            for word in ["step 9", *words]:
+                self.assertIn(word, said[0])
+            self.assertIn("step-00000006 at step 6", result.err)
+            self.assertEqual(result.json["state_sha256"], self.state)
+
+    def test_a_flipped_bit_in_the_newest_checkpoint(self):
+        def damage(checkpoint):
+            path = checkpoint / "rank-00001.bin"
+            content = bytearray(path.read_bytes())
+            content[1000] ^= 1
+            path.write_bytes(content)
+        self.resume_past_damage("flipped", damage, ["rank-00001.bin"])
+
+    def test_a_newest_checkpoint_cut_short(self):
+        def damage(checkpoint):
+            path = checkpoint / "rank-00000.bin"
+            path.write_bytes(path.read_bytes()[:-4])
+        self.resume_past_damage("cut", damage, ["rank-00000.bin"])
+
+    def test_a_newest_checkpoint_without_manifest(self):
+        self.resume_past_damage("no-manifest", lambda checkpoint:
+                                (checkpoint / "manifest.json").unlink(), ["manifest.json"])
+
+    def test_a_changed_digit_in_the_newest_manifest(self):
+        def damage(checkpoint):
+            path = checkpoint / "manifest.json"
+            path.write_text(path.read_text().replace('"step": 9', '"step": 8'))
+        self.resume_past_damage("digit", damage, ["manifest.json"])
+
+    def test_no_whole_checkpoint_left(self):
+        run_dir = self.copy_without_the_end("none-whole")
+        for checkpoint in (run_dir / "checkpoints").glob("step-*"):
+            path = checkpoint / "rank-00000.bin"
+            path.write_bytes(b"\0" + path.read_bytes()[1:])
+        self.refused(3, ["none of 3 checkpoints can be used", "rank-00000.bin"], "train",
+                     self.config, f"run_dir={run_dir}", "--resume", "auto")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,218 @@
+"""A run that is killed, however, and resumed on other ranks ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import time
+
+from harness import (Test, finish, hdf5_contents, json, lapidary, metrics, pathlib, processes_of,
+                     snapshot, start, unittest, wait_for_step)
+
+STEPS = 60
+RANKS = [3, 2, 5, 1, 4, 12, 7]
+GRACE_SECONDS = 60  # for ranks to notice that their peers or mpirun are gone
+
+
+def wait_until_gone(processes):
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end:
+        if not any(pathlib.Path(f"/proc/{p}").exists() for p in processes):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still running {GRACE_SECONDS} s after the kill: {processes}")
+
+
+class KillAndResume(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.config = workspace.config(
+            "student.yaml", workspace / "undisturbed", steps=STEPS, cache=workspace / "cache/*.h5",
+            extra="checkpoint: {every_steps: 5}\neval: {every_steps: 10}\n")
+        with open(cls.config) as file:
+            text = file.read().replace(
+                "data: {", f"data: {{eval: '{workspace / 'tokens/eval/*.h5'}', ")
+        pathlib.Path(cls.config).write_text(text)
+        cls.state = workspace.train(cls.config, workspace / "undisturbed", ranks=2).json[
+            "state_sha256"]
+        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+        print(f"SEED={seed} repeats the same choices", flush=True)
+        cls.random = random.Random(seed)
+
+    def resume(self, run_dir, ranks):
+        return start(["train", self.config, f"run_dir={run_dir}", "--resume", "auto", "--json"],
+                     ranks)
+
+    def resume_to_the_end(self, run_dir, ranks):
+        result = finish(self.resume(run_dir, ranks))
+        self.assert_exit(result, 0)
+        return result.json
+
+    def assert_as_undisturbed(self, run_dir, report):
+        print(f"ended in {report['state_sha256'][:16]}, undisturbed {self.state[:16]}")
+        self.assertEqual(report["step"], STEPS)
+        self.assertEqual(report["state_sha256"], self.state)
+        undisturbed = metrics(self.workspace / "undisturbed")
+        lines = metrics(run_dir)
+        self.assertEqual([line["step"] for line in lines], list(range(1, STEPS + 1)))
+        for key in ("loss", "ce", "kd", "kl", "grad_norm", "learning_rate", "tokens"):
+            self.assertEqual([line[key] for line in lines], [line[key] for line in undisturbed], key)
+        self.assertEqual(self.evaluations(run_dir),
+                         self.evaluations(self.workspace / "undisturbed"))
+
+    def evaluations(self, run_dir):
+        lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["eval"]["loss"], line["eval"]["kl"])
+                for line in lines if "eval" in line]
+
+    def disturb(self, run_dir, ranks, victim):
+        """Starts or resumes, lets some steps pass and kills. Whether it was still running."""
+        before = len(metrics(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
+        process = self.resume(run_dir, ranks)
+        step = min(before // 5 * 5 + self.random.randint(1, 12), STEPS - 2)
+        wait_for_step(process, run_dir, step)
+        time.sleep(self.random.random() * 0.03)
+        processes = processes_of(process)
+        victims = {"one rank": lambda: [self.random.choice(processes)],
+                   "all ranks": lambda: processes,
+                   "mpirun": lambda: [process.pid]}[victim]() if processes else []
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_until_gone(processes)
+        result = finish(process)
+        print(f"{ranks:2} ranks, {victim:9} killed after step {step:2}: exit code {result.code}",
+              flush=True)
+        return result.code != 0
+
+    def kill_until_done(self, victim, times):
+        run_dir = self.workspace / victim.replace(" ", "-")
+        killed = sum(self.disturb(run_dir, ranks, victim) for ranks in RANKS[:times])
+        self.assertGreaterEqual(killed, 2, "the kills came too late to test anything")
+        self.assert_as_undisturbed(run_dir, self.resume_to_the_end(run_dir, 2))
+
+    def test_one_rank_killed(self):
+        self.kill_until_done("one rank", 5)
+
+    def test_all_ranks_killed(self):
+        self.kill_until_done("all ranks", 6)
+
+    def test_mpirun_killed(self):
+        self.kill_until_done("mpirun", 3)
+
+    def test_a_signal_stops_it_with_75_and_a_checkpoint(self):
+        for number, ranks, then in ((signal.SIGUSR1, 3, 2), (signal.SIGUSR1, None, 4),
+                                    (signal.SIGTERM, None, 5), (signal.SIGINT, None, 1)):
+            with self.subTest(signal=number.name, ranks=ranks):
+                run_dir = self.workspace / f"{number.name}-{ranks}"
+                process = self.resume(run_dir, ranks)
+                wait_for_step(process, run_dir, 7)
+                os.kill(process.pid, number)
+                result = finish(process)
+                print(f"{number.name} at {ranks} ranks: exit code {result.code} at step "
+                      f"{len(metrics(run_dir))}")
+                self.assert_exit(result, 75)
+                self.assertEqual(result.json["step"], len(metrics(run_dir)))
+                self.assertIn("--resume auto", result.err)
+                self.assertEqual(result.err.count("stopped after step"), 1, result.err)
+                self.assert_as_undisturbed(run_dir, self.resume_to_the_end(run_dir, then))
+
+    def test_a_terminated_mpirun_leaves_a_run_that_goes_on(self):
+        """mpirun passes SIGTERM on after a second and SIGKILL a second later."""
+        slow = ["batch.sequences=240", "eval.every_steps=60"]
+        state = self.workspace.train(self.config, self.workspace / "slow", *slow, ranks=2).json[
+            "state_sha256"]
+        run_dir = self.workspace / "terminated"
+        arguments = ["train", self.config, f"run_dir={run_dir}", *slow, "--resume", "auto", "--json"]
+        process = start(arguments, 3)
+        wait_for_step(process, run_dir, 2)
+        processes = processes_of(process)
+        os.kill(process.pid, signal.SIGTERM)
+        result = finish(process)
+        wait_until_gone(processes)
+        print(f"SIGTERM to mpirun: exit code {result.code} at step {len(metrics(run_dir))}")
+        self.assertNotEqual(result.code, 0)
+        result = lapidary(*arguments, ranks=2)
+        self.assert_exit(result, 0)
+        self.assertEqual(result.json["state_sha256"], state)
+
+    def test_max_hours_stops_it_with_75(self):
+        run_dir = self.workspace / "max-hours"
+        arguments = ["train", self.config, f"run_dir={run_dir}", "--json", "--max-hours", "1e-6"]
+        for ranks in (2, None):
+            result = lapidary(*arguments, "--resume", "auto", ranks=ranks)
+            print(f"--max-hours 1e-6 at {ranks} ranks: exit code {result.code}, "
+                  f"step {result.json['step']}")
+            self.assert_exit(result, 75)
+        self.assertEqual(result.json["step"], 2, "a step each time, so that it gets somewhere")
+        self.assert_as_undisturbed(run_dir, self.resume_to_the_end(run_dir, 3))
+
+    def test_a_finished_run_is_left_as_it_is(self):
+        run_dir = self.workspace / "undisturbed"
+        before = snapshot(run_dir / "checkpoints"), metrics(run_dir)
+        for ranks in (None, 3):
+            report = self.resume_to_the_end(run_dir, ranks)
+            self.assertEqual(report["state_sha256"], self.state)
+            self.assertEqual((snapshot(run_dir / "checkpoints"), metrics(run_dir)), before)
+
+
+class KillTeach(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=1500, shard_tokens=40000)
+        workspace.make_teacher(steps=30)
+        cls.undisturbed = hdf5_contents(workspace / "cache")
+        cls.arguments = workspace.teach_arguments("train", "unset")
+
+    def teach(self, out, ranks, *more):
+        arguments = list(self.arguments)
+        arguments[arguments.index("unset")] = out
+        return start(arguments + list(more), ranks)
+
+    def assert_as_undisturbed(self, out):
+        found = hdf5_contents(out)
+        train_files = {name: hash for name, hash in self.undisturbed.items() if name in found}
+        print(f"{len(found)} files: {' '.join(hash[:8] for hash in found.values())}")
+        self.assertEqual(len(list(out.iterdir())), len(found), "parts or temporary files are left")
+        self.assertGreaterEqual(len(found), 2)
+        self.assertEqual(found, train_files)
+
+    def test_ranks_and_threads_do_not_change_the_cache(self):
+        for ranks, *more in ((2,), (3, "--threads", "2"), (5,)):
+            with self.subTest(ranks=ranks, more=more):
+                out = self.workspace / f"cache-{ranks}"
+                self.assert_exit(finish(self.teach(out, ranks, *more)), 0)
+                self.assert_as_undisturbed(out)
+
+    def test_a_killed_teach_goes_on_where_it_was(self):
+        out, parts_found, killed = self.workspace / "cache-killed", 0, 0
+        for parts, ranks in ((3, 2), (8, 3), (16, 1)):
+            process = self.teach(out, ranks)
+            while process.poll() is None and self.finished_parts(out) < parts:
+                time.sleep(0.002)
+            processes = processes_of(process)
+            for pid in processes:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            result = finish(process)
+            print(f"{ranks} ranks killed after {parts} parts: exit code {result.code}")
+            killed += result.code != 0
+        result = finish(self.teach(out, 2))
+        self.assert_exit(result, 0)
+        print(f"parts made {result.json['parts_made']}, found {result.json['parts_found']}")
+        self.assertGreaterEqual(killed, 2, "the kills came too late to test anything")
+        self.assertGreater(result.json["parts_found"] + result.json["files_found"], 0)
+        self.assert_as_undisturbed(out)
+
+    @staticmethod
+    def finished_parts(out):
+        return sum(1 for _ in out.rglob("*.parts/*")) + 20 * sum(1 for _ in out.glob("*.h5"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

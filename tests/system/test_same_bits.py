@@ -1,0 +1,64 @@
+"""The logical mesh decides the numbers; ranks, threads and sharding only the speed."""
+
+from harness import Test, metrics, succeed, unittest
+
+
+class SameBits(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.config = workspace.config("student.yaml", workspace / "unused",
+                                      cache=workspace / "cache/*.h5")
+        cls.counter = 0
+
+    def state(self, ranks, *overrides):
+        type(self).counter += 1
+        run_dir = self.workspace / f"run{self.counter}"
+        report = self.workspace.train(self.config, run_dir, *overrides, ranks=ranks).json
+        print(f"ranks {ranks or 'alone':>5}  {' '.join(overrides):55}  "
+              f"loss {report['loss']:.9f}  state_sha256 {report['state_sha256'][:16]}", flush=True)
+        self.assertEqual(report["step"], 30)
+        return report["state_sha256"], [line["loss"] for line in metrics(run_dir)]
+
+    def assert_one_state(self, runs, *mesh):
+        reference = self.state(None, *mesh)
+        for ranks, *overrides in runs:
+            with self.subTest(ranks=ranks, overrides=overrides):
+                self.assertEqual(self.state(ranks, *mesh, *overrides), reference)
+        return reference[0]
+
+    def test_ranks_threads_and_sharding_do_not_change_the_state(self):
+        none = "mesh.shard=none"
+        self.assert_one_state(
+            [(None, "threads=2"), (1, none), (2,), (2, none, "threads=2"), (3, "threads=2"),
+             (4,), (5, none), (7, "threads=2"), (12,), (12, none)])
+
+    def test_micro_batches_of_two_sequences_do_not_either(self):
+        self.assert_one_state([(None, "threads=2"), (2, "mesh.shard=none"), (5, "threads=2"), (12,)],
+                              "batch.micro_sequences=2")
+
+    def test_another_logical_mesh_is_another_state_but_one(self):
+        pods = self.assert_one_state([(None, "threads=2"), (2, "threads=2"), (5, "mesh.shard=none"),
+                                      (7,), (10,)], "mesh.pods=2", "mesh.data=5",
+                                     "batch.sequences=20")
+        flat = self.assert_one_state([(2,)], "mesh.pods=1", "mesh.data=10", "batch.sequences=20")
+        self.assertNotEqual(pods, flat, "pods are summed first, so the order of the sums differs")
+
+    def test_an_evaluation_says_the_same_on_any_number_of_ranks(self):
+        def evaluate(ranks):
+            report = succeed("eval", self.workspace / "teacher", "--tokens",
+                             self.workspace / "tokens/eval/*.h5", "--cache",
+                             self.workspace / "cache/*.h5", "--json", ranks=ranks).json
+            print(f"ranks {ranks or 'alone':>5}  loss {report['loss']!r}  kl {report['kl']!r}")
+            return {key: value for key, value in report.items()
+                    if key not in ("seconds", "tokens_per_second")}
+
+        reference = evaluate(None)
+        self.assertLess(abs(reference["kl"]), 1e-2, "a teacher is at no distance from itself")
+        for ranks in (2, 3, 5):
+            self.assertEqual(evaluate(ranks), reference)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

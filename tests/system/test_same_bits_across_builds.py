@@ -1,0 +1,59 @@
+"""Compilers, optimisation levels and sanitizers do not decide the numbers either.
+
+Configures and builds the program in other ways, under the build tree so that a second run only
+compiles what has changed, and compares the states that one short training ends in.
+"""
+
+import os
+import pathlib
+
+from harness import LAPIDARY, SOURCE, Test, subprocess, unittest
+
+BUILDS = pathlib.Path(os.environ.get("BUILD", "build")) / "other-builds"
+OTHERS = {
+    "clang-release": ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"],
+    "gcc-debug": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_BUILD_TYPE=Debug",
+                  "-DCMAKE_C_FLAGS_DEBUG=-O1"],
+    "gcc-sanitized": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DLAPIDARY_SANITIZE=ON"],
+}
+
+
+def build(name, options):
+    directory = BUILDS / name
+    print(f"building {name}: {' '.join(options)}", flush=True)
+    for command in (["cmake", "-S", SOURCE, "-B", directory, "-DLAPIDARY_TESTS=OFF", *options],
+                    ["cmake", "--build", directory, "-j", "2", "--target", "lapidary"]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"{name}: cannot be built\n{done.stdout}")
+    return directory / "lapidary"
+
+
+class SameBitsAcrossBuilds(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.programs = {"this build": LAPIDARY,
+                        **{name: build(name, options) for name, options in OTHERS.items()}}
+
+    def assert_same_everywhere(self, blas_core):
+        config = self.workspace.config("student.yaml", self.workspace / "unused",
+                                       cache=self.workspace / "cache/*.h5", blas_core=blas_core)
+        states = {}
+        for name, program in self.programs.items():
+            report = self.workspace.train(config, self.workspace / f"{name}-{blas_core}",
+                                          program=program, ranks=2).json
+            states[name] = report["state_sha256"]
+            print(f"{blas_core:8} {name:14} loss {report['loss']:.9f}  {states[name]}", flush=True)
+        self.assertEqual(len(set(states.values())), 1, states)
+
+    def test_with_the_kernels_of_haswell(self):
+        self.assert_same_everywhere("HASWELL")
+
+    def test_with_the_best_kernels_of_this_machine(self):
+        self.assert_same_everywhere("auto")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
