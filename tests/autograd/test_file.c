@@ -132,6 +132,28 @@ static void directories_are_made_with_their_parents(void **state) {
   free(below);
 }
 
+static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
+  (void)state;
+  const char *left[] = {"a.tmp.17.0", "a.tmp.17.999"};
+  const char *foreign[] = {"a", "a.tmp.", "a.tmp.17", "a.tmp.17.0.old", "a.tmp.x.0", "b.a.tmp.17.0"};
+  char *parent = inside("leftovers"), *path = inside("leftovers/a");
+  lap_status status = {0};
+  assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);
+  for (int i = 0; i < 8; ++i) {
+    char *file = lap_format("%s/%s", parent, i < 2 ? left[i] : foreign[i - 2]);
+    assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+    free(file);
+  }
+  lap_file_remove_temporaries(path);
+  assert_int_equal(entries_of(parent), 6);
+  assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
+  assert_int_equal(entries_of(parent), 6);
+  assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
+  lap_file_remove_temporaries(path); /* nothing there: no matter */
+  free(path);
+  free(parent);
+}
+
 static void removing_does_not_follow_links(void **state) {
   (void)state;
   lap_status status = {0};
@@ -201,6 +223,7 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
       cmocka_unit_test(directories_are_made_with_their_parents),
+      cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),
   };
