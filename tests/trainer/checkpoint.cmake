@@ -1,8 +1,4 @@
 # Checkpoints: in one process, on several ranks, between jobs of different size, killed.
-foreach(variable mpi_launch mpi_test_environment)
-  get_directory_property(${variable} DIRECTORY ../mpi DEFINITION ${variable})
-endforeach()
-
 add_library(checkpoint_fixture STATIC checkpoint_fixture.c)
 target_link_libraries(checkpoint_fixture PUBLIC lapidary_checkpoint)
 
