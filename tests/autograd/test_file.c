@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,30 +16,23 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "tests/scratch.h"
 
-static char directory[] = "/tmp/lapidary_test_file_XXXXXX";
+static char *directory;
 
 static int make_test_directory(void **state) {
   (void)state;
-  return mkdtemp(directory) ? 0 : -1;
+  directory = scratch_create();
+  return 0;
 }
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static char *inside(const char *name) { return lap_format("%s/%s", directory, name); }
-
-static int entries_of(const char *path) {
-  DIR *open = opendir(path);
-  assert_non_null(open);
-  int count = -2; /* . and .. */
-  while (readdir(open)) ++count;
-  closedir(open);
-  return count;
-}
 
 static void what_is_written_is_read_back(void **state) {
   (void)state;
@@ -56,7 +48,7 @@ static void what_is_written_is_read_back(void **state) {
   assert_int_equal(lap_file_read(path, 0, &bytes, &count, &status), LAP_OK);
   assert_int_equal(count, 0);
   free(bytes);
-  assert_int_equal(entries_of(directory), 1);
+  assert_int_equal(scratch_count(directory), 1);
   struct stat facts;
   assert_int_equal(stat(path, &facts), 0);
   const mode_t mask = umask(0);
@@ -75,8 +67,8 @@ static void a_failed_write_leaves_nothing_and_says_why(void **state) {
   /* The rename fails: a directory is in the way. */
   assert_int_equal(lap_file_write(occupied, "y", 1, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cannot be renamed"));
-  assert_int_equal(entries_of(directory), 1);
-  assert_int_equal(entries_of(occupied), 1);
+  assert_int_equal(scratch_count(directory), 1);
+  assert_int_equal(scratch_count(occupied), 1);
   char *nowhere = inside("missing/file");
   assert_int_equal(lap_file_write(nowhere, "y", 1, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "No such file"));
@@ -145,9 +137,9 @@ static void leftovers_of_killed_writers_are_removed_and_only_those(void **state)
     free(file);
   }
   lap_file_remove_temporaries(path);
-  assert_int_equal(entries_of(parent), 6);
+  assert_int_equal(scratch_count(parent), 6);
   assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
-  assert_int_equal(entries_of(parent), 6);
+  assert_int_equal(scratch_count(parent), 6);
   assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
   lap_file_remove_temporaries(path); /* nothing there: no matter */
   free(path);

@@ -17,7 +17,7 @@
 
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 static const char TOKENIZER[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 

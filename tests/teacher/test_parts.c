@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "teacher/parts.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 /* 32 rows a window, 2048 a part: two whole parts and one of 904 rows. */
