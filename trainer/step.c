@@ -3,10 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "dataset/order.h"
 #include "mpi/agree.h"
-#include "trainer/clock.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 

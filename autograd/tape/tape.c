@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "autograd/tape/plan.h"
 
@@ -114,15 +114,9 @@ static void bind(const lap_tape *tape, const real *weights, real *gradients, lap
   operand->gradient = v->gradient.born >= 0 ? tape->arena + v->gradient.offset : NULL;
 }
 
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
                   const lap_losses *losses) {
-  double before = now();
+  double before = lap_clock_seconds();
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_step *step = &tape->steps[s];
     tape_op *recorded = &tape->ops[step->op];
@@ -139,7 +133,7 @@ void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const la
     call.batch = batch;
     call.losses = losses;
     (step->backward ? recorded->op->backward : recorded->op->forward)(&call);
-    const double after = now();
+    const double after = lap_clock_seconds();
     const double flops = recorded->op->flops ? recorded->op->flops(&call) : 0;
     if (step->backward) {
       recorded->backward_seconds += after - before;
