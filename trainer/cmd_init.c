@@ -29,16 +29,15 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
     return lap_fail(status, LAP_USAGE, "init runs alone, not under mpirun with %d ranks",
                     lap_comm_size(session->comm));
   lap_config *config;
-  LAP_TRY(lap_config_load(line->positional[0], line->overrides, line->override_count, &config,
-                          status));
+  LAP_TRY(
+      lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));
   lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
   if (code == LAP_OK) {
     lap_state *state = lap_state_create(&config->model, session->comm, false, false);
     lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
                               state->parameters->elements, state->weights);
     char *text = lap_config_print(config);
-    const lap_checkpoint_extras extras = {.config_text = text,
-                                          .tokenizer_path = config->tokenizer};
+    const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
     code = lap_checkpoint_write_weights(out, state, session->comm, &extras, status);
     char count[LAP_HUMAN_TEXT];
     const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
@@ -73,8 +72,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   return code;
 }
 
-const lap_command lap_command_init = {
-    .name = "init",
-    .summary = "write a checkpoint of fresh weights",
-    .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
-    .run = run};
+const lap_command lap_command_init = {.name = "init",
+                                      .summary = "write a checkpoint of fresh weights",
+                                      .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
+                                      .run = run};

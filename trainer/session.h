@@ -1,7 +1,7 @@
 /* session: what every command that may run under mpirun does first and last.
  *
- * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed), threads.
- * Errors are agreed on, so one rank prints one message and all leave with the same exit code.
+ * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed),
+ * threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
  */
 #ifndef LAP_TRAINER_SESSION_H
 #define LAP_TRAINER_SESSION_H
@@ -20,12 +20,13 @@ typedef struct {
 /* Collective. Also LAP_USAGE where the ranks do not all run the same lapidary binary. */
 lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status);
 
-/* Collective. Orderly end after `code`; clears the message of `status` on every rank but 0, which is how
- * the command frame learns who prints it. Returns `code`. */
+/* Collective. Orderly end after `code`; clears the message of `status` on every rank but 0, which
+ * is how the command frame learns who prints it. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
 
-/* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share, and sets
- * the number of OpenMP threads. Warns where the ranks of a node together have more threads than cores. */
+/* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share,
+ * and sets the number of OpenMP threads. Warns where the ranks of a node together have more
+ * threads than cores. */
 lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
                                lap_status *status);
 

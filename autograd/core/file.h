@@ -43,8 +43,8 @@ void lap_file_remove_temporaries(const char *path);
 
 /* --- the steps of an atomic write, for writers of large files and of directories --- */
 
-/* Makes a new file PATH.tmp.PROCESS.N, open for writing; *temporary is its name, owned by the caller. On
- * failure nothing is made and *temporary is NULL. */
+/* Makes a new file PATH.tmp.PROCESS.N, open for writing; *temporary is its name, owned by the
+ * caller. On failure nothing is made and *temporary is NULL. */
 lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
                                  lap_status *status);
 /* Writes all bytes to an open descriptor, through short writes and interrupted calls. `path` is for

@@ -21,8 +21,7 @@ void lap_tape_destroy(lap_tape *tape) {
 }
 
 static lap_value add_value(lap_tape *tape, int64_t rows, int64_t columns) {
-  tape->values =
-      lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
+  tape->values = lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
   tape->values[tape->value_count] = (tape_value){.rows = rows,
                                                  .columns = columns,
                                                  .parameter = -1,
@@ -38,16 +37,16 @@ lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int6
   return value;
 }
 
-/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what its
- * producer needs again backward. */
+/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what
+ * its producer needs again backward. */
 static void check_in_place(const lap_tape *tape, lap_value input) {
   const tape_value *value = &tape->values[input];
   assert(value->producer >= 0 && value->consumers == 0);
   assert(!(tape->ops[value->producer].op->backward_reads & LAP_READS_OUTPUT));
 }
 
-/* Inputs come before the output, each once: gradients of the same value through two inputs of one op
- * would be written over each other. */
+/* Inputs come before the output, each once: gradients of the same value through two inputs of one
+ * op would be written over each other. */
 static void record_inputs(lap_tape *tape, tape_op *recorded, const lap_value *inputs) {
   for (int i = 0; i < LAP_MAX_INPUTS; ++i) recorded->input[i] = LAP_NO_VALUE;
   for (int i = 0; i < LAP_MAX_INPUTS && inputs[i] != LAP_NO_VALUE; ++i) {

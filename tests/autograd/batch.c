@@ -26,8 +26,7 @@ static void set_ids(test_batch *b, int64_t row, uint64_t seed) {
   for (int64_t divisor = 2; divisor <= stride; ++divisor)
     if (stride % divisor == 0 && b->vocab % divisor == 0) stride = 1, divisor = 1;
   const int target_kept = row % 2 == 0 && b->targets[row] >= 0;
-  const int64_t start =
-      target_kept ? b->targets[row] : below(seed + 3, (uint64_t)row, b->vocab);
+  const int64_t start = target_kept ? b->targets[row] : below(seed + 3, (uint64_t)row, b->vocab);
   for (int64_t i = 0; i < b->k; ++i)
     b->ids[row * b->k + i] = (int32_t)((start + i * stride) % b->vocab);
 }
@@ -47,7 +46,8 @@ static void set_probabilities(test_batch *b, int64_t row, uint64_t seed) {
   }
   b->tail[row] = b->k == b->vocab || row % 7 == 3 ? 0 : 0.05 + 0.1 * (double)(row % 5);
   for (int64_t i = 0; i < b->k; ++i)
-    if (ids[i] >= 0) t[i] *= (1 - b->tail[row]) * (1 + 0.01 * test_uniform(seed + 5, (uint64_t)row)) / sum;
+    if (ids[i] >= 0)
+      t[i] *= (1 - b->tail[row]) * (1 + 0.01 * test_uniform(seed + 5, (uint64_t)row)) / sum;
 }
 
 void test_batch_set_entropy(test_batch *b) {

@@ -17,8 +17,8 @@ typedef struct {
   model_session *(*create)(const lap_gemma2_config *config, model_mode mode,
                            const lap_objective *objective, const test_batch *batch, int threads);
   void (*destroy)(model_session *session);
-  /* One micro-batch. weights and gradients are canonical vectors; gradients are added to (MODEL_TRAIN;
-   * else NULL); losses of positions may be NULL. */
+  /* One micro-batch. weights and gradients are canonical vectors; gradients are added to
+   * (MODEL_TRAIN; else NULL); losses of positions may be NULL. */
   void (*run)(model_session *session, const double *weights, double *gradients,
               const test_losses *losses);
   /* After a run in MODEL_HIDDEN: logits [count, V] of rows [row, row + count). */

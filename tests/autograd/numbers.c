@@ -73,9 +73,9 @@ static double difference(const line *l, double h) {
   return (double)sum;
 }
 
-/* Ridders: central differences at 2h, h, h/2, ...; each column takes one more even power of h out of the
- * error (the first is the 4-point difference). The entry that its neighbours agree with best is taken:
- * too large an h disagrees by truncation, too small a one by rounding. */
+/* Ridders: central differences at 2h, h, h/2, ...; each column takes one more even power of h out
+ * of the error (the first is the 4-point difference). The entry that its neighbours agree with best
+ * is taken: too large an h disagrees by truncation, too small a one by rounding. */
 static double extrapolate(const line *l, double h) {
   enum { LEVELS = 5 };
   double table[LEVELS][LEVELS], best = NAN, least = INFINITY;

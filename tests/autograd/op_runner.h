@@ -1,8 +1,9 @@
 /* op_runner: runs one op by itself on arrays of double, in either build of the autograd.
  *
- * Operands get memory of exactly their size and saved and scratch memory of the op's own sizes, so that
- * AddressSanitizer sees a step outside. Everything an op has no right to read holds NaN: scratch,
- * overwritten gradients, and, before backward, the values that `backward_reads` does not name.
+ * Operands get memory of exactly their size and saved and scratch memory of the op's own sizes,
+ * so that AddressSanitizer sees a step outside. Everything an op has no right to read holds
+ * NaN: scratch, overwritten gradients, and, before backward, the values that `backward_reads`
+ * does not name.
  */
 #ifndef TESTS_AUTOGRAD_OP_RUNNER_H
 #define TESTS_AUTOGRAD_OP_RUNNER_H
@@ -38,8 +39,8 @@ enum { OP_INPUTS = 3 };
 
 typedef struct {
   int inputs;
-  int64_t size[OP_INPUTS];  /* of each input */
-  bool weight[OP_INPUTS];   /* a weight: its gradient always adds up */
+  int64_t size[OP_INPUTS]; /* of each input */
+  bool weight[OP_INPUTS];  /* a weight: its gradient always adds up */
   int64_t output;
 } op_shape;
 op_shape op_shape_of(const op_case *c);
@@ -53,8 +54,8 @@ typedef struct {
   /* On one thread: finite differences call it often. output may be NULL. */
   void (*forward)(const op_case *c, double *const inputs[OP_INPUTS], double *output,
                   const test_losses *losses);
-  /* Forward, then backward. gradients [OP_INPUTS]: what is there before (NaN unless `accumulate` or a
-   * weight), and after. On `threads` OpenMP threads. */
+  /* Forward, then backward. gradients [OP_INPUTS]: what is there before (NaN unless `accumulate` or
+   * a weight), and after. On `threads` OpenMP threads. */
   void (*backward)(const op_case *c, double *const inputs[OP_INPUTS], const double *d_output,
                    bool accumulate, int threads, double *const gradients[OP_INPUTS],
                    const test_losses *losses);

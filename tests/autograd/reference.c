@@ -13,8 +13,8 @@ static wide *wides(int64_t n) { return lap_allocate((size_t)n, sizeof(wide)); }
 
 /* --- attention --- */
 
-/* "Key j is visible to i iff first(i) <= j <= i, where first(i) is the start of i's document, and on local
- * layers also >= i - window + 1." */
+/* "Key j is visible to i iff first(i) <= j <= i, where first(i) is the start of i's document, and
+ * on local layers also >= i - window + 1." */
 static bool visible(const reference_attention_shape *shape, int64_t first, int64_t i, int64_t j) {
   if (j < first || j > i) return false;
   return shape->window == 0 || j >= i - shape->window + 1;
@@ -72,7 +72,8 @@ void reference_attention(const reference_attention_shape *shape, const test_batc
 }
 
 /* The chain rule, link by link: dp_j = do . v_j;  ds_j = p_j (dp_j - sum_l p_l dp_l);
- * du_j = ds_j (1 - (s_j / cap)^2);  dq += scale du_j k_j;  dk_j += scale du_j q;  dv_j += p_j do. */
+ * du_j = ds_j (1 - (s_j / cap)^2);  dq += scale du_j k_j;  dk_j += scale du_j q;
+ * dv_j += p_j do. */
 void reference_attention_gradient(const reference_attention_shape *shape, const test_batch *batch,
                                   const double *q, const double *k, const double *v,
                                   const double *d_o, double *dq, double *dk, double *dv) {

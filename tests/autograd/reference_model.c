@@ -29,7 +29,8 @@ static double *project(const passage *p, const double *x, const double *w, int64
   double *out = doubles(p->length * outputs);
   for (int64_t t = 0; t < p->length; ++t)
     for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t i = 0; i < inputs; ++i) out[t * outputs + o] += x[t * inputs + i] * w[o * inputs + i];
+      for (int64_t i = 0; i < inputs; ++i)
+        out[t * outputs + o] += x[t * inputs + i] * w[o * inputs + i];
   return out;
 }
 
@@ -41,7 +42,8 @@ static double *normalise(const passage *p, const double *x, const double *w) {
     double square = 0;
     for (int64_t i = 0; i < hidden; ++i) square += x[t * hidden + i] * x[t * hidden + i];
     const double size = sqrt(square / (double)hidden + p->config->rms_norm_eps);
-    for (int64_t i = 0; i < hidden; ++i) out[t * hidden + i] = x[t * hidden + i] / size * (1 + w[i]);
+    for (int64_t i = 0; i < hidden; ++i)
+      out[t * hidden + i] = x[t * hidden + i] / size * (1 + w[i]);
   }
   return out;
 }

@@ -1,7 +1,7 @@
 /* reference_model: Gemma 2 forward in double as nested loops over DESIGN 4, without a tape.
  *
- * Slow and plain on purpose; it shares no code with autograd/ but the config. Weights come by Hugging Face
- * name from whoever calls, so that it can check any way to store them.
+ * Slow and plain on purpose; it shares no code with autograd/ but the config. Weights come by
+ * Hugging Face name from whoever calls, so that it can check any way to store them.
  */
 #ifndef TESTS_AUTOGRAD_REFERENCE_MODEL_H
 #define TESTS_AUTOGRAD_REFERENCE_MODEL_H
@@ -13,8 +13,9 @@
 /* The row-major elements of a weight, e.g. "model.layers.0.mlp.up_proj.weight". */
 typedef const double *(*reference_weight)(void *context, const char *name);
 
-/* logits [sequences, length, vocab_size] after the final soft-cap. tokens and first [sequences, length]:
- * position i sees the positions from first[i], and on sliding layers only the last sliding_window. */
+/* logits [sequences, length, vocab_size] after the final soft-cap. tokens and first
+ * [sequences, length]: position i sees the positions from first[i], and on sliding layers only
+ * the last sliding_window. */
 void reference_model_logits(const lap_gemma2_config *config, reference_weight weight, void *context,
                             int64_t sequences, int64_t length, const int32_t *tokens,
                             const int32_t *first, double *logits);

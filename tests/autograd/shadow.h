@@ -1,9 +1,9 @@
-/* shadow: an independent check of a tape's plan (tape/plan.h), by walking its schedule over a map of the
- * arena that remembers whose number lies in each place.
+/* shadow: an independent check of a tape's plan (tape/plan.h), by walking its schedule over a map
+ * of the arena that remembers whose number lies in each place.
  *
- * It knows nothing of lifetimes. Each step must find what it reads still there, must not write where
- * another operand of the same step lies, and accumulates into a gradient exactly when someone wrote it
- * before. Double build.
+ * It knows nothing of lifetimes. Each step must find what it reads still there, must not write
+ * where another operand of the same step lies, and accumulates into a gradient exactly when someone
+ * wrote it before. Double build.
  */
 #ifndef TESTS_AUTOGRAD_SHADOW_H
 #define TESTS_AUTOGRAD_SHADOW_H

@@ -1,4 +1,4 @@
-/* exp, tanh, log, sin, cos and power of our own against long double: at most 2 units in the last place. */
+/* Our own exp, tanh, log, sin, cos and power against long double: at most 2 ulp. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -175,8 +175,9 @@ static void sine_and_cosine_are_within_2_ulp(void **state) {
   assert_true(s == 0 && c == 1);
 }
 
-/* sinl has 64 bits of digits left, fewer near multiples of pi/2 than the error there asks for: so these by
- * what is known of them. x is the double nearest to n pi/2, and the sine of what is left is itself. */
+/* sinl has 64 bits of digits left, fewer near multiples of pi/2 than the error there asks for:
+ * so these by what is known of them. x is the double nearest to n pi/2, and the sine of what is
+ * left is itself. */
 static void sine_near_multiples_of_pi_keeps_its_digits(void **state) {
   (void)state;
   double s, c;

@@ -127,7 +127,8 @@ static void directories_are_made_with_their_parents(void **state) {
 static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
   (void)state;
   const char *left[] = {"a.tmp.17.0", "a.tmp.17.999"};
-  const char *foreign[] = {"a", "a.tmp.", "a.tmp.17", "a.tmp.17.0.old", "a.tmp.x.0", "b.a.tmp.17.0"};
+  const char *foreign[] = {"a",         "a.tmp.",      "a.tmp.17", "a.tmp.17.0.old",
+                           "a.tmp.x.0", "b.a.tmp.17.0"};
   char *parent = inside("leftovers"), *path = inside("leftovers/a");
   lap_status status = {0};
   assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);

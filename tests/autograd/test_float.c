@@ -1,5 +1,5 @@
-/* The float build, which trains, against the double build, which the other tests differentiate: op by op,
- * values and gradients differ by rounding only. */
+/* The float build, which trains, against the double build, which the other tests differentiate: op
+ * by op, values and gradients differ by rounding only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Reductions and matrix products of either build: close to the true value, in the order they promise,
- * and the same bits for any number of threads. */
+/* Reductions and matrix products of either build: close to the true value, in the order they
+ * promise, and the same bits for any number of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,8 +28,8 @@ static real *random_reals(int64_t n, uint64_t stream, double scale) {
 static const int64_t lengths[] = {0, 1, 3, 15, 16, 17, 31, 32, 33, 255, 1000};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
-/* The promise of vector.h, read again: element i to partial i mod 16; then 16 to 8 to 4 to 2 to 1, each
- * adding the upper half to the lower. */
+/* The promise of vector.h, read again: element i to partial i mod 16; then 16 to 8 to 4 to 2 to 1,
+ * each adding the upper half to the lower. */
 static real sum_in_promised_order(const real partial[16]) {
   real eight[8], four[4];
   for (int i = 0; i < 8; ++i) eight[i] = partial[i] + partial[i + 8];

@@ -200,9 +200,8 @@ static void check_gradients(const lap_gemma2_config *config, const lap_objective
   evaluation e = {model_runner_double.create(config, MODEL_LOSS, objective, batch, 1), weights};
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
-    const double error =
-        test_gradient_error(evaluate_losses, &e, rows, ones, weights + p->offset,
-                            gradients + p->offset, p->elements, 4e-3);
+    const double error = test_gradient_error(evaluate_losses, &e, rows, ones, weights + p->offset,
+                                             gradients + p->offset, p->elements, 4e-3);
     if (!(error <= 1e-9)) fail_msg("%s is off by %g", p->name, error);
     for (int64_t pad = p->elements; pad % LAP_PARAMETER_PADDING; ++pad)
       assert_true(gradients[p->offset + pad] == 0);
@@ -263,8 +262,7 @@ static void float_gradients_are_those_of_double(void **state) {
   assert_true(test_distance(loss[1], loss[0], 99) <= 2e-5);
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
-    const double distance =
-        test_distance(found[1] + p->offset, found[0] + p->offset, p->elements);
+    const double distance = test_distance(found[1] + p->offset, found[0] + p->offset, p->elements);
     if (!(distance <= 2e-5)) fail_msg("%s is off by %g", p->name, distance);
   }
   free(weights), free(found[0]), free(found[1]);

@@ -1,5 +1,5 @@
-/* Every op of the double build: its gradient against finite differences, at odd sizes; a gradient that
- * is overwritten may hold anything before, and one that accumulates keeps what was there. */
+/* Every op of the double build: its gradient against finite differences, at odd sizes; a gradient
+ * that is overwritten may hold anything before, and one that accumulates keeps what was there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,8 +49,8 @@ static void check_mode(const char *name, const op_case *c, double *inputs[], con
       if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
     }
     if (!(worst <= 1e-13))
-      fail_msg("%s: d input %d %s is off by %g", name, i, accumulate ? "accumulated" : "overwritten",
-               worst);
+      fail_msg("%s: d input %d %s is off by %g", name, i,
+               accumulate ? "accumulated" : "overwritten", worst);
     free(found[i]), free(start[i]);
   }
 }
@@ -71,9 +71,8 @@ static void check(const char *name, const op_case *c, double scale, double h) {
   op_runner_double.backward(c, inputs, dy, false, 2, exact, NULL);
   evaluation e = {c, inputs};
   for (int i = 0; i < shape.inputs; ++i) {
-    const double error =
-        test_gradient_error(head ? evaluate_losses : evaluate_output, &e, outputs, weight, inputs[i],
-                            exact[i], shape.size[i], h);
+    const double error = test_gradient_error(head ? evaluate_losses : evaluate_output, &e, outputs,
+                                             weight, inputs[i], exact[i], shape.size[i], h);
     if (!(error <= 1e-9)) fail_msg("%s: d input %d is off by %g", name, i, error);
   }
   check_mode(name, c, inputs, dy, exact, false);

@@ -1,5 +1,5 @@
-/* The tape: plans in which nothing is overwritten before its last use, gradients that add up however
- * values are shared, and no memory of the run before. */
+/* The tape: plans in which nothing is overwritten before its last use, gradients that add up
+ * however values are shared, and no memory of the run before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -312,7 +312,7 @@ static void no_run_sees_what_the_last_one_left(void **state) {
   }
 }
 
-/* Counted from the definition: 2 m n k for each product, 4 D for each visible score of each head. */
+/* Counted from the definition: 2 m n k for each product, 4 D for each visible score of a head. */
 static void flops_are_those_of_the_products(void **state) {
   (void)state;
   const lap_gemma2_config c = config_of(2);

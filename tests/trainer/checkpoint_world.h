@@ -1,6 +1,6 @@
-/* checkpoint_world: what the tests of checkpoints do on all ranks of a job: a directory that all see,
- * checkpoints of the states of checkpoint_fixture in it, damage to them, and what is loaded then.
- * Collective where not said otherwise; a failure fails the test.
+/* checkpoint_world: what the tests of checkpoints do on all ranks of a job: a directory that all
+ * see, checkpoints of the states of checkpoint_fixture in it, damage to them, and what is loaded
+ * then. Collective where not said otherwise; a failure fails the test.
  */
 #ifndef LAP_TESTS_TRAINER_CHECKPOINT_WORLD_H
 #define LAP_TESTS_TRAINER_CHECKPOINT_WORLD_H
