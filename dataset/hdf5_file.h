@@ -6,7 +6,7 @@
  * become token 0). File locks are not taken: files appear by rename and are never changed.
  *
  * Writing: the file is built in memory (libver latest: checksummed metadata), its datasets chunked
- * with fletcher32 and compressed, then published as a whole (dataset/publish.h). Disk errors are
+ * with fletcher32 and compressed, then published as a whole (autograd/core/file.h). Disk errors are
  * thus ours to see; HDF5 1.10 does not get over them.
  *
  * One thread of the process calls these functions.
@@ -97,7 +97,8 @@ lap_code lap_hdf5_write_integer(const lap_hdf5_file *file, const char *name, int
 lap_code lap_hdf5_write_dataset(const lap_hdf5_file *file, const char *name, int rank,
                                 const uint64_t *dims, hid_t stored_type, hid_t memory_type,
                                 const void *data, lap_status *status);
-/* Writes the finished file to PATH.partial, renames it, and closes it, whatever the outcome. */
+/* Writes the finished file under a temporary name, renames it, and closes it, whatever the outcome.
+ * Removes what killed writers of the path left: one writer a path at a time. */
 lap_code lap_hdf5_publish(lap_hdf5_file *file, lap_status *status);
 
 #endif

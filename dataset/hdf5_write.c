@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "dataset/hdf5_file.h"
-#include "dataset/publish.h"
 
 enum { CHUNK_BYTES = 1 << 20, DEFLATE_LEVEL = 4 };
 
@@ -137,9 +137,10 @@ lap_code lap_hdf5_publish(lap_hdf5_file *file, lap_status *status) {
   const bool finished = H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(file->id) >= 0;
   if (finished) file->id = H5I_INVALID_HID;
   const lap_hdf5_image *image = file->image;
+  lap_file_remove_temporaries(file->path);
   const lap_code code =
       finished && image->bytes
-          ? lap_publish_file(file->path, image->bytes, image->count, status)
+          ? lap_file_write(file->path, image->bytes, image->count, status)
           : lap_fail(status, LAP_DATA, "%s: HDF5 cannot finish it in memory", file->path);
   lap_hdf5_close(file);
   return code;

@@ -1,8 +1,8 @@
 /* order: which window a sample takes, as a pure function (DESIGN 5).
  *
  * Sample g = step * sequences + s takes window perm(seed, epoch = g / W, g mod W) of all W windows.
- * perm is a Feistel network on Philox over the next even power of two, walked along its cycle until it
- * lands below W: a permutation without a table, so resuming costs nothing and every window comes
+ * perm is a Feistel network on Philox over the next even power of two, walked along its cycle until
+ * it lands below W: a permutation without a table, so resuming costs nothing and every window comes
  * exactly once an epoch.
  */
 #ifndef LAP_DATASET_ORDER_H

@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "dataset/documents.h"
 #include "dataset/holdout.h"
-#include "dataset/publish.h"
 #include "dataset/shard_builder.h"
 #include "dataset/tokenizer.h"
 
@@ -92,16 +92,6 @@ static lap_code check_empty(const char *directory, lap_status *status) {
                   directory, found);
 }
 
-/* Removes a directory of ours and the files in it; nothing to say where it is not there. */
-static void remove_stage(const char *directory) {
-  DIR *opened = opendir(directory);
-  if (!opened) return;
-  const struct dirent *entry;
-  while ((entry = readdir(opened))) unlinkat(dirfd(opened), entry->d_name, 0);
-  closedir(opened);
-  rmdir(directory);
-}
-
 static void init_side(shard_side *side, const tokenize_job *job, const char *name,
                       lap_tokenize_side *counts) {
   side->final = lap_format("%s/%s", job->options->out, name);
@@ -113,7 +103,8 @@ static void init_side(shard_side *side, const tokenize_job *job, const char *nam
 }
 
 static void release_side(shard_side *side) {
-  if (side->stage_made) remove_stage(side->stage);
+  lap_status ignored;
+  if (side->stage_made) lap_file_remove_tree(side->stage, &ignored);
   lap_shard_builder_release(&side->builder);
   free(side->stage);
   free(side->final);
@@ -183,9 +174,9 @@ static lap_code finish_side(shard_side *side, lap_status *status) {
 }
 
 static lap_code make_stage(shard_side *side, lap_status *status) {
-  remove_stage(side->stage);
+  LAP_TRY(lap_file_remove_tree(side->stage, status)); /* of a killed call */
   side->stage_made = true;
-  return lap_make_directory(side->stage, status);
+  return lap_file_make_directories(side->stage, status);
 }
 
 static lap_code write_sides(tokenize_job *job, lap_status *status) {
@@ -193,7 +184,7 @@ static lap_code write_sides(tokenize_job *job, lap_status *status) {
   if (job->options->holdout > 0)
     LAP_TRY(make_stage(&job->eval, status));
   else
-    remove_stage(job->eval.stage);
+    LAP_TRY(lap_file_remove_tree(job->eval.stage, status));
   LAP_TRY(lap_documents_visit(&job->source, tokenize_blocks, job, status));
   LAP_TRY(finish_side(&job->train, status));
   LAP_TRY(finish_side(&job->eval, status));
@@ -201,8 +192,8 @@ static lap_code write_sides(tokenize_job *job, lap_status *status) {
     return lap_fail(status, LAP_DATA, "%s%s: no text was found", job->options->texts[0],
                     job->options->text_count > 1 ? " and the other files" : "");
   if (job->options->holdout > 0)
-    LAP_TRY(lap_publish_directory(job->eval.stage, job->eval.final, status));
-  LAP_TRY(lap_publish_directory(job->train.stage, job->train.final, status));
+    LAP_TRY(lap_file_publish(job->eval.stage, job->eval.final, status));
+  LAP_TRY(lap_file_publish(job->train.stage, job->train.final, status));
   report(job, true);
   return LAP_OK;
 }

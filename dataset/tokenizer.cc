@@ -17,10 +17,10 @@
 #include <vector>
 
 extern "C" {
+#include "autograd/core/file.h"
 #include "autograd/core/hash.h"
 #include "autograd/core/memory.h"
 #include "autograd/core/status.h"
-#include "dataset/publish.h"
 #include "dataset/text.h"
 #include "dataset/tokenizer_model.h"
 }
@@ -413,7 +413,8 @@ lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32
     if (lap_tokenizer_model_parse(model.data(), model.size(), &checked, status) != LAP_OK)
       return lap_fail_context(status, "%s: the trained model", path);
     lap_tokenizer_model_release(&checked);
-    return lap_publish_file(path, model.data(), model.size(), status);
+    lap_file_remove_temporaries(path);
+    return lap_file_write(path, model.data(), model.size(), status);
   } catch (const std::exception &error) {
     return lap_fail(status, LAP_DATA, "SentencePiece: %s", error.what());
   }

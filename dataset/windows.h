@@ -1,9 +1,9 @@
 /* windows: how a stream of tokens becomes training sequences (DESIGN 5).
  *
- * T = data.sequence_length. Window w of a shard holds stream rows [w (T-1), (w+1) (T-1)), preceded by
- * a BOS prefix at position 0. A shard of N tokens has ceil(N / (T-1)) windows; windows never cross
- * shards; the last one is padded. So row i of the stream is always position 1 + i mod (T-1) of window
- * i / (T-1), in every epoch, and what a teacher said about it once stays true.
+ * T = data.sequence_length. Window w of a shard holds stream rows [w (T-1), (w+1) (T-1)), preceded
+ * by a BOS prefix at position 0. A shard of N tokens has ceil(N / (T-1)) windows; windows never
+ * cross shards; the last one is padded. So row i of the stream is always position 1 + i mod (T-1)
+ * of window i / (T-1), in every epoch, and what a teacher said about it once stays true.
  *
  *   rows of the stream      0    1    2    3    4    5    6    7    8 (last)
  *   tokens                 BOS   In  the  be   EOS  BOS  And God  EOS        T = 5, T-1 = 4
@@ -39,8 +39,8 @@ enum { LAP_UNCOUNTED = -1 };
 /* ceil(N / (T-1)). */
 uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length);
 
-/* Fills inputs, targets and first, each [T], for window w of the shard. Targets are the next token's
- * id or LAP_UNCOUNTED. Returns the number of counted positions. */
+/* Fills inputs, targets and first, each [T], for window w of the shard. Targets are the next
+ * token's id or LAP_UNCOUNTED. Returns the number of counted positions. */
 uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
                          bool document_mask, int32_t *inputs, int32_t *targets, int32_t *first);
 

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "mpi/communicator_internal.h"
 
@@ -16,12 +17,6 @@
 enum { IDLE_NANOSECONDS_MIN = 100 * 1000, IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000 };
 /* Time that starting, finishing or aborting MPI may take, where the peers cannot be named. */
 enum { START_SECONDS = 300, ABORT_SECONDS = 5 };
-
-double lap_comm_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static struct timespec clock_in(clockid_t clock, double seconds) {
   struct timespec time;
@@ -305,11 +300,11 @@ lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument
 
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
   assert(!pthread_equal(pthread_self(), comm->thread));
-  const double begin = lap_comm_now();
+  const double begin = lap_clock_seconds();
   pthread_mutex_lock(&comm->mutex);
   assert(ticket <= comm->submitted);
   while (comm->completed < ticket) pthread_cond_wait(&comm->done, &comm->mutex);
-  comm->exposed_seconds += lap_comm_now() - begin;
+  comm->exposed_seconds += lap_clock_seconds() - begin;
   pthread_mutex_unlock(&comm->mutex);
 }
 

@@ -52,9 +52,6 @@ struct lap_comm {
   int pending_count, pending_capacity;
 };
 
-/* Monotonic clock, in seconds. */
-double lap_comm_now(void);
-
 /* Communication thread: ends every rank with `code`. */
 _Noreturn void lap_comm_abort_here(lap_comm *comm, int code);
 /* Communication thread: where another thread has asked for an abort, does it. */

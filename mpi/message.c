@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "mpi/communicator_internal.h"
 
@@ -128,7 +129,7 @@ static double watchdog_limit(lap_comm *comm) {
 
 /* Polls until all messages are there; yields at first, then sleeps. */
 static void poll_until_complete(lap_comm *comm, const char *what) {
-  const double limit = watchdog_limit(comm), begin = lap_comm_now();
+  const double limit = watchdog_limit(comm), begin = lap_clock_seconds();
   double last = begin, waited = 0;
   long nanoseconds = SLEEP_NANOSECONDS_MIN;
   for (;;) {
@@ -142,7 +143,7 @@ static void poll_until_complete(lap_comm *comm, const char *what) {
     lap_comm_check(comm, result, what);
     if (complete) return;
     lap_comm_check_abort(comm);
-    const double now = lap_comm_now();
+    const double now = lap_clock_seconds();
     waited += now - last < LONGEST_POLL_SECONDS ? now - last : LONGEST_POLL_SECONDS;
     last = now;
     if (waited > limit) watchdog_fires(comm, what, waited);

@@ -3,14 +3,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "autograd/core/file.h"
 #include "autograd/core/memory.h"
-#include "dataset/publish.h"
 #include "dataset/windows.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "parts are memory images");
@@ -34,7 +32,7 @@ lap_code lap_parts_create(const char *directory, const lap_cache_schema *schema,
                           const lap_token_shard *tokens, const char *teacher_identity,
                           lap_parts **parts, lap_status *status) {
   *parts = NULL;
-  LAP_TRY(lap_make_directory(directory, status));
+  LAP_TRY(lap_file_make_directories(directory, status));
   lap_parts *created = lap_allocate(1, sizeof *created);
   *created = (lap_parts){.directory = lap_copy_string(directory),
                          .tokens = tokens,
@@ -127,7 +125,8 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
   lap_xxh128_hex(image, (size_t)(at - image), checksum);
   append(at, checksum, CHECKSUM_SIZE);
   char *path = part_path(parts, part);
-  const lap_code code = lap_publish_file(path, image, size, status);
+  lap_file_remove_temporaries(path);
+  const lap_code code = lap_file_write(path, image, size, status);
   free(path);
   free(image);
   return code;
@@ -135,20 +134,12 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
 
 /* The bytes of a regular file of exactly `size` bytes, or NULL. */
 static char *read_exactly(const char *path, size_t size) {
-  FILE *file = fopen(path, "rb");
-  if (!file) return NULL;
-  struct stat found;
-  char *image = NULL;
-  if (fstat(fileno(file), &found) == 0 && S_ISREG(found.st_mode) &&
-      (uint64_t)found.st_size == size) {
-    image = lap_allocate(size, 1);
-    if (fread(image, 1, size, file) != size) {
-      free(image);
-      image = NULL;
-    }
-  }
-  fclose(file);
-  return image;
+  char *image;
+  size_t count;
+  lap_status ignored;
+  if (lap_file_read(path, size, &image, &count, &ignored) == LAP_OK && count == size) return image;
+  free(image); /* NULL where it could not be read */
+  return NULL;
 }
 
 /* The whole file of a part whose every byte is as it was written, or NULL. */
@@ -223,10 +214,8 @@ static lap_code remove_file(const char *path, lap_status *status) {
 lap_code lap_parts_remove(const lap_parts *parts, lap_status *status) {
   lap_code code = LAP_OK;
   for (uint64_t part = 0; part < lap_parts_count(parts) && code == LAP_OK; ++part) {
-    char *path = part_path(parts, part), *partial = lap_format("%s.partial", path);
+    char *path = part_path(parts, part);
     code = remove_file(path, status);
-    if (code == LAP_OK) code = remove_file(partial, status);
-    free(partial);
     free(path);
   }
   if (code == LAP_OK && rmdir(parts->directory) != 0 && errno != ENOTEMPTY && errno != EEXIST &&

@@ -2,7 +2,7 @@
  *
  * `teach` works in parts of 64 windows of one shard. A finished part is a flat file of its own, so
  * that a kill loses seconds, and so that ranks can work on a shard together: each writes the parts
- * it made, at the end one assembles them. A part appears whole or not at all (dataset/publish.h),
+ * it made, at the end one assembles them. A part appears whole or not at all (lap_file_write),
  * ends with an XXH128 of everything before it, and begins with the identity of what it is a part
  * of: tokens, teacher, codec, k, sequence_length, document_mask. A part that is damaged, cut off,
  * or of another teacher is missing, no more: it is made again.
@@ -45,7 +45,8 @@ uint32_t lap_parts_rows(const lap_parts *parts, uint64_t part, uint64_t *first_r
 /* Whether the part is there and whole: reads all of it. */
 bool lap_parts_have(const lap_parts *parts, uint64_t part);
 
-/* Writes the rows of one part (lap_parts_rows of them). LAP_DATA where it cannot be written. */
+/* Writes the rows of one part (lap_parts_rows of them), and removes what killed writers of it left:
+ * one writer a part at a time. LAP_DATA where it cannot be written. */
 lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_content *rows,
                          lap_status *status);
 

@@ -69,8 +69,8 @@ static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_w
                              int64_t sequence, lap_status *status) {
   const int64_t length = micro->batch.length, k = micro->batch.k, at = sequence * length;
   uint64_t row;
-  const uint32_t count = lap_window_rows(data->tokens->shard[place.shard], place.window,
-                                         data->sequence_length, &row);
+  const uint32_t count =
+      lap_window_rows(data->tokens->shard[place.shard], place.window, data->sequence_length, &row);
   for (uint32_t i = 0; i < count; ++i) micro->counted_rows[i] = micro->targets[at + 1 + i] >= 0;
   LAP_TRY(lap_cache_read(data->cache, place.shard, row, count, micro->counted_rows, micro->rows,
                          status));
@@ -118,8 +118,7 @@ lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, cons
       fill_synthetic(micro, data->synthetic, s, windows[s]);
       continue;
     }
-    const lap_window_place place =
-        lap_set_window(data->tokens, data->sequence_length, windows[s]);
+    const lap_window_place place = lap_set_window(data->tokens, data->sequence_length, windows[s]);
     const int64_t at = s * length;
     micro->counted += lap_window_fill(data->tokens->shard[place.shard], place.window,
                                       data->sequence_length, data->document_mask,

@@ -1,7 +1,7 @@
 /* batches: windows of the data and rows of the cache as the arrays that the model reads.
  *
- * Reading is not collective: a rank reads what its lanes need. A failure (a damaged shard or cache row)
- * is returned as a status for the step's agreement point.
+ * Reading is not collective: a rank reads what its lanes need. A failure (a damaged shard or cache
+ * row) is returned as a status for the step's agreement point.
  */
 #ifndef LAP_TRAINER_BATCHES_H
 #define LAP_TRAINER_BATCHES_H
@@ -10,8 +10,9 @@
 #include "dataset/windows.h"
 #include "teacher/cache.h"
 
-/* Batches without files, for bench: random tokens and targets of one document a sequence and, with k > 0,
- * k kept ids of random probability with a tail, as a topk cache would give. A function of the window. */
+/* Batches without files, for bench: random tokens and targets of one document a sequence and,
+ * with k > 0, k kept ids of random probability with a tail, as a topk cache would give. A
+ * function of the window. */
 typedef struct {
   int64_t vocab_size, k;
   uint64_t windows; /* as many as there are said to be */

@@ -182,18 +182,19 @@ static void tidy_entry(const char *directory, const char *entry, const leftover 
   free(name);
 }
 
-/* The hint is written by lap_file_write. Where its writer is alive after all, it does without. */
-static bool is_unfinished_hint(const char *entry) {
-  static const char prefix[] = "latest.tmp.";
-  return strncmp(entry, prefix, sizeof prefix - 1) == 0;
+/* Where the writer of the hint is alive after all, it does without. */
+static void remove_unfinished_hints(const char *directory) {
+  char *hint = lap_format("%s/latest", directory);
+  lap_file_remove_temporaries(hint);
+  free(hint);
 }
 
 void lap_checkpoint_tidy(const char *directory, const char *name) {
+  if (!name) remove_unfinished_hints(directory);
   DIR *open = opendir(directory);
   if (!open) return;
   for (const struct dirent *entry; (entry = readdir(open));) {
     leftover found;
-    if (!name && is_unfinished_hint(entry->d_name)) unlinkat(dirfd(open), entry->d_name, 0);
     if (!parse_leftover(entry->d_name, &found)) continue;
     if (name ? strcmp(found.name, name) == 0 : lap_checkpoint_is_step(found.name, NULL))
       tidy_entry(directory, entry->d_name, &found);

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
-#include "trainer/clock.h"
 #include "trainer/command.h"
 #include "trainer/commands.h"
 #include "trainer/gemm_rate.h"

@@ -28,16 +28,15 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
   if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
   LAP_TRY(lap_session_alone(session, "init", status));
   lap_config *config;
-  LAP_TRY(lap_config_load(line->positional[0], line->overrides, line->override_count, &config,
-                          status));
+  LAP_TRY(
+      lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));
   lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
   if (code == LAP_OK) {
     lap_state *state = lap_state_create(&config->model, session->comm, false, false);
     lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
                               state->parameters->elements, state->weights);
     char *text = lap_config_print(config);
-    const lap_checkpoint_extras extras = {.config_text = text,
-                                          .tokenizer_path = config->tokenizer};
+    const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
     code = lap_checkpoint_write_weights(out, state, session->comm, &extras, status);
     char count[LAP_HUMAN_TEXT];
     const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
@@ -63,8 +62,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   return lap_session_run(command, &syntax, argc, argv, initialise, status);
 }
 
-const lap_command lap_command_init = {
-    .name = "init",
-    .summary = "write a checkpoint of fresh weights",
-    .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
-    .run = run};
+const lap_command lap_command_init = {.name = "init",
+                                      .summary = "write a checkpoint of fresh weights",
+                                      .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
+                                      .run = run};

@@ -72,6 +72,7 @@ const lap_command lap_command_tokenizer = {
     .name = "tokenizer",
     .summary = "train a SentencePiece tokenizer on text files",
     .usage = "--vocab-size N --out M.model TEXT...",
-    .description = "BPE with byte fallback, split digits, identity normalisation, whitespace kept; "
-                   "pad 0, eos 1, bos 2, unk 3.",
+    .description =
+        "BPE with byte fallback, split digits, identity normalisation, whitespace kept; "
+        "pad 0, eos 1, bos 2, unk 3.",
     .run = run};

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 
 struct lap_console {
@@ -21,12 +21,6 @@ struct lap_console {
   double begun, drawn; /* seconds of the monotonic clock */
   char detail[128];
 };
-
-static double now_seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 lap_console_options lap_console_standard(bool quiet, bool silent) {
   const char *type = getenv("TERM"), *no_color = getenv("NO_COLOR");
@@ -70,7 +64,7 @@ static int columns_of(const lap_console *console) {
 
 static void draw_bar(lap_console *console) {
   char line[512];
-  const double now = now_seconds();
+  const double now = lap_clock_seconds();
   lap_console_format_bar(line, sizeof line, columns_of(console), console->label, console->unit,
                          console->done, console->total, console->already_done, now - console->begun,
                          console->detail);
@@ -159,7 +153,7 @@ void lap_console_progress_begin(lap_console *console, const char *label, const c
   console->total = total;
   console->done = console->already_done = already_done;
   console->tenths = (int)((double)already_done / (double)total * 10);
-  console->begun = now_seconds();
+  console->begun = lap_clock_seconds();
   console->drawn = 0;
   console->detail[0] = '\0';
 }
@@ -167,7 +161,7 @@ void lap_console_progress_begin(lap_console *console, const char *label, const c
 static void announce(lap_console *console) {
   char rest[256];
   format_rest(rest, sizeof rest, console->done, console->total, console->already_done,
-              now_seconds() - console->begun, console->detail);
+              lap_clock_seconds() - console->begun, console->detail);
   lap_console_say(console, "%s %lld/%lld %s%s", console->label, (long long)console->done,
                   (long long)console->total, console->unit, rest);
 }
@@ -179,7 +173,7 @@ void lap_console_progress(lap_console *console, int64_t done, const char *detail
   snprintf(console->detail, sizeof console->detail, "%s", detail);
   if (console->options.silent || console->options.quiet) return;
   if (console->options.terminal) {
-    if (done >= console->total || now_seconds() - console->drawn >= redraw_seconds)
+    if (done >= console->total || lap_clock_seconds() - console->drawn >= redraw_seconds)
       draw_bar(console);
     return;
   }

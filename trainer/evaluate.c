@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "dataset/tokenizer.h"
 #include "mpi/agree.h"
-#include "trainer/clock.h"
 #include "trainer/metrics.h"
 #include "trainer/window_logits.h"
 

@@ -1,7 +1,8 @@
 /* evaluate: how well a model predicts held-out text, and how closely it follows a teacher.
  *
- * Windows are dealt to the ranks; each window's sums are made alone and added in window order, so the
- * figures have the same bits at any rank and thread count. Every window of the set is used once.
+ * Windows are dealt to the ranks; each window's sums are made alone and added in window
+ * order, so the figures have the same bits at any rank and thread count. Every window of the
+ * set is used once.
  */
 #ifndef LAP_TRAINER_EVALUATE_H
 #define LAP_TRAINER_EVALUATE_H
@@ -13,13 +14,13 @@
 #include "trainer/batches.h"
 
 typedef struct {
-  double loss;           /* mean -log p(next token), nats per counted position */
-  double perplexity;     /* e^loss */
-  double bits_per_byte;  /* over text tokens: not EOS and other control tokens; NaN: no tokenizer */
-  double accuracy;       /* share of positions where the likeliest token is the next one */
-  double kl;             /* to the teacher, between its K+1 buckets; NaN: no cache */
-  double agreement;      /* share where student and teacher have the same likeliest token; NaN */
-  double teacher_loss;   /* mean -log p of the next token under the teacher; NaN: not stored */
+  double loss;          /* mean -log p(next token), nats per counted position */
+  double perplexity;    /* e^loss */
+  double bits_per_byte; /* over text tokens: not EOS and other control tokens; NaN: no tokenizer */
+  double accuracy;      /* share of positions where the likeliest token is the next one */
+  double kl;            /* to the teacher, between its K+1 buckets; NaN: no cache */
+  double agreement;     /* share where student and teacher have the same likeliest token; NaN */
+  double teacher_loss;  /* mean -log p of the next token under the teacher; NaN: not stored */
   uint64_t counted, windows;
   double seconds;
   double tokens_per_second; /* inputs, padding included */
@@ -29,9 +30,11 @@ typedef struct {
   const lap_gemma2_config *model;
   const float *weights; /* canonical vector */
   const lap_data *data;
-  const uint16_t *piece_bytes; /* [vocab_size] bytes of text of each token; NULL: no bits per byte */
+  /* [vocab_size] bytes of text of each token; NULL: no bits per byte */
+  const uint16_t *piece_bytes;
   int threads;
-  void (*progress)(void *context, uint64_t done, uint64_t total); /* windows of this rank; or NULL */
+  /* windows of this rank; or NULL */
+  void (*progress)(void *context, uint64_t done, uint64_t total);
   void *context;
 } lap_evaluate_request;
 

@@ -1,8 +1,8 @@
 #include "trainer/gemm_rate.h"
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
-#include "trainer/clock.h"
 
 double lap_gemm_rate(int threads, double seconds) {
   enum { N = 2048 };

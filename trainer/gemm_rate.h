@@ -1,4 +1,4 @@
-/* gemm_rate: what this rank's cores reach in cblas_sgemm, the roof that training is compared with. */
+/* gemm_rate: what this rank's cores reach in sgemm, the roof that training is compared with. */
 #ifndef LAP_TRAINER_GEMM_RATE_H
 #define LAP_TRAINER_GEMM_RATE_H
 

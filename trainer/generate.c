@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "autograd/core/philox.h"
 #include "autograd/kernel/vector.h"
 #include "dataset/tokenizer.h"
-#include "trainer/clock.h"
 
 /* --- choosing a token --- */
 

@@ -27,8 +27,8 @@ static lap_cache_expectation expectation(const lap_config *config) {
       .allow_shift = config->teacher.allow_shift};
 }
 
-/* The caches. A teacher is read only where it counts; evaluation goes without where its shards have no
- * cache of their own. */
+/* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
+ * no cache of their own. */
 static lap_code open_caches(lap_config *config, const lap_session *session, lap_inputs *in,
                             lap_status *status) {
   const lap_cache_expectation expected = expectation(config);

@@ -1,4 +1,4 @@
-/* inputs: everything a training run reads, opened, checked and bound together (DESIGN 2, Identity). */
+/* inputs: all that a training run reads, opened, checked and bound together (DESIGN 2). */
 #ifndef LAP_TRAINER_INPUTS_H
 #define LAP_TRAINER_INPUTS_H
 
@@ -17,9 +17,9 @@ typedef struct {
   lap_numbers *numbers; /* what decides the numbers, content hashes included */
 } lap_inputs;
 
-/* Collective; BLAS must be open. Opens tokenizer, shards and caches on every rank, settles the config's
- * open ends (tail, warm-up, blas_core) and makes the list of numbers; agrees on the outcome and on the
- * list's hash. */
+/* Collective; BLAS must be open. Opens tokenizer, shards and caches on every rank, settles the
+ * config's open ends (tail, warm-up, blas_core) and makes the list of numbers; agrees on the
+ * outcome and on the list's hash. */
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
                          lap_status *status);
 void lap_inputs_close(lap_inputs *inputs);

@@ -1,5 +1,5 @@
-/* model_source: a trained model as eval, teach, generate and init take it: a checkpoint directory, or a
- * run directory (its newest whole checkpoint). */
+/* model_source: a trained model as eval, teach, generate and init take it: a checkpoint directory,
+ * or a run directory (its newest whole checkpoint). */
 #ifndef LAP_TRAINER_MODEL_SOURCE_H
 #define LAP_TRAINER_MODEL_SOURCE_H
 
@@ -12,8 +12,8 @@ typedef struct {
   lap_checkpoint *checkpoint;
   lap_config *config; /* config.resolved.yaml of the checkpoint */
   lap_parameters *parameters;
-  float *weights;        /* canonical vector, checked; NULL until lap_model_read_weights */
-  char *tokenizer_path;  /* tokenizer.model in the checkpoint; NULL: none there */
+  float *weights;       /* canonical vector, checked; NULL until lap_model_read_weights */
+  char *tokenizer_path; /* tokenizer.model in the checkpoint; NULL: none there */
 } lap_model_source;
 
 /* Not collective. LAP_DATA naming the file. */

@@ -95,7 +95,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   return code;
 }
 
-/* Going back in place would write older steps beside newer ones, and the newer would win next time. */
+/* Going back in place would write older steps beside newer ones, which would win next time. */
 static lap_code check_not_behind(const lap_config *config, const lap_checkpoint *from,
                                  lap_status *status) {
   lap_checkpoint *newest;
@@ -111,8 +111,9 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
                   from->path);
 }
 
-static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session, const lap_inputs *inputs,
-                            bool fork, lap_state *state, lap_status *status) {
+static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
+                            const lap_inputs *inputs, bool fork, lap_state *state,
+                            lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
   own.code = lap_checkpoint_open(path, &checkpoint, &own);

@@ -13,8 +13,8 @@ void lap_resume_blas_core(const lap_config *config, const lap_session *session,
 
 /* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
  * options->resume names, else from config->init, else at random. LAP_USAGE where the directory has
- * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming the first
- * key with both values (unless options->fork). */
+ * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming
+ * the first key with both values (unless options->fork). */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_train_options *options,
                              lap_state *state, lap_status *status);

@@ -1,7 +1,7 @@
 /* session: what every command that may run under mpirun does first and last.
  *
- * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed), threads.
- * Errors are agreed on, so one rank prints one message and all leave with the same exit code.
+ * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed),
+ * threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
  */
 #ifndef LAP_TRAINER_SESSION_H
 #define LAP_TRAINER_SESSION_H

@@ -3,10 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "dataset/order.h"
 #include "mpi/agree.h"
-#include "trainer/clock.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 
@@ -57,8 +57,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   s->lane_sums = lap_allocate((size_t)(fold->end_lane - fold->first_lane) * SUMS, sizeof(double));
   const int64_t owned = state->owned_end - state->owned_begin;
   s->norm_partials = lap_allocate((size_t)(owned / LAP_BLOCK), sizeof(double));
-  s->gradient =
-      lap_allocate_aligned((size_t)(state->held_end - state->held_begin), sizeof(float));
+  s->gradient = lap_allocate_aligned((size_t)(state->held_end - state->held_begin), sizeof(float));
   return s;
 }
 
@@ -92,9 +91,8 @@ static void add_losses(const lap_micro_batch *micro, double *sums) {
   sums[SUM_COUNTED] += micro->counted;
 }
 
-/* The lane's micro-batches in order, into the lane's gradient and sums; a failure is in `status`. */
-static void run_lane(lap_stepper *s, int lane, double *sums, double *since,
-                         lap_status *status) {
+/* The lane's micro-batches in order, into its gradient and sums; a failure is in `status`. */
+static void run_lane(lap_stepper *s, int lane, double *sums, double *since, lap_status *status) {
   const lap_config *config = s->config;
   const int64_t per_lane = config->batch.sequences / lap_mesh_lanes(&config->mesh);
   const int64_t micro = config->batch.micro_sequences;
@@ -104,8 +102,8 @@ static void run_lane(lap_stepper *s, int lane, double *sums, double *since,
   lap_code code = LAP_OK;
   for (int64_t done = 0; done < per_lane && code == LAP_OK; done += micro) {
     for (int64_t i = 0; i < micro; ++i)
-      s->windows[i] = lap_sample_window((uint64_t)config->seed,
-                                        first_sample + (uint64_t)(done + i), s->window_count);
+      s->windows[i] = lap_sample_window((uint64_t)config->seed, first_sample + (uint64_t)(done + i),
+                                        s->window_count);
     code = lap_micro_batch_fill(s->micro, s->data, s->windows, status);
     account(s, LAP_PHASE_DATA, since);
     if (code != LAP_OK) break;
@@ -125,7 +123,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SU
   for (int lane = s->fold.first_lane; lane < s->fold.end_lane; ++lane) {
     double *lane_sums = s->lane_sums + (lane - s->fold.first_lane) * SUMS;
     for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
-    /* After a failure the other lanes are empty: the sums still have to meet those of other ranks. */
+    /* After a failure the other lanes are empty: the sums still have to meet the other ranks'. */
     if (own.code == LAP_OK) {
       run_lane(s, lane, lane_sums, since, &own);
     } else {

@@ -6,8 +6,8 @@
  *   norm, AdamW on the piece owned here     one float32 factor for mean and clipping
  *   gather of the weights
  *
- * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts; so does
- * a step without counted positions (which is not bad).
+ * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts; so
+ * does a step without counted positions (which is not bad).
  */
 #ifndef LAP_TRAINER_STEP_H
 #define LAP_TRAINER_STEP_H
@@ -19,12 +19,12 @@
 #include "trainer/state.h"
 
 typedef enum {
-  LAP_PHASE_DATA,     /* reading windows and cache rows */
-  LAP_PHASE_MODEL,    /* forward and backward */
-  LAP_PHASE_SUM,      /* merging lanes held on this rank */
-  LAP_PHASE_REDUCE,   /* losses and gradients between ranks, waiting for the slowest included */
-  LAP_PHASE_UPDATE,   /* norm and AdamW */
-  LAP_PHASE_GATHER,   /* weights between ranks */
+  LAP_PHASE_DATA,   /* reading windows and cache rows */
+  LAP_PHASE_MODEL,  /* forward and backward */
+  LAP_PHASE_SUM,    /* merging lanes held on this rank */
+  LAP_PHASE_REDUCE, /* losses and gradients between ranks, waiting for the slowest included */
+  LAP_PHASE_UPDATE, /* norm and AdamW */
+  LAP_PHASE_GATHER, /* weights between ranks */
   LAP_PHASES
 } lap_phase;
 
@@ -41,8 +41,8 @@ typedef struct {
   bool checkpoint;  /* some rank wishes a checkpoint after this step */
 } lap_step_result;
 
-/* What this rank would like to happen after the step; every rank learns of every wish in the step's own
- * exchange of losses. */
+/* What this rank would like to happen after the step; every rank learns of every wish in the step's
+ * own exchange of losses. */
 typedef struct {
   bool stop, checkpoint;
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */

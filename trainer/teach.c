@@ -6,13 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "mpi/agree.h"
 #include "teacher/cache_write.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
-#include "trainer/clock.h"
 #include "trainer/window_logits.h"
 
 typedef struct {

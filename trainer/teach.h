@@ -1,9 +1,9 @@
 /* teach: a model writes what it expects of every position of the shards, once, as a teacher cache.
  *
- * Work goes in parts of 64 windows, dealt over the ranks; finished parts are files with checksums, so
- * that a kill loses seconds, and a part's bits do not depend on which rank made it. When all parts of a
- * shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12 digits of
- * tokens_sha256, so that train and eval shards can share one directory.
+ * Work goes in parts of 64 windows, dealt over the ranks; finished parts are files with checksums,
+ * so that a kill loses seconds, and a part's bits do not depend on which rank made it. When all
+ * parts of a shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12
+ * digits of tokens_sha256, so that train and eval shards can share one directory.
  */
 #ifndef LAP_TRAINER_TEACH_H
 #define LAP_TRAINER_TEACH_H
@@ -24,13 +24,13 @@ typedef struct {
 } lap_teach_request;
 
 typedef struct {
-  uint64_t positions;         /* rows written by all ranks in this run */
+  uint64_t positions; /* rows written by all ranks in this run */
   uint64_t parts_made, parts_found, files_written, files_found;
   double seconds, bytes_per_token;
 } lap_teach_report;
 
-/* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another teacher
- * or of another schema; LAP_NONFINITE where the model gives NaN. */
+/* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another
+ * teacher or of another schema; LAP_NONFINITE where the model gives NaN. */
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
 

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "mpi/agree.h"
 #include "trainer/checkpoint.h"
-#include "trainer/clock.h"
 #include "trainer/gemm_rate.h"
 #include "trainer/metrics.h"
 #include "trainer/resume.h"

@@ -18,8 +18,8 @@ typedef struct {
   lap_step_result last;
   lap_evaluation eval; /* of the last evaluation; counted 0: none */
   char state_sha256[LAP_SHA256_HEX];
-  char *checkpoint;    /* path of the last one written; malloc'ed, rank 0 */
-  double seconds;      /* in steps of this process */
+  char *checkpoint; /* path of the last one written; malloc'ed, rank 0 */
+  double seconds;   /* in steps of this process */
   double tokens_per_second;
   double phase_seconds[LAP_PHASES]; /* of this rank */
   double eval_seconds, checkpoint_seconds;
@@ -29,8 +29,8 @@ typedef struct {
   int profile_rows;
 } lap_train_report;
 
-/* Collective. LAP_OK, LAP_STOPPED (resumable; a checkpoint has been written), LAP_NONFINITE, or an error
- * that has been agreed on. */
+/* Collective. LAP_OK, LAP_STOPPED (resumable; a checkpoint has been written), LAP_NONFINITE, or an
+ * error that has been agreed on. */
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
                    const lap_train_options *options, lap_train_report *report, lap_status *status);
 

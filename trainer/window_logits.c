@@ -35,8 +35,8 @@ void lap_window_logits_destroy(lap_window_logits *w) {
   free(w);
 }
 
-lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index,
-                                 lap_position_visitor visitor, void *context, lap_status *status) {
+lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_position_visitor visitor,
+                                 void *context, lap_status *status) {
   LAP_TRY(lap_micro_batch_fill(w->window, w->data, &index, status));
   lap_gemma2_run(w->model, w->weights, NULL, &w->window->batch, NULL);
   const int64_t length = w->window->batch.length, vocab = w->model->config.vocab_size;

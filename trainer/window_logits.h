@@ -1,7 +1,8 @@
 /* window_logits: the model's logits for one window after the other, for evaluate and teach.
  *
- * One window at a time, whatever the ranks and threads, so that what is made of it has the same bits
- * everywhere; a chunk of rows of logits at a time, so that memory does not grow with the window.
+ * One window at a time, whatever the ranks and threads, so that what is made of it has the
+ * same bits everywhere; a chunk of rows of logits at a time, so that memory does not grow
+ * with the window.
  */
 #ifndef LAP_TRAINER_WINDOW_LOGITS_H
 #define LAP_TRAINER_WINDOW_LOGITS_H
@@ -16,13 +17,13 @@ lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, cons
                                             const lap_data *data, int threads);
 void lap_window_logits_destroy(lap_window_logits *windows);
 
-/* Called for each counted position, by several threads at once, each with another one. `logits` [V] are
- * soft-capped and may be overwritten. */
+/* Called for each counted position, by several threads at once, each with another one. `logits` [V]
+ * are soft-capped and may be overwritten. */
 typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *window, int64_t position,
                                      float *logits);
 
-/* Not collective. Runs window `index` of data's set and visits its counted positions. LAP_DATA where tokens
- * or cache rows cannot be read. */
+/* Not collective. Runs window `index` of data's set and visits its counted positions. LAP_DATA
+ * where tokens or cache rows cannot be read. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
 

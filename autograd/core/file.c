@@ -1,5 +1,6 @@
 #include "autograd/core/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -76,10 +77,12 @@ static lap_code sync_parent(const char *path, lap_status *status) {
   const char *parent = dirname(copy);
   lap_code code = LAP_OK;
   const int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  /* Some network file systems cannot sync a directory: EINVAL says so, and no more can be done. */
   if (descriptor < 0)
     code = io_failure(status, parent, "be opened");
-  else
-    code = lap_file_sync_and_close(descriptor, parent, status);
+  else if (fsync(descriptor) != 0 && errno != EINVAL)
+    code = io_failure(status, parent, "be brought to disk");
+  if (descriptor >= 0) close(descriptor);
   free(copy);
   return code;
 }
@@ -91,12 +94,16 @@ lap_code lap_file_publish(const char *temporary, const char *path, lap_status *s
   return sync_parent(path, status);
 }
 
+/* --- temporary files --- */
+
+static const char TEMPORARY[] = ".tmp.";
+
 /* O_EXCL and the counter keep apart writers with one process id on two hosts, and the leavings of a
  * killed process. */
 lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
                                  lap_status *status) {
   for (int attempt = 0;; ++attempt) {
-    *temporary = lap_format("%s.tmp.%d.%d", path, (int)getpid(), attempt);
+    *temporary = lap_format("%s%s%d.%d", path, TEMPORARY, (int)getpid(), attempt);
     *descriptor = open(*temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (*descriptor >= 0) return LAP_OK;
     if (errno != EEXIST || attempt == 1000) break;
@@ -112,16 +119,39 @@ lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_s
   char *temporary;
   int descriptor;
   LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
-  lap_code code = lap_file_write_all(descriptor, temporary, bytes, count, status);
+  lap_code code = lap_file_write_all(descriptor, path, bytes, count, status);
   if (code != LAP_OK)
     close(descriptor);
   else
-    code = lap_file_sync_and_close(descriptor, temporary, status);
+    code = lap_file_sync_and_close(descriptor, path, status);
   if (code == LAP_OK) code = lap_file_publish(temporary, path, status);
   if (code != LAP_OK) unlink(temporary); /* nothing there where only the last fsync failed */
   free(temporary);
   return code;
 }
+
+/* Whether `entry` is a temporary name of the file `name`. */
+static bool is_temporary(const char *entry, const char *name) {
+  const size_t length = strlen(name), infix = sizeof TEMPORARY - 1;
+  if (strncmp(entry, name, length) != 0 || strncmp(entry + length, TEMPORARY, infix) != 0)
+    return false;
+  const char *numbers = entry + length + infix;
+  int end = 0;
+  return sscanf(numbers, "%*d.%*d%n", &end) == 0 && end > 0 && numbers[end] == '\0';
+}
+
+void lap_file_remove_temporaries(const char *path) {
+  char *copy = lap_copy_string(path);
+  DIR *open = opendir(dirname(copy));
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  const struct dirent *entry;
+  while (open && (entry = readdir(open)))
+    if (is_temporary(entry->d_name, name)) unlinkat(dirfd(open), entry->d_name, 0);
+  if (open) closedir(open);
+  free(copy);
+}
+
+/* --- reading and removing --- */
 
 /* Fills `bytes` [size]; a file that shrinks meanwhile gives fewer. */
 static lap_code read_all(int descriptor, const char *path, char *bytes, size_t size, size_t *count,

@@ -22,7 +22,7 @@ char *lap_copy_string(const char *text);
 /* printf into a new string, owned by the caller. */
 char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Zeroed, LAP_ALIGNMENT-aligned memory for large numeric arrays; released with lap_release_aligned. */
+/* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays; released with lap_release_aligned. */
 void *lap_allocate_aligned(size_t count, size_t size);
 void lap_release_aligned(void *block);
 

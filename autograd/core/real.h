@@ -1,8 +1,9 @@
 /* real: autograd is compiled twice from the same source, for float and for double.
  *
- * Everything above core/ in autograd/ is written for `real`. The float build is what trains; the double
- * build is what tests differentiate and what `probe --double` prints. Each build's public names get a
- * suffix, so that both can live in one program; the table below is the only place that knows.
+ * Everything above core/ in autograd/ is written for `real`. The float build is what trains;
+ * the double build is what tests differentiate and what `probe --double` prints. Each build's
+ * public names get a suffix, so that both can live in one program; the table below is the only
+ * place that knows.
  */
 #ifndef LAP_AUTOGRAD_CORE_REAL_H
 #define LAP_AUTOGRAD_CORE_REAL_H

@@ -1,7 +1,8 @@
 /* model: Gemma 2 recorded on a tape (DESIGN 4; arXiv 2408.00118, section 2).
  *
- * One lap_gemma2 is a model of one shape for micro-batches of one shape. Weights and gradients stay with
- * the caller, in the layout of gemma2/parameters.h, so that many lanes and modes share one copy.
+ * One lap_gemma2 is a model of one shape for micro-batches of one shape. Weights and gradients
+ * stay with the caller, in the layout of gemma2/parameters.h, so that many lanes and modes
+ * share one copy.
  */
 #ifndef LAP_AUTOGRAD_GEMMA2_MODEL_H
 #define LAP_AUTOGRAD_GEMMA2_MODEL_H
@@ -32,12 +33,12 @@ lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode m
                               int64_t teacher_k, int64_t threads, bool allocate);
 void lap_gemma2_destroy(lap_gemma2 *model);
 
-/* One micro-batch. Gradients of the sum over counted positions are added into `gradients` (NULL unless
- * training). `losses` are written by the modes with a head. */
+/* One micro-batch. Gradients of the sum over counted positions are added into `gradients` (NULL
+ * unless training). `losses` are written by the modes with a head. */
 void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, const lap_batch *batch,
                     const lap_losses *losses);
 
-/* Mode HIDDEN, after run: soft-capped logits [count, V] of rows [row, row + count) of the micro-batch. */
+/* Mode HIDDEN, after run: soft-capped logits [count, V] of the micro-batch's rows from `row`. */
 void lap_gemma2_logits(const lap_gemma2 *model, const real *weights, int64_t row, int64_t count,
                        real *logits);
 

@@ -53,8 +53,8 @@ lap_parameters *lap_parameters_create(const lap_gemma2_config *c) {
   for (int i = 0; i < parameters->count; ++i) {
     lap_parameter *p = &parameters->parameter[i];
     p->offset = parameters->elements;
-    parameters->elements += (p->elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING *
-                            LAP_PARAMETER_PADDING;
+    parameters->elements +=
+        (p->elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING * LAP_PARAMETER_PADDING;
   }
   return parameters;
 }

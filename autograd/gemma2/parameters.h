@@ -1,8 +1,8 @@
 /* parameters: the weights of a Gemma 2 model as one canonical vector (DESIGN 2).
  *
- * Tensors in byte order of their Hugging Face names, each padded to blocks of 1024 elements. The vector is
- * the same on every rank; ownership, checkpoints and the state hash are defined on it. Weights, gradients
- * and both Adam moments have this layout; padding stays 0.
+ * Tensors in byte order of their Hugging Face names, each padded to blocks of 1024 elements. The
+ * vector is the same on every rank; ownership, checkpoints and the state hash are defined on it.
+ * Weights, gradients and both Adam moments have this layout; padding stays 0.
  */
 #ifndef LAP_AUTOGRAD_GEMMA2_PARAMETERS_H
 #define LAP_AUTOGRAD_GEMMA2_PARAMETERS_H

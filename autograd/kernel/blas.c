@@ -35,8 +35,8 @@ static lap_code check_runnable(const char *core, lap_status *status) {
   if (!best)
     return lap_fail(status, LAP_USAGE,
                     "this CPU has no AVX2 and FMA; lapidary needs an x86-64-v3 CPU or newer");
-  const int wide = !strcmp(core, "SKYLAKEX") || !strcmp(core, "COOPERLAKE") ||
-                   !strcmp(core, "SAPPHIRERAPIDS");
+  const int wide =
+      !strcmp(core, "SKYLAKEX") || !strcmp(core, "COOPERLAKE") || !strcmp(core, "SAPPHIRERAPIDS");
   if (wide && strcmp(best, "SKYLAKEX"))
     return lap_fail(status, LAP_USAGE,
                     "blas_core: %s needs AVX-512, which this CPU lacks; use HASWELL, or run on the "

@@ -1,8 +1,9 @@
 /* elementary: exp and tanh of a real, written so that a loop over them becomes vector code.
  *
- * In float they are our own: the same operations, so the same bits, for every compiler and every width
- * of vector; at most 2 ulp from the true value (tests/autograd/test_kernel.c). In double, which never
- * reaches a run's state, they are libm's, so that tests differentiate an independent implementation.
+ * In float they are our own: the same operations, so the same bits, for every compiler and
+ * every width of vector; at most 2 ulp from the true value (tests/autograd/test_kernel.c).
+ * In double, which never reaches a run's state, they are libm's, so that tests differentiate
+ * an independent implementation.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_ELEMENTARY_H
 #define LAP_AUTOGRAD_KERNEL_ELEMENTARY_H
@@ -25,8 +26,8 @@ static inline double lap_fma(double a, double b, double c) { return fma(a, b, c)
 static inline float lap_square_root(float x) { return __builtin_sqrtf(x); }
 static inline float lap_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
-/* x = n ln 2 + r, |r| <= ln(2)/2; e^r by a polynomial; 2^n by its bits. 0 below -87.3 (no subnormals),
- * at most e^88.3; NaN stays NaN. */
+/* x = n ln 2 + r, |r| <= ln(2)/2; e^r by a polynomial; 2^n by its bits. 0 below -87.3 (no
+ * subnormals), at most e^88.3; NaN stays NaN. */
 static inline float lap_exp(float x) {
   const float bounded = x > 88.3f ? 88.3f : x;
   /* Adding 1.5 * 2^23 leaves n in the low bits of `shifted`. */

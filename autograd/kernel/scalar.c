@@ -15,7 +15,7 @@ static double power_of_two(int n) {
   return value;
 }
 
-/* The nearest integer to x, |x| < 2^51, ties to even: adding 1.5 * 2^52 rounds the fraction away. */
+/* The integer nearest to x, |x| < 2^51, ties to even: adding 1.5 * 2^52 rounds it off. */
 static double nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
 
 double lap_scalar_exp(double x) {
@@ -32,7 +32,7 @@ double lap_scalar_exp(double x) {
                                        5040.0,      720.0,      120.0,     24.0,     6.0,
                                        2.0,         1.0,        1.0};
   for (int i = 0; i < 13; ++i) sum = fma(sum, r, 1.0 / factorial[i]);
-  /* In two steps, so that subnormal results are reached and 2^n never overflows before the result. */
+  /* In two steps: subnormal results are reached, and 2^n does not overflow before the result. */
   const int half = (int)n / 2;
   return sum * power_of_two(half) * power_of_two((int)n - half);
 }
@@ -90,8 +90,8 @@ void lap_scalar_sincos(double x, double *sine, double *cosine) {
   }
 }
 
-/* An unevaluated sum of two doubles: squaring doubles the relative error, so a plain double would lose a
- * unit for each unit of the exponent. */
+/* An unevaluated sum of two doubles: squaring doubles the relative error, so a plain double would
+ * lose a unit for each unit of the exponent. */
 typedef struct {
   double high, low;
 } pair;

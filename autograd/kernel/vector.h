@@ -1,7 +1,7 @@
 /* vector: reductions and elementwise maps over contiguous reals.
  *
- * Every sum uses 16 fixed partial sums (element i goes to partial i mod 16), added pairwise at the end,
- * so that AVX2, AVX-512 and plain code give the same bits.
+ * Every sum uses 16 fixed partial sums (element i goes to partial i mod 16), added pairwise at the
+ * end, so that AVX2, AVX-512 and plain code give the same bits.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_VECTOR_H
 #define LAP_AUTOGRAD_KERNEL_VECTOR_H

@@ -5,9 +5,9 @@
  *     L_i = log sum_j exp(s_ij)                saved, [B, N, T]
  *
  * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never
- * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each row
- * uses its own part and the rest is zero. Units of work are (sequence, head): the same tiles in the same
- * order for any number of threads.
+ * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each
+ * row uses its own part and the rest is zero. Units of work are (sequence, head): the same tiles in
+ * the same order for any number of threads.
  */
 #include <omp.h>
 
@@ -27,8 +27,8 @@ typedef struct {
   int64_t q_stride, kv_stride;
   const real *q, *k, *v, *o, *d_o;
   real accumulate_dq; /* 1: dq holds an earlier part */
-  real *log_sum; /* [T]: L */
-  real *scores;  /* [TILE, T] */
+  real *log_sum;      /* [T]: L */
+  real *scores;       /* [TILE, T] */
 } head_view;
 
 static int64_t low_key(const head_view *head, int64_t i) {
@@ -63,11 +63,12 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
  * visible part of each row is capped, the rest is left as it is. */
-static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t low, int64_t keys) {
+static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t low,
+                        int64_t keys) {
   const lap_attention_attributes *a = head->attributes;
-  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, a->head_dim, 1, head->q + i0 * head->q_stride,
-                head->q_stride, head->k + low * head->kv_stride, head->kv_stride, 0, head->scores,
-                keys);
+  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, a->head_dim, 1,
+                head->q + i0 * head->q_stride, head->q_stride, head->k + low * head->kv_stride,
+                head->kv_stride, 0, head->scores, keys);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
     lap_vector_softcap(head->scores + r * keys + begin, end - begin, (real)a->scale,
@@ -104,7 +105,8 @@ static void forward(const lap_op_call *call) {
   const int64_t units = call->batch->sequences * attributes->heads;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
-    const head_view head = view(call, unit, call->scratch + omp_get_thread_num() * 2 * TILE * length);
+    const head_view head =
+        view(call, unit, call->scratch + omp_get_thread_num() * 2 * TILE * length);
     real *o = call->output.value + (head.o - call->output.value);
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
@@ -139,9 +141,8 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
     zero(pr, 0, begin), zero(pr, end, keys);
     zero(dsr, 0, begin), zero(dsr, end, keys);
   }
-  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, ds, keys,
-                head->k + low * head->kv_stride, head->kv_stride, head->accumulate_dq,
-                dq + i0 * head->q_stride, head->q_stride);
+  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, ds, keys, head->k + low * head->kv_stride,
+                head->kv_stride, head->accumulate_dq, dq + i0 * head->q_stride, head->q_stride);
   lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, ds, keys, q, head->q_stride, 1,
                 dk + low * dim, dim);
   lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, p, keys, d_o, head->q_stride, 1,

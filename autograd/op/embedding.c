@@ -18,8 +18,9 @@ static void forward(const lap_op_call *call) {
   }
 }
 
-/* dw[token[r]] += dy[r] * scale, rows in token order: two positions may hold the same token, so threads
- * split columns, never rows. The embedding's gradient is the head's dw with these rows added to it. */
+/* dw[token[r]] += dy[r] * scale, rows in token order: two positions may hold the same token, so
+ * threads split columns, never rows. The embedding's gradient is the head's dw with these rows
+ * added to it. */
 static void backward(const lap_op_call *call) {
   enum { COLUMNS = 64 };
   assert(call->input[0].accumulate);

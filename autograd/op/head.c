@@ -1,9 +1,9 @@
 /* head: the tied output head, the final soft-cap and the loss, over chunks of positions
- *   x [BT, H] input     w [V, H] the embedding     loss [1, 1] output, the sum over counted positions
+ *   x [BT, H] input     w [V, H] the embedding     loss [1, 1], the sum over counted positions
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
  *
- * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step makes
- * each logit once, and the memory for logits is a constant whatever the batch.
+ * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
+ * makes each logit once, and the memory for logits is a constant whatever the batch.
  */
 #include <assert.h>
 #include <omp.h>
@@ -13,8 +13,8 @@
 #include "autograd/kernel/vector.h"
 #include "autograd/op/op.h"
 
-/* 4 Mi logits, but no fewer than 64 positions, so that dw of a large vocabulary is not read and written
- * too often; a multiple of 16. */
+/* 4 Mi logits, but no fewer than 64 positions, so that dw of a large vocabulary is not read and
+ * written too often; a multiple of 16. */
 int64_t lap_head_chunk(int64_t vocab_size) {
   const int64_t chunk = (INT64_C(1) << 22) / vocab_size / 16 * 16;
   return chunk < 64 ? 64 : chunk > 1024 ? 1024 : chunk;
@@ -25,7 +25,8 @@ void lap_head_logits(const real *x, const real *weight, int64_t rows, int64_t hi
   lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, vocab, hidden, x, hidden, weight, hidden, 0, logits,
            vocab);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < rows; ++r) lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
+  for (int64_t r = 0; r < rows; ++r)
+    lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
 }
 
 /* Losses of positions [begin, end); with `gradient` their logits become d loss / d u. */
@@ -66,8 +67,8 @@ static void forward(const lap_op_call *call) {
   real *logits = call->scratch, *row_scratch = logits + chunk * vocab;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = begin + chunk < rows ? begin + chunk : rows;
-    lap_head_logits(call->input[0].value + begin * hidden, call->input[1].value, end - begin, hidden,
-                    vocab, attributes->softcap, logits);
+    lap_head_logits(call->input[0].value + begin * hidden, call->input[1].value, end - begin,
+                    hidden, vocab, attributes->softcap, logits);
     chunk_losses(call, logits, row_scratch, begin, end, false);
   }
   sum_losses(call);

@@ -8,8 +8,8 @@
 
 static void forward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, out = call->output.columns, in = call->input[0].columns;
-  lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, call->input[0].value, in,
-           call->input[1].value, in, 0, call->output.value, out);
+  lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, call->input[0].value, in, call->input[1].value,
+           in, 0, call->output.value, out);
 }
 
 /* dx (+)= dy w        dw += dy^T x        a lane's micro-batches add up by beta = 1 */

@@ -2,9 +2,9 @@
  *   z [V] soft-capped logits     y the next token     K the ids the teacher kept, with t_k, and r
  *   p = softmax(z)   P = sum_K p   a = sum_K t   s = a + r   w = distill_weight   tau = temperature
  *
- * The kept logits are taken out of z first (their places hold -inf), so that the mass of the rest is a
- * sum over the rest, never 1 - P: with P close to 1 that difference has no digits left. The softmax over
- * the rest, rest_j = p_j / (1 - P), has its own maximum for the same reason.
+ * The kept logits are taken out of z first (their places hold -inf), so that the mass of the rest
+ * is a sum over the rest, never 1 - P: with P close to 1 that difference has no digits left. The
+ * softmax over the rest, rest_j = p_j / (1 - P), has its own maximum for the same reason.
  *
  * d loss / d z = (1-w) (p - [y]) + all q + kept q_K + rest softmax_rest - target t', where q is the
  * softmax of z / tau over everything, q_K over K, and

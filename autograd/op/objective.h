@@ -1,12 +1,13 @@
 /* objective: what a student is trained towards (DESIGN 5), as numbers.
  *
  * Loss per counted position: (1 - distill_weight) CE + distill_weight tau^2 KD, with
- * KD = -sum_x P_T(x) log P_S(x). What a truncated teacher says about the ids it did not keep is `tail`.
+ * KD = -sum_x P_T(x) log P_S(x). What a truncated teacher says about the ids it did not keep is
+ * `tail`, by one of these rules.
  */
 #ifndef LAP_AUTOGRAD_OP_OBJECTIVE_H
 #define LAP_AUTOGRAD_OP_OBJECTIVE_H
 
-/* t: kept probabilities, a their sum, r the stored tail mass, P the student's mass on the kept ids. */
+/* t: kept probabilities, a: their sum, r: stored tail mass, P: student's mass on the kept ids. */
 typedef enum {
   LAP_TAIL_GHOST,            /* -sum_K t log p - r log(1 - P) */
   LAP_TAIL_DROP,             /* -sum_K t log p */

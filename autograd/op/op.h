@@ -1,9 +1,9 @@
 /* op: what an operation is to the tape.
  *
- * One op, one file: forward directly above backward. An op never allocates, never knows the tape, the
- * model or another op: it is handed a call with its operands and works on plain arrays. All matrices
- * are row-major [rows, columns]; a row is one position of the micro-batch (B sequences of T positions,
- * position t of sequence b is row b T + t).
+ * One op, one file: forward directly above backward. An op never allocates, never knows the tape,
+ * the model or another op: it is handed a call with its operands and works on plain arrays. All
+ * matrices are row-major [rows, columns]; a row is one position of the micro-batch (B sequences of
+ * T positions, position t of sequence b is row b T + t).
  */
 #ifndef LAP_AUTOGRAD_OP_OP_H
 #define LAP_AUTOGRAD_OP_OP_H
@@ -14,7 +14,7 @@
 #include "autograd/core/real.h"
 #include "autograd/op/objective.h"
 
-/* --- the micro-batch: what the ops at both ends of the model read and write besides operands --- */
+/* --- the micro-batch: what the ops at both ends of the model use besides operands --- */
 
 typedef struct {
   int64_t sequences; /* B */
@@ -28,8 +28,8 @@ typedef struct {
   const int32_t *teacher_ids;      /* [B, T, k] */
   const real *teacher_probability; /* [B, T, k], temperature 1 */
   const real *teacher_tail;        /* [B, T]: the stored tail mass r */
-  /* [B, T]: what `kl` subtracts: -sum t log t - r log r over the kept ids and the rest, after division
-   * by s = sum t + r; NaN where it is not known. */
+  /* [B, T]: what `kl` subtracts: -sum t log t - r log r over the kept ids and the rest, after
+   * division by s = sum t + r; NaN where it is not known. */
   const double *teacher_entropy;
 } lap_batch;
 
@@ -48,9 +48,9 @@ enum { LAP_MAX_INPUTS = 4 };
 typedef struct {
   int64_t rows, columns;
   real *value;
-  real *gradient;  /* backward: where d(sum of loss)/d(value) goes (inputs) or lies (output) */
-  /* backward, inputs: gradient holds an earlier part; add to it, else overwrite. Always true for weights,
-   * which are parameters. */
+  real *gradient; /* backward: where d(sum of loss)/d(value) goes (inputs) or lies (output) */
+  /* backward, inputs: gradient holds an earlier part; add to it, else overwrite. Always true for
+   * weights, which are parameters. */
   bool accumulate;
 } lap_operand;
 
@@ -129,9 +129,9 @@ extern const lap_op lap_op_geglu;
 /* inputs: x, y [R, H]. output = x + y. No attributes. */
 extern const lap_op lap_op_residual;
 
-/* The tied head with the loss: inputs x [BT, H], weight [V, H]; output [1, 1], the sum of losses over
- * counted positions. Forward makes losses; backward makes losses and gradients in one pass over chunks
- * of positions, and never holds more than one chunk of logits. */
+/* The tied head with the loss: inputs x [BT, H], weight [V, H]; output [1, 1], the sum of losses
+ * over counted positions. Forward makes losses; backward makes losses and gradients in one pass
+ * over chunks of positions, and never holds more than one chunk of logits. */
 typedef struct {
   double softcap; /* 0: off */
   lap_objective objective;
@@ -141,7 +141,7 @@ extern const lap_op lap_op_head;
 /* Positions a chunk of logits has, a function of the vocabulary alone. */
 int64_t lap_head_chunk(int64_t vocab_size);
 
-/* logits [rows, V] of rows of x [rows, H] after the final soft-cap; for teach, eval and generate. */
+/* logits [rows, V] of rows of x [rows, H] after the final soft-cap: teach, eval, generate. */
 void lap_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden, int64_t vocab,
                      double softcap, real *logits);
 

@@ -154,7 +154,8 @@ static void set_places(lap_tape *tape) {
       if (place->last > shared->last) shared->last = place->last;
     }
   for (int i = 0; i < tape->value_count; ++i) {
-    if (tape->values[i].value.shares == LAP_NO_VALUE) collect(places, &count, &tape->values[i].value);
+    if (tape->values[i].value.shares == LAP_NO_VALUE)
+      collect(places, &count, &tape->values[i].value);
     if (tape->values[i].gradient.shares == LAP_NO_VALUE)
       collect(places, &count, &tape->values[i].gradient);
   }

@@ -1,5 +1,5 @@
-/* record: the ops of op/op.h as functions from values to values, so that a model reads like its forward
- * pass. Shapes follow from the inputs. */
+/* record: the ops of op/op.h as functions from values to values, so that a model reads like its
+ * forward pass. Shapes follow from the inputs. */
 #ifndef LAP_AUTOGRAD_TAPE_RECORD_H
 #define LAP_AUTOGRAD_TAPE_RECORD_H
 

@@ -4,8 +4,8 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "autograd/core/clock.h"
 #include "autograd/core/memory.h"
 #include "autograd/tape/plan.h"
 
@@ -22,8 +22,7 @@ void lap_tape_destroy(lap_tape *tape) {
 }
 
 static lap_value add_value(lap_tape *tape, int64_t rows, int64_t columns) {
-  tape->values =
-      lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
+  tape->values = lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
   tape->values[tape->value_count] = (tape_value){.rows = rows,
                                                  .columns = columns,
                                                  .parameter = -1,
@@ -39,16 +38,16 @@ lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int6
   return value;
 }
 
-/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what its
- * producer needs again backward. */
+/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what
+ * its producer needs again backward. */
 static void check_in_place(const lap_tape *tape, lap_value input) {
   const tape_value *value = &tape->values[input];
   assert(value->producer >= 0 && value->consumers == 0);
   assert(!(tape->ops[value->producer].op->backward_reads & LAP_READS_OUTPUT));
 }
 
-/* Inputs come before the output, each once: gradients of the same value through two inputs of one op
- * would be written over each other. */
+/* Inputs come before the output, each once: gradients of the same value through two inputs of one
+ * op would be written over each other. */
 static void record_inputs(lap_tape *tape, tape_op *recorded, const lap_value *inputs) {
   for (int i = 0; i < LAP_MAX_INPUTS; ++i) recorded->input[i] = LAP_NO_VALUE;
   for (int i = 0; i < LAP_MAX_INPUTS && inputs[i] != LAP_NO_VALUE; ++i) {
@@ -115,16 +114,10 @@ static void bind(const lap_tape *tape, const real *weights, real *gradients, lap
   operand->gradient = v->gradient.born >= 0 ? tape->arena + v->gradient.offset : NULL;
 }
 
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
                   const lap_losses *losses) {
   assert(omp_get_max_threads() <= tape->threads); /* scratch is per thread */
-  double before = now();
+  double before = lap_clock_seconds();
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_step *step = &tape->steps[s];
     tape_op *recorded = &tape->ops[step->op];
@@ -141,7 +134,7 @@ void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const la
     call.batch = batch;
     call.losses = losses;
     (step->backward ? recorded->op->backward : recorded->op->forward)(&call);
-    const double after = now();
+    const double after = lap_clock_seconds();
     const double flops = recorded->op->flops ? recorded->op->flops(&call) : 0;
     if (step->backward) {
       recorded->backward_seconds += after - before;

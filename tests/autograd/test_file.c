@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,30 +16,23 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "tests/scratch.h"
 
-static char directory[] = "/tmp/lapidary_test_file_XXXXXX";
+static char *directory;
 
 static int make_test_directory(void **state) {
   (void)state;
-  return mkdtemp(directory) ? 0 : -1;
+  directory = scratch_create();
+  return 0;
 }
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static char *inside(const char *name) { return lap_format("%s/%s", directory, name); }
-
-static int entries_of(const char *path) {
-  DIR *open = opendir(path);
-  assert_non_null(open);
-  int count = -2; /* . and .. */
-  while (readdir(open)) ++count;
-  closedir(open);
-  return count;
-}
 
 static void what_is_written_is_read_back(void **state) {
   (void)state;
@@ -56,7 +48,7 @@ static void what_is_written_is_read_back(void **state) {
   assert_int_equal(lap_file_read(path, 0, &bytes, &count, &status), LAP_OK);
   assert_int_equal(count, 0);
   free(bytes);
-  assert_int_equal(entries_of(directory), 1);
+  assert_int_equal(scratch_count(directory), 1);
   struct stat facts;
   assert_int_equal(stat(path, &facts), 0);
   const mode_t mask = umask(0);
@@ -75,8 +67,8 @@ static void a_failed_write_leaves_nothing_and_says_why(void **state) {
   /* The rename fails: a directory is in the way. */
   assert_int_equal(lap_file_write(occupied, "y", 1, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cannot be renamed"));
-  assert_int_equal(entries_of(directory), 1);
-  assert_int_equal(entries_of(occupied), 1);
+  assert_int_equal(scratch_count(directory), 1);
+  assert_int_equal(scratch_count(occupied), 1);
   char *nowhere = inside("missing/file");
   assert_int_equal(lap_file_write(nowhere, "y", 1, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "No such file"));
@@ -130,6 +122,29 @@ static void directories_are_made_with_their_parents(void **state) {
   free(deep);
   free(file);
   free(below);
+}
+
+static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
+  (void)state;
+  const char *left[] = {"a.tmp.17.0", "a.tmp.17.999"};
+  const char *foreign[] = {"a",         "a.tmp.",      "a.tmp.17", "a.tmp.17.0.old",
+                           "a.tmp.x.0", "b.a.tmp.17.0"};
+  char *parent = inside("leftovers"), *path = inside("leftovers/a");
+  lap_status status = {0};
+  assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);
+  for (int i = 0; i < 8; ++i) {
+    char *file = lap_format("%s/%s", parent, i < 2 ? left[i] : foreign[i - 2]);
+    assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+    free(file);
+  }
+  lap_file_remove_temporaries(path);
+  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
+  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
+  lap_file_remove_temporaries(path); /* nothing there: no matter */
+  free(path);
+  free(parent);
 }
 
 static void removing_does_not_follow_links(void **state) {
@@ -201,6 +216,7 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
       cmocka_unit_test(directories_are_made_with_their_parents),
+      cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),
   };

@@ -17,7 +17,7 @@
 
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 static const char TOKENIZER[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -84,7 +84,15 @@ static void what_was_written_comes_back(void **state) {
     assert_string_equal(shard->tokens_sha256, expected);
     lap_token_shard_close(shard);
   }
-  assert_int_equal(access(scratch_path(made->directory, "round.h5.partial"), F_OK), -1);
+}
+
+static void what_a_killed_writer_left_is_removed_by_the_next(void **state) {
+  const fixture *made = *state;
+  const char *left = scratch_write(made->directory, "killed.h5.tmp.17.3", "half", 4);
+  const char *other = scratch_write(made->directory, "killed.h5.old.tmp.17.3", "half", 4);
+  write_shard(made, "killed.h5", VOCABULARY);
+  assert_int_equal(access(left, F_OK), -1);
+  assert_int_equal(access(other, F_OK), 0);
 }
 
 static void a_truncated_file_is_refused(void **state) {
@@ -272,6 +280,7 @@ static void a_full_disk_leaves_nothing(void **state) {
   const struct rlimit small = {2048, before.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
   lap_status status = {0};
+  const int entries = scratch_count(made->directory);
   const lap_code code = lap_token_shard_write(path, made->tokens, N, made->documents, D, VOCABULARY,
                                               TOKENIZER, &status);
   setrlimit(RLIMIT_FSIZE, &before);
@@ -279,7 +288,7 @@ static void a_full_disk_leaves_nothing(void **state) {
   assert_non_null(strstr(status.message, "full.h5: cannot be written"));
   assert_non_null(strstr(status.message, "File too large"));
   assert_int_equal(access(path, F_OK), -1);
-  assert_int_equal(access(scratch_path(made->directory, "full.h5.partial"), F_OK), -1);
+  assert_int_equal(scratch_count(made->directory), entries);
   assert_int_equal(lap_token_shard_write(scratch_path(made->directory, "no/such.h5"), made->tokens,
                                          N, made->documents, D, VOCABULARY, TOKENIZER, &status),
                    LAP_DATA);
@@ -356,6 +365,7 @@ const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_written_comes_back),
+      cmocka_unit_test(what_a_killed_writer_left_is_removed_by_the_next),
       cmocka_unit_test(a_truncated_file_is_refused),
       cmocka_unit_test(a_flipped_bit_is_refused_or_harmless),
       cmocka_unit_test(what_is_not_a_file_is_refused),

@@ -17,7 +17,7 @@
 #include "dataset/token_shard.h"
 #include "dataset/tokenize.h"
 #include "dataset/tokenizer.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 typedef struct {
   char *directory;

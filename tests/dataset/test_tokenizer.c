@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "dataset/tokenizer.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 enum { VOCABULARY = 400 };
 

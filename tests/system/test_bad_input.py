@@ -254,7 +254,7 @@ class BadInput(Test):
         self.refused(2, ["misspelt.yaml:", "optimiser", "did you mean", "optimizer"], "train", path)
 
     def test_missing_config(self):
-        self.refused(3, ["nothing.yaml", "No such file"], "train", self.workspace / "nothing.yaml")
+        self.refused(2, ["nothing.yaml", "No such file"], "train", self.workspace / "nothing.yaml")
 
     def test_more_ranks_than_lanes(self):
         self.train_refused(2, ["3 ranks", "2"], "mesh.data=2", ranks=(3,))

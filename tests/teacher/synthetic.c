@@ -9,7 +9,7 @@
 #include "autograd/core/memory.h"
 #include "dataset/tokenizer.h"
 #include "teacher/cache_rows.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 enum { DOCUMENT = 40 };
 static const char TOKENIZER[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";

@@ -14,7 +14,7 @@
 #include "autograd/core/memory.h"
 #include "teacher/cache_file.h"
 #include "teacher/cache_rows.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 /* Not a whole number of documents: the last row is no EOS, and does not count all the same. */

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "autograd/core/philox.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 /* HDF5 1.10 loses memory of its own when it meets damaged metadata; LeakSanitizer asks here what

@@ -11,7 +11,7 @@
 #include <math.h>
 
 #include "teacher/describe.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 /* The second fifth begins with an EOS, which is no example. */

@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "autograd/core/memory.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 static const char TOKENIZER[] = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "teacher/parts.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 /* 32 rows a window, 2048 a part: two whole parts and one of 904 rows. */
@@ -139,20 +139,23 @@ static void any_changed_byte_and_any_cut_makes_it_missing(void **state) {
   free(image);
 }
 
-/* What a kill leaves: a partial file beside, which is no part, and which the next writer replaces.
- */
-static void what_a_kill_leaves_is_no_part(void **state) {
+/* What a kill leaves: a temporary file beside, which is no part, and which the next writer removes,
+ * so that nothing keeps the directory when its parts are removed. */
+static void what_a_kill_leaves_is_no_part_and_goes(void **state) {
   const fixture *f = *state;
   size_t size;
   char *image = scratch_read(file_of(f, 0), &size);
   char partial[2048];
-  snprintf(partial, sizeof partial, "%s.partial", file_of(f, 0));
+  snprintf(partial, sizeof partial, "%s.tmp.17.0", file_of(f, 0));
   assert_int_equal(rename(file_of(f, 0), partial), 0);
   assert_int_equal(truncate(partial, (off_t)size / 2), 0);
   assert_false(lap_parts_have(f->parts, 0));
   write_part(f, 0);
   assert_true(lap_parts_have(f->parts, 0));
   assert_int_equal(access(partial, F_OK), -1);
+  lap_status status = {0};
+  assert_int_equal(lap_parts_remove(f->parts, &status), LAP_OK);
+  assert_int_equal(scratch_count(f->directory), -1);
   free(image);
 }
 
@@ -215,7 +218,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(finished_parts_become_the_content, make, unmake),
       cmocka_unit_test_setup_teardown(a_missing_part_is_named_and_made_again, make, unmake),
       cmocka_unit_test_setup_teardown(any_changed_byte_and_any_cut_makes_it_missing, make, unmake),
-      cmocka_unit_test_setup_teardown(what_a_kill_leaves_is_no_part, make, unmake),
+      cmocka_unit_test_setup_teardown(what_a_kill_leaves_is_no_part_and_goes, make, unmake),
       cmocka_unit_test_setup_teardown(parts_of_anything_else_are_missing, make, unmake),
       cmocka_unit_test_setup_teardown(a_part_under_another_name_is_missing, make, unmake),
       cmocka_unit_test_setup_teardown(a_directory_in_the_place_of_a_part_is_an_error_not_a_crash,

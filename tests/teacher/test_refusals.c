@@ -15,7 +15,7 @@
 #include "autograd/core/memory.h"
 #include "autograd/core/philox.h"
 #include "teacher/cache_rows.h"
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
 enum { ROWS = 2000 };

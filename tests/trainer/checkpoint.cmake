@@ -1,15 +1,16 @@
 # Checkpoints: in one process, on several ranks, between jobs of different size, killed.
-foreach(variable mpi_launch mpi_test_environment)
-  get_directory_property(${variable} DIRECTORY ../mpi DEFINITION ${variable})
-endforeach()
-
 add_library(checkpoint_fixture STATIC checkpoint_fixture.c)
 target_link_libraries(checkpoint_fixture PUBLIC lapidary_checkpoint)
+add_library(checkpoint_world STATIC checkpoint_world.c)
+target_link_libraries(checkpoint_world
+  PUBLIC checkpoint_fixture PRIVATE lapidary_scratch PkgConfig::CMOCKA)
 
 lapidary_test(checkpoint_manifest
   SOURCES test_checkpoint_manifest.c LIBRARIES checkpoint_fixture)
-lapidary_mpi_test(checkpoint RANKS 1 2 3 5
-  SOURCES test_checkpoint.c LIBRARIES checkpoint_fixture)
+foreach(test state_hash checkpoint checkpoint_damage checkpoint_directory)
+  lapidary_mpi_test(${test} RANKS 1 2 3 5
+    SOURCES test_${test}.c LIBRARIES checkpoint_world)
+endforeach()
 
 add_executable(checkpoint_tool checkpoint_tool.c)
 target_link_libraries(checkpoint_tool PRIVATE checkpoint_fixture Threads::Threads)

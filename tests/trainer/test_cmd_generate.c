@@ -20,13 +20,14 @@
 #include "autograd/kernel/blas.h"
 #include "dataset/text.h"
 #include "dataset/tokenizer.h"
+#include "tests/scratch.h"
 #include "trainer/checkpoint.h"
 #include "trainer/config.h"
 
 enum { PIECES = 300, PADDED_VOCABULARY = 340, POSITIONS = 48 };
 
 typedef struct {
-  char directory[32];
+  char *directory;
   lap_comm *comm;
   lap_config *config;
   lap_parameters *parameters;
@@ -67,8 +68,7 @@ static void train_tokenizer(const fixture *f, const char *name, uint32_t pieces)
 static int set_up(void **state) {
   static fixture f;
   lap_status status = {0};
-  strcpy(f.directory, "/tmp/lapidary-generate-XXXXXX");
-  assert_non_null(mkdtemp(f.directory));
+  f.directory = scratch_create();
   train_tokenizer(&f, "small.model", PIECES);
   train_tokenizer(&f, "large.model", PADDED_VOCABULARY + 10);
   static const char config[] =
@@ -94,13 +94,13 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
   fixture *f = *state;
-  lap_status status = {0};
   lap_state_destroy(f->state);
   lap_parameters_destroy(f->parameters);
   lap_tokenizer_close(f->tokenizer);
   lap_config_destroy(f->config);
   lap_comm_finish(f->comm);
-  return lap_file_remove_tree(f->directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(f->directory);
+  return 0;
 }
 
 /* --- running --- */

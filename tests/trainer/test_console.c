@@ -13,6 +13,7 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "tests/scratch.h"
 #include "trainer/console.h"
 
 static void people_read_three_digits(void **state) {
@@ -125,7 +126,7 @@ static void a_line_within_a_bar_stands_alone(void **state) {
   free(text);
 }
 
-static char log_path[] = "/tmp/lapidary_test_console_XXXXXX/log.txt";
+static const char *log_path;
 
 static void talk_with_log(lap_console *console) {
   lap_status status = {0};
@@ -137,10 +138,8 @@ static void talk_with_log(lap_console *console) {
 
 static void the_log_has_every_line_and_no_bar(void **state) {
   (void)state;
-  char *slash = strrchr(log_path, '/');
-  *slash = '\0';
-  assert_non_null(mkdtemp(log_path));
-  *slash = '/';
+  char *directory = scratch_create();
+  log_path = scratch_path(directory, "log.txt");
   free(output_of((lap_console_options){.terminal = true, .width = 80, .quiet = true},
                  talk_with_log));
   char *text;
@@ -148,8 +147,7 @@ static void the_log_has_every_line_and_no_bar(void **state) {
   assert_int_equal(lap_file_read(log_path, 1 << 16, &text, NULL, &status), LAP_OK);
   assert_string_equal(text, "step 1\nwarning: careful\nwarning: careful\n");
   free(text);
-  *slash = '\0';
-  assert_int_equal(lap_file_remove_tree(log_path, &status), LAP_OK);
+  scratch_remove(directory);
 }
 
 static void no_color_and_dumb_terminals_are_respected(void **state) {

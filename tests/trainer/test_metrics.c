@@ -13,23 +13,24 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "tests/scratch.h"
 #include "trainer/metrics.h"
 
-static char directory[] = "/tmp/lapidary_test_metrics_XXXXXX";
+static char *directory;
 static char *path;
 
 static int make_test_directory(void **state) {
   (void)state;
-  if (!mkdtemp(directory)) return -1;
+  directory = scratch_create();
   path = lap_format("%s/metrics.jsonl", directory);
   return 0;
 }
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
   free(path);
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static void write_text(const char *text) {

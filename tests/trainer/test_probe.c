@@ -15,6 +15,7 @@
 #include "autograd/core/memory.h"
 #include "autograd/core/philox.h"
 #include "autograd/gemma2/parameters.h"
+#include "tests/scratch.h"
 #include "trainer/commands.h"
 #include "trainer/safetensors.h"
 
@@ -32,8 +33,8 @@ static const lap_gemma2_config model = {.vocab_size = 11,
   "query_pre_attn_scalar: 5, attn_logit_softcapping: 3.0, max_position_embeddings: 16}"
 enum { B = 2, T = 5, K = 3, V = 11 };
 
-static char directory[] = "/tmp/lapidary_test_probe_XXXXXX";
-static char config_path[64], weights_path[64], batch_path[64], out_path[64];
+static char *directory;
+static char config_path[512], weights_path[512], batch_path[512], out_path[512];
 
 /* --- what a test starts from, and changes --- */
 
@@ -83,7 +84,7 @@ static void set_batch(void) {
 
 static int make_test_directory(void **state) {
   (void)state;
-  if (!mkdtemp(directory)) return -1;
+  directory = scratch_create();
   snprintf(config_path, sizeof config_path, "%s/c.yaml", directory);
   snprintf(weights_path, sizeof weights_path, "%s/W", directory);
   snprintf(batch_path, sizeof batch_path, "%s/B", directory);
@@ -97,10 +98,10 @@ static int make_test_directory(void **state) {
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
   lap_parameters_destroy(parameters);
   free(weights);
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static int set_up(void **state) {

@@ -12,19 +12,21 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "tests/scratch.h"
 #include "trainer/run_directory.h"
 
-static char directory[] = "/tmp/lapidary_test_run_XXXXXX";
+static char *directory;
 
 static int make_test_directory(void **state) {
   (void)state;
-  return mkdtemp(directory) ? 0 : -1;
+  directory = scratch_create();
+  return 0;
 }
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static void make_inside(const char *run, const char *name) {

@@ -15,22 +15,23 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "autograd/core/philox.h"
+#include "tests/scratch.h"
 #include "trainer/safetensors.h"
 
-static char directory[] = "/tmp/lapidary_test_safetensors_XXXXXX";
-static char path[256];
+static char *directory;
+static char path[512];
 
 static int make_test_directory(void **state) {
   (void)state;
-  if (!mkdtemp(directory)) return -1;
+  directory = scratch_create();
   snprintf(path, sizeof path, "%s/file.safetensors", directory);
   return 0;
 }
 
 static int remove_test_directory(void **state) {
   (void)state;
-  lap_status status = {0};
-  return lap_file_remove_tree(directory, &status) == LAP_OK ? 0 : -1;
+  scratch_remove(directory);
+  return 0;
 }
 
 static void write_bytes(const void *bytes, size_t count) {

@@ -1,28 +1,30 @@
-#include "tests/dataset/scratch.h"
+#include "tests/scratch.h"
 
 #include <assert.h>
 #include <dirent.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+
+/* What mkdtemp replaces by letters of its choice. */
+enum { MARK = 'X', MARKS = 6 };
+
 char *scratch_create(void) {
   const char *parent = getenv("TMPDIR");
-  char name[512];
-  snprintf(name, sizeof name, "%s/lapidary-test-XXXXXX", parent ? parent : "/tmp");
+  char *name = lap_format("%s/lapidary-test-%*s", parent ? parent : "/tmp", MARKS, "");
+  memset(name + strlen(name) - MARKS, MARK, MARKS);
   const char *made = mkdtemp(name);
   assert(made);
-  return strdup(made);
-}
-
-static int remove_entry(const char *path, const struct stat *found, int kind, struct FTW *walk) {
-  (void)found, (void)kind, (void)walk;
-  return remove(path);
+  return name;
 }
 
 void scratch_remove(char *directory) {
-  nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+  lap_status status;
+  const lap_code code = lap_file_remove_tree(directory, &status);
+  assert(code == LAP_OK);
   free(directory);
 }
 

@@ -1,10 +1,11 @@
 /* scratch: a directory of a test's own, removed at its end, and small files in it. */
-#ifndef LAP_TESTS_DATASET_SCRATCH_H
-#define LAP_TESTS_DATASET_SCRATCH_H
+#ifndef LAP_TESTS_SCRATCH_H
+#define LAP_TESTS_SCRATCH_H
 
 #include <stddef.h>
 
-/* A new directory under TMPDIR; remove it with scratch_remove, which frees the name. */
+/* A new directory under TMPDIR (/tmp without it); remove it with scratch_remove, which frees the
+ * name. */
 char *scratch_create(void);
 void scratch_remove(char *directory);
 

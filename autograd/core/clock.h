@@ -1,9 +1,10 @@
 /* clock: seconds of a clock that only goes forward, for durations. */
-#ifndef LAP_TRAINER_CLOCK_H
-#define LAP_TRAINER_CLOCK_H
+#ifndef LAP_AUTOGRAD_CORE_CLOCK_H
+#define LAP_AUTOGRAD_CORE_CLOCK_H
 
 #include <time.h>
 
+/* Seconds since a moment that stays the same for all threads of a machine. */
 static inline double lap_clock_seconds(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
