@@ -1,6 +1,7 @@
 #include "dataset/order.h"
 
 #include <assert.h>
+#include <stdbool.h>
 
 #include "autograd/core/philox.h"
 
@@ -32,7 +33,27 @@ uint64_t lap_permute(uint64_t seed, uint64_t epoch, uint64_t index, uint64_t cou
   return value;
 }
 
-uint64_t lap_sample_window(uint64_t seed, uint64_t sample, uint64_t window_count) {
-  assert(window_count > 0);
-  return lap_permute(seed, sample / window_count, sample % window_count, window_count);
+uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_source *source,
+                           size_t count) {
+  double remaining = 0;
+  for (size_t i = 0; i < count; ++i) remaining += source[i].weight;
+  size_t chosen = 0;
+  for (; chosen + 1 < count; ++chosen) {
+    /* Below 2^53 samples the products are exact enough to count by; the last source takes the rest. */
+    const double share = source[chosen].weight / remaining;
+    const uint64_t before = (uint64_t)((double)sample * share);
+    const bool taken = (uint64_t)((double)(sample + 1) * share) > before;
+    if (taken) {
+      sample = before;
+      break;
+    }
+    sample -= before;
+    remaining -= source[chosen].weight;
+  }
+  const lap_order_source *from = &source[chosen];
+  assert(from->window_count > 0);
+  /* Sources that hold equally many windows still get orders of their own. */
+  const uint64_t epoch = sample / from->window_count | (uint64_t)chosen << 48;
+  return from->first_window +
+         lap_permute(seed, epoch, sample % from->window_count, from->window_count);
 }

@@ -8,12 +8,24 @@
 #ifndef LAP_DATASET_ORDER_H
 #define LAP_DATASET_ORDER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* The image of `index` < `count` under the permutation of [0, count) that (seed, epoch) names. */
 uint64_t lap_permute(uint64_t seed, uint64_t epoch, uint64_t index, uint64_t count);
 
-/* The window of sample g. */
-uint64_t lap_sample_window(uint64_t seed, uint64_t sample, uint64_t window_count);
+/* A source of windows and its share of the samples. */
+typedef struct {
+  double weight;         /* > 0 */
+  uint64_t first_window; /* its windows are [first_window, first_window + window_count) */
+  uint64_t window_count; /* > 0 */
+} lap_order_source;
+
+/* The window of sample g of a mix of `count` >= 1 sources. With one source this is the rule above. With
+ * several, source i gets every sample where floor(g p) grows, p its weight over that of the sources from i
+ * on; what it does not take goes to the next ones, counted anew: shares are exact to one sample at every g,
+ * and nothing has to be remembered. Each source goes through its own epochs. */
+uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_source *source,
+                           size_t count);
 
 #endif

@@ -54,12 +54,12 @@ static lap_code check_against(const lap_token_set *set, const lap_token_shard *a
   return LAP_OK;
 }
 
-lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status) {
-  *set = (lap_token_set){0};
+lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status) {
   char **paths;
   size_t count;
   LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
-  set->shard = lap_allocate(count, sizeof *set->shard);
+  const size_t before = set->count;
+  set->shard = lap_reallocate(set->shard, before + count, sizeof *set->shard);
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
     lap_token_shard *shard;
@@ -69,6 +69,17 @@ lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status 
     set->token_count += shard->token_count;
   }
   lap_paths_release(paths, count);
+  while (code != LAP_OK && set->count > before) {
+    lap_token_shard *last = set->shard[--set->count];
+    set->token_count -= last->token_count;
+    lap_token_shard_close(last);
+  }
+  return code;
+}
+
+lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status) {
+  *set = (lap_token_set){0};
+  const lap_code code = lap_token_set_add(pattern, set, status);
   if (code != LAP_OK) lap_token_set_close(set);
   return code;
 }

@@ -57,6 +57,8 @@ typedef struct {
  * shard is invalid, where two shards have different vocab_size or tokenizer, or the same
  * tokens_sha256. */
 lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status);
+/* The same, added behind the shards that are there already; on failure nothing is added. */
+lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status);
 void lap_token_set_close(lap_token_set *set);
 
 /* The paths that a glob matches, in byte order of the file names (ties by whole path); LAP_DATA

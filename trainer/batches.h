@@ -7,6 +7,7 @@
 #define LAP_TRAINER_BATCHES_H
 
 #include "autograd/op/op.h"
+#include "dataset/order.h"
 #include "dataset/windows.h"
 #include "teacher/cache.h"
 
@@ -23,6 +24,8 @@ typedef struct {
   lap_cache *cache; /* NULL: no teacher */
   uint32_t sequence_length;
   bool document_mask;
+  const lap_order_source *sources; /* how training samples the windows; NULL: all alike */
+  size_t source_count;
   const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
 } lap_data;
 

@@ -7,7 +7,6 @@ lap_code lap_config_check_availability(const lap_config *config, lap_status *sta
     bool wanted;
     const char *setting;
   } missing[] = {
-      {"data.train", config->data.train_count > 1, "a list of weighted sources"},
       {"precision", config->precision == LAP_PRECISION_BFLOAT16, "precision bfloat16"},
       {"recompute", config->recompute == LAP_RECOMPUTE_BLOCK, "recompute block"},
       {"recompute", config->recompute == LAP_RECOMPUTE_ATTENTION, "recompute attention"},

@@ -54,6 +54,21 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
   return LAP_OK;
 }
 
+/* The shards of all sources, one set, and where each source's windows begin in it. */
+static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_status *status) {
+  const uint32_t length = (uint32_t)config->data.sequence_length;
+  in->sources = lap_allocate(config->data.train_count, sizeof *in->sources);
+  for (size_t i = 0; i < config->data.train_count; ++i) {
+    const uint64_t before = lap_set_window_count(&in->train_tokens, length);
+    LAP_TRY(lap_token_set_add(config->data.train[i].path, &in->train_tokens, status));
+    in->sources[i] = (lap_order_source){
+        .weight = config->data.train[i].weight,
+        .first_window = before,
+        .window_count = lap_set_window_count(&in->train_tokens, length) - before};
+  }
+  return LAP_OK;
+}
+
 static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
                            lap_status *status) {
   const int64_t vocab = config->model.vocab_size;
@@ -61,7 +76,7 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
   in->piece_bytes =
       lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
-  LAP_TRY(lap_token_set_open(config->data.train[0].path, &in->train_tokens, status));
+  LAP_TRY(open_sources(config, in, status));
   LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
   if (config->data.eval) {
     LAP_TRY(lap_token_set_open(config->data.eval, &in->eval_tokens, status));
@@ -69,6 +84,8 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
   }
   LAP_TRY(open_caches(config, session, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
+  in->train.sources = in->sources;
+  in->train.source_count = config->data.train_count;
   in->eval = data_of(config, &in->eval_tokens, in->eval_cache);
   in->window_count = lap_set_window_count(&in->train_tokens, in->train.sequence_length);
   LAP_TRY(lap_schedule_total_steps(config, in->window_count, &in->total_steps, status));
@@ -142,5 +159,6 @@ void lap_inputs_close(lap_inputs *inputs) {
   lap_token_set_close(&inputs->eval_tokens);
   if (inputs->numbers) lap_numbers_destroy(inputs->numbers);
   free(inputs->piece_bytes);
+  free(inputs->sources);
   *inputs = (lap_inputs){0};
 }

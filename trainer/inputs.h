@@ -11,6 +11,7 @@ typedef struct {
   lap_token_set train_tokens, eval_tokens; /* eval_tokens.count 0: none */
   lap_cache *train_cache, *eval_cache;     /* NULL: none */
   lap_data train, eval;
+  lap_order_source *sources; /* [config->data.train_count] of train */
   char tokenizer_sha256[LAP_SHA256_HEX];
   uint16_t *piece_bytes; /* [model.vocab_size] */
   uint64_t window_count, total_steps;

@@ -17,7 +17,10 @@ struct lap_stepper {
   const lap_config *config;
   lap_fold fold;
   const lap_data *data;
-  uint64_t total_steps, window_count;
+  uint64_t total_steps;
+  lap_order_source all_windows; /* where the data names no sources */
+  const lap_order_source *sources;
+  size_t source_count;
   lap_state *state;
   lap_comm *comm;
   lap_gemma2 *model;
@@ -44,7 +47,9 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   s->fold = *fold;
   s->data = data;
   s->total_steps = total_steps;
-  s->window_count = lap_data_window_count(data);
+  s->all_windows = (lap_order_source){.weight = 1, .window_count = lap_data_window_count(data)};
+  s->sources = data->source_count ? data->sources : &s->all_windows;
+  s->source_count = data->source_count ? data->source_count : 1;
   s->state = state;
   s->comm = comm;
   const int64_t micro = config->batch.micro_sequences, elements = state->parameters->elements;
@@ -103,7 +108,7 @@ static void run_lane(lap_stepper *s, int lane, double *sums, double *since, lap_
   for (int64_t done = 0; done < per_lane && code == LAP_OK; done += micro) {
     for (int64_t i = 0; i < micro; ++i)
       s->windows[i] = lap_sample_window((uint64_t)config->seed, first_sample + (uint64_t)(done + i),
-                                        s->window_count);
+                                        s->sources, s->source_count);
     code = lap_micro_batch_fill(s->micro, s->data, s->windows, status);
     account(s, LAP_PHASE_DATA, since);
     if (code != LAP_OK) break;

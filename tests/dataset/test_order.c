@@ -81,8 +81,34 @@ static void the_order_is_the_one_of_all_runs_before(void **state) {
 
 static void samples_run_through_epochs(void **state) {
   (void)state;
+  const lap_order_source all = {.weight = 3, .window_count = 7};
   for (uint64_t sample = 0; sample < 50; ++sample)
-    assert_int_equal(lap_sample_window(9, sample, 7), lap_permute(9, sample / 7, sample % 7, 7));
+    assert_int_equal(lap_sample_window(9, sample, &all, 1),
+                     lap_permute(9, sample / 7, sample % 7, 7));
+}
+
+/* Each source gets its share at every point, and goes through its own windows once an epoch. */
+static void sources_are_mixed_by_weight(void **state) {
+  (void)state;
+  enum { SAMPLES = 4000, WINDOWS = 11 + 300 + 5 };
+  const lap_order_source mix[3] = {{1, 0, 11}, {0.5, 11, 300}, {2.5, 311, 5}};
+  uint64_t taken[3] = {0}, seen[WINDOWS] = {0};
+  for (uint64_t sample = 0; sample < SAMPLES; ++sample) {
+    const uint64_t window = lap_sample_window(3, sample, mix, 3);
+    assert_true(window < WINDOWS);
+    const int source = window < 11 ? 0 : window < 311 ? 1 : 2;
+    ++taken[source];
+    ++seen[window];
+    for (int i = 0; i < 3; ++i) {
+      const double due = (double)(sample + 1) * mix[i].weight / 4;
+      assert_true((double)taken[i] > due - 2 && (double)taken[i] < due + 2);
+    }
+  }
+  for (int i = 0; i < 3; ++i)
+    for (uint64_t w = mix[i].first_window; w < mix[i].first_window + mix[i].window_count; ++w) {
+      assert_true(seen[w] >= taken[i] / mix[i].window_count);
+      assert_true(seen[w] <= taken[i] / mix[i].window_count + 1);
+    }
 }
 
 int main(void) {
@@ -93,6 +119,7 @@ int main(void) {
       cmocka_unit_test(huge_counts_stay_in_range_and_distinct),
       cmocka_unit_test(the_order_is_the_one_of_all_runs_before),
       cmocka_unit_test(samples_run_through_epochs),
+      cmocka_unit_test(sources_are_mixed_by_weight),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

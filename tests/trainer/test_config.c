@@ -285,7 +285,6 @@ static void what_this_version_cannot_do_is_said(void **state) {
       {"recompute: attention\n", "recompute attention is not available", NULL},
       {"mesh: {shard: gradients}\n", "mesh.shard gradients is not available", NULL},
       {"mesh: {shard: full}\n", "mesh.shard full is not available", NULL},
-      {"data: {train: [{path: a}, {path: b}]}\n", "a list of weighted sources is not available", NULL},
       {"mesh: {model: 2}\n", "mesh.model greater than 1 is not available", NULL},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
