@@ -171,8 +171,9 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
   return lap_config_resolve_warmup(c, 1000000, status);
 }
 
-static lap_code bench(const lap_session *session, const lap_command_line *line,
-                      const bench_flags *flags, lap_status *status) {
+static lap_code bench(const lap_session *session, const lap_command_line *line, void *destination,
+                      lap_status *status) {
+  const bench_flags *flags = destination;
   lap_config *config = NULL;
   lap_status own = {0};
   own.code = load(line, &config, &own);
@@ -199,16 +200,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = bench(&session, &line, &flags, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, bench, status);
 }
 
 const lap_command lap_command_bench = {

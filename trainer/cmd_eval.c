@@ -1,7 +1,6 @@
 /* lapidary eval: see DESIGN 7. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "mpi/agree.h"
 #include "trainer/command.h"
@@ -48,19 +47,8 @@ typedef struct {
 
 static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *status) {
   const lap_config *config = in->model.config;
-  LAP_TRY(lap_token_set_open(flags->tokens, &in->tokens, status));
-  const lap_token_shard *shard = in->tokens.shard[0];
-  if (shard->vocab_size > config->model.vocab_size)
-    return lap_fail(status, LAP_DATA, "%s: vocab_size is %u, but the model's is %lld", shard->path,
-                    shard->vocab_size, (long long)config->model.vocab_size);
+  LAP_TRY(lap_model_open_tokens(&in->model, flags->tokens, &in->tokens, status));
   if (in->model.tokenizer_path) {
-    char hex[LAP_SHA256_HEX];
-    LAP_TRY(lap_sha256_file(in->model.tokenizer_path, hex, status));
-    if (strcmp(hex, shard->tokenizer_sha256))
-      return lap_fail(status, LAP_DATA,
-                      "%s: made with tokenizer %.12s..., but the model's tokenizer %s is %.12s...; "
-                      "tokenize the text with the model's",
-                      shard->path, shard->tokenizer_sha256, in->model.tokenizer_path, hex);
     in->piece_bytes =
         lap_evaluate_piece_bytes(in->model.tokenizer_path, config->model.vocab_size, status);
     if (!in->piece_bytes) return status->code;
@@ -131,12 +119,13 @@ static lap_code print_result(const lap_evaluation *e, const char *path, bool jso
 
 /* --- the command --- */
 
-static lap_code evaluate(const lap_session *session, const char *path, const eval_flags *flags,
-                         bool json, lap_status *status) {
+static lap_code evaluate(const lap_session *session, const lap_command_line *line,
+                         void *destination, lap_status *status) {
+  const eval_flags *flags = destination;
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
-  if (own.code == LAP_OK) own.code = lap_model_open(path, &in.model, &own);
+  if (own.code == LAP_OK) own.code = lap_model_open(line->positional[0], &in.model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
   if (own.code == LAP_OK) own.code = lap_model_read_weights(&in.model, &own);
   *status = own;
@@ -155,7 +144,7 @@ static lap_code evaluate(const lap_session *session, const char *path, const eva
     code = lap_evaluate(&request, session->comm, &e, status);
   }
   if (code == LAP_OK && session->root)
-    code = print_result(&e, in.model.checkpoint->path, json, status);
+    code = print_result(&e, in.model.checkpoint->path, line->json, status);
   close_inputs(&in);
   return code;
 }
@@ -168,16 +157,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = evaluate(&session, line.positional[0], &flags, line.json, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, evaluate, status);
 }
 
 const lap_command lap_command_eval = {

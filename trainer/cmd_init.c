@@ -23,11 +23,10 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
 }
 
 static lap_code initialise(const lap_session *session, const lap_command_line *line,
-                           const char *out, lap_status *status) {
+                           void *destination, lap_status *status) {
+  const char *out = *(const char **)destination;
   if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
-  if (lap_comm_size(session->comm) > 1)
-    return lap_fail(status, LAP_USAGE, "init runs alone, not under mpirun with %d ranks",
-                    lap_comm_size(session->comm));
+  LAP_TRY(lap_session_alone(session, "init", status));
   lap_config *config;
   LAP_TRY(lap_config_load(line->positional[0], line->overrides, line->override_count, &config,
                           status));
@@ -61,16 +60,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &out};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = initialise(&session, &line, out, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, initialise, status);
 }
 
 const lap_command lap_command_init = {

@@ -53,40 +53,63 @@ static void add_path(path_list *list, const char *path) {
   list->path[list->count++] = lap_copy_string(path);
 }
 
-/* An argument that is not there as it stands is a glob. */
-static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
-  if (lap_file_exists(argument) || !strpbrk(argument, "*?[")) {
-    add_path(list, argument);
-    return LAP_OK;
-  }
+static lap_code add_matches(path_list *list, const char *pattern, lap_status *status) {
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(argument, &paths, &count, status));
+  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
   for (size_t i = 0; i < count; ++i) add_path(list, paths[i]);
   lap_paths_release(paths, count);
   return LAP_OK;
 }
 
+/* The files of a cache, or of tokenize: DIR/train and DIR/eval. */
+static bool add_directory(path_list *list, const char *directory) {
+  static const char *const patterns[] = {"/*.h5", "/train/*.h5", "/eval/*.h5"};
+  const size_t before = list->count;
+  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; ++i) {
+    char *glob = lap_inspect_glob(directory, patterns[i]);
+    lap_status no_match;
+    add_matches(list, glob, &no_match);
+    free(glob);
+  }
+  return list->count > before;
+}
+
+/* An argument that is not there as it stands is a glob. */
+static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
+  const bool there = lap_file_exists(argument);
+  if (!there && strpbrk(argument, "*?[")) return add_matches(list, argument, status);
+  if (!there || !add_directory(list, argument)) add_path(list, argument);
+  return LAP_OK;
+}
+
 /* --- one, in full; several, a line each --- */
+
+/* Whether all that was printed has reached stdout. */
+static lap_code flush_output(lap_status *status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
+}
+
+static lap_code print_report(const lap_inspector *inspector, const lap_report *report, bool whole,
+                             bool json, lap_status *status) {
+  if (json) return lap_command_print_json(lap_report_json(report), status);
+  if (!*lap_report_kind(report)) return LAP_OK;
+  lap_report_print(report, stdout);
+  if (inspector->check && whole) puts("\nchecked: whole");
+  return flush_output(status);
+}
 
 static lap_code inspect_one(const lap_inspector *inspector, const char *path, bool json,
                             lap_status *status) {
+  lap_status printed = {0};
   lap_report *report = lap_report_create(path);
-  const lap_code found = lap_inspect(inspector, path, report, status);
-  lap_code code = found;
-  lap_status print_status;
-  if (json) {
-    const lap_code printed = lap_command_print_json(lap_report_json(report), &print_status);
-    if (code == LAP_OK && printed != LAP_OK) {
-      *status = print_status;
-      code = printed;
-    }
-  } else {
-    lap_report_print(report, stdout);
-    if (inspector->check && code == LAP_OK) puts("\nchecked: whole");
-  }
+  const lap_code code = lap_inspect(inspector, path, report, status);
+  printed.code = print_report(inspector, report, code == LAP_OK, json, &printed);
   lap_report_destroy(report);
-  return code;
+  if (code != LAP_OK || printed.code == LAP_OK) return code;
+  *status = printed;
+  return printed.code;
 }
 
 typedef struct {
@@ -101,7 +124,7 @@ static void survey_one(const lap_inspector *inspector, const char *path, survey 
   lap_report *report = lap_report_create(path);
   const lap_code code = lap_inspect(inspector, path, report, &status);
   char *clean = lap_report_clean(path, strlen(path), 200);
-  const char *verdict = code != LAP_OK ? "DAMAGED" : inspector->check ? "whole" : "";
+  const char *verdict = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
   const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), verdict};
   lap_table_add(s->table, cells);
   json_array_append(s->results, (json_t *)lap_report_json(report));
@@ -124,12 +147,12 @@ static lap_code print_survey(const lap_inspector *inspector, const survey *s, si
   }
   lap_table_print(s->table, stdout);
   if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
-  return LAP_OK;
+  return flush_output(status);
 }
 
 static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,
                                 lap_status *status) {
-  static const char *const headers[] = {"path", "kind", "what", ""};
+  static const char *const headers[] = {"path", "kind", "what", "check"};
   lap_console *console = inspector->session->console;
   survey s = {.table = lap_table_create(4, headers), .results = json_array()};
   inspector->bar = false;
@@ -145,7 +168,7 @@ static lap_code inspect_several(lap_inspector *inspector, const path_list *list,
     *status = s.first;
     code = s.first.code;
     if (s.problems > 1)
-      lap_fail_context(status, "%zu of %zu are damaged; the first", s.problems, list->count);
+      lap_fail_context(status, "%zu of %zu have problems; the first", s.problems, list->count);
   }
   lap_table_destroy(s.table);
   json_decref(s.results);
@@ -154,11 +177,10 @@ static lap_code inspect_several(lap_inspector *inspector, const path_list *list,
 
 /* --- the command --- */
 
-static lap_code inspect_all(const lap_session *session, const inspect_flags *flags,
-                            const lap_command_line *line, lap_status *status) {
-  if (lap_comm_size(session->comm) > 1)
-    return lap_fail(status, LAP_USAGE, "inspect runs alone, not under mpirun with %d ranks",
-                    lap_comm_size(session->comm));
+static lap_code inspect_all(const lap_session *session, const lap_command_line *line,
+                            void *destination, lap_status *status) {
+  const inspect_flags *flags = destination;
+  LAP_TRY(lap_session_alone(session, "inspect", status));
   lap_inspector inspector;
   LAP_TRY(lap_inspector_open(session, flags->tokenizer, flags->tokens, &inspector, status));
   inspector.check = flags->check;
@@ -184,16 +206,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = inspect_all(&session, &flags, &line, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, inspect_all, status);
 }
 
 const lap_command lap_command_inspect = {
@@ -202,7 +215,8 @@ const lap_command lap_command_inspect = {
     .usage = "PATH... [--check] [--tokenizer M.model] [--tokens GLOB]",
     .description =
         "PATH is a token shard, a teacher cache, a checkpoint or run directory, a tokenizer, a "
-        "config, run.json or metrics.jsonl, or a glob of them. One path is shown in full, several "
+        "config, run.json or metrics.jsonl, a directory of .h5 files, or a glob of them. One path "
+        "is shown in full, several "
         "get a line each (with --json: {\"results\": [...]}). A cache is shown with its tokens "
         "where --tokens has its shard. --check ends with 3 where anything is damaged.",
     .run = run};

@@ -64,21 +64,7 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
 static lap_code open_inputs(const teach_flags *flags, teach_inputs *in, lap_status *status) {
   LAP_TRY(check_flags(flags, status));
   LAP_TRY(lap_model_open(flags->from, &in->model, status));
-  LAP_TRY(lap_token_set_open(flags->tokens, &in->tokens, status));
-  const lap_token_shard *shard = in->tokens.shard[0];
-  const lap_config *config = in->model.config;
-  if (shard->vocab_size > config->model.vocab_size)
-    return lap_fail(status, LAP_DATA, "%s: vocab_size is %u, but the teacher's is %lld", shard->path,
-                    shard->vocab_size, (long long)config->model.vocab_size);
-  if (in->model.tokenizer_path) {
-    char hex[LAP_SHA256_HEX];
-    LAP_TRY(lap_sha256_file(in->model.tokenizer_path, hex, status));
-    if (strcmp(hex, shard->tokenizer_sha256))
-      return lap_fail(status, LAP_DATA,
-                      "%s: made with tokenizer %.12s..., but the teacher's tokenizer %s is %.12s...; "
-                      "tokenize the text with the teacher's",
-                      shard->path, shard->tokenizer_sha256, in->model.tokenizer_path, hex);
-  }
+  LAP_TRY(lap_model_open_tokens(&in->model, flags->tokens, &in->tokens, status));
   LAP_TRY(lap_model_read_weights(&in->model, status));
   uint8_t digest[LAP_SHA256_SIZE];
   lap_sha256(in->model.weights, (size_t)in->model.parameters->elements * sizeof(float), digest);
@@ -142,8 +128,9 @@ static void sum_over_ranks(const lap_session *session, lap_teach_report *report)
   free(all);
 }
 
-static lap_code teach(const lap_session *session, const teach_flags *flags, bool json,
+static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
                       lap_status *status) {
+  const teach_flags *flags = destination;
   teach_inputs in = {0};
   lap_status own = {0};
   own.code = open_inputs(flags, &in, &own);
@@ -170,7 +157,7 @@ static lap_code teach(const lap_session *session, const teach_flags *flags, bool
     lap_teach_report report;
     code = lap_teach(&request, session, &report, status);
     if (code == LAP_OK) sum_over_ranks(session, &report);
-    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, json, status);
+    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, line->json, status);
     free(identity);
   }
   lap_model_close(&in.model);
@@ -184,16 +171,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    code = teach(&session, &flags, line.json, status);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, teach, status);
 }
 
 const lap_command lap_command_teach = {

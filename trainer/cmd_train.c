@@ -214,6 +214,18 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   return opened;
 }
 
+static lap_code train_by(const lap_session *session, const lap_command_line *line,
+                         void *destination, lap_status *status) {
+  const train_flags *flags = destination;
+  if (flags->train.fork && !strcmp(flags->train.resume, "none"))
+    return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
+  lap_config *config = NULL;
+  lap_code code = load_config(session, line, flags, &config, status);
+  if (code == LAP_OK) code = train(session, config, flags, line->json, status);
+  lap_config_destroy(config);
+  return code;
+}
+
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   train_flags flags = {.train = {.resume = "none"}};
   const lap_command_syntax syntax = {.positional_min = 1,
@@ -223,23 +235,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .options = options,
                                      .take = take,
                                      .destination = &flags};
-  lap_command_line line;
-  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
-  if (flags.train.fork && !strcmp(flags.train.resume, "none")) {
-    lap_command_line_release(&line);
-    return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
-  }
-  lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
-  if (code == LAP_OK) {
-    lap_config *config = NULL;
-    code = load_config(&session, &line, &flags, &config, status);
-    if (code == LAP_OK) code = train(&session, config, &flags, line.json, status);
-    lap_config_destroy(config);
-    code = lap_session_finish(&session, code, status);
-  }
-  lap_command_line_release(&line);
-  return code;
+  return lap_session_run(command, &syntax, argc, argv, train_by, status);
 }
 
 const lap_command lap_command_train = {

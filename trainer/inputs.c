@@ -8,22 +8,8 @@
 #include "mpi/agree.h"
 #include "trainer/checkpoint.h"
 #include "trainer/evaluate.h"
+#include "trainer/model_source.h"
 #include "trainer/schedule.h"
-
-static lap_code check_set(const lap_config *config, const lap_token_set *set,
-                          const char *tokenizer_sha256, lap_status *status) {
-  const lap_token_shard *shard = set->shard[0];
-  if (strcmp(shard->tokenizer_sha256, tokenizer_sha256))
-    return lap_fail(status, LAP_DATA,
-                    "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...; tokenize again "
-                    "with it, or name the tokenizer that made the shards",
-                    shard->path, shard->tokenizer_sha256, config->tokenizer, tokenizer_sha256);
-  if (shard->vocab_size > config->model.vocab_size)
-    return lap_fail(status, LAP_DATA,
-                    "%s: vocab_size is %u, but model.vocab_size is %lld; it must be at least as large",
-                    shard->path, shard->vocab_size, (long long)config->model.vocab_size);
-  return LAP_OK;
-}
 
 static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_cache *cache) {
   return (lap_data){.tokens = set,
@@ -70,15 +56,16 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
 
 static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
                            lap_status *status) {
+  const int64_t vocab = config->model.vocab_size;
   LAP_TRY(lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status));
   in->piece_bytes =
-      lap_evaluate_piece_bytes(config->tokenizer, config->model.vocab_size, status);
+      lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
   LAP_TRY(lap_token_set_open(config->data.train[0].path, &in->train_tokens, status));
-  LAP_TRY(check_set(config, &in->train_tokens, in->tokenizer_sha256, status));
+  LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
   if (config->data.eval) {
     LAP_TRY(lap_token_set_open(config->data.eval, &in->eval_tokens, status));
-    LAP_TRY(check_set(config, &in->eval_tokens, in->tokenizer_sha256, status));
+    LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
   }
   LAP_TRY(open_caches(config, session, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);

@@ -1,6 +1,7 @@
 #include "trainer/inspect.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,14 @@ void lap_inspector_close(lap_inspector *inspector) {
   *inspector = (lap_inspector){0};
 }
 
+char *lap_inspect_glob(const char *path, const char *pattern) {
+  char *glob = lap_allocate(2 * strlen(path) + strlen(pattern) + 1, 1), *end = glob;
+  for (; *path; *end++ = *path++)
+    if (strchr("*?[\\", *path)) *end++ = '\\';
+  strcpy(end, pattern);
+  return glob;
+}
+
 /* --- what a path is --- */
 
 typedef struct {
@@ -91,6 +100,9 @@ static bool holds_checkpoints(const subject *s) {
 static bool is_checkpoint(const subject *s) {
   return s->is_directory && (has(s, "manifest.json") || lap_checkpoint_is_step(s->name, NULL));
 }
+static bool is_manifest(const subject *s) {
+  return !s->is_directory && !strcmp(s->name, "manifest.json");
+}
 static bool is_run(const subject *s) {
   return has(s, "checkpoints") || has(s, "run.json") || has(s, "metrics.jsonl") ||
          holds_checkpoints(s);
@@ -110,6 +122,14 @@ static bool is_metrics(const subject *s) {
   return !s->is_directory && ends_with(s->name, ".jsonl");
 }
 
+static lap_code inspect_manifest(const lap_inspector *inspector, const char *path,
+                                 lap_report *report, lap_status *status) {
+  char *copy = lap_copy_string(path);
+  const lap_code code = lap_inspect_checkpoint(inspector, dirname(copy), report, status);
+  free(copy);
+  return code;
+}
+
 typedef struct {
   const char *name, *told_by;
   bool (*is)(const subject *s);
@@ -120,6 +140,7 @@ typedef struct {
 /* The first that fits. */
 static const kind kinds[] = {
     {"checkpoint", "a directory with manifest.json", is_checkpoint, lap_inspect_checkpoint},
+    {"checkpoint", "its manifest.json", is_manifest, inspect_manifest},
     {"run directory", "a directory with checkpoints/, run.json or metrics.jsonl", is_run,
      lap_inspect_run},
     {"token shard", "HDF5 with format=\"lapidary-tokens\"", is_token_shard,

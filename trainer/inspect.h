@@ -41,6 +41,9 @@ void lap_inspector_close(lap_inspector *inspector);
 lap_code lap_inspect(const lap_inspector *inspector, const char *path, lap_report *report,
                      lap_status *status);
 
+/* The glob that matches what is at `path` followed by `pattern`; malloc'ed. */
+char *lap_inspect_glob(const char *path, const char *pattern);
+
 /* --- the kinds; each sets the report's summary --- */
 
 lap_code lap_inspect_token_shard(const lap_inspector *inspector, const char *path,

@@ -1,5 +1,4 @@
 /* Teacher caches. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +6,8 @@
 #include "teacher/align.h"
 #include "teacher/describe_file.h"
 #include "trainer/inspect.h"
-#include "trainer/metrics.h"
 
-enum { PIECE_CHARACTERS = 20, CELL_BYTES = 160 };
+enum { PIECE_CHARACTERS = 20 };
 
 /* --- the schema --- */
 
@@ -188,14 +186,6 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   return lap_cache_check_shift(cache, status);
 }
 
-/* A path as the glob that matches it alone. */
-static char *glob_of(const char *path) {
-  char *pattern = lap_allocate(2 * strlen(path) + 1, 1), *end = pattern;
-  for (; *path; *end++ = *path++)
-    if (strchr("*?[\\", *path)) *end++ = '\\';
-  return pattern;
-}
-
 /* The shard is opened, and thereby verified, as the one member of a set. */
 static lap_code open_with_tokens(const lap_inspector *inspector, const char *path,
                                  const char *tokens_path, lap_tokenizer *tokenizer,
@@ -204,7 +194,7 @@ static lap_code open_with_tokens(const lap_inspector *inspector, const char *pat
   lap_cache *cache;
   LAP_TRY(lap_token_shard_open(tokens_path, &shard, status));
   const lap_token_set set = {.shard = &shard, .count = 1, .token_count = shard->token_count};
-  char *pattern = glob_of(path);
+  char *pattern = lap_inspect_glob(path, "");
   lap_code code = lap_cache_open(pattern, &set, NULL, &cache, status);
   free(pattern);
   if (code == LAP_OK) {
@@ -229,11 +219,13 @@ static lap_code inspect_alone(const lap_inspector *inspector, const char *path,
   end_progress(&state);
   if (code != LAP_OK)
     return lap_fail_context(status, "without --tokens, by which rows that do not count are known");
+  lap_report_verbatim(report, "\n");
   lap_report_count(report, "empty_rows", empty);
   return LAP_OK;
 }
 
 static void report_hints(const lap_inspector *inspector, bool has_tokens, lap_report *report) {
+  lap_report_verbatim(report, "\n");
   if (!has_tokens && inspector->tokens)
     lap_report_note(report, "no shard of %s has these tokens: alignment is not known",
                     inspector->tokens);
@@ -262,7 +254,7 @@ lap_code lap_inspect_cache(const lap_inspector *inspector, const char *path, lap
   } else {
     LAP_TRY(inspect_alone(inspector, path, tokenizer, report, status));
   }
-  report_hints(inspector, shard != NULL, report);
+  if (!shard || !inspector->tokenizer) report_hints(inspector, shard != NULL, report);
   if (!shard && inspector->check && inspector->tokens)
     return lap_fail(status, LAP_DATA, "%s: no shard of %s has its tokens_sha256 %s", path,
                     inspector->tokens, tokens_sha256);

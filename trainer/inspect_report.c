@@ -13,7 +13,6 @@ struct lap_report {
   char *path; /* cleaned */
   const char *kind;
   char *summary;
-  char *problem; /* NULL: none */
   json_t *root, *section;
   FILE *body; /* into `text` */
   char *text;
@@ -38,7 +37,6 @@ void lap_report_destroy(lap_report *report) {
   free(report->text);
   free(report->path);
   free(report->summary);
-  free(report->problem);
   json_decref(report->root);
   free(report);
 }
@@ -137,19 +135,18 @@ void lap_report_table(lap_report *report, lap_table *table) {
 void lap_report_verbatim(lap_report *report, const char *text) { fputs(text, report->body); }
 
 void lap_report_problem(lap_report *report, const char *message) {
-  free(report->problem);
-  report->problem = lap_report_clean(message, strlen(message), LAP_MESSAGE_SIZE);
-  json_object_set_new(report->root, "problem", json_string(report->problem));
+  char *clean = lap_report_clean(message, strlen(message), LAP_MESSAGE_SIZE);
+  json_object_set_new(report->root, "problem", json_string(clean));
+  free(clean);
 }
 
 const json_t *lap_report_json(const lap_report *report) { return report->root; }
 
 void lap_report_print(const lap_report *report, FILE *out) {
   fflush(report->body);
-  fprintf(out, "%s: %s%s%s\n", report->path, *report->kind ? report->kind : "unknown",
-          *report->summary ? ", " : "", report->summary);
+  fprintf(out, "%s: %s%s%s\n", report->path, report->kind, *report->summary ? ", " : "",
+          report->summary);
   fputs(report->text, out);
-  if (report->problem) fprintf(out, "\nproblem: %s\n", report->problem);
 }
 
 /* --- text from files --- */

@@ -48,7 +48,7 @@ void lap_report_table(lap_report *report, lap_table *table);
 /* Text as it is, on the screen only. */
 void lap_report_verbatim(lap_report *report, const char *text);
 
-/* What is wrong with the thing, in the JSON and at the end of the text. */
+/* What is wrong with the thing, in the JSON only: people read it on stderr. */
 void lap_report_problem(lap_report *report, const char *message);
 
 /* The object belongs to the report. */

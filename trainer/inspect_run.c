@@ -1,4 +1,5 @@
 /* Run directories and their run.json. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,13 +22,18 @@ static char *text_of(const json_t *object, const char *key) {
 }
 
 static json_t *load_run_json(const char *path, lap_status *status) {
+  enum { MOST_BYTES = 64 << 20 };
+  char *text;
+  size_t bytes;
   json_error_t error;
-  json_t *run = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+  if (lap_file_read(path, MOST_BYTES, &text, &bytes, status) != LAP_OK) return NULL;
+  json_t *run = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  free(text);
   if (json_is_object(run)) return run;
   if (run)
     lap_fail(status, LAP_DATA, "%s: expected a JSON object", path);
   else
-    lap_fail(status, LAP_DATA, "%s:%d: %s", path, error.line, error.text);
+    lap_fail(status, LAP_DATA, "%s:%d: is not JSON: %s", path, error.line, error.text);
   json_decref(run);
   return NULL;
 }
@@ -103,11 +109,21 @@ typedef struct {
   uint64_t newest_step; /* of the newest whole one */
   char *newest;         /* its path; NULL: none */
   size_t count, whole;
+  lap_table *table; /* NULL: none */
+  json_t *entries;
   lap_status first_problem; /* LAP_OK: none */
 } checkpoint_list;
 
+/* The message without the directory that the row is about, cut where it is long. */
+static char *shorten(const char *message, const char *directory) {
+  enum { MOST_CHARACTERS = 120 };
+  const size_t length = strlen(directory);
+  if (strncmp(message, directory, length) == 0 && message[length] == '/') message += length + 1;
+  return lap_report_clean(message, strlen(message), MOST_CHARACTERS);
+}
+
 /* One row; what is wrong with it does not end the list. */
-static json_t *inspect_one(checkpoint_list *list, const char *name, lap_table *table) {
+static void inspect_one(checkpoint_list *list, const char *name) {
   lap_status problem = {0};
   lap_checkpoint *checkpoint = NULL;
   char *path = lap_format("%s/%s", list->directory, name);
@@ -115,11 +131,12 @@ static json_t *inspect_one(checkpoint_list *list, const char *name, lap_table *t
   if (problem.code == LAP_OK && list->inspector->check)
     problem.code = lap_inspect_verify_checkpoint(list->inspector, path, &problem);
   const bool whole = problem.code == LAP_OK;
-  char *clean = whole ? NULL : lap_report_clean(problem.message, strlen(problem.message), 200);
+  char *clean = whole ? NULL : shorten(problem.message, path);
   const char *state = checkpoint ? checkpoint->state_sha256 : "";
-  char *short_state = lap_format("%.16s", state);
-  const char *const cells[] = {name, whole ? "yes" : "NO", short_state, clean ? clean : ""};
-  lap_table_add(table, cells);
+  char *short_state = lap_format("%.16s", *state ? state : "-");
+  char *verdict = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);
+  const char *const cells[] = {name, short_state, verdict};
+  lap_table_add(list->table, cells);
   json_t *entry = json_pack("{s:s, s:b, s:s*}", "name", name, "whole", whole, "problem", clean);
   if (checkpoint) json_object_set_new(entry, "state_sha256", json_string(state));
   if (whole && !list->newest) {
@@ -130,27 +147,34 @@ static json_t *inspect_one(checkpoint_list *list, const char *name, lap_table *t
   if (!whole && list->first_problem.code == LAP_OK) list->first_problem = problem;
   list->whole += whole;
   lap_checkpoint_close(checkpoint);
+  json_array_append_new(list->entries, entry);
+  free(verdict);
   free(short_state);
   free(clean);
   free(path);
-  return entry;
 }
 
 static void inspect_all(checkpoint_list *list, char **names) {
-  static const char *const headers[] = {"checkpoint", "whole", "state_sha256", ""};
+  static const char *const headers[] = {"checkpoint", "state_sha256", "whole"};
   lap_console *console = list->inspector->session->console;
   const bool bar = list->inspector->bar && list->inspector->check;
-  lap_table *table = lap_table_create(4, headers);
-  json_t *entries = json_array();
+  list->table = lap_table_create(3, headers);
+  list->entries = json_array();
   if (bar) lap_console_progress_begin(console, "check", "checkpoints", (int64_t)list->count, 0);
   for (size_t i = 0; i < list->count; ++i) {
-    json_array_append_new(entries, inspect_one(list, names[i], table));
+    inspect_one(list, names[i]);
     if (bar) lap_console_progress(console, (int64_t)i + 1, "");
   }
   if (bar) lap_console_progress_end(console);
-  lap_report_json_only(list->report, "checkpoints", entries);
-  lap_report_verbatim(list->report, "\n");
-  lap_report_table(list->report, table);
+}
+
+/* Hands the list over to the report. */
+static void report_checkpoints(checkpoint_list *list, lap_report *report) {
+  if (!list->table) return;
+  lap_report_json_only(report, "checkpoints", list->entries);
+  lap_report_verbatim(report, "\n");
+  lap_report_table(report, list->table);
+  list->table = NULL;
 }
 
 static lap_code inspect_checkpoints(checkpoint_list *list, lap_status *status) {
@@ -180,19 +204,12 @@ static void report_progress(const lap_config *config, const checkpoint_list *lis
                     lap_human_count((double)tokens, human));
 }
 
-static lap_code report_config(const char *path, const checkpoint_list *list, lap_report *report,
-                              lap_status *status) {
+/* NULL in *config where there is none. */
+static lap_code load_config(const char *path, lap_config **config, lap_status *status) {
+  *config = NULL;
   char *file = lap_run_directory_path(path, "config.resolved.yaml");
-  lap_config *config = NULL;
   lap_code code = LAP_OK;
-  if (lap_file_exists(file)) code = lap_config_load(file, NULL, 0, &config, status);
-  if (code == LAP_OK && config) {
-    report_progress(config, list, report);
-    lap_report_mesh(report, &config->mesh);
-    if (lap_config_require(config, LAP_NEEDS_MODEL, status) == LAP_OK)
-      lap_report_model(report, &config->model);
-    lap_config_destroy(config);
-  }
+  if (lap_file_exists(file)) code = lap_config_load(file, NULL, 0, config, status);
   free(file);
   /* The user did not write this config: whatever is wrong with it is the directory's. */
   return code == LAP_OK ? LAP_OK : (status->code = LAP_DATA);
@@ -231,19 +248,33 @@ static void report_newest(const checkpoint_list *list, lap_report *report) {
   lap_checkpoint_close(checkpoint);
 }
 
+static lap_code report_run(const char *path, checkpoint_list *list, const lap_config *config,
+                           lap_status *status) {
+  lap_report *report = list->report;
+  if (config) report_progress(config, list, report);
+  const lap_code code = report_records(path, report, status);
+  report_newest(list, report);
+  if (config) lap_report_mesh(report, &config->mesh);
+  report_checkpoints(list, report);
+  lap_status ignored;
+  if (config && lap_config_require(config, LAP_NEEDS_MODEL, &ignored) == LAP_OK)
+    lap_report_model(report, &config->model);
+  return code;
+}
+
 static lap_code inspect_run(const char *path, checkpoint_list *list, lap_status *status) {
+  lap_config *config;
   LAP_TRY(inspect_checkpoints(list, status));
   if (list->count > 0)
-    lap_report_summarise(list->report, "step %llu, %zu checkpoint%s, %zu whole",
-                         (unsigned long long)list->newest_step, list->count,
-                         list->count == 1 ? "" : "s", list->whole);
+    lap_report_summarise(list->report, "step %" PRIu64 ", %zu checkpoint%s, %zu whole",
+                         list->newest_step, list->count, list->count == 1 ? "" : "s", list->whole);
   else
     lap_report_summarise(list->report, "no checkpoint yet");
-  lap_report_verbatim(list->report, "\n");
-  report_newest(list, list->report);
-  LAP_TRY(report_records(path, list->report, status));
-  LAP_TRY(report_config(path, list, list->report, status));
-  if (list->first_problem.code == LAP_OK || !list->inspector->check) return LAP_OK;
+  lap_code code = load_config(path, &config, status);
+  if (code == LAP_OK) code = report_run(path, list, config, status);
+  if (config) lap_config_destroy(config);
+  report_checkpoints(list, list->report); /* where the report ended before it */
+  if (code != LAP_OK || list->first_problem.code == LAP_OK || !list->inspector->check) return code;
   *status = list->first_problem;
   return status->code = LAP_DATA;
 }

@@ -89,18 +89,20 @@ lap_code lap_inspect_token_shard(const lap_inspector *inspector, const char *pat
 
 typedef struct {
   uint32_t control, bytes, text;
+  uint32_t *text_id; /* [text] in order of their ids */
 } piece_counts;
 
 static piece_counts count_pieces(lap_tokenizer *tokenizer) {
-  piece_counts counts = {0};
-  for (uint32_t id = 0; id < lap_tokenizer_vocab_size(tokenizer); ++id) {
+  const uint32_t vocab_size = lap_tokenizer_vocab_size(tokenizer);
+  piece_counts counts = {.text_id = lap_allocate(vocab_size, sizeof *counts.text_id)};
+  for (uint32_t id = 0; id < vocab_size; ++id) {
     const char *piece = lap_tokenizer_piece(tokenizer, id);
     if (lap_tokenizer_piece_bytes(tokenizer, id) == 0)
       ++counts.control;
     else if (strlen(piece) == strlen("<0x00>") && strncmp(piece, "<0x", 3) == 0)
       ++counts.bytes;
     else
-      ++counts.text;
+      counts.text_id[counts.text++] = id;
   }
   return counts;
 }
@@ -108,12 +110,11 @@ static piece_counts count_pieces(lap_tokenizer *tokenizer) {
 /* Pieces evenly spread over those of text: early ones are frequent, late ones rare. */
 static void report_some_pieces(lap_tokenizer *tokenizer, const piece_counts *counts,
                                lap_report *report) {
-  const uint32_t first = counts->control + counts->bytes;
   json_t *list = json_array();
   char *text = lap_copy_string("");
   for (uint32_t i = 0; i < SHOWN_PIECES && i < counts->text; ++i) {
-    const uint32_t step = counts->text < SHOWN_PIECES ? i : i * (counts->text / SHOWN_PIECES);
-    const char *piece = lap_tokenizer_piece(tokenizer, first + step);
+    const uint64_t at = counts->text < SHOWN_PIECES ? i : (uint64_t)i * counts->text / SHOWN_PIECES;
+    const char *piece = lap_tokenizer_piece(tokenizer, counts->text_id[at]);
     char *clean = lap_report_clean(piece, strlen(piece), 40);
     char *longer = lap_format("%s%s%s", text, i ? "  " : "", clean);
     json_array_append_new(list, json_string(clean));
@@ -138,6 +139,7 @@ lap_code lap_inspect_tokenizer(const lap_inspector *inspector, const char *path,
   lap_report_count(report, "byte_pieces", counts.bytes);
   lap_report_count(report, "text_pieces", counts.text);
   report_some_pieces(tokenizer, &counts, report);
+  free(counts.text_id);
   lap_tokenizer_close(tokenizer);
   return LAP_OK;
 }

@@ -1,6 +1,7 @@
 #include "trainer/model_source.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
@@ -40,4 +41,28 @@ void lap_model_close(lap_model_source *source) {
   lap_release_aligned(source->weights);
   free(source->tokenizer_path);
   *source = (lap_model_source){0};
+}
+
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size, const char *tokenizer_path,
+                          lap_status *status) {
+  const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
+  if (shard->vocab_size > vocab_size)
+    return lap_fail(status, LAP_DATA,
+                    "%s: vocab_size is %u, but the model's is %lld; it must be at least as large",
+                    shard->path, shard->vocab_size, (long long)vocab_size);
+  if (!tokenizer_path) return LAP_OK;
+  char hex[LAP_SHA256_HEX];
+  LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));
+  if (strcmp(shard->tokenizer_sha256, hex))
+    return lap_fail(status, LAP_DATA,
+                    "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...; tokenize the text "
+                    "with that one, or name the tokenizer that made the shards",
+                    shard->path, shard->tokenizer_sha256, tokenizer_path, hex);
+  return LAP_OK;
+}
+
+lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
+                               lap_token_set *tokens, lap_status *status) {
+  LAP_TRY(lap_token_set_open(pattern, tokens, status));
+  return lap_check_tokens(tokens, source->config->model.vocab_size, source->tokenizer_path, status);
 }

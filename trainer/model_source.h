@@ -4,6 +4,7 @@
 #define LAP_TRAINER_MODEL_SOURCE_H
 
 #include "autograd/gemma2/parameters.h"
+#include "dataset/token_shard.h"
 #include "trainer/checkpoint.h"
 #include "trainer/config.h"
 
@@ -19,5 +20,14 @@ typedef struct {
 lap_code lap_model_open(const char *path, lap_model_source *source, lap_status *status);
 lap_code lap_model_read_weights(lap_model_source *source, lap_status *status);
 void lap_model_close(lap_model_source *source);
+
+/* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer be the
+ * model's own, where it has one. LAP_DATA showing both. */
+lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
+                               lap_token_set *tokens, lap_status *status);
+
+/* Not collective. The same check for shards and a tokenizer file that were opened otherwise. */
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size, const char *tokenizer_path,
+                          lap_status *status);
 
 #endif

@@ -7,19 +7,18 @@
 #include "autograd/core/memory.h"
 #include "mpi/agree.h"
 #include "trainer/checkpoint.h"
+#include "trainer/model_source.h"
 #include "trainer/run_directory.h"
 
 char *lap_resume_blas_core(const lap_config *config, const lap_train_options *options) {
   if (!strcmp(options->resume, "none") || options->fork) return NULL;
-  lap_checkpoint *checkpoint;
+  lap_model_source source;
   lap_status ignored;
   const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
-  if (lap_checkpoint_open(path, &checkpoint, &ignored) != LAP_OK) return NULL;
-  const char *core =
-      checkpoint->numbers ? lap_numbers_value(checkpoint->numbers, "blas_core") : NULL;
-  char *copy = core ? lap_copy_string(core) : NULL;
-  lap_checkpoint_close(checkpoint);
-  return copy;
+  if (lap_model_open(path, &source, &ignored) != LAP_OK) return NULL;
+  char *core = lap_copy_string(source.config->blas_core);
+  lap_model_close(&source);
+  return core;
 }
 
 /* --- the run directory --- */

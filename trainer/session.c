@@ -35,6 +35,26 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
   return code;
 }
 
+lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                         char **argv, lap_session_body body, lap_status *status) {
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = body(&session, &line, syntax->destination, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status) {
+  const int ranks = lap_comm_size(session->comm);
+  if (ranks == 1) return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "%s runs alone, not under mpirun with %d ranks", command, ranks);
+}
+
 static int available_cores(void) {
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);

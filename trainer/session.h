@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "mpi/communicator.h"
+#include "trainer/command.h"
 #include "trainer/console.h"
 
 typedef struct {
@@ -23,6 +24,16 @@ lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status)
 /* Collective. Orderly end after `code`; clears the message of `status` on every rank but 0, which is how
  * the command frame learns who prints it. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
+
+/* A whole command: parses argv by `syntax`, runs `body` within a session and ends it. `flags` of the body is
+ * syntax->destination. */
+typedef lap_code (*lap_session_body)(const lap_session *session, const lap_command_line *line,
+                                     void *flags, lap_status *status);
+lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                         char **argv, lap_session_body body, lap_status *status);
+
+/* Collective. LAP_USAGE under mpirun with several ranks: for commands that run alone. */
+lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
 
 /* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share, and sets
  * the number of OpenMP threads. Warns where the ranks of a node together have more threads than cores. */

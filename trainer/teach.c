@@ -1,6 +1,5 @@
 #include "trainer/teach.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,37 +22,12 @@ typedef struct {
   lap_window_logits *model;
   lap_data data;        /* of the whole set, no cache */
   float *scratch;       /* [threads, 2 V] of lap_select_top */
-  lap_cache_content rows; /* of one part */
+  lap_cache_content rows; /* of one part; those that are not counted are never looked at */
   uint64_t part_first_row, window_row; /* first row of the part, and of the window at hand */
   bool non_finite;
 } teacher;
 
 /* --- one part --- */
-
-static lap_cache_content content_create(size_t rows, size_t k) {
-  return (lap_cache_content){.ids = lap_allocate(rows * k, sizeof(uint32_t)),
-                             .logprob = lap_allocate(rows * k, sizeof(float)),
-                             .tail_mass = lap_allocate(rows, sizeof(float)),
-                             .next_logprob = lap_allocate(rows, sizeof(float)),
-                             .entropy = lap_allocate(rows, sizeof(float))};
-}
-
-static void content_destroy(lap_cache_content *content) {
-  free(content->ids);
-  free(content->logprob);
-  free(content->tail_mass);
-  free(content->next_logprob);
-  free(content->entropy);
-}
-
-/* What an uncounted row holds: nothing kept, all mass in the tail; a valid row, never looked at. */
-static void content_clear(lap_cache_content *content, size_t rows, size_t k) {
-  for (size_t i = 0; i < rows * k; ++i) content->ids[i] = 0, content->logprob[i] = -INFINITY;
-  for (size_t i = 0; i < rows; ++i) {
-    content->tail_mass[i] = 1;
-    content->next_logprob[i] = content->entropy[i] = 0;
-  }
-}
 
 static void keep_position(void *context, const lap_micro_batch *window, int64_t position,
                           float *logits) {
@@ -78,7 +52,6 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard,
   const lap_token_shard *tokens = t->request->tokens->shard[shard];
   const uint32_t windows = lap_parts_windows(parts, part, &first_window);
   const uint32_t rows = lap_parts_rows(parts, part, &t->part_first_row);
-  content_clear(&t->rows, rows, t->request->schema.k);
   for (uint64_t w = first_window; w < first_window + windows; ++w) {
     lap_window_rows(tokens, w, t->data.sequence_length, &t->window_row);
     LAP_TRY(lap_window_logits_visit(t->model, windows_before + w, keep_position, t, status));
@@ -176,7 +149,7 @@ static lap_code assemble(const teacher *t, const lap_parts *parts, size_t shard,
   LAP_TRY(lap_parts_assemble(parts, &content, status));
   const lap_code code = lap_cache_write(path, &t->request->schema,
                                         t->request->tokens->shard[shard], &content, status);
-  content_destroy(&content);
+  lap_cache_content_destroy(&content);
   return code == LAP_OK ? lap_parts_remove(parts, status) : code;
 }
 
@@ -229,7 +202,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   t.model = lap_window_logits_create(request->model, request->weights, &t.data, request->threads);
   t.scratch = lap_allocate_aligned((size_t)request->threads * 2 * request->schema.vocab_size,
                                    sizeof(float));
-  t.rows = content_create((size_t)LAP_PART_WINDOWS * (length - 1), request->schema.k);
+  lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);
   lap_code code = LAP_OK;
   uint64_t windows_before = 0;
   for (size_t shard = 0; shard < request->tokens->count && code == LAP_OK; ++shard) {
@@ -238,7 +211,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   }
   lap_window_logits_destroy(t.model);
   lap_release_aligned(t.scratch);
-  content_destroy(&t.rows);
+  lap_cache_content_destroy(&t.rows);
   report->seconds = lap_clock_seconds() - start;
   return code;
 }

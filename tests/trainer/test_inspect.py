@@ -1,0 +1,493 @@
+"""lapidary inspect, the whole command, on files that the other commands made, and on damaged ones.
+
+usage: test_inspect.py LAPIDARY [unittest arguments]
+"""
+
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import h5py
+import numpy
+
+LAPIDARY = os.path.abspath(sys.argv.pop(1))
+EOS = 1
+STEPS = 24
+
+CONFIG = """
+run_dir: run
+tokenizer: M.model
+data: {train: data/train/*.h5, eval: data/eval/*.h5, sequence_length: 32}
+model: {vocab_size: 320, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2,
+        num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 16,
+        query_pre_attn_scalar: 8, max_position_embeddings: 64}
+batch: {sequences: 8}
+mesh: {pods: 1, data: 2}
+schedule: {steps: %d}
+optimizer: {learning_rate: 0.02}
+checkpoint: {every_steps: 8}
+eval: {every_steps: 12}
+""" % STEPS
+
+
+def lapidary(*arguments):
+    """Runs a command that must work."""
+    subprocess.run([LAPIDARY, *arguments], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+def make_text(path, seed):
+    """Lines of a small language in which the next word is often certain."""
+    chance = random.Random(seed)
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(800):
+            who, what = chance.choice(["cat", "dog", "hen"]), chance.choice(["mat", "hill", "wall"])
+            out.write(f"the {who} sat on the {what} and the {who} saw {chance.randint(2, 99)}\n")
+
+
+def make_world(directory):
+    os.chdir(directory)
+    make_text("text.txt", 1)
+    lapidary("tokenizer", "--vocab-size", "320", "--out", "M.model", "text.txt")
+    lapidary("tokenize", "--tokenizer", "M.model", "--out", "data", "--documents", "line",
+             "--holdout", "0.1", "--shard-tokens", "8192", "text.txt")
+    with open("config.yaml", "w", encoding="utf-8") as out:
+        out.write(CONFIG)
+    lapidary("train", "config.yaml", "--quiet")
+    lapidary("init", "config.yaml", "--out", "fresh")
+    lapidary("teach", "--from", "run", "--tokens", "data/*/*.h5", "--out", "cache", "--k", "8",
+             "--name", "a teacher")
+
+
+class Inspect(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.made = tempfile.mkdtemp()
+        make_world(cls.made)
+
+    @classmethod
+    def tearDownClass(cls):
+        os.chdir("/")
+        shutil.rmtree(cls.made)
+
+    def setUp(self):
+        self.scratch = os.path.join(self.made, "scratch")
+        os.mkdir(self.scratch)
+
+    def tearDown(self):
+        shutil.rmtree(self.scratch)
+
+    # --- helpers ---
+
+    def run_inspect(self, *arguments):
+        done = subprocess.run([LAPIDARY, "inspect", *arguments], capture_output=True, check=False)
+        return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
+
+    def inspect(self, *arguments, code=0):
+        """The JSON object, with the exit code checked."""
+        found, out, err = self.run_inspect(*arguments, "--json")
+        self.assertEqual(found, code, err)
+        self.assertEqual(out.count("\n"), 1)
+        return json.loads(out)
+
+    def refuse(self, *arguments, says, code=3):
+        found, _, err = self.run_inspect(*arguments)
+        self.assertEqual(found, code, err)
+        self.assertRegex(err, says)
+
+    def copy(self, source):
+        target = os.path.join(self.scratch, os.path.basename(source))
+        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
+        return target
+
+    def flip(self, path, offset):
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 0x10]))
+
+    def data_offset(self, path, name):
+        """A byte in the middle of the stored data of an HDF5 dataset."""
+        with h5py.File(path) as file:
+            chunk = file[name].id.get_chunk_info(0)
+            return chunk.byte_offset + chunk.size // 2
+
+    def shard(self):
+        return "data/train/" + sorted(os.listdir("data/train"))[0]
+
+    def cache_of(self, shard):
+        with h5py.File(shard) as file:
+            wanted = file.attrs["tokens_sha256"]
+        for name in os.listdir("cache"):
+            with h5py.File("cache/" + name) as file:
+                if file.attrs["tokens_sha256"] == wanted:
+                    return "cache/" + name
+        raise AssertionError("no cache")
+
+    def rewrite_cache(self, change):
+        """The cache of the first shard as any h5py program would write it, after change(arrays)."""
+        path = os.path.join(self.scratch, "foreign.h5")
+        with h5py.File(self.cache_of(self.shard())) as old, h5py.File(path, "w") as new:
+            arrays = {"ids": old["ids"][:].astype("i4"),
+                      "logprob": old["logprob"][:].astype("f4"),
+                      "tail_mass": old["tail_mass"][:].astype("f4")}
+            change(arrays)
+            for key, value in old.attrs.items():
+                new.attrs[key] = value
+            for key, value in arrays.items():
+                new[key] = value
+        return path
+
+    def sampled(self, rows):
+        """The rows that are looked at without --check: 64 runs of 64, evenly spread."""
+        self.assertGreater(rows, 64 * 64)
+        return {run * (rows - 64) // 63 + i for run in range(64) for i in range(64)}
+
+    def tokens(self):
+        with h5py.File(self.shard()) as file:
+            return file["tokens"][:].astype(int)
+
+    # --- what things are ---
+
+    def test_a_token_shard_is_described(self):
+        found = self.inspect(self.shard(), "--tokenizer", "M.model")
+        with h5py.File(self.shard()) as file:
+            self.assertEqual(found["tokens"], len(file["tokens"]))
+            self.assertEqual(found["documents"], len(file["documents"]) - 1)
+            self.assertEqual(found["tokens_sha256"], file.attrs["tokens_sha256"].decode())
+            first_text = found["first_text"]
+        self.assertEqual(found["kind"], "token shard")
+        self.assertEqual(found["vocab_size"], 320)
+        self.assertTrue(found["tokenizer_matches"])
+        with open("text.txt", encoding="utf-8") as text:
+            self.assertIn(first_text, text.read().splitlines())
+
+    def test_a_tokenizer_is_described(self):
+        found = self.inspect("M.model")
+        with open("M.model", "rb") as file:
+            self.assertEqual(found["tokenizer_sha256"], hashlib.sha256(file.read()).hexdigest())
+        self.assertEqual((found["kind"], found["vocab_size"]), ("tokenizer", 320))
+        self.assertEqual(found["control_pieces"] + found["byte_pieces"] + found["text_pieces"], 320)
+
+    def test_a_cache_is_described_with_its_tokens(self):
+        path = self.cache_of(self.shard())
+        found = self.inspect(path, "--tokens", "data/*/*.h5", "--tokenizer", "M.model", "--check")
+        with h5py.File(path) as file:
+            ids, probability = file["ids"][:], numpy.exp(file["logprob"][:].astype(float))
+            tail = file["tail_mass"][:].astype(float)
+        tokens = self.tokens()
+        self.assertEqual((found["kind"], found["codec"], found["k"]), ("teacher cache", "topk", 8))
+        self.assertEqual((found["teacher"], found["sequence_length"]), ("a teacher", 32))
+        self.assertTrue(found["document_mask"])
+        self.assertTrue(found["checked"])
+        self.assertEqual(found["rows"], len(tokens))
+        self.assertEqual(found["token_shard"], self.shard())
+        self.assertAlmostEqual(found["bytes_per_token"], os.path.getsize(path) / len(tokens))
+
+        sampled = sorted(self.sampled(len(tokens)))
+        judged = [i for i in sampled if i + 2 < len(tokens) and tokens[i] != EOS]
+        self.assertEqual(found["alignment"]["rows"], len(judged))
+        for key, offset in (("mean_same", 0), ("mean_next", 1), ("mean_after", 2)):
+            mean = numpy.mean([probability[i][ids[i] == tokens[i + offset]].sum() for i in judged])
+            self.assertAlmostEqual(found["alignment"][key], mean, places=5)
+        self.assertFalse(found["alignment"]["shifted"])
+        kept = probability[judged].sum(axis=1)
+        self.assertAlmostEqual(found["coverage"]["mean"], kept.mean(), places=5)
+        self.assertAlmostEqual(found["coverage"]["least"], kept.min(), places=5)
+
+        self.assertEqual(len(found["examples"]), 5)
+        for example in found["examples"]:
+            row = example["row"]
+            self.assertEqual(example["token"]["id"], tokens[row])
+            self.assertEqual(example["next"]["id"], tokens[row + 1])
+            self.assertIn("piece", example["next"])
+            best = sorted(zip(-probability[row], ids[row]))[:5]
+            self.assertEqual([top["id"] for top in example["top"]], [i for _, i in best])
+            for top, (negative, _) in zip(example["top"], best):
+                self.assertAlmostEqual(top["probability"], -negative, places=5)
+            self.assertAlmostEqual(example["tail_mass"], tail[row], places=5)
+
+    def test_a_cache_without_its_tokens_says_how_to_get_the_rest(self):
+        path = self.cache_of(self.shard())
+        found = self.inspect(path, "--check")
+        self.assertNotIn("alignment", found)
+        self.assertEqual(len(found["examples"]), 5)
+        self.assertNotIn("piece", found["examples"][0]["top"][0])
+        tokens = self.tokens()
+        empty = {i for i in range(len(tokens)) if tokens[i] == EOS or i + 1 == len(tokens)}
+        self.assertEqual(found["empty_rows"], len(empty))
+        _, out, _ = self.run_inspect(path)
+        self.assertIn("--tokens GLOB", out)
+        self.assertIn("--tokenizer M.model", out)
+
+    def test_a_cache_whose_shard_is_not_among_the_tokens_is_no_whole_thing(self):
+        path = self.cache_of(self.shard())
+        self.assertNotIn("alignment", self.inspect(path, "--tokens", "data/eval/*.h5"))
+        self.refuse(path, "--tokens", "data/eval/*.h5", "--check", says="no shard of data/eval")
+
+    def test_a_checkpoint_is_described(self):
+        path = "run/checkpoints/step-%08d" % STEPS
+        found = self.inspect(path, "--check")
+        with open(path + "/manifest.json", encoding="utf-8") as file:
+            manifest = json.load(file)
+        for key in ("step", "applied_updates", "writing_ranks", "state_sha256", "numbers_sha256"):
+            self.assertEqual(found[key], manifest[key])
+        self.assertEqual((found["kind"], found["checkpoint_kind"]), ("checkpoint", "full"))
+        self.assertEqual(found["tokens_trained"], STEPS * 8 * 32)
+        self.assertEqual(found["mesh"], {"pods": 1, "data": 2, "model": 1})
+        self.assertEqual(found["model"]["hidden_size"], 16)
+        tensors = sum(math.prod(tensor["shape"]) for tensor in manifest["tensors"])
+        self.assertEqual(found["model"]["parameters"], tensors)
+        self.assertEqual(self.inspect(path + "/manifest.json")["state_sha256"],
+                         found["state_sha256"])
+
+    def test_fresh_weights_are_a_checkpoint_of_weights(self):
+        found = self.inspect("fresh/", "--check")
+        self.assertEqual((found["checkpoint_kind"], found["step"]), ("weights", 0))
+        self.assertNotIn("state_sha256", found)
+
+    def test_a_run_directory_is_described(self):
+        found = self.inspect("run", "--check")
+        self.assertEqual(found["kind"], "run directory")
+        self.assertEqual([c["name"] for c in found["checkpoints"]],
+                         ["step-%08d" % step for step in (24, 16, 8)])
+        self.assertTrue(all(c["whole"] for c in found["checkpoints"]))
+        self.assertEqual(found["state_sha256"], found["checkpoints"][0]["state_sha256"])
+        with open("run/metrics.jsonl", encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        self.assertEqual(found["last_eval"], [x for x in lines if "eval" in x][-1])
+        self.assertEqual(found["last_step"], [x for x in lines if "eval" not in x][-1])
+        best = min((x for x in lines if "eval" in x), key=lambda x: x["eval"]["loss"])
+        self.assertEqual(found["best_eval"], best)
+        self.assertEqual((found["step"], found["tokens_trained"]), (STEPS, STEPS * 8 * 32))
+        self.assertEqual(found["ranks"], 1)
+        self.assertEqual(found["model"]["num_hidden_layers"], 2)
+
+    def test_the_files_of_a_run_are_described_alone(self):
+        metrics = self.inspect("run/metrics.jsonl")
+        self.assertEqual((metrics["steps"], metrics["evals"]), (STEPS, 2))
+        self.assertEqual(self.inspect("run/run.json")["lapidary"][0], "0")
+        self.assertEqual(len(self.inspect("run/checkpoints")["checkpoints"]), 3)
+
+    def test_a_config_is_resolved(self):
+        found = self.inspect("config.yaml")
+        self.assertTrue(found["enough_for_train"])
+        self.assertIn("weight_decay: 0.1", found["resolved"])
+        path = os.path.join(self.scratch, "resolved.yaml")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(found["resolved"])
+        self.assertEqual(self.inspect(path)["resolved"], found["resolved"])
+
+    def test_a_config_that_is_not_enough_says_what_is_missing(self):
+        path = os.path.join(self.scratch, "empty.yaml")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("seed: 2\n")
+        self.assertFalse(self.inspect(path)["enough_for_init"])
+
+    def test_a_wrong_config_ends_with_2(self):
+        path = os.path.join(self.scratch, "wrong.yaml")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write("seed: 2\nsede: 3\n")
+        self.refuse(path, says=r"wrong.yaml:2: .*sede", code=2)
+
+    def test_what_is_not_ours_is_refused_with_what_was_looked_for(self):
+        self.refuse("text.txt", says="text.txt.*looked for: .*token shard.*config")
+        self.refuse("nowhere.h5", says="nowhere.h5")
+        self.refuse(self.scratch, says="looked for")
+        with h5py.File(self.scratch + "/other.h5", "w") as file:
+            file.attrs["format"] = "something"
+        self.refuse(self.scratch + "/other.h5", says='format="something"')
+        self.refuse(says="argument is missing", code=2)
+        self.refuse("M.model", "--tokens", "data/*.nothing", says="matches no file")
+
+    # --- several ---
+
+    def test_several_get_a_line_each(self):
+        found = self.inspect("cache/*.h5", "data", "run", "M.model", "--check", "--tokens",
+                             "data/*/*.h5", "--tokenizer", "M.model")
+        shards = len(os.listdir("cache"))
+        self.assertEqual(len(found["results"]), 2 * shards + 2)
+        self.assertTrue(found["checked"])
+        self.assertTrue(all(result["checked"] for result in found["results"]))
+        code, out, _ = self.run_inspect("cache")
+        self.assertEqual((code, len(out.splitlines())), (0, shards + 1))
+
+    def test_one_damaged_of_several_ends_with_3_and_the_others_are_still_looked_at(self):
+        bad = self.copy(self.shard())
+        self.flip(bad, self.data_offset(bad, "tokens"))
+        found = self.inspect(bad, "M.model", code=3)
+        self.assertEqual(found["problems"], 1)
+        self.assertIn("problem", found["results"][0])
+        self.assertEqual(found["results"][1]["kind"], "tokenizer")
+
+    # --- damage ---
+
+    def test_a_damaged_token_shard_ends_with_3(self):
+        path = self.copy(self.shard())
+        self.flip(path, self.data_offset(path, "tokens"))
+        self.refuse(path, says=r"tokens-\d+.h5: the dataset tokens")
+        path = self.copy(self.shard())
+        os.truncate(path, os.path.getsize(path) // 2)
+        self.refuse(path, says="not a whole HDF5 file")
+        path = self.copy(self.shard())
+        self.flip(path, 0)
+        self.refuse(path, says="not an HDF5 file")
+
+    def test_a_flipped_bit_of_a_cache_is_found_by_check(self):
+        for dataset in ("ids", "logprob", "tail_mass", "next_logprob", "entropy"):
+            path = self.copy(self.cache_of(self.shard()))
+            self.flip(path, self.data_offset(path, dataset))
+            for tokens in ([], ["--tokens", "data/*/*.h5"]):
+                self.refuse(path, "--check", *tokens, says="the dataset " + dataset)
+
+    def test_an_invalid_row_is_named(self):
+        tokens = self.tokens()
+        sampled = self.sampled(len(tokens))
+        row = max(i for i in range(len(tokens)) if tokens[i] != EOS and i not in sampled)
+
+        def damage(arrays):
+            arrays["tail_mass"][row] = 2
+
+        path = self.rewrite_cache(damage)
+        self.inspect(path, "--tokens", "data/*/*.h5")
+        self.refuse(path, "--check", "--tokens", "data/*/*.h5", says=r"tail_mass\[%d\]" % row)
+        self.refuse(path, "--check", says=r"tail_mass\[%d\]" % row)
+
+    def test_rows_that_do_not_count_may_hold_anything_where_the_tokens_are_known(self):
+        row = int(numpy.flatnonzero(self.tokens() == EOS)[1])
+
+        def damage(arrays):
+            arrays["tail_mass"][row] = 2
+
+        path = self.rewrite_cache(damage)
+        self.assertTrue(self.inspect(path, "--check", "--tokens", "data/*/*.h5")["checked"])
+        self.refuse(path, "--check", says="without --tokens.*tail_mass")
+
+    def test_shifted_rows_are_told_and_are_no_whole_cache(self):
+        def shift(arrays):
+            counted = self.tokens() != EOS
+            counted[-1] = False
+            for key in arrays:
+                arrays[key] = numpy.roll(arrays[key], -1, axis=0)
+            # Where an empty row has come to count, it becomes a distribution over one token.
+            empty = counted & numpy.isneginf(arrays["logprob"]).all(axis=1)
+            arrays["logprob"][empty, 0] = 0
+
+        path = self.rewrite_cache(shift)
+        found = self.inspect(path, "--tokens", "data/*/*.h5")
+        self.assertTrue(found["alignment"]["shifted"])
+        self.refuse(path, "--tokens", "data/*/*.h5", "--check", says="rows look shifted by one")
+
+    def test_another_tokenizer_is_told(self):
+        make_text("other.txt", 2)
+        lapidary("tokenizer", "--vocab-size", "300", "--out", self.scratch + "/O.model",
+                 "other.txt")
+        os.remove("other.txt")
+        for path in (self.shard(), self.cache_of(self.shard())):
+            found = self.inspect(path, "--tokenizer", self.scratch + "/O.model")
+            self.assertFalse(found["tokenizer_matches"])
+            self.refuse(path, "--tokenizer", self.scratch + "/O.model", "--check",
+                        says="made with tokenizer")
+
+    def test_a_damaged_payload_is_found_by_check(self):
+        for source in ("fresh", "run/checkpoints/step-%08d" % STEPS):
+            path = self.copy(source)
+            self.flip(path + "/rank-00000.bin", os.path.getsize(path + "/rank-00000.bin") // 2)
+            self.inspect(path)
+            self.refuse(path, "--check", says=r"rank-00000.bin: tensor .* checksum")
+
+    def test_a_damaged_manifest_config_or_tokenizer_is_found_at_once(self):
+        for name in ("manifest.json", "config.resolved.yaml", "tokenizer.model"):
+            path = self.copy("run/checkpoints/step-%08d" % STEPS)
+            self.flip(f"{path}/{name}", os.path.getsize(f"{path}/{name}") // 2)
+            self.refuse(path, says=name)
+            shutil.rmtree(path)
+
+    def test_a_state_that_is_not_that_of_the_manifest_is_found(self):
+        path = self.copy("run/checkpoints/step-%08d" % STEPS)
+        with open(path + "/manifest.json", encoding="utf-8") as file:
+            lines = file.read().splitlines(keepends=True)[:-2]
+        text = "".join('  "state_sha256": "%s",\n' % ("0" * 64) if "state_sha256" in line else line
+                       for line in lines)
+        seal = hashlib.sha256(text.encode()).hexdigest()
+        with open(path + "/manifest.json", "w", encoding="utf-8") as file:
+            file.write(text + '  "manifest_sha256": "%s"\n}\n' % seal)
+        self.inspect(path)
+        self.refuse(path, "--check", says="the loaded state has state_sha256")
+
+    def test_a_run_with_a_damaged_checkpoint_lists_it(self):
+        path = self.copy("run")
+        newest = f"{path}/checkpoints/step-{STEPS:08d}"
+        os.truncate(newest + "/rank-00000.bin", 100)
+        self.flip(path + "/checkpoints/step-00000016/rank-00000.bin", 1000)
+        found = self.inspect(path)
+        self.assertEqual([c["whole"] for c in found["checkpoints"]], [False, True, True])
+        self.assertEqual(found["step"], 16)
+        found = self.inspect(path, "--check", code=3)
+        self.assertEqual([c["whole"] for c in found["checkpoints"]], [False, False, True])
+        self.assertEqual(found["step"], 8)
+        self.assertIn(f"step-{STEPS:08d}", found["problem"])
+
+    def test_a_damaged_record_of_a_run_ends_with_3(self):
+        path = self.copy("run")
+        with open(path + "/metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write('{"step": 25, "tok')
+        self.inspect(path)
+        with open(path + "/metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write("\n")
+        self.refuse(path, says=r"metrics.jsonl:%d" % (STEPS + 3))
+        self.refuse(path + "/metrics.jsonl", says=r"metrics.jsonl:%d" % (STEPS + 3))
+        os.remove(path + "/metrics.jsonl")
+        with open(path + "/run.json", "w", encoding="utf-8") as file:
+            file.write("[]")
+        self.refuse(path, says="run.json")
+        os.remove(path + "/run.json")
+        with open(path + "/config.resolved.yaml", "w", encoding="utf-8") as file:
+            file.write("x: 1\n")
+        self.refuse(path, says="config.resolved.yaml")
+
+    def test_a_damaged_tokenizer_ends_with_3(self):
+        path = self.copy("M.model")
+        os.truncate(path, os.path.getsize(path) - 5)
+        self.refuse(path, says="M.model")
+
+    # --- what is shown ---
+
+    def test_text_from_files_cannot_speak_to_the_terminal(self):
+        with open(self.scratch + "/loud.txt", "w", encoding="utf-8") as file:
+            file.write("red \x1b[31m and \u009b31m and \u202e here\n")
+        lapidary("tokenize", "--tokenizer", "M.model", "--out", self.scratch + "/loud",
+                 "--documents", "line", self.scratch + "/loud.txt")
+
+        path = self.rewrite_cache(lambda arrays: None)
+        with h5py.File(path, "r+") as file:
+            file.attrs["teacher"] = "loud \u009b31m"
+        for name in (self.scratch + "/loud/train/tokens-00000.h5", path):
+            code, out, _ = self.run_inspect(name, "--tokenizer", "M.model")
+            self.assertEqual(code, 0)
+            for character in "\x1b\u009b\u202e":
+                self.assertNotIn(character, out)
+
+    def test_a_result_that_cannot_be_printed_ends_with_3(self):
+        for arguments in (["M.model"], ["M.model", "--json"], ["cache"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([LAPIDARY, "inspect", *arguments], stdout=full,
+                                      stderr=subprocess.DEVNULL, check=False)
+            self.assertEqual(done.returncode, 3, arguments)
+
+    def test_a_path_with_the_characters_of_a_glob_is_a_path(self):
+        path = self.scratch + "/a[b]*.h5"
+        shutil.copy(self.cache_of(self.shard()), path)
+        self.assertIn("alignment", self.inspect(path, "--tokens", "data/*/*.h5"))
+
+
+if __name__ == "__main__":
+    unittest.main()
