@@ -21,9 +21,13 @@ char *lap_run_directory_path(const char *path, const char *name) {
   return lap_format("%s/%s", path, name);
 }
 
-/* `latest` may be a link to a checkpoint: only what is a directory itself counts. */
+/* step-DIGITS: what a killed process leaves has another name (trainer/checkpoint_directory.h). `latest`
+ * may be a link to a checkpoint: only what is a directory itself counts. */
 static bool is_checkpoint(const char *checkpoints, const char *name) {
-  if (name[0] == '.' || strstr(name, ".tmp")) return false;
+  static const char prefix[] = "step-";
+  if (strncmp(name, prefix, strlen(prefix)) != 0) return false;
+  const char *digits = name + strlen(prefix);
+  if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0') return false;
   char *path = lap_run_directory_path(checkpoints, name);
   struct stat facts;
   const bool found = lstat(path, &facts) == 0 && S_ISDIR(facts.st_mode);

@@ -22,7 +22,7 @@
  */
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
 
-/* Whether checkpoints/ holds a finished checkpoint: a directory whose name has no ".tmp" in it. */
+/* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
 bool lap_run_directory_has_checkpoints(const char *path);
 
 /* PATH/NAME, malloc'ed. */
