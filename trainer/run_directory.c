@@ -21,8 +21,8 @@ char *lap_run_directory_path(const char *path, const char *name) {
   return lap_format("%s/%s", path, name);
 }
 
-/* step-DIGITS: what a killed process leaves has another name (trainer/checkpoint_directory.h). `latest`
- * may be a link to a checkpoint: only what is a directory itself counts. */
+/* step-DIGITS: what a killed process leaves has another name (trainer/checkpoint_directory.h).
+ * `latest` may be a link to a checkpoint: only what is a directory itself counts. */
 static bool is_checkpoint(const char *checkpoints, const char *name) {
   static const char prefix[] = "step-";
   if (strncmp(name, prefix, strlen(prefix)) != 0) return false;

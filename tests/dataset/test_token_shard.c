@@ -87,6 +87,18 @@ static void what_was_written_comes_back(void **state) {
   assert_int_equal(access(scratch_path(made->directory, "round.h5.partial"), F_OK), -1);
 }
 
+static void the_same_content_is_the_same_bytes_later(void **state) {
+  const fixture *made = *state;
+  size_t count, count_later;
+  char *bytes = scratch_read(write_shard(made, "now.h5", VOCABULARY), &count);
+  sleep(1); /* HDF5's times are whole seconds */
+  char *later = scratch_read(write_shard(made, "later.h5", VOCABULARY), &count_later);
+  assert_int_equal(count, count_later);
+  assert_memory_equal(bytes, later, count);
+  free(bytes);
+  free(later);
+}
+
 static void a_truncated_file_is_refused(void **state) {
   const fixture *made = *state;
   size_t count;
@@ -356,6 +368,7 @@ const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_written_comes_back),
+      cmocka_unit_test(the_same_content_is_the_same_bytes_later),
       cmocka_unit_test(a_truncated_file_is_refused),
       cmocka_unit_test(a_flipped_bit_is_refused_or_harmless),
       cmocka_unit_test(what_is_not_a_file_is_refused),
