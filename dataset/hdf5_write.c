@@ -63,8 +63,10 @@ lap_code lap_hdf5_create(const char *path, lap_hdf5_file *file, lap_status *stat
   H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   *file =
       (lap_hdf5_file){.path = lap_copy_string(path), .image = lap_allocate(1, sizeof *file->image)};
-  const hid_t access_list = in_memory(file->image);
-  file->id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access_list);
+  const hid_t access_list = in_memory(file->image), creation = H5Pcreate(H5P_FILE_CREATE);
+  H5Pset_obj_track_times(creation, false); /* the same content is the same bytes on any day */
+  file->id = H5Fcreate(path, H5F_ACC_TRUNC, creation, access_list);
+  H5Pclose(creation);
   H5Pclose(access_list);
   if (file->id >= 0) return LAP_OK;
   lap_hdf5_close(file);
@@ -104,6 +106,7 @@ static hid_t creation_list(int rank, const hsize_t *dims, hid_t stored_type) {
   const hsize_t row_bytes = chunk[1] * H5Tget_size(stored_type);
   chunk[0] = row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
   if (chunk[0] > dims[0]) chunk[0] = dims[0];
+  H5Pset_obj_track_times(creation, false);
   H5Pset_chunk(creation, rank, chunk);
   const bool packed = H5Tget_precision(stored_type) < 8 * H5Tget_size(stored_type);
   if (packed)

@@ -26,6 +26,8 @@ typedef enum { LAP_CODEC_TOPK, LAP_CODEC_SAMPLED, LAP_CODEC_STRATIFIED } lap_cod
 
 const char *lap_codec_name(lap_codec codec); /* "topk", "sampled", "stratified" */
 
+enum { LAP_TEACHER_NAME = 4097 }; /* 4 KiB, as for every string of a cache */
+
 /* What every file of one cache has in common. */
 typedef struct {
   lap_codec codec;
@@ -34,7 +36,7 @@ typedef struct {
   uint32_t draws; /* 0 for topk */
   uint32_t sequence_length;
   bool document_mask;
-  char teacher[256];
+  char teacher[LAP_TEACHER_NAME];
   char teacher_sha256[LAP_SHA256_HEX]; /* "" where absent */
   char tokenizer_sha256[LAP_SHA256_HEX];
   bool has_next_logprob, has_entropy; /* true where every file has it */

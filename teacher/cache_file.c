@@ -204,8 +204,8 @@ static lap_code equal_text(const char *path, const char *other_path, const char 
                            const char *value, const char *other, lap_status *status) {
   if (strcmp(value, other) == 0) return LAP_OK;
   return lap_fail(status, LAP_DATA,
-                  "%s: %s is \"%s\", but %s has \"%s\": the files of one cache must agree", path,
-                  key, value, other_path, other);
+                  "%s: %s is \"%.80s\", but %s has \"%.80s\": the files of one cache must agree",
+                  path, key, value, other_path, other);
 }
 
 static lap_code equal_number(const char *path, const char *other_path, const char *key,

@@ -65,6 +65,7 @@ static hid_t create_dataset(const writer *w, const char *name, hid_t type, uint3
   const hsize_t dims[2] = {w->rows, k};
   const hsize_t chunk[2] = {k > 0 ? w->chunk_rows : (w->rows < 1 << 14 ? w->rows : 1 << 14), k};
   const hid_t space = H5Screate_simple(rank, dims, NULL), creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_obj_track_times(creation, false);
   H5Pset_chunk(creation, rank, chunk);
   H5Pset_shuffle(creation);
   H5Pset_deflate(creation, DEFLATE_LEVEL);

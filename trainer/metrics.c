@@ -117,3 +117,28 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
   free(text);
   return code;
 }
+
+static void take_if_better(const char *line, size_t bytes, int64_t *step, double *loss) {
+  json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+  const json_t *found = json_object_get(json_object_get(object, "eval"), "loss");
+  if (json_is_number(found) && json_number_value(found) < *loss) {
+    *loss = json_number_value(found);
+    *step = json_integer_value(json_object_get(object, "step"));
+  }
+  json_decref(object);
+}
+
+lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status) {
+  *step = -1;
+  *loss = INFINITY;
+  if (!lap_file_exists(path)) return LAP_OK;
+  char *text;
+  size_t bytes;
+  LAP_TRY(lap_file_read(path, SIZE_MAX / 2, &text, &bytes, status));
+  const char *newline;
+  for (const char *line = text; (newline = memchr(line, '\n', (size_t)(text + bytes - line)));
+       line = newline + 1)
+    take_if_better(line, (size_t)(newline - line), step, loss);
+  free(text);
+  return LAP_OK;
+}

@@ -43,4 +43,9 @@ json_t *lap_metrics_number(double value);
  * the line where a whole line is no metrics line. Call before lap_metrics_open. */
 lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status);
 
+/* The evaluation with the lowest loss, the first of equal ones, for a run that goes on. None, or no
+ * file: *step -1, *loss infinite. LAP_DATA where the file cannot be read; lines that are no
+ * evaluations are not looked at. */
+lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status);
+
 #endif

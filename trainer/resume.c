@@ -36,6 +36,7 @@ static lap_code open_directory(const lap_config *config, const lap_session *sess
   char nonce[LAP_NONCE_TEXT] = "";
   if (session->root) {
     own.code = lap_run_directory_create(config->run_dir, resume, &own);
+    if (own.code == LAP_OK) own.code = lap_run_directory_lock(config->run_dir, &own);
     if (own.code == LAP_OK) own.code = lap_run_nonce_create(nonce, &own);
     if (own.code == LAP_OK) own.code = lap_run_nonce_write(config->run_dir, nonce, &own);
   }

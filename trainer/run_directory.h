@@ -1,6 +1,6 @@
 /* run_directory: the directory of one run and its text files (DESIGN 6).
  *
- *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/
+ *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock
  *
  * Not collective: rank 0 makes and writes it; the other ranks only check that they see the same
  * file system, with a nonce that the caller sends from rank 0:
@@ -22,7 +22,12 @@
  */
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
 
-/* Whether checkpoints/ holds a finished checkpoint: a directory whose name has no ".tmp" in it. */
+/* Keeps other jobs out of the directory until this process ends, in whatever way: two at once would
+ * mix their checkpoints and metrics (a requeued job beside the one it replaces). LAP_USAGE naming
+ * the other job's host and process. A file system without locks lets everybody in. */
+lap_code lap_run_directory_lock(const char *path, lap_status *status);
+
+/* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
 bool lap_run_directory_has_checkpoints(const char *path);
 
 /* PATH/NAME, malloc'ed. */

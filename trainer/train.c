@@ -30,8 +30,7 @@ typedef struct {
   char *config_text;
   double started, last_checkpoint; /* clock */
   uint64_t saved_step;             /* step of the newest checkpoint, UINT64_MAX: none */
-  uint64_t skipped;                /* steps without an update in this process */
-  double best_loss;
+  double best_loss;                /* rank 0: of all evaluations of the run */
   int64_t best_step;
   bool bar; /* a progress bar is shown */
 } trainer;
@@ -234,6 +233,7 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
   lap_code code = lap_console_open_log(t->session->console, log, status);
   if (code == LAP_OK) code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
+  if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
   if (code == LAP_OK) code = lap_metrics_open(metrics, &t->metrics, status);
   free(log);
   free(metrics);

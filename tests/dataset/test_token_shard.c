@@ -95,6 +95,18 @@ static void what_a_killed_writer_left_is_removed_by_the_next(void **state) {
   assert_int_equal(access(other, F_OK), 0);
 }
 
+static void the_same_content_is_the_same_bytes_later(void **state) {
+  const fixture *made = *state;
+  size_t count, count_later;
+  char *bytes = scratch_read(write_shard(made, "now.h5", VOCABULARY), &count);
+  sleep(1); /* HDF5's times are whole seconds */
+  char *later = scratch_read(write_shard(made, "later.h5", VOCABULARY), &count_later);
+  assert_int_equal(count, count_later);
+  assert_memory_equal(bytes, later, count);
+  free(bytes);
+  free(later);
+}
+
 static void a_truncated_file_is_refused(void **state) {
   const fixture *made = *state;
   size_t count;
@@ -366,6 +378,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_written_comes_back),
       cmocka_unit_test(what_a_killed_writer_left_is_removed_by_the_next),
+      cmocka_unit_test(the_same_content_is_the_same_bytes_later),
       cmocka_unit_test(a_truncated_file_is_refused),
       cmocka_unit_test(a_flipped_bit_is_refused_or_harmless),
       cmocka_unit_test(what_is_not_a_file_is_refused),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "autograd/core/memory.h"
 #include "teacher/cache_file.h"
@@ -313,6 +314,47 @@ static void the_content_hash_is_of_values_not_of_packing(void **state) {
   plain_destroy(&plain);
 }
 
+static void a_teachers_name_may_have_4_kib(void **state) {
+  const synthetic *made = *state;
+  const char *path = scratch_path(made->directory, "named.h5");
+  const lap_token_set one = {.shard = made->tokens.shard, .count = 1, .token_count = ROWS};
+  char name[LAP_TEACHER_NAME + 1];
+  memset(name, 'x', sizeof name);
+  plain_cache plain;
+  plain_create(made, 0, &plain);
+  plain.teacher = name;
+  for (int length = LAP_TEACHER_NAME; length >= LAP_TEACHER_NAME - 1; --length) {
+    name[length] = '\0';
+    plain_write(path, &plain);
+    lap_cache *cache;
+    lap_status status = {0};
+    if (length == LAP_TEACHER_NAME) {
+      assert_int_equal(lap_cache_open(path, &one, NULL, &cache, &status), LAP_DATA);
+      assert_non_null(strstr(status.message, "4096"));
+    } else {
+      assert_int_equal(lap_cache_open(path, &one, NULL, &cache, &status), LAP_OK);
+      assert_string_equal(lap_cache_schema_of(cache)->teacher, name);
+      lap_cache_close(cache);
+    }
+  }
+  plain_destroy(&plain);
+}
+
+static void the_same_content_is_the_same_bytes_later(void **state) {
+  const synthetic *made = *state;
+  lap_cache_content content;
+  synthetic_content(made, 0, &content);
+  size_t count, count_later;
+  char *bytes = scratch_read(synthetic_write(made, 0, "now.h5", &content), &count);
+  sleep(1); /* HDF5's times are whole seconds */
+  char *later = scratch_read(synthetic_write(made, 0, "later.h5", &content), &count_later);
+  assert_int_equal(count, count_later);
+  assert_memory_equal(bytes, later, count);
+  free(bytes);
+  free(later);
+  lap_cache_content_destroy(&content);
+}
+
 static void a_lone_file_says_what_it_is(void **state) {
   const synthetic *made = *state;
   synthetic_write_all(made);
@@ -376,6 +418,8 @@ int main(void) {
                                       unmake),
       cmocka_unit_test(a_cache_may_be_dense),
       cmocka_unit_test_setup_teardown(the_content_hash_is_of_values_not_of_packing, make, unmake),
+      cmocka_unit_test_setup_teardown(a_teachers_name_may_have_4_kib, make, unmake),
+      cmocka_unit_test_setup_teardown(the_same_content_is_the_same_bytes_later, make, unmake),
       cmocka_unit_test_setup_teardown(a_lone_file_says_what_it_is, make, unmake),
       cmocka_unit_test(many_shards_are_read_in_turn),
       cmocka_unit_test_setup_teardown(the_writer_refuses_what_the_reader_would, make, unmake),

@@ -149,6 +149,34 @@ static void a_missing_file_is_nothing_to_truncate(void **state) {
   assert_false(lap_file_exists(path));
 }
 
+static void the_best_evaluation_is_found_again(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int64_t step;
+    double loss;
+  } cases[] = {
+      {"", -1, INFINITY},
+      {"{\"step\": 1, \"loss\": 0.5}\n", -1, INFINITY},
+      {"{\"step\": 5, \"eval\": {\"loss\": 3.5}}\n{\"step\": 6, \"loss\": 1}\n"
+       "{\"step\": 10, \"eval\": {\"loss\": 2.5}}\n{\"step\": 15, \"eval\": {\"loss\": null}}\n"
+       "{\"step\": 20, \"eval\": {\"loss\": 2.5}}\n{\"step\": 25, \"eval\": {\"loss\": 2}}",
+       10, 2.5},
+  };
+  int64_t step;
+  double loss;
+  lap_status status = {0};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    write_text(cases[i].text);
+    assert_int_equal(lap_metrics_best_eval(path, &step, &loss, &status), LAP_OK);
+    assert_int_equal(step, cases[i].step);
+    assert_true(loss == cases[i].loss);
+  }
+  unlink(path);
+  assert_int_equal(lap_metrics_best_eval(path, &step, &loss, &status), LAP_OK);
+  assert_int_equal(step, -1);
+}
+
 static void a_full_disk_is_reported(void **state) {
   (void)state;
   lap_status status = {0};
@@ -168,6 +196,7 @@ int main(void) {
       cmocka_unit_test(every_cut_of_a_kill_is_survived),
       cmocka_unit_test(a_broken_line_is_named_and_nothing_changes),
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
+      cmocka_unit_test(the_best_evaluation_is_found_again),
       cmocka_unit_test(a_full_disk_is_reported),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
