@@ -208,7 +208,8 @@ class Workspace:
     def config(self, name, run_dir, steps=30, lanes=LANES, sequences=24, micro_sequences=1,
                hidden=16, learning_rate=5e-3, cache=None, blas_core="auto", extra=""):
         """Writes a config for the corpus; `extra` is more YAML. Two layers, local and global; the
-        local window is shorter than the sequences, these are shorter than most documents."""
+        local window is shorter than the sequences, these are shorter than most documents; gradients
+        are clipped at some steps and not at others."""
         path = self / name
         teacher = f"teacher: {{cache: '{cache}'}}\n" if cache else ""
         path.write_text(f"""\
@@ -222,7 +223,7 @@ model:
 data: {{train: '{self / 'tokens/train/*.h5'}', sequence_length: {SEQUENCE_LENGTH}}}
 {teacher}mesh: {{data: {lanes}}}
 batch: {{sequences: {sequences}, micro_sequences: {micro_sequences}}}
-optimizer: {{learning_rate: {learning_rate}}}
+optimizer: {{learning_rate: {learning_rate}, clip_norm: 0.3}}
 schedule: {{steps: {steps}}}
 blas_core: {blas_core}
 {extra}""")
