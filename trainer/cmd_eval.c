@@ -125,11 +125,11 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
-  if (own.code == LAP_OK) own.code = lap_model_open(line->positional[0], &in.model, &own);
+  if (own.code == LAP_OK) own.code = lap_model_open(line->positional[0], true, &in.model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
-  if (own.code == LAP_OK) own.code = lap_model_read_weights(&in.model, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK && in.model.notice) lap_console_warn(session->console, "%s", in.model.notice);
   if (code == LAP_OK)
     code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
   lap_evaluation e;

@@ -230,8 +230,8 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
   LAP_TRY(encode_prompt(model, o->prompt, &prompt, &prompt_count, status));
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
-  lap_code code = lap_model_read_weights(&model->source, status);
-  if (code == LAP_OK) code = open_blas(model->source.config, console, status);
+  if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
+  lap_code code = open_blas(model->source.config, console, status);
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
@@ -273,7 +273,7 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
     omp_set_num_threads((int)o.threads);
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     generate_model model = {0};
-    code = lap_model_open(line.positional[0], &model.source, status);
+    code = lap_model_open(line.positional[0], true, &model.source, status);
     if (code == LAP_OK) code = open_tokenizer(&model, status);
     if (code == LAP_OK) code = generate_from(&model, &o, line.json, console, status);
     close_model(&model);

@@ -63,9 +63,8 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
 
 static lap_code open_inputs(const teach_flags *flags, teach_inputs *in, lap_status *status) {
   LAP_TRY(check_flags(flags, status));
-  LAP_TRY(lap_model_open(flags->from, &in->model, status));
+  LAP_TRY(lap_model_open(flags->from, true, &in->model, status));
   LAP_TRY(lap_model_open_tokens(&in->model, flags->tokens, &in->tokens, status));
-  LAP_TRY(lap_model_read_weights(&in->model, status));
   uint8_t digest[LAP_SHA256_SIZE];
   lap_sha256(in->model.weights, (size_t)in->model.parameters->elements * sizeof(float), digest);
   lap_sha256_hex(digest, in->weights_sha256);
@@ -143,6 +142,10 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
   }
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK && in.model.notice) lap_console_warn(session->console, "%s", in.model.notice);
+  if (code == LAP_OK && flags->k > schema.k)
+    lap_console_say(session->console, "--k %lld is more than the vocabulary: k is %u, everything",
+                    (long long)flags->k, schema.k);
   if (code == LAP_OK)
     code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
   if (code == LAP_OK) {

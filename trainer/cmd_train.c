@@ -10,6 +10,7 @@
 #include "trainer/commands.h"
 #include "trainer/metrics.h"
 #include "trainer/resume.h"
+#include "trainer/signals.h"
 #include "trainer/train.h"
 
 typedef struct {
@@ -70,8 +71,9 @@ static void say_run(const lap_session *session, const lap_config *config,
   lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(), lap_blas_core());
 }
 
-static void say_memory(const lap_session *session, const lap_config *config,
-                       const lap_inputs *inputs, const lap_fold *fold) {
+/* Returns the bytes of one rank. */
+static double say_memory(const lap_session *session, const lap_config *config,
+                         const lap_inputs *inputs, const lap_fold *fold) {
   const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
   lap_gemma2 *model =
       lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
@@ -85,12 +87,14 @@ static void say_memory(const lap_session *session, const lap_config *config,
   const double weights = 4.0 * (double)elements, moments = 8.0 * (double)held;
   char w[LAP_HUMAN_TEXT], g[LAP_HUMAN_TEXT], m[LAP_HUMAN_TEXT], a[LAP_HUMAN_TEXT], t[LAP_HUMAN_TEXT];
   const double gradients = sums + 4.0 * (double)held;
+  const double total = weights + gradients + moments + activations;
   lap_console_say(session->console,
                   "memory     %s a rank: weights %s, gradients %s, moments %s, activations %s",
-                  lap_human_bytes(weights + gradients + moments + activations, t),
+                  lap_human_bytes(total, t),
                   lap_human_bytes(weights, w), lap_human_bytes(gradients, g),
                   lap_human_bytes(moments, m), lap_human_bytes(activations, a));
   lap_gemma2_destroy(model);
+  return total;
 }
 
 static void add_time(lap_table *table, const char *name, double seconds, double total) {
@@ -121,6 +125,11 @@ static void print_times(const lap_train_report *report) {
 
 static void print_report(const lap_train_report *report) {
   char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], sent[LAP_HUMAN_TEXT];
+  if (report->seconds == 0) { /* the run had ended before */
+    printf("step %llu of %llu\nstate_sha256 %s\n", (unsigned long long)report->step,
+           (unsigned long long)report->total_steps, report->state_sha256);
+    return;
+  }
   print_times(report);
   printf("\nstep %llu of %llu, %s tokens, loss %.4f nats/token\n", (unsigned long long)report->step,
          (unsigned long long)report->total_steps, lap_human_count((double)report->tokens, tokens),
@@ -154,13 +163,22 @@ static json_t *report_json(const lap_train_report *report) {
 /* --- the command --- */
 
 static lap_code dry_run(const lap_session *session, const lap_config *config,
-                        const lap_inputs *inputs, lap_status *status) {
+                        const lap_inputs *inputs, bool json, lap_status *status) {
   lap_fold fold;
   LAP_TRY(lap_mesh_fold(&config->mesh, lap_comm_size(session->comm), lap_comm_rank(session->comm),
                         &fold, status));
-  say_memory(session, config, inputs, &fold);
+  const double bytes = say_memory(session, config, inputs, &fold);
   lap_console_say(session->console, "dry run: nothing was written");
-  return LAP_OK;
+  if (!json || !session->root) return LAP_OK;
+  json_t *object = json_pack(
+      "{s:b, s:I, s:I, s:I, s:I, s:I}", "dry_run", 1, "total_steps",
+      (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count,
+      "embedding_parameters", (json_int_t)lap_gemma2_embedding_parameters(&config->model),
+      "non_embedding_parameters", (json_int_t)lap_gemma2_non_embedding_parameters(&config->model),
+      "bytes_per_rank", (json_int_t)bytes);
+  const lap_code code = lap_command_print_json(object, status);
+  json_decref(object);
+  return code;
 }
 
 static lap_code train(const lap_session *session, lap_config *config, const train_flags *flags,
@@ -170,10 +188,10 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   say_run(session, config, &inputs);
   lap_train_report report = {0};
   lap_code code = flags->dry_run
-                      ? dry_run(session, config, &inputs, status)
+                      ? dry_run(session, config, &inputs, json, status)
                       : lap_train(config, session, &inputs, &flags->train, &report, status);
   if (!flags->dry_run && session->root && (code == LAP_OK || code == LAP_STOPPED)) {
-    if (report.seconds > 0) print_report(&report);
+    print_report(&report);
     if (json) {
       json_t *object = report_json(&report);
       lap_status printed = {0};
@@ -216,6 +234,7 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
   const train_flags *flags = destination;
   if (flags->train.fork && !strcmp(flags->train.resume, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
+  lap_signals_install(); /* a notice that comes while data is read counts for the first step */
   lap_config *config = NULL;
   lap_code code = load_config(session, line, flags, &config, status);
   if (code == LAP_OK) code = train(session, config, flags, line->json, status);

@@ -159,6 +159,11 @@ static lap_code apply_override(const config_loader *loader, const char *override
   char name[NAME_SIZE];
   snprintf(name, sizeof name, "%.*s", (int)(equals - override), override);
   const char *value = equals + 1;
+  if (!*value)
+    return lap_fail(loader->status, LAP_USAGE,
+                    "command line: %s: the value is empty; an unset shell variable? null gives the "
+                    "default",
+                    name);
   lap_yaml_node *node;
   if (*value && strchr("[{\"'", *value))
     LAP_TRY(lap_yaml_parse("command line", value, strlen(value), &node, loader->status));

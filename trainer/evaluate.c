@@ -55,15 +55,19 @@ static void judge_position(void *context, const lap_micro_batch *window, int64_t
     sums->teacher_nats =
         window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
   }
-  const lap_row_loss loss =
-      lap_loss_row(z, vocab, target, k, ids, probability, k ? batch->teacher_tail[t] : 0,
-                   k ? batch->teacher_entropy[t] : 0, &next_token, 0, false,
-                   e->scratch + t * 2 * k);
-  sums->ce = loss.ce;
-  sums->kl = loss.kl;
+  /* The loss is made without the teacher, so that it has the same bits whatever the cache. */
+  const lap_row_loss alone =
+      lap_loss_row(z, vocab, target, 0, NULL, NULL, 0, 0, &next_token, 0, false, NULL);
+  sums->ce = alone.ce;
+  if (k) {
+    const lap_row_loss taught =
+        lap_loss_row(z, vocab, target, k, ids, probability, batch->teacher_tail[t],
+                     batch->teacher_entropy[t], &next_token, 0, false, e->scratch + t * 2 * k);
+    sums->kl = taught.kl;
+  }
   const uint16_t *bytes = e->request->piece_bytes;
   if (bytes && bytes[target] > 0) {
-    sums->text_nats = loss.ce;
+    sums->text_nats = alone.ce;
     sums->text_bytes = bytes[target];
   }
 }

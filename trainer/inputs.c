@@ -34,8 +34,9 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
   const lap_cache_expectation expected = expectation(config);
   if (!config->teacher.cache) return LAP_OK;
   if (config->objective.distill_weight > 0)
-    LAP_TRY(lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
-                           status));
+    if (lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
+                       status) != LAP_OK)
+      return lap_fail_context(status, "teacher.cache");
   if (in->eval_tokens.count) {
     lap_status reason = {0};
     if (lap_cache_open(config->teacher.cache, &in->eval_tokens, &expected, &in->eval_cache,
@@ -60,7 +61,8 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
   in->sources = lap_allocate(config->data.train_count, sizeof *in->sources);
   for (size_t i = 0; i < config->data.train_count; ++i) {
     const uint64_t before = lap_set_window_count(&in->train_tokens, length);
-    LAP_TRY(lap_token_set_add(config->data.train[i].path, &in->train_tokens, status));
+    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK)
+      return lap_fail_context(status, "data.train");
     in->sources[i] = (lap_order_source){
         .weight = config->data.train[i].weight,
         .first_window = before,
@@ -72,14 +74,16 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
 static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
                            lap_status *status) {
   const int64_t vocab = config->model.vocab_size;
-  LAP_TRY(lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status));
+  if (lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status) != LAP_OK)
+    return lap_fail_context(status, "tokenizer");
   in->piece_bytes =
       lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
   LAP_TRY(open_sources(config, in, status));
   LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
   if (config->data.eval) {
-    LAP_TRY(lap_token_set_open(config->data.eval, &in->eval_tokens, status));
+    if (lap_token_set_open(config->data.eval, &in->eval_tokens, status) != LAP_OK)
+      return lap_fail_context(status, "data.eval");
     LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
   }
   LAP_TRY(open_caches(config, session, in, status));

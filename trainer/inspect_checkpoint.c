@@ -66,7 +66,7 @@ static lap_code report_content(const lap_model_source *source, lap_report *repor
 /* Loading reads all pieces, compares checksums and tensors, and hashes the state. */
 static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
                        lap_status *status) {
-  if (!source->checkpoint->full) return lap_model_read_weights(source, status);
+  if (!source->checkpoint->full) return lap_checkpoint_verify(source->checkpoint, status);
   lap_comm *comm = inspector->session->comm;
   lap_state *state = lap_state_create(&source->config->model, comm, true, false);
   const lap_code code = lap_checkpoint_load(source->checkpoint, state, comm, status);
@@ -77,7 +77,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
 lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const char *path,
                                        lap_status *status) {
   lap_model_source source;
-  LAP_TRY(lap_model_open(path, &source, status));
+  LAP_TRY(lap_model_open(path, false, &source, status));
   const lap_code code = verify(inspector, &source, status);
   lap_model_close(&source);
   return code;
@@ -86,7 +86,7 @@ lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const cha
 lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path,
                                 lap_report *report, lap_status *status) {
   lap_model_source source;
-  LAP_TRY(lap_model_open(path, &source, status));
+  LAP_TRY(lap_model_open(path, false, &source, status));
   const lap_checkpoint *c = source.checkpoint;
   lap_report_summarise(report, "%s, step %llu%s%.12s", c->full ? "full" : "weights",
                        (unsigned long long)c->step, c->full ? ", state " : "", c->state_sha256);

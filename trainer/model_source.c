@@ -6,32 +6,77 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 
-lap_code lap_model_open(const char *path, lap_model_source *source, lap_status *status) {
-  *source = (lap_model_source){0};
+static lap_code read_weights(lap_model_source *source, lap_status *status) {
+  source->weights =
+      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
+  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
+                                     status);
+}
+
+static lap_code open_checkpoint(const char *path, bool weights, lap_model_source *source,
+                                lap_status *status) {
   LAP_TRY(lap_checkpoint_open(path, &source->checkpoint, status));
   char *config = lap_format("%s/config.resolved.yaml", source->checkpoint->path);
   lap_code code = lap_config_load(config, NULL, 0, &source->config, status);
   if (code == LAP_OK) code = lap_config_require(source->config, LAP_NEEDS_MODEL, status);
   free(config);
-  if (code != LAP_OK) {
-    lap_model_close(source);
-    /* The user did not write this config: whatever is wrong with it is the checkpoint's. */
-    return status->code = LAP_DATA;
-  }
+  /* The user did not write this config: whatever is wrong with it is the checkpoint's. */
+  if (code != LAP_OK) return status->code = LAP_DATA;
   source->parameters = lap_parameters_create(&source->config->model);
   source->tokenizer_path = lap_format("%s/tokenizer.model", source->checkpoint->path);
   if (!lap_file_exists(source->tokenizer_path)) {
     free(source->tokenizer_path);
     source->tokenizer_path = NULL;
   }
-  return LAP_OK;
+  return weights ? read_weights(source, status) : LAP_OK;
 }
 
-lap_code lap_model_read_weights(lap_model_source *source, lap_status *status) {
-  source->weights =
-      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
-  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
-                                     status);
+/* The newest of `names` under `directory` that is whole. */
+static lap_code open_newest(const char *directory, char *const *names, size_t count, bool weights,
+                            lap_model_source *source, lap_status *status) {
+  char *notice = NULL;
+  lap_code code = LAP_DATA;
+  for (size_t i = 0; i < count && code != LAP_OK; ++i) {
+    char *path = lap_format("%s/%s", directory, names[i]);
+    code = open_checkpoint(path, weights, source, status);
+    if (code != LAP_OK) {
+      char *longer = lap_format("%s%spassed over: %s", notice ? notice : "", notice ? "; " : "",
+                                status->message);
+      free(notice);
+      notice = longer;
+      lap_model_close(source);
+    }
+    free(path);
+  }
+  if (code == LAP_OK) {
+    source->notice = notice;
+    return LAP_OK;
+  }
+  lap_fail(status, LAP_DATA, "%s: none of %zu checkpoints is whole: %s", directory, count, notice);
+  free(notice);
+  return LAP_DATA;
+}
+
+lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+                        lap_status *status) {
+  *source = (lap_model_source){0};
+  char *manifest = lap_format("%s/manifest.json", path);
+  char *inside = lap_format("%s/checkpoints", path);
+  const char *directory = lap_file_exists(inside) ? inside : path;
+  char **names = NULL;
+  size_t count = 0;
+  lap_code code;
+  if (!lap_file_exists(manifest) &&
+      lap_checkpoint_list(directory, &names, &count, status) == LAP_OK && count > 0) {
+    code = open_newest(directory, names, count, weights, source, status);
+  } else {
+    code = open_checkpoint(path, weights, source, status);
+    if (code != LAP_OK) lap_model_close(source);
+  }
+  if (names) lap_checkpoint_list_destroy(names, count);
+  free(manifest);
+  free(inside);
+  return code;
 }
 
 void lap_model_close(lap_model_source *source) {
@@ -40,6 +85,7 @@ void lap_model_close(lap_model_source *source) {
   lap_parameters_destroy(source->parameters);
   lap_release_aligned(source->weights);
   free(source->tokenizer_path);
+  free(source->notice);
   *source = (lap_model_source){0};
 }
 

@@ -3,6 +3,8 @@
 #ifndef LAP_TRAINER_MODEL_SOURCE_H
 #define LAP_TRAINER_MODEL_SOURCE_H
 
+#include <stdbool.h>
+
 #include "autograd/gemma2/parameters.h"
 #include "dataset/token_shard.h"
 #include "trainer/checkpoint.h"
@@ -12,13 +14,16 @@ typedef struct {
   lap_checkpoint *checkpoint;
   lap_config *config; /* config.resolved.yaml of the checkpoint */
   lap_parameters *parameters;
-  float *weights;       /* canonical vector, checked; NULL until lap_model_read_weights */
+  float *weights;       /* canonical vector, checked; NULL where they were not asked for */
+  char *notice;         /* newer checkpoints that were passed over, and why; NULL: none */
   char *tokenizer_path; /* tokenizer.model in the checkpoint; NULL: none there */
 } lap_model_source;
 
-/* Not collective. LAP_DATA naming the file. */
-lap_code lap_model_open(const char *path, lap_model_source *source, lap_status *status);
-lap_code lap_model_read_weights(lap_model_source *source, lap_status *status);
+/* Not collective. With `weights` they are read and checked too. In a run directory a checkpoint that
+ * is not whole is passed over for the one before; the caller says `notice`. LAP_DATA naming the
+ * file. */
+lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+                        lap_status *status);
 void lap_model_close(lap_model_source *source);
 
 /* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer be the

@@ -19,7 +19,7 @@ void lap_resume_blas_core(const lap_config *config, const lap_session *session,
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
   const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
-  if (session->root && lap_model_open(path, &source, &ignored) == LAP_OK) {
+  if (session->root && lap_model_open(path, false, &source, &ignored) == LAP_OK) {
     snprintf(core, LAP_RESUME_CORE, "%s", source.config->blas_core);
     lap_model_close(&source);
   }

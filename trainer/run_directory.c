@@ -71,8 +71,8 @@ static lap_code locked_out(const char *path, int lock, lap_status *status) {
   const ssize_t bytes = pread(lock, owner, sizeof owner - 1, 0);
   owner[bytes > 0 ? bytes : 0] = '\0';
   return lap_fail(status, LAP_USAGE,
-                  "%s: another job is writing this run directory (%s); end it or wait for it, or "
-                  "choose another run_dir",
+                  "%s: another job is writing this directory (%s); end it or wait for it, or "
+                  "choose another directory",
                   path, owner[0] ? owner : "unknown");
 }
 

@@ -30,7 +30,7 @@ typedef struct {
   char *config_text;
   double started, last_checkpoint; /* clock */
   uint64_t saved_step;             /* step of the newest checkpoint, UINT64_MAX: none */
-  double best_loss;                /* rank 0: of all evaluations of the run */
+  double best_loss;                /* of all evaluations of the run */
   int64_t best_step;
   bool bar; /* a progress bar is shown */
 } trainer;
@@ -93,7 +93,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
 
 /* --- evaluation and checkpoints --- */
 
-static lap_code evaluate(trainer *t, lap_status *status) {
+static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   const lap_evaluate_request request = {.model = &t->config->model,
                                         .weights = t->state->weights,
                                         .data = &t->inputs->eval,
@@ -102,7 +102,8 @@ static lap_code evaluate(trainer *t, lap_status *status) {
   lap_evaluation *e = &t->report->eval;
   LAP_TRY(lap_evaluate(&request, t->session->comm, e, status));
   t->report->eval_seconds += e->seconds;
-  if (e->loss < t->best_loss) {
+  *improved = e->loss < t->best_loss;
+  if (*improved) {
     t->best_loss = e->loss;
     t->best_step = (int64_t)t->state->step;
   }
@@ -142,6 +143,19 @@ static lap_code save(trainer *t, lap_status *status) {
   return LAP_OK;
 }
 
+/* A run that has nothing left to do: its state is hashed again and named; written only if it is not there. */
+static lap_code confirm(trainer *t, lap_status *status) {
+  const lap_checkpoint_extras extras = {.config_text = t->config_text,
+                                        .tokenizer_path = t->config->tokenizer,
+                                        .numbers = t->inputs->numbers};
+  t->report->last.loss = NAN;
+  LAP_TRY(lap_checkpoint_write(t->checkpoints, t->state, t->session->comm, &extras,
+                               t->report->state_sha256, status));
+  lap_console_say(t->session->console, "step %llu/%llu  nothing left to do",
+                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+  return LAP_OK;
+}
+
 static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
 
 /* --- the loop --- */
@@ -165,10 +179,13 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
                     "optimizer.learning_rate, or look at the data of these steps",
                     (unsigned long long)step, (unsigned long long)t->state->bad_steps);
   *stopped = r->stop && step < total;
+  bool improved = false;
   if (t->inputs->eval_tokens.count && !*stopped &&
       (step == total || due(step, t->config->eval.every_steps)))
-    LAP_TRY(evaluate(t, status));
-  if (step == total || *stopped || r->checkpoint || due(step, t->config->checkpoint.every_steps))
+    LAP_TRY(evaluate(t, &improved, status));
+  if (step == total || *stopped || r->checkpoint ||
+      due(step, t->config->checkpoint.every_steps) ||
+      (improved && t->config->checkpoint.keep_best))
     LAP_TRY(save(t, status));
   return LAP_OK;
 }
@@ -250,6 +267,8 @@ static lap_code prepare(trainer *t, const lap_fold *fold, lap_status *status) {
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
   LAP_TRY(lap_agree(comm, status));
+  lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
+  lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
   t->stepper = lap_stepper_create(t->config, fold, &t->inputs->train, t->inputs->total_steps,
                                   t->state, comm);
   return LAP_OK;
@@ -309,11 +328,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     if (t.bar)
       lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
                                  (int64_t)first_step);
-    lap_signals_install();
-    if (first_step == inputs->total_steps)
-      code = save(&t, status); /* nothing left to do: what is there is checked and named */
-    else
-      code = run_steps(&t, status);
+    code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     fill_report(&t);
     if (code == LAP_OK || code == LAP_STOPPED) measure_rates(&t, first_step);
