@@ -30,13 +30,13 @@ void lap_resume_blas_core(const lap_config *config, const lap_session *session,
 
 /* Rank 0 makes it; the others must see what rank 0 wrote. */
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
-                               lap_status *status) {
+                               lap_directory_lock **lock, lap_status *status) {
   enum { PATIENCE = 30 };
   lap_status own = {0};
   char nonce[LAP_NONCE_TEXT] = "";
   if (session->root) {
     own.code = lap_run_directory_create(config->run_dir, resume, &own);
-    if (own.code == LAP_OK) own.code = lap_run_directory_lock(config->run_dir, &own);
+    if (own.code == LAP_OK) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
     if (own.code == LAP_OK) own.code = lap_run_nonce_create(nonce, &own);
     if (own.code == LAP_OK) own.code = lap_run_nonce_write(config->run_dir, nonce, &own);
   }
@@ -155,9 +155,10 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
 
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_train_options *options,
-                             lap_state *state, lap_status *status) {
+                             lap_state *state, lap_directory_lock **lock, lap_status *status) {
+  *lock = NULL;
   const bool newest = !strcmp(options->resume, "auto"), none = !strcmp(options->resume, "none");
-  LAP_TRY(open_directory(config, session, !none && !options->fork, status));
+  LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));

@@ -2,6 +2,7 @@
 #ifndef LAP_TRAINER_RESUME_H
 #define LAP_TRAINER_RESUME_H
 
+#include "trainer/directory_lock.h"
 #include "trainer/state.h"
 #include "trainer/train.h"
 
@@ -14,9 +15,10 @@ void lap_resume_blas_core(const lap_config *config, const lap_session *session,
 /* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
  * options->resume names, else from config->init, else at random. LAP_USAGE where the directory has
  * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming
- * the first key with both values (unless options->fork). */
+ * the first key with both values (unless options->fork). *lock keeps other jobs out of the directory (rank 0; NULL
+ * elsewhere); the caller releases it, after a failure too. */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_train_options *options,
-                             lap_state *state, lap_status *status);
+                             lap_state *state, lap_directory_lock **lock, lap_status *status);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -63,38 +62,6 @@ lap_code lap_run_directory_create(const char *path, bool resume, lap_status *sta
     if (code != LAP_OK) return code;
   }
   return LAP_OK;
-}
-
-/* What the job that has the lock wrote of itself. */
-static lap_code locked_out(const char *path, int lock, lap_status *status) {
-  char owner[256] = "";
-  const ssize_t bytes = pread(lock, owner, sizeof owner - 1, 0);
-  owner[bytes > 0 ? bytes : 0] = '\0';
-  return lap_fail(status, LAP_USAGE,
-                  "%s: another job is writing this directory (%s); end it or wait for it, or "
-                  "choose another directory",
-                  path, owner[0] ? owner : "unknown");
-}
-
-lap_code lap_run_directory_lock(const char *path, lap_status *status) {
-  char *file = lap_run_directory_path(path, ".lock");
-  /* Never closed: the system lets go of the lock when the process has ended. */
-  const int lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  lap_code code = LAP_OK;
-  if (lock < 0)
-    code = lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", file, strerror(errno));
-  else if (flock(lock, LOCK_EX | LOCK_NB) == 0) {
-    char owner[256], host[128] = "";
-    gethostname(host, sizeof host - 1);
-    const int bytes = snprintf(owner, sizeof owner, "process %ld on %s", (long)getpid(), host);
-    const bool said = ftruncate(lock, 0) == 0 && pwrite(lock, owner, (size_t)bytes, 0) == bytes;
-    (void)said; /* only for the other job's message */
-  } else if (errno == EWOULDBLOCK) {
-    code = locked_out(path, lock, status);
-    close(lock);
-  }
-  free(file);
-  return code;
 }
 
 /* --- run.json --- */

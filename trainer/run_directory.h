@@ -22,11 +22,6 @@
  */
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
 
-/* Keeps other jobs out of the directory until this process ends, in whatever way: two at once would
- * mix their checkpoints and metrics (a requeued job beside the one it replaces). LAP_USAGE naming
- * the other job's host and process. A file system without locks lets everybody in. */
-lap_code lap_run_directory_lock(const char *path, lap_status *status);
-
 /* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
 bool lap_run_directory_has_checkpoints(const char *path);
 

@@ -13,7 +13,7 @@
 #include "teacher/cache_write.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
-#include "trainer/run_directory.h"
+#include "trainer/directory_lock.h"
 #include "trainer/window_logits.h"
 
 typedef struct {
@@ -162,12 +162,15 @@ static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before,
   lap_status own = {0};
   /* Rank 0 looks and all believe it: file systems show new names late. */
   if (t->session->root) own.code = find_finished(t, shard, path, &finished, &own);
-  lap_broadcast(t->session->comm, &finished, sizeof finished, 0);
-  if (own.code == LAP_OK && !finished)
-    own.code = lap_parts_create(directory, &t->request->schema, t->request->tokens->shard[shard],
-                                t->request->identity, &parts, &own);
   *status = own;
   lap_code code = lap_agree(t->session->comm, status);
+  lap_broadcast(t->session->comm, &finished, sizeof finished, 0);
+  if (code == LAP_OK && !finished) {
+    own.code = lap_parts_create(directory, &t->request->schema, t->request->tokens->shard[shard],
+                                t->request->identity, &parts, &own);
+    *status = own;
+    code = lap_agree(t->session->comm, status);
+  }
   if (code == LAP_OK && finished) {
     t->report->files_found += 1;
     /* What a kill between the last rename and the clean-up has left. */
@@ -205,7 +208,9 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                         .document_mask = request->schema.document_mask}};
   lap_status own = {0};
   if (session->root) own.code = lap_file_make_directories(request->out, &own);
-  if (session->root && own.code == LAP_OK) own.code = lap_run_directory_lock(request->out, &own);
+  lap_directory_lock *lock = NULL;
+  if (session->root && own.code == LAP_OK)
+    own.code = lap_directory_lock_take(request->out, &lock, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   t.model = lap_window_logits_create(request->model, request->weights, &t.data, request->threads);
@@ -218,6 +223,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
     code = teach_shard(&t, shard, windows_before, status);
     windows_before += lap_window_count(request->tokens->shard[shard]->token_count, length);
   }
+  lap_directory_lock_release(lock);
   lap_window_logits_destroy(t.model);
   lap_release_aligned(t.scratch);
   lap_cache_content_destroy(&t.rows);

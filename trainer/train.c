@@ -24,6 +24,7 @@ typedef struct {
   lap_train_report *report;
   lap_state *state;
   lap_stepper *stepper;
+  lap_directory_lock *lock; /* rank 0 */
   lap_metrics *metrics;  /* rank 0 */
   lap_status pending;    /* a failure of this rank alone, brought to the next agreement point */
   char *checkpoints;     /* directory */
@@ -180,12 +181,13 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
                     (unsigned long long)step, (unsigned long long)t->state->bad_steps);
   *stopped = r->stop && step < total;
   bool improved = false;
-  if (t->inputs->eval_tokens.count && !*stopped &&
-      (step == total || due(step, t->config->eval.every_steps)))
+  /* After a notice the checkpoint comes first; an evaluation that is due is not lost for it. */
+  if (*stopped) LAP_TRY(save(t, status));
+  if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps)))
     LAP_TRY(evaluate(t, &improved, status));
-  if (step == total || *stopped || r->checkpoint ||
-      due(step, t->config->checkpoint.every_steps) ||
-      (improved && t->config->checkpoint.keep_best))
+  if (!*stopped && (step == total || r->checkpoint ||
+                    due(step, t->config->checkpoint.every_steps) ||
+                    (improved && t->config->checkpoint.keep_best)))
     LAP_TRY(save(t, status));
   return LAP_OK;
 }
@@ -261,7 +263,8 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
 static lap_code prepare(trainer *t, const lap_fold *fold, lap_status *status) {
   lap_comm *comm = t->session->comm;
   t->state = lap_state_create(&t->config->model, comm, true, t->config->shard == LAP_SHARD_NONE);
-  LAP_TRY(lap_resume_or_start(t->config, t->session, t->inputs, t->options, t->state, status));
+  LAP_TRY(lap_resume_or_start(t->config, t->session, t->inputs, t->options, t->state, &t->lock,
+                              status));
   t->saved_step = UINT64_MAX;
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
@@ -337,6 +340,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
   if (t.metrics) lap_metrics_close(t.metrics, code == LAP_OK ? status : &ignored);
   lap_stepper_destroy(t.stepper);
   lap_state_destroy(t.state);
+  lap_directory_lock_release(t.lock);
   free(t.checkpoints);
   free(t.config_text);
   return code;

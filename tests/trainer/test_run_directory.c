@@ -15,6 +15,7 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "tests/scratch.h"
+#include "trainer/directory_lock.h"
 #include "trainer/run_directory.h"
 
 static char *directory;
@@ -61,6 +62,7 @@ static void a_run_with_checkpoints_needs_resume(void **state) {
 /* Another process takes the lock, and gives it up by being killed. */
 static void only_one_job_writes_a_run_directory(void **state) {
   (void)state;
+  lap_directory_lock *lock;
   char *run = lap_format("%s/locked", directory), byte = 0, owner[64];
   lap_status status = {0};
   assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
@@ -68,19 +70,24 @@ static void only_one_job_writes_a_run_directory(void **state) {
   assert_int_equal(pipe(ready), 0);
   const pid_t other = fork();
   if (other == 0) {
-    byte = lap_run_directory_lock(run, &status) == LAP_OK;
+    byte = lap_directory_lock_take(run, &lock, &status) == LAP_OK;
     if (write(ready[1], &byte, 1) != 1) _exit(1);
     for (;;) pause();
   }
   assert_int_equal(read(ready[0], &byte, 1), 1);
   assert_int_equal(byte, 1);
   snprintf(owner, sizeof owner, "process %ld on ", (long)other);
-  assert_int_equal(lap_run_directory_lock(run, &status), LAP_USAGE);
+  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, run));
   assert_non_null(strstr(status.message, owner));
   kill(other, SIGKILL);
   assert_int_equal(waitpid(other, NULL, 0), other);
-  assert_int_equal(lap_run_directory_lock(run, &status), LAP_OK);
+  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_OK);
+  char *file = lap_format("%s/.lock", run);
+  assert_true(lap_file_exists(file));
+  lap_directory_lock_release(lock);
+  assert_false(lap_file_exists(file));
+  free(file);
   close(ready[0]);
   close(ready[1]);
   free(run);
