@@ -122,6 +122,7 @@ static lap_code print_result(const lap_evaluation *e, const char *path, bool jso
 static lap_code evaluate(const lap_session *session, const lap_command_line *line,
                          void *destination, lap_status *status) {
   const eval_flags *flags = destination;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");

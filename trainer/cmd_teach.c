@@ -130,6 +130,7 @@ static void sum_over_ranks(const lap_session *session, lap_teach_report *report)
 static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
                       lap_status *status) {
   const teach_flags *flags = destination;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
   teach_inputs in = {0};
   lap_status own = {0};
   own.code = open_inputs(flags, &in, &own);

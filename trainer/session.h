@@ -25,6 +25,9 @@ lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status)
  * every rank, so that the command frame does not print it again. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
 
+/* The watchdog of commands whose ranks meet only after long work of their own (teach, eval). */
+enum { LAP_PATIENT_SECONDS = 3600 };
+
 /* A whole command: parses argv by `syntax`, runs `body` within a session and ends it. `flags` of the body is
  * syntax->destination. */
 typedef lap_code (*lap_session_body)(const lap_session *session, const lap_command_line *line,

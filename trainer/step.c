@@ -147,6 +147,11 @@ static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SU
   return LAP_OK;
 }
 
+/* The mean of a sum; a NaN without its sign, which means nothing and differs between runs. */
+static double mean(double sum, double counted) {
+  return isnan(sum / counted) ? NAN : sum / counted;
+}
+
 /* Sum of the gradients into s->gradient, and the norm of the mean gradient. */
 static double reduce_gradients(lap_stepper *s, double counted, double *since) {
   const lap_state *state = s->state;
@@ -163,7 +168,7 @@ static double reduce_gradients(lap_stepper *s, double counted, double *since) {
   const double squares =
       lap_tree_sum_blocks(s->comm, state->parameters->elements, s->norm_partials);
   account(s, LAP_PHASE_REDUCE, since);
-  return sqrt(squares) / counted;
+  return mean(sqrt(squares), counted);
 }
 
 static void update_weights(lap_stepper *s, double grad_norm, double counted, double learning_rate,
@@ -196,10 +201,10 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_wishes wishes, lap_step_result
   account(s, LAP_PHASE_REDUCE, &since);
   const double counted = sums[SUM_COUNTED];
   *result = (lap_step_result){
-      .loss = sums[SUM_LOSS] / counted,
-      .ce = sums[SUM_CE] / counted,
-      .kd = sums[SUM_KD] / counted,
-      .kl = sums[SUM_KL] / counted,
+      .loss = mean(sums[SUM_LOSS], counted),
+      .ce = mean(sums[SUM_CE], counted),
+      .kd = mean(sums[SUM_KD], counted),
+      .kl = mean(sums[SUM_KL], counted),
       .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
       .counted = (uint64_t)counted,
       .stop = sums[SUM_STOP] > 0,

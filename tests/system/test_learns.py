@@ -10,7 +10,7 @@ import sys
 import h5py
 import numpy
 
-from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hashlib, metrics, sha256, succeed, unittest)
+from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hashlib, lapidary, metrics, sha256, succeed, unittest)
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_losses.json")
 BOS, EOS, FIRST_WORD = 2, 1, 270
@@ -112,6 +112,25 @@ class Learns(Test):
                 self.assertLess(kl[-1], below * kl[0])
             else:
                 self.assertLess(kl[0], 2e-3, "from the teacher's own weights, but for rounding")
+
+    def test_numbers_gone_wrong_end_it_with_4(self):
+        """Weights that grow a hundred thousandfold a step: every rank skips alike, then the run ends."""
+        config = self.workspace.config("wild.yaml", self.workspace / "wild", steps=40, lanes=3,
+                                       extra="checkpoint: {every_steps: 1}\nmax_bad_steps: 3\n")
+        wild = ["optimizer.learning_rate=1000", "optimizer.weight_decay=100",
+                "schedule.warmup_steps=0", "schedule.kind=constant"]
+        for ranks in (None, 3):
+            run_dir = self.workspace / f"wild-{ranks}"
+            result = lapidary("train", config, f"run_dir={run_dir}", *wild, ranks=ranks)
+            self.assert_exit(result, 4)
+            self.assertEqual(result.err.count("max_bad_steps"), 1, result.err)
+            lines = metrics(run_dir)
+            print(f"ranks {ranks}: finite for {sum(line['loss'] is not None for line in lines)} steps")
+            self.assertEqual([line["loss"] for line in lines[-3:]], [None] * 3)
+            self.assertEqual([line["skipped"] for line in lines[-3:]], [1, 2, 3])
+            self.assertIsNotNone(lines[-4]["loss"])
+        self.assertEqual([line["loss"] for line in lines],
+                         [line["loss"] for line in metrics(self.workspace / "wild-None")])
 
     def test_losses_are_those_of_the_golden_file(self):
         golden = json.loads(GOLDEN.read_text())
