@@ -7,8 +7,8 @@
  *
  * Writing: the file is built in memory (libver latest: checksummed metadata), its datasets chunked
  * with fletcher32 and compressed, then published as a whole (autograd/core/file.h). Disk errors are
- * thus ours to see; HDF5 1.10 does not get over them. No times are stored: the bytes of a file are a
- * function of what was written.
+ * thus ours to see; HDF5 1.10 does not get over them. No times are stored: the bytes of a file are
+ * a function of what was written.
  *
  * One thread of the process calls these functions.
  */

@@ -39,7 +39,8 @@ uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_sourc
   for (size_t i = 0; i < count; ++i) remaining += source[i].weight;
   size_t chosen = 0;
   for (; chosen + 1 < count; ++chosen) {
-    /* Below 2^53 samples the products are exact enough to count by; the last source takes the rest. */
+    /* Below 2^53 samples the products are exact enough to count by; the last source takes the rest.
+     */
     const double share = source[chosen].weight / remaining;
     const uint64_t before = (uint64_t)((double)sample * share);
     const bool taken = (uint64_t)((double)(sample + 1) * share) > before;

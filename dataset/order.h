@@ -21,10 +21,11 @@ typedef struct {
   uint64_t window_count; /* > 0 */
 } lap_order_source;
 
-/* The window of sample g of a mix of `count` >= 1 sources. With one source this is the rule above. With
- * several, source i gets every sample where floor(g p) grows, p its weight over that of the sources from i
- * on; what it does not take goes to the next ones, counted anew: shares are exact to one sample at every g,
- * and nothing has to be remembered. Each source goes through its own epochs. */
+/* The window of sample g of a mix of `count` >= 1 sources. With one source this is the rule above.
+ * With several, source i gets every sample where floor(g p) grows, p its weight over that of the
+ * sources from i on; what it does not take goes to the next ones, counted anew: shares are exact to
+ * one sample at every g, and nothing has to be remembered. Each source goes through its own epochs.
+ */
 uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_source *source,
                            size_t count);
 

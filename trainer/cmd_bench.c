@@ -96,8 +96,8 @@ static lap_code measure(const lap_session *session, lap_config *config, int64_t 
                                    .windows = UINT64_C(1) << 20};
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
                          .synthetic = &synthetic};
-  lap_state *state = lap_state_create(&config->model, session->comm, true,
-                                      config->shard == LAP_SHARD_NONE);
+  lap_state *state =
+      lap_state_create(&config->model, session->comm, true, config->shard == LAP_SHARD_NONE);
   lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
                             state->parameters->elements, state->weights);
   lap_stepper *stepper =
@@ -129,7 +129,8 @@ static void print_profile(const bench_result *result) {
     char seconds[32], share[32];
     snprintf(seconds, sizeof seconds, "%.4f", result->phase_seconds[phase]);
     snprintf(share, sizeof share, "%.1f", 100 * result->phase_seconds[phase] / result->seconds);
-    lap_table_add(table, (const char *[]){lap_phase_name((lap_phase)phase), seconds, "-", "-", share});
+    lap_table_add(table,
+                  (const char *[]){lap_phase_name((lap_phase)phase), seconds, "-", "-", share});
   }
   lap_table_print(table, stdout);
   lap_table_destroy(table);
@@ -151,19 +152,20 @@ static lap_code print_result(const lap_session *session, const lap_config *confi
     return code;
   }
   char rate[LAP_HUMAN_TEXT], step[LAP_HUMAN_TEXT];
-  printf("%s tokens/s, %s a step; %.1f useful GFLOP/s, sgemm reaches %.1f here: %.2f of it; "
-         "communication %.1f %%\n",
-         lap_human_count(tokens / r->seconds, rate),
-         lap_human_seconds(r->seconds / (double)steps, step), useful, r->gemm_gflops,
-         useful / r->gemm_gflops, 100 * r->reduce_share);
+  printf(
+      "%s tokens/s, %s a step; %.1f useful GFLOP/s, sgemm reaches %.1f here: %.2f of it; "
+      "communication %.1f %%\n",
+      lap_human_count(tokens / r->seconds, rate),
+      lap_human_seconds(r->seconds / (double)steps, step), useful, r->gemm_gflops,
+      useful / r->gemm_gflops, 100 * r->reduce_share);
   return LAP_OK;
 }
 
 /* --- the command --- */
 
 static lap_code load(const lap_command_line *line, lap_config **config, lap_status *status) {
-  LAP_TRY(lap_config_load(line->positional[0], line->overrides, line->override_count, config,
-                          status));
+  LAP_TRY(
+      lap_config_load(line->positional[0], line->overrides, line->override_count, config, status));
   LAP_TRY(lap_config_require(*config, LAP_NEEDS_MODEL | LAP_NEEDS_BATCH, status));
   lap_config *c = *config;
   if (!lap_config_is_given(c, "objective.distill_weight")) c->objective.distill_weight = 1;

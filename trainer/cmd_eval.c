@@ -26,12 +26,17 @@ static const struct argp_option options[] = {
 static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
   eval_flags *flags = destination;
   switch (key) {
-    case KEY_TOKENS: flags->tokens = argument; return LAP_OK;
-    case KEY_CACHE: flags->cache = argument; return LAP_OK;
+    case KEY_TOKENS:
+      flags->tokens = argument;
+      return LAP_OK;
+    case KEY_CACHE:
+      flags->cache = argument;
+      return LAP_OK;
     case KEY_LENGTH:
       return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
                                  status);
-    default: return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
+    default:
+      return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
   }
 }
 
@@ -53,14 +58,15 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
         lap_evaluate_piece_bytes(in->model.tokenizer_path, config->model.vocab_size, status);
     if (!in->piece_bytes) return status->code;
   }
-  in->data = (lap_data){.tokens = &in->tokens,
-                        .sequence_length = (uint32_t)(flags->sequence_length
-                                                          ? flags->sequence_length
-                                                          : config->data.sequence_length),
-                        .document_mask = config->data.document_mask};
+  in->data = (lap_data){
+      .tokens = &in->tokens,
+      .sequence_length = (uint32_t)(flags->sequence_length ? flags->sequence_length
+                                                           : config->data.sequence_length),
+      .document_mask = config->data.document_mask};
   if (in->data.sequence_length < 2)
-    return lap_fail(status, LAP_USAGE,
-                    "the checkpoint does not say how long its windows were: give --sequence-length");
+    return lap_fail(
+        status, LAP_USAGE,
+        "the checkpoint does not say how long its windows were: give --sequence-length");
   if (!flags->cache) return LAP_OK;
   const lap_cache_expectation expected = {
       .vocab_size = (uint32_t)config->model.vocab_size,
@@ -163,7 +169,8 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
 
 const lap_command lap_command_eval = {
     .name = "eval",
-    .summary = "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
+    .summary =
+        "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
     .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]",
     .description = "CHECKPOINT is a checkpoint or a run directory (its newest whole checkpoint).",
     .run = run};

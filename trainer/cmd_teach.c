@@ -25,7 +25,8 @@ static const struct argp_option options[] = {
     {"out", KEY_OUT, "DIR", 0, "directory of the cache; train and eval shards may share it", 0},
     {"codec", KEY_CODEC, "topk", 0, "what is kept of a distribution [topk]", 0},
     {"k", KEY_K, "K", 0, "ids kept of each position [64]", 0},
-    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of the teacher's training]", 0},
+    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of the teacher's training]",
+     0},
     {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
     {"name", KEY_NAME, "TEXT", 0, "the teacher's name in the cache [the path of --from]", 0},
     {0}};
@@ -33,16 +34,28 @@ static const struct argp_option options[] = {
 static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
   teach_flags *flags = destination;
   switch (key) {
-    case KEY_FROM: flags->from = argument; return LAP_OK;
-    case KEY_TOKENS: flags->tokens = argument; return LAP_OK;
-    case KEY_OUT: flags->out = argument; return LAP_OK;
-    case KEY_CODEC: flags->codec = argument; return LAP_OK;
-    case KEY_NAME: flags->name = argument; return LAP_OK;
-    case KEY_K: return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
+    case KEY_FROM:
+      flags->from = argument;
+      return LAP_OK;
+    case KEY_TOKENS:
+      flags->tokens = argument;
+      return LAP_OK;
+    case KEY_OUT:
+      flags->out = argument;
+      return LAP_OK;
+    case KEY_CODEC:
+      flags->codec = argument;
+      return LAP_OK;
+    case KEY_NAME:
+      flags->name = argument;
+      return LAP_OK;
+    case KEY_K:
+      return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
     case KEY_LENGTH:
       return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
                                  status);
-    default: return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
+    default:
+      return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
   }
 }
 
@@ -94,11 +107,10 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
                              lap_status *status) {
   const double rate = (double)r->positions / (r->seconds > 0 ? r->seconds : 1);
   if (json) {
-    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "cache", out, "positions",
-                               (json_int_t)r->positions, "parts_made", (json_int_t)r->parts_made,
-                               "parts_found", (json_int_t)r->parts_found, "files_written",
-                               (json_int_t)r->files_written, "files_found",
-                               (json_int_t)r->files_found);
+    json_t *object = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I}", "cache", out, "positions", (json_int_t)r->positions,
+        "parts_made", (json_int_t)r->parts_made, "parts_found", (json_int_t)r->parts_found,
+        "files_written", (json_int_t)r->files_written, "files_found", (json_int_t)r->files_found);
     json_object_set_new(object, "bytes_per_token", lap_metrics_number(r->bytes_per_token));
     json_object_set_new(object, "tokens_per_second", lap_metrics_number(rate));
     const lap_code code = lap_command_print_json(object, status);
@@ -106,10 +118,11 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
     return code;
   }
   char positions[LAP_HUMAN_TEXT], speed[LAP_HUMAN_TEXT];
-  printf("%s: %llu files written, %llu were there; %s positions (%s a second), %.1f bytes a token\n",
-         out, (unsigned long long)r->files_written, (unsigned long long)r->files_found,
-         lap_human_count((double)r->positions, positions), lap_human_count(rate, speed),
-         r->bytes_per_token);
+  printf(
+      "%s: %llu files written, %llu were there; %s positions (%s a second), %.1f bytes a token\n",
+      out, (unsigned long long)r->files_written, (unsigned long long)r->files_found,
+      lap_human_count((double)r->positions, positions), lap_human_count(rate, speed),
+      r->bytes_per_token);
   return LAP_OK;
 }
 
@@ -138,8 +151,9 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
   if (own.code == LAP_OK) {
     schema = schema_of(flags, &in);
     if (schema.sequence_length < 2)
-      own.code = lap_fail(&own, LAP_USAGE, "the checkpoint does not say how long its windows were: "
-                                           "give --sequence-length");
+      own.code = lap_fail(&own, LAP_USAGE,
+                          "the checkpoint does not say how long its windows were: "
+                          "give --sequence-length");
   }
   *status = own;
   lap_code code = lap_agree(session->comm, status);
@@ -161,7 +175,8 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     lap_teach_report report;
     code = lap_teach(&request, session, &report, status);
     if (code == LAP_OK) sum_over_ranks(session, &report);
-    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, line->json, status);
+    if (code == LAP_OK && session->root)
+      code = print_report(&report, flags->out, line->json, status);
     free(identity);
   }
   lap_model_close(&in.model);
@@ -171,10 +186,8 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   teach_flags flags = {.codec = "topk", .k = 64, .threads = 1};
-  const lap_command_syntax syntax = {.json = true,
-                                     .options = options,
-                                     .take = take,
-                                     .destination = &flags};
+  const lap_command_syntax syntax = {
+      .json = true, .options = options, .take = take, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, teach, status);
 }
 

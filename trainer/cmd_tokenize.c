@@ -25,10 +25,17 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
   lap_tokenize_options *o = destination;
   int64_t integer = 0;
   switch (key) {
-    case KEY_TOKENIZER: o->tokenizer = argument; return LAP_OK;
-    case KEY_OUT: o->out = argument; return LAP_OK;
-    case KEY_DOCUMENTS: o->documents = argument; return LAP_OK;
-    case KEY_HOLDOUT: return lap_command_real("--holdout", argument, 0, 0.999, &o->holdout, status);
+    case KEY_TOKENIZER:
+      o->tokenizer = argument;
+      return LAP_OK;
+    case KEY_OUT:
+      o->out = argument;
+      return LAP_OK;
+    case KEY_DOCUMENTS:
+      o->documents = argument;
+      return LAP_OK;
+    case KEY_HOLDOUT:
+      return lap_command_real("--holdout", argument, 0, 0.999, &o->holdout, status);
     case KEY_SEED:
       LAP_TRY(lap_command_integer("--seed", argument, 0, INT64_MAX, &integer, status));
       o->seed = (uint64_t)integer;
@@ -55,7 +62,8 @@ static void show_progress(void *context, const lap_tokenize_counts *counts, uint
   snprintf(detail, sizeof detail, "%s tokens",
            lap_human_count((double)(counts->train.tokens + counts->eval.tokens), tokens));
   const uint64_t done = counts->train.bytes + counts->eval.bytes;
-  lap_console_progress(progress->console, (int64_t)(done < total_bytes ? done : total_bytes), detail);
+  lap_console_progress(progress->console, (int64_t)(done < total_bytes ? done : total_bytes),
+                       detail);
 }
 
 static void print_side(const char *name, const lap_tokenize_side *side) {
@@ -83,9 +91,9 @@ static lap_code tokenize(const lap_tokenize_options *o, const lap_command_line *
   lap_console_destroy(progress.console);
   LAP_TRY(code);
   if (line->json) {
-    json_t *object = json_pack("{s:o, s:o, s:I}", "train", side_json(&counts.train), "eval",
-                               side_json(&counts.eval), "block_bytes",
-                               (json_int_t)counts.block_bytes);
+    json_t *object =
+        json_pack("{s:o, s:o, s:I}", "train", side_json(&counts.train), "eval",
+                  side_json(&counts.eval), "block_bytes", (json_int_t)counts.block_bytes);
     code = lap_command_print_json(object, status);
     json_decref(object);
     return code;

@@ -23,17 +23,26 @@ enum { KEY_RESUME = 1000, KEY_FORK, KEY_DRY_RUN, KEY_MAX_HOURS };
 static const struct argp_option options[] = {
     {"resume", KEY_RESUME, "auto|none|DIR", 0,
      "go on from the newest whole checkpoint of run_dir, or from DIR [none]", 0},
-    {"fork", KEY_FORK, NULL, 0, "start a new run from the resumed state: its numbers may differ", 0},
-    {"dry-run", KEY_DRY_RUN, NULL, 0, "check config and data, say what would run, write nothing", 0},
-    {"max-hours", KEY_MAX_HOURS, "H", 0, "stop with a checkpoint and exit code 75 after H hours", 0},
+    {"fork", KEY_FORK, NULL, 0, "start a new run from the resumed state: its numbers may differ",
+     0},
+    {"dry-run", KEY_DRY_RUN, NULL, 0, "check config and data, say what would run, write nothing",
+     0},
+    {"max-hours", KEY_MAX_HOURS, "H", 0, "stop with a checkpoint and exit code 75 after H hours",
+     0},
     {0}};
 
 static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
   train_flags *flags = destination;
   switch (key) {
-    case KEY_RESUME: flags->train.resume = argument; return LAP_OK;
-    case KEY_FORK: flags->train.fork = true; return LAP_OK;
-    case KEY_DRY_RUN: flags->dry_run = true; return LAP_OK;
+    case KEY_RESUME:
+      flags->train.resume = argument;
+      return LAP_OK;
+    case KEY_FORK:
+      flags->train.fork = true;
+      return LAP_OK;
+    case KEY_DRY_RUN:
+      flags->dry_run = true;
+      return LAP_OK;
     default:
       return lap_command_real("--max-hours", argument, 0, 1e6, &flags->train.max_hours, status);
   }
@@ -50,12 +59,14 @@ static void say_run(const lap_session *session, const lap_config *config,
   lap_console_say(session->console, "model      %s parameters (%s embedding, %s other)",
                   lap_human_count((double)(embedding + others), a),
                   lap_human_count((double)embedding, b), lap_human_count((double)others, c));
-  lap_console_say(session->console, "mesh       %d pod%s x %d lanes x %d shard%s on %d rank%s x %d thread%s",
+  lap_console_say(session->console,
+                  "mesh       %d pod%s x %d lanes x %d shard%s on %d rank%s x %d thread%s",
                   config->mesh.pods, config->mesh.pods == 1 ? "" : "s", config->mesh.data,
                   config->mesh.model, config->mesh.model == 1 ? "" : "s", ranks,
                   ranks == 1 ? "" : "s", config->threads, config->threads == 1 ? "" : "s");
   if (lanes % ranks)
-    lap_console_say(session->console, "           lanes are uneven: at most %.0f %% of the ranks' time is used",
+    lap_console_say(session->console,
+                    "           lanes are uneven: at most %.0f %% of the ranks' time is used",
                     100 * lap_mesh_efficiency(&config->mesh, ranks));
   lap_console_say(session->console, "data       %s tokens in %zu shard%s, %llu windows of %lld, %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
@@ -63,36 +74,38 @@ static void say_run(const lap_session *session, const lap_config *config,
                   (unsigned long long)inputs->window_count, (long long)config->data.sequence_length,
                   inputs->train_cache ? "with the teacher's distributions" : "next token only");
   const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
-  lap_console_say(session->console, "schedule   %llu steps of %s tokens: %s tokens, %.2f epochs",
-                  (unsigned long long)inputs->total_steps, lap_human_count(per_step, a),
-                  lap_human_count(per_step * (double)inputs->total_steps, b),
-                  (double)config->batch.sequences * (double)inputs->total_steps /
-                      (double)inputs->window_count);
-  lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(), lap_blas_core());
+  lap_console_say(
+      session->console, "schedule   %llu steps of %s tokens: %s tokens, %.2f epochs",
+      (unsigned long long)inputs->total_steps, lap_human_count(per_step, a),
+      lap_human_count(per_step * (double)inputs->total_steps, b),
+      (double)config->batch.sequences * (double)inputs->total_steps / (double)inputs->window_count);
+  lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(),
+                  lap_blas_core());
 }
 
 /* Returns the bytes of one rank. */
 static double say_memory(const lap_session *session, const lap_config *config,
                          const lap_inputs *inputs, const lap_fold *fold) {
   const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
-  lap_gemma2 *model =
-      lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
-                        config->batch.micro_sequences, config->data.sequence_length, k,
-                        config->threads, false);
+  lap_gemma2 *model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
+                                        config->batch.micro_sequences, config->data.sequence_length,
+                                        k, config->threads, false);
   const int64_t elements = model->parameters->elements;
   const int ranks = lap_comm_size(session->comm);
-  const int64_t held = config->shard == LAP_SHARD_NONE ? elements : lap_owned_end(elements, ranks, 0);
+  const int64_t held =
+      config->shard == LAP_SHARD_NONE ? elements : lap_owned_end(elements, ranks, 0);
   const double activations = (double)lap_tape_bytes(model->tape);
   const double sums = (double)lap_lane_sum_bytes(&config->mesh, fold, elements);
   const double weights = 4.0 * (double)elements, moments = 8.0 * (double)held;
-  char w[LAP_HUMAN_TEXT], g[LAP_HUMAN_TEXT], m[LAP_HUMAN_TEXT], a[LAP_HUMAN_TEXT], t[LAP_HUMAN_TEXT];
+  char w[LAP_HUMAN_TEXT], g[LAP_HUMAN_TEXT], m[LAP_HUMAN_TEXT], a[LAP_HUMAN_TEXT],
+      t[LAP_HUMAN_TEXT];
   const double gradients = sums + 4.0 * (double)held;
   const double total = weights + gradients + moments + activations;
   lap_console_say(session->console,
                   "memory     %s a rank: weights %s, gradients %s, moments %s, activations %s",
-                  lap_human_bytes(total, t),
-                  lap_human_bytes(weights, w), lap_human_bytes(gradients, g),
-                  lap_human_bytes(moments, m), lap_human_bytes(activations, a));
+                  lap_human_bytes(total, t), lap_human_bytes(weights, w),
+                  lap_human_bytes(gradients, g), lap_human_bytes(moments, m),
+                  lap_human_bytes(activations, a));
   lap_gemma2_destroy(model);
   return total;
 }
@@ -137,9 +150,11 @@ static void print_report(const lap_train_report *report) {
   if (report->eval.counted)
     printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
-  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%), %s sent by rank 0\n",
-         lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
-         100 * report->gflops / report->gemm_gflops, lap_human_bytes(report->sent_bytes, sent));
+  printf(
+      "%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%), %s sent by rank "
+      "0\n",
+      lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
+      100 * report->gflops / report->gemm_gflops, lap_human_bytes(report->sent_bytes, sent));
   printf("state_sha256 %s\n", report->state_sha256);
 }
 
@@ -150,8 +165,8 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(object, "applied_updates", json_integer((json_int_t)report->applied_updates));
   json_object_set_new(object, "tokens", json_integer((json_int_t)report->tokens));
   json_object_set_new(object, "loss", lap_metrics_number(report->last.loss));
-  json_object_set_new(object, "eval", report->eval.counted ? lap_evaluation_to_json(&report->eval)
-                                                           : json_null());
+  json_object_set_new(object, "eval",
+                      report->eval.counted ? lap_evaluation_to_json(&report->eval) : json_null());
   json_object_set_new(object, "state_sha256", json_string(report->state_sha256));
   json_object_set_new(object, "seconds", lap_metrics_number(report->seconds));
   json_object_set_new(object, "tokens_per_second", lap_metrics_number(report->tokens_per_second));
@@ -210,7 +225,8 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
 static lap_code load_config(const lap_session *session, const lap_command_line *line,
                             const train_flags *flags, lap_config **config, lap_status *status) {
   lap_status own = {0};
-  own.code = lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
+  own.code =
+      lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
   if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
   lap_fold fold;
   if (own.code == LAP_OK)
@@ -219,8 +235,8 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   char *text = lap_config_print(*config);
-  const lap_code code = lap_agree_same(session->comm, "config", text,
-                                       "give every node the same config file", status);
+  const lap_code code =
+      lap_agree_same(session->comm, "config", text, "give every node the same config file", status);
   free(text);
   LAP_TRY(code);
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
@@ -258,7 +274,8 @@ const lap_command lap_command_train = {
     .name = "train",
     .summary = "train a model; under mpirun or alone",
     .usage = "CONFIG.yaml [KEY=VALUE...]",
-    .description = "Trains towards the teacher's distributions, or towards the next token "
-                   "(objective.distill_weight=0). The logical mesh of the config decides the "
-                   "numbers; ranks and threads decide only the speed.",
+    .description =
+        "Trains towards the teacher's distributions, or towards the next token "
+        "(objective.distill_weight=0). The logical mesh of the config decides the "
+        "numbers; ranks and threads decide only the speed.",
     .run = run};

@@ -201,16 +201,15 @@ static bool is_first_process(void) {
   return true;
 }
 
-/* mpirun ends the whole job with the first process that fails: the others give the first one the time
- * to say why. */
+/* mpirun ends the whole job with the first process that fails: the others give the first one the
+ * time to say why. */
 static void let_first_process_speak(void) {
   enum { MICROSECONDS = 500 * 1000 };
   usleep(MICROSECONDS);
 }
 
 void lap_command_report(const lap_status *status) {
-  if (status->message[0])
-    fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
+  if (status->message[0]) fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
 }
 
 static int unknown_command(const lap_command *const *commands, const char *name) {

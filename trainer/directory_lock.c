@@ -22,10 +22,11 @@ static lap_code locked_out(const char *directory, int descriptor, lap_status *st
   char owner[256] = "";
   const ssize_t bytes = pread(descriptor, owner, sizeof owner - 1, 0);
   owner[bytes > 0 ? bytes : 0] = '\0';
-  return lap_fail(status, LAP_USAGE,
-                  "%s: another job is writing this directory (%s); end it or wait for it, or choose "
-                  "another directory",
-                  directory, owner[0] ? owner : "unknown");
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: another job is writing this directory (%s); end it or wait for it, or choose "
+      "another directory",
+      directory, owner[0] ? owner : "unknown");
 }
 
 static void sign(int descriptor) {
@@ -37,8 +38,8 @@ static void sign(int descriptor) {
   (void)said; /* only for the other job's message */
 }
 
-/* Whether the file that was locked is still the one that has the name: its last owner may have removed
- * it in between. */
+/* Whether the file that was locked is still the one that has the name: its last owner may have
+ * removed it in between. */
 static bool is_current(const char *file, int descriptor) {
   struct stat named, locked;
   return stat(file, &named) == 0 && fstat(descriptor, &locked) == 0 &&

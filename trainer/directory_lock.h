@@ -1,8 +1,8 @@
 /* directory_lock: one job at a time writes a directory.
  *
- * Two jobs at once would mix their checkpoints and metrics (a requeued job beside the one it replaces).
- * The lock is flock(2) on DIRECTORY/.lock, so the system lets go of it however a process ends; what is
- * left of the file then means nothing. A file system without locks lets everybody in.
+ * Two jobs at once would mix their checkpoints and metrics (a requeued job beside the one it
+ * replaces). The lock is flock(2) on DIRECTORY/.lock, so the system lets go of it however a process
+ * ends; what is left of the file then means nothing. A file system without locks lets everybody in.
  */
 #ifndef LAP_TRAINER_DIRECTORY_LOCK_H
 #define LAP_TRAINER_DIRECTORY_LOCK_H

@@ -89,8 +89,8 @@ void lap_model_close(lap_model_source *source) {
   *source = (lap_model_source){0};
 }
 
-lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size, const char *tokenizer_path,
-                          lap_status *status) {
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
+                          const char *tokenizer_path, lap_status *status) {
   const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
   if (shard->vocab_size > vocab_size)
     return lap_fail(status, LAP_DATA,
@@ -100,10 +100,11 @@ lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size, const
   char hex[LAP_SHA256_HEX];
   LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));
   if (strcmp(shard->tokenizer_sha256, hex))
-    return lap_fail(status, LAP_DATA,
-                    "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...; tokenize the text "
-                    "with that one, or name the tokenizer that made the shards",
-                    shard->path, shard->tokenizer_sha256, tokenizer_path, hex);
+    return lap_fail(
+        status, LAP_DATA,
+        "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...; tokenize the text "
+        "with that one, or name the tokenizer that made the shards",
+        shard->path, shard->tokenizer_sha256, tokenizer_path, hex);
   return LAP_OK;
 }
 

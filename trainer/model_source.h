@@ -19,20 +19,20 @@ typedef struct {
   char *tokenizer_path; /* tokenizer.model in the checkpoint; NULL: none there */
 } lap_model_source;
 
-/* Not collective. With `weights` they are read and checked too. In a run directory a checkpoint that
- * is not whole is passed over for the one before; the caller says `notice`. LAP_DATA naming the
- * file. */
+/* Not collective. With `weights` they are read and checked too. In a run directory a checkpoint
+ * that is not whole is passed over for the one before; the caller says `notice`. LAP_DATA naming
+ * the file. */
 lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
                         lap_status *status);
 void lap_model_close(lap_model_source *source);
 
-/* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer be the
- * model's own, where it has one. LAP_DATA showing both. */
+/* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer
+ * be the model's own, where it has one. LAP_DATA showing both. */
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
                                lap_token_set *tokens, lap_status *status);
 
 /* Not collective. The same check for shards and a tokenizer file that were opened otherwise. */
-lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size, const char *tokenizer_path,
-                          lap_status *status);
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
+                          const char *tokenizer_path, lap_status *status);
 
 #endif

@@ -55,16 +55,18 @@ static lap_code open_directory(const lap_config *config, const lap_session *sess
 static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_inputs *inputs,
                                 lap_status *status) {
   lap_numbers_difference difference;
-  if (!checkpoint->numbers || !lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference))
+  if (!checkpoint->numbers ||
+      !lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference))
     return LAP_OK;
-  return lap_fail(status, LAP_USAGE,
-                  "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "
-                  "or start a new run from this state with --fork and another run_dir",
-                  checkpoint->path, difference.key, difference.then, difference.now);
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "
+      "or start a new run from this state with --fork and another run_dir",
+      checkpoint->path, difference.key, difference.then, difference.now);
 }
 
-/* Before anything is loaded: a checkpoint of another model could not be, and would look damaged. That
- * none can be opened is for the loader to say. */
+/* Before anything is loaded: a checkpoint of another model could not be, and would look damaged.
+ * That none can be opened is for the loader to say. */
 static lap_code compare_newest(const lap_config *config, const lap_session *session,
                                const lap_inputs *inputs, lap_status *status) {
   lap_checkpoint *checkpoint;
@@ -105,11 +107,11 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
   const uint64_t step = newest->step;
   lap_checkpoint_close(newest);
   if (step <= from->step) return LAP_OK;
-  return lap_fail(status, LAP_USAGE,
-                  "run_dir %s has a checkpoint of step %llu, which is past step %llu of %s; go on with "
-                  "--resume auto, or give another run_dir",
-                  config->run_dir, (unsigned long long)step, (unsigned long long)from->step,
-                  from->path);
+  return lap_fail(
+      status, LAP_USAGE,
+      "run_dir %s has a checkpoint of step %llu, which is past step %llu of %s; go on with "
+      "--resume auto, or give another run_dir",
+      config->run_dir, (unsigned long long)step, (unsigned long long)from->step, from->path);
 }
 
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,

@@ -55,7 +55,8 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status) {
   const int ranks = lap_comm_size(session->comm);
   if (ranks == 1) return LAP_OK;
-  return lap_fail(status, LAP_USAGE, "%s runs alone, not under mpirun with %d ranks", command, ranks);
+  return lap_fail(status, LAP_USAGE, "%s runs alone, not under mpirun with %d ranks", command,
+                  ranks);
 }
 
 static int available_cores(void) {
@@ -68,9 +69,10 @@ static void warn_of_oversubscription(const lap_session *session, int threads) {
   const long cores = sysconf(_SC_NPROCESSORS_ONLN);
   const int ranks = lap_comm_ranks_on_node(session->comm);
   if ((long)ranks * threads > cores)
-    lap_console_warn(session->console,
-                     "%d ranks with %d threads each share the %ld cores of %s: expect them to be slow",
-                     ranks, threads, cores, lap_comm_host(session->comm, 0));
+    lap_console_warn(
+        session->console,
+        "%d ranks with %d threads each share the %ld cores of %s: expect them to be slow", ranks,
+        threads, cores, lap_comm_host(session->comm, 0));
   else if (threads > available_cores())
     lap_console_warn(session->console,
                      "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
@@ -84,8 +86,11 @@ lap_code lap_session_open_blas(const lap_session *session, const char *core, int
     /* 0: none, 1: HASWELL, 2: SKYLAKEX; the poorest rank decides. */
     const char *best = lap_blas_best_core();
     int64_t smallest, largest;
-    lap_agree_range(session->comm, !best ? 0 : strcmp(best, "SKYLAKEX") ? 1 : 2, &smallest,
-                    &largest);
+    lap_agree_range(session->comm,
+                    !best                      ? 0
+                    : strcmp(best, "SKYLAKEX") ? 1
+                                               : 2,
+                    &smallest, &largest);
     core = smallest == 2 ? "SKYLAKEX" : "HASWELL";
     if (smallest != largest)
       lap_console_say(session->console, "nodes differ; all use OpenBLAS's %s kernels", core);

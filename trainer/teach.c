@@ -21,8 +21,8 @@ typedef struct {
   const lap_session *session;
   lap_teach_report *report;
   lap_window_logits *model;
-  lap_data data;        /* of the whole set, no cache */
-  float *scratch;       /* [threads, 2 V] of lap_select_top */
+  lap_data data;          /* of the whole set, no cache */
+  float *scratch;         /* [threads, 2 V] of lap_select_top */
   lap_cache_content rows; /* of one part; those that are not counted are never looked at */
   uint64_t part_first_row, window_row; /* first row of the part, and of the window at hand */
   bool non_finite;
@@ -47,8 +47,8 @@ static void keep_position(void *context, const lap_micro_batch *window, int64_t 
   t->rows.entropy[row] = selection.entropy;
 }
 
-static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard,
-                          uint64_t windows_before, uint64_t part, lap_status *status) {
+static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint64_t windows_before,
+                          uint64_t part, lap_status *status) {
   uint64_t first_window;
   const lap_token_shard *tokens = t->request->tokens->shard[shard];
   const uint32_t windows = lap_parts_windows(parts, part, &first_window);
@@ -96,11 +96,12 @@ static lap_code find_finished(const teacher *t, size_t shard, const char *path, 
            there->document_mask == wanted->document_mask &&
            !strcmp(there->teacher_sha256, wanted->teacher_sha256);
   if (!*found)
-    lap_fail(status, LAP_USAGE,
-             "%s: holds a cache of the same tokens with k %u, sequence_length %u, teacher %.12s...; "
-             "asked for are k %u, sequence_length %u, teacher %.12s...; choose another --out",
-             path, there->k, there->sequence_length, there->teacher_sha256, wanted->k,
-             wanted->sequence_length, wanted->teacher_sha256);
+    lap_fail(
+        status, LAP_USAGE,
+        "%s: holds a cache of the same tokens with k %u, sequence_length %u, teacher %.12s...; "
+        "asked for are k %u, sequence_length %u, teacher %.12s...; choose another --out",
+        path, there->k, there->sequence_length, there->teacher_sha256, wanted->k,
+        wanted->sequence_length, wanted->teacher_sha256);
   lap_cache_close(cache);
   return *found ? LAP_OK : LAP_USAGE;
 }
@@ -130,8 +131,7 @@ static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t sh
   char label[64];
   snprintf(label, sizeof label, "teach shard %zu/%zu", shard + 1, t->request->tokens->count);
   lap_comm_set_activity(t->session->comm, label);
-  if (share)
-    lap_console_progress_begin(t->session->console, label, "parts", (int64_t)share, 0);
+  if (share) lap_console_progress_begin(t->session->console, label, "parts", (int64_t)share, 0);
   lap_status own = {0};
   for (uint64_t i = 0; i < share && own.code == LAP_OK; ++i) {
     if (i * ranks + rank < count)
@@ -148,14 +148,13 @@ static lap_code assemble(const teacher *t, const lap_parts *parts, size_t shard,
                          lap_status *status) {
   lap_cache_content content;
   LAP_TRY(lap_parts_assemble(parts, &content, status));
-  const lap_code code = lap_cache_write(path, &t->request->schema,
-                                        t->request->tokens->shard[shard], &content, status);
+  const lap_code code = lap_cache_write(path, &t->request->schema, t->request->tokens->shard[shard],
+                                        &content, status);
   lap_cache_content_destroy(&content);
   return code == LAP_OK ? lap_parts_remove(parts, status) : code;
 }
 
-static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before,
-                            lap_status *status) {
+static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, lap_status *status) {
   char *path = cache_path(t, shard), *directory = lap_format("%s.parts", path);
   lap_parts *parts = NULL;
   bool finished = false;

@@ -25,9 +25,9 @@ typedef struct {
   lap_state *state;
   lap_stepper *stepper;
   lap_directory_lock *lock; /* rank 0 */
-  lap_metrics *metrics;  /* rank 0 */
-  lap_status pending;    /* a failure of this rank alone, brought to the next agreement point */
-  char *checkpoints;     /* directory */
+  lap_metrics *metrics;     /* rank 0 */
+  lap_status pending;       /* a failure of this rank alone, brought to the next agreement point */
+  char *checkpoints;        /* directory */
   char *config_text;
   double started, last_checkpoint; /* clock */
   uint64_t saved_step;             /* step of the newest checkpoint, UINT64_MAX: none */
@@ -44,8 +44,7 @@ static uint64_t tokens_at(const trainer *t, uint64_t step) {
 
 static void say_step(const trainer *t, const lap_step_result *r, double seconds, double rate) {
   char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], teacher[96] = "";
-  if (t->inputs->train_cache)
-    snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
+  if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
                   "step %llu/%llu  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s "
                   "tokens/s  %s",
@@ -80,10 +79,11 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                                  .skipped = (int64_t)(t->state->step - t->state->applied_updates)};
   if (t->pending.code == LAP_OK) lap_metrics_append(t->metrics, &line, &t->pending);
   if (r->bad)
-    lap_console_warn(t->session->console,
-                     "step %llu: loss %g, gradient norm %g: not finite, no update made (%llu in a row)",
-                     (unsigned long long)t->state->step, r->loss, r->grad_norm,
-                     (unsigned long long)t->state->bad_steps);
+    lap_console_warn(
+        t->session->console,
+        "step %llu: loss %g, gradient norm %g: not finite, no update made (%llu in a row)",
+        (unsigned long long)t->state->step, r->loss, r->grad_norm,
+        (unsigned long long)t->state->bad_steps);
   if (t->bar) {
     char detail[64];
     snprintf(detail, sizeof detail, "loss %.4f", r->loss);
@@ -136,15 +136,15 @@ static lap_code save(trainer *t, lap_status *status) {
                   (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
                   t->report->state_sha256);
   lap_status notice = {0};
-  LAP_TRY(lap_checkpoint_prune(t->checkpoints, t->config->checkpoint.keep,
-                               t->config->checkpoint.keep_every,
-                               t->config->checkpoint.keep_best ? t->best_step : -1,
-                               t->session->comm, &notice));
+  LAP_TRY(lap_checkpoint_prune(
+      t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
+      t->config->checkpoint.keep_best ? t->best_step : -1, t->session->comm, &notice));
   if (notice.message[0]) lap_console_warn(t->session->console, "%s", notice.message);
   return LAP_OK;
 }
 
-/* A run that has nothing left to do: its state is hashed again and named; written only if it is not there. */
+/* A run that has nothing left to do: its state is hashed again and named; written only if it is not
+ * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
   const lap_checkpoint_extras extras = {.config_text = t->config_text,
                                         .tokenizer_path = t->config->tokenizer,
@@ -185,9 +185,9 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
   if (*stopped) LAP_TRY(save(t, status));
   if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps)))
     LAP_TRY(evaluate(t, &improved, status));
-  if (!*stopped && (step == total || r->checkpoint ||
-                    due(step, t->config->checkpoint.every_steps) ||
-                    (improved && t->config->checkpoint.keep_best)))
+  if (!*stopped &&
+      (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
+       (improved && t->config->checkpoint.keep_best)))
     LAP_TRY(save(t, status));
   return LAP_OK;
 }
@@ -209,7 +209,8 @@ static lap_code run_steps(trainer *t, lap_status *status) {
   *status = t->pending;
   LAP_TRY(lap_agree(t->session->comm, status));
   if (stopped)
-    return lap_fail(status, LAP_STOPPED, "stopped after step %llu of %llu; go on with --resume auto",
+    return lap_fail(status, LAP_STOPPED,
+                    "stopped after step %llu of %llu; go on with --resume auto",
                     (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
   return LAP_OK;
 }
@@ -223,8 +224,7 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
   for (int r = 0; r < ranks; ++r) hosts[r] = lap_comm_host(comm, r);
   char numbers[LAP_SHA256_HEX];
   lap_numbers_sha256(t->inputs->numbers, numbers);
-  const lap_run_fact versions[] = {
-      {"blas", lap_numbers_value(t->inputs->numbers, "blas_version")}};
+  const lap_run_fact versions[] = {{"blas", lap_numbers_value(t->inputs->numbers, "blas_version")}};
   lap_run_fact inputs[3] = {
       {"tokenizer", t->inputs->tokenizer_sha256},
       {"data.train", lap_numbers_value(t->inputs->numbers, "data.train_sha256")},
@@ -308,8 +308,7 @@ static void measure_rates(trainer *t, uint64_t first_step) {
 }
 
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
-                   const lap_train_options *options, lap_train_report *report,
-                   lap_status *status) {
+                   const lap_train_options *options, lap_train_report *report, lap_status *status) {
   *report = (lap_train_report){0};
   lap_fold fold;
   LAP_TRY(lap_mesh_fold(&config->mesh, lap_comm_size(session->comm), lap_comm_rank(session->comm),

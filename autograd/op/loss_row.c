@@ -65,12 +65,18 @@ static rule teacher_rule(int64_t k, const int32_t *ids, const real *t, double ta
       made.all = made.a + made.r, made.rest = -made.r, made.target = 1;
       break;
     case LAP_TAIL_DROP:
-    case LAP_TAIL_NONE: made.all = made.a, made.target = 1; break;
-    case LAP_TAIL_RENORMALISE: made.all = tau, made.target = tau; break;
-    case LAP_TAIL_RENORMALISE_BOTH: made.kept = tau, made.target = tau; break;
+    case LAP_TAIL_NONE:
+      made.all = made.a, made.target = 1;
+      break;
+    case LAP_TAIL_RENORMALISE:
+      made.all = tau, made.target = tau;
+      break;
+    case LAP_TAIL_RENORMALISE_BOTH:
+      made.kept = tau, made.target = tau;
+      break;
   }
-  const bool renormalised = objective->tail == LAP_TAIL_RENORMALISE ||
-                            objective->tail == LAP_TAIL_RENORMALISE_BOTH;
+  const bool renormalised =
+      objective->tail == LAP_TAIL_RENORMALISE || objective->tail == LAP_TAIL_RENORMALISE_BOTH;
   if (renormalised && raised_sum > 0)
     for (int64_t i = 0; i < k; ++i) weight[i] = (real)((double)weight[i] / raised_sum);
   else if (renormalised) /* all mass is in the tail: a teacher that kept nothing says nothing */
@@ -110,8 +116,8 @@ static void rest_gradient(real *z, int64_t vocab, const masses *one, const masse
   if (tau == 1) {
     /* p_j = softmax_rest_j (1 - P): one factor on exp(z_j - max) for all terms. */
     const double remaining = lap_scalar_exp(one->rest - one->all);
-    const real factor = (real)(((ce_weight + all) * remaining + rest) *
-                               lap_scalar_exp(one->max_rest - one->rest));
+    const real factor =
+        (real)(((ce_weight + all) * remaining + rest) * lap_scalar_exp(one->max_rest - one->rest));
     for (int64_t j = 0; j < vocab; ++j)
       z[j] = factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap);
     return;
@@ -142,7 +148,8 @@ lap_row_loss lap_loss_row(real *z, int64_t vocab, int32_t target, int64_t k, con
   lap_row_loss row = {.ce = one.all - (double)z_target};
   rule made = {0};
   if (k > 0) {
-    made = teacher_rule(k, ids, probability, (double)tail, objective, one.rest == -INFINITY, weight);
+    made =
+        teacher_rule(k, ids, probability, (double)tail, objective, one.rest == -INFINITY, weight);
     row.kd = distillation(&made, k, ids, weight, z_kept, &hot, tau);
     row.kl = bucket_kl(&made, k, ids, probability, z_kept, &one, teacher_entropy);
   }
