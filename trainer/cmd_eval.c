@@ -80,9 +80,9 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
 }
 
 static void close_inputs(eval_inputs *in) {
-  lap_model_close(&in->model);
+  lap_cache_close(in->cache); /* before the tokens it belongs to */
   lap_token_set_close(&in->tokens);
-  lap_cache_close(in->cache);
+  lap_model_close(&in->model);
   free(in->piece_bytes);
 }
 
