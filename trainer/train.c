@@ -30,7 +30,6 @@ typedef struct {
   char *checkpoints;        /* directory */
   char *config_text;
   double started, last_checkpoint; /* clock */
-  uint64_t saved_step;             /* step of the newest checkpoint, UINT64_MAX: none */
   double best_loss;                /* of all evaluations of the run */
   int64_t best_step;
   bool bar; /* a progress bar is shown */
@@ -121,15 +120,18 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   return LAP_OK;
 }
 
-static lap_code save(trainer *t, lap_status *status) {
-  const double start = lap_clock_seconds();
+static lap_code write_checkpoint(trainer *t, lap_status *status) {
   const lap_checkpoint_extras extras = {.config_text = t->config_text,
                                         .tokenizer_path = t->config->tokenizer,
                                         .numbers = t->inputs->numbers};
   lap_comm_set_activity(t->session->comm, "writing a checkpoint");
-  LAP_TRY(lap_checkpoint_write(t->checkpoints, t->state, t->session->comm, &extras,
-                               t->report->state_sha256, status));
-  t->saved_step = t->state->step;
+  return lap_checkpoint_write(t->checkpoints, t->state, t->session->comm, &extras,
+                              t->report->state_sha256, status);
+}
+
+static lap_code save(trainer *t, lap_status *status) {
+  const double start = lap_clock_seconds();
+  LAP_TRY(write_checkpoint(t, status));
   t->last_checkpoint = lap_clock_seconds();
   t->report->checkpoint_seconds += t->last_checkpoint - start;
   lap_console_say(t->session->console, "step %llu/%llu  checkpoint written  state_sha256 %.16s...",
@@ -146,12 +148,8 @@ static lap_code save(trainer *t, lap_status *status) {
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  const lap_checkpoint_extras extras = {.config_text = t->config_text,
-                                        .tokenizer_path = t->config->tokenizer,
-                                        .numbers = t->inputs->numbers};
   t->report->last.loss = NAN;
-  LAP_TRY(lap_checkpoint_write(t->checkpoints, t->state, t->session->comm, &extras,
-                               t->report->state_sha256, status));
+  LAP_TRY(write_checkpoint(t, status));
   lap_console_say(t->session->console, "step %llu/%llu  nothing left to do",
                   (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
   return LAP_OK;
@@ -265,7 +263,6 @@ static lap_code prepare(trainer *t, const lap_fold *fold, lap_status *status) {
   t->state = lap_state_create(&t->config->model, comm, true, t->config->shard == LAP_SHARD_NONE);
   LAP_TRY(lap_resume_or_start(t->config, t->session, t->inputs, t->options, t->state, &t->lock,
                               status));
-  t->saved_step = UINT64_MAX;
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
@@ -335,8 +332,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     fill_report(&t);
     if (code == LAP_OK || code == LAP_STOPPED) measure_rates(&t, first_step);
   }
-  lap_status ignored;
-  if (t.metrics) lap_metrics_close(t.metrics, code == LAP_OK ? status : &ignored);
+  lap_status closed;
+  if (t.metrics && lap_metrics_close(t.metrics, &closed) != LAP_OK && code == LAP_OK) {
+    *status = closed; /* rank 0 alone; nothing collective follows but the end */
+    code = closed.code;
+  }
   lap_stepper_destroy(t.stepper);
   lap_state_destroy(t.state);
   lap_directory_lock_release(t.lock);

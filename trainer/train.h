@@ -18,7 +18,6 @@ typedef struct {
   lap_step_result last;
   lap_evaluation eval; /* of the last evaluation; counted 0: none */
   char state_sha256[LAP_SHA256_HEX];
-  char *checkpoint; /* path of the last one written; malloc'ed, rank 0 */
   double seconds;   /* in steps of this process */
   double tokens_per_second;
   double phase_seconds[LAP_PHASES]; /* of this rank */
