@@ -22,6 +22,7 @@ import numpy
 import safetensors.numpy
 import torch
 import transformers
+import transformers.initialization
 
 from system.harness import LAPIDARY, MPIRUN, SOURCE, Result, lapidary, succeed, sha256  # noqa: F401
 
