@@ -1,8 +1,8 @@
 /* attention: soft-capped causal attention within documents, sliding or full, grouped queries
  *   q [BT, N D], k, v [BT, M D] inputs, N heads over M key-value heads     o [BT, N D] output
  *   For query i of a head, over visible keys j:  max(first(i), i - window + 1) <= j <= i
- *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - L_i)     o_i = sum_j p_ij v_j
- *     L_i = log sum_j exp(s_ij)                saved, [B, N, T]
+ *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - m_i) c_i     o_i = sum_j p_ij v_j
+ *     m_i = max_j s_ij     c_i = 1 / sum_j exp(s_ij - m_i)     saved, [B, N, 2, T]
  *
  * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never
  * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each
@@ -13,7 +13,6 @@
 
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
-#include "autograd/kernel/scalar.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/op.h"
 
@@ -25,11 +24,16 @@ typedef struct {
   const int32_t *first; /* [T] */
   int64_t length;       /* T */
   int64_t q_stride, kv_stride;
-  const real *q, *k, *v, *o, *d_o;
+  int64_t q_offset; /* of the head's first element in q, o and their gradients */
+  const real *q, *k, *v, *d_o;
   real accumulate_dq; /* 1: dq holds an earlier part */
-  real *log_sum;      /* [T]: L */
-  real *scores;       /* [TILE, T] */
+  real *maximum;      /* [T]: m */
+  real *factor;       /* [T]: c */
+  real *scores;       /* [2, TILE, T]: s or p; ds */
+  real *slopes;       /* [T]: of a row, d s / d (q.k) */
 } head_view;
+
+static int64_t scratch_of_thread(int64_t length) { return (2 * TILE + 1) * length; }
 
 static int64_t low_key(const head_view *head, int64_t i) {
   const int64_t window = head->attributes->window;
@@ -51,14 +55,16 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
                      .length = length,
                      .q_stride = q_stride,
                      .kv_stride = kv_stride,
+                     .q_offset = q_offset,
                      .q = call->input[0].value + q_offset,
                      .k = call->input[1].value + kv_offset,
                      .v = call->input[2].value + kv_offset,
-                     .o = call->output.value + q_offset,
                      .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
                      .accumulate_dq = call->input[0].accumulate ? 1 : 0,
-                     .log_sum = call->saved + unit * length,
-                     .scores = thread_scratch};
+                     .maximum = call->saved + 2 * unit * length,
+                     .factor = call->saved + (2 * unit + 1) * length,
+                     .scores = thread_scratch,
+                     .slopes = thread_scratch + 2 * TILE * length};
 }
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
@@ -88,11 +94,12 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
     const real maximum = lap_vector_max(p + begin, end - begin);
     const real sum = lap_vector_exp(p + begin, end - begin, maximum);
-    const real scale = 1 / sum;
-    for (int64_t j = begin; j < end; ++j) p[j] *= scale;
+    const real factor = 1 / sum;
+    for (int64_t j = begin; j < end; ++j) p[j] *= factor;
     zero(p, 0, begin);
     zero(p, end, keys);
-    head->log_sum[i0 + r] = maximum + (real)lap_scalar_log((double)sum);
+    head->maximum[i0 + r] = maximum;
+    head->factor[i0 + r] = factor;
   }
   lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, head->attributes->head_dim, keys, 1, head->scores, keys,
                 head->v + low * head->kv_stride, head->kv_stride, 0, o + i0 * head->q_stride,
@@ -106,22 +113,39 @@ static void forward(const lap_op_call *call) {
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
     const head_view head =
-        view(call, unit, call->scratch + omp_get_thread_num() * 2 * TILE * length);
-    real *o = call->output.value + (head.o - call->output.value);
+        view(call, unit, call->scratch + omp_get_thread_num() * scratch_of_thread(length));
+    real *o = call->output.value + head.q_offset;
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
   }
 }
 
-/* With dp_ij = do_i.v_j, D_i = do_i.o_i:
+/* The visible keys of row i: s becomes p, the same bits as forward, and dp becomes ds. */
+static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, real *p, real *ds) {
+  const lap_attention_attributes *a = head->attributes;
+  const real scale = (real)a->scale, inverse_cap = a->softcap > 0 ? (real)(1 / a->softcap) : 0;
+  const real maximum = head->maximum[i], factor = head->factor[i];
+  for (int64_t j = 0; j < keys; ++j) {
+    const real t = p[j] * inverse_cap;
+    head->slopes[j] = (1 - t * t) * scale;
+    p[j] = lap_exp(p[j] - maximum) * factor;
+  }
+  const real mean = lap_vector_dot(p, ds, keys);
+  for (int64_t j = 0; j < keys; ++j) ds[j] = p[j] * (ds[j] - mean) * head->slopes[j];
+}
+
+/* With dp_ij = do_i.v_j, D_i = sum_j p_ij dp_ij:
  *   ds_ij = p_ij (dp_ij - D_i) (1 - (s_ij / cap)^2) scale
  *   dq_i (+)= sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
- * p is made again from the saved L. dk, dv here are this head's own [T, D]. */
+ * p is made again from the saved m and c, which two are: where scores are large, their log-sum-exp
+ * has too few digits after the point. dk, dv here are this head's own [T, D].
+ *
+ * D_i is do_i.o_i too, but rounded otherwise than dp: where one key has all of the weight, their
+ * difference would be that rounding instead of 0. */
 static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq, real *dk,
                           real *dv) {
   const lap_attention_attributes *a = head->attributes;
   const int64_t dim = a->head_dim, low = low_key(head, i0), keys = i0 + rows - low;
-  const real scale = (real)a->scale, inverse_cap = a->softcap > 0 ? (real)(1 / a->softcap) : 0;
   const real *d_o = head->d_o + i0 * head->q_stride, *q = head->q + i0 * head->q_stride;
   real *p = head->scores, *ds = head->scores + TILE * head->length;
   make_scores(head, i0, rows, low, keys);
@@ -130,14 +154,7 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
   for (int64_t r = 0; r < rows; ++r) {
     real *pr = p + r * keys, *dsr = ds + r * keys;
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
-    const real log_sum = head->log_sum[i0 + r];
-    const real delta =
-        lap_vector_dot(d_o + r * head->q_stride, head->o + (i0 + r) * head->q_stride, dim);
-    for (int64_t j = begin; j < end; ++j) {
-      const real s = pr[j], t = s * inverse_cap;
-      pr[j] = lap_exp(s - log_sum);
-      dsr[j] = pr[j] * (dsr[j] - delta) * (1 - t * t) * scale;
-    }
+    softmax_gradient(head, i0 + r, end - begin, pr + begin, dsr + begin);
     zero(pr, 0, begin), zero(pr, end, keys);
     zero(dsr, 0, begin), zero(dsr, end, keys);
   }
@@ -177,10 +194,11 @@ static void backward(const lap_op_call *call) {
   real *tiles = dv_parts + units * part;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
-    const head_view head = view(call, unit, tiles + omp_get_thread_num() * 2 * TILE * length);
+    const head_view head =
+        view(call, unit, tiles + omp_get_thread_num() * scratch_of_thread(length));
     real *dk = dk_parts + unit * part, *dv = dv_parts + unit * part;
     zero(dk, 0, part), zero(dv, 0, part);
-    real *dq = call->input[0].gradient + (head.o - call->output.value);
+    real *dq = call->input[0].gradient + head.q_offset;
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       backward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, dq, dk, dv);
   }
@@ -190,12 +208,12 @@ static void backward(const lap_op_call *call) {
 
 static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) {
   const lap_attention_attributes *a = call->attributes;
-  return extent->sequences * a->heads * extent->length;
+  return 2 * extent->sequences * a->heads * extent->length;
 }
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   const lap_attention_attributes *a = call->attributes;
-  const int64_t tiles = extent->threads * 2 * TILE * extent->length;
+  const int64_t tiles = extent->threads * scratch_of_thread(extent->length);
   const int64_t parts = 2 * extent->sequences * a->heads * extent->length * a->head_dim;
   return backward ? parts + tiles : tiles;
 }
@@ -217,5 +235,5 @@ const lap_op lap_op_attention = {.name = "attention",
                                  .saved_size = saved_size,
                                  .scratch_size = scratch_size,
                                  .flops = flops,
-                                 .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1) |
-                                                   LAP_READS_INPUT(2) | LAP_READS_OUTPUT};
+                                 .backward_reads =
+                                     LAP_READS_INPUT(0) | LAP_READS_INPUT(1) | LAP_READS_INPUT(2)};

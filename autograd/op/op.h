@@ -78,14 +78,13 @@ typedef struct lap_op {
   int64_t (*scratch_size)(const lap_op_call *call, const lap_op_extent *extent, bool backward);
   /* Matrix FLOPs of one forward call; backward is twice that. Scores only where visible. NULL: 0 */
   double (*flops)(const lap_op_call *call);
-  uint32_t backward_reads; /* bit i: value of input i; bit LAP_MAX_INPUTS: value of the output */
+  uint32_t backward_reads; /* bit i: value of input i */
   bool in_place;           /* output takes input 0's memory; and its gradient, backward */
   bool passes_gradient;    /* d input 0 = d output: they share memory where nothing came earlier */
   bool fused_loss;         /* backward alone makes losses and gradients; training skips forward */
 } lap_op;
 
 #define LAP_READS_INPUT(i) (1u << (i))
-#define LAP_READS_OUTPUT (1u << LAP_MAX_INPUTS)
 
 /* --- the ops of Gemma 2 (DESIGN 4) --- */
 

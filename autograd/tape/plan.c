@@ -50,8 +50,7 @@ static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
   /* A value that nothing consumes has no gradient: only a loss may end a recording. */
   assert(recorded->op->fused_loss || tape->values[recorded->output].gradient.born >= 0);
   use_gradient(tape, recorded->output, step);
-  if (recorded->op->fused_loss || recorded->op->backward_reads & LAP_READS_OUTPUT)
-    use_value(tape, recorded->output, step);
+  if (recorded->op->fused_loss) use_value(tape, recorded->output, step);
   for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
     const lap_value input = recorded->input[i];
     tape_place *gradient = &tape->values[input].gradient;

@@ -38,12 +38,10 @@ lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int6
   return value;
 }
 
-/* An in-place op overwrites its input: a value that nothing else reads, no parameter, and not what
- * its producer needs again backward. */
+/* An in-place op overwrites its input: a value that nothing else reads, and no parameter. */
 static void check_in_place(const lap_tape *tape, lap_value input) {
   const tape_value *value = &tape->values[input];
   assert(value->producer >= 0 && value->consumers == 0);
-  assert(!(tape->ops[value->producer].op->backward_reads & LAP_READS_OUTPUT));
 }
 
 /* Inputs come before the output, each once: gradients of the same value through two inputs of one

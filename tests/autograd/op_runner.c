@@ -176,8 +176,7 @@ static void take_unread_values(session *s) {
   for (int i = 0; i < s->shape.inputs; ++i)
     if (!(s->op->backward_reads & LAP_READS_INPUT(i)))
       poison(s->call.input[i].value, s->shape.size[i]);
-  if (!(s->op->backward_reads & LAP_READS_OUTPUT) && !s->op->in_place)
-    poison(s->call.output.value, s->shape.output);
+  if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
   poison(s->call.scratch, s->scratch_size);
 }
 

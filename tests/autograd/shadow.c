@@ -87,7 +87,6 @@ static void collect_backward(shadow *s, int op) {
       complain(s, "accumulate is wrong", &s->regions[s->count - 1]);
     ++s->parts[input];
   }
-  if (kind->backward_reads & LAP_READS_OUTPUT) add_value(s, recorded->output, true, false);
   if (kind->fused_loss) add_value(s, recorded->output, false, true);
   if (!kind->fused_loss) add_gradient(s, recorded->output, true, false);
   add_memory_of_op(s, op, true);

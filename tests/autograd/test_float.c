@@ -132,6 +132,35 @@ static void attention_differs_by_rounding(void **state) {
       }
 }
 
+/* The softmax of one score is 1 whatever the score: not even a rounding error goes to q and k. */
+static void attention_to_the_only_key_has_no_gradient(void **state) {
+  (void)state;
+  const op_runner *const runners[] = {&op_runner_float, &op_runner_double};
+  for (int i = 0; i < 4; ++i) {
+    test_batch *batch = test_batch_create(2, i < 2 ? 1 : 66, 19, 0, 317);
+    const op_case c = {.kind = OP_ATTENTION,
+                       .batch = batch,
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .head_dim = 18,
+                       .window = 1,
+                       .softcap = 50,
+                       .scale = 0.25};
+    const op_shape shape = op_shape_of(&c);
+    double *inputs[OP_INPUTS] = {0}, *dy = test_random(shape.output, 300, 1);
+    for (int j = 0; j < shape.inputs; ++j)
+      inputs[j] = test_random(shape.size[j], 301 + (uint64_t)j, 2);
+    results found = run(runners[i % 2], &c, inputs, dy);
+    assert_true(test_largest(found.gradient[0], shape.size[0]) == 0);
+    assert_true(test_largest(found.gradient[1], shape.size[1]) == 0);
+    assert_true(test_largest(found.gradient[2], shape.size[2]) > 1);
+    for (int j = 0; j < shape.inputs; ++j) free(inputs[j]);
+    free(dy);
+    results_free(&found);
+    test_batch_destroy(batch);
+  }
+}
+
 static void the_head_differs_by_rounding(void **state) {
   (void)state;
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
@@ -203,6 +232,7 @@ int main(void) {
       cmocka_unit_test(linear_differs_by_rounding),
       cmocka_unit_test(rope_differs_by_rounding),
       cmocka_unit_test(attention_differs_by_rounding),
+      cmocka_unit_test(attention_to_the_only_key_has_no_gradient),
       cmocka_unit_test(the_head_differs_by_rounding),
       cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),
   };

@@ -399,11 +399,6 @@ static void rotation_after_read(network *n, lap_value x) {
   lap_record_rope(n->tape, y, &(lap_rope_attributes){HEADS, HEAD_DIM, n->cosine, n->sine});
 }
 
-static void rotation_of_what_its_producer_needs(network *n, lap_value x) {
-  const lap_value o = attention(n, x, linear(n, x), linear(n, x));
-  lap_record_rope(n->tape, o, &(lap_rope_attributes){HEADS, HEAD_DIM, n->cosine, n->sine});
-}
-
 static void rotation_of_a_weight(network *n, lap_value x) {
   (void)x;
   lap_record_rope(n->tape, parameter(n, ROWS, HIDDEN),
@@ -421,7 +416,6 @@ static void recordings_that_could_not_be_right_abort(void **state) {
   expect_abort(one_value_twice);
   expect_abort(read_after_rotation);
   expect_abort(rotation_after_read);
-  expect_abort(rotation_of_what_its_producer_needs);
   expect_abort(rotation_of_a_weight);
   expect_abort(a_value_for_nobody);
 }
