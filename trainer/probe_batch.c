@@ -161,7 +161,7 @@ static lap_code check_row(const char *path, int64_t row, const lap_gemma2_config
     LAP_TRY(check_slot(path, row, slot, model, batch, seen, status));
     kept += batch->teacher_probability[row * batch->k + slot];
   }
-  if (kept > 0 && kept + tail <= 1 + SUM_EXCESS) return LAP_OK;
+  if (kept + tail > 0 && kept + tail <= 1 + SUM_EXCESS) return LAP_OK;
   return lap_fail(status, LAP_DATA,
                   "%s: teacher_probs[%" PRId64 ", %" PRId64
                   "] sums to %g with a tail of %g; expected "

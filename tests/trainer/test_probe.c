@@ -389,6 +389,22 @@ static void an_unused_slot_is_as_if_it_were_not_there(void **state) {
   assert_true(fabs(loss_of("--double") - loss) < 1e-13);
 }
 
+/* As in a cache: the teacher kept nothing of what it expects. Of the rest, which is everything, the
+ * student's mass is 1: such rows add nothing to the loss of the others. */
+static void a_row_may_be_all_tail(void **state) {
+  (void)state;
+  batch_count = 5;
+  const double all = 9 * loss_of("--double"); /* of 9 counted positions */
+  for (int i = 0; i < B * T; ++i) targets[i] = i == 8 ? 3 : -1;
+  const double one = loss_of("--double");
+  set_batch();
+  batch_count = 5;
+  memset(teacher_probs + 8 * K, 0, K * sizeof *teacher_probs);
+  teacher_tail[8] = 1;
+  const double others = 9 * loss_of("--double");
+  assert_true(fabs(all - one - others) < 1e-12 && one > 0.1);
+}
+
 /* --- what is refused --- */
 
 static void weights_that_are_not_the_models_are_refused(void **state) {
@@ -458,6 +474,7 @@ static void what_is_no_distribution_is_refused_by_position(void **state) {
   teacher_probs[28] = 0.5f;
   assert_refused("", LAP_DATA, "teacher_probs[1, 4] sums to 1.125 with a tail of 0.25");
   teacher_probs[27] = teacher_probs[28] = teacher_probs[29] = 0;
+  teacher_tail[9] = 0;
   assert_refused("", LAP_DATA, "teacher_probs[1, 4] sums to 0");
   teacher_tail[3] = NAN;
   assert_refused("", LAP_DATA, "teacher_tail[0, 3] is nan");
@@ -511,6 +528,7 @@ int main(void) {
       cmocka_unit_test_setup(the_teacher_in_the_batch_decides_the_default_objective, set_up),
       cmocka_unit_test_setup(integers_of_64_bits_are_read_as_well, set_up),
       cmocka_unit_test_setup(an_unused_slot_is_as_if_it_were_not_there, set_up),
+      cmocka_unit_test_setup(a_row_may_be_all_tail, set_up),
       cmocka_unit_test_setup(weights_that_are_not_the_models_are_refused, set_up),
       cmocka_unit_test_setup(a_head_is_ignored_where_it_is_the_embedding_and_else_refused, set_up),
       cmocka_unit_test_setup(ids_outside_the_vocabulary_are_refused_by_position, set_up),
