@@ -146,7 +146,7 @@ AXES = {
     "sequences": [1, 3],
     "vocabulary": [67, 300],
     "objective": range(len(OBJECTIVES)),
-    "kept": [1, 5, "all"],
+    "kept": [2, 5, "all"],  # of one id, renormalise_both makes a constant: by hand
     "rows": ["exact", "rounded", "no tail", "unused"],
     "uncounted": [0.0, 0.4],
     "gain": [1.0, 2.0],
@@ -220,6 +220,8 @@ def hand_made_cases():
         Case("the default objective of a teacher", model(), {}, kept=5),
         Case("the default objective without one", model(), {}),
         Case("a teacher that is not asked", model(), next_token, kept=5),
+        *(Case(f"one id kept, {tail}", model(), dict(tail=tail), kept=1)
+          for tail in ("ghost", "drop", "renormalise", "renormalise_both", "none")),
         Case("a vocabulary of two", model(vocab_size=2), ghost, kept=1, rows="rounded"),
         Case("wider than the tiles of a product", model(hidden_size=264, intermediate_size=520),
              ghost, 2, 40, kept=16),
