@@ -1,5 +1,5 @@
-"""The cases of test_gradients: a covering set, in which every value of one axis meets every value of
-every other, and cases made by hand for what the axes leave out."""
+"""The cases of test_gradients: a covering set, in which every value of one axis meets every value
+of every other, and cases made by hand for what the axes leave out."""
 
 import dataclasses
 import itertools
@@ -132,8 +132,8 @@ OBJECTIVES = [
     dict(tail="renormalise", temperature=0.5, distill_weight=0.6),
     dict(tail="renormalise_both", temperature=3, distill_weight=0.4),
 ]
-LAYER_TYPES = {"alternating": "sf", "full first": "fs", "three": "sfs", "sliding": "ss", "full": "ff",
-               "odd": "fssf"}
+LAYER_TYPES = {"alternating": "sf", "full first": "fs", "three": "sfs", "sliding": "ss",
+               "full": "ff", "odd": "fssf"}
 AXES = {
     "heads": [(4, 4), (4, 2), (4, 1), (6, 2)],
     "head_dim": [8, 12, 64, 256],
@@ -168,7 +168,8 @@ def covering_choices(seed, candidates=40):
         best, covered = None, set()
         some = rng.choices(sorted(missing, key=repr), k=candidates)
         for wanted in some:
-            choice = {axis: rng.choice(list(values)) for axis, values in AXES.items()} | dict(wanted)
+            choice = {axis: rng.choice(list(values)) for axis, values in AXES.items()}
+            choice.update(wanted)
             if len(pairs(choice) & missing) > len(covered):
                 best, covered = choice, pairs(choice) & missing
         missing -= covered
@@ -206,13 +207,15 @@ def hand_made_cases():
     ghost, next_token, model = dict(tail="ghost"), dict(distill_weight=0), harness.model_config
     two_heads = dict(hidden_size=20, num_attention_heads=2, num_key_value_heads=1)
     return [
-        Case("more positions than a chunk of the head: 64 of 70000 ids", model(vocab_size=70000, **two_heads),
-             dict(tail="ghost", distill_weight=0.5), 2, 75, kept=7, rows="rounded"),
+        Case("more positions than a chunk of the head: 64 of 70000 ids",
+             model(vocab_size=70000, **two_heads), dict(tail="ghost", distill_weight=0.5), 2, 75,
+             kept=7, rows="rounded"),
         Case("a chunk of the head that is neither 64 nor 1024: 96 of 40000 ids",
              model(vocab_size=40000, **two_heads), next_token, 1, 100),
-        Case("more positions than 1024, a small vocabulary", model(vocab_size=31, **two_heads), ghost, 8,
-             130, kept=4, rows="unused"),
-        *(Case(f"three tiles of attention, window {window}", model(sliding_window=window), next_token, 1, 150)
+        Case("more positions than 1024, a small vocabulary", model(vocab_size=31, **two_heads),
+             ghost, 8, 130, kept=4, rows="unused"),
+        *(Case(f"three tiles of attention, window {window}", model(sliding_window=window),
+               next_token, 1, 150)
           for window in (3, 63, 64, 65, 149, 150, 151)),
         Case("exactly one tile", model(sliding_window=64), next_token, 2, 64),
         Case("a layer", model(num_hidden_layers=1), ghost, kept=5),
@@ -227,12 +230,15 @@ def hand_made_cases():
              ghost, 2, 40, kept=16),
         Case("query_pre_attn_scalar 7.3", model(query_pre_attn_scalar=7.3), ghost, kept=5),
         Case("hidden_size 22 of 4 heads", model(hidden_size=22), ghost, kept=5),
-        Case("weights that float32 does not hold", model(), ghost, kept=5, weight_dtype=numpy.float64),
-        *(Case(f"rows that are all tail, {tail}", model(), dict(tail=tail), kept=3, rows="tail only")
+        Case("weights that float32 does not hold", model(), ghost, kept=5,
+             weight_dtype=numpy.float64),
+        *(Case(f"rows that are all tail, {tail}", model(), dict(tail=tail), kept=3,
+               rows="tail only")
           for tail in ("ghost", "drop")),
         Case("logits at their soft-cap", model(final_logit_softcapping=2.0), ghost, 2, 20, gain=1.5,
              kept=5, rows="rounded"),
-        Case("scores at their soft-cap", model(attn_logit_softcapping=1.0), next_token, 2, 20, gain=2.5),
+        Case("scores at their soft-cap", model(attn_logit_softcapping=1.0), next_token, 2, 20,
+             gain=2.5),
         *(Case(f"attention to one key, soft-caps {caps}", model(attn_logit_softcapping=caps[0],
                final_logit_softcapping=caps[1]), dict(tail="ghost", distill_weight=0.5), length=20,
                gain=8.0, kept=5)

@@ -33,12 +33,13 @@ EMBEDDING = "model.embed_tokens.weight"
 
 
 def model_config(**changes):
-    """The `model` section of a config, small and with all that Gemma 2 has: grouped queries, a local
-    and a global layer, soft-caps, hidden_size other than heads * head_dim."""
+    """The `model` section of a config, small and with all that Gemma 2 has: grouped queries, a
+    local and a global layer, soft-caps, hidden_size other than heads * head_dim."""
     model = dict(vocab_size=67, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
                  num_attention_heads=4, num_key_value_heads=2, head_dim=8, sliding_window=5,
-                 query_pre_attn_scalar=12, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
-                 rope_theta=10000.0, rms_norm_eps=1e-6, max_position_embeddings=512)
+                 query_pre_attn_scalar=12, attn_logit_softcapping=50.0,
+                 final_logit_softcapping=30.0, rope_theta=10000.0, rms_norm_eps=1e-6,
+                 max_position_embeddings=512)
     model["layer_types"] = ["full_attention" if i % 2 else "sliding_attention"
                             for i in range(changes.get("num_hidden_layers", 2))]
     return {**model, **changes}
@@ -82,8 +83,8 @@ def random_weights(model, seed, gain=1.0, norms=0.3, dtype=numpy.float32):
 
 
 def write_tensors(path, tensors, metadata=None):
-    """safetensors of numpy arrays, kept in their dtypes; {"format": "pt"} is what transformers wants
-    to see in its own files."""
+    """safetensors of numpy arrays, kept in their dtypes; {"format": "pt"} is what transformers
+    wants to see in its own files."""
     safetensors.numpy.save_file({name: numpy.ascontiguousarray(array)
                                  for name, array in tensors.items()}, path, metadata)
     return path
@@ -109,8 +110,8 @@ def probe(directory, model, weights, batch, objective=None, double=False):
 def hugging_face(model, weights=None, pad_token_id=None, dtype=torch.float32):
     """Gemma2ForCausalLM of the same model: eager attention, because sdpa drops the soft-cap.
 
-    pad_token_id None: with transformers' default, 0, the input embedding of token 0 gets no gradient
-    (nn.Embedding's padding_idx), which is no part of Gemma 2."""
+    pad_token_id None: with transformers' default, 0, the input embedding of token 0 gets no
+    gradient (nn.Embedding's padding_idx), which is no part of Gemma 2."""
     kept = {key: value for key, value in model.items() if key != "rope_theta"}
     config = transformers.Gemma2Config(
         **kept, rope_parameters={"rope_type": "default", "rope_theta": float(model["rope_theta"])},

@@ -76,8 +76,10 @@ def logits(model, weights, tokens):
         y = attention(model, projection, norm(x, at + "input_layernorm"), window)
         x = x + norm(y, at + "post_attention_layernorm")
         y = norm(x, at + "pre_feedforward_layernorm")
-        y = gelu(y @ weights[at + "mlp.gate_proj.weight"].T) * (y @ weights[at + "mlp.up_proj.weight"].T)
-        x = x + norm(y @ weights[at + "mlp.down_proj.weight"].T, at + "post_feedforward_layernorm")
+        gate, up, down = (weights[f"{at}mlp.{name}_proj.weight"].T
+                          for name in ("gate", "up", "down"))
+        y = (gelu(y @ gate) * (y @ up)) @ down
+        x = x + norm(y, at + "post_feedforward_layernorm")
     return soft_cap(norm(x, "model.norm") @ embedding.T, model["final_logit_softcapping"])
 
 

@@ -2,9 +2,10 @@
 float32, and against the double-precision reference of reference.py, with --double.
 
 transformers cannot judge doubles: it rounds norms, rotary angles and softmax to float32 whatever
-the dtype. The reference can, and is itself held against transformers in every case that transformers
-takes, so that it is not only our reading of the paper; the loss is transformers' own where it is
-next-token prediction. Objectives with a teacher are the reference's, applied to transformers' logits.
+the dtype. The reference can, and is itself held against transformers in every case that
+transformers takes, so that it is not only our reading of the paper; the loss is transformers' own
+where it is next-token prediction. Objectives with a teacher are the reference's, applied to
+transformers' logits.
 
     ctest --test-dir build -R interop_gradients --verbose    # the distances, case by case
 """
@@ -23,8 +24,8 @@ FLOAT_TOLERANCE, DOUBLE_TOLERANCE = 3e-5, 1e-9
 
 
 def transformers_probe(case, weights, batch, pad_token_id=None):
-    """What transformers makes of a case, by the names of probe's output. pad_token_id None: with its
-    default, 0, it gives the embedding of token 0 no gradient as an input."""
+    """What transformers makes of a case, by the names of probe's output. pad_token_id None: with
+    its default, 0, it gives the embedding of token 0 no gradient as an input."""
     model = harness.hugging_face(case.model, weights, pad_token_id)
     batch = {name: torch.from_numpy(array) for name, array in batch.items()}
     tokens, targets = batch["tokens"].long(), batch["targets"].long()

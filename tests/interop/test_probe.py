@@ -1,5 +1,5 @@
 """The contract of `lapidary probe` (DESIGN 7) for who writes its files with safetensors and numpy:
-names, dtypes and shapes of the output, what inputs may be, and a batch in which nothing is counted."""
+names, dtypes and shapes of the output, what inputs may be, batches in which nothing is counted."""
 
 import itertools
 import unittest
@@ -26,8 +26,9 @@ def as_dtypes(batch, integers, floats):
 class Contract(harness.Test):
 
     def probe(self, case, weights=None, batch=None, **options):
-        return harness.probe(self.directory, case.model, case.weights() if weights is None else weights,
-                             case.batch() if batch is None else batch, case.objective, **options)
+        weights = case.weights() if weights is None else weights
+        batch = case.batch() if batch is None else batch
+        return harness.probe(self.directory, case.model, weights, batch, case.objective, **options)
 
     def assert_same(self, found, expected):
         self.assertEqual(found.keys(), expected.keys())
