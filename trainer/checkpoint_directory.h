@@ -1,5 +1,6 @@
-/* checkpoint_directory: how checkpoints come to their names and leave them; private to
- * checkpoint_*.c. Nothing here is collective: one rank does it.
+/* checkpoint_directory: how checkpoints come to their names and leave them; for checkpoint_*.c, and
+ * for what else writes directories that are whole or not there. Nothing here is collective: one
+ * rank does it.
  *
  *   step-00000120                          a checkpoint; whole, because it got this name last
  *   step-00000120.writing-HOST-PID-N       being written by process PID on HOST
