@@ -170,9 +170,8 @@ static lap_code parse_piece(message from, uint32_t id, lap_piece *piece, lap_sta
     if (is(&read, 1, WIRE_BYTES)) name = read.bytes;
     if (is(&read, 2, WIRE_FIXED32)) {
       const uint32_t bits = (uint32_t)read.value;
-      float score;
-      memcpy(&score, &bits, sizeof score);
-      if (!isfinite(score))
+      memcpy(&piece->score, &bits, sizeof piece->score);
+      if (!isfinite(piece->score))
         return lap_fail(status, LAP_DATA, "piece %u has a score that is not finite", id);
     }
     if (is(&read, 3, WIRE_VARINT)) {
@@ -295,6 +294,7 @@ lap_code lap_tokenizer_model_parse(const void *bytes, size_t count, lap_tokenize
   lap_code code = parse_model(whole, model, &specs, status);
   if (code == LAP_OK) code = check_specs(model, &specs, status);
   if (code == LAP_OK) code = find_bytes(model, status);
+  model->model_type = (int)specs.model_type;
   if (code == LAP_OK)
     find_breaks(model);
   else

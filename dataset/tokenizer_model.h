@@ -34,12 +34,14 @@ typedef enum {
 
 typedef struct {
   lap_piece_kind kind;
+  float score; /* finite; of two possible merges bpe takes the one with the higher score */
   char *name; /* as in the model, NUL-terminated: U+2581 for a space, "<0x0A>" for a byte */
   char *text; /* the bytes that the id stands for; none for a control piece */
   size_t text_bytes;
 } lap_piece;
 
 typedef struct {
+  int model_type; /* TrainerSpec.ModelType: 1 unigram, 2 bpe, 3 word, 4 char */
   uint32_t piece_count;
   lap_piece *pieces;
   bool has_bytes;        /* all 256 byte pieces are there */

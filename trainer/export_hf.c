@@ -6,9 +6,11 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "dataset/tokenizer.h"
+#include "dataset/tokenizer_model.h"
 #include "trainer/checkpoint_directory.h"
 #include "trainer/export.h"
 #include "trainer/hf_config.h"
+#include "trainer/hf_tokenizer.h"
 #include "trainer/safetensors.h"
 
 typedef struct {
@@ -103,6 +105,56 @@ static lap_code write_weights(exporter *e, lap_status *status) {
   return e->report.files > 1 ? write_index(e, status) : LAP_OK;
 }
 
+/* --- tokenizer --- */
+
+static lap_code write_tokenizer_json(const exporter *e, const lap_tokenizer_model *model,
+                                     lap_status *status) {
+  json_t *tokenizer;
+  LAP_TRY(lap_hf_tokenizer_make(model, &tokenizer, status));
+  char *text = json_dumps(tokenizer, JSON_COMPACT);
+  lap_code code = write_text(e, "tokenizer.json", text, status);
+  free(text);
+  json_decref(tokenizer);
+  if (code != LAP_OK) return code;
+  json_t *config = lap_hf_tokenizer_config(model, e->model->config->model.max_position_embeddings);
+  code = write_json(e, "tokenizer_config.json", config, status);
+  json_decref(config);
+  return code;
+}
+
+static lap_code write_tokenizer_model(const exporter *e, const char *bytes, size_t count,
+                                      lap_status *status) {
+  char *path = lap_format("%s/tokenizer.model", e->directory);
+  const lap_code code = lap_file_write(path, bytes, count, status);
+  free(path);
+  return code;
+}
+
+static lap_code check_vocabulary(const exporter *e, const lap_tokenizer_model *model,
+                                 lap_status *status) {
+  const int64_t vocab = e->model->config->model.vocab_size;
+  if (model->piece_count <= vocab) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "has %u pieces, but the model's vocab_size is %lld",
+                  model->piece_count, (long long)vocab);
+}
+
+static lap_code write_tokenizer(const exporter *e, lap_status *status) {
+  const char *path = e->model->tokenizer_path;
+  char *bytes;
+  size_t count;
+  if (!path) return LAP_OK;
+  LAP_TRY(lap_file_read(path, LAP_MODEL_MAX_BYTES, &bytes, &count, status));
+  lap_tokenizer_model model = {0};
+  lap_code code = lap_tokenizer_model_parse(bytes, count, &model, status);
+  if (code == LAP_OK) code = check_vocabulary(e, &model, status);
+  if (code == LAP_OK) code = write_tokenizer_json(e, &model, status);
+  if (code != LAP_OK) lap_fail_context(status, "%s", path);
+  if (code == LAP_OK) code = write_tokenizer_model(e, bytes, count, status);
+  lap_tokenizer_model_release(&model);
+  free(bytes);
+  return code;
+}
+
 /* --- the rest --- */
 
 static lap_code write_generation_config(const exporter *e, lap_status *status) {
@@ -116,6 +168,7 @@ static lap_code write_generation_config(const exporter *e, lap_status *status) {
 static lap_code write_files(exporter *e, const json_t *config, lap_status *status) {
   LAP_TRY(write_json(e, "config.json", config, status));
   LAP_TRY(write_generation_config(e, status));
+  LAP_TRY(write_tokenizer(e, status)); /* before the long part: it may be refused */
   return write_weights(e, status);
 }
 

@@ -6,10 +6,12 @@ import io
 import json
 import logging
 import pathlib
+import random
 import sys
 import unittest
 import warnings
 
+import h5py
 import numpy as np
 import torch
 import transformers
@@ -130,6 +132,84 @@ class ExportedModel(Test):
                     found = (config.rope_parameters["rope_theta"] if key == "rope_theta" else
                              getattr(config, key))
                     self.assertEqual(found, value, key)
+
+
+# What tokenizers get wrong: white space, digits, scripts, the names of special tokens and of byte pieces,
+# U+2581 (a space inside SentencePiece), characters that no normalisation may touch.
+HOSTILE = [
+    "", " ", "  ", "   ", "\n", "\n\n", "\n\n\n\n\n\n\n", "\t", "\t\t\t\t\t", " \n \t \n  ", "\r\n\r\n", "a",
+    " a", "a ", "  a  b   c    d     e      f" + " " * 41, "in the beginning", "In  the\n\nbeginning\t\tGod",
+    "0", "007 3.14159 1,000,000 12345678901234567890", "<s>", "</s>", "<pad>", "<unk>", "<bos><eos>",
+    "a<s>b</s>c<pad>d<unk>", "<0x0A>", "<0x00><0xFF>", "[@BOS@]", "\u2581", "\u2581in\u2581the", " \u2581 ",
+    "\u2581\u2581\u2581", "\x01\x02\x1b[31m\x7f\x80\x9f", "\u200b\u200d\ufeff\u202e\u00ad", "e\u0301 \u00e9 \ufb01 \u2167",
+    "\u0041\u030a \u212b \uff21\uff22", "\u00a0\u2003\u3000x", "Gr\u00fc\u00dfe aus K\u00f6ln", "\u4f60\u597d\uff0c\u4e16\u754c",
+    "\u041f\u0440\u0438\u0432\u0435\u0442", "\u0645\u0631\u062d\u0628\u0627", "\u0928\u092e\u0938\u094d\u0924\u0947",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e9\U0001f1ea", "\U0010ffff\ue000\ufffd\ufffe",
+    "x" * 3000, "ab" * 2000, ("word " * 30 + "\n") * 400,
+]
+
+
+def random_texts(count, corpus):
+    """Slices of the corpus, shuffled and strewn with the characters above."""
+    rng = random.Random(11)
+    characters = sorted(set("".join(HOSTILE)) | set(corpus))
+    texts = []
+    for _ in range(count):
+        text = []
+        for _ in range(rng.randint(1, 12)):
+            at = rng.randrange(len(corpus))
+            text.append(rng.choice([corpus[at:at + rng.randint(1, 30)], rng.choice(characters),
+                                    rng.choice(HOSTILE[:40]), " " * rng.randint(1, 20),
+                                    "\n" * rng.randint(1, 9)]))
+        texts.append("".join(text))
+    return texts
+
+
+class ExportedTokenizer(Test):
+    @classmethod
+    def make(cls, workspace):
+        """A tokenizer of text that has runs of spaces, tabs, several scripts and no U+2581."""
+        text = (pathlib.Path(__file__).read_text().replace("\u2581", "") +
+                "".join(t for t in HOSTILE if "\u2581" not in t) * 3)
+        (workspace / "text.txt").write_text(text)
+        succeed("tokenizer", "--vocab-size", "900", "--out", workspace / "tokenizer.model",
+                workspace / "text.txt")
+        config = write_config(workspace / "c.yaml", shape_of({"vocab_size": 1000}),
+                              f"tokenizer: {workspace / 'tokenizer.model'}\n")
+        succeed("init", config, "--out", workspace / "model")
+        succeed("export", workspace / "model", "--format", "hf", "--out", workspace / "export")
+        cls.corpus = text
+
+    def our_ids(self, texts):
+        """BOS and ids of each text, out of a token shard."""
+        lines = self.workspace / "texts.jsonl"
+        lines.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out",
+                self.workspace / "tokens", "--documents", "jsonl:text", "--holdout", "0", lines)
+        ids = []
+        for path in sorted((self.workspace / "tokens/train").glob("*.h5")):
+            with h5py.File(path) as file:
+                offsets, all_ids = file["documents"][...], file["tokens"][...]
+            ids += [all_ids[a:b - 1].tolist() for a, b in zip(offsets[:-1], offsets[1:])]
+        return ids
+
+    def test_ids_are_ours(self):
+        with everything_said() as said:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.workspace / "export")
+        self.assertEqual(said.getvalue(), "")
+        self.assertEqual(tokenizer("")["input_ids"], [2])  # no document to us
+        texts = [t for t in HOSTILE + random_texts(2000, self.corpus) if t]
+        ours = self.our_ids(texts)
+        self.assertEqual(len(ours), len(texts))
+        different = [(t, a, b) for t, a in zip(texts, ours) if a != (b := tokenizer(t)["input_ids"])]
+        self.assertEqual(different[:3], [])
+        wrong = [t for t, ids in zip(texts, ours)
+                 if tokenizer.decode(ids, skip_special_tokens=True) != t]
+        self.assertEqual(wrong[:3], [])
+        nul = tokenizer.convert_tokens_to_ids("<0x00>")  # which our command takes from no file
+        self.assertEqual(tokenizer("\x00\x00")["input_ids"], [2, nul, nul])
+        self.assertTrue((self.workspace / "export/tokenizer.model").read_bytes() ==
+                        (self.workspace / "tokenizer.model").read_bytes())
 
 
 if __name__ == "__main__":
