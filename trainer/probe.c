@@ -11,111 +11,16 @@
 
 #include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
+#include "trainer/hf_weights.h"
 #include "trainer/safetensors.h"
 
 #ifdef LAP_DOUBLE
 static const lap_dtype dtype_of_real = LAP_DTYPE_F64;
-#define read_real lap_safetensors_read_double
+#define read_weights lap_hf_weights_read_double
 #else
 static const lap_dtype dtype_of_real = LAP_DTYPE_F32;
-#define read_real lap_safetensors_read_float
+#define read_weights lap_hf_weights_read_float
 #endif
-
-/* --- weights --- */
-
-/* Names of a list for a message, as many as fit. */
-typedef struct {
-  char text[LAP_MESSAGE_SIZE / 4];
-  size_t length;
-  int count;
-} name_list;
-
-static void add_name(name_list *list, const char *name) {
-  const size_t rest = sizeof list->text - list->length;
-  const char *separator = list->count++ ? ", " : "";
-  const size_t wanted = strlen(separator) + strlen(name);
-  if (wanted >= rest) return;
-  list->length += (size_t)snprintf(list->text + list->length, rest, "%s%s", separator, name);
-}
-
-static const char lm_head[] = "lm_head.weight", embedding[] = "model.embed_tokens.weight";
-
-static lap_code check_names(const lap_safetensors *file, const lap_parameters *parameters,
-                            lap_status *status) {
-  name_list missing = {0}, unexpected = {0};
-  size_t count;
-  const lap_safetensors_tensor *tensors = lap_safetensors_tensors(file, &count);
-  for (int i = 0; i < parameters->count; ++i)
-    if (!lap_safetensors_find(file, parameters->parameter[i].name))
-      add_name(&missing, parameters->parameter[i].name);
-  for (size_t i = 0; i < count; ++i)
-    if (!lap_parameters_find(parameters, tensors[i].name) && strcmp(tensors[i].name, lm_head) != 0)
-      add_name(&unexpected, tensors[i].name);
-  if (!missing.count && !unexpected.count) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: expected the weights of the config's model by their Hugging Face names; "
-                  "missing %d%s%s; unexpected %d%s%s",
-                  lap_safetensors_path(file), missing.count, missing.count ? ": " : "",
-                  missing.text, unexpected.count, unexpected.count ? ": " : "", unexpected.text);
-}
-
-static lap_code check_finite(const lap_safetensors_tensor *tensor, const real *values,
-                             lap_status *status) {
-  for (int64_t i = 0; i < tensor->elements; ++i)
-    if (!isfinite(values[i]))
-      return lap_fail(status, LAP_DATA,
-                      "%s: tensor '%s': element %" PRId64 " is %g; expected a finite number",
-                      lap_safetensors_path(tensor->file), tensor->name, i, (double)values[i]);
-  return LAP_OK;
-}
-
-static lap_code read_weight(const lap_safetensors *file, const lap_parameter *p, real *values,
-                            lap_status *status) {
-  const lap_safetensors_tensor *tensor = lap_safetensors_find(file, p->name);
-  const int64_t vector[] = {p->columns}, matrix[] = {p->rows, p->columns};
-  LAP_TRY(lap_safetensors_check_shape(tensor, p->is_norm ? 1 : 2, p->is_norm ? vector : matrix,
-                                      status));
-  LAP_TRY(read_real(tensor, 0, tensor->elements, values, status));
-  return check_finite(tensor, values, status);
-}
-
-/* The output head is the embedding: a second copy of it says nothing, another matrix would be lost.
- */
-static lap_code check_head(const lap_safetensors *file, const lap_parameters *parameters,
-                           const real *weights, lap_status *status) {
-  enum { CHUNK = 4096 };
-  const lap_safetensors_tensor *head = lap_safetensors_find(file, lm_head);
-  if (!head) return LAP_OK;
-  const lap_parameter *p = lap_parameters_find(parameters, embedding);
-  const int64_t shape[] = {p->rows, p->columns};
-  LAP_TRY(lap_safetensors_check_shape(head, 2, shape, status));
-  real chunk[CHUNK];
-  for (int64_t begin = 0; begin < p->elements; begin += CHUNK) {
-    const int64_t count = p->elements - begin < CHUNK ? p->elements - begin : CHUNK;
-    LAP_TRY(read_real(head, begin, count, chunk, status));
-    for (int64_t i = 0; i < count; ++i)
-      if (chunk[i] != weights[p->offset + begin + i])
-        return lap_fail(status, LAP_DATA,
-                        "%s: tensor '%s' differs from '%s' at element %" PRId64
-                        "; Gemma 2 has one matrix for both: leave the head out",
-                        lap_safetensors_path(file), lm_head, embedding, begin + i);
-  }
-  return LAP_OK;
-}
-
-static lap_code read_weights(const char *path, const lap_parameters *parameters, real *weights,
-                             lap_status *status) {
-  lap_safetensors *file;
-  LAP_TRY(lap_safetensors_open(path, &file, status));
-  lap_code code = check_names(file, parameters, status);
-  for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
-    const lap_parameter *p = &parameters->parameter[i];
-    code = read_weight(file, p, weights + p->offset, status);
-  }
-  if (code == LAP_OK) code = check_head(file, parameters, weights, status);
-  lap_safetensors_close(file);
-  return code;
-}
 
 /* --- batch --- */
 
