@@ -66,7 +66,7 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
   if (in->data.sequence_length < 2)
     return lap_fail(
         status, LAP_USAGE,
-        "the checkpoint does not say how long its windows were: give --sequence-length");
+        "the model does not say how long its windows were: give --sequence-length");
   if (!flags->cache) return LAP_OK;
   const lap_cache_expectation expected = {
       .vocab_size = (uint32_t)config->model.vocab_size,
@@ -151,7 +151,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
     code = lap_evaluate(&request, session->comm, &e, status);
   }
   if (code == LAP_OK && session->root)
-    code = print_result(&e, in.model.checkpoint->path, line->json, status);
+    code = print_result(&e, in.model.path, line->json, status);
   close_inputs(&in);
   return code;
 }
@@ -172,5 +172,6 @@ const lap_command lap_command_eval = {
     .summary =
         "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
     .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]",
-    .description = "CHECKPOINT is a checkpoint or a run directory (its newest whole checkpoint).",
+    .description = "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
+                   "Hugging Face directory.",
     .run = run};

@@ -76,7 +76,7 @@ static lap_code open_tokenizer(generate_model *model, lap_status *status) {
   const char *path = model->source.tokenizer_path;
   if (!path)
     return lap_fail(status, LAP_DATA, "%s: has no tokenizer.model, without which there is no text",
-                    model->source.checkpoint->path);
+                    model->source.path);
   LAP_TRY(lap_tokenizer_open(path, &model->tokenizer, status));
   const int64_t pieces = lap_tokenizer_vocab_size(model->tokenizer);
   const int64_t vocab = model->source.config->model.vocab_size;
@@ -171,14 +171,16 @@ static json_t *make_json(const generate_totals *totals, const generate_model *mo
   json_t *object = json_object();
   json_object_update(object, json_array_get(totals->samples, 0));
   json_t *rest =
-      json_pack("{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s, s:I}", "samples",
+      json_pack("{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s}", "samples",
                 totals->samples, "prompt_tokens", (json_int_t)prompt_count,
                 "prefill_tokens_per_second", rate(totals->prefill_tokens, totals->prefill_seconds),
                 "decode_tokens_per_second", rate(totals->decode_steps, totals->decode_seconds),
                 "kv_cache_bytes", (json_int_t)cache_bytes, "seed", (json_int_t)o->seed,
                 "temperature", o->temperature, "top_k", (json_int_t)o->top_k, "top_p", o->top_p,
                 "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(), "checkpoint",
-                model->source.checkpoint->path, "step", (json_int_t)model->source.checkpoint->step);
+                model->source.path);
+  if (model->source.checkpoint)
+    json_object_set_new(rest, "step", json_integer((json_int_t)model->source.checkpoint->step));
   json_object_update(object, rest);
   json_decref(rest);
   return object;
@@ -285,6 +287,7 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
 
 const lap_command lap_command_generate = {
     "generate", "continue a text with a trained model", "CHECKPOINT --prompt TEXT",
-    "CHECKPOINT is a checkpoint or a run directory, of which the newest checkpoint is taken. The "
+    "CHECKPOINT is a checkpoint, a run directory, of which the newest checkpoint is taken, or a "
+    "Hugging Face directory. The "
     "text goes to stdout as it is generated, without the prompt; rates go to stderr.",
     run_generate};

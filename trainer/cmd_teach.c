@@ -20,7 +20,8 @@ typedef struct {
 enum { KEY_FROM = 1000, KEY_TOKENS, KEY_OUT, KEY_CODEC, KEY_K, KEY_LENGTH, KEY_THREADS, KEY_NAME };
 
 static const struct argp_option options[] = {
-    {"from", KEY_FROM, "CHECKPOINT", 0, "the teacher: a checkpoint, or a run directory", 0},
+    {"from", KEY_FROM, "CHECKPOINT", 0,
+     "the teacher: a checkpoint, a run directory or a Hugging Face directory", 0},
     {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to write distributions for", 0},
     {"out", KEY_OUT, "DIR", 0, "directory of the cache; train and eval shards may share it", 0},
     {"codec", KEY_CODEC, "topk", 0, "what is kept of a distribution [topk]", 0},
@@ -152,7 +153,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     schema = schema_of(flags, &in);
     if (schema.sequence_length < 2)
       own.code = lap_fail(&own, LAP_USAGE,
-                          "the checkpoint does not say how long its windows were: "
+                          "the model does not say how long its windows were: "
                           "give --sequence-length");
   }
   *status = own;

@@ -12,6 +12,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_eval,
       &lap_command_generate,
       &lap_command_export,
+      &lap_command_import,
       &lap_command_inspect,
       &lap_command_probe,
       &lap_command_bench,

@@ -218,6 +218,22 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
   return code;
 }
 
+lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model,
+                              lap_config **config, lap_status *status) {
+  size_t count;
+  const lap_config_key *schema = lap_config_schema(&count);
+  lap_config *made = config_create(name);
+  made->model = *model;
+  made->layer_type_count = model->num_hidden_layers;
+  for (size_t i = 0; i < count; ++i)
+    if (strncmp(schema[i].name, "model.", strlen("model.")) == 0)
+      made->origin[i] = LAP_ORIGIN_DEFAULT;
+  const lap_code code = lap_config_resolve(made, status);
+  if (code != LAP_OK) lap_config_destroy(made);
+  *config = code == LAP_OK ? made : NULL;
+  return code;
+}
+
 bool lap_config_is_given(const lap_config *config, const char *key) {
   const int origin = config->origin[lap_config_find(key)];
   return origin > 0 || origin == LAP_ORIGIN_COMMAND_LINE;

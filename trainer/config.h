@@ -122,6 +122,10 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
 lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
                           const char *const *overrides, size_t override_count, lap_config **config,
                           lap_status *status);
+/* A config of defaults around a model whose shape something else than a config says; `name` as
+ * above. LAP_USAGE where the shape is not valid. */
+lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model,
+                              lap_config **config, lap_status *status);
 void lap_config_destroy(lap_config *config);
 
 /* What a command cannot do without; combine with |. */

@@ -6,7 +6,6 @@
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
-#include "trainer/checkpoint.h"
 #include "trainer/evaluate.h"
 #include "trainer/model_source.h"
 #include "trainer/schedule.h"
@@ -116,15 +115,12 @@ static lap_code append_content(const lap_config *config, lap_inputs *in, lap_sta
     lap_numbers_append(in->numbers, "teacher.cache_sha256", hex);
   }
   if (strcmp(config->init, "random")) {
-    lap_checkpoint *checkpoint;
-    LAP_TRY(lap_checkpoint_open(config->init, &checkpoint, status));
     lap_parameters *parameters = lap_parameters_create(&config->model);
     float *weights = lap_allocate_aligned((size_t)parameters->elements, sizeof *weights);
-    const lap_code code = lap_checkpoint_read_weights(checkpoint, parameters, weights, status);
+    const lap_code code = lap_model_read_weights(config->init, parameters, weights, status);
     lap_sha256(weights, (size_t)parameters->elements * sizeof *weights, digest);
     lap_release_aligned(weights);
     lap_parameters_destroy(parameters);
-    lap_checkpoint_close(checkpoint);
     LAP_TRY(code);
     lap_sha256_hex(digest, hex);
     lap_numbers_append(in->numbers, "init_sha256", hex);

@@ -74,10 +74,19 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
   return code;
 }
 
+/* Opens what has the name of a checkpoint; a model of another kind there is no checkpoint. */
+static lap_code open_checkpoint(const char *path, lap_model_source *source, lap_status *status) {
+  LAP_TRY(lap_model_open(path, false, source, status));
+  if (source->checkpoint) return LAP_OK;
+  lap_model_close(source);
+  return lap_fail(status, LAP_DATA, "%s: expected a checkpoint, found a Hugging Face directory",
+                  path);
+}
+
 lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const char *path,
                                        lap_status *status) {
   lap_model_source source;
-  LAP_TRY(lap_model_open(path, false, &source, status));
+  LAP_TRY(open_checkpoint(path, &source, status));
   const lap_code code = verify(inspector, &source, status);
   lap_model_close(&source);
   return code;
@@ -86,7 +95,7 @@ lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const cha
 lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path,
                                 lap_report *report, lap_status *status) {
   lap_model_source source;
-  LAP_TRY(lap_model_open(path, false, &source, status));
+  LAP_TRY(open_checkpoint(path, &source, status));
   const lap_checkpoint *c = source.checkpoint;
   lap_report_summarise(report, "%s, step %llu%s%.12s", c->full ? "full" : "weights",
                        (unsigned long long)c->step, c->full ? ", state " : "", c->state_sha256);

@@ -5,30 +5,64 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "trainer/hf_config.h"
+#include "trainer/hf_weights.h"
 
-static lap_code read_weights(lap_model_source *source, lap_status *status) {
+static bool has(const char *directory, const char *name) {
+  char *path = lap_format("%s/%s", directory, name);
+  const bool found = lap_file_exists(path);
+  free(path);
+  return found;
+}
+
+/* A checkpoint or run directory to which somebody added a config.json stays one. */
+bool lap_model_is_hugging_face(const char *path) {
+  return has(path, "config.json") && !has(path, "manifest.json") && !has(path, "checkpoints");
+}
+
+static void allocate_weights(lap_model_source *source) {
   source->weights =
       lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
-  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
-                                     status);
+}
+
+static void find_tokenizer(lap_model_source *source) {
+  if (has(source->path, "tokenizer.model"))
+    source->tokenizer_path = lap_format("%s/tokenizer.model", source->path);
 }
 
 static lap_code open_checkpoint(const char *path, bool weights, lap_model_source *source,
                                 lap_status *status) {
   LAP_TRY(lap_checkpoint_open(path, &source->checkpoint, status));
-  char *config = lap_format("%s/config.resolved.yaml", source->checkpoint->path);
+  source->path = lap_copy_string(source->checkpoint->path);
+  char *config = lap_format("%s/config.resolved.yaml", source->path);
   lap_code code = lap_config_load(config, NULL, 0, &source->config, status);
   if (code == LAP_OK) code = lap_config_require(source->config, LAP_NEEDS_MODEL, status);
   free(config);
   /* The user did not write this config: whatever is wrong with it is the checkpoint's. */
   if (code != LAP_OK) return status->code = LAP_DATA;
   source->parameters = lap_parameters_create(&source->config->model);
-  source->tokenizer_path = lap_format("%s/tokenizer.model", source->checkpoint->path);
-  if (!lap_file_exists(source->tokenizer_path)) {
-    free(source->tokenizer_path);
-    source->tokenizer_path = NULL;
-  }
-  return weights ? read_weights(source, status) : LAP_OK;
+  find_tokenizer(source);
+  if (!weights) return LAP_OK;
+  allocate_weights(source);
+  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
+                                     status);
+}
+
+static lap_code open_hugging_face(const char *path, bool weights, lap_model_source *source,
+                                  lap_status *status) {
+  lap_gemma2_config model;
+  source->path = lap_copy_string(path);
+  char *config = lap_format("%s/config.json", path);
+  lap_code code = lap_hf_config_read(config, &model, status);
+  if (code == LAP_OK && lap_config_for_model(config, &model, &source->config, status) != LAP_OK)
+    code = status->code = LAP_DATA;
+  free(config);
+  if (code != LAP_OK) return code;
+  source->parameters = lap_parameters_create(&model);
+  find_tokenizer(source);
+  if (!weights) return lap_hf_weights_check(path, source->parameters, status);
+  allocate_weights(source);
+  return lap_hf_weights_read_float(path, source->parameters, source->weights, status);
 }
 
 /* The newest of `names` under `directory` that is whole. */
@@ -60,22 +94,40 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
 lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
                         lap_status *status) {
   *source = (lap_model_source){0};
-  char *manifest = lap_format("%s/manifest.json", path);
   char *inside = lap_format("%s/checkpoints", path);
   const char *directory = lap_file_exists(inside) ? inside : path;
   char **names = NULL;
   size_t count = 0;
   lap_code code;
-  if (!lap_file_exists(manifest) &&
-      lap_checkpoint_list(directory, &names, &count, status) == LAP_OK && count > 0) {
+  if (lap_model_is_hugging_face(path))
+    code = open_hugging_face(path, weights, source, status);
+  else if (!has(path, "manifest.json") &&
+           lap_checkpoint_list(directory, &names, &count, status) == LAP_OK && count > 0)
     code = open_newest(directory, names, count, weights, source, status);
-  } else {
+  else
     code = open_checkpoint(path, weights, source, status);
-    if (code != LAP_OK) lap_model_close(source);
-  }
+  if (code != LAP_OK) lap_model_close(source);
   if (names) lap_checkpoint_list_destroy(names, count);
-  free(manifest);
   free(inside);
+  return code;
+}
+
+static lap_code read_hugging_face(const char *path, const lap_parameters *parameters,
+                                  float *weights, lap_status *status) {
+  lap_gemma2_config model; /* is it Gemma 2 at all? */
+  char *config = lap_format("%s/config.json", path);
+  const lap_code code = lap_hf_config_read(config, &model, status);
+  free(config);
+  return code == LAP_OK ? lap_hf_weights_read_float(path, parameters, weights, status) : code;
+}
+
+lap_code lap_model_read_weights(const char *path, const lap_parameters *parameters, float *weights,
+                                lap_status *status) {
+  if (lap_model_is_hugging_face(path)) return read_hugging_face(path, parameters, weights, status);
+  lap_checkpoint *checkpoint;
+  LAP_TRY(lap_checkpoint_open(path, &checkpoint, status));
+  const lap_code code = lap_checkpoint_read_weights(checkpoint, parameters, weights, status);
+  lap_checkpoint_close(checkpoint);
   return code;
 }
 
@@ -84,6 +136,7 @@ void lap_model_close(lap_model_source *source) {
   if (source->config) lap_config_destroy(source->config);
   lap_parameters_destroy(source->parameters);
   lap_release_aligned(source->weights);
+  free(source->path);
   free(source->tokenizer_path);
   free(source->notice);
   *source = (lap_model_source){0};

@@ -143,12 +143,8 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
                               state->parameters->elements, state->weights);
     return LAP_OK;
   }
-  lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
-  own.code = lap_checkpoint_open(config->init, &checkpoint, &own);
-  if (own.code == LAP_OK)
-    own.code = lap_checkpoint_read_weights(checkpoint, state->parameters, state->weights, &own);
-  if (checkpoint) lap_checkpoint_close(checkpoint);
+  own.code = lap_model_read_weights(config->init, state->parameters, state->weights, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   lap_console_say(session->console, "weights from %s", config->init);

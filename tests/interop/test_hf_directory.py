@@ -19,7 +19,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-from harness import Test, lapidary, succeed  # noqa: E402
+from harness import VOCABULARY as VOCABULARY_OF_HARNESS  # noqa: E402
+from harness import Test, hdf5_contents, lapidary, succeed  # noqa: E402
 
 VOCABULARY = 300
 LENGTH = 21
@@ -134,6 +135,20 @@ class ExportedModel(Test):
                     self.assertEqual(found, value, key)
 
 
+def ids_of(tokenizer, texts, workspace):
+    """BOS and our ids of each text, out of a token shard."""
+    lines = workspace / "texts.jsonl"
+    lines.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    succeed("tokenize", "--tokenizer", tokenizer, "--out", workspace / "texts", "--documents",
+            "jsonl:text", lines)
+    ids = []
+    for path in sorted((workspace / "texts/train").glob("*.h5")):
+        with h5py.File(path) as file:
+            offsets, all_ids = file["documents"][...], file["tokens"][...]
+        ids += [all_ids[a:b - 1].tolist() for a, b in zip(offsets[:-1], offsets[1:])]
+    return ids
+
+
 # What tokenizers get wrong: white space, digits, scripts, the names of special tokens and of byte pieces,
 # U+2581 (a space inside SentencePiece), characters that no normalisation may touch.
 HOSTILE = [
@@ -180,26 +195,13 @@ class ExportedTokenizer(Test):
         succeed("export", workspace / "model", "--format", "hf", "--out", workspace / "export")
         cls.corpus = text
 
-    def our_ids(self, texts):
-        """BOS and ids of each text, out of a token shard."""
-        lines = self.workspace / "texts.jsonl"
-        lines.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
-        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out",
-                self.workspace / "tokens", "--documents", "jsonl:text", "--holdout", "0", lines)
-        ids = []
-        for path in sorted((self.workspace / "tokens/train").glob("*.h5")):
-            with h5py.File(path) as file:
-                offsets, all_ids = file["documents"][...], file["tokens"][...]
-            ids += [all_ids[a:b - 1].tolist() for a, b in zip(offsets[:-1], offsets[1:])]
-        return ids
-
     def test_ids_are_ours(self):
         with everything_said() as said:
             tokenizer = transformers.AutoTokenizer.from_pretrained(self.workspace / "export")
         self.assertEqual(said.getvalue(), "")
         self.assertEqual(tokenizer("")["input_ids"], [2])  # no document to us
         texts = [t for t in HOSTILE + random_texts(2000, self.corpus) if t]
-        ours = self.our_ids(texts)
+        ours = ids_of(self.workspace / "tokenizer.model", texts, self.workspace)
         self.assertEqual(len(ours), len(texts))
         different = [(t, a, b) for t, a in zip(texts, ours) if a != (b := tokenizer(t)["input_ids"])]
         self.assertEqual(different[:3], [])
@@ -210,6 +212,159 @@ class ExportedTokenizer(Test):
         self.assertEqual(tokenizer("\x00\x00")["input_ids"], [2, nul, nul])
         self.assertTrue((self.workspace / "export/tokenizer.model").read_bytes() ==
                         (self.workspace / "tokenizer.model").read_bytes())
+
+
+def tensors_of(directory):
+    """Every tensor of a directory: dtype, shape and bytes as they lie in its files."""
+    found = {}
+    for path in directory.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():
+                tensor = file.get_tensor(name)
+                found[name] = (tensor.dtype, tuple(tensor.shape),
+                               tensor.view(torch.uint8).numpy().tobytes())
+    return found
+
+
+def as_transformers_4(directory):
+    """Rewrites config.json as older versions wrote it."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    config["torch_dtype"] = config.pop("dtype")
+    config["hidden_act"], config["cache_implementation"] = "gelu_pytorch_tanh", "hybrid"
+    for key in ("layer_types", "use_bidirectional_attention", "tie_word_embeddings"):
+        del config[key]
+    config["transformers_version"] = "4.42.0"
+    path.write_text(json.dumps(config))
+
+
+class ImportedModel(Test):
+    def saved(self, name, dtype=torch.float32, **options):
+        directory = self.workspace / name
+        transformers.logging.disable_progress_bar()
+        hugging_face_model(shape_of({})).to(dtype).save_pretrained(directory, **options)
+        return directory
+
+    def assert_same(self, found, expected):
+        """Tensors of two directories; a message about bytes would take hours to make."""
+        self.assertEqual(sorted(found), sorted(expected))
+        self.assertEqual([name for name in found if found[name] != expected[name]], [])
+
+    def through_lapidary(self, directory, *flags):
+        """Imported and exported again."""
+        checkpoint, export = directory.with_suffix(".checkpoint"), directory.with_suffix(".export")
+        succeed("import", directory, "--out", checkpoint)
+        succeed("export", checkpoint, "--format", "hf", "--out", export, *flags)
+        return export
+
+    def test_float32_comes_back_byte_for_byte(self):
+        for name, options in {"whole": {}, "shards": {"max_shard_size": "20KB"}}.items():
+            with self.subTest(name):
+                directory = self.saved(name, **options)
+                files = len(list(directory.glob("*.safetensors")))
+                print(f"{name}: {files} files of weights")
+                self.assertEqual(files == 1, name == "whole")
+                export = self.through_lapidary(directory)
+                self.assert_same(tensors_of(export), tensors_of(directory))
+
+    def test_half_precisions_are_widened_exactly(self):
+        for dtype in (torch.bfloat16, torch.float16):
+            with self.subTest(dtype):
+                directory = self.saved(str(dtype)[len("torch."):], dtype, max_shard_size="40KB")
+                stored = tensors_of(directory)
+                self.assertEqual({d for d, _, _ in stored.values()}, {dtype})
+                widened = {name: (torch.float32, shape, torch.frombuffer(bytearray(data), dtype=d)
+                                  .float().numpy().tobytes())
+                           for name, (d, shape, data) in stored.items()}
+                self.assert_same(tensors_of(self.through_lapidary(directory)), widened)
+
+    def test_what_transformers_4_wrote(self):
+        directory = self.saved("old")
+        as_transformers_4(directory)
+        self.assert_same(tensors_of(self.through_lapidary(directory)), tensors_of(directory))
+        found = json.loads((self.workspace / "old.export/config.json").read_text())
+        new = json.loads((self.saved("new") / "config.json").read_text())
+        for key in ("initializer_range", "transformers_version", "use_bidirectional_attention",
+                    "use_cache"):
+            del new[key]
+        self.assertEqual(found.pop("rope_theta"), 10000.0)  # for transformers 4
+        self.assertEqual(found, new)
+
+    def test_our_shards_are_theirs(self):
+        checkpoint, whole, parts = (self.workspace / n for n in ("c", "one", "several"))
+        succeed("init", write_config(self.workspace / "c.yaml", shape_of({})), "--out", checkpoint)
+        succeed("export", checkpoint, "--format", "hf", "--out", whole)
+        result = succeed("export", checkpoint, "--format", "hf", "--out", parts, "--shard-bytes",
+                         "20000", "--json").json
+        files = list(parts.glob("model-*-of-*.safetensors"))
+        self.assertEqual(result["files"], len(files))
+        self.assertGreater(len(files), 3)
+        self.assert_same(tensors_of(parts), tensors_of(whole))
+        np.testing.assert_array_equal(logits_of(load(parts)), logits_of(load(whole)))
+
+
+class UsedAsItIs(Test):
+    """A Hugging Face directory where lapidary takes a model, against the checkpoint imported from it."""
+
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        cls.directory, cls.checkpoint = workspace / "hf", workspace / "imported"
+        model = hugging_face_model(shape_of({"vocab_size": VOCABULARY_OF_HARNESS}))
+        model.save_pretrained(cls.directory, max_shard_size="60KB")
+        (cls.directory / "tokenizer.model").write_bytes(
+            (workspace / "tokenizer.model").read_bytes())
+        succeed("import", cls.directory, "--out", cls.checkpoint)
+
+    def both(self, *arguments):
+        return [succeed(*[model if a is None else a for a in arguments], "--json").json
+                for model in (self.directory, self.checkpoint)]
+
+    def test_eval(self):
+        ours, theirs = self.both("eval", None, "--tokens", self.workspace / "tokens/eval/*.h5",
+                                 "--sequence-length", "24")
+        for result in (ours, theirs):
+            del result["checkpoint"], result["tokens_per_second"], result["seconds"]
+        self.assertEqual(ours, theirs)
+        self.assertGreater(ours["bits_per_byte"], 0)
+        refused = lapidary("eval", self.directory, "--tokens", self.workspace / "tokens/eval/*.h5")
+        self.assert_exit(refused, 2)
+        self.assertIn("--sequence-length", refused.err)
+
+    def test_generate(self):
+        ours, theirs = self.both("generate", None, "--prompt", "ba", "--temperature", "0",
+                                 "--max-tokens", "20")
+        self.assertEqual(ours["text"], theirs["text"])
+        inputs = torch.tensor(ids_of(self.workspace / "tokenizer.model", ["ba"], self.workspace))
+        expected = load(self.directory).generate(inputs, do_sample=False, max_new_tokens=20)
+        self.assertEqual(ours["tokens"], expected[0, inputs.shape[1]:].tolist())
+
+    def test_teach(self):
+        for name, model in {"a": self.directory, "b": self.checkpoint}.items():
+            succeed("teach", "--from", model, "--tokens", self.workspace / "tokens/train/*.h5",
+                    "--sequence-length", "24", "--k", "8", "--name", "same", "--out",
+                    self.workspace / f"cache-{name}")
+        self.assertEqual(hdf5_contents(self.workspace / "cache-a"),
+                         hdf5_contents(self.workspace / "cache-b"))
+
+    def test_init(self):
+        config = self.workspace / "student.yaml"
+        config.write_text(f"""\
+model: {json.dumps(shape_of({"vocab_size": VOCABULARY_OF_HARNESS}))}
+tokenizer: {self.workspace / 'tokenizer.model'}
+data: {{train: '{self.workspace / 'tokens/train/*.h5'}', sequence_length: 24}}
+batch: {{sequences: 4}}
+schedule: {{steps: 2}}
+""")
+        hashes = []
+        for ranks, (name, init) in enumerate({"a": self.directory, "b": self.checkpoint,
+                                              "c": "random"}.items(), start=1):
+            result = self.workspace.train(config, self.workspace / f"run-{name}", f"init={init}",
+                                          "mesh.data=2", ranks=1 + ranks % 2)
+            hashes.append(result.json["state_sha256"])
+        self.assertEqual(hashes[0], hashes[1])
+        self.assertNotEqual(hashes[0], hashes[2])
 
 
 if __name__ == "__main__":
