@@ -13,6 +13,7 @@
 #include "dataset/token_shard.h"
 #include "trainer/checkpoint.h"
 #include "trainer/checkpoint_directory.h"
+#include "trainer/model_source.h"
 
 /* --- the things that are known beforehand --- */
 
@@ -97,6 +98,9 @@ static bool holds_checkpoints(const subject *s) {
   return listed && count > 0;
 }
 
+static bool is_hugging_face(const subject *s) {
+  return s->is_directory && lap_model_is_hugging_face(s->path);
+}
 static bool is_checkpoint(const subject *s) {
   return s->is_directory && (has(s, "manifest.json") || lap_checkpoint_is_step(s->name, NULL));
 }
@@ -139,6 +143,8 @@ typedef struct {
 
 /* The first that fits. */
 static const kind kinds[] = {
+    {"Hugging Face directory", "a directory with config.json", is_hugging_face,
+     lap_inspect_hugging_face},
     {"checkpoint", "a directory with manifest.json", is_checkpoint, lap_inspect_checkpoint},
     {"checkpoint", "its manifest.json", is_manifest, inspect_manifest},
     {"run directory", "a directory with checkpoints/, run.json or metrics.jsonl", is_run,

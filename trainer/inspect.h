@@ -54,6 +54,8 @@ lap_code lap_inspect_cache(const lap_inspector *inspector, const char *path, lap
                            lap_status *status);
 lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path,
                                 lap_report *report, lap_status *status);
+lap_code lap_inspect_hugging_face(const lap_inspector *inspector, const char *path,
+                                  lap_report *report, lap_status *status);
 lap_code lap_inspect_run(const lap_inspector *inspector, const char *path, lap_report *report,
                          lap_status *status);
 lap_code lap_inspect_run_json(const lap_inspector *inspector, const char *path, lap_report *report,

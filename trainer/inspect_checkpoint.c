@@ -1,4 +1,4 @@
-/* Checkpoints. */
+/* Checkpoints, and models in Hugging Face directories. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +26,14 @@ static double measure_directory(const char *path, int *files) {
   return bytes;
 }
 
+static void report_bytes(const char *path, lap_report *report) {
+  int files;
+  char human[LAP_HUMAN_TEXT];
+  const double bytes = measure_directory(path, &files);
+  lap_report_fact(report, "bytes", json_integer((json_int_t)bytes), "%s in %d files",
+                  lap_human_bytes(bytes, human), files);
+}
+
 static void report_manifest(const lap_checkpoint *c, lap_report *report) {
   lap_report_fact(report, "checkpoint_kind", json_string(c->full ? "full" : "weights"), "%s",
                   c->full ? "full: a run can resume from it"
@@ -38,11 +46,19 @@ static void report_manifest(const lap_checkpoint *c, lap_report *report) {
     lap_report_text(report, "numbers_sha256", c->numbers_sha256);
   }
   lap_report_count(report, "writing_ranks", (uint64_t)c->writing_ranks);
-  int files;
-  char human[LAP_HUMAN_TEXT];
-  const double bytes = measure_directory(c->path, &files);
-  lap_report_fact(report, "bytes", json_integer((json_int_t)bytes), "%s in %d files",
-                  lap_human_bytes(bytes, human), files);
+  report_bytes(c->path, report);
+}
+
+static lap_code report_tokenizer(const lap_model_source *source, lap_report *report,
+                                 lap_status *status) {
+  if (!source->tokenizer_path) {
+    lap_report_fact(report, "tokenizer_sha256", json_null(), "no tokenizer in it");
+    return LAP_OK;
+  }
+  char hex[LAP_SHA256_HEX];
+  LAP_TRY(lap_sha256_file(source->tokenizer_path, hex, status));
+  lap_report_text(report, "tokenizer_sha256", hex);
+  return LAP_OK;
 }
 
 static lap_code report_content(const lap_model_source *source, lap_report *report,
@@ -52,13 +68,7 @@ static lap_code report_content(const lap_model_source *source, lap_report *repor
   const uint64_t tokens = lap_tokens_trained(source->config, c->step);
   if (tokens > 0) lap_report_count(report, "tokens_trained", tokens);
   lap_report_mesh(report, &source->config->mesh);
-  if (source->tokenizer_path) {
-    char hex[LAP_SHA256_HEX];
-    LAP_TRY(lap_sha256_file(source->tokenizer_path, hex, status));
-    lap_report_text(report, "tokenizer_sha256", hex);
-  } else {
-    lap_report_fact(report, "tokenizer_sha256", json_null(), "no tokenizer in it");
-  }
+  LAP_TRY(report_tokenizer(source, report, status));
   lap_report_model(report, &source->config->model);
   return LAP_OK;
 }
@@ -105,6 +115,25 @@ lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path
       lap_console_say(inspector->session->console, "check: reading all of %s", c->path);
     code = verify(inspector, &source, status);
   }
+  lap_model_close(&source);
+  return code;
+}
+
+lap_code lap_inspect_hugging_face(const lap_inspector *inspector, const char *path,
+                                  lap_report *report, lap_status *status) {
+  lap_model_source source;
+  char human[LAP_HUMAN_TEXT];
+  if (inspector->check && inspector->bar)
+    lap_console_say(inspector->session->console, "check: reading all of %s", path);
+  LAP_TRY(lap_model_open(path, inspector->check, &source, status));
+  const lap_gemma2_config *model = &source.config->model;
+  const int64_t parameters =
+      lap_gemma2_embedding_parameters(model) + lap_gemma2_non_embedding_parameters(model);
+  lap_report_summarise(report, "Gemma 2, %s parameters",
+                       lap_human_count((double)parameters, human));
+  report_bytes(path, report);
+  const lap_code code = report_tokenizer(&source, report, status);
+  if (code == LAP_OK) lap_report_model(report, model);
   lap_model_close(&source);
   return code;
 }

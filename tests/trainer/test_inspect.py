@@ -254,6 +254,25 @@ class Inspect(unittest.TestCase):
         self.assertEqual((found["checkpoint_kind"], found["step"]), ("weights", 0))
         self.assertNotIn("state_sha256", found)
 
+    def test_a_hugging_face_directory_is_described(self):
+        path = self.scratch + "/hf"
+        lapidary("export", "fresh", "--format", "hf", "--out", path)
+        found = self.inspect(path + "/", "--check")
+        self.assertEqual(found["kind"], "Hugging Face directory")
+        self.assertEqual(found["model"], self.inspect("fresh")["model"])
+        self.assertEqual(found["tokenizer_sha256"], self.inspect("fresh")["tokenizer_sha256"])
+        with open(path + "/model.safetensors", "r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            file.write(b"\x00\x00\xc0\x7f")  # not a number
+        self.inspect(path)
+        self.refuse(path, "--check", says="tensor .* is nan")
+        os.truncate(path + "/model.safetensors", 5000)
+        self.refuse(path, says="model.safetensors")
+        os.rename(path, self.scratch + "/step-00000001")
+        os.mkdir(self.scratch + "/checkpoints")  # of a run, where no such thing belongs
+        os.rename(self.scratch + "/step-00000001", self.scratch + "/checkpoints/step-00000001")
+        self.refuse(self.scratch, "--check", says="step-00000001")
+
     def test_a_run_directory_is_described(self):
         found = self.inspect("run", "--check")
         self.assertEqual(found["kind"], "run directory")
