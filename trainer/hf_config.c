@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,12 +58,10 @@ enum { VALUE_TEXT = 80 };
 
 /* The beginning of a value as JSON, for a message. */
 static const char *show(const json_t *value, char text[VALUE_TEXT]) {
-  size_t length = json_dumpb(value, text, VALUE_TEXT - 1, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-  if (length > VALUE_TEXT - 1) {
-    length = VALUE_TEXT - 1;
-    memcpy(text + length - 3, "...", 3);
-  }
-  text[length] = '\0';
+  char *whole = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+  const bool cut = snprintf(text, VALUE_TEXT, "%s", whole) >= VALUE_TEXT;
+  if (cut) strcpy(text + VALUE_TEXT - sizeof "...", "...");
+  free(whole);
   return text;
 }
 
