@@ -18,6 +18,7 @@ typedef struct {
 
 static const export_format formats[] = {
     {"hf", "a Hugging Face directory", lap_export_hf},
+    {"gguf", "a GGUF file", lap_export_gguf},
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
@@ -29,7 +30,8 @@ typedef struct {
 enum { KEY_FORMAT = 1000, KEY_OUT, KEY_SHARD_BYTES };
 
 static const struct argp_option options[] = {
-    {"format", KEY_FORMAT, "FORMAT", 0, "hf: a directory for transformers", 0},
+    {"format", KEY_FORMAT, "FORMAT", 0,
+     "hf: a directory for transformers; gguf: a file for llama.cpp", 0},
     {"out", KEY_OUT, "PATH", 0, "what to write; nothing may be there", 0},
     {"shard-bytes", KEY_SHARD_BYTES, "N", 0,
      "hf: weights of more bytes are spread over several files [5000000000]", 0},
@@ -119,7 +121,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .take = take,
                                      .destination = &flags};
   lap_command_line line;
-  const export_format *format;
+  const export_format *format = NULL;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
   lap_code code = check_flags(&flags, &format, status);
   if (code == LAP_OK) {
@@ -134,7 +136,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
 const lap_command lap_command_export = {
     .name = "export",
     .summary = "write a trained model for other programs",
-    .usage = "CHECKPOINT --format hf --out PATH",
+    .usage = "CHECKPOINT --format hf|gguf --out PATH",
     .description =
         "CHECKPOINT is a checkpoint or a run directory (its newest whole checkpoint). "
         "The result appears under its name when it is whole.",
