@@ -136,8 +136,9 @@ static lap_code check_model(const lap_tokenizer_model *model, int64_t vocab_size
   return LAP_OK;
 }
 
-/* llama.cpp looks for user-defined pieces in the text as it is, and for all others where its spaces
- * have become U+2581. So a spelling with a plain space that is not user-defined is out of reach. */
+/* llama.cpp looks for user-defined pieces in a text as it is, and decodes them as they are spelled;
+ * for all others a space is U+2581. So a spelling with a plain space is out of reach for any other:
+ * padding is never found in a text. */
 static void fill_tokenizer(gguf_tokenizer *tokenizer, int64_t vocab_size) {
   tokenizer->count = vocab_size;
   tokenizer->spellings = lap_allocate((size_t)vocab_size, sizeof *tokenizer->spellings);

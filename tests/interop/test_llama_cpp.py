@@ -1,5 +1,5 @@
-"""llama.cpp loads what `export --format gguf` writes and computes the same: logits at every position of a
-text longer than the window, ids of hostile text, and the tokens of greedy generation."""
+"""llama.cpp loads what `export --format gguf` writes and computes the same: logits at every
+position of a text longer than the window, ids of hostile text, tokens of greedy generation."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import unittest
 import gguf
 import h5py
 import numpy as np
+import sentencepiece
 from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
@@ -40,25 +41,29 @@ SHAPES = {
 
 HOSTILE = [
     " ", "  ", "          ", " a", "a ", "a  b   c    d     e", "      indented", "trailing      ",
-    "\n", "\n\n", "\n\n\n", "\n\n\n\n", "\n" * 11, "\t", "\t\t\t\t\t\t\t", " \n \t\n\n \t ", "a\r\nb\rc",
-    "0", "1234567890", "3.14159e-10, 1,000,000", "x1y22z333", "\U0001F642", "\U0001F468‍\U0001F469‍\U0001F467",
-    "a\U0001F642b \U0001F642\U0001F642", "\x01\x02\x07\x1b[0m\x7f", "été naïve Ægir ß", "漢字かな交じり文",
-    "Съешь же ещё этих мягких булок", "مرحبا بالعالم", "e\u0301 \u200b\u00a0\ufeff", "\ufffd\uffff",
-    "<s>", "</s> <s> <unk> <pad>", "<0x0A>", "<padding 430>", "[PAD430]", "<unused>", "\"'`\\ {}[]()<>|&;$#@!~^",
+    "\n", "\n\n", "\n\n\n", "\n\n\n\n", "\n" * 11, "\t", "\t\t\t\t\t\t\t", " \n \t\n\n \t ",
+    "a\r\nb\rc", "0", "1234567890", "3.14159e-10, 1,000,000", "x1y22z333", "\U0001F642",
+    "\U0001F468‍\U0001F469‍\U0001F467", "a\U0001F642b \U0001F642\U0001F642",
+    "\x01\x02\x07\x1b[0m\x7f", "été naïve Ægir ß", "漢字かな交じり文", "Съешь же ещё этих мягких булок",
+    "مرحبا بالعالم", "e\u0301 \u200b\u00a0\ufeff", "\ufffd\uffff", "<s>", "</s> <s> <unk> <pad>",
+    "<0x0A>", "<padding 430>", "[PAD430]", "<unused>", "\"'`\\ {}[]()<>|&;$#@!~^",
     "In the beginning\n\n\tfor (int i = 0; i < 12; ++i) {\n        ++count;\n\t}\n",
 ]
 
 
 def random_texts(count):
     rng = random.Random(4)
-    alphabet = ["a", "e", "t", "ba", "deli", " ", "  ", "    ", "\n", "\n\n", "\t", "7", ".", "é", "漢",
-                "\U0001F642", "<", ">", "s", "0", "x"]
+    alphabet = [
+        "a", "e", "t", "ba", "deli", " ", "  ", "    ", "\n", "\n\n", "\t", "7", ".", "é", "漢",
+        "\U0001F642", "<", ">", "s", "0", "x"
+    ]
     return ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 60))) for _ in range(count)]
 
 
 def corpus():
-    """Something to learn, and some of everything that is hostile, so that there are pieces for it."""
-    code = "\n".join(f"\tif (x{i} == {i * 37}) {{\n        y{i} += {i};\n    }}\n" for i in range(40))
+    """Something to learn, and some of what is hostile, so that there are pieces for it."""
+    code = "\n".join(f"\tif (x{i} == {i * 37}) {{\n        y{i} += {i};\n    }}\n"
+                     for i in range(40))
     foreign = "été naïve, Ægir;漢字かな. Съешь же ещё этих мягких булок.\n" * 8
     return made_up_text(200, seed=1) + code + foreign
 
@@ -67,8 +72,9 @@ def shape_of(changes):
     """Four layers, so that both kinds come twice; hidden_size is not heads x head_dim."""
     shape = dict(vocab_size=PIECES, hidden_size=48, intermediate_size=64, num_hidden_layers=4,
                  num_attention_heads=4, num_key_value_heads=2, head_dim=16, sliding_window=9,
-                 query_pre_attn_scalar=16, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
-                 rope_theta=10000.0, rms_norm_eps=1e-6, max_position_embeddings=256)
+                 query_pre_attn_scalar=16, attn_logit_softcapping=50.0,
+                 final_logit_softcapping=30.0, rope_theta=10000.0, rms_norm_eps=1e-6,
+                 max_position_embeddings=256)
     return {**shape, **changes}
 
 
@@ -82,8 +88,9 @@ def weights_of(checkpoint):
     weights = {t["name"]: np.empty(t["shape"], np.float32) for t in manifest["tensors"]}
     for piece in manifest["pieces"]:
         if piece["kind"] == "weight":
-            weights[piece["tensor"]].reshape(-1)[piece["begin"]:piece["end"]] = np.fromfile(
-                checkpoint / piece["file"], "<f4", piece["end"] - piece["begin"], offset=piece["offset"])
+            begin, end = piece["begin"], piece["end"]
+            weights[piece["tensor"]].reshape(-1)[begin:end] = np.fromfile(
+                checkpoint / piece["file"], "<f4", end - begin, offset=piece["offset"])
     return weights
 
 
@@ -93,19 +100,19 @@ class GgufFile(Test):
         (workspace / "text.txt").write_text(corpus())
         succeed("tokenizer", "--vocab-size", PIECES, "--out", workspace / "tokenizer.model",
                 workspace / "text.txt")
-        succeed("tokenize", "--tokenizer", workspace / "tokenizer.model", "--out", workspace / "tokens",
-                workspace / "text.txt")
+        succeed("tokenize", "--tokenizer", workspace / "tokenizer.model", "--out",
+                workspace / "tokens", workspace / "text.txt")
         cls.texts = HOSTILE + random_texts(300)
         cls.ids = cls.our_ids(workspace, cls.texts + [PROMPT, corpus()[:4 * LENGTH]])
 
     @staticmethod
-    def our_ids(workspace, texts):
+    def our_ids(workspace, texts, tokenizer="tokenizer.model"):
         """Each text as a document of its own, without its BOS and EOS."""
-        path = workspace / "texts.jsonl"
+        path, out = workspace / "texts.jsonl", workspace / f"{tokenizer}.texts"
         path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        succeed("tokenize", "--tokenizer", workspace / "tokenizer.model", "--out", workspace / "texts",
-                "--documents", "jsonl:text", path)
-        with h5py.File(workspace / "texts/train/tokens-00000.h5") as file:
+        succeed("tokenize", "--tokenizer", workspace / tokenizer, "--out", out, "--documents",
+                "jsonl:text", path)
+        with h5py.File(out / "train/tokens-00000.h5") as file:
             tokens, documents = file["tokens"][...], file["documents"][...]
         assert len(documents) == len(texts) + 1
         return [tokens[begin + 1:end - 1].tolist() for begin, end in zip(documents, documents[1:])]
@@ -126,34 +133,43 @@ schedule: {{steps: {steps}}}
         return checkpoint_of(self.workspace / name)
 
     def our_logits(self, checkpoint, ids):
-        weights, batch, out = (self.workspace / f"{n}.safetensors" for n in ("weights", "batch", "out"))
+        weights, batch, out = (self.workspace / f"{n}.safetensors"
+                               for n in ("weights", "batch", "out"))
         save_file(weights_of(checkpoint), weights)
-        save_file({"tokens": np.array([ids], np.int32), "targets": np.full((1, len(ids)), -1, np.int32)}, batch)
-        succeed("probe", checkpoint / "config.resolved.yaml", "--weights", weights, "--batch", batch, "--out",
-                out)
+        tokens = np.array([ids], np.int32)
+        save_file({"tokens": tokens, "targets": np.full_like(tokens, -1)}, batch)
+        succeed("probe", checkpoint / "config.resolved.yaml", "--weights", weights, "--batch",
+                batch, "--out", out)
         return load_file(out)["logits"][0]
 
     def llama_cpp(self, model, **request):
         path, logits = self.workspace / "request.json", self.workspace / "logits.bin"
         path.write_text(json.dumps({"model": str(model), "logits": str(logits), **request}))
-        result = subprocess.run([HOME / "node", pathlib.Path(__file__).with_name("llama_cpp.mjs"), path],
-                                capture_output=True, text=True, timeout=300)
+        command = [HOME / "node", pathlib.Path(__file__).with_name("llama_cpp.mjs"), path]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         answer = json.loads(result.stdout.splitlines()[-1])
-        answer["logits"] = np.fromfile(logits, np.float32).reshape(len(request["evaluate"]), -1)
+        if request["evaluate"]:
+            answer["logits"] = np.fromfile(logits, np.float32).reshape(len(request["evaluate"]), -1)
         return answer
 
     def check_file(self, path, shape, weights):
         """The reader of the package gguf: every tensor, and how many tokens are unused."""
         reader = gguf.GGUFReader(path)
         self.assertEqual(reader.fields["general.architecture"].contents(), "gemma2")
-        self.assertEqual(sum(t.n_elements for t in reader.tensors), sum(w.size for w in weights.values()))
+        self.assertEqual(sum(t.n_elements for t in reader.tensors),
+                         sum(w.size for w in weights.values()))
         norm = {t.name: t.data for t in reader.tensors}["output_norm.weight"]
         np.testing.assert_array_equal(norm, 1 + weights["model.norm.weight"])
         self.assertGreater(np.abs(norm - 1).max(), 0.01)
         types = reader.fields["tokenizer.ggml.token_type"].contents()
         self.assertEqual(len(types), shape["vocab_size"])
         self.assertEqual(types.count(UNUSED), shape["vocab_size"] - PIECES)
+
+    def check_texts(self, texts, ids, theirs):
+        for text, our, their, decoded in zip(texts, ids, theirs["tokens"], theirs["decoded"]):
+            self.assertEqual(our, their, repr(text))
+            self.assertEqual(decoded, text)
 
     def check_shape(self, label, name, changes):
         shape, path = shape_of(changes), self.workspace / f"{name}.gguf"
@@ -164,31 +180,52 @@ schedule: {{steps: {steps}}}
         ids = [BOS] + text[:LENGTH - 1]
         self.assertEqual(len(ids), LENGTH)
         self.assertGreater(LENGTH, 4 * shape["sliding_window"])
-        theirs = self.llama_cpp(path, texts=self.texts, evaluate=ids, prompt=[BOS] + prompt, count=GENERATED)
+        theirs = self.llama_cpp(path, texts=self.texts, evaluate=ids, prompt=[BOS] + prompt,
+                                count=GENERATED)
 
         self.assertEqual((theirs["bos"], theirs["eos"], theirs["addBos"]), (BOS, EOS, True))
         self.assertEqual((theirs["window"], theirs["trainContextSize"]),
                          (shape["sliding_window"], shape["max_position_embeddings"]))
-        for text, our, their in zip(self.texts, tokens, theirs["tokens"]):
-            self.assertEqual(our, their, f"{label}: {text!r}")
+        self.check_texts(self.texts, tokens, theirs)
 
         ours = self.our_logits(checkpoint, ids)
         self.assertEqual(ours.shape, theirs["logits"].shape)
-        difference = np.abs(ours - theirs["logits"]).max(axis=1)
-        print(f"{label}: logits up to {np.abs(ours).max():.1f} differ by {difference.max():.1e} at the worst "
-              f"of {len(ids)} positions")
-        self.assertLess(difference.max(), 1e-2, f"{label}: position {difference.argmax()}")
+        worst = np.abs(ours - theirs["logits"]).max(axis=1)
+        print(f"{label}: logits up to {np.abs(ours).max():.1f} differ by {worst.max():.1e} at the "
+              f"worst of {len(ids)} positions")
+        self.assertLess(worst.max(), 1e-2, f"{label}: position {worst.argmax()}")
 
-        generated = succeed("generate", checkpoint, "--prompt", PROMPT, "--temperature", 0, "--max-tokens",
-                            GENERATED, "--json").json
-        self.assertGreaterEqual(len(generated["tokens"]), 64)
-        self.assertEqual(generated["tokens"], theirs["generated"], label)
-        print(f"{label}: {len(generated['tokens'])} tokens alike, {len(set(generated['tokens']))} different")
+        generated = succeed("generate", checkpoint, "--prompt", PROMPT, "--temperature", 0,
+                            "--max-tokens", GENERATED, "--json").json["tokens"]
+        print(f"{label}: {len(generated)} tokens, {len(set(generated))} different")
+        self.assertGreaterEqual(len(generated), 64)
+        self.assertEqual(generated, theirs["generated"], label)
 
     def test_llama_cpp_computes_the_same(self):
         for i, (label, changes) in enumerate(SHAPES.items()):
             with self.subTest(label):
                 self.check_shape(label, f"shape-{i}", changes)
+
+    def test_a_tokenizer_with_gemmas_own_pieces(self):
+        """Runs of up to 31 spaces, line breaks and tabs, and HTML, are user-defined there."""
+        name = "gemma.model"
+        runs = [c * n for c in ("\u2581", "\n", "\t") for n in range(1 if c != "\u2581" else 2, 32)]
+        sentencepiece.SentencePieceTrainer.train(
+            input=self.workspace / "text.txt", model_prefix=str(self.workspace / "gemma"),
+            vocab_size=600, model_type="bpe", byte_fallback=True, split_digits=True,
+            normalization_rule_name="identity", add_dummy_prefix=False,
+            remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, pad_id=0, eos_id=1,
+            bos_id=2, unk_id=3, control_symbols=["<start_of_image>"], minloglevel=3,
+            user_defined_symbols=["<mask>", "<h1>", "</h1>", "<start_of_turn>"] + runs)
+        texts = self.texts + ["<h1>a</h1>  <mask>", "<start_of_turn>user\n  x", "<start_of_image>"]
+        texts += [f"a{c * n}b" for c in " \n\t" for n in range(1, 80)]
+        config = self.workspace / "gemma.yaml"
+        shape, path = shape_of({"vocab_size": 600}), self.workspace / "gemma.gguf"
+        config.write_text(f"tokenizer: {self.workspace / name}\nmodel: {json.dumps(shape)}\n")
+        succeed("init", config, "--out", self.workspace / "gemma")
+        succeed("export", self.workspace / "gemma", "--format", "gguf", "--out", path)
+        theirs = self.llama_cpp(path, texts=texts, evaluate=[], prompt=[], count=0)
+        self.check_texts(texts, self.our_ids(self.workspace, texts, name), theirs)
 
 
 if __name__ == "__main__":
