@@ -166,33 +166,51 @@ static double rate(int64_t count, double seconds) {
   return count > 0 && seconds > 0 ? (double)count / seconds : 0;
 }
 
+/* What the cache takes, and would take if every query head had keys and values of its own. */
+typedef struct {
+  int64_t bytes, multi_head_bytes;
+} cache_size;
+
+static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t positions) {
+  lap_gemma2_config multi_head = *shape;
+  multi_head.num_key_value_heads = shape->num_attention_heads;
+  return (cache_size){lap_decoder_cache_bytes(shape, positions),
+                      lap_decoder_cache_bytes(&multi_head, positions)};
+}
+
 static json_t *make_json(const generate_totals *totals, const generate_model *model,
-                         const generate_options *o, int64_t prompt_count, int64_t cache_bytes) {
+                         const generate_options *o, int64_t prompt_count, cache_size cache) {
   json_t *object = json_object();
   json_object_update(object, json_array_get(totals->samples, 0));
-  json_t *rest =
-      json_pack("{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s}", "samples",
-                totals->samples, "prompt_tokens", (json_int_t)prompt_count,
-                "prefill_tokens_per_second", rate(totals->prefill_tokens, totals->prefill_seconds),
-                "decode_tokens_per_second", rate(totals->decode_steps, totals->decode_seconds),
-                "kv_cache_bytes", (json_int_t)cache_bytes, "seed", (json_int_t)o->seed,
-                "temperature", o->temperature, "top_k", (json_int_t)o->top_k, "top_p", o->top_p,
-                "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(), "checkpoint",
-                model->source.path);
+  json_t *rest = json_pack(
+      "{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s}", "samples", totals->samples,
+      "prompt_tokens", (json_int_t)prompt_count, "prefill_tokens_per_second",
+      rate(totals->prefill_tokens, totals->prefill_seconds), "decode_tokens_per_second",
+      rate(totals->decode_steps, totals->decode_seconds), "kv_cache_bytes", (json_int_t)cache.bytes,
+      "seed", (json_int_t)o->seed, "temperature", o->temperature, "top_k", (json_int_t)o->top_k,
+      "top_p", o->top_p, "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(),
+      "checkpoint", model->source.path);
   if (model->source.checkpoint)
     json_object_set_new(rest, "step", json_integer((json_int_t)model->source.checkpoint->step));
+  json_object_set_new(rest, "kv_cache_bytes_multi_head",
+                      json_integer((json_int_t)cache.multi_head_bytes));
   json_object_update(object, rest);
   json_decref(rest);
   return object;
 }
 
-static void say_figures(lap_console *console, const generate_totals *totals, int64_t cache_bytes) {
-  char bytes[LAP_HUMAN_TEXT];
+static void say_figures(lap_console *console, const generate_totals *totals,
+                        const lap_gemma2_config *shape, cache_size cache) {
+  char bytes[LAP_HUMAN_TEXT], multi_head[LAP_HUMAN_TEXT];
   lap_console_say(
-      console, "prefill %.1f tokens/s (%lld tokens), decode %.1f tokens/s (%lld), KV cache %s",
+      console,
+      "prefill %.1f tokens/s (%lld tokens), decode %.1f tokens/s (%lld), KV cache %s (%lld "
+      "key-value heads for %lld query heads; multi-head attention: %s)",
       rate(totals->prefill_tokens, totals->prefill_seconds), (long long)totals->prefill_tokens,
       rate(totals->decode_steps, totals->decode_seconds), (long long)totals->decode_steps,
-      lap_human_bytes((double)cache_bytes, bytes));
+      lap_human_bytes((double)cache.bytes, bytes), (long long)shape->num_key_value_heads,
+      (long long)shape->num_attention_heads,
+      lap_human_bytes((double)cache.multi_head_bytes, multi_head));
 }
 
 /* --- the command --- */
@@ -239,9 +257,9 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
     generate_totals totals = {.samples = json_array()};
     code = generate_samples(model, o, prompt, prompt_count, decoder, console, &totals, status);
     if (code == LAP_OK) {
-      const int64_t cache_bytes = lap_decoder_cache_bytes(shape, positions);
-      say_figures(console, &totals, cache_bytes);
-      json_t *object = make_json(&totals, model, o, prompt_count, cache_bytes);
+      const cache_size cache = size_of_cache(shape, positions);
+      say_figures(console, &totals, shape, cache);
+      json_t *object = make_json(&totals, model, o, prompt_count, cache);
       if (json) code = lap_command_print_json(object, status);
       json_decref(object);
     }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include "tests/scratch.h"
 #include "trainer/checkpoint.h"
 #include "trainer/config.h"
+#include "trainer/text_stream.h"
 
 enum { PIECES = 300, PADDED_VOCABULARY = 340, POSITIONS = 48 };
 
@@ -234,6 +236,66 @@ static void what_streams_is_the_text_of_the_tokens(void **state) {
   }
 }
 
+/* A socket of records keeps what was written at once together. */
+static pid_t start_on_socket(const fixture *f, int *socket) {
+  int ends[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+  char *model = lap_format("%s/model", f->directory);
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    execl(LAPIDARY_PROGRAM, "lapidary", "generate", model, "--prompt", "the word", "-t", "3", "-n",
+          "40", "--json", "--quiet", (char *)NULL);
+    _exit(127);
+  }
+  close(ends[1]);
+  free(model);
+  *socket = ends[0];
+  return child;
+}
+
+/* Every token is written when it is chosen, as far as it ends in a whole character. */
+static void every_token_is_written_by_itself(void **state) {
+  const fixture *f = *state;
+  enum { MOST = 64 };
+  static char records[MOST][1 << 14];
+  ssize_t bytes[MOST];
+  int socket, ended;
+  size_t count = 0;
+  const pid_t child = start_on_socket(f, &socket);
+  while (count < MOST && (bytes[count] = read(socket, records[count], sizeof *records)) > 0)
+    ++count;
+  close(socket);
+  assert_int_equal(waitpid(child, &ended, 0), child);
+  assert_true(WIFEXITED(ended) && WEXITSTATUS(ended) == 0);
+
+  assert_true(count > 10);
+  json_t *object = json_loadb(records[count - 1], (size_t)bytes[count - 1], JSON_ALLOW_NUL, NULL);
+  assert_non_null(object);
+  lap_text_stream stream = {.bytes = 0};
+  size_t record = 0;
+  for (size_t i = 0; i <= token_count(object); ++i) {
+    const uint32_t token = i < token_count(object) ? (uint32_t)token_at(object, i) : 0;
+    size_t text_bytes;
+    char *text = lap_tokenizer_decode(f->tokenizer, &token, 1, &text_bytes);
+    const size_t given = i < token_count(object) ? lap_text_stream_push(&stream, text, text_bytes)
+                                                 : lap_text_stream_finish(&stream);
+    free(text);
+    if (given == 0) continue;
+    assert_true(record + 2 < count);
+    assert_int_equal(bytes[record], given);
+    assert_memory_equal(records[record], stream.text + stream.bytes - given, given);
+    ++record;
+  }
+  assert_int_equal(record + 2, count); /* the newline and the JSON */
+  assert_true(record > 10);
+  lap_text_stream_release(&stream);
+  json_decref(object);
+}
+
 static void figures_are_there(void **state) {
   const fixture *f = *state;
   json_t *object = run_json(f, "model -p '' -n 8 -t 0", NULL, NULL);
@@ -242,10 +304,14 @@ static void figures_are_there(void **state) {
   assert_true(json_real_value(json_object_get(object, "decode_tokens_per_second")) > 0);
   assert_int_equal(json_integer_value(json_object_get(object, "kv_cache_bytes")),
                    lap_decoder_cache_bytes(&f->config->model, 8));
+  assert_int_equal(json_integer_value(json_object_get(object, "kv_cache_bytes_multi_head")),
+                   2 * lap_decoder_cache_bytes(&f->config->model, 8));
   json_decref(object);
   outcome loud = run(f, "model -p '' -n 8"), quiet = run(f, "model -p '' -n 8 --quiet");
   assert_non_null(strstr(loud.err, "tokens/s"));
-  assert_non_null(strstr(loud.err, "KV cache"));
+  assert_non_null(strstr(loud.err,
+                         "KV cache 832 B (1 key-value heads for 2 query heads; "
+                         "multi-head attention: 1.62 KiB)"));
   assert_string_equal(quiet.err, "");
   assert_string_equal(quiet.out, loud.out);
   release(&loud);
@@ -369,6 +435,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(greedy_text_is_that_of_the_forward_pass),
       cmocka_unit_test(what_streams_is_the_text_of_the_tokens),
+      cmocka_unit_test(every_token_is_written_by_itself),
       cmocka_unit_test(figures_are_there),
       cmocka_unit_test(a_seed_fixes_the_text),
       cmocka_unit_test(samples_differ_and_the_first_is_the_one_had_alone),
