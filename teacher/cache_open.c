@@ -117,7 +117,7 @@ static lap_code check_expectation(const char *path, const lap_cache_schema *sche
   if (schema->document_mask != expected->document_mask)
     return lap_fail(status, LAP_DATA,
                     "document_mask: cache %s has %d, the run has %d; teach again with "
-                    "data.document_mask=%s, or set teacher.allow_context_mismatch",
+                    "--document-mask %s, or set teacher.allow_context_mismatch",
                     path, schema->document_mask, expected->document_mask,
                     expected->document_mask ? "true" : "false");
   return LAP_OK;

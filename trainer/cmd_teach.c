@@ -13,11 +13,21 @@
 #include "trainer/teach.h"
 
 typedef struct {
-  const char *from, *tokens, *out, *codec, *name;
+  const char *from, *tokens, *out, *codec, *name, *document_mask;
   int64_t k, sequence_length, threads;
 } teach_flags;
 
-enum { KEY_FROM = 1000, KEY_TOKENS, KEY_OUT, KEY_CODEC, KEY_K, KEY_LENGTH, KEY_THREADS, KEY_NAME };
+enum {
+  KEY_FROM = 1000,
+  KEY_TOKENS,
+  KEY_OUT,
+  KEY_CODEC,
+  KEY_K,
+  KEY_LENGTH,
+  KEY_MASK,
+  KEY_THREADS,
+  KEY_NAME
+};
 
 static const struct argp_option options[] = {
     {"from", KEY_FROM, "CHECKPOINT", 0,
@@ -28,6 +38,8 @@ static const struct argp_option options[] = {
     {"k", KEY_K, "K", 0, "ids kept of each position [64]", 0},
     {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of the teacher's training]",
      0},
+    {"document-mask", KEY_MASK, "true|false", 0,
+     "attention stops at the start of a document [as in the teacher's training]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
     {"name", KEY_NAME, "TEXT", 0, "the teacher's name in the cache [the path of --from]", 0},
     {0}};
@@ -50,6 +62,12 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
     case KEY_NAME:
       flags->name = argument;
       return LAP_OK;
+    case KEY_MASK:
+      flags->document_mask = argument;
+      return strcmp(argument, "true") && strcmp(argument, "false")
+                 ? lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'",
+                            argument)
+                 : LAP_OK;
     case KEY_K:
       return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
     case KEY_LENGTH:
@@ -94,7 +112,8 @@ static lap_cache_schema schema_of(const teach_flags *flags, const teach_inputs *
       .k = (uint32_t)flags->k < vocab ? (uint32_t)flags->k : vocab,
       .sequence_length = (uint32_t)(flags->sequence_length ? flags->sequence_length
                                                            : config->data.sequence_length),
-      .document_mask = config->data.document_mask,
+      .document_mask = flags->document_mask ? !strcmp(flags->document_mask, "true")
+                                            : config->data.document_mask,
       .has_next_logprob = true,
       .has_entropy = true};
   snprintf(schema.teacher, sizeof schema.teacher, "%s", flags->name ? flags->name : flags->from);

@@ -98,10 +98,11 @@ static lap_code find_finished(const teacher *t, size_t shard, const char *path, 
   if (!*found)
     lap_fail(
         status, LAP_USAGE,
-        "%s: holds a cache of the same tokens with k %u, sequence_length %u, teacher %.12s...; "
-        "asked for are k %u, sequence_length %u, teacher %.12s...; choose another --out",
-        path, there->k, there->sequence_length, there->teacher_sha256, wanted->k,
-        wanted->sequence_length, wanted->teacher_sha256);
+        "%s: holds a cache of the same tokens with k %u, sequence_length %u, document_mask %d, "
+        "teacher %.12s...; asked for are k %u, sequence_length %u, document_mask %d, teacher "
+        "%.12s...; choose another --out",
+        path, there->k, there->sequence_length, there->document_mask, there->teacher_sha256,
+        wanted->k, wanted->sequence_length, wanted->document_mask, wanted->teacher_sha256);
   lap_cache_close(cache);
   return *found ? LAP_OK : LAP_USAGE;
 }

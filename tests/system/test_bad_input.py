@@ -182,11 +182,28 @@ class BadInput(Test):
                 "teacher.allow_context_mismatch=true", f"run_dir={run_dir}")
 
     def test_cache_of_another_document_mask(self):
-        self.train_refused(3, ["document_mask", "allow_context_mismatch"],
+        self.train_refused(3, ["document_mask", "allow_context_mismatch", "--document-mask false"],
                            "data.document_mask=false")
         run_dir = self.workspace / "allowed-mask"
         succeed("train", self.config, "data.document_mask=false",
                 "teacher.allow_context_mismatch=true", f"run_dir={run_dir}", ranks=2)
+
+    def test_a_cache_without_the_document_mask(self):
+        """What the message says to do works, and changes what the teacher says."""
+        cache = self.workspace / "without-mask"
+        teach = self.workspace.teach_arguments("train", cache)
+        self.assert_exit(lapidary(*teach, "--document-mask", "no"), 2)
+        succeed(*teach, "--document-mask", "false")
+        ours = hdf5_contents(self.workspace / "cache")
+        for name, contents in hdf5_contents(cache).items():
+            self.assertNotEqual(contents, ours[name])
+        with h5py.File(sorted(cache.glob("*.h5"))[0]) as file:
+            self.assertEqual(file.attrs["document_mask"], 0)
+        succeed("train", self.config, "data.document_mask=false", f"teacher.cache={cache}/*.h5",
+                f"run_dir={self.workspace / 'without-mask-run'}")
+        result = lapidary(*teach)
+        self.assert_exit(result, 2)
+        self.assertIn("document_mask 0", result.err)
 
     def test_not_a_number_in_a_row(self):
         def change(file):
