@@ -251,6 +251,27 @@ static lap_code check_storage(const lap_hdf5_dataset *dataset, lap_status *statu
   return LAP_OK;
 }
 
+/* Filters that this HDF5 lacks: h5py's own lzf, and those of plugins. */
+static lap_code check_filters(const lap_hdf5_dataset *dataset, lap_status *status) {
+  const hid_t creation = H5Dget_create_plist(dataset->id);
+  const int count = creation >= 0 ? H5Pget_nfilters(creation) : 0;
+  lap_code code = LAP_OK;
+  for (int i = 0; i < count && code == LAP_OK; ++i) {
+    unsigned flags, values[1];
+    size_t value_count = 0;
+    char name[32] = "";
+    const H5Z_filter_t filter = H5Pget_filter2(creation, (unsigned)i, &flags, &value_count, values,
+                                               sizeof name, name, NULL);
+    if (filter >= 0 && H5Zfilter_avail(filter) <= 0)
+      code = lap_fail(status, LAP_DATA,
+                      "%s: the dataset %s is compressed by filter %d (%.31s), which this HDF5 does "
+                      "not have; write it with gzip, or uncompressed",
+                      dataset->path, dataset->name, (int)filter, name[0] ? name : "no name");
+  }
+  if (creation >= 0) H5Pclose(creation);
+  return code;
+}
+
 lap_code lap_hdf5_open_dataset(const lap_hdf5_file *file, const char *name, lap_hdf5_kind kind,
                                int rank, const uint64_t *most, lap_hdf5_dataset *dataset,
                                lap_status *status) {
@@ -260,10 +281,14 @@ lap_code lap_hdf5_open_dataset(const lap_hdf5_file *file, const char *name, lap_
   LAP_TRY(check_link(file, name, status));
   dataset->id = H5Dopen2(file->id, name, H5P_DEFAULT);
   if (dataset->id < 0)
-    return lap_fail(status, LAP_DATA, "%s: %s is damaged or not a dataset", file->path, name);
+    return lap_fail(status, LAP_DATA,
+                    "%s: %s is damaged, not a dataset, or in a format newer than HDF5 %d.%d (h5py: "
+                    "leave libver out)",
+                    file->path, name, H5_VERS_MAJOR, H5_VERS_MINOR);
   lap_code code = check_type(dataset, kind, status);
   if (code == LAP_OK) code = check_dims(dataset, rank, most, status);
   if (code == LAP_OK) code = check_storage(dataset, status);
+  if (code == LAP_OK) code = check_filters(dataset, status);
   if (code != LAP_OK) lap_hdf5_close_dataset(dataset);
   return code;
 }

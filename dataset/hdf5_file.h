@@ -72,8 +72,8 @@ lap_code lap_hdf5_check_format(const lap_hdf5_file *file, const char *format, in
                                lap_status *status);
 
 /* Opens a dataset of `kind` and `rank` (1 or 2) with dims[i] in [1, most[i]]. Refuses soft and
- * external links, external and virtual storage, other classes (variable-length ones among them) and
- * chunks above 1 GiB. */
+ * external links, external and virtual storage, other classes (variable-length ones among them),
+ * chunks above 1 GiB and filters that this HDF5 lacks. */
 lap_code lap_hdf5_open_dataset(const lap_hdf5_file *file, const char *name, lap_hdf5_kind kind,
                                int rank, const uint64_t *most, lap_hdf5_dataset *dataset,
                                lap_status *status);

@@ -479,6 +479,19 @@ class HfTeacher(unittest.TestCase):
         self.refuse(4, "not finite", command=(bad, self.train, out, "--no-document-mask"))
         self.refuse(4, "not finite", command=(bad, self.train, out))
 
+    def test_a_cache_in_a_newer_format_is_refused_by_that_name(self):
+        path = self.workspace / "newer.h5"
+        with h5py.File(path, "w", libver="latest") as file:
+            file.attrs.update(format="lapidary-teacher", format_version=1, codec="topk", k=2,
+                              vocab_size=VOCABULARY, sequence_length=LENGTH, document_mask=1,
+                              teacher="test", tokens_sha256="a" * 64, tokenizer_sha256="b" * 64)
+            file.create_dataset("ids", data=numpy.zeros((9, 2), "u4"), chunks=(3, 2),
+                                compression="gzip")
+        result = lapidary("inspect", path)
+        self.assertEqual(result.code, 3, str(result))
+        self.assertIn("ids is damaged, not a dataset, or in a format newer than HDF5 1.10",
+                      result.err)
+
     def test_two_at_once_are_refused(self):
         out = self.workspace / "two"
         process = start(self.teacher, self.train, out, "--batch", 1)
