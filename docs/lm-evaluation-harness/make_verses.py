@@ -1,5 +1,5 @@
-"""Makes verses.jsonl: which of four endings belongs to the beginning of a verse? The verses are those of
-chapters that `tokenize --holdout` kept from training; wrong endings are those of other such verses.
+"""Makes verses.jsonl: which of four endings belongs to the beginning of a verse? The verses are
+those of chapters that `tokenize --holdout` kept from training; wrong endings are other verses'.
 
 usage: make_verses.py EXPORT 'TOKENS/eval/*.h5' > verses.jsonl
 """

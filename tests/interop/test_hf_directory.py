@@ -1,5 +1,5 @@
-"""Hugging Face directories: what `export` writes transformers loads, without a word, and computes the
-same logits from; what transformers saved `import` takes, and `export` gives back the same bytes."""
+"""Hugging Face directories: what `export` writes transformers loads, without a word, and computes
+the same logits from; what transformers saved `import` takes, and `export` gives back its bytes."""
 
 import contextlib
 import io
@@ -7,7 +7,6 @@ import json
 import logging
 import pathlib
 import random
-import sys
 import unittest
 import warnings
 
@@ -18,9 +17,9 @@ import transformers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-from harness import VOCABULARY as VOCABULARY_OF_HARNESS  # noqa: E402
-from harness import Test, hdf5_contents, lapidary, succeed  # noqa: E402
+from harness import lapidary, succeed, write_config
+from system.harness import Test, hdf5_contents
+from system.harness import VOCABULARY as VOCABULARY_OF_WORKSPACE
 
 VOCABULARY = 300
 LENGTH = 21
@@ -33,7 +32,8 @@ SHAPES = {
     "one soft-cap, another scale": dict(attn_logit_softcapping=7.5, final_logit_softcapping=None,
                                         query_pre_attn_scalar=37, rope_theta=500.0,
                                         rms_norm_eps=3e-5),
-    "layers of its own": dict(layer_types=["full_attention", "full_attention", "sliding_attention"]),
+    "layers of its own": dict(layer_types=["full_attention", "full_attention",
+                                           "sliding_attention"]),
 }
 
 
@@ -41,15 +41,10 @@ def shape_of(changes):
     """Three layers, a window shorter than the text, head_dim that is not hidden / heads."""
     shape = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
                  num_attention_heads=4, num_key_value_heads=2, head_dim=12, sliding_window=5,
-                 query_pre_attn_scalar=12, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
-                 rope_theta=10000.0, rms_norm_eps=1e-6, max_position_embeddings=64)
+                 query_pre_attn_scalar=12, attn_logit_softcapping=50.0,
+                 final_logit_softcapping=30.0, rope_theta=10000.0, rms_norm_eps=1e-6,
+                 max_position_embeddings=64)
     return {**shape, **changes}
-
-
-def write_config(path, shape, extra=""):
-    """JSON is YAML."""
-    path.write_text(f"model: {json.dumps(shape)}\n{extra}")
-    return path
 
 
 def hugging_face_model(shape, seed=0):
@@ -149,18 +144,21 @@ def ids_of(tokenizer, texts, workspace):
     return ids
 
 
-# What tokenizers get wrong: white space, digits, scripts, the names of special tokens and of byte pieces,
-# U+2581 (a space inside SentencePiece), characters that no normalisation may touch.
+# What tokenizers get wrong: white space, digits, scripts, the names of special tokens and of byte
+# pieces, U+2581 (a space inside SentencePiece), characters that no normalisation may touch.
 HOSTILE = [
-    "", " ", "  ", "   ", "\n", "\n\n", "\n\n\n\n\n\n\n", "\t", "\t\t\t\t\t", " \n \t \n  ", "\r\n\r\n", "a",
-    " a", "a ", "  a  b   c    d     e      f" + " " * 41, "in the beginning", "In  the\n\nbeginning\t\tGod",
-    "0", "007 3.14159 1,000,000 12345678901234567890", "<s>", "</s>", "<pad>", "<unk>", "<bos><eos>",
-    "a<s>b</s>c<pad>d<unk>", "<0x0A>", "<0x00><0xFF>", "[@BOS@]", "\u2581", "\u2581in\u2581the", " \u2581 ",
-    "\u2581\u2581\u2581", "\x01\x02\x1b[31m\x7f\x80\x9f", "\u200b\u200d\ufeff\u202e\u00ad", "e\u0301 \u00e9 \ufb01 \u2167",
-    "\u0041\u030a \u212b \uff21\uff22", "\u00a0\u2003\u3000x", "Gr\u00fc\u00dfe aus K\u00f6ln", "\u4f60\u597d\uff0c\u4e16\u754c",
-    "\u041f\u0440\u0438\u0432\u0435\u0442", "\u0645\u0631\u062d\u0628\u0627", "\u0928\u092e\u0938\u094d\u0924\u0947",
-    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e9\U0001f1ea", "\U0010ffff\ue000\ufffd\ufffe",
-    "x" * 3000, "ab" * 2000, ("word " * 30 + "\n") * 400,
+    "", " ", "  ", "   ", "\n", "\n\n", "\n\n\n\n\n\n\n", "\t", "\t\t\t\t\t", " \n \t \n  ",
+    "\r\n\r\n", "a", " a", "a ", "  a  b   c    d     e      f" + " " * 41, "in the beginning",
+    "In  the\n\nbeginning\t\tGod", "0", "007 3.14159 1,000,000 12345678901234567890", "<s>",
+    "</s>", "<pad>", "<unk>", "<bos><eos>", "a<s>b</s>c<pad>d<unk>", "<0x0A>", "<0x00><0xFF>",
+    "[@BOS@]", "\u2581", "\u2581in\u2581the", " \u2581 ", "\u2581\u2581\u2581",
+    "\x01\x02\x1b[31m\x7f\x80\x9f", "\u200b\u200d\ufeff\u202e\u00ad",
+    "e\u0301 \u00e9 \ufb01 \u2167", "\u0041\u030a \u212b \uff21\uff22", "\u00a0\u2003\u3000x",
+    "Gr\u00fc\u00dfe aus K\u00f6ln", "\u4f60\u597d\uff0c\u4e16\u754c",
+    "\u041f\u0440\u0438\u0432\u0435\u0442", "\u0645\u0631\u062d\u0628\u0627",
+    "\u0928\u092e\u0938\u094d\u0924\u0947",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e9\U0001f1ea",
+    "\U0010ffff\ue000\ufffd\ufffe", "x" * 3000, "ab" * 2000, ("word " * 30 + "\n") * 400,
 ]
 
 
@@ -190,7 +188,7 @@ class ExportedTokenizer(Test):
         succeed("tokenizer", "--vocab-size", "900", "--out", workspace / "tokenizer.model",
                 workspace / "text.txt")
         config = write_config(workspace / "c.yaml", shape_of({"vocab_size": 1000}),
-                              f"tokenizer: {workspace / 'tokenizer.model'}\n")
+                              tokenizer=str(workspace / "tokenizer.model"))
         succeed("init", config, "--out", workspace / "model")
         succeed("export", workspace / "model", "--format", "hf", "--out", workspace / "export")
         cls.corpus = text
@@ -203,7 +201,8 @@ class ExportedTokenizer(Test):
         texts = [t for t in HOSTILE + random_texts(2000, self.corpus) if t]
         ours = ids_of(self.workspace / "tokenizer.model", texts, self.workspace)
         self.assertEqual(len(ours), len(texts))
-        different = [(t, a, b) for t, a in zip(texts, ours) if a != (b := tokenizer(t)["input_ids"])]
+        theirs = [tokenizer(t)["input_ids"] for t in texts]
+        different = [(t, a, b) for t, a, b in zip(texts, ours, theirs) if a != b]
         self.assertEqual(different[:3], [])
         wrong = [t for t, ids in zip(texts, ours)
                  if tokenizer.decode(ids, skip_special_tokens=True) != t]
@@ -305,13 +304,13 @@ class ImportedModel(Test):
 
 
 class UsedAsItIs(Test):
-    """A Hugging Face directory where lapidary takes a model, against the checkpoint imported from it."""
+    """A directory where lapidary takes a model, against the checkpoint imported from it."""
 
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
         cls.directory, cls.checkpoint = workspace / "hf", workspace / "imported"
-        model = hugging_face_model(shape_of({"vocab_size": VOCABULARY_OF_HARNESS}))
+        model = hugging_face_model(shape_of({"vocab_size": VOCABULARY_OF_WORKSPACE}))
         model.save_pretrained(cls.directory, max_shard_size="60KB")
         (cls.directory / "tokenizer.model").write_bytes(
             (workspace / "tokenizer.model").read_bytes())
@@ -351,7 +350,7 @@ class UsedAsItIs(Test):
     def test_init(self):
         config = self.workspace / "student.yaml"
         config.write_text(f"""\
-model: {json.dumps(shape_of({"vocab_size": VOCABULARY_OF_HARNESS}))}
+model: {json.dumps(shape_of({"vocab_size": VOCABULARY_OF_WORKSPACE}))}
 tokenizer: {self.workspace / 'tokenizer.model'}
 data: {{train: '{self.workspace / 'tokens/train/*.h5'}', sequence_length: 24}}
 batch: {{sequences: 4}}
