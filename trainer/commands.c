@@ -13,6 +13,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_generate,
       &lap_command_inspect,
       &lap_command_probe,
+      &lap_command_plan,
       &lap_command_bench,
       NULL,
   };

@@ -14,6 +14,7 @@ extern const lap_command lap_command_teach;
 extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
 extern const lap_command lap_command_bench;
+extern const lap_command lap_command_plan;
 extern const lap_command lap_command_probe;
 extern const lap_command lap_command_inspect;
 
