@@ -15,7 +15,7 @@ const char *lap_plan_command_name(lap_plan_command command) {
 }
 
 int64_t lap_plan_process_bytes(int ranks, int threads) {
-  enum { ALONE = 24 << 20, WITH_MPI = 36 << 20, THREAD = 1 << 20 };
+  enum { ALONE = 22 << 20, WITH_MPI = 32 << 20, THREAD = 1 << 19 };
   return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
 }
 
