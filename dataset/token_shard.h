@@ -72,7 +72,7 @@ typedef struct {
   uint64_t largest; /* tokens of the largest shard */
   uint64_t bytes;   /* of memory that the open shards take */
 } lap_token_set_size;
-/* LAP_DATA as lap_token_set_open, as far as it shows without the tokens; *size is then undefined. */
+/* LAP_DATA as lap_token_set_open, as far as it shows without tokens; *size is then undefined. */
 lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
                                lap_token_set_size *size, lap_status *status);
 

@@ -105,8 +105,9 @@ static lap_lane_sum_size size_of(const lap_leaves *leaves, const lap_fold *fold,
                                  int64_t elements) {
   const int64_t width = (int64_t)sizeof(float);
   const int64_t chunk = chunk_elements(all_roots, fold->replicas, elements);
+  const int64_t others = roots_of_others(leaves, fold, all_roots);
   return (lap_lane_sum_size){.vectors = most_partials(leaves, fold) * elements * width,
-                             .arriving = 2 * roots_of_others(leaves, fold, all_roots) * chunk * width};
+                             .arriving = 2 * others * chunk * width};
 }
 
 lap_lane_sum_size lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements) {

@@ -23,8 +23,8 @@ typedef struct {
 
 void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *content);
 void lap_cache_content_destroy(lap_cache_content *content);
-/* For `plan`: what create would allocate, and the most that a finished file takes; compression makes
- * it smaller. */
+/* For `plan`: what create would allocate, and the most that a finished file takes; compression
+ * makes it smaller. */
 int64_t lap_cache_content_bytes(int64_t rows, int64_t k);
 int64_t lap_cache_file_bytes(int64_t rows, int64_t k);
 

@@ -1,5 +1,6 @@
 #include "trainer/plan.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "autograd/core/memory.h"
@@ -19,17 +20,40 @@ int64_t lap_plan_process_bytes(int ranks, int threads) {
   return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
 }
 
-/* FLOPs of a step: every micro-batch like a window of one document. */
-static void count_flops(const lap_config *config, const lap_gemma2 *model, lap_plan *plan) {
-  const int64_t sequences = model->sequences, length = model->length;
-  int32_t *first = lap_allocate((size_t)(sequences * length), sizeof *first);
-  const lap_batch batch = {.sequences = sequences, .length = length, .first = first};
-  const double micro_batches = (double)(config->batch.sequences / sequences);
+static lap_gemma2 *record(const lap_config *config, int64_t sequences, int64_t teacher_k) {
+  return lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, sequences,
+                           config->data.sequence_length, teacher_k, config->threads, false);
+}
+
+/* FLOPs of a step: every sequence is one document. */
+static void count_flops(const lap_config *config, lap_plan *plan) {
+  const int64_t length = config->data.sequence_length;
+  const double sequences = (double)config->batch.sequences;
+  lap_gemma2 *model = record(config, 1, 0);
+  int32_t *first = lap_allocate((size_t)length, sizeof *first);
+  const lap_batch batch = {.sequences = 1, .length = length, .first = first};
   double forward;
   const double all = lap_tape_flops_of(model->tape, &batch, &forward);
-  plan->forward_flops = micro_batches * forward;
-  plan->backward_flops = micro_batches * (all - forward);
+  plan->forward_flops = sequences * forward;
+  plan->backward_flops = sequences * (all - forward);
   free(first);
+  lap_gemma2_destroy(model);
+}
+
+/* What follows is in int64_t; a value of the tape is no wider than the widest of these. */
+static lap_code check_micro_batch(const lap_config *config, int64_t sequences,
+                                  lap_status *status) {
+  const lap_gemma2_config *m = &config->model;
+  const double wide = fmax(fmax((double)m->hidden_size, (double)m->intermediate_size),
+                           (double)(m->num_attention_heads * m->head_dim));
+  enum { VALUES = 64 }; /* more than a layer has, gradients and scratch included */
+  const double bytes = (double)sequences * (double)config->data.sequence_length * wide *
+                       (double)m->num_hidden_layers * VALUES * sizeof(float);
+  if (bytes < 9e18) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: a micro-batch of %lld sequences of %lld positions takes more memory than "
+                  "there is anywhere; lower batch.micro_sequences or data.sequence_length",
+                  config->file, (long long)sequences, (long long)config->data.sequence_length);
 }
 
 static lap_code plan_schedule(const lap_config *config, uint64_t window_count, lap_plan *plan,
@@ -51,9 +75,8 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
   LAP_TRY(lap_mesh_fold(&config->mesh, request->ranks, 0, &fold, status));
   const int64_t length = config->data.sequence_length, k = request->teacher_k;
-  lap_gemma2 *model =
-      lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
-                        config->batch.micro_sequences, length, k, config->threads, false);
+  LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, status));
+  lap_gemma2 *model = record(config, config->batch.micro_sequences, k);
   const int64_t elements = model->parameters->elements;
   plan->fullest_rank = lap_lane_sum_fullest(&config->mesh, request->ranks, elements);
   lap_mesh_fold(&config->mesh, request->ranks, plan->fullest_rank, &fold, status);
@@ -64,7 +87,7 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   if (config->data.eval)
     lap_evaluate_bytes(&config->model, length, k, config->threads, &plan->memory);
   plan->tokens_per_step = config->batch.sequences * length;
-  count_flops(config, model, plan);
+  count_flops(config, plan);
   lap_gemma2_destroy(model);
   return plan_schedule(config, request->window_count, plan, status);
 }
@@ -80,6 +103,7 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     "%s: data.sequence_length is missing; add it to the config or give "
                     "data.sequence_length=VALUE",
                     config->file);
+  LAP_TRY(check_micro_batch(config, 1, status));
   lap_parameters *parameters = lap_parameters_create(model);
   const lap_state_extent nothing = {0};
   lap_state_bytes(parameters->elements, &nothing, false, &plan->memory);

@@ -38,11 +38,12 @@ typedef struct {
   lap_plan_command command;
   int64_t embedding_parameters, non_embedding_parameters;
   int ranks, fullest_rank;
-  lap_memory_table memory;               /* of the fullest rank */
-  int64_t tokens_per_step;               /* inputs, padding included; a step of eval or teach is a window */
-  double forward_flops, backward_flops;  /* of a step, all ranks together */
-  uint64_t steps;                        /* of the schedule; 0: not known, or eval, teach */
-  double tokens, flops;                  /* of all steps */
+  lap_memory_table memory; /* of the fullest rank */
+  /* Of a step, all ranks together; a step of eval or teach is a window. */
+  int64_t tokens_per_step; /* inputs, padding included */
+  double forward_flops, backward_flops;
+  uint64_t steps;       /* of the schedule; 0: not known, or eval, teach */
+  double tokens, flops; /* of all steps */
 } lap_plan;
 
 /* Needs the model, data.sequence_length and, for train, batch.sequences: LAP_USAGE naming the first

@@ -81,8 +81,8 @@ int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capac
 void lap_tape_profile_reset(lap_tape *tape);
 /* Useful matrix FLOPs since the last reset: forward, and twice that for backward. */
 double lap_tape_flops(const lap_tape *tape);
-/* What one run over this batch would add to it, and what the forward pass has in that. After plan or
- * layout; of the batch only sequences, length and first are looked at. */
+/* What one run over this batch would add to it, and what the forward pass has in that. After plan
+ * or layout; of the batch only sequences, length and first are looked at. */
 double lap_tape_flops_of(const lap_tape *tape, const lap_batch *batch, double *forward);
 
 #endif

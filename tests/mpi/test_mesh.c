@@ -169,7 +169,8 @@ static void a_lane_sum_holds_few_vectors(void **state) {
   const lap_mesh mesh = {2, 256, 1};
   assert_int_equal(lap_mesh_fold(&mesh, 1, 0, &fold, &status), LAP_OK);
   const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, LAP_BLOCK);
-  assert_int_equal(size.vectors, 10 * LAP_BLOCK * (int64_t)sizeof(float)); /* log2(512) + the lane */
+  const int64_t held = 10; /* log2(512), and the lane at hand */
+  assert_int_equal(size.vectors, held * LAP_BLOCK * (int64_t)sizeof(float));
   assert_int_equal(size.arriving, 0);
 }
 

@@ -319,6 +319,13 @@ static void what_cannot_be_planned_is_refused(void **state) {
   assert_refused(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 6},
                  "start 5 ranks or fewer");
   lap_config_destroy(config);
+  config = load(training);
+  config->batch.sequences = config->batch.micro_sequences = INT64_C(1000000000);
+  config->data.sequence_length = 1 << 24;
+  config->model.intermediate_size = 1 << 20;
+  assert_refused(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 1},
+                 "lower batch.micro_sequences");
+  lap_config_destroy(config);
   config = load("seed: 2\n");
   assert_refused(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 1},
                  "model.vocab_size is missing");
