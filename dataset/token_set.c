@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
-#include "dataset/token_shard.h"
+#include "dataset/windows.h"
 
 static int by_file_name(const void *left, const void *right) {
   const char *const *a = left, *const *b = right;
@@ -81,6 +81,36 @@ lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status 
   *set = (lap_token_set){0};
   const lap_code code = lap_token_set_add(pattern, set, status);
   if (code != LAP_OK) lap_token_set_close(set);
+  return code;
+}
+
+static uint64_t shard_bytes(uint64_t tokens, uint64_t documents) {
+  return tokens * sizeof(uint32_t) + (documents + 1) * sizeof(uint64_t);
+}
+
+uint64_t lap_token_set_bytes(const lap_token_set *set) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < set->count; ++i)
+    bytes += shard_bytes(set->shard[i]->token_count, set->shard[i]->document_count);
+  return bytes;
+}
+
+lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
+                               lap_token_set_size *size, lap_status *status) {
+  *size = (lap_token_set_size){0};
+  char **paths;
+  size_t count;
+  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    uint64_t tokens = 0, documents = 0;
+    code = lap_token_shard_measure(paths[i], &tokens, &documents, status);
+    if (code != LAP_OK) break;
+    size->windows += lap_window_count(tokens, sequence_length);
+    size->bytes += shard_bytes(tokens, documents);
+    if (tokens > size->largest) size->largest = tokens;
+  }
+  lap_paths_release(paths, count);
   return code;
 }
 

@@ -93,6 +93,29 @@ done:
   return code;
 }
 
+lap_code lap_token_shard_measure(const char *path, uint64_t *token_count, uint64_t *document_count,
+                                 lap_status *status) {
+  lap_hdf5_file file;
+  lap_hdf5_dataset tokens = {0}, documents = {0};
+  LAP_TRY(lap_hdf5_open(path, &file, status));
+  lap_code code = lap_hdf5_check_format(&file, FORMAT, FORMAT_VERSION, status);
+  if (code == LAP_OK)
+    code = lap_hdf5_open_dataset(&file, "tokens", LAP_HDF5_INTEGER, 1, &MOST_TOKENS, &tokens,
+                                 status);
+  const uint64_t most_documents = MOST_TOKENS + 1;
+  if (code == LAP_OK)
+    code = lap_hdf5_open_dataset(&file, "documents", LAP_HDF5_INTEGER, 1, &most_documents,
+                                 &documents, status);
+  if (code == LAP_OK) {
+    *token_count = tokens.dims[0];
+    *document_count = documents.dims[0] - 1;
+  }
+  lap_hdf5_close_dataset(&documents);
+  lap_hdf5_close_dataset(&tokens);
+  lap_hdf5_close(&file);
+  return code;
+}
+
 static lap_code check_hash(const lap_token_shard *shard, lap_status *status) {
   char found[LAP_SHA256_HEX];
   lap_tokens_sha256(shard->tokens, shard->token_count, found);

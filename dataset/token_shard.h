@@ -37,6 +37,9 @@ typedef struct {
 /* LAP_DATA naming file, dataset or attribute, expected and found. Owned by the caller. */
 lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status);
 void lap_token_shard_close(lap_token_shard *shard);
+/* The numbers of tokens and documents that the file says it has; nothing else is checked. */
+lap_code lap_token_shard_measure(const char *path, uint64_t *token_count, uint64_t *document_count,
+                                 lap_status *status);
 
 /* Writes a shard of 1 to 2^30 tokens, as uint16 where the vocabulary fits, with libver latest,
  * chunked, fletcher32, compressed, to a temporary name beside `path`, renamed when whole
@@ -60,6 +63,18 @@ lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status 
 /* The same, added behind the shards that are there already; on failure nothing is added. */
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status);
 void lap_token_set_close(lap_token_set *set);
+/* Bytes of memory that the tokens and documents of its shards take. */
+uint64_t lap_token_set_bytes(const lap_token_set *set);
+
+/* How large the shards that a glob matches are, without reading their tokens: for `plan`. */
+typedef struct {
+  uint64_t windows; /* of `sequence_length` inputs, in all shards */
+  uint64_t largest; /* tokens of the largest shard */
+  uint64_t bytes;   /* of memory that the open shards take */
+} lap_token_set_size;
+/* LAP_DATA as lap_token_set_open, as far as it shows without tokens; *size is then undefined. */
+lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
+                               lap_token_set_size *size, lap_status *status);
 
 /* The paths that a glob matches, in byte order of the file names (ties by whole path); LAP_DATA
  * "matches no file" otherwise. Shared with teacher/. Release with lap_paths_release. */

@@ -33,22 +33,23 @@ static int roots_of_replica(const lap_leaves *leaves, int replicas, int replica,
                         (replica + 1) * leaves->items / replicas, roots);
 }
 
-static int roots_of_others(const lap_leaves *leaves, const lap_fold *fold) {
-  lap_tree_node roots[LAP_TREE_DEPTH];
-  int count = 0;
-  for (int replica = 0; replica < fold->replicas; ++replica)
-    if (replica != fold->replica) count += roots_of_replica(leaves, fold->replicas, replica, roots);
-  return count;
-}
-
-/* Every rank must cut its messages alike, so the chunk is a function of the mesh and the rank
- * count. */
-static int64_t chunk_elements(const lap_leaves *leaves, int replicas, int64_t elements) {
+static int roots_of_all(const lap_leaves *leaves, int replicas) {
   lap_tree_node roots[LAP_TREE_DEPTH];
   int count = 0;
   for (int replica = 0; replica < replicas; ++replica)
     count += roots_of_replica(leaves, replicas, replica, roots);
-  int64_t chunk = ARRIVING_FLOATS / count / LAP_BLOCK * LAP_BLOCK;
+  return count;
+}
+
+static int roots_of_others(const lap_leaves *leaves, const lap_fold *fold, int all) {
+  lap_tree_node roots[LAP_TREE_DEPTH];
+  return all - roots_of_replica(leaves, fold->replicas, fold->replica, roots);
+}
+
+/* Every rank must cut its messages alike, so the chunk is a function of the mesh and the rank
+ * count. `roots` is how many subtree roots all replicas have. */
+static int64_t chunk_elements(int roots, int replicas, int64_t elements) {
+  int64_t chunk = ARRIVING_FLOATS / roots / LAP_BLOCK * LAP_BLOCK;
   if (chunk < SMALLEST_CHUNK) chunk = SMALLEST_CHUNK;
   const int64_t largest_piece = (elements / LAP_BLOCK + replicas - 1) / replicas * LAP_BLOCK;
   return chunk < largest_piece ? chunk : largest_piece;
@@ -82,8 +83,9 @@ lap_lane_sum *lap_lane_sum_create(const lap_mesh *mesh, const lap_fold *fold, in
   for (int i = 0; i < sum->partial_count; ++i)
     sum->partials[i] = lap_allocate_aligned((size_t)elements, sizeof(float));
   plan_merges(sum);
-  sum->chunk = chunk_elements(&sum->counter.leaves, fold->replicas, elements);
-  const int others = roots_of_others(&sum->counter.leaves, fold);
+  const int all = roots_of_all(&sum->counter.leaves, fold->replicas);
+  const int others = roots_of_others(&sum->counter.leaves, fold, all);
+  sum->chunk = chunk_elements(all, fold->replicas, elements);
   for (int i = 0; i < 2; ++i)
     sum->arriving[i] = lap_allocate_aligned((size_t)others * (size_t)sum->chunk, sizeof(float));
   return sum;
@@ -99,11 +101,35 @@ void lap_lane_sum_destroy(lap_lane_sum *sum) {
   free(sum);
 }
 
-int64_t lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements) {
+static lap_lane_sum_size size_of(const lap_leaves *leaves, const lap_fold *fold, int all_roots,
+                                 int64_t elements) {
+  const int64_t width = (int64_t)sizeof(float);
+  const int64_t chunk = chunk_elements(all_roots, fold->replicas, elements);
+  const int64_t others = roots_of_others(leaves, fold, all_roots);
+  return (lap_lane_sum_size){.vectors = most_partials(leaves, fold) * elements * width,
+                             .arriving = 2 * others * chunk * width};
+}
+
+lap_lane_sum_size lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements) {
   const lap_leaves leaves = lap_leaves_of_mesh(mesh);
-  const int64_t arriving =
-      2 * roots_of_others(&leaves, fold) * chunk_elements(&leaves, fold->replicas, elements);
-  return (most_partials(&leaves, fold) * elements + arriving) * (int64_t)sizeof(float);
+  return size_of(&leaves, fold, roots_of_all(&leaves, fold->replicas), elements);
+}
+
+int lap_lane_sum_fullest(const lap_mesh *mesh, int replicas, int64_t elements) {
+  const lap_leaves leaves = lap_leaves_of_mesh(mesh);
+  const int all = roots_of_all(&leaves, replicas);
+  int fullest = 0;
+  int64_t most = -1;
+  for (int replica = 0; replica < replicas; ++replica) {
+    lap_fold fold;
+    lap_status never; /* replicas <= lanes */
+    lap_mesh_fold(mesh, replicas, replica, &fold, &never);
+    const lap_lane_sum_size size = size_of(&leaves, &fold, all, elements);
+    if (size.vectors + size.arriving <= most) continue;
+    most = size.vectors + size.arriving;
+    fullest = replica;
+  }
+  return fullest;
 }
 
 void lap_lane_sum_reset(lap_lane_sum *sum) {

@@ -35,8 +35,14 @@ void lap_lane_sum_reset(lap_lane_sum *sum);
 float *lap_lane_sum_begin(lap_lane_sum *sum, int lane);
 /* Merges the lane into the counter (OpenMP over fixed chunks). */
 void lap_lane_sum_end(lap_lane_sum *sum);
-/* Bytes of all its vectors and receive buffers, for `plan`. */
-int64_t lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements);
+/* What create would allocate, for `plan`. */
+typedef struct {
+  int64_t vectors;  /* bytes of partial sums */
+  int64_t arriving; /* bytes of receive buffers */
+} lap_lane_sum_size;
+lap_lane_sum_size lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements);
+/* Of `replicas` replicas, the first whose lane sum is the largest; at most as many as lanes. */
+int lap_lane_sum_fullest(const lap_mesh *mesh, int replicas, int64_t elements);
 
 /* Collective; all lanes of the fold have ended. Sum over all lanes of this rank's piece
  * [lap_owned_begin, lap_owned_end) of the vector, into `piece`. Pairwise exchange in chunks, so

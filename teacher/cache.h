@@ -64,6 +64,8 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
                         const lap_cache_expectation *expectation, lap_cache **cache,
                         lap_status *status);
 void lap_cache_close(lap_cache *cache);
+/* What an open cache of this k holds to read with, for `plan`; HDF5's own memory is not in it. */
+int64_t lap_cache_bytes(int64_t k);
 
 const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache);
 const char *lap_cache_path(const lap_cache *cache, size_t shard);
@@ -102,6 +104,8 @@ typedef struct {
 
 lap_cache_rows *lap_cache_rows_create(const lap_cache *cache, uint32_t capacity);
 void lap_cache_rows_destroy(lap_cache_rows *rows);
+/* What create would allocate, with the optional columns, for `plan`. */
+int64_t lap_cache_rows_bytes(int64_t capacity, int64_t k);
 
 /* Reads rows [row, row + count) of a shard and validates those with counted[i] != 0 (NULL: those
  * that DESIGN 5 counts). Rows that are not counted come back with tail 0 and no kept ids. A damaged

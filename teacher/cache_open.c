@@ -188,9 +188,16 @@ static lap_code match_files(lap_cache *cache, const char *pattern, char **paths,
   return check_complete(cache, pattern, paths[count - 1], last_sha256, status);
 }
 
+static uint32_t rows_of_block(uint32_t k) { return k < BLOCK_SLOTS ? BLOCK_SLOTS / k : 1; }
+
+int64_t lap_cache_bytes(int64_t k) {
+  const int64_t slot = sizeof(int64_t) + sizeof(float) + sizeof(uint16_t);
+  return rows_of_block((uint32_t)k) * (k * slot + (int64_t)sizeof(float));
+}
+
 static void prepare_reading(lap_cache *cache) {
   const uint32_t k = cache->schema.k;
-  cache->block_rows = k < BLOCK_SLOTS ? BLOCK_SLOTS / k : 1;
+  cache->block_rows = rows_of_block(k);
   lap_cache_raw_create(cache->block_rows, k, &cache->raw);
   lap_duplicates_create(cache->schema.vocab_size, &cache->seen);
 }

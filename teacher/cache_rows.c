@@ -197,6 +197,11 @@ lap_cache_rows *lap_cache_rows_create(const lap_cache *cache, uint32_t capacity)
   return rows;
 }
 
+int64_t lap_cache_rows_bytes(int64_t capacity, int64_t k) {
+  const int64_t slot = sizeof(int32_t) + sizeof(float);
+  return capacity * (k * slot + 3 * (int64_t)sizeof(float) + (int64_t)sizeof(double));
+}
+
 void lap_cache_rows_destroy(lap_cache_rows *rows) {
   if (!rows) return;
   free(rows->ids);

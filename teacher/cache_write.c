@@ -26,6 +26,15 @@ void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *cont
                                  .entropy = lap_allocate(rows, sizeof *content->entropy)};
 }
 
+int64_t lap_cache_content_bytes(int64_t rows, int64_t k) {
+  return rows * (k * (int64_t)(sizeof(uint32_t) + sizeof(float)) + 3 * (int64_t)sizeof(float));
+}
+
+int64_t lap_cache_file_bytes(int64_t rows, int64_t k) {
+  const int64_t slot = sizeof(uint16_t) + sizeof(uint16_t);
+  return rows * (k * slot + 3 * (int64_t)sizeof(float));
+}
+
 void lap_cache_content_destroy(lap_cache_content *content) {
   free(content->ids);
   free(content->logprob);

@@ -23,6 +23,10 @@ typedef struct {
 
 void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *content);
 void lap_cache_content_destroy(lap_cache_content *content);
+/* For `plan`: what create would allocate, and the most that a finished file takes; compression
+ * makes it smaller. */
+int64_t lap_cache_content_bytes(int64_t rows, int64_t k);
+int64_t lap_cache_file_bytes(int64_t rows, int64_t k);
 
 /* Writes the rows of all tokens of a shard; the file binds itself to tokens_sha256 and
  * tokenizer_sha256 of `tokens` (those of `schema` are not looked at, nor has_next_logprob and

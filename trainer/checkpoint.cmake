@@ -1,6 +1,6 @@
 # The state of a run, its hash, and its checkpoints.
 add_library(lapidary_checkpoint STATIC
-  state.c state_hash.c checkpoint_directory.c checkpoint_manifest.c checkpoint_prune.c
+  memory_table.c state.c state_hash.c checkpoint_directory.c checkpoint_manifest.c checkpoint_prune.c
   checkpoint_read.c checkpoint_write.c)
 target_link_libraries(lapidary_checkpoint PUBLIC
   lapidary_settings lapidary_config lapidary_model_base lapidary_mpi PkgConfig::JANSSON)

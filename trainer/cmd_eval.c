@@ -110,13 +110,16 @@ static void print_evaluation(const lap_evaluation *e) {
          (unsigned long long)e->windows, lap_human_count(e->tokens_per_second, rate));
 }
 
-static lap_code print_result(const lap_evaluation *e, const char *path, bool json,
-                             lap_status *status) {
+static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const char *path,
+                             bool json, lap_status *status) {
   if (!json) {
+    char peak[LAP_HUMAN_TEXT];
     print_evaluation(e);
+    printf("memory peak    %s on the fullest rank\n", lap_human_bytes((double)peak_bytes, peak));
     return LAP_OK;
   }
   json_t *object = lap_evaluation_to_json(e);
+  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)peak_bytes));
   json_object_set_new(object, "checkpoint", json_string(path));
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);
@@ -150,8 +153,10 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                           .context = session->console};
     code = lap_evaluate(&request, session->comm, &e, status);
   }
+  int64_t smallest, peak_bytes;
+  if (code == LAP_OK) lap_agree_range(session->comm, lap_memory_peak(), &smallest, &peak_bytes);
   if (code == LAP_OK && session->root)
-    code = print_result(&e, in.model.path, line->json, status);
+    code = print_result(&e, peak_bytes, in.model.path, line->json, status);
   close_inputs(&in);
   return code;
 }

@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/gemma2/model.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
 #include "trainer/command.h"
 #include "trainer/commands.h"
 #include "trainer/metrics.h"
+#include "trainer/plan.h"
 #include "trainer/resume.h"
 #include "trainer/signals.h"
 #include "trainer/train.h"
@@ -83,31 +83,29 @@ static void say_run(const lap_session *session, const lap_config *config,
                   lap_blas_core());
 }
 
-/* Returns the bytes of one rank. */
-static double say_memory(const lap_session *session, const lap_config *config,
-                         const lap_inputs *inputs, const lap_fold *fold) {
+/* What `plan` says of this run, with the data as it is. */
+static lap_code say_memory(const lap_session *session, const lap_config *config,
+                           const lap_inputs *inputs, int64_t *bytes, lap_status *status) {
   const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
-  lap_gemma2 *model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
-                                        config->batch.micro_sequences, config->data.sequence_length,
-                                        k, config->threads, false);
-  const int64_t elements = model->parameters->elements;
-  const int ranks = lap_comm_size(session->comm);
-  const int64_t held =
-      config->shard == LAP_SHARD_NONE ? elements : lap_owned_end(elements, ranks, 0);
-  const double activations = (double)lap_tape_bytes(model->tape);
-  const double sums = (double)lap_lane_sum_bytes(&config->mesh, fold, elements);
-  const double weights = 4.0 * (double)elements, moments = 8.0 * (double)held;
-  char w[LAP_HUMAN_TEXT], g[LAP_HUMAN_TEXT], m[LAP_HUMAN_TEXT], a[LAP_HUMAN_TEXT],
-      t[LAP_HUMAN_TEXT];
-  const double gradients = sums + 4.0 * (double)held;
-  const double total = weights + gradients + moments + activations;
-  lap_console_say(session->console,
-                  "memory     %s a rank: weights %s, gradients %s, moments %s, activations %s",
-                  lap_human_bytes(total, t), lap_human_bytes(weights, w),
-                  lap_human_bytes(gradients, g), lap_human_bytes(moments, m),
-                  lap_human_bytes(activations, a));
-  lap_gemma2_destroy(model);
-  return total;
+  const lap_plan_request request = {
+      .command = LAP_PLAN_TRAIN,
+      .ranks = lap_comm_size(session->comm),
+      .teacher_k = k,
+      .token_bytes = (int64_t)(lap_token_set_bytes(&inputs->train_tokens) +
+                               lap_token_set_bytes(&inputs->eval_tokens)),
+      .window_count = inputs->window_count};
+  lap_plan plan;
+  LAP_TRY(lap_plan_make(config, &request, &plan, status));
+  *bytes = lap_memory_total(&plan.memory);
+  char line[512] = "", text[LAP_HUMAN_TEXT];
+  size_t length = 0;
+  for (int kind = 0; kind < LAP_MEMORY_KINDS; ++kind)
+    length += (size_t)snprintf(line + length, sizeof line - length, "%s%s %s", kind ? ", " : "",
+                               lap_memory_kind_name((lap_memory_kind)kind),
+                               lap_human_bytes((double)plan.memory.bytes[kind], text));
+  lap_console_say(session->console, "memory     %s on the fullest rank: %s",
+                  lap_human_bytes((double)*bytes, text), line);
+  return LAP_OK;
 }
 
 static void add_time(lap_table *table, const char *name, double seconds, double total) {
@@ -155,6 +153,8 @@ static void print_report(const lap_train_report *report) {
       "0\n",
       lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
       100 * report->gflops / report->gemm_gflops, lap_human_bytes(report->sent_bytes, sent));
+  printf("memory peak %s on the fullest rank\n",
+         lap_human_bytes((double)report->peak_bytes, sent));
   printf("state_sha256 %s\n", report->state_sha256);
 }
 
@@ -172,6 +172,7 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(object, "tokens_per_second", lap_metrics_number(report->tokens_per_second));
   json_object_set_new(object, "useful_gflops", lap_metrics_number(report->gflops));
   json_object_set_new(object, "gemm_gflops", lap_metrics_number(report->gemm_gflops));
+  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)report->peak_bytes));
   return object;
 }
 
@@ -179,10 +180,8 @@ static json_t *report_json(const lap_train_report *report) {
 
 static lap_code dry_run(const lap_session *session, const lap_config *config,
                         const lap_inputs *inputs, bool json, lap_status *status) {
-  lap_fold fold;
-  LAP_TRY(lap_mesh_fold(&config->mesh, lap_comm_size(session->comm), lap_comm_rank(session->comm),
-                        &fold, status));
-  const double bytes = say_memory(session, config, inputs, &fold);
+  int64_t bytes;
+  LAP_TRY(say_memory(session, config, inputs, &bytes, status));
   lap_console_say(session->console, "dry run: nothing was written");
   if (!json || !session->root) return LAP_OK;
   json_t *object = json_pack(

@@ -15,6 +15,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_import,
       &lap_command_inspect,
       &lap_command_probe,
+      &lap_command_plan,
       &lap_command_bench,
       NULL,
   };

@@ -184,7 +184,7 @@ static lap_config *config_create(const char *name) {
   return config;
 }
 
-lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
+static lap_code parse_any(const char *name, const char *text, size_t bytes,
                           const char *const *overrides, size_t override_count, lap_config **config,
                           lap_status *status) {
   *config = config_create(name);
@@ -194,7 +194,6 @@ lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
   for (size_t i = 0; code == LAP_OK && i < override_count; ++i)
     code = apply_override(&loader, overrides[i]);
   if (code == LAP_OK) code = lap_config_resolve(*config, status);
-  if (code == LAP_OK) code = lap_config_check_availability(*config, status);
   if (code != LAP_OK) {
     lap_config_destroy(*config);
     *config = NULL;
@@ -202,18 +201,33 @@ lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
   return code;
 }
 
-lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
-                         lap_config **config, lap_status *status) {
+/* Ends loading: a config that this version cannot run is destroyed. */
+static lap_code insist_on_availability(lap_config **config, lap_status *status) {
+  const lap_code code = lap_config_check_availability(*config, status);
+  if (code != LAP_OK) {
+    lap_config_destroy(*config);
+    *config = NULL;
+  }
+  return code;
+}
+
+lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
+                          const char *const *overrides, size_t override_count, lap_config **config,
+                          lap_status *status) {
+  LAP_TRY(parse_any(name, text, bytes, overrides, override_count, config, status));
+  return insist_on_availability(config, status);
+}
+
+lap_code lap_config_load_any(const char *path, const char *const *overrides, size_t override_count,
+                             lap_config **config, lap_status *status) {
   *config = NULL;
-  if (!path)
-    return lap_config_parse("command line", "", 0, overrides, override_count, config, status);
+  if (!path) return parse_any("command line", "", 0, overrides, override_count, config, status);
   char *text;
   size_t bytes;
   /* A config that cannot be read is a mistake on the command line, not in the data. */
   if (lap_file_read(path, LAP_YAML_MAX_BYTES, &text, &bytes, status) != LAP_OK)
     return status->code = LAP_USAGE;
-  const lap_code code =
-      lap_config_parse(path, text, bytes, overrides, override_count, config, status);
+  const lap_code code = parse_any(path, text, bytes, overrides, override_count, config, status);
   free(text);
   return code;
 }
@@ -232,6 +246,12 @@ lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model,
   if (code != LAP_OK) lap_config_destroy(made);
   *config = code == LAP_OK ? made : NULL;
   return code;
+}
+
+lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
+                         lap_config **config, lap_status *status) {
+  LAP_TRY(lap_config_load_any(path, overrides, override_count, config, status));
+  return insist_on_availability(config, status);
 }
 
 bool lap_config_is_given(const lap_config *config, const char *key) {

@@ -145,6 +145,14 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_comm *comm,
   return outcome.code;
 }
 
+void lap_evaluate_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
+                        int threads, lap_memory_table *memory) {
+  lap_window_logits_bytes(model, length, teacher_k, threads, memory);
+  memory->bytes[LAP_MEMORY_BUFFERS] += length * (int64_t)sizeof(window_sums) +
+                                       length * 2 * teacher_k * (int64_t)sizeof(float) +
+                                       model->vocab_size * (int64_t)sizeof(uint16_t);
+}
+
 uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_size,
                                    lap_status *status) {
   lap_tokenizer *tokenizer;

@@ -12,6 +12,7 @@
 #include "autograd/gemma2/config.h"
 #include "mpi/communicator.h"
 #include "trainer/batches.h"
+#include "trainer/memory_table.h"
 
 typedef struct {
   double loss;          /* mean -log p(next token), nats per counted position */
@@ -41,6 +42,10 @@ typedef struct {
 /* Collective. The outcome is agreed. */
 lap_code lap_evaluate(const lap_evaluate_request *request, lap_comm *comm,
                       lap_evaluation *evaluation, lap_status *status);
+
+/* What evaluating windows of this length would allocate, piece_bytes of the caller included. */
+void lap_evaluate_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
+                        int threads, lap_memory_table *memory);
 
 /* [vocab_size] bytes of text for each token of the tokenizer, malloc'ed. */
 uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_size,

@@ -6,16 +6,26 @@
 #include "autograd/core/memory.h"
 #include "mpi/mesh.h"
 
+lap_state_extent lap_state_extent_of(int64_t elements, int ranks, int rank,
+                                     bool replicate_moments) {
+  lap_state_extent extent = {.owned_begin = lap_owned_begin(elements, ranks, rank),
+                             .owned_end = lap_owned_end(elements, ranks, rank)};
+  extent.held_begin = replicate_moments ? 0 : extent.owned_begin;
+  extent.held_end = replicate_moments ? elements : extent.owned_end;
+  return extent;
+}
+
 lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm, bool with_moments,
                             bool replicate_moments) {
   lap_state *state = lap_allocate(1, sizeof *state);
   state->parameters = lap_parameters_create(model);
   const int64_t elements = state->parameters->elements;
-  const int rank = lap_comm_rank(comm), ranks = lap_comm_size(comm);
-  state->owned_begin = lap_owned_begin(elements, ranks, rank);
-  state->owned_end = lap_owned_end(elements, ranks, rank);
-  state->held_begin = replicate_moments ? 0 : state->owned_begin;
-  state->held_end = replicate_moments ? elements : state->owned_end;
+  const lap_state_extent extent =
+      lap_state_extent_of(elements, lap_comm_size(comm), lap_comm_rank(comm), replicate_moments);
+  state->owned_begin = extent.owned_begin;
+  state->owned_end = extent.owned_end;
+  state->held_begin = extent.held_begin;
+  state->held_end = extent.held_end;
   state->weights = lap_allocate_aligned((size_t)elements, sizeof(float));
   if (with_moments) {
     const size_t held = (size_t)(state->held_end - state->held_begin);
@@ -23,6 +33,13 @@ lap_state *lap_state_create(const lap_gemma2_config *model, const lap_comm *comm
     state->exp_avg_sq = lap_allocate_aligned(held, sizeof(float));
   }
   return state;
+}
+
+void lap_state_bytes(int64_t elements, const lap_state_extent *extent, bool with_moments,
+                     lap_memory_table *memory) {
+  const int64_t width = (int64_t)sizeof(float), held = extent->held_end - extent->held_begin;
+  memory->bytes[LAP_MEMORY_WEIGHTS] += elements * width;
+  if (with_moments) memory->bytes[LAP_MEMORY_MOMENTS] += 2 * held * width;
 }
 
 void lap_state_destroy(lap_state *state) {

@@ -66,6 +66,23 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   return s;
 }
 
+void lap_stepper_bytes(const lap_config *config, const lap_fold *fold,
+                       const lap_state_extent *extent, const lap_gemma2 *model, int64_t teacher_k,
+                       lap_memory_table *memory) {
+  const int64_t elements = model->parameters->elements, micro = config->batch.micro_sequences;
+  const int64_t lanes = fold->end_lane - fold->first_lane;
+  const int64_t blocks = (extent->owned_end - extent->owned_begin) / LAP_BLOCK;
+  const lap_lane_sum_size sums = lap_lane_sum_bytes(&config->mesh, fold, elements);
+  const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_head);
+  memory->bytes[LAP_MEMORY_LOGITS] += logits;
+  memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
+  memory->bytes[LAP_MEMORY_GRADIENTS] +=
+      sums.vectors + (extent->held_end - extent->held_begin) * (int64_t)sizeof(float);
+  memory->bytes[LAP_MEMORY_BUFFERS] +=
+      sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k) +
+      micro * (int64_t)sizeof(uint64_t) + (lanes * SUMS + blocks) * (int64_t)sizeof(double);
+}
+
 void lap_stepper_destroy(lap_stepper *s) {
   if (!s) return;
   lap_gemma2_destroy(s->model);

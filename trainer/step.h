@@ -55,6 +55,11 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
                                 const lap_data *data, uint64_t total_steps, lap_state *state,
                                 lap_comm *comm);
 void lap_stepper_destroy(lap_stepper *stepper);
+/* What create would allocate on the rank with this fold and this extent of the state. `model` is
+ * that of the stepper, recorded without memory. */
+void lap_stepper_bytes(const lap_config *config, const lap_fold *fold,
+                       const lap_state_extent *extent, const lap_gemma2 *model, int64_t teacher_k,
+                       lap_memory_table *memory);
 
 /* Collective. Does step `state->step` and counts it. A failure on any rank (of data, or
  * in wishes) is returned on all of them, with the state as before the step. */

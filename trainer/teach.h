@@ -11,6 +11,7 @@
 #include "autograd/gemma2/config.h"
 #include "dataset/token_shard.h"
 #include "teacher/cache.h"
+#include "trainer/memory_table.h"
 #include "trainer/session.h"
 
 typedef struct {
@@ -33,5 +34,10 @@ typedef struct {
  * teacher or of another schema; LAP_NONFINITE where the model gives NaN. */
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
+
+/* What rank 0 would allocate at most: windows of this length, `shard_tokens` tokens in the largest
+ * shard, which it puts together as one file. */
+void lap_teach_bytes(const lap_gemma2_config *model, int64_t length, int64_t k,
+                     int64_t shard_tokens, int threads, lap_memory_table *memory);
 
 #endif

@@ -283,13 +283,18 @@ static void fill_report(trainer *t) {
   memcpy(report->phase_seconds, lap_stepper_seconds(t->stepper), sizeof report->phase_seconds);
   report->sent_bytes = (double)lap_traffic_total(lap_comm_traffic(t->session->comm));
   report->profile_rows = lap_tape_profile(lap_stepper_tape(t->stepper), report->profile, 16);
+  report->gflops = lap_tape_flops(lap_stepper_tape(t->stepper)) / 1e9;
 }
 
-/* Rates of all ranks together; sgemm is measured on all of them at the same time. */
+/* Rates of all ranks together, from the GFLOP of this one; sgemm is measured on all of them at the
+ * same time, with the state of the run gone. */
 static void measure_rates(trainer *t, uint64_t first_step) {
   lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);
-  double mine[2] = {lap_tape_flops(lap_stepper_tape(t->stepper)) / 1e9, 0};
+  int64_t smallest;
+  lap_agree_range(comm, lap_memory_peak(), &smallest, &t->report->peak_bytes);
+  double mine[2] = {t->report->gflops, 0};
+  t->report->gflops = 0;
   lap_barrier(comm);
   mine[1] = lap_gemm_rate(t->config->threads, 0.2);
   double *all = lap_allocate((size_t)ranks * 2, sizeof *all);
@@ -301,7 +306,7 @@ static void measure_rates(trainer *t, uint64_t first_step) {
   free(all);
   const double seconds = t->report->seconds > 0 ? t->report->seconds : 1;
   t->report->gflops /= seconds;
-  t->report->tokens_per_second = (double)tokens_at(t, t->state->step - first_step) / seconds;
+  t->report->tokens_per_second = (double)tokens_at(t, t->report->step - first_step) / seconds;
 }
 
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
@@ -320,9 +325,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .best_loss = INFINITY,
                .best_step = -1};
   t.started = t.last_checkpoint = lap_clock_seconds();
+  uint64_t first_step = 0;
   lap_code code = prepare(&t, &fold, status);
-  if (code == LAP_OK) {
-    const uint64_t first_step = t.state->step;
+  const bool prepared = code == LAP_OK;
+  if (prepared) {
+    first_step = t.state->step;
     t.bar = session->root && lap_console_standard(false, false).terminal;
     if (t.bar)
       lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
@@ -330,15 +337,15 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     fill_report(&t);
-    if (code == LAP_OK || code == LAP_STOPPED) measure_rates(&t, first_step);
   }
+  lap_stepper_destroy(t.stepper);
+  lap_state_destroy(t.state);
+  if (prepared && (code == LAP_OK || code == LAP_STOPPED)) measure_rates(&t, first_step);
   lap_status closed;
   if (t.metrics && lap_metrics_close(t.metrics, &closed) != LAP_OK && code == LAP_OK) {
     *status = closed; /* rank 0 alone; nothing collective follows but the end */
     code = closed.code;
   }
-  lap_stepper_destroy(t.stepper);
-  lap_state_destroy(t.state);
   lap_directory_lock_release(t.lock);
   free(t.checkpoints);
   free(t.config_text);

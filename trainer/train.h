@@ -24,6 +24,7 @@ typedef struct {
   double eval_seconds, checkpoint_seconds;
   double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what sgemm reaches on them */
   double sent_bytes;          /* by this rank */
+  int64_t peak_bytes;         /* memory of the rank that had most */
   lap_tape_profile_row profile[16]; /* of this rank */
   int profile_rows;
 } lap_train_report;

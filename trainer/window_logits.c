@@ -14,17 +14,49 @@ struct lap_window_logits {
   int64_t chunk;
 };
 
+/* Rows of logits at a time. */
+static int64_t chunk_of(const lap_gemma2_config *model, int64_t length) {
+  const int64_t chunk = lap_head_chunk(model->vocab_size);
+  return chunk < length ? chunk : length;
+}
+
+static lap_gemma2 *record(const lap_gemma2_config *model, int64_t length, int threads,
+                          bool allocate) {
+  return lap_gemma2_record(model, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, threads, allocate);
+}
+
 lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, const float *weights,
                                             const lap_data *data, int threads) {
   lap_window_logits *w = lap_allocate(1, sizeof *w);
-  const int64_t length = data->sequence_length, chunk = lap_head_chunk(model->vocab_size);
+  const int64_t length = data->sequence_length;
   w->weights = weights;
   w->data = data;
-  w->chunk = chunk < length ? chunk : length;
-  w->model = lap_gemma2_record(model, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, threads, true);
+  w->chunk = chunk_of(model, length);
+  w->model = record(model, length, threads, true);
   w->window = lap_micro_batch_create(data, 1);
   w->logits = lap_allocate_aligned((size_t)(w->chunk * model->vocab_size), sizeof(float));
   return w;
+}
+
+void lap_window_logits_bytes(const lap_gemma2_config *config, int64_t length, int64_t teacher_k,
+                             int threads, lap_memory_table *memory) {
+  lap_gemma2 *model = record(config, length, threads, false);
+  memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model);
+  memory->bytes[LAP_MEMORY_LOGITS] +=
+      chunk_of(config, length) * config->vocab_size * (int64_t)sizeof(float);
+  memory->bytes[LAP_MEMORY_BUFFERS] += lap_micro_batch_bytes(1, length, teacher_k);
+  lap_gemma2_destroy(model);
+}
+
+double lap_window_logits_flops(const lap_gemma2_config *config, int64_t length) {
+  lap_gemma2 *model = record(config, length, 1, false);
+  int32_t *first = lap_allocate((size_t)length, sizeof *first); /* one document: all 0 */
+  const lap_batch window = {.sequences = 1, .length = length, .first = first};
+  double forward;
+  const double body = lap_tape_flops_of(model->tape, &window, &forward);
+  free(first);
+  lap_gemma2_destroy(model);
+  return body + 2.0 * (double)length * (double)config->hidden_size * (double)config->vocab_size;
 }
 
 void lap_window_logits_destroy(lap_window_logits *w) {

@@ -9,6 +9,7 @@
 
 #include "autograd/gemma2/config.h"
 #include "trainer/batches.h"
+#include "trainer/memory_table.h"
 
 typedef struct lap_window_logits lap_window_logits;
 
@@ -16,6 +17,11 @@ typedef struct lap_window_logits lap_window_logits;
 lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, const float *weights,
                                             const lap_data *data, int threads);
 void lap_window_logits_destroy(lap_window_logits *windows);
+/* What create would allocate for windows of this length with `teacher_k` kept ids. */
+void lap_window_logits_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
+                             int threads, lap_memory_table *memory);
+/* Matrix FLOPs of one window: causal and windowed scores of one document. */
+double lap_window_logits_flops(const lap_gemma2_config *model, int64_t length);
 
 /* Called for each counted position, by several threads at once, each with another one. `logits` [V]
  * are soft-capped and may be overwritten. */

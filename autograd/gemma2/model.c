@@ -72,6 +72,18 @@ static void record(lap_gemma2 *model, lap_gemma2_mode mode, const lap_objective 
   lap_record_head(model->tape, model->hidden, embedding, &head);
 }
 
+static int64_t rope_table_size(const lap_gemma2 *model) {
+  return model->length * (model->config.head_dim / 2);
+}
+
+static void allocate_rope_tables(lap_gemma2 *model) {
+  const size_t size = (size_t)rope_table_size(model);
+  model->rope_cosine = lap_allocate_aligned(size, sizeof(real));
+  model->rope_sine = lap_allocate_aligned(size, sizeof(real));
+  lap_rope_table(model->length, model->config.head_dim, model->config.rope_theta,
+                 model->rope_cosine, model->rope_sine);
+}
+
 lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode mode,
                               const lap_objective *objective, int64_t sequences, int64_t length,
                               int64_t teacher_k, int64_t threads, bool allocate) {
@@ -81,11 +93,7 @@ lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode m
   model->tape = lap_tape_create();
   model->sequences = sequences;
   model->length = length;
-  const size_t table = (size_t)(length * config->head_dim / 2);
-  model->rope_cosine = lap_allocate_aligned(table, sizeof(real));
-  model->rope_sine = lap_allocate_aligned(table, sizeof(real));
-  lap_rope_table(length, config->head_dim, config->rope_theta, model->rope_cosine,
-                 model->rope_sine);
+  if (allocate) allocate_rope_tables(model);
   record(model, mode, objective);
   const lap_op_extent extent = {sequences, length, teacher_k, threads};
   const lap_tape_mode tape_mode = mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD;
@@ -94,6 +102,10 @@ lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode m
   else
     lap_tape_layout(model->tape, tape_mode, &extent);
   return model;
+}
+
+int64_t lap_gemma2_bytes(const lap_gemma2 *model) {
+  return lap_tape_bytes(model->tape) + 2 * rope_table_size(model) * (int64_t)sizeof(real);
 }
 
 void lap_gemma2_destroy(lap_gemma2 *model) {

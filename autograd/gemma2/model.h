@@ -17,7 +17,7 @@ typedef struct {
   lap_tape *tape;
   lap_value hidden; /* [BT, H] after the final norm */
   int64_t sequences, length;
-  real *rope_cosine, *rope_sine;
+  real *rope_cosine, *rope_sine; /* [T, head_dim / 2]; NULL where nothing was allocated */
 } lap_gemma2;
 
 typedef enum {
@@ -27,11 +27,13 @@ typedef enum {
 } lap_gemma2_mode;
 
 /* Records and plans. `teacher_k` is the largest k of the batches to come (0: no teacher). With
- * `allocate` false only the plan is made (lap_tape_bytes), for `plan`. */
+ * `allocate` false it cannot run, but says what it would take (lap_gemma2_bytes). */
 lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode mode,
                               const lap_objective *objective, int64_t sequences, int64_t length,
                               int64_t teacher_k, int64_t threads, bool allocate);
 void lap_gemma2_destroy(lap_gemma2 *model);
+/* Bytes that a model which can run has: the arena of its tape, and rotary angles. */
+int64_t lap_gemma2_bytes(const lap_gemma2 *model);
 
 /* One micro-batch. Gradients of the sum over counted positions are added into `gradients` (NULL
  * unless training). `losses` are written by the modes with a head. */

@@ -29,6 +29,12 @@ void lap_head_logits(const real *x, const real *weight, int64_t rows, int64_t hi
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
 }
 
+/* Positions at a time: no more than there are, so that small batches take little memory. */
+static int64_t chunk_of(const lap_op_call *call) {
+  const int64_t rows = call->input[0].rows, chunk = lap_head_chunk(call->input[1].rows);
+  return chunk < rows ? chunk : rows;
+}
+
 /* Losses of positions [begin, end); with `gradient` their logits become d loss / d u. */
 static void chunk_losses(const lap_op_call *call, real *logits, real *scratch, int64_t begin,
                          int64_t end, bool gradient) {
@@ -63,7 +69,7 @@ static void sum_losses(const lap_op_call *call) {
 static void forward(const lap_op_call *call) {
   const lap_head_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows, hidden = call->input[0].columns;
-  const int64_t vocab = call->input[1].rows, chunk = lap_head_chunk(vocab);
+  const int64_t vocab = call->input[1].rows, chunk = chunk_of(call);
   real *logits = call->scratch, *row_scratch = logits + chunk * vocab;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = begin + chunk < rows ? begin + chunk : rows;
@@ -79,7 +85,7 @@ static void backward(const lap_op_call *call) {
   assert(call->input[1].accumulate);
   const lap_head_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows, hidden = call->input[0].columns;
-  const int64_t vocab = call->input[1].rows, chunk = lap_head_chunk(vocab);
+  const int64_t vocab = call->input[1].rows, chunk = chunk_of(call);
   real *logits = call->scratch, *row_scratch = logits + chunk * vocab;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = begin + chunk < rows ? begin + chunk : rows;
@@ -99,7 +105,7 @@ static void backward(const lap_op_call *call) {
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   (void)backward;
   const int64_t vocab = call->input[1].rows;
-  return lap_head_chunk(vocab) * vocab + extent->threads * 2 * extent->teacher_k;
+  return chunk_of(call) * vocab + extent->threads * 2 * extent->teacher_k;
 }
 
 static double flops(const lap_op_call *call) {

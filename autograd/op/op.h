@@ -76,7 +76,8 @@ typedef struct lap_op {
   int64_t (*saved_size)(const lap_op_call *call, const lap_op_extent *extent);   /* NULL: 0 */
   /* Of one pass: forward or backward. NULL: 0 */
   int64_t (*scratch_size)(const lap_op_call *call, const lap_op_extent *extent, bool backward);
-  /* Matrix FLOPs of one forward call; backward is twice that. Scores only where visible. NULL: 0 */
+  /* Matrix FLOPs of one forward call; backward is twice that. Scores only where visible. Looks at
+   * shapes, attributes and the batch, not at values. NULL: 0 */
   double (*flops)(const lap_op_call *call);
   uint32_t backward_reads; /* bit i: value of input i */
   bool in_place;           /* output takes input 0's memory; and its gradient, backward */

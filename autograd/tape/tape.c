@@ -97,6 +97,17 @@ void lap_tape_plan(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *exte
 
 int64_t lap_tape_bytes(const lap_tape *tape) { return tape->arena_size * (int64_t)sizeof(real); }
 
+int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op) {
+  int64_t largest = 0;
+  for (int i = 0; i < tape->op_count; ++i)
+    for (int pass = 0; pass < 2; ++pass) {
+      const tape_place *scratch = &tape->ops[i].scratch[pass];
+      if (tape->ops[i].op == op && scratch->born >= 0 && scratch->size > largest)
+        largest = scratch->size;
+    }
+  return largest * (int64_t)sizeof(real);
+}
+
 /* --- replay --- */
 
 static void bind(const lap_tape *tape, const real *weights, real *gradients, lap_value value,
@@ -110,6 +121,12 @@ static void bind(const lap_tape *tape, const real *weights, real *gradients, lap
   }
   operand->value = v->value.born >= 0 ? tape->arena + v->value.offset : NULL;
   operand->gradient = v->gradient.born >= 0 ? tape->arena + v->gradient.offset : NULL;
+}
+
+/* Matrix FLOPs of one step of the schedule. */
+static double flops_of_step(const tape_step *step, const lap_op *op, const lap_op_call *call) {
+  const double forward = op->flops ? op->flops(call) : 0;
+  return (!step->backward ? 1 : op->fused_loss ? 3 : 2) * forward;
 }
 
 void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
@@ -133,14 +150,8 @@ void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const la
     call.losses = losses;
     (step->backward ? recorded->op->backward : recorded->op->forward)(&call);
     const double after = lap_clock_seconds();
-    const double flops = recorded->op->flops ? recorded->op->flops(&call) : 0;
-    if (step->backward) {
-      recorded->backward_seconds += after - before;
-      recorded->flops += (recorded->op->fused_loss ? 3 : 2) * flops;
-    } else {
-      recorded->forward_seconds += after - before;
-      recorded->flops += flops;
-    }
+    *(step->backward ? &recorded->backward_seconds : &recorded->forward_seconds) += after - before;
+    recorded->flops += flops_of_step(step, recorded->op, &call);
     before = after;
   }
 }
@@ -176,5 +187,20 @@ void lap_tape_profile_reset(lap_tape *tape) {
 double lap_tape_flops(const lap_tape *tape) {
   double flops = 0;
   for (int i = 0; i < tape->op_count; ++i) flops += tape->ops[i].flops;
+  return flops;
+}
+
+double lap_tape_flops_of(const lap_tape *tape, const lap_batch *batch, double *forward) {
+  double flops = 0;
+  *forward = 0;
+  for (int s = 0; s < tape->step_count; ++s) {
+    const tape_op *recorded = &tape->ops[tape->steps[s].op];
+    lap_op_call call = lap_tape_shape_call(tape, recorded);
+    call.batch = batch;
+    flops += flops_of_step(&tape->steps[s], recorded->op, &call);
+    const bool fused = tape->steps[s].backward && recorded->op->fused_loss;
+    if (recorded->op->flops && (fused || !tape->steps[s].backward))
+      *forward += recorded->op->flops(&call);
+  }
   return flops;
 }

@@ -56,6 +56,9 @@ void lap_tape_plan(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *exte
 /* The same without memory: the bytes that plan would allocate. */
 int64_t lap_tape_layout(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent);
 int64_t lap_tape_bytes(const lap_tape *tape);
+/* Of these, what ops of this kind have as scratch memory while they run. Other things that do not
+ * live at that time lie in the same place. */
+int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op);
 
 /* Replays the schedule on one micro-batch. `gradients` is NULL in forward mode. In training,
  * gradients of the sum over counted positions are added into `gradients`. */
@@ -78,5 +81,8 @@ int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capac
 void lap_tape_profile_reset(lap_tape *tape);
 /* Useful matrix FLOPs since the last reset: forward, and twice that for backward. */
 double lap_tape_flops(const lap_tape *tape);
+/* What one run over this batch would add to it, and what the forward pass has in that. After plan
+ * or layout; of the batch only sequences, length and first are looked at. */
+double lap_tape_flops_of(const lap_tape *tape, const lap_batch *batch, double *forward);
 
 #endif

@@ -279,6 +279,22 @@ static void memory_forward_does_not_grow_with_depth(void **state) {
   assert_int_equal(layers9 - layers6, layers6 - layers3);
 }
 
+/* The head's chunk of logits is most of its scratch, and within the arena: of 51 positions, fewer
+ * than a chunk may have. */
+static void logits_are_the_scratch_of_the_head(void **state) {
+  (void)state;
+  const lap_gemma2_config config = config_of(2);
+  lap_gemma2 *model =
+      lap_gemma2_record(&config, LAP_GEMMA2_TRAIN, &objective, 3, 17, 6, THREADS, false);
+  const int64_t wanted = 3 * 17 * config.vocab_size + THREADS * 2 * 6;
+  const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_head);
+  const int64_t slack = LAP_ALIGNMENT; /* places are rounded up to it */
+  assert_in_range(bytes, wanted * (int64_t)sizeof(real), wanted * (int64_t)sizeof(real) + slack);
+  assert_true(bytes < lap_tape_bytes(model->tape));
+  assert_int_equal(lap_tape_scratch_bytes(model->tape, &lap_op_residual), 0);
+  lap_gemma2_destroy(model);
+}
+
 /* --- replay --- */
 
 static void poisoned_memory_changes_no_bit(const model_runner *runner, model_mode mode) {
@@ -321,6 +337,18 @@ static void no_run_sees_what_the_last_one_left(void **state) {
   }
 }
 
+/* Of one run, from shapes and documents alone. */
+static double planned_flops(const lap_gemma2_config *config, lap_gemma2_mode mode,
+                            const int32_t *first) {
+  lap_gemma2 *model = lap_gemma2_record(config, mode, &objective, 3, 17, 0, THREADS, false);
+  const lap_batch shape = {.sequences = 3, .length = 17, .first = first};
+  double forward;
+  const double flops = lap_tape_flops_of(model->tape, &shape, &forward);
+  assert_true(forward * (mode == LAP_GEMMA2_TRAIN ? 3 : 1) == flops);
+  lap_gemma2_destroy(model);
+  return flops;
+}
+
 /* Counted from the definition: 2 m n k for each product, 4 D for each visible score of each head.
  */
 static void flops_are_those_of_the_products(void **state) {
@@ -348,6 +376,7 @@ static void flops_are_those_of_the_products(void **state) {
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS};
   for (int i = 0; i < 2; ++i) {
     lap_gemma2 *model = lap_gemma2_record(&c, modes[i], &objective, 3, 17, 0, THREADS, true);
+    assert_true(planned_flops(&c, modes[i], batch->first) == (i == 0 ? 3 : 1) * forward);
     for (int runs = 1; runs <= 2; ++runs) {
       lap_gemma2_run(model, weights, i == 0 ? gradients : NULL, &micro, &out);
       assert_true(fabs(lap_tape_flops(model->tape) - runs * (i == 0 ? 3 : 1) * forward) < 0.5);
@@ -428,6 +457,7 @@ int main(void) {
       cmocka_unit_test(the_models_plan_overwrites_nothing_too_early),
       cmocka_unit_test(a_plan_without_memory_is_the_plan),
       cmocka_unit_test(memory_forward_does_not_grow_with_depth),
+      cmocka_unit_test(logits_are_the_scratch_of_the_head),
       cmocka_unit_test(no_run_sees_what_the_last_one_left),
       cmocka_unit_test(flops_are_those_of_the_products),
       cmocka_unit_test(recordings_that_could_not_be_right_abort),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <signal.h>
@@ -374,6 +375,26 @@ static void packed_rows_come_back(void **state) {
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
+/* Sizes without tokens, as plan asks for them: N tokens in windows of 99 rows and one of 50. */
+static void a_set_is_measured_by_its_headers(void **state) {
+  const fixture *made = *state;
+  mkdir(scratch_path(made->directory, "measured"), 0777);
+  lap_status status = {0};
+  const char *pattern = scratch_path(made->directory, "measured/*.h5");
+  lap_token_set_size size;
+  assert_int_equal(lap_token_set_measure(pattern, 100, &size, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "matches no file"));
+  write_shard(made, "measured/a.h5", VOCABULARY);
+  write_shard(made, "measured/b.h5", VOCABULARY);
+  assert_int_equal(lap_token_set_measure(pattern, 100, &size, &status), LAP_OK);
+  assert_int_equal(size.windows, 2 * 51);
+  assert_int_equal(size.largest, N);
+  assert_int_equal(size.bytes, 2 * (sizeof made->tokens + sizeof made->documents));
+  const char *bad = scratch_write(made->directory, "measured/c.h5", "no HDF5", 7);
+  assert_int_equal(lap_token_set_measure(pattern, 100, &size, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, bad));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_written_comes_back),
@@ -385,6 +406,7 @@ int main(void) {
       cmocka_unit_test(shards_by_h5py_are_read),
       cmocka_unit_test(shards_that_are_wrong_are_refused_by_name),
       cmocka_unit_test(a_set_opens_in_byte_order_and_refuses_strangers),
+      cmocka_unit_test(a_set_is_measured_by_its_headers),
       cmocka_unit_test(a_full_disk_leaves_nothing),
       cmocka_unit_test(packed_rows_come_back),
   };

@@ -168,8 +168,35 @@ static void a_lane_sum_holds_few_vectors(void **state) {
   lap_fold fold;
   const lap_mesh mesh = {2, 256, 1};
   assert_int_equal(lap_mesh_fold(&mesh, 1, 0, &fold, &status), LAP_OK);
-  const int64_t bytes = lap_lane_sum_bytes(&mesh, &fold, LAP_BLOCK);
-  assert_int_equal(bytes, 10 * LAP_BLOCK * (int64_t)sizeof(float)); /* log2(512) + the lane */
+  const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, LAP_BLOCK);
+  const int64_t held = 10; /* log2(512), and the lane at hand */
+  assert_int_equal(size.vectors, held * LAP_BLOCK * (int64_t)sizeof(float));
+  assert_int_equal(size.arriving, 0);
+}
+
+/* Seven lanes on three ranks: 0-1, 2-3, 4-6. The last rank keeps 4+5 while it makes 6; the others
+ * keep their first lane while they make the second. On five ranks, 0, 1, 2-3, 4, 5-6: rank 2 and
+ * rank 4 hold two vectors; the lanes of rank 4 lie in two subtrees, so less arrives there. */
+static void the_fullest_replica_is_the_first_of_the_largest(void **state) {
+  (void)state;
+  const lap_mesh mesh = {1, 7, 1};
+  const int64_t elements = 5 * LAP_BLOCK;
+  assert_int_equal(lap_lane_sum_fullest(&mesh, 1, elements), 0);
+  assert_int_equal(lap_lane_sum_fullest(&mesh, 5, elements), 2);
+  for (int ranks = 1; ranks <= 7; ++ranks) {
+    const int fullest = lap_lane_sum_fullest(&mesh, ranks, elements);
+    int64_t total[7], most = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      lap_fold fold;
+      lap_status status;
+      assert_int_equal(lap_mesh_fold(&mesh, ranks, rank, &fold, &status), LAP_OK);
+      const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, elements);
+      total[rank] = size.vectors + size.arriving;
+      if (total[rank] > most) most = total[rank];
+    }
+    assert_int_equal(total[fullest], most);
+    for (int rank = 0; rank < fullest; ++rank) assert_true(total[rank] < most);
+  }
 }
 
 static void a_lane_sum_starts_each_lane_and_each_step_from_zero(void **state) {
@@ -203,6 +230,7 @@ int main(void) {
       cmocka_unit_test(efficiency_is_mean_over_fullest),
       cmocka_unit_test(owned_pieces_are_whole_blocks_that_cover_the_vector),
       cmocka_unit_test(a_lane_sum_holds_few_vectors),
+      cmocka_unit_test(the_fullest_replica_is_the_first_of_the_largest),
       cmocka_unit_test(a_lane_sum_starts_each_lane_and_each_step_from_zero),
   };
   return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);

@@ -290,6 +290,24 @@ static void what_this_version_cannot_do_is_said(void **state) {
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
 }
 
+/* plan loads them all the same; what is wrong otherwise stays wrong. */
+static void what_is_not_available_can_still_be_described(void **state) {
+  (void)state;
+  static const char *const wanted[] = {"mesh.model=2", "mesh.shard=full", "recompute=block"};
+  lap_config *config;
+  lap_status status = {0};
+  assert_int_equal(lap_config_load_any(NULL, wanted, 3, &config, &status), LAP_OK);
+  assert_int_equal(config->mesh.model, 2);
+  assert_int_equal(config->shard, LAP_SHARD_FULL);
+  assert_int_equal(lap_config_check_availability(config, &status), LAP_USAGE);
+  lap_config_destroy(config);
+  assert_int_equal(lap_config_load(NULL, wanted, 3, &config, &status), LAP_USAGE);
+  assert_null(config);
+  static const char *const wrong[] = {"mesh.model=0"};
+  assert_int_equal(lap_config_load_any(NULL, wrong, 1, &config, &status), LAP_USAGE);
+  assert_null(config);
+}
+
 static void requirements_depend_on_what_is_needed(void **state) {
   (void)state;
   static const struct {
@@ -511,6 +529,7 @@ int main(void) {
       cmocka_unit_test(bad_keys_and_values_are_refused_in_place),
       cmocka_unit_test(keys_that_do_not_fit_together_are_refused),
       cmocka_unit_test(what_this_version_cannot_do_is_said),
+      cmocka_unit_test(what_is_not_available_can_still_be_described),
       cmocka_unit_test(requirements_depend_on_what_is_needed),
       cmocka_unit_test(the_tail_follows_the_codec_unless_given),
       cmocka_unit_test(warmup_is_five_percent_unless_given),

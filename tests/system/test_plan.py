@@ -1,0 +1,74 @@
+"""plan: a config described before it is run; FLOPs as bench counts them."""
+
+from harness import SOURCE, Test, lapidary, succeed, unittest
+
+
+class Plan(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        cls.config = workspace.config("plan.yaml", workspace / "unused", lanes=6, sequences=12)
+
+    def plan(self, *overrides, ranks=None, config=None):
+        return succeed("plan", config or self.config, *overrides, "--ranks", str(ranks or 1),
+                       "--json").json
+
+    def test_flops_are_those_that_bench_counts(self):
+        shape = ["model.vocab_size=1000", "data.sequence_length=64"]
+        for overrides in ([], ["objective.distill_weight=0", "batch.micro_sequences=2"]):
+            planned = self.plan(*shape, *overrides, "schedule.steps=7")["flops"]
+            bench = succeed("bench", self.config, *shape, *overrides, "--steps", "2", "--json").json
+            counted = bench["useful_gflops"] * bench["seconds_per_step"] * 1e9
+            self.assertAlmostEqual(planned["step"] / counted, 1, places=9)
+            self.assertEqual(planned["backward"], 2 * planned["forward"])
+            self.assertEqual(planned["total"], 7 * planned["step"])
+
+    def test_a_dry_run_says_the_same(self):
+        data = [f"teacher.cache={self.workspace / 'cache/*.h5'}",
+                f"data.eval={self.workspace / 'tokens/eval/*.h5'}", "schedule.epochs=2"]
+        dry = succeed("train", self.config, *data, f"run_dir={self.workspace / 'dry'}", "--dry-run",
+                      "--json").json
+        plan = self.plan(*data, "--k", "8")
+        self.assertEqual(dry["bytes_per_rank"], plan["memory"]["total"])
+        self.assertEqual(dry["total_steps"], plan["steps"])
+        self.assertFalse((self.workspace / "dry").exists())
+
+    def test_what_is_not_there_yet_is_said(self):
+        result = succeed("plan", self.config, "data.train=nowhere/*.h5", "--json")
+        self.assertIn("data.train: nowhere/*.h5: matches no file: its tokens are not counted",
+                      result.err)
+        less = self.plan()["memory"]["buffers"] - result.json["memory"]["buffers"]
+        self.assertGreater(less, 4 * 3000)
+
+    def test_bad_input_exits_2(self):
+        for arguments, says in ((["--ranks", "7"], "start 6 ranks or fewer"),
+                                (["--ranks", "0"], "--ranks"),
+                                (["--command", "bench"], "expected train, eval or teach"),
+                                (["--k", "-1"], "--k"),
+                                (["model.vocab_size=0"], "model.vocab_size"),
+                                (["--command", "eval", "data.sequence_length=null"],
+                                 "data.sequence_length is missing"),
+                                (["mesh.modal=2"], "did you mean 'mesh.model'")):
+            with self.subTest(arguments=arguments):
+                result = lapidary("plan", self.config, *arguments)
+                self.assert_exit(result, 2)
+                self.assertIn(says, result.err)
+                self.assertEqual(result.out, "")
+
+    def test_the_papers_models(self):
+        table_2 = {"2b": (590118912, 2024517888), "9b": (917962752, 8324201984),
+                   "27b": (1180237824, 26047480320)}
+        for name, sizes in table_2.items():
+            result = succeed("plan", SOURCE / f"configs/gemma2-{name}.yaml", "--ranks", "256",
+                             "--json")
+            self.assertEqual((result.json["embedding_parameters"],
+                              result.json["non_embedding_parameters"]), sizes)
+            print(result.out, end="")
+            published = self.plan(config=SOURCE / f"configs/gemma2-{name}-hf.yaml")
+            self.assertEqual(published["non_embedding_parameters"], sizes[1])
+            self.assertEqual(published["embedding_parameters"], sizes[0] // 256128 * 256000)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
