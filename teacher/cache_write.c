@@ -8,7 +8,6 @@
 #include "autograd/core/memory.h"
 #include "teacher/cache_file.h"
 #include "teacher/cache_rows.h"
-#include "teacher/half.h"
 
 enum {
   DEFLATE_LEVEL = 1,
@@ -65,7 +64,6 @@ static uint64_t chunk_rows(const lap_cache_schema *schema, uint64_t rows) {
 typedef struct {
   const lap_hdf5_file *file;
   uint64_t rows, chunk_rows;
-  hid_t half;
   hid_t ids, logprob, tail_mass, next_logprob, entropy;
 } writer;
 
@@ -88,10 +86,9 @@ static hid_t create_dataset(const writer *w, const char *name, hid_t type, uint3
 static lap_code open_writer(const lap_hdf5_file *file, const lap_cache_schema *schema,
                             uint64_t rows, writer *w, lap_status *status) {
   *w = (writer){.file = file, .rows = rows, .chunk_rows = chunk_rows(schema, rows)};
-  w->half = lap_cache_half_type();
   const hid_t id_type = schema->vocab_size <= 1 << 16 ? H5T_STD_U16LE : H5T_STD_U32LE;
   w->ids = create_dataset(w, "ids", id_type, schema->k);
-  w->logprob = create_dataset(w, "logprob", w->half, schema->k);
+  w->logprob = create_dataset(w, "logprob", H5T_IEEE_F32LE, schema->k);
   w->tail_mass = create_dataset(w, "tail_mass", H5T_IEEE_F32LE, 0);
   w->next_logprob = create_dataset(w, "next_logprob", H5T_IEEE_F32LE, 0);
   w->entropy = create_dataset(w, "entropy", H5T_IEEE_F32LE, 0);
@@ -106,7 +103,6 @@ static bool close_writer(writer *w) {
   bool closed = true;
   for (size_t i = 0; i < sizeof datasets / sizeof *datasets; ++i)
     if (datasets[i] >= 0) closed = H5Dclose(datasets[i]) >= 0 && closed;
-  H5Tclose(w->half);
   return closed;
 }
 
@@ -163,14 +159,19 @@ static void copy_row(const lap_cache_content *content, uint64_t row, uint32_t k,
   b->entropy[at] = counts ? content->entropy[row] : 0;
 }
 
-/* Copies, packs, and checks what comes out of the packing. */
+/* To the nearest multiple of 2^-11, ties to even: what deflate then leaves of a float is some 13 bits,
+ * and no log-probability is off by more than 2.5e-4. -infinity stays. */
+static void round_logprobs(float *logprob, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) logprob[i] = rintf(logprob[i] * 0x1p11f) * 0x1p-11f;
+}
+
+/* Copies, rounds, and checks what comes out of the rounding. */
 static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint32_t k,
                            const lap_cache_content *content, uint64_t row, uint64_t count, block *b,
                            lap_status *status) {
   for (uint64_t i = 0; i < count; ++i)
     copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
-  lap_half_pack(b->raw.logprob, count * k, b->raw.packed);
-  lap_half_unpack(b->raw.packed, count * k, b->raw.logprob);
+  round_logprobs(b->raw.logprob, count * k);
   for (uint64_t i = 0; i < count; ++i) {
     const lap_row_place place = {path, row + i};
     double mass;
@@ -185,7 +186,7 @@ static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint
 static lap_code write_block(const writer *w, uint32_t k, const block *b, uint64_t row,
                             uint64_t count, lap_status *status) {
   if (write_rows(w->ids, row, count, k, H5T_NATIVE_INT64, b->raw.ids) &&
-      write_rows(w->logprob, row, count, k, w->half, b->raw.packed) &&
+      write_rows(w->logprob, row, count, k, H5T_NATIVE_FLOAT, b->raw.logprob) &&
       write_rows(w->tail_mass, row, count, 0, H5T_NATIVE_FLOAT, b->raw.tail_mass) &&
       write_rows(w->next_logprob, row, count, 0, H5T_NATIVE_FLOAT, b->next_logprob) &&
       write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy))

@@ -52,7 +52,7 @@ static void assert_near(double a, double b, double tolerance) {
   if (!(fabs(a - b) <= tolerance)) fail_msg("%.9g is not %.9g within %g", a, b, tolerance);
 }
 
-/* Half precision keeps 11 bits of a log-probability: exp of it is off by |logprob| 2^-12 at most.
+/* A log-probability is rounded to multiples of 2^-11: exp of it is off by a share of 2^-12 at most.
  */
 static void assert_row(const lap_cache_content *content, uint64_t row, const lap_cache_rows *rows,
                        uint32_t at) {
@@ -60,7 +60,7 @@ static void assert_row(const lap_cache_content *content, uint64_t row, const lap
     const double logprob = (double)content->logprob[row * SYNTHETIC_K + j];
     assert_int_equal(rows->ids[at * SYNTHETIC_K + j], content->ids[row * SYNTHETIC_K + j]);
     assert_near((double)rows->probability[at * SYNTHETIC_K + j], exp(logprob),
-                exp(logprob) * (-logprob * 0x1p-11 + 1e-6));
+                exp(logprob) * (0x1p-12 + 1e-6));
   }
   assert_true(rows->tail[at] == content->tail_mass[row]);
   assert_true(rows->next_logprob[at] == content->next_logprob[row]);
