@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 #include "dataset/text.h"
 
 lap_code lap_documents_parse(const char *how, lap_document_source *source, lap_status *status) {
@@ -71,6 +72,10 @@ static lap_code add_to_block(walk *at, const char *line, size_t bytes, lap_statu
 static lap_code visit_json(walk *at, const char *line, size_t bytes, lap_status *status) {
   if (is_blank(line, bytes)) return LAP_OK;
   const unsigned long long number = at->reader.number;
+  const size_t values = lap_json_values(line, bytes);
+  if (values > LAP_JSON_MOST_VALUES)
+    return lap_fail(status, LAP_DATA, "%s: line %llu: has %zu JSON values; expected at most %d",
+                    at->reader.path, number, values, LAP_JSON_MOST_VALUES);
   json_error_t error;
   json_t *object = json_loadb(line, bytes, 0, &error);
   if (!object)

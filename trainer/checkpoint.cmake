@@ -3,4 +3,5 @@ add_library(lapidary_checkpoint STATIC
   memory_table.c state.c state_hash.c checkpoint_directory.c checkpoint_manifest.c checkpoint_prune.c
   checkpoint_read.c checkpoint_write.c)
 target_link_libraries(lapidary_checkpoint PUBLIC
-  lapidary_settings lapidary_config lapidary_model_base lapidary_mpi PkgConfig::JANSSON)
+  lapidary_settings lapidary_config lapidary_model_base lapidary_mpi PkgConfig::JANSSON
+  PRIVATE lapidary_json_values)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 
 /* The members of a manifest, in the order of the file. */
 static json_t *files_to_json(const lap_checkpoint_pieces *pieces) {
@@ -406,6 +407,10 @@ lap_code lap_manifest_parse(const char *directory, const char *text, size_t byte
   read->pieces = lap_allocate(1, sizeof *read->pieces);
   json_t *root = NULL;
   lap_code code = check_seal(path, text, bytes, status);
+  const size_t values = lap_json_values(text, bytes);
+  if (code == LAP_OK && values > LAP_JSON_MOST_VALUES)
+    code = lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %d", path, values,
+                    LAP_JSON_MOST_VALUES);
   if (code == LAP_OK) {
     json_error_t error;
     root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);

@@ -5,6 +5,7 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 #include "trainer/checkpoint.h"
 #include "trainer/inspect.h"
 #include "trainer/inspect_metrics.h"
@@ -27,10 +28,15 @@ static json_t *load_run_json(const char *path, lap_status *status) {
   size_t bytes;
   json_error_t error;
   if (lap_file_read(path, MOST_BYTES, &text, &bytes, status) != LAP_OK) return NULL;
-  json_t *run = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  const size_t values = lap_json_values(text, bytes);
+  const bool is_small = values <= LAP_JSON_MOST_VALUES;
+  json_t *run = is_small ? json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error) : NULL;
   free(text);
   if (json_is_object(run)) return run;
-  if (run)
+  if (!is_small)
+    lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %d", path, values,
+             LAP_JSON_MOST_VALUES);
+  else if (run)
     lap_fail(status, LAP_DATA, "%s: expected a JSON object", path);
   else
     lap_fail(status, LAP_DATA, "%s:%d: is not JSON: %s", path, error.line, error.text);

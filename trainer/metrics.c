@@ -8,6 +8,7 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 
 struct lap_metrics {
   FILE *file;
@@ -79,10 +80,16 @@ lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tok
   return append_line(metrics, line, status);
 }
 
+/* NULL where the line is not JSON, or has more values than a file may have. */
+static json_t *parse_line(const char *line, size_t bytes) {
+  if (lap_json_values(line, bytes) > LAP_JSON_MOST_VALUES) return NULL;
+  return json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+}
+
 /* The step of one line without its newline. */
 static lap_code step_of_line(const char *path, const char *line, size_t bytes, long number,
                              int64_t *step, lap_status *status) {
-  json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+  json_t *object = parse_line(line, bytes);
   const json_t *value = json_object_get(object, "step");
   const bool found = json_is_integer(value);
   *step = json_integer_value(value);
@@ -119,7 +126,7 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
 }
 
 static void take_if_better(const char *line, size_t bytes, int64_t *step, double *loss) {
-  json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+  json_t *object = parse_line(line, bytes);
   const json_t *found = json_object_get(json_object_get(object, "eval"), "loss");
   if (json_is_number(found) && json_number_value(found) < *loss) {
     *loss = json_number_value(found);

@@ -15,6 +15,7 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 
 static const char nonce_name[] = ".same-file-system";
 
@@ -112,7 +113,15 @@ static json_t *run_object(const lap_run_facts *facts) {
 /* The runs before this one, oldest first. A run.json that cannot be read is history lost, nothing
  * more: the run itself does not depend on it. */
 static json_t *previous_runs(const char *file) {
-  json_t *last = json_load_file(file, 0, NULL);
+  enum { MOST_BYTES = 64 << 20 };
+  char *text = NULL;
+  size_t bytes;
+  lap_status ignored;
+  json_t *last = NULL;
+  if (lap_file_read(file, MOST_BYTES, &text, &bytes, &ignored) == LAP_OK &&
+      lap_json_values(text, bytes) <= LAP_JSON_MOST_VALUES)
+    last = json_loadb(text, bytes, 0, NULL);
+  free(text);
   json_t *runs = json_object_get(last, "previous");
   runs = json_is_array(runs) ? json_incref(runs) : json_array();
   if (json_is_object(last)) {

@@ -14,10 +14,9 @@
 #include <unistd.h>
 
 #include "autograd/core/memory.h"
+#include "dataset/json_values.h"
 
-/* A tensor has about six commas. Parsed, a value takes many times its text: commas bound how many
- * there can be. */
-enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000, MOST_COMMAS = 1 << 22 };
+enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000 };
 
 struct lap_safetensors {
   char *path;
@@ -192,16 +191,16 @@ static lap_code parse_header(lap_safetensors *file, int64_t data_begin, lap_stat
 static lap_code parse_json(lap_safetensors *file, const char *text, size_t bytes,
                            lap_status *status) {
   json_error_t error;
-  size_t commas = 0;
   /* The format allows no blanks before the brace. */
   if (bytes == 0 || *text != '{')
     return lap_fail(status, LAP_DATA, "%s: its header does not begin with {: no safetensors file",
                     file->path);
-  for (size_t i = 0; i < bytes; ++i) commas += text[i] == ',';
-  if (commas > MOST_COMMAS)
+  const size_t values = lap_json_values(text, bytes);
+  if (values > LAP_JSON_MOST_VALUES)
     return lap_fail(status, LAP_DATA,
-                    "%s: its header has %zu commas, more than the %d of any model", file->path,
-                    commas, MOST_COMMAS);
+                    "%s: its header has %zu values; expected at most %d, as many as 200,000 "
+                    "tensors have",
+                    file->path, values, LAP_JSON_MOST_VALUES);
   file->header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
   if (file->header) return LAP_OK;
   return lap_fail(status, LAP_DATA, "%s: its header is not valid: %s (byte %d)", file->path,

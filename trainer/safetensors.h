@@ -8,7 +8,7 @@
  *
  * Whatever the bytes, opening and reading end in a value or in LAP_DATA naming file and tensor;
  * memory stays in proportion to the header that is really there: at most 100 MB, the format's own
- * limit, and 4 Mi commas.
+ * limit, and 2 Mi values.
  *
  * Not collective. A file belongs to one thread.
  */

@@ -177,6 +177,17 @@ static void bad_json_is_refused_by_line(void **state) {
   }
 }
 
+static void json_lines_of_millions_of_values_are_refused_unparsed(void **state) {
+  const fixture *made = *state;
+  enum { BYTES = 9 << 20 };
+  char *line = malloc(BYTES);
+  for (int i = 0; i < BYTES; ++i) line[i] = "{},"[i % 3];
+  const char *texts[] = {scratch_write(made->directory, "large.jsonl", line, BYTES)};
+  const lap_tokenize_options options = options_of(made, "jsonl:text", texts, 1);
+  assert_refused(made, &options, LAP_DATA, "line 1: has 6291457 JSON values");
+  free(line);
+}
+
 /* A set of strings by linear search: small tests need no more. */
 typedef struct {
   char *text[4000];
@@ -454,6 +465,7 @@ int main(void) {
       cmocka_unit_test_setup(a_line_is_a_document, next_out),
       cmocka_unit_test_setup(a_block_between_blank_lines_is_a_document, next_out),
       cmocka_unit_test_setup(a_string_of_a_json_line_is_a_document, next_out),
+      cmocka_unit_test_setup(json_lines_of_millions_of_values_are_refused_unparsed, next_out),
       cmocka_unit_test_setup(bad_json_is_refused_by_line, next_out),
       cmocka_unit_test_setup(many_documents_are_held_out_whole, next_out),
       cmocka_unit_test_setup(few_documents_are_held_out_by_blocks, next_out),

@@ -212,6 +212,18 @@ static void an_edited_manifest_is_validated_although_its_checksum_is_right(void 
   free(text);
 }
 
+static void millions_of_values_are_refused_unparsed(void **state) {
+  (void)state;
+  enum { BYTES = 9 << 20 };
+  char *values = lap_allocate(BYTES + 1, 1), *text = weights_manifest();
+  for (int i = 0; i < BYTES; ++i) values[i] = "{},"[i % 3];
+  const edit_case edits[] = {{"[", lap_format("[%s", values), " values; expected at most 2097152"}};
+  check_edits(text, edits, 1);
+  free((char *)edits[0].to);
+  free(text);
+  free(values);
+}
+
 static void the_identity_of_a_full_one_is_validated(void **state) {
   (void)state;
   static const edit_case edits[] = {
@@ -233,6 +245,7 @@ int main(void) {
       cmocka_unit_test(any_changed_bit_is_refused),
       cmocka_unit_test(any_other_length_is_refused),
       cmocka_unit_test(an_edited_manifest_is_validated_although_its_checksum_is_right),
+      cmocka_unit_test(millions_of_values_are_refused_unparsed),
       cmocka_unit_test(the_identity_of_a_full_one_is_validated),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

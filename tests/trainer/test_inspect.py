@@ -468,6 +468,9 @@ class Inspect(unittest.TestCase):
         with open(path + "/run.json", "w", encoding="utf-8") as file:
             file.write("[]")
         self.refuse(path, says="run.json")
+        with open(path + "/run.json", "w", encoding="utf-8") as file:
+            file.write('{"x": [' + "{}," * 3000000 + "{}]}")
+        self.refuse(path, says="run.json: has 6000004 values")
         os.remove(path + "/run.json")
         with open(path + "/config.resolved.yaml", "w", encoding="utf-8") as file:
             file.write("x: 1\n")

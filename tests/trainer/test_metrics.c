@@ -141,6 +141,21 @@ static void a_broken_line_is_named_and_nothing_changes(void **state) {
   }
 }
 
+static void a_line_of_millions_of_values_is_refused_unparsed(void **state) {
+  (void)state;
+  enum { BYTES = 9 << 20 };
+  char *line = calloc(BYTES + 8, 1);
+  for (int i = 0; i < BYTES; ++i) line[i] = "{},"[i % 3];
+  static const char begin[] = "{\"step\":1,\"x\":[", end[] = "{}]}\n";
+  memcpy(line, begin, sizeof begin - 1); /* 15 bytes: a whole number of triples */
+  memcpy(line + BYTES, end, sizeof end);
+  write_text(line);
+  lap_status status = {0};
+  assert_int_equal(lap_metrics_truncate(path, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "metrics.jsonl:1: expected"));
+  free(line);
+}
+
 static void a_missing_file_is_nothing_to_truncate(void **state) {
   (void)state;
   unlink(path);
@@ -195,6 +210,7 @@ int main(void) {
       cmocka_unit_test(resuming_drops_what_lies_past_its_step),
       cmocka_unit_test(every_cut_of_a_kill_is_survived),
       cmocka_unit_test(a_broken_line_is_named_and_nothing_changes),
+      cmocka_unit_test(a_line_of_millions_of_values_is_refused_unparsed),
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
       cmocka_unit_test(the_best_evaluation_is_found_again),
       cmocka_unit_test(a_full_disk_is_reported),
