@@ -1,10 +1,5 @@
-#include <fcntl.h>
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -12,6 +7,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +21,7 @@ extern "C" {
 #include "dataset/tokenizer_model.h"
 }
 #include "dataset/tokenizer.h"
+#include "dataset/trial.h"
 
 namespace spm = sentencepiece;
 
@@ -58,6 +55,10 @@ lap_code ReadModel(const char *path, std::string *bytes, lap_status *status) {
   return LAP_OK;
 }
 
+/* What a model may cost: the largest ones take a fraction of this. */
+constexpr double kTrialSeconds = 10;
+constexpr size_t kTrialBytes = size_t{1} << 30;
+
 /* Ordinary text, and a sample of the model's own pieces, which every table of the library meets. */
 std::string ProbeText(const lap_tokenizer_model &model) {
   std::string text =
@@ -68,78 +69,30 @@ std::string ProbeText(const lap_tokenizer_model &model) {
   return text;
 }
 
-/* What the child says when all went well; anything else is a reason, nothing at all is a crash. */
-const char kPassed[] = "passed";
-const unsigned kProbeSeconds = 120;
+/* What a child gives SentencePiece to do: the model's bytes and a text. */
+struct Attempt {
+  const std::string *bytes, *text;
+  const char *path;
+};
 
-/* The child shares nothing with its parent but the pipe: no core file, no handlers (MPI and
- * sanitizers install some), no output, no exit handlers (MPI's would run, were the library to call
- * exit). */
-void IsolateProbe() {
-  const struct rlimit none = {0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-  for (const int number : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM, SIGTERM, SIGINT})
-    signal(number, SIG_DFL);
-  sigset_t every;
-  sigfillset(&every);
-  sigprocmask(SIG_UNBLOCK, &every, nullptr);
-  alarm(kProbeSeconds);
-  const int nowhere = open("/dev/null", O_RDWR);
-  if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0 || dup2(nowhere, STDERR_FILENO) < 0)
-    _exit(EXIT_FAILURE);
-  atexit([] { _exit(EXIT_FAILURE); });
-}
-
-[[noreturn]] void RunProbe(int pipe_end, const std::string &bytes, const std::string &text) {
-  IsolateProbe();
-  std::string verdict = kPassed;
+lap_code TryModel(const void *context, void *, lap_status *status) {
+  const auto *attempt = static_cast<const Attempt *>(context);
+  std::string refusal;
   try {
     spm::SentencePieceProcessor processor;
     std::vector<int> ids;
-    auto result = processor.LoadFromSerializedProto(bytes);
-    if (result.ok()) result = processor.Encode(text, &ids);
-    if (!result.ok()) verdict = result.ToString();
+    auto result = processor.LoadFromSerializedProto(*attempt->bytes);
+    if (result.ok()) result = processor.Encode(*attempt->text, &ids);
+    if (result.ok()) return LAP_OK;
+    refusal = result.ToString();
+  } catch (const std::bad_alloc &) {
+    refusal = "it needs more than " + std::to_string(kTrialBytes >> 20) + " MiB of memory";
   } catch (const std::exception &error) {
-    verdict = error.what();
-  } catch (...) {
-    verdict = "an unknown exception";
+    refusal = error.what();
   }
-  const ssize_t written = write(pipe_end, verdict.data(), verdict.size());
-  _exit(written == static_cast<ssize_t>(verdict.size()) ? EXIT_SUCCESS : EXIT_FAILURE);
-}
-
-std::string ReadVerdict(int pipe_end) {
-  char block[1024];
-  std::string verdict;
-  for (;;) {
-    const ssize_t count = read(pipe_end, block, sizeof block);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return verdict;
-    verdict.append(block, static_cast<size_t>(count));
-  }
-}
-
-/* Lets a child process load the model and encode with it, so that a crash of the library is a
- * message here. The verdict comes through a pipe: wait status is not to be had where SIGCHLD is
- * ignored. */
-lap_code Probe(const char *path, const std::string &bytes, const std::string &text,
-               lap_status *status) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be tried: pipe: %s", path, strerror(errno));
-  const pid_t child = fork();
-  if (child == 0) RunProbe(ends[1], bytes, text);
-  const int reason = errno;
-  close(ends[1]);
-  const std::string verdict = child > 0 ? ReadVerdict(ends[0]) : "";
-  close(ends[0]);
-  if (child < 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be tried: fork: %s", path, strerror(reason));
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  if (verdict == kPassed) return LAP_OK;
   return lap_fail(status, LAP_DATA,
-                  "%s: SentencePiece %s%s; the model is damaged: train or copy it again", path,
-                  verdict.empty() ? "crashed on it" : "refuses it: ", verdict.c_str());
+                  "%s: SentencePiece refuses it: %s; the model is damaged: train or copy it again",
+                  attempt->path, refusal.c_str());
 }
 
 lap_code OpenTokenizer(const char *path, lap_tokenizer *tokenizer, lap_status *status) {
@@ -147,7 +100,10 @@ lap_code OpenTokenizer(const char *path, lap_tokenizer *tokenizer, lap_status *s
   LAP_TRY(ReadModel(path, &bytes, status));
   if (lap_tokenizer_model_parse(bytes.data(), bytes.size(), &tokenizer->model, status) != LAP_OK)
     return lap_fail_context(status, "%s", path);
-  LAP_TRY(Probe(path, bytes, ProbeText(tokenizer->model), status));
+  const std::string text = ProbeText(tokenizer->model);
+  const Attempt attempt = {&bytes, &text, path};
+  const lap_trial trial = {path, "SentencePiece", kTrialSeconds, kTrialBytes};
+  LAP_TRY(lap_trial_run(&trial, TryModel, &attempt, nullptr, 0, status));
   const auto loaded = tokenizer->processor.LoadFromSerializedProto(bytes);
   if (!loaded.ok())
     return lap_fail(status, LAP_DATA, "%s: SentencePiece refuses it: %s", path, loaded.message());

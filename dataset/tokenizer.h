@@ -3,8 +3,9 @@
  * The ids that lapidary relies on are Gemma's: pad 0, eos 1, bos 2, unk 3. A model with other ids
  * is refused, and so is one that changes text before it is tokenized (normalisation, dummy prefix,
  * removed white space): ids stand for the bytes of the text. A model file is validated before the
- * library sees it, and a child process tries it first, because SentencePiece 0.1.97 crashes on
- * crafted ones (DESIGN 8; dataset/tokenizer_model.h).
+ * library sees it (dataset/tokenizer_model.h), and a child process tries it first, for at most 10
+ * seconds of processor time and 1 GiB of memory (dataset/trial.h), because SentencePiece 0.1.97
+ * crashes on crafted ones.
  */
 #ifndef LAP_DATASET_TOKENIZER_H
 #define LAP_DATASET_TOKENIZER_H
@@ -25,7 +26,7 @@ typedef struct lap_tokenizer lap_tokenizer;
 
 /* Opens M.model. LAP_DATA naming the file where it is missing, not a whole SentencePiece model, or
  * refused as above. The tokenizer is owned by the caller; not safe to share between threads. Not
- * collective; forks once (the child calls no MPI, prints nothing and leaves by _exit). */
+ * collective; forks once. */
 lap_code lap_tokenizer_open(const char *path, lap_tokenizer **tokenizer, lap_status *status);
 void lap_tokenizer_close(lap_tokenizer *tokenizer);
 
