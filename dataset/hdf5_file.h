@@ -1,9 +1,11 @@
 /* hdf5_file: HDF5 files read with suspicion and written whole. Shared by dataset/ and teacher/.
  *
- * Reading: a file may come from any program or from an attacker. HDF5's own error printing is
- * switched off; links are hard or refused; types, rank and dims are bounded before anything is read
- * or allocated; integers come back as int64, because HDF5 clips silently when it narrows (-1 would
- * become token 0). File locks are not taken: files appear by rename and are never changed.
+ * Reading: a file may come from any program or from an attacker, and HDF5 1.10 crashes and loops on
+ * some: what is to be read of a file is read in a child process first (lap_hdf5_try), for the
+ * result or to know that it can be done. HDF5's own error printing is switched off; links are hard
+ * or refused; types, rank and dims are bounded before anything is read or allocated; integers come
+ * back as int64, because HDF5 clips silently when it narrows (-1 would become token 0). File locks
+ * are not taken: files appear by rename and are never changed.
  *
  * Writing: the file is built in memory (libver latest: checksummed metadata), its datasets chunked
  * with fletcher32 and compressed, then published as a whole (autograd/core/file.h). Disk errors are
@@ -21,6 +23,7 @@
 #include <stdint.h>
 
 #include "autograd/core/status.h"
+#include "dataset/trial.h"
 
 enum { LAP_HDF5_TEXT = 4097, LAP_HDF5_MAX_RANK = 2 };
 
@@ -49,6 +52,13 @@ typedef struct {
 } lap_hdf5_dataset;
 
 /* Reading. LAP_DATA naming file and attribute or dataset, expected and found. */
+
+/* Runs a task that reads the file at `path`, from lap_hdf5_open to lap_hdf5_close, in a child
+ * (dataset/trial.h), within what reading a file of its size may cost: a quarter of a second, and a
+ * second for 256 KiB (which compression can make 256 MiB), of processor time; 1 GiB, and 16 times
+ * its size, of memory. LAP_DATA also where there is no file. */
+lap_code lap_hdf5_try(const char *path, lap_trial_task task, const void *context, void *result,
+                      size_t result_bytes, lap_status *status);
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status);
 /* Also ends a file of lap_hdf5_create that is not published. Closing twice is fine. */

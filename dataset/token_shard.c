@@ -126,8 +126,7 @@ static lap_code check_hash(const lap_token_shard *shard, lap_status *status) {
                   shard->path, shard->tokens_sha256, found);
 }
 
-lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status) {
-  *shard = NULL;
+static lap_code read_shard(const char *path, lap_token_shard **shard, lap_status *status) {
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_open(path, &file, status));
   lap_token_shard *opened = lap_allocate(1, sizeof *opened);
@@ -141,6 +140,18 @@ lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_sta
   else
     lap_token_shard_close(opened);
   return code;
+}
+
+static lap_code try_shard(const void *path, void *result, lap_status *status) {
+  (void)result;
+  lap_token_shard *shard;
+  return read_shard(path, &shard, status);
+}
+
+lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status) {
+  *shard = NULL;
+  LAP_TRY(lap_hdf5_try(path, try_shard, path, NULL, 0, status));
+  return read_shard(path, shard, status);
 }
 
 void lap_token_shard_close(lap_token_shard *shard) {

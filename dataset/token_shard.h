@@ -34,7 +34,8 @@ typedef struct {
   uint64_t *documents; /* [D + 1] */
 } lap_token_shard;
 
-/* LAP_DATA naming file, dataset or attribute, expected and found. Owned by the caller. */
+/* LAP_DATA naming file, dataset or attribute, expected and found. Owned by the caller. Reads the
+ * file twice: a child process does it first (dataset/trial.h). */
 lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status);
 void lap_token_shard_close(lap_token_shard *shard);
 /* The numbers of tokens and documents that the file says it has; nothing else is checked. */

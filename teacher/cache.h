@@ -12,6 +12,11 @@
  * logprob <= 1e-3; tail_mass in [0,1]; |sum exp(logprob) + tail_mass - 1| <= 0.02. Uncounted rows
  * are not looked at. Anything else is LAP_DATA naming file, dataset and row.
  *
+ * HDF5 may crash on a file made for that: a child process opens each file first, and reads every
+ * row of it before this process reads one (dataset/trial.h). Opening for use thus costs reading the
+ * files whole, once in each process; opening without an expectation puts that off until rows are
+ * read.
+ *
  * One thread of the process calls HDF5 (see dataset/token_shard.h).
  */
 #ifndef LAP_TEACHER_CACHE_H
@@ -77,8 +82,9 @@ lap_code lap_cache_file_identity(const char *path, lap_cache_schema *schema, uin
 
 /* One SHA-256 over the content of all files in shard order (schema, tokens_sha256, ids as int64,
  * logprob and tail_mass as float32, whatever types they are stored in): the identity that
- * numbers_sha256 covers. Reads everything once. The same in two steps, so that ranks can share the
- * reading: the digest of each shard, and then one hash of all digests in shard order. */
+ * numbers_sha256 covers. Reads everything once, unless rows have been read before: the child that
+ * tries a file computes its digest. The same in two steps: the digest of each shard, and then one
+ * hash of all digests in shard order. */
 lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], lap_status *status);
 lap_code lap_cache_shard_sha256(lap_cache *cache, size_t shard, uint8_t digest[LAP_SHA256_SIZE],
                                 lap_status *status);

@@ -16,29 +16,68 @@ static void hash_schema(const lap_cache_schema *schema, lap_sha256_stream *strea
   free(text);
 }
 
-static lap_code hash_rows(lap_cache *cache, size_t shard, lap_sha256_stream *stream,
+/* --- the digest of one file, computed by the child that tries its rows --- */
+
+typedef struct {
+  const char *path, *tokens_sha256;
+} rows_of_file;
+
+static lap_code hash_rows(const lap_cache_file *file, lap_sha256_stream *stream,
                           lap_status *status) {
-  const uint64_t total = cache->tokens->shard[shard]->token_count;
-  const size_t k = cache->schema.k;
-  const lap_cache_file *file;
-  LAP_TRY(lap_cache_use_file(cache, shard, &file, status));
-  for (uint64_t row = 0; row < total; row += cache->block_rows) {
-    const uint64_t left = total - row, count = left < cache->block_rows ? left : cache->block_rows;
-    LAP_TRY(lap_cache_file_read(file, row, count, &cache->raw, status));
-    lap_sha256_add(stream, cache->raw.ids, count * k * sizeof *cache->raw.ids);
-    lap_sha256_add(stream, cache->raw.logprob, count * k * sizeof *cache->raw.logprob);
-    lap_sha256_add(stream, cache->raw.tail_mass, count * sizeof *cache->raw.tail_mass);
+  enum { BLOCK_SLOTS = 1 << 19 };
+  const size_t k = file->schema.k;
+  const uint64_t block = k < BLOCK_SLOTS ? BLOCK_SLOTS / k : 1;
+  lap_cache_raw raw;
+  lap_cache_raw_create((uint32_t)block, (uint32_t)k, &raw);
+  /* Not hashed, but read: whatever will be read must have been. */
+  if (file->schema.has_next_logprob) raw.next_logprob = lap_allocate(block, sizeof(float));
+  if (file->schema.has_entropy) raw.entropy = lap_allocate(block, sizeof(float));
+  lap_code code = LAP_OK;
+  for (uint64_t row = 0; row < file->row_count && code == LAP_OK; row += block) {
+    const uint64_t left = file->row_count - row, count = left < block ? left : block;
+    if ((code = lap_cache_file_read(file, row, count, &raw, status)) != LAP_OK) break;
+    lap_sha256_add(stream, raw.ids, count * k * sizeof *raw.ids);
+    lap_sha256_add(stream, raw.logprob, count * k * sizeof *raw.logprob);
+    lap_sha256_add(stream, raw.tail_mass, count * sizeof *raw.tail_mass);
   }
+  free(raw.next_logprob);
+  free(raw.entropy);
+  lap_cache_raw_destroy(&raw);
+  return code;
+}
+
+static lap_code hash_file(const void *context, void *digest, lap_status *status) {
+  const rows_of_file *rows = context;
+  lap_cache_file file;
+  LAP_TRY(lap_cache_file_open(rows->path, &file, status));
+  lap_sha256_stream *stream = lap_sha256_create();
+  lap_sha256_add(stream, rows->tokens_sha256, strlen(rows->tokens_sha256));
+  const lap_code code = hash_rows(&file, stream, status);
+  lap_sha256_finish(stream, digest);
+  lap_cache_file_close(&file);
+  return code;
+}
+
+lap_code lap_cache_file_try(const char *path, const char *tokens_sha256,
+                            uint8_t digest[LAP_SHA256_SIZE], lap_status *status) {
+  const rows_of_file rows = {path, tokens_sha256};
+  return lap_hdf5_try(path, hash_file, &rows, digest, LAP_SHA256_SIZE, status);
+}
+
+lap_code lap_cache_try_rows(lap_cache *cache, size_t shard, lap_status *status) {
+  lap_cache_shard *tried = &cache->shard[shard];
+  if (tried->is_tried) return LAP_OK;
+  LAP_TRY(lap_cache_file_try(tried->path, cache->tokens->shard[shard]->tokens_sha256, tried->digest,
+                             status));
+  tried->is_tried = true;
   return LAP_OK;
 }
 
 lap_code lap_cache_shard_sha256(lap_cache *cache, size_t shard, uint8_t digest[LAP_SHA256_SIZE],
                                 lap_status *status) {
-  lap_sha256_stream *stream = lap_sha256_create();
-  lap_sha256_add(stream, cache->tokens->shard[shard]->tokens_sha256, LAP_SHA256_HEX - 1);
-  const lap_code code = hash_rows(cache, shard, stream, status);
-  lap_sha256_finish(stream, digest);
-  return code;
+  LAP_TRY(lap_cache_try_rows(cache, shard, status));
+  memcpy(digest, cache->shard[shard].digest, LAP_SHA256_SIZE);
+  return LAP_OK;
 }
 
 void lap_cache_combine_sha256(const lap_cache *cache, const uint8_t *digests,

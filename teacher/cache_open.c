@@ -15,14 +15,32 @@ const char *lap_cache_path(const lap_cache *cache, size_t shard) {
   return cache->shard[shard].path;
 }
 
-lap_code lap_cache_file_identity(const char *path, lap_cache_schema *schema, uint64_t *rows,
-                                 char tokens_sha256[LAP_SHA256_HEX], lap_status *status) {
+/* --- what a file says of itself, told by a child that has opened it --- */
+
+typedef struct {
+  lap_cache_schema schema;
+  uint64_t rows;
+  char tokens_sha256[LAP_SHA256_HEX];
+} identity;
+
+static lap_code identify(const void *path, void *result, lap_status *status) {
+  identity *found = result;
   lap_cache_file file;
   LAP_TRY(lap_cache_file_open(path, &file, status));
-  *schema = file.schema;
-  *rows = file.row_count;
-  memcpy(tokens_sha256, file.tokens_sha256, LAP_SHA256_HEX);
+  found->schema = file.schema;
+  found->rows = file.row_count;
+  memcpy(found->tokens_sha256, file.tokens_sha256, LAP_SHA256_HEX);
   lap_cache_file_close(&file);
+  return LAP_OK;
+}
+
+lap_code lap_cache_file_identity(const char *path, lap_cache_schema *schema, uint64_t *rows,
+                                 char tokens_sha256[LAP_SHA256_HEX], lap_status *status) {
+  identity found;
+  LAP_TRY(lap_hdf5_try(path, identify, path, &found, sizeof found, status));
+  *schema = found.schema;
+  *rows = found.rows;
+  memcpy(tokens_sha256, found.tokens_sha256, LAP_SHA256_HEX);
   return LAP_OK;
 }
 
@@ -65,6 +83,7 @@ static lap_code check_unchanged(const lap_cache *cache, size_t shard, const lap_
 lap_code lap_cache_use_file(lap_cache *cache, size_t shard, const lap_cache_file **file,
                             lap_status *status) {
   lap_cache_shard *used = &cache->shard[shard];
+  LAP_TRY(lap_cache_try_rows(cache, shard, status));
   used->last_use = ++cache->clock;
   if (!used->file) {
     make_room(cache);
@@ -85,18 +104,18 @@ lap_code lap_cache_use_file(lap_cache *cache, size_t shard, const lap_cache_file
 
 /* --- what the tokens and the run expect of a file --- */
 
-static lap_code check_tokens(const char *path, const lap_cache_file *file,
-                             const lap_token_shard *tokens, lap_status *status) {
+static lap_code check_tokens(const char *path, const identity *file, const lap_token_shard *tokens,
+                             lap_status *status) {
   if (strcmp(file->schema.tokenizer_sha256, tokens->tokenizer_sha256) != 0)
     return lap_fail(
         status, LAP_DATA,
         "tokenizer_sha256: cache %s has %s, the tokens %s have %s; teach again with the "
         "tokenizer of the tokens",
         path, file->schema.tokenizer_sha256, tokens->path, tokens->tokenizer_sha256);
-  if (file->row_count != tokens->token_count)
+  if (file->rows != tokens->token_count)
     return lap_fail(status, LAP_DATA,
                     "%s: expected one row for each token of %s, %" PRIu64 ", found %" PRIu64, path,
-                    tokens->path, tokens->token_count, file->row_count);
+                    tokens->path, tokens->token_count, file->rows);
   return LAP_OK;
 }
 
@@ -134,7 +153,7 @@ static lap_cache_shard *find_shard(lap_cache *cache, const char *tokens_sha256, 
   return NULL;
 }
 
-static lap_code accept_file(lap_cache *cache, const char *path, const lap_cache_file *file,
+static lap_code accept_file(lap_cache *cache, const char *path, const identity *file,
                             const char **first_path, const lap_cache_expectation *expectation,
                             lap_status *status) {
   size_t index;
@@ -178,12 +197,10 @@ static lap_code match_files(lap_cache *cache, const char *pattern, char **paths,
   const char *first_path = NULL;
   char last_sha256[LAP_SHA256_HEX] = "";
   for (size_t i = 0; i < count; ++i) {
-    lap_cache_file file;
-    LAP_TRY(lap_cache_file_open(paths[i], &file, status));
-    const lap_code code = accept_file(cache, paths[i], &file, &first_path, expectation, status);
+    identity file;
+    LAP_TRY(lap_hdf5_try(paths[i], identify, paths[i], &file, sizeof file, status));
+    LAP_TRY(accept_file(cache, paths[i], &file, &first_path, expectation, status));
     memcpy(last_sha256, file.tokens_sha256, LAP_SHA256_HEX);
-    lap_cache_file_close(&file);
-    if (code != LAP_OK) return code;
   }
   return check_complete(cache, pattern, paths[count - 1], last_sha256, status);
 }
@@ -215,6 +232,9 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
   lap_code code = match_files(opened, pattern, paths, count, expectation, status);
   lap_paths_release(paths, count);
   if (code == LAP_OK) prepare_reading(opened);
+  /* Here, and not when a row is first read: a child is cheap while the process is small. */
+  for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i)
+    code = lap_cache_try_rows(opened, i, status);
   if (code == LAP_OK && expectation && !expectation->allow_shift)
     code = lap_cache_check_shift(opened, status);
   if (code == LAP_OK)

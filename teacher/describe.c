@@ -66,8 +66,17 @@ static lap_code read_examples(lap_cache *cache, size_t shard, lap_cache_descript
   return code;
 }
 
-lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_description *description,
-                            lap_status *status) {
+typedef struct {
+  lap_cache *cache;
+  size_t shard;
+} shard_of_cache;
+
+static lap_code describe_shard(const void *context, void *result, lap_status *status) {
+  const shard_of_cache *of = context;
+  lap_cache *cache = of->cache; /* the child's own copy */
+  const size_t shard = of->shard;
+  lap_cache_description *description = result;
+  cache->shard[shard].is_tried = true; /* this is the trial */
   *description = (lap_cache_description){.rows = cache->tokens->shard[shard]->token_count};
   struct stat found;
   if (stat(lap_cache_path(cache, shard), &found) == 0)
@@ -76,6 +85,14 @@ lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_descriptio
   LAP_TRY(lap_alignment_add(cache, shard, &sums, status));
   describe_alignment(&sums, description);
   return read_examples(cache, shard, description, status);
+}
+
+lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_description *description,
+                            lap_status *status) {
+  const shard_of_cache of = {cache, shard};
+  *description = (lap_cache_description){0};
+  return lap_hdf5_try(lap_cache_path(cache, shard), describe_shard, &of, description,
+                      sizeof *description, status);
 }
 
 lap_code lap_cache_check_all(lap_cache *cache, size_t shard, lap_cache_progress progress,

@@ -5,8 +5,7 @@
 #include <sys/stat.h>
 
 #include "autograd/core/memory.h"
-#include "teacher/cache_file.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache_open.h"
 
 enum { BLOCK_SLOTS = 1 << 19, RUNS = 64, RUN_ROWS = 64 };
 
@@ -94,13 +93,19 @@ static lap_code describe_run(reader *r, uint64_t first, uint64_t count,
   return LAP_OK;
 }
 
-lap_code lap_cache_file_describe(const char *path, lap_cache_description *description,
-                                 uint64_t *sampled, lap_status *status) {
+typedef struct {
+  lap_cache_description description;
+  uint64_t sampled;
+} what_is_told;
+
+static lap_code describe_file(const void *context, void *result, lap_status *status) {
+  const char *path = context;
+  what_is_told *told = result;
+  lap_cache_description *description = &told->description;
   reader r;
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
   *description = (lap_cache_description){.rows = total};
-  *sampled = 0;
   struct stat found;
   if (stat(path, &found) == 0) description->file_bytes = (double)found.st_size / (double)total;
   const uint64_t length = r.capacity < RUN_ROWS ? r.capacity : RUN_ROWS;
@@ -110,15 +115,26 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
   for (uint64_t run = 0; run < runs && code == LAP_OK; ++run) {
     const uint64_t first = all ? run * length : run * (total - length) / (RUNS - 1);
     const uint64_t count = total - first < length ? total - first : length;
-    code = describe_run(&r, first, count, description, sampled, status);
+    code = describe_run(&r, first, count, description, &told->sampled, status);
   }
   close_reader(&r);
+  return code;
+}
+
+lap_code lap_cache_file_describe(const char *path, lap_cache_description *description,
+                                 uint64_t *sampled, lap_status *status) {
+  what_is_told told = {0};
+  const lap_code code = lap_hdf5_try(path, describe_file, path, &told, sizeof told, status);
+  *description = told.description;
+  *sampled = told.sampled;
   return code;
 }
 
 lap_code lap_cache_file_check(const char *path, uint64_t *empty, lap_cache_progress progress,
                               void *context, lap_status *status) {
   reader r;
+  uint8_t digest[LAP_SHA256_SIZE]; /* only that every row can be read matters */
+  LAP_TRY(lap_cache_file_try(path, "", digest, status));
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
   *empty = 0;

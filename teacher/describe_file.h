@@ -9,14 +9,15 @@
 
 #include "teacher/describe.h"
 
-/* As lap_cache_describe, as far as it goes: judged is 0 and so are the means over it; mean_kept and
- * least_kept are over `sampled` rows; examples have no token and no next. Rows that are empty or
- * not valid are passed over. */
+/* As lap_cache_describe, in a child too, as far as it goes: judged is 0 and so are the means over
+ * it; mean_kept and least_kept are over `sampled` rows; examples have no token and no next. Rows
+ * that are empty or not valid are passed over. */
 lap_code lap_cache_file_describe(const char *path, lap_cache_description *description,
                                  uint64_t *sampled, lap_status *status);
 
-/* Reads every row. LAP_DATA naming the first that is neither a distribution nor empty nor the last.
- * *empty gets the number of empty rows. `progress` may be NULL. */
+/* Reads every row, twice: a child does it first. LAP_DATA naming the first that is neither a
+ * distribution nor empty nor the last. *empty gets the number of empty rows. `progress` may be
+ * NULL. */
 lap_code lap_cache_file_check(const char *path, uint64_t *empty, lap_cache_progress progress,
                               void *context, lap_status *status);
 

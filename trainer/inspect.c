@@ -17,12 +17,12 @@
 
 /* --- the things that are known beforehand --- */
 
-static lap_code read_shard_name(const char *path, lap_known_shard *shard, lap_status *status) {
+/* A task of lap_hdf5_try; the result is tokens_sha256. */
+static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_status *status) {
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_open(path, &file, status));
   lap_code code = lap_hdf5_check_format(&file, "lapidary-tokens", 1, status);
-  if (code == LAP_OK)
-    code = lap_hdf5_read_sha256(&file, "tokens_sha256", shard->tokens_sha256, status);
+  if (code == LAP_OK) code = lap_hdf5_read_sha256(&file, "tokens_sha256", tokens_sha256, status);
   lap_hdf5_close(&file);
   return code;
 }
@@ -36,7 +36,8 @@ static lap_code list_shards(lap_inspector *inspector, lap_status *status) {
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
     lap_known_shard *shard = &inspector->shard[inspector->shard_count++];
     shard->path = lap_copy_string(paths[i]);
-    code = read_shard_name(paths[i], shard, status);
+    code = lap_hdf5_try(paths[i], read_shard_name, paths[i], shard->tokens_sha256,
+                        sizeof shard->tokens_sha256, status);
   }
   lap_paths_release(paths, count);
   if (code != LAP_OK) lap_fail_context(status, "--tokens");
@@ -159,13 +160,14 @@ static const kind kinds[] = {
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
-/* An HDF5 file that cannot be opened is damaged, whatever it was. */
-static lap_code read_format(subject *s, lap_status *status) {
+/* A task of lap_hdf5_try; the result is the attribute [LAP_HDF5_TEXT]. An HDF5 file that cannot be
+ * opened is damaged, whatever it was. */
+static lap_code read_format(const void *path, void *format, lap_status *status) {
   lap_hdf5_file file;
-  LAP_TRY(lap_hdf5_open(s->path, &file, status));
+  LAP_TRY(lap_hdf5_open(path, &file, status));
   lap_code code = LAP_OK;
   if (lap_hdf5_has_attribute(&file, "format"))
-    code = lap_hdf5_read_string(&file, "format", s->format, sizeof s->format, status);
+    code = lap_hdf5_read_string(&file, "format", format, LAP_HDF5_TEXT, status);
   lap_hdf5_close(&file);
   return code;
 }
@@ -187,7 +189,7 @@ static lap_code examine(const char *path, subject *s, lap_status *status) {
   const size_t read = fread(head, 1, sizeof signature - 1, file);
   fclose(file);
   s->is_hdf5 = read == sizeof signature - 1 && memcmp(head, signature, read) == 0;
-  if (s->is_hdf5) return read_format(s, status);
+  if (s->is_hdf5) return lap_hdf5_try(path, read_format, path, s->format, sizeof s->format, status);
   if (ends_with(s->name, ".h5"))
     return lap_fail(status, LAP_DATA,
                     "%s: is not an HDF5 file (its first bytes are damaged, or "

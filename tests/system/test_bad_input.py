@@ -98,6 +98,27 @@ class BadInput(Test):
     def test_bit_flips_in_a_cache(self):
         self.flip_bits("cache", "teacher.cache")
 
+    def looping(self, part, attribute):
+        """A text of variable length lies in a heap; HDF5 goes through this one for ever, because an
+        object ends where it begins."""
+        copy, first = self.broken(part, lambda file: file.attrs.__setitem__(
+            attribute, str(file.attrs[attribute])))
+        content = bytearray(first.read_bytes())
+        size = content.index(b"GCOL") + 24
+        content[size:size + 8] = (2**64 - 16).to_bytes(8, "little")
+        first.write_bytes(content)
+        return copy, first
+
+    def test_a_token_shard_on_which_hdf5_hangs(self):
+        copy, first = self.looping("tokens/train", "tokenizer_sha256")
+        self.train_refused(3, [first.name, "HDF5 did not finish with it"],
+                           f"data.train={copy}/*.h5")
+
+    def test_a_cache_on_which_hdf5_hangs(self):
+        copy, first = self.looping("cache", "teacher")
+        self.train_refused(3, [first.name, "HDF5 did not finish with it"],
+                           f"teacher.cache={copy}/*.h5")
+
     def test_changed_token(self):
         def change(file):
             values = file["tokens"][...]
