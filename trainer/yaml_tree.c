@@ -136,6 +136,8 @@ static lap_code read_key(yaml_reader *reader, const lap_yaml_node *mapping, yaml
   LAP_TRY(refuse_extras(reader, event));
   if (event->type != YAML_SCALAR_EVENT) return fail_at(reader, *line, "a key must be a word");
   LAP_TRY(refuse_nul(reader, event));
+  if (mapping->count == LAP_YAML_MAX_KEYS)
+    return fail_at(reader, *line, "more than 1000 keys in one mapping");
   *key = lap_copy_string((const char *)event->data.scalar.value);
   for (size_t i = 0; i < mapping->count; ++i) {
     if (strcmp(mapping->key[i], *key) != 0) continue;
@@ -230,6 +232,17 @@ static lap_code read_stream(yaml_reader *reader, lap_yaml_node **root) {
   }
 }
 
+static lap_code count_directives(yaml_reader *reader) {
+  int line = 1, count = 0;
+  for (size_t i = 0; i < reader->bytes; ++i) {
+    const bool begins = i == 0 || reader->text[i - 1] == '\n';
+    line += begins && i > 0;
+    if (begins && reader->text[i] == '%' && ++count > LAP_YAML_MAX_DIRECTIVES)
+      return fail_at(reader, line, "more than 16 lines begin with % (directives)");
+  }
+  return LAP_OK;
+}
+
 lap_code lap_yaml_parse(const char *name, const char *text, size_t bytes, lap_yaml_node **root,
                         lap_status *status) {
   *root = NULL;
@@ -237,6 +250,7 @@ lap_code lap_yaml_parse(const char *name, const char *text, size_t bytes, lap_ya
     return lap_fail(status, LAP_USAGE, "%s: is %zu bytes long; a config has at most %d", name,
                     bytes, LAP_YAML_MAX_BYTES);
   yaml_reader reader = {.name = name, .text = text, .bytes = bytes, .status = status};
+  LAP_TRY(count_directives(&reader));
   if (!yaml_parser_initialize(&reader.parser))
     return lap_fail(status, LAP_USAGE, "%s: libyaml cannot start: out of memory", name);
   /* Said, not guessed: libyaml would read a file that begins with a UTF-16 mark as UTF-16. */

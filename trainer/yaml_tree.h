@@ -1,11 +1,12 @@
 /* yaml_tree: YAML text as a tree of nodes that remember their lines.
  *
  * The subset of YAML that a config needs, bounded before it costs anything: at most 256 KiB, 32
- * levels and 20,000 nodes (libyaml takes 30 s for 100 KB of '['; at the depth limit it is stopped
- * after one line). Refused with file and line: aliases, anchors, tags, directives, several
- * documents, keys that are not plain words, duplicate keys, bytes that are not UTF-8, NUL in a
- * string. Scalars keep their text and whether they were quoted: what they mean is for the schema to
- * say, not for YAML.
+ * levels, 20,000 nodes, 1000 keys in a mapping and 16 lines that begin with % (libyaml takes 30 s
+ * for 100 KB of '['; at the depth limit it is stopped after one line; finding duplicates, of keys
+ * here and of directives there, takes the square of their number). Refused with file and line:
+ * aliases, anchors, tags, directives, several documents, keys that are not plain words, duplicate
+ * keys, bytes that are not UTF-8, NUL in a string. Scalars keep their text and whether they were
+ * quoted: what they mean is for the schema to say, not for YAML.
  */
 #ifndef LAP_TRAINER_YAML_TREE_H
 #define LAP_TRAINER_YAML_TREE_H
@@ -15,7 +16,13 @@
 
 #include "autograd/core/status.h"
 
-enum { LAP_YAML_MAX_BYTES = 256 << 10, LAP_YAML_MAX_DEPTH = 32, LAP_YAML_MAX_NODES = 20000 };
+enum {
+  LAP_YAML_MAX_BYTES = 256 << 10,
+  LAP_YAML_MAX_DEPTH = 32,
+  LAP_YAML_MAX_NODES = 20000,
+  LAP_YAML_MAX_KEYS = 1000,
+  LAP_YAML_MAX_DIRECTIVES = 16,
+};
 
 typedef enum { LAP_YAML_SCALAR, LAP_YAML_LIST, LAP_YAML_MAPPING } lap_yaml_kind;
 
