@@ -10,11 +10,13 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "dataset/tokenizer.h"
+#include "seed_weights.h"
 #include "seeds.h"
 #include "teacher/cache_write.h"
 #include "tests/teacher/synthetic.h"
 #include "tests/trainer/checkpoint_fixture.h"
 #include "trainer/checkpoint_manifest.h"
+#include "trainer/hf_config.h"
 #include "trainer/safetensors.h"
 
 static void must(lap_code code, const lap_status *status) {
@@ -315,6 +317,36 @@ static void write_jsons(const char *directory) {
              "\3{\"text\": \"a \\u00e9 \\ud83d\\ude00\"}\n\n{\"text\": \"\", \"n\": [1, -2e3]}\n");
 }
 
+/* --- Hugging Face --- */
+
+static void write_hugging_face(const char *directory) {
+  const lap_gemma2_config model = seed_model();
+  lap_parameters *parameters = lap_parameters_create(&model);
+  json_t *config, *index = json_object(), *map = json_object();
+  lap_status status;
+  must(lap_hf_config_make(&model, &config, &status), &status);
+  char *text = lap_hf_print_json(config);
+  write_text(directory, "hf_config", "ours", text);
+  free(text);
+  json_decref(config);
+  write_text(directory, "hf_config", "defaults",
+             "{\"model_type\": \"gemma2\", \"rope_scaling\": null, \"rope_parameters\": "
+             "{\"rope_type\": \"default\", \"rope_theta\": 1e4}, \"eos_token_id\": [1, 107], "
+             "\"tie_word_embeddings\": true, \"num_hidden_layers\": 2, \"layer_types\": "
+             "[\"sliding_attention\", \"full_attention\"]}");
+  for (int i = 0; i < parameters->count; ++i) {
+    char name[SEED_PART_NAME];
+    json_object_set_new(map, parameters->parameter[i].name,
+                        json_string(seed_part_name(i % SEED_PARTS, name)));
+  }
+  json_object_set_new(index, "weight_map", map);
+  text = json_dumps(index, JSON_INDENT(1));
+  write_text(directory, "hf_index", "index", text);
+  free(text);
+  json_decref(index);
+  lap_parameters_destroy(parameters);
+}
+
 /* --- tokenizers: one that lapidary trains, and the smallest that it accepts --- */
 
 static void write_tokenizers(const char *directory) {
@@ -358,6 +390,7 @@ int main(int argc, char **argv) {
   write_manifest(directory, "weights", false);
   write_manifest(directory, "full", true);
   write_jsons(directory);
+  write_hugging_face(directory);
   write_tokenizers(directory);
   return 0;
 }
