@@ -4,4 +4,4 @@ add_library(lapidary_checkpoint STATIC
   checkpoint_read.c checkpoint_write.c)
 target_link_libraries(lapidary_checkpoint PUBLIC
   lapidary_settings lapidary_config lapidary_model_base lapidary_mpi PkgConfig::JANSSON
-  PRIVATE lapidary_json_values)
+  PRIVATE lapidary_text)

@@ -8,6 +8,7 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
+#include "dataset/text.h"
 #include "trainer/config_schema.h"
 
 typedef struct {
@@ -149,6 +150,12 @@ static lap_code apply_text(const config_loader *loader, const char *text, size_t
   return code;
 }
 
+static bool is_utf8(const char *text) {
+  for (size_t length; *text; text += length)
+    if ((length = lap_utf8_character(text, strlen(text))) == 0) return false;
+  return true;
+}
+
 /* A value is YAML where it begins like a collection or a quoted text; otherwise it is taken as it
  * stands, so that shell words such as *.h5 need no second quoting. */
 static lap_code apply_override(const config_loader *loader, const char *override) {
@@ -163,6 +170,9 @@ static lap_code apply_override(const config_loader *loader, const char *override
     return lap_fail(loader->status, LAP_USAGE,
                     "command line: %s: the value is empty; an unset shell variable? null gives the "
                     "default",
+                    name);
+  if (!is_utf8(value)) /* the config that is written down could not be read */
+    return lap_fail(loader->status, LAP_USAGE, "command line: %s: the value is not text in UTF-8",
                     name);
   lap_yaml_node *node;
   if (*value && strchr("[{\"'", *value))
@@ -232,8 +242,8 @@ lap_code lap_config_load_any(const char *path, const char *const *overrides, siz
   return code;
 }
 
-lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model,
-                              lap_config **config, lap_status *status) {
+lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model, lap_config **config,
+                              lap_status *status) {
   size_t count;
   const lap_config_key *schema = lap_config_schema(&count);
   lap_config *made = config_create(name);

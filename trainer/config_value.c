@@ -1,10 +1,12 @@
 /* One value: from a YAML node into its field, and from its field to YAML text. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "autograd/core/memory.h"
+#include "dataset/text.h"
 #include "trainer/config_schema.h"
 #include "trainer/number.h"
 
@@ -195,16 +197,33 @@ void lap_config_destroy(lap_config *config) {
 
 /* --- printing --- */
 
-/* Double quotes with escapes, so that no path is taken for something else. */
+static uint32_t code_point(const char *character, size_t length) {
+  static const uint8_t first_bits[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  uint32_t point = (uint8_t)character[0] & first_bits[length];
+  for (size_t i = 1; i < length; ++i) point = point << 6 | ((uint8_t)character[i] & 0x3F);
+  return point;
+}
+
+/* What YAML refuses in a text, or takes for a line break: control characters, line and paragraph
+ * separator, byte order mark, no characters. */
+static bool needs_escape(uint32_t point) {
+  return point < 0x20 || (point >= 0x7F && point < 0xA0) || point == 0x2028 || point == 0x2029 ||
+         point == 0xFEFF || point == 0xFFFE || point == 0xFFFF;
+}
+
+/* Double quotes with escapes, so that no path is taken for something else. `text` is UTF-8. */
 static void print_text(FILE *out, const char *text) {
   fputc('"', out);
-  for (const char *c = text; *c; ++c) {
-    if (*c == '"' || *c == '\\')
-      fprintf(out, "\\%c", *c);
-    else if ((unsigned char)*c < ' ' || *c == 127)
-      fprintf(out, "\\x%02X", (unsigned char)*c);
+  for (size_t length; *text; text += length) {
+    length = lap_utf8_character(text, strlen(text));
+    assert(length > 0);
+    const uint32_t point = code_point(text, length);
+    if (point == '"' || point == '\\')
+      fprintf(out, "\\%c", *text);
+    else if (needs_escape(point))
+      fprintf(out, "\\u%04X", point);
     else
-      fputc(*c, out);
+      fwrite(text, 1, length, out);
   }
   fputc('"', out);
 }

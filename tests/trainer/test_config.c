@@ -176,6 +176,25 @@ static void overrides_win_and_are_read_like_the_shell_gives_them(void **state) {
   lap_config_destroy(config);
 }
 
+/* Characters that YAML refuses, or takes for a line break, come back all the same. */
+static void every_character_of_a_text_is_printed_and_read(void **state) {
+  (void)state;
+  static const char *const overrides[] = {
+      "run_dir=caf\xC3\xA9 \xE6\xBC\xA2 \xF0\x9F\x99\x82 \"\\ \x01\n\x7F", /* plain and control */
+      "run_dir=\xC2\x80\xC2\x85\xC2\x9F\xC2\xA0 \xE2\x80\xA8\xE2\x80\xA9", /* U+0080 to U+2029 */
+      "run_dir=\xEF\xBB\xBF \xEF\xBF\xBE\xEF\xBF\xBF\xEF\xBF\xBD \xF4\x8F\xBF\xBF"};
+  for (size_t i = 0; i < sizeof overrides / sizeof *overrides; ++i) {
+    lap_config *first = load("", &overrides[i], 1);
+    char *printed = lap_config_print(first);
+    lap_config *second = load(printed, NULL, 0);
+    assert_string_equal(first->run_dir, overrides[i] + strlen("run_dir="));
+    assert_string_equal(second->run_dir, first->run_dir);
+    free(printed);
+    lap_config_destroy(first);
+    lap_config_destroy(second);
+  }
+}
+
 typedef struct {
   const char *text;
   const char *fragment;
@@ -204,6 +223,8 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"", "command line: expected KEY=VALUE", "=1"},
       {"", "command line: seed: expected an integer from 0 up, found 'x'", "seed=x"},
       {"", "command line:1: not valid YAML", "mesh={data"},
+      {"", "command line: run_dir: the value is not text in UTF-8", "run_dir=caf\xE9"},
+      {"", "command line: run_dir: the value is not text in UTF-8", "run_dir=\"caf\xE9\""},
       {"model: 3\n", "c.yaml:1: model: expected a mapping of model keys, found '3'", NULL},
       {"- 1\n", "expected a mapping of keys", NULL},
       {"seed: 1\nseed: 2\n", "c.yaml:2: duplicate key 'seed'", NULL},
@@ -525,6 +546,7 @@ int main(void) {
       cmocka_unit_test(defaults_are_those_of_the_design),
       cmocka_unit_test(every_default_in_the_schema_is_valid),
       cmocka_unit_test(what_is_printed_loads_as_the_same),
+      cmocka_unit_test(every_character_of_a_text_is_printed_and_read),
       cmocka_unit_test(overrides_win_and_are_read_like_the_shell_gives_them),
       cmocka_unit_test(bad_keys_and_values_are_refused_in_place),
       cmocka_unit_test(keys_that_do_not_fit_together_are_refused),
