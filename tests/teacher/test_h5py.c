@@ -57,7 +57,7 @@ static const char READER[] =
     "import sys, h5py, numpy as np\n"
     "f = h5py.File(sys.argv[1], 'r')\n"
     "assert f.attrs['format'] == b'lapidary-teacher' and f.attrs['k'] == 8, dict(f.attrs)\n"
-    "assert f['logprob'].dtype == np.float16 and f['ids'].dtype == np.uint16\n"
+    "assert f['logprob'].dtype == np.float32 and f['ids'].dtype == np.uint16\n"
     "assert f['ids'].chunks == (64, 8) and f['ids'].fletcher32, f['ids'].chunks\n"
     "p = np.exp(f['logprob'][:].astype(float)).sum(axis=1) + f['tail_mass'][:]\n"
     "assert not np.isnan(p).any()\n"
