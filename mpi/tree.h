@@ -21,6 +21,7 @@
 
 #include "mpi/communicator.h"
 #include "mpi/mesh.h"
+#include "mpi/partition.h"
 
 /* The binary counter over vectors of `elements` floats: one per rank, for gradients. */
 typedef struct lap_lane_sum lap_lane_sum;
