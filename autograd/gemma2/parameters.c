@@ -19,9 +19,9 @@ typedef struct {
   lap_parameters *list;
   int model_shard;
   bool replica;
-} part;
+} listing;
 
-static void add(const part *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
+static void add(const listing *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
   lap_parameters *list = of->list;
   list->parameter =
       lap_reallocate(list->parameter, (size_t)list->count + 1, sizeof *list->parameter);
@@ -40,14 +40,14 @@ static void add(const part *of, const char *name, int64_t rows, int64_t columns,
   p->deviation = p->is_norm ? 0 : __builtin_sqrt(1.0 / (double)columns);
 }
 
-static void add_layer(const part *of, int64_t layer, const char *suffix, int64_t rows,
+static void add_layer(const listing *of, int64_t layer, const char *suffix, int64_t rows,
                       int64_t columns, lap_cut cut) {
   char name[64];
   snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, suffix);
   add(of, name, rows, columns, cut);
 }
 
-static void add_norms(const part *of, const lap_gemma2_config *c) {
+static void add_norms(const listing *of, const lap_gemma2_config *c) {
   static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
                                       "pre_feedforward_layernorm", "post_feedforward_layernorm"};
   for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer)
@@ -56,7 +56,7 @@ static void add_norms(const part *of, const lap_gemma2_config *c) {
   add(of, "model.norm.weight", 1, c->hidden_size, LAP_NOT_CUT);
 }
 
-static void add_matrices(const part *of, const lap_gemma2_config *c) {
+static void add_matrices(const listing *of, const lap_gemma2_config *c) {
   const int64_t hidden = c->hidden_size, inner = c->intermediate_size;
   const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
   add(of, "model.embed_tokens.weight", c->vocab_size, hidden, LAP_CUT_ROWS);
@@ -123,7 +123,7 @@ static void set_places(lap_parameters *list, const lap_gemma2_config *c) {
 /* Where every shard, held here or not, has its part in the canonical vector. */
 static void set_canonical(lap_parameters *list, const lap_gemma2_config *c) {
   lap_parameters first = {.shards = {list->shards.of, 0, 1}};
-  const part all = {.list = &first};
+  const listing all = {.list = &first};
   add_norms(&all, c);
   add_matrices(&all, c);
   sort_from(&first, 0);
@@ -153,14 +153,14 @@ lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *c, lap_sha
   list->shards = shards;
   for (int shard = shards.first; shard < shards.first + shards.count; ++shard) {
     const int first = list->count;
-    const part of = {.list = list, .model_shard = shard};
+    const listing of = {.list = list, .model_shard = shard};
     if (shard == 0) add_norms(&of, c);
     add_matrices(&of, c);
     sort_from(list, first);
   }
   if (shards.first > 0) {
     const int first = list->count;
-    const part replicas = {.list = list, .replica = true};
+    const listing replicas = {.list = list, .replica = true};
     add_norms(&replicas, c);
     sort_from(list, first);
   }
