@@ -87,9 +87,14 @@ static void say_run(const lap_session *session, const lap_config *config,
 static double say_memory(const lap_session *session, const lap_config *config,
                          const lap_inputs *inputs, const lap_fold *fold) {
   const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
-  lap_gemma2 *model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective,
-                                        config->batch.micro_sequences, config->data.sequence_length,
-                                        k, config->threads, false);
+  lap_gemma2 *model = lap_gemma2_record(
+      &config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                              .objective = &config->objective,
+                                              .sequences = config->batch.micro_sequences,
+                                              .length = config->data.sequence_length,
+                                              .teacher_k = k,
+                                              .threads = config->threads,
+                                              .recompute = config->recompute});
   const int64_t elements = model->parameters->elements;
   const int ranks = lap_comm_size(session->comm);
   const int64_t held =

@@ -20,10 +20,10 @@
 
 #include "autograd/gemma2/config.h"
 #include "autograd/op/objective.h"
+#include "autograd/tape/recompute.h"
 #include "mpi/mesh.h"
 
 typedef enum { LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS, LAP_SHARD_FULL } lap_shard;
-typedef enum { LAP_RECOMPUTE_NONE, LAP_RECOMPUTE_BLOCK, LAP_RECOMPUTE_ATTENTION } lap_recompute;
 typedef enum { LAP_PRECISION_FLOAT32, LAP_PRECISION_BFLOAT16 } lap_precision;
 typedef enum {
   LAP_SCHEDULE_COSINE,

@@ -54,8 +54,15 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
   s->comm = comm;
   const int64_t micro = config->batch.micro_sequences, elements = state->parameters->elements;
   const int64_t k = lap_data_teacher_k(data);
-  s->model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, micro,
-                               data->sequence_length, k, config->threads, true);
+  s->model = lap_gemma2_record(&config->model,
+                               &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                       .objective = &config->objective,
+                                                       .sequences = micro,
+                                                       .length = data->sequence_length,
+                                                       .teacher_k = k,
+                                                       .threads = config->threads,
+                                                       .recompute = config->recompute,
+                                                       .allocate = true});
   s->micro = lap_micro_batch_create(data, micro);
   s->lane_sum = lap_lane_sum_create(&config->mesh, fold, elements);
   s->windows = lap_allocate((size_t)micro, sizeof *s->windows);

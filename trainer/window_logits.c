@@ -21,7 +21,11 @@ lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, cons
   w->weights = weights;
   w->data = data;
   w->chunk = chunk < length ? chunk : length;
-  w->model = lap_gemma2_record(model, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, threads, true);
+  w->model = lap_gemma2_record(model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
+                                                              .sequences = 1,
+                                                              .length = length,
+                                                              .threads = threads,
+                                                              .allocate = true});
   w->window = lap_micro_batch_create(data, 1);
   w->logits = lap_allocate_aligned((size_t)(w->chunk * model->vocab_size), sizeof(float));
   return w;

@@ -20,16 +20,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/core/shard_range.h"
 #include "autograd/gemma2/config.h"
 
 enum { LAP_PARAMETER_PADDING = 1024 };
-
-/* Shards [first, first + count) of the `of` that the logical mesh has. */
-typedef struct {
-  int of, first, count;
-} lap_shard_range;
-
-static inline lap_shard_range lap_whole_model(void) { return (lap_shard_range){1, 0, 1}; }
 
 /* How a tensor is cut: each shard has as many of its rows (q, k, v, gate, up, embedding), or of its
  * columns (o, down); norms are not cut. */

@@ -47,7 +47,7 @@ static void set_op(session *s, const op_case *c) {
   switch (c->kind) {
     case OP_EMBEDDING:
       s->op = &lap_op_embedding;
-      s->attributes.embedding = (lap_embedding_attributes){sqrt((double)c->columns)};
+      s->attributes.embedding = (lap_embedding_attributes){sqrt((double)c->columns), lap_whole_model()};
       break;
     case OP_RMSNORM:
       s->op = &lap_op_rmsnorm;
@@ -77,7 +77,7 @@ static void set_op(session *s, const op_case *c) {
       break;
     case OP_HEAD:
       s->op = &lap_op_head;
-      s->attributes.head = (lap_head_attributes){c->softcap, c->objective};
+      s->attributes.head = (lap_head_attributes){c->softcap, c->objective, lap_whole_model()};
       break;
   }
 }

@@ -38,7 +38,7 @@ typedef struct {
 } network;
 
 static lap_value parameter(network *n, int64_t rows, int64_t columns) {
-  const lap_value value = lap_tape_parameter(n->tape, rows, columns, n->weights);
+  const lap_value value = lap_tape_parameter(n->tape, rows, columns, 0, n->weights);
   n->weights += rows * columns;
   return value;
 }
@@ -47,11 +47,14 @@ static lap_value begin(network *n) {
   *n = (network){.tape = lap_tape_create()};
   lap_rope_table(LENGTH, HEAD_DIM, 100, n->cosine, n->sine);
   n->embedding = parameter(n, VOCAB, HIDDEN);
-  return lap_record_embedding(n->tape, n->embedding, ROWS, 1.5);
+  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  return lap_record_embedding(n->tape, &weights, ROWS,
+                              &(lap_embedding_attributes){1.5, lap_whole_model()});
 }
 
 static lap_value linear(network *n, lap_value x) {
-  return lap_record_linear(n->tape, x, parameter(n, HIDDEN, HIDDEN));
+  const lap_shard_weights weights = lap_one_shard(parameter(n, HIDDEN, HIDDEN));
+  return lap_record_linear(n->tape, x, &weights);
 }
 
 static lap_value normalised(network *n, lap_value x) {
@@ -69,8 +72,9 @@ static lap_value attention(network *n, lap_value q, lap_value k, lap_value v) {
 }
 
 static void finish(network *n, lap_value x) {
-  const lap_head_attributes head = {5, {0, 1, LAP_TAIL_NONE}};
-  lap_record_head(n->tape, x, n->embedding, &head);
+  const lap_head_attributes head = {5, {0, 1, LAP_TAIL_NONE}, lap_whole_model()};
+  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  lap_record_head(n->tape, x, &weights, &head);
 }
 
 /* --- running one --- */
@@ -92,8 +96,12 @@ static void run(void *context, double *y) {
   const lap_losses losses = {y, other, other + ROWS, other + 2 * ROWS};
   double *thrown_away = lap_allocate((size_t)c->network->weights, sizeof *thrown_away);
   for (int64_t i = 0; i < c->network->tape->arena_size; ++i) c->network->tape->arena[i] = NAN;
-  lap_tape_run(c->network->tape, c->weights, c->gradients ? c->gradients : thrown_away, &batch,
-               &losses);
+  const real *weights[] = {c->weights};
+  real *gradients[] = {c->gradients ? c->gradients : thrown_away};
+  lap_tape_run(c->network->tape, &(lap_tape_pass){.weights = weights,
+                                                  .gradients = gradients,
+                                                  .batch = &batch,
+                                                  .losses = &losses});
   free(thrown_away);
 }
 
@@ -239,13 +247,23 @@ static lap_gemma2_config config_of(int64_t layers) {
 
 static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
 
+static lap_gemma2 *record_model(const lap_gemma2_config *config, lap_gemma2_mode mode,
+                                int64_t teacher_k, bool allocate) {
+  return lap_gemma2_record(config, &(lap_gemma2_recording){.mode = mode,
+                                                           .objective = &objective,
+                                                           .sequences = 3,
+                                                           .length = 17,
+                                                           .teacher_k = teacher_k,
+                                                           .threads = THREADS,
+                                                           .allocate = allocate});
+}
+
 static void the_models_plan_overwrites_nothing_too_early(void **state) {
   (void)state;
   const lap_gemma2_config config = config_of(5);
   const lap_op_extent sizes = {3, 17, 6, THREADS};
   for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_HIDDEN; ++mode) {
-    lap_gemma2 *model =
-        lap_gemma2_record(&config, (lap_gemma2_mode)mode, &objective, 3, 17, 6, THREADS, false);
+    lap_gemma2 *model = record_model(&config, (lap_gemma2_mode)mode, 6, false);
     char *problem =
         shadow_check(model->tape, mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD, &sizes);
     if (problem) fail_msg("mode %d: %s", mode, problem);
@@ -255,7 +273,7 @@ static void the_models_plan_overwrites_nothing_too_early(void **state) {
 
 static int64_t bytes_of(int64_t layers, lap_gemma2_mode mode, bool allocate) {
   const lap_gemma2_config config = config_of(layers);
-  lap_gemma2 *model = lap_gemma2_record(&config, mode, &objective, 3, 17, 6, THREADS, allocate);
+  lap_gemma2 *model = record_model(&config, mode, 6, allocate);
   const int64_t bytes = lap_tape_bytes(model->tape);
   lap_gemma2_destroy(model);
   return bytes;
@@ -347,7 +365,7 @@ static void flops_are_those_of_the_products(void **state) {
   const lap_losses out = {losses, losses + 51, losses + 102, losses + 153};
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS};
   for (int i = 0; i < 2; ++i) {
-    lap_gemma2 *model = lap_gemma2_record(&c, modes[i], &objective, 3, 17, 0, THREADS, true);
+    lap_gemma2 *model = record_model(&c, modes[i], 0, true);
     for (int runs = 1; runs <= 2; ++runs) {
       lap_gemma2_run(model, weights, i == 0 ? gradients : NULL, &micro, &out);
       assert_true(fabs(lap_tape_flops(model->tape) - runs * (i == 0 ? 3 : 1) * forward) < 0.5);

@@ -190,7 +190,11 @@ static void check_greedy(const fixture *f, const char *prompt) {
   for (size_t i = 0; i < count; ++i) tokens[1 + prompt_count + i] = (int32_t)token_at(object, i);
   const int64_t length = (int64_t)(1 + prompt_count + count);
   lap_gemma2 *model =
-      lap_gemma2_record(&f->config->model, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, 64, true);
+      lap_gemma2_record(&f->config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
+                                                                   .sequences = 1,
+                                                                   .length = length,
+                                                                   .threads = 64,
+                                                                   .allocate = true});
   const lap_batch batch = {.sequences = 1, .length = length, .tokens = tokens, .first = first};
   lap_gemma2_run(model, f->state->weights, NULL, &batch, NULL);
   float logits[PADDED_VOCABULARY];
