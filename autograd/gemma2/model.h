@@ -26,7 +26,7 @@ typedef struct {
   const lap_objective *objective; /* copied; not read in mode HIDDEN */
   int64_t sequences, length;      /* of a micro-batch */
   int64_t teacher_k;              /* the largest k of the batches to come; 0: no teacher */
-  int64_t threads;                /* OpenMP threads of the runs to come at most; no bit depends on it */
+  int64_t threads;                /* at most, of OpenMP in the runs to come; decides no bit */
   lap_shard_range shards;         /* held here, at most LAP_MAX_SHARDS; {0}: the whole model */
   lap_recompute recompute;        /* of layers, in mode TRAIN */
   bool allocate;                  /* false: only the plan is made, for lap_tape_bytes */

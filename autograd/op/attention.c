@@ -4,7 +4,7 @@
  *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - L_i)     o_i = sum_j p_ij v_j
  *     L_i = log sum_j exp(s_ij)                saved, [S B, N, T]
  *
- * Where S shards are stacked, N and G are one shard's heads, and sequence b of each shard is the same
+ * Where S shards are stacked, N and G are one shard's heads, and sequence b of each shard is
  * sequence b of the batch.
  *
  * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never

@@ -10,7 +10,7 @@
 
 #include "autograd/op/op.h"
 
-/* The row of shard s (counted from the first held here) for the token of r; -1: not this shard's. */
+/* The row of shard s, counted from the first held here, for the token of r; -1: has not got it. */
 static int64_t row_of(const lap_op_call *call, int s, int64_t r) {
   const lap_embedding_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows;

@@ -6,7 +6,9 @@
 #include "autograd/kernel/gemm.h"
 #include "autograd/op/op.h"
 
-static int64_t shards_of(const lap_op_call *call) { return call->output.rows / call->input[0].rows; }
+static int64_t shards_of(const lap_op_call *call) {
+  return call->output.rows / call->input[0].rows;
+}
 
 static void forward(const lap_op_call *call) {
   const int64_t rows = call->input[0].rows, in = call->input[0].columns;

@@ -6,7 +6,9 @@
 #include "autograd/kernel/gemm.h"
 #include "autograd/op/op.h"
 
-static int64_t shards_of(const lap_op_call *call) { return call->input[0].rows / call->output.rows; }
+static int64_t shards_of(const lap_op_call *call) {
+  return call->input[0].rows / call->output.rows;
+}
 
 /* scratch: [S][R, O], what each shard held here has to add. */
 static void forward(const lap_op_call *call) {

@@ -20,7 +20,8 @@ typedef struct {
    * may be overwritten. `out` is not in `parts`. */
   void (*sum)(void *context, real *parts, int64_t elements, real *out);
   void (*sum_double)(void *context, double *parts, int64_t elements, double *out);
-  /* values [count], the largest over the shards held here, become the largest over all M. */
+  /* values [count], the largest over the shards held here, become the largest over all M; where a
+   * process has NaN, it is NaN on all of them. */
   void (*largest)(void *context, real *values, int64_t count);
 } lap_shard_group;
 

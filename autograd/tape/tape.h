@@ -108,7 +108,8 @@ typedef struct {
 /* One row for each kind of op, summed since the last reset, at most `capacity`. Their number. */
 int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capacity);
 void lap_tape_profile_reset(lap_tape *tape);
-/* Useful matrix FLOPs of this process since the last reset: forward, and twice that for backward. */
+/* Useful matrix FLOPs of this process since the last reset: forward, and twice that for backward.
+ */
 double lap_tape_flops(const lap_tape *tape);
 
 #endif

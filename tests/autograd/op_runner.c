@@ -134,7 +134,9 @@ static void set_shapes(session *s, const op_case *c) {
     input->rows = s->shape.weight[i] ? table_rows : stacked * rows;
     input->columns = s->shape.size[i] / input->rows;
   }
-  s->call.output.rows = c->kind == OP_HEAD ? 1 : c->kind == OP_LINEAR ? shards_of(c).of * rows : rows;
+  s->call.output.rows = c->kind == OP_HEAD     ? 1
+                        : c->kind == OP_LINEAR ? shards_of(c).of * rows
+                                               : rows;
   s->call.group = c->shards ? &both : NULL;
   s->call.output.columns = s->shape.output / s->call.output.rows;
 }
@@ -252,9 +254,9 @@ static void backward(const op_case *c, double *const inputs[OP_INPUTS], const do
   for (int i = 0; i < s.shape.inputs; ++i) {
     const bool shared = i == 0 && (s.op->in_place || c->share);
     s.call.input[i].accumulate = !shared && (accumulate || s.shape.weight[i]);
-    s.call.input[i].gradient = shared                 ? dy
-                               : i == 0 && stacked    ? stack(gradients[i], s.shape.size[i], c)
-                                                      : to_reals(gradients[i], s.shape.size[i]);
+    s.call.input[i].gradient = shared              ? dy
+                               : i == 0 && stacked ? stack(gradients[i], s.shape.size[i], c)
+                                                   : to_reals(gradients[i], s.shape.size[i]);
   }
   const int before = omp_get_max_threads();
   omp_set_num_threads(s.threads);

@@ -235,13 +235,13 @@ static void *run_process(void *argument) {
   const lap_shard_group group = {p, sum, sum_double, largest};
   const lap_block_hooks hooks = {p, enter, leave};
   omp_set_num_threads(setup->threads);
-  lap_gemma2_replay(p->model,
-                    &(lap_gemma2_pass){.weights = p->weights,
-                                       .gradients = setup->mode == MODEL_TRAIN ? p->gradients : NULL,
-                                       .batch = &batch,
-                                       .losses = setup->mode == MODEL_HIDDEN ? NULL : &losses,
-                                       .group = setup->shards > 1 ? &group : NULL,
-                                       .hooks = setup->moving ? &hooks : NULL});
+  const lap_gemma2_pass pass = {.weights = p->weights,
+                                .gradients = setup->mode == MODEL_TRAIN ? p->gradients : NULL,
+                                .batch = &batch,
+                                .losses = setup->mode == MODEL_HIDDEN ? NULL : &losses,
+                                .group = setup->shards > 1 ? &group : NULL,
+                                .hooks = setup->moving ? &hooks : NULL};
+  lap_gemma2_replay(p->model, &pass);
   if (setup->mode == MODEL_HIDDEN) lap_gemma2_logits(p->model, p->vector, 0, rows, p->logits);
   measure(p);
   lap_release_aligned(probability);

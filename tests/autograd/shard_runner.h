@@ -26,7 +26,8 @@ typedef struct {
   double *gradients;  /* [elements], added to; MODEL_TRAIN */
   test_losses losses; /* any may be NULL */
   double *logits;     /* [BT, V]; MODEL_HIDDEN */
-  char *events;       /* with `moving`: of the first process, "+0 -0 +1 -1 ... +1' -1' +0' -0'"; free() it */
+  /* With `moving`, of the first process: "+0 -0 +1 -1 ... +1' -1' +0' -0'"; free() it. */
+  char *events;
   int sums, double_sums, largest; /* exchanges between shards */
   int64_t bytes, logits_bytes;    /* of one process */
   double flops;                   /* of all processes */

@@ -88,7 +88,8 @@ static outcome run_whole(const model_runner *runner, const shard_setup *setup,
 }
 
 static void name_of(const shard_setup *setup, char name[128]) {
-  snprintf(name, 128, "%d shards, %d a process, k %d, tail %d, temperature %g, weight %g, recompute %d",
+  snprintf(name, 128,
+           "%d shards, %d a process, k %d, tail %d, temperature %g, weight %g, recompute %d",
            setup->shards, setup->local, (int)setup->batch->k, (int)setup->objective->tail,
            setup->objective->temperature, setup->objective->distill_weight, (int)setup->recompute);
 }
@@ -247,6 +248,37 @@ static void nothing_counted_is_exactly_nothing_in_shards(void **state) {
   free_outcome(&found);
   free(weights);
   test_batch_destroy(batch);
+}
+
+/* A NaN in one shard's logits, also the target's and kept ones, is known to all. */
+static void numbers_gone_wrong_are_known_to_every_shard(void **state) {
+  (void)state;
+  const lap_gemma2_config config = config_of(4, 4, 1);
+  lap_parameters *parameters = lap_parameters_create(&config);
+  test_batch *batch = test_batch_create(1, 9, config.vocab_size, 6, 615);
+  for (int row = 0; row < 9; ++row) { /* id 27 is the last shard's, and no input */
+    batch->tokens[row] %= 27;
+    batch->targets[row] = row % 2 ? 27 : 3;
+    batch->ids[row * 6] = row % 3 ? 27 : 2;
+    for (int i = 1; i < 6; ++i) batch->ids[row * 6 + i] = 4 + i;
+  }
+  double *weights = random_weights(&config);
+  const lap_parameter *embedding = lap_parameters_find(parameters, "model.embed_tokens.weight");
+  weights[embedding->offset + 27 * config.hidden_size] = NAN;
+  shard_setup setup = {.config = &config,
+                       .mode = MODEL_TRAIN,
+                       .objective = &ghost,
+                       .batch = batch,
+                       .shards = 4,
+                       .threads = 1};
+  for (setup.local = 1; setup.local <= 4; setup.local *= 2) {
+    outcome found = run_shards(&shard_runner_float, &setup, weights, NULL);
+    for (int row = 0; row < 9; ++row) assert_true(isnan(found.losses[row]));
+    free_outcome(&found);
+  }
+  free(weights);
+  test_batch_destroy(batch);
+  lap_parameters_destroy(parameters);
 }
 
 /* A chunk of the head is at most 1024 positions. */
@@ -417,6 +449,7 @@ int main(void) {
       cmocka_unit_test(every_rule_holds_across_shards),
       cmocka_unit_test(the_rest_may_be_empty_in_one_shard),
       cmocka_unit_test(nothing_counted_is_exactly_nothing_in_shards),
+      cmocka_unit_test(numbers_gone_wrong_are_known_to_every_shard),
       cmocka_unit_test(chunks_of_the_head_hold_across_shards),
       cmocka_unit_test(logits_in_shards_are_those_of_nested_loops),
       cmocka_unit_test(recomputing_changes_no_bit_and_saves_memory),
