@@ -16,6 +16,12 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
                                     int count);
 void lap_block_sum_destroy(lap_block_sum *sum);
 
+/* Not collective. Counts sums from now on in the `mesh` table (traffic.h): for the chips of these
+ * lanes and of the shards whose vector `partition` cuts, which begins at `canonical_begin` in the
+ * canonical vector. At first nothing is counted. */
+void lap_block_sum_count(lap_block_sum *sum, const lap_mesh *mesh, lap_lanes lanes,
+                         const lap_partition *partition, int64_t canonical_begin);
+
 /* Collective over all ranks. `partials` has one value for each block of the ranges, in order; the
  * result has the same bits on every rank. */
 double lap_block_sum_run(lap_block_sum *sum, const double *partials);

@@ -13,8 +13,7 @@ int64_t lap_mesh_leaf(const lap_mesh *mesh, int lane) {
 /* The fewest ranks a replica can be spread over (or `asked`, where that is not 0); 0: none. */
 static int model_ranks_of(const lap_mesh *mesh, int asked, int ranks) {
   for (int spread = asked ? asked : 1; spread <= mesh->model; ++spread) {
-    if (mesh->model % spread == 0 && ranks % spread == 0 &&
-        ranks / spread <= lap_mesh_lanes(mesh))
+    if (mesh->model % spread == 0 && ranks % spread == 0 && ranks / spread <= lap_mesh_lanes(mesh))
       return spread;
     if (asked) break;
   }
@@ -38,8 +37,8 @@ static lap_code refuse(const lap_mesh *mesh, int asked, int ranks, lap_status *s
                   "shard%s%s; the ranks of a replica divide the model shards and all ranks, and "
                   "there are no more replicas than lanes: the nearest counts that work are %s",
                   ranks, ranks == 1 ? " was" : "s were", mesh->pods, mesh->pods == 1 ? "" : "s",
-                  mesh->data, mesh->data == 1 ? "" : "s", mesh->model,
-                  mesh->model == 1 ? "" : "s", spread, nearest);
+                  mesh->data, mesh->data == 1 ? "" : "s", mesh->model, mesh->model == 1 ? "" : "s",
+                  spread, nearest);
 }
 
 lap_code lap_mesh_fold(const lap_mesh *mesh, int model_ranks, int ranks, int rank, lap_fold *fold,
@@ -70,6 +69,12 @@ int lap_fold_cyclic_lane(const lap_fold *fold, const lap_mesh *mesh, int round) 
 
 int lap_fold_rounds(const lap_fold *fold, const lap_mesh *mesh) {
   return (lap_mesh_lanes(mesh) + fold->replicas - 1) / fold->replicas;
+}
+
+lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, bool dealt) {
+  if (!dealt) return (lap_lanes){fold->first_lane, 1, fold->end_lane - fold->first_lane};
+  const int later = lap_mesh_lanes(mesh) - fold->replica;
+  return (lap_lanes){fold->replica, fold->replicas, (later + fold->replicas - 1) / fold->replicas};
 }
 
 double lap_mesh_efficiency(const lap_mesh *mesh, int replicas) {

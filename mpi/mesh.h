@@ -8,6 +8,7 @@
 #ifndef LAP_MPI_MESH_H
 #define LAP_MPI_MESH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "autograd/core/status.h"
@@ -42,10 +43,20 @@ typedef struct {
 lap_code lap_mesh_fold(const lap_mesh *mesh, int model_ranks, int ranks, int rank, lap_fold *fold,
                        lap_status *status);
 
-/* Lanes dealt in turn (mesh.shard: gradients, full): in round r replica q has lane r R + q. The lane,
- * or -1 where it has none in that round. */
+/* Lanes dealt in turn (mesh.shard: gradients, full): in round r replica q has lane r R + q. The
+ * lane, or -1 where it has none in that round. */
 int lap_fold_cyclic_lane(const lap_fold *fold, const lap_mesh *mesh, int round);
 int lap_fold_rounds(const lap_fold *fold, const lap_mesh *mesh);
+
+/* Lanes first, first + stride, ...: what one rank holds of them. */
+typedef struct {
+  int first, stride, count;
+} lap_lanes;
+
+/* All lanes of this rank, dealt in turn or in ranges. */
+lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, bool dealt);
+/* One lane; of -1: none. */
+static inline lap_lanes lap_one_lane(int lane) { return (lap_lanes){lane, 1, lane >= 0}; }
 
 /* Lanes of the mean replica over lanes of the fullest: 1 where lanes are even. */
 double lap_mesh_efficiency(const lap_mesh *mesh, int replicas);

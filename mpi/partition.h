@@ -24,6 +24,10 @@ typedef struct {
   int buckets;
   int64_t elements;      /* of the vector */
   int64_t *bucket_begin; /* [buckets + 1], multiples of 1024; the last is `elements` */
+  /* Buckets from here on are replicas of what another rank holds (norms); they move like the
+   * others, but are not counted in the `mesh` table of traffic, where a tensor has one home. The
+   * creator may lower it; at first it is `buckets`. */
+  int counted_buckets;
 } lap_partition;
 
 /* `bucket_begin` [buckets] in increasing order from 0; copied. */
