@@ -9,9 +9,9 @@
  * - whole (mesh.shard: none, optimizer): this rank has a range of neighbouring lanes, keeps their
  *   partial sums over the whole vector in a binary counter (about 2 log2 of its lanes), and sends
  *   its subtree roots to the owners while the backward pass of its last lane is still going on.
- * - dealt (gradients, full): lanes are dealt in turn; in each round the pieces of the lanes' buckets
- *   go to their owners, who push them in lane order into counters of their own ranges only: one
- *   vector for the lane at hand plus 1/Q of about log2(L) vectors.
+ * - dealt (gradients, full): lanes are dealt in turn; in each round the pieces of the lanes'
+ * buckets go to their owners, who push them in lane order into counters of their own ranges only:
+ * one vector for the lane at hand plus 1/Q of about log2(L) vectors.
  */
 #ifndef LAP_MPI_GRADIENT_SUM_H
 #define LAP_MPI_GRADIENT_SUM_H
@@ -24,8 +24,8 @@
 
 typedef struct lap_gradient_sum lap_gradient_sum;
 
-/* `replicas` is the group of lap_group_of_replicas; the partition has as many owners. Allocates all
- * that a step needs. */
+/* `replicas` is the group of lap_group_of_replicas; the partition has as many owners
+ * and must outlive the sum. Allocates all that a step needs. */
 lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_mesh *mesh,
                                           const lap_fold *fold, const lap_partition *partition,
                                           bool dealt);
@@ -45,9 +45,10 @@ int lap_gradient_sum_lane(const lap_gradient_sum *sum, int round);
  * where this rank has no lane. Waits for what of the round before still has to leave them. */
 float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round);
 /* The lane's gradient of the bucket is whole and is not touched again. Each bucket at most once a
- * round, in the same order on all ranks. */
+ * round, in the same order on all ranks and in all rounds of a step. */
 void lap_gradient_sum_bucket(lap_gradient_sum *sum, int bucket);
-/* Ends the round: what was not told of is whole now, in bucket order. */
+/* Ends the round: what was not told of is whole now, in bucket order; where this rank has no lane
+ * it follows the order of the first round. */
 void lap_gradient_sum_end(lap_gradient_sum *sum);
 
 /* After the last round: the sum over all lanes of what this rank owns, `owned`
