@@ -15,7 +15,7 @@
 #include "world.h"
 
 enum { MOST_SHARDS = 8 };
-/* One message to all, and stretches, even and not. */
+/* One message to all, and stretches, even and not; the last, which threads share, for 6 shards. */
 static const int64_t counts[] = {1, 7, 2048, 2049, 5000, 40001};
 enum { COUNTS = sizeof counts / sizeof *counts };
 
@@ -121,7 +121,7 @@ static void on_every_fold(lap_comm *comm, check wrong) {
       w.sum = lap_shard_sum_create(&shards, &w.mesh, &w.fold);
       w.group = lap_shard_sum_group(w.sum);
       int64_t mistakes = 0;
-      for (int c = 0; c < COUNTS; ++c) mistakes += wrong(&w, counts[c]);
+      for (int c = 0; c < COUNTS - (model != 6); ++c) mistakes += wrong(&w, counts[c]);
       assert_everywhere(comm, mistakes);
       lap_shard_sum_destroy(w.sum);
     }
