@@ -100,8 +100,8 @@ lap_code lap_token_shard_measure(const char *path, uint64_t *token_count, uint64
   LAP_TRY(lap_hdf5_open(path, &file, status));
   lap_code code = lap_hdf5_check_format(&file, FORMAT, FORMAT_VERSION, status);
   if (code == LAP_OK)
-    code = lap_hdf5_open_dataset(&file, "tokens", LAP_HDF5_INTEGER, 1, &MOST_TOKENS, &tokens,
-                                 status);
+    code =
+        lap_hdf5_open_dataset(&file, "tokens", LAP_HDF5_INTEGER, 1, &MOST_TOKENS, &tokens, status);
   const uint64_t most_documents = MOST_TOKENS + 1;
   if (code == LAP_OK)
     code = lap_hdf5_open_dataset(&file, "documents", LAP_HDF5_INTEGER, 1, &most_documents,

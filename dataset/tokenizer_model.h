@@ -35,8 +35,8 @@ typedef enum {
 typedef struct {
   lap_piece_kind kind;
   float score; /* finite; of two possible merges bpe takes the one with the higher score */
-  char *name; /* as in the model, NUL-terminated: U+2581 for a space, "<0x0A>" for a byte */
-  char *text; /* the bytes that the id stands for; none for a control piece */
+  char *name;  /* as in the model, NUL-terminated: U+2581 for a space, "<0x0A>" for a byte */
+  char *text;  /* the bytes that the id stands for; none for a control piece */
   size_t text_bytes;
 } lap_piece;
 

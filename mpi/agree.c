@@ -1,6 +1,5 @@
 #include "mpi/agree.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,30 +7,59 @@
 #include "autograd/core/hash.h"
 #include "autograd/core/memory.h"
 #include "mpi/exchange.h"
-#include "mpi/mesh.h"
 
 /* --- moving bytes --- */
 
-void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all) {
-  const int rank = lap_comm_rank(comm);
-  char *rows = all;
+/* `rows` [ranks of the group][count], of which this rank's is there. */
+static void gather_rows(const lap_group *group, void *rows, size_t count) {
+  char *row = rows;
+  const char *mine = row + (size_t)group->index * count;
   lap_exchange exchange = {
       .round = LAP_ROUND_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "an agreement of all ranks"};
-  memmove(rows + (size_t)rank * count, mine, count);
-  for (int step = 1; step < lap_comm_size(comm); ++step) {
-    const int from = lap_exchange_from(comm, step);
-    lap_exchange_send(&exchange, lap_exchange_to(comm, step), rows + (size_t)rank * count, count);
-    lap_exchange_receive(&exchange, from, rows + (size_t)from * count, count);
+  for (int step = 1; step < group->size; ++step) {
+    const int to = lap_group_to(group, step), from = lap_group_from(group, step);
+    lap_exchange_send(&exchange, lap_group_rank(group, to), mine, count);
+    lap_exchange_receive(&exchange, lap_group_rank(group, from), row + (size_t)from * count, count);
   }
-  lap_exchange_finish(comm, &exchange);
+  lap_exchange_finish(group->comm, &exchange);
+}
+
+void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all) {
+  const lap_group group = lap_group_of_all(comm);
+  memmove((char *)all + (size_t)group.index * count, mine, count);
+  gather_rows(&group, all, count);
+}
+
+void lap_gather_strings(const lap_group *group, const void *mine, size_t count, void **all,
+                        size_t **counts) {
+  size_t *sizes = lap_allocate((size_t)group->size, sizeof *sizes);
+  sizes[group->index] = count;
+  gather_rows(group, sizes, sizeof *sizes);
+  size_t *begins = lap_allocate((size_t)group->size + 1, sizeof *begins);
+  for (int i = 0; i < group->size; ++i) begins[i + 1] = begins[i] + sizes[i];
+  char *joined = lap_allocate(begins[group->size], 1);
+  if (count > 0) memcpy(joined + begins[group->index], mine, count);
+  lap_exchange exchange = {
+      .round = LAP_ROUND_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather on all ranks"};
+  for (int step = 1; step < group->size; ++step) {
+    const int to = lap_group_to(group, step), from = lap_group_from(group, step);
+    lap_exchange_send(&exchange, lap_group_rank(group, to), mine, count);
+    lap_exchange_receive(&exchange, lap_group_rank(group, from), joined + begins[from],
+                         sizes[from]);
+  }
+  lap_exchange_finish(group->comm, &exchange);
+  free(begins);
+  *all = joined;
+  *counts = sizes;
 }
 
 void lap_broadcast(lap_comm *comm, void *bytes, size_t count, int root) {
+  const lap_group group = lap_group_of_all(comm);
   lap_exchange exchange = {
       .round = LAP_ROUND_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a broadcast"};
-  if (lap_comm_rank(comm) == root)
-    for (int step = 1; step < lap_comm_size(comm); ++step)
-      lap_exchange_send(&exchange, lap_exchange_to(comm, step), bytes, count);
+  if (group.index == root)
+    for (int step = 1; step < group.size; ++step)
+      lap_exchange_send(&exchange, lap_group_to(&group, step), bytes, count);
   else
     lap_exchange_receive(&exchange, root, bytes, count);
   lap_exchange_finish(comm, &exchange);
@@ -165,45 +193,4 @@ lap_code lap_agree_same(lap_comm *comm, const char *what, const char *mine, cons
   free(texts[1]);
   free(all);
   return status->code;
-}
-
-/* --- ranges of an owned vector --- */
-
-typedef struct {
-  int64_t begin, end;
-} range;
-
-static range overlap(range a, range b) {
-  const range both = {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
-  return both.begin < both.end ? both : (range){0, 0};
-}
-
-static range owned_by(int64_t elements, int ranks, int rank) {
-  return (range){lap_owned_begin(elements, ranks, rank), lap_owned_end(elements, ranks, rank)};
-}
-
-static size_t bytes_of(range r) { return (size_t)(r.end - r.begin) * sizeof(float); }
-
-void lap_exchange_ranges(lap_comm *comm, int64_t elements, const float *piece, int64_t want_begin,
-                         int64_t want_end, float *wanted, lap_traffic_kind kind) {
-  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
-  assert(want_begin >= want_end || (want_begin >= 0 && want_end <= elements));
-  const range want = {want_begin, want_end}, own = owned_by(elements, ranks, rank);
-  range *wants = lap_allocate((size_t)ranks, sizeof *wants);
-  lap_gather_all(comm, &want, sizeof want, wants);
-  lap_exchange exchange = {
-      .round = LAP_ROUND_RANGES, .kind = kind, .what = "an exchange of ranges"};
-  for (int step = 1; step < ranks; ++step) {
-    const int to = lap_exchange_to(comm, step), from = lap_exchange_from(comm, step);
-    const range out = overlap(own, wants[to]), in = overlap(owned_by(elements, ranks, from), want);
-    if (bytes_of(out) > 0)
-      lap_exchange_send(&exchange, to, piece + (out.begin - own.begin), bytes_of(out));
-    if (bytes_of(in) > 0)
-      lap_exchange_receive(&exchange, from, wanted + (in.begin - want.begin), bytes_of(in));
-  }
-  const range here = overlap(own, want);
-  if (bytes_of(here) > 0)
-    memcpy(wanted + (here.begin - want.begin), piece + (here.begin - own.begin), bytes_of(here));
-  lap_exchange_finish(comm, &exchange);
-  free(wants);
 }

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mpi/communicator.h"
+#include "mpi/group.h"
 
 /* Collective. `status` is this rank's outcome and becomes everybody's; returns its code. Typical
  * use: status.code = open_files(..., &status); LAP_TRY(lap_agree(comm, &status)); */
@@ -37,14 +37,12 @@ void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all);
 void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **all,
                         size_t **counts);
 
+/* Collective over the group. Byte strings of different lengths from every rank to every rank, in
+ * the order of the group: malloc'ed; `counts` [ranks of the group]. */
+void lap_gather_strings(const lap_group *group, const void *mine, size_t count, void **all,
+                        size_t **counts);
+
 /* Collective. Every rank has done what it did before any rank goes on. */
 void lap_barrier(lap_comm *comm);
-
-/* Collective. Moves element ranges between owners: this rank wants [want_begin, want_end) of a
- * float vector of which every rank holds only its owned piece (`piece`); fills `wanted`. Ranges of
- * different ranks may overlap and may be empty; they are exchanged first. Used to hash and load
- * tensors whose chunks cross ownership boundaries. */
-void lap_exchange_ranges(lap_comm *comm, int64_t elements, const float *piece, int64_t want_begin,
-                         int64_t want_end, float *wanted, lap_traffic_kind kind);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,18 @@
 #include "autograd/core/memory.h"
 #include "mpi/communicator_internal.h"
 
-/* Progress while there is no job: a large message that this rank sent may still need it. */
-enum { IDLE_NANOSECONDS_MIN = 100 * 1000, IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000 };
+/* Small messages arrive within the first microseconds, in which the thread only yields its core;
+ * after that it sleeps, longer and longer, so that compute threads have the core. While nothing is
+ * on its way it still polls now and then: a large message that this rank sent may need it. */
+enum {
+  SPIN_NANOSECONDS = 40 * 1000,
+  SLEEP_NANOSECONDS_MIN = 50 * 1000,
+  SLEEP_NANOSECONDS_MAX = 200 * 1000,
+  IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000,
+};
+/* One poll counts as at most this much waiting: where a queue system has suspended the whole job,
+ * the time in which this process did not run itself is no sign of a dead peer. */
+static const double LONGEST_POLL_SECONDS = 1;
 /* Time that starting, finishing or aborting MPI may take, where the peers cannot be named. */
 enum { START_SECONDS = 300, ABORT_SECONDS = 5 };
 
@@ -102,34 +113,51 @@ static void start_alone(lap_comm *comm) {
 
 /* --- the communication thread --- */
 
-/* Waits for the next job, or returns false where the communicator is to end. While idle it still
- * lets MPI move what is on its way, less and less often. Called and left with the mutex held. */
-static bool next_job(lap_comm *comm) {
-  long nanoseconds = IDLE_NANOSECONDS_MIN;
-  while (comm->completed == comm->submitted) {
-    if (comm->finishing) return false;
+/* Posts what was submitted. Called and left with the mutex held. */
+static void post_jobs(lap_comm *comm) {
+  while (comm->posted < comm->submitted) {
+    const lap_comm_ticket ticket = comm->posted + 1;
+    const lap_comm_entry entry = comm->queue[ticket % comm->capacity];
     pthread_mutex_unlock(&comm->mutex);
-    lap_comm_check_abort(comm);
-    lap_comm_progress(comm);
+    lap_comm_take_off(comm, ticket, entry.what);
+    entry.post(comm, entry.argument);
     pthread_mutex_lock(&comm->mutex);
-    if (comm->completed != comm->submitted || comm->finishing) continue;
-    const struct timespec until = clock_in(CLOCK_MONOTONIC, 1e-9 * (double)nanoseconds);
-    pthread_cond_timedwait(&comm->work, &comm->mutex, &until);
-    if (nanoseconds < IDLE_NANOSECONDS_MAX) nanoseconds *= 2;
+    comm->posted = ticket;
   }
-  return true;
+}
+
+/* Sleeps for that long or until there is something to do. Called and left with the mutex held. */
+static void sleep_until_work(lap_comm *comm, long nanoseconds) {
+  const struct timespec until = clock_in(CLOCK_MONOTONIC, 1e-9 * (double)nanoseconds);
+  if (comm->posted == comm->submitted && !comm->finishing)
+    pthread_cond_timedwait(&comm->work, &comm->mutex, &until);
 }
 
 static void run_jobs(lap_comm *comm) {
+  double last = lap_clock_seconds(), moved = last;
+  long nanoseconds = SLEEP_NANOSECONDS_MIN;
   pthread_mutex_lock(&comm->mutex);
-  while (next_job(comm)) {
-    const lap_comm_entry entry = comm->queue[(comm->completed + 1) % comm->capacity];
+  while (!comm->finishing || comm->posted < comm->submitted || comm->in_flight > 0) {
+    const bool posting = comm->posted < comm->submitted;
+    post_jobs(comm);
     pthread_mutex_unlock(&comm->mutex);
-    entry.run(comm, entry.argument);
-    assert(comm->pending_count == 0);
+    lap_comm_check_abort(comm);
+    const double now = lap_clock_seconds();
+    const double passed = now - last < LONGEST_POLL_SECONDS ? now - last : LONGEST_POLL_SECONDS;
+    last = now;
+    if (comm->in_flight == 0) lap_comm_progress(comm);
+    if (lap_comm_poll(comm, passed) > 0 || posting) {
+      moved = now;
+      nanoseconds = SLEEP_NANOSECONDS_MIN;
+    }
+    const bool spinning = comm->in_flight > 0 && now - moved < 1e-9 * SPIN_NANOSECONDS;
+    const long longest = comm->in_flight > 0 ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
+    if (spinning) sched_yield();
     pthread_mutex_lock(&comm->mutex);
-    ++comm->completed;
-    pthread_cond_broadcast(&comm->done);
+    if (spinning) continue;
+    sleep_until_work(comm, nanoseconds);
+    nanoseconds += nanoseconds / 2;
+    if (nanoseconds > longest) nanoseconds = longest;
   }
   pthread_mutex_unlock(&comm->mutex);
 }
@@ -183,9 +211,7 @@ static void destroy(lap_comm *comm) {
   pthread_cond_destroy(&comm->done);
   pthread_mutex_destroy(&comm->mutex);
   free(comm->queue);
-  free(comm->requests);
-  free(comm->pending);
-  free(comm->statuses);
+  lap_comm_release_flights(comm);
   free(comm->hosts);
   free(comm->nodes);
   free(comm);
@@ -227,22 +253,21 @@ lap_code lap_comm_start(lap_comm **result, lap_status *status) {
 }
 
 /* A byte from everybody to everybody: the watchdog watches over the last wait too, which it could
- * not in MPI_Finalize. */
-static void last_job(lap_comm *comm, void *argument) {
-  const char *sent = argument;
-  char *received = lap_allocate((size_t)comm->size, 1);
+ * not in MPI_Finalize. `argument` [ranks]; the byte of this rank is what it sends. */
+static void post_last(lap_comm *comm, void *argument) {
+  char *bytes = argument;
   for (int step = 1; step < comm->size; ++step) {
     const int from = (comm->rank + comm->size - step) % comm->size;
-    lap_comm_receive(comm, received + from, 1, from, 0);
-    lap_comm_send(comm, sent, 1, (comm->rank + step) % comm->size, 0, LAP_TRAFFIC_SCALARS);
+    lap_comm_receive(comm, bytes + from, 1, from, 0);
+    lap_comm_send(comm, bytes + comm->rank, 1, (comm->rank + step) % comm->size, 0,
+                  LAP_TRAFFIC_SCALARS);
   }
-  lap_comm_complete(comm, "the end of the job");
-  free(received);
 }
 
 void lap_comm_finish(lap_comm *comm) {
-  char sent = 1;
-  lap_comm_run(comm, last_job, &sent);
+  char *bytes = lap_allocate((size_t)comm->size, 1);
+  lap_comm_wait(comm, lap_comm_submit(comm, post_last, bytes, "the end of the job"));
+  free(bytes);
   pthread_mutex_lock(&comm->mutex);
   assert(comm->completed == comm->submitted);
   comm->finishing = true;
@@ -287,29 +312,49 @@ static void grow_queue(lap_comm *comm) {
   comm->capacity = capacity;
 }
 
-lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument) {
+lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument,
+                                const char *what) {
   pthread_mutex_lock(&comm->mutex);
   assert(!comm->finishing);
   if (comm->submitted - comm->completed == comm->capacity) grow_queue(comm);
   const lap_comm_ticket ticket = ++comm->submitted;
-  comm->queue[ticket % comm->capacity] = (lap_comm_entry){job, argument};
+  comm->queue[ticket % comm->capacity] = (lap_comm_entry){job, argument, what, false};
   pthread_cond_signal(&comm->work);
   pthread_mutex_unlock(&comm->mutex);
   return ticket;
 }
 
-void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
-  assert(!pthread_equal(pthread_self(), comm->thread));
-  const double begin = lap_clock_seconds();
-  pthread_mutex_lock(&comm->mutex);
+/* With the mutex held. */
+static bool is_done(const lap_comm *comm, lap_comm_ticket ticket) {
   assert(ticket <= comm->submitted);
-  while (comm->completed < ticket) pthread_cond_wait(&comm->done, &comm->mutex);
-  comm->exposed_seconds += lap_clock_seconds() - begin;
+  return ticket <= comm->completed || comm->queue[ticket % comm->capacity].done;
+}
+
+void lap_comm_job_done(lap_comm *comm, lap_comm_ticket ticket) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->queue[ticket % comm->capacity].done = true;
+  while (comm->completed < comm->posted && comm->queue[(comm->completed + 1) % comm->capacity].done)
+    ++comm->completed;
+  pthread_cond_broadcast(&comm->done);
   pthread_mutex_unlock(&comm->mutex);
 }
 
-void lap_comm_run(lap_comm *comm, lap_comm_job job, void *argument) {
-  lap_comm_wait(comm, lap_comm_submit(comm, job, argument));
+bool lap_comm_done(lap_comm *comm, lap_comm_ticket ticket) {
+  pthread_mutex_lock(&comm->mutex);
+  const bool done = is_done(comm, ticket);
+  pthread_mutex_unlock(&comm->mutex);
+  return done;
+}
+
+void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
+  assert(!pthread_equal(pthread_self(), comm->thread));
+  pthread_mutex_lock(&comm->mutex);
+  if (!is_done(comm, ticket)) {
+    const double begin = lap_clock_seconds();
+    while (!is_done(comm, ticket)) pthread_cond_wait(&comm->done, &comm->mutex);
+    comm->exposed_seconds += lap_clock_seconds() - begin;
+  }
+  pthread_mutex_unlock(&comm->mutex);
 }
 
 /* --- questions and settings --- */
@@ -356,3 +401,5 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset) {
 }
 
 lap_traffic *lap_comm_traffic(lap_comm *comm) { return &comm->traffic; }
+
+lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm) { return &comm->mesh_traffic; }

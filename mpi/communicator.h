@@ -3,15 +3,15 @@
  * All MPI, from MPI_Init to MPI_Finalize, happens on one communication thread (MPI_THREAD_FUNNELED
  * is enough). Open MPI 4.1 makes no progress without calls and its blocking waits spin a core, so
  * the thread polls nonblocking operations: it yields its core for some microseconds, then sleeps
- * between polls. The other modules of mpi/ are written as jobs that run on it; callers of those
- * modules see plain functions. Jobs run one at a time in the order of submission, so that two ranks
- * that submit the same jobs in the same order can never deadlock.
+ * between polls. The other modules of mpi/ are written as jobs that start messages on it; callers
+ * of those modules see plain functions. Jobs are posted in the order of submission and then are on
+ * their way together; each is complete when its own messages are. Two ranks that submit the jobs
+ * they have in common in the same order can never deadlock.
  *
  * The thread is also the watchdog: where a job has waited `watchdog_seconds` for a peer, the
  * process prints which rank on which host waited for whom and in what, and ends the whole job with
- * exit code
- * 76. A dead peer is fatal in the same way. Time in which this process was itself suspended does
- * not count.
+ * exit code 76. A dead peer is fatal in the same way. Time in which this process was itself
+ * suspended does not count.
  *
  * Run without a launcher (mpirun, or srun --mpi=pmix), the communicator has one rank and MPI is not
  * started at all: that would take a third of a second and a helper process.
@@ -51,30 +51,34 @@ void lap_comm_set_activity(lap_comm *comm, const char *activity);
 double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
 /* Counted as messages start; steady once the jobs that send have been waited for. */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
+/* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
+lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 
 /* --- for the modules of mpi/ --- */
 
+/* Starts messages and returns; runs on the communication thread. */
 typedef void (*lap_comm_job)(lap_comm *comm, void *argument);
 typedef uint64_t lap_comm_ticket;
 
-/* Submits a job; `argument` must live until it has been waited for. */
-lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument);
+/* Submits a job; `argument`, `what` (which names it for the watchdog) and the bytes of its messages
+ * must live until it has been waited for. A message of another length than expected ends all ranks
+ * (LAP_USAGE): they are not doing the same thing. */
+lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument, const char *what);
+/* Until all messages of this job are complete, whatever others are on their way. Ticket 0 is no job
+ * and always done. */
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket);
-/* Both at once. */
-void lap_comm_run(lap_comm *comm, lap_comm_job job, void *argument);
+/* Whether a wait would return at once. */
+bool lap_comm_done(lap_comm *comm, lap_comm_ticket ticket);
 
 /* --- inside a job (communication thread only) --- */
 
 /* Start one message to or from another rank; `tag` as in MPI. Larger ones are cut at
  * LAP_MESSAGE_BYTES, alike on both sides; 0 bytes are no message. A rank never sends to itself.
- * Sends are counted in the traffic table under `kind`. */
+ * Messages of several jobs between the same two ranks with the same tag match in the order of
+ * submission. Sends are counted in the traffic table under `kind`. */
 enum { LAP_MESSAGE_BYTES = 1 << 26 };
 void lap_comm_send(lap_comm *comm, const void *bytes, size_t count, int to, int tag,
                    lap_traffic_kind kind);
 void lap_comm_receive(lap_comm *comm, void *bytes, size_t count, int from, int tag);
-/* Polls until every message started since the last call is complete. `what` names the job for the
- * watchdog. A message of another length than expected ends the job (LAP_USAGE): the ranks are not
- * doing the same thing. */
-void lap_comm_complete(lap_comm *comm, const char *what);
 
 #endif

@@ -38,7 +38,7 @@ void lap_exchange_release(lap_exchange *exchange) {
   exchange->incoming_count = exchange->incoming_capacity = 0;
 }
 
-static void exchange_job(lap_comm *comm, void *argument) {
+static void post_exchange(lap_comm *comm, void *argument) {
   const lap_exchange *exchange = argument;
   for (int i = 0; i < exchange->incoming_count; ++i) {
     const lap_incoming *message = &exchange->incoming[i];
@@ -49,11 +49,11 @@ static void exchange_job(lap_comm *comm, void *argument) {
     lap_comm_send(comm, message->bytes, message->count, message->peer, (int)exchange->round,
                   exchange->kind);
   }
-  lap_comm_complete(comm, exchange->what);
 }
 
 lap_comm_ticket lap_exchange_start(lap_comm *comm, lap_exchange *exchange) {
-  return lap_comm_submit(comm, exchange_job, exchange);
+  if (exchange->outgoing_count + exchange->incoming_count == 0) return 0;
+  return lap_comm_submit(comm, post_exchange, exchange, exchange->what);
 }
 
 void lap_exchange_finish(lap_comm *comm, lap_exchange *exchange) {

@@ -3,7 +3,8 @@
  * Every collective here is one or more rounds in which all ranks know, by formula or from an
  * earlier round, who sends how much to whom. A round lists its messages and runs as one job. Each
  * rank waits directly for every rank it needs, so that the watchdog names the one that is stuck and
- * not a neighbour that waits for it.
+ * not a neighbour that waits for it. Several rounds may be on their way at once; those of the same
+ * kind between the same ranks match in the order in which they were started.
  */
 #ifndef LAP_MPI_EXCHANGE_H
 #define LAP_MPI_EXCHANGE_H
@@ -31,6 +32,7 @@ typedef enum {
   LAP_ROUND_AGREE,
   LAP_ROUND_BROADCAST,
   LAP_ROUND_RANGES,
+  LAP_ROUND_SHARDS,
 } lap_round;
 
 /* Zero-initialised but for the first three; released with lap_exchange_release. */
@@ -51,19 +53,10 @@ void lap_exchange_receive(lap_exchange *exchange, int from, void *bytes, size_t 
 void lap_exchange_clear(lap_exchange *exchange);
 void lap_exchange_release(lap_exchange *exchange);
 
-/* Collective. Starts the round; `exchange` and all bytes must live until the ticket was waited for.
- */
+/* Collective. Starts the round, and returns at once; `exchange` and all bytes must live until the
+ * ticket was waited for (lap_comm_wait). 0 where there are no messages: never waited for. */
 lap_comm_ticket lap_exchange_start(lap_comm *comm, lap_exchange *exchange);
 /* Collective. Starts it, waits, and releases it. */
 void lap_exchange_finish(lap_comm *comm, lap_exchange *exchange);
-
-/* Partners of step s = 1 .. ranks - 1 of a pairwise exchange: in each step every rank sends to one
- * and receives from one, and no rank is everybody's target at once. */
-static inline int lap_exchange_to(const lap_comm *comm, int step) {
-  return (lap_comm_rank(comm) + step) % lap_comm_size(comm);
-}
-static inline int lap_exchange_from(const lap_comm *comm, int step) {
-  return (lap_comm_rank(comm) + lap_comm_size(comm) - step) % lap_comm_size(comm);
-}
 
 #endif

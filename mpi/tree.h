@@ -13,58 +13,22 @@
  * and so does the owner of a piece with the subtree roots it receives: a left-to-right fold is
  * wrong for uneven ranges. MPI's own reductions change bits with rank count and message size and
  * are never used for floats.
+ *
+ * All sums of mpi/ are this tree: gradients over lanes (gradient_sum.h), norms over blocks
+ * (block_sum.h), activations over model shards (shard_sum.h), and here a few doubles over lanes.
  */
 #ifndef LAP_MPI_TREE_H
 #define LAP_MPI_TREE_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
-#include "mpi/communicator.h"
-#include "mpi/mesh.h"
+#include "mpi/group.h"
 
-/* The binary counter over vectors of `elements` floats: one per rank, for gradients. */
-typedef struct lap_lane_sum lap_lane_sum;
-
-/* For this rank's lanes; allocates all that a step will need, also for lap_tree_reduce_scatter. */
-lap_lane_sum *lap_lane_sum_create(const lap_mesh *mesh, const lap_fold *fold, int64_t elements);
-void lap_lane_sum_destroy(lap_lane_sum *sum);
-/* Starts a step: nothing held. */
-void lap_lane_sum_reset(lap_lane_sum *sum);
-/* A zeroed vector [elements] to accumulate the lane's gradient into, valid until the matching end.
- * Every lane of the fold comes once a step, in increasing order. */
-float *lap_lane_sum_begin(lap_lane_sum *sum, int lane);
-/* Merges the lane into the counter (OpenMP over fixed chunks). */
-void lap_lane_sum_end(lap_lane_sum *sum);
-/* What create would allocate, for `plan`. */
-typedef struct {
-  int64_t vectors;  /* bytes of partial sums */
-  int64_t arriving; /* bytes of receive buffers */
-} lap_lane_sum_size;
-lap_lane_sum_size lap_lane_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements);
-/* Of `replicas` replicas, the first whose lane sum is the largest; at most as many as lanes. */
-int lap_lane_sum_fullest(const lap_mesh *mesh, int replicas, int64_t elements);
-
-/* Collective; all lanes of the fold have ended. Sum over all lanes of this rank's piece
- * [lap_owned_begin, lap_owned_end) of the vector, into `piece`. Pairwise exchange in chunks, so
- * that memory is bounded, while the caller's OpenMP threads add the chunk before; n (P-1)/P
- * elements sent by each rank where every rank holds one whole subtree. `sum` keeps its values. */
-void lap_tree_reduce_scatter(lap_comm *comm, const lap_lane_sum *sum, float *piece);
-
-/* Collective. Sum over all lanes of the whole vector, on every rank: reduce-scatter, then gather.
- */
-void lap_tree_reduce(lap_comm *comm, const lap_lane_sum *sum, float *vector);
-
-/* Collective. `elements` is a multiple of 1024. Every rank has its owned piece in place inside
- * `vector`; afterwards all have all of it. */
-void lap_tree_gather(lap_comm *comm, float *vector, int64_t elements, lap_traffic_kind kind);
-
-/* Collective. `fold` is that of lap_mesh_fold for this rank. `mine` is [lanes held here][count]
- * doubles; `sums` [count] gets the tree sum over all lanes, the same bits on every rank. */
-void lap_tree_sum_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold,
-                        const double *mine, int count, double *sums);
-
-/* Collective. `partials` has one double for each block of 1024 elements this rank owns; returns the
- * tree sum over block index, the same bits on every rank. Leaves are all blocks of the vector. */
-double lap_tree_sum_blocks(lap_comm *comm, int64_t elements, const double *partials);
+/* Collective over `replicas` (lap_group_of_replicas). `mine` is [lanes held here][count] doubles,
+ * in increasing order of lanes, which are dealt in turn or in ranges (lap_fold_lanes); `sums`
+ * [count] gets the tree sum over all lanes, the same bits on every rank of the group: and on every
+ * rank of the job where ranks that hold other shards of a lane give the same values. */
+void lap_tree_sum_lanes(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold,
+                        bool dealt, const double *mine, int count, double *sums);
 
 #endif

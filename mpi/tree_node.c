@@ -2,6 +2,10 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
 
 static lap_leaves make_leaves(int64_t groups, int64_t group) {
   lap_leaves leaves = {.items = groups * group, .group = group, .stride = 1, .levels = 0};
@@ -78,4 +82,23 @@ int lap_tree_push(lap_tree_counter *counter, lap_tree_node node) {
   }
   counter->nodes[counter->depth++] = node;
   return merges;
+}
+
+lap_scalar_counter lap_scalar_counter_create(const lap_leaves *leaves, int width) {
+  return (lap_scalar_counter){
+      .nodes = {.leaves = *leaves},
+      .width = width,
+      .values = lap_allocate((size_t)LAP_TREE_DEPTH * (size_t)width, sizeof(double))};
+}
+
+void lap_scalar_counter_release(lap_scalar_counter *counter) { free(counter->values); }
+
+void lap_scalar_counter_push(lap_scalar_counter *counter, lap_tree_node node,
+                             const double *values) {
+  const int width = counter->width;
+  double *top = counter->values + (size_t)counter->nodes.depth * (size_t)width;
+  memcpy(top, values, (size_t)width * sizeof *values);
+  const int merges = lap_tree_push(&counter->nodes, node);
+  for (int merge = 0; merge < merges; ++merge, top -= width)
+    for (int i = 0; i < width; ++i) top[i - width] = top[i - width] + top[i];
 }

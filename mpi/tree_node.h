@@ -50,4 +50,15 @@ typedef struct {
  */
 int lap_tree_push(lap_tree_counter *counter, lap_tree_node node);
 
+/* The counter with values of `width` doubles each. */
+typedef struct {
+  lap_tree_counter nodes;
+  int width;
+  double *values; /* [LAP_TREE_DEPTH][width]; the first nodes.depth are held */
+} lap_scalar_counter;
+
+lap_scalar_counter lap_scalar_counter_create(const lap_leaves *leaves, int width);
+void lap_scalar_counter_release(lap_scalar_counter *counter);
+void lap_scalar_counter_push(lap_scalar_counter *counter, lap_tree_node node, const double *values);
+
 #endif

@@ -159,8 +159,8 @@ static void copy_row(const lap_cache_content *content, uint64_t row, uint32_t k,
   b->entropy[at] = counts ? content->entropy[row] : 0;
 }
 
-/* To the nearest multiple of 2^-11, ties to even: what deflate then leaves of a float is some 13 bits,
- * and no log-probability is off by more than 2.5e-4. -infinity stays. */
+/* To the nearest multiple of 2^-11, ties to even: what deflate then leaves of a float is some 13
+ * bits, and no log-probability is off by more than 2.5e-4. -infinity stays. */
 static void round_logprobs(float *logprob, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) logprob[i] = rintf(logprob[i] * 0x1p11f) * 0x1p-11f;
 }

@@ -4,9 +4,9 @@
  * and deflate, which brings an id of a vocabulary of 256,128 to less than 16 bits (HDF5's n-bit
  * filter is larger and takes three times as long to read); log-probabilities as float32 rounded to
  * multiples of 2^-11, which deflate brings to less than 16 bits too. (IEEE half precision would be
- * off by 4e-3 where a log-probability is below -8.) Chunks are cut so that they end where windows end: reading a window decodes that
- * window. fletcher32, libver latest, to a temporary name, renamed when whole. Any HDF5 program
- * reads it.
+ * off by 4e-3 where a log-probability is below -8.) Chunks are cut so that they end where windows
+ * end: reading a window decodes that window. fletcher32, libver latest, to a temporary name,
+ * renamed when whole. Any HDF5 program reads it.
  */
 #ifndef LAP_TEACHER_CACHE_WRITE_H
 #define LAP_TEACHER_CACHE_WRITE_H
@@ -32,8 +32,8 @@ int64_t lap_cache_file_bytes(int64_t rows, int64_t k);
 /* Writes the rows of all tokens of a shard; the file binds itself to tokens_sha256 and
  * tokenizer_sha256 of `tokens` (those of `schema` are not looked at, nor has_next_logprob and
  * has_entropy: both are written). Rows that DESIGN 5 does not count are written empty. LAP_DATA
- * where the file cannot be written, or where a row, once rounded, would not be valid (a teacher that
- * makes NaN): then there is no file. Memory besides `content`: the finished file. */
+ * where the file cannot be written, or where a row, once rounded, would not be valid (a teacher
+ * that makes NaN): then there is no file. Memory besides `content`: the finished file. */
 lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
                          const lap_token_shard *tokens, const lap_cache_content *content,
                          lap_status *status);

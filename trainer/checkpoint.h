@@ -6,11 +6,12 @@
  *   RUN/checkpoints/latest           the name of the newest one; a hint only
  *
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
- * applied_updates, bad_steps, writing_ranks; full only: state_sha256, numbers_sha256, numbers (key
+ * applied_updates, bad_steps, writing_ranks, model_shards; full only: state_sha256, numbers_sha256,
+ * numbers (key
  * -> value, so that a difference can be named); files (name, bytes, and xxh128 of config and
  * tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight | exp_avg |
- * exp_avg_sq), begin, end (elements of the tensor), file, offset (bytes), xxh128. Payload is
- * little-endian float32. The last member is the manifest's own checksum, that of
+ * exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset (bytes),
+ * xxh128. Payload is little-endian float32. The last member is the manifest's own checksum, that of
  * `head -n -2 manifest.json | sha256sum`: whatever bit of a checkpoint changes is noticed.
  *
  * Invariants of writing:
@@ -36,6 +37,7 @@
 #include "autograd/core/hash.h"
 #include "trainer/numbers.h"
 #include "trainer/state.h"
+#include "trainer/weight_target.h"
 
 typedef struct {
   const char *config_text;    /* config.resolved.yaml */
@@ -47,12 +49,12 @@ typedef struct {
  * *state_sha256 gets the hash. Where a whole one of the same step and hash is there already,
  * nothing is written; another or damaged one is replaced. LAP_DATA, the same on all ranks, where
  * anything fails; then no checkpoint has changed, nor has `latest`. */
-lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
                               const lap_checkpoint_extras *extras,
                               char state_sha256[LAP_SHA256_HEX], lap_status *status);
 
 /* Collective. Kind weights, at exactly `path` (LAP_USAGE where something is there). */
-lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
                                       const lap_checkpoint_extras *extras, lap_status *status);
 
 /* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at
@@ -71,6 +73,7 @@ typedef struct {
   char state_sha256[LAP_SHA256_HEX];   /* "" for weights */
   lap_numbers *numbers;                /* NULL for weights */
   int writing_ranks;
+  int model_shards; /* of the writer's mesh: pieces are of parts of tensors */
   struct lap_checkpoint_pieces *pieces;
 } lap_checkpoint;
 
@@ -86,23 +89,22 @@ lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count
                              lap_status *status);
 void lap_checkpoint_list_destroy(char **names, size_t count);
 
-/* Not collective. The whole canonical vector of weights from a checkpoint, checked: for eval,
- * teach, generate, init. Tensors and shapes must be those of `parameters`: LAP_DATA naming the
- * tensor. */
+/* Not collective. Weights from a checkpoint, checked, whatever the number of shards it was written
+ * with: for eval, teach, generate, init. LAP_DATA naming the tensor where tensors and shapes are
+ * not those of the model. */
 lap_code lap_checkpoint_read_weights(const lap_checkpoint *checkpoint,
-                                     const lap_parameters *parameters, float *weights,
-                                     lap_status *status);
+                                     const lap_weight_target *target, lap_status *status);
 
 /* Collective. Loads a full checkpoint into `state` and verifies state_sha256. The outcome is
  * agreed; after a failure the content of `state` means nothing. */
-lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state,
                              lap_status *status);
 
 /* Collective. The newest whole checkpoint of `directory` into `state`: tries from the newest, and
  * reports each one passed over through `notice` (rank 0). *found is false where there is none at
  * all. LAP_DATA where there are some but none is whole. *loaded is opened on every rank, for its
  * numbers. */
-lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
                                     void (*notice)(void *context, const char *text), void *context,
                                     bool *found, lap_checkpoint **loaded, lap_status *status);
 

@@ -50,10 +50,11 @@ static json_t *pieces_to_json(const lap_checkpoint_pieces *pieces) {
 
 static json_t *to_json(const lap_checkpoint *checkpoint, const lap_numbers *numbers) {
   json_t *root = json_pack(
-      "{s:s, s:i, s:s, s:I, s:I, s:I, s:i}", "format", "lapidary-checkpoint", "format_version", 1,
-      "kind", checkpoint->full ? "full" : "weights", "step", (json_int_t)checkpoint->step,
+      "{s:s, s:i, s:s, s:I, s:I, s:I, s:i, s:i}", "format", "lapidary-checkpoint", "format_version",
+      1, "kind", checkpoint->full ? "full" : "weights", "step", (json_int_t)checkpoint->step,
       "applied_updates", (json_int_t)checkpoint->applied_updates, "bad_steps",
-      (json_int_t)checkpoint->bad_steps, "writing_ranks", checkpoint->writing_ranks);
+      (json_int_t)checkpoint->bad_steps, "writing_ranks", checkpoint->writing_ranks, "model_shards",
+      checkpoint->model_shards);
   if (checkpoint->full) {
     json_object_set_new(root, "state_sha256", json_string(checkpoint->state_sha256));
     json_object_set_new(root, "numbers_sha256", json_string(checkpoint->numbers_sha256));
@@ -289,8 +290,15 @@ static lap_code read_kind(const place *at, const json_t *entry, bool full, lap_s
   return wrong(at, "kind", full ? "weight, exp_avg or exp_avg_sq" : "weight");
 }
 
-static lap_code read_piece(const place *at, const json_t *entry, bool full,
-                           const lap_checkpoint_pieces *pieces, lap_checkpoint_piece *piece) {
+/* Elements that a shard has of a tensor; of a vector all are shard 0's. */
+static int64_t part_elements(const lap_checkpoint_tensor *tensor, int shards, int shard) {
+  if (tensor->is_vector) return shard == 0 ? tensor->columns : 0;
+  return tensor->rows * tensor->columns / shards;
+}
+
+static lap_code read_piece(const place *at, const json_t *entry, const lap_checkpoint *checkpoint,
+                           lap_checkpoint_piece *piece) {
+  const lap_checkpoint_pieces *pieces = checkpoint->pieces;
   const char *tensor, *file;
   LAP_TRY(take_text(at, entry, "tensor", &tensor));
   LAP_TRY(take_text(at, entry, "file", &file));
@@ -300,13 +308,15 @@ static lap_code read_piece(const place *at, const json_t *entry, bool full,
   if (piece->file < 0 || pieces->file[piece->file].xxh128[0] != '\0')
     return wrong(at, "file", "the name of an entry of files without xxh128");
   int64_t shard;
-  LAP_TRY(take_integer(at, entry, "model_shard", 0, 0, &shard));
-  piece->model_shard = (int)shard;
-  LAP_TRY(read_kind(at, entry, full, &piece->kind));
   const lap_checkpoint_tensor *t = &pieces->tensor[piece->tensor];
-  LAP_TRY(take_integer(at, entry, "begin", 0, t->rows * t->columns - 1, &piece->begin));
+  const int last = t->is_vector ? 0 : checkpoint->model_shards - 1;
+  LAP_TRY(take_integer(at, entry, "model_shard", 0, last, &shard));
+  piece->model_shard = (int)shard;
+  LAP_TRY(read_kind(at, entry, checkpoint->full, &piece->kind));
+  const int64_t elements = part_elements(t, checkpoint->model_shards, piece->model_shard);
+  LAP_TRY(take_integer(at, entry, "begin", 0, elements - 1, &piece->begin));
   int64_t end = piece->begin + LAP_PIECE_ELEMENTS;
-  if (end > t->rows * t->columns) end = t->rows * t->columns;
+  if (end > elements) end = elements;
   LAP_TRY(take_integer(at, entry, "end", piece->begin + 1, end, &piece->end));
   const int64_t bytes = (piece->end - piece->begin) * (int64_t)sizeof(float);
   const int64_t room = pieces->file[piece->file].bytes - bytes;
@@ -320,47 +330,74 @@ static int by_position(const void *a, const void *b) {
   const lap_checkpoint_piece *p = a, *q = b;
   if (p->tensor != q->tensor) return p->tensor < q->tensor ? -1 : 1;
   if (p->kind != q->kind) return p->kind < q->kind ? -1 : 1;
+  if (p->model_shard != q->model_shard) return p->model_shard < q->model_shard ? -1 : 1;
   return (p->begin > q->begin) - (p->begin < q->begin);
 }
 
-/* Every element in exactly one piece of each kind: sorted, each piece begins where the one before
- * ended. */
-static lap_code check_coverage(const place *at, const lap_checkpoint_pieces *pieces, bool full) {
+/* The pieces of one part, from *next on: each begins where the one before ended. Whether they cover
+ * it, and how far. */
+static bool covers(const lap_checkpoint *checkpoint, const lap_checkpoint_piece *part, int *next,
+                   int64_t *covered) {
+  const lap_checkpoint_pieces *pieces = checkpoint->pieces;
+  bool in_order = true;
+  for (*covered = 0; *next < pieces->pieces; ++*next) {
+    const lap_checkpoint_piece *piece = &pieces->piece[*next];
+    if (piece->tensor != part->tensor || piece->kind != part->kind ||
+        piece->model_shard != part->model_shard)
+      break;
+    in_order = in_order && piece->begin == *covered;
+    if (in_order) *covered = piece->end;
+  }
+  return in_order && *covered == part_elements(&pieces->tensor[part->tensor],
+                                               checkpoint->model_shards, part->model_shard);
+}
+
+/* Every element of every part in exactly one piece of each kind. */
+static lap_code check_coverage(const place *at, const lap_checkpoint *checkpoint) {
+  const lap_checkpoint_pieces *pieces = checkpoint->pieces;
   int next = 0;
-  for (int t = 0; t < pieces->tensors; ++t) {
-    const int64_t elements = pieces->tensor[t].rows * pieces->tensor[t].columns;
-    for (int kind = 0; kind < (full ? LAP_STATE_KINDS : 1); ++kind) {
-      int64_t covered = 0;
-      for (; next < pieces->pieces; ++next) {
-        const lap_checkpoint_piece *piece = &pieces->piece[next];
-        if (piece->tensor != t || (int)piece->kind != kind || piece->begin != covered) break;
-        covered = piece->end;
+  for (int t = 0; t < pieces->tensors; ++t)
+    for (int kind = 0; kind < (checkpoint->full ? LAP_STATE_KINDS : 1); ++kind)
+      for (int shard = 0; shard < checkpoint->model_shards; ++shard) {
+        const lap_checkpoint_piece part = {
+            .tensor = t, .kind = (lap_state_kind)kind, .model_shard = shard};
+        int64_t covered;
+        if (!covers(checkpoint, &part, &next, &covered))
+          return lap_fail(
+              at->status, LAP_DATA,
+              "%s: pieces: tensor %s, shard %d, %s: from element %lld on, not every element of "
+              "%lld is in exactly one piece",
+              at->path, pieces->tensor[t].name, shard, lap_state_kind_name(part.kind),
+              (long long)covered,
+              (long long)part_elements(&pieces->tensor[t], checkpoint->model_shards, shard));
       }
-      if (covered != elements || (next < pieces->pieces && pieces->piece[next].tensor == t &&
-                                  (int)pieces->piece[next].kind == kind))
-        return lap_fail(at->status, LAP_DATA,
-                        "%s: pieces: tensor %s, %s: from element %lld on, not every element of "
-                        "%lld is in exactly one piece",
-                        at->path, pieces->tensor[t].name, lap_state_kind_name((lap_state_kind)kind),
-                        (long long)covered, (long long)elements);
-    }
+  return LAP_OK;
+}
+
+static lap_code check_parts(const place *at, const lap_checkpoint *checkpoint) {
+  for (int t = 0; t < checkpoint->pieces->tensors; ++t) {
+    const lap_checkpoint_tensor *tensor = &checkpoint->pieces->tensor[t];
+    if (!tensor->is_vector && tensor->rows * tensor->columns % checkpoint->model_shards)
+      return lap_fail(at->status, LAP_DATA, "%s: model_shards is %d, which cannot cut tensor %s",
+                      at->path, checkpoint->model_shards, tensor->name);
   }
   return LAP_OK;
 }
 
-static lap_code read_pieces(const place *at, const json_t *root, bool full,
-                            lap_checkpoint_pieces *pieces) {
+static lap_code read_pieces(const place *at, const json_t *root, const lap_checkpoint *checkpoint) {
+  lap_checkpoint_pieces *pieces = checkpoint->pieces;
   LAP_TRY(read_files(at, root, pieces));
   LAP_TRY(read_tensors(at, root, pieces));
+  LAP_TRY(check_parts(at, checkpoint));
   const json_t *list;
   LAP_TRY(take_list(at, root, "pieces", sizeof *pieces->piece, &list, (void **)&pieces->piece,
                     &pieces->pieces));
   for (int i = 0; i < pieces->pieces; ++i) {
     const place here = inside(at, "pieces", (size_t)i);
-    LAP_TRY(read_piece(&here, json_array_get(list, (size_t)i), full, pieces, &pieces->piece[i]));
+    LAP_TRY(read_piece(&here, json_array_get(list, (size_t)i), checkpoint, &pieces->piece[i]));
   }
   qsort(pieces->piece, (size_t)pieces->pieces, sizeof *pieces->piece, by_position);
-  return check_coverage(at, pieces, full);
+  return check_coverage(at, checkpoint);
 }
 
 static lap_code read_identity(const place *at, const json_t *root, lap_checkpoint *checkpoint) {
@@ -377,7 +414,7 @@ static lap_code read_identity(const place *at, const json_t *root, lap_checkpoin
 
 static lap_code read_root(const place *at, const json_t *root, lap_checkpoint *checkpoint) {
   const char *format, *kind;
-  int64_t version, step, applied, bad, ranks;
+  int64_t version, step, applied, bad, ranks, shards;
   LAP_TRY(take_text(at, root, "format", &format));
   if (strcmp(format, "lapidary-checkpoint") != 0) return wrong(at, "format", "lapidary-checkpoint");
   LAP_TRY(take_integer(at, root, "format_version", 1, 1, &version));
@@ -389,13 +426,15 @@ static lap_code read_root(const place *at, const json_t *root, lap_checkpoint *c
   LAP_TRY(take_integer(at, root, "applied_updates", 0, step, &applied));
   LAP_TRY(take_integer(at, root, "bad_steps", 0, step, &bad));
   LAP_TRY(take_integer(at, root, "writing_ranks", 1, INT32_MAX, &ranks));
+  LAP_TRY(take_integer(at, root, "model_shards", 1, LAP_MANIFEST_MAX_SHARDS, &shards));
   checkpoint->step = (uint64_t)step;
   checkpoint->applied_updates = (uint64_t)applied;
   checkpoint->bad_steps = (uint64_t)bad;
   checkpoint->writing_ranks = (int)ranks;
+  checkpoint->model_shards = (int)shards;
   if (checkpoint->full) LAP_TRY(read_identity(at, root, checkpoint));
-  LAP_TRY(read_pieces(at, root, checkpoint->full, checkpoint->pieces));
-  return take_no_more(at, root, checkpoint->full ? 14 : 11);
+  LAP_TRY(read_pieces(at, root, checkpoint));
+  return take_no_more(at, root, checkpoint->full ? 15 : 12);
 }
 
 lap_code lap_manifest_parse(const char *directory, const char *text, size_t bytes,

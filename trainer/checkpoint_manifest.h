@@ -17,7 +17,8 @@
 enum {
   LAP_MANIFEST_MAX_BYTES = 256 << 20,
   LAP_PIECE_ELEMENTS =
-      4 << 20,              /* the most in one piece: a reader needs this much memory to check */
+      4 << 20, /* the most in one piece: a reader needs this much memory to check */
+  LAP_MANIFEST_MAX_SHARDS = 1 << 16,
   LAP_CHECKPOINT_NAME = 64, /* room for the name of a tensor or file */
 };
 
@@ -39,7 +40,7 @@ typedef struct {
   int tensor, file; /* indices */
   int model_shard;
   lap_state_kind kind;
-  int64_t begin, end; /* elements of the tensor */
+  int64_t begin, end; /* elements of the shard's part of the tensor */
   int64_t offset;     /* bytes into the file */
   char xxh128[LAP_XXH128_HEX];
 } lap_checkpoint_piece;
@@ -47,7 +48,7 @@ typedef struct {
 typedef struct lap_checkpoint_pieces {
   lap_checkpoint_file *file;
   lap_checkpoint_tensor *tensor; /* by name */
-  lap_checkpoint_piece *piece;   /* once read: by tensor, kind and begin */
+  lap_checkpoint_piece *piece;   /* once read: by tensor, kind, shard and begin */
   int files, tensors, pieces;
 } lap_checkpoint_pieces;
 

@@ -13,9 +13,9 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "mpi/agree.h"
-#include "mpi/tree.h"
 #include "trainer/checkpoint_directory.h"
 #include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint_pieces.h"
 #include "trainer/state_hash.h"
 
 /* --- opening --- */
@@ -127,97 +127,9 @@ lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_
   return code;
 }
 
-/* --- pieces --- */
-
-/* Reads pieces one by one; each is compared with its checksum before anybody sees it. */
-typedef struct {
-  const lap_checkpoint *checkpoint;
-  float *values; /* of the last piece read */
-  int descriptor, file;
-  char *path; /* of the open file */
-} piece_reader;
-
-static piece_reader new_reader(const lap_checkpoint *checkpoint) {
-  int64_t largest = 0;
-  for (int i = 0; i < checkpoint->pieces->pieces; ++i) {
-    const lap_checkpoint_piece *piece = &checkpoint->pieces->piece[i];
-    if (piece->end - piece->begin > largest) largest = piece->end - piece->begin;
-  }
-  return (piece_reader){.checkpoint = checkpoint,
-                        .values = lap_allocate((size_t)largest, sizeof(float)),
-                        .descriptor = -1,
-                        .file = -1};
-}
-
-static void close_file(piece_reader *reader) {
-  if (reader->descriptor >= 0) close(reader->descriptor);
-  reader->descriptor = -1;
-  free(reader->path);
-  reader->path = NULL;
-}
-
-static void release_reader(piece_reader *reader) {
-  close_file(reader);
-  free(reader->values);
-}
-
-static lap_code select_file(piece_reader *reader, int file, lap_status *status) {
-  if (reader->descriptor >= 0 && reader->file == file) return LAP_OK;
-  close_file(reader);
-  reader->file = file;
-  reader->path =
-      lap_format("%s/%s", reader->checkpoint->path, reader->checkpoint->pieces->file[file].name);
-  reader->descriptor = open(reader->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (reader->descriptor >= 0) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", reader->path, strerror(errno));
-}
-
-static lap_code read_at(const piece_reader *reader, size_t bytes, int64_t offset,
-                        lap_status *status) {
-  char *next = (char *)reader->values;
-  while (bytes > 0) {
-    const ssize_t got = pread(reader->descriptor, next, bytes, offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0)
-      return lap_fail(status, LAP_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
-    if (got == 0)
-      return lap_fail(status, LAP_DATA, "%s: ends at byte %" PRId64 ": cut short", reader->path,
-                      offset);
-    next += got;
-    bytes -= (size_t)got;
-    offset += got;
-  }
-  return LAP_OK;
-}
-
-static lap_code read_piece(piece_reader *reader, const lap_checkpoint_piece *piece,
-                           lap_status *status) {
-  const size_t bytes = (size_t)(piece->end - piece->begin) * sizeof(float);
-  LAP_TRY(select_file(reader, piece->file, status));
-  LAP_TRY(read_at(reader, bytes, piece->offset, status));
-  char found[LAP_XXH128_HEX];
-  lap_xxh128_hex(reader->values, bytes, found);
-  if (strcmp(found, piece->xxh128) == 0) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: tensor %s, %s, elements %" PRId64 " to %" PRId64
-                  ": checksum %s, the manifest says %s: the file is damaged",
-                  reader->path, reader->checkpoint->pieces->tensor[piece->tensor].name,
-                  lap_state_kind_name(piece->kind), piece->begin, piece->end, found, piece->xxh128);
-}
-
-static lap_code verify_pieces(const lap_checkpoint *checkpoint, int first, int stride,
-                              lap_status *status) {
-  piece_reader reader = new_reader(checkpoint);
-  lap_code code = LAP_OK;
-  for (int i = first; code == LAP_OK && i < checkpoint->pieces->pieces; i += stride)
-    code = read_piece(&reader, &checkpoint->pieces->piece[i], status);
-  release_reader(&reader);
-  return code;
-}
-
 lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *status) {
   LAP_TRY(check_files(checkpoint, status));
-  return verify_pieces(checkpoint, 0, 1, status);
+  return lap_pieces_verify(checkpoint, 0, 1, status);
 }
 
 bool lap_checkpoint_is_there(const char *path, const char *state_sha256, lap_comm *comm) {
@@ -232,98 +144,60 @@ bool lap_checkpoint_is_there(const char *path, const char *state_sha256, lap_com
       (!checkpoint->full || strcmp(checkpoint->state_sha256, state_sha256) != 0))
     lap_fail(&status, LAP_DATA, "%s: is another checkpoint", path);
   if (status.code == LAP_OK)
-    status.code = verify_pieces(checkpoint, lap_comm_rank(comm), lap_comm_size(comm), &status);
+    status.code = lap_pieces_verify(checkpoint, lap_comm_rank(comm), lap_comm_size(comm), &status);
   lap_checkpoint_close(checkpoint);
   return lap_agree(comm, &status) == LAP_OK;
 }
 
-/* --- into a canonical vector --- */
-
-static lap_code check_tensors(const lap_checkpoint *checkpoint, const lap_parameters *parameters,
-                              lap_status *status) {
-  const lap_checkpoint_pieces *pieces = checkpoint->pieces;
-  for (int t = 0; t < pieces->tensors || t < parameters->count; ++t) {
-    const lap_parameter *p = t < parameters->count ? &parameters->parameter[t] : NULL;
-    const lap_checkpoint_tensor *tensor = t < pieces->tensors ? &pieces->tensor[t] : NULL;
-    if (!tensor || (p && strcmp(p->name, tensor->name) < 0))
-      return lap_fail(status, LAP_DATA, "%s: has no tensor %s, which the model has",
-                      checkpoint->path, p->name);
-    if (!p || strcmp(p->name, tensor->name) > 0)
-      return lap_fail(status, LAP_DATA, "%s: has a tensor %s, which the model has not",
-                      checkpoint->path, tensor->name);
-    if (p->rows != tensor->rows || p->columns != tensor->columns || p->is_norm != tensor->is_vector)
-      return lap_fail(
-          status, LAP_DATA,
-          "%s: tensor %s is %" PRId64 " x %" PRId64 ", the model's is %" PRId64 " x %" PRId64,
-          checkpoint->path, tensor->name, tensor->rows, tensor->columns, p->rows, p->columns);
-  }
-  return LAP_OK;
-}
-
-/* Fills `values` with the elements [begin, end) of the canonical vector; padding is 0. Tensors are
- * those of the model. */
-static lap_code read_range(piece_reader *reader, const lap_parameters *parameters,
-                           lap_state_kind kind, int64_t begin, int64_t end, float *values,
-                           lap_status *status) {
-  const lap_checkpoint_pieces *pieces = reader->checkpoint->pieces;
-  if (begin < end) memset(values, 0, (size_t)(end - begin) * sizeof *values);
-  for (int i = 0; i < pieces->pieces; ++i) {
-    const lap_checkpoint_piece *piece = &pieces->piece[i];
-    const int64_t offset = parameters->parameter[piece->tensor].offset;
-    const int64_t start = offset + piece->begin, stop = offset + piece->end;
-    const int64_t low = begin > start ? begin : start, high = end < stop ? end : stop;
-    if (piece->kind != kind || low >= high) continue;
-    LAP_TRY(read_piece(reader, piece, status));
-    memcpy(values + (low - begin), reader->values + (low - start),
-           (size_t)(high - low) * sizeof *values);
-  }
-  return LAP_OK;
-}
+/* --- into a vector, into a state --- */
 
 lap_code lap_checkpoint_read_weights(const lap_checkpoint *checkpoint,
-                                     const lap_parameters *parameters, float *weights,
-                                     lap_status *status) {
-  LAP_TRY(check_tensors(checkpoint, parameters, status));
-  piece_reader reader = new_reader(checkpoint);
-  const lap_code code =
-      read_range(&reader, parameters, LAP_WEIGHT, 0, parameters->elements, weights, status);
-  release_reader(&reader);
+                                     const lap_weight_target *target, lap_status *status) {
+  LAP_TRY(lap_pieces_check_tensors(checkpoint, target->parameters, status));
+  return lap_pieces_read(checkpoint, LAP_WEIGHT, target, status);
+}
+
+/* Of the weights a rank reads what it owns, the others send theirs; of the moments, what it holds.
+ */
+static lap_code read_kind(const lap_checkpoint *checkpoint, lap_state *state, lap_state_kind kind,
+                          lap_status *status) {
+  lap_weight_target target = lap_weight_target_create(state->parameters);
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    target.held[b] = kind == LAP_WEIGHT ? state->owned[b] : lap_state_held(state, kind, b);
+    target.at[b] = lap_state_at(state, kind, b, target.held[b].begin);
+  }
+  const lap_code code = lap_pieces_read(checkpoint, kind, &target, status);
+  lap_weight_target_release(&target);
   return code;
 }
 
-/* What this rank has to read itself: of the weights its own piece, the others send theirs. */
 static lap_code read_state(const lap_checkpoint *checkpoint, lap_state *state, lap_status *status) {
   if (!checkpoint->full)
     return lap_fail(status, LAP_DATA,
                     "%s: holds weights only; a run resumes from a full checkpoint (to start from "
                     "these weights: init)",
                     checkpoint->path);
-  LAP_TRY(check_tensors(checkpoint, state->parameters, status));
-  piece_reader reader = new_reader(checkpoint);
-  lap_code code = LAP_OK;
-  for (int k = 0; code == LAP_OK && k < LAP_STATE_KINDS; ++k) {
-    const lap_state_kind kind = (lap_state_kind)k;
-    const int64_t begin = kind == LAP_WEIGHT ? state->owned_begin : state->held_begin;
-    const int64_t end = kind == LAP_WEIGHT ? state->owned_end : state->held_end;
-    code = read_range(&reader, state->parameters, kind, begin, end,
-                      lap_state_at(state, kind, begin), status);
-  }
-  release_reader(&reader);
-  return code;
+  LAP_TRY(lap_pieces_check_tensors(checkpoint, state->parameters, status));
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
+    LAP_TRY(read_kind(checkpoint, state, (lap_state_kind)kind, status));
+  return LAP_OK;
 }
 
-lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state,
                              lap_status *status) {
-  assert(state->exp_avg && state->exp_avg_sq);
+  assert(state->values[LAP_EXP_AVG] && state->values[LAP_EXP_AVG_SQ]);
+  lap_comm *comm = state->placement.comm;
   *status = (lap_status){.code = LAP_OK};
   status->code = read_state(checkpoint, state, status);
   LAP_TRY(lap_agree(comm, status));
-  lap_tree_gather(comm, state->weights, state->parameters->elements, LAP_TRAFFIC_WEIGHTS);
+  if (state->whole[LAP_WEIGHT]) lap_state_gather_weights(state);
   state->step = checkpoint->step;
   state->applied_updates = checkpoint->applied_updates;
   state->bad_steps = checkpoint->bad_steps;
+  /* The hash goes over parts of shards: another number of shards has another one. */
+  if (checkpoint->model_shards != state->all->shards.of) return LAP_OK;
   char found[LAP_SHA256_HEX];
-  lap_state_sha256(state, comm, found);
+  lap_state_sha256(state, found);
   if (strcmp(found, checkpoint->state_sha256) != 0)
     lap_fail(status, LAP_DATA,
              "%s: the loaded state has state_sha256 %s, the manifest says %s: do not use it",
@@ -384,11 +258,11 @@ static lap_code list_together(const char *directory, lap_comm *comm, uint64_t **
 }
 
 /* Collective. One candidate, opened and loaded. */
-static lap_code try_one(const char *directory, uint64_t step, lap_state *state, lap_comm *comm,
+static lap_code try_one(const char *directory, uint64_t step, lap_state *state,
                         lap_checkpoint **checkpoint, lap_status *status) {
   char *path = lap_format("%s/step-%08" PRIu64, directory, step);
-  lap_code code = open_together(path, comm, checkpoint, status);
-  if (code == LAP_OK) code = lap_checkpoint_load(*checkpoint, state, comm, status);
+  lap_code code = open_together(path, state->placement.comm, checkpoint, status);
+  if (code == LAP_OK) code = lap_checkpoint_load(*checkpoint, state, status);
   if (code != LAP_OK) {
     lap_checkpoint_close(*checkpoint);
     *checkpoint = NULL;
@@ -397,9 +271,10 @@ static lap_code try_one(const char *directory, uint64_t step, lap_state *state, 
   return code;
 }
 
-lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
                                     void (*notice)(void *context, const char *text), void *context,
                                     bool *found, lap_checkpoint **loaded, lap_status *status) {
+  lap_comm *comm = state->placement.comm;
   uint64_t *steps;
   size_t count;
   *loaded = NULL;
@@ -408,7 +283,7 @@ lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state, lap
   bool whole = false;
   for (size_t i = 0; code == LAP_OK && i < count && !whole; ++i) {
     lap_status one;
-    whole = try_one(directory, steps[i], state, comm, loaded, &one) == LAP_OK;
+    whole = try_one(directory, steps[i], state, loaded, &one) == LAP_OK;
     if (whole) break;
     if (i == 0) *status = one; /* the newest is the one to hear about */
     char *text = lap_format("step %" PRIu64 " is passed over: %s", steps[i], one.message);

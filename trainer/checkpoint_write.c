@@ -35,14 +35,20 @@ static bool is_root(const writer *w) { return lap_comm_rank(w->comm) == 0; }
 
 /* --- payload: this rank's piece of the canonical vector --- */
 
-/* Appends the elements [begin, end) of a tensor, cut to size, at `offset` of this rank's file. */
-static int64_t plan_tensor(writer *w, int tensor, lap_state_kind kind, int64_t begin, int64_t end,
-                           int64_t offset) {
+/* Shard 0 has a part of every tensor, and stands first. */
+static int tensor_of(const lap_state *state, const char *name) {
+  return (int)(lap_parameters_find_shard(state->all, name, 0) - state->all->parameter);
+}
+
+/* Appends the elements [begin, end) of a part, cut to size, at `offset` of this rank's file. */
+static int64_t plan_tensor(writer *w, const lap_parameter *p, lap_state_kind kind, int64_t begin,
+                           int64_t end, int64_t offset) {
   lap_checkpoint_pieces *list = &w->list;
   for (int64_t cut; begin < end; begin = cut) {
     cut = end - begin > LAP_PIECE_ELEMENTS ? begin + LAP_PIECE_ELEMENTS : end;
     list->piece = lap_reallocate(list->piece, (size_t)list->pieces + 1, sizeof *list->piece);
-    list->piece[list->pieces++] = (lap_checkpoint_piece){.tensor = tensor,
+    list->piece[list->pieces++] = (lap_checkpoint_piece){.tensor = tensor_of(w->state, p->name),
+                                                         .model_shard = p->model_shard,
                                                          .file = lap_comm_rank(w->comm),
                                                          .kind = kind,
                                                          .begin = begin,
@@ -57,13 +63,14 @@ static int64_t plan_tensor(writer *w, int tensor, lap_state_kind kind, int64_t b
 static int64_t plan_payload(writer *w) {
   const lap_state *state = w->state;
   int64_t offset = 0;
-  for (int t = 0; t < state->parameters->count; ++t) {
-    const lap_parameter *p = &state->parameters->parameter[t];
-    int64_t begin = state->owned_begin - p->offset, end = state->owned_end - p->offset;
-    if (begin < 0) begin = 0;
-    if (end > p->elements) end = p->elements;
+  for (int i = 0; i < state->parameters->count; ++i) {
+    const lap_parameter *p = &state->parameters->parameter[i];
+    if (p->is_replica) continue;
+    const lap_range mine =
+        lap_range_overlap(state->owned[p->bucket], (lap_range){p->offset, p->offset + p->elements});
     for (int kind = 0; kind < (w->header.full ? LAP_STATE_KINDS : 1); ++kind)
-      offset = plan_tensor(w, t, (lap_state_kind)kind, begin, end, offset);
+      offset = plan_tensor(w, p, (lap_state_kind)kind, mine.begin - p->offset, mine.end - p->offset,
+                           offset);
   }
   return offset;
 }
@@ -89,8 +96,9 @@ static lap_code reserve(const char *path, int64_t bytes, int *descriptor, lap_st
 static lap_code write_pieces(writer *w, int descriptor, const char *path, lap_status *status) {
   for (int i = 0; i < w->list.pieces; ++i) {
     lap_checkpoint_piece *piece = &w->list.piece[i];
-    const int64_t first = w->state->parameters->parameter[piece->tensor].offset + piece->begin;
-    const float *values = lap_state_at(w->state, piece->kind, first);
+    const lap_parameter *p = lap_parameters_find_shard(
+        w->state->parameters, w->state->all->parameter[piece->tensor].name, piece->model_shard);
+    const float *values = lap_state_at(w->state, piece->kind, p->bucket, p->offset + piece->begin);
     const size_t bytes = (size_t)(piece->end - piece->begin) * sizeof *values;
     lap_xxh128_hex(values, bytes, piece->xxh128);
     LAP_TRY(lap_file_write_all(descriptor, path, values, bytes, status));
@@ -122,14 +130,15 @@ static lap_code write_payload(writer *w, lap_status *status) {
 /* --- the rest: rank 0 --- */
 
 static void list_tensors(writer *w) {
-  const lap_parameters *parameters = w->state->parameters;
-  w->list.tensors = parameters->count;
-  w->list.tensor = lap_allocate((size_t)parameters->count, sizeof *w->list.tensor);
-  for (int t = 0; t < parameters->count; ++t) {
-    const lap_parameter *p = &parameters->parameter[t];
+  const lap_parameters *all = w->state->all;
+  while (w->list.tensors < all->count && all->parameter[w->list.tensors].model_shard == 0)
+    ++w->list.tensors;
+  w->list.tensor = lap_allocate((size_t)w->list.tensors, sizeof *w->list.tensor);
+  for (int t = 0; t < w->list.tensors; ++t) {
+    const lap_parameter *p = &all->parameter[t];
     lap_checkpoint_tensor *tensor = &w->list.tensor[t];
-    *tensor =
-        (lap_checkpoint_tensor){.rows = p->rows, .columns = p->columns, .is_vector = p->is_norm};
+    *tensor = (lap_checkpoint_tensor){
+        .rows = p->whole_rows, .columns = p->whole_columns, .is_vector = p->is_norm};
     snprintf(tensor->name, sizeof tensor->name, "%s", p->name);
   }
 }
@@ -263,16 +272,17 @@ static lap_code write_directory(writer *w, lap_status *status) {
   return code;
 }
 
-static writer new_writer(const char *path, const lap_state *state, lap_comm *comm,
+static writer new_writer(const char *path, const lap_state *state,
                          const lap_checkpoint_extras *extras, bool full) {
   assert(extras->config_text);
   return (writer){.path = path,
                   .state = state,
-                  .comm = comm,
+                  .comm = state->placement.comm,
                   .extras = extras,
                   .header = {.full = full,
                              .step = state->step,
                              .applied_updates = state->applied_updates,
+                             .model_shards = state->all->shards.of,
                              .bad_steps = state->bad_steps}};
 }
 
@@ -286,17 +296,18 @@ static void update_hint(const char *directory, const char *name) {
   free(line);
 }
 
-lap_code lap_checkpoint_write(const char *directory, const lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
                               const lap_checkpoint_extras *extras,
                               char state_sha256[LAP_SHA256_HEX], lap_status *status) {
   assert(extras->numbers);
-  lap_state_sha256(state, comm, state_sha256);
+  lap_comm *comm = state->placement.comm;
+  lap_state_sha256(state, state_sha256);
   if (lap_comm_rank(comm) == 0) lap_checkpoint_tidy(directory, NULL);
   char *name = lap_format("step-%08" PRIu64, state->step);
   char *path = lap_format("%s/%s", directory, name);
   lap_code code = LAP_OK;
   if (!lap_checkpoint_is_there(path, state_sha256, comm)) {
-    writer w = new_writer(path, state, comm, extras, true);
+    writer w = new_writer(path, state, extras, true);
     memcpy(w.header.state_sha256, state_sha256, LAP_SHA256_HEX);
     lap_numbers_sha256(extras->numbers, w.header.numbers_sha256);
     code = write_directory(&w, status);
@@ -322,14 +333,15 @@ static void tidy_beside(const char *path) {
   free(other);
 }
 
-lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state, lap_comm *comm,
+lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
                                       const lap_checkpoint_extras *extras, lap_status *status) {
+  lap_comm *comm = state->placement.comm;
   char *plain = lap_copy_string(path);
   for (size_t end = strlen(plain); end > 1 && plain[end - 1] == '/'; --end) plain[end - 1] = '\0';
   if (lap_comm_rank(comm) == 0) tidy_beside(plain);
   lap_code code = check_nothing_there(plain, comm, status);
   if (code == LAP_OK) {
-    writer w = new_writer(plain, state, comm, extras, false);
+    writer w = new_writer(plain, state, extras, false);
     code = write_directory(&w, status);
   }
   free(plain);

@@ -13,6 +13,7 @@
 #include "trainer/metrics.h"
 #include "trainer/session.h"
 #include "trainer/step.h"
+#include "trainer/step_traffic.h"
 
 enum { TEACHER_K = 64 };
 
@@ -44,21 +45,28 @@ typedef struct {
   double reduce_share;                /* of rank 0's time in messages */
   double phase_seconds[LAP_PHASES];   /* of rank 0 */
   double loss;
+  lap_step_traffic traffic;      /* of a step */
   lap_tape_profile_row rows[16]; /* of rank 0 */
   int row_count;
 } bench_result;
 
-static lap_code run_steps(lap_stepper *stepper, int64_t steps, bench_result *result,
-                          lap_status *status) {
+static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,
+                          int64_t steps, bench_result *result, lap_status *status) {
   lap_step_result step;
   LAP_TRY(lap_stepper_run(stepper, (lap_step_wishes){0}, &step, status));
   double before[LAP_PHASES];
   memcpy(before, lap_stepper_seconds(stepper), sizeof before);
   lap_stepper_reset_profile(stepper);
+  lap_traffic_meter meter = {.steps = (uint64_t)steps};
+  lap_block_weights_settle(weights);
+  lap_traffic_meter_start(&meter, comm);
   const double start = lap_clock_seconds();
   for (int64_t i = 0; i < steps; ++i)
     LAP_TRY(lap_stepper_run(stepper, (lap_step_wishes){0}, &step, status));
   result->seconds = lap_clock_seconds() - start;
+  lap_block_weights_settle(weights);
+  lap_traffic_meter_stop(&meter, comm);
+  lap_traffic_meter_mean(&meter, comm, &result->traffic);
   result->gflop = lap_tape_flops(lap_stepper_tape(stepper)) / 1e9;
   result->loss = step.loss;
   for (int phase = 0; phase < LAP_PHASES; ++phase)
@@ -87,23 +95,25 @@ static void join_ranks(lap_comm *comm, int threads, bench_result *result) {
 
 static lap_code measure(const lap_session *session, lap_config *config, int64_t steps,
                         bench_result *result, lap_status *status) {
-  lap_fold fold;
-  LAP_TRY(lap_mesh_fold(&config->mesh, lap_comm_size(session->comm), lap_comm_rank(session->comm),
-                        &fold, status));
+  lap_placement placement;
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, session->comm,
+                               &placement, status));
   const bool taught = config->objective.distill_weight > 0;
   const lap_synthetic synthetic = {.vocab_size = config->model.vocab_size,
                                    .k = taught ? TEACHER_K : 0,
                                    .windows = UINT64_C(1) << 20};
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
                          .synthetic = &synthetic};
-  lap_state *state =
-      lap_state_create(&config->model, session->comm, true, config->shard == LAP_SHARD_NONE);
-  lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
-                            state->parameters->elements, state->weights);
-  lap_stepper *stepper =
-      lap_stepper_create(config, &fold, &data, (uint64_t)steps + 1, state, session->comm);
-  const lap_code code = run_steps(stepper, steps, result, status);
+  lap_state *state = lap_state_create(&config->model, &placement, true);
+  lap_state_initialise(state, (uint64_t)config->seed);
+  lap_block_weights *weights =
+      lap_block_weights_create(state, (int)config->model.num_hidden_layers);
+  lap_block_weights_renew(weights, true);
+  lap_stepper *stepper = lap_stepper_create(config, &data, (uint64_t)steps + 1, state, weights);
+  const lap_code code = run_steps(stepper, weights, session->comm, steps, result, status);
+  lap_block_weights_settle(weights);
   lap_stepper_destroy(stepper);
+  lap_block_weights_destroy(weights);
   lap_state_destroy(state);
   if (code == LAP_OK) join_ranks(session->comm, config->threads, result);
   return code;
@@ -147,6 +157,7 @@ static lap_code print_result(const lap_session *session, const lap_config *confi
         useful / r->gemm_gflops, "seconds_per_step", r->seconds / (double)steps,
         "communication_share", r->reduce_share, "ranks", lap_comm_size(session->comm), "threads",
         config->threads, "blas_core", lap_blas_core());
+    json_object_set_new(object, "traffic", lap_step_traffic_to_json(&r->traffic));
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
     return code;

@@ -6,21 +6,25 @@
 #include "trainer/command.h"
 #include "trainer/commands.h"
 #include "trainer/evaluate.h"
-#include "trainer/model_source.h"
 #include "trainer/session.h"
+#include "trainer/spread_model.h"
 
 typedef struct {
   const char *tokens, *cache;
   int64_t sequence_length, threads; /* 0: the checkpoint's own; 1 */
+  lap_spread_wish spread;
 } eval_flags;
 
-enum { KEY_TOKENS = 1000, KEY_CACHE, KEY_LENGTH, KEY_THREADS };
+enum { KEY_TOKENS = 1000, KEY_CACHE, KEY_LENGTH, KEY_THREADS, KEY_SHARDS, KEY_MODEL_RANKS };
 
 static const struct argp_option options[] = {
     {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to predict", 0},
     {"cache", KEY_CACHE, "GLOB", 0, "teacher cache of these shards: adds kl and agreement", 0},
     {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of training]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
+    {"model-shards", KEY_SHARDS, "M", 0, "model shards [those of training]", 0},
+    {"model-ranks", KEY_MODEL_RANKS, "R", 0, "ranks that share the shards [the fewest that fit]",
+     0},
     {0}};
 
 static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
@@ -35,6 +39,12 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
     case KEY_LENGTH:
       return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
                                  status);
+    case KEY_SHARDS:
+      return lap_command_integer("--model-shards", argument, 1, 1 << 16,
+                                 &flags->spread.model_shards, status);
+    case KEY_MODEL_RANKS:
+      return lap_command_integer("--model-ranks", argument, 1, 1 << 16, &flags->spread.model_ranks,
+                                 status);
     default:
       return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
   }
@@ -43,7 +53,7 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
 /* --- opening --- */
 
 typedef struct {
-  lap_model_source model;
+  lap_spread_model model;
   lap_token_set tokens;
   lap_cache *cache;
   lap_data data;
@@ -51,11 +61,11 @@ typedef struct {
 } eval_inputs;
 
 static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *status) {
-  const lap_config *config = in->model.config;
-  LAP_TRY(lap_model_open_tokens(&in->model, flags->tokens, &in->tokens, status));
-  if (in->model.tokenizer_path) {
+  const lap_config *config = in->model.source.config;
+  LAP_TRY(lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, status));
+  if (in->model.source.tokenizer_path) {
     in->piece_bytes =
-        lap_evaluate_piece_bytes(in->model.tokenizer_path, config->model.vocab_size, status);
+        lap_evaluate_piece_bytes(in->model.source.tokenizer_path, config->model.vocab_size, status);
     if (!in->piece_bytes) return status->code;
   }
   in->data = (lap_data){
@@ -64,9 +74,8 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
                                                            : config->data.sequence_length),
       .document_mask = config->data.document_mask};
   if (in->data.sequence_length < 2)
-    return lap_fail(
-        status, LAP_USAGE,
-        "the model does not say how long its windows were: give --sequence-length");
+    return lap_fail(status, LAP_USAGE,
+                    "the model does not say how long its windows were: give --sequence-length");
   if (!flags->cache) return LAP_OK;
   const lap_cache_expectation expected = {
       .vocab_size = (uint32_t)config->model.vocab_size,
@@ -82,7 +91,7 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
 static void close_inputs(eval_inputs *in) {
   lap_cache_close(in->cache); /* before the tokens it belongs to */
   lap_token_set_close(&in->tokens);
-  lap_model_close(&in->model);
+  lap_spread_model_close(&in->model);
   free(in->piece_bytes);
 }
 
@@ -135,28 +144,32 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
-  if (own.code == LAP_OK) own.code = lap_model_open(line->positional[0], true, &in.model, &own);
+  if (own.code == LAP_OK)
+    own.code =
+        lap_spread_model_open(line->positional[0], flags->spread, session->comm, &in.model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
-  if (code == LAP_OK && in.model.notice) lap_console_warn(session->console, "%s", in.model.notice);
+  const lap_model_source *source = &in.model.source;
+  if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
+    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->threads, status);
   lap_evaluation e;
   if (code == LAP_OK) {
-    const lap_evaluate_request request = {.model = &in.model.config->model,
+    const lap_evaluate_request request = {.model = &source->config->model,
+                                          .state = in.model.state,
                                           .weights = in.model.weights,
                                           .data = &in.data,
                                           .piece_bytes = in.piece_bytes,
                                           .threads = (int)flags->threads,
                                           .progress = session->root ? show_progress : NULL,
                                           .context = session->console};
-    code = lap_evaluate(&request, session->comm, &e, status);
+    code = lap_evaluate(&request, &e, status);
   }
   int64_t smallest, peak_bytes;
   if (code == LAP_OK) lap_agree_range(session->comm, lap_memory_peak(), &smallest, &peak_bytes);
   if (code == LAP_OK && session->root)
-    code = print_result(&e, peak_bytes, in.model.path, line->json, status);
+    code = print_result(&e, peak_bytes, source->path, line->json, status);
   close_inputs(&in);
   return code;
 }
@@ -177,6 +190,7 @@ const lap_command lap_command_eval = {
     .summary =
         "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
     .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]",
-    .description = "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
-                   "Hugging Face directory.",
+    .description =
+        "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
+        "Hugging Face directory.",
     .run = run};

@@ -54,13 +54,15 @@ static lap_code check_tokenizer(const lap_model_source *model, lap_console *cons
 
 static lap_code write_checkpoint(const lap_model_source *model, const lap_session *session,
                                  const char *out, lap_status *status) {
-  lap_state *state = lap_state_create(&model->config->model, session->comm, false, false);
-  lap_code code = lap_hf_weights_read_float(model->path, state->parameters, state->weights, status);
+  lap_state *state = lap_state_create_alone(&model->config->model, session->comm, false);
+  lap_weight_target target = lap_state_weight_target(state);
+  lap_code code = lap_hf_weights_read(model->path, &target, status);
+  lap_weight_target_release(&target);
   if (code == LAP_OK) {
     char *text = lap_config_print(model->config);
     const lap_checkpoint_extras extras = {.config_text = text,
                                           .tokenizer_path = model->tokenizer_path};
-    code = lap_checkpoint_write_weights(out, state, session->comm, &extras, status);
+    code = lap_checkpoint_write_weights(out, state, &extras, status);
     free(text);
   }
   lap_state_destroy(state);

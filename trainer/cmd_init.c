@@ -32,12 +32,11 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
       lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));
   lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
   if (code == LAP_OK) {
-    lap_state *state = lap_state_create(&config->model, session->comm, false, false);
-    lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
-                              state->parameters->elements, state->weights);
+    lap_state *state = lap_state_create_alone(&config->model, session->comm, false);
+    lap_state_initialise(state, (uint64_t)config->seed);
     char *text = lap_config_print(config);
     const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
-    code = lap_checkpoint_write_weights(out, state, session->comm, &extras, status);
+    code = lap_checkpoint_write_weights(out, state, &extras, status);
     char count[LAP_HUMAN_TEXT];
     const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
                                lap_gemma2_non_embedding_parameters(&config->model);

@@ -216,6 +216,7 @@ const lap_command lap_command_inspect = {
     .description =
         "PATH is a token shard, a teacher cache, a checkpoint or run directory, a Hugging Face "
         "directory, a tokenizer, a config, run.json or metrics.jsonl, a directory of .h5 files, or "
-        "a glob of them. One path is shown in full, several get a line each (with --json: {\"results\": [...]}). A cache is shown with its tokens "
+        "a glob of them. One path is shown in full, several get a line each (with --json: "
+        "{\"results\": [...]}). A cache is shown with its tokens "
         "where --tokens has its shard. --check ends with 3 where anything is damaged.",
     .run = run};

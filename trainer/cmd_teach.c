@@ -9,12 +9,14 @@
 #include "trainer/command.h"
 #include "trainer/commands.h"
 #include "trainer/metrics.h"
-#include "trainer/model_source.h"
+#include "trainer/spread_model.h"
+#include "trainer/state_hash.h"
 #include "trainer/teach.h"
 
 typedef struct {
   const char *from, *tokens, *out, *codec, *name, *document_mask;
   int64_t k, sequence_length, threads;
+  lap_spread_wish spread;
 } teach_flags;
 
 enum {
@@ -26,6 +28,8 @@ enum {
   KEY_LENGTH,
   KEY_MASK,
   KEY_THREADS,
+  KEY_SHARDS,
+  KEY_MODEL_RANKS,
   KEY_NAME
 };
 
@@ -41,6 +45,9 @@ static const struct argp_option options[] = {
     {"document-mask", KEY_MASK, "true|false", 0,
      "attention stops at the start of a document [as in the teacher's training]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
+    {"model-shards", KEY_SHARDS, "M", 0, "model shards [those of the teacher's training]", 0},
+    {"model-ranks", KEY_MODEL_RANKS, "R", 0, "ranks that share the shards [the fewest that fit]",
+     0},
     {"name", KEY_NAME, "TEXT", 0, "the teacher's name in the cache [the path of --from]", 0},
     {0}};
 
@@ -65,13 +72,19 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
     case KEY_MASK:
       flags->document_mask = argument;
       return strcmp(argument, "true") && strcmp(argument, "false")
-                 ? lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'",
-                            argument)
+                 ? lap_fail(status, LAP_USAGE,
+                            "--document-mask: expected true or false, found '%s'", argument)
                  : LAP_OK;
     case KEY_K:
       return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
     case KEY_LENGTH:
       return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
+                                 status);
+    case KEY_SHARDS:
+      return lap_command_integer("--model-shards", argument, 1, 1 << 16,
+                                 &flags->spread.model_shards, status);
+    case KEY_MODEL_RANKS:
+      return lap_command_integer("--model-ranks", argument, 1, 1 << 16, &flags->spread.model_ranks,
                                  status);
     default:
       return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
@@ -79,7 +92,7 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
 }
 
 typedef struct {
-  lap_model_source model;
+  lap_spread_model model;
   lap_token_set tokens;
   char weights_sha256[LAP_SHA256_HEX];
 } teach_inputs;
@@ -93,18 +106,23 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
-static lap_code open_inputs(const teach_flags *flags, teach_inputs *in, lap_status *status) {
-  LAP_TRY(check_flags(flags, status));
-  LAP_TRY(lap_model_open(flags->from, true, &in->model, status));
-  LAP_TRY(lap_model_open_tokens(&in->model, flags->tokens, &in->tokens, status));
-  uint8_t digest[LAP_SHA256_SIZE];
-  lap_sha256(in->model.weights, (size_t)in->model.parameters->elements * sizeof(float), digest);
-  lap_sha256_hex(digest, in->weights_sha256);
+/* Collective; the outcome is agreed. */
+static lap_code open_inputs(const teach_flags *flags, const lap_session *session, teach_inputs *in,
+                            lap_status *status) {
+  lap_status own = {0};
+  own.code = check_flags(flags, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_spread_model_open(flags->from, flags->spread, session->comm, &in->model, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  lap_weights_sha256(in->model.state, in->weights_sha256);
   return LAP_OK;
 }
 
 static lap_cache_schema schema_of(const teach_flags *flags, const teach_inputs *in) {
-  const lap_config *config = in->model.config;
+  const lap_config *config = in->model.source.config;
   const uint32_t vocab = (uint32_t)config->model.vocab_size;
   lap_cache_schema schema = {
       .codec = LAP_CODEC_TOPK,
@@ -112,8 +130,8 @@ static lap_cache_schema schema_of(const teach_flags *flags, const teach_inputs *
       .k = (uint32_t)flags->k < vocab ? (uint32_t)flags->k : vocab,
       .sequence_length = (uint32_t)(flags->sequence_length ? flags->sequence_length
                                                            : config->data.sequence_length),
-      .document_mask = flags->document_mask ? !strcmp(flags->document_mask, "true")
-                                            : config->data.document_mask,
+      .document_mask =
+          flags->document_mask ? !strcmp(flags->document_mask, "true") : config->data.document_mask,
       .has_next_logprob = true,
       .has_entropy = true};
   snprintf(schema.teacher, sizeof schema.teacher, "%s", flags->name ? flags->name : flags->from);
@@ -165,27 +183,25 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
   const teach_flags *flags = destination;
   lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
   teach_inputs in = {0};
-  lap_status own = {0};
-  own.code = open_inputs(flags, &in, &own);
   lap_cache_schema schema = {0};
-  if (own.code == LAP_OK) {
+  lap_code code = open_inputs(flags, session, &in, status);
+  if (code == LAP_OK) {
     schema = schema_of(flags, &in);
     if (schema.sequence_length < 2)
-      own.code = lap_fail(&own, LAP_USAGE,
-                          "the model does not say how long its windows were: "
-                          "give --sequence-length");
+      code = lap_fail(status, LAP_USAGE,
+                      "the model does not say how long its windows were: give --sequence-length");
   }
-  *status = own;
-  lap_code code = lap_agree(session->comm, status);
-  if (code == LAP_OK && in.model.notice) lap_console_warn(session->console, "%s", in.model.notice);
+  const lap_model_source *source = &in.model.source;
+  if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK && flags->k > schema.k)
     lap_console_say(session->console, "--k %lld is more than the vocabulary: k is %u, everything",
                     (long long)flags->k, schema.k);
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, in.model.config->blas_core, (int)flags->threads, status);
+    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->threads, status);
   if (code == LAP_OK) {
     char *identity = lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version());
-    const lap_teach_request request = {.model = &in.model.config->model,
+    const lap_teach_request request = {.model = &source->config->model,
+                                       .state = in.model.state,
                                        .weights = in.model.weights,
                                        .tokens = &in.tokens,
                                        .out = flags->out,
@@ -199,7 +215,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
       code = print_report(&report, flags->out, line->json, status);
     free(identity);
   }
-  lap_model_close(&in.model);
+  lap_spread_model_close(&in.model);
   lap_token_set_close(&in.tokens);
   return code;
 }

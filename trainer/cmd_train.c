@@ -50,12 +50,20 @@ static lap_code take(int key, const char *argument, void *destination, lap_statu
 
 /* --- what is said --- */
 
+static double efficiency_of(const lap_config *config, int ranks) {
+  lap_fold fold;
+  lap_status status;
+  lap_mesh_fold(&config->mesh, config->model_ranks, ranks, 0, &fold, &status); /* checked at load */
+  return lap_mesh_efficiency(&config->mesh, fold.replicas);
+}
+
 static void say_run(const lap_session *session, const lap_config *config,
                     const lap_inputs *inputs) {
   const int64_t embedding = lap_gemma2_embedding_parameters(&config->model);
   const int64_t others = lap_gemma2_non_embedding_parameters(&config->model);
   char a[LAP_HUMAN_TEXT], b[LAP_HUMAN_TEXT], c[LAP_HUMAN_TEXT];
-  const int ranks = lap_comm_size(session->comm), lanes = lap_mesh_lanes(&config->mesh);
+  const int ranks = lap_comm_size(session->comm);
+  const double efficiency = efficiency_of(config, ranks);
   lap_console_say(session->console, "model      %s parameters (%s embedding, %s other)",
                   lap_human_count((double)(embedding + others), a),
                   lap_human_count((double)embedding, b), lap_human_count((double)others, c));
@@ -64,10 +72,10 @@ static void say_run(const lap_session *session, const lap_config *config,
                   config->mesh.pods, config->mesh.pods == 1 ? "" : "s", config->mesh.data,
                   config->mesh.model, config->mesh.model == 1 ? "" : "s", ranks,
                   ranks == 1 ? "" : "s", config->threads, config->threads == 1 ? "" : "s");
-  if (lanes % ranks)
+  if (efficiency < 1)
     lap_console_say(session->console,
                     "           lanes are uneven: at most %.0f %% of the ranks' time is used",
-                    100 * lap_mesh_efficiency(&config->mesh, ranks));
+                    100 * efficiency);
   lap_console_say(session->console, "data       %s tokens in %zu shard%s, %llu windows of %lld, %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
                   inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
@@ -135,26 +143,27 @@ static void print_times(const lap_train_report *report) {
 }
 
 static void print_report(const lap_train_report *report) {
-  char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], sent[LAP_HUMAN_TEXT];
+  char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
   if (report->seconds == 0) { /* the run had ended before */
     printf("step %llu of %llu\nstate_sha256 %s\n", (unsigned long long)report->step,
            (unsigned long long)report->total_steps, report->state_sha256);
     return;
   }
   print_times(report);
+  if (lap_traffic_total(&report->traffic.sent) + lap_mesh_traffic_total(&report->traffic.mesh)) {
+    printf("\n");
+    lap_step_traffic_print(&report->traffic);
+  }
   printf("\nstep %llu of %llu, %s tokens, loss %.4f nats/token\n", (unsigned long long)report->step,
          (unsigned long long)report->total_steps, lap_human_count((double)report->tokens, tokens),
          report->last.loss);
   if (report->eval.counted)
     printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
-  printf(
-      "%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%), %s sent by rank "
-      "0\n",
-      lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
-      100 * report->gflops / report->gemm_gflops, lap_human_bytes(report->sent_bytes, sent));
-  printf("memory peak %s on the fullest rank\n",
-         lap_human_bytes((double)report->peak_bytes, sent));
+  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%)\n",
+         lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
+         100 * report->gflops / report->gemm_gflops);
+  printf("memory peak %s on the fullest rank\n", lap_human_bytes((double)report->peak_bytes, peak));
   printf("state_sha256 %s\n", report->state_sha256);
 }
 
@@ -172,6 +181,9 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(object, "tokens_per_second", lap_metrics_number(report->tokens_per_second));
   json_object_set_new(object, "useful_gflops", lap_metrics_number(report->gflops));
   json_object_set_new(object, "gemm_gflops", lap_metrics_number(report->gemm_gflops));
+  json_object_set_new(
+      object, "traffic",
+      report->counted_steps ? lap_step_traffic_to_json(&report->traffic) : json_null());
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)report->peak_bytes));
   return object;
 }
@@ -229,7 +241,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
   lap_fold fold;
   if (own.code == LAP_OK)
-    own.code = lap_mesh_fold(&(*config)->mesh, lap_comm_size(session->comm),
+    own.code = lap_mesh_fold(&(*config)->mesh, (*config)->model_ranks, lap_comm_size(session->comm),
                              lap_comm_rank(session->comm), &fold, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));

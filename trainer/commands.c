@@ -17,6 +17,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_probe,
       &lap_command_plan,
       &lap_command_bench,
+      &lap_command_doctor,
       NULL,
   };
   return commands;

@@ -16,6 +16,7 @@ extern const lap_command lap_command_generate;
 extern const lap_command lap_command_export;
 extern const lap_command lap_command_import;
 extern const lap_command lap_command_bench;
+extern const lap_command lap_command_doctor;
 extern const lap_command lap_command_plan;
 extern const lap_command lap_command_probe;
 extern const lap_command lap_command_inspect;

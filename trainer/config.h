@@ -20,10 +20,10 @@
 
 #include "autograd/gemma2/config.h"
 #include "autograd/op/objective.h"
+#include "autograd/tape/recompute.h"
 #include "mpi/mesh.h"
 
 typedef enum { LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS, LAP_SHARD_FULL } lap_shard;
-typedef enum { LAP_RECOMPUTE_NONE, LAP_RECOMPUTE_BLOCK, LAP_RECOMPUTE_ATTENTION } lap_recompute;
 typedef enum { LAP_PRECISION_FLOAT32, LAP_PRECISION_BFLOAT16 } lap_precision;
 typedef enum {
   LAP_SCHEDULE_COSINE,
@@ -128,8 +128,8 @@ lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
                           lap_status *status);
 /* A config of defaults around a model whose shape something else than a config says; `name` as
  * above. LAP_USAGE where the shape is not valid. */
-lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model,
-                              lap_config **config, lap_status *status);
+lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model, lap_config **config,
+                              lap_status *status);
 void lap_config_destroy(lap_config *config);
 
 /* What a command cannot do without; combine with |. */

@@ -8,11 +8,6 @@ lap_code lap_config_check_availability(const lap_config *config, lap_status *sta
     const char *setting;
   } missing[] = {
       {"precision", config->precision == LAP_PRECISION_BFLOAT16, "precision bfloat16"},
-      {"recompute", config->recompute == LAP_RECOMPUTE_BLOCK, "recompute block"},
-      {"recompute", config->recompute == LAP_RECOMPUTE_ATTENTION, "recompute attention"},
-      {"mesh.shard", config->shard == LAP_SHARD_GRADIENTS, "mesh.shard gradients"},
-      {"mesh.shard", config->shard == LAP_SHARD_FULL, "mesh.shard full"},
-      {"mesh.model", config->mesh.model > 1, "mesh.model greater than 1"},
   };
   for (size_t i = 0; i < sizeof missing / sizeof *missing; ++i)
     if (missing[i].wanted)

@@ -70,18 +70,9 @@ static lap_code check_model(lap_config *config, lap_status *status) {
     return lap_config_fail(config, "data.sequence_length", status,
                            "%" PRId64 " exceeds model.max_position_embeddings, %" PRId64,
                            config->data.sequence_length, model->max_position_embeddings);
-  const struct {
-    const char *key;
-    int64_t value;
-  } split[] = {{"num_attention_heads", model->num_attention_heads},
-               {"num_key_value_heads", model->num_key_value_heads},
-               {"intermediate_size", model->intermediate_size},
-               {"vocab_size", model->vocab_size}};
-  for (size_t i = 0; i < sizeof split / sizeof *split; ++i)
-    if (split[i].value % config->mesh.model != 0)
-      return lap_config_fail(config, "mesh.model", status,
-                             "%d shards do not divide model.%s, %" PRId64, config->mesh.model,
-                             split[i].key, split[i].value);
+  lap_status why;
+  if (lap_gemma2_config_check_shards(model, config->mesh.model, &why) != LAP_OK)
+    return lap_config_fail(config, "mesh.model", status, "%s", why.message);
   return LAP_OK;
 }
 

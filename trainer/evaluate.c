@@ -78,25 +78,35 @@ static void add(window_sums *total, const window_sums *part) {
   for (size_t i = 0; i < sizeof *total / sizeof *t; ++i) t[i] += p[i];
 }
 
-/* This rank's windows: rank, rank + P, ... into sums [ceil(W / P)]. */
-static lap_code evaluate_share(const lap_evaluate_request *request, lap_comm *comm,
-                               uint64_t windows, window_sums *sums, lap_status *status) {
+/* Windows of a replica: replica, replica + R, ...; the most that one has. */
+static uint64_t share_of(const lap_evaluate_request *request) {
+  const uint64_t windows =
+      lap_set_window_count(request->data->tokens, request->data->sequence_length);
+  const uint64_t replicas = (uint64_t)request->state->placement.fold.replicas;
+  return (windows + replicas - 1) / replicas;
+}
+
+/* This replica's windows into sums [share], on its leader. After a failure it only goes along. */
+static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t windows,
+                               window_sums *sums, lap_status *status) {
   const size_t length = request->data->sequence_length;
   const size_t k = (size_t)lap_data_teacher_k(request->data);
-  const uint64_t ranks = (uint64_t)lap_comm_size(comm), rank = (uint64_t)lap_comm_rank(comm);
-  const uint64_t share = (windows + ranks - 1) / ranks;
-  lap_window_logits *model = lap_window_logits_create(request->model, request->weights,
-                                                      request->data, request->threads);
+  const lap_fold *fold = &request->state->placement.fold;
+  const uint64_t share = share_of(request);
+  lap_window_logits *model = lap_window_logits_create(
+      request->model, request->state, request->weights, request->data, request->threads);
   evaluator e = {.request = request,
                  .positions = lap_allocate(length, sizeof *e.positions),
                  .scratch = lap_allocate_aligned(length * 2 * k, sizeof(float))};
   lap_code code = LAP_OK;
-  for (uint64_t i = 0; i < share && code == LAP_OK; ++i) {
-    const uint64_t window = i * ranks + rank;
-    if (window < windows) {
+  for (uint64_t i = 0; i < share; ++i) {
+    const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
+    if (window < windows && code == LAP_OK) {
       memset(e.positions, 0, length * sizeof *e.positions);
       code = lap_window_logits_visit(model, window, judge_position, &e, status);
       for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
+    } else {
+      lap_window_logits_attend(model);
     }
     if (request->progress) request->progress(request->context, i + 1, share);
   }
@@ -106,33 +116,42 @@ static lap_code evaluate_share(const lap_evaluate_request *request, lap_comm *co
   return code;
 }
 
-lap_code lap_evaluate(const lap_evaluate_request *request, lap_comm *comm,
-                      lap_evaluation *evaluation, lap_status *status) {
+static lap_evaluation evaluation_of(const lap_evaluate_request *request, const window_sums *total,
+                                    uint64_t windows) {
+  const bool taught = request->data->cache != NULL;
+  return (lap_evaluation){
+      .loss = total->ce / total->counted,
+      .perplexity = exp(total->ce / total->counted),
+      .bits_per_byte = request->piece_bytes ? total->text_nats / log(2) / total->text_bytes : NAN,
+      .accuracy = total->correct / total->counted,
+      .kl = taught ? total->kl / total->counted : NAN,
+      .agreement = taught ? total->agree / total->counted : NAN,
+      .teacher_loss = taught ? total->teacher_nats / total->counted : NAN,
+      .counted = (uint64_t)total->counted,
+      .windows = windows,
+  };
+}
+
+lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
+                      lap_status *status) {
   const double start = lap_clock_seconds();
+  const lap_placement *placement = &request->state->placement;
   const uint32_t length = request->data->sequence_length;
   const uint64_t windows = lap_set_window_count(request->data->tokens, length);
-  const uint64_t ranks = (uint64_t)lap_comm_size(comm), share = (windows + ranks - 1) / ranks;
+  const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
+  const uint64_t replicas = (uint64_t)placement->fold.replicas;
+  const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */
   window_sums *mine = lap_allocate((size_t)share, sizeof *mine);
   window_sums *all = lap_allocate((size_t)(share * ranks), sizeof *all);
   lap_status outcome = {0};
-  outcome.code = evaluate_share(request, comm, windows, mine, &outcome);
-  if (lap_agree(comm, &outcome) == LAP_OK) {
-    lap_gather_all(comm, mine, (size_t)share * sizeof *mine, all);
+  outcome.code = evaluate_share(request, windows, mine, &outcome);
+  if (lap_agree(placement->comm, &outcome) == LAP_OK) {
+    lap_gather_all(placement->comm, mine, (size_t)share * sizeof *mine, all);
     window_sums total = {0};
-    for (uint64_t w = 0; w < windows; ++w) add(&total, &all[w % ranks * share + w / ranks]);
-    const bool taught = request->data->cache != NULL;
-    *evaluation = (lap_evaluation){
-        .loss = total.ce / total.counted,
-        .perplexity = exp(total.ce / total.counted),
-        .bits_per_byte = request->piece_bytes ? total.text_nats / log(2) / total.text_bytes : NAN,
-        .accuracy = total.correct / total.counted,
-        .kl = taught ? total.kl / total.counted : NAN,
-        .agreement = taught ? total.agree / total.counted : NAN,
-        .teacher_loss = taught ? total.teacher_nats / total.counted : NAN,
-        .counted = (uint64_t)total.counted,
-        .windows = windows,
-        .seconds = lap_clock_seconds() - start,
-    };
+    for (uint64_t w = 0; w < windows; ++w)
+      add(&total, &all[w % replicas * stride * share + w / replicas]);
+    *evaluation = evaluation_of(request, &total, windows);
+    evaluation->seconds = lap_clock_seconds() - start;
     evaluation->tokens_per_second = (double)(windows * length) / evaluation->seconds;
     if (total.counted == 0)
       outcome.code = lap_fail(&outcome, LAP_DATA,
@@ -145,9 +164,9 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_comm *comm,
   return outcome.code;
 }
 
-void lap_evaluate_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
-                        int threads, lap_memory_table *memory) {
-  lap_window_logits_bytes(model, length, teacher_k, threads, memory);
+void lap_evaluate_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                        int64_t teacher_k, int threads, lap_memory_table *memory) {
+  lap_window_logits_bytes(model, state, length, teacher_k, threads, memory);
   memory->bytes[LAP_MEMORY_BUFFERS] += length * (int64_t)sizeof(window_sums) +
                                        length * 2 * teacher_k * (int64_t)sizeof(float) +
                                        model->vocab_size * (int64_t)sizeof(uint16_t);

@@ -1,6 +1,6 @@
 /* evaluate: how well a model predicts held-out text, and how closely it follows a teacher.
  *
- * Windows are dealt to the ranks; each window's sums are made alone and added in window
+ * Windows are dealt to the replicas; each window's sums are made alone and added in window
  * order, so the figures have the same bits at any rank and thread count. Every window of the
  * set is used once.
  */
@@ -9,9 +9,8 @@
 
 #include <jansson.h>
 
-#include "autograd/gemma2/config.h"
-#include "mpi/communicator.h"
 #include "trainer/batches.h"
+#include "trainer/block_weights.h"
 #include "trainer/memory_table.h"
 
 typedef struct {
@@ -29,23 +28,25 @@ typedef struct {
 
 typedef struct {
   const lap_gemma2_config *model;
-  const float *weights; /* canonical vector */
+  lap_state *state;
+  lap_block_weights *weights; /* of `state` */
   const lap_data *data;
   /* [vocab_size] bytes of text of each token; NULL: no bits per byte */
   const uint16_t *piece_bytes;
   int threads;
-  /* windows of this rank; or NULL */
+  /* windows of this replica; or NULL */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   void *context;
 } lap_evaluate_request;
 
 /* Collective. The outcome is agreed. */
-lap_code lap_evaluate(const lap_evaluate_request *request, lap_comm *comm,
-                      lap_evaluation *evaluation, lap_status *status);
+lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
+                      lap_status *status);
 
-/* What evaluating windows of this length would allocate, piece_bytes of the caller included. */
-void lap_evaluate_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
-                        int threads, lap_memory_table *memory);
+/* What evaluating windows of this length with this state, of which an outline will do, would
+ * allocate, piece_bytes of the caller included. */
+void lap_evaluate_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                        int64_t teacher_k, int threads, lap_memory_table *memory);
 
 /* [vocab_size] bytes of text for each token of the tokenizer, malloc'ed. */
 uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_size,

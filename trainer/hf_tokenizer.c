@@ -178,7 +178,7 @@ static json_t *make_post_processor(const char *bos) {
 
 lap_code lap_hf_tokenizer_make(const lap_tokenizer_model *model, json_t **tokenizer,
                                lap_status *status) {
-  json_t *bpe;
+  json_t *bpe = NULL;
   *tokenizer = NULL;
   LAP_TRY(make_model(model, &bpe, status));
   json_t *normalizer = json_null();

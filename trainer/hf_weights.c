@@ -169,7 +169,7 @@ static lap_code check_names(const source *s, const lap_parameters *parameters, l
 
 static lap_code check_tensor(const source *s, const lap_safetensors_tensor *tensor,
                              const lap_parameter *p, lap_status *status) {
-  const int64_t vector[] = {p->columns}, matrix[] = {p->rows, p->columns};
+  const int64_t vector[] = {p->whole_columns}, matrix[] = {p->whole_rows, p->whole_columns};
   LAP_TRY(lap_safetensors_check_shape(tensor, p->is_norm ? 1 : 2, p->is_norm ? vector : matrix,
                                       status));
   const lap_dtype d = tensor->dtype;
@@ -222,33 +222,37 @@ static lap_code check_head(const source *s, lap_status *status) {
   return LAP_OK;
 }
 
-typedef enum { FLOAT, DOUBLE } precision;
+static lap_code check_finite(const lap_safetensors_tensor *tensor, int64_t element, double value,
+                             lap_status *status) {
+  if (isfinite(value)) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: tensor '%s': element %" PRId64 " is %g; expected a finite number",
+                  lap_safetensors_path(tensor->file), tensor->name, element, value);
+}
 
-/* All values of a tensor to `values`, an array of float or double. */
-static lap_code read_tensor(const lap_safetensors_tensor *tensor, precision p, void *values,
-                            lap_status *status) {
-  LAP_TRY(p == DOUBLE ? lap_safetensors_read_double(tensor, 0, tensor->elements, values, status)
-                      : lap_safetensors_read_float(tensor, 0, tensor->elements, values, status));
-  for (int64_t i = 0; i < tensor->elements; ++i) {
-    const double value = p == DOUBLE ? ((double *)values)[i] : (double)((float *)values)[i];
-    if (!isfinite(value))
-      return lap_fail(status, LAP_DATA,
-                      "%s: tensor '%s': element %" PRId64 " is %g; expected a finite number",
-                      lap_safetensors_path(tensor->file), tensor->name, i, value);
+/* What the target holds of a part, run by run of the whole tensor. */
+static lap_code read_part(const lap_safetensors_tensor *tensor, const lap_parameter *p,
+                          const lap_weight_target *target, lap_status *status) {
+  const lap_held_part held = lap_weight_target_part(target, p);
+  for (lap_run run = {.part = held.begin}; run.part < held.end; run.part += run.count) {
+    run = lap_parameter_run(p, run.part, held.end);
+    float *values = held.at + (run.part - held.begin);
+    LAP_TRY(lap_safetensors_read_float(tensor, run.whole, run.count, values, status));
+    for (int64_t i = 0; i < run.count; ++i)
+      LAP_TRY(check_finite(tensor, run.whole + i, (double)values[i], status));
   }
   return LAP_OK;
 }
 
-static lap_code read_all(const char *path, const lap_parameters *parameters, precision p,
-                         void *weights, lap_status *status) {
-  const size_t size = p == DOUBLE ? sizeof(double) : sizeof(float);
+lap_code lap_hf_weights_read(const char *path, const lap_weight_target *target,
+                             lap_status *status) {
+  const lap_parameters *parameters = target->parameters;
   source s;
   LAP_TRY(open_source(path, parameters, &s, status));
   lap_code code = LAP_OK;
   for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
-    const lap_parameter *parameter = &parameters->parameter[i];
-    code = read_tensor(find(&s, parameter->name), p,
-                       (char *)weights + (size_t)parameter->offset * size, status);
+    const lap_parameter *p = &parameters->parameter[i];
+    code = read_part(find(&s, p->name), p, target, status);
   }
   if (code == LAP_OK) code = check_head(&s, status);
   close_source(&s);
@@ -257,12 +261,32 @@ static lap_code read_all(const char *path, const lap_parameters *parameters, pre
 
 lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *parameters,
                                    float *weights, lap_status *status) {
-  return read_all(path, parameters, FLOAT, weights, status);
+  lap_weight_target target = lap_weight_target_of_vector(parameters, weights);
+  const lap_code code = lap_hf_weights_read(path, &target, status);
+  lap_weight_target_release(&target);
+  return code;
+}
+
+static lap_code read_double(const lap_safetensors_tensor *tensor, double *values,
+                            lap_status *status) {
+  LAP_TRY(lap_safetensors_read_double(tensor, 0, tensor->elements, values, status));
+  for (int64_t i = 0; i < tensor->elements; ++i)
+    LAP_TRY(check_finite(tensor, i, values[i], status));
+  return LAP_OK;
 }
 
 lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *parameters,
                                     double *weights, lap_status *status) {
-  return read_all(path, parameters, DOUBLE, weights, status);
+  source s;
+  LAP_TRY(open_source(path, parameters, &s, status));
+  lap_code code = LAP_OK;
+  for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    code = read_double(find(&s, p->name), weights + p->offset, status);
+  }
+  if (code == LAP_OK) code = check_head(&s, status);
+  close_source(&s);
+  return code;
 }
 
 lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,

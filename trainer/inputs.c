@@ -9,6 +9,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/model_source.h"
 #include "trainer/schedule.h"
+#include "trainer/state_hash.h"
 
 static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_cache *cache) {
   return (lap_data){.tokens = set,
@@ -18,12 +19,11 @@ static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_
 }
 
 static lap_cache_expectation expectation(const lap_config *config) {
-  return (lap_cache_expectation){
-      .vocab_size = (uint32_t)config->model.vocab_size,
-      .sequence_length = (uint32_t)config->data.sequence_length,
-      .document_mask = config->data.document_mask,
-      .allow_context_mismatch = config->teacher.allow_context_mismatch,
-      .allow_shift = config->teacher.allow_shift};
+  return (lap_cache_expectation){.vocab_size = (uint32_t)config->model.vocab_size,
+                                 .sequence_length = (uint32_t)config->data.sequence_length,
+                                 .document_mask = config->data.document_mask,
+                                 .allow_context_mismatch = config->teacher.allow_context_mismatch,
+                                 .allow_shift = config->teacher.allow_shift};
 }
 
 /* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
@@ -75,8 +75,7 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
   const int64_t vocab = config->model.vocab_size;
   if (lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status) != LAP_OK)
     return lap_fail_context(status, "tokenizer");
-  in->piece_bytes =
-      lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
+  in->piece_bytes = lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
   LAP_TRY(open_sources(config, in, status));
   LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
@@ -96,7 +95,7 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
 }
 
 /* What the config cannot know: the content behind its paths. */
-static lap_code append_content(const lap_config *config, lap_inputs *in, lap_status *status) {
+static lap_code append_content(lap_inputs *in, lap_status *status) {
   char hex[LAP_SHA256_HEX];
   lap_numbers_append(in->numbers, "tokenizer_sha256", in->tokenizer_sha256);
   lap_sha256_stream *stream = lap_sha256_create();
@@ -114,19 +113,34 @@ static lap_code append_content(const lap_config *config, lap_inputs *in, lap_sta
     LAP_TRY(lap_cache_content_sha256(in->train_cache, hex, status));
     lap_numbers_append(in->numbers, "teacher.cache_sha256", hex);
   }
-  if (strcmp(config->init, "random")) {
-    lap_parameters *parameters = lap_parameters_create(&config->model);
-    float *weights = lap_allocate_aligned((size_t)parameters->elements, sizeof *weights);
-    const lap_code code = lap_model_read_weights(config->init, parameters, weights, status);
-    lap_sha256(weights, (size_t)parameters->elements * sizeof *weights, digest);
-    lap_release_aligned(weights);
-    lap_parameters_destroy(parameters);
-    LAP_TRY(code);
-    lap_sha256_hex(digest, hex);
-    lap_numbers_append(in->numbers, "init_sha256", hex);
-  }
   lap_numbers_append(in->numbers, "blas_version", lap_blas_version());
   return LAP_OK;
+}
+
+/* Collective. Which weights the run begins with, by the shards of its mesh. */
+static lap_code append_init(const lap_config *config, const lap_session *session, lap_inputs *in,
+                            lap_status *status) {
+  if (!strcmp(config->init, "random")) return LAP_OK;
+  lap_placement placement;
+  lap_state *state = NULL;
+  lap_status own = {0};
+  own.code = lap_placement_create(&config->mesh, config->model_ranks, config->shard, session->comm,
+                                  &placement, &own);
+  if (own.code == LAP_OK) {
+    state = lap_state_create(&config->model, &placement, false);
+    lap_weight_target target = lap_state_weight_target(state);
+    own.code = lap_model_read_weights(config->init, &target, &own);
+    lap_weight_target_release(&target);
+  }
+  *status = own;
+  const lap_code code = lap_agree(session->comm, status);
+  char hex[LAP_SHA256_HEX];
+  if (code == LAP_OK) {
+    lap_weights_sha256(state, hex);
+    lap_numbers_append(in->numbers, "init_sha256", hex);
+  }
+  lap_state_destroy(state);
+  return code;
 }
 
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
@@ -138,10 +152,11 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
     free(config->blas_core);
     config->blas_core = lap_copy_string(lap_blas_core());
     inputs->numbers = lap_numbers_create(config);
-    own.code = append_content(config, inputs, &own);
+    own.code = append_content(inputs, &own);
   }
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = append_init(config, session, inputs, status);
   if (code == LAP_OK) {
     char hex[LAP_SHA256_HEX];
     lap_numbers_sha256(inputs->numbers, hex);

@@ -78,8 +78,11 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
                        lap_status *status) {
   if (!source->checkpoint->full) return lap_checkpoint_verify(source->checkpoint, status);
   lap_comm *comm = inspector->session->comm;
-  lap_state *state = lap_state_create(&source->config->model, comm, true, false);
-  const lap_code code = lap_checkpoint_load(source->checkpoint, state, comm, status);
+  const lap_mesh mesh = {1, lap_comm_size(comm), source->checkpoint->model_shards};
+  lap_placement placement;
+  LAP_TRY(lap_placement_create(&mesh, 0, LAP_SHARD_OPTIMIZER, comm, &placement, status));
+  lap_state *state = lap_state_create(&source->config->model, &placement, true);
+  const lap_code code = lap_checkpoint_load(source->checkpoint, state, status);
   lap_state_destroy(state);
   return code;
 }

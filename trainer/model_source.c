@@ -44,8 +44,10 @@ static lap_code open_checkpoint(const char *path, bool weights, lap_model_source
   find_tokenizer(source);
   if (!weights) return LAP_OK;
   allocate_weights(source);
-  return lap_checkpoint_read_weights(source->checkpoint, source->parameters, source->weights,
-                                     status);
+  lap_weight_target target = lap_weight_target_of_vector(source->parameters, source->weights);
+  const lap_code read = lap_checkpoint_read_weights(source->checkpoint, &target, status);
+  lap_weight_target_release(&target);
+  return read;
 }
 
 static lap_code open_hugging_face(const char *path, bool weights, lap_model_source *source,
@@ -112,21 +114,21 @@ lap_code lap_model_open(const char *path, bool weights, lap_model_source *source
   return code;
 }
 
-static lap_code read_hugging_face(const char *path, const lap_parameters *parameters,
-                                  float *weights, lap_status *status) {
+static lap_code read_hugging_face(const char *path, const lap_weight_target *target,
+                                  lap_status *status) {
   lap_gemma2_config model; /* is it Gemma 2 at all? */
   char *config = lap_format("%s/config.json", path);
   const lap_code code = lap_hf_config_read(config, &model, status);
   free(config);
-  return code == LAP_OK ? lap_hf_weights_read_float(path, parameters, weights, status) : code;
+  return code == LAP_OK ? lap_hf_weights_read(path, target, status) : code;
 }
 
-lap_code lap_model_read_weights(const char *path, const lap_parameters *parameters, float *weights,
+lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
                                 lap_status *status) {
-  if (lap_model_is_hugging_face(path)) return read_hugging_face(path, parameters, weights, status);
+  if (lap_model_is_hugging_face(path)) return read_hugging_face(path, target, status);
   lap_checkpoint *checkpoint;
   LAP_TRY(lap_checkpoint_open(path, &checkpoint, status));
-  const lap_code code = lap_checkpoint_read_weights(checkpoint, parameters, weights, status);
+  const lap_code code = lap_checkpoint_read_weights(checkpoint, target, status);
   lap_checkpoint_close(checkpoint);
   return code;
 }

@@ -31,10 +31,9 @@ void lap_model_close(lap_model_source *source);
  * neither a checkpoint nor a run directory. */
 bool lap_model_is_hugging_face(const char *path);
 
-/* Not collective. The weights of what lap_model_open takes for the model that `parameters` describe
- * (that of a run which starts from them): its canonical vector, checked. LAP_DATA naming the
- * tensor. */
-lap_code lap_model_read_weights(const char *path, const lap_parameters *parameters, float *weights,
+/* Not collective. The weights of what lap_model_open takes, checked, into what a process holds of
+ * the model (that of a run which starts from them, say). LAP_DATA naming the tensor. */
+lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
                                 lap_status *status);
 
 /* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer

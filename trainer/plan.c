@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include "autograd/core/memory.h"
+#include "mpi/gradient_sum.h"
 #include "trainer/evaluate.h"
 #include "trainer/schedule.h"
+#include "trainer/spread_model.h"
 #include "trainer/step.h"
 #include "trainer/teach.h"
 #include "trainer/window_logits.h"
@@ -20,16 +22,16 @@ int64_t lap_plan_process_bytes(int ranks, int threads) {
   return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
 }
 
-static lap_gemma2 *record(const lap_config *config, int64_t sequences, int64_t teacher_k) {
-  return lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, sequences,
-                           config->data.sequence_length, teacher_k, config->threads, false);
-}
-
-/* FLOPs of a step: every sequence is one document. */
+/* FLOPs of a step: every sequence is one document. Model shards only cut them up. */
 static void count_flops(const lap_config *config, lap_plan *plan) {
   const int64_t length = config->data.sequence_length;
   const double sequences = (double)config->batch.sequences;
-  lap_gemma2 *model = record(config, 1, 0);
+  lap_gemma2 *model =
+      lap_gemma2_record(&config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                                .objective = &config->objective,
+                                                                .sequences = 1,
+                                                                .length = length,
+                                                                .threads = 1});
   int32_t *first = lap_allocate((size_t)length, sizeof *first);
   const lap_batch batch = {.sequences = 1, .length = length, .first = first};
   double forward;
@@ -41,8 +43,7 @@ static void count_flops(const lap_config *config, lap_plan *plan) {
 }
 
 /* What follows is in int64_t; a value of the tape is no wider than the widest of these. */
-static lap_code check_micro_batch(const lap_config *config, int64_t sequences,
-                                  lap_status *status) {
+static lap_code check_micro_batch(const lap_config *config, int64_t sequences, lap_status *status) {
   const lap_gemma2_config *m = &config->model;
   const double wide = fmax(fmax((double)m->hidden_size, (double)m->intermediate_size),
                            (double)(m->num_attention_heads * m->head_dim));
@@ -69,31 +70,82 @@ static lap_code plan_schedule(const lap_config *config, uint64_t window_count, l
 
 /* --- train --- */
 
+static lap_code place(const lap_config *config, int ranks, int rank, lap_placement *placement,
+                      lap_status *status) {
+  return lap_placement_of_rank(&config->mesh, config->model_ranks, config->shard, ranks, rank,
+                               placement, status);
+}
+
+/* The replica that has most of what differs between them: partial sums, and what is owned. */
+static int fullest_replica(const lap_config *config, int ranks, const lap_placement *first) {
+  lap_state *state = lap_state_outline(&config->model, first);
+  const bool dealt = lap_placement_deals(first);
+  const int64_t width = (int64_t)sizeof(float);
+  int64_t owned_bytes = 0; /* of an element that is owned */
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) owned_bytes += state->whole[kind] ? 0 : width;
+  int fullest = 0;
+  int64_t most = 0;
+  for (int replica = 0; replica < first->fold.replicas; ++replica) {
+    lap_fold fold;
+    lap_status status;
+    lap_mesh_fold(&config->mesh, config->model_ranks, ranks, replica * first->fold.model_ranks,
+                  &fold, &status);
+    const lap_gradient_sum_size sums =
+        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, dealt);
+    const int64_t bytes =
+        sums.vectors + sums.arriving + owned_bytes * lap_partition_owned(state->partition, replica);
+    if (bytes > most) {
+      most = bytes;
+      fullest = replica;
+    }
+  }
+  lap_state_destroy(state);
+  return fullest;
+}
+
+static void add_rank(const lap_config *config, const lap_plan_request *request,
+                     const lap_placement *placement, lap_memory_table *memory) {
+  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+  lap_state *state = lap_state_outline(&config->model, placement);
+  lap_gemma2 *model = lap_stepper_record(config, state->parameters->shards, k, false);
+  lap_state_bytes(state, true, memory);
+  lap_block_weights_bytes(state, (int)config->model.num_hidden_layers, memory);
+  lap_stepper_bytes(config, state, model, k, memory);
+  if (config->data.eval)
+    lap_evaluate_bytes(&config->model, state, length, k, config->threads, memory);
+  lap_gemma2_destroy(model);
+  lap_state_destroy(state);
+}
+
 static lap_code plan_training(const lap_config *config, const lap_plan_request *request,
                               lap_plan *plan, lap_status *status) {
-  lap_fold fold;
+  lap_placement placement;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
-  LAP_TRY(lap_mesh_fold(&config->mesh, request->ranks, 0, &fold, status));
-  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+  LAP_TRY(place(config, request->ranks, 0, &placement, status));
   LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, status));
-  lap_gemma2 *model = record(config, config->batch.micro_sequences, k);
-  const int64_t elements = model->parameters->elements;
-  plan->fullest_rank = lap_lane_sum_fullest(&config->mesh, request->ranks, elements);
-  lap_mesh_fold(&config->mesh, request->ranks, plan->fullest_rank, &fold, status);
-  const lap_state_extent extent = lap_state_extent_of(elements, request->ranks, plan->fullest_rank,
-                                                      config->shard == LAP_SHARD_NONE);
-  lap_state_bytes(elements, &extent, true, &plan->memory);
-  lap_stepper_bytes(config, &fold, &extent, model, k, &plan->memory);
-  if (config->data.eval)
-    lap_evaluate_bytes(&config->model, length, k, config->threads, &plan->memory);
-  plan->tokens_per_step = config->batch.sequences * length;
+  const int spread = placement.fold.model_ranks;
+  plan->model_ranks = spread;
+  plan->efficiency = lap_mesh_efficiency(&config->mesh, placement.fold.replicas);
+  const int first = fullest_replica(config, request->ranks, &placement) * spread;
+  const lap_memory_table common = plan->memory;
+  for (int rank = first; rank < first + spread; ++rank) {
+    lap_memory_table memory = common;
+    LAP_TRY(place(config, request->ranks, rank, &placement, status));
+    add_rank(config, request, &placement, &memory);
+    if (rank > first && lap_memory_total(&memory) <= lap_memory_total(&plan->memory)) continue;
+    plan->memory = memory;
+    plan->fullest_rank = rank;
+  }
+  plan->tokens_per_step = config->batch.sequences * config->data.sequence_length;
   count_flops(config, plan);
-  lap_gemma2_destroy(model);
+  const int on_node = request->ranks_per_node ? request->ranks_per_node : request->ranks;
+  lap_step_traffic_plan(config, request->ranks, on_node, request->teacher_k, &plan->traffic);
   return plan_schedule(config, request->window_count, plan, status);
 }
 
 /* --- eval and teach: windows one after the other --- */
 
+/* Of the first rank, which has most: it puts logits together, and writes the cache. */
 static lap_code plan_windows(const lap_config *config, const lap_plan_request *request,
                              lap_plan *plan, lap_status *status) {
   const lap_gemma2_config *model = &config->model;
@@ -104,14 +156,19 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     "data.sequence_length=VALUE",
                     config->file);
   LAP_TRY(check_micro_batch(config, 1, status));
-  lap_parameters *parameters = lap_parameters_create(model);
-  const lap_state_extent nothing = {0};
-  lap_state_bytes(parameters->elements, &nothing, false, &plan->memory);
-  lap_parameters_destroy(parameters);
+  lap_placement placement;
+  const lap_spread_wish wish = {config->mesh.model, config->model_ranks};
+  LAP_TRY(lap_spread_model_place(config, wish, request->ranks, 0, &placement, status));
+  plan->model_ranks = placement.fold.model_ranks;
+  plan->efficiency = 1;
+  lap_state *state = lap_state_outline(model, &placement);
+  lap_state_bytes(state, false, &plan->memory);
   if (request->command == LAP_PLAN_EVAL)
-    lap_evaluate_bytes(model, length, k, config->threads, &plan->memory);
+    lap_evaluate_bytes(model, state, length, k, config->threads, &plan->memory);
   else
-    lap_teach_bytes(model, length, k, request->largest_shard, config->threads, &plan->memory);
+    lap_teach_bytes(model, state, length, k, request->largest_shard, config->threads,
+                    &plan->memory);
+  lap_state_destroy(state);
   plan->tokens_per_step = length;
   plan->forward_flops = lap_window_logits_flops(model, length);
   return LAP_OK;
@@ -120,11 +177,11 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
 lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request, lap_plan *plan,
                        lap_status *status) {
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
-  *plan = (lap_plan){
-      .command = request->command,
-      .embedding_parameters = lap_gemma2_embedding_parameters(&config->model),
-      .non_embedding_parameters = lap_gemma2_non_embedding_parameters(&config->model),
-      .ranks = request->ranks};
+  *plan =
+      (lap_plan){.command = request->command,
+                 .embedding_parameters = lap_gemma2_embedding_parameters(&config->model),
+                 .non_embedding_parameters = lap_gemma2_non_embedding_parameters(&config->model),
+                 .ranks = request->ranks};
   int64_t *bytes = plan->memory.bytes;
   bytes[LAP_MEMORY_PROCESS] = lap_plan_process_bytes(request->ranks, config->threads);
   bytes[LAP_MEMORY_BUFFERS] = request->token_bytes;

@@ -18,6 +18,7 @@
 
 #include "trainer/config.h"
 #include "trainer/memory_table.h"
+#include "trainer/step_traffic.h"
 
 typedef enum { LAP_PLAN_TRAIN, LAP_PLAN_EVAL, LAP_PLAN_TEACH } lap_plan_command;
 
@@ -27,7 +28,7 @@ const char *lap_plan_command_name(lap_plan_command command);
 /* What the config cannot say. */
 typedef struct {
   lap_plan_command command;
-  int ranks;
+  int ranks, ranks_per_node; /* ranks_per_node 0: one node has them all */
   int64_t teacher_k;     /* kept ids of the cache that is read, or written (teach); 0: no cache */
   int64_t token_bytes;   /* of token shards in memory */
   int64_t largest_shard; /* tokens of the largest one, for teach */
@@ -37,13 +38,15 @@ typedef struct {
 typedef struct {
   lap_plan_command command;
   int64_t embedding_parameters, non_embedding_parameters;
-  int ranks, fullest_rank;
+  int ranks, model_ranks, fullest_rank;
+  double efficiency;       /* of lanes over replicas: 1 where they are even */
   lap_memory_table memory; /* of the fullest rank */
   /* Of a step, all ranks together; a step of eval or teach is a window. */
   int64_t tokens_per_step; /* inputs, padding included */
   double forward_flops, backward_flops;
-  uint64_t steps;       /* of the schedule; 0: not known, or eval, teach */
-  double tokens, flops; /* of all steps */
+  lap_step_traffic traffic; /* of train */
+  uint64_t steps;           /* of the schedule; 0: not known, or eval, teach */
+  double tokens, flops;     /* of all steps */
 } lap_plan;
 
 /* Needs the model, data.sequence_length and, for train, batch.sequences: LAP_USAGE naming the first

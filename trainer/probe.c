@@ -84,8 +84,13 @@ typedef struct {
 static void train(const lap_probe_request *request, real_batch *made, probe_result *result) {
   const lap_probe_batch *batch = request->batch;
   lap_gemma2 *model =
-      lap_gemma2_record(request->model, LAP_GEMMA2_TRAIN, &request->objective, batch->sequences,
-                        batch->length, batch->k, request->threads, true);
+      lap_gemma2_record(request->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                                .objective = &request->objective,
+                                                                .sequences = batch->sequences,
+                                                                .length = batch->length,
+                                                                .teacher_k = batch->k,
+                                                                .threads = request->threads,
+                                                                .allocate = true});
   lap_gemma2_run(model, result->weights, result->gradients, &made->batch, &made->losses);
   lap_gemma2_destroy(model);
   const double count = batch->counted ? (double)batch->counted : 1; /* of none, all sums are 0 */
@@ -98,8 +103,12 @@ static void train(const lap_probe_request *request, real_batch *made, probe_resu
 static void make_logits(const lap_probe_request *request, const real_batch *made,
                         probe_result *result) {
   const lap_probe_batch *batch = request->batch;
-  lap_gemma2 *model = lap_gemma2_record(request->model, LAP_GEMMA2_HIDDEN, NULL, batch->sequences,
-                                        batch->length, batch->k, request->threads, true);
+  lap_gemma2 *model =
+      lap_gemma2_record(request->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
+                                                                .sequences = batch->sequences,
+                                                                .length = batch->length,
+                                                                .threads = request->threads,
+                                                                .allocate = true});
   lap_gemma2_run(model, result->weights, NULL, &made->batch, NULL);
   const int64_t positions = batch->sequences * batch->length;
   result->logits =

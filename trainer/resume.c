@@ -87,8 +87,8 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   if (!fork) LAP_TRY(compare_newest(config, session, inputs, status));
   char *directory = lap_run_directory_path(config->run_dir, "checkpoints");
   lap_checkpoint *checkpoint = NULL;
-  lap_code code = lap_checkpoint_load_newest(directory, state, session->comm, say_notice,
-                                             session->console, found, &checkpoint, status);
+  lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
+                                             &checkpoint, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
                     (unsigned long long)state->step);
@@ -128,7 +128,7 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
-  if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, session->comm, status);
+  if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
   if (code == LAP_OK)
     lap_console_say(session->console, "%s %s at step %llu", fork ? "forked" : "resumed",
                     checkpoint->path, (unsigned long long)state->step);
@@ -139,12 +139,13 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
 static lap_code start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
                             lap_status *status) {
   if (!strcmp(config->init, "random")) {
-    lap_parameters_initialise(state->parameters, (uint64_t)config->seed, 0,
-                              state->parameters->elements, state->weights);
+    lap_state_initialise(state, (uint64_t)config->seed);
     return LAP_OK;
   }
+  lap_weight_target target = lap_state_weight_target(state);
   lap_status own = {0};
-  own.code = lap_model_read_weights(config->init, state->parameters, state->weights, &own);
+  own.code = lap_model_read_weights(config->init, &target, &own);
+  lap_weight_target_release(&target);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   lap_console_say(session->console, "weights from %s", config->init);

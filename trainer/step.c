@@ -7,29 +7,38 @@
 #include "autograd/core/memory.h"
 #include "dataset/order.h"
 #include "mpi/agree.h"
+#include "mpi/block_sum.h"
+#include "mpi/bucket_gather.h"
+#include "mpi/gradient_sum.h"
+#include "mpi/shard_sum.h"
+#include "mpi/tree.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 
 /* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
 enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_STOP, SUM_SAVE, SUMS };
+_Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
 
 struct lap_stepper {
   const lap_config *config;
-  lap_fold fold;
   const lap_data *data;
   uint64_t total_steps;
   lap_order_source all_windows; /* where the data names no sources */
   const lap_order_source *sources;
   size_t source_count;
   lap_state *state;
-  lap_comm *comm;
+  lap_block_weights *weights;
   lap_gemma2 *model;
   lap_micro_batch *micro;
-  lap_lane_sum *lane_sum;
-  uint64_t *windows;     /* of one micro-batch */
-  double *lane_sums;     /* [lanes held here][SUMS] */
-  double *norm_partials; /* one for each block owned here */
-  float *gradient;       /* of the elements [held_begin, held_end) */
+  lap_gradient_sum *gradient_sum;
+  lap_block_sum *norm_sum;
+  lap_shard_sum *shard_sum;
+  lap_shard_group group;              /* of shard_sum */
+  lap_bucket_gather *gradient_gather; /* mesh.shard: none */
+  uint64_t *windows;                  /* of one micro-batch */
+  double *lane_sums;                  /* [rounds][SUMS] */
+  double *norm_partials;              /* one for each block owned here */
+  bool last_micro;                    /* of its lane: buckets are whole when they are left */
   double seconds[LAP_PHASES];
 };
 
@@ -39,59 +48,104 @@ const char *lap_phase_name(lap_phase phase) {
   return names[phase];
 }
 
-lap_stepper *lap_stepper_create(const lap_config *config, const lap_fold *fold,
-                                const lap_data *data, uint64_t total_steps, lap_state *state,
-                                lap_comm *comm) {
+/* Ranges that this rank owns, without replicas, as elements of the canonical vector: this rank's
+ * vector is a stretch of it. */
+static lap_block_sum *create_norm_sum(const lap_state *state) {
+  const int buckets = state->partition->buckets;
+  const int64_t base = state->parameters->parameter[0].canonical;
+  lap_range *ranges = lap_allocate((size_t)buckets, sizeof *ranges);
+  int count = 0;
+  for (int b = 0; b < buckets; ++b)
+    if (!state->parameters->bucket[b].is_replica)
+      ranges[count++] = (lap_range){base + state->owned[b].begin, base + state->owned[b].end};
+  lap_block_sum *sum =
+      lap_block_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
+  free(ranges);
+  const lap_placement *placement = &state->placement;
+  lap_block_sum_count(sum, &placement->mesh, lap_placement_lanes(placement), state->partition,
+                      base);
+  return sum;
+}
+
+lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
+                               bool allocate) {
+  return lap_gemma2_record(&config->model,
+                           &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                   .objective = &config->objective,
+                                                   .sequences = config->batch.micro_sequences,
+                                                   .length = config->data.sequence_length,
+                                                   .teacher_k = teacher_k,
+                                                   .threads = config->threads,
+                                                   .shards = shards,
+                                                   .recompute = config->recompute,
+                                                   .allocate = allocate});
+}
+
+lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
+                                uint64_t total_steps, lap_state *state,
+                                lap_block_weights *weights) {
   lap_stepper *s = lap_allocate(1, sizeof *s);
+  const lap_placement *placement = &state->placement;
+  const bool dealt = lap_placement_deals(placement);
+  const lap_group shards = lap_group_of_shards(placement->comm, &placement->fold);
   s->config = config;
-  s->fold = *fold;
   s->data = data;
   s->total_steps = total_steps;
   s->all_windows = (lap_order_source){.weight = 1, .window_count = lap_data_window_count(data)};
   s->sources = data->source_count ? data->sources : &s->all_windows;
   s->source_count = data->source_count ? data->source_count : 1;
   s->state = state;
-  s->comm = comm;
-  const int64_t micro = config->batch.micro_sequences, elements = state->parameters->elements;
-  const int64_t k = lap_data_teacher_k(data);
-  s->model = lap_gemma2_record(&config->model, LAP_GEMMA2_TRAIN, &config->objective, micro,
-                               data->sequence_length, k, config->threads, true);
+  s->weights = weights;
+  const int64_t micro = config->batch.micro_sequences;
+  s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
   s->micro = lap_micro_batch_create(data, micro);
-  s->lane_sum = lap_lane_sum_create(&config->mesh, fold, elements);
+  s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
+                                            state->partition, dealt);
+  s->norm_sum = create_norm_sum(state);
+  s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
+  s->group = lap_shard_sum_group(s->shard_sum);
   s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
-  s->lane_sums = lap_allocate((size_t)(fold->end_lane - fold->first_lane) * SUMS, sizeof(double));
-  const int64_t owned = state->owned_end - state->owned_begin;
-  s->norm_partials = lap_allocate((size_t)(owned / LAP_BLOCK), sizeof(double));
-  s->gradient = lap_allocate_aligned((size_t)(state->held_end - state->held_begin), sizeof(float));
+  s->lane_sums =
+      lap_allocate((size_t)lap_gradient_sum_rounds(s->gradient_sum) * SUMS, sizeof *s->lane_sums);
+  s->norm_partials =
+      lap_allocate((size_t)(state->owned_elements / LAP_BLOCK), sizeof *s->norm_partials);
+  if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
+    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
+    lap_bucket_gather_count(s->gradient_gather, &placement->mesh, lap_placement_lanes(placement));
+  }
   return s;
 }
 
-void lap_stepper_bytes(const lap_config *config, const lap_fold *fold,
-                       const lap_state_extent *extent, const lap_gemma2 *model, int64_t teacher_k,
-                       lap_memory_table *memory) {
-  const int64_t elements = model->parameters->elements, micro = config->batch.micro_sequences;
-  const int64_t lanes = fold->end_lane - fold->first_lane;
-  const int64_t blocks = (extent->owned_end - extent->owned_begin) / LAP_BLOCK;
-  const lap_lane_sum_size sums = lap_lane_sum_bytes(&config->mesh, fold, elements);
+void lap_stepper_bytes(const lap_config *config, const lap_state *state, const lap_gemma2 *model,
+                       int64_t teacher_k, lap_memory_table *memory) {
+  const lap_placement *placement = &state->placement;
+  const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
+  const int64_t rounds = lap_fold_rounds(&placement->fold, &placement->mesh);
+  const lap_gradient_sum_size sums = lap_gradient_sum_bytes(
+      &placement->mesh, &placement->fold, state->partition, lap_placement_deals(placement));
   const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_head);
   memory->bytes[LAP_MEMORY_LOGITS] += logits;
   memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
-  memory->bytes[LAP_MEMORY_GRADIENTS] +=
-      sums.vectors + (extent->held_end - extent->held_begin) * (int64_t)sizeof(float);
+  memory->bytes[LAP_MEMORY_GRADIENTS] += sums.vectors;
   memory->bytes[LAP_MEMORY_BUFFERS] +=
       sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k) +
-      micro * (int64_t)sizeof(uint64_t) + (lanes * SUMS + blocks) * (int64_t)sizeof(double);
+      lap_shard_sum_bytes(&placement->mesh, &placement->fold,
+                          micro * model->length * config->model.hidden_size) +
+      micro * (int64_t)sizeof(uint64_t) +
+      (rounds * SUMS + owned / LAP_BLOCK) * (int64_t)sizeof(double);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
   if (!s) return;
   lap_gemma2_destroy(s->model);
   lap_micro_batch_destroy(s->micro);
-  lap_lane_sum_destroy(s->lane_sum);
+  lap_gradient_sum_destroy(s->gradient_sum);
+  lap_block_sum_destroy(s->norm_sum);
+  lap_shard_sum_destroy(s->shard_sum);
+  lap_bucket_gather_destroy(s->gradient_gather);
   free(s->windows);
   free(s->lane_sums);
   free(s->norm_partials);
-  lap_release_aligned(s->gradient);
   free(s);
 }
 
@@ -100,6 +154,43 @@ static void account(lap_stepper *s, lap_phase phase, double *since) {
   const double now = lap_clock_seconds();
   s->seconds[phase] += now - *since;
   *since = now;
+}
+
+/* --- one pass over the model --- */
+
+/* Time in the hooks is not the model's. */
+static void account_hook(lap_stepper *s, lap_phase phase, double since) {
+  const double taken = lap_clock_seconds() - since;
+  s->seconds[phase] += taken;
+  s->seconds[LAP_PHASE_MODEL] -= taken;
+}
+
+static void enter_block(void *context, int block, bool backward) {
+  lap_stepper *s = context;
+  const double since = lap_clock_seconds();
+  lap_block_weights_enter(s->weights, block, backward);
+  account_hook(s, LAP_PHASE_GATHER, since);
+}
+
+/* In the lane's last micro-batch a block that is left backward has its gradient whole. */
+static void leave_block(void *context, int block, bool backward) {
+  lap_stepper *s = context;
+  if (!backward || !s->last_micro) return;
+  const double since = lap_clock_seconds();
+  const lap_parameters *parameters = s->state->parameters;
+  for (int b = 0; b < parameters->bucket_count; ++b)
+    if (parameters->bucket[b].block == block) lap_gradient_sum_bucket(s->gradient_sum, b);
+  account_hook(s, LAP_PHASE_REDUCE, since);
+}
+
+/* A pass of the others in which this replica has nothing to compute. */
+static void attend_pass(lap_stepper *s) {
+  const int last = (int)s->config->model.num_hidden_layers + 1;
+  for (int block = 0; block <= last; ++block) enter_block(s, block, false);
+  for (int block = last; block >= 0; --block) {
+    enter_block(s, block, true);
+    leave_block(s, block, true);
+  }
 }
 
 static void add_losses(const lap_micro_batch *micro, double *sums) {
@@ -113,77 +204,126 @@ static void add_losses(const lap_micro_batch *micro, double *sums) {
   sums[SUM_COUNTED] += micro->counted;
 }
 
-/* The lane's micro-batches in order, into its gradient and sums; a failure is in `status`. */
-static void run_lane(lap_stepper *s, int lane, double *sums, double *since, lap_status *status) {
+static void run_pass(lap_stepper *s, float *const *gradients, double *sums) {
+  const lap_block_hooks hooks = {s, enter_block, leave_block};
+  lap_gemma2_replay(s->model,
+                    &(lap_gemma2_pass){.weights = lap_block_weights_buckets(s->weights),
+                                       .gradients = gradients,
+                                       .batch = &s->micro->batch,
+                                       .losses = &s->micro->losses,
+                                       .group = s->config->mesh.model > 1 ? &s->group : NULL,
+                                       .hooks = &hooks});
+  add_losses(s->micro, sums);
+}
+
+/* --- the lanes of a step --- */
+
+/* Whether any rank of the replica has it: they compute a lane together, or not at all. */
+static bool any_in_replica(const lap_stepper *s, bool mine) {
+  return lap_shard_sum_any(s->shard_sum, mine);
+}
+
+static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_status *status) {
+  for (int64_t i = 0; i < s->config->batch.micro_sequences; ++i)
+    s->windows[i] = lap_sample_window((uint64_t)s->config->seed, first_sample + (uint64_t)i,
+                                      s->sources, s->source_count);
+  return lap_micro_batch_fill(s->micro, s->data, s->windows, status);
+}
+
+/* The lane's micro-batches in order, into its gradient and sums. A failure of this rank is in
+ * `own`; of any rank of the replica, in *failed: then nothing is computed any more, but the
+ * exchanges still meet those of the other ranks. */
+static void run_round(lap_stepper *s, int round, double *sums, bool *failed, double *since,
+                      lap_status *own) {
   const lap_config *config = s->config;
+  const int lane = lap_gradient_sum_lane(s->gradient_sum, round);
   const int64_t per_lane = config->batch.sequences / lap_mesh_lanes(&config->mesh);
   const int64_t micro = config->batch.micro_sequences;
-  const uint64_t first_sample =
-      s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane);
-  float *gradient = lap_lane_sum_begin(s->lane_sum, lane);
-  lap_code code = LAP_OK;
-  for (int64_t done = 0; done < per_lane && code == LAP_OK; done += micro) {
-    for (int64_t i = 0; i < micro; ++i)
-      s->windows[i] = lap_sample_window((uint64_t)config->seed, first_sample + (uint64_t)(done + i),
-                                        s->sources, s->source_count);
-    code = lap_micro_batch_fill(s->micro, s->data, s->windows, status);
-    account(s, LAP_PHASE_DATA, since);
-    if (code != LAP_OK) break;
-    lap_gemma2_run(s->model, s->state->weights, gradient, &s->micro->batch, &s->micro->losses);
-    add_losses(s->micro, sums);
+  float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
+  lap_block_weights_serve(s->weights, lap_one_lane(lane));
+  account(s, LAP_PHASE_SUM, since);
+  for (int64_t done = 0; done < per_lane; done += micro) {
+    s->last_micro = done + micro >= per_lane;
+    if (lane >= 0) {
+      const uint64_t first =
+          s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane + done);
+      if (!*failed) own->code = fill_micro_batch(s, first, own);
+      *failed = any_in_replica(s, *failed || own->code != LAP_OK);
+      account(s, LAP_PHASE_DATA, since);
+    }
+    if (lane >= 0 && !*failed)
+      run_pass(s, gradients, sums);
+    else
+      attend_pass(s);
     account(s, LAP_PHASE_MODEL, since);
   }
-  lap_lane_sum_end(s->lane_sum);
+  lap_gradient_sum_end(s->gradient_sum);
   account(s, LAP_PHASE_SUM, since);
+}
+
+/* What any rank of the replica wishes, all of its ranks do: they speak for the same lanes. */
+static lap_step_wishes share_wishes(const lap_stepper *s, lap_step_wishes wishes) {
+  wishes.stop = any_in_replica(s, wishes.stop);
+  wishes.checkpoint = any_in_replica(s, wishes.checkpoint);
+  return wishes;
 }
 
 static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SUMS], double *since,
                           lap_status *status) {
   lap_status own = {0};
   if (wishes.failure) own = *wishes.failure;
-  lap_lane_sum_reset(s->lane_sum);
-  for (int lane = s->fold.first_lane; lane < s->fold.end_lane; ++lane) {
-    double *lane_sums = s->lane_sums + (lane - s->fold.first_lane) * SUMS;
+  wishes = share_wishes(s, wishes);
+  bool failed = any_in_replica(s, own.code != LAP_OK);
+  int held = 0;
+  for (int round = 0; round < lap_gradient_sum_rounds(s->gradient_sum); ++round) {
+    double *lane_sums = s->lane_sums + held * SUMS;
     for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
-    /* After a failure the other lanes are empty: the sums still have to meet the other ranks'. */
-    if (own.code == LAP_OK) {
-      run_lane(s, lane, lane_sums, since, &own);
-    } else {
-      lap_lane_sum_begin(s->lane_sum, lane);
-      lap_lane_sum_end(s->lane_sum);
-    }
-    lane_sums[SUM_FAILED] = own.code != LAP_OK;
+    run_round(s, round, lane_sums, &failed, since, &own);
+    if (lap_gradient_sum_lane(s->gradient_sum, round) < 0) continue;
+    lane_sums[SUM_FAILED] = failed;
     lane_sums[SUM_STOP] = wishes.stop;
     lane_sums[SUM_SAVE] = wishes.checkpoint;
+    ++held;
   }
-  lap_tree_sum_lanes(s->comm, &s->config->mesh, &s->fold, s->lane_sums, SUMS, sums);
+  lap_gradient_sum_finish(s->gradient_sum);
+  const lap_placement *placement = &s->state->placement;
+  lap_tree_sum_lanes(&s->state->group, &placement->mesh, &placement->fold,
+                     lap_placement_deals(placement), s->lane_sums, SUMS, sums);
+  account(s, LAP_PHASE_REDUCE, since);
   if (sums[SUM_FAILED] > 0) {
     *status = own;
-    return lap_agree(s->comm, status);
+    return lap_agree(placement->comm, status);
   }
   return LAP_OK;
 }
+
+/* --- the update --- */
 
 /* The mean of a sum; a NaN without its sign, which means nothing and differs between runs. */
 static double mean(double sum, double counted) {
   return isnan(sum / counted) ? NAN : sum / counted;
 }
 
-/* Sum of the gradients into s->gradient, and the norm of the mean gradient. */
-static double reduce_gradients(lap_stepper *s, double counted, double *since) {
+/* The norm of the mean gradient; and where all ranks make all updates, the gradient on all. */
+static double settle_gradients(lap_stepper *s, double counted, double *since) {
   const lap_state *state = s->state;
-  const bool all_held = state->held_end - state->held_begin == state->parameters->elements;
-  const int64_t owned = state->owned_end - state->owned_begin;
-  if (all_held && lap_comm_size(s->comm) > 1)
-    lap_tree_reduce(s->comm, s->lane_sum, s->gradient);
-  else
-    lap_tree_reduce_scatter(s->comm, s->lane_sum, s->gradient);
-  account(s, LAP_PHASE_REDUCE, since);
-  lap_square_partials(s->gradient + (state->owned_begin - state->held_begin), owned,
-                      s->norm_partials);
+  int64_t blocks = 0;
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    const int64_t count = lap_range_count(state->owned[b]);
+    const float *owned = lap_gradient_sum_owned(s->gradient_sum, b);
+    if (!state->parameters->bucket[b].is_replica) {
+      lap_square_partials(owned, count, s->norm_partials + blocks);
+      blocks += count / LAP_BLOCK;
+    }
+    if (!s->gradient_gather) continue;
+    account(s, LAP_PHASE_UPDATE, since);
+    lap_bucket_gather_start(s->gradient_gather, b, owned,
+                            lap_gradient_sum_whole(s->gradient_sum, b), LAP_TRAFFIC_GRADIENTS);
+    lap_bucket_gather_wait(s->gradient_gather);
+    account(s, LAP_PHASE_REDUCE, since);
+  }
   account(s, LAP_PHASE_UPDATE, since);
-  const double squares =
-      lap_tree_sum_blocks(s->comm, state->parameters->elements, s->norm_partials);
+  const double squares = lap_block_sum_run(s->norm_sum, s->norm_partials);
   account(s, LAP_PHASE_REDUCE, since);
   return mean(sqrt(squares), counted);
 }
@@ -200,12 +340,19 @@ static void update_weights(lap_stepper *s, double grad_norm, double counted, dou
                            .epsilon = config->optimizer.epsilon,
                            .weight_decay = config->optimizer.weight_decay,
                            .update = state->applied_updates + 1};
-  lap_adamw_update(&adamw, state->parameters, state->held_begin, state->held_end,
-                   (float)(shrink / counted), s->gradient, state->weights + state->held_begin,
-                   state->exp_avg, state->exp_avg_sq);
+  const bool everything = state->whole[LAP_EXP_AVG];
+  lap_block_weights_settle(s->weights);
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    const lap_range range = lap_state_held(state, LAP_EXP_AVG, b);
+    const float *gradient = everything ? lap_gradient_sum_whole(s->gradient_sum, b)
+                                       : lap_gradient_sum_owned(s->gradient_sum, b);
+    lap_adamw_update(&adamw, state->parameters, range.begin, range.end, (float)(shrink / counted),
+                     gradient, lap_state_at(state, LAP_WEIGHT, b, range.begin),
+                     lap_state_at(state, LAP_EXP_AVG, b, range.begin),
+                     lap_state_at(state, LAP_EXP_AVG_SQ, b, range.begin));
+  }
   account(s, LAP_PHASE_UPDATE, since);
-  if (state->held_end - state->held_begin < state->parameters->elements)
-    lap_tree_gather(s->comm, state->weights, state->parameters->elements, LAP_TRAFFIC_WEIGHTS);
+  lap_block_weights_renew(s->weights, everything);
   account(s, LAP_PHASE_GATHER, since);
   state->applied_updates += 1;
 }
@@ -215,7 +362,6 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_wishes wishes, lap_step_result
   lap_state *state = s->state;
   double since = lap_clock_seconds(), sums[SUMS];
   LAP_TRY(run_lanes(s, wishes, sums, &since, status));
-  account(s, LAP_PHASE_REDUCE, &since);
   const double counted = sums[SUM_COUNTED];
   *result = (lap_step_result){
       .loss = mean(sums[SUM_LOSS], counted),
@@ -229,7 +375,7 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_wishes wishes, lap_step_result
       .skipped = true,
   };
   if (counted > 0) {
-    result->grad_norm = reduce_gradients(s, counted, &since);
+    result->grad_norm = settle_gradients(s, counted, &since);
     result->bad = !isfinite(result->loss) || !isfinite(result->grad_norm);
     if (!result->bad) {
       update_weights(s, result->grad_norm, counted, result->learning_rate, &since);

@@ -47,6 +47,21 @@ static void keep_position(void *context, const lap_micro_batch *window, int64_t 
   t->rows.entropy[row] = selection.entropy;
 }
 
+/* Collective over the replica; its leader writes. */
+static lap_code finish_part(teacher *t, const lap_parts *parts, uint64_t part, uint32_t rows,
+                            lap_status *status) {
+  *status = (lap_status){.code = LAP_OK};
+  if (lap_window_logits_leads(t->model)) {
+    t->report->positions += rows;
+    t->report->parts_made += 1;
+    status->code = lap_parts_write(parts, part, &t->rows, status);
+  }
+  if (!lap_window_logits_any(t->model, status->code != LAP_OK) || status->code != LAP_OK)
+    return status->code;
+  return lap_fail(status, LAP_DATA, "the first rank of the replica could not write part %llu",
+                  (unsigned long long)part);
+}
+
 static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint64_t windows_before,
                           uint64_t part, lap_status *status) {
   uint64_t first_window;
@@ -56,14 +71,12 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
   for (uint64_t w = first_window; w < first_window + windows; ++w) {
     lap_window_rows(tokens, w, t->data.sequence_length, &t->window_row);
     LAP_TRY(lap_window_logits_visit(t->model, windows_before + w, keep_position, t, status));
-    if (t->non_finite)
+    if (lap_window_logits_any(t->model, t->non_finite))
       return lap_fail(status, LAP_NONFINITE,
                       "%s: the teacher's logits are not finite in window %llu; its weights are bad",
                       tokens->path, (unsigned long long)w);
   }
-  t->report->positions += rows;
-  t->report->parts_made += 1;
-  return lap_parts_write(parts, part, &t->rows, status);
+  return finish_part(t, parts, part, rows, status);
 }
 
 /* --- one shard --- */
@@ -124,10 +137,11 @@ static uint64_t missing_parts(const teacher *t, const lap_parts *parts, uint64_t
 
 static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t shard,
                                    uint64_t windows_before, lap_status *status) {
-  const uint64_t ranks = (uint64_t)lap_comm_size(t->session->comm);
-  const uint64_t rank = (uint64_t)lap_comm_rank(t->session->comm);
+  const lap_fold *fold = &t->request->state->placement.fold;
+  const uint64_t replicas = (uint64_t)fold->replicas, replica = (uint64_t)fold->replica;
   uint64_t *missing;
-  const uint64_t count = missing_parts(t, parts, &missing), share = (count + ranks - 1) / ranks;
+  const uint64_t count = missing_parts(t, parts, &missing);
+  const uint64_t share = (count + replicas - 1) / replicas;
   t->report->parts_found += lap_parts_count(parts) - count;
   char label[64];
   snprintf(label, sizeof label, "teach shard %zu/%zu", shard + 1, t->request->tokens->count);
@@ -135,8 +149,8 @@ static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t sh
   if (share) lap_console_progress_begin(t->session->console, label, "parts", (int64_t)share, 0);
   lap_status own = {0};
   for (uint64_t i = 0; i < share && own.code == LAP_OK; ++i) {
-    if (i * ranks + rank < count)
-      own.code = make_part(t, parts, shard, windows_before, missing[i * ranks + rank], &own);
+    if (i * replicas + replica < count)
+      own.code = make_part(t, parts, shard, windows_before, missing[i * replicas + replica], &own);
     lap_console_progress(t->session->console, (int64_t)i + 1, "");
   }
   if (share) lap_console_progress_end(t->session->console);
@@ -195,13 +209,13 @@ static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, l
   return code;
 }
 
-void lap_teach_bytes(const lap_gemma2_config *model, int64_t length, int64_t k,
-                     int64_t shard_tokens, int threads, lap_memory_table *memory) {
-  lap_window_logits_bytes(model, length, 0, threads, memory);
+void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                     int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory) {
+  lap_window_logits_bytes(model, state, length, 0, threads, memory);
   memory->bytes[LAP_MEMORY_LOGITS] += threads * 2 * model->vocab_size * (int64_t)sizeof(float);
-  memory->bytes[LAP_MEMORY_BUFFERS] +=
-      lap_cache_content_bytes(LAP_PART_WINDOWS * (length - 1), k) +
-      lap_cache_content_bytes(shard_tokens, k) + lap_cache_file_bytes(shard_tokens, k);
+  memory->bytes[LAP_MEMORY_BUFFERS] += lap_cache_content_bytes(LAP_PART_WINDOWS * (length - 1), k) +
+                                       lap_cache_content_bytes(shard_tokens, k) +
+                                       lap_cache_file_bytes(shard_tokens, k);
 }
 
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
@@ -222,7 +236,8 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
     own.code = lap_directory_lock_take(request->out, &lock, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  t.model = lap_window_logits_create(request->model, request->weights, &t.data, request->threads);
+  t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
+                                     request->threads);
   t.scratch = lap_allocate_aligned((size_t)request->threads * 2 * request->schema.vocab_size,
                                    sizeof(float));
   lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);

@@ -1,22 +1,23 @@
 /* teach: a model writes what it expects of every position of the shards, once, as a teacher cache.
  *
- * Work goes in parts of 64 windows, dealt over the ranks; finished parts are files with checksums,
- * so that a kill loses seconds, and a part's bits do not depend on which rank made it. When all
- * parts of a shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12
- * digits of tokens_sha256, so that train and eval shards can share one directory.
+ * Work goes in parts of 64 windows, dealt over the replicas; finished parts are files with
+ * checksums, so that a kill loses seconds, and a part's bits do not depend on which replica made
+ * it. When all parts of a shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being
+ * the first 12 digits of tokens_sha256, so that train and eval shards can share one directory.
  */
 #ifndef LAP_TRAINER_TEACH_H
 #define LAP_TRAINER_TEACH_H
 
-#include "autograd/gemma2/config.h"
 #include "dataset/token_shard.h"
 #include "teacher/cache.h"
+#include "trainer/block_weights.h"
 #include "trainer/memory_table.h"
 #include "trainer/session.h"
 
 typedef struct {
   const lap_gemma2_config *model;
-  const float *weights; /* canonical vector */
+  lap_state *state;
+  lap_block_weights *weights; /* of `state` */
   const lap_token_set *tokens;
   const char *out;
   lap_cache_schema schema; /* codec topk, k, sequence_length, document_mask, teacher, ... */
@@ -25,7 +26,7 @@ typedef struct {
 } lap_teach_request;
 
 typedef struct {
-  uint64_t positions; /* rows written by all ranks in this run */
+  uint64_t positions; /* rows made by this rank, a leader, in this run */
   uint64_t parts_made, parts_found, files_written, files_found;
   double seconds, bytes_per_token;
 } lap_teach_report;
@@ -35,9 +36,9 @@ typedef struct {
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
 
-/* What rank 0 would allocate at most: windows of this length, `shard_tokens` tokens in the largest
- * shard, which it puts together as one file. */
-void lap_teach_bytes(const lap_gemma2_config *model, int64_t length, int64_t k,
-                     int64_t shard_tokens, int threads, lap_memory_table *memory);
+/* What rank 0 would allocate at most with this state, of which an outline will do: windows of this
+ * length, `shard_tokens` tokens in the largest shard, which it puts together as one file. */
+void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                     int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory);
 
 #endif

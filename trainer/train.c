@@ -23,6 +23,7 @@ typedef struct {
   const lap_train_options *options;
   lap_train_report *report;
   lap_state *state;
+  lap_block_weights *weights; /* of `state` */
   lap_stepper *stepper;
   lap_directory_lock *lock; /* rank 0 */
   lap_metrics *metrics;     /* rank 0 */
@@ -32,7 +33,8 @@ typedef struct {
   double started, last_checkpoint; /* clock */
   double best_loss;                /* of all evaluations of the run */
   int64_t best_step;
-  bool bar; /* a progress bar is shown */
+  lap_traffic_meter meter; /* from the first step on */
+  bool bar;                /* a progress bar is shown */
 } trainer;
 
 /* --- output of a step --- */
@@ -93,14 +95,29 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
 
 /* --- evaluation and checkpoints --- */
 
+/* What evaluations and checkpoints send is no part of a step. */
+static void pause_counting(trainer *t) {
+  if (!t->meter.running) return;
+  lap_block_weights_settle(t->weights);
+  lap_traffic_meter_stop(&t->meter, t->session->comm);
+}
+
+static void count_from_here(trainer *t) {
+  if (t->meter.running) return;
+  lap_block_weights_settle(t->weights);
+  lap_traffic_meter_start(&t->meter, t->session->comm);
+}
+
 static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   const lap_evaluate_request request = {.model = &t->config->model,
-                                        .weights = t->state->weights,
+                                        .state = t->state,
+                                        .weights = t->weights,
                                         .data = &t->inputs->eval,
                                         .piece_bytes = t->inputs->piece_bytes,
                                         .threads = t->config->threads};
   lap_evaluation *e = &t->report->eval;
-  LAP_TRY(lap_evaluate(&request, t->session->comm, e, status));
+  pause_counting(t);
+  LAP_TRY(lap_evaluate(&request, e, status));
   t->report->eval_seconds += e->seconds;
   *improved = e->loss < t->best_loss;
   if (*improved) {
@@ -125,8 +142,9 @@ static lap_code write_checkpoint(trainer *t, lap_status *status) {
                                         .tokenizer_path = t->config->tokenizer,
                                         .numbers = t->inputs->numbers};
   lap_comm_set_activity(t->session->comm, "writing a checkpoint");
-  return lap_checkpoint_write(t->checkpoints, t->state, t->session->comm, &extras,
-                              t->report->state_sha256, status);
+  pause_counting(t);
+  lap_block_weights_settle(t->weights);
+  return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
 }
 
 static lap_code save(trainer *t, lap_status *status) {
@@ -178,6 +196,7 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
                     "optimizer.learning_rate, or look at the data of these steps",
                     (unsigned long long)step, (unsigned long long)t->state->bad_steps);
   *stopped = r->stop && step < total;
+  if (t->meter.running) ++t->meter.steps;
   bool improved = false;
   /* After a notice the checkpoint comes first; an evaluation that is due is not lost for it. */
   if (*stopped) LAP_TRY(save(t, status));
@@ -203,6 +222,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     t->report->seconds += seconds;
     record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
     LAP_TRY(after_step(t, &t->report->last, &stopped, status));
+    count_from_here(t);
   }
   *status = t->pending;
   LAP_TRY(lap_agree(t->session->comm, status));
@@ -258,19 +278,25 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
 }
 
 /* Fresh weights, or those of `init`, or the state of a checkpoint; then the files of the run. */
-static lap_code prepare(trainer *t, const lap_fold *fold, lap_status *status) {
+static lap_code prepare(trainer *t, lap_status *status) {
   lap_comm *comm = t->session->comm;
-  t->state = lap_state_create(&t->config->model, comm, true, t->config->shard == LAP_SHARD_NONE);
-  LAP_TRY(lap_resume_or_start(t->config, t->session, t->inputs, t->options, t->state, &t->lock,
-                              status));
+  const lap_config *config = t->config;
+  lap_placement placement;
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, comm, &placement,
+                               status));
+  t->state = lap_state_create(&config->model, &placement, true);
+  LAP_TRY(
+      lap_resume_or_start(config, t->session, t->inputs, t->options, t->state, &t->lock, status));
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
   LAP_TRY(lap_agree(comm, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
-  t->stepper = lap_stepper_create(t->config, fold, &t->inputs->train, t->inputs->total_steps,
-                                  t->state, comm);
+  t->weights = lap_block_weights_create(t->state, (int)config->model.num_hidden_layers);
+  lap_block_weights_renew(t->weights, true);
+  t->stepper =
+      lap_stepper_create(config, &t->inputs->train, t->inputs->total_steps, t->state, t->weights);
   return LAP_OK;
 }
 
@@ -281,7 +307,6 @@ static void fill_report(trainer *t) {
   report->applied_updates = t->state->applied_updates;
   report->tokens = tokens_at(t, t->state->step);
   memcpy(report->phase_seconds, lap_stepper_seconds(t->stepper), sizeof report->phase_seconds);
-  report->sent_bytes = (double)lap_traffic_total(lap_comm_traffic(t->session->comm));
   report->profile_rows = lap_tape_profile(lap_stepper_tape(t->stepper), report->profile, 16);
   report->gflops = lap_tape_flops(lap_stepper_tape(t->stepper)) / 1e9;
 }
@@ -293,6 +318,8 @@ static void measure_rates(trainer *t, uint64_t first_step) {
   const int ranks = lap_comm_size(comm);
   int64_t smallest;
   lap_agree_range(comm, lap_memory_peak(), &smallest, &t->report->peak_bytes);
+  t->report->counted_steps = t->meter.steps;
+  lap_traffic_meter_mean(&t->meter, comm, &t->report->traffic);
   double mine[2] = {t->report->gflops, 0};
   t->report->gflops = 0;
   lap_barrier(comm);
@@ -312,9 +339,6 @@ static void measure_rates(trainer *t, uint64_t first_step) {
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
                    const lap_train_options *options, lap_train_report *report, lap_status *status) {
   *report = (lap_train_report){0};
-  lap_fold fold;
-  LAP_TRY(lap_mesh_fold(&config->mesh, lap_comm_size(session->comm), lap_comm_rank(session->comm),
-                        &fold, status));
   trainer t = {.config = config,
                .session = session,
                .inputs = inputs,
@@ -326,7 +350,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .best_step = -1};
   t.started = t.last_checkpoint = lap_clock_seconds();
   uint64_t first_step = 0;
-  lap_code code = prepare(&t, &fold, status);
+  lap_code code = prepare(&t, status);
   const bool prepared = code == LAP_OK;
   if (prepared) {
     first_step = t.state->step;
@@ -336,9 +360,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                                  (int64_t)first_step);
     code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
+    lap_block_weights_settle(t.weights);
     fill_report(&t);
   }
   lap_stepper_destroy(t.stepper);
+  lap_block_weights_destroy(t.weights);
   lap_state_destroy(t.state);
   if (prepared && (code == LAP_OK || code == LAP_STOPPED)) measure_rates(&t, first_step);
   lap_status closed;

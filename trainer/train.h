@@ -5,6 +5,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/inputs.h"
 #include "trainer/step.h"
+#include "trainer/step_traffic.h"
 
 typedef struct {
   const char *resume; /* "none", "auto", or a checkpoint or run directory */
@@ -18,12 +19,13 @@ typedef struct {
   lap_step_result last;
   lap_evaluation eval; /* of the last evaluation; counted 0: none */
   char state_sha256[LAP_SHA256_HEX];
-  double seconds;   /* in steps of this process */
+  double seconds; /* in steps of this process */
   double tokens_per_second;
   double phase_seconds[LAP_PHASES]; /* of this rank */
   double eval_seconds, checkpoint_seconds;
   double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what sgemm reaches on them */
-  double sent_bytes;          /* by this rank */
+  uint64_t counted_steps;     /* of this process but the first */
+  lap_step_traffic traffic;   /* of the mean of them */
   int64_t peak_bytes;         /* memory of the rank that had most */
   lap_tape_profile_row profile[16]; /* of this rank */
   int profile_rows;

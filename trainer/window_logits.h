@@ -1,25 +1,28 @@
 /* window_logits: the model's logits for one window after the other, for evaluate and teach.
  *
- * One window at a time, whatever the ranks and threads, so that what is made of it has the
- * same bits everywhere; a chunk of rows of logits at a time, so that memory does not grow
- * with the window.
+ * One window at a time, whatever the ranks and threads, so that what is made of it has the same
+ * bits everywhere; a chunk of rows of logits at a time, so that memory does not grow with the
+ * window. The ranks of a replica make the logits of their model shards together; whole rows come to
+ * its first rank, the leader, alone.
  */
 #ifndef LAP_TRAINER_WINDOW_LOGITS_H
 #define LAP_TRAINER_WINDOW_LOGITS_H
 
-#include "autograd/gemma2/config.h"
 #include "trainer/batches.h"
+#include "trainer/block_weights.h"
 #include "trainer/memory_table.h"
 
 typedef struct lap_window_logits lap_window_logits;
 
-/* `weights` is the canonical vector; everything given must outlive the object. */
-lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, const float *weights,
-                                            const lap_data *data, int threads);
+/* Not collective. `weights` are those of `state`; everything given must outlive the object. */
+lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, lap_state *state,
+                                            lap_block_weights *weights, const lap_data *data,
+                                            int threads);
 void lap_window_logits_destroy(lap_window_logits *windows);
-/* What create would allocate for windows of this length with `teacher_k` kept ids. */
-void lap_window_logits_bytes(const lap_gemma2_config *model, int64_t length, int64_t teacher_k,
-                             int threads, lap_memory_table *memory);
+/* What create would allocate with this state, of which an outline will do, for windows of this
+ * length with `teacher_k` kept ids. */
+void lap_window_logits_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                             int64_t teacher_k, int threads, lap_memory_table *memory);
 /* Matrix FLOPs of one window: causal and windowed scores of one document. */
 double lap_window_logits_flops(const lap_gemma2_config *model, int64_t length);
 
@@ -28,9 +31,17 @@ double lap_window_logits_flops(const lap_gemma2_config *model, int64_t length);
 typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *window, int64_t position,
                                      float *logits);
 
-/* Not collective. Runs window `index` of data's set and visits its counted positions. LAP_DATA
- * where tokens or cache rows cannot be read. */
+/* Collective over the replica (with mesh.shard: full over all of them, see attend). Runs window
+ * `index` of data's set; its leader visits the counted positions. LAP_DATA where tokens or cache
+ * rows cannot be read, on all ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
+/* Collective: goes along while other replicas visit a window and this one has none. */
+void lap_window_logits_attend(lap_window_logits *windows);
+
+/* Whether this rank is the one of its replica that visits. */
+bool lap_window_logits_leads(const lap_window_logits *windows);
+/* Collective over the replica. Whether it is true on any of its ranks. */
+bool lap_window_logits_any(const lap_window_logits *windows, bool mine);
 
 #endif

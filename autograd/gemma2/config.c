@@ -88,3 +88,19 @@ int64_t lap_gemma2_non_embedding_parameters(const lap_gemma2_config *config) {
   const int64_t norms = 4 * hidden; /* before and after attention and feed-forward */
   return config->num_hidden_layers * (attention + feed_forward + norms) + hidden; /* final norm */
 }
+
+lap_code lap_gemma2_config_check_shards(const lap_gemma2_config *c, int shards,
+                                        lap_status *status) {
+  const struct {
+    const char *key;
+    int64_t value;
+  } cut[] = {{"num_attention_heads", c->num_attention_heads},
+             {"num_key_value_heads", c->num_key_value_heads},
+             {"intermediate_size", c->intermediate_size},
+             {"vocab_size", c->vocab_size}};
+  for (size_t i = 0; i < sizeof cut / sizeof *cut; ++i)
+    if (cut[i].value % shards)
+      return lap_fail(status, LAP_USAGE, "%d model shards do not divide model.%s, %lld", shards,
+                      cut[i].key, (long long)cut[i].value);
+  return LAP_OK;
+}

@@ -30,6 +30,10 @@ typedef struct {
 /* LAP_USAGE naming the key, the value found and what it must be. */
 lap_code lap_gemma2_config_check(const lap_gemma2_config *config, lap_status *status);
 
+/* LAP_USAGE naming the key that so many model shards (mesh.model) do not divide. */
+lap_code lap_gemma2_config_check_shards(const lap_gemma2_config *config, int shards,
+                                        lap_status *status);
+
 /* The two figures of the paper's Table 2. */
 int64_t lap_gemma2_embedding_parameters(const lap_gemma2_config *config);
 int64_t lap_gemma2_non_embedding_parameters(const lap_gemma2_config *config);

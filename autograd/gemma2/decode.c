@@ -189,7 +189,8 @@ static lap_operand operand(int64_t rows, int64_t columns, const real *value) {
 
 static void embed(lap_decoder *d, const int32_t *tokens, int64_t rows) {
   const lap_gemma2_config *c = &d->config;
-  const lap_embedding_attributes attributes = {__builtin_sqrt((double)c->hidden_size)};
+  const lap_embedding_attributes attributes = {__builtin_sqrt((double)c->hidden_size),
+                                               lap_whole_model()};
   const lap_batch batch = {.sequences = 1, .length = rows, .tokens = tokens};
   const lap_op_call call = {.attributes = &attributes,
                             .input = {operand(c->vocab_size, c->hidden_size, d->embedding)},

@@ -7,69 +7,130 @@
 #include "autograd/core/memory.h"
 #include "autograd/tape/record.h"
 
-static lap_value weight(const lap_gemma2 *model, const char *name) {
-  const lap_parameter *p = lap_parameters_find(model->parameters, name);
+/* --- weights --- */
+
+static lap_value parameter(const lap_gemma2 *model, const char *name, int shard) {
+  const lap_parameter *p = lap_parameters_find_shard(model->parameters, name, shard);
   assert(p);
-  return lap_tape_parameter(model->tape, p->rows, p->columns, p->offset);
+  const int64_t begin = model->parameters->bucket[p->bucket].begin;
+  return lap_tape_parameter(model->tape, p->rows, p->columns, p->bucket, p->offset - begin);
 }
 
-static lap_value layer_weight(const lap_gemma2 *model, int64_t layer, const char *suffix) {
-  char name[64];
-  snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, suffix);
-  return weight(model, name);
+/* The parts of the shards held here. */
+static lap_shard_weights matrix(const lap_gemma2 *model, const char *name) {
+  const lap_shard_range shards = model->parameters->shards;
+  lap_shard_weights weights = {.count = shards.count};
+  for (int s = 0; s < shards.count; ++s)
+    weights.shard[s] = parameter(model, name, shards.first + s);
+  return weights;
 }
 
-static lap_value norm(lap_gemma2 *model, lap_value x, lap_value w) {
-  return lap_record_rmsnorm(model->tape, x, w, model->config.rms_norm_eps);
+enum { NAME_SIZE = 64 };
+
+static void layer_name(int64_t layer, const char *suffix, char name[NAME_SIZE]) {
+  snprintf(name, NAME_SIZE, "model.layers.%lld.%s.weight", (long long)layer, suffix);
 }
 
-/* One block: x += post_norm(attention(pre_norm(x))), x += post_norm(geglu(pre_norm(x))). */
-static lap_value record_block(lap_gemma2 *model, int64_t layer, lap_value x) {
+/* --- the parts of a layer --- */
+
+static lap_value norm(const lap_gemma2 *model, lap_value x, const char *name) {
+  return lap_record_rmsnorm(model->tape, x, parameter(model, name, 0), model->config.rms_norm_eps);
+}
+
+static lap_value layer_norm(const lap_gemma2 *model, int64_t layer, const char *suffix,
+                            lap_value x) {
+  char name[NAME_SIZE];
+  layer_name(layer, suffix, name);
+  return norm(model, x, name);
+}
+
+/* What all shards share, for the projections of each. */
+static lap_value spread(const lap_gemma2 *model, lap_value x) {
+  const lap_shard_range shards = model->parameters->shards;
+  return shards.of == 1 ? x : lap_record_spread(model->tape, x, shards.count);
+}
+
+static lap_value column_projection(const lap_gemma2 *model, int64_t layer, const char *suffix,
+                                   lap_value x) {
+  char name[NAME_SIZE];
+  layer_name(layer, suffix, name);
+  const lap_shard_weights weights = matrix(model, name);
+  return lap_record_linear(model->tape, x, &weights);
+}
+
+static lap_value row_projection(const lap_gemma2 *model, int64_t layer, const char *suffix,
+                                lap_value x) {
+  char name[NAME_SIZE];
+  layer_name(layer, suffix, name);
+  const lap_shard_weights weights = matrix(model, name);
+  return model->parameters->shards.of == 1 ? lap_record_linear(model->tape, x, &weights)
+                                           : lap_record_linear_sum(model->tape, x, &weights);
+}
+
+/* --- the model --- */
+
+static lap_value record_attention(lap_gemma2 *model, int64_t layer, lap_value x) {
   const lap_gemma2_config *c = &model->config;
-  lap_tape *tape = model->tape;
-  const lap_rope_attributes q_rope = {c->num_attention_heads, c->head_dim, model->rope_cosine,
-                                      model->rope_sine};
-  const lap_rope_attributes k_rope = {c->num_key_value_heads, c->head_dim, model->rope_cosine,
-                                      model->rope_sine};
+  const int shards = model->parameters->shards.of;
+  const int64_t heads = c->num_attention_heads / shards, kv_heads = c->num_key_value_heads / shards;
+  const lap_rope_attributes q_rope = {heads, c->head_dim, model->rope_cosine, model->rope_sine};
+  const lap_rope_attributes k_rope = {kv_heads, c->head_dim, model->rope_cosine, model->rope_sine};
   const lap_attention_attributes attention = {
-      .heads = c->num_attention_heads,
-      .kv_heads = c->num_key_value_heads,
+      .heads = heads,
+      .kv_heads = kv_heads,
       .head_dim = c->head_dim,
       .window = c->sliding[layer] ? c->sliding_window : 0,
       .scale = 1 / __builtin_sqrt(c->query_pre_attn_scalar),
       .softcap = c->attn_logit_softcapping,
   };
-
-  lap_value a = norm(model, x, layer_weight(model, layer, "input_layernorm"));
-  lap_value q = lap_record_linear(tape, a, layer_weight(model, layer, "self_attn.q_proj"));
-  lap_value k = lap_record_linear(tape, a, layer_weight(model, layer, "self_attn.k_proj"));
-  lap_value v = lap_record_linear(tape, a, layer_weight(model, layer, "self_attn.v_proj"));
-  q = lap_record_rope(tape, q, &q_rope);
-  k = lap_record_rope(tape, k, &k_rope);
-  lap_value o = lap_record_attention(tape, q, k, v, &attention);
-  o = lap_record_linear(tape, o, layer_weight(model, layer, "self_attn.o_proj"));
-  o = norm(model, o, layer_weight(model, layer, "post_attention_layernorm"));
-  x = lap_record_residual(tape, x, o);
-
-  lap_value f = norm(model, x, layer_weight(model, layer, "pre_feedforward_layernorm"));
-  lap_value gate = lap_record_linear(tape, f, layer_weight(model, layer, "mlp.gate_proj"));
-  lap_value up = lap_record_linear(tape, f, layer_weight(model, layer, "mlp.up_proj"));
-  f = lap_record_geglu(tape, gate, up);
-  f = lap_record_linear(tape, f, layer_weight(model, layer, "mlp.down_proj"));
-  f = norm(model, f, layer_weight(model, layer, "post_feedforward_layernorm"));
-  return lap_record_residual(tape, x, f);
+  x = spread(model, x);
+  lap_value q = column_projection(model, layer, "self_attn.q_proj", x);
+  lap_value k = column_projection(model, layer, "self_attn.k_proj", x);
+  const lap_value v = column_projection(model, layer, "self_attn.v_proj", x);
+  q = lap_record_rope(model->tape, q, &q_rope);
+  k = lap_record_rope(model->tape, k, &k_rope);
+  const lap_value o = lap_record_attention(model->tape, q, k, v, &attention);
+  return row_projection(model, layer, "self_attn.o_proj", o);
 }
 
-static void record(lap_gemma2 *model, lap_gemma2_mode mode, const lap_objective *objective) {
+static lap_value record_feed_forward(lap_gemma2 *model, int64_t layer, lap_value x) {
+  x = spread(model, x);
+  const lap_value gate = column_projection(model, layer, "mlp.gate_proj", x);
+  const lap_value up = column_projection(model, layer, "mlp.up_proj", x);
+  return row_projection(model, layer, "mlp.down_proj", lap_record_geglu(model->tape, gate, up));
+}
+
+/* x += post_norm(attention(pre_norm(x))), x += post_norm(geglu(pre_norm(x))). */
+static lap_value record_layer(lap_gemma2 *model, int64_t layer, lap_value x) {
+  lap_value a = layer_norm(model, layer, "input_layernorm", x);
+  a = record_attention(model, layer, a);
+  a = layer_norm(model, layer, "post_attention_layernorm", a);
+  x = lap_record_residual(model->tape, x, a);
+
+  lap_value f = layer_norm(model, layer, "pre_feedforward_layernorm", x);
+  f = record_feed_forward(model, layer, f);
+  f = layer_norm(model, layer, "post_feedforward_layernorm", f);
+  return lap_record_residual(model->tape, x, f);
+}
+
+static void record(lap_gemma2 *model, const lap_gemma2_recording *recording) {
   const lap_gemma2_config *c = &model->config;
-  const lap_value embedding = weight(model, "model.embed_tokens.weight");
-  lap_value x = lap_record_embedding(model->tape, embedding, model->sequences * model->length,
-                                     __builtin_sqrt((double)c->hidden_size));
-  for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer) x = record_block(model, layer, x);
-  model->hidden = norm(model, x, weight(model, "model.norm.weight"));
-  if (mode == LAP_GEMMA2_HIDDEN) return;
-  const lap_head_attributes head = {c->final_logit_softcapping, *objective};
-  lap_record_head(model->tape, model->hidden, embedding, &head);
+  const lap_shard_range shards = model->parameters->shards;
+  const int layers = (int)c->num_hidden_layers;
+  const lap_embedding_attributes scaled = {__builtin_sqrt((double)c->hidden_size), shards};
+  const lap_shard_weights embedding = matrix(model, "model.embed_tokens.weight");
+  lap_tape_block(model->tape, 0, LAP_RECOMPUTE_NONE);
+  lap_value x =
+      lap_record_embedding(model->tape, &embedding, model->sequences * model->length, &scaled);
+  for (int layer = 0; layer < layers; ++layer) {
+    lap_tape_block(model->tape, 1 + layer, recording->recompute);
+    x = record_layer(model, layer, x);
+  }
+  lap_tape_block(model->tape, layers + 1, LAP_RECOMPUTE_NONE);
+  model->hidden = norm(model, x, "model.norm.weight");
+  if (recording->mode == LAP_GEMMA2_HIDDEN) return;
+  const lap_head_attributes head = {c->final_logit_softcapping, *recording->objective, shards};
+  lap_record_head(model->tape, model->hidden, &embedding, &head);
 }
 
 static int64_t rope_table_size(const lap_gemma2 *model) {
@@ -84,23 +145,29 @@ static void allocate_rope_tables(lap_gemma2 *model) {
                  model->rope_cosine, model->rope_sine);
 }
 
-lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config, lap_gemma2_mode mode,
-                              const lap_objective *objective, int64_t sequences, int64_t length,
-                              int64_t teacher_k, int64_t threads, bool allocate) {
+lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config,
+                              const lap_gemma2_recording *recording) {
+  const lap_shard_range shards = recording->shards.of ? recording->shards : lap_whole_model();
+  assert(shards.count > 0 && shards.count <= LAP_MAX_SHARDS);
   lap_gemma2 *model = lap_allocate(1, sizeof *model);
   model->config = *config;
-  model->parameters = lap_parameters_create(config);
+  model->parameters = lap_parameters_create_shards(config, shards);
   model->tape = lap_tape_create();
-  model->sequences = sequences;
-  model->length = length;
-  if (allocate) allocate_rope_tables(model);
-  record(model, mode, objective);
-  const lap_op_extent extent = {sequences, length, teacher_k, threads};
-  const lap_tape_mode tape_mode = mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD;
-  if (allocate)
-    lap_tape_plan(model->tape, tape_mode, &extent);
+  model->mode = recording->mode;
+  model->sequences = recording->sequences;
+  model->length = recording->length;
+  if (recording->allocate) allocate_rope_tables(model);
+  const size_t buckets = (size_t)model->parameters->bucket_count;
+  model->weights = lap_allocate(buckets, sizeof *model->weights);
+  model->gradients = lap_allocate(buckets, sizeof *model->gradients);
+  record(model, recording);
+  const lap_op_extent extent = {recording->sequences, recording->length, recording->teacher_k,
+                                recording->threads};
+  const lap_tape_mode mode = recording->mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD;
+  if (recording->allocate)
+    lap_tape_plan(model->tape, mode, &extent);
   else
-    lap_tape_layout(model->tape, tape_mode, &extent);
+    lap_tape_layout(model->tape, mode, &extent);
   return model;
 }
 
@@ -114,21 +181,68 @@ void lap_gemma2_destroy(lap_gemma2 *model) {
   lap_parameters_destroy(model->parameters);
   lap_release_aligned(model->rope_cosine);
   lap_release_aligned(model->rope_sine);
+  free(model->weights);
+  free(model->gradients);
   free(model);
+}
+
+void lap_gemma2_replay(lap_gemma2 *model, const lap_gemma2_pass *pass) {
+  const lap_batch *batch = pass->batch;
+  assert(batch->sequences == model->sequences && batch->length == model->length);
+  assert(pass->group || model->parameters->shards.of == 1);
+  lap_tape_run(model->tape, pass);
 }
 
 void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, const lap_batch *batch,
                     const lap_losses *losses) {
-  assert(batch->sequences == model->sequences && batch->length == model->length);
-  lap_tape_run(model->tape, weights, gradients, batch, losses);
+  assert(model->parameters->shards.of == 1);
+  for (int b = 0; b < model->parameters->bucket_count; ++b) {
+    model->weights[b] = weights + model->parameters->bucket[b].begin;
+    model->gradients[b] = gradients ? gradients + model->parameters->bucket[b].begin : NULL;
+  }
+  const lap_gemma2_pass pass = {.weights = model->weights,
+                                .gradients = gradients ? model->gradients : NULL,
+                                .batch = batch,
+                                .losses = losses};
+  lap_gemma2_replay(model, &pass);
+}
+
+/* --- logits --- */
+
+/* Of the shard whose part of the embedding is at `weight`. */
+static void shard_logits(const lap_gemma2 *model, const lap_parameter *embedding,
+                         const real *weight, int64_t row, int64_t count, real *logits) {
+  const lap_gemma2_config *c = &model->config;
+  const real *hidden = lap_tape_value(model->tape, model->hidden) + row * c->hidden_size;
+  lap_head_logits(hidden, weight, count, c->hidden_size, embedding->rows,
+                  c->final_logit_softcapping, logits);
+}
+
+static const lap_parameter *embedding_of(const lap_gemma2 *model, int s) {
+  return lap_parameters_find_shard(model->parameters, "model.embed_tokens.weight",
+                                   model->parameters->shards.first + s);
 }
 
 void lap_gemma2_logits(const lap_gemma2 *model, const real *weights, int64_t row, int64_t count,
                        real *logits) {
-  const lap_gemma2_config *c = &model->config;
-  const lap_parameter *embedding =
-      lap_parameters_find(model->parameters, "model.embed_tokens.weight");
-  const real *hidden = lap_tape_value(model->tape, model->hidden) + row * c->hidden_size;
-  lap_head_logits(hidden, weights + embedding->offset, count, c->hidden_size, c->vocab_size,
-                  c->final_logit_softcapping, logits);
+  for (int s = 0; s < model->parameters->shards.count; ++s) {
+    const lap_parameter *p = embedding_of(model, s);
+    shard_logits(model, p, weights + p->offset, row, count, logits + s * count * p->rows);
+  }
+}
+
+void lap_gemma2_bucket_logits(const lap_gemma2 *model, const real *const *weights, int64_t row,
+                              int64_t count, real *logits) {
+  for (int s = 0; s < model->parameters->shards.count; ++s) {
+    const lap_parameter *p = embedding_of(model, s);
+    const int64_t begin = model->parameters->bucket[p->bucket].begin;
+    shard_logits(model, p, weights[p->bucket] + (p->offset - begin), row, count,
+                 logits + s * count * p->rows);
+  }
+}
+
+int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model) {
+  if (model->mode == LAP_GEMMA2_HIDDEN) return 0;
+  return lap_head_logits_size(model->config.vocab_size, model->parameters->shards) *
+         (int64_t)sizeof(real);
 }

@@ -8,69 +8,218 @@
 #include "autograd/core/philox.h"
 #include "autograd/kernel/scalar.h"
 
-static void add(lap_parameters *parameters, const char *name, int64_t rows, int64_t columns) {
-  parameters->parameter = lap_reallocate(parameters->parameter, (size_t)parameters->count + 1,
-                                         sizeof *parameters->parameter);
-  lap_parameter *p = &parameters->parameter[parameters->count++];
-  *p = (lap_parameter){.rows = rows, .columns = columns, .elements = rows * columns};
+/* --- the list of tensors --- */
+
+/* Blocks of 1024 elements: where the next tensor begins. */
+static int64_t padded(int64_t elements) {
+  return (elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING * LAP_PARAMETER_PADDING;
+}
+
+typedef struct {
+  lap_parameters *list;
+  int model_shard;
+  bool replica;
+} listing;
+
+static void add(const listing *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
+  lap_parameters *list = of->list;
+  list->parameter =
+      lap_reallocate(list->parameter, (size_t)list->count + 1, sizeof *list->parameter);
+  lap_parameter *p = &list->parameter[list->count++];
+  *p = (lap_parameter){.whole_rows = rows,
+                       .whole_columns = columns,
+                       .rows = cut == LAP_CUT_ROWS ? rows / list->shards.of : rows,
+                       .columns = cut == LAP_CUT_COLUMNS ? columns / list->shards.of : columns,
+                       .model_shard = of->model_shard,
+                       .cut = cut,
+                       .is_norm = cut == LAP_NOT_CUT,
+                       .is_replica = of->replica};
+  p->elements = p->rows * p->columns;
   snprintf(p->name, sizeof p->name, "%s", name);
-  p->is_norm = strstr(name, "norm.weight") != NULL;
-  /* fan_in of a matrix, and hidden_size for the embedding: both are its columns. */
+  /* fan_in of a matrix, and hidden_size for the embedding: both are columns of the whole. */
   p->deviation = p->is_norm ? 0 : __builtin_sqrt(1.0 / (double)columns);
 }
 
-static void add_layer(lap_parameters *parameters, int64_t layer, const char *suffix, int64_t rows,
-                      int64_t columns) {
+static void add_layer(const listing *of, int64_t layer, const char *suffix, int64_t rows,
+                      int64_t columns, lap_cut cut) {
   char name[64];
   snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, suffix);
-  add(parameters, name, rows, columns);
+  add(of, name, rows, columns, cut);
+}
+
+static void add_norms(const listing *of, const lap_gemma2_config *c) {
+  static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
+                                      "pre_feedforward_layernorm", "post_feedforward_layernorm"};
+  for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer)
+    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+      add_layer(of, layer, names[i], 1, c->hidden_size, LAP_NOT_CUT);
+  add(of, "model.norm.weight", 1, c->hidden_size, LAP_NOT_CUT);
+}
+
+static void add_matrices(const listing *of, const lap_gemma2_config *c) {
+  const int64_t hidden = c->hidden_size, inner = c->intermediate_size;
+  const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
+  add(of, "model.embed_tokens.weight", c->vocab_size, hidden, LAP_CUT_ROWS);
+  for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer) {
+    add_layer(of, layer, "self_attn.q_proj", q, hidden, LAP_CUT_ROWS);
+    add_layer(of, layer, "self_attn.k_proj", kv, hidden, LAP_CUT_ROWS);
+    add_layer(of, layer, "self_attn.v_proj", kv, hidden, LAP_CUT_ROWS);
+    add_layer(of, layer, "self_attn.o_proj", hidden, q, LAP_CUT_COLUMNS);
+    add_layer(of, layer, "mlp.gate_proj", inner, hidden, LAP_CUT_ROWS);
+    add_layer(of, layer, "mlp.up_proj", inner, hidden, LAP_CUT_ROWS);
+    add_layer(of, layer, "mlp.down_proj", hidden, inner, LAP_CUT_COLUMNS);
+  }
 }
 
 static int by_name(const void *a, const void *b) {
   return strcmp(((const lap_parameter *)a)->name, ((const lap_parameter *)b)->name);
 }
 
+static void sort_from(lap_parameters *list, int first) {
+  qsort(list->parameter + first, (size_t)(list->count - first), sizeof *list->parameter, by_name);
+}
+
+/* --- places --- */
+
+static int block_of(const lap_gemma2_config *c, const lap_parameter *p) {
+  static const char layers[] = "model.layers.";
+  if (p->is_replica) return 0;
+  if (strncmp(p->name, layers, sizeof layers - 1) == 0)
+    return 1 + atoi(p->name + sizeof layers - 1);
+  return p->is_norm ? (int)c->num_hidden_layers + 1 : 0;
+}
+
+static bool same_bucket(const lap_bucket *bucket, int block, const lap_parameter *p) {
+  return bucket->block == block && bucket->model_shard == p->model_shard &&
+         bucket->is_replica == p->is_replica;
+}
+
+/* Tensors of one block stand together: their names have the block's as their beginning. */
+static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, lap_parameter *p) {
+  const int block = block_of(c, p);
+  lap_bucket *last = list->bucket_count ? &list->bucket[list->bucket_count - 1] : NULL;
+  if (!last || !same_bucket(last, block, p)) {
+    list->bucket =
+        lap_reallocate(list->bucket, (size_t)list->bucket_count + 1, sizeof *list->bucket);
+    last = &list->bucket[list->bucket_count++];
+    *last = (lap_bucket){.begin = p->offset,
+                         .block = block,
+                         .model_shard = p->model_shard,
+                         .is_replica = p->is_replica};
+  }
+  p->bucket = list->bucket_count - 1;
+  last->end = p->offset + padded(p->elements);
+}
+
+static void set_places(lap_parameters *list, const lap_gemma2_config *c) {
+  for (int i = 0; i < list->count; ++i) {
+    lap_parameter *p = &list->parameter[i];
+    p->offset = list->elements;
+    list->elements += padded(p->elements);
+    put_into_bucket(list, c, p);
+  }
+}
+
+/* Where every shard, held here or not, has its part in the canonical vector. */
+static void set_canonical(lap_parameters *list, const lap_gemma2_config *c) {
+  lap_parameters first = {.shards = {list->shards.of, 0, 1}};
+  const listing all = {.list = &first};
+  add_norms(&all, c);
+  add_matrices(&all, c);
+  sort_from(&first, 0);
+  int64_t norms = 0, matrices = 0, *of_first = lap_allocate((size_t)first.count, sizeof(int64_t));
+  int64_t *of_others = lap_allocate((size_t)first.count, sizeof(int64_t));
+  for (int i = 0; i < first.count; ++i) {
+    of_first[i] = norms + matrices;
+    of_others[i] = matrices;
+    *(first.parameter[i].is_norm ? &norms : &matrices) += padded(first.parameter[i].elements);
+  }
+  list->canonical_elements = norms + list->shards.of * matrices;
+  for (int i = 0; i < list->count; ++i) {
+    lap_parameter *p = &list->parameter[i];
+    const lap_parameter *found =
+        bsearch(p, first.parameter, (size_t)first.count, sizeof *p, by_name);
+    const int64_t at = found - first.parameter;
+    p->canonical =
+        p->model_shard == 0 ? of_first[at] : norms + p->model_shard * matrices + of_others[at];
+  }
+  free(of_first);
+  free(of_others);
+  free(first.parameter);
+}
+
+lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *c, lap_shard_range shards) {
+  lap_parameters *list = lap_allocate(1, sizeof *list);
+  list->shards = shards;
+  for (int shard = shards.first; shard < shards.first + shards.count; ++shard) {
+    const int first = list->count;
+    const listing of = {.list = list, .model_shard = shard};
+    if (shard == 0) add_norms(&of, c);
+    add_matrices(&of, c);
+    sort_from(list, first);
+  }
+  if (shards.first > 0) {
+    const int first = list->count;
+    const listing replicas = {.list = list, .replica = true};
+    add_norms(&replicas, c);
+    sort_from(list, first);
+  }
+  set_places(list, c);
+  set_canonical(list, c);
+  return list;
+}
+
 lap_parameters *lap_parameters_create(const lap_gemma2_config *c) {
-  lap_parameters *parameters = lap_allocate(1, sizeof *parameters);
-  const int64_t hidden = c->hidden_size, inner = c->intermediate_size;
-  const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
-  add(parameters, "model.embed_tokens.weight", c->vocab_size, hidden);
-  add(parameters, "model.norm.weight", 1, hidden);
-  for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer) {
-    add_layer(parameters, layer, "input_layernorm", 1, hidden);
-    add_layer(parameters, layer, "post_attention_layernorm", 1, hidden);
-    add_layer(parameters, layer, "pre_feedforward_layernorm", 1, hidden);
-    add_layer(parameters, layer, "post_feedforward_layernorm", 1, hidden);
-    add_layer(parameters, layer, "self_attn.q_proj", q, hidden);
-    add_layer(parameters, layer, "self_attn.k_proj", kv, hidden);
-    add_layer(parameters, layer, "self_attn.v_proj", kv, hidden);
-    add_layer(parameters, layer, "self_attn.o_proj", hidden, q);
-    add_layer(parameters, layer, "mlp.gate_proj", inner, hidden);
-    add_layer(parameters, layer, "mlp.up_proj", inner, hidden);
-    add_layer(parameters, layer, "mlp.down_proj", hidden, inner);
-  }
-  qsort(parameters->parameter, (size_t)parameters->count, sizeof *parameters->parameter, by_name);
-  for (int i = 0; i < parameters->count; ++i) {
-    lap_parameter *p = &parameters->parameter[i];
-    p->offset = parameters->elements;
-    parameters->elements +=
-        (p->elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING * LAP_PARAMETER_PADDING;
-  }
-  return parameters;
+  return lap_parameters_create_shards(c, lap_whole_model());
 }
 
 void lap_parameters_destroy(lap_parameters *parameters) {
   if (!parameters) return;
   free(parameters->parameter);
+  free(parameters->bucket);
   free(parameters);
 }
 
-const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const char *name) {
+/* --- looking up --- */
+
+static const lap_parameter *find_between(const lap_parameters *list, int first, int end,
+                                         const char *name) {
   lap_parameter key;
   snprintf(key.name, sizeof key.name, "%s", name);
-  return bsearch(&key, parameters->parameter, (size_t)parameters->count,
-                 sizeof *parameters->parameter, by_name);
+  return bsearch(&key, list->parameter + first, (size_t)(end - first), sizeof key, by_name);
 }
+
+const lap_parameter *lap_parameters_find_shard(const lap_parameters *list, const char *name,
+                                               int model_shard) {
+  const lap_parameter *found = NULL;
+  for (int first = 0, end; first < list->count && !found; first = end) {
+    const lap_parameter *p = &list->parameter[first];
+    for (end = first; end < list->count && list->parameter[end].model_shard == p->model_shard &&
+                      list->parameter[end].is_replica == p->is_replica;
+         ++end)
+      continue;
+    found = find_between(list, first, end, name);
+    if (found && !found->is_norm && found->model_shard != model_shard) found = NULL;
+  }
+  return found;
+}
+
+const lap_parameter *lap_parameters_find(const lap_parameters *list, const char *name) {
+  return lap_parameters_find_shard(list, name, list->shards.first);
+}
+
+lap_run lap_parameter_run(const lap_parameter *p, int64_t part, int64_t end) {
+  if (p->cut != LAP_CUT_COLUMNS) {
+    const int64_t before = p->cut == LAP_CUT_ROWS ? p->model_shard * p->elements : 0;
+    return (lap_run){part, before + part, end - part};
+  }
+  const int64_t row = part / p->columns, column = part % p->columns;
+  const int64_t whole = row * p->whole_columns + p->model_shard * p->columns + column;
+  const int64_t rest = p->columns - column;
+  return (lap_run){part, whole, end - part < rest ? end - part : rest};
+}
+
+/* --- the random start --- */
 
 /* Two normal deviates of one draw, by Box and Muller: elements 2 i and 2 i + 1 of a tensor. */
 static void normal_pair(uint64_t seed, uint64_t stream, uint64_t pair, double normal[2]) {
@@ -84,16 +233,31 @@ static void normal_pair(uint64_t seed, uint64_t stream, uint64_t pair, double no
   normal[1] = radius * sine;
 }
 
-static void initialise_tensor(const lap_parameter *p, uint64_t seed, int64_t begin, int64_t end,
-                              float *out) {
-  const uint64_t stream = lap_stream_of_name(p->name);
-#pragma omp parallel for schedule(static)
+/* Elements [begin, end) of the whole tensor. */
+static void initialise_elements(const lap_parameter *p, uint64_t seed, uint64_t stream,
+                                int64_t begin, int64_t end, float *out) {
   for (int64_t pair = begin / 2; pair < (end + 1) / 2; ++pair) {
     double normal[2];
     normal_pair(seed, stream, (uint64_t)pair, normal);
     for (int64_t i = 0; i < 2; ++i)
       if (2 * pair + i >= begin && 2 * pair + i < end)
         out[2 * pair + i - begin] = (float)(normal[i] * p->deviation);
+  }
+}
+
+/* Elements [begin, end) of the part, by threads in stretches of a constant size. */
+static void initialise_part(const lap_parameter *p, uint64_t seed, int64_t begin, int64_t end,
+                            float *out) {
+  enum { STRETCH = 4096 };
+  const uint64_t stream = lap_stream_of_name(p->name);
+#pragma omp parallel for schedule(static)
+  for (int64_t first = begin; first < end; first += STRETCH) {
+    const int64_t last = end - first < STRETCH ? end : first + STRETCH;
+    for (lap_run run = {.part = first}; run.part < last; run.part += run.count) {
+      run = lap_parameter_run(p, run.part, last);
+      initialise_elements(p, seed, stream, run.whole, run.whole + run.count,
+                          out + (run.part - begin));
+    }
   }
 }
 
@@ -105,6 +269,6 @@ void lap_parameters_initialise(const lap_parameters *parameters, uint64_t seed, 
     const int64_t low = begin > p->offset ? begin : p->offset;
     const int64_t high = end < p->offset + p->elements ? end : p->offset + p->elements;
     if (p->is_norm || low >= high) continue;
-    initialise_tensor(p, seed, low - p->offset, high - p->offset, weights + (low - begin));
+    initialise_part(p, seed, low - p->offset, high - p->offset, weights + (low - begin));
   }
 }

@@ -1,8 +1,18 @@
 /* parameters: the weights of a Gemma 2 model as one canonical vector (DESIGN 2).
  *
- * Tensors in byte order of their Hugging Face names, each padded to blocks of 1024 elements. The
- * vector is the same on every rank; ownership, checkpoints and the state hash are defined on it.
- * Weights, gradients and both Adam moments have this layout; padding stays 0.
+ * The logical mesh cuts a model into M shards (mesh.model): heads and the inner width of the
+ * feed-forward by M, the vocabulary by M. Each shard has its part of every matrix; norms belong to
+ * shard 0. The canonical vector is the shards one behind another, in each the tensors in byte order
+ * of their Hugging Face names, each padded to blocks of 1024 elements; padding stays 0. Checkpoints
+ * and the state hash are defined on it.
+ *
+ * A process holds a range of shards: its vector is that stretch of the canonical vector. Where it
+ * does not hold shard 0 it needs the norms all the same; they stand at its end as replicas, which
+ * go through the same updates in the same bits and are not part of the state. Weights, gradients
+ * and both Adam moments have this layout.
+ *
+ * A bucket is what one block of the model (the embedding, a layer, the final norm) has in one
+ * shard: the unit in which gradients and weights move between ranks while other blocks compute.
  */
 #ifndef LAP_AUTOGRAD_GEMMA2_PARAMETERS_H
 #define LAP_AUTOGRAD_GEMMA2_PARAMETERS_H
@@ -10,33 +20,73 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/core/shard_range.h"
 #include "autograd/gemma2/config.h"
 
 enum { LAP_PARAMETER_PADDING = 1024 };
 
+/* How a tensor is cut: each shard has as many of its rows (q, k, v, gate, up, embedding), or of its
+ * columns (o, down); norms are not cut. */
+typedef enum { LAP_NOT_CUT, LAP_CUT_ROWS, LAP_CUT_COLUMNS } lap_cut;
+
+/* One shard's part of a tensor. */
 typedef struct {
   char name[64];         /* e.g. "model.layers.0.self_attn.q_proj.weight" */
-  int64_t rows, columns; /* norms: 1 x hidden_size, a vector by its shape in files */
+  int64_t rows, columns; /* of the part; norms: 1 x hidden_size, a vector by its shape in files */
   int64_t elements;      /* rows * columns */
-  int64_t offset;        /* in the canonical vector, a multiple of 1024 */
-  bool is_norm;          /* starts at 0 and is not decayed */
-  double deviation;      /* of its random start: N(0, deviation^2) */
+  int64_t offset;        /* in the vector of this process, a multiple of 1024 */
+  int64_t canonical;     /* in the canonical vector; of a replica: that of the original */
+  int64_t whole_rows, whole_columns; /* of the tensor */
+  int model_shard;
+  int bucket;
+  lap_cut cut;
+  bool is_norm;     /* starts at 0 and is not decayed */
+  bool is_replica;  /* of a norm of shard 0, which is elsewhere */
+  double deviation; /* of its random start: N(0, deviation^2) */
 } lap_parameter;
 
 typedef struct {
-  lap_parameter *parameter;
+  int64_t begin, end; /* of the vector of this process */
+  int block;          /* 0: the embedding; 1 + layer; layers + 1: the final norm; replicas: 0 */
+  int model_shard;
+  bool is_replica;
+} lap_bucket;
+
+typedef struct {
+  lap_shard_range shards;
+  lap_parameter *parameter; /* by shard and name, replicas last */
   int count;
-  int64_t elements; /* of the canonical vector, padding included */
+  lap_bucket *bucket; /* in order of `begin` */
+  int bucket_count;
+  int64_t elements;           /* of the vector of this process, padding and replicas included */
+  int64_t canonical_elements; /* of the canonical vector */
 } lap_parameters;
 
+/* The whole model in one shard, and a range of its shards. `shards.of` divides heads, key-value
+ * heads, intermediate_size and vocab_size. */
 lap_parameters *lap_parameters_create(const lap_gemma2_config *config);
+lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *config,
+                                             lap_shard_range shards);
 void lap_parameters_destroy(lap_parameters *parameters);
 
-/* NULL where there is no such tensor. */
+/* NULL where there is no such tensor. Of a matrix: the part of the first shard held here. */
 const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const char *name);
+/* The part of shard `model_shard`; of a norm: the one held here, whatever the shard. */
+const lap_parameter *lap_parameters_find_shard(const lap_parameters *parameters, const char *name,
+                                               int model_shard);
 
-/* Fills [begin, end) of the canonical vector with the random start of DESIGN 4: norms 0, embedding
- * N(0, 1/hidden_size), matrices N(0, 1/fan_in); a function of (seed, tensor name, element). */
+/* A stretch of a part that is contiguous in the whole tensor too: elements [part, part + count) of
+ * the part are elements [whole, whole + count) of the tensor. */
+typedef struct {
+  int64_t part, whole, count;
+} lap_run;
+
+/* The longest run that starts at element `part` of the part, and ends before `end`. */
+lap_run lap_parameter_run(const lap_parameter *parameter, int64_t part, int64_t end);
+
+/* Fills [begin, end) of the vector with the random start of DESIGN 4: norms 0, embedding N(0,
+ * 1/hidden_size), matrices N(0, 1/fan_in); a function of (seed, tensor name, element of the whole
+ * tensor), so that the number of shards changes no weight. */
 void lap_parameters_initialise(const lap_parameters *parameters, uint64_t seed, int64_t begin,
                                int64_t end, float *weights);
 

@@ -1,8 +1,11 @@
 /* attention: soft-capped causal attention within documents, sliding or full, grouped queries
- *   q [BT, N D], k, v [BT, M D] inputs, N heads over M key-value heads     o [BT, N D] output
+ *   q [S BT, N D], k, v [S BT, G D] inputs, N heads over G key-value heads     o [S BT, N D] output
  *   For query i of a head, over visible keys j:  max(first(i), i - window + 1) <= j <= i
  *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - m_i) c_i     o_i = sum_j p_ij v_j
- *     m_i = max_j s_ij     c_i = 1 / sum_j exp(s_ij - m_i)     saved, [B, N, 2, T]
+ *     m_i = max_j s_ij     c_i = 1 / sum_j exp(s_ij - m_i)     saved, [S B, N, 2, T]
+ *
+ * Where S shards are stacked, N and G are one shard's heads, and sequence b of each shard is
+ * sequence b of the batch.
  *
  * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never
  * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each
@@ -44,6 +47,11 @@ static int64_t low_key(const head_view *head, int64_t i) {
   return first_visible(head->first, head->attributes->window, i);
 }
 
+/* B, or S B. */
+static int64_t sequences_of(const lap_op_call *call) {
+  return call->output.rows / call->batch->length;
+}
+
 static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratch) {
   const lap_attention_attributes *attributes = call->attributes;
   const int64_t length = call->batch->length, heads = attributes->heads, dim = attributes->head_dim;
@@ -54,7 +62,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
   const int64_t q_offset = row * q_stride + head * dim;
   const int64_t kv_offset = row * kv_stride + kv_head * dim;
   return (head_view){.attributes = attributes,
-                     .first = call->batch->first + row,
+                     .first = call->batch->first + sequence % call->batch->sequences * length,
                      .length = length,
                      .q_stride = q_stride,
                      .kv_stride = kv_stride,
@@ -112,7 +120,7 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
 static void forward(const lap_op_call *call) {
   const lap_attention_attributes *attributes = call->attributes;
   const int64_t length = call->batch->length;
-  const int64_t units = call->batch->sequences * attributes->heads;
+  const int64_t units = sequences_of(call) * attributes->heads;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
     const head_view head =
@@ -169,11 +177,11 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
                 dv + low * dim, dim);
 }
 
-/* A key-value head's gradient (+)= the sum of its group's, heads in order. parts [B, N, T, D]. */
+/* A key-value head's gradient (+)= the sum of its group's, heads in order. parts [S B, N, T, D]. */
 static void sum_groups(const lap_op_call *call, const real *parts, const lap_operand *input) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length, dim = a->head_dim, group = a->heads / a->kv_heads;
-  const int64_t rows = call->batch->sequences * length;
+  const int64_t rows = call->output.rows;
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t sequence = r / length, t = r % length;
@@ -192,7 +200,7 @@ static void sum_groups(const lap_op_call *call, const real *parts, const lap_ope
 static void backward(const lap_op_call *call) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length, dim = a->head_dim;
-  const int64_t units = call->batch->sequences * a->heads, part = length * dim;
+  const int64_t units = sequences_of(call) * a->heads, part = length * dim;
   real *dk_parts = call->scratch, *dv_parts = dk_parts + units * part;
   real *tiles = dv_parts + units * part;
 #pragma omp parallel for schedule(static)
@@ -211,13 +219,14 @@ static void backward(const lap_op_call *call) {
 
 static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) {
   const lap_attention_attributes *a = call->attributes;
-  return 2 * extent->sequences * a->heads * extent->length;
+  (void)extent;
+  return 2 * call->output.rows * a->heads;
 }
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t tiles = extent->threads * scratch_of_thread(extent->length);
-  const int64_t parts = 2 * extent->sequences * a->heads * extent->length * a->head_dim;
+  const int64_t parts = 2 * call->output.rows * a->heads * a->head_dim;
   return backward ? parts + tiles : tiles;
 }
 
@@ -225,18 +234,19 @@ static double flops(const lap_op_call *call) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length;
   int64_t visible = 0;
-  for (int64_t sequence = 0; sequence < call->batch->sequences; ++sequence) {
-    const int32_t *first = call->batch->first + sequence * length;
+  for (int64_t sequence = 0; sequence < sequences_of(call); ++sequence) {
+    const int32_t *first = call->batch->first + sequence % call->batch->sequences * length;
     for (int64_t i = 0; i < length; ++i) visible += i + 1 - first_visible(first, a->window, i);
   }
   return 4.0 * (double)visible * (double)a->heads * (double)a->head_dim;
 }
 
-const lap_op lap_op_attention = {.name = "attention",
-                                 .forward = forward,
-                                 .backward = backward,
-                                 .saved_size = saved_size,
-                                 .scratch_size = scratch_size,
-                                 .flops = flops,
-                                 .backward_reads =
-                                     LAP_READS_INPUT(0) | LAP_READS_INPUT(1) | LAP_READS_INPUT(2)};
+const lap_op lap_op_attention = {
+    .name = "attention",
+    .forward = forward,
+    .backward = backward,
+    .saved_size = saved_size,
+    .scratch_size = scratch_size,
+    .flops = flops,
+    .cheap = true,
+    .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1) | LAP_READS_INPUT(2)};

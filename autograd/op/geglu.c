@@ -50,4 +50,5 @@ static void backward(const lap_op_call *call) {
 const lap_op lap_op_geglu = {.name = "geglu",
                              .forward = forward,
                              .backward = backward,
-                             .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1)};
+                             .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1),
+                             .cheap = true};

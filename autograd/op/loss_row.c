@@ -14,52 +14,78 @@
  *   renormalise w tau   0        0        w tau     t^(1/tau) / sum
  *   ..._both   0        w tau    0        w tau     t^(1/tau) / sum
  */
+#include "autograd/op/loss_row.h"
+
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/scalar.h"
 #include "autograd/kernel/vector.h"
-#include "autograd/op/op.h"
 
-/* Log-sum-exp of the two parts of a row at one temperature; -inf where a part is empty. */
-typedef struct {
-  double max_rest, rest, kept, all;
-} masses;
-
-static double log_sum_exp(const real *z, int64_t count, double tau, double *max_out) {
-  const real max = lap_vector_max(z, count);
-  *max_out = (double)max;
-  if (max == -INFINITY) return -INFINITY;
-  return (double)max / tau +
-         lap_scalar_log((double)lap_vector_sum_exp(z, count, max, (real)(1 / tau)));
+static double temperature_of(const lap_row_labels *labels) {
+  return labels->k > 0 ? labels->objective->temperature : 1;
 }
 
-static masses masses_of(const real *z, int64_t vocab, const real *z_kept, int64_t k, double tau) {
-  masses m;
-  double max_kept;
-  m.rest = log_sum_exp(z, vocab, tau, &m.max_rest);
-  m.kept = log_sum_exp(z_kept, k, tau, &max_kept);
+static double distill_weight_of(const lap_row_labels *labels) {
+  return labels->k > 0 ? labels->objective->distill_weight : 0;
+}
+
+/* --- what the shards bring together --- */
+
+void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends,
+                   real *kept) {
+  const int64_t target = labels->target - slice->first;
+  if (target >= 0 && target < slice->count) ends[LAP_ROW_TARGET] = slice->z[target];
+  for (int64_t i = 0; i < labels->k; ++i) {
+    const int64_t j = labels->ids[i] - slice->first;
+    if (labels->ids[i] < 0 || j < 0 || j >= slice->count) continue;
+    kept[i] = slice->z[j];
+    slice->z[j] = -INFINITY;
+  }
+  const real max = lap_vector_max(slice->z, slice->count);
+  if (max > ends[LAP_ROW_REST]) ends[LAP_ROW_REST] = max;
+}
+
+void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
+                    double *sums) {
+  const double tau = temperature_of(labels);
+  const real max = ends[LAP_ROW_REST];
+  sums[0] = sums[1] = 0;
+  if (max == -INFINITY) return;
+  sums[0] = (double)lap_vector_sum_exp(slice->z, slice->count, max, 1);
+  if (tau != 1) sums[1] = (double)lap_vector_sum_exp(slice->z, slice->count, max, (real)(1 / tau));
+}
+
+/* --- losses --- */
+
+static double log_mass(real max, double sum, double tau) {
+  return max == -INFINITY ? -INFINITY : (double)max / tau + lap_scalar_log(sum);
+}
+
+static lap_row_mass mass_of(real max_rest, double sum_rest, const real *kept, int64_t k,
+                            double tau) {
+  const real max_kept = lap_vector_max(kept, k);
+  lap_row_mass m = {.max_rest = (double)max_rest, .rest = log_mass(max_rest, sum_rest, tau)};
+  const real sum_kept =
+      max_kept == -INFINITY ? 0 : lap_vector_sum_exp(kept, k, max_kept, (real)(1 / tau));
+  m.kept = log_mass(max_kept, (double)sum_kept, tau);
   const double high = m.rest > m.kept ? m.rest : m.kept, low = m.rest > m.kept ? m.kept : m.rest;
   m.all = low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
   return m;
 }
 
-/* What a tail rule makes of a row: t' and the coefficients of the table above, without w. */
-typedef struct {
-  double a, r; /* r = 0 where the rest is empty */
-  double all, kept, rest, target;
-} rule;
-
-static rule teacher_rule(int64_t k, const int32_t *ids, const real *t, double tail,
-                         const lap_objective *objective, bool rest_empty, real *weight) {
+static lap_row_rule teacher_rule(const lap_row_labels *labels, bool rest_empty, real *weight) {
+  const lap_objective *objective = labels->objective;
+  const int64_t k = labels->k;
+  const int32_t *ids = labels->ids;
   const double tau = objective->temperature;
   double sum = 0, raised_sum = 0;
   for (int64_t i = 0; i < k; ++i) {
-    const double ti = ids[i] < 0 ? 0 : (double)t[i];
+    const double ti = ids[i] < 0 ? 0 : (double)labels->probability[i];
     const double raised = tau == 1 || ti <= 0 ? ti : lap_scalar_exp(lap_scalar_log(ti) / tau);
     weight[i] = (real)raised;
     sum += ti;
     raised_sum += raised;
   }
-  rule made = {.a = sum, .r = rest_empty ? 0 : tail};
+  lap_row_rule made = {.a = sum, .r = rest_empty ? 0 : (double)labels->tail};
   switch (objective->tail) {
     case LAP_TAIL_GHOST:
       made.all = made.a + made.r, made.rest = -made.r, made.target = 1;
@@ -85,8 +111,9 @@ static rule teacher_rule(int64_t k, const int32_t *ids, const real *t, double ta
 }
 
 /* KD = -sum_K t' log q - r log(1 - P), q at tau. */
-static double distillation(const rule *made, int64_t k, const int32_t *ids, const real *weight,
-                           const real *z_kept, const masses *m, double tau) {
+static double distillation(const lap_row_rule *made, int64_t k, const int32_t *ids,
+                           const real *weight, const real *z_kept, const lap_row_mass *m,
+                           double tau) {
   const double normaliser = made->kept > 0 ? m->kept : m->all;
   double kd = 0;
   for (int64_t i = 0; i < k; ++i)
@@ -97,20 +124,42 @@ static double distillation(const rule *made, int64_t k, const int32_t *ids, cons
 }
 
 /* KL between the K+1 buckets at temperature 1, both sides normalised. */
-static double bucket_kl(const rule *made, int64_t k, const int32_t *ids, const real *t,
-                        const real *z_kept, const masses *m, double teacher_entropy) {
+static double bucket_kl(const lap_row_rule *made, const lap_row_labels *labels, const real *z_kept,
+                        const lap_row_mass *m) {
+  const int32_t *ids = labels->ids;
+  const real *t = labels->probability;
   double cross = made->r > 0 ? made->r * (m->rest - m->all) : 0;
-  for (int64_t i = 0; i < k; ++i)
+  for (int64_t i = 0; i < labels->k; ++i)
     if (ids[i] >= 0 && t[i] > 0) cross += (double)t[i] * ((double)z_kept[i] - m->all);
-  return -teacher_entropy - cross / (made->a + made->r);
+  return -labels->teacher_entropy - cross / (made->a + made->r);
 }
+
+lap_row_loss lap_row_judge(const lap_row_labels *labels, const real *ends, const real *kept,
+                           const double *sums, real *weight, lap_row_verdict *verdict) {
+  const double w = distill_weight_of(labels), tau = temperature_of(labels);
+  const real max_rest = ends[LAP_ROW_REST];
+  const int64_t k = labels->k;
+  lap_row_verdict v = {.one = mass_of(max_rest, sums[0], kept, k, 1)};
+  v.hot = tau == 1 ? v.one : mass_of(max_rest, sums[1], kept, k, tau);
+  lap_row_loss row = {.ce = v.one.all - (double)ends[LAP_ROW_TARGET]};
+  if (k > 0) {
+    v.rule = teacher_rule(labels, v.one.rest == -INFINITY, weight);
+    row.kd = distillation(&v.rule, k, labels->ids, weight, kept, &v.hot, tau);
+    row.kl = bucket_kl(&v.rule, labels, kept, &v.one);
+  }
+  row.loss = w > 0 ? (1 - w) * row.ce + w * tau * tau * row.kd : row.ce; /* never 0 * inf */
+  *verdict = v;
+  return row;
+}
+
+/* --- gradient --- */
 
 static real cap_slope(real z, real inverse_cap) { return 1 - z * inverse_cap * (z * inverse_cap); }
 
 /* The rest of the row: z_j becomes its gradient. Places of kept ids get garbage that kept_gradient
  * overwrites. */
-static void rest_gradient(real *z, int64_t vocab, const masses *one, const masses *hot, double tau,
-                          double ce_weight, double all, double rest, real inverse_cap) {
+static void rest_gradient(real *z, int64_t vocab, const lap_row_mass *one, const lap_row_mass *hot,
+                          double tau, double ce_weight, double all, double rest, real inverse_cap) {
   if (one->rest == -INFINITY) return;
   const real max = (real)one->max_rest;
   if (tau == 1) {
@@ -132,39 +181,44 @@ static void rest_gradient(real *z, int64_t vocab, const masses *one, const masse
   }
 }
 
+void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
+                      const real *kept, const real *weight, const lap_row_verdict *verdict) {
+  const double w = distill_weight_of(labels), tau = temperature_of(labels);
+  const lap_row_mass *one = &verdict->one, *hot = &verdict->hot;
+  const lap_row_rule *made = &verdict->rule;
+  const real inverse_cap = labels->softcap > 0 ? (real)(1 / labels->softcap) : 0;
+  rest_gradient(slice->z, slice->count, one, hot, tau, 1 - w, w * made->all, w * made->rest,
+                inverse_cap);
+  const double normaliser = made->kept > 0 ? hot->kept : hot->all, on_q = made->all + made->kept;
+  for (int64_t i = 0; i < labels->k; ++i) {
+    const int64_t j = labels->ids[i] - slice->first;
+    if (labels->ids[i] < 0 || j < 0 || j >= slice->count) continue;
+    const double zi = (double)kept[i];
+    const double p = lap_exp((real)(zi - one->all)), q = lap_exp((real)(zi / tau - normaliser));
+    const double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);
+    slice->z[j] = (real)d * cap_slope(kept[i], inverse_cap);
+  }
+  const int64_t target = labels->target - slice->first;
+  if (target >= 0 && target < slice->count)
+    slice->z[target] -= (real)(1 - w) * cap_slope(ends[LAP_ROW_TARGET], inverse_cap);
+}
+
+/* --- a row in one slice --- */
+
 lap_row_loss lap_loss_row(real *z, int64_t vocab, int32_t target, int64_t k, const int32_t *ids,
                           const real *probability, real tail, double teacher_entropy,
                           const lap_objective *objective, double softcap, bool gradient,
                           real *scratch) {
-  const double w = k > 0 ? objective->distill_weight : 0, tau = k > 0 ? objective->temperature : 1;
-  const real z_target = z[target], inverse_cap = softcap > 0 ? (real)(1 / softcap) : 0;
-  real *z_kept = scratch, *weight = scratch + k;
-  for (int64_t i = 0; i < k; ++i) {
-    z_kept[i] = ids[i] < 0 ? -INFINITY : z[ids[i]];
-    if (ids[i] >= 0) z[ids[i]] = -INFINITY;
-  }
-  const masses one = masses_of(z, vocab, z_kept, k, 1);
-  const masses hot = tau == 1 ? one : masses_of(z, vocab, z_kept, k, tau);
-  lap_row_loss row = {.ce = one.all - (double)z_target};
-  rule made = {0};
-  if (k > 0) {
-    made =
-        teacher_rule(k, ids, probability, (double)tail, objective, one.rest == -INFINITY, weight);
-    row.kd = distillation(&made, k, ids, weight, z_kept, &hot, tau);
-    row.kl = bucket_kl(&made, k, ids, probability, z_kept, &one, teacher_entropy);
-  }
-  row.loss = w > 0 ? (1 - w) * row.ce + w * tau * tau * row.kd : row.ce; /* never 0 * inf */
-  if (!gradient) return row;
-
-  rest_gradient(z, vocab, &one, &hot, tau, 1 - w, w * made.all, w * made.rest, inverse_cap);
-  const double normaliser = made.kept > 0 ? hot.kept : hot.all, on_q = made.all + made.kept;
-  for (int64_t i = 0; i < k; ++i) {
-    if (ids[i] < 0) continue;
-    const double zi = (double)z_kept[i];
-    const double p = lap_exp((real)(zi - one.all)), q = lap_exp((real)(zi / tau - normaliser));
-    const double d = (1 - w) * p + w * (on_q * q - made.target * (double)weight[i]);
-    z[ids[i]] = (real)d * cap_slope(z_kept[i], inverse_cap);
-  }
-  z[target] -= (real)(1 - w) * cap_slope(z_target, inverse_cap);
+  const lap_row_labels labels = {target,          k,         ids,    probability, tail,
+                                 teacher_entropy, objective, softcap};
+  const lap_row_slice slice = {z, 0, vocab};
+  real ends[LAP_ROW_ENDS] = {-INFINITY, -INFINITY}, *kept = scratch, *weight = scratch + k;
+  double sums[LAP_ROW_MASSES];
+  lap_row_verdict verdict;
+  for (int64_t i = 0; i < k; ++i) kept[i] = -INFINITY;
+  lap_row_begin(&labels, &slice, ends, kept);
+  lap_row_masses(&labels, &slice, ends, sums);
+  const lap_row_loss row = lap_row_judge(&labels, ends, kept, sums, weight, &verdict);
+  if (gradient) lap_row_gradient(&labels, &slice, ends, kept, weight, &verdict);
   return row;
 }

@@ -79,4 +79,5 @@ const lap_op lap_op_rmsnorm = {.name = "rmsnorm",
                                .backward = backward,
                                .saved_size = saved_size,
                                .scratch_size = scratch_size,
-                               .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1)};
+                               .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1),
+                               .cheap = true};

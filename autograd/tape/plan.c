@@ -6,21 +6,6 @@
 
 #include "autograd/core/memory.h"
 
-/* --- the schedule --- */
-
-static void make_schedule(lap_tape *tape, lap_tape_mode mode) {
-  free(tape->steps);
-  tape->steps = lap_allocate((size_t)tape->op_count * 2, sizeof *tape->steps);
-  tape->step_count = 0;
-  for (int i = 0; i < tape->op_count; ++i) {
-    if (mode == LAP_TRAINING && tape->ops[i].op->fused_loss) continue;
-    tape->steps[tape->step_count++] = (tape_step){.op = i, .backward = false};
-  }
-  if (mode == LAP_TRAINING)
-    for (int i = tape->op_count - 1; i >= 0; --i)
-      tape->steps[tape->step_count++] = (tape_step){.op = i, .backward = true};
-}
-
 /* --- lifetimes --- */
 
 static void use(tape_place *place, int64_t size, int step) {
@@ -30,20 +15,23 @@ static void use(tape_place *place, int64_t size, int step) {
 }
 
 static void use_value(lap_tape *tape, lap_value index, int step) {
-  tape_value *value = &tape->values[index];
-  if (value->parameter < 0) use(&value->value, value->rows * value->columns, step);
+  const tape_value *value = &tape->values[index];
+  if (value->bucket >= 0) return;
+  use(lap_tape_place(tape, index, tape->steps[step].kind), value->rows * value->columns, step);
 }
 
 static void use_gradient(lap_tape *tape, lap_value index, int step) {
   tape_value *value = &tape->values[index];
-  if (value->parameter < 0) use(&value->gradient, value->rows * value->columns, step);
+  if (value->bucket < 0) use(&value->gradient, value->gradient_rows * value->columns, step);
 }
 
+/* Also of a step that makes its output again. */
 static void plan_forward_step(lap_tape *tape, tape_op *recorded, int step) {
   for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i)
     use_value(tape, recorded->input[i], step);
   use_value(tape, recorded->output, step);
-  if (recorded->op->in_place) tape->values[recorded->output].value.shares = recorded->input[0];
+  if (recorded->op->in_place || recorded->op->shares_value)
+    lap_tape_place(tape, recorded->output, tape->steps[step].kind)->shares = recorded->input[0];
 }
 
 static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
@@ -66,29 +54,31 @@ static void plan_memory_of_op(lap_tape *tape, tape_op *recorded, const lap_op_ex
                               int step) {
   const lap_op_call call = lap_tape_shape_call(tape, recorded);
   const lap_op *op = recorded->op;
-  const bool backward = tape->steps[step].backward;
+  const tape_step_kind kind = tape->steps[step].kind;
+  const bool backward = kind == STEP_BACKWARD;
   const int64_t saved = op->saved_size ? op->saved_size(&call, extent) : 0;
   const int64_t scratch = op->scratch_size ? op->scratch_size(&call, extent, backward) : 0;
-  if (saved) use(&recorded->saved, saved, step);
-  if (scratch) use(&recorded->scratch[backward], scratch, step);
+  if (saved) use(&recorded->saved[lap_tape_life(recorded, kind)], saved, step);
+  if (scratch) use(&recorded->scratch[kind], scratch, step);
 }
 
-static void forget(tape_place *place) {
-  *place = (tape_place){.born = -1, .last = -1, .shares = LAP_NO_VALUE};
+static void forget(tape_place *places, int count) {
+  for (int i = 0; i < count; ++i)
+    places[i] = (tape_place){.born = -1, .last = -1, .shares = LAP_NO_VALUE};
 }
 
 static void find_lifetimes(lap_tape *tape, const lap_op_extent *extent) {
   for (int i = 0; i < tape->value_count; ++i) {
-    forget(&tape->values[i].value);
-    forget(&tape->values[i].gradient);
+    forget(tape->values[i].value, LIVES);
+    forget(&tape->values[i].gradient, 1);
   }
   for (int i = 0; i < tape->op_count; ++i) {
-    forget(&tape->ops[i].saved);
-    for (int pass = 0; pass < 2; ++pass) forget(&tape->ops[i].scratch[pass]);
+    forget(tape->ops[i].saved, LIVES);
+    forget(tape->ops[i].scratch, STEP_KINDS);
   }
   for (int step = 0; step < tape->step_count; ++step) {
     tape_op *recorded = &tape->ops[tape->steps[step].op];
-    if (tape->steps[step].backward)
+    if (tape->steps[step].kind == STEP_BACKWARD)
       plan_backward_step(tape, recorded, step);
     else
       plan_forward_step(tape, recorded, step);
@@ -100,14 +90,19 @@ static void find_lifetimes(lap_tape *tape, const lap_op_extent *extent) {
 
 enum { ALIGN = LAP_ALIGNMENT / sizeof(real) };
 
+/* What of a value: its lives, or its gradient. */
+enum { GRADIENT = LIVES, PLACES_OF_VALUE };
+
+static tape_place *place_of(const lap_tape *tape, lap_value index, int which) {
+  tape_value *value = &tape->values[index];
+  return which == GRADIENT ? &value->gradient : &value->value[which];
+}
+
 /* Shared places become one: the owner lives as long as all that share it. Returns the owner. */
-static tape_place *owner(lap_tape *tape, lap_value index, bool gradient) {
-  for (;;) {
-    tape_value *value = &tape->values[index];
-    tape_place *place = gradient ? &value->gradient : &value->value;
-    if (place->shares == LAP_NO_VALUE) return place;
-    index = place->shares;
-  }
+static tape_place *owner(const lap_tape *tape, lap_value index, int which) {
+  tape_place *place = place_of(tape, index, which);
+  while (place->shares != LAP_NO_VALUE) place = place_of(tape, place->shares, which);
+  return place;
 }
 
 static int largest_first(const void *a, const void *b) {
@@ -139,28 +134,31 @@ static void collect(tape_place **places, int *count, tape_place *place) {
   places[(*count)++] = place;
 }
 
-static void set_places(lap_tape *tape) {
-  tape_place **places =
-      lap_allocate((size_t)(tape->value_count * 2 + tape->op_count * 3), sizeof(tape_place *));
-  int count = 0;
+static void merge_shared(const lap_tape *tape) {
   for (int i = 0; i < tape->value_count; ++i)
-    for (int gradient = 0; gradient < 2; ++gradient) {
-      tape_value *value = &tape->values[i];
-      tape_place *place = gradient ? &value->gradient : &value->value;
-      tape_place *shared = owner(tape, i, gradient);
+    for (int which = 0; which < PLACES_OF_VALUE; ++which) {
+      const tape_place *place = place_of(tape, i, which);
+      tape_place *shared = owner(tape, i, which);
       if (place->born < 0 || place == shared) continue;
+      assert(place->size == shared->size);
       if (place->born < shared->born) shared->born = place->born;
       if (place->last > shared->last) shared->last = place->last;
     }
-  for (int i = 0; i < tape->value_count; ++i) {
-    if (tape->values[i].value.shares == LAP_NO_VALUE)
-      collect(places, &count, &tape->values[i].value);
-    if (tape->values[i].gradient.shares == LAP_NO_VALUE)
-      collect(places, &count, &tape->values[i].gradient);
-  }
+}
+
+static void set_places(lap_tape *tape) {
+  const int most = tape->value_count * PLACES_OF_VALUE + tape->op_count * (LIVES + STEP_KINDS);
+  tape_place **places = lap_allocate((size_t)most, sizeof(tape_place *));
+  int count = 0;
+  merge_shared(tape);
+  for (int i = 0; i < tape->value_count; ++i)
+    for (int which = 0; which < PLACES_OF_VALUE; ++which)
+      if (place_of(tape, i, which)->shares == LAP_NO_VALUE)
+        collect(places, &count, place_of(tape, i, which));
   for (int i = 0; i < tape->op_count; ++i) {
-    collect(places, &count, &tape->ops[i].saved);
-    for (int pass = 0; pass < 2; ++pass) collect(places, &count, &tape->ops[i].scratch[pass]);
+    for (int life = 0; life < LIVES; ++life) collect(places, &count, &tape->ops[i].saved[life]);
+    for (int kind = 0; kind < STEP_KINDS; ++kind)
+      collect(places, &count, &tape->ops[i].scratch[kind]);
   }
   qsort(places, (size_t)count, sizeof *places, largest_first);
   tape->arena_size = 0;
@@ -170,19 +168,18 @@ static void set_places(lap_tape *tape) {
     if (end > tape->arena_size) tape->arena_size = end;
   }
   free(places);
-  for (int i = 0; i < tape->value_count; ++i) {
-    tape->values[i].value.offset = owner(tape, i, false)->offset;
-    tape->values[i].gradient.offset = owner(tape, i, true)->offset;
-  }
+  for (int i = 0; i < tape->value_count; ++i)
+    for (int which = 0; which < PLACES_OF_VALUE; ++which)
+      place_of(tape, i, which)->offset = owner(tape, i, which)->offset;
 }
 
 int64_t lap_tape_layout(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
   tape->threads = extent->threads;
-  make_schedule(tape, mode);
+  lap_tape_schedule(tape, mode);
   find_lifetimes(tape, extent);
   if (mode == LAP_FORWARD) {
     /* The last value is what the caller came for. */
-    tape_place *last = &tape->values[tape->value_count - 1].value;
+    tape_place *last = &tape->values[tape->value_count - 1].value[0];
     last->last = tape->step_count;
   }
   set_places(tape);

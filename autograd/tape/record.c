@@ -12,10 +12,27 @@ static int64_t columns_of(const lap_tape *tape, lap_value value) {
 #define INPUTS(...) \
   (const lap_value[LAP_MAX_INPUTS]) { __VA_ARGS__ }
 
-lap_value lap_record_embedding(lap_tape *tape, lap_value weight, int64_t rows, double scale) {
-  const lap_embedding_attributes attributes = {scale};
-  return lap_tape_record(tape, &lap_op_embedding, &attributes, sizeof attributes,
-                         INPUTS(weight, LAP_NO_VALUE), rows, columns_of(tape, weight));
+/* `x` (none where LAP_NO_VALUE), then a weight of each shard, all of one shape. */
+static void list_inputs(const lap_tape *tape, lap_value x, const lap_shard_weights *weights,
+                        lap_value inputs[LAP_MAX_INPUTS]) {
+  assert(weights->count > 0 && weights->count <= LAP_MAX_SHARDS);
+  int count = 0;
+  if (x != LAP_NO_VALUE) inputs[count++] = x;
+  for (int s = 0; s < weights->count; ++s) {
+    assert(rows_of(tape, weights->shard[s]) == rows_of(tape, weights->shard[0]));
+    assert(columns_of(tape, weights->shard[s]) == columns_of(tape, weights->shard[0]));
+    inputs[count++] = weights->shard[s];
+  }
+  if (count < LAP_MAX_INPUTS) inputs[count] = LAP_NO_VALUE;
+}
+
+lap_value lap_record_embedding(lap_tape *tape, const lap_shard_weights *weights, int64_t rows,
+                               const lap_embedding_attributes *attributes) {
+  assert(weights->count == attributes->shards.count);
+  lap_value inputs[LAP_MAX_INPUTS];
+  list_inputs(tape, LAP_NO_VALUE, weights, inputs);
+  return lap_tape_record(tape, &lap_op_embedding, attributes, sizeof *attributes, inputs, rows,
+                         columns_of(tape, weights->shard[0]));
 }
 
 lap_value lap_record_rmsnorm(lap_tape *tape, lap_value x, lap_value weight, double epsilon) {
@@ -25,10 +42,30 @@ lap_value lap_record_rmsnorm(lap_tape *tape, lap_value x, lap_value weight, doub
                          INPUTS(x, weight, LAP_NO_VALUE), rows_of(tape, x), columns_of(tape, x));
 }
 
-lap_value lap_record_linear(lap_tape *tape, lap_value x, lap_value weight) {
-  assert(columns_of(tape, x) == columns_of(tape, weight));
-  return lap_tape_record(tape, &lap_op_linear, NULL, 0, INPUTS(x, weight, LAP_NO_VALUE),
-                         rows_of(tape, x), rows_of(tape, weight));
+lap_value lap_record_spread(lap_tape *tape, lap_value x, int shards) {
+  const lap_spread_attributes attributes = {shards};
+  return lap_tape_record(tape, &lap_op_spread, &attributes, sizeof attributes,
+                         INPUTS(x, LAP_NO_VALUE), rows_of(tape, x), columns_of(tape, x));
+}
+
+lap_value lap_record_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
+  const lap_value first = weights->shard[0];
+  assert(columns_of(tape, x) == columns_of(tape, first));
+  assert(tape->values[x].gradient_rows == weights->count * rows_of(tape, x));
+  lap_value inputs[LAP_MAX_INPUTS];
+  list_inputs(tape, x, weights, inputs);
+  return lap_tape_record(tape, &lap_op_linear, NULL, 0, inputs, weights->count * rows_of(tape, x),
+                         rows_of(tape, first));
+}
+
+lap_value lap_record_linear_sum(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
+  const lap_value first = weights->shard[0];
+  assert(columns_of(tape, x) == columns_of(tape, first));
+  assert(rows_of(tape, x) % weights->count == 0);
+  lap_value inputs[LAP_MAX_INPUTS];
+  list_inputs(tape, x, weights, inputs);
+  return lap_tape_record(tape, &lap_op_linear_sum, NULL, 0, inputs,
+                         rows_of(tape, x) / weights->count, rows_of(tape, first));
 }
 
 lap_value lap_record_rope(lap_tape *tape, lap_value x, const lap_rope_attributes *attributes) {
@@ -57,9 +94,11 @@ lap_value lap_record_residual(lap_tape *tape, lap_value x, lap_value y) {
                          rows_of(tape, x), columns_of(tape, x));
 }
 
-lap_value lap_record_head(lap_tape *tape, lap_value x, lap_value weight,
+lap_value lap_record_head(lap_tape *tape, lap_value x, const lap_shard_weights *weights,
                           const lap_head_attributes *attributes) {
-  assert(columns_of(tape, x) == columns_of(tape, weight));
-  return lap_tape_record(tape, &lap_op_head, attributes, sizeof *attributes,
-                         INPUTS(x, weight, LAP_NO_VALUE), 1, 1);
+  assert(columns_of(tape, x) == columns_of(tape, weights->shard[0]));
+  assert(weights->count == attributes->shards.count);
+  lap_value inputs[LAP_MAX_INPUTS];
+  list_inputs(tape, x, weights, inputs);
+  return lap_tape_record(tape, &lap_op_head, attributes, sizeof *attributes, inputs, 1, 1);
 }

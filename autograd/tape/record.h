@@ -7,30 +7,47 @@
 
 #define lap_record_embedding LAP_PRECISION(lap_record_embedding)
 #define lap_record_rmsnorm LAP_PRECISION(lap_record_rmsnorm)
+#define lap_record_spread LAP_PRECISION(lap_record_spread)
 #define lap_record_linear LAP_PRECISION(lap_record_linear)
+#define lap_record_linear_sum LAP_PRECISION(lap_record_linear_sum)
 #define lap_record_rope LAP_PRECISION(lap_record_rope)
 #define lap_record_attention LAP_PRECISION(lap_record_attention)
 #define lap_record_geglu LAP_PRECISION(lap_record_geglu)
 #define lap_record_residual LAP_PRECISION(lap_record_residual)
 #define lap_record_head LAP_PRECISION(lap_record_head)
 
-/* weight [V, H] -> [rows, H] */
-lap_value lap_record_embedding(lap_tape *tape, lap_value weight, int64_t rows, double scale);
+/* The weights of one matrix, one for each shard held here. */
+typedef struct {
+  lap_value shard[LAP_MAX_SHARDS];
+  int count;
+} lap_shard_weights;
+
+static inline lap_shard_weights lap_one_shard(lap_value weight) {
+  return (lap_shard_weights){{weight}, 1};
+}
+
+/* S weights [V/M, H] -> [rows, H] */
+lap_value lap_record_embedding(lap_tape *tape, const lap_shard_weights *weights, int64_t rows,
+                               const lap_embedding_attributes *attributes);
 /* x [R, H], weight [1, H] -> [R, H] */
 lap_value lap_record_rmsnorm(lap_tape *tape, lap_value x, lap_value weight, double epsilon);
-/* x [R, I], weight [O, I] -> [R, O] */
-lap_value lap_record_linear(lap_tape *tape, lap_value x, lap_value weight);
-/* x [BT, heads D] -> the same memory, rotated; x must not be used again */
+/* x [R, I] -> the same memory, for the linears of `shards` shards; x must not be used again */
+lap_value lap_record_spread(lap_tape *tape, lap_value x, int shards);
+/* x [R, I], S weights [O, I] -> [S R, O]; x is a spread where the model has several shards */
+lap_value lap_record_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights);
+/* x [S R, I], S weights [O, I] -> [R, O], summed over all shards of the model */
+lap_value lap_record_linear_sum(lap_tape *tape, lap_value x, const lap_shard_weights *weights);
+/* x [S BT, heads D] -> the same memory, rotated; x must not be used again */
 lap_value lap_record_rope(lap_tape *tape, lap_value x, const lap_rope_attributes *attributes);
-/* q [BT, N D], k, v [BT, M D] -> [BT, N D] */
+/* q [S BT, N D], k, v [S BT, M D] -> [S BT, N D] */
 lap_value lap_record_attention(lap_tape *tape, lap_value q, lap_value k, lap_value v,
                                const lap_attention_attributes *attributes);
 /* gate, up [R, I] -> [R, I] */
 lap_value lap_record_geglu(lap_tape *tape, lap_value gate, lap_value up);
 /* x, y [R, H] -> [R, H] */
 lap_value lap_record_residual(lap_tape *tape, lap_value x, lap_value y);
-/* x [BT, H], weight [V, H] -> [1, 1], the sum of losses */
-lap_value lap_record_head(lap_tape *tape, lap_value x, lap_value weight,
+/* x [BT, H], S weights [V/M, H] -> [1, 1], the sum of losses */
+lap_value lap_record_head(lap_tape *tape, lap_value x, const lap_shard_weights *weights,
                           const lap_head_attributes *attributes);
 
 #endif

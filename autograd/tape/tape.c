@@ -21,27 +21,34 @@ void lap_tape_destroy(lap_tape *tape) {
   free(tape);
 }
 
+void lap_tape_block(lap_tape *tape, int block, lap_recompute recompute) {
+  assert(block >= tape->block);
+  tape->block = block;
+  tape->recompute = recompute;
+}
+
+/* Places are the plan's to fill. */
 static lap_value add_value(lap_tape *tape, int64_t rows, int64_t columns) {
   tape->values = lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
-  tape->values[tape->value_count] = (tape_value){.rows = rows,
-                                                 .columns = columns,
-                                                 .parameter = -1,
-                                                 .producer = -1,
-                                                 .value = {.shares = LAP_NO_VALUE, .born = -1},
-                                                 .gradient = {.shares = LAP_NO_VALUE, .born = -1}};
+  tape->values[tape->value_count] = (tape_value){
+      .rows = rows, .columns = columns, .gradient_rows = rows, .bucket = -1, .producer = -1};
   return tape->value_count++;
 }
 
-lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int64_t offset) {
+lap_value lap_tape_parameter(lap_tape *tape, int64_t rows, int64_t columns, int bucket,
+                             int64_t offset) {
+  assert(bucket >= 0);
   const lap_value value = add_value(tape, rows, columns);
+  tape->values[value].bucket = bucket;
   tape->values[value].parameter = offset;
   return value;
 }
 
-/* An in-place op overwrites its input: a value that nothing else reads, and no parameter. */
-static void check_in_place(const lap_tape *tape, lap_value input) {
-  const tape_value *value = &tape->values[input];
+/* An op that takes its input's memory must be its only consumer: an in-place op overwrites it, and
+ * a gradient that is several has to be one before another can be added. No parameter. */
+static void take_input(tape_value *value) {
   assert(value->producer >= 0 && value->consumers == 0);
+  value->taken = true;
 }
 
 /* Inputs come before the output, each once: gradients of the same value through two inputs of one
@@ -52,12 +59,9 @@ static void record_inputs(lap_tape *tape, tape_op *recorded, const lap_value *in
     assert(inputs[i] >= 0 && inputs[i] < recorded->output);
     for (int j = 0; j < i; ++j) assert(inputs[j] != inputs[i]);
     tape_value *value = &tape->values[inputs[i]];
-    assert(!value->overwritten);
+    assert(!value->taken);
     recorded->input[i] = inputs[i];
-    if (recorded->op->in_place && i == 0) {
-      check_in_place(tape, inputs[i]);
-      value->overwritten = true;
-    }
+    if (i == 0 && (recorded->op->in_place || recorded->op->shares_value)) take_input(value);
     ++value->consumers;
   }
 }
@@ -70,11 +74,16 @@ lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attribut
   tape->values[output].producer = tape->op_count;
   tape->ops = lap_reallocate(tape->ops, (size_t)tape->op_count + 1, sizeof *tape->ops);
   tape_op *recorded = &tape->ops[tape->op_count++];
-  *recorded = (tape_op){.op = op, .output = output};
+  *recorded =
+      (tape_op){.op = op, .output = output, .block = tape->block, .recompute = tape->recompute};
   record_inputs(tape, recorded, inputs);
   if (attributes_size) {
     recorded->attributes = lap_allocate(1, attributes_size);
     memcpy(recorded->attributes, attributes, attributes_size);
+  }
+  if (op->gradient_rows) {
+    const lap_op_call call = lap_tape_shape_call(tape, recorded);
+    tape->values[output].gradient_rows = op->gradient_rows(&call);
   }
   return output;
 }
@@ -100,8 +109,8 @@ int64_t lap_tape_bytes(const lap_tape *tape) { return tape->arena_size * (int64_
 int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op) {
   int64_t largest = 0;
   for (int i = 0; i < tape->op_count; ++i)
-    for (int pass = 0; pass < 2; ++pass) {
-      const tape_place *scratch = &tape->ops[i].scratch[pass];
+    for (int kind = 0; kind < STEP_KINDS; ++kind) {
+      const tape_place *scratch = &tape->ops[i].scratch[kind];
       if (tape->ops[i].op == op && scratch->born >= 0 && scratch->size > largest)
         largest = scratch->size;
     }
@@ -110,54 +119,81 @@ int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op) {
 
 /* --- replay --- */
 
-static void bind(const lap_tape *tape, const real *weights, real *gradients, lap_value value,
-                 lap_operand *operand) {
-  const tape_value *v = &tape->values[value];
-  if (v->parameter >= 0) {
-    operand->value = (real *)weights + v->parameter; /* ops never write a parameter's value */
-    operand->gradient = gradients ? gradients + v->parameter : NULL;
-    operand->accumulate = true;
+static real *memory_of(const lap_tape *tape, const tape_place *place) {
+  return place->born >= 0 ? tape->arena + place->offset : NULL;
+}
+
+static void bind(const lap_tape *tape, const lap_tape_pass *pass, tape_step_kind kind,
+                 lap_value index, lap_operand *operand) {
+  const tape_value *value = &tape->values[index];
+  if (value->bucket >= 0) {
+    /* Ops never write a parameter's value. */
+    operand->value = (real *)pass->weights[value->bucket] + value->parameter;
+    if (kind == STEP_BACKWARD) {
+      operand->gradient = pass->gradients[value->bucket] + value->parameter;
+      operand->accumulate = true;
+    }
     return;
   }
-  operand->value = v->value.born >= 0 ? tape->arena + v->value.offset : NULL;
-  operand->gradient = v->gradient.born >= 0 ? tape->arena + v->gradient.offset : NULL;
+  operand->value = memory_of(tape, lap_tape_place(tape, index, kind));
+  operand->gradient = memory_of(tape, &value->gradient);
 }
 
-/* Matrix FLOPs of one step of the schedule. */
+static lap_op_call bind_step(const lap_tape *tape, const lap_tape_pass *pass,
+                             const tape_step *step) {
+  const tape_op *recorded = &tape->ops[step->op];
+  lap_op_call call = lap_tape_shape_call(tape, recorded);
+  for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
+    call.input[i].accumulate = recorded->accumulate[i];
+    bind(tape, pass, step->kind, recorded->input[i], &call.input[i]);
+  }
+  bind(tape, pass, step->kind, recorded->output, &call.output);
+  call.saved = memory_of(tape, &recorded->saved[lap_tape_life(recorded, step->kind)]);
+  call.scratch = memory_of(tape, &recorded->scratch[step->kind]);
+  call.batch = pass->batch;
+  call.losses = pass->losses;
+  call.group = pass->group;
+  return call;
+}
+
+/* Useful matrix FLOPs of one step of the schedule: not of what is made again. */
 static double flops_of_step(const tape_step *step, const lap_op *op, const lap_op_call *call) {
-  const double forward = op->flops ? op->flops(call) : 0;
-  return (!step->backward ? 1 : op->fused_loss ? 3 : 2) * forward;
+  if (!op->flops || step->kind == STEP_AGAIN) return 0;
+  return (step->kind == STEP_FORWARD ? 1 : op->fused_loss ? 3 : 2) * op->flops(call);
 }
 
-void lap_tape_run(lap_tape *tape, const real *weights, real *gradients, const lap_batch *batch,
-                  const lap_losses *losses) {
+static void run_step(lap_tape *tape, const lap_tape_pass *pass, const tape_step *step) {
+  tape_op *recorded = &tape->ops[step->op];
+  const lap_op_call call = bind_step(tape, pass, step);
+  const double before = lap_clock_seconds();
+  (step->kind == STEP_BACKWARD ? recorded->op->backward : recorded->op->forward)(&call);
+  recorded->seconds[step->kind] += lap_clock_seconds() - before;
+  recorded->flops += flops_of_step(step, recorded->op, &call);
+}
+
+/* Whether step s belongs to another block, or to the other direction, than step `other`. */
+static bool parts(const lap_tape *tape, int s, int other) {
+  if (other < 0 || other == tape->step_count) return true;
+  const tape_step *a = &tape->steps[s], *b = &tape->steps[other];
+  return tape->ops[a->op].block != tape->ops[b->op].block ||
+         (a->kind == STEP_FORWARD) != (b->kind == STEP_FORWARD);
+}
+
+void lap_tape_run(lap_tape *tape, const lap_tape_pass *pass) {
   assert(omp_get_max_threads() <= tape->threads); /* scratch is per thread */
-  double before = lap_clock_seconds();
+  const lap_block_hooks *hooks = pass->hooks;
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_step *step = &tape->steps[s];
-    tape_op *recorded = &tape->ops[step->op];
-    lap_op_call call = lap_tape_shape_call(tape, recorded);
-    for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
-      bind(tape, weights, gradients, recorded->input[i], &call.input[i]);
-      if (tape->values[recorded->input[i]].parameter < 0)
-        call.input[i].accumulate = recorded->accumulate[i];
-    }
-    bind(tape, weights, gradients, recorded->output, &call.output);
-    call.saved = recorded->saved.born >= 0 ? tape->arena + recorded->saved.offset : NULL;
-    const tape_place *scratch = &recorded->scratch[step->backward];
-    call.scratch = scratch->born >= 0 ? tape->arena + scratch->offset : NULL;
-    call.batch = batch;
-    call.losses = losses;
-    (step->backward ? recorded->op->backward : recorded->op->forward)(&call);
-    const double after = lap_clock_seconds();
-    *(step->backward ? &recorded->backward_seconds : &recorded->forward_seconds) += after - before;
-    recorded->flops += flops_of_step(step, recorded->op, &call);
-    before = after;
+    const int block = tape->ops[step->op].block;
+    const bool backward = step->kind != STEP_FORWARD;
+    if (hooks && parts(tape, s, s - 1)) hooks->enter(hooks->context, block, backward);
+    run_step(tape, pass, step);
+    if (hooks && parts(tape, s, s + 1)) hooks->leave(hooks->context, block, backward);
   }
 }
 
 const real *lap_tape_value(const lap_tape *tape, lap_value value) {
-  return tape->arena + tape->values[value].value.offset;
+  return tape->arena + tape->values[value].value[0].offset;
 }
 
 /* --- profile --- */
@@ -172,16 +208,19 @@ int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capac
       if (count == capacity) continue;
       rows[count++] = (lap_tape_profile_row){.name = recorded->op->name};
     }
-    rows[row].forward_seconds += recorded->forward_seconds;
-    rows[row].backward_seconds += recorded->backward_seconds;
+    rows[row].forward_seconds += recorded->seconds[STEP_FORWARD];
+    rows[row].again_seconds += recorded->seconds[STEP_AGAIN];
+    rows[row].backward_seconds += recorded->seconds[STEP_BACKWARD];
     rows[row].flops += recorded->flops;
   }
   return count;
 }
 
 void lap_tape_profile_reset(lap_tape *tape) {
-  for (int i = 0; i < tape->op_count; ++i)
-    tape->ops[i].forward_seconds = tape->ops[i].backward_seconds = tape->ops[i].flops = 0;
+  for (int i = 0; i < tape->op_count; ++i) {
+    for (int kind = 0; kind < STEP_KINDS; ++kind) tape->ops[i].seconds[kind] = 0;
+    tape->ops[i].flops = 0;
+  }
 }
 
 double lap_tape_flops(const lap_tape *tape) {
@@ -198,8 +237,9 @@ double lap_tape_flops_of(const lap_tape *tape, const lap_batch *batch, double *f
     lap_op_call call = lap_tape_shape_call(tape, recorded);
     call.batch = batch;
     flops += flops_of_step(&tape->steps[s], recorded->op, &call);
-    const bool fused = tape->steps[s].backward && recorded->op->fused_loss;
-    if (recorded->op->flops && (fused || !tape->steps[s].backward))
+    const tape_step_kind kind = tape->steps[s].kind;
+    const bool fused = kind == STEP_BACKWARD && recorded->op->fused_loss;
+    if (recorded->op->flops && (fused || kind == STEP_FORWARD))
       *forward += recorded->op->flops(&call);
   }
   return flops;

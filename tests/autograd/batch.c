@@ -98,3 +98,22 @@ void test_batch_destroy(test_batch *b) {
 void test_batch_one_document(test_batch *b) {
   for (int64_t row = 0; row < b->sequences * b->length; ++row) b->first[row] = 0;
 }
+
+lap_gemma2_config test_small_model(int64_t layers) {
+  lap_gemma2_config config = {.vocab_size = 23,
+                              .hidden_size = 7,
+                              .intermediate_size = 11,
+                              .num_hidden_layers = layers,
+                              .num_attention_heads = 4,
+                              .num_key_value_heads = 2,
+                              .head_dim = 6,
+                              .sliding_window = 3,
+                              .query_pre_attn_scalar = 5,
+                              .attn_logit_softcapping = 3,
+                              .final_logit_softcapping = 4,
+                              .rope_theta = 100,
+                              .rms_norm_eps = 1e-3,
+                              .max_position_embeddings = 64};
+  for (int layer = 0; layer < LAP_MAX_LAYERS; ++layer) config.sliding[layer] = layer % 2 == 0;
+  return config;
+}

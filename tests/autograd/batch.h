@@ -1,8 +1,11 @@
-/* batch: micro-batches for tests, in double whatever the precision of the code under test. */
+/* batch: micro-batches for tests, in double whatever the precision of the code under test, and the
+ * small model that several tests feed with them. */
 #ifndef TESTS_AUTOGRAD_BATCH_H
 #define TESTS_AUTOGRAD_BATCH_H
 
 #include <stdint.h>
+
+#include "autograd/gemma2/config.h"
 
 /* As lap_batch (autograd/op/op.h), [B, T] and [B, T, k]. */
 typedef struct {
@@ -23,5 +26,8 @@ void test_batch_destroy(test_batch *batch);
 void test_batch_one_document(test_batch *batch);
 /* Fills `entropy` as op.h defines it, from ids, probability and tail. */
 void test_batch_set_entropy(test_batch *batch);
+
+/* A model of `layers` layers, local and global in turn, in which every size differs. */
+lap_gemma2_config test_small_model(int64_t layers);
 
 #endif

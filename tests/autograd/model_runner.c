@@ -28,8 +28,13 @@ static model_session *create(const lap_gemma2_config *config, model_mode mode,
                              const lap_objective *objective, const test_batch *batch, int threads) {
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS, LAP_GEMMA2_HIDDEN};
   model_session *s = lap_allocate(1, sizeof *s);
-  s->model = lap_gemma2_record(config, modes[mode], objective, batch->sequences, batch->length,
-                               batch->k, threads, true);
+  s->model = lap_gemma2_record(config, &(lap_gemma2_recording){.mode = modes[mode],
+                                                               .objective = objective,
+                                                               .sequences = batch->sequences,
+                                                               .length = batch->length,
+                                                               .teacher_k = batch->k,
+                                                               .threads = threads,
+                                                               .allocate = true});
   s->batch = batch;
   s->threads = threads;
   const int64_t elements = s->model->parameters->elements, rows = batch->sequences * batch->length;

@@ -21,7 +21,7 @@ typedef struct {
   lap_losses losses;
   lap_op_call call;
   op_shape shape;
-  int64_t saved_size, scratch_size;
+  int64_t saved_size;
   int threads;
 } session;
 
@@ -41,13 +41,49 @@ static void to_doubles(double *out, const real *x, int64_t n) {
   for (int64_t i = 0; out && i < n; ++i) out[i] = (double)x[i];
 }
 
+static lap_shard_range shards_of(const op_case *c) {
+  return c->shards ? (lap_shard_range){c->shards, 0, c->shards} : lap_whole_model();
+}
+
+/* --- both shards of two are here --- */
+
+static void sum(void *context, real *parts, int64_t elements, real *out) {
+  (void)context;
+  for (int64_t i = 0; i < elements; ++i) out[i] = parts[i] + parts[elements + i];
+  poison(parts, 2 * elements);
+}
+
+static void sum_double(void *context, double *parts, int64_t elements, double *out) {
+  (void)context;
+  for (int64_t i = 0; i < elements; ++i) out[i] = parts[i] + parts[elements + i];
+  for (int64_t i = 0; i < 2 * elements; ++i) parts[i] = NAN;
+}
+
+static void largest(void *context, real *values, int64_t count) {
+  (void)context, (void)values, (void)count; /* over the shards held here they are already */
+}
+
+static const lap_shard_group both = {NULL, sum, sum_double, largest};
+
+/* What the linears of both shards put into a spread's gradient, as one. */
+static void sum_stacked(const op_case *c, real *stacked, int64_t size, real *out) {
+  const lap_spread_attributes attributes = {c->shards};
+  const lap_op_call call = {.attributes = &attributes,
+                            .input = {{.rows = 1, .columns = size, .gradient = out}},
+                            .output = {.rows = 1, .columns = size, .gradient = stacked},
+                            .group = &both};
+  lap_op_spread.backward(&call);
+}
+
+/* --- one call --- */
+
 static void set_op(session *s, const op_case *c) {
   const int64_t length = c->batch->length;
   s->call.attributes = &s->attributes;
   switch (c->kind) {
     case OP_EMBEDDING:
       s->op = &lap_op_embedding;
-      s->attributes.embedding = (lap_embedding_attributes){sqrt((double)c->columns)};
+      s->attributes.embedding = (lap_embedding_attributes){sqrt((double)c->columns), shards_of(c)};
       break;
     case OP_RMSNORM:
       s->op = &lap_op_rmsnorm;
@@ -55,6 +91,9 @@ static void set_op(session *s, const op_case *c) {
       break;
     case OP_LINEAR:
       s->op = &lap_op_linear;
+      break;
+    case OP_LINEAR_SUM:
+      s->op = &lap_op_linear_sum;
       break;
     case OP_ROPE: {
       real *table = reals(length * c->head_dim);
@@ -77,7 +116,7 @@ static void set_op(session *s, const op_case *c) {
       break;
     case OP_HEAD:
       s->op = &lap_op_head;
-      s->attributes.head = (lap_head_attributes){c->softcap, c->objective};
+      s->attributes.head = (lap_head_attributes){c->softcap, c->objective, shards_of(c)};
       break;
   }
 }
@@ -87,13 +126,18 @@ static void set_shapes(session *s, const op_case *c) {
   s->shape = op_shape_of(c);
   for (int i = 0; i < s->shape.inputs; ++i) {
     lap_operand *input = &s->call.input[i];
-    const int64_t table_rows = c->kind == OP_RMSNORM  ? 1
-                               : c->kind == OP_LINEAR ? c->outputs
-                                                      : c->batch->vocab;
-    input->rows = s->shape.weight[i] ? table_rows : rows;
+    const bool linear = c->kind == OP_LINEAR || c->kind == OP_LINEAR_SUM;
+    const int64_t table_rows = c->kind == OP_RMSNORM ? 1
+                               : linear              ? c->outputs
+                                                     : c->batch->vocab / shards_of(c).of;
+    const int64_t stacked = c->kind == OP_LINEAR_SUM ? shards_of(c).of : 1;
+    input->rows = s->shape.weight[i] ? table_rows : stacked * rows;
     input->columns = s->shape.size[i] / input->rows;
   }
-  s->call.output.rows = c->kind == OP_HEAD ? 1 : rows;
+  s->call.output.rows = c->kind == OP_HEAD     ? 1
+                        : c->kind == OP_LINEAR ? shards_of(c).of * rows
+                                               : rows;
+  s->call.group = c->shards ? &both : NULL;
   s->call.output.columns = s->shape.output / s->call.output.rows;
 }
 
@@ -116,6 +160,15 @@ static void set_batch(session *s, const test_batch *b) {
   s->call.losses = &s->losses;
 }
 
+/* Of one pass; what the pass before had is gone. */
+static void set_scratch(session *s, const op_case *c, bool backward) {
+  const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads};
+  const int64_t size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent, backward) : 0;
+  lap_release_aligned(s->call.scratch);
+  s->call.scratch = reals(size);
+  poison(s->call.scratch, size);
+}
+
 static void open_session(session *s, const op_case *c, double *const inputs[], int threads) {
   *s = (session){.threads = threads};
   set_op(s, c);
@@ -123,15 +176,13 @@ static void open_session(session *s, const op_case *c, double *const inputs[], i
   set_batch(s, c->batch);
   const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads};
   s->saved_size = s->op->saved_size ? s->op->saved_size(&s->call, &extent) : 0;
-  s->scratch_size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent, true) : 0;
   for (int i = 0; i < s->shape.inputs; ++i)
     s->call.input[i].value = to_reals(inputs[i], s->shape.size[i]);
   s->call.output.value = s->op->in_place ? s->call.input[0].value : reals(s->shape.output);
   if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
   s->call.saved = reals(s->saved_size);
-  s->call.scratch = reals(s->scratch_size);
   poison(s->call.saved, s->saved_size);
-  poison(s->call.scratch, s->scratch_size);
+  set_scratch(s, c, false);
 }
 
 static void run_forward(session *s) {
@@ -172,12 +223,20 @@ static void forward(const op_case *c, double *const inputs[OP_INPUTS], double *o
 }
 
 /* The values that backward did not ask for are gone by the time it runs. */
-static void take_unread_values(session *s) {
+static void take_unread_values(session *s, const op_case *c) {
   for (int i = 0; i < s->shape.inputs; ++i)
     if (!(s->op->backward_reads & LAP_READS_INPUT(i)))
       poison(s->call.input[i].value, s->shape.size[i]);
   if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
-  poison(s->call.scratch, s->scratch_size);
+  set_scratch(s, c, true);
+}
+
+/* A gradient for each shard: what was there before is the first's, the others have nothing. */
+static real *stack(const double *gradient, int64_t size, const op_case *c) {
+  real *stacked = reals(c->shards * size);
+  for (int64_t i = 0; i < c->shards * size; ++i)
+    stacked[i] = i < size ? (real)gradient[i] : isnan(gradient[0]) ? (real)NAN : 0;
+  return stacked;
 }
 
 static void backward(const op_case *c, double *const inputs[OP_INPUTS], const double *d_output,
@@ -186,18 +245,27 @@ static void backward(const op_case *c, double *const inputs[OP_INPUTS], const do
   session s;
   open_session(&s, c, inputs, threads);
   run_forward(&s);
-  take_unread_values(&s);
+  take_unread_values(&s, c);
   real *dy = to_reals(d_output, s.shape.output);
   s.call.output.gradient = dy;
+  const bool stacked = c->kind == OP_LINEAR && c->shards;
   for (int i = 0; i < s.shape.inputs; ++i) {
     const bool shared = i == 0 && (s.op->in_place || c->share);
     s.call.input[i].accumulate = !shared && (accumulate || s.shape.weight[i]);
-    s.call.input[i].gradient = shared ? dy : to_reals(gradients[i], s.shape.size[i]);
+    s.call.input[i].gradient = shared              ? dy
+                               : i == 0 && stacked ? stack(gradients[i], s.shape.size[i], c)
+                                                   : to_reals(gradients[i], s.shape.size[i]);
   }
   const int before = omp_get_max_threads();
   omp_set_num_threads(s.threads);
   s.op->backward(&s.call);
   omp_set_num_threads(before);
+  if (stacked) {
+    real *one = reals(s.shape.size[0]);
+    sum_stacked(c, s.call.input[0].gradient, s.shape.size[0], one);
+    lap_release_aligned(s.call.input[0].gradient);
+    s.call.input[0].gradient = one;
+  }
   for (int i = 0; i < s.shape.inputs; ++i) {
     to_doubles(gradients[i], s.call.input[i].gradient, s.shape.size[i]);
     if (s.call.input[i].gradient != dy) lap_release_aligned(s.call.input[i].gradient);

@@ -15,14 +15,15 @@
 #include "tests/autograd/batch.h"
 
 typedef enum {
-  OP_EMBEDDING, /* vocab of the batch, columns: hidden */
-  OP_RMSNORM,   /* columns, epsilon */
-  OP_LINEAR,    /* columns: in; outputs */
-  OP_ROPE,      /* heads, head_dim */
-  OP_ATTENTION, /* heads, kv_heads, head_dim, window, softcap, scale */
-  OP_GEGLU,     /* columns */
-  OP_RESIDUAL,  /* columns */
-  OP_HEAD,      /* vocab of the batch, columns: hidden, softcap, objective */
+  OP_EMBEDDING,  /* vocab of the batch, columns: hidden */
+  OP_RMSNORM,    /* columns, epsilon */
+  OP_LINEAR,     /* columns: in; outputs, of one shard */
+  OP_LINEAR_SUM, /* columns: in, of one shard; outputs; shards 2 */
+  OP_ROPE,       /* heads, head_dim */
+  OP_ATTENTION,  /* heads, kv_heads, head_dim, window, softcap, scale */
+  OP_GEGLU,      /* columns */
+  OP_RESIDUAL,   /* columns */
+  OP_HEAD,       /* vocab of the batch, columns: hidden, softcap, objective */
 } op_kind;
 
 typedef struct {
@@ -33,6 +34,8 @@ typedef struct {
   double softcap, scale, epsilon;
   lap_objective objective;
   bool share; /* residual: the first input's gradient lies where the output's does */
+  /* 2: both shards of a model of two are here, a weight of each; embedding, the linears, head. */
+  int shards;
 } op_case;
 
 enum { OP_INPUTS = 3 };

@@ -25,6 +25,7 @@ typedef struct {
   region regions[MAX_REGIONS];
   int count;
   int step;
+  tape_step_kind kind;
   char *problem;
 } shadow;
 
@@ -43,28 +44,31 @@ static void add(shadow *s, thing what, int index, int64_t offset, int64_t size, 
   if (size > 0) s->regions[s->count++] = (region){what, index, offset, size, read, written};
 }
 
-static bool is_parameter(const shadow *s, lap_value v) { return s->tape->values[v].parameter >= 0; }
+static bool is_parameter(const shadow *s, lap_value v) { return s->tape->values[v].bucket >= 0; }
 
 static void add_value(shadow *s, lap_value v, bool read, bool written) {
   const tape_value *value = &s->tape->values[v];
   if (!is_parameter(s, v))
-    add(s, VALUE, v, value->value.offset, value->rows * value->columns, read, written);
+    add(s, VALUE, v, lap_tape_place(s->tape, v, s->kind)->offset, value->rows * value->columns,
+        read, written);
 }
 
 static void add_gradient(shadow *s, lap_value v, bool read, bool written) {
   const tape_value *value = &s->tape->values[v];
   if (!is_parameter(s, v))
-    add(s, GRADIENT, v, value->gradient.offset, value->rows * value->columns, read, written);
+    add(s, GRADIENT, v, value->gradient.offset, value->gradient_rows * value->columns, read,
+        written);
 }
 
-static void add_memory_of_op(shadow *s, int op, bool backward) {
+static void add_memory_of_op(shadow *s, int op) {
+  const bool backward = s->kind == STEP_BACKWARD;
   const tape_op *recorded = &s->tape->ops[op];
   const lap_op_call call = lap_tape_shape_call(s->tape, recorded);
   if (recorded->op->saved_size)
-    add(s, SAVED, op, recorded->saved.offset, recorded->op->saved_size(&call, s->extent), backward,
-        !backward);
+    add(s, SAVED, op, recorded->saved[lap_tape_life(recorded, s->kind)].offset,
+        recorded->op->saved_size(&call, s->extent), backward, !backward);
   if (recorded->op->scratch_size)
-    add(s, SCRATCH, op, recorded->scratch[backward].offset,
+    add(s, SCRATCH, op, recorded->scratch[s->kind].offset,
         recorded->op->scratch_size(&call, s->extent, backward), false, true);
 }
 
@@ -73,7 +77,7 @@ static void collect_forward(shadow *s, int op) {
   for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i)
     add_value(s, recorded->input[i], true, false);
   add_value(s, recorded->output, false, true);
-  add_memory_of_op(s, op, false);
+  add_memory_of_op(s, op);
 }
 
 static void collect_backward(shadow *s, int op) {
@@ -89,11 +93,11 @@ static void collect_backward(shadow *s, int op) {
   }
   if (kind->fused_loss) add_value(s, recorded->output, false, true);
   if (!kind->fused_loss) add_gradient(s, recorded->output, true, false);
-  add_memory_of_op(s, op, true);
+  add_memory_of_op(s, op);
 }
 
-/* In place: input 0 and the output, values forward and gradients backward, are one. A gradient that
- * passes through may be, where it is the first part. */
+/* In place: input 0 and the output, values forward and gradients backward, are one; or their values
+ * alone. A gradient that passes through may be, where it is the first part. */
 static bool may_share(const shadow *s, const tape_op *recorded, bool backward, const region *a,
                       const region *b) {
   if (a->what != b->what || a->what != (backward ? GRADIENT : VALUE)) return false;
@@ -101,7 +105,9 @@ static bool may_share(const shadow *s, const tape_op *recorded, bool backward, c
   const bool ends = (a->index == recorded->input[0] && b->index == recorded->output) ||
                     (b->index == recorded->input[0] && a->index == recorded->output);
   const bool first = s->parts[recorded->input[0]] == 1; /* this step's own */
-  return ends && (recorded->op->in_place || (backward && recorded->op->passes_gradient && first));
+  const lap_op *op = recorded->op;
+  return ends && (op->in_place || (!backward && op->shares_value) ||
+                  (backward && op->passes_gradient && first));
 }
 
 static void check_region(shadow *s, const region *r) {
@@ -133,19 +139,35 @@ static void check_step(shadow *s, const tape_op *recorded, bool backward) {
   }
 }
 
+/* Where the last op of a block is about to go backward, ops of the block may be made again, each
+ * once, in order. Returns the first step after them. */
+static int skip_again(shadow *s, int step, int op) {
+  const lap_tape *tape = s->tape;
+  const bool first = op + 1 == tape->op_count || tape->ops[op + 1].block != tape->ops[op].block;
+  for (int before = -1; tape->steps[step].kind == STEP_AGAIN; ++step) {
+    const int made = tape->steps[step].op;
+    if (!first || made <= before || made > op || tape->ops[made].block != tape->ops[op].block)
+      s->problem = lap_format("step %d makes op %d again out of order", step, made);
+    before = made;
+  }
+  return step;
+}
+
 /* Backward passes every op once, after all forward steps, from the last to the first. */
 static void check_schedule(shadow *s, lap_tape_mode mode) {
   const lap_tape *tape = s->tape;
   int expected = 0;
   for (int op = 0; op < tape->op_count; ++op) {
     if (mode == LAP_TRAINING && tape->ops[op].op->fused_loss) continue;
-    if (tape->steps[expected].op != op || tape->steps[expected].backward)
+    if (tape->steps[expected].op != op || tape->steps[expected].kind != STEP_FORWARD)
       s->problem = lap_format("step %d is not op %d forward", expected, op);
     ++expected;
   }
-  for (int op = tape->op_count - 1; mode == LAP_TRAINING && op >= 0; --op, ++expected)
-    if (tape->steps[expected].op != op || !tape->steps[expected].backward)
+  for (int op = tape->op_count - 1; mode == LAP_TRAINING && op >= 0; --op, ++expected) {
+    expected = skip_again(s, expected, op);
+    if (tape->steps[expected].op != op || tape->steps[expected].kind != STEP_BACKWARD)
       s->problem = lap_format("step %d is not op %d backward", expected, op);
+  }
   if (expected != tape->step_count) s->problem = lap_format("%d steps", tape->step_count);
 }
 
@@ -157,11 +179,12 @@ char *shadow_check(const lap_tape *tape, lap_tape_mode mode, const lap_op_extent
   for (s.step = 0; s.step < tape->step_count && !s.problem; ++s.step) {
     const tape_step *step = &tape->steps[s.step];
     s.count = 0;
-    if (step->backward)
+    s.kind = step->kind;
+    if (step->kind == STEP_BACKWARD)
       collect_backward(&s, step->op);
     else
       collect_forward(&s, step->op);
-    check_step(&s, &tape->ops[step->op], step->backward);
+    check_step(&s, &tape->ops[step->op], step->kind == STEP_BACKWARD);
   }
   if (mode == LAP_FORWARD && !s.problem) { /* what the caller came for is still there */
     s.count = 0;

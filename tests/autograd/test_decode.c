@@ -78,8 +78,11 @@ static reference make_reference(lap_gemma2_config config, int64_t length) {
                                (uint32_t)config.vocab_size);
   int32_t *first = lap_allocate((size_t)length, sizeof *first);
   const lap_batch batch = {.sequences = 1, .length = length, .tokens = made.tokens, .first = first};
-  lap_gemma2 *model =
-      lap_gemma2_record(&config, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, THREADS, true);
+  lap_gemma2 *model = lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
+                                                                         .sequences = 1,
+                                                                         .length = length,
+                                                                         .threads = THREADS,
+                                                                         .allocate = true});
   lap_gemma2_run(model, made.weights, NULL, &batch, NULL);
   lap_gemma2_logits(model, made.weights, 0, length, made.logits);
   lap_gemma2_destroy(model);

@@ -79,10 +79,33 @@ static void impossible_shapes_are_refused_by_key(void **state) {
   assert_int_equal(lap_gemma2_config_check(&config, &status), LAP_OK);
 }
 
+static void shards_that_do_not_divide_are_refused(void **state) {
+  (void)state;
+  lap_gemma2_config config = shape(64, 24, 1, 12, 12, 16);
+  config.vocab_size = 36;
+  lap_status status = {0};
+  assert_int_equal(lap_gemma2_config_check_shards(&config, 12, &status), LAP_OK);
+  const struct {
+    int64_t *field;
+    const char *message;
+  } cut[] = {
+      {&config.num_attention_heads, "12 model shards do not divide model.num_attention_heads, 13"},
+      {&config.num_key_value_heads, "model.num_key_value_heads, 13"},
+      {&config.intermediate_size, "model.intermediate_size, 25"},
+      {&config.vocab_size, "model.vocab_size, 37"}};
+  for (int i = 0; i < 4; ++i) {
+    *cut[i].field += 1;
+    assert_int_equal(lap_gemma2_config_check_shards(&config, 12, &status), LAP_USAGE);
+    assert_non_null(strstr(status.message, cut[i].message));
+    *cut[i].field -= 1;
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(parameter_counts_are_those_of_the_paper),
       cmocka_unit_test(impossible_shapes_are_refused_by_key),
+      cmocka_unit_test(shards_that_do_not_divide_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

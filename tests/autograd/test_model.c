@@ -17,25 +17,6 @@
 #include "tests/autograd/reference_model.h"
 
 /* Odd everywhere, and hidden_size is not heads * head_dim. */
-static lap_gemma2_config small_config(void) {
-  lap_gemma2_config config = {.vocab_size = 23,
-                              .hidden_size = 7,
-                              .intermediate_size = 11,
-                              .num_hidden_layers = 3,
-                              .num_attention_heads = 4,
-                              .num_key_value_heads = 2,
-                              .head_dim = 6,
-                              .sliding_window = 3,
-                              .query_pre_attn_scalar = 5,
-                              .attn_logit_softcapping = 3,
-                              .final_logit_softcapping = 4,
-                              .rope_theta = 100,
-                              .rms_norm_eps = 1e-3,
-                              .max_position_embeddings = 64};
-  for (int layer = 0; layer < LAP_MAX_LAYERS; ++layer) config.sliding[layer] = layer % 2 == 0;
-  return config;
-}
-
 static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
 
 /* A random start with norms that are not 0, so that (1 + w) shows. */
@@ -99,7 +80,7 @@ static void compare_logits(const lap_gemma2_config *config, int64_t sequences, i
 
 static void logits_are_those_of_nested_loops(void **state) {
   (void)state;
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   compare_logits(&config, 3, 17);
   compare_logits(&config, 1, 70); /* more than a tile of queries */
   config.num_key_value_heads = 1;
@@ -115,7 +96,7 @@ static void logits_are_those_of_nested_loops(void **state) {
 
 static void losses_agree_between_modes(void **state) {
   (void)state;
-  const lap_gemma2_config config = small_config();
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   test_batch *batch = test_batch_create(2, 9, config.vocab_size, 6, 201);
   double *weights = random_weights(parameters, 4);
@@ -150,7 +131,7 @@ static void losses_agree_between_modes(void **state) {
 
 static void the_first_loss_is_below_ln_v_plus_1(void **state) {
   (void)state;
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   config.vocab_size = 1000, config.hidden_size = 48, config.intermediate_size = 96;
   config.final_logit_softcapping = 30, config.attn_logit_softcapping = 50;
   config.query_pre_attn_scalar = 6, config.rms_norm_eps = 1e-6;
@@ -213,7 +194,7 @@ static void check_gradients(const lap_gemma2_config *config, const lap_objective
 
 static void every_weight_has_its_gradient(void **state) {
   (void)state;
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   test_batch *batch = test_batch_create(2, 9, config.vocab_size, 6, 202);
   check_gradients(&config, &ghost, batch);
   test_batch_destroy(batch);
@@ -233,7 +214,7 @@ static void every_weight_has_its_gradient(void **state) {
 /* A chunk of the head is at most 1024 positions. */
 static void gradients_hold_across_chunks_of_the_head(void **state) {
   (void)state;
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   config.vocab_size = 5, config.hidden_size = 3, config.intermediate_size = 2;
   config.num_hidden_layers = 1, config.num_attention_heads = config.num_key_value_heads = 1;
   config.head_dim = 2;
@@ -244,7 +225,7 @@ static void gradients_hold_across_chunks_of_the_head(void **state) {
 
 static void float_gradients_are_those_of_double(void **state) {
   (void)state;
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   config.num_hidden_layers = 4;
   /* Wide enough that no norm divides by almost nothing: that multiplies the rounding before it. */
   config.hidden_size = 65, config.intermediate_size = 101;
@@ -274,7 +255,7 @@ static void float_gradients_are_those_of_double(void **state) {
 
 /* Sizes beyond one tile of a product, so that there is something to share out. */
 static lap_gemma2_config wide_config(void) {
-  lap_gemma2_config config = small_config();
+  lap_gemma2_config config = test_small_model(3);
   config.vocab_size = 601, config.hidden_size = 67, config.intermediate_size = 301;
   config.num_hidden_layers = 2;
   return config;
@@ -308,7 +289,7 @@ static void threads_do_not_change_a_bit(void **state) {
 
 static void micro_batches_add_up(void **state) {
   (void)state;
-  const lap_gemma2_config config = small_config();
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   double *weights = random_weights(parameters, 8);
   double *together = test_random(parameters->elements, 0, 0);
@@ -331,7 +312,7 @@ static void micro_batches_add_up(void **state) {
 
 static void a_batch_is_the_sum_of_its_sequences(void **state) {
   (void)state;
-  const lap_gemma2_config config = small_config();
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   double *weights = random_weights(parameters, 9);
   double *together = test_random(parameters->elements, 0, 0);
@@ -359,7 +340,7 @@ static void a_batch_is_the_sum_of_its_sequences(void **state) {
  * document, and no rotation by absolute position, may tell. */
 static void documents_do_not_see_each_other(void **state) {
   (void)state;
-  const lap_gemma2_config config = small_config();
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   double *weights = random_weights(parameters, 10), losses[2][12];
   test_batch *batch = test_batch_create(1, 12, config.vocab_size, 0, 240);
@@ -379,7 +360,7 @@ static void documents_do_not_see_each_other(void **state) {
 
 static void nothing_counted_is_exactly_nothing(void **state) {
   (void)state;
-  const lap_gemma2_config config = small_config();
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   test_batch *batch = test_batch_create(2, 9, config.vocab_size, 6, 208);
   for (int i = 0; i < 18; ++i) batch->targets[i] = -1;

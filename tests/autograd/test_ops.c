@@ -191,20 +191,26 @@ static void attention_has_its_gradient_across_tiles_of_queries(void **state) {
   }
 }
 
-static void check_head(int64_t sequences, int64_t length, int64_t vocab, int64_t k, int64_t columns,
-                       double softcap, lap_objective objective) {
+static void check_head_in(int shards, int64_t sequences, int64_t length, int64_t vocab, int64_t k,
+                          int64_t columns, double softcap, lap_objective objective) {
   test_batch *batch = test_batch_create(sequences, length, vocab, k, 40 + (uint64_t)k);
   const op_case c = {.kind = OP_HEAD,
                      .batch = batch,
                      .columns = columns,
                      .softcap = softcap,
-                     .objective = objective};
+                     .objective = objective,
+                     .shards = shards};
   char name[128];
   snprintf(name, sizeof name, "BT %d V %d k %d cap %g weight %g temperature %g tail %d",
            (int)(sequences * length), (int)vocab, (int)k, softcap, objective.distill_weight,
            objective.temperature, (int)objective.tail);
   check(name, &c, 1.5, 4e-3);
   test_batch_destroy(batch);
+}
+
+static void check_head(int64_t sequences, int64_t length, int64_t vocab, int64_t k, int64_t columns,
+                       double softcap, lap_objective objective) {
+  check_head_in(0, sequences, length, vocab, k, columns, softcap, objective);
 }
 
 static void head_has_its_gradient_for_every_rule(void **state) {
@@ -240,6 +246,46 @@ static void head_has_its_gradient_across_chunks(void **state) {
   check_head(1, 1025, 5, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST});
 }
 
+/* --- in two shards --- */
+
+static void check_two_shards(op_case c, int64_t outputs) {
+  for (int i = 0; i < ODD_SIZES; ++i) {
+    test_batch *batch =
+        test_batch_create(odd_sizes[i].sequences, odd_sizes[i].length, 8, 0, 45 + (uint64_t)i);
+    c.batch = batch, c.columns = odd_sizes[i].columns, c.outputs = outputs, c.shards = 2;
+    char name[64];
+    snprintf(name, sizeof name, "two shards: kind %d, size %d, outputs %d", (int)c.kind, i,
+             (int)outputs);
+    check(name, &c, 1, 1e-2);
+    test_batch_destroy(batch);
+  }
+}
+
+static void projections_and_embedding_in_shards_have_their_gradients(void **state) {
+  (void)state;
+  const int64_t outputs[] = {1, 17, 300};
+  check_two_shards((op_case){.kind = OP_EMBEDDING}, 0);
+  for (int i = 0; i < 3; ++i) {
+    check_two_shards((op_case){.kind = OP_LINEAR}, outputs[i]);
+    check_two_shards((op_case){.kind = OP_LINEAR_SUM}, outputs[i]);
+  }
+}
+
+static void head_in_shards_has_its_gradient_for_every_rule(void **state) {
+  (void)state;
+  const double weights[] = {0, 0.3, 1};
+  const int64_t ks[] = {0, 1, 6, 18};
+  for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
+    for (int w = 0; w < 3; ++w)
+      for (int k = 0; k < 4; ++k) {
+        check_head_in(2, 1, 5, 18, ks[k], 3, k % 2 ? 4 : 0,
+                      (lap_objective){weights[w], 1, (lap_tail)tail});
+        if (tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH)
+          check_head_in(2, 1, 5, 18, ks[k], 3, 4, (lap_objective){weights[w], 2.5, (lap_tail)tail});
+      }
+  check_head_in(2, 1, 1025, 6, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST});
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(embedding_has_its_gradient),
@@ -254,6 +300,8 @@ int main(void) {
       cmocka_unit_test(head_has_its_gradient_for_every_rule),
       cmocka_unit_test(head_has_its_gradient_without_a_teacher_and_at_odd_sizes),
       cmocka_unit_test(head_has_its_gradient_across_chunks),
+      cmocka_unit_test(projections_and_embedding_in_shards_have_their_gradients),
+      cmocka_unit_test(head_in_shards_has_its_gradient_for_every_rule),
   };
   return cmocka_run_group_tests(tests, test_open_blas, NULL);
 }

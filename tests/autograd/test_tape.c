@@ -38,7 +38,7 @@ typedef struct {
 } network;
 
 static lap_value parameter(network *n, int64_t rows, int64_t columns) {
-  const lap_value value = lap_tape_parameter(n->tape, rows, columns, n->weights);
+  const lap_value value = lap_tape_parameter(n->tape, rows, columns, 0, n->weights);
   n->weights += rows * columns;
   return value;
 }
@@ -47,11 +47,14 @@ static lap_value begin(network *n) {
   *n = (network){.tape = lap_tape_create()};
   lap_rope_table(LENGTH, HEAD_DIM, 100, n->cosine, n->sine);
   n->embedding = parameter(n, VOCAB, HIDDEN);
-  return lap_record_embedding(n->tape, n->embedding, ROWS, 1.5);
+  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  return lap_record_embedding(n->tape, &weights, ROWS,
+                              &(lap_embedding_attributes){1.5, lap_whole_model()});
 }
 
 static lap_value linear(network *n, lap_value x) {
-  return lap_record_linear(n->tape, x, parameter(n, HIDDEN, HIDDEN));
+  const lap_shard_weights weights = lap_one_shard(parameter(n, HIDDEN, HIDDEN));
+  return lap_record_linear(n->tape, x, &weights);
 }
 
 static lap_value normalised(network *n, lap_value x) {
@@ -68,9 +71,21 @@ static lap_value attention(network *n, lap_value q, lap_value k, lap_value v) {
                               &(lap_attention_attributes){HEADS, HEADS, HEAD_DIM, 3, 0.7, 4});
 }
 
+/* Through two shards and back: a projection cut by outputs, one cut by inputs. */
+static lap_value sharded(network *n, lap_value x) {
+  const lap_shard_weights out = {{parameter(n, HIDDEN, HIDDEN), parameter(n, HIDDEN, HIDDEN)}, 2};
+  const lap_shard_weights in = {{parameter(n, HIDDEN, HIDDEN), parameter(n, HIDDEN, HIDDEN)}, 2};
+  const lap_value apart = lap_record_spread(n->tape, normalised(n, x), 2);
+  return lap_record_linear_sum(n->tape,
+                               lap_record_geglu(n->tape, lap_record_linear(n->tape, apart, &out),
+                                                lap_record_linear(n->tape, apart, &in)),
+                               &in);
+}
+
 static void finish(network *n, lap_value x) {
-  const lap_head_attributes head = {5, {0, 1, LAP_TAIL_NONE}};
-  lap_record_head(n->tape, x, n->embedding, &head);
+  const lap_head_attributes head = {5, {0, 1, LAP_TAIL_NONE}, lap_whole_model()};
+  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  lap_record_head(n->tape, x, &weights, &head);
 }
 
 /* --- running one --- */
@@ -80,6 +95,13 @@ typedef struct {
   const test_batch *batch;
   double *weights, *gradients;
 } run_context;
+
+/* Of two shards that are both here. */
+static void sum_of_two(void *context, real *parts, int64_t elements, real *out) {
+  (void)context;
+  for (int64_t i = 0; i < elements; ++i) out[i] = parts[i] + parts[elements + i];
+  for (int64_t i = 0; i < 2 * elements; ++i) parts[i] = NAN;
+}
 
 static void run(void *context, double *y) {
   const run_context *c = context;
@@ -92,8 +114,14 @@ static void run(void *context, double *y) {
   const lap_losses losses = {y, other, other + ROWS, other + 2 * ROWS};
   double *thrown_away = lap_allocate((size_t)c->network->weights, sizeof *thrown_away);
   for (int64_t i = 0; i < c->network->tape->arena_size; ++i) c->network->tape->arena[i] = NAN;
-  lap_tape_run(c->network->tape, c->weights, c->gradients ? c->gradients : thrown_away, &batch,
-               &losses);
+  const lap_shard_group group = {.sum = sum_of_two};
+  const real *weights[] = {c->weights};
+  real *gradients[] = {c->gradients ? c->gradients : thrown_away};
+  lap_tape_run(c->network->tape, &(lap_tape_pass){.weights = weights,
+                                                  .gradients = gradients,
+                                                  .batch = &batch,
+                                                  .losses = &losses,
+                                                  .group = &group});
   free(thrown_away);
 }
 
@@ -174,14 +202,16 @@ static lap_value other_than(network *n, lap_value a, lap_value b) {
   return a == b ? linear(n, b) : b;
 }
 
-static void record_random_network(network *n, uint64_t seed) {
+/* In blocks of a few nodes, that use each other's values. */
+static void record_random_network(network *n, uint64_t seed, lap_recompute recompute) {
   dice d = {seed, 0};
   lap_value node[NODES];
   node[0] = begin(n);
-  for (int i = 1; i < NODES; ++i) {
+  for (int i = 1, block = 1; i < NODES; ++i) {
+    if (throw_dice(&d, 4) == 0) lap_tape_block(n->tape, block++, recompute);
     const lap_value a = node[throw_dice(&d, i)];
-    const int kind = throw_dice(&d, 6);
-    const lap_value b = kind < 2 ? a : other_than(n, a, node[throw_dice(&d, i)]);
+    const int kind = throw_dice(&d, 7);
+    const lap_value b = kind < 2 || kind == 6 ? a : other_than(n, a, node[throw_dice(&d, i)]);
     switch (kind) {
       case 0:
         node[i] = linear(n, a);
@@ -195,6 +225,9 @@ static void record_random_network(network *n, uint64_t seed) {
       case 3:
         node[i] = attention(n, rotated(n, a), rotated(n, a), b);
         break;
+      case 6:
+        node[i] = sharded(n, a);
+        break;
       default:
         node[i] = lap_record_residual(n->tape, a, b);
     }
@@ -202,60 +235,135 @@ static void record_random_network(network *n, uint64_t seed) {
   lap_value sum = node[NODES - 1]; /* every value without a consumer goes into the loss */
   for (int i = 0; i < NODES - 1; ++i)
     if (n->tape->values[node[i]].consumers == 0) sum = lap_record_residual(n->tape, sum, node[i]);
+  lap_tape_block(n->tape, NODES, LAP_RECOMPUTE_NONE);
   finish(n, normalised(n, sum));
 }
 
 static void random_networks_have_their_gradients(void **state) {
   (void)state;
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
     network n;
-    char name[32];
-    snprintf(name, sizeof name, "network %d", (int)seed);
-    record_random_network(&n, seed);
+    char name[64];
+    const lap_recompute recompute = (lap_recompute)(seed % 3);
+    snprintf(name, sizeof name, "network %d, recompute %d", (int)seed, (int)recompute);
+    record_random_network(&n, seed, recompute);
     check(name, &n);
   }
 }
 
 /* --- the model's plan --- */
 
-static lap_gemma2_config config_of(int64_t layers) {
-  lap_gemma2_config config = {.vocab_size = 23,
-                              .hidden_size = 7,
-                              .intermediate_size = 11,
-                              .num_hidden_layers = layers,
-                              .num_attention_heads = 4,
-                              .num_key_value_heads = 2,
-                              .head_dim = 6,
-                              .sliding_window = 3,
-                              .query_pre_attn_scalar = 5,
-                              .attn_logit_softcapping = 3,
-                              .final_logit_softcapping = 4,
-                              .rope_theta = 100,
-                              .rms_norm_eps = 1e-3,
-                              .max_position_embeddings = 64};
-  for (int layer = 0; layer < LAP_MAX_LAYERS; ++layer) config.sliding[layer] = layer % 2 == 0;
-  return config;
+static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+
+static lap_gemma2 *record_model(const lap_gemma2_config *config, lap_gemma2_mode mode,
+                                int64_t teacher_k, bool allocate) {
+  return lap_gemma2_record(config, &(lap_gemma2_recording){.mode = mode,
+                                                           .objective = &objective,
+                                                           .sequences = 3,
+                                                           .length = 17,
+                                                           .teacher_k = teacher_k,
+                                                           .threads = THREADS,
+                                                           .allocate = allocate});
 }
 
-static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+/* A plan alone. */
+static lap_gemma2 *plan_of(int64_t layers, lap_gemma2_mode mode, lap_shard_range shards,
+                           lap_recompute recompute) {
+  lap_gemma2_config config = test_small_model(layers);
+  config.vocab_size = 24, config.intermediate_size = 12;
+  return lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = mode,
+                                                            .objective = &objective,
+                                                            .sequences = 3,
+                                                            .length = 17,
+                                                            .teacher_k = 6,
+                                                            .threads = THREADS,
+                                                            .shards = shards,
+                                                            .recompute = recompute});
+}
+
+static const lap_shard_range ranges[] = {{1, 0, 1}, {2, 0, 2}, {2, 1, 1}};
 
 static void the_models_plan_overwrites_nothing_too_early(void **state) {
   (void)state;
-  const lap_gemma2_config config = config_of(5);
   const lap_op_extent sizes = {3, 17, 6, THREADS};
-  for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_HIDDEN; ++mode) {
-    lap_gemma2 *model =
-        lap_gemma2_record(&config, (lap_gemma2_mode)mode, &objective, 3, 17, 6, THREADS, false);
-    char *problem =
-        shadow_check(model->tape, mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD, &sizes);
-    if (problem) fail_msg("mode %d: %s", mode, problem);
+  for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_HIDDEN; ++mode)
+    for (int r = 0; r < 3; ++r)
+      for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {
+        lap_gemma2 *model = plan_of(5, (lap_gemma2_mode)mode, ranges[r], (lap_recompute)recompute);
+        char *problem = shadow_check(model->tape,
+                                     mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD, &sizes);
+        if (problem) fail_msg("mode %d, recompute %d: %s", mode, recompute, problem);
+        lap_gemma2_destroy(model);
+      }
+}
+
+/* Of layer 1, in order; "rmsnorm linear ...". */
+static char *made_again(const lap_tape *tape) {
+  char *names = lap_copy_string("");
+  for (int s = 0; s < tape->step_count; ++s) {
+    const tape_op *recorded = &tape->ops[tape->steps[s].op];
+    if (tape->steps[s].kind != STEP_AGAIN || recorded->block != 2) continue;
+    char *longer = lap_format("%s%s%s", names, *names ? " " : "", recorded->op->name);
+    free(names);
+    names = longer;
+  }
+  return names;
+}
+
+/* The last norm's output and the layer's are not: nobody in the layer needs the one, the next layer
+ * has kept the other. */
+static void only_what_backward_needs_is_made_again(void **state) {
+  (void)state;
+  const struct {
+    lap_recompute recompute;
+    lap_shard_range shards;
+    const char *names;
+  } cases[] = {
+      {LAP_RECOMPUTE_NONE, {1, 0, 1}, ""},
+      {LAP_RECOMPUTE_ATTENTION, {1, 0, 1}, "rmsnorm attention rmsnorm geglu"},
+      {LAP_RECOMPUTE_ATTENTION, {2, 0, 1}, "rmsnorm spread attention rmsnorm spread geglu"},
+      {LAP_RECOMPUTE_BLOCK,
+       {1, 0, 1},
+       "rmsnorm linear linear linear rope rope attention linear rmsnorm residual "
+       "rmsnorm linear linear geglu linear"},
+      {LAP_RECOMPUTE_BLOCK,
+       {2, 0, 2},
+       "rmsnorm spread linear linear linear rope rope attention linear_sum rmsnorm residual "
+       "rmsnorm spread linear linear geglu linear_sum"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_gemma2 *model = plan_of(3, LAP_GEMMA2_TRAIN, cases[i].shards, cases[i].recompute);
+    char *names = made_again(model->tape);
+    assert_string_equal(names, cases[i].names);
+    free(names);
+    lap_gemma2_destroy(model);
+    model = plan_of(3, LAP_GEMMA2_LOSS, cases[i].shards, cases[i].recompute);
+    names = made_again(model->tape);
+    assert_string_equal(names, "");
+    free(names);
     lap_gemma2_destroy(model);
   }
 }
 
+/* A layer more costs its input, and a number a position that its last norm saves. */
+static void a_block_keeps_its_input_alone(void **state) {
+  (void)state;
+  int64_t bytes[2];
+  for (int i = 0; i < 2; ++i) {
+    lap_gemma2 *model =
+        plan_of(6 + 3 * i, LAP_GEMMA2_TRAIN, lap_whole_model(), LAP_RECOMPUTE_BLOCK);
+    bytes[i] = lap_tape_bytes(model->tape);
+    lap_gemma2_destroy(model);
+  }
+  enum { RAGGED = 3 * 17, LINE = LAP_ALIGNMENT };
+  const int64_t input = RAGGED * 7 * (int64_t)sizeof(real), saved = RAGGED * (int64_t)sizeof(real);
+  assert_true(bytes[1] - bytes[0] <= 3 * (input + saved + 2 * LINE));
+  assert_true(bytes[1] - bytes[0] >= 3 * input);
+}
+
 static int64_t bytes_of(int64_t layers, lap_gemma2_mode mode, bool allocate) {
-  const lap_gemma2_config config = config_of(layers);
-  lap_gemma2 *model = lap_gemma2_record(&config, mode, &objective, 3, 17, 6, THREADS, allocate);
+  const lap_gemma2_config config = test_small_model(layers);
+  lap_gemma2 *model = record_model(&config, mode, 6, allocate);
   const int64_t bytes = lap_tape_bytes(model->tape);
   lap_gemma2_destroy(model);
   return bytes;
@@ -283,12 +391,12 @@ static void memory_forward_does_not_grow_with_depth(void **state) {
  * than a chunk may have. */
 static void logits_are_the_scratch_of_the_head(void **state) {
   (void)state;
-  const lap_gemma2_config config = config_of(2);
-  lap_gemma2 *model =
-      lap_gemma2_record(&config, LAP_GEMMA2_TRAIN, &objective, 3, 17, 6, THREADS, false);
-  const int64_t wanted = 3 * 17 * config.vocab_size + THREADS * 2 * 6;
+  const lap_gemma2_config config = test_small_model(2);
+  lap_gemma2 *model = record_model(&config, LAP_GEMMA2_TRAIN, 6, false);
+  /* Of each position its logits, two ends, six kept ones and two masses; six weights a thread. */
+  const int64_t wanted = 3 * 17 * (config.vocab_size + 2 + 6 + 2) + THREADS * 6;
   const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_head);
-  const int64_t slack = LAP_ALIGNMENT; /* places are rounded up to it */
+  const int64_t slack = 5 * LAP_ALIGNMENT; /* places and their parts are rounded up to it */
   assert_in_range(bytes, wanted * (int64_t)sizeof(real), wanted * (int64_t)sizeof(real) + slack);
   assert_true(bytes < lap_tape_bytes(model->tape));
   assert_int_equal(lap_tape_scratch_bytes(model->tape, &lap_op_residual), 0);
@@ -298,7 +406,7 @@ static void logits_are_the_scratch_of_the_head(void **state) {
 /* --- replay --- */
 
 static void poisoned_memory_changes_no_bit(const model_runner *runner, model_mode mode) {
-  const lap_gemma2_config config = config_of(3);
+  const lap_gemma2_config config = test_small_model(3);
   lap_parameters *parameters = lap_parameters_create(&config);
   test_batch *batch = test_batch_create(3, 17, config.vocab_size, 6, 410);
   double *weights = test_random(parameters->elements, 411, 0.5);
@@ -339,8 +447,13 @@ static void no_run_sees_what_the_last_one_left(void **state) {
 
 /* Of one run, from shapes and documents alone. */
 static double planned_flops(const lap_gemma2_config *config, lap_gemma2_mode mode,
-                            const int32_t *first) {
-  lap_gemma2 *model = lap_gemma2_record(config, mode, &objective, 3, 17, 0, THREADS, false);
+                            lap_recompute recompute, const int32_t *first) {
+  lap_gemma2 *model = lap_gemma2_record(config, &(lap_gemma2_recording){.mode = mode,
+                                                                        .objective = &objective,
+                                                                        .sequences = 3,
+                                                                        .length = 17,
+                                                                        .threads = THREADS,
+                                                                        .recompute = recompute});
   const lap_batch shape = {.sequences = 3, .length = 17, .first = first};
   double forward;
   const double flops = lap_tape_flops_of(model->tape, &shape, &forward);
@@ -353,7 +466,7 @@ static double planned_flops(const lap_gemma2_config *config, lap_gemma2_mode mod
  */
 static void flops_are_those_of_the_products(void **state) {
   (void)state;
-  const lap_gemma2_config c = config_of(2);
+  const lap_gemma2_config c = test_small_model(2);
   test_batch *batch = test_batch_create(3, 17, c.vocab_size, 0, 412);
   const double rows = 51, q = 24, kv = 12;
   const double linear = 2 * rows * 7 * (q + kv + kv + q + 11 * 3), head = 2 * rows * 7 * 23;
@@ -375,8 +488,10 @@ static void flops_are_those_of_the_products(void **state) {
   const lap_losses out = {losses, losses + 51, losses + 102, losses + 153};
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS};
   for (int i = 0; i < 2; ++i) {
-    lap_gemma2 *model = lap_gemma2_record(&c, modes[i], &objective, 3, 17, 0, THREADS, true);
-    assert_true(planned_flops(&c, modes[i], batch->first) == (i == 0 ? 3 : 1) * forward);
+    lap_gemma2 *model = record_model(&c, modes[i], 0, true);
+    for (lap_recompute recompute = 0; recompute < 3; ++recompute)
+      assert_true(planned_flops(&c, modes[i], recompute, batch->first) ==
+                  (i == 0 ? 3 : 1) * forward);
     for (int runs = 1; runs <= 2; ++runs) {
       lap_gemma2_run(model, weights, i == 0 ? gradients : NULL, &micro, &out);
       assert_true(fabs(lap_tape_flops(model->tape) - runs * (i == 0 ? 3 : 1) * forward) < 0.5);
@@ -455,6 +570,8 @@ int main(void) {
       cmocka_unit_test(a_gradient_passed_through_is_not_overwritten),
       cmocka_unit_test(random_networks_have_their_gradients),
       cmocka_unit_test(the_models_plan_overwrites_nothing_too_early),
+      cmocka_unit_test(only_what_backward_needs_is_made_again),
+      cmocka_unit_test(a_block_keeps_its_input_alone),
       cmocka_unit_test(a_plan_without_memory_is_the_plan),
       cmocka_unit_test(memory_forward_does_not_grow_with_depth),
       cmocka_unit_test(logits_are_the_scratch_of_the_head),

@@ -263,7 +263,8 @@ static void write_configs(const char *directory, const char *from) {
 static void write_overrides(const char *directory) {
   static const char seed[] =
       "data:\n  train:\n    - {path: 'a/*.h5', weight: 2}\nmodel: {layer_types: [full_attention]}\n"
-      "\0schedule.steps=5\nmodel.num_hidden_layers=1\nteacher.cache=\"c\\n\"\noptimizer.beta1=.5\nrun_dir=\xC2\x85\xE2\x80\xA8";
+      "\0schedule.steps=5\nmodel.num_hidden_layers=1\nteacher.cache=\"c\\n\"\noptimizer.beta1=."
+      "5\nrun_dir=\xC2\x85\xE2\x80\xA8";
   write_seed(directory, "config", "overrides", seed, sizeof seed - 1);
 }
 

@@ -17,6 +17,30 @@ static void different_counts(lap_comm *comm) {
   lap_exchange_finish(comm, &exchange);
 }
 
+static void list_bytes(const lap_group *group, char *bytes, lap_exchange *exchange) {
+  for (int step = 1; step < group->size; ++step) {
+    const int from = lap_group_from(group, step);
+    lap_exchange_send(exchange, lap_group_to(group, step), bytes + group->index, 1);
+    lap_exchange_receive(exchange, from, bytes + from, 1);
+  }
+}
+
+/* Of two rounds on their way, rank 1 takes part in the second, which ends, and stops before the
+ * first. */
+static void stop_between_rounds(lap_comm *comm) {
+  const lap_group group = lap_group_of_all(comm);
+  static char bytes[2][8];
+  static lap_exchange first = {.round = LAP_ROUND_GATHER, .what = "the first round"};
+  static lap_exchange second = {.round = LAP_ROUND_SHARDS, .what = "the second round"};
+  list_bytes(&group, bytes[0], &first);
+  list_bytes(&group, bytes[1], &second);
+  lap_comm_ticket waiting = 0;
+  if (group.index != 1) waiting = lap_exchange_start(comm, &first);
+  lap_exchange_finish(comm, &second);
+  if (group.index == 1) raise(SIGSTOP);
+  lap_comm_wait(comm, waiting);
+}
+
 /* Rank 1 suspends rank 0, which waits for it, for longer than the watchdog is patient. */
 static void suspend(lap_comm *comm) {
   const pid_t mine = getpid();
@@ -52,6 +76,7 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "kill") == 0) raise(SIGKILL);
   if (odd && strcmp(scenario, "stop") == 0) raise(SIGSTOP);
   if (strcmp(scenario, "mismatch") == 0) different_counts(comm);
+  if (strcmp(scenario, "stop_between_rounds") == 0) stop_between_rounds(comm);
   if (strcmp(scenario, "suspend") == 0) suspend(comm);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);

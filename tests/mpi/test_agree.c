@@ -10,23 +10,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
 #include "mpi/agree.h"
-#include "mpi/mesh.h"
-
-static int start(void **state) {
-  lap_comm *comm;
-  lap_status status;
-  if (lap_comm_start(&comm, &status) != LAP_OK) return -1;
-  lap_comm_set_watchdog(comm, 20);
-  *state = comm;
-  return 0;
-}
-
-static int finish(void **state) {
-  lap_comm_finish(*state);
-  return 0;
-}
+#include "mpi/exchange.h"
+#include "world.h"
 
 static void agreement_on_success_is_success(void **state) {
   lap_status status = {.code = LAP_OK};
@@ -166,27 +152,21 @@ static void nobody_passes_a_barrier_alone(void **state) {
   assert_true(lap_comm_exposed_seconds(comm, false) == 0);
 }
 
-/* Rank r asks for [begins[r % 6], ends[r % 6]) of a vector of five blocks, rotated by `turn`. */
-static void check_ranges(lap_comm *comm, int turn) {
-  static const int64_t begins[] = {0, 100, 1023, 3000, 5119, 700};
-  static const int64_t ends[] = {5120, 100, 1025, 4500, 5120, 2100};
-  const int64_t elements = 5 * LAP_BLOCK;
-  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm), choice = (rank + turn) % 6;
-  const int64_t own = lap_owned_begin(elements, ranks, rank);
-  const int64_t count = lap_owned_end(elements, ranks, rank) - own;
-  float *piece = lap_allocate((size_t)count, sizeof *piece);
-  for (int64_t i = 0; i < count; ++i) piece[i] = (float)(own + i);
-  const int64_t wanted_count = ends[choice] - begins[choice];
-  float *wanted = lap_allocate((size_t)wanted_count, sizeof *wanted);
-  lap_exchange_ranges(comm, elements, piece, begins[choice], ends[choice], wanted,
-                      LAP_TRAFFIC_WEIGHTS);
-  for (int64_t i = 0; i < wanted_count; ++i) assert_true(wanted[i] == (float)(begins[choice] + i));
-  free(wanted);
-  free(piece);
-}
-
-static void any_range_of_an_owned_vector_can_be_fetched(void **state) {
-  for (int turn = 0; turn < 6; ++turn) check_ranges(*state, turn);
+static void texts_of_different_lengths_reach_everybody_in_order(void **state) {
+  lap_comm *comm = *state;
+  const lap_group group = lap_group_of_all(comm);
+  char mine[64];
+  memset(mine, 'a' + group.index, sizeof mine);
+  void *all;
+  size_t *counts;
+  lap_gather_strings(&group, mine, (size_t)(7 * group.index), &all, &counts);
+  const char *text = all;
+  for (int r = 0; r < group.size; ++r) {
+    assert_int_equal(counts[r], 7 * r);
+    for (size_t i = 0; i < counts[r]; ++i) assert_int_equal(*text++, 'a' + r);
+  }
+  free(all);
+  free(counts);
 }
 
 static void count_up(lap_comm *comm, void *argument) {
@@ -195,16 +175,76 @@ static void count_up(lap_comm *comm, void *argument) {
   *counter = *counter * 3 + 1;
 }
 
-static void jobs_run_in_order_and_many_may_wait(void **state) {
+static void jobs_are_posted_in_order_and_many_may_wait(void **state) {
   enum { JOBS = 1000 };
   unsigned counter = 0, expected = 0;
   lap_comm_ticket last = 0;
   for (int i = 0; i < JOBS; ++i) {
-    last = lap_comm_submit(*state, count_up, &counter);
+    last = lap_comm_submit(*state, count_up, &counter, "counting");
     expected = expected * 3 + 1;
   }
   lap_comm_wait(*state, last);
   assert_int_equal(counter, expected);
+}
+
+/* A value to and from every other rank. */
+static void list_values(const lap_group *group, const int *mine, int *all, lap_exchange *exchange) {
+  for (int step = 1; step < group->size; ++step) {
+    const int from = lap_group_from(group, step);
+    lap_exchange_send(exchange, lap_group_to(group, step), mine, sizeof *mine);
+    lap_exchange_receive(exchange, from, all + from, sizeof *all);
+  }
+}
+
+/* The first round is held up by one rank, which starts the second alone: on all others the second
+ * is complete while the first is not. */
+static void a_later_round_may_be_complete_before_an_earlier_one(void **state) {
+  lap_comm *comm = *state;
+  const lap_group group = lap_group_of_all(comm);
+  if (group.size == 1) return;
+  const bool late = group.index == group.size - 1;
+  int mine[2] = {10 + group.index, 20 + group.index}, all[2][16];
+  lap_exchange rounds[2] = {{.round = LAP_ROUND_GATHER, .what = "the first"},
+                            {.round = LAP_ROUND_SHARDS, .what = "the second"}};
+  lap_comm_ticket tickets[2];
+  for (int i = 0; i < 2; ++i) list_values(&group, &mine[i], all[i], &rounds[i]);
+  if (!late) tickets[0] = lap_exchange_start(comm, &rounds[0]);
+  tickets[1] = lap_exchange_start(comm, &rounds[1]);
+  lap_comm_wait(comm, tickets[1]);
+  const bool early = !late && lap_comm_done(comm, tickets[0]);
+  lap_barrier(comm); /* nobody's first round can be complete before this */
+  if (late) tickets[0] = lap_exchange_start(comm, &rounds[0]);
+  lap_comm_wait(comm, tickets[0]);
+  int mistakes = early || !lap_comm_done(comm, tickets[0]);
+  for (int i = 0; i < 2; ++i)
+    for (int rank = 0; rank < group.size; ++rank)
+      if (rank != group.index) mistakes += all[i][rank] != 10 * (i + 1) + rank;
+  assert_everywhere(comm, mistakes);
+  for (int i = 0; i < 2; ++i) lap_exchange_release(&rounds[i]);
+}
+
+/* Many rounds of one kind on their way at once, waited for backwards. */
+static void rounds_of_one_kind_match_in_the_order_of_submission(void **state) {
+  enum { ROUNDS = 200 };
+  lap_comm *comm = *state;
+  const lap_group group = lap_group_of_all(comm);
+  static int mine[ROUNDS], all[ROUNDS][16];
+  static lap_exchange rounds[ROUNDS];
+  lap_comm_ticket tickets[ROUNDS];
+  for (int i = 0; i < ROUNDS; ++i) {
+    mine[i] = 1000 * group.index + i;
+    rounds[i] = (lap_exchange){.round = LAP_ROUND_GATHER, .what = "one of many"};
+    list_values(&group, &mine[i], all[i], &rounds[i]);
+    tickets[i] = lap_exchange_start(comm, &rounds[i]);
+  }
+  int mistakes = 0;
+  for (int i = ROUNDS - 1; i >= 0; --i) {
+    lap_comm_wait(comm, tickets[i]);
+    for (int rank = 0; rank < group.size; ++rank)
+      if (rank != group.index) mistakes += all[i][rank] != 1000 * rank + i;
+    lap_exchange_release(&rounds[i]);
+  }
+  assert_everywhere(comm, mistakes);
 }
 
 int main(void) {
@@ -220,8 +260,10 @@ int main(void) {
       cmocka_unit_test(ranges_and_broadcasts_reach_everybody),
       cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
       cmocka_unit_test(nobody_passes_a_barrier_alone),
-      cmocka_unit_test(any_range_of_an_owned_vector_can_be_fetched),
-      cmocka_unit_test(jobs_run_in_order_and_many_may_wait),
+      cmocka_unit_test(texts_of_different_lengths_reach_everybody_in_order),
+      cmocka_unit_test(jobs_are_posted_in_order_and_many_may_wait),
+      cmocka_unit_test(a_later_round_may_be_complete_before_an_earlier_one),
+      cmocka_unit_test(rounds_of_one_kind_match_in_the_order_of_submission),
   };
-  return cmocka_run_group_tests_name("agree", tests, start, finish);
+  return cmocka_run_group_tests_name("agree", tests, world_start, world_finish);
 }

@@ -9,10 +9,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
 #include "mpi/mesh.h"
+#include "mpi/partition.h"
 #include "mpi/tree_node.h"
-#include "mpi/tree.h"
 #include "reference.h"
 
 enum { MOST_LANES = 40 };
@@ -62,7 +61,7 @@ static void cut_as_folded(const lap_mesh *mesh, int ranks, int *cuts) {
   for (int q = 0; q < ranks; ++q) {
     lap_status status;
     lap_fold fold;
-    assert_int_equal(lap_mesh_fold(mesh, ranks, q, &fold, &status), LAP_OK);
+    assert_int_equal(lap_mesh_fold(mesh, 1, ranks, q, &fold, &status), LAP_OK);
     assert_int_equal(fold.first_lane, cuts[q]);
     assert_true(fold.end_lane > fold.first_lane);
     cuts[q + 1] = fold.end_lane;
@@ -124,17 +123,64 @@ static void pods_are_summed_before_they_are_joined(void **state) {
     assert_int_equal(lap_mesh_leaf(&mesh, lane), expected[lane]);
 }
 
-static void more_ranks_than_lanes_name_a_count_that_works(void **state) {
+static void counts_without_a_layout_name_the_nearest_that_work(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 3, 1};
   lap_fold fold;
   lap_status status;
-  assert_int_equal(lap_mesh_fold(&mesh, 8, 7, &fold, &status), LAP_USAGE);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, 8, 7, &fold, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, "8 ranks were started"));
-  assert_non_null(strstr(status.message, "start 6 ranks or fewer"));
-  assert_int_equal(lap_mesh_fold(&mesh, 6, 5, &fold, &status), LAP_OK);
+  assert_non_null(strstr(status.message, "the nearest counts that work are 6"));
+  assert_int_equal(lap_mesh_fold(&mesh, 0, 6, 5, &fold, &status), LAP_OK);
   assert_int_equal(fold.first_lane, 5);
   assert_int_equal(fold.end_lane, 6);
+  const lap_mesh sharded = {1, 3, 4};
+  assert_int_equal(lap_mesh_fold(&sharded, 0, 7, 0, &fold, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "the nearest counts that work are 6 and 8"));
+  assert_int_equal(lap_mesh_fold(&sharded, 3, 3, 0, &fold, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "mesh.model_ranks is 3"));
+  assert_non_null(strstr(status.message, "the nearest counts that work are none"));
+}
+
+static void ranks_stand_in_replicas_that_share_the_shards(void **state) {
+  (void)state;
+  const lap_mesh mesh = {1, 3, 6};
+  lap_fold fold;
+  lap_status status;
+  assert_int_equal(lap_mesh_fold(&mesh, 2, 6, 3, &fold, &status), LAP_OK);
+  assert_int_equal(fold.replicas, 3);
+  assert_int_equal(fold.replica, 1);
+  assert_int_equal(fold.model_rank, 1);
+  assert_int_equal(fold.first_shard, 3);
+  assert_int_equal(fold.shard_count, 3);
+  assert_int_equal(fold.first_lane, 1);
+  /* The fewest ranks a replica that put all ranks to use. */
+  assert_int_equal(lap_mesh_fold(&mesh, 0, 3, 0, &fold, &status), LAP_OK);
+  assert_int_equal(fold.model_ranks, 1);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, 4, 0, &fold, &status), LAP_OK);
+  assert_int_equal(fold.model_ranks, 2);
+}
+
+static void every_lane_is_held_once_in_ranges_and_in_turn(void **state) {
+  (void)state;
+  const lap_mesh mesh = {2, 5, 1};
+  for (int ranks = 1; ranks <= 10; ++ranks)
+    for (int dealt = 0; dealt < 2; ++dealt) {
+      int held[10] = {0};
+      for (int rank = 0; rank < ranks; ++rank) {
+        lap_fold fold;
+        lap_status status;
+        assert_int_equal(lap_mesh_fold(&mesh, 1, ranks, rank, &fold, &status), LAP_OK);
+        const lap_lanes lanes = lap_fold_lanes(&fold, &mesh, dealt);
+        for (int i = 0; i < lanes.count; ++i) {
+          const int lane = lanes.first + i * lanes.stride;
+          assert_in_range(lane, 0, 9);
+          ++held[lane];
+          if (dealt) assert_int_equal(lap_fold_cyclic_lane(&fold, &mesh, i), lane);
+        }
+      }
+      for (int lane = 0; lane < 10; ++lane) assert_int_equal(held[lane], 1);
+    }
 }
 
 static void efficiency_is_mean_over_fullest(void **state) {
@@ -145,79 +191,38 @@ static void efficiency_is_mean_over_fullest(void **state) {
   assert_true(lap_mesh_efficiency(&mesh, 5) == 0.8);
 }
 
-static void owned_pieces_are_whole_blocks_that_cover_the_vector(void **state) {
+static void owners_cut_each_bucket_into_whole_blocks(void **state) {
   (void)state;
-  for (int64_t blocks = 0; blocks < 30; ++blocks)
-    for (int ranks = 1; ranks < 40; ++ranks) {
-      int64_t next = 0;
-      for (int rank = 0; rank < ranks; ++rank) {
-        assert_int_equal(lap_owned_begin(blocks * LAP_BLOCK, ranks, rank), next);
-        next = lap_owned_end(blocks * LAP_BLOCK, ranks, rank);
-        assert_int_equal(next % LAP_BLOCK, 0);
+  const int64_t begins[] = {0, 13 * LAP_BLOCK, 13 * LAP_BLOCK, 14 * LAP_BLOCK};
+  for (int owners = 1; owners < 40; ++owners) {
+    lap_partition *partition = lap_partition_create(begins, 4, 44 * LAP_BLOCK, owners);
+    int64_t owned[40] = {0}, most = 0;
+    for (int b = 0; b < 4; ++b) {
+      int64_t next = partition->bucket_begin[b], largest = 0;
+      for (int owner = 0; owner < owners; ++owner) {
+        const lap_range range = lap_partition_range(partition, b, owner);
+        assert_int_equal(range.begin, next);
+        assert_int_equal(range.end % LAP_BLOCK, 0);
+        assert_int_equal(lap_partition_place(partition, b, owner), owned[owner]);
+        next = range.end;
+        owned[owner] += lap_range_count(range);
+        if (lap_range_count(range) > largest) largest = lap_range_count(range);
       }
-      assert_int_equal(next, blocks * LAP_BLOCK);
+      assert_int_equal(next, partition->bucket_begin[b + 1]);
+      assert_int_equal(lap_partition_largest(partition, b), largest);
     }
+    for (int owner = 0; owner < owners; ++owner) {
+      assert_int_equal(lap_partition_owned(partition, owner), owned[owner]);
+      if (owned[owner] > most) most = owned[owner];
+    }
+    assert_int_equal(lap_partition_most_owned(partition), most);
+    lap_partition_destroy(partition);
+  }
   /* 27 billion elements on the ranks of a large machine do not overflow. */
   const int64_t large = INT64_C(26367188) * LAP_BLOCK;
-  assert_int_equal(lap_owned_end(large, 100000, 99999), large);
-}
-
-static void a_lane_sum_holds_few_vectors(void **state) {
-  (void)state;
-  lap_status status;
-  lap_fold fold;
-  const lap_mesh mesh = {2, 256, 1};
-  assert_int_equal(lap_mesh_fold(&mesh, 1, 0, &fold, &status), LAP_OK);
-  const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, LAP_BLOCK);
-  const int64_t held = 10; /* log2(512), and the lane at hand */
-  assert_int_equal(size.vectors, held * LAP_BLOCK * (int64_t)sizeof(float));
-  assert_int_equal(size.arriving, 0);
-}
-
-/* Seven lanes on three ranks: 0-1, 2-3, 4-6. The last rank keeps 4+5 while it makes 6; the others
- * keep their first lane while they make the second. On five ranks, 0, 1, 2-3, 4, 5-6: rank 2 and
- * rank 4 hold two vectors; the lanes of rank 4 lie in two subtrees, so less arrives there. */
-static void the_fullest_replica_is_the_first_of_the_largest(void **state) {
-  (void)state;
-  const lap_mesh mesh = {1, 7, 1};
-  const int64_t elements = 5 * LAP_BLOCK;
-  assert_int_equal(lap_lane_sum_fullest(&mesh, 1, elements), 0);
-  assert_int_equal(lap_lane_sum_fullest(&mesh, 5, elements), 2);
-  for (int ranks = 1; ranks <= 7; ++ranks) {
-    const int fullest = lap_lane_sum_fullest(&mesh, ranks, elements);
-    int64_t total[7], most = 0;
-    for (int rank = 0; rank < ranks; ++rank) {
-      lap_fold fold;
-      lap_status status;
-      assert_int_equal(lap_mesh_fold(&mesh, ranks, rank, &fold, &status), LAP_OK);
-      const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, elements);
-      total[rank] = size.vectors + size.arriving;
-      if (total[rank] > most) most = total[rank];
-    }
-    assert_int_equal(total[fullest], most);
-    for (int rank = 0; rank < fullest; ++rank) assert_true(total[rank] < most);
-  }
-}
-
-static void a_lane_sum_starts_each_lane_and_each_step_from_zero(void **state) {
-  (void)state;
-  lap_status status;
-  lap_fold fold;
-  const lap_mesh mesh = {1, 6, 1};
-  assert_int_equal(lap_mesh_fold(&mesh, 1, 0, &fold, &status), LAP_OK);
-  lap_lane_sum *sum = lap_lane_sum_create(&mesh, &fold, LAP_BLOCK);
-  for (int step = 0; step < 2; ++step) {
-    lap_lane_sum_reset(sum);
-    for (int lane = 0; lane < 6; ++lane) {
-      float *vector = lap_lane_sum_begin(sum, lane);
-      for (int i = 0; i < LAP_BLOCK; ++i) {
-        assert_true(vector[i] == 0);
-        vector[i] = reference_value(lane, i);
-      }
-      lap_lane_sum_end(sum);
-    }
-  }
-  lap_lane_sum_destroy(sum);
+  lap_partition *partition = lap_partition_create(begins, 1, large, 100000);
+  assert_int_equal(lap_partition_range(partition, 0, 99999).end, large);
+  lap_partition_destroy(partition);
 }
 
 int main(void) {
@@ -226,12 +231,11 @@ int main(void) {
       cmocka_unit_test(every_way_to_cut_twelve_lanes_gives_the_same_bits),
       cmocka_unit_test(a_left_fold_gives_other_bits),
       cmocka_unit_test(pods_are_summed_before_they_are_joined),
-      cmocka_unit_test(more_ranks_than_lanes_name_a_count_that_works),
+      cmocka_unit_test(counts_without_a_layout_name_the_nearest_that_work),
+      cmocka_unit_test(ranks_stand_in_replicas_that_share_the_shards),
+      cmocka_unit_test(every_lane_is_held_once_in_ranges_and_in_turn),
       cmocka_unit_test(efficiency_is_mean_over_fullest),
-      cmocka_unit_test(owned_pieces_are_whole_blocks_that_cover_the_vector),
-      cmocka_unit_test(a_lane_sum_holds_few_vectors),
-      cmocka_unit_test(the_fullest_replica_is_the_first_of_the_largest),
-      cmocka_unit_test(a_lane_sum_starts_each_lane_and_each_step_from_zero),
+      cmocka_unit_test(owners_cut_each_bucket_into_whole_blocks),
   };
   return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);
 }

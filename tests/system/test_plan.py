@@ -42,7 +42,7 @@ class Plan(Test):
         self.assertGreater(less, 4 * 3000)
 
     def test_bad_input_exits_2(self):
-        for arguments, says in ((["--ranks", "7"], "start 6 ranks or fewer"),
+        for arguments, says in ((["--ranks", "7"], "the nearest counts that work are 6"),
                                 (["--ranks", "0"], "--ranks"),
                                 (["--command", "bench"], "expected train, eval or teach"),
                                 (["--k", "-1"], "--k"),
@@ -68,6 +68,26 @@ class Plan(Test):
             published = self.plan(config=SOURCE / f"configs/gemma2-{name}-hf.yaml")
             self.assertEqual(published["non_embedding_parameters"], sizes[1])
             self.assertEqual(published["embedding_parameters"], sizes[0] // 256128 * 256000)
+
+
+    def test_the_papers_meshes(self):
+        """On a rank for each chip every sharding has its memory; fewer ranks fold the same mesh."""
+        for name, chips, shards in (("2b", 512, 1), ("9b", 4096, 4), ("27b", 6144, 8)):
+            config, totals = SOURCE / f"configs/gemma2-{name}.yaml", []
+            for shard in ("none", "optimizer", "full"):
+                plan = self.plan(f"mesh.shard={shard}", config=config, ranks=chips)
+                self.assertEqual((plan["ranks"], plan["model_ranks"], plan["efficiency"]),
+                                 (chips, shards, 1))
+                totals.append(plan["memory"]["total"])
+            self.assertEqual(totals, sorted(totals, reverse=True))
+            few = self.plan("mesh.shard=full", config=config, ranks=3)
+            self.assertEqual(few["model_ranks"], 1)
+            self.assertEqual(few["traffic"]["mesh"], plan["traffic"]["mesh"])
+            self.assertGreater(few["memory"]["total"], plan["memory"]["total"])
+        self.assertLess(self.plan(ranks=5)["efficiency"], 1)  # of 6 lanes
+        result = lapidary("plan", SOURCE / "configs/gemma2-27b.yaml", "--ranks", "6143")
+        self.assert_exit(result, 2)
+        self.assertIn("the nearest counts that work are 6136 and 6144", result.err)
 
 
 if __name__ == "__main__":

@@ -67,12 +67,28 @@ class PlannedMemory(Test):
                 with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                     self.assert_train(name, shape, ranks, *overrides)
 
+    def test_memory_on_other_meshes_is_as_planned(self):
+        """Model shards, folded and spread; gradients and weights shared out; less kept, more made
+        again."""
+        two, spread = "mesh.model=2", "mesh.model_ranks=2"
+        gradients, full = "mesh.shard=gradients", "mesh.shard=full"
+        block, attention = "recompute=block", "recompute=attention"
+        for name, shape, ranks, *overrides in (
+                ("body", BODY, None, two, full), ("body", BODY, 2, two, spread, block),
+                ("body", BODY, 4, two, spread, full, attention), ("body", BODY, 3, gradients),
+                ("vocabulary", VOCABULARY, 2, two, spread, gradients),
+                ("vocabulary", VOCABULARY, 3, full), ("long", LONG, None, two, attention),
+                ("long", LONG, 3, full, block), ("long", LONG, 2, two, spread, block)):
+            with self.subTest(shape=name, ranks=ranks, overrides=overrides):
+                self.assert_train(name, shape, ranks, *overrides)
+
     def test_memory_with_teacher_and_evaluation_is_as_planned(self):
         cache = [f"teacher.cache={self.workspace / 'cache/*.h5'}",
                  f"data.eval={self.workspace / 'tokens/eval/*.h5'}"]
-        for ranks in (None, 2):
-            with self.subTest(ranks=ranks):
-                self.assert_train("taught", VOCABULARY, ranks, *cache)
+        shards = ["mesh.model=2", "mesh.model_ranks=2", "mesh.shard=full"]
+        for ranks, *overrides in ((None,), (2,), (4, *shards)):
+            with self.subTest(ranks=ranks, overrides=overrides):
+                self.assert_train("taught", VOCABULARY, ranks, *overrides, *cache)
 
     def test_a_small_run_is_not_far_off_either(self):
         for ranks in (None, 3):

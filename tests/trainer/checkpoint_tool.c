@@ -1,9 +1,9 @@
 /* checkpoint_tool: one act on a checkpoint directory, for tests over several jobs.
  *
  *   write DIR MODEL STEP     writes a checkpoint, prints its state_sha256
- *   load DIR MODEL [SHA256]   loads the newest, sharded and replicated; every element must be right
- *   replace DIR MODEL STEP   writes one that differs from that of `write` in a count, prunes to it
- *   loop DIR MODEL SECONDS   writes step after step, each twice with another count, prunes to two;
+ *   load DIR MODEL [SHA256]   loads the newest, sharded, full and replicated; every element must be
+ * right replace DIR MODEL STEP   writes one that differs from that of `write` in a count, prunes to
+ * it loop DIR MODEL SECONDS   writes step after step, each twice with another count, prunes to two;
  *                            one rank is killed at a random moment before SECONDS have passed
  */
 #include <inttypes.h>
@@ -31,11 +31,12 @@ static void report(void *context, const char *text) {
 static lap_code write_one(const act *a, const lap_state *state, char hex[LAP_SHA256_HEX],
                           lap_status *status) {
   const lap_checkpoint_extras extras = {"seed: 1\n", NULL, a->numbers};
-  return lap_checkpoint_write(a->directory, state, a->comm, &extras, hex, status);
+  return lap_checkpoint_write(a->directory, state, &extras, hex, status);
 }
 
 static lap_code write_step(const act *a, lap_status *status) {
-  lap_state *state = fixture_state(a->model, a->comm, false, strtoull(a->argument, NULL, 10));
+  lap_state *state =
+      fixture_state(a->model, a->comm, fixture_sharded, strtoull(a->argument, NULL, 10));
   char hex[LAP_SHA256_HEX];
   const lap_code code = write_one(a, state, hex, status);
   if (code == LAP_OK && lap_comm_rank(a->comm) == 0) puts(hex);
@@ -44,7 +45,8 @@ static lap_code write_step(const act *a, lap_status *status) {
 }
 
 static lap_code replace_step(const act *a, lap_status *status) {
-  lap_state *state = fixture_state(a->model, a->comm, false, strtoull(a->argument, NULL, 10));
+  lap_state *state =
+      fixture_state(a->model, a->comm, fixture_sharded, strtoull(a->argument, NULL, 10));
   char hex[LAP_SHA256_HEX];
   --state->applied_updates;
   lap_code code = write_one(a, state, hex, status);
@@ -53,12 +55,12 @@ static lap_code replace_step(const act *a, lap_status *status) {
   return code;
 }
 
-static lap_code load_newest(const act *a, bool replicated, lap_status *status) {
-  lap_state *state = fixture_state(a->model, a->comm, replicated, 9999);
+static lap_code load_newest(const act *a, fixture_layout layout, lap_status *status) {
+  lap_state *state = fixture_state(a->model, a->comm, layout, 9999);
   lap_checkpoint *loaded;
   bool found;
-  lap_code code = lap_checkpoint_load_newest(a->directory, state, a->comm, report, NULL, &found,
-                                             &loaded, status);
+  lap_code code =
+      lap_checkpoint_load_newest(a->directory, state, report, NULL, &found, &loaded, status);
   if (code == LAP_OK && !found) code = lap_fail(status, LAP_DATA, "there is none");
   /* Of what `loop` and `replace` leave, either of the two states of a step is right. */
   const int64_t allowed = a->argument ? 0 : 1;
@@ -71,9 +73,10 @@ static lap_code load_newest(const act *a, bool replicated, lap_status *status) {
   return code;
 }
 
-static lap_code load_both(const act *a, lap_status *status) {
-  LAP_TRY(load_newest(a, false, status));
-  return load_newest(a, true, status);
+static lap_code load_all_ways(const act *a, lap_status *status) {
+  LAP_TRY(load_newest(a, fixture_sharded, status));
+  LAP_TRY(load_newest(a, fixture_full, status));
+  return load_newest(a, fixture_replicated, status);
 }
 
 static void *kill_later(void *seconds) {
@@ -96,13 +99,12 @@ static void arm(const act *a, double *seconds) {
 
 /* Goes on from the newest. Ends by being killed, or by a failure. */
 static lap_code write_for_ever(const act *a, lap_status *status) {
-  lap_state *state = fixture_state(a->model, a->comm, false, 0);
+  lap_state *state = fixture_state(a->model, a->comm, fixture_sharded, 0);
   lap_checkpoint *loaded;
   char hex[LAP_SHA256_HEX];
   double seconds;
   bool found;
-  LAP_TRY(lap_checkpoint_load_newest(a->directory, state, a->comm, report, NULL, &found, &loaded,
-                                     status));
+  LAP_TRY(lap_checkpoint_load_newest(a->directory, state, report, NULL, &found, &loaded, status));
   arm(a, &seconds);
   for (uint64_t step = state->step + 1;; ++step) {
     /* Each step twice: what is there is replaced by a state with another count of updates. */
@@ -123,7 +125,7 @@ int main(int argc, char **argv) {
   a.model = argv[3];
   a.argument = argv[4];
   if (strcmp(argv[1], "write") == 0) status.code = write_step(&a, &status);
-  if (strcmp(argv[1], "load") == 0) status.code = load_both(&a, &status);
+  if (strcmp(argv[1], "load") == 0) status.code = load_all_ways(&a, &status);
   if (strcmp(argv[1], "replace") == 0) status.code = replace_step(&a, &status);
   if (strcmp(argv[1], "loop") == 0) status.code = write_for_ever(&a, &status);
   if (status.code != LAP_OK) fprintf(stderr, "%s: %s\n", argv[1], status.message);

@@ -59,11 +59,11 @@ int world_remove_directory(void **state) {
 lap_code world_try_write(world *w, const lap_state *state, lap_status *status) {
   char hex[LAP_SHA256_HEX];
   const lap_checkpoint_extras extras = {"seed: 1\n", NULL, w->numbers};
-  return lap_checkpoint_write(w->directory, state, w->comm, &extras, hex, status);
+  return lap_checkpoint_write(w->directory, state, &extras, hex, status);
 }
 
 void world_write_step(world *w, uint64_t step) {
-  lap_state *state = fixture_state("small", w->comm, false, step);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, step);
   lap_status status;
   const lap_code code = world_try_write(w, state, &status);
   if (code != LAP_OK) fail_msg("%s", status.message);
@@ -79,8 +79,8 @@ static void take_notice(void *context, const char *text) {
 lap_code world_load_newest(world *w, lap_state *state, bool *found, lap_status *status) {
   lap_checkpoint *loaded;
   w->notices[0] = '\0';
-  const lap_code code = lap_checkpoint_load_newest(w->directory, state, w->comm, take_notice, w,
-                                                   found, &loaded, status);
+  const lap_code code =
+      lap_checkpoint_load_newest(w->directory, state, take_notice, w, found, &loaded, status);
   assert_int_equal(loaded != NULL, code == LAP_OK && *found);
   if (loaded) assert_string_equal(lap_numbers_value(loaded->numbers, "seed"), "1");
   lap_checkpoint_close(loaded);
@@ -88,7 +88,7 @@ lap_code world_load_newest(world *w, lap_state *state, bool *found, lap_status *
 }
 
 void world_expect_newest(world *w, uint64_t step, const char *notice) {
-  lap_state *state = fixture_state("small", w->comm, false, 77777);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 77777);
   lap_status status;
   bool found;
   if (world_load_newest(w, state, &found, &status) != LAP_OK) fail_msg("%s", status.message);

@@ -110,10 +110,10 @@ void gguf_write_checkpoint(const gguf_fixture *f, const char *text, const char *
        &status);
   char *path = lap_format("%s/model", f->directory), *printed = lap_config_print(config);
   must(lap_file_remove_tree(path, &status), &status);
-  lap_state *state = lap_state_create(&config->model, f->comm, false, false);
-  gguf_fill(state->parameters, state->weights);
+  lap_state *state = lap_state_create_alone(&config->model, f->comm, false);
+  gguf_fill(state->parameters, state->values[LAP_WEIGHT]);
   const lap_checkpoint_extras files = {.config_text = printed, .tokenizer_path = tokenizer};
-  must(lap_checkpoint_write_weights(path, state, f->comm, &files, &status), &status);
+  must(lap_checkpoint_write_weights(path, state, &files, &status), &status);
   lap_state_destroy(state);
   lap_config_destroy(config);
   free(printed);

@@ -79,7 +79,7 @@ static void where_all_are_damaged_nothing_is_loaded_and_the_newest_is_named(void
   world_write_step(w, 120);
   world_damage(w, "step-00000110", "rank-00000.bin", flip_middle);
   world_damage(w, "step-00000120", "rank-00000.bin", unlink);
-  lap_state *state = fixture_state("small", w->comm, false, 1);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 1);
   lap_status status;
   bool found;
   assert_int_equal(world_load_newest(w, state, &found, &status), LAP_DATA);
@@ -91,7 +91,7 @@ static void where_all_are_damaged_nothing_is_loaded_and_the_newest_is_named(void
 
 static void no_directory_and_an_empty_one_are_no_failure(void **context) {
   world *w = *context;
-  lap_state *state = fixture_state("small", w->comm, false, 1);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 1);
   lap_status status;
   bool found = true;
   assert_int_equal(world_load_newest(w, state, &found, &status), LAP_OK);
@@ -107,7 +107,7 @@ static void no_directory_and_an_empty_one_are_no_failure(void **context) {
 static void another_models_checkpoint_is_refused_by_tensor(void **context) {
   world *w = *context;
   world_write_step(w, 120);
-  lap_state *state = fixture_state("tiny", w->comm, false, 1);
+  lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, 1);
   lap_status status;
   bool found;
   assert_int_equal(world_load_newest(w, state, &found, &status), LAP_DATA);

@@ -28,7 +28,8 @@ static char *weights_manifest(void) {
       {.tensor = 0, .file = 1, .begin = 12, .end = 30, .offset = 48, .xxh128 = HEX32},
       {.tensor = 1, .file = 1, .begin = 0, .end = 20, .offset = 120, .xxh128 = HEX32}};
   lap_checkpoint_pieces pieces = {files, tensors, piece, 2, 2, 3};
-  const lap_checkpoint checkpoint = {.step = 7, .writing_ranks = 1, .pieces = &pieces};
+  const lap_checkpoint checkpoint = {
+      .step = 7, .writing_ranks = 1, .model_shards = 1, .pieces = &pieces};
   return lap_manifest_print(&checkpoint, NULL);
 }
 
@@ -48,6 +49,7 @@ static char *full_manifest(void) {
                                .applied_updates = 8,
                                .bad_steps = 1,
                                .writing_ranks = 3,
+                               .model_shards = 1,
                                .state_sha256 = HEX32 HEX32,
                                .pieces = &pieces};
   lap_numbers_sha256(numbers, checkpoint.numbers_sha256);
@@ -73,6 +75,7 @@ static void what_is_printed_is_read_back(void **state) {
   assert_int_equal(read->applied_updates, 8);
   assert_int_equal(read->bad_steps, 1);
   assert_int_equal(read->writing_ranks, 3);
+  assert_int_equal(read->model_shards, 1);
   assert_string_equal(read->state_sha256, HEX32 HEX32);
   assert_string_equal(lap_numbers_value(read->numbers, "model.hidden_size"), "16");
   assert_int_equal(read->pieces->pieces, 6);
@@ -167,9 +170,12 @@ static void an_edited_manifest_is_validated_although_its_checksum_is_right(void 
       {"\"step\": 7", "\"step\": 99999999999999999999", "manifest.json:"},
       {"\"step\": 7", "\"stop\": 7", "step: expected an integer"},
       {"\"step\": 7", "\"step\": 7, \"step\": 7", "duplicate"},
-      {"\"step\": 7", "\"step\": 7, \"new\": 1", "has 12 members, expected 11"},
+      {"\"step\": 7", "\"step\": 7, \"new\": 1", "has 13 members, expected 12"},
       {"\"bad_steps\": 0", "\"bad_steps\": 8", "bad_steps: expected an integer from 0 to 7"},
       {"\"writing_ranks\": 1", "\"writing_ranks\": 0", "writing_ranks: expected"},
+      {"\"model_shards\": 1", "\"model_shards\": 0", "model_shards: expected"},
+      {"\"model_shards\": 1", "\"model_shards\": 7", "cannot cut tensor a.weight"},
+      {"\"model_shards\": 1", "\"model_shards\": 2", "pieces[1]: end: expected"},
       {"{\n  \"format\"", "[\n  \"format\"", "manifest.json:"},
       {"\"name\": \"rank-00000.bin\"", "\"name\": \"../etc/passwd\"",
        "name: expected a plain name"},
@@ -187,7 +193,7 @@ static void an_edited_manifest_is_validated_although_its_checksum_is_right(void 
       {"[3, 10]", "[3, 1, 10]", "tensors[0]: shape"},
       {"[3, 10]", "[]", "tensors[0]: shape"},
       {"[3, 10]", "{\"3\": 10}", "tensors[0]: shape"},
-      {"[3, 10]", "[4, 10]", "tensor a.weight, weight: from element 30 on"},
+      {"[3, 10]", "[4, 10]", "tensor a.weight, shard 0, weight: from element 30 on"},
       {"[3, 10]", "[2, 10]", "pieces[1]: end: expected an integer from 13 to 20"},
       {"\"tensor\": \"a.weight\"", "\"tensor\": \"c\"", "pieces[0]: tensor: expected"},
       {"\"tensor\": \"a.weight\"", "\"tensor\": 3", "pieces[0]: tensor: expected a text"},

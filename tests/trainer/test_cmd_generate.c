@@ -46,7 +46,7 @@ static void write_checkpoint(const fixture *f, const char *name, const char *tok
   lap_status status = {0};
   char *path = lap_format("%s/%s", f->directory, name), *config = lap_config_print(f->config);
   const lap_checkpoint_extras extras = {.config_text = config, .tokenizer_path = tokenizer};
-  must(lap_checkpoint_write_weights(path, f->state, f->comm, &extras, &status), &status);
+  must(lap_checkpoint_write_weights(path, f->state, &extras, &status), &status);
   free(config);
   free(path);
 }
@@ -80,8 +80,9 @@ static int set_up(void **state) {
   must(lap_config_parse("config", config, strlen(config), NULL, 0, &f.config, &status), &status);
   must(lap_comm_start(&f.comm, &status), &status);
   f.parameters = lap_parameters_create(&f.config->model);
-  f.state = lap_state_create(&f.config->model, f.comm, false, false);
-  lap_parameters_initialise(f.parameters, 5, 0, f.parameters->elements, f.state->weights);
+  f.state = lap_state_create_alone(&f.config->model, f.comm, false);
+  lap_parameters_initialise(f.parameters, 5, 0, f.parameters->elements,
+                            f.state->values[LAP_WEIGHT]);
   char *small = lap_format("%s/small.model", f.directory);
   char *large = lap_format("%s/large.model", f.directory);
   must(lap_tokenizer_open(small, &f.tokenizer, &status), &status);
@@ -192,12 +193,16 @@ static void check_greedy(const fixture *f, const char *prompt) {
   for (size_t i = 0; i < count; ++i) tokens[1 + prompt_count + i] = (int32_t)token_at(object, i);
   const int64_t length = (int64_t)(1 + prompt_count + count);
   lap_gemma2 *model =
-      lap_gemma2_record(&f->config->model, LAP_GEMMA2_HIDDEN, NULL, 1, length, 0, 64, true);
+      lap_gemma2_record(&f->config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
+                                                                   .sequences = 1,
+                                                                   .length = length,
+                                                                   .threads = 64,
+                                                                   .allocate = true});
   const lap_batch batch = {.sequences = 1, .length = length, .tokens = tokens, .first = first};
-  lap_gemma2_run(model, f->state->weights, NULL, &batch, NULL);
+  lap_gemma2_run(model, f->state->values[LAP_WEIGHT], NULL, &batch, NULL);
   float logits[PADDED_VOCABULARY];
   for (size_t i = 0; i < count; ++i) {
-    lap_gemma2_logits(model, f->state->weights, (int64_t)(prompt_count + i), 1, logits);
+    lap_gemma2_logits(model, f->state->values[LAP_WEIGHT], (int64_t)(prompt_count + i), 1, logits);
     const float chosen = logits[token_at(object, i)];
     for (int64_t id = 0; id < PIECES; ++id) assert_true(logits[id] <= chosen + 1e-5f);
   }
@@ -414,12 +419,12 @@ static void a_full_device_is_said(void **state) {
 static void non_finite_weights_end_with_4(void **state) {
   const fixture *f = *state;
   const lap_parameter *norm = lap_parameters_find(f->parameters, "model.norm.weight");
-  const float kept = f->state->weights[norm->offset];
-  f->state->weights[norm->offset] = __builtin_nanf("");
+  const float kept = f->state->values[LAP_WEIGHT][norm->offset];
+  f->state->values[LAP_WEIGHT][norm->offset] = __builtin_nanf("");
   char *small = lap_format("%s/small.model", f->directory);
   write_checkpoint(f, "broken", small);
   free(small);
-  f->state->weights[norm->offset] = kept;
+  f->state->values[LAP_WEIGHT][norm->offset] = kept;
   outcome result = run(f, "broken -p x");
   assert_int_equal(result.code, LAP_NONFINITE);
   assert_non_null(strstr(result.err, "the logit of token 0 at position"));

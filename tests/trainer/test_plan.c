@@ -63,62 +63,74 @@ static lap_gemma2_config small_model(void) {
 
 /* --- modules --- */
 
+static const lap_shard every_shard[] = {LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS,
+                                        LAP_SHARD_FULL};
+
+/* Rank `rank` of `ranks`, which do not run; model_ranks as few as can be. */
+static lap_placement place(lap_mesh mesh, lap_shard shard, int ranks, int rank) {
+  lap_placement placement;
+  lap_status status = {0};
+  must(lap_placement_of_rank(&mesh, 0, shard, ranks, rank, &placement, &status), &status);
+  return placement;
+}
+
 static void a_state_takes_what_it_says(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
-  lap_comm *comm;
-  lap_status status = {0};
-  must(lap_comm_start(&comm, &status), &status);
-  for (int with_moments = 0; with_moments < 2; ++with_moments) {
-    count_from_here();
-    lap_state *made = lap_state_create(&model, comm, with_moments, false);
-    const int64_t elements = made->parameters->elements;
-    const lap_state_extent extent = lap_state_extent_of(elements, 1, 0, false);
-    lap_memory_table memory = {0};
-    lap_state_bytes(elements, &extent, with_moments, &memory);
-    assert_int_equal(lap_memory_total(&memory), aligned_bytes);
-    assert_int_equal(memory.bytes[LAP_MEMORY_WEIGHTS], 4 * elements);
-    assert_int_equal(memory.bytes[LAP_MEMORY_MOMENTS], with_moments ? 8 * elements : 0);
-    lap_state_destroy(made);
-  }
-  lap_comm_finish(comm);
+  for (int shard = 0; shard < 4; ++shard)
+    for (int rank = 0; rank < 6; ++rank)
+      for (int with_moments = 0; with_moments < 2; ++with_moments) {
+        const lap_placement placement = place((lap_mesh){1, 3, 2}, every_shard[shard], 6, rank);
+        count_from_here();
+        lap_state *outline = lap_state_outline(&model, &placement);
+        assert_int_equal(aligned_bytes, 0);
+        lap_memory_table memory = {0};
+        lap_state_bytes(outline, with_moments, &memory);
+        lap_state *made = lap_state_create(&model, &placement, with_moments);
+        assert_int_equal(lap_memory_total(&memory), aligned_bytes);
+        lap_state_destroy(outline);
+        lap_state_destroy(made);
+      }
 }
 
-/* Optimizer sharding: all ranks together hold the moments once; none: each holds them all. */
-static void moments_are_shared_out(void **state) {
+/* What is shared out, all owners together hold once; what is not, each holds whole. */
+static void moments_and_weights_are_shared_out(void **state) {
   (void)state;
-  const int64_t elements = 37 * LAP_BLOCK;
-  for (int ranks = 1; ranks <= 40; ++ranks) {
-    int64_t sharded = 0;
-    for (int rank = 0; rank < ranks; ++rank) {
-      lap_memory_table shard = {0}, none = {0};
-      lap_state_extent extent = lap_state_extent_of(elements, ranks, rank, false);
-      lap_state_bytes(elements, &extent, true, &shard);
-      extent = lap_state_extent_of(elements, ranks, rank, true);
-      lap_state_bytes(elements, &extent, true, &none);
-      sharded += shard.bytes[LAP_MEMORY_MOMENTS];
-      assert_int_equal(none.bytes[LAP_MEMORY_MOMENTS], 8 * elements);
-      assert_int_equal(shard.bytes[LAP_MEMORY_WEIGHTS], 4 * elements);
+  const lap_gemma2_config model = small_model();
+  for (int ranks = 1; ranks <= 7; ++ranks)
+    for (int shard = 0; shard < 4; ++shard) {
+      int64_t elements = 0;
+      lap_memory_table sum = {0};
+      for (int rank = 0; rank < ranks; ++rank) {
+        const lap_placement placement = place((lap_mesh){1, 7, 1}, every_shard[shard], ranks, rank);
+        lap_state *outline = lap_state_outline(&model, &placement);
+        lap_state_bytes(outline, true, &sum);
+        elements = outline->parameters->elements;
+        lap_state_destroy(outline);
+      }
+      assert_int_equal(sum.bytes[LAP_MEMORY_MOMENTS],
+                       (every_shard[shard] == LAP_SHARD_NONE ? ranks : 1) * 8 * elements);
+      assert_int_equal(sum.bytes[LAP_MEMORY_WEIGHTS],
+                       (every_shard[shard] == LAP_SHARD_FULL ? 1 : ranks) * 4 * elements);
     }
-    assert_int_equal(sharded, 8 * elements);
-  }
 }
 
-static void a_lane_sum_takes_what_it_says(void **state) {
+/* Groups of ranks that do not run send nothing, but places are made. */
+static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
-  const lap_mesh mesh = {2, 3, 1};
-  const int64_t elements = 11 * LAP_BLOCK;
-  for (int ranks = 1; ranks <= 6; ++ranks)
-    for (int rank = 0; rank < ranks; ++rank) {
-      lap_fold fold;
-      lap_status status = {0};
-      must(lap_mesh_fold(&mesh, ranks, rank, &fold, &status), &status);
+  const lap_gemma2_config model = small_model();
+  for (int shard = 0; shard < 4; ++shard)
+    for (int ranks = 1; ranks <= 3; ++ranks) {
+      const lap_placement placement = place((lap_mesh){1, 3, 1}, every_shard[shard], ranks, 0);
+      lap_state *made = lap_state_create(&model, &placement, false);
+      lap_memory_table memory = {0};
+      lap_block_weights_bytes(made, (int)model.num_hidden_layers, &memory);
       count_from_here();
-      lap_lane_sum *sum = lap_lane_sum_create(&mesh, &fold, elements);
-      const lap_lane_sum_size size = lap_lane_sum_bytes(&mesh, &fold, elements);
-      assert_int_equal(size.vectors + size.arriving, aligned_bytes);
-      assert_int_equal(size.vectors % (elements * 4), 0);
-      lap_lane_sum_destroy(sum);
+      lap_block_weights *weights = lap_block_weights_create(made, (int)model.num_hidden_layers);
+      assert_int_equal(lap_memory_total(&memory), aligned_bytes);
+      assert_true((aligned_bytes > 0) == (every_shard[shard] == LAP_SHARD_FULL && ranks > 1));
+      lap_block_weights_destroy(weights);
+      lap_state_destroy(made);
     }
 }
 
@@ -165,18 +177,35 @@ static void rows_and_content_of_a_cache_take_what_they_say(void **state) {
 
 static void windows_take_what_they_say(void **state) {
   (void)state;
-  const lap_gemma2_config model = small_model();
-  const lap_synthetic made_up = {.vocab_size = 311, .windows = 9};
+  lap_gemma2_config model = small_model();
+  model.vocab_size = 312;
+  const lap_synthetic made_up = {.vocab_size = 312, .windows = 9};
   const lap_data data = {.sequence_length = 45, .synthetic = &made_up};
-  lap_memory_table memory = {0};
-  count_from_here();
-  lap_window_logits_bytes(&model, 45, 0, 2, &memory);
-  assert_int_equal(aligned_bytes, 0);
-  lap_window_logits *windows = lap_window_logits_create(&model, NULL, &data, 2);
-  assert_int_equal(memory.bytes[LAP_MEMORY_ACTIVATIONS] + memory.bytes[LAP_MEMORY_LOGITS],
-                   aligned_bytes);
-  assert_int_equal(memory.bytes[LAP_MEMORY_LOGITS], 45 * 311 * 4);
-  lap_window_logits_destroy(windows);
+  for (int shards = 1; shards <= 2; ++shards)
+    for (int rank = 0; rank < 2 * shards; ++rank) {
+      /* With one rank a replica, and with two. */
+      const int ranks = rank < shards ? 1 : shards;
+      const lap_placement placement =
+          place((lap_mesh){1, 1, shards}, LAP_SHARD_OPTIMIZER, ranks, rank % ranks);
+      lap_state *made = lap_state_create(&model, &placement, false);
+      lap_block_weights *weights = lap_block_weights_create(made, 3);
+      lap_memory_table memory = {0};
+      count_from_here();
+      lap_window_logits_bytes(&model, made, 45, 0, 2, &memory);
+      assert_int_equal(aligned_bytes, 0);
+      lap_window_logits *windows = lap_window_logits_create(&model, made, weights, &data, 2);
+      assert_int_equal(memory.bytes[LAP_MEMORY_ACTIVATIONS] + memory.bytes[LAP_MEMORY_LOGITS],
+                       aligned_bytes);
+      const int64_t logits = 45 * 312 * 4; /* parts, and whole rows where they come together */
+      const bool leads = rank % ranks == 0;
+      assert_int_equal(memory.bytes[LAP_MEMORY_LOGITS], shards == 1  ? logits
+                                                        : ranks == 1 ? 2 * logits
+                                                        : leads      ? logits / 2 + 2 * logits
+                                                                     : logits / 2);
+      lap_window_logits_destroy(windows);
+      lap_block_weights_destroy(weights);
+      lap_state_destroy(made);
+    }
 }
 
 /* --- the whole --- */
@@ -189,7 +218,7 @@ static lap_config *load(const char *text) {
 }
 
 static const char training[] =
-    "model: {vocab_size: 311, hidden_size: 24, intermediate_size: 56, num_hidden_layers: 3,\n"
+    "model: {vocab_size: 312, hidden_size: 24, intermediate_size: 56, num_hidden_layers: 3,\n"
     "  num_attention_heads: 4, num_key_value_heads: 2, head_dim: 8, sliding_window: 20,\n"
     "  query_pre_attn_scalar: 8}\n"
     "data: {sequence_length: 45}\nmesh: {data: 5}\nbatch: {sequences: 30, micro_sequences: 2}\n"
@@ -203,35 +232,48 @@ static lap_plan plan_of(const lap_config *config, const lap_plan_request *reques
 }
 
 /* A state and a stepper on one rank; what they allocate beyond the plan is lists of tensors. */
+static void compare_with_plan(lap_comm *comm, lap_config *config, int64_t k) {
+  enum { LISTS = 64 << 10 };
+  lap_status status = {0};
+  const lap_plan_request request = {.command = LAP_PLAN_TRAIN, .ranks = 1, .teacher_k = k};
+  count_from_here();
+  const lap_plan plan = plan_of(config, &request);
+  assert_int_equal(aligned_bytes, 0);
+  const lap_synthetic made_up = {.vocab_size = 312, .k = k, .windows = 9};
+  const lap_data data = {.sequence_length = 45, .synthetic = &made_up};
+  lap_placement placement;
+  must(lap_placement_create(&config->mesh, 0, config->shard, comm, &placement, &status), &status);
+  count_from_here();
+  lap_state *made = lap_state_create(&config->model, &placement, true);
+  lap_block_weights *weights = lap_block_weights_create(made, 3);
+  lap_stepper *stepper = lap_stepper_create(config, &data, 10, made, weights);
+  const int64_t cache = k ? lap_cache_rows_bytes(45, k) + lap_cache_bytes(k) : 0;
+  const int64_t planned =
+      lap_memory_total(&plan.memory) - plan.memory.bytes[LAP_MEMORY_PROCESS] - cache;
+  assert_in_range(aligned_bytes + plain_bytes, planned, planned + LISTS);
+  const int64_t in_batches = k ? 2 * 45 * k * (int64_t)sizeof(float) : 0; /* aligned too */
+  assert_int_equal(planned - plan.memory.bytes[LAP_MEMORY_BUFFERS] + cache + in_batches,
+                   aligned_bytes);
+  lap_stepper_destroy(stepper);
+  lap_block_weights_destroy(weights);
+  lap_state_destroy(made);
+}
+
 static void training_takes_what_the_plan_says(void **state) {
   (void)state;
-  enum { LISTS = 32 << 10 };
   lap_config *config = load(training);
   lap_comm *comm;
   lap_status status = {0};
   must(lap_comm_start(&comm, &status), &status);
-  for (int64_t k = 0; k <= 7; k += 7) {
-    const lap_plan_request request = {.command = LAP_PLAN_TRAIN, .ranks = 1, .teacher_k = k};
-    count_from_here();
-    const lap_plan plan = plan_of(config, &request);
-    assert_int_equal(aligned_bytes, 0);
-    const lap_synthetic made_up = {.vocab_size = 311, .k = k, .windows = 9};
-    const lap_data data = {.sequence_length = 45, .synthetic = &made_up};
-    lap_fold fold;
-    must(lap_mesh_fold(&config->mesh, 1, 0, &fold, &status), &status);
-    count_from_here();
-    lap_state *made = lap_state_create(&config->model, comm, true, false);
-    lap_stepper *stepper = lap_stepper_create(config, &fold, &data, 10, made, comm);
-    const int64_t cache = k ? lap_cache_rows_bytes(45, k) + lap_cache_bytes(k) : 0;
-    const int64_t planned =
-        lap_memory_total(&plan.memory) - plan.memory.bytes[LAP_MEMORY_PROCESS] - cache;
-    assert_in_range(aligned_bytes + plain_bytes, planned, planned + LISTS);
-    const int64_t in_batches = k ? 2 * 45 * k * (int64_t)sizeof(float) : 0; /* aligned too */
-    assert_int_equal(planned - plan.memory.bytes[LAP_MEMORY_BUFFERS] + cache + in_batches,
-                     aligned_bytes);
-    lap_stepper_destroy(stepper);
-    lap_state_destroy(made);
-  }
+  for (int shard = 0; shard < 4; ++shard)
+    for (int shards = 1; shards <= 2; ++shards)
+      for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {
+        config->shard = every_shard[shard];
+        config->mesh.model = shards;
+        config->recompute = (lap_recompute)recompute;
+        compare_with_plan(comm, config, 0);
+        compare_with_plan(comm, config, 7);
+      }
   lap_comm_finish(comm);
   lap_config_destroy(config);
 }
@@ -244,7 +286,10 @@ static void an_evaluation_beside_training_is_counted(void **state) {
   config->data.eval = strdup("anything");
   const lap_plan both = plan_of(config, &request);
   lap_memory_table windows = {0};
-  lap_evaluate_bytes(&config->model, 45, 0, 2, &windows);
+  const lap_placement placement = place(config->mesh, config->shard, 2, both.fullest_rank);
+  lap_state *outline = lap_state_outline(&config->model, &placement);
+  lap_evaluate_bytes(&config->model, outline, 45, 0, 2, &windows);
+  lap_state_destroy(outline);
   assert_int_equal(lap_memory_total(&both.memory),
                    lap_memory_total(&alone.memory) + lap_memory_total(&windows));
   lap_config_destroy(config);
@@ -262,9 +307,11 @@ static void the_plan_is_that_of_the_fullest_rank(void **state) {
     assert_in_range(plan.fullest_rank, 0, ranks - 1);
   }
   const lap_plan plan = plan_of(config, &request);
+  enum { BUCKETS = 5 }; /* 3 layers, embedding, final norm: of each a fifth, in whole blocks */
   const int64_t elements = plan.memory.bytes[LAP_MEMORY_WEIGHTS] / 4;
-  assert_in_range(plan.memory.bytes[LAP_MEMORY_GRADIENTS], 4 * elements,
-                  4 * elements + 4 * (elements / 5 + LAP_BLOCK));
+  assert_int_equal(plan.memory.bytes[LAP_MEMORY_GRADIENTS], 4 * elements); /* of one lane */
+  assert_in_range(plan.memory.bytes[LAP_MEMORY_MOMENTS], 8 * elements / 5,
+                  8 * (elements / 5 + BUCKETS * LAP_BLOCK));
   lap_config_destroy(config);
 }
 
@@ -274,7 +321,7 @@ static void flops_are_those_of_the_definition(void **state) {
   lap_config *config = load(training);
   double visible = 0; /* of layers 0, 2 with a window of 20, and of layer 1 */
   for (int t = 0; t < 45; ++t) visible += t + 1 + 2 * (t < 20 ? t + 1 : 20);
-  const double layer = 24 * 32 + 2 * 24 * 16 + 32 * 24 + 3 * 24 * 56, head = 24 * 311;
+  const double layer = 24 * 32 + 2 * 24 * 16 + 32 * 24 + 3 * 24 * 56, head = 24 * 312;
   const double window = 2 * 45 * (3 * layer + head) + 4 * 4 * 8 * visible;
   lap_plan plan = plan_of(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 3});
   assert_true(plan.forward_flops == 30 * window);
@@ -309,15 +356,14 @@ static void assert_refused(const lap_config *config, const lap_plan_request *req
   lap_plan plan;
   lap_status status = {0};
   assert_int_equal(lap_plan_make(config, request, &plan, &status), LAP_USAGE);
-  if (!strstr(status.message, says))
-    fail_msg("\"%s\" does not say \"%s\"", status.message, says);
+  if (!strstr(status.message, says)) fail_msg("\"%s\" does not say \"%s\"", status.message, says);
 }
 
 static void what_cannot_be_planned_is_refused(void **state) {
   (void)state;
   lap_config *config = load(training);
   assert_refused(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 6},
-                 "start 5 ranks or fewer");
+                 "the nearest counts that work are 5");
   lap_config_destroy(config);
   config = load(training);
   config->batch.sequences = config->batch.micro_sequences = INT64_C(1000000000);
@@ -334,8 +380,7 @@ static void what_cannot_be_planned_is_refused(void **state) {
   *strstr(text, "data:") = '\0'; /* the model alone */
   config = load(text);
   for (int command = LAP_PLAN_TRAIN; command <= LAP_PLAN_TEACH; ++command)
-    assert_refused(config,
-                   &(lap_plan_request){.command = (lap_plan_command)command, .ranks = 1},
+    assert_refused(config, &(lap_plan_request){.command = (lap_plan_command)command, .ranks = 1},
                    "data.sequence_length is missing");
   lap_config_destroy(config);
   free(text);
@@ -383,8 +428,8 @@ static void parameters_are_those_of_table_2(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_state_takes_what_it_says),
-      cmocka_unit_test(moments_are_shared_out),
-      cmocka_unit_test(a_lane_sum_takes_what_it_says),
+      cmocka_unit_test(moments_and_weights_are_shared_out),
+      cmocka_unit_test(gathered_weights_take_what_they_say),
       cmocka_unit_test(a_micro_batch_takes_what_it_says),
       cmocka_unit_test(rows_and_content_of_a_cache_take_what_they_say),
       cmocka_unit_test(windows_take_what_they_say),

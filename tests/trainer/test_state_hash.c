@@ -15,10 +15,11 @@ static void the_state_hash_is_that_of_its_definition(void **context) {
   const char *models[] = {"tiny", "small"};
   for (int m = 0; m < 2; ++m) {
     char expected[LAP_SHA256_HEX], found[LAP_SHA256_HEX];
-    fixture_sha256(models[m], 30, expected);
-    for (int replicated = 0; replicated < 2; ++replicated) {
-      lap_state *state = fixture_state(models[m], w->comm, replicated, 30);
-      lap_state_sha256(state, w->comm, found);
+    fixture_sha256(models[m], 1, 30, expected);
+    const fixture_layout layouts[] = {fixture_replicated, fixture_sharded, fixture_full};
+    for (int i = 0; i < 3; ++i) {
+      lap_state *state = fixture_state(models[m], w->comm, layouts[i], 30);
+      lap_state_sha256(state, found);
       assert_string_equal(found, expected);
       lap_state_destroy(state);
     }
@@ -28,18 +29,19 @@ static void the_state_hash_is_that_of_its_definition(void **context) {
 static void one_changed_bit_anywhere_changes_the_hash(void **context) {
   world *w = *context;
   char before[LAP_SHA256_HEX], after[LAP_SHA256_HEX];
-  lap_state *state = fixture_state("small", w->comm, false, 30);
-  lap_state_sha256(state, w->comm, before);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 30);
+  lap_state_sha256(state, before);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
     for (int64_t i = 0; i < 24000; i += 2999) { /* the embedding has 24,000 elements */
-      const bool here = kind == LAP_WEIGHT || (i >= state->held_begin && i < state->held_end);
-      uint32_t *bits = here ? (uint32_t *)lap_state_at(state, (lap_state_kind)kind, i) : NULL;
+      const lap_range held = lap_state_held(state, (lap_state_kind)kind, 0);
+      const bool here = i >= held.begin && i < held.end;
+      uint32_t *bits = here ? (uint32_t *)lap_state_at(state, (lap_state_kind)kind, 0, i) : NULL;
       if (here) *bits ^= 1;
-      lap_state_sha256(state, w->comm, after);
+      lap_state_sha256(state, after);
       assert_string_not_equal(before, after);
       if (here) *bits ^= 1;
     }
-  lap_state_sha256(state, w->comm, after);
+  lap_state_sha256(state, after);
   assert_string_equal(before, after);
   lap_state_destroy(state);
 }

@@ -1,0 +1,210 @@
+/* gradient_sum: on any number of ranks, whole or dealt, every element has the bits of the recursive
+ * sum over lanes on one process. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/gradient_sum.h"
+#include "reference.h"
+#include "world.h"
+
+/* The linker puts this in place of lap_allocate_aligned (CMakeLists.txt): what create allocates for
+ * vectors and buffers is what the bytes function says. */
+static int64_t allocated;
+void *__real_lap_allocate_aligned(size_t count, size_t size);
+void *__wrap_lap_allocate_aligned(size_t count, size_t size);
+void *__wrap_lap_allocate_aligned(size_t count, size_t size) {
+  allocated += (int64_t)(count * size);
+  return __real_lap_allocate_aligned(count, size);
+}
+
+typedef struct {
+  lap_mesh mesh;
+  int model_ranks;
+} layout;
+
+static const layout layouts[] = {
+    {{1, 1, 1}, 1}, {{1, 2, 1}, 1}, {{1, 3, 1}, 1},  {{1, 5, 1}, 1}, {{2, 3, 1}, 1},
+    {{3, 4, 1}, 1}, {{2, 5, 1}, 1}, {{5, 1, 1}, 1},  {{7, 3, 1}, 1}, {{1, 13, 1}, 1},
+    {{2, 8, 1}, 1}, {{1, 3, 2}, 2}, {{2, 3, 2}, 2},  {{3, 1, 4}, 2}, {{1, 2, 4}, 4},
+    {{2, 5, 6}, 3}, {{1, 3, 6}, 2}, {{1, 31, 1}, 1},
+};
+enum { LAYOUTS = sizeof layouts / sizeof *layouts, MOST_BUCKETS = 8, MOST_LANES = 31 };
+
+/* Blocks of each bucket. */
+typedef struct {
+  int buckets;
+  int blocks[MOST_BUCKETS];
+} vector_shape;
+
+static const vector_shape vectors[] = {
+    {1, {1}},                      /* owners without anything */
+    {3, {2, 0, 1}},                /* an empty bucket */
+    {5, {13, 5, 5, 5, 1}},         /* an embedding, layers, a norm; not divisible by owners */
+    {8, {1, 1, 7, 1, 2, 1, 1, 3}}, /* more parcels than are on their way at once */
+    {4, {110, 9, 9, 1}},           /* a bucket of many parcels, which threads share */
+};
+enum { VECTORS = sizeof vectors / sizeof *vectors };
+
+/* The gradient of a lane in a step, on the ranks that hold the same shards. */
+static float gradient(int lane, int step, int model_rank, int64_t element) {
+  return reference_value(lane, element + 1000003 * (step + 10 * model_rank));
+}
+
+static int64_t wrong_sums(const lap_mesh *mesh, const lap_fold *fold, int step,
+                          const lap_partition *partition, const lap_gradient_sum *sum) {
+  int64_t wrong = 0;
+  for (int b = 0; b < partition->buckets; ++b) {
+    const lap_range own = lap_partition_range(partition, b, fold->replica);
+    const float *owned = lap_gradient_sum_owned(sum, b);
+    for (int64_t i = own.begin; i < own.end; ++i) {
+      float values[MOST_LANES];
+      const int lanes = lap_mesh_lanes(mesh);
+      for (int lane = 0; lane < lanes; ++lane)
+        values[lane] = gradient(lane, step, fold->model_rank, i);
+      const float expected = reference_sum_float(lanes, mesh->data, values);
+      wrong += memcmp(&expected, owned++, sizeof expected) != 0;
+    }
+  }
+  return wrong;
+}
+
+/* How buckets are told of: backwards but for the first, forwards but for the last, or not at all.
+ */
+typedef enum { BACKWARDS, FORWARDS, UNTOLD, ORDERS } telling;
+
+static void tell(lap_gradient_sum *sum, telling order, int buckets) {
+  for (int i = 0; i + 1 < buckets && order != UNTOLD; ++i)
+    lap_gradient_sum_bucket(sum, order == BACKWARDS ? buckets - 1 - i : i);
+}
+
+static int64_t run_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
+                        const lap_partition *partition) {
+  int64_t mistakes = 0;
+  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
+    const int lane = lap_gradient_sum_lane(sum, round);
+    float *const *buckets = lap_gradient_sum_begin(sum, round);
+    mistakes += (lane < 0) != (buckets == NULL);
+    for (int b = 0; b < partition->buckets && buckets; ++b)
+      for (int64_t i = partition->bucket_begin[b]; i < partition->bucket_begin[b + 1]; ++i) {
+        float *place = &buckets[b][i - partition->bucket_begin[b]];
+        mistakes += *place != 0;
+        *place += gradient(lane, step, fold->model_rank, i);
+      }
+    if (lane >= 0) tell(sum, (telling)(step % ORDERS), partition->buckets);
+    if ((fold->replica + round) % 3 == 1) usleep(300); /* ranks out of step */
+    lap_gradient_sum_end(sum);
+  }
+  lap_gradient_sum_finish(sum);
+  return mistakes;
+}
+
+static void check_layout(lap_comm *comm, const layout *where, const vector_shape *vector,
+                         bool dealt) {
+  lap_fold fold;
+  if (!world_fold(comm, &where->mesh, where->model_ranks, &fold)) return;
+  const lap_group replicas = lap_group_of_replicas(comm, &fold);
+  lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
+  allocated = 0;
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, dealt);
+  const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, dealt);
+  int64_t mistakes = allocated != size.vectors + size.arriving;
+  const int64_t before = allocated;
+  for (int step = 0; step < ORDERS; ++step) {
+    mistakes += run_step(sum, &fold, step, partition);
+    mistakes += wrong_sums(&where->mesh, &fold, step, partition, sum);
+    for (int b = 0; b < partition->buckets && !dealt; ++b)
+      mistakes +=
+          lap_gradient_sum_owned(sum, b) - lap_gradient_sum_whole(sum, b) !=
+          lap_partition_range(partition, b, fold.replica).begin - partition->bucket_begin[b];
+  }
+  assert_everywhere(comm, mistakes + (allocated - before));
+  lap_gradient_sum_destroy(sum);
+  lap_partition_destroy(partition);
+}
+
+static void check_all(lap_comm *comm, bool dealt) {
+  for (int l = 0; l < LAYOUTS; ++l)
+    for (int v = 0; v < VECTORS; ++v)
+      if (vectors[v].blocks[0] < 100 || l == 3 || l == 11)
+        check_layout(comm, &layouts[l], &vectors[v], dealt);
+}
+
+static void whole_sums_have_the_bits_of_the_tree(void **state) { check_all(*state, false); }
+
+static void dealt_sums_have_the_bits_of_the_tree(void **state) { check_all(*state, true); }
+
+/* Without this the tests above could not fail. */
+static void a_left_fold_over_uneven_ranges_gives_other_bits(void **state) {
+  (void)state;
+  const lap_mesh mesh = {1, 5, 1};
+  int64_t different = 0;
+  for (int64_t i = 0; i < LAP_BLOCK; ++i) {
+    float values[5], fold = 0;
+    for (int lane = 0; lane < 5; ++lane) values[lane] = gradient(lane, 0, 0, i);
+    fold = (values[0] + values[1]) + ((values[2] + values[3]) + values[4]); /* two ranks: 2 + 3 */
+    const float tree = reference_sum_float(5, mesh.data, values);
+    different += memcmp(&fold, &tree, sizeof fold) != 0;
+  }
+  assert_true(different > LAP_BLOCK / 10);
+}
+
+static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
+  lap_comm *comm = *state;
+  const int ranks = lap_comm_size(comm);
+  const lap_mesh mesh = {ranks, 3, 1}; /* one pod a rank: one whole subtree each */
+  const vector_shape vector = {2, {60, 120}};
+  lap_fold fold;
+  assert_true(world_fold(comm, &mesh, 1, &fold));
+  const lap_group replicas = lap_group_of_replicas(comm, &fold);
+  lap_partition *partition = world_partition(vector.blocks, vector.buckets, ranks);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, false);
+  const uint64_t optimal = (uint64_t)(partition->elements * (ranks - 1) / ranks) * sizeof(float);
+  const uint64_t before = lap_comm_traffic(comm)->within_node[LAP_TRAFFIC_GRADIENTS];
+  run_step(sum, &fold, 0, partition);
+  const uint64_t sent = lap_comm_traffic(comm)->within_node[LAP_TRAFFIC_GRADIENTS] - before;
+  assert_everywhere(comm, sent != optimal);
+  lap_gradient_sum_destroy(sum);
+  lap_partition_destroy(partition);
+}
+
+static void sums_hold_few_vectors(void **state) {
+  (void)state;
+  lap_status status;
+  lap_fold fold;
+  const lap_mesh mesh = {2, 256, 1};
+  const vector_shape vector = {2, {64, 64}};
+  const int64_t bytes = 128 * LAP_BLOCK * (int64_t)sizeof(float);
+  assert_int_equal(lap_mesh_fold(&mesh, 1, 1, 0, &fold, &status), LAP_OK);
+  lap_partition *alone = world_partition(vector.blocks, vector.buckets, 1);
+  /* log2(512) and the lane; no receive buffers. */
+  lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, false);
+  assert_int_equal(size.vectors, 10 * bytes);
+  assert_int_equal(size.arriving, 0);
+  assert_int_equal(lap_mesh_fold(&mesh, 1, 8, 3, &fold, &status), LAP_OK);
+  lap_partition *shared = world_partition(vector.blocks, vector.buckets, 8);
+  /* The lane, and an eighth of log2(512 / 8) + 1 vectors; 7 lanes of two parcels of a bucket. */
+  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true);
+  assert_int_equal(size.vectors, bytes + 6 * bytes / 8);
+  assert_int_equal(size.arriving, 2 * 7 * bytes / 2 / 8);
+  lap_partition_destroy(alone);
+  lap_partition_destroy(shared);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(whole_sums_have_the_bits_of_the_tree),
+      cmocka_unit_test(dealt_sums_have_the_bits_of_the_tree),
+      cmocka_unit_test(a_left_fold_over_uneven_ranges_gives_other_bits),
+      cmocka_unit_test(each_rank_sends_the_optimal_number_of_bytes),
+      cmocka_unit_test(sums_hold_few_vectors),
+  };
+  return cmocka_run_group_tests_name("gradient_sum", tests, world_start, world_finish);
+}

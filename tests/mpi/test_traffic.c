@@ -1,0 +1,302 @@
+/* traffic: what is counted is what was predicted, to the byte, and the table of the logical mesh
+ * does not know how the mesh was folded. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/agree.h"
+#include "mpi/block_sum.h"
+#include "mpi/bucket_gather.h"
+#include "mpi/gradient_sum.h"
+#include "mpi/shard_sum.h"
+#include "mpi/traffic_plan.h"
+#include "mpi/tree.h"
+#include "world.h"
+
+/* A toy model: each shard has these buckets, in blocks; the last, a norm, only shard 0, and ranks
+ * without shard 0 a replica of it at their end. */
+static const int shard_blocks[] = {11, 3, 3, 1};
+enum { SHARD_BUCKETS = 4, MOST_SHARDS = 4, MOST_BUCKETS = SHARD_BUCKETS * MOST_SHARDS + 1 };
+/* Rounds and passes of a step, and what its collectives are given. */
+enum { PASSES = 2, LANE_DOUBLES = 3, SUM_ELEMENTS = 5001, FEW_ELEMENTS = 77 };
+
+static int buckets_of_shard(int shard) { return shard == 0 ? SHARD_BUCKETS : SHARD_BUCKETS - 1; }
+
+static int64_t elements_of_shards(int count) {
+  int64_t blocks = 0;
+  for (int shard = 0; shard < count; ++shard)
+    for (int b = 0; b < buckets_of_shard(shard); ++b) blocks += shard_blocks[b];
+  return blocks * LAP_BLOCK;
+}
+
+typedef struct {
+  lap_comm *comm;
+  lap_traffic_place place;
+  lap_partition *partition;
+  int64_t canonical, canonical_begin;
+  lap_range own[MOST_BUCKETS]; /* in the canonical vector, of counted buckets */
+} world;
+
+static void make_model(world *w) {
+  const lap_fold *fold = &w->place.fold;
+  int blocks[MOST_BUCKETS], count = 0;
+  for (int s = fold->first_shard; s < fold->first_shard + fold->shard_count; ++s)
+    for (int b = 0; b < buckets_of_shard(s); ++b) blocks[count++] = shard_blocks[b];
+  const int counted = count;
+  if (fold->first_shard > 0) blocks[count++] = shard_blocks[SHARD_BUCKETS - 1];
+  w->partition = world_partition(blocks, count, fold->replicas);
+  w->partition->counted_buckets = counted;
+  w->canonical = elements_of_shards(w->place.mesh.model);
+  w->canonical_begin = elements_of_shards(fold->first_shard);
+  for (int b = 0; b < counted; ++b) {
+    const lap_range own = lap_partition_range(w->partition, b, fold->replica);
+    w->own[b] = (lap_range){own.begin + w->canonical_begin, own.end + w->canonical_begin};
+  }
+}
+
+/* --- a step: every collective at least once --- */
+
+static void reduce_gradients(world *w) {
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold,
+                                                  w->partition, w->place.dealt);
+  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
+    lap_gradient_sum_begin(sum, round);
+    lap_gradient_sum_end(sum);
+  }
+  lap_gradient_sum_finish(sum);
+  lap_gradient_sum_destroy(sum);
+}
+
+/* Each bucket as often as it is needed: once a step for all lanes, or in each pass for the lane at
+ * hand. */
+static void gather_weights(world *w) {
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
+  const lap_mesh *mesh = &w->place.mesh;
+  lap_bucket_gather *gathers[MOST_BUCKETS];
+  float *values = lap_allocate((size_t)w->partition->elements, sizeof *values);
+  for (int b = 0; b < w->partition->buckets; ++b)
+    gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
+  const int rounds = w->place.dealt ? lap_fold_rounds(&w->place.fold, mesh) : 1;
+  for (int pass = 0; pass < rounds * PASSES; ++pass) {
+    const lap_lanes lanes =
+        w->place.dealt ? lap_one_lane(lap_fold_cyclic_lane(&w->place.fold, mesh, pass / PASSES))
+                       : lap_fold_lanes(&w->place.fold, mesh, false);
+    for (int b = 0; b < w->partition->buckets; ++b) {
+      const lap_range own = lap_partition_range(w->partition, b, w->place.fold.replica);
+      lap_bucket_gather_count(gathers[b], mesh, lanes);
+      lap_bucket_gather_start(gathers[b], b, values + own.begin,
+                              values + w->partition->bucket_begin[b], LAP_TRAFFIC_WEIGHTS);
+    }
+    for (int b = 0; b < w->partition->buckets; ++b) lap_bucket_gather_wait(gathers[b]);
+  }
+  for (int b = 0; b < w->partition->buckets; ++b) lap_bucket_gather_destroy(gathers[b]);
+  free(values);
+}
+
+static void sum_shards(world *w) {
+  const lap_group shards = lap_group_of_shards(w->comm, &w->place.fold);
+  lap_shard_sum *sum = lap_shard_sum_create(&shards, &w->place.mesh, &w->place.fold);
+  const lap_shard_group group = lap_shard_sum_group(sum);
+  const size_t held = (size_t)w->place.fold.shard_count;
+  double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
+  double *out = lap_allocate((size_t)w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
+  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt);
+  for (int lane = 0; lane < lanes.count; ++lane) {
+    group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
+    group.sum_double(sum, parts, FEW_ELEMENTS, out);
+    group.largest(sum, (float *)out, SUM_ELEMENTS);
+    lap_shard_sum_collect(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
+    lap_shard_sum_any(sum, false);
+  }
+  free(parts);
+  free(out);
+  lap_shard_sum_destroy(sum);
+}
+
+static void sum_scalars(world *w) {
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
+  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt);
+  double sums[LANE_DOUBLES];
+  double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
+  lap_tree_sum_lanes(&replicas, &w->place.mesh, &w->place.fold, w->place.dealt, mine, LANE_DOUBLES,
+                     sums);
+  free(mine);
+}
+
+static void sum_blocks(world *w, lap_block_sum *sum) {
+  double *partials = lap_allocate((size_t)(w->canonical / LAP_BLOCK), sizeof *partials);
+  lap_block_sum_run(sum, partials);
+  free(partials);
+}
+
+/* --- what was counted, and what is predicted --- */
+
+static void subtract(uint64_t *values, const uint64_t *before, size_t count) {
+  for (size_t i = 0; i < count; ++i) values[i] -= before[i];
+}
+
+static void predict_sent(const world *w, lap_traffic *sent) {
+  const lap_fold *fold = &w->place.fold;
+  const uint64_t lanes = (uint64_t)lap_fold_lanes(fold, &w->place.mesh, w->place.dealt).count;
+  const uint64_t gathers =
+      PASSES * (w->place.dealt ? (uint64_t)lap_fold_rounds(fold, &w->place.mesh) : 1);
+  lap_sent_by_gradient_sum(&w->place, w->partition, 1, sent);
+  for (int b = 0; b < w->partition->buckets; ++b)
+    lap_sent_by_bucket_gather(&w->place, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
+  lap_sent_by_shard_sum(&w->place, SUM_ELEMENTS, sizeof(float), lanes, sent);
+  lap_sent_by_shard_sum(&w->place, FEW_ELEMENTS, sizeof(double), lanes, sent);
+  lap_sent_by_shard_largest(&w->place, SUM_ELEMENTS, lanes, sent);
+  lap_sent_by_shard_collect(&w->place, SUM_ELEMENTS, lanes, sent);
+  lap_sent_by_shard_any(&w->place, lanes, sent);
+  lap_sent_by_lane_sum(&w->place, LANE_DOUBLES, 1, sent);
+  lap_sent_by_block_sum(&w->place, w->canonical, w->own, w->partition->counted_buckets, 1, sent);
+  lap_sent_by_gather_all(&w->place, 12, 1, sent);
+}
+
+static void predict_mesh(const lap_mesh *mesh, lap_mesh_traffic *traffic) {
+  const int64_t canonical = elements_of_shards(mesh->model);
+  int64_t begin = 0;
+  for (int shard = 0; shard < mesh->model; ++shard)
+    for (int b = 0; b < buckets_of_shard(shard); ++b) {
+      const int64_t elements = shard_blocks[b] * LAP_BLOCK;
+      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, 1, traffic);
+      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, PASSES, traffic);
+      lap_mesh_plan_block_sum(mesh, canonical, begin, elements, 1, traffic);
+      begin += elements;
+    }
+  lap_mesh_plan_shard_sum(mesh, SUM_ELEMENTS, sizeof(float), 2, traffic); /* and the largest */
+  lap_mesh_plan_shard_sum(mesh, FEW_ELEMENTS, sizeof(double), 1, traffic);
+  lap_mesh_plan_shard_collect(mesh, SUM_ELEMENTS, 1, traffic);
+  lap_mesh_plan_lane_sum(mesh, LANE_DOUBLES, 1, traffic);
+}
+
+/* The table of this rank becomes that of all. */
+static void add_up(lap_comm *comm, lap_mesh_traffic *traffic) {
+  enum { MOST_RANKS = 16 };
+  lap_mesh_traffic all[MOST_RANKS];
+  lap_gather_all(comm, traffic, sizeof *traffic, all);
+  *traffic = (lap_mesh_traffic){0};
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank)
+    for (int kind = 0; kind < LAP_TRAFFIC_KINDS; ++kind) {
+      traffic->ici[kind] += all[rank].ici[kind];
+      traffic->dcn[kind] += all[rank].dcn[kind];
+    }
+}
+
+static void check_fold(world *w) {
+  lap_comm *comm = w->comm;
+  make_model(w);
+  lap_block_sum *blocks =
+      lap_block_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
+  lap_block_sum_count(blocks, &w->place.mesh,
+                      lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt), w->partition,
+                      w->canonical_begin);
+  const lap_traffic before = *lap_comm_traffic(comm);
+  const lap_mesh_traffic mesh_before = *lap_comm_mesh_traffic(comm);
+  reduce_gradients(w);
+  gather_weights(w);
+  sum_shards(w);
+  sum_scalars(w);
+  sum_blocks(w, blocks);
+  char rows[16][12] = {{0}};
+  lap_gather_all(comm, rows[lap_comm_rank(comm)], sizeof *rows, rows);
+  lap_traffic counted = *lap_comm_traffic(comm), predicted = {0};
+  lap_mesh_traffic mesh = *lap_comm_mesh_traffic(comm), mesh_predicted = {0};
+  subtract((uint64_t *)&counted, (const uint64_t *)&before, sizeof counted / sizeof(uint64_t));
+  subtract((uint64_t *)&mesh, (const uint64_t *)&mesh_before, sizeof mesh / sizeof(uint64_t));
+  predict_sent(w, &predicted);
+  predict_mesh(&w->place.mesh, &mesh_predicted);
+  add_up(comm, &mesh);
+  assert_everywhere(comm, memcmp(&counted, &predicted, sizeof counted) != 0);
+  assert_everywhere(comm, memcmp(&mesh, &mesh_predicted, sizeof mesh) != 0);
+  lap_block_sum_destroy(blocks);
+  lap_partition_destroy(w->partition);
+}
+
+static void counted_is_predicted_to_the_byte(void **state) {
+  lap_comm *comm = *state;
+  static const int models[] = {1, 2, 4};
+  for (int pods = 1; pods <= 3; ++pods)
+    for (int data = 1; data <= 5; ++data)
+      for (int m = 0; m < 3; ++m)
+        for (int model_ranks = 1; model_ranks <= models[m]; model_ranks *= 2)
+          for (int dealt = 0; dealt < 2; ++dealt) {
+            world w = {.comm = comm,
+                       .place = {.mesh = {pods, data, models[m]},
+                                 .ranks_per_node = lap_comm_size(comm),
+                                 .dealt = dealt}};
+            if (world_fold(comm, &w.place.mesh, model_ranks, &w.place.fold)) check_fold(&w);
+          }
+}
+
+/* Bytes between ranks do not depend on where nodes end; with one rank a node all are between. */
+static void nodes_divide_what_is_sent(void **state) {
+  (void)state;
+  enum { RANKS = 12 };
+  const lap_mesh mesh = {1, 7, 4};
+  for (int rank = 0; rank < RANKS; ++rank) {
+    uint64_t totals[RANKS + 1];
+    for (int on_node = 1; on_node <= RANKS; ++on_node) {
+      lap_status status;
+      world w = {.place = {.mesh = mesh, .ranks_per_node = on_node}};
+      assert_int_equal(lap_mesh_fold(&mesh, 2, RANKS, rank, &w.place.fold, &status), LAP_OK);
+      make_model(&w);
+      lap_traffic sent = {0};
+      predict_sent(&w, &sent);
+      uint64_t within = 0;
+      for (int kind = 0; kind < LAP_TRAFFIC_KINDS; ++kind) within += sent.within_node[kind];
+      totals[on_node] = lap_traffic_total(&sent);
+      assert_int_equal(totals[on_node], totals[1]);
+      if (on_node == 1) assert_int_equal(within, 0);
+      if (on_node == RANKS) assert_int_equal(within, totals[1]);
+      /* Two ranks a node: a replica's two, whose activations stay. */
+      if (on_node == 2) {
+        assert_int_equal(sent.between_nodes[LAP_TRAFFIC_ACTIVATIONS], 0);
+        assert_int_equal(sent.within_node[LAP_TRAFFIC_GRADIENTS], 0);
+      }
+      lap_partition_destroy(w.partition);
+    }
+  }
+}
+
+/* Two pods of two lanes, one bucket of 4 blocks: each chip sends 2 blocks to its neighbour, then
+ * one of its two to the other pod. */
+static void the_logical_algorithm_is_that_of_the_page(void **state) {
+  (void)state;
+  const lap_mesh mesh = {2, 2, 1};
+  const uint64_t block = LAP_BLOCK * sizeof(float);
+  for (int lane = 0; lane < 4; ++lane) {
+    lap_mesh_traffic traffic = {0};
+    lap_mesh_count_scatter(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK,
+                           LAP_TRAFFIC_GRADIENTS);
+    lap_mesh_count_gather(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK, LAP_TRAFFIC_WEIGHTS);
+    lap_mesh_count_roots(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK, 0, 4 * LAP_BLOCK);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_GRADIENTS], 2 * block);
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_GRADIENTS], block);
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_WEIGHTS], block);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_WEIGHTS], 2 * block);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_SCALARS], 8); /* one root to one neighbour */
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_SCALARS], 16);
+  }
+  /* Three shards of 7 elements: 2, 2 and 3. Shard 0 sends 2 + 3, then its own 2 to both. */
+  lap_mesh_traffic traffic = {0};
+  lap_mesh_count_shard_sum(&traffic, &(lap_mesh){1, 1, 3}, 0, 1, 7, sizeof(float));
+  assert_int_equal(traffic.ici[LAP_TRAFFIC_ACTIVATIONS], (5 + 4) * 4);
+  assert_int_equal(lap_mesh_traffic_total(&traffic), 36);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(counted_is_predicted_to_the_byte),
+      cmocka_unit_test(nodes_divide_what_is_sent),
+      cmocka_unit_test(the_logical_algorithm_is_that_of_the_page),
+  };
+  return cmocka_run_group_tests_name("traffic", tests, world_start, world_finish);
+}

@@ -1,0 +1,45 @@
+#include "world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/agree.h"
+
+int world_start(void **state) {
+  lap_comm *comm;
+  lap_status status;
+  if (lap_comm_start(&comm, &status) != LAP_OK) return -1;
+  lap_comm_set_watchdog(comm, 60);
+  *state = comm;
+  return 0;
+}
+
+int world_finish(void **state) {
+  lap_comm_finish(*state);
+  return 0;
+}
+
+void assert_everywhere(lap_comm *comm, int64_t mistakes) {
+  int64_t fewest, most;
+  lap_agree_range(comm, mistakes, &fewest, &most);
+  assert_int_equal(most, 0);
+}
+
+bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_fold *fold) {
+  lap_status status;
+  return lap_mesh_fold(mesh, model_ranks, lap_comm_size(comm), lap_comm_rank(comm), fold,
+                       &status) == LAP_OK;
+}
+
+lap_partition *world_partition(const int *blocks, int buckets, int owners) {
+  int64_t *begin = lap_allocate((size_t)buckets + 1, sizeof *begin);
+  for (int b = 0; b < buckets; ++b) begin[b + 1] = begin[b] + blocks[b] * LAP_BLOCK;
+  lap_partition *partition = lap_partition_create(begin, buckets, begin[buckets], owners);
+  free(begin);
+  return partition;
+}

@@ -1,0 +1,25 @@
+/* world: what the tests that run under mpirun share. */
+#ifndef LAP_TESTS_MPI_WORLD_H
+#define LAP_TESTS_MPI_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mpi/group.h"
+#include "mpi/partition.h"
+
+/* Group fixtures; *state becomes the lap_comm. */
+int world_start(void **state);
+int world_finish(void **state);
+
+/* Collective. Fails on all ranks where it fails on one, so that no rank is left waiting in the next
+ * collective. */
+void assert_everywhere(lap_comm *comm, int64_t mistakes);
+
+/* False where this job's ranks have no layout of this mesh. */
+bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_fold *fold);
+
+/* A vector of buckets of so many blocks each. */
+lap_partition *world_partition(const int *blocks, int buckets, int owners);
+
+#endif

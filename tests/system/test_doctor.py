@@ -1,0 +1,77 @@
+"""doctor: what it prints is a hardware file, plan reads it and predicts this machine."""
+
+import os
+
+from harness import SOURCE, Test, lapidary, succeed, unittest
+
+# The machine may be busy with other things: a prediction is tried again before it is called wrong.
+ATTEMPTS = 6
+
+
+class Doctor(Test):
+    def doctor(self, **options):
+        return succeed("doctor", "--quick", "--json", "--dir", self.workspace.path, **options)
+
+    def test_one_rank_and_two_say_what_they_found(self):
+        for ranks in (1, 2):
+            before = sorted(os.listdir(self.workspace.path))
+            result = self.doctor(ranks=ranks)
+            for subject in ("binding", "memory", "BLAS", "sgemm", "core share", "fsync", "flock"):
+                self.assertIn(subject, result.out)
+            self.assertEqual(result.json["ranks"], ranks)
+            self.assertEqual("within_node" in result.json, ranks > 1)
+            self.assertEqual(sorted(os.listdir(self.workspace.path)), before)
+
+    def test_a_directory_that_is_not_there_is_said_on_any_rank_count(self):
+        for ranks in (1, 2):
+            result = lapidary("doctor", "--quick", "--dir", self.workspace / "nowhere", ranks=ranks)
+            self.assert_exit(result, 3)
+            self.assertIn("training cannot work here: files", result.err)
+            self.assertIn("STOP", result.out)
+
+    def test_a_step_is_predicted_within_a_factor_of_two(self):
+        tiny = SOURCE / "configs/bench/tiny.yaml"
+        distilled = ["objective.distill_weight=1"]
+        seen = []
+        for _ in range(ATTEMPTS):
+            file = self.workspace / "here.yaml"
+            file.write_text(self.doctor().out.splitlines()[-1])
+            plan = succeed("plan", tiny, *distilled, "--hardware", file, "--json").json["time"]
+            bench = succeed("bench", tiny, "--steps", "2", "--json").json
+            seen.append(plan["seconds_per_step"] / bench["seconds_per_step"])
+            if 0.5 < seen[-1] < 2:
+                break
+        else:
+            self.fail(f"predicted over measured: {seen}")
+        parts = sum(plan["seconds_by_part"].values()) + plan["exposed_communication_seconds"]
+        self.assertAlmostEqual(parts / plan["seconds_per_step"], 1)
+        self.assertTrue(plan["fits"])
+
+    def test_bad_hardware_is_refused(self):
+        tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "bad.yaml"
+        file.write_text("name: x\nrank: 2\n")
+        result = lapidary("plan", tiny, "--hardware", file)
+        self.assert_exit(result, 2)
+        self.assertIn("bad.yaml:2: unknown key 'rank'; did you mean 'ranks'?", result.err)
+        chip = SOURCE / "configs/hardware/tpu-v4.yaml"
+        for arguments, expected in (
+                ([], "a pod is a torus of 8x16x32 = 4096 chips"),
+                (["--ranks", "3"], "leave --ranks away"),
+                (["--command", "eval"], "--hardware predicts the time of train")):
+            result = lapidary("plan", tiny, "--hardware", chip, *arguments)
+            self.assert_exit(result, 2)
+            self.assertIn(expected, result.err)
+
+    def test_the_papers_runs_are_planned_on_its_chips(self):
+        for size, file, chips in (("2b", "tpu-v5e", 512), ("9b", "tpu-v4", 4096),
+                                  ("27b", "tpu-v5p", 6144)):
+            plan = succeed("plan", SOURCE / f"configs/gemma2-{size}.yaml", "--hardware",
+                           SOURCE / f"configs/hardware/{file}.yaml", "--json").json
+            self.assertEqual(plan["ranks"], chips)
+            self.assertGreater(plan["time"]["hours"], 100)
+            self.assertLess(plan["time"]["hours"], 1000)
+            self.assertEqual(plan["time"]["link_bytes"]["model_axis"] > 0, size != "2b")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

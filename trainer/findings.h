@@ -1,0 +1,53 @@
+/* findings: what `doctor` has to say, line by line: a verdict, what was found, what to do.
+ */
+#ifndef LAP_TRAINER_FINDINGS_H
+#define LAP_TRAINER_FINDINGS_H
+
+#include <stdio.h>
+
+#include "mpi/communicator.h"
+
+typedef enum {
+  LAP_VERDICT_OK,
+  LAP_VERDICT_NOTE, /* worth knowing */
+  LAP_VERDICT_SLOW, /* training works, slower or less safely than it could */
+  LAP_VERDICT_STOP, /* training cannot work */
+} lap_verdict;
+
+typedef struct lap_findings lap_findings;
+
+lap_findings *lap_findings_create(void);
+void lap_findings_destroy(lap_findings *findings);
+/* `subject` is one or two words and must live as long; `advice` "" where nothing is to be done. */
+void lap_findings_add(lap_findings *findings, lap_verdict verdict, const char *subject,
+                      const char *advice, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void lap_findings_print(const lap_findings *findings, FILE *out);
+/* The first finding that training cannot work, as "SUBJECT: TEXT: ADVICE"; NULL: none. */
+const char *lap_findings_stop(const lap_findings *findings);
+
+/* --- what is looked at --- */
+
+/* What one rank sees of its machine; gathered as bytes. */
+typedef struct {
+  int64_t memory_bytes, available_bytes; /* of its node */
+  int64_t cache_bytes;                   /* last level */
+  int32_t online_cores, bound_cores;     /* of the node; those this rank may run on */
+  uint64_t bound_set[16];                /* a bit for each of the first 1024 cores */
+  int32_t huge_pages;                    /* transparent: 0 never, 1 madvise, 2 always, -1 unknown */
+  int32_t waits_actively;                /* OpenMP threads spin between loops: OMP_WAIT_POLICY */
+  double load;                           /* processes that wanted a core in the last minute */
+  char cpu[80];
+} lap_machine_facts;
+
+/* Not collective. */
+void lap_machine_look(lap_machine_facts *facts);
+/* Not collective: on the rank that reports. `all` [ranks] in rank order. */
+void lap_machine_judge(lap_comm *comm, const lap_machine_facts *all, int threads,
+                       lap_findings *findings);
+
+/* Collective. Tries, in `directory` on every rank, what checkpoints and run directories rely on,
+ * and adds findings on every rank alike. Leaves nothing behind. */
+void lap_file_system_judge(lap_comm *comm, const char *directory, lap_findings *findings);
+
+#endif
