@@ -8,7 +8,8 @@ import resource
 import signal
 import shutil
 
-from harness import Test, lapidary, metrics, snapshot, subprocess, succeed, unittest
+from harness import (Test, finish, lapidary, metrics, snapshot, start, subprocess, succeed, unittest,
+                     wait_for_step)
 
 BALLAST = "ballast"
 
@@ -71,6 +72,25 @@ class FullDisk(Test):
         self.assertEqual(len(lines), 1, str(result))
         for word in words:
             self.assertIn(word, lines[0])
+
+    def test_one_rank_fails_where_others_wait_for_it(self):
+        """Rank 0 cannot write its metrics. Ranks that share a lane's shards, or each other's weights,
+        are then on their way into exchanges with it."""
+        self.need_disk()
+        for ranks, *overrides in ((3, "mesh.shard=gradients"), (5, "mesh.shard=full"),
+                                  (4, "mesh.model=2", "mesh.model_ranks=2", "mesh.shard=full"),
+                                  (4, "mesh.model=2", "mesh.model_ranks=2")):
+            with self.subTest(ranks=ranks, overrides=overrides):
+                run_dir = self.disk.path / "sharded"
+                process = start(["train", self.config, f"run_dir={run_dir}", "mesh.data=6",
+                                 "batch.sequences=12", "schedule.steps=100000",
+                                 "schedule.warmup_steps=1", "checkpoint.every_steps=100000",
+                                 *overrides], ranks=ranks)
+                wait_for_step(process, run_dir, 3)
+                self.disk.fill(0)
+                self.assert_said(finish(process), ["metrics.jsonl", "No space left on device"])
+                self.disk.empty()
+                shutil.rmtree(run_dir)
 
     def test_training(self):
         self.need_disk()
