@@ -256,21 +256,21 @@ lap_shard_group lap_shard_sum_group(lap_shard_sum *sum) {
   return (lap_shard_group){sum, sum_floats, sum_doubles, largest};
 }
 
-bool lap_shard_sum_any(lap_shard_sum *sum, bool mine) {
+uint8_t lap_shard_sum_any(lap_shard_sum *sum, uint8_t flags) {
   const lap_group *group = &sum->group;
-  if (group->size == 1) return mine;
+  if (group->size == 1) return flags;
   make_room(sum, (size_t)group->size);
   lap_exchange_clear(&sum->any);
   for (int step = 1; step < group->size; ++step) {
     const int from = lap_group_from(group, step);
-    lap_exchange_send(&sum->any, lap_group_rank(group, lap_group_to(group, step)), &mine,
-                      sizeof mine);
+    lap_exchange_send(&sum->any, lap_group_rank(group, lap_group_to(group, step)), &flags,
+                      sizeof flags);
     lap_exchange_receive(&sum->any, lap_group_rank(group, from), sum->arriving + from, 1);
   }
   lap_comm_wait(group->comm, lap_exchange_start(group->comm, &sum->any));
   for (int rank = 0; rank < group->size; ++rank)
-    if (rank != group->index) mine |= sum->arriving[rank] != 0;
-  return mine;
+    if (rank != group->index) flags |= sum->arriving[rank];
+  return flags;
 }
 
 void lap_shard_sum_collect(lap_shard_sum *sum, const float *parts, int64_t elements, float *all) {

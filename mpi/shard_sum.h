@@ -8,7 +8,7 @@
 #ifndef LAP_MPI_SHARD_SUM_H
 #define LAP_MPI_SHARD_SUM_H
 
-#include <stdbool.h>
+#include <stdint.h>
 
 #include "autograd/op/shard_group.h"
 #include "mpi/group.h"
@@ -25,9 +25,9 @@ int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t 
 /* The functions that the float autograd calls; `context` is the sum. */
 lap_shard_group lap_shard_sum_group(lap_shard_sum *sum);
 
-/* Collective over the group. Whether it is true on any of its ranks: what processes tell each
- * other, not chips; it counts as scalars that are sent, and not in the `mesh` table. */
-bool lap_shard_sum_any(lap_shard_sum *sum, bool mine);
+/* Collective over the group. Which flags, one a bit, are set on any of its ranks: what processes
+ * tell each other, not chips; a byte of scalars that are sent, and not in the `mesh` table. */
+uint8_t lap_shard_sum_any(lap_shard_sum *sum, uint8_t flags);
 
 /* Collective over the group: rows of parts, brought together on its first rank (`all` [M][elements]
  * there, in shard order; elsewhere not looked at); for logits of teach and eval. `parts` [S]

@@ -218,11 +218,6 @@ static void run_pass(lap_stepper *s, float *const *gradients, double *sums) {
 
 /* --- the lanes of a step --- */
 
-/* Whether any rank of the replica has it: they compute a lane together, or not at all. */
-static bool any_in_replica(const lap_stepper *s, bool mine) {
-  return lap_shard_sum_any(s->shard_sum, mine);
-}
-
 static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_status *status) {
   for (int64_t i = 0; i < s->config->batch.micro_sequences; ++i)
     s->windows[i] = lap_sample_window((uint64_t)s->config->seed, first_sample + (uint64_t)i,
@@ -248,7 +243,8 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
       const uint64_t first =
           s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane + done);
       if (!*failed) own->code = fill_micro_batch(s, first, own);
-      *failed = any_in_replica(s, *failed || own->code != LAP_OK);
+      /* The ranks of a replica compute a lane together, or not at all. */
+      *failed = lap_shard_sum_any(s->shard_sum, *failed || own->code != LAP_OK);
       account(s, LAP_PHASE_DATA, since);
     }
     if (lane >= 0 && !*failed)
@@ -261,19 +257,24 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   account(s, LAP_PHASE_SUM, since);
 }
 
-/* What any rank of the replica wishes, all of its ranks do: they speak for the same lanes. */
-static lap_step_wishes share_wishes(const lap_stepper *s, lap_step_wishes wishes) {
-  wishes.stop = any_in_replica(s, wishes.stop);
-  wishes.checkpoint = any_in_replica(s, wishes.checkpoint);
-  return wishes;
+/* What any rank of the replica wishes, all of its ranks do: they speak for the same lanes. So also
+ * with what failed. */
+static void share_wishes(const lap_stepper *s, lap_step_wishes *wishes, bool *failed) {
+  enum { STOP = 1, CHECKPOINT = 2, FAILED = 4 };
+  const int mine = (wishes->stop ? STOP : 0) | (wishes->checkpoint ? CHECKPOINT : 0) |
+                   (wishes->failure && wishes->failure->code != LAP_OK ? FAILED : 0);
+  const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
+  wishes->stop = all & STOP;
+  wishes->checkpoint = all & CHECKPOINT;
+  *failed = all & FAILED;
 }
 
 static lap_code run_lanes(lap_stepper *s, lap_step_wishes wishes, double sums[SUMS], double *since,
                           lap_status *status) {
   lap_status own = {0};
   if (wishes.failure) own = *wishes.failure;
-  wishes = share_wishes(s, wishes);
-  bool failed = any_in_replica(s, own.code != LAP_OK);
+  bool failed;
+  share_wishes(s, &wishes, &failed);
   int held = 0;
   for (int round = 0; round < lap_gradient_sum_rounds(s->gradient_sum); ++round) {
     double *lane_sums = s->lane_sums + held * SUMS;

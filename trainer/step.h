@@ -49,10 +49,10 @@ typedef struct {
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
 } lap_step_wishes;
 
-/* What a step tells other ranks besides gradients and weights: doubles that each lane adds up, and
- * questions that the ranks of a replica ask each other once a step. One more comes before each
- * micro-batch. */
-enum { LAP_STEP_SUMS = 8, LAP_STEP_ANYS = 3 };
+/* What a step tells other ranks besides gradients and weights: doubles that each lane adds up. The
+ * ranks of a replica also tell each other their wishes, once, and failures before each micro-batch.
+ */
+enum { LAP_STEP_SUMS = 8 };
 
 typedef struct lap_stepper lap_stepper;
 

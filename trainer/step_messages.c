@@ -2,6 +2,7 @@
 
 #include "mpi/shard_sum.h"
 #include "trainer/state.h"
+#include "trainer/step.h"
 
 /* --- activations --- */
 
@@ -142,8 +143,7 @@ void lap_step_sent_of(const lap_config *config, const lap_traffic_place *place,
   }
   send_activations(config, place, model, teacher_k, sent);
   lap_traffic scalars = {0};
-  enum { LANE_SUMS = 8 };
-  lap_sent_by_lane_sum(place, LANE_SUMS, 1, &scalars);
+  lap_sent_by_lane_sum(place, LAP_STEP_SUMS, 1, &scalars);
   if (place->fold.replicas * place->fold.model_ranks > 1)
     put(sent, LAP_SENT_SCALARS, &scalars, 1, 2); /* losses, and the norm */
   lap_partition_destroy(partition);

@@ -78,7 +78,7 @@ static void add_shard_sums(const lap_config *config, const lap_traffic_place *pl
       lap_sent_by_shard_largest(place, sums[i].elements, times, sent);
   }
   /* Wishes and failures: the ranks of a replica act as one. */
-  lap_sent_by_shard_any(place, LAP_STEP_ANYS + passes, sent);
+  lap_sent_by_shard_any(place, 1 + passes, sent);
 }
 
 static void add_buckets(const lap_config *config, const lap_traffic_place *place,

@@ -125,13 +125,15 @@ static int64_t wrong_collected(world *w, int64_t count) {
   return wrong;
 }
 
-/* Of one rank after the other, and of none. */
+/* Flags of no rank, of one after the other, and a different one of each. */
 static int64_t wrong_any(world *w, int64_t count) {
   (void)count;
-  int64_t wrong = lap_shard_sum_any(w->sum, false);
-  for (int rank = 0; rank < w->fold.model_ranks; ++rank)
-    wrong += !lap_shard_sum_any(w->sum, rank == w->fold.model_rank);
-  return wrong;
+  const int ranks = w->fold.model_ranks, mine = 1 << w->fold.model_rank % 8;
+  int64_t wrong = lap_shard_sum_any(w->sum, 0) != 0;
+  for (int rank = 0; rank < ranks; ++rank)
+    wrong += lap_shard_sum_any(w->sum, rank == w->fold.model_rank ? 2 : 0) != 2;
+  return wrong +
+         (lap_shard_sum_any(w->sum, (uint8_t)mine) != (ranks >= 8 ? 255 : (1 << ranks) - 1));
 }
 
 typedef int64_t (*check)(world *w, int64_t count);

@@ -113,7 +113,7 @@ static void sum_shards(world *w) {
     group.sum_double(sum, parts, FEW_ELEMENTS, out);
     group.largest(sum, (float *)out, SUM_ELEMENTS);
     lap_shard_sum_collect(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
-    lap_shard_sum_any(sum, false);
+    lap_shard_sum_any(sum, 0);
   }
   free(parts);
   free(out);
