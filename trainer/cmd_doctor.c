@@ -75,7 +75,7 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
   h->within_node = join_link(comm, &rate);
   lap_measure_link(comm, true, quick ? 0.3 : 1, &rate);
   h->between_nodes = join_link(comm, &rate);
-  lap_measure_unit_costs(comm, quick ? 1.5 : 8, h);
+  lap_measure_unit_costs(comm, quick ? 1.5 : 9, h);
 }
 
 /* --- what it means --- */

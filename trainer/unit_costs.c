@@ -1,6 +1,7 @@
 #include "trainer/unit_costs.h"
 
 #include <assert.h>
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,11 @@ static int compare(const void *left, const void *right) {
   return (a > b) - (a < b);
 }
 
+static double median(double *runs, int count) {
+  qsort(runs, (size_t)count, sizeof *runs, compare);
+  return runs[count / 2];
+}
+
 /* The median of what the job takes of its core. */
 static double median_seconds(measured_job job, void *context, double seconds) {
   const double start = lap_clock_seconds();
@@ -43,8 +49,7 @@ static double median_seconds(measured_job job, void *context, double seconds) {
     job(context);
     runs[count++] = own_seconds() - before;
   }
-  qsort(runs, (size_t)count, sizeof *runs, compare);
-  return runs[count / 2];
+  return median(runs, count);
 }
 
 /* --- memory --- */
@@ -289,15 +294,14 @@ static int profile(small_model *s, double seconds, lap_tape_profile_row *least) 
     memcpy(least, rows, (size_t)count * sizeof *rows);
     ++runs;
   }
-  qsort(layer, (size_t)runs, sizeof *layer, compare);
-  qsort(head, (size_t)runs, sizeof *head, compare);
+  const double of_head = median(head, runs), of_layer = median(layer, runs);
   for (int i = 0; i < count; ++i) {
     if (!strcmp(least[i].name, "head"))
-      least[i].backward_seconds = head[runs / 2];
+      least[i].backward_seconds = of_head;
     else
       sum += least[i].forward_seconds + least[i].backward_seconds;
   }
-  const double scale = lesser(1, layer[runs / 2] / sum);
+  const double scale = lesser(1, of_layer / sum);
   for (int i = 0; i < count; ++i) {
     if (!strcmp(least[i].name, "head")) continue;
     least[i].forward_seconds *= scale;
@@ -330,17 +334,47 @@ static void settle_costs(const small_model *s, const lap_tape_profile_row *rows,
   }
 }
 
-static void measure_model(double seconds, lap_hardware *h) {
-  const lap_synthetic synthetic = {.vocab_size = 8192, .k = TEACHER_K, .windows = 1};
-  small_model s;
+static void measure_model(small_model *s, double seconds, lap_hardware *h) {
   lap_tape_profile_row rows[PROFILE_ROWS];
-  create_model(&synthetic, &s);
-  h->costs.data = median_seconds(fill, &s, 0.1 * seconds) / s.data.sequence_length;
-  const int count = profile(&s, 0.7 * seconds, rows);
+  h->costs.data = median_seconds(fill, s, 0.1 * seconds) / s->data.sequence_length;
+  const int count = profile(s, 0.7 * seconds, rows);
   h->costs.update =
-      median_seconds(update, &s, 0.2 * seconds) / (double)s.model->parameters->elements;
-  settle_costs(&s, rows, count, h);
-  destroy_model(&s);
+      median_seconds(update, s, 0.2 * seconds) / (double)s->model->parameters->elements;
+  settle_costs(s, rows, count, h);
+}
+
+static double most_of_ranks(lap_comm *comm, double seconds) {
+  int64_t least, most;
+  lap_agree_range(comm, (int64_t)(1e9 * seconds), &least, &most);
+  return 1e-9 * (double)most;
+}
+
+/* Rounds of replays, each as long as a short step and, like a step, over when the slowest rank has
+ * done its part: what the replays take when nothing disturbs them, over what the rounds took. */
+static double measure_share(lap_comm *comm, small_model *s, double seconds) {
+  enum { ROUNDS = 8 };
+  double runs[MOST_RUNS];
+  int count = 0;
+  block_clock clock;
+  for (; count < FEWEST_RUNS; ++count) {
+    replay(s, &clock);
+    runs[count] = clock.layer + clock.head;
+  }
+  const double replays = seconds / ROUNDS / most_of_ranks(comm, median(runs, count));
+  const int in_round = (int)fmax(1, fmin(replays, MOST_RUNS / ROUNDS));
+  count = 0;
+  lap_barrier(comm);
+  const double start = lap_clock_seconds();
+  for (int round = 0; round < ROUNDS; ++round) {
+    for (int i = 0; i < in_round; ++i) {
+      const double before = own_seconds();
+      replay(s, &clock);
+      runs[count++] = own_seconds() - before;
+    }
+    lap_barrier(comm);
+  }
+  const double took = lap_clock_seconds() - start;
+  return lesser(1, most_of_ranks(comm, median(runs, count)) * count / took);
 }
 
 /* --- together --- */
@@ -369,23 +403,21 @@ static void join(lap_comm *comm, lap_hardware *h) {
   free(all);
 }
 
-/* One part, begun by all ranks at once, with what it had of its core. */
-static void run_part(lap_comm *comm, void (*part)(double seconds, lap_hardware *h), double seconds,
-                     lap_hardware *h, double *own, double *wall) {
-  lap_barrier(comm);
-  const double before = own_seconds(), start = lap_clock_seconds();
-  part(seconds, h);
-  *own += own_seconds() - before;
-  *wall += lap_clock_seconds() - start;
-}
-
+/* Each part is begun by all ranks at once. */
 void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardware) {
-  double own = 0, wall = 0;
+  const lap_synthetic synthetic = {.vocab_size = 8192, .k = TEACHER_K, .windows = 1};
+  small_model model;
   omp_set_num_threads(1);
-  run_part(comm, measure_rate, 0.15 * seconds, hardware, &own, &wall);
-  run_part(comm, measure_memory, 0.15 * seconds, hardware, &own, &wall);
-  run_part(comm, measure_products, 0.35 * seconds, hardware, &own, &wall);
-  run_part(comm, measure_model, 0.35 * seconds, hardware, &own, &wall);
-  hardware->core_share = own < wall ? own / wall : 1;
+  create_model(&synthetic, &model);
+  lap_barrier(comm);
+  measure_rate(0.1 * seconds, hardware);
+  lap_barrier(comm);
+  measure_memory(0.1 * seconds, hardware);
+  lap_barrier(comm);
+  measure_products(0.3 * seconds, hardware);
+  lap_barrier(comm);
+  measure_model(&model, 0.3 * seconds, hardware);
+  hardware->core_share = measure_share(comm, &model, 0.2 * seconds);
+  destroy_model(&model);
   join(comm, hardware);
 }
