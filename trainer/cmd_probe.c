@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <stdio.h>
 
+#include "autograd/core/shard_range.h"
 #include "autograd/kernel/blas.h"
 #include "trainer/commands.h"
 #include "trainer/config.h"
@@ -51,6 +52,14 @@ static lap_code settle_objective(lap_config *config, const lap_probe_batch *batc
   return lap_config_resolve_tail(config, "topk", status);
 }
 
+static lap_code check_shards(const lap_config *config, lap_status *status) {
+  if (config->mesh.model <= LAP_MAX_SHARDS) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: mesh.model: a probe computes all shards in one process, which holds at most "
+                  "%d; found %d",
+                  config->file, LAP_MAX_SHARDS, config->mesh.model);
+}
+
 static lap_code print_result(const lap_command_line *line, double loss, int64_t counted,
                              lap_status *status) {
   if (!line->json) {
@@ -69,6 +78,7 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   lap_probe_batch *batch;
   double loss;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
+  LAP_TRY(check_shards(config, status));
   LAP_TRY(lap_blas_open(config->blas_core, status));
   omp_set_num_threads(config->threads);
   LAP_TRY(lap_probe_batch_read(probe->batch, &config->model, &batch, status));
@@ -77,6 +87,7 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
     const lap_probe_request request = {.model = &config->model,
                                        .objective = config->objective,
                                        .threads = config->threads,
+                                       .shards = config->mesh.model,
                                        .weights = probe->weights,
                                        .batch = batch,
                                        .out = probe->out};
@@ -125,5 +136,7 @@ const lap_command lap_command_probe = {
         "and grad.NAME for every weight.\n\n"
         "The config needs only model and objective. objective.distill_weight is 1 by default where "
         "B "
-        "has a teacher, else 0; objective.tail is ghost by default. Each sequence is one document.",
+        "has a teacher, else 0; objective.tail is ghost by default. Each sequence is one document. "
+        "mesh.model cuts the model as "
+        "training would.",
     .run = run};

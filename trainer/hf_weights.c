@@ -150,8 +150,11 @@ static void add_name(name_list *list, const char *name) {
 
 static lap_code check_names(const source *s, const lap_parameters *parameters, lap_status *status) {
   name_list missing = {0}, unexpected = {0};
-  for (int i = 0; i < parameters->count; ++i)
-    if (!find(s, parameters->parameter[i].name)) add_name(&missing, parameters->parameter[i].name);
+  for (int i = 0; i < parameters->count; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    const bool is_first_part = lap_parameters_find(parameters, p->name) == p;
+    if (is_first_part && !find(s, p->name)) add_name(&missing, p->name);
+  }
   for (int i = 0; i < s->files; ++i) {
     size_t count;
     const lap_safetensors_tensor *tensors = lap_safetensors_tensors(s->file[i], &count);
@@ -267,11 +270,15 @@ lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *param
   return code;
 }
 
-static lap_code read_double(const lap_safetensors_tensor *tensor, double *values,
-                            lap_status *status) {
-  LAP_TRY(lap_safetensors_read_double(tensor, 0, tensor->elements, values, status));
-  for (int64_t i = 0; i < tensor->elements; ++i)
-    LAP_TRY(check_finite(tensor, i, values[i], status));
+static lap_code read_double(const lap_safetensors_tensor *tensor, const lap_parameter *p,
+                            double *part, lap_status *status) {
+  for (lap_run run = {0}; run.part < p->elements; run.part += run.count) {
+    run = lap_parameter_run(p, run.part, p->elements);
+    double *values = part + run.part;
+    LAP_TRY(lap_safetensors_read_double(tensor, run.whole, run.count, values, status));
+    for (int64_t i = 0; i < run.count; ++i)
+      LAP_TRY(check_finite(tensor, run.whole + i, values[i], status));
+  }
   return LAP_OK;
 }
 
@@ -282,7 +289,7 @@ lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *para
   lap_code code = LAP_OK;
   for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
-    code = read_double(find(&s, p->name), weights + p->offset, status);
+    code = read_double(find(&s, p->name), p, weights + p->offset, status);
   }
   if (code == LAP_OK) code = check_head(&s, status);
   close_source(&s);

@@ -18,7 +18,7 @@
 /* What the target holds, from a safetensors file or a Hugging Face directory, every value finite.
  * LAP_DATA naming file and tensor. */
 lap_code lap_hf_weights_read(const char *path, const lap_weight_target *target, lap_status *status);
-/* The same into a vector laid out by `parameters`; in double for the whole model only. */
+/* The same into a vector laid out by `parameters`. */
 lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *parameters,
                                    float *weights, lap_status *status);
 lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *parameters,

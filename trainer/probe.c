@@ -75,10 +75,15 @@ static void release_batch(real_batch *made) {
 
 typedef struct {
   lap_parameters *parameters;
-  real *weights, *gradients; /* canonical vectors */
+  real *weights, *gradients; /* of its shards, one behind another; gradients later of `whole` */
+  lap_parameters *whole;     /* the model in one shard */
   real *logits;              /* [BT, V] */
   double loss;
 } probe_result;
+
+static lap_shard_range all_shards(const lap_probe_request *request) {
+  return (lap_shard_range){request->shards, 0, request->shards};
+}
 
 /* Loss and gradients of the mean over counted positions. */
 static void train(const lap_probe_request *request, real_batch *made, probe_result *result) {
@@ -90,6 +95,7 @@ static void train(const lap_probe_request *request, real_batch *made, probe_resu
                                                                 .length = batch->length,
                                                                 .teacher_k = batch->k,
                                                                 .threads = request->threads,
+                                                                .shards = all_shards(request),
                                                                 .allocate = true});
   lap_gemma2_run(model, result->weights, result->gradients, &made->batch, &made->losses);
   lap_gemma2_destroy(model);
@@ -100,6 +106,35 @@ static void train(const lap_probe_request *request, real_batch *made, probe_resu
   for (int64_t i = 0; i < result->parameters->elements; ++i) result->gradients[i] /= (real)count;
 }
 
+/* Gradients of shards become those of the whole tensors. */
+static void join_gradients(probe_result *result) {
+  const lap_parameters *parts = result->parameters;
+  real *joined = lap_allocate_aligned((size_t)result->whole->elements, sizeof *joined);
+  for (int i = 0; i < parts->count; ++i) {
+    const lap_parameter *p = &parts->parameter[i];
+    real *tensor = joined + lap_parameters_find(result->whole, p->name)->offset;
+    for (lap_run run = {0}; run.part < p->elements; run.part += run.count) {
+      run = lap_parameter_run(p, run.part, p->elements);
+      memcpy(tensor + run.whole, result->gradients + p->offset + run.part,
+             (size_t)run.count * sizeof *joined);
+    }
+  }
+  lap_release_aligned(result->gradients);
+  result->gradients = joined;
+}
+
+/* [S][rows, V/M] becomes [rows, V]. */
+static real *join_logits(real *parts, int shards, int64_t rows, int64_t vocab) {
+  const int64_t of_shard = vocab / shards;
+  real *joined = lap_allocate_aligned((size_t)(rows * vocab), sizeof *joined);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int s = 0; s < shards; ++s)
+      memcpy(joined + row * vocab + s * of_shard, parts + (s * rows + row) * of_shard,
+             (size_t)of_shard * sizeof *joined);
+  lap_release_aligned(parts);
+  return joined;
+}
+
 static void make_logits(const lap_probe_request *request, const real_batch *made,
                         probe_result *result) {
   const lap_probe_batch *batch = request->batch;
@@ -108,20 +143,22 @@ static void make_logits(const lap_probe_request *request, const real_batch *made
                                                                 .sequences = batch->sequences,
                                                                 .length = batch->length,
                                                                 .threads = request->threads,
+                                                                .shards = all_shards(request),
                                                                 .allocate = true});
   lap_gemma2_run(model, result->weights, NULL, &made->batch, NULL);
-  const int64_t positions = batch->sequences * batch->length;
+  const int64_t positions = batch->sequences * batch->length, vocab = request->model->vocab_size;
+  real *parts = lap_allocate_aligned((size_t)(positions * vocab), sizeof *parts);
+  lap_gemma2_logits(model, result->weights, 0, positions, parts);
   result->logits =
-      lap_allocate_aligned((size_t)(positions * request->model->vocab_size), sizeof(real));
-  lap_gemma2_logits(model, result->weights, 0, positions, result->logits);
+      request->shards > 1 ? join_logits(parts, request->shards, positions, vocab) : parts;
   lap_gemma2_destroy(model);
 }
 
 static lap_code check_result(const probe_result *result, lap_status *status) {
   if (!isfinite(result->loss))
     return lap_fail(status, LAP_NONFINITE, "the loss is %g; nothing is written", result->loss);
-  for (int i = 0; i < result->parameters->count; ++i) {
-    const lap_parameter *p = &result->parameters->parameter[i];
+  for (int i = 0; i < result->whole->count; ++i) {
+    const lap_parameter *p = &result->whole->parameter[i];
     for (int64_t j = 0; j < p->elements; ++j)
       if (!isfinite(result->gradients[p->offset + j]))
         return lap_fail(status, LAP_NONFINITE,
@@ -134,7 +171,7 @@ static lap_code check_result(const probe_result *result, lap_status *status) {
 static lap_code write_result(const lap_probe_request *request, const probe_result *result,
                              lap_status *status) {
   enum { GRADIENT_NAME = sizeof "grad." + sizeof((lap_parameter *)0)->name };
-  const lap_parameters *parameters = result->parameters;
+  const lap_parameters *parameters = result->whole;
   const lap_probe_batch *batch = request->batch;
   const size_t count = (size_t)parameters->count + 2;
   const real loss = (real)result->loss;
@@ -165,7 +202,9 @@ static lap_code write_result(const lap_probe_request *request, const probe_resul
 
 lap_code LAP_PRECISION(lap_probe_run)(const lap_probe_request *request, double *loss,
                                       lap_status *status) {
-  probe_result result = {.parameters = lap_parameters_create(request->model)};
+  probe_result result = {
+      .parameters = lap_parameters_create_shards(request->model, all_shards(request)),
+      .whole = lap_parameters_create(request->model)};
   const size_t elements = (size_t)result.parameters->elements;
   result.weights = lap_allocate_aligned(elements, sizeof(real));
   lap_code code = read_weights(request->weights, result.parameters, result.weights, status);
@@ -173,6 +212,7 @@ lap_code LAP_PRECISION(lap_probe_run)(const lap_probe_request *request, double *
     real_batch made = make_batch(request->batch);
     result.gradients = lap_allocate_aligned(elements, sizeof(real));
     train(request, &made, &result);
+    if (request->shards > 1) join_gradients(&result);
     make_logits(request, &made, &result);
     release_batch(&made);
     code = check_result(&result, status);
@@ -183,5 +223,6 @@ lap_code LAP_PRECISION(lap_probe_run)(const lap_probe_request *request, double *
   lap_release_aligned(result.gradients);
   lap_release_aligned(result.logits);
   lap_parameters_destroy(result.parameters);
+  lap_parameters_destroy(result.whole);
   return code;
 }

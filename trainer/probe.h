@@ -13,8 +13,9 @@
  *
  * The result O holds loss [1], the mean of the objective over the counted positions; logits [B, T,
  * V], after the final soft-cap, before temperature; and for every weight grad.NAME, the gradient of
- * that mean in the weight's shape. Where nothing is counted, loss and gradients are 0. All are F32,
- * or F64 from lap_probe_run_double, which never rounds to float on the way.
+ * that mean in the weight's shape, whatever the number of shards that it is computed in. Where
+ * nothing is counted, loss and gradients are 0. All are F32, or F64 from lap_probe_run_double,
+ * which never rounds to float on the way.
  *
  * Not collective.
  */
@@ -47,6 +48,7 @@ typedef struct {
   const lap_gemma2_config *model;
   lap_objective objective;
   int threads;
+  int shards;          /* model shards (mesh.model), all computed here; at most LAP_MAX_SHARDS */
   const char *weights; /* path of W */
   const lap_probe_batch *batch;
   const char *out; /* path of O */

@@ -44,6 +44,7 @@ typedef float real;
 #define lap_row_masses LAP_PRECISION(lap_row_masses)
 #define lap_row_judge LAP_PRECISION(lap_row_judge)
 #define lap_row_gradient LAP_PRECISION(lap_row_gradient)
+#define lap_folded_shards LAP_PRECISION(lap_folded_shards)
 #define lap_rope_table LAP_PRECISION(lap_rope_table)
 /* tape/ */
 #define lap_tape_create LAP_PRECISION(lap_tape_create)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "autograd/core/memory.h"
+#include "autograd/op/folded_shards.h"
 #include "autograd/tape/record.h"
 
 /* --- weights --- */
@@ -195,7 +196,9 @@ void lap_gemma2_replay(lap_gemma2 *model, const lap_gemma2_pass *pass) {
 
 void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, const lap_batch *batch,
                     const lap_losses *losses) {
-  assert(model->parameters->shards.of == 1);
+  const lap_shard_range *shards = &model->parameters->shards;
+  assert(shards->count == shards->of);
+  const lap_shard_group group = lap_folded_shards(&shards->of);
   for (int b = 0; b < model->parameters->bucket_count; ++b) {
     model->weights[b] = weights + model->parameters->bucket[b].begin;
     model->gradients[b] = gradients ? gradients + model->parameters->bucket[b].begin : NULL;
@@ -203,7 +206,8 @@ void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, con
   const lap_gemma2_pass pass = {.weights = model->weights,
                                 .gradients = gradients ? model->gradients : NULL,
                                 .batch = batch,
-                                .losses = losses};
+                                .losses = losses,
+                                .group = shards->of > 1 ? &group : NULL};
   lap_gemma2_replay(model, &pass);
 }
 

@@ -59,7 +59,8 @@ int64_t lap_gemma2_bytes(const lap_gemma2 *model);
 typedef lap_tape_pass lap_gemma2_pass;
 void lap_gemma2_replay(lap_gemma2 *model, const lap_gemma2_pass *pass);
 
-/* The same of a whole model, with vectors in the layout of gemma2/parameters.h. */
+/* The same where all shards are held here, with vectors in the layout of gemma2/parameters.h. Not
+ * collective. */
 void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, const lap_batch *batch,
                     const lap_losses *losses);
 

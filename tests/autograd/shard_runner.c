@@ -241,7 +241,11 @@ static void *run_process(void *argument) {
                                 .losses = setup->mode == MODEL_HIDDEN ? NULL : &losses,
                                 .group = setup->shards > 1 ? &group : NULL,
                                 .hooks = setup->moving ? &hooks : NULL};
-  lap_gemma2_replay(p->model, &pass);
+  if (setup->folded)
+    lap_gemma2_run(p->model, p->vector, pass.gradients ? p->vector_gradients : NULL, &batch,
+                   pass.losses);
+  else
+    lap_gemma2_replay(p->model, &pass);
   if (setup->mode == MODEL_HIDDEN) lap_gemma2_logits(p->model, p->vector, 0, rows, p->logits);
   measure(p);
   lap_release_aligned(probability);

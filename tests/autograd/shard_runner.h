@@ -20,6 +20,7 @@ typedef struct {
   /* Hooks bring the weights of a block to new memory as it is entered, and take memory away with
    * NaN in it as it is left; after a block's backward its gradients go elsewhere. */
   bool moving;
+  bool folded; /* one process has all shards and runs by lap_gemma2_run; else the tree is our own */
 } shard_setup;
 
 typedef struct {

@@ -136,6 +136,7 @@ static void check_cuts(shard_setup setup) {
   outcome whole = run_whole(&model_runner_double, &setup, weights), folded = {0};
   for (setup.local = setup.shards; setup.local >= 1; --setup.local) {
     if (setup.shards % setup.local) continue;
+    setup.folded = setup.local == setup.shards;
     outcome exact = run_shards(&shard_runner_double, &setup, weights, NULL);
     expect_close(&setup, &exact, &whole, 1e-12);
     outcome found = run_shards(&shard_runner_float, &setup, weights, NULL);

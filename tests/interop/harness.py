@@ -94,16 +94,16 @@ def read_tensors(path):
     return safetensors.numpy.load_file(path)
 
 
-def probe(directory, model, weights, batch, objective=None, double=False):
-    """`lapidary probe`: the tensors of its output, by name. `batch` holds numpy arrays by the names
-    of DESIGN 7. Files are left in the directory."""
+def probe(directory, model, weights, batch, objective=None, double=False, shards=1):
+    """`lapidary probe`: the tensors of its output, by name, computed in so many model shards.
+    `batch` holds numpy arrays by the names of DESIGN 7. Files are left in the directory."""
     directory = pathlib.Path(directory)
     config = write_config(directory / "probe.yaml", model, objective=objective or {})
     write_tensors(directory / "weights.safetensors", weights)
     write_tensors(directory / "batch.safetensors", batch)
     succeed("probe", config, "--weights", directory / "weights.safetensors",
             "--batch", directory / "batch.safetensors", "--out", directory / "out.safetensors",
-            *(["--double"] if double else []))
+            f"mesh.model={shards}", *(["--double"] if double else []))
     return read_tensors(directory / "out.safetensors")
 
 

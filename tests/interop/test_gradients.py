@@ -57,6 +57,13 @@ def worst(away):
     return f"{away[name]:.1e} ({name})"
 
 
+def model_shards(model):
+    """The most shards that the model can be cut into (mesh.model), unless that is one."""
+    cut = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size")
+    most = max(m for m in range(1, 17) if not any(model[key] % m for key in cut))
+    return [most] if most > 1 else []
+
+
 class Gradients(harness.Test):
 
     def assert_within(self, what, tolerance, away):
@@ -66,11 +73,16 @@ class Gradients(harness.Test):
     def compare(self, case):
         weights, batch = case.weights(), case.batch()
         expected = reference.probe(case.model, weights, batch, case.objective)
-        run = lambda double: harness.probe(self.directory, case.model, weights, batch,
-                                           case.objective, double=double)
+        run = lambda double, shards=1: harness.probe(self.directory, case.model, weights, batch,
+                                                     case.objective, double=double, shards=shards)
         narrow, comparisons = run(False), []
         judges = [("probe --double and the reference", DOUBLE_TOLERANCE, run(True), expected),
                   ("probe and the reference", FLOAT_TOLERANCE, narrow, expected)]
+        for shards in model_shards(case.model):
+            name = f"probe in {shards} model shards"
+            judges += [(f"{name} and the reference", FLOAT_TOLERANCE, run(False, shards), expected),
+                       (f"{name} --double and the reference", DOUBLE_TOLERANCE, run(True, shards),
+                        expected)]
         if case.in_transformers:
             judge = transformers_probe(case, weights, batch)
             judges += [("transformers and the reference", FLOAT_TOLERANCE, judge, expected),
