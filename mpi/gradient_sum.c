@@ -24,7 +24,10 @@ struct lap_gradient_sum {
   float **partials;
   int partial_count;
   lap_tree_counter counter; /* whole: with the lane at hand */
-  float *dealt_lane;        /* [elements]; NULL where whole */
+  float *dealt_lane;        /* of all places; NULL where whole */
+  int *place;               /* [buckets] of dealt_lane */
+  bool *shares;             /* [buckets]: its place with others */
+  float **buckets_at;       /* [partials, or 1 where dealt][buckets]: where each begins */
 
   lap_parcels parcels;
   lap_merge_plan *plans; /* [rounds] where dealt, else one */
@@ -33,11 +36,11 @@ struct lap_gradient_sum {
   /* The round at hand; -1 before the first. */
   int round, lane;
   bool open;
-  int top, merges_here; /* whole: place of the lane's vector, and its merges */
-  float **lane_buckets; /* [buckets] */
-  bool *told;           /* [buckets] in this round */
+  int top, merges_here;                     /* whole: place of the lane's vector, and its merges */
+  enum { UNOPENED, OPEN, TOLD } * progress; /* [buckets] in this round */
   int told_count;
-  int *order; /* [buckets] in which round 0 was told, for rounds without a lane */
+  uint64_t *leaves_by; /* [places]: parcels sent when all that left it was sent */
+  int *order;          /* [buckets] in which round 0 was told, for rounds without a lane */
 };
 
 /* --- sizes --- */
@@ -75,15 +78,38 @@ static int most_values(const lap_leaves *leaves, int replicas, bool dealt, int e
   return count;
 }
 
+static int64_t elements_of(const lap_partition *partition, int bucket) {
+  return partition->bucket_begin[bucket + 1] - partition->bucket_begin[bucket];
+}
+
+static int place_of(const int *places, int bucket) { return places ? places[bucket] : bucket; }
+
+/* The elements of a dealt lane, and where each bucket begins in them (`begin` may be NULL): a place
+ * is as large as the largest bucket that comes there. */
+static int64_t lay_out_lane(const lap_partition *partition, const int *places, int64_t *begin) {
+  int64_t total = 0;
+  for (int place = 0; place < partition->buckets; ++place) {
+    int64_t largest = 0;
+    for (int b = 0; b < partition->buckets; ++b) {
+      if (place_of(places, b) != place) continue;
+      if (begin) begin[b] = total;
+      if (elements_of(partition, b) > largest) largest = elements_of(partition, b);
+    }
+    total += largest;
+  }
+  return total;
+}
+
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,
-                                             const lap_partition *partition, bool dealt) {
+                                             const lap_partition *partition, bool dealt,
+                                             const int *places) {
   const lap_leaves leaves = lap_leaves_of_mesh(mesh);
   const int64_t arriving = lap_parcel_slots(partition) * lap_parcel_chunk(partition) *
                            most_values(&leaves, fold->replicas, dealt, fold->replica);
-  const int64_t vectors =
-      dealt ? partition->elements + most_dealt(&leaves, fold->replicas) *
-                                        lap_partition_owned(partition, fold->replica)
-            : most_whole(&leaves, fold) * partition->elements;
+  const int64_t vectors = dealt ? lay_out_lane(partition, places, NULL) +
+                                      most_dealt(&leaves, fold->replicas) *
+                                          lap_partition_owned(partition, fold->replica)
+                                : most_whole(&leaves, fold) * partition->elements;
   const int64_t width = (int64_t)sizeof(float);
   return (lap_gradient_sum_size){vectors * width, arriving * width};
 }
@@ -129,7 +155,26 @@ static void plan_dealt(lap_gradient_sum *sum) {
 
 /* --- life --- */
 
-static void allocate_vectors(lap_gradient_sum *sum) {
+/* Where buckets begin: in each partial sum, or in the one lane that is dealt. */
+static void point_at_buckets(lap_gradient_sum *sum, const int64_t *begin) {
+  const int buckets = sum->partition->buckets, vectors = sum->dealt ? 1 : sum->partial_count;
+  sum->buckets_at = lap_allocate((size_t)(vectors * buckets), sizeof *sum->buckets_at);
+  for (int i = 0; i < vectors; ++i)
+    for (int b = 0; b < buckets; ++b)
+      sum->buckets_at[i * buckets + b] =
+          (sum->dealt ? sum->dealt_lane : sum->partials[i]) + begin[b];
+}
+
+static void place_buckets(lap_gradient_sum *sum, const int *places) {
+  const int buckets = sum->partition->buckets;
+  for (int b = 0; b < buckets; ++b) {
+    sum->place[b] = place_of(places, b);
+    for (int other = 0; other < buckets; ++other)
+      sum->shares[b] |= other != b && place_of(places, other) == sum->place[b];
+  }
+}
+
+static void allocate_vectors(lap_gradient_sum *sum, const int *places) {
   const lap_partition *partition = sum->partition;
   const int64_t each =
       sum->dealt ? lap_partition_owned(partition, sum->group.index) : partition->elements;
@@ -138,13 +183,21 @@ static void allocate_vectors(lap_gradient_sum *sum) {
   sum->partials = lap_allocate((size_t)sum->partial_count, sizeof *sum->partials);
   for (int i = 0; i < sum->partial_count; ++i)
     sum->partials[i] = lap_allocate_aligned((size_t)each, sizeof(float));
-  if (sum->dealt)
-    sum->dealt_lane = lap_allocate_aligned((size_t)partition->elements, sizeof(float));
+  if (!sum->dealt) {
+    point_at_buckets(sum, partition->bucket_begin);
+    return;
+  }
+  int64_t *begin = lap_allocate((size_t)partition->buckets, sizeof *begin);
+  sum->dealt_lane =
+      lap_allocate_aligned((size_t)lay_out_lane(partition, places, begin), sizeof(float));
+  point_at_buckets(sum, begin);
+  free(begin);
 }
 
 lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_mesh *mesh,
                                           const lap_fold *fold, const lap_partition *partition,
-                                          bool dealt) {
+                                          bool dealt, const int *places) {
+  assert(dealt || !places);
   assert(replicas->size == fold->replicas && replicas->index == fold->replica);
   assert(partition->owners == replicas->size);
   lap_gradient_sum *sum = lap_allocate(1, sizeof *sum);
@@ -157,7 +210,14 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
   sum->counter.leaves = sum->leaves;
   sum->rounds = lap_fold_rounds(fold, mesh);
   sum->round = -1;
-  allocate_vectors(sum);
+  const size_t buckets = (size_t)partition->buckets;
+  sum->progress = lap_allocate(buckets, sizeof *sum->progress);
+  sum->order = lap_allocate(buckets, sizeof *sum->order);
+  sum->place = lap_allocate(buckets, sizeof *sum->place);
+  sum->shares = lap_allocate(buckets, sizeof *sum->shares);
+  sum->leaves_by = lap_allocate(buckets, sizeof *sum->leaves_by);
+  place_buckets(sum, places);
+  allocate_vectors(sum, places);
   const size_t plans = dealt ? (size_t)sum->rounds : 1;
   const int values = most_values(&sum->leaves, fold->replicas, dealt, -1);
   sum->plans = lap_allocate(plans, sizeof *sum->plans);
@@ -169,10 +229,6 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
     plan_whole(sum);
   lap_parcels_create(&sum->parcels, replicas, partition, values,
                      most_values(&sum->leaves, fold->replicas, dealt, fold->replica), !dealt);
-  const size_t buckets = (size_t)partition->buckets;
-  sum->lane_buckets = lap_allocate(buckets, sizeof *sum->lane_buckets);
-  sum->told = lap_allocate(buckets, sizeof *sum->told);
-  sum->order = lap_allocate(buckets, sizeof *sum->order);
   return sum;
 }
 
@@ -185,9 +241,12 @@ void lap_gradient_sum_destroy(lap_gradient_sum *sum) {
   free(sum->plans);
   free(sum->first_source);
   free(sum->merges);
-  free(sum->lane_buckets);
-  free(sum->told);
+  free(sum->progress);
   free(sum->order);
+  free(sum->place);
+  free(sum->shares);
+  free(sum->leaves_by);
+  free(sum->buckets_at);
   free(sum);
 }
 
@@ -207,12 +266,25 @@ static bool is_sending(const lap_gradient_sum *sum) {
   return sum->dealt || (sum->round == sum->rounds - 1 && sum->group.size > 1);
 }
 
-static float *begin_lane(lap_gradient_sum *sum) {
-  if (sum->dealt) return sum->dealt_lane;
+/* Where the buckets of the lane at hand begin. */
+static float **lane_buckets(const lap_gradient_sum *sum) {
+  return sum->buckets_at + (sum->dealt ? 0 : sum->top * sum->partition->buckets);
+}
+
+static void push_lane(lap_gradient_sum *sum) {
   sum->top = sum->counter.depth;
   assert(sum->top < sum->partial_count);
   sum->merges_here = lap_tree_push(&sum->counter, lap_leaf_of_lane(&sum->leaves, sum->lane));
-  return sum->partials[sum->top];
+}
+
+static void clear(float *vector, int64_t elements) {
+#pragma omp parallel for simd schedule(static) if (elements > LAP_PARALLEL_FROM)
+  for (int64_t i = 0; i < elements; ++i) vector[i] = 0;
+}
+
+static void open_bucket(lap_gradient_sum *sum, int bucket) {
+  clear(lane_buckets(sum)[bucket], elements_of(sum->partition, bucket));
+  sum->progress[bucket] = OPEN;
 }
 
 float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round) {
@@ -221,23 +293,33 @@ float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round) {
   sum->round = round;
   sum->lane = lap_gradient_sum_lane(sum, round);
   sum->told_count = 0;
-  memset(sum->told, 0, (size_t)sum->partition->buckets * sizeof *sum->told);
-  lap_parcels_add_all(&sum->parcels); /* they leave from the vector that is zeroed here */
-  float *vector = sum->lane >= 0 ? begin_lane(sum) : NULL;
+  for (int b = 0; b < sum->partition->buckets; ++b) sum->progress[b] = UNOPENED;
+  lap_parcels_add_all(&sum->parcels); /* they leave from vectors that are zeroed here */
+  if (sum->lane >= 0 && !sum->dealt) push_lane(sum);
   if (is_sending(sum)) {
     assert(sum->dealt || sum->counter.depth == sum->first_source[sum->group.index + 1] -
                                                    sum->first_source[sum->group.index]);
-    float *const *sources = sum->dealt ? &sum->dealt_lane : sum->partials;
     lap_parcels_begin(&sum->parcels, &sum->plans[sum->dealt ? round : 0],
-                      (const float *const *)sources, sum->partials);
+                      (const float *const *)sum->buckets_at, sum->partials);
   }
-  if (!vector) return NULL;
-  const int64_t elements = sum->partition->elements;
-#pragma omp parallel for simd schedule(static) if (elements > LAP_PARALLEL_FROM)
-  for (int64_t i = 0; i < elements; ++i) vector[i] = 0;
+  if (sum->lane < 0) return NULL;
   for (int b = 0; b < sum->partition->buckets; ++b)
-    sum->lane_buckets[b] = vector + sum->partition->bucket_begin[b];
-  return sum->lane_buckets;
+    if (!sum->shares[b]) open_bucket(sum, b);
+  return lane_buckets(sum);
+}
+
+static bool is_free(const lap_gradient_sum *sum, int place) {
+  for (int b = 0; b < sum->partition->buckets; ++b)
+    if (sum->place[b] == place && sum->progress[b] == OPEN) return false;
+  return true;
+}
+
+void lap_gradient_sum_open(lap_gradient_sum *sum, int bucket) {
+  assert(sum->open && bucket >= 0 && bucket < sum->partition->buckets);
+  if (!sum->shares[bucket] || sum->lane < 0) return;
+  assert(is_free(sum, sum->place[bucket]));
+  lap_parcels_add_first(&sum->parcels, sum->leaves_by[sum->place[bucket]]);
+  open_bucket(sum, bucket);
 }
 
 static void add(float *restrict left, const float *restrict right, int64_t count) {
@@ -248,35 +330,40 @@ static void add(float *restrict left, const float *restrict right, int64_t count
 /* Whole: the lane's bucket into the counter. */
 static void add_lane(lap_gradient_sum *sum, int bucket) {
   const int64_t begin = sum->partition->bucket_begin[bucket];
-  const int64_t count = sum->partition->bucket_begin[bucket + 1] - begin;
+  const int64_t count = elements_of(sum->partition, bucket);
   for (int i = 0, top = sum->top; i < sum->merges_here; ++i, --top)
     add(sum->partials[top - 1] + begin, sum->partials[top] + begin, count);
 }
 
 void lap_gradient_sum_bucket(lap_gradient_sum *sum, int bucket) {
-  assert(sum->open && bucket >= 0 && bucket < sum->partition->buckets && !sum->told[bucket]);
+  assert(sum->open && bucket >= 0 && bucket < sum->partition->buckets);
+  assert(sum->progress[bucket] == (sum->lane >= 0 ? OPEN : UNOPENED));
   if (sum->round == 0) sum->order[sum->told_count] = bucket;
   assert(sum->order[sum->told_count] == bucket);
-  sum->told[bucket] = true;
+  sum->progress[bucket] = TOLD;
   ++sum->told_count;
   if (sum->lane >= 0 && bucket < sum->partition->counted_buckets)
-    lap_mesh_count_scatter(
-        lap_comm_mesh_traffic(sum->group.comm), &sum->mesh, lap_one_lane(sum->lane),
-        sum->partition->bucket_begin[bucket + 1] - sum->partition->bucket_begin[bucket],
-        LAP_TRAFFIC_GRADIENTS);
+    lap_mesh_count_scatter(lap_comm_mesh_traffic(sum->group.comm), &sum->mesh,
+                           lap_one_lane(sum->lane), elements_of(sum->partition, bucket),
+                           LAP_TRAFFIC_GRADIENTS);
   if (sum->lane >= 0 && !sum->dealt) add_lane(sum, bucket);
   if (is_sending(sum)) lap_parcels_send(&sum->parcels, bucket);
+  sum->leaves_by[sum->place[bucket]] = sum->parcels.sent;
   lap_parcels_add_arrived(&sum->parcels);
+}
+
+static void end_bucket(lap_gradient_sum *sum, int bucket) {
+  if (sum->progress[bucket] == UNOPENED) lap_gradient_sum_open(sum, bucket);
+  lap_gradient_sum_bucket(sum, bucket);
 }
 
 void lap_gradient_sum_end(lap_gradient_sum *sum) {
   assert(sum->open);
   const int buckets = sum->partition->buckets;
   /* Round 0 has a lane on every rank and sets the order, so that ranks without one keep it too. */
-  while (sum->round > 0 && sum->told_count < buckets)
-    lap_gradient_sum_bucket(sum, sum->order[sum->told_count]);
+  while (sum->round > 0 && sum->told_count < buckets) end_bucket(sum, sum->order[sum->told_count]);
   for (int b = 0; b < buckets; ++b)
-    if (!sum->told[b]) lap_gradient_sum_bucket(sum, b);
+    if (sum->progress[b] != TOLD) end_bucket(sum, b);
   sum->open = false;
 }
 

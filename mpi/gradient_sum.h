@@ -11,7 +11,8 @@
  *   its subtree roots to the owners while the backward pass of its last lane is still going on.
  * - dealt (gradients, full): lanes are dealt in turn; in each round the pieces of the lanes'
  * buckets go to their owners, who push them in lane order into counters of their own ranges only:
- * one vector for the lane at hand plus 1/Q of about log2(L) vectors.
+ * 1/Q of about log2(L) vectors, and one for the lane at hand. Where the lane's buckets become whole
+ * one after the other, they may share memory: then that vector is no longer than what is open.
  */
 #ifndef LAP_MPI_GRADIENT_SUM_H
 #define LAP_MPI_GRADIENT_SUM_H
@@ -25,10 +26,12 @@
 typedef struct lap_gradient_sum lap_gradient_sum;
 
 /* `replicas` is the group of lap_group_of_replicas; the partition has as many owners
- * and must outlive the sum. Allocates all that a step needs. */
+ * and must outlive the sum. `places` [buckets], of a dealt sum: buckets with the same number, below
+ * `buckets`, share the memory of the lane at hand, and must be opened; NULL: each has its own.
+ * Allocates all that a step needs. */
 lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_mesh *mesh,
                                           const lap_fold *fold, const lap_partition *partition,
-                                          bool dealt);
+                                          bool dealt, const int *places);
 void lap_gradient_sum_destroy(lap_gradient_sum *sum);
 /* Bytes that create allocates. */
 typedef struct {
@@ -36,7 +39,8 @@ typedef struct {
   int64_t arriving; /* of receive buffers */
 } lap_gradient_sum_size;
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,
-                                             const lap_partition *partition, bool dealt);
+                                             const lap_partition *partition, bool dealt,
+                                             const int *places);
 
 /* Rounds of a step, the same on every rank, and the lane of this rank in one of them; -1: none in
  * that round (it must still be begun and ended). Whole: rounds are the lanes of the fullest
@@ -48,6 +52,10 @@ int lap_gradient_sum_lane(const lap_gradient_sum *sum, int round);
  * for each bucket [buckets], to accumulate the lane's gradient into, valid until the end. NULL
  * where this rank has no lane. Waits for what of the round before still has to leave them. */
 float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round);
+/* Not collective. The vector of a bucket that shares its memory is zeroed, and no other in its
+ * place is open: from here until it is told of it can be accumulated into. Waits for what has to
+ * leave the place. Does nothing for other buckets, and where this rank has no lane. */
+void lap_gradient_sum_open(lap_gradient_sum *sum, int bucket);
 /* The lane's gradient of the bucket is whole and is not touched again. Each bucket at most once a
  * round, in the same order on all ranks and in all rounds of a step. */
 void lap_gradient_sum_bucket(lap_gradient_sum *sum, int bucket);

@@ -92,6 +92,13 @@ void lap_parcels_begin(lap_parcels *parcels, const lap_merge_plan *plan,
 
 /* --- messages --- */
 
+/* Of this rank's value `own`. */
+static const float *source_of(const lap_parcels *parcels, int own, int bucket, int64_t element) {
+  const lap_partition *partition = parcels->partition;
+  return parcels->sources[own * partition->buckets + bucket] +
+         (element - partition->bucket_begin[bucket]);
+}
+
 /* What of an owner's range of the bucket is in a parcel. */
 static lap_range part_of(const lap_parcels *parcels, int bucket, int64_t begin, int owner) {
   const lap_range range = lap_partition_range(parcels->partition, bucket, owner);
@@ -123,7 +130,8 @@ static void list_messages(lap_parcels *parcels, int slot) {
                            (size_t)lap_range_count(mine) * sizeof(float));
     const lap_range theirs = part_of(parcels, bucket, begin, to);
     for (int own = 0; own < first[group->index + 1] - first[group->index]; ++own)
-      lap_exchange_send(exchange, lap_group_rank(group, to), parcels->sources[own] + theirs.begin,
+      lap_exchange_send(exchange, lap_group_rank(group, to),
+                        source_of(parcels, own, bucket, theirs.begin),
                         (size_t)lap_range_count(theirs) * sizeof(float));
   }
 }
@@ -156,7 +164,7 @@ static void merge(lap_parcels *parcels, int slot, int bucket, int64_t begin, int
     const int own = value - plan->first_source[index];
     const bool here = own >= 0 && value < plan->first_source[index + 1];
     parcels->merging[value] =
-        here ? parcels->sources[own] + first : place_of_arriving(parcels, slot, value);
+        here ? source_of(parcels, own, bucket, first) : place_of_arriving(parcels, slot, value);
   }
   const int64_t place = parcels->place[bucket] + begin;
 #pragma omp parallel for schedule(static) if (count > LAP_PARALLEL_FROM)
@@ -204,6 +212,9 @@ void lap_parcels_add_arrived(lap_parcels *parcels) {
   }
 }
 
-void lap_parcels_add_all(lap_parcels *parcels) {
-  while (parcels->added < parcels->sent) add_oldest(parcels);
+void lap_parcels_add_first(lap_parcels *parcels, uint64_t count) {
+  assert(count <= parcels->sent);
+  while (parcels->added < count) add_oldest(parcels);
 }
+
+void lap_parcels_add_all(lap_parcels *parcels) { lap_parcels_add_first(parcels, parcels->sent); }

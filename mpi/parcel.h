@@ -39,7 +39,7 @@ typedef struct {
 
   /* Of the round at hand. */
   const lap_merge_plan *plan;
-  const float *const *sources; /* [values of this rank], each the whole vector */
+  const float *const *sources; /* [values of this rank][buckets] */
   float *const *held;          /* [counter's depth]: the owner's values; see `place` */
 
   /* Number n has slot n % slots; [added, sent) are on their way. */
@@ -66,7 +66,7 @@ void lap_parcels_create(lap_parcels *parcels, const lap_group *group,
                         bool in_place);
 void lap_parcels_release(lap_parcels *parcels);
 
-/* Nothing is under way. */
+/* Nothing is under way. `sources`: where each bucket of each value of this rank begins. */
 void lap_parcels_begin(lap_parcels *parcels, const lap_merge_plan *plan,
                        const float *const *sources, float *const *held);
 /* Collective: sends the bucket, adding earlier parcels where all slots are taken. Ranges of the
@@ -74,6 +74,8 @@ void lap_parcels_begin(lap_parcels *parcels, const lap_merge_plan *plan,
 void lap_parcels_send(lap_parcels *parcels, int bucket);
 /* Adds what has arrived; waits for nothing. */
 void lap_parcels_add_arrived(lap_parcels *parcels);
+/* Waits for and adds the first `count` that were ever sent: those before `sent` was that. */
+void lap_parcels_add_first(lap_parcels *parcels, uint64_t count);
 /* Waits for and adds all that were sent. */
 void lap_parcels_add_all(lap_parcels *parcels);
 

@@ -264,6 +264,10 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
   return insist_on_availability(config, status);
 }
 
+int64_t lap_config_micro_batches(const lap_config *config) {
+  return config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
+}
+
 bool lap_config_is_given(const lap_config *config, const char *key) {
   const int origin = config->origin[lap_config_find(key)];
   return origin > 0 || origin == LAP_ORIGIN_COMMAND_LINE;

@@ -145,6 +145,9 @@ enum { LAP_NEEDS_ALL = 31 };
 /* LAP_USAGE naming the first key that is missing and where it belongs. */
 lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status *status);
 
+/* Micro-batches that a lane has in a step. */
+int64_t lap_config_micro_batches(const lap_config *config);
+
 /* Whether file or command line set the key; false for defaults, resolved or not. */
 bool lap_config_is_given(const lap_config *config, const char *key);
 

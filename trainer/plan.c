@@ -91,7 +91,7 @@ static int fullest_replica(const lap_config *config, int ranks, const lap_placem
     lap_mesh_fold(&config->mesh, config->model_ranks, ranks, replica * first->fold.model_ranks,
                   &fold, &status);
     const lap_gradient_sum_size sums =
-        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, dealt);
+        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, dealt, NULL);
     const int64_t bytes =
         sums.vectors + sums.arriving + owned_bytes * lap_partition_owned(state->partition, replica);
     if (bytes > most) {

@@ -81,6 +81,28 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
                                                    .allocate = allocate});
 }
 
+static bool is_of_layer(const lap_config *config, const lap_bucket *bucket) {
+  return bucket->block >= 1 && bucket->block <= config->model.num_hidden_layers;
+}
+
+/* With dealt lanes of one micro-batch a layer's gradient is whole when its block is left, and soon
+ * gone: two of them have room, in turn. [buckets], or NULL: each bucket has a place of its own. */
+static int *share_places(const lap_config *config, const lap_state *state) {
+  enum { LAYERS_AT_ONCE = 2 };
+  const lap_parameters *parameters = state->parameters;
+  if (!lap_placement_deals(&state->placement) || lap_config_micro_batches(config) > 1) return NULL;
+  int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
+  for (int b = 0; b < parameters->bucket_count; ++b) {
+    const lap_bucket *bucket = &parameters->bucket[b], *before = bucket;
+    places[b] = b;
+    while (is_of_layer(config, bucket) && before-- > parameters->bucket)
+      if (is_of_layer(config, before) && before->model_shard == bucket->model_shard &&
+          (before->block - bucket->block) % LAYERS_AT_ONCE == 0)
+        places[b] = (int)(before - parameters->bucket);
+  }
+  return places;
+}
+
 lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
                                 uint64_t total_steps, lap_state *state,
                                 lap_block_weights *weights) {
@@ -99,8 +121,10 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   const int64_t micro = config->batch.micro_sequences;
   s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
   s->micro = lap_micro_batch_create(data, micro);
+  int *places = share_places(config, state);
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
-                                            state->partition, dealt);
+                                            state->partition, dealt, places);
+  free(places);
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
@@ -121,8 +145,10 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
   const lap_placement *placement = &state->placement;
   const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
   const int64_t rounds = lap_fold_rounds(&placement->fold, &placement->mesh);
+  int *places = share_places(config, state);
   const lap_gradient_sum_size sums = lap_gradient_sum_bytes(
-      &placement->mesh, &placement->fold, state->partition, lap_placement_deals(placement));
+      &placement->mesh, &placement->fold, state->partition, lap_placement_deals(placement), places);
+  free(places);
   const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_head);
   memory->bytes[LAP_MEMORY_LOGITS] += logits;
   memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
@@ -165,11 +191,21 @@ static void account_hook(lap_stepper *s, lap_phase phase, double since) {
   s->seconds[LAP_PHASE_MODEL] -= taken;
 }
 
+/* Where buckets share their memory: there is one micro-batch, in which a block is entered once. */
+static void open_gradients(lap_stepper *s, int block) {
+  const double since = lap_clock_seconds();
+  const lap_parameters *parameters = s->state->parameters;
+  for (int b = 0; b < parameters->bucket_count; ++b)
+    if (parameters->bucket[b].block == block) lap_gradient_sum_open(s->gradient_sum, b);
+  account_hook(s, LAP_PHASE_REDUCE, since);
+}
+
 static void enter_block(void *context, int block, bool backward) {
   lap_stepper *s = context;
   const double since = lap_clock_seconds();
   lap_block_weights_enter(s->weights, block, backward);
   account_hook(s, LAP_PHASE_GATHER, since);
+  if (backward) open_gradients(s, block);
 }
 
 /* In the lane's last micro-batch a block that is left backward has its gradient whole. */
@@ -232,8 +268,8 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
                       lap_status *own) {
   const lap_config *config = s->config;
   const int lane = lap_gradient_sum_lane(s->gradient_sum, round);
-  const int64_t per_lane = config->batch.sequences / lap_mesh_lanes(&config->mesh);
   const int64_t micro = config->batch.micro_sequences;
+  const int64_t per_lane = micro * lap_config_micro_batches(config);
   float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
   lap_block_weights_serve(s->weights, lap_one_lane(lane));
   account(s, LAP_PHASE_SUM, since);

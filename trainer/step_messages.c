@@ -103,12 +103,11 @@ static void send_weights(const lap_config *config, const lap_traffic_place *plac
                          lap_step_sent *sent) {
   if (config->shard == LAP_SHARD_NONE) return;
   const int layers = (int)config->model.num_hidden_layers;
-  const int64_t micro_batches =
-      config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
   const bool full = config->shard == LAP_SHARD_FULL;
   const int64_t passes = full ? lap_fold_rounds(&place->fold, &place->mesh) : 1;
   const double each =
-      full ? (double)(passes * lap_full_gathers(layers, micro_batches)) / layers : 1;
+      full ? (double)(passes * lap_full_gathers(layers, lap_config_micro_batches(config))) / layers
+           : 1;
   for (int b = 0; b < partition->buckets; ++b) {
     const int block = model->parameters->bucket[b].block;
     const bool of_layer = block >= 1 && block <= layers;
@@ -123,9 +122,7 @@ static void send_activations(const lap_config *config, const lap_traffic_place *
                              const lap_gemma2 *model, int64_t teacher_k, lap_step_sent *sent) {
   if (place->fold.model_ranks == 1) return;
   const lap_lanes lanes = lap_fold_lanes(&place->fold, &place->mesh, place->dealt);
-  const uint64_t times =
-      (uint64_t)(lanes.count * (config->batch.sequences / lap_mesh_lanes(&config->mesh) /
-                                config->batch.micro_sequences));
+  const uint64_t times = (uint64_t)(lanes.count * lap_config_micro_batches(config));
   const lap_activation_sums sums = lap_activation_sums_of(model, teacher_k);
   lap_traffic all = {0};
   lap_sent_by_shard_sum(place, sums.float_elements, sizeof(float), times, &all);

@@ -263,8 +263,7 @@ lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t tea
   op_walk walk = {.hardware = hardware, .length = config->data.sequence_length};
   lap_tape_walk(model->tape, visit, &walk);
   const int lanes = lap_fold_lanes(&place.fold, &config->mesh, place.dealt).count;
-  const double micro_batches = (double)(config->batch.sequences / lap_mesh_lanes(&config->mesh) /
-                                        config->batch.micro_sequences);
+  const double micro_batches = (double)lap_config_micro_batches(config);
   for (int part = 0; part <= LAP_TIME_ELEMENTS; ++part) walk.part[part] *= lanes * micro_batches;
   add_rest(config, &place, model, lanes, &walk);
   const double speed = config->threads * hardware->core_share;

@@ -94,8 +94,7 @@ typedef struct {
 
 static gather_counts count_gathers(const lap_config *config) {
   const int64_t layers = config->model.num_hidden_layers;
-  const int64_t micro_batches =
-      config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
+  const int64_t micro_batches = lap_config_micro_batches(config);
   if (config->shard != LAP_SHARD_FULL) return (gather_counts){1, 1};
   return (gather_counts){(double)lap_full_gathers(layers, micro_batches) / (double)layers, 1};
 }
@@ -124,8 +123,7 @@ static void sum_over_shards(const lap_config *config, const lap_gemma2 *model, i
                             const torus_axis *axis, const lap_chip *chip, lap_chip_time *time) {
   const lap_activation_sums sums = lap_activation_sums_of(model, teacher_k);
   if (sums.sums == 0) return;
-  const double passes = (double)(config->batch.sequences / lap_mesh_lanes(&config->mesh) /
-                                 config->batch.micro_sequences);
+  const double passes = (double)lap_config_micro_batches(config);
   const double bytes = (double)(sums.float_elements * (int64_t)sizeof(float) +
                                 sums.double_elements * (int64_t)sizeof(double));
   torus_cost total = {0};

@@ -15,10 +15,6 @@
 
 /* --- how often a step does what --- */
 
-static int64_t micro_batches_of_lane(const lap_config *config) {
-  return config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
-}
-
 /* Gatherings of the weights of each block in a step: of the whole state, or, for layers with
  * mesh.shard: full, in each lane. [layers + 2] */
 static uint64_t *gatherings(const lap_config *config) {
@@ -27,7 +23,7 @@ static uint64_t *gatherings(const lap_config *config) {
   const uint64_t once = config->shard != LAP_SHARD_NONE;
   for (int block = 0; block <= layers + 1; ++block) times[block] = once;
   if (config->shard == LAP_SHARD_FULL)
-    lap_block_weights_gatherings(layers, micro_batches_of_lane(config), times);
+    lap_block_weights_gatherings(layers, lap_config_micro_batches(config), times);
   return times;
 }
 
@@ -69,7 +65,7 @@ static void add_shard_sums(const lap_config *config, const lap_traffic_place *pl
   shard_sum sums[SHARD_SUMS];
   list_shard_sums(config, teacher_k, sums);
   const uint64_t lanes = (uint64_t)lap_fold_lanes(&place->fold, &place->mesh, place->dealt).count;
-  const uint64_t passes = lanes * (uint64_t)micro_batches_of_lane(config);
+  const uint64_t passes = lanes * (uint64_t)lap_config_micro_batches(config);
   for (int i = 0; i < SHARD_SUMS; ++i) {
     const uint64_t times = passes * sums[i].times;
     if (sums[i].element_size)
@@ -140,7 +136,7 @@ static void plan_sent(const lap_config *config, int ranks, int ranks_per_node, i
 static void plan_mesh(const lap_config *config, int64_t teacher_k, const uint64_t *gatherings,
                       lap_mesh_traffic *traffic) {
   const lap_mesh *mesh = &config->mesh;
-  const uint64_t passes = (uint64_t)micro_batches_of_lane(config);
+  const uint64_t passes = (uint64_t)lap_config_micro_batches(config);
   lap_parameters *all =
       lap_parameters_create_shards(&config->model, (lap_shard_range){mesh->model, 0, mesh->model});
   for (int b = 0; b < all->bucket_count; ++b) {

@@ -85,6 +85,18 @@ static void tell(lap_gradient_sum *sum, telling order, int buckets) {
     lap_gradient_sum_bucket(sum, order == BACKWARDS ? buckets - 1 - i : i);
 }
 
+/* A lane's gradient of a bucket, into what must be zero. */
+static int64_t accumulate(float *const *buckets, const lap_partition *partition, int b, int lane,
+                          int step, int model_rank) {
+  int64_t mistakes = 0;
+  for (int64_t i = partition->bucket_begin[b]; i < partition->bucket_begin[b + 1]; ++i) {
+    float *place = &buckets[b][i - partition->bucket_begin[b]];
+    mistakes += *place != 0;
+    *place += gradient(lane, step, model_rank, i);
+  }
+  return mistakes;
+}
+
 static int64_t run_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
                         const lap_partition *partition) {
   int64_t mistakes = 0;
@@ -93,17 +105,61 @@ static int64_t run_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
     float *const *buckets = lap_gradient_sum_begin(sum, round);
     mistakes += (lane < 0) != (buckets == NULL);
     for (int b = 0; b < partition->buckets && buckets; ++b)
-      for (int64_t i = partition->bucket_begin[b]; i < partition->bucket_begin[b + 1]; ++i) {
-        float *place = &buckets[b][i - partition->bucket_begin[b]];
-        mistakes += *place != 0;
-        *place += gradient(lane, step, fold->model_rank, i);
-      }
+      mistakes += accumulate(buckets, partition, b, lane, step, fold->model_rank);
     if (lane >= 0) tell(sum, (telling)(step % ORDERS), partition->buckets);
     if ((fold->replica + round) % 3 == 1) usleep(300); /* ranks out of step */
     lap_gradient_sum_end(sum);
   }
   lap_gradient_sum_finish(sum);
   return mistakes;
+}
+
+/* All buckets but the first and the last take turns in two places, which are therefore full soon;
+ * each is filled, told of and left to others while it is still on its way. */
+static int64_t run_shared_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
+                               const lap_partition *partition) {
+  int64_t mistakes = 0;
+  const int buckets = partition->buckets;
+  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
+    const int lane = lap_gradient_sum_lane(sum, round);
+    float *const *at = lap_gradient_sum_begin(sum, round);
+    for (int i = 0; i < buckets; ++i) {
+      const int b = step % 2 ? i : buckets - 1 - i;
+      lap_gradient_sum_open(sum, b);
+      if (at) mistakes += accumulate(at, partition, b, lane, step, fold->model_rank);
+      if (i + 1 < buckets) lap_gradient_sum_bucket(sum, b);
+    }
+    if ((fold->replica + round) % 3 == 1) usleep(300);
+    lap_gradient_sum_end(sum);
+  }
+  lap_gradient_sum_finish(sum);
+  return mistakes;
+}
+
+static void check_shared_places(lap_comm *comm, const layout *where, const vector_shape *vector) {
+  lap_fold fold;
+  if (!world_fold(comm, &where->mesh, where->model_ranks, &fold)) return;
+  const lap_group replicas = lap_group_of_replicas(comm, &fold);
+  lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
+  int places[MOST_BUCKETS];
+  for (int b = 0; b < vector->buckets; ++b)
+    places[b] = b > 2 && b + 1 < vector->buckets ? 2 - b % 2 : b;
+  allocated = 0;
+  lap_gradient_sum *sum =
+      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, true, places);
+  const lap_gradient_sum_size size =
+      lap_gradient_sum_bytes(&where->mesh, &fold, partition, true, places);
+  int64_t mistakes = allocated != size.vectors + size.arriving;
+  const int64_t apart =
+      lap_gradient_sum_bytes(&where->mesh, &fold, partition, true, NULL).vectors - size.vectors;
+  mistakes += vector->buckets > 4 ? apart <= 0 : apart != 0;
+  for (int step = 0; step < ORDERS; ++step) {
+    mistakes += run_shared_step(sum, &fold, step, partition);
+    mistakes += wrong_sums(&where->mesh, &fold, step, partition, sum);
+  }
+  assert_everywhere(comm, mistakes);
+  lap_gradient_sum_destroy(sum);
+  lap_partition_destroy(partition);
 }
 
 static void check_layout(lap_comm *comm, const layout *where, const vector_shape *vector,
@@ -113,8 +169,10 @@ static void check_layout(lap_comm *comm, const layout *where, const vector_shape
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
   allocated = 0;
-  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, dealt);
-  const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, dealt);
+  lap_gradient_sum *sum =
+      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, dealt, NULL);
+  const lap_gradient_sum_size size =
+      lap_gradient_sum_bytes(&where->mesh, &fold, partition, dealt, NULL);
   int64_t mistakes = allocated != size.vectors + size.arriving;
   const int64_t before = allocated;
   for (int step = 0; step < ORDERS; ++step) {
@@ -141,6 +199,11 @@ static void whole_sums_have_the_bits_of_the_tree(void **state) { check_all(*stat
 
 static void dealt_sums_have_the_bits_of_the_tree(void **state) { check_all(*state, true); }
 
+static void buckets_may_share_memory(void **state) {
+  for (int l = 0; l < LAYOUTS; ++l)
+    for (int v = 1; v < VECTORS; ++v) check_shared_places(*state, &layouts[l], &vectors[v]);
+}
+
 /* Without this the tests above could not fail. */
 static void a_left_fold_over_uneven_ranges_gives_other_bits(void **state) {
   (void)state;
@@ -165,7 +228,7 @@ static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
   assert_true(world_fold(comm, &mesh, 1, &fold));
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector.blocks, vector.buckets, ranks);
-  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, false);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, false, NULL);
   const uint64_t optimal = (uint64_t)(partition->elements * (ranks - 1) / ranks) * sizeof(float);
   const uint64_t before = lap_comm_traffic(comm)->within_node[LAP_TRAFFIC_GRADIENTS];
   run_step(sum, &fold, 0, partition);
@@ -185,15 +248,18 @@ static void sums_hold_few_vectors(void **state) {
   assert_int_equal(lap_mesh_fold(&mesh, 1, 1, 0, &fold, &status), LAP_OK);
   lap_partition *alone = world_partition(vector.blocks, vector.buckets, 1);
   /* log2(512) and the lane; no receive buffers. */
-  lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, false);
+  lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, false, NULL);
   assert_int_equal(size.vectors, 10 * bytes);
   assert_int_equal(size.arriving, 0);
   assert_int_equal(lap_mesh_fold(&mesh, 1, 8, 3, &fold, &status), LAP_OK);
   lap_partition *shared = world_partition(vector.blocks, vector.buckets, 8);
   /* The lane, and an eighth of log2(512 / 8) + 1 vectors; 7 lanes of two parcels of a bucket. */
-  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true);
+  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true, NULL);
   assert_int_equal(size.vectors, bytes + 6 * bytes / 8);
   assert_int_equal(size.arriving, 2 * 7 * bytes / 2 / 8);
+  const int one_place[] = {1, 1};
+  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true, one_place);
+  assert_int_equal(size.vectors, bytes / 2 + 6 * bytes / 8);
   lap_partition_destroy(alone);
   lap_partition_destroy(shared);
 }
@@ -202,6 +268,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(whole_sums_have_the_bits_of_the_tree),
       cmocka_unit_test(dealt_sums_have_the_bits_of_the_tree),
+      cmocka_unit_test(buckets_may_share_memory),
       cmocka_unit_test(a_left_fold_over_uneven_ranges_gives_other_bits),
       cmocka_unit_test(each_rank_sends_the_optimal_number_of_bytes),
       cmocka_unit_test(sums_hold_few_vectors),

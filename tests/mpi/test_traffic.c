@@ -65,7 +65,7 @@ static void make_model(world *w) {
 static void reduce_gradients(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold,
-                                                  w->partition, w->place.dealt);
+                                                  w->partition, w->place.dealt, NULL);
   for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
     lap_gradient_sum_begin(sum, round);
     lap_gradient_sum_end(sum);

@@ -36,9 +36,9 @@ class Mesh(Test):
               f"state_sha256 {report['state_sha256'][:16]}", flush=True)
         return report["state_sha256"], [line["loss"] for line in metrics(run_dir)]
 
-    def one_state(self, pods, data, shards, sequences):
+    def one_state(self, pods, data, shards, sequences, *others):
         mesh = (f"mesh.pods={pods}", f"mesh.data={data}", f"mesh.model={shards}",
-                f"batch.sequences={sequences}")
+                f"batch.sequences={sequences}", *others)
         reference = self.state(None, *mesh)
         for ranks, *overrides in runs_of(shards):
             with self.subTest(mesh=mesh, ranks=ranks, overrides=overrides):
@@ -56,6 +56,10 @@ class Mesh(Test):
 
     def test_pods_lanes_and_model_shards(self):
         self.one_state(2, 3, 4, 12)
+
+    def test_one_micro_batch_a_lane(self):
+        """Layers' gradients then take turns in memory, where lanes are dealt."""
+        self.one_state(1, 7, 2, 7, "model.num_hidden_layers=5")
 
     def test_shards_change_the_bits_and_hardly_the_numbers(self):
         mesh = ("mesh.data=6", "batch.sequences=12")
