@@ -1,4 +1,5 @@
 /* lapidary bench: see DESIGN 7. Real steps of the real trainer on batches without files. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,21 +23,16 @@ typedef struct {
   bool profile;
 } bench_flags;
 
-enum { KEY_STEPS = 1000, KEY_PROFILE };
-
-static const struct argp_option options[] = {
-    {"steps", KEY_STEPS, "N", 0, "steps that are timed, after one that is not [10]", 0},
-    {"profile", KEY_PROFILE, NULL, 0, "print where the time goes, op by op", 0},
+static const lap_flag flags_of_bench[] = {
+    {.name = "steps",
+     .value = "N",
+     .integer = {1, 1000000},
+     .place = offsetof(bench_flags, steps),
+     .help = "steps that are timed, after one that is not [10]"},
+    {.name = "profile",
+     .place = offsetof(bench_flags, profile),
+     .help = "print where the time goes, op by op"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  bench_flags *flags = destination;
-  if (key == KEY_PROFILE) {
-    flags->profile = true;
-    return LAP_OK;
-  }
-  return lap_command_integer("--steps", argument, 1, 1000000, &flags->steps, status);
-}
 
 /* --- measuring --- */
 
@@ -213,8 +209,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .positional_max = 1,
                                      .overrides = true,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_bench,
                                      .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, bench, status);
 }

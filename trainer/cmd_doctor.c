@@ -1,4 +1,5 @@
 /* lapidary doctor: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,23 +20,15 @@ typedef struct {
   const char *directory;
 } doctor_flags;
 
-enum { KEY_QUICK = 1000, KEY_DIR };
-
-static const struct argp_option options[] = {
-    {"quick", KEY_QUICK, NULL, 0, "about 3 seconds instead of 12, with rougher rates", 0},
-    {"dir", KEY_DIR, "PATH", 0, "where run directories will be [.]", 0},
+static const lap_flag flags_of_doctor[] = {
+    {.name = "quick",
+     .place = offsetof(doctor_flags, quick),
+     .help = "about 3 seconds instead of 12, with rougher rates"},
+    {.name = "dir",
+     .value = "PATH",
+     .place = offsetof(doctor_flags, directory),
+     .help = "where run directories will be [.]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  doctor_flags *flags = destination;
-  if (key == KEY_QUICK)
-    flags->quick = true;
-  else if (!*argument)
-    return lap_fail(status, LAP_USAGE, "--dir: expected a directory, found ''");
-  else
-    flags->directory = argument;
-  return LAP_OK;
-}
 
 /* --- measuring --- */
 
@@ -139,6 +132,8 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
                        lap_status *status) {
   const doctor_flags *flags = destination;
   lap_comm *comm = session->comm;
+  if (!*flags->directory)
+    return lap_fail(status, LAP_USAGE, "--dir: expected a directory, found ''");
   lap_machine_facts mine;
   lap_machine_look(&mine);
   lap_machine_facts *all = lap_allocate((size_t)lap_comm_size(comm), sizeof *all);
@@ -161,8 +156,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   doctor_flags flags = {.directory = "."};
-  const lap_command_syntax syntax = {
-      .json = true, .options = options, .take = take, .destination = &flags};
+  const lap_command_syntax syntax = {.json = true, .flags = flags_of_doctor, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, doctor, status);
 }
 

@@ -1,4 +1,5 @@
 /* lapidary eval: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,40 +16,36 @@ typedef struct {
   lap_spread_wish spread;
 } eval_flags;
 
-enum { KEY_TOKENS = 1000, KEY_CACHE, KEY_LENGTH, KEY_THREADS, KEY_SHARDS, KEY_MODEL_RANKS };
-
-static const struct argp_option options[] = {
-    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to predict", 0},
-    {"cache", KEY_CACHE, "GLOB", 0, "teacher cache of these shards: adds kl and agreement", 0},
-    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of training]", 0},
-    {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
-    {"model-shards", KEY_SHARDS, "M", 0, "model shards [those of training]", 0},
-    {"model-ranks", KEY_MODEL_RANKS, "R", 0, "ranks that share the shards [the fewest that fit]",
-     0},
+static const lap_flag flags_of_eval[] = {
+    {.name = "tokens",
+     .value = "GLOB",
+     .place = offsetof(eval_flags, tokens),
+     .help = "token shards to predict"},
+    {.name = "cache",
+     .value = "GLOB",
+     .place = offsetof(eval_flags, cache),
+     .help = "teacher cache of these shards: adds kl and agreement"},
+    {.name = "sequence-length",
+     .value = "T",
+     .integer = {2, 1 << 24},
+     .place = offsetof(eval_flags, sequence_length),
+     .help = "inputs of a window [that of training]"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 4096},
+     .place = offsetof(eval_flags, threads),
+     .help = "threads of a rank [1]"},
+    {.name = "model-shards",
+     .value = "M",
+     .integer = {1, 1 << 16},
+     .place = offsetof(eval_flags, spread.model_shards),
+     .help = "model shards [those of training]"},
+    {.name = "model-ranks",
+     .value = "R",
+     .integer = {1, 1 << 16},
+     .place = offsetof(eval_flags, spread.model_ranks),
+     .help = "ranks that share the shards [the fewest that fit]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  eval_flags *flags = destination;
-  switch (key) {
-    case KEY_TOKENS:
-      flags->tokens = argument;
-      return LAP_OK;
-    case KEY_CACHE:
-      flags->cache = argument;
-      return LAP_OK;
-    case KEY_LENGTH:
-      return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
-                                 status);
-    case KEY_SHARDS:
-      return lap_command_integer("--model-shards", argument, 1, 1 << 16,
-                                 &flags->spread.model_shards, status);
-    case KEY_MODEL_RANKS:
-      return lap_command_integer("--model-ranks", argument, 1, 1 << 16, &flags->spread.model_ranks,
-                                 status);
-    default:
-      return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
-  }
-}
 
 /* --- opening --- */
 
@@ -179,8 +176,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_eval,
                                      .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, evaluate, status);
 }

@@ -1,4 +1,5 @@
 /* lapidary export: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,30 +28,21 @@ typedef struct {
   int64_t shard_bytes;
 } export_flags;
 
-enum { KEY_FORMAT = 1000, KEY_OUT, KEY_SHARD_BYTES };
-
-static const struct argp_option options[] = {
-    {"format", KEY_FORMAT, "FORMAT", 0,
-     "hf: a directory for transformers; gguf: a file for llama.cpp", 0},
-    {"out", KEY_OUT, "PATH", 0, "what to write; nothing may be there", 0},
-    {"shard-bytes", KEY_SHARD_BYTES, "N", 0,
-     "hf: weights of more bytes are spread over several files [5000000000]", 0},
+static const lap_flag flags_of_export[] = {
+    {.name = "format",
+     .value = "FORMAT",
+     .place = offsetof(export_flags, format),
+     .help = "hf: a directory for transformers; gguf: a file for llama.cpp"},
+    {.name = "out",
+     .value = "PATH",
+     .place = offsetof(export_flags, out),
+     .help = "what to write; nothing may be there"},
+    {.name = "shard-bytes",
+     .value = "N",
+     .integer = {1, INT64_MAX},
+     .place = offsetof(export_flags, shard_bytes),
+     .help = "hf: weights of more bytes are spread over several files [5000000000]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  export_flags *flags = destination;
-  switch (key) {
-    case KEY_FORMAT:
-      flags->format = argument;
-      return LAP_OK;
-    case KEY_OUT:
-      flags->out = argument;
-      return LAP_OK;
-    default:
-      return lap_command_integer("--shard-bytes", argument, 1, INT64_MAX, &flags->shard_bytes,
-                                 status);
-  }
-}
 
 static lap_code find_format(const char *name, const export_format **format, lap_status *status) {
   char known[64] = "";
@@ -117,8 +109,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_export,
                                      .destination = &flags};
   lap_command_line line;
   const export_format *format = NULL;

@@ -1,6 +1,7 @@
 /* lapidary generate CHECKPOINT --prompt TEXT */
 #include <errno.h>
 #include <omp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,42 +24,50 @@ typedef struct {
   double temperature, top_p;
 } generate_options;
 
-enum { KEY_TOP_K = 0x200, KEY_TOP_P, KEY_SEED, KEY_SAMPLES, KEY_THREADS };
-
-static const struct argp_option options[] = {
-    {"prompt", 'p', "TEXT", 0, "the text to continue; may be empty", 0},
-    {"max-tokens", 'n', "N", 0, "stop after so many tokens [128]", 0},
-    {"temperature", 't', "T", 0, "divides the logits; 0 always takes the likeliest token [0.8]", 0},
-    {"top-k", KEY_TOP_K, "K", 0, "draw among the K likeliest tokens; 0: all [0]", 0},
-    {"top-p", KEY_TOP_P, "P", 0,
-     "draw among the fewest tokens that together have probability P [1]", 0},
-    {"seed", KEY_SEED, "N", 0, "the same seed gives the same text [1]", 0},
-    {"samples", KEY_SAMPLES, "N", 0, "continue the prompt so many times [1]", 0},
-    {"threads", KEY_THREADS, "N", 0, "OpenMP threads [all cores]", 0},
+static const lap_flag flags_of_generate[] = {
+    {.name = "prompt",
+     .letter = 'p',
+     .value = "TEXT",
+     .place = offsetof(generate_options, prompt),
+     .help = "the text to continue; may be empty"},
+    {.name = "max-tokens",
+     .letter = 'n',
+     .value = "N",
+     .integer = {1, INT32_MAX},
+     .place = offsetof(generate_options, max_tokens),
+     .help = "stop after so many tokens [128]"},
+    {.name = "temperature",
+     .letter = 't',
+     .value = "T",
+     .real = {0, 1e6},
+     .place = offsetof(generate_options, temperature),
+     .help = "divides the logits; 0 always takes the likeliest token [0.8]"},
+    {.name = "top-k",
+     .value = "K",
+     .integer = {0, INT32_MAX},
+     .place = offsetof(generate_options, top_k),
+     .help = "draw among the K likeliest tokens; 0: all [0]"},
+    {.name = "top-p",
+     .value = "P",
+     .real = {1e-9, 1},
+     .place = offsetof(generate_options, top_p),
+     .help = "draw among the fewest tokens that together have probability P [1]"},
+    {.name = "seed",
+     .value = "N",
+     .integer = {0, INT64_MAX},
+     .place = offsetof(generate_options, seed),
+     .help = "the same seed gives the same text [1]"},
+    {.name = "samples",
+     .value = "N",
+     .integer = {1, 1000000},
+     .place = offsetof(generate_options, samples),
+     .help = "continue the prompt so many times [1]"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 1024},
+     .place = offsetof(generate_options, threads),
+     .help = "OpenMP threads [all cores]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  generate_options *o = destination;
-  switch (key) {
-    case 'p':
-      o->prompt = argument;
-      return LAP_OK;
-    case 'n':
-      return lap_command_integer("--max-tokens", argument, 1, INT32_MAX, &o->max_tokens, status);
-    case 't':
-      return lap_command_real("--temperature", argument, 0, 1e6, &o->temperature, status);
-    case KEY_TOP_K:
-      return lap_command_integer("--top-k", argument, 0, INT32_MAX, &o->top_k, status);
-    case KEY_TOP_P:
-      return lap_command_real("--top-p", argument, 1e-9, 1, &o->top_p, status);
-    case KEY_SEED:
-      return lap_command_integer("--seed", argument, 0, INT64_MAX, &o->seed, status);
-    case KEY_SAMPLES:
-      return lap_command_integer("--samples", argument, 1, 1000000, &o->samples, status);
-    default:
-      return lap_command_integer("--threads", argument, 1, 1024, &o->threads, status);
-  }
-}
 
 /* --- the model --- */
 
@@ -281,8 +290,7 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_generate,
                                      .destination = &o};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));

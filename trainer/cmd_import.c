@@ -11,17 +11,9 @@
 #include "trainer/model_source.h"
 #include "trainer/session.h"
 
-enum { KEY_OUT = 1000 };
-
-static const struct argp_option options[] = {
-    {"out", KEY_OUT, "CHECKPOINT", 0, "directory to write: weights only", 0}, {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  (void)key;
-  (void)status;
-  *(const char **)destination = argument;
-  return LAP_OK;
-}
+/* They fill one text. */
+static const lap_flag flags_of_import[] = {
+    {.name = "out", .value = "CHECKPOINT", .help = "directory to write: weights only"}, {0}};
 
 static lap_code check_arguments(const char *directory, const char *out, lap_status *status) {
   if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
@@ -90,11 +82,8 @@ static lap_code import(const lap_session *session, const lap_command_line *line,
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   const char *out = NULL;
-  const lap_command_syntax syntax = {.positional_min = 1,
-                                     .positional_max = 1,
-                                     .options = options,
-                                     .take = take,
-                                     .destination = &out};
+  const lap_command_syntax syntax = {
+      .positional_min = 1, .positional_max = 1, .flags = flags_of_import, .destination = &out};
   return lap_session_run(command, &syntax, argc, argv, import, status);
 }
 

@@ -10,17 +10,9 @@
 #include "trainer/console.h"
 #include "trainer/session.h"
 
-enum { KEY_OUT = 1000 };
-
-static const struct argp_option options[] = {
-    {"out", KEY_OUT, "CHECKPOINT", 0, "directory to write: weights only", 0}, {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  (void)key;
-  (void)status;
-  *(const char **)destination = argument;
-  return LAP_OK;
-}
+/* They fill one text. */
+static const lap_flag flags_of_init[] = {
+    {.name = "out", .value = "CHECKPOINT", .help = "directory to write: weights only"}, {0}};
 
 static lap_code initialise(const lap_session *session, const lap_command_line *line,
                            void *destination, lap_status *status) {
@@ -55,8 +47,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .overrides = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_init,
                                      .destination = &out};
   return lap_session_run(command, &syntax, argc, argv, initialise, status);
 }

@@ -1,4 +1,5 @@
 /* lapidary inspect: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,31 +16,19 @@ typedef struct {
   bool check;
 } inspect_flags;
 
-enum { KEY_CHECK = 1000, KEY_TOKENIZER, KEY_TOKENS };
-
-static const struct argp_option options[] = {
-    {"check", KEY_CHECK, NULL, 0, "verify everything: all rows, all checksums, the state's hash",
-     0},
-    {"tokenizer", KEY_TOKENIZER, "M.model", 0, "show tokens as text", 0},
-    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards, among them those of the caches", 0},
+static const lap_flag flags_of_inspect[] = {
+    {.name = "check",
+     .place = offsetof(inspect_flags, check),
+     .help = "verify everything: all rows, all checksums, the state's hash"},
+    {.name = "tokenizer",
+     .value = "M.model",
+     .place = offsetof(inspect_flags, tokenizer),
+     .help = "show tokens as text"},
+    {.name = "tokens",
+     .value = "GLOB",
+     .place = offsetof(inspect_flags, tokens),
+     .help = "token shards, among them those of the caches"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  (void)status;
-  inspect_flags *flags = destination;
-  switch (key) {
-    case KEY_CHECK:
-      flags->check = true;
-      break;
-    case KEY_TOKENIZER:
-      flags->tokenizer = argument;
-      break;
-    default:
-      flags->tokens = argument;
-      break;
-  }
-  return LAP_OK;
-}
 
 /* --- the paths --- */
 
@@ -203,8 +192,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = -1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_inspect,
                                      .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, inspect_all, status);
 }

@@ -1,4 +1,5 @@
 /* lapidary plan: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,51 +11,48 @@
 #include "trainer/plan_time.h"
 
 typedef struct {
-  lap_plan_command command;
+  const char *command_name;
+  lap_plan_command command;         /* of that name */
   int64_t ranks, ranks_per_node, k; /* 0, 0, -1: not given */
   const char *hardware;             /* NULL: not given */
 } plan_flags;
 
-enum { KEY_RANKS = 1000, KEY_RANKS_PER_NODE, KEY_COMMAND, KEY_K, KEY_HARDWARE };
 enum { MOST_RANKS = 1 << 24, USUAL_K = 64, USUAL_SHARD_TOKENS = 1 << 20 };
 
-static const struct argp_option options[] = {
-    {"ranks", KEY_RANKS, "R", 0, "ranks the run is spread over [1; of chips: one a lane and shard]",
-     0},
-    {"ranks-per-node", KEY_RANKS_PER_NODE, "N", 0,
-     "ranks on each node: what they send each other stays within it [all; as in --hardware]", 0},
-    {"hardware", KEY_HARDWARE, "H.yaml", 0,
-     "predict the time of train on it: from doctor --json, or configs/hardware", 0},
-    {"command", KEY_COMMAND, "train|eval|teach", 0, "what is to be run [train]", 0},
-    {"k", KEY_K, "K", 0, "kept ids of the teacher's cache, 0: none [64 where a teacher is used]",
-     0},
+static const lap_flag flags_of_plan[] = {
+    {.name = "ranks",
+     .value = "R",
+     .integer = {1, MOST_RANKS},
+     .place = offsetof(plan_flags, ranks),
+     .help = "ranks the run is spread over [1; of chips: one a lane and shard]"},
+    {.name = "ranks-per-node",
+     .value = "N",
+     .integer = {1, MOST_RANKS},
+     .place = offsetof(plan_flags, ranks_per_node),
+     .help =
+         "ranks on each node: what they send each other stays within it [all; as in --hardware]"},
+    {.name = "hardware",
+     .value = "H.yaml",
+     .place = offsetof(plan_flags, hardware),
+     .help = "predict the time of train on it: from doctor --json, or configs/hardware"},
+    {.name = "command",
+     .value = "train|eval|teach",
+     .place = offsetof(plan_flags, command_name),
+     .help = "what is to be run [train]"},
+    {.name = "k",
+     .value = "K",
+     .integer = {0, 1 << 20},
+     .place = offsetof(plan_flags, k),
+     .help = "kept ids of the teacher's cache, 0: none [64 where a teacher is used]"},
     {0}};
 
-static lap_code take_command(const char *name, lap_plan_command *command, lap_status *status) {
+static lap_code find_command(const char *name, lap_plan_command *command, lap_status *status) {
   for (int i = LAP_PLAN_TRAIN; i <= LAP_PLAN_TEACH; ++i)
     if (!strcmp(name, lap_plan_command_name((lap_plan_command)i))) {
       *command = (lap_plan_command)i;
       return LAP_OK;
     }
   return lap_fail(status, LAP_USAGE, "--command: expected train, eval or teach, found '%s'", name);
-}
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  plan_flags *flags = destination;
-  switch (key) {
-    case KEY_RANKS:
-      return lap_command_integer("--ranks", argument, 1, MOST_RANKS, &flags->ranks, status);
-    case KEY_RANKS_PER_NODE:
-      return lap_command_integer("--ranks-per-node", argument, 1, MOST_RANKS,
-                                 &flags->ranks_per_node, status);
-    case KEY_COMMAND:
-      return take_command(argument, &flags->command, status);
-    case KEY_HARDWARE:
-      flags->hardware = argument;
-      return LAP_OK;
-    default:
-      return lap_command_integer("--k", argument, 0, 1 << 20, &flags->k, status);
-  }
 }
 
 /* --- what the config cannot say --- */
@@ -260,19 +258,20 @@ static lap_code describe(const lap_config *config, const plan_flags *flags, lap_
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  plan_flags flags = {.command = LAP_PLAN_TRAIN, .k = -1};
+  plan_flags flags = {.command_name = lap_plan_command_name(LAP_PLAN_TRAIN), .k = -1};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .overrides = true,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_plan,
                                      .destination = &flags};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
   lap_config *config = NULL;
-  lap_code code =
-      lap_config_load_any(line.positional[0], line.overrides, line.override_count, &config, status);
+  lap_code code = find_command(flags.command_name, &flags.command, status);
+  if (code == LAP_OK)
+    code = lap_config_load_any(line.positional[0], line.overrides, line.override_count, &config,
+                               status);
   if (code == LAP_OK) {
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     code = describe(config, &flags, console, line.json, status);

@@ -1,6 +1,7 @@
 /* lapidary probe: one forward and backward, from safetensors to safetensors. */
 #include <inttypes.h>
 #include <omp.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "autograd/core/shard_range.h"
@@ -15,22 +16,26 @@ typedef struct {
   bool double_precision;
 } probe_options;
 
-static const struct argp_option options[] = {
-    {"weights", 'w', "W.safetensors", 0, "the weights, by their Hugging Face names", 0},
-    {"batch", 'b', "B.safetensors", 0, "tokens and targets, and perhaps a teacher", 0},
-    {"out", 'o', "O.safetensors", 0, "where loss, logits and gradients go", 0},
-    {"double", 'd', NULL, 0, "compute and write in float64", 0},
-    {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  (void)status;
-  probe_options *probe = destination;
-  if (key == 'w') probe->weights = argument;
-  if (key == 'b') probe->batch = argument;
-  if (key == 'o') probe->out = argument;
-  if (key == 'd') probe->double_precision = true;
-  return LAP_OK;
-}
+static const lap_flag flags_of_probe[] = {{.name = "weights",
+                                           .letter = 'w',
+                                           .value = "W.safetensors",
+                                           .place = offsetof(probe_options, weights),
+                                           .help = "the weights, by their Hugging Face names"},
+                                          {.name = "batch",
+                                           .letter = 'b',
+                                           .value = "B.safetensors",
+                                           .place = offsetof(probe_options, batch),
+                                           .help = "tokens and targets, and perhaps a teacher"},
+                                          {.name = "out",
+                                           .letter = 'o',
+                                           .value = "O.safetensors",
+                                           .place = offsetof(probe_options, out),
+                                           .help = "where loss, logits and gradients go"},
+                                          {.name = "double",
+                                           .letter = 'd',
+                                           .place = offsetof(probe_options, double_precision),
+                                           .help = "compute and write in float64"},
+                                          {0}};
 
 static lap_code check_options(const probe_options *probe, lap_status *status) {
   const char *missing = !probe->weights ? "--weights" : !probe->batch ? "--batch" : "--out";
@@ -105,8 +110,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .positional_max = 1,
                                      .overrides = true,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_probe,
                                      .destination = &probe};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));

@@ -1,4 +1,5 @@
 /* lapidary teach: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,77 +20,57 @@ typedef struct {
   lap_spread_wish spread;
 } teach_flags;
 
-enum {
-  KEY_FROM = 1000,
-  KEY_TOKENS,
-  KEY_OUT,
-  KEY_CODEC,
-  KEY_K,
-  KEY_LENGTH,
-  KEY_MASK,
-  KEY_THREADS,
-  KEY_SHARDS,
-  KEY_MODEL_RANKS,
-  KEY_NAME
-};
-
-static const struct argp_option options[] = {
-    {"from", KEY_FROM, "CHECKPOINT", 0,
-     "the teacher: a checkpoint, a run directory or a Hugging Face directory", 0},
-    {"tokens", KEY_TOKENS, "GLOB", 0, "token shards to write distributions for", 0},
-    {"out", KEY_OUT, "DIR", 0, "directory of the cache; train and eval shards may share it", 0},
-    {"codec", KEY_CODEC, "topk", 0, "what is kept of a distribution [topk]", 0},
-    {"k", KEY_K, "K", 0, "ids kept of each position [64]", 0},
-    {"sequence-length", KEY_LENGTH, "T", 0, "inputs of a window [that of the teacher's training]",
-     0},
-    {"document-mask", KEY_MASK, "true|false", 0,
-     "attention stops at the start of a document [as in the teacher's training]", 0},
-    {"threads", KEY_THREADS, "N", 0, "threads of a rank [1]", 0},
-    {"model-shards", KEY_SHARDS, "M", 0, "model shards [those of the teacher's training]", 0},
-    {"model-ranks", KEY_MODEL_RANKS, "R", 0, "ranks that share the shards [the fewest that fit]",
-     0},
-    {"name", KEY_NAME, "TEXT", 0, "the teacher's name in the cache [the path of --from]", 0},
+static const lap_flag flags_of_teach[] = {
+    {.name = "from",
+     .value = "CHECKPOINT",
+     .place = offsetof(teach_flags, from),
+     .help = "the teacher: a checkpoint, a run directory or a Hugging Face directory"},
+    {.name = "tokens",
+     .value = "GLOB",
+     .place = offsetof(teach_flags, tokens),
+     .help = "token shards to write distributions for"},
+    {.name = "out",
+     .value = "DIR",
+     .place = offsetof(teach_flags, out),
+     .help = "directory of the cache; train and eval shards may share it"},
+    {.name = "codec",
+     .value = "topk",
+     .place = offsetof(teach_flags, codec),
+     .help = "what is kept of a distribution [topk]"},
+    {.name = "k",
+     .value = "K",
+     .integer = {1, 1 << 20},
+     .place = offsetof(teach_flags, k),
+     .help = "ids kept of each position [64]"},
+    {.name = "sequence-length",
+     .value = "T",
+     .integer = {2, 1 << 24},
+     .place = offsetof(teach_flags, sequence_length),
+     .help = "inputs of a window [that of the teacher's training]"},
+    {.name = "document-mask",
+     .value = "true|false",
+     .place = offsetof(teach_flags, document_mask),
+     .help = "attention stops at the start of a document [as in the teacher's training]"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 4096},
+     .place = offsetof(teach_flags, threads),
+     .help = "threads of a rank [1]"},
+    {.name = "model-shards",
+     .value = "M",
+     .integer = {1, 1 << 16},
+     .place = offsetof(teach_flags, spread.model_shards),
+     .help = "model shards [those of the teacher's training]"},
+    {.name = "model-ranks",
+     .value = "R",
+     .integer = {1, 1 << 16},
+     .place = offsetof(teach_flags, spread.model_ranks),
+     .help = "ranks that share the shards [the fewest that fit]"},
+    {.name = "name",
+     .value = "TEXT",
+     .place = offsetof(teach_flags, name),
+     .help = "the teacher's name in the cache [the path of --from]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  teach_flags *flags = destination;
-  switch (key) {
-    case KEY_FROM:
-      flags->from = argument;
-      return LAP_OK;
-    case KEY_TOKENS:
-      flags->tokens = argument;
-      return LAP_OK;
-    case KEY_OUT:
-      flags->out = argument;
-      return LAP_OK;
-    case KEY_CODEC:
-      flags->codec = argument;
-      return LAP_OK;
-    case KEY_NAME:
-      flags->name = argument;
-      return LAP_OK;
-    case KEY_MASK:
-      flags->document_mask = argument;
-      return strcmp(argument, "true") && strcmp(argument, "false")
-                 ? lap_fail(status, LAP_USAGE,
-                            "--document-mask: expected true or false, found '%s'", argument)
-                 : LAP_OK;
-    case KEY_K:
-      return lap_command_integer("--k", argument, 1, 1 << 20, &flags->k, status);
-    case KEY_LENGTH:
-      return lap_command_integer("--sequence-length", argument, 2, 1 << 24, &flags->sequence_length,
-                                 status);
-    case KEY_SHARDS:
-      return lap_command_integer("--model-shards", argument, 1, 1 << 16,
-                                 &flags->spread.model_shards, status);
-    case KEY_MODEL_RANKS:
-      return lap_command_integer("--model-ranks", argument, 1, 1 << 16, &flags->spread.model_ranks,
-                                 status);
-    default:
-      return lap_command_integer("--threads", argument, 1, 4096, &flags->threads, status);
-  }
-}
 
 typedef struct {
   lap_spread_model model;
@@ -103,6 +84,9 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   if (strcmp(flags->codec, "topk"))
     return lap_fail(status, LAP_USAGE, "--codec: '%s' is not available in this version; use topk",
                     flags->codec);
+  const char *mask = flags->document_mask;
+  if (mask && strcmp(mask, "true") && strcmp(mask, "false"))
+    return lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'", mask);
   return LAP_OK;
 }
 
@@ -222,8 +206,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   teach_flags flags = {.codec = "topk", .k = 64, .threads = 1};
-  const lap_command_syntax syntax = {
-      .json = true, .options = options, .take = take, .destination = &flags};
+  const lap_command_syntax syntax = {.json = true, .flags = flags_of_teach, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, teach, status);
 }
 

@@ -1,4 +1,5 @@
 /* lapidary tokenize: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 
 #include "dataset/tokenize.h"
@@ -6,46 +7,37 @@
 #include "trainer/commands.h"
 #include "trainer/console.h"
 
-enum { KEY_TOKENIZER = 1000, KEY_OUT, KEY_DOCUMENTS, KEY_HOLDOUT, KEY_SHARD_TOKENS, KEY_SEED };
-
-static const struct argp_option options[] = {
-    {"tokenizer", KEY_TOKENIZER, "M.model", 0, "the tokenizer to use", 0},
-    {"out", KEY_OUT, "DIR", 0, "writes DIR/train/*.h5 and, with a holdout, DIR/eval/*.h5", 0},
-    {"documents", KEY_DOCUMENTS, "HOW", 0,
-     "what a document is: file, line, blank (blocks between blank lines) or jsonl:KEY [file]", 0},
-    {"holdout", KEY_HOLDOUT, "F", 0,
-     "share of the text held out for evaluation, by whole documents, or by contiguous blocks of "
-     "64 KiB where there are few [0]",
-     0},
-    {"shard-tokens", KEY_SHARD_TOKENS, "N", 0, "tokens of a shard [1048576]", 0},
-    {"seed", KEY_SEED, "N", 0, "which documents are held out [1]", 0},
+static const lap_flag flags_of_tokenize[] = {
+    {.name = "tokenizer",
+     .value = "M.model",
+     .place = offsetof(lap_tokenize_options, tokenizer),
+     .help = "the tokenizer to use"},
+    {.name = "out",
+     .value = "DIR",
+     .place = offsetof(lap_tokenize_options, out),
+     .help = "writes DIR/train/*.h5 and, with a holdout, DIR/eval/*.h5"},
+    {.name = "documents",
+     .value = "HOW",
+     .place = offsetof(lap_tokenize_options, documents),
+     .help =
+         "what a document is: file, line, blank (blocks between blank lines) or jsonl:KEY [file]"},
+    {.name = "holdout",
+     .value = "F",
+     .real = {0, 0.999},
+     .place = offsetof(lap_tokenize_options, holdout),
+     .help = "share of the text held out for evaluation, by whole documents, or by contiguous "
+             "blocks of 64 KiB where there are few [0]"},
+    {.name = "shard-tokens",
+     .value = "N",
+     .integer = {16, 1 << 30},
+     .place = offsetof(lap_tokenize_options, shard_tokens),
+     .help = "tokens of a shard [1048576]"},
+    {.name = "seed",
+     .value = "N",
+     .integer = {0, INT64_MAX},
+     .place = offsetof(lap_tokenize_options, seed),
+     .help = "which documents are held out [1]"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  lap_tokenize_options *o = destination;
-  int64_t integer = 0;
-  switch (key) {
-    case KEY_TOKENIZER:
-      o->tokenizer = argument;
-      return LAP_OK;
-    case KEY_OUT:
-      o->out = argument;
-      return LAP_OK;
-    case KEY_DOCUMENTS:
-      o->documents = argument;
-      return LAP_OK;
-    case KEY_HOLDOUT:
-      return lap_command_real("--holdout", argument, 0, 0.999, &o->holdout, status);
-    case KEY_SEED:
-      LAP_TRY(lap_command_integer("--seed", argument, 0, INT64_MAX, &integer, status));
-      o->seed = (uint64_t)integer;
-      return LAP_OK;
-    default:
-      LAP_TRY(lap_command_integer("--shard-tokens", argument, 16, 1 << 30, &integer, status));
-      o->shard_tokens = (uint64_t)integer;
-      return LAP_OK;
-  }
-}
 
 typedef struct {
   lap_console *console;
@@ -111,8 +103,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = -1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_tokenize,
                                      .destination = &o};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));

@@ -1,4 +1,5 @@
 /* lapidary tokenizer: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 
 #include "autograd/core/file.h"
@@ -11,21 +12,17 @@ typedef struct {
   const char *out;
 } tokenizer_flags;
 
-enum { KEY_VOCAB = 1000, KEY_OUT };
-
-static const struct argp_option options[] = {
-    {"vocab-size", KEY_VOCAB, "N", 0, "tokens of the vocabulary, byte tokens included", 0},
-    {"out", KEY_OUT, "M.model", 0, "file to write", 0},
+static const lap_flag flags_of_tokenizer[] = {
+    {.name = "vocab-size",
+     .value = "N",
+     .integer = {264, 1 << 24},
+     .place = offsetof(tokenizer_flags, vocab_size),
+     .help = "tokens of the vocabulary, byte tokens included"},
+    {.name = "out",
+     .value = "M.model",
+     .place = offsetof(tokenizer_flags, out),
+     .help = "file to write"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  tokenizer_flags *flags = destination;
-  if (key == KEY_OUT) {
-    flags->out = argument;
-    return LAP_OK;
-  }
-  return lap_command_integer("--vocab-size", argument, 264, 1 << 24, &flags->vocab_size, status);
-}
 
 static lap_code train(const tokenizer_flags *flags, const lap_command_line *line,
                       lap_status *status) {
@@ -58,8 +55,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = -1,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_tokenizer,
                                      .destination = &flags};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));

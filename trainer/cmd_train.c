@@ -1,4 +1,5 @@
 /* lapidary train: see DESIGN 7. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,35 +19,23 @@ typedef struct {
   bool dry_run;
 } train_flags;
 
-enum { KEY_RESUME = 1000, KEY_FORK, KEY_DRY_RUN, KEY_MAX_HOURS };
-
-static const struct argp_option options[] = {
-    {"resume", KEY_RESUME, "auto|none|DIR", 0,
-     "go on from the newest whole checkpoint of run_dir, or from DIR [none]", 0},
-    {"fork", KEY_FORK, NULL, 0, "start a new run from the resumed state: its numbers may differ",
-     0},
-    {"dry-run", KEY_DRY_RUN, NULL, 0, "check config and data, say what would run, write nothing",
-     0},
-    {"max-hours", KEY_MAX_HOURS, "H", 0, "stop with a checkpoint and exit code 75 after H hours",
-     0},
+static const lap_flag flags_of_train[] = {
+    {.name = "resume",
+     .value = "auto|none|DIR",
+     .place = offsetof(train_flags, train.resume),
+     .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
+    {.name = "fork",
+     .place = offsetof(train_flags, train.fork),
+     .help = "start a new run from the resumed state: its numbers may differ"},
+    {.name = "dry-run",
+     .place = offsetof(train_flags, dry_run),
+     .help = "check config and data, say what would run, write nothing"},
+    {.name = "max-hours",
+     .value = "H",
+     .real = {0, 1e6},
+     .place = offsetof(train_flags, train.max_hours),
+     .help = "stop with a checkpoint and exit code 75 after H hours"},
     {0}};
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  train_flags *flags = destination;
-  switch (key) {
-    case KEY_RESUME:
-      flags->train.resume = argument;
-      return LAP_OK;
-    case KEY_FORK:
-      flags->train.fork = true;
-      return LAP_OK;
-    case KEY_DRY_RUN:
-      flags->dry_run = true;
-      return LAP_OK;
-    default:
-      return lap_command_real("--max-hours", argument, 0, 1e6, &flags->train.max_hours, status);
-  }
-}
 
 /* --- what is said --- */
 
@@ -275,8 +264,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .positional_max = 1,
                                      .overrides = true,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags_of_train,
                                      .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, train_by, status);
 }

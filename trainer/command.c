@@ -1,5 +1,6 @@
 #include "trainer/command.h"
 
+#include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -12,7 +13,7 @@
 #include "trainer/number.h"
 #include "trainer/suggest.h"
 
-enum { KEY_JSON = 0x10000, KEY_QUIET }; /* beyond any character a command may use */
+enum { KEY_JSON = 0x10000, KEY_QUIET, KEY_FLAG }; /* beyond any letter; flag i: KEY_FLAG + i */
 
 static const struct argp_option quiet_option = {
     "quiet", KEY_QUIET, NULL, 0, "print results, warnings and errors only", 100};
@@ -51,6 +52,48 @@ static error_t take_argument(parse_state *parse, const char *argument) {
   return 0;
 }
 
+/* --- flags --- */
+
+static lap_code read_integer(const lap_flag *flag, const char *argument, int64_t *value,
+                             lap_status *status) {
+  if (lap_number_read_integer(argument, value) && *value >= flag->integer.smallest &&
+      *value <= flag->integer.largest)
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "--%s: expected an integer from %" PRId64 " to %" PRId64 ", found '%s'",
+                  flag->name, flag->integer.smallest, flag->integer.largest, argument);
+}
+
+static lap_code read_real(const lap_flag *flag, const char *argument, double *value,
+                          lap_status *status) {
+  if (lap_number_read_real(argument, value) && *value >= flag->real.smallest &&
+      *value <= flag->real.largest)
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "--%s: expected a number from %g to %g, found '%s'",
+                  flag->name, flag->real.smallest, flag->real.largest, argument);
+}
+
+static lap_code take_flag(const lap_flag *flag, const char *argument, char *destination,
+                          lap_status *status) {
+  void *place = destination + flag->place;
+  if (flag->integer.smallest != 0 || flag->integer.largest != 0)
+    return read_integer(flag, argument, place, status);
+  if (flag->real.smallest != 0 || flag->real.largest != 0)
+    return read_real(flag, argument, place, status);
+  if (flag->value)
+    *(const char **)place = argument;
+  else
+    *(bool *)place = true;
+  return LAP_OK;
+}
+
+static const lap_flag *flag_of_key(const lap_flag *flags, int key) {
+  if (key >= KEY_FLAG) return flags + (key - KEY_FLAG);
+  for (; flags && flags->name; ++flags)
+    if (flags->letter == key) return flags;
+  return NULL;
+}
+
 static error_t parse_one(int key, char *argument, struct argp_state *state) {
   parse_state *parse = state->input;
   if (key == KEY_QUIET) {
@@ -63,9 +106,11 @@ static error_t parse_one(int key, char *argument, struct argp_state *state) {
     if (parse->line->positional_count >= (size_t)parse->syntax->positional_min) return 0;
     lap_fail(parse->status, LAP_USAGE, "an argument is missing");
     return EINVAL;
-  } else if (key > 0 && key < ARGP_KEY_END && parse->syntax->take) {
-    const lap_command_syntax *syntax = parse->syntax;
-    if (syntax->take(key, argument, syntax->destination, parse->status) != LAP_OK) return EINVAL;
+  } else if (key > 0 && key < ARGP_KEY_END) {
+    const lap_flag *flag = flag_of_key(parse->syntax->flags, key);
+    if (!flag) return ARGP_ERR_UNKNOWN;
+    if (take_flag(flag, argument, parse->syntax->destination, parse->status) != LAP_OK)
+      return EINVAL;
   } else {
     return ARGP_ERR_UNKNOWN;
   }
@@ -74,10 +119,15 @@ static error_t parse_one(int key, char *argument, struct argp_state *state) {
 
 /* The command's flags and the common ones, ending with {0}; owned by the caller. */
 static struct argp_option *all_options(const lap_command_syntax *syntax, size_t *count) {
+  const lap_flag *flags = syntax->flags;
   size_t own = 0;
-  while (syntax->options && (syntax->options[own].name || syntax->options[own].doc)) ++own;
+  while (flags && flags[own].name) ++own;
   struct argp_option *options = lap_allocate(own + 3, sizeof *options);
-  if (own) memcpy(options, syntax->options, own * sizeof *options);
+  for (size_t i = 0; i < own; ++i)
+    options[i] = (struct argp_option){.name = flags[i].name,
+                                      .key = flags[i].letter ? flags[i].letter : KEY_FLAG + (int)i,
+                                      .arg = flags[i].value,
+                                      .doc = flags[i].help};
   *count = own;
   if (syntax->json) options[(*count)++] = json_option;
   options[(*count)++] = quiet_option;
@@ -148,23 +198,6 @@ void lap_command_line_release(lap_command_line *line) {
   free(line->positional);
   free(line->overrides);
   *line = (lap_command_line){0};
-}
-
-lap_code lap_command_integer(const char *flag, const char *argument, int64_t smallest,
-                             int64_t largest, int64_t *value, lap_status *status) {
-  if (lap_number_read_integer(argument, value) && *value >= smallest && *value <= largest)
-    return LAP_OK;
-  return lap_fail(status, LAP_USAGE,
-                  "%s: expected an integer from %" PRId64 " to %" PRId64 ", found '%s'", flag,
-                  smallest, largest, argument);
-}
-
-lap_code lap_command_real(const char *flag, const char *argument, double smallest, double largest,
-                          double *value, lap_status *status) {
-  if (lap_number_read_real(argument, value) && *value >= smallest && *value <= largest)
-    return LAP_OK;
-  return lap_fail(status, LAP_USAGE, "%s: expected a number from %g to %g, found '%s'", flag,
-                  smallest, largest, argument);
 }
 
 lap_code lap_command_print_json(const json_t *object, lap_status *status) {

@@ -8,17 +8,19 @@
  * A command is a constant table entry and a function; the function describes its flags to
  * lap_command_parse and gets back what was typed:
  *
- *   static const struct argp_option options[] = {
- *       {"steps", 's', "N", 0, "steps to run [20]", 0}, {0}};
- *   static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
- *     bench_options *bench = destination;
- *     return lap_command_integer("--steps", argument, 1, 1000000, &bench->steps, status);
- *   }
+ *   typedef struct {
+ *     int64_t steps;
+ *   } bench_flags;
+ *   static const lap_flag flags[] = {{.name = "steps",
+ *                                     .value = "N",
+ *                                     .integer = {1, 1000000},
+ *                                     .place = offsetof(bench_flags, steps),
+ *                                     .help = "steps to run [20]"},
+ *                                    {0}};
  */
 #ifndef LAP_TRAINER_COMMAND_H
 #define LAP_TRAINER_COMMAND_H
 
-#include <argp.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,15 +39,28 @@ struct lap_command {
   lap_code (*run)(const lap_command *command, int argc, char **argv, lap_status *status);
 };
 
+/* A flag of a command, and where its value goes in the command's own struct. */
+typedef struct {
+  const char *name;  /* without "--" */
+  int letter;        /* 'n': -n as well; 0: none */
+  const char *value; /* what help calls it; NULL: a switch, which sets a bool */
+  struct {
+    int64_t smallest, largest;
+  } integer; /* not both 0: an int64_t */
+  struct {
+    double smallest, largest;
+  } real;       /* not both 0: a double */
+  size_t place; /* offset of the bool, number or, where there is no range, const char * */
+  const char *help;
+} lap_flag;
+
 /* What a command's arguments may be. */
 typedef struct {
   int positional_min, positional_max; /* arguments that are not overrides; max -1: any number */
   bool overrides;                     /* KEY=VALUE arguments are set aside for the config */
   bool json;                          /* has --json */
-  const struct argp_option *options;  /* its own flags, ending with {0}; NULL: none */
-  /* Called for each of its own flags; on failure the message becomes the usage error. */
-  lap_code (*take)(int key, const char *argument, void *destination, lap_status *status);
-  void *destination;
+  const lap_flag *flags;              /* its own, ending with {0}; NULL: none */
+  void *destination;                  /* the struct that they fill */
 } lap_command_syntax;
 
 /* What was typed. The arrays belong to the line, the texts to argv. */
@@ -62,12 +77,6 @@ typedef struct {
 lap_code lap_command_parse(const lap_command *command, const lap_command_syntax *syntax, int argc,
                            char **argv, lap_command_line *line, lap_status *status);
 void lap_command_line_release(lap_command_line *line);
-
-/* The value of a flag, strictly read; `flag` is for the message. */
-lap_code lap_command_integer(const char *flag, const char *argument, int64_t smallest,
-                             int64_t largest, int64_t *value, lap_status *status);
-lap_code lap_command_real(const char *flag, const char *argument, double smallest, double largest,
-                          double *value, lap_status *status);
 
 /* Prints a result as one JSON object on one line of stdout, and flushes. LAP_DATA where stdout
  * cannot be written. */

@@ -18,31 +18,39 @@
 typedef struct {
   int64_t steps;
   const char *out;
-} echo_options;
-
-static lap_code take(int key, const char *argument, void *destination, lap_status *status) {
-  echo_options *echo = destination;
-  if (key == 's') return lap_command_integer("--steps", argument, 1, 100, &echo->steps, status);
-  echo->out = argument;
-  return LAP_OK;
-}
+  double scale;
+  bool louder;
+} echo_flags;
 
 static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_status *status) {
-  static const struct argp_option options[] = {
-      {"steps", 's', "N", 0, "steps to run", 0}, {"out", 'o', "PATH", 0, "where to", 0}, {0}};
-  echo_options echo = {.steps = 20, .out = ""};
+  static const lap_flag flags[] = {
+      {.name = "steps",
+       .value = "N",
+       .integer = {1, 100},
+       .place = offsetof(echo_flags, steps),
+       .help = "steps to run"},
+      {.name = "out",
+       .letter = 'o',
+       .value = "PATH",
+       .place = offsetof(echo_flags, out),
+       .help = "where to"},
+      {.name = "scale", .value = "X", .real = {0.5, 2}, .place = offsetof(echo_flags, scale)},
+      {.name = "louder", .place = offsetof(echo_flags, louder), .help = "say it twice"},
+      {0}};
+  echo_flags echo = {.steps = 20, .out = "", .scale = 1};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 2,
                                      .overrides = true,
                                      .json = true,
-                                     .options = options,
-                                     .take = take,
+                                     .flags = flags,
                                      .destination = &echo};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
   printf("%s %zu steps=%d out=%s json=%d quiet=%d", line.positional[0], line.positional_count,
          (int)echo.steps, echo.out, line.json, line.quiet);
   for (size_t i = 0; i < line.override_count; ++i) printf(" [%s]", line.overrides[i]);
+  if (echo.scale != 1) printf(" scale=%g", echo.scale);
+  if (echo.louder) printf(" louder");
   putchar('\n');
   lap_command_line_release(&line);
   return LAP_OK;
@@ -111,6 +119,8 @@ static void arguments_arrive_sorted(void **state) {
       {"echo a.yaml --ste 7", "a.yaml 1 steps=7 out= json=0 quiet=0\n"},
       {"echo a.yaml --out --steps", "a.yaml 1 steps=20 out=--steps json=0 quiet=0\n"},
       {"echo a.yaml --out --odd", "a.yaml 1 steps=20 out=--odd json=0 quiet=0\n"},
+      {"echo a.yaml --louder --scale 0.5",
+       "a.yaml 1 steps=20 out= json=0 quiet=0 scale=0.5 louder\n"},
       {"echo -- a.yaml --odd", "a.yaml 2 steps=20 out= json=0 quiet=0\n"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
@@ -135,6 +145,9 @@ static void mistakes_exit_with_two_and_advice(void **state) {
       {"echo a --steps 0",
        "--steps: expected an integer from 1 to 100, found '0'; usage: lapidary echo"},
       {"echo a --steps 1x", "found '1x'"},
+      {"echo a --scale 3", "--scale: expected a number from 0.5 to 2, found '3'; usage"},
+      {"echo a --louder=1", "allow an argument"},
+      {"echo a -s 3", "invalid option"},
       {"echo", "an argument is missing; usage: lapidary echo CONFIG.yaml"},
       {"echo seed=1", "an argument is missing"},
       {"echo a b c", "unexpected argument 'c'"},
