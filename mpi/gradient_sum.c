@@ -8,6 +8,9 @@
 #include "mpi/lane_roots.h"
 #include "mpi/parcel.h"
 
+/* What has happened to a bucket of the lane at hand. */
+typedef enum { UNOPENED, OPEN, TOLD } bucket_progress;
+
 /* In the last round (whole) or in each (dealt) parcels go to the owners; until then a whole sum
  * only adds what this rank has. */
 struct lap_gradient_sum {
@@ -36,8 +39,8 @@ struct lap_gradient_sum {
   /* The round at hand; -1 before the first. */
   int round, lane;
   bool open;
-  int top, merges_here;                     /* whole: place of the lane's vector, and its merges */
-  enum { UNOPENED, OPEN, TOLD } * progress; /* [buckets] in this round */
+  int top, merges_here;      /* whole: place of the lane's vector, and its merges */
+  bucket_progress *progress; /* [buckets] in this round */
   int told_count;
   uint64_t *leaves_by; /* [places]: parcels sent when all that left it was sent */
   int *order;          /* [buckets] in which round 0 was told, for rounds without a lane */
