@@ -8,13 +8,13 @@
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/gemm_rate.h"
-#include "trainer/metrics.h"
-#include "trainer/session.h"
-#include "trainer/step.h"
-#include "trainer/step_traffic.h"
+#include "trainer/run/gemm_rate.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/session.h"
+#include "trainer/run/step.h"
+#include "trainer/run/step_traffic.h"
 
 enum { TEACHER_K = 64 };
 

@@ -8,12 +8,12 @@
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
 #include "mpi/link_rate.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/findings.h"
-#include "trainer/hardware.h"
-#include "trainer/session.h"
-#include "trainer/unit_costs.h"
+#include "trainer/doctor/findings.h"
+#include "trainer/plan/hardware.h"
+#include "trainer/run/session.h"
+#include "trainer/doctor/unit_costs.h"
 
 typedef struct {
   bool quick;

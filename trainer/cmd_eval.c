@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include "mpi/agree.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/evaluate.h"
-#include "trainer/session.h"
-#include "trainer/spread_model.h"
+#include "trainer/run/evaluate.h"
+#include "trainer/run/session.h"
+#include "trainer/run/spread_model.h"
 
 typedef struct {
   const char *tokens, *cache;

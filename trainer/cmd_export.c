@@ -6,10 +6,10 @@
 
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/console.h"
-#include "trainer/export.h"
+#include "trainer/command/console.h"
+#include "trainer/export/export.h"
 
 typedef struct {
   const char *name, *makes;

@@ -9,12 +9,12 @@
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
 #include "dataset/tokenizer.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/console.h"
-#include "trainer/generate.h"
-#include "trainer/model_source.h"
-#include "trainer/text_stream.h"
+#include "trainer/command/console.h"
+#include "trainer/generate/generate.h"
+#include "trainer/run/model_source.h"
+#include "trainer/generate/text_stream.h"
 
 /* --- the command line --- */
 

@@ -4,12 +4,12 @@
 
 #include "autograd/core/file.h"
 #include "dataset/tokenizer.h"
-#include "trainer/checkpoint.h"
-#include "trainer/command.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/hf_weights.h"
-#include "trainer/model_source.h"
-#include "trainer/session.h"
+#include "trainer/hf/hf_weights.h"
+#include "trainer/run/model_source.h"
+#include "trainer/run/session.h"
 
 /* They fill one text. */
 static const lap_flag flags_of_import[] = {

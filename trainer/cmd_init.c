@@ -3,12 +3,12 @@
 #include <stdlib.h>
 
 #include "autograd/gemma2/parameters.h"
-#include "trainer/checkpoint.h"
-#include "trainer/command.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/config.h"
-#include "trainer/console.h"
-#include "trainer/session.h"
+#include "trainer/config/config.h"
+#include "trainer/command/console.h"
+#include "trainer/run/session.h"
 
 /* They fill one text. */
 static const lap_flag flags_of_init[] = {

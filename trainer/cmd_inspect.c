@@ -7,9 +7,9 @@
 #include "autograd/core/file.h"
 #include "autograd/core/memory.h"
 #include "dataset/token_shard.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/inspect.h"
+#include "trainer/inspect/inspect.h"
 
 typedef struct {
   const char *tokenizer, *tokens;

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "dataset/token_shard.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/console.h"
-#include "trainer/plan.h"
-#include "trainer/plan_time.h"
+#include "trainer/command/console.h"
+#include "trainer/plan/plan.h"
+#include "trainer/plan/plan_time.h"
 
 typedef struct {
   const char *command_name;

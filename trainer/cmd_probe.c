@@ -7,9 +7,9 @@
 #include "autograd/core/shard_range.h"
 #include "autograd/kernel/blas.h"
 #include "trainer/commands.h"
-#include "trainer/config.h"
-#include "trainer/metrics.h"
-#include "trainer/probe.h"
+#include "trainer/config/config.h"
+#include "trainer/run/metrics.h"
+#include "trainer/probe/probe.h"
 
 typedef struct {
   const char *weights, *batch, *out;

@@ -7,12 +7,12 @@
 #include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/metrics.h"
-#include "trainer/spread_model.h"
-#include "trainer/state_hash.h"
-#include "trainer/teach.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/spread_model.h"
+#include "trainer/checkpoint/state_hash.h"
+#include "trainer/run/teach.h"
 
 typedef struct {
   const char *from, *tokens, *out, *codec, *name, *document_mask;

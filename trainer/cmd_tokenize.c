@@ -3,9 +3,9 @@
 #include <stdio.h>
 
 #include "dataset/tokenize.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/console.h"
+#include "trainer/command/console.h"
 
 static const lap_flag flags_of_tokenize[] = {
     {.name = "tokenizer",

@@ -4,7 +4,7 @@
 
 #include "autograd/core/file.h"
 #include "dataset/tokenizer.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
 
 typedef struct {

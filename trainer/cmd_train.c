@@ -6,13 +6,13 @@
 
 #include "autograd/kernel/blas.h"
 #include "mpi/agree.h"
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 #include "trainer/commands.h"
-#include "trainer/metrics.h"
-#include "trainer/plan.h"
-#include "trainer/resume.h"
-#include "trainer/signals.h"
-#include "trainer/train.h"
+#include "trainer/run/metrics.h"
+#include "trainer/plan/plan.h"
+#include "trainer/run/resume.h"
+#include "trainer/run/signals.h"
+#include "trainer/run/train.h"
 
 typedef struct {
   lap_train_options train;

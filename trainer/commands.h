@@ -4,7 +4,7 @@
 #ifndef LAP_TRAINER_COMMANDS_H
 #define LAP_TRAINER_COMMANDS_H
 
-#include "trainer/command.h"
+#include "trainer/command/command.h"
 
 extern const lap_command lap_command_tokenizer;
 extern const lap_command lap_command_tokenize;

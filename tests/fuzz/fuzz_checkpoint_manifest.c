@@ -8,7 +8,7 @@
 #include "autograd/core/hash.h"
 #include "autograd/core/memory.h"
 #include "fuzz.h"
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 static void check_pieces(const lap_checkpoint_pieces *pieces) {
   for (int i = 0; i < pieces->pieces; ++i) {

@@ -4,7 +4,7 @@
 
 #include "autograd/core/memory.h"
 #include "fuzz.h"
-#include "trainer/config.h"
+#include "trainer/config/config.h"
 
 enum { MOST_OVERRIDES = 8 };
 

@@ -10,7 +10,7 @@
 #include "autograd/core/memory.h"
 #include "fuzz.h"
 #include "seed_weights.h"
-#include "trainer/hf_weights.h"
+#include "trainer/hf/hf_weights.h"
 
 static char directory[256];
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "trainer/inspect.h"
-#include "trainer/metrics.h"
+#include "trainer/inspect/inspect.h"
+#include "trainer/run/metrics.h"
 
 void fuzz_one(const uint8_t *bytes, size_t count) {
   const char *path = fuzz_file(bytes, count);

@@ -1,6 +1,6 @@
 /* Batches of probe: safetensors whose values a model will use as indices. */
 #include "fuzz.h"
-#include "trainer/probe.h"
+#include "trainer/probe/probe.h"
 
 static void check_batch(const lap_probe_batch *batch, const lap_gemma2_config *model) {
   const int64_t positions = batch->sequences * batch->length;

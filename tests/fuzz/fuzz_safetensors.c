@@ -1,6 +1,6 @@
 /* safetensors files: the header, and the first and last values of each tensor. */
 #include "fuzz.h"
-#include "trainer/safetensors.h"
+#include "trainer/hf/safetensors.h"
 
 enum { SHOWN = 64 };
 

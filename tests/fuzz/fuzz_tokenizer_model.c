@@ -5,7 +5,7 @@
 
 #include "dataset/tokenizer_model.h"
 #include "fuzz.h"
-#include "trainer/hf_tokenizer.h"
+#include "trainer/export/hf_tokenizer.h"
 
 void fuzz_one(const uint8_t *bytes, size_t count) {
   lap_tokenizer_model model;

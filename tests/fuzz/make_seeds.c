@@ -14,10 +14,10 @@
 #include "seeds.h"
 #include "teacher/cache_write.h"
 #include "tests/teacher/synthetic.h"
-#include "tests/trainer/checkpoint_fixture.h"
-#include "trainer/checkpoint_manifest.h"
-#include "trainer/hf_config.h"
-#include "trainer/safetensors.h"
+#include "tests/trainer/checkpoint/checkpoint_fixture.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
+#include "trainer/hf/hf_config.h"
+#include "trainer/hf/safetensors.h"
 
 static void must(lap_code code, const lap_status *status) {
   if (code == LAP_OK) return;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "autograd/core/memory.h"
-#include "trainer/safetensors.h"
+#include "trainer/hf/safetensors.h"
 
 lap_gemma2_config seed_model(void) {
   return (lap_gemma2_config){.vocab_size = 16,

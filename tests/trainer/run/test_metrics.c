@@ -1,0 +1,219 @@
+/* metrics: lines come out in the order of the design, and a resume keeps exactly what it should. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+#include "tests/scratch.h"
+#include "trainer/run/metrics.h"
+
+static char *directory;
+static char *path;
+
+static int make_test_directory(void **state) {
+  (void)state;
+  directory = scratch_create();
+  path = lap_format("%s/metrics.jsonl", directory);
+  return 0;
+}
+
+static int remove_test_directory(void **state) {
+  (void)state;
+  free(path);
+  scratch_remove(directory);
+  return 0;
+}
+
+static void write_text(const char *text) {
+  lap_status status = {0};
+  assert_int_equal(lap_file_write(path, text, strlen(text), &status), LAP_OK);
+}
+
+static void assert_text(const char *expected) {
+  char *text;
+  lap_status status = {0};
+  assert_int_equal(lap_file_read(path, 1 << 20, &text, NULL, &status), LAP_OK);
+  assert_string_equal(text, expected);
+  free(text);
+}
+
+static void lines_have_the_keys_of_the_design_in_order(void **state) {
+  (void)state;
+  unlink(path);
+  lap_status status = {0};
+  lap_metrics *metrics;
+  assert_int_equal(lap_metrics_open(path, &metrics, &status), LAP_OK);
+  const lap_metrics_step step = {.step = 1,
+                                 .tokens = 64,
+                                 .loss = 2.5,
+                                 .ce = 3,
+                                 .kd = NAN,
+                                 .kl = -INFINITY,
+                                 .grad_norm = INFINITY,
+                                 .learning_rate = 0.1,
+                                 .seconds = 0.5,
+                                 .tokens_per_second = 128,
+                                 .communication_seconds = 0,
+                                 .skipped = 2};
+  assert_int_equal(lap_metrics_append(metrics, &step, &status), LAP_OK);
+  json_t *eval =
+      json_pack("{s:o, s:o}", "loss", lap_metrics_number(1.5), "kl", lap_metrics_number(NAN));
+  assert_int_equal(lap_metrics_append_eval(metrics, 1, 64, eval, &status), LAP_OK);
+  json_decref(eval);
+  /* Flushed: readable before the file is closed. */
+  assert_text(
+      "{\"step\": 1, \"tokens\": 64, \"loss\": 2.5, \"ce\": 3.0, \"kd\": null, \"kl\": null, "
+      "\"grad_norm\": null, \"learning_rate\": 0.1, \"seconds\": 0.5, "
+      "\"tokens_per_second\": 128.0, \"communication_seconds\": 0.0, \"skipped\": 2}\n"
+      "{\"step\": 1, \"tokens\": 64, \"eval\": {\"loss\": 1.5, \"kl\": null}}\n");
+  assert_int_equal(lap_metrics_close(metrics, &status), LAP_OK);
+}
+
+static void opening_again_appends(void **state) {
+  (void)state;
+  write_text("{\"step\": 1}\n");
+  lap_status status = {0};
+  lap_metrics *metrics;
+  assert_int_equal(lap_metrics_open(path, &metrics, &status), LAP_OK);
+  json_t *eval = json_object();
+  assert_int_equal(lap_metrics_append_eval(metrics, 2, 3, eval, &status), LAP_OK);
+  json_decref(eval);
+  assert_int_equal(lap_metrics_close(metrics, &status), LAP_OK);
+  assert_text("{\"step\": 1}\n{\"step\": 2, \"tokens\": 3, \"eval\": {}}\n");
+}
+
+static void resuming_drops_what_lies_past_its_step(void **state) {
+  (void)state;
+  static const char before[] =
+      "{\"step\":1}\n{\"step\": 2, \"x\": null}\n{\"step\": 3}\n{\"step\": 2, \"eval\": "
+      "{}}\n{\"ste";
+  static const struct {
+    int64_t step;
+    const char *after;
+  } cases[] = {
+      {0, ""},
+      {1, "{\"step\":1}\n"},
+      {2, "{\"step\":1}\n{\"step\": 2, \"x\": null}\n{\"step\": 2, \"eval\": {}}\n"},
+      {9, "{\"step\":1}\n{\"step\": 2, \"x\": null}\n{\"step\": 3}\n{\"step\": 2, \"eval\": {}}\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_status status = {0};
+    write_text(before);
+    assert_int_equal(lap_metrics_truncate(path, cases[i].step, &status), LAP_OK);
+    assert_text(cases[i].after);
+  }
+}
+
+static void every_cut_of_a_kill_is_survived(void **state) {
+  (void)state;
+  static const char whole[] = "{\"step\": 1}\n{\"step\": 2}\n";
+  for (size_t bytes = 0; bytes < sizeof whole; ++bytes) {
+    lap_status status = {0};
+    assert_int_equal(lap_file_write(path, whole, bytes, &status), LAP_OK);
+    assert_int_equal(lap_metrics_truncate(path, 5, &status), LAP_OK);
+    char expected[sizeof whole];
+    const size_t kept = bytes / 12 * 12; /* whole lines of 12 bytes */
+    snprintf(expected, sizeof expected, "%.*s", (int)kept, whole);
+    assert_text(expected);
+  }
+}
+
+static void a_broken_line_is_named_and_nothing_changes(void **state) {
+  (void)state;
+  static const char *const texts[] = {"{\"step\": 1}\nrubbish\n{\"step\": 3}\n",
+                                      "{\"step\": 1}\n{\"step\": 1.5}\n", "{\"step\": 1}\n[]\n",
+                                      "{\"step\": 1}\n\n"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
+    write_text(texts[i]);
+    lap_status status = {0};
+    assert_int_equal(lap_metrics_truncate(path, 0, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, "metrics.jsonl:2: expected a JSON object"));
+    assert_text(texts[i]);
+  }
+}
+
+static void a_line_of_millions_of_values_is_refused_unparsed(void **state) {
+  (void)state;
+  enum { BYTES = 9 << 20 };
+  char *line = calloc(BYTES + 8, 1);
+  for (int i = 0; i < BYTES; ++i) line[i] = "{},"[i % 3];
+  static const char begin[] = "{\"step\":1,\"x\":[", end[] = "{}]}\n";
+  memcpy(line, begin, sizeof begin - 1); /* 15 bytes: a whole number of triples */
+  memcpy(line + BYTES, end, sizeof end);
+  write_text(line);
+  lap_status status = {0};
+  assert_int_equal(lap_metrics_truncate(path, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "metrics.jsonl:1: expected"));
+  free(line);
+}
+
+static void a_missing_file_is_nothing_to_truncate(void **state) {
+  (void)state;
+  unlink(path);
+  lap_status status = {0};
+  assert_int_equal(lap_metrics_truncate(path, 3, &status), LAP_OK);
+  assert_false(lap_file_exists(path));
+}
+
+static void the_best_evaluation_is_found_again(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int64_t step;
+    double loss;
+  } cases[] = {
+      {"", -1, INFINITY},
+      {"{\"step\": 1, \"loss\": 0.5}\n", -1, INFINITY},
+      {"{\"step\": 5, \"eval\": {\"loss\": 3.5}}\n{\"step\": 6, \"loss\": 1}\n"
+       "{\"step\": 10, \"eval\": {\"loss\": 2.5}}\n{\"step\": 15, \"eval\": {\"loss\": null}}\n"
+       "{\"step\": 20, \"eval\": {\"loss\": 2.5}}\n{\"step\": 25, \"eval\": {\"loss\": 2}}",
+       10, 2.5},
+  };
+  int64_t step;
+  double loss;
+  lap_status status = {0};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    write_text(cases[i].text);
+    assert_int_equal(lap_metrics_best_eval(path, &step, &loss, &status), LAP_OK);
+    assert_int_equal(step, cases[i].step);
+    assert_true(loss == cases[i].loss);
+  }
+  unlink(path);
+  assert_int_equal(lap_metrics_best_eval(path, &step, &loss, &status), LAP_OK);
+  assert_int_equal(step, -1);
+}
+
+static void a_full_disk_is_reported(void **state) {
+  (void)state;
+  lap_status status = {0};
+  lap_metrics *metrics;
+  assert_int_equal(lap_metrics_open("/dev/full", &metrics, &status), LAP_OK);
+  const lap_metrics_step step = {.step = 1};
+  assert_int_equal(lap_metrics_append(metrics, &step, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "/dev/full: cannot be written: No space left"));
+  lap_metrics_close(metrics, &status);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(lines_have_the_keys_of_the_design_in_order),
+      cmocka_unit_test(opening_again_appends),
+      cmocka_unit_test(resuming_drops_what_lies_past_its_step),
+      cmocka_unit_test(every_cut_of_a_kill_is_survived),
+      cmocka_unit_test(a_broken_line_is_named_and_nothing_changes),
+      cmocka_unit_test(a_line_of_millions_of_values_is_refused_unparsed),
+      cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
+      cmocka_unit_test(the_best_evaluation_is_found_again),
+      cmocka_unit_test(a_full_disk_is_reported),
+  };
+  return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
+}

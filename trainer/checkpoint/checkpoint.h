@@ -1,0 +1,114 @@
+/* checkpoint: a state on disk, as a directory that stands alone (DESIGN 6).
+ *
+ *   RUN/checkpoints/step-00000120/   config.resolved.yaml   tokenizer.model
+ *                                    rank-00000.bin ...     one flat payload file per writing rank
+ *                                    manifest.json
+ *   RUN/checkpoints/latest           the name of the newest one; a hint only
+ *
+ * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
+ * applied_updates, bad_steps, writing_ranks, model_shards; full only: state_sha256, numbers_sha256,
+ * numbers (key
+ * -> value, so that a difference can be named); files (name, bytes, and xxh128 of config and
+ * tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight | exp_avg |
+ * exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset (bytes),
+ * xxh128. Payload is little-endian float32. The last member is the manifest's own checksum, that of
+ * `head -n -2 manifest.json | sha256sum`: whatever bit of a checkpoint changes is noticed.
+ *
+ * Invariants of writing:
+ * 1. Nothing that is there is touched before the new checkpoint is whole and on disk.
+ * 2. Space is reserved by every rank, and that agreed, before the first byte is written.
+ * 3. A directory that has its final name is whole: it is written under a temporary name, every file
+ *    synced and closed without error, and renamed as the last act; then the parent is synced.
+ * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next
+ *    (checkpoint_directory.h).
+ *
+ * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
+ * program ignores SIGXFSZ.
+ *
+ * A checkpoint loads at any rank count. The loader trusts nothing: it checks the manifest against
+ * the model, every piece it reads against its checksum, and (full) the loaded state against
+ * state_sha256; where the newest is not whole it says so and falls back to the one before.
+ */
+#ifndef LAP_TRAINER_CHECKPOINT_H
+#define LAP_TRAINER_CHECKPOINT_H
+
+#include <stdbool.h>
+
+#include "autograd/core/hash.h"
+#include "trainer/config/numbers.h"
+#include "trainer/checkpoint/state.h"
+#include "trainer/checkpoint/weight_target.h"
+
+typedef struct {
+  const char *config_text;    /* config.resolved.yaml */
+  const char *tokenizer_path; /* copied; NULL: none */
+  const lap_numbers *numbers; /* NULL for kind weights */
+} lap_checkpoint_extras;
+
+/* Collective. Writes `directory`/step-%08d of kind full, publishes it, updates `latest`.
+ * *state_sha256 gets the hash. Where a whole one of the same step and hash is there already,
+ * nothing is written; another or damaged one is replaced. LAP_DATA, the same on all ranks, where
+ * anything fails; then no checkpoint has changed, nor has `latest`. */
+lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
+                              const lap_checkpoint_extras *extras,
+                              char state_sha256[LAP_SHA256_HEX], lap_status *status);
+
+/* Collective. Kind weights, at exactly `path` (LAP_USAGE where something is there). */
+lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
+                                      const lap_checkpoint_extras *extras, lap_status *status);
+
+/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at
+ * least one), multiples of `keep_every` (0: none) and `best_step` (-1: none). One that is not whole
+ * does not count, and stays where it is newer than those. LAP_OK; a failure to delete is a warning
+ * in status->message on rank 0. */
+lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
+                              int64_t best_step, lap_comm *comm, lap_status *status);
+
+/* What the manifest says, for inspect, eval and resume. */
+typedef struct {
+  char *path; /* of the directory */
+  bool full;
+  uint64_t step, applied_updates, bad_steps;
+  char numbers_sha256[LAP_SHA256_HEX]; /* "" for weights */
+  char state_sha256[LAP_SHA256_HEX];   /* "" for weights */
+  lap_numbers *numbers;                /* NULL for weights */
+  int writing_ranks;
+  int model_shards; /* of the writer's mesh: pieces are of parts of tensors */
+  struct lap_checkpoint_pieces *pieces;
+} lap_checkpoint;
+
+/* Not collective. Reads and checks the manifest of one checkpoint directory, or of the newest whole
+ * one where `path` is a run directory or its checkpoints/; whole as far as shows without reading
+ * payload: files are there and of the right length, config and tokenizer as they were written.
+ * LAP_DATA naming the file. */
+lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
+void lap_checkpoint_close(lap_checkpoint *checkpoint);
+
+/* Not collective. The names of step-* directories under `directory`, newest first; malloc'ed. */
+lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count,
+                             lap_status *status);
+void lap_checkpoint_list_destroy(char **names, size_t count);
+
+/* Not collective. Weights from a checkpoint, checked, whatever the number of shards it was written
+ * with: for eval, teach, generate, init. LAP_DATA naming the tensor where tensors and shapes are
+ * not those of the model. */
+lap_code lap_checkpoint_read_weights(const lap_checkpoint *checkpoint,
+                                     const lap_weight_target *target, lap_status *status);
+
+/* Collective. Loads a full checkpoint into `state` and verifies state_sha256. The outcome is
+ * agreed; after a failure the content of `state` means nothing. */
+lap_code lap_checkpoint_load(const lap_checkpoint *checkpoint, lap_state *state,
+                             lap_status *status);
+
+/* Collective. The newest whole checkpoint of `directory` into `state`: tries from the newest, and
+ * reports each one passed over through `notice` (rank 0). *found is false where there is none at
+ * all. LAP_DATA where there are some but none is whole. *loaded is opened on every rank, for its
+ * numbers. */
+lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
+                                    void (*notice)(void *context, const char *text), void *context,
+                                    bool *found, lap_checkpoint **loaded, lap_status *status);
+
+/* Not collective. Reads every piece of the checkpoint and compares checksums. */
+lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *status);
+
+#endif

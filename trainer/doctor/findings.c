@@ -1,0 +1,56 @@
+#include "trainer/doctor/findings.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "autograd/core/memory.h"
+
+typedef struct {
+  lap_verdict verdict;
+  const char *subject;
+  char *text, *advice;
+} finding;
+
+struct lap_findings {
+  finding *list;
+  size_t count;
+  char *stop;
+};
+
+lap_findings *lap_findings_create(void) { return lap_allocate(1, sizeof(lap_findings)); }
+
+void lap_findings_destroy(lap_findings *findings) {
+  if (!findings) return;
+  for (size_t i = 0; i < findings->count; ++i) {
+    free(findings->list[i].text);
+    free(findings->list[i].advice);
+  }
+  free(findings->list);
+  free(findings->stop);
+  free(findings);
+}
+
+void lap_findings_add(lap_findings *findings, lap_verdict verdict, const char *subject,
+                      const char *advice, const char *format, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  findings->list = lap_reallocate(findings->list, findings->count + 1, sizeof *findings->list);
+  findings->list[findings->count++] =
+      (finding){verdict, subject, lap_copy_string(text), lap_copy_string(advice)};
+  if (verdict == LAP_VERDICT_STOP && !findings->stop)
+    findings->stop = lap_format("%s: %s%s%s", subject, text, *advice ? ": " : "", advice);
+}
+
+void lap_findings_print(const lap_findings *findings, FILE *out) {
+  static const char *const words[] = {"ok", "note", "slow", "STOP"};
+  for (size_t i = 0; i < findings->count; ++i) {
+    const finding *f = &findings->list[i];
+    fprintf(out, "%-5s %-12s %s\n", words[f->verdict], f->subject, f->text);
+    if (*f->advice) fprintf(out, "%-5s %-12s   -> %s\n", "", "", f->advice);
+  }
+}
+
+const char *lap_findings_stop(const lap_findings *findings) { return findings->stop; }

@@ -1,0 +1,423 @@
+#include "trainer/doctor/unit_costs.h"
+
+#include <assert.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "autograd/core/clock.h"
+#include "autograd/core/memory.h"
+#include "autograd/gemma2/model.h"
+#include "autograd/kernel/gemm.h"
+#include "mpi/agree.h"
+#include "trainer/run/batches.h"
+#include "trainer/config/config.h"
+#include "trainer/run/optimizer.h"
+#include "trainer/plan/step_time.h"
+
+/* A job that is run until its time is up, but at least a few times. */
+typedef void (*measured_job)(void *context);
+
+enum { FEWEST_RUNS = 3, MOST_RUNS = 512 };
+
+/* What this thread alone has run for: other programs on the same core do not count. */
+static double own_seconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int compare(const void *left, const void *right) {
+  const double a = *(const double *)left, b = *(const double *)right;
+  return (a > b) - (a < b);
+}
+
+static double median(double *runs, int count) {
+  qsort(runs, (size_t)count, sizeof *runs, compare);
+  return runs[count / 2];
+}
+
+/* The median of what the job takes of its core. */
+static double median_seconds(measured_job job, void *context, double seconds) {
+  const double start = lap_clock_seconds();
+  double runs[MOST_RUNS];
+  int count = 0;
+  while (count < FEWEST_RUNS || (count < MOST_RUNS && lap_clock_seconds() - start < seconds)) {
+    const double before = own_seconds();
+    job(context);
+    runs[count++] = own_seconds() - before;
+  }
+  return median(runs, count);
+}
+
+/* --- memory --- */
+
+enum { TRIAD = 4 << 20 }; /* elements: three vectors of 16 MiB */
+
+typedef struct {
+  float *a, *b, *c;
+} vectors;
+
+static void triad(void *context) {
+  const vectors *v = context;
+  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = v->b[i] + 0.5F * v->c[i];
+}
+
+static void add_vector(void *context) {
+  const vectors *v = context;
+  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = v->a[i] + v->b[i];
+}
+
+static void clear_vector(void *context) {
+  const vectors *v = context;
+  /* As gradient_sum clears; a loop the compiler cannot drop. */
+  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = 0;
+  __asm__ volatile("" : : "r"(v->a) : "memory");
+}
+
+static void measure_memory(double seconds, lap_hardware *h) {
+  vectors v = {lap_allocate_aligned(TRIAD, sizeof(float)),
+               lap_allocate_aligned(TRIAD, sizeof(float)),
+               lap_allocate_aligned(TRIAD, sizeof(float))};
+  for (int64_t i = 0; i < TRIAD; ++i) v.b[i] = v.c[i] = 1;
+  enum { TRIAD_BYTES = 3 * sizeof(float) };
+  h->memory_bytes_per_second = (double)TRIAD * TRIAD_BYTES / median_seconds(triad, &v, seconds / 3);
+  h->costs.add = median_seconds(add_vector, &v, seconds / 3) / TRIAD;
+  h->costs.clear = median_seconds(clear_vector, &v, seconds / 3) / TRIAD;
+  lap_release_aligned(v.a);
+  lap_release_aligned(v.b);
+  lap_release_aligned(v.c);
+}
+
+/* --- matrix products --- */
+
+typedef struct {
+  lap_product product;
+  int64_t m, n, k;
+  float *a, *b, *c;
+} product_job;
+
+/* As op/linear.c calls them. */
+static void multiply(void *context) {
+  const product_job *job = context;
+  const int64_t m = job->m, n = job->n, k = job->k;
+  switch (job->product) {
+    case LAP_PRODUCT_FORWARD:
+      lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, m, n, k, job->a, k, job->b, k, 0, job->c, n);
+      break;
+    case LAP_PRODUCT_INPUT:
+      lap_gemm(LAP_PLAIN, LAP_PLAIN, m, n, k, job->a, k, job->b, n, 0, job->c, n);
+      break;
+    default:
+      lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, m, n, k, job->a, m, job->b, n, 1, job->c, n);
+  }
+}
+
+/* Several tiles where they are full, so that operands are no warmer than in a layer. */
+static void measure_products(double seconds, lap_hardware *h) {
+  enum { WIDE = 512, DEEP = 1024 };
+  product_job job = {.a = lap_allocate_aligned(WIDE * DEEP, sizeof(float)),
+                     .b = lap_allocate_aligned(WIDE * DEEP, sizeof(float)),
+                     .c = lap_allocate_aligned(WIDE * WIDE, sizeof(float))};
+  for (int i = 0; i < WIDE * DEEP; ++i)
+    job.a[i] = (float)(i % 7 - 3), job.b[i] = (float)(i % 5 - 2);
+  for (int product = 0; product < LAP_PRODUCTS; ++product)
+    for (int shape = 0; shape < LAP_GEMM_SHAPES; ++shape) {
+      const int edge = shape / LAP_GEMM_DEPTHS;
+      job.product = (lap_product)product;
+      job.m = edge / LAP_GEMM_EDGES ? WIDE : lap_gemm_edge[0];
+      job.n = edge % LAP_GEMM_EDGES ? WIDE : lap_gemm_edge[0];
+      job.k = lap_gemm_depth[shape % LAP_GEMM_DEPTHS];
+      multiply(&job); /* pages and caches */
+      h->costs.gemm[product][shape] =
+          median_seconds(multiply, &job, seconds / (LAP_PRODUCTS * LAP_GEMM_SHAPES)) /
+          (2.0 * (double)(job.m * job.n * job.k));
+    }
+  lap_release_aligned(job.a);
+  lap_release_aligned(job.b);
+  lap_release_aligned(job.c);
+}
+
+static void measure_rate(double seconds, lap_hardware *h) {
+  enum { SIZE = 1024 };
+  product_job job = {.product = LAP_PRODUCT_INPUT,
+                     .m = SIZE,
+                     .n = SIZE,
+                     .k = SIZE,
+                     .a = lap_allocate_aligned(SIZE * SIZE, sizeof(float)),
+                     .b = lap_allocate_aligned(SIZE * SIZE, sizeof(float)),
+                     .c = lap_allocate_aligned(SIZE * SIZE, sizeof(float))};
+  for (int i = 0; i < SIZE * SIZE; ++i)
+    job.a[i] = (float)(i % 7 - 3), job.b[i] = (float)(i % 5 - 2);
+  multiply(&job);
+  const double taken = median_seconds(multiply, &job, seconds);
+  h->sgemm_gflops = 2.0 * SIZE * SIZE * SIZE / taken / 1e9;
+  lap_release_aligned(job.a);
+  lap_release_aligned(job.b);
+  lap_release_aligned(job.c);
+}
+
+/* --- a small model --- */
+
+/* Ops of a millisecond or so: short enough that some runs of each are not interrupted. */
+static const char model_text[] =
+    "model: {vocab_size: 8192, hidden_size: 256, intermediate_size: 1024, num_hidden_layers: 1,"
+    " num_attention_heads: 4, num_key_value_heads: 2, head_dim: 64, sliding_window: 512,"
+    " query_pre_attn_scalar: 64}\n"
+    "data: {sequence_length: 256}\n"
+    "batch: {sequences: 1}\n"
+    "objective: {distill_weight: 1, tail: ghost}\n";
+enum { TEACHER_K = 64, PROFILE_ROWS = 16 };
+
+typedef struct {
+  lap_config *config;
+  lap_data data;
+  lap_micro_batch *micro;
+  lap_gemma2 *model;
+  float *weights, *gradients, *exp_avg, *exp_avg_sq;
+  double *partials;
+} small_model;
+
+static void fill(void *context) {
+  small_model *s = context;
+  const uint64_t window = 0;
+  lap_status never;
+  const lap_code code = lap_micro_batch_fill(s->micro, &s->data, &window, &never);
+  assert(code == LAP_OK); /* no file is read */
+  (void)code;
+}
+
+static void update(void *context) {
+  small_model *s = context;
+  const lap_parameters *parameters = s->model->parameters;
+  const lap_adamw adamw = {.learning_rate = 1e-9,
+                           .beta1 = 0.9,
+                           .beta2 = 0.95,
+                           .epsilon = 1e-8,
+                           .weight_decay = 0.1,
+                           .update = 1};
+  lap_square_partials(s->gradients, parameters->elements, s->partials);
+  lap_adamw_update(&adamw, parameters, 0, parameters->elements, 1e-3F, s->gradients, s->weights,
+                   s->exp_avg, s->exp_avg_sq);
+}
+
+static void create_model(const lap_synthetic *synthetic, small_model *s) {
+  lap_status status;
+  const lap_code code =
+      lap_config_parse("doctor", model_text, sizeof model_text - 1, NULL, 0, &s->config, &status);
+  assert(code == LAP_OK);
+  (void)code;
+  s->data = (lap_data){.sequence_length = (uint32_t)s->config->data.sequence_length,
+                       .synthetic = synthetic};
+  s->micro = lap_micro_batch_create(&s->data, 1);
+  s->model = lap_gemma2_record(&s->config->model,
+                               &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                       .objective = &s->config->objective,
+                                                       .sequences = 1,
+                                                       .length = s->config->data.sequence_length,
+                                                       .teacher_k = synthetic->k,
+                                                       .threads = 1,
+                                                       .allocate = true});
+  const size_t elements = (size_t)s->model->parameters->elements;
+  s->weights = lap_allocate_aligned(elements, sizeof(float));
+  s->gradients = lap_allocate_aligned(elements, sizeof(float));
+  s->exp_avg = lap_allocate_aligned(elements, sizeof(float));
+  s->exp_avg_sq = lap_allocate_aligned(elements, sizeof(float));
+  s->partials = lap_allocate(elements / LAP_PARAMETER_PADDING, sizeof(double));
+  lap_parameters_initialise(s->model->parameters, 1, 0, (int64_t)elements, s->weights);
+}
+
+static void destroy_model(small_model *s) {
+  lap_gemma2_destroy(s->model);
+  lap_micro_batch_destroy(s->micro);
+  lap_config_destroy(s->config);
+  lap_release_aligned(s->weights);
+  lap_release_aligned(s->gradients);
+  lap_release_aligned(s->exp_avg);
+  lap_release_aligned(s->exp_avg_sq);
+  free(s->partials);
+}
+
+/* This thread's own time in the layer and in the last block, which is the head but for a norm. */
+typedef struct {
+  double since, layer, head;
+} block_clock;
+
+static void enter_block(void *context, int block, bool backward) {
+  (void)block, (void)backward;
+  ((block_clock *)context)->since = own_seconds();
+}
+
+static void leave_block(void *context, int block, bool backward) {
+  block_clock *clock = context;
+  (void)backward;
+  const double taken = own_seconds() - clock->since;
+  if (block == 1) clock->layer += taken;
+  if (block == 2) clock->head += taken;
+}
+
+static void replay(small_model *s, block_clock *clock) {
+  const lap_block_hooks hooks = {clock, enter_block, leave_block};
+  *clock = (block_clock){0};
+  lap_tape_profile_reset(s->model->tape);
+  lap_gemma2_replay(s->model, &(lap_gemma2_pass){.weights = s->model->weights,
+                                                 .gradients = s->model->gradients,
+                                                 .batch = &s->micro->batch,
+                                                 .losses = &s->micro->losses,
+                                                 .hooks = &hooks});
+}
+
+static double lesser(double a, double b) { return a < b ? a : b; }
+
+/* Each op's least over some replays, by the clock on the wall, which an interruption lengthens;
+ * together the ops of the layer may not take more than it takes of the core. The head is too long
+ * not to be interrupted, but has a block of its own: that block's own time, the median. */
+static int profile(small_model *s, double seconds, lap_tape_profile_row *least) {
+  int count = 0, runs = 0;
+  double layer[MOST_RUNS], head[MOST_RUNS], sum = 0;
+  const double start = lap_clock_seconds();
+  /* Touches pages, and finds the buckets. */
+  lap_gemma2_run(s->model, s->weights, s->gradients, &s->micro->batch, &s->micro->losses);
+  while (runs < FEWEST_RUNS || (runs < MOST_RUNS && lap_clock_seconds() - start < seconds)) {
+    lap_tape_profile_row rows[PROFILE_ROWS];
+    block_clock clock;
+    replay(s, &clock);
+    layer[runs] = clock.layer;
+    head[runs] = clock.head;
+    count = lap_tape_profile(s->model->tape, rows, PROFILE_ROWS);
+    for (int i = 0; i < count && runs > 0; ++i) {
+      rows[i].forward_seconds = lesser(rows[i].forward_seconds, least[i].forward_seconds);
+      rows[i].backward_seconds = lesser(rows[i].backward_seconds, least[i].backward_seconds);
+    }
+    memcpy(least, rows, (size_t)count * sizeof *rows);
+    ++runs;
+  }
+  const double of_head = median(head, runs), of_layer = median(layer, runs);
+  for (int i = 0; i < count; ++i) {
+    if (!strcmp(least[i].name, "head"))
+      least[i].backward_seconds = of_head;
+    else
+      sum += least[i].forward_seconds + least[i].backward_seconds;
+  }
+  const double scale = lesser(1, of_layer / sum);
+  for (int i = 0; i < count; ++i) {
+    if (!strcmp(least[i].name, "head")) continue;
+    least[i].forward_seconds *= scale;
+    least[i].backward_seconds *= scale;
+  }
+  return count;
+}
+
+/* What is left of the seconds that an op took beside its products, a unit. Where the products alone
+ * seem to take as long, noise is all there is: then a little is left. */
+static double per_unit(double took, double products, double count) {
+  const double left = took - products, least = 0.05 * took;
+  return (left > least ? left : least) / count;
+}
+
+static void settle_costs(const small_model *s, const lap_tape_profile_row *rows, int count,
+                         lap_hardware *h) {
+  static const char *const names[LAP_COST_OPS] = {"attention", "rmsnorm",  "rope",
+                                                  "geglu",     "residual", "embedding"};
+  const double logits = (double)(s->config->model.vocab_size * s->config->data.sequence_length);
+  lap_op_units units;
+  lap_count_units(s->model, h, &units);
+  for (int i = 0; i < count; ++i) {
+    const double took[2] = {rows[i].forward_seconds, rows[i].backward_seconds};
+    for (int op = 0; op < LAP_COST_OPS; ++op)
+      for (int way = 0; way < 2 && !strcmp(rows[i].name, names[op]); ++way)
+        h->costs.op[op][way] = per_unit(took[way], units.products[op][way], units.count[op][way]);
+    if (!strcmp(rows[i].name, "head"))
+      h->costs.loss = per_unit(took[1], units.head_products, logits);
+  }
+}
+
+static void measure_model(small_model *s, double seconds, lap_hardware *h) {
+  lap_tape_profile_row rows[PROFILE_ROWS];
+  h->costs.data = median_seconds(fill, s, 0.1 * seconds) / s->data.sequence_length;
+  const int count = profile(s, 0.7 * seconds, rows);
+  h->costs.update =
+      median_seconds(update, s, 0.2 * seconds) / (double)s->model->parameters->elements;
+  settle_costs(s, rows, count, h);
+}
+
+static double most_of_ranks(lap_comm *comm, double seconds) {
+  int64_t least, most;
+  lap_agree_range(comm, (int64_t)(1e9 * seconds), &least, &most);
+  return 1e-9 * (double)most;
+}
+
+/* Rounds of replays, each as long as a short step and, like a step, over when the slowest rank has
+ * done its part: what the replays take when nothing disturbs them, over what the rounds took. */
+static double measure_share(lap_comm *comm, small_model *s, double seconds) {
+  enum { ROUNDS = 8 };
+  double runs[MOST_RUNS];
+  int count = 0;
+  block_clock clock;
+  for (; count < FEWEST_RUNS; ++count) {
+    replay(s, &clock);
+    runs[count] = clock.layer + clock.head;
+  }
+  const double replays = seconds / ROUNDS / most_of_ranks(comm, median(runs, count));
+  const int in_round = (int)fmax(1, fmin(replays, MOST_RUNS / ROUNDS));
+  count = 0;
+  lap_barrier(comm);
+  const double start = lap_clock_seconds();
+  for (int round = 0; round < ROUNDS; ++round) {
+    for (int i = 0; i < in_round; ++i) {
+      const double before = own_seconds();
+      replay(s, &clock);
+      runs[count++] = own_seconds() - before;
+    }
+    lap_barrier(comm);
+  }
+  const double took = lap_clock_seconds() - start;
+  return lesser(1, most_of_ranks(comm, median(runs, count)) * count / took);
+}
+
+/* --- together --- */
+
+typedef struct {
+  lap_unit_costs costs;
+  double slowness, core_share, memory_slowness;
+} rank_report;
+
+/* Every cost of the slowest rank. */
+static void join(lap_comm *comm, lap_hardware *h) {
+  enum { NUMBERS = sizeof(rank_report) / sizeof(double) };
+  const int ranks = lap_comm_size(comm);
+  const rank_report mine = {h->costs, 1 / h->sgemm_gflops, -h->core_share,
+                            1 / h->memory_bytes_per_second};
+  rank_report *all = lap_allocate((size_t)ranks, sizeof *all);
+  lap_gather_all(comm, &mine, sizeof mine, all);
+  double *worst = (double *)&all[0];
+  for (int r = 1; r < ranks; ++r)
+    for (int i = 0; i < NUMBERS; ++i)
+      if (((double *)&all[r])[i] > worst[i]) worst[i] = ((double *)&all[r])[i];
+  h->costs = all[0].costs;
+  h->sgemm_gflops = 1 / all[0].slowness;
+  h->core_share = -all[0].core_share;
+  h->memory_bytes_per_second = 1 / all[0].memory_slowness;
+  free(all);
+}
+
+/* Each part is begun by all ranks at once. */
+void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardware) {
+  const lap_synthetic synthetic = {.vocab_size = 8192, .k = TEACHER_K, .windows = 1};
+  small_model model;
+  omp_set_num_threads(1);
+  create_model(&synthetic, &model);
+  lap_barrier(comm);
+  measure_rate(0.1 * seconds, hardware);
+  lap_barrier(comm);
+  measure_memory(0.1 * seconds, hardware);
+  lap_barrier(comm);
+  measure_products(0.3 * seconds, hardware);
+  lap_barrier(comm);
+  measure_model(&model, 0.3 * seconds, hardware);
+  hardware->core_share = measure_share(comm, &model, 0.2 * seconds);
+  destroy_model(&model);
+  join(comm, hardware);
+}

@@ -1,0 +1,17 @@
+/* unit_costs: what our own ops cost here, measured by running them: for `doctor`.
+ */
+#ifndef LAP_TRAINER_UNIT_COSTS_H
+#define LAP_TRAINER_UNIT_COSTS_H
+
+#include "mpi/communicator.h"
+#include "trainer/plan/hardware.h"
+
+/* Collective: all ranks measure at the same moments, each with one thread, and get the costs of the
+ * slowest. Takes about `seconds`; costs are medians of the core's time, so that what others do on
+ * the same cores meanwhile does not count. core_share says how much that is, together with waiting
+ * for whichever rank is slowest just then. BLAS must be open.
+ * Fills costs, sgemm_gflops, core_share and memory_bytes_per_second; cache_bytes must be there
+ * already. */
+void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardware);
+
+#endif

@@ -1,0 +1,257 @@
+#include "trainer/inspect/inspect.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+#include "dataset/hdf5_file.h"
+#include "dataset/token_shard.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/checkpoint_directory.h"
+#include "trainer/run/model_source.h"
+
+/* --- the things that are known beforehand --- */
+
+/* A task of lap_hdf5_try; the result is tokens_sha256. */
+static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_status *status) {
+  lap_hdf5_file file;
+  LAP_TRY(lap_hdf5_open(path, &file, status));
+  lap_code code = lap_hdf5_check_format(&file, "lapidary-tokens", 1, status);
+  if (code == LAP_OK) code = lap_hdf5_read_sha256(&file, "tokens_sha256", tokens_sha256, status);
+  lap_hdf5_close(&file);
+  return code;
+}
+
+static lap_code list_shards(lap_inspector *inspector, lap_status *status) {
+  char **paths;
+  size_t count;
+  LAP_TRY(lap_paths_match(inspector->tokens, &paths, &count, status));
+  inspector->shard = lap_allocate(count, sizeof *inspector->shard);
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    lap_known_shard *shard = &inspector->shard[inspector->shard_count++];
+    shard->path = lap_copy_string(paths[i]);
+    code = lap_hdf5_try(paths[i], read_shard_name, paths[i], shard->tokens_sha256,
+                        sizeof shard->tokens_sha256, status);
+  }
+  lap_paths_release(paths, count);
+  if (code != LAP_OK) lap_fail_context(status, "--tokens");
+  return code;
+}
+
+lap_code lap_inspector_open(const lap_session *session, const char *tokenizer, const char *tokens,
+                            lap_inspector *inspector, lap_status *status) {
+  *inspector = (lap_inspector){.session = session, .tokenizer_path = tokenizer, .tokens = tokens};
+  lap_code code = LAP_OK;
+  if (tokenizer) code = lap_tokenizer_open(tokenizer, &inspector->tokenizer, status);
+  if (code == LAP_OK && tokens) code = list_shards(inspector, status);
+  if (code != LAP_OK) lap_inspector_close(inspector);
+  return code;
+}
+
+void lap_inspector_close(lap_inspector *inspector) {
+  if (inspector->tokenizer) lap_tokenizer_close(inspector->tokenizer);
+  for (size_t i = 0; i < inspector->shard_count; ++i) free(inspector->shard[i].path);
+  free(inspector->shard);
+  *inspector = (lap_inspector){0};
+}
+
+char *lap_inspect_glob(const char *path, const char *pattern) {
+  char *glob = lap_allocate(2 * strlen(path) + strlen(pattern) + 1, 1), *end = glob;
+  for (; *path; *end++ = *path++)
+    if (strchr("*?[\\", *path)) *end++ = '\\';
+  strcpy(end, pattern);
+  return glob;
+}
+
+/* --- what a path is --- */
+
+typedef struct {
+  const char *path, *name; /* the name is its last component */
+  bool is_directory, is_hdf5;
+  char format[LAP_HDF5_TEXT]; /* the attribute of an HDF5 file; "" where it has none */
+} subject;
+
+static bool ends_with(const char *text, const char *ending) {
+  const size_t length = strlen(text), tail = strlen(ending);
+  return length >= tail && strcmp(text + length - tail, ending) == 0;
+}
+
+static bool has(const subject *s, const char *name) {
+  char *path = lap_format("%s/%s", s->path, name);
+  const bool found = s->is_directory && lap_file_exists(path);
+  free(path);
+  return found;
+}
+
+static bool holds_checkpoints(const subject *s) {
+  char **names = NULL;
+  size_t count = 0;
+  lap_status ignored;
+  const bool listed =
+      s->is_directory && lap_checkpoint_list(s->path, &names, &count, &ignored) == LAP_OK;
+  lap_checkpoint_list_destroy(names, count);
+  return listed && count > 0;
+}
+
+static bool is_hugging_face(const subject *s) {
+  return s->is_directory && lap_model_is_hugging_face(s->path);
+}
+static bool is_checkpoint(const subject *s) {
+  return s->is_directory && (has(s, "manifest.json") || lap_checkpoint_is_step(s->name, NULL));
+}
+static bool is_manifest(const subject *s) {
+  return !s->is_directory && !strcmp(s->name, "manifest.json");
+}
+static bool is_run(const subject *s) {
+  return has(s, "checkpoints") || has(s, "run.json") || has(s, "metrics.jsonl") ||
+         holds_checkpoints(s);
+}
+static bool is_token_shard(const subject *s) { return !strcmp(s->format, "lapidary-tokens"); }
+static bool is_cache(const subject *s) { return !strcmp(s->format, "lapidary-teacher"); }
+static bool is_tokenizer(const subject *s) {
+  return !s->is_directory && !s->is_hdf5 && ends_with(s->name, ".model");
+}
+static bool is_config(const subject *s) {
+  return !s->is_directory && (ends_with(s->name, ".yaml") || ends_with(s->name, ".yml"));
+}
+static bool is_run_json(const subject *s) {
+  return !s->is_directory && !strcmp(s->name, "run.json");
+}
+static bool is_metrics(const subject *s) {
+  return !s->is_directory && ends_with(s->name, ".jsonl");
+}
+
+static lap_code inspect_manifest(const lap_inspector *inspector, const char *path,
+                                 lap_report *report, lap_status *status) {
+  char *copy = lap_copy_string(path);
+  const lap_code code = lap_inspect_checkpoint(inspector, dirname(copy), report, status);
+  free(copy);
+  return code;
+}
+
+typedef struct {
+  const char *name, *told_by;
+  bool (*is)(const subject *s);
+  lap_code (*inspect)(const lap_inspector *inspector, const char *path, lap_report *report,
+                      lap_status *status);
+} kind;
+
+/* The first that fits. */
+static const kind kinds[] = {
+    {"Hugging Face directory", "a directory with config.json", is_hugging_face,
+     lap_inspect_hugging_face},
+    {"checkpoint", "a directory with manifest.json", is_checkpoint, lap_inspect_checkpoint},
+    {"checkpoint", "its manifest.json", is_manifest, inspect_manifest},
+    {"run directory", "a directory with checkpoints/, run.json or metrics.jsonl", is_run,
+     lap_inspect_run},
+    {"token shard", "HDF5 with format=\"lapidary-tokens\"", is_token_shard,
+     lap_inspect_token_shard},
+    {"teacher cache", "HDF5 with format=\"lapidary-teacher\"", is_cache, lap_inspect_cache},
+    {"tokenizer", "a SentencePiece *.model", is_tokenizer, lap_inspect_tokenizer},
+    {"config", "*.yaml", is_config, lap_inspect_config},
+    {"run.json", "run.json", is_run_json, lap_inspect_run_json},
+    {"metrics", "*.jsonl", is_metrics, lap_inspect_metrics},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* A task of lap_hdf5_try; the result is the attribute [LAP_HDF5_TEXT]. An HDF5 file that cannot be
+ * opened is damaged, whatever it was. */
+static lap_code read_format(const void *path, void *format, lap_status *status) {
+  lap_hdf5_file file;
+  LAP_TRY(lap_hdf5_open(path, &file, status));
+  lap_code code = LAP_OK;
+  if (lap_hdf5_has_attribute(&file, "format"))
+    code = lap_hdf5_read_string(&file, "format", format, LAP_HDF5_TEXT, status);
+  lap_hdf5_close(&file);
+  return code;
+}
+
+static lap_code examine(const char *path, subject *s, lap_status *status) {
+  static const char signature[] = "\x89HDF\r\n\x1a\n";
+  const char *slash = strrchr(path, '/');
+  *s = (subject){.path = path, .name = slash ? slash + 1 : path};
+  struct stat facts;
+  if (stat(path, &facts) != 0)
+    return lap_fail(status, LAP_DATA, "%s: cannot be examined: %s", path, strerror(errno));
+  s->is_directory = S_ISDIR(facts.st_mode);
+  if (s->is_directory) return LAP_OK;
+  if (!S_ISREG(facts.st_mode))
+    return lap_fail(status, LAP_DATA, "%s: is neither a regular file nor a directory", path);
+  FILE *file = fopen(path, "re");
+  if (!file) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  char head[sizeof signature] = "";
+  const size_t read = fread(head, 1, sizeof signature - 1, file);
+  fclose(file);
+  s->is_hdf5 = read == sizeof signature - 1 && memcmp(head, signature, read) == 0;
+  if (s->is_hdf5) return lap_hdf5_try(path, read_format, path, s->format, sizeof s->format, status);
+  if (ends_with(s->name, ".h5"))
+    return lap_fail(status, LAP_DATA,
+                    "%s: is not an HDF5 file (its first bytes are damaged, or "
+                    "something else has this name)",
+                    path);
+  return LAP_OK;
+}
+
+static lap_code refuse(const subject *s, lap_status *status) {
+  char *looked_for = lap_copy_string("");
+  for (int i = 0; i < KINDS; ++i) {
+    char *longer =
+        lap_format("%s%s%s (%s)", looked_for, i ? "; " : "", kinds[i].name, kinds[i].told_by);
+    free(looked_for);
+    looked_for = longer;
+  }
+  char *format = lap_report_clean(s->format, strlen(s->format), 40);
+  lap_fail(status, LAP_DATA, "%s: is no kind of file that lapidary knows%s%s%s; looked for: %s",
+           s->path, s->is_hdf5 ? " (HDF5 with format=\"" : "", s->is_hdf5 ? format : "",
+           s->is_hdf5 ? "\")" : "", looked_for);
+  free(format);
+  free(looked_for);
+  return LAP_DATA;
+}
+
+static lap_code inspect(const lap_inspector *inspector, const char *path, lap_report *report,
+                        lap_status *status) {
+  subject s;
+  LAP_TRY(examine(path, &s, status));
+  for (int i = 0; i < KINDS; ++i) {
+    if (!kinds[i].is(&s)) continue;
+    lap_report_set_kind(report, kinds[i].name);
+    return kinds[i].inspect(inspector, path, report, status);
+  }
+  return refuse(&s, status);
+}
+
+lap_code lap_inspect(const lap_inspector *inspector, const char *path, lap_report *report,
+                     lap_status *status) {
+  char *plain = lap_copy_string(path);
+  for (size_t end = strlen(plain); end > 1 && plain[end - 1] == '/'; --end) plain[end - 1] = '\0';
+  const lap_code code = inspect(inspector, plain, report, status);
+  lap_report_end_section(report);
+  if (code != LAP_OK)
+    lap_report_problem(report, status->message);
+  else if (inspector->check)
+    lap_report_json_only(report, "checked", json_true());
+  free(plain);
+  return code;
+}
+
+lap_code lap_inspect_tokenizer_match(const lap_inspector *inspector, const char *path,
+                                     const char *tokenizer_sha256, bool *usable, lap_report *report,
+                                     lap_status *status) {
+  lap_report_text(report, "tokenizer_sha256", tokenizer_sha256);
+  *usable = false;
+  if (!inspector->tokenizer) return LAP_OK;
+  const char *given = lap_tokenizer_sha256(inspector->tokenizer);
+  *usable = strcmp(given, tokenizer_sha256) == 0;
+  lap_report_fact(report, "tokenizer_matches", json_boolean(*usable), "%s",
+                  *usable ? "yes" : "NO: made with another tokenizer");
+  if (*usable || !inspector->check) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: made with tokenizer %.12s..., but %s is %.12s...", path,
+                  tokenizer_sha256, inspector->tokenizer_path, given);
+}

@@ -1,0 +1,192 @@
+#include "trainer/plan/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "autograd/core/memory.h"
+#include "mpi/gradient_sum.h"
+#include "trainer/run/evaluate.h"
+#include "trainer/run/schedule.h"
+#include "trainer/run/spread_model.h"
+#include "trainer/run/step.h"
+#include "trainer/run/teach.h"
+#include "trainer/run/window_logits.h"
+
+const char *lap_plan_command_name(lap_plan_command command) {
+  static const char *const names[] = {"train", "eval", "teach"};
+  return names[command];
+}
+
+int64_t lap_plan_process_bytes(int ranks, int threads) {
+  enum { ALONE = 22 << 20, WITH_MPI = 32 << 20, THREAD = 1 << 19 };
+  return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
+}
+
+/* FLOPs of a step: every sequence is one document. Model shards only cut them up. */
+static void count_flops(const lap_config *config, lap_plan *plan) {
+  const int64_t length = config->data.sequence_length;
+  const double sequences = (double)config->batch.sequences;
+  lap_gemma2 *model =
+      lap_gemma2_record(&config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                                .objective = &config->objective,
+                                                                .sequences = 1,
+                                                                .length = length,
+                                                                .threads = 1});
+  int32_t *first = lap_allocate((size_t)length, sizeof *first);
+  const lap_batch batch = {.sequences = 1, .length = length, .first = first};
+  double forward;
+  const double all = lap_tape_flops_of(model->tape, &batch, &forward);
+  plan->forward_flops = sequences * forward;
+  plan->backward_flops = sequences * (all - forward);
+  free(first);
+  lap_gemma2_destroy(model);
+}
+
+/* What follows is in int64_t; a value of the tape is no wider than the widest of these. */
+static lap_code check_micro_batch(const lap_config *config, int64_t sequences, lap_status *status) {
+  const lap_gemma2_config *m = &config->model;
+  const double wide = fmax(fmax((double)m->hidden_size, (double)m->intermediate_size),
+                           (double)(m->num_attention_heads * m->head_dim));
+  enum { VALUES = 64 }; /* more than a layer has, gradients and scratch included */
+  const double bytes = (double)sequences * (double)config->data.sequence_length * wide *
+                       (double)m->num_hidden_layers * VALUES * sizeof(float);
+  if (bytes < 9e18) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: a micro-batch of %lld sequences of %lld positions takes more memory than "
+                  "there is anywhere; lower batch.micro_sequences or data.sequence_length",
+                  config->file, (long long)sequences, (long long)config->data.sequence_length);
+}
+
+static lap_code plan_schedule(const lap_config *config, uint64_t window_count, lap_plan *plan,
+                              lap_status *status) {
+  const bool known = config->schedule.steps || config->schedule.tokens ||
+                     (config->schedule.epochs > 0 && window_count);
+  if (!known) return LAP_OK;
+  LAP_TRY(lap_schedule_total_steps(config, window_count, &plan->steps, status));
+  plan->tokens = (double)plan->steps * (double)plan->tokens_per_step;
+  plan->flops = (double)plan->steps * (plan->forward_flops + plan->backward_flops);
+  return LAP_OK;
+}
+
+/* --- train --- */
+
+static lap_code place(const lap_config *config, int ranks, int rank, lap_placement *placement,
+                      lap_status *status) {
+  return lap_placement_of_rank(&config->mesh, config->model_ranks, config->shard, ranks, rank,
+                               placement, status);
+}
+
+/* The replica that has most of what differs between them: partial sums, and what is owned. */
+static int fullest_replica(const lap_config *config, int ranks, const lap_placement *first) {
+  lap_state *state = lap_state_outline(&config->model, first);
+  const bool dealt = lap_placement_deals(first);
+  const int64_t width = (int64_t)sizeof(float);
+  int64_t owned_bytes = 0; /* of an element that is owned */
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) owned_bytes += state->whole[kind] ? 0 : width;
+  int fullest = 0;
+  int64_t most = 0;
+  for (int replica = 0; replica < first->fold.replicas; ++replica) {
+    lap_fold fold;
+    lap_status status;
+    lap_mesh_fold(&config->mesh, config->model_ranks, ranks, replica * first->fold.model_ranks,
+                  &fold, &status);
+    const lap_gradient_sum_size sums =
+        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, dealt, NULL);
+    const int64_t bytes =
+        sums.vectors + sums.arriving + owned_bytes * lap_partition_owned(state->partition, replica);
+    if (bytes > most) {
+      most = bytes;
+      fullest = replica;
+    }
+  }
+  lap_state_destroy(state);
+  return fullest;
+}
+
+static void add_rank(const lap_config *config, const lap_plan_request *request,
+                     const lap_placement *placement, lap_memory_table *memory) {
+  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+  lap_state *state = lap_state_outline(&config->model, placement);
+  lap_gemma2 *model = lap_stepper_record(config, state->parameters->shards, k, false);
+  lap_state_bytes(state, true, memory);
+  lap_block_weights_bytes(state, (int)config->model.num_hidden_layers, memory);
+  lap_stepper_bytes(config, state, model, k, memory);
+  if (config->data.eval)
+    lap_evaluate_bytes(&config->model, state, length, k, config->threads, memory);
+  lap_gemma2_destroy(model);
+  lap_state_destroy(state);
+}
+
+static lap_code plan_training(const lap_config *config, const lap_plan_request *request,
+                              lap_plan *plan, lap_status *status) {
+  lap_placement placement;
+  LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
+  LAP_TRY(place(config, request->ranks, 0, &placement, status));
+  LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, status));
+  const int spread = placement.fold.model_ranks;
+  plan->model_ranks = spread;
+  plan->efficiency = lap_mesh_efficiency(&config->mesh, placement.fold.replicas);
+  const int first = fullest_replica(config, request->ranks, &placement) * spread;
+  const lap_memory_table common = plan->memory;
+  for (int rank = first; rank < first + spread; ++rank) {
+    lap_memory_table memory = common;
+    LAP_TRY(place(config, request->ranks, rank, &placement, status));
+    add_rank(config, request, &placement, &memory);
+    if (rank > first && lap_memory_total(&memory) <= lap_memory_total(&plan->memory)) continue;
+    plan->memory = memory;
+    plan->fullest_rank = rank;
+  }
+  plan->tokens_per_step = config->batch.sequences * config->data.sequence_length;
+  count_flops(config, plan);
+  const int on_node = request->ranks_per_node ? request->ranks_per_node : request->ranks;
+  lap_step_traffic_plan(config, request->ranks, on_node, request->teacher_k, &plan->traffic);
+  return plan_schedule(config, request->window_count, plan, status);
+}
+
+/* --- eval and teach: windows one after the other --- */
+
+/* Of the first rank, which has most: it puts logits together, and writes the cache. */
+static lap_code plan_windows(const lap_config *config, const lap_plan_request *request,
+                             lap_plan *plan, lap_status *status) {
+  const lap_gemma2_config *model = &config->model;
+  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+  if (!length)
+    return lap_fail(status, LAP_USAGE,
+                    "%s: data.sequence_length is missing; add it to the config or give "
+                    "data.sequence_length=VALUE",
+                    config->file);
+  LAP_TRY(check_micro_batch(config, 1, status));
+  lap_placement placement;
+  const lap_spread_wish wish = {config->mesh.model, config->model_ranks};
+  LAP_TRY(lap_spread_model_place(config, wish, request->ranks, 0, &placement, status));
+  plan->model_ranks = placement.fold.model_ranks;
+  plan->efficiency = 1;
+  lap_state *state = lap_state_outline(model, &placement);
+  lap_state_bytes(state, false, &plan->memory);
+  if (request->command == LAP_PLAN_EVAL)
+    lap_evaluate_bytes(model, state, length, k, config->threads, &plan->memory);
+  else
+    lap_teach_bytes(model, state, length, k, request->largest_shard, config->threads,
+                    &plan->memory);
+  lap_state_destroy(state);
+  plan->tokens_per_step = length;
+  plan->forward_flops = lap_window_logits_flops(model, length);
+  return LAP_OK;
+}
+
+lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request, lap_plan *plan,
+                       lap_status *status) {
+  LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
+  *plan =
+      (lap_plan){.command = request->command,
+                 .embedding_parameters = lap_gemma2_embedding_parameters(&config->model),
+                 .non_embedding_parameters = lap_gemma2_non_embedding_parameters(&config->model),
+                 .ranks = request->ranks};
+  int64_t *bytes = plan->memory.bytes;
+  bytes[LAP_MEMORY_PROCESS] = lap_plan_process_bytes(request->ranks, config->threads);
+  bytes[LAP_MEMORY_BUFFERS] = request->token_bytes;
+  if (request->teacher_k && request->command != LAP_PLAN_TEACH)
+    bytes[LAP_MEMORY_BUFFERS] += lap_cache_bytes(request->teacher_k);
+  return request->command == LAP_PLAN_TRAIN ? plan_training(config, request, plan, status)
+                                            : plan_windows(config, request, plan, status);
+}

@@ -1,0 +1,179 @@
+#include "trainer/run/inputs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/memory.h"
+#include "autograd/kernel/blas.h"
+#include "mpi/agree.h"
+#include "trainer/run/evaluate.h"
+#include "trainer/run/model_source.h"
+#include "trainer/run/schedule.h"
+#include "trainer/checkpoint/state_hash.h"
+
+static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_cache *cache) {
+  return (lap_data){.tokens = set,
+                    .cache = cache,
+                    .sequence_length = (uint32_t)config->data.sequence_length,
+                    .document_mask = config->data.document_mask};
+}
+
+static lap_cache_expectation expectation(const lap_config *config) {
+  return (lap_cache_expectation){.vocab_size = (uint32_t)config->model.vocab_size,
+                                 .sequence_length = (uint32_t)config->data.sequence_length,
+                                 .document_mask = config->data.document_mask,
+                                 .allow_context_mismatch = config->teacher.allow_context_mismatch,
+                                 .allow_shift = config->teacher.allow_shift};
+}
+
+/* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
+ * no cache of their own. */
+static lap_code open_caches(lap_config *config, const lap_session *session, lap_inputs *in,
+                            lap_status *status) {
+  const lap_cache_expectation expected = expectation(config);
+  if (!config->teacher.cache) return LAP_OK;
+  if (config->objective.distill_weight > 0)
+    if (lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
+                       status) != LAP_OK)
+      return lap_fail_context(status, "teacher.cache");
+  if (in->eval_tokens.count) {
+    lap_status reason = {0};
+    if (lap_cache_open(config->teacher.cache, &in->eval_tokens, &expected, &in->eval_cache,
+                       &reason) != LAP_OK)
+      lap_console_say(session->console, "evaluation goes without the teacher: %s", reason.message);
+  }
+  if (in->train_cache) {
+    const lap_cache_schema *schema = lap_cache_schema_of(in->train_cache);
+    if (strcmp(schema->tokenizer_sha256, in->tokenizer_sha256))
+      return lap_fail(status, LAP_DATA,
+                      "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...",
+                      lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256,
+                      config->tokenizer, in->tokenizer_sha256);
+    LAP_TRY(lap_config_resolve_tail(config, lap_codec_name(schema->codec), status));
+  }
+  return LAP_OK;
+}
+
+/* The shards of all sources, one set, and where each source's windows begin in it. */
+static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_status *status) {
+  const uint32_t length = (uint32_t)config->data.sequence_length;
+  in->sources = lap_allocate(config->data.train_count, sizeof *in->sources);
+  for (size_t i = 0; i < config->data.train_count; ++i) {
+    const uint64_t before = lap_set_window_count(&in->train_tokens, length);
+    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK)
+      return lap_fail_context(status, "data.train");
+    in->sources[i] = (lap_order_source){
+        .weight = config->data.train[i].weight,
+        .first_window = before,
+        .window_count = lap_set_window_count(&in->train_tokens, length) - before};
+  }
+  return LAP_OK;
+}
+
+static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
+                           lap_status *status) {
+  const int64_t vocab = config->model.vocab_size;
+  if (lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status) != LAP_OK)
+    return lap_fail_context(status, "tokenizer");
+  in->piece_bytes = lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
+  if (!in->piece_bytes) return status->code;
+  LAP_TRY(open_sources(config, in, status));
+  LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
+  if (config->data.eval) {
+    if (lap_token_set_open(config->data.eval, &in->eval_tokens, status) != LAP_OK)
+      return lap_fail_context(status, "data.eval");
+    LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
+  }
+  LAP_TRY(open_caches(config, session, in, status));
+  in->train = data_of(config, &in->train_tokens, in->train_cache);
+  in->train.sources = in->sources;
+  in->train.source_count = config->data.train_count;
+  in->eval = data_of(config, &in->eval_tokens, in->eval_cache);
+  in->window_count = lap_set_window_count(&in->train_tokens, in->train.sequence_length);
+  LAP_TRY(lap_schedule_total_steps(config, in->window_count, &in->total_steps, status));
+  return lap_config_resolve_warmup(config, (int64_t)in->total_steps, status);
+}
+
+/* What the config cannot know: the content behind its paths. */
+static lap_code append_content(lap_inputs *in, lap_status *status) {
+  char hex[LAP_SHA256_HEX];
+  lap_numbers_append(in->numbers, "tokenizer_sha256", in->tokenizer_sha256);
+  lap_sha256_stream *stream = lap_sha256_create();
+  for (size_t i = 0; i < in->train_tokens.count; ++i) {
+    const lap_token_shard *shard = in->train_tokens.shard[i];
+    lap_sha256_add(stream, shard->tokens_sha256, LAP_SHA256_HEX - 1);
+    lap_sha256_add(stream, shard->documents,
+                   (size_t)(shard->document_count + 1) * sizeof *shard->documents);
+  }
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+  lap_numbers_append(in->numbers, "data.train_sha256", hex);
+  if (in->train_cache) {
+    LAP_TRY(lap_cache_content_sha256(in->train_cache, hex, status));
+    lap_numbers_append(in->numbers, "teacher.cache_sha256", hex);
+  }
+  lap_numbers_append(in->numbers, "blas_version", lap_blas_version());
+  return LAP_OK;
+}
+
+/* Collective. Which weights the run begins with, by the shards of its mesh. */
+static lap_code append_init(const lap_config *config, const lap_session *session, lap_inputs *in,
+                            lap_status *status) {
+  if (!strcmp(config->init, "random")) return LAP_OK;
+  lap_placement placement;
+  lap_state *state = NULL;
+  lap_status own = {0};
+  own.code = lap_placement_create(&config->mesh, config->model_ranks, config->shard, session->comm,
+                                  &placement, &own);
+  if (own.code == LAP_OK) {
+    state = lap_state_create(&config->model, &placement, false);
+    lap_weight_target target = lap_state_weight_target(state);
+    own.code = lap_model_read_weights(config->init, &target, &own);
+    lap_weight_target_release(&target);
+  }
+  *status = own;
+  const lap_code code = lap_agree(session->comm, status);
+  char hex[LAP_SHA256_HEX];
+  if (code == LAP_OK) {
+    lap_weights_sha256(state, hex);
+    lap_numbers_append(in->numbers, "init_sha256", hex);
+  }
+  lap_state_destroy(state);
+  return code;
+}
+
+lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
+                         lap_status *status) {
+  *inputs = (lap_inputs){0};
+  lap_status own = {0};
+  own.code = open_files(config, session, inputs, &own);
+  if (own.code == LAP_OK) {
+    free(config->blas_core);
+    config->blas_core = lap_copy_string(lap_blas_core());
+    inputs->numbers = lap_numbers_create(config);
+    own.code = append_content(inputs, &own);
+  }
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = append_init(config, session, inputs, status);
+  if (code == LAP_OK) {
+    char hex[LAP_SHA256_HEX];
+    lap_numbers_sha256(inputs->numbers, hex);
+    code = lap_agree_same(session->comm, "numbers_sha256", hex,
+                          "give every node the same config, data and teacher cache", status);
+  }
+  if (code != LAP_OK) lap_inputs_close(inputs);
+  return code;
+}
+
+void lap_inputs_close(lap_inputs *inputs) {
+  lap_cache_close(inputs->train_cache);
+  lap_cache_close(inputs->eval_cache);
+  lap_token_set_close(&inputs->train_tokens);
+  lap_token_set_close(&inputs->eval_tokens);
+  if (inputs->numbers) lap_numbers_destroy(inputs->numbers);
+  free(inputs->piece_bytes);
+  free(inputs->sources);
+  *inputs = (lap_inputs){0};
+}

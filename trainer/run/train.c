@@ -1,0 +1,379 @@
+#include "trainer/run/train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/core/clock.h"
+#include "autograd/core/file.h"
+#include "autograd/core/memory.h"
+#include "mpi/agree.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/run/gemm_rate.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/resume.h"
+#include "trainer/run/run_directory.h"
+#include "trainer/run/signals.h"
+
+typedef struct {
+  lap_config *config;
+  const lap_session *session;
+  const lap_inputs *inputs;
+  const lap_train_options *options;
+  lap_train_report *report;
+  lap_state *state;
+  lap_block_weights *weights; /* of `state` */
+  lap_stepper *stepper;
+  lap_directory_lock *lock; /* rank 0 */
+  lap_metrics *metrics;     /* rank 0 */
+  lap_status pending;       /* a failure of this rank alone, brought to the next agreement point */
+  char *checkpoints;        /* directory */
+  char *config_text;
+  double started, last_checkpoint; /* clock */
+  double best_loss;                /* of all evaluations of the run */
+  int64_t best_step;
+  lap_traffic_meter meter; /* from the first step on */
+  bool bar;                /* a progress bar is shown */
+} trainer;
+
+/* --- output of a step --- */
+
+static uint64_t tokens_at(const trainer *t, uint64_t step) {
+  return step * (uint64_t)t->config->batch.sequences * (uint64_t)t->config->data.sequence_length;
+}
+
+static void say_step(const trainer *t, const lap_step_result *r, double seconds, double rate) {
+  char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], teacher[96] = "";
+  if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
+  lap_console_say(t->session->console,
+                  "step %llu/%llu  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s "
+                  "tokens/s  %s",
+                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
+                  r->loss, r->ce, teacher, r->grad_norm, r->learning_rate,
+                  lap_human_count(rate, tokens), lap_human_seconds(seconds, took));
+}
+
+/* A log stays readable: the first steps, the last, and some forty between. */
+static bool step_is_said(const trainer *t) {
+  const uint64_t step = t->state->step, total = t->inputs->total_steps;
+  const uint64_t every = total / 40 > 0 ? total / 40 : 1;
+  return step <= 3 || step == total || step % every == 0;
+}
+
+static void record_step(trainer *t, const lap_step_result *r, double seconds, double waited) {
+  const double rate =
+      (double)(t->config->batch.sequences * t->config->data.sequence_length) / seconds;
+  if (!t->session->root) return;
+  const bool taught = t->inputs->train_cache != NULL;
+  const lap_metrics_step line = {.step = (int64_t)t->state->step,
+                                 .tokens = (int64_t)tokens_at(t, t->state->step),
+                                 .loss = r->loss,
+                                 .ce = r->ce,
+                                 .kd = taught ? r->kd : NAN,
+                                 .kl = taught ? r->kl : NAN,
+                                 .grad_norm = r->grad_norm,
+                                 .learning_rate = r->learning_rate,
+                                 .seconds = seconds,
+                                 .tokens_per_second = rate,
+                                 .communication_seconds = waited,
+                                 .skipped = (int64_t)(t->state->step - t->state->applied_updates)};
+  if (t->pending.code == LAP_OK) lap_metrics_append(t->metrics, &line, &t->pending);
+  if (r->bad)
+    lap_console_warn(
+        t->session->console,
+        "step %llu: loss %g, gradient norm %g: not finite, no update made (%llu in a row)",
+        (unsigned long long)t->state->step, r->loss, r->grad_norm,
+        (unsigned long long)t->state->bad_steps);
+  if (t->bar) {
+    char detail[64];
+    snprintf(detail, sizeof detail, "loss %.4f", r->loss);
+    lap_console_progress(t->session->console, (int64_t)t->state->step, detail);
+  }
+  if (step_is_said(t)) say_step(t, r, seconds, rate);
+}
+
+/* --- evaluation and checkpoints --- */
+
+/* What evaluations and checkpoints send is no part of a step. */
+static void pause_counting(trainer *t) {
+  if (!t->meter.running) return;
+  lap_block_weights_settle(t->weights);
+  lap_traffic_meter_stop(&t->meter, t->session->comm);
+}
+
+static void count_from_here(trainer *t) {
+  if (t->meter.running) return;
+  lap_block_weights_settle(t->weights);
+  lap_traffic_meter_start(&t->meter, t->session->comm);
+}
+
+static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
+  const lap_evaluate_request request = {.model = &t->config->model,
+                                        .state = t->state,
+                                        .weights = t->weights,
+                                        .data = &t->inputs->eval,
+                                        .piece_bytes = t->inputs->piece_bytes,
+                                        .threads = t->config->threads};
+  lap_evaluation *e = &t->report->eval;
+  pause_counting(t);
+  LAP_TRY(lap_evaluate(&request, e, status));
+  t->report->eval_seconds += e->seconds;
+  *improved = e->loss < t->best_loss;
+  if (*improved) {
+    t->best_loss = e->loss;
+    t->best_step = (int64_t)t->state->step;
+  }
+  if (!t->session->root) return LAP_OK;
+  lap_console_say(t->session->console,
+                  "step %llu/%llu  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
+                  e->loss, e->perplexity, e->bits_per_byte);
+  json_t *object = lap_evaluation_to_json(e);
+  if (t->pending.code == LAP_OK)
+    lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
+                            (int64_t)tokens_at(t, t->state->step), object, &t->pending);
+  json_decref(object);
+  return LAP_OK;
+}
+
+static lap_code write_checkpoint(trainer *t, lap_status *status) {
+  const lap_checkpoint_extras extras = {.config_text = t->config_text,
+                                        .tokenizer_path = t->config->tokenizer,
+                                        .numbers = t->inputs->numbers};
+  lap_comm_set_activity(t->session->comm, "writing a checkpoint");
+  pause_counting(t);
+  lap_block_weights_settle(t->weights);
+  return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
+}
+
+static lap_code save(trainer *t, lap_status *status) {
+  const double start = lap_clock_seconds();
+  LAP_TRY(write_checkpoint(t, status));
+  t->last_checkpoint = lap_clock_seconds();
+  t->report->checkpoint_seconds += t->last_checkpoint - start;
+  lap_console_say(t->session->console, "step %llu/%llu  checkpoint written  state_sha256 %.16s...",
+                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
+                  t->report->state_sha256);
+  lap_status notice = {0};
+  LAP_TRY(lap_checkpoint_prune(
+      t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
+      t->config->checkpoint.keep_best ? t->best_step : -1, t->session->comm, &notice));
+  if (notice.message[0]) lap_console_warn(t->session->console, "%s", notice.message);
+  return LAP_OK;
+}
+
+/* A run that has nothing left to do: its state is hashed again and named; written only if it is not
+ * there. */
+static lap_code confirm(trainer *t, lap_status *status) {
+  t->report->last.loss = NAN;
+  LAP_TRY(write_checkpoint(t, status));
+  lap_console_say(t->session->console, "step %llu/%llu  nothing left to do",
+                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+  return LAP_OK;
+}
+
+static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+
+/* --- the loop --- */
+
+static lap_step_wishes wishes_of(const trainer *t) {
+  const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
+  const double hours = t->options->max_hours;
+  return (lap_step_wishes){
+      .stop = lap_signals_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
+      .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
+      .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
+}
+
+static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
+                           lap_status *status) {
+  const uint64_t step = t->state->step, total = t->inputs->total_steps;
+  if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
+    return lap_fail(status, LAP_NONFINITE,
+                    "step %llu: loss or gradient was not finite in %llu steps in a row "
+                    "(max_bad_steps); the newest checkpoint is from before; try a smaller "
+                    "optimizer.learning_rate, or look at the data of these steps",
+                    (unsigned long long)step, (unsigned long long)t->state->bad_steps);
+  *stopped = r->stop && step < total;
+  if (t->meter.running) ++t->meter.steps;
+  bool improved = false;
+  /* After a notice the checkpoint comes first; an evaluation that is due is not lost for it. */
+  if (*stopped) LAP_TRY(save(t, status));
+  if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps)))
+    LAP_TRY(evaluate(t, &improved, status));
+  if (!*stopped &&
+      (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
+       (improved && t->config->checkpoint.keep_best)))
+    LAP_TRY(save(t, status));
+  return LAP_OK;
+}
+
+static lap_code run_steps(trainer *t, lap_status *status) {
+  bool stopped = false;
+  while (t->state->step < t->inputs->total_steps && !stopped) {
+    char activity[64];
+    snprintf(activity, sizeof activity, "step %llu", (unsigned long long)t->state->step + 1);
+    lap_comm_set_activity(t->session->comm, activity);
+    const double start = lap_clock_seconds();
+    lap_comm_exposed_seconds(t->session->comm, true);
+    LAP_TRY(lap_stepper_run(t->stepper, wishes_of(t), &t->report->last, status));
+    const double seconds = lap_clock_seconds() - start;
+    t->report->seconds += seconds;
+    record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
+    LAP_TRY(after_step(t, &t->report->last, &stopped, status));
+    count_from_here(t);
+  }
+  *status = t->pending;
+  LAP_TRY(lap_agree(t->session->comm, status));
+  if (stopped)
+    return lap_fail(status, LAP_STOPPED,
+                    "stopped after step %llu of %llu; go on with --resume auto",
+                    (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+  return LAP_OK;
+}
+
+/* --- before and after the loop --- */
+
+static lap_code write_run_files(trainer *t, lap_status *status) {
+  const lap_comm *comm = t->session->comm;
+  const int ranks = lap_comm_size(comm);
+  const char **hosts = lap_allocate((size_t)ranks, sizeof *hosts);
+  for (int r = 0; r < ranks; ++r) hosts[r] = lap_comm_host(comm, r);
+  char numbers[LAP_SHA256_HEX];
+  lap_numbers_sha256(t->inputs->numbers, numbers);
+  const lap_run_fact versions[] = {{"blas", lap_numbers_value(t->inputs->numbers, "blas_version")}};
+  lap_run_fact inputs[3] = {
+      {"tokenizer", t->inputs->tokenizer_sha256},
+      {"data.train", lap_numbers_value(t->inputs->numbers, "data.train_sha256")},
+      {"teacher.cache", lap_numbers_value(t->inputs->numbers, "teacher.cache_sha256")}};
+  const lap_run_facts facts = {.hosts = hosts,
+                               .ranks = ranks,
+                               .threads = t->config->threads,
+                               .mesh = t->config->mesh,
+                               .numbers_sha256 = numbers,
+                               .versions = versions,
+                               .version_count = 1,
+                               .inputs = inputs,
+                               .input_count = t->inputs->train_cache ? 3 : 2};
+  lap_code code = lap_run_json_write(t->config->run_dir, &facts, status);
+  free(hosts);
+  char *path = lap_run_directory_path(t->config->run_dir, "config.resolved.yaml");
+  if (code == LAP_OK) code = lap_file_write(path, t->config_text, strlen(t->config_text), status);
+  free(path);
+  return code;
+}
+
+static lap_code open_run_files(trainer *t, lap_status *status) {
+  LAP_TRY(write_run_files(t, status));
+  char *log = lap_run_directory_path(t->config->run_dir, "log.txt");
+  char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
+  lap_code code = lap_console_open_log(t->session->console, log, status);
+  if (code == LAP_OK) code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
+  if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
+  if (code == LAP_OK) code = lap_metrics_open(metrics, &t->metrics, status);
+  free(log);
+  free(metrics);
+  return code;
+}
+
+/* Fresh weights, or those of `init`, or the state of a checkpoint; then the files of the run. */
+static lap_code prepare(trainer *t, lap_status *status) {
+  lap_comm *comm = t->session->comm;
+  const lap_config *config = t->config;
+  lap_placement placement;
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, comm, &placement,
+                               status));
+  t->state = lap_state_create(&config->model, &placement, true);
+  LAP_TRY(
+      lap_resume_or_start(config, t->session, t->inputs, t->options, t->state, &t->lock, status));
+  lap_status own = {0};
+  if (t->session->root) own.code = open_run_files(t, &own);
+  *status = own;
+  LAP_TRY(lap_agree(comm, status));
+  lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
+  lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
+  t->weights = lap_block_weights_create(t->state, (int)config->model.num_hidden_layers);
+  lap_block_weights_renew(t->weights, true);
+  t->stepper =
+      lap_stepper_create(config, &t->inputs->train, t->inputs->total_steps, t->state, t->weights);
+  return LAP_OK;
+}
+
+static void fill_report(trainer *t) {
+  lap_train_report *report = t->report;
+  report->step = t->state->step;
+  report->total_steps = t->inputs->total_steps;
+  report->applied_updates = t->state->applied_updates;
+  report->tokens = tokens_at(t, t->state->step);
+  memcpy(report->phase_seconds, lap_stepper_seconds(t->stepper), sizeof report->phase_seconds);
+  report->profile_rows = lap_tape_profile(lap_stepper_tape(t->stepper), report->profile, 16);
+  report->gflops = lap_tape_flops(lap_stepper_tape(t->stepper)) / 1e9;
+}
+
+/* Rates of all ranks together, from the GFLOP of this one; sgemm is measured on all of them at the
+ * same time, with the state of the run gone. */
+static void measure_rates(trainer *t, uint64_t first_step) {
+  lap_comm *comm = t->session->comm;
+  const int ranks = lap_comm_size(comm);
+  int64_t smallest;
+  lap_agree_range(comm, lap_memory_peak(), &smallest, &t->report->peak_bytes);
+  t->report->counted_steps = t->meter.steps;
+  lap_traffic_meter_mean(&t->meter, comm, &t->report->traffic);
+  double mine[2] = {t->report->gflops, 0};
+  t->report->gflops = 0;
+  lap_barrier(comm);
+  mine[1] = lap_gemm_rate(t->config->threads, 0.2);
+  double *all = lap_allocate((size_t)ranks * 2, sizeof *all);
+  lap_gather_all(comm, mine, sizeof mine, all);
+  for (int r = 0; r < ranks; ++r) {
+    t->report->gflops += all[2 * r];
+    t->report->gemm_gflops += all[2 * r + 1];
+  }
+  free(all);
+  const double seconds = t->report->seconds > 0 ? t->report->seconds : 1;
+  t->report->gflops /= seconds;
+  t->report->tokens_per_second = (double)tokens_at(t, t->report->step - first_step) / seconds;
+}
+
+lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
+                   const lap_train_options *options, lap_train_report *report, lap_status *status) {
+  *report = (lap_train_report){0};
+  trainer t = {.config = config,
+               .session = session,
+               .inputs = inputs,
+               .options = options,
+               .report = report,
+               .checkpoints = lap_run_directory_path(config->run_dir, "checkpoints"),
+               .config_text = lap_config_print(config),
+               .best_loss = INFINITY,
+               .best_step = -1};
+  t.started = t.last_checkpoint = lap_clock_seconds();
+  uint64_t first_step = 0;
+  lap_code code = prepare(&t, status);
+  const bool prepared = code == LAP_OK;
+  if (prepared) {
+    first_step = t.state->step;
+    t.bar = session->root && lap_console_standard(false, false).terminal;
+    if (t.bar)
+      lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
+                                 (int64_t)first_step);
+    code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
+    if (t.bar) lap_console_progress_end(session->console);
+    lap_block_weights_settle(t.weights);
+    fill_report(&t);
+  }
+  lap_stepper_destroy(t.stepper);
+  lap_block_weights_destroy(t.weights);
+  lap_state_destroy(t.state);
+  if (prepared && (code == LAP_OK || code == LAP_STOPPED)) measure_rates(&t, first_step);
+  lap_status closed;
+  if (t.metrics && lap_metrics_close(t.metrics, &closed) != LAP_OK && code == LAP_OK) {
+    *status = closed; /* rank 0 alone; nothing collective follows but the end */
+    code = closed.code;
+  }
+  lap_directory_lock_release(t.lock);
+  free(t.checkpoints);
+  free(t.config_text);
+  return code;
+}

@@ -1,0 +1,39 @@
+/* train: a whole training run, from the opened inputs to the last checkpoint. */
+#ifndef LAP_TRAINER_TRAIN_H
+#define LAP_TRAINER_TRAIN_H
+
+#include "trainer/run/evaluate.h"
+#include "trainer/run/inputs.h"
+#include "trainer/run/step.h"
+#include "trainer/run/step_traffic.h"
+
+typedef struct {
+  const char *resume; /* "none", "auto", or a checkpoint or run directory */
+  bool fork;          /* numbers may differ from the checkpoint's: a new run from its state */
+  double max_hours;   /* stop, resumable, before this; 0: no limit */
+} lap_train_options;
+
+/* What there is to say at the end. Valid on every rank unless said otherwise. */
+typedef struct {
+  uint64_t step, total_steps, applied_updates, tokens; /* tokens: inputs, padding included */
+  lap_step_result last;
+  lap_evaluation eval; /* of the last evaluation; counted 0: none */
+  char state_sha256[LAP_SHA256_HEX];
+  double seconds; /* in steps of this process */
+  double tokens_per_second;
+  double phase_seconds[LAP_PHASES]; /* of this rank */
+  double eval_seconds, checkpoint_seconds;
+  double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what sgemm reaches on them */
+  uint64_t counted_steps;     /* of this process but the first */
+  lap_step_traffic traffic;   /* of the mean of them */
+  int64_t peak_bytes;         /* memory of the rank that had most */
+  lap_tape_profile_row profile[16]; /* of this rank */
+  int profile_rows;
+} lap_train_report;
+
+/* Collective. LAP_OK, LAP_STOPPED (resumable; a checkpoint has been written), LAP_NONFINITE, or an
+ * error that has been agreed on. */
+lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
+                   const lap_train_options *options, lap_train_report *report, lap_status *status);
+
+#endif
