@@ -12,6 +12,8 @@ from harness import Test, command_line, environment, succeed, unittest
 # matrices, one mostly vocabulary, one mostly activations.
 BODY = ["model.vocab_size=2000", "model.hidden_size=512", "model.intermediate_size=1536",
         "model.num_attention_heads=8", "model.head_dim=64"]
+# One micro-batch a lane: layers' gradients take turns in memory where lanes are dealt.
+DEEP = [*BODY, "model.num_hidden_layers=8", "batch.sequences=6"]
 VOCABULARY = ["model.vocab_size=48000", "model.hidden_size=128", "model.intermediate_size=512"]
 LONG = ["model.hidden_size=128", "model.intermediate_size=512", "model.num_hidden_layers=4",
         "model.max_position_embeddings=1024", "data.sequence_length=1024", "mesh.data=3",
@@ -77,6 +79,7 @@ class PlannedMemory(Test):
                 ("body", BODY, None, two, full), ("body", BODY, 2, two, spread, block),
                 ("body", BODY, 4, two, spread, full, attention), ("body", BODY, 3, gradients),
                 ("vocabulary", VOCABULARY, 2, two, spread, gradients),
+                ("deep", DEEP, 3, gradients), ("deep", DEEP, 4, two, spread, full),
                 ("vocabulary", VOCABULARY, 3, full), ("long", LONG, None, two, attention),
                 ("long", LONG, 3, full, block), ("long", LONG, 2, two, spread, block)):
             with self.subTest(shape=name, ranks=ranks, overrides=overrides):
