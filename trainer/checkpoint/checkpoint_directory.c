@@ -160,12 +160,25 @@ static time_t last_change(const char *path) {
   return newest;
 }
 
+/* On this host. One that its parent has not waited for yet, which may be never where a container
+ * has no init, has ended all the same. */
+static bool has_ended(pid_t process) {
+  if (kill(process, 0) != 0) return errno == ESRCH;
+  char path[64], facts[512];
+  snprintf(path, sizeof path, "/proc/%ld/stat", (long)process);
+  FILE *file = fopen(path, "r");
+  if (!file) return false;
+  const bool known = fgets(facts, sizeof facts, file) != NULL;
+  fclose(file);
+  const char *state = known ? strrchr(facts, ')') : NULL; /* "PID (NAME) STATE ..." */
+  return state && (strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0);
+}
+
 /* This process writes nothing while it tidies up. */
 static bool is_abandoned(const char *path, const leftover *found) {
   char host[HOST_SIZE];
   host_name(host);
-  if (strcmp(host, found->host) == 0 &&
-      (found->process == getpid() || (kill(found->process, 0) != 0 && errno == ESRCH)))
+  if (strcmp(host, found->host) == 0 && (found->process == getpid() || has_ended(found->process)))
     return true;
   return time(NULL) - last_change(path) > ABANDONED_AFTER_SECONDS;
 }

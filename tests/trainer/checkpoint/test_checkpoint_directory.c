@@ -4,10 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -102,6 +104,23 @@ static void leftovers_of_the_dead_are_removed_and_only_those(void **context) {
   world_expect_newest(w, 1, NULL);
 }
 
+static void a_process_that_nobody_waited_for_is_dead(void **context) {
+  world *w = *context;
+  char host[200] = "", name[300];
+  gethostname(host, sizeof host - 1);
+  const pid_t process = fork();
+  if (process == 0) _exit(0);
+  siginfo_t ending;
+  assert_int_equal(waitid(P_PID, (id_t)process, &ending, WEXITED | WNOWAIT), 0);
+  assert_int_equal(kill(process, 0), 0);
+  snprintf(name, sizeof name, "step-00000009.writing-%s-%d-0", host, (int)process);
+  world_write_step(w, 1);
+  leave(w, name);
+  prune(w, 3, 0, -1);
+  expect_entry(w, name, false);
+  assert_int_equal(waitpid(process, NULL, 0), process);
+}
+
 static void a_kill_between_two_renames_loses_nothing(void **context) {
   world *w = *context;
   world_write_step(w, 5);
@@ -145,6 +164,7 @@ int main(void) {
       IN_DIRECTORY(pruning_keeps_the_newest_the_multiples_and_the_best),
       IN_DIRECTORY(pruning_never_counts_one_that_is_not_whole),
       IN_DIRECTORY(leftovers_of_the_dead_are_removed_and_only_those),
+      IN_DIRECTORY(a_process_that_nobody_waited_for_is_dead),
       IN_DIRECTORY(a_kill_between_two_renames_loses_nothing),
       IN_DIRECTORY(a_run_directory_opens_as_its_newest_whole_checkpoint),
   };
