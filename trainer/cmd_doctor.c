@@ -23,7 +23,7 @@ typedef struct {
 static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
      .place = offsetof(doctor_flags, quick),
-     .help = "about 3 seconds instead of 12, with rougher rates"},
+     .help = "about 3 seconds instead of 10, with rougher rates"},
     {.name = "dir",
      .value = "PATH",
      .place = offsetof(doctor_flags, directory),
