@@ -71,6 +71,7 @@ typedef float real;
 #define lap_gemma2_run LAP_PRECISION(lap_gemma2_run)
 #define lap_gemma2_logits LAP_PRECISION(lap_gemma2_logits)
 #define lap_gemma2_bucket_logits LAP_PRECISION(lap_gemma2_bucket_logits)
+#define lap_gemma2_join_logits LAP_PRECISION(lap_gemma2_join_logits)
 #define lap_gemma2_logits_bytes LAP_PRECISION(lap_gemma2_logits_bytes)
 #define lap_decoder_create LAP_PRECISION(lap_decoder_create)
 #define lap_decoder_destroy LAP_PRECISION(lap_decoder_destroy)

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "autograd/core/memory.h"
 #include "autograd/op/folded_shards.h"
@@ -243,6 +244,16 @@ void lap_gemma2_bucket_logits(const lap_gemma2 *model, const real *const *weight
     shard_logits(model, p, weights[p->bucket] + (p->offset - begin), row, count,
                  logits + s * count * p->rows);
   }
+}
+
+void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_t vocab_size,
+                            real *logits) {
+  const int64_t of_shard = vocab_size / shards;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < count; ++row)
+    for (int s = 0; s < shards; ++s)
+      memcpy(logits + row * vocab_size + s * of_shard, parts + (s * count + row) * of_shard,
+             (size_t)of_shard * sizeof *logits);
 }
 
 int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model) {

@@ -70,6 +70,9 @@ void lap_gemma2_logits(const lap_gemma2 *model, const real *weights, int64_t row
                        real *logits);
 void lap_gemma2_bucket_logits(const lap_gemma2 *model, const real *const *weights, int64_t row,
                               int64_t count, real *logits);
+/* Whole rows [count, vocab_size] of what all shards have of them, [M][count, vocab_size / M]. */
+void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_t vocab_size,
+                            real *logits);
 
 /* Of lap_tape_bytes(model->tape), those that hold one chunk of logits; 0 in mode HIDDEN. */
 int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model);

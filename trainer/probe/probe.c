@@ -123,18 +123,6 @@ static void join_gradients(probe_result *result) {
   result->gradients = joined;
 }
 
-/* [S][rows, V/M] becomes [rows, V]. */
-static real *join_logits(real *parts, int shards, int64_t rows, int64_t vocab) {
-  const int64_t of_shard = vocab / shards;
-  real *joined = lap_allocate_aligned((size_t)(rows * vocab), sizeof *joined);
-  for (int64_t row = 0; row < rows; ++row)
-    for (int s = 0; s < shards; ++s)
-      memcpy(joined + row * vocab + s * of_shard, parts + (s * rows + row) * of_shard,
-             (size_t)of_shard * sizeof *joined);
-  lap_release_aligned(parts);
-  return joined;
-}
-
 static void make_logits(const lap_probe_request *request, const real_batch *made,
                         probe_result *result) {
   const lap_probe_batch *batch = request->batch;
@@ -147,10 +135,16 @@ static void make_logits(const lap_probe_request *request, const real_batch *made
                                                                 .allocate = true});
   lap_gemma2_run(model, result->weights, NULL, &made->batch, NULL);
   const int64_t positions = batch->sequences * batch->length, vocab = request->model->vocab_size;
-  real *parts = lap_allocate_aligned((size_t)(positions * vocab), sizeof *parts);
-  lap_gemma2_logits(model, result->weights, 0, positions, parts);
-  result->logits =
-      request->shards > 1 ? join_logits(parts, request->shards, positions, vocab) : parts;
+  const size_t count = (size_t)(positions * vocab);
+  result->logits = lap_allocate_aligned(count, sizeof *result->logits);
+  if (request->shards == 1) {
+    lap_gemma2_logits(model, result->weights, 0, positions, result->logits);
+  } else {
+    real *parts = lap_allocate_aligned(count, sizeof *parts);
+    lap_gemma2_logits(model, result->weights, 0, positions, parts);
+    lap_gemma2_join_logits(parts, request->shards, positions, vocab, result->logits);
+    lap_release_aligned(parts);
+  }
   lap_gemma2_destroy(model);
 }
 

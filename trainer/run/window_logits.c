@@ -1,7 +1,6 @@
 #include "trainer/run/window_logits.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
@@ -134,16 +133,6 @@ static void leave_block(void *context, int block, bool backward) {
   (void)context, (void)block, (void)backward;
 }
 
-/* Rows of parts, one shard behind another, as whole rows. */
-static void join_parts(const lap_window_logits *w, int64_t rows) {
-  const int64_t vocab = w->model->config.vocab_size, of_shard = vocab / shards_of(w);
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows; ++row)
-    for (int shard = 0; shard < shards_of(w); ++shard)
-      memcpy(w->logits + row * vocab + shard * of_shard,
-             w->all_parts + (shard * rows + row) * of_shard, (size_t)of_shard * sizeof(float));
-}
-
 /* Rows [begin, end) of the window's logits, on the leader; elsewhere NULL. */
 static float *make_logits(lap_window_logits *w, int64_t begin, int64_t end) {
   const int64_t rows = end - begin;
@@ -153,7 +142,7 @@ static float *make_logits(lap_window_logits *w, int64_t begin, int64_t end) {
     lap_shard_sum_collect(w->shard_sum, w->parts,
                           rows * (w->model->config.vocab_size / shards_of(w)), w->all_parts);
   if (!lap_window_logits_leads(w)) return NULL;
-  join_parts(w, rows);
+  lap_gemma2_join_logits(w->all_parts, shards_of(w), rows, w->model->config.vocab_size, w->logits);
   return w->logits;
 }
 
