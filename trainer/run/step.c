@@ -93,12 +93,14 @@ static int *share_places(const lap_config *config, const lap_state *state) {
   if (!lap_placement_deals(&state->placement) || lap_config_micro_batches(config) > 1) return NULL;
   int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
   for (int b = 0; b < parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = &parameters->bucket[b], *before = bucket;
+    const lap_bucket *bucket = &parameters->bucket[b];
     places[b] = b;
-    while (is_of_layer(config, bucket) && before-- > parameters->bucket)
+    for (int other = b - 1; is_of_layer(config, bucket) && other >= 0; --other) {
+      const lap_bucket *before = &parameters->bucket[other];
       if (is_of_layer(config, before) && before->model_shard == bucket->model_shard &&
           (before->block - bucket->block) % LAYERS_AT_ONCE == 0)
-        places[b] = (int)(before - parameters->bucket);
+        places[b] = other;
+    }
   }
   return places;
 }
