@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "dataset/json_values.h"
-#include "dataset/text.h"
+#include "core/json.h"
+#include "core/memory.h"
+#include "core/text.h"
 
 lap_code lap_documents_parse(const char *how, lap_document_source *source, lap_status *status) {
   static const char *const names[] = {"file", "line", "blank"};

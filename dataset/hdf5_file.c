@@ -9,24 +9,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/memory.h"
+#include "core/hash.h"
+#include "core/memory.h"
 
 static const uint64_t LARGEST_CHUNK_BYTES = UINT64_C(1) << 30;
 
-lap_code lap_hdf5_try(const char *path, lap_trial_task task, const void *context, void *result,
+lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *context, void *result,
                       size_t result_bytes, lap_status *status) {
   enum { SLOWEST_RATE = 256 << 10, LEAST_BYTES = 1 << 30, MOST_GROWTH = 16 };
   static const double least_seconds = 0.25;
   struct stat facts;
   if (stat(path, &facts) != 0)
     return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  const lap_trial trial = {.path = path,
-                           .library = "HDF5",
-                           .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
-                           .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
+  const lap_sandbox trial = {.path = path,
+                             .library = "HDF5",
+                             .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
+                             .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
   H5open(); /* here once instead of in every child */
-  return lap_trial_run(&trial, task, context, result, result_bytes, status);
+  return lap_sandbox_run(&trial, task, context, result, result_bytes, status);
 }
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status) {

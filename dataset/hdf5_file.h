@@ -8,7 +8,7 @@
  * are not taken: files appear by rename and are never changed.
  *
  * Writing: the file is built in memory (libver latest: checksummed metadata), its datasets chunked
- * with fletcher32 and compressed, then published as a whole (autograd/core/file.h). Disk errors are
+ * with fletcher32 and compressed, then published as a whole (core/file.h). Disk errors are
  * thus ours to see; HDF5 1.10 does not get over them. No times are stored: the bytes of a file are
  * a function of what was written.
  *
@@ -22,8 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
-#include "dataset/trial.h"
+#include "core/sandbox.h"
+#include "core/status.h"
 
 enum { LAP_HDF5_TEXT = 4097, LAP_HDF5_MAX_RANK = 2 };
 
@@ -54,10 +54,10 @@ typedef struct {
 /* Reading. LAP_DATA naming file and attribute or dataset, expected and found. */
 
 /* Runs a task that reads the file at `path`, from lap_hdf5_open to lap_hdf5_close, in a child
- * (dataset/trial.h), within what reading a file of its size may cost: a quarter of a second, and a
+ * (core/sandbox.h), within what reading a file of its size may cost: a quarter of a second, and a
  * second for 256 KiB (which compression can make 256 MiB), of processor time; 1 GiB, and 16 times
  * its size, of memory. LAP_DATA also where there is no file. */
-lap_code lap_hdf5_try(const char *path, lap_trial_task task, const void *context, void *result,
+lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *context, void *result,
                       size_t result_bytes, lap_status *status);
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status);

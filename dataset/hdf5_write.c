@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "dataset/hdf5_file.h"
 
 enum { CHUNK_BYTES = 1 << 20, DEFLATE_LEVEL = 4 };

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
+#include "core/memory.h"
+#include "core/philox.h"
 
 static uint64_t key_of(uint64_t seed, const char *text, size_t bytes) {
   const lap_random random = lap_philox(seed, LAP_PURPOSE_HOLDOUT, 0, XXH3_64bits(text, bytes));

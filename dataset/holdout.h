@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 typedef struct {
   uint64_t key, bytes;

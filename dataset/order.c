@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdbool.h>
 
-#include "autograd/core/philox.h"
+#include "core/philox.h"
 
 /* Four rounds make a Feistel network of random functions indistinguishable from a random
  * permutation of a large set; windows can be as few as a handful, where more rounds mix better and

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "dataset/token_shard.h"
 #include "dataset/tokenizer.h"
 

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/status.h"
+#include "core/hash.h"
+#include "core/status.h"
 
 typedef struct {
   char *directory;

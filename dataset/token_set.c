@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "dataset/windows.h"
 
 static int by_file_name(const void *left, const void *right) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "dataset/hdf5_file.h"
 
 static const char FORMAT[] = "lapidary-tokens";

@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/status.h"
+#include "core/hash.h"
+#include "core/status.h"
 
 typedef struct {
   char *path;
@@ -35,7 +35,7 @@ typedef struct {
 } lap_token_shard;
 
 /* LAP_DATA naming file, dataset or attribute, expected and found. Owned by the caller. Reads the
- * file twice: a child process does it first (dataset/trial.h). */
+ * file twice: a child process does it first (core/sandbox.h). */
 lap_code lap_token_shard_open(const char *path, lap_token_shard **shard, lap_status *status);
 void lap_token_shard_close(lap_token_shard *shard);
 /* The numbers of tokens and documents that the file says it has; nothing else is checked. */

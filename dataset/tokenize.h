@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 enum { LAP_SHARD_TOKENS = 1 << 20 }; /* the default of shard_tokens */
 

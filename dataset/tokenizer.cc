@@ -13,15 +13,15 @@
 #include <vector>
 
 extern "C" {
-#include "autograd/core/file.h"
-#include "autograd/core/hash.h"
-#include "autograd/core/memory.h"
-#include "autograd/core/status.h"
-#include "dataset/text.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "core/status.h"
+#include "core/text.h"
 #include "dataset/tokenizer_model.h"
 }
+#include "core/sandbox.h"
 #include "dataset/tokenizer.h"
-#include "dataset/trial.h"
 
 namespace spm = sentencepiece;
 
@@ -102,8 +102,8 @@ lap_code OpenTokenizer(const char *path, lap_tokenizer *tokenizer, lap_status *s
     return lap_fail_context(status, "%s", path);
   const std::string text = ProbeText(tokenizer->model);
   const Attempt attempt = {&bytes, &text, path};
-  const lap_trial trial = {path, "SentencePiece", kTrialSeconds, kTrialBytes};
-  LAP_TRY(lap_trial_run(&trial, TryModel, &attempt, nullptr, 0, status));
+  const lap_sandbox trial = {path, "SentencePiece", kTrialSeconds, kTrialBytes};
+  LAP_TRY(lap_sandbox_run(&trial, TryModel, &attempt, nullptr, 0, status));
   const auto loaded = tokenizer->processor.LoadFromSerializedProto(bytes);
   if (!loaded.ok())
     return lap_fail(status, LAP_DATA, "%s: SentencePiece refuses it: %s", path, loaded.message());

@@ -4,7 +4,7 @@
  * is refused, and so is one that changes text before it is tokenized (normalisation, dummy prefix,
  * removed white space): ids stand for the bytes of the text. A model file is validated before the
  * library sees it (dataset/tokenizer_model.h), and a child process tries it first, for at most 10
- * seconds of processor time and 1 GiB of memory (dataset/trial.h), because SentencePiece 0.1.97
+ * seconds of processor time and 1 GiB of memory (core/sandbox.h), because SentencePiece 0.1.97
  * crashes on crafted ones.
  */
 #ifndef LAP_DATASET_TOKENIZER_H
@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/status.h"
+#include "core/hash.h"
+#include "core/status.h"
 
 #ifdef __cplusplus
 extern "C" {

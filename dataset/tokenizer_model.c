@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "dataset/text.h"
+#include "core/memory.h"
+#include "core/text.h"
 #include "dataset/tokenizer.h"
 
 static const char SPACE_MARK[] = "\xE2\x96\x81"; /* U+2581, a space inside a piece */

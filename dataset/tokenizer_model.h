@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 enum {
   LAP_MODEL_MAX_BYTES = 64 << 20,

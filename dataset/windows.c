@@ -32,7 +32,8 @@ static uint64_t document_of(const lap_token_shard *shard, uint64_t row) {
   return low;
 }
 
-static void fill_first(const lap_token_shard *shard, uint64_t row, uint32_t rows, int32_t *first) {
+static void fill_document_start(const lap_token_shard *shard, uint64_t row, uint32_t rows,
+                                int32_t *document_start) {
   /* The prefix stands for what the window's first document left behind, unless it begins here. */
   int32_t start = shard->tokens[row] == LAP_BOS ? 1 : 0;
   uint64_t document = document_of(shard, row);
@@ -41,12 +42,13 @@ static void fill_first(const lap_token_shard *shard, uint64_t row, uint32_t rows
       ++document;
       start = (int32_t)(1 + i);
     }
-    first[1 + i] = start;
+    document_start[1 + i] = start;
   }
 }
 
 uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
-                         bool document_mask, int32_t *inputs, int32_t *targets, int32_t *first) {
+                         bool document_mask, int32_t *inputs, int32_t *targets,
+                         int32_t *document_start) {
   uint64_t row;
   const uint32_t rows = lap_window_rows(shard, window, sequence_length, &row);
   uint32_t counted = 0;
@@ -64,8 +66,8 @@ uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t
     targets[i] = LAP_UNCOUNTED;
   }
   for (uint32_t i = 0; i < sequence_length; ++i)
-    first[i] = document_mask && i > rows ? (int32_t)i : 0;
-  if (document_mask) fill_first(shard, row, rows, first);
+    document_start[i] = document_mask && i > rows ? (int32_t)i : 0;
+  if (document_mask) fill_document_start(shard, row, rows, document_start);
   return counted;
 }
 

@@ -42,7 +42,8 @@ uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length);
 /* Fills inputs, targets and first, each [T], for window w of the shard. Targets are the next
  * token's id or LAP_UNCOUNTED. Returns the number of counted positions. */
 uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
-                         bool document_mask, int32_t *inputs, int32_t *targets, int32_t *first);
+                         bool document_mask, int32_t *inputs, int32_t *targets,
+                         int32_t *document_start);
 
 /* The rows of the stream that the window holds: [*row, *row + return value). Row r is at position
  * 1 + r - *row. */

@@ -13,7 +13,7 @@
  * are not looked at. Anything else is LAP_DATA naming file, dataset and row.
  *
  * HDF5 may crash on a file made for that: a child process opens each file first, and reads every
- * row of it before this process reads one (dataset/trial.h). Opening for use thus costs reading the
+ * row of it before this process reads one (core/sandbox.h). Opening for use thus costs reading the
  * files whole, once in each process; opening without an expectation puts that off until rows are
  * read.
  *

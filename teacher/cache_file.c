@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "teacher/half.h"
+#include "core/half.h"
+#include "core/memory.h"
 
 static const char FORMAT[] = "lapidary-teacher";
 enum { FORMAT_VERSION = 1, MOST_VOCAB = 1 << 24, MOST_K = 1 << 20 };

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "teacher/cache_open.h"
 
 /* Everything that decides what a row means. The teacher's name does not; its values do. */

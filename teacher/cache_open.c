@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "teacher/align.h"
 
 enum { MOST_OPEN_FILES = 64, BLOCK_SLOTS = 1 << 19 };

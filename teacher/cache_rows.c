@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/kernel/scalar.h"
 #include "autograd/kernel/vector.h"
+#include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "teacher/cache_open.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "teacher/cache_file.h"
 #include "teacher/cache_rows.h"
 

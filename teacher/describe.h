@@ -37,7 +37,7 @@ typedef struct {
 } lap_cache_description;
 
 /* Describes one shard of a cache that was opened without an expectation (or with one), in a child
- * process (dataset/trial.h). LAP_DATA where a row that it looks at is invalid. */
+ * process (core/sandbox.h). LAP_DATA where a row that it looks at is invalid. */
 lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_description *description,
                             lap_status *status);
 

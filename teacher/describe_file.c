@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "teacher/cache_open.h"
 
 enum { BLOCK_SLOTS = 1 << 19, RUNS = 64, RUN_ROWS = 64 };

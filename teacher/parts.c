@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "dataset/windows.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "parts are memory images");

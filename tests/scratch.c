@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 
 /* What mkdtemp replaces by letters of its choice. */
 enum { MARK = 'X', MARKS = 6 };

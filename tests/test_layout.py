@@ -1,37 +1,47 @@
-"""The layout of the tree (DESIGN 3): includes point one way, and no file is longer than it may be."""
+"""The layout of the tree (docs/design.md, "Layout"): includes point one way, nothing runs in a circle, files are short."""
 
 import pathlib
 import re
 import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[1]
-INCLUDE = re.compile(r'^#include "((?:\w+/)*)\w+\.h"', re.MULTILINE)
+ROOTS = ("core", "autograd", "mpi", "dataset", "teacher", "trainer")
+INCLUDE = re.compile(r'^#include "((?:\w+/)*\w+)\.h"', re.MULTILINE)
 LONGEST = 600
 
-# What each folder may include besides itself; a folder that is not here has no C in it.
-CORE, GEMMA2 = {"autograd/core"}, {"autograd/core", "autograd/gemma2"}
-KERNEL = CORE | {"autograd/kernel"}
-OP = KERNEL | {"autograd/op"}
-TAPE = OP | {"autograd/tape"}
-AUTOGRAD = TAPE | GEMMA2
-MPI = {"autograd/core", "autograd/op"} | {"mpi"}  # op: what mpi puts behind op/shard_group.h
-DATASET = CORE | {"dataset"}
-CONFIG = AUTOGRAD | {"mpi", "dataset", "trainer/config"}
-COMMAND = CORE | {"trainer/config", "trainer/command"}
-CHECKPOINT = CONFIG | {"trainer/checkpoint"}
-HF = CHECKPOINT | {"trainer/hf"}
-RUN = HF | {"teacher", "trainer/command", "trainer/run"}
+# What each room may include besides itself; a folder that is not here has no C in it.
+CORE = {"core"}
+AUTOGRAD = CORE | {"autograd/kernel", "autograd/op", "autograd/tape", "autograd/gemma2"}
+MESH = CORE | {"mpi/tree", "mpi/traffic"}
+# op: what mpi puts behind op/shard_group.h
+MPI = MESH | {"mpi/transport", "mpi/collective", "autograd/kernel", "autograd/op"}
+CONFIG = AUTOGRAD | MESH | {"trainer/config"}
+STATE = CONFIG | MPI | {"trainer/state"}
+CHECKPOINT = STATE | {"trainer/checkpoint"}
+HF = STATE | {"trainer/hf"}
+STEP = STATE | {"dataset", "teacher", "trainer/cli", "trainer/step"}
+MODEL = STEP | CHECKPOINT | HF | {"trainer/model"}
+RUN = MODEL | {"trainer/run"}
+PLAN = RUN | {"trainer/plan"}
 MAY_INCLUDE = {
-    "autograd/core": CORE, "autograd/kernel": KERNEL, "autograd/op": OP, "autograd/tape": TAPE,
-    "autograd/gemma2": AUTOGRAD, "mpi": MPI, "dataset": DATASET,
-    "teacher": DATASET | {"autograd/kernel", "teacher"},
-    "trainer/config": CONFIG, "trainer/command": COMMAND, "trainer/checkpoint": CHECKPOINT,
-    "trainer/hf": HF, "trainer/run": RUN, "trainer/plan": RUN | {"trainer/plan"},
-    "trainer/doctor": RUN | {"trainer/plan", "trainer/doctor"},
-    "trainer/inspect": RUN | {"trainer/inspect"}, "trainer/export": RUN | {"trainer/export"},
+    "core": CORE,
+    "autograd/kernel": CORE | {"autograd/kernel"},
+    "autograd/op": CORE | {"autograd/kernel", "autograd/op"},
+    "autograd/tape": CORE | {"autograd/kernel", "autograd/op", "autograd/tape"},
+    "autograd/gemma2": AUTOGRAD,
+    "mpi/tree": CORE | {"mpi/tree"}, "mpi/traffic": MESH,
+    "mpi/transport": MESH | {"mpi/transport"}, "mpi/collective": MPI,
+    "dataset": CORE | {"dataset"},
+    "teacher": CORE | {"dataset", "autograd/kernel", "teacher"},
+    "trainer/cli": CORE | {"mpi/traffic", "mpi/transport", "autograd/kernel", "trainer/cli"},
+    "trainer/config": CONFIG, "trainer/state": STATE, "trainer/checkpoint": CHECKPOINT,
+    "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
+    "trainer/plan": PLAN, "trainer/doctor": PLAN | {"trainer/doctor"},
+    "trainer/inspect": RUN | {"trainer/inspect"}, "trainer/export": MODEL | {"trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
     "trainer/probe": HF | {"trainer/probe"},
 }
+USE_ALL = {"trainer", "trainer/commands"}
 
 
 def sources(*folders):
@@ -39,21 +49,92 @@ def sources(*folders):
         yield from sorted(p for p in (SOURCE / folder).rglob("*") if p.suffix in (".c", ".h", ".cc"))
 
 
+def unit(path):
+    """A .c and the .h beside it are one unit: core/file."""
+    return str(path.relative_to(SOURCE).with_suffix(""))
+
+
+def code_of(path):
+    text = re.sub(r"/\*.*?\*/", " ", path.read_text(), flags=re.DOTALL)
+    return re.sub(r'"(\\.|[^"\\\n])*"', '""', text)
+
+
+FUNCTION = re.compile(r"^(?!static|#|typedef|extern)[A-Za-z_][\w \*]*?\b(lap_\w+)\s*\([^;{}]*\)\s*\{", re.MULTILINE)
+CONSTANT = re.compile(r"^const [\w \*]*?\b(lap_\w+)(?:\[[^\]]*\])*\s*=", re.MULTILINE)
+INLINE = re.compile(r"^static inline [\w \*]*?\b(lap_\w+)\s*\(", re.MULTILINE)
+
+
+def uses():
+    """unit -> {unit it includes or calls: one of the names that say so}."""
+    defined_in, graph = {}, {}
+    for path in sources(*ROOTS):
+        code = code_of(path)
+        for pattern in (INLINE,) if path.suffix == ".h" else (FUNCTION, CONSTANT):
+            for match in pattern.finditer(code):
+                defined_in[match.group(1)] = unit(path)
+    for path in sources(*ROOTS):
+        edges = graph.setdefault(unit(path), {})
+        for match in INCLUDE.finditer(path.read_text()):
+            edges.setdefault(match.group(1), "#include")
+        if path.suffix != ".h":
+            for name in re.findall(r"\blap_\w+", code_of(path)):
+                if name in defined_in:
+                    edges.setdefault(defined_in[name], name)
+        edges.pop(unit(path), None)
+    return graph
+
+
+def circle_in(graph):
+    """Units of some circle with what leads from one to the next, or None."""
+    done, stack = set(), []
+
+    def visit(node):
+        stack.append(node)
+        for following, why in sorted(graph.get(node, {}).items()):
+            if following in stack:
+                ring = stack[stack.index(following):] + [following]
+                return [f"{a} -> {b} ({graph[a][b]})" for a, b in zip(ring, ring[1:])]
+            if following not in done:
+                found = visit(following)
+                if found:
+                    return found
+        done.add(stack.pop())
+        return None
+
+    for node in sorted(graph):
+        if node not in done:
+            found = visit(node)
+            if found:
+                return found
+    return None
+
+
 class Layout(unittest.TestCase):
     def test_includes_point_one_way(self):
-        for path in sources("autograd", "mpi", "dataset", "teacher", "trainer"):
-            folder = str(path.parent.relative_to(SOURCE))
-            if folder == "trainer":  # the commands use all
+        for path in sources(*ROOTS):
+            room = str(path.parent.relative_to(SOURCE))
+            if room in USE_ALL:
                 continue
-            allowed = MAY_INCLUDE[folder]
+            self.assertIn(room, MAY_INCLUDE, f"{path}: a new room needs its line in MAY_INCLUDE")
             for match in INCLUDE.finditer(path.read_text()):
-                self.assertIn(match.group(1).rstrip("/"), allowed,
+                self.assertIn(match.group(1).rpartition("/")[0], MAY_INCLUDE[room],
                               f"{path.relative_to(SOURCE)}: {match.group(0)}")
 
+    def test_a_circle_is_found(self):
+        self.assertEqual(circle_in({"a": {"b": "f"}, "b": {"c": "g"}, "c": {"b": "h"}}),
+                         ["b -> c (g)", "c -> b (h)"])
+        self.assertIsNone(circle_in({"a": {"b": "f", "c": "f"}, "b": {"c": "g"}}))
+
     def test_files_are_short(self):
-        for path in sources("autograd", "mpi", "dataset", "teacher", "trainer", "tests"):
+        for path in sources(*ROOTS, "tests"):
             lines = path.read_text().count("\n")
             self.assertLess(lines, LONGEST, path.relative_to(SOURCE))
+
+    def test_guards_are_named_after_their_files(self):
+        for path in sources(*ROOTS):
+            if path.suffix == ".h":
+                guard = "LAP_" + re.sub(r"\W", "_", unit(path)).upper() + "_H"
+                self.assertIn(f"#ifndef {guard}\n#define {guard}\n", path.read_text(), path.relative_to(SOURCE))
 
     def test_nothing_shadows_the_header_of_mpi(self):
         self.assertFalse((SOURCE / "mpi/mpi.h").exists())

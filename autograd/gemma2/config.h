@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 enum { LAP_MAX_LAYERS = 512 };
 

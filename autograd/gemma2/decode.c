@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/gemv.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/op.h"
+#include "core/memory.h"
 
 enum {
   BLOCK = 128,             /* positions that a prompt advances at once */

@@ -13,8 +13,8 @@
 
 #include <stdint.h>
 
-#include "autograd/core/real.h"
 #include "autograd/gemma2/config.h"
+#include "autograd/kernel/real.h"
 
 typedef struct lap_decoder lap_decoder;
 

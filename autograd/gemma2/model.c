@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/op/folded_shards.h"
 #include "autograd/tape/record.h"
+#include "core/memory.h"
 
 /* --- weights --- */
 
@@ -49,7 +49,7 @@ static lap_value layer_norm(const lap_gemma2 *model, int64_t layer, const char *
 /* What all shards share, for the projections of each. */
 static lap_value spread(const lap_gemma2 *model, lap_value x) {
   const lap_shard_range shards = model->parameters->shards;
-  return shards.of == 1 ? x : lap_record_spread(model->tape, x, shards.count);
+  return shards.of == 1 ? x : lap_record_copy_to_shards(model->tape, x, shards.count);
 }
 
 static lap_value column_projection(const lap_gemma2 *model, int64_t layer, const char *suffix,
@@ -57,7 +57,7 @@ static lap_value column_projection(const lap_gemma2 *model, int64_t layer, const
   char name[NAME_SIZE];
   layer_name(layer, suffix, name);
   const lap_shard_weights weights = matrix(model, name);
-  return lap_record_linear(model->tape, x, &weights);
+  return lap_record_column_linear(model->tape, x, &weights);
 }
 
 static lap_value row_projection(const lap_gemma2 *model, int64_t layer, const char *suffix,
@@ -65,8 +65,8 @@ static lap_value row_projection(const lap_gemma2 *model, int64_t layer, const ch
   char name[NAME_SIZE];
   layer_name(layer, suffix, name);
   const lap_shard_weights weights = matrix(model, name);
-  return model->parameters->shards.of == 1 ? lap_record_linear(model->tape, x, &weights)
-                                           : lap_record_linear_sum(model->tape, x, &weights);
+  return model->parameters->shards.of == 1 ? lap_record_column_linear(model->tape, x, &weights)
+                                           : lap_record_row_linear(model->tape, x, &weights);
 }
 
 /* --- the model --- */
@@ -131,8 +131,9 @@ static void record(lap_gemma2 *model, const lap_gemma2_recording *recording) {
   lap_tape_block(model->tape, layers + 1, LAP_RECOMPUTE_NONE);
   model->hidden = norm(model, x, "model.norm.weight");
   if (recording->mode == LAP_GEMMA2_HIDDEN) return;
-  const lap_head_attributes head = {c->final_logit_softcapping, *recording->objective, shards};
-  lap_record_head(model->tape, model->hidden, &embedding, &head);
+  const lap_lm_head_loss_attributes head = {c->final_logit_softcapping, *recording->objective,
+                                            shards};
+  lap_record_lm_head_loss(model->tape, model->hidden, &embedding, &head);
 }
 
 static int64_t rope_table_size(const lap_gemma2 *model) {
@@ -219,8 +220,8 @@ static void shard_logits(const lap_gemma2 *model, const lap_parameter *embedding
                          const real *weight, int64_t row, int64_t count, real *logits) {
   const lap_gemma2_config *c = &model->config;
   const real *hidden = lap_tape_value(model->tape, model->hidden) + row * c->hidden_size;
-  lap_head_logits(hidden, weight, count, c->hidden_size, embedding->rows,
-                  c->final_logit_softcapping, logits);
+  lap_lm_head_logits(hidden, weight, count, c->hidden_size, embedding->rows,
+                     c->final_logit_softcapping, logits);
 }
 
 static const lap_parameter *embedding_of(const lap_gemma2 *model, int s) {
@@ -258,6 +259,6 @@ void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_
 
 int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model) {
   if (model->mode == LAP_GEMMA2_HIDDEN) return 0;
-  return lap_head_logits_size(model->config.vocab_size, model->parameters->shards) *
+  return lap_lm_head_logits_size(model->config.vocab_size, model->parameters->shards) *
          (int64_t)sizeof(real);
 }

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/kernel/scalar.h"
+#include "core/memory.h"
+#include "core/philox.h"
 
 /* --- the list of tensors --- */
 
@@ -111,7 +111,7 @@ static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, la
   last->end = p->offset + padded(p->elements);
 }
 
-static void set_places(lap_parameters *list, const lap_gemma2_config *c) {
+static void set_slots(lap_parameters *list, const lap_gemma2_config *c) {
   for (int i = 0; i < list->count; ++i) {
     lap_parameter *p = &list->parameter[i];
     p->offset = list->elements;
@@ -164,7 +164,7 @@ lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *c, lap_sha
     add_norms(&replicas, c);
     sort_from(list, first);
   }
-  set_places(list, c);
+  set_slots(list, c);
   set_canonical(list, c);
   return list;
 }

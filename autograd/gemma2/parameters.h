@@ -20,8 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "autograd/core/shard_range.h"
 #include "autograd/gemma2/config.h"
+#include "autograd/op/shard_range.h"
 
 enum { LAP_PARAMETER_PADDING = 1024 };
 

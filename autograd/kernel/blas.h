@@ -9,7 +9,7 @@
 #ifndef LAP_AUTOGRAD_KERNEL_BLAS_H
 #define LAP_AUTOGRAD_KERNEL_BLAS_H
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 /* The core type with the fastest kernels that this CPU runs and whose bits depend on the name
  * alone: "SKYLAKEX" with AVX-512, else "HASWELL" with AVX2 and FMA; NULL where it has neither. */

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "autograd/core/real.h"
+#include "autograd/kernel/real.h"
 
 #ifdef LAP_DOUBLE
 

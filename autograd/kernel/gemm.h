@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-#include "autograd/core/real.h"
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/real.h"
 
 /* C [m,n] = op(A) op(B) + beta C, with op(A) [m,k], op(B) [k,n]; lda, ldb, ldc are row strides of
  * the matrices as stored. OpenMP-parallel over tiles of C. k = 0 gives beta C. */

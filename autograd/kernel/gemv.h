@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "autograd/core/real.h"
+#include "autograd/kernel/real.h"
 
 /* y [m] = A x with A [m, k] row-major and contiguous, x [k]. OpenMP-parallel over groups of rows,
  * which are a function of the shape: the bits do not depend on the number of threads. */

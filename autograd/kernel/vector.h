@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "autograd/core/real.h"
+#include "autograd/kernel/real.h"
 
 /* max(x[0..n)); -inf for n = 0. NaN elements are passed over. */
 real lap_vector_max(const real *x, int64_t n);

@@ -1,6 +1,6 @@
 /* attention: soft-capped causal attention within documents, sliding or full, grouped queries
  *   q [S BT, N D], k, v [S BT, G D] inputs, N heads over G key-value heads     o [S BT, N D] output
- *   For query i of a head, over visible keys j:  max(first(i), i - window + 1) <= j <= i
+ *   For query i of a head, over visible keys j:  max(document_start(i), i - window + 1) <= j <= i
  *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - m_i) c_i     o_i = sum_j p_ij v_j
  *     m_i = max_j s_ij     c_i = 1 / sum_j exp(s_ij - m_i)     saved, [S B, N, 2, T]
  *
@@ -8,9 +8,9 @@
  * sequence b of the batch.
  *
  * A tile of TILE queries of one head meets all the keys it can see at once: [TILE, T] scores, never
- * T x T. first() never decreases, so a tile's visible keys are one range [low, end); inside it each
- * row uses its own part and the rest is zero. Units of work are (sequence, head): the same tiles in
- * the same order for any number of threads.
+ * T x T. document_start never decreases, so a tile's visible keys are one range [low, end); inside
+ * it each row uses its own part and the rest is zero. Units of work are (sequence, head): the same
+ * tiles in the same order for any number of threads.
  */
 #include <omp.h>
 
@@ -24,8 +24,8 @@ enum { TILE = 64 };
 /* One (sequence, head): strided views of the operands, and the head's own results. */
 typedef struct {
   const lap_attention_attributes *attributes;
-  const int32_t *first; /* [T] */
-  int64_t length;       /* T */
+  const int32_t *document_start; /* [T] */
+  int64_t length;                /* T */
   int64_t q_stride, kv_stride;
   int64_t q_offset; /* of the head's first element in q, o and their gradients */
   const real *q, *k, *v, *d_o;
@@ -38,13 +38,13 @@ typedef struct {
 
 static int64_t scratch_of_thread(int64_t length) { return (2 * TILE + 1) * length; }
 
-static int64_t first_visible(const int32_t *first, int64_t window, int64_t i) {
+static int64_t first_visible(const int32_t *document_start, int64_t window, int64_t i) {
   const int64_t window_start = window > 0 && i - window + 1 > 0 ? i - window + 1 : 0;
-  return first[i] > window_start ? first[i] : window_start;
+  return document_start[i] > window_start ? document_start[i] : window_start;
 }
 
 static int64_t low_key(const head_view *head, int64_t i) {
-  return first_visible(head->first, head->attributes->window, i);
+  return first_visible(head->document_start, head->attributes->window, i);
 }
 
 /* B, or S B. */
@@ -61,21 +61,22 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
   const int64_t q_stride = heads * dim, kv_stride = attributes->kv_heads * dim;
   const int64_t q_offset = row * q_stride + head * dim;
   const int64_t kv_offset = row * kv_stride + kv_head * dim;
-  return (head_view){.attributes = attributes,
-                     .first = call->batch->first + sequence % call->batch->sequences * length,
-                     .length = length,
-                     .q_stride = q_stride,
-                     .kv_stride = kv_stride,
-                     .q_offset = q_offset,
-                     .q = call->input[0].value + q_offset,
-                     .k = call->input[1].value + kv_offset,
-                     .v = call->input[2].value + kv_offset,
-                     .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
-                     .accumulate_dq = call->input[0].accumulate ? 1 : 0,
-                     .maximum = call->saved + 2 * unit * length,
-                     .factor = call->saved + (2 * unit + 1) * length,
-                     .scores = thread_scratch,
-                     .slopes = thread_scratch + 2 * TILE * length};
+  return (head_view){
+      .attributes = attributes,
+      .document_start = call->batch->document_start + sequence % call->batch->sequences * length,
+      .length = length,
+      .q_stride = q_stride,
+      .kv_stride = kv_stride,
+      .q_offset = q_offset,
+      .q = call->input[0].value + q_offset,
+      .k = call->input[1].value + kv_offset,
+      .v = call->input[2].value + kv_offset,
+      .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
+      .accumulate_dq = call->input[0].accumulate ? 1 : 0,
+      .maximum = call->saved + 2 * unit * length,
+      .factor = call->saved + (2 * unit + 1) * length,
+      .scores = thread_scratch,
+      .slopes = thread_scratch + 2 * TILE * length};
 }
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
@@ -235,8 +236,10 @@ static double flops(const lap_op_call *call) {
   const int64_t length = call->batch->length;
   int64_t visible = 0;
   for (int64_t sequence = 0; sequence < sequences_of(call); ++sequence) {
-    const int32_t *first = call->batch->first + sequence % call->batch->sequences * length;
-    for (int64_t i = 0; i < length; ++i) visible += i + 1 - first_visible(first, a->window, i);
+    const int32_t *document_start =
+        call->batch->document_start + sequence % call->batch->sequences * length;
+    for (int64_t i = 0; i < length; ++i)
+      visible += i + 1 - first_visible(document_start, a->window, i);
   }
   return 4.0 * (double)visible * (double)a->heads * (double)a->head_dim;
 }

@@ -134,12 +134,13 @@ static double bucket_kl(const lap_row_rule *made, const lap_row_labels *labels, 
   return -labels->teacher_entropy - cross / (made->a + made->r);
 }
 
-lap_row_loss lap_row_judge(const lap_row_labels *labels, const real *ends, const real *kept,
-                           const double *sums, real *weight, lap_row_verdict *verdict) {
+lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *ends,
+                                     const real *kept, const double *sums, real *weight,
+                                     lap_row_coefficients *verdict) {
   const double w = distill_weight_of(labels), tau = temperature_of(labels);
   const real max_rest = ends[LAP_ROW_REST];
   const int64_t k = labels->k;
-  lap_row_verdict v = {.one = mass_of(max_rest, sums[0], kept, k, 1)};
+  lap_row_coefficients v = {.one = mass_of(max_rest, sums[0], kept, k, 1)};
   v.hot = tau == 1 ? v.one : mass_of(max_rest, sums[1], kept, k, tau);
   lap_row_loss row = {.ce = v.one.all - (double)ends[LAP_ROW_TARGET]};
   if (k > 0) {
@@ -182,7 +183,7 @@ static void rest_gradient(real *z, int64_t vocab, const lap_row_mass *one, const
 }
 
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
-                      const real *kept, const real *weight, const lap_row_verdict *verdict) {
+                      const real *kept, const real *weight, const lap_row_coefficients *verdict) {
   const double w = distill_weight_of(labels), tau = temperature_of(labels);
   const lap_row_mass *one = &verdict->one, *hot = &verdict->hot;
   const lap_row_rule *made = &verdict->rule;
@@ -214,11 +215,11 @@ lap_row_loss lap_loss_row(real *z, int64_t vocab, int32_t target, int64_t k, con
   const lap_row_slice slice = {z, 0, vocab};
   real ends[LAP_ROW_ENDS] = {-INFINITY, -INFINITY}, *kept = scratch, *weight = scratch + k;
   double sums[LAP_ROW_MASSES];
-  lap_row_verdict verdict;
+  lap_row_coefficients verdict;
   for (int64_t i = 0; i < k; ++i) kept[i] = -INFINITY;
   lap_row_begin(&labels, &slice, ends, kept);
   lap_row_masses(&labels, &slice, ends, sums);
-  const lap_row_loss row = lap_row_judge(&labels, ends, kept, sums, weight, &verdict);
+  const lap_row_loss row = lap_row_coefficients_of(&labels, ends, kept, sums, weight, &verdict);
   if (gradient) lap_row_gradient(&labels, &slice, ends, kept, weight, &verdict);
   return row;
 }

@@ -46,7 +46,7 @@ typedef struct {
 typedef struct {
   lap_row_mass one, hot; /* at temperature 1, and at that of the objective */
   lap_row_rule rule;
-} lap_row_verdict;
+} lap_row_coefficients;
 
 /* Takes the kept logits out of the slice (their places hold -inf), and raises ends [LAP_ROW_ENDS]
  * and kept [k] to what the slice has. */
@@ -56,10 +56,11 @@ void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, rea
 void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
                     double *sums);
 /* Losses, and what the gradient is made of; weight [k] gets t'. */
-lap_row_loss lap_row_judge(const lap_row_labels *labels, const real *ends, const real *kept,
-                           const double *sums, real *weight, lap_row_verdict *verdict);
+lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *ends,
+                                     const real *kept, const double *sums, real *weight,
+                                     lap_row_coefficients *verdict);
 /* The slice's logits become d loss / d u. */
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
-                      const real *kept, const real *weight, const lap_row_verdict *verdict);
+                      const real *kept, const real *weight, const lap_row_coefficients *verdict);
 
 #endif

@@ -17,10 +17,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "autograd/core/real.h"
-#include "autograd/core/shard_range.h"
+#include "autograd/kernel/real.h"
 #include "autograd/op/objective.h"
 #include "autograd/op/shard_group.h"
+#include "autograd/op/shard_range.h"
 
 /* --- the micro-batch: what the ops at both ends of the model use besides operands --- */
 
@@ -29,8 +29,8 @@ typedef struct {
   int64_t length;    /* T */
   /* each [B, T] */
   const int32_t *tokens;
-  const int32_t *first;   /* start of the position's document: keys first <= j <= i are visible */
-  const int32_t *targets; /* the next token, or -1: not counted */
+  const int32_t *document_start; /* of the position: keys document_start <= j <= i are visible */
+  const int32_t *targets;        /* the next token, or -1: not counted */
   /* the teacher; k = 0 without one. Unused slots have id -1. */
   int64_t k;
   const int32_t *teacher_ids;      /* [B, T, k] */
@@ -121,17 +121,17 @@ extern const lap_op lap_op_rmsnorm;
  * recorded where the model is one shard. */
 typedef struct {
   int shards; /* S */
-} lap_spread_attributes;
-extern const lap_op lap_op_spread;
+} lap_copy_to_shards_attributes;
+extern const lap_op lap_op_copy_to_shards;
 
 /* A projection cut by outputs: inputs x [R, I] and S weights [O, I], O = outputs / M. output
  * [S R, O], shard s: x weight_s^T. No attributes. */
-extern const lap_op lap_op_linear;
+extern const lap_op lap_op_column_linear;
 
 /* A projection cut by inputs: inputs x [S R, I], I = inputs / M, and S weights [O, I]. output
  * [R, O] = sum over all M shards of x_s weight_s^T. No attributes. Not recorded where the model is
  * one shard: then it is a linear. */
-extern const lap_op lap_op_linear_sum;
+extern const lap_op lap_op_row_linear;
 
 /* input: x [S BT, heads * head_dim], rotated in place by its position's angles. */
 typedef struct {
@@ -166,18 +166,18 @@ typedef struct {
   double softcap; /* 0: off */
   lap_objective objective;
   lap_shard_range shards;
-} lap_head_attributes;
-extern const lap_op lap_op_head;
+} lap_lm_head_loss_attributes;
+extern const lap_op lap_op_lm_head_loss;
 
 /* Positions a chunk of logits has, a function of the vocabulary (of the whole model) alone. */
-int64_t lap_head_chunk(int64_t vocab_size);
+int64_t lap_lm_head_chunk(int64_t vocab_size);
 /* Reals of one chunk of the logits of these shards; part of the head's scratch memory. */
-int64_t lap_head_logits_size(int64_t vocab_size, lap_shard_range shards);
+int64_t lap_lm_head_logits_size(int64_t vocab_size, lap_shard_range shards);
 
 /* logits [rows, V] of rows of x [rows, H] after the final soft-cap: teach, eval, generate. V is
  * that of the weight, which may be one shard's. */
-void lap_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden, int64_t vocab,
-                     double softcap, real *logits);
+void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
+                        int64_t vocab, double softcap, real *logits);
 
 /* One position whose logits are all here: losses from its soft-capped logits z [V]; where
  * `gradient`, z is replaced by d loss / d u with z = softcap tanh(u / softcap), else z is left with

@@ -2,9 +2,9 @@
  *
  * A process holds S of the M shards of the model and runs each of them by GEMMs of its own. Where
  * the shards' partial results come together, an op hands its S parts to these functions; what is
- * behind them (mpi/shard_sum.h) adds the parts of all M shards in the fixed tree over shards, the
- * same additions whether the shards share a process or not. The autograd does not know who the
- * others are. Calls are collective over the processes of the lane: all of them make the same calls
+ * behind them (mpi/collective/shard_sum.h) adds the parts of all M shards in the fixed tree over
+ * shards, the same additions whether the shards share a process or not. The autograd does not know
+ * who the others are. Calls are collective over the processes of the lane: all of them make the same calls
  * in the same order. Never called where M is 1.
  */
 #ifndef LAP_AUTOGRAD_OP_SHARD_GROUP_H
@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "autograd/core/real.h"
+#include "autograd/kernel/real.h"
 
 typedef struct {
   void *context;

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 /* --- lifetimes --- */
 
-static void use(tape_place *place, int64_t size, int step) {
+static void use(tape_slot *place, int64_t size, int step) {
   if (place->born < 0) place->born = step;
   if (step > place->last) place->last = step;
   place->size = size;
@@ -17,7 +17,7 @@ static void use(tape_place *place, int64_t size, int step) {
 static void use_value(lap_tape *tape, lap_value index, int step) {
   const tape_value *value = &tape->values[index];
   if (value->bucket >= 0) return;
-  use(lap_tape_place(tape, index, tape->steps[step].kind), value->rows * value->columns, step);
+  use(lap_tape_slot(tape, index, tape->steps[step].kind), value->rows * value->columns, step);
 }
 
 static void use_gradient(lap_tape *tape, lap_value index, int step) {
@@ -31,7 +31,7 @@ static void plan_forward_step(lap_tape *tape, tape_op *recorded, int step) {
     use_value(tape, recorded->input[i], step);
   use_value(tape, recorded->output, step);
   if (recorded->op->in_place || recorded->op->shares_value)
-    lap_tape_place(tape, recorded->output, tape->steps[step].kind)->shares = recorded->input[0];
+    lap_tape_slot(tape, recorded->output, tape->steps[step].kind)->shares = recorded->input[0];
 }
 
 static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
@@ -41,7 +41,7 @@ static void plan_backward_step(lap_tape *tape, tape_op *recorded, int step) {
   if (recorded->op->fused_loss) use_value(tape, recorded->output, step);
   for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
     const lap_value input = recorded->input[i];
-    tape_place *gradient = &tape->values[input].gradient;
+    tape_slot *gradient = &tape->values[input].gradient;
     if (recorded->op->backward_reads & LAP_READS_INPUT(i)) use_value(tape, input, step);
     recorded->accumulate[i] = gradient->born >= 0;
     const bool passes = recorded->op->in_place || recorded->op->passes_gradient;
@@ -62,9 +62,9 @@ static void plan_memory_of_op(lap_tape *tape, tape_op *recorded, const lap_op_ex
   if (scratch) use(&recorded->scratch[kind], scratch, step);
 }
 
-static void forget(tape_place *places, int count) {
+static void forget(tape_slot *places, int count) {
   for (int i = 0; i < count; ++i)
-    places[i] = (tape_place){.born = -1, .last = -1, .shares = LAP_NO_VALUE};
+    places[i] = (tape_slot){.born = -1, .last = -1, .shares = LAP_NO_VALUE};
 }
 
 static void find_lifetimes(lap_tape *tape, const lap_op_extent *extent) {
@@ -91,28 +91,28 @@ static void find_lifetimes(lap_tape *tape, const lap_op_extent *extent) {
 enum { ALIGN = LAP_ALIGNMENT / sizeof(real) };
 
 /* What of a value: its lives, or its gradient. */
-enum { GRADIENT = LIVES, PLACES_OF_VALUE };
+enum { GRADIENT = LIVES, SLOTS_OF_VALUE };
 
-static tape_place *place_of(const lap_tape *tape, lap_value index, int which) {
+static tape_slot *slot_of(const lap_tape *tape, lap_value index, int which) {
   tape_value *value = &tape->values[index];
   return which == GRADIENT ? &value->gradient : &value->value[which];
 }
 
 /* Shared places become one: the owner lives as long as all that share it. Returns the owner. */
-static tape_place *owner(const lap_tape *tape, lap_value index, int which) {
-  tape_place *place = place_of(tape, index, which);
-  while (place->shares != LAP_NO_VALUE) place = place_of(tape, place->shares, which);
+static tape_slot *owner(const lap_tape *tape, lap_value index, int which) {
+  tape_slot *place = slot_of(tape, index, which);
+  while (place->shares != LAP_NO_VALUE) place = slot_of(tape, place->shares, which);
   return place;
 }
 
 static int largest_first(const void *a, const void *b) {
-  const tape_place *x = *(tape_place *const *)a, *y = *(tape_place *const *)b;
+  const tape_slot *x = *(tape_slot *const *)a, *y = *(tape_slot *const *)b;
   if (x->size != y->size) return x->size < y->size ? 1 : -1;
   return x->born - y->born;
 }
 
 /* The lowest offset where the place fits beside those already set whose lifetimes meet its own. */
-static int64_t lowest_offset(tape_place *const *set, int count, const tape_place *place) {
+static int64_t lowest_offset(tape_slot *const *set, int count, const tape_slot *place) {
   int64_t offset = 0;
   for (bool moved = true; moved;) {
     moved = false;
@@ -128,7 +128,7 @@ static int64_t lowest_offset(tape_place *const *set, int count, const tape_place
   return offset;
 }
 
-static void collect(tape_place **places, int *count, tape_place *place) {
+static void collect(tape_slot **places, int *count, tape_slot *place) {
   if (place->born < 0) return;
   place->size = (place->size + ALIGN - 1) / ALIGN * ALIGN;
   places[(*count)++] = place;
@@ -136,9 +136,9 @@ static void collect(tape_place **places, int *count, tape_place *place) {
 
 static void merge_shared(const lap_tape *tape) {
   for (int i = 0; i < tape->value_count; ++i)
-    for (int which = 0; which < PLACES_OF_VALUE; ++which) {
-      const tape_place *place = place_of(tape, i, which);
-      tape_place *shared = owner(tape, i, which);
+    for (int which = 0; which < SLOTS_OF_VALUE; ++which) {
+      const tape_slot *place = slot_of(tape, i, which);
+      tape_slot *shared = owner(tape, i, which);
       if (place->born < 0 || place == shared) continue;
       assert(place->size == shared->size);
       if (place->born < shared->born) shared->born = place->born;
@@ -146,15 +146,15 @@ static void merge_shared(const lap_tape *tape) {
     }
 }
 
-static void set_places(lap_tape *tape) {
-  const int most = tape->value_count * PLACES_OF_VALUE + tape->op_count * (LIVES + STEP_KINDS);
-  tape_place **places = lap_allocate((size_t)most, sizeof(tape_place *));
+static void set_slots(lap_tape *tape) {
+  const int most = tape->value_count * SLOTS_OF_VALUE + tape->op_count * (LIVES + STEP_KINDS);
+  tape_slot **places = lap_allocate((size_t)most, sizeof(tape_slot *));
   int count = 0;
   merge_shared(tape);
   for (int i = 0; i < tape->value_count; ++i)
-    for (int which = 0; which < PLACES_OF_VALUE; ++which)
-      if (place_of(tape, i, which)->shares == LAP_NO_VALUE)
-        collect(places, &count, place_of(tape, i, which));
+    for (int which = 0; which < SLOTS_OF_VALUE; ++which)
+      if (slot_of(tape, i, which)->shares == LAP_NO_VALUE)
+        collect(places, &count, slot_of(tape, i, which));
   for (int i = 0; i < tape->op_count; ++i) {
     for (int life = 0; life < LIVES; ++life) collect(places, &count, &tape->ops[i].saved[life]);
     for (int kind = 0; kind < STEP_KINDS; ++kind)
@@ -169,8 +169,8 @@ static void set_places(lap_tape *tape) {
   }
   free(places);
   for (int i = 0; i < tape->value_count; ++i)
-    for (int which = 0; which < PLACES_OF_VALUE; ++which)
-      place_of(tape, i, which)->offset = owner(tape, i, which)->offset;
+    for (int which = 0; which < SLOTS_OF_VALUE; ++which)
+      slot_of(tape, i, which)->offset = owner(tape, i, which)->offset;
 }
 
 int64_t lap_tape_layout(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
@@ -179,9 +179,9 @@ int64_t lap_tape_layout(lap_tape *tape, lap_tape_mode mode, const lap_op_extent 
   find_lifetimes(tape, extent);
   if (mode == LAP_FORWARD) {
     /* The last value is what the caller came for. */
-    tape_place *last = &tape->values[tape->value_count - 1].value[0];
+    tape_slot *last = &tape->values[tape->value_count - 1].value[0];
     last->last = tape->step_count;
   }
-  set_places(tape);
+  set_slots(tape);
   return lap_tape_bytes(tape);
 }

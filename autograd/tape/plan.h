@@ -13,7 +13,7 @@ typedef struct {
   int64_t size, offset; /* in reals */
   int born, last;
   lap_value shares; /* lies where the same thing of that value lies, or LAP_NO_VALUE */
-} tape_place;
+} tape_slot;
 
 /* What an op makes has two lives where it is made again: the first in the forward steps, the second
  * from then on. Else the first is all there is. */
@@ -27,10 +27,10 @@ typedef struct {
   int producer;      /* op, -1: parameter */
   int consumers;     /* ops that have it as an input */
   bool taken;        /* by an op that must be its only consumer: nothing else may read it */
-  tape_place value[LIVES], gradient;
+  tape_slot value[LIVES], gradient;
 } tape_value;
 
-typedef enum { STEP_FORWARD, STEP_AGAIN, STEP_BACKWARD, STEP_KINDS } tape_step_kind;
+typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD, STEP_KINDS } tape_step_kind;
 
 typedef struct {
   const lap_op *op;
@@ -41,8 +41,8 @@ typedef struct {
   lap_recompute recompute; /* what its block asks for */
   bool again;              /* made again before the block's backward steps */
   bool accumulate[LAP_MAX_INPUTS];
-  tape_place saved[LIVES];
-  tape_place scratch[STEP_KINDS]; /* each lives for one step */
+  tape_slot saved[LIVES];
+  tape_slot scratch[STEP_KINDS]; /* each lives for one step */
   double seconds[STEP_KINDS], flops;
 } tape_op;
 
@@ -75,8 +75,7 @@ static inline int lap_tape_life(const tape_op *op, tape_step_kind kind) {
 }
 
 /* The memory of a value as a step sees it; not of a parameter. */
-static inline tape_place *lap_tape_place(const lap_tape *tape, lap_value index,
-                                         tape_step_kind kind) {
+static inline tape_slot *lap_tape_slot(const lap_tape *tape, lap_value index, tape_step_kind kind) {
   tape_value *value = &tape->values[index];
   return &value->value[lap_tape_life(&tape->ops[value->producer], kind)];
 }

@@ -42,29 +42,29 @@ lap_value lap_record_rmsnorm(lap_tape *tape, lap_value x, lap_value weight, doub
                          INPUTS(x, weight, LAP_NO_VALUE), rows_of(tape, x), columns_of(tape, x));
 }
 
-lap_value lap_record_spread(lap_tape *tape, lap_value x, int shards) {
-  const lap_spread_attributes attributes = {shards};
-  return lap_tape_record(tape, &lap_op_spread, &attributes, sizeof attributes,
+lap_value lap_record_copy_to_shards(lap_tape *tape, lap_value x, int shards) {
+  const lap_copy_to_shards_attributes attributes = {shards};
+  return lap_tape_record(tape, &lap_op_copy_to_shards, &attributes, sizeof attributes,
                          INPUTS(x, LAP_NO_VALUE), rows_of(tape, x), columns_of(tape, x));
 }
 
-lap_value lap_record_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
+lap_value lap_record_column_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
   const lap_value first = weights->shard[0];
   assert(columns_of(tape, x) == columns_of(tape, first));
   assert(tape->values[x].gradient_rows == weights->count * rows_of(tape, x));
   lap_value inputs[LAP_MAX_INPUTS];
   list_inputs(tape, x, weights, inputs);
-  return lap_tape_record(tape, &lap_op_linear, NULL, 0, inputs, weights->count * rows_of(tape, x),
-                         rows_of(tape, first));
+  return lap_tape_record(tape, &lap_op_column_linear, NULL, 0, inputs,
+                         weights->count * rows_of(tape, x), rows_of(tape, first));
 }
 
-lap_value lap_record_linear_sum(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
+lap_value lap_record_row_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights) {
   const lap_value first = weights->shard[0];
   assert(columns_of(tape, x) == columns_of(tape, first));
   assert(rows_of(tape, x) % weights->count == 0);
   lap_value inputs[LAP_MAX_INPUTS];
   list_inputs(tape, x, weights, inputs);
-  return lap_tape_record(tape, &lap_op_linear_sum, NULL, 0, inputs,
+  return lap_tape_record(tape, &lap_op_row_linear, NULL, 0, inputs,
                          rows_of(tape, x) / weights->count, rows_of(tape, first));
 }
 
@@ -94,11 +94,11 @@ lap_value lap_record_residual(lap_tape *tape, lap_value x, lap_value y) {
                          rows_of(tape, x), columns_of(tape, x));
 }
 
-lap_value lap_record_head(lap_tape *tape, lap_value x, const lap_shard_weights *weights,
-                          const lap_head_attributes *attributes) {
+lap_value lap_record_lm_head_loss(lap_tape *tape, lap_value x, const lap_shard_weights *weights,
+                                  const lap_lm_head_loss_attributes *attributes) {
   assert(columns_of(tape, x) == columns_of(tape, weights->shard[0]));
   assert(weights->count == attributes->shards.count);
   lap_value inputs[LAP_MAX_INPUTS];
   list_inputs(tape, x, weights, inputs);
-  return lap_tape_record(tape, &lap_op_head, attributes, sizeof *attributes, inputs, 1, 1);
+  return lap_tape_record(tape, &lap_op_lm_head_loss, attributes, sizeof *attributes, inputs, 1, 1);
 }

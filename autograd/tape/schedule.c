@@ -1,8 +1,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/tape/plan.h"
+#include "core/memory.h"
 
 /* --- what is made again --- */
 
@@ -32,7 +32,7 @@ static void find_candidates(const lap_tape *tape, bool *may) {
 
 /* Of the candidates, those whose output backward reads, or another that is made again. Consumers
  * come after producers, so one walk from the last to the first finds them all. */
-static void mark_again(lap_tape *tape) {
+static void mark_recomputed(lap_tape *tape) {
   bool *may = lap_allocate((size_t)tape->op_count, sizeof *may);
   bool *needed = lap_allocate((size_t)tape->value_count, sizeof *needed);
   find_candidates(tape, may);
@@ -59,7 +59,7 @@ static int add_block_backward(lap_tape *tape, int last) {
   int first = last;
   while (first > 0 && tape->ops[first - 1].block == tape->ops[last].block) --first;
   for (int i = first; i <= last; ++i)
-    if (tape->ops[i].again) add_step(tape, i, STEP_AGAIN);
+    if (tape->ops[i].again) add_step(tape, i, STEP_RECOMPUTE);
   for (int i = last; i >= first; --i) add_step(tape, i, STEP_BACKWARD);
   return first - 1;
 }
@@ -69,7 +69,7 @@ void lap_tape_schedule(lap_tape *tape, lap_tape_mode mode) {
   tape->steps = lap_allocate((size_t)tape->op_count * STEP_KINDS, sizeof *tape->steps);
   tape->step_count = 0;
   if (mode == LAP_TRAINING)
-    mark_again(tape);
+    mark_recomputed(tape);
   else
     for (int i = 0; i < tape->op_count; ++i) tape->ops[i].again = false;
   for (int i = 0; i < tape->op_count; ++i)

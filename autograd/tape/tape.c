@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/clock.h"
-#include "autograd/core/memory.h"
 #include "autograd/tape/plan.h"
+#include "core/clock.h"
+#include "core/memory.h"
 
 lap_tape *lap_tape_create(void) { return lap_allocate(1, sizeof(lap_tape)); }
 
@@ -110,7 +110,7 @@ int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op) {
   int64_t largest = 0;
   for (int i = 0; i < tape->op_count; ++i)
     for (int kind = 0; kind < STEP_KINDS; ++kind) {
-      const tape_place *scratch = &tape->ops[i].scratch[kind];
+      const tape_slot *scratch = &tape->ops[i].scratch[kind];
       if (tape->ops[i].op == op && scratch->born >= 0 && scratch->size > largest)
         largest = scratch->size;
     }
@@ -119,7 +119,7 @@ int64_t lap_tape_scratch_bytes(const lap_tape *tape, const lap_op *op) {
 
 /* --- replay --- */
 
-static real *memory_of(const lap_tape *tape, const tape_place *place) {
+static real *memory_of(const lap_tape *tape, const tape_slot *place) {
   return place->born >= 0 ? tape->arena + place->offset : NULL;
 }
 
@@ -135,7 +135,7 @@ static void bind(const lap_tape *tape, const lap_tape_pass *pass, tape_step_kind
     }
     return;
   }
-  operand->value = memory_of(tape, lap_tape_place(tape, index, kind));
+  operand->value = memory_of(tape, lap_tape_slot(tape, index, kind));
   operand->gradient = memory_of(tape, &value->gradient);
 }
 
@@ -158,7 +158,7 @@ static lap_op_call bind_step(const lap_tape *tape, const lap_tape_pass *pass,
 
 /* Useful matrix FLOPs of one step of the schedule: not of what is made again. */
 static double flops_of_step(const tape_step *step, const lap_op *op, const lap_op_call *call) {
-  if (!op->flops || step->kind == STEP_AGAIN) return 0;
+  if (!op->flops || step->kind == STEP_RECOMPUTE) return 0;
   return (step->kind == STEP_FORWARD ? 1 : op->fused_loss ? 3 : 2) * op->flops(call);
 }
 
@@ -209,7 +209,7 @@ int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capac
       rows[count++] = (lap_tape_profile_row){.name = recorded->op->name};
     }
     rows[row].forward_seconds += recorded->seconds[STEP_FORWARD];
-    rows[row].again_seconds += recorded->seconds[STEP_AGAIN];
+    rows[row].recompute_seconds += recorded->seconds[STEP_RECOMPUTE];
     rows[row].backward_seconds += recorded->seconds[STEP_BACKWARD];
     rows[row].flops += recorded->flops;
   }

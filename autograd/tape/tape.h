@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/real.h"
+#include "autograd/kernel/real.h"
 #include "autograd/op/op.h"
 #include "autograd/tape/recompute.h"
 
@@ -104,8 +104,8 @@ const real *lap_tape_value(const lap_tape *tape, lap_value value);
 typedef struct {
   const char *name; /* of the op */
   double forward_seconds, backward_seconds;
-  double again_seconds; /* making values again for backward; in neither of the two above */
-  double flops;         /* useful matrix FLOPs done, forward and backward; not those made again */
+  double recompute_seconds; /* making values again for backward; in neither of the two above */
+  double flops; /* useful matrix FLOPs done, forward and backward; not those made again */
 } lap_tape_profile_row;
 
 /* One row for each kind of op, summed since the last reset, at most `capacity`. Their number. */
@@ -120,7 +120,7 @@ double lap_tape_flops_of(const lap_tape *tape, const lap_batch *batch, double *f
 
 /* --- what a run will do, without running it: for predictions --- */
 
-typedef enum { LAP_VISIT_FORWARD, LAP_VISIT_AGAIN, LAP_VISIT_BACKWARD } lap_visit;
+typedef enum { LAP_VISIT_FORWARD, LAP_VISIT_RECOMPUTE, LAP_VISIT_BACKWARD } lap_visit;
 
 /* Calls `visit` for every step of the schedule in order (after plan or layout), with the block it
  * belongs to and a call that has shapes and attributes only, its batch NULL. */

@@ -5,7 +5,7 @@ void lap_tape_walk(const lap_tape *tape,
                                  lap_visit kind, int block),
                    void *context) {
   static const lap_visit kinds[STEP_KINDS] = {[STEP_FORWARD] = LAP_VISIT_FORWARD,
-                                              [STEP_AGAIN] = LAP_VISIT_AGAIN,
+                                              [STEP_RECOMPUTE] = LAP_VISIT_RECOMPUTE,
                                               [STEP_BACKWARD] = LAP_VISIT_BACKWARD};
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_op *recorded = &tape->ops[tape->steps[s].op];

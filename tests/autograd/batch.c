@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "tests/autograd/numbers.h"
 
 static int64_t below(uint64_t stream, uint64_t index, int64_t limit) {
@@ -16,7 +16,7 @@ static void set_documents(test_batch *b, uint64_t seed) {
     for (int64_t t = 0; t < b->length; ++t) {
       const int64_t row = s * b->length + t;
       const int starts = t == 0 || below(seed + 1, (uint64_t)row, 9) == 0;
-      b->first[row] = starts ? (int32_t)t : b->first[row - 1];
+      b->document_start[row] = starts ? (int32_t)t : b->document_start[row - 1];
     }
 }
 
@@ -70,7 +70,7 @@ test_batch *test_batch_create(int64_t sequences, int64_t length, int64_t vocab, 
   const int64_t rows = sequences * length;
   *b = (test_batch){.sequences = sequences, .length = length, .vocab = vocab, .k = k};
   b->tokens = lap_allocate((size_t)rows, sizeof(int32_t));
-  b->first = lap_allocate((size_t)rows, sizeof(int32_t));
+  b->document_start = lap_allocate((size_t)rows, sizeof(int32_t));
   b->targets = lap_allocate((size_t)rows, sizeof(int32_t));
   b->ids = lap_allocate((size_t)(rows * k), sizeof(int32_t));
   b->probability = lap_allocate((size_t)(rows * k), sizeof(double));
@@ -90,13 +90,13 @@ test_batch *test_batch_create(int64_t sequences, int64_t length, int64_t vocab, 
 
 void test_batch_destroy(test_batch *b) {
   if (!b) return;
-  free(b->tokens), free(b->first), free(b->targets), free(b->ids);
+  free(b->tokens), free(b->document_start), free(b->targets), free(b->ids);
   free(b->probability), free(b->tail), free(b->entropy);
   free(b);
 }
 
 void test_batch_one_document(test_batch *b) {
-  for (int64_t row = 0; row < b->sequences * b->length; ++row) b->first[row] = 0;
+  for (int64_t row = 0; row < b->sequences * b->length; ++row) b->document_start[row] = 0;
 }
 
 lap_gemma2_config test_small_model(int64_t layers) {

@@ -10,7 +10,7 @@
 /* As lap_batch (autograd/op/op.h), [B, T] and [B, T, k]. */
 typedef struct {
   int64_t sequences, length, vocab, k;
-  int32_t *tokens, *first, *targets, *ids;
+  int32_t *tokens, *document_start, *targets, *ids;
   double *probability, *tail, *entropy;
 } test_batch;
 

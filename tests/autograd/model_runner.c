@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
 #include "autograd/tape/plan.h"
+#include "core/memory.h"
 
 struct model_session {
   lap_gemma2 *model;
@@ -72,8 +72,8 @@ static void run(model_session *s, const double *weights, double *gradients,
   to_reals(s->probability, b->probability, rows * b->k);
   to_reals(s->tail, b->tail, rows);
   for (int64_t i = 0; i < 4 * rows; ++i) s->losses[i] = NAN;
-  const lap_batch batch = {b->sequences, b->length, b->tokens,      b->first, b->targets,
-                           b->k,         b->ids,    s->probability, s->tail,  b->entropy};
+  const lap_batch batch = {b->sequences, b->length, b->tokens,      b->document_start, b->targets,
+                           b->k,         b->ids,    s->probability, s->tail,           b->entropy};
   const lap_losses out = {s->losses, s->losses + rows, s->losses + 2 * rows, s->losses + 3 * rows};
   const int before = omp_get_max_threads();
   omp_set_num_threads(s->threads);

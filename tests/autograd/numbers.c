@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/kernel/blas.h"
+#include "core/memory.h"
+#include "core/philox.h"
 
 /* LeakSanitizer asks this by name: LLVM's OpenMP keeps what it knew of threads that a smaller team
  * left. */

@@ -5,8 +5,8 @@
 #include <omp.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/op/op.h"
+#include "core/memory.h"
 
 typedef struct {
   const lap_op *op;
@@ -15,7 +15,7 @@ typedef struct {
     lap_rmsnorm_attributes rmsnorm;
     lap_rope_attributes rope;
     lap_attention_attributes attention;
-    lap_head_attributes head;
+    lap_lm_head_loss_attributes head;
   } attributes;
   lap_batch batch;
   lap_losses losses;
@@ -67,12 +67,12 @@ static const lap_shard_group both = {NULL, sum, sum_double, largest};
 
 /* What the linears of both shards put into a spread's gradient, as one. */
 static void sum_stacked(const op_case *c, real *stacked, int64_t size, real *out) {
-  const lap_spread_attributes attributes = {c->shards};
+  const lap_copy_to_shards_attributes attributes = {c->shards};
   const lap_op_call call = {.attributes = &attributes,
                             .input = {{.rows = 1, .columns = size, .gradient = out}},
                             .output = {.rows = 1, .columns = size, .gradient = stacked},
                             .group = &both};
-  lap_op_spread.backward(&call);
+  lap_op_copy_to_shards.backward(&call);
 }
 
 /* --- one call --- */
@@ -90,10 +90,10 @@ static void set_op(session *s, const op_case *c) {
       s->attributes.rmsnorm = (lap_rmsnorm_attributes){c->epsilon};
       break;
     case OP_LINEAR:
-      s->op = &lap_op_linear;
+      s->op = &lap_op_column_linear;
       break;
     case OP_LINEAR_SUM:
-      s->op = &lap_op_linear_sum;
+      s->op = &lap_op_row_linear;
       break;
     case OP_ROPE: {
       real *table = reals(length * c->head_dim);
@@ -115,8 +115,8 @@ static void set_op(session *s, const op_case *c) {
       s->op = &lap_op_residual;
       break;
     case OP_HEAD:
-      s->op = &lap_op_head;
-      s->attributes.head = (lap_head_attributes){c->softcap, c->objective, shards_of(c)};
+      s->op = &lap_op_lm_head_loss;
+      s->attributes.head = (lap_lm_head_loss_attributes){c->softcap, c->objective, shards_of(c)};
       break;
   }
 }
@@ -146,7 +146,7 @@ static void set_batch(session *s, const test_batch *b) {
   s->batch = (lap_batch){.sequences = b->sequences,
                          .length = b->length,
                          .tokens = b->tokens,
-                         .first = b->first,
+                         .document_start = b->document_start,
                          .targets = b->targets,
                          .k = b->k,
                          .teacher_ids = b->ids,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 typedef long double wide;
 
@@ -41,14 +41,15 @@ static void weights_of(const reference_attention_shape *shape, int64_t length, i
 
 typedef struct {
   int64_t q, kv; /* offsets of (sequence, head) in q and o, and in k and v */
-  const int32_t *first;
+  const int32_t *document_start;
 } place;
 
-static place place_of(const reference_attention_shape *shape, const test_batch *batch,
-                      int64_t sequence, int64_t head) {
+static place slot_of(const reference_attention_shape *shape, const test_batch *batch,
+                     int64_t sequence, int64_t head) {
   const int64_t row = sequence * batch->length, group = shape->heads / shape->kv_heads;
   return (place){(row * shape->heads + head) * shape->head_dim,
-                 (row * shape->kv_heads + head / group) * shape->head_dim, batch->first + row};
+                 (row * shape->kv_heads + head / group) * shape->head_dim,
+                 batch->document_start + row};
 }
 
 void reference_attention(const reference_attention_shape *shape, const test_batch *batch,
@@ -58,9 +59,9 @@ void reference_attention(const reference_attention_shape *shape, const test_batc
   wide *p = wides(length), *s = wides(length);
   for (int64_t sequence = 0; sequence < batch->sequences; ++sequence)
     for (int64_t head = 0; head < shape->heads; ++head) {
-      const place at = place_of(shape, batch, sequence, head);
+      const place at = slot_of(shape, batch, sequence, head);
       for (int64_t i = 0; i < length; ++i) {
-        weights_of(shape, length, at.first[i], i, q + at.q, k + at.kv, p, s);
+        weights_of(shape, length, at.document_start[i], i, q + at.q, k + at.kv, p, s);
         for (int64_t d = 0; d < shape->head_dim; ++d) {
           wide sum = 0;
           for (int64_t j = 0; j < length; ++j) sum += p[j] * v[at.kv + j * kv_stride + d];
@@ -86,9 +87,9 @@ void reference_attention_gradient(const reference_attention_shape *shape, const 
   wide *p = wides(length), *s = wides(length), *dp = wides(length);
   for (int64_t sequence = 0; sequence < batch->sequences; ++sequence)
     for (int64_t head = 0; head < shape->heads; ++head) {
-      const place at = place_of(shape, batch, sequence, head);
+      const place at = slot_of(shape, batch, sequence, head);
       for (int64_t i = 0; i < length; ++i) {
-        weights_of(shape, length, at.first[i], i, q + at.q, k + at.kv, p, s);
+        weights_of(shape, length, at.document_start[i], i, q + at.q, k + at.kv, p, s);
         const int64_t query = at.q + i * q_stride;
         wide mean = 0;
         for (int64_t j = 0; j < length; ++j) {
@@ -98,7 +99,7 @@ void reference_attention_gradient(const reference_attention_shape *shape, const 
           mean += p[j] * dp[j];
         }
         for (int64_t j = 0; j < length; ++j) {
-          if (!visible(shape, at.first[i], i, j)) continue;
+          if (!visible(shape, at.document_start[i], i, j)) continue;
           const int64_t key = at.kv + j * kv_stride;
           wide du = p[j] * (dp[j] - mean) * shape->scale;
           if (shape->softcap > 0) du *= 1 - s[j] / shape->softcap * (s[j] / shape->softcap);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 /* One sequence on its way through the layers. */
 typedef struct {
@@ -12,7 +12,7 @@ typedef struct {
   reference_weight weight;
   void *context;
   int64_t length;
-  const int32_t *first;
+  const int32_t *document_start;
 } passage;
 
 static double *doubles(int64_t n) { return lap_allocate((size_t)n, sizeof(double)); }
@@ -76,7 +76,8 @@ static void attend(const passage *p, int64_t layer, int64_t i, int64_t head, con
     s /= sqrt(c->query_pre_attn_scalar);
     if (c->attn_logit_softcapping > 0)
       s = c->attn_logit_softcapping * tanh(s / c->attn_logit_softcapping);
-    if (j < p->first[i] || (c->sliding[layer] && j <= i - c->sliding_window)) s = -INFINITY;
+    if (j < p->document_start[i] || (c->sliding[layer] && j <= i - c->sliding_window))
+      s = -INFINITY;
     score[j] = s;
     if (s > largest) largest = s;
   }
@@ -151,9 +152,9 @@ static void sequence_logits(const passage *p, const int32_t *tokens, double *log
 
 void reference_model_logits(const lap_gemma2_config *config, reference_weight weight, void *context,
                             int64_t sequences, int64_t length, const int32_t *tokens,
-                            const int32_t *first, double *logits) {
+                            const int32_t *document_start, double *logits) {
   for (int64_t s = 0; s < sequences; ++s) {
-    const passage p = {config, weight, context, length, first + s * length};
+    const passage p = {config, weight, context, length, document_start + s * length};
     sequence_logits(&p, tokens + s * length, logits + s * length * config->vocab_size);
   }
 }

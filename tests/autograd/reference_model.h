@@ -13,11 +13,11 @@
 /* The row-major elements of a weight, e.g. "model.layers.0.mlp.up_proj.weight". */
 typedef const double *(*reference_weight)(void *context, const char *name);
 
-/* logits [sequences, length, vocab_size] after the final soft-cap. tokens and first [sequences,
- * length]: position i sees the positions from first[i], and on sliding layers only the last
- * sliding_window. */
+/* logits [sequences, length, vocab_size] after the final soft-cap. tokens and document_start
+ * [sequences, length]: position i sees the positions from document_start[i], and on sliding layers
+ * only the last sliding_window. */
 void reference_model_logits(const lap_gemma2_config *config, reference_weight weight, void *context,
                             int64_t sequences, int64_t length, const int32_t *tokens,
-                            const int32_t *first, double *logits);
+                            const int32_t *document_start, double *logits);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 typedef enum { NOTHING, VALUE, GRADIENT, SAVED, SCRATCH } thing;
 
@@ -49,8 +49,8 @@ static bool is_parameter(const shadow *s, lap_value v) { return s->tape->values[
 static void add_value(shadow *s, lap_value v, bool read, bool written) {
   const tape_value *value = &s->tape->values[v];
   if (!is_parameter(s, v))
-    add(s, VALUE, v, lap_tape_place(s->tape, v, s->kind)->offset, value->rows * value->columns,
-        read, written);
+    add(s, VALUE, v, lap_tape_slot(s->tape, v, s->kind)->offset, value->rows * value->columns, read,
+        written);
 }
 
 static void add_gradient(shadow *s, lap_value v, bool read, bool written) {
@@ -144,7 +144,7 @@ static void check_step(shadow *s, const tape_op *recorded, bool backward) {
 static int skip_again(shadow *s, int step, int op) {
   const lap_tape *tape = s->tape;
   const bool first = op + 1 == tape->op_count || tape->ops[op + 1].block != tape->ops[op].block;
-  for (int before = -1; tape->steps[step].kind == STEP_AGAIN; ++step) {
+  for (int before = -1; tape->steps[step].kind == STEP_RECOMPUTE; ++step) {
     const int made = tape->steps[step].op;
     if (!first || made <= before || made > op || tape->ops[made].block != tape->ops[op].block)
       s->problem = lap_format("step %d makes op %d again out of order", step, made);

@@ -1,20 +1,20 @@
 /* Compiled twice, as the autograd is. */
 #include "tests/autograd/shard_runner.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <math.h>
 #include <omp.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
+#include "core/memory.h"
 
 /* --- where processes meet --- */
 
@@ -212,7 +212,7 @@ static void measure(process *p) {
   const int count = lap_tape_profile(p->model->tape, rows, 16);
   for (int i = 0; i < count; ++i) {
     p->seconds[0] += rows[i].forward_seconds;
-    p->seconds[1] += rows[i].again_seconds;
+    p->seconds[1] += rows[i].recompute_seconds;
     p->seconds[2] += rows[i].backward_seconds;
   }
   p->flops = lap_tape_flops(p->model->tape);
@@ -228,8 +228,9 @@ static void *run_process(void *argument) {
   real *probability = reals(rows * b->k), *tail = reals(rows);
   for (int64_t i = 0; i < rows * b->k; ++i) probability[i] = (real)b->probability[i];
   for (int64_t i = 0; i < rows; ++i) tail[i] = (real)b->tail[i];
-  const lap_batch batch = {b->sequences, b->length, b->tokens,   b->first, b->targets,
-                           b->k,         b->ids,    probability, tail,     b->entropy};
+  const lap_batch batch = {b->sequences, b->length, b->tokens, b->document_start,
+                           b->targets,   b->k,      b->ids,    probability,
+                           tail,         b->entropy};
   const lap_losses losses = {p->losses, p->losses + rows, p->losses + 2 * rows,
                              p->losses + 3 * rows};
   const lap_shard_group group = {p, sum, sum_double, largest};

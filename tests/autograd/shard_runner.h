@@ -5,7 +5,7 @@
 #ifndef TESTS_AUTOGRAD_SHARD_RUNNER_H
 #define TESTS_AUTOGRAD_SHARD_RUNNER_H
 
-#include "autograd/core/shard_range.h"
+#include "autograd/op/shard_range.h"
 #include "autograd/tape/recompute.h"
 #include "tests/autograd/model_runner.h"
 

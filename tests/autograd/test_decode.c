@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/gemma2/decode.h"
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/gemv.h"
+#include "core/memory.h"
+#include "core/philox.h"
 
 #ifdef LAP_DOUBLE
 static const double tolerance = 1e-9;
@@ -76,8 +76,9 @@ static reference make_reference(lap_gemma2_config config, int64_t length) {
   for (int64_t t = 0; t < length; ++t)
     made.tokens[t] = (int32_t)(lap_philox(3, LAP_PURPOSE_BENCH, 0, (uint64_t)t).word[0] %
                                (uint32_t)config.vocab_size);
-  int32_t *first = lap_allocate((size_t)length, sizeof *first);
-  const lap_batch batch = {.sequences = 1, .length = length, .tokens = made.tokens, .first = first};
+  int32_t *document_start = lap_allocate((size_t)length, sizeof *document_start);
+  const lap_batch batch = {
+      .sequences = 1, .length = length, .tokens = made.tokens, .document_start = document_start};
   lap_gemma2 *model = lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
                                                                          .sequences = 1,
                                                                          .length = length,
@@ -86,7 +87,7 @@ static reference make_reference(lap_gemma2_config config, int64_t length) {
   lap_gemma2_run(model, made.weights, NULL, &batch, NULL);
   lap_gemma2_logits(model, made.weights, 0, length, made.logits);
   lap_gemma2_destroy(model);
-  free(first);
+  free(document_start);
   return made;
 }
 

@@ -1,11 +1,11 @@
 /* exp, tanh, log, sin, cos and power of our own against long double: at most 2 units in the last
  * place. */
+#include <float.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 #include <cmocka.h>

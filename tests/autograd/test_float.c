@@ -1,10 +1,10 @@
 /* The float build, which trains, against the double build, which the other tests differentiate: op
  * by op, values and gradients differ by rounding only. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,20 +1,20 @@
 /* Reductions and matrix products of either build: close to the true value, in the order they
  * promise, and the same bits for any number of threads. */
+#include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/vector.h"
+#include "core/memory.h"
 #include "tests/autograd/numbers.h"
 
 static const double epsilon = sizeof(real) == 4 ? 0x1p-23 : 0x1p-52;

@@ -1,17 +1,17 @@
 /* The whole Gemma 2: logits against nested loops, gradients against finite differences, and what a
  * training run stands on: micro-batches add up, uncounted positions count nothing, threads change
  * nothing. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "tests/autograd/model_runner.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/reference_model.h"
@@ -60,7 +60,7 @@ static void compare_logits(const lap_gemma2_config *config, int64_t sequences, i
   double *expected = test_random(n, 0, 0), *found = test_random(n, 0, NAN);
   named_weights named = {parameters, weights};
   reference_model_logits(config, weight_by_name, &named, sequences, length, batch->tokens,
-                         batch->first, expected);
+                         batch->document_start, expected);
   const struct {
     const model_runner *runner;
     double tolerance;
@@ -327,7 +327,7 @@ static void a_batch_is_the_sum_of_its_sequences(void **state) {
     s = model_runner_double.create(&config, MODEL_TRAIN, &ghost, &one, 1);
     model_runner_double.run(s, weights, apart, NULL);
     model_runner_double.destroy(s);
-    one.tokens += 9, one.first += 9, one.targets += 9, one.tail += 9, one.entropy += 9;
+    one.tokens += 9, one.document_start += 9, one.targets += 9, one.tail += 9, one.entropy += 9;
     one.ids += 9 * 6, one.probability += 9 * 6;
   }
   assert_true(test_distance(apart, together, parameters->elements) < 1e-13);
@@ -344,7 +344,7 @@ static void documents_do_not_see_each_other(void **state) {
   lap_parameters *parameters = lap_parameters_create(&config);
   double *weights = random_weights(parameters, 10), losses[2][12];
   test_batch *batch = test_batch_create(1, 12, config.vocab_size, 0, 240);
-  for (int t = 0; t < 12; ++t) batch->first[t] = t < 5 ? 0 : 5, batch->targets[t] = t;
+  for (int t = 0; t < 12; ++t) batch->document_start[t] = t < 5 ? 0 : 5, batch->targets[t] = t;
   for (int run = 0; run < 2; ++run) {
     model_session *s = model_runner_float.create(&config, MODEL_LOSS, &ghost, batch, 1);
     model_runner_float.run(s, weights, NULL, &(test_losses){.loss = losses[run]});

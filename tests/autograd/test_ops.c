@@ -1,10 +1,10 @@
 /* Every op of the double build: its gradient against finite differences, at odd sizes; a gradient
  * that is overwritten may hold anything before, and one that accumulates keeps what was there. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

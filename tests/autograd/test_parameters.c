@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/parameters.h"
+#include "core/hash.h"
+#include "core/memory.h"
 
 /* Twelve shards can share it; its rows end in the middle of everything. */
 static const lap_gemma2_config config = {.vocab_size = 84,

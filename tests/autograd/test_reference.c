@@ -1,10 +1,10 @@
 /* Attention, rmsnorm and the head with its losses against plain loops over the formulas of DESIGN 4
  * and 5 (reference.h): values and gradients, double to rounding and float to its own precision. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 

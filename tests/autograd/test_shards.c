@@ -1,17 +1,17 @@
 /* A model in several shards: gradients of the model in one, the same bits however the shards are
  * dealt to processes, and blocks that recompute or lose their weights in between. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "tests/autograd/model_runner.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/reference_model.h"
@@ -331,8 +331,8 @@ static void logits_in_shards_are_those_of_nested_loops(void **state) {
     double *weights = random_weights(&config);
     double *expected = test_random(n, 0, NAN), *found = test_random(n, 0, NAN);
     named_weights named = {parameters, weights};
-    reference_model_logits(&config, weight_by_name, &named, 2, 9, batch->tokens, batch->first,
-                           expected);
+    reference_model_logits(&config, weight_by_name, &named, 2, 9, batch->tokens,
+                           batch->document_start, expected);
     shard_setup setup = {.config = &config,
                          .mode = MODEL_HIDDEN,
                          .objective = &ghost,

@@ -1,13 +1,13 @@
 /* The tape: plans in which nothing is overwritten before its last use, gradients that add up
  * however values are shared, and no memory of the run before. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <fcntl.h>
 #include <math.h>
 #include <omp.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/gemma2/model.h"
 #include "autograd/tape/record.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "tests/autograd/model_runner.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/shadow.h"
@@ -54,7 +54,7 @@ static lap_value begin(network *n) {
 
 static lap_value linear(network *n, lap_value x) {
   const lap_shard_weights weights = lap_one_shard(parameter(n, HIDDEN, HIDDEN));
-  return lap_record_linear(n->tape, x, &weights);
+  return lap_record_column_linear(n->tape, x, &weights);
 }
 
 static lap_value normalised(network *n, lap_value x) {
@@ -75,17 +75,18 @@ static lap_value attention(network *n, lap_value q, lap_value k, lap_value v) {
 static lap_value sharded(network *n, lap_value x) {
   const lap_shard_weights out = {{parameter(n, HIDDEN, HIDDEN), parameter(n, HIDDEN, HIDDEN)}, 2};
   const lap_shard_weights in = {{parameter(n, HIDDEN, HIDDEN), parameter(n, HIDDEN, HIDDEN)}, 2};
-  const lap_value apart = lap_record_spread(n->tape, normalised(n, x), 2);
-  return lap_record_linear_sum(n->tape,
-                               lap_record_geglu(n->tape, lap_record_linear(n->tape, apart, &out),
-                                                lap_record_linear(n->tape, apart, &in)),
-                               &in);
+  const lap_value apart = lap_record_copy_to_shards(n->tape, normalised(n, x), 2);
+  return lap_record_row_linear(
+      n->tape,
+      lap_record_geglu(n->tape, lap_record_column_linear(n->tape, apart, &out),
+                       lap_record_column_linear(n->tape, apart, &in)),
+      &in);
 }
 
 static void finish(network *n, lap_value x) {
-  const lap_head_attributes head = {5, {0, 1, LAP_TAIL_NONE}, lap_whole_model()};
+  const lap_lm_head_loss_attributes head = {5, {0, 1, LAP_TAIL_NONE}, lap_whole_model()};
   const lap_shard_weights weights = lap_one_shard(n->embedding);
-  lap_record_head(n->tape, x, &weights, &head);
+  lap_record_lm_head_loss(n->tape, x, &weights, &head);
 }
 
 /* --- running one --- */
@@ -108,7 +109,7 @@ static void run(void *context, double *y) {
   const lap_batch batch = {.sequences = SEQUENCES,
                            .length = LENGTH,
                            .tokens = c->batch->tokens,
-                           .first = c->batch->first,
+                           .document_start = c->batch->document_start,
                            .targets = c->batch->targets};
   double other[3 * ROWS];
   const lap_losses losses = {y, other, other + ROWS, other + 2 * ROWS};
@@ -302,7 +303,7 @@ static char *made_again(const lap_tape *tape) {
   char *names = lap_copy_string("");
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_op *recorded = &tape->ops[tape->steps[s].op];
-    if (tape->steps[s].kind != STEP_AGAIN || recorded->block != 2) continue;
+    if (tape->steps[s].kind != STEP_RECOMPUTE || recorded->block != 2) continue;
     char *longer = lap_format("%s%s%s", names, *names ? " " : "", recorded->op->name);
     free(names);
     names = longer;
@@ -321,7 +322,7 @@ static void only_what_backward_needs_is_made_again(void **state) {
   } cases[] = {
       {LAP_RECOMPUTE_NONE, {1, 0, 1}, ""},
       {LAP_RECOMPUTE_ATTENTION, {1, 0, 1}, "rmsnorm attention rmsnorm geglu"},
-      {LAP_RECOMPUTE_ATTENTION, {2, 0, 1}, "rmsnorm spread attention rmsnorm spread geglu"},
+      {LAP_RECOMPUTE_ATTENTION, {2, 0, 1}, "rmsnorm copy_to_shards attention rmsnorm copy_to_shards geglu"},
       {LAP_RECOMPUTE_BLOCK,
        {1, 0, 1},
        "rmsnorm linear linear linear rope rope attention linear rmsnorm residual "
@@ -395,7 +396,7 @@ static void logits_are_the_scratch_of_the_head(void **state) {
   lap_gemma2 *model = record_model(&config, LAP_GEMMA2_TRAIN, 6, false);
   /* Of each position its logits, two ends, six kept ones and two masses; six weights a thread. */
   const int64_t wanted = 3 * 17 * (config.vocab_size + 2 + 6 + 2) + THREADS * 6;
-  const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_head);
+  const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
   const int64_t slack = 5 * LAP_ALIGNMENT; /* places and their parts are rounded up to it */
   assert_in_range(bytes, wanted * (int64_t)sizeof(real), wanted * (int64_t)sizeof(real) + slack);
   assert_true(bytes < lap_tape_bytes(model->tape));
@@ -447,14 +448,14 @@ static void no_run_sees_what_the_last_one_left(void **state) {
 
 /* Of one run, from shapes and documents alone. */
 static double planned_flops(const lap_gemma2_config *config, lap_gemma2_mode mode,
-                            lap_recompute recompute, const int32_t *first) {
+                            lap_recompute recompute, const int32_t *document_start) {
   lap_gemma2 *model = lap_gemma2_record(config, &(lap_gemma2_recording){.mode = mode,
                                                                         .objective = &objective,
                                                                         .sequences = 3,
                                                                         .length = 17,
                                                                         .threads = THREADS,
                                                                         .recompute = recompute});
-  const lap_batch shape = {.sequences = 3, .length = 17, .first = first};
+  const lap_batch shape = {.sequences = 3, .length = 17, .document_start = document_start};
   double forward;
   const double flops = lap_tape_flops_of(model->tape, &shape, &forward);
   assert_true(forward * (mode == LAP_GEMMA2_TRAIN ? 3 : 1) == flops);
@@ -472,7 +473,7 @@ static void flops_are_those_of_the_products(void **state) {
   const double linear = 2 * rows * 7 * (q + kv + kv + q + 11 * 3), head = 2 * rows * 7 * 23;
   double visible[2] = {0}; /* sliding, full */
   for (int row = 0; row < 51; ++row)
-    for (int j = batch->first[row]; j <= row % 17; ++j) {
+    for (int j = batch->document_start[row]; j <= row % 17; ++j) {
       visible[1] += 1;
       visible[0] += j > row % 17 - 3;
     }
@@ -483,14 +484,14 @@ static void flops_are_those_of_the_products(void **state) {
   const lap_batch micro = {.sequences = 3,
                            .length = 17,
                            .tokens = batch->tokens,
-                           .first = batch->first,
+                           .document_start = batch->document_start,
                            .targets = batch->targets};
   const lap_losses out = {losses, losses + 51, losses + 102, losses + 153};
   const lap_gemma2_mode modes[] = {LAP_GEMMA2_TRAIN, LAP_GEMMA2_LOSS};
   for (int i = 0; i < 2; ++i) {
     lap_gemma2 *model = record_model(&c, modes[i], 0, true);
     for (lap_recompute recompute = 0; recompute < 3; ++recompute)
-      assert_true(planned_flops(&c, modes[i], recompute, batch->first) ==
+      assert_true(planned_flops(&c, modes[i], recompute, batch->document_start) ==
                   (i == 0 ? 3 : 1) * forward);
     for (int runs = 1; runs <= 2; ++runs) {
       lap_gemma2_run(model, weights, i == 0 ? gradients : NULL, &micro, &out);

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/hash.h"
-#include "autograd/core/memory.h"
+#include "core/hash.h"
+#include "core/memory.h"
 #include "fuzz.h"
-#include "trainer/checkpoint/checkpoint_manifest.h"
+#include "trainer/checkpoint/manifest.h"
 
 static void check_pieces(const lap_checkpoint_pieces *pieces) {
   for (int i = 0; i < pieces->pieces; ++i) {

@@ -1,4 +1,4 @@
-/* For harnesses of what is tried in a child process (dataset/trial.h): the coverage of the child
+/* For harnesses of what is tried in a child process (core/sandbox.h): the coverage of the child
  * counts, and its crashes, which production turns into messages, are no findings. Linked with
  * --wrap=_exit. */
 #include <pthread.h>

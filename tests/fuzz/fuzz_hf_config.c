@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "trainer/hf/hf_config.h"
+#include "trainer/hf/config.h"
 
 void fuzz_one(const uint8_t *bytes, size_t count) {
   lap_gemma2_config model, again;

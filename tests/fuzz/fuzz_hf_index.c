@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "fuzz.h"
 #include "seed_weights.h"
-#include "trainer/hf/hf_weights.h"
+#include "trainer/hf/weights.h"
 
 static char directory[256];
 

@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "seed_weights.h"
 #include "seeds.h"
 #include "teacher/cache_write.h"
 #include "tests/teacher/synthetic.h"
-#include "tests/trainer/checkpoint/checkpoint_fixture.h"
-#include "trainer/checkpoint/checkpoint_manifest.h"
-#include "trainer/hf/hf_config.h"
+#include "tests/trainer/checkpoint/fixture.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
 
 static void must(lap_code code, const lap_status *status) {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "trainer/hf/safetensors.h"
 
 lap_gemma2_config seed_model(void) {

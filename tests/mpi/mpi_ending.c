@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mpi/agree.h"
-#include "mpi/exchange.h"
+#include "mpi/transport/agree.h"
+#include "mpi/transport/exchange.h"
 
 static void different_counts(lap_comm *comm) {
   int64_t out = 0, in;

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "mpi/agree.h"
-#include "mpi/exchange.h"
+#include "mpi/transport/agree.h"
+#include "mpi/transport/exchange.h"
 #include "world.h"
 
 static void agreement_on_success_is_success(void **state) {

@@ -8,12 +8,13 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/agree.h"
-#include "mpi/block_sum.h"
-#include "mpi/bucket_gather.h"
-#include "mpi/partition_fetch.h"
-#include "mpi/tree.h"
+#include "core/memory.h"
+#include "mpi/collective/block_sum.h"
+#include "mpi/collective/bucket_gather.h"
+#include "mpi/collective/lane_sum.h"
+#include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/partition_fetch.h"
+#include "mpi/transport/agree.h"
 #include "reference.h"
 #include "world.h"
 
@@ -40,7 +41,7 @@ static void check_gather(lap_comm *comm, const lap_group *group, const int *bloc
   for (int b = 0; b < buckets; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
     float *mine =
-        in_place ? vector + own.begin : owned + lap_partition_place(partition, b, group->index);
+        in_place ? vector + own.begin : owned + lap_partition_offset(partition, b, group->index);
     for (int64_t i = own.begin; i < own.end; ++i)
       mine[i - own.begin] = reference_value(group->first, i);
     gathers[b] = lap_bucket_gather_create(group, partition);
@@ -147,7 +148,7 @@ static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fo
   for (int held = 0; held < lanes.count; ++held)
     for (int i = 0; i < COUNT; ++i)
       mine[held * COUNT + i] = all[i][lanes.first + held * lanes.stride];
-  lap_tree_sum_lanes(&group, mesh, fold, dealt, mine, COUNT, sums);
+  lap_lane_sum(&group, mesh, fold, dealt, mine, COUNT, sums);
   int wrong = 0;
   for (int i = 0; i < COUNT; ++i) {
     const double expected = reference_sum_double(lap_mesh_lanes(mesh), mesh->data, all[i]);

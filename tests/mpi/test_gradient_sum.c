@@ -10,8 +10,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/gradient_sum.h"
+#include "core/memory.h"
+#include "mpi/collective/gradient_sum.h"
+#include "mpi/collective/mesh_groups.h"
 #include "reference.h"
 #include "world.h"
 

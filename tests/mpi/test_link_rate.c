@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "mpi/agree.h"
-#include "mpi/link_rate.h"
+#include "mpi/transport/agree.h"
+#include "mpi/transport/link_rate.h"
 #include "world.h"
 
 static void neighbours_on_the_node_are_measured(void **state) {

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "mpi/mesh.h"
-#include "mpi/partition.h"
-#include "mpi/tree_node.h"
+#include "mpi/tree/mesh.h"
+#include "mpi/tree/node.h"
+#include "mpi/tree/partition.h"
 #include "reference.h"
 
 enum { MOST_LANES = 40 };
@@ -203,7 +203,7 @@ static void owners_cut_each_bucket_into_whole_blocks(void **state) {
         const lap_range range = lap_partition_range(partition, b, owner);
         assert_int_equal(range.begin, next);
         assert_int_equal(range.end % LAP_BLOCK, 0);
-        assert_int_equal(lap_partition_place(partition, b, owner), owned[owner]);
+        assert_int_equal(lap_partition_offset(partition, b, owner), owned[owner]);
         next = range.end;
         owned[owner] += lap_range_count(range);
         if (lap_range_count(range) > largest) largest = lap_range_count(range);

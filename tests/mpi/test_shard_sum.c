@@ -1,17 +1,18 @@
 /* shard_sum: partial results of model shards have the bits of the recursive sum over shards,
  * however the shards share ranks. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/shard_sum.h"
+#include "core/memory.h"
+#include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/shard_sum.h"
 #include "reference.h"
 #include "world.h"
 

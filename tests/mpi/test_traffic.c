@@ -9,14 +9,15 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/agree.h"
-#include "mpi/block_sum.h"
-#include "mpi/bucket_gather.h"
-#include "mpi/gradient_sum.h"
-#include "mpi/shard_sum.h"
-#include "mpi/traffic_plan.h"
-#include "mpi/tree.h"
+#include "core/memory.h"
+#include "mpi/collective/block_sum.h"
+#include "mpi/collective/bucket_gather.h"
+#include "mpi/collective/gradient_sum.h"
+#include "mpi/collective/lane_sum.h"
+#include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/shard_sum.h"
+#include "mpi/traffic/plan.h"
+#include "mpi/transport/agree.h"
 #include "world.h"
 
 /* A toy model: each shard has these buckets, in blocks; the last, a norm, only shard 0, and ranks
@@ -37,7 +38,7 @@ static int64_t elements_of_shards(int count) {
 
 typedef struct {
   lap_comm *comm;
-  lap_traffic_place place;
+  lap_rank_layout place;
   lap_partition *partition;
   int64_t canonical, canonical_begin;
   lap_range own[MOST_BUCKETS]; /* in the canonical vector, of counted buckets */
@@ -125,8 +126,7 @@ static void sum_scalars(world *w) {
   const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt);
   double sums[LANE_DOUBLES];
   double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
-  lap_tree_sum_lanes(&replicas, &w->place.mesh, &w->place.fold, w->place.dealt, mine, LANE_DOUBLES,
-                     sums);
+  lap_lane_sum(&replicas, &w->place.mesh, &w->place.fold, w->place.dealt, mine, LANE_DOUBLES, sums);
   free(mine);
 }
 

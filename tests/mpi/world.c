@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/agree.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
 
 int world_start(void **state) {
   lap_comm *comm;

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mpi/group.h"
-#include "mpi/partition.h"
+#include "mpi/transport/group.h"
+#include "mpi/tree/partition.h"
 
 /* Group fixtures; *state becomes the lap_comm. */
 int world_start(void **state);

@@ -106,7 +106,7 @@ def read_checkpoint(directory):
 
 
 def state_sha256(state, manifest):
-  """By the text of trainer/checkpoint/state_hash.h."""
+  """By the text of trainer/state/hash.h."""
   whole = hashlib.sha256(f"lapidary-state 1\nstep {manifest['step']}\n"
                          f"applied_updates {manifest['applied_updates']}\n".encode())
   for name in sorted(state["weight"], key=str.encode):

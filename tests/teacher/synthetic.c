@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "teacher/cache_rows.h"
 #include "tests/scratch.h"

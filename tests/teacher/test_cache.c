@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "teacher/cache_file.h"
 #include "teacher/cache_rows.h"
 #include "tests/scratch.h"

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/philox.h"
+#include "core/philox.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 

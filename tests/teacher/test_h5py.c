@@ -12,7 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 

@@ -12,8 +12,8 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "teacher/cache_rows.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"

@@ -10,8 +10,8 @@
 #include <cmocka.h>
 #include <math.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "teacher/select.h"
 
 enum { VOCAB = 5000 };

@@ -29,15 +29,15 @@
  * the model, every piece it reads against its checksum, and (full) the loaded state against
  * state_sha256; where the newest is not whole it says so and falls back to the one before.
  */
-#ifndef LAP_TRAINER_CHECKPOINT_H
-#define LAP_TRAINER_CHECKPOINT_H
+#ifndef LAP_TRAINER_CHECKPOINT_CHECKPOINT_H
+#define LAP_TRAINER_CHECKPOINT_CHECKPOINT_H
 
 #include <stdbool.h>
 
-#include "autograd/core/hash.h"
+#include "core/hash.h"
 #include "trainer/config/numbers.h"
-#include "trainer/checkpoint/state.h"
-#include "trainer/checkpoint/weight_target.h"
+#include "trainer/state/state.h"
+#include "trainer/state/weight_target.h"
 
 typedef struct {
   const char *config_text;    /* config.resolved.yaml */

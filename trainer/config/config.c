@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "dataset/text.h"
-#include "trainer/config/config_schema.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/text.h"
+#include "trainer/config/schema.h"
 
 typedef struct {
   lap_config *config;

@@ -11,8 +11,8 @@
  *   lap_config_resolve_tail, _warmup   settle what only the opened cache and data can tell
  * No function here is collective; every rank loads the same file and the ranks agree on the hash.
  */
-#ifndef LAP_TRAINER_CONFIG_H
-#define LAP_TRAINER_CONFIG_H
+#ifndef LAP_TRAINER_CONFIG_CONFIG_H
+#define LAP_TRAINER_CONFIG_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@
 #include "autograd/gemma2/config.h"
 #include "autograd/op/objective.h"
 #include "autograd/tape/recompute.h"
-#include "mpi/mesh.h"
+#include "mpi/tree/mesh.h"
 
 typedef enum { LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS, LAP_SHARD_FULL } lap_shard;
 typedef enum { LAP_PRECISION_FLOAT32, LAP_PRECISION_BFLOAT16 } lap_precision;

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/numerics_version.h"
-#include "trainer/config/config_schema.h"
-#include "trainer/config/number.h"
+#include "autograd/kernel/numerics_version.h"
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "trainer/config/schema.h"
 
 struct lap_numbers {
   size_t count;

@@ -6,12 +6,12 @@
  * hashes of data, cache and initial weights in order, the version of BLAS. Threads, sharding,
  * ranks, paths and checkpoint settings are not in it.
  */
-#ifndef LAP_TRAINER_NUMBERS_H
-#define LAP_TRAINER_NUMBERS_H
+#ifndef LAP_TRAINER_CONFIG_NUMBERS_H
+#define LAP_TRAINER_CONFIG_NUMBERS_H
 
 #include <jansson.h>
 
-#include "autograd/core/hash.h"
+#include "core/hash.h"
 #include "trainer/config/config.h"
 
 typedef struct lap_numbers lap_numbers;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 typedef struct {
   const char *name; /* of the file, for messages */

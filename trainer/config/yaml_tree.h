@@ -8,13 +8,13 @@
  * keys, bytes that are not UTF-8, NUL in a string. Scalars keep their text and whether they were
  * quoted: what they mean is for the schema to say, not for YAML.
  */
-#ifndef LAP_TRAINER_YAML_TREE_H
-#define LAP_TRAINER_YAML_TREE_H
+#ifndef LAP_TRAINER_CONFIG_YAML_TREE_H
+#define LAP_TRAINER_CONFIG_YAML_TREE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 enum {
   LAP_YAML_MAX_BYTES = 256 << 10,

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 
 typedef struct {
   lap_verdict verdict;

@@ -1,11 +1,11 @@
 /* findings: what `doctor` has to say, line by line: a verdict, what was found, what to do.
  */
-#ifndef LAP_TRAINER_FINDINGS_H
-#define LAP_TRAINER_FINDINGS_H
+#ifndef LAP_TRAINER_DOCTOR_FINDINGS_H
+#define LAP_TRAINER_DOCTOR_FINDINGS_H
 
 #include <stdio.h>
 
-#include "mpi/communicator.h"
+#include "mpi/transport/communicator.h"
 
 typedef enum {
   LAP_VERDICT_OK,
@@ -43,11 +43,11 @@ typedef struct {
 /* Not collective. */
 void lap_machine_look(lap_machine_facts *facts);
 /* Not collective: on the rank that reports. `all` [ranks] in rank order. */
-void lap_machine_judge(lap_comm *comm, const lap_machine_facts *all, int threads,
+void lap_machine_check(lap_comm *comm, const lap_machine_facts *all, int threads,
                        lap_findings *findings);
 
 /* Collective. Tries, in `directory` on every rank, what checkpoints and run directories rely on,
  * and adds findings on every rank alike. Leaves nothing behind. */
-void lap_file_system_judge(lap_comm *comm, const char *directory, lap_findings *findings);
+void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *findings);
 
 #endif

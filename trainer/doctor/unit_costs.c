@@ -7,15 +7,15 @@
 #include <string.h>
 #include <time.h>
 
-#include "autograd/core/clock.h"
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/gemm.h"
-#include "mpi/agree.h"
-#include "trainer/run/batches.h"
+#include "core/clock.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
 #include "trainer/config/config.h"
-#include "trainer/run/optimizer.h"
 #include "trainer/plan/step_time.h"
+#include "trainer/step/batches.h"
+#include "trainer/step/optimizer.h"
 
 /* A job that is run until its time is up, but at least a few times. */
 typedef void (*measured_job)(void *context);
@@ -99,7 +99,7 @@ typedef struct {
   float *a, *b, *c;
 } product_job;
 
-/* As op/linear.c calls them. */
+/* As op/column_linear.c calls them. */
 static void multiply(void *context) {
   const product_job *job = context;
   const int64_t m = job->m, n = job->n, k = job->k;
@@ -296,14 +296,14 @@ static int profile(small_model *s, double seconds, lap_tape_profile_row *least) 
   }
   const double of_head = median(head, runs), of_layer = median(layer, runs);
   for (int i = 0; i < count; ++i) {
-    if (!strcmp(least[i].name, "head"))
+    if (!strcmp(least[i].name, "lm_head_loss"))
       least[i].backward_seconds = of_head;
     else
       sum += least[i].forward_seconds + least[i].backward_seconds;
   }
   const double scale = lesser(1, of_layer / sum);
   for (int i = 0; i < count; ++i) {
-    if (!strcmp(least[i].name, "head")) continue;
+    if (!strcmp(least[i].name, "lm_head_loss")) continue;
     least[i].forward_seconds *= scale;
     least[i].backward_seconds *= scale;
   }
@@ -329,7 +329,7 @@ static void settle_costs(const small_model *s, const lap_tape_profile_row *rows,
     for (int op = 0; op < LAP_COST_OPS; ++op)
       for (int way = 0; way < 2 && !strcmp(rows[i].name, names[op]); ++way)
         h->costs.op[op][way] = per_unit(took[way], units.products[op][way], units.count[op][way]);
-    if (!strcmp(rows[i].name, "head"))
+    if (!strcmp(rows[i].name, "lm_head_loss"))
       h->costs.loss = per_unit(took[1], units.head_products, logits);
   }
 }

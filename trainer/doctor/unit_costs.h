@@ -1,9 +1,9 @@
 /* unit_costs: what our own ops cost here, measured by running them: for `doctor`.
  */
-#ifndef LAP_TRAINER_UNIT_COSTS_H
-#define LAP_TRAINER_UNIT_COSTS_H
+#ifndef LAP_TRAINER_DOCTOR_UNIT_COSTS_H
+#define LAP_TRAINER_DOCTOR_UNIT_COSTS_H
 
-#include "mpi/communicator.h"
+#include "mpi/transport/communicator.h"
 #include "trainer/plan/hardware.h"
 
 /* Collective: all ranks measure at the same moments, each with one thread, and get the costs of the

@@ -5,12 +5,12 @@
  * weights. LAP_USAGE naming the key where the format cannot represent the model, LAP_DATA where it
  * cannot be written; then nothing is left.
  */
-#ifndef LAP_TRAINER_EXPORT_H
-#define LAP_TRAINER_EXPORT_H
+#ifndef LAP_TRAINER_EXPORT_EXPORT_H
+#define LAP_TRAINER_EXPORT_EXPORT_H
 
 #include <stdint.h>
 
-#include "trainer/run/model_source.h"
+#include "trainer/model/source.h"
 
 typedef struct {
   const lap_model_source *model; /* with weights */

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 
 /* The type numbers of the format, as far as they are written. */
 enum {

@@ -6,14 +6,14 @@
  *
  * Not collective. A file under construction belongs to one thread.
  */
-#ifndef LAP_TRAINER_GGUF_WRITE_H
-#define LAP_TRAINER_GGUF_WRITE_H
+#ifndef LAP_TRAINER_EXPORT_GGUF_WRITE_H
+#define LAP_TRAINER_EXPORT_GGUF_WRITE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 enum { LAP_GGUF_VERSION = 3, LAP_GGUF_ALIGNMENT = 32 };
 

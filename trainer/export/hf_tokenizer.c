@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "dataset/text.h"
+#include "core/memory.h"
+#include "core/text.h"
 #include "dataset/tokenizer.h"
 
 enum { BYTE_PAIR_ENCODING = 2 }; /* TrainerSpec.ModelType */

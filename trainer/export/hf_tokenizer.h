@@ -9,12 +9,12 @@
  * first, longest first; control pieces as special tokens, which split_special_tokens leaves alone
  * in texts; and every pair of pieces that makes a piece as a merge, best score first.
  */
-#ifndef LAP_TRAINER_HF_TOKENIZER_H
-#define LAP_TRAINER_HF_TOKENIZER_H
+#ifndef LAP_TRAINER_EXPORT_HF_TOKENIZER_H
+#define LAP_TRAINER_EXPORT_HF_TOKENIZER_H
 
 #include <jansson.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 #include "dataset/tokenizer_model.h"
 
 /* New objects; `most_tokens` is the model's max_position_embeddings. LAP_USAGE saying which piece

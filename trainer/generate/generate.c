@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "autograd/core/clock.h"
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/kernel/vector.h"
+#include "core/clock.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "dataset/tokenizer.h"
 
 /* --- choosing a token --- */

@@ -3,13 +3,13 @@
  * The draw of a token is a function of (seed, sample, position) through Philox: the same seed gives
  * the same text on the same machine, and sample 3 does not depend on how long sample 2 became.
  */
-#ifndef LAP_TRAINER_GENERATE_H
-#define LAP_TRAINER_GENERATE_H
+#ifndef LAP_TRAINER_GENERATE_GENERATE_H
+#define LAP_TRAINER_GENERATE_GENERATE_H
 
 #include <stdint.h>
 
-#include "autograd/core/status.h"
 #include "autograd/gemma2/decode.h"
+#include "core/status.h"
 
 /* How a token is chosen among its logits: temperature first, then top_k, then top_p of what is
  * left. */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
-#include "dataset/text.h"
+#include "core/memory.h"
+#include "core/text.h"
 
 static void give(lap_text_stream *stream, const char *bytes, size_t count) {
   if (stream->bytes + count > stream->capacity) {

@@ -4,8 +4,8 @@
  * held back until it has; a byte that cannot becomes U+FFFD. So what is given out is always UTF-8,
  * and the same however the bytes were cut.
  */
-#ifndef LAP_TRAINER_TEXT_STREAM_H
-#define LAP_TRAINER_TEXT_STREAM_H
+#ifndef LAP_TRAINER_GENERATE_TEXT_STREAM_H
+#define LAP_TRAINER_GENERATE_TEXT_STREAM_H
 
 #include <stddef.h>
 

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "autograd/core/memory.h"
-#include "dataset/json_values.h"
+#include "core/json.h"
+#include "core/memory.h"
 
 enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000 };
 

@@ -12,13 +12,13 @@
  *
  * Not collective. A file belongs to one thread.
  */
-#ifndef LAP_TRAINER_SAFETENSORS_H
-#define LAP_TRAINER_SAFETENSORS_H
+#ifndef LAP_TRAINER_HF_SAFETENSORS_H
+#define LAP_TRAINER_HF_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 typedef enum {
   LAP_DTYPE_F64,

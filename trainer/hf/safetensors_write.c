@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "trainer/hf/safetensors.h"
 
 enum { LENGTH_BYTES = 8, ALIGNMENT = 8 };
@@ -18,7 +18,7 @@ static int64_t bytes_of(const lap_safetensors_source *tensor) {
   return bytes;
 }
 
-static int by_place(const void *a, const void *b) {
+static int by_position(const void *a, const void *b) {
   const lap_safetensors_source *x = *(const lap_safetensors_source *const *)a;
   const lap_safetensors_source *y = *(const lap_safetensors_source *const *)b;
   const size_t x_size = lap_dtype_size(x->dtype), y_size = lap_dtype_size(y->dtype);
@@ -78,7 +78,7 @@ lap_code lap_safetensors_write(const char *path, const lap_safetensors_source *t
   LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
   const lap_safetensors_source **ordered = lap_allocate(count, sizeof *ordered);
   for (size_t i = 0; i < count; ++i) ordered[i] = &tensors[i];
-  qsort(ordered, count, sizeof *ordered, by_place);
+  qsort(ordered, count, sizeof *ordered, by_position);
   lap_code code = write_to(descriptor, temporary, ordered, count, status);
   if (code != LAP_OK)
     close(descriptor);

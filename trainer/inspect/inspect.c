@@ -7,13 +7,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/checkpoint/checkpoint_directory.h"
-#include "trainer/run/model_source.h"
+#include "trainer/checkpoint/directory.h"
+#include "trainer/model/source.h"
 
 /* --- the things that are known beforehand --- */
 

@@ -4,15 +4,15 @@
  * where the content says it, else from the name; each kind has a function that reports on it and,
  * where asked to, verifies everything of it. Not collective: inspect runs alone.
  */
-#ifndef LAP_TRAINER_INSPECT_H
-#define LAP_TRAINER_INSPECT_H
+#ifndef LAP_TRAINER_INSPECT_INSPECT_H
+#define LAP_TRAINER_INSPECT_INSPECT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "dataset/tokenizer.h"
-#include "trainer/inspect/inspect_report.h"
-#include "trainer/run/session.h"
+#include "trainer/cli/session.h"
+#include "trainer/inspect/report.h"
 
 /* The token shard that a cache belongs to is found by its hash. */
 typedef struct {

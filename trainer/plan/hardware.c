@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "trainer/config/number.h"
-#include "trainer/config/suggest.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "core/suggest.h"
 #include "trainer/config/yaml_tree.h"
 
 const int lap_gemm_edge[LAP_GEMM_EDGES] = {64, 256};

@@ -8,13 +8,13 @@
  * - chip: public figures of an accelerator that stands in a torus, for the question how long a run
  *   would take there.
  */
-#ifndef LAP_TRAINER_HARDWARE_H
-#define LAP_TRAINER_HARDWARE_H
+#ifndef LAP_TRAINER_PLAN_HARDWARE_H
+#define LAP_TRAINER_PLAN_HARDWARE_H
 
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 /* The three products of a linear: y = x w^T; dx = dy w; dw += dy^T x. */
 typedef enum {

@@ -3,14 +3,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "autograd/core/memory.h"
-#include "mpi/gradient_sum.h"
-#include "trainer/run/evaluate.h"
-#include "trainer/run/schedule.h"
-#include "trainer/run/spread_model.h"
-#include "trainer/run/step.h"
-#include "trainer/run/teach.h"
-#include "trainer/run/window_logits.h"
+#include "core/memory.h"
+#include "mpi/collective/gradient_sum.h"
+#include "trainer/model/evaluate.h"
+#include "trainer/model/layout.h"
+#include "trainer/model/teach.h"
+#include "trainer/model/window_logits.h"
+#include "trainer/step/schedule.h"
+#include "trainer/step/step.h"
 
 const char *lap_plan_command_name(lap_plan_command command) {
   static const char *const names[] = {"train", "eval", "teach"};
@@ -32,13 +32,13 @@ static void count_flops(const lap_config *config, lap_plan *plan) {
                                                                 .sequences = 1,
                                                                 .length = length,
                                                                 .threads = 1});
-  int32_t *first = lap_allocate((size_t)length, sizeof *first);
-  const lap_batch batch = {.sequences = 1, .length = length, .first = first};
+  int32_t *document_start = lap_allocate((size_t)length, sizeof *document_start);
+  const lap_batch batch = {.sequences = 1, .length = length, .document_start = document_start};
   double forward;
   const double all = lap_tape_flops_of(model->tape, &batch, &forward);
   plan->forward_flops = sequences * forward;
   plan->backward_flops = sequences * (all - forward);
-  free(first);
+  free(document_start);
   lap_gemma2_destroy(model);
 }
 
@@ -157,8 +157,8 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     config->file);
   LAP_TRY(check_micro_batch(config, 1, status));
   lap_placement placement;
-  const lap_spread_wish wish = {config->mesh.model, config->model_ranks};
-  LAP_TRY(lap_spread_model_place(config, wish, request->ranks, 0, &placement, status));
+  const lap_model_layout wish = {config->mesh.model, config->model_ranks};
+  LAP_TRY(lap_model_layout_placement(config, wish, request->ranks, 0, &placement, status));
   plan->model_ranks = placement.fold.model_ranks;
   plan->efficiency = 1;
   lap_state *state = lap_state_outline(model, &placement);

@@ -13,12 +13,12 @@
  * plus LAP_MEMORY_PROCESS: the program with its libraries, heap and stacks, measured once (see
  * lap_plan_process_bytes) and the same for every config.
  */
-#ifndef LAP_TRAINER_PLAN_H
-#define LAP_TRAINER_PLAN_H
+#ifndef LAP_TRAINER_PLAN_PLAN_H
+#define LAP_TRAINER_PLAN_PLAN_H
 
 #include "trainer/config/config.h"
-#include "trainer/checkpoint/memory_table.h"
-#include "trainer/run/step_traffic.h"
+#include "trainer/state/memory_table.h"
+#include "trainer/step/traffic.h"
 
 typedef enum { LAP_PLAN_TRAIN, LAP_PLAN_EVAL, LAP_PLAN_TEACH } lap_plan_command;
 

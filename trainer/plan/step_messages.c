@@ -1,8 +1,8 @@
 #include "trainer/plan/step_messages.h"
 
-#include "mpi/shard_sum.h"
-#include "trainer/checkpoint/state.h"
-#include "trainer/run/step.h"
+#include "mpi/collective/shard_sum.h"
+#include "trainer/state/state.h"
+#include "trainer/step/step.h"
 
 /* --- activations --- */
 
@@ -18,9 +18,9 @@ static void add_sum(lap_activation_sums *sums, int64_t elements) {
 
 /* For each chunk of positions: the largest logits, the masses of the rest, and dx. */
 static void add_head(activation_walk *walk, const lap_op_call *call) {
-  const lap_head_attributes *attributes = call->attributes;
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows;
-  const int64_t chunk = lap_head_chunk(call->input[1].rows * attributes->shards.of);
+  const int64_t chunk = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of);
   enum { ENDS = 2, MASSES = 2 };
   walk->sums.float_elements += rows * (ENDS + walk->teacher_k + call->input[0].columns);
   walk->sums.double_elements += rows * MASSES;
@@ -33,11 +33,11 @@ static void visit(void *context, const lap_op *op, const lap_op_call *call, lap_
   activation_walk *walk = context;
   (void)block;
   const int64_t output = call->output.rows * call->output.columns;
-  if (op == &lap_op_head)
+  if (op == &lap_op_lm_head_loss)
     add_head(walk, call);
-  else if (op == &lap_op_spread && kind == LAP_VISIT_BACKWARD)
+  else if (op == &lap_op_copy_to_shards && kind == LAP_VISIT_BACKWARD)
     add_sum(&walk->sums, output);
-  else if ((op == &lap_op_linear_sum || op == &lap_op_embedding) && kind != LAP_VISIT_BACKWARD)
+  else if ((op == &lap_op_row_linear || op == &lap_op_embedding) && kind != LAP_VISIT_BACKWARD)
     add_sum(&walk->sums, output);
 }
 
@@ -80,7 +80,7 @@ static double layer_share(const lap_parameters *parameters, int layers) {
   return of_layers / (double)parameters->elements;
 }
 
-static void send_gradients(const lap_config *config, const lap_traffic_place *place,
+static void send_gradients(const lap_config *config, const lap_rank_layout *place,
                            const lap_gemma2 *model, const lap_partition *partition,
                            lap_step_sent *sent) {
   const int layers = (int)config->model.num_hidden_layers;
@@ -98,7 +98,7 @@ static void send_gradients(const lap_config *config, const lap_traffic_place *pl
   put(sent, LAP_SENT_LAST_GRADIENTS, &gathered, 1, partition->buckets);
 }
 
-static void send_weights(const lap_config *config, const lap_traffic_place *place,
+static void send_weights(const lap_config *config, const lap_rank_layout *place,
                          const lap_gemma2 *model, const lap_partition *partition,
                          lap_step_sent *sent) {
   if (config->shard == LAP_SHARD_NONE) return;
@@ -118,7 +118,7 @@ static void send_weights(const lap_config *config, const lap_traffic_place *plac
   }
 }
 
-static void send_activations(const lap_config *config, const lap_traffic_place *place,
+static void send_activations(const lap_config *config, const lap_rank_layout *place,
                              const lap_gemma2 *model, int64_t teacher_k, lap_step_sent *sent) {
   if (place->fold.model_ranks == 1) return;
   const lap_lanes lanes = lap_fold_lanes(&place->fold, &place->mesh, place->dealt);
@@ -130,7 +130,7 @@ static void send_activations(const lap_config *config, const lap_traffic_place *
   put(sent, LAP_SENT_ACTIVATIONS, &all, 1, (double)times * (double)sums.sums);
 }
 
-void lap_step_sent_of(const lap_config *config, const lap_traffic_place *place,
+void lap_step_sent_of(const lap_config *config, const lap_rank_layout *place,
                       const lap_gemma2 *model, int64_t teacher_k, lap_step_sent *sent) {
   *sent = (lap_step_sent){0};
   lap_partition *partition = lap_state_partition(model->parameters, place->fold.replicas);

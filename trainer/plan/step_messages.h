@@ -1,12 +1,12 @@
 /* step_messages: what one rank sends in a training step, by when it is sent, because that decides
  * what of it can hide behind computation: for trainer/plan/step_time.h. Bytes of all ranks by kind,
- * to the byte, are in trainer/run/step_traffic.h.
+ * to the byte, are in trainer/step/traffic.h.
  */
-#ifndef LAP_TRAINER_STEP_MESSAGES_H
-#define LAP_TRAINER_STEP_MESSAGES_H
+#ifndef LAP_TRAINER_PLAN_STEP_MESSAGES_H
+#define LAP_TRAINER_PLAN_STEP_MESSAGES_H
 
 #include "autograd/gemma2/model.h"
-#include "mpi/traffic_plan.h"
+#include "mpi/traffic/plan.h"
 #include "trainer/config/config.h"
 
 /* What the tape sends between model shards in one micro-batch. */
@@ -34,7 +34,7 @@ typedef struct {
 } lap_step_sent;
 
 /* `model` is recorded for the shards of the rank at `place`, a micro-batch of the config. */
-void lap_step_sent_of(const lap_config *config, const lap_traffic_place *place,
+void lap_step_sent_of(const lap_config *config, const lap_rank_layout *place,
                       const lap_gemma2 *model, int64_t teacher_k, lap_step_sent *sent);
 
 /* Whole passes over a layer's weights that a lane needs gathered (mesh.shard: full), in layers. */

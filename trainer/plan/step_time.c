@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-#include "trainer/checkpoint/state.h"
 #include "trainer/plan/step_messages.h"
+#include "trainer/state/state.h"
 
 const char *lap_time_part_name(lap_time_part part) {
   static const char *const names[LAP_TIME_PARTS] = {"linear",   "attention", "head",
@@ -84,10 +84,10 @@ static double stream_seconds(const lap_hardware *h, double weight_bytes) {
 }
 
 static double head_products(const lap_hardware *h, const lap_op_call *call) {
-  const lap_head_attributes *attributes = call->attributes;
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
   const lap_unit_costs *costs = &h->costs;
   const int64_t vocab = call->input[1].rows, hidden = call->input[0].columns;
-  const int64_t most = lap_head_chunk(vocab * attributes->shards.of);
+  const int64_t most = lap_lm_head_chunk(vocab * attributes->shards.of);
   double seconds = 0;
   for (int64_t done = 0; done < call->input[0].rows; done += most) {
     const int64_t rows = done + most < call->input[0].rows ? most : call->input[0].rows - done;
@@ -131,15 +131,15 @@ static void visit(void *context, const lap_op *op, const lap_op_call *call, lap_
   lap_time_part part = LAP_TIME_ELEMENTS;
   double seconds = 0;
   const lap_cost_op cost = cost_of(op);
-  if (op == &lap_op_linear || op == &lap_op_linear_sum) {
+  if (op == &lap_op_column_linear || op == &lap_op_row_linear) {
     part = LAP_TIME_LINEAR;
-    seconds = linear_seconds(walk, call, op == &lap_op_linear_sum, kind);
-  } else if (op == &lap_op_head) {
+    seconds = linear_seconds(walk, call, op == &lap_op_row_linear, kind);
+  } else if (op == &lap_op_lm_head_loss) {
     part = LAP_TIME_HEAD;
     const double products = head_products(walk->hardware, call);
     walk->units.head_products += products;
     seconds = products + (double)(call->input[0].rows * call->input[1].rows) *
-                             ((const lap_head_attributes *)call->attributes)->shards.count *
+                             ((const lap_lm_head_loss_attributes *)call->attributes)->shards.count *
                              walk->hardware->costs.loss;
   } else if (cost < LAP_COST_OPS) {
     double products;
@@ -150,7 +150,7 @@ static void visit(void *context, const lap_op *op, const lap_op_call *call, lap_
     seconds = products + count * walk->hardware->costs.op[cost][backward];
   }
   walk->part[part] += seconds;
-  if (block == 0 || op == &lap_op_head) return;
+  if (block == 0 || op == &lap_op_lm_head_loss) return;
   *(kind == LAP_VISIT_FORWARD ? &walk->forward : &walk->backward) += seconds;
 }
 
@@ -163,9 +163,9 @@ void lap_count_units(const lap_gemma2 *model, const lap_hardware *hardware, lap_
 /* --- the rest of a step --- */
 
 /* The rank with the most lanes. */
-static lap_code place_of(const lap_config *config, int ranks, const lap_hardware *h,
-                         lap_traffic_place *place, lap_status *status) {
-  *place = (lap_traffic_place){
+static lap_code layout_of(const lap_config *config, int ranks, const lap_hardware *h,
+                          lap_rank_layout *place, lap_status *status) {
+  *place = (lap_rank_layout){
       .mesh = config->mesh,
       .ranks_per_node = lap_hardware_ranks_per_node(h),
       .dealt = config->shard == LAP_SHARD_GRADIENTS || config->shard == LAP_SHARD_FULL};
@@ -196,7 +196,7 @@ static lap_code check_links(int ranks, const lap_hardware *h, lap_status *status
   return LAP_OK;
 }
 
-static void add_rest(const lap_config *config, const lap_traffic_place *place,
+static void add_rest(const lap_config *config, const lap_rank_layout *place,
                      const lap_gemma2 *model, int lanes, op_walk *walk) {
   const lap_unit_costs *costs = &walk->hardware->costs;
   const double elements = (double)model->parameters->elements;
@@ -246,9 +246,9 @@ static void add_communication(const lap_hardware *h, const lap_step_sent *sent, 
 lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t teacher_k,
                                 const lap_hardware *hardware, lap_step_time *time,
                                 lap_status *status) {
-  lap_traffic_place place;
+  lap_rank_layout place;
   *time = (lap_step_time){0};
-  LAP_TRY(place_of(config, ranks, hardware, &place, status));
+  LAP_TRY(layout_of(config, ranks, hardware, &place, status));
   LAP_TRY(check_links(ranks, hardware, status));
   lap_gemma2 *model = lap_gemma2_record(
       &config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,

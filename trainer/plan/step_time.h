@@ -25,8 +25,8 @@
  * A step takes the longest of: computation at the assumed efficiency; computation at the peak plus
  * the sums over shards, which nothing hides; gradients and weights over ICI; the same over DCN.
  */
-#ifndef LAP_TRAINER_STEP_TIME_H
-#define LAP_TRAINER_STEP_TIME_H
+#ifndef LAP_TRAINER_PLAN_STEP_TIME_H
+#define LAP_TRAINER_PLAN_STEP_TIME_H
 
 #include "autograd/gemma2/model.h"
 #include "trainer/config/config.h"

@@ -1,9 +1,9 @@
 #include <math.h>
 
-#include "autograd/core/memory.h"
-#include "trainer/checkpoint/state.h"
-#include "trainer/plan/step_time.h"
+#include "core/memory.h"
 #include "trainer/plan/step_messages.h"
+#include "trainer/plan/step_time.h"
+#include "trainer/state/state.h"
 
 /* --- where the two axes of a pod lie on the torus --- */
 

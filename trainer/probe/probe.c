@@ -1,4 +1,4 @@
-/* The run of a probe in one precision; compiled twice, as the autograd is (autograd/core/real.h).
+/* The run of a probe in one precision; compiled twice, as the autograd is (autograd/kernel/real.h).
  */
 #include "trainer/probe/probe.h"
 
@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/gemma2/model.h"
-#include "trainer/hf/hf_weights.h"
+#include "core/memory.h"
 #include "trainer/hf/safetensors.h"
+#include "trainer/hf/weights.h"
 
 #ifdef LAP_DOUBLE
 static const lap_dtype dtype_of_real = LAP_DTYPE_F64;
@@ -50,7 +50,7 @@ static real_batch make_batch(const lap_probe_batch *given) {
   made.batch = (lap_batch){.sequences = given->sequences,
                            .length = given->length,
                            .tokens = given->tokens,
-                           .first = given->first,
+                           .document_start = given->document_start,
                            .targets = given->targets,
                            .k = given->k,
                            .teacher_ids = given->teacher_ids,

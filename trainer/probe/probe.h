@@ -19,23 +19,23 @@
  *
  * Not collective.
  */
-#ifndef LAP_TRAINER_PROBE_H
-#define LAP_TRAINER_PROBE_H
+#ifndef LAP_TRAINER_PROBE_PROBE_H
+#define LAP_TRAINER_PROBE_PROBE_H
 
 #include <stdint.h>
 
-#include "autograd/core/status.h"
 #include "autograd/gemma2/config.h"
 #include "autograd/op/objective.h"
+#include "core/status.h"
 
 typedef struct {
-  int64_t sequences, length;         /* B, T */
-  int64_t k;                         /* 0: no teacher */
-  int64_t counted;                   /* positions */
-  int32_t *tokens, *first, *targets; /* [B, T]; first is 0 */
-  int32_t *teacher_ids;              /* [B, T, k]; -1: unused */
-  double *teacher_probability;       /* [B, T, k] */
-  double *teacher_tail;              /* [B, T] */
+  int64_t sequences, length;                  /* B, T */
+  int64_t k;                                  /* 0: no teacher */
+  int64_t counted;                            /* positions */
+  int32_t *tokens, *document_start, *targets; /* [B, T]; document_start is 0 */
+  int32_t *teacher_ids;                       /* [B, T, k]; -1: unused */
+  double *teacher_probability;                /* [B, T, k] */
+  double *teacher_tail;                       /* [B, T] */
 } lap_probe_batch;
 
 /* Reads and checks a batch for a model; *batch is the caller's, NULL on failure. LAP_DATA naming

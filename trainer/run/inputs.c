@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/memory.h"
 #include "autograd/kernel/blas.h"
-#include "mpi/agree.h"
-#include "trainer/run/evaluate.h"
-#include "trainer/run/model_source.h"
-#include "trainer/run/schedule.h"
-#include "trainer/checkpoint/state_hash.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "trainer/model/evaluate.h"
+#include "trainer/model/source.h"
+#include "trainer/state/hash.h"
+#include "trainer/step/schedule.h"
 
 static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_cache *cache) {
   return (lap_data){.tokens = set,

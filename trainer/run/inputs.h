@@ -1,11 +1,11 @@
 /* inputs: all that a training run reads, opened, checked and bound together (DESIGN 2). */
-#ifndef LAP_TRAINER_INPUTS_H
-#define LAP_TRAINER_INPUTS_H
+#ifndef LAP_TRAINER_RUN_INPUTS_H
+#define LAP_TRAINER_RUN_INPUTS_H
 
-#include "trainer/run/batches.h"
+#include "trainer/cli/session.h"
 #include "trainer/config/config.h"
 #include "trainer/config/numbers.h"
-#include "trainer/run/session.h"
+#include "trainer/step/batches.h"
 
 typedef struct {
   lap_token_set train_tokens, eval_tokens; /* eval_tokens.count 0: none */

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "dataset/json_values.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/memory.h"
 
 struct lap_metrics {
   FILE *file;
@@ -38,10 +38,6 @@ lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status) {
   return code;
 }
 
-json_t *lap_metrics_number(double value) {
-  return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* Takes the reference. One line, flushed, so that a reader that follows the file sees whole lines.
  */
 static lap_code append_line(lap_metrics *metrics, json_t *line, lap_status *status) {
@@ -57,16 +53,15 @@ lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step,
   json_t *line = json_object();
   json_object_set_new(line, "step", json_integer(step->step));
   json_object_set_new(line, "tokens", json_integer(step->tokens));
-  json_object_set_new(line, "loss", lap_metrics_number(step->loss));
-  json_object_set_new(line, "ce", lap_metrics_number(step->ce));
-  json_object_set_new(line, "kd", lap_metrics_number(step->kd));
-  json_object_set_new(line, "kl", lap_metrics_number(step->kl));
-  json_object_set_new(line, "grad_norm", lap_metrics_number(step->grad_norm));
-  json_object_set_new(line, "learning_rate", lap_metrics_number(step->learning_rate));
-  json_object_set_new(line, "seconds", lap_metrics_number(step->seconds));
-  json_object_set_new(line, "tokens_per_second", lap_metrics_number(step->tokens_per_second));
-  json_object_set_new(line, "communication_seconds",
-                      lap_metrics_number(step->communication_seconds));
+  json_object_set_new(line, "loss", lap_json_number(step->loss));
+  json_object_set_new(line, "ce", lap_json_number(step->ce));
+  json_object_set_new(line, "kd", lap_json_number(step->kd));
+  json_object_set_new(line, "kl", lap_json_number(step->kl));
+  json_object_set_new(line, "grad_norm", lap_json_number(step->grad_norm));
+  json_object_set_new(line, "learning_rate", lap_json_number(step->learning_rate));
+  json_object_set_new(line, "seconds", lap_json_number(step->seconds));
+  json_object_set_new(line, "tokens_per_second", lap_json_number(step->tokens_per_second));
+  json_object_set_new(line, "communication_seconds", lap_json_number(step->communication_seconds));
   json_object_set_new(line, "skipped", json_integer(step->skipped));
   return append_line(metrics, line, status);
 }

@@ -2,13 +2,13 @@
  *
  * Not collective: rank 0 writes.
  */
-#ifndef LAP_TRAINER_METRICS_H
-#define LAP_TRAINER_METRICS_H
+#ifndef LAP_TRAINER_RUN_METRICS_H
+#define LAP_TRAINER_RUN_METRICS_H
 
 #include <jansson.h>
 #include <stdint.h>
 
-#include "autograd/core/status.h"
+#include "core/status.h"
 
 /* One step, in the order of its keys; what is not finite is written as null. */
 typedef struct {
@@ -34,9 +34,6 @@ lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step, 
 /* {"step": S, "tokens": N, "eval": {...}}; `eval` stays the caller's. */
 lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tokens, json_t *eval,
                                  lap_status *status);
-
-/* A finite number, otherwise null; for building `eval`. A new reference. */
-json_t *lap_metrics_number(double value);
 
 /* Drops what lies past `last_step`: lines with a larger step, and a last line that a kill has cut.
  * The rest is kept byte for byte, in a new file, renamed. No file: nothing to do. LAP_DATA naming

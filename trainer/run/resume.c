@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "mpi/agree.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/run/model_source.h"
-#include "trainer/run/run_directory.h"
+#include "trainer/model/source.h"
+#include "trainer/run/directory.h"
 
 void lap_resume_blas_core(const lap_config *config, const lap_session *session,
                           const lap_train_options *options, char core[LAP_RESUME_CORE]) {

@@ -1,10 +1,10 @@
 /* resume: where a run starts. */
-#ifndef LAP_TRAINER_RESUME_H
-#define LAP_TRAINER_RESUME_H
+#ifndef LAP_TRAINER_RUN_RESUME_H
+#define LAP_TRAINER_RUN_RESUME_H
 
-#include "trainer/run/directory_lock.h"
-#include "trainer/checkpoint/state.h"
+#include "core/directory_lock.h"
 #include "trainer/run/train.h"
+#include "trainer/state/state.h"
 
 /* Collective. The blas_core to open before anything else is read: that of the config, and where
  * this is auto, that of the run that `options` go on with, as rank 0 sees it ("auto" for a fresh

@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/core/clock.h"
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "mpi/agree.h"
+#include "autograd/kernel/gemm_rate.h"
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/run/gemm_rate.h"
+#include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
-#include "trainer/run/run_directory.h"
 #include "trainer/run/signals.h"
 
 typedef struct {
@@ -98,13 +98,13 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
 /* What evaluations and checkpoints send is no part of a step. */
 static void pause_counting(trainer *t) {
   if (!t->meter.running) return;
-  lap_block_weights_settle(t->weights);
+  lap_block_weights_wait_all(t->weights);
   lap_traffic_meter_stop(&t->meter, t->session->comm);
 }
 
 static void count_from_here(trainer *t) {
   if (t->meter.running) return;
-  lap_block_weights_settle(t->weights);
+  lap_block_weights_wait_all(t->weights);
   lap_traffic_meter_start(&t->meter, t->session->comm);
 }
 
@@ -143,7 +143,7 @@ static lap_code write_checkpoint(trainer *t, lap_status *status) {
                                         .numbers = t->inputs->numbers};
   lap_comm_set_activity(t->session->comm, "writing a checkpoint");
   pause_counting(t);
-  lap_block_weights_settle(t->weights);
+  lap_block_weights_wait_all(t->weights);
   return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
 }
 
@@ -177,10 +177,10 @@ static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint
 
 /* --- the loop --- */
 
-static lap_step_wishes wishes_of(const trainer *t) {
+static lap_step_requests requests_of(const trainer *t) {
   const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
   const double hours = t->options->max_hours;
-  return (lap_step_wishes){
+  return (lap_step_requests){
       .stop = lap_signals_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
       .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
       .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
@@ -217,7 +217,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
-    LAP_TRY(lap_stepper_run(t->stepper, wishes_of(t), &t->report->last, status));
+    LAP_TRY(lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status));
     const double seconds = lap_clock_seconds() - start;
     t->report->seconds += seconds;
     record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
@@ -294,7 +294,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
   t->weights = lap_block_weights_create(t->state, (int)config->model.num_hidden_layers);
-  lap_block_weights_renew(t->weights, true);
+  lap_block_weights_changed(t->weights, true);
   t->stepper =
       lap_stepper_create(config, &t->inputs->train, t->inputs->total_steps, t->state, t->weights);
   return LAP_OK;
@@ -360,7 +360,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                                  (int64_t)first_step);
     code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
-    lap_block_weights_settle(t.weights);
+    lap_block_weights_wait_all(t.weights);
     fill_report(&t);
   }
   lap_stepper_destroy(t.stepper);

@@ -1,11 +1,11 @@
 /* train: a whole training run, from the opened inputs to the last checkpoint. */
-#ifndef LAP_TRAINER_TRAIN_H
-#define LAP_TRAINER_TRAIN_H
+#ifndef LAP_TRAINER_RUN_TRAIN_H
+#define LAP_TRAINER_RUN_TRAIN_H
 
-#include "trainer/run/evaluate.h"
+#include "trainer/model/evaluate.h"
 #include "trainer/run/inputs.h"
-#include "trainer/run/step.h"
-#include "trainer/run/step_traffic.h"
+#include "trainer/step/step.h"
+#include "trainer/step/traffic.h"
 
 typedef struct {
   const char *resume; /* "none", "auto", or a checkpoint or run directory */

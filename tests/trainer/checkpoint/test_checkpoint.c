@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "checkpoint_fixture.h"
-#include "checkpoint_world.h"
-#include "mpi/agree.h"
-#include "trainer/checkpoint/state_hash.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/checkpoint/world.h"
+#include "trainer/state/hash.h"
 
 static void what_is_written_is_loaded(void **context) {
   world *w = *context;

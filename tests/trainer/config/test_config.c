@@ -10,11 +10,11 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "trainer/config/config_schema.h"
-#include "trainer/config/number.h"
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "core/suggest.h"
 #include "trainer/config/numbers.h"
-#include "trainer/config/suggest.h"
+#include "trainer/config/schema.h"
 
 /* 11 lines; what a test adds begins on line 12. */
 #define MODEL                                                                                    \

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "trainer/config/yaml_tree.h"
 
 static void nodes_keep_text_style_and_line(void **state) {

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "tests/scratch.h"
 
 static void must(lap_code code, const lap_status *status) {

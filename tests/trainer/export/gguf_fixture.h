@@ -1,7 +1,7 @@
 /* gguf_fixture: small checkpoints with hand-made tokenizers, and `lapidary export --format gguf`
  * run on them. A failure of the fixture itself fails the test. */
-#ifndef LAP_TESTS_GGUF_FIXTURE_H
-#define LAP_TESTS_GGUF_FIXTURE_H
+#ifndef LAP_TESTS_TRAINER_EXPORT_GGUF_FIXTURE_H
+#define LAP_TESTS_TRAINER_EXPORT_GGUF_FIXTURE_H
 
 #include <stdbool.h>
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
 #include "trainer/export/hf_tokenizer.h"

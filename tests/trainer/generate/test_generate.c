@@ -10,10 +10,10 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/blas.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "dataset/tokenizer.h"
 #include "trainer/generate/generate.h"
 

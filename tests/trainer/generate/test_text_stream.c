@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "dataset/text.h"
+#include "core/text.h"
 #include "trainer/generate/text_stream.h"
 
 #define REPLACED "\xEF\xBF\xBD"

@@ -1,9 +1,9 @@
 /* safetensors: what is written comes back, and no bytes whatsoever do more than be refused. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "tests/scratch.h"
 #include "trainer/hf/safetensors.h"
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "trainer/plan/hardware.h"
 
 static const char chip[] =

@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/memory.h"
+#include "core/memory.h"
 #include "tests/teacher/synthetic.h"
-#include "trainer/run/evaluate.h"
+#include "trainer/model/evaluate.h"
+#include "trainer/model/window_logits.h"
 #include "trainer/plan/plan.h"
-#include "trainer/run/step.h"
-#include "trainer/run/window_logits.h"
+#include "trainer/step/step.h"
 
 /* --- counting --- */
 

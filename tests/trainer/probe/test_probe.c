@@ -1,9 +1,9 @@
 /* probe: the command on a small model, from files to files. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
-#include "autograd/core/philox.h"
 #include "autograd/gemma2/parameters.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "tests/scratch.h"
-#include "trainer/commands.h"
+#include "trainer/commands/commands.h"
 #include "trainer/hf/safetensors.h"
 
 /* Grouped queries, a window shorter than the sequence, a scale that is not head_dim's. */

@@ -1,9 +1,9 @@
 /* metrics: lines come out in the order of the design, and a resume keeps exactly what it should. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +11,9 @@
 
 #include <cmocka.h>
 
-#include "autograd/core/file.h"
-#include "autograd/core/memory.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/memory.h"
 #include "tests/scratch.h"
 #include "trainer/run/metrics.h"
 
@@ -65,8 +66,7 @@ static void lines_have_the_keys_of_the_design_in_order(void **state) {
                                  .communication_seconds = 0,
                                  .skipped = 2};
   assert_int_equal(lap_metrics_append(metrics, &step, &status), LAP_OK);
-  json_t *eval =
-      json_pack("{s:o, s:o}", "loss", lap_metrics_number(1.5), "kl", lap_metrics_number(NAN));
+  json_t *eval = json_pack("{s:o, s:o}", "loss", lap_json_number(1.5), "kl", lap_json_number(NAN));
   assert_int_equal(lap_metrics_append_eval(metrics, 1, 64, eval, &status), LAP_OK);
   json_decref(eval);
   /* Flushed: readable before the file is closed. */

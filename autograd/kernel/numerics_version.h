@@ -1,0 +1,12 @@
+/* numerics_version: one number for the order in which lapidary adds, multiplies and rounds.
+ *
+ * Bumped whenever a kernel, a reduction, an initialisation or the data order changes the bits of a
+ * training state. It is part of numbers_sha256, so that a run never silently resumes on other
+ * arithmetic.
+ */
+#ifndef LAP_AUTOGRAD_KERNEL_NUMERICS_VERSION_H
+#define LAP_AUTOGRAD_KERNEL_NUMERICS_VERSION_H
+
+enum { LAP_NUMERICS_VERSION = 2 };
+
+#endif

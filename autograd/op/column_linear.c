@@ -1,0 +1,46 @@
+/* linear: y_s = x w_s^T for each shard s held here, no bias; a projection cut by its outputs
+ *   x [R, I] input     w_s [O, I] weights     y [S R, O] output
+ */
+#include <assert.h>
+
+#include "autograd/kernel/gemm.h"
+#include "autograd/op/op.h"
+
+static int64_t shards_of(const lap_op_call *call) {
+  return call->output.rows / call->input[0].rows;
+}
+
+static void forward(const lap_op_call *call) {
+  const int64_t rows = call->input[0].rows, in = call->input[0].columns;
+  const int64_t out = call->output.columns;
+  for (int64_t s = 0; s < shards_of(call); ++s)
+    lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, call->input[0].value, in,
+             call->input[1 + s].value, in, 0, call->output.value + s * rows * out, out);
+}
+
+/* dx_s (+)= dy_s w_s      dw_s += dy_s^T x      a lane's micro-batches add up by beta = 1
+ * dx is [S R, I]: spread sums it over shards. */
+static void backward(const lap_op_call *call) {
+  const int64_t rows = call->input[0].rows, in = call->input[0].columns;
+  const int64_t out = call->output.columns;
+  for (int64_t s = 0; s < shards_of(call); ++s) {
+    const lap_operand *w = &call->input[1 + s];
+    const real *dy = call->output.gradient + s * rows * out;
+    assert(w->accumulate);
+    lap_gemm(LAP_PLAIN, LAP_PLAIN, rows, in, out, dy, out, w->value, in,
+             call->input[0].accumulate ? 1 : 0, call->input[0].gradient + s * rows * in, in);
+    lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, out, in, rows, dy, out, call->input[0].value, in, 1,
+             w->gradient, in);
+  }
+}
+
+static double flops(const lap_op_call *call) {
+  return 2.0 * (double)call->output.rows * (double)call->output.columns *
+         (double)call->input[0].columns;
+}
+
+const lap_op lap_op_column_linear = {.name = "column_linear",
+                                     .forward = forward,
+                                     .backward = backward,
+                                     .flops = flops,
+                                     .backward_reads = LAP_READS_INPUTS};

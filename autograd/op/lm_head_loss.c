@@ -1,0 +1,290 @@
+/* head: the tied output head, the final soft-cap and the loss, over chunks of positions
+ *   x [BT, H] input     w_s [V/M, H] the embedding, shard by shard     loss [1, 1], the sum over
+ *   counted positions
+ *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
+ *
+ * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
+ * makes each logit once, and the memory for logits is a constant whatever the batch. Logits stay
+ * with their shard. For each position of a chunk the shards bring together, in this order: the
+ * largest logit of the rest, the target's and the kept ones (where a shard has not got an id, it
+ * says -inf); the masses of the rest; and, backward, dx.
+ */
+#include <assert.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "autograd/kernel/gemm.h"
+#include "autograd/kernel/vector.h"
+#include "autograd/op/loss_row.h"
+#include "autograd/op/op.h"
+#include "core/memory.h"
+
+/* 4 Mi logits, but no fewer than 64 positions, so that dw of a large vocabulary is not read and
+ * written too often; a multiple of 16. */
+int64_t lap_lm_head_chunk(int64_t vocab_size) {
+  const int64_t chunk = (INT64_C(1) << 22) / vocab_size / 16 * 16;
+  return chunk < 64 ? 64 : chunk > 1024 ? 1024 : chunk;
+}
+
+int64_t lap_lm_head_logits_size(int64_t vocab_size, lap_shard_range shards) {
+  return lap_lm_head_chunk(vocab_size) * (vocab_size / shards.of) * shards.count;
+}
+
+void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
+                        int64_t vocab, double softcap, real *logits) {
+  lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, vocab, hidden, x, hidden, weight, hidden, 0, logits,
+           vocab);
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; ++r)
+    lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
+}
+
+/* --- a chunk and its scratch memory --- */
+
+typedef struct {
+  int64_t begin, rows; /* positions [begin, begin + rows) */
+  int64_t vocab;       /* of one shard */
+  int64_t k;
+  real *logits;  /* [S][rows, vocab] */
+  real *known;   /* [rows, 2 + k]: the ends of each row and its kept logits */
+  real *weights; /* [threads, k] */
+  double *parts; /* [S][rows, 2]: masses of each shard; one shard: the masses */
+  double *sums;  /* [rows, 2]: those of all shards */
+  real *dx;      /* [S][rows, H], where the model is several shards */
+  real *dx_sum;  /* [rows, H], where dx holds an earlier part */
+} chunk;
+
+static int64_t aligned(int64_t reals) {
+  enum { ALIGN = LAP_ALIGNMENT / sizeof(real) };
+  return (reals + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Positions at a time: no more than there are, so that small batches take little memory. */
+static int64_t chunk_of(const lap_op_call *call) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t rows = call->input[0].rows;
+  const int64_t most = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of);
+  return most < rows ? most : rows;
+}
+
+/* Hands out `memory` for chunks of `rows` positions; returns how much is taken, also of NULL. */
+static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int64_t k,
+                       int64_t threads, bool backward, chunk *made) {
+  enum { DOUBLE = sizeof(double) / sizeof(real) };
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t hidden = call->input[0].columns, vocab = call->input[1].rows;
+  const bool alone = attributes->shards.of == 1;
+  const int64_t shards = attributes->shards.count, masses = rows * LAP_ROW_MASSES;
+  const int64_t dx = backward && !alone ? rows * hidden : 0;
+  const int64_t sizes[] = {shards * rows * vocab,
+                           rows * (LAP_ROW_ENDS + k),
+                           threads * k,
+                           shards * masses * DOUBLE,
+                           alone ? 0 : masses * DOUBLE,
+                           shards * dx,
+                           dx};
+  enum { PIECES = sizeof sizes / sizeof *sizes };
+  real *piece[PIECES];
+  int64_t taken = 0;
+  for (int i = 0; i < PIECES; ++i) {
+    piece[i] = memory ? memory + taken : NULL;
+    taken += aligned(sizes[i]);
+  }
+  *made = (chunk){.vocab = vocab,
+                  .k = k,
+                  .logits = piece[0],
+                  .known = piece[1],
+                  .weights = piece[2],
+                  .parts = (double *)piece[3],
+                  .sums = (double *)piece[alone ? 3 : 4],
+                  .dx = piece[5],
+                  .dx_sum = piece[6]};
+  return taken;
+}
+
+/* --- losses of a chunk --- */
+
+static lap_row_labels labels_of(const lap_op_call *call, int64_t r) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const lap_batch *batch = call->batch;
+  lap_row_labels labels = {.target = batch->targets[r],
+                           .k = batch->k,
+                           .objective = &attributes->objective,
+                           .softcap = attributes->softcap};
+  if (labels.k > 0) {
+    labels.ids = batch->teacher_ids + r * labels.k;
+    labels.probability = batch->teacher_probability + r * labels.k;
+    labels.tail = batch->teacher_tail[r];
+    labels.teacher_entropy = batch->teacher_entropy[r];
+  }
+  return labels;
+}
+
+/* Row i of the chunk in shard s, counted from the first held here. */
+static lap_row_slice slice_of(const lap_op_call *call, const chunk *c, int s, int64_t i) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  return (lap_row_slice){c->logits + (s * c->rows + i) * c->vocab,
+                         (attributes->shards.first + s) * c->vocab, c->vocab};
+}
+
+static void begin_rows(const lap_op_call *call, const chunk *c) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t width = LAP_ROW_ENDS + c->k;
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    const lap_row_labels labels = labels_of(call, c->begin + i);
+    real *ends = c->known + i * width;
+    for (int64_t j = 0; j < width; ++j) ends[j] = -INFINITY;
+    if (labels.target < 0) continue;
+    for (int s = 0; s < attributes->shards.count; ++s) {
+      const lap_row_slice slice = slice_of(call, c, s, i);
+      lap_row_begin(&labels, &slice, ends, ends + LAP_ROW_ENDS);
+    }
+  }
+  if (attributes->shards.of > 1)
+    call->group->largest(call->group->context, c->known, c->rows * width);
+}
+
+static void add_masses(const lap_op_call *call, const chunk *c) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    const lap_row_labels labels = labels_of(call, c->begin + i);
+    const real *ends = c->known + i * (LAP_ROW_ENDS + c->k);
+    for (int s = 0; s < attributes->shards.count; ++s) {
+      const lap_row_slice slice = slice_of(call, c, s, i);
+      double *sums = c->parts + (s * c->rows + i) * LAP_ROW_MASSES;
+      if (labels.target < 0)
+        sums[0] = sums[1] = 0;
+      else
+        lap_row_masses(&labels, &slice, ends, sums);
+    }
+  }
+  if (attributes->shards.of > 1)
+    call->group->sum_double(call->group->context, c->parts, c->rows * LAP_ROW_MASSES, c->sums);
+}
+
+/* One position's loss; with `gradient` its logits become d loss / d u. */
+static lap_row_loss coefficients_of_row(const lap_op_call *call, const chunk *c, int64_t i,
+                                        bool gradient) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const lap_row_labels labels = labels_of(call, c->begin + i);
+  const real *ends = c->known + i * (LAP_ROW_ENDS + c->k), *kept = ends + LAP_ROW_ENDS;
+  real *weight = c->weights + omp_get_thread_num() * c->k;
+  lap_row_coefficients verdict;
+  const lap_row_loss loss =
+      lap_row_coefficients_of(&labels, ends, kept, c->sums + i * LAP_ROW_MASSES, weight, &verdict);
+  for (int s = 0; gradient && s < attributes->shards.count; ++s) {
+    const lap_row_slice slice = slice_of(call, c, s, i);
+    lap_row_gradient(&labels, &slice, ends, kept, weight, &verdict);
+  }
+  return loss;
+}
+
+static void clear_row(const lap_op_call *call, const chunk *c, int64_t i) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  for (int s = 0; s < attributes->shards.count; ++s)
+    memset(slice_of(call, c, s, i).z, 0, (size_t)c->vocab * sizeof(real));
+}
+
+/* Logits and losses of a chunk; with `gradient` the logits become d loss / d u. */
+static void chunk_losses(const lap_op_call *call, const chunk *c, bool gradient) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t hidden = call->input[0].columns;
+  for (int s = 0; s < attributes->shards.count; ++s)
+    lap_lm_head_logits(call->input[0].value + c->begin * hidden, call->input[1 + s].value, c->rows,
+                       hidden, c->vocab, attributes->softcap, slice_of(call, c, s, 0).z);
+  begin_rows(call, c);
+  add_masses(call, c);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    const int64_t r = c->begin + i;
+    lap_row_loss row = {0};
+    if (call->batch->targets[r] >= 0)
+      row = coefficients_of_row(call, c, i, gradient);
+    else if (gradient)
+      clear_row(call, c, i);
+    call->losses->loss[r] = row.loss;
+    call->losses->ce[r] = row.ce;
+    call->losses->kd[r] = row.kd;
+    call->losses->kl[r] = row.kl;
+  }
+}
+
+/* --- the passes --- */
+
+static void sum_losses(const lap_op_call *call) {
+  double sum = 0;
+  for (int64_t r = 0; r < call->input[0].rows; ++r) sum += call->losses->loss[r];
+  call->output.value[0] = (real)sum;
+}
+
+/* Calls `visit` for one chunk after the other. */
+static void for_chunks(const lap_op_call *call, bool backward,
+                       void (*visit)(const lap_op_call *call, const chunk *c)) {
+  const int64_t positions = call->input[0].rows, most = chunk_of(call);
+  chunk c;
+  lay_out(call, call->scratch, most, call->batch->k, omp_get_max_threads(), backward, &c);
+  for (c.begin = 0; c.begin < positions; c.begin += most) {
+    c.rows = c.begin + most < positions ? most : positions - c.begin;
+    visit(call, &c);
+  }
+  sum_losses(call);
+}
+
+static void chunk_forward(const lap_op_call *call, const chunk *c) { chunk_losses(call, c, false); }
+
+static void forward(const lap_op_call *call) { for_chunks(call, false, chunk_forward); }
+
+/* dx of the chunk from the parts of all shards. */
+static void sum_dx(const lap_op_call *call, const chunk *c) {
+  const int64_t elements = c->rows * call->input[0].columns;
+  real *dx = call->input[0].gradient + c->begin * call->input[0].columns;
+  const bool add = call->input[0].accumulate;
+  call->group->sum(call->group->context, c->dx, elements, add ? c->dx_sum : dx);
+  for (int64_t i = 0; add && i < elements; ++i) dx[i] += c->dx_sum[i];
+}
+
+static void chunk_backward(const lap_op_call *call, const chunk *c) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t hidden = call->input[0].columns;
+  const real *x = call->input[0].value + c->begin * hidden;
+  real *dx = call->input[0].gradient + c->begin * hidden;
+  const bool alone = attributes->shards.of == 1;
+  chunk_losses(call, c, true);
+  for (int s = 0; s < attributes->shards.count; ++s) {
+    const lap_operand *w = &call->input[1 + s];
+    const real *du = slice_of(call, c, s, 0).z;
+    assert(w->accumulate);
+    lap_gemm(LAP_PLAIN, LAP_PLAIN, c->rows, hidden, c->vocab, du, c->vocab, w->value, hidden,
+             alone && call->input[0].accumulate ? 1 : 0, alone ? dx : c->dx + s * c->rows * hidden,
+             hidden);
+    lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, c->vocab, hidden, c->rows, du, c->vocab, x, hidden, 1,
+             w->gradient, hidden);
+  }
+  if (!alone) sum_dx(call, c);
+}
+
+/* dx = sum over shards of du_s w_s     dw_s += du_s^T x     losses as in forward; the output's
+ * gradient is 1 */
+static void backward(const lap_op_call *call) { for_chunks(call, true, chunk_backward); }
+
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
+  chunk none;
+  return lay_out(call, NULL, chunk_of(call), extent->teacher_k, extent->threads, backward, &none);
+}
+
+static double flops(const lap_op_call *call) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  return 2.0 * (double)call->input[0].rows * (double)call->input[0].columns *
+         (double)(call->input[1].rows * attributes->shards.count);
+}
+
+const lap_op lap_op_lm_head_loss = {.name = "lm_head_loss",
+                                    .forward = forward,
+                                    .backward = backward,
+                                    .scratch_size = scratch_size,
+                                    .flops = flops,
+                                    .backward_reads = LAP_READS_INPUTS,
+                                    .fused_loss = true};

@@ -1,0 +1,53 @@
+/* linear_sum: y = sum over all M shards of x_s w_s^T, no bias; a projection cut by its inputs
+ *   x [S R, I] input     w_s [O, I] weights     y [R, O] output
+ */
+#include <assert.h>
+
+#include "autograd/kernel/gemm.h"
+#include "autograd/op/op.h"
+
+static int64_t shards_of(const lap_op_call *call) {
+  return call->input[0].rows / call->output.rows;
+}
+
+/* scratch: [S][R, O], what each shard held here has to add. */
+static void forward(const lap_op_call *call) {
+  const int64_t rows = call->output.rows, out = call->output.columns;
+  const int64_t in = call->input[0].columns;
+  for (int64_t s = 0; s < shards_of(call); ++s)
+    lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, call->input[0].value + s * rows * in, in,
+             call->input[1 + s].value, in, 0, call->scratch + s * rows * out, out);
+  call->group->sum(call->group->context, call->scratch, rows * out, call->output.value);
+}
+
+/* dx_s (+)= dy w_s        dw_s += dy^T x_s        nothing to exchange */
+static void backward(const lap_op_call *call) {
+  const int64_t rows = call->output.rows, out = call->output.columns;
+  const int64_t in = call->input[0].columns;
+  const real *dy = call->output.gradient;
+  for (int64_t s = 0; s < shards_of(call); ++s) {
+    const lap_operand *w = &call->input[1 + s];
+    assert(w->accumulate);
+    lap_gemm(LAP_PLAIN, LAP_PLAIN, rows, in, out, dy, out, w->value, in,
+             call->input[0].accumulate ? 1 : 0, call->input[0].gradient + s * rows * in, in);
+    lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, out, in, rows, dy, out,
+             call->input[0].value + s * rows * in, in, 1, w->gradient, in);
+  }
+}
+
+static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
+  (void)extent;
+  return backward ? 0 : shards_of(call) * call->output.rows * call->output.columns;
+}
+
+static double flops(const lap_op_call *call) {
+  return 2.0 * (double)call->input[0].rows * (double)call->input[0].columns *
+         (double)call->output.columns;
+}
+
+const lap_op lap_op_row_linear = {.name = "row_linear",
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .scratch_size = scratch_size,
+                                  .flops = flops,
+                                  .backward_reads = LAP_READS_INPUTS};

@@ -1,0 +1,60 @@
+/* file: small files that appear whole or not at all, and the directories they live in.
+ *
+ * A file that another process may read, or that a kill may interrupt, is written beside its final
+ * name and renamed when it is safely on disk: a reader sees the old content or the new, never half.
+ * fsync is never tried twice: after a failure the kernel may have dropped the dirty pages, and a
+ * second call would report success for data that is gone.
+ *
+ * All failures are LAP_DATA naming the path and the system's reason. Not collective: one rank
+ * writes.
+ */
+#ifndef LAP_CORE_FILE_H
+#define LAP_CORE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/status.h"
+
+/* Makes a directory and its missing parents (mkdir -p). A directory that is there is no error. */
+lap_code lap_file_make_directories(const char *path, lap_status *status);
+
+/* Replaces `path` by `count` bytes: temporary file in the same directory, fsync, checked close,
+ * rename, fsync of the directory. On failure the temporary file is removed and `path` is as it was.
+ * A kill leaves the temporary file: see lap_file_remove_temporaries. */
+lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status);
+
+/* Reads a whole file of at most `limit` bytes into *bytes: malloc'ed, owned by the caller, followed
+ * by a NUL that *count (which may be NULL) does not include. A larger file is refused before it is
+ * read; anything but a regular file is refused. */
+lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *count,
+                       lap_status *status);
+
+/* Whether something is at `path`, following symbolic links. */
+bool lap_file_exists(const char *path);
+
+/* Removes a file or a directory with all it holds; symbolic links are removed, not followed. A path
+ * that is not there is no error. */
+lap_code lap_file_remove_tree(const char *path, lap_status *status);
+
+/* Removes the temporary files that killed writers of `path` left beside it, as far as possible. For
+ * paths with one writer at a time: one that is alive loses its file, and its rename fails. */
+void lap_file_remove_temporaries(const char *path);
+
+/* --- the steps of an atomic write, for writers of large files and of directories --- */
+
+/* Makes a new file PATH.tmp.PROCESS.N, open for writing; *temporary is its name, owned by the
+ * caller. On failure nothing is made and *temporary is NULL. */
+lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
+                                 lap_status *status);
+/* Writes all bytes to an open descriptor, through short writes and interrupted calls. `path` is for
+ * the message. */
+lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes, size_t count,
+                            lap_status *status);
+/* fsync, once, then a checked close; the descriptor is closed in every case. */
+lap_code lap_file_sync_and_close(int descriptor, const char *path, lap_status *status);
+/* Renames a file or directory whose content is on disk, then makes the new name durable. An empty
+ * directory at `path` is replaced by a directory; one with files in it is a failure. */
+lap_code lap_file_publish(const char *temporary, const char *path, lap_status *status);
+
+#endif

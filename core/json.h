@@ -1,0 +1,23 @@
+/* json: what several rooms need around jansson.
+ *
+ * The memory that a JSON text may cost is bounded before it is parsed. A value of three bytes,
+ * "{},", takes some 250 bytes once jansson has parsed it: the number of values bounds the memory of
+ * a parser, not the number of bytes.
+ */
+#ifndef LAP_CORE_JSON_H
+#define LAP_CORE_JSON_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* For whole files and lines of them: half a gigabyte at worst. */
+enum { LAP_JSON_MOST_VALUES = 1 << 21 };
+
+/* No fewer than the values of a JSON text: one, and one for each comma, bracket and brace that
+ * opens, outside of strings. Any bytes will do. */
+size_t lap_json_values(const char *text, size_t bytes);
+
+/* A finite number, otherwise null. A new reference. */
+json_t *lap_json_number(double value);
+
+#endif

@@ -1,0 +1,29 @@
+/* memory: allocation that cannot fail quietly, and the arena that a training step lives in.
+ *
+ * Running out of memory is fatal with a message and exit code 2 (the config asked for more than the
+ * machine has; `lapidary plan` says how much a config needs): no code path in lapidary can do
+ * anything useful without the memory it asked for, and unwinding would need memory too.
+ *
+ * The arena is one block, aligned to 64 bytes and zeroed, from which a planned number of bytes is
+ * handed out once; a training step allocates nothing.
+ */
+#ifndef LAP_CORE_MEMORY_H
+#define LAP_CORE_MEMORY_H
+
+#include <stddef.h>
+
+enum { LAP_ALIGNMENT = 64 };
+
+/* Zeroed memory for `count` items of `size` bytes; never NULL (count 0 gives one item). */
+void *lap_allocate(size_t count, size_t size);
+/* As realloc for `count` items of `size` bytes; never NULL; new bytes are not initialised. */
+void *lap_reallocate(void *block, size_t count, size_t size);
+char *lap_copy_string(const char *text);
+/* printf into a new string, owned by the caller. */
+char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays; released with lap_release_aligned. */
+void *lap_allocate_aligned(size_t count, size_t size);
+void lap_release_aligned(void *block);
+
+#endif

@@ -1,0 +1,152 @@
+#include "core/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+
+/* --- the child --- */
+
+/* Whatever calls exit in the child (lap_allocate without memory does) must not run the handlers of
+ * MPI; the child's is registered last and runs first. */
+static void leave_at_once(int code, void *unused) {
+  (void)unused;
+  _exit(code);
+}
+
+/* Address space that the process has now; 0 where the system does not say. */
+static size_t address_space(void) {
+  unsigned long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "re");
+  if (!file) return 0;
+  if (fscanf(file, "%lu", &pages) != 1) pages = 0;
+  fclose(file);
+  return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Seconds by the clock on the wall, for a child that waits instead of computing. */
+static unsigned patience(const lap_sandbox *trial) {
+  enum { LEAST = 60, SHARE = 20 };
+  return LEAST + (unsigned)(SHARE * trial->seconds);
+}
+
+static bool is_limited(const lap_sandbox *trial) {
+  enum { MICROSECONDS = 1000000 };
+  const size_t now = address_space();
+  const struct rlimit memory = {now + trial->bytes, now + trial->bytes}, no_core = {0, 0};
+  const double seconds = trial->seconds;
+  struct itimerval computing = {.it_value.tv_sec = (time_t)seconds};
+  computing.it_value.tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * MICROSECONDS);
+  setrlimit(RLIMIT_CORE, &no_core);
+  alarm(patience(trial));
+  return setitimer(ITIMER_PROF, &computing, NULL) == 0 &&
+         (now == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
+}
+
+/* The child shares nothing with its parent but the pipe: no handlers (MPI and sanitizers install
+ * some), no output. */
+static bool isolate(const lap_sandbox *trial) {
+  sigset_t every;
+  sigfillset(&every);
+  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL); /* not all can be */
+  sigprocmask(SIG_UNBLOCK, &every, NULL);
+  const int nowhere = open("/dev/null", O_RDWR);
+  return nowhere >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0 && dup2(nowhere, STDERR_FILENO) >= 0 &&
+         on_exit(leave_at_once, NULL) == 0 && is_limited(trial);
+}
+
+static bool write_all(int pipe_end, const void *bytes, size_t count) {
+  const char *next = bytes;
+  while (count > 0) {
+    const ssize_t written = write(pipe_end, next, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    next += written;
+    count -= (size_t)written;
+  }
+  return true;
+}
+
+static void run_child(const lap_sandbox *trial, lap_sandbox_task task, const void *context,
+                      size_t result_bytes, int pipe_end) {
+  lap_status verdict = {0};
+  if (!isolate(trial)) _exit(EXIT_FAILURE);
+  void *result = lap_allocate(result_bytes, 1);
+  verdict.code = task(context, result, &verdict);
+  if (verdict.code != LAP_OK) memset(result, 0, result_bytes);
+  const bool told =
+      write_all(pipe_end, result, result_bytes) && write_all(pipe_end, &verdict, sizeof verdict);
+  _exit(told ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+/* --- the parent --- */
+
+static bool read_all(int pipe_end, void *bytes, size_t count) {
+  char *next = bytes;
+  while (count > 0) {
+    const ssize_t got = read(pipe_end, next, count);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    next += got;
+    count -= (size_t)got;
+  }
+  return true;
+}
+
+/* `how` is the child's wait status, or -1 where that is not to be had (SIGCHLD is ignored). */
+static lap_code explain(const lap_sandbox *trial, int how, lap_status *status) {
+  enum { MIB = 1 << 20 };
+  static const char advice[] = "the file is damaged, or made to do harm: make or copy it again";
+  const int number = how >= 0 && WIFSIGNALED(how) ? WTERMSIG(how) : 0;
+  if (number == SIGPROF)
+    return lap_fail(status, LAP_DATA,
+                    "%s: %s did not finish with it in %.1f s of processor time; %s", trial->path,
+                    trial->library, trial->seconds, advice);
+  if (number == SIGALRM)
+    return lap_fail(status, LAP_DATA, "%s: %s did not finish with it in %u s; %s", trial->path,
+                    trial->library, patience(trial), advice);
+  if (how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE)
+    return lap_fail(status, LAP_DATA, "%s: %s needs more than %zu MiB of memory for it; %s",
+                    trial->path, trial->library, trial->bytes / MIB, advice);
+  return lap_fail(status, LAP_DATA, "%s: %s crashed on it%s%s%s; %s", trial->path, trial->library,
+                  number ? " (" : "", number ? strsignal(number) : "", number ? ")" : "", advice);
+}
+
+static lap_code cannot_try(const lap_sandbox *trial, const char *call, lap_status *status) {
+  return lap_fail(status, LAP_DATA, "%s: cannot be tried: %s: %s", trial->path, call,
+                  strerror(errno));
+}
+
+/* The verdict comes through the pipe: the wait status is not always to be had. */
+lap_code lap_sandbox_run(const lap_sandbox *trial, lap_sandbox_task task, const void *context,
+                         void *result, size_t result_bytes, lap_status *status) {
+  int ends[2], how = -1;
+  if (pipe2(ends, O_CLOEXEC) != 0) return cannot_try(trial, "pipe", status);
+  const pid_t child = fork();
+  if (child == 0) run_child(trial, task, context, result_bytes, ends[1]);
+  const int reason = errno;
+  close(ends[1]);
+  void *told = lap_allocate(result_bytes, 1);
+  lap_status verdict;
+  const bool is_told = child > 0 && read_all(ends[0], told, result_bytes) &&
+                       read_all(ends[0], &verdict, sizeof verdict);
+  close(ends[0]);
+  errno = reason;
+  lap_code code = child > 0 ? LAP_OK : cannot_try(trial, "fork", status);
+  while (child > 0 && waitpid(child, &how, 0) < 0 && errno == EINTR) continue;
+  if (code == LAP_OK && !is_told) code = explain(trial, how, status);
+  if (code == LAP_OK && verdict.code != LAP_OK)
+    code = lap_fail(status, verdict.code, "%.*s", LAP_MESSAGE_SIZE - 1, verdict.message);
+  if (code == LAP_OK && result_bytes > 0) memcpy(result, told, result_bytes);
+  free(told);
+  return code;
+}

@@ -1,0 +1,185 @@
+#include "mpi/traffic/plan.h"
+
+#include "mpi/tree/lane_roots.h"
+#include "mpi/tree/shard_roots.h"
+
+/* --- who is on this rank's node --- */
+
+/* Members [begin, end) of the group that are on the node of this rank: of replicas (members are
+ * model_ranks apart), or of the ranks of one replica. */
+static lap_range members_on_node(const lap_rank_layout *place, int first, int stride, int size) {
+  const int rank = place->fold.replica * place->fold.model_ranks + place->fold.model_rank;
+  const int64_t begin = rank / place->ranks_per_node * place->ranks_per_node;
+  const int64_t end = begin + place->ranks_per_node;
+  const lap_range on_node = {begin > first ? (begin - first + stride - 1) / stride : 0,
+                             end > first ? (end - first + stride - 1) / stride : 0};
+  return lap_range_overlap(on_node, (lap_range){0, size});
+}
+
+static lap_range replicas_on_node(const lap_rank_layout *place) {
+  return members_on_node(place, place->fold.model_rank, place->fold.model_ranks,
+                         place->fold.replicas);
+}
+
+static lap_range model_ranks_on_node(const lap_rank_layout *place) {
+  return members_on_node(place, place->fold.replica * place->fold.model_ranks, 1,
+                         place->fold.model_ranks);
+}
+
+/* The same bytes to every other of `size` members. */
+static void send_to_each(lap_range on_node, int size, uint64_t bytes, lap_traffic_kind kind,
+                         lap_traffic *sent) {
+  const uint64_t near = (uint64_t)lap_range_count(on_node) - 1;
+  sent->within_node[kind] += near * bytes;
+  sent->between_nodes[kind] += ((uint64_t)size - 1 - near) * bytes;
+}
+
+/* --- sent --- */
+
+void lap_sent_by_gradient_sum(const lap_rank_layout *place, const lap_partition *partition,
+                              uint64_t times, lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
+  const int index = place->fold.replica;
+  /* Dealt, each lane is sent by itself; else the roots of the range are. */
+  const uint64_t values =
+      (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas, index, place->dealt, NULL);
+  const lap_range on_node = replicas_on_node(place);
+  for (int b = 0; b < partition->buckets; ++b) {
+    /* Ranges of neighbours touch. */
+    const int64_t own = lap_range_count(lap_partition_range(partition, b, index));
+    const int64_t near = lap_partition_range(partition, b, (int)on_node.end - 1).end -
+                         lap_partition_range(partition, b, (int)on_node.begin).begin - own;
+    const int64_t others = partition->bucket_begin[b + 1] - partition->bucket_begin[b] - own;
+    sent->within_node[LAP_TRAFFIC_GRADIENTS] += times * values * (uint64_t)near * sizeof(float);
+    sent->between_nodes[LAP_TRAFFIC_GRADIENTS] +=
+        times * values * (uint64_t)(others - near) * sizeof(float);
+  }
+}
+
+void lap_sent_by_bucket_gather(const lap_rank_layout *place, const lap_partition *partition,
+                               int bucket, lap_traffic_kind kind, uint64_t times,
+                               lap_traffic *sent) {
+  const int64_t own = lap_range_count(lap_partition_range(partition, bucket, place->fold.replica));
+  send_to_each(replicas_on_node(place), place->fold.replicas, times * (uint64_t)own * sizeof(float),
+               kind, sent);
+}
+
+/* `values` of this rank go to those who add them, and what they are comes back. */
+static void send_stretches(const lap_rank_layout *place, int64_t elements, uint64_t values,
+                           uint64_t element_bytes, lap_traffic *sent) {
+  const int ranks = place->fold.model_ranks, index = place->fold.model_rank;
+  const lap_range on_node = model_ranks_on_node(place);
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (rank == index) continue;
+    const bool near = rank >= on_node.begin && rank < on_node.end;
+    uint64_t *table = near ? sent->within_node : sent->between_nodes;
+    table[LAP_TRAFFIC_ACTIVATIONS] +=
+        values * (uint64_t)lap_range_count(lap_shard_sum_stretch(elements, ranks, rank)) *
+        element_bytes;
+  }
+  if (elements <= LAP_SHARD_SUM_DIRECT) return;
+  const int64_t own = lap_range_count(lap_shard_sum_stretch(elements, ranks, index));
+  send_to_each(on_node, ranks, (uint64_t)own * element_bytes, LAP_TRAFFIC_ACTIVATIONS, sent);
+}
+
+void lap_sent_by_shard_sum(const lap_rank_layout *place, int64_t elements, size_t element_size,
+                           uint64_t times, lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_blocks(place->mesh.model);
+  lap_tree_node roots[LAP_TREE_DEPTH];
+  const uint64_t values = (uint64_t)lap_roots_of_model_rank(&leaves, place->fold.model_ranks,
+                                                            place->fold.model_rank, roots);
+  send_stretches(place, elements, values, times * element_size, sent);
+}
+
+void lap_sent_by_shard_largest(const lap_rank_layout *place, int64_t elements, uint64_t times,
+                               lap_traffic *sent) {
+  send_stretches(place, elements, 1, times * sizeof(float), sent);
+}
+
+void lap_sent_by_shard_any(const lap_rank_layout *place, uint64_t times, lap_traffic *sent) {
+  send_to_each(model_ranks_on_node(place), place->fold.model_ranks, times, LAP_TRAFFIC_SCALARS,
+               sent);
+}
+
+void lap_sent_by_shard_collect(const lap_rank_layout *place, int64_t elements, uint64_t times,
+                               lap_traffic *sent) {
+  if (place->fold.model_rank == 0) return;
+  const bool near = model_ranks_on_node(place).begin == 0;
+  uint64_t *table = near ? sent->within_node : sent->between_nodes;
+  table[LAP_TRAFFIC_ACTIVATIONS] +=
+      times * (uint64_t)(place->fold.shard_count * elements) * sizeof(float);
+}
+
+void lap_sent_by_lane_sum(const lap_rank_layout *place, int count, uint64_t times,
+                          lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
+  const uint64_t values = (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas,
+                                                         place->fold.replica, place->dealt, NULL);
+  send_to_each(replicas_on_node(place), place->fold.replicas,
+               times * values * (uint64_t)count * sizeof(double), LAP_TRAFFIC_SCALARS, sent);
+}
+
+/* To all ranks of the job. */
+static void send_to_all(const lap_rank_layout *place, uint64_t bytes, lap_traffic *sent) {
+  const int ranks = place->fold.replicas * place->fold.model_ranks;
+  send_to_each(members_on_node(place, 0, 1, ranks), ranks, bytes, LAP_TRAFFIC_SCALARS, sent);
+}
+
+void lap_sent_by_block_sum(const lap_rank_layout *place, int64_t canonical, const lap_range *ranges,
+                           int count, uint64_t times, lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_blocks(canonical / LAP_BLOCK);
+  uint64_t values = 0;
+  for (int i = 0, next; i < count; i = next) {
+    /* Neighbours are one range. */
+    for (next = i + 1; next < count && ranges[next].begin == ranges[next - 1].end;) ++next;
+    lap_tree_node roots[LAP_TREE_DEPTH];
+    values += (uint64_t)lap_tree_roots(&leaves, ranges[i].begin / LAP_BLOCK,
+                                       ranges[next - 1].end / LAP_BLOCK, roots);
+  }
+  send_to_all(place, times * values * sizeof(double), sent);
+}
+
+void lap_sent_by_gather_all(const lap_rank_layout *place, size_t bytes, uint64_t times,
+                            lap_traffic *sent) {
+  send_to_all(place, times * bytes, sent);
+}
+
+/* --- mesh: the chips' shares of traffic.h, summed --- */
+
+void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, lap_traffic_kind kind,
+                          uint64_t times, lap_mesh_traffic *traffic) {
+  const uint64_t bytes = times * (uint64_t)elements * sizeof(float);
+  traffic->ici[kind] += bytes * (uint64_t)mesh->pods * (uint64_t)(mesh->data - 1);
+  traffic->dcn[kind] += bytes * (uint64_t)(mesh->pods - 1);
+}
+
+void lap_mesh_plan_shard_sum(const lap_mesh *mesh, int64_t elements, size_t element_size,
+                             uint64_t times, lap_mesh_traffic *traffic) {
+  const uint64_t lanes = (uint64_t)lap_mesh_lanes(mesh);
+  traffic->ici[LAP_TRAFFIC_ACTIVATIONS] +=
+      times * lanes * 2 * (uint64_t)(mesh->model - 1) * (uint64_t)elements * element_size;
+}
+
+void lap_mesh_plan_shard_collect(const lap_mesh *mesh, int64_t elements, uint64_t times,
+                                 lap_mesh_traffic *traffic) {
+  const uint64_t lanes = (uint64_t)lap_mesh_lanes(mesh);
+  traffic->ici[LAP_TRAFFIC_ACTIVATIONS] +=
+      times * lanes * (uint64_t)(mesh->model - 1) * (uint64_t)elements * sizeof(float);
+}
+
+void lap_mesh_plan_lane_sum(const lap_mesh *mesh, int count, uint64_t times,
+                            lap_mesh_traffic *traffic) {
+  const uint64_t chips = (uint64_t)lap_mesh_lanes(mesh) * (uint64_t)mesh->model;
+  const uint64_t bytes = times * chips * (uint64_t)count * sizeof(double);
+  traffic->ici[LAP_TRAFFIC_SCALARS] += bytes * (uint64_t)(mesh->data - 1);
+  traffic->dcn[LAP_TRAFFIC_SCALARS] += bytes * (uint64_t)(mesh->pods - 1);
+}
+
+void lap_mesh_plan_block_sum(const lap_mesh *mesh, int64_t canonical, int64_t begin,
+                             int64_t elements, uint64_t times, lap_mesh_traffic *traffic) {
+  lap_mesh_traffic once = {0};
+  lap_mesh_count_roots(&once, mesh, (lap_lanes){0, 1, lap_mesh_lanes(mesh)}, canonical, begin,
+                       elements);
+  traffic->ici[LAP_TRAFFIC_SCALARS] += times * once.ici[LAP_TRAFFIC_SCALARS];
+  traffic->dcn[LAP_TRAFFIC_SCALARS] += times * once.dcn[LAP_TRAFFIC_SCALARS];
+}

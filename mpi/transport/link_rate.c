@@ -1,0 +1,87 @@
+#include "mpi/transport/link_rate.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "mpi/transport/exchange.h"
+
+enum { NEIGHBOURS = 4, LARGE = 4 << 20, SMALL = 8, LARGE_ROUNDS = 64, SMALL_ROUNDS = 2000 };
+
+/* Ranks `distance` apart exchange, forwards and backwards; both know it by formula. Where this one
+ * has no peer at that distance it has no message. */
+typedef struct {
+  lap_comm *comm;
+  bool between;
+  unsigned char *out, *in; /* [NEIGHBOURS, LARGE] */
+} link_measure;
+
+static bool are_linked(const link_measure *m, int a, int b) {
+  return (lap_comm_node(m->comm, a) != lap_comm_node(m->comm, b)) == m->between;
+}
+
+/* The distances in rank order that are tried: any rank may have a peer at some of them, and all
+ * ranks go through the same ones. Nodes are filled one after another, so that between nodes the
+ * distances start at the number of ranks on a node. */
+static int first_distance(const link_measure *m) {
+  return m->between ? lap_comm_ranks_on_node(m->comm) : 1;
+}
+
+static int list_messages(const link_measure *m, int first, size_t bytes, lap_exchange *exchange) {
+  const int rank = lap_comm_rank(m->comm), size = lap_comm_size(m->comm);
+  int peers = 0;
+  for (int i = 0; i < NEIGHBOURS && first + i < size; ++i) {
+    const int to = (rank + first + i) % size, from = (rank + size - (first + i)) % size;
+    if (are_linked(m, rank, to)) {
+      lap_exchange_send(exchange, to, m->out + (size_t)i * LARGE, bytes);
+      ++peers;
+    }
+    if (are_linked(m, rank, from))
+      lap_exchange_receive(exchange, from, m->in + (size_t)i * LARGE, bytes);
+  }
+  return peers;
+}
+
+/* The shortest of some rounds. Ranks stop together: one of them, which decides by the clock, tells
+ * the others every so often. */
+static double shortest_round(const link_measure *m, int first, size_t bytes, int most,
+                             double seconds, int *peers) {
+  double shortest = 0;
+  const double start = lap_clock_seconds();
+  const int stride = most / 16;
+  for (int i = 0; i < most; ++i) {
+    lap_exchange exchange = {.round = LAP_ROUND_AGREE, .what = "measure links"};
+    *peers = list_messages(m, first, bytes, &exchange);
+    const double before = lap_clock_seconds();
+    lap_exchange_finish(m->comm, &exchange);
+    const double taken = lap_clock_seconds() - before;
+    if (i == 0 || taken < shortest) shortest = taken;
+    if (i % stride != stride - 1) continue;
+    int64_t smallest, largest;
+    lap_agree_range(m->comm, lap_clock_seconds() - start > seconds, &smallest, &largest);
+    if (largest) break;
+  }
+  return shortest;
+}
+
+void lap_measure_link(lap_comm *comm, bool between, double seconds, lap_link_rate *rate) {
+  *rate = (lap_link_rate){0};
+  const int ranks = lap_comm_size(comm);
+  if (ranks == 1 || (between && lap_comm_node(comm, ranks - 1) == 0)) return;
+  int64_t first, smallest;
+  link_measure m = {.comm = comm, .between = between};
+  lap_agree_range(comm, first_distance(&m), &smallest, &first);
+  m.out = lap_allocate((size_t)NEIGHBOURS * LARGE, 1);
+  m.in = lap_allocate((size_t)NEIGHBOURS * LARGE, 1);
+  const double small =
+      shortest_round(&m, (int)first, SMALL, SMALL_ROUNDS, seconds / 2, &rate->peers);
+  const double large =
+      shortest_round(&m, (int)first, LARGE, LARGE_ROUNDS, seconds / 2, &rate->peers);
+  if (rate->peers) {
+    rate->latency_seconds = small;
+    rate->bytes_per_second = (double)rate->peers * LARGE / large;
+  }
+  free(m.out);
+  free(m.in);
+}

@@ -1,0 +1,224 @@
+/* file: whole or not at all, and nothing left behind. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "tests/scratch.h"
+
+static char *directory;
+
+static int make_test_directory(void **state) {
+  (void)state;
+  directory = scratch_create();
+  return 0;
+}
+
+static int remove_test_directory(void **state) {
+  (void)state;
+  scratch_remove(directory);
+  return 0;
+}
+
+static char *inside(const char *name) { return lap_format("%s/%s", directory, name); }
+
+static void what_is_written_is_read_back(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *path = inside("a"), *bytes;
+  size_t count;
+  assert_int_equal(lap_file_write(path, "one\0two", 7, &status), LAP_OK);
+  assert_int_equal(lap_file_read(path, 7, &bytes, &count, &status), LAP_OK);
+  assert_int_equal(count, 7);
+  assert_memory_equal(bytes, "one\0two", 8); /* and the NUL behind it */
+  free(bytes);
+  assert_int_equal(lap_file_write(path, "", 0, &status), LAP_OK);
+  assert_int_equal(lap_file_read(path, 0, &bytes, &count, &status), LAP_OK);
+  assert_int_equal(count, 0);
+  free(bytes);
+  assert_int_equal(scratch_count(directory), 1);
+  struct stat facts;
+  assert_int_equal(stat(path, &facts), 0);
+  const mode_t mask = umask(0);
+  umask(mask);
+  assert_int_equal(facts.st_mode & 0777, 0666 & ~mask);
+  unlink(path);
+  free(path);
+}
+
+static void a_failed_write_leaves_nothing_and_says_why(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *occupied = inside("directory"), *kept = inside("directory/kept");
+  assert_int_equal(lap_file_make_directories(occupied, &status), LAP_OK);
+  assert_int_equal(lap_file_write(kept, "x", 1, &status), LAP_OK);
+  /* The rename fails: a directory is in the way. */
+  assert_int_equal(lap_file_write(occupied, "y", 1, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "cannot be renamed"));
+  assert_int_equal(scratch_count(directory), 1);
+  assert_int_equal(scratch_count(occupied), 1);
+  char *nowhere = inside("missing/file");
+  assert_int_equal(lap_file_write(nowhere, "y", 1, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "No such file"));
+  assert_int_equal(lap_file_remove_tree(occupied, &status), LAP_OK);
+  free(nowhere);
+  free(kept);
+  free(occupied);
+}
+
+static void a_full_disk_is_reported(void **state) {
+  (void)state;
+  const int full = open("/dev/full", O_WRONLY);
+  assert_true(full >= 0);
+  lap_status status = {0};
+  assert_int_equal(lap_file_write_all(full, "/dev/full", "x", 1, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "No space left"));
+  close(full);
+}
+
+static void a_larger_file_and_other_things_are_not_read(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *path = inside("large"), *pipe_path = inside("pipe"), *bytes;
+  assert_int_equal(lap_file_write(path, "12345", 5, &status), LAP_OK);
+  assert_int_equal(lap_file_read(path, 4, &bytes, NULL, &status), LAP_DATA);
+  assert_null(bytes);
+  assert_non_null(strstr(status.message, "is 5 bytes long; at most 4"));
+  assert_int_equal(lap_file_read(directory, 4, &bytes, NULL, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "expected a regular file"));
+  assert_int_equal(mkfifo(pipe_path, 0600), 0);
+  assert_int_equal(lap_file_read(pipe_path, 4, &bytes, NULL, &status), LAP_DATA);
+  assert_int_equal(lap_file_read("/nonexistent/x", 4, &bytes, NULL, &status), LAP_DATA);
+  unlink(path);
+  unlink(pipe_path);
+  free(path);
+  free(pipe_path);
+}
+
+static void directories_are_made_with_their_parents(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *deep = inside("a//b/c/"), *file = inside("file"), *below = inside("file/x");
+  assert_false(lap_file_exists(deep));
+  assert_int_equal(lap_file_make_directories(deep, &status), LAP_OK);
+  assert_int_equal(lap_file_make_directories(deep, &status), LAP_OK);
+  assert_true(lap_file_exists(deep));
+  assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+  assert_int_equal(lap_file_make_directories(below, &status), LAP_DATA);
+  assert_int_equal(lap_file_make_directories(file, &status), LAP_DATA);
+  unlink(file);
+  free(deep);
+  free(file);
+  free(below);
+}
+
+static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
+  (void)state;
+  const char *left[] = {"a.tmp.17.0", "a.tmp.17.999"};
+  const char *foreign[] = {"a",         "a.tmp.",      "a.tmp.17", "a.tmp.17.0.old",
+                           "a.tmp.x.0", "b.a.tmp.17.0"};
+  char *parent = inside("leftovers"), *path = inside("leftovers/a");
+  lap_status status = {0};
+  assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);
+  for (int i = 0; i < 8; ++i) {
+    char *file = lap_format("%s/%s", parent, i < 2 ? left[i] : foreign[i - 2]);
+    assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+    free(file);
+  }
+  lap_file_remove_temporaries(path);
+  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
+  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
+  lap_file_remove_temporaries(path); /* nothing there: no matter */
+  free(path);
+  free(parent);
+}
+
+static void removing_does_not_follow_links(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *outside = inside("outside"), *tree = inside("tree/sub"), *link = inside("tree/link");
+  char *root = inside("tree"), *precious = inside("outside/precious");
+  assert_int_equal(lap_file_make_directories(outside, &status), LAP_OK);
+  assert_int_equal(lap_file_make_directories(tree, &status), LAP_OK);
+  assert_int_equal(lap_file_write(precious, "x", 1, &status), LAP_OK);
+  assert_int_equal(symlink(outside, link), 0);
+  assert_int_equal(lap_file_remove_tree(root, &status), LAP_OK);
+  assert_false(lap_file_exists(root));
+  assert_true(lap_file_exists(precious));
+  assert_int_equal(lap_file_remove_tree(root, &status), LAP_OK);
+  char *paths[] = {outside, tree, link, root, precious};
+  for (int i = 0; i < 5; ++i) free(paths[i]);
+}
+
+enum { PIPE_BYTES = 1 << 20 };
+
+/* Begins late: the pipe is full by then, the first signal has cut the write short, and those after
+ * it have interrupted a write that had not moved a byte. */
+static void *drain(void *argument) {
+  const int *ends = argument;
+  size_t total = 0;
+  char block[4096];
+  ssize_t got;
+  usleep(100 * 1000);
+  while ((got = read(ends[0], block, sizeof block)) > 0) total += (size_t)got;
+  return (void *)total;
+}
+
+static void ignore_signal(int signal) { (void)signal; }
+
+static void *interrupt(void *argument) {
+  for (int i = 0; i < 50; ++i) {
+    usleep(1000);
+    pthread_kill(*(pthread_t *)argument, SIGUSR2);
+  }
+  return NULL;
+}
+
+static void short_writes_and_signals_lose_nothing(void **state) {
+  (void)state;
+  const struct sigaction action = {.sa_handler = ignore_signal}; /* without SA_RESTART */
+  assert_int_equal(sigaction(SIGUSR2, &action, NULL), 0);
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  pthread_t reader, signaller, self = pthread_self();
+  assert_int_equal(pthread_create(&reader, NULL, drain, ends), 0);
+  assert_int_equal(pthread_create(&signaller, NULL, interrupt, &self), 0);
+  char *bytes = lap_allocate(PIPE_BYTES, 1);
+  lap_status status = {0};
+  assert_int_equal(lap_file_write_all(ends[1], "pipe", bytes, PIPE_BYTES, &status), LAP_OK);
+  close(ends[1]);
+  void *total;
+  pthread_join(signaller, NULL);
+  pthread_join(reader, &total);
+  assert_int_equal((size_t)total, PIPE_BYTES);
+  close(ends[0]);
+  free(bytes);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_is_written_is_read_back),
+      cmocka_unit_test(a_failed_write_leaves_nothing_and_says_why),
+      cmocka_unit_test(a_full_disk_is_reported),
+      cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
+      cmocka_unit_test(directories_are_made_with_their_parents),
+      cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
+      cmocka_unit_test(removing_does_not_follow_links),
+      cmocka_unit_test(short_writes_and_signals_lose_nothing),
+  };
+  return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
+}

@@ -1,0 +1,62 @@
+/* json_values: what is counted is never less than what a parser would make. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "core/json.h"
+
+static size_t count(const char *text) { return lap_json_values(text, strlen(text)); }
+
+static void values_are_counted_outside_of_strings(void **state) {
+  (void)state;
+  assert_int_equal(count(""), 1);
+  assert_int_equal(count("5"), 1);
+  assert_int_equal(count("[1, 2, 3]"), 4);
+  assert_int_equal(count("{\"a\": [], \"b\": {}}"), 5);
+  assert_int_equal(count("\"a,b[c{\""), 1);
+  assert_int_equal(count("[\"a\\\",[\", 1]"), 3);
+  assert_int_equal(count("[\"a\\\\\",[1]]"), 4);
+  assert_int_equal(count("\"never ended, [[["), 1);
+  assert_int_equal(lap_json_values("[\"\\", 3), 2);
+}
+
+static size_t parsed_values(const json_t *value) {
+  size_t values = 1, index;
+  const char *key;
+  json_t *inside;
+  json_array_foreach((json_t *)value, index, inside) values += parsed_values(inside);
+  json_object_foreach((json_t *)value, key, inside) values += parsed_values(inside);
+  return values;
+}
+
+static void it_is_never_fewer_than_are_parsed(void **state) {
+  (void)state;
+  static const char letters[] = "[]{}\"\\,:1a ";
+  int parsed = 0;
+  srand(5);
+  for (int trial = 0; trial < 2000000; ++trial) {
+    char text[12];
+    const size_t bytes = 1 + (size_t)rand() % sizeof text;
+    for (size_t i = 0; i < bytes; ++i) text[i] = letters[(size_t)rand() % (sizeof letters - 1)];
+    json_t *value = json_loadb(text, bytes, JSON_DECODE_ANY, NULL);
+    if (!value) continue;
+    ++parsed;
+    assert_true(parsed_values(value) <= lap_json_values(text, bytes));
+    json_decref(value);
+  }
+  assert_true(parsed > 1000);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(values_are_counted_outside_of_strings),
+      cmocka_unit_test(it_is_never_fewer_than_are_parsed),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

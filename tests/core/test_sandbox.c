@@ -1,0 +1,187 @@
+/* trial: whatever becomes of the child, the parent has a code and a message. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <signal.h>
+
+#include <cmocka.h>
+
+#include "core/memory.h"
+#include "core/sandbox.h"
+
+static const lap_sandbox trial = {"a.file", "the library", 0.3, 64 << 20};
+
+static lap_code try(lap_sandbox_task task, lap_status *status) {
+  *status = (lap_status){0};
+  return lap_sandbox_run(&trial, task, NULL, NULL, 0, status);
+}
+
+static void assert_refused(lap_sandbox_task task, const char *says) {
+  lap_status status;
+  assert_int_equal(try(task, &status), LAP_DATA);
+  assert_int_equal(status.code, LAP_DATA);
+  if (!strstr(status.message, "a.file: the library ") || !strstr(status.message, says))
+    fail_msg("\"%s\" does not say \"%s\"", status.message, says);
+  assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left behind */
+}
+
+static lap_code add(const void *context, void *result, lap_status *status) {
+  (void)status;
+  const int *values = context;
+  *(int *)result = values[0] + values[1];
+  return LAP_OK;
+}
+
+static lap_code fill(const void *context, void *result, lap_status *status) {
+  (void)status;
+  memset(result, 7, *(const size_t *)context);
+  return LAP_OK;
+}
+
+static lap_code refuse(const void *context, void *result, lap_status *status) {
+  (void)context;
+  memset(result, 9, sizeof(int));
+  return lap_fail(status, LAP_USAGE, "a message");
+}
+
+static void the_result_comes_back(void **state) {
+  (void)state;
+  const int values[] = {40, 2};
+  int sum = 0;
+  lap_status status;
+  assert_int_equal(lap_sandbox_run(&trial, add, values, &sum, sizeof sum, &status), LAP_OK);
+  assert_int_equal(sum, 42);
+}
+
+static void a_result_larger_than_a_pipe_comes_back(void **state) {
+  (void)state;
+  const size_t bytes = 1 << 20;
+  char *result = calloc(bytes, 1);
+  lap_status status;
+  assert_int_equal(lap_sandbox_run(&trial, fill, &bytes, result, bytes, &status), LAP_OK);
+  for (size_t i = 0; i < bytes; ++i) assert_int_equal(result[i], 7);
+  free(result);
+}
+
+static void a_failure_comes_back_without_a_result(void **state) {
+  (void)state;
+  int result = 5;
+  lap_status status = {0};
+  assert_int_equal(lap_sandbox_run(&trial, refuse, NULL, &result, sizeof result, &status),
+                   LAP_USAGE);
+  assert_string_equal(status.message, "a message");
+  assert_int_equal(result, 5);
+}
+
+static lap_code abort_at_once(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  abort();
+  return LAP_OK;
+}
+
+static lap_code write_nowhere(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  raise(SIGSEGV);
+  return LAP_OK;
+}
+
+static lap_code leave(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  exit(EXIT_SUCCESS);
+  return LAP_OK;
+}
+
+static void a_crash_is_a_message(void **state) {
+  (void)state;
+  assert_refused(abort_at_once, "crashed on it (Aborted); the file is damaged");
+  assert_refused(write_nowhere, "crashed on it (Segmentation fault); the file is damaged");
+  assert_refused(leave, "crashed on it; the file is damaged");
+}
+
+static lap_code loop(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  for (volatile bool more = true; more;) continue;
+  return LAP_OK;
+}
+
+static void a_loop_is_ended(void **state) {
+  (void)state;
+  assert_refused(loop, "did not finish with it in 0.3 s of processor time");
+}
+
+static lap_code take_memory(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  for (int i = 0; i < 16; ++i) memset(lap_allocate(16 << 20, 1), 1, 16 << 20);
+  return LAP_OK;
+}
+
+static lap_code take_some_memory(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  memset(lap_allocate(16 << 20, 1), 1, 16 << 20);
+  return LAP_OK;
+}
+
+static void memory_is_limited(void **state) {
+  (void)state;
+  lap_status status;
+  assert_refused(take_memory, "needs more than 64 MiB of memory");
+  assert_int_equal(try(take_some_memory, &status), LAP_OK);
+}
+
+static lap_code talk(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  const bool silent = fputs("noise", stdout) >= 0 && fflush(stdout) == 0;
+  return silent && write(STDERR_FILENO, "noise", 5) == 5 ? LAP_OK : LAP_DATA;
+}
+
+static void the_child_is_not_heard(void **state) {
+  (void)state;
+  int ends[2];
+  char heard[16];
+  lap_status status;
+  assert_int_equal(pipe(ends), 0);
+  const int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+  fflush(stdout);
+  dup2(ends[1], STDOUT_FILENO);
+  dup2(ends[1], STDERR_FILENO);
+  const lap_code code = try(talk, &status);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  close(ends[1]);
+  assert_int_equal(code, LAP_OK);
+  assert_int_equal(read(ends[0], heard, sizeof heard), 0);
+  close(ends[0]);
+  close(out);
+  close(err);
+}
+
+static void ignored_children_make_no_difference(void **state) {
+  (void)state;
+  signal(SIGCHLD, SIG_IGN);
+  lap_status status;
+  assert_int_equal(try(take_some_memory, &status), LAP_OK);
+  assert_int_equal(try(abort_at_once, &status), LAP_DATA);
+  signal(SIGCHLD, SIG_DFL);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_result_comes_back),
+      cmocka_unit_test(a_result_larger_than_a_pipe_comes_back),
+      cmocka_unit_test(a_failure_comes_back_without_a_result),
+      cmocka_unit_test(a_crash_is_a_message),
+      cmocka_unit_test(a_loop_is_ended),
+      cmocka_unit_test(memory_is_limited),
+      cmocka_unit_test(the_child_is_not_heard),
+      cmocka_unit_test(ignored_children_make_no_difference),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

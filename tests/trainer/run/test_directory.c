@@ -1,0 +1,165 @@
+/* run directory: made once, refused when it would be overwritten, and remembered in run.json. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "core/directory_lock.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "tests/scratch.h"
+#include "trainer/run/directory.h"
+
+static char *directory;
+
+static int make_test_directory(void **state) {
+  (void)state;
+  directory = scratch_create();
+  return 0;
+}
+
+static int remove_test_directory(void **state) {
+  (void)state;
+  scratch_remove(directory);
+  return 0;
+}
+
+static void make_inside(const char *run, const char *name) {
+  char *path = lap_run_directory_path(run, name);
+  lap_status status = {0};
+  assert_int_equal(lap_file_make_directories(path, &status), LAP_OK);
+  free(path);
+}
+
+static void a_run_with_checkpoints_needs_resume(void **state) {
+  (void)state;
+  char *run = lap_format("%s/deep/run", directory);
+  lap_status status = {0};
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+  make_inside(run,
+              "checkpoints/step-00000005.writing-host-123-0"); /* a killed write is no checkpoint */
+  make_inside(run, "checkpoints/step-00000005.deleted-host-123-1");
+  char *hint = lap_run_directory_path(run, "checkpoints/latest");
+  assert_int_equal(symlink("step-00000005.writing-host-123-0", hint), 0);
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+  make_inside(run, "checkpoints/step-00000005");
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "--resume auto"));
+  assert_int_equal(lap_run_directory_create(run, true, &status), LAP_OK);
+  free(hint);
+  free(run);
+}
+
+/* Another process takes the lock, and gives it up by being killed. */
+static void only_one_job_writes_a_run_directory(void **state) {
+  (void)state;
+  lap_directory_lock *lock;
+  char *run = lap_format("%s/locked", directory), byte = 0, owner[64];
+  lap_status status = {0};
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+  int ready[2];
+  assert_int_equal(pipe(ready), 0);
+  const pid_t other = fork();
+  if (other == 0) {
+    byte = lap_directory_lock_take(run, &lock, &status) == LAP_OK;
+    if (write(ready[1], &byte, 1) != 1) _exit(1);
+    for (;;) pause();
+  }
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  assert_int_equal(byte, 1);
+  snprintf(owner, sizeof owner, "process %ld on ", (long)other);
+  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, run));
+  assert_non_null(strstr(status.message, owner));
+  kill(other, SIGKILL);
+  assert_int_equal(waitpid(other, NULL, 0), other);
+  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_OK);
+  char *file = lap_format("%s/.lock", run);
+  assert_true(lap_file_exists(file));
+  lap_directory_lock_release(lock);
+  assert_false(lap_file_exists(file));
+  free(file);
+  close(ready[0]);
+  close(ready[1]);
+  free(run);
+}
+
+static void run_json_says_what_ran_where_and_before(void **state) {
+  (void)state;
+  char *run = lap_format("%s/json", directory);
+  lap_status status = {0};
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+  static const char *const hosts[] = {"a", "a", "b"};
+  static const lap_run_fact versions[] = {{"openblas", "0.3.21"}}, inputs[] = {{"tokenizer", "ab"}};
+  lap_run_facts facts = {.hosts = hosts,
+                         .ranks = 3,
+                         .threads = 2,
+                         .mesh = {1, 4, 1},
+                         .numbers_sha256 = "cd",
+                         .versions = versions,
+                         .version_count = 1,
+                         .inputs = inputs,
+                         .input_count = 1};
+  for (int ranks = 3; ranks > 0; --ranks) {
+    facts.ranks = ranks;
+    assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+  }
+  char *file = lap_run_directory_path(run, "run.json");
+  json_t *object = json_load_file(file, 0, NULL);
+  assert_non_null(object);
+  assert_int_equal(json_integer_value(json_object_get(object, "ranks")), 1);
+  assert_int_equal(json_array_size(json_object_get(object, "hosts")), 1);
+  assert_int_equal(json_integer_value(json_object_get(json_object_get(object, "mesh"), "data")), 4);
+  const json_t *read_versions = json_object_get(object, "versions");
+  assert_string_equal(json_string_value(json_object_get(read_versions, "openblas")), "0.3.21");
+  assert_string_equal(json_string_value(json_object_get(read_versions, "lapidary")),
+                      LAPIDARY_VERSION);
+  assert_non_null(json_object_get(object, "git_commit"));
+  const json_t *previous = json_object_get(object, "previous");
+  assert_int_equal(json_array_size(previous), 2);
+  const json_t *first = json_array_get(previous, 0);
+  assert_int_equal(json_integer_value(json_object_get(first, "ranks")), 3);
+  assert_null(json_object_get(first, "previous"));
+  json_decref(object);
+  /* A file that somebody broke costs the history, not the run. */
+  assert_int_equal(lap_file_write(file, "{", 1, &status), LAP_OK);
+  assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+  free(file);
+  free(run);
+}
+
+static void the_nonce_tells_one_directory_from_another(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char nonce[LAP_NONCE_TEXT], other[LAP_NONCE_TEXT];
+  assert_int_equal(lap_run_nonce_create(nonce, &status), LAP_OK);
+  assert_int_equal(lap_run_nonce_create(other, &status), LAP_OK);
+  assert_int_equal(strlen(nonce), LAP_NONCE_TEXT - 1);
+  assert_string_not_equal(nonce, other);
+  assert_int_equal(lap_run_nonce_check(directory, nonce, 0.1, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "file system that every node shares"));
+  assert_int_equal(lap_run_nonce_write(directory, nonce, &status), LAP_OK);
+  assert_int_equal(lap_run_nonce_check(directory, nonce, 0, &status), LAP_OK);
+  assert_int_equal(lap_run_nonce_check(directory, other, 0, &status), LAP_DATA);
+  lap_run_nonce_remove(directory);
+  assert_int_equal(lap_run_nonce_check(directory, nonce, 0, &status), LAP_DATA);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_run_with_checkpoints_needs_resume),
+      cmocka_unit_test(only_one_job_writes_a_run_directory),
+      cmocka_unit_test(run_json_says_what_ran_where_and_before),
+      cmocka_unit_test(the_nonce_tells_one_directory_from_another),
+  };
+  return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
+}

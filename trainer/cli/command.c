@@ -1,0 +1,303 @@
+#include "trainer/cli/command.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "core/suggest.h"
+
+enum { KEY_JSON = 0x10000, KEY_QUIET, KEY_FLAG }; /* beyond any letter; flag i: KEY_FLAG + i */
+
+static const struct argp_option quiet_option = {
+    "quiet", KEY_QUIET, NULL, 0, "print results, warnings and errors only", 100};
+static const struct argp_option json_option = {
+    "json", KEY_JSON, NULL, 0, "print the result as one JSON object, the last line of stdout", 100};
+
+typedef struct {
+  const lap_command_syntax *syntax;
+  lap_command_line *line;
+  lap_status *status;
+} parse_state;
+
+/* key=value with a dotted lower-case key: a path such as runs/a=b is none. */
+static bool is_override(const char *argument) {
+  const size_t key = strspn(argument, "abcdefghijklmnopqrstuvwxyz_0123456789.");
+  return key > 0 && argument[key] == '=';
+}
+
+static void append(const char ***texts, size_t *count, const char *text) {
+  *texts = lap_reallocate(*texts, *count + 1, sizeof **texts);
+  (*texts)[(*count)++] = text;
+}
+
+static error_t take_argument(parse_state *parse, const char *argument) {
+  lap_command_line *line = parse->line;
+  if (parse->syntax->overrides && is_override(argument)) {
+    append(&line->overrides, &line->override_count, argument);
+    return 0;
+  }
+  if (parse->syntax->positional_max >= 0 &&
+      line->positional_count >= (size_t)parse->syntax->positional_max) {
+    lap_fail(parse->status, LAP_USAGE, "unexpected argument '%s'", argument);
+    return EINVAL;
+  }
+  append(&line->positional, &line->positional_count, argument);
+  return 0;
+}
+
+/* --- flags --- */
+
+static lap_code read_integer(const lap_flag *flag, const char *argument, int64_t *value,
+                             lap_status *status) {
+  if (lap_number_read_integer(argument, value) && *value >= flag->integer.smallest &&
+      *value <= flag->integer.largest)
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "--%s: expected an integer from %" PRId64 " to %" PRId64 ", found '%s'",
+                  flag->name, flag->integer.smallest, flag->integer.largest, argument);
+}
+
+static lap_code read_real(const lap_flag *flag, const char *argument, double *value,
+                          lap_status *status) {
+  if (lap_number_read_real(argument, value) && *value >= flag->real.smallest &&
+      *value <= flag->real.largest)
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "--%s: expected a number from %g to %g, found '%s'",
+                  flag->name, flag->real.smallest, flag->real.largest, argument);
+}
+
+static lap_code take_flag(const lap_flag *flag, const char *argument, char *destination,
+                          lap_status *status) {
+  void *place = destination + flag->place;
+  if (flag->integer.smallest != 0 || flag->integer.largest != 0)
+    return read_integer(flag, argument, place, status);
+  if (flag->real.smallest != 0 || flag->real.largest != 0)
+    return read_real(flag, argument, place, status);
+  if (flag->value)
+    *(const char **)place = argument;
+  else
+    *(bool *)place = true;
+  return LAP_OK;
+}
+
+static const lap_flag *flag_of_key(const lap_flag *flags, int key) {
+  if (key >= KEY_FLAG) return flags + (key - KEY_FLAG);
+  for (; flags && flags->name; ++flags)
+    if (flags->letter == key) return flags;
+  return NULL;
+}
+
+static error_t parse_one(int key, char *argument, struct argp_state *state) {
+  parse_state *parse = state->input;
+  if (key == KEY_QUIET) {
+    parse->line->quiet = true;
+  } else if (key == KEY_JSON) {
+    parse->line->json = true;
+  } else if (key == ARGP_KEY_ARG) {
+    return take_argument(parse, argument);
+  } else if (key == ARGP_KEY_END) {
+    if (parse->line->positional_count >= (size_t)parse->syntax->positional_min) return 0;
+    lap_fail(parse->status, LAP_USAGE, "an argument is missing");
+    return EINVAL;
+  } else if (key > 0 && key < ARGP_KEY_END) {
+    const lap_flag *flag = flag_of_key(parse->syntax->flags, key);
+    if (!flag) return ARGP_ERR_UNKNOWN;
+    if (take_flag(flag, argument, parse->syntax->destination, parse->status) != LAP_OK)
+      return EINVAL;
+  } else {
+    return ARGP_ERR_UNKNOWN;
+  }
+  return 0;
+}
+
+/* The command's flags and the common ones, ending with {0}; owned by the caller. */
+static struct argp_option *all_options(const lap_command_syntax *syntax, size_t *count) {
+  const lap_flag *flags = syntax->flags;
+  size_t own = 0;
+  while (flags && flags[own].name) ++own;
+  struct argp_option *options = lap_allocate(own + 3, sizeof *options);
+  for (size_t i = 0; i < own; ++i)
+    options[i] = (struct argp_option){.name = flags[i].name,
+                                      .key = flags[i].letter ? flags[i].letter : KEY_FLAG + (int)i,
+                                      .arg = flags[i].value,
+                                      .doc = flags[i].help};
+  *count = own;
+  if (syntax->json) options[(*count)++] = json_option;
+  options[(*count)++] = quiet_option;
+  return options;
+}
+
+/* The flag that `typed` [length] names, in full or by its unique beginning as getopt takes it. */
+static const struct argp_option *find_option(const struct argp_option *options, size_t count,
+                                             const char *typed, size_t length) {
+  for (size_t i = 0; i < count; ++i)
+    if (options[i].name && strncmp(options[i].name, typed, length) == 0) return &options[i];
+  return NULL;
+}
+
+/* getopt would refuse an unknown flag as well, but cannot say which one was meant. */
+static lap_code check_flags(const struct argp_option *options, size_t count, int argc, char **argv,
+                            lap_status *status) {
+  const char **names = lap_allocate(count + 1, sizeof *names);
+  size_t name_count = 0;
+  for (size_t i = 0; i < count; ++i)
+    if (options[i].name) names[name_count++] = options[i].name;
+  names[name_count++] = "help";
+  lap_code code = LAP_OK;
+  for (int i = 1; code == LAP_OK && i < argc && strcmp(argv[i], "--") != 0; ++i) {
+    if (strncmp(argv[i], "--", 2) != 0) continue;
+    const char *typed = argv[i] + 2;
+    const size_t length = strcspn(typed, "=");
+    const struct argp_option *option = find_option(options, count, typed, length);
+    if (option) {
+      const bool takes_next = option->arg && !(option->flags & OPTION_ARG_OPTIONAL);
+      if (takes_next && typed[length] == '\0') ++i; /* the next word is its value */
+    } else if (strncmp("help", typed, length) != 0 && strncmp("usage", typed, length) != 0) {
+      char word[64];
+      snprintf(word, sizeof word, "%.*s", (int)length, typed);
+      const char *near = lap_suggest(word, names, name_count);
+      code = lap_fail(status, LAP_USAGE, "unknown flag '--%s'%s%s%s; see --help", word,
+                      near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
+    }
+  }
+  free(names);
+  return code;
+}
+
+lap_code lap_command_parse(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                           char **argv, lap_command_line *line, lap_status *status) {
+  *line = (lap_command_line){0};
+  size_t count;
+  struct argp_option *options = all_options(syntax, &count);
+  lap_code code = check_flags(options, count, argc, argv, status);
+  if (code == LAP_OK) {
+    parse_state parse = {.syntax = syntax, .line = line, .status = status};
+    char *text = lap_format("%s%s%s", command->summary, command->description ? "\v" : "",
+                            command->description ? command->description : "");
+    const struct argp parser = {options, parse_one, command->usage, text, NULL, NULL, NULL};
+    status->message[0] = '\0';
+    if (argp_parse(&parser, argc, argv, 0, NULL, &parse) != 0) {
+      code = status->message[0] ? LAP_USAGE : lap_fail(status, LAP_USAGE, "invalid arguments");
+      lap_fail(status, LAP_USAGE, "%s; usage: %s %s", status->message, argv[0], command->usage);
+    }
+    free(text);
+  }
+  free(options);
+  if (code != LAP_OK) lap_command_line_release(line);
+  return code;
+}
+
+void lap_command_line_release(lap_command_line *line) {
+  free(line->positional);
+  free(line->overrides);
+  *line = (lap_command_line){0};
+}
+
+lap_code lap_command_print_json(const json_t *object, lap_status *status) {
+  if (json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0 ||
+      fputc('\n', stdout) == EOF || fflush(stdout) != 0)
+    return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
+  return LAP_OK;
+}
+
+static void print_help(const lap_command *const *commands) {
+  puts(
+      "lapidary trains small Gemma 2 students on CPU clusters from a teacher's precomputed top-k\n"
+      "distributions.\n\n"
+      "Usage: lapidary COMMAND [CONFIG.yaml] [KEY=VALUE...] [--flags]\n"
+      "       lapidary COMMAND --help\n"
+      "       lapidary --version\n\nCommands:");
+  for (size_t i = 0; commands[i]; ++i)
+    printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+  puts(
+      "\nKEY=VALUE overrides any key of the config by its dotted name, e.g. optimizer.beta1=0.9.\n"
+      "Exit codes: 0 done; 2 usage or config; 3 data or checkpoint invalid; 4 non-finite;\n"
+      "75 stopped early, resumable; 76 watchdog.");
+}
+
+/* Whether this process is to say what is wrong with the command line: under a launcher all find the
+ * same mistake, before MPI has started, and the first one says it. */
+static bool is_first_process(void) {
+  static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                      "SLURM_PROCID"};
+  for (size_t i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
+    const char *rank = getenv(ranks[i]);
+    if (rank) return strcmp(rank, "0") == 0;
+  }
+  return true;
+}
+
+/* mpirun ends the whole job with the first process that fails: the others give the first one the
+ * time to say why. */
+static void let_first_process_speak(void) {
+  enum { MICROSECONDS = 500 * 1000 };
+  usleep(MICROSECONDS);
+}
+
+void lap_command_report(const lap_status *status) {
+  if (status->message[0]) fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
+}
+
+static int unknown_command(const lap_command *const *commands, const char *name) {
+  if (!is_first_process()) {
+    let_first_process_speak();
+    return LAP_USAGE;
+  }
+  size_t count = 0;
+  while (commands[count]) ++count;
+  const char **names = lap_allocate(count, sizeof *names);
+  for (size_t i = 0; i < count; ++i) names[i] = commands[i]->name;
+  const char *near = lap_suggest(name, names, count);
+  fprintf(stderr, "lapidary: unknown command '%s'%s%s%s; see lapidary --help\n", name,
+          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  free(names);
+  return LAP_USAGE;
+}
+
+static int run_command(const lap_command *command, int argc, char **argv) {
+  char *name = lap_format("lapidary %s", command->name);
+  char *given = argv[0], *invoked = program_invocation_name;
+  argv[0] = program_invocation_name = name; /* what argp, getopt and we call it in messages */
+  lap_status status = {0};
+  const lap_code code = command->run(command, argc, argv, &status);
+  if (code != LAP_OK && status.message[0]) {
+    if (is_first_process())
+      lap_command_report(&status);
+    else
+      let_first_process_speak();
+  }
+  argv[0] = given;
+  program_invocation_name = invoked;
+  free(name);
+  return code;
+}
+
+int lap_command_main(const lap_command *const *commands, int argc, char **argv) {
+  argp_err_exit_status = LAP_USAGE; /* argp's own is 64 */
+  /* A file-size limit (ulimit -f) is then an error of write, with a message, like a full disk. */
+  signal(SIGXFSZ, SIG_IGN);
+  if (argc < 2) {
+    fputs("lapidary: a command is missing; see lapidary --help\n", stderr);
+    return LAP_USAGE;
+  }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      strcmp(argv[1], "help") == 0) {
+    print_help(commands);
+    return LAP_OK;
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    puts("lapidary " LAPIDARY_VERSION);
+    return LAP_OK;
+  }
+  for (size_t i = 0; commands[i]; ++i)
+    if (strcmp(commands[i]->name, argv[1]) == 0)
+      return run_command(commands[i], argc - 1, argv + 1);
+  return unknown_command(commands, argv[1]);
+}

@@ -1,0 +1,203 @@
+#include "trainer/cli/console.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+
+struct lap_console {
+  lap_console_options options;
+  FILE *log;      /* NULL: none */
+  bool bar_shown; /* the cursor stands behind a bar */
+  char *label, *unit;
+  int64_t total, already_done, done;
+  int tenths;          /* plain lines: tenths of the way that have been announced */
+  double begun, drawn; /* seconds of the monotonic clock */
+  char detail[128];
+};
+
+lap_console_options lap_console_standard(bool quiet, bool silent) {
+  const char *type = getenv("TERM"), *no_color = getenv("NO_COLOR");
+  const bool dumb = !type || strcmp(type, "dumb") == 0;
+  const bool terminal = isatty(STDERR_FILENO) && !dumb;
+  return (lap_console_options){.stream = stderr,
+                               .terminal = terminal,
+                               .color = terminal && !(no_color && *no_color),
+                               .quiet = quiet,
+                               .silent = silent};
+}
+
+lap_console *lap_console_create(lap_console_options options) {
+  lap_console *console = lap_allocate(1, sizeof *console);
+  console->options = options;
+  return console;
+}
+
+lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status) {
+  if (console->options.silent) return LAP_OK;
+  FILE *log = fopen(path, "ae");
+  if (!log) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  if (console->log) fclose(console->log);
+  console->log = log;
+  return LAP_OK;
+}
+
+static void erase_bar(lap_console *console) {
+  if (!console->bar_shown) return;
+  fputs("\r\033[K", console->options.stream);
+  console->bar_shown = false;
+}
+
+static int columns_of(const lap_console *console) {
+  struct winsize size;
+  if (console->options.width > 0) return console->options.width;
+  if (ioctl(fileno(console->options.stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    return size.ws_col;
+  return 80;
+}
+
+static void draw_bar(lap_console *console) {
+  char line[512];
+  const double now = lap_clock_seconds();
+  lap_console_format_bar(line, sizeof line, columns_of(console), console->label, console->unit,
+                         console->done, console->total, console->already_done, now - console->begun,
+                         console->detail);
+  erase_bar(console);
+  fputs(line, console->options.stream);
+  fflush(console->options.stream);
+  console->bar_shown = true;
+  console->drawn = now;
+}
+
+static void print_line(lap_console *console, bool warning, const char *text) {
+  if (console->options.silent) return;
+  const char *prefix = warning ? "warning: " : "";
+  if (warning || !console->options.quiet) {
+    const bool color = warning && console->options.color;
+    const bool redraw = console->bar_shown;
+    erase_bar(console);
+    fprintf(console->options.stream, "%s%s%s%s\n", color ? "\033[33m" : "", prefix,
+            color ? "\033[0m" : "", text);
+    if (redraw) draw_bar(console);
+    fflush(console->options.stream);
+  }
+  if (console->log) {
+    fprintf(console->log, "%s%s\n", prefix, text);
+    fflush(console->log);
+  }
+}
+
+enum { LINE_SIZE = 4096 };
+
+void lap_console_say(lap_console *console, const char *format, ...) {
+  char text[LINE_SIZE];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  print_line(console, false, text);
+}
+
+void lap_console_warn(lap_console *console, const char *format, ...) {
+  char text[LINE_SIZE];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  print_line(console, true, text);
+}
+
+/* "loss 3.2  ETA 5.0 s", each part only where there is something to say. */
+static void format_rest(char *text, size_t size, int64_t done, int64_t total, int64_t already_done,
+                        double seconds, const char *detail) {
+  char eta[LAP_HUMAN_TEXT] = "";
+  const int64_t here = done - already_done;
+  const bool known = here > 0 && done < total;
+  if (known) lap_human_seconds(seconds / (double)here * (double)(total - done), eta);
+  snprintf(text, size, "%s%s%s%s", *detail ? "  " : "", detail, known ? "  ETA " : "", eta);
+}
+
+void lap_console_format_bar(char *line, size_t size, int width, const char *label, const char *unit,
+                            int64_t done, int64_t total, int64_t already_done, double seconds,
+                            const char *detail) {
+  enum { WIDEST_BAR = 40, NARROWEST_BAR = 5, BRACKETS = 4 };
+  char count[96], rest[256];
+  snprintf(count, sizeof count, "%lld/%lld %s", (long long)done, (long long)total, unit);
+  format_rest(rest, sizeof rest, done, total, already_done, seconds, detail);
+  const int used = (int)(strlen(label) + strlen(count) + strlen(rest)) + BRACKETS + 1;
+  int cells = width - used;
+  if (cells > WIDEST_BAR) cells = WIDEST_BAR;
+  char bar[WIDEST_BAR + BRACKETS + 1] = " ";
+  if (cells >= NARROWEST_BAR) {
+    const int full = (int)((double)done / (double)total * cells);
+    bar[1] = '[';
+    for (int i = 0; i < cells; ++i) bar[2 + i] = i < full ? '#' : '.';
+    memcpy(bar + 2 + cells, "] ", 3);
+  }
+  const size_t fits = width > 0 && (size_t)width < size ? (size_t)width : size;
+  snprintf(line, fits, "%s%s%s%s", label, bar, count, rest);
+}
+
+void lap_console_progress_begin(lap_console *console, const char *label, const char *unit,
+                                int64_t total, int64_t already_done) {
+  assert(total > 0);
+  lap_console_progress_end(console);
+  console->label = lap_copy_string(label);
+  console->unit = lap_copy_string(unit);
+  console->total = total;
+  console->done = console->already_done = already_done;
+  console->tenths = (int)((double)already_done / (double)total * 10);
+  console->begun = lap_clock_seconds();
+  console->drawn = 0;
+  console->detail[0] = '\0';
+}
+
+static void announce(lap_console *console) {
+  char rest[256];
+  format_rest(rest, sizeof rest, console->done, console->total, console->already_done,
+              lap_clock_seconds() - console->begun, console->detail);
+  lap_console_say(console, "%s %lld/%lld %s%s", console->label, (long long)console->done,
+                  (long long)console->total, console->unit, rest);
+}
+
+void lap_console_progress(lap_console *console, int64_t done, const char *detail) {
+  static const double redraw_seconds = 0.1;
+  if (!console->label) return;
+  console->done = done;
+  snprintf(console->detail, sizeof console->detail, "%s", detail);
+  if (console->options.silent || console->options.quiet) return;
+  if (console->options.terminal) {
+    if (done >= console->total || lap_clock_seconds() - console->drawn >= redraw_seconds)
+      draw_bar(console);
+    return;
+  }
+  const int tenths = (int)((double)done / (double)console->total * 10);
+  if (tenths > console->tenths) announce(console);
+  if (tenths > console->tenths) console->tenths = tenths;
+}
+
+void lap_console_progress_end(lap_console *console) {
+  if (!console->label) return;
+  if (console->bar_shown) {
+    draw_bar(console);
+    fputc('\n', console->options.stream);
+    fflush(console->options.stream);
+    console->bar_shown = false;
+  }
+  free(console->label);
+  free(console->unit);
+  console->label = console->unit = NULL;
+}
+
+void lap_console_destroy(lap_console *console) {
+  if (!console) return;
+  lap_console_progress_end(console);
+  if (console->log) fclose(console->log);
+  free(console);
+}

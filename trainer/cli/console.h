@@ -1,0 +1,78 @@
+/* console: what people read while a command works, on stderr and in log.txt; and tables for stdout.
+ *
+ * On a terminal a progress bar with ETA is redrawn at most ten times a second; elsewhere progress
+ * is plain lines at every tenth of the way, so that a batch log stays short. NO_COLOR is respected.
+ * Lines go to log.txt too, once one is open; bars never do. A console belongs to one thread. Ranks
+ * other than 0 create a silent one.
+ */
+#ifndef LAP_TRAINER_CLI_CONSOLE_H
+#define LAP_TRAINER_CLI_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/status.h"
+
+typedef struct {
+  FILE *stream;  /* not owned */
+  bool terminal; /* bars instead of plain lines */
+  bool color;
+  int width;   /* columns of a terminal; 0: ask the terminal each time */
+  bool quiet;  /* warnings only; log.txt still gets everything */
+  bool silent; /* nothing at all, log.txt included */
+} lap_console_options;
+
+/* stderr as it is: terminal or not, NO_COLOR, TERM=dumb. */
+lap_console_options lap_console_standard(bool quiet, bool silent);
+
+typedef struct lap_console lap_console;
+lap_console *lap_console_create(lap_console_options options);
+/* Ends an unfinished bar, closes the log. */
+void lap_console_destroy(lap_console *console);
+
+/* Appends all further lines to a file. LAP_DATA where it cannot be opened. */
+lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status);
+
+/* One line; the newline is added. */
+void lap_console_say(lap_console *console, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same after "warning: ", also when quiet. */
+void lap_console_warn(lap_console *console, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* --- progress: begin, update any number of times, end --- */
+
+/* Progress over `total` > 0 of something, e.g. "train", "steps". One at a time. */
+void lap_console_progress_begin(lap_console *console, const char *label, const char *unit,
+                                int64_t total, int64_t already_done);
+/* `detail` is shown behind the bar, e.g. "loss 3.21"; may be "". */
+void lap_console_progress(lap_console *console, int64_t done, const char *detail);
+void lap_console_progress_end(lap_console *console);
+
+/* The bar alone, for `width` columns: "train  [####....] 12/50 steps  loss 3.2  ETA 1 min 02 s".
+ * ETA from `seconds` for done - already_done. Never longer than width - 1 or size - 1. */
+void lap_console_format_bar(char *line, size_t size, int width, const char *label, const char *unit,
+                            int64_t done, int64_t total, int64_t already_done, double seconds,
+                            const char *detail);
+
+/* --- text for people; each returns `text` --- */
+
+enum { LAP_HUMAN_TEXT = 32 };
+const char *lap_human_count(double count, char text[LAP_HUMAN_TEXT]);     /* 950, 1.23 k, 4.5 M */
+const char *lap_human_bytes(double bytes, char text[LAP_HUMAN_TEXT]);     /* 512 B, 1.50 GiB */
+const char *lap_human_seconds(double seconds, char text[LAP_HUMAN_TEXT]); /* 85 ms, 3 h 05 min */
+
+/* --- tables --- */
+
+typedef struct lap_table lap_table;
+/* `headers` [columns] are copied. A column is aligned right where all its cells look like numbers.
+ */
+lap_table *lap_table_create(size_t columns, const char *const *headers);
+/* `cells` [columns] are copied. */
+void lap_table_add(lap_table *table, const char *const *cells);
+void lap_table_print(const lap_table *table, FILE *out);
+void lap_table_destroy(lap_table *table);
+
+#endif

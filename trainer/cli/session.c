@@ -1,0 +1,106 @@
+#include "trainer/cli/session.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "autograd/kernel/blas.h"
+#include "core/hash.h"
+#include "mpi/transport/agree.h"
+#include "trainer/cli/command.h"
+
+static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
+  char hex[LAP_SHA256_HEX] = "";
+  lap_status own = {0};
+  own.code = lap_sha256_file("/proc/self/exe", hex, &own);
+  LAP_TRY((*status = own, lap_agree(comm, status)));
+  return lap_agree_same(comm, "lapidary binary (SHA-256)", hex,
+                        "install the same build on every node", status);
+}
+
+lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status) {
+  LAP_TRY(lap_comm_start(&session->comm, status));
+  session->root = lap_comm_rank(session->comm) == 0;
+  session->console = lap_console_create(lap_console_standard(quiet, !session->root));
+  const lap_code code = agree_on_binary(session->comm, status);
+  return code == LAP_OK ? LAP_OK : lap_session_finish(session, code, status);
+}
+
+lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status) {
+  lap_console_destroy(session->console);
+  session->console = NULL;
+  /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
+  if (code != LAP_OK && session->root) lap_command_report(status);
+  status->message[0] = '\0';
+  lap_comm_finish(session->comm);
+  session->comm = NULL;
+  return code;
+}
+
+lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                         char **argv, lap_session_body body, lap_status *status) {
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
+  lap_session session;
+  lap_code code = lap_session_start(line.quiet, &session, status);
+  if (code == LAP_OK) {
+    code = body(&session, &line, syntax->destination, status);
+    code = lap_session_finish(&session, code, status);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status) {
+  const int ranks = lap_comm_size(session->comm);
+  if (ranks == 1) return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "%s runs alone, not under mpirun with %d ranks", command,
+                  ranks);
+}
+
+static int available_cores(void) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+  return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static void warn_of_oversubscription(const lap_session *session, int threads) {
+  const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  const int ranks = lap_comm_ranks_on_node(session->comm);
+  if ((long)ranks * threads > cores)
+    lap_console_warn(
+        session->console,
+        "%d ranks with %d threads each share the %ld cores of %s: expect them to be slow", ranks,
+        threads, cores, lap_comm_host(session->comm, 0));
+  else if (threads > available_cores())
+    lap_console_warn(session->console,
+                     "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
+                     "--map-by slot:PE=%d",
+                     threads, available_cores(), available_cores() == 1 ? "" : "s", threads);
+}
+
+lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
+                               lap_status *status) {
+  if (!strcmp(core, "auto")) {
+    /* 0: none, 1: HASWELL, 2: SKYLAKEX; the poorest rank decides. */
+    const char *best = lap_blas_best_core();
+    int64_t smallest, largest;
+    lap_agree_range(session->comm,
+                    !best                      ? 0
+                    : strcmp(best, "SKYLAKEX") ? 1
+                                               : 2,
+                    &smallest, &largest);
+    core = smallest == 2 ? "SKYLAKEX" : "HASWELL";
+    if (smallest != largest)
+      lap_console_say(session->console, "nodes differ; all use OpenBLAS's %s kernels", core);
+  }
+  lap_status own = {0};
+  own.code = lap_blas_open(core, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  omp_set_num_threads(threads);
+  warn_of_oversubscription(session, threads);
+  return lap_agree_same(session->comm, "OpenBLAS version", lap_blas_version(),
+                        "install the same OpenBLAS on every node", status);
+}

@@ -1,0 +1,47 @@
+/* session: what every command that may run under mpirun does first and last.
+ *
+ * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed),
+ * threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
+ */
+#ifndef LAP_TRAINER_CLI_SESSION_H
+#define LAP_TRAINER_CLI_SESSION_H
+
+#include <stdbool.h>
+
+#include "mpi/transport/communicator.h"
+#include "trainer/cli/command.h"
+#include "trainer/cli/console.h"
+
+typedef struct {
+  lap_comm *comm;
+  lap_console *console; /* silent on every rank but 0 */
+  bool root;            /* rank 0 */
+} lap_session;
+
+/* Collective. Also LAP_USAGE where the ranks do not all run the same lapidary binary. */
+lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status);
+
+/* Collective. Orderly end after `code`: rank 0 prints the message of a failure, which is then
+ * cleared on every rank, so that the command frame does not print it again. Returns `code`. */
+lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
+
+/* The watchdog of commands whose ranks meet only after long work of their own (teach, eval). */
+enum { LAP_PATIENT_SECONDS = 3600 };
+
+/* A whole command: parses argv by `syntax`, runs `body` within a session and ends it. `flags` of
+ * the body is syntax->destination. */
+typedef lap_code (*lap_session_body)(const lap_session *session, const lap_command_line *line,
+                                     void *flags, lap_status *status);
+lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
+                         char **argv, lap_session_body body, lap_status *status);
+
+/* Collective. LAP_USAGE under mpirun with several ranks: for commands that run alone. */
+lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
+
+/* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share,
+ * and sets the number of OpenMP threads. Warns where the ranks of a node together have more threads
+ * than cores. */
+lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
+                               lap_status *status);
+
+#endif

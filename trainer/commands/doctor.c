@@ -1,0 +1,171 @@
+/* lapidary doctor: see DESIGN 7. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/kernel/blas.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "mpi/transport/link_rate.h"
+#include "trainer/cli/command.h"
+#include "trainer/cli/session.h"
+#include "trainer/commands/commands.h"
+#include "trainer/doctor/findings.h"
+#include "trainer/doctor/unit_costs.h"
+#include "trainer/plan/hardware.h"
+
+typedef struct {
+  bool quick;
+  const char *directory;
+} doctor_flags;
+
+static const lap_flag flags_of_doctor[] = {
+    {.name = "quick",
+     .place = offsetof(doctor_flags, quick),
+     .help = "about 3 seconds instead of 10, with rougher rates"},
+    {.name = "dir",
+     .value = "PATH",
+     .place = offsetof(doctor_flags, directory),
+     .help = "where run directories will be [.]"},
+    {0}};
+
+/* --- measuring --- */
+
+/* The least of what ranks that have such a link saw of its bandwidth, the most of its latency. */
+static lap_link join_link(lap_comm *comm, const lap_link_rate *mine) {
+  const int ranks = lap_comm_size(comm);
+  lap_link_rate *all = lap_allocate((size_t)ranks, sizeof *all);
+  lap_gather_all(comm, mine, sizeof *mine, all);
+  lap_link link = {0};
+  for (int r = 0; r < ranks; ++r) {
+    if (!all[r].peers) continue;
+    if (all[r].latency_seconds > link.latency_seconds)
+      link.latency_seconds = all[r].latency_seconds;
+    if (link.bytes_per_second == 0 || all[r].bytes_per_second < link.bytes_per_second)
+      link.bytes_per_second = all[r].bytes_per_second;
+  }
+  free(all);
+  return link;
+}
+
+static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, lap_hardware *h) {
+  const int ranks = lap_comm_size(comm);
+  const int on_node = lap_comm_ranks_on_node(comm);
+  int64_t fewest, most;
+  lap_agree_range(comm, all[lap_comm_rank(comm)].cache_bytes / on_node, &fewest, &most);
+  *h = (lap_hardware){.name = lap_copy_string(lap_comm_host(comm, 0)),
+                      .ranks = ranks,
+                      .nodes = lap_comm_node(comm, ranks - 1) + 1,
+                      .cores_per_node = all[0].online_cores,
+                      .memory_bytes = (double)all[0].memory_bytes,
+                      .cache_bytes = (double)fewest};
+  for (int r = 1; r < ranks; ++r)
+    if ((double)all[r].memory_bytes < h->memory_bytes)
+      h->memory_bytes = (double)all[r].memory_bytes;
+  lap_link_rate rate;
+  lap_measure_link(comm, false, quick ? 0.3 : 1, &rate);
+  h->within_node = join_link(comm, &rate);
+  lap_measure_link(comm, true, quick ? 0.3 : 1, &rate);
+  h->between_nodes = join_link(comm, &rate);
+  lap_measure_unit_costs(comm, quick ? 1.5 : 9, h);
+}
+
+/* --- what it means --- */
+
+static void check_link(const lap_link *link, const char *subject, double slow, const char *advice,
+                       lap_findings *findings) {
+  if (link->bytes_per_second == 0) return;
+  const bool is_slow = link->bytes_per_second < slow;
+  lap_findings_add(findings, is_slow ? LAP_VERDICT_SLOW : LAP_VERDICT_OK, subject,
+                   is_slow ? advice : "",
+                   "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
+                   link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
+}
+
+static void check_rates(const lap_hardware *h, lap_findings *findings) {
+  const char *best = lap_blas_best_core();
+  lap_findings_add(findings, LAP_VERDICT_OK, "BLAS", "", "%s; blas_core: auto is %s here",
+                   lap_blas_version(), lap_blas_core());
+  if (best && strcmp(best, lap_blas_core()) != 0)
+    lap_findings_add(findings, LAP_VERDICT_NOTE, "kernels",
+                     "blas_core: HASWELL gives the same bits on all of them",
+                     "rank 0 could run %s, another rank cannot", best);
+  lap_findings_add(findings, LAP_VERDICT_OK, "sgemm", "",
+                   "%.1f GFLOP/s a rank, one thread, all ranks at once", h->sgemm_gflops);
+  lap_findings_add(findings, LAP_VERDICT_OK, "bandwidth", "",
+                   "%.1f GB/s a rank (triad), all ranks at once", h->memory_bytes_per_second / 1e9);
+  enum { FAIR_PERCENT = 90 };
+  const double percent = 100 * h->core_share;
+  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_VERDICT_SLOW : LAP_VERDICT_OK,
+                   "core share",
+                   percent < FAIR_PERCENT ? "ranks share cores with each other or with other "
+                                            "programs: use fewer ranks, or an idle machine"
+                                          : "",
+                   "a rank gets %.0f %% of a core", percent);
+  check_link(&h->within_node, "within node", 5e8, "check that Open MPI uses shared memory (vader)",
+             findings);
+  check_link(&h->between_nodes, "between nodes", 1e8,
+             "check which network Open MPI uses: --mca btl_tcp_if_include", findings);
+}
+
+/* --- the command --- */
+
+static lap_code report(const lap_session *session, const lap_hardware *hardware,
+                       const lap_findings *findings, bool json, lap_status *status) {
+  if (session->root) lap_findings_print(findings, stdout);
+  lap_status own = {0};
+  if (lap_findings_stop(findings)) {
+    fflush(stdout);
+    return lap_fail(status, LAP_DATA, "training cannot work here: %s", lap_findings_stop(findings));
+  }
+  if (session->root && json) {
+    json_t *object = lap_hardware_to_json(hardware);
+    own.code = lap_command_print_json(object, &own);
+    json_decref(object);
+  }
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
+static lap_code doctor(const lap_session *session, const lap_command_line *line, void *destination,
+                       lap_status *status) {
+  const doctor_flags *flags = destination;
+  lap_comm *comm = session->comm;
+  if (!*flags->directory)
+    return lap_fail(status, LAP_USAGE, "--dir: expected a directory, found ''");
+  lap_machine_facts mine;
+  lap_machine_look(&mine);
+  lap_machine_facts *all = lap_allocate((size_t)lap_comm_size(comm), sizeof *all);
+  lap_gather_all(comm, &mine, sizeof mine, all);
+  lap_findings *findings = lap_findings_create();
+  lap_machine_check(comm, all, 1, findings);
+  lap_code code = lap_session_open_blas(session, "auto", 1, status);
+  if (code == LAP_OK) {
+    lap_hardware hardware;
+    measure(comm, all, flags->quick, &hardware);
+    check_rates(&hardware, findings);
+    lap_file_system_check(comm, flags->directory, findings);
+    code = report(session, &hardware, findings, line->json, status);
+    lap_hardware_release(&hardware);
+  }
+  lap_findings_destroy(findings);
+  free(all);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  doctor_flags flags = {.directory = "."};
+  const lap_command_syntax syntax = {.json = true, .flags = flags_of_doctor, .destination = &flags};
+  return lap_session_run(command, &syntax, argc, argv, doctor, status);
+}
+
+const lap_command lap_command_doctor = {
+    .name = "doctor",
+    .summary = "what this machine and this MPI will do; under mpirun or alone",
+    .usage = "",
+    .description =
+        "Measures cores, memory, links and the costs of the ops on all ranks at once, tries the "
+        "file system, and says what to change. With --json the last line is a hardware file for "
+        "`lapidary plan --hardware`. Ends with 0 unless training cannot work.",
+    .run = run};

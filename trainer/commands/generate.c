@@ -1,0 +1,319 @@
+/* lapidary generate CHECKPOINT --prompt TEXT */
+#include <errno.h>
+#include <omp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/kernel/blas.h"
+#include "core/memory.h"
+#include "dataset/tokenizer.h"
+#include "trainer/cli/command.h"
+#include "trainer/cli/console.h"
+#include "trainer/commands/commands.h"
+#include "trainer/generate/generate.h"
+#include "trainer/generate/text_stream.h"
+#include "trainer/model/source.h"
+
+/* --- the command line --- */
+
+typedef struct {
+  const char *prompt;
+  int64_t max_tokens, seed, samples, threads, top_k;
+  double temperature, top_p;
+} generate_options;
+
+static const lap_flag flags_of_generate[] = {
+    {.name = "prompt",
+     .letter = 'p',
+     .value = "TEXT",
+     .place = offsetof(generate_options, prompt),
+     .help = "the text to continue; may be empty"},
+    {.name = "max-tokens",
+     .letter = 'n',
+     .value = "N",
+     .integer = {1, INT32_MAX},
+     .place = offsetof(generate_options, max_tokens),
+     .help = "stop after so many tokens [128]"},
+    {.name = "temperature",
+     .letter = 't',
+     .value = "T",
+     .real = {0, 1e6},
+     .place = offsetof(generate_options, temperature),
+     .help = "divides the logits; 0 always takes the likeliest token [0.8]"},
+    {.name = "top-k",
+     .value = "K",
+     .integer = {0, INT32_MAX},
+     .place = offsetof(generate_options, top_k),
+     .help = "draw among the K likeliest tokens; 0: all [0]"},
+    {.name = "top-p",
+     .value = "P",
+     .real = {1e-9, 1},
+     .place = offsetof(generate_options, top_p),
+     .help = "draw among the fewest tokens that together have probability P [1]"},
+    {.name = "seed",
+     .value = "N",
+     .integer = {0, INT64_MAX},
+     .place = offsetof(generate_options, seed),
+     .help = "the same seed gives the same text [1]"},
+    {.name = "samples",
+     .value = "N",
+     .integer = {1, 1000000},
+     .place = offsetof(generate_options, samples),
+     .help = "continue the prompt so many times [1]"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 1024},
+     .place = offsetof(generate_options, threads),
+     .help = "OpenMP threads [all cores]"},
+    {0}};
+
+/* --- the model --- */
+
+typedef struct {
+  lap_model_source source;
+  lap_tokenizer *tokenizer;
+} generate_model;
+
+static void close_model(generate_model *model) {
+  lap_model_close(&model->source);
+  lap_tokenizer_close(model->tokenizer);
+}
+
+static lap_code open_tokenizer(generate_model *model, lap_status *status) {
+  const char *path = model->source.tokenizer_path;
+  if (!path)
+    return lap_fail(status, LAP_DATA, "%s: has no tokenizer.model, without which there is no text",
+                    model->source.path);
+  LAP_TRY(lap_tokenizer_open(path, &model->tokenizer, status));
+  const int64_t pieces = lap_tokenizer_vocab_size(model->tokenizer);
+  const int64_t vocab = model->source.config->model.vocab_size;
+  if (pieces > vocab)
+    return lap_fail(status, LAP_DATA,
+                    "%s: has %lld pieces, but the model's vocab_size is %lld; it is not the "
+                    "tokenizer that this model was trained with",
+                    path, (long long)pieces, (long long)vocab);
+  return LAP_OK;
+}
+
+/* The kernels that the model was trained with, or the best that this machine has. */
+static lap_code open_blas(const lap_config *config, lap_console *console, lap_status *status) {
+  if (lap_blas_open(config->blas_core, status) == LAP_OK) return LAP_OK;
+  lap_console_warn(console, "%s; going on with blas_core auto", status->message);
+  return lap_blas_open("auto", status);
+}
+
+/* BOS and the tokens of the text; owned by the caller. */
+static lap_code encode_prompt(const generate_model *model, const char *text, int32_t **tokens,
+                              int64_t *count, lap_status *status) {
+  const uint32_t *ids;
+  size_t id_count;
+  LAP_TRY(lap_tokenizer_encode(model->tokenizer, text, strlen(text), &ids, &id_count, status));
+  const int64_t most = model->source.config->model.max_position_embeddings;
+  *count = 1 + (int64_t)id_count;
+  if (*count > most)
+    return lap_fail(status, LAP_USAGE,
+                    "--prompt: has %lld tokens with BOS; the model's max_position_embeddings is "
+                    "%lld: shorten it",
+                    (long long)*count, (long long)most);
+  *tokens = lap_allocate((size_t)*count, sizeof **tokens);
+  (*tokens)[0] = LAP_BOS;
+  for (size_t i = 0; i < id_count; ++i) (*tokens)[1 + i] = (int32_t)ids[i];
+  return LAP_OK;
+}
+
+/* --- the text, as it comes --- */
+
+typedef struct {
+  lap_tokenizer *tokenizer;
+  lap_text_stream stream;
+} text_output;
+
+/* Writes the last `bytes` of what the stream has given out. */
+static lap_code write_text(const lap_text_stream *stream, size_t bytes, lap_status *status) {
+  if (bytes == 0) return LAP_OK;
+  if (fwrite(stream->text + stream->bytes - bytes, 1, bytes, stdout) != bytes || fflush(stdout))
+    return lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
+  return LAP_OK;
+}
+
+static lap_code write_token(void *context, int32_t token, lap_status *status) {
+  text_output *output = context;
+  const uint32_t id = (uint32_t)token;
+  size_t bytes;
+  char *text = lap_tokenizer_decode(output->tokenizer, &id, 1, &bytes);
+  const size_t given = lap_text_stream_push(&output->stream, text, bytes);
+  free(text);
+  return write_text(&output->stream, given, status);
+}
+
+/* --- the report --- */
+
+typedef struct {
+  int64_t prefill_tokens, decode_steps;
+  double prefill_seconds, decode_seconds;
+  json_t *samples;
+} generate_totals;
+
+static void add_sample(generate_totals *totals, int64_t prompt_count,
+                       const lap_generation *generation, const lap_text_stream *stream) {
+  totals->prefill_tokens += prompt_count;
+  totals->prefill_seconds += generation->prefill_seconds;
+  totals->decode_steps += generation->decode_steps;
+  totals->decode_seconds += generation->decode_seconds;
+  json_t *tokens = json_array();
+  for (int64_t i = 0; i < generation->count; ++i)
+    json_array_append_new(tokens, json_integer(generation->tokens[i]));
+  json_array_append_new(totals->samples,
+                        json_pack("{s:o, s:o, s:s}", "text",
+                                  json_stringn(stream->text ? stream->text : "", stream->bytes),
+                                  "tokens", tokens, "finish", lap_finish_name(generation->finish)));
+}
+
+static double rate(int64_t count, double seconds) {
+  return count > 0 && seconds > 0 ? (double)count / seconds : 0;
+}
+
+/* What the cache takes, and would take if every query head had keys and values of its own. */
+typedef struct {
+  int64_t bytes, multi_head_bytes;
+} cache_size;
+
+static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t positions) {
+  lap_gemma2_config multi_head = *shape;
+  multi_head.num_key_value_heads = shape->num_attention_heads;
+  return (cache_size){lap_decoder_cache_bytes(shape, positions),
+                      lap_decoder_cache_bytes(&multi_head, positions)};
+}
+
+static json_t *make_json(const generate_totals *totals, const generate_model *model,
+                         const generate_options *o, int64_t prompt_count, cache_size cache) {
+  json_t *object = json_object();
+  json_object_update(object, json_array_get(totals->samples, 0));
+  json_t *rest = json_pack(
+      "{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s}", "samples", totals->samples,
+      "prompt_tokens", (json_int_t)prompt_count, "prefill_tokens_per_second",
+      rate(totals->prefill_tokens, totals->prefill_seconds), "decode_tokens_per_second",
+      rate(totals->decode_steps, totals->decode_seconds), "kv_cache_bytes", (json_int_t)cache.bytes,
+      "seed", (json_int_t)o->seed, "temperature", o->temperature, "top_k", (json_int_t)o->top_k,
+      "top_p", o->top_p, "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(),
+      "checkpoint", model->source.path);
+  if (model->source.checkpoint)
+    json_object_set_new(rest, "step", json_integer((json_int_t)model->source.checkpoint->step));
+  json_object_set_new(rest, "kv_cache_bytes_multi_head",
+                      json_integer((json_int_t)cache.multi_head_bytes));
+  json_object_update(object, rest);
+  json_decref(rest);
+  return object;
+}
+
+static void say_figures(lap_console *console, const generate_totals *totals,
+                        const lap_gemma2_config *shape, cache_size cache) {
+  char bytes[LAP_HUMAN_TEXT], multi_head[LAP_HUMAN_TEXT];
+  lap_console_say(
+      console,
+      "prefill %.1f tokens/s (%lld tokens), decode %.1f tokens/s (%lld), KV cache %s (%lld "
+      "key-value heads for %lld query heads; multi-head attention: %s)",
+      rate(totals->prefill_tokens, totals->prefill_seconds), (long long)totals->prefill_tokens,
+      rate(totals->decode_steps, totals->decode_seconds), (long long)totals->decode_steps,
+      lap_human_bytes((double)cache.bytes, bytes), (long long)shape->num_key_value_heads,
+      (long long)shape->num_attention_heads,
+      lap_human_bytes((double)cache.multi_head_bytes, multi_head));
+}
+
+/* --- the command --- */
+
+static lap_code generate_samples(const generate_model *model, const generate_options *o,
+                                 const int32_t *prompt, int64_t prompt_count, lap_decoder *decoder,
+                                 lap_console *console, generate_totals *totals,
+                                 lap_status *status) {
+  const lap_sampling sampling = {o->temperature, o->top_k, o->top_p, (uint64_t)o->seed};
+  /* Ids that the tokenizer has no piece for are never drawn: they are padding of the vocabulary. */
+  lap_sampler *sampler = lap_sampler_create(&sampling, lap_tokenizer_vocab_size(model->tokenizer));
+  lap_code code = LAP_OK;
+  for (int64_t i = 0; i < o->samples && code == LAP_OK; ++i) {
+    text_output output = {.tokenizer = model->tokenizer};
+    lap_generation generation;
+    if (o->samples > 1)
+      lap_console_say(console, "sample %lld of %lld", (long long)(i + 1), (long long)o->samples);
+    code = lap_generate(decoder, sampler, prompt, prompt_count, o->max_tokens, (uint64_t)i,
+                        write_token, &output, &generation, status);
+    if (code == LAP_OK)
+      code = write_text(&output.stream, lap_text_stream_finish(&output.stream), status);
+    if (code == LAP_OK && (putchar('\n') == EOF || fflush(stdout)))
+      code = lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
+    if (code == LAP_OK) add_sample(totals, prompt_count, &generation, &output.stream);
+    lap_text_stream_release(&output.stream);
+    free(generation.tokens);
+  }
+  lap_sampler_destroy(sampler);
+  return code;
+}
+
+static lap_code generate_from(generate_model *model, const generate_options *o, bool json,
+                              lap_console *console, lap_status *status) {
+  const lap_gemma2_config *shape = &model->source.config->model;
+  int32_t *prompt = NULL;
+  int64_t prompt_count;
+  LAP_TRY(encode_prompt(model, o->prompt, &prompt, &prompt_count, status));
+  const int64_t wanted = prompt_count + o->max_tokens - 1;
+  const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
+  if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
+  lap_code code = open_blas(model->source.config, console, status);
+  if (code == LAP_OK) {
+    lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
+    generate_totals totals = {.samples = json_array()};
+    code = generate_samples(model, o, prompt, prompt_count, decoder, console, &totals, status);
+    if (code == LAP_OK) {
+      const cache_size cache = size_of_cache(shape, positions);
+      say_figures(console, &totals, shape, cache);
+      json_t *object = make_json(&totals, model, o, prompt_count, cache);
+      if (json) code = lap_command_print_json(object, status);
+      json_decref(object);
+    }
+    json_decref(totals.samples);
+    lap_decoder_destroy(decoder);
+  }
+  free(prompt);
+  return code;
+}
+
+static lap_code run_generate(const lap_command *command, int argc, char **argv,
+                             lap_status *status) {
+  generate_options o = {.max_tokens = 128,
+                        .seed = 1,
+                        .samples = 1,
+                        .threads = omp_get_num_procs(),
+                        .temperature = 0.8,
+                        .top_p = 1};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .json = true,
+                                     .flags = flags_of_generate,
+                                     .destination = &o};
+  lap_command_line line;
+  LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_code code = LAP_OK;
+  if (!o.prompt)
+    code = lap_fail(status, LAP_USAGE, "--prompt TEXT is missing; --prompt '' starts from nothing");
+  if (code == LAP_OK) {
+    omp_set_num_threads((int)o.threads);
+    lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
+    generate_model model = {0};
+    code = lap_model_open(line.positional[0], true, &model.source, status);
+    if (code == LAP_OK) code = open_tokenizer(&model, status);
+    if (code == LAP_OK) code = generate_from(&model, &o, line.json, console, status);
+    close_model(&model);
+    lap_console_destroy(console);
+  }
+  lap_command_line_release(&line);
+  return code;
+}
+
+const lap_command lap_command_generate = {
+    "generate", "continue a text with a trained model", "CHECKPOINT --prompt TEXT",
+    "CHECKPOINT is a checkpoint, a run directory, of which the newest checkpoint is taken, or a "
+    "Hugging Face directory. The "
+    "text goes to stdout as it is generated, without the prompt; rates go to stderr.",
+    run_generate};

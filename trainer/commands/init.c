@@ -1,0 +1,58 @@
+/* lapidary init: see DESIGN 7. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "autograd/gemma2/parameters.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/command.h"
+#include "trainer/cli/console.h"
+#include "trainer/cli/session.h"
+#include "trainer/commands/commands.h"
+#include "trainer/config/config.h"
+
+/* They fill one text. */
+static const lap_flag flags_of_init[] = {
+    {.name = "out", .value = "CHECKPOINT", .help = "directory to write: weights only"}, {0}};
+
+static lap_code initialise(const lap_session *session, const lap_command_line *line,
+                           void *destination, lap_status *status) {
+  const char *out = *(const char **)destination;
+  if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
+  LAP_TRY(lap_session_alone(session, "init", status));
+  lap_config *config;
+  LAP_TRY(
+      lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));
+  lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
+  if (code == LAP_OK) {
+    lap_state *state = lap_state_create_alone(&config->model, session->comm, false);
+    lap_state_initialise(state, (uint64_t)config->seed);
+    char *text = lap_config_print(config);
+    const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
+    code = lap_checkpoint_write_weights(out, state, &extras, status);
+    char count[LAP_HUMAN_TEXT];
+    const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
+                               lap_gemma2_non_embedding_parameters(&config->model);
+    if (code == LAP_OK)
+      printf("%s: fresh weights of seed %lld, %s parameters\n", out, (long long)config->seed,
+             lap_human_count((double)parameters, count));
+    free(text);
+    lap_state_destroy(state);
+  }
+  lap_config_destroy(config);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  const char *out = NULL;
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .overrides = true,
+                                     .flags = flags_of_init,
+                                     .destination = &out};
+  return lap_session_run(command, &syntax, argc, argv, initialise, status);
+}
+
+const lap_command lap_command_init = {.name = "init",
+                                      .summary = "write a checkpoint of fresh weights",
+                                      .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
+                                      .run = run};

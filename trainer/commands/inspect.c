@@ -1,0 +1,210 @@
+/* lapidary inspect: see DESIGN 7. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "dataset/token_shard.h"
+#include "trainer/cli/command.h"
+#include "trainer/commands/commands.h"
+#include "trainer/inspect/inspect.h"
+
+typedef struct {
+  const char *tokenizer, *tokens;
+  bool check;
+} inspect_flags;
+
+static const lap_flag flags_of_inspect[] = {
+    {.name = "check",
+     .place = offsetof(inspect_flags, check),
+     .help = "verify everything: all rows, all checksums, the state's hash"},
+    {.name = "tokenizer",
+     .value = "M.model",
+     .place = offsetof(inspect_flags, tokenizer),
+     .help = "show tokens as text"},
+    {.name = "tokens",
+     .value = "GLOB",
+     .place = offsetof(inspect_flags, tokens),
+     .help = "token shards, among them those of the caches"},
+    {0}};
+
+/* --- the paths --- */
+
+typedef struct {
+  char **path;
+  size_t count;
+} path_list;
+
+static void add_path(path_list *list, const char *path) {
+  list->path = lap_reallocate(list->path, list->count + 1, sizeof *list->path);
+  list->path[list->count++] = lap_copy_string(path);
+}
+
+static lap_code add_matches(path_list *list, const char *pattern, lap_status *status) {
+  char **paths;
+  size_t count;
+  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  for (size_t i = 0; i < count; ++i) add_path(list, paths[i]);
+  lap_paths_release(paths, count);
+  return LAP_OK;
+}
+
+/* The files of a cache, or of tokenize: DIR/train and DIR/eval. */
+static bool add_directory(path_list *list, const char *directory) {
+  static const char *const patterns[] = {"/*.h5", "/train/*.h5", "/eval/*.h5"};
+  const size_t before = list->count;
+  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; ++i) {
+    char *glob = lap_inspect_glob(directory, patterns[i]);
+    lap_status no_match;
+    add_matches(list, glob, &no_match);
+    free(glob);
+  }
+  return list->count > before;
+}
+
+/* An argument that is not there as it stands is a glob. */
+static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
+  const bool there = lap_file_exists(argument);
+  if (!there && strpbrk(argument, "*?[")) return add_matches(list, argument, status);
+  if (!there || !add_directory(list, argument)) add_path(list, argument);
+  return LAP_OK;
+}
+
+/* --- one, in full; several, a line each --- */
+
+/* Whether all that was printed has reached stdout. */
+static lap_code flush_output(lap_status *status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
+}
+
+static lap_code print_report(const lap_inspector *inspector, const lap_report *report, bool whole,
+                             bool json, lap_status *status) {
+  if (json) return lap_command_print_json(lap_report_json(report), status);
+  if (!*lap_report_kind(report)) return LAP_OK;
+  lap_report_print(report, stdout);
+  if (inspector->check && whole) puts("\nchecked: whole");
+  return flush_output(status);
+}
+
+static lap_code inspect_one(const lap_inspector *inspector, const char *path, bool json,
+                            lap_status *status) {
+  lap_status printed = {0};
+  lap_report *report = lap_report_create(path);
+  const lap_code code = lap_inspect(inspector, path, report, status);
+  printed.code = print_report(inspector, report, code == LAP_OK, json, &printed);
+  lap_report_destroy(report);
+  if (code != LAP_OK || printed.code == LAP_OK) return code;
+  *status = printed;
+  return printed.code;
+}
+
+typedef struct {
+  lap_table *table;
+  json_t *results;
+  size_t problems;
+  lap_status first;
+} survey;
+
+static void survey_one(const lap_inspector *inspector, const char *path, survey *s) {
+  lap_status status = {0};
+  lap_report *report = lap_report_create(path);
+  const lap_code code = lap_inspect(inspector, path, report, &status);
+  char *clean = lap_report_clean(path, strlen(path), 200);
+  const char *verdict = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
+  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), verdict};
+  lap_table_add(s->table, cells);
+  json_array_append(s->results, (json_t *)lap_report_json(report));
+  if (code != LAP_OK && s->problems++ == 0) s->first = status;
+  if (code != LAP_OK && s->problems > 1)
+    lap_console_warn(inspector->session->console, "%s", status.message);
+  free(clean);
+  lap_report_destroy(report);
+}
+
+static lap_code print_survey(const lap_inspector *inspector, const survey *s, size_t count,
+                             bool json, lap_status *status) {
+  if (json) {
+    json_t *object =
+        json_pack("{s:O, s:I, s:b}", "results", s->results, "problems", (json_int_t)s->problems,
+                  "checked", inspector->check && s->problems == 0);
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
+  lap_table_print(s->table, stdout);
+  if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
+  return flush_output(status);
+}
+
+static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,
+                                lap_status *status) {
+  static const char *const headers[] = {"path", "kind", "what", "check"};
+  lap_console *console = inspector->session->console;
+  survey s = {.table = lap_table_create(4, headers), .results = json_array()};
+  inspector->bar = false;
+  if (inspector->check)
+    lap_console_progress_begin(console, "check", "files", (int64_t)list->count, 0);
+  for (size_t i = 0; i < list->count; ++i) {
+    survey_one(inspector, list->path[i], &s);
+    if (inspector->check) lap_console_progress(console, (int64_t)i + 1, "");
+  }
+  if (inspector->check) lap_console_progress_end(console);
+  lap_code code = print_survey(inspector, &s, list->count, json, status);
+  if (s.problems > 0) {
+    *status = s.first;
+    code = s.first.code;
+    if (s.problems > 1)
+      lap_fail_context(status, "%zu of %zu have problems; the first", s.problems, list->count);
+  }
+  lap_table_destroy(s.table);
+  json_decref(s.results);
+  return code;
+}
+
+/* --- the command --- */
+
+static lap_code inspect_all(const lap_session *session, const lap_command_line *line,
+                            void *destination, lap_status *status) {
+  const inspect_flags *flags = destination;
+  LAP_TRY(lap_session_alone(session, "inspect", status));
+  lap_inspector inspector;
+  LAP_TRY(lap_inspector_open(session, flags->tokenizer, flags->tokens, &inspector, status));
+  inspector.check = flags->check;
+  inspector.bar = true;
+  path_list list = {0};
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < line->positional_count && code == LAP_OK; ++i)
+    code = add_argument(&list, line->positional[i], status);
+  if (code == LAP_OK && list.count == 1)
+    code = inspect_one(&inspector, list.path[0], line->json, status);
+  else if (code == LAP_OK)
+    code = inspect_several(&inspector, &list, line->json, status);
+  lap_paths_release(list.path, list.count);
+  lap_inspector_close(&inspector);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  inspect_flags flags = {0};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = -1,
+                                     .json = true,
+                                     .flags = flags_of_inspect,
+                                     .destination = &flags};
+  return lap_session_run(command, &syntax, argc, argv, inspect_all, status);
+}
+
+const lap_command lap_command_inspect = {
+    .name = "inspect",
+    .summary = "say what any of our files is; --check: verify everything of it",
+    .usage = "PATH... [--check] [--tokenizer M.model] [--tokens GLOB]",
+    .description =
+        "PATH is a token shard, a teacher cache, a checkpoint or run directory, a Hugging Face "
+        "directory, a tokenizer, a config, run.json or metrics.jsonl, a directory of .h5 files, or "
+        "a glob of them. One path is shown in full, several get a line each (with --json: "
+        "{\"results\": [...]}). A cache is shown with its tokens "
+        "where --tokens has its shard. --check ends with 3 where anything is damaged.",
+    .run = run};

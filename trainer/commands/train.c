@@ -1,0 +1,281 @@
+/* lapidary train: see DESIGN 7. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/kernel/blas.h"
+#include "core/json.h"
+#include "mpi/transport/agree.h"
+#include "trainer/cli/command.h"
+#include "trainer/commands/commands.h"
+#include "trainer/plan/plan.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/resume.h"
+#include "trainer/run/signals.h"
+#include "trainer/run/train.h"
+
+typedef struct {
+  lap_train_options train;
+  bool dry_run;
+} train_flags;
+
+static const lap_flag flags_of_train[] = {
+    {.name = "resume",
+     .value = "auto|none|DIR",
+     .place = offsetof(train_flags, train.resume),
+     .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
+    {.name = "fork",
+     .place = offsetof(train_flags, train.fork),
+     .help = "start a new run from the resumed state: its numbers may differ"},
+    {.name = "dry-run",
+     .place = offsetof(train_flags, dry_run),
+     .help = "check config and data, say what would run, write nothing"},
+    {.name = "max-hours",
+     .value = "H",
+     .real = {0, 1e6},
+     .place = offsetof(train_flags, train.max_hours),
+     .help = "stop with a checkpoint and exit code 75 after H hours"},
+    {0}};
+
+/* --- what is said --- */
+
+static double efficiency_of(const lap_config *config, int ranks) {
+  lap_fold fold;
+  lap_status status;
+  lap_mesh_fold(&config->mesh, config->model_ranks, ranks, 0, &fold, &status); /* checked at load */
+  return lap_mesh_efficiency(&config->mesh, fold.replicas);
+}
+
+static void say_run(const lap_session *session, const lap_config *config,
+                    const lap_inputs *inputs) {
+  const int64_t embedding = lap_gemma2_embedding_parameters(&config->model);
+  const int64_t others = lap_gemma2_non_embedding_parameters(&config->model);
+  char a[LAP_HUMAN_TEXT], b[LAP_HUMAN_TEXT], c[LAP_HUMAN_TEXT];
+  const int ranks = lap_comm_size(session->comm);
+  const double efficiency = efficiency_of(config, ranks);
+  lap_console_say(session->console, "model      %s parameters (%s embedding, %s other)",
+                  lap_human_count((double)(embedding + others), a),
+                  lap_human_count((double)embedding, b), lap_human_count((double)others, c));
+  lap_console_say(session->console,
+                  "mesh       %d pod%s x %d lanes x %d shard%s on %d rank%s x %d thread%s",
+                  config->mesh.pods, config->mesh.pods == 1 ? "" : "s", config->mesh.data,
+                  config->mesh.model, config->mesh.model == 1 ? "" : "s", ranks,
+                  ranks == 1 ? "" : "s", config->threads, config->threads == 1 ? "" : "s");
+  if (efficiency < 1)
+    lap_console_say(session->console,
+                    "           lanes are uneven: at most %.0f %% of the ranks' time is used",
+                    100 * efficiency);
+  lap_console_say(session->console, "data       %s tokens in %zu shard%s, %llu windows of %lld, %s",
+                  lap_human_count((double)inputs->train_tokens.token_count, a),
+                  inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
+                  (unsigned long long)inputs->window_count, (long long)config->data.sequence_length,
+                  inputs->train_cache ? "with the teacher's distributions" : "next token only");
+  const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
+  lap_console_say(
+      session->console, "schedule   %llu steps of %s tokens: %s tokens, %.2f epochs",
+      (unsigned long long)inputs->total_steps, lap_human_count(per_step, a),
+      lap_human_count(per_step * (double)inputs->total_steps, b),
+      (double)config->batch.sequences * (double)inputs->total_steps / (double)inputs->window_count);
+  lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(),
+                  lap_blas_core());
+}
+
+/* What `plan` says of this run, with the data as it is. */
+static lap_code say_memory(const lap_session *session, const lap_config *config,
+                           const lap_inputs *inputs, int64_t *bytes, lap_status *status) {
+  const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
+  const lap_plan_request request = {
+      .command = LAP_PLAN_TRAIN,
+      .ranks = lap_comm_size(session->comm),
+      .teacher_k = k,
+      .token_bytes = (int64_t)(lap_token_set_bytes(&inputs->train_tokens) +
+                               lap_token_set_bytes(&inputs->eval_tokens)),
+      .window_count = inputs->window_count};
+  lap_plan plan;
+  LAP_TRY(lap_plan_make(config, &request, &plan, status));
+  *bytes = lap_memory_total(&plan.memory);
+  char line[512] = "", text[LAP_HUMAN_TEXT];
+  size_t length = 0;
+  for (int kind = 0; kind < LAP_MEMORY_KINDS; ++kind)
+    length += (size_t)snprintf(line + length, sizeof line - length, "%s%s %s", kind ? ", " : "",
+                               lap_memory_kind_name((lap_memory_kind)kind),
+                               lap_human_bytes((double)plan.memory.bytes[kind], text));
+  lap_console_say(session->console, "memory     %s on the fullest rank: %s",
+                  lap_human_bytes((double)*bytes, text), line);
+  return LAP_OK;
+}
+
+static void add_time(lap_table *table, const char *name, double seconds, double total) {
+  char time[32], share[32];
+  snprintf(time, sizeof time, "%.3f", seconds);
+  snprintf(share, sizeof share, "%.1f", 100 * seconds / total);
+  lap_table_add(table, (const char *[]){name, time, share});
+}
+
+static void print_times(const lap_train_report *report) {
+  const char *const headers[] = {"where the time went (rank 0)", "seconds", "%"};
+  lap_table *table = lap_table_create(3, headers);
+  const double total = report->seconds + report->eval_seconds + report->checkpoint_seconds;
+  for (int phase = 0; phase < LAP_PHASES; ++phase) {
+    add_time(table, lap_phase_name((lap_phase)phase), report->phase_seconds[phase], total);
+    for (int i = 0; phase == LAP_PHASE_MODEL && i < report->profile_rows; ++i) {
+      char name[48];
+      snprintf(name, sizeof name, "  %s", report->profile[i].name);
+      add_time(table, name,
+               report->profile[i].forward_seconds + report->profile[i].backward_seconds, total);
+    }
+  }
+  add_time(table, "evaluation", report->eval_seconds, total);
+  add_time(table, "checkpoints", report->checkpoint_seconds, total);
+  lap_table_print(table, stdout);
+  lap_table_destroy(table);
+}
+
+static void print_report(const lap_train_report *report) {
+  char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
+  if (report->seconds == 0) { /* the run had ended before */
+    printf("step %llu of %llu\nstate_sha256 %s\n", (unsigned long long)report->step,
+           (unsigned long long)report->total_steps, report->state_sha256);
+    return;
+  }
+  print_times(report);
+  if (lap_traffic_total(&report->traffic.sent) + lap_mesh_traffic_total(&report->traffic.mesh)) {
+    printf("\n");
+    lap_step_traffic_print(&report->traffic);
+  }
+  printf("\nstep %llu of %llu, %s tokens, loss %.4f nats/token\n", (unsigned long long)report->step,
+         (unsigned long long)report->total_steps, lap_human_count((double)report->tokens, tokens),
+         report->last.loss);
+  if (report->eval.counted)
+    printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
+           report->eval.perplexity, report->eval.bits_per_byte);
+  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%)\n",
+         lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
+         100 * report->gflops / report->gemm_gflops);
+  printf("memory peak %s on the fullest rank\n", lap_human_bytes((double)report->peak_bytes, peak));
+  printf("state_sha256 %s\n", report->state_sha256);
+}
+
+static json_t *report_json(const lap_train_report *report) {
+  json_t *object = json_object();
+  json_object_set_new(object, "step", json_integer((json_int_t)report->step));
+  json_object_set_new(object, "total_steps", json_integer((json_int_t)report->total_steps));
+  json_object_set_new(object, "applied_updates", json_integer((json_int_t)report->applied_updates));
+  json_object_set_new(object, "tokens", json_integer((json_int_t)report->tokens));
+  json_object_set_new(object, "loss", lap_json_number(report->last.loss));
+  json_object_set_new(object, "eval",
+                      report->eval.counted ? lap_evaluation_to_json(&report->eval) : json_null());
+  json_object_set_new(object, "state_sha256", json_string(report->state_sha256));
+  json_object_set_new(object, "seconds", lap_json_number(report->seconds));
+  json_object_set_new(object, "tokens_per_second", lap_json_number(report->tokens_per_second));
+  json_object_set_new(object, "useful_gflops", lap_json_number(report->gflops));
+  json_object_set_new(object, "gemm_gflops", lap_json_number(report->gemm_gflops));
+  json_object_set_new(
+      object, "traffic",
+      report->counted_steps ? lap_step_traffic_to_json(&report->traffic) : json_null());
+  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)report->peak_bytes));
+  return object;
+}
+
+/* --- the command --- */
+
+static lap_code dry_run(const lap_session *session, const lap_config *config,
+                        const lap_inputs *inputs, bool json, lap_status *status) {
+  int64_t bytes;
+  LAP_TRY(say_memory(session, config, inputs, &bytes, status));
+  lap_console_say(session->console, "dry run: nothing was written");
+  if (!json || !session->root) return LAP_OK;
+  json_t *object = json_pack(
+      "{s:b, s:I, s:I, s:I, s:I, s:I}", "dry_run", 1, "total_steps",
+      (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count,
+      "embedding_parameters", (json_int_t)lap_gemma2_embedding_parameters(&config->model),
+      "non_embedding_parameters", (json_int_t)lap_gemma2_non_embedding_parameters(&config->model),
+      "bytes_per_rank", (json_int_t)bytes);
+  const lap_code code = lap_command_print_json(object, status);
+  json_decref(object);
+  return code;
+}
+
+static lap_code train(const lap_session *session, lap_config *config, const train_flags *flags,
+                      bool json, lap_status *status) {
+  lap_inputs inputs;
+  LAP_TRY(lap_inputs_open(config, session, &inputs, status));
+  say_run(session, config, &inputs);
+  lap_train_report report = {0};
+  lap_code code = flags->dry_run
+                      ? dry_run(session, config, &inputs, json, status)
+                      : lap_train(config, session, &inputs, &flags->train, &report, status);
+  if (!flags->dry_run && session->root && (code == LAP_OK || code == LAP_STOPPED)) {
+    print_report(&report);
+    if (json) {
+      json_t *object = report_json(&report);
+      lap_status printed = {0};
+      if (lap_command_print_json(object, &printed) != LAP_OK && code == LAP_OK) {
+        *status = printed;
+        code = printed.code;
+      }
+      json_decref(object);
+    }
+  }
+  lap_inputs_close(&inputs);
+  return code;
+}
+
+/* The config, the same on all ranks, and BLAS as the run that is resumed had it. */
+static lap_code load_config(const lap_session *session, const lap_command_line *line,
+                            const train_flags *flags, lap_config **config, lap_status *status) {
+  lap_status own = {0};
+  own.code =
+      lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
+  if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
+  lap_fold fold;
+  if (own.code == LAP_OK)
+    own.code = lap_mesh_fold(&(*config)->mesh, (*config)->model_ranks, lap_comm_size(session->comm),
+                             lap_comm_rank(session->comm), &fold, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  char *text = lap_config_print(*config);
+  const lap_code code =
+      lap_agree_same(session->comm, "config", text, "give every node the same config file", status);
+  free(text);
+  LAP_TRY(code);
+  lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
+  char core[LAP_RESUME_CORE];
+  lap_resume_blas_core(*config, session, &flags->train, core);
+  return lap_session_open_blas(session, core, (*config)->threads, status);
+}
+
+static lap_code train_by(const lap_session *session, const lap_command_line *line,
+                         void *destination, lap_status *status) {
+  const train_flags *flags = destination;
+  if (flags->train.fork && !strcmp(flags->train.resume, "none"))
+    return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
+  lap_signals_install(); /* a notice that comes while data is read counts for the first step */
+  lap_config *config = NULL;
+  lap_code code = load_config(session, line, flags, &config, status);
+  if (code == LAP_OK) code = train(session, config, flags, line->json, status);
+  lap_config_destroy(config);
+  return code;
+}
+
+static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
+  train_flags flags = {.train = {.resume = "none"}};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .overrides = true,
+                                     .json = true,
+                                     .flags = flags_of_train,
+                                     .destination = &flags};
+  return lap_session_run(command, &syntax, argc, argv, train_by, status);
+}
+
+const lap_command lap_command_train = {
+    .name = "train",
+    .summary = "train a model; under mpirun or alone",
+    .usage = "CONFIG.yaml [KEY=VALUE...]",
+    .description =
+        "Trains towards the teacher's distributions, or towards the next token "
+        "(objective.distill_weight=0). The logical mesh of the config decides the "
+        "numbers; ranks and threads decide only the speed.",
+    .run = run};

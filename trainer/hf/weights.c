@@ -1,0 +1,305 @@
+#include "trainer/hf/weights.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "trainer/hf/config.h"
+#include "trainer/hf/safetensors.h"
+
+/* An index of 512 layers has half a megabyte; a file is one descriptor. */
+enum { LARGEST_INDEX = 4 << 20, MOST_FILES = 512 };
+
+static const char lm_head[] = "lm_head.weight", embedding[] = "model.embed_tokens.weight";
+
+typedef struct {
+  const char *path; /* as it was named */
+  bool is_directory;
+  lap_safetensors *file[MOST_FILES];
+  char *name[MOST_FILES]; /* of each file in the directory */
+  int files;
+} source;
+
+/* --- opening --- */
+
+static lap_code add_file(source *s, const char *name, lap_status *status) {
+  if (s->files == MOST_FILES)
+    return lap_fail(status, LAP_DATA, "%s: its index names more than %d files", s->path,
+                    MOST_FILES);
+  char *path = s->is_directory ? lap_format("%s/%s", s->path, name) : lap_copy_string(s->path);
+  const lap_code code = lap_safetensors_open(path, &s->file[s->files], status);
+  if (code == LAP_OK) s->name[s->files++] = lap_copy_string(name);
+  free(path);
+  return code;
+}
+
+static int file_named(const source *s, const char *name) {
+  for (int i = 0; i < s->files; ++i)
+    if (strcmp(s->name[i], name) == 0) return i;
+  return -1;
+}
+
+/* A file of the directory itself: an index is no way out of it. */
+static bool is_plain_name(const char *name) {
+  return name && *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static lap_code open_mapped_files(source *s, const char *index, const json_t *map,
+                                  lap_status *status) {
+  const char *tensor;
+  json_t *value;
+  json_object_foreach((json_t *)map, tensor, value) {
+    const char *name = json_string_value(value);
+    if (!is_plain_name(name))
+      return lap_fail(status, LAP_DATA,
+                      "%s: tensor '%.200s': expected the name of a file of the same directory, "
+                      "found '%.200s'",
+                      index, tensor, name ? name : "something that is no text");
+    if (file_named(s, name) < 0) LAP_TRY(add_file(s, name, status));
+    if (!lap_safetensors_find(s->file[file_named(s, name)], tensor))
+      return lap_fail(status, LAP_DATA, "%s: tensor '%.200s' is not in %.200s, where it should be",
+                      index, tensor, name);
+  }
+  return LAP_OK;
+}
+
+/* What is in a file, but elsewhere by the index, would be read or not as it happens. */
+static lap_code check_mapped(const source *s, const char *index, const json_t *map,
+                             lap_status *status) {
+  for (int i = 0; i < s->files; ++i) {
+    size_t count;
+    const lap_safetensors_tensor *tensors = lap_safetensors_tensors(s->file[i], &count);
+    for (size_t t = 0; t < count; ++t) {
+      const char *name = json_string_value(json_object_get(map, tensors[t].name));
+      if (!name || strcmp(name, s->name[i]) != 0)
+        return lap_fail(status, LAP_DATA, "%s: has tensor '%.200s', which %s places %s%.200s",
+                        lap_safetensors_path(s->file[i]), tensors[t].name, index,
+                        name ? "in " : "nowhere", name ? name : "");
+    }
+  }
+  return LAP_OK;
+}
+
+static lap_code open_sharded(source *s, const char *index, lap_status *status) {
+  json_t *object;
+  LAP_TRY(lap_hf_read_json(index, LARGEST_INDEX, &object, status));
+  const json_t *map = json_object_get(object, "weight_map");
+  lap_code code = LAP_OK;
+  if (!json_is_object(map))
+    code = lap_fail(status, LAP_DATA, "%s: expected an object weight_map", index);
+  if (code == LAP_OK) code = open_mapped_files(s, index, map, status);
+  if (code == LAP_OK) code = check_mapped(s, index, map, status);
+  json_decref(object);
+  return code;
+}
+
+static lap_code open_directory(source *s, lap_status *status) {
+  char *whole = lap_format("%s/model.safetensors", s->path);
+  char *index = lap_format("%s/model.safetensors.index.json", s->path);
+  lap_code code;
+  if (lap_file_exists(whole))
+    code = add_file(s, "model.safetensors", status);
+  else if (lap_file_exists(index))
+    code = open_sharded(s, index, status);
+  else
+    code = lap_fail(status, LAP_DATA,
+                    "%s: has neither model.safetensors nor model.safetensors.index.json; other "
+                    "formats are not read: save the model with safe_serialization",
+                    s->path);
+  free(whole);
+  free(index);
+  return code;
+}
+
+static void close_source(source *s) {
+  for (int i = 0; i < s->files; ++i) {
+    lap_safetensors_close(s->file[i]);
+    free(s->name[i]);
+  }
+}
+
+static const lap_safetensors_tensor *find(const source *s, const char *name) {
+  for (int i = 0; i < s->files; ++i) {
+    const lap_safetensors_tensor *tensor = lap_safetensors_find(s->file[i], name);
+    if (tensor) return tensor;
+  }
+  return NULL;
+}
+
+/* --- names and shapes --- */
+
+/* Names of a list for a message, as many as fit. */
+typedef struct {
+  char text[LAP_MESSAGE_SIZE / 4];
+  size_t length;
+  int count;
+} name_list;
+
+static void add_name(name_list *list, const char *name) {
+  const size_t rest = sizeof list->text - list->length;
+  const char *separator = list->count++ ? ", " : "";
+  const size_t wanted = strlen(separator) + strlen(name);
+  if (wanted >= rest) return;
+  list->length += (size_t)snprintf(list->text + list->length, rest, "%s%s", separator, name);
+}
+
+static lap_code check_names(const source *s, const lap_parameters *parameters, lap_status *status) {
+  name_list missing = {0}, unexpected = {0};
+  for (int i = 0; i < parameters->count; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    const bool is_first_part = lap_parameters_find(parameters, p->name) == p;
+    if (is_first_part && !find(s, p->name)) add_name(&missing, p->name);
+  }
+  for (int i = 0; i < s->files; ++i) {
+    size_t count;
+    const lap_safetensors_tensor *tensors = lap_safetensors_tensors(s->file[i], &count);
+    for (size_t t = 0; t < count; ++t)
+      if (!lap_parameters_find(parameters, tensors[t].name) && strcmp(tensors[t].name, lm_head))
+        add_name(&unexpected, tensors[t].name);
+  }
+  if (!missing.count && !unexpected.count) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: expected the weights of the config's model by their Hugging Face names; "
+                  "missing %d%s%s; unexpected %d%s%s",
+                  s->path, missing.count, missing.count ? ": " : "", missing.text, unexpected.count,
+                  unexpected.count ? ": " : "", unexpected.text);
+}
+
+static lap_code check_tensor(const source *s, const lap_safetensors_tensor *tensor,
+                             const lap_parameter *p, lap_status *status) {
+  const int64_t vector[] = {p->whole_columns}, matrix[] = {p->whole_rows, p->whole_columns};
+  LAP_TRY(lap_safetensors_check_shape(tensor, p->is_norm ? 1 : 2, p->is_norm ? vector : matrix,
+                                      status));
+  const lap_dtype d = tensor->dtype;
+  if (!s->is_directory || d == LAP_DTYPE_F32 || d == LAP_DTYPE_BF16 || d == LAP_DTYPE_F16)
+    return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
+                  lap_safetensors_path(tensor->file), p->name, lap_dtype_name(d));
+}
+
+static lap_code check(const source *s, const lap_parameters *parameters, lap_status *status) {
+  LAP_TRY(check_names(s, parameters, status));
+  for (int i = 0; i < parameters->count; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    LAP_TRY(check_tensor(s, find(s, p->name), p, status));
+  }
+  const lap_safetensors_tensor *head = find(s, lm_head);
+  return head ? check_tensor(s, head, lap_parameters_find(parameters, embedding), status) : LAP_OK;
+}
+
+static lap_code open_source(const char *path, const lap_parameters *parameters, source *s,
+                            lap_status *status) {
+  struct stat facts;
+  *s = (source){.path = path};
+  s->is_directory = stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+  lap_code code = s->is_directory ? open_directory(s, status) : add_file(s, path, status);
+  if (code == LAP_OK) code = check(s, parameters, status);
+  if (code != LAP_OK) close_source(s);
+  return code;
+}
+
+/* --- values --- */
+
+/* The output head is the embedding: a second copy of it says nothing, another matrix would be lost.
+ */
+static lap_code check_head(const source *s, lap_status *status) {
+  enum { CHUNK = 4096 };
+  const lap_safetensors_tensor *head = find(s, lm_head), *other = find(s, embedding);
+  double one[CHUNK], two[CHUNK];
+  for (int64_t begin = 0; head && begin < head->elements; begin += CHUNK) {
+    const int64_t count = head->elements - begin < CHUNK ? head->elements - begin : CHUNK;
+    LAP_TRY(lap_safetensors_read_double(head, begin, count, one, status));
+    LAP_TRY(lap_safetensors_read_double(other, begin, count, two, status));
+    for (int64_t i = 0; i < count; ++i)
+      if (one[i] != two[i])
+        return lap_fail(status, LAP_DATA,
+                        "%s: tensor '%s' differs from '%s' at element %" PRId64
+                        "; Gemma 2 has one matrix for both: leave the head out",
+                        lap_safetensors_path(head->file), lm_head, embedding, begin + i);
+  }
+  return LAP_OK;
+}
+
+static lap_code check_finite(const lap_safetensors_tensor *tensor, int64_t element, double value,
+                             lap_status *status) {
+  if (isfinite(value)) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: tensor '%s': element %" PRId64 " is %g; expected a finite number",
+                  lap_safetensors_path(tensor->file), tensor->name, element, value);
+}
+
+/* What the target holds of a part, run by run of the whole tensor. */
+static lap_code read_part(const lap_safetensors_tensor *tensor, const lap_parameter *p,
+                          const lap_weight_target *target, lap_status *status) {
+  const lap_held_part held = lap_weight_target_part(target, p);
+  for (lap_run run = {.part = held.begin}; run.part < held.end; run.part += run.count) {
+    run = lap_parameter_run(p, run.part, held.end);
+    float *values = held.at + (run.part - held.begin);
+    LAP_TRY(lap_safetensors_read_float(tensor, run.whole, run.count, values, status));
+    for (int64_t i = 0; i < run.count; ++i)
+      LAP_TRY(check_finite(tensor, run.whole + i, (double)values[i], status));
+  }
+  return LAP_OK;
+}
+
+lap_code lap_hf_weights_read(const char *path, const lap_weight_target *target,
+                             lap_status *status) {
+  const lap_parameters *parameters = target->parameters;
+  source s;
+  LAP_TRY(open_source(path, parameters, &s, status));
+  lap_code code = LAP_OK;
+  for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    code = read_part(find(&s, p->name), p, target, status);
+  }
+  if (code == LAP_OK) code = check_head(&s, status);
+  close_source(&s);
+  return code;
+}
+
+lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *parameters,
+                                   float *weights, lap_status *status) {
+  lap_weight_target target = lap_weight_target_of_vector(parameters, weights);
+  const lap_code code = lap_hf_weights_read(path, &target, status);
+  lap_weight_target_release(&target);
+  return code;
+}
+
+static lap_code read_double(const lap_safetensors_tensor *tensor, const lap_parameter *p,
+                            double *part, lap_status *status) {
+  for (lap_run run = {0}; run.part < p->elements; run.part += run.count) {
+    run = lap_parameter_run(p, run.part, p->elements);
+    double *values = part + run.part;
+    LAP_TRY(lap_safetensors_read_double(tensor, run.whole, run.count, values, status));
+    for (int64_t i = 0; i < run.count; ++i)
+      LAP_TRY(check_finite(tensor, run.whole + i, values[i], status));
+  }
+  return LAP_OK;
+}
+
+lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *parameters,
+                                    double *weights, lap_status *status) {
+  source s;
+  LAP_TRY(open_source(path, parameters, &s, status));
+  lap_code code = LAP_OK;
+  for (int i = 0; i < parameters->count && code == LAP_OK; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    code = read_double(find(&s, p->name), p, weights + p->offset, status);
+  }
+  if (code == LAP_OK) code = check_head(&s, status);
+  close_source(&s);
+  return code;
+}
+
+lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,
+                              lap_status *status) {
+  source s;
+  LAP_TRY(open_source(path, parameters, &s, status));
+  close_source(&s);
+  return LAP_OK;
+}

@@ -1,0 +1,31 @@
+/* weights: the weights of a model as Hugging Face keeps them, in one safetensors file or in
+ * several with an index.
+ *
+ * A directory has model.safetensors, or else model.safetensors.index.json, whose weight_map names
+ * the file of each tensor: files of the directory itself, which hold what the index says and
+ * nothing else. All tensors of the model must be there by their Hugging Face names, in its shapes,
+ * and no other; an lm_head.weight, which a tied model's state may hold a second time, is ignored
+ * where it equals the embedding. A directory's values are F32, BF16 or F16, all of which float
+ * holds exactly; a file that was named by itself may also be F64.
+ *
+ * Not collective.
+ */
+#ifndef LAP_TRAINER_HF_WEIGHTS_H
+#define LAP_TRAINER_HF_WEIGHTS_H
+
+#include "trainer/state/weight_target.h"
+
+/* What the target holds, from a safetensors file or a Hugging Face directory, every value finite.
+ * LAP_DATA naming file and tensor. */
+lap_code lap_hf_weights_read(const char *path, const lap_weight_target *target, lap_status *status);
+/* The same into a vector laid out by `parameters`. */
+lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *parameters,
+                                   float *weights, lap_status *status);
+lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *parameters,
+                                    double *weights, lap_status *status);
+
+/* The same checks as far as they need no values: what is there has the right names and shapes. */
+lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,
+                              lap_status *status);
+
+#endif

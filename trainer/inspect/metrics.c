@@ -1,0 +1,145 @@
+#include "trainer/inspect/metrics.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "trainer/inspect/inspect.h"
+
+enum { LINE_MOST_BYTES = 1 << 20 };
+
+static double number(const json_t *object, const char *key) {
+  return json_number_value(json_object_get(object, key));
+}
+
+static void keep(json_t **place, json_t *line) {
+  json_decref(*place);
+  *place = json_incref(line);
+}
+
+static lap_code bad_line(const char *path, uint64_t line, const char *expected,
+                         lap_status *status) {
+  return lap_fail(status, LAP_DATA, "%s:%llu: expected %s", path, (unsigned long long)line,
+                  expected);
+}
+
+/* One line, without its line break. */
+static lap_code take_line(const char *path, const char *text, size_t bytes,
+                          lap_metrics_summary *summary, int64_t *step, lap_status *status) {
+  const uint64_t number_of_line = summary->lines + 1;
+  json_t *line = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
+  const json_t *eval = json_object_get(line, "eval"), *found = json_object_get(line, "step");
+  const int64_t before = *step;
+  lap_code code = LAP_OK;
+  if (!json_is_integer(found))
+    code = bad_line(path, number_of_line, "a JSON object with an integer \"step\"", status);
+  else if ((*step = json_integer_value(found)) < before)
+    code =
+        bad_line(path, number_of_line, "a step that is not before that of the line above", status);
+  else if (eval && !json_is_object(eval))
+    code = bad_line(path, number_of_line, "an object for \"eval\"", status);
+  if (code == LAP_OK) {
+    ++summary->lines;
+    ++*(eval ? &summary->evals : &summary->steps);
+    keep(eval ? &summary->last_eval : &summary->last_step, line);
+    const json_t *best = json_object_get(summary->best_eval, "eval");
+    if (eval && json_is_number(json_object_get(eval, "loss")) &&
+        (!best || number(eval, "loss") < number(best, "loss")))
+      keep(&summary->best_eval, line);
+  }
+  json_decref(line);
+  return code;
+}
+
+lap_code lap_metrics_summarise(const char *path, lap_metrics_summary *summary, lap_status *status) {
+  *summary = (lap_metrics_summary){0};
+  FILE *file = fopen(path, "re");
+  if (!file) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  char *line = lap_allocate(LINE_MOST_BYTES, 1);
+  int64_t step = 0;
+  lap_code code = LAP_OK;
+  while (code == LAP_OK && fgets(line, LINE_MOST_BYTES, file)) {
+    const size_t bytes = strlen(line);
+    summary->cut = bytes == 0 || line[bytes - 1] != '\n';
+    if (!summary->cut)
+      code = take_line(path, line, bytes - 1, summary, &step, status);
+    else if (!feof(file))
+      code = bad_line(path, summary->lines + 1, "a line of text below 1 MiB", status);
+  }
+  if (code == LAP_OK && ferror(file))
+    code = lap_fail(status, LAP_DATA, "%s: cannot be read: %s", path, strerror(errno));
+  fclose(file);
+  free(line);
+  if (code != LAP_OK) lap_metrics_summary_release(summary);
+  return code;
+}
+
+void lap_metrics_summary_release(lap_metrics_summary *summary) {
+  json_decref(summary->last_step);
+  json_decref(summary->last_eval);
+  json_decref(summary->best_eval);
+  *summary = (lap_metrics_summary){0};
+}
+
+/* --- what is said of it --- */
+
+/* "loss 4.3957, perplexity 81.10, kl 0.21": those of `keys` that are numbers. */
+static char *numbers_text(const json_t *object, const char *const *keys, size_t count) {
+  char *text = NULL;
+  size_t bytes;
+  FILE *out = open_memstream(&text, &bytes);
+  for (size_t i = 0; i < count; ++i) {
+    const json_t *value = json_object_get(object, keys[i]);
+    if (json_is_number(value))
+      fprintf(out, ", %s %.*g", keys[i], 5, json_number_value(value));
+    else if (i == 0)
+      fprintf(out, ", %s not finite", keys[i]);
+  }
+  fclose(out);
+  return text;
+}
+
+static void report_eval(lap_report *report, const char *key, json_t *line) {
+  static const char *const keys[] = {"loss", "perplexity", "bits_per_byte", "kl"};
+  const json_t *eval = json_object_get(line, "eval");
+  char *text = numbers_text(eval, keys, 4);
+  lap_report_fact(report, key, json_incref(line), "step %lld%s",
+                  (long long)json_integer_value(json_object_get(line, "step")), text);
+  free(text);
+}
+
+void lap_metrics_report(const lap_metrics_summary *summary, lap_report *report) {
+  if (summary->last_step) {
+    static const char *const keys[] = {"loss", "ce", "kd", "kl", "grad_norm", "learning_rate"};
+    const json_t *line = summary->last_step;
+    char *text = numbers_text(line, keys, 6), rate[LAP_HUMAN_TEXT];
+    lap_report_fact(report, "last_step", json_incref(summary->last_step),
+                    "step %lld%s, %s tokens/s",
+                    (long long)json_integer_value(json_object_get(line, "step")), text,
+                    lap_human_count(number(line, "tokens_per_second"), rate));
+    free(text);
+    const json_int_t skipped = json_integer_value(json_object_get(line, "skipped"));
+    if (skipped > 0) lap_report_count(report, "skipped", (uint64_t)skipped);
+  }
+  if (summary->last_eval) report_eval(report, "last_eval", summary->last_eval);
+  if (summary->best_eval) report_eval(report, "best_eval", summary->best_eval);
+  if (summary->cut)
+    lap_report_note(report, "the last line is not finished: the run was killed, or goes on");
+}
+
+lap_code lap_inspect_metrics(const lap_inspector *inspector, const char *path, lap_report *report,
+                             lap_status *status) {
+  (void)inspector;
+  lap_metrics_summary summary;
+  LAP_TRY(lap_metrics_summarise(path, &summary, status));
+  lap_report_count(report, "lines", summary.lines);
+  lap_report_count(report, "steps", summary.steps);
+  lap_report_count(report, "evals", summary.evals);
+  lap_metrics_report(&summary, report);
+  lap_report_summarise(report, "%llu steps and %llu evaluations", (unsigned long long)summary.steps,
+                       (unsigned long long)summary.evals);
+  lap_metrics_summary_release(&summary);
+  return LAP_OK;
+}

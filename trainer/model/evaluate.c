@@ -1,0 +1,203 @@
+#include "trainer/model/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/json.h"
+#include "core/memory.h"
+#include "dataset/tokenizer.h"
+#include "mpi/transport/agree.h"
+#include "trainer/model/window_logits.h"
+
+/* What one window adds up; all ranks get those of every window. */
+typedef struct {
+  double counted, ce, correct, text_nats, text_bytes, kl, agree, teacher_nats;
+} window_sums;
+
+typedef struct {
+  const lap_evaluate_request *request;
+  window_sums *positions; /* [T] of the window at hand */
+  float *scratch;         /* [T, 2 k] of lap_loss_row */
+} evaluator;
+
+static int32_t likeliest(const float *z, int64_t count) {
+  int64_t best = 0;
+  for (int64_t j = 1; j < count; ++j)
+    if (z[j] > z[best]) best = j;
+  return (int32_t)best;
+}
+
+static int32_t teacher_choice(const int32_t *ids, const float *probability, int64_t k) {
+  int64_t best = -1;
+  for (int64_t i = 0; i < k; ++i)
+    if (ids[i] >= 0 && (best < 0 || probability[i] > probability[best] ||
+                        (probability[i] == probability[best] && ids[i] < ids[best])))
+      best = i;
+  return best < 0 ? -1 : ids[best];
+}
+
+/* The sums of one counted position; z is spent. */
+static void coefficients_of_position(void *context, const lap_micro_batch *window, int64_t t,
+                                     float *z) {
+  const evaluator *e = context;
+  const lap_batch *batch = &window->batch;
+  const int64_t vocab = e->request->model->vocab_size, k = batch->k;
+  const int32_t target = batch->targets[t], *ids = k ? batch->teacher_ids + t * k : NULL;
+  const float *probability = k ? batch->teacher_probability + t * k : NULL;
+  const lap_objective next_token = {.distill_weight = 0, .temperature = 1, .tail = LAP_TAIL_GHOST};
+  const int32_t choice = likeliest(z, vocab);
+  window_sums *sums = &e->positions[t];
+  *sums = (window_sums){.counted = 1, .correct = choice == target};
+  if (k) {
+    sums->agree = choice == teacher_choice(ids, probability, k);
+    /* Row 0 of the window stands at position 1. */
+    sums->teacher_nats =
+        window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
+  }
+  /* The loss is made without the teacher, so that it has the same bits whatever the cache. */
+  const lap_row_loss alone =
+      lap_loss_row(z, vocab, target, 0, NULL, NULL, 0, 0, &next_token, 0, false, NULL);
+  sums->ce = alone.ce;
+  if (k) {
+    const lap_row_loss taught =
+        lap_loss_row(z, vocab, target, k, ids, probability, batch->teacher_tail[t],
+                     batch->teacher_entropy[t], &next_token, 0, false, e->scratch + t * 2 * k);
+    sums->kl = taught.kl;
+  }
+  const uint16_t *bytes = e->request->piece_bytes;
+  if (bytes && bytes[target] > 0) {
+    sums->text_nats = alone.ce;
+    sums->text_bytes = bytes[target];
+  }
+}
+
+static void add(window_sums *total, const window_sums *part) {
+  double *t = (double *)total;
+  const double *p = (const double *)part;
+  for (size_t i = 0; i < sizeof *total / sizeof *t; ++i) t[i] += p[i];
+}
+
+/* Windows of a replica: replica, replica + R, ...; the most that one has. */
+static uint64_t share_of(const lap_evaluate_request *request) {
+  const uint64_t windows =
+      lap_set_window_count(request->data->tokens, request->data->sequence_length);
+  const uint64_t replicas = (uint64_t)request->state->placement.fold.replicas;
+  return (windows + replicas - 1) / replicas;
+}
+
+/* This replica's windows into sums [share], on its leader. After a failure it only goes along. */
+static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t windows,
+                               window_sums *sums, lap_status *status) {
+  const size_t length = request->data->sequence_length;
+  const size_t k = (size_t)lap_data_teacher_k(request->data);
+  const lap_fold *fold = &request->state->placement.fold;
+  const uint64_t share = share_of(request);
+  lap_window_logits *model = lap_window_logits_create(
+      request->model, request->state, request->weights, request->data, request->threads);
+  evaluator e = {.request = request,
+                 .positions = lap_allocate(length, sizeof *e.positions),
+                 .scratch = lap_allocate_aligned(length * 2 * k, sizeof(float))};
+  lap_code code = LAP_OK;
+  for (uint64_t i = 0; i < share; ++i) {
+    const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
+    if (window < windows && code == LAP_OK) {
+      memset(e.positions, 0, length * sizeof *e.positions);
+      code = lap_window_logits_visit(model, window, coefficients_of_position, &e, status);
+      for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
+    } else {
+      lap_window_logits_attend(model);
+    }
+    if (request->progress) request->progress(request->context, i + 1, share);
+  }
+  lap_window_logits_destroy(model);
+  free(e.positions);
+  lap_release_aligned(e.scratch);
+  return code;
+}
+
+static lap_evaluation evaluation_of(const lap_evaluate_request *request, const window_sums *total,
+                                    uint64_t windows) {
+  const bool taught = request->data->cache != NULL;
+  return (lap_evaluation){
+      .loss = total->ce / total->counted,
+      .perplexity = exp(total->ce / total->counted),
+      .bits_per_byte = request->piece_bytes ? total->text_nats / log(2) / total->text_bytes : NAN,
+      .accuracy = total->correct / total->counted,
+      .kl = taught ? total->kl / total->counted : NAN,
+      .agreement = taught ? total->agree / total->counted : NAN,
+      .teacher_loss = taught ? total->teacher_nats / total->counted : NAN,
+      .counted = (uint64_t)total->counted,
+      .windows = windows,
+  };
+}
+
+lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
+                      lap_status *status) {
+  const double start = lap_clock_seconds();
+  const lap_placement *placement = &request->state->placement;
+  const uint32_t length = request->data->sequence_length;
+  const uint64_t windows = lap_set_window_count(request->data->tokens, length);
+  const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
+  const uint64_t replicas = (uint64_t)placement->fold.replicas;
+  const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */
+  window_sums *mine = lap_allocate((size_t)share, sizeof *mine);
+  window_sums *all = lap_allocate((size_t)(share * ranks), sizeof *all);
+  lap_status outcome = {0};
+  outcome.code = evaluate_share(request, windows, mine, &outcome);
+  if (lap_agree(placement->comm, &outcome) == LAP_OK) {
+    lap_gather_all(placement->comm, mine, (size_t)share * sizeof *mine, all);
+    window_sums total = {0};
+    for (uint64_t w = 0; w < windows; ++w)
+      add(&total, &all[w % replicas * stride * share + w / replicas]);
+    *evaluation = evaluation_of(request, &total, windows);
+    evaluation->seconds = lap_clock_seconds() - start;
+    evaluation->tokens_per_second = (double)(windows * length) / evaluation->seconds;
+    if (total.counted == 0)
+      outcome.code = lap_fail(&outcome, LAP_DATA,
+                              "%s: no position is counted: the shards hold no text to predict",
+                              request->data->tokens->shard[0]->path);
+  }
+  free(mine);
+  free(all);
+  *status = outcome;
+  return outcome.code;
+}
+
+void lap_evaluate_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                        int64_t teacher_k, int threads, lap_memory_table *memory) {
+  lap_window_logits_bytes(model, state, length, teacher_k, threads, memory);
+  memory->bytes[LAP_MEMORY_BUFFERS] += length * (int64_t)sizeof(window_sums) +
+                                       length * 2 * teacher_k * (int64_t)sizeof(float) +
+                                       model->vocab_size * (int64_t)sizeof(uint16_t);
+}
+
+uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_size,
+                                   lap_status *status) {
+  lap_tokenizer *tokenizer;
+  if (lap_tokenizer_open(tokenizer_path, &tokenizer, status) != LAP_OK) return NULL;
+  uint16_t *bytes = lap_allocate((size_t)vocab_size, sizeof *bytes);
+  for (int64_t id = 0; id < vocab_size; ++id)
+    bytes[id] = id < lap_tokenizer_vocab_size(tokenizer)
+                    ? (uint16_t)lap_tokenizer_piece_bytes(tokenizer, (uint32_t)id)
+                    : 0;
+  lap_tokenizer_close(tokenizer);
+  return bytes;
+}
+
+json_t *lap_evaluation_to_json(const lap_evaluation *e) {
+  json_t *object = json_object();
+  json_object_set_new(object, "loss", lap_json_number(e->loss));
+  json_object_set_new(object, "perplexity", lap_json_number(e->perplexity));
+  json_object_set_new(object, "bits_per_byte", lap_json_number(e->bits_per_byte));
+  json_object_set_new(object, "accuracy", lap_json_number(e->accuracy));
+  json_object_set_new(object, "kl", lap_json_number(e->kl));
+  json_object_set_new(object, "agreement", lap_json_number(e->agreement));
+  json_object_set_new(object, "teacher_loss", lap_json_number(e->teacher_loss));
+  json_object_set_new(object, "counted", json_integer((json_int_t)e->counted));
+  json_object_set_new(object, "windows", json_integer((json_int_t)e->windows));
+  json_object_set_new(object, "seconds", lap_json_number(e->seconds));
+  json_object_set_new(object, "tokens_per_second", lap_json_number(e->tokens_per_second));
+  return object;
+}

@@ -1,0 +1,58 @@
+/* evaluate: how well a model predicts held-out text, and how closely it follows a teacher.
+ *
+ * Windows are dealt to the replicas; each window's sums are made alone and added in window
+ * order, so the figures have the same bits at any rank and thread count. Every window of the
+ * set is used once.
+ */
+#ifndef LAP_TRAINER_MODEL_EVALUATE_H
+#define LAP_TRAINER_MODEL_EVALUATE_H
+
+#include <jansson.h>
+
+#include "trainer/state/block_weights.h"
+#include "trainer/state/memory_table.h"
+#include "trainer/step/batches.h"
+
+typedef struct {
+  double loss;          /* mean -log p(next token), nats per counted position */
+  double perplexity;    /* e^loss */
+  double bits_per_byte; /* over text tokens: not EOS and other control tokens; NaN: no tokenizer */
+  double accuracy;      /* share of positions where the likeliest token is the next one */
+  double kl;            /* to the teacher, between its K+1 buckets; NaN: no cache */
+  double agreement;     /* share where student and teacher have the same likeliest token; NaN */
+  double teacher_loss;  /* mean -log p of the next token under the teacher; NaN: not stored */
+  uint64_t counted, windows;
+  double seconds;
+  double tokens_per_second; /* inputs, padding included */
+} lap_evaluation;
+
+typedef struct {
+  const lap_gemma2_config *model;
+  lap_state *state;
+  lap_block_weights *weights; /* of `state` */
+  const lap_data *data;
+  /* [vocab_size] bytes of text of each token; NULL: no bits per byte */
+  const uint16_t *piece_bytes;
+  int threads;
+  /* windows of this replica; or NULL */
+  void (*progress)(void *context, uint64_t done, uint64_t total);
+  void *context;
+} lap_evaluate_request;
+
+/* Collective. The outcome is agreed. */
+lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
+                      lap_status *status);
+
+/* What evaluating windows of this length with this state, of which an outline will do, would
+ * allocate, piece_bytes of the caller included. */
+void lap_evaluate_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                        int64_t teacher_k, int threads, lap_memory_table *memory);
+
+/* [vocab_size] bytes of text for each token of the tokenizer, malloc'ed. */
+uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_size,
+                                   lap_status *status);
+
+/* As a JSON object, NaN as null; a new reference. */
+json_t *lap_evaluation_to_json(const lap_evaluation *evaluation);
+
+#endif

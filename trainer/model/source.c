@@ -1,0 +1,170 @@
+#include "trainer/model/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "trainer/hf/config.h"
+#include "trainer/hf/weights.h"
+
+static bool has(const char *directory, const char *name) {
+  char *path = lap_format("%s/%s", directory, name);
+  const bool found = lap_file_exists(path);
+  free(path);
+  return found;
+}
+
+/* A checkpoint or run directory to which somebody added a config.json stays one. */
+bool lap_model_is_hugging_face(const char *path) {
+  return has(path, "config.json") && !has(path, "manifest.json") && !has(path, "checkpoints");
+}
+
+static void allocate_weights(lap_model_source *source) {
+  source->weights =
+      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
+}
+
+static void find_tokenizer(lap_model_source *source) {
+  if (has(source->path, "tokenizer.model"))
+    source->tokenizer_path = lap_format("%s/tokenizer.model", source->path);
+}
+
+static lap_code open_checkpoint(const char *path, bool weights, lap_model_source *source,
+                                lap_status *status) {
+  LAP_TRY(lap_checkpoint_open(path, &source->checkpoint, status));
+  source->path = lap_copy_string(source->checkpoint->path);
+  char *config = lap_format("%s/config.resolved.yaml", source->path);
+  lap_code code = lap_config_load(config, NULL, 0, &source->config, status);
+  if (code == LAP_OK) code = lap_config_require(source->config, LAP_NEEDS_MODEL, status);
+  free(config);
+  /* The user did not write this config: whatever is wrong with it is the checkpoint's. */
+  if (code != LAP_OK) return status->code = LAP_DATA;
+  source->parameters = lap_parameters_create(&source->config->model);
+  find_tokenizer(source);
+  if (!weights) return LAP_OK;
+  allocate_weights(source);
+  lap_weight_target target = lap_weight_target_of_vector(source->parameters, source->weights);
+  const lap_code read = lap_checkpoint_read_weights(source->checkpoint, &target, status);
+  lap_weight_target_release(&target);
+  return read;
+}
+
+static lap_code open_hugging_face(const char *path, bool weights, lap_model_source *source,
+                                  lap_status *status) {
+  lap_gemma2_config model;
+  source->path = lap_copy_string(path);
+  char *config = lap_format("%s/config.json", path);
+  lap_code code = lap_hf_config_read(config, &model, status);
+  if (code == LAP_OK && lap_config_for_model(config, &model, &source->config, status) != LAP_OK)
+    code = status->code = LAP_DATA;
+  free(config);
+  if (code != LAP_OK) return code;
+  source->parameters = lap_parameters_create(&model);
+  find_tokenizer(source);
+  if (!weights) return lap_hf_weights_check(path, source->parameters, status);
+  allocate_weights(source);
+  return lap_hf_weights_read_float(path, source->parameters, source->weights, status);
+}
+
+/* The newest of `names` under `directory` that is whole. */
+static lap_code open_newest(const char *directory, char *const *names, size_t count, bool weights,
+                            lap_model_source *source, lap_status *status) {
+  char *notice = NULL;
+  lap_code code = LAP_DATA;
+  for (size_t i = 0; i < count && code != LAP_OK; ++i) {
+    char *path = lap_format("%s/%s", directory, names[i]);
+    code = open_checkpoint(path, weights, source, status);
+    if (code != LAP_OK) {
+      char *longer = lap_format("%s%spassed over: %s", notice ? notice : "", notice ? "; " : "",
+                                status->message);
+      free(notice);
+      notice = longer;
+      lap_model_close(source);
+    }
+    free(path);
+  }
+  if (code == LAP_OK) {
+    source->notice = notice;
+    return LAP_OK;
+  }
+  lap_fail(status, LAP_DATA, "%s: none of %zu checkpoints is whole: %s", directory, count, notice);
+  free(notice);
+  return LAP_DATA;
+}
+
+lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+                        lap_status *status) {
+  *source = (lap_model_source){0};
+  char *inside = lap_format("%s/checkpoints", path);
+  const char *directory = lap_file_exists(inside) ? inside : path;
+  char **names = NULL;
+  size_t count = 0;
+  lap_code code;
+  if (lap_model_is_hugging_face(path))
+    code = open_hugging_face(path, weights, source, status);
+  else if (!has(path, "manifest.json") &&
+           lap_checkpoint_list(directory, &names, &count, status) == LAP_OK && count > 0)
+    code = open_newest(directory, names, count, weights, source, status);
+  else
+    code = open_checkpoint(path, weights, source, status);
+  if (code != LAP_OK) lap_model_close(source);
+  if (names) lap_checkpoint_list_destroy(names, count);
+  free(inside);
+  return code;
+}
+
+static lap_code read_hugging_face(const char *path, const lap_weight_target *target,
+                                  lap_status *status) {
+  lap_gemma2_config model; /* is it Gemma 2 at all? */
+  char *config = lap_format("%s/config.json", path);
+  const lap_code code = lap_hf_config_read(config, &model, status);
+  free(config);
+  return code == LAP_OK ? lap_hf_weights_read(path, target, status) : code;
+}
+
+lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
+                                lap_status *status) {
+  if (lap_model_is_hugging_face(path)) return read_hugging_face(path, target, status);
+  lap_checkpoint *checkpoint;
+  LAP_TRY(lap_checkpoint_open(path, &checkpoint, status));
+  const lap_code code = lap_checkpoint_read_weights(checkpoint, target, status);
+  lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+void lap_model_close(lap_model_source *source) {
+  if (source->checkpoint) lap_checkpoint_close(source->checkpoint);
+  if (source->config) lap_config_destroy(source->config);
+  lap_parameters_destroy(source->parameters);
+  lap_release_aligned(source->weights);
+  free(source->path);
+  free(source->tokenizer_path);
+  free(source->notice);
+  *source = (lap_model_source){0};
+}
+
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
+                          const char *tokenizer_path, lap_status *status) {
+  const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
+  if (shard->vocab_size > vocab_size)
+    return lap_fail(status, LAP_DATA,
+                    "%s: vocab_size is %u, but the model's is %lld; it must be at least as large",
+                    shard->path, shard->vocab_size, (long long)vocab_size);
+  if (!tokenizer_path) return LAP_OK;
+  char hex[LAP_SHA256_HEX];
+  LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));
+  if (strcmp(shard->tokenizer_sha256, hex))
+    return lap_fail(
+        status, LAP_DATA,
+        "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...; tokenize the text "
+        "with that one, or name the tokenizer that made the shards",
+        shard->path, shard->tokenizer_sha256, tokenizer_path, hex);
+  return LAP_OK;
+}
+
+lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
+                               lap_token_set *tokens, lap_status *status) {
+  LAP_TRY(lap_token_set_open(pattern, tokens, status));
+  return lap_check_tokens(tokens, source->config->model.vocab_size, source->tokenizer_path, status);
+}

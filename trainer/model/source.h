@@ -1,0 +1,48 @@
+/* source: a trained model as eval, teach, generate, export and init take it: a checkpoint
+ * directory, a run directory (its newest whole checkpoint), or a Hugging Face directory. */
+#ifndef LAP_TRAINER_MODEL_SOURCE_H
+#define LAP_TRAINER_MODEL_SOURCE_H
+
+#include <stdbool.h>
+
+#include "autograd/gemma2/parameters.h"
+#include "dataset/token_shard.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/config/config.h"
+
+typedef struct {
+  char *path;                 /* of the checkpoint or the Hugging Face directory */
+  lap_checkpoint *checkpoint; /* NULL: a Hugging Face directory */
+  lap_config *config;         /* config.resolved.yaml of the checkpoint, or config.json */
+  lap_parameters *parameters;
+  float *weights;       /* canonical vector, checked; NULL where they were not asked for */
+  char *notice;         /* newer checkpoints that were passed over, and why; NULL: none */
+  char *tokenizer_path; /* tokenizer.model beside the weights; NULL: none there */
+} lap_model_source;
+
+/* Not collective. With `weights` they are read and checked too. In a run directory a checkpoint
+ * that is not whole is passed over for the one before; the caller says `notice`. LAP_DATA naming
+ * the file. */
+lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+                        lap_status *status);
+void lap_model_close(lap_model_source *source);
+
+/* Whether lap_model_open takes `path` for a Hugging Face directory: it has a config.json, and is
+ * neither a checkpoint nor a run directory. */
+bool lap_model_is_hugging_face(const char *path);
+
+/* Not collective. The weights of what lap_model_open takes, checked, into what a process holds of
+ * the model (that of a run which starts from them, say). LAP_DATA naming the tensor. */
+lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
+                                lap_status *status);
+
+/* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer
+ * be the model's own, where it has one. LAP_DATA showing both. */
+lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
+                               lap_token_set *tokens, lap_status *status);
+
+/* Not collective. The same check for shards and a tokenizer file that were opened otherwise. */
+lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
+                          const char *tokenizer_path, lap_status *status);
+
+#endif

@@ -1,0 +1,44 @@
+/* teach: a model writes what it expects of every position of the shards, once, as a teacher cache.
+ *
+ * Work goes in parts of 64 windows, dealt over the replicas; finished parts are files with
+ * checksums, so that a kill loses seconds, and a part's bits do not depend on which replica made
+ * it. When all parts of a shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being
+ * the first 12 digits of tokens_sha256, so that train and eval shards can share one directory.
+ */
+#ifndef LAP_TRAINER_MODEL_TEACH_H
+#define LAP_TRAINER_MODEL_TEACH_H
+
+#include "dataset/token_shard.h"
+#include "teacher/cache.h"
+#include "trainer/cli/session.h"
+#include "trainer/state/block_weights.h"
+#include "trainer/state/memory_table.h"
+
+typedef struct {
+  const lap_gemma2_config *model;
+  lap_state *state;
+  lap_block_weights *weights; /* of `state` */
+  const lap_token_set *tokens;
+  const char *out;
+  lap_cache_schema schema; /* codec topk, k, sequence_length, document_mask, teacher, ... */
+  const char *identity;    /* changes whenever the teacher's numbers would */
+  int threads;
+} lap_teach_request;
+
+typedef struct {
+  uint64_t positions; /* rows made by this rank, a leader, in this run */
+  uint64_t parts_made, parts_found, files_written, files_found;
+  double seconds, bytes_per_token;
+} lap_teach_report;
+
+/* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another
+ * teacher or of another schema; LAP_NONFINITE where the model gives NaN. */
+lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
+                   lap_teach_report *report, lap_status *status);
+
+/* What rank 0 would allocate at most with this state, of which an outline will do: windows of this
+ * length, `shard_tokens` tokens in the largest shard, which it puts together as one file. */
+void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
+                     int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory);
+
+#endif

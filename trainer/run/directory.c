@@ -1,0 +1,199 @@
+#include "trainer/run/directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "core/memory.h"
+
+static const char nonce_name[] = ".same-file-system";
+
+char *lap_run_directory_path(const char *path, const char *name) {
+  return lap_format("%s/%s", path, name);
+}
+
+/* step-DIGITS: what a killed process leaves has another name
+ * (trainer/checkpoint/directory.h). `latest` may be a link to a checkpoint: only what is
+ * a directory itself counts. */
+static bool is_checkpoint(const char *checkpoints, const char *name) {
+  static const char prefix[] = "step-";
+  if (strncmp(name, prefix, strlen(prefix)) != 0) return false;
+  const char *digits = name + strlen(prefix);
+  if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0') return false;
+  char *path = lap_run_directory_path(checkpoints, name);
+  struct stat facts;
+  const bool found = lstat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+  free(path);
+  return found;
+}
+
+bool lap_run_directory_has_checkpoints(const char *path) {
+  char *checkpoints = lap_run_directory_path(path, "checkpoints");
+  DIR *directory = opendir(checkpoints);
+  bool found = false;
+  const struct dirent *entry;
+  while (directory && !found && (entry = readdir(directory)))
+    found = is_checkpoint(checkpoints, entry->d_name);
+  if (directory) closedir(directory);
+  free(checkpoints);
+  return found;
+}
+
+lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status) {
+  if (!resume && lap_run_directory_has_checkpoints(path))
+    return lap_fail(status, LAP_USAGE,
+                    "%s: this run directory has checkpoints; continue that run with --resume auto, "
+                    "or choose another run_dir",
+                    path);
+  static const char *const parts[] = {"checkpoints", "export"};
+  for (int i = 0; i < 2; ++i) {
+    char *part = lap_run_directory_path(path, parts[i]);
+    const lap_code code = lap_file_make_directories(part, status);
+    free(part);
+    if (code != LAP_OK) return code;
+  }
+  return LAP_OK;
+}
+
+/* --- run.json --- */
+
+static json_t *facts_object(const lap_run_fact *facts, size_t count) {
+  json_t *object = json_object();
+  for (size_t i = 0; i < count; ++i)
+    json_object_set_new(object, facts[i].name, json_string(facts[i].text));
+  return object;
+}
+
+static json_t *versions_object(const lap_run_facts *facts) {
+  json_t *versions = facts_object(facts->versions, facts->version_count);
+  json_object_set_new(versions, "lapidary", json_string(LAPIDARY_VERSION));
+  json_object_set_new(versions, "jansson", json_string(jansson_version_str()));
+  json_object_set_new(versions, "libyaml", json_string(yaml_get_version_string()));
+  return versions;
+}
+
+static json_t *time_text(void) {
+  char text[32];
+  const time_t now = time(NULL);
+  struct tm parts;
+  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+  return json_string(text);
+}
+
+static json_t *run_object(const lap_run_facts *facts) {
+  json_t *hosts = json_array();
+  for (int rank = 0; rank < facts->ranks; ++rank)
+    json_array_append_new(hosts, json_string(facts->hosts[rank]));
+  json_t *run = json_object();
+  json_object_set_new(run, "started", time_text());
+  json_object_set_new(run, "versions", versions_object(facts));
+  json_object_set_new(run, "git_commit",
+                      *LAPIDARY_GIT_COMMIT ? json_string(LAPIDARY_GIT_COMMIT) : json_null());
+  json_object_set_new(run, "ranks", json_integer(facts->ranks));
+  json_object_set_new(run, "threads", json_integer(facts->threads));
+  json_object_set_new(run, "hosts", hosts);
+  json_object_set_new(run, "mesh",
+                      json_pack("{s:i, s:i, s:i}", "pods", facts->mesh.pods, "data",
+                                facts->mesh.data, "model", facts->mesh.model));
+  json_object_set_new(run, "numbers_sha256", json_string(facts->numbers_sha256));
+  json_object_set_new(run, "inputs", facts_object(facts->inputs, facts->input_count));
+  return run;
+}
+
+/* The runs before this one, oldest first. A run.json that cannot be read is history lost, nothing
+ * more: the run itself does not depend on it. */
+static json_t *previous_runs(const char *file) {
+  enum { MOST_BYTES = 64 << 20 };
+  char *text = NULL;
+  size_t bytes;
+  lap_status ignored;
+  json_t *last = NULL;
+  if (lap_file_read(file, MOST_BYTES, &text, &bytes, &ignored) == LAP_OK &&
+      lap_json_values(text, bytes) <= LAP_JSON_MOST_VALUES)
+    last = json_loadb(text, bytes, 0, NULL);
+  free(text);
+  json_t *runs = json_object_get(last, "previous");
+  runs = json_is_array(runs) ? json_incref(runs) : json_array();
+  if (json_is_object(last)) {
+    json_object_del(last, "previous");
+    json_array_append(runs, last);
+  }
+  json_decref(last);
+  return runs;
+}
+
+lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status) {
+  char *file = lap_run_directory_path(path, "run.json");
+  json_t *run = run_object(facts);
+  json_object_set_new(run, "previous", previous_runs(file));
+  char *text = json_dumps(run, JSON_INDENT(2));
+  char *whole = lap_format("%s\n", text);
+  const lap_code code = lap_file_write(file, whole, strlen(whole), status);
+  free(whole);
+  free(text);
+  json_decref(run);
+  free(file);
+  return code;
+}
+
+/* --- the nonce --- */
+
+lap_code lap_run_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status) {
+  uint64_t random[2];
+  if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+    return lap_fail(status, LAP_DATA, "the system gives no random bytes: %s", strerror(errno));
+  snprintf(nonce, LAP_NONCE_TEXT, "%016llx%016llx", (unsigned long long)random[0],
+           (unsigned long long)random[1]);
+  return LAP_OK;
+}
+
+lap_code lap_run_nonce_write(const char *path, const char *nonce, lap_status *status) {
+  char *file = lap_run_directory_path(path, nonce_name);
+  const lap_code code = lap_file_write(file, nonce, strlen(nonce), status);
+  free(file);
+  return code;
+}
+
+static bool nonce_is_there(const char *file, const char *nonce) {
+  char *found;
+  lap_status absent; /* only whether it is there matters */
+  if (lap_file_read(file, LAP_NONCE_TEXT, &found, NULL, &absent) != LAP_OK) return false;
+  const bool same = strcmp(found, nonce) == 0;
+  free(found);
+  return same;
+}
+
+lap_code lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                             lap_status *status) {
+  enum { PAUSE_MILLISECONDS = 50 };
+  char *file = lap_run_directory_path(path, nonce_name);
+  int attempts = 1 + (int)(patience_seconds * 1000 / PAUSE_MILLISECONDS);
+  bool found = nonce_is_there(file, nonce);
+  while (!found && --attempts > 0) {
+    usleep(PAUSE_MILLISECONDS * 1000);
+    found = nonce_is_there(file, nonce);
+  }
+  free(file);
+  if (found) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: this rank does not see what rank 0 has written there; run_dir must be on a "
+                  "file system that every node shares, under the same path",
+                  path);
+}
+
+void lap_run_nonce_remove(const char *path) {
+  char *file = lap_run_directory_path(path, nonce_name);
+  unlink(file);
+  free(file);
+}

@@ -1,0 +1,63 @@
+/* directory: the directory of one run and its text files (DESIGN 6).
+ *
+ *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock
+ *
+ * Not collective: rank 0 makes and writes it; the other ranks only check that they see the same
+ * file system, with a nonce that the caller sends from rank 0:
+ *
+ *   rank 0: lap_run_nonce_create, lap_run_nonce_write   (agree)   broadcast nonce
+ *   others: lap_run_nonce_check                         (agree)   rank 0: lap_run_nonce_remove
+ */
+#ifndef LAP_TRAINER_RUN_DIRECTORY_H
+#define LAP_TRAINER_RUN_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/status.h"
+#include "mpi/tree/mesh.h"
+
+/* Makes the directory with checkpoints/ and export/ where they are missing. LAP_USAGE where it has
+ * checkpoints already and `resume` is false, saying how to go on; LAP_DATA where it cannot be made.
+ */
+lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
+
+/* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
+bool lap_run_directory_has_checkpoints(const char *path);
+
+/* PATH/NAME, malloc'ed. */
+char *lap_run_directory_path(const char *path, const char *name);
+
+typedef struct {
+  const char *name, *text;
+} lap_run_fact;
+
+/* What run.json says beside the versions of lapidary, its commit, jansson and libyaml. */
+typedef struct {
+  const char *const *hosts; /* [ranks] host name of each rank */
+  int ranks, threads;
+  lap_mesh mesh;
+  const char *numbers_sha256;
+  const lap_run_fact *versions; /* [version_count] other libraries: {"openblas", "0.3.21"} */
+  size_t version_count;
+  const lap_run_fact *inputs; /* [input_count] {"tokenizer", its SHA-256} */
+  size_t input_count;
+} lap_run_facts;
+
+/* Writes PATH/run.json. Where there is one already, its content moves into the new one's "previous"
+ * list, so that a resumed run remembers on what ranks and versions it ran before. */
+lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status);
+
+/* --- the nonce --- */
+
+enum { LAP_NONCE_TEXT = 33 };
+/* 128 random bits as hex. LAP_DATA where the system has none. */
+lap_code lap_run_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status);
+lap_code lap_run_nonce_write(const char *path, const char *nonce, lap_status *status);
+/* LAP_DATA where this process does not find the nonce in its view of the directory; waits up to
+ * `patience_seconds` for it, because network file systems cache what is not there. */
+lap_code lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                             lap_status *status);
+void lap_run_nonce_remove(const char *path);
+
+#endif

@@ -1,0 +1,73 @@
+#include "trainer/state/weight_target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+lap_weight_target lap_weight_target_create(const lap_parameters *parameters) {
+  const size_t buckets = (size_t)parameters->bucket_count;
+  return (lap_weight_target){.parameters = parameters,
+                             .held = lap_allocate(buckets, sizeof(lap_range)),
+                             .at = lap_allocate(buckets, sizeof(float *))};
+}
+
+lap_weight_target lap_weight_target_of_vector(const lap_parameters *parameters, float *values) {
+  lap_weight_target target = lap_weight_target_create(parameters);
+  for (int b = 0; b < parameters->bucket_count; ++b) {
+    target.held[b] = (lap_range){parameters->bucket[b].begin, parameters->bucket[b].end};
+    target.at[b] = values + parameters->bucket[b].begin;
+  }
+  return target;
+}
+
+void lap_weight_target_release(lap_weight_target *target) {
+  free(target->held);
+  free(target->at);
+}
+
+lap_held_part lap_weight_target_part(const lap_weight_target *target, const lap_parameter *p) {
+  const lap_range held = target->held[p->bucket];
+  const lap_range both = lap_range_overlap(held, (lap_range){p->offset, p->offset + p->elements});
+  if (lap_range_count(both) == 0) return (lap_held_part){0};
+  return (lap_held_part){both.begin - p->offset, both.end - p->offset,
+                         target->at[p->bucket] + (both.begin - held.begin)};
+}
+
+/* The first stretch of a part that is in [whole, end) of the tensor; count 0: there is none. */
+static lap_run locate(const lap_parameter *p, int64_t whole, int64_t end) {
+  int64_t begin = 0, part = 0, stretch = p->elements;
+  if (p->cut == LAP_CUT_ROWS) begin = p->model_shard * p->elements;
+  if (p->cut == LAP_CUT_COLUMNS) {
+    const int64_t first = p->model_shard * p->columns;
+    int64_t row = whole / p->whole_columns;
+    if (whole - row * p->whole_columns >= first + p->columns) ++row;
+    begin = row * p->whole_columns + first;
+    part = row * p->columns;
+    stretch = p->columns;
+  }
+  const lap_range found =
+      lap_range_overlap((lap_range){whole, end}, (lap_range){begin, begin + stretch});
+  return (lap_run){part + (found.begin - begin), found.begin, lap_range_count(found)};
+}
+
+bool lap_weight_target_offset(const lap_weight_target *target, const lap_parameter *p,
+                              lap_run source, const float *values) {
+  const lap_held_part held = lap_weight_target_part(target, p);
+  bool any = false;
+  for (int64_t whole = source.whole, end = source.whole + source.count; whole < end;) {
+    const lap_run run = locate(p, whole, end);
+    if (run.count == 0) break;
+    const lap_range both = lap_range_overlap((lap_range){held.begin, held.end},
+                                             (lap_range){run.part, run.part + run.count});
+    if (lap_range_count(both) > 0) {
+      any = true;
+      if (!values) break;
+      memcpy(held.at + (both.begin - held.begin),
+             values + (run.whole - source.whole) + (both.begin - run.part),
+             (size_t)lap_range_count(both) * sizeof *values);
+    }
+    whole = run.whole + run.count;
+  }
+  return any;
+}

@@ -1,0 +1,37 @@
+/* weight_target: where a reader of tensors is to put them: the parts and ranges of them that a
+ * process holds (gemma2/parameters.h). Readers know whole tensors, or parts of another number of
+ * shards; elements find their way through the whole tensor.
+ */
+#ifndef LAP_TRAINER_STATE_WEIGHT_TARGET_H
+#define LAP_TRAINER_STATE_WEIGHT_TARGET_H
+
+#include "autograd/gemma2/parameters.h"
+#include "mpi/tree/partition.h"
+
+/* Of bucket b of `parameters`, elements `held`[b] of the vector go to `at`[b] on. Padding is left
+ * as it is. */
+typedef struct {
+  const lap_parameters *parameters;
+  lap_range *held; /* [buckets] */
+  float **at;      /* [buckets] */
+} lap_weight_target;
+
+/* Nothing is held yet. */
+lap_weight_target lap_weight_target_create(const lap_parameters *parameters);
+/* All of the vector `values` [parameters->elements]. */
+lap_weight_target lap_weight_target_of_vector(const lap_parameters *parameters, float *values);
+void lap_weight_target_release(lap_weight_target *target);
+
+/* The range of a part that is held: elements of the part, and where they go. */
+typedef struct {
+  int64_t begin, end;
+  float *at;
+} lap_held_part;
+lap_held_part lap_weight_target_part(const lap_weight_target *target, const lap_parameter *p);
+
+/* Elements of a run of a whole tensor that the target holds as part `p`; with `values`, which has
+ * the run, they are copied. Whether there are any. */
+bool lap_weight_target_offset(const lap_weight_target *target, const lap_parameter *p, lap_run run,
+                              const float *values);
+
+#endif

@@ -1,0 +1,22 @@
+/* schedule: the learning rate as a function of the step. */
+#ifndef LAP_TRAINER_STEP_SCHEDULE_H
+#define LAP_TRAINER_STEP_SCHEDULE_H
+
+#include <stdint.h>
+
+#include "trainer/config/config.h"
+
+/* Steps of the whole run: schedule.steps, or from tokens (inputs, padding included) or epochs over
+ * `window_count` windows. LAP_USAGE where it comes to none, or to an absurd number. */
+lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_count,
+                                  uint64_t *total_steps, lap_status *status);
+
+/* The learning rate of the update made in step `step` (0-based) of `total_steps`. Warm-up rises
+ * linearly to the peak in warmup_steps; then, with x from 0 to 1 over what remains,
+ *   cosine    final + (1 - final) (1 + cos(pi x)) / 2       linear    1 - (1 - final) x
+ *   constant  1                                             wsd       1, then linear to final in
+ *                                                                     the last 10 % of all steps
+ * times the peak. */
+double lap_schedule_learning_rate(const lap_config *config, uint64_t step, uint64_t total_steps);
+
+#endif

@@ -1,0 +1,432 @@
+#include "trainer/step/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "dataset/order.h"
+#include "mpi/collective/block_sum.h"
+#include "mpi/collective/bucket_gather.h"
+#include "mpi/collective/gradient_sum.h"
+#include "mpi/collective/lane_sum.h"
+#include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/shard_sum.h"
+#include "mpi/transport/agree.h"
+#include "trainer/step/optimizer.h"
+#include "trainer/step/schedule.h"
+
+/* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
+enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_STOP, SUM_SAVE, SUMS };
+_Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
+
+struct lap_stepper {
+  const lap_config *config;
+  const lap_data *data;
+  uint64_t total_steps;
+  lap_order_source all_windows; /* where the data names no sources */
+  const lap_order_source *sources;
+  size_t source_count;
+  lap_state *state;
+  lap_block_weights *weights;
+  lap_gemma2 *model;
+  lap_micro_batch *micro;
+  lap_gradient_sum *gradient_sum;
+  lap_block_sum *norm_sum;
+  lap_shard_sum *shard_sum;
+  lap_shard_group group;              /* of shard_sum */
+  lap_bucket_gather *gradient_gather; /* mesh.shard: none */
+  uint64_t *windows;                  /* of one micro-batch */
+  double *lane_sums;                  /* [rounds][SUMS] */
+  double *norm_partials;              /* one for each block owned here */
+  bool last_micro;                    /* of its lane: buckets are whole when they are left */
+  double seconds[LAP_PHASES];
+};
+
+const char *lap_phase_name(lap_phase phase) {
+  static const char *const names[LAP_PHASES] = {"data",   "model",  "sum lanes",
+                                                "reduce", "update", "gather"};
+  return names[phase];
+}
+
+/* Ranges that this rank owns, without replicas, as elements of the canonical vector: this rank's
+ * vector is a stretch of it. */
+static lap_block_sum *create_norm_sum(const lap_state *state) {
+  const int buckets = state->partition->buckets;
+  const int64_t base = state->parameters->parameter[0].canonical;
+  lap_range *ranges = lap_allocate((size_t)buckets, sizeof *ranges);
+  int count = 0;
+  for (int b = 0; b < buckets; ++b)
+    if (!state->parameters->bucket[b].is_replica)
+      ranges[count++] = (lap_range){base + state->owned[b].begin, base + state->owned[b].end};
+  lap_block_sum *sum =
+      lap_block_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
+  free(ranges);
+  const lap_placement *placement = &state->placement;
+  lap_block_sum_count(sum, &placement->mesh, lap_placement_lanes(placement), state->partition,
+                      base);
+  return sum;
+}
+
+lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
+                               bool allocate) {
+  return lap_gemma2_record(&config->model,
+                           &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
+                                                   .objective = &config->objective,
+                                                   .sequences = config->batch.micro_sequences,
+                                                   .length = config->data.sequence_length,
+                                                   .teacher_k = teacher_k,
+                                                   .threads = config->threads,
+                                                   .shards = shards,
+                                                   .recompute = config->recompute,
+                                                   .allocate = allocate});
+}
+
+static bool is_of_layer(const lap_config *config, const lap_bucket *bucket) {
+  return bucket->block >= 1 && bucket->block <= config->model.num_hidden_layers;
+}
+
+/* With dealt lanes of one micro-batch a layer's gradient is whole when its block is left, and soon
+ * gone: two of them have room, in turn. [buckets], or NULL: each bucket has a place of its own. */
+static int *share_places(const lap_config *config, const lap_state *state) {
+  enum { LAYERS_AT_ONCE = 2 };
+  const lap_parameters *parameters = state->parameters;
+  if (!lap_placement_deals(&state->placement) || lap_config_micro_batches(config) > 1) return NULL;
+  int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
+  for (int b = 0; b < parameters->bucket_count; ++b) {
+    const lap_bucket *bucket = &parameters->bucket[b];
+    places[b] = b;
+    for (int other = b - 1; is_of_layer(config, bucket) && other >= 0; --other) {
+      const lap_bucket *before = &parameters->bucket[other];
+      if (is_of_layer(config, before) && before->model_shard == bucket->model_shard &&
+          (before->block - bucket->block) % LAYERS_AT_ONCE == 0)
+        places[b] = other;
+    }
+  }
+  return places;
+}
+
+lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
+                                uint64_t total_steps, lap_state *state,
+                                lap_block_weights *weights) {
+  lap_stepper *s = lap_allocate(1, sizeof *s);
+  const lap_placement *placement = &state->placement;
+  const bool dealt = lap_placement_deals(placement);
+  const lap_group shards = lap_group_of_shards(placement->comm, &placement->fold);
+  s->config = config;
+  s->data = data;
+  s->total_steps = total_steps;
+  s->all_windows = (lap_order_source){.weight = 1, .window_count = lap_data_window_count(data)};
+  s->sources = data->source_count ? data->sources : &s->all_windows;
+  s->source_count = data->source_count ? data->source_count : 1;
+  s->state = state;
+  s->weights = weights;
+  const int64_t micro = config->batch.micro_sequences;
+  s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
+  s->micro = lap_micro_batch_create(data, micro);
+  int *places = share_places(config, state);
+  s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
+                                            state->partition, dealt, places);
+  free(places);
+  s->norm_sum = create_norm_sum(state);
+  s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
+  s->group = lap_shard_sum_group(s->shard_sum);
+  s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
+  s->lane_sums =
+      lap_allocate((size_t)lap_gradient_sum_rounds(s->gradient_sum) * SUMS, sizeof *s->lane_sums);
+  s->norm_partials =
+      lap_allocate((size_t)(state->owned_elements / LAP_BLOCK), sizeof *s->norm_partials);
+  if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
+    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
+    lap_bucket_gather_count(s->gradient_gather, &placement->mesh, lap_placement_lanes(placement));
+  }
+  return s;
+}
+
+void lap_stepper_bytes(const lap_config *config, const lap_state *state, const lap_gemma2 *model,
+                       int64_t teacher_k, lap_memory_table *memory) {
+  const lap_placement *placement = &state->placement;
+  const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
+  const int64_t rounds = lap_fold_rounds(&placement->fold, &placement->mesh);
+  int *places = share_places(config, state);
+  const lap_gradient_sum_size sums = lap_gradient_sum_bytes(
+      &placement->mesh, &placement->fold, state->partition, lap_placement_deals(placement), places);
+  free(places);
+  const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
+  memory->bytes[LAP_MEMORY_LOGITS] += logits;
+  memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
+  memory->bytes[LAP_MEMORY_GRADIENTS] += sums.vectors;
+  memory->bytes[LAP_MEMORY_BUFFERS] +=
+      sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k) +
+      lap_shard_sum_bytes(&placement->mesh, &placement->fold,
+                          micro * model->length * config->model.hidden_size) +
+      micro * (int64_t)sizeof(uint64_t) +
+      (rounds * SUMS + owned / LAP_BLOCK) * (int64_t)sizeof(double);
+}
+
+void lap_stepper_destroy(lap_stepper *s) {
+  if (!s) return;
+  lap_gemma2_destroy(s->model);
+  lap_micro_batch_destroy(s->micro);
+  lap_gradient_sum_destroy(s->gradient_sum);
+  lap_block_sum_destroy(s->norm_sum);
+  lap_shard_sum_destroy(s->shard_sum);
+  lap_bucket_gather_destroy(s->gradient_gather);
+  free(s->windows);
+  free(s->lane_sums);
+  free(s->norm_partials);
+  free(s);
+}
+
+/* Adds the time since *since to a phase and starts the next. */
+static void account(lap_stepper *s, lap_phase phase, double *since) {
+  const double now = lap_clock_seconds();
+  s->seconds[phase] += now - *since;
+  *since = now;
+}
+
+/* --- one pass over the model --- */
+
+/* Time in the hooks is not the model's. */
+static void account_hook(lap_stepper *s, lap_phase phase, double since) {
+  const double taken = lap_clock_seconds() - since;
+  s->seconds[phase] += taken;
+  s->seconds[LAP_PHASE_MODEL] -= taken;
+}
+
+/* Where buckets share their memory: there is one micro-batch, in which a block is entered once. */
+static void open_gradients(lap_stepper *s, int block) {
+  const double since = lap_clock_seconds();
+  const lap_parameters *parameters = s->state->parameters;
+  for (int b = 0; b < parameters->bucket_count; ++b)
+    if (parameters->bucket[b].block == block) lap_gradient_sum_open(s->gradient_sum, b);
+  account_hook(s, LAP_PHASE_REDUCE, since);
+}
+
+static void enter_block(void *context, int block, bool backward) {
+  lap_stepper *s = context;
+  const double since = lap_clock_seconds();
+  lap_block_weights_enter(s->weights, block, backward);
+  account_hook(s, LAP_PHASE_GATHER, since);
+  if (backward) open_gradients(s, block);
+}
+
+/* In the lane's last micro-batch a block that is left backward has its gradient whole. */
+static void leave_block(void *context, int block, bool backward) {
+  lap_stepper *s = context;
+  if (!backward || !s->last_micro) return;
+  const double since = lap_clock_seconds();
+  const lap_parameters *parameters = s->state->parameters;
+  for (int b = 0; b < parameters->bucket_count; ++b)
+    if (parameters->bucket[b].block == block) lap_gradient_sum_bucket(s->gradient_sum, b);
+  account_hook(s, LAP_PHASE_REDUCE, since);
+}
+
+/* A pass of the others in which this replica has nothing to compute. */
+static void join_pass(lap_stepper *s) {
+  const int last = (int)s->config->model.num_hidden_layers + 1;
+  for (int block = 0; block <= last; ++block) enter_block(s, block, false);
+  for (int block = last; block >= 0; --block) {
+    enter_block(s, block, true);
+    leave_block(s, block, true);
+  }
+}
+
+static void add_losses(const lap_micro_batch *micro, double *sums) {
+  const int64_t positions = micro->batch.sequences * micro->batch.length;
+  for (int64_t i = 0; i < positions; ++i) {
+    sums[SUM_LOSS] += micro->losses.loss[i];
+    sums[SUM_CE] += micro->losses.ce[i];
+    sums[SUM_KD] += micro->losses.kd[i];
+    sums[SUM_KL] += micro->losses.kl[i];
+  }
+  sums[SUM_COUNTED] += micro->counted;
+}
+
+static void run_pass(lap_stepper *s, float *const *gradients, double *sums) {
+  const lap_block_hooks hooks = {s, enter_block, leave_block};
+  lap_gemma2_replay(s->model,
+                    &(lap_gemma2_pass){.weights = lap_block_weights_buckets(s->weights),
+                                       .gradients = gradients,
+                                       .batch = &s->micro->batch,
+                                       .losses = &s->micro->losses,
+                                       .group = s->config->mesh.model > 1 ? &s->group : NULL,
+                                       .hooks = &hooks});
+  add_losses(s->micro, sums);
+}
+
+/* --- the lanes of a step --- */
+
+static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_status *status) {
+  for (int64_t i = 0; i < s->config->batch.micro_sequences; ++i)
+    s->windows[i] = lap_sample_window((uint64_t)s->config->seed, first_sample + (uint64_t)i,
+                                      s->sources, s->source_count);
+  return lap_micro_batch_fill(s->micro, s->data, s->windows, status);
+}
+
+/* The lane's micro-batches in order, into its gradient and sums. A failure of this rank is in
+ * `own`; of any rank of the replica, in *failed: then nothing is computed any more, but the
+ * exchanges still meet those of the other ranks. */
+static void run_round(lap_stepper *s, int round, double *sums, bool *failed, double *since,
+                      lap_status *own) {
+  const lap_config *config = s->config;
+  const int lane = lap_gradient_sum_lane(s->gradient_sum, round);
+  const int64_t micro = config->batch.micro_sequences;
+  const int64_t per_lane = micro * lap_config_micro_batches(config);
+  float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
+  lap_block_weights_set_lanes(s->weights, lap_one_lane(lane));
+  account(s, LAP_PHASE_SUM, since);
+  for (int64_t done = 0; done < per_lane; done += micro) {
+    s->last_micro = done + micro >= per_lane;
+    if (lane >= 0) {
+      const uint64_t first =
+          s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane + done);
+      if (!*failed) own->code = fill_micro_batch(s, first, own);
+      /* The ranks of a replica compute a lane together, or not at all. */
+      *failed = lap_shard_sum_any(s->shard_sum, *failed || own->code != LAP_OK);
+      account(s, LAP_PHASE_DATA, since);
+    }
+    if (lane >= 0 && !*failed)
+      run_pass(s, gradients, sums);
+    else
+      join_pass(s);
+    account(s, LAP_PHASE_MODEL, since);
+  }
+  lap_gradient_sum_end(s->gradient_sum);
+  account(s, LAP_PHASE_SUM, since);
+}
+
+/* What any rank of the replica wishes, all of its ranks do: they speak for the same lanes. So also
+ * with what failed. */
+static void share_requests(const lap_stepper *s, lap_step_requests *wishes, bool *failed) {
+  enum { STOP = 1, CHECKPOINT = 2, FAILED = 4 };
+  const int mine = (wishes->stop ? STOP : 0) | (wishes->checkpoint ? CHECKPOINT : 0) |
+                   (wishes->failure && wishes->failure->code != LAP_OK ? FAILED : 0);
+  const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
+  wishes->stop = all & STOP;
+  wishes->checkpoint = all & CHECKPOINT;
+  *failed = all & FAILED;
+}
+
+static lap_code run_lanes(lap_stepper *s, lap_step_requests wishes, double sums[SUMS],
+                          double *since, lap_status *status) {
+  lap_status own = {0};
+  if (wishes.failure) own = *wishes.failure;
+  bool failed;
+  share_requests(s, &wishes, &failed);
+  int held = 0;
+  for (int round = 0; round < lap_gradient_sum_rounds(s->gradient_sum); ++round) {
+    double *lane_sums = s->lane_sums + held * SUMS;
+    for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
+    run_round(s, round, lane_sums, &failed, since, &own);
+    if (lap_gradient_sum_lane(s->gradient_sum, round) < 0) continue;
+    lane_sums[SUM_FAILED] = failed;
+    lane_sums[SUM_STOP] = wishes.stop;
+    lane_sums[SUM_SAVE] = wishes.checkpoint;
+    ++held;
+  }
+  lap_gradient_sum_finish(s->gradient_sum);
+  const lap_placement *placement = &s->state->placement;
+  lap_lane_sum(&s->state->group, &placement->mesh, &placement->fold, lap_placement_deals(placement),
+               s->lane_sums, SUMS, sums);
+  account(s, LAP_PHASE_REDUCE, since);
+  if (sums[SUM_FAILED] > 0) {
+    *status = own;
+    return lap_agree(placement->comm, status);
+  }
+  return LAP_OK;
+}
+
+/* --- the update --- */
+
+/* The mean of a sum; a NaN without its sign, which means nothing and differs between runs. */
+static double mean(double sum, double counted) {
+  return isnan(sum / counted) ? NAN : sum / counted;
+}
+
+/* The norm of the mean gradient; and where all ranks make all updates, the gradient on all. */
+static double settle_gradients(lap_stepper *s, double counted, double *since) {
+  const lap_state *state = s->state;
+  int64_t blocks = 0;
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    const int64_t count = lap_range_count(state->owned[b]);
+    const float *owned = lap_gradient_sum_owned(s->gradient_sum, b);
+    if (!state->parameters->bucket[b].is_replica) {
+      lap_square_partials(owned, count, s->norm_partials + blocks);
+      blocks += count / LAP_BLOCK;
+    }
+    if (!s->gradient_gather) continue;
+    account(s, LAP_PHASE_UPDATE, since);
+    lap_bucket_gather_start(s->gradient_gather, b, owned,
+                            lap_gradient_sum_whole(s->gradient_sum, b), LAP_TRAFFIC_GRADIENTS);
+    lap_bucket_gather_wait(s->gradient_gather);
+    account(s, LAP_PHASE_REDUCE, since);
+  }
+  account(s, LAP_PHASE_UPDATE, since);
+  const double squares = lap_block_sum_run(s->norm_sum, s->norm_partials);
+  account(s, LAP_PHASE_REDUCE, since);
+  return mean(sqrt(squares), counted);
+}
+
+static void update_weights(lap_stepper *s, double grad_norm, double counted, double learning_rate,
+                           double *since) {
+  const lap_config *config = s->config;
+  lap_state *state = s->state;
+  const double clip = config->optimizer.clip_norm;
+  const double shrink = clip > 0 && grad_norm > clip ? clip / grad_norm : 1;
+  const lap_adamw adamw = {.learning_rate = learning_rate,
+                           .beta1 = config->optimizer.beta1,
+                           .beta2 = config->optimizer.beta2,
+                           .epsilon = config->optimizer.epsilon,
+                           .weight_decay = config->optimizer.weight_decay,
+                           .update = state->applied_updates + 1};
+  const bool everything = state->whole[LAP_EXP_AVG];
+  lap_block_weights_wait_all(s->weights);
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    const lap_range range = lap_state_held(state, LAP_EXP_AVG, b);
+    const float *gradient = everything ? lap_gradient_sum_whole(s->gradient_sum, b)
+                                       : lap_gradient_sum_owned(s->gradient_sum, b);
+    lap_adamw_update(&adamw, state->parameters, range.begin, range.end, (float)(shrink / counted),
+                     gradient, lap_state_at(state, LAP_WEIGHT, b, range.begin),
+                     lap_state_at(state, LAP_EXP_AVG, b, range.begin),
+                     lap_state_at(state, LAP_EXP_AVG_SQ, b, range.begin));
+  }
+  account(s, LAP_PHASE_UPDATE, since);
+  lap_block_weights_changed(s->weights, everything);
+  account(s, LAP_PHASE_GATHER, since);
+  state->applied_updates += 1;
+}
+
+lap_code lap_stepper_run(lap_stepper *s, lap_step_requests wishes, lap_step_result *result,
+                         lap_status *status) {
+  lap_state *state = s->state;
+  double since = lap_clock_seconds(), sums[SUMS];
+  LAP_TRY(run_lanes(s, wishes, sums, &since, status));
+  const double counted = sums[SUM_COUNTED];
+  *result = (lap_step_result){
+      .loss = mean(sums[SUM_LOSS], counted),
+      .ce = mean(sums[SUM_CE], counted),
+      .kd = mean(sums[SUM_KD], counted),
+      .kl = mean(sums[SUM_KL], counted),
+      .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
+      .counted = (uint64_t)counted,
+      .stop = sums[SUM_STOP] > 0,
+      .checkpoint = sums[SUM_SAVE] > 0,
+      .skipped = true,
+  };
+  if (counted > 0) {
+    result->grad_norm = settle_gradients(s, counted, &since);
+    result->bad = !isfinite(result->loss) || !isfinite(result->grad_norm);
+    if (!result->bad) {
+      update_weights(s, result->grad_norm, counted, result->learning_rate, &since);
+      result->skipped = false;
+    }
+  }
+  state->bad_steps = result->bad ? state->bad_steps + 1 : 0;
+  state->step += 1;
+  return LAP_OK;
+}
+
+const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }
+const lap_tape *lap_stepper_tape(const lap_stepper *s) { return s->model->tape; }
+void lap_stepper_reset_profile(lap_stepper *s) { lap_tape_profile_reset(s->model->tape); }

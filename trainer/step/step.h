@@ -1,0 +1,83 @@
+/* step: one training step over the logical mesh (DESIGN 2).
+ *
+ *   for each lane of this replica:          micro-batches forward and backward, gradients add up;
+ *                                           blocks whose gradient is whole leave for their owners
+ *   sum of the lanes' losses and counts     agreement point: a failure anywhere stops all alike
+ *   sums of the gradients                   what is not there yet; the fixed tree over lanes
+ *   norm, AdamW on what is owned here       one float32 factor for mean and clipping
+ *   gather of the weights                   runs beside the next step, which waits block by block
+ *
+ * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts; so
+ * does a step without counted positions (which is not bad).
+ */
+#ifndef LAP_TRAINER_STEP_STEP_H
+#define LAP_TRAINER_STEP_STEP_H
+
+#include "autograd/gemma2/model.h"
+#include "trainer/config/config.h"
+#include "trainer/state/block_weights.h"
+#include "trainer/state/state.h"
+#include "trainer/step/batches.h"
+
+typedef enum {
+  LAP_PHASE_DATA,   /* reading windows and cache rows */
+  LAP_PHASE_MODEL,  /* forward and backward */
+  LAP_PHASE_SUM,    /* merging lanes held on this rank */
+  LAP_PHASE_REDUCE, /* losses and gradients between ranks, waiting for the slowest included */
+  LAP_PHASE_UPDATE, /* norm and AdamW */
+  LAP_PHASE_GATHER, /* starting to send weights; waits for them are in LAP_PHASE_MODEL */
+  LAP_PHASES
+} lap_phase;
+
+const char *lap_phase_name(lap_phase phase);
+
+typedef struct {
+  double loss, ce, kd, kl; /* means over counted positions; NaN where nothing was counted */
+  double grad_norm;        /* of the mean gradient, before clipping */
+  double learning_rate;
+  uint64_t counted; /* positions */
+  bool skipped;     /* no update was made */
+  bool bad;         /* because loss or gradient was not finite */
+  bool stop;        /* some rank wishes to stop after this step */
+  bool checkpoint;  /* some rank wishes a checkpoint after this step */
+} lap_step_result;
+
+/* What this rank would like to happen after the step; every rank learns of every wish in the step's
+ * own exchange of losses. */
+typedef struct {
+  bool stop, checkpoint;
+  const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
+} lap_step_requests;
+
+/* What a step tells other ranks besides gradients and weights: doubles that each lane adds up. The
+ * ranks of a replica also tell each other their wishes, once, and failures before each micro-batch.
+ */
+enum { LAP_STEP_SUMS = 8 };
+
+typedef struct lap_stepper lap_stepper;
+
+/* Collective. Everything given must outlive the stepper. `weights` are those of `state`.
+ * `total_steps` is for the schedule. */
+lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
+                                uint64_t total_steps, lap_state *state, lap_block_weights *weights);
+void lap_stepper_destroy(lap_stepper *stepper);
+/* What create would allocate with this state, of which an outline will do. `model` is the
+ * stepper's, recorded without memory. */
+void lap_stepper_bytes(const lap_config *config, const lap_state *state, const lap_gemma2 *model,
+                       int64_t teacher_k, lap_memory_table *memory);
+/* The model of the stepper; recorded without memory where `allocate` is false. */
+lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
+                               bool allocate);
+
+/* Collective. Does step `state->step` and counts it. The new weights may still be on their way when
+ * it returns (block_weights.h). A failure on any rank (of data, or
+ * in wishes) is returned on all of them, with the state as before the step. */
+lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests wishes, lap_step_result *result,
+                         lap_status *status);
+
+/* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
+const double *lap_stepper_seconds(const lap_stepper *stepper);
+const lap_tape *lap_stepper_tape(const lap_stepper *stepper);
+void lap_stepper_reset_profile(lap_stepper *stepper);
+
+#endif
