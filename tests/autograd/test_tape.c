@@ -322,15 +322,19 @@ static void only_what_backward_needs_is_made_again(void **state) {
   } cases[] = {
       {LAP_RECOMPUTE_NONE, {1, 0, 1}, ""},
       {LAP_RECOMPUTE_ATTENTION, {1, 0, 1}, "rmsnorm attention rmsnorm geglu"},
-      {LAP_RECOMPUTE_ATTENTION, {2, 0, 1}, "rmsnorm copy_to_shards attention rmsnorm copy_to_shards geglu"},
+      {LAP_RECOMPUTE_ATTENTION,
+       {2, 0, 1},
+       "rmsnorm copy_to_shards attention rmsnorm copy_to_shards geglu"},
       {LAP_RECOMPUTE_BLOCK,
        {1, 0, 1},
-       "rmsnorm linear linear linear rope rope attention linear rmsnorm residual "
-       "rmsnorm linear linear geglu linear"},
+       "rmsnorm column_linear column_linear column_linear rope rope attention column_linear "
+       "rmsnorm residual "
+       "rmsnorm column_linear column_linear geglu column_linear"},
       {LAP_RECOMPUTE_BLOCK,
        {2, 0, 2},
-       "rmsnorm spread linear linear linear rope rope attention linear_sum rmsnorm residual "
-       "rmsnorm spread linear linear geglu linear_sum"},
+       "rmsnorm copy_to_shards column_linear column_linear column_linear rope rope attention "
+       "row_linear rmsnorm residual "
+       "rmsnorm copy_to_shards column_linear column_linear geglu row_linear"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     lap_gemma2 *model = plan_of(3, LAP_GEMMA2_TRAIN, cases[i].shards, cases[i].recompute);
