@@ -11,14 +11,14 @@
 /* What has happened to a bucket of the lane at hand. */
 typedef enum { UNOPENED, OPEN, TOLD } bucket_progress;
 
-/* In the last round (whole) or in each (dealt) parcels go to the owners; until then a whole sum
+/* In the last round (block lanes) or in each (cyclic lanes) parcels go to the owners; until then block lanes
  * only adds what this rank has. */
 struct lap_gradient_sum {
   lap_group group;
   lap_mesh mesh;
   lap_fold fold;
   const lap_partition *partition;
-  bool dealt;
+  lap_lane_schedule schedule;
   lap_leaves leaves;
   int rounds;
 
@@ -27,13 +27,13 @@ struct lap_gradient_sum {
   float **partials;
   int partial_count;
   lap_tree_counter counter; /* whole: with the lane at hand */
-  float *dealt_lane;        /* of all places; NULL where whole */
-  int *place;               /* [buckets] of dealt_lane */
+  float *cyclic_lane;       /* of all places; NULL with block lanes */
+  int *place;               /* [buckets] of cyclic_lane */
   bool *shares;             /* [buckets]: its place with others */
-  float **buckets_at;       /* [partials, or 1 where dealt][buckets]: where each begins */
+  float **buckets_at;       /* [partials, or 1 of cyclic lanes][buckets]: where each begins */
 
   lap_parcels parcels;
-  lap_merge_plan *plans; /* [rounds] where dealt, else one */
+  lap_merge_plan *plans; /* [rounds] of cyclic lanes, else one */
   int *first_source, *merges;
 
   /* The round at hand; -1 before the first. */
@@ -60,8 +60,8 @@ static int most_whole(const lap_leaves *leaves, const lap_fold *fold) {
   return most;
 }
 
-/* The most values that the counter of an owner holds between the rounds of a dealt sum. */
-static int most_dealt(const lap_leaves *leaves, int replicas) {
+/* The most values that the counter of an owner holds between the rounds of cyclic lanes. */
+static int most_cyclic(const lap_leaves *leaves, int replicas) {
   lap_tree_counter counter = {.leaves = *leaves};
   int most = 0;
   for (int lane = 0; lane < leaves->items; ++lane) {
@@ -73,8 +73,9 @@ static int most_dealt(const lap_leaves *leaves, int replicas) {
 }
 
 /* Values that all replicas, or all but `except`, send in one round. */
-static int most_values(const lap_leaves *leaves, int replicas, bool dealt, int except) {
-  if (dealt) return replicas - (except >= 0);
+static int most_values(const lap_leaves *leaves, int replicas, lap_lane_schedule schedule,
+                       int except) {
+  if (schedule == LAP_LANES_CYCLIC) return replicas - (except >= 0);
   int count = 0;
   for (int q = 0; q < replicas; ++q)
     if (q != except) count += lap_roots_of_replica(leaves, replicas, q, false, NULL);
@@ -87,7 +88,7 @@ static int64_t elements_of(const lap_partition *partition, int bucket) {
 
 static int slot_of(const int *places, int bucket) { return places ? places[bucket] : bucket; }
 
-/* The elements of a dealt lane, and where each bucket begins in them (`begin` may be NULL): a place
+/* The elements of a cyclic lane, and where each bucket begins in them (`begin` may be NULL): a place
  * is as large as the largest bucket that comes there. */
 static int64_t lay_out_lane(const lap_partition *partition, const int *places, int64_t *begin) {
   int64_t total = 0;
@@ -104,15 +105,16 @@ static int64_t lay_out_lane(const lap_partition *partition, const int *places, i
 }
 
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,
-                                             const lap_partition *partition, bool dealt,
-                                             const int *places) {
+                                             const lap_partition *partition,
+                                             lap_lane_schedule schedule, const int *places) {
   const lap_leaves leaves = lap_leaves_of_mesh(mesh);
   const int64_t arriving = lap_parcel_slots(partition) * lap_parcel_chunk(partition) *
-                           most_values(&leaves, fold->replicas, dealt, fold->replica);
-  const int64_t vectors = dealt ? lay_out_lane(partition, places, NULL) +
-                                      most_dealt(&leaves, fold->replicas) *
-                                          lap_partition_owned(partition, fold->replica)
-                                : most_whole(&leaves, fold) * partition->elements;
+                           most_values(&leaves, fold->replicas, schedule, fold->replica);
+  const int64_t vectors =
+      schedule == LAP_LANES_CYCLIC
+          ? lay_out_lane(partition, places, NULL) +
+                most_cyclic(&leaves, fold->replicas) * lap_partition_owned(partition, fold->replica)
+          : most_whole(&leaves, fold) * partition->elements;
   const int64_t width = (int64_t)sizeof(float);
   return (lap_gradient_sum_size){vectors * width, arriving * width};
 }
@@ -134,7 +136,7 @@ static void plan_whole(lap_gradient_sum *sum) {
 }
 
 /* The owner's counter takes the lanes as they come. */
-static void plan_dealt(lap_gradient_sum *sum) {
+static void plan_cyclic(lap_gradient_sum *sum) {
   const int replicas = sum->fold.replicas, lanes = lap_mesh_lanes(&sum->mesh);
   lap_tree_counter counter = {.leaves = sum->leaves};
   for (int round = 0; round < sum->rounds; ++round) {
@@ -158,14 +160,15 @@ static void plan_dealt(lap_gradient_sum *sum) {
 
 /* --- life --- */
 
-/* Where buckets begin: in each partial sum, or in the one lane that is dealt. */
+/* Where buckets begin: in each partial sum, or in the one cyclic lane. */
 static void point_at_buckets(lap_gradient_sum *sum, const int64_t *begin) {
-  const int buckets = sum->partition->buckets, vectors = sum->dealt ? 1 : sum->partial_count;
+  const int buckets = sum->partition->buckets,
+            vectors = sum->schedule == LAP_LANES_CYCLIC ? 1 : sum->partial_count;
   sum->buckets_at = lap_allocate((size_t)(vectors * buckets), sizeof *sum->buckets_at);
   for (int i = 0; i < vectors; ++i)
     for (int b = 0; b < buckets; ++b)
       sum->buckets_at[i * buckets + b] =
-          (sum->dealt ? sum->dealt_lane : sum->partials[i]) + begin[b];
+          (sum->schedule == LAP_LANES_CYCLIC ? sum->cyclic_lane : sum->partials[i]) + begin[b];
 }
 
 static void place_buckets(lap_gradient_sum *sum, const int *places) {
@@ -179,19 +182,21 @@ static void place_buckets(lap_gradient_sum *sum, const int *places) {
 
 static void allocate_vectors(lap_gradient_sum *sum, const int *places) {
   const lap_partition *partition = sum->partition;
-  const int64_t each =
-      sum->dealt ? lap_partition_owned(partition, sum->group.index) : partition->elements;
-  sum->partial_count = sum->dealt ? most_dealt(&sum->leaves, sum->fold.replicas)
-                                  : most_whole(&sum->leaves, &sum->fold);
+  const int64_t each = sum->schedule == LAP_LANES_CYCLIC
+                           ? lap_partition_owned(partition, sum->group.index)
+                           : partition->elements;
+  sum->partial_count = sum->schedule == LAP_LANES_CYCLIC
+                           ? most_cyclic(&sum->leaves, sum->fold.replicas)
+                           : most_whole(&sum->leaves, &sum->fold);
   sum->partials = lap_allocate((size_t)sum->partial_count, sizeof *sum->partials);
   for (int i = 0; i < sum->partial_count; ++i)
     sum->partials[i] = lap_allocate_aligned((size_t)each, sizeof(float));
-  if (!sum->dealt) {
+  if (sum->schedule == LAP_LANES_BLOCK) {
     point_at_buckets(sum, partition->bucket_begin);
     return;
   }
   int64_t *begin = lap_allocate((size_t)partition->buckets, sizeof *begin);
-  sum->dealt_lane =
+  sum->cyclic_lane =
       lap_allocate_aligned((size_t)lay_out_lane(partition, places, begin), sizeof(float));
   point_at_buckets(sum, begin);
   free(begin);
@@ -199,8 +204,8 @@ static void allocate_vectors(lap_gradient_sum *sum, const int *places) {
 
 lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_mesh *mesh,
                                           const lap_fold *fold, const lap_partition *partition,
-                                          bool dealt, const int *places) {
-  assert(dealt || !places);
+                                          lap_lane_schedule schedule, const int *places) {
+  assert(schedule == LAP_LANES_CYCLIC || !places);
   assert(replicas->size == fold->replicas && replicas->index == fold->replica);
   assert(partition->owners == replicas->size);
   lap_gradient_sum *sum = lap_allocate(1, sizeof *sum);
@@ -208,7 +213,7 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
   sum->mesh = *mesh;
   sum->fold = *fold;
   sum->partition = partition;
-  sum->dealt = dealt;
+  sum->schedule = schedule;
   sum->leaves = lap_leaves_of_mesh(mesh);
   sum->counter.leaves = sum->leaves;
   sum->rounds = lap_fold_rounds(fold, mesh);
@@ -221,17 +226,18 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
   sum->leaves_by = lap_allocate(buckets, sizeof *sum->leaves_by);
   place_buckets(sum, places);
   allocate_vectors(sum, places);
-  const size_t plans = dealt ? (size_t)sum->rounds : 1;
-  const int values = most_values(&sum->leaves, fold->replicas, dealt, -1);
+  const size_t plans = schedule == LAP_LANES_CYCLIC ? (size_t)sum->rounds : 1;
+  const int values = most_values(&sum->leaves, fold->replicas, schedule, -1);
   sum->plans = lap_allocate(plans, sizeof *sum->plans);
   sum->first_source = lap_allocate(plans * ((size_t)fold->replicas + 1), sizeof *sum->first_source);
   sum->merges = lap_allocate(plans * (size_t)values, sizeof *sum->merges);
-  if (dealt)
-    plan_dealt(sum);
+  if (schedule == LAP_LANES_CYCLIC)
+    plan_cyclic(sum);
   else
     plan_whole(sum);
   lap_parcels_create(&sum->parcels, replicas, partition, values,
-                     most_values(&sum->leaves, fold->replicas, dealt, fold->replica), !dealt);
+                     most_values(&sum->leaves, fold->replicas, schedule, fold->replica),
+                     schedule == LAP_LANES_BLOCK);
   return sum;
 }
 
@@ -239,7 +245,7 @@ void lap_gradient_sum_destroy(lap_gradient_sum *sum) {
   if (!sum) return;
   lap_parcels_release(&sum->parcels);
   for (int i = 0; i < sum->partial_count; ++i) lap_release_aligned(sum->partials[i]);
-  lap_release_aligned(sum->dealt_lane);
+  lap_release_aligned(sum->cyclic_lane);
   free(sum->partials);
   free(sum->plans);
   free(sum->first_source);
@@ -259,19 +265,21 @@ int lap_gradient_sum_rounds(const lap_gradient_sum *sum) { return sum->rounds; }
 
 int lap_gradient_sum_lane(const lap_gradient_sum *sum, int round) {
   assert(round >= 0 && round < sum->rounds);
-  if (sum->dealt) return lap_fold_cyclic_lane(&sum->fold, &sum->mesh, round);
+  if (sum->schedule == LAP_LANES_CYCLIC) return lap_fold_cyclic_lane(&sum->fold, &sum->mesh, round);
   const int lane = sum->fold.first_lane + round;
   return lane < sum->fold.end_lane ? lane : -1;
 }
 
 /* Whether the parcels of this round travel. With one rank a whole sum has all it needs. */
 static bool is_sending(const lap_gradient_sum *sum) {
-  return sum->dealt || (sum->round == sum->rounds - 1 && sum->group.size > 1);
+  return sum->schedule == LAP_LANES_CYCLIC ||
+         (sum->round == sum->rounds - 1 && sum->group.size > 1);
 }
 
 /* Where the buckets of the lane at hand begin. */
 static float **lane_buckets(const lap_gradient_sum *sum) {
-  return sum->buckets_at + (sum->dealt ? 0 : sum->top * sum->partition->buckets);
+  return sum->buckets_at +
+         (sum->schedule == LAP_LANES_CYCLIC ? 0 : sum->top * sum->partition->buckets);
 }
 
 static void push_lane(lap_gradient_sum *sum) {
@@ -298,11 +306,12 @@ float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round) {
   sum->told_count = 0;
   for (int b = 0; b < sum->partition->buckets; ++b) sum->progress[b] = UNOPENED;
   lap_parcels_add_all(&sum->parcels); /* they leave from vectors that are zeroed here */
-  if (sum->lane >= 0 && !sum->dealt) push_lane(sum);
+  if (sum->lane >= 0 && sum->schedule == LAP_LANES_BLOCK) push_lane(sum);
   if (is_sending(sum)) {
-    assert(sum->dealt || sum->counter.depth == sum->first_source[sum->group.index + 1] -
-                                                   sum->first_source[sum->group.index]);
-    lap_parcels_begin(&sum->parcels, &sum->plans[sum->dealt ? round : 0],
+    assert(sum->schedule == LAP_LANES_CYCLIC ||
+           sum->counter.depth ==
+               sum->first_source[sum->group.index + 1] - sum->first_source[sum->group.index]);
+    lap_parcels_begin(&sum->parcels, &sum->plans[sum->schedule == LAP_LANES_CYCLIC ? round : 0],
                       (const float *const *)sum->buckets_at, sum->partials);
   }
   if (sum->lane < 0) return NULL;
@@ -349,7 +358,7 @@ void lap_gradient_sum_bucket(lap_gradient_sum *sum, int bucket) {
     lap_mesh_count_scatter(lap_comm_mesh_traffic(sum->group.comm), &sum->mesh,
                            lap_one_lane(sum->lane), elements_of(sum->partition, bucket),
                            LAP_TRAFFIC_GRADIENTS);
-  if (sum->lane >= 0 && !sum->dealt) add_lane(sum, bucket);
+  if (sum->lane >= 0 && sum->schedule == LAP_LANES_BLOCK) add_lane(sum, bucket);
   if (is_sending(sum)) lap_parcels_send(&sum->parcels, bucket);
   sum->leaves_by[sum->place[bucket]] = sum->parcels.sent;
   lap_parcels_add_arrived(&sum->parcels);
@@ -378,13 +387,14 @@ void lap_gradient_sum_finish(lap_gradient_sum *sum) {
 }
 
 float *lap_gradient_sum_whole(const lap_gradient_sum *sum, int bucket) {
-  assert(!sum->dealt && sum->round == -1);
+  assert(sum->schedule == LAP_LANES_BLOCK && sum->round == -1);
   return sum->partials[0] + sum->partition->bucket_begin[bucket];
 }
 
 float *lap_gradient_sum_owned(const lap_gradient_sum *sum, int bucket) {
   assert(sum->round == -1);
   const int index = sum->group.index;
-  return sum->partials[0] + (sum->dealt ? lap_partition_offset(sum->partition, bucket, index)
-                                        : lap_partition_range(sum->partition, bucket, index).begin);
+  return sum->partials[0] + (sum->schedule == LAP_LANES_CYCLIC
+                                 ? lap_partition_offset(sum->partition, bucket, index)
+                                 : lap_partition_range(sum->partition, bucket, index).begin);
 }

@@ -6,13 +6,13 @@
  * on the communication thread, the additions in the calls made here.
  *
  * Two ways with the same bits:
- * - whole (mesh.shard: none, optimizer): this rank has a range of neighbouring lanes, keeps their
+ * - block lanes (mesh.shard: none, optimizer): this rank has neighbouring lanes, keeps their
  *   partial sums over the whole vector in a binary counter (about 2 log2 of its lanes), and sends
  *   its subtree roots to the owners while the backward pass of its last lane is still going on.
- * - dealt (gradients, full): lanes are dealt in turn; in each round the pieces of the lanes'
- * buckets go to their owners, who push them in lane order into counters of their own ranges only:
- * 1/Q of about log2(L) vectors, and one for the lane at hand. Where the lane's buckets become whole
- * one after the other, they may share memory: then that vector is no longer than what is open.
+ * - cyclic lanes (gradients, full): in each round the pieces of the lanes' buckets go to their
+ *   owners, who push them in lane order into counters of their own ranges only: 1/Q of about
+ *   log2(L) vectors, and one for the lane at hand. Where the lane's buckets become whole one after
+ *   the other, they may share memory: then that vector is no longer than what is open.
  */
 #ifndef LAP_MPI_COLLECTIVE_GRADIENT_SUM_H
 #define LAP_MPI_COLLECTIVE_GRADIENT_SUM_H
@@ -26,12 +26,12 @@
 typedef struct lap_gradient_sum lap_gradient_sum;
 
 /* `replicas` is the group of lap_group_of_replicas; the partition has as many owners
- * and must outlive the sum. `places` [buckets], of a dealt sum: buckets with the same number, below
- * `buckets`, share the memory of the lane at hand, and must be opened; NULL: each has its own.
+ * and must outlive the sum. `places` [buckets], of cyclic lanes: buckets with the same number,
+ * below `buckets`, share the memory of the lane at hand, and must be opened; NULL: each has its own.
  * Allocates all that a step needs. */
 lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_mesh *mesh,
                                           const lap_fold *fold, const lap_partition *partition,
-                                          bool dealt, const int *places);
+                                          lap_lane_schedule schedule, const int *places);
 void lap_gradient_sum_destroy(lap_gradient_sum *sum);
 /* Bytes that create allocates. */
 typedef struct {
@@ -39,11 +39,11 @@ typedef struct {
   int64_t arriving; /* of receive buffers */
 } lap_gradient_sum_size;
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,
-                                             const lap_partition *partition, bool dealt,
-                                             const int *places);
+                                             const lap_partition *partition,
+                                             lap_lane_schedule schedule, const int *places);
 
 /* Rounds of a step, the same on every rank, and the lane of this rank in one of them; -1: none in
- * that round (it must still be begun and ended). Whole: rounds are the lanes of the fullest
+ * that round (it must still be begun and ended). Block lanes: rounds are the lanes of the fullest
  * replica, and the lane-less ones come last. */
 int lap_gradient_sum_rounds(const lap_gradient_sum *sum);
 int lap_gradient_sum_lane(const lap_gradient_sum *sum, int round);
@@ -66,8 +66,8 @@ void lap_gradient_sum_end(lap_gradient_sum *sum);
 /* After the last round: the sum over all lanes of what this rank owns is there. */
 void lap_gradient_sum_finish(lap_gradient_sum *sum);
 /* Not collective; from the finish to the next round 0. Where the sum of this rank's range of the
- * bucket lies. Whole: there is room for all of the bucket around it, at `whole`, for who gathers
- * the other ranges. */
+ * bucket lies. Block lanes: there is room for all of the bucket around it, at `whole`, for who
+ * gathers the other ranges. */
 float *lap_gradient_sum_owned(const lap_gradient_sum *sum, int bucket);
 float *lap_gradient_sum_whole(const lap_gradient_sum *sum, int bucket);
 

@@ -10,32 +10,34 @@
 #include "mpi/tree/lane_roots.h"
 
 /* The values of the roots of what this rank holds. */
-static lap_scalar_counter sum_here(const lap_leaves *leaves, lap_lanes lanes, bool dealt,
-                                   const double *mine, int count) {
+static lap_scalar_counter sum_here(const lap_leaves *leaves, lap_lanes lanes,
+                                   lap_lane_schedule schedule, const double *mine, int count) {
   lap_scalar_counter here = lap_scalar_counter_create(leaves, count);
-  for (int i = 0; i < lanes.count && !dealt; ++i)
+  for (int i = 0; i < lanes.count && schedule == LAP_LANES_BLOCK; ++i)
     lap_scalar_counter_push(&here, lap_leaf_of_lane(leaves, lanes.first + i * lanes.stride),
                             mine + (size_t)i * (size_t)count);
   return here;
 }
 
-void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold, bool dealt,
-                  const double *mine, int count, double *sums) {
+void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold,
+                  lap_lane_schedule schedule, const double *mine, int count, double *sums) {
   assert(fold->replicas == replicas->size && fold->replica == replicas->index);
   const lap_leaves leaves = lap_leaves_of_mesh(mesh);
-  const lap_lanes lanes = lap_fold_lanes(fold, mesh, dealt);
+  const lap_lanes lanes = lap_fold_lanes(fold, mesh, schedule);
   const size_t row = (size_t)count * sizeof(double);
-  lap_scalar_counter here = sum_here(&leaves, lanes, dealt, mine, count);
+  lap_scalar_counter here = sum_here(&leaves, lanes, schedule, mine, count);
   lap_mesh_count_lane_sum(lap_comm_mesh_traffic(replicas->comm), mesh,
                           (int64_t)lanes.count * fold->shard_count, count);
 
   /* In rank order: all subtree roots of a rank's range, or all its single lanes. */
   size_t *first = lap_allocate((size_t)replicas->size + 1, sizeof *first);
   for (int q = 0; q < replicas->size; ++q)
-    first[q + 1] = first[q] + (size_t)lap_roots_of_replica(&leaves, replicas->size, q, dealt, NULL);
+    first[q + 1] =
+        first[q] + (size_t)lap_roots_of_replica(&leaves, replicas->size, q, schedule, NULL);
   double *all = lap_allocate(first[replicas->size] * (size_t)count, sizeof *all);
   const size_t own = first[replicas->index + 1] - first[replicas->index];
-  memcpy(all + first[replicas->index] * (size_t)count, dealt ? mine : here.values, own * row);
+  memcpy(all + first[replicas->index] * (size_t)count,
+         schedule == LAP_LANES_CYCLIC ? mine : here.values, own * row);
   lap_exchange exchange = {
       .round = LAP_ROUND_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of lanes"};
   for (int step = 1; step < replicas->size; ++step) {
@@ -49,12 +51,12 @@ void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fol
 
   lap_scalar_counter whole = lap_scalar_counter_create(&leaves, count);
   lap_tree_node roots[LAP_TREE_DEPTH];
-  for (int q = 0; q < replicas->size && !dealt; ++q) {
-    const int held = lap_roots_of_replica(&leaves, replicas->size, q, dealt, roots);
+  for (int q = 0; q < replicas->size && schedule == LAP_LANES_BLOCK; ++q) {
+    const int held = lap_roots_of_replica(&leaves, replicas->size, q, schedule, roots);
     for (int i = 0; i < held; ++i)
       lap_scalar_counter_push(&whole, roots[i], all + (first[q] + (size_t)i) * (size_t)count);
   }
-  for (int lane = 0; lane < leaves.items && dealt; ++lane)
+  for (int lane = 0; lane < leaves.items && schedule == LAP_LANES_CYCLIC; ++lane)
     lap_scalar_counter_push(
         &whole, lap_leaf_of_lane(&leaves, lane),
         all + (first[lane % replicas->size] + (size_t)(lane / replicas->size)) * (size_t)count);

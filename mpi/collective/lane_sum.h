@@ -25,10 +25,10 @@
 #include "mpi/collective/mesh_groups.h"
 
 /* Collective over `replicas` (lap_group_of_replicas). `mine` is [lanes held here][count] doubles,
- * in increasing order of lanes, which are dealt in turn or in ranges (lap_fold_lanes); `sums`
+ * in increasing order of lanes, as lap_fold_lanes has them; `sums`
  * [count] gets the tree sum over all lanes, the same bits on every rank of the group: and on every
  * rank of the job where ranks that hold other shards of a lane give the same values. */
-void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold, bool dealt,
-                  const double *mine, int count, double *sums);
+void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold,
+                  lap_lane_schedule schedule, const double *mine, int count, double *sums);
 
 #endif

@@ -42,7 +42,7 @@ void lap_sent_by_gradient_sum(const lap_rank_layout *place, const lap_partition 
   const int index = place->fold.replica;
   /* Dealt, each lane is sent by itself; else the roots of the range are. */
   const uint64_t values =
-      (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas, index, place->dealt, NULL);
+      (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas, index, place->schedule, NULL);
   const lap_range on_node = replicas_on_node(place);
   for (int b = 0; b < partition->buckets; ++b) {
     /* Ranges of neighbours touch. */
@@ -113,8 +113,8 @@ void lap_sent_by_shard_collect(const lap_rank_layout *place, int64_t elements, u
 void lap_sent_by_lane_sum(const lap_rank_layout *place, int count, uint64_t times,
                           lap_traffic *sent) {
   const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
-  const uint64_t values = (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas,
-                                                         place->fold.replica, place->dealt, NULL);
+  const uint64_t values = (uint64_t)lap_roots_of_replica(
+      &leaves, place->fold.replicas, place->fold.replica, place->schedule, NULL);
   send_to_each(replicas_on_node(place), place->fold.replicas,
                times * values * (uint64_t)count * sizeof(double), LAP_TRAFFIC_SCALARS, sent);
 }

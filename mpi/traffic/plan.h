@@ -19,7 +19,7 @@ typedef struct {
   lap_mesh mesh;
   lap_fold fold; /* of lap_mesh_fold */
   int ranks_per_node;
-  bool dealt; /* mesh.shard: gradients, full */
+  lap_lane_schedule schedule;
 } lap_rank_layout;
 
 /* --- sent --- */

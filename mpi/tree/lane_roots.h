@@ -11,9 +11,9 @@ static inline lap_tree_node lap_leaf_of_lane(const lap_leaves *leaves, int lane)
   return (lap_tree_node){0, lap_leaf_position(leaves, lane)};
 }
 
-/* How many replica `replica` of `replicas` has: of a range of lanes its subtree roots, which go to
- * `roots` in leaf order (or NULL); of lanes dealt in turn each lane, `roots` not being used. */
-int lap_roots_of_replica(const lap_leaves *leaves, int replicas, int replica, bool dealt,
-                         lap_tree_node *roots);
+/* How many replica `replica` of `replicas` has: of block lanes its subtree roots, which go to
+ * `roots` in leaf order (or NULL); of cyclic lanes each lane, `roots` not being used. */
+int lap_roots_of_replica(const lap_leaves *leaves, int replicas, int replica,
+                         lap_lane_schedule schedule, lap_tree_node *roots);
 
 #endif

@@ -71,8 +71,9 @@ int lap_fold_rounds(const lap_fold *fold, const lap_mesh *mesh) {
   return (lap_mesh_lanes(mesh) + fold->replicas - 1) / fold->replicas;
 }
 
-lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, bool dealt) {
-  if (!dealt) return (lap_lanes){fold->first_lane, 1, fold->end_lane - fold->first_lane};
+lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, lap_lane_schedule schedule) {
+  if (schedule == LAP_LANES_BLOCK)
+    return (lap_lanes){fold->first_lane, 1, fold->end_lane - fold->first_lane};
   const int later = lap_mesh_lanes(mesh) - fold->replica;
   return (lap_lanes){fold->replica, fold->replicas, (later + fold->replicas - 1) / fold->replicas};
 }

@@ -31,8 +31,7 @@ typedef struct {
   int replicas, replica;
   int model_ranks, model_rank;
   int first_shard, shard_count; /* model shards [first_shard, first_shard + shard_count) */
-  /* Of R replicas, replica q holds lanes [floor(q L/R), floor((q+1) L/R)), where they are dealt in
-   * ranges; lap_fold_cyclic_lane is the other way. */
+  /* Block lanes: of R replicas, replica q holds lanes [floor(q L/R), floor((q+1) L/R)). */
   int first_lane, end_lane;
 } lap_fold;
 
@@ -43,8 +42,13 @@ typedef struct {
 lap_code lap_mesh_fold(const lap_mesh *mesh, int model_ranks, int ranks, int rank, lap_fold *fold,
                        lap_status *status);
 
-/* Lanes dealt in turn (mesh.shard: gradients, full): in round r replica q has lane r R + q. The
- * lane, or -1 where it has none in that round. */
+/* How the lanes are distributed over the replicas. */
+typedef enum {
+  LAP_LANES_BLOCK, /* each has neighbouring lanes, lap_fold.first_lane to end_lane */
+  LAP_LANES_CYCLIC /* in round r replica q of R has lane r R + q */
+} lap_lane_schedule;
+
+/* Cyclic lanes: the lane of this rank in a round, or -1 where it has none in that round. */
 int lap_fold_cyclic_lane(const lap_fold *fold, const lap_mesh *mesh, int round);
 int lap_fold_rounds(const lap_fold *fold, const lap_mesh *mesh);
 
@@ -53,8 +57,8 @@ typedef struct {
   int first, stride, count;
 } lap_lanes;
 
-/* All lanes of this rank, dealt in turn or in ranges. */
-lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, bool dealt);
+/* All lanes of this rank. */
+lap_lanes lap_fold_lanes(const lap_fold *fold, const lap_mesh *mesh, lap_lane_schedule schedule);
 /* One lane; of -1: none. */
 static inline lap_lanes lap_one_lane(int lane) { return (lap_lanes){lane, 1, lane >= 0}; }
 

@@ -138,17 +138,18 @@ static void any_ranges_of_an_owned_vector_can_be_fetched(void **state) {
 
 /* --- scalars --- */
 
-static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold, bool dealt) {
+static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold,
+                        lap_lane_schedule schedule) {
   enum { COUNT = 3, MOST_LANES = 32 };
   double mine[MOST_LANES * COUNT], all[COUNT][MOST_LANES], sums[COUNT];
   const lap_group group = lap_group_of_replicas(comm, fold);
   for (int lane = 0; lane < lap_mesh_lanes(mesh); ++lane)
     for (int i = 0; i < COUNT; ++i) all[i][lane] = reference_value(lane, i) / 3.0;
-  const lap_lanes lanes = lap_fold_lanes(fold, mesh, dealt);
+  const lap_lanes lanes = lap_fold_lanes(fold, mesh, schedule);
   for (int held = 0; held < lanes.count; ++held)
     for (int i = 0; i < COUNT; ++i)
       mine[held * COUNT + i] = all[i][lanes.first + held * lanes.stride];
-  lap_lane_sum(&group, mesh, fold, dealt, mine, COUNT, sums);
+  lap_lane_sum(&group, mesh, fold, schedule, mine, COUNT, sums);
   int wrong = 0;
   for (int i = 0; i < COUNT; ++i) {
     const double expected = reference_sum_double(lap_mesh_lanes(mesh), mesh->data, all[i]);
@@ -159,10 +160,10 @@ static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fo
 
 static void scalars_of_lanes_have_the_bits_of_the_tree(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
-    for (int dealt = 0; dealt < 2; ++dealt) {
+    for (int schedule = 0; schedule < 2; ++schedule) {
       lap_fold fold;
       if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks, &fold))
-        check_lanes(*state, &layouts[l].mesh, &fold, dealt);
+        check_lanes(*state, &layouts[l].mesh, &fold, schedule);
     }
 }
 

@@ -1,4 +1,4 @@
-/* gradient_sum: on any number of ranks, whole or dealt, every element has the bits of the recursive
+/* gradient_sum: on any number of ranks, of block or cyclic lanes, every element has the bits of the recursive
  * sum over lanes on one process. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -164,22 +164,22 @@ static void check_shared_places(lap_comm *comm, const layout *where, const vecto
 }
 
 static void check_layout(lap_comm *comm, const layout *where, const vector_shape *vector,
-                         bool dealt) {
+                         lap_lane_schedule schedule) {
   lap_fold fold;
   if (!world_fold(comm, &where->mesh, where->model_ranks, &fold)) return;
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
   allocated = 0;
   lap_gradient_sum *sum =
-      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, dealt, NULL);
+      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, schedule, NULL);
   const lap_gradient_sum_size size =
-      lap_gradient_sum_bytes(&where->mesh, &fold, partition, dealt, NULL);
+      lap_gradient_sum_bytes(&where->mesh, &fold, partition, schedule, NULL);
   int64_t mistakes = allocated != size.vectors + size.arriving;
   const int64_t before = allocated;
   for (int step = 0; step < ORDERS; ++step) {
     mistakes += run_step(sum, &fold, step, partition);
     mistakes += wrong_sums(&where->mesh, &fold, step, partition, sum);
-    for (int b = 0; b < partition->buckets && !dealt; ++b)
+    for (int b = 0; b < partition->buckets && schedule == LAP_LANES_BLOCK; ++b)
       mistakes +=
           lap_gradient_sum_owned(sum, b) - lap_gradient_sum_whole(sum, b) !=
           lap_partition_range(partition, b, fold.replica).begin - partition->bucket_begin[b];
@@ -189,16 +189,20 @@ static void check_layout(lap_comm *comm, const layout *where, const vector_shape
   lap_partition_destroy(partition);
 }
 
-static void check_all(lap_comm *comm, bool dealt) {
+static void check_all(lap_comm *comm, lap_lane_schedule schedule) {
   for (int l = 0; l < LAYOUTS; ++l)
     for (int v = 0; v < VECTORS; ++v)
       if (vectors[v].blocks[0] < 100 || l == 3 || l == 11)
-        check_layout(comm, &layouts[l], &vectors[v], dealt);
+        check_layout(comm, &layouts[l], &vectors[v], schedule);
 }
 
-static void whole_sums_have_the_bits_of_the_tree(void **state) { check_all(*state, false); }
+static void block_lanes_have_the_bits_of_the_tree(void **state) {
+  check_all(*state, LAP_LANES_BLOCK);
+}
 
-static void dealt_sums_have_the_bits_of_the_tree(void **state) { check_all(*state, true); }
+static void cyclic_lanes_have_the_bits_of_the_tree(void **state) {
+  check_all(*state, LAP_LANES_CYCLIC);
+}
 
 static void buckets_may_share_memory(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
@@ -267,8 +271,8 @@ static void sums_hold_few_vectors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(whole_sums_have_the_bits_of_the_tree),
-      cmocka_unit_test(dealt_sums_have_the_bits_of_the_tree),
+      cmocka_unit_test(block_lanes_have_the_bits_of_the_tree),
+      cmocka_unit_test(cyclic_lanes_have_the_bits_of_the_tree),
       cmocka_unit_test(buckets_may_share_memory),
       cmocka_unit_test(a_left_fold_over_uneven_ranges_gives_other_bits),
       cmocka_unit_test(each_rank_sends_the_optimal_number_of_bytes),

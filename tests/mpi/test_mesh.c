@@ -1,4 +1,4 @@
-/* mesh and tree, without MPI: however lanes are dealt to ranks, the counter yields the tree of the
+/* mesh and tree, without MPI: however lanes are distributed over ranks, the counter yields the tree of the
  * page. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -165,18 +165,19 @@ static void every_lane_is_held_once_in_ranges_and_in_turn(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 5, 1};
   for (int ranks = 1; ranks <= 10; ++ranks)
-    for (int dealt = 0; dealt < 2; ++dealt) {
+    for (int schedule = 0; schedule < 2; ++schedule) {
       int held[10] = {0};
       for (int rank = 0; rank < ranks; ++rank) {
         lap_fold fold;
         lap_status status;
         assert_int_equal(lap_mesh_fold(&mesh, 1, ranks, rank, &fold, &status), LAP_OK);
-        const lap_lanes lanes = lap_fold_lanes(&fold, &mesh, dealt);
+        const lap_lanes lanes = lap_fold_lanes(&fold, &mesh, schedule);
         for (int i = 0; i < lanes.count; ++i) {
           const int lane = lanes.first + i * lanes.stride;
           assert_in_range(lane, 0, 9);
           ++held[lane];
-          if (dealt) assert_int_equal(lap_fold_cyclic_lane(&fold, &mesh, i), lane);
+          if (schedule == LAP_LANES_CYCLIC)
+            assert_int_equal(lap_fold_cyclic_lane(&fold, &mesh, i), lane);
         }
       }
       for (int lane = 0; lane < 10; ++lane) assert_int_equal(held[lane], 1);

@@ -66,7 +66,7 @@ static void make_model(world *w) {
 static void reduce_gradients(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold,
-                                                  w->partition, w->place.dealt, NULL);
+                                                  w->partition, w->place.schedule, NULL);
   for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
     lap_gradient_sum_begin(sum, round);
     lap_gradient_sum_end(sum);
@@ -84,11 +84,13 @@ static void gather_weights(world *w) {
   float *values = lap_allocate((size_t)w->partition->elements, sizeof *values);
   for (int b = 0; b < w->partition->buckets; ++b)
     gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
-  const int rounds = w->place.dealt ? lap_fold_rounds(&w->place.fold, mesh) : 1;
+  const int rounds =
+      w->place.schedule == LAP_LANES_CYCLIC ? lap_fold_rounds(&w->place.fold, mesh) : 1;
   for (int pass = 0; pass < rounds * PASSES; ++pass) {
     const lap_lanes lanes =
-        w->place.dealt ? lap_one_lane(lap_fold_cyclic_lane(&w->place.fold, mesh, pass / PASSES))
-                       : lap_fold_lanes(&w->place.fold, mesh, false);
+        w->place.schedule == LAP_LANES_CYCLIC
+            ? lap_one_lane(lap_fold_cyclic_lane(&w->place.fold, mesh, pass / PASSES))
+            : lap_fold_lanes(&w->place.fold, mesh, false);
     for (int b = 0; b < w->partition->buckets; ++b) {
       const lap_range own = lap_partition_range(w->partition, b, w->place.fold.replica);
       lap_bucket_gather_count(gathers[b], mesh, lanes);
@@ -108,7 +110,7 @@ static void sum_shards(world *w) {
   const size_t held = (size_t)w->place.fold.shard_count;
   double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
   double *out = lap_allocate((size_t)w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
-  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt);
+  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
   for (int lane = 0; lane < lanes.count; ++lane) {
     group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
     group.sum_double(sum, parts, FEW_ELEMENTS, out);
@@ -123,10 +125,11 @@ static void sum_shards(world *w) {
 
 static void sum_scalars(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
-  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt);
+  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
   double sums[LANE_DOUBLES];
   double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
-  lap_lane_sum(&replicas, &w->place.mesh, &w->place.fold, w->place.dealt, mine, LANE_DOUBLES, sums);
+  lap_lane_sum(&replicas, &w->place.mesh, &w->place.fold, w->place.schedule, mine, LANE_DOUBLES,
+               sums);
   free(mine);
 }
 
@@ -144,9 +147,10 @@ static void subtract(uint64_t *values, const uint64_t *before, size_t count) {
 
 static void predict_sent(const world *w, lap_traffic *sent) {
   const lap_fold *fold = &w->place.fold;
-  const uint64_t lanes = (uint64_t)lap_fold_lanes(fold, &w->place.mesh, w->place.dealt).count;
+  const uint64_t lanes = (uint64_t)lap_fold_lanes(fold, &w->place.mesh, w->place.schedule).count;
   const uint64_t gathers =
-      PASSES * (w->place.dealt ? (uint64_t)lap_fold_rounds(fold, &w->place.mesh) : 1);
+      PASSES *
+      (w->place.schedule == LAP_LANES_CYCLIC ? (uint64_t)lap_fold_rounds(fold, &w->place.mesh) : 1);
   lap_sent_by_gradient_sum(&w->place, w->partition, 1, sent);
   for (int b = 0; b < w->partition->buckets; ++b)
     lap_sent_by_bucket_gather(&w->place, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
@@ -196,8 +200,8 @@ static void check_fold(world *w) {
   lap_block_sum *blocks =
       lap_block_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
   lap_block_sum_count(blocks, &w->place.mesh,
-                      lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.dealt), w->partition,
-                      w->canonical_begin);
+                      lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule),
+                      w->partition, w->canonical_begin);
   const lap_traffic before = *lap_comm_traffic(comm);
   const lap_mesh_traffic mesh_before = *lap_comm_mesh_traffic(comm);
   reduce_gradients(w);
@@ -227,11 +231,11 @@ static void counted_is_predicted_to_the_byte(void **state) {
     for (int data = 1; data <= 5; ++data)
       for (int m = 0; m < 3; ++m)
         for (int model_ranks = 1; model_ranks <= models[m]; model_ranks *= 2)
-          for (int dealt = 0; dealt < 2; ++dealt) {
+          for (int schedule = 0; schedule < 2; ++schedule) {
             world w = {.comm = comm,
                        .place = {.mesh = {pods, data, models[m]},
                                  .ranks_per_node = lap_comm_size(comm),
-                                 .dealt = dealt}};
+                                 .schedule = schedule}};
             if (world_fold(comm, &w.place.mesh, model_ranks, &w.place.fold)) check_fold(&w);
           }
 }

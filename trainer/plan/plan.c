@@ -79,7 +79,7 @@ static lap_code place(const lap_config *config, int ranks, int rank, lap_placeme
 /* The replica that has most of what differs between them: partial sums, and what is owned. */
 static int fullest_replica(const lap_config *config, int ranks, const lap_placement *first) {
   lap_state *state = lap_state_outline(&config->model, first);
-  const bool dealt = lap_placement_deals(first);
+  const lap_lane_schedule schedule = lap_placement_lane_schedule(first);
   const int64_t width = (int64_t)sizeof(float);
   int64_t owned_bytes = 0; /* of an element that is owned */
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) owned_bytes += state->whole[kind] ? 0 : width;
@@ -91,7 +91,7 @@ static int fullest_replica(const lap_config *config, int ranks, const lap_placem
     lap_mesh_fold(&config->mesh, config->model_ranks, ranks, replica * first->fold.model_ranks,
                   &fold, &status);
     const lap_gradient_sum_size sums =
-        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, dealt, NULL);
+        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, schedule, NULL);
     const int64_t bytes =
         sums.vectors + sums.arriving + owned_bytes * lap_partition_owned(state->partition, replica);
     if (bytes > most) {

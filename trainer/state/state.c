@@ -27,12 +27,17 @@ lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_shard s
   return LAP_OK;
 }
 
-bool lap_placement_deals(const lap_placement *placement) {
-  return placement->shard == LAP_SHARD_GRADIENTS || placement->shard == LAP_SHARD_FULL;
+lap_lane_schedule lap_shard_lane_schedule(lap_shard shard) {
+  const bool cyclic = shard == LAP_SHARD_GRADIENTS || shard == LAP_SHARD_FULL;
+  return cyclic ? LAP_LANES_CYCLIC : LAP_LANES_BLOCK;
+}
+
+lap_lane_schedule lap_placement_lane_schedule(const lap_placement *placement) {
+  return lap_shard_lane_schedule(placement->shard);
 }
 
 lap_lanes lap_placement_lanes(const lap_placement *placement) {
-  return lap_fold_lanes(&placement->fold, &placement->mesh, lap_placement_deals(placement));
+  return lap_fold_lanes(&placement->fold, &placement->mesh, lap_placement_lane_schedule(placement));
 }
 
 lap_partition *lap_state_partition(const lap_parameters *parameters, int owners) {

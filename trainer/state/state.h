@@ -37,8 +37,9 @@ lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_shard s
 lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_shard shard, int ranks,
                                int rank, lap_placement *placement, lap_status *status);
 
-/* Whether lanes are dealt to the replicas in turn; else in ranges (mpi/tree/mesh.h). */
-bool lap_placement_deals(const lap_placement *placement);
+/* How mesh.shard distributes the lanes over the replicas: cyclic with gradients and full. */
+lap_lane_schedule lap_shard_lane_schedule(lap_shard shard);
+lap_lane_schedule lap_placement_lane_schedule(const lap_placement *placement);
 /* The lanes of this rank. */
 lap_lanes lap_placement_lanes(const lap_placement *placement);
 

@@ -86,12 +86,14 @@ static bool is_of_layer(const lap_config *config, const lap_bucket *bucket) {
   return bucket->block >= 1 && bucket->block <= config->model.num_hidden_layers;
 }
 
-/* With dealt lanes of one micro-batch a layer's gradient is whole when its block is left, and soon
+/* With cyclic lanes of one micro-batch a layer's gradient is whole when its block is left, and soon
  * gone: two of them have room, in turn. [buckets], or NULL: each bucket has a place of its own. */
 static int *share_places(const lap_config *config, const lap_state *state) {
   enum { LAYERS_AT_ONCE = 2 };
   const lap_parameters *parameters = state->parameters;
-  if (!lap_placement_deals(&state->placement) || lap_config_micro_batches(config) > 1) return NULL;
+  if (lap_placement_lane_schedule(&state->placement) == LAP_LANES_BLOCK ||
+      lap_config_micro_batches(config) > 1)
+    return NULL;
   int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
   for (int b = 0; b < parameters->bucket_count; ++b) {
     const lap_bucket *bucket = &parameters->bucket[b];
@@ -111,7 +113,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
                                 lap_block_weights *weights) {
   lap_stepper *s = lap_allocate(1, sizeof *s);
   const lap_placement *placement = &state->placement;
-  const bool dealt = lap_placement_deals(placement);
+  const lap_lane_schedule schedule = lap_placement_lane_schedule(placement);
   const lap_group shards = lap_group_of_shards(placement->comm, &placement->fold);
   s->config = config;
   s->data = data;
@@ -126,7 +128,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->micro = lap_micro_batch_create(data, micro);
   int *places = share_places(config, state);
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
-                                            state->partition, dealt, places);
+                                            state->partition, schedule, places);
   free(places);
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
@@ -149,8 +151,9 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
   const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
   const int64_t rounds = lap_fold_rounds(&placement->fold, &placement->mesh);
   int *places = share_places(config, state);
-  const lap_gradient_sum_size sums = lap_gradient_sum_bytes(
-      &placement->mesh, &placement->fold, state->partition, lap_placement_deals(placement), places);
+  const lap_gradient_sum_size sums =
+      lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition,
+                             lap_placement_lane_schedule(placement), places);
   free(places);
   const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
   memory->bytes[LAP_MEMORY_LOGITS] += logits;
@@ -327,8 +330,8 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests wishes, double sums[
   }
   lap_gradient_sum_finish(s->gradient_sum);
   const lap_placement *placement = &s->state->placement;
-  lap_lane_sum(&s->state->group, &placement->mesh, &placement->fold, lap_placement_deals(placement),
-               s->lane_sums, SUMS, sums);
+  lap_lane_sum(&s->state->group, &placement->mesh, &placement->fold,
+               lap_placement_lane_schedule(placement), s->lane_sums, SUMS, sums);
   account(s, LAP_PHASE_REDUCE, since);
   if (sums[SUM_FAILED] > 0) {
     *status = own;

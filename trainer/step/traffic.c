@@ -65,7 +65,8 @@ static void add_shard_sums(const lap_config *config, const lap_rank_layout *plac
   if (place->fold.model_ranks == 1) return;
   shard_sum sums[SHARD_SUMS];
   list_shard_sums(config, teacher_k, sums);
-  const uint64_t lanes = (uint64_t)lap_fold_lanes(&place->fold, &place->mesh, place->dealt).count;
+  const uint64_t lanes =
+      (uint64_t)lap_fold_lanes(&place->fold, &place->mesh, place->schedule).count;
   const uint64_t passes = lanes * (uint64_t)lap_config_micro_batches(config);
   for (int i = 0; i < SHARD_SUMS; ++i) {
     const uint64_t times = passes * sums[i].times;
@@ -121,7 +122,7 @@ static void plan_sent(const lap_config *config, int ranks, int ranks_per_node, i
     for (int rank = model_rank; rank < ranks; rank += first.fold.model_ranks) {
       lap_rank_layout place = {.mesh = config->mesh,
                                .ranks_per_node = ranks_per_node,
-                               .dealt = lap_placement_deals(&placement)};
+                               .schedule = lap_placement_lane_schedule(&placement)};
       lap_mesh_fold(&config->mesh, config->model_ranks, ranks, rank, &place.fold, &status);
       add_buckets(config, &place, state, gatherings, sent);
       add_shard_sums(config, &place, teacher_k, sent);
