@@ -1,4 +1,4 @@
-/* commands: every subcommand of lapidary, one line each. The entry lives in its cmd_NAME.c as
+/* commands: every subcommand of lapidary, one line each. The entry lives in its NAME.c as
  * `const lap_command lap_command_NAME`; it is declared here and listed in commands.c.
  */
 #ifndef LAP_TRAINER_COMMANDS_COMMANDS_H
@@ -17,6 +17,7 @@ extern const lap_command lap_command_export;
 extern const lap_command lap_command_import;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_doctor;
+extern const lap_command lap_command_config;
 extern const lap_command lap_command_plan;
 extern const lap_command lap_command_probe;
 extern const lap_command lap_command_inspect;

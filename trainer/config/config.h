@@ -1,6 +1,6 @@
 /* config: everything a run is told, from one YAML file and key=value overrides (DESIGN 7).
  *
- * The keys, their types, ranges and defaults are one table, config_schema.c; this page says what
+ * The keys, their types, ranges and defaults are one table, schema.c; this page says what
  * they mean. Loading is strict: an unknown key, a wrong type, a value out of range, a key given
  * twice are LAP_USAGE with file, line, key, expected and found. `null` leaves a key at its default,
  * except the two soft-caps, where it switches them off.
@@ -14,6 +14,7 @@
 #ifndef LAP_TRAINER_CONFIG_CONFIG_H
 #define LAP_TRAINER_CONFIG_CONFIG_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -163,6 +164,8 @@ lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_
 /* The whole config as YAML, every key, malloc'ed. Loading it gives an equal config: numbers keep
  * their bits, what is unsettled is null. */
 char *lap_config_print(const lap_config *config);
+/* The same as JSON: an object of sections and keys, a new reference. */
+json_t *lap_config_to_json(const lap_config *config);
 
 /* LAP_USAGE naming the first setting that DESIGN describes and this version cannot do. Called by
  * lap_config_load; its one list is what a later version shortens. */

@@ -1,5 +1,9 @@
-/* config_schema: the table of config keys, and how one value is set and printed by it. Private to
- * the config*.c and numbers.c files.
+/* schema: the table of config keys, and how one value is set and printed by it. Private to this
+ * folder.
+ *
+ * A row says everything about a key: the loader, its messages, numbers_sha256, `lapidary config
+ * --help-keys` and docs/config.md all read it. A new key is a field of lap_config, a row here, and
+ * the code that uses it (a new section one more row, lap_config_sections).
  */
 #ifndef LAP_TRAINER_CONFIG_SCHEMA_H
 #define LAP_TRAINER_CONFIG_SCHEMA_H
@@ -27,20 +31,38 @@ typedef struct {
   lap_key_kind kind;
   size_t offset;           /* of the field in lap_config */
   const char *fallback;    /* the default as it would be written; NULL: none */
+  const char *derived;     /* without fallback: what holds when the key is not given, in words;
+                              neither: commands that need the key refuse to go without */
   double minimum, maximum; /* numbers */
   lap_lower_bound lower;
   lap_upper_bound upper;
   const char *const *words; /* LAP_KEY_WORD: ends with NULL */
   unsigned needs;           /* lap_config_needs that it belongs to */
   bool in_numbers;          /* decides the numbers of a run (DESIGN 2, Identity) */
+
+  /* --- for people --- */
+  const char *unit;    /* of a number, "tokens"; NULL: none */
+  const char *meaning; /* sentences; the first, without its full stop, fits behind an example */
+  const char *example; /* its value in the example config; NULL: the fallback */
+  bool commented_out;  /* the example shows it as a comment */
 } lap_config_key;
 
 /* The table, in the order of printing: keys of one section stand together. */
 const lap_config_key *lap_config_schema(size_t *count);
 /* Index of a dotted name, or -1. */
 int lap_config_find(const char *name);
-/* Whether some key begins with "NAME.". */
+
+typedef struct {
+  const char *name;    /* what stands before the dot of its keys */
+  const char *meaning; /* a sentence */
+} lap_config_section;
+
+/* Sections in the order of their keys. */
+const lap_config_section *lap_config_sections(size_t *count);
 bool lap_config_is_section(const char *name);
+/* The name of a key's section, "" where it is in none; and its name within that section. */
+const char *lap_config_section_of(const lap_config_key *key);
+const char *lap_config_own_name(const lap_config_key *key);
 /* " ; did you mean ..." material: the nearest key to a name nobody knows, or NULL. */
 const char *lap_config_nearest(const char *name);
 

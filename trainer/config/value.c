@@ -16,6 +16,11 @@ static lap_code mismatch(lap_status *status, const char *expected, const lap_yam
                   lap_yaml_describe(node, words));
 }
 
+/* The bounds of integers are integers themselves, and in range. */
+static bool integer_in_range(const lap_config_key *key, int64_t value) {
+  return value >= (int64_t)key->minimum && value <= (int64_t)key->maximum;
+}
+
 static bool in_range(const lap_config_key *key, double value) {
   const bool above = key->lower == LAP_ABOVE ? value > key->minimum : value >= key->minimum;
   const bool below = key->upper == LAP_BELOW ? value < key->maximum : value <= key->maximum;
@@ -46,7 +51,7 @@ static lap_code set_integer(const lap_config_key *key, const lap_yaml_node *node
                             lap_status *status) {
   int64_t value;
   if (!is_plain(node) || !lap_number_read_integer(node->text, &value) ||
-      !in_range(key, (double)value))
+      !integer_in_range(key, value))
     return range_mismatch(key, "an integer", node, status);
   if (key->kind == LAP_KEY_SMALL)
     *(int *)field = (int)value;
@@ -304,18 +309,61 @@ char *lap_config_print(const lap_config *config) {
   FILE *out = open_memstream(&text, &size);
   const lap_config_key *schema = lap_config_schema(&count);
   const char *section = "";
-  size_t section_length = 0;
   for (size_t i = 0; i < count; ++i) {
-    const char *dot = strchr(schema[i].name, '.');
-    const size_t length = dot ? (size_t)(dot - schema[i].name) : 0;
-    if (length && (length != section_length || strncmp(section, schema[i].name, length) != 0))
-      fprintf(out, "%.*s:\n", (int)length, schema[i].name);
-    section = schema[i].name;
-    section_length = length;
+    const char *own = lap_config_section_of(&schema[i]);
+    if (*own && strcmp(own, section) != 0) fprintf(out, "%s:\n", own);
+    section = own;
     char *value = lap_config_value_text(config, (int)i);
-    fprintf(out, "%s%s: %s\n", dot ? "  " : "", dot ? dot + 1 : schema[i].name, value);
+    fprintf(out, "%s%s: %s\n", *own ? "  " : "", lap_config_own_name(&schema[i]), value);
     free(value);
   }
   fclose(out);
   return text;
+}
+
+static json_t *layer_types_json(const lap_gemma2_config *model) {
+  if (model->num_hidden_layers == 0) return json_null();
+  json_t *list = json_array();
+  for (int64_t i = 0; i < model->num_hidden_layers; ++i)
+    json_array_append_new(list,
+                          json_string(model->sliding[i] ? "sliding_attention" : "full_attention"));
+  return list;
+}
+
+static json_t *sources_json(const lap_config *config) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < config->data.train_count; ++i)
+    json_array_append_new(list, json_pack("{s:s, s:f}", "path", config->data.train[i].path,
+                                          "weight", config->data.train[i].weight));
+  return list;
+}
+
+static json_t *value_json(const lap_config *config, int index) {
+  size_t count;
+  const lap_config_key *key = &lap_config_schema(&count)[index];
+  if (config->origin[index] == LAP_ORIGIN_NONE) return json_null();
+  if (key->kind == LAP_KEY_LAYER_TYPES) return layer_types_json(&config->model);
+  if (key->kind == LAP_KEY_SOURCES) return sources_json(config);
+  if (key->kind == LAP_KEY_WORD)
+    return json_string(key->words[*(const int *)((const char *)config + key->offset)]);
+  /* Numbers, booleans, quoted texts and null are written alike in YAML and JSON. */
+  char *text = lap_config_value_text(config, index);
+  json_t *value = json_loads(text, JSON_DECODE_ANY, NULL);
+  assert(value);
+  free(text);
+  return value;
+}
+
+json_t *lap_config_to_json(const lap_config *config) {
+  size_t count;
+  const lap_config_key *schema = lap_config_schema(&count);
+  json_t *object = json_object();
+  for (size_t i = 0; i < count; ++i) {
+    const char *section = lap_config_section_of(&schema[i]);
+    if (*section && !json_object_get(object, section))
+      json_object_set_new(object, section, json_object());
+    json_object_set_new(*section ? json_object_get(object, section) : object,
+                        lap_config_own_name(&schema[i]), value_json(config, (int)i));
+  }
+  return object;
 }
