@@ -1,0 +1,82 @@
+"""cmake --install into a scratch prefix, and the installed program at work in another directory."""
+
+import os
+import shutil
+import subprocess
+
+from harness import SOURCE, Test, environment, snapshot, succeed, unittest
+
+BUILD = os.environ.get("BUILD", "build")
+
+
+class Install(Test):
+    @classmethod
+    def make(cls, workspace):
+        cls.prefix = workspace / "prefix"
+        subprocess.run(["cmake", "--install", BUILD, "--prefix", cls.prefix], check=True, stdout=subprocess.DEVNULL)
+        cls.program = cls.prefix / "bin/lapidary"
+        cls.share = cls.prefix / "share/lapidary"
+        workspace.make_tokens()
+
+    def test_files_are_where_they_belong(self):
+        self.assertEqual(snapshot(self.share / "configs"), snapshot(SOURCE / "configs"))
+        for installed, source in (("share/man/man1/lapidary.1", "docs/lapidary.1"),
+                                  ("share/lapidary/slurm/train.sbatch", "scripts/slurm/train.sbatch"),
+                                  ("share/lapidary/hf-teacher", "scripts/hf-teacher")):
+            self.assertEqual((self.prefix / installed).read_bytes(), (SOURCE / source).read_bytes())
+        for program in (self.program, self.share / "hf-teacher"):
+            self.assertTrue(os.access(program, os.X_OK), program)
+        files = [str(p.relative_to(self.prefix)) for p in self.prefix.rglob("*") if p.is_file()]
+        self.assertEqual(sorted({name for name in files if not name.startswith("share/lapidary/configs/")}),
+                         ["bin/lapidary", "share/lapidary/hf-teacher", "share/lapidary/slurm/train.sbatch",
+                          "share/man/man1/lapidary.1"])
+
+    def test_it_runs_from_anywhere(self):
+        elsewhere = self.workspace / "elsewhere"
+        elsewhere.mkdir()
+        options = {"program": self.program, "cwd": elsewhere}
+        self.assertRegex(succeed("--version", **options).out, r"^lapidary \d+\.\d+\.\d+\n$")
+        for config in sorted((self.share / "configs").glob("**/*.yaml")):
+            if config.parent.name != "hardware":
+                self.assertIn("num_hidden_layers:", succeed("config", config, **options).out)
+        self.assertIn("embedding_parameters",
+                      succeed("plan", self.share / "configs/gemma2-2b.yaml", "--hardware",
+                              self.share / "configs/hardware/tpu-v5e.yaml", "--json", **options).out)
+
+    def test_a_run_resolves_its_config_as_the_command_says(self):
+        config = self.workspace.config("run.yaml", run_dir="run", lanes=2, steps=20, sequences=4, blas_core="HASWELL")
+        options = {"program": self.program, "cwd": self.workspace.path}
+        said = succeed("config", config, **options).out
+        succeed("train", config, "--quiet", ranks=2, **options)
+        self.assertEqual((self.workspace / "run/config.resolved.yaml").read_text(), said)
+
+    def test_man_finds_the_page(self):
+        if not shutil.which("man"):
+            self.skipTest("man is not installed")
+        result = subprocess.run(["man", "-P", "cat", "lapidary"], capture_output=True, text=True,
+                                env={**os.environ, "MANPATH": str(self.prefix / "share/man"), "LC_ALL": "C.UTF-8"})
+        self.assertEqual((result.returncode, result.stderr), (0, ""), result)
+        self.assertIn("EXIT STATUS", result.stdout)
+
+    def batch_job(self, directory, **variables):
+        """What mpirun would be called with by the installed batch script, in this directory."""
+        (directory / "bin").mkdir(parents=True, exist_ok=True)
+        fake = directory / "bin/mpirun"
+        fake.write_text("#!/bin/sh\necho \"$@\"\n")
+        fake.chmod(0o755)
+        path = f"{directory / 'bin'}:{os.environ['PATH']}"
+        outer = {name: value for name, value in environment().items() if name != "LAPIDARY"}
+        return subprocess.run(["bash", self.share / "slurm/train.sbatch", "c.yaml", "seed=2"], check=True, text=True,
+                              capture_output=True, cwd=directory, env={**outer, "PATH": path, **variables}).stdout
+
+    def test_the_batch_script_finds_the_program(self):
+        directory = self.workspace / "jobs"
+        self.assertEqual(self.batch_job(directory), "--bind-to none lapidary train c.yaml seed=2 --resume auto\n")
+        (directory / "build").mkdir()
+        (directory / "build/lapidary").symlink_to(self.program)
+        self.assertIn(" build/lapidary train ", self.batch_job(directory))
+        self.assertIn(" mine train ", self.batch_job(directory, LAPIDARY="mine"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
