@@ -120,6 +120,20 @@ static void set_slots(lap_parameters *list, const lap_gemma2_config *c) {
   }
 }
 
+/* Which buckets each block has: their numbers lie in one array, block by block. */
+static void index_blocks(lap_parameters *list, const lap_gemma2_config *c) {
+  list->block_count = (int)c->num_hidden_layers + 2;
+  list->block = lap_allocate((size_t)list->block_count, sizeof *list->block);
+  int *next = lap_allocate((size_t)list->bucket_count, sizeof *next);
+  for (int block = 0; block < list->block_count; ++block) {
+    lap_bucket_list *of_block = &list->block[block];
+    of_block->bucket = next;
+    for (int b = 0; b < list->bucket_count; ++b)
+      if (list->bucket[b].block == block) of_block->bucket[of_block->count++] = b;
+    next += of_block->count;
+  }
+}
+
 /* Where every shard, held here or not, has its part in the canonical vector. */
 static void set_canonical(lap_parameters *list, const lap_gemma2_config *c) {
   lap_parameters first = {.shards = {list->shards.of, 0, 1}};
@@ -165,6 +179,7 @@ lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *c, lap_sha
     sort_from(list, first);
   }
   set_slots(list, c);
+  index_blocks(list, c);
   set_canonical(list, c);
   return list;
 }
@@ -177,7 +192,30 @@ void lap_parameters_destroy(lap_parameters *parameters) {
   if (!parameters) return;
   free(parameters->parameter);
   free(parameters->bucket);
+  free(parameters->block[0].bucket); /* the array of all blocks */
+  free(parameters->block);
   free(parameters);
+}
+
+/* --- blocks --- */
+
+int64_t lap_parameters_block_elements(const lap_parameters *parameters, int block) {
+  const lap_bucket_list *of_block = &parameters->block[block];
+  int64_t elements = 0;
+  for (int i = 0; i < of_block->count; ++i) {
+    const lap_bucket *bucket = &parameters->bucket[of_block->bucket[i]];
+    elements += bucket->end - bucket->begin;
+  }
+  return elements;
+}
+
+void lap_parameters_layer_slots(const lap_parameters *parameters, int at_once, int *slot) {
+  for (int b = 0; b < parameters->bucket_count; ++b) slot[b] = b;
+  for (int block = 1; lap_parameters_is_layer(parameters, block); ++block) {
+    const lap_bucket_list *first = &parameters->block[1 + (block - 1) % at_once];
+    const lap_bucket_list *of_block = &parameters->block[block];
+    for (int i = 0; i < of_block->count; ++i) slot[of_block->bucket[i]] = first->bucket[i];
+  }
 }
 
 /* --- looking up --- */

@@ -52,12 +52,20 @@ typedef struct {
   bool is_replica;
 } lap_bucket;
 
+/* The buckets of one block, in increasing order. */
+typedef struct {
+  int *bucket;
+  int count;
+} lap_bucket_list;
+
 typedef struct {
   lap_shard_range shards;
   lap_parameter *parameter; /* by shard and name, replicas last */
   int count;
   lap_bucket *bucket; /* in order of `begin` */
   int bucket_count;
+  lap_bucket_list *block;     /* [block_count]: which buckets are its own */
+  int block_count;            /* layers + 2 */
   int64_t elements;           /* of the vector of this process, padding and replicas included */
   int64_t canonical_elements; /* of the canonical vector */
 } lap_parameters;
@@ -68,6 +76,17 @@ lap_parameters *lap_parameters_create(const lap_gemma2_config *config);
 lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *config,
                                              lap_shard_range shards);
 void lap_parameters_destroy(lap_parameters *parameters);
+
+static inline bool lap_parameters_is_layer(const lap_parameters *parameters, int block) {
+  return block >= 1 && block < parameters->block_count - 1;
+}
+/* Elements of all buckets of a block. */
+int64_t lap_parameters_block_elements(const lap_parameters *parameters, int block);
+
+/* For memory in which only `at_once` layers have room: `slot` [buckets] gets the number of a slot
+ * for each bucket, below the number of buckets. Layers take turns, those of consecutive numbers
+ * never in the same slot; every other bucket has a slot of its own. */
+void lap_parameters_layer_slots(const lap_parameters *parameters, int at_once, int *slot);
 
 /* NULL where there is no such tensor. Of a matrix: the part of the first shard held here. */
 const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const char *name);

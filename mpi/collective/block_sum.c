@@ -67,7 +67,7 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   assert(elements >= 0 && elements % LAP_BLOCK == 0);
   lap_block_sum *sum = lap_allocate(1, sizeof *sum);
   sum->comm = comm;
-  sum->leaves = lap_leaves_of_blocks(elements / LAP_BLOCK);
+  sum->leaves = lap_leaves_of_items(elements / LAP_BLOCK);
   sum->counter = lap_scalar_counter_create(&sum->leaves, 1);
   lap_range *joined = lap_allocate((size_t)count, sizeof *joined), *everybodys;
   const int joined_count = join_ranges(ranges, count, joined);

@@ -9,7 +9,7 @@
 /* Elements that are merged at a time by one thread: the stack of partial sums stays in its
  * first-level cache. A divisor of LAP_BLOCK. */
 enum { TILE = 256, MERGE_DEPTH = 64 };
-/* Below this a parcel's start would cost more than its bytes. */
+/* Below this a chunk's start would cost more than its bytes. */
 enum { SMALLEST_CHUNK = 4 * LAP_BLOCK };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -19,7 +19,9 @@ static int by_size(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-int64_t lap_parcel_chunk(const lap_partition *partition) {
+/* Elements of a chunk, alike on all ranks: those of the median bucket, a layer. Larger buckets go
+ * in several chunks. */
+static int64_t chunk_elements(const lap_partition *partition) {
   int64_t *largest = lap_allocate((size_t)partition->buckets, sizeof *largest);
   int count = 0;
   for (int b = 0; b < partition->buckets; ++b) {
@@ -27,194 +29,193 @@ int64_t lap_parcel_chunk(const lap_partition *partition) {
     count += largest[count] > 0;
   }
   qsort(largest, (size_t)count, sizeof *largest, by_size);
-  int64_t chunk = count > 0 ? largest[count / 2] : 0;
-  if (chunk < SMALLEST_CHUNK) chunk = count > 0 ? smaller(SMALLEST_CHUNK, largest[count - 1]) : 0;
+  int64_t elements = count > 0 ? largest[count / 2] : 0;
+  if (elements < SMALLEST_CHUNK)
+    elements = count > 0 ? smaller(SMALLEST_CHUNK, largest[count - 1]) : 0;
   free(largest);
-  return chunk;
+  return elements;
 }
 
-/* Parcels that a bucket goes in. */
-static int64_t parcels_of(const lap_partition *partition, int64_t chunk, int bucket) {
+static int64_t chunks_of_bucket(const lap_partition *partition, int64_t elements, int bucket) {
   const int64_t largest = lap_partition_largest(partition, bucket);
-  return largest > 0 ? (largest + chunk - 1) / chunk : 0;
+  return largest > 0 ? (largest + elements - 1) / elements : 0;
 }
 
-int lap_parcel_slots(const lap_partition *partition) {
+/* Chunks that are in flight at once, alike on all ranks. */
+static int count_slots(const lap_partition *partition, int64_t elements) {
   if (partition->owners == 1) return 0;
-  const int64_t chunk = lap_parcel_chunk(partition);
-  int64_t parcels = 0;
-  for (int b = 0; b < partition->buckets; ++b) parcels += parcels_of(partition, chunk, b);
-  return (int)smaller(parcels, LAP_PARCELS_AT_ONCE);
+  int64_t chunks = 0;
+  for (int b = 0; b < partition->buckets; ++b) chunks += chunks_of_bucket(partition, elements, b);
+  return (int)smaller(chunks, LAP_CHUNKS_IN_FLIGHT);
 }
 
-void lap_parcels_create(lap_parcels *parcels, const lap_group *group,
-                        const lap_partition *partition, int most_values, int most_arriving,
-                        bool in_place) {
+int64_t lap_chunks_bytes(const lap_partition *partition, const lap_merge_plans *plans, int rank) {
+  const int64_t elements = chunk_elements(partition);
+  return count_slots(partition, elements) * elements * lap_merge_plans_most_arriving(plans, rank) *
+         (int64_t)sizeof(float);
+}
+
+void lap_chunks_create(lap_chunks *chunks, const lap_group *group, const lap_partition *partition,
+                       const lap_merge_plans *plans, const int64_t *held_offset) {
   assert(partition->owners == group->size);
-  *parcels = (lap_parcels){.group = *group,
-                           .partition = partition,
-                           .chunk = lap_parcel_chunk(partition),
-                           .slots = lap_parcel_slots(partition),
-                           .most_arriving = most_arriving};
-  parcels->place = lap_allocate((size_t)partition->buckets, sizeof *parcels->place);
-  int64_t place = 0;
-  for (int b = 0; b < partition->buckets; ++b) {
-    const lap_range own = lap_partition_range(partition, b, group->index);
-    parcels->place[b] = in_place ? own.begin : place;
-    place += lap_range_count(own);
-  }
-  parcels->merging = lap_allocate((size_t)most_values, sizeof *parcels->merging);
-  for (int i = 0; i < parcels->slots; ++i) {
-    parcels->slot[i].arriving =
-        lap_allocate_aligned((size_t)most_arriving * (size_t)parcels->chunk, sizeof(float));
-    parcels->slot[i].exchange = (lap_exchange){
+  const int64_t elements = chunk_elements(partition);
+  *chunks = (lap_chunks){.group = *group,
+                         .partition = partition,
+                         .elements = elements,
+                         .slots = count_slots(partition, elements),
+                         .most_arriving = lap_merge_plans_most_arriving(plans, group->index),
+                         .held_offset = held_offset};
+  chunks->merging =
+      lap_allocate((size_t)lap_merge_plans_most_values(plans), sizeof *chunks->merging);
+  for (int i = 0; i < chunks->slots; ++i) {
+    chunks->slot[i].arriving =
+        lap_allocate_aligned((size_t)chunks->most_arriving * (size_t)elements, sizeof(float));
+    chunks->slot[i].exchange = (lap_exchange){
         .round = LAP_ROUND_REDUCE, .kind = LAP_TRAFFIC_GRADIENTS, .what = "reduce gradients"};
   }
 }
 
-void lap_parcels_release(lap_parcels *parcels) {
-  assert(parcels->added == parcels->sent);
-  for (int i = 0; i < parcels->slots; ++i) {
-    lap_release_aligned(parcels->slot[i].arriving);
-    lap_exchange_release(&parcels->slot[i].exchange);
+void lap_chunks_release(lap_chunks *chunks) {
+  assert(chunks->added == chunks->sent);
+  for (int i = 0; i < chunks->slots; ++i) {
+    lap_release_aligned(chunks->slot[i].arriving);
+    lap_exchange_release(&chunks->slot[i].exchange);
   }
-  free(parcels->merging);
-  free(parcels->place);
+  free(chunks->merging);
 }
 
-void lap_parcels_begin(lap_parcels *parcels, const lap_merge_plan *plan,
-                       const float *const *sources, float *const *held) {
-  assert(parcels->added == parcels->sent);
-  parcels->plan = plan;
-  parcels->sources = sources;
-  parcels->held = held;
+void lap_chunks_begin(lap_chunks *chunks, const lap_merge_plan *plan, const float *const *sources,
+                      float *const *held) {
+  assert(chunks->added == chunks->sent);
+  chunks->plan = plan;
+  chunks->sources = sources;
+  chunks->held = held;
 }
 
 /* --- messages --- */
 
 /* Of this rank's value `own`. */
-static const float *source_of(const lap_parcels *parcels, int own, int bucket, int64_t element) {
-  const lap_partition *partition = parcels->partition;
-  return parcels->sources[own * partition->buckets + bucket] +
+static const float *source_of(const lap_chunks *chunks, int own, int bucket, int64_t element) {
+  const lap_partition *partition = chunks->partition;
+  return chunks->sources[own * partition->buckets + bucket] +
          (element - partition->bucket_begin[bucket]);
 }
 
-/* What of an owner's range of the bucket is in a parcel. */
-static lap_range part_of(const lap_parcels *parcels, int bucket, int64_t begin, int owner) {
-  const lap_range range = lap_partition_range(parcels->partition, bucket, owner);
+/* The elements of a chunk that belong to an owner; the chunk begins at `begin` in its range. */
+static lap_range part_of(const lap_chunks *chunks, int bucket, int64_t begin, int owner) {
+  const lap_range range = lap_partition_range(chunks->partition, bucket, owner);
   const int64_t from = smaller(range.begin + begin, range.end);
-  return (lap_range){from, smaller(from + parcels->chunk, range.end)};
+  return (lap_range){from, smaller(from + chunks->elements, range.end)};
 }
 
-/* Where value `value`, of another rank, arrives: this rank's own have no place. */
-static float *place_of_arriving(const lap_parcels *parcels, int slot, int value) {
-  const int *first = parcels->plan->first_source + parcels->group.index;
+/* Where value `value`, of another rank, arrives; this rank's own values do not. */
+static float *arriving_at(const lap_chunks *chunks, int slot, int value) {
+  const int *first = chunks->plan->first_value + chunks->group.index;
   const int index = value < first[0] ? value : value - (first[1] - first[0]);
-  assert(index < parcels->most_arriving);
-  return parcels->slot[slot].arriving + index * parcels->chunk;
+  assert(index < chunks->most_arriving);
+  return chunks->slot[slot].arriving + index * chunks->elements;
 }
 
-static void list_messages(lap_parcels *parcels, int slot) {
-  const lap_group *group = &parcels->group;
-  const int *first = parcels->plan->first_source;
-  const int bucket = parcels->slot[slot].bucket;
-  const int64_t begin = parcels->slot[slot].begin;
-  lap_exchange *exchange = &parcels->slot[slot].exchange;
+static void list_messages(lap_chunks *chunks, int slot) {
+  const lap_group *group = &chunks->group;
+  const int *first = chunks->plan->first_value;
+  const int bucket = chunks->slot[slot].bucket;
+  const int64_t begin = chunks->slot[slot].begin;
+  lap_exchange *exchange = &chunks->slot[slot].exchange;
   lap_exchange_clear(exchange);
-  const lap_range mine = part_of(parcels, bucket, begin, group->index);
+  const lap_range mine = part_of(chunks, bucket, begin, group->index);
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
     for (int value = first[from]; value < first[from + 1]; ++value)
-      lap_exchange_receive(exchange, lap_group_rank(group, from),
-                           place_of_arriving(parcels, slot, value),
+      lap_exchange_receive(exchange, lap_group_rank(group, from), arriving_at(chunks, slot, value),
                            (size_t)lap_range_count(mine) * sizeof(float));
-    const lap_range theirs = part_of(parcels, bucket, begin, to);
+    const lap_range theirs = part_of(chunks, bucket, begin, to);
     for (int own = 0; own < first[group->index + 1] - first[group->index]; ++own)
       lap_exchange_send(exchange, lap_group_rank(group, to),
-                        source_of(parcels, own, bucket, theirs.begin),
+                        source_of(chunks, own, bucket, theirs.begin),
                         (size_t)lap_range_count(theirs) * sizeof(float));
   }
 }
 
 /* --- additions --- */
 
-/* One tile of an owner's range: the values, in the order of the tree, go through the counter, whose
- * additions are planned; what it holds already lies below them. */
+/* One tile of an owner's range: the values, in the order of the tree, go through the counter as
+ * planned, on top of what it holds already. */
 static void merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
-                       int64_t offset, float *const *held, int64_t place) {
+                       int64_t offset, float *const *held, int64_t held_offset) {
   float stack[MERGE_DEPTH][TILE];
-  int depth = plan->before - plan->low;
-  for (int i = 0; i < depth; ++i) memcpy(stack[i], held[plan->low + i] + place, sizeof stack[0]);
+  int depth = plan->before - plan->lowest;
+  for (int i = 0; i < depth; ++i)
+    memcpy(stack[i], held[plan->lowest + i] + held_offset, sizeof stack[0]);
   for (int value = 0; value < values; ++value) {
     memcpy(stack[depth++], merging[value] + offset, sizeof stack[0]);
     for (int merge = 0; merge < plan->merges[value]; ++merge, --depth)
       for (int i = 0; i < TILE; ++i)
         stack[depth - 2][i] = stack[depth - 2][i] + stack[depth - 1][i];
   }
-  for (int i = 0; i < depth; ++i) memcpy(held[plan->low + i] + place, stack[i], sizeof stack[0]);
+  for (int i = 0; i < depth; ++i)
+    memcpy(held[plan->lowest + i] + held_offset, stack[i], sizeof stack[0]);
 }
 
 /* Elements [begin, begin + count) of this rank's range of the bucket; values of others lie in
  * `slot`. */
-static void merge(lap_parcels *parcels, int slot, int bucket, int64_t begin, int64_t count) {
-  const lap_merge_plan *plan = parcels->plan;
-  const int index = parcels->group.index, values = plan->first_source[parcels->group.size];
-  const int64_t first = lap_partition_range(parcels->partition, bucket, index).begin + begin;
+static void merge(lap_chunks *chunks, int slot, int bucket, int64_t begin, int64_t count) {
+  const lap_merge_plan *plan = chunks->plan;
+  const int index = chunks->group.index, values = plan->first_value[chunks->group.size];
+  const int64_t first = lap_partition_range(chunks->partition, bucket, index).begin + begin;
   for (int value = 0; value < values; ++value) {
-    const int own = value - plan->first_source[index];
-    const bool here = own >= 0 && value < plan->first_source[index + 1];
-    parcels->merging[value] =
-        here ? source_of(parcels, own, bucket, first) : place_of_arriving(parcels, slot, value);
+    const int own = value - plan->first_value[index];
+    const bool here = own >= 0 && value < plan->first_value[index + 1];
+    chunks->merging[value] =
+        here ? source_of(chunks, own, bucket, first) : arriving_at(chunks, slot, value);
   }
-  const int64_t place = parcels->place[bucket] + begin;
+  const int64_t held_offset = chunks->held_offset[bucket] + begin;
 #pragma omp parallel for schedule(static) if (count > LAP_PARALLEL_FROM)
   for (int64_t offset = 0; offset < count; offset += TILE)
-    merge_tile(plan, values, parcels->merging, offset, parcels->held, place + offset);
+    merge_tile(plan, values, chunks->merging, offset, chunks->held, held_offset + offset);
 }
 
-static void add_oldest(lap_parcels *parcels) {
-  const int slot = (int)(parcels->added % (uint64_t)parcels->slots);
-  lap_comm_wait(parcels->group.comm, parcels->slot[slot].ticket);
-  const int bucket = parcels->slot[slot].bucket;
-  const int64_t begin = parcels->slot[slot].begin;
-  const lap_range mine = part_of(parcels, bucket, begin, parcels->group.index);
-  merge(parcels, slot, bucket, begin, lap_range_count(mine));
-  ++parcels->added;
+static void add_oldest(lap_chunks *chunks) {
+  const int slot = (int)(chunks->added % (uint64_t)chunks->slots);
+  lap_comm_wait(chunks->group.comm, chunks->slot[slot].ticket);
+  const int bucket = chunks->slot[slot].bucket;
+  const int64_t begin = chunks->slot[slot].begin;
+  const lap_range mine = part_of(chunks, bucket, begin, chunks->group.index);
+  merge(chunks, slot, bucket, begin, lap_range_count(mine));
+  ++chunks->added;
 }
 
-static void send_part(lap_parcels *parcels, int bucket, int64_t begin) {
-  if (parcels->sent - parcels->added == (uint64_t)parcels->slots) add_oldest(parcels);
-  const int slot = (int)(parcels->sent % (uint64_t)parcels->slots);
-  parcels->slot[slot].bucket = bucket;
-  parcels->slot[slot].begin = begin;
-  list_messages(parcels, slot);
-  parcels->slot[slot].ticket =
-      lap_exchange_start(parcels->group.comm, &parcels->slot[slot].exchange);
-  ++parcels->sent;
+static void send_part(lap_chunks *chunks, int bucket, int64_t begin) {
+  if (chunks->sent - chunks->added == (uint64_t)chunks->slots) add_oldest(chunks);
+  const int slot = (int)(chunks->sent % (uint64_t)chunks->slots);
+  chunks->slot[slot].bucket = bucket;
+  chunks->slot[slot].begin = begin;
+  list_messages(chunks, slot);
+  chunks->slot[slot].ticket = lap_exchange_start(chunks->group.comm, &chunks->slot[slot].exchange);
+  ++chunks->sent;
 }
 
-void lap_parcels_send(lap_parcels *parcels, int bucket) {
-  assert(parcels->plan->before - parcels->plan->low < MERGE_DEPTH / 2);
-  if (parcels->group.size == 1) {
-    merge(parcels, 0, bucket, 0,
-          lap_range_count(lap_partition_range(parcels->partition, bucket, 0)));
+void lap_chunks_send(lap_chunks *chunks, int bucket) {
+  assert(chunks->plan->before - chunks->plan->lowest < MERGE_DEPTH / 2);
+  if (chunks->group.size == 1) {
+    merge(chunks, 0, bucket, 0, lap_range_count(lap_partition_range(chunks->partition, bucket, 0)));
     return;
   }
-  const int64_t count = parcels_of(parcels->partition, parcels->chunk, bucket);
-  for (int64_t part = 0; part < count; ++part) send_part(parcels, bucket, part * parcels->chunk);
+  const int64_t count = chunks_of_bucket(chunks->partition, chunks->elements, bucket);
+  for (int64_t part = 0; part < count; ++part) send_part(chunks, bucket, part * chunks->elements);
 }
 
-void lap_parcels_add_arrived(lap_parcels *parcels) {
-  while (parcels->added < parcels->sent) {
-    const int slot = (int)(parcels->added % (uint64_t)parcels->slots);
-    if (!lap_comm_done(parcels->group.comm, parcels->slot[slot].ticket)) return;
-    add_oldest(parcels);
+void lap_chunks_add_arrived(lap_chunks *chunks) {
+  while (chunks->added < chunks->sent) {
+    const int slot = (int)(chunks->added % (uint64_t)chunks->slots);
+    if (!lap_comm_done(chunks->group.comm, chunks->slot[slot].ticket)) return;
+    add_oldest(chunks);
   }
 }
 
-void lap_parcels_add_first(lap_parcels *parcels, uint64_t count) {
-  assert(count <= parcels->sent);
-  while (parcels->added < count) add_oldest(parcels);
+void lap_chunks_add_first(lap_chunks *chunks, uint64_t count) {
+  assert(count <= chunks->sent);
+  while (chunks->added < count) add_oldest(chunks);
 }
 
-void lap_parcels_add_all(lap_parcels *parcels) { lap_parcels_add_first(parcels, parcels->sent); }
+void lap_chunks_add_all(lap_chunks *chunks) { lap_chunks_add_first(chunks, chunks->sent); }

@@ -1,69 +1,122 @@
-/* Sums of a few doubles over lanes: every rank sends the values of its subtree roots to every other
- * of its group, and all put them together alike. */
+#include "mpi/collective/lane_sum.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "mpi/collective/lane_sum.h"
 #include "mpi/transport/exchange.h"
-#include "mpi/tree/lane_roots.h"
+#include "mpi/tree/lane_tree.h"
 
-/* The values of the roots of what this rank holds. */
-static lap_scalar_counter sum_here(const lap_leaves *leaves, lap_lanes lanes,
-                                   lap_lane_schedule schedule, const double *mine, int count) {
-  lap_scalar_counter here = lap_scalar_counter_create(leaves, count);
-  for (int i = 0; i < lanes.count && schedule == LAP_LANES_BLOCK; ++i)
-    lap_scalar_counter_push(&here, lap_leaf_of_lane(leaves, lanes.first + i * lanes.stride),
-                            mine + (size_t)i * (size_t)count);
-  return here;
+/* A node of the tree and which row of `rows` is its value. */
+typedef struct {
+  lap_tree_node node;
+  int row;
+} node_row;
+
+struct lap_lane_sum {
+  lap_comm *comm;
+  lap_mesh mesh;
+  lap_fold fold;
+  int count;
+  double *rows;           /* [nodes of all ranks][count], rank by rank */
+  int own_row, own_count; /* of this rank's nodes */
+  node_row *nodes;        /* [node_count], in leaf order */
+  int node_count;
+  lap_scalar_counter counter;
+  lap_exchange exchange;
+};
+
+static int by_leaf(const void *a, const void *b) {
+  const lap_tree_node x = ((const node_row *)a)->node, y = ((const node_row *)b)->node;
+  const int64_t first = x.index << x.level, second = y.index << y.level;
+  return (first > second) - (first < second);
 }
 
-void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fold *fold,
-                  lap_lane_schedule schedule, const double *mine, int count, double *sums) {
-  assert(fold->replicas == replicas->size && fold->replica == replicas->index);
-  const lap_leaves leaves = lap_leaves_of_mesh(mesh);
-  const lap_lanes lanes = lap_fold_lanes(fold, mesh, schedule);
-  const size_t row = (size_t)count * sizeof(double);
-  lap_scalar_counter here = sum_here(&leaves, lanes, schedule, mine, count);
-  lap_mesh_count_lane_sum(lap_comm_mesh_traffic(replicas->comm), mesh,
-                          (int64_t)lanes.count * fold->shard_count, count);
+/* The nodes of all ranks; `first` [ranks + 1] is where the rows of each begin. */
+static void list_nodes(lap_lane_sum *sum, int ranks, int *first) {
+  const lap_leaves *leaves = &sum->counter.nodes.leaves;
+  lap_tree_node *roots = lap_allocate((size_t)leaves->items, sizeof *roots);
+  sum->nodes = lap_allocate((size_t)leaves->items, sizeof *sum->nodes);
+  for (int q = 0; q < ranks; ++q) {
+    const lap_lanes lanes = lap_lanes_of_replica(&sum->mesh, sum->fold.schedule, ranks, q);
+    const int count = lap_roots_of_lanes(leaves, lanes, roots);
+    for (int i = 0; i < count; ++i) sum->nodes[first[q] + i] = (node_row){roots[i], first[q] + i};
+    first[q + 1] = first[q] + count;
+  }
+  free(roots);
+  sum->node_count = first[ranks];
+  qsort(sum->nodes, (size_t)sum->node_count, sizeof *sum->nodes, by_leaf);
+}
 
-  /* In rank order: all subtree roots of a rank's range, or all its single lanes. */
-  size_t *first = lap_allocate((size_t)replicas->size + 1, sizeof *first);
-  for (int q = 0; q < replicas->size; ++q)
-    first[q + 1] =
-        first[q] + (size_t)lap_roots_of_replica(&leaves, replicas->size, q, schedule, NULL);
-  double *all = lap_allocate(first[replicas->size] * (size_t)count, sizeof *all);
-  const size_t own = first[replicas->index + 1] - first[replicas->index];
-  memcpy(all + first[replicas->index] * (size_t)count,
-         schedule == LAP_LANES_CYCLIC ? mine : here.values, own * row);
-  lap_exchange exchange = {
+/* Each rank sends the rows of its nodes to every other. */
+static void list_messages(lap_lane_sum *sum, const lap_group *group, const int *first) {
+  const size_t count = (size_t)sum->count, row = count * sizeof *sum->rows;
+  sum->exchange = (lap_exchange){
       .round = LAP_ROUND_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of lanes"};
-  for (int step = 1; step < replicas->size; ++step) {
-    const int to = lap_group_to(replicas, step), from = lap_group_from(replicas, step);
-    lap_exchange_send(&exchange, lap_group_rank(replicas, to),
-                      all + first[replicas->index] * (size_t)count, own * row);
-    lap_exchange_receive(&exchange, lap_group_rank(replicas, from),
-                         all + first[from] * (size_t)count, (first[from + 1] - first[from]) * row);
+  for (int step = 1; step < group->size; ++step) {
+    const int to = lap_group_to(group, step), from = lap_group_from(group, step);
+    lap_exchange_send(&sum->exchange, lap_group_rank(group, to),
+                      sum->rows + (size_t)sum->own_row * count, (size_t)sum->own_count * row);
+    lap_exchange_receive(&sum->exchange, lap_group_rank(group, from),
+                         sum->rows + (size_t)first[from] * count,
+                         (size_t)(first[from + 1] - first[from]) * row);
   }
-  lap_exchange_finish(replicas->comm, &exchange);
+}
 
-  lap_scalar_counter whole = lap_scalar_counter_create(&leaves, count);
-  lap_tree_node roots[LAP_TREE_DEPTH];
-  for (int q = 0; q < replicas->size && schedule == LAP_LANES_BLOCK; ++q) {
-    const int held = lap_roots_of_replica(&leaves, replicas->size, q, schedule, roots);
-    for (int i = 0; i < held; ++i)
-      lap_scalar_counter_push(&whole, roots[i], all + (first[q] + (size_t)i) * (size_t)count);
-  }
-  for (int lane = 0; lane < leaves.items && schedule == LAP_LANES_CYCLIC; ++lane)
-    lap_scalar_counter_push(
-        &whole, lap_leaf_of_lane(&leaves, lane),
-        all + (first[lane % replicas->size] + (size_t)(lane / replicas->size)) * (size_t)count);
-  assert(whole.nodes.depth == 1);
-  memcpy(sums, whole.values, row);
-  lap_scalar_counter_release(&whole);
-  lap_scalar_counter_release(&here);
-  free(all);
+lap_lane_sum *lap_lane_sum_create(const lap_group *replicas, const lap_mesh *mesh,
+                                  const lap_fold *fold, int count) {
+  assert(fold->replicas == replicas->size && fold->replica == replicas->index);
+  lap_lane_sum *sum = lap_allocate(1, sizeof *sum);
+  const lap_leaves leaves = lap_leaves_of_mesh(mesh);
+  sum->comm = replicas->comm;
+  sum->mesh = *mesh;
+  sum->fold = *fold;
+  sum->count = count;
+  sum->counter = lap_scalar_counter_create(&leaves, count);
+  int *first = lap_allocate((size_t)replicas->size + 1, sizeof *first);
+  list_nodes(sum, replicas->size, first);
+  sum->own_row = first[replicas->index];
+  sum->own_count = first[replicas->index + 1] - sum->own_row;
+  sum->rows = lap_allocate((size_t)sum->node_count * (size_t)count, sizeof *sum->rows);
+  list_messages(sum, replicas, first);
   free(first);
+  return sum;
+}
+
+void lap_lane_sum_destroy(lap_lane_sum *sum) {
+  if (!sum) return;
+  lap_exchange_release(&sum->exchange);
+  lap_scalar_counter_release(&sum->counter);
+  free(sum->rows);
+  free(sum->nodes);
+  free(sum);
+}
+
+/* The values of this rank's nodes, from those of its lanes. */
+static const double *values_of_nodes(lap_lane_sum *sum, const double *mine) {
+  const lap_lanes lanes = sum->fold.lanes;
+  if (sum->own_count == lanes.count) return mine; /* each lane is a node */
+  sum->counter.nodes.depth = 0;
+  for (int i = 0; i < lanes.count; ++i)
+    lap_scalar_counter_push(
+        &sum->counter, lap_leaf_of_lane(&sum->counter.nodes.leaves, lap_lane_in_round(lanes, i)),
+        mine + (size_t)i * (size_t)sum->count);
+  assert(sum->counter.nodes.depth == sum->own_count);
+  return sum->counter.values;
+}
+
+void lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums) {
+  const size_t count = (size_t)sum->count, row = count * sizeof *sums;
+  lap_mesh_count_lane_sum(lap_comm_mesh_traffic(sum->comm), &sum->mesh,
+                          (int64_t)sum->fold.lanes.count * sum->fold.shard_count, sum->count);
+  memcpy(sum->rows + (size_t)sum->own_row * count, values_of_nodes(sum, mine),
+         (size_t)sum->own_count * row);
+  lap_comm_wait(sum->comm, lap_exchange_start(sum->comm, &sum->exchange));
+  sum->counter.nodes.depth = 0;
+  for (int i = 0; i < sum->node_count; ++i)
+    lap_scalar_counter_push(&sum->counter, sum->nodes[i].node,
+                            sum->rows + (size_t)sum->nodes[i].row * count);
+  assert(sum->counter.nodes.depth == 1);
+  memcpy(sums, sum->counter.values, row);
 }

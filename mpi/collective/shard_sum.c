@@ -66,7 +66,7 @@ lap_shard_sum *lap_shard_sum_create(const lap_group *shards, const lap_mesh *mes
   sum->group = *shards;
   sum->mesh = *mesh;
   sum->fold = *fold;
-  const lap_leaves leaves = lap_leaves_of_blocks(mesh->model);
+  const lap_leaves leaves = lap_leaves_of_items(mesh->model);
   sum->merges_here = lap_allocate((size_t)fold->shard_count, sizeof *sum->merges_here);
   lap_tree_counter counter = {.leaves = leaves};
   for (int i = 0; i < fold->shard_count; ++i)
@@ -99,7 +99,7 @@ void lap_shard_sum_destroy(lap_shard_sum *sum) {
 }
 
 int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t elements) {
-  const lap_leaves leaves = lap_leaves_of_blocks(mesh->model);
+  const lap_leaves leaves = lap_leaves_of_items(mesh->model);
   int64_t values = 0; /* of other ranks */
   for (int rank = 0; rank < fold->model_ranks; ++rank) {
     lap_tree_node roots[LAP_TREE_DEPTH];

@@ -1,6 +1,6 @@
 #include "mpi/traffic/plan.h"
 
-#include "mpi/tree/lane_roots.h"
+#include "mpi/tree/lane_tree.h"
 #include "mpi/tree/shard_roots.h"
 
 /* --- who is on this rank's node --- */
@@ -40,9 +40,7 @@ void lap_sent_by_gradient_sum(const lap_rank_layout *place, const lap_partition 
                               uint64_t times, lap_traffic *sent) {
   const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
   const int index = place->fold.replica;
-  /* Dealt, each lane is sent by itself; else the roots of the range are. */
-  const uint64_t values =
-      (uint64_t)lap_roots_of_replica(&leaves, place->fold.replicas, index, place->schedule, NULL);
+  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, place->fold.lanes, NULL);
   const lap_range on_node = replicas_on_node(place);
   for (int b = 0; b < partition->buckets; ++b) {
     /* Ranges of neighbours touch. */
@@ -84,7 +82,7 @@ static void send_stretches(const lap_rank_layout *place, int64_t elements, uint6
 
 void lap_sent_by_shard_sum(const lap_rank_layout *place, int64_t elements, size_t element_size,
                            uint64_t times, lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_blocks(place->mesh.model);
+  const lap_leaves leaves = lap_leaves_of_items(place->mesh.model);
   lap_tree_node roots[LAP_TREE_DEPTH];
   const uint64_t values = (uint64_t)lap_roots_of_model_rank(&leaves, place->fold.model_ranks,
                                                             place->fold.model_rank, roots);
@@ -113,8 +111,7 @@ void lap_sent_by_shard_collect(const lap_rank_layout *place, int64_t elements, u
 void lap_sent_by_lane_sum(const lap_rank_layout *place, int count, uint64_t times,
                           lap_traffic *sent) {
   const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
-  const uint64_t values = (uint64_t)lap_roots_of_replica(
-      &leaves, place->fold.replicas, place->fold.replica, place->schedule, NULL);
+  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, place->fold.lanes, NULL);
   send_to_each(replicas_on_node(place), place->fold.replicas,
                times * values * (uint64_t)count * sizeof(double), LAP_TRAFFIC_SCALARS, sent);
 }
@@ -127,7 +124,7 @@ static void send_to_all(const lap_rank_layout *place, uint64_t bytes, lap_traffi
 
 void lap_sent_by_block_sum(const lap_rank_layout *place, int64_t canonical, const lap_range *ranges,
                            int count, uint64_t times, lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_blocks(canonical / LAP_BLOCK);
+  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_BLOCK);
   uint64_t values = 0;
   for (int i = 0, next; i < count; i = next) {
     /* Neighbours are one range. */

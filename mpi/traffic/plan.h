@@ -19,7 +19,6 @@ typedef struct {
   lap_mesh mesh;
   lap_fold fold; /* of lap_mesh_fold */
   int ranks_per_node;
-  lap_lane_schedule schedule;
 } lap_rank_layout;
 
 /* --- sent --- */

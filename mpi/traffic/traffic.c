@@ -95,7 +95,7 @@ void lap_mesh_count_lane_sum(lap_mesh_traffic *traffic, const lap_mesh *mesh, in
 
 void lap_mesh_count_roots(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                           int64_t canonical, int64_t begin, int64_t elements) {
-  const lap_leaves leaves = lap_leaves_of_blocks(canonical / LAP_BLOCK);
+  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_BLOCK);
   const uint64_t chips_of_pod = (uint64_t)mesh->data * (uint64_t)mesh->model;
   for (int i = 0; i < lanes.count; ++i) {
     const int lane = lanes.first + i * lanes.stride;

@@ -7,16 +7,12 @@
 
 #include "core/memory.h"
 
-static lap_leaves make_leaves(int64_t groups, int64_t group) {
+lap_leaves lap_leaves_create(int64_t groups, int64_t group) {
   lap_leaves leaves = {.items = groups * group, .group = group, .stride = 1, .levels = 0};
   while (leaves.stride < group) leaves.stride *= 2;
   while (INT64_C(1) << leaves.levels < groups * leaves.stride) ++leaves.levels;
   return leaves;
 }
-
-lap_leaves lap_leaves_of_mesh(const lap_mesh *mesh) { return make_leaves(mesh->pods, mesh->data); }
-
-lap_leaves lap_leaves_of_blocks(int64_t blocks) { return make_leaves(1, blocks); }
 
 int64_t lap_leaf_position(const lap_leaves *leaves, int64_t item) {
   return item / leaves->group * leaves->stride + item % leaves->group;

@@ -45,6 +45,11 @@ int64_t lap_partition_owned(const lap_partition *partition, int owner);
 int64_t lap_partition_largest(const lap_partition *partition, int bucket);
 int64_t lap_partition_most_owned(const lap_partition *partition);
 
+/* Elements of a bucket. */
+static inline int64_t lap_partition_elements(const lap_partition *partition, int bucket) {
+  return partition->bucket_begin[bucket + 1] - partition->bucket_begin[bucket];
+}
+
 static inline int64_t lap_range_count(lap_range range) { return range.end - range.begin; }
 /* What two ranges have in common; begin == end where nothing. */
 lap_range lap_range_overlap(lap_range a, lap_range b);

@@ -83,6 +83,52 @@ static void a_vector_is_tiled_by_tensors_and_by_buckets(void **state) {
   }
 }
 
+static void every_bucket_is_listed_in_its_block(void **state) {
+  (void)state;
+  for (int r = 0; r < RANGES; ++r) {
+    lap_parameters *p = lap_parameters_create_shards(&config, ranges[r]);
+    assert_int_equal(p->block_count, config.num_hidden_layers + 2);
+    int listed = 0;
+    for (int block = 0; block < p->block_count; ++block) {
+      int64_t elements = 0;
+      for (int i = 0; i < p->block[block].count; ++i, ++listed) {
+        const int b = p->block[block].bucket[i];
+        assert_int_equal(p->bucket[b].block, block);
+        if (i > 0) assert_true(b > p->block[block].bucket[i - 1]);
+        elements += p->bucket[b].end - p->bucket[b].begin;
+      }
+      assert_int_equal(lap_parameters_block_elements(p, block), elements);
+      assert_int_equal(lap_parameters_is_layer(p, block),
+                       block > 0 && block <= config.num_hidden_layers);
+    }
+    assert_int_equal(listed, p->bucket_count);
+    lap_parameters_destroy(p);
+  }
+}
+
+/* Buckets of one slot are of layers in turn, of one shard; no others share. */
+static void layers_take_turns_in_slots(void **state) {
+  (void)state;
+  for (int r = 0; r < RANGES; ++r)
+    for (int at_once = 1; at_once <= 3; ++at_once) {
+      lap_parameters *p = lap_parameters_create_shards(&config, ranges[r]);
+      int *slot = malloc((size_t)p->bucket_count * sizeof *slot);
+      lap_parameters_layer_slots(p, at_once, slot);
+      for (int a = 0; a < p->bucket_count; ++a) {
+        assert_in_range(slot[a], 0, p->bucket_count - 1);
+        for (int b = 0; b < p->bucket_count; ++b) {
+          const lap_bucket *x = &p->bucket[a], *y = &p->bucket[b];
+          const bool in_turn =
+              lap_parameters_is_layer(p, x->block) && lap_parameters_is_layer(p, y->block) &&
+              x->model_shard == y->model_shard && (x->block - y->block) % at_once == 0;
+          assert_int_equal(slot[a] == slot[b], a == b || in_turn);
+        }
+      }
+      free(slot);
+      lap_parameters_destroy(p);
+    }
+}
+
 /* Marks the padded elements of the parts that are no replicas, each once. */
 static void mark(const lap_parameters *p, unsigned char *seen) {
   for (int i = 0; i < p->count; ++i) {
@@ -200,6 +246,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_random_start_is_what_it_was),
       cmocka_unit_test(a_vector_is_tiled_by_tensors_and_by_buckets),
+      cmocka_unit_test(every_bucket_is_listed_in_its_block),
+      cmocka_unit_test(layers_take_turns_in_slots),
       cmocka_unit_test(shards_tile_the_canonical_vector),
       cmocka_unit_test(parts_make_the_random_start_of_the_whole),
       cmocka_unit_test(any_stretch_is_initialised_alone),

@@ -66,7 +66,8 @@ static void gathered_buckets_are_whole_everywhere(void **state) {
   lap_comm *comm = *state;
   for (int l = 0; l < LAYOUTS; ++l) {
     lap_fold fold;
-    if (!world_fold(comm, &layouts[l].mesh, layouts[l].model_ranks, &fold)) continue;
+    if (!world_fold(comm, &layouts[l].mesh, layouts[l].model_ranks, LAP_LANES_BLOCK, &fold))
+      continue;
     const lap_group group = lap_group_of_replicas(comm, &fold);
     for (int in_place = 0; in_place < 2; ++in_place) {
       check_gather(comm, &group, (const int[]){1}, 1, in_place);
@@ -90,9 +91,9 @@ static void pieces_above_the_message_limit_are_cut(void **state) {
 typedef struct {
   int count;
   lap_range ranges[4];
-} wish;
+} request;
 
-static const wish wishes[] = {
+static const request requests[] = {
     {1, {{0, 24 * LAP_BLOCK}}},
     {0, {{0, 0}}},
     {2, {{100, 100}, {5000, 5001}}},
@@ -100,7 +101,7 @@ static const wish wishes[] = {
     {4, {{0, 1}, {13 * LAP_BLOCK - 1, 13 * LAP_BLOCK + 1}, {19000, 19000}, {24575, 24576}}},
     {2, {{700, 2100}, {20000, 23000}}},
 };
-enum { WISHES = sizeof wishes / sizeof *wishes };
+enum { REQUESTS = sizeof requests / sizeof *requests };
 
 static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
   const int blocks[] = {13, 0, 5, 5, 1};
@@ -110,7 +111,7 @@ static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
     const lap_range own = lap_partition_range(partition, b, group->index);
     for (int64_t i = own.begin; i < own.end; ++i) owned[place++] = reference_value(group->first, i);
   }
-  const wish *wanted = &wishes[(group->index + turn) % WISHES];
+  const request *wanted = &requests[(group->index + turn) % REQUESTS];
   int64_t total = 0, wrong = 0;
   for (int r = 0; r < wanted->count; ++r) total += lap_range_count(wanted->ranges[r]);
   float *values = lap_allocate((size_t)total, sizeof *values);
@@ -130,40 +131,44 @@ static void any_ranges_of_an_owned_vector_can_be_fetched(void **state) {
   lap_comm *comm = *state;
   for (int l = 0; l < LAYOUTS; ++l) {
     lap_fold fold;
-    if (!world_fold(comm, &layouts[l].mesh, layouts[l].model_ranks, &fold)) continue;
+    if (!world_fold(comm, &layouts[l].mesh, layouts[l].model_ranks, LAP_LANES_BLOCK, &fold))
+      continue;
     const lap_group group = lap_group_of_replicas(comm, &fold);
-    for (int turn = 0; turn < WISHES; ++turn) check_fetch(comm, &group, turn);
+    for (int turn = 0; turn < REQUESTS; ++turn) check_fetch(comm, &group, turn);
   }
 }
 
 /* --- scalars --- */
 
-static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold,
-                        lap_lane_schedule schedule) {
+static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold) {
   enum { COUNT = 3, MOST_LANES = 32 };
   double mine[MOST_LANES * COUNT], all[COUNT][MOST_LANES], sums[COUNT];
   const lap_group group = lap_group_of_replicas(comm, fold);
   for (int lane = 0; lane < lap_mesh_lanes(mesh); ++lane)
     for (int i = 0; i < COUNT; ++i) all[i][lane] = reference_value(lane, i) / 3.0;
-  const lap_lanes lanes = lap_fold_lanes(fold, mesh, schedule);
-  for (int held = 0; held < lanes.count; ++held)
+  for (int held = 0; held < fold->lanes.count; ++held)
     for (int i = 0; i < COUNT; ++i)
-      mine[held * COUNT + i] = all[i][lanes.first + held * lanes.stride];
-  lap_lane_sum(&group, mesh, fold, schedule, mine, COUNT, sums);
+      mine[held * COUNT + i] = all[i][lap_lane_in_round(fold->lanes, held)];
+  lap_lane_sum *sum = lap_lane_sum_create(&group, mesh, fold, COUNT);
   int wrong = 0;
-  for (int i = 0; i < COUNT; ++i) {
-    const double expected = reference_sum_double(lap_mesh_lanes(mesh), mesh->data, all[i]);
-    wrong += memcmp(&expected, &sums[i], sizeof expected) != 0;
+  for (int run = 0; run < 2; ++run) {
+    memset(sums, 0, sizeof sums);
+    lap_lane_sum_run(sum, mine, sums);
+    for (int i = 0; i < COUNT; ++i) {
+      const double expected = reference_sum_double(lap_mesh_lanes(mesh), mesh->data, all[i]);
+      wrong += memcmp(&expected, &sums[i], sizeof expected) != 0;
+    }
   }
   assert_everywhere(comm, wrong);
+  lap_lane_sum_destroy(sum);
 }
 
 static void scalars_of_lanes_have_the_bits_of_the_tree(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
     for (int schedule = 0; schedule < 2; ++schedule) {
       lap_fold fold;
-      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks, &fold))
-        check_lanes(*state, &layouts[l].mesh, &fold, schedule);
+      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks, schedule, &fold))
+        check_lanes(*state, &layouts[l].mesh, &fold);
     }
 }
 

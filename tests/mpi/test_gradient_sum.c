@@ -1,5 +1,5 @@
-/* gradient_sum: on any number of ranks, of block or cyclic lanes, every element has the bits of the recursive
- * sum over lanes on one process. */
+/* gradient_sum: on any number of ranks, with block and with cyclic lanes, every element has the bits
+ * of the recursive sum over lanes on one process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,8 +49,8 @@ static const vector_shape vectors[] = {
     {1, {1}},                      /* owners without anything */
     {3, {2, 0, 1}},                /* an empty bucket */
     {5, {13, 5, 5, 5, 1}},         /* an embedding, layers, a norm; not divisible by owners */
-    {8, {1, 1, 7, 1, 2, 1, 1, 3}}, /* more parcels than are on their way at once */
-    {4, {110, 9, 9, 1}},           /* a bucket of many parcels, which threads share */
+    {8, {1, 1, 7, 1, 2, 1, 1, 3}}, /* more chunks than are in flight at once */
+    {4, {110, 9, 9, 1}},           /* a bucket of many chunks, which threads share */
 };
 enum { VECTORS = sizeof vectors / sizeof *vectors };
 
@@ -77,13 +77,13 @@ static int64_t wrong_sums(const lap_mesh *mesh, const lap_fold *fold, int step,
   return wrong;
 }
 
-/* How buckets are told of: backwards but for the first, forwards but for the last, or not at all.
- */
-typedef enum { BACKWARDS, FORWARDS, UNTOLD, ORDERS } telling;
+/* The order in which buckets become ready: backwards but for the first, forwards but for the last,
+ * or all at the end of the round. */
+typedef enum { BACKWARDS, FORWARDS, AT_THE_END, ORDERS } ready_order;
 
-static void tell(lap_gradient_sum *sum, telling order, int buckets) {
-  for (int i = 0; i + 1 < buckets && order != UNTOLD; ++i)
-    lap_gradient_sum_bucket(sum, order == BACKWARDS ? buckets - 1 - i : i);
+static void make_ready(lap_gradient_sum *sum, ready_order order, int buckets) {
+  for (int i = 0; i + 1 < buckets && order != AT_THE_END; ++i)
+    lap_gradient_sum_ready(sum, order == BACKWARDS ? buckets - 1 - i : i);
 }
 
 /* A lane's gradient of a bucket, into what must be zero. */
@@ -91,9 +91,9 @@ static int64_t accumulate(float *const *buckets, const lap_partition *partition,
                           int step, int model_rank) {
   int64_t mistakes = 0;
   for (int64_t i = partition->bucket_begin[b]; i < partition->bucket_begin[b + 1]; ++i) {
-    float *place = &buckets[b][i - partition->bucket_begin[b]];
-    mistakes += *place != 0;
-    *place += gradient(lane, step, model_rank, i);
+    float *value = &buckets[b][i - partition->bucket_begin[b]];
+    mistakes += *value != 0;
+    *value += gradient(lane, step, model_rank, i);
   }
   return mistakes;
 }
@@ -101,13 +101,13 @@ static int64_t accumulate(float *const *buckets, const lap_partition *partition,
 static int64_t run_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
                         const lap_partition *partition) {
   int64_t mistakes = 0;
-  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
-    const int lane = lap_gradient_sum_lane(sum, round);
+  for (int round = 0; round < fold->rounds; ++round) {
+    const int lane = lap_lane_in_round(fold->lanes, round);
     float *const *buckets = lap_gradient_sum_begin(sum, round);
     mistakes += (lane < 0) != (buckets == NULL);
     for (int b = 0; b < partition->buckets && buckets; ++b)
       mistakes += accumulate(buckets, partition, b, lane, step, fold->model_rank);
-    if (lane >= 0) tell(sum, (telling)(step % ORDERS), partition->buckets);
+    if (lane >= 0) make_ready(sum, (ready_order)(step % ORDERS), partition->buckets);
     if ((fold->replica + round) % 3 == 1) usleep(300); /* ranks out of step */
     lap_gradient_sum_end(sum);
   }
@@ -115,20 +115,20 @@ static int64_t run_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
   return mistakes;
 }
 
-/* All buckets but the first and the last take turns in two places, which are therefore full soon;
- * each is filled, told of and left to others while it is still on its way. */
+/* All buckets but the first and the last take turns in two slots, which are therefore full soon;
+ * the next bucket is opened while the one before is still in flight. */
 static int64_t run_shared_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
                                const lap_partition *partition) {
   int64_t mistakes = 0;
   const int buckets = partition->buckets;
-  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
-    const int lane = lap_gradient_sum_lane(sum, round);
+  for (int round = 0; round < fold->rounds; ++round) {
+    const int lane = lap_lane_in_round(fold->lanes, round);
     float *const *at = lap_gradient_sum_begin(sum, round);
     for (int i = 0; i < buckets; ++i) {
       const int b = step % 2 ? i : buckets - 1 - i;
       lap_gradient_sum_open(sum, b);
       if (at) mistakes += accumulate(at, partition, b, lane, step, fold->model_rank);
-      if (i + 1 < buckets) lap_gradient_sum_bucket(sum, b);
+      if (i + 1 < buckets) lap_gradient_sum_ready(sum, b);
     }
     if ((fold->replica + round) % 3 == 1) usleep(300);
     lap_gradient_sum_end(sum);
@@ -137,22 +137,20 @@ static int64_t run_shared_step(lap_gradient_sum *sum, const lap_fold *fold, int 
   return mistakes;
 }
 
-static void check_shared_places(lap_comm *comm, const layout *where, const vector_shape *vector) {
+static void check_shared_slots(lap_comm *comm, const layout *where, const vector_shape *vector) {
   lap_fold fold;
-  if (!world_fold(comm, &where->mesh, where->model_ranks, &fold)) return;
+  if (!world_fold(comm, &where->mesh, where->model_ranks, LAP_LANES_CYCLIC, &fold)) return;
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
-  int places[MOST_BUCKETS];
+  int slots[MOST_BUCKETS];
   for (int b = 0; b < vector->buckets; ++b)
-    places[b] = b > 2 && b + 1 < vector->buckets ? 2 - b % 2 : b;
+    slots[b] = b > 2 && b + 1 < vector->buckets ? 2 - b % 2 : b;
   allocated = 0;
-  lap_gradient_sum *sum =
-      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, true, places);
-  const lap_gradient_sum_size size =
-      lap_gradient_sum_bytes(&where->mesh, &fold, partition, true, places);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, slots);
+  const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, slots);
   int64_t mistakes = allocated != size.vectors + size.arriving;
   const int64_t apart =
-      lap_gradient_sum_bytes(&where->mesh, &fold, partition, true, NULL).vectors - size.vectors;
+      lap_gradient_sum_bytes(&where->mesh, &fold, partition, NULL).vectors - size.vectors;
   mistakes += vector->buckets > 4 ? apart <= 0 : apart != 0;
   for (int step = 0; step < ORDERS; ++step) {
     mistakes += run_shared_step(sum, &fold, step, partition);
@@ -166,14 +164,12 @@ static void check_shared_places(lap_comm *comm, const layout *where, const vecto
 static void check_layout(lap_comm *comm, const layout *where, const vector_shape *vector,
                          lap_lane_schedule schedule) {
   lap_fold fold;
-  if (!world_fold(comm, &where->mesh, where->model_ranks, &fold)) return;
+  if (!world_fold(comm, &where->mesh, where->model_ranks, schedule, &fold)) return;
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
   allocated = 0;
-  lap_gradient_sum *sum =
-      lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, schedule, NULL);
-  const lap_gradient_sum_size size =
-      lap_gradient_sum_bytes(&where->mesh, &fold, partition, schedule, NULL);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, NULL);
+  const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, NULL);
   int64_t mistakes = allocated != size.vectors + size.arriving;
   const int64_t before = allocated;
   for (int step = 0; step < ORDERS; ++step) {
@@ -206,7 +202,7 @@ static void cyclic_lanes_have_the_bits_of_the_tree(void **state) {
 
 static void buckets_may_share_memory(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
-    for (int v = 1; v < VECTORS; ++v) check_shared_places(*state, &layouts[l], &vectors[v]);
+    for (int v = 1; v < VECTORS; ++v) check_shared_slots(*state, &layouts[l], &vectors[v]);
 }
 
 /* Without this the tests above could not fail. */
@@ -230,10 +226,10 @@ static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
   const lap_mesh mesh = {ranks, 3, 1}; /* one pod a rank: one whole subtree each */
   const vector_shape vector = {2, {60, 120}};
   lap_fold fold;
-  assert_true(world_fold(comm, &mesh, 1, &fold));
+  assert_true(world_fold(comm, &mesh, 1, LAP_LANES_BLOCK, &fold));
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
   lap_partition *partition = world_partition(vector.blocks, vector.buckets, ranks);
-  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, false, NULL);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, NULL);
   const uint64_t optimal = (uint64_t)(partition->elements * (ranks - 1) / ranks) * sizeof(float);
   const uint64_t before = lap_comm_traffic(comm)->within_node[LAP_TRAFFIC_GRADIENTS];
   run_step(sum, &fold, 0, partition);
@@ -250,20 +246,20 @@ static void sums_hold_few_vectors(void **state) {
   const lap_mesh mesh = {2, 256, 1};
   const vector_shape vector = {2, {64, 64}};
   const int64_t bytes = 128 * LAP_BLOCK * (int64_t)sizeof(float);
-  assert_int_equal(lap_mesh_fold(&mesh, 1, 1, 0, &fold, &status), LAP_OK);
+  assert_int_equal(lap_mesh_fold(&mesh, 1, LAP_LANES_BLOCK, 1, 0, &fold, &status), LAP_OK);
   lap_partition *alone = world_partition(vector.blocks, vector.buckets, 1);
   /* log2(512) and the lane; no receive buffers. */
-  lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, false, NULL);
+  lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, NULL);
   assert_int_equal(size.vectors, 10 * bytes);
   assert_int_equal(size.arriving, 0);
-  assert_int_equal(lap_mesh_fold(&mesh, 1, 8, 3, &fold, &status), LAP_OK);
+  assert_int_equal(lap_mesh_fold(&mesh, 1, LAP_LANES_CYCLIC, 8, 3, &fold, &status), LAP_OK);
   lap_partition *shared = world_partition(vector.blocks, vector.buckets, 8);
-  /* The lane, and an eighth of log2(512 / 8) + 1 vectors; 7 lanes of two parcels of a bucket. */
-  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true, NULL);
+  /* The lane, and an eighth of log2(512 / 8) + 1 vectors; 7 lanes of two chunks of a bucket. */
+  size = lap_gradient_sum_bytes(&mesh, &fold, shared, NULL);
   assert_int_equal(size.vectors, bytes + 6 * bytes / 8);
   assert_int_equal(size.arriving, 2 * 7 * bytes / 2 / 8);
-  const int one_place[] = {1, 1};
-  size = lap_gradient_sum_bytes(&mesh, &fold, shared, true, one_place);
+  const int one_slot[] = {1, 1};
+  size = lap_gradient_sum_bytes(&mesh, &fold, shared, one_slot);
   assert_int_equal(size.vectors, bytes / 2 + 6 * bytes / 8);
   lap_partition_destroy(alone);
   lap_partition_destroy(shared);

@@ -1,5 +1,5 @@
-/* mesh and tree, without MPI: however lanes are distributed over ranks, the counter yields the tree of the
- * page. */
+/* mesh and tree, without MPI: however lanes are distributed over ranks, the counter yields the tree of
+ * mpi/tree/node.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "mpi/tree/mesh.h"
-#include "mpi/tree/node.h"
+#include "mpi/tree/bucket_slots.h"
+#include "mpi/tree/lane_tree.h"
 #include "mpi/tree/partition.h"
 #include "reference.h"
 
@@ -37,7 +37,7 @@ static float sum_on_ranks(const lap_mesh *mesh, const int *cuts, int ranks) {
   for (int q = 0; q < ranks; ++q) {
     float_counter rank = {.nodes.leaves = leaves};
     for (int lane = cuts[q]; lane < cuts[q + 1]; ++lane)
-      push(&rank, (lap_tree_node){0, lap_mesh_leaf(mesh, lane)}, reference_value(lane, 0));
+      push(&rank, lap_leaf_of_lane(&leaves, lane), reference_value(lane, 0));
     lap_tree_node roots[LAP_TREE_DEPTH];
     assert_int_equal(lap_tree_roots(&leaves, cuts[q], cuts[q + 1], roots), rank.nodes.depth);
     for (int i = 0; i < rank.nodes.depth; ++i) {
@@ -61,10 +61,11 @@ static void cut_as_folded(const lap_mesh *mesh, int ranks, int *cuts) {
   for (int q = 0; q < ranks; ++q) {
     lap_status status;
     lap_fold fold;
-    assert_int_equal(lap_mesh_fold(mesh, 1, ranks, q, &fold, &status), LAP_OK);
-    assert_int_equal(fold.first_lane, cuts[q]);
-    assert_true(fold.end_lane > fold.first_lane);
-    cuts[q + 1] = fold.end_lane;
+    assert_int_equal(lap_mesh_fold(mesh, 1, LAP_LANES_BLOCK, ranks, q, &fold, &status), LAP_OK);
+    assert_int_equal(fold.lanes.first, cuts[q]);
+    assert_int_equal(fold.lanes.stride, 1);
+    assert_true(fold.lanes.count > 0);
+    cuts[q + 1] = fold.lanes.first + fold.lanes.count;
   }
   assert_int_equal(cuts[ranks], lap_mesh_lanes(mesh));
 }
@@ -89,10 +90,10 @@ static void every_way_to_cut_twelve_lanes_gives_the_same_bits(void **state) {
   const lap_mesh meshes[] = {{1, 12, 1}, {2, 6, 1}, {4, 3, 1}, {12, 1, 1}};
   for (size_t m = 0; m < sizeof meshes / sizeof *meshes; ++m) {
     const float expected = reference_of(&meshes[m]);
-    for (int places = 0; places < 1 << 11; ++places) {
+    for (int cut_after = 0; cut_after < 1 << 11; ++cut_after) {
       int cuts[13] = {0}, ranks = 0;
       for (int lane = 1; lane < 12; ++lane)
-        if (places >> (lane - 1) & 1) cuts[++ranks] = lane;
+        if (cut_after >> (lane - 1) & 1) cuts[++ranks] = lane;
       cuts[++ranks] = 12;
       const float found = sum_on_ranks(&meshes[m], cuts, ranks);
       assert_memory_equal(&found, &expected, sizeof found);
@@ -119,8 +120,9 @@ static void pods_are_summed_before_they_are_joined(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 5, 4};
   const int64_t expected[10] = {0, 1, 2, 3, 4, 8, 9, 10, 11, 12};
+  const lap_leaves leaves = lap_leaves_of_mesh(&mesh);
   for (int lane = 0; lane < 10; ++lane)
-    assert_int_equal(lap_mesh_leaf(&mesh, lane), expected[lane]);
+    assert_int_equal(lap_leaf_of_lane(&leaves, lane).index, expected[lane]);
 }
 
 static void counts_without_a_layout_name_the_nearest_that_work(void **state) {
@@ -128,16 +130,16 @@ static void counts_without_a_layout_name_the_nearest_that_work(void **state) {
   const lap_mesh mesh = {2, 3, 1};
   lap_fold fold;
   lap_status status;
-  assert_int_equal(lap_mesh_fold(&mesh, 0, 8, 7, &fold, &status), LAP_USAGE);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 8, 7, &fold, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, "8 ranks were started"));
   assert_non_null(strstr(status.message, "the nearest counts that work are 6"));
-  assert_int_equal(lap_mesh_fold(&mesh, 0, 6, 5, &fold, &status), LAP_OK);
-  assert_int_equal(fold.first_lane, 5);
-  assert_int_equal(fold.end_lane, 6);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 6, 5, &fold, &status), LAP_OK);
+  assert_int_equal(fold.lanes.first, 5);
+  assert_int_equal(fold.lanes.count, 1);
   const lap_mesh sharded = {1, 3, 4};
-  assert_int_equal(lap_mesh_fold(&sharded, 0, 7, 0, &fold, &status), LAP_USAGE);
+  assert_int_equal(lap_mesh_fold(&sharded, 0, LAP_LANES_BLOCK, 7, 0, &fold, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, "the nearest counts that work are 6 and 8"));
-  assert_int_equal(lap_mesh_fold(&sharded, 3, 3, 0, &fold, &status), LAP_USAGE);
+  assert_int_equal(lap_mesh_fold(&sharded, 3, LAP_LANES_BLOCK, 3, 0, &fold, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, "mesh.model_ranks is 3"));
   assert_non_null(strstr(status.message, "the nearest counts that work are none"));
 }
@@ -147,41 +149,95 @@ static void ranks_stand_in_replicas_that_share_the_shards(void **state) {
   const lap_mesh mesh = {1, 3, 6};
   lap_fold fold;
   lap_status status;
-  assert_int_equal(lap_mesh_fold(&mesh, 2, 6, 3, &fold, &status), LAP_OK);
+  assert_int_equal(lap_mesh_fold(&mesh, 2, LAP_LANES_BLOCK, 6, 3, &fold, &status), LAP_OK);
   assert_int_equal(fold.replicas, 3);
   assert_int_equal(fold.replica, 1);
   assert_int_equal(fold.model_rank, 1);
   assert_int_equal(fold.first_shard, 3);
   assert_int_equal(fold.shard_count, 3);
-  assert_int_equal(fold.first_lane, 1);
+  assert_int_equal(fold.lanes.first, 1);
   /* The fewest ranks a replica that put all ranks to use. */
-  assert_int_equal(lap_mesh_fold(&mesh, 0, 3, 0, &fold, &status), LAP_OK);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 3, 0, &fold, &status), LAP_OK);
   assert_int_equal(fold.model_ranks, 1);
-  assert_int_equal(lap_mesh_fold(&mesh, 0, 4, 0, &fold, &status), LAP_OK);
+  assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 4, 0, &fold, &status), LAP_OK);
   assert_int_equal(fold.model_ranks, 2);
 }
 
-static void every_lane_is_held_once_in_ranges_and_in_turn(void **state) {
+/* In each round a replica has at most one lane, and only its last rounds may have none. */
+static void count_lanes(const lap_fold *fold, int held[10]) {
+  for (int round = 0; round < fold->rounds; ++round) {
+    const int lane = lap_lane_in_round(fold->lanes, round);
+    assert_int_equal(lane >= 0, round < fold->lanes.count);
+    if (lane < 0) continue;
+    assert_in_range(lane, 0, 9);
+    if (fold->schedule == LAP_LANES_CYCLIC)
+      assert_int_equal(lane, round * fold->replicas + fold->replica);
+    ++held[lane];
+  }
+  assert_true(fold->lanes.count <= fold->rounds);
+}
+
+static void every_lane_runs_once_with_either_schedule(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 5, 1};
   for (int ranks = 1; ranks <= 10; ++ranks)
     for (int schedule = 0; schedule < 2; ++schedule) {
-      int held[10] = {0};
+      int held[10] = {0}, most = 0;
       for (int rank = 0; rank < ranks; ++rank) {
         lap_fold fold;
         lap_status status;
-        assert_int_equal(lap_mesh_fold(&mesh, 1, ranks, rank, &fold, &status), LAP_OK);
-        const lap_lanes lanes = lap_fold_lanes(&fold, &mesh, schedule);
-        for (int i = 0; i < lanes.count; ++i) {
-          const int lane = lanes.first + i * lanes.stride;
-          assert_in_range(lane, 0, 9);
-          ++held[lane];
-          if (schedule == LAP_LANES_CYCLIC)
-            assert_int_equal(lap_fold_cyclic_lane(&fold, &mesh, i), lane);
-        }
+        assert_int_equal(lap_mesh_fold(&mesh, 1, schedule, ranks, rank, &fold, &status), LAP_OK);
+        count_lanes(&fold, held);
+        assert_int_equal(fold.rounds, lap_mesh_rounds(&mesh, ranks));
+        if (fold.lanes.count > most) most = fold.lanes.count;
       }
+      assert_int_equal(most, lap_mesh_rounds(&mesh, ranks));
       for (int lane = 0; lane < 10; ++lane) assert_int_equal(held[lane], 1);
     }
+}
+
+/* Of five lanes, 0 to 3 are one node and lane 4 another, up to where the tree ends. */
+static void neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one(void **state) {
+  (void)state;
+  const lap_mesh mesh = {1, 5, 1};
+  const lap_leaves leaves = lap_leaves_of_mesh(&mesh);
+  lap_tree_node roots[5];
+  assert_int_equal(lap_roots_of_lanes(&leaves, (lap_lanes){0, 1, 5}, roots), 1);
+  assert_int_equal(roots[0].level, leaves.levels);
+  assert_int_equal(lap_roots_of_lanes(&leaves, (lap_lanes){1, 1, 3}, roots), 2);
+  assert_int_equal(roots[0].level, 0);
+  assert_int_equal(roots[0].index, 1);
+  assert_int_equal(roots[1].level, 1);
+  assert_int_equal(roots[1].index, 1);
+  assert_int_equal(lap_roots_of_lanes(&leaves, (lap_lanes){0, 2, 3}, roots), 3);
+  for (int i = 0; i < 3; ++i) {
+    assert_int_equal(roots[i].level, 0);
+    assert_int_equal(roots[i].index, 2 * i);
+  }
+  assert_int_equal(lap_roots_of_lanes(&leaves, (lap_lanes){0, 2, 3}, NULL), 3);
+}
+
+static void buckets_of_one_slot_lie_in_the_same_memory(void **state) {
+  (void)state;
+  const int64_t begins[] = {0, 3 * LAP_BLOCK, 4 * LAP_BLOCK, 6 * LAP_BLOCK, 7 * LAP_BLOCK};
+  lap_partition *partition = lap_partition_create(begins, 5, 9 * LAP_BLOCK, 1);
+  lap_bucket_slots own = lap_bucket_slots_create(partition, NULL);
+  for (int b = 0; b < 5; ++b) {
+    assert_int_equal(own.offset[b], begins[b]);
+    assert_false(own.is_shared[b]);
+  }
+  assert_int_equal(own.elements, 9 * LAP_BLOCK);
+  /* Of 3, 1, 2, 1 and 2 segments: the four after the first take turns in two slots of 2. */
+  lap_bucket_slots shared = lap_bucket_slots_create(partition, (const int[]){0, 1, 1, 3, 3});
+  const int64_t expected[] = {0, 3, 3, 5, 5};
+  for (int b = 0; b < 5; ++b) {
+    assert_int_equal(shared.offset[b], expected[b] * LAP_BLOCK);
+    assert_int_equal(shared.is_shared[b], b > 0);
+  }
+  assert_int_equal(shared.elements, 7 * LAP_BLOCK);
+  lap_bucket_slots_release(&own);
+  lap_bucket_slots_release(&shared);
+  lap_partition_destroy(partition);
 }
 
 static void efficiency_is_mean_over_fullest(void **state) {
@@ -234,7 +290,9 @@ int main(void) {
       cmocka_unit_test(pods_are_summed_before_they_are_joined),
       cmocka_unit_test(counts_without_a_layout_name_the_nearest_that_work),
       cmocka_unit_test(ranks_stand_in_replicas_that_share_the_shards),
-      cmocka_unit_test(every_lane_is_held_once_in_ranges_and_in_turn),
+      cmocka_unit_test(every_lane_runs_once_with_either_schedule),
+      cmocka_unit_test(neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one),
+      cmocka_unit_test(buckets_of_one_slot_lie_in_the_same_memory),
       cmocka_unit_test(efficiency_is_mean_over_fullest),
       cmocka_unit_test(owners_cut_each_bucket_into_whole_blocks),
   };

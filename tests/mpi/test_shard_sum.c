@@ -143,7 +143,7 @@ static void on_every_fold(lap_comm *comm, check wrong) {
   for (int model = 1; model <= MOST_SHARDS; ++model)
     for (int model_ranks = 1; model_ranks <= model; ++model_ranks) {
       world w = {.comm = comm, .mesh = {2, 3, model}};
-      if (!world_fold(comm, &w.mesh, model_ranks, &w.fold)) continue;
+      if (!world_fold(comm, &w.mesh, model_ranks, LAP_LANES_BLOCK, &w.fold)) continue;
       const lap_group shards = lap_group_of_shards(comm, &w.fold);
       w.sum = lap_shard_sum_create(&shards, &w.mesh, &w.fold);
       w.group = lap_shard_sum_group(w.sum);

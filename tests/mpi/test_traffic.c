@@ -65,9 +65,9 @@ static void make_model(world *w) {
 
 static void reduce_gradients(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
-  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold,
-                                                  w->partition, w->place.schedule, NULL);
-  for (int round = 0; round < lap_gradient_sum_rounds(sum); ++round) {
+  lap_gradient_sum *sum =
+      lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold, w->partition, NULL);
+  for (int round = 0; round < w->place.fold.rounds; ++round) {
     lap_gradient_sum_begin(sum, round);
     lap_gradient_sum_end(sum);
   }
@@ -84,13 +84,12 @@ static void gather_weights(world *w) {
   float *values = lap_allocate((size_t)w->partition->elements, sizeof *values);
   for (int b = 0; b < w->partition->buckets; ++b)
     gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
-  const int rounds =
-      w->place.schedule == LAP_LANES_CYCLIC ? lap_fold_rounds(&w->place.fold, mesh) : 1;
+  const lap_fold *fold = &w->place.fold;
+  const int rounds = fold->schedule == LAP_LANES_CYCLIC ? fold->rounds : 1;
   for (int pass = 0; pass < rounds * PASSES; ++pass) {
-    const lap_lanes lanes =
-        w->place.schedule == LAP_LANES_CYCLIC
-            ? lap_one_lane(lap_fold_cyclic_lane(&w->place.fold, mesh, pass / PASSES))
-            : lap_fold_lanes(&w->place.fold, mesh, false);
+    const lap_lanes lanes = fold->schedule == LAP_LANES_CYCLIC
+                                ? lap_one_lane(lap_lane_in_round(fold->lanes, pass / PASSES))
+                                : fold->lanes;
     for (int b = 0; b < w->partition->buckets; ++b) {
       const lap_range own = lap_partition_range(w->partition, b, w->place.fold.replica);
       lap_bucket_gather_count(gathers[b], mesh, lanes);
@@ -110,7 +109,7 @@ static void sum_shards(world *w) {
   const size_t held = (size_t)w->place.fold.shard_count;
   double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
   double *out = lap_allocate((size_t)w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
-  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
+  const lap_lanes lanes = w->place.fold.lanes;
   for (int lane = 0; lane < lanes.count; ++lane) {
     group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
     group.sum_double(sum, parts, FEW_ELEMENTS, out);
@@ -125,11 +124,12 @@ static void sum_shards(world *w) {
 
 static void sum_scalars(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
-  const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
+  const lap_lanes lanes = w->place.fold.lanes;
   double sums[LANE_DOUBLES];
   double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
-  lap_lane_sum(&replicas, &w->place.mesh, &w->place.fold, w->place.schedule, mine, LANE_DOUBLES,
-               sums);
+  lap_lane_sum *sum = lap_lane_sum_create(&replicas, &w->place.mesh, &w->place.fold, LANE_DOUBLES);
+  lap_lane_sum_run(sum, mine, sums);
+  lap_lane_sum_destroy(sum);
   free(mine);
 }
 
@@ -147,10 +147,9 @@ static void subtract(uint64_t *values, const uint64_t *before, size_t count) {
 
 static void predict_sent(const world *w, lap_traffic *sent) {
   const lap_fold *fold = &w->place.fold;
-  const uint64_t lanes = (uint64_t)lap_fold_lanes(fold, &w->place.mesh, w->place.schedule).count;
+  const uint64_t lanes = (uint64_t)fold->lanes.count;
   const uint64_t gathers =
-      PASSES *
-      (w->place.schedule == LAP_LANES_CYCLIC ? (uint64_t)lap_fold_rounds(fold, &w->place.mesh) : 1);
+      PASSES * (fold->schedule == LAP_LANES_CYCLIC ? (uint64_t)fold->rounds : 1);
   lap_sent_by_gradient_sum(&w->place, w->partition, 1, sent);
   for (int b = 0; b < w->partition->buckets; ++b)
     lap_sent_by_bucket_gather(&w->place, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
@@ -199,9 +198,8 @@ static void check_fold(world *w) {
   make_model(w);
   lap_block_sum *blocks =
       lap_block_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
-  lap_block_sum_count(blocks, &w->place.mesh,
-                      lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule),
-                      w->partition, w->canonical_begin);
+  lap_block_sum_count(blocks, &w->place.mesh, w->place.fold.lanes, w->partition,
+                      w->canonical_begin);
   const lap_traffic before = *lap_comm_traffic(comm);
   const lap_mesh_traffic mesh_before = *lap_comm_mesh_traffic(comm);
   reduce_gradients(w);
@@ -232,11 +230,11 @@ static void counted_is_predicted_to_the_byte(void **state) {
       for (int m = 0; m < 3; ++m)
         for (int model_ranks = 1; model_ranks <= models[m]; model_ranks *= 2)
           for (int schedule = 0; schedule < 2; ++schedule) {
-            world w = {.comm = comm,
-                       .place = {.mesh = {pods, data, models[m]},
-                                 .ranks_per_node = lap_comm_size(comm),
-                                 .schedule = schedule}};
-            if (world_fold(comm, &w.place.mesh, model_ranks, &w.place.fold)) check_fold(&w);
+            world w = {
+                .comm = comm,
+                .place = {.mesh = {pods, data, models[m]}, .ranks_per_node = lap_comm_size(comm)}};
+            if (world_fold(comm, &w.place.mesh, model_ranks, schedule, &w.place.fold))
+              check_fold(&w);
           }
 }
 
@@ -250,7 +248,8 @@ static void nodes_divide_what_is_sent(void **state) {
     for (int on_node = 1; on_node <= RANKS; ++on_node) {
       lap_status status;
       world w = {.place = {.mesh = mesh, .ranks_per_node = on_node}};
-      assert_int_equal(lap_mesh_fold(&mesh, 2, RANKS, rank, &w.place.fold, &status), LAP_OK);
+      assert_int_equal(
+          lap_mesh_fold(&mesh, 2, LAP_LANES_BLOCK, RANKS, rank, &w.place.fold, &status), LAP_OK);
       make_model(&w);
       lap_traffic sent = {0};
       predict_sent(&w, &sent);

@@ -30,9 +30,10 @@ void assert_everywhere(lap_comm *comm, int64_t mistakes) {
   assert_int_equal(most, 0);
 }
 
-bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_fold *fold) {
+bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_lane_schedule schedule,
+                lap_fold *fold) {
   lap_status status;
-  return lap_mesh_fold(mesh, model_ranks, lap_comm_size(comm), lap_comm_rank(comm), fold,
+  return lap_mesh_fold(mesh, model_ranks, schedule, lap_comm_size(comm), lap_comm_rank(comm), fold,
                        &status) == LAP_OK;
 }
 

@@ -16,8 +16,9 @@ int world_finish(void **state);
  * collective. */
 void assert_everywhere(lap_comm *comm, int64_t mistakes);
 
-/* False where this job's ranks have no layout of this mesh. */
-bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_fold *fold);
+/* False where this job's ranks cannot fold this mesh. */
+bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_lane_schedule schedule,
+                lap_fold *fold);
 
 /* A vector of buckets of so many blocks each. */
 lap_partition *world_partition(const int *blocks, int buckets, int owners);

@@ -105,8 +105,7 @@ static lap_code measure(const lap_session *session, lap_config *config, int64_t 
                          .synthetic = &synthetic};
   lap_state *state = lap_state_create(&config->model, &placement, true);
   lap_state_initialise(state, (uint64_t)config->seed);
-  lap_block_weights *weights =
-      lap_block_weights_create(state, (int)config->model.num_hidden_layers);
+  lap_block_weights *weights = lap_block_weights_create(state);
   lap_block_weights_changed(weights, true);
   lap_stepper *stepper = lap_stepper_create(config, &data, (uint64_t)steps + 1, state, weights);
   const lap_code code = run_steps(stepper, weights, session->comm, steps, result, status);

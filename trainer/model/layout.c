@@ -23,7 +23,7 @@ lap_code lap_laid_out_model_open(const char *path, lap_model_layout wish, lap_co
     lap_weight_target target = lap_state_weight_target(model->state);
     code = lap_model_read_weights(model->source.path, &target, status);
     lap_weight_target_release(&target);
-    model->weights = lap_block_weights_create(model->state, (int)config->model.num_hidden_layers);
+    model->weights = lap_block_weights_create(model->state);
   }
   if (code != LAP_OK) lap_laid_out_model_close(model);
   return code;

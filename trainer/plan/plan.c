@@ -79,7 +79,6 @@ static lap_code place(const lap_config *config, int ranks, int rank, lap_placeme
 /* The replica that has most of what differs between them: partial sums, and what is owned. */
 static int fullest_replica(const lap_config *config, int ranks, const lap_placement *first) {
   lap_state *state = lap_state_outline(&config->model, first);
-  const lap_lane_schedule schedule = lap_placement_lane_schedule(first);
   const int64_t width = (int64_t)sizeof(float);
   int64_t owned_bytes = 0; /* of an element that is owned */
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) owned_bytes += state->whole[kind] ? 0 : width;
@@ -88,10 +87,10 @@ static int fullest_replica(const lap_config *config, int ranks, const lap_placem
   for (int replica = 0; replica < first->fold.replicas; ++replica) {
     lap_fold fold;
     lap_status status;
-    lap_mesh_fold(&config->mesh, config->model_ranks, ranks, replica * first->fold.model_ranks,
-                  &fold, &status);
+    lap_mesh_fold(&config->mesh, config->model_ranks, first->fold.schedule, ranks,
+                  replica * first->fold.model_ranks, &fold, &status);
     const lap_gradient_sum_size sums =
-        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, schedule, NULL);
+        lap_gradient_sum_bytes(&config->mesh, &fold, state->partition, NULL);
     const int64_t bytes =
         sums.vectors + sums.arriving + owned_bytes * lap_partition_owned(state->partition, replica);
     if (bytes > most) {
@@ -109,7 +108,7 @@ static void add_rank(const lap_config *config, const lap_plan_request *request,
   lap_state *state = lap_state_outline(&config->model, placement);
   lap_gemma2 *model = lap_stepper_record(config, state->parameters->shards, k, false);
   lap_state_bytes(state, true, memory);
-  lap_block_weights_bytes(state, (int)config->model.num_hidden_layers, memory);
+  lap_block_weights_bytes(state, memory);
   lap_stepper_bytes(config, state, model, k, memory);
   if (config->data.eval)
     lap_evaluate_bytes(&config->model, state, length, k, config->threads, memory);

@@ -85,11 +85,10 @@ static void send_gradients(const lap_config *config, const lap_rank_layout *plac
                            lap_step_sent *sent) {
   const int layers = (int)config->model.num_hidden_layers;
   const double share = layer_share(model->parameters, layers);
-  const int64_t rounds =
-      place->schedule == LAP_LANES_CYCLIC ? lap_fold_rounds(&place->fold, &place->mesh) : 1;
+  const int64_t rounds = place->fold.schedule == LAP_LANES_CYCLIC ? place->fold.rounds : 1;
   lap_traffic once = {0}, gathered = {0};
   lap_sent_by_gradient_sum(place, partition, 1, &once);
-  /* Dealt, all rounds but the last have the next one to hide behind. */
+  /* With cyclic lanes, all rounds but the last have the next one to hide behind. */
   const double hidden = share + (1 - share) * (double)(rounds - 1) / (double)rounds;
   put(sent, LAP_SENT_LAYER_GRADIENTS, &once, hidden, (double)(rounds * layers));
   put(sent, LAP_SENT_LAST_GRADIENTS, &once, 1 - hidden, (double)rounds);
@@ -105,7 +104,7 @@ static void send_weights(const lap_config *config, const lap_rank_layout *place,
   if (config->shard == LAP_SHARD_NONE) return;
   const int layers = (int)config->model.num_hidden_layers;
   const bool full = config->shard == LAP_SHARD_FULL;
-  const int64_t passes = full ? lap_fold_rounds(&place->fold, &place->mesh) : 1;
+  const int64_t passes = full ? place->fold.rounds : 1;
   const double each =
       full ? (double)(passes * lap_full_gathers(layers, lap_config_micro_batches(config))) / layers
            : 1;
@@ -122,8 +121,7 @@ static void send_weights(const lap_config *config, const lap_rank_layout *place,
 static void send_activations(const lap_config *config, const lap_rank_layout *place,
                              const lap_gemma2 *model, int64_t teacher_k, lap_step_sent *sent) {
   if (place->fold.model_ranks == 1) return;
-  const lap_lanes lanes = lap_fold_lanes(&place->fold, &place->mesh, place->schedule);
-  const uint64_t times = (uint64_t)(lanes.count * lap_config_micro_batches(config));
+  const uint64_t times = (uint64_t)(place->fold.lanes.count * lap_config_micro_batches(config));
   const lap_activation_sums sums = lap_activation_sums_of(model, teacher_k);
   lap_traffic all = {0};
   lap_sent_by_shard_sum(place, sums.float_elements, sizeof(float), times, &all);

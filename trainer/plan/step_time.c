@@ -165,17 +165,17 @@ void lap_count_units(const lap_gemma2 *model, const lap_hardware *hardware, lap_
 /* The rank with the most lanes. */
 static lap_code layout_of(const lap_config *config, int ranks, const lap_hardware *h,
                           lap_rank_layout *place, lap_status *status) {
-  *place = (lap_rank_layout){.mesh = config->mesh,
-                             .ranks_per_node = lap_hardware_ranks_per_node(h),
-                             .schedule = lap_shard_lane_schedule(config->shard)};
+  *place =
+      (lap_rank_layout){.mesh = config->mesh, .ranks_per_node = lap_hardware_ranks_per_node(h)};
+  const lap_lane_schedule schedule = lap_shard_lane_schedule(config->shard);
   int most = 0;
   lap_fold fold;
-  LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, ranks, 0, &fold, status));
+  LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, schedule, ranks, 0, &fold, status));
   for (int rank = 0; rank < ranks; rank += fold.model_ranks) {
-    LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, ranks, rank, &fold, status));
-    const lap_lanes lanes = lap_fold_lanes(&fold, &config->mesh, place->schedule);
-    if (lanes.count <= most) continue;
-    most = lanes.count;
+    LAP_TRY(
+        lap_mesh_fold(&config->mesh, config->model_ranks, schedule, ranks, rank, &fold, status));
+    if (fold.lanes.count <= most) continue;
+    most = fold.lanes.count;
     place->fold = fold;
   }
   return LAP_OK;
@@ -206,7 +206,7 @@ static void add_rest(const lap_config *config, const lap_rank_layout *place,
                                    config->data.sequence_length);
   /* Each lane's vector is cleared and, but for the first, added; an owner adds what the other
    * ranks send, and takes the sum out. */
-  const double merged = place->schedule == LAP_LANES_CYCLIC
+  const double merged = place->fold.schedule == LAP_LANES_CYCLIC
                             ? owned * (double)(lap_mesh_lanes(&config->mesh) - 1)
                             : elements * (lanes - 1) + owned * (place->fold.replicas - 1);
   walk->part[LAP_TIME_LANES] = lanes * (per_lane * costs->data + elements * costs->clear) +
@@ -262,7 +262,7 @@ lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t tea
                                               .recompute = config->recompute});
   op_walk walk = {.hardware = hardware, .length = config->data.sequence_length};
   lap_tape_walk(model->tape, visit, &walk);
-  const int lanes = lap_fold_lanes(&place.fold, &config->mesh, place.schedule).count;
+  const int lanes = place.fold.lanes.count;
   const double micro_batches = (double)lap_config_micro_batches(config);
   for (int part = 0; part <= LAP_TIME_ELEMENTS; ++part) walk.part[part] *= lanes * micro_batches;
   add_rest(config, &place, model, lanes, &walk);

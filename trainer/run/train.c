@@ -293,7 +293,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_agree(comm, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
-  t->weights = lap_block_weights_create(t->state, (int)config->model.num_hidden_layers);
+  t->weights = lap_block_weights_create(t->state);
   lap_block_weights_changed(t->weights, true);
   t->stepper =
       lap_stepper_create(config, &t->inputs->train, t->inputs->total_steps, t->state, t->weights);

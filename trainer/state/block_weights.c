@@ -6,87 +6,95 @@
 #include "core/memory.h"
 #include "mpi/collective/bucket_gather.h"
 
-enum { PLACES = 2, NOTHING = -1 };
+enum { SLOTS = 2, NOTHING = -1 };
 
 struct lap_block_weights {
   lap_state *state;
-  int layers;
   const float **pointer;      /* [buckets] */
   lap_bucket_gather **gather; /* [buckets] */
   /* mesh.shard: full. A rank that owns everything reads it where it is, but gathers all the same:
    * what the logical mesh sends is counted there. */
-  float *resident;      /* the buckets of no layer, one behind another; NULL on one rank */
-  float *place[PLACES]; /* each has room for the buckets of one layer; NULL on one rank */
-  int layer_in[PLACES]; /* the block that is there or on its way, or NOTHING */
+  float *resident;     /* the buckets of no layer, one after another; NULL on one rank */
+  float *slot[SLOTS];  /* each has room for the buckets of one layer; NULL on one rank */
+  int block_in[SLOTS]; /* the block that is there or on its way, or NOTHING */
 };
 
-static const lap_bucket *bucket_of(const lap_state *state, int b) {
-  return &state->parameters->bucket[b];
+/* All layers are alike. */
+static int64_t elements_of_layer(const lap_state *state) {
+  return lap_parameters_block_elements(state->parameters, 1);
 }
 
-static bool is_layer(int layers, int block) { return block >= 1 && block <= layers; }
-
-/* Elements of the buckets of one layer (all layers are alike), and of those of no layer. */
-static int64_t elements_of(const lap_state *state, int layers, bool of_layer) {
-  int64_t elements = 0;
-  for (int b = 0; b < state->parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = bucket_of(state, b);
-    if (of_layer ? bucket->block == 1 : !is_layer(layers, bucket->block))
-      elements += bucket->end - bucket->begin;
-  }
-  return elements;
+static int64_t elements_of_no_layer(const lap_state *state) {
+  const int last = state->parameters->block_count - 1;
+  return lap_parameters_block_elements(state->parameters, 0) +
+         lap_parameters_block_elements(state->parameters, last);
 }
 
 static bool is_full(const lap_state *state) { return !state->whole[LAP_WEIGHT]; }
 
-/* Whether weights are gathered into places of their own. */
-static bool has_places(const lap_state *state) { return is_full(state) && state->group.size > 1; }
+/* Whether weights are gathered into memory of their own. */
+static bool has_slots(const lap_state *state) { return is_full(state) && state->group.size > 1; }
 
-void lap_block_weights_bytes(const lap_state *state, int layers, lap_memory_table *memory) {
-  if (!has_places(state)) return;
+void lap_block_weights_bytes(const lap_state *state, lap_memory_table *memory) {
+  if (!has_slots(state)) return;
   memory->bytes[LAP_MEMORY_WEIGHTS] +=
-      (elements_of(state, layers, false) + PLACES * elements_of(state, layers, true)) *
-      (int64_t)sizeof(float);
+      (elements_of_no_layer(state) + SLOTS * elements_of_layer(state)) * (int64_t)sizeof(float);
 }
 
-/* --- places --- */
+/* --- where weights lie --- */
+
+/* The buckets of a block from `at` on, one after another. Returns what follows them. */
+static float *point_block(lap_block_weights *w, int block, float *at) {
+  const lap_parameters *parameters = w->state->parameters;
+  const lap_bucket_list *buckets = &parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i) {
+    const lap_bucket *bucket = &parameters->bucket[buckets->bucket[i]];
+    w->pointer[buckets->bucket[i]] = at;
+    at += bucket->end - bucket->begin;
+  }
+  return at;
+}
 
 static void point_into_state(lap_block_weights *w) {
   /* One rank that owns everything has the ranges in the order of the whole. */
   for (int b = 0; b < w->state->parameters->bucket_count; ++b)
-    w->pointer[b] = w->state->values[LAP_WEIGHT] + bucket_of(w->state, b)->begin;
+    w->pointer[b] = w->state->values[LAP_WEIGHT] + w->state->parameters->bucket[b].begin;
 }
 
-static void make_places(lap_block_weights *w) {
+static void create_slots(lap_block_weights *w) {
   const lap_state *state = w->state;
-  w->resident = lap_allocate_aligned((size_t)elements_of(state, w->layers, false), sizeof(float));
-  for (int i = 0; i < PLACES; ++i)
-    w->place[i] = lap_allocate_aligned((size_t)elements_of(state, w->layers, true), sizeof(float));
-  int64_t next = 0;
-  for (int b = 0; b < state->parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = bucket_of(state, b);
-    if (is_layer(w->layers, bucket->block)) continue;
-    w->pointer[b] = w->resident + next;
-    next += bucket->end - bucket->begin;
-  }
+  w->resident = lap_allocate_aligned((size_t)elements_of_no_layer(state), sizeof(float));
+  for (int i = 0; i < SLOTS; ++i)
+    w->slot[i] = lap_allocate_aligned((size_t)elements_of_layer(state), sizeof(float));
+  point_block(w, state->parameters->block_count - 1, point_block(w, 0, w->resident));
 }
 
-lap_block_weights *lap_block_weights_create(lap_state *state, int layers) {
+/* The buckets of a block are gathered for these lanes. */
+static void count_block(lap_block_weights *w, int block, lap_lanes lanes) {
+  const lap_bucket_list *buckets = &w->state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i)
+    lap_bucket_gather_count(w->gather[buckets->bucket[i]], &w->state->placement.mesh, lanes);
+}
+
+static void forget_layers(lap_block_weights *w) {
+  for (int i = 0; i < SLOTS; ++i) w->block_in[i] = NOTHING;
+}
+
+lap_block_weights *lap_block_weights_create(lap_state *state) {
   lap_block_weights *w = lap_allocate(1, sizeof *w);
-  const size_t buckets = (size_t)state->parameters->bucket_count;
+  const lap_parameters *parameters = state->parameters;
+  const size_t buckets = (size_t)parameters->bucket_count;
   w->state = state;
-  w->layers = layers;
   w->pointer = lap_allocate(buckets, sizeof *w->pointer);
   w->gather = lap_allocate(buckets, sizeof(lap_bucket_gather *));
-  for (size_t b = 0; b < buckets; ++b) {
+  for (size_t b = 0; b < buckets; ++b)
     w->gather[b] = lap_bucket_gather_create(&state->group, state->partition);
-    if (!is_full(state) || !is_layer(layers, bucket_of(state, (int)b)->block))
-      lap_bucket_gather_count(w->gather[b], &state->placement.mesh,
-                              lap_placement_lanes(&state->placement));
-  }
-  for (int i = 0; i < PLACES; ++i) w->layer_in[i] = NOTHING;
-  if (has_places(state))
-    make_places(w);
+  for (int block = 0; block < parameters->block_count; ++block)
+    if (!is_full(state) || !lap_parameters_is_layer(parameters, block))
+      count_block(w, block, state->placement.fold.lanes);
+  forget_layers(w);
+  if (has_slots(state))
+    create_slots(w);
   else
     point_into_state(w);
   return w;
@@ -96,7 +104,7 @@ void lap_block_weights_destroy(lap_block_weights *w) {
   if (!w) return;
   for (int b = 0; b < w->state->parameters->bucket_count; ++b)
     lap_bucket_gather_destroy(w->gather[b]);
-  for (int i = 0; i < PLACES; ++i) lap_release_aligned(w->place[i]);
+  for (int i = 0; i < SLOTS; ++i) lap_release_aligned(w->slot[i]);
   lap_release_aligned(w->resident);
   free(w->gather);
   free(w->pointer);
@@ -105,90 +113,87 @@ void lap_block_weights_destroy(lap_block_weights *w) {
 
 void lap_block_weights_set_lanes(lap_block_weights *w, lap_lanes lanes) {
   if (!is_full(w->state)) return;
-  for (int i = 0; i < PLACES; ++i) w->layer_in[i] = NOTHING;
-  for (int b = 0; b < w->state->parameters->bucket_count; ++b)
-    if (is_layer(w->layers, bucket_of(w->state, b)->block))
-      lap_bucket_gather_count(w->gather[b], &w->state->placement.mesh, lanes);
+  forget_layers(w);
+  for (int block = 1; lap_parameters_is_layer(w->state->parameters, block); ++block)
+    count_block(w, block, lanes);
 }
 
 const float *const *lap_block_weights_buckets(const lap_block_weights *w) { return w->pointer; }
 
 /* --- gathers --- */
 
-static void start(lap_block_weights *w, int b) {
+static void start_block(lap_block_weights *w, int block) {
   const lap_state *state = w->state;
-  lap_bucket_gather_start(w->gather[b], b,
-                          lap_state_at(state, LAP_WEIGHT, b, state->owned[b].begin),
-                          (float *)w->pointer[b], LAP_TRAFFIC_WEIGHTS);
-}
-
-static void wait_for(lap_block_weights *w, int block) {
-  for (int b = 0; b < w->state->parameters->bucket_count; ++b)
-    if (bucket_of(w->state, b)->block == block) lap_bucket_gather_wait(w->gather[b]);
-}
-
-/* The place for a layer that is in none yet, where `kept` is not; or NOTHING. */
-static int take_place(int layer_in[PLACES], int block, int kept) {
-  if (layer_in[0] == block || layer_in[1] == block) return NOTHING;
-  const int place = layer_in[0] == kept ? 1 : 0;
-  layer_in[place] = block;
-  return place;
-}
-
-static void fetch_layer(lap_block_weights *w, int block, int kept) {
-  const int place = take_place(w->layer_in, block, kept);
-  if (place == NOTHING) return;
-  float *next = w->place[place]; /* NULL: the layer is where the state has it */
-  for (int b = 0; b < w->state->parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = bucket_of(w->state, b);
-    if (bucket->block != block) continue;
-    if (next) {
-      w->pointer[b] = next;
-      next += bucket->end - bucket->begin;
-    }
-    start(w, b);
+  const lap_bucket_list *buckets = &state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i) {
+    const int b = buckets->bucket[i];
+    lap_bucket_gather_start(w->gather[b], b,
+                            lap_state_at(state, LAP_WEIGHT, b, state->owned[b].begin),
+                            (float *)w->pointer[b], LAP_TRAFFIC_WEIGHTS);
   }
 }
 
+static void wait_for(lap_block_weights *w, int block) {
+  const lap_bucket_list *buckets = &w->state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i) lap_bucket_gather_wait(w->gather[buckets->bucket[i]]);
+}
+
+/* The slot for a layer that is in none yet, not that of block `kept`; or NOTHING. */
+static int take_slot(int block_in[SLOTS], int block, int kept) {
+  if (block_in[0] == block || block_in[1] == block) return NOTHING;
+  const int slot = block_in[0] == kept ? 1 : 0;
+  block_in[slot] = block;
+  return slot;
+}
+
+static void fetch_layer(lap_block_weights *w, int block, int kept) {
+  const int slot = take_slot(w->block_in, block, kept);
+  if (slot == NOTHING) return;
+  if (w->slot[slot]) point_block(w, block, w->slot[slot]); /* else it is where the state has it */
+  start_block(w, block);
+}
+
 void lap_block_weights_changed(lap_block_weights *w, bool current) {
+  const lap_parameters *parameters = w->state->parameters;
   const bool full = is_full(w->state);
   lap_block_weights_wait_all(w);
   if (current && !full) return;
-  for (int i = 0; i < PLACES; ++i) w->layer_in[i] = NOTHING;
+  forget_layers(w);
   /* In the order in which the next pass needs them: names sort layer 10 before layer 2. */
-  for (int block = 0; block <= w->layers + 1; ++block)
-    for (int b = 0; b < w->state->parameters->bucket_count; ++b)
-      if (bucket_of(w->state, b)->block == block && !(full && is_layer(w->layers, block)))
-        start(w, b);
+  for (int block = 0; block < parameters->block_count; ++block)
+    if (!full || !lap_parameters_is_layer(parameters, block)) start_block(w, block);
 }
 
 void lap_block_weights_enter(lap_block_weights *w, int block, bool backward) {
-  assert(block >= 0 && block <= w->layers + 1);
+  const lap_parameters *parameters = w->state->parameters;
+  assert(block >= 0 && block < parameters->block_count);
   if (is_full(w->state)) {
     const int next = backward ? block - 1 : block + 1;
-    if (is_layer(w->layers, block)) fetch_layer(w, block, NOTHING);
-    if (is_layer(w->layers, next)) fetch_layer(w, next, block);
+    if (lap_parameters_is_layer(parameters, block)) fetch_layer(w, block, NOTHING);
+    if (lap_parameters_is_layer(parameters, next)) fetch_layer(w, next, block);
   }
   wait_for(w, block);
 }
 
 void lap_block_weights_gatherings(int layers, int64_t micro_batches, uint64_t *times) {
-  int layer_in[PLACES] = {NOTHING, NOTHING};
+  int block_in[SLOTS] = {NOTHING, NOTHING};
   for (int block = 1; block <= layers; ++block) times[block] = 0;
   for (int64_t pass = 0; pass < 2 * micro_batches; ++pass)
     for (int i = 0; i <= layers + 1; ++i) {
       const bool backward = pass % 2;
       const int block = backward ? layers + 1 - i : i, next = backward ? block - 1 : block + 1;
-      if (is_layer(layers, block)) times[block] += take_place(layer_in, block, NOTHING) != NOTHING;
-      if (is_layer(layers, next)) times[next] += take_place(layer_in, next, block) != NOTHING;
+      if (block >= 1 && block <= layers)
+        times[block] += take_slot(block_in, block, NOTHING) != NOTHING;
+      if (next >= 1 && next <= layers) times[next] += take_slot(block_in, next, block) != NOTHING;
     }
 }
 
-bool lap_block_weights_need_everyone(const lap_block_weights *w) { return has_places(w->state); }
+bool lap_block_weights_need_everyone(const lap_block_weights *w) { return has_slots(w->state); }
 
 void lap_block_weights_join_pass(lap_block_weights *w) {
   if (!lap_block_weights_need_everyone(w)) return;
-  for (int block = 0; block <= w->layers + 1; ++block) lap_block_weights_enter(w, block, false);
+  for (int block = 0; block < w->state->parameters->block_count; ++block)
+    lap_block_weights_enter(w, block, false);
 }
 
 void lap_block_weights_wait_all(lap_block_weights *w) {

@@ -7,39 +7,6 @@
 #include "mpi/collective/bucket_gather.h"
 #include "mpi/collective/mesh_groups.h"
 
-lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_shard shard, int ranks,
-                               int rank, lap_placement *placement, lap_status *status) {
-  *placement = (lap_placement){.mesh = *mesh, .shard = shard};
-  LAP_TRY(lap_mesh_fold(mesh, model_ranks, ranks, rank, &placement->fold, status));
-  if (placement->fold.shard_count <= LAP_MAX_SHARDS) return LAP_OK;
-  return lap_fail(status, LAP_USAGE,
-                  "mesh: %d ranks a replica would hold %d of the %d model shards each, but a rank "
-                  "holds at most %d: start more ranks, or raise mesh.model_ranks",
-                  placement->fold.model_ranks, placement->fold.shard_count, mesh->model,
-                  LAP_MAX_SHARDS);
-}
-
-lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_shard shard,
-                              lap_comm *comm, lap_placement *placement, lap_status *status) {
-  LAP_TRY(lap_placement_of_rank(mesh, model_ranks, shard, lap_comm_size(comm), lap_comm_rank(comm),
-                                placement, status));
-  placement->comm = comm;
-  return LAP_OK;
-}
-
-lap_lane_schedule lap_shard_lane_schedule(lap_shard shard) {
-  const bool cyclic = shard == LAP_SHARD_GRADIENTS || shard == LAP_SHARD_FULL;
-  return cyclic ? LAP_LANES_CYCLIC : LAP_LANES_BLOCK;
-}
-
-lap_lane_schedule lap_placement_lane_schedule(const lap_placement *placement) {
-  return lap_shard_lane_schedule(placement->shard);
-}
-
-lap_lanes lap_placement_lanes(const lap_placement *placement) {
-  return lap_fold_lanes(&placement->fold, &placement->mesh, lap_placement_lane_schedule(placement));
-}
-
 lap_partition *lap_state_partition(const lap_parameters *parameters, int owners) {
   int64_t *begin = lap_allocate((size_t)parameters->bucket_count, sizeof *begin);
   for (int b = 0; b < parameters->bucket_count; ++b) begin[b] = parameters->bucket[b].begin;
@@ -55,10 +22,10 @@ lap_partition *lap_state_partition(const lap_parameters *parameters, int owners)
 static void find_owned(lap_state *state) {
   const size_t buckets = (size_t)state->partition->buckets;
   state->owned = lap_allocate(buckets, sizeof *state->owned);
-  state->place = lap_allocate(buckets, sizeof *state->place);
+  state->owned_offset = lap_allocate(buckets, sizeof *state->owned_offset);
   for (int b = 0; b < state->partition->buckets; ++b) {
     state->owned[b] = lap_partition_range(state->partition, b, state->group.index);
-    state->place[b] = state->owned_elements;
+    state->owned_offset[b] = state->owned_elements;
     state->owned_elements += lap_range_count(state->owned[b]);
   }
 }
@@ -117,7 +84,7 @@ void lap_state_destroy(lap_state *state) {
   lap_parameters_destroy(state->all);
   lap_partition_destroy(state->partition);
   free(state->owned);
-  free(state->place);
+  free(state->owned_offset);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(state->values[kind]);
   free(state);
 }
@@ -136,7 +103,7 @@ float *lap_state_at(const lap_state *state, lap_state_kind kind, int bucket, int
   assert(element >= lap_state_held(state, kind, bucket).begin &&
          element <= lap_state_held(state, kind, bucket).end);
   if (state->whole[kind]) return state->values[kind] + element;
-  return state->values[kind] + state->place[bucket] + (element - state->owned[bucket].begin);
+  return state->values[kind] + state->owned_offset[bucket] + (element - state->owned[bucket].begin);
 }
 
 lap_weight_target lap_state_weight_target(const lap_state *state) {

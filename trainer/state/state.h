@@ -17,31 +17,9 @@
 #include "autograd/gemma2/parameters.h"
 #include "mpi/collective/mesh_groups.h"
 #include "mpi/tree/partition.h"
-#include "trainer/config/config.h"
 #include "trainer/state/memory_table.h"
+#include "trainer/state/placement.h"
 #include "trainer/state/weight_target.h"
-
-/* Where a state stands: the ranks, the logical mesh, and what each has of it. */
-typedef struct {
-  lap_comm *comm; /* NULL: of a plan */
-  lap_mesh mesh;
-  lap_fold fold;
-  lap_shard shard;
-} lap_placement;
-
-/* Not collective. The layout of `mesh` (mesh.model_ranks: `model_ranks`) on the ranks of `comm`.
- * LAP_USAGE where there is none, or where a rank would hold more shards than it can. */
-lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_shard shard,
-                              lap_comm *comm, lap_placement *placement, lap_status *status);
-/* The same of rank `rank` of `ranks` that need not run: for `plan`. */
-lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_shard shard, int ranks,
-                               int rank, lap_placement *placement, lap_status *status);
-
-/* How mesh.shard distributes the lanes over the replicas: cyclic with gradients and full. */
-lap_lane_schedule lap_shard_lane_schedule(lap_shard shard);
-lap_lane_schedule lap_placement_lane_schedule(const lap_placement *placement);
-/* The lanes of this rank. */
-lap_lanes lap_placement_lanes(const lap_placement *placement);
 
 /* What an element of the vector has; files and hashes go through them in this order. */
 typedef enum { LAP_WEIGHT, LAP_EXP_AVG, LAP_EXP_AVG_SQ, LAP_STATE_KINDS } lap_state_kind;
@@ -50,10 +28,10 @@ typedef struct {
   lap_placement placement;
   lap_group group;            /* ranks with the same shards: the owners of the partition */
   lap_parameters *parameters; /* of the shards held here */
-  lap_parameters *all;        /* of all shards of the mesh: names, shapes and canonical places */
+  lap_parameters *all;        /* of all shards of the mesh: names, shapes, canonical offsets */
   lap_partition *partition;   /* of the vector of `parameters`, by its buckets */
   lap_range *owned;           /* [buckets]: this rank's ranges */
-  int64_t *place;             /* [buckets]: where they lie in an array of owned ranges */
+  int64_t *owned_offset;      /* [buckets]: where they lie in an array of owned ranges */
   int64_t owned_elements;
   bool whole[LAP_STATE_KINDS];
   float *values[LAP_STATE_KINDS]; /* [parameters->elements] or [owned_elements]; the moments are

@@ -32,12 +32,13 @@ struct lap_stepper {
   lap_gemma2 *model;
   lap_micro_batch *micro;
   lap_gradient_sum *gradient_sum;
+  lap_lane_sum *lane_sum;
   lap_block_sum *norm_sum;
   lap_shard_sum *shard_sum;
   lap_shard_group group;              /* of shard_sum */
   lap_bucket_gather *gradient_gather; /* mesh.shard: none */
   uint64_t *windows;                  /* of one micro-batch */
-  double *lane_sums;                  /* [rounds][SUMS] */
+  double *lane_values;                /* [rounds][SUMS] */
   double *norm_partials;              /* one for each block owned here */
   bool last_micro;                    /* of its lane: buckets are whole when they are left */
   double seconds[LAP_PHASES];
@@ -63,8 +64,7 @@ static lap_block_sum *create_norm_sum(const lap_state *state) {
       lap_block_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
   free(ranges);
   const lap_placement *placement = &state->placement;
-  lap_block_sum_count(sum, &placement->mesh, lap_placement_lanes(placement), state->partition,
-                      base);
+  lap_block_sum_count(sum, &placement->mesh, placement->fold.lanes, state->partition, base);
   return sum;
 }
 
@@ -82,30 +82,16 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
                                                    .allocate = allocate});
 }
 
-static bool is_of_layer(const lap_config *config, const lap_bucket *bucket) {
-  return bucket->block >= 1 && bucket->block <= config->model.num_hidden_layers;
-}
-
-/* With cyclic lanes of one micro-batch a layer's gradient is whole when its block is left, and soon
- * gone: two of them have room, in turn. [buckets], or NULL: each bucket has a place of its own. */
-static int *share_places(const lap_config *config, const lap_state *state) {
+/* With cyclic lanes of one micro-batch, a layer's gradient is complete when the backward pass leaves
+ * its block, and soon sent: two layers take turns. [buckets], or NULL: each bucket has memory of its
+ * own. */
+static int *gradient_slots(const lap_config *config, const lap_state *state) {
   enum { LAYERS_AT_ONCE = 2 };
-  const lap_parameters *parameters = state->parameters;
-  if (lap_placement_lane_schedule(&state->placement) == LAP_LANES_BLOCK ||
-      lap_config_micro_batches(config) > 1)
+  if (state->placement.fold.schedule != LAP_LANES_CYCLIC || lap_config_micro_batches(config) > 1)
     return NULL;
-  int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
-  for (int b = 0; b < parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = &parameters->bucket[b];
-    places[b] = b;
-    for (int other = b - 1; is_of_layer(config, bucket) && other >= 0; --other) {
-      const lap_bucket *before = &parameters->bucket[other];
-      if (is_of_layer(config, before) && before->model_shard == bucket->model_shard &&
-          (before->block - bucket->block) % LAYERS_AT_ONCE == 0)
-        places[b] = other;
-    }
-  }
-  return places;
+  int *slots = lap_allocate((size_t)state->parameters->bucket_count, sizeof *slots);
+  lap_parameters_layer_slots(state->parameters, LAYERS_AT_ONCE, slots);
+  return slots;
 }
 
 lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
@@ -113,7 +99,6 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
                                 lap_block_weights *weights) {
   lap_stepper *s = lap_allocate(1, sizeof *s);
   const lap_placement *placement = &state->placement;
-  const lap_lane_schedule schedule = lap_placement_lane_schedule(placement);
   const lap_group shards = lap_group_of_shards(placement->comm, &placement->fold);
   s->config = config;
   s->data = data;
@@ -126,21 +111,21 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   const int64_t micro = config->batch.micro_sequences;
   s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
   s->micro = lap_micro_batch_create(data, micro);
-  int *places = share_places(config, state);
+  int *slots = gradient_slots(config, state);
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
-                                            state->partition, schedule, places);
-  free(places);
+                                            state->partition, slots);
+  free(slots);
+  s->lane_sum = lap_lane_sum_create(&state->group, &placement->mesh, &placement->fold, SUMS);
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
   s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
-  s->lane_sums =
-      lap_allocate((size_t)lap_gradient_sum_rounds(s->gradient_sum) * SUMS, sizeof *s->lane_sums);
+  s->lane_values = lap_allocate((size_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials =
       lap_allocate((size_t)(state->owned_elements / LAP_BLOCK), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
-    lap_bucket_gather_count(s->gradient_gather, &placement->mesh, lap_placement_lanes(placement));
+    lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);
   }
   return s;
 }
@@ -149,12 +134,10 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
                        int64_t teacher_k, lap_memory_table *memory) {
   const lap_placement *placement = &state->placement;
   const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
-  const int64_t rounds = lap_fold_rounds(&placement->fold, &placement->mesh);
-  int *places = share_places(config, state);
+  int *slots = gradient_slots(config, state);
   const lap_gradient_sum_size sums =
-      lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition,
-                             lap_placement_lane_schedule(placement), places);
-  free(places);
+      lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition, slots);
+  free(slots);
   const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
   memory->bytes[LAP_MEMORY_LOGITS] += logits;
   memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
@@ -164,7 +147,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +
-      (rounds * SUMS + owned / LAP_BLOCK) * (int64_t)sizeof(double);
+      (placement->fold.rounds * SUMS + owned / LAP_BLOCK) * (int64_t)sizeof(double);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
@@ -172,11 +155,12 @@ void lap_stepper_destroy(lap_stepper *s) {
   lap_gemma2_destroy(s->model);
   lap_micro_batch_destroy(s->micro);
   lap_gradient_sum_destroy(s->gradient_sum);
+  lap_lane_sum_destroy(s->lane_sum);
   lap_block_sum_destroy(s->norm_sum);
   lap_shard_sum_destroy(s->shard_sum);
   lap_bucket_gather_destroy(s->gradient_gather);
   free(s->windows);
-  free(s->lane_sums);
+  free(s->lane_values);
   free(s->norm_partials);
   free(s);
 }
@@ -197,12 +181,12 @@ static void account_hook(lap_stepper *s, lap_phase phase, double since) {
   s->seconds[LAP_PHASE_MODEL] -= taken;
 }
 
-/* Where buckets share their memory: there is one micro-batch, in which a block is entered once. */
+/* Where buckets take turns in a slot: there is one micro-batch, in which a block is entered once. */
 static void open_gradients(lap_stepper *s, int block) {
   const double since = lap_clock_seconds();
-  const lap_parameters *parameters = s->state->parameters;
-  for (int b = 0; b < parameters->bucket_count; ++b)
-    if (parameters->bucket[b].block == block) lap_gradient_sum_open(s->gradient_sum, b);
+  const lap_bucket_list *buckets = &s->state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i)
+    lap_gradient_sum_open(s->gradient_sum, buckets->bucket[i]);
   account_hook(s, LAP_PHASE_REDUCE, since);
 }
 
@@ -214,20 +198,20 @@ static void enter_block(void *context, int block, bool backward) {
   if (backward) open_gradients(s, block);
 }
 
-/* In the lane's last micro-batch a block that is left backward has its gradient whole. */
+/* In the lane's last micro-batch the gradient of a block is ready when it is left backward. */
 static void leave_block(void *context, int block, bool backward) {
   lap_stepper *s = context;
   if (!backward || !s->last_micro) return;
   const double since = lap_clock_seconds();
-  const lap_parameters *parameters = s->state->parameters;
-  for (int b = 0; b < parameters->bucket_count; ++b)
-    if (parameters->bucket[b].block == block) lap_gradient_sum_bucket(s->gradient_sum, b);
+  const lap_bucket_list *buckets = &s->state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i)
+    lap_gradient_sum_ready(s->gradient_sum, buckets->bucket[i]);
   account_hook(s, LAP_PHASE_REDUCE, since);
 }
 
 /* A pass of the others in which this replica has nothing to compute. */
 static void join_pass(lap_stepper *s) {
-  const int last = (int)s->config->model.num_hidden_layers + 1;
+  const int last = s->state->parameters->block_count - 1;
   for (int block = 0; block <= last; ++block) enter_block(s, block, false);
   for (int block = last; block >= 0; --block) {
     enter_block(s, block, true);
@@ -273,7 +257,7 @@ static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_stat
 static void run_round(lap_stepper *s, int round, double *sums, bool *failed, double *since,
                       lap_status *own) {
   const lap_config *config = s->config;
-  const int lane = lap_gradient_sum_lane(s->gradient_sum, round);
+  const int lane = lap_lane_in_round(s->state->placement.fold.lanes, round);
   const int64_t micro = config->batch.micro_sequences;
   const int64_t per_lane = micro * lap_config_micro_batches(config);
   float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
@@ -299,43 +283,40 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   account(s, LAP_PHASE_SUM, since);
 }
 
-/* What any rank of the replica wishes, all of its ranks do: they speak for the same lanes. So also
- * with what failed. */
-static void share_requests(const lap_stepper *s, lap_step_requests *wishes, bool *failed) {
+/* A request or failure of one rank of the replica becomes that of all its ranks, which speak for the
+ * same lanes. */
+static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *failed) {
   enum { STOP = 1, CHECKPOINT = 2, FAILED = 4 };
-  const int mine = (wishes->stop ? STOP : 0) | (wishes->checkpoint ? CHECKPOINT : 0) |
-                   (wishes->failure && wishes->failure->code != LAP_OK ? FAILED : 0);
+  const int mine = (requests->stop ? STOP : 0) | (requests->checkpoint ? CHECKPOINT : 0) |
+                   (requests->failure && requests->failure->code != LAP_OK ? FAILED : 0);
   const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
-  wishes->stop = all & STOP;
-  wishes->checkpoint = all & CHECKPOINT;
+  requests->stop = all & STOP;
+  requests->checkpoint = all & CHECKPOINT;
   *failed = all & FAILED;
 }
 
-static lap_code run_lanes(lap_stepper *s, lap_step_requests wishes, double sums[SUMS],
+static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sums[SUMS],
                           double *since, lap_status *status) {
+  const lap_fold *fold = &s->state->placement.fold;
   lap_status own = {0};
-  if (wishes.failure) own = *wishes.failure;
+  if (requests.failure) own = *requests.failure;
   bool failed;
-  share_requests(s, &wishes, &failed);
-  int held = 0;
-  for (int round = 0; round < lap_gradient_sum_rounds(s->gradient_sum); ++round) {
-    double *lane_sums = s->lane_sums + held * SUMS;
-    for (int i = 0; i < SUMS; ++i) lane_sums[i] = 0;
-    run_round(s, round, lane_sums, &failed, since, &own);
-    if (lap_gradient_sum_lane(s->gradient_sum, round) < 0) continue;
-    lane_sums[SUM_FAILED] = failed;
-    lane_sums[SUM_STOP] = wishes.stop;
-    lane_sums[SUM_SAVE] = wishes.checkpoint;
-    ++held;
+  share_requests(s, &requests, &failed);
+  /* A round without a lane, which is the last one if any, leaves values that are not looked at. */
+  for (int round = 0; round < fold->rounds; ++round) {
+    double *values = s->lane_values + round * SUMS;
+    for (int i = 0; i < SUMS; ++i) values[i] = 0;
+    run_round(s, round, values, &failed, since, &own);
+    values[SUM_FAILED] = failed;
+    values[SUM_STOP] = requests.stop;
+    values[SUM_SAVE] = requests.checkpoint;
   }
   lap_gradient_sum_finish(s->gradient_sum);
-  const lap_placement *placement = &s->state->placement;
-  lap_lane_sum(&s->state->group, &placement->mesh, &placement->fold,
-               lap_placement_lane_schedule(placement), s->lane_sums, SUMS, sums);
+  lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
   account(s, LAP_PHASE_REDUCE, since);
   if (sums[SUM_FAILED] > 0) {
     *status = own;
-    return lap_agree(placement->comm, status);
+    return lap_agree(s->state->placement.comm, status);
   }
   return LAP_OK;
 }
@@ -400,11 +381,11 @@ static void update_weights(lap_stepper *s, double grad_norm, double counted, dou
   state->applied_updates += 1;
 }
 
-lap_code lap_stepper_run(lap_stepper *s, lap_step_requests wishes, lap_step_result *result,
+lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
                          lap_status *status) {
   lap_state *state = s->state;
   double since = lap_clock_seconds(), sums[SUMS];
-  LAP_TRY(run_lanes(s, wishes, sums, &since, status));
+  LAP_TRY(run_lanes(s, requests, sums, &since, status));
   const double counted = sums[SUM_COUNTED];
   *result = (lap_step_result){
       .loss = mean(sums[SUM_LOSS], counted),

@@ -1,7 +1,7 @@
 /* step: one training step over the logical mesh (DESIGN 2).
  *
  *   for each lane of this replica:          micro-batches forward and backward, gradients add up;
- *                                           blocks whose gradient is whole leave for their owners
+ *                                           blocks whose gradient is complete are sent to owners
  *   sum of the lanes' losses and counts     agreement point: a failure anywhere stops all alike
  *   sums of the gradients                   what is not there yet; the fixed tree over lanes
  *   norm, AdamW on what is owned here       one float32 factor for mean and clipping
@@ -38,20 +38,20 @@ typedef struct {
   uint64_t counted; /* positions */
   bool skipped;     /* no update was made */
   bool bad;         /* because loss or gradient was not finite */
-  bool stop;        /* some rank wishes to stop after this step */
-  bool checkpoint;  /* some rank wishes a checkpoint after this step */
+  bool stop;        /* some rank has asked to stop after this step */
+  bool checkpoint;  /* some rank has asked for a checkpoint after this step */
 } lap_step_result;
 
-/* What this rank would like to happen after the step; every rank learns of every wish in the step's
- * own exchange of losses. */
+/* What this rank asks for after the step; every rank learns of every request in the step's own
+ * exchange of losses. */
 typedef struct {
   bool stop, checkpoint;
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
 } lap_step_requests;
 
-/* What a step tells other ranks besides gradients and weights: doubles that each lane adds up. The
- * ranks of a replica also tell each other their wishes, once, and failures before each micro-batch.
- */
+/* What a step sends besides gradients and weights: float64 values that are summed over lanes. The
+ * ranks of a replica also tell each other their requests, once, and failures before each
+ * micro-batch. */
 enum { LAP_STEP_SUMS = 8 };
 
 typedef struct lap_stepper lap_stepper;
@@ -69,10 +69,10 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
 lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
                                bool allocate);
 
-/* Collective. Does step `state->step` and counts it. The new weights may still be on their way when
- * it returns (block_weights.h). A failure on any rank (of data, or
- * in wishes) is returned on all of them, with the state as before the step. */
-lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests wishes, lap_step_result *result,
+/* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
+ * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
+ * all of them, with the state as before the step. */
+lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */

@@ -65,8 +65,7 @@ static void add_shard_sums(const lap_config *config, const lap_rank_layout *plac
   if (place->fold.model_ranks == 1) return;
   shard_sum sums[SHARD_SUMS];
   list_shard_sums(config, teacher_k, sums);
-  const uint64_t lanes =
-      (uint64_t)lap_fold_lanes(&place->fold, &place->mesh, place->schedule).count;
+  const uint64_t lanes = (uint64_t)place->fold.lanes.count;
   const uint64_t passes = lanes * (uint64_t)lap_config_micro_batches(config);
   for (int i = 0; i < SHARD_SUMS; ++i) {
     const uint64_t times = passes * sums[i].times;
@@ -82,7 +81,7 @@ static void add_shard_sums(const lap_config *config, const lap_rank_layout *plac
 static void add_buckets(const lap_config *config, const lap_rank_layout *place,
                         const lap_state *state, const uint64_t *gatherings, lap_traffic *sent) {
   const int layers = (int)config->model.num_hidden_layers;
-  const uint64_t rounds = (uint64_t)lap_fold_rounds(&place->fold, &place->mesh);
+  const uint64_t rounds = (uint64_t)place->fold.rounds;
   lap_sent_by_gradient_sum(place, state->partition, 1, sent);
   for (int b = 0; b < state->partition->buckets; ++b) {
     const int block = state->parameters->bucket[b].block;
@@ -120,10 +119,9 @@ static void plan_sent(const lap_config *config, int ranks, int ranks_per_node, i
                           &placement, &status);
     lap_state *state = lap_state_outline(&config->model, &placement);
     for (int rank = model_rank; rank < ranks; rank += first.fold.model_ranks) {
-      lap_rank_layout place = {.mesh = config->mesh,
-                               .ranks_per_node = ranks_per_node,
-                               .schedule = lap_placement_lane_schedule(&placement)};
-      lap_mesh_fold(&config->mesh, config->model_ranks, ranks, rank, &place.fold, &status);
+      lap_rank_layout place = {.mesh = config->mesh, .ranks_per_node = ranks_per_node};
+      lap_mesh_fold(&config->mesh, config->model_ranks, placement.fold.schedule, ranks, rank,
+                    &place.fold, &status);
       add_buckets(config, &place, state, gatherings, sent);
       add_shard_sums(config, &place, teacher_k, sent);
       add_norm(&place, state, sent);

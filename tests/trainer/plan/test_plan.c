@@ -124,9 +124,9 @@ static void gathered_weights_take_what_they_say(void **state) {
       const lap_placement placement = place((lap_mesh){1, 3, 1}, every_shard[shard], ranks, 0);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_memory_table memory = {0};
-      lap_block_weights_bytes(made, (int)model.num_hidden_layers, &memory);
+      lap_block_weights_bytes(made, &memory);
       count_from_here();
-      lap_block_weights *weights = lap_block_weights_create(made, (int)model.num_hidden_layers);
+      lap_block_weights *weights = lap_block_weights_create(made);
       assert_int_equal(lap_memory_total(&memory), aligned_bytes);
       assert_true((aligned_bytes > 0) == (every_shard[shard] == LAP_SHARD_FULL && ranks > 1));
       lap_block_weights_destroy(weights);
@@ -188,7 +188,7 @@ static void windows_take_what_they_say(void **state) {
       const lap_placement placement =
           place((lap_mesh){1, 1, shards}, LAP_SHARD_OPTIMIZER, ranks, rank % ranks);
       lap_state *made = lap_state_create(&model, &placement, false);
-      lap_block_weights *weights = lap_block_weights_create(made, 3);
+      lap_block_weights *weights = lap_block_weights_create(made);
       lap_memory_table memory = {0};
       count_from_here();
       lap_window_logits_bytes(&model, made, 45, 0, 2, &memory);
@@ -245,7 +245,7 @@ static void compare_with_plan(lap_comm *comm, lap_config *config, int64_t k) {
   must(lap_placement_create(&config->mesh, 0, config->shard, comm, &placement, &status), &status);
   count_from_here();
   lap_state *made = lap_state_create(&config->model, &placement, true);
-  lap_block_weights *weights = lap_block_weights_create(made, 3);
+  lap_block_weights *weights = lap_block_weights_create(made);
   lap_stepper *stepper = lap_stepper_create(config, &data, 10, made, weights);
   const int64_t cache = k ? lap_cache_rows_bytes(45, k) + lap_cache_bytes(k) : 0;
   const int64_t planned =

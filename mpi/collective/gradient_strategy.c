@@ -1,0 +1,30 @@
+#include "mpi/collective/gradient_strategy.h"
+
+#include <stdlib.h>
+
+#include "core/memory.h"
+#include "mpi/collective/chunk.h"
+
+float **lap_vectors_create(int count, int64_t elements) {
+  float **vectors = lap_allocate((size_t)count, sizeof *vectors);
+  for (int i = 0; i < count; ++i)
+    vectors[i] = lap_allocate_aligned((size_t)elements, sizeof *vectors[i]);
+  return vectors;
+}
+
+void lap_vectors_release(float **vectors, int count) {
+  for (int i = 0; i < count; ++i) lap_release_aligned(vectors[i]);
+  free(vectors);
+}
+
+float **lap_vectors_buckets(float *const *vectors, int count, const int64_t *offset, int buckets) {
+  float **at = lap_allocate((size_t)count * (size_t)buckets, sizeof *at);
+  for (int i = 0; i < count; ++i)
+    for (int b = 0; b < buckets; ++b) at[i * buckets + b] = vectors[i] + offset[b];
+  return at;
+}
+
+void lap_vector_clear(float *vector, int64_t elements) {
+#pragma omp parallel for simd schedule(static) if (elements > LAP_PARALLEL_FROM)
+  for (int64_t i = 0; i < elements; ++i) vector[i] = 0;
+}

@@ -1,0 +1,43 @@
+/* merge_plan: how an owner adds what the ranks send it, round by round (private to mpi/).
+ *
+ * A value is what one rank sends of one node of the tree over lanes (mpi/tree/node.h). The values
+ * of a round arrive in the order of the tree, whoever sends them; the owner pushes each into a
+ * binary counter that holds what is left of the rounds before. Which additions that allows follows
+ * from the nodes alone, so all of it is planned once.
+ */
+#ifndef LAP_MPI_COLLECTIVE_MERGE_PLAN_H
+#define LAP_MPI_COLLECTIVE_MERGE_PLAN_H
+
+#include "mpi/tree/node.h"
+
+/* Of one round. */
+typedef struct {
+  const int *first_value;    /* [ranks + 1]: rank q sends values [first_value[q], [q + 1]) */
+  const int *merges;         /* [values]: how often the topmost two become one after each */
+  int before, lowest, after; /* values held before the round, at the least, and after it */
+} lap_merge_plan;
+
+typedef struct {
+  int ranks;
+  lap_tree_counter counter; /* after all rounds planned so far */
+  lap_merge_plan *round;    /* [rounds] */
+  int rounds;
+  int *first_value, *merges; /* of all rounds */
+  int values;
+} lap_merge_plans;
+
+/* For the rounds and values of all of them that lap_merge_plans_add will be told of. */
+lap_merge_plans lap_merge_plans_create(const lap_leaves *leaves, int ranks, int rounds, int values);
+void lap_merge_plans_release(lap_merge_plans *plans);
+
+/* The next round: `nodes` are those of all ranks in the order of the tree, which is rank by rank;
+ * rank q has `counts`[q] of them. */
+void lap_merge_plans_add(lap_merge_plans *plans, const lap_tree_node *nodes, const int *counts);
+
+/* The most values that are sent in a round, by all ranks; by all but `rank`. */
+int lap_merge_plans_most_values(const lap_merge_plans *plans);
+int lap_merge_plans_most_arriving(const lap_merge_plans *plans, int rank);
+/* The most values that an owner holds between rounds. */
+int lap_merge_plans_most_held(const lap_merge_plans *plans);
+
+#endif
