@@ -51,7 +51,7 @@ static int by_begin(const void *a, const void *b) {
 /* Each rank sends the values of its roots to every other; first [ranks + 1]. */
 static void list_messages(lap_block_sum *sum, const lap_group *all, const int *first) {
   sum->exchange = (lap_exchange){
-      .round = LAP_ROUND_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of blocks"};
+      .tag = LAP_TAG_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of blocks"};
   const int rank = all->index;
   for (int step = 1; step < all->size; ++step) {
     const int from = lap_group_from(all, step);
@@ -140,7 +140,7 @@ double lap_block_sum_run(lap_block_sum *sum, const double *partials) {
   counted->dcn[LAP_TRAFFIC_SCALARS] += sum->mesh.dcn[LAP_TRAFFIC_SCALARS];
   if (sum->leaves.items == 0) return 0;
   sum_mine(sum, partials);
-  lap_comm_wait(sum->comm, lap_exchange_start(sum->comm, &sum->exchange));
+  lap_comm_run_exchange(sum->comm, &sum->exchange);
   sum->counter.nodes.depth = 0;
   for (int i = 0; i < sum->ranges; ++i) {
     lap_tree_node roots[LAP_TREE_DEPTH];

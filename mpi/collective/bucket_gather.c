@@ -22,7 +22,7 @@ lap_bucket_gather *lap_bucket_gather_create(const lap_group *replicas,
   lap_bucket_gather *gather = lap_allocate(1, sizeof *gather);
   gather->group = *replicas;
   gather->partition = partition;
-  gather->exchange = (lap_exchange){.round = LAP_ROUND_GATHER, .what = "gather a bucket"};
+  gather->exchange = (lap_exchange){.tag = LAP_TAG_GATHER, .what = "gather a bucket"};
   return gather;
 }
 
@@ -62,7 +62,7 @@ void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float 
                          values + (theirs.begin - begin),
                          (size_t)lap_range_count(theirs) * sizeof(float));
   }
-  gather->ticket = lap_exchange_start(group->comm, &gather->exchange);
+  gather->ticket = lap_comm_start_exchange(group->comm, &gather->exchange);
 }
 
 void lap_bucket_gather_wait(lap_bucket_gather *gather) {

@@ -71,7 +71,7 @@ void lap_chunks_create(lap_chunks *chunks, const lap_group *group, const lap_par
     chunks->slot[i].arriving =
         lap_allocate_aligned((size_t)chunks->most_arriving * (size_t)elements, sizeof(float));
     chunks->slot[i].exchange = (lap_exchange){
-        .round = LAP_ROUND_REDUCE, .kind = LAP_TRAFFIC_GRADIENTS, .what = "reduce gradients"};
+        .tag = LAP_TAG_REDUCE, .kind = LAP_TRAFFIC_GRADIENTS, .what = "reduce gradients"};
   }
 }
 
@@ -191,7 +191,8 @@ static void send_part(lap_chunks *chunks, int bucket, int64_t begin) {
   chunks->slot[slot].bucket = bucket;
   chunks->slot[slot].begin = begin;
   list_messages(chunks, slot);
-  chunks->slot[slot].ticket = lap_exchange_start(chunks->group.comm, &chunks->slot[slot].exchange);
+  chunks->slot[slot].ticket =
+      lap_comm_start_exchange(chunks->group.comm, &chunks->slot[slot].exchange);
   ++chunks->sent;
 }
 
@@ -208,7 +209,7 @@ void lap_chunks_send(lap_chunks *chunks, int bucket) {
 void lap_chunks_add_arrived(lap_chunks *chunks) {
   while (chunks->added < chunks->sent) {
     const int slot = (int)(chunks->added % (uint64_t)chunks->slots);
-    if (!lap_comm_done(chunks->group.comm, chunks->slot[slot].ticket)) return;
+    if (!lap_comm_is_done(chunks->group.comm, chunks->slot[slot].ticket)) return;
     add_oldest(chunks);
   }
 }

@@ -53,7 +53,7 @@ static void list_nodes(lap_lane_sum *sum, int ranks, int *first) {
 static void list_messages(lap_lane_sum *sum, const lap_group *group, const int *first) {
   const size_t count = (size_t)sum->count, row = count * sizeof *sum->rows;
   sum->exchange = (lap_exchange){
-      .round = LAP_ROUND_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of lanes"};
+      .tag = LAP_TAG_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of lanes"};
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
     lap_exchange_send(&sum->exchange, lap_group_rank(group, to),
@@ -112,7 +112,7 @@ void lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums) {
                           (int64_t)sum->fold.lanes.count * sum->fold.shard_count, sum->count);
   memcpy(sum->rows + (size_t)sum->own_row * count, values_of_nodes(sum, mine),
          (size_t)sum->own_count * row);
-  lap_comm_wait(sum->comm, lap_exchange_start(sum->comm, &sum->exchange));
+  lap_comm_run_exchange(sum->comm, &sum->exchange);
   sum->counter.nodes.depth = 0;
   for (int i = 0; i < sum->node_count; ++i)
     lap_scalar_counter_push(&sum->counter, sum->nodes[i].node,

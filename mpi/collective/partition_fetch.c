@@ -69,8 +69,7 @@ void lap_partition_fetch(const lap_group *group, const lap_partition *partition,
   void *all;
   size_t *bytes;
   lap_gather_strings(group, mine, (size_t)mine_count * sizeof *mine, &all, &bytes);
-  lap_exchange exchange = {
-      .round = LAP_ROUND_RANGES, .kind = kind, .what = "an exchange of ranges"};
+  lap_exchange exchange = {.tag = LAP_TAG_RANGES, .kind = kind, .what = "an exchange of ranges"};
   const char *theirs = all;
   lap_range stretch;
   int64_t in_owned, in_values;
@@ -91,7 +90,8 @@ void lap_partition_fetch(const lap_group *group, const lap_partition *partition,
       lap_exchange_receive(&exchange, lap_group_rank(group, from), values + in_values,
                            bytes_of(stretch));
   }
-  lap_exchange_finish(group->comm, &exchange);
+  lap_comm_run_exchange(group->comm, &exchange);
+  lap_exchange_release(&exchange);
   free(bytes);
   free(all);
   free(mine);

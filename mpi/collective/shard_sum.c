@@ -76,7 +76,7 @@ lap_shard_sum *lap_shard_sum_create(const lap_group *shards, const lap_mesh *mes
   sum->rows = lap_allocate((size_t)mesh->model, sizeof *sum->rows);
   sum->stack = lap_allocate((size_t)mesh->model, sizeof *sum->stack);
   sum->scatter = (lap_exchange){
-      .round = LAP_ROUND_SHARDS, .kind = LAP_TRAFFIC_ACTIVATIONS, .what = "sum over model shards"};
+      .tag = LAP_TAG_SHARDS, .kind = LAP_TRAFFIC_ACTIVATIONS, .what = "sum over model shards"};
   sum->gather = sum->any = sum->scatter;
   sum->any.kind = LAP_TRAFFIC_SCALARS;
   return sum;
@@ -186,7 +186,7 @@ static void scatter_values(lap_shard_sum *sum, const merge_plan *plan, size_t si
   }
   for (int i = 0; i < own; ++i)
     rows[plan->first[group->index] + i] = mine[i] + (size_t)here.begin * size;
-  lap_comm_wait(group->comm, lap_exchange_start(group->comm, &sum->scatter));
+  lap_comm_run_exchange(group->comm, &sum->scatter);
 }
 
 /* Every rank's finished stretch goes to all. */
@@ -202,7 +202,7 @@ static void gather_stretches(lap_shard_sum *sum, size_t size, int64_t elements, 
     lap_exchange_receive(&sum->gather, lap_group_rank(group, from),
                          out + (size_t)there.begin * size, (size_t)lap_range_count(there) * size);
   }
-  lap_comm_wait(group->comm, lap_exchange_start(group->comm, &sum->gather));
+  lap_comm_run_exchange(group->comm, &sum->gather);
 }
 
 /* All ranks' values of `elements` become one in `out`. `mine` are overwritten. */
@@ -267,7 +267,7 @@ uint8_t lap_shard_sum_any(lap_shard_sum *sum, uint8_t flags) {
                       sizeof flags);
     lap_exchange_receive(&sum->any, lap_group_rank(group, from), sum->arriving + from, 1);
   }
-  lap_comm_wait(group->comm, lap_exchange_start(group->comm, &sum->any));
+  lap_comm_run_exchange(group->comm, &sum->any);
   for (int rank = 0; rank < group->size; ++rank)
     if (rank != group->index) flags |= sum->arriving[rank];
   return flags;
@@ -287,5 +287,5 @@ void lap_shard_sum_collect(lap_shard_sum *sum, const float *parts, int64_t eleme
     memcpy(all, parts, bytes);
   for (int from = 1; from < group->size && group->index == 0; ++from)
     lap_exchange_receive(&sum->gather, lap_group_rank(group, from), all + from * count, bytes);
-  lap_comm_wait(group->comm, lap_exchange_start(group->comm, &sum->gather));
+  lap_comm_run_exchange(group->comm, &sum->gather);
 }

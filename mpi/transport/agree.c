@@ -15,13 +15,14 @@ static void gather_rows(const lap_group *group, void *rows, size_t count) {
   char *row = rows;
   const char *mine = row + (size_t)group->index * count;
   lap_exchange exchange = {
-      .round = LAP_ROUND_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "an agreement of all ranks"};
+      .tag = LAP_TAG_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "an agreement of all ranks"};
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
     lap_exchange_send(&exchange, lap_group_rank(group, to), mine, count);
     lap_exchange_receive(&exchange, lap_group_rank(group, from), row + (size_t)from * count, count);
   }
-  lap_exchange_finish(group->comm, &exchange);
+  lap_comm_run_exchange(group->comm, &exchange);
+  lap_exchange_release(&exchange);
 }
 
 void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all) {
@@ -40,14 +41,15 @@ void lap_gather_strings(const lap_group *group, const void *mine, size_t count, 
   char *joined = lap_allocate(begins[group->size], 1);
   if (count > 0) memcpy(joined + begins[group->index], mine, count);
   lap_exchange exchange = {
-      .round = LAP_ROUND_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather on all ranks"};
+      .tag = LAP_TAG_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather on all ranks"};
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
     lap_exchange_send(&exchange, lap_group_rank(group, to), mine, count);
     lap_exchange_receive(&exchange, lap_group_rank(group, from), joined + begins[from],
                          sizes[from]);
   }
-  lap_exchange_finish(group->comm, &exchange);
+  lap_comm_run_exchange(group->comm, &exchange);
+  lap_exchange_release(&exchange);
   free(begins);
   *all = joined;
   *counts = sizes;
@@ -56,13 +58,14 @@ void lap_gather_strings(const lap_group *group, const void *mine, size_t count, 
 void lap_broadcast(lap_comm *comm, void *bytes, size_t count, int root) {
   const lap_group group = lap_group_of_all(comm);
   lap_exchange exchange = {
-      .round = LAP_ROUND_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a broadcast"};
+      .tag = LAP_TAG_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a broadcast"};
   if (group.index == root)
     for (int step = 1; step < group.size; ++step)
       lap_exchange_send(&exchange, lap_group_to(&group, step), bytes, count);
   else
     lap_exchange_receive(&exchange, root, bytes, count);
-  lap_exchange_finish(comm, &exchange);
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
 }
 
 void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **all,
@@ -73,10 +76,11 @@ void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **a
   size_t *sizes = lap_allocate((size_t)ranks, sizeof *sizes);
   lap_gather_all(comm, &count, sizeof count, sizes);
   lap_exchange exchange = {
-      .round = LAP_ROUND_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather to rank 0"};
+      .tag = LAP_TAG_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather to rank 0"};
   if (lap_comm_rank(comm) != root) {
     lap_exchange_send(&exchange, root, mine, count);
-    lap_exchange_finish(comm, &exchange);
+    lap_comm_run_exchange(comm, &exchange);
+    lap_exchange_release(&exchange);
     free(sizes);
     return;
   }
@@ -87,7 +91,8 @@ void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **a
   size_t offset = count;
   for (int rank = 1; rank < ranks; offset += sizes[rank++])
     lap_exchange_receive(&exchange, rank, joined + offset, sizes[rank]);
-  lap_exchange_finish(comm, &exchange);
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
   *all = joined;
   *counts = sizes;
 }

@@ -2,8 +2,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
-#include "mpi/transport/internal.h"
+#include "mpi/transport/message.h"
 
 /* Small messages arrive within the first microseconds, in which the thread only yields its core;
  * after that it sleeps, longer and longer, so that compute threads have the core. While nothing is
@@ -29,6 +31,34 @@ static const double LONGEST_POLL_SECONDS = 1;
 /* Time that starting, finishing or aborting MPI may take, where the peers cannot be named. */
 enum { START_SECONDS = 300, ABORT_SECONDS = 5 };
 
+enum { ACTIVITY_SIZE = 256 };
+
+typedef struct {
+  const lap_exchange *exchange;
+  bool done;
+} entry;
+
+struct lap_comm {
+  lap_messages *messages;        /* of the communication thread, once started */
+  lap_mesh_traffic mesh_traffic; /* of the threads that call collectives */
+
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t work; /* for the communication thread: an exchange, an end or an abort */
+  pthread_cond_t done; /* for callers: MPI is up, or an exchange is done */
+
+  /* Under `mutex`. Exchanges are numbered from 1; number n stands in queue[n % capacity] until it
+   * and all before it are done. */
+  entry *queue;
+  uint64_t capacity, submitted, begun, completed;
+  bool started, finishing;
+  lap_status start_status;
+  double watchdog_seconds, exposed_seconds;
+  char activity[ACTIVITY_SIZE];
+
+  atomic_int abort_code; /* not 0: the communication thread ends all ranks with it */
+};
+
 static struct timespec clock_in(clockid_t clock, double seconds) {
   struct timespec time;
   clock_gettime(clock, &time);
@@ -38,120 +68,81 @@ static struct timespec clock_in(clockid_t clock, double seconds) {
   return time;
 }
 
-/* --- starting: everything up to the first job runs on the communication thread --- */
-
-/* Whether a launcher that MPI can talk to has started this process. Without one, MPI_Init would
- * start a helper process and take a third of a second to tell us that we are alone. */
-static bool started_by_launcher(void) {
-  static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE",
-                                      "PMI_FD"};
-  for (size_t i = 0; i < sizeof marks / sizeof *marks; ++i)
-    if (getenv(marks[i])) return true;
-  return false;
-}
-
-/* srun without a PMI plugin starts processes that cannot find each other: each would train alone
- * and write the same files. */
-static lap_code refuse_lost_ranks(const lap_comm *comm, lap_status *status) {
-  const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-  if (comm->size > 1 || getenv("OMPI_COMM_WORLD_SIZE") || !tasks || atoi(tasks) <= 1) return LAP_OK;
-  return lap_fail(status, LAP_USAGE,
-                  "srun started %s tasks, but MPI finds only this one (SLURM_MPI_TYPE is %s): use "
-                  "mpirun inside the allocation, or srun --mpi=pmix",
-                  tasks, getenv("SLURM_MPI_TYPE") ? getenv("SLURM_MPI_TYPE") : "not set");
-}
-
-static void number_nodes(lap_comm *comm) {
-  MPI_Comm node;
-  lap_comm_check(comm,
-                 MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
-                 "finding the ranks of this node");
-  int leader = comm->rank;
-  lap_comm_check(comm, MPI_Bcast(&leader, 1, MPI_INT, 0, node), "finding the ranks of this node");
-  MPI_Comm_free(&node);
-  int *leaders = lap_allocate((size_t)comm->size, sizeof *leaders);
-  lap_comm_check(comm, MPI_Allgather(&leader, 1, MPI_INT, leaders, 1, MPI_INT, MPI_COMM_WORLD),
-                 "numbering the nodes");
-  int nodes = 0;
-  for (int rank = 0; rank < comm->size; ++rank)
-    comm->nodes[rank] = leaders[rank] == rank ? nodes++ : comm->nodes[leaders[rank]];
-  free(leaders);
-}
-
-static lap_code start_mpi(lap_comm *comm, lap_status *status) {
-  int provided = MPI_THREAD_SINGLE;
-  const int result = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
-  if (result != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
-    return lap_fail(
-        status, LAP_USAGE,
-        "MPI cannot be started with MPI_THREAD_FUNNELED (result %d, level %d): this MPI "
-        "library was built without threads",
-        result, provided);
-  comm->with_mpi = true;
-  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-  MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &comm->size);
-  comm->hosts = lap_allocate((size_t)comm->size, sizeof *comm->hosts);
-  comm->nodes = lap_allocate((size_t)comm->size, sizeof *comm->nodes);
-  char host[MPI_MAX_PROCESSOR_NAME] = "";
-  int length;
-  MPI_Get_processor_name(host, &length);
-  lap_comm_check(comm,
-                 MPI_Allgather(host, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, comm->hosts,
-                               MPI_MAX_PROCESSOR_NAME, MPI_CHAR, MPI_COMM_WORLD),
-                 "exchanging host names");
-  number_nodes(comm);
-  return LAP_OK;
-}
-
-static void start_alone(lap_comm *comm) {
-  comm->size = 1;
-  comm->hosts = lap_allocate(1, sizeof *comm->hosts);
-  comm->nodes = lap_allocate(1, sizeof *comm->nodes);
-  gethostname(comm->hosts[0], sizeof comm->hosts[0] - 1);
-}
-
 /* --- the communication thread --- */
 
-/* Posts what was submitted. Called and left with the mutex held. */
-static void post_jobs(lap_comm *comm) {
-  while (comm->posted < comm->submitted) {
-    const lap_comm_ticket ticket = comm->posted + 1;
-    const lap_comm_entry entry = comm->queue[ticket % comm->capacity];
+/* Begins what was submitted. Called and left with the mutex held. */
+static void begin_exchanges(lap_comm *comm) {
+  while (comm->begun < comm->submitted) {
+    const uint64_t number = comm->begun + 1;
+    const lap_exchange *exchange = comm->queue[number % comm->capacity].exchange;
     pthread_mutex_unlock(&comm->mutex);
-    lap_comm_job_begin(comm, ticket, entry.what);
-    entry.post(comm, entry.argument);
+    lap_messages_begin(comm->messages, exchange, number);
     pthread_mutex_lock(&comm->mutex);
-    comm->posted = ticket;
+    comm->begun = number;
   }
+}
+
+/* Tells callers. */
+static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int count) {
+  pthread_mutex_lock(&comm->mutex);
+  for (int i = 0; i < count; ++i) comm->queue[numbers[i] % comm->capacity].done = true;
+  while (comm->completed < comm->begun && comm->queue[(comm->completed + 1) % comm->capacity].done)
+    ++comm->completed;
+  pthread_cond_broadcast(&comm->done);
+  pthread_mutex_unlock(&comm->mutex);
+}
+
+static _Noreturn void watchdog_fires(lap_comm *comm) {
+  char wait[1024], activity[ACTIVITY_SIZE];
+  lap_messages_describe_wait(comm->messages, wait, sizeof wait);
+  pthread_mutex_lock(&comm->mutex);
+  memcpy(activity, comm->activity, sizeof activity);
+  pthread_mutex_unlock(&comm->mutex);
+  lap_comm_abort(
+      comm, LAP_WATCHDOG,
+      lap_format("watchdog: waited %s%s%s%s; ending all ranks with exit code %d (a "
+                 "longer patience is watchdog_seconds)",
+                 wait, activity[0] ? " (" : "", activity, activity[0] ? ")" : "", LAP_WATCHDOG));
+}
+
+/* Completes what it can, `seconds` after the last poll. Returns whether anything moved. */
+static bool poll(lap_comm *comm, double seconds, double watchdog_seconds) {
+  const int code = atomic_load(&comm->abort_code);
+  if (code != 0) lap_messages_abort(comm->messages, code);
+  const uint64_t *numbers;
+  const int count = lap_messages_poll(comm->messages, seconds, &numbers);
+  if (count > 0) complete_exchanges(comm, numbers, count);
+  if (lap_messages_longest_wait(comm->messages) > watchdog_seconds) watchdog_fires(comm);
+  return count > 0;
 }
 
 /* Sleeps for that long or until there is something to do. Called and left with the mutex held. */
 static void sleep_until_work(lap_comm *comm, long nanoseconds) {
   const struct timespec until = clock_in(CLOCK_MONOTONIC, 1e-9 * (double)nanoseconds);
-  if (comm->posted == comm->submitted && !comm->finishing)
+  if (comm->begun == comm->submitted && !comm->finishing)
     pthread_cond_timedwait(&comm->work, &comm->mutex, &until);
 }
 
-static void run_jobs(lap_comm *comm) {
+static void run_exchanges(lap_comm *comm) {
   double last = lap_clock_seconds(), moved = last;
   long nanoseconds = SLEEP_NANOSECONDS_MIN;
   pthread_mutex_lock(&comm->mutex);
-  while (!comm->finishing || comm->posted < comm->submitted || comm->in_flight > 0) {
-    const bool posting = comm->posted < comm->submitted;
-    post_jobs(comm);
+  while (!comm->finishing || comm->begun < comm->submitted ||
+         lap_messages_in_flight(comm->messages) > 0) {
+    const bool beginning = comm->begun < comm->submitted;
+    const double watchdog_seconds = comm->watchdog_seconds;
+    begin_exchanges(comm);
     pthread_mutex_unlock(&comm->mutex);
-    lap_comm_check_abort(comm);
     const double now = lap_clock_seconds();
     const double passed = now - last < LONGEST_POLL_SECONDS ? now - last : LONGEST_POLL_SECONDS;
     last = now;
-    if (comm->in_flight == 0) lap_comm_progress(comm);
-    if (lap_comm_poll(comm, passed) > 0 || posting) {
+    if (poll(comm, passed, watchdog_seconds) || beginning) {
       moved = now;
       nanoseconds = SLEEP_NANOSECONDS_MIN;
     }
-    const bool spinning = comm->in_flight > 0 && now - moved < 1e-9 * SPIN_NANOSECONDS;
-    const long longest = comm->in_flight > 0 ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
+    const bool waiting = lap_messages_in_flight(comm->messages) > 0;
+    const bool spinning = waiting && now - moved < 1e-9 * SPIN_NANOSECONDS;
+    const long longest = waiting ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
     if (spinning) sched_yield();
     pthread_mutex_lock(&comm->mutex);
     if (spinning) continue;
@@ -162,22 +153,17 @@ static void run_jobs(lap_comm *comm) {
   pthread_mutex_unlock(&comm->mutex);
 }
 
-/* MPI_Init, every call and MPI_Finalize happen here, so MPI needs to know of one thread only. */
 static void *communication_thread(void *argument) {
   lap_comm *comm = argument;
   lap_status status = {.code = LAP_OK};
-  if (started_by_launcher())
-    status.code = start_mpi(comm, &status);
-  else
-    start_alone(comm);
-  if (status.code == LAP_OK) status.code = refuse_lost_ranks(comm, &status);
+  status.code = lap_messages_start(&comm->messages, &status);
   pthread_mutex_lock(&comm->mutex);
   comm->start_status = status;
   comm->started = true;
   pthread_cond_broadcast(&comm->done);
   pthread_mutex_unlock(&comm->mutex);
-  if (status.code == LAP_OK) run_jobs(comm);
-  if (comm->with_mpi) MPI_Finalize();
+  if (status.code == LAP_OK) run_exchanges(comm);
+  lap_messages_finish(comm->messages);
   return NULL;
 }
 
@@ -211,9 +197,7 @@ static void destroy(lap_comm *comm) {
   pthread_cond_destroy(&comm->done);
   pthread_mutex_destroy(&comm->mutex);
   free(comm->queue);
-  lap_comm_release_jobs(comm);
-  free(comm->hosts);
-  free(comm->nodes);
+  lap_messages_destroy(comm->messages);
   free(comm);
 }
 
@@ -252,22 +236,25 @@ lap_code lap_comm_start(lap_comm **result, lap_status *status) {
   return LAP_OK;
 }
 
-/* A byte from everybody to everybody: the watchdog watches over the last wait too, which it could
- * not in MPI_Finalize. `argument` [ranks]; the byte of this rank is what it sends. */
-static void post_last(lap_comm *comm, void *argument) {
-  char *bytes = argument;
-  for (int step = 1; step < comm->size; ++step) {
-    const int from = (comm->rank + comm->size - step) % comm->size;
-    lap_comm_receive(comm, bytes + from, 1, from, 0);
-    lap_comm_send(comm, bytes + comm->rank, 1, (comm->rank + step) % comm->size, 0,
-                  LAP_TRAFFIC_SCALARS);
+/* A byte from each rank to every other: so the watchdog watches over the last wait too, which it
+ * could not do in MPI_Finalize. */
+static void meet_all_ranks(lap_comm *comm) {
+  const int rank = lap_comm_rank(comm), size = lap_comm_size(comm);
+  char *bytes = lap_allocate((size_t)size, 1);
+  lap_exchange exchange = {
+      .tag = LAP_TAG_END, .kind = LAP_TRAFFIC_SCALARS, .what = "the end of the job"};
+  for (int step = 1; step < size; ++step) {
+    const int from = (rank + size - step) % size;
+    lap_exchange_receive(&exchange, from, bytes + from, 1);
+    lap_exchange_send(&exchange, (rank + step) % size, bytes + rank, 1);
   }
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
+  free(bytes);
 }
 
 void lap_comm_finish(lap_comm *comm) {
-  char *bytes = lap_allocate((size_t)comm->size, 1);
-  lap_comm_wait(comm, lap_comm_submit(comm, post_last, bytes, "the end of the job"));
-  free(bytes);
+  meet_all_ranks(comm);
   pthread_mutex_lock(&comm->mutex);
   assert(comm->completed == comm->submitted);
   comm->finishing = true;
@@ -277,21 +264,10 @@ void lap_comm_finish(lap_comm *comm) {
   destroy(comm);
 }
 
-_Noreturn void lap_comm_abort_here(lap_comm *comm, int code) {
-  if (comm->with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
-  _exit(code);
-}
-
-void lap_comm_check_abort(lap_comm *comm) {
-  const int code = atomic_load(&comm->abort_code);
-  if (code != 0) lap_comm_abort_here(comm, code);
-}
-
 _Noreturn void lap_comm_abort(lap_comm *comm, lap_code code, const char *message) {
   assert(code != LAP_OK);
-  fprintf(stderr, "lapidary: rank %d on %s: %s\n", comm->rank, comm->hosts[comm->rank], message);
-  fflush(stdout);
-  if (pthread_equal(pthread_self(), comm->thread)) lap_comm_abort_here(comm, (int)code);
+  lap_messages_report(comm->messages, message);
+  if (pthread_equal(pthread_self(), comm->thread)) lap_messages_abort(comm->messages, (int)code);
   /* Only the communication thread may call MPI. Where it is stuck inside a call, leaving with the
    * code makes the launcher end the others. */
   atomic_store(&comm->abort_code, (int)code);
@@ -300,25 +276,25 @@ _Noreturn void lap_comm_abort(lap_comm *comm, lap_code code, const char *message
   _exit((int)code);
 }
 
-/* --- jobs --- */
+/* --- exchanges --- */
 
 static void grow_queue(lap_comm *comm) {
   const uint64_t capacity = 2 * comm->capacity;
-  lap_comm_entry *queue = lap_allocate(capacity, sizeof *queue);
-  for (uint64_t job = comm->completed + 1; job <= comm->submitted; ++job)
-    queue[job % capacity] = comm->queue[job % comm->capacity];
+  entry *queue = lap_allocate(capacity, sizeof *queue);
+  for (uint64_t number = comm->completed + 1; number <= comm->submitted; ++number)
+    queue[number % capacity] = comm->queue[number % comm->capacity];
   free(comm->queue);
   comm->queue = queue;
   comm->capacity = capacity;
 }
 
-lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument,
-                                const char *what) {
+lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exchange) {
+  if (exchange->outgoing_count + exchange->incoming_count == 0) return 0;
   pthread_mutex_lock(&comm->mutex);
   assert(!comm->finishing);
   if (comm->submitted - comm->completed == comm->capacity) grow_queue(comm);
   const lap_comm_ticket ticket = ++comm->submitted;
-  comm->queue[ticket % comm->capacity] = (lap_comm_entry){job, argument, what, false};
+  comm->queue[ticket % comm->capacity] = (entry){exchange, false};
   pthread_cond_signal(&comm->work);
   pthread_mutex_unlock(&comm->mutex);
   return ticket;
@@ -330,16 +306,7 @@ static bool is_done(const lap_comm *comm, lap_comm_ticket ticket) {
   return ticket <= comm->completed || comm->queue[ticket % comm->capacity].done;
 }
 
-void lap_comm_job_done(lap_comm *comm, lap_comm_ticket ticket) {
-  pthread_mutex_lock(&comm->mutex);
-  comm->queue[ticket % comm->capacity].done = true;
-  while (comm->completed < comm->posted && comm->queue[(comm->completed + 1) % comm->capacity].done)
-    ++comm->completed;
-  pthread_cond_broadcast(&comm->done);
-  pthread_mutex_unlock(&comm->mutex);
-}
-
-bool lap_comm_done(lap_comm *comm, lap_comm_ticket ticket) {
+bool lap_comm_is_done(lap_comm *comm, lap_comm_ticket ticket) {
   pthread_mutex_lock(&comm->mutex);
   const bool done = is_done(comm, ticket);
   pthread_mutex_unlock(&comm->mutex);
@@ -357,26 +324,28 @@ void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
   pthread_mutex_unlock(&comm->mutex);
 }
 
+void lap_comm_run_exchange(lap_comm *comm, const lap_exchange *exchange) {
+  lap_comm_wait(comm, lap_comm_start_exchange(comm, exchange));
+}
+
 /* --- questions and settings --- */
 
-int lap_comm_rank(const lap_comm *comm) { return comm->rank; }
+int lap_comm_rank(const lap_comm *comm) { return lap_messages_rank(comm->messages); }
 
-int lap_comm_size(const lap_comm *comm) { return comm->size; }
+int lap_comm_size(const lap_comm *comm) { return lap_messages_size(comm->messages); }
 
 const char *lap_comm_host(const lap_comm *comm, int rank) {
-  assert(rank >= 0 && rank < comm->size);
-  return comm->hosts[rank];
+  return lap_messages_host(comm->messages, rank);
 }
 
 int lap_comm_node(const lap_comm *comm, int rank) {
-  assert(rank >= 0 && rank < comm->size);
-  return comm->nodes[rank];
+  return lap_messages_node(comm->messages, rank);
 }
 
 int lap_comm_ranks_on_node(const lap_comm *comm) {
+  const int node = lap_comm_node(comm, lap_comm_rank(comm));
   int count = 0;
-  for (int rank = 0; rank < comm->size; ++rank)
-    count += comm->nodes[rank] == comm->nodes[comm->rank];
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank) count += lap_comm_node(comm, rank) == node;
   return count;
 }
 
@@ -400,6 +369,6 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset) {
   return seconds;
 }
 
-lap_traffic *lap_comm_traffic(lap_comm *comm) { return &comm->traffic; }
+lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }
 
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm) { return &comm->mesh_traffic; }

@@ -3,14 +3,14 @@
  * All MPI, from MPI_Init to MPI_Finalize, happens on one communication thread (MPI_THREAD_FUNNELED
  * is enough). Open MPI 4.1 makes no progress without calls and its blocking waits spin a core, so
  * the thread polls nonblocking operations: it yields its core for some microseconds, then sleeps
- * between polls. The other modules of mpi/ are written as jobs that start messages on it; callers
- * of those modules see plain functions. Jobs are posted in the order of submission and then are on
- * their way together; each is complete when its own messages are. Two ranks that submit the jobs
+ * between polls. The other modules of mpi/ hand it exchanges (exchange.h); their callers see plain
+ * functions. Exchanges are started in the order in which they were handed over, and several may be
+ * in flight together; each is complete when its own messages are. Two ranks that start the exchanges
  * they have in common in the same order can never deadlock.
  *
- * The thread is also the watchdog: where a job has waited `watchdog_seconds` for a peer, the
- * process prints which rank on which host waited for whom and in what, and ends the whole job with
- * exit code 76. A dead peer is fatal in the same way. Time in which this process was itself
+ * The thread is also the watchdog: where an exchange has waited `watchdog_seconds` for a peer, the
+ * process prints which rank on which host waited for which others and in what, and ends all ranks
+ * with exit code 76. A dead peer is fatal in the same way. Time in which this process was itself
  * suspended does not count.
  *
  * Run without a launcher (mpirun, or srun --mpi=pmix), the communicator has one rank and MPI is not
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #include "core/status.h"
-#include "mpi/traffic/traffic.h"
+#include "mpi/transport/exchange.h"
 
 typedef struct lap_comm lap_comm;
 
@@ -47,38 +47,28 @@ int lap_comm_ranks_on_node(const lap_comm *comm);           /* ranks on this ran
 void lap_comm_set_watchdog(lap_comm *comm, double seconds); /* default 300 */
 /* What this rank is doing, for the watchdog's message, e.g. "step 12, reduce gradients". */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
-/* Not collective. Seconds that callers have waited for jobs since the last call with reset. */
+/* Not collective. Seconds that callers have waited for exchanges since the last call with reset. */
 double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
-/* Counted as messages start; steady once the jobs that send have been waited for. */
+/* Counted as messages start; steady once the exchanges that send have been waited for. */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 
 /* --- for the modules of mpi/ --- */
 
-/* Starts messages and returns; runs on the communication thread. */
-typedef void (*lap_comm_job)(lap_comm *comm, void *argument);
+/* Names an exchange; 0 is one without messages, which is never waited for. */
 typedef uint64_t lap_comm_ticket;
 
-/* Submits a job; `argument`, `what` (which names it for the watchdog) and the bytes of its messages
- * must live until it has been waited for. A message of another length than expected ends all ranks
- * (LAP_USAGE): they are not doing the same thing. */
-lap_comm_ticket lap_comm_submit(lap_comm *comm, lap_comm_job job, void *argument, const char *what);
-/* Until all messages of this job are complete, whatever others are on their way. Ticket 0 is no job
- * and always done. */
+/* Collective among the ranks that exchange. Returns at once; `exchange` and the bytes of its
+ * messages must live until it has been waited for. A message of another length than expected ends
+ * all ranks (LAP_USAGE): they are not doing the same thing. Exchanges with the same tag between the
+ * same two ranks match in the order in which they are started. */
+lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exchange);
+/* Until all messages of this exchange are complete, whatever else is in flight. */
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket);
 /* Whether a wait would return at once. */
-bool lap_comm_done(lap_comm *comm, lap_comm_ticket ticket);
-
-/* --- inside a job (communication thread only) --- */
-
-/* Start one message to or from another rank; `tag` as in MPI. Larger ones are cut at
- * LAP_MESSAGE_BYTES, alike on both sides; 0 bytes are no message. A rank never sends to itself.
- * Messages of several jobs between the same two ranks with the same tag match in the order of
- * submission. Sends are counted in the traffic table under `kind`. */
-enum { LAP_MESSAGE_BYTES = 1 << 26 };
-void lap_comm_send(lap_comm *comm, const void *bytes, size_t count, int to, int tag,
-                   lap_traffic_kind kind);
-void lap_comm_receive(lap_comm *comm, void *bytes, size_t count, int from, int tag);
+bool lap_comm_is_done(lap_comm *comm, lap_comm_ticket ticket);
+/* Starts an exchange and waits for it. */
+void lap_comm_run_exchange(lap_comm *comm, const lap_exchange *exchange);
 
 #endif

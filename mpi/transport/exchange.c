@@ -1,6 +1,5 @@
 #include "mpi/transport/exchange.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
@@ -36,27 +35,4 @@ void lap_exchange_release(lap_exchange *exchange) {
   exchange->incoming = NULL;
   exchange->outgoing_count = exchange->outgoing_capacity = 0;
   exchange->incoming_count = exchange->incoming_capacity = 0;
-}
-
-static void post_exchange(lap_comm *comm, void *argument) {
-  const lap_exchange *exchange = argument;
-  for (int i = 0; i < exchange->incoming_count; ++i) {
-    const lap_incoming *message = &exchange->incoming[i];
-    lap_comm_receive(comm, message->bytes, message->count, message->peer, (int)exchange->round);
-  }
-  for (int i = 0; i < exchange->outgoing_count; ++i) {
-    const lap_outgoing *message = &exchange->outgoing[i];
-    lap_comm_send(comm, message->bytes, message->count, message->peer, (int)exchange->round,
-                  exchange->kind);
-  }
-}
-
-lap_comm_ticket lap_exchange_start(lap_comm *comm, lap_exchange *exchange) {
-  if (exchange->outgoing_count + exchange->incoming_count == 0) return 0;
-  return lap_comm_submit(comm, post_exchange, exchange, exchange->what);
-}
-
-void lap_exchange_finish(lap_comm *comm, lap_exchange *exchange) {
-  lap_comm_wait(comm, lap_exchange_start(comm, exchange));
-  lap_exchange_release(exchange);
 }

@@ -1,15 +1,16 @@
-/* exchange: one round of messages between ranks, the only job of mpi/ (private to mpi/).
+/* exchange: a list of messages between ranks that move at once (private to mpi/).
  *
- * Every collective here is one or more rounds in which all ranks know, by formula or from an
- * earlier round, who sends how much to whom. A round lists its messages and runs as one job. Each
- * rank waits directly for every rank it needs, so that the watchdog names the one that is stuck and
- * not a neighbour that waits for it. Several rounds may be on their way at once; those of the same
- * kind between the same ranks match in the order in which they were started.
+ * Every collective here is one or more exchanges in which all ranks know, by formula or from an
+ * earlier exchange, which rank sends how much to which. Each rank waits directly for every rank it
+ * needs, so that the watchdog names the rank that is stuck, and not a neighbour that waits for it.
+ * communicator.h starts exchanges and waits for them.
  */
 #ifndef LAP_MPI_TRANSPORT_EXCHANGE_H
 #define LAP_MPI_TRANSPORT_EXCHANGE_H
 
-#include "mpi/transport/communicator.h"
+#include <stddef.h>
+
+#include "mpi/traffic/traffic.h"
 
 typedef struct {
   const void *bytes;
@@ -23,21 +24,22 @@ typedef struct {
   int peer;
 } lap_incoming;
 
-/* Rounds of different kinds differ in tag, so that ranks which do not agree on what they are doing
+/* Exchanges of different tags never match, so that ranks which do not agree on what they are doing
  * wait for the watchdog instead of reading each other's numbers. */
 typedef enum {
-  LAP_ROUND_REDUCE = 1,
-  LAP_ROUND_GATHER,
-  LAP_ROUND_SCALARS,
-  LAP_ROUND_AGREE,
-  LAP_ROUND_BROADCAST,
-  LAP_ROUND_RANGES,
-  LAP_ROUND_SHARDS,
-} lap_round;
+  LAP_TAG_END,
+  LAP_TAG_REDUCE,
+  LAP_TAG_GATHER,
+  LAP_TAG_SCALARS,
+  LAP_TAG_AGREE,
+  LAP_TAG_BROADCAST,
+  LAP_TAG_RANGES,
+  LAP_TAG_SHARDS,
+} lap_exchange_tag;
 
 /* Zero-initialised but for the first three; released with lap_exchange_release. */
 typedef struct {
-  lap_round round; /* also the tag */
+  lap_exchange_tag tag;
   lap_traffic_kind kind;
   const char *what; /* for the watchdog: "reduce gradients" */
   lap_outgoing *outgoing;
@@ -45,18 +47,12 @@ typedef struct {
   int outgoing_count, outgoing_capacity, incoming_count, incoming_capacity;
 } lap_exchange;
 
-/* Adds a message. Both sides must list the same counts in the same order; 0 bytes are no message.
- */
+/* Adds a message to or from another rank. Both sides must list the same counts in the same order; 0
+ * bytes are no message. */
 void lap_exchange_send(lap_exchange *exchange, int to, const void *bytes, size_t count);
 void lap_exchange_receive(lap_exchange *exchange, int from, void *bytes, size_t count);
-/* Forgets the messages, for another round. */
+/* Forgets the messages, for the next ones. */
 void lap_exchange_clear(lap_exchange *exchange);
 void lap_exchange_release(lap_exchange *exchange);
-
-/* Collective. Starts the round, and returns at once; `exchange` and all bytes must live until the
- * ticket was waited for (lap_comm_wait). 0 where there are no messages: never waited for. */
-lap_comm_ticket lap_exchange_start(lap_comm *comm, lap_exchange *exchange);
-/* Collective. Starts it, waits, and releases it. */
-void lap_exchange_finish(lap_comm *comm, lap_exchange *exchange);
 
 #endif

@@ -7,7 +7,7 @@
 #include "mpi/transport/agree.h"
 #include "mpi/transport/exchange.h"
 
-enum { NEIGHBOURS = 4, LARGE = 4 << 20, SMALL = 8, LARGE_ROUNDS = 64, SMALL_ROUNDS = 2000 };
+enum { NEIGHBOURS = 4, LARGE = 4 << 20, SMALL = 8, LARGE_TIMES = 64, SMALL_TIMES = 2000 };
 
 /* Ranks `distance` apart exchange, forwards and backwards; both know it by formula. Where this one
  * has no peer at that distance it has no message. */
@@ -43,18 +43,19 @@ static int list_messages(const link_measure *m, int first, size_t bytes, lap_exc
   return peers;
 }
 
-/* The shortest of some rounds. Ranks stop together: one of them, which decides by the clock, tells
- * the others every so often. */
-static double shortest_round(const link_measure *m, int first, size_t bytes, int most,
-                             double seconds, int *peers) {
+/* The seconds of the shortest of some exchanges. Ranks stop together: one of them, which decides by
+ * the clock, tells the others every so often. */
+static double shortest_exchange(const link_measure *m, int first, size_t bytes, int most,
+                                double seconds, int *peers) {
   double shortest = 0;
   const double start = lap_clock_seconds();
   const int stride = most / 16;
   for (int i = 0; i < most; ++i) {
-    lap_exchange exchange = {.round = LAP_ROUND_AGREE, .what = "measure links"};
+    lap_exchange exchange = {.tag = LAP_TAG_AGREE, .what = "measure links"};
     *peers = list_messages(m, first, bytes, &exchange);
     const double before = lap_clock_seconds();
-    lap_exchange_finish(m->comm, &exchange);
+    lap_comm_run_exchange(m->comm, &exchange);
+    lap_exchange_release(&exchange);
     const double taken = lap_clock_seconds() - before;
     if (i == 0 || taken < shortest) shortest = taken;
     if (i % stride != stride - 1) continue;
@@ -75,9 +76,9 @@ void lap_measure_link(lap_comm *comm, bool between, double seconds, lap_link_rat
   m.out = lap_allocate((size_t)NEIGHBOURS * LARGE, 1);
   m.in = lap_allocate((size_t)NEIGHBOURS * LARGE, 1);
   const double small =
-      shortest_round(&m, (int)first, SMALL, SMALL_ROUNDS, seconds / 2, &rate->peers);
+      shortest_exchange(&m, (int)first, SMALL, SMALL_TIMES, seconds / 2, &rate->peers);
   const double large =
-      shortest_round(&m, (int)first, LARGE, LARGE_ROUNDS, seconds / 2, &rate->peers);
+      shortest_exchange(&m, (int)first, LARGE, LARGE_TIMES, seconds / 2, &rate->peers);
   if (rate->peers) {
     rate->latency_seconds = small;
     rate->bytes_per_second = (double)rate->peers * LARGE / large;

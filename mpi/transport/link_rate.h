@@ -1,4 +1,4 @@
-/* link_rate: latency and bandwidth between ranks, through the same rounds of messages as training.
+/* link_rate: latency and bandwidth between ranks, through the same exchanges as training.
  */
 #ifndef LAP_MPI_TRANSPORT_LINK_RATE_H
 #define LAP_MPI_TRANSPORT_LINK_RATE_H
@@ -9,8 +9,8 @@
 
 typedef struct {
   int peers;               /* that this rank exchanged with; 0: there are none */
-  double latency_seconds;  /* of a round of 8-byte messages, the smallest seen */
-  double bytes_per_second; /* that this rank sends while all send and receive, the best round */
+  double latency_seconds;  /* of an exchange of 8-byte messages, the smallest seen */
+  double bytes_per_second; /* that this rank sends while all send and receive, the best exchange */
 } lap_link_rate;
 
 /* Collective. All ranks at once exchange messages with their next few neighbours in rank order on

@@ -1,186 +1,346 @@
-/* Flights: the messages of jobs, their completion by polling, and the watchdog. */
+#include "mpi/transport/message.h"
+
 #include <assert.h>
+#include <mpi.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "core/memory.h"
-#include "mpi/transport/internal.h"
 
-void lap_comm_check(lap_comm *comm, int result, const char *what) {
+/* What is known of one started message. */
+typedef struct {
+  int peer;
+  size_t expected; /* bytes */
+  bool receiving;
+} pending_message;
+
+/* An exchange whose messages are in flight. */
+typedef struct {
+  uint64_t number;
+  const char *what;
+  double waited; /* seconds */
+  MPI_Request *requests;
+  pending_message *messages;
+  MPI_Status *statuses;
+  int count, capacity; /* messages */
+} pending_exchange;
+
+struct lap_messages {
+  pthread_t thread;
+  int rank, size;
+  bool with_mpi;                         /* false where the process was started alone */
+  char (*hosts)[MPI_MAX_PROCESSOR_NAME]; /* [size] */
+  int *nodes;                            /* [size] */
+  lap_traffic sent;
+
+  /* The first `in_flight` are in flight, in the order in which they were begun; the others are
+   * kept for their memory. */
+  pending_exchange **exchanges;
+  int in_flight, allocated;
+  uint64_t *completed; /* [allocated] */
+};
+
+/* --- ending all ranks --- */
+
+void lap_messages_report(const lap_messages *m, const char *text) {
+  fprintf(stderr, "lapidary: rank %d on %s: %s\n", m->rank, m->hosts[m->rank], text);
+  fflush(stdout);
+}
+
+_Noreturn void lap_messages_abort(lap_messages *m, int code) {
+  if (m->with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
+  _exit(code);
+}
+
+/* Fatal where an MPI call failed: with the transport gone the ranks cannot agree on anything. */
+static void check(lap_messages *m, int result, const char *what) {
   if (result == MPI_SUCCESS) return;
   char reason[MPI_MAX_ERROR_STRING] = "";
   int length;
   MPI_Error_string(result, reason, &length);
-  char *message = lap_format("MPI failed in %s: %s", what, reason);
-  lap_comm_abort(comm, LAP_WATCHDOG, message);
+  lap_messages_report(m, lap_format("MPI failed in %s: %s", what, reason));
+  lap_messages_abort(m, LAP_WATCHDOG);
 }
 
-void lap_comm_progress(lap_comm *comm) {
-  if (comm->size == 1) return;
-  int found;
-  lap_comm_check(comm,
-                 MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &found, MPI_STATUS_IGNORE),
-                 "waiting for work");
+/* --- starting --- */
+
+/* Whether a launcher that MPI can talk to has started this process. Without one, MPI_Init would
+ * start a helper process and take a third of a second to tell us that we are alone. */
+static bool started_by_launcher(void) {
+  static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE",
+                                      "PMI_FD"};
+  for (size_t i = 0; i < sizeof marks / sizeof *marks; ++i)
+    if (getenv(marks[i])) return true;
+  return false;
 }
 
-void lap_comm_job_begin(lap_comm *comm, lap_comm_ticket ticket, const char *what) {
-  if (comm->in_flight == comm->flight_count) {
-    comm->flights =
-        lap_reallocate(comm->flights, (size_t)comm->flight_count + 1, sizeof *comm->flights);
-    comm->flights[comm->flight_count++] = lap_allocate(1, sizeof **comm->flights);
+/* srun without a PMI plugin starts processes that cannot find each other: each would train alone
+ * and write the same files. */
+static lap_code refuse_lost_ranks(const lap_messages *m, lap_status *status) {
+  const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+  if (m->size > 1 || getenv("OMPI_COMM_WORLD_SIZE") || !tasks || atoi(tasks) <= 1) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "srun started %s tasks, but MPI finds only this one (SLURM_MPI_TYPE is %s): use "
+                  "mpirun inside the allocation, or srun --mpi=pmix",
+                  tasks, getenv("SLURM_MPI_TYPE") ? getenv("SLURM_MPI_TYPE") : "not set");
+}
+
+static void number_nodes(lap_messages *m) {
+  MPI_Comm node;
+  check(m, MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
+        "finding the ranks of this node");
+  int leader = m->rank;
+  check(m, MPI_Bcast(&leader, 1, MPI_INT, 0, node), "finding the ranks of this node");
+  MPI_Comm_free(&node);
+  int *leaders = lap_allocate((size_t)m->size, sizeof *leaders);
+  check(m, MPI_Allgather(&leader, 1, MPI_INT, leaders, 1, MPI_INT, MPI_COMM_WORLD),
+        "numbering the nodes");
+  int nodes = 0;
+  for (int rank = 0; rank < m->size; ++rank)
+    m->nodes[rank] = leaders[rank] == rank ? nodes++ : m->nodes[leaders[rank]];
+  free(leaders);
+}
+
+static lap_code start_mpi(lap_messages *m, lap_status *status) {
+  int provided = MPI_THREAD_SINGLE;
+  const int result = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+  if (result != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
+    return lap_fail(
+        status, LAP_USAGE,
+        "MPI cannot be started with MPI_THREAD_FUNNELED (result %d, level %d): this MPI "
+        "library was built without threads",
+        result, provided);
+  m->with_mpi = true;
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &m->rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &m->size);
+  m->hosts = lap_allocate((size_t)m->size, sizeof *m->hosts);
+  m->nodes = lap_allocate((size_t)m->size, sizeof *m->nodes);
+  char host[MPI_MAX_PROCESSOR_NAME] = "";
+  int length;
+  MPI_Get_processor_name(host, &length);
+  check(m,
+        MPI_Allgather(host, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, m->hosts, MPI_MAX_PROCESSOR_NAME,
+                      MPI_CHAR, MPI_COMM_WORLD),
+        "exchanging host names");
+  number_nodes(m);
+  return LAP_OK;
+}
+
+static void start_alone(lap_messages *m) {
+  m->size = 1;
+  m->hosts = lap_allocate(1, sizeof *m->hosts);
+  m->nodes = lap_allocate(1, sizeof *m->nodes);
+  gethostname(m->hosts[0], sizeof m->hosts[0] - 1);
+}
+
+lap_code lap_messages_start(lap_messages **messages, lap_status *status) {
+  lap_messages *m = *messages = lap_allocate(1, sizeof *m);
+  m->thread = pthread_self();
+  if (started_by_launcher())
+    LAP_TRY(start_mpi(m, status));
+  else
+    start_alone(m);
+  return refuse_lost_ranks(m, status);
+}
+
+void lap_messages_finish(lap_messages *m) {
+  assert(m->in_flight == 0);
+  if (m->with_mpi) MPI_Finalize();
+}
+
+void lap_messages_destroy(lap_messages *m) {
+  for (int i = 0; i < m->allocated; ++i) {
+    free(m->exchanges[i]->requests);
+    free(m->exchanges[i]->messages);
+    free(m->exchanges[i]->statuses);
+    free(m->exchanges[i]);
   }
-  lap_job *flight = comm->flights[comm->in_flight++];
-  flight->ticket = ticket;
-  flight->what = what;
-  flight->waited = 0;
-  flight->count = 0;
+  free(m->exchanges);
+  free(m->completed);
+  free(m->hosts);
+  free(m->nodes);
+  free(m);
 }
 
-void lap_comm_release_jobs(lap_comm *comm) {
-  for (int i = 0; i < comm->flight_count; ++i) {
-    free(comm->flights[i]->requests);
-    free(comm->flights[i]->pending);
-    free(comm->flights[i]->statuses);
-    free(comm->flights[i]);
+/* --- what is known --- */
+
+int lap_messages_rank(const lap_messages *m) { return m->rank; }
+
+int lap_messages_size(const lap_messages *m) { return m->size; }
+
+const char *lap_messages_host(const lap_messages *m, int rank) {
+  assert(rank >= 0 && rank < m->size);
+  return m->hosts[rank];
+}
+
+int lap_messages_node(const lap_messages *m, int rank) {
+  assert(rank >= 0 && rank < m->size);
+  return m->nodes[rank];
+}
+
+int lap_messages_in_flight(const lap_messages *m) { return m->in_flight; }
+
+lap_traffic *lap_messages_sent(lap_messages *m) { return &m->sent; }
+
+/* --- starting messages --- */
+
+static pending_exchange *new_exchange(lap_messages *m) {
+  if (m->in_flight == m->allocated) {
+    const size_t count = (size_t)m->allocated + 1;
+    m->exchanges = lap_reallocate(m->exchanges, count, sizeof *m->exchanges);
+    m->completed = lap_reallocate(m->completed, count, sizeof *m->completed);
+    m->exchanges[m->allocated++] = lap_allocate(1, sizeof **m->exchanges);
   }
-  free(comm->flights);
+  return m->exchanges[m->in_flight++];
 }
 
-/* The request of one more message of the flight that is being posted. */
-static MPI_Request *new_request(lap_comm *comm, int peer, size_t expected, bool receiving) {
-  assert(pthread_equal(pthread_self(), comm->thread));
-  assert(peer >= 0 && peer < comm->size && peer != comm->rank);
-  lap_job *flight = comm->flights[comm->in_flight - 1];
-  if (flight->count == flight->capacity) {
-    const size_t capacity = 2 * (size_t)flight->capacity + 16;
-    flight->capacity = (int)capacity;
-    flight->requests = lap_reallocate(flight->requests, capacity, sizeof *flight->requests);
-    flight->pending = lap_reallocate(flight->pending, capacity, sizeof *flight->pending);
-    flight->statuses = lap_reallocate(flight->statuses, capacity, sizeof *flight->statuses);
+static MPI_Request *new_request(lap_messages *m, pending_exchange *pending,
+                                pending_message message) {
+  assert(message.peer >= 0 && message.peer < m->size && message.peer != m->rank);
+  (void)m;
+  if (pending->count == pending->capacity) {
+    const size_t capacity = 2 * (size_t)pending->capacity + 16;
+    pending->capacity = (int)capacity;
+    pending->requests = lap_reallocate(pending->requests, capacity, sizeof *pending->requests);
+    pending->messages = lap_reallocate(pending->messages, capacity, sizeof *pending->messages);
+    pending->statuses = lap_reallocate(pending->statuses, capacity, sizeof *pending->statuses);
   }
-  flight->pending[flight->count] = (lap_pending){peer, expected, receiving};
-  return &flight->requests[flight->count++];
+  pending->messages[pending->count] = message;
+  return &pending->requests[pending->count++];
 }
 
-static size_t message_at(size_t count, size_t offset) {
+static size_t piece_at(size_t count, size_t offset) {
   return count - offset < LAP_MESSAGE_BYTES ? count - offset : LAP_MESSAGE_BYTES;
 }
 
-void lap_comm_send(lap_comm *comm, const void *bytes, size_t count, int to, int tag,
-                   lap_traffic_kind kind) {
-  for (size_t offset = 0; offset < count; offset += LAP_MESSAGE_BYTES) {
-    const size_t part = message_at(count, offset);
-    lap_comm_check(comm,
-                   MPI_Isend((const char *)bytes + offset, (int)part, MPI_BYTE, to, tag,
-                             MPI_COMM_WORLD, new_request(comm, to, part, false)),
-                   "a send");
+static void send(lap_messages *m, pending_exchange *pending, const lap_outgoing *message, int tag,
+                 lap_traffic_kind kind) {
+  for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
+    const size_t piece = piece_at(message->count, offset);
+    check(m,
+          MPI_Isend((const char *)message->bytes + offset, (int)piece, MPI_BYTE, message->peer, tag,
+                    MPI_COMM_WORLD,
+                    new_request(m, pending, (pending_message){message->peer, piece, false})),
+          "a send");
   }
-  if (comm->nodes[to] == comm->nodes[comm->rank])
-    comm->traffic.within_node[kind] += count;
+  if (m->nodes[message->peer] == m->nodes[m->rank])
+    m->sent.within_node[kind] += message->count;
   else
-    comm->traffic.between_nodes[kind] += count;
+    m->sent.between_nodes[kind] += message->count;
 }
 
-void lap_comm_receive(lap_comm *comm, void *bytes, size_t count, int from, int tag) {
-  for (size_t offset = 0; offset < count; offset += LAP_MESSAGE_BYTES) {
-    const size_t part = message_at(count, offset);
-    lap_comm_check(comm,
-                   MPI_Irecv((char *)bytes + offset, (int)part, MPI_BYTE, from, tag, MPI_COMM_WORLD,
-                             new_request(comm, from, part, true)),
-                   "a receive");
+static void receive(lap_messages *m, pending_exchange *pending, const lap_incoming *message,
+                    int tag) {
+  for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
+    const size_t piece = piece_at(message->count, offset);
+    check(m,
+          MPI_Irecv((char *)message->bytes + offset, (int)piece, MPI_BYTE, message->peer, tag,
+                    MPI_COMM_WORLD,
+                    new_request(m, pending, (pending_message){message->peer, piece, true})),
+          "a receive");
   }
 }
 
-/* Writes "rank 1 on a, rank 3 on b and 5 more" of the peers whose messages are not complete. */
-static void name_missing_peers(lap_comm *comm, const lap_job *flight, char *text, size_t size) {
-  enum { NAMED = 4 };
-  bool *missing = lap_allocate((size_t)comm->size, sizeof *missing);
-  for (int i = 0; i < flight->count; ++i) {
-    int complete = 0;
-    MPI_Request_get_status(flight->requests[i], &complete, MPI_STATUS_IGNORE);
-    if (!complete) missing[flight->pending[i].peer] = true;
-  }
-  int count = 0;
-  size_t length = 0;
-  text[0] = '\0';
-  for (int rank = 0; rank < comm->size; ++rank) {
-    if (!missing[rank] || ++count > NAMED || length >= size) continue;
-    length += (size_t)snprintf(text + length, size - length, "%srank %d on %s",
-                               count > 1 ? ", " : "", rank, comm->hosts[rank]);
-  }
-  if (count > NAMED && length < size)
-    snprintf(text + length, size - length, " and %d more", count - NAMED);
-  free(missing);
+void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t number) {
+  assert(pthread_equal(pthread_self(), m->thread));
+  pending_exchange *pending = new_exchange(m);
+  pending->number = number;
+  pending->what = exchange->what;
+  pending->waited = 0;
+  pending->count = 0;
+  for (int i = 0; i < exchange->incoming_count; ++i)
+    receive(m, pending, &exchange->incoming[i], (int)exchange->tag);
+  for (int i = 0; i < exchange->outgoing_count; ++i)
+    send(m, pending, &exchange->outgoing[i], (int)exchange->tag, exchange->kind);
 }
 
-static _Noreturn void watchdog_fires(lap_comm *comm, const lap_job *flight) {
-  char peers[1024], activity[LAP_ACTIVITY_SIZE];
-  name_missing_peers(comm, flight, peers, sizeof peers);
-  pthread_mutex_lock(&comm->mutex);
-  memcpy(activity, comm->activity, sizeof activity);
-  pthread_mutex_unlock(&comm->mutex);
-  char *message = lap_format(
-      "watchdog: waited %.0f seconds for %s in %s%s%s%s; ending all ranks with exit code %d (a "
-      "longer patience is watchdog_seconds)",
-      flight->waited, peers, flight->what, activity[0] ? " (" : "", activity,
-      activity[0] ? ")" : "", LAP_WATCHDOG);
-  lap_comm_abort(comm, LAP_WATCHDOG, message);
-}
-
-static double watchdog_limit(lap_comm *comm) {
-  pthread_mutex_lock(&comm->mutex);
-  const double seconds = comm->watchdog_seconds;
-  pthread_mutex_unlock(&comm->mutex);
-  return seconds;
-}
+/* --- completing them --- */
 
 /* A peer that sent fewer bytes than this rank expects is doing something else than this rank: MPI
  * calls that success. */
-static void check_counts(lap_comm *comm, const lap_job *flight) {
-  for (int i = 0; i < flight->count; ++i) {
-    const lap_pending *pending = &flight->pending[i];
-    if (!pending->receiving) continue;
+static void check_counts(lap_messages *m, const pending_exchange *pending) {
+  for (int i = 0; i < pending->count; ++i) {
+    const pending_message *message = &pending->messages[i];
+    if (!message->receiving) continue;
     int received = 0;
-    MPI_Get_count(&flight->statuses[i], MPI_BYTE, &received);
-    if ((size_t)received == pending->expected) continue;
-    char *message = lap_format(
-        "rank %d on %s sent %d bytes where %zu were expected in %s: the ranks do not run the same "
-        "program with the same settings",
-        pending->peer, comm->hosts[pending->peer], received, pending->expected, flight->what);
-    lap_comm_abort(comm, LAP_USAGE, message);
+    MPI_Get_count(&pending->statuses[i], MPI_BYTE, &received);
+    if ((size_t)received == message->expected) continue;
+    lap_messages_report(
+        m, lap_format("rank %d on %s sent %d bytes where %zu were expected in %s: the ranks do not "
+                      "run the same program with the same settings",
+                      message->peer, m->hosts[message->peer], received, message->expected,
+                      pending->what));
+    lap_messages_abort(m, LAP_USAGE);
   }
 }
 
-static bool is_complete(lap_comm *comm, lap_job *flight) {
-  if (flight->count == 0) return true;
+static bool is_complete(lap_messages *m, pending_exchange *pending) {
   int complete = 0;
-  const int result = MPI_Testall(flight->count, flight->requests, &complete, flight->statuses);
+  const int result = MPI_Testall(pending->count, pending->requests, &complete, pending->statuses);
   if (result == MPI_ERR_IN_STATUS)
-    for (int i = 0; i < flight->count; ++i) {
-      const int error = flight->statuses[i].MPI_ERROR;
-      if (error != MPI_ERR_PENDING) lap_comm_check(comm, error, flight->what);
+    for (int i = 0; i < pending->count; ++i) {
+      const int error = pending->statuses[i].MPI_ERROR;
+      if (error != MPI_ERR_PENDING) check(m, error, pending->what);
     }
-  lap_comm_check(comm, result, flight->what);
-  if (complete) check_counts(comm, flight);
+  check(m, result, pending->what);
+  if (complete) check_counts(m, pending);
   return complete;
 }
 
-int lap_comm_poll(lap_comm *comm, double seconds) {
-  int landed = 0, flying = 0;
-  const double limit = comm->in_flight > 0 ? watchdog_limit(comm) : 0;
-  for (int i = 0; i < comm->in_flight; ++i) {
-    lap_job *flight = comm->flights[i];
-    if (is_complete(comm, flight)) {
-      lap_comm_job_done(comm, flight->ticket);
-      ++landed;
+/* Nothing is in flight here, but a large message that this rank has sent may still need MPI. */
+static void let_move(lap_messages *m) {
+  if (m->size == 1) return;
+  int found;
+  check(m, MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_WORLD, &found, MPI_STATUS_IGNORE),
+        "waiting for work");
+}
+
+int lap_messages_poll(lap_messages *m, double seconds, const uint64_t **completed) {
+  int complete = 0, left = 0;
+  *completed = m->completed;
+  if (m->in_flight == 0) let_move(m);
+  for (int i = 0; i < m->in_flight; ++i) {
+    pending_exchange *pending = m->exchanges[i];
+    if (is_complete(m, pending)) {
+      m->completed[complete++] = pending->number;
       continue;
     }
-    flight->waited += seconds;
-    if (flight->waited > limit) watchdog_fires(comm, flight);
-    comm->flights[i] = comm->flights[flying];
-    comm->flights[flying++] = flight;
+    pending->waited += seconds;
+    m->exchanges[i] = m->exchanges[left];
+    m->exchanges[left++] = pending;
   }
-  comm->in_flight = flying;
-  return landed;
+  m->in_flight = left;
+  return complete;
+}
+
+/* --- what is waited for --- */
+
+double lap_messages_longest_wait(const lap_messages *m) {
+  return m->in_flight > 0 ? m->exchanges[0]->waited : 0;
+}
+
+void lap_messages_describe_wait(const lap_messages *m, char *text, size_t size) {
+  enum { NAMED = 4 };
+  const pending_exchange *pending = m->exchanges[0];
+  bool *missing = lap_allocate((size_t)m->size, sizeof *missing);
+  for (int i = 0; i < pending->count; ++i) {
+    int complete = 0;
+    MPI_Request_get_status(pending->requests[i], &complete, MPI_STATUS_IGNORE);
+    if (!complete) missing[pending->messages[i].peer] = true;
+  }
+  int count = 0;
+  size_t length = (size_t)snprintf(text, size, "%.0f seconds for ", pending->waited);
+  for (int rank = 0; rank < m->size; ++rank) {
+    if (!missing[rank] || ++count > NAMED || length >= size) continue;
+    length += (size_t)snprintf(text + length, size - length, "%srank %d on %s",
+                               count > 1 ? ", " : "", rank, m->hosts[rank]);
+  }
+  if (count > NAMED && length < size)
+    length += (size_t)snprintf(text + length, size - length, " and %d more", count - NAMED);
+  if (length < size) snprintf(text + length, size - length, " in %s", pending->what);
+  free(missing);
 }

@@ -11,10 +11,11 @@
 static void different_counts(lap_comm *comm) {
   int64_t out = 0, in;
   const int rank = lap_comm_rank(comm);
-  lap_exchange exchange = {.round = LAP_ROUND_AGREE, .what = "a test"};
+  lap_exchange exchange = {.tag = LAP_TAG_AGREE, .what = "a test"};
   lap_exchange_send(&exchange, 1 - rank, &out, rank == 1 ? 4 : 8);
   lap_exchange_receive(&exchange, 1 - rank, &in, 8);
-  lap_exchange_finish(comm, &exchange);
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
 }
 
 static void list_bytes(const lap_group *group, char *bytes, lap_exchange *exchange) {
@@ -25,18 +26,19 @@ static void list_bytes(const lap_group *group, char *bytes, lap_exchange *exchan
   }
 }
 
-/* Of two rounds on their way, rank 1 takes part in the second, which ends, and stops before the
+/* Of two exchanges in flight, rank 1 takes part in the second, which ends, and stops before the
  * first. */
-static void stop_between_rounds(lap_comm *comm) {
+static void stop_between_exchanges(lap_comm *comm) {
   const lap_group group = lap_group_of_all(comm);
   static char bytes[2][8];
-  static lap_exchange first = {.round = LAP_ROUND_GATHER, .what = "the first round"};
-  static lap_exchange second = {.round = LAP_ROUND_SHARDS, .what = "the second round"};
+  static lap_exchange first = {.tag = LAP_TAG_GATHER, .what = "the first exchange"};
+  static lap_exchange second = {.tag = LAP_TAG_SHARDS, .what = "the second exchange"};
   list_bytes(&group, bytes[0], &first);
   list_bytes(&group, bytes[1], &second);
   lap_comm_ticket waiting = 0;
-  if (group.index != 1) waiting = lap_exchange_start(comm, &first);
-  lap_exchange_finish(comm, &second);
+  if (group.index != 1) waiting = lap_comm_start_exchange(comm, &first);
+  lap_comm_run_exchange(comm, &second);
+  lap_exchange_release(&second);
   if (group.index == 1) raise(SIGSTOP);
   lap_comm_wait(comm, waiting);
 }
@@ -76,7 +78,7 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "kill") == 0) raise(SIGKILL);
   if (odd && strcmp(scenario, "stop") == 0) raise(SIGSTOP);
   if (strcmp(scenario, "mismatch") == 0) different_counts(comm);
-  if (strcmp(scenario, "stop_between_rounds") == 0) stop_between_rounds(comm);
+  if (strcmp(scenario, "stop_between_exchanges") == 0) stop_between_exchanges(comm);
   if (strcmp(scenario, "suspend") == 0) suspend(comm);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);

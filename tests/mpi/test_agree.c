@@ -169,24 +169,6 @@ static void texts_of_different_lengths_reach_everybody_in_order(void **state) {
   free(counts);
 }
 
-static void count_up(lap_comm *comm, void *argument) {
-  (void)comm;
-  unsigned *counter = argument;
-  *counter = *counter * 3 + 1;
-}
-
-static void jobs_are_posted_in_order_and_many_may_wait(void **state) {
-  enum { JOBS = 1000 };
-  unsigned counter = 0, expected = 0;
-  lap_comm_ticket last = 0;
-  for (int i = 0; i < JOBS; ++i) {
-    last = lap_comm_submit(*state, count_up, &counter, "counting");
-    expected = expected * 3 + 1;
-  }
-  lap_comm_wait(*state, last);
-  assert_int_equal(counter, expected);
-}
-
 /* A value to and from every other rank. */
 static void list_values(const lap_group *group, const int *mine, int *all, lap_exchange *exchange) {
   for (int step = 1; step < group->size; ++step) {
@@ -196,53 +178,53 @@ static void list_values(const lap_group *group, const int *mine, int *all, lap_e
   }
 }
 
-/* The first round is held up by one rank, which starts the second alone: on all others the second
+/* The first exchange is held up by one rank, which starts the second alone: on all others the second
  * is complete while the first is not. */
-static void a_later_round_may_be_complete_before_an_earlier_one(void **state) {
+static void a_later_exchange_may_be_complete_before_an_earlier_one(void **state) {
   lap_comm *comm = *state;
   const lap_group group = lap_group_of_all(comm);
   if (group.size == 1) return;
   const bool late = group.index == group.size - 1;
   int mine[2] = {10 + group.index, 20 + group.index}, all[2][16];
-  lap_exchange rounds[2] = {{.round = LAP_ROUND_GATHER, .what = "the first"},
-                            {.round = LAP_ROUND_SHARDS, .what = "the second"}};
+  lap_exchange exchanges[2] = {{.tag = LAP_TAG_GATHER, .what = "the first"},
+                               {.tag = LAP_TAG_SHARDS, .what = "the second"}};
   lap_comm_ticket tickets[2];
-  for (int i = 0; i < 2; ++i) list_values(&group, &mine[i], all[i], &rounds[i]);
-  if (!late) tickets[0] = lap_exchange_start(comm, &rounds[0]);
-  tickets[1] = lap_exchange_start(comm, &rounds[1]);
+  for (int i = 0; i < 2; ++i) list_values(&group, &mine[i], all[i], &exchanges[i]);
+  if (!late) tickets[0] = lap_comm_start_exchange(comm, &exchanges[0]);
+  tickets[1] = lap_comm_start_exchange(comm, &exchanges[1]);
   lap_comm_wait(comm, tickets[1]);
-  const bool early = !late && lap_comm_done(comm, tickets[0]);
-  lap_barrier(comm); /* nobody's first round can be complete before this */
-  if (late) tickets[0] = lap_exchange_start(comm, &rounds[0]);
+  const bool early = !late && lap_comm_is_done(comm, tickets[0]);
+  lap_barrier(comm); /* nobody's first exchange can be complete before this */
+  if (late) tickets[0] = lap_comm_start_exchange(comm, &exchanges[0]);
   lap_comm_wait(comm, tickets[0]);
-  int mistakes = early || !lap_comm_done(comm, tickets[0]);
+  int mistakes = early || !lap_comm_is_done(comm, tickets[0]);
   for (int i = 0; i < 2; ++i)
     for (int rank = 0; rank < group.size; ++rank)
       if (rank != group.index) mistakes += all[i][rank] != 10 * (i + 1) + rank;
   assert_everywhere(comm, mistakes);
-  for (int i = 0; i < 2; ++i) lap_exchange_release(&rounds[i]);
+  for (int i = 0; i < 2; ++i) lap_exchange_release(&exchanges[i]);
 }
 
-/* Many rounds of one kind on their way at once, waited for backwards. */
-static void rounds_of_one_kind_match_in_the_order_of_submission(void **state) {
-  enum { ROUNDS = 200 };
+/* Many exchanges of one tag in flight at once, waited for backwards. */
+static void exchanges_of_one_tag_match_in_the_order_of_starting(void **state) {
+  enum { EXCHANGES = 500 };
   lap_comm *comm = *state;
   const lap_group group = lap_group_of_all(comm);
-  static int mine[ROUNDS], all[ROUNDS][16];
-  static lap_exchange rounds[ROUNDS];
-  lap_comm_ticket tickets[ROUNDS];
-  for (int i = 0; i < ROUNDS; ++i) {
+  static int mine[EXCHANGES], all[EXCHANGES][16];
+  static lap_exchange exchanges[EXCHANGES];
+  lap_comm_ticket tickets[EXCHANGES];
+  for (int i = 0; i < EXCHANGES; ++i) {
     mine[i] = 1000 * group.index + i;
-    rounds[i] = (lap_exchange){.round = LAP_ROUND_GATHER, .what = "one of many"};
-    list_values(&group, &mine[i], all[i], &rounds[i]);
-    tickets[i] = lap_exchange_start(comm, &rounds[i]);
+    exchanges[i] = (lap_exchange){.tag = LAP_TAG_GATHER, .what = "one of many"};
+    list_values(&group, &mine[i], all[i], &exchanges[i]);
+    tickets[i] = lap_comm_start_exchange(comm, &exchanges[i]);
   }
   int mistakes = 0;
-  for (int i = ROUNDS - 1; i >= 0; --i) {
+  for (int i = EXCHANGES - 1; i >= 0; --i) {
     lap_comm_wait(comm, tickets[i]);
     for (int rank = 0; rank < group.size; ++rank)
       if (rank != group.index) mistakes += all[i][rank] != 1000 * rank + i;
-    lap_exchange_release(&rounds[i]);
+    lap_exchange_release(&exchanges[i]);
   }
   assert_everywhere(comm, mistakes);
 }
@@ -261,9 +243,8 @@ int main(void) {
       cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
       cmocka_unit_test(nobody_passes_a_barrier_alone),
       cmocka_unit_test(texts_of_different_lengths_reach_everybody_in_order),
-      cmocka_unit_test(jobs_are_posted_in_order_and_many_may_wait),
-      cmocka_unit_test(a_later_round_may_be_complete_before_an_earlier_one),
-      cmocka_unit_test(rounds_of_one_kind_match_in_the_order_of_submission),
+      cmocka_unit_test(a_later_exchange_may_be_complete_before_an_earlier_one),
+      cmocka_unit_test(exchanges_of_one_tag_match_in_the_order_of_starting),
   };
   return cmocka_run_group_tests_name("agree", tests, world_start, world_finish);
 }

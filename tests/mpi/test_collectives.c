@@ -15,6 +15,7 @@
 #include "mpi/collective/mesh_groups.h"
 #include "mpi/collective/partition_fetch.h"
 #include "mpi/transport/agree.h"
+#include "mpi/transport/message.h"
 #include "reference.h"
 #include "world.h"
 
