@@ -11,13 +11,13 @@
 /* --- the list of tensors --- */
 
 static int64_t padded(int64_t elements) {
-  return (elements + LAP_BLOCK - 1) / LAP_BLOCK * LAP_BLOCK;
+  return (elements + LAP_SEGMENT - 1) / LAP_SEGMENT * LAP_SEGMENT;
 }
 
 typedef struct {
   lap_parameters *list;
   int model_shard;
-  bool replica;
+  bool copies;
 } listing;
 
 static void add(const listing *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
@@ -32,7 +32,7 @@ static void add(const listing *of, const char *name, int64_t rows, int64_t colum
                        .model_shard = of->model_shard,
                        .cut = cut,
                        .is_norm = cut == LAP_NOT_CUT,
-                       .is_replica = of->replica};
+                       .is_copy = of->copies};
   p->elements = p->rows * p->columns;
   snprintf(p->name, sizeof p->name, "%s", name);
   /* fan_in of a matrix, and hidden_size for the embedding: both are columns of the whole. */
@@ -78,11 +78,11 @@ static void sort_from(lap_parameters *list, int first) {
   qsort(list->parameter + first, (size_t)(list->count - first), sizeof *list->parameter, by_name);
 }
 
-/* --- places --- */
+/* --- where tensors lie --- */
 
 static int block_of(const lap_gemma2_config *c, const lap_parameter *p) {
   static const char layers[] = "model.layers.";
-  if (p->is_replica) return 0;
+  if (p->is_copy) return 0;
   if (strncmp(p->name, layers, sizeof layers - 1) == 0)
     return 1 + atoi(p->name + sizeof layers - 1);
   return p->is_norm ? (int)c->num_hidden_layers + 1 : 0;
@@ -90,10 +90,10 @@ static int block_of(const lap_gemma2_config *c, const lap_parameter *p) {
 
 static bool same_bucket(const lap_bucket *bucket, int block, const lap_parameter *p) {
   return bucket->block == block && bucket->model_shard == p->model_shard &&
-         bucket->is_replica == p->is_replica;
+         bucket->is_copy == p->is_copy;
 }
 
-/* Tensors of one block stand together: their names have the block's as their beginning. */
+/* Tensors of one block are neighbours: their names begin alike. */
 static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, lap_parameter *p) {
   const int block = block_of(c, p);
   lap_bucket *last = list->bucket_count ? &list->bucket[list->bucket_count - 1] : NULL;
@@ -101,10 +101,8 @@ static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, la
     list->bucket =
         lap_reallocate(list->bucket, (size_t)list->bucket_count + 1, sizeof *list->bucket);
     last = &list->bucket[list->bucket_count++];
-    *last = (lap_bucket){.begin = p->offset,
-                         .block = block,
-                         .model_shard = p->model_shard,
-                         .is_replica = p->is_replica};
+    *last = (lap_bucket){
+        .begin = p->offset, .block = block, .model_shard = p->model_shard, .is_copy = p->is_copy};
   }
   p->bucket = list->bucket_count - 1;
   last->end = p->offset + padded(p->elements);
@@ -173,8 +171,8 @@ lap_parameters *lap_parameters_create_shards(const lap_gemma2_config *c, lap_sha
   }
   if (shards.first > 0) {
     const int first = list->count;
-    const listing replicas = {.list = list, .replica = true};
-    add_norms(&replicas, c);
+    const listing copies = {.list = list, .copies = true};
+    add_norms(&copies, c);
     sort_from(list, first);
   }
   set_slots(list, c);
@@ -232,7 +230,7 @@ const lap_parameter *lap_parameters_find_shard(const lap_parameters *list, const
   for (int first = 0, end; first < list->count && !found; first = end) {
     const lap_parameter *p = &list->parameter[first];
     for (end = first; end < list->count && list->parameter[end].model_shard == p->model_shard &&
-                      list->parameter[end].is_replica == p->is_replica;
+                      list->parameter[end].is_copy == p->is_copy;
          ++end)
       continue;
     found = find_between(list, first, end, name);
@@ -282,14 +280,14 @@ static void initialise_elements(const lap_parameter *p, uint64_t seed, uint64_t 
   }
 }
 
-/* Elements [begin, end) of the part, by threads in stretches of a constant size. */
+/* Elements [begin, end) of the part, by threads in pieces of a constant size. */
 static void initialise_part(const lap_parameter *p, uint64_t seed, int64_t begin, int64_t end,
                             float *out) {
-  enum { STRETCH = 4096 };
+  enum { PIECE = 4096 };
   const uint64_t stream = lap_stream_of_name(p->name);
 #pragma omp parallel for schedule(static)
-  for (int64_t first = begin; first < end; first += STRETCH) {
-    const int64_t last = end - first < STRETCH ? end : first + STRETCH;
+  for (int64_t first = begin; first < end; first += PIECE) {
+    const int64_t last = end - first < PIECE ? end : first + PIECE;
     for (lap_run run = {.part = first}; run.part < last; run.part += run.count) {
       run = lap_parameter_run(p, run.part, last);
       initialise_elements(p, seed, stream, run.whole, run.whole + run.count,

@@ -2,14 +2,14 @@
  *
  * The logical mesh cuts a model into M shards (mesh.model): heads and the inner width of the
  * feed-forward by M, the vocabulary by M. Each shard has its part of every matrix; norms belong to
- * shard 0. The canonical vector is the shards one behind another, in each the tensors in byte order
- * of their Hugging Face names, each padded to blocks of LAP_BLOCK elements; padding stays 0.
+ * shard 0. The canonical vector is the shards one after another, in each the tensors in byte order
+ * of their Hugging Face names, each padded to segments of LAP_SEGMENT elements; padding stays 0.
  * Checkpoints and the state hash are defined on it.
  *
- * A process holds a range of shards: its vector is that stretch of the canonical vector. Where it
- * does not hold shard 0 it needs the norms all the same; they stand at its end as replicas, which
- * go through the same updates in the same bits and are not part of the state. Weights, gradients
- * and both Adam moments have this layout.
+ * A process holds a range of shards: its vector is that part of the canonical vector. A process
+ * without shard 0 needs the norms all the same: it has copies of them at the end of its vector,
+ * which get the same updates, bit for bit, and are not part of the state. Weights, gradients and
+ * both Adam moments have this layout.
  *
  * A bucket is what one block of the model (the embedding, a layer, the final norm) has in one
  * shard: the unit in which gradients and weights move between ranks while other blocks compute.
@@ -22,7 +22,7 @@
 
 #include "autograd/gemma2/config.h"
 #include "autograd/op/shard_range.h"
-#include "core/block.h"
+#include "core/segment.h"
 
 /* How a tensor is cut: each shard has as many of its rows (q, k, v, gate, up, embedding), or of its
  * columns (o, down); norms are not cut. */
@@ -33,22 +33,22 @@ typedef struct {
   char name[64];         /* e.g. "model.layers.0.self_attn.q_proj.weight" */
   int64_t rows, columns; /* of the part; norms: 1 x hidden_size, a vector by its shape in files */
   int64_t elements;      /* rows * columns */
-  int64_t offset;        /* in the vector of this process, a multiple of LAP_BLOCK */
-  int64_t canonical;     /* in the canonical vector; of a replica: that of the original */
+  int64_t offset;        /* in the vector of this process, a multiple of LAP_SEGMENT */
+  int64_t canonical;     /* in the canonical vector; of a copy: that of the original */
   int64_t whole_rows, whole_columns; /* of the tensor */
   int model_shard;
   int bucket;
   lap_cut cut;
   bool is_norm;     /* starts at 0 and is not decayed */
-  bool is_replica;  /* of a norm of shard 0, which is elsewhere */
+  bool is_copy;     /* of a norm of shard 0, which is elsewhere */
   double deviation; /* of its random start: N(0, deviation^2) */
 } lap_parameter;
 
 typedef struct {
   int64_t begin, end; /* of the vector of this process */
-  int block;          /* 0: the embedding; 1 + layer; layers + 1: the final norm; replicas: 0 */
+  int block;          /* 0: the embedding; 1 + layer; layers + 1: the final norm; copies: 0 */
   int model_shard;
-  bool is_replica;
+  bool is_copy;
 } lap_bucket;
 
 /* The buckets of one block, in increasing order. */
@@ -59,13 +59,13 @@ typedef struct {
 
 typedef struct {
   lap_shard_range shards;
-  lap_parameter *parameter; /* by shard and name, replicas last */
+  lap_parameter *parameter; /* by shard and name, copies last */
   int count;
   lap_bucket *bucket; /* in order of `begin` */
   int bucket_count;
   lap_bucket_list *block;     /* [block_count]: which buckets are its own */
   int block_count;            /* layers + 2 */
-  int64_t elements;           /* of the vector of this process, padding and replicas included */
+  int64_t elements;           /* of the vector of this process, padding and copies included */
   int64_t canonical_elements; /* of the canonical vector */
 } lap_parameters;
 
@@ -93,7 +93,7 @@ const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const
 const lap_parameter *lap_parameters_find_shard(const lap_parameters *parameters, const char *name,
                                                int model_shard);
 
-/* A stretch of a part that is contiguous in the whole tensor too: elements [part, part + count) of
+/* Elements of a part that are contiguous in the whole tensor too: elements [part, part + count) of
  * the part are elements [whole, whole + count) of the tensor. */
 typedef struct {
   int64_t part, whole, count;

@@ -49,8 +49,8 @@ void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float 
                           elements, kind);
   const lap_range mine = lap_partition_range(gather->partition, bucket, group->index);
   const size_t bytes = (size_t)lap_range_count(mine) * sizeof(float);
-  float *place = values + (mine.begin - begin);
-  if (place != owned && bytes > 0) memcpy(place, owned, bytes);
+  float *own_values = values + (mine.begin - begin);
+  if (own_values != owned && bytes > 0) memcpy(own_values, owned, bytes);
   if (group->size == 1) return;
   gather->exchange.kind = kind;
   lap_exchange_clear(&gather->exchange);

@@ -7,10 +7,10 @@
 #include "core/memory.h"
 
 /* Elements that are merged at a time by one thread: the stack of partial sums stays in its
- * first-level cache. A divisor of LAP_BLOCK. */
+ * first-level cache. A divisor of LAP_SEGMENT. */
 enum { TILE = 256, MERGE_DEPTH = 64 };
 /* Below this a chunk's start would cost more than its bytes. */
-enum { SMALLEST_CHUNK = 4 * LAP_BLOCK };
+enum { SMALLEST_CHUNK = 4 * LAP_SEGMENT };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

@@ -1,4 +1,4 @@
-/* chunk: parts of buckets in flight to their owners, who add them (private to mpi/; what the
+/* chunk: parts of buckets in flight to their owners, which add them (private to mpi/; what the
  * strategies of gradient_sum are built on).
  *
  * A chunk is a part of one bucket: of each owner's range of the bucket the elements [c E, (c + 1)
@@ -28,7 +28,7 @@ typedef struct {
   int most_arriving;          /* values of other ranks in a round */
   const int64_t *held_offset; /* [buckets] of the owner's ranges in `held` */
 
-  /* Of the round at hand. */
+  /* Of the current round. */
   const lap_merge_plan *plan;
   const float *const *sources; /* [values of this rank][buckets] */
   float *const *held;          /* [values that the owner holds]; see `held_offset` */

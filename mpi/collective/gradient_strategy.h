@@ -21,7 +21,7 @@ typedef struct {
 } lap_gradient_setup;
 
 typedef struct {
-  /* What create allocates: partial sums and the lane at hand, and receive buffers. */
+  /* What create allocates: partial sums and the current lane, and receive buffers. */
   void (*bytes)(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving);
   void *(*create)(const lap_gradient_setup *setup);
   void (*destroy)(void *sum);

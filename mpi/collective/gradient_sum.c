@@ -8,7 +8,7 @@
 #include "mpi/collective/gradient_sum_block.h"
 #include "mpi/collective/gradient_sum_cyclic.h"
 
-/* What has happened to a bucket in the round at hand. */
+/* What has happened to a bucket in the current round. */
 typedef enum { UNOPENED, OPEN, READY } bucket_progress;
 
 struct lap_gradient_sum {
@@ -20,7 +20,7 @@ struct lap_gradient_sum {
   const lap_gradient_strategy *strategy;
   void *state; /* the strategy's */
 
-  /* The round at hand; -1 before the first. */
+  /* The current round; -1 before the first. */
   int round, lane;
   bool in_round;
   bucket_progress *progress; /* [buckets] */

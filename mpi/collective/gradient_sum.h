@@ -28,7 +28,7 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
 void lap_gradient_sum_destroy(lap_gradient_sum *sum);
 /* Bytes that create allocates. */
 typedef struct {
-  int64_t vectors;  /* of partial sums and the lane at hand */
+  int64_t vectors;  /* of partial sums and the current lane */
   int64_t arriving; /* of receive buffers */
 } lap_gradient_sum_size;
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,

@@ -10,11 +10,11 @@ typedef struct {
   lap_group group;
   const lap_partition *partition;
   int last_round;
-  lap_tree_counter counter; /* of this rank's lanes, the lane at hand included */
+  lap_tree_counter counter; /* of this rank's lanes, the current lane included */
   float **partials;         /* [partial_count][elements]: the values of the counter */
   int partial_count;
   float **buckets;      /* [partial_count][buckets]: where each begins */
-  int top, merges;      /* the partial of the lane at hand, and the additions that it allows */
+  int top, merges;      /* the partial of the current lane, and the additions that it allows */
   bool sending;         /* to the owners, in this round */
   lap_merge_plans plan; /* of the last round */
   int64_t *held_offset; /* [buckets]: where this rank's range begins in a partial */
@@ -90,7 +90,7 @@ static void destroy(void *state) {
   free(sum);
 }
 
-/* Where the buckets of the lane at hand begin. */
+/* Where the buckets of the current lane begin. */
 static float **lane_buckets(const block_gradients *sum) {
   return sum->buckets + sum->top * sum->partition->buckets;
 }

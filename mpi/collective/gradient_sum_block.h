@@ -1,7 +1,7 @@
 /* gradient_sum_block: gradients of block lanes (mesh.shard: none, optimizer; private to mpi/).
  *
  * A rank adds its neighbouring lanes as they come, in a binary counter of vectors over all buckets:
- * about 2 log2 of its lanes, the lane at hand on top. In the last round its subtree roots go to the
+ * about 2 log2 of its lanes, the current lane on top. In the last round its subtree roots go to the
  * owners, bucket by bucket, while the backward pass of its last lane is still going on.
  */
 #ifndef LAP_MPI_COLLECTIVE_GRADIENT_SUM_BLOCK_H

@@ -26,7 +26,7 @@ typedef struct {
   int values;
 } lap_merge_plans;
 
-/* For the rounds and values of all of them that lap_merge_plans_add will be told of. */
+/* With room for `rounds` rounds, and `values` values in all of them together. */
 lap_merge_plans lap_merge_plans_create(const lap_leaves *leaves, int ranks, int rounds, int values);
 void lap_merge_plans_release(lap_merge_plans *plans);
 

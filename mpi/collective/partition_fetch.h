@@ -1,5 +1,5 @@
-/* partition_fetch: ranges of a vector from their owners, wherever they are; to hash, save and load
- * tensors whose chunks cross ownership boundaries.
+/* partition_fetch: any ranges of a vector, from the ranks that own them; to hash, save and load
+ * tensors that cross the boundaries of what ranks own.
  */
 #ifndef LAP_MPI_COLLECTIVE_PARTITION_FETCH_H
 #define LAP_MPI_COLLECTIVE_PARTITION_FETCH_H
@@ -7,11 +7,17 @@
 #include "mpi/transport/group.h"
 #include "mpi/tree/partition.h"
 
-/* Collective over the group, whose ranks own the vector as the partition says. `owned` is this
- * rank's own array; `wanted` [count] are ranges of the vector in increasing order that do not
- * overlap, known to this rank only (they are exchanged first); those of different ranks may
- * overlap, and any may be empty. `values` gets them one behind another. */
+/* What this rank wants: ranges of the vector in increasing order that do not overlap; any may be
+ * empty. Those of different ranks may overlap. */
+typedef struct {
+  const lap_range *ranges;
+  int count;
+  float *values; /* gets them, one after another */
+} lap_fetch;
+
+/* Collective over the group, whose ranks own the vector as the partition says; `owned` is this
+ * rank's own array. Each rank knows only what it wants itself: that is exchanged first. */
 void lap_partition_fetch(const lap_group *group, const lap_partition *partition, const float *owned,
-                         const lap_range *wanted, int count, float *values, lap_traffic_kind kind);
+                         lap_fetch wanted, lap_traffic_kind kind);
 
 #endif

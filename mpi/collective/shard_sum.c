@@ -14,8 +14,8 @@ enum { PARALLEL_FROM = 1 << 15 };
 
 typedef enum { ADD_FLOATS, ADD_DOUBLES, LARGEST_FLOAT } operation;
 
-/* How values come together: rank r of the group has values [first[r], first[r + 1]), and after each
- * the topmost two become one as often as `merges` says. */
+/* How values are added: rank r of the group has values [first[r], first[r + 1]), and after each the
+ * topmost two become one as often as `merges` says. */
 typedef struct {
   int *first;  /* [ranks + 1] */
   int *merges; /* [values] */
@@ -27,7 +27,7 @@ struct lap_shard_sum {
   lap_fold fold;
   int *merges_here; /* [shards held] */
   merge_plan sums, largest;
-  char **rows, **stack; /* [model shards]: values, and those that wait for their siblings */
+  char **rows, **stack; /* [model shards]: values, and values that wait for their siblings */
   char *arriving;       /* grows to the largest call, then stays */
   size_t arriving_bytes;
   lap_exchange scatter, gather, any;
@@ -106,7 +106,7 @@ int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t 
     if (rank != fold->model_rank)
       values += lap_roots_of_model_rank(&leaves, fold->model_ranks, rank, roots);
   }
-  const lap_range here = lap_shard_sum_stretch(elements, fold->model_ranks, fold->model_rank);
+  const lap_range here = lap_shard_sum_range(elements, fold->model_ranks, fold->model_rank);
   return values * lap_range_count(here) * (int64_t)sizeof(float);
 }
 
@@ -136,7 +136,8 @@ static void combine(operation how, void *left, const void *right, int64_t count)
 
 static size_t size_of(operation how) { return how == ADD_DOUBLES ? sizeof(double) : sizeof(float); }
 
-/* `rows` [count] through the counter, in place; what is left comes first in `stack`, in order. */
+/* Pushes `rows` [count] through the counter, adding in place; the rows that are left come first in
+ * `stack`, in order. Returns how many. */
 static int merge_rows(operation how, char *const *rows, const int *merges, int count,
                       int64_t elements, char **stack) {
   int depth = 0;
@@ -150,9 +151,9 @@ static int merge_rows(operation how, char *const *rows, const int *merges, int c
 
 /* --- between ranks --- */
 
-/* What rank `rank` adds. */
-static lap_range stretch(const lap_shard_sum *sum, int64_t elements, int rank) {
-  return lap_shard_sum_stretch(elements, sum->group.size, rank);
+/* The range of the vector that a rank adds. */
+static lap_range range_of(const lap_shard_sum *sum, int64_t elements, int rank) {
+  return lap_shard_sum_range(elements, sum->group.size, rank);
 }
 
 static void make_room(lap_shard_sum *sum, size_t bytes) {
@@ -161,27 +162,27 @@ static void make_room(lap_shard_sum *sum, size_t bytes) {
   sum->arriving_bytes = bytes;
 }
 
-/* Every rank's values of each stretch go to the one who adds it. `mine` are the values of this
- * rank; afterwards `rows` are all values of this rank's stretch. */
+/* The values of every rank go, range by range, to the ranks that add them. `mine` are the values of
+ * this rank; afterwards `rows` are the values of all ranks, of the range that this rank adds. */
 static void scatter_values(lap_shard_sum *sum, const merge_plan *plan, size_t size,
                            int64_t elements, char *const *mine, char **rows) {
   const lap_group *group = &sum->group;
   const int own = plan->first[group->index + 1] - plan->first[group->index];
-  const lap_range here = stretch(sum, elements, group->index);
+  const lap_range here = range_of(sum, elements, group->index);
   const size_t bytes = (size_t)lap_range_count(here) * size;
   make_room(sum, (size_t)(plan->first[group->size] - own) * bytes);
-  char *place = sum->arriving;
+  char *next = sum->arriving;
   lap_exchange_clear(&sum->scatter);
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
-    const lap_range there = stretch(sum, elements, to);
+    const lap_range there = range_of(sum, elements, to);
     for (int i = 0; i < own; ++i)
       lap_exchange_send(&sum->scatter, lap_group_rank(group, to),
                         mine[i] + (size_t)there.begin * size,
                         (size_t)lap_range_count(there) * size);
-    for (int value = plan->first[from]; value < plan->first[from + 1]; ++value, place += bytes) {
-      rows[value] = place;
-      lap_exchange_receive(&sum->scatter, lap_group_rank(group, from), place, bytes);
+    for (int value = plan->first[from]; value < plan->first[from + 1]; ++value, next += bytes) {
+      rows[value] = next;
+      lap_exchange_receive(&sum->scatter, lap_group_rank(group, from), next, bytes);
     }
   }
   for (int i = 0; i < own; ++i)
@@ -189,14 +190,14 @@ static void scatter_values(lap_shard_sum *sum, const merge_plan *plan, size_t si
   lap_comm_run_exchange(group->comm, &sum->scatter);
 }
 
-/* Every rank's finished stretch goes to all. */
-static void gather_stretches(lap_shard_sum *sum, size_t size, int64_t elements, char *out) {
+/* Every rank sends the range that it has added to all others. */
+static void gather_ranges(lap_shard_sum *sum, size_t size, int64_t elements, char *out) {
   const lap_group *group = &sum->group;
-  const lap_range here = stretch(sum, elements, group->index);
+  const lap_range here = range_of(sum, elements, group->index);
   lap_exchange_clear(&sum->gather);
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
-    const lap_range there = stretch(sum, elements, from);
+    const lap_range there = range_of(sum, elements, from);
     lap_exchange_send(&sum->gather, lap_group_rank(group, to), out + (size_t)here.begin * size,
                       (size_t)lap_range_count(here) * size);
     lap_exchange_receive(&sum->gather, lap_group_rank(group, from),
@@ -218,14 +219,14 @@ static void combine_all(lap_shard_sum *sum, operation how, const merge_plan *pla
   assert(own <= LAP_TREE_DEPTH);
   memcpy(rows, mine, (size_t)own * sizeof *rows);
   scatter_values(sum, plan, size, elements, rows, all);
-  const lap_range here = stretch(sum, elements, sum->group.index);
+  const lap_range here = range_of(sum, elements, sum->group.index);
   const int depth =
       merge_rows(how, all, plan->merges, plan->first[ranks], lap_range_count(here), sum->stack);
   assert(depth == 1);
   (void)depth;
-  char *place = out + (size_t)here.begin * size;
-  if (place != sum->stack[0]) memcpy(place, sum->stack[0], (size_t)lap_range_count(here) * size);
-  if (!direct) gather_stretches(sum, size, elements, out);
+  char *target = out + (size_t)here.begin * size;
+  if (target != sum->stack[0]) memcpy(target, sum->stack[0], (size_t)lap_range_count(here) * size);
+  if (!direct) gather_ranges(sum, size, elements, out);
 }
 
 static void sum_parts(lap_shard_sum *sum, operation how, char *parts, int64_t elements, char *out) {

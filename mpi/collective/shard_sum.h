@@ -1,9 +1,9 @@
-/* shard_sum: partial results of model shards, added in the fixed tree over shards (DESIGN 2); what
- * stands behind autograd/op/shard_group.h.
+/* shard_sum: partial results of model shards, added in the fixed tree over shards
+ * (mpi/tree/node.h); implements autograd/op/shard_group.h for shards on several ranks.
  *
- * Shards of one rank are merged where they are; the roots of what ranks hold go to the owner of
- * each stretch of the vector, who adds them and sends the sum to all: 2 n (R-1)/R elements a rank,
- * where R ranks share the shards evenly and each holds one whole subtree.
+ * A rank first adds the shards that it holds. Each rank owns a range of the vector: it receives the
+ * values of the other ranks' subtree roots for that range, adds them and sends the sum to all. That
+ * is 2 n (R-1)/R elements a rank for n elements if R ranks each hold one whole subtree.
  */
 #ifndef LAP_MPI_COLLECTIVE_SHARD_SUM_H
 #define LAP_MPI_COLLECTIVE_SHARD_SUM_H
@@ -25,13 +25,14 @@ int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t 
 /* The functions that the float autograd calls; `context` is the sum. */
 lap_shard_group lap_shard_sum_group(lap_shard_sum *sum);
 
-/* Collective over the group. Which flags, one a bit, are set on any of its ranks: what processes
- * tell each other, not chips; a byte of scalars that are sent, and not in the `mesh` table. */
+/* Collective over the group. The flags, one a bit, that are set on any of its ranks. Ranks tell
+ * each other this, not chips: it is a byte of scalars in the `sent` table, and not in the `mesh`
+ * table. */
 uint8_t lap_shard_sum_any(lap_shard_sum *sum, uint8_t flags);
 
-/* Collective over the group: rows of parts, brought together on its first rank (`all` [M][elements]
- * there, in shard order; elsewhere not looked at); for logits of teach and eval. `parts` [S]
- * [elements]. */
+/* Collective over the group. The parts of all shards on its first rank, for logits of teach and
+ * eval: `parts` [shards held here][elements]; `all` [model shards][elements] in shard order, not
+ * looked at on other ranks. */
 void lap_shard_sum_collect(lap_shard_sum *sum, const float *parts, int64_t elements, float *all);
 
 #endif

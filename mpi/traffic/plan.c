@@ -63,8 +63,8 @@ void lap_sent_by_bucket_gather(const lap_rank_layout *place, const lap_partition
 }
 
 /* `values` of this rank go to those who add them, and what they are comes back. */
-static void send_stretches(const lap_rank_layout *place, int64_t elements, uint64_t values,
-                           uint64_t element_bytes, lap_traffic *sent) {
+static void send_ranges(const lap_rank_layout *place, int64_t elements, uint64_t values,
+                        uint64_t element_bytes, lap_traffic *sent) {
   const int ranks = place->fold.model_ranks, index = place->fold.model_rank;
   const lap_range on_node = model_ranks_on_node(place);
   for (int rank = 0; rank < ranks; ++rank) {
@@ -72,11 +72,11 @@ static void send_stretches(const lap_rank_layout *place, int64_t elements, uint6
     const bool near = rank >= on_node.begin && rank < on_node.end;
     uint64_t *table = near ? sent->within_node : sent->between_nodes;
     table[LAP_TRAFFIC_ACTIVATIONS] +=
-        values * (uint64_t)lap_range_count(lap_shard_sum_stretch(elements, ranks, rank)) *
+        values * (uint64_t)lap_range_count(lap_shard_sum_range(elements, ranks, rank)) *
         element_bytes;
   }
   if (elements <= LAP_SHARD_SUM_DIRECT) return;
-  const int64_t own = lap_range_count(lap_shard_sum_stretch(elements, ranks, index));
+  const int64_t own = lap_range_count(lap_shard_sum_range(elements, ranks, index));
   send_to_each(on_node, ranks, (uint64_t)own * element_bytes, LAP_TRAFFIC_ACTIVATIONS, sent);
 }
 
@@ -86,12 +86,12 @@ void lap_sent_by_shard_sum(const lap_rank_layout *place, int64_t elements, size_
   lap_tree_node roots[LAP_TREE_DEPTH];
   const uint64_t values = (uint64_t)lap_roots_of_model_rank(&leaves, place->fold.model_ranks,
                                                             place->fold.model_rank, roots);
-  send_stretches(place, elements, values, times * element_size, sent);
+  send_ranges(place, elements, values, times * element_size, sent);
 }
 
 void lap_sent_by_shard_largest(const lap_rank_layout *place, int64_t elements, uint64_t times,
                                lap_traffic *sent) {
-  send_stretches(place, elements, 1, times * sizeof(float), sent);
+  send_ranges(place, elements, 1, times * sizeof(float), sent);
 }
 
 void lap_sent_by_shard_any(const lap_rank_layout *place, uint64_t times, lap_traffic *sent) {
@@ -122,16 +122,17 @@ static void send_to_all(const lap_rank_layout *place, uint64_t bytes, lap_traffi
   send_to_each(members_on_node(place, 0, 1, ranks), ranks, bytes, LAP_TRAFFIC_SCALARS, sent);
 }
 
-void lap_sent_by_block_sum(const lap_rank_layout *place, int64_t canonical, const lap_range *ranges,
-                           int count, uint64_t times, lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_BLOCK);
+void lap_sent_by_segment_sum(const lap_rank_layout *place, int64_t canonical,
+                             const lap_range *ranges, int count, uint64_t times,
+                             lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_SEGMENT);
   uint64_t values = 0;
   for (int i = 0, next; i < count; i = next) {
     /* Neighbours are one range. */
     for (next = i + 1; next < count && ranges[next].begin == ranges[next - 1].end;) ++next;
     lap_tree_node roots[LAP_TREE_DEPTH];
-    values += (uint64_t)lap_tree_roots(&leaves, ranges[i].begin / LAP_BLOCK,
-                                       ranges[next - 1].end / LAP_BLOCK, roots);
+    values += (uint64_t)lap_tree_roots(&leaves, ranges[i].begin / LAP_SEGMENT,
+                                       ranges[next - 1].end / LAP_SEGMENT, roots);
   }
   send_to_all(place, times * values * sizeof(double), sent);
 }
@@ -172,8 +173,8 @@ void lap_mesh_plan_lane_sum(const lap_mesh *mesh, int count, uint64_t times,
   traffic->dcn[LAP_TRAFFIC_SCALARS] += bytes * (uint64_t)(mesh->pods - 1);
 }
 
-void lap_mesh_plan_block_sum(const lap_mesh *mesh, int64_t canonical, int64_t begin,
-                             int64_t elements, uint64_t times, lap_mesh_traffic *traffic) {
+void lap_mesh_plan_segment_sum(const lap_mesh *mesh, int64_t canonical, int64_t begin,
+                               int64_t elements, uint64_t times, lap_mesh_traffic *traffic) {
   lap_mesh_traffic once = {0};
   lap_mesh_count_roots(&once, mesh, (lap_lanes){0, 1, lap_mesh_lanes(mesh)}, canonical, begin,
                        elements);

@@ -41,9 +41,9 @@ void lap_sent_by_shard_collect(const lap_rank_layout *place, int64_t elements, u
 /* lap_lane_sum of `count` doubles a lane. */
 void lap_sent_by_lane_sum(const lap_rank_layout *place, int count, uint64_t times,
                           lap_traffic *sent);
-/* block_sum over the canonical vector; `ranges` [count] are this rank's, as for its create. */
-void lap_sent_by_block_sum(const lap_rank_layout *place, int64_t canonical, const lap_range *ranges,
-                           int count, uint64_t times, lap_traffic *sent);
+/* segment_sum over the canonical vector; `ranges` [count] are this rank's, as for its create. */
+void lap_sent_by_segment_sum(const lap_rank_layout *place, int64_t canonical,
+                             const lap_range *ranges, int count, uint64_t times, lap_traffic *sent);
 /* lap_gather_all of `bytes` a rank: what agreements are made of. */
 void lap_sent_by_gather_all(const lap_rank_layout *place, size_t bytes, uint64_t times,
                             lap_traffic *sent);
@@ -60,8 +60,8 @@ void lap_mesh_plan_shard_collect(const lap_mesh *mesh, int64_t elements, uint64_
                                  lap_mesh_traffic *traffic);
 void lap_mesh_plan_lane_sum(const lap_mesh *mesh, int count, uint64_t times,
                             lap_mesh_traffic *traffic);
-/* One block_sum, what it sends for one bucket [begin, begin + elements) of the canonical vector. */
-void lap_mesh_plan_block_sum(const lap_mesh *mesh, int64_t canonical, int64_t begin,
-                             int64_t elements, uint64_t times, lap_mesh_traffic *traffic);
+/* One segment_sum, the part for one bucket [begin, begin + elements) of the canonical vector. */
+void lap_mesh_plan_segment_sum(const lap_mesh *mesh, int64_t canonical, int64_t begin,
+                               int64_t elements, uint64_t times, lap_mesh_traffic *traffic);
 
 #endif

@@ -26,47 +26,47 @@ uint64_t lap_mesh_traffic_total(const lap_mesh_traffic *traffic) {
   return total;
 }
 
-/* Part `index` of `parts` of a range, in whole blocks. */
-static lap_range part_of(lap_range blocks, int index, int parts) {
-  const int64_t count = lap_range_count(blocks);
-  return (lap_range){blocks.begin + index * count / parts,
-                     blocks.begin + (index + INT64_C(1)) * count / parts};
+/* Part `index` of `parts` of a range, in whole segments. */
+static lap_range part_of(lap_range segments, int index, int parts) {
+  const int64_t count = lap_range_count(segments);
+  return (lap_range){segments.begin + index * count / parts,
+                     segments.begin + (index + INT64_C(1)) * count / parts};
 }
 
-/* What a lane's chip owns of a bucket of B blocks: in its pod after the pod's reduce-scatter, and
+/* What a lane's chip owns of a bucket of B segments: in its pod after the pod's reduce-scatter, and
  * in the end. */
 typedef struct {
   lap_range in_pod, in_all;
-} chip_blocks;
+} chip_segments;
 
-static chip_blocks blocks_of_chip(const lap_mesh *mesh, int lane, int64_t blocks) {
-  chip_blocks chip;
-  chip.in_pod = part_of((lap_range){0, blocks}, lane % mesh->data, mesh->data);
+static chip_segments segments_of_chip(const lap_mesh *mesh, int lane, int64_t segments) {
+  chip_segments chip;
+  chip.in_pod = part_of((lap_range){0, segments}, lane % mesh->data, mesh->data);
   chip.in_all = part_of(chip.in_pod, lane / mesh->data, mesh->pods);
   return chip;
 }
 
-static const uint64_t BLOCK_BYTES = LAP_BLOCK * sizeof(float);
+static const uint64_t SEGMENT_BYTES = LAP_SEGMENT * sizeof(float);
 
 void lap_mesh_count_scatter(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                             int64_t elements, lap_traffic_kind kind) {
-  const int64_t blocks = elements / LAP_BLOCK;
+  const int64_t segments = elements / LAP_SEGMENT;
   for (int i = 0; i < lanes.count; ++i) {
-    const chip_blocks chip = blocks_of_chip(mesh, lanes.first + i * lanes.stride, blocks);
+    const chip_segments chip = segments_of_chip(mesh, lanes.first + i * lanes.stride, segments);
     const int64_t in_pod = lap_range_count(chip.in_pod), in_all = lap_range_count(chip.in_all);
-    traffic->ici[kind] += (uint64_t)(blocks - in_pod) * BLOCK_BYTES;
-    traffic->dcn[kind] += (uint64_t)(in_pod - in_all) * BLOCK_BYTES;
+    traffic->ici[kind] += (uint64_t)(segments - in_pod) * SEGMENT_BYTES;
+    traffic->dcn[kind] += (uint64_t)(in_pod - in_all) * SEGMENT_BYTES;
   }
 }
 
 void lap_mesh_count_gather(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                            int64_t elements, lap_traffic_kind kind) {
-  const int64_t blocks = elements / LAP_BLOCK;
+  const int64_t segments = elements / LAP_SEGMENT;
   for (int i = 0; i < lanes.count; ++i) {
-    const chip_blocks chip = blocks_of_chip(mesh, lanes.first + i * lanes.stride, blocks);
+    const chip_segments chip = segments_of_chip(mesh, lanes.first + i * lanes.stride, segments);
     const int64_t in_pod = lap_range_count(chip.in_pod), in_all = lap_range_count(chip.in_all);
-    traffic->dcn[kind] += (uint64_t)(in_all * (mesh->pods - 1)) * BLOCK_BYTES;
-    traffic->ici[kind] += (uint64_t)(in_pod * (mesh->data - 1)) * BLOCK_BYTES;
+    traffic->dcn[kind] += (uint64_t)(in_all * (mesh->pods - 1)) * SEGMENT_BYTES;
+    traffic->ici[kind] += (uint64_t)(in_pod * (mesh->data - 1)) * SEGMENT_BYTES;
   }
 }
 
@@ -95,15 +95,15 @@ void lap_mesh_count_lane_sum(lap_mesh_traffic *traffic, const lap_mesh *mesh, in
 
 void lap_mesh_count_roots(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                           int64_t canonical, int64_t begin, int64_t elements) {
-  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_BLOCK);
+  const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_SEGMENT);
   const uint64_t chips_of_pod = (uint64_t)mesh->data * (uint64_t)mesh->model;
   for (int i = 0; i < lanes.count; ++i) {
     const int lane = lanes.first + i * lanes.stride;
-    const lap_range own = blocks_of_chip(mesh, lane, elements / LAP_BLOCK).in_all;
+    const lap_range own = segments_of_chip(mesh, lane, elements / LAP_SEGMENT).in_all;
     lap_tree_node roots[LAP_TREE_DEPTH];
     const uint64_t bytes =
-        sizeof(double) * (uint64_t)lap_tree_roots(&leaves, begin / LAP_BLOCK + own.begin,
-                                                  begin / LAP_BLOCK + own.end, roots);
+        sizeof(double) * (uint64_t)lap_tree_roots(&leaves, begin / LAP_SEGMENT + own.begin,
+                                                  begin / LAP_SEGMENT + own.end, roots);
     traffic->ici[LAP_TRAFFIC_SCALARS] += bytes * (chips_of_pod - 1);
     traffic->dcn[LAP_TRAFFIC_SCALARS] += bytes * chips_of_pod * (uint64_t)(mesh->pods - 1);
   }

@@ -118,7 +118,7 @@ void lap_agree_range(lap_comm *comm, int64_t mine, int64_t *smallest, int64_t *l
   free(all);
 }
 
-/* What ranks tell each other of a text before anybody sends it. */
+/* What ranks tell each other about a text before any of them sends it. */
 typedef struct {
   int64_t code; /* of an outcome */
   uint64_t length;
@@ -159,14 +159,14 @@ lap_code lap_agree(lap_comm *comm, lap_status *status) {
 }
 
 /* The first line in which two texts differ, short enough for a message: `excerpt` gets that of
- * `text`, shortened around the place. */
+ * `text`, shortened around the difference. */
 static void first_difference(const char *text, const char *other, char *excerpt, size_t size) {
-  size_t line = 0, place = 0;
-  while (text[place] != '\0' && text[place] == other[place])
-    if (text[place++] == '\n') line = place;
+  size_t line = 0, at = 0;
+  while (text[at] != '\0' && text[at] == other[at])
+    if (text[at++] == '\n') line = at;
   const size_t before = 60;
-  const bool cut = place - line > before;
-  const char *begin = text + (cut ? place - before : line);
+  const bool cut = at - line > before;
+  const char *begin = text + (cut ? at - before : line);
   snprintf(excerpt, size, "%s%.*s", cut ? "..." : "", (int)strcspn(begin, "\n"), begin);
 }
 

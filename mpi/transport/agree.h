@@ -1,9 +1,9 @@
-/* agree: agreement points, where every rank learns of what any rank has seen.
+/* agree: agreement points, where every rank learns what any rank has seen.
  *
  * A failure on one rank is data until the next agreement point: there all ranks learn of it, return
- * the same code with the same message and act alike, so no rank hangs because another returned. The
- * code that wins is that of the lowest failing rank; its message is prefixed "rank R on HOST: "
- * where there is more than one rank and not all of them failed with the same words.
+ * the same code with the same message and act alike, so no rank hangs because another returned. All
+ * return the code of the lowest failing rank, and its message; it is prefixed "rank R on HOST: " if
+ * there is more than one rank and not all of them failed with the same words.
  */
 #ifndef LAP_MPI_TRANSPORT_AGREE_H
 #define LAP_MPI_TRANSPORT_AGREE_H
@@ -13,13 +13,13 @@
 
 #include "mpi/transport/group.h"
 
-/* Collective. `status` is this rank's outcome and becomes everybody's; returns its code. Typical
- * use: status.code = open_files(..., &status); LAP_TRY(lap_agree(comm, &status)); */
+/* Collective. `status` is this rank's outcome and becomes that of all ranks; returns its code.
+ * Typical use: status.code = open_files(..., &status); LAP_TRY(lap_agree(comm, &status)); */
 lap_code lap_agree(lap_comm *comm, lap_status *status);
 
 /* Collective. LAP_USAGE on all ranks where they do not all hold the same text: 'config: rank 0 on a
  * has "X", rank 3 on b has "Y": ADVICE', X and Y being the first line that differs, shortened
- * around the place. `what` names the text, `advice` says what to do. */
+ * around the difference. `what` names the text, `advice` says what to do. */
 lap_code lap_agree_same(lap_comm *comm, const char *what, const char *mine, const char *advice,
                         lap_status *status);
 

@@ -18,7 +18,7 @@
 
 /* Small messages arrive within the first microseconds, in which the thread only yields its core;
  * after that it sleeps, longer and longer, so that compute threads have the core. While nothing is
- * on its way it still polls now and then: a large message that this rank sent may need it. */
+ * in flight it still polls now and then: a large message that this rank sent may need it. */
 enum {
   SPIN_NANOSECONDS = 40 * 1000,
   SLEEP_NANOSECONDS_MIN = 50 * 1000,

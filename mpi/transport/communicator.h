@@ -5,8 +5,8 @@
  * the thread polls nonblocking operations: it yields its core for some microseconds, then sleeps
  * between polls. The other modules of mpi/ hand it exchanges (exchange.h); their callers see plain
  * functions. Exchanges are started in the order in which they were handed over, and several may be
- * in flight together; each is complete when its own messages are. Two ranks that start the exchanges
- * they have in common in the same order can never deadlock.
+ * in flight together; each is complete when its own messages are. Two ranks that start the
+ * exchanges they have in common in the same order can never deadlock.
  *
  * The thread is also the watchdog: where an exchange has waited `watchdog_seconds` for a peer, the
  * process prints which rank on which host waited for which others and in what, and ends all ranks

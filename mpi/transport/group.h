@@ -19,8 +19,8 @@ static inline lap_group lap_group_of_all(lap_comm *comm) {
 static inline int lap_group_rank(const lap_group *group, int index) {
   return group->first + index * group->stride;
 }
-/* Partners of step s = 1 .. size - 1 of a pairwise exchange, as indices: in each step everybody
- * sends to one and receives from one, and nobody is everybody's target at once. */
+/* Partners of step s = 1 .. size - 1 of a pairwise exchange, as indices: in each step every rank
+ * sends to one other and receives from one other, so that no rank is the target of all at once. */
 static inline int lap_group_to(const lap_group *group, int step) {
   return (group->index + step) % group->size;
 }

@@ -17,12 +17,12 @@
  *
  * All sums of mpi/ use this tree: gradients (collective/gradient_sum.h) and scalars
  * (collective/lane_sum.h) over lanes, norms over segments of the canonical vector
- * (collective/block_sum.h), activations over model shards (collective/shard_sum.h).
+ * (collective/segment_sum.h), activations over model shards (collective/shard_sum.h).
  *
- * Items (lanes, segments, shards) stand at the leaves in groups: a group is a pod, padded to a power
- * of two with empty leaves, so that a pod is summed before it is added to another. How many items a
- * node covers is a formula, and from it every rank knows which nodes are empty and which subtree
- * roots a range of items has. Nothing about the tree is ever sent.
+ * Items (lanes, segments, shards) stand at the leaves in groups: a group is a pod, padded to a
+ * power of two with empty leaves, so that a pod is summed before it is added to another. How many
+ * items a node covers is a formula, and from it every rank knows which nodes are empty and which
+ * subtree roots a range of items has. Nothing about the tree is ever sent.
  */
 #ifndef LAP_MPI_TREE_NODE_H
 #define LAP_MPI_TREE_NODE_H

@@ -18,10 +18,10 @@ lap_partition *lap_partition_create(const int64_t *bucket_begin, int buckets, in
   memcpy(partition->bucket_begin, bucket_begin, (size_t)buckets * sizeof *bucket_begin);
   partition->bucket_begin[buckets] = elements;
   for (int b = 0; b < buckets; ++b) {
-    assert(partition->bucket_begin[b] % LAP_BLOCK == 0);
+    assert(partition->bucket_begin[b] % LAP_SEGMENT == 0);
     assert(partition->bucket_begin[b] <= partition->bucket_begin[b + 1]);
   }
-  assert(elements % LAP_BLOCK == 0);
+  assert(elements % LAP_SEGMENT == 0);
   return partition;
 }
 
@@ -34,8 +34,8 @@ void lap_partition_destroy(lap_partition *partition) {
 /* First element of the bucket that belongs to owner `owner` or a later one. */
 static int64_t cut(const lap_partition *partition, int bucket, int owner) {
   const int64_t begin = partition->bucket_begin[bucket];
-  const int64_t blocks = (partition->bucket_begin[bucket + 1] - begin) / LAP_BLOCK;
-  return begin + owner * blocks / partition->owners * LAP_BLOCK;
+  const int64_t segments = (partition->bucket_begin[bucket + 1] - begin) / LAP_SEGMENT;
+  return begin + owner * segments / partition->owners * LAP_SEGMENT;
 }
 
 lap_range lap_partition_range(const lap_partition *partition, int bucket, int owner) {
@@ -44,10 +44,10 @@ lap_range lap_partition_range(const lap_partition *partition, int bucket, int ow
 }
 
 int64_t lap_partition_offset(const lap_partition *partition, int bucket, int owner) {
-  int64_t place = 0;
+  int64_t offset = 0;
   for (int b = 0; b < bucket; ++b)
-    place += lap_range_count(lap_partition_range(partition, b, owner));
-  return place;
+    offset += lap_range_count(lap_partition_range(partition, b, owner));
+  return offset;
 }
 
 int64_t lap_partition_owned(const lap_partition *partition, int owner) {

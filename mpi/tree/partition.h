@@ -1,19 +1,19 @@
-/* partition: who owns what of a vector that is cut into buckets (DESIGN 2).
+/* partition: which rank owns which elements of a vector of buckets (DESIGN 2).
  *
- * A bucket is a stretch of the vector that moves as one (autograd/gemma2/parameters.h); each bucket
- * is cut among all owners, so that every rank sends and receives alike while the bucket's
- * reduction or gathering runs beside the computation of others. Of the B blocks of LAP_BLOCK
- * elements of a bucket, owner q of Q owns [floor(q B/Q), floor((q+1) B/Q)); what an owner has of
- * all buckets lies one behind another in its own array, in bucket order.
+ * A bucket is a part of the vector that moves as one (autograd/gemma2/parameters.h). Each bucket is
+ * divided among all owners, so that every rank sends and receives alike while the bucket is reduced
+ * or gathered and others are computed. Of the S segments of LAP_SEGMENT elements of a bucket, owner
+ * q of Q owns [floor(q S/Q), floor((q+1) S/Q)); an owner keeps its ranges one after another in an
+ * array of its own, in bucket order.
  *
- * Ownership decides who adds and who updates, never the numbers.
+ * Ownership decides which rank adds and updates, never the numbers.
  */
 #ifndef LAP_MPI_TREE_PARTITION_H
 #define LAP_MPI_TREE_PARTITION_H
 
 #include <stdint.h>
 
-#include "core/block.h"
+#include "core/segment.h"
 
 typedef struct {
   int64_t begin, end;
@@ -23,10 +23,10 @@ typedef struct {
   int owners;
   int buckets;
   int64_t elements;      /* of the vector */
-  int64_t *bucket_begin; /* [buckets + 1], multiples of LAP_BLOCK; the last is `elements` */
-  /* Buckets from here on are replicas of what another rank holds (norms); they move like the
-   * others, but are not counted in the `mesh` table of traffic, where a tensor has one home. The
-   * creator may lower it; at first it is `buckets`. */
+  int64_t *bucket_begin; /* [buckets + 1], multiples of LAP_SEGMENT; the last is `elements` */
+  /* Buckets from here on are copies of what another rank holds (norms); they move like the others,
+   * but are not counted in the `mesh` table of traffic, where a tensor has one home. The creator
+   * may lower it; at first it is `buckets`. */
   int counted_buckets;
 } lap_partition;
 
@@ -35,13 +35,13 @@ lap_partition *lap_partition_create(const int64_t *bucket_begin, int buckets, in
                                     int owners);
 void lap_partition_destroy(lap_partition *partition);
 
-/* What the owner has of a bucket, as elements of the vector; may be empty. */
+/* The owner's range of a bucket, as elements of the vector; may be empty. */
 lap_range lap_partition_range(const lap_partition *partition, int bucket, int owner);
-/* Where that lies in the owner's own array. */
+/* Where that range begins in the owner's own array. */
 int64_t lap_partition_offset(const lap_partition *partition, int bucket, int owner);
 /* Elements of the owner's own array. */
 int64_t lap_partition_owned(const lap_partition *partition, int owner);
-/* The most that any owner has of one bucket, and of all. */
+/* The most elements that any owner has of one bucket, and of all. */
 int64_t lap_partition_largest(const lap_partition *partition, int bucket);
 int64_t lap_partition_most_owned(const lap_partition *partition);
 

@@ -100,7 +100,7 @@ static real *reals(int64_t n) { return lap_allocate_aligned((size_t)n, sizeof(re
 
 static bool used_by(const process *p, const lap_bucket *bucket, int block) {
   const int last = (int)p->model->config.num_hidden_layers + 1;
-  return !bucket->is_replica && (bucket->block == block || (bucket->block == 0 && block == last));
+  return !bucket->is_copy && (bucket->block == block || (bucket->block == 0 && block == last));
 }
 
 static void note(process *p, char sign, int block, bool backward) {
@@ -160,7 +160,7 @@ static void copy_vector(const process *p, real *mine, double *all, bool back) {
   lap_parameters *whole = lap_parameters_create(p->setup->config);
   const lap_parameters *list = p->model->parameters;
   for (int i = 0; i < list->count; ++i)
-    if (!back || !list->parameter[i].is_replica)
+    if (!back || !list->parameter[i].is_copy)
       copy_parameter(&list->parameter[i], lap_parameters_find(whole, list->parameter[i].name), mine,
                      all, back);
   lap_parameters_destroy(whole);
@@ -190,7 +190,7 @@ static void open_process(process *p, const double *weights, const double *gradie
   p->weights = lap_allocate((size_t)list->bucket_count, sizeof *p->weights);
   p->gradients = lap_allocate((size_t)list->bucket_count, sizeof *p->gradients);
   for (int b = 0; b < list->bucket_count; ++b) {
-    if (!setup->moving || list->bucket[b].is_replica)
+    if (!setup->moving || list->bucket[b].is_copy)
       p->weights[b] = p->vector + list->bucket[b].begin;
     p->gradients[b] = p->vector_gradients + list->bucket[b].begin;
   }
@@ -268,7 +268,7 @@ static void report_logits(const process *p, double *logits) {
 }
 
 /* What every process has must be the same on every one of them. */
-static void check_replicated(const process *p, const process *first) {
+static void check_copies(const process *p, const process *first) {
   const lap_parameters *mine = p->model->parameters, *others = first->model->parameters;
   const int64_t rows = p->setup->batch->sequences * p->setup->batch->length;
   assert_memory_equal(p->losses, first->losses, (size_t)(4 * rows) * sizeof *p->losses);
@@ -287,7 +287,7 @@ static void report(process *p, const process *first, shard_result *result) {
   const int64_t rows = p->setup->batch->sequences * p->setup->batch->length;
   double *const to[] = {result->losses.loss, result->losses.ce, result->losses.kd,
                         result->losses.kl};
-  if (p != first) check_replicated(p, first);
+  if (p != first) check_copies(p, first);
   if (result->gradients) copy_vector(p, p->vector_gradients, result->gradients, true);
   if (result->logits) report_logits(p, result->logits);
   result->flops += p->flops;

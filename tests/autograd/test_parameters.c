@@ -35,7 +35,7 @@ static float *initialised(const lap_parameters *p) {
 }
 
 static int64_t padded(int64_t elements) {
-  return (elements + LAP_BLOCK - 1) / LAP_BLOCK * LAP_BLOCK;
+  return (elements + LAP_SEGMENT - 1) / LAP_SEGMENT * LAP_SEGMENT;
 }
 
 /* What a run starts from is part of its identity (LAP_NUMERICS_VERSION). */
@@ -67,7 +67,7 @@ static void a_vector_is_tiled_by_tensors_and_by_buckets(void **state) {
       end += padded(parameter->elements);
       assert_true(bucket->begin <= parameter->offset && end <= bucket->end);
       assert_int_equal(bucket->model_shard, parameter->model_shard);
-      assert_int_equal(bucket->is_replica, parameter->is_replica);
+      assert_int_equal(bucket->is_copy, parameter->is_copy);
     }
     assert_int_equal(p->elements, end);
     end = 0;
@@ -76,7 +76,7 @@ static void a_vector_is_tiled_by_tensors_and_by_buckets(void **state) {
       end = p->bucket[b].end;
     }
     assert_int_equal(p->elements, end);
-    /* The embedding, the layers, and where shard 0 is the final norm; replicas together. */
+    /* The embedding, the layers, and where shard 0 is the final norm; copies together. */
     const int layers = (int)config.num_hidden_layers;
     assert_int_equal(p->bucket_count, ranges[r].count * (layers + 1) + 1);
     lap_parameters_destroy(p);
@@ -129,14 +129,14 @@ static void layers_take_turns_in_slots(void **state) {
     }
 }
 
-/* Marks the padded elements of the parts that are no replicas, each once. */
+/* Marks the padded elements of the parts that are not copies, each once. */
 static void mark(const lap_parameters *p, unsigned char *seen) {
   for (int i = 0; i < p->count; ++i) {
     const lap_parameter *parameter = &p->parameter[i];
-    if (parameter->is_replica) continue;
-    assert_true(parameter->canonical % LAP_BLOCK == 0);
+    if (parameter->is_copy) continue;
+    assert_true(parameter->canonical % LAP_SEGMENT == 0);
     assert_true(parameter->canonical + padded(parameter->elements) <= p->canonical_elements);
-    /* The process's own shards are one stretch of the canonical vector. */
+    /* The process's own shards are one part of the canonical vector. */
     assert_int_equal(parameter->canonical - p->parameter[0].canonical, parameter->offset);
     for (int64_t e = 0; e < padded(parameter->elements); ++e)
       assert_int_equal(seen[parameter->canonical + e]++, 0);
@@ -233,9 +233,9 @@ static void parts_are_found_by_name_and_shard(void **state) {
   assert_null(lap_parameters_find_shard(p, matrix, 0));
   assert_null(lap_parameters_find(p, "model.layers.12.self_attn.o_proj.weight"));
   for (int shard = 0; shard < 4; ++shard)
-    assert_true(lap_parameters_find_shard(p, norm, shard)->is_replica);
+    assert_true(lap_parameters_find_shard(p, norm, shard)->is_copy);
   lap_parameters *first = lap_parameters_create_shards(&config, (lap_shard_range){4, 0, 1});
-  assert_false(lap_parameters_find(first, norm)->is_replica);
+  assert_false(lap_parameters_find(first, norm)->is_copy);
   assert_int_equal(lap_parameters_find(first, norm)->canonical,
                    lap_parameters_find(p, norm)->canonical);
   assert_int_equal(first->canonical_elements, p->canonical_elements);

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdbool.h>
 
-float reference_value(int64_t item, int64_t place) {
-  uint64_t bits = (uint64_t)item * UINT64_C(0x9E3779B97F4A7C15) + (uint64_t)place + 1;
+float reference_value(int64_t item, int64_t element) {
+  uint64_t bits = (uint64_t)item * UINT64_C(0x9E3779B97F4A7C15) + (uint64_t)element + 1;
   bits = (bits ^ bits >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
   bits = (bits ^ bits >> 27) * UINT64_C(0x94D049BB133111EB);
   bits ^= bits >> 31;

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* The value of `item` at `place`: both signs, twenty binades. */
-float reference_value(int64_t item, int64_t place);
+/* The value of `item` at `element`: both signs, twenty binades. */
+float reference_value(int64_t item, int64_t element);
 
 /* Tree sums over items that stand in groups of `group`, each padded to a power of two.
  * values[item]. */

@@ -178,8 +178,8 @@ static void list_values(const lap_group *group, const int *mine, int *all, lap_e
   }
 }
 
-/* The first exchange is held up by one rank, which starts the second alone: on all others the second
- * is complete while the first is not. */
+/* The first exchange is held up by one rank, which starts the second alone: on all others the
+ * second is complete while the first is not. */
 static void a_later_exchange_may_be_complete_before_an_earlier_one(void **state) {
   lap_comm *comm = *state;
   const lap_group group = lap_group_of_all(comm);
@@ -194,7 +194,7 @@ static void a_later_exchange_may_be_complete_before_an_earlier_one(void **state)
   tickets[1] = lap_comm_start_exchange(comm, &exchanges[1]);
   lap_comm_wait(comm, tickets[1]);
   const bool early = !late && lap_comm_is_done(comm, tickets[0]);
-  lap_barrier(comm); /* nobody's first exchange can be complete before this */
+  lap_barrier(comm); /* no rank's first exchange can be complete before this */
   if (late) tickets[0] = lap_comm_start_exchange(comm, &exchanges[0]);
   lap_comm_wait(comm, tickets[0]);
   int mistakes = early || !lap_comm_is_done(comm, tickets[0]);

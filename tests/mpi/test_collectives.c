@@ -9,11 +9,11 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "mpi/collective/block_sum.h"
 #include "mpi/collective/bucket_gather.h"
 #include "mpi/collective/lane_sum.h"
 #include "mpi/collective/mesh_groups.h"
 #include "mpi/collective/partition_fetch.h"
+#include "mpi/collective/segment_sum.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/message.h"
 #include "reference.h"
@@ -32,10 +32,10 @@ enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 /* --- gathering buckets --- */
 
 /* Starts all buckets at once, each rank having its part in place or in an array of its own. */
-static void check_gather(lap_comm *comm, const lap_group *group, const int *blocks, int buckets,
+static void check_gather(lap_comm *comm, const lap_group *group, const int *segments, int buckets,
                          bool in_place) {
   enum { MOST = 5 };
-  lap_partition *partition = world_partition(blocks, buckets, group->size);
+  lap_partition *partition = world_partition(segments, buckets, group->size);
   float *vector = lap_allocate((size_t)partition->elements, sizeof *vector);
   float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
   lap_bucket_gather *gathers[MOST];
@@ -81,13 +81,13 @@ static void pieces_above_the_message_limit_are_cut(void **state) {
   lap_comm *comm = *state;
   if (lap_comm_size(comm) != 2) return; /* half a gigabyte otherwise */
   const lap_group group = lap_group_of_all(comm);
-  const int64_t limit = (int64_t)LAP_MESSAGE_BYTES / (int64_t)sizeof(float) / LAP_BLOCK;
+  const int64_t limit = (int64_t)LAP_MESSAGE_BYTES / (int64_t)sizeof(float) / LAP_SEGMENT;
   check_gather(comm, &group, (const int[]){(int)(2 * limit + 4)}, 1, true);
 }
 
 /* --- fetching ranges --- */
 
-/* What one rank wants of a vector of 24 blocks: everything, nothing, across buckets and owners,
+/* What one rank wants of a vector of 24 segments: everything, nothing, across buckets and owners,
  * neighbours, single elements. */
 typedef struct {
   int count;
@@ -95,28 +95,28 @@ typedef struct {
 } request;
 
 static const request requests[] = {
-    {1, {{0, 24 * LAP_BLOCK}}},
+    {1, {{0, 24 * LAP_SEGMENT}}},
     {0, {{0, 0}}},
     {2, {{100, 100}, {5000, 5001}}},
     {3, {{1023, 1025}, {1025, 9000}, {14000, 24000}}},
-    {4, {{0, 1}, {13 * LAP_BLOCK - 1, 13 * LAP_BLOCK + 1}, {19000, 19000}, {24575, 24576}}},
+    {4, {{0, 1}, {13 * LAP_SEGMENT - 1, 13 * LAP_SEGMENT + 1}, {19000, 19000}, {24575, 24576}}},
     {2, {{700, 2100}, {20000, 23000}}},
 };
 enum { REQUESTS = sizeof requests / sizeof *requests };
 
 static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
-  const int blocks[] = {13, 0, 5, 5, 1};
-  lap_partition *partition = world_partition(blocks, 5, group->size);
+  const int segments[] = {13, 0, 5, 5, 1};
+  lap_partition *partition = world_partition(segments, 5, group->size);
   float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
-  for (int b = 0, place = 0; b < 5; ++b) {
+  for (int b = 0, next = 0; b < 5; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
-    for (int64_t i = own.begin; i < own.end; ++i) owned[place++] = reference_value(group->first, i);
+    for (int64_t i = own.begin; i < own.end; ++i) owned[next++] = reference_value(group->first, i);
   }
   const request *wanted = &requests[(group->index + turn) % REQUESTS];
   int64_t total = 0, wrong = 0;
   for (int r = 0; r < wanted->count; ++r) total += lap_range_count(wanted->ranges[r]);
   float *values = lap_allocate((size_t)total, sizeof *values);
-  lap_partition_fetch(group, partition, owned, wanted->ranges, wanted->count, values,
+  lap_partition_fetch(group, partition, owned, (lap_fetch){wanted->ranges, wanted->count, values},
                       LAP_TRAFFIC_WEIGHTS);
   const float *next = values;
   for (int r = 0; r < wanted->count; ++r)
@@ -173,46 +173,51 @@ static void scalars_of_lanes_have_the_bits_of_the_tree(void **state) {
     }
 }
 
-static double block_value(int64_t block, int run) { return reference_value(block, 5 + run) / 3.0; }
+static double segment_value(int64_t segment, int run) {
+  return reference_value(segment, 5 + run) / 3.0;
+}
 
-/* Buckets of so many blocks, one behind another in the canonical vector. */
-static void check_blocks(lap_comm *comm, const int *blocks, int buckets) {
-  enum { MOST_BUCKETS = 5, MOST_BLOCKS = 1024 };
+/* Buckets of so many segments, one after another in the canonical vector. */
+static void check_segments(lap_comm *comm, const int *segments, int buckets) {
+  enum { MOST_BUCKETS = 5, MOST_SEGMENTS = 1024 };
   const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
-  lap_partition *partition = world_partition(blocks, buckets, ranks);
+  lap_partition *partition = world_partition(segments, buckets, ranks);
   lap_range ranges[MOST_BUCKETS];
   for (int b = 0; b < buckets; ++b) ranges[b] = lap_partition_range(partition, b, rank);
-  lap_block_sum *sum = lap_block_sum_create(comm, partition->elements, ranges, buckets);
-  const int64_t count = partition->elements / LAP_BLOCK;
+  lap_segment_sum *sum = lap_segment_sum_create(comm, partition->elements, ranges, buckets);
+  const int64_t count = partition->elements / LAP_SEGMENT;
   int wrong = 0;
   for (int run = 0; run < 2; ++run) {
-    double partials[MOST_BLOCKS], all[MOST_BLOCKS];
+    double partials[MOST_SEGMENTS], all[MOST_SEGMENTS];
     int64_t held = 0;
     for (int b = 0; b < buckets; ++b)
-      for (int64_t block = ranges[b].begin / LAP_BLOCK; block < ranges[b].end / LAP_BLOCK; ++block)
-        partials[held++] = block_value(block, run);
-    for (int64_t block = 0; block < count; ++block) all[block] = block_value(block, run);
-    const double found = lap_block_sum_run(sum, partials);
+      for (int64_t segment = ranges[b].begin / LAP_SEGMENT; segment < ranges[b].end / LAP_SEGMENT;
+           ++segment)
+        partials[held++] = segment_value(segment, run);
+    for (int64_t segment = 0; segment < count; ++segment)
+      all[segment] = segment_value(segment, run);
+    const double found = lap_segment_sum_run(sum, partials);
     const double expected = count ? reference_sum_double(count, count, all) : 0;
     wrong += memcmp(&found, &expected, sizeof found) != 0;
   }
   assert_everywhere(comm, wrong);
-  lap_block_sum_destroy(sum);
+  lap_segment_sum_destroy(sum);
   lap_partition_destroy(partition);
 }
 
-static void scalars_of_blocks_have_the_bits_of_the_tree(void **state) {
-  static const int blocks[][5] = {{0},
-                                  {1},
-                                  {2},
-                                  {3},
-                                  {5},
-                                  {37},
-                                  {1000},
-                                  {13, 0, 5, 5, 1},
-                                  {1, 1, 1, 1, 1},
-                                  {100, 37, 37, 37, 3}};
-  for (size_t c = 0; c < sizeof blocks / sizeof *blocks; ++c) check_blocks(*state, blocks[c], 5);
+static void scalars_of_segments_have_the_bits_of_the_tree(void **state) {
+  static const int segments[][5] = {{0},
+                                    {1},
+                                    {2},
+                                    {3},
+                                    {5},
+                                    {37},
+                                    {1000},
+                                    {13, 0, 5, 5, 1},
+                                    {1, 1, 1, 1, 1},
+                                    {100, 37, 37, 37, 3}};
+  for (size_t c = 0; c < sizeof segments / sizeof *segments; ++c)
+    check_segments(*state, segments[c], 5);
 }
 
 int main(void) {
@@ -221,7 +226,7 @@ int main(void) {
       cmocka_unit_test(pieces_above_the_message_limit_are_cut),
       cmocka_unit_test(any_ranges_of_an_owned_vector_can_be_fetched),
       cmocka_unit_test(scalars_of_lanes_have_the_bits_of_the_tree),
-      cmocka_unit_test(scalars_of_blocks_have_the_bits_of_the_tree),
+      cmocka_unit_test(scalars_of_segments_have_the_bits_of_the_tree),
   };
   return cmocka_run_group_tests_name("collectives", tests, world_start, world_finish);
 }

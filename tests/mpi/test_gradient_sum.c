@@ -1,5 +1,5 @@
-/* gradient_sum: on any number of ranks, with block and with cyclic lanes, every element has the bits
- * of the recursive sum over lanes on one process. */
+/* gradient_sum: on any number of ranks, with block and with cyclic lanes, every element has the
+ * bits of the recursive sum over lanes on one process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,10 +39,10 @@ static const layout layouts[] = {
 };
 enum { LAYOUTS = sizeof layouts / sizeof *layouts, MOST_BUCKETS = 8, MOST_LANES = 31 };
 
-/* Blocks of each bucket. */
+/* Segments of each bucket. */
 typedef struct {
   int buckets;
-  int blocks[MOST_BUCKETS];
+  int segments[MOST_BUCKETS];
 } vector_shape;
 
 static const vector_shape vectors[] = {
@@ -141,7 +141,7 @@ static void check_shared_slots(lap_comm *comm, const layout *where, const vector
   lap_fold fold;
   if (!world_fold(comm, &where->mesh, where->model_ranks, LAP_LANES_CYCLIC, &fold)) return;
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
-  lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
+  lap_partition *partition = world_partition(vector->segments, vector->buckets, fold.replicas);
   int slots[MOST_BUCKETS];
   for (int b = 0; b < vector->buckets; ++b)
     slots[b] = b > 2 && b + 1 < vector->buckets ? 2 - b % 2 : b;
@@ -166,7 +166,7 @@ static void check_layout(lap_comm *comm, const layout *where, const vector_shape
   lap_fold fold;
   if (!world_fold(comm, &where->mesh, where->model_ranks, schedule, &fold)) return;
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
-  lap_partition *partition = world_partition(vector->blocks, vector->buckets, fold.replicas);
+  lap_partition *partition = world_partition(vector->segments, vector->buckets, fold.replicas);
   allocated = 0;
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, NULL);
   const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, NULL);
@@ -188,7 +188,7 @@ static void check_layout(lap_comm *comm, const layout *where, const vector_shape
 static void check_all(lap_comm *comm, lap_lane_schedule schedule) {
   for (int l = 0; l < LAYOUTS; ++l)
     for (int v = 0; v < VECTORS; ++v)
-      if (vectors[v].blocks[0] < 100 || l == 3 || l == 11)
+      if (vectors[v].segments[0] < 100 || l == 3 || l == 11)
         check_layout(comm, &layouts[l], &vectors[v], schedule);
 }
 
@@ -210,14 +210,14 @@ static void a_left_fold_over_uneven_ranges_gives_other_bits(void **state) {
   (void)state;
   const lap_mesh mesh = {1, 5, 1};
   int64_t different = 0;
-  for (int64_t i = 0; i < LAP_BLOCK; ++i) {
+  for (int64_t i = 0; i < LAP_SEGMENT; ++i) {
     float values[5], fold = 0;
     for (int lane = 0; lane < 5; ++lane) values[lane] = gradient(lane, 0, 0, i);
     fold = (values[0] + values[1]) + ((values[2] + values[3]) + values[4]); /* two ranks: 2 + 3 */
     const float tree = reference_sum_float(5, mesh.data, values);
     different += memcmp(&fold, &tree, sizeof fold) != 0;
   }
-  assert_true(different > LAP_BLOCK / 10);
+  assert_true(different > LAP_SEGMENT / 10);
 }
 
 static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
@@ -228,7 +228,7 @@ static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
   lap_fold fold;
   assert_true(world_fold(comm, &mesh, 1, LAP_LANES_BLOCK, &fold));
   const lap_group replicas = lap_group_of_replicas(comm, &fold);
-  lap_partition *partition = world_partition(vector.blocks, vector.buckets, ranks);
+  lap_partition *partition = world_partition(vector.segments, vector.buckets, ranks);
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, NULL);
   const uint64_t optimal = (uint64_t)(partition->elements * (ranks - 1) / ranks) * sizeof(float);
   const uint64_t before = lap_comm_traffic(comm)->within_node[LAP_TRAFFIC_GRADIENTS];
@@ -245,15 +245,15 @@ static void sums_hold_few_vectors(void **state) {
   lap_fold fold;
   const lap_mesh mesh = {2, 256, 1};
   const vector_shape vector = {2, {64, 64}};
-  const int64_t bytes = 128 * LAP_BLOCK * (int64_t)sizeof(float);
+  const int64_t bytes = 128 * LAP_SEGMENT * (int64_t)sizeof(float);
   assert_int_equal(lap_mesh_fold(&mesh, 1, LAP_LANES_BLOCK, 1, 0, &fold, &status), LAP_OK);
-  lap_partition *alone = world_partition(vector.blocks, vector.buckets, 1);
+  lap_partition *alone = world_partition(vector.segments, vector.buckets, 1);
   /* log2(512) and the lane; no receive buffers. */
   lap_gradient_sum_size size = lap_gradient_sum_bytes(&mesh, &fold, alone, NULL);
   assert_int_equal(size.vectors, 10 * bytes);
   assert_int_equal(size.arriving, 0);
   assert_int_equal(lap_mesh_fold(&mesh, 1, LAP_LANES_CYCLIC, 8, 3, &fold, &status), LAP_OK);
-  lap_partition *shared = world_partition(vector.blocks, vector.buckets, 8);
+  lap_partition *shared = world_partition(vector.segments, vector.buckets, 8);
   /* The lane, and an eighth of log2(512 / 8) + 1 vectors; 7 lanes of two chunks of a bucket. */
   size = lap_gradient_sum_bytes(&mesh, &fold, shared, NULL);
   assert_int_equal(size.vectors, bytes + 6 * bytes / 8);

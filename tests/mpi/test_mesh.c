@@ -1,5 +1,5 @@
-/* mesh and tree, without MPI: however lanes are distributed over ranks, the counter yields the tree of
- * mpi/tree/node.h. */
+/* mesh and tree, without MPI: however lanes are distributed over ranks, the counter yields the tree
+ * of mpi/tree/node.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -219,22 +219,22 @@ static void neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one(void *
 
 static void buckets_of_one_slot_lie_in_the_same_memory(void **state) {
   (void)state;
-  const int64_t begins[] = {0, 3 * LAP_BLOCK, 4 * LAP_BLOCK, 6 * LAP_BLOCK, 7 * LAP_BLOCK};
-  lap_partition *partition = lap_partition_create(begins, 5, 9 * LAP_BLOCK, 1);
+  const int64_t begins[] = {0, 3 * LAP_SEGMENT, 4 * LAP_SEGMENT, 6 * LAP_SEGMENT, 7 * LAP_SEGMENT};
+  lap_partition *partition = lap_partition_create(begins, 5, 9 * LAP_SEGMENT, 1);
   lap_bucket_slots own = lap_bucket_slots_create(partition, NULL);
   for (int b = 0; b < 5; ++b) {
     assert_int_equal(own.offset[b], begins[b]);
     assert_false(own.is_shared[b]);
   }
-  assert_int_equal(own.elements, 9 * LAP_BLOCK);
+  assert_int_equal(own.elements, 9 * LAP_SEGMENT);
   /* Of 3, 1, 2, 1 and 2 segments: the four after the first take turns in two slots of 2. */
   lap_bucket_slots shared = lap_bucket_slots_create(partition, (const int[]){0, 1, 1, 3, 3});
   const int64_t expected[] = {0, 3, 3, 5, 5};
   for (int b = 0; b < 5; ++b) {
-    assert_int_equal(shared.offset[b], expected[b] * LAP_BLOCK);
+    assert_int_equal(shared.offset[b], expected[b] * LAP_SEGMENT);
     assert_int_equal(shared.is_shared[b], b > 0);
   }
-  assert_int_equal(shared.elements, 7 * LAP_BLOCK);
+  assert_int_equal(shared.elements, 7 * LAP_SEGMENT);
   lap_bucket_slots_release(&own);
   lap_bucket_slots_release(&shared);
   lap_partition_destroy(partition);
@@ -248,18 +248,18 @@ static void efficiency_is_mean_over_fullest(void **state) {
   assert_true(lap_mesh_efficiency(&mesh, 5) == 0.8);
 }
 
-static void owners_cut_each_bucket_into_whole_blocks(void **state) {
+static void owners_cut_each_bucket_into_whole_segments(void **state) {
   (void)state;
-  const int64_t begins[] = {0, 13 * LAP_BLOCK, 13 * LAP_BLOCK, 14 * LAP_BLOCK};
+  const int64_t begins[] = {0, 13 * LAP_SEGMENT, 13 * LAP_SEGMENT, 14 * LAP_SEGMENT};
   for (int owners = 1; owners < 40; ++owners) {
-    lap_partition *partition = lap_partition_create(begins, 4, 44 * LAP_BLOCK, owners);
+    lap_partition *partition = lap_partition_create(begins, 4, 44 * LAP_SEGMENT, owners);
     int64_t owned[40] = {0}, most = 0;
     for (int b = 0; b < 4; ++b) {
       int64_t next = partition->bucket_begin[b], largest = 0;
       for (int owner = 0; owner < owners; ++owner) {
         const lap_range range = lap_partition_range(partition, b, owner);
         assert_int_equal(range.begin, next);
-        assert_int_equal(range.end % LAP_BLOCK, 0);
+        assert_int_equal(range.end % LAP_SEGMENT, 0);
         assert_int_equal(lap_partition_offset(partition, b, owner), owned[owner]);
         next = range.end;
         owned[owner] += lap_range_count(range);
@@ -276,7 +276,7 @@ static void owners_cut_each_bucket_into_whole_blocks(void **state) {
     lap_partition_destroy(partition);
   }
   /* 27 billion elements on the ranks of a large machine do not overflow. */
-  const int64_t large = INT64_C(26367188) * LAP_BLOCK;
+  const int64_t large = INT64_C(26367188) * LAP_SEGMENT;
   lap_partition *partition = lap_partition_create(begins, 1, large, 100000);
   assert_int_equal(lap_partition_range(partition, 0, 99999).end, large);
   lap_partition_destroy(partition);
@@ -294,7 +294,7 @@ int main(void) {
       cmocka_unit_test(neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one),
       cmocka_unit_test(buckets_of_one_slot_lie_in_the_same_memory),
       cmocka_unit_test(efficiency_is_mean_over_fullest),
-      cmocka_unit_test(owners_cut_each_bucket_into_whole_blocks),
+      cmocka_unit_test(owners_cut_each_bucket_into_whole_segments),
   };
   return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);
 }

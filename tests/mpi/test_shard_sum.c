@@ -17,7 +17,7 @@
 #include "world.h"
 
 enum { MOST_SHARDS = 8 };
-/* One message to all, and stretches, even and not; the last, which threads share, for 6 shards. */
+/* One message to all, and ranges, even and not; the last, which threads share, for 6 shards. */
 static const int64_t counts[] = {1, 7, 2048, 2049, 5000, 40001};
 enum { COUNTS = sizeof counts / sizeof *counts };
 

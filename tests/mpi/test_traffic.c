@@ -10,19 +10,19 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "mpi/collective/block_sum.h"
 #include "mpi/collective/bucket_gather.h"
 #include "mpi/collective/gradient_sum.h"
 #include "mpi/collective/lane_sum.h"
 #include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/segment_sum.h"
 #include "mpi/collective/shard_sum.h"
 #include "mpi/traffic/plan.h"
 #include "mpi/transport/agree.h"
 #include "world.h"
 
-/* A toy model: each shard has these buckets, in blocks; the last, a norm, only shard 0, and ranks
+/* A toy model: each shard has these buckets, in segments; the last, a norm, only shard 0, and ranks
  * without shard 0 a replica of it at their end. */
-static const int shard_blocks[] = {11, 3, 3, 1};
+static const int shard_segments[] = {11, 3, 3, 1};
 enum { SHARD_BUCKETS = 4, MOST_SHARDS = 4, MOST_BUCKETS = SHARD_BUCKETS * MOST_SHARDS + 1 };
 /* Rounds and passes of a step, and what its collectives are given. */
 enum { PASSES = 2, LANE_DOUBLES = 3, SUM_ELEMENTS = 5001, FEW_ELEMENTS = 77 };
@@ -30,10 +30,10 @@ enum { PASSES = 2, LANE_DOUBLES = 3, SUM_ELEMENTS = 5001, FEW_ELEMENTS = 77 };
 static int buckets_of_shard(int shard) { return shard == 0 ? SHARD_BUCKETS : SHARD_BUCKETS - 1; }
 
 static int64_t elements_of_shards(int count) {
-  int64_t blocks = 0;
+  int64_t segments = 0;
   for (int shard = 0; shard < count; ++shard)
-    for (int b = 0; b < buckets_of_shard(shard); ++b) blocks += shard_blocks[b];
-  return blocks * LAP_BLOCK;
+    for (int b = 0; b < buckets_of_shard(shard); ++b) segments += shard_segments[b];
+  return segments * LAP_SEGMENT;
 }
 
 typedef struct {
@@ -46,12 +46,12 @@ typedef struct {
 
 static void make_model(world *w) {
   const lap_fold *fold = &w->place.fold;
-  int blocks[MOST_BUCKETS], count = 0;
+  int segments[MOST_BUCKETS], count = 0;
   for (int s = fold->first_shard; s < fold->first_shard + fold->shard_count; ++s)
-    for (int b = 0; b < buckets_of_shard(s); ++b) blocks[count++] = shard_blocks[b];
+    for (int b = 0; b < buckets_of_shard(s); ++b) segments[count++] = shard_segments[b];
   const int counted = count;
-  if (fold->first_shard > 0) blocks[count++] = shard_blocks[SHARD_BUCKETS - 1];
-  w->partition = world_partition(blocks, count, fold->replicas);
+  if (fold->first_shard > 0) segments[count++] = shard_segments[SHARD_BUCKETS - 1];
+  w->partition = world_partition(segments, count, fold->replicas);
   w->partition->counted_buckets = counted;
   w->canonical = elements_of_shards(w->place.mesh.model);
   w->canonical_begin = elements_of_shards(fold->first_shard);
@@ -133,9 +133,9 @@ static void sum_scalars(world *w) {
   free(mine);
 }
 
-static void sum_blocks(world *w, lap_block_sum *sum) {
-  double *partials = lap_allocate((size_t)(w->canonical / LAP_BLOCK), sizeof *partials);
-  lap_block_sum_run(sum, partials);
+static void sum_segments(world *w, lap_segment_sum *sum) {
+  double *partials = lap_allocate((size_t)(w->canonical / LAP_SEGMENT), sizeof *partials);
+  lap_segment_sum_run(sum, partials);
   free(partials);
 }
 
@@ -159,7 +159,7 @@ static void predict_sent(const world *w, lap_traffic *sent) {
   lap_sent_by_shard_collect(&w->place, SUM_ELEMENTS, lanes, sent);
   lap_sent_by_shard_any(&w->place, lanes, sent);
   lap_sent_by_lane_sum(&w->place, LANE_DOUBLES, 1, sent);
-  lap_sent_by_block_sum(&w->place, w->canonical, w->own, w->partition->counted_buckets, 1, sent);
+  lap_sent_by_segment_sum(&w->place, w->canonical, w->own, w->partition->counted_buckets, 1, sent);
   lap_sent_by_gather_all(&w->place, 12, 1, sent);
 }
 
@@ -168,10 +168,10 @@ static void predict_mesh(const lap_mesh *mesh, lap_mesh_traffic *traffic) {
   int64_t begin = 0;
   for (int shard = 0; shard < mesh->model; ++shard)
     for (int b = 0; b < buckets_of_shard(shard); ++b) {
-      const int64_t elements = shard_blocks[b] * LAP_BLOCK;
+      const int64_t elements = shard_segments[b] * LAP_SEGMENT;
       lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, 1, traffic);
       lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, PASSES, traffic);
-      lap_mesh_plan_block_sum(mesh, canonical, begin, elements, 1, traffic);
+      lap_mesh_plan_segment_sum(mesh, canonical, begin, elements, 1, traffic);
       begin += elements;
     }
   lap_mesh_plan_shard_sum(mesh, SUM_ELEMENTS, sizeof(float), 2, traffic); /* and the largest */
@@ -196,17 +196,17 @@ static void add_up(lap_comm *comm, lap_mesh_traffic *traffic) {
 static void check_fold(world *w) {
   lap_comm *comm = w->comm;
   make_model(w);
-  lap_block_sum *blocks =
-      lap_block_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
-  lap_block_sum_count(blocks, &w->place.mesh, w->place.fold.lanes, w->partition,
-                      w->canonical_begin);
+  lap_segment_sum *segments =
+      lap_segment_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
+  lap_segment_sum_count(segments, &w->place.mesh, w->place.fold.lanes, w->partition,
+                        w->canonical_begin);
   const lap_traffic before = *lap_comm_traffic(comm);
   const lap_mesh_traffic mesh_before = *lap_comm_mesh_traffic(comm);
   reduce_gradients(w);
   gather_weights(w);
   sum_shards(w);
   sum_scalars(w);
-  sum_blocks(w, blocks);
+  sum_segments(w, segments);
   char rows[16][12] = {{0}};
   lap_gather_all(comm, rows[lap_comm_rank(comm)], sizeof *rows, rows);
   lap_traffic counted = *lap_comm_traffic(comm), predicted = {0};
@@ -218,7 +218,7 @@ static void check_fold(world *w) {
   add_up(comm, &mesh);
   assert_everywhere(comm, memcmp(&counted, &predicted, sizeof counted) != 0);
   assert_everywhere(comm, memcmp(&mesh, &mesh_predicted, sizeof mesh) != 0);
-  lap_block_sum_destroy(blocks);
+  lap_segment_sum_destroy(segments);
   lap_partition_destroy(w->partition);
 }
 
@@ -269,22 +269,23 @@ static void nodes_divide_what_is_sent(void **state) {
   }
 }
 
-/* Two pods of two lanes, one bucket of 4 blocks: each chip sends 2 blocks to its neighbour, then
- * one of its two to the other pod. */
+/* Two pods of two lanes, one bucket of 4 segments: each chip sends 2 segments to its neighbour,
+ * then one of its two to the other pod. */
 static void the_logical_algorithm_is_that_of_the_page(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 2, 1};
-  const uint64_t block = LAP_BLOCK * sizeof(float);
+  const uint64_t segment = LAP_SEGMENT * sizeof(float);
   for (int lane = 0; lane < 4; ++lane) {
     lap_mesh_traffic traffic = {0};
-    lap_mesh_count_scatter(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK,
+    lap_mesh_count_scatter(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT,
                            LAP_TRAFFIC_GRADIENTS);
-    lap_mesh_count_gather(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK, LAP_TRAFFIC_WEIGHTS);
-    lap_mesh_count_roots(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_BLOCK, 0, 4 * LAP_BLOCK);
-    assert_int_equal(traffic.ici[LAP_TRAFFIC_GRADIENTS], 2 * block);
-    assert_int_equal(traffic.dcn[LAP_TRAFFIC_GRADIENTS], block);
-    assert_int_equal(traffic.dcn[LAP_TRAFFIC_WEIGHTS], block);
-    assert_int_equal(traffic.ici[LAP_TRAFFIC_WEIGHTS], 2 * block);
+    lap_mesh_count_gather(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT,
+                          LAP_TRAFFIC_WEIGHTS);
+    lap_mesh_count_roots(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT, 0, 4 * LAP_SEGMENT);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_GRADIENTS], 2 * segment);
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_GRADIENTS], segment);
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_WEIGHTS], segment);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_WEIGHTS], 2 * segment);
     assert_int_equal(traffic.ici[LAP_TRAFFIC_SCALARS], 8); /* one root to one neighbour */
     assert_int_equal(traffic.dcn[LAP_TRAFFIC_SCALARS], 16);
   }

@@ -20,7 +20,7 @@ void assert_everywhere(lap_comm *comm, int64_t mistakes);
 bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_lane_schedule schedule,
                 lap_fold *fold);
 
-/* A vector of buckets of so many blocks each. */
-lap_partition *world_partition(const int *blocks, int buckets, int owners);
+/* A vector of buckets of so many segments each. */
+lap_partition *world_partition(const int *segments, int buckets, int owners);
 
 #endif

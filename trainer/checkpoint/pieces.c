@@ -101,7 +101,7 @@ lap_code lap_pieces_verify(const lap_checkpoint *checkpoint, int first, int stri
 /* --- tensors --- */
 
 static bool names_a_tensor(const lap_parameters *parameters, const lap_parameter *p) {
-  return p->is_replica || p->model_shard == parameters->shards.first;
+  return p->is_copy || p->model_shard == parameters->shards.first;
 }
 
 lap_code lap_pieces_check_tensors(const lap_checkpoint *checkpoint,
@@ -165,8 +165,8 @@ static bool place_piece(const lap_checkpoint *checkpoint, const lap_checkpoint_p
     const lap_parameter *p = lap_parameters_find_shard(parameters, name, shard);
     for (lap_run run = {.part = piece->begin}; run.part < piece->end; run.part += run.count) {
       run = lap_parameter_run(&source, run.part, piece->end);
-      any |= lap_weight_target_offset(target, p, run,
-                                      values ? values + (run.part - piece->begin) : NULL);
+      any |= lap_weight_target_copy(target, p, run,
+                                    values ? values + (run.part - piece->begin) : NULL);
       if (any && !values) return true;
     }
   }

@@ -65,7 +65,7 @@ static int64_t plan_payload(writer *w) {
   int64_t offset = 0;
   for (int i = 0; i < state->parameters->count; ++i) {
     const lap_parameter *p = &state->parameters->parameter[i];
-    if (p->is_replica) continue;
+    if (p->is_copy) continue;
     const lap_range mine =
         lap_range_overlap(state->owned[p->bucket], (lap_range){p->offset, p->offset + p->elements});
     for (int kind = 0; kind < (w->header.full ? LAP_STATE_KINDS : 1); ++kind)

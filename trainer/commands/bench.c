@@ -95,7 +95,7 @@ static void join_ranks(lap_comm *comm, int threads, bench_result *result) {
 static lap_code measure(const lap_session *session, lap_config *config, int64_t steps,
                         bench_result *result, lap_status *status) {
   lap_placement placement;
-  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, session->comm,
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
                                &placement, status));
   const bool taught = config->objective.distill_weight > 0;
   const lap_synthetic synthetic = {.vocab_size = config->model.vocab_size,

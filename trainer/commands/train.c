@@ -43,8 +43,8 @@ static const lap_flag flags_of_train[] = {
 static double efficiency_of(const lap_config *config, int ranks) {
   lap_fold fold;
   lap_status status;
-  lap_mesh_fold(&config->mesh, config->model_ranks, lap_shard_lane_schedule(config->shard), ranks,
-                0, &fold, &status); /* checked at load */
+  lap_mesh_fold(&config->mesh, config->model_ranks, lap_sharding_lane_schedule(config->sharding),
+                ranks, 0, &fold, &status); /* checked at load */
   return lap_mesh_efficiency(&config->mesh, fold.replicas);
 }
 
@@ -233,7 +233,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   lap_fold fold;
   if (own.code == LAP_OK)
     own.code = lap_mesh_fold(
-        &(*config)->mesh, (*config)->model_ranks, lap_shard_lane_schedule((*config)->shard),
+        &(*config)->mesh, (*config)->model_ranks, lap_sharding_lane_schedule((*config)->sharding),
         lap_comm_size(session->comm), lap_comm_rank(session->comm), &fold, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));

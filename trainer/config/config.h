@@ -24,7 +24,12 @@
 #include "autograd/tape/recompute.h"
 #include "mpi/tree/mesh.h"
 
-typedef enum { LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS, LAP_SHARD_FULL } lap_shard;
+typedef enum {
+  LAP_SHARDING_NONE,
+  LAP_SHARDING_OPTIMIZER,
+  LAP_SHARDING_GRADIENTS,
+  LAP_SHARDING_FULL
+} lap_sharding;
 typedef enum { LAP_PRECISION_FLOAT32, LAP_PRECISION_BFLOAT16 } lap_precision;
 typedef enum {
   LAP_SCHEDULE_COSINE,
@@ -67,8 +72,8 @@ typedef struct {
   lap_objective objective; /* tail counts only once given or resolved: lap_config_resolve_tail */
 
   lap_mesh mesh;
-  lap_shard shard;
-  int model_ranks; /* ranks a replica is spread over; 0: the fewest that fit */
+  lap_sharding sharding; /* mesh.shard */
+  int model_ranks;       /* ranks a replica is spread over; 0: the fewest that fit */
   lap_recompute recompute;
 
   struct {

@@ -147,7 +147,7 @@ static const lap_config_key schema[] = {
      .maximum = 4096, .in_numbers = true,
      .meaning = "Model shards of a lane. Divides num_attention_heads, num_key_value_heads, "
                 "intermediate_size and vocab_size."},
-    {"mesh.shard", LAP_KEY_WORD, offsetof(lap_config, shard), .fallback = "optimizer",
+    {"mesh.shard", LAP_KEY_WORD, offsetof(lap_config, sharding), .fallback = "optimizer",
      .words = shard_words,
      .meaning = "What ranks divide among them. With optimizer the moments; with gradients also the "
                 "gradients; with full also the weights (ZeRO 1 to 3). Changes memory and traffic, "

@@ -80,7 +80,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
   lap_comm *comm = inspector->session->comm;
   const lap_mesh mesh = {1, lap_comm_size(comm), source->checkpoint->model_shards};
   lap_placement placement;
-  LAP_TRY(lap_placement_create(&mesh, 0, LAP_SHARD_OPTIMIZER, comm, &placement, status));
+  LAP_TRY(lap_placement_create(&mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, status));
   lap_state *state = lap_state_create(&source->config->model, &placement, true);
   const lap_code code = lap_checkpoint_load(source->checkpoint, state, status);
   lap_state_destroy(state);

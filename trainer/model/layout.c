@@ -5,7 +5,7 @@ lap_code lap_model_layout_placement(const lap_config *config, lap_model_layout w
   const int shards = wish.model_shards ? (int)wish.model_shards : config->mesh.model;
   const lap_mesh mesh = {1, ranks, shards}; /* any number of replicas */
   LAP_TRY(lap_gemma2_config_check_shards(&config->model, shards, status));
-  return lap_placement_of_rank(&mesh, (int)wish.model_ranks, LAP_SHARD_OPTIMIZER, ranks, rank,
+  return lap_placement_of_rank(&mesh, (int)wish.model_ranks, LAP_SHARDING_OPTIMIZER, ranks, rank,
                                placement, status);
 }
 

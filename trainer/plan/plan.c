@@ -72,7 +72,7 @@ static lap_code plan_schedule(const lap_config *config, uint64_t window_count, l
 
 static lap_code place(const lap_config *config, int ranks, int rank, lap_placement *placement,
                       lap_status *status) {
-  return lap_placement_of_rank(&config->mesh, config->model_ranks, config->shard, ranks, rank,
+  return lap_placement_of_rank(&config->mesh, config->model_ranks, config->sharding, ranks, rank,
                                placement, status);
 }
 

@@ -92,7 +92,7 @@ static void send_gradients(const lap_config *config, const lap_rank_layout *plac
   const double hidden = share + (1 - share) * (double)(rounds - 1) / (double)rounds;
   put(sent, LAP_SENT_LAYER_GRADIENTS, &once, hidden, (double)(rounds * layers));
   put(sent, LAP_SENT_LAST_GRADIENTS, &once, 1 - hidden, (double)rounds);
-  if (config->shard != LAP_SHARD_NONE) return;
+  if (config->sharding != LAP_SHARDING_NONE) return;
   for (int b = 0; b < partition->buckets; ++b)
     lap_sent_by_bucket_gather(place, partition, b, LAP_TRAFFIC_GRADIENTS, 1, &gathered);
   put(sent, LAP_SENT_LAST_GRADIENTS, &gathered, 1, partition->buckets);
@@ -101,9 +101,9 @@ static void send_gradients(const lap_config *config, const lap_rank_layout *plac
 static void send_weights(const lap_config *config, const lap_rank_layout *place,
                          const lap_gemma2 *model, const lap_partition *partition,
                          lap_step_sent *sent) {
-  if (config->shard == LAP_SHARD_NONE) return;
+  if (config->sharding == LAP_SHARDING_NONE) return;
   const int layers = (int)config->model.num_hidden_layers;
-  const bool full = config->shard == LAP_SHARD_FULL;
+  const bool full = config->sharding == LAP_SHARDING_FULL;
   const int64_t passes = full ? place->fold.rounds : 1;
   const double each =
       full ? (double)(passes * lap_full_gathers(layers, lap_config_micro_batches(config))) / layers

@@ -167,7 +167,7 @@ static lap_code layout_of(const lap_config *config, int ranks, const lap_hardwar
                           lap_rank_layout *place, lap_status *status) {
   *place =
       (lap_rank_layout){.mesh = config->mesh, .ranks_per_node = lap_hardware_ranks_per_node(h)};
-  const lap_lane_schedule schedule = lap_shard_lane_schedule(config->shard);
+  const lap_lane_schedule schedule = lap_sharding_lane_schedule(config->sharding);
   int most = 0;
   lap_fold fold;
   LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, schedule, ranks, 0, &fold, status));
@@ -212,7 +212,7 @@ static void add_rest(const lap_config *config, const lap_rank_layout *place,
   walk->part[LAP_TIME_LANES] = lanes * (per_lane * costs->data + elements * costs->clear) +
                                merged * costs->add + owned * costs->clear;
   walk->part[LAP_TIME_UPDATE] =
-      (config->shard == LAP_SHARD_NONE ? elements : owned) * costs->update;
+      (config->sharding == LAP_SHARDING_NONE ? elements : owned) * costs->update;
 }
 
 static double sent_seconds(const lap_hardware *h, const lap_step_sent *sent, lap_sent_part part) {

@@ -95,7 +95,7 @@ typedef struct {
 static gather_counts count_gathers(const lap_config *config) {
   const int64_t layers = config->model.num_hidden_layers;
   const int64_t micro_batches = lap_config_micro_batches(config);
-  if (config->shard != LAP_SHARD_FULL) return (gather_counts){1, 1};
+  if (config->sharding != LAP_SHARDING_FULL) return (gather_counts){1, 1};
   return (gather_counts){(double)lap_full_gathers(layers, micro_batches) / (double)layers, 1};
 }
 

@@ -124,8 +124,8 @@ static lap_code append_init(const lap_config *config, const lap_session *session
   lap_placement placement;
   lap_state *state = NULL;
   lap_status own = {0};
-  own.code = lap_placement_create(&config->mesh, config->model_ranks, config->shard, session->comm,
-                                  &placement, &own);
+  own.code = lap_placement_create(&config->mesh, config->model_ranks, config->sharding,
+                                  session->comm, &placement, &own);
   if (own.code == LAP_OK) {
     state = lap_state_create(&config->model, &placement, false);
     lap_weight_target target = lap_state_weight_target(state);

@@ -282,8 +282,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
   lap_comm *comm = t->session->comm;
   const lap_config *config = t->config;
   lap_placement placement;
-  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, comm, &placement,
-                               status));
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm,
+                               &placement, status));
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(
       lap_resume_or_start(config, t->session, t->inputs, t->options, t->state, &t->lock, status));

@@ -16,7 +16,7 @@ struct lap_block_weights {
    * what the logical mesh sends is counted there. */
   float *resident;     /* the buckets of no layer, one after another; NULL on one rank */
   float *slot[SLOTS];  /* each has room for the buckets of one layer; NULL on one rank */
-  int block_in[SLOTS]; /* the block that is there or on its way, or NOTHING */
+  int block_in[SLOTS]; /* the block that is there or being gathered, or NOTHING */
 };
 
 /* All layers are alike. */

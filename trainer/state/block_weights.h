@@ -1,7 +1,7 @@
 /* block_weights: the weights that a pass over the model reads, block by block.
  *
  * Where every rank holds its shards' weights whole, a block's weights are where the state has them;
- * after an update the owners' ranges are on their way while the next pass computes, and entering a
+ * after an update the owners' ranges are gathered while the next pass computes, and entering a
  * block waits for its own only. With mesh.shard: full a rank holds what it owns; the embedding, the
  * final norm and copies of norms are gathered once after an update and stay; a layer is gathered
  * just in time, the next one while this one computes, into one of two slots.
@@ -43,8 +43,8 @@ void lap_block_weights_set_lanes(lap_block_weights *weights, lap_lanes lanes);
  * 0 .. layers + 1, then backward. */
 void lap_block_weights_enter(lap_block_weights *weights, int block, bool backward);
 
-/* How often mesh.shard: full gathers each layer in one lane of `micro_batches`, forward and backward
- * together: times[1 .. layers]. */
+/* How often mesh.shard: full gathers each layer in one lane of `micro_batches`, forward and
+ * backward together: times[1 .. layers]. */
 void lap_block_weights_gatherings(int layers, int64_t micro_batches, uint64_t *times);
 
 /* Whether ranks without work must take part in the passes of the others. */

@@ -23,7 +23,7 @@ typedef struct {
   int bucket;
   int64_t begin, end; /* of this rank's vector */
   int64_t canonical;
-  int64_t tail; /* place in the fetched tails */
+  int64_t tail; /* where its tail begins among the fetched ones */
 } chunk;
 
 typedef struct {
@@ -60,7 +60,7 @@ static chunk_list list_chunks(const lap_state *state) {
   chunk_list list = {0};
   for (int i = 0; i < state->parameters->count; ++i) {
     const lap_parameter *p = &state->parameters->parameter[i];
-    if (p->is_replica) continue;
+    if (p->is_copy) continue;
     const lap_range owned = state->owned[p->bucket];
     const int64_t first = chunks_up_to(larger(0, owned.begin - p->offset));
     const int64_t past = chunks_up_to(smaller(owned.end, p->offset + p->elements) - p->offset);
@@ -74,8 +74,8 @@ static chunk_list list_chunks(const lap_state *state) {
 static float *fetch_tails(const lap_state *state, lap_state_kind kind, const chunk_list *list) {
   if (state->whole[kind]) return NULL;
   float *tails = lap_allocate((size_t)list->tail_elements, sizeof *tails);
-  lap_partition_fetch(&state->group, state->partition, state->values[kind], list->tail, list->tails,
-                      tails, LAP_TRAFFIC_SCALARS);
+  lap_partition_fetch(&state->group, state->partition, state->values[kind],
+                      (lap_fetch){list->tail, list->tails, tails}, LAP_TRAFFIC_SCALARS);
   return tails;
 }
 
@@ -122,7 +122,7 @@ static void add_text(lap_sha256_stream *stream, char *text) {
   free(text);
 }
 
-/* One shard's part of a tensor; its chunks stand one behind another in `all`. */
+/* One shard's part of a tensor; its chunks are neighbours in `all`. */
 static void hash_part(const lap_parameter *p, int kinds, const chunk_digests *all, size_t count,
                       lap_sha256_stream *stream) {
   char *shape = p->is_norm ? lap_format("%" PRId64, p->columns)

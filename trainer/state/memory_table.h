@@ -13,9 +13,9 @@ typedef enum {
   LAP_MEMORY_GRADIENTS,   /* partial sums of lanes, and the sum */
   LAP_MEMORY_MOMENTS,     /* Adam's two */
   LAP_MEMORY_ACTIVATIONS, /* the tape's arena less the head's scratch, and rotary angles */
-  LAP_MEMORY_LOGITS,      /* the head's scratch: a chunk of logits. Other things lie in its place
-                             while it does not run, so activations alone would take more than what
-                             is said above; the sum of both is exact. */
+  LAP_MEMORY_LOGITS,      /* the head's scratch: a chunk of logits. Other values use its memory
+                             while it does not run, so activations alone would take more than the
+                             number above; the sum of both is exact. */
   LAP_MEMORY_BUFFERS,     /* tokens, micro-batches, cache rows, receive buffers */
   LAP_MEMORY_PROCESS, /* program, libraries, MPI: whatever the config, see trainer/plan/plan.h */
   LAP_MEMORY_KINDS
@@ -29,7 +29,7 @@ typedef struct {
 const char *lap_memory_kind_name(lap_memory_kind kind);
 int64_t lap_memory_total(const lap_memory_table *table);
 
-/* What to compare it with: the most that this process has had in memory at once (VmHWM of
+/* To compare the total with: the most that this process has had in memory at once (VmHWM of
  * /proc/self/status); 0 where the system does not say. */
 int64_t lap_memory_peak(void);
 

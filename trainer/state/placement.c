@@ -2,15 +2,15 @@
 
 #include "autograd/op/shard_range.h"
 
-lap_lane_schedule lap_shard_lane_schedule(lap_shard shard) {
-  const bool cyclic = shard == LAP_SHARD_GRADIENTS || shard == LAP_SHARD_FULL;
+lap_lane_schedule lap_sharding_lane_schedule(lap_sharding sharding) {
+  const bool cyclic = sharding == LAP_SHARDING_GRADIENTS || sharding == LAP_SHARDING_FULL;
   return cyclic ? LAP_LANES_CYCLIC : LAP_LANES_BLOCK;
 }
 
-lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_shard shard, int ranks,
-                               int rank, lap_placement *placement, lap_status *status) {
-  *placement = (lap_placement){.mesh = *mesh, .shard = shard};
-  LAP_TRY(lap_mesh_fold(mesh, model_ranks, lap_shard_lane_schedule(shard), ranks, rank,
+lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_sharding sharding,
+                               int ranks, int rank, lap_placement *placement, lap_status *status) {
+  *placement = (lap_placement){.mesh = *mesh, .sharding = sharding};
+  LAP_TRY(lap_mesh_fold(mesh, model_ranks, lap_sharding_lane_schedule(sharding), ranks, rank,
                         &placement->fold, status));
   if (placement->fold.shard_count <= LAP_MAX_SHARDS) return LAP_OK;
   return lap_fail(status, LAP_USAGE,
@@ -20,10 +20,10 @@ lap_code lap_placement_of_rank(const lap_mesh *mesh, int model_ranks, lap_shard 
                   LAP_MAX_SHARDS);
 }
 
-lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_shard shard,
+lap_code lap_placement_create(const lap_mesh *mesh, int model_ranks, lap_sharding sharding,
                               lap_comm *comm, lap_placement *placement, lap_status *status) {
-  LAP_TRY(lap_placement_of_rank(mesh, model_ranks, shard, lap_comm_size(comm), lap_comm_rank(comm),
-                                placement, status));
+  LAP_TRY(lap_placement_of_rank(mesh, model_ranks, sharding, lap_comm_size(comm),
+                                lap_comm_rank(comm), placement, status));
   placement->comm = comm;
   return LAP_OK;
 }

@@ -14,8 +14,8 @@ lap_partition *lap_state_partition(const lap_parameters *parameters, int owners)
       lap_partition_create(begin, parameters->bucket_count, parameters->elements, owners);
   free(begin);
   while (partition->counted_buckets > 0 &&
-         parameters->bucket[partition->counted_buckets - 1].is_replica)
-    --partition->counted_buckets; /* replicas stand last */
+         parameters->bucket[partition->counted_buckets - 1].is_copy)
+    --partition->counted_buckets; /* copies are last */
   return partition;
 }
 
@@ -41,8 +41,9 @@ lap_state *lap_state_outline(const lap_gemma2_config *model, const lap_placement
   state->all = lap_parameters_create_shards(model, (lap_shard_range){shards, 0, shards});
   state->partition = lap_state_partition(state->parameters, fold->replicas);
   find_owned(state);
-  state->whole[LAP_WEIGHT] = placement->shard != LAP_SHARD_FULL;
-  state->whole[LAP_EXP_AVG] = state->whole[LAP_EXP_AVG_SQ] = placement->shard == LAP_SHARD_NONE;
+  state->whole[LAP_WEIGHT] = placement->sharding != LAP_SHARDING_FULL;
+  state->whole[LAP_EXP_AVG] = state->whole[LAP_EXP_AVG_SQ] =
+      placement->sharding == LAP_SHARDING_NONE;
   return state;
 }
 
@@ -72,7 +73,7 @@ lap_state *lap_state_create_alone(const lap_gemma2_config *model, lap_comm *comm
   const lap_mesh one = {1, 1, 1};
   lap_placement placement;
   lap_status status;
-  const lap_code code = lap_placement_create(&one, 0, LAP_SHARD_NONE, comm, &placement, &status);
+  const lap_code code = lap_placement_create(&one, 0, LAP_SHARDING_NONE, comm, &placement, &status);
   assert(code == LAP_OK);
   (void)code;
   return lap_state_create(model, &placement, with_moments);

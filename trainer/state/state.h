@@ -1,8 +1,9 @@
-/* state: what a run is between two steps, on this rank.
+/* state: what a run consists of between two steps, on this rank.
  *
- * A rank holds the model shards of its fold (mpi/tree/mesh.h), shared with the ranks of the other
- * replicas that hold the same ones: its group. What mesh.shard leaves undivided lies here whole, in
- * the layout of gemma2/parameters.h; the rest only as the owned ranges of mpi/tree/partition.h:
+ * A rank holds the model shards of its fold (mpi/tree/mesh.h). The ranks of the other replicas that
+ * hold the same shards are its group. Of each kind of value (weights, the two moments) a rank has
+ * either the whole vector of its shards, in the layout of gemma2/parameters.h, or only the ranges
+ * that it owns within the group (mpi/tree/partition.h):
  *   mesh.shard              none     optimizer, gradients     full
  *   weights                 whole    whole                    owned
  *   exp_avg, exp_avg_sq     whole    owned                    owned
@@ -21,7 +22,7 @@
 #include "trainer/state/placement.h"
 #include "trainer/state/weight_target.h"
 
-/* What an element of the vector has; files and hashes go through them in this order. */
+/* The values that belong to an element of the vector, in the order of files and hashes. */
 typedef enum { LAP_WEIGHT, LAP_EXP_AVG, LAP_EXP_AVG_SQ, LAP_STATE_KINDS } lap_state_kind;
 
 typedef struct {
@@ -33,7 +34,7 @@ typedef struct {
   lap_range *owned;           /* [buckets]: this rank's ranges */
   int64_t *owned_offset;      /* [buckets]: where they lie in an array of owned ranges */
   int64_t owned_elements;
-  bool whole[LAP_STATE_KINDS];
+  bool whole[LAP_STATE_KINDS];    /* the whole vector lies here, else the owned ranges */
   float *values[LAP_STATE_KINDS]; /* [parameters->elements] or [owned_elements]; the moments are
                                      NULL where only weights are held */
   uint64_t step;                  /* steps done, skipped ones included */
@@ -41,7 +42,7 @@ typedef struct {
   uint64_t bad_steps;             /* consecutive non-finite steps up to now */
 } lap_state;
 
-/* Not collective. The vector of `parameters` among `owners`, by its buckets. */
+/* Not collective. Divides the vector of `parameters` among `owners`, bucket by bucket. */
 lap_partition *lap_state_partition(const lap_parameters *parameters, int owners);
 
 /* "weight", "exp_avg", "exp_avg_sq". */
@@ -50,14 +51,13 @@ const char *lap_state_kind_name(lap_state_kind kind);
 /* Not collective. Zeroed. */
 lap_state *lap_state_create(const lap_gemma2_config *model, const lap_placement *placement,
                             bool with_moments);
-/* Not collective. The whole model on one rank: `comm` has no other. */
+/* Not collective. The whole model on one rank; `comm` must have no other. */
 lap_state *lap_state_create_alone(const lap_gemma2_config *model, lap_comm *comm,
                                   bool with_moments);
-/* Not collective. All but the values, which are NULL: what `..._bytes` functions ask, here and in
- * other modules. */
+/* Not collective. A state without values, which are NULL: for `..._bytes` functions. */
 lap_state *lap_state_outline(const lap_gemma2_config *model, const lap_placement *placement);
 void lap_state_destroy(lap_state *state);
-/* What create allocates for values. */
+/* Adds what create allocates for values. */
 void lap_state_bytes(const lap_state *state, bool with_moments, lap_memory_table *memory);
 
 /* Not collective. The weights that are held here get the random start of gemma2/parameters.h. */
@@ -65,14 +65,15 @@ void lap_state_initialise(lap_state *state, uint64_t seed);
 
 /* Not collective. Elements of the bucket that are held here: its owned range, or all of it. */
 lap_range lap_state_held(const lap_state *state, lap_state_kind kind, int bucket);
-/* Not collective. Where an element of the vector lies that is held here; one past the last is
+/* Not collective. The address of an element of the vector that is held here; one past the last is
  * allowed, for empty ranges. */
 float *lap_state_at(const lap_state *state, lap_state_kind kind, int bucket, int64_t element);
 
 /* Not collective. Where a reader puts the weights that are held here; the caller releases it. */
 lap_weight_target lap_state_weight_target(const lap_state *state);
 
-/* Collective. Where weights are whole and each owner's ranges are right: makes all of them so. */
+/* Collective. For whole weights of which only each owner's own ranges are right: gathers them, so
+ * that all are right everywhere. */
 void lap_state_gather_weights(lap_state *state);
 
 #endif

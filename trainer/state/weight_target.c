@@ -34,9 +34,9 @@ lap_held_part lap_weight_target_part(const lap_weight_target *target, const lap_
                          target->at[p->bucket] + (both.begin - held.begin)};
 }
 
-/* The first stretch of a part that is in [whole, end) of the tensor; count 0: there is none. */
+/* The first run of a part that lies in [whole, end) of the tensor; count 0: there is none. */
 static lap_run locate(const lap_parameter *p, int64_t whole, int64_t end) {
-  int64_t begin = 0, part = 0, stretch = p->elements;
+  int64_t begin = 0, part = 0, count = p->elements;
   if (p->cut == LAP_CUT_ROWS) begin = p->model_shard * p->elements;
   if (p->cut == LAP_CUT_COLUMNS) {
     const int64_t first = p->model_shard * p->columns;
@@ -44,15 +44,15 @@ static lap_run locate(const lap_parameter *p, int64_t whole, int64_t end) {
     if (whole - row * p->whole_columns >= first + p->columns) ++row;
     begin = row * p->whole_columns + first;
     part = row * p->columns;
-    stretch = p->columns;
+    count = p->columns;
   }
   const lap_range found =
-      lap_range_overlap((lap_range){whole, end}, (lap_range){begin, begin + stretch});
+      lap_range_overlap((lap_range){whole, end}, (lap_range){begin, begin + count});
   return (lap_run){part + (found.begin - begin), found.begin, lap_range_count(found)};
 }
 
-bool lap_weight_target_offset(const lap_weight_target *target, const lap_parameter *p,
-                              lap_run source, const float *values) {
+bool lap_weight_target_copy(const lap_weight_target *target, const lap_parameter *p, lap_run source,
+                            const float *values) {
   const lap_held_part held = lap_weight_target_part(target, p);
   bool any = false;
   for (int64_t whole = source.whole, end = source.whole + source.count; whole < end;) {

@@ -1,6 +1,6 @@
-/* weight_target: where a reader of tensors is to put them: the parts and ranges of them that a
- * process holds (gemma2/parameters.h). Readers know whole tensors, or parts of another number of
- * shards; elements find their way through the whole tensor.
+/* weight_target: where a reader puts the weights that it reads: the ranges of tensor parts that a
+ * process holds (gemma2/parameters.h). A reader has whole tensors, or parts for another number of
+ * shards; each element is located by its index in the whole tensor.
  */
 #ifndef LAP_TRAINER_STATE_WEIGHT_TARGET_H
 #define LAP_TRAINER_STATE_WEIGHT_TARGET_H
@@ -8,8 +8,8 @@
 #include "autograd/gemma2/parameters.h"
 #include "mpi/tree/partition.h"
 
-/* Of bucket b of `parameters`, elements `held`[b] of the vector go to `at`[b] on. Padding is left
- * as it is. */
+/* Of bucket b of `parameters`, elements `held`[b] of the vector go to `at`[b] and on. Padding is
+ * left as it is. */
 typedef struct {
   const lap_parameters *parameters;
   lap_range *held; /* [buckets] */
@@ -29,9 +29,9 @@ typedef struct {
 } lap_held_part;
 lap_held_part lap_weight_target_part(const lap_weight_target *target, const lap_parameter *p);
 
-/* Elements of a run of a whole tensor that the target holds as part `p`; with `values`, which has
- * the run, they are copied. Whether there are any. */
-bool lap_weight_target_offset(const lap_weight_target *target, const lap_parameter *p, lap_run run,
-                              const float *values);
+/* Copies the elements of a run of a whole tensor that the target holds as part `p` from `values`
+ * [run.count]; NULL: copies nothing. Returns whether there are any. */
+bool lap_weight_target_copy(const lap_weight_target *target, const lap_parameter *p, lap_run run,
+                            const float *values);
 
 #endif

@@ -50,13 +50,13 @@ void lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters, 
 void lap_square_partials(const float *gradient, int64_t count, double *partials) {
   enum { SUMS = 16 };
 #pragma omp parallel for schedule(static)
-  for (int64_t block = 0; block < count / LAP_BLOCK; ++block) {
-    const float *g = gradient + block * LAP_BLOCK;
+  for (int64_t segment = 0; segment < count / LAP_SEGMENT; ++segment) {
+    const float *g = gradient + segment * LAP_SEGMENT;
     double sum[SUMS] = {0};
-    for (int64_t j = 0; j < LAP_BLOCK; j += SUMS)
+    for (int64_t j = 0; j < LAP_SEGMENT; j += SUMS)
       for (int i = 0; i < SUMS; ++i) sum[i] += (double)g[j + i] * (double)g[j + i];
     for (int width = SUMS / 2; width > 0; width /= 2)
       for (int i = 0; i < width; ++i) sum[i] += sum[i + width];
-    partials[block] = sum[0];
+    partials[segment] = sum[0];
   }
 }

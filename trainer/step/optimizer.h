@@ -26,7 +26,7 @@ void lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters, 
                       int64_t end, float factor, const float *gradient, float *weight,
                       float *exp_avg, float *exp_avg_sq);
 
-/* Sum of squares in float64 of each block: partials [count / LAP_BLOCK]. */
+/* Sum of squares in float64 of each segment: partials [count / LAP_SEGMENT]. */
 void lap_square_partials(const float *gradient, int64_t count, double *partials);
 
 #endif

@@ -6,11 +6,11 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "dataset/order.h"
-#include "mpi/collective/block_sum.h"
 #include "mpi/collective/bucket_gather.h"
 #include "mpi/collective/gradient_sum.h"
 #include "mpi/collective/lane_sum.h"
 #include "mpi/collective/mesh_groups.h"
+#include "mpi/collective/segment_sum.h"
 #include "mpi/collective/shard_sum.h"
 #include "mpi/transport/agree.h"
 #include "trainer/step/optimizer.h"
@@ -33,13 +33,13 @@ struct lap_stepper {
   lap_micro_batch *micro;
   lap_gradient_sum *gradient_sum;
   lap_lane_sum *lane_sum;
-  lap_block_sum *norm_sum;
+  lap_segment_sum *norm_sum;
   lap_shard_sum *shard_sum;
   lap_shard_group group;              /* of shard_sum */
   lap_bucket_gather *gradient_gather; /* mesh.shard: none */
   uint64_t *windows;                  /* of one micro-batch */
   double *lane_values;                /* [rounds][SUMS] */
-  double *norm_partials;              /* one for each block owned here */
+  double *norm_partials;              /* one for each segment owned here */
   bool last_micro;                    /* of its lane: buckets are whole when they are left */
   double seconds[LAP_PHASES];
 };
@@ -50,21 +50,21 @@ const char *lap_phase_name(lap_phase phase) {
   return names[phase];
 }
 
-/* Ranges that this rank owns, without replicas, as elements of the canonical vector: this rank's
- * vector is a stretch of it. */
-static lap_block_sum *create_norm_sum(const lap_state *state) {
+/* Ranges that this rank owns, without copies, as elements of the canonical vector: this rank's
+ * vector is a part of it. */
+static lap_segment_sum *create_norm_sum(const lap_state *state) {
   const int buckets = state->partition->buckets;
   const int64_t base = state->parameters->parameter[0].canonical;
   lap_range *ranges = lap_allocate((size_t)buckets, sizeof *ranges);
   int count = 0;
   for (int b = 0; b < buckets; ++b)
-    if (!state->parameters->bucket[b].is_replica)
+    if (!state->parameters->bucket[b].is_copy)
       ranges[count++] = (lap_range){base + state->owned[b].begin, base + state->owned[b].end};
-  lap_block_sum *sum =
-      lap_block_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
+  lap_segment_sum *sum =
+      lap_segment_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
   free(ranges);
   const lap_placement *placement = &state->placement;
-  lap_block_sum_count(sum, &placement->mesh, placement->fold.lanes, state->partition, base);
+  lap_segment_sum_count(sum, &placement->mesh, placement->fold.lanes, state->partition, base);
   return sum;
 }
 
@@ -82,9 +82,9 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
                                                    .allocate = allocate});
 }
 
-/* With cyclic lanes of one micro-batch, a layer's gradient is complete when the backward pass leaves
- * its block, and soon sent: two layers take turns. [buckets], or NULL: each bucket has memory of its
- * own. */
+/* With cyclic lanes of one micro-batch, a layer's gradient is complete when the backward pass
+ * leaves its block, and soon sent: two layers take turns. [buckets], or NULL: each bucket has
+ * memory of its own. */
 static int *gradient_slots(const lap_config *config, const lap_state *state) {
   enum { LAYERS_AT_ONCE = 2 };
   if (state->placement.fold.schedule != LAP_LANES_CYCLIC || lap_config_micro_batches(config) > 1)
@@ -122,7 +122,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
   s->lane_values = lap_allocate((size_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials =
-      lap_allocate((size_t)(state->owned_elements / LAP_BLOCK), sizeof *s->norm_partials);
+      lap_allocate((size_t)(state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);
@@ -147,7 +147,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +
-      (placement->fold.rounds * SUMS + owned / LAP_BLOCK) * (int64_t)sizeof(double);
+      (placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
@@ -156,7 +156,7 @@ void lap_stepper_destroy(lap_stepper *s) {
   lap_micro_batch_destroy(s->micro);
   lap_gradient_sum_destroy(s->gradient_sum);
   lap_lane_sum_destroy(s->lane_sum);
-  lap_block_sum_destroy(s->norm_sum);
+  lap_segment_sum_destroy(s->norm_sum);
   lap_shard_sum_destroy(s->shard_sum);
   lap_bucket_gather_destroy(s->gradient_gather);
   free(s->windows);
@@ -181,7 +181,7 @@ static void account_hook(lap_stepper *s, lap_phase phase, double since) {
   s->seconds[LAP_PHASE_MODEL] -= taken;
 }
 
-/* Where buckets take turns in a slot: there is one micro-batch, in which a block is entered once. */
+/* Buckets share slots only if a lane has one micro-batch, in which a block is entered once. */
 static void open_gradients(lap_stepper *s, int block) {
   const double since = lap_clock_seconds();
   const lap_bucket_list *buckets = &s->state->parameters->block[block];
@@ -283,8 +283,8 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   account(s, LAP_PHASE_SUM, since);
 }
 
-/* A request or failure of one rank of the replica becomes that of all its ranks, which speak for the
- * same lanes. */
+/* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
+ * the same lanes. */
 static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *failed) {
   enum { STOP = 1, CHECKPOINT = 2, FAILED = 4 };
   const int mine = (requests->stop ? STOP : 0) | (requests->checkpoint ? CHECKPOINT : 0) |
@@ -331,13 +331,13 @@ static double mean(double sum, double counted) {
 /* The norm of the mean gradient; and where all ranks make all updates, the gradient on all. */
 static double settle_gradients(lap_stepper *s, double counted, double *since) {
   const lap_state *state = s->state;
-  int64_t blocks = 0;
+  int64_t segments = 0;
   for (int b = 0; b < state->partition->buckets; ++b) {
     const int64_t count = lap_range_count(state->owned[b]);
     const float *owned = lap_gradient_sum_owned(s->gradient_sum, b);
-    if (!state->parameters->bucket[b].is_replica) {
-      lap_square_partials(owned, count, s->norm_partials + blocks);
-      blocks += count / LAP_BLOCK;
+    if (!state->parameters->bucket[b].is_copy) {
+      lap_square_partials(owned, count, s->norm_partials + segments);
+      segments += count / LAP_SEGMENT;
     }
     if (!s->gradient_gather) continue;
     account(s, LAP_PHASE_UPDATE, since);
@@ -347,7 +347,7 @@ static double settle_gradients(lap_stepper *s, double counted, double *since) {
     account(s, LAP_PHASE_REDUCE, since);
   }
   account(s, LAP_PHASE_UPDATE, since);
-  const double squares = lap_block_sum_run(s->norm_sum, s->norm_partials);
+  const double squares = lap_segment_sum_run(s->norm_sum, s->norm_partials);
   account(s, LAP_PHASE_REDUCE, since);
   return mean(sqrt(squares), counted);
 }

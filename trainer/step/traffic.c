@@ -20,9 +20,9 @@
 static uint64_t *gatherings(const lap_config *config) {
   const int layers = (int)config->model.num_hidden_layers;
   uint64_t *times = lap_allocate((size_t)layers + 2, sizeof *times);
-  const uint64_t once = config->shard != LAP_SHARD_NONE;
+  const uint64_t once = config->sharding != LAP_SHARDING_NONE;
   for (int block = 0; block <= layers + 1; ++block) times[block] = once;
-  if (config->shard == LAP_SHARD_FULL)
+  if (config->sharding == LAP_SHARDING_FULL)
     lap_block_weights_gatherings(layers, lap_config_micro_batches(config), times);
   return times;
 }
@@ -74,7 +74,7 @@ static void add_shard_sums(const lap_config *config, const lap_rank_layout *plac
     else
       lap_sent_by_shard_largest(place, sums[i].elements, times, sent);
   }
-  /* Wishes and failures: the ranks of a replica act as one. */
+  /* Requests and failures: the ranks of a replica act as one. */
   lap_sent_by_shard_any(place, 1 + passes, sent);
 }
 
@@ -85,8 +85,8 @@ static void add_buckets(const lap_config *config, const lap_rank_layout *place,
   lap_sent_by_gradient_sum(place, state->partition, 1, sent);
   for (int b = 0; b < state->partition->buckets; ++b) {
     const int block = state->parameters->bucket[b].block;
-    const bool each_lane = config->shard == LAP_SHARD_FULL && block >= 1 && block <= layers;
-    if (config->shard == LAP_SHARD_NONE)
+    const bool each_lane = config->sharding == LAP_SHARDING_FULL && block >= 1 && block <= layers;
+    if (config->sharding == LAP_SHARDING_NONE)
       lap_sent_by_bucket_gather(place, state->partition, b, LAP_TRAFFIC_GRADIENTS, 1, sent);
     lap_sent_by_bucket_gather(place, state->partition, b, LAP_TRAFFIC_WEIGHTS,
                               (each_lane ? rounds : 1) * gatherings[block], sent);
@@ -103,7 +103,7 @@ static void add_norm(const lap_rank_layout *place, const lap_state *state, lap_t
     const lap_range range = lap_partition_range(state->partition, b, place->fold.replica);
     own[b] = (lap_range){base + range.begin, base + range.end};
   }
-  lap_sent_by_block_sum(place, state->all->canonical_elements, own, counted, 1, sent);
+  lap_sent_by_segment_sum(place, state->all->canonical_elements, own, counted, 1, sent);
   free(own);
 }
 
@@ -111,11 +111,11 @@ static void plan_sent(const lap_config *config, int ranks, int ranks_per_node, i
                       const uint64_t *gatherings, lap_traffic *sent) {
   lap_placement first;
   lap_status status;
-  lap_placement_of_rank(&config->mesh, config->model_ranks, config->shard, ranks, 0, &first,
+  lap_placement_of_rank(&config->mesh, config->model_ranks, config->sharding, ranks, 0, &first,
                         &status);
   for (int model_rank = 0; model_rank < first.fold.model_ranks; ++model_rank) {
     lap_placement placement;
-    lap_placement_of_rank(&config->mesh, config->model_ranks, config->shard, ranks, model_rank,
+    lap_placement_of_rank(&config->mesh, config->model_ranks, config->sharding, ranks, model_rank,
                           &placement, &status);
     lap_state *state = lap_state_outline(&config->model, &placement);
     for (int rank = model_rank; rank < ranks; rank += first.fold.model_ranks) {
@@ -142,10 +142,10 @@ static void plan_mesh(const lap_config *config, int64_t teacher_k, const uint64_
   for (int b = 0; b < all->bucket_count; ++b) {
     const lap_bucket *bucket = &all->bucket[b];
     const int64_t elements = bucket->end - bucket->begin;
-    const uint64_t gradients = config->shard == LAP_SHARD_NONE ? 2 : 1; /* and gathered */
+    const uint64_t gradients = config->sharding == LAP_SHARDING_NONE ? 2 : 1; /* and gathered */
     lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, gradients, traffic);
     lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, gatherings[bucket->block], traffic);
-    lap_mesh_plan_block_sum(mesh, all->canonical_elements, bucket->begin, elements, 1, traffic);
+    lap_mesh_plan_segment_sum(mesh, all->canonical_elements, bucket->begin, elements, 1, traffic);
   }
   lap_parameters_destroy(all);
   shard_sum sums[SHARD_SUMS];

@@ -81,7 +81,7 @@ lap_state *fixture_place(const char *model, lap_comm *comm, fixture_layout layou
   const lap_mesh mesh = {1, lap_comm_size(comm), shards};
   lap_placement placement;
   lap_status status;
-  if (lap_placement_create(&mesh, layout.model_ranks, layout.shard, comm, &placement, &status) !=
+  if (lap_placement_create(&mesh, layout.model_ranks, layout.sharding, comm, &placement, &status) !=
       LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     abort();

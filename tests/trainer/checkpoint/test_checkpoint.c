@@ -53,7 +53,7 @@ static void replicated_moments_write_the_same_checkpoint(void **context) {
 static void shards_come_and_go(void **context) {
   world *w = *context;
   const int ranks = lap_comm_size(w->comm), cuts[] = {1, 2, 4};
-  const lap_shard kinds[] = {LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_FULL};
+  const lap_sharding kinds[] = {LAP_SHARDING_NONE, LAP_SHARDING_OPTIMIZER, LAP_SHARDING_FULL};
   for (int from = 0; from < 3; ++from)
     for (int spread = 1; spread <= cuts[from]; spread *= 2) {
       if (ranks % spread) continue;

@@ -64,7 +64,7 @@ static void a_full_config_arrives_in_its_fields(void **state) {
   assert_true(config->objective.distill_weight == 1);
   assert_int_equal(config->objective.tail, LAP_TAIL_RENORMALISE);
   assert_int_equal(config->mesh.data, 4);
-  assert_int_equal(config->shard, LAP_SHARD_NONE);
+  assert_int_equal(config->sharding, LAP_SHARDING_NONE);
   assert_true(config->optimizer.learning_rate == 1e-3);
   assert_true(config->optimizer.beta1 == 0.9);
   assert_int_equal(config->schedule.kind, LAP_SCHEDULE_WSD);
@@ -85,7 +85,7 @@ static void defaults_are_those_of_the_design(void **state) {
   assert_true(config->data.document_mask);
   assert_true(config->objective.distill_weight == 0);
   assert_true(config->objective.temperature == 1);
-  assert_int_equal(config->shard, LAP_SHARD_OPTIMIZER);
+  assert_int_equal(config->sharding, LAP_SHARDING_OPTIMIZER);
   assert_true(config->optimizer.learning_rate == 6e-3);
   assert_true(config->optimizer.beta2 == 0.95 && config->optimizer.epsilon == 1e-8);
   assert_true(config->optimizer.weight_decay == 0.1 && config->optimizer.clip_norm == 1);

@@ -63,24 +63,25 @@ static lap_gemma2_config small_model(void) {
 
 /* --- modules --- */
 
-static const lap_shard every_shard[] = {LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_GRADIENTS,
-                                        LAP_SHARD_FULL};
+static const lap_sharding every_sharding[] = {LAP_SHARDING_NONE, LAP_SHARDING_OPTIMIZER,
+                                              LAP_SHARDING_GRADIENTS, LAP_SHARDING_FULL};
 
 /* Rank `rank` of `ranks`, which do not run; model_ranks as few as can be. */
-static lap_placement place(lap_mesh mesh, lap_shard shard, int ranks, int rank) {
+static lap_placement place(lap_mesh mesh, lap_sharding sharding, int ranks, int rank) {
   lap_placement placement;
   lap_status status = {0};
-  must(lap_placement_of_rank(&mesh, 0, shard, ranks, rank, &placement, &status), &status);
+  must(lap_placement_of_rank(&mesh, 0, sharding, ranks, rank, &placement, &status), &status);
   return placement;
 }
 
 static void a_state_takes_what_it_says(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
-  for (int shard = 0; shard < 4; ++shard)
+  for (int sharding = 0; sharding < 4; ++sharding)
     for (int rank = 0; rank < 6; ++rank)
       for (int with_moments = 0; with_moments < 2; ++with_moments) {
-        const lap_placement placement = place((lap_mesh){1, 3, 2}, every_shard[shard], 6, rank);
+        const lap_placement placement =
+            place((lap_mesh){1, 3, 2}, every_sharding[sharding], 6, rank);
         count_from_here();
         lap_state *outline = lap_state_outline(&model, &placement);
         assert_int_equal(aligned_bytes, 0);
@@ -98,20 +99,21 @@ static void moments_and_weights_are_shared_out(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
   for (int ranks = 1; ranks <= 7; ++ranks)
-    for (int shard = 0; shard < 4; ++shard) {
+    for (int sharding = 0; sharding < 4; ++sharding) {
       int64_t elements = 0;
       lap_memory_table sum = {0};
       for (int rank = 0; rank < ranks; ++rank) {
-        const lap_placement placement = place((lap_mesh){1, 7, 1}, every_shard[shard], ranks, rank);
+        const lap_placement placement =
+            place((lap_mesh){1, 7, 1}, every_sharding[sharding], ranks, rank);
         lap_state *outline = lap_state_outline(&model, &placement);
         lap_state_bytes(outline, true, &sum);
         elements = outline->parameters->elements;
         lap_state_destroy(outline);
       }
       assert_int_equal(sum.bytes[LAP_MEMORY_MOMENTS],
-                       (every_shard[shard] == LAP_SHARD_NONE ? ranks : 1) * 8 * elements);
+                       (every_sharding[sharding] == LAP_SHARDING_NONE ? ranks : 1) * 8 * elements);
       assert_int_equal(sum.bytes[LAP_MEMORY_WEIGHTS],
-                       (every_shard[shard] == LAP_SHARD_FULL ? 1 : ranks) * 4 * elements);
+                       (every_sharding[sharding] == LAP_SHARDING_FULL ? 1 : ranks) * 4 * elements);
     }
 }
 
@@ -119,16 +121,18 @@ static void moments_and_weights_are_shared_out(void **state) {
 static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
-  for (int shard = 0; shard < 4; ++shard)
+  for (int sharding = 0; sharding < 4; ++sharding)
     for (int ranks = 1; ranks <= 3; ++ranks) {
-      const lap_placement placement = place((lap_mesh){1, 3, 1}, every_shard[shard], ranks, 0);
+      const lap_placement placement =
+          place((lap_mesh){1, 3, 1}, every_sharding[sharding], ranks, 0);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_memory_table memory = {0};
       lap_block_weights_bytes(made, &memory);
       count_from_here();
       lap_block_weights *weights = lap_block_weights_create(made);
       assert_int_equal(lap_memory_total(&memory), aligned_bytes);
-      assert_true((aligned_bytes > 0) == (every_shard[shard] == LAP_SHARD_FULL && ranks > 1));
+      assert_true((aligned_bytes > 0) ==
+                  (every_sharding[sharding] == LAP_SHARDING_FULL && ranks > 1));
       lap_block_weights_destroy(weights);
       lap_state_destroy(made);
     }
@@ -186,7 +190,7 @@ static void windows_take_what_they_say(void **state) {
       /* With one rank a replica, and with two. */
       const int ranks = rank < shards ? 1 : shards;
       const lap_placement placement =
-          place((lap_mesh){1, 1, shards}, LAP_SHARD_OPTIMIZER, ranks, rank % ranks);
+          place((lap_mesh){1, 1, shards}, LAP_SHARDING_OPTIMIZER, ranks, rank % ranks);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_block_weights *weights = lap_block_weights_create(made);
       lap_memory_table memory = {0};
@@ -242,7 +246,8 @@ static void compare_with_plan(lap_comm *comm, lap_config *config, int64_t k) {
   const lap_synthetic made_up = {.vocab_size = 312, .k = k, .windows = 9};
   const lap_data data = {.sequence_length = 45, .synthetic = &made_up};
   lap_placement placement;
-  must(lap_placement_create(&config->mesh, 0, config->shard, comm, &placement, &status), &status);
+  must(lap_placement_create(&config->mesh, 0, config->sharding, comm, &placement, &status),
+       &status);
   count_from_here();
   lap_state *made = lap_state_create(&config->model, &placement, true);
   lap_block_weights *weights = lap_block_weights_create(made);
@@ -265,10 +270,10 @@ static void training_takes_what_the_plan_says(void **state) {
   lap_comm *comm;
   lap_status status = {0};
   must(lap_comm_start(&comm, &status), &status);
-  for (int shard = 0; shard < 4; ++shard)
+  for (int sharding = 0; sharding < 4; ++sharding)
     for (int shards = 1; shards <= 2; ++shards)
       for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {
-        config->shard = every_shard[shard];
+        config->sharding = every_sharding[sharding];
         config->mesh.model = shards;
         config->recompute = (lap_recompute)recompute;
         compare_with_plan(comm, config, 0);
@@ -286,7 +291,7 @@ static void an_evaluation_beside_training_is_counted(void **state) {
   config->data.eval = strdup("anything");
   const lap_plan both = plan_of(config, &request);
   lap_memory_table windows = {0};
-  const lap_placement placement = place(config->mesh, config->shard, 2, both.fullest_rank);
+  const lap_placement placement = place(config->mesh, config->sharding, 2, both.fullest_rank);
   lap_state *outline = lap_state_outline(&config->model, &placement);
   lap_evaluate_bytes(&config->model, outline, 45, 0, 2, &windows);
   lap_state_destroy(outline);
@@ -311,7 +316,7 @@ static void the_plan_is_that_of_the_fullest_rank(void **state) {
   const int64_t elements = plan.memory.bytes[LAP_MEMORY_WEIGHTS] / 4;
   assert_int_equal(plan.memory.bytes[LAP_MEMORY_GRADIENTS], 4 * elements); /* of one lane */
   assert_in_range(plan.memory.bytes[LAP_MEMORY_MOMENTS], 8 * elements / 5,
-                  8 * (elements / 5 + BUCKETS * LAP_BLOCK));
+                  8 * (elements / 5 + BUCKETS * LAP_SEGMENT));
   lap_config_destroy(config);
 }
 
@@ -414,7 +419,7 @@ static void parameters_are_those_of_table_2(void **state) {
     assert_int_equal(lap_mesh_lanes(&config->mesh), models[i].lanes);
     /* Padding is less than a block a tensor: 11 a layer. */
     const int64_t parameters = models[i].embedding + models[i].others;
-    const int64_t padding = (11 * config->model.num_hidden_layers + 2) * LAP_BLOCK;
+    const int64_t padding = (11 * config->model.num_hidden_layers + 2) * LAP_SEGMENT;
     assert_in_range(plan.memory.bytes[LAP_MEMORY_WEIGHTS], 4 * parameters,
                     4 * (parameters + padding));
     /* About 6 N FLOPs a token, N without the embedding's look-up, and some scores. */

@@ -1,4 +1,4 @@
-#include "mpi/collective/block_sum.h"
+#include "mpi/collective/segment_sum.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -9,18 +9,18 @@
 #include "mpi/transport/exchange.h"
 #include "mpi/tree/node.h"
 
-/* A range of somebody's blocks, and where the values of its subtree roots stand. */
+/* A range of segments of one rank, and where the values of its subtree roots begin. */
 typedef struct {
   int64_t begin, end;
   int first_value;
-} block_range;
+} segment_range;
 
-struct lap_block_sum {
+struct lap_segment_sum {
   lap_comm *comm;
   lap_leaves leaves;
-  block_range *range; /* [ranges] of all ranks, in increasing order */
+  segment_range *range; /* [ranges] of all ranks, in increasing order */
   int ranges;
-  block_range *mine; /* [mine_count], in increasing order */
+  segment_range *mine; /* [mine_count], in increasing order */
   int mine_count;
   double *values; /* of the roots of all ranks, rank by rank */
   lap_scalar_counter counter;
@@ -28,30 +28,30 @@ struct lap_block_sum {
   lap_mesh_traffic mesh; /* of one sum */
 };
 
-/* Ranges in blocks, neighbours joined. Returns how many. */
+/* Ranges in segments, neighbours joined. Returns how many. */
 static int join_ranges(const lap_range *ranges, int count, lap_range *joined) {
   int found = 0;
   for (int i = 0; i < count; ++i) {
-    assert(ranges[i].begin % LAP_BLOCK == 0 && ranges[i].end % LAP_BLOCK == 0);
-    const lap_range blocks = {ranges[i].begin / LAP_BLOCK, ranges[i].end / LAP_BLOCK};
-    if (blocks.begin == blocks.end) continue;
-    if (found > 0 && joined[found - 1].end == blocks.begin)
-      joined[found - 1].end = blocks.end;
+    assert(ranges[i].begin % LAP_SEGMENT == 0 && ranges[i].end % LAP_SEGMENT == 0);
+    const lap_range segments = {ranges[i].begin / LAP_SEGMENT, ranges[i].end / LAP_SEGMENT};
+    if (segments.begin == segments.end) continue;
+    if (found > 0 && joined[found - 1].end == segments.begin)
+      joined[found - 1].end = segments.end;
     else
-      joined[found++] = blocks;
+      joined[found++] = segments;
   }
   return found;
 }
 
 static int by_begin(const void *a, const void *b) {
-  const int64_t x = ((const block_range *)a)->begin, y = ((const block_range *)b)->begin;
+  const int64_t x = ((const segment_range *)a)->begin, y = ((const segment_range *)b)->begin;
   return (x > y) - (x < y);
 }
 
 /* Each rank sends the values of its roots to every other; first [ranks + 1]. */
-static void list_messages(lap_block_sum *sum, const lap_group *all, const int *first) {
+static void list_messages(lap_segment_sum *sum, const lap_group *all, const int *first) {
   sum->exchange = (lap_exchange){
-      .tag = LAP_TAG_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of blocks"};
+      .tag = LAP_TAG_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of segments"};
   const int rank = all->index;
   for (int step = 1; step < all->size; ++step) {
     const int from = lap_group_from(all, step);
@@ -62,20 +62,20 @@ static void list_messages(lap_block_sum *sum, const lap_group *all, const int *f
   }
 }
 
-lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_range *ranges,
-                                    int count) {
-  assert(elements >= 0 && elements % LAP_BLOCK == 0);
-  lap_block_sum *sum = lap_allocate(1, sizeof *sum);
+lap_segment_sum *lap_segment_sum_create(lap_comm *comm, int64_t elements, const lap_range *ranges,
+                                        int count) {
+  assert(elements >= 0 && elements % LAP_SEGMENT == 0);
+  lap_segment_sum *sum = lap_allocate(1, sizeof *sum);
   sum->comm = comm;
-  sum->leaves = lap_leaves_of_items(elements / LAP_BLOCK);
+  sum->leaves = lap_leaves_of_items(elements / LAP_SEGMENT);
   sum->counter = lap_scalar_counter_create(&sum->leaves, 1);
-  lap_range *joined = lap_allocate((size_t)count, sizeof *joined), *everybodys;
+  lap_range *joined = lap_allocate((size_t)count, sizeof *joined), *of_all;
   const int joined_count = join_ranges(ranges, count, joined);
   const lap_group all = lap_group_of_all(comm);
   void *strings;
   size_t *bytes;
   lap_gather_strings(&all, joined, (size_t)joined_count * sizeof *joined, &strings, &bytes);
-  everybodys = strings;
+  of_all = strings;
   for (int rank = 0; rank < all.size; ++rank) sum->ranges += (int)(bytes[rank] / sizeof *joined);
   sum->range = lap_allocate((size_t)sum->ranges, sizeof *sum->range);
   sum->mine_count = joined_count;
@@ -84,9 +84,9 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   for (int rank = 0, next = 0; rank < all.size; ++rank) {
     first[rank + 1] = first[rank];
     for (size_t i = 0; i < bytes[rank] / sizeof *joined; ++i, ++next) {
-      const lap_range range = everybodys[next];
+      const lap_range range = of_all[next];
       lap_tree_node roots[LAP_TREE_DEPTH];
-      sum->range[next] = (block_range){range.begin, range.end, first[rank + 1]};
+      sum->range[next] = (segment_range){range.begin, range.end, first[rank + 1]};
       if (rank == all.index) sum->mine[i] = sum->range[next];
       first[rank + 1] += lap_tree_roots(&sum->leaves, range.begin, range.end, roots);
     }
@@ -94,7 +94,7 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   qsort(sum->range, (size_t)sum->ranges, sizeof *sum->range, by_begin);
   int64_t next = 0;
   for (int i = 0; i < sum->ranges; next = sum->range[i++].end) assert(sum->range[i].begin == next);
-  assert(next == elements / LAP_BLOCK);
+  assert(next == elements / LAP_SEGMENT);
   sum->values = lap_allocate((size_t)first[all.size], sizeof *sum->values);
   list_messages(sum, &all, first);
   free(first);
@@ -104,7 +104,7 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   return sum;
 }
 
-void lap_block_sum_destroy(lap_block_sum *sum) {
+void lap_segment_sum_destroy(lap_segment_sum *sum) {
   if (!sum) return;
   lap_exchange_release(&sum->exchange);
   lap_scalar_counter_release(&sum->counter);
@@ -114,27 +114,27 @@ void lap_block_sum_destroy(lap_block_sum *sum) {
   free(sum);
 }
 
-void lap_block_sum_count(lap_block_sum *sum, const lap_mesh *mesh, lap_lanes lanes,
-                         const lap_partition *partition, int64_t canonical_begin) {
+void lap_segment_sum_count(lap_segment_sum *sum, const lap_mesh *mesh, lap_lanes lanes,
+                           const lap_partition *partition, int64_t canonical_begin) {
   sum->mesh = (lap_mesh_traffic){0};
   for (int b = 0; b < partition->counted_buckets; ++b)
-    lap_mesh_count_roots(&sum->mesh, mesh, lanes, sum->leaves.items * LAP_BLOCK,
+    lap_mesh_count_roots(&sum->mesh, mesh, lanes, sum->leaves.items * LAP_SEGMENT,
                          canonical_begin + partition->bucket_begin[b],
                          partition->bucket_begin[b + 1] - partition->bucket_begin[b]);
 }
 
-static void sum_mine(lap_block_sum *sum, const double *partials) {
+static void sum_mine(lap_segment_sum *sum, const double *partials) {
   for (int i = 0; i < sum->mine_count; ++i) {
     sum->counter.nodes.depth = 0;
-    for (int64_t block = sum->mine[i].begin; block < sum->mine[i].end; ++block, ++partials)
-      lap_scalar_counter_push(&sum->counter,
-                              (lap_tree_node){0, lap_leaf_position(&sum->leaves, block)}, partials);
+    for (int64_t segment = sum->mine[i].begin; segment < sum->mine[i].end; ++segment, ++partials)
+      lap_scalar_counter_push(
+          &sum->counter, (lap_tree_node){0, lap_leaf_position(&sum->leaves, segment)}, partials);
     memcpy(sum->values + sum->mine[i].first_value, sum->counter.values,
            (size_t)sum->counter.nodes.depth * sizeof *sum->values);
   }
 }
 
-double lap_block_sum_run(lap_block_sum *sum, const double *partials) {
+double lap_segment_sum_run(lap_segment_sum *sum, const double *partials) {
   lap_mesh_traffic *counted = lap_comm_mesh_traffic(sum->comm);
   counted->ici[LAP_TRAFFIC_SCALARS] += sum->mesh.ici[LAP_TRAFFIC_SCALARS];
   counted->dcn[LAP_TRAFFIC_SCALARS] += sum->mesh.dcn[LAP_TRAFFIC_SCALARS];

@@ -1,0 +1,11 @@
+/* segment: the unit in which the canonical vector of a model's weights is padded, owned and summed.
+ */
+#ifndef LAP_CORE_SEGMENT_H
+#define LAP_CORE_SEGMENT_H
+
+/* Elements. Each tensor begins at a multiple of it (autograd/gemma2/parameters.h), what a rank owns
+ * ends at one (mpi/tree/partition.h), and norms add up the sums of whole segments: the size is part
+ * of the numbers. */
+enum { LAP_SEGMENT = 1024 };
+
+#endif
