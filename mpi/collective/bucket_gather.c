@@ -43,7 +43,7 @@ void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float 
   assert(gather->ticket == 0);
   const lap_group *group = &gather->group;
   const int64_t begin = gather->partition->bucket_begin[bucket];
-  const int64_t elements = gather->partition->bucket_begin[bucket + 1] - begin;
+  const int64_t elements = lap_partition_elements(gather->partition, bucket);
   if (bucket < gather->partition->counted_buckets)
     lap_mesh_count_gather(lap_comm_mesh_traffic(group->comm), &gather->mesh, gather->lanes,
                           elements, kind);

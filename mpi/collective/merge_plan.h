@@ -1,7 +1,7 @@
 /* merge_plan: how an owner adds what the ranks send it, round by round (private to mpi/).
  *
  * A value is what one rank sends of one node of the tree over lanes (mpi/tree/node.h). The values
- * of a round arrive in the order of the tree, whoever sends them; the owner pushes each into a
+ * of a round have the order of the tree, whichever ranks send them; the owner pushes each into a
  * binary counter that holds what is left of the rounds before. Which additions that allows follows
  * from the nodes alone, so all of it is planned once.
  */

@@ -48,7 +48,34 @@ static int by_begin(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Each rank sends the values of its roots to every other; first [ranks + 1]. */
+/* The ranges of all ranks; `first` [ranks + 1] is where the values of each rank begin. */
+static void gather_ranges(lap_segment_sum *sum, const lap_group *all, const lap_range *ranges,
+                          int count, int *first) {
+  lap_range *mine = lap_allocate((size_t)count, sizeof *mine);
+  sum->mine_count = join_ranges(ranges, count, mine);
+  void *gathered;
+  size_t *bytes;
+  lap_gather_strings(all, mine, (size_t)sum->mine_count * sizeof *mine, &gathered, &bytes);
+  const lap_range *range = gathered;
+  for (int rank = 0; rank < all->size; ++rank) sum->ranges += (int)(bytes[rank] / sizeof *range);
+  sum->range = lap_allocate((size_t)sum->ranges, sizeof *sum->range);
+  sum->mine = lap_allocate((size_t)sum->mine_count, sizeof *sum->mine);
+  for (int rank = 0, next = 0; rank < all->size; ++rank) {
+    first[rank + 1] = first[rank];
+    for (size_t i = 0; i < bytes[rank] / sizeof *range; ++i, ++next, ++range) {
+      lap_tree_node roots[LAP_TREE_DEPTH];
+      sum->range[next] = (segment_range){range->begin, range->end, first[rank + 1]};
+      if (rank == all->index) sum->mine[i] = sum->range[next];
+      first[rank + 1] += lap_tree_roots(&sum->leaves, range->begin, range->end, roots);
+    }
+  }
+  qsort(sum->range, (size_t)sum->ranges, sizeof *sum->range, by_begin);
+  free(gathered);
+  free(bytes);
+  free(mine);
+}
+
+/* Each rank sends the values of its roots to every other. */
 static void list_messages(lap_segment_sum *sum, const lap_group *all, const int *first) {
   sum->exchange = (lap_exchange){
       .tag = LAP_TAG_SCALARS, .kind = LAP_TRAFFIC_SCALARS, .what = "sum scalars of segments"};
@@ -69,38 +96,15 @@ lap_segment_sum *lap_segment_sum_create(lap_comm *comm, int64_t elements, const 
   sum->comm = comm;
   sum->leaves = lap_leaves_of_items(elements / LAP_SEGMENT);
   sum->counter = lap_scalar_counter_create(&sum->leaves, 1);
-  lap_range *joined = lap_allocate((size_t)count, sizeof *joined), *of_all;
-  const int joined_count = join_ranges(ranges, count, joined);
   const lap_group all = lap_group_of_all(comm);
-  void *strings;
-  size_t *bytes;
-  lap_gather_strings(&all, joined, (size_t)joined_count * sizeof *joined, &strings, &bytes);
-  of_all = strings;
-  for (int rank = 0; rank < all.size; ++rank) sum->ranges += (int)(bytes[rank] / sizeof *joined);
-  sum->range = lap_allocate((size_t)sum->ranges, sizeof *sum->range);
-  sum->mine_count = joined_count;
-  sum->mine = lap_allocate((size_t)joined_count, sizeof *sum->mine);
   int *first = lap_allocate((size_t)all.size + 1, sizeof *first);
-  for (int rank = 0, next = 0; rank < all.size; ++rank) {
-    first[rank + 1] = first[rank];
-    for (size_t i = 0; i < bytes[rank] / sizeof *joined; ++i, ++next) {
-      const lap_range range = of_all[next];
-      lap_tree_node roots[LAP_TREE_DEPTH];
-      sum->range[next] = (segment_range){range.begin, range.end, first[rank + 1]};
-      if (rank == all.index) sum->mine[i] = sum->range[next];
-      first[rank + 1] += lap_tree_roots(&sum->leaves, range.begin, range.end, roots);
-    }
-  }
-  qsort(sum->range, (size_t)sum->ranges, sizeof *sum->range, by_begin);
+  gather_ranges(sum, &all, ranges, count, first);
   int64_t next = 0;
   for (int i = 0; i < sum->ranges; next = sum->range[i++].end) assert(sum->range[i].begin == next);
   assert(next == elements / LAP_SEGMENT);
   sum->values = lap_allocate((size_t)first[all.size], sizeof *sum->values);
   list_messages(sum, &all, first);
   free(first);
-  free(strings);
-  free(bytes);
-  free(joined);
   return sum;
 }
 
@@ -120,7 +124,7 @@ void lap_segment_sum_count(lap_segment_sum *sum, const lap_mesh *mesh, lap_lanes
   for (int b = 0; b < partition->counted_buckets; ++b)
     lap_mesh_count_roots(&sum->mesh, mesh, lanes, sum->leaves.items * LAP_SEGMENT,
                          canonical_begin + partition->bucket_begin[b],
-                         partition->bucket_begin[b + 1] - partition->bucket_begin[b]);
+                         lap_partition_elements(partition, b));
 }
 
 static void sum_mine(lap_segment_sum *sum, const double *partials) {

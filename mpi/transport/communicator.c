@@ -82,7 +82,7 @@ static void begin_exchanges(lap_comm *comm) {
   }
 }
 
-/* Tells callers. */
+/* Tells callers which exchanges are done. */
 static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int count) {
   pthread_mutex_lock(&comm->mutex);
   for (int i = 0; i < count; ++i) comm->queue[numbers[i] % comm->capacity].done = true;
@@ -105,8 +105,8 @@ static _Noreturn void watchdog_fires(lap_comm *comm) {
                  wait, activity[0] ? " (" : "", activity, activity[0] ? ")" : "", LAP_WATCHDOG));
 }
 
-/* Completes what it can, `seconds` after the last poll. Returns whether anything moved. */
-static bool poll(lap_comm *comm, double seconds, double watchdog_seconds) {
+/* Completes what it can, `seconds` after the last poll. Returns whether it completed anything. */
+static bool poll_exchanges(lap_comm *comm, double seconds, double watchdog_seconds) {
   const int code = atomic_load(&comm->abort_code);
   if (code != 0) lap_messages_abort(comm->messages, code);
   const uint64_t *numbers;
@@ -136,7 +136,7 @@ static void run_exchanges(lap_comm *comm) {
     const double now = lap_clock_seconds();
     const double passed = now - last < LONGEST_POLL_SECONDS ? now - last : LONGEST_POLL_SECONDS;
     last = now;
-    if (poll(comm, passed, watchdog_seconds) || beginning) {
+    if (poll_exchanges(comm, passed, watchdog_seconds) || beginning) {
       moved = now;
       nanoseconds = SLEEP_NANOSECONDS_MIN;
     }

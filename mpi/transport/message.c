@@ -37,7 +37,7 @@ struct lap_messages {
   lap_traffic sent;
 
   /* The first `in_flight` are in flight, in the order in which they were begun; the others are
-   * kept for their memory. */
+   * memory for later ones. */
   pending_exchange **exchanges;
   int in_flight, allocated;
   uint64_t *completed; /* [allocated] */
@@ -217,8 +217,8 @@ static size_t piece_at(size_t count, size_t offset) {
   return count - offset < LAP_MESSAGE_BYTES ? count - offset : LAP_MESSAGE_BYTES;
 }
 
-static void send(lap_messages *m, pending_exchange *pending, const lap_outgoing *message, int tag,
-                 lap_traffic_kind kind) {
+static void start_send(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
+                       int tag, lap_traffic_kind kind) {
   for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
     const size_t piece = piece_at(message->count, offset);
     check(m,
@@ -233,8 +233,8 @@ static void send(lap_messages *m, pending_exchange *pending, const lap_outgoing 
     m->sent.between_nodes[kind] += message->count;
 }
 
-static void receive(lap_messages *m, pending_exchange *pending, const lap_incoming *message,
-                    int tag) {
+static void start_receive(lap_messages *m, pending_exchange *pending, const lap_incoming *message,
+                          int tag) {
   for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
     const size_t piece = piece_at(message->count, offset);
     check(m,
@@ -253,9 +253,9 @@ void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t 
   pending->waited = 0;
   pending->count = 0;
   for (int i = 0; i < exchange->incoming_count; ++i)
-    receive(m, pending, &exchange->incoming[i], (int)exchange->tag);
+    start_receive(m, pending, &exchange->incoming[i], (int)exchange->tag);
   for (int i = 0; i < exchange->outgoing_count; ++i)
-    send(m, pending, &exchange->outgoing[i], (int)exchange->tag, exchange->kind);
+    start_send(m, pending, &exchange->outgoing[i], (int)exchange->tag, exchange->kind);
 }
 
 /* --- completing them --- */

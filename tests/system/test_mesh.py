@@ -58,7 +58,7 @@ class Mesh(Test):
         self.one_state(2, 3, 4, 12)
 
     def test_one_micro_batch_a_lane(self):
-        """Layers' gradients then take turns in memory, where lanes are dealt."""
+        """Layers' gradients then take turns in memory, with cyclic lanes."""
         self.one_state(1, 7, 2, 7, "model.num_hidden_layers=5")
 
     def test_shards_change_the_bits_and_hardly_the_numbers(self):

@@ -12,7 +12,7 @@ from harness import Test, command_line, environment, succeed, unittest
 # matrices, one mostly vocabulary, one mostly activations.
 BODY = ["model.vocab_size=2000", "model.hidden_size=512", "model.intermediate_size=1536",
         "model.num_attention_heads=8", "model.head_dim=64"]
-# One micro-batch a lane: layers' gradients take turns in memory where lanes are dealt.
+# One micro-batch a lane: layers' gradients take turns in memory with cyclic lanes.
 DEEP = [*BODY, "model.num_hidden_layers=8", "batch.sequences=6"]
 VOCABULARY = ["model.vocab_size=48000", "model.hidden_size=128", "model.intermediate_size=512"]
 LONG = ["model.hidden_size=128", "model.intermediate_size=512", "model.num_hidden_layers=4",

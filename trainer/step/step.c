@@ -40,7 +40,7 @@ struct lap_stepper {
   uint64_t *windows;                  /* of one micro-batch */
   double *lane_values;                /* [rounds][SUMS] */
   double *norm_partials;              /* one for each segment owned here */
-  bool last_micro;                    /* of its lane: buckets are whole when they are left */
+  bool last_micro;                    /* of its lane: a bucket is ready when its block is left */
   double seconds[LAP_PHASES];
 };
 
@@ -328,8 +328,8 @@ static double mean(double sum, double counted) {
   return isnan(sum / counted) ? NAN : sum / counted;
 }
 
-/* The norm of the mean gradient; and where all ranks make all updates, the gradient on all. */
-static double settle_gradients(lap_stepper *s, double counted, double *since) {
+/* The norm of the mean gradient. Where every rank makes all updates, it gets the whole gradient. */
+static double gradient_norm(lap_stepper *s, double counted, double *since) {
   const lap_state *state = s->state;
   int64_t segments = 0;
   for (int b = 0; b < state->partition->buckets; ++b) {
@@ -399,7 +399,7 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
       .skipped = true,
   };
   if (counted > 0) {
-    result->grad_norm = settle_gradients(s, counted, &since);
+    result->grad_norm = gradient_norm(s, counted, &since);
     result->bad = !isfinite(result->loss) || !isfinite(result->grad_norm);
     if (!result->bad) {
       update_weights(s, result->grad_norm, counted, result->learning_rate, &since);
