@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "dataset/special_ids.h"
 #include "dataset/token_shard.h"
-#include "dataset/tokenizer.h"
 
 void lap_shard_builder_init(lap_shard_builder *builder, const char *directory,
                             uint64_t shard_tokens, uint32_t vocab_size,

@@ -7,7 +7,7 @@
 
 #include "core/memory.h"
 #include "core/text.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 static const char SPACE_MARK[] = "\xE2\x96\x81"; /* U+2581, a space inside a piece */
 enum { SPACE_MARK_BYTES = sizeof SPACE_MARK - 1 };

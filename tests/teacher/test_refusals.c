@@ -14,7 +14,8 @@
 
 #include "core/memory.h"
 #include "core/philox.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache_open.h"
+#include "teacher/cache_row.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
@@ -467,7 +468,7 @@ static void shifted_rows_are_refused_unless_allowed(void **state) {
   }
 }
 
-static void a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear(void **state) {
+static void a_large_cache_is_sampled_and_a_small_one_refused_where_it_is_clear(void **state) {
   (void)state;
   const uint64_t sizes[] = {20, 100, 500, 20000};
   for (int n = 0; n < 4; ++n) {
@@ -548,7 +549,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(optional_values_are_checked, make, unmake),
       cmocka_unit_test_setup_teardown(rows_that_do_not_count_are_not_looked_at, make, unmake),
       cmocka_unit_test_setup_teardown(shifted_rows_are_refused_unless_allowed, make, unmake),
-      cmocka_unit_test(a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear),
+      cmocka_unit_test(a_large_cache_is_sampled_and_a_small_one_refused_where_it_is_clear),
       cmocka_unit_test(a_shift_that_begins_later_is_found_too),
       cmocka_unit_test(a_small_shard_of_a_weak_teacher_is_not_refused_at_random),
   };

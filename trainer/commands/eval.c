@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "mpi/transport/agree.h"
+#include "teacher/cache_open.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/commands.h"

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/export/export.h"
 #include "trainer/export/gguf_write.h"

@@ -5,7 +5,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/export/export.h"

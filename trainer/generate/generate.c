@@ -9,7 +9,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/philox.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 /* --- choosing a token --- */
 

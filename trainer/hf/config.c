@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 /* A config.json of Gemma 2 has 1 to 3 KiB; the longest, of 512 layers, 20 KiB. */
 enum { LARGEST_CONFIG = 1 << 20 };

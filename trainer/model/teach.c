@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"

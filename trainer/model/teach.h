@@ -9,7 +9,7 @@
 #define LAP_TRAINER_MODEL_TEACH_H
 
 #include "dataset/token_shard.h"
-#include "teacher/cache.h"
+#include "teacher/schema.h"
 #include "trainer/cli/session.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/state/memory_table.h"
