@@ -10,6 +10,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "trainer/cli/human.h"
 
 struct lap_console {
   lap_console_options options;

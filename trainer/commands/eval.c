@@ -6,6 +6,7 @@
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/commands.h"
 #include "trainer/model/evaluate.h"

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/commands/commands.h"
 #include "trainer/export/export.h"
 

@@ -11,6 +11,7 @@
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/commands/commands.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"

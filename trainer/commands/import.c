@@ -6,6 +6,7 @@
 #include "dataset/tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/commands.h"
 #include "trainer/hf/weights.h"

@@ -5,7 +5,7 @@
 #include "autograd/gemma2/parameters.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/commands.h"
 #include "trainer/config/config.h"

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "dataset/token_shard.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/table.h"
 #include "trainer/commands/commands.h"
 #include "trainer/inspect/inspect.h"
 

@@ -6,6 +6,8 @@
 #include "dataset/token_shard.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/commands/commands.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"

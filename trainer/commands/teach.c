@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/commands/commands.h"
 #include "trainer/model/layout.h"
 #include "trainer/model/teach.h"

@@ -5,6 +5,7 @@
 #include "dataset/tokenize.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/commands/commands.h"
 
 static const lap_flag flags_of_tokenize[] = {

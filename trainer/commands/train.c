@@ -8,6 +8,8 @@
 #include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/commands/commands.h"
 #include "trainer/plan/plan.h"
 #include "trainer/run/metrics.h"

@@ -11,7 +11,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
 #include "trainer/run/directory.h"
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
 
 /* --- looking --- */

@@ -7,6 +7,8 @@
 #include "teacher/cache_open.h"
 #include "teacher/cache_sandbox.h"
 #include "teacher/describe_file.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/inspect/inspect.h"
 
 enum { PIECE_CHARACTERS = 20 };

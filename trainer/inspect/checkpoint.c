@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "trainer/cli/human.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/model.h"
 #include "trainer/model/source.h"

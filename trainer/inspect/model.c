@@ -1,5 +1,7 @@
 #include "trainer/inspect/model.h"
 
+#include "trainer/cli/human.h"
+
 static int count_sliding(const lap_gemma2_config *model) {
   int sliding = 0;
   for (int64_t i = 0; i < model->num_hidden_layers; ++i) sliding += model->sliding[i];

@@ -1,11 +1,14 @@
 #include "trainer/inspect/report.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "core/text.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 enum { KEY_WIDTH = 22, PATH_CHARACTERS = 4096, EXACT_BELOW = 10000 };
 

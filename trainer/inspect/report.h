@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "trainer/cli/console.h"
+#include "trainer/cli/table.h"
 
 typedef struct lap_report lap_report;
 lap_report *lap_report_create(const char *path);

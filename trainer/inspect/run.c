@@ -7,6 +7,8 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/model.h"

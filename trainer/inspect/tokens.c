@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "dataset/token_shard.h"
+#include "trainer/cli/human.h"
 #include "trainer/inspect/inspect.h"
 
 /* Text that is shown of a document, and the tokens that are decoded for it. */

@@ -11,6 +11,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/human.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"

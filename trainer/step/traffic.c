@@ -9,7 +9,8 @@
 #include "core/memory.h"
 #include "mpi/traffic/plan.h"
 #include "mpi/transport/agree.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/step/step.h"
 

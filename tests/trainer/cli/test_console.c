@@ -15,6 +15,8 @@
 #include "core/memory.h"
 #include "tests/scratch.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 static void people_read_three_digits(void **state) {
   (void)state;
