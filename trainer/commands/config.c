@@ -12,7 +12,10 @@
 #include "trainer/commands/commands.h"
 #include "trainer/config/config.h"
 #include "trainer/config/help.h"
+#include "trainer/config/load.h"
 #include "trainer/config/page.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/step/schedule.h"
 
 typedef struct {

@@ -9,6 +9,9 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/commands.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 
 /* They fill one text. */
 static const lap_flag flags_of_init[] = {

@@ -9,6 +9,9 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/commands.h"
+#include "trainer/config/availability.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"
 

@@ -9,6 +9,9 @@
 #include "core/json.h"
 #include "trainer/commands/commands.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/origin.h"
+#include "trainer/config/resolve.h"
 #include "trainer/probe/probe.h"
 #include "trainer/run/metrics.h"
 

@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
 #include "trainer/plan/step_time.h"
 #include "trainer/step/batches.h"
 #include "trainer/step/optimizer.h"

@@ -2,6 +2,9 @@
 #include <stdlib.h>
 
 #include "core/memory.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/model.h"
 

@@ -9,6 +9,8 @@
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/model.h"

@@ -5,6 +5,8 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/weights.h"
 

@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "mpi/collective/gradient_sum.h"
+#include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/layout.h"
 #include "trainer/model/teach.h"

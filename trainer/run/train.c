@@ -12,6 +12,7 @@
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
+#include "trainer/config/value.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"

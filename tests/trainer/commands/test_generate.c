@@ -24,6 +24,8 @@
 #include "tests/scratch.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/value.h"
 #include "trainer/generate/text_stream.h"
 
 enum { PIECES = 300, PADDED_VOCABULARY = 340, POSITIONS = 48 };

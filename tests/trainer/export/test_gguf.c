@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "tests/scratch.h"
 #include "tests/trainer/export/gguf_fixture.h"
+#include "trainer/config/load.h"
 
 /* --- a reader of the format --- */
 

@@ -12,6 +12,7 @@
 
 #include "core/memory.h"
 #include "tests/teacher/synthetic.h"
+#include "trainer/config/load.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/window_logits.h"
 #include "trainer/plan/plan.h"
