@@ -1,8 +1,8 @@
 /* tokenizer: SentencePiece behind a C interface (tokenizer.cc is the only C++ file of lapidary).
  *
- * A model without Gemma's special ids (dataset/special_ids.h) is refused, and so is one that changes
- * text before it is tokenized (normalisation, dummy prefix, removed white space): ids stand for the
- * bytes of the text. A model file is validated before the library sees it
+ * A model without Gemma's special ids (dataset/special_ids.h) is refused, and so is one that
+ * changes text before it is tokenized (normalisation, dummy prefix, removed white space): ids stand
+ * for the bytes of the text. A model file is validated before the library sees it
  * (dataset/tokenizer_model.h), and a child process tries it first, for at most 10 seconds of
  * processor time and 1 GiB of memory (core/sandbox.h), because SentencePiece 0.1.97 crashes on
  * crafted ones.

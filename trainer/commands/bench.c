@@ -13,7 +13,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/cli/table.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
 #include "trainer/config/help.h"
 #include "trainer/config/load.h"

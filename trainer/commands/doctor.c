@@ -10,7 +10,7 @@
 #include "mpi/transport/link_rate.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/doctor/findings.h"
 #include "trainer/doctor/unit_costs.h"
 #include "trainer/plan/hardware.h"

@@ -12,7 +12,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
 #include "trainer/model/source.h"

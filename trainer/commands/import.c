@@ -8,7 +8,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/value.h"
 #include "trainer/hf/weights.h"
 #include "trainer/model/source.h"

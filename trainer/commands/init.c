@@ -7,7 +7,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"

@@ -9,7 +9,7 @@
 #include "dataset/token_shard.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/table.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/inspect/inspect.h"
 
 typedef struct {

@@ -8,7 +8,7 @@
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"

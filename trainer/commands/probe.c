@@ -7,7 +7,7 @@
 #include "autograd/kernel/blas.h"
 #include "autograd/op/shard_range.h"
 #include "core/json.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"

@@ -10,7 +10,7 @@
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/model/layout.h"
 #include "trainer/model/teach.h"
 #include "trainer/run/metrics.h"

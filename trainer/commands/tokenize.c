@@ -6,7 +6,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 
 static const lap_flag flags_of_tokenize[] = {
     {.name = "tokenizer",

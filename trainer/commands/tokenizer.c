@@ -5,7 +5,7 @@
 #include "core/file.h"
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 
 typedef struct {
   int64_t vocab_size;

@@ -10,7 +10,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
@@ -28,10 +28,10 @@ typedef struct {
 static const lap_flag flags_of_train[] = {
     {.name = "resume",
      .value = "auto|none|DIR",
-     .place = offsetof(train_flags, train.resume),
+     .place = offsetof(train_flags, train.resume.from),
      .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
     {.name = "fork",
-     .place = offsetof(train_flags, train.fork),
+     .place = offsetof(train_flags, train.resume.fork),
      .help = "start a new run from the resumed state: its numbers may differ"},
     {.name = "dry-run",
      .place = offsetof(train_flags, dry_run),
@@ -247,14 +247,15 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   LAP_TRY(code);
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
-  lap_resume_blas_core(*config, session, &flags->train, core);
+  lap_resume_blas_core(*config, session, &flags->train.resume, core);
   return lap_session_open_blas(session, core, (*config)->threads, status);
 }
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,
                          void *destination, lap_status *status) {
   const train_flags *flags = destination;
-  if (flags->train.fork && !strcmp(flags->train.resume, "none"))
+  const lap_resume_options *resume = &flags->train.resume;
+  if (resume->fork && !strcmp(resume->from, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
   lap_signals_install(); /* a notice that comes while data is read counts for the first step */
   lap_config *config = NULL;
@@ -265,7 +266,7 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  train_flags flags = {.train = {.resume = "none"}};
+  train_flags flags = {.train = {.resume = {.from = "none"}}};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .overrides = true,

@@ -1,8 +1,8 @@
 /* load: a config from a YAML file and key=value overrides.
  *
  * Loading is strict: an unknown key, a wrong type, a value out of range, a key given twice are
- * LAP_USAGE with file, line, key, expected and found. `null` leaves a key at its default, except the
- * two soft-caps, where it switches them off.
+ * LAP_USAGE with file, line, key, expected and found. `null` leaves a key at its default, except
+ * the two soft-caps, where it switches them off.
  */
 #ifndef LAP_TRAINER_CONFIG_LOAD_H
 #define LAP_TRAINER_CONFIG_LOAD_H

@@ -1,4 +1,5 @@
-/* value: one value of a config, from a YAML node into its field, and from its field to YAML text. */
+/* value: one value of a config, from a YAML node into its field, and from its field to YAML text.
+ */
 #ifndef LAP_TRAINER_CONFIG_VALUE_H
 #define LAP_TRAINER_CONFIG_VALUE_H
 

@@ -1,4 +1,5 @@
-/* Teacher caches. */
+#include "trainer/inspect/cache.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,6 @@
 #include "teacher/describe_file.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
-#include "trainer/inspect/inspect.h"
 
 enum { PIECE_CHARACTERS = 20 };
 

@@ -1,4 +1,5 @@
-/* Checkpoints, and models in Hugging Face directories. */
+#include "trainer/inspect/checkpoint.h"
+
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +7,6 @@
 
 #include "core/memory.h"
 #include "trainer/cli/human.h"
-#include "trainer/inspect/inspect.h"
 #include "trainer/inspect/model.h"
 #include "trainer/model/source.h"
 #include "trainer/state/hash.h"

@@ -7,7 +7,6 @@
 
 #include "core/memory.h"
 #include "trainer/cli/human.h"
-#include "trainer/inspect/inspect.h"
 
 enum { LINE_MOST_BYTES = 1 << 20 };
 

@@ -1,4 +1,5 @@
-/* Run directories and their run.json. */
+#include "trainer/inspect/run.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "trainer/cli/table.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/inspect/checkpoint.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/model.h"
 #include "trainer/run/directory.h"
@@ -144,8 +145,8 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   char *clean = whole ? NULL : shorten(problem.message, path);
   const char *state = checkpoint ? checkpoint->state_sha256 : "";
   char *short_state = lap_format("%.16s", *state ? state : "-");
-  char *verdict = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);
-  const char *const cells[] = {name, short_state, verdict};
+  char *answer = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);
+  const char *const cells[] = {name, short_state, answer};
   lap_table_add(list->table, cells);
   json_t *entry = json_pack("{s:s, s:b, s:s*}", "name", name, "whole", whole, "problem", clean);
   if (checkpoint) json_object_set_new(entry, "state_sha256", json_string(state));
@@ -158,7 +159,7 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   list->whole += whole;
   lap_checkpoint_close(checkpoint);
   json_array_append_new(list->entries, entry);
-  free(verdict);
+  free(answer);
   free(short_state);
   free(clean);
   free(path);

@@ -1,4 +1,5 @@
-/* Token shards and tokenizers. */
+#include "trainer/inspect/tokens.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -6,7 +7,6 @@
 #include "core/memory.h"
 #include "dataset/token_shard.h"
 #include "trainer/cli/human.h"
-#include "trainer/inspect/inspect.h"
 
 /* Text that is shown of a document, and the tokens that are decoded for it. */
 enum { TEXT_CHARACTERS = 300, TEXT_TOKENS = 256, SHOWN_IDS = 16, SHOWN_PIECES = 24 };

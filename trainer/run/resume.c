@@ -12,13 +12,13 @@
 #include "trainer/run/directory.h"
 
 void lap_resume_blas_core(const lap_config *config, const lap_session *session,
-                          const lap_train_options *options, char core[LAP_RESUME_CORE]) {
+                          const lap_resume_options *options, char core[LAP_RESUME_CORE]) {
   memset(core, 0, LAP_RESUME_CORE);
   snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
-  if (strcmp(core, "auto") || !strcmp(options->resume, "none") || options->fork) return;
+  if (strcmp(core, "auto") || !strcmp(options->from, "none") || options->fork) return;
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
-  const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
+  const char *path = !strcmp(options->from, "auto") ? config->run_dir : options->from;
   if (session->root && lap_model_open(path, false, &source, &ignored) == LAP_OK) {
     snprintf(core, LAP_RESUME_CORE, "%s", source.config->blas_core);
     lap_model_close(&source);
@@ -153,15 +153,15 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
 }
 
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
-                             const lap_inputs *inputs, const lap_train_options *options,
+                             const lap_inputs *inputs, const lap_resume_options *options,
                              lap_state *state, lap_directory_lock **lock, lap_status *status) {
   *lock = NULL;
-  const bool newest = !strcmp(options->resume, "auto"), none = !strcmp(options->resume, "none");
+  const bool newest = !strcmp(options->from, "auto"), none = !strcmp(options->from, "none");
   LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
   else if (!none)
-    return resume_from(config, options->resume, session, inputs, options->fork, state, status);
+    return resume_from(config, options->from, session, inputs, options->fork, state, status);
   return found ? LAP_OK : start_fresh(config, session, state, status);
 }

@@ -15,7 +15,6 @@
 #include "trainer/config/value.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
-#include "trainer/run/resume.h"
 #include "trainer/run/signals.h"
 
 typedef struct {
@@ -287,8 +286,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->shard, comm, &placement,
                                status));
   t->state = lap_state_create(&config->model, &placement, true);
-  LAP_TRY(
-      lap_resume_or_start(config, t->session, t->inputs, t->options, t->state, &t->lock, status));
+  LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
+                              &t->lock, status));
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;

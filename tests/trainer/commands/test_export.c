@@ -18,7 +18,7 @@
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
 #include "trainer/hf/weights.h"

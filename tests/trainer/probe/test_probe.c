@@ -16,7 +16,7 @@
 #include "core/memory.h"
 #include "core/philox.h"
 #include "tests/scratch.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/hf/safetensors.h"
 
 /* Grouped queries, a window shorter than the sequence, a scale that is not head_dim's. */
