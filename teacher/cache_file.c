@@ -156,7 +156,7 @@ lap_code lap_cache_file_read(const lap_cache_file *file, uint64_t row, uint64_t 
   LAP_TRY(lap_hdf5_read_rows(&file->ids, row, count, H5T_NATIVE_INT64, raw->ids, status));
   if (file->half > 0) {
     LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, file->half, raw->packed, status));
-    lap_half_unpack(raw->packed, count * file->schema.k, raw->logprob);
+    lap_float16_unpack(raw->packed, (int64_t)(count * file->schema.k), raw->logprob);
   } else {
     LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, H5T_NATIVE_FLOAT, raw->logprob, status));
   }
