@@ -51,10 +51,16 @@ void lap_console_progress_begin(lap_console *console, const char *label, const c
 void lap_console_progress(lap_console *console, int64_t done, const char *detail);
 void lap_console_progress_end(lap_console *console);
 
+typedef struct {
+  const char *label, *unit;
+  int64_t done, total;  /* total > 0 */
+  int64_t already_done; /* when the clock was started */
+  double seconds;       /* since then */
+  const char *detail;   /* may be "" */
+} lap_progress;
+
 /* The bar alone, for `width` columns: "train  [####....] 12/50 steps  loss 3.2  ETA 1 min 02 s".
- * ETA from `seconds` for done - already_done. Never longer than width - 1 or size - 1. */
-void lap_console_format_bar(char *line, size_t size, int width, const char *label, const char *unit,
-                            int64_t done, int64_t total, int64_t already_done, double seconds,
-                            const char *detail);
+ * Never longer than width - 1 or size - 1. */
+void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *progress);
 
 #endif

@@ -226,7 +226,7 @@ static void say_figures(lap_console *console, const generate_totals *totals,
 /* --- the command --- */
 
 static lap_code generate_samples(const generate_model *model, const generate_options *o,
-                                 const int32_t *prompt, int64_t prompt_count, lap_decoder *decoder,
+                                 lap_generate_request *request, lap_decoder *decoder,
                                  lap_console *console, generate_totals *totals,
                                  lap_status *status) {
   const lap_sampling sampling = {o->temperature, o->top_k, o->top_p, (uint64_t)o->seed};
@@ -238,13 +238,14 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
     lap_generation generation;
     if (o->samples > 1)
       lap_console_say(console, "sample %lld of %lld", (long long)(i + 1), (long long)o->samples);
-    code = lap_generate(decoder, sampler, prompt, prompt_count, o->max_tokens, (uint64_t)i,
-                        write_token, &output, &generation, status);
+    request->sample = (uint64_t)i;
+    request->context = &output;
+    code = lap_generate(decoder, sampler, request, &generation, status);
     if (code == LAP_OK)
       code = write_text(&output.stream, lap_text_stream_finish(&output.stream), status);
     if (code == LAP_OK && (putchar('\n') == EOF || fflush(stdout)))
       code = lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
-    if (code == LAP_OK) add_sample(totals, prompt_count, &generation, &output.stream);
+    if (code == LAP_OK) add_sample(totals, request->prompt_count, &generation, &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
   }
@@ -265,7 +266,11 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
-    code = generate_samples(model, o, prompt, prompt_count, decoder, console, &totals, status);
+    lap_generate_request request = {.prompt = prompt,
+                                    .prompt_count = prompt_count,
+                                    .max_tokens = o->max_tokens,
+                                    .callback = write_token};
+    code = generate_samples(model, o, &request, decoder, console, &totals, status);
     if (code == LAP_OK) {
       const cache_size cache = size_of_cache(shape, positions);
       say_figures(console, &totals, shape, cache);
