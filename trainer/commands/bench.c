@@ -32,10 +32,10 @@ static const lap_flag flags_of_bench[] = {
     {.name = "steps",
      .value = "N",
      .integer = {1, 1000000},
-     .place = offsetof(bench_flags, steps),
+     .offset = offsetof(bench_flags, steps),
      .help = "steps that are timed, after one that is not [10]"},
     {.name = "profile",
-     .place = offsetof(bench_flags, profile),
+     .offset = offsetof(bench_flags, profile),
      .help = "print where the time goes, op by op"},
     {0}};
 

@@ -24,11 +24,11 @@ typedef struct {
 
 static const lap_flag flags_of_config[] = {
     {.name = "help-keys",
-     .place = offsetof(config_flags, help_keys),
+     .offset = offsetof(config_flags, help_keys),
      .help = "say what the keys are: type, range, default, meaning; of SECTION or KEY alone where "
              "one is given"},
     {.name = "markdown",
-     .place = offsetof(config_flags, markdown),
+     .offset = offsetof(config_flags, markdown),
      .help = "print the page docs/config.md: a full example and all keys"},
     {0}};
 

@@ -22,11 +22,11 @@ typedef struct {
 
 static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
-     .place = offsetof(doctor_flags, quick),
+     .offset = offsetof(doctor_flags, quick),
      .help = "about 3 seconds instead of 10, with rougher rates"},
     {.name = "dir",
      .value = "PATH",
-     .place = offsetof(doctor_flags, directory),
+     .offset = offsetof(doctor_flags, directory),
      .help = "where run directories will be [.]"},
     {0}};
 

@@ -32,16 +32,16 @@ typedef struct {
 static const lap_flag flags_of_export[] = {
     {.name = "format",
      .value = "FORMAT",
-     .place = offsetof(export_flags, format),
+     .offset = offsetof(export_flags, format),
      .help = "hf: a directory for transformers; gguf: a file for llama.cpp"},
     {.name = "out",
      .value = "PATH",
-     .place = offsetof(export_flags, out),
+     .offset = offsetof(export_flags, out),
      .help = "what to write; nothing may be there"},
     {.name = "shard-bytes",
      .value = "N",
      .integer = {1, INT64_MAX},
-     .place = offsetof(export_flags, shard_bytes),
+     .offset = offsetof(export_flags, shard_bytes),
      .help = "hf: weights of more bytes are spread over several files [5000000000]"},
     {0}};
 

@@ -19,15 +19,15 @@ typedef struct {
 
 static const lap_flag flags_of_inspect[] = {
     {.name = "check",
-     .place = offsetof(inspect_flags, check),
+     .offset = offsetof(inspect_flags, check),
      .help = "verify everything: all rows, all checksums, the state's hash"},
     {.name = "tokenizer",
      .value = "M.model",
-     .place = offsetof(inspect_flags, tokenizer),
+     .offset = offsetof(inspect_flags, tokenizer),
      .help = "show tokens as text"},
     {.name = "tokens",
      .value = "GLOB",
-     .place = offsetof(inspect_flags, tokens),
+     .offset = offsetof(inspect_flags, tokens),
      .help = "token shards, among them those of the caches"},
     {0}};
 

@@ -16,11 +16,11 @@ static const lap_flag flags_of_tokenizer[] = {
     {.name = "vocab-size",
      .value = "N",
      .integer = {264, 1 << 24},
-     .place = offsetof(tokenizer_flags, vocab_size),
+     .offset = offsetof(tokenizer_flags, vocab_size),
      .help = "tokens of the vocabulary, byte tokens included"},
     {.name = "out",
      .value = "M.model",
-     .place = offsetof(tokenizer_flags, out),
+     .offset = offsetof(tokenizer_flags, out),
      .help = "file to write"},
     {0}};
 

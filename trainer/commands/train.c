@@ -28,18 +28,18 @@ typedef struct {
 static const lap_flag flags_of_train[] = {
     {.name = "resume",
      .value = "auto|none|DIR",
-     .place = offsetof(train_flags, train.resume.from),
+     .offset = offsetof(train_flags, train.resume.from),
      .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
     {.name = "fork",
-     .place = offsetof(train_flags, train.resume.fork),
+     .offset = offsetof(train_flags, train.resume.fork),
      .help = "start a new run from the resumed state: its numbers may differ"},
     {.name = "dry-run",
-     .place = offsetof(train_flags, dry_run),
+     .offset = offsetof(train_flags, dry_run),
      .help = "check config and data, say what would run, write nothing"},
     {.name = "max-hours",
      .value = "H",
      .real = {0, 1e6},
-     .place = offsetof(train_flags, train.max_hours),
+     .offset = offsetof(train_flags, train.max_hours),
      .help = "stop with a checkpoint and exit code 75 after H hours"},
     {0}};
 

@@ -7,7 +7,7 @@
 #include "mpi/collective/gradient_sum.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
-#include "trainer/model/layout.h"
+#include "trainer/model/sharded.h"
 #include "trainer/model/teach.h"
 #include "trainer/model/window_logits.h"
 #include "trainer/step/schedule.h"
