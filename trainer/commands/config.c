@@ -1,8 +1,9 @@
-/* lapidary config: what a config says once its defaults are filled in, and what its keys are.
+/* config: what a config says once its defaults are filled in, and what its keys are.
  *
- * With CONFIG.yaml or KEY=VALUE it loads the config as `train` would and prints it resolved, as far
- * as this needs no data. With --help-keys it prints the schema: every key, a section or one key, or
- * with --markdown the page docs/config.md. It runs alone and touches nothing.
+ * For people who write a config. With CONFIG.yaml or KEY=VALUE it loads the config as train would
+ * and prints it resolved, as far as this needs no data. With --help-keys it prints the schema:
+ * every key, a section or one key, or, with --markdown, the page docs/config.md. It reads and
+ * writes nothing else. Not collective: one process, without MPI.
  */
 #include <stddef.h>
 #include <stdio.h>

@@ -1,4 +1,10 @@
-/* lapidary doctor: see DESIGN 7. */
+/* doctor: what this machine and this MPI will do, before a run is started on them.
+ *
+ * For whoever sets up a cluster, under the mpirun line that training will have. It measures cores,
+ * memory, links and the costs of the ops on all ranks at once, tries in --dir what checkpoints rely
+ * on and leaves nothing there, and prints findings with advice; --json prints a hardware file for
+ * `lapidary plan --hardware`. Collective. It fails only where training cannot work.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,10 @@
-/* lapidary eval: see DESIGN 7. */
+/* eval: how well a trained model predicts held-out tokens, and how closely it follows a teacher.
+ *
+ * For people who compare models. It reads a checkpoint, a run directory or a Hugging Face
+ * directory, token shards and, where --cache is given, a teacher's cache of them; it writes nothing
+ * but its result. Collective: ranks form replicas of the model, which share the windows; the
+ * figures have the same bits at any number of ranks and threads.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,10 @@
-/* lapidary export: see DESIGN 7. */
+/* export: a trained model for other programs: a Hugging Face directory, or a GGUF file.
+ *
+ * For people who want to use a model outside of lapidary. It reads a checkpoint, a run directory or
+ * a Hugging Face directory, all weights into memory, and writes --out, which appears under its name
+ * when it is whole. A model that the format cannot represent is refused. Not collective: one
+ * process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

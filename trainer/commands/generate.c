@@ -1,4 +1,10 @@
-/* lapidary generate CHECKPOINT --prompt TEXT */
+/* generate: continues a text with a trained model.
+ *
+ * For people who want to see what a model has learned. It reads a checkpoint, a run directory or a
+ * Hugging Face directory with its tokenizer, writes the text to stdout as it comes and the rates to
+ * stderr. The same seed gives the same text on the same machine. Not collective: one process,
+ * without MPI.
+ */
 #include <errno.h>
 #include <omp.h>
 #include <stddef.h>

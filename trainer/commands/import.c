@@ -1,4 +1,10 @@
-/* lapidary import: see DESIGN 7. */
+/* import: makes a checkpoint of a Hugging Face directory.
+ *
+ * For people who start from a model of others. It reads config.json, the safetensors and
+ * tokenizer.model, checks every value, and writes a weights-only checkpoint at --out, where nothing
+ * may be. The other commands take such a directory as it is; a checkpoint adds checksums and a
+ * config to go on from. It runs alone: several ranks are refused.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,9 @@
-/* lapidary init: see DESIGN 7. */
+/* init: writes a checkpoint of fresh weights.
+ *
+ * For people who compare with other frameworks, or start several runs from the same weights (the
+ * key init). It reads the config and its tokenizer and writes, at --out, the weights that a run of
+ * this config and seed begins with. It runs alone: several ranks are refused.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,10 @@
-/* lapidary inspect: see DESIGN 7. */
+/* inspect: what any file of lapidary is; with --check, whether it is whole.
+ *
+ * For people who were given a file, or whose disk was full. It reads token shards, caches,
+ * checkpoints, run directories, Hugging Face directories, tokenizers, configs, run.json and
+ * metrics.jsonl, and writes nothing but its report: one path in full, several in a line each. It
+ * runs alone: several ranks are refused.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

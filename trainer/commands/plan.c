@@ -1,4 +1,10 @@
-/* lapidary plan: see DESIGN 7. */
+/* plan: parameters, memory, FLOPs, bytes and seconds of a config, before it is run.
+ *
+ * For people who ask how large a model fits, and on how many nodes. It reads the config, the
+ * headers of its token shards where they are there already, and with --hardware what doctor
+ * measured; it runs nothing, allocates nothing large, and writes nothing but its result. Not
+ * collective: one process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,10 @@
-/* lapidary probe: one forward and backward, from safetensors to safetensors. */
+/* probe: one forward and backward, from safetensors to safetensors.
+ *
+ * For people who compare lapidary with another framework. It reads a config of model and objective,
+ * the weights by their Hugging Face names and a batch, and writes loss, logits and every gradient,
+ * in float32 or float64 (trainer/probe/probe.h). Not collective: one process, without MPI, which
+ * computes all model shards.
+ */
 #include <inttypes.h>
 #include <omp.h>
 #include <stddef.h>

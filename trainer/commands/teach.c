@@ -1,4 +1,11 @@
-/* lapidary teach: see DESIGN 7. */
+/* teach: writes what a trained model expects at every position of token shards: a teacher's cache.
+ *
+ * For people who distil from a model that lapidary can run. It reads a checkpoint, a run directory
+ * or a Hugging Face directory and the shards, and writes one HDF5 file for each shard to --out,
+ * with finished parts beside it meanwhile: a run that was killed goes on from them. Collective:
+ * ranks form replicas of the model, which share the windows; the files have the same bits at any
+ * number of ranks.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,9 @@
-/* lapidary tokenize: see DESIGN 7. */
+/* tokenize: turns text files into token shards, with a share of them held out for evaluation.
+ *
+ * For people who prepare data, once for each corpus and tokenizer. It reads text files and a
+ * SentencePiece model and writes shards into DIR/train and DIR/eval, which appear when all is done
+ * (dataset/tokenize.h). Not collective: one process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 

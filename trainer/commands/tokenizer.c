@@ -1,4 +1,9 @@
-/* lapidary tokenizer: see DESIGN 7. */
+/* tokenizer: trains a SentencePiece tokenizer on text files.
+ *
+ * For people who start without one; Gemma's own tokenizer does as well. It reads text files, all of
+ * them into memory, and writes M.model, with Gemma's special ids and byte pieces. The same input
+ * gives the same bytes. Not collective: one process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 

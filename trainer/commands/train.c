@@ -1,4 +1,12 @@
-/* lapidary train: see DESIGN 7. */
+/* train: trains a model towards a teacher's distributions or the next token, from a config to the
+ * last checkpoint.
+ *
+ * What a batch job runs, again and again with --resume auto until the schedule ends. It reads the
+ * config, token shards, the teacher's cache and the checkpoints of run_dir, and writes run_dir:
+ * checkpoints, metrics.jsonl, run.json, log.txt. Collective: all ranks train one model; SIGUSR1 or
+ * SIGTERM stops the run with a checkpoint and exit code 75. --dry-run checks everything and writes
+ * nothing.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

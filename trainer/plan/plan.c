@@ -158,8 +158,8 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     config->file);
   LAP_TRY(check_micro_batch(config, 1, status));
   lap_placement placement;
-  const lap_model_layout wish = {config->mesh.model, config->model_ranks};
-  LAP_TRY(lap_model_layout_placement(config, wish, request->ranks, 0, &placement, status));
+  const lap_model_layout layout = {config->mesh.model, config->model_ranks};
+  LAP_TRY(lap_model_layout_placement(config, layout, request->ranks, 0, &placement, status));
   plan->model_ranks = placement.fold.model_ranks;
   plan->efficiency = 1;
   lap_state *state = lap_state_outline(model, &placement);
