@@ -186,7 +186,7 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
     code = lap_fail(status, LAP_DATA, "%s: is %jd bytes long; at most %zu are accepted", path,
                     (intmax_t)facts.st_size, limit);
   } else {
-    *bytes = lap_allocate((size_t)facts.st_size + 1, 1);
+    *bytes = lap_allocate(facts.st_size + 1, 1);
     code = read_all(descriptor, path, *bytes, (size_t)facts.st_size, &got, status);
   }
   close(descriptor);

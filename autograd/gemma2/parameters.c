@@ -23,8 +23,7 @@ typedef struct {
 
 static void add(const listing *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
   lap_parameters *list = of->list;
-  list->parameter =
-      lap_reallocate(list->parameter, (size_t)list->count + 1, sizeof *list->parameter);
+  list->parameter = lap_reallocate(list->parameter, list->count + 1, sizeof *list->parameter);
   lap_parameter *p = &list->parameter[list->count++];
   *p = (lap_parameter){.whole_rows = rows,
                        .whole_columns = columns,
@@ -99,8 +98,7 @@ static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, la
   const int block = block_of(c, p);
   lap_bucket *last = list->bucket_count ? &list->bucket[list->bucket_count - 1] : NULL;
   if (!last || !same_bucket(last, block, p)) {
-    list->bucket =
-        lap_reallocate(list->bucket, (size_t)list->bucket_count + 1, sizeof *list->bucket);
+    list->bucket = lap_reallocate(list->bucket, list->bucket_count + 1, sizeof *list->bucket);
     last = &list->bucket[list->bucket_count++];
     *last = (lap_bucket){.begin = p->offset,
                          .block = block,
@@ -127,8 +125,8 @@ static void set_canonical(lap_parameters *list, const lap_gemma2_config *c) {
   add_norms(&all, c);
   add_matrices(&all, c);
   sort_from(&first, 0);
-  int64_t norms = 0, matrices = 0, *of_first = lap_allocate((size_t)first.count, sizeof(int64_t));
-  int64_t *of_others = lap_allocate((size_t)first.count, sizeof(int64_t));
+  int64_t norms = 0, matrices = 0, *of_first = lap_allocate(first.count, sizeof(int64_t));
+  int64_t *of_others = lap_allocate(first.count, sizeof(int64_t));
   for (int i = 0; i < first.count; ++i) {
     of_first[i] = norms + matrices;
     of_others[i] = matrices;

@@ -69,7 +69,7 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   sum->comm = comm;
   sum->leaves = lap_leaves_of_blocks(elements / LAP_BLOCK);
   sum->counter = lap_scalar_counter_create(&sum->leaves, 1);
-  lap_range *joined = lap_allocate((size_t)count, sizeof *joined), *everybodys;
+  lap_range *joined = lap_allocate(count, sizeof *joined), *everybodys;
   const int joined_count = join_ranges(ranges, count, joined);
   const lap_group all = lap_group_of_all(comm);
   void *strings;
@@ -77,10 +77,10 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   lap_gather_strings(&all, joined, (size_t)joined_count * sizeof *joined, &strings, &bytes);
   everybodys = strings;
   for (int rank = 0; rank < all.size; ++rank) sum->ranges += (int)(bytes[rank] / sizeof *joined);
-  sum->range = lap_allocate((size_t)sum->ranges, sizeof *sum->range);
+  sum->range = lap_allocate(sum->ranges, sizeof *sum->range);
   sum->mine_count = joined_count;
-  sum->mine = lap_allocate((size_t)joined_count, sizeof *sum->mine);
-  int *first = lap_allocate((size_t)all.size + 1, sizeof *first);
+  sum->mine = lap_allocate(joined_count, sizeof *sum->mine);
+  int *first = lap_allocate(all.size + 1, sizeof *first);
   for (int rank = 0, next = 0; rank < all.size; ++rank) {
     first[rank + 1] = first[rank];
     for (size_t i = 0; i < bytes[rank] / sizeof *joined; ++i, ++next) {
@@ -95,7 +95,7 @@ lap_block_sum *lap_block_sum_create(lap_comm *comm, int64_t elements, const lap_
   int64_t next = 0;
   for (int i = 0; i < sum->ranges; next = sum->range[i++].end) assert(sum->range[i].begin == next);
   assert(next == elements / LAP_BLOCK);
-  sum->values = lap_allocate((size_t)first[all.size], sizeof *sum->values);
+  sum->values = lap_allocate(first[all.size], sizeof *sum->values);
   list_messages(sum, &all, first);
   free(first);
   free(strings);

@@ -20,7 +20,7 @@ static int by_size(const void *a, const void *b) {
 }
 
 int64_t lap_parcel_chunk(const lap_partition *partition) {
-  int64_t *largest = lap_allocate((size_t)partition->buckets, sizeof *largest);
+  int64_t *largest = lap_allocate(partition->buckets, sizeof *largest);
   int count = 0;
   for (int b = 0; b < partition->buckets; ++b) {
     largest[count] = lap_partition_largest(partition, b);
@@ -56,17 +56,17 @@ void lap_parcels_create(lap_parcels *parcels, const lap_group *group,
                            .chunk = lap_parcel_chunk(partition),
                            .slots = lap_parcel_slots(partition),
                            .most_arriving = most_arriving};
-  parcels->place = lap_allocate((size_t)partition->buckets, sizeof *parcels->place);
+  parcels->place = lap_allocate(partition->buckets, sizeof *parcels->place);
   int64_t place = 0;
   for (int b = 0; b < partition->buckets; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
     parcels->place[b] = in_place ? own.begin : place;
     place += lap_range_count(own);
   }
-  parcels->merging = lap_allocate((size_t)most_values, sizeof *parcels->merging);
+  parcels->merging = lap_allocate(most_values, sizeof *parcels->merging);
   for (int i = 0; i < parcels->slots; ++i) {
     parcels->slot[i].arriving =
-        lap_allocate_aligned((size_t)most_arriving * (size_t)parcels->chunk, sizeof(float));
+        lap_allocate_aligned((int64_t)most_arriving * (int64_t)parcels->chunk, sizeof(float));
     parcels->slot[i].exchange = (lap_exchange){
         .round = LAP_ROUND_REDUCE, .kind = LAP_TRAFFIC_GRADIENTS, .what = "reduce gradients"};
   }

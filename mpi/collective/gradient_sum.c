@@ -164,7 +164,7 @@ static void plan_cyclic(lap_gradient_sum *sum) {
 static void point_at_buckets(lap_gradient_sum *sum, const int64_t *begin) {
   const int buckets = sum->partition->buckets,
             vectors = sum->schedule == LAP_LANES_CYCLIC ? 1 : sum->partial_count;
-  sum->buckets_at = lap_allocate((size_t)(vectors * buckets), sizeof *sum->buckets_at);
+  sum->buckets_at = lap_allocate(vectors * buckets, sizeof *sum->buckets_at);
   for (int i = 0; i < vectors; ++i)
     for (int b = 0; b < buckets; ++b)
       sum->buckets_at[i * buckets + b] =
@@ -188,16 +188,15 @@ static void allocate_vectors(lap_gradient_sum *sum, const int *places) {
   sum->partial_count = sum->schedule == LAP_LANES_CYCLIC
                            ? most_cyclic(&sum->leaves, sum->fold.replicas)
                            : most_whole(&sum->leaves, &sum->fold);
-  sum->partials = lap_allocate((size_t)sum->partial_count, sizeof *sum->partials);
+  sum->partials = lap_allocate(sum->partial_count, sizeof *sum->partials);
   for (int i = 0; i < sum->partial_count; ++i)
-    sum->partials[i] = lap_allocate_aligned((size_t)each, sizeof(float));
+    sum->partials[i] = lap_allocate_aligned(each, sizeof(float));
   if (sum->schedule == LAP_LANES_BLOCK) {
     point_at_buckets(sum, partition->bucket_begin);
     return;
   }
-  int64_t *begin = lap_allocate((size_t)partition->buckets, sizeof *begin);
-  sum->cyclic_lane =
-      lap_allocate_aligned((size_t)lay_out_lane(partition, places, begin), sizeof(float));
+  int64_t *begin = lap_allocate(partition->buckets, sizeof *begin);
+  sum->cyclic_lane = lap_allocate_aligned(lay_out_lane(partition, places, begin), sizeof(float));
   point_at_buckets(sum, begin);
   free(begin);
 }
@@ -229,8 +228,8 @@ lap_gradient_sum *lap_gradient_sum_create(const lap_group *replicas, const lap_m
   const size_t plans = schedule == LAP_LANES_CYCLIC ? (size_t)sum->rounds : 1;
   const int values = most_values(&sum->leaves, fold->replicas, schedule, -1);
   sum->plans = lap_allocate(plans, sizeof *sum->plans);
-  sum->first_source = lap_allocate(plans * ((size_t)fold->replicas + 1), sizeof *sum->first_source);
-  sum->merges = lap_allocate(plans * (size_t)values, sizeof *sum->merges);
+  sum->first_source = lap_allocate(plans * (fold->replicas + 1), sizeof *sum->first_source);
+  sum->merges = lap_allocate(plans * values, sizeof *sum->merges);
   if (schedule == LAP_LANES_CYCLIC)
     plan_cyclic(sum);
   else

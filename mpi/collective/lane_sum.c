@@ -30,11 +30,11 @@ void lap_lane_sum(const lap_group *replicas, const lap_mesh *mesh, const lap_fol
                           (int64_t)lanes.count * fold->shard_count, count);
 
   /* In rank order: all subtree roots of a rank's range, or all its single lanes. */
-  size_t *first = lap_allocate((size_t)replicas->size + 1, sizeof *first);
+  size_t *first = lap_allocate(replicas->size + 1, sizeof *first);
   for (int q = 0; q < replicas->size; ++q)
     first[q + 1] =
         first[q] + (size_t)lap_roots_of_replica(&leaves, replicas->size, q, schedule, NULL);
-  double *all = lap_allocate(first[replicas->size] * (size_t)count, sizeof *all);
+  double *all = lap_allocate((int64_t)first[replicas->size] * count, sizeof *all);
   const size_t own = first[replicas->index + 1] - first[replicas->index];
   memcpy(all + first[replicas->index] * (size_t)count,
          schedule == LAP_LANES_CYCLIC ? mine : here.values, own * row);

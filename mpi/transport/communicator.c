@@ -69,7 +69,7 @@ static void number_nodes(lap_comm *comm) {
   int leader = comm->rank;
   lap_comm_check(comm, MPI_Bcast(&leader, 1, MPI_INT, 0, node), "finding the ranks of this node");
   MPI_Comm_free(&node);
-  int *leaders = lap_allocate((size_t)comm->size, sizeof *leaders);
+  int *leaders = lap_allocate(comm->size, sizeof *leaders);
   lap_comm_check(comm, MPI_Allgather(&leader, 1, MPI_INT, leaders, 1, MPI_INT, MPI_COMM_WORLD),
                  "numbering the nodes");
   int nodes = 0;
@@ -91,8 +91,8 @@ static lap_code start_mpi(lap_comm *comm, lap_status *status) {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &comm->size);
-  comm->hosts = lap_allocate((size_t)comm->size, sizeof *comm->hosts);
-  comm->nodes = lap_allocate((size_t)comm->size, sizeof *comm->nodes);
+  comm->hosts = lap_allocate(comm->size, sizeof *comm->hosts);
+  comm->nodes = lap_allocate(comm->size, sizeof *comm->nodes);
   char host[MPI_MAX_PROCESSOR_NAME] = "";
   int length;
   MPI_Get_processor_name(host, &length);
@@ -265,7 +265,7 @@ static void post_last(lap_comm *comm, void *argument) {
 }
 
 void lap_comm_finish(lap_comm *comm) {
-  char *bytes = lap_allocate((size_t)comm->size, 1);
+  char *bytes = lap_allocate(comm->size, 1);
   lap_comm_wait(comm, lap_comm_submit(comm, post_last, bytes, "the end of the job"));
   free(bytes);
   pthread_mutex_lock(&comm->mutex);

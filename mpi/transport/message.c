@@ -26,8 +26,7 @@ void lap_comm_progress(lap_comm *comm) {
 
 void lap_comm_job_begin(lap_comm *comm, lap_comm_ticket ticket, const char *what) {
   if (comm->in_flight == comm->flight_count) {
-    comm->flights =
-        lap_reallocate(comm->flights, (size_t)comm->flight_count + 1, sizeof *comm->flights);
+    comm->flights = lap_reallocate(comm->flights, comm->flight_count + 1, sizeof *comm->flights);
     comm->flights[comm->flight_count++] = lap_allocate(1, sizeof **comm->flights);
   }
   lap_job *flight = comm->flights[comm->in_flight++];
@@ -95,7 +94,7 @@ void lap_comm_receive(lap_comm *comm, void *bytes, size_t count, int from, int t
 /* Writes "rank 1 on a, rank 3 on b and 5 more" of the peers whose messages are not complete. */
 static void name_missing_peers(lap_comm *comm, const lap_job *flight, char *text, size_t size) {
   enum { NAMED = 4 };
-  bool *missing = lap_allocate((size_t)comm->size, sizeof *missing);
+  bool *missing = lap_allocate(comm->size, sizeof *missing);
   for (int i = 0; i < flight->count; ++i) {
     int complete = 0;
     MPI_Request_get_status(flight->requests[i], &complete, MPI_STATUS_IGNORE);

@@ -173,8 +173,8 @@ static void check_schedule(shadow *s, lap_tape_mode mode) {
 
 char *shadow_check(const lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
   shadow s = {.tape = tape, .extent = extent};
-  s.owner = lap_allocate((size_t)tape->arena_size, sizeof *s.owner);
-  s.parts = lap_allocate((size_t)tape->value_count, sizeof *s.parts);
+  s.owner = lap_allocate(tape->arena_size, sizeof *s.owner);
+  s.parts = lap_allocate(tape->value_count, sizeof *s.parts);
   check_schedule(&s, mode);
   for (s.step = 0; s.step < tape->step_count && !s.problem; ++s.step) {
     const tape_step *step = &tape->steps[s.step];

@@ -35,8 +35,8 @@ static void check_gather(lap_comm *comm, const lap_group *group, const int *bloc
                          bool in_place) {
   enum { MOST = 5 };
   lap_partition *partition = world_partition(blocks, buckets, group->size);
-  float *vector = lap_allocate((size_t)partition->elements, sizeof *vector);
-  float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
+  float *vector = lap_allocate(partition->elements, sizeof *vector);
+  float *owned = lap_allocate(lap_partition_owned(partition, group->index), sizeof *owned);
   lap_bucket_gather *gathers[MOST];
   for (int b = 0; b < buckets; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
@@ -105,7 +105,7 @@ enum { WISHES = sizeof wishes / sizeof *wishes };
 static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
   const int blocks[] = {13, 0, 5, 5, 1};
   lap_partition *partition = world_partition(blocks, 5, group->size);
-  float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
+  float *owned = lap_allocate(lap_partition_owned(partition, group->index), sizeof *owned);
   for (int b = 0, place = 0; b < 5; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
     for (int64_t i = own.begin; i < own.end; ++i) owned[place++] = reference_value(group->first, i);
@@ -113,7 +113,7 @@ static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
   const wish *wanted = &wishes[(group->index + turn) % WISHES];
   int64_t total = 0, wrong = 0;
   for (int r = 0; r < wanted->count; ++r) total += lap_range_count(wanted->ranges[r]);
-  float *values = lap_allocate((size_t)total, sizeof *values);
+  float *values = lap_allocate(total, sizeof *values);
   lap_partition_fetch(group, partition, owned, wanted->ranges, wanted->count, values,
                       LAP_TRAFFIC_WEIGHTS);
   const float *next = values;

@@ -81,7 +81,7 @@ static void gather_weights(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   const lap_mesh *mesh = &w->place.mesh;
   lap_bucket_gather *gathers[MOST_BUCKETS];
-  float *values = lap_allocate((size_t)w->partition->elements, sizeof *values);
+  float *values = lap_allocate(w->partition->elements, sizeof *values);
   for (int b = 0; b < w->partition->buckets; ++b)
     gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
   const int rounds =
@@ -109,7 +109,7 @@ static void sum_shards(world *w) {
   const lap_shard_group group = lap_shard_sum_group(sum);
   const size_t held = (size_t)w->place.fold.shard_count;
   double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
-  double *out = lap_allocate((size_t)w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
+  double *out = lap_allocate(w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
   const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
   for (int lane = 0; lane < lanes.count; ++lane) {
     group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
@@ -127,14 +127,14 @@ static void sum_scalars(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   const lap_lanes lanes = lap_fold_lanes(&w->place.fold, &w->place.mesh, w->place.schedule);
   double sums[LANE_DOUBLES];
-  double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
+  double *mine = lap_allocate(lanes.count * LANE_DOUBLES, sizeof *mine);
   lap_lane_sum(&replicas, &w->place.mesh, &w->place.fold, w->place.schedule, mine, LANE_DOUBLES,
                sums);
   free(mine);
 }
 
 static void sum_blocks(world *w, lap_block_sum *sum) {
-  double *partials = lap_allocate((size_t)(w->canonical / LAP_BLOCK), sizeof *partials);
+  double *partials = lap_allocate(w->canonical / LAP_BLOCK, sizeof *partials);
   lap_block_sum_run(sum, partials);
   free(partials);
 }

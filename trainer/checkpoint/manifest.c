@@ -220,7 +220,7 @@ static lap_code take_list(const place *at, const json_t *root, const char *key, 
   if (!json_is_array(*list) || json_array_size(*list) == 0)
     return wrong(at, key, "a list that is not empty");
   *count = (int)json_array_size(*list); /* bounded by LAP_MANIFEST_MAX_BYTES */
-  *entries = lap_allocate((size_t)*count, size);
+  *entries = lap_allocate(*count, size);
   return LAP_OK;
 }
 

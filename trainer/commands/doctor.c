@@ -41,7 +41,7 @@ static const lap_flag flags_of_doctor[] = {
 /* The least of what ranks that have such a link saw of its bandwidth, the most of its latency. */
 static lap_link join_link(lap_comm *comm, const lap_link_rate *mine) {
   const int ranks = lap_comm_size(comm);
-  lap_link_rate *all = lap_allocate((size_t)ranks, sizeof *all);
+  lap_link_rate *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, mine, sizeof *mine, all);
   lap_link link = {0};
   for (int r = 0; r < ranks; ++r) {
@@ -142,7 +142,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
     return lap_fail(status, LAP_USAGE, "--dir: expected a directory, found ''");
   lap_machine_facts mine;
   lap_machine_look(&mine);
-  lap_machine_facts *all = lap_allocate((size_t)lap_comm_size(comm), sizeof *all);
+  lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
   lap_machine_check(comm, all, 1, findings);

@@ -124,7 +124,7 @@ static lap_code encode_prompt(const generate_model *model, const char *text, int
                     "--prompt: has %lld tokens with BOS; the model's max_position_embeddings is "
                     "%lld: shorten it",
                     (long long)*count, (long long)most);
-  *tokens = lap_allocate((size_t)*count, sizeof **tokens);
+  *tokens = lap_allocate(*count, sizeof **tokens);
   (*tokens)[0] = LAP_BOS;
   for (size_t i = 0; i < id_count; ++i) (*tokens)[1 + i] = (int32_t)ids[i];
   return LAP_OK;

@@ -141,7 +141,7 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
 static void sum_over_ranks(const lap_session *session, lap_teach_report *report) {
   const int ranks = lap_comm_size(session->comm);
   uint64_t mine[2] = {report->positions, report->parts_made};
-  uint64_t *all = lap_allocate((size_t)ranks * 2, sizeof *all);
+  uint64_t *all = lap_allocate(ranks * 2, sizeof *all);
   lap_gather_all(session->comm, mine, sizeof mine, all);
   report->positions = report->parts_made = 0;
   for (int r = 0; r < ranks; ++r) {

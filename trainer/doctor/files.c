@@ -191,7 +191,7 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   struct statvfs space;
   if (statvfs(directory, &space) == 0)
     mine.free_bytes = (double)space.f_bavail * (double)space.f_frsize;
-  file_facts *all = lap_allocate((size_t)ranks, sizeof *all);
+  file_facts *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   if (rank == 0) lap_run_nonce_remove(directory);
   const int failing = count_failing(all, ranks, offsetof(file_facts, fsync_works));

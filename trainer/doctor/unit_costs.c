@@ -391,7 +391,7 @@ static void join(lap_comm *comm, lap_hardware *h) {
   const int ranks = lap_comm_size(comm);
   const rank_report mine = {h->costs, 1 / h->sgemm_gflops, -h->core_share,
                             1 / h->memory_bytes_per_second};
-  rank_report *all = lap_allocate((size_t)ranks, sizeof *all);
+  rank_report *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   double *worst = (double *)&all[0];
   for (int r = 1; r < ranks; ++r)

@@ -44,7 +44,7 @@ static void deal_tensors(exporter *e) {
   const lap_parameters *parameters = e->model->parameters;
   int64_t in_file = 0;
   e->report = (lap_export_report){.files = 1};
-  e->file_of = lap_allocate((size_t)parameters->count, sizeof *e->file_of);
+  e->file_of = lap_allocate(parameters->count, sizeof *e->file_of);
   for (int i = 0; i < parameters->count; ++i) {
     const int64_t bytes = parameters->parameter[i].elements * (int64_t)sizeof(float);
     if (in_file > 0 && in_file + bytes > e->shard_bytes) {
@@ -64,7 +64,7 @@ static char *weights_name(const exporter *e, int file) {
 
 static lap_code write_weights_file(const exporter *e, int file, lap_status *status) {
   const lap_parameters *parameters = e->model->parameters;
-  lap_safetensors_source *tensors = lap_allocate((size_t)parameters->count, sizeof *tensors);
+  lap_safetensors_source *tensors = lap_allocate(parameters->count, sizeof *tensors);
   size_t count = 0;
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];

@@ -30,8 +30,8 @@ lap_sampler *lap_sampler_create(const lap_sampling *sampling, int64_t vocab) {
   lap_sampler *sampler = lap_allocate(1, sizeof *sampler);
   sampler->sampling = *sampling;
   sampler->vocab = vocab;
-  sampler->weight = lap_allocate_aligned((size_t)vocab, sizeof *sampler->weight);
-  sampler->ids = lap_allocate((size_t)vocab, sizeof *sampler->ids);
+  sampler->weight = lap_allocate_aligned(vocab, sizeof *sampler->weight);
+  sampler->ids = lap_allocate(vocab, sizeof *sampler->ids);
   return sampler;
 }
 
@@ -171,8 +171,7 @@ lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler,
   assert(most >= 0 && request->prompt_count <= lap_decoder_max_positions(decoder));
   const int64_t room = lap_decoder_max_positions(decoder) - request->prompt_count + 1;
   *generation = (lap_generation){0};
-  generation->tokens =
-      lap_allocate((size_t)(most < room ? most : room), sizeof *generation->tokens);
+  generation->tokens = lap_allocate(most < room ? most : room, sizeof *generation->tokens);
   const double start = lap_clock_seconds();
   lap_decoder_reset(decoder);
   const float *logits = lap_decoder_prefill(decoder, request->prompt, request->prompt_count);

@@ -142,8 +142,8 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
   const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
   const uint64_t replicas = (uint64_t)placement->fold.replicas;
   const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */
-  window_sums *mine = lap_allocate((size_t)share, sizeof *mine);
-  window_sums *all = lap_allocate((size_t)(share * ranks), sizeof *all);
+  window_sums *mine = lap_allocate(share, sizeof *mine);
+  window_sums *all = lap_allocate(share * ranks, sizeof *all);
   lap_status outcome = {0};
   outcome.code = evaluate_share(request, windows, mine, &outcome);
   if (lap_agree(placement->comm, &outcome) == LAP_OK) {
@@ -177,7 +177,7 @@ uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_siz
                                    lap_status *status) {
   lap_tokenizer *tokenizer;
   if (lap_tokenizer_open(tokenizer_path, &tokenizer, status) != LAP_OK) return NULL;
-  uint16_t *bytes = lap_allocate((size_t)vocab_size, sizeof *bytes);
+  uint16_t *bytes = lap_allocate(vocab_size, sizeof *bytes);
   for (int64_t id = 0; id < vocab_size; ++id)
     bytes[id] = id < lap_tokenizer_vocab_size(tokenizer)
                     ? (uint16_t)lap_tokenizer_piece_bytes(tokenizer, (uint32_t)id)

@@ -23,8 +23,7 @@ bool lap_model_is_hugging_face(const char *path) {
 }
 
 static void allocate_weights(lap_model_source *source) {
-  source->weights =
-      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
+  source->weights = lap_allocate_aligned(source->parameters->elements, sizeof *source->weights);
 }
 
 static void find_tokenizer(lap_model_source *source) {

@@ -124,11 +124,11 @@ static lap_code find_finished(const teacher *t, size_t shard, const char *path, 
 /* Which parts are missing, as rank 0 sees it, on all ranks; their number. */
 static uint64_t missing_parts(const teacher *t, const lap_parts *parts, uint64_t **missing) {
   const uint64_t count = lap_parts_count(parts);
-  uint8_t *have = lap_allocate((size_t)count, 1);
+  uint8_t *have = lap_allocate(count, 1);
   if (t->session->root)
     for (uint64_t part = 0; part < count; ++part) have[part] = lap_parts_have(parts, part);
   lap_broadcast(t->session->comm, have, (size_t)count, 0);
-  *missing = lap_allocate((size_t)count, sizeof **missing);
+  *missing = lap_allocate(count, sizeof **missing);
   uint64_t found = 0;
   for (uint64_t part = 0; part < count; ++part)
     if (!have[part]) (*missing)[found++] = part;
@@ -239,7 +239,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   LAP_TRY(lap_agree(session->comm, status));
   t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
                                      request->threads);
-  t.scratch = lap_allocate_aligned((size_t)request->threads * 2 * request->schema.vocab_size,
+  t.scratch = lap_allocate_aligned((int64_t)request->threads * 2 * request->schema.vocab_size,
                                    sizeof(float));
   lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);
   lap_code code = LAP_OK;

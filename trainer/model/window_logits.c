@@ -58,7 +58,7 @@ static logits_sizes sizes_of(const lap_placement *placement, int64_t chunk, int6
 }
 
 static float *allocate_floats(int64_t count) {
-  return count ? lap_allocate_aligned((size_t)count, sizeof(float)) : NULL;
+  return count ? lap_allocate_aligned(count, sizeof(float)) : NULL;
 }
 
 lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, lap_state *state,
@@ -100,8 +100,7 @@ void lap_window_logits_bytes(const lap_gemma2_config *config, const lap_state *s
 
 double lap_window_logits_flops(const lap_gemma2_config *config, int64_t length) {
   lap_gemma2 *model = record(config, lap_whole_model(), length, 1, false);
-  int32_t *document_start =
-      lap_allocate((size_t)length, sizeof *document_start); /* one document: all 0 */
+  int32_t *document_start = lap_allocate(length, sizeof *document_start); /* one document: all 0 */
   const lap_batch window = {.sequences = 1, .length = length, .document_start = document_start};
   double forward;
   const double body = lap_tape_flops_of(model->tape, &window, &forward);

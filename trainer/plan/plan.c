@@ -33,7 +33,7 @@ static void count_flops(const lap_config *config, lap_plan *plan) {
                                                                 .sequences = 1,
                                                                 .length = length,
                                                                 .threads = 1});
-  int32_t *document_start = lap_allocate((size_t)length, sizeof *document_start);
+  int32_t *document_start = lap_allocate(length, sizeof *document_start);
   const lap_batch batch = {.sequences = 1, .length = length, .document_start = document_start};
   double forward;
   const double all = lap_tape_flops_of(model->tape, &batch, &forward);

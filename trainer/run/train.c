@@ -239,7 +239,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
 static lap_code write_run_files(trainer *t, lap_status *status) {
   const lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);
-  const char **hosts = lap_allocate((size_t)ranks, sizeof *hosts);
+  const char **hosts = lap_allocate(ranks, sizeof *hosts);
   for (int r = 0; r < ranks; ++r) hosts[r] = lap_comm_host(comm, r);
   char numbers[LAP_SHA256_HEX];
   lap_numbers_sha256(t->inputs->numbers, numbers);
@@ -325,7 +325,7 @@ static void measure_rates(trainer *t, uint64_t first_step) {
   t->report->gflops = 0;
   lap_barrier(comm);
   mine[1] = lap_gemm_rate(t->config->threads, 0.2);
-  double *all = lap_allocate((size_t)ranks * 2, sizeof *all);
+  double *all = lap_allocate(ranks * 2, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   for (int r = 0; r < ranks; ++r) {
     t->report->gflops += all[2 * r];

@@ -59,9 +59,9 @@ static void point_into_state(lap_block_weights *w) {
 
 static void make_places(lap_block_weights *w) {
   const lap_state *state = w->state;
-  w->resident = lap_allocate_aligned((size_t)elements_of(state, w->layers, false), sizeof(float));
+  w->resident = lap_allocate_aligned(elements_of(state, w->layers, false), sizeof(float));
   for (int i = 0; i < PLACES; ++i)
-    w->place[i] = lap_allocate_aligned((size_t)elements_of(state, w->layers, true), sizeof(float));
+    w->place[i] = lap_allocate_aligned(elements_of(state, w->layers, true), sizeof(float));
   int64_t next = 0;
   for (int b = 0; b < state->parameters->bucket_count; ++b) {
     const lap_bucket *bucket = bucket_of(state, b);

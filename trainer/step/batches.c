@@ -33,7 +33,7 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
     micro->teacher_probability = lap_allocate_aligned(slots, sizeof(float));
     micro->teacher_tail = lap_allocate(positions, sizeof(float));
     micro->teacher_entropy = lap_allocate(positions, sizeof(double));
-    micro->counted_rows = lap_allocate((size_t)length, 1);
+    micro->counted_rows = lap_allocate(length, 1);
     if (data->cache) micro->rows = lap_cache_rows_create(data->cache, (uint32_t)length);
   }
   micro->batch = (lap_batch){.sequences = sequences,

@@ -54,7 +54,7 @@ const char *lap_phase_name(lap_phase phase) {
 static lap_block_sum *create_norm_sum(const lap_state *state) {
   const int buckets = state->partition->buckets;
   const int64_t base = state->parameters->parameter[0].canonical;
-  lap_range *ranges = lap_allocate((size_t)buckets, sizeof *ranges);
+  lap_range *ranges = lap_allocate(buckets, sizeof *ranges);
   int count = 0;
   for (int b = 0; b < buckets; ++b)
     if (!state->parameters->bucket[b].is_replica)
@@ -94,7 +94,7 @@ static int *share_places(const lap_config *config, const lap_state *state) {
   if (lap_placement_lane_schedule(&state->placement) == LAP_LANES_BLOCK ||
       lap_config_micro_batches(config) > 1)
     return NULL;
-  int *places = lap_allocate((size_t)parameters->bucket_count, sizeof *places);
+  int *places = lap_allocate(parameters->bucket_count, sizeof *places);
   for (int b = 0; b < parameters->bucket_count; ++b) {
     const lap_bucket *bucket = &parameters->bucket[b];
     places[b] = b;
@@ -133,11 +133,10 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
-  s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
+  s->windows = lap_allocate(micro, sizeof *s->windows);
   s->lane_sums =
-      lap_allocate((size_t)lap_gradient_sum_rounds(s->gradient_sum) * SUMS, sizeof *s->lane_sums);
-  s->norm_partials =
-      lap_allocate((size_t)(state->owned_elements / LAP_BLOCK), sizeof *s->norm_partials);
+      lap_allocate(lap_gradient_sum_rounds(s->gradient_sum) * SUMS, sizeof *s->lane_sums);
+  s->norm_partials = lap_allocate(state->owned_elements / LAP_BLOCK, sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, lap_placement_lanes(placement));

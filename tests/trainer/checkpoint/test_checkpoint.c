@@ -130,7 +130,7 @@ static void weights_alone_are_written_and_read(void **context) {
   assert_int_equal(lap_checkpoint_open(slashes, &read, &status), LAP_OK);
   assert_false(read->full);
   assert_int_equal(lap_checkpoint_verify(read, &status), LAP_OK);
-  float *weights = lap_allocate((size_t)state->parameters->elements, sizeof *weights);
+  float *weights = lap_allocate(state->parameters->elements, sizeof *weights);
   lap_weight_target target = lap_weight_target_of_vector(state->parameters, weights);
   assert_int_equal(lap_checkpoint_read_weights(read, &target, &status), LAP_OK);
   lap_weight_target_release(&target);

@@ -278,7 +278,7 @@ static void every_tensor_is_there_in_its_place(void **state) {
       lap_config_parse("config", MODEL_OF("3"), strlen(MODEL_OF("3")), NULL, 0, &config, &status),
       LAP_OK);
   lap_parameters *parameters = lap_parameters_create(&config->model);
-  float *weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  float *weights = lap_allocate(parameters->elements, sizeof *weights);
   gguf_fill(parameters, weights);
 
   static const char *const names[][2] = {{"attn_norm", "input_layernorm"},

@@ -229,7 +229,7 @@ static toy make_toy(uint64_t seed) {
                          .max_position_embeddings = 64,
                          .sliding = {true}}};
   lap_parameters *parameters = lap_parameters_create(&made.config);
-  made.weights = lap_allocate_aligned((size_t)parameters->elements, sizeof(float));
+  made.weights = lap_allocate_aligned(parameters->elements, sizeof(float));
   lap_parameters_initialise(parameters, seed, 0, parameters->elements, made.weights);
   lap_parameters_destroy(parameters);
   return made;

@@ -22,18 +22,18 @@
 
 static int64_t aligned_bytes, plain_bytes;
 
-void *__real_lap_allocate(size_t count, size_t size);
-void *__real_lap_allocate_aligned(size_t count, size_t size);
-void *__wrap_lap_allocate(size_t count, size_t size);
-void *__wrap_lap_allocate_aligned(size_t count, size_t size);
+void *__real_lap_allocate(int64_t count, size_t size);
+void *__real_lap_allocate_aligned(int64_t count, size_t size);
+void *__wrap_lap_allocate(int64_t count, size_t size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size);
 
-void *__wrap_lap_allocate(size_t count, size_t size) {
-  plain_bytes += (int64_t)(count * size);
+void *__wrap_lap_allocate(int64_t count, size_t size) {
+  plain_bytes += count * (int64_t)size;
   return __real_lap_allocate(count, size);
 }
 
-void *__wrap_lap_allocate_aligned(size_t count, size_t size) {
-  aligned_bytes += (int64_t)(count * size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size) {
+  aligned_bytes += count * (int64_t)size;
   return __real_lap_allocate_aligned(count, size);
 }
 
