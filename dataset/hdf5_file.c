@@ -78,12 +78,12 @@ static lap_code open_attribute(const lap_hdf5_file *file, const char *name, attr
   opened->id = H5Aopen(file->id, name, H5P_DEFAULT);
   if (opened->id >= 0) opened->type = H5Aget_type(opened->id);
   const hid_t space = opened->id >= 0 ? H5Aget_space(opened->id) : H5I_INVALID_HID;
-  const hssize_t items = space >= 0 ? H5Sget_simple_extent_npoints(space) : -1;
+  const int64_t items = space >= 0 ? H5Sget_simple_extent_npoints(space) : -1;
   if (space >= 0) H5Sclose(space);
   if (opened->type >= 0 && items == 1) return LAP_OK;
   close_attribute(opened);
-  return lap_fail(status, LAP_DATA, "%s: the attribute %s: expected one value, found %lld",
-                  file->path, name, (long long)items);
+  return lap_fail(status, LAP_DATA, "%s: the attribute %s: expected one value, found %" PRId64,
+                  file->path, name, items);
 }
 
 /* The stored text in `buffer` of LAP_HDF5_TEXT bytes; false where it cannot be read or is too long.

@@ -1,6 +1,7 @@
 #include "teacher/cache_write.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,8 +195,8 @@ static lap_code write_block(const writer *w, uint32_t k, const block *b, uint64_
       write_rows(w->next_logprob, row, count, 0, H5T_NATIVE_FLOAT, b->next_logprob) &&
       write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy))
     return LAP_OK;
-  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %llu on", w->file->path,
-                  (unsigned long long)row);
+  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %" PRIu64 " on",
+                  w->file->path, row);
 }
 
 static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema *schema,

@@ -139,6 +139,11 @@ class Layout(unittest.TestCase):
             lines = path.read_text().count("\n")
             self.assertLess(lines, LONGEST, path.relative_to(SOURCE))
 
+    def test_counts_are_printed_one_way(self):
+        for path in sources(*ROOTS, "tests"):
+            found = re.findall(r"%[-0-9.*]*(?:ll|j)[dux]", path.read_text())
+            self.assertEqual(found, [], f"{path.relative_to(SOURCE)}: PRId64, PRIu64 (CONTRIBUTING)")
+
     def test_guards_are_named_after_their_files(self):
         for path in sources(*ROOTS):
             if path.suffix == ".h":

@@ -1,6 +1,7 @@
 #include "autograd/gemma2/decode.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,7 @@ static void find_layer_weights(decoder_layer *layer, int64_t index,
   };
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
     char name[64];
-    snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)index, wanted[i].suffix);
+    snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", index, wanted[i].suffix);
     *wanted[i].place = find_weight(parameters, weights, name);
   }
 }

@@ -1,5 +1,6 @@
 #include "autograd/gemma2/parameters.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static void add(const listing *of, const char *name, int64_t rows, int64_t colum
 static void add_layer(const listing *of, int64_t layer, const char *suffix, int64_t rows,
                       int64_t columns, lap_cut cut) {
   char name[64];
-  snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, suffix);
+  snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", layer, suffix);
   add(of, name, rows, columns, cut);
 }
 

@@ -1,5 +1,6 @@
 #include "tests/autograd/shadow.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,9 +35,8 @@ static int64_t tag(const region *r) { return (int64_t)r->index * 8 + r->what; }
 static void complain(shadow *s, const char *fault, const region *r) {
   const char *things[] = {"nothing", "value", "gradient", "saved", "scratch"};
   if (!s->problem)
-    s->problem =
-        lap_format("step %d: %s %d at [%lld, %lld): %s", s->step, things[r->what], r->index,
-                   (long long)r->offset, (long long)(r->offset + r->size), fault);
+    s->problem = lap_format("step %d: %s %d at [%" PRId64 ", %" PRId64 "): %s", s->step,
+                            things[r->what], r->index, r->offset, r->offset + r->size, fault);
 }
 
 static void add(shadow *s, thing what, int index, int64_t offset, int64_t size, bool read,

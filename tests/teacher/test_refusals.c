@@ -1,6 +1,7 @@
 /* refusals: every way a cache can be the wrong one or hold wrong values has its own message, with
  * both values or with file, dataset and row.
  */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -326,7 +327,7 @@ static void assert_row_refused(fixture *f, const char *says) {
   lap_cache_rows *rows = lap_cache_rows_create(cache, 8);
   assert_int_equal(lap_cache_read(cache, 0, row - 3, 8, NULL, rows, &status), LAP_DATA);
   assert_says(&status, f->path, says);
-  char *number = lap_format("%llu", (unsigned long long)row);
+  char *number = lap_format("%" PRIu64, row);
   assert_says(&status, f->path, number);
   free(number);
   lap_cache_rows_destroy(rows);
@@ -355,7 +356,7 @@ static void ids_are_in_the_vocabulary_and_different(void **state) {
   const int64_t bad[] = {-1, SYNTHETIC_VOCAB, INT64_C(1) << 32, INT64_MIN, INT64_MAX};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
     *slot = bad[i];
-    char *says = lap_format("[2] is %lld", (long long)bad[i]);
+    char *says = lap_format("[2] is %" PRId64, bad[i]);
     assert_row_refused(f, says);
     free(says);
   }

@@ -1,6 +1,7 @@
 #include "trainer/checkpoint/manifest.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,7 +201,7 @@ static lap_code take_integer(const place *at, const json_t *object, const char *
   const json_t *number = json_object_get(object, key);
   *value = json_integer_value(number);
   if (json_is_integer(number) && *value >= smallest && *value <= largest) return LAP_OK;
-  char *range = lap_format("an integer from %lld to %lld", (long long)smallest, (long long)largest);
+  char *range = lap_format("an integer from %" PRId64 " to %" PRId64, smallest, largest);
   wrong(at, key, range);
   free(range);
   return at->status->code;
@@ -363,13 +364,12 @@ static lap_code check_coverage(const place *at, const lap_checkpoint *checkpoint
             .tensor = t, .kind = (lap_state_kind)kind, .model_shard = shard};
         int64_t covered;
         if (!covers(checkpoint, &part, &next, &covered))
-          return lap_fail(
-              at->status, LAP_DATA,
-              "%s: pieces: tensor %s, shard %d, %s: from element %lld on, not every element of "
-              "%lld is in exactly one piece",
-              at->path, pieces->tensor[t].name, shard, lap_state_kind_name(part.kind),
-              (long long)covered,
-              (long long)part_elements(&pieces->tensor[t], checkpoint->model_shards, shard));
+          return lap_fail(at->status, LAP_DATA,
+                          "%s: pieces: tensor %s, shard %d, %s: from element %" PRId64
+                          " on, not every element of %" PRId64 " is in exactly one piece",
+                          at->path, pieces->tensor[t].name, shard, lap_state_kind_name(part.kind),
+                          covered,
+                          part_elements(&pieces->tensor[t], checkpoint->model_shards, shard));
       }
   return LAP_OK;
 }

@@ -37,8 +37,9 @@ static lap_code check_length(const char *path, int64_t bytes, lap_status *status
     return lap_fail(status, LAP_DATA, "%s: expected a regular file", path);
   if (facts.st_size != bytes)
     return lap_fail(status, LAP_DATA,
-                    "%s: is %jd bytes long, the manifest says %" PRId64 ": damaged or cut short",
-                    path, (intmax_t)facts.st_size, bytes);
+                    "%s: is %" PRId64 " bytes long, the manifest says %" PRId64
+                    ": damaged or cut short",
+                    path, facts.st_size, bytes);
   return LAP_OK;
 }
 

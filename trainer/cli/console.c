@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,7 @@ static void format_rest(char *text, size_t size, const lap_progress *p) {
 void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *p) {
   enum { WIDEST_BAR = 40, NARROWEST_BAR = 5, BRACKETS = 4 };
   char count[96], rest[256];
-  snprintf(count, sizeof count, "%lld/%lld %s", (long long)p->done, (long long)p->total, p->unit);
+  snprintf(count, sizeof count, "%" PRId64 "/%" PRId64 " %s", p->done, p->total, p->unit);
   format_rest(rest, sizeof rest, p);
   const int used = (int)(strlen(p->label) + strlen(count) + strlen(rest)) + BRACKETS + 1;
   int cells = width - used;
@@ -168,8 +169,8 @@ static void announce(lap_console *console) {
   char rest[256];
   const lap_progress progress = progress_of(console);
   format_rest(rest, sizeof rest, &progress);
-  lap_console_say(console, "%s %lld/%lld %s%s", console->label, (long long)console->done,
-                  (long long)console->total, console->unit, rest);
+  lap_console_say(console, "%s %" PRId64 "/%" PRId64 " %s%s", console->label, console->done,
+                  console->total, console->unit, rest);
 }
 
 void lap_console_progress(lap_console *console, int64_t done, const char *detail) {

@@ -5,6 +5,7 @@
  * but its result. Collective: ranks form replicas of the model, which share the windows; the
  * figures have the same bits at any number of ranks and threads.
  */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,8 +94,8 @@ static void print_evaluation(const lap_evaluation *e) {
   if (e->teacher_loss == e->teacher_loss)
     printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
   char rate[LAP_HUMAN_TEXT];
-  printf("positions      %llu in %llu windows, %s tokens/s\n", (unsigned long long)e->counted,
-         (unsigned long long)e->windows, lap_human_count(e->tokens_per_second, rate));
+  printf("positions      %" PRIu64 " in %" PRIu64 " windows, %s tokens/s\n", e->counted, e->windows,
+         lap_human_count(e->tokens_per_second, rate));
 }
 
 static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const char *path,

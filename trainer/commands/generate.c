@@ -6,6 +6,7 @@
  * without MPI.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <omp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -98,9 +99,9 @@ static lap_code open_tokenizer(generate_model *model, lap_status *status) {
   const int64_t vocab = model->source.config->model.vocab_size;
   if (pieces > vocab)
     return lap_fail(status, LAP_DATA,
-                    "%s: has %lld pieces, but the model's vocab_size is %lld; it is not the "
-                    "tokenizer that this model was trained with",
-                    path, (long long)pieces, (long long)vocab);
+                    "%s: has %" PRId64 " pieces, but the model's vocab_size is %" PRId64
+                    "; it is not the tokenizer that this model was trained with",
+                    path, pieces, vocab);
   return LAP_OK;
 }
 
@@ -121,9 +122,10 @@ static lap_code encode_prompt(const generate_model *model, const char *text, int
   *count = 1 + (int64_t)id_count;
   if (*count > most)
     return lap_fail(status, LAP_USAGE,
-                    "--prompt: has %lld tokens with BOS; the model's max_position_embeddings is "
-                    "%lld: shorten it",
-                    (long long)*count, (long long)most);
+                    "--prompt: has %" PRId64
+                    " tokens with BOS; the model's max_position_embeddings is %" PRId64
+                    ": shorten it",
+                    *count, most);
   *tokens = lap_allocate(*count, sizeof **tokens);
   (*tokens)[0] = LAP_BOS;
   for (size_t i = 0; i < id_count; ++i) (*tokens)[1 + i] = (int32_t)ids[i];
@@ -218,15 +220,15 @@ static json_t *make_json(const generate_totals *totals, const generate_model *mo
 static void say_figures(lap_console *console, const generate_totals *totals,
                         const lap_gemma2_config *shape, cache_size cache) {
   char bytes[LAP_HUMAN_TEXT], multi_head[LAP_HUMAN_TEXT];
-  lap_console_say(
-      console,
-      "prefill %.1f tokens/s (%lld tokens), decode %.1f tokens/s (%lld), KV cache %s (%lld "
-      "key-value heads for %lld query heads; multi-head attention: %s)",
-      rate(totals->prefill_tokens, totals->prefill_seconds), (long long)totals->prefill_tokens,
-      rate(totals->decode_steps, totals->decode_seconds), (long long)totals->decode_steps,
-      lap_human_bytes((double)cache.bytes, bytes), (long long)shape->num_key_value_heads,
-      (long long)shape->num_attention_heads,
-      lap_human_bytes((double)cache.multi_head_bytes, multi_head));
+  lap_console_say(console,
+                  "prefill %.1f tokens/s (%" PRId64 " tokens), decode %.1f tokens/s (%" PRId64
+                  "), KV cache %s (%" PRId64 " key-value heads for %" PRId64
+                  " query heads; multi-head attention: %s)",
+                  rate(totals->prefill_tokens, totals->prefill_seconds), totals->prefill_tokens,
+                  rate(totals->decode_steps, totals->decode_seconds), totals->decode_steps,
+                  lap_human_bytes((double)cache.bytes, bytes), shape->num_key_value_heads,
+                  shape->num_attention_heads,
+                  lap_human_bytes((double)cache.multi_head_bytes, multi_head));
 }
 
 /* --- the command --- */
@@ -243,7 +245,7 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
     text_output output = {.tokenizer = model->tokenizer};
     lap_generation generation;
     if (o->samples > 1)
-      lap_console_say(console, "sample %lld of %lld", (long long)(i + 1), (long long)o->samples);
+      lap_console_say(console, "sample %" PRId64 " of %" PRId64, i + 1, o->samples);
     request->sample = (uint64_t)i;
     request->context = &output;
     code = lap_generate(decoder, sampler, request, &generation, status);

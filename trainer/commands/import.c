@@ -5,6 +5,7 @@
  * may be. The other commands take such a directory as it is; a checkpoint adds checksums and a
  * config to go on from. It runs alone: several ranks are refused.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,9 +48,9 @@ static lap_code check_tokenizer(const lap_model_source *model, lap_console *cons
   const int64_t vocab = model->config->model.vocab_size;
   if (pieces <= vocab) return LAP_OK;
   return lap_fail(status, LAP_DATA,
-                  "%s: has %u pieces, but vocab_size in config.json is %lld; it is not the "
-                  "tokenizer of this model",
-                  model->tokenizer_path, pieces, (long long)vocab);
+                  "%s: has %u pieces, but vocab_size in config.json is %" PRId64
+                  "; it is not the tokenizer of this model",
+                  model->tokenizer_path, pieces, vocab);
 }
 
 static lap_code write_checkpoint(const lap_model_source *model, const lap_session *session,

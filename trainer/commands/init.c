@@ -4,6 +4,7 @@
  * key init). It reads the config and its tokenizer and writes, at --out, the weights that a run of
  * this config and seed begins with. It runs alone: several ranks are refused.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,7 +42,7 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
     const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
                                lap_gemma2_non_embedding_parameters(&config->model);
     if (code == LAP_OK)
-      printf("%s: fresh weights of seed %lld, %s parameters\n", out, (long long)config->seed,
+      printf("%s: fresh weights of seed %" PRId64 ", %s parameters\n", out, config->seed,
              lap_human_count((double)parameters, count));
     free(text);
     lap_state_destroy(state);

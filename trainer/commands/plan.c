@@ -5,6 +5,7 @@
  * measured; it runs nothing, allocates nothing large, and writes nothing but its result. Not
  * collective: one process, without MPI.
  */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,7 +153,7 @@ static void print_memory(const lap_plan *plan) {
     const int64_t bytes = sum ? total : plan->memory.bytes[kind];
     if (bytes == 0) continue; /* eval has no gradients */
     char exact[32], human[LAP_HUMAN_TEXT], share[16];
-    snprintf(exact, sizeof exact, "%lld", (long long)bytes);
+    snprintf(exact, sizeof exact, "%" PRId64, bytes);
     snprintf(share, sizeof share, "%.1f", 100 * (double)bytes / (double)total);
     lap_table_add(table,
                   (const char *[]){sum ? "total" : lap_memory_kind_name((lap_memory_kind)kind),
@@ -198,7 +199,7 @@ static void print_plan(const lap_plan *plan, const lap_config *config) {
   if (trains) printf(": %.3g forward, %.3g backward", plan->forward_flops, plan->backward_flops);
   printf("\n");
   if (plan->steps)
-    printf("schedule    %llu step%s, %s tokens, %.3g FLOPs\n", (unsigned long long)plan->steps,
+    printf("schedule    %" PRIu64 " step%s, %s tokens, %.3g FLOPs\n", plan->steps,
            plural((int64_t)plan->steps), lap_human_count(plan->tokens, all), plan->flops);
   printf("\n");
   print_memory(plan);
@@ -235,8 +236,9 @@ static lap_code plan_on(const lap_config *config, const lap_hardware *hardware,
     const int chips = lap_plan_time_chips(config);
     if (flags->ranks && flags->ranks != chips)
       return lap_fail(status, LAP_USAGE,
-                      "--ranks %lld: %s is of a chip, and the mesh has %d: leave --ranks away",
-                      (long long)flags->ranks, flags->hardware, chips);
+                      "--ranks %" PRId64
+                      ": %s is of a chip, and the mesh has %d: leave --ranks away",
+                      flags->ranks, flags->hardware, chips);
     request->ranks = request->ranks_per_node = chips;
   } else if (flags->ranks_per_node) {
     return lap_fail(status, LAP_USAGE, "--ranks-per-node: %s says how many ranks a node has",

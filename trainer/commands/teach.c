@@ -6,6 +6,7 @@
  * ranks form replicas of the model, which share the windows; the files have the same bits at any
  * number of ranks.
  */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,11 +130,10 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
     return code;
   }
   char positions[LAP_HUMAN_TEXT], speed[LAP_HUMAN_TEXT];
-  printf(
-      "%s: %llu files written, %llu were there; %s positions (%s a second), %.1f bytes a token\n",
-      out, (unsigned long long)r->files_written, (unsigned long long)r->files_found,
-      lap_human_count((double)r->positions, positions), lap_human_count(rate, speed),
-      r->bytes_per_token);
+  printf("%s: %" PRIu64 " files written, %" PRIu64
+         " were there; %s positions (%s a second), %.1f bytes a token\n",
+         out, r->files_written, r->files_found, lap_human_count((double)r->positions, positions),
+         lap_human_count(rate, speed), r->bytes_per_token);
   return LAP_OK;
 }
 
@@ -162,8 +162,9 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK && flags->k > schema.k)
-    lap_console_say(session->console, "--k %lld is more than the vocabulary: k is %u, everything",
-                    (long long)flags->k, schema.k);
+    lap_console_say(session->console,
+                    "--k %" PRId64 " is more than the vocabulary: k is %u, everything", flags->k,
+                    schema.k);
   if (code == LAP_OK)
     code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
                                  status);

@@ -4,6 +4,7 @@
  * SentencePiece model and writes shards into DIR/train and DIR/eval, which appear when all is done
  * (dataset/tokenize.h). Not collective: one process, without MPI.
  */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -66,10 +67,9 @@ static void show_progress(void *context, const lap_tokenize_counts *counts, uint
 
 static void print_side(const char *name, const lap_tokenize_side *side) {
   char tokens[LAP_HUMAN_TEXT], bytes[LAP_HUMAN_TEXT];
-  printf("%-6s %llu documents, %s tokens, %s of text, %llu shard%s\n", name,
-         (unsigned long long)side->documents, lap_human_count((double)side->tokens, tokens),
-         lap_human_bytes((double)side->bytes, bytes), (unsigned long long)side->shards,
-         side->shards == 1 ? "" : "s");
+  printf("%-6s %" PRIu64 " documents, %s tokens, %s of text, %" PRIu64 " shard%s\n", name,
+         side->documents, lap_human_count((double)side->tokens, tokens),
+         lap_human_bytes((double)side->bytes, bytes), side->shards, side->shards == 1 ? "" : "s");
 }
 
 static json_t *side_json(const lap_tokenize_side *side) {
@@ -97,8 +97,8 @@ static lap_code tokenize(const lap_tokenize_options *o, const lap_command_line *
     return code;
   }
   if (counts.block_bytes)
-    printf("few documents: the text was cut into contiguous blocks of about %llu bytes\n",
-           (unsigned long long)counts.block_bytes);
+    printf("few documents: the text was cut into contiguous blocks of about %" PRIu64 " bytes\n",
+           counts.block_bytes);
   print_side("train", &counts.train);
   if (o->holdout > 0) print_side("eval", &counts.eval);
   return LAP_OK;

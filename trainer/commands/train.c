@@ -7,6 +7,7 @@
  * SIGTERM stops the run with a checkpoint and exit code 75. --dry-run checks everything and writes
  * nothing.
  */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,15 +80,16 @@ static void say_run(const lap_session *session, const lap_config *config,
     lap_console_say(session->console,
                     "           lanes are uneven: at most %.0f %% of the ranks' time is used",
                     100 * efficiency);
-  lap_console_say(session->console, "data       %s tokens in %zu shard%s, %llu windows of %lld, %s",
+  lap_console_say(session->console,
+                  "data       %s tokens in %zu shard%s, %" PRIu64 " windows of %" PRId64 ", %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
                   inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
-                  (unsigned long long)inputs->window_count, (long long)config->data.sequence_length,
+                  inputs->window_count, config->data.sequence_length,
                   inputs->train_cache ? "with the teacher's distributions" : "next token only");
   const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
   lap_console_say(
-      session->console, "schedule   %llu steps of %s tokens: %s tokens, %.2f epochs",
-      (unsigned long long)inputs->total_steps, lap_human_count(per_step, a),
+      session->console, "schedule   %" PRIu64 " steps of %s tokens: %s tokens, %.2f epochs",
+      inputs->total_steps, lap_human_count(per_step, a),
       lap_human_count(per_step * (double)inputs->total_steps, b),
       (double)config->batch.sequences * (double)inputs->total_steps / (double)inputs->window_count);
   lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(),
@@ -148,8 +150,8 @@ static void print_times(const lap_train_report *report) {
 static void print_report(const lap_train_report *report) {
   char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
   if (report->seconds == 0) { /* the run had ended before */
-    printf("step %llu of %llu\nstate_sha256 %s\n", (unsigned long long)report->step,
-           (unsigned long long)report->total_steps, report->state_sha256);
+    printf("step %" PRIu64 " of %" PRIu64 "\nstate_sha256 %s\n", report->step, report->total_steps,
+           report->state_sha256);
     return;
   }
   print_times(report);
@@ -157,9 +159,8 @@ static void print_report(const lap_train_report *report) {
     printf("\n");
     lap_step_traffic_print(&report->traffic);
   }
-  printf("\nstep %llu of %llu, %s tokens, loss %.4f nats/token\n", (unsigned long long)report->step,
-         (unsigned long long)report->total_steps, lap_human_count((double)report->tokens, tokens),
-         report->last.loss);
+  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens, loss %.4f nats/token\n", report->step,
+         report->total_steps, lap_human_count((double)report->tokens, tokens), report->last.loss);
   if (report->eval.counted)
     printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,8 +135,8 @@ static lap_code check_vocabulary(const exporter *e, const lap_tokenizer_model *m
                                  lap_status *status) {
   const int64_t vocab = e->model->config->model.vocab_size;
   if (model->piece_count <= vocab) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "has %u pieces, but the model's vocab_size is %lld",
-                  model->piece_count, (long long)vocab);
+  return lap_fail(status, LAP_DATA, "has %u pieces, but the model's vocab_size is %" PRId64,
+                  model->piece_count, vocab);
 }
 
 static lap_code write_tokenizer(const exporter *e, lap_status *status) {

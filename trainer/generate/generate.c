@@ -1,6 +1,7 @@
 #include "trainer/generate/generate.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -113,9 +114,9 @@ lap_code lap_sampler_choose(lap_sampler *s, const float *logits, uint64_t sample
   for (int64_t i = 0; i < s->vocab; ++i) {
     if (!isfinite(logits[i]))
       return lap_fail(status, LAP_NONFINITE,
-                      "the logit of token %lld at position %llu is %g; the model's weights are not "
-                      "usable: take an earlier checkpoint",
-                      (long long)i, (unsigned long long)position, (double)logits[i]);
+                      "the logit of token %" PRId64 " at position %" PRIu64
+                      " is %g; the model's weights are not usable: take an earlier checkpoint",
+                      i, position, (double)logits[i]);
     if (logits[i] > logits[best]) best = (int32_t)i;
   }
   *token = best;

@@ -1,5 +1,6 @@
 #include "trainer/inspect/cache.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,19 +55,19 @@ static void report_coverage(const lap_cache_description *d, uint64_t rows, lap_r
   json_t *value = json_pack("{s:I, s:f, s:f, s:I}", "rows", (json_int_t)rows, "mean", d->mean_kept,
                             "least", d->least_kept, "least_row", (json_int_t)d->least_kept_row);
   lap_report_fact(report, "coverage", value,
-                  "%.2f %% of the probability kept on average, least %.2f %% (row %llu); %llu rows",
-                  100 * d->mean_kept, 100 * d->least_kept, (unsigned long long)d->least_kept_row,
-                  (unsigned long long)rows);
+                  "%.2f %% of the probability kept on average, least %.2f %% (row %" PRIu64
+                  "); %" PRIu64 " rows",
+                  100 * d->mean_kept, 100 * d->least_kept, d->least_kept_row, rows);
 }
 
 static void report_alignment(const lap_cache_description *d, lap_report *report) {
   json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b}", "rows", (json_int_t)d->compared,
                             "mean_next", d->mean_next, "mean_same", d->mean_same, "mean_after",
                             d->mean_after, "shifted", d->shifted);
-  lap_report_fact(report, "alignment", value,
-                  "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %llu rows",
-                  d->shifted ? "SHIFTED" : "right", d->mean_next, d->mean_same, d->mean_after,
-                  (unsigned long long)d->compared);
+  lap_report_fact(
+      report, "alignment", value,
+      "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %" PRIu64 " rows",
+      d->shifted ? "SHIFTED" : "right", d->mean_next, d->mean_same, d->mean_after, d->compared);
 }
 
 /* --- five rows --- */
@@ -115,7 +116,7 @@ enum { TOP_COLUMN = 3, COLUMNS = TOP_COLUMN + LAP_EXAMPLE_TOP + 1 };
 
 static void add_example_cells(const naming *names, const lap_cache_example *e, lap_table *table) {
   char *cell[COLUMNS];
-  cell[0] = lap_format("%llu", (unsigned long long)e->row);
+  cell[0] = lap_format("%" PRIu64, e->row);
   cell[1] = names->has_tokens ? name_of(names, e->token) : lap_copy_string("?");
   cell[2] = names->has_tokens ? name_of(names, e->next) : lap_copy_string("?");
   for (uint32_t i = 0; i < LAP_EXAMPLE_TOP; ++i) {

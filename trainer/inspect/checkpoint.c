@@ -1,6 +1,7 @@
 #include "trainer/inspect/checkpoint.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,8 +112,8 @@ lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path
   lap_model_source source;
   LAP_TRY(open_checkpoint(path, &source, status));
   const lap_checkpoint *c = source.checkpoint;
-  lap_report_summarise(report, "%s, step %llu%s%.12s", c->full ? "full" : "weights",
-                       (unsigned long long)c->step, c->full ? ", state " : "", c->state_sha256);
+  lap_report_summarise(report, "%s, step %" PRIu64 "%s%.12s", c->full ? "full" : "weights", c->step,
+                       c->full ? ", state " : "", c->state_sha256);
   lap_code code = report_content(&source, report, status);
   if (code == LAP_OK && inspector->check) {
     if (inspector->bar)

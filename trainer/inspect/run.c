@@ -73,15 +73,16 @@ static char *host_names(const json_t *hosts) {
 
 static void report_run_json(const json_t *run, lap_report *report) {
   const json_t *versions = json_object_get(run, "versions");
-  const long long ranks = json_integer_value(json_object_get(run, "ranks"));
-  const long long threads = json_integer_value(json_object_get(run, "threads"));
+  const int64_t ranks = json_integer_value(json_object_get(run, "ranks"));
+  const int64_t threads = json_integer_value(json_object_get(run, "threads"));
   char *started = text_of(run, "started"), *commit = text_of(run, "git_commit");
   char *lapidary = text_of(versions, "lapidary"), *blas = text_of(versions, "blas");
   char *hosts = host_names(json_object_get(run, "hosts"));
   lap_report_fact(report, "started", json_string(started), "%s", started);
   lap_report_json_only(report, "threads", json_integer(threads));
-  lap_report_fact(report, "ranks", json_integer(ranks), "%lld, %lld thread%s each, on %s", ranks,
-                  threads, threads == 1 ? "" : "s", hosts);
+  lap_report_fact(report, "ranks", json_integer(ranks),
+                  "%" PRId64 ", %" PRId64 " thread%s each, on %s", ranks, threads,
+                  threads == 1 ? "" : "s", hosts);
   lap_report_json_only(report, "git_commit", json_string(commit));
   lap_report_fact(report, "lapidary", json_string(lapidary), "%s, commit %.12s, %s", lapidary,
                   commit, blas);
@@ -206,8 +207,8 @@ static void report_progress(const lap_config *config, const checkpoint_list *lis
   char human[LAP_HUMAN_TEXT];
   if (config->schedule.steps > 0)
     lap_report_fact(report, "step", json_integer((json_int_t)list->newest_step),
-                    "%llu of %lld, by the newest whole checkpoint",
-                    (unsigned long long)list->newest_step, (long long)config->schedule.steps);
+                    "%" PRIu64 " of %" PRId64 ", by the newest whole checkpoint", list->newest_step,
+                    config->schedule.steps);
   else
     lap_report_count(report, "step", list->newest_step);
   if (tokens > 0)

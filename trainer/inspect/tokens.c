@@ -1,5 +1,6 @@
 #include "trainer/inspect/tokens.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,9 +66,8 @@ lap_code lap_inspect_token_shard(const lap_inspector *inspector, const char *pat
   lap_token_shard *shard;
   LAP_TRY(lap_token_shard_open(path, &shard, status));
   char count[LAP_HUMAN_TEXT];
-  lap_report_summarise(report, "%s tokens in %llu documents",
-                       lap_human_count((double)shard->token_count, count),
-                       (unsigned long long)shard->document_count);
+  lap_report_summarise(report, "%s tokens in %" PRIu64 " documents",
+                       lap_human_count((double)shard->token_count, count), shard->document_count);
   lap_report_count(report, "tokens", shard->token_count);
   report_documents(shard, report);
   lap_report_count(report, "vocab_size", shard->vocab_size);

@@ -1,5 +1,6 @@
 #include "trainer/model/source.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,8 +151,9 @@ lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
   const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
   if (shard->vocab_size > vocab_size)
     return lap_fail(status, LAP_DATA,
-                    "%s: vocab_size is %u, but the model's is %lld; it must be at least as large",
-                    shard->path, shard->vocab_size, (long long)vocab_size);
+                    "%s: vocab_size is %u, but the model's is %" PRId64
+                    "; it must be at least as large",
+                    shard->path, shard->vocab_size, vocab_size);
   if (!tokenizer_path) return LAP_OK;
   char hex[LAP_SHA256_HEX];
   LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));

@@ -1,5 +1,6 @@
 #include "trainer/model/teach.h"
 
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,8 +60,8 @@ static lap_code finish_part(teacher *t, const lap_parts *parts, uint64_t part, u
   }
   if (!lap_window_logits_any(t->model, status->code != LAP_OK) || status->code != LAP_OK)
     return status->code;
-  return lap_fail(status, LAP_DATA, "the first rank of the replica could not write part %llu",
-                  (unsigned long long)part);
+  return lap_fail(status, LAP_DATA, "the first rank of the replica could not write part %" PRIu64,
+                  part);
 }
 
 static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint64_t windows_before,
@@ -74,8 +75,9 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
     LAP_TRY(lap_window_logits_visit(t->model, windows_before + w, keep_position, t, status));
     if (lap_window_logits_any(t->model, t->non_finite))
       return lap_fail(status, LAP_NONFINITE,
-                      "%s: the teacher's logits are not finite in window %llu; its weights are bad",
-                      tokens->path, (unsigned long long)w);
+                      "%s: the teacher's logits are not finite in window %" PRIu64
+                      "; its weights are bad",
+                      tokens->path, w);
   }
   return finish_part(t, parts, part, rows, status);
 }

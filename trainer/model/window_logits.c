@@ -1,5 +1,6 @@
 #include "trainer/model/window_logits.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "autograd/gemma2/model.h"
@@ -154,8 +155,8 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   if (lap_window_logits_any(w, status->code != LAP_OK)) {
     lap_window_logits_attend(w);
     if (status->code != LAP_OK) return status->code;
-    return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %llu",
-                    (unsigned long long)index);
+    return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %" PRIu64,
+                    index);
   }
   const lap_block_hooks hooks = {w->weights, enter_block, leave_block};
   lap_gemma2_replay(w->model, &(lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),

@@ -1,5 +1,6 @@
 #include "trainer/plan/plan.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -53,9 +54,10 @@ static lap_code check_micro_batch(const lap_config *config, int64_t sequences, l
                        (double)m->num_hidden_layers * VALUES * sizeof(float);
   if (bytes < 9e18) return LAP_OK;
   return lap_fail(status, LAP_USAGE,
-                  "%s: a micro-batch of %lld sequences of %lld positions takes more memory than "
-                  "there is anywhere; lower batch.micro_sequences or data.sequence_length",
-                  config->file, (long long)sequences, (long long)config->data.sequence_length);
+                  "%s: a micro-batch of %" PRId64 " sequences of %" PRId64
+                  " positions takes more memory than there is anywhere; lower "
+                  "batch.micro_sequences or data.sequence_length",
+                  config->file, sequences, config->data.sequence_length);
 }
 
 static lap_code plan_schedule(const lap_config *config, uint64_t window_count, lap_plan *plan,

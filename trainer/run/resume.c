@@ -1,5 +1,6 @@
 #include "trainer/run/resume.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,8 +91,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
   if (code == LAP_OK && *found) {
-    lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
-                    (unsigned long long)state->step);
+    lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
     lap_checkpoint_close(checkpoint);
   }
   free(directory);
@@ -107,11 +107,10 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
   const uint64_t step = newest->step;
   lap_checkpoint_close(newest);
   if (step <= from->step) return LAP_OK;
-  return lap_fail(
-      status, LAP_USAGE,
-      "run_dir %s has a checkpoint of step %llu, which is past step %llu of %s; go on with "
-      "--resume auto, or give another run_dir",
-      config->run_dir, (unsigned long long)step, (unsigned long long)from->step, from->path);
+  return lap_fail(status, LAP_USAGE,
+                  "run_dir %s has a checkpoint of step %" PRIu64 ", which is past step %" PRIu64
+                  " of %s; go on with --resume auto, or give another run_dir",
+                  config->run_dir, step, from->step, from->path);
 }
 
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
@@ -130,8 +129,8 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
   if (code == LAP_OK)
-    lap_console_say(session->console, "%s %s at step %llu", fork ? "forked" : "resumed",
-                    checkpoint->path, (unsigned long long)state->step);
+    lap_console_say(session->console, "%s %s at step %" PRIu64, fork ? "forked" : "resumed",
+                    checkpoint->path, state->step);
   if (checkpoint) lap_checkpoint_close(checkpoint);
   return code;
 }

@@ -1,5 +1,6 @@
 #include "trainer/run/train.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,11 +49,11 @@ static void say_step(const trainer *t, const lap_step_result *r, double seconds,
   char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], teacher[96] = "";
   if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
-                  "step %llu/%llu  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s "
-                  "tokens/s  %s",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  r->loss, r->ce, teacher, r->grad_norm, r->learning_rate,
-                  lap_human_count(rate, tokens), lap_human_seconds(seconds, took));
+                  "step %" PRIu64 "/%" PRIu64
+                  "  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s",
+                  t->state->step, t->inputs->total_steps, r->loss, r->ce, teacher, r->grad_norm,
+                  r->learning_rate, lap_human_count(rate, tokens),
+                  lap_human_seconds(seconds, took));
 }
 
 /* A log stays readable: the first steps, the last, and some forty between. */
@@ -81,11 +82,11 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                                  .skipped = (int64_t)(t->state->step - t->state->applied_updates)};
   if (t->pending.code == LAP_OK) lap_metrics_append(t->metrics, &line, &t->pending);
   if (r->bad)
-    lap_console_warn(
-        t->session->console,
-        "step %llu: loss %g, gradient norm %g: not finite, no update made (%llu in a row)",
-        (unsigned long long)t->state->step, r->loss, r->grad_norm,
-        (unsigned long long)t->state->bad_steps);
+    lap_console_warn(t->session->console,
+                     "step %" PRIu64
+                     ": loss %g, gradient norm %g: not finite, no update made (%" PRIu64
+                     " in a row)",
+                     t->state->step, r->loss, r->grad_norm, t->state->bad_steps);
   if (t->bar) {
     char detail[64];
     snprintf(detail, sizeof detail, "loss %.4f", r->loss);
@@ -127,9 +128,9 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   }
   if (!t->session->root) return LAP_OK;
   lap_console_say(t->session->console,
-                  "step %llu/%llu  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  e->loss, e->perplexity, e->bits_per_byte);
+                  "step %" PRIu64 "/%" PRIu64
+                  "  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+                  t->state->step, t->inputs->total_steps, e->loss, e->perplexity, e->bits_per_byte);
   json_t *object = lap_evaluation_to_json(e);
   if (t->pending.code == LAP_OK)
     lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
@@ -153,9 +154,9 @@ static lap_code save(trainer *t, lap_status *status) {
   LAP_TRY(write_checkpoint(t, status));
   t->last_checkpoint = lap_clock_seconds();
   t->report->checkpoint_seconds += t->last_checkpoint - start;
-  lap_console_say(t->session->console, "step %llu/%llu  checkpoint written  state_sha256 %.16s...",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  t->report->state_sha256);
+  lap_console_say(t->session->console,
+                  "step %" PRIu64 "/%" PRIu64 "  checkpoint written  state_sha256 %.16s...",
+                  t->state->step, t->inputs->total_steps, t->report->state_sha256);
   lap_status notice = {0};
   LAP_TRY(lap_checkpoint_prune(
       t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
@@ -169,8 +170,8 @@ static lap_code save(trainer *t, lap_status *status) {
 static lap_code confirm(trainer *t, lap_status *status) {
   t->report->last.loss = NAN;
   LAP_TRY(write_checkpoint(t, status));
-  lap_console_say(t->session->console, "step %llu/%llu  nothing left to do",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+  lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
+                  t->state->step, t->inputs->total_steps);
   return LAP_OK;
 }
 
@@ -192,10 +193,10 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
   if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
     return lap_fail(status, LAP_NONFINITE,
-                    "step %llu: loss or gradient was not finite in %llu steps in a row "
-                    "(max_bad_steps); the newest checkpoint is from before; try a smaller "
-                    "optimizer.learning_rate, or look at the data of these steps",
-                    (unsigned long long)step, (unsigned long long)t->state->bad_steps);
+                    "step %" PRIu64 ": loss or gradient was not finite in %" PRIu64
+                    " steps in a row (max_bad_steps); the newest checkpoint is from before; try a "
+                    "smaller optimizer.learning_rate, or look at the data of these steps",
+                    step, t->state->bad_steps);
   *stopped = r->stop && step < total;
   if (t->meter.running) ++t->meter.steps;
   bool improved = false;
@@ -214,7 +215,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
   bool stopped = false;
   while (t->state->step < t->inputs->total_steps && !stopped) {
     char activity[64];
-    snprintf(activity, sizeof activity, "step %llu", (unsigned long long)t->state->step + 1);
+    snprintf(activity, sizeof activity, "step %" PRIu64, t->state->step + 1);
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
@@ -229,8 +230,8 @@ static lap_code run_steps(trainer *t, lap_status *status) {
   LAP_TRY(lap_agree(t->session->comm, status));
   if (stopped)
     return lap_fail(status, LAP_STOPPED,
-                    "stopped after step %llu of %llu; go on with --resume auto",
-                    (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+                    "stopped after step %" PRIu64 " of %" PRIu64 "; go on with --resume auto",
+                    t->state->step, t->inputs->total_steps);
   return LAP_OK;
 }
 
