@@ -205,8 +205,9 @@ bool lap_file_exists(const char *path) {
   return stat(path, &facts) == 0;
 }
 
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
-  (void)facts, (void)kind, (void)place;
+static int remove_entry(const char *path, const struct stat *facts, int kind,
+                        struct FTW *position) {
+  (void)facts, (void)kind, (void)position;
   return remove(path);
 }
 

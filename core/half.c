@@ -18,8 +18,8 @@ enum { FLOAT_INFINITY = 0x7f800000, HALF_INFINITY = 0x7c00 };
 
 void lap_float16_unpack(const uint16_t *packed, int64_t count, float *x) {
   for (int64_t i = 0; i < count; ++i) {
-    /* The fields moved to where a float has them, the exponent then corrected by 2^(127 - 15): exact
-     * for normal and subnormal halves. */
+    /* The fields moved to where a float has them, the exponent then corrected by 2^(127 - 15):
+     * exact for normal and subnormal halves. */
     const uint32_t magnitude = packed[i] & 0x7fffu;
     const uint32_t finite = bits_of(float_of(magnitude << 13) * 0x1p112f);
     const uint32_t special = FLOAT_INFINITY | magnitude << 13;

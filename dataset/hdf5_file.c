@@ -21,12 +21,12 @@ lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *conte
   struct stat facts;
   if (stat(path, &facts) != 0)
     return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  const lap_sandbox trial = {.path = path,
-                             .library = "HDF5",
-                             .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
-                             .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
+  const lap_sandbox sandbox = {.path = path,
+                               .library = "HDF5",
+                               .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
+                               .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
   H5open(); /* here once instead of in every child */
-  return lap_sandbox_run(&trial, task, context, result, result_bytes, status);
+  return lap_sandbox_run(&sandbox, task, context, result, result_bytes, status);
 }
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status) {

@@ -139,12 +139,12 @@ static void what_is_not_finite_is_reported(void **state) {
   uint32_t ids[64];
   float logprob[64];
   lap_selection selection = {.ids = ids, .logprob = logprob};
-  const uint32_t places[] = {0, 63, 64, 2500, VOCAB - 1};
+  const uint32_t positions[] = {0, 63, 64, 2500, VOCAB - 1};
   for (int n = 0; n < 5; ++n) {
     random_logits(1, 5, z, VOCAB);
-    z[places[n]] = NAN;
+    z[positions[n]] = NAN;
     assert_false(lap_select_top(z, VOCAB, 64, 3, scratch, &selection));
-    z[places[n]] = INFINITY;
+    z[positions[n]] = INFINITY;
     assert_false(lap_select_top(z, VOCAB, 64, 3, scratch, &selection));
   }
 }

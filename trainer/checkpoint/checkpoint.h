@@ -20,7 +20,7 @@
  * 3. A directory that has its final name is whole: it is written under a temporary name, every file
  *    synced and closed without error, and renamed as the last act; then the parent is synced.
  * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next
- *    (checkpoint_directory.h).
+ *    (trainer/checkpoint/directory.h).
  *
  * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
  * program ignores SIGXFSZ.

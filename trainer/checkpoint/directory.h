@@ -1,6 +1,5 @@
-/* checkpoint_directory: how checkpoints come to their names and leave them; for checkpoint_*.c, and
- * for what else writes directories that are whole or not there. Nothing here is collective: one
- * rank does it.
+/* directory: how checkpoints get their names and lose them; for this folder, and for whatever else
+ * writes directories that are whole or not there. Nothing here is collective: one rank does it.
  *
  *   step-00000120                          a checkpoint; whole, because it got this name last
  *   step-00000120.writing-HOST-PID-N       being written by process PID on HOST
@@ -8,8 +7,8 @@
  *   step-00000120.deleted-HOST-PID-N       no longer a checkpoint, being deleted
  *
  * HOST and PID keep two runs apart that write into one directory. At whatever moment a process is
- * killed, every step-* directory is whole; what else it leaves is dealt with by
- * lap_checkpoint_tidy.
+ * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it
+ * leaves.
  */
 #ifndef LAP_TRAINER_CHECKPOINT_DIRECTORY_H
 #define LAP_TRAINER_CHECKPOINT_DIRECTORY_H

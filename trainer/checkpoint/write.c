@@ -164,14 +164,14 @@ static void list_payload_files(writer *w) {
     const lap_checkpoint_piece *piece = &list->piece[i];
     list->file[piece->file].bytes += (piece->end - piece->begin) * (int64_t)sizeof(float);
   }
-  int *place = lap_allocate(list->files, sizeof *place), kept = 0;
+  int *index = lap_allocate(list->files, sizeof *index), kept = 0;
   for (int i = 0; i < list->files; ++i) {
-    place[i] = kept;
+    index[i] = kept;
     if (list->file[i].bytes > 0) list->file[kept++] = list->file[i];
   }
-  for (int i = 0; i < list->pieces; ++i) list->piece[i].file = place[list->piece[i].file];
+  for (int i = 0; i < list->pieces; ++i) list->piece[i].file = index[list->piece[i].file];
   list->files = kept;
-  free(place);
+  free(index);
 }
 
 static lap_code write_attachment(writer *w, const char *name, const void *bytes, size_t count,

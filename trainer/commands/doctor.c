@@ -83,7 +83,7 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                        lap_findings *findings) {
   if (link->bytes_per_second == 0) return;
   const bool is_slow = link->bytes_per_second < slow;
-  lap_findings_add(findings, is_slow ? LAP_VERDICT_SLOW : LAP_VERDICT_OK, subject,
+  lap_findings_add(findings, is_slow ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, subject,
                    is_slow ? advice : "",
                    "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
@@ -91,19 +91,19 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
 
 static void check_rates(const lap_hardware *h, lap_findings *findings) {
   const char *best = lap_blas_best_core();
-  lap_findings_add(findings, LAP_VERDICT_OK, "BLAS", "", "%s; blas_core: auto is %s here",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "BLAS", "", "%s; blas_core: auto is %s here",
                    lap_blas_version(), lap_blas_core());
   if (best && strcmp(best, lap_blas_core()) != 0)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "kernels",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "kernels",
                      "blas_core: HASWELL gives the same bits on all of them",
                      "rank 0 could run %s, another rank cannot", best);
-  lap_findings_add(findings, LAP_VERDICT_OK, "sgemm", "",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "sgemm", "",
                    "%.1f GFLOP/s a rank, one thread, all ranks at once", h->sgemm_gflops);
-  lap_findings_add(findings, LAP_VERDICT_OK, "bandwidth", "",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "bandwidth", "",
                    "%.1f GB/s a rank (triad), all ranks at once", h->memory_bytes_per_second / 1e9);
   enum { FAIR_PERCENT = 90 };
   const double percent = 100 * h->core_share;
-  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_VERDICT_SLOW : LAP_VERDICT_OK,
+  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK,
                    "core share",
                    percent < FAIR_PERCENT ? "ranks share cores with each other or with other "
                                             "programs: use fewer ranks, or an idle machine"

@@ -120,8 +120,8 @@ static void survey_one(const lap_inspector *inspector, const char *path, survey 
   lap_report *report = lap_report_create(path);
   const lap_code code = lap_inspect(inspector, path, report, &status);
   char *clean = lap_report_clean(path, strlen(path), 200);
-  const char *verdict = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
-  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), verdict};
+  const char *answer = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
+  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), answer};
   lap_table_add(s->table, cells);
   json_array_append(s->results, (json_t *)lap_report_json(report));
   if (code != LAP_OK && s->problems++ == 0) s->first = status;

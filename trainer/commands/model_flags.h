@@ -1,5 +1,5 @@
-/* model_flags: the flags of commands that run a trained model over windows of tokens, on one rank or
- * many: eval and teach.
+/* model_flags: the flags of commands that run a trained model over windows of tokens, on one rank
+ * or many: eval and teach.
  */
 #ifndef LAP_TRAINER_COMMANDS_MODEL_FLAGS_H
 #define LAP_TRAINER_COMMANDS_MODEL_FLAGS_H

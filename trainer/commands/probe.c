@@ -55,8 +55,8 @@ static lap_code check_options(const probe_options *probe, lap_status *status) {
 
 /* The teacher of a probe is in its batch, where a run has a cache: it makes the default 1 (DESIGN
  * 7), and a weight that is given cannot do without it. */
-static lap_code settle_objective(lap_config *config, const lap_probe_batch *batch,
-                                 const char *batch_path, lap_status *status) {
+static lap_code resolve_objective(lap_config *config, const lap_probe_batch *batch,
+                                  const char *batch_path, lap_status *status) {
   if (!lap_config_is_given(config, "objective.distill_weight"))
     config->objective.distill_weight = batch->k ? 1 : 0;
   if (config->objective.distill_weight > 0 && !batch->k)
@@ -97,7 +97,7 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   LAP_TRY(lap_blas_open(config->blas_core, status));
   omp_set_num_threads(config->threads);
   LAP_TRY(lap_probe_batch_read(probe->batch, &config->model, &batch, status));
-  lap_code code = settle_objective(config, batch, probe->batch, status);
+  lap_code code = resolve_objective(config, batch, probe->batch, status);
   if (code == LAP_OK) {
     const lap_probe_request request = {.model = &config->model,
                                        .objective = config->objective,

@@ -4,7 +4,7 @@
  * mean. A config is made in three steps, because a probe needs a model and nothing else:
  *   load.h      reads, checks what is there, fills in the defaults that need nothing else
  *   resolve.h   insists on the keys that a command cannot do without (require), and
- *               settles what only the opened cache and data can tell (tail, warm-up)
+ *               resolves what only the opened cache and data can tell (tail, warm-up)
  * No function of this folder is collective; every rank loads the same file and the ranks agree on
  * the hash.
  */

@@ -15,13 +15,13 @@ lap_code lap_config_resolve(lap_config *config, lap_status *status);
  * belongs. */
 lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status *status);
 
-/* Settles objective.tail: where it is not given, ghost for the topk codec, none for the others. A
+/* Resolves objective.tail: where it is not given, ghost for the topk codec, none for the others. A
  * temperature other than 1 needs the topk codec and a renormalise rule: LAP_USAGE. `codec` is the
  * codec's name for the message. */
 lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status);
 
-/* Settles schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down. LAP_USAGE
- * where a given one exceeds total_steps. */
+/* Resolves schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down.
+ * LAP_USAGE where a given one exceeds total_steps. */
 lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status);
 
 #endif

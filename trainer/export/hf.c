@@ -41,7 +41,7 @@ static lap_code write_json(const exporter *e, const char *name, const json_t *ob
 /* --- weights --- */
 
 /* Tensors in order of their names fill one file after the other; a tensor is never divided. */
-static void deal_tensors(exporter *e) {
+static void assign_tensors(exporter *e) {
   const lap_parameters *parameters = e->model->parameters;
   int64_t in_file = 0;
   e->report = (lap_export_report){.files = 1};
@@ -101,7 +101,7 @@ static lap_code write_index(const exporter *e, lap_status *status) {
 }
 
 static lap_code write_weights(exporter *e, lap_status *status) {
-  deal_tensors(e);
+  assign_tensors(e);
   for (int file = 0; file < e->report.files; ++file) LAP_TRY(write_weights_file(e, file, status));
   return e->report.files > 1 ? write_index(e, status) : LAP_OK;
 }

@@ -19,9 +19,9 @@ static int64_t step_of(const json_t *line) {
   return json_integer_value(json_object_get(line, "step"));
 }
 
-static void keep(json_t **place, json_t *line) {
-  json_decref(*place);
-  *place = json_incref(line);
+static void keep(json_t **kept, json_t *line) {
+  json_decref(*kept);
+  *kept = json_incref(line);
 }
 
 static lap_code bad_line(const char *path, uint64_t line, const char *expected,

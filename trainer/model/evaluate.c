@@ -39,8 +39,7 @@ static int32_t teacher_choice(const int32_t *ids, const float *probability, int6
 }
 
 /* The sums of one counted position; z is spent. */
-static void coefficients_of_position(void *context, const lap_micro_batch *window, int64_t t,
-                                     float *z) {
+static void sum_position(void *context, const lap_micro_batch *window, int64_t t, float *z) {
   const evaluator *e = context;
   const lap_batch *batch = &window->batch;
   const int64_t vocab = e->request->model->vocab_size, k = batch->k;
@@ -87,7 +86,8 @@ static uint64_t share_of(const lap_evaluate_request *request) {
   return (windows + replicas - 1) / replicas;
 }
 
-/* This replica's windows into sums [share], on its leader. After a failure it only goes along. */
+/* This replica's windows into sums [share], on its leader. After a failure it only takes part in
+ * the passes of the others. */
 static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t windows,
                                window_sums *sums, lap_status *status) {
   const size_t length = request->data->sequence_length;
@@ -104,10 +104,10 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
     const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
     if (window < windows && code == LAP_OK) {
       memset(e.positions, 0, length * sizeof *e.positions);
-      code = lap_window_logits_visit(model, window, coefficients_of_position, &e, status);
+      code = lap_window_logits_visit(model, window, sum_position, &e, status);
       for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
     } else {
-      lap_window_logits_attend(model);
+      lap_window_logits_join_pass(model);
     }
     if (request->progress) request->progress(request->context, i + 1, share);
   }

@@ -125,7 +125,7 @@ bool lap_window_logits_any(const lap_window_logits *w, bool mine) {
   return lap_shard_sum_any(w->shard_sum, mine);
 }
 
-void lap_window_logits_attend(lap_window_logits *w) { lap_block_weights_join_pass(w->weights); }
+void lap_window_logits_join_pass(lap_window_logits *w) { lap_block_weights_join_pass(w->weights); }
 
 static void enter_block(void *context, int block, bool backward) {
   lap_block_weights_enter(context, block, backward);
@@ -153,7 +153,7 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   *status = (lap_status){.code = LAP_OK};
   status->code = lap_micro_batch_fill(w->window, w->data, &index, status);
   if (lap_window_logits_any(w, status->code != LAP_OK)) {
-    lap_window_logits_attend(w);
+    lap_window_logits_join_pass(w);
     if (status->code != LAP_OK) return status->code;
     return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %" PRIu64,
                     index);

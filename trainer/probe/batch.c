@@ -1,4 +1,5 @@
-/* Reading a batch: shapes, then every value that the model would use as an index or a probability.
+/* batch: reads a batch: shapes, then every value that the model would use as an index or a
+ * probability.
  */
 #include <inttypes.h>
 #include <math.h>

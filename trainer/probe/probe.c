@@ -1,4 +1,5 @@
-/* The run of a probe in one precision; compiled twice, as the autograd is (autograd/kernel/real.h).
+/* probe: the run of a probe in one precision; compiled twice, as the autograd is
+ * (autograd/kernel/real.h).
  */
 #include "trainer/probe/probe.h"
 

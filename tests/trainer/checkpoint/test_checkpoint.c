@@ -55,9 +55,9 @@ static void shards_come_and_go(void **context) {
   const int ranks = lap_comm_size(w->comm), cuts[] = {1, 2, 4};
   const lap_shard kinds[] = {LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP_SHARD_FULL};
   for (int from = 0; from < 3; ++from)
-    for (int spread = 1; spread <= cuts[from]; spread *= 2) {
-      if (ranks % spread) continue;
-      const fixture_layout written = {kinds[(from + spread) % 3], cuts[from], spread};
+    for (int model_ranks = 1; model_ranks <= cuts[from]; model_ranks *= 2) {
+      if (ranks % model_ranks) continue;
+      const fixture_layout written = {kinds[(from + model_ranks) % 3], cuts[from], model_ranks};
       lap_state *state = fixture_state("cut", w->comm, written, 120);
       char hex[LAP_SHA256_HEX], expected[LAP_SHA256_HEX];
       fixture_sha256("cut", cuts[from], 120, expected);

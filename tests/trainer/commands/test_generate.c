@@ -1,5 +1,5 @@
-/* lapidary generate, seen from outside: a small checkpoint is written, the program run on it, and
- * its exit code, stdout and stderr read. */
+/* generate: the command, seen from outside: a small checkpoint is written, the program run on it,
+ * and its exit code, stdout and stderr read. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

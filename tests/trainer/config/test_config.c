@@ -1,4 +1,4 @@
-/* config: good configs load, print and load again; bad ones are refused with place, key and advice.
+/* config: good configs load, print and load again; bad ones are refused with line, key and advice.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* export --format gguf: the file is read back by a reader that shares nothing with the writer. */
+/* gguf: the file is read back by a reader that shares nothing with the writer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* hf_weights: a file, or a directory of one or several, gives the canonical vector; whatever else
+/* weights: a file, or a directory of one or several, gives the canonical vector; whatever else
  * an index or a file says is refused. */
 #include <math.h>
 #include <setjmp.h>

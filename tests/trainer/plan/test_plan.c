@@ -68,7 +68,7 @@ static const lap_shard every_shard[] = {LAP_SHARD_NONE, LAP_SHARD_OPTIMIZER, LAP
                                         LAP_SHARD_FULL};
 
 /* Rank `rank` of `ranks`, which do not run; model_ranks as few as can be. */
-static lap_placement place(lap_mesh mesh, lap_shard shard, int ranks, int rank) {
+static lap_placement placement_of(lap_mesh mesh, lap_shard shard, int ranks, int rank) {
   lap_placement placement;
   lap_status status = {0};
   must(lap_placement_of_rank(&mesh, 0, shard, ranks, rank, &placement, &status), &status);
@@ -81,7 +81,8 @@ static void a_state_takes_what_it_says(void **state) {
   for (int shard = 0; shard < 4; ++shard)
     for (int rank = 0; rank < 6; ++rank)
       for (int with_moments = 0; with_moments < 2; ++with_moments) {
-        const lap_placement placement = place((lap_mesh){1, 3, 2}, every_shard[shard], 6, rank);
+        const lap_placement placement =
+            placement_of((lap_mesh){1, 3, 2}, every_shard[shard], 6, rank);
         count_from_here();
         lap_state *outline = lap_state_outline(&model, &placement);
         assert_int_equal(aligned_bytes, 0);
@@ -103,7 +104,8 @@ static void moments_and_weights_are_shared_out(void **state) {
       int64_t elements = 0;
       lap_memory_table sum = {0};
       for (int rank = 0; rank < ranks; ++rank) {
-        const lap_placement placement = place((lap_mesh){1, 7, 1}, every_shard[shard], ranks, rank);
+        const lap_placement placement =
+            placement_of((lap_mesh){1, 7, 1}, every_shard[shard], ranks, rank);
         lap_state *outline = lap_state_outline(&model, &placement);
         lap_state_bytes(outline, true, &sum);
         elements = outline->parameters->elements;
@@ -116,13 +118,14 @@ static void moments_and_weights_are_shared_out(void **state) {
     }
 }
 
-/* Groups of ranks that do not run send nothing, but places are made. */
+/* Groups of ranks that do not run send nothing, but buffers are made. */
 static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
   for (int shard = 0; shard < 4; ++shard)
     for (int ranks = 1; ranks <= 3; ++ranks) {
-      const lap_placement placement = place((lap_mesh){1, 3, 1}, every_shard[shard], ranks, 0);
+      const lap_placement placement =
+          placement_of((lap_mesh){1, 3, 1}, every_shard[shard], ranks, 0);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_memory_table memory = {0};
       lap_block_weights_bytes(made, (int)model.num_hidden_layers, &memory);
@@ -187,7 +190,7 @@ static void windows_take_what_they_say(void **state) {
       /* With one rank a replica, and with two. */
       const int ranks = rank < shards ? 1 : shards;
       const lap_placement placement =
-          place((lap_mesh){1, 1, shards}, LAP_SHARD_OPTIMIZER, ranks, rank % ranks);
+          placement_of((lap_mesh){1, 1, shards}, LAP_SHARD_OPTIMIZER, ranks, rank % ranks);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_block_weights *weights = lap_block_weights_create(made, 3);
       lap_memory_table memory = {0};
@@ -287,7 +290,7 @@ static void an_evaluation_beside_training_is_counted(void **state) {
   config->data.eval = strdup("anything");
   const lap_plan both = plan_of(config, &request);
   lap_memory_table windows = {0};
-  const lap_placement placement = place(config->mesh, config->shard, 2, both.fullest_rank);
+  const lap_placement placement = placement_of(config->mesh, config->shard, 2, both.fullest_rank);
   lap_state *outline = lap_state_outline(&config->model, &placement);
   lap_evaluate_bytes(&config->model, outline, 45, 0, 2, &windows);
   lap_state_destroy(outline);

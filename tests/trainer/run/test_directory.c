@@ -1,4 +1,4 @@
-/* run directory: made once, refused when it would be overwritten, and remembered in run.json. */
+/* directory: made once, refused when it would be overwritten, and remembered in run.json. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
