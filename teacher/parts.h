@@ -54,8 +54,8 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
  * naming the first part that is missing; then there is no content. */
 lap_code lap_parts_assemble(const lap_parts *parts, lap_cache_content *content, lap_status *status);
 
-/* Removes the parts of the shard, and the directory where nothing else is in it. What is not there
- * is no error. */
+/* Removes the parts of the shard, and the directory where nothing else is in it. Parts that
+ * are missing are passed over. */
 lap_code lap_parts_remove(const lap_parts *parts, lap_status *status);
 
 #endif

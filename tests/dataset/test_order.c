@@ -1,4 +1,4 @@
-/* order: a permutation for every size, another one each epoch, and the same one for ever. */
+/* order: a permutation for every size, another one each epoch, and always the same one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -20,7 +20,7 @@
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
-/* Not a whole number of documents: the last row is no EOS, and does not count all the same. */
+/* Not a whole number of documents: the last row is not an EOS, and still does not count. */
 enum { ROWS = 990 };
 
 static int make(void **state) {

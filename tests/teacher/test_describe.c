@@ -15,7 +15,7 @@
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
-/* The second fifth begins with an EOS, which is no example. */
+/* The second fifth begins with an EOS, which is not shown as an example. */
 enum { ROWS = 4999 };
 
 static int make(void **state) {

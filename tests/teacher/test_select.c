@@ -128,7 +128,7 @@ static void logits_without_a_soft_cap_do_not_overflow(void **state) {
   assert_true(lap_select_top(z, 100, 4, 1, scratch, &selection));
   assert_true(selection.tail_mass > 0.5f && selection.tail_mass < 1);
   assert_true(selection.entropy > 3 && selection.entropy < logf(50) + 1e-4f);
-  z[50] = -INFINITY; /* an id that cannot be is no error */
+  z[50] = -INFINITY; /* an impossible id is not an error */
   assert_true(lap_select_top(z, 100, 4, 50, scratch, &selection));
   assert_true(selection.next_logprob == -INFINITY);
 }

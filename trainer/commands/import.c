@@ -33,7 +33,7 @@ static lap_code check_arguments(const char *directory, const char *out, lap_stat
                   directory);
 }
 
-/* A model whose tokenizer lapidary cannot use is good for nothing here. */
+/* Without a tokenizer that lapidary can use, no command could do anything with the model. */
 static lap_code check_tokenizer(const lap_model_source *model, lap_console *console,
                                 lap_status *status) {
   if (!model->tokenizer_path) {

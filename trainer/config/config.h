@@ -93,7 +93,7 @@ typedef struct {
     int64_t every_steps;  /* 0: off */
     double every_minutes; /* 0: off */
     int64_t keep;         /* newest full checkpoints kept */
-    int64_t keep_every;   /* steps whose multiples are kept for ever; 0: none */
+    int64_t keep_every;   /* steps whose multiples are never deleted; 0: none */
     bool keep_best;       /* the one with the lowest evaluation loss is kept as well */
   } checkpoint;
 

@@ -78,7 +78,7 @@ static lap_code refuse(const reader *r, const char *key, const json_t *value,
                   value ? show(value, text) : "missing", expected);
 }
 
-/* What is written as null says no more than what is absent. */
+/* A key that is null counts as absent. */
 static const json_t *value_of(const reader *r, const char *key) {
   const json_t *value = json_object_get(r->object, key);
   return json_is_null(value) ? NULL : value;

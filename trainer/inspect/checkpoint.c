@@ -89,7 +89,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
   return code;
 }
 
-/* Opens what has the name of a checkpoint; a model of another kind there is no checkpoint. */
+/* Opens what has the name of a checkpoint; refuses a Hugging Face directory of that name. */
 static lap_code open_checkpoint(const char *path, lap_model_source *source, lap_status *status) {
   LAP_TRY(lap_model_open(path, false, source, status));
   if (source->checkpoint) return LAP_OK;

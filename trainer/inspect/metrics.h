@@ -15,7 +15,8 @@ typedef struct {
   bool cut;                                  /* ends inside a line: a kill, or a run that goes on */
 } lap_metrics_summary;
 
-/* LAP_DATA naming file and line where a whole line is no metrics line, or goes back in steps. */
+/* LAP_DATA naming file and line where a whole line is not a metrics line, or its step is before
+ * that of the line above. */
 lap_code lap_metrics_summarise(const char *path, lap_metrics_summary *summary, lap_status *status);
 void lap_metrics_summary_release(lap_metrics_summary *summary);
 

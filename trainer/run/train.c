@@ -97,7 +97,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
 
 /* --- evaluation and checkpoints --- */
 
-/* What evaluations and checkpoints send is no part of a step. */
+/* Messages of evaluations and checkpoints do not count as those of a step. */
 static void pause_counting(trainer *t) {
   if (!t->meter.running) return;
   lap_block_weights_wait_all(t->weights);
