@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -182,11 +183,11 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
     code = io_failure(status, path, "be examined");
   } else if (!S_ISREG(facts.st_mode)) {
     code = lap_fail(status, LAP_DATA, "%s: expected a regular file", path);
-  } else if ((uintmax_t)facts.st_size > limit) {
-    code = lap_fail(status, LAP_DATA, "%s: is %jd bytes long; at most %zu are accepted", path,
-                    (intmax_t)facts.st_size, limit);
+  } else if ((uint64_t)facts.st_size > limit) {
+    code = lap_fail(status, LAP_DATA, "%s: is %" PRId64 " bytes long; at most %zu are accepted",
+                    path, facts.st_size, limit);
   } else {
-    *bytes = lap_allocate((size_t)facts.st_size + 1, 1);
+    *bytes = lap_allocate(facts.st_size + 1, 1);
     code = read_all(descriptor, path, *bytes, (size_t)facts.st_size, &got, status);
   }
   close(descriptor);
@@ -204,8 +205,9 @@ bool lap_file_exists(const char *path) {
   return stat(path, &facts) == 0;
 }
 
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
-  (void)facts, (void)kind, (void)place;
+static int remove_entry(const char *path, const struct stat *facts, int kind,
+                        struct FTW *position) {
+  (void)facts, (void)kind, (void)position;
   return remove(path);
 }
 

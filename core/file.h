@@ -16,7 +16,7 @@
 
 #include "core/status.h"
 
-/* Makes a directory and its missing parents (mkdir -p). A directory that is there is no error. */
+/* Makes a directory and its missing parents (mkdir -p). One that exists stays as it is. */
 lap_code lap_file_make_directories(const char *path, lap_status *status);
 
 /* Replaces `path` by `count` bytes: temporary file in the same directory, fsync, checked close,
@@ -33,8 +33,8 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
 /* Whether something is at `path`, following symbolic links. */
 bool lap_file_exists(const char *path);
 
-/* Removes a file or a directory with all it holds; symbolic links are removed, not followed. A path
- * that is not there is no error. */
+/* Removes a file or a directory with all it holds; symbolic links are removed, not followed. Where
+ * there is nothing, nothing is done. */
 lap_code lap_file_remove_tree(const char *path, lap_status *status);
 
 /* Removes the temporary files that killed writers of `path` left beside it, as far as possible. For

@@ -1,5 +1,7 @@
 #include "core/memory.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,23 +10,31 @@
 
 #include "core/status.h"
 
-static void out_of_memory(size_t count, size_t size) {
+static void out_of_memory(int64_t count, size_t size) {
   fprintf(stderr,
-          "lapidary: out of memory: %zu items of %zu bytes were asked for; use a smaller model or "
+          "lapidary: out of memory: %" PRId64
+          " items of %zu bytes were asked for; use a smaller model or "
           "micro-batch, or fewer ranks on this node\n",
           count, size);
   exit(LAP_USAGE);
 }
 
-void *lap_allocate(size_t count, size_t size) {
-  void *block = calloc(count ? count : 1, size ? size : 1);
+/* Bytes of all items, `more` of them unused. Too many for an address count as out of memory. */
+static size_t bytes_of(int64_t count, size_t size, size_t more) {
+  assert(count >= 0);
+  if (size && (uint64_t)count > (SIZE_MAX - more) / size) out_of_memory(count, size);
+  return (size_t)count * size;
+}
+
+void *lap_allocate(int64_t count, size_t size) {
+  const size_t bytes = bytes_of(count, size, 0);
+  void *block = calloc(bytes > 0 ? bytes : 1, 1);
   if (!block) out_of_memory(count, size);
   return block;
 }
 
-void *lap_reallocate(void *block, size_t count, size_t size) {
-  if (size && count > SIZE_MAX / size) out_of_memory(count, size);
-  const size_t bytes = count * size;
+void *lap_reallocate(void *block, int64_t count, size_t size) {
+  const size_t bytes = bytes_of(count, size, 0);
   void *grown = realloc(block, bytes > 0 ? bytes : 1);
   if (!grown) out_of_memory(count, size);
   return grown;
@@ -32,7 +42,7 @@ void *lap_reallocate(void *block, size_t count, size_t size) {
 
 char *lap_copy_string(const char *text) {
   const size_t bytes = strlen(text) + 1;
-  return memcpy(lap_allocate(bytes, 1), text, bytes);
+  return memcpy(lap_allocate((int64_t)bytes, 1), text, bytes);
 }
 
 char *lap_format(const char *format, ...) {
@@ -41,15 +51,15 @@ char *lap_format(const char *format, ...) {
   va_copy(again, arguments);
   const int length = vsnprintf(NULL, 0, format, arguments);
   va_end(arguments);
-  char *text = lap_allocate((size_t)(length > 0 ? length : 0) + 1, 1);
+  char *text = lap_allocate(length > 0 ? length + 1 : 1, 1);
   vsnprintf(text, (size_t)length + 1, format, again);
   va_end(again);
   return text;
 }
 
-void *lap_allocate_aligned(size_t count, size_t size) {
-  if (size && count > (SIZE_MAX - LAP_ALIGNMENT) / size) out_of_memory(count, size);
-  const size_t bytes = (count * size + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
+void *lap_allocate_aligned(int64_t count, size_t size) {
+  const size_t bytes =
+      (bytes_of(count, size, LAP_ALIGNMENT) + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
   void *block = aligned_alloc(LAP_ALIGNMENT, bytes);
   if (!block) out_of_memory(count, size);
   memset(block, 0, bytes);

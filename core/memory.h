@@ -11,19 +11,21 @@
 #define LAP_CORE_MEMORY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { LAP_ALIGNMENT = 64 };
 
-/* Zeroed memory for `count` items of `size` bytes; never NULL (count 0 gives one item). */
-void *lap_allocate(size_t count, size_t size);
+/* Zeroed memory for `count` >= 0 items of `size` bytes; never NULL (count 0 gives one item). Where
+ * the system has no more, the process ends with a message. */
+void *lap_allocate(int64_t count, size_t size);
 /* As realloc for `count` items of `size` bytes; never NULL; new bytes are not initialised. */
-void *lap_reallocate(void *block, size_t count, size_t size);
+void *lap_reallocate(void *block, int64_t count, size_t size);
 char *lap_copy_string(const char *text);
 /* printf into a new string, owned by the caller. */
 char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays; released with lap_release_aligned. */
-void *lap_allocate_aligned(size_t count, size_t size);
+void *lap_allocate_aligned(int64_t count, size_t size);
 void lap_release_aligned(void *block);
 
 #endif

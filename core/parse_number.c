@@ -18,7 +18,7 @@ bool lap_number_read_integer(const char *text, int64_t *value) {
   if (end == digits || *end != '\0') return false;
   if (*digits == '0' && end - digits > 1) return false; /* 010 is eight to some readers */
   errno = 0;
-  const long long read = strtoll(text, NULL, 10);
+  const int64_t read = strtoll(text, NULL, 10);
   if (errno == ERANGE) return false;
   *value = read;
   return true;

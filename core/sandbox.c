@@ -34,34 +34,34 @@ static size_t address_space(void) {
 }
 
 /* Seconds by the clock on the wall, for a child that waits instead of computing. */
-static unsigned patience(const lap_sandbox *trial) {
+static unsigned patience(const lap_sandbox *sandbox) {
   enum { LEAST = 60, SHARE = 20 };
-  return LEAST + (unsigned)(SHARE * trial->seconds);
+  return LEAST + (unsigned)(SHARE * sandbox->seconds);
 }
 
-static bool is_limited(const lap_sandbox *trial) {
+static bool is_limited(const lap_sandbox *sandbox) {
   enum { MICROSECONDS = 1000000 };
   const size_t now = address_space();
-  const struct rlimit memory = {now + trial->bytes, now + trial->bytes}, no_core = {0, 0};
-  const double seconds = trial->seconds;
+  const struct rlimit memory = {now + sandbox->bytes, now + sandbox->bytes}, no_core = {0, 0};
+  const double seconds = sandbox->seconds;
   struct itimerval computing = {.it_value.tv_sec = (time_t)seconds};
   computing.it_value.tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * MICROSECONDS);
   setrlimit(RLIMIT_CORE, &no_core);
-  alarm(patience(trial));
+  alarm(patience(sandbox));
   return setitimer(ITIMER_PROF, &computing, NULL) == 0 &&
          (now == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
 }
 
 /* The child shares nothing with its parent but the pipe: no handlers (MPI and sanitizers install
  * some), no output. */
-static bool isolate(const lap_sandbox *trial) {
+static bool isolate(const lap_sandbox *sandbox) {
   sigset_t every;
   sigfillset(&every);
   for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL); /* not all can be */
   sigprocmask(SIG_UNBLOCK, &every, NULL);
   const int nowhere = open("/dev/null", O_RDWR);
   return nowhere >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0 && dup2(nowhere, STDERR_FILENO) >= 0 &&
-         on_exit(leave_at_once, NULL) == 0 && is_limited(trial);
+         on_exit(leave_at_once, NULL) == 0 && is_limited(sandbox);
 }
 
 static bool write_all(int pipe_end, const void *bytes, size_t count) {
@@ -76,16 +76,16 @@ static bool write_all(int pipe_end, const void *bytes, size_t count) {
   return true;
 }
 
-static void run_child(const lap_sandbox *trial, lap_sandbox_task task, const void *context,
+static void run_child(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                       size_t result_bytes, int pipe_end) {
-  lap_status verdict = {0};
-  if (!isolate(trial)) _exit(EXIT_FAILURE);
+  lap_status outcome = {0};
+  if (!isolate(sandbox)) _exit(EXIT_FAILURE);
   void *result = lap_allocate(result_bytes, 1);
-  verdict.code = task(context, result, &verdict);
-  if (verdict.code != LAP_OK) memset(result, 0, result_bytes);
-  const bool told =
-      write_all(pipe_end, result, result_bytes) && write_all(pipe_end, &verdict, sizeof verdict);
-  _exit(told ? EXIT_SUCCESS : EXIT_FAILURE);
+  outcome.code = task(context, result, &outcome);
+  if (outcome.code != LAP_OK) memset(result, 0, result_bytes);
+  const bool sent =
+      write_all(pipe_end, result, result_bytes) && write_all(pipe_end, &outcome, sizeof outcome);
+  _exit(sent ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 /* --- the parent --- */
@@ -103,50 +103,51 @@ static bool read_all(int pipe_end, void *bytes, size_t count) {
 }
 
 /* `how` is the child's wait status, or -1 where that is not to be had (SIGCHLD is ignored). */
-static lap_code explain(const lap_sandbox *trial, int how, lap_status *status) {
+static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status) {
   enum { MIB = 1 << 20 };
   static const char advice[] = "the file is damaged, or made to do harm: make or copy it again";
   const int number = how >= 0 && WIFSIGNALED(how) ? WTERMSIG(how) : 0;
   if (number == SIGPROF)
     return lap_fail(status, LAP_DATA,
-                    "%s: %s did not finish with it in %.1f s of processor time; %s", trial->path,
-                    trial->library, trial->seconds, advice);
+                    "%s: %s did not finish with it in %.1f s of processor time; %s", sandbox->path,
+                    sandbox->library, sandbox->seconds, advice);
   if (number == SIGALRM)
-    return lap_fail(status, LAP_DATA, "%s: %s did not finish with it in %u s; %s", trial->path,
-                    trial->library, patience(trial), advice);
+    return lap_fail(status, LAP_DATA, "%s: %s did not finish with it in %u s; %s", sandbox->path,
+                    sandbox->library, patience(sandbox), advice);
   if (how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE)
     return lap_fail(status, LAP_DATA, "%s: %s needs more than %zu MiB of memory for it; %s",
-                    trial->path, trial->library, trial->bytes / MIB, advice);
-  return lap_fail(status, LAP_DATA, "%s: %s crashed on it%s%s%s; %s", trial->path, trial->library,
-                  number ? " (" : "", number ? strsignal(number) : "", number ? ")" : "", advice);
+                    sandbox->path, sandbox->library, sandbox->bytes / MIB, advice);
+  return lap_fail(status, LAP_DATA, "%s: %s crashed on it%s%s%s; %s", sandbox->path,
+                  sandbox->library, number ? " (" : "", number ? strsignal(number) : "",
+                  number ? ")" : "", advice);
 }
 
-static lap_code cannot_try(const lap_sandbox *trial, const char *call, lap_status *status) {
-  return lap_fail(status, LAP_DATA, "%s: cannot be tried: %s: %s", trial->path, call,
+static lap_code cannot_try(const lap_sandbox *sandbox, const char *call, lap_status *status) {
+  return lap_fail(status, LAP_DATA, "%s: cannot be tried: %s: %s", sandbox->path, call,
                   strerror(errno));
 }
 
-/* The verdict comes through the pipe: the wait status is not always to be had. */
-lap_code lap_sandbox_run(const lap_sandbox *trial, lap_sandbox_task task, const void *context,
+/* The outcome comes through the pipe: the wait status is not always to be had. */
+lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                          void *result, size_t result_bytes, lap_status *status) {
   int ends[2], how = -1;
-  if (pipe2(ends, O_CLOEXEC) != 0) return cannot_try(trial, "pipe", status);
+  if (pipe2(ends, O_CLOEXEC) != 0) return cannot_try(sandbox, "pipe", status);
   const pid_t child = fork();
-  if (child == 0) run_child(trial, task, context, result_bytes, ends[1]);
+  if (child == 0) run_child(sandbox, task, context, result_bytes, ends[1]);
   const int reason = errno;
   close(ends[1]);
-  void *told = lap_allocate(result_bytes, 1);
-  lap_status verdict;
-  const bool is_told = child > 0 && read_all(ends[0], told, result_bytes) &&
-                       read_all(ends[0], &verdict, sizeof verdict);
+  void *sent = lap_allocate(result_bytes, 1);
+  lap_status outcome;
+  const bool arrived = child > 0 && read_all(ends[0], sent, result_bytes) &&
+                       read_all(ends[0], &outcome, sizeof outcome);
   close(ends[0]);
   errno = reason;
-  lap_code code = child > 0 ? LAP_OK : cannot_try(trial, "fork", status);
+  lap_code code = child > 0 ? LAP_OK : cannot_try(sandbox, "fork", status);
   while (child > 0 && waitpid(child, &how, 0) < 0 && errno == EINTR) continue;
-  if (code == LAP_OK && !is_told) code = explain(trial, how, status);
-  if (code == LAP_OK && verdict.code != LAP_OK)
-    code = lap_fail(status, verdict.code, "%.*s", LAP_MESSAGE_SIZE - 1, verdict.message);
-  if (code == LAP_OK && result_bytes > 0) memcpy(result, told, result_bytes);
-  free(told);
+  if (code == LAP_OK && !arrived) code = explain(sandbox, how, status);
+  if (code == LAP_OK && outcome.code != LAP_OK)
+    code = lap_fail(status, outcome.code, "%.*s", LAP_MESSAGE_SIZE - 1, outcome.message);
+  if (code == LAP_OK && result_bytes > 0) memcpy(result, sent, result_bytes);
+  free(sent);
   return code;
 }

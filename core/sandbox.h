@@ -1,8 +1,8 @@
 /* sandbox: a file given to a library by a child process first.
  *
- * HDF5 1.10 and SentencePiece 0.1.97 crash, loop for ever or ask for any amount of memory on files
- * made for that. A trial forks a child that does the dangerous thing under limits; what becomes of
- * the child is data here, a message and exit code 3 in place of a dead job. What a child lived
+ * HDF5 1.10 and SentencePiece 0.1.97 crash, loop endlessly or ask for any amount of memory on files
+ * made for that. A sandbox forks a child that does the dangerous thing under limits; what becomes
+ * of the child is data here, a message and exit code 3 in place of a dead job. What a child lived
  * through, its parent can do after it: the same bytes take the same path.
  *
  * The task runs with everything of the parent but its threads, so it must not use OpenMP or MPI. It
@@ -34,7 +34,7 @@ typedef struct {
 /* Runs task(context, result) in a child and gives back its code, message and `result`
  * [result_bytes], which is left alone unless the code is LAP_OK. Where the child crashes or exceeds
  * a limit: LAP_DATA naming the file, the library and what happened. */
-lap_code lap_sandbox_run(const lap_sandbox *trial, lap_sandbox_task task, const void *context,
+lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                          void *result, size_t result_bytes, lap_status *status);
 
 #ifdef __cplusplus

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,15 +53,15 @@ static lap_code check_utf8(const char *path, uint64_t line, uint64_t offset, con
   for (size_t at = 0; at < bytes;) {
     if (text[at] == '\0')
       return lap_fail(status, LAP_DATA,
-                      "%s: line %llu (byte %llu): a NUL byte; this is not a text file", path,
-                      (unsigned long long)line, (unsigned long long)(offset + at));
+                      "%s: line %" PRIu64 " (byte %" PRIu64
+                      "): a NUL byte; this is not a text file",
+                      path, line, offset + at);
     const size_t length = lap_utf8_character(text + at, bytes - at);
     if (length == 0)
       return lap_fail(status, LAP_DATA,
-                      "%s: line %llu (byte %llu): byte 0x%02X is not UTF-8; convert the file "
-                      "(iconv -t UTF-8)",
-                      path, (unsigned long long)line, (unsigned long long)(offset + at),
-                      (unsigned)(uint8_t)text[at]);
+                      "%s: line %" PRIu64 " (byte %" PRIu64
+                      "): byte 0x%02X is not UTF-8; convert the file (iconv -t UTF-8)",
+                      path, line, offset + at, (unsigned)(uint8_t)text[at]);
     if (text[at] == '\n') ++line;
     at += length;
   }

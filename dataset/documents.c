@@ -1,6 +1,7 @@
 #include "dataset/documents.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -71,24 +72,25 @@ static lap_code add_to_block(walk *at, const char *line, size_t bytes, lap_statu
 
 static lap_code visit_json(walk *at, const char *line, size_t bytes, lap_status *status) {
   if (is_blank(line, bytes)) return LAP_OK;
-  const unsigned long long number = at->reader.number;
+  const uint64_t number = at->reader.number;
   const size_t values = lap_json_values(line, bytes);
   if (values > LAP_JSON_MOST_VALUES)
-    return lap_fail(status, LAP_DATA, "%s: line %llu: has %zu JSON values; expected at most %d",
+    return lap_fail(status, LAP_DATA,
+                    "%s: line %" PRIu64 ": has %zu JSON values; expected at most %d",
                     at->reader.path, number, values, LAP_JSON_MOST_VALUES);
   json_error_t error;
   json_t *object = json_loadb(line, bytes, 0, &error);
   if (!object)
-    return lap_fail(status, LAP_DATA, "%s: line %llu: not JSON: %s (column %d)", at->reader.path,
-                    number, error.text, error.column);
+    return lap_fail(status, LAP_DATA, "%s: line %" PRIu64 ": not JSON: %s (column %d)",
+                    at->reader.path, number, error.text, error.column);
   const json_t *text = json_object_get(object, at->source->key);
   lap_code code = LAP_OK;
   if (!json_is_object(object))
-    code = lap_fail(status, LAP_DATA, "%s: line %llu: expected a JSON object", at->reader.path,
-                    number);
+    code = lap_fail(status, LAP_DATA, "%s: line %" PRIu64 ": expected a JSON object",
+                    at->reader.path, number);
   else if (!json_is_string(text))
     code =
-        lap_fail(status, LAP_DATA, "%s: line %llu: %s under the key \"%s\"", at->reader.path,
+        lap_fail(status, LAP_DATA, "%s: line %" PRIu64 ": %s under the key \"%s\"", at->reader.path,
                  number, text ? "the value is not a string" : "there is nothing", at->source->key);
   else if (json_string_length(text) > 0)
     code = at->visit(at->context, json_string_value(text), json_string_length(text), status);

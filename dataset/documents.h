@@ -3,8 +3,8 @@
  *   file        each file is one document
  *   line        each line that is not empty, without its line break ("\n" or "\r\n")
  *   blank       each run of lines between blank ones (empty or all white space), joined by "\n"
- *   jsonl:KEY   each line is a JSON object; the string under KEY is the document; blank lines are
- * skipped
+ *   jsonl:KEY   each line is a JSON object; the string under KEY is the document; blank lines
+ *               are skipped
  *
  * Documents without any text are skipped.
  */

@@ -21,12 +21,12 @@ lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *conte
   struct stat facts;
   if (stat(path, &facts) != 0)
     return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  const lap_sandbox trial = {.path = path,
-                             .library = "HDF5",
-                             .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
-                             .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
+  const lap_sandbox sandbox = {.path = path,
+                               .library = "HDF5",
+                               .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
+                               .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
   H5open(); /* here once instead of in every child */
-  return lap_sandbox_run(&trial, task, context, result, result_bytes, status);
+  return lap_sandbox_run(&sandbox, task, context, result, result_bytes, status);
 }
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status) {
@@ -78,12 +78,12 @@ static lap_code open_attribute(const lap_hdf5_file *file, const char *name, attr
   opened->id = H5Aopen(file->id, name, H5P_DEFAULT);
   if (opened->id >= 0) opened->type = H5Aget_type(opened->id);
   const hid_t space = opened->id >= 0 ? H5Aget_space(opened->id) : H5I_INVALID_HID;
-  const hssize_t items = space >= 0 ? H5Sget_simple_extent_npoints(space) : -1;
+  const int64_t items = space >= 0 ? H5Sget_simple_extent_npoints(space) : -1;
   if (space >= 0) H5Sclose(space);
   if (opened->type >= 0 && items == 1) return LAP_OK;
   close_attribute(opened);
-  return lap_fail(status, LAP_DATA, "%s: the attribute %s: expected one value, found %lld",
-                  file->path, name, (long long)items);
+  return lap_fail(status, LAP_DATA, "%s: the attribute %s: expected one value, found %" PRId64,
+                  file->path, name, items);
 }
 
 /* The stored text in `buffer` of LAP_HDF5_TEXT bytes; false where it cannot be read or is too long.

@@ -8,9 +8,9 @@
  * are not taken: files appear by rename and are never changed.
  *
  * Writing: the file is built in memory (libver latest: checksummed metadata), its datasets chunked
- * with fletcher32 and compressed, then published as a whole (core/file.h). Disk errors are
- * thus ours to see; HDF5 1.10 does not get over them. No times are stored: the bytes of a file are
- * a function of what was written.
+ * with fletcher32 and compressed, then published as a whole (core/file.h). Disk errors are thus
+ * ours to report; HDF5 1.10 does not survive them. No times are stored: the bytes of a file are a
+ * function of what was written.
  *
  * One thread of the process calls these functions.
  */
@@ -27,7 +27,7 @@
 
 enum { LAP_HDF5_TEXT = 4097, LAP_HDF5_MAX_RANK = 2 };
 
-/* The bytes of a file that is being written; HDF5 lets go of them when it closes the file. */
+/* The bytes of a file that is being written; HDF5 hands them over when it closes the file. */
 typedef struct {
   void *bytes;
   size_t count;

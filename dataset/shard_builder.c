@@ -1,11 +1,12 @@
 #include "dataset/shard_builder.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "dataset/special_ids.h"
 #include "dataset/token_shard.h"
-#include "dataset/tokenizer.h"
 
 void lap_shard_builder_init(lap_shard_builder *builder, const char *directory,
                             uint64_t shard_tokens, uint32_t vocab_size,
@@ -27,8 +28,7 @@ static void begin_document(lap_shard_builder *builder) {
 }
 
 static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
-  char *path = lap_format("%s/tokens-%05llu.h5", builder->directory,
-                          (unsigned long long)builder->shard_count);
+  char *path = lap_format("%s/tokens-%05" PRIu64 ".h5", builder->directory, builder->shard_count);
   builder->documents[builder->document_count] = builder->token_count;
   const lap_code code = lap_token_shard_write(
       path, builder->tokens, builder->token_count, builder->documents, builder->document_count,

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +52,8 @@ static lap_code check_options(tokenize_job *job, lap_status *status) {
     return lap_fail(status, LAP_USAGE, "holdout: expected 0 to below 1, found %g",
                     options->holdout);
   if (options->shard_tokens < FEWEST_SHARD_TOKENS || options->shard_tokens > MOST_SHARD_TOKENS)
-    return lap_fail(status, LAP_USAGE, "shard-tokens: expected %d to %llu, found %llu",
-                    FEWEST_SHARD_TOKENS, (unsigned long long)MOST_SHARD_TOKENS,
-                    (unsigned long long)options->shard_tokens);
+    return lap_fail(status, LAP_USAGE, "shard-tokens: expected %d to %" PRIu64 ", found %" PRIu64,
+                    FEWEST_SHARD_TOKENS, MOST_SHARD_TOKENS, options->shard_tokens);
   job->source.texts = options->texts;
   job->source.text_count = options->text_count;
   return lap_documents_parse(options->documents, &job->source, status);

@@ -56,8 +56,8 @@ lap_code ReadModel(const char *path, std::string *bytes, lap_status *status) {
 }
 
 /* What a model may cost: the largest ones take a fraction of this. */
-constexpr double kTrialSeconds = 10;
-constexpr size_t kTrialBytes = size_t{1} << 30;
+constexpr double kSandboxSeconds = 10;
+constexpr size_t kSandboxBytes = size_t{1} << 30;
 
 /* Ordinary text, and a sample of the model's own pieces, which every table of the library meets. */
 std::string ProbeText(const lap_tokenizer_model &model) {
@@ -86,7 +86,7 @@ lap_code TryModel(const void *context, void *, lap_status *status) {
     if (result.ok()) return LAP_OK;
     refusal = result.ToString();
   } catch (const std::bad_alloc &) {
-    refusal = "it needs more than " + std::to_string(kTrialBytes >> 20) + " MiB of memory";
+    refusal = "it needs more than " + std::to_string(kSandboxBytes >> 20) + " MiB of memory";
   } catch (const std::exception &error) {
     refusal = error.what();
   }
@@ -102,8 +102,8 @@ lap_code OpenTokenizer(const char *path, lap_tokenizer *tokenizer, lap_status *s
     return lap_fail_context(status, "%s", path);
   const std::string text = ProbeText(tokenizer->model);
   const Attempt attempt = {&bytes, &text, path};
-  const lap_sandbox trial = {path, "SentencePiece", kTrialSeconds, kTrialBytes};
-  LAP_TRY(lap_sandbox_run(&trial, TryModel, &attempt, nullptr, 0, status));
+  const lap_sandbox sandbox = {path, "SentencePiece", kSandboxSeconds, kSandboxBytes};
+  LAP_TRY(lap_sandbox_run(&sandbox, TryModel, &attempt, nullptr, 0, status));
   const auto loaded = tokenizer->processor.LoadFromSerializedProto(bytes);
   if (!loaded.ok())
     return lap_fail(status, LAP_DATA, "%s: SentencePiece refuses it: %s", path, loaded.message());

@@ -1,11 +1,11 @@
 /* tokenizer: SentencePiece behind a C interface (tokenizer.cc is the only C++ file of lapidary).
  *
- * The ids that lapidary relies on are Gemma's: pad 0, eos 1, bos 2, unk 3. A model with other ids
- * is refused, and so is one that changes text before it is tokenized (normalisation, dummy prefix,
- * removed white space): ids stand for the bytes of the text. A model file is validated before the
- * library sees it (dataset/tokenizer_model.h), and a child process tries it first, for at most 10
- * seconds of processor time and 1 GiB of memory (core/sandbox.h), because SentencePiece 0.1.97
- * crashes on crafted ones.
+ * A model without Gemma's special ids (dataset/special_ids.h) is refused, and so is one that
+ * changes text before it is tokenized (normalisation, dummy prefix, removed white space): ids stand
+ * for the bytes of the text. A model file is validated before the library sees it
+ * (dataset/tokenizer_model.h), and a child process tries it first, for at most 10 seconds of
+ * processor time and 1 GiB of memory (core/sandbox.h), because SentencePiece 0.1.97 crashes on
+ * crafted ones.
  */
 #ifndef LAP_DATASET_TOKENIZER_H
 #define LAP_DATASET_TOKENIZER_H
@@ -15,12 +15,11 @@
 
 #include "core/hash.h"
 #include "core/status.h"
+#include "dataset/special_ids.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-enum { LAP_PAD = 0, LAP_EOS = 1, LAP_BOS = 2, LAP_UNK = 3 };
 
 typedef struct lap_tokenizer lap_tokenizer;
 

@@ -1,5 +1,6 @@
 #include "dataset/tokenizer_model.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 
 #include "core/memory.h"
 #include "core/text.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 static const char SPACE_MARK[] = "\xE2\x96\x81"; /* U+2581, a space inside a piece */
 enum { SPACE_MARK_BYTES = sizeof SPACE_MARK - 1 };
@@ -176,8 +177,8 @@ static lap_code parse_piece(message from, uint32_t id, lap_piece *piece, lap_sta
     }
     if (is(&read, 3, WIRE_VARINT)) {
       if (read.value < LAP_PIECE_NORMAL || read.value > LAP_PIECE_BYTE)
-        return lap_fail(status, LAP_DATA, "piece %u has type %llu; expected 1 to %d", id,
-                        (unsigned long long)read.value, LAP_PIECE_BYTE);
+        return lap_fail(status, LAP_DATA, "piece %u has type %" PRIu64 "; expected 1 to %d", id,
+                        read.value, LAP_PIECE_BYTE);
       piece->kind = (lap_piece_kind)read.value;
     }
   }
@@ -220,8 +221,8 @@ static lap_code parse_model(message from, lap_tokenizer_model *model, model_spec
 static lap_code check_specs(const lap_tokenizer_model *model, const model_specs *specs,
                             lap_status *status) {
   if (specs->model_type < 1 || specs->model_type > 4)
-    return lap_fail(status, LAP_DATA, "has model_type %llu; expected 1 to 4",
-                    (unsigned long long)specs->model_type);
+    return lap_fail(status, LAP_DATA, "has model_type %" PRIu64 "; expected 1 to 4",
+                    specs->model_type);
   if (specs->pad != LAP_PAD || specs->eos != LAP_EOS || specs->bos != LAP_BOS ||
       specs->unk != LAP_UNK)
     return lap_fail(

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length) {
   assert(sequence_length >= 2);
@@ -78,13 +78,13 @@ uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length
   return count;
 }
 
-lap_window_place lap_set_window(const lap_token_set *set, uint32_t sequence_length,
+lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length,
                                 uint64_t index) {
   for (size_t i = 0; i < set->count; ++i) {
     const uint64_t count = lap_window_count(set->shard[i]->token_count, sequence_length);
-    if (index < count) return (lap_window_place){.shard = i, .window = index};
+    if (index < count) return (lap_shard_window){.shard = i, .window = index};
     index -= count;
   }
   assert(!"a window beyond the last of the set");
-  return (lap_window_place){0};
+  return (lap_shard_window){0};
 }

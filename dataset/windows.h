@@ -54,9 +54,9 @@ uint32_t lap_window_rows(const lap_token_shard *shard, uint64_t window, uint32_t
 typedef struct {
   size_t shard;
   uint64_t window;
-} lap_window_place;
+} lap_shard_window;
 
 uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length);
-lap_window_place lap_set_window(const lap_token_set *set, uint32_t sequence_length, uint64_t index);
+lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length, uint64_t index);
 
 #endif

@@ -2,9 +2,9 @@
 
 #include <inttypes.h>
 
-#include "teacher/cache_open.h"
+#include "teacher/cache_row.h"
 
-/* Below LEAST_ALONE rows a shard is judged with the others like it; below LEAST_CERTAIN chance is
+/* Shards with fewer than LEAST_ALONE rows are compared together; below LEAST_CERTAIN rows chance is
  * allowed for, by three standard errors. */
 enum { RUNS = 64, RUN_ROWS = 64, LEAST_ALONE = 64, LEAST_CERTAIN = 1024, STANDARD_ERRORS = 3 };
 
@@ -38,7 +38,7 @@ static void add_row(const lap_cache_rows *rows, uint32_t at, uint64_t row, const
 
 lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignment,
                            lap_status *status) {
-  const lap_token_shard *tokens = cache->tokens->shard[shard];
+  const lap_token_shard *tokens = lap_cache_tokens(cache)->shard[shard];
   const uint64_t total = tokens->token_count;
   const bool all = total <= RUNS * RUN_ROWS;
   const uint64_t runs = all ? (total + RUN_ROWS - 1) / RUN_ROWS : RUNS;
@@ -93,14 +93,14 @@ static void add_sums(lap_alignment *to, const lap_alignment *from) {
 lap_code lap_cache_check_shift(lap_cache *cache, lap_status *status) {
   lap_alignment together = {0};
   const char *last_small = NULL;
-  for (size_t i = 0; i < cache->tokens->count; ++i) {
+  for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
     lap_alignment one = {0};
     LAP_TRY(lap_alignment_add(cache, i, &one, status));
     if (one.rows < LEAST_ALONE) {
       add_sums(&together, &one);
-      last_small = cache->shard[i].path;
+      last_small = lap_cache_path(cache, i);
     } else if (lap_alignment_is_shifted(&one)) {
-      return refuse(cache->shard[i].path, &one, status);
+      return refuse(lap_cache_path(cache, i), &one, status);
     }
   }
   return lap_alignment_is_shifted(&together) ? refuse(last_small, &together, status) : LAP_OK;

@@ -3,13 +3,13 @@
  * The commonest mistake of a cache writer is to be off by one. It trains without complaint, towards
  * the wrong tokens. But a teacher that is any good gives token i+1 more probability, on average, in
  * row i than it gives tokens i and i+2 there. Rows are looked at in 64 runs of 64, spread evenly
- * over the file (all rows of a small one); only counted rows with a token i+2 are judged; an id
- * that was not kept has probability 0.
+ * over the file (all rows of a small one); only counted rows with a token i+2 are compared; an
+ * id that was not kept has probability 0.
  *
  * With 1024 rows or more the comparison of the means decides, as DESIGN 6 says. With fewer, chance
  * could refuse the small evaluation shard of a weak teacher, so that it is refused only where the
  * mean of the differences is more than three standard errors on the wrong side (a real shift shows
- * within a dozen rows). Shards with fewer than 64 rows are judged together.
+ * within a dozen rows). Shards with fewer than 64 rows are compared together.
  */
 #ifndef LAP_TEACHER_ALIGN_H
 #define LAP_TEACHER_ALIGN_H

@@ -1,9 +1,7 @@
 #include "teacher/cache_file.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/half.h"
 #include "core/memory.h"
@@ -11,14 +9,6 @@
 static const char FORMAT[] = "lapidary-teacher";
 enum { FORMAT_VERSION = 1, MOST_VOCAB = 1 << 24, MOST_K = 1 << 20 };
 static const uint64_t MOST_ROWS = UINT64_C(1) << 30;
-
-static const char *const CODEC_NAMES[] = {"topk", "sampled", "stratified"};
-enum { CODECS = sizeof CODEC_NAMES / sizeof *CODEC_NAMES };
-
-const char *lap_codec_name(lap_codec codec) {
-  assert((unsigned)codec < CODECS);
-  return CODEC_NAMES[codec];
-}
 
 hid_t lap_cache_half_type(void) {
   const hid_t half = H5Tcopy(H5T_IEEE_F32LE);
@@ -33,14 +23,11 @@ static lap_code read_codec(const lap_hdf5_file *file, lap_cache_schema *schema,
   char found[LAP_HDF5_TEXT];
   int64_t draws = 0;
   LAP_TRY(lap_hdf5_read_string(file, "codec", found, sizeof found, status));
-  int codec = 0;
-  while (codec < CODECS && strcmp(found, CODEC_NAMES[codec]) != 0) ++codec;
-  if (codec == CODECS)
+  if (!lap_codec_find(found, &schema->codec))
     return lap_fail(
         status, LAP_DATA,
         "%s: the attribute codec: expected topk, sampled or stratified, found \"%.80s\"",
         file->path, found);
-  schema->codec = (lap_codec)codec;
   if (schema->codec != LAP_CODEC_TOPK)
     LAP_TRY(lap_hdf5_read_integer(file, "draws", 1, INT32_MAX, &draws, status));
   schema->draws = (uint32_t)draws;
@@ -169,7 +156,7 @@ lap_code lap_cache_file_read(const lap_cache_file *file, uint64_t row, uint64_t 
   LAP_TRY(lap_hdf5_read_rows(&file->ids, row, count, H5T_NATIVE_INT64, raw->ids, status));
   if (file->half > 0) {
     LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, file->half, raw->packed, status));
-    lap_half_unpack(raw->packed, count * file->schema.k, raw->logprob);
+    lap_float16_unpack(raw->packed, (int64_t)(count * file->schema.k), raw->logprob);
   } else {
     LAP_TRY(lap_hdf5_read_rows(&file->logprob, row, count, H5T_NATIVE_FLOAT, raw->logprob, status));
   }
@@ -197,37 +184,4 @@ void lap_cache_raw_destroy(lap_cache_raw *raw) {
   free(raw->tail_mass);
   free(raw->packed);
   *raw = (lap_cache_raw){0};
-}
-
-/* One key of two schemas as text, and whether they are the same. */
-static lap_code equal_text(const char *path, const char *other_path, const char *key,
-                           const char *value, const char *other, lap_status *status) {
-  if (strcmp(value, other) == 0) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: %s is \"%.80s\", but %s has \"%.80s\": the files of one cache must agree",
-                  path, key, value, other_path, other);
-}
-
-static lap_code equal_number(const char *path, const char *other_path, const char *key,
-                             uint32_t value, uint32_t other, lap_status *status) {
-  if (value == other) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: %s is %u, but %s has %u: the files of one cache must agree", path, key,
-                  value, other_path, other);
-}
-
-lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other,
-                                const lap_cache_schema *b, lap_status *status) {
-  LAP_TRY(
-      equal_text(path, other, "codec", lap_codec_name(a->codec), lap_codec_name(b->codec), status));
-  LAP_TRY(equal_number(path, other, "vocab_size", a->vocab_size, b->vocab_size, status));
-  LAP_TRY(equal_number(path, other, "k", a->k, b->k, status));
-  LAP_TRY(equal_number(path, other, "draws", a->draws, b->draws, status));
-  LAP_TRY(
-      equal_number(path, other, "sequence_length", a->sequence_length, b->sequence_length, status));
-  LAP_TRY(equal_number(path, other, "document_mask", a->document_mask, b->document_mask, status));
-  LAP_TRY(equal_text(path, other, "teacher", a->teacher, b->teacher, status));
-  LAP_TRY(equal_text(path, other, "teacher_sha256", a->teacher_sha256, b->teacher_sha256, status));
-  return equal_text(path, other, "tokenizer_sha256", a->tokenizer_sha256, b->tokenizer_sha256,
-                    status);
 }

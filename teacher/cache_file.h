@@ -1,14 +1,14 @@
 /* cache_file: one HDF5 file of a cache, by itself. Internal to teacher/.
  *
  * Opening checks everything that a file says about itself: attributes, types, dims. What its rows
- * hold is checked row by row (teacher/cache_rows.h); whether it belongs to the tokens and the run,
+ * hold is checked row by row (teacher/cache_row.h); whether it belongs to the tokens and the run,
  * by the cache that opens it.
  */
 #ifndef LAP_TEACHER_CACHE_FILE_H
 #define LAP_TEACHER_CACHE_FILE_H
 
 #include "dataset/hdf5_file.h"
-#include "teacher/cache.h"
+#include "teacher/schema.h"
 
 typedef struct {
   lap_hdf5_file file;
@@ -32,7 +32,7 @@ typedef struct {
 lap_code lap_cache_file_open(const char *path, lap_cache_file *file, lap_status *status);
 void lap_cache_file_close(lap_cache_file *file);
 
-/* Rows [row, row + count); no row is judged. */
+/* Rows [row, row + count); no row is checked. */
 lap_code lap_cache_file_read(const lap_cache_file *file, uint64_t row, uint64_t count,
                              const lap_cache_raw *raw, lap_status *status);
 
@@ -41,10 +41,5 @@ void lap_cache_raw_destroy(lap_cache_raw *raw);
 
 /* IEEE half precision as an HDF5 type; release with H5Tclose. */
 hid_t lap_cache_half_type(void);
-
-/* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ. */
-lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *schema,
-                                const char *other_path, const lap_cache_schema *other,
-                                lap_status *status);
 
 #endif

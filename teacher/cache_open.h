@@ -1,41 +1,31 @@
-/* cache_open: the inside of a lap_cache. Internal to teacher/. */
+/* cache_open: finds the files of a cache, and checks that they belong to the tokens and the run.
+ *
+ * One HDF5 file belongs to one token shard, found by tokens_sha256, so one glob serves train and
+ * eval. A child process opens each file first, and reads every row of it before this process reads
+ * one (teacher/cache_sandbox.h). Opening for use thus costs reading the files whole, once in each
+ * process; opening without an expectation puts that off until rows are read.
+ */
 #ifndef LAP_TEACHER_CACHE_OPEN_H
 #define LAP_TEACHER_CACHE_OPEN_H
 
-#include "teacher/cache_file.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache.h"
 
+/* What the reader of the cache expects of it; a difference is refused with both values shown. */
 typedef struct {
-  char *path; /* NULL until found */
-  lap_cache_schema schema;
-  lap_cache_file *file; /* NULL: closed at the moment */
-  uint64_t last_use;
-  bool is_tried;                   /* a child process has read every row */
-  uint8_t digest[LAP_SHA256_SIZE]; /* of the rows; where is_tried */
-} lap_cache_shard;
+  uint32_t vocab_size; /* of the student: the cache's may be smaller, not larger */
+  uint32_t sequence_length;
+  bool document_mask;
+  bool allow_context_mismatch; /* lifts sequence_length and document_mask */
+  bool allow_shift;            /* lifts the shifted-rows check */
+} lap_cache_expectation;
 
-struct lap_cache {
-  const lap_token_set *tokens;
-  lap_cache_schema schema;
-  lap_cache_shard *shard; /* [tokens->count] */
-  size_t open_count;
-  uint64_t clock; /* counts uses, for last_use */
-  uint32_t block_rows;
-  lap_cache_raw raw; /* [block_rows] */
-  lap_duplicates seen;
-};
-
-/* Has a child process read every row of the shard's file, unless one has done so; sets its digest.
- * LAP_DATA where HDF5 cannot read a row, or does not survive it. */
-lap_code lap_cache_try_rows(lap_cache *cache, size_t shard, lap_status *status);
-
-/* The same of one file; `tokens_sha256` and the content go into the digest. */
-lap_code lap_cache_file_try(const char *path, const char *tokens_sha256,
-                            uint8_t digest[LAP_SHA256_SIZE], lap_status *status);
-
-/* The shard's file, whose rows a child has tried; opened again where it was closed to stay below
- * the limit of open files. */
-lap_code lap_cache_use_file(lap_cache *cache, size_t shard, const lap_cache_file **file,
-                            lap_status *status);
+/* Opens, for every shard of `tokens`, the one file of `pattern` with its tokens_sha256; files for
+ * other tokens are ignored. LAP_DATA: no file for a shard (naming both), two files for one shard,
+ * files that disagree on the schema, any refusal of DESIGN 6, and "rows look shifted by one"
+ * (teacher/align.h). `expectation` NULL: nothing is expected, for looking at a cache (inspect,
+ * audit). `tokens` must outlive the cache. */
+lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
+                        const lap_cache_expectation *expectation, lap_cache **cache,
+                        lap_status *status);
 
 #endif

@@ -1,13 +1,14 @@
 #include "teacher/cache_write.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "teacher/cache_file.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache_row.h"
 
 enum {
   DEFLATE_LEVEL = 1,
@@ -173,12 +174,15 @@ static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint
     copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
   round_logprobs(b->raw.logprob, count * k);
   for (uint64_t i = 0; i < count; ++i) {
-    const lap_row_place place = {path, row + i};
+    const lap_stored_row stored = {.path = path,
+                                   .row = row + i,
+                                   .k = k,
+                                   .ids = b->raw.ids + i * k,
+                                   .logprob = b->raw.logprob + i * k,
+                                   .tail_mass = b->raw.tail_mass[i]};
     double mass;
     if (lap_row_counts(tokens, row + i))
-      LAP_TRY(lap_cache_row_check(&place, k, b->raw.ids + i * k, b->raw.logprob + i * k,
-                                  b->raw.tail_mass[i], &b->seen, b->ids, b->probability, &mass,
-                                  status));
+      LAP_TRY(lap_stored_row_check(&stored, &b->seen, b->ids, b->probability, &mass, status));
   }
   return LAP_OK;
 }
@@ -191,8 +195,8 @@ static lap_code write_block(const writer *w, uint32_t k, const block *b, uint64_
       write_rows(w->next_logprob, row, count, 0, H5T_NATIVE_FLOAT, b->next_logprob) &&
       write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy))
     return LAP_OK;
-  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %llu on", w->file->path,
-                  (unsigned long long)row);
+  return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %" PRIu64 " on",
+                  w->file->path, row);
 }
 
 static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema *schema,

@@ -11,7 +11,8 @@
 #ifndef LAP_TEACHER_CACHE_WRITE_H
 #define LAP_TEACHER_CACHE_WRITE_H
 
-#include "teacher/cache.h"
+#include "dataset/token_shard.h"
+#include "teacher/schema.h"
 
 /* Rows in the teacher's own precision, before rounding. */
 typedef struct {

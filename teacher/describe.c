@@ -3,13 +3,13 @@
 #include <sys/stat.h>
 
 #include "teacher/align.h"
-#include "teacher/cache_open.h"
+#include "teacher/cache_internal.h"
 
 enum { CHECK_ROWS = 2048 };
 
 static void describe_alignment(const lap_alignment *sums, lap_cache_description *description) {
   const double n = sums->rows > 0 ? (double)sums->rows : 1;
-  description->judged = sums->rows;
+  description->compared = sums->rows;
   description->mean_next = sums->next / n;
   description->mean_same = sums->same / n;
   description->mean_after = sums->after / n;
@@ -76,7 +76,7 @@ static lap_code describe_shard(const void *context, void *result, lap_status *st
   lap_cache *cache = of->cache; /* the child's own copy */
   const size_t shard = of->shard;
   lap_cache_description *description = result;
-  cache->shard[shard].is_tried = true; /* this is the trial */
+  cache->shard[shard].is_tried = true; /* this is the child process that tries */
   *description = (lap_cache_description){.rows = cache->tokens->shard[shard]->token_count};
   struct stat found;
   if (stat(lap_cache_path(cache, shard), &found) == 0)

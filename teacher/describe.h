@@ -1,5 +1,4 @@
-/* describe: what `inspect` and `audit` say of a cache.
- */
+/* describe: what `inspect` and `audit` say of a cache. */
 #ifndef LAP_TEACHER_DESCRIBE_H
 #define LAP_TEACHER_DESCRIBE_H
 
@@ -25,8 +24,8 @@ void lap_cache_example_add(lap_cache_example *example, uint32_t id, float probab
 typedef struct {
   uint64_t rows;     /* of the shard */
   double file_bytes; /* a row */
-  /* Over the `judged` rows of teacher/align.h: mean probability of tokens i+1, i and i+2. */
-  uint64_t judged;
+  /* Over the `compared` rows of teacher/align.h: mean probability of tokens i+1, i and i+2. */
+  uint64_t compared;
   double mean_next, mean_same, mean_after;
   bool shifted;
   /* Coverage over the same rows: the sum of kept probability. */

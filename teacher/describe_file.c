@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
-#include "teacher/cache_open.h"
+#include "teacher/cache_file.h"
+#include "teacher/cache_row.h"
+#include "teacher/cache_sandbox.h"
 
 enum { BLOCK_SLOTS = 1 << 19, RUNS = 64, RUN_ROWS = 64 };
 
@@ -55,9 +57,13 @@ static bool is_empty(const reader *r, uint64_t at) {
 static lap_code check_row(reader *r, uint64_t first, uint64_t at, double *kept,
                           lap_status *status) {
   const uint32_t k = r->file.schema.k;
-  const lap_row_place place = {r->file.file.path, first + at};
-  return lap_cache_row_check(&place, k, r->raw.ids + at * k, r->raw.logprob + at * k,
-                             r->raw.tail_mass[at], &r->seen, r->ids, r->probability, kept, status);
+  const lap_stored_row stored = {.path = r->file.file.path,
+                                 .row = first + at,
+                                 .k = k,
+                                 .ids = r->raw.ids + at * k,
+                                 .logprob = r->raw.logprob + at * k,
+                                 .tail_mass = r->raw.tail_mass[at]};
+  return lap_stored_row_check(&stored, &r->seen, r->ids, r->probability, kept, status);
 }
 
 static void add_coverage(lap_cache_description *d, uint64_t row, double kept, uint64_t *sampled) {
@@ -96,12 +102,12 @@ static lap_code describe_run(reader *r, uint64_t first, uint64_t count,
 typedef struct {
   lap_cache_description description;
   uint64_t sampled;
-} what_is_told;
+} partial_description;
 
 static lap_code describe_file(const void *context, void *result, lap_status *status) {
   const char *path = context;
-  what_is_told *told = result;
-  lap_cache_description *description = &told->description;
+  partial_description *partial = result;
+  lap_cache_description *description = &partial->description;
   reader r;
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
@@ -115,7 +121,7 @@ static lap_code describe_file(const void *context, void *result, lap_status *sta
   for (uint64_t run = 0; run < runs && code == LAP_OK; ++run) {
     const uint64_t first = all ? run * length : run * (total - length) / (RUNS - 1);
     const uint64_t count = total - first < length ? total - first : length;
-    code = describe_run(&r, first, count, description, &told->sampled, status);
+    code = describe_run(&r, first, count, description, &partial->sampled, status);
   }
   close_reader(&r);
   return code;
@@ -123,10 +129,10 @@ static lap_code describe_file(const void *context, void *result, lap_status *sta
 
 lap_code lap_cache_file_describe(const char *path, lap_cache_description *description,
                                  uint64_t *sampled, lap_status *status) {
-  what_is_told told = {0};
-  const lap_code code = lap_hdf5_try(path, describe_file, path, &told, sizeof told, status);
-  *description = told.description;
-  *sampled = told.sampled;
+  partial_description partial = {0};
+  const lap_code code = lap_hdf5_try(path, describe_file, path, &partial, sizeof partial, status);
+  *description = partial.description;
+  *sampled = partial.sampled;
   return code;
 }
 

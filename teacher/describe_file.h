@@ -1,17 +1,17 @@
 /* describe_file: what can be said of one file of a cache without its tokens.
  *
- * Which rows count is then unknown (DESIGN 5: not those of an EOS, not the last), nor can alignment
- * be judged. A row without a kept id and without a tail, as teach writes those that do not count,
- * is empty; all others, but the last, should be distributions.
+ * Which rows count is then unknown (DESIGN 5: not those of an EOS, not the last), and alignment
+ * cannot be checked. A row without a kept id and without a tail, as teach writes those that do not
+ * count, is empty; all others, but the last, should be distributions.
  */
 #ifndef LAP_TEACHER_DESCRIBE_FILE_H
 #define LAP_TEACHER_DESCRIBE_FILE_H
 
 #include "teacher/describe.h"
 
-/* As lap_cache_describe, in a child too, as far as it goes: judged is 0 and so are the means over
- * it; mean_kept and least_kept are over `sampled` rows; examples have no token and no next. Rows
- * that are empty or not valid are passed over. */
+/* As lap_cache_describe, in a child too, as far as it goes: `compared` is 0 and so are the means
+ * over it; mean_kept and least_kept are over `sampled` rows; examples have no token and no next.
+ * Rows that are empty or not valid are passed over. */
 lap_code lap_cache_file_describe(const char *path, lap_cache_description *description,
                                  uint64_t *sampled, lap_status *status);
 

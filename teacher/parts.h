@@ -5,7 +5,7 @@
  * it made, at the end one assembles them. A part appears whole or not at all (lap_file_write),
  * ends with an XXH128 of everything before it, and begins with the identity of what it is a part
  * of: tokens, teacher, codec, k, sequence_length, document_mask. A part that is damaged, cut off,
- * or of another teacher is missing, no more: it is made again.
+ * or of another teacher counts as missing and is computed once more.
  *
  *   bytes                 little-endian
  *   16                    "lapidary-part 1" and a zero
@@ -54,8 +54,8 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
  * naming the first part that is missing; then there is no content. */
 lap_code lap_parts_assemble(const lap_parts *parts, lap_cache_content *content, lap_status *status);
 
-/* Removes the parts of the shard, and the directory where nothing else is in it. What is not there
- * is no error. */
+/* Removes the parts of the shard, and the directory where nothing else is in it. Parts that
+ * are missing are passed over. */
 lap_code lap_parts_remove(const lap_parts *parts, lap_status *status);
 
 #endif

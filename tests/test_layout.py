@@ -43,6 +43,9 @@ MAY_INCLUDE = {
 }
 USE_ALL = {"trainer", "trainer/commands"}
 
+# Rooms among whose files no circle of includes or calls may run.
+FREE_OF_CIRCLES = ("core", "dataset", "teacher", "trainer")
+
 
 def sources(*folders):
     for folder in folders:
@@ -125,10 +128,21 @@ class Layout(unittest.TestCase):
                          ["b -> c (g)", "c -> b (h)"])
         self.assertIsNone(circle_in({"a": {"b": "f", "c": "f"}, "b": {"c": "g"}}))
 
+    def test_nothing_runs_in_a_circle(self):
+        free = {one: {other: why for other, why in edges.items() if other.split("/")[0] in FREE_OF_CIRCLES}
+                for one, edges in uses().items() if one.split("/")[0] in FREE_OF_CIRCLES}
+        circle = circle_in(free)
+        self.assertIsNone(circle, "\n" + "\n".join(circle or []))
+
     def test_files_are_short(self):
         for path in sources(*ROOTS, "tests"):
             lines = path.read_text().count("\n")
             self.assertLess(lines, LONGEST, path.relative_to(SOURCE))
+
+    def test_counts_are_printed_one_way(self):
+        for path in sources(*ROOTS, "tests"):
+            found = re.findall(r"%[-0-9.*]*(?:ll|j)[dux]", path.read_text())
+            self.assertEqual(found, [], f"{path.relative_to(SOURCE)}: PRId64, PRIu64 (CONTRIBUTING)")
 
     def test_guards_are_named_after_their_files(self):
         for path in sources(*ROOTS):

@@ -100,7 +100,7 @@ lap_code lap_gemma2_config_check_shards(const lap_gemma2_config *c, int shards,
              {"vocab_size", c->vocab_size}};
   for (size_t i = 0; i < sizeof cut / sizeof *cut; ++i)
     if (cut[i].value % shards)
-      return lap_fail(status, LAP_USAGE, "%d model shards do not divide model.%s, %lld", shards,
-                      cut[i].key, (long long)cut[i].value);
+      return lap_fail(status, LAP_USAGE, "%d model shards do not divide model.%s, %" PRId64, shards,
+                      cut[i].key, cut[i].value);
   return LAP_OK;
 }

@@ -1,6 +1,7 @@
 #include "autograd/gemma2/decode.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,7 @@ static void find_layer_weights(decoder_layer *layer, int64_t index,
   };
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
     char name[64];
-    snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)index, wanted[i].suffix);
+    snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", index, wanted[i].suffix);
     *wanted[i].place = find_weight(parameters, weights, name);
   }
 }
@@ -107,8 +108,8 @@ static void create_layers(lap_decoder *d, const real *weights) {
   lap_parameters *parameters = lap_parameters_create(c);
   d->embedding = find_weight(parameters, weights, "model.embed_tokens.weight");
   d->final_norm = find_weight(parameters, weights, "model.norm.weight");
-  d->layers = lap_allocate((size_t)c->num_hidden_layers, sizeof *d->layers);
-  d->cache = lap_allocate_aligned((size_t)lap_decoder_cache_bytes(c, d->max_positions), 1);
+  d->layers = lap_allocate(c->num_hidden_layers, sizeof *d->layers);
+  d->cache = lap_allocate_aligned(lap_decoder_cache_bytes(c, d->max_positions), 1);
   real *next = d->cache;
   for (int64_t i = 0; i < c->num_hidden_layers; ++i) {
     decoder_layer *layer = &d->layers[i];
@@ -149,7 +150,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
   int64_t total = 0;
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i)
     total += (wanted[i].count + ALIGNED - 1) / ALIGNED * ALIGNED;
-  d->memory = lap_allocate_aligned((size_t)total, sizeof(real));
+  d->memory = lap_allocate_aligned(total, sizeof(real));
   real *next = d->memory;
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
     *wanted[i].place = next;

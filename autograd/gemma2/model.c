@@ -1,6 +1,7 @@
 #include "autograd/gemma2/model.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static lap_shard_weights matrix(const lap_gemma2 *model, const char *name) {
 enum { NAME_SIZE = 64 };
 
 static void layer_name(int64_t layer, const char *suffix, char name[NAME_SIZE]) {
-  snprintf(name, NAME_SIZE, "model.layers.%lld.%s.weight", (long long)layer, suffix);
+  snprintf(name, NAME_SIZE, "model.layers.%" PRId64 ".%s.weight", layer, suffix);
 }
 
 /* --- the parts of a layer --- */

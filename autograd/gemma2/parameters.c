@@ -1,5 +1,6 @@
 #include "autograd/gemma2/parameters.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +23,7 @@ typedef struct {
 
 static void add(const listing *of, const char *name, int64_t rows, int64_t columns, lap_cut cut) {
   lap_parameters *list = of->list;
-  list->parameter =
-      lap_reallocate(list->parameter, (size_t)list->count + 1, sizeof *list->parameter);
+  list->parameter = lap_reallocate(list->parameter, list->count + 1, sizeof *list->parameter);
   lap_parameter *p = &list->parameter[list->count++];
   *p = (lap_parameter){.whole_rows = rows,
                        .whole_columns = columns,
@@ -42,7 +42,7 @@ static void add(const listing *of, const char *name, int64_t rows, int64_t colum
 static void add_layer(const listing *of, int64_t layer, const char *suffix, int64_t rows,
                       int64_t columns, lap_cut cut) {
   char name[64];
-  snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, suffix);
+  snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", layer, suffix);
   add(of, name, rows, columns, cut);
 }
 
@@ -98,8 +98,7 @@ static void put_into_bucket(lap_parameters *list, const lap_gemma2_config *c, la
   const int block = block_of(c, p);
   lap_bucket *last = list->bucket_count ? &list->bucket[list->bucket_count - 1] : NULL;
   if (!last || !same_bucket(last, block, p)) {
-    list->bucket =
-        lap_reallocate(list->bucket, (size_t)list->bucket_count + 1, sizeof *list->bucket);
+    list->bucket = lap_reallocate(list->bucket, list->bucket_count + 1, sizeof *list->bucket);
     last = &list->bucket[list->bucket_count++];
     *last = (lap_bucket){
         .begin = p->offset, .block = block, .model_shard = p->model_shard, .is_copy = p->is_copy};
@@ -120,8 +119,8 @@ static void set_slots(lap_parameters *list, const lap_gemma2_config *c) {
 /* Which buckets each block has: their numbers lie in one array, block by block. */
 static void index_blocks(lap_parameters *list, const lap_gemma2_config *c) {
   list->block_count = (int)c->num_hidden_layers + 2;
-  list->block = lap_allocate((size_t)list->block_count, sizeof *list->block);
-  int *next = lap_allocate((size_t)list->bucket_count, sizeof *next);
+  list->block = lap_allocate(list->block_count, sizeof *list->block);
+  int *next = lap_allocate(list->bucket_count, sizeof *next);
   for (int block = 0; block < list->block_count; ++block) {
     lap_bucket_list *of_block = &list->block[block];
     of_block->bucket = next;
@@ -138,8 +137,8 @@ static void set_canonical(lap_parameters *list, const lap_gemma2_config *c) {
   add_norms(&all, c);
   add_matrices(&all, c);
   sort_from(&first, 0);
-  int64_t norms = 0, matrices = 0, *of_first = lap_allocate((size_t)first.count, sizeof(int64_t));
-  int64_t *of_others = lap_allocate((size_t)first.count, sizeof(int64_t));
+  int64_t norms = 0, matrices = 0, *of_first = lap_allocate(first.count, sizeof(int64_t));
+  int64_t *of_others = lap_allocate(first.count, sizeof(int64_t));
   for (int i = 0; i < first.count; ++i) {
     of_first[i] = norms + matrices;
     of_others[i] = matrices;

@@ -148,7 +148,7 @@ static void merge_shared(const lap_tape *tape) {
 
 static void set_slots(lap_tape *tape) {
   const int most = tape->value_count * SLOTS_OF_VALUE + tape->op_count * (LIVES + STEP_KINDS);
-  tape_slot **places = lap_allocate((size_t)most, sizeof(tape_slot *));
+  tape_slot **places = lap_allocate(most, sizeof(tape_slot *));
   int count = 0;
   merge_shared(tape);
   for (int i = 0; i < tape->value_count; ++i)

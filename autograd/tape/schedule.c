@@ -33,8 +33,8 @@ static void find_candidates(const lap_tape *tape, bool *may) {
 /* Of the candidates, those whose output backward reads, or another that is made again. Consumers
  * come after producers, so one walk from the last to the first finds them all. */
 static void mark_recomputed(lap_tape *tape) {
-  bool *may = lap_allocate((size_t)tape->op_count, sizeof *may);
-  bool *needed = lap_allocate((size_t)tape->value_count, sizeof *needed);
+  bool *may = lap_allocate(tape->op_count, sizeof *may);
+  bool *needed = lap_allocate(tape->value_count, sizeof *needed);
   find_candidates(tape, may);
   for (int i = tape->op_count - 1; i >= 0; --i) {
     tape_op *recorded = &tape->ops[i];
@@ -66,7 +66,7 @@ static int add_block_backward(lap_tape *tape, int last) {
 
 void lap_tape_schedule(lap_tape *tape, lap_tape_mode mode) {
   free(tape->steps);
-  tape->steps = lap_allocate((size_t)tape->op_count * STEP_KINDS, sizeof *tape->steps);
+  tape->steps = lap_allocate(tape->op_count * STEP_KINDS, sizeof *tape->steps);
   tape->step_count = 0;
   if (mode == LAP_TRAINING)
     mark_recomputed(tape);

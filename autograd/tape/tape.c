@@ -29,7 +29,7 @@ void lap_tape_block(lap_tape *tape, int block, lap_recompute recompute) {
 
 /* Places are the plan's to fill. */
 static lap_value add_value(lap_tape *tape, int64_t rows, int64_t columns) {
-  tape->values = lap_reallocate(tape->values, (size_t)tape->value_count + 1, sizeof *tape->values);
+  tape->values = lap_reallocate(tape->values, tape->value_count + 1, sizeof *tape->values);
   tape->values[tape->value_count] = (tape_value){
       .rows = rows, .columns = columns, .gradient_rows = rows, .bucket = -1, .producer = -1};
   return tape->value_count++;
@@ -72,7 +72,7 @@ lap_value lap_tape_record(lap_tape *tape, const lap_op *op, const void *attribut
   assert(!tape->steps); /* recording ends with planning */
   const lap_value output = add_value(tape, rows, columns);
   tape->values[output].producer = tape->op_count;
-  tape->ops = lap_reallocate(tape->ops, (size_t)tape->op_count + 1, sizeof *tape->ops);
+  tape->ops = lap_reallocate(tape->ops, tape->op_count + 1, sizeof *tape->ops);
   tape_op *recorded = &tape->ops[tape->op_count++];
   *recorded =
       (tape_op){.op = op, .output = output, .block = tape->block, .recompute = tape->recompute};
@@ -101,7 +101,7 @@ lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded) {
 
 void lap_tape_plan(lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
   lap_tape_layout(tape, mode, extent);
-  tape->arena = lap_allocate_aligned((size_t)tape->arena_size, sizeof(real));
+  tape->arena = lap_allocate_aligned(tape->arena_size, sizeof(real));
 }
 
 int64_t lap_tape_bytes(const lap_tape *tape) { return tape->arena_size * (int64_t)sizeof(real); }

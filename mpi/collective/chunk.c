@@ -22,7 +22,7 @@ static int by_size(const void *a, const void *b) {
 /* Elements of a chunk, alike on all ranks: those of the median bucket, a layer. Larger buckets go
  * in several chunks. */
 static int64_t chunk_elements(const lap_partition *partition) {
-  int64_t *largest = lap_allocate((size_t)partition->buckets, sizeof *largest);
+  int64_t *largest = lap_allocate(partition->buckets, sizeof *largest);
   int count = 0;
   for (int b = 0; b < partition->buckets; ++b) {
     largest[count] = lap_partition_largest(partition, b);
@@ -65,11 +65,10 @@ void lap_chunks_create(lap_chunks *chunks, const lap_group *group, const lap_par
                          .slots = count_slots(partition, elements),
                          .most_arriving = lap_merge_plans_most_arriving(plans, group->index),
                          .held_offset = held_offset};
-  chunks->merging =
-      lap_allocate((size_t)lap_merge_plans_most_values(plans), sizeof *chunks->merging);
+  chunks->merging = lap_allocate(lap_merge_plans_most_values(plans), sizeof *chunks->merging);
   for (int i = 0; i < chunks->slots; ++i) {
     chunks->slot[i].arriving =
-        lap_allocate_aligned((size_t)chunks->most_arriving * (size_t)elements, sizeof(float));
+        lap_allocate_aligned(chunks->most_arriving * elements, sizeof(float));
     chunks->slot[i].exchange = (lap_exchange){
         .tag = LAP_TAG_REDUCE, .kind = LAP_TRAFFIC_GRADIENTS, .what = "reduce gradients"};
   }

@@ -6,9 +6,9 @@
 #include "mpi/collective/chunk.h"
 
 float **lap_vectors_create(int count, int64_t elements) {
-  float **vectors = lap_allocate((size_t)count, sizeof *vectors);
+  float **vectors = lap_allocate(count, sizeof *vectors);
   for (int i = 0; i < count; ++i)
-    vectors[i] = lap_allocate_aligned((size_t)elements, sizeof *vectors[i]);
+    vectors[i] = lap_allocate_aligned(elements, sizeof *vectors[i]);
   return vectors;
 }
 
@@ -18,7 +18,7 @@ void lap_vectors_release(float **vectors, int count) {
 }
 
 float **lap_vectors_buckets(float *const *vectors, int count, const int64_t *offset, int buckets) {
-  float **at = lap_allocate((size_t)count * (size_t)buckets, sizeof *at);
+  float **at = lap_allocate(count * buckets, sizeof *at);
   for (int i = 0; i < count; ++i)
     for (int b = 0; b < buckets; ++b) at[i * buckets + b] = vectors[i] + offset[b];
   return at;

@@ -36,8 +36,8 @@ static int most_partials(const lap_leaves *leaves, lap_lanes lanes) {
 static lap_merge_plans plan_merges(const lap_gradient_setup *setup) {
   const lap_leaves leaves = lap_leaves_of_mesh(setup->mesh);
   const int replicas = setup->fold->replicas;
-  lap_tree_node *roots = lap_allocate((size_t)leaves.items, sizeof *roots);
-  int *counts = lap_allocate((size_t)replicas, sizeof *counts);
+  lap_tree_node *roots = lap_allocate(leaves.items, sizeof *roots);
+  int *counts = lap_allocate(replicas, sizeof *counts);
   int total = 0;
   for (int q = 0; q < replicas; ++q) {
     const lap_lanes lanes = lap_lanes_of_replica(setup->mesh, LAP_LANES_BLOCK, replicas, q);
@@ -73,7 +73,7 @@ static void *create(const lap_gradient_setup *setup) {
   sum->buckets = lap_vectors_buckets(sum->partials, sum->partial_count, partition->bucket_begin,
                                      partition->buckets);
   sum->plan = plan_merges(setup);
-  sum->held_offset = lap_allocate((size_t)partition->buckets, sizeof *sum->held_offset);
+  sum->held_offset = lap_allocate(partition->buckets, sizeof *sum->held_offset);
   for (int b = 0; b < partition->buckets; ++b)
     sum->held_offset[b] = lap_partition_range(partition, b, sum->group.index).begin;
   lap_chunks_create(&sum->chunks, &sum->group, partition, &sum->plan, sum->held_offset);

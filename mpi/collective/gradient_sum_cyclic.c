@@ -28,8 +28,8 @@ static lap_merge_plans plan_merges(const lap_gradient_setup *setup) {
   const int replicas = setup->fold->replicas, rounds = setup->fold->rounds;
   lap_merge_plans plans =
       lap_merge_plans_create(&leaves, replicas, rounds, lap_mesh_lanes(setup->mesh));
-  lap_tree_node *nodes = lap_allocate((size_t)replicas, sizeof *nodes);
-  int *counts = lap_allocate((size_t)replicas, sizeof *counts);
+  lap_tree_node *nodes = lap_allocate(replicas, sizeof *nodes);
+  int *counts = lap_allocate(replicas, sizeof *counts);
   for (int round = 0; round < rounds; ++round) {
     int values = 0;
     for (int q = 0; q < replicas; ++q) {
@@ -62,7 +62,7 @@ static void *create(const lap_gradient_setup *setup) {
   cyclic_gradients *sum = lap_allocate(1, sizeof *sum);
   sum->partition = partition;
   sum->slots = setup->slots;
-  sum->lane = lap_allocate_aligned((size_t)setup->slots->elements, sizeof *sum->lane);
+  sum->lane = lap_allocate_aligned(setup->slots->elements, sizeof *sum->lane);
   sum->buckets = lap_vectors_buckets(&sum->lane, 1, setup->slots->offset, partition->buckets);
   sum->open = lap_allocate(buckets, sizeof *sum->open);
   for (size_t slot = 0; slot < buckets; ++slot) sum->open[slot] = NO_BUCKET;

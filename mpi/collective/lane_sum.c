@@ -36,8 +36,8 @@ static int by_leaf(const void *a, const void *b) {
 /* The nodes of all ranks; `first` [ranks + 1] is where the rows of each begin. */
 static void list_nodes(lap_lane_sum *sum, int ranks, int *first) {
   const lap_leaves *leaves = &sum->counter.nodes.leaves;
-  lap_tree_node *roots = lap_allocate((size_t)leaves->items, sizeof *roots);
-  sum->nodes = lap_allocate((size_t)leaves->items, sizeof *sum->nodes);
+  lap_tree_node *roots = lap_allocate(leaves->items, sizeof *roots);
+  sum->nodes = lap_allocate(leaves->items, sizeof *sum->nodes);
   for (int q = 0; q < ranks; ++q) {
     const lap_lanes lanes = lap_lanes_of_replica(&sum->mesh, sum->fold.schedule, ranks, q);
     const int count = lap_roots_of_lanes(leaves, lanes, roots);
@@ -74,11 +74,11 @@ lap_lane_sum *lap_lane_sum_create(const lap_group *replicas, const lap_mesh *mes
   sum->fold = *fold;
   sum->count = count;
   sum->counter = lap_scalar_counter_create(&leaves, count);
-  int *first = lap_allocate((size_t)replicas->size + 1, sizeof *first);
+  int *first = lap_allocate(replicas->size + 1, sizeof *first);
   list_nodes(sum, replicas->size, first);
   sum->own_row = first[replicas->index];
   sum->own_count = first[replicas->index + 1] - sum->own_row;
-  sum->rows = lap_allocate((size_t)sum->node_count * (size_t)count, sizeof *sum->rows);
+  sum->rows = lap_allocate(sum->node_count * count, sizeof *sum->rows);
   list_messages(sum, replicas, first);
   free(first);
   return sum;

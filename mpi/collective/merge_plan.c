@@ -7,9 +7,9 @@
 lap_merge_plans lap_merge_plans_create(const lap_leaves *leaves, int ranks, int rounds,
                                        int values) {
   lap_merge_plans plans = {.ranks = ranks, .counter.leaves = *leaves};
-  plans.round = lap_allocate((size_t)rounds, sizeof *plans.round);
-  plans.first_value = lap_allocate((size_t)rounds * ((size_t)ranks + 1), sizeof *plans.first_value);
-  plans.merges = lap_allocate((size_t)values, sizeof *plans.merges);
+  plans.round = lap_allocate(rounds, sizeof *plans.round);
+  plans.first_value = lap_allocate(rounds * (ranks + 1), sizeof *plans.first_value);
+  plans.merges = lap_allocate(values, sizeof *plans.merges);
   return plans;
 }
 

@@ -62,7 +62,7 @@ static bool next_part(search *s, lap_range *part, int64_t *in_owned, int64_t *in
 void lap_partition_fetch(const lap_group *group, const lap_partition *partition, const float *owned,
                          lap_fetch wanted, lap_traffic_kind kind) {
   assert(partition->owners == group->size);
-  lap_range *mine = lap_allocate((size_t)wanted.count, sizeof *mine);
+  lap_range *mine = lap_allocate(wanted.count, sizeof *mine);
   const int mine_count = join_ranges(wanted.ranges, wanted.count, mine);
   assert(mine_count == 0 ||
          (mine[0].begin >= 0 && mine[mine_count - 1].end <= partition->elements));

@@ -51,15 +51,15 @@ static int by_begin(const void *a, const void *b) {
 /* The ranges of all ranks; `first` [ranks + 1] is where the values of each rank begin. */
 static void gather_ranges(lap_segment_sum *sum, const lap_group *all, const lap_range *ranges,
                           int count, int *first) {
-  lap_range *mine = lap_allocate((size_t)count, sizeof *mine);
+  lap_range *mine = lap_allocate(count, sizeof *mine);
   sum->mine_count = join_ranges(ranges, count, mine);
   void *gathered;
   size_t *bytes;
   lap_gather_strings(all, mine, (size_t)sum->mine_count * sizeof *mine, &gathered, &bytes);
   const lap_range *range = gathered;
   for (int rank = 0; rank < all->size; ++rank) sum->ranges += (int)(bytes[rank] / sizeof *range);
-  sum->range = lap_allocate((size_t)sum->ranges, sizeof *sum->range);
-  sum->mine = lap_allocate((size_t)sum->mine_count, sizeof *sum->mine);
+  sum->range = lap_allocate(sum->ranges, sizeof *sum->range);
+  sum->mine = lap_allocate(sum->mine_count, sizeof *sum->mine);
   for (int rank = 0, next = 0; rank < all->size; ++rank) {
     first[rank + 1] = first[rank];
     for (size_t i = 0; i < bytes[rank] / sizeof *range; ++i, ++next, ++range) {
@@ -97,12 +97,12 @@ lap_segment_sum *lap_segment_sum_create(lap_comm *comm, int64_t elements, const 
   sum->leaves = lap_leaves_of_items(elements / LAP_SEGMENT);
   sum->counter = lap_scalar_counter_create(&sum->leaves, 1);
   const lap_group all = lap_group_of_all(comm);
-  int *first = lap_allocate((size_t)all.size + 1, sizeof *first);
+  int *first = lap_allocate(all.size + 1, sizeof *first);
   gather_ranges(sum, &all, ranges, count, first);
   int64_t next = 0;
   for (int i = 0; i < sum->ranges; next = sum->range[i++].end) assert(sum->range[i].begin == next);
   assert(next == elements / LAP_SEGMENT);
-  sum->values = lap_allocate((size_t)first[all.size], sizeof *sum->values);
+  sum->values = lap_allocate(first[all.size], sizeof *sum->values);
   list_messages(sum, &all, first);
   free(first);
   return sum;

@@ -34,8 +34,8 @@ struct lap_shard_sum {
 };
 
 static merge_plan plan_sums(const lap_leaves *leaves, int ranks) {
-  merge_plan plan = {.first = lap_allocate((size_t)ranks + 1, sizeof *plan.first),
-                     .merges = lap_allocate((size_t)leaves->items, sizeof *plan.merges)};
+  merge_plan plan = {.first = lap_allocate(ranks + 1, sizeof *plan.first),
+                     .merges = lap_allocate(leaves->items, sizeof *plan.merges)};
   lap_tree_counter counter = {.leaves = *leaves};
   for (int rank = 0; rank < ranks; ++rank) {
     lap_tree_node roots[LAP_TREE_DEPTH];
@@ -50,8 +50,8 @@ static merge_plan plan_sums(const lap_leaves *leaves, int ranks) {
 
 /* One value a rank, in any order. */
 static merge_plan plan_largest(int ranks) {
-  merge_plan plan = {.first = lap_allocate((size_t)ranks + 1, sizeof *plan.first),
-                     .merges = lap_allocate((size_t)ranks, sizeof *plan.merges)};
+  merge_plan plan = {.first = lap_allocate(ranks + 1, sizeof *plan.first),
+                     .merges = lap_allocate(ranks, sizeof *plan.merges)};
   for (int rank = 0; rank < ranks; ++rank) {
     plan.first[rank + 1] = rank + 1;
     plan.merges[rank] = rank > 0;
@@ -67,14 +67,14 @@ lap_shard_sum *lap_shard_sum_create(const lap_group *shards, const lap_mesh *mes
   sum->mesh = *mesh;
   sum->fold = *fold;
   const lap_leaves leaves = lap_leaves_of_items(mesh->model);
-  sum->merges_here = lap_allocate((size_t)fold->shard_count, sizeof *sum->merges_here);
+  sum->merges_here = lap_allocate(fold->shard_count, sizeof *sum->merges_here);
   lap_tree_counter counter = {.leaves = leaves};
   for (int i = 0; i < fold->shard_count; ++i)
     sum->merges_here[i] = lap_tree_push(&counter, (lap_tree_node){0, fold->first_shard + i});
   sum->sums = plan_sums(&leaves, shards->size);
   sum->largest = plan_largest(shards->size);
-  sum->rows = lap_allocate((size_t)mesh->model, sizeof *sum->rows);
-  sum->stack = lap_allocate((size_t)mesh->model, sizeof *sum->stack);
+  sum->rows = lap_allocate(mesh->model, sizeof *sum->rows);
+  sum->stack = lap_allocate(mesh->model, sizeof *sum->stack);
   sum->scatter = (lap_exchange){
       .tag = LAP_TAG_SHARDS, .kind = LAP_TRAFFIC_ACTIVATIONS, .what = "sum over model shards"};
   sum->gather = sum->any = sum->scatter;

@@ -33,10 +33,10 @@ void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all) {
 
 void lap_gather_strings(const lap_group *group, const void *mine, size_t count, void **all,
                         size_t **counts) {
-  size_t *sizes = lap_allocate((size_t)group->size, sizeof *sizes);
+  size_t *sizes = lap_allocate(group->size, sizeof *sizes);
   sizes[group->index] = count;
   gather_rows(group, sizes, sizeof *sizes);
-  size_t *begins = lap_allocate((size_t)group->size + 1, sizeof *begins);
+  size_t *begins = lap_allocate(group->size + 1, sizeof *begins);
   for (int i = 0; i < group->size; ++i) begins[i + 1] = begins[i] + sizes[i];
   char *joined = lap_allocate(begins[group->size], 1);
   if (count > 0) memcpy(joined + begins[group->index], mine, count);
@@ -73,7 +73,7 @@ void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **a
   const int ranks = lap_comm_size(comm), root = 0;
   *all = NULL;
   *counts = NULL;
-  size_t *sizes = lap_allocate((size_t)ranks, sizeof *sizes);
+  size_t *sizes = lap_allocate(ranks, sizeof *sizes);
   lap_gather_all(comm, &count, sizeof count, sizes);
   lap_exchange exchange = {
       .tag = LAP_TAG_BROADCAST, .kind = LAP_TRAFFIC_SCALARS, .what = "a gather to rank 0"};
@@ -99,7 +99,7 @@ void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **a
 
 void lap_barrier(lap_comm *comm) {
   const char here = 1;
-  char *all = lap_allocate((size_t)lap_comm_size(comm), 1);
+  char *all = lap_allocate(lap_comm_size(comm), 1);
   lap_gather_all(comm, &here, sizeof here, all);
   free(all);
 }
@@ -108,7 +108,7 @@ void lap_barrier(lap_comm *comm) {
 
 void lap_agree_range(lap_comm *comm, int64_t mine, int64_t *smallest, int64_t *largest) {
   const int ranks = lap_comm_size(comm);
-  int64_t *all = lap_allocate((size_t)ranks, sizeof *all);
+  int64_t *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   *smallest = *largest = mine;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -128,7 +128,7 @@ typedef struct {
 static summary *gather_summaries(lap_comm *comm, lap_code code, const char *text) {
   summary mine = {.code = code, .length = strlen(text)};
   lap_xxh128_hex(text, strlen(text), mine.hash);
-  summary *all = lap_allocate((size_t)lap_comm_size(comm), sizeof *all);
+  summary *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   return all;
 }

@@ -240,7 +240,7 @@ lap_code lap_comm_start(lap_comm **result, lap_status *status) {
  * could not do in MPI_Finalize. */
 static void meet_all_ranks(lap_comm *comm) {
   const int rank = lap_comm_rank(comm), size = lap_comm_size(comm);
-  char *bytes = lap_allocate((size_t)size, 1);
+  char *bytes = lap_allocate(size, 1);
   lap_exchange exchange = {
       .tag = LAP_TAG_END, .kind = LAP_TRAFFIC_SCALARS, .what = "the end of the job"};
   for (int step = 1; step < size; ++step) {

@@ -8,8 +8,8 @@ void lap_exchange_send(lap_exchange *exchange, int to, const void *bytes, size_t
   if (count == 0) return;
   if (exchange->outgoing_count == exchange->outgoing_capacity) {
     exchange->outgoing_capacity = 2 * exchange->outgoing_capacity + 16;
-    exchange->outgoing = lap_reallocate(exchange->outgoing, (size_t)exchange->outgoing_capacity,
-                                        sizeof *exchange->outgoing);
+    exchange->outgoing =
+        lap_reallocate(exchange->outgoing, exchange->outgoing_capacity, sizeof *exchange->outgoing);
   }
   exchange->outgoing[exchange->outgoing_count++] = (lap_outgoing){bytes, count, to};
 }
@@ -18,8 +18,8 @@ void lap_exchange_receive(lap_exchange *exchange, int from, void *bytes, size_t 
   if (count == 0) return;
   if (exchange->incoming_count == exchange->incoming_capacity) {
     exchange->incoming_capacity = 2 * exchange->incoming_capacity + 16;
-    exchange->incoming = lap_reallocate(exchange->incoming, (size_t)exchange->incoming_capacity,
-                                        sizeof *exchange->incoming);
+    exchange->incoming =
+        lap_reallocate(exchange->incoming, exchange->incoming_capacity, sizeof *exchange->incoming);
   }
   exchange->incoming[exchange->incoming_count++] = (lap_incoming){bytes, count, from};
 }

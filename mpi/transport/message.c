@@ -95,7 +95,7 @@ static void number_nodes(lap_messages *m) {
   int leader = m->rank;
   check(m, MPI_Bcast(&leader, 1, MPI_INT, 0, node), "finding the ranks of this node");
   MPI_Comm_free(&node);
-  int *leaders = lap_allocate((size_t)m->size, sizeof *leaders);
+  int *leaders = lap_allocate(m->size, sizeof *leaders);
   check(m, MPI_Allgather(&leader, 1, MPI_INT, leaders, 1, MPI_INT, MPI_COMM_WORLD),
         "numbering the nodes");
   int nodes = 0;
@@ -117,8 +117,8 @@ static lap_code start_mpi(lap_messages *m, lap_status *status) {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &m->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &m->size);
-  m->hosts = lap_allocate((size_t)m->size, sizeof *m->hosts);
-  m->nodes = lap_allocate((size_t)m->size, sizeof *m->nodes);
+  m->hosts = lap_allocate(m->size, sizeof *m->hosts);
+  m->nodes = lap_allocate(m->size, sizeof *m->nodes);
   char host[MPI_MAX_PROCESSOR_NAME] = "";
   int length;
   MPI_Get_processor_name(host, &length);
@@ -326,7 +326,7 @@ double lap_messages_longest_wait(const lap_messages *m) {
 void lap_messages_describe_wait(const lap_messages *m, char *text, size_t size) {
   enum { NAMED = 4 };
   const pending_exchange *pending = m->exchanges[0];
-  bool *missing = lap_allocate((size_t)m->size, sizeof *missing);
+  bool *missing = lap_allocate(m->size, sizeof *missing);
   for (int i = 0; i < pending->count; ++i) {
     int complete = 0;
     MPI_Request_get_status(pending->requests[i], &complete, MPI_STATUS_IGNORE);

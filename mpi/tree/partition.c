@@ -14,7 +14,7 @@ lap_partition *lap_partition_create(const int64_t *bucket_begin, int buckets, in
   partition->buckets = buckets;
   partition->counted_buckets = buckets;
   partition->elements = elements;
-  partition->bucket_begin = lap_allocate((size_t)buckets + 1, sizeof *partition->bucket_begin);
+  partition->bucket_begin = lap_allocate(buckets + 1, sizeof *partition->bucket_begin);
   memcpy(partition->bucket_begin, bucket_begin, (size_t)buckets * sizeof *bucket_begin);
   partition->bucket_begin[buckets] = elements;
   for (int b = 0; b < buckets; ++b) {

@@ -69,13 +69,13 @@ test_batch *test_batch_create(int64_t sequences, int64_t length, int64_t vocab, 
   test_batch *b = lap_allocate(1, sizeof *b);
   const int64_t rows = sequences * length;
   *b = (test_batch){.sequences = sequences, .length = length, .vocab = vocab, .k = k};
-  b->tokens = lap_allocate((size_t)rows, sizeof(int32_t));
-  b->document_start = lap_allocate((size_t)rows, sizeof(int32_t));
-  b->targets = lap_allocate((size_t)rows, sizeof(int32_t));
-  b->ids = lap_allocate((size_t)(rows * k), sizeof(int32_t));
-  b->probability = lap_allocate((size_t)(rows * k), sizeof(double));
-  b->tail = lap_allocate((size_t)rows, sizeof(double));
-  b->entropy = lap_allocate((size_t)rows, sizeof(double));
+  b->tokens = lap_allocate(rows, sizeof(int32_t));
+  b->document_start = lap_allocate(rows, sizeof(int32_t));
+  b->targets = lap_allocate(rows, sizeof(int32_t));
+  b->ids = lap_allocate(rows * k, sizeof(int32_t));
+  b->probability = lap_allocate(rows * k, sizeof(double));
+  b->tail = lap_allocate(rows, sizeof(double));
+  b->entropy = lap_allocate(rows, sizeof(double));
   set_documents(b, seed);
   for (int64_t row = 0; row < rows; ++row) {
     b->tokens[row] = (int32_t)below(seed + 6, (uint64_t)row, vocab);

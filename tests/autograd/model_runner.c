@@ -18,7 +18,7 @@ struct model_session {
   double *losses; /* [4, BT] */
 };
 
-static real *reals(int64_t n) { return lap_allocate_aligned((size_t)n, sizeof(real)); }
+static real *reals(int64_t n) { return lap_allocate_aligned(n, sizeof(real)); }
 
 static void to_reals(real *out, const double *x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = (real)x[i];
@@ -42,7 +42,7 @@ static model_session *create(const lap_gemma2_config *config, model_mode mode,
   s->gradients = mode == MODEL_TRAIN ? reals(elements) : NULL;
   s->probability = reals(rows * batch->k);
   s->tail = reals(rows);
-  s->losses = lap_allocate((size_t)rows * 4, sizeof(double));
+  s->losses = lap_allocate(rows * 4, sizeof(double));
   return s;
 }
 

@@ -31,7 +31,7 @@ void test_fill(double *x, int64_t n, uint64_t stream, double scale) {
 }
 
 double *test_random(int64_t n, uint64_t stream, double scale) {
-  double *x = lap_allocate((size_t)n, sizeof *x);
+  double *x = lap_allocate(n, sizeof *x);
   test_fill(x, n, stream, scale);
   return x;
 }
@@ -103,9 +103,9 @@ static double extrapolate(const line *l, double h) {
 double test_slope(test_map f, void *context, int64_t outputs, const double *weight, double *x,
                   const double *direction, int64_t n, double h) {
   line l = {f, context, outputs, n, weight, direction, x, NULL, NULL, NULL};
-  l.origin = lap_allocate((size_t)n, sizeof(double));
-  l.y_plus = lap_allocate((size_t)outputs, sizeof(double));
-  l.y_minus = lap_allocate((size_t)outputs, sizeof(double));
+  l.origin = lap_allocate(n, sizeof(double));
+  l.y_plus = lap_allocate(outputs, sizeof(double));
+  l.y_minus = lap_allocate(outputs, sizeof(double));
   memcpy(l.origin, x, (size_t)n * sizeof *x);
   const double slope = extrapolate(&l, h);
   free(l.origin), free(l.y_plus), free(l.y_minus);

@@ -25,7 +25,7 @@ typedef struct {
   int threads;
 } session;
 
-static real *reals(int64_t n) { return lap_allocate_aligned((size_t)n, sizeof(real)); }
+static real *reals(int64_t n) { return lap_allocate_aligned(n, sizeof(real)); }
 
 static void poison(real *x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = (real)NAN;
@@ -153,7 +153,7 @@ static void set_batch(session *s, const test_batch *b) {
                          .teacher_probability = to_reals(b->probability, rows * b->k),
                          .teacher_tail = to_reals(b->tail, rows),
                          .teacher_entropy = b->entropy};
-  double *losses = lap_allocate((size_t)rows * 4, sizeof(double));
+  double *losses = lap_allocate(rows * 4, sizeof(double));
   for (int64_t i = 0; i < rows * 4; ++i) losses[i] = NAN;
   s->losses = (lap_losses){losses, losses + rows, losses + 2 * rows, losses + 3 * rows};
   s->call.batch = &s->batch;

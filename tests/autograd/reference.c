@@ -9,7 +9,7 @@
 
 typedef long double wide;
 
-static wide *wides(int64_t n) { return lap_allocate((size_t)n, sizeof(wide)); }
+static wide *wides(int64_t n) { return lap_allocate(n, sizeof(wide)); }
 
 /* --- attention --- */
 
@@ -185,7 +185,7 @@ reference_losses reference_row(const double *u, int64_t vocab, int32_t target, i
                                const int32_t *ids, const double *probability, double tail,
                                const lap_objective *objective, double softcap, double *du) {
   wide *z = wides(vocab), *t = wides(vocab), *dz = wides(vocab);
-  bool *kept = lap_allocate((size_t)vocab, sizeof *kept);
+  bool *kept = lap_allocate(vocab, sizeof *kept);
   for (int64_t j = 0; j < vocab; ++j)
     z[j] = softcap > 0 ? softcap * tanhl((wide)u[j] / softcap) : (wide)u[j];
   for (int64_t i = 0; i < k; ++i)

@@ -15,7 +15,7 @@ typedef struct {
   const int32_t *document_start;
 } passage;
 
-static double *doubles(int64_t n) { return lap_allocate((size_t)n, sizeof(double)); }
+static double *doubles(int64_t n) { return lap_allocate(n, sizeof(double)); }
 
 static const double *layer_weight(const passage *p, int64_t layer, const char *which) {
   char name[96];

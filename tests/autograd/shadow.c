@@ -1,5 +1,6 @@
 #include "tests/autograd/shadow.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,9 +35,8 @@ static int64_t tag(const region *r) { return (int64_t)r->index * 8 + r->what; }
 static void complain(shadow *s, const char *fault, const region *r) {
   const char *things[] = {"nothing", "value", "gradient", "saved", "scratch"};
   if (!s->problem)
-    s->problem =
-        lap_format("step %d: %s %d at [%lld, %lld): %s", s->step, things[r->what], r->index,
-                   (long long)r->offset, (long long)(r->offset + r->size), fault);
+    s->problem = lap_format("step %d: %s %d at [%" PRId64 ", %" PRId64 "): %s", s->step,
+                            things[r->what], r->index, r->offset, r->offset + r->size, fault);
 }
 
 static void add(shadow *s, thing what, int index, int64_t offset, int64_t size, bool read,
@@ -173,8 +173,8 @@ static void check_schedule(shadow *s, lap_tape_mode mode) {
 
 char *shadow_check(const lap_tape *tape, lap_tape_mode mode, const lap_op_extent *extent) {
   shadow s = {.tape = tape, .extent = extent};
-  s.owner = lap_allocate((size_t)tape->arena_size, sizeof *s.owner);
-  s.parts = lap_allocate((size_t)tape->value_count, sizeof *s.parts);
+  s.owner = lap_allocate(tape->arena_size, sizeof *s.owner);
+  s.parts = lap_allocate(tape->value_count, sizeof *s.parts);
   check_schedule(&s, mode);
   for (s.step = 0; s.step < tape->step_count && !s.problem; ++s.step) {
     const tape_step *step = &tape->steps[s.step];

@@ -78,7 +78,7 @@ static void sum_double(void *context, double *parts, int64_t elements, double *o
 static void largest(void *context, real *values, int64_t count) {
   process *p = context;
   meeting *m = p->meeting;
-  real *most = lap_allocate((size_t)count, sizeof *most);
+  real *most = lap_allocate(count, sizeof *most);
   ++p->largest;
   m->parts[p->rank] = values;
   pthread_barrier_wait(&m->barrier);
@@ -96,7 +96,7 @@ static void largest(void *context, real *values, int64_t count) {
 
 /* --- buckets that move --- */
 
-static real *reals(int64_t n) { return lap_allocate_aligned((size_t)n, sizeof(real)); }
+static real *reals(int64_t n) { return lap_allocate_aligned(n, sizeof(real)); }
 
 static bool used_by(const process *p, const lap_bucket *bucket, int block) {
   const int last = (int)p->model->config.num_hidden_layers + 1;
@@ -187,14 +187,14 @@ static void open_process(process *p, const double *weights, const double *gradie
   p->thrown_away = reals(list->elements);
   copy_vector(p, p->vector, (double *)weights, false);
   if (gradients) copy_vector(p, p->vector_gradients, (double *)gradients, false);
-  p->weights = lap_allocate((size_t)list->bucket_count, sizeof *p->weights);
-  p->gradients = lap_allocate((size_t)list->bucket_count, sizeof *p->gradients);
+  p->weights = lap_allocate(list->bucket_count, sizeof *p->weights);
+  p->gradients = lap_allocate(list->bucket_count, sizeof *p->gradients);
   for (int b = 0; b < list->bucket_count; ++b) {
     if (!setup->moving || list->bucket[b].is_copy)
       p->weights[b] = p->vector + list->bucket[b].begin;
     p->gradients[b] = p->vector_gradients + list->bucket[b].begin;
   }
-  p->losses = lap_allocate((size_t)(4 * rows), sizeof *p->losses);
+  p->losses = lap_allocate(4 * rows, sizeof *p->losses);
   p->logits = reals(rows * setup->config->vocab_size / setup->shards * setup->local);
 }
 

@@ -48,7 +48,7 @@ static lap_gemma2_config small_model(int64_t kv_heads, int64_t window) {
 /* Weights large enough for soft-caps, norms and positions to matter. */
 static real *random_weights(const lap_gemma2_config *config) {
   lap_parameters *parameters = lap_parameters_create(config);
-  real *weights = lap_allocate_aligned((size_t)parameters->elements, sizeof(real));
+  real *weights = lap_allocate_aligned(parameters->elements, sizeof(real));
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
     const double width = p->is_norm ? 0.6 : 4 * p->deviation;
@@ -71,12 +71,12 @@ typedef struct {
 
 static reference make_reference(lap_gemma2_config config, int64_t length) {
   reference made = {.config = config, .length = length, .weights = random_weights(&config)};
-  made.tokens = lap_allocate((size_t)length, sizeof *made.tokens);
-  made.logits = lap_allocate((size_t)(length * config.vocab_size), sizeof *made.logits);
+  made.tokens = lap_allocate(length, sizeof *made.tokens);
+  made.logits = lap_allocate(length * config.vocab_size, sizeof *made.logits);
   for (int64_t t = 0; t < length; ++t)
     made.tokens[t] = (int32_t)(lap_philox(3, LAP_PURPOSE_BENCH, 0, (uint64_t)t).word[0] %
                                (uint32_t)config.vocab_size);
-  int32_t *document_start = lap_allocate((size_t)length, sizeof *document_start);
+  int32_t *document_start = lap_allocate(length, sizeof *document_start);
   const lap_batch batch = {
       .sequences = 1, .length = length, .tokens = made.tokens, .document_start = document_start};
   lap_gemma2 *model = lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = LAP_GEMMA2_HIDDEN,
@@ -200,7 +200,7 @@ static void logits_have_the_same_bits_with_any_number_of_threads(void **state) {
   (void)state;
   reference expected = make_reference(small_model(2, 90), 140);
   const size_t bytes = (size_t)expected.config.vocab_size * sizeof(real);
-  real *alone = lap_allocate((size_t)expected.config.vocab_size, sizeof(real));
+  real *alone = lap_allocate(expected.config.vocab_size, sizeof(real));
   for (int threads = 1; threads <= 4; ++threads) {
     omp_set_num_threads(threads);
     lap_decoder *decoder = lap_decoder_create(&expected.config, expected.weights, 140, threads);

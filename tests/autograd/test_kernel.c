@@ -20,7 +20,7 @@
 static const double epsilon = sizeof(real) == 4 ? 0x1p-23 : 0x1p-52;
 
 static real *random_reals(int64_t n, uint64_t stream, double scale) {
-  real *x = lap_allocate((size_t)n, sizeof *x);
+  real *x = lap_allocate(n, sizeof *x);
   for (int64_t i = 0; i < n; ++i) x[i] = (real)(scale * test_uniform(stream, (uint64_t)i));
   return x;
 }

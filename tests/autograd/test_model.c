@@ -21,9 +21,9 @@ static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
 
 /* A random start with norms that are not 0, so that (1 + w) shows. */
 static double *random_weights(const lap_parameters *p, uint64_t seed) {
-  float *start = lap_allocate((size_t)p->elements, sizeof *start);
+  float *start = lap_allocate(p->elements, sizeof *start);
   lap_parameters_initialise(p, seed, 0, p->elements, start);
-  double *weights = lap_allocate((size_t)p->elements, sizeof *weights);
+  double *weights = lap_allocate(p->elements, sizeof *weights);
   for (int64_t i = 0; i < p->elements; ++i) weights[i] = (double)start[i];
   for (int i = 0; i < p->count; ++i)
     if (p->parameter[i].is_norm)
@@ -136,8 +136,8 @@ static void the_first_loss_is_below_ln_v_plus_1(void **state) {
   config.final_logit_softcapping = 30, config.attn_logit_softcapping = 50;
   config.query_pre_attn_scalar = 6, config.rms_norm_eps = 1e-6;
   lap_parameters *parameters = lap_parameters_create(&config);
-  float *start = lap_allocate((size_t)parameters->elements, sizeof *start);
-  double *weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  float *start = lap_allocate(parameters->elements, sizeof *start);
+  double *weights = lap_allocate(parameters->elements, sizeof *weights);
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     test_batch *batch = test_batch_create(2, 40, config.vocab_size, 0, 210 + seed);
     lap_parameters_initialise(parameters, seed, 0, parameters->elements, start);

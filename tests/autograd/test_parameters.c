@@ -29,7 +29,7 @@ static const lap_shard_range ranges[] = {
 enum { RANGES = sizeof ranges / sizeof *ranges, SEED = 7 };
 
 static float *initialised(const lap_parameters *p) {
-  float *weights = lap_allocate((size_t)p->elements, sizeof *weights);
+  float *weights = lap_allocate(p->elements, sizeof *weights);
   lap_parameters_initialise(p, SEED, 0, p->elements, weights);
   return weights;
 }
@@ -154,7 +154,7 @@ static void shards_tile_the_canonical_vector(void **state) {
       for (int first = 0; first < shards[m]; first += local) {
         lap_parameters *p =
             lap_parameters_create_shards(&config, (lap_shard_range){shards[m], first, local});
-        if (!seen) seen = lap_allocate((size_t)p->canonical_elements, 1);
+        if (!seen) seen = lap_allocate(p->canonical_elements, 1);
         elements = p->canonical_elements;
         mark(p, seen);
         lap_parameters_destroy(p);
@@ -172,7 +172,7 @@ static void parts_make_the_random_start_of_the_whole(void **state) {
   for (int r = 0; r < RANGES; ++r) {
     lap_parameters *p = lap_parameters_create_shards(&config, ranges[r]);
     float *weights = initialised(p);
-    unsigned char *seen = lap_allocate((size_t)whole->elements, 1);
+    unsigned char *seen = lap_allocate(whole->elements, 1);
     for (int i = 0; i < p->count; ++i) {
       const lap_parameter *part = &p->parameter[i];
       const lap_parameter *all = lap_parameters_find(whole, part->name);
@@ -214,7 +214,7 @@ static void any_stretch_is_initialised_alone(void **state) {
     const int64_t begins[] = {0, 1, 1023, p->elements / 3, p->elements - 1};
     for (int b = 0; b < 5; ++b) {
       const int64_t rest = p->elements - begins[b], count = rest < 5001 ? rest : 5001;
-      float *found = lap_allocate((size_t)count, sizeof *found);
+      float *found = lap_allocate(count, sizeof *found);
       lap_parameters_initialise(p, SEED, begins[b], begins[b] + count, found);
       assert_memory_equal(found, expected + begins[b], (size_t)count * sizeof *found);
       free(found);

@@ -113,7 +113,7 @@ static void run(void *context, double *y) {
                            .targets = c->batch->targets};
   double other[3 * ROWS];
   const lap_losses losses = {y, other, other + ROWS, other + 2 * ROWS};
-  double *thrown_away = lap_allocate((size_t)c->network->weights, sizeof *thrown_away);
+  double *thrown_away = lap_allocate(c->network->weights, sizeof *thrown_away);
   for (int64_t i = 0; i < c->network->tape->arena_size; ++i) c->network->tape->arena[i] = NAN;
   const lap_shard_group group = {.sum = sum_of_two};
   const real *weights[] = {c->weights};

@@ -1,4 +1,4 @@
-/* trial: whatever becomes of the child, the parent has a code and a message. */
+/* sandbox: whatever becomes of the child, the parent has a code and a message. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -17,11 +17,11 @@
 #include "core/memory.h"
 #include "core/sandbox.h"
 
-static const lap_sandbox trial = {"a.file", "the library", 0.3, 64 << 20};
+static const lap_sandbox sandbox = {"a.file", "the library", 0.3, 64 << 20};
 
 static lap_code try(lap_sandbox_task task, lap_status *status) {
   *status = (lap_status){0};
-  return lap_sandbox_run(&trial, task, NULL, NULL, 0, status);
+  return lap_sandbox_run(&sandbox, task, NULL, NULL, 0, status);
 }
 
 static void assert_refused(lap_sandbox_task task, const char *says) {
@@ -57,7 +57,7 @@ static void the_result_comes_back(void **state) {
   const int values[] = {40, 2};
   int sum = 0;
   lap_status status;
-  assert_int_equal(lap_sandbox_run(&trial, add, values, &sum, sizeof sum, &status), LAP_OK);
+  assert_int_equal(lap_sandbox_run(&sandbox, add, values, &sum, sizeof sum, &status), LAP_OK);
   assert_int_equal(sum, 42);
 }
 
@@ -66,7 +66,7 @@ static void a_result_larger_than_a_pipe_comes_back(void **state) {
   const size_t bytes = 1 << 20;
   char *result = calloc(bytes, 1);
   lap_status status;
-  assert_int_equal(lap_sandbox_run(&trial, fill, &bytes, result, bytes, &status), LAP_OK);
+  assert_int_equal(lap_sandbox_run(&sandbox, fill, &bytes, result, bytes, &status), LAP_OK);
   for (size_t i = 0; i < bytes; ++i) assert_int_equal(result[i], 7);
   free(result);
 }
@@ -75,7 +75,7 @@ static void a_failure_comes_back_without_a_result(void **state) {
   (void)state;
   int result = 5;
   lap_status status = {0};
-  assert_int_equal(lap_sandbox_run(&trial, refuse, NULL, &result, sizeof result, &status),
+  assert_int_equal(lap_sandbox_run(&sandbox, refuse, NULL, &result, sizeof result, &status),
                    LAP_USAGE);
   assert_string_equal(status.message, "a message");
   assert_int_equal(result, 5);

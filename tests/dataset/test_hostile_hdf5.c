@@ -1,4 +1,5 @@
-/* HDF5 files on which HDF5 1.10 itself crashes, loops or wants all memory: a message, no more. */
+/* hostile_hdf5: files on which HDF5 1.10 itself crashes, loops or wants all memory: a message, no
+ * more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

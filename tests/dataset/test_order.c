@@ -1,4 +1,4 @@
-/* order: a permutation for every size, another one each epoch, and the same one for ever. */
+/* order: a permutation for every size, another one each epoch, and always the same one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +38,7 @@ static uint64_t fixed_points(uint64_t seed, uint64_t epoch, uint64_t other_seed,
 
 static void epochs_and_seeds_give_other_orders(void **state) {
   (void)state;
-  /* Two random permutations agree in about one place, whatever the size. */
+  /* Two random permutations agree at about one position, whatever the size. */
   assert_true(fixed_points(1, 0, 1, 1, 1000) < 10);
   assert_true(fixed_points(1, 0, 2, 0, 1000) < 10);
   assert_int_equal(fixed_points(1, 5, 1, 5, 1000), 1000);

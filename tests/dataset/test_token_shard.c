@@ -1,4 +1,4 @@
-/* token_shard: what was written comes back; what was not written by us, or was damaged, is judged.
+/* token_shard: what was written comes back; what was not written by us, or was damaged, is checked.
  */
 #include <setjmp.h>
 #include <stdarg.h>

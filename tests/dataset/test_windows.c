@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 #include "dataset/windows.h"
 
 enum { NONE = LAP_UNCOUNTED, LONGEST = 64 };
@@ -148,9 +148,9 @@ static void windows_of_a_set_lie_in_shard_order(void **state) {
   const uint64_t index[6] = {0, 1, 2, 0, 0, 1};
   assert_int_equal(lap_set_window_count(&set, 5), 6);
   for (uint64_t i = 0; i < 6; ++i) {
-    const lap_window_place place = lap_set_window(&set, 5, i);
-    assert_int_equal(place.shard, shard[i]);
-    assert_int_equal(place.window, index[i]);
+    const lap_shard_window found = lap_set_window(&set, 5, i);
+    assert_int_equal(found.shard, shard[i]);
+    assert_int_equal(found.window, index[i]);
   }
 }
 

@@ -5,6 +5,9 @@
 #include "core/memory.h"
 #include "fuzz.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 
 enum { MOST_OVERRIDES = 8 };
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/inspect/metrics.h"
 #include "trainer/run/metrics.h"
 
 void fuzz_one(const uint8_t *bytes, size_t count) {

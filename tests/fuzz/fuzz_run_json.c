@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/inspect/run.h"
 
 void fuzz_one(const uint8_t *bytes, size_t count) {
   const char *path = fuzz_file(bytes, count);

@@ -2,6 +2,7 @@
  * the seeds are for, as a run would, and alone, as inspect would. */
 #include "fuzz.h"
 #include "seeds.h"
+#include "teacher/cache_open.h"
 #include "teacher/describe_file.h"
 
 static void read_rows(lap_cache *cache) {

@@ -1,4 +1,4 @@
-/* Tokenizer models as they are opened: judged, tried in a child process, loaded by SentencePiece.
+/* Tokenizer models as they are opened: checked, tried in a child process, loaded by SentencePiece.
  * What the child lives through must not crash this process, whatever text comes. */
 #include "dataset/tokenizer.h"
 #include "fuzz.h"

@@ -1,4 +1,4 @@
-/* Tokenizer models, as they are judged before SentencePiece sees them, and written for
+/* Tokenizer models, as they are checked before SentencePiece sees them, and written for
  * transformers. */
 #include <jansson.h>
 #include <string.h>

@@ -32,7 +32,7 @@ const char *seed_part_name(int part, char name[SEED_PART_NAME]) {
 lap_code seed_part_write(const char *path, const lap_parameters *parameters, int part,
                          lap_status *status) {
   static const float values[16 * 16];
-  lap_safetensors_source *tensors = lap_allocate((size_t)parameters->count, sizeof *tensors);
+  lap_safetensors_source *tensors = lap_allocate(parameters->count, sizeof *tensors);
   size_t count = 0;
   for (int i = part; i < parameters->count; i += SEED_PARTS) {
     const lap_parameter *p = &parameters->parameter[i];

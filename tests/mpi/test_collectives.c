@@ -36,8 +36,8 @@ static void check_gather(lap_comm *comm, const lap_group *group, const int *segm
                          bool in_place) {
   enum { MOST = 5 };
   lap_partition *partition = world_partition(segments, buckets, group->size);
-  float *vector = lap_allocate((size_t)partition->elements, sizeof *vector);
-  float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
+  float *vector = lap_allocate(partition->elements, sizeof *vector);
+  float *owned = lap_allocate(lap_partition_owned(partition, group->index), sizeof *owned);
   lap_bucket_gather *gathers[MOST];
   for (int b = 0; b < buckets; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
@@ -107,7 +107,7 @@ enum { REQUESTS = sizeof requests / sizeof *requests };
 static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
   const int segments[] = {13, 0, 5, 5, 1};
   lap_partition *partition = world_partition(segments, 5, group->size);
-  float *owned = lap_allocate((size_t)lap_partition_owned(partition, group->index), sizeof *owned);
+  float *owned = lap_allocate(lap_partition_owned(partition, group->index), sizeof *owned);
   for (int b = 0, next = 0; b < 5; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
     for (int64_t i = own.begin; i < own.end; ++i) owned[next++] = reference_value(group->first, i);
@@ -115,7 +115,7 @@ static void check_fetch(lap_comm *comm, const lap_group *group, int turn) {
   const request *wanted = &requests[(group->index + turn) % REQUESTS];
   int64_t total = 0, wrong = 0;
   for (int r = 0; r < wanted->count; ++r) total += lap_range_count(wanted->ranges[r]);
-  float *values = lap_allocate((size_t)total, sizeof *values);
+  float *values = lap_allocate(total, sizeof *values);
   lap_partition_fetch(group, partition, owned, (lap_fetch){wanted->ranges, wanted->count, values},
                       LAP_TRAFFIC_WEIGHTS);
   const float *next = values;

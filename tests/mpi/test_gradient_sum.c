@@ -19,10 +19,10 @@
 /* The linker puts this in place of lap_allocate_aligned (CMakeLists.txt): what create allocates for
  * vectors and buffers is what the bytes function says. */
 static int64_t allocated;
-void *__real_lap_allocate_aligned(size_t count, size_t size);
-void *__wrap_lap_allocate_aligned(size_t count, size_t size);
-void *__wrap_lap_allocate_aligned(size_t count, size_t size) {
-  allocated += (int64_t)(count * size);
+void *__real_lap_allocate_aligned(int64_t count, size_t size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size) {
+  allocated += count * (int64_t)size;
   return __real_lap_allocate_aligned(count, size);
 }
 

@@ -36,8 +36,8 @@ static float part_of(const world *w, int shard, int64_t i) {
 
 static int64_t wrong_floats(world *w, int64_t count) {
   const int shards = w->fold.shard_count;
-  float *parts = lap_allocate((size_t)(shards * count), sizeof *parts);
-  float *out = lap_allocate((size_t)count, sizeof *out);
+  float *parts = lap_allocate(shards * count, sizeof *parts);
+  float *out = lap_allocate(count, sizeof *out);
   for (int s = 0; s < shards; ++s)
     for (int64_t i = 0; i < count; ++i)
       parts[s * count + i] = part_of(w, w->fold.first_shard + s, i);
@@ -56,8 +56,8 @@ static int64_t wrong_floats(world *w, int64_t count) {
 
 static int64_t wrong_doubles(world *w, int64_t count) {
   const int shards = w->fold.shard_count;
-  double *parts = lap_allocate((size_t)(shards * count), sizeof *parts);
-  double *out = lap_allocate((size_t)count, sizeof *out);
+  double *parts = lap_allocate(shards * count, sizeof *parts);
+  double *out = lap_allocate(count, sizeof *out);
   for (int s = 0; s < shards; ++s)
     for (int64_t i = 0; i < count; ++i)
       parts[s * count + i] = part_of(w, w->fold.first_shard + s, i) / 3.0;
@@ -75,7 +75,7 @@ static int64_t wrong_doubles(world *w, int64_t count) {
 }
 
 static int64_t wrong_largest(world *w, int64_t count) {
-  float *values = lap_allocate((size_t)count, sizeof *values);
+  float *values = lap_allocate(count, sizeof *values);
   for (int64_t i = 0; i < count; ++i) {
     values[i] = part_of(w, w->fold.first_shard, i);
     for (int s = 1; s < w->fold.shard_count; ++s) {
@@ -111,12 +111,12 @@ static int64_t lost_nan(world *w, int64_t count) {
 
 static int64_t wrong_collected(world *w, int64_t count) {
   const int shards = w->fold.shard_count;
-  float *parts = lap_allocate((size_t)(shards * count), sizeof *parts);
+  float *parts = lap_allocate(shards * count, sizeof *parts);
   for (int s = 0; s < shards; ++s)
     for (int64_t i = 0; i < count; ++i)
       parts[s * count + i] = part_of(w, w->fold.first_shard + s, i);
   const bool first = w->fold.model_rank == 0;
-  float *all = first ? lap_allocate((size_t)(w->mesh.model * count), sizeof *all) : NULL;
+  float *all = first ? lap_allocate(w->mesh.model * count, sizeof *all) : NULL;
   lap_shard_sum_collect(w->sum, parts, count, all);
   int64_t wrong = 0;
   for (int s = 0; s < w->mesh.model && first; ++s)

@@ -81,7 +81,7 @@ static void gather_weights(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   const lap_mesh *mesh = &w->place.mesh;
   lap_bucket_gather *gathers[MOST_BUCKETS];
-  float *values = lap_allocate((size_t)w->partition->elements, sizeof *values);
+  float *values = lap_allocate(w->partition->elements, sizeof *values);
   for (int b = 0; b < w->partition->buckets; ++b)
     gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
   const lap_fold *fold = &w->place.fold;
@@ -108,7 +108,7 @@ static void sum_shards(world *w) {
   const lap_shard_group group = lap_shard_sum_group(sum);
   const size_t held = (size_t)w->place.fold.shard_count;
   double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
-  double *out = lap_allocate((size_t)w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
+  double *out = lap_allocate(w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
   const lap_lanes lanes = w->place.fold.lanes;
   for (int lane = 0; lane < lanes.count; ++lane) {
     group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
@@ -126,7 +126,7 @@ static void sum_scalars(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
   const lap_lanes lanes = w->place.fold.lanes;
   double sums[LANE_DOUBLES];
-  double *mine = lap_allocate((size_t)lanes.count * LANE_DOUBLES, sizeof *mine);
+  double *mine = lap_allocate(lanes.count * LANE_DOUBLES, sizeof *mine);
   lap_lane_sum *sum = lap_lane_sum_create(&replicas, &w->place.mesh, &w->place.fold, LANE_DOUBLES);
   lap_lane_sum_run(sum, mine, sums);
   lap_lane_sum_destroy(sum);
@@ -134,7 +134,7 @@ static void sum_scalars(world *w) {
 }
 
 static void sum_segments(world *w, lap_segment_sum *sum) {
-  double *partials = lap_allocate((size_t)(w->canonical / LAP_SEGMENT), sizeof *partials);
+  double *partials = lap_allocate((w->canonical / LAP_SEGMENT), sizeof *partials);
   lap_segment_sum_run(sum, partials);
   free(partials);
 }

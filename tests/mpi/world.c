@@ -38,7 +38,7 @@ bool world_fold(lap_comm *comm, const lap_mesh *mesh, int model_ranks, lap_lane_
 }
 
 lap_partition *world_partition(const int *segments, int buckets, int owners) {
-  int64_t *begin = lap_allocate((size_t)buckets + 1, sizeof *begin);
+  int64_t *begin = lap_allocate(buckets + 1, sizeof *begin);
   for (int b = 0; b < buckets; ++b) begin[b + 1] = begin[b] + segments[b] * LAP_SEGMENT;
   lap_partition *partition = lap_partition_create(begin, buckets, begin[buckets], owners);
   free(begin);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "dataset/tokenizer.h"
-#include "teacher/cache_rows.h"
+#include "dataset/special_ids.h"
+#include "teacher/cache_row.h"
 #include "tests/scratch.h"
 
 enum { DOCUMENT = 40 };

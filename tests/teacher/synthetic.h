@@ -5,6 +5,7 @@
 
 #include <hdf5.h>
 
+#include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
 
 enum { SYNTHETIC_VOCAB = 100, SYNTHETIC_K = 8, SYNTHETIC_LENGTH = 33 };

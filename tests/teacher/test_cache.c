@@ -14,11 +14,13 @@
 
 #include "core/memory.h"
 #include "teacher/cache_file.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache_open.h"
+#include "teacher/cache_row.h"
+#include "teacher/cache_sandbox.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
-/* Not a whole number of documents: the last row is no EOS, and does not count all the same. */
+/* Not a whole number of documents: the last row is not an EOS, and still does not count. */
 enum { ROWS = 990 };
 
 static int make(void **state) {
@@ -358,16 +360,14 @@ static void the_same_content_is_the_same_bytes_later(void **state) {
 static void a_lone_file_says_what_it_is(void **state) {
   const synthetic *made = *state;
   synthetic_write_all(made);
-  lap_cache_schema schema;
-  uint64_t rows;
-  char tokens_sha256[LAP_SHA256_HEX];
+  lap_cache_identity identity;
   lap_status status = {0};
-  assert_int_equal(lap_cache_file_identity(scratch_path(made->directory, "cache-00001.h5"), &schema,
-                                           &rows, tokens_sha256, &status),
-                   LAP_OK);
-  assert_int_equal(rows, ROWS);
-  assert_int_equal(schema.k, SYNTHETIC_K);
-  assert_string_equal(tokens_sha256, made->tokens.shard[1]->tokens_sha256);
+  assert_int_equal(
+      lap_cache_file_identity(scratch_path(made->directory, "cache-00001.h5"), &identity, &status),
+      LAP_OK);
+  assert_int_equal(identity.rows, ROWS);
+  assert_int_equal(identity.schema.k, SYNTHETIC_K);
+  assert_string_equal(identity.tokens_sha256, made->tokens.shard[1]->tokens_sha256);
 }
 
 /* More shards than are kept open; each is opened again when its turn comes. */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/philox.h"
+#include "teacher/cache_open.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 

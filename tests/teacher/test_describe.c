@@ -10,11 +10,12 @@
 #include <cmocka.h>
 #include <math.h>
 
+#include "teacher/cache_open.h"
 #include "teacher/describe.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
-/* The second fifth begins with an EOS, which is no example. */
+/* The second fifth begins with an EOS, which is not shown as an example. */
 enum { ROWS = 4999 };
 
 static int make(void **state) {
@@ -44,7 +45,7 @@ static void alignment_and_coverage_are_those_of_the_teacher(void **state) {
   lap_status status = {0};
   assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
   assert_int_equal(d.rows, ROWS);
-  assert_true(d.judged > 3500 && d.judged <= 4096);
+  assert_true(d.compared > 3500 && d.compared <= 4096);
   assert_true(fabs(d.mean_next - 0.5) < 1e-3 && d.mean_same < 0.05 && d.mean_after < 0.05);
   assert_false(d.shifted);
   assert_true(fabs(d.mean_kept - 0.9) < 1e-3 && fabs(d.least_kept - 0.9) < 1e-3);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "core/memory.h"
+#include "teacher/cache_open.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 

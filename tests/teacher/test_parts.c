@@ -139,8 +139,8 @@ static void any_changed_byte_and_any_cut_makes_it_missing(void **state) {
   free(image);
 }
 
-/* What a kill leaves: a temporary file beside, which is no part, and which the next writer removes,
- * so that nothing keeps the directory when its parts are removed. */
+/* What a kill leaves: a temporary file beside, which is not a part, and which the next writer
+ * removes, so that nothing keeps the directory when its parts are removed. */
 static void what_a_kill_leaves_is_no_part_and_goes(void **state) {
   const fixture *f = *state;
   size_t size;

@@ -1,6 +1,7 @@
 /* refusals: every way a cache can be the wrong one or hold wrong values has its own message, with
  * both values or with file, dataset and row.
  */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,8 @@
 
 #include "core/memory.h"
 #include "core/philox.h"
-#include "teacher/cache_rows.h"
+#include "teacher/cache_open.h"
+#include "teacher/cache_row.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
@@ -325,7 +327,7 @@ static void assert_row_refused(fixture *f, const char *says) {
   lap_cache_rows *rows = lap_cache_rows_create(cache, 8);
   assert_int_equal(lap_cache_read(cache, 0, row - 3, 8, NULL, rows, &status), LAP_DATA);
   assert_says(&status, f->path, says);
-  char *number = lap_format("%llu", (unsigned long long)row);
+  char *number = lap_format("%" PRIu64, row);
   assert_says(&status, f->path, number);
   free(number);
   lap_cache_rows_destroy(rows);
@@ -354,7 +356,7 @@ static void ids_are_in_the_vocabulary_and_different(void **state) {
   const int64_t bad[] = {-1, SYNTHETIC_VOCAB, INT64_C(1) << 32, INT64_MIN, INT64_MAX};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
     *slot = bad[i];
-    char *says = lap_format("[2] is %lld", (long long)bad[i]);
+    char *says = lap_format("[2] is %" PRId64, bad[i]);
     assert_row_refused(f, says);
     free(says);
   }
@@ -467,7 +469,7 @@ static void shifted_rows_are_refused_unless_allowed(void **state) {
   }
 }
 
-static void a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear(void **state) {
+static void a_large_cache_is_sampled_and_a_small_one_refused_where_it_is_clear(void **state) {
   (void)state;
   const uint64_t sizes[] = {20, 100, 500, 20000};
   for (int n = 0; n < 4; ++n) {
@@ -548,7 +550,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(optional_values_are_checked, make, unmake),
       cmocka_unit_test_setup_teardown(rows_that_do_not_count_are_not_looked_at, make, unmake),
       cmocka_unit_test_setup_teardown(shifted_rows_are_refused_unless_allowed, make, unmake),
-      cmocka_unit_test(a_large_cache_is_sampled_and_a_small_one_judged_where_it_is_clear),
+      cmocka_unit_test(a_large_cache_is_sampled_and_a_small_one_refused_where_it_is_clear),
       cmocka_unit_test(a_shift_that_begins_later_is_found_too),
       cmocka_unit_test(a_small_shard_of_a_weak_teacher_is_not_refused_at_random),
   };

@@ -35,7 +35,7 @@ static void assert_selected(const float *z, uint32_t vocab, uint32_t k, int32_t 
   const uint32_t kept = k < vocab ? k : vocab;
   uint32_t *order = lap_allocate(vocab, sizeof *order), *ids = lap_allocate(kept, sizeof *ids);
   float *logprob = lap_allocate(kept, sizeof *logprob);
-  float *scratch = lap_allocate(2 * (size_t)vocab, sizeof *scratch);
+  float *scratch = lap_allocate(2 * (int64_t)vocab, sizeof *scratch);
   for (uint32_t i = 0; i < vocab; ++i) order[i] = i;
   sorted_logits = z;
   qsort(order, vocab, sizeof *order, by_order);
@@ -128,7 +128,7 @@ static void logits_without_a_soft_cap_do_not_overflow(void **state) {
   assert_true(lap_select_top(z, 100, 4, 1, scratch, &selection));
   assert_true(selection.tail_mass > 0.5f && selection.tail_mass < 1);
   assert_true(selection.entropy > 3 && selection.entropy < logf(50) + 1e-4f);
-  z[50] = -INFINITY; /* an id that cannot be is no error */
+  z[50] = -INFINITY; /* an impossible id is not an error */
   assert_true(lap_select_top(z, 100, 4, 50, scratch, &selection));
   assert_true(selection.next_logprob == -INFINITY);
 }
@@ -139,12 +139,12 @@ static void what_is_not_finite_is_reported(void **state) {
   uint32_t ids[64];
   float logprob[64];
   lap_selection selection = {.ids = ids, .logprob = logprob};
-  const uint32_t places[] = {0, 63, 64, 2500, VOCAB - 1};
+  const uint32_t positions[] = {0, 63, 64, 2500, VOCAB - 1};
   for (int n = 0; n < 5; ++n) {
     random_logits(1, 5, z, VOCAB);
-    z[places[n]] = NAN;
+    z[positions[n]] = NAN;
     assert_false(lap_select_top(z, VOCAB, 64, 3, scratch, &selection));
-    z[places[n]] = INFINITY;
+    z[positions[n]] = INFINITY;
     assert_false(lap_select_top(z, VOCAB, 64, 3, scratch, &selection));
   }
 }

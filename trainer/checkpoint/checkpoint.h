@@ -7,12 +7,12 @@
  *
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
  * applied_updates, bad_steps, writing_ranks, model_shards; full only: state_sha256, numbers_sha256,
- * numbers (key
- * -> value, so that a difference can be named); files (name, bytes, and xxh128 of config and
- * tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight | exp_avg |
- * exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset (bytes),
- * xxh128. Payload is little-endian float32. The last member is the manifest's own checksum, that of
- * `head -n -2 manifest.json | sha256sum`: whatever bit of a checkpoint changes is noticed.
+ * numbers (key -> value, so that a difference can be named); files (name, bytes, and xxh128 of
+ * config and tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight |
+ * exp_avg | exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset
+ * (bytes), xxh128. Payload is little-endian float32. The last member is the manifest's own
+ * checksum, that of `head -n -2 manifest.json | sha256sum`: a change of any bit of a checkpoint is
+ * noticed.
  *
  * Invariants of writing:
  * 1. Nothing that is there is touched before the new checkpoint is whole and on disk.
@@ -20,7 +20,7 @@
  * 3. A directory that has its final name is whole: it is written under a temporary name, every file
  *    synced and closed without error, and renamed as the last act; then the parent is synced.
  * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next
- *    (checkpoint_directory.h).
+ *    (trainer/checkpoint/directory.h).
  *
  * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
  * program ignores SIGXFSZ.

@@ -26,8 +26,8 @@ bool lap_checkpoint_is_step(const char *name, uint64_t *step) {
   static const char prefix[] = "step-";
   if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
   char *end, canonical[32];
-  const unsigned long long value = strtoull(name + sizeof prefix - 1, &end, 10);
-  snprintf(canonical, sizeof canonical, "step-%08llu", value);
+  const uint64_t value = strtoull(name + sizeof prefix - 1, &end, 10);
+  snprintf(canonical, sizeof canonical, "step-%08" PRIu64, value);
   if (*end != '\0' || strcmp(name, canonical) != 0) return false;
   if (step) *step = value;
   return true;

@@ -1,6 +1,5 @@
-/* checkpoint_directory: how checkpoints come to their names and leave them; for checkpoint_*.c, and
- * for what else writes directories that are whole or not there. Nothing here is collective: one
- * rank does it.
+/* directory: how checkpoints get their names and lose them; for this folder, and for whatever else
+ * writes directories that are whole or not there. Nothing here is collective: one rank does it.
  *
  *   step-00000120                          a checkpoint; whole, because it got this name last
  *   step-00000120.writing-HOST-PID-N       being written by process PID on HOST
@@ -8,8 +7,8 @@
  *   step-00000120.deleted-HOST-PID-N       no longer a checkpoint, being deleted
  *
  * HOST and PID keep two runs apart that write into one directory. At whatever moment a process is
- * killed, every step-* directory is whole; what else it leaves is dealt with by
- * lap_checkpoint_tidy.
+ * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it
+ * leaves.
  */
 #ifndef LAP_TRAINER_CHECKPOINT_DIRECTORY_H
 #define LAP_TRAINER_CHECKPOINT_DIRECTORY_H
@@ -32,7 +31,7 @@ lap_code lap_checkpoint_begin_directory(const char *path, char **temporary, lap_
  * which only .replaced exists and lap_checkpoint_tidy brings it back. */
 lap_code lap_checkpoint_publish(const char *temporary, const char *path, lap_status *status);
 
-/* Deletes a checkpoint, first taking its name away, so that none is ever half there. */
+/* Deletes a checkpoint, first taking its name away, so that a step-* directory is always whole. */
 lap_code lap_checkpoint_delete(const char *path, lap_status *status);
 
 /* Cleans up after killed processes: deletes .writing and .deleted directories, brings a .replaced

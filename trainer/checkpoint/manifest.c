@@ -1,6 +1,7 @@
 #include "trainer/checkpoint/manifest.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,31 +149,31 @@ char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *nu
   return text;
 }
 
-/* --- reading: one member at a time, with its place for the message --- */
+/* --- reading: one member at a time, with its location for the message --- */
 
 typedef struct {
   const char *path;
   char name[32]; /* "" or "pieces[3]: " */
   lap_status *status;
-} place;
+} location;
 
-static place inside(const place *at, const char *list, size_t index) {
-  place entry = {.path = at->path, .status = at->status};
+static location inside(const location *at, const char *list, size_t index) {
+  location entry = {.path = at->path, .status = at->status};
   snprintf(entry.name, sizeof entry.name, "%s[%zu]: ", list, index);
   return entry;
 }
 
-static lap_code wrong(const place *at, const char *key, const char *expected) {
+static lap_code wrong(const location *at, const char *key, const char *expected) {
   return lap_fail(at->status, LAP_DATA, "%s: %s%s: expected %s", at->path, at->name, key, expected);
 }
 
-static lap_code take_text(const place *at, const json_t *object, const char *key,
+static lap_code take_text(const location *at, const json_t *object, const char *key,
                           const char **text) {
   *text = json_string_value(json_object_get(object, key));
   return *text ? LAP_OK : wrong(at, key, "a text");
 }
 
-static lap_code take_name(const place *at, const json_t *object, const char *key,
+static lap_code take_name(const location *at, const json_t *object, const char *key,
                           char name[LAP_CHECKPOINT_NAME]) {
   static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
   const char *text;
@@ -185,7 +186,7 @@ static lap_code take_name(const place *at, const json_t *object, const char *key
   return LAP_OK;
 }
 
-static lap_code take_hex(const place *at, const json_t *object, const char *key, size_t size,
+static lap_code take_hex(const location *at, const json_t *object, const char *key, size_t size,
                          char *hex) {
   const char *text;
   LAP_TRY(take_text(at, object, key, &text));
@@ -195,44 +196,44 @@ static lap_code take_hex(const place *at, const json_t *object, const char *key,
   return LAP_OK;
 }
 
-static lap_code take_integer(const place *at, const json_t *object, const char *key,
+static lap_code take_integer(const location *at, const json_t *object, const char *key,
                              int64_t smallest, int64_t largest, int64_t *value) {
   const json_t *number = json_object_get(object, key);
   *value = json_integer_value(number);
   if (json_is_integer(number) && *value >= smallest && *value <= largest) return LAP_OK;
-  char *range = lap_format("an integer from %lld to %lld", (long long)smallest, (long long)largest);
+  char *range = lap_format("an integer from %" PRId64 " to %" PRId64, smallest, largest);
   wrong(at, key, range);
   free(range);
   return at->status->code;
 }
 
 /* All members have been found; a larger object has one that this version does not know. */
-static lap_code take_no_more(const place *at, const json_t *object, size_t members) {
+static lap_code take_no_more(const location *at, const json_t *object, size_t members) {
   if (json_object_size(object) == members) return LAP_OK;
   return lap_fail(at->status, LAP_DATA, "%s: %shas %zu members, expected %zu", at->path, at->name,
                   json_object_size(object), members);
 }
 
 /* Allocates room for as many entries of `size` bytes as the list `key` has. */
-static lap_code take_list(const place *at, const json_t *root, const char *key, size_t size,
+static lap_code take_list(const location *at, const json_t *root, const char *key, size_t size,
                           const json_t **list, void **entries, int *count) {
   *list = json_object_get(root, key);
   if (!json_is_array(*list) || json_array_size(*list) == 0)
     return wrong(at, key, "a list that is not empty");
   *count = (int)json_array_size(*list); /* bounded by LAP_MANIFEST_MAX_BYTES */
-  *entries = lap_allocate((size_t)*count, size);
+  *entries = lap_allocate(*count, size);
   return LAP_OK;
 }
 
 /* Files, tensors and the keys for finding them all begin with the name. */
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 
-static lap_code read_files(const place *at, const json_t *root, lap_checkpoint_pieces *pieces) {
+static lap_code read_files(const location *at, const json_t *root, lap_checkpoint_pieces *pieces) {
   const json_t *list;
   LAP_TRY(take_list(at, root, "files", sizeof *pieces->file, &list, (void **)&pieces->file,
                     &pieces->files));
   for (int i = 0; i < pieces->files; ++i) {
-    const place here = inside(at, "files", (size_t)i);
+    const location here = inside(at, "files", (size_t)i);
     const json_t *entry = json_array_get(list, (size_t)i);
     lap_checkpoint_file *file = &pieces->file[i];
     LAP_TRY(take_name(&here, entry, "name", file->name));
@@ -249,12 +250,13 @@ static lap_code read_files(const place *at, const json_t *root, lap_checkpoint_p
   return LAP_OK;
 }
 
-static lap_code read_tensors(const place *at, const json_t *root, lap_checkpoint_pieces *pieces) {
+static lap_code read_tensors(const location *at, const json_t *root,
+                             lap_checkpoint_pieces *pieces) {
   const json_t *list;
   LAP_TRY(take_list(at, root, "tensors", sizeof *pieces->tensor, &list, (void **)&pieces->tensor,
                     &pieces->tensors));
   for (int i = 0; i < pieces->tensors; ++i) {
-    const place here = inside(at, "tensors", (size_t)i);
+    const location here = inside(at, "tensors", (size_t)i);
     const json_t *entry = json_array_get(list, (size_t)i), *shape = json_object_get(entry, "shape");
     lap_checkpoint_tensor *tensor = &pieces->tensor[i];
     LAP_TRY(take_name(&here, entry, "name", tensor->name));
@@ -280,7 +282,8 @@ static int find(const void *entries, int count, size_t size, const char *name) {
   return found ? (int)((size_t)(found - (const char *)entries) / size) : -1;
 }
 
-static lap_code read_kind(const place *at, const json_t *entry, bool full, lap_state_kind *kind) {
+static lap_code read_kind(const location *at, const json_t *entry, bool full,
+                          lap_state_kind *kind) {
   const char *text;
   LAP_TRY(take_text(at, entry, "kind", &text));
   for (int k = 0; k < (full ? LAP_STATE_KINDS : 1); ++k) {
@@ -296,8 +299,8 @@ static int64_t part_elements(const lap_checkpoint_tensor *tensor, int shards, in
   return tensor->rows * tensor->columns / shards;
 }
 
-static lap_code read_piece(const place *at, const json_t *entry, const lap_checkpoint *checkpoint,
-                           lap_checkpoint_piece *piece) {
+static lap_code read_piece(const location *at, const json_t *entry,
+                           const lap_checkpoint *checkpoint, lap_checkpoint_piece *piece) {
   const lap_checkpoint_pieces *pieces = checkpoint->pieces;
   const char *tensor, *file;
   LAP_TRY(take_text(at, entry, "tensor", &tensor));
@@ -353,7 +356,7 @@ static bool covers(const lap_checkpoint *checkpoint, const lap_checkpoint_piece 
 }
 
 /* Every element of every part in exactly one piece of each kind. */
-static lap_code check_coverage(const place *at, const lap_checkpoint *checkpoint) {
+static lap_code check_coverage(const location *at, const lap_checkpoint *checkpoint) {
   const lap_checkpoint_pieces *pieces = checkpoint->pieces;
   int next = 0;
   for (int t = 0; t < pieces->tensors; ++t)
@@ -363,18 +366,17 @@ static lap_code check_coverage(const place *at, const lap_checkpoint *checkpoint
             .tensor = t, .kind = (lap_state_kind)kind, .model_shard = shard};
         int64_t covered;
         if (!covers(checkpoint, &part, &next, &covered))
-          return lap_fail(
-              at->status, LAP_DATA,
-              "%s: pieces: tensor %s, shard %d, %s: from element %lld on, not every element of "
-              "%lld is in exactly one piece",
-              at->path, pieces->tensor[t].name, shard, lap_state_kind_name(part.kind),
-              (long long)covered,
-              (long long)part_elements(&pieces->tensor[t], checkpoint->model_shards, shard));
+          return lap_fail(at->status, LAP_DATA,
+                          "%s: pieces: tensor %s, shard %d, %s: from element %" PRId64
+                          " on, not every element of %" PRId64 " is in exactly one piece",
+                          at->path, pieces->tensor[t].name, shard, lap_state_kind_name(part.kind),
+                          covered,
+                          part_elements(&pieces->tensor[t], checkpoint->model_shards, shard));
       }
   return LAP_OK;
 }
 
-static lap_code check_parts(const place *at, const lap_checkpoint *checkpoint) {
+static lap_code check_parts(const location *at, const lap_checkpoint *checkpoint) {
   for (int t = 0; t < checkpoint->pieces->tensors; ++t) {
     const lap_checkpoint_tensor *tensor = &checkpoint->pieces->tensor[t];
     if (!tensor->is_vector && tensor->rows * tensor->columns % checkpoint->model_shards)
@@ -384,7 +386,8 @@ static lap_code check_parts(const place *at, const lap_checkpoint *checkpoint) {
   return LAP_OK;
 }
 
-static lap_code read_pieces(const place *at, const json_t *root, const lap_checkpoint *checkpoint) {
+static lap_code read_pieces(const location *at, const json_t *root,
+                            const lap_checkpoint *checkpoint) {
   lap_checkpoint_pieces *pieces = checkpoint->pieces;
   LAP_TRY(read_files(at, root, pieces));
   LAP_TRY(read_tensors(at, root, pieces));
@@ -393,14 +396,14 @@ static lap_code read_pieces(const place *at, const json_t *root, const lap_check
   LAP_TRY(take_list(at, root, "pieces", sizeof *pieces->piece, &list, (void **)&pieces->piece,
                     &pieces->pieces));
   for (int i = 0; i < pieces->pieces; ++i) {
-    const place here = inside(at, "pieces", (size_t)i);
+    const location here = inside(at, "pieces", (size_t)i);
     LAP_TRY(read_piece(&here, json_array_get(list, (size_t)i), checkpoint, &pieces->piece[i]));
   }
   qsort(pieces->piece, (size_t)pieces->pieces, sizeof *pieces->piece, by_position);
   return check_coverage(at, checkpoint);
 }
 
-static lap_code read_identity(const place *at, const json_t *root, lap_checkpoint *checkpoint) {
+static lap_code read_identity(const location *at, const json_t *root, lap_checkpoint *checkpoint) {
   LAP_TRY(take_hex(at, root, "state_sha256", LAP_SHA256_HEX, checkpoint->state_sha256));
   LAP_TRY(take_hex(at, root, "numbers_sha256", LAP_SHA256_HEX, checkpoint->numbers_sha256));
   LAP_TRY(lap_numbers_from_json(json_object_get(root, "numbers"), at->path, &checkpoint->numbers,
@@ -412,7 +415,7 @@ static lap_code read_identity(const place *at, const json_t *root, lap_checkpoin
   return LAP_OK;
 }
 
-static lap_code read_root(const place *at, const json_t *root, lap_checkpoint *checkpoint) {
+static lap_code read_root(const location *at, const json_t *root, lap_checkpoint *checkpoint) {
   const char *format, *kind;
   int64_t version, step, applied, bad, ranks, shards;
   LAP_TRY(take_text(at, root, "format", &format));
@@ -453,7 +456,7 @@ lap_code lap_manifest_parse(const char *directory, const char *text, size_t byte
   if (code == LAP_OK) {
     json_error_t error;
     root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    const place at = {.path = path, .status = status};
+    const location at = {.path = path, .status = status};
     code = root ? read_root(&at, root, read)
                 : lap_fail(status, LAP_DATA, "%s:%d: %s", path, error.line, error.text);
   }

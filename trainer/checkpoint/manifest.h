@@ -1,4 +1,4 @@
-/* checkpoint_manifest: manifest.json, what a checkpoint says of itself; private to checkpoint_*.c.
+/* manifest: manifest.json, what a checkpoint says of itself; private to this folder.
  *
  * It is JSON for people too: one line a file, tensor and piece. Its last member, manifest_sha256,
  * is the SHA-256 of all lines before the last two, so `head -n -2 manifest.json | sha256sum` checks
@@ -56,7 +56,7 @@ typedef struct lap_checkpoint_pieces {
  * ->path are not looked at. */
 char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *numbers);
 
-/* The manifest of the checkpoint in `directory`. LAP_DATA naming the file and the place in it.
+/* The manifest of the checkpoint in `directory`. LAP_DATA naming the file and the member of it.
  * Files are not looked at. *checkpoint is the caller's; NULL on failure. */
 lap_code lap_manifest_parse(const char *directory, const char *text, size_t bytes,
                             lap_checkpoint **checkpoint, lap_status *status);

@@ -27,7 +27,7 @@ static piece_reader new_reader(const lap_checkpoint *checkpoint) {
     if (piece->end - piece->begin > largest) largest = piece->end - piece->begin;
   }
   return (piece_reader){.checkpoint = checkpoint,
-                        .values = lap_allocate((size_t)largest, sizeof(float)),
+                        .values = lap_allocate(largest, sizeof(float)),
                         .descriptor = -1,
                         .file = -1};
 }

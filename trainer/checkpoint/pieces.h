@@ -1,8 +1,8 @@
-/* checkpoint_pieces: the payload of a checkpoint, piece by piece, into whatever layout the reader
- * has; private to checkpoint_*.c.
+/* pieces: the payload of a checkpoint, piece by piece, into whatever layout the reader has; private
+ * to this folder.
  *
  * A piece is a stretch of one shard's part of one tensor, by the mesh of the writer, which need not
- * be that of the reader (weight_target.h).
+ * be that of the reader (trainer/state/weight_target.h).
  */
 #ifndef LAP_TRAINER_CHECKPOINT_PIECES_H
 #define LAP_TRAINER_CHECKPOINT_PIECES_H

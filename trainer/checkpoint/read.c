@@ -37,8 +37,9 @@ static lap_code check_length(const char *path, int64_t bytes, lap_status *status
     return lap_fail(status, LAP_DATA, "%s: expected a regular file", path);
   if (facts.st_size != bytes)
     return lap_fail(status, LAP_DATA,
-                    "%s: is %jd bytes long, the manifest says %" PRId64 ": damaged or cut short",
-                    path, (intmax_t)facts.st_size, bytes);
+                    "%s: is %" PRId64 " bytes long, the manifest says %" PRId64
+                    ": damaged or cut short",
+                    path, facts.st_size, bytes);
   return LAP_OK;
 }
 
@@ -83,7 +84,7 @@ static lap_code open_directory(const char *directory, lap_checkpoint **checkpoin
   return code;
 }
 
-/* Of several that are not whole, the newest is the one to hear about. */
+/* Where none is whole, the message is that of the newest. */
 static lap_code open_newest(const char *directory, lap_checkpoint **checkpoint,
                             lap_status *status) {
   char **names;
@@ -236,7 +237,7 @@ static lap_code open_together(const char *directory, lap_comm *comm, lap_checkpo
   return code;
 }
 
-/* Collective. The names that rank 0 sees, on every rank. No directory is no checkpoint. */
+/* Collective. The names that rank 0 sees, on every rank. Without a directory there are none. */
 static lap_code list_together(const char *directory, lap_comm *comm, uint64_t **steps,
                               size_t *count, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
@@ -285,7 +286,7 @@ lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
     lap_status one;
     whole = try_one(directory, steps[i], state, loaded, &one) == LAP_OK;
     if (whole) break;
-    if (i == 0) *status = one; /* the newest is the one to hear about */
+    if (i == 0) *status = one; /* the message is that of the newest */
     char *text = lap_format("step %" PRIu64 " is passed over: %s", steps[i], one.message);
     if (lap_comm_rank(comm) == 0 && notice) notice(context, text);
     free(text);

@@ -1,4 +1,4 @@
-/* checkpoint_read: what the writer asks of the reader; private to checkpoint_*.c. */
+/* read: what the writer asks of the reader; private to this folder. */
 #ifndef LAP_TRAINER_CHECKPOINT_READ_H
 #define LAP_TRAINER_CHECKPOINT_READ_H
 

@@ -46,7 +46,7 @@ static int64_t plan_tensor(writer *w, const lap_parameter *p, lap_state_kind kin
   lap_checkpoint_pieces *list = &w->list;
   for (int64_t cut; begin < end; begin = cut) {
     cut = end - begin > LAP_PIECE_ELEMENTS ? begin + LAP_PIECE_ELEMENTS : end;
-    list->piece = lap_reallocate(list->piece, (size_t)list->pieces + 1, sizeof *list->piece);
+    list->piece = lap_reallocate(list->piece, list->pieces + 1, sizeof *list->piece);
     list->piece[list->pieces++] = (lap_checkpoint_piece){.tensor = tensor_of(w->state, p->name),
                                                          .model_shard = p->model_shard,
                                                          .file = lap_comm_rank(w->comm),
@@ -133,7 +133,7 @@ static void list_tensors(writer *w) {
   const lap_parameters *all = w->state->all;
   while (w->list.tensors < all->count && all->parameter[w->list.tensors].model_shard == 0)
     ++w->list.tensors;
-  w->list.tensor = lap_allocate((size_t)w->list.tensors, sizeof *w->list.tensor);
+  w->list.tensor = lap_allocate(w->list.tensors, sizeof *w->list.tensor);
   for (int t = 0; t < w->list.tensors; ++t) {
     const lap_parameter *p = &all->parameter[t];
     lap_checkpoint_tensor *tensor = &w->list.tensor[t];
@@ -144,7 +144,7 @@ static void list_tensors(writer *w) {
 }
 
 static lap_checkpoint_file *add_file(writer *w, const char *name) {
-  w->list.file = lap_reallocate(w->list.file, (size_t)w->list.files + 1, sizeof *w->list.file);
+  w->list.file = lap_reallocate(w->list.file, w->list.files + 1, sizeof *w->list.file);
   lap_checkpoint_file *file = &w->list.file[w->list.files++];
   *file = (lap_checkpoint_file){.bytes = 0};
   snprintf(file->name, sizeof file->name, "%s", name);
@@ -164,14 +164,14 @@ static void list_payload_files(writer *w) {
     const lap_checkpoint_piece *piece = &list->piece[i];
     list->file[piece->file].bytes += (piece->end - piece->begin) * (int64_t)sizeof(float);
   }
-  int *place = lap_allocate((size_t)list->files, sizeof *place), kept = 0;
+  int *index = lap_allocate(list->files, sizeof *index), kept = 0;
   for (int i = 0; i < list->files; ++i) {
-    place[i] = kept;
+    index[i] = kept;
     if (list->file[i].bytes > 0) list->file[kept++] = list->file[i];
   }
-  for (int i = 0; i < list->pieces; ++i) list->piece[i].file = place[list->piece[i].file];
+  for (int i = 0; i < list->pieces; ++i) list->piece[i].file = index[list->piece[i].file];
   list->files = kept;
-  free(place);
+  free(index);
 }
 
 static lap_code write_attachment(writer *w, const char *name, const void *bytes, size_t count,

@@ -1,6 +1,7 @@
 #include "trainer/cli/command.h"
 
 #include <argp.h>
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -75,23 +76,48 @@ static lap_code read_real(const lap_flag *flag, const char *argument, double *va
 
 static lap_code take_flag(const lap_flag *flag, const char *argument, char *destination,
                           lap_status *status) {
-  void *place = destination + flag->place;
+  void *field = destination + flag->offset;
   if (flag->integer.smallest != 0 || flag->integer.largest != 0)
-    return read_integer(flag, argument, place, status);
+    return read_integer(flag, argument, field, status);
   if (flag->real.smallest != 0 || flag->real.largest != 0)
-    return read_real(flag, argument, place, status);
+    return read_real(flag, argument, field, status);
   if (flag->value)
-    *(const char **)place = argument;
+    *(const char **)field = argument;
   else
-    *(bool *)place = true;
+    *(bool *)field = true;
   return LAP_OK;
 }
 
-static const lap_flag *flag_of_key(const lap_flag *flags, int key) {
-  if (key >= KEY_FLAG) return flags + (key - KEY_FLAG);
-  for (; flags && flags->name; ++flags)
-    if (flags->letter == key) return flags;
-  return NULL;
+static size_t count_of(const lap_flag *flags) {
+  size_t count = 0;
+  while (flags && flags[count].name) ++count;
+  return count;
+}
+
+static size_t count_flags(const lap_command_syntax *syntax) {
+  return count_of(syntax->flags) + count_of(syntax->shared_flags);
+}
+
+/* The flags of a command, its own before the shared ones. */
+static const lap_flag *flag_at(const lap_command_syntax *syntax, size_t index) {
+  const size_t own = count_of(syntax->flags);
+  return index < own ? &syntax->flags[index] : &syntax->shared_flags[index - own];
+}
+
+static int key_of_flag(const lap_command_syntax *syntax, size_t index) {
+  const int letter = flag_at(syntax, index)->letter;
+  return letter ? letter : KEY_FLAG + (int)index;
+}
+
+/* argp gives back only the keys of all_options. */
+static lap_code take_key(const parse_state *parse, int key, const char *argument) {
+  const lap_command_syntax *syntax = parse->syntax;
+  size_t index = 0;
+  while (index < count_flags(syntax) && key_of_flag(syntax, index) != key) ++index;
+  assert(index < count_flags(syntax));
+  const bool is_own = index < count_of(syntax->flags);
+  return take_flag(flag_at(syntax, index), argument,
+                   is_own ? syntax->destination : syntax->shared_destination, parse->status);
 }
 
 static error_t parse_one(int key, char *argument, struct argp_state *state) {
@@ -107,10 +133,7 @@ static error_t parse_one(int key, char *argument, struct argp_state *state) {
     lap_fail(parse->status, LAP_USAGE, "an argument is missing");
     return EINVAL;
   } else if (key > 0 && key < ARGP_KEY_END) {
-    const lap_flag *flag = flag_of_key(parse->syntax->flags, key);
-    if (!flag) return ARGP_ERR_UNKNOWN;
-    if (take_flag(flag, argument, parse->syntax->destination, parse->status) != LAP_OK)
-      return EINVAL;
+    if (take_key(parse, key, argument) != LAP_OK) return EINVAL;
   } else {
     return ARGP_ERR_UNKNOWN;
   }
@@ -119,16 +142,14 @@ static error_t parse_one(int key, char *argument, struct argp_state *state) {
 
 /* The command's flags and the common ones, ending with {0}; owned by the caller. */
 static struct argp_option *all_options(const lap_command_syntax *syntax, size_t *count) {
-  const lap_flag *flags = syntax->flags;
-  size_t own = 0;
-  while (flags && flags[own].name) ++own;
-  struct argp_option *options = lap_allocate(own + 3, sizeof *options);
-  for (size_t i = 0; i < own; ++i)
-    options[i] = (struct argp_option){.name = flags[i].name,
-                                      .key = flags[i].letter ? flags[i].letter : KEY_FLAG + (int)i,
-                                      .arg = flags[i].value,
-                                      .doc = flags[i].help};
-  *count = own;
+  const size_t flags = count_flags(syntax);
+  struct argp_option *options = lap_allocate(flags + 3, sizeof *options);
+  for (size_t i = 0; i < flags; ++i) {
+    const lap_flag *flag = flag_at(syntax, i);
+    options[i] = (struct argp_option){
+        .name = flag->name, .key = key_of_flag(syntax, i), .arg = flag->value, .doc = flag->help};
+  }
+  *count = flags;
   if (syntax->json) options[(*count)++] = json_option;
   options[(*count)++] = quiet_option;
   return options;

@@ -14,7 +14,7 @@
  *   static const lap_flag flags[] = {{.name = "steps",
  *                                     .value = "N",
  *                                     .integer = {1, 1000000},
- *                                     .place = offsetof(bench_flags, steps),
+ *                                     .offset = offsetof(bench_flags, steps),
  *                                     .help = "steps to run [20]"},
  *                                    {0}};
  */
@@ -49,8 +49,8 @@ typedef struct {
   } integer; /* not both 0: an int64_t */
   struct {
     double smallest, largest;
-  } real;       /* not both 0: a double */
-  size_t place; /* offset of the bool, number or, where there is no range, const char * */
+  } real;        /* not both 0: a double */
+  size_t offset; /* of the bool, number or, where there is no range, const char * */
   const char *help;
 } lap_flag;
 
@@ -61,6 +61,8 @@ typedef struct {
   bool json;                          /* has --json */
   const lap_flag *flags;              /* its own, ending with {0}; NULL: none */
   void *destination;                  /* the struct that they fill */
+  const lap_flag *shared_flags;       /* those it has with other commands; likewise */
+  void *shared_destination;
 } lap_command_syntax;
 
 /* What was typed. The arrays belong to the line, the texts to argv. */

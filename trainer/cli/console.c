@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "trainer/cli/human.h"
 
 struct lap_console {
   lap_console_options options;
@@ -62,17 +64,25 @@ static int columns_of(const lap_console *console) {
   return 80;
 }
 
+static lap_progress progress_of(const lap_console *console) {
+  return (lap_progress){.label = console->label,
+                        .unit = console->unit,
+                        .done = console->done,
+                        .total = console->total,
+                        .already_done = console->already_done,
+                        .seconds = lap_clock_seconds() - console->begun,
+                        .detail = console->detail};
+}
+
 static void draw_bar(lap_console *console) {
   char line[512];
-  const double now = lap_clock_seconds();
-  lap_console_format_bar(line, sizeof line, columns_of(console), console->label, console->unit,
-                         console->done, console->total, console->already_done, now - console->begun,
-                         console->detail);
+  const lap_progress progress = progress_of(console);
+  lap_console_format_bar(line, sizeof line, columns_of(console), &progress);
   erase_bar(console);
   fputs(line, console->options.stream);
   fflush(console->options.stream);
   console->bar_shown = true;
-  console->drawn = now;
+  console->drawn = console->begun + progress.seconds;
 }
 
 static void print_line(lap_console *console, bool warning, const char *text) {
@@ -114,34 +124,31 @@ void lap_console_warn(lap_console *console, const char *format, ...) {
 }
 
 /* "loss 3.2  ETA 5.0 s", each part only where there is something to say. */
-static void format_rest(char *text, size_t size, int64_t done, int64_t total, int64_t already_done,
-                        double seconds, const char *detail) {
+static void format_rest(char *text, size_t size, const lap_progress *p) {
   char eta[LAP_HUMAN_TEXT] = "";
-  const int64_t here = done - already_done;
-  const bool known = here > 0 && done < total;
-  if (known) lap_human_seconds(seconds / (double)here * (double)(total - done), eta);
-  snprintf(text, size, "%s%s%s%s", *detail ? "  " : "", detail, known ? "  ETA " : "", eta);
+  const int64_t here = p->done - p->already_done, left = p->total - p->done;
+  const bool known = here > 0 && left > 0;
+  if (known) lap_human_seconds(p->seconds / (double)here * (double)left, eta);
+  snprintf(text, size, "%s%s%s%s", *p->detail ? "  " : "", p->detail, known ? "  ETA " : "", eta);
 }
 
-void lap_console_format_bar(char *line, size_t size, int width, const char *label, const char *unit,
-                            int64_t done, int64_t total, int64_t already_done, double seconds,
-                            const char *detail) {
+void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *p) {
   enum { WIDEST_BAR = 40, NARROWEST_BAR = 5, BRACKETS = 4 };
   char count[96], rest[256];
-  snprintf(count, sizeof count, "%lld/%lld %s", (long long)done, (long long)total, unit);
-  format_rest(rest, sizeof rest, done, total, already_done, seconds, detail);
-  const int used = (int)(strlen(label) + strlen(count) + strlen(rest)) + BRACKETS + 1;
+  snprintf(count, sizeof count, "%" PRId64 "/%" PRId64 " %s", p->done, p->total, p->unit);
+  format_rest(rest, sizeof rest, p);
+  const int used = (int)(strlen(p->label) + strlen(count) + strlen(rest)) + BRACKETS + 1;
   int cells = width - used;
   if (cells > WIDEST_BAR) cells = WIDEST_BAR;
   char bar[WIDEST_BAR + BRACKETS + 1] = " ";
   if (cells >= NARROWEST_BAR) {
-    const int full = (int)((double)done / (double)total * cells);
+    const int full = (int)((double)p->done / (double)p->total * cells);
     bar[1] = '[';
     for (int i = 0; i < cells; ++i) bar[2 + i] = i < full ? '#' : '.';
     memcpy(bar + 2 + cells, "] ", 3);
   }
   const size_t fits = width > 0 && (size_t)width < size ? (size_t)width : size;
-  snprintf(line, fits, "%s%s%s%s", label, bar, count, rest);
+  snprintf(line, fits, "%s%s%s%s", p->label, bar, count, rest);
 }
 
 void lap_console_progress_begin(lap_console *console, const char *label, const char *unit,
@@ -160,10 +167,10 @@ void lap_console_progress_begin(lap_console *console, const char *label, const c
 
 static void announce(lap_console *console) {
   char rest[256];
-  format_rest(rest, sizeof rest, console->done, console->total, console->already_done,
-              lap_clock_seconds() - console->begun, console->detail);
-  lap_console_say(console, "%s %lld/%lld %s%s", console->label, (long long)console->done,
-                  (long long)console->total, console->unit, rest);
+  const lap_progress progress = progress_of(console);
+  format_rest(rest, sizeof rest, &progress);
+  lap_console_say(console, "%s %" PRId64 "/%" PRId64 " %s%s", console->label, console->done,
+                  console->total, console->unit, rest);
 }
 
 void lap_console_progress(lap_console *console, int64_t done, const char *detail) {

@@ -1,4 +1,4 @@
-/* console: what people read while a command works, on stderr and in log.txt; and tables for stdout.
+/* console: what people read while a command works, on stderr and in log.txt.
  *
  * On a terminal a progress bar with ETA is redrawn at most ten times a second; elsewhere progress
  * is plain lines at every tenth of the way, so that a batch log stays short. NO_COLOR is respected.
@@ -51,28 +51,16 @@ void lap_console_progress_begin(lap_console *console, const char *label, const c
 void lap_console_progress(lap_console *console, int64_t done, const char *detail);
 void lap_console_progress_end(lap_console *console);
 
+typedef struct {
+  const char *label, *unit;
+  int64_t done, total;  /* total > 0 */
+  int64_t already_done; /* when the clock was started */
+  double seconds;       /* since then */
+  const char *detail;   /* may be "" */
+} lap_progress;
+
 /* The bar alone, for `width` columns: "train  [####....] 12/50 steps  loss 3.2  ETA 1 min 02 s".
- * ETA from `seconds` for done - already_done. Never longer than width - 1 or size - 1. */
-void lap_console_format_bar(char *line, size_t size, int width, const char *label, const char *unit,
-                            int64_t done, int64_t total, int64_t already_done, double seconds,
-                            const char *detail);
-
-/* --- text for people; each returns `text` --- */
-
-enum { LAP_HUMAN_TEXT = 32 };
-const char *lap_human_count(double count, char text[LAP_HUMAN_TEXT]);     /* 950, 1.23 k, 4.5 M */
-const char *lap_human_bytes(double bytes, char text[LAP_HUMAN_TEXT]);     /* 512 B, 1.50 GiB */
-const char *lap_human_seconds(double seconds, char text[LAP_HUMAN_TEXT]); /* 85 ms, 3 h 05 min */
-
-/* --- tables --- */
-
-typedef struct lap_table lap_table;
-/* `headers` [columns] are copied. A column is aligned right where all its cells look like numbers.
- */
-lap_table *lap_table_create(size_t columns, const char *const *headers);
-/* `cells` [columns] are copied. */
-void lap_table_add(lap_table *table, const char *const *cells);
-void lap_table_print(const lap_table *table, FILE *out);
-void lap_table_destroy(lap_table *table);
+ * Never longer than width - 1 or size - 1. */
+void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *progress);
 
 #endif

@@ -1,8 +1,7 @@
-/* Counts, bytes and durations for people. */
+#include "trainer/cli/human.h"
+
 #include <math.h>
 #include <stdio.h>
-
-#include "trainer/cli/console.h"
 
 /* Three digits that matter: 1.23, 12.3, 123. */
 static int decimals_of(double value) { return value < 9.995 ? 2 : value < 99.95 ? 1 : 0; }

@@ -1,10 +1,11 @@
-/* Aligned text tables. */
+#include "trainer/cli/table.h"
+
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "trainer/cli/console.h"
 
 struct lap_table {
   size_t columns, rows; /* row 0 has the headers */

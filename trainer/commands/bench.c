@@ -1,4 +1,10 @@
-/* lapidary bench: see DESIGN 7. Real steps of the real trainer on batches without files. */
+/* bench: how fast a config trains on these ranks: steps of the real trainer on made-up batches.
+ *
+ * For people who choose ranks, threads and a mesh, or who change the kernels. It reads the config
+ * alone, neither tokens nor a cache, and writes nothing but its result: tokens a second, useful
+ * FLOPs beside what sgemm reaches on the same cores, the share of communication. Collective: every
+ * rank takes part in every step, rank 0 prints.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +16,13 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/table.h"
+#include "trainer/commands/entries.h"
+#include "trainer/config/load.h"
+#include "trainer/config/origin.h"
+#include "trainer/config/resolve.h"
 #include "trainer/run/metrics.h"
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
@@ -27,10 +38,10 @@ static const lap_flag flags_of_bench[] = {
     {.name = "steps",
      .value = "N",
      .integer = {1, 1000000},
-     .place = offsetof(bench_flags, steps),
+     .offset = offsetof(bench_flags, steps),
      .help = "steps that are timed, after one that is not [10]"},
     {.name = "profile",
-     .place = offsetof(bench_flags, profile),
+     .offset = offsetof(bench_flags, profile),
      .help = "print where the time goes, op by op"},
     {0}};
 
@@ -79,7 +90,7 @@ static void join_ranks(lap_comm *comm, int threads, bench_result *result) {
   enum { SECONDS, GFLOP, GEMM_GFLOPS, EXPOSED, NUMBERS };
   const double mine[NUMBERS] = {result->seconds, result->gflop, lap_gemm_rate(threads, 0.5),
                                 result->exposed_seconds};
-  double *all = lap_allocate((size_t)ranks * NUMBERS, sizeof *all);
+  double *all = lap_allocate(ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->gemm_gflops = result->exposed_seconds = 0;
   for (int r = 0; r < ranks; ++r) {

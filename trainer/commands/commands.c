@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "trainer/commands/entries.h"
+
 const lap_command *const *lap_commands(void) {
   static const lap_command *const commands[] = {
       &lap_command_tokenizer, &lap_command_tokenize, &lap_command_init,     &lap_command_train,

@@ -1,18 +1,22 @@
-/* lapidary config: what a config says once its defaults are filled in, and what its keys are.
+/* config: what a config says once its defaults are filled in, and what its keys are.
  *
- * With CONFIG.yaml or KEY=VALUE it loads the config as `train` would and prints it resolved, as far
- * as this needs no data. With --help-keys it prints the schema: every key, a section or one key, or
- * with --markdown the page docs/config.md. It runs alone and touches nothing.
+ * For people who write a config. With CONFIG.yaml or KEY=VALUE it loads the config as train would
+ * and prints it resolved, as far as this needs no data. With --help-keys it prints the schema:
+ * every key, a section or one key, or, with --markdown, the page docs/config.md. It reads and
+ * writes nothing else. Not collective: one process, without MPI.
  */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
 #include "trainer/config/help.h"
+#include "trainer/config/load.h"
 #include "trainer/config/page.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/step/schedule.h"
 
 typedef struct {
@@ -21,11 +25,11 @@ typedef struct {
 
 static const lap_flag flags_of_config[] = {
     {.name = "help-keys",
-     .place = offsetof(config_flags, help_keys),
+     .offset = offsetof(config_flags, help_keys),
      .help = "say what the keys are: type, range, default, meaning; of SECTION or KEY alone where "
              "one is given"},
     {.name = "markdown",
-     .place = offsetof(config_flags, markdown),
+     .offset = offsetof(config_flags, markdown),
      .help = "print the page docs/config.md: a full example and all keys"},
     {0}};
 

@@ -1,4 +1,10 @@
-/* lapidary doctor: see DESIGN 7. */
+/* doctor: what this machine and this MPI will do, before a run is started on them.
+ *
+ * For whoever sets up a cluster, under the mpirun line that training will have. It measures cores,
+ * memory, links and the costs of the ops on all ranks at once, tries in --dir what checkpoints rely
+ * on and leaves nothing there, and prints findings with advice; --json prints a hardware file for
+ * `lapidary plan --hardware`. Collective. It fails only where training cannot work.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +16,7 @@
 #include "mpi/transport/link_rate.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/doctor/findings.h"
 #include "trainer/doctor/unit_costs.h"
 #include "trainer/plan/hardware.h"
@@ -22,11 +28,11 @@ typedef struct {
 
 static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
-     .place = offsetof(doctor_flags, quick),
+     .offset = offsetof(doctor_flags, quick),
      .help = "about 3 seconds instead of 10, with rougher rates"},
     {.name = "dir",
      .value = "PATH",
-     .place = offsetof(doctor_flags, directory),
+     .offset = offsetof(doctor_flags, directory),
      .help = "where run directories will be [.]"},
     {0}};
 
@@ -35,7 +41,7 @@ static const lap_flag flags_of_doctor[] = {
 /* The least of what ranks that have such a link saw of its bandwidth, the most of its latency. */
 static lap_link join_link(lap_comm *comm, const lap_link_rate *mine) {
   const int ranks = lap_comm_size(comm);
-  lap_link_rate *all = lap_allocate((size_t)ranks, sizeof *all);
+  lap_link_rate *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, mine, sizeof *mine, all);
   lap_link link = {0};
   for (int r = 0; r < ranks; ++r) {
@@ -77,7 +83,7 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                        lap_findings *findings) {
   if (link->bytes_per_second == 0) return;
   const bool is_slow = link->bytes_per_second < slow;
-  lap_findings_add(findings, is_slow ? LAP_VERDICT_SLOW : LAP_VERDICT_OK, subject,
+  lap_findings_add(findings, is_slow ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, subject,
                    is_slow ? advice : "",
                    "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
@@ -85,19 +91,19 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
 
 static void check_rates(const lap_hardware *h, lap_findings *findings) {
   const char *best = lap_blas_best_core();
-  lap_findings_add(findings, LAP_VERDICT_OK, "BLAS", "", "%s; blas_core: auto is %s here",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "BLAS", "", "%s; blas_core: auto is %s here",
                    lap_blas_version(), lap_blas_core());
   if (best && strcmp(best, lap_blas_core()) != 0)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "kernels",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "kernels",
                      "blas_core: HASWELL gives the same bits on all of them",
                      "rank 0 could run %s, another rank cannot", best);
-  lap_findings_add(findings, LAP_VERDICT_OK, "sgemm", "",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "sgemm", "",
                    "%.1f GFLOP/s a rank, one thread, all ranks at once", h->sgemm_gflops);
-  lap_findings_add(findings, LAP_VERDICT_OK, "bandwidth", "",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "bandwidth", "",
                    "%.1f GB/s a rank (triad), all ranks at once", h->memory_bytes_per_second / 1e9);
   enum { FAIR_PERCENT = 90 };
   const double percent = 100 * h->core_share;
-  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_VERDICT_SLOW : LAP_VERDICT_OK,
+  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK,
                    "core share",
                    percent < FAIR_PERCENT ? "ranks share cores with each other or with other "
                                             "programs: use fewer ranks, or an idle machine"
@@ -136,7 +142,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
     return lap_fail(status, LAP_USAGE, "--dir: expected a directory, found ''");
   lap_machine_facts mine;
   lap_machine_look(&mine);
-  lap_machine_facts *all = lap_allocate((size_t)lap_comm_size(comm), sizeof *all);
+  lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
   lap_machine_check(comm, all, 1, findings);

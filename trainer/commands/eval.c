@@ -1,56 +1,44 @@
-/* lapidary eval: see DESIGN 7. */
+/* eval: how well a trained model predicts held-out tokens, and how closely it follows a teacher.
+ *
+ * For people who compare models. It reads a checkpoint, a run directory or a Hugging Face
+ * directory, token shards and, where --cache is given, a teacher's cache of them; it writes nothing
+ * but its result. Collective: ranks form replicas of the model, which share the windows; the
+ * figures have the same bits at any number of ranks and threads.
+ */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "mpi/transport/agree.h"
+#include "teacher/cache_open.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
+#include "trainer/commands/model_flags.h"
 #include "trainer/model/evaluate.h"
-#include "trainer/model/layout.h"
 
 typedef struct {
   const char *tokens, *cache;
-  int64_t sequence_length, threads; /* 0: the checkpoint's own; 1 */
-  lap_model_layout spread;
+  lap_model_flags model;
 } eval_flags;
 
 static const lap_flag flags_of_eval[] = {
     {.name = "tokens",
      .value = "GLOB",
-     .place = offsetof(eval_flags, tokens),
+     .offset = offsetof(eval_flags, tokens),
      .help = "token shards to predict"},
     {.name = "cache",
      .value = "GLOB",
-     .place = offsetof(eval_flags, cache),
+     .offset = offsetof(eval_flags, cache),
      .help = "teacher cache of these shards: adds kl and agreement"},
-    {.name = "sequence-length",
-     .value = "T",
-     .integer = {2, 1 << 24},
-     .place = offsetof(eval_flags, sequence_length),
-     .help = "inputs of a window [that of training]"},
-    {.name = "threads",
-     .value = "N",
-     .integer = {1, 4096},
-     .place = offsetof(eval_flags, threads),
-     .help = "threads of a rank [1]"},
-    {.name = "model-shards",
-     .value = "M",
-     .integer = {1, 1 << 16},
-     .place = offsetof(eval_flags, spread.model_shards),
-     .help = "model shards [those of training]"},
-    {.name = "model-ranks",
-     .value = "R",
-     .integer = {1, 1 << 16},
-     .place = offsetof(eval_flags, spread.model_ranks),
-     .help = "ranks that share the shards [the fewest that fit]"},
     {0}};
 
 /* --- opening --- */
 
 typedef struct {
-  lap_laid_out_model model;
+  lap_sharded_model model;
   lap_token_set tokens;
   lap_cache *cache;
   lap_data data;
@@ -65,14 +53,8 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
         lap_evaluate_piece_bytes(in->model.source.tokenizer_path, config->model.vocab_size, status);
     if (!in->piece_bytes) return status->code;
   }
-  in->data = (lap_data){
-      .tokens = &in->tokens,
-      .sequence_length = (uint32_t)(flags->sequence_length ? flags->sequence_length
-                                                           : config->data.sequence_length),
-      .document_mask = config->data.document_mask};
-  if (in->data.sequence_length < 2)
-    return lap_fail(status, LAP_USAGE,
-                    "the model does not say how long its windows were: give --sequence-length");
+  in->data = (lap_data){.tokens = &in->tokens, .document_mask = config->data.document_mask};
+  LAP_TRY(lap_model_flags_length(&flags->model, config, &in->data.sequence_length, status));
   if (!flags->cache) return LAP_OK;
   const lap_cache_expectation expected = {
       .vocab_size = (uint32_t)config->model.vocab_size,
@@ -88,7 +70,7 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
 static void close_inputs(eval_inputs *in) {
   lap_cache_close(in->cache); /* before the tokens it belongs to */
   lap_token_set_close(&in->tokens);
-  lap_laid_out_model_close(&in->model);
+  lap_sharded_model_close(&in->model);
   free(in->piece_bytes);
 }
 
@@ -112,8 +94,8 @@ static void print_evaluation(const lap_evaluation *e) {
   if (e->teacher_loss == e->teacher_loss)
     printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
   char rate[LAP_HUMAN_TEXT];
-  printf("positions      %llu in %llu windows, %s tokens/s\n", (unsigned long long)e->counted,
-         (unsigned long long)e->windows, lap_human_count(e->tokens_per_second, rate));
+  printf("positions      %" PRIu64 " in %" PRIu64 " windows, %s tokens/s\n", e->counted, e->windows,
+         lap_human_count(e->tokens_per_second, rate));
 }
 
 static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const char *path,
@@ -142,15 +124,16 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
   if (own.code == LAP_OK)
-    own.code =
-        lap_laid_out_model_open(line->positional[0], flags->spread, session->comm, &in.model, &own);
+    own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
+                                      &in.model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->threads, status);
+    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
+                                 status);
   lap_evaluation e;
   if (code == LAP_OK) {
     const lap_evaluate_request request = {.model = &source->config->model,
@@ -158,7 +141,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                           .weights = in.model.weights,
                                           .data = &in.data,
                                           .piece_bytes = in.piece_bytes,
-                                          .threads = (int)flags->threads,
+                                          .threads = (int)flags->model.threads,
                                           .progress = session->root ? show_progress : NULL,
                                           .context = session->console};
     code = lap_evaluate(&request, &e, status);
@@ -172,12 +155,14 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  eval_flags flags = {.threads = 1};
+  eval_flags flags = {.model = {.threads = 1}};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .json = true,
                                      .flags = flags_of_eval,
-                                     .destination = &flags};
+                                     .destination = &flags,
+                                     .shared_flags = lap_flags_of_model,
+                                     .shared_destination = &flags.model};
   return lap_session_run(command, &syntax, argc, argv, evaluate, status);
 }
 

@@ -1,4 +1,10 @@
-/* lapidary export: see DESIGN 7. */
+/* export: a trained model for other programs: a Hugging Face directory, or a GGUF file.
+ *
+ * For people who want to use a model outside of lapidary. It reads a checkpoint, a run directory or
+ * a Hugging Face directory, all weights into memory, and writes --out, which appears under its name
+ * when it is whole. A model that the format cannot represent is refused. Not collective: one
+ * process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +14,8 @@
 #include "core/memory.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/human.h"
+#include "trainer/commands/entries.h"
 #include "trainer/export/export.h"
 
 typedef struct {
@@ -31,16 +38,16 @@ typedef struct {
 static const lap_flag flags_of_export[] = {
     {.name = "format",
      .value = "FORMAT",
-     .place = offsetof(export_flags, format),
+     .offset = offsetof(export_flags, format),
      .help = "hf: a directory for transformers; gguf: a file for llama.cpp"},
     {.name = "out",
      .value = "PATH",
-     .place = offsetof(export_flags, out),
+     .offset = offsetof(export_flags, out),
      .help = "what to write; nothing may be there"},
     {.name = "shard-bytes",
      .value = "N",
      .integer = {1, INT64_MAX},
-     .place = offsetof(export_flags, shard_bytes),
+     .offset = offsetof(export_flags, shard_bytes),
      .help = "hf: weights of more bytes are spread over several files [5000000000]"},
     {0}};
 

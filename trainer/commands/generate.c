@@ -1,5 +1,12 @@
-/* lapidary generate CHECKPOINT --prompt TEXT */
+/* generate: continues a text with a trained model.
+ *
+ * For people who want to see what a model has learned. It reads a checkpoint, a run directory or a
+ * Hugging Face directory with its tokenizer, writes the text to stdout as it comes and the rates to
+ * stderr. The same seed gives the same text on the same machine. Not collective: one process,
+ * without MPI.
+ */
 #include <errno.h>
+#include <inttypes.h>
 #include <omp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,7 +18,8 @@
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/human.h"
+#include "trainer/commands/entries.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
 #include "trainer/model/source.h"
@@ -28,44 +36,44 @@ static const lap_flag flags_of_generate[] = {
     {.name = "prompt",
      .letter = 'p',
      .value = "TEXT",
-     .place = offsetof(generate_options, prompt),
+     .offset = offsetof(generate_options, prompt),
      .help = "the text to continue; may be empty"},
     {.name = "max-tokens",
      .letter = 'n',
      .value = "N",
      .integer = {1, INT32_MAX},
-     .place = offsetof(generate_options, max_tokens),
+     .offset = offsetof(generate_options, max_tokens),
      .help = "stop after so many tokens [128]"},
     {.name = "temperature",
      .letter = 't',
      .value = "T",
      .real = {0, 1e6},
-     .place = offsetof(generate_options, temperature),
+     .offset = offsetof(generate_options, temperature),
      .help = "divides the logits; 0 always takes the likeliest token [0.8]"},
     {.name = "top-k",
      .value = "K",
      .integer = {0, INT32_MAX},
-     .place = offsetof(generate_options, top_k),
+     .offset = offsetof(generate_options, top_k),
      .help = "draw among the K likeliest tokens; 0: all [0]"},
     {.name = "top-p",
      .value = "P",
      .real = {1e-9, 1},
-     .place = offsetof(generate_options, top_p),
+     .offset = offsetof(generate_options, top_p),
      .help = "draw among the fewest tokens that together have probability P [1]"},
     {.name = "seed",
      .value = "N",
      .integer = {0, INT64_MAX},
-     .place = offsetof(generate_options, seed),
+     .offset = offsetof(generate_options, seed),
      .help = "the same seed gives the same text [1]"},
     {.name = "samples",
      .value = "N",
      .integer = {1, 1000000},
-     .place = offsetof(generate_options, samples),
+     .offset = offsetof(generate_options, samples),
      .help = "continue the prompt so many times [1]"},
     {.name = "threads",
      .value = "N",
      .integer = {1, 1024},
-     .place = offsetof(generate_options, threads),
+     .offset = offsetof(generate_options, threads),
      .help = "OpenMP threads [all cores]"},
     {0}};
 
@@ -91,9 +99,9 @@ static lap_code open_tokenizer(generate_model *model, lap_status *status) {
   const int64_t vocab = model->source.config->model.vocab_size;
   if (pieces > vocab)
     return lap_fail(status, LAP_DATA,
-                    "%s: has %lld pieces, but the model's vocab_size is %lld; it is not the "
-                    "tokenizer that this model was trained with",
-                    path, (long long)pieces, (long long)vocab);
+                    "%s: has %" PRId64 " pieces, but the model's vocab_size is %" PRId64
+                    "; it is not the tokenizer that this model was trained with",
+                    path, pieces, vocab);
   return LAP_OK;
 }
 
@@ -114,10 +122,11 @@ static lap_code encode_prompt(const generate_model *model, const char *text, int
   *count = 1 + (int64_t)id_count;
   if (*count > most)
     return lap_fail(status, LAP_USAGE,
-                    "--prompt: has %lld tokens with BOS; the model's max_position_embeddings is "
-                    "%lld: shorten it",
-                    (long long)*count, (long long)most);
-  *tokens = lap_allocate((size_t)*count, sizeof **tokens);
+                    "--prompt: has %" PRId64
+                    " tokens with BOS; the model's max_position_embeddings is %" PRId64
+                    ": shorten it",
+                    *count, most);
+  *tokens = lap_allocate(*count, sizeof **tokens);
   (*tokens)[0] = LAP_BOS;
   for (size_t i = 0; i < id_count; ++i) (*tokens)[1 + i] = (int32_t)ids[i];
   return LAP_OK;
@@ -211,21 +220,21 @@ static json_t *make_json(const generate_totals *totals, const generate_model *mo
 static void say_figures(lap_console *console, const generate_totals *totals,
                         const lap_gemma2_config *shape, cache_size cache) {
   char bytes[LAP_HUMAN_TEXT], multi_head[LAP_HUMAN_TEXT];
-  lap_console_say(
-      console,
-      "prefill %.1f tokens/s (%lld tokens), decode %.1f tokens/s (%lld), KV cache %s (%lld "
-      "key-value heads for %lld query heads; multi-head attention: %s)",
-      rate(totals->prefill_tokens, totals->prefill_seconds), (long long)totals->prefill_tokens,
-      rate(totals->decode_steps, totals->decode_seconds), (long long)totals->decode_steps,
-      lap_human_bytes((double)cache.bytes, bytes), (long long)shape->num_key_value_heads,
-      (long long)shape->num_attention_heads,
-      lap_human_bytes((double)cache.multi_head_bytes, multi_head));
+  lap_console_say(console,
+                  "prefill %.1f tokens/s (%" PRId64 " tokens), decode %.1f tokens/s (%" PRId64
+                  "), KV cache %s (%" PRId64 " key-value heads for %" PRId64
+                  " query heads; multi-head attention: %s)",
+                  rate(totals->prefill_tokens, totals->prefill_seconds), totals->prefill_tokens,
+                  rate(totals->decode_steps, totals->decode_seconds), totals->decode_steps,
+                  lap_human_bytes((double)cache.bytes, bytes), shape->num_key_value_heads,
+                  shape->num_attention_heads,
+                  lap_human_bytes((double)cache.multi_head_bytes, multi_head));
 }
 
 /* --- the command --- */
 
 static lap_code generate_samples(const generate_model *model, const generate_options *o,
-                                 const int32_t *prompt, int64_t prompt_count, lap_decoder *decoder,
+                                 lap_generate_request *request, lap_decoder *decoder,
                                  lap_console *console, generate_totals *totals,
                                  lap_status *status) {
   const lap_sampling sampling = {o->temperature, o->top_k, o->top_p, (uint64_t)o->seed};
@@ -236,14 +245,15 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
     text_output output = {.tokenizer = model->tokenizer};
     lap_generation generation;
     if (o->samples > 1)
-      lap_console_say(console, "sample %lld of %lld", (long long)(i + 1), (long long)o->samples);
-    code = lap_generate(decoder, sampler, prompt, prompt_count, o->max_tokens, (uint64_t)i,
-                        write_token, &output, &generation, status);
+      lap_console_say(console, "sample %" PRId64 " of %" PRId64, i + 1, o->samples);
+    request->sample = (uint64_t)i;
+    request->context = &output;
+    code = lap_generate(decoder, sampler, request, &generation, status);
     if (code == LAP_OK)
       code = write_text(&output.stream, lap_text_stream_finish(&output.stream), status);
     if (code == LAP_OK && (putchar('\n') == EOF || fflush(stdout)))
       code = lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
-    if (code == LAP_OK) add_sample(totals, prompt_count, &generation, &output.stream);
+    if (code == LAP_OK) add_sample(totals, request->prompt_count, &generation, &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
   }
@@ -264,7 +274,11 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
-    code = generate_samples(model, o, prompt, prompt_count, decoder, console, &totals, status);
+    lap_generate_request request = {.prompt = prompt,
+                                    .prompt_count = prompt_count,
+                                    .max_tokens = o->max_tokens,
+                                    .callback = write_token};
+    code = generate_samples(model, o, &request, decoder, console, &totals, status);
     if (code == LAP_OK) {
       const cache_size cache = size_of_cache(shape, positions);
       say_figures(console, &totals, shape, cache);

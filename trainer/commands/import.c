@@ -1,4 +1,11 @@
-/* lapidary import: see DESIGN 7. */
+/* import: makes a checkpoint of a Hugging Face directory.
+ *
+ * For people who start from a model of others. It reads config.json, the safetensors and
+ * tokenizer.model, checks every value, and writes a weights-only checkpoint at --out, where nothing
+ * may be. The other commands take such a directory as it is; a checkpoint adds checksums and a
+ * config to go on from. It runs alone: several ranks are refused.
+ */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -6,8 +13,10 @@
 #include "dataset/tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
+#include "trainer/config/value.h"
 #include "trainer/hf/weights.h"
 #include "trainer/model/source.h"
 
@@ -24,7 +33,7 @@ static lap_code check_arguments(const char *directory, const char *out, lap_stat
                   directory);
 }
 
-/* A model whose tokenizer lapidary cannot use is good for nothing here. */
+/* Without a tokenizer that lapidary can use, no command could do anything with the model. */
 static lap_code check_tokenizer(const lap_model_source *model, lap_console *console,
                                 lap_status *status) {
   if (!model->tokenizer_path) {
@@ -39,9 +48,9 @@ static lap_code check_tokenizer(const lap_model_source *model, lap_console *cons
   const int64_t vocab = model->config->model.vocab_size;
   if (pieces <= vocab) return LAP_OK;
   return lap_fail(status, LAP_DATA,
-                  "%s: has %u pieces, but vocab_size in config.json is %lld; it is not the "
-                  "tokenizer of this model",
-                  model->tokenizer_path, pieces, (long long)vocab);
+                  "%s: has %u pieces, but vocab_size in config.json is %" PRId64
+                  "; it is not the tokenizer of this model",
+                  model->tokenizer_path, pieces, vocab);
 }
 
 static lap_code write_checkpoint(const lap_model_source *model, const lap_session *session,

@@ -1,14 +1,23 @@
-/* lapidary init: see DESIGN 7. */
+/* init: writes a checkpoint of fresh weights.
+ *
+ * For people who compare with other frameworks, or start several runs from the same weights (the
+ * key init). It reads the config and its tokenizer and writes, at --out, the weights that a run of
+ * this config and seed begins with. It runs alone: several ranks are refused.
+ */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "autograd/gemma2/parameters.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 
 /* They fill one text. */
 static const lap_flag flags_of_init[] = {
@@ -33,7 +42,7 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
     const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
                                lap_gemma2_non_embedding_parameters(&config->model);
     if (code == LAP_OK)
-      printf("%s: fresh weights of seed %lld, %s parameters\n", out, (long long)config->seed,
+      printf("%s: fresh weights of seed %" PRId64 ", %s parameters\n", out, config->seed,
              lap_human_count((double)parameters, count));
     free(text);
     lap_state_destroy(state);

@@ -1,4 +1,10 @@
-/* lapidary inspect: see DESIGN 7. */
+/* inspect: what any file of lapidary is; with --check, whether it is whole.
+ *
+ * For people who were given a file, or whose disk was full. It reads token shards, caches,
+ * checkpoints, run directories, Hugging Face directories, tokenizers, configs, run.json and
+ * metrics.jsonl, and writes nothing but its report: one path in full, several in a line each. It
+ * runs alone: several ranks are refused.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +14,8 @@
 #include "core/memory.h"
 #include "dataset/token_shard.h"
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/table.h"
+#include "trainer/commands/entries.h"
 #include "trainer/inspect/inspect.h"
 
 typedef struct {
@@ -18,15 +25,15 @@ typedef struct {
 
 static const lap_flag flags_of_inspect[] = {
     {.name = "check",
-     .place = offsetof(inspect_flags, check),
+     .offset = offsetof(inspect_flags, check),
      .help = "verify everything: all rows, all checksums, the state's hash"},
     {.name = "tokenizer",
      .value = "M.model",
-     .place = offsetof(inspect_flags, tokenizer),
+     .offset = offsetof(inspect_flags, tokenizer),
      .help = "show tokens as text"},
     {.name = "tokens",
      .value = "GLOB",
-     .place = offsetof(inspect_flags, tokens),
+     .offset = offsetof(inspect_flags, tokens),
      .help = "token shards, among them those of the caches"},
     {0}};
 
@@ -113,8 +120,8 @@ static void survey_one(const lap_inspector *inspector, const char *path, survey 
   lap_report *report = lap_report_create(path);
   const lap_code code = lap_inspect(inspector, path, report, &status);
   char *clean = lap_report_clean(path, strlen(path), 200);
-  const char *verdict = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
-  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), verdict};
+  const char *answer = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
+  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), answer};
   lap_table_add(s->table, cells);
   json_array_append(s->results, (json_t *)lap_report_json(report));
   if (code != LAP_OK && s->problems++ == 0) s->first = status;

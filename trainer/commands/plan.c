@@ -1,4 +1,11 @@
-/* lapidary plan: see DESIGN 7. */
+/* plan: parameters, memory, FLOPs, bytes and seconds of a config, before it is run.
+ *
+ * For people who ask how large a model fits, and on how many nodes. It reads the config, the
+ * headers of its token shards where they are there already, and with --hardware what doctor
+ * measured; it runs nothing, allocates nothing large, and writes nothing but its result. Not
+ * collective: one process, without MPI.
+ */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +13,12 @@
 #include "dataset/token_shard.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
+#include "trainer/commands/entries.h"
+#include "trainer/config/availability.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"
 
@@ -23,26 +35,26 @@ static const lap_flag flags_of_plan[] = {
     {.name = "ranks",
      .value = "R",
      .integer = {1, MOST_RANKS},
-     .place = offsetof(plan_flags, ranks),
+     .offset = offsetof(plan_flags, ranks),
      .help = "ranks the run is spread over [1; of chips: one a lane and shard]"},
     {.name = "ranks-per-node",
      .value = "N",
      .integer = {1, MOST_RANKS},
-     .place = offsetof(plan_flags, ranks_per_node),
+     .offset = offsetof(plan_flags, ranks_per_node),
      .help =
          "ranks on each node: what they send each other stays within it [all; as in --hardware]"},
     {.name = "hardware",
      .value = "H.yaml",
-     .place = offsetof(plan_flags, hardware),
+     .offset = offsetof(plan_flags, hardware),
      .help = "predict the time of train on it: from doctor --json, or configs/hardware"},
     {.name = "command",
      .value = "train|eval|teach",
-     .place = offsetof(plan_flags, command_name),
+     .offset = offsetof(plan_flags, command_name),
      .help = "what is to be run [train]"},
     {.name = "k",
      .value = "K",
      .integer = {0, 1 << 20},
-     .place = offsetof(plan_flags, k),
+     .offset = offsetof(plan_flags, k),
      .help = "kept ids of the teacher's cache, 0: none [64 where a teacher is used]"},
     {0}};
 
@@ -141,7 +153,7 @@ static void print_memory(const lap_plan *plan) {
     const int64_t bytes = sum ? total : plan->memory.bytes[kind];
     if (bytes == 0) continue; /* eval has no gradients */
     char exact[32], human[LAP_HUMAN_TEXT], share[16];
-    snprintf(exact, sizeof exact, "%lld", (long long)bytes);
+    snprintf(exact, sizeof exact, "%" PRId64, bytes);
     snprintf(share, sizeof share, "%.1f", 100 * (double)bytes / (double)total);
     lap_table_add(table,
                   (const char *[]){sum ? "total" : lap_memory_kind_name((lap_memory_kind)kind),
@@ -187,7 +199,7 @@ static void print_plan(const lap_plan *plan, const lap_config *config) {
   if (trains) printf(": %.3g forward, %.3g backward", plan->forward_flops, plan->backward_flops);
   printf("\n");
   if (plan->steps)
-    printf("schedule    %llu step%s, %s tokens, %.3g FLOPs\n", (unsigned long long)plan->steps,
+    printf("schedule    %" PRIu64 " step%s, %s tokens, %.3g FLOPs\n", plan->steps,
            plural((int64_t)plan->steps), lap_human_count(plan->tokens, all), plan->flops);
   printf("\n");
   print_memory(plan);
@@ -224,8 +236,9 @@ static lap_code plan_on(const lap_config *config, const lap_hardware *hardware,
     const int chips = lap_plan_time_chips(config);
     if (flags->ranks && flags->ranks != chips)
       return lap_fail(status, LAP_USAGE,
-                      "--ranks %lld: %s is of a chip, and the mesh has %d: leave --ranks away",
-                      (long long)flags->ranks, flags->hardware, chips);
+                      "--ranks %" PRId64
+                      ": %s is of a chip, and the mesh has %d: leave --ranks away",
+                      flags->ranks, flags->hardware, chips);
     request->ranks = request->ranks_per_node = chips;
   } else if (flags->ranks_per_node) {
     return lap_fail(status, LAP_USAGE, "--ranks-per-node: %s says how many ranks a node has",

@@ -1,4 +1,10 @@
-/* lapidary probe: one forward and backward, from safetensors to safetensors. */
+/* probe: one forward and backward, from safetensors to safetensors.
+ *
+ * For people who compare lapidary with another framework. It reads a config of model and objective,
+ * the weights by their Hugging Face names and a batch, and writes loss, logits and every gradient,
+ * in float32 or float64 (trainer/probe/probe.h). Not collective: one process, without MPI, which
+ * computes all model shards.
+ */
 #include <inttypes.h>
 #include <omp.h>
 #include <stddef.h>
@@ -7,8 +13,11 @@
 #include "autograd/kernel/blas.h"
 #include "autograd/op/shard_range.h"
 #include "core/json.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/origin.h"
+#include "trainer/config/resolve.h"
 #include "trainer/probe/probe.h"
 #include "trainer/run/metrics.h"
 
@@ -20,21 +29,21 @@ typedef struct {
 static const lap_flag flags_of_probe[] = {{.name = "weights",
                                            .letter = 'w',
                                            .value = "W.safetensors",
-                                           .place = offsetof(probe_options, weights),
+                                           .offset = offsetof(probe_options, weights),
                                            .help = "the weights, by their Hugging Face names"},
                                           {.name = "batch",
                                            .letter = 'b',
                                            .value = "B.safetensors",
-                                           .place = offsetof(probe_options, batch),
+                                           .offset = offsetof(probe_options, batch),
                                            .help = "tokens and targets, and perhaps a teacher"},
                                           {.name = "out",
                                            .letter = 'o',
                                            .value = "O.safetensors",
-                                           .place = offsetof(probe_options, out),
+                                           .offset = offsetof(probe_options, out),
                                            .help = "where loss, logits and gradients go"},
                                           {.name = "double",
                                            .letter = 'd',
-                                           .place = offsetof(probe_options, double_precision),
+                                           .offset = offsetof(probe_options, double_precision),
                                            .help = "compute and write in float64"},
                                           {0}};
 
@@ -46,8 +55,8 @@ static lap_code check_options(const probe_options *probe, lap_status *status) {
 
 /* The teacher of a probe is in its batch, where a run has a cache: it makes the default 1 (DESIGN
  * 7), and a weight that is given cannot do without it. */
-static lap_code settle_objective(lap_config *config, const lap_probe_batch *batch,
-                                 const char *batch_path, lap_status *status) {
+static lap_code resolve_objective(lap_config *config, const lap_probe_batch *batch,
+                                  const char *batch_path, lap_status *status) {
   if (!lap_config_is_given(config, "objective.distill_weight"))
     config->objective.distill_weight = batch->k ? 1 : 0;
   if (config->objective.distill_weight > 0 && !batch->k)
@@ -88,7 +97,7 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   LAP_TRY(lap_blas_open(config->blas_core, status));
   omp_set_num_threads(config->threads);
   LAP_TRY(lap_probe_batch_read(probe->batch, &config->model, &batch, status));
-  lap_code code = settle_objective(config, batch, probe->batch, status);
+  lap_code code = resolve_objective(config, batch, probe->batch, status);
   if (code == LAP_OK) {
     const lap_probe_request request = {.model = &config->model,
                                        .objective = config->objective,

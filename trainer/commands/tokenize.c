@@ -1,41 +1,48 @@
-/* lapidary tokenize: see DESIGN 7. */
+/* tokenize: turns text files into token shards, with a share of them held out for evaluation.
+ *
+ * For people who prepare data, once for each corpus and tokenizer. It reads text files and a
+ * SentencePiece model and writes shards into DIR/train and DIR/eval, which appear when all is done
+ * (dataset/tokenize.h). Not collective: one process, without MPI.
+ */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "dataset/tokenize.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/human.h"
+#include "trainer/commands/entries.h"
 
 static const lap_flag flags_of_tokenize[] = {
     {.name = "tokenizer",
      .value = "M.model",
-     .place = offsetof(lap_tokenize_options, tokenizer),
+     .offset = offsetof(lap_tokenize_options, tokenizer),
      .help = "the tokenizer to use"},
     {.name = "out",
      .value = "DIR",
-     .place = offsetof(lap_tokenize_options, out),
+     .offset = offsetof(lap_tokenize_options, out),
      .help = "writes DIR/train/*.h5 and, with a holdout, DIR/eval/*.h5"},
     {.name = "documents",
      .value = "HOW",
-     .place = offsetof(lap_tokenize_options, documents),
+     .offset = offsetof(lap_tokenize_options, documents),
      .help =
          "what a document is: file, line, blank (blocks between blank lines) or jsonl:KEY [file]"},
     {.name = "holdout",
      .value = "F",
      .real = {0, 0.999},
-     .place = offsetof(lap_tokenize_options, holdout),
+     .offset = offsetof(lap_tokenize_options, holdout),
      .help = "share of the text held out for evaluation, by whole documents, or by contiguous "
              "blocks of 64 KiB where there are few [0]"},
     {.name = "shard-tokens",
      .value = "N",
      .integer = {16, 1 << 30},
-     .place = offsetof(lap_tokenize_options, shard_tokens),
+     .offset = offsetof(lap_tokenize_options, shard_tokens),
      .help = "tokens of a shard [1048576]"},
     {.name = "seed",
      .value = "N",
      .integer = {0, INT64_MAX},
-     .place = offsetof(lap_tokenize_options, seed),
+     .offset = offsetof(lap_tokenize_options, seed),
      .help = "which documents are held out [1]"},
     {0}};
 
@@ -60,10 +67,9 @@ static void show_progress(void *context, const lap_tokenize_counts *counts, uint
 
 static void print_side(const char *name, const lap_tokenize_side *side) {
   char tokens[LAP_HUMAN_TEXT], bytes[LAP_HUMAN_TEXT];
-  printf("%-6s %llu documents, %s tokens, %s of text, %llu shard%s\n", name,
-         (unsigned long long)side->documents, lap_human_count((double)side->tokens, tokens),
-         lap_human_bytes((double)side->bytes, bytes), (unsigned long long)side->shards,
-         side->shards == 1 ? "" : "s");
+  printf("%-6s %" PRIu64 " documents, %s tokens, %s of text, %" PRIu64 " shard%s\n", name,
+         side->documents, lap_human_count((double)side->tokens, tokens),
+         lap_human_bytes((double)side->bytes, bytes), side->shards, side->shards == 1 ? "" : "s");
 }
 
 static json_t *side_json(const lap_tokenize_side *side) {
@@ -91,8 +97,8 @@ static lap_code tokenize(const lap_tokenize_options *o, const lap_command_line *
     return code;
   }
   if (counts.block_bytes)
-    printf("few documents: the text was cut into contiguous blocks of about %llu bytes\n",
-           (unsigned long long)counts.block_bytes);
+    printf("few documents: the text was cut into contiguous blocks of about %" PRIu64 " bytes\n",
+           counts.block_bytes);
   print_side("train", &counts.train);
   if (o->holdout > 0) print_side("eval", &counts.eval);
   return LAP_OK;

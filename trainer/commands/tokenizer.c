@@ -1,11 +1,16 @@
-/* lapidary tokenizer: see DESIGN 7. */
+/* tokenizer: trains a SentencePiece tokenizer on text files.
+ *
+ * For people who start without one; Gemma's own tokenizer does as well. It reads text files, all of
+ * them into memory, and writes M.model, with Gemma's special ids and byte pieces. The same input
+ * gives the same bytes. Not collective: one process, without MPI.
+ */
 #include <stddef.h>
 #include <stdio.h>
 
 #include "core/file.h"
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 
 typedef struct {
   int64_t vocab_size;
@@ -16,11 +21,11 @@ static const lap_flag flags_of_tokenizer[] = {
     {.name = "vocab-size",
      .value = "N",
      .integer = {264, 1 << 24},
-     .place = offsetof(tokenizer_flags, vocab_size),
+     .offset = offsetof(tokenizer_flags, vocab_size),
      .help = "tokens of the vocabulary, byte tokens included"},
     {.name = "out",
      .value = "M.model",
-     .place = offsetof(tokenizer_flags, out),
+     .offset = offsetof(tokenizer_flags, out),
      .help = "file to write"},
     {0}};
 

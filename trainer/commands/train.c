@@ -1,4 +1,13 @@
-/* lapidary train: see DESIGN 7. */
+/* train: trains a model towards a teacher's distributions or the next token, from a config to the
+ * last checkpoint.
+ *
+ * What a batch job runs, again and again with --resume auto until the schedule ends. It reads the
+ * config, token shards, the teacher's cache and the checkpoints of run_dir, and writes run_dir:
+ * checkpoints, metrics.jsonl, run.json, log.txt. Collective: all ranks train one model; SIGUSR1 or
+ * SIGTERM stops the run with a checkpoint and exit code 75. --dry-run checks everything and writes
+ * nothing.
+ */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +17,12 @@
 #include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
-#include "trainer/commands/commands.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
+#include "trainer/commands/entries.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/plan/plan.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
@@ -23,18 +37,18 @@ typedef struct {
 static const lap_flag flags_of_train[] = {
     {.name = "resume",
      .value = "auto|none|DIR",
-     .place = offsetof(train_flags, train.resume),
+     .offset = offsetof(train_flags, train.resume.from),
      .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
     {.name = "fork",
-     .place = offsetof(train_flags, train.fork),
+     .offset = offsetof(train_flags, train.resume.fork),
      .help = "start a new run from the resumed state: its numbers may differ"},
     {.name = "dry-run",
-     .place = offsetof(train_flags, dry_run),
+     .offset = offsetof(train_flags, dry_run),
      .help = "check config and data, say what would run, write nothing"},
     {.name = "max-hours",
      .value = "H",
      .real = {0, 1e6},
-     .place = offsetof(train_flags, train.max_hours),
+     .offset = offsetof(train_flags, train.max_hours),
      .help = "stop with a checkpoint and exit code 75 after H hours"},
     {0}};
 
@@ -67,15 +81,16 @@ static void say_run(const lap_session *session, const lap_config *config,
     lap_console_say(session->console,
                     "           lanes are uneven: at most %.0f %% of the ranks' time is used",
                     100 * efficiency);
-  lap_console_say(session->console, "data       %s tokens in %zu shard%s, %llu windows of %lld, %s",
+  lap_console_say(session->console,
+                  "data       %s tokens in %zu shard%s, %" PRIu64 " windows of %" PRId64 ", %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
                   inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
-                  (unsigned long long)inputs->window_count, (long long)config->data.sequence_length,
+                  inputs->window_count, config->data.sequence_length,
                   inputs->train_cache ? "with the teacher's distributions" : "next token only");
   const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
   lap_console_say(
-      session->console, "schedule   %llu steps of %s tokens: %s tokens, %.2f epochs",
-      (unsigned long long)inputs->total_steps, lap_human_count(per_step, a),
+      session->console, "schedule   %" PRIu64 " steps of %s tokens: %s tokens, %.2f epochs",
+      inputs->total_steps, lap_human_count(per_step, a),
       lap_human_count(per_step * (double)inputs->total_steps, b),
       (double)config->batch.sequences * (double)inputs->total_steps / (double)inputs->window_count);
   lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(),
@@ -136,8 +151,8 @@ static void print_times(const lap_train_report *report) {
 static void print_report(const lap_train_report *report) {
   char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
   if (report->seconds == 0) { /* the run had ended before */
-    printf("step %llu of %llu\nstate_sha256 %s\n", (unsigned long long)report->step,
-           (unsigned long long)report->total_steps, report->state_sha256);
+    printf("step %" PRIu64 " of %" PRIu64 "\nstate_sha256 %s\n", report->step, report->total_steps,
+           report->state_sha256);
     return;
   }
   print_times(report);
@@ -145,9 +160,8 @@ static void print_report(const lap_train_report *report) {
     printf("\n");
     lap_step_traffic_print(&report->traffic);
   }
-  printf("\nstep %llu of %llu, %s tokens, loss %.4f nats/token\n", (unsigned long long)report->step,
-         (unsigned long long)report->total_steps, lap_human_count((double)report->tokens, tokens),
-         report->last.loss);
+  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens, loss %.4f nats/token\n", report->step,
+         report->total_steps, lap_human_count((double)report->tokens, tokens), report->last.loss);
   if (report->eval.counted)
     printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
@@ -244,14 +258,15 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   LAP_TRY(code);
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
-  lap_resume_blas_core(*config, session, &flags->train, core);
+  lap_resume_blas_core(*config, session, &flags->train.resume, core);
   return lap_session_open_blas(session, core, (*config)->threads, status);
 }
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,
                          void *destination, lap_status *status) {
   const train_flags *flags = destination;
-  if (flags->train.fork && !strcmp(flags->train.resume, "none"))
+  const lap_resume_options *resume = &flags->train.resume;
+  if (resume->fork && !strcmp(resume->from, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
   lap_signals_install(); /* a notice that comes while data is read counts for the first step */
   lap_config *config = NULL;
@@ -262,7 +277,7 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  train_flags flags = {.train = {.resume = "none"}};
+  train_flags flags = {.train = {.resume = {.from = "none"}}};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .overrides = true,

@@ -1,5 +1,6 @@
-/* What DESIGN describes and this version cannot do yet: the one list of it. */
-#include "trainer/config/schema.h"
+#include "trainer/config/availability.h"
+
+#include "trainer/config/origin.h"
 
 lap_code lap_config_check_availability(const lap_config *config, lap_status *status) {
   const struct {

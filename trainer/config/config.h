@@ -1,20 +1,16 @@
 /* config: everything a run is told, from one YAML file and key=value overrides (DESIGN 7).
  *
- * The keys, their types, ranges and defaults are one table, schema.c; this page says what
- * they mean. Loading is strict: an unknown key, a wrong type, a value out of range, a key given
- * twice are LAP_USAGE with file, line, key, expected and found. `null` leaves a key at its default,
- * except the two soft-caps, where it switches them off.
- *
- * Loading in three steps, because a probe needs a model and nothing else:
- *   lap_config_load     reads, checks what is there, fills in the defaults that need nothing else
- *   lap_config_require  insists on the keys that a command cannot do without
- *   lap_config_resolve_tail, _warmup   settle what only the opened cache and data can tell
- * No function here is collective; every rank loads the same file and the ranks agree on the hash.
+ * The keys, their types, ranges and defaults are one table, schema.c; this page says what they
+ * mean. A config is made in three steps, because a probe needs a model and nothing else:
+ *   load.h      reads, checks what is there, fills in the defaults that need nothing else
+ *   resolve.h   insists on the keys that a command cannot do without (require), and
+ *               resolves what only the opened cache and data can tell (tail, warm-up)
+ * No function of this folder is collective; every rank loads the same file and the ranks agree on
+ * the hash.
  */
 #ifndef LAP_TRAINER_CONFIG_CONFIG_H
 #define LAP_TRAINER_CONFIG_CONFIG_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,7 +42,7 @@ typedef struct {
 
 typedef struct {
   char *file;  /* where it was loaded from, for messages */
-  int *origin; /* for each key of the schema: see lap_config_is_given */
+  int *origin; /* [keys of the schema] where each value comes from: origin.h */
 
   int64_t seed;
   char *init;      /* "random", or a checkpoint or Hugging Face directory: its weights, at step 0 */
@@ -102,7 +98,7 @@ typedef struct {
     int64_t every_steps;  /* 0: off */
     double every_minutes; /* 0: off */
     int64_t keep;         /* newest full checkpoints kept */
-    int64_t keep_every;   /* steps whose multiples are kept for ever; 0: none */
+    int64_t keep_every;   /* steps whose multiples are never deleted; 0: none */
     bool keep_best;       /* the one with the lowest evaluation loss is kept as well */
   } checkpoint;
 
@@ -117,27 +113,6 @@ typedef struct {
   int64_t max_bad_steps; /* consecutive non-finite steps before the run ends */
 } lap_config;
 
-/* Reads `path` (NULL: overrides alone) and then each of overrides [override_count],
- * "dotted.key=value" where a value that begins with [ { " or ' is YAML and any other is taken as it
- * stands. An override of steps, tokens or epochs replaces whichever of the three the file has.
- * LAP_USAGE where anything is wrong, an unreadable file too. *config is the caller's; NULL on
- * failure. */
-lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
-                         lap_config **config, lap_status *status);
-/* The same without lap_config_check_availability: for `plan`, which describes what this version may
- * not do yet. */
-lap_code lap_config_load_any(const char *path, const char *const *overrides, size_t override_count,
-                             lap_config **config, lap_status *status);
-/* As lap_config_load, from text; `name` stands for the file in messages. */
-lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
-                          const char *const *overrides, size_t override_count, lap_config **config,
-                          lap_status *status);
-/* A config of defaults around a model whose shape something else than a config says; `name` as
- * above. LAP_USAGE where the shape is not valid. */
-lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model, lap_config **config,
-                              lap_status *status);
-void lap_config_destroy(lap_config *config);
-
 /* What a command cannot do without; combine with |. */
 typedef enum {
   LAP_NEEDS_MODEL = 1,    /* the shape of the model */
@@ -148,32 +123,9 @@ typedef enum {
 } lap_config_needs;
 enum { LAP_NEEDS_ALL = 31 };
 
-/* LAP_USAGE naming the first key that is missing and where it belongs. */
-lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status *status);
-
 /* Micro-batches that a lane has in a step. */
-int64_t lap_config_micro_batches(const lap_config *config);
-
-/* Whether file or command line set the key; false for defaults, resolved or not. */
-bool lap_config_is_given(const lap_config *config, const char *key);
-
-/* Settles objective.tail: where it is not given, ghost for the topk codec, none for the others. A
- * temperature other than 1 needs the topk codec and a renormalise rule: LAP_USAGE. `codec` is the
- * codec's name for the message. */
-lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status);
-
-/* Settles schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down. LAP_USAGE
- * where a given one exceeds total_steps. */
-lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status);
-
-/* The whole config as YAML, every key, malloc'ed. Loading it gives an equal config: numbers keep
- * their bits, what is unsettled is null. */
-char *lap_config_print(const lap_config *config);
-/* The same as JSON: an object of sections and keys, a new reference. */
-json_t *lap_config_to_json(const lap_config *config);
-
-/* LAP_USAGE naming the first setting that DESIGN describes and this version cannot do. Called by
- * lap_config_load; its one list is what a later version shortens. */
-lap_code lap_config_check_availability(const lap_config *config, lap_status *status);
+static inline int64_t lap_config_micro_batches(const lap_config *config) {
+  return config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
+}
 
 #endif

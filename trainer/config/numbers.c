@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "trainer/config/schema.h"
+#include "trainer/config/value.h"
 
 struct lap_numbers {
   size_t count;

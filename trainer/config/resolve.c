@@ -1,9 +1,11 @@
-/* Checks between keys, and the defaults that depend on other keys. */
+#include "trainer/config/resolve.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "trainer/config/origin.h"
 #include "trainer/config/schema.h"
 
 /* Nearest value below and above `value` that is a multiple of `unit`; below may be 0. */

@@ -1,5 +1,4 @@
-/* schema: the table of config keys, and how one value is set and printed by it. Private to this
- * folder.
+/* schema: the table of config keys. Private to this folder.
  *
  * A row says everything about a key: the loader, its messages, numbers_sha256, `lapidary config
  * --help-keys` and docs/config.md all read it. A new key is a field of lap_config, a row here, and
@@ -8,8 +7,10 @@
 #ifndef LAP_TRAINER_CONFIG_SCHEMA_H
 #define LAP_TRAINER_CONFIG_SCHEMA_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "trainer/config/config.h"
-#include "trainer/config/yaml_tree.h"
 
 typedef enum {
   LAP_KEY_INTEGER,     /* int64_t */
@@ -65,23 +66,5 @@ const char *lap_config_section_of(const lap_config_key *key);
 const char *lap_config_own_name(const lap_config_key *key);
 /* " ; did you mean ..." material: the nearest key to a name nobody knows, or NULL. */
 const char *lap_config_nearest(const char *name);
-
-/* Where the value of a key comes from: a line of the file when positive. */
-enum { LAP_ORIGIN_NONE = -2, LAP_ORIGIN_COMMAND_LINE = -1, LAP_ORIGIN_DEFAULT = 0 };
-
-/* Sets the field from a node that is not null; on failure LAP_USAGE "expected ..., found ..."
- * without the place, which the caller knows. */
-lap_code lap_config_set(lap_config *config, const lap_config_key *key, const lap_yaml_node *node,
-                        lap_status *status);
-
-/* The value as YAML text on one line, malloc'ed; what has no value is null. */
-char *lap_config_value_text(const lap_config *config, int index);
-
-/* LAP_USAGE "FILE:LINE: KEY: MESSAGE" for a check that concerns this key. */
-lap_code lap_config_fail(const lap_config *config, const char *key, lap_status *status,
-                         const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-/* All checks between keys; fills learning_rate and distill_weight where they are not given. */
-lap_code lap_config_resolve(lap_config *config, lap_status *status);
 
 #endif

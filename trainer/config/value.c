@@ -1,4 +1,5 @@
-/* One value: from a YAML node into its field, and from its field to YAML text. */
+#include "trainer/config/value.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/text.h"
-#include "trainer/config/schema.h"
+#include "trainer/config/origin.h"
 
 static lap_code mismatch(lap_status *status, const char *expected, const lap_yaml_node *node) {
   char words[LAP_YAML_WORDS];
@@ -188,16 +189,37 @@ lap_code lap_config_set(lap_config *config, const lap_config_key *key, const lap
   return LAP_OK;
 }
 
-void lap_config_destroy(lap_config *config) {
-  if (!config) return;
-  size_t count;
-  const lap_config_key *schema = lap_config_schema(&count);
-  for (size_t i = 0; i < count; ++i)
-    if (schema[i].kind == LAP_KEY_TEXT) free(*(char **)((char *)config + schema[i].offset));
-  release_sources(config->data.train, config->data.train_count);
-  free(config->file);
-  free(config->origin);
-  free(config);
+void lap_config_clear(lap_config *config, const lap_config_key *key) {
+  void *field = (char *)config + key->offset;
+  switch (key->kind) {
+    case LAP_KEY_INTEGER:
+      *(int64_t *)field = 0;
+      break;
+    case LAP_KEY_SMALL:
+    case LAP_KEY_WORD:
+      *(int *)field = 0;
+      break;
+    case LAP_KEY_REAL:
+    case LAP_KEY_CAP:
+      *(double *)field = 0;
+      break;
+    case LAP_KEY_BOOLEAN:
+      *(bool *)field = false;
+      break;
+    case LAP_KEY_TEXT:
+      free(*(char **)field);
+      *(char **)field = NULL;
+      break;
+    case LAP_KEY_LAYER_TYPES:
+      for (int i = 0; i < LAP_MAX_LAYERS; ++i) config->model.sliding[i] = i % 2 == 0;
+      config->layer_type_count = 0;
+      break;
+    case LAP_KEY_SOURCES:
+      release_sources(config->data.train, config->data.train_count);
+      config->data.train = NULL;
+      config->data.train_count = 0;
+      break;
+  }
 }
 
 /* --- printing --- */

@@ -11,7 +11,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
 #include "trainer/run/directory.h"
 
@@ -89,7 +89,7 @@ static void try_together(lap_comm *comm, const char *shared, file_facts *facts) 
   if (facts->excludes) unlink(shared);
 }
 
-/* --- judging --- */
+/* --- findings --- */
 
 static void check_sharing(lap_comm *comm, const file_facts *all, const char *directory,
                           lap_findings *findings) {
@@ -102,21 +102,21 @@ static void check_sharing(lap_comm *comm, const file_facts *all, const char *dir
   }
   if (ranks == 1) return;
   if (blind >= 0) {
-    lap_findings_add(findings, LAP_VERDICT_STOP, "sharing",
+    lap_findings_add(findings, LAP_SEVERITY_STOP, "sharing",
                      "put run_dir on a file system that every node mounts under the same path",
                      "rank %d on %s does not see in %s what rank 0 wrote there", blind,
                      lap_comm_host(comm, blind), directory);
     return;
   }
   if (makers == 1)
-    lap_findings_add(findings, LAP_VERDICT_OK, "sharing", "",
+    lap_findings_add(findings, LAP_SEVERITY_OK, "sharing", "",
                      "all ranks see the same files; one of them makes a file (O_EXCL)");
   else
-    lap_findings_add(findings, LAP_VERDICT_SLOW, "sharing",
+    lap_findings_add(findings, LAP_SEVERITY_SLOW, "sharing",
                      "do not start two jobs at once on one run_dir",
                      "%d ranks made the same file with O_EXCL, which one may", makers);
   if (let_in)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "locks",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "locks",
                      "two jobs at once on one run_dir are not kept apart: start one at a time",
                      "flock of rank 0 does not keep out %d other rank%s", let_in,
                      let_in == 1 ? "" : "s");
@@ -134,27 +134,28 @@ static void check_calls(const file_facts *all, int ranks, const char *directory,
   static const struct {
     size_t offset;
     const char *subject, *works, *fails, *advice;
-    lap_verdict verdict;
+    lap_severity severity;
   } calls[] = {
       {offsetof(file_facts, renames), "rename", "a directory takes the place of an empty one",
        "a directory cannot take the place of an empty one",
-       "checkpoints cannot be published here: choose another file system", LAP_VERDICT_STOP},
+       "checkpoints cannot be published here: choose another file system", LAP_SEVERITY_STOP},
       {offsetof(file_facts, reserves), "fallocate", "space is reserved before a checkpoint",
        "fallocate does not work", "a full disk is noticed only while a checkpoint is written",
-       LAP_VERDICT_NOTE},
+       LAP_SEVERITY_NOTE},
       {offsetof(file_facts, flock_works), "flock", "keeps a second opening out",
        "flock does not keep a second opening out",
-       "two jobs at once on one run_dir are not kept apart: start one at a time", LAP_VERDICT_NOTE},
+       "two jobs at once on one run_dir are not kept apart: start one at a time",
+       LAP_SEVERITY_NOTE},
       {offsetof(file_facts, fcntl_works), "fcntl locks", "work", "fcntl locks do not work",
-       "set HDF5_USE_FILE_LOCKING=FALSE for programs that use HDF5 here", LAP_VERDICT_NOTE},
+       "set HDF5_USE_FILE_LOCKING=FALSE for programs that use HDF5 here", LAP_SEVERITY_NOTE},
   };
   for (size_t i = 0; i < sizeof calls / sizeof *calls; ++i) {
     const int failing = count_failing(all, ranks, calls[i].offset);
     if (failing)
-      lap_findings_add(findings, calls[i].verdict, calls[i].subject, calls[i].advice,
+      lap_findings_add(findings, calls[i].severity, calls[i].subject, calls[i].advice,
                        "%s in %s (%d of %d ranks)", calls[i].fails, directory, failing, ranks);
     else
-      lap_findings_add(findings, LAP_VERDICT_OK, calls[i].subject, "", "%s", calls[i].works);
+      lap_findings_add(findings, LAP_SEVERITY_OK, calls[i].subject, "", "%s", calls[i].works);
   }
 }
 
@@ -168,7 +169,7 @@ static void check_fsync(const file_facts *all, int ranks, const char *directory,
   }
   char took[LAP_HUMAN_TEXT], room[LAP_HUMAN_TEXT];
   lap_findings_add(
-      findings, slowest * 1000 > SLOW_MILLISECONDS ? LAP_VERDICT_SLOW : LAP_VERDICT_OK, "fsync",
+      findings, slowest * 1000 > SLOW_MILLISECONDS ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, "fsync",
       slowest * 1000 > SLOW_MILLISECONDS ? "checkpoint less often, or to a faster file system" : "",
       "64 KiB in %s; %s free in %s", lap_human_seconds(slowest, took),
       lap_human_bytes(least_free, room), directory);
@@ -191,12 +192,12 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   struct statvfs space;
   if (statvfs(directory, &space) == 0)
     mine.free_bytes = (double)space.f_bavail * (double)space.f_frsize;
-  file_facts *all = lap_allocate((size_t)ranks, sizeof *all);
+  file_facts *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   if (rank == 0) lap_run_nonce_remove(directory);
   const int failing = count_failing(all, ranks, offsetof(file_facts, fsync_works));
   if (failing) {
-    lap_findings_add(findings, LAP_VERDICT_STOP, "files",
+    lap_findings_add(findings, LAP_SEVERITY_STOP, "files",
                      "choose a directory that every rank can write with --dir",
                      "%d of %d ranks cannot write and fsync a file in %s", failing, ranks,
                      directory);

@@ -6,7 +6,7 @@
 #include "core/memory.h"
 
 typedef struct {
-  lap_verdict verdict;
+  lap_severity severity;
   const char *subject;
   char *text, *advice;
 } finding;
@@ -30,7 +30,7 @@ void lap_findings_destroy(lap_findings *findings) {
   free(findings);
 }
 
-void lap_findings_add(lap_findings *findings, lap_verdict verdict, const char *subject,
+void lap_findings_add(lap_findings *findings, lap_severity severity, const char *subject,
                       const char *advice, const char *format, ...) {
   char text[512];
   va_list arguments;
@@ -39,8 +39,8 @@ void lap_findings_add(lap_findings *findings, lap_verdict verdict, const char *s
   va_end(arguments);
   findings->list = lap_reallocate(findings->list, findings->count + 1, sizeof *findings->list);
   findings->list[findings->count++] =
-      (finding){verdict, subject, lap_copy_string(text), lap_copy_string(advice)};
-  if (verdict == LAP_VERDICT_STOP && !findings->stop)
+      (finding){severity, subject, lap_copy_string(text), lap_copy_string(advice)};
+  if (severity == LAP_SEVERITY_STOP && !findings->stop)
     findings->stop = lap_format("%s: %s%s%s", subject, text, *advice ? ": " : "", advice);
 }
 
@@ -48,7 +48,7 @@ void lap_findings_print(const lap_findings *findings, FILE *out) {
   static const char *const words[] = {"ok", "note", "slow", "STOP"};
   for (size_t i = 0; i < findings->count; ++i) {
     const finding *f = &findings->list[i];
-    fprintf(out, "%-5s %-12s %s\n", words[f->verdict], f->subject, f->text);
+    fprintf(out, "%-5s %-12s %s\n", words[f->severity], f->subject, f->text);
     if (*f->advice) fprintf(out, "%-5s %-12s   -> %s\n", "", "", f->advice);
   }
 }

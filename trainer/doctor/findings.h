@@ -1,4 +1,4 @@
-/* findings: what `doctor` has to say, line by line: a verdict, what was found, what to do.
+/* findings: what `doctor` has to say, line by line: how bad it is, what was found, what to do.
  */
 #ifndef LAP_TRAINER_DOCTOR_FINDINGS_H
 #define LAP_TRAINER_DOCTOR_FINDINGS_H
@@ -8,18 +8,18 @@
 #include "mpi/transport/communicator.h"
 
 typedef enum {
-  LAP_VERDICT_OK,
-  LAP_VERDICT_NOTE, /* worth knowing */
-  LAP_VERDICT_SLOW, /* training works, slower or less safely than it could */
-  LAP_VERDICT_STOP, /* training cannot work */
-} lap_verdict;
+  LAP_SEVERITY_OK,
+  LAP_SEVERITY_NOTE, /* worth knowing */
+  LAP_SEVERITY_SLOW, /* training works, slower or less safely than it could */
+  LAP_SEVERITY_STOP, /* training cannot work */
+} lap_severity;
 
 typedef struct lap_findings lap_findings;
 
 lap_findings *lap_findings_create(void);
 void lap_findings_destroy(lap_findings *findings);
 /* `subject` is one or two words and must live as long; `advice` "" where nothing is to be done. */
-void lap_findings_add(lap_findings *findings, lap_verdict verdict, const char *subject,
+void lap_findings_add(lap_findings *findings, lap_severity severity, const char *subject,
                       const char *advice, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 void lap_findings_print(const lap_findings *findings, FILE *out);

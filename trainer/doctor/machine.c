@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
 
 /* --- looking --- */
@@ -69,7 +69,7 @@ void lap_machine_look(lap_machine_facts *facts) {
     snprintf(facts->cpu, sizeof facts->cpu, "unknown");
 }
 
-/* --- judging --- */
+/* --- findings --- */
 
 /* How many ranks of a rank's node may run on one of its cores, itself included. */
 static int sharers(lap_comm *comm, const lap_machine_facts *all, int rank) {
@@ -105,20 +105,20 @@ static void check_binding(lap_comm *comm, const lap_machine_facts *all, int thre
            lap_comm_host(comm, worst), f->bound_cores, f->online_cores, worst_sharers - 1,
            worst_sharers == 2 ? "" : "s");
   if (fewest < threads && bound && worst_sharers == 1)
-    lap_findings_add(findings, LAP_VERDICT_SLOW, "binding",
+    lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
                      "use mpirun --bind-to none, or --map-by slot:PE=THREADS",
                      "%s: too few for %d threads", what, threads);
   else if (fewest < threads)
-    lap_findings_add(findings, LAP_VERDICT_SLOW, "binding",
+    lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
                      "start fewer ranks on the node, or give each fewer threads",
                      "%s: %d thread%s a rank are more than cores: oversubscribed", what, threads,
                      threads == 1 ? "" : "s");
   else if (bound && fewest < 2)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "binding",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "binding",
                      "keep threads at 1, or use mpirun --bind-to none with threads > 1",
                      "%s: bound to one core each; messages take theirs from the same core", what);
   else
-    lap_findings_add(findings, LAP_VERDICT_OK, "binding", "", "%s", what);
+    lap_findings_add(findings, LAP_SEVERITY_OK, "binding", "", "%s", what);
 }
 
 static void check_memory(const lap_machine_facts *all, int ranks, lap_findings *findings) {
@@ -127,7 +127,7 @@ static void check_memory(const lap_machine_facts *all, int ranks, lap_findings *
     if (all[rank].available_bytes < all[poorest].available_bytes) poorest = rank;
   const lap_machine_facts *f = &all[poorest];
   char total[LAP_HUMAN_TEXT], available[LAP_HUMAN_TEXT];
-  lap_findings_add(findings, LAP_VERDICT_OK, "memory", "", "%s a node, %s of it available",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "memory", "", "%s a node, %s of it available",
                    lap_human_bytes((double)f->memory_bytes, total),
                    lap_human_bytes((double)f->available_bytes, available));
 }
@@ -141,21 +141,21 @@ static void check_settings(const lap_machine_facts *all, int ranks, lap_findings
     if (all[rank].load > load) load = all[rank].load;
   }
   if (active)
-    lap_findings_add(findings, LAP_VERDICT_SLOW, "OpenMP",
+    lap_findings_add(findings, LAP_SEVERITY_SLOW, "OpenMP",
                      "unset OMP_WAIT_POLICY: waiting threads take the core from messages",
                      "OMP_WAIT_POLICY is active on %d of %d ranks", active, ranks);
   else
-    lap_findings_add(findings, LAP_VERDICT_OK, "OpenMP", "", "waiting threads sleep");
+    lap_findings_add(findings, LAP_SEVERITY_OK, "OpenMP", "", "waiting threads sleep");
   if (all[0].huge_pages == 0)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "huge pages",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "huge pages",
                      "madvise or always in /sys/kernel/mm/transparent_hugepage/enabled may be a "
                      "little faster",
                      "transparent huge pages are off");
   else if (all[0].huge_pages > 0)
-    lap_findings_add(findings, LAP_VERDICT_OK, "huge pages", "", "%s", pages[all[0].huge_pages]);
+    lap_findings_add(findings, LAP_SEVERITY_OK, "huge pages", "", "%s", pages[all[0].huge_pages]);
   /* One a rank of ours may be in it already. */
   if (load > 1.5 * all[0].online_cores)
-    lap_findings_add(findings, LAP_VERDICT_SLOW, "other work",
+    lap_findings_add(findings, LAP_SEVERITY_SLOW, "other work",
                      "other programs run on these cores; measure again when they have ended",
                      "load %.1f on %d cores", load, all[0].online_cores);
 }
@@ -165,15 +165,15 @@ void lap_machine_check(lap_comm *comm, const lap_machine_facts *all, int threads
   const int ranks = lap_comm_size(comm), nodes = lap_comm_node(comm, ranks - 1) + 1;
   int different = 0;
   for (int rank = 1; rank < ranks; ++rank) different += strcmp(all[rank].cpu, all[0].cpu) != 0;
-  lap_findings_add(findings, LAP_VERDICT_OK, "ranks", "", "%d on %d node%s", ranks, nodes,
+  lap_findings_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %d node%s", ranks, nodes,
                    nodes == 1 ? "" : "s");
   if (different)
-    lap_findings_add(findings, LAP_VERDICT_NOTE, "CPU",
+    lap_findings_add(findings, LAP_SEVERITY_NOTE, "CPU",
                      "every step waits for the slowest; the kernels are those that all can run",
                      "%s on rank 0, another on %d rank%s", all[0].cpu, different,
                      different == 1 ? "" : "s");
   else
-    lap_findings_add(findings, LAP_VERDICT_OK, "CPU", "", "%s, %d cores a node", all[0].cpu,
+    lap_findings_add(findings, LAP_SEVERITY_OK, "CPU", "", "%s, %d cores a node", all[0].cpu,
                      all[0].online_cores);
   check_binding(comm, all, threads, findings);
   check_memory(all, ranks, findings);

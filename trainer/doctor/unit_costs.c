@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
 #include "trainer/plan/step_time.h"
 #include "trainer/step/batches.h"
 #include "trainer/step/optimizer.h"
@@ -317,8 +318,8 @@ static double per_unit(double took, double products, double count) {
   return (left > least ? left : least) / count;
 }
 
-static void settle_costs(const small_model *s, const lap_tape_profile_row *rows, int count,
-                         lap_hardware *h) {
+static void set_costs(const small_model *s, const lap_tape_profile_row *rows, int count,
+                      lap_hardware *h) {
   static const char *const names[LAP_COST_OPS] = {"attention", "rmsnorm",  "rope",
                                                   "geglu",     "residual", "embedding"};
   const double logits = (double)(s->config->model.vocab_size * s->config->data.sequence_length);
@@ -340,7 +341,7 @@ static void measure_model(small_model *s, double seconds, lap_hardware *h) {
   const int count = profile(s, 0.7 * seconds, rows);
   h->costs.update =
       median_seconds(update, s, 0.2 * seconds) / (double)s->model->parameters->elements;
-  settle_costs(s, rows, count, h);
+  set_costs(s, rows, count, h);
 }
 
 static double most_of_ranks(lap_comm *comm, double seconds) {
@@ -390,7 +391,7 @@ static void join(lap_comm *comm, lap_hardware *h) {
   const int ranks = lap_comm_size(comm);
   const rank_report mine = {h->costs, 1 / h->sgemm_gflops, -h->core_share,
                             1 / h->memory_bytes_per_second};
-  rank_report *all = lap_allocate((size_t)ranks, sizeof *all);
+  rank_report *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   double *worst = (double *)&all[0];
   for (int r = 1; r < ranks; ++r)

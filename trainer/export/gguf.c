@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/export/export.h"
 #include "trainer/export/gguf_write.h"
@@ -141,9 +141,9 @@ static lap_code check_model(const lap_tokenizer_model *model, int64_t vocab_size
  * padding is never found in a text. */
 static void fill_tokenizer(gguf_tokenizer *tokenizer, int64_t vocab_size) {
   tokenizer->count = vocab_size;
-  tokenizer->spellings = lap_allocate((size_t)vocab_size, sizeof *tokenizer->spellings);
-  tokenizer->scores = lap_allocate((size_t)vocab_size, sizeof *tokenizer->scores);
-  tokenizer->types = lap_allocate((size_t)vocab_size, sizeof *tokenizer->types);
+  tokenizer->spellings = lap_allocate(vocab_size, sizeof *tokenizer->spellings);
+  tokenizer->scores = lap_allocate(vocab_size, sizeof *tokenizer->scores);
+  tokenizer->types = lap_allocate(vocab_size, sizeof *tokenizer->types);
   for (int64_t id = 0; id < vocab_size; ++id) {
     if (id < tokenizer->model.piece_count) {
       const lap_piece *piece = &tokenizer->model.pieces[id];
@@ -303,8 +303,7 @@ static int64_t bytes_of_weights(const lap_gemma2_config *c) {
 static lap_code write_file(const lap_export_request *request, const gguf_tokenizer *tokenizer,
                            lap_status *status) {
   const lap_gemma2_config *c = &request->model->config->model;
-  float *norms =
-      lap_allocate((size_t)((4 * c->num_hidden_layers + 1) * c->hidden_size), sizeof *norms);
+  float *norms = lap_allocate((4 * c->num_hidden_layers + 1) * c->hidden_size, sizeof *norms);
   lap_gguf *gguf = lap_gguf_create();
   add_model(gguf, c);
   add_tokenizer(gguf, tokenizer);

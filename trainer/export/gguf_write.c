@@ -126,8 +126,7 @@ void lap_gguf_add_tensor(lap_gguf *gguf, const char *name, int64_t rows, int64_t
   put_uint64(&gguf->infos, gguf->data_bytes);
 
   const size_t bytes = (size_t)(rows ? rows * columns : columns) * sizeof *values;
-  gguf->tensors =
-      lap_reallocate(gguf->tensors, (size_t)gguf->tensor_count + 1, sizeof *gguf->tensors);
+  gguf->tensors = lap_reallocate(gguf->tensors, gguf->tensor_count + 1, sizeof *gguf->tensors);
   gguf->tensors[gguf->tensor_count++] = (tensor_data){values, bytes};
   gguf->data_bytes += padded(bytes);
 }

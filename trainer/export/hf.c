@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -5,7 +6,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/export/export.h"
@@ -40,11 +41,11 @@ static lap_code write_json(const exporter *e, const char *name, const json_t *ob
 /* --- weights --- */
 
 /* Tensors in order of their names fill one file after the other; a tensor is never divided. */
-static void deal_tensors(exporter *e) {
+static void assign_tensors(exporter *e) {
   const lap_parameters *parameters = e->model->parameters;
   int64_t in_file = 0;
   e->report = (lap_export_report){.files = 1};
-  e->file_of = lap_allocate((size_t)parameters->count, sizeof *e->file_of);
+  e->file_of = lap_allocate(parameters->count, sizeof *e->file_of);
   for (int i = 0; i < parameters->count; ++i) {
     const int64_t bytes = parameters->parameter[i].elements * (int64_t)sizeof(float);
     if (in_file > 0 && in_file + bytes > e->shard_bytes) {
@@ -64,7 +65,7 @@ static char *weights_name(const exporter *e, int file) {
 
 static lap_code write_weights_file(const exporter *e, int file, lap_status *status) {
   const lap_parameters *parameters = e->model->parameters;
-  lap_safetensors_source *tensors = lap_allocate((size_t)parameters->count, sizeof *tensors);
+  lap_safetensors_source *tensors = lap_allocate(parameters->count, sizeof *tensors);
   size_t count = 0;
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
@@ -100,7 +101,7 @@ static lap_code write_index(const exporter *e, lap_status *status) {
 }
 
 static lap_code write_weights(exporter *e, lap_status *status) {
-  deal_tensors(e);
+  assign_tensors(e);
   for (int file = 0; file < e->report.files; ++file) LAP_TRY(write_weights_file(e, file, status));
   return e->report.files > 1 ? write_index(e, status) : LAP_OK;
 }
@@ -134,8 +135,8 @@ static lap_code check_vocabulary(const exporter *e, const lap_tokenizer_model *m
                                  lap_status *status) {
   const int64_t vocab = e->model->config->model.vocab_size;
   if (model->piece_count <= vocab) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "has %u pieces, but the model's vocab_size is %lld",
-                  model->piece_count, (long long)vocab);
+  return lap_fail(status, LAP_DATA, "has %u pieces, but the model's vocab_size is %" PRId64,
+                  model->piece_count, vocab);
 }
 
 static lap_code write_tokenizer(const exporter *e, lap_status *status) {

@@ -6,7 +6,7 @@
 
 #include "core/memory.h"
 #include "core/text.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 enum { BYTE_PAIR_ENCODING = 2 }; /* TrainerSpec.ModelType */
 

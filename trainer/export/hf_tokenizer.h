@@ -19,7 +19,7 @@
 
 /* New objects; `most_tokens` is the model's max_position_embeddings. LAP_USAGE saying which piece
  * or setting has no counterpart: another algorithm than bpe, unused pieces, pieces with the same
- * text, a piece with a character that is no piece. */
+ * text, a piece with a character that is not a piece itself. */
 lap_code lap_hf_tokenizer_make(const lap_tokenizer_model *model, json_t **tokenizer,
                                lap_status *status);
 json_t *lap_hf_tokenizer_config(const lap_tokenizer_model *model, int64_t most_tokens);

@@ -1,6 +1,7 @@
 #include "trainer/generate/generate.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/philox.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 /* --- choosing a token --- */
 
@@ -30,8 +31,8 @@ lap_sampler *lap_sampler_create(const lap_sampling *sampling, int64_t vocab) {
   lap_sampler *sampler = lap_allocate(1, sizeof *sampler);
   sampler->sampling = *sampling;
   sampler->vocab = vocab;
-  sampler->weight = lap_allocate_aligned((size_t)vocab, sizeof *sampler->weight);
-  sampler->ids = lap_allocate((size_t)vocab, sizeof *sampler->ids);
+  sampler->weight = lap_allocate_aligned(vocab, sizeof *sampler->weight);
+  sampler->ids = lap_allocate(vocab, sizeof *sampler->ids);
   return sampler;
 }
 
@@ -113,9 +114,9 @@ lap_code lap_sampler_choose(lap_sampler *s, const float *logits, uint64_t sample
   for (int64_t i = 0; i < s->vocab; ++i) {
     if (!isfinite(logits[i]))
       return lap_fail(status, LAP_NONFINITE,
-                      "the logit of token %lld at position %llu is %g; the model's weights are not "
-                      "usable: take an earlier checkpoint",
-                      (long long)i, (unsigned long long)position, (double)logits[i]);
+                      "the logit of token %" PRId64 " at position %" PRIu64
+                      " is %g; the model's weights are not usable: take an earlier checkpoint",
+                      i, position, (double)logits[i]);
     if (logits[i] > logits[best]) best = (int32_t)i;
   }
   *token = best;
@@ -140,19 +141,19 @@ const char *lap_finish_name(lap_finish finish) {
 
 /* From the logits after the prompt to the end of the text. */
 static lap_code continue_text(lap_decoder *decoder, lap_sampler *sampler, const float *logits,
-                              int64_t max_tokens, uint64_t sample, lap_token_callback callback,
-                              void *context, lap_generation *generation, lap_status *status) {
-  while (generation->count < max_tokens) {
+                              const lap_generate_request *request, lap_generation *generation,
+                              lap_status *status) {
+  while (generation->count < request->max_tokens) {
     int32_t token;
-    LAP_TRY(lap_sampler_choose(sampler, logits, sample, (uint64_t)lap_decoder_position(decoder),
-                               &token, status));
+    LAP_TRY(lap_sampler_choose(sampler, logits, request->sample,
+                               (uint64_t)lap_decoder_position(decoder), &token, status));
     if (token == LAP_EOS) {
       generation->finish = LAP_FINISH_EOS;
       return LAP_OK;
     }
     generation->tokens[generation->count++] = token;
-    if (callback) LAP_TRY(callback(context, token, status));
-    if (generation->count == max_tokens) break;
+    if (request->callback) LAP_TRY(request->callback(request->context, token, status));
+    if (generation->count == request->max_tokens) break;
     if (lap_decoder_position(decoder) == lap_decoder_max_positions(decoder)) {
       generation->finish = LAP_FINISH_MAX_POSITIONS;
       return LAP_OK;
@@ -164,21 +165,19 @@ static lap_code continue_text(lap_decoder *decoder, lap_sampler *sampler, const 
   return LAP_OK;
 }
 
-lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler, const int32_t *prompt,
-                      int64_t prompt_count, int64_t max_tokens, uint64_t sample,
-                      lap_token_callback callback, void *context, lap_generation *generation,
+lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler,
+                      const lap_generate_request *request, lap_generation *generation,
                       lap_status *status) {
-  assert(max_tokens >= 0 && prompt_count <= lap_decoder_max_positions(decoder));
-  const int64_t room = lap_decoder_max_positions(decoder) - prompt_count + 1;
+  const int64_t most = request->max_tokens;
+  assert(most >= 0 && request->prompt_count <= lap_decoder_max_positions(decoder));
+  const int64_t room = lap_decoder_max_positions(decoder) - request->prompt_count + 1;
   *generation = (lap_generation){0};
-  generation->tokens =
-      lap_allocate((size_t)(max_tokens < room ? max_tokens : room), sizeof *generation->tokens);
+  generation->tokens = lap_allocate(most < room ? most : room, sizeof *generation->tokens);
   const double start = lap_clock_seconds();
   lap_decoder_reset(decoder);
-  const float *logits = lap_decoder_prefill(decoder, prompt, prompt_count);
+  const float *logits = lap_decoder_prefill(decoder, request->prompt, request->prompt_count);
   const double prompt_read = lap_clock_seconds();
-  const lap_code code = continue_text(decoder, sampler, logits, max_tokens, sample, callback,
-                                      context, generation, status);
+  const lap_code code = continue_text(decoder, sampler, logits, request, generation, status);
   generation->prefill_seconds = prompt_read - start;
   generation->decode_seconds = lap_clock_seconds() - prompt_read;
   return code;

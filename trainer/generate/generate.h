@@ -51,12 +51,19 @@ typedef struct {
 /* Called for each token as it is chosen; a failure ends the generation with it. */
 typedef lap_code (*lap_token_callback)(void *context, int32_t token, lap_status *status);
 
-/* Forgets what the decoder has seen, reads `prompt` [prompt_count > 0] and generates up to
- * `max_tokens` tokens or EOS. The decoder has room for the prompt; the last token needs none. On
- * failure *generation holds the tokens that came before it, to be freed all the same. */
-lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler, const int32_t *prompt,
-                      int64_t prompt_count, int64_t max_tokens, uint64_t sample,
-                      lap_token_callback callback, void *context, lap_generation *generation,
+typedef struct {
+  const int32_t *prompt; /* [prompt_count], at least one */
+  int64_t prompt_count, max_tokens;
+  uint64_t sample;
+  lap_token_callback callback; /* NULL: none */
+  void *context;               /* of the callback */
+} lap_generate_request;
+
+/* Forgets what the decoder has seen, reads the prompt and generates up to max_tokens tokens or EOS.
+ * The decoder has room for the prompt; the last token needs none. On failure *generation holds the
+ * tokens that came before it, to be freed all the same. */
+lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler,
+                      const lap_generate_request *request, lap_generation *generation,
                       lap_status *status);
 
 #endif

@@ -21,16 +21,16 @@ static void give(lap_text_stream *stream, const char *bytes, size_t count) {
 static bool may_begin_character(const char *bytes, size_t count) {
   for (int last = 0x80; last <= 0xBF; last += 0x3F)
     for (size_t length = count + 1; length <= 4; ++length) {
-      char trial[4];
-      memcpy(trial, bytes, count);
-      memset(trial + count, last, length - count);
-      if (lap_utf8_character(trial, length) == length) return true;
+      char candidate[4];
+      memcpy(candidate, bytes, count);
+      memset(candidate + count, last, length - count);
+      if (lap_utf8_character(candidate, length) == length) return true;
     }
   return false;
 }
 
 /* Gives out the held bytes as far as they are decided. */
-static void settle(lap_text_stream *stream, bool more_may_come) {
+static void flush_held(lap_text_stream *stream, bool more_may_come) {
   while (stream->held_count > 0) {
     size_t used = lap_utf8_character(stream->held, stream->held_count);
     if (used > 0) {
@@ -50,14 +50,14 @@ size_t lap_text_stream_push(lap_text_stream *stream, const char *bytes, size_t c
   const size_t before = stream->bytes;
   for (size_t i = 0; i < count; ++i) {
     stream->held[stream->held_count++] = bytes[i];
-    settle(stream, true);
+    flush_held(stream, true);
   }
   return stream->bytes - before;
 }
 
 size_t lap_text_stream_finish(lap_text_stream *stream) {
   const size_t before = stream->bytes;
-  settle(stream, false);
+  flush_held(stream, false);
   return stream->bytes - before;
 }
 

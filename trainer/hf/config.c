@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "dataset/tokenizer.h"
+#include "dataset/special_ids.h"
 
 /* A config.json of Gemma 2 has 1 to 3 KiB; the longest, of 512 layers, 20 KiB. */
 enum { LARGEST_CONFIG = 1 << 20 };
@@ -78,7 +78,7 @@ static lap_code refuse(const reader *r, const char *key, const json_t *value,
                   value ? show(value, text) : "missing", expected);
 }
 
-/* What is written as null says no more than what is absent. */
+/* A key that is null counts as absent. */
 static const json_t *value_of(const reader *r, const char *key) {
   const json_t *value = json_object_get(r->object, key);
   return json_is_null(value) ? NULL : value;

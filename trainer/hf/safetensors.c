@@ -1,4 +1,3 @@
-/* Reading: the header as JSON into a checked table, values by ranges. */
 #include "trainer/hf/safetensors.h"
 
 #include <assert.h>
@@ -13,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/half.h"
 #include "core/json.h"
 #include "core/memory.h"
 
@@ -301,47 +301,9 @@ lap_code lap_safetensors_check_shape(const lap_safetensors_tensor *tensor, int d
 
 enum { CHUNK_ELEMENTS = 8192, LARGEST_ELEMENT = 8 };
 
-static double from_half(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  double value;
-  if (exponent == 31)
-    value = mantissa ? __builtin_nan("") : __builtin_inf();
-  else if (exponent == 0)
-    value = mantissa * 0x1p-24;
-  else
-    value = (1024 + mantissa) * (double)(UINT64_C(1) << exponent) * 0x1p-25;
-  return bits >> 15 ? -value : value;
-}
-
-static double from_bfloat16(uint16_t bits) {
-  const uint32_t wide = (uint32_t)bits << 16;
-  float value;
-  memcpy(&value, &wide, sizeof value);
-  return (double)value;
-}
-
 static bool is_real(lap_dtype dtype) {
   return dtype == LAP_DTYPE_F64 || dtype == LAP_DTYPE_F32 || dtype == LAP_DTYPE_F16 ||
          dtype == LAP_DTYPE_BF16;
-}
-
-/* A double holds every value of the four types exactly. */
-static double real_at(lap_dtype dtype, const unsigned char *bytes) {
-  double wide;
-  float narrow;
-  uint16_t half;
-  switch (dtype) {
-    case LAP_DTYPE_F64:
-      memcpy(&wide, bytes, sizeof wide);
-      return wide;
-    case LAP_DTYPE_F32:
-      memcpy(&narrow, bytes, sizeof narrow);
-      return (double)narrow;
-    default:
-      break;
-  }
-  memcpy(&half, bytes, sizeof half);
-  return dtype == LAP_DTYPE_F16 ? from_half(half) : from_bfloat16(half);
 }
 
 static int64_t integer_at(lap_dtype dtype, const unsigned char *bytes) {
@@ -365,12 +327,25 @@ static int64_t integer_at(lap_dtype dtype, const unsigned char *bytes) {
   }
 }
 
-/* At most CHUNK_ELEMENTS of them, as they lie in the file. */
-static lap_code read_chunk(const lap_safetensors_tensor *tensor, int64_t begin, int64_t count,
-                           unsigned char *bytes, lap_status *status) {
+/* Elements as they lie in the file. */
+static lap_code read_elements(const lap_safetensors_tensor *tensor, int64_t begin, int64_t count,
+                              void *elements, lap_status *status) {
   const int64_t size = (int64_t)lap_dtype_size(tensor->dtype);
-  return read_at(tensor->file, tensor->offset + begin * size, bytes, (size_t)(count * size),
+  return read_at(tensor->file, tensor->offset + begin * size, elements, (size_t)(count * size),
                  status);
+}
+
+/* At most CHUNK_ELEMENTS of F32, F16 or BF16, exactly. */
+static lap_code read_narrow(const lap_safetensors_tensor *tensor, int64_t begin, int64_t count,
+                            float *values, lap_status *status) {
+  if (tensor->dtype == LAP_DTYPE_F32) return read_elements(tensor, begin, count, values, status);
+  uint16_t packed[CHUNK_ELEMENTS];
+  LAP_TRY(read_elements(tensor, begin, count, packed, status));
+  if (tensor->dtype == LAP_DTYPE_F16)
+    lap_float16_unpack(packed, count, values);
+  else
+    lap_bfloat16_unpack(packed, count, values);
+  return LAP_OK;
 }
 
 static lap_code wrong_kind(const lap_safetensors_tensor *tensor, const char *expected,
@@ -386,15 +361,16 @@ lap_code lap_safetensors_read_float(const lap_safetensors_tensor *tensor, int64_
   assert(begin >= 0 && count >= 0 && begin + count <= tensor->elements);
   if (!is_real(tensor->dtype)) return wrong_kind(tensor, "floating-point numbers", status);
   if (tensor->dtype == LAP_DTYPE_F32) /* as it lies there: what is most of a model's gigabytes */
-    return read_at(tensor->file, tensor->offset + begin * (int64_t)sizeof *values, values,
-                   (size_t)count * sizeof *values, status);
-  unsigned char bytes[CHUNK_ELEMENTS * LARGEST_ELEMENT];
+    return read_elements(tensor, begin, count, values, status);
+  double wide[CHUNK_ELEMENTS];
   for (int64_t done = 0; done < count; done += chunk_of(count - done)) {
     const int64_t chunk = chunk_of(count - done);
-    LAP_TRY(read_chunk(tensor, begin + done, chunk, bytes, status));
-    for (int64_t i = 0; i < chunk; ++i)
-      values[done + i] =
-          (float)real_at(tensor->dtype, bytes + (size_t)i * lap_dtype_size(tensor->dtype));
+    if (tensor->dtype != LAP_DTYPE_F64) {
+      LAP_TRY(read_narrow(tensor, begin + done, chunk, values + done, status));
+      continue;
+    }
+    LAP_TRY(read_elements(tensor, begin + done, chunk, wide, status));
+    for (int64_t i = 0; i < chunk; ++i) values[done + i] = (float)wide[i];
   }
   return LAP_OK;
 }
@@ -403,12 +379,12 @@ lap_code lap_safetensors_read_double(const lap_safetensors_tensor *tensor, int64
                                      int64_t count, double *values, lap_status *status) {
   assert(begin >= 0 && count >= 0 && begin + count <= tensor->elements);
   if (!is_real(tensor->dtype)) return wrong_kind(tensor, "floating-point numbers", status);
-  unsigned char bytes[CHUNK_ELEMENTS * LARGEST_ELEMENT];
+  if (tensor->dtype == LAP_DTYPE_F64) return read_elements(tensor, begin, count, values, status);
+  float narrow[CHUNK_ELEMENTS];
   for (int64_t done = 0; done < count; done += chunk_of(count - done)) {
     const int64_t chunk = chunk_of(count - done);
-    LAP_TRY(read_chunk(tensor, begin + done, chunk, bytes, status));
-    for (int64_t i = 0; i < chunk; ++i)
-      values[done + i] = real_at(tensor->dtype, bytes + (size_t)i * lap_dtype_size(tensor->dtype));
+    LAP_TRY(read_narrow(tensor, begin + done, chunk, narrow, status));
+    for (int64_t i = 0; i < chunk; ++i) values[done + i] = (double)narrow[i];
   }
   return LAP_OK;
 }
@@ -421,7 +397,7 @@ lap_code lap_safetensors_read_int32(const lap_safetensors_tensor *tensor, int64_
   unsigned char bytes[CHUNK_ELEMENTS * LARGEST_ELEMENT];
   for (int64_t done = 0; done < count; done += chunk_of(count - done)) {
     const int64_t chunk = chunk_of(count - done);
-    LAP_TRY(read_chunk(tensor, begin + done, chunk, bytes, status));
+    LAP_TRY(read_elements(tensor, begin + done, chunk, bytes, status));
     for (int64_t i = 0; i < chunk; ++i) {
       const int64_t value =
           integer_at(tensor->dtype, bytes + (size_t)i * lap_dtype_size(tensor->dtype));

@@ -1,4 +1,5 @@
-/* Writing: the header as JSON, padded so that the data is aligned, then the tensors as they lie. */
+/* safetensors_write: the header as JSON, padded so that the data is aligned, then the tensors as
+ * they lie in memory. */
 #include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>

@@ -44,7 +44,7 @@ static int file_named(const source *s, const char *name) {
   return -1;
 }
 
-/* A file of the directory itself: an index is no way out of it. */
+/* A file of the directory itself: an index must not lead out of it. */
 static bool is_plain_name(const char *name) {
   return name && *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
@@ -68,7 +68,8 @@ static lap_code open_mapped_files(source *s, const char *index, const json_t *ma
   return LAP_OK;
 }
 
-/* What is in a file, but elsewhere by the index, would be read or not as it happens. */
+/* Refuses a tensor that is in a file, but that the index says is in another: which copy would be
+ * read would be chance. */
 static lap_code check_mapped(const source *s, const char *index, const json_t *map,
                              lap_status *status) {
   for (int i = 0; i < s->files; ++i) {

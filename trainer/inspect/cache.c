@@ -1,19 +1,25 @@
-/* Teacher caches. */
+#include "trainer/inspect/cache.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "teacher/align.h"
+#include "teacher/cache_open.h"
+#include "teacher/cache_sandbox.h"
 #include "teacher/describe_file.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 enum { PIECE_CHARACTERS = 20 };
 
 /* --- the schema --- */
 
 static lap_code report_schema(const lap_inspector *inspector, const char *path,
-                              const lap_cache_schema *schema, const char *tokens_sha256,
-                              bool *pieces, lap_report *report, lap_status *status) {
+                              const lap_cache_identity *identity, bool *pieces, lap_report *report,
+                              lap_status *status) {
+  const lap_cache_schema *schema = &identity->schema;
   lap_report_fact(report, "codec", json_string(lap_codec_name(schema->codec)), "%s, k = %u",
                   lap_codec_name(schema->codec), schema->k);
   lap_report_json_only(report, "k", json_integer(schema->k));
@@ -30,7 +36,7 @@ static lap_code report_schema(const lap_inspector *inspector, const char *path,
                   "%s%s%s", schema->has_next_logprob ? "next_logprob " : "",
                   schema->has_entropy ? "entropy" : "",
                   schema->has_next_logprob || schema->has_entropy ? "" : "none");
-  lap_report_text(report, "tokens_sha256", tokens_sha256);
+  lap_report_text(report, "tokens_sha256", identity->tokens_sha256);
   return lap_inspect_tokenizer_match(inspector, path, schema->tokenizer_sha256, pieces, report,
                                      status);
 }
@@ -49,19 +55,19 @@ static void report_coverage(const lap_cache_description *d, uint64_t rows, lap_r
   json_t *value = json_pack("{s:I, s:f, s:f, s:I}", "rows", (json_int_t)rows, "mean", d->mean_kept,
                             "least", d->least_kept, "least_row", (json_int_t)d->least_kept_row);
   lap_report_fact(report, "coverage", value,
-                  "%.2f %% of the probability kept on average, least %.2f %% (row %llu); %llu rows",
-                  100 * d->mean_kept, 100 * d->least_kept, (unsigned long long)d->least_kept_row,
-                  (unsigned long long)rows);
+                  "%.2f %% of the probability kept on average, least %.2f %% (row %" PRIu64
+                  "); %" PRIu64 " rows",
+                  100 * d->mean_kept, 100 * d->least_kept, d->least_kept_row, rows);
 }
 
 static void report_alignment(const lap_cache_description *d, lap_report *report) {
-  json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b}", "rows", (json_int_t)d->judged, "mean_next",
-                            d->mean_next, "mean_same", d->mean_same, "mean_after", d->mean_after,
-                            "shifted", d->shifted);
-  lap_report_fact(report, "alignment", value,
-                  "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %llu rows",
-                  d->shifted ? "SHIFTED" : "right", d->mean_next, d->mean_same, d->mean_after,
-                  (unsigned long long)d->judged);
+  json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b}", "rows", (json_int_t)d->compared,
+                            "mean_next", d->mean_next, "mean_same", d->mean_same, "mean_after",
+                            d->mean_after, "shifted", d->shifted);
+  lap_report_fact(
+      report, "alignment", value,
+      "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %" PRIu64 " rows",
+      d->shifted ? "SHIFTED" : "right", d->mean_next, d->mean_same, d->mean_after, d->compared);
 }
 
 /* --- five rows --- */
@@ -110,7 +116,7 @@ enum { TOP_COLUMN = 3, COLUMNS = TOP_COLUMN + LAP_EXAMPLE_TOP + 1 };
 
 static void add_example_cells(const naming *names, const lap_cache_example *e, lap_table *table) {
   char *cell[COLUMNS];
-  cell[0] = lap_format("%llu", (unsigned long long)e->row);
+  cell[0] = lap_format("%" PRIu64, e->row);
   cell[1] = names->has_tokens ? name_of(names, e->token) : lap_copy_string("?");
   cell[2] = names->has_tokens ? name_of(names, e->next) : lap_copy_string("?");
   for (uint32_t i = 0; i < LAP_EXAMPLE_TOP; ++i) {
@@ -176,7 +182,7 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   LAP_TRY(lap_cache_describe(cache, 0, &d, status));
   report_size(&d, report);
   report_alignment(&d, report);
-  report_coverage(&d, d.judged, report);
+  report_coverage(&d, d.compared, report);
   report_examples(&(naming){tokenizer, true}, &d, report);
   if (!inspector->check) return LAP_OK;
   progress_state state = {.inspector = inspector};
@@ -237,17 +243,16 @@ static void report_hints(const lap_inspector *inspector, bool has_tokens, lap_re
 
 lap_code lap_inspect_cache(const lap_inspector *inspector, const char *path, lap_report *report,
                            lap_status *status) {
-  lap_cache_schema schema;
-  uint64_t rows;
-  char tokens_sha256[LAP_SHA256_HEX], count[LAP_HUMAN_TEXT];
-  LAP_TRY(lap_cache_file_identity(path, &schema, &rows, tokens_sha256, status));
-  lap_report_summarise(report, "%s of %u for %s tokens", lap_codec_name(schema.codec), schema.k,
-                       lap_human_count((double)rows, count));
-  lap_report_count(report, "rows", rows);
+  lap_cache_identity identity;
+  char count[LAP_HUMAN_TEXT];
+  LAP_TRY(lap_cache_file_identity(path, &identity, status));
+  lap_report_summarise(report, "%s of %u for %s tokens", lap_codec_name(identity.schema.codec),
+                       identity.schema.k, lap_human_count((double)identity.rows, count));
+  lap_report_count(report, "rows", identity.rows);
   bool pieces;
-  LAP_TRY(report_schema(inspector, path, &schema, tokens_sha256, &pieces, report, status));
+  LAP_TRY(report_schema(inspector, path, &identity, &pieces, report, status));
   lap_tokenizer *tokenizer = pieces ? inspector->tokenizer : NULL;
-  const lap_known_shard *shard = find_shard(inspector, tokens_sha256);
+  const lap_known_shard *shard = find_shard(inspector, identity.tokens_sha256);
   if (shard) {
     lap_report_text(report, "token_shard", shard->path);
     LAP_TRY(open_with_tokens(inspector, path, shard->path, tokenizer, report, status));
@@ -257,6 +262,6 @@ lap_code lap_inspect_cache(const lap_inspector *inspector, const char *path, lap
   if (!shard || !inspector->tokenizer) report_hints(inspector, shard != NULL, report);
   if (!shard && inspector->check && inspector->tokens)
     return lap_fail(status, LAP_DATA, "%s: no shard of %s has its tokens_sha256 %s", path,
-                    inspector->tokens, tokens_sha256);
+                    inspector->tokens, identity.tokens_sha256);
   return LAP_OK;
 }

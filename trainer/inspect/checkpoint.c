@@ -1,11 +1,13 @@
-/* Checkpoints, and models in Hugging Face directories. */
+#include "trainer/inspect/checkpoint.h"
+
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/memory.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/cli/human.h"
 #include "trainer/inspect/model.h"
 #include "trainer/model/source.h"
 #include "trainer/state/hash.h"
@@ -87,7 +89,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
   return code;
 }
 
-/* Opens what has the name of a checkpoint; a model of another kind there is no checkpoint. */
+/* Opens what has the name of a checkpoint; refuses a Hugging Face directory of that name. */
 static lap_code open_checkpoint(const char *path, lap_model_source *source, lap_status *status) {
   LAP_TRY(lap_model_open(path, false, source, status));
   if (source->checkpoint) return LAP_OK;
@@ -110,8 +112,8 @@ lap_code lap_inspect_checkpoint(const lap_inspector *inspector, const char *path
   lap_model_source source;
   LAP_TRY(open_checkpoint(path, &source, status));
   const lap_checkpoint *c = source.checkpoint;
-  lap_report_summarise(report, "%s, step %llu%s%.12s", c->full ? "full" : "weights",
-                       (unsigned long long)c->step, c->full ? ", state " : "", c->state_sha256);
+  lap_report_summarise(report, "%s, step %" PRIu64 "%s%.12s", c->full ? "full" : "weights", c->step,
+                       c->full ? ", state " : "", c->state_sha256);
   lap_code code = report_content(&source, report, status);
   if (code == LAP_OK && inspector->check) {
     if (inspector->bar)

@@ -1,8 +1,11 @@
-/* Configs: valid or not, what they are enough for, and the resolved form. */
+#include "trainer/inspect/config.h"
+
 #include <stdlib.h>
 
 #include "core/memory.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/inspect/model.h"
 
 /* The commands by what they need, the most demanding last. */

@@ -1,12 +1,13 @@
 #include "trainer/inspect/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/cli/human.h"
 
 enum { LINE_MOST_BYTES = 1 << 20 };
 
@@ -14,15 +15,18 @@ static double number(const json_t *object, const char *key) {
   return json_number_value(json_object_get(object, key));
 }
 
-static void keep(json_t **place, json_t *line) {
-  json_decref(*place);
-  *place = json_incref(line);
+static int64_t step_of(const json_t *line) {
+  return json_integer_value(json_object_get(line, "step"));
+}
+
+static void keep(json_t **kept, json_t *line) {
+  json_decref(*kept);
+  *kept = json_incref(line);
 }
 
 static lap_code bad_line(const char *path, uint64_t line, const char *expected,
                          lap_status *status) {
-  return lap_fail(status, LAP_DATA, "%s:%llu: expected %s", path, (unsigned long long)line,
-                  expected);
+  return lap_fail(status, LAP_DATA, "%s:%" PRIu64 ": expected %s", path, line, expected);
 }
 
 /* One line, without its line break. */
@@ -105,8 +109,7 @@ static void report_eval(lap_report *report, const char *key, json_t *line) {
   static const char *const keys[] = {"loss", "perplexity", "bits_per_byte", "kl"};
   const json_t *eval = json_object_get(line, "eval");
   char *text = numbers_text(eval, keys, 4);
-  lap_report_fact(report, key, json_incref(line), "step %lld%s",
-                  (long long)json_integer_value(json_object_get(line, "step")), text);
+  lap_report_fact(report, key, json_incref(line), "step %" PRId64 "%s", step_of(line), text);
   free(text);
 }
 
@@ -116,8 +119,7 @@ void lap_metrics_report(const lap_metrics_summary *summary, lap_report *report) 
     const json_t *line = summary->last_step;
     char *text = numbers_text(line, keys, 6), rate[LAP_HUMAN_TEXT];
     lap_report_fact(report, "last_step", json_incref(summary->last_step),
-                    "step %lld%s, %s tokens/s",
-                    (long long)json_integer_value(json_object_get(line, "step")), text,
+                    "step %" PRId64 "%s, %s tokens/s", step_of(line), text,
                     lap_human_count(number(line, "tokens_per_second"), rate));
     free(text);
     const json_int_t skipped = json_integer_value(json_object_get(line, "skipped"));
@@ -138,8 +140,8 @@ lap_code lap_inspect_metrics(const lap_inspector *inspector, const char *path, l
   lap_report_count(report, "steps", summary.steps);
   lap_report_count(report, "evals", summary.evals);
   lap_metrics_report(&summary, report);
-  lap_report_summarise(report, "%llu steps and %llu evaluations", (unsigned long long)summary.steps,
-                       (unsigned long long)summary.evals);
+  lap_report_summarise(report, "%" PRIu64 " steps and %" PRIu64 " evaluations", summary.steps,
+                       summary.evals);
   lap_metrics_summary_release(&summary);
   return LAP_OK;
 }

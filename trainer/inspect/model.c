@@ -1,5 +1,9 @@
 #include "trainer/inspect/model.h"
 
+#include <inttypes.h>
+
+#include "trainer/cli/human.h"
+
 static int count_sliding(const lap_gemma2_config *model) {
   int sliding = 0;
   for (int64_t i = 0; i < model->num_hidden_layers; ++i) sliding += model->sliding[i];
@@ -11,17 +15,16 @@ static void report_layers(lap_report *report, const lap_gemma2_config *m) {
   lap_report_json_only(report, "sliding_window", json_integer(m->sliding_window));
   lap_report_json_only(report, "sliding_attention_layers", json_integer(sliding));
   lap_report_fact(report, "num_hidden_layers", json_integer(m->num_hidden_layers),
-                  "%lld: %d local with a window of %lld, %lld global",
-                  (long long)m->num_hidden_layers, sliding, (long long)m->sliding_window,
-                  (long long)m->num_hidden_layers - sliding);
+                  "%" PRId64 ": %d local with a window of %" PRId64 ", %" PRId64 " global",
+                  m->num_hidden_layers, sliding, m->sliding_window, m->num_hidden_layers - sliding);
 }
 
 static void report_heads(lap_report *report, const lap_gemma2_config *m) {
   lap_report_json_only(report, "num_key_value_heads", json_integer(m->num_key_value_heads));
   lap_report_json_only(report, "head_dim", json_integer(m->head_dim));
   lap_report_fact(report, "num_attention_heads", json_integer(m->num_attention_heads),
-                  "%lld of %lld, %lld key-value", (long long)m->num_attention_heads,
-                  (long long)m->head_dim, (long long)m->num_key_value_heads);
+                  "%" PRId64 " of %" PRId64 ", %" PRId64 " key-value", m->num_attention_heads,
+                  m->head_dim, m->num_key_value_heads);
 }
 
 void lap_report_model(lap_report *report, const lap_gemma2_config *m) {
@@ -32,15 +35,12 @@ void lap_report_model(lap_report *report, const lap_gemma2_config *m) {
   lap_report_json_only(report, "embedding_parameters", json_integer(embedding));
   lap_report_json_only(report, "non_embedding_parameters", json_integer(other));
   lap_report_fact(report, "parameters", json_integer(embedding + other),
-                  "%s: %lld embedding + %lld",
-                  lap_human_count((double)(embedding + other), all_text), (long long)embedding,
-                  (long long)other);
-  lap_report_fact(report, "vocab_size", json_integer(m->vocab_size), "%lld",
-                  (long long)m->vocab_size);
-  lap_report_fact(report, "hidden_size", json_integer(m->hidden_size), "%lld",
-                  (long long)m->hidden_size);
-  lap_report_fact(report, "intermediate_size", json_integer(m->intermediate_size), "%lld",
-                  (long long)m->intermediate_size);
+                  "%s: %" PRId64 " embedding + %" PRId64,
+                  lap_human_count((double)(embedding + other), all_text), embedding, other);
+  lap_report_fact(report, "vocab_size", json_integer(m->vocab_size), "%" PRId64, m->vocab_size);
+  lap_report_fact(report, "hidden_size", json_integer(m->hidden_size), "%" PRId64, m->hidden_size);
+  lap_report_fact(report, "intermediate_size", json_integer(m->intermediate_size), "%" PRId64,
+                  m->intermediate_size);
   report_layers(report, m);
   report_heads(report, m);
   lap_report_end_section(report);

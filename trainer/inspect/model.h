@@ -1,4 +1,4 @@
-/* inspect_model: what a config says of model and mesh, for checkpoints and configs alike. */
+/* model: what a config says of model and mesh, for checkpoints and configs alike. */
 #ifndef LAP_TRAINER_INSPECT_MODEL_H
 #define LAP_TRAINER_INSPECT_MODEL_H
 

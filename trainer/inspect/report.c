@@ -1,11 +1,15 @@
 #include "trainer/inspect/report.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "core/text.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 enum { KEY_WIDTH = 22, PATH_CHARACTERS = 4096, EXACT_BELOW = 10000 };
 
@@ -95,9 +99,9 @@ void lap_report_count(lap_report *report, const char *key, uint64_t count) {
   char human[LAP_HUMAN_TEXT];
   json_t *value = json_integer((json_int_t)count);
   if (count < EXACT_BELOW)
-    lap_report_fact(report, key, value, "%llu", (unsigned long long)count);
+    lap_report_fact(report, key, value, "%" PRIu64, count);
   else
-    lap_report_fact(report, key, value, "%llu (%s)", (unsigned long long)count,
+    lap_report_fact(report, key, value, "%" PRIu64 " (%s)", count,
                     lap_human_count((double)count, human));
 }
 

@@ -1,4 +1,4 @@
-/* inspect_report: what inspect found out, said twice: as text for people and as one JSON object.
+/* report: what inspect found out, said twice: as text for people and as one JSON object.
  *
  * Both have the same names in the same order, so that what was read on the screen can be asked for
  * by a script. A report has a kind and a summary of one line, then facts, some of them in sections;
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "trainer/cli/console.h"
+#include "trainer/cli/table.h"
 
 typedef struct lap_report lap_report;
 lap_report *lap_report_create(const char *path);

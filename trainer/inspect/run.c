@@ -1,4 +1,5 @@
-/* Run directories and their run.json. */
+#include "trainer/inspect/run.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,11 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "trainer/checkpoint/checkpoint.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/inspect/checkpoint.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/model.h"
 #include "trainer/run/directory.h"
@@ -68,15 +73,16 @@ static char *host_names(const json_t *hosts) {
 
 static void report_run_json(const json_t *run, lap_report *report) {
   const json_t *versions = json_object_get(run, "versions");
-  const long long ranks = json_integer_value(json_object_get(run, "ranks"));
-  const long long threads = json_integer_value(json_object_get(run, "threads"));
+  const int64_t ranks = json_integer_value(json_object_get(run, "ranks"));
+  const int64_t threads = json_integer_value(json_object_get(run, "threads"));
   char *started = text_of(run, "started"), *commit = text_of(run, "git_commit");
   char *lapidary = text_of(versions, "lapidary"), *blas = text_of(versions, "blas");
   char *hosts = host_names(json_object_get(run, "hosts"));
   lap_report_fact(report, "started", json_string(started), "%s", started);
   lap_report_json_only(report, "threads", json_integer(threads));
-  lap_report_fact(report, "ranks", json_integer(ranks), "%lld, %lld thread%s each, on %s", ranks,
-                  threads, threads == 1 ? "" : "s", hosts);
+  lap_report_fact(report, "ranks", json_integer(ranks),
+                  "%" PRId64 ", %" PRId64 " thread%s each, on %s", ranks, threads,
+                  threads == 1 ? "" : "s", hosts);
   lap_report_json_only(report, "git_commit", json_string(commit));
   lap_report_fact(report, "lapidary", json_string(lapidary), "%s, commit %.12s, %s", lapidary,
                   commit, blas);
@@ -140,8 +146,8 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   char *clean = whole ? NULL : shorten(problem.message, path);
   const char *state = checkpoint ? checkpoint->state_sha256 : "";
   char *short_state = lap_format("%.16s", *state ? state : "-");
-  char *verdict = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);
-  const char *const cells[] = {name, short_state, verdict};
+  char *answer = whole ? lap_copy_string("yes") : lap_format("NO: %s", clean);
+  const char *const cells[] = {name, short_state, answer};
   lap_table_add(list->table, cells);
   json_t *entry = json_pack("{s:s, s:b, s:s*}", "name", name, "whole", whole, "problem", clean);
   if (checkpoint) json_object_set_new(entry, "state_sha256", json_string(state));
@@ -154,7 +160,7 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   list->whole += whole;
   lap_checkpoint_close(checkpoint);
   json_array_append_new(list->entries, entry);
-  free(verdict);
+  free(answer);
   free(short_state);
   free(clean);
   free(path);
@@ -201,8 +207,8 @@ static void report_progress(const lap_config *config, const checkpoint_list *lis
   char human[LAP_HUMAN_TEXT];
   if (config->schedule.steps > 0)
     lap_report_fact(report, "step", json_integer((json_int_t)list->newest_step),
-                    "%llu of %lld, by the newest whole checkpoint",
-                    (unsigned long long)list->newest_step, (long long)config->schedule.steps);
+                    "%" PRIu64 " of %" PRId64 ", by the newest whole checkpoint", list->newest_step,
+                    config->schedule.steps);
   else
     lap_report_count(report, "step", list->newest_step);
   if (tokens > 0)

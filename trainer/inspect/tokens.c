@@ -1,11 +1,13 @@
-/* Token shards and tokenizers. */
+#include "trainer/inspect/tokens.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/memory.h"
 #include "dataset/token_shard.h"
-#include "trainer/inspect/inspect.h"
+#include "trainer/cli/human.h"
 
 /* Text that is shown of a document, and the tokens that are decoded for it. */
 enum { TEXT_CHARACTERS = 300, TEXT_TOKENS = 256, SHOWN_IDS = 16, SHOWN_PIECES = 24 };
@@ -64,9 +66,8 @@ lap_code lap_inspect_token_shard(const lap_inspector *inspector, const char *pat
   lap_token_shard *shard;
   LAP_TRY(lap_token_shard_open(path, &shard, status));
   char count[LAP_HUMAN_TEXT];
-  lap_report_summarise(report, "%s tokens in %llu documents",
-                       lap_human_count((double)shard->token_count, count),
-                       (unsigned long long)shard->document_count);
+  lap_report_summarise(report, "%s tokens in %" PRIu64 " documents",
+                       lap_human_count((double)shard->token_count, count), shard->document_count);
   lap_report_count(report, "tokens", shard->token_count);
   report_documents(shard, report);
   lap_report_count(report, "vocab_size", shard->vocab_size);

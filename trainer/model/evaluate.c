@@ -39,8 +39,7 @@ static int32_t teacher_choice(const int32_t *ids, const float *probability, int6
 }
 
 /* The sums of one counted position; z is spent. */
-static void coefficients_of_position(void *context, const lap_micro_batch *window, int64_t t,
-                                     float *z) {
+static void sum_position(void *context, const lap_micro_batch *window, int64_t t, float *z) {
   const evaluator *e = context;
   const lap_batch *batch = &window->batch;
   const int64_t vocab = e->request->model->vocab_size, k = batch->k;
@@ -87,7 +86,8 @@ static uint64_t share_of(const lap_evaluate_request *request) {
   return (windows + replicas - 1) / replicas;
 }
 
-/* This replica's windows into sums [share], on its leader. After a failure it only goes along. */
+/* This replica's windows into sums [share], on its leader. After a failure it only takes part in
+ * the passes of the others. */
 static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t windows,
                                window_sums *sums, lap_status *status) {
   const size_t length = request->data->sequence_length;
@@ -104,10 +104,10 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
     const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
     if (window < windows && code == LAP_OK) {
       memset(e.positions, 0, length * sizeof *e.positions);
-      code = lap_window_logits_visit(model, window, coefficients_of_position, &e, status);
+      code = lap_window_logits_visit(model, window, sum_position, &e, status);
       for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
     } else {
-      lap_window_logits_attend(model);
+      lap_window_logits_join_pass(model);
     }
     if (request->progress) request->progress(request->context, i + 1, share);
   }
@@ -142,8 +142,8 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
   const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
   const uint64_t replicas = (uint64_t)placement->fold.replicas;
   const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */
-  window_sums *mine = lap_allocate((size_t)share, sizeof *mine);
-  window_sums *all = lap_allocate((size_t)(share * ranks), sizeof *all);
+  window_sums *mine = lap_allocate(share, sizeof *mine);
+  window_sums *all = lap_allocate(share * ranks, sizeof *all);
   lap_status outcome = {0};
   outcome.code = evaluate_share(request, windows, mine, &outcome);
   if (lap_agree(placement->comm, &outcome) == LAP_OK) {
@@ -177,7 +177,7 @@ uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_siz
                                    lap_status *status) {
   lap_tokenizer *tokenizer;
   if (lap_tokenizer_open(tokenizer_path, &tokenizer, status) != LAP_OK) return NULL;
-  uint16_t *bytes = lap_allocate((size_t)vocab_size, sizeof *bytes);
+  uint16_t *bytes = lap_allocate(vocab_size, sizeof *bytes);
   for (int64_t id = 0; id < vocab_size; ++id)
     bytes[id] = id < lap_tokenizer_vocab_size(tokenizer)
                     ? (uint16_t)lap_tokenizer_piece_bytes(tokenizer, (uint32_t)id)

@@ -1,7 +1,7 @@
 /* evaluate: how well a model predicts held-out text, and how closely it follows a teacher.
  *
- * Windows are dealt to the replicas; each window's sums are made alone and added in window
- * order, so the figures have the same bits at any rank and thread count. Every window of the
+ * Replicas share the windows; each window's sums are computed by themselves and added in window
+ * order, so the figures have the same bits at any number of ranks and threads. Every window of the
  * set is used once.
  */
 #ifndef LAP_TRAINER_MODEL_EVALUATE_H

@@ -1,10 +1,13 @@
 #include "trainer/model/source.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/weights.h"
 
@@ -21,8 +24,7 @@ bool lap_model_is_hugging_face(const char *path) {
 }
 
 static void allocate_weights(lap_model_source *source) {
-  source->weights =
-      lap_allocate_aligned((size_t)source->parameters->elements, sizeof *source->weights);
+  source->weights = lap_allocate_aligned(source->parameters->elements, sizeof *source->weights);
 }
 
 static void find_tokenizer(lap_model_source *source) {
@@ -149,8 +151,9 @@ lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
   const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
   if (shard->vocab_size > vocab_size)
     return lap_fail(status, LAP_DATA,
-                    "%s: vocab_size is %u, but the model's is %lld; it must be at least as large",
-                    shard->path, shard->vocab_size, (long long)vocab_size);
+                    "%s: vocab_size is %u, but the model's is %" PRId64
+                    "; it must be at least as large",
+                    shard->path, shard->vocab_size, vocab_size);
   if (!tokenizer_path) return LAP_OK;
   char hex[LAP_SHA256_HEX];
   LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));

@@ -1,5 +1,6 @@
 #include "trainer/model/teach.h"
 
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
@@ -58,8 +60,8 @@ static lap_code finish_part(teacher *t, const lap_parts *parts, uint64_t part, u
   }
   if (!lap_window_logits_any(t->model, status->code != LAP_OK) || status->code != LAP_OK)
     return status->code;
-  return lap_fail(status, LAP_DATA, "the first rank of the replica could not write part %llu",
-                  (unsigned long long)part);
+  return lap_fail(status, LAP_DATA, "the first rank of the replica could not write part %" PRIu64,
+                  part);
 }
 
 static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint64_t windows_before,
@@ -73,8 +75,9 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
     LAP_TRY(lap_window_logits_visit(t->model, windows_before + w, keep_position, t, status));
     if (lap_window_logits_any(t->model, t->non_finite))
       return lap_fail(status, LAP_NONFINITE,
-                      "%s: the teacher's logits are not finite in window %llu; its weights are bad",
-                      tokens->path, (unsigned long long)w);
+                      "%s: the teacher's logits are not finite in window %" PRIu64
+                      "; its weights are bad",
+                      tokens->path, w);
   }
   return finish_part(t, parts, part, rows, status);
 }
@@ -123,11 +126,11 @@ static lap_code find_finished(const teacher *t, size_t shard, const char *path, 
 /* Which parts are missing, as rank 0 sees it, on all ranks; their number. */
 static uint64_t missing_parts(const teacher *t, const lap_parts *parts, uint64_t **missing) {
   const uint64_t count = lap_parts_count(parts);
-  uint8_t *have = lap_allocate((size_t)count, 1);
+  uint8_t *have = lap_allocate(count, 1);
   if (t->session->root)
     for (uint64_t part = 0; part < count; ++part) have[part] = lap_parts_have(parts, part);
   lap_broadcast(t->session->comm, have, (size_t)count, 0);
-  *missing = lap_allocate((size_t)count, sizeof **missing);
+  *missing = lap_allocate(count, sizeof **missing);
   uint64_t found = 0;
   for (uint64_t part = 0; part < count; ++part)
     if (!have[part]) (*missing)[found++] = part;
@@ -238,7 +241,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   LAP_TRY(lap_agree(session->comm, status));
   t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
                                      request->threads);
-  t.scratch = lap_allocate_aligned((size_t)request->threads * 2 * request->schema.vocab_size,
+  t.scratch = lap_allocate_aligned((int64_t)request->threads * 2 * request->schema.vocab_size,
                                    sizeof(float));
   lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);
   lap_code code = LAP_OK;

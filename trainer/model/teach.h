@@ -1,15 +1,15 @@
 /* teach: a model writes what it expects of every position of the shards, once, as a teacher cache.
  *
- * Work goes in parts of 64 windows, dealt over the replicas; finished parts are files with
- * checksums, so that a kill loses seconds, and a part's bits do not depend on which replica made
- * it. When all parts of a shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being
- * the first 12 digits of tokens_sha256, so that train and eval shards can share one directory.
+ * The replicas share parts of 64 windows; finished parts are files with checksums, so that a kill
+ * loses seconds, and a part's bits do not depend on the replica that made it. When all parts of a
+ * shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12 digits of
+ * tokens_sha256, so that train and eval shards can share one directory.
  */
 #ifndef LAP_TRAINER_MODEL_TEACH_H
 #define LAP_TRAINER_MODEL_TEACH_H
 
 #include "dataset/token_shard.h"
-#include "teacher/cache.h"
+#include "teacher/schema.h"
 #include "trainer/cli/session.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/state/memory_table.h"

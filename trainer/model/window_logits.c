@@ -1,5 +1,6 @@
 #include "trainer/model/window_logits.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "autograd/gemma2/model.h"
@@ -58,7 +59,7 @@ static logits_sizes sizes_of(const lap_placement *placement, int64_t chunk, int6
 }
 
 static float *allocate_floats(int64_t count) {
-  return count ? lap_allocate_aligned((size_t)count, sizeof(float)) : NULL;
+  return count ? lap_allocate_aligned(count, sizeof(float)) : NULL;
 }
 
 lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, lap_state *state,
@@ -100,8 +101,7 @@ void lap_window_logits_bytes(const lap_gemma2_config *config, const lap_state *s
 
 double lap_window_logits_flops(const lap_gemma2_config *config, int64_t length) {
   lap_gemma2 *model = record(config, lap_whole_model(), length, 1, false);
-  int32_t *document_start =
-      lap_allocate((size_t)length, sizeof *document_start); /* one document: all 0 */
+  int32_t *document_start = lap_allocate(length, sizeof *document_start); /* one document: all 0 */
   const lap_batch window = {.sequences = 1, .length = length, .document_start = document_start};
   double forward;
   const double body = lap_tape_flops_of(model->tape, &window, &forward);
@@ -125,7 +125,7 @@ bool lap_window_logits_any(const lap_window_logits *w, bool mine) {
   return lap_shard_sum_any(w->shard_sum, mine);
 }
 
-void lap_window_logits_attend(lap_window_logits *w) { lap_block_weights_join_pass(w->weights); }
+void lap_window_logits_join_pass(lap_window_logits *w) { lap_block_weights_join_pass(w->weights); }
 
 static void enter_block(void *context, int block, bool backward) {
   lap_block_weights_enter(context, block, backward);
@@ -153,10 +153,10 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   *status = (lap_status){.code = LAP_OK};
   status->code = lap_micro_batch_fill(w->window, w->data, &index, status);
   if (lap_window_logits_any(w, status->code != LAP_OK)) {
-    lap_window_logits_attend(w);
+    lap_window_logits_join_pass(w);
     if (status->code != LAP_OK) return status->code;
-    return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %llu",
-                    (unsigned long long)index);
+    return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %" PRIu64,
+                    index);
   }
   const lap_block_hooks hooks = {w->weights, enter_block, leave_block};
   lap_gemma2_replay(w->model, &(lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),

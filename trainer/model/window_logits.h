@@ -31,13 +31,13 @@ double lap_window_logits_flops(const lap_gemma2_config *model, int64_t length);
 typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *window, int64_t position,
                                      float *logits);
 
-/* Collective over the replica (with mesh.shard: full over all of them, see attend). Runs window
+/* Collective over the replica (with mesh.shard: full over all of them, see join_pass). Runs window
  * `index` of data's set; its leader visits the counted positions. LAP_DATA where tokens or cache
  * rows cannot be read, on all ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
-/* Collective: goes along while other replicas visit a window and this one has none. */
-void lap_window_logits_attend(lap_window_logits *windows);
+/* Collective: takes part in the messages of a pass in which this replica has no window to visit. */
+void lap_window_logits_join_pass(lap_window_logits *windows);
 
 /* Whether this rank is the one of its replica that visits. */
 bool lap_window_logits_leads(const lap_window_logits *windows);

@@ -1,12 +1,14 @@
 #include "trainer/plan/plan.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
 #include "mpi/collective/gradient_sum.h"
+#include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
-#include "trainer/model/layout.h"
+#include "trainer/model/sharded.h"
 #include "trainer/model/teach.h"
 #include "trainer/model/window_logits.h"
 #include "trainer/step/schedule.h"
@@ -32,7 +34,7 @@ static void count_flops(const lap_config *config, lap_plan *plan) {
                                                                 .sequences = 1,
                                                                 .length = length,
                                                                 .threads = 1});
-  int32_t *document_start = lap_allocate((size_t)length, sizeof *document_start);
+  int32_t *document_start = lap_allocate(length, sizeof *document_start);
   const lap_batch batch = {.sequences = 1, .length = length, .document_start = document_start};
   double forward;
   const double all = lap_tape_flops_of(model->tape, &batch, &forward);
@@ -52,9 +54,10 @@ static lap_code check_micro_batch(const lap_config *config, int64_t sequences, l
                        (double)m->num_hidden_layers * VALUES * sizeof(float);
   if (bytes < 9e18) return LAP_OK;
   return lap_fail(status, LAP_USAGE,
-                  "%s: a micro-batch of %lld sequences of %lld positions takes more memory than "
-                  "there is anywhere; lower batch.micro_sequences or data.sequence_length",
-                  config->file, (long long)sequences, (long long)config->data.sequence_length);
+                  "%s: a micro-batch of %" PRId64 " sequences of %" PRId64
+                  " positions takes more memory than there is anywhere; lower "
+                  "batch.micro_sequences or data.sequence_length",
+                  config->file, sequences, config->data.sequence_length);
 }
 
 static lap_code plan_schedule(const lap_config *config, uint64_t window_count, lap_plan *plan,
@@ -156,8 +159,8 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     config->file);
   LAP_TRY(check_micro_batch(config, 1, status));
   lap_placement placement;
-  const lap_model_layout wish = {config->mesh.model, config->model_ranks};
-  LAP_TRY(lap_model_layout_placement(config, wish, request->ranks, 0, &placement, status));
+  const lap_model_layout layout = {config->mesh.model, config->model_ranks};
+  LAP_TRY(lap_model_layout_placement(config, layout, request->ranks, 0, &placement, status));
   plan->model_ranks = placement.fold.model_ranks;
   plan->efficiency = 1;
   lap_state *state = lap_state_outline(model, &placement);

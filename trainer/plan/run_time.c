@@ -3,7 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 int lap_plan_time_chips(const lap_config *config) {
   return lap_mesh_lanes(&config->mesh) * config->mesh.model;

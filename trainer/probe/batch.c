@@ -1,4 +1,5 @@
-/* Reading a batch: shapes, then every value that the model would use as an index or a probability.
+/* batch: reads a batch: shapes, then every value that the model would use as an index or a
+ * probability.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -87,15 +88,15 @@ static lap_code check_shapes(const batch_tensors *tensors, const lap_gemma2_conf
 static lap_code read_values(const batch_tensors *tensors, lap_probe_batch *batch,
                             lap_status *status) {
   const int64_t positions = batch->sequences * batch->length, slots = positions * batch->k;
-  batch->tokens = lap_allocate((size_t)positions, sizeof(int32_t));
-  batch->targets = lap_allocate((size_t)positions, sizeof(int32_t));
-  batch->document_start = lap_allocate((size_t)positions, sizeof(int32_t));
+  batch->tokens = lap_allocate(positions, sizeof(int32_t));
+  batch->targets = lap_allocate(positions, sizeof(int32_t));
+  batch->document_start = lap_allocate(positions, sizeof(int32_t));
   LAP_TRY(lap_safetensors_read_int32(tensors->tokens, 0, positions, batch->tokens, status));
   LAP_TRY(lap_safetensors_read_int32(tensors->targets, 0, positions, batch->targets, status));
   if (!batch->k) return LAP_OK;
-  batch->teacher_ids = lap_allocate((size_t)slots, sizeof(int32_t));
-  batch->teacher_probability = lap_allocate((size_t)slots, sizeof(double));
-  batch->teacher_tail = lap_allocate((size_t)positions, sizeof(double));
+  batch->teacher_ids = lap_allocate(slots, sizeof(int32_t));
+  batch->teacher_probability = lap_allocate(slots, sizeof(double));
+  batch->teacher_tail = lap_allocate(positions, sizeof(double));
   LAP_TRY(lap_safetensors_read_int32(tensors->teacher_ids, 0, slots, batch->teacher_ids, status));
   LAP_TRY(lap_safetensors_read_double(tensors->teacher_probs, 0, slots, batch->teacher_probability,
                                       status));
@@ -171,7 +172,7 @@ static lap_code check_row(const char *path, int64_t row, const lap_gemma2_config
 
 static lap_code check_teacher(const char *path, const lap_gemma2_config *model,
                               lap_probe_batch *batch, lap_status *status) {
-  int32_t *seen = lap_allocate((size_t)model->vocab_size, sizeof *seen);
+  int32_t *seen = lap_allocate(model->vocab_size, sizeof *seen);
   lap_code code = LAP_OK;
   for (int64_t row = 0; code == LAP_OK && row < batch->sequences * batch->length; ++row) {
     if (batch->targets[row] >= 0) {

@@ -1,4 +1,5 @@
-/* The run of a probe in one precision; compiled twice, as the autograd is (autograd/kernel/real.h).
+/* probe: the run of a probe in one precision; compiled twice, as the autograd is
+ * (autograd/kernel/real.h).
  */
 #include "trainer/probe/probe.h"
 
@@ -33,18 +34,18 @@ typedef struct {
 } real_batch;
 
 static real *round_to_real(const double *values, int64_t count) {
-  real *rounded = lap_allocate((size_t)count, sizeof *rounded);
+  real *rounded = lap_allocate(count, sizeof *rounded);
   for (int64_t i = 0; i < count; ++i) rounded[i] = (real)values[i];
   return rounded;
 }
 
 static real_batch make_batch(const lap_probe_batch *given) {
   const int64_t positions = given->sequences * given->length;
-  real_batch made = {.loss_values = lap_allocate((size_t)(4 * positions), sizeof(double))};
+  real_batch made = {.loss_values = lap_allocate(4 * positions, sizeof(double))};
   if (given->k) {
     made.teacher_probability = round_to_real(given->teacher_probability, positions * given->k);
     made.teacher_tail = round_to_real(given->teacher_tail, positions);
-    made.teacher_entropy = lap_allocate((size_t)positions, sizeof(double));
+    made.teacher_entropy = lap_allocate(positions, sizeof(double));
     for (int64_t i = 0; i < positions; ++i) made.teacher_entropy[i] = (double)NAN; /* kl unread */
   }
   made.batch = (lap_batch){.sequences = given->sequences,
@@ -109,7 +110,7 @@ static void train(const lap_probe_request *request, real_batch *made, probe_resu
 /* Gradients of shards become those of the whole tensors. */
 static void join_gradients(probe_result *result) {
   const lap_parameters *parts = result->parameters;
-  real *joined = lap_allocate_aligned((size_t)result->whole->elements, sizeof *joined);
+  real *joined = lap_allocate_aligned(result->whole->elements, sizeof *joined);
   for (int i = 0; i < parts->count; ++i) {
     const lap_parameter *p = &parts->parameter[i];
     real *tensor = joined + lap_parameters_find(result->whole, p->name)->offset;
@@ -170,7 +171,7 @@ static lap_code write_result(const lap_probe_request *request, const probe_resul
   const size_t count = (size_t)parameters->count + 2;
   const real loss = (real)result->loss;
   lap_safetensors_source *tensors = lap_allocate(count, sizeof *tensors);
-  char(*names)[GRADIENT_NAME] = lap_allocate((size_t)parameters->count, sizeof *names);
+  char(*names)[GRADIENT_NAME] = lap_allocate(parameters->count, sizeof *names);
   for (int i = 0; i < parameters->count; ++i) {
     const lap_parameter *p = &parameters->parameter[i];
     snprintf(names[i], sizeof names[i], "grad.%s", p->name);

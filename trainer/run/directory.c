@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -153,8 +154,7 @@ lap_code lap_run_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status) {
   uint64_t random[2];
   if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
     return lap_fail(status, LAP_DATA, "the system gives no random bytes: %s", strerror(errno));
-  snprintf(nonce, LAP_NONCE_TEXT, "%016llx%016llx", (unsigned long long)random[0],
-           (unsigned long long)random[1]);
+  snprintf(nonce, LAP_NONCE_TEXT, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
   return LAP_OK;
 }
 

@@ -6,6 +6,8 @@
 #include "autograd/kernel/blas.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/cache_open.h"
+#include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/source.h"
 #include "trainer/state/hash.h"

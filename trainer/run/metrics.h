@@ -37,12 +37,12 @@ lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tok
 
 /* Drops what lies past `last_step`: lines with a larger step, and a last line that a kill has cut.
  * The rest is kept byte for byte, in a new file, renamed. No file: nothing to do. LAP_DATA naming
- * the line where a whole line is no metrics line. Call before lap_metrics_open. */
+ * the line where a whole line is not a metrics line. Call before lap_metrics_open. */
 lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status);
 
 /* The evaluation with the lowest loss, the first of equal ones, for a run that goes on. None, or no
- * file: *step -1, *loss infinite. LAP_DATA where the file cannot be read; lines that are no
- * evaluations are not looked at. */
+ * file: *step -1, *loss infinite. LAP_DATA where the file cannot be read; lines
+ * that are not evaluations are ignored. */
 lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status);
 
 #endif

@@ -1,5 +1,6 @@
 #include "trainer/run/resume.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,13 @@
 #include "trainer/run/directory.h"
 
 void lap_resume_blas_core(const lap_config *config, const lap_session *session,
-                          const lap_train_options *options, char core[LAP_RESUME_CORE]) {
+                          const lap_resume_options *options, char core[LAP_RESUME_CORE]) {
   memset(core, 0, LAP_RESUME_CORE);
   snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
-  if (strcmp(core, "auto") || !strcmp(options->resume, "none") || options->fork) return;
+  if (strcmp(core, "auto") || !strcmp(options->from, "none") || options->fork) return;
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
-  const char *path = !strcmp(options->resume, "auto") ? config->run_dir : options->resume;
+  const char *path = !strcmp(options->from, "auto") ? config->run_dir : options->from;
   if (session->root && lap_model_open(path, false, &source, &ignored) == LAP_OK) {
     snprintf(core, LAP_RESUME_CORE, "%s", source.config->blas_core);
     lap_model_close(&source);
@@ -90,8 +91,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
   if (code == LAP_OK && *found) {
-    lap_console_say(session->console, "resumed %s at step %llu", checkpoint->path,
-                    (unsigned long long)state->step);
+    lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
     lap_checkpoint_close(checkpoint);
   }
   free(directory);
@@ -107,11 +107,10 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
   const uint64_t step = newest->step;
   lap_checkpoint_close(newest);
   if (step <= from->step) return LAP_OK;
-  return lap_fail(
-      status, LAP_USAGE,
-      "run_dir %s has a checkpoint of step %llu, which is past step %llu of %s; go on with "
-      "--resume auto, or give another run_dir",
-      config->run_dir, (unsigned long long)step, (unsigned long long)from->step, from->path);
+  return lap_fail(status, LAP_USAGE,
+                  "run_dir %s has a checkpoint of step %" PRIu64 ", which is past step %" PRIu64
+                  " of %s; go on with --resume auto, or give another run_dir",
+                  config->run_dir, step, from->step, from->path);
 }
 
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
@@ -130,8 +129,8 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
   if (code == LAP_OK)
-    lap_console_say(session->console, "%s %s at step %llu", fork ? "forked" : "resumed",
-                    checkpoint->path, (unsigned long long)state->step);
+    lap_console_say(session->console, "%s %s at step %" PRIu64, fork ? "forked" : "resumed",
+                    checkpoint->path, state->step);
   if (checkpoint) lap_checkpoint_close(checkpoint);
   return code;
 }
@@ -153,15 +152,15 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
 }
 
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
-                             const lap_inputs *inputs, const lap_train_options *options,
+                             const lap_inputs *inputs, const lap_resume_options *options,
                              lap_state *state, lap_directory_lock **lock, lap_status *status) {
   *lock = NULL;
-  const bool newest = !strcmp(options->resume, "auto"), none = !strcmp(options->resume, "none");
+  const bool newest = !strcmp(options->from, "auto"), none = !strcmp(options->from, "none");
   LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
   else if (!none)
-    return resume_from(config, options->resume, session, inputs, options->fork, state, status);
+    return resume_from(config, options->from, session, inputs, options->fork, state, status);
   return found ? LAP_OK : start_fresh(config, session, state, status);
 }

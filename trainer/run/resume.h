@@ -3,23 +3,28 @@
 #define LAP_TRAINER_RUN_RESUME_H
 
 #include "core/directory_lock.h"
-#include "trainer/run/train.h"
+#include "trainer/run/inputs.h"
 #include "trainer/state/state.h"
+
+typedef struct {
+  const char *from; /* "none", "auto", or a checkpoint or run directory */
+  bool fork;        /* numbers may differ from the checkpoint's: a new run from its state */
+} lap_resume_options;
 
 /* Collective. The blas_core to open before anything else is read: that of the config, and where
  * this is auto, that of the run that `options` go on with, as rank 0 sees it ("auto" for a fresh
  * start). */
 enum { LAP_RESUME_CORE = 64 };
 void lap_resume_blas_core(const lap_config *config, const lap_session *session,
-                          const lap_train_options *options, char core[LAP_RESUME_CORE]);
+                          const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 
 /* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
- * options->resume names, else from config->init, else at random. LAP_USAGE where the directory has
+ * options->from names, else from config->init, else at random. LAP_USAGE where the directory has
  * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming
  * the first key with both values (unless options->fork). *lock keeps other jobs out of the
  * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
-                             const lap_inputs *inputs, const lap_train_options *options,
+                             const lap_inputs *inputs, const lap_resume_options *options,
                              lap_state *state, lap_directory_lock **lock, lap_status *status);
 
 #endif

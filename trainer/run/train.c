@@ -1,5 +1,6 @@
 #include "trainer/run/train.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,10 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/human.h"
+#include "trainer/config/value.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
-#include "trainer/run/resume.h"
 #include "trainer/run/signals.h"
 
 typedef struct {
@@ -47,11 +49,11 @@ static void say_step(const trainer *t, const lap_step_result *r, double seconds,
   char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], teacher[96] = "";
   if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
-                  "step %llu/%llu  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s "
-                  "tokens/s  %s",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  r->loss, r->ce, teacher, r->grad_norm, r->learning_rate,
-                  lap_human_count(rate, tokens), lap_human_seconds(seconds, took));
+                  "step %" PRIu64 "/%" PRIu64
+                  "  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s",
+                  t->state->step, t->inputs->total_steps, r->loss, r->ce, teacher, r->grad_norm,
+                  r->learning_rate, lap_human_count(rate, tokens),
+                  lap_human_seconds(seconds, took));
 }
 
 /* A log stays readable: the first steps, the last, and some forty between. */
@@ -80,11 +82,11 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                                  .skipped = (int64_t)(t->state->step - t->state->applied_updates)};
   if (t->pending.code == LAP_OK) lap_metrics_append(t->metrics, &line, &t->pending);
   if (r->bad)
-    lap_console_warn(
-        t->session->console,
-        "step %llu: loss %g, gradient norm %g: not finite, no update made (%llu in a row)",
-        (unsigned long long)t->state->step, r->loss, r->grad_norm,
-        (unsigned long long)t->state->bad_steps);
+    lap_console_warn(t->session->console,
+                     "step %" PRIu64
+                     ": loss %g, gradient norm %g: not finite, no update made (%" PRIu64
+                     " in a row)",
+                     t->state->step, r->loss, r->grad_norm, t->state->bad_steps);
   if (t->bar) {
     char detail[64];
     snprintf(detail, sizeof detail, "loss %.4f", r->loss);
@@ -95,7 +97,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
 
 /* --- evaluation and checkpoints --- */
 
-/* What evaluations and checkpoints send is no part of a step. */
+/* Messages of evaluations and checkpoints do not count as those of a step. */
 static void pause_counting(trainer *t) {
   if (!t->meter.running) return;
   lap_block_weights_wait_all(t->weights);
@@ -126,9 +128,9 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   }
   if (!t->session->root) return LAP_OK;
   lap_console_say(t->session->console,
-                  "step %llu/%llu  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  e->loss, e->perplexity, e->bits_per_byte);
+                  "step %" PRIu64 "/%" PRIu64
+                  "  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+                  t->state->step, t->inputs->total_steps, e->loss, e->perplexity, e->bits_per_byte);
   json_t *object = lap_evaluation_to_json(e);
   if (t->pending.code == LAP_OK)
     lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
@@ -152,9 +154,9 @@ static lap_code save(trainer *t, lap_status *status) {
   LAP_TRY(write_checkpoint(t, status));
   t->last_checkpoint = lap_clock_seconds();
   t->report->checkpoint_seconds += t->last_checkpoint - start;
-  lap_console_say(t->session->console, "step %llu/%llu  checkpoint written  state_sha256 %.16s...",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps,
-                  t->report->state_sha256);
+  lap_console_say(t->session->console,
+                  "step %" PRIu64 "/%" PRIu64 "  checkpoint written  state_sha256 %.16s...",
+                  t->state->step, t->inputs->total_steps, t->report->state_sha256);
   lap_status notice = {0};
   LAP_TRY(lap_checkpoint_prune(
       t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
@@ -168,8 +170,8 @@ static lap_code save(trainer *t, lap_status *status) {
 static lap_code confirm(trainer *t, lap_status *status) {
   t->report->last.loss = NAN;
   LAP_TRY(write_checkpoint(t, status));
-  lap_console_say(t->session->console, "step %llu/%llu  nothing left to do",
-                  (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+  lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
+                  t->state->step, t->inputs->total_steps);
   return LAP_OK;
 }
 
@@ -191,10 +193,10 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
   if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
     return lap_fail(status, LAP_NONFINITE,
-                    "step %llu: loss or gradient was not finite in %llu steps in a row "
-                    "(max_bad_steps); the newest checkpoint is from before; try a smaller "
-                    "optimizer.learning_rate, or look at the data of these steps",
-                    (unsigned long long)step, (unsigned long long)t->state->bad_steps);
+                    "step %" PRIu64 ": loss or gradient was not finite in %" PRIu64
+                    " steps in a row (max_bad_steps); the newest checkpoint is from before; try a "
+                    "smaller optimizer.learning_rate, or look at the data of these steps",
+                    step, t->state->bad_steps);
   *stopped = r->stop && step < total;
   if (t->meter.running) ++t->meter.steps;
   bool improved = false;
@@ -213,7 +215,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
   bool stopped = false;
   while (t->state->step < t->inputs->total_steps && !stopped) {
     char activity[64];
-    snprintf(activity, sizeof activity, "step %llu", (unsigned long long)t->state->step + 1);
+    snprintf(activity, sizeof activity, "step %" PRIu64, t->state->step + 1);
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
@@ -228,8 +230,8 @@ static lap_code run_steps(trainer *t, lap_status *status) {
   LAP_TRY(lap_agree(t->session->comm, status));
   if (stopped)
     return lap_fail(status, LAP_STOPPED,
-                    "stopped after step %llu of %llu; go on with --resume auto",
-                    (unsigned long long)t->state->step, (unsigned long long)t->inputs->total_steps);
+                    "stopped after step %" PRIu64 " of %" PRIu64 "; go on with --resume auto",
+                    t->state->step, t->inputs->total_steps);
   return LAP_OK;
 }
 
@@ -238,7 +240,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
 static lap_code write_run_files(trainer *t, lap_status *status) {
   const lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);
-  const char **hosts = lap_allocate((size_t)ranks, sizeof *hosts);
+  const char **hosts = lap_allocate(ranks, sizeof *hosts);
   for (int r = 0; r < ranks; ++r) hosts[r] = lap_comm_host(comm, r);
   char numbers[LAP_SHA256_HEX];
   lap_numbers_sha256(t->inputs->numbers, numbers);
@@ -285,8 +287,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm,
                                &placement, status));
   t->state = lap_state_create(&config->model, &placement, true);
-  LAP_TRY(
-      lap_resume_or_start(config, t->session, t->inputs, t->options, t->state, &t->lock, status));
+  LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
+                              &t->lock, status));
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
@@ -324,7 +326,7 @@ static void measure_rates(trainer *t, uint64_t first_step) {
   t->report->gflops = 0;
   lap_barrier(comm);
   mine[1] = lap_gemm_rate(t->config->threads, 0.2);
-  double *all = lap_allocate((size_t)ranks * 2, sizeof *all);
+  double *all = lap_allocate(ranks * 2, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   for (int r = 0; r < ranks; ++r) {
     t->report->gflops += all[2 * r];

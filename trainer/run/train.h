@@ -4,13 +4,13 @@
 
 #include "trainer/model/evaluate.h"
 #include "trainer/run/inputs.h"
+#include "trainer/run/resume.h"
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
 
 typedef struct {
-  const char *resume; /* "none", "auto", or a checkpoint or run directory */
-  bool fork;          /* numbers may differ from the checkpoint's: a new run from its state */
-  double max_hours;   /* stop, resumable, before this; 0: no limit */
+  lap_resume_options resume;
+  double max_hours; /* stop, resumable, before this; 0: no limit */
 } lap_train_options;
 
 /* What there is to say at the end. Valid on every rank unless said otherwise. */

@@ -63,9 +63,9 @@ static void point_into_state(lap_block_weights *w) {
 
 static void create_slots(lap_block_weights *w) {
   const lap_state *state = w->state;
-  w->resident = lap_allocate_aligned((size_t)elements_of_no_layer(state), sizeof(float));
+  w->resident = lap_allocate_aligned(elements_of_no_layer(state), sizeof(float));
   for (int i = 0; i < SLOTS; ++i)
-    w->slot[i] = lap_allocate_aligned((size_t)elements_of_layer(state), sizeof(float));
+    w->slot[i] = lap_allocate_aligned(elements_of_layer(state), sizeof(float));
   point_block(w, state->parameters->block_count - 1, point_block(w, 0, w->resident));
 }
 

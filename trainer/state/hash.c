@@ -48,11 +48,11 @@ static void add_chunk(chunk_list *list, const lap_parameter *p, int64_t begin, l
                  .canonical = p->canonical + (begin - p->offset),
                  .tail = list->tail_elements};
   if (added.end > owned.end) {
-    list->tail = lap_reallocate(list->tail, (size_t)list->tails + 1, sizeof *list->tail);
+    list->tail = lap_reallocate(list->tail, list->tails + 1, sizeof *list->tail);
     list->tail[list->tails++] = (lap_range){owned.end, added.end};
     list->tail_elements += added.end - owned.end;
   }
-  list->chunk = lap_reallocate(list->chunk, (size_t)list->count + 1, sizeof *list->chunk);
+  list->chunk = lap_reallocate(list->chunk, list->count + 1, sizeof *list->chunk);
   list->chunk[list->count++] = added;
 }
 
@@ -73,7 +73,7 @@ static chunk_list list_chunks(const lap_state *state) {
 /* What the chunks need of a kind beyond the ranges of this rank; NULL where all of it is here. */
 static float *fetch_tails(const lap_state *state, lap_state_kind kind, const chunk_list *list) {
   if (state->whole[kind]) return NULL;
-  float *tails = lap_allocate((size_t)list->tail_elements, sizeof *tails);
+  float *tails = lap_allocate(list->tail_elements, sizeof *tails);
   lap_partition_fetch(&state->group, state->partition, state->values[kind],
                       (lap_fetch){list->tail, list->tails, tails}, LAP_TRAFFIC_SCALARS);
   return tails;
@@ -95,7 +95,7 @@ static chunk_digests *hash_own_chunks(const lap_state *state, int kinds, int *co
   float *tails[LAP_STATE_KINDS] = {NULL};
   for (int kind = 0; kind < kinds; ++kind)
     tails[kind] = fetch_tails(state, (lap_state_kind)kind, &list);
-  chunk_digests *digests = lap_allocate((size_t)list.count, sizeof *digests);
+  chunk_digests *digests = lap_allocate(list.count, sizeof *digests);
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < list.count; ++i) {
     digests[i].canonical = list.chunk[i].canonical;

@@ -1,5 +1,6 @@
 #include "trainer/state/memory_table.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 const char *lap_memory_kind_name(lap_memory_kind kind) {
@@ -12,9 +13,9 @@ const char *lap_memory_kind_name(lap_memory_kind kind) {
 int64_t lap_memory_peak(void) {
   FILE *status = fopen("/proc/self/status", "r");
   char line[256];
-  long long kibibytes = 0;
+  int64_t kibibytes = 0;
   while (status && fgets(line, sizeof line, status))
-    if (sscanf(line, "VmHWM: %lld kB", &kibibytes) == 1) break;
+    if (sscanf(line, "VmHWM: %" SCNd64 " kB", &kibibytes) == 1) break;
   if (status) fclose(status);
   return kibibytes * 1024;
 }

@@ -8,7 +8,7 @@
 #include "mpi/collective/mesh_groups.h"
 
 lap_partition *lap_state_partition(const lap_parameters *parameters, int owners) {
-  int64_t *begin = lap_allocate((size_t)parameters->bucket_count, sizeof *begin);
+  int64_t *begin = lap_allocate(parameters->bucket_count, sizeof *begin);
   for (int b = 0; b < parameters->bucket_count; ++b) begin[b] = parameters->bucket[b].begin;
   lap_partition *partition =
       lap_partition_create(begin, parameters->bucket_count, parameters->elements, owners);
@@ -56,7 +56,7 @@ lap_state *lap_state_create(const lap_gemma2_config *model, const lap_placement 
   lap_state *state = lap_state_outline(model, placement);
   for (int kind = 0; kind < (with_moments ? LAP_STATE_KINDS : 1); ++kind)
     state->values[kind] =
-        lap_allocate_aligned((size_t)elements_of(state, (lap_state_kind)kind), sizeof(float));
+        lap_allocate_aligned(elements_of(state, (lap_state_kind)kind), sizeof(float));
   return state;
 }
 

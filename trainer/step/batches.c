@@ -33,7 +33,7 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
     micro->teacher_probability = lap_allocate_aligned(slots, sizeof(float));
     micro->teacher_tail = lap_allocate(positions, sizeof(float));
     micro->teacher_entropy = lap_allocate(positions, sizeof(double));
-    micro->counted_rows = lap_allocate((size_t)length, 1);
+    micro->counted_rows = lap_allocate(length, 1);
     if (data->cache) micro->rows = lap_cache_rows_create(data->cache, (uint32_t)length);
   }
   micro->batch = (lap_batch){.sequences = sequences,
@@ -74,15 +74,15 @@ void lap_micro_batch_destroy(lap_micro_batch *micro) {
 }
 
 /* Row r of the stream stands at position 1 + r - row; the prefix and padding have no row. */
-static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_window_place place,
+static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_shard_window w,
                              int64_t sequence, lap_status *status) {
   const int64_t length = micro->batch.length, k = micro->batch.k, at = sequence * length;
   uint64_t row;
   const uint32_t count =
-      lap_window_rows(data->tokens->shard[place.shard], place.window, data->sequence_length, &row);
+      lap_window_rows(data->tokens->shard[w.shard], w.window, data->sequence_length, &row);
   for (uint32_t i = 0; i < count; ++i) micro->counted_rows[i] = micro->targets[at + 1 + i] >= 0;
-  LAP_TRY(lap_cache_read(data->cache, place.shard, row, count, micro->counted_rows, micro->rows,
-                         status));
+  LAP_TRY(
+      lap_cache_read(data->cache, w.shard, row, count, micro->counted_rows, micro->rows, status));
   const size_t slots = (size_t)count * (size_t)k;
   memcpy(micro->teacher_ids + (at + 1) * k, micro->rows->ids, slots * sizeof(int32_t));
   memcpy(micro->teacher_probability + (at + 1) * k, micro->rows->probability,
@@ -127,12 +127,12 @@ lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, cons
       fill_synthetic(micro, data->synthetic, s, windows[s]);
       continue;
     }
-    const lap_window_place place = lap_set_window(data->tokens, data->sequence_length, windows[s]);
+    const lap_shard_window w = lap_set_window(data->tokens, data->sequence_length, windows[s]);
     const int64_t at = s * length;
-    micro->counted += lap_window_fill(
-        data->tokens->shard[place.shard], place.window, data->sequence_length, data->document_mask,
-        micro->tokens + at, micro->targets + at, micro->document_start + at);
-    if (data->cache) LAP_TRY(fill_teacher(micro, data, place, s, status));
+    micro->counted += lap_window_fill(data->tokens->shard[w.shard], w.window, data->sequence_length,
+                                      data->document_mask, micro->tokens + at, micro->targets + at,
+                                      micro->document_start + at);
+    if (data->cache) LAP_TRY(fill_teacher(micro, data, w, s, status));
   }
   return LAP_OK;
 }

@@ -1,5 +1,6 @@
 #include "trainer/step/schedule.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 #include "autograd/kernel/scalar.h"
@@ -17,9 +18,9 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
     steps = ceil(config->schedule.epochs * (double)window_count / sequences);
   if (!(steps >= 1 && steps <= 1e12))
     return lap_fail(status, LAP_USAGE,
-                    "schedule: comes to %g steps; at least 1 and at most 1e12 are needed (%llu "
-                    "windows of data, %lld sequences a step)",
-                    steps, (unsigned long long)window_count, (long long)config->batch.sequences);
+                    "schedule: comes to %g steps; at least 1 and at most 1e12 are needed (%" PRIu64
+                    " windows of data, %" PRId64 " sequences a step)",
+                    steps, window_count, config->batch.sequences);
   *total_steps = (uint64_t)steps;
   return LAP_OK;
 }

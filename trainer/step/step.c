@@ -55,7 +55,7 @@ const char *lap_phase_name(lap_phase phase) {
 static lap_segment_sum *create_norm_sum(const lap_state *state) {
   const int buckets = state->partition->buckets;
   const int64_t base = state->parameters->parameter[0].canonical;
-  lap_range *ranges = lap_allocate((size_t)buckets, sizeof *ranges);
+  lap_range *ranges = lap_allocate(buckets, sizeof *ranges);
   int count = 0;
   for (int b = 0; b < buckets; ++b)
     if (!state->parameters->bucket[b].is_copy)
@@ -89,7 +89,7 @@ static int *gradient_slots(const lap_config *config, const lap_state *state) {
   enum { LAYERS_AT_ONCE = 2 };
   if (state->placement.fold.schedule != LAP_LANES_CYCLIC || lap_config_micro_batches(config) > 1)
     return NULL;
-  int *slots = lap_allocate((size_t)state->parameters->bucket_count, sizeof *slots);
+  int *slots = lap_allocate(state->parameters->bucket_count, sizeof *slots);
   lap_parameters_layer_slots(state->parameters, LAYERS_AT_ONCE, slots);
   return slots;
 }
@@ -119,10 +119,9 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
-  s->windows = lap_allocate((size_t)micro, sizeof *s->windows);
-  s->lane_values = lap_allocate((size_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
-  s->norm_partials =
-      lap_allocate((size_t)(state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
+  s->windows = lap_allocate(micro, sizeof *s->windows);
+  s->lane_values = lap_allocate(placement->fold.rounds * SUMS, sizeof *s->lane_values);
+  s->norm_partials = lap_allocate((state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);

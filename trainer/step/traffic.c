@@ -9,7 +9,8 @@
 #include "core/memory.h"
 #include "mpi/traffic/plan.h"
 #include "mpi/transport/agree.h"
-#include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/step/step.h"
 
@@ -19,7 +20,7 @@
  * mesh.shard: full, in each lane. [layers + 2] */
 static uint64_t *gatherings(const lap_config *config) {
   const int layers = (int)config->model.num_hidden_layers;
-  uint64_t *times = lap_allocate((size_t)layers + 2, sizeof *times);
+  uint64_t *times = lap_allocate(layers + 2, sizeof *times);
   const uint64_t once = config->sharding != LAP_SHARDING_NONE;
   for (int block = 0; block <= layers + 1; ++block) times[block] = once;
   if (config->sharding == LAP_SHARDING_FULL)
@@ -98,7 +99,7 @@ static void add_buckets(const lap_config *config, const lap_rank_layout *place,
 static void add_norm(const lap_rank_layout *place, const lap_state *state, lap_traffic *sent) {
   const int64_t base = state->parameters->parameter[0].canonical;
   const int counted = state->partition->counted_buckets;
-  lap_range *own = lap_allocate((size_t)counted, sizeof *own);
+  lap_range *own = lap_allocate(counted, sizeof *own);
   for (int b = 0; b < counted; ++b) {
     const lap_range range = lap_partition_range(state->partition, b, place->fold.replica);
     own[b] = (lap_range){base + range.begin, base + range.end};
@@ -193,7 +194,7 @@ void lap_traffic_meter_stop(lap_traffic_meter *meter, lap_comm *comm) {
 void lap_traffic_meter_mean(const lap_traffic_meter *meter, lap_comm *comm,
                             lap_step_traffic *traffic) {
   const int ranks = lap_comm_size(comm);
-  lap_step_traffic *all = lap_allocate((size_t)ranks, sizeof *all);
+  lap_step_traffic *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &meter->counted, sizeof *all, all);
   *traffic = (lap_step_traffic){0};
   uint64_t *sum = (uint64_t *)traffic;

@@ -1,4 +1,4 @@
-/* checkpoint_fixture: small models and states of which every element is known, for the tests of
+/* fixture: small models and states of which every element is known, for the tests of
  * hashes and checkpoints.
  */
 #ifndef LAP_TESTS_TRAINER_CHECKPOINT_FIXTURE_H

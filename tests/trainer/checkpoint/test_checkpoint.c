@@ -55,9 +55,9 @@ static void shards_come_and_go(void **context) {
   const int ranks = lap_comm_size(w->comm), cuts[] = {1, 2, 4};
   const lap_sharding kinds[] = {LAP_SHARDING_NONE, LAP_SHARDING_OPTIMIZER, LAP_SHARDING_FULL};
   for (int from = 0; from < 3; ++from)
-    for (int spread = 1; spread <= cuts[from]; spread *= 2) {
-      if (ranks % spread) continue;
-      const fixture_layout written = {kinds[(from + spread) % 3], cuts[from], spread};
+    for (int model_ranks = 1; model_ranks <= cuts[from]; model_ranks *= 2) {
+      if (ranks % model_ranks) continue;
+      const fixture_layout written = {kinds[(from + model_ranks) % 3], cuts[from], model_ranks};
       lap_state *state = fixture_state("cut", w->comm, written, 120);
       char hex[LAP_SHA256_HEX], expected[LAP_SHA256_HEX];
       fixture_sha256("cut", cuts[from], 120, expected);
@@ -130,7 +130,7 @@ static void weights_alone_are_written_and_read(void **context) {
   assert_int_equal(lap_checkpoint_open(slashes, &read, &status), LAP_OK);
   assert_false(read->full);
   assert_int_equal(lap_checkpoint_verify(read, &status), LAP_OK);
-  float *weights = lap_allocate((size_t)state->parameters->elements, sizeof *weights);
+  float *weights = lap_allocate(state->parameters->elements, sizeof *weights);
   lap_weight_target target = lap_weight_target_of_vector(state->parameters, weights);
   assert_int_equal(lap_checkpoint_read_weights(read, &target, &status), LAP_OK);
   lap_weight_target_release(&target);

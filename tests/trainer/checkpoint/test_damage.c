@@ -1,4 +1,4 @@
-/* checkpoint: a damaged one is passed over, saying why; nothing wrong is ever loaded. */
+/* damage: a damaged checkpoint is passed over, saying why; nothing wrong is ever loaded. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,9 +34,9 @@ static int flip_at(const char *path, double where) {
   unsigned char byte = 0;
   const int file = open(path, O_RDWR);
   if (file < 0 || fstat(file, &facts) != 0) return -1;
-  const off_t place = (off_t)(where * (double)(facts.st_size - 1));
+  const off_t offset = (off_t)(where * (double)(facts.st_size - 1));
   const bool done =
-      pread(file, &byte, 1, place) == 1 && (byte ^= 4, pwrite(file, &byte, 1, place) == 1);
+      pread(file, &byte, 1, offset) == 1 && (byte ^= 4, pwrite(file, &byte, 1, offset) == 1);
   close(file);
   return done ? 0 : -1;
 }

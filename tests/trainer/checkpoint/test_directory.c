@@ -1,4 +1,4 @@
-/* checkpoint_directory: which checkpoints are kept, which leftovers removed, which one opened. */
+/* directory: which checkpoints are kept, which leftovers removed, which one opened. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>

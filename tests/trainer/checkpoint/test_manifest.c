@@ -1,4 +1,4 @@
-/* checkpoint_manifest: what is printed is read back; nothing else is. */
+/* manifest: what is printed is read back; nothing else is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -127,10 +127,10 @@ static void any_other_length_is_refused(void **state) {
 
 /* Somebody who edits a manifest can make its checksum right as well. */
 static char *edit(const char *text, const char *from, const char *to) {
-  const char *place = strstr(text, from), *seal = strstr(text, "  \"manifest_sha256\"");
-  assert_non_null(place);
-  char *body = lap_format("%.*s%s%.*s", (int)(place - text), text, to,
-                          (int)(seal - place - (ptrdiff_t)strlen(from)), place + strlen(from));
+  const char *found = strstr(text, from), *seal = strstr(text, "  \"manifest_sha256\"");
+  assert_non_null(found);
+  char *body = lap_format("%.*s%s%.*s", (int)(found - text), text, to,
+                          (int)(seal - found - (ptrdiff_t)strlen(from)), found + strlen(from));
   uint8_t digest[LAP_SHA256_SIZE];
   char hex[LAP_SHA256_HEX];
   lap_sha256(body, strlen(body), digest);

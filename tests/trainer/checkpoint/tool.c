@@ -1,4 +1,4 @@
-/* checkpoint_tool: one act on a checkpoint directory, for tests over several jobs.
+/* tool: one act on a checkpoint directory, for tests over several jobs.
  *
  *   write DIR MODEL STEP     writes a checkpoint, prints its state_sha256
  *   load DIR MODEL [SHA256]   loads the newest, sharded, full and replicated; every element must be

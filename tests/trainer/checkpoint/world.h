@@ -1,4 +1,4 @@
-/* checkpoint_world: what the tests of checkpoints do on all ranks of a job: a directory that all
+/* world: what the tests of checkpoints do on all ranks of a job: a directory that all
  * see, checkpoints of the states of checkpoint_fixture in it, damage to them, and what is loaded
  * then. Collective where not said otherwise; a failure fails the test.
  */

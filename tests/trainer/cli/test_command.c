@@ -22,28 +22,46 @@ typedef struct {
   bool louder;
 } echo_flags;
 
+/* What other commands could have as well. */
+typedef struct {
+  int64_t threads;
+  bool fast;
+} common_flags;
+
+static const lap_flag flags_in_common[] = {{.name = "threads",
+                                            .letter = 'j',
+                                            .value = "N",
+                                            .integer = {1, 8},
+                                            .offset = offsetof(common_flags, threads),
+                                            .help = "threads to use"},
+                                           {.name = "fast", .offset = offsetof(common_flags, fast)},
+                                           {0}};
+
 static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_status *status) {
   static const lap_flag flags[] = {
       {.name = "steps",
        .value = "N",
        .integer = {1, 100},
-       .place = offsetof(echo_flags, steps),
+       .offset = offsetof(echo_flags, steps),
        .help = "steps to run"},
       {.name = "out",
        .letter = 'o',
        .value = "PATH",
-       .place = offsetof(echo_flags, out),
+       .offset = offsetof(echo_flags, out),
        .help = "where to"},
-      {.name = "scale", .value = "X", .real = {0.5, 2}, .place = offsetof(echo_flags, scale)},
-      {.name = "louder", .place = offsetof(echo_flags, louder), .help = "say it twice"},
+      {.name = "scale", .value = "X", .real = {0.5, 2}, .offset = offsetof(echo_flags, scale)},
+      {.name = "louder", .offset = offsetof(echo_flags, louder), .help = "say it twice"},
       {0}};
   echo_flags echo = {.steps = 20, .out = "", .scale = 1};
+  common_flags common = {0};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 2,
                                      .overrides = true,
                                      .json = true,
                                      .flags = flags,
-                                     .destination = &echo};
+                                     .destination = &echo,
+                                     .shared_flags = flags_in_common,
+                                     .shared_destination = &common};
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
   printf("%s %zu steps=%d out=%s json=%d quiet=%d", line.positional[0], line.positional_count,
@@ -51,6 +69,8 @@ static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_
   for (size_t i = 0; i < line.override_count; ++i) printf(" [%s]", line.overrides[i]);
   if (echo.scale != 1) printf(" scale=%g", echo.scale);
   if (echo.louder) printf(" louder");
+  if (common.threads) printf(" threads=%d", (int)common.threads);
+  if (common.fast) printf(" fast");
   putchar('\n');
   lap_command_line_release(&line);
   return LAP_OK;
@@ -121,6 +141,9 @@ static void arguments_arrive_sorted(void **state) {
       {"echo a.yaml --out --odd", "a.yaml 1 steps=20 out=--odd json=0 quiet=0\n"},
       {"echo a.yaml --louder --scale 0.5",
        "a.yaml 1 steps=20 out= json=0 quiet=0 scale=0.5 louder\n"},
+      {"echo a.yaml --threads 3 --fast -o x",
+       "a.yaml 1 steps=20 out=x json=0 quiet=0 threads=3 fast\n"},
+      {"echo a.yaml -j 3 --steps 2", "a.yaml 1 steps=2 out= json=0 quiet=0 threads=3\n"},
       {"echo -- a.yaml --odd", "a.yaml 2 steps=20 out= json=0 quiet=0\n"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
@@ -147,6 +170,8 @@ static void mistakes_exit_with_two_and_advice(void **state) {
       {"echo a --steps 1x", "found '1x'"},
       {"echo a --scale 3", "--scale: expected a number from 0.5 to 2, found '3'; usage"},
       {"echo a --louder=1", "allow an argument"},
+      {"echo a --threads 9", "--threads: expected an integer from 1 to 8, found '9'; usage"},
+      {"echo a --threds 3", "unknown flag '--threds'; did you mean '--threads'?"},
       {"echo a -s 3", "invalid option"},
       {"echo", "an argument is missing; usage: lapidary echo CONFIG.yaml"},
       {"echo seed=1", "an argument is missing"},
@@ -174,6 +199,7 @@ static void help_goes_to_stdout_and_succeeds(void **state) {
       {"echo --help", "More about echo."},
       {"echo --help", "--steps=N"},
       {"echo --help", "--json"},
+      {"echo --help", "-j, --threads=N"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     const outcome result = run(cases[i].words);

@@ -15,6 +15,8 @@
 #include "core/memory.h"
 #include "tests/scratch.h"
 #include "trainer/cli/console.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
 
 static void people_read_three_digits(void **state) {
   (void)state;
@@ -42,16 +44,24 @@ static void people_read_three_digits(void **state) {
 static void a_bar_fits_every_width(void **state) {
   (void)state;
   char line[256];
-  lap_console_format_bar(line, sizeof line, 60, "train", "steps", 5, 10, 0, 20, "loss 3.2");
+  lap_progress progress = {.label = "train",
+                           .unit = "steps",
+                           .done = 5,
+                           .total = 10,
+                           .seconds = 20,
+                           .detail = "loss 3.2"};
+  lap_console_format_bar(line, sizeof line, 60, &progress);
   assert_string_equal(line, "train [#########.........] 5/10 steps  loss 3.2  ETA 20.0 s");
-  lap_console_format_bar(line, sizeof line, 60, "train", "steps", 5, 10, 5, 20, "");
+  progress.already_done = 5;
+  lap_console_format_bar(line, sizeof line, 60, &progress);
   assert_null(strstr(line, "ETA")); /* nothing measured yet since the resume */
+  progress.done = 12;
   for (int width = 1; width < 120; ++width) {
-    lap_console_format_bar(line, sizeof line, width, "train", "steps", 12, 10, 0, 20, "loss 3.2");
+    lap_console_format_bar(line, sizeof line, width, &progress);
     assert_true((int)strlen(line) < width);
   }
   char small[8];
-  lap_console_format_bar(small, sizeof small, 80, "train", "steps", 1, 10, 0, 20, "");
+  lap_console_format_bar(small, sizeof small, 80, &progress);
   assert_int_equal(strlen(small), 7);
 }
 

@@ -18,7 +18,7 @@
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
 #include "trainer/hf/weights.h"
@@ -65,7 +65,7 @@ static int set_up(void **state) {
   (void)state;
   directory = scratch_create();
   parameters = lap_parameters_create(&model);
-  weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  weights = lap_allocate(parameters->elements, sizeof *weights);
   lap_parameters_initialise(parameters, 3, 0, parameters->elements, weights);
   lap_status status = {0};
   json_t *config;
@@ -162,7 +162,7 @@ static void large_weights_are_spread_over_files(void **state) {
     assert_true(facts.st_size < (i == 1 ? EMBEDDING_BYTES : 3000) + 4096); /* and a header */
     free(name);
   }
-  float *read = lap_allocate((size_t)parameters->elements, sizeof *read);
+  float *read = lap_allocate(parameters->elements, sizeof *read);
   assert_int_equal(
       lap_hf_weights_read_float(scratch_path(directory, "out"), parameters, read, &status), LAP_OK);
   assert_memory_equal(read, weights, (size_t)parameters->elements * sizeof *read);

@@ -1,5 +1,5 @@
-/* lapidary generate, seen from outside: a small checkpoint is written, the program run on it, and
- * its exit code, stdout and stderr read. */
+/* generate: the command, seen from outside: a small checkpoint is written, the program run on it,
+ * and its exit code, stdout and stderr read. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,6 +24,8 @@
 #include "tests/scratch.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config.h"
+#include "trainer/config/load.h"
+#include "trainer/config/value.h"
 #include "trainer/generate/text_stream.h"
 
 enum { PIECES = 300, PADDED_VOCABULARY = 340, POSITIONS = 48 };

@@ -1,4 +1,4 @@
-/* config: good configs load, print and load again; bad ones are refused with place, key and advice.
+/* config: good configs load, print and load again; bad ones are refused with line, key and advice.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,13 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/suggest.h"
+#include "trainer/config/availability.h"
+#include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
+#include "trainer/config/origin.h"
+#include "trainer/config/resolve.h"
 #include "trainer/config/schema.h"
+#include "trainer/config/value.h"
 
 /* 11 lines; what a test adds begins on line 12. */
 #define MODEL                                                                                    \

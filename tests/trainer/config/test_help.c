@@ -12,7 +12,10 @@
 #include "core/memory.h"
 #include "trainer/config/help.h"
 #include "trainer/config/key_text.h"
+#include "trainer/config/load.h"
 #include "trainer/config/page.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 
 enum { LONGEST_LINE = 110 };
 

@@ -14,6 +14,8 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "tests/scratch.h"
+#include "trainer/config/load.h"
+#include "trainer/config/value.h"
 
 static void must(lap_code code, const lap_status *status) {
   if (code != LAP_OK) fail_msg("%s", status->message);

@@ -1,4 +1,4 @@
-/* export --format gguf: the file is read back by a reader that shares nothing with the writer. */
+/* gguf: the file is read back by a reader that shares nothing with the writer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "tests/scratch.h"
 #include "tests/trainer/export/gguf_fixture.h"
+#include "trainer/config/load.h"
 
 /* --- a reader of the format --- */
 
@@ -277,7 +278,7 @@ static void every_tensor_is_there_in_its_place(void **state) {
       lap_config_parse("config", MODEL_OF("3"), strlen(MODEL_OF("3")), NULL, 0, &config, &status),
       LAP_OK);
   lap_parameters *parameters = lap_parameters_create(&config->model);
-  float *weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  float *weights = lap_allocate(parameters->elements, sizeof *weights);
   gguf_fill(parameters, weights);
 
   static const char *const names[][2] = {{"attn_norm", "input_layernorm"},

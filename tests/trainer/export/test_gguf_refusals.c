@@ -1,4 +1,4 @@
-/* export --format gguf: what llama.cpp would take for another model is refused, and a failure
+/* gguf: what llama.cpp would take for another model is refused, and a failure
  * leaves nothing behind. */
 #include <setjmp.h>
 #include <stdarg.h>

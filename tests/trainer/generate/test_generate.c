@@ -229,7 +229,7 @@ static toy make_toy(uint64_t seed) {
                          .max_position_embeddings = 64,
                          .sliding = {true}}};
   lap_parameters *parameters = lap_parameters_create(&made.config);
-  made.weights = lap_allocate_aligned((size_t)parameters->elements, sizeof(float));
+  made.weights = lap_allocate_aligned(parameters->elements, sizeof(float));
   lap_parameters_initialise(parameters, seed, 0, parameters->elements, made.weights);
   lap_parameters_destroy(parameters);
   return made;
@@ -253,9 +253,13 @@ static lap_generation generate(lap_decoder *decoder, lap_sampling sampling, int6
   lap_generation generation;
   listener heard = {0};
   lap_status status = {0};
-  assert_int_equal(lap_generate(decoder, sampler, prompt, prompt_count, max_tokens, sample,
-                                listen_to, &heard, &generation, &status),
-                   LAP_OK);
+  const lap_generate_request request = {.prompt = prompt,
+                                        .prompt_count = prompt_count,
+                                        .max_tokens = max_tokens,
+                                        .sample = sample,
+                                        .callback = listen_to,
+                                        .context = &heard};
+  assert_int_equal(lap_generate(decoder, sampler, &request, &generation, &status), LAP_OK);
   assert_int_equal(heard.count, generation.count);
   if (heard.count)
     assert_memory_equal(heard.seen, generation.tokens, (size_t)heard.count * sizeof *heard.seen);
@@ -337,9 +341,12 @@ static void a_listener_that_fails_ends_the_text(void **state) {
   lap_generation generation;
   listener heard = {.fail_at = 1};
   lap_status status = {0};
-  assert_int_equal(
-      lap_generate(decoder, sampler, prompt, 2, 30, 0, listen_to, &heard, &generation, &status),
-      LAP_DATA);
+  const lap_generate_request request = {.prompt = prompt,
+                                        .prompt_count = 2,
+                                        .max_tokens = 30,
+                                        .callback = listen_to,
+                                        .context = &heard};
+  assert_int_equal(lap_generate(decoder, sampler, &request, &generation, &status), LAP_DATA);
   assert_string_equal(status.message, "nobody listens");
   assert_int_equal(generation.count, 1);
   free(generation.tokens);

@@ -1,4 +1,4 @@
-/* hf_config: what transformers writes is read, what lapidary cannot represent is refused, and what
+/* config: what transformers writes is read, what lapidary cannot represent is refused, and what
  * is written comes back. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* hf_weights: a file, or a directory of one or several, gives the canonical vector; whatever else
+/* weights: a file, or a directory of one or several, gives the canonical vector; whatever else
  * an index or a file says is refused. */
 #include <math.h>
 #include <setjmp.h>
@@ -37,7 +37,7 @@ static size_t tensors;
 static int make_world(void **state) {
   (void)state;
   parameters = lap_parameters_create(&model);
-  weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  weights = lap_allocate(parameters->elements, sizeof *weights);
   for (int t = 0; t < parameters->count; ++t)
     for (int64_t i = 0; i < parameters->parameter[t].elements; ++i)
       weights[parameters->parameter[t].offset + i] = (float)((i * 7 + t) % 31) / 2 - 7;
@@ -100,8 +100,8 @@ static void write_shards(const char *extra) {
 
 static void assert_read(const char *path) {
   lap_status status = {0};
-  float *single = lap_allocate((size_t)parameters->elements, sizeof *single);
-  double *wide = lap_allocate((size_t)parameters->elements, sizeof *wide);
+  float *single = lap_allocate(parameters->elements, sizeof *single);
+  double *wide = lap_allocate(parameters->elements, sizeof *wide);
   if (lap_hf_weights_read_float(path, parameters, single, &status) != LAP_OK ||
       lap_hf_weights_read_double(path, parameters, wide, &status) != LAP_OK ||
       lap_hf_weights_check(path, parameters, &status) != LAP_OK)
@@ -114,7 +114,7 @@ static void assert_read(const char *path) {
 
 static void assert_values_refused(const char *path, const char *fragment) {
   lap_status status = {0};
-  float *single = lap_allocate((size_t)parameters->elements, sizeof *single);
+  float *single = lap_allocate(parameters->elements, sizeof *single);
   const lap_code code = lap_hf_weights_read_float(path, parameters, single, &status);
   free(single);
   if (code != LAP_DATA) fail_msg("code %d instead of 3, '%s'", code, fragment);
@@ -171,7 +171,7 @@ static void halves_are_widened_exactly_and_a_file_may_be_double(void **state) {
 static void a_second_copy_of_the_embedding_is_ignored_and_another_head_refused(void **state) {
   (void)state;
   const lap_parameter *p = lap_parameters_find(parameters, "model.embed_tokens.weight");
-  float *head = lap_allocate((size_t)p->elements, sizeof *head);
+  float *head = lap_allocate(p->elements, sizeof *head);
   memcpy(head, weights + p->offset, (size_t)p->elements * sizeof *head);
   tensor[tensors++] =
       (lap_safetensors_source){"lm_head.weight", LAP_DTYPE_F32, 2, {p->rows, p->columns}, head};

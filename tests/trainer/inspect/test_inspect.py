@@ -193,13 +193,13 @@ class Inspect(unittest.TestCase):
         self.assertAlmostEqual(found["bytes_per_token"], os.path.getsize(path) / len(tokens))
 
         sampled = sorted(self.sampled(len(tokens)))
-        judged = [i for i in sampled if i + 2 < len(tokens) and tokens[i] != EOS]
-        self.assertEqual(found["alignment"]["rows"], len(judged))
+        compared = [i for i in sampled if i + 2 < len(tokens) and tokens[i] != EOS]
+        self.assertEqual(found["alignment"]["rows"], len(compared))
         for key, offset in (("mean_same", 0), ("mean_next", 1), ("mean_after", 2)):
-            mean = numpy.mean([probability[i][ids[i] == tokens[i + offset]].sum() for i in judged])
+            mean = numpy.mean([probability[i][ids[i] == tokens[i + offset]].sum() for i in compared])
             self.assertAlmostEqual(found["alignment"][key], mean, places=5)
         self.assertFalse(found["alignment"]["shifted"])
-        kept = probability[judged].sum(axis=1)
+        kept = probability[compared].sum(axis=1)
         self.assertAlmostEqual(found["coverage"]["mean"], kept.mean(), places=5)
         self.assertAlmostEqual(found["coverage"]["least"], kept.min(), places=5)
 

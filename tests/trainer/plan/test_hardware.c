@@ -88,9 +88,9 @@ static void refuses(const char *text, const char *expected) {
 
 /* `chip` with one line more, or with `from` replaced. */
 static void refuses_changed(const char *from, const char *to, const char *expected) {
-  const char *place = strstr(chip, from);
-  assert_non_null(place);
-  char *text = lap_format("%.*s%s%s", (int)(place - chip), chip, to, place + strlen(from));
+  const char *found = strstr(chip, from);
+  assert_non_null(found);
+  char *text = lap_format("%.*s%s%s", (int)(found - chip), chip, to, found + strlen(from));
   refuses(text, expected);
   free(text);
 }

@@ -12,6 +12,7 @@
 
 #include "core/memory.h"
 #include "tests/teacher/synthetic.h"
+#include "trainer/config/load.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/window_logits.h"
 #include "trainer/plan/plan.h"
@@ -21,18 +22,18 @@
 
 static int64_t aligned_bytes, plain_bytes;
 
-void *__real_lap_allocate(size_t count, size_t size);
-void *__real_lap_allocate_aligned(size_t count, size_t size);
-void *__wrap_lap_allocate(size_t count, size_t size);
-void *__wrap_lap_allocate_aligned(size_t count, size_t size);
+void *__real_lap_allocate(int64_t count, size_t size);
+void *__real_lap_allocate_aligned(int64_t count, size_t size);
+void *__wrap_lap_allocate(int64_t count, size_t size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size);
 
-void *__wrap_lap_allocate(size_t count, size_t size) {
-  plain_bytes += (int64_t)(count * size);
+void *__wrap_lap_allocate(int64_t count, size_t size) {
+  plain_bytes += count * (int64_t)size;
   return __real_lap_allocate(count, size);
 }
 
-void *__wrap_lap_allocate_aligned(size_t count, size_t size) {
-  aligned_bytes += (int64_t)(count * size);
+void *__wrap_lap_allocate_aligned(int64_t count, size_t size) {
+  aligned_bytes += count * (int64_t)size;
   return __real_lap_allocate_aligned(count, size);
 }
 
@@ -67,7 +68,7 @@ static const lap_sharding every_sharding[] = {LAP_SHARDING_NONE, LAP_SHARDING_OP
                                               LAP_SHARDING_GRADIENTS, LAP_SHARDING_FULL};
 
 /* Rank `rank` of `ranks`, which do not run; model_ranks as few as can be. */
-static lap_placement place(lap_mesh mesh, lap_sharding sharding, int ranks, int rank) {
+static lap_placement placement_of(lap_mesh mesh, lap_sharding sharding, int ranks, int rank) {
   lap_placement placement;
   lap_status status = {0};
   must(lap_placement_of_rank(&mesh, 0, sharding, ranks, rank, &placement, &status), &status);
@@ -81,7 +82,7 @@ static void a_state_takes_what_it_says(void **state) {
     for (int rank = 0; rank < 6; ++rank)
       for (int with_moments = 0; with_moments < 2; ++with_moments) {
         const lap_placement placement =
-            place((lap_mesh){1, 3, 2}, every_sharding[sharding], 6, rank);
+            placement_of((lap_mesh){1, 3, 2}, every_sharding[sharding], 6, rank);
         count_from_here();
         lap_state *outline = lap_state_outline(&model, &placement);
         assert_int_equal(aligned_bytes, 0);
@@ -104,7 +105,7 @@ static void moments_and_weights_are_shared_out(void **state) {
       lap_memory_table sum = {0};
       for (int rank = 0; rank < ranks; ++rank) {
         const lap_placement placement =
-            place((lap_mesh){1, 7, 1}, every_sharding[sharding], ranks, rank);
+            placement_of((lap_mesh){1, 7, 1}, every_sharding[sharding], ranks, rank);
         lap_state *outline = lap_state_outline(&model, &placement);
         lap_state_bytes(outline, true, &sum);
         elements = outline->parameters->elements;
@@ -117,14 +118,14 @@ static void moments_and_weights_are_shared_out(void **state) {
     }
 }
 
-/* Groups of ranks that do not run send nothing, but places are made. */
+/* Groups of ranks that do not run send nothing, but buffers are made. */
 static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
   for (int sharding = 0; sharding < 4; ++sharding)
     for (int ranks = 1; ranks <= 3; ++ranks) {
       const lap_placement placement =
-          place((lap_mesh){1, 3, 1}, every_sharding[sharding], ranks, 0);
+          placement_of((lap_mesh){1, 3, 1}, every_sharding[sharding], ranks, 0);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_memory_table memory = {0};
       lap_block_weights_bytes(made, &memory);
@@ -190,7 +191,7 @@ static void windows_take_what_they_say(void **state) {
       /* With one rank a replica, and with two. */
       const int ranks = rank < shards ? 1 : shards;
       const lap_placement placement =
-          place((lap_mesh){1, 1, shards}, LAP_SHARDING_OPTIMIZER, ranks, rank % ranks);
+          placement_of((lap_mesh){1, 1, shards}, LAP_SHARDING_OPTIMIZER, ranks, rank % ranks);
       lap_state *made = lap_state_create(&model, &placement, false);
       lap_block_weights *weights = lap_block_weights_create(made);
       lap_memory_table memory = {0};
@@ -291,7 +292,8 @@ static void an_evaluation_beside_training_is_counted(void **state) {
   config->data.eval = strdup("anything");
   const lap_plan both = plan_of(config, &request);
   lap_memory_table windows = {0};
-  const lap_placement placement = place(config->mesh, config->sharding, 2, both.fullest_rank);
+  const lap_placement placement =
+      placement_of(config->mesh, config->sharding, 2, both.fullest_rank);
   lap_state *outline = lap_state_outline(&config->model, &placement);
   lap_evaluate_bytes(&config->model, outline, 45, 0, 2, &windows);
   lap_state_destroy(outline);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "trainer/config/load.h"
 #include "trainer/plan/step_time.h"
 
 /* One layer of every kind of op. T = 4, two micro-batches in each of two lanes. */

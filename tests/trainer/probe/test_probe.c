@@ -16,7 +16,7 @@
 #include "core/memory.h"
 #include "core/philox.h"
 #include "tests/scratch.h"
-#include "trainer/commands/commands.h"
+#include "trainer/commands/entries.h"
 #include "trainer/hf/safetensors.h"
 
 /* Grouped queries, a window shorter than the sequence, a scale that is not head_dim's. */
@@ -90,7 +90,7 @@ static int make_test_directory(void **state) {
   snprintf(batch_path, sizeof batch_path, "%s/B", directory);
   snprintf(out_path, sizeof out_path, "%s/O", directory);
   parameters = lap_parameters_create(&model);
-  weights = lap_allocate((size_t)parameters->elements, sizeof *weights);
+  weights = lap_allocate(parameters->elements, sizeof *weights);
   lap_status status = {0};
   const char text[] = "model: " MODEL "\n";
   return lap_file_write(config_path, text, sizeof text - 1, &status) == LAP_OK ? 0 : -1;
@@ -148,7 +148,7 @@ static double *values_of(const lap_safetensors *out, const char *name, int64_t *
   lap_status status = {0};
   const lap_safetensors_tensor *tensor = lap_safetensors_find(out, name);
   if (!tensor) fail_msg("no tensor %s", name);
-  double *values = lap_allocate((size_t)tensor->elements, sizeof *values);
+  double *values = lap_allocate(tensor->elements, sizeof *values);
   assert_int_equal(lap_safetensors_read_double(tensor, 0, tensor->elements, values, &status),
                    LAP_OK);
   *count = tensor->elements;
@@ -457,7 +457,7 @@ static void a_head_is_ignored_where_it_is_the_embedding_and_else_refused(void **
   (void)state;
   const double loss = loss_of("");
   const lap_parameter *p = lap_parameters_find(parameters, "model.embed_tokens.weight");
-  double *head = lap_allocate((size_t)p->elements, sizeof *head);
+  double *head = lap_allocate(p->elements, sizeof *head);
   memcpy(head, weights + p->offset, (size_t)p->elements * sizeof *head);
   weight[weight_count++] =
       (lap_safetensors_source){"lm_head.weight", LAP_DTYPE_F64, 2, {p->rows, p->columns}, head};

@@ -1,4 +1,4 @@
-/* run directory: made once, refused when it would be overwritten, and remembered in run.json. */
+/* directory: made once, refused when it would be overwritten, and remembered in run.json. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ static void a_run_with_checkpoints_needs_resume(void **state) {
   assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
   assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
   make_inside(run,
-              "checkpoints/step-00000005.writing-host-123-0"); /* a killed write is no checkpoint */
+              "checkpoints/step-00000005.writing-host-123-0"); /* a killed write does not count */
   make_inside(run, "checkpoints/step-00000005.deleted-host-123-1");
   char *hint = lap_run_directory_path(run, "checkpoints/latest");
   assert_int_equal(symlink("step-00000005.writing-host-123-0", hint), 0);

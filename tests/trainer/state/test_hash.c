@@ -1,4 +1,4 @@
-/* state_hash: that of its definition on however many ranks, and of every bit. */
+/* hash: that of its definition on however many ranks, and of every bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,5 @@
-/* Loading: file and overrides through the schema, origins kept, unknown keys refused. */
-#include "trainer/config/config.h"
+#include "trainer/config/load.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +7,12 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/text.h"
+#include "trainer/config/availability.h"
+#include "trainer/config/origin.h"
+#include "trainer/config/resolve.h"
 #include "trainer/config/schema.h"
+#include "trainer/config/value.h"
+#include "trainer/config/yaml_tree.h"
 
 typedef struct {
   lap_config *config;
@@ -18,7 +21,7 @@ typedef struct {
 } config_loader;
 
 /* "FILE:LINE" or "command line". */
-static const char *place(const config_loader *loader, int line, char *text, size_t size) {
+static const char *locate(const config_loader *loader, int line, char *text, size_t size) {
   if (loader->command_line)
     snprintf(text, size, "command line");
   else
@@ -26,11 +29,11 @@ static const char *place(const config_loader *loader, int line, char *text, size
   return text;
 }
 
-enum { PLACE_SIZE = 1024, NAME_SIZE = 256 };
+enum { LOCATION_SIZE = 1024, NAME_SIZE = 256 };
 
 static lap_code unknown_key(const config_loader *loader, const char *name, int line) {
-  char where[PLACE_SIZE];
-  place(loader, line, where, sizeof where);
+  char where[LOCATION_SIZE];
+  locate(loader, line, where, sizeof where);
   const char *nearest = lap_config_nearest(name);
   if (nearest)
     return lap_fail(loader->status, LAP_USAGE, "%s: unknown key '%s'; did you mean '%s'?", where,
@@ -44,10 +47,10 @@ static lap_code set_key(const config_loader *loader, int index, const lap_yaml_n
   size_t count;
   const lap_config_key *key = &lap_config_schema(&count)[index];
   const int earlier = config->origin[index];
-  char where[PLACE_SIZE];
+  char where[LOCATION_SIZE];
   if (earlier > 0 && !loader->command_line)
     return lap_fail(loader->status, LAP_USAGE, "%s: duplicate key '%s', first given on line %d",
-                    place(loader, line, where, sizeof where), key->name, earlier);
+                    locate(loader, line, where, sizeof where), key->name, earlier);
   const int origin = loader->command_line ? LAP_ORIGIN_COMMAND_LINE : line;
   if (lap_yaml_is_null(node) && key->kind == LAP_KEY_CAP) {
     *(double *)((char *)config + key->offset) = 0;
@@ -56,7 +59,7 @@ static lap_code set_key(const config_loader *loader, int index, const lap_yaml_n
   }
   if (lap_config_set(config, key, node, loader->status) != LAP_OK)
     return lap_fail_context(loader->status, "%s: %s",
-                            place(loader, node->line, where, sizeof where), key->name);
+                            locate(loader, node->line, where, sizeof where), key->name);
   config->origin[index] = origin;
   return LAP_OK;
 }
@@ -65,27 +68,8 @@ static lap_code set_key(const config_loader *loader, int index, const lap_yaml_n
 static void reset_key(lap_config *config, int index) {
   size_t count;
   const lap_config_key *key = &lap_config_schema(&count)[index];
-  void *field = (char *)config + key->offset;
-  config->origin[index] = LAP_ORIGIN_NONE;
-  if (key->kind == LAP_KEY_TEXT) {
-    free(*(char **)field);
-    *(char **)field = NULL;
-  } else if (key->kind == LAP_KEY_INTEGER) {
-    *(int64_t *)field = 0;
-  } else if (key->kind == LAP_KEY_SMALL) {
-    *(int *)field = 0;
-  } else if (key->kind == LAP_KEY_REAL) {
-    *(double *)field = 0;
-  } else if (key->kind == LAP_KEY_SOURCES) {
-    for (size_t i = 0; i < config->data.train_count; ++i) free(config->data.train[i].path);
-    free(config->data.train);
-    config->data.train = NULL;
-    config->data.train_count = 0;
-  } else if (key->kind == LAP_KEY_LAYER_TYPES) {
-    for (int i = 0; i < LAP_MAX_LAYERS; ++i) config->model.sliding[i] = i % 2 == 0;
-    config->layer_type_count = 0;
-    config->origin[index] = LAP_ORIGIN_DEFAULT;
-  }
+  lap_config_clear(config, key);
+  config->origin[index] = key->kind == LAP_KEY_LAYER_TYPES ? LAP_ORIGIN_DEFAULT : LAP_ORIGIN_NONE;
   if (strcmp(key->name, "schedule.warmup_steps") == 0) config->schedule.warmup_steps = -1;
   if (!key->fallback) return;
   lap_yaml_node *node = lap_yaml_scalar(key->fallback, false, 0);
@@ -109,7 +93,7 @@ static void make_way_for(lap_config *config, const char *name) {
 /* A key's value, or a section with its keys; `name` is dotted. */
 static lap_code apply(const config_loader *loader, const char *name, const lap_yaml_node *node,
                       int line) {
-  char where[PLACE_SIZE];
+  char where[LOCATION_SIZE];
   const int index = lap_config_find(name);
   if (index >= 0 && lap_yaml_is_null(node) &&
       lap_config_schema(&(size_t){0})[index].kind != LAP_KEY_CAP) {
@@ -125,7 +109,7 @@ static lap_code apply(const config_loader *loader, const char *name, const lap_y
   if (node->kind != LAP_YAML_MAPPING) {
     char words[LAP_YAML_WORDS];
     return lap_fail(loader->status, LAP_USAGE, "%s: %s: expected a mapping of %s keys, found %s",
-                    place(loader, line, where, sizeof where), name, name,
+                    locate(loader, line, where, sizeof where), name, name,
                     lap_yaml_describe(node, words));
   }
   for (size_t i = 0; i < node->count; ++i) {
@@ -192,6 +176,16 @@ static lap_config *config_create(const char *name) {
   config->origin = lap_allocate(count, sizeof *config->origin);
   for (size_t i = 0; i < count; ++i) reset_key(config, (int)i);
   return config;
+}
+
+void lap_config_destroy(lap_config *config) {
+  if (!config) return;
+  size_t count;
+  const lap_config_key *schema = lap_config_schema(&count);
+  for (size_t i = 0; i < count; ++i) lap_config_clear(config, &schema[i]);
+  free(config->file);
+  free(config->origin);
+  free(config);
 }
 
 static lap_code parse_any(const char *name, const char *text, size_t bytes,
@@ -262,27 +256,4 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
                          lap_config **config, lap_status *status) {
   LAP_TRY(lap_config_load_any(path, overrides, override_count, config, status));
   return insist_on_availability(config, status);
-}
-
-int64_t lap_config_micro_batches(const lap_config *config) {
-  return config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;
-}
-
-bool lap_config_is_given(const lap_config *config, const char *key) {
-  const int origin = config->origin[lap_config_find(key)];
-  return origin > 0 || origin == LAP_ORIGIN_COMMAND_LINE;
-}
-
-lap_code lap_config_fail(const lap_config *config, const char *key, lap_status *status,
-                         const char *format, ...) {
-  char message[LAP_MESSAGE_SIZE];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(message, sizeof message, format, arguments);
-  va_end(arguments);
-  const int origin = config->origin[lap_config_find(key)];
-  if (origin > 0)
-    return lap_fail(status, LAP_USAGE, "%s:%d: %s: %s", config->file, origin, key, message);
-  return lap_fail(status, LAP_USAGE, "%s: %s: %s",
-                  origin == LAP_ORIGIN_COMMAND_LINE ? "command line" : config->file, key, message);
 }

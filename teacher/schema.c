@@ -1,0 +1,54 @@
+#include "teacher/schema.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const char *const CODEC_NAMES[] = {"topk", "sampled", "stratified"};
+enum { CODECS = sizeof CODEC_NAMES / sizeof *CODEC_NAMES };
+
+const char *lap_codec_name(lap_codec codec) {
+  assert((unsigned)codec < CODECS);
+  return CODEC_NAMES[codec];
+}
+
+bool lap_codec_find(const char *name, lap_codec *codec) {
+  for (int i = 0; i < CODECS; ++i) {
+    if (strcmp(name, CODEC_NAMES[i]) != 0) continue;
+    *codec = (lap_codec)i;
+    return true;
+  }
+  return false;
+}
+
+/* One key of two schemas as text, and whether they are the same. */
+static lap_code equal_text(const char *path, const char *other_path, const char *key,
+                           const char *value, const char *other, lap_status *status) {
+  if (strcmp(value, other) == 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: %s is \"%.80s\", but %s has \"%.80s\": the files of one cache must agree",
+                  path, key, value, other_path, other);
+}
+
+static lap_code equal_number(const char *path, const char *other_path, const char *key,
+                             uint32_t value, uint32_t other, lap_status *status) {
+  if (value == other) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: %s is %u, but %s has %u: the files of one cache must agree", path, key,
+                  value, other_path, other);
+}
+
+lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other,
+                                const lap_cache_schema *b, lap_status *status) {
+  LAP_TRY(
+      equal_text(path, other, "codec", lap_codec_name(a->codec), lap_codec_name(b->codec), status));
+  LAP_TRY(equal_number(path, other, "vocab_size", a->vocab_size, b->vocab_size, status));
+  LAP_TRY(equal_number(path, other, "k", a->k, b->k, status));
+  LAP_TRY(equal_number(path, other, "draws", a->draws, b->draws, status));
+  LAP_TRY(
+      equal_number(path, other, "sequence_length", a->sequence_length, b->sequence_length, status));
+  LAP_TRY(equal_number(path, other, "document_mask", a->document_mask, b->document_mask, status));
+  LAP_TRY(equal_text(path, other, "teacher", a->teacher, b->teacher, status));
+  LAP_TRY(equal_text(path, other, "teacher_sha256", a->teacher_sha256, b->teacher_sha256, status));
+  return equal_text(path, other, "tokenizer_sha256", a->tokenizer_sha256, b->tokenizer_sha256,
+                    status);
+}

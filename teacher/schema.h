@@ -1,0 +1,45 @@
+/* schema: what all files of one cache have in common (the open schema of DESIGN 6).
+ *
+ * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
+ * draws (sampled, stratified), sequence_length, document_mask (0 or 1), tokens_sha256,
+ * tokenizer_sha256, teacher, optional teacher_sha256. Datasets: `ids` [N,K] any integer type,
+ * `logprob` [N,K] any float type, `tail_mass` [N] any float; optional `next_logprob` [N], `entropy`
+ * [N].
+ */
+#ifndef LAP_TEACHER_SCHEMA_H
+#define LAP_TEACHER_SCHEMA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/hash.h"
+#include "core/status.h"
+
+typedef enum { LAP_CODEC_TOPK, LAP_CODEC_SAMPLED, LAP_CODEC_STRATIFIED } lap_codec;
+
+const char *lap_codec_name(lap_codec codec); /* "topk", "sampled", "stratified" */
+/* False where no codec has this name. */
+bool lap_codec_find(const char *name, lap_codec *codec);
+
+enum { LAP_TEACHER_NAME = 4097 }; /* 4 KiB, as for every string of a cache */
+
+typedef struct {
+  lap_codec codec;
+  uint32_t vocab_size;
+  uint32_t k;     /* K: slots per row */
+  uint32_t draws; /* 0 for topk */
+  uint32_t sequence_length;
+  bool document_mask;
+  char teacher[LAP_TEACHER_NAME];
+  char teacher_sha256[LAP_SHA256_HEX]; /* "" where absent */
+  char tokenizer_sha256[LAP_SHA256_HEX];
+  bool has_next_logprob, has_entropy; /* of a cache: true where every file has it */
+} lap_cache_schema;
+
+/* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ; has_next_logprob and
+ * has_entropy may. */
+lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *schema,
+                                const char *other_path, const lap_cache_schema *other,
+                                lap_status *status);
+
+#endif

@@ -1,0 +1,27 @@
+/* resolve: checks between keys, defaults that depend on other keys, and the keys that a command
+ * cannot do without.
+ */
+#ifndef LAP_TRAINER_CONFIG_RESOLVE_H
+#define LAP_TRAINER_CONFIG_RESOLVE_H
+
+#include "core/status.h"
+#include "trainer/config/config.h"
+
+/* All checks between keys; fills learning_rate and distill_weight where they are not given. Called
+ * when a config is loaded. */
+lap_code lap_config_resolve(lap_config *config, lap_status *status);
+
+/* `needs` are lap_config_needs. LAP_USAGE naming the first key that is missing and where it
+ * belongs. */
+lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status *status);
+
+/* Resolves objective.tail: where it is not given, ghost for the topk codec, none for the others. A
+ * temperature other than 1 needs the topk codec and a renormalise rule: LAP_USAGE. `codec` is the
+ * codec's name for the message. */
+lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status);
+
+/* Resolves schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down.
+ * LAP_USAGE where a given one exceeds total_steps. */
+lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status);
+
+#endif
