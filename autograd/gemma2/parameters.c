@@ -11,9 +11,8 @@
 
 /* --- the list of tensors --- */
 
-/* Blocks of 1024 elements: where the next tensor begins. */
 static int64_t padded(int64_t elements) {
-  return (elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING * LAP_PARAMETER_PADDING;
+  return (elements + LAP_BLOCK - 1) / LAP_BLOCK * LAP_BLOCK;
 }
 
 typedef struct {

@@ -3,8 +3,8 @@
  * The logical mesh cuts a model into M shards (mesh.model): heads and the inner width of the
  * feed-forward by M, the vocabulary by M. Each shard has its part of every matrix; norms belong to
  * shard 0. The canonical vector is the shards one behind another, in each the tensors in byte order
- * of their Hugging Face names, each padded to blocks of 1024 elements; padding stays 0. Checkpoints
- * and the state hash are defined on it.
+ * of their Hugging Face names, each padded to blocks of LAP_BLOCK elements; padding stays 0.
+ * Checkpoints and the state hash are defined on it.
  *
  * A process holds a range of shards: its vector is that stretch of the canonical vector. Where it
  * does not hold shard 0 it needs the norms all the same; they stand at its end as replicas, which
@@ -22,8 +22,7 @@
 
 #include "autograd/gemma2/config.h"
 #include "autograd/op/shard_range.h"
-
-enum { LAP_PARAMETER_PADDING = 1024 };
+#include "core/block.h"
 
 /* How a tensor is cut: each shard has as many of its rows (q, k, v, gate, up, embedding), or of its
  * columns (o, down); norms are not cut. */
@@ -34,7 +33,7 @@ typedef struct {
   char name[64];         /* e.g. "model.layers.0.self_attn.q_proj.weight" */
   int64_t rows, columns; /* of the part; norms: 1 x hidden_size, a vector by its shape in files */
   int64_t elements;      /* rows * columns */
-  int64_t offset;        /* in the vector of this process, a multiple of 1024 */
+  int64_t offset;        /* in the vector of this process, a multiple of LAP_BLOCK */
   int64_t canonical;     /* in the canonical vector; of a replica: that of the original */
   int64_t whole_rows, whole_columns; /* of the tensor */
   int model_shard;

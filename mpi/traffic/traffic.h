@@ -6,14 +6,14 @@
  * over edges inside a pod (ICI) and between pods (DCN). It is counted as the logical edge executes,
  * by the rank that holds the sending chip, so that the sum over all ranks is the same however the
  * mesh is folded. With P pods of D lanes and M shards, the chips do this:
- * - gradients of a bucket (B blocks of 1024 elements of one shard): reduce-scatter by pairwise
+ * - gradients of a bucket (B blocks of LAP_BLOCK elements of one shard): reduce-scatter by pairwise
  *   exchange inside the pod, after which chip d owns blocks [floor(d B/D), floor((d+1) B/D)), then
  *   of those between the chips d of the P pods: pod p owns the p-th part of them. The owner
- * updates.
+ *   updates.
  * - gathering a bucket: the same way back, between pods first.
  * - sums over shards of n elements: reduce-scatter and gather among the M chips of a lane.
  * - sums over lanes: every chip sends its values to the other chips of its shard in its pod, then
- *   the pod's sum to its likes in the other pods.
+ *   the pod's sum to the same chip of the other pods.
  * - sums over blocks: every chip sends the subtree roots of the blocks it owns to every other chip.
  * What ranks tell each other as processes (agree.h, checkpoints) is in `sent` only.
  */

@@ -2,9 +2,9 @@
  *
  * A bucket is a stretch of the vector that moves as one (autograd/gemma2/parameters.h); each bucket
  * is cut among all owners, so that every rank sends and receives alike while the bucket's
- * reduction or gathering runs beside the computation of others. Of the B blocks of 1024 elements of
- * a bucket, owner q of Q owns [floor(q B/Q), floor((q+1) B/Q)); what an owner has of all buckets
- * lies one behind another in its own array, in bucket order.
+ * reduction or gathering runs beside the computation of others. Of the B blocks of LAP_BLOCK
+ * elements of a bucket, owner q of Q owns [floor(q B/Q), floor((q+1) B/Q)); what an owner has of
+ * all buckets lies one behind another in its own array, in bucket order.
  *
  * Ownership decides who adds and who updates, never the numbers.
  */
@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-enum { LAP_BLOCK = 1024 };
+#include "core/block.h"
 
 typedef struct {
   int64_t begin, end;
@@ -23,7 +23,7 @@ typedef struct {
   int owners;
   int buckets;
   int64_t elements;      /* of the vector */
-  int64_t *bucket_begin; /* [buckets + 1], multiples of 1024; the last is `elements` */
+  int64_t *bucket_begin; /* [buckets + 1], multiples of LAP_BLOCK; the last is `elements` */
   /* Buckets from here on are replicas of what another rank holds (norms); they move like the
    * others, but are not counted in the `mesh` table of traffic, where a tensor has one home. The
    * creator may lower it; at first it is `buckets`. */

@@ -184,7 +184,7 @@ static void check_gradients(const lap_gemma2_config *config, const lap_objective
     const double error = test_gradient_error(evaluate_losses, &e, rows, ones, weights + p->offset,
                                              gradients + p->offset, p->elements, 4e-3);
     if (!(error <= 1e-9)) fail_msg("%s is off by %g", p->name, error);
-    for (int64_t pad = p->elements; pad % LAP_PARAMETER_PADDING; ++pad)
+    for (int64_t pad = p->elements; pad % LAP_BLOCK; ++pad)
       assert_true(gradients[p->offset + pad] == 0);
   }
   model_runner_double.destroy(train), model_runner_double.destroy(e.session);

@@ -35,7 +35,7 @@ static float *initialised(const lap_parameters *p) {
 }
 
 static int64_t padded(int64_t elements) {
-  return (elements + LAP_PARAMETER_PADDING - 1) / LAP_PARAMETER_PADDING * LAP_PARAMETER_PADDING;
+  return (elements + LAP_BLOCK - 1) / LAP_BLOCK * LAP_BLOCK;
 }
 
 /* What a run starts from is part of its identity (LAP_NUMERICS_VERSION). */
@@ -88,7 +88,7 @@ static void mark(const lap_parameters *p, unsigned char *seen) {
   for (int i = 0; i < p->count; ++i) {
     const lap_parameter *parameter = &p->parameter[i];
     if (parameter->is_replica) continue;
-    assert_true(parameter->canonical % LAP_PARAMETER_PADDING == 0);
+    assert_true(parameter->canonical % LAP_BLOCK == 0);
     assert_true(parameter->canonical + padded(parameter->elements) <= p->canonical_elements);
     /* The process's own shards are one stretch of the canonical vector. */
     assert_int_equal(parameter->canonical - p->parameter[0].canonical, parameter->offset);

@@ -226,7 +226,7 @@ static void create_model(const lap_synthetic *synthetic, small_model *s) {
   s->gradients = lap_allocate_aligned(elements, sizeof(float));
   s->exp_avg = lap_allocate_aligned(elements, sizeof(float));
   s->exp_avg_sq = lap_allocate_aligned(elements, sizeof(float));
-  s->partials = lap_allocate(elements / LAP_PARAMETER_PADDING, sizeof(double));
+  s->partials = lap_allocate(elements / LAP_BLOCK, sizeof(double));
   lap_parameters_initialise(s->model->parameters, 1, 0, (int64_t)elements, s->weights);
 }
 

@@ -48,12 +48,12 @@ void lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters, 
 }
 
 void lap_square_partials(const float *gradient, int64_t count, double *partials) {
-  enum { BLOCK = LAP_PARAMETER_PADDING, SUMS = 16 };
+  enum { SUMS = 16 };
 #pragma omp parallel for schedule(static)
-  for (int64_t block = 0; block < count / BLOCK; ++block) {
-    const float *g = gradient + block * BLOCK;
+  for (int64_t block = 0; block < count / LAP_BLOCK; ++block) {
+    const float *g = gradient + block * LAP_BLOCK;
     double sum[SUMS] = {0};
-    for (int64_t j = 0; j < BLOCK; j += SUMS)
+    for (int64_t j = 0; j < LAP_BLOCK; j += SUMS)
       for (int i = 0; i < SUMS; ++i) sum[i] += (double)g[j + i] * (double)g[j + i];
     for (int width = SUMS / 2; width > 0; width /= 2)
       for (int i = 0; i < width; ++i) sum[i] += sum[i + width];

@@ -26,7 +26,7 @@ void lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters, 
                       int64_t end, float factor, const float *gradient, float *weight,
                       float *exp_avg, float *exp_avg_sq);
 
-/* Sum of squares in float64 of each block of 1024 elements: partials [count / 1024]. */
+/* Sum of squares in float64 of each block: partials [count / LAP_BLOCK]. */
 void lap_square_partials(const float *gradient, int64_t count, double *partials);
 
 #endif
