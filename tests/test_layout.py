@@ -150,6 +150,15 @@ class Layout(unittest.TestCase):
                 guard = "LAP_" + re.sub(r"\W", "_", unit(path)).upper() + "_H"
                 self.assertIn(f"#ifndef {guard}\n#define {guard}\n", path.read_text(), path.relative_to(SOURCE))
 
+    def test_every_op_is_in_the_table(self):
+        """Where tests/autograd/test_op_table.c finds it."""
+        table = (SOURCE / "autograd/op/ops.h").read_text().partition("lap_op_table[] =")[2]
+        ops = [name for path in sources("autograd/op")
+               for name in re.findall(r"^const lap_op (lap_op_\w+) =", path.read_text(), re.MULTILINE)]
+        self.assertGreater(len(ops), 0)
+        for name in ops:
+            self.assertRegex(table, rf"&{name}\b")
+
     def test_nothing_shadows_the_header_of_mpi(self):
         self.assertFalse((SOURCE / "mpi/mpi.h").exists())
 

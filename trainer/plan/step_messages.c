@@ -1,50 +1,30 @@
 #include "trainer/plan/step_messages.h"
 
-#include "mpi/collective/shard_sum.h"
+#include "autograd/tape/walk.h"
 #include "trainer/state/state.h"
 #include "trainer/step/step.h"
 
 /* --- activations --- */
 
-typedef struct {
-  lap_activation_sums sums;
-  int64_t teacher_k;
-} activation_walk;
-
-static void add_sum(lap_activation_sums *sums, int64_t elements) {
-  sums->float_elements += elements;
-  sums->sums += 1;
-}
-
-/* For each chunk of positions: the largest logits, the masses of the rest, and dx. */
-static void add_head(activation_walk *walk, const lap_op_call *call) {
-  const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const int64_t rows = call->input[0].rows;
-  const int64_t chunk = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of);
-  enum { ENDS = 2, MASSES = 2 };
-  walk->sums.float_elements += rows * (ENDS + walk->teacher_k + call->input[0].columns);
-  walk->sums.double_elements += rows * MASSES;
-  walk->sums.sums += 3 * ((rows + chunk - 1) / chunk);
-}
-
-/* What meets where: op/op.h. */
-static void visit(void *context, const lap_op *op, const lap_op_call *call, lap_visit kind,
-                  int block) {
-  activation_walk *walk = context;
-  (void)block;
-  const int64_t output = call->output.rows * call->output.columns;
-  if (op == &lap_op_lm_head_loss)
-    add_head(walk, call);
-  else if (op == &lap_op_copy_to_shards && kind == LAP_VISIT_BACKWARD)
-    add_sum(&walk->sums, output);
-  else if ((op == &lap_op_row_linear || op == &lap_op_embedding) && kind != LAP_VISIT_BACKWARD)
-    add_sum(&walk->sums, output);
+static void visit(void *context, const lap_tape_visit *step) {
+  lap_activation_sums *sums = context;
+  lap_shard_call list[LAP_MAX_SHARD_CALLS];
+  if (!step->op->shard_calls) return;
+  const int count =
+      step->op->shard_calls(step->shapes, step->extent, step->kind == LAP_STEP_BACKWARD, list);
+  for (int i = 0; i < count; ++i) {
+    const int64_t elements = list[i].elements * list[i].times;
+    *(list[i].kind == LAP_SHARD_CALL_SUM_DOUBLE ? &sums->double_elements : &sums->float_elements) +=
+        elements;
+    sums->sums += list[i].times;
+  }
 }
 
 lap_activation_sums lap_activation_sums_of(const lap_gemma2 *model, int64_t teacher_k) {
-  activation_walk walk = {.teacher_k = teacher_k};
-  if (model->parameters->shards.of > 1) lap_tape_walk(model->tape, visit, &walk);
-  return walk.sums;
+  lap_activation_sums sums = {0};
+  (void)teacher_k;
+  lap_tape_walk(model->tape, visit, &sums);
+  return sums;
 }
 
 int64_t lap_full_gathers(int64_t layers, int64_t micro_batches) {
