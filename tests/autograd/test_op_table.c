@@ -164,10 +164,11 @@ static void run_model(lap_gemma2 *model, call_log *log) {
   const lap_batch batch = {SEQUENCES,  LENGTH,    b->tokens, b->document_start,
                            b->targets, TEACHER_K, b->ids,    probability,
                            tail,       b->entropy};
-  const size_t elements = (size_t)model->parameters->elements;
+  const int64_t elements = model->parameters->elements;
   real *weights = lap_allocate_aligned(elements, sizeof *weights);
   real *gradients = lap_allocate_aligned(elements, sizeof *gradients);
-  for (size_t i = 0; i < elements; ++i) weights[i] = (real)test_uniform(421, i), gradients[i] = 0;
+  for (int64_t i = 0; i < elements; ++i)
+    weights[i] = (real)test_uniform(421, (uint64_t)i), gradients[i] = 0;
   for (int i = 0; i < model->parameters->bucket_count; ++i) {
     model->weights[i] = weights + model->parameters->bucket[i].begin;
     model->gradients[i] = gradients + model->parameters->bucket[i].begin;

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
+#include "trainer/plan/communication.h"
 #include "trainer/plan/op_time.h"
-#include "trainer/plan/step_messages.h"
 #include "trainer/state/state.h"
 
 const char *lap_time_part_name(lap_time_part part) {
@@ -38,19 +38,19 @@ static void visit(void *context, const lap_tape_visit *step) {
 
 /* The rank with the most lanes. */
 static lap_code layout_of(const lap_config *config, int ranks, const lap_hardware *h,
-                          lap_rank_layout *place, lap_status *status) {
-  *place = (lap_rank_layout){.mesh = config->mesh,
-                             .ranks_per_node = lap_hardware_ranks_per_node(h),
-                             .schedule = lap_shard_lane_schedule(config->shard)};
+                          lap_rank_layout *layout, lap_status *status) {
+  *layout = (lap_rank_layout){.mesh = config->mesh,
+                              .ranks_per_node = lap_hardware_ranks_per_node(h),
+                              .schedule = lap_shard_lane_schedule(config->shard)};
   int most = 0;
   lap_fold fold;
   LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, ranks, 0, &fold, status));
   for (int rank = 0; rank < ranks; rank += fold.model_ranks) {
     LAP_TRY(lap_mesh_fold(&config->mesh, config->model_ranks, ranks, rank, &fold, status));
-    const lap_lanes lanes = lap_fold_lanes(&fold, &config->mesh, place->schedule);
+    const lap_lanes lanes = lap_fold_lanes(&fold, &config->mesh, layout->schedule);
     if (lanes.count <= most) continue;
     most = lanes.count;
-    place->fold = fold;
+    layout->fold = fold;
   }
   return LAP_OK;
 }
@@ -69,20 +69,18 @@ static lap_code check_links(int ranks, const lap_hardware *h, lap_status *status
   return LAP_OK;
 }
 
-static void add_rest(const lap_config *config, const lap_rank_layout *place,
-                     const lap_gemma2 *model, int lanes, op_walk *walk) {
+static void add_rest(const lap_config *config, const lap_rank_layout *layout,
+                     const lap_partition *partition, int lanes, op_walk *walk) {
   const lap_unit_costs *costs = &walk->hardware->costs;
-  const double elements = (double)model->parameters->elements;
-  lap_partition *partition = lap_state_partition(model->parameters, place->fold.replicas);
-  const double owned = (double)lap_partition_owned(partition, place->fold.replica);
-  lap_partition_destroy(partition);
+  const double elements = (double)partition->elements;
+  const double owned = (double)lap_partition_owned(partition, layout->fold.replica);
   const double per_lane = (double)(config->batch.sequences / lap_mesh_lanes(&config->mesh) *
                                    config->data.sequence_length);
   /* Each lane's vector is cleared and, but for the first, added; an owner adds what the other
    * ranks send, and takes the sum out. */
-  const double merged = place->schedule == LAP_LANES_CYCLIC
+  const double merged = layout->schedule == LAP_LANES_CYCLIC
                             ? owned * (double)(lap_mesh_lanes(&config->mesh) - 1)
-                            : elements * (lanes - 1) + owned * (place->fold.replicas - 1);
+                            : elements * (lanes - 1) + owned * (layout->fold.replicas - 1);
   walk->part[LAP_TIME_LANES] = lanes * (per_lane * costs->data + elements * costs->clear) +
                                merged * costs->add + owned * costs->clear;
   walk->part[LAP_TIME_UPDATE] =
@@ -120,37 +118,42 @@ static void add_communication(const lap_hardware *h, const lap_step_sent *sent, 
 lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t teacher_k,
                                 const lap_hardware *hardware, lap_step_time *time,
                                 lap_status *status) {
-  lap_rank_layout place;
+  lap_rank_layout layout;
   *time = (lap_step_time){0};
-  LAP_TRY(layout_of(config, ranks, hardware, &place, status));
+  LAP_TRY(layout_of(config, ranks, hardware, &layout, status));
   LAP_TRY(check_links(ranks, hardware, status));
   lap_gemma2 *model = lap_gemma2_record(
-      &config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
-                                              .objective = &config->objective,
-                                              .sequences = config->batch.micro_sequences,
-                                              .length = config->data.sequence_length,
-                                              .teacher_k = teacher_k,
-                                              .threads = config->threads,
-                                              .shards = {config->mesh.model, place.fold.first_shard,
-                                                         place.fold.shard_count},
-                                              .recompute = config->recompute});
+      &config->model,
+      &(lap_gemma2_recording){
+          .mode = LAP_GEMMA2_TRAIN,
+          .objective = &config->objective,
+          .sequences = config->batch.micro_sequences,
+          .length = config->data.sequence_length,
+          .teacher_k = teacher_k,
+          .threads = config->threads,
+          .shards = {config->mesh.model, layout.fold.first_shard, layout.fold.shard_count},
+          .recompute = config->recompute});
+  lap_partition *partition = lap_state_partition(model->parameters, layout.fold.replicas);
   op_walk walk = {.hardware = hardware};
   lap_tape_walk(model->tape, visit, &walk);
-  const int lanes = lap_fold_lanes(&place.fold, &config->mesh, place.schedule).count;
+  const int lanes = lap_fold_lanes(&layout.fold, &config->mesh, layout.schedule).count;
   const double micro_batches = (double)lap_config_micro_batches(config);
   for (int part = 0; part <= LAP_TIME_ELEMENTS; ++part) walk.part[part] *= lanes * micro_batches;
-  add_rest(config, &place, model, lanes, &walk);
+  add_rest(config, &layout, partition, lanes, &walk);
   const double speed = config->threads * hardware->core_share;
   for (int part = 0; part < LAP_TIME_PARTS; ++part) {
     time->part[part] = walk.part[part] / speed;
     time->compute += time->part[part];
   }
+  lap_step_messages *messages = lap_step_messages_create(config, model->parameters, model->tape);
   lap_step_sent sent;
-  lap_step_sent_of(config, &place, model, teacher_k, &sent);
-  const int on_node = ranks < place.ranks_per_node ? ranks : place.ranks_per_node;
+  lap_step_sent_of(messages, &layout, partition, &sent);
+  const int on_node = ranks < layout.ranks_per_node ? ranks : layout.ranks_per_node;
   const bool spare_core = hardware->cores_per_node > (double)on_node * config->threads;
   add_communication(hardware, &sent, spare_core, walk.forward / speed, walk.backward / speed, time);
   time->seconds = time->compute + time->exposed;
+  lap_step_messages_destroy(messages);
+  lap_partition_destroy(partition);
   lap_gemma2_destroy(model);
   return LAP_OK;
 }
