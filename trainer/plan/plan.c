@@ -1,5 +1,6 @@
 #include "trainer/plan/plan.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -144,6 +145,17 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   const int on_node = request->ranks_per_node ? request->ranks_per_node : request->ranks;
   lap_step_traffic_plan(config, request->ranks, on_node, request->teacher_k, &plan->traffic);
   return plan_schedule(config, request->window_count, plan, status);
+}
+
+lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k) {
+  lap_fold fold;
+  lap_status status;
+  const lap_code code = lap_mesh_fold(&config->mesh, config->model_ranks, plan->ranks,
+                                      plan->fullest_rank, &fold, &status);
+  assert(code == LAP_OK); /* it was planned */
+  (void)code;
+  const lap_shard_range shards = {config->mesh.model, fold.first_shard, fold.shard_count};
+  return lap_stepper_record(config, shards, teacher_k, false);
 }
 
 /* --- eval and teach: windows one after the other --- */
