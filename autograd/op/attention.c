@@ -249,7 +249,7 @@ static double useful_flops(const lap_op_call *call) {
   return 4.0 * (double)visible * (double)a->heads * (double)a->head_dim;
 }
 
-/* A tile's scores meet the keys of all its queries; only the visible ones are softmaxed. */
+/* The products of a tile include scores that not all of its queries see; the softmax does not. */
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                  const lap_cost_sink *sink) {
   const lap_attention_attributes *a = call->attributes;

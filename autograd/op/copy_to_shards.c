@@ -19,7 +19,7 @@ static int64_t gradient_rows(const lap_op_call *call) {
   return attributes->shards * call->input[0].rows;
 }
 
-/* What the sum over shards takes is the group's. */
+/* No work of its own: the group adds the parts of all shards. */
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                  const lap_cost_sink *sink) {
   (void)call, (void)extent, (void)backward, (void)sink;

@@ -1,8 +1,9 @@
 /* cost: the work of one call of an op, by kind, for programs that predict or measure a step.
  *
  * Each op describes its own work (op.h: `cost`) by calling the functions below: matrix products by
- * their shapes, memory that is read whatever the caches hold, and all else by the unit. A hardware
- * file (trainer/plan/hardware.h) says what each of them takes on a machine; `doctor` measures it.
+ * their shapes, memory that has to be read where it does not fit into the cache, and all else by
+ * the unit. A hardware file (trainer/plan/hardware.h) has the seconds that each kind takes on a
+ * machine; `doctor` measures them.
  */
 #ifndef LAP_AUTOGRAD_OP_COST_H
 #define LAP_AUTOGRAD_OP_COST_H
@@ -12,14 +13,15 @@
 
 /* The part of a step's time that an op belongs to. */
 typedef enum {
-  LAP_WORK_UNKNOWN, /* of no op: recording asserts */
+  LAP_WORK_UNKNOWN, /* not set: recording asserts */
   LAP_WORK_LINEAR,  /* products with the weights of layers */
   LAP_WORK_ATTENTION,
   LAP_WORK_HEAD,     /* logits and losses */
-  LAP_WORK_ELEMENTS, /* all other ops: so much an element */
+  LAP_WORK_ELEMENTS, /* all other ops: proportional to their elements */
 } lap_work;
 
-/* The products of a linear: C [m, n] of operands stored as these are, summed over k. */
+/* A product C [m, n], summed over k, by how its operands are stored: as in the products of a
+ * linear. */
 typedef enum {
   LAP_PRODUCT_FORWARD, /* y = x w^T */
   LAP_PRODUCT_INPUT,   /* dx = dy w */
@@ -27,9 +29,9 @@ typedef enum {
   LAP_PRODUCTS
 } lap_product;
 
-/* Work that is measured by the unit, products apart. An op of a new kind takes the unit whose
- * element costs about as much; a new unit needs a key of hardware files (trainer/plan/hardware.c)
- * and an op in the model that doctor measures (trainer/doctor/unit_costs.c). */
+/* Work that is measured by the unit; products are not in it. A new op names the unit that costs
+ * about as much as its own; a new unit needs a key of hardware files (trainer/plan/hardware.c) and
+ * an op in the model that doctor measures (trainer/doctor/unit_costs.c). */
 typedef enum {
   LAP_UNIT_ATTENTION, /* a visible score of a head */
   LAP_UNIT_RMSNORM,   /* an element of the output, as all below */
@@ -37,7 +39,7 @@ typedef enum {
   LAP_UNIT_GEGLU,
   LAP_UNIT_RESIDUAL,
   LAP_UNIT_EMBEDDING,
-  LAP_UNIT_LOSS, /* a logit: soft-cap, loss and gradient; backward has it all */
+  LAP_UNIT_LOSS, /* a logit: soft-cap, loss and gradient, all of them backward */
   LAP_UNITS
 } lap_unit;
 
@@ -48,13 +50,13 @@ typedef struct {
   bool one_tile; /* lap_gemm_tile; else lap_gemm, which cuts C into tiles */
 } lap_product_work;
 
-/* `moved` bytes are read or written of `working_set` bytes, which are all used before any of them
- * is used again. */
+/* `moved` bytes are read or written. Between two uses of a byte all `working_set` bytes are used:
+ * it is still in the cache only where they fit. */
 typedef struct {
   double working_set, moved, times;
 } lap_stream_work;
 
-/* Where an op's work goes. A function that is NULL is not called. */
+/* Receives the work of an op. A function that is NULL is not called. */
 typedef struct {
   void *context;
   void (*product)(void *context, const lap_product_work *work);

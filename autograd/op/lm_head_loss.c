@@ -275,8 +275,8 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return lay_out(call, NULL, chunk_of(call), extent->teacher_k, extent->threads, backward, &none);
 }
 
-/* The embedding's shard is read once for the logits and once for dx, its gradient read and written
- * for dw: the next chunk of positions finds it in the cache only where both fit. */
+/* The shard of the embedding is read for the logits and for dx, its gradient is read and written
+ * for dw. The next chunk of positions finds them in the cache only where both fit. */
 static void cost_of_chunk(const lap_op_call *call, int64_t rows, double times, bool backward,
                           const lap_cost_sink *sink) {
   enum { WEIGHT_AND_GRADIENT = 2, PASSES = 4 };
@@ -292,7 +292,7 @@ static void cost_of_chunk(const lap_op_call *call, int64_t rows, double times, b
   lap_cost_stream(sink, WEIGHT_AND_GRADIENT * weight, PASSES * weight, times);
 }
 
-/* Chunks of one size, and the positions that are left. */
+/* `times` chunks of `rows` positions, and one of the `rest`. */
 typedef struct {
   int64_t rows, times, rest;
 } chunk_counts;

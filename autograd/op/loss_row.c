@@ -162,8 +162,7 @@ typedef struct {
   double ce, all, rest;
 } rest_weights;
 
-/* z_j of the rest becomes its gradient. Kept ids get numbers that mean nothing and are overwritten.
- */
+/* z_j of the rest becomes its gradient. Kept ids get meaningless numbers, overwritten later. */
 static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients *coefficients,
                           const rest_weights *weights, double tau, real inverse_cap) {
   const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;

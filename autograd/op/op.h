@@ -77,8 +77,8 @@ typedef struct {
   const lap_shard_group *group; /* NULL where the model is one shard, or without `shard_calls` */
 } lap_op_call;
 
-/* Sizes of the micro-batches to come. What is asked before there is one gets these, and a call with
- * shapes and attributes only. */
+/* Sizes of the micro-batches to come. Functions that are called before there is a micro-batch get
+ * them, with a call that has shapes and attributes only. */
 typedef struct {
   int64_t sequences, length, teacher_k, threads;
 } lap_op_extent;
@@ -90,7 +90,7 @@ typedef struct lap_op {
   void (*forward)(const lap_op_call *call);
   void (*backward)(const lap_op_call *call);
 
-  /* --- the memory of a call, in reals; before there is any --- */
+  /* --- the memory that a call needs, in reals --- */
 
   int64_t (*saved_size)(const lap_op_call *call, const lap_op_extent *extent); /* NULL: 0 */
   /* Of one pass: forward or backward. NULL: 0 */
@@ -98,19 +98,19 @@ typedef struct lap_op {
   /* Rows of the output's gradient. NULL: as many as of its value. */
   int64_t (*gradient_rows)(const lap_op_call *call);
 
-  /* --- what a call costs: required, so that no op is taken to be free by mistake --- */
+  /* --- the cost of a call: required, so that no op is free by mistake --- */
 
   lap_work work;
-  /* All work of one call, forward or backward, where every sequence is one document; an op that has
-   * none says so by doing nothing. */
+  /* Passes to `sink` all work of one call, forward or backward, where every sequence is one
+   * document. An op without work has a function that passes nothing. */
   void (*cost)(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                const lap_cost_sink *sink);
-  /* Matrix FLOPs of one forward call that are useful, where not all of `cost` are; backward is
-   * twice that. Looks at shapes, attributes and the batch, not at values. NULL: those of the
-   * products in `cost`. */
+  /* Matrix FLOPs of one forward call; backward has twice as many. For an op whose products are not
+   * all useful; it may look at shapes, attributes and the batch, not at values. NULL: the FLOPs of
+   * the products in `cost`. */
   double (*useful_flops)(const lap_op_call *call);
-  /* The calls of the group that one call makes, in any order, and how many kinds of them; `list`
-   * has LAP_MAX_SHARD_CALLS. NULL: none, and the op is not given the group. */
+  /* The calls of `group` that one call of the op makes, in any order: fills `list`
+   * [LAP_MAX_SHARD_CALLS] and returns its length. NULL: none, and the op is not given the group. */
   int (*shard_calls)(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                      lap_shard_call *list);
 

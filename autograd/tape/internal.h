@@ -65,7 +65,7 @@ struct lap_tape {
 /* A call with shapes and attributes only. */
 lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded);
 
-/* Useful matrix FLOPs of one step: none of a recomputation. */
+/* Useful matrix FLOPs of one step; 0 of a recomputation. */
 double lap_tape_step_flops(const lap_tape *tape, const tape_step *step, const lap_op_call *call);
 
 /* Which life of the output of `op` a step sees. */

@@ -14,7 +14,7 @@
 typedef struct {
   const lap_op *op;
   double forward_seconds, backward_seconds;
-  double recompute_seconds; /* recomputing values for backward; in neither of the two above */
+  double recompute_seconds; /* of recomputations; in neither of the two above */
   double flops;             /* useful matrix FLOPs done, forward and backward */
 } lap_tape_profile_row;
 

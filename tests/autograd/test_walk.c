@@ -1,4 +1,4 @@
-/* walk: what is told about a planned tape is what the tape does. */
+/* walk: the description of a planned tape agrees with the tape. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

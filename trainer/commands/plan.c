@@ -216,7 +216,7 @@ static void print_plan(const lap_plan *plan, const lap_config *config) {
 
 /* --- the command --- */
 
-/* What there is to say: the plan, and what else was asked for. */
+/* The plan, and the rest of the output. */
 typedef struct {
   lap_plan plan;
   const lap_plan_time *time; /* NULL: not asked for, as below */
@@ -333,8 +333,8 @@ const lap_command lap_command_plan = {
         "a pod (ICI) and between pods (DCN). --threads of "
         "eval and teach is the key threads here, --sequence-length the key data.sequence_length, "
         "--tokens the key data.eval (eval) or data.train (teach). With --hardware also the seconds "
-        "of a step, what of them is communication, and whether it fits. With --tape also one line "
-        "an op of a micro-batch as the fullest rank records it: the steps of the schedule that "
-        "run it, the ops and parameters (w) that it reads, and where its output, gradient, saved "
-        "and scratch memory lie.",
+        "of a step, how much of them is communication, and whether it fits. With --tape also one "
+        "line an op of the micro-batch that the fullest rank records: the steps of the schedule "
+        "that run it, the ops and parameters (w) that it reads, and the offsets and bytes of its "
+        "output, gradient, saved and scratch memory.",
     .run = run};

@@ -1,5 +1,5 @@
-/* tape_table: the recorded ops of a model, one line each, for people who write ops: shapes, steps of
- * the schedule, slots of the arena, bytes. What is in a line is said in autograd/tape/walk.h.
+/* tape_table: the recorded ops of a model, one line each, for people who write ops: shapes, steps
+ * of the schedule, slots of the arena, bytes (autograd/tape/walk.h).
  */
 #ifndef LAP_TRAINER_PLAN_TAPE_TABLE_H
 #define LAP_TRAINER_PLAN_TAPE_TABLE_H

@@ -95,7 +95,7 @@ static void add_shard_calls(void *context, const lap_tape_visit *step) {
 static void add_scalars(lap_step_messages *messages) {
   lap_message message = {.bucket = -1, .block = -1, .times = 1};
   if (messages->config->mesh.model > 1) {
-    /* A byte: requests, once, and before each micro-batch whether the data of another has failed. */
+    /* A byte: requests, once, and before each micro-batch failures to read its data. */
     message.kind = LAP_MESSAGE_SHARD_ANY;
     message.elements = message.element_size = 1;
     add(messages, message);

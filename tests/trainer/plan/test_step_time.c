@@ -98,12 +98,12 @@ static void products_are_those_of_the_model(void **state) {
 static void recomputation_costs_the_forward_again(void **state) {
   (void)state;
   static const char *const block[] = {"recompute=block"};
-  lap_config *plain = config_of(NULL, 0), *again = config_of(block, 1);
+  lap_config *plain = config_of(NULL, 0), *recomputed = config_of(block, 1);
   lap_hardware h = machine();
   h.costs.unit[LAP_UNIT_GEGLU][0] = 1;
-  assert_float_equal(time_of(again, 1, &h).seconds, 2 * time_of(plain, 1, &h).seconds, 1e-9);
+  assert_float_equal(time_of(recomputed, 1, &h).seconds, 2 * time_of(plain, 1, &h).seconds, 1e-9);
   lap_config_destroy(plain);
-  lap_config_destroy(again);
+  lap_config_destroy(recomputed);
 }
 
 /* Two ranks: each half of the vector to the other, and the new weights back. Nothing hides on a
