@@ -18,6 +18,7 @@ typedef enum {
   LAP_WORK_ATTENTION,
   LAP_WORK_HEAD,     /* logits and losses */
   LAP_WORK_ELEMENTS, /* all other ops: proportional to their elements */
+  LAP_WORK_KINDS
 } lap_work;
 
 /* A product C [m, n], summed over k, by how its operands are stored: as in the products of a

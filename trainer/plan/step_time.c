@@ -21,10 +21,10 @@ typedef struct {
 } op_walk;
 
 static void visit(void *context, const lap_tape_visit *step) {
-  static const lap_time_part parts[] = {[LAP_WORK_LINEAR] = LAP_TIME_LINEAR,
-                                        [LAP_WORK_ATTENTION] = LAP_TIME_ATTENTION,
-                                        [LAP_WORK_HEAD] = LAP_TIME_HEAD,
-                                        [LAP_WORK_ELEMENTS] = LAP_TIME_ELEMENTS};
+  static const lap_time_part parts[LAP_WORK_KINDS] = {[LAP_WORK_LINEAR] = LAP_TIME_LINEAR,
+                                                      [LAP_WORK_ATTENTION] = LAP_TIME_ATTENTION,
+                                                      [LAP_WORK_HEAD] = LAP_TIME_HEAD,
+                                                      [LAP_WORK_ELEMENTS] = LAP_TIME_ELEMENTS};
   op_walk *walk = context;
   const lap_op_work work = lap_op_work_of(walk->hardware, step);
   const double seconds =

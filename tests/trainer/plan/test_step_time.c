@@ -114,7 +114,7 @@ static void communication_hides_where_it_can(void **state) {
   lap_hardware h = machine();
   h.within_node = (lap_link){1e-9, 1e6};
   lap_step_time time = time_of(config, 2, &h);
-  const double layer = 10240 + 4 * 1024, vector = 512 * 32 + layer + 1024;
+  const double layer = 10240 + 4 * LAP_BLOCK, vector = 512 * 32 + layer + LAP_BLOCK;
   assert_float_equal(time.communication, 2 * (vector / 2) * 4 / 1e6, 0.05 * time.communication);
   assert_float_equal(time.exposed, time.communication, 1e-12);
   h.cores_per_node = 4;
@@ -162,7 +162,7 @@ static lap_chip_time chips_of(const lap_config *config, const lap_hardware *h) {
   return time;
 }
 
-static const double vector = 512 * 32 + 10240 + 4 * 1024 + 1024; /* padded, one shard */
+static const double vector = 512 * 32 + 10240 + 4 * LAP_BLOCK + LAP_BLOCK; /* padded, one shard */
 
 /* 8 lanes in a ring of 8, or in rings of 4 and 2 at once: 7/8 of the vector over 2 or 4 links. */
 static void the_torus_decides_link_loads(void **state) {
