@@ -11,7 +11,7 @@
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/gemv.h"
 #include "autograd/kernel/vector.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 #include "core/memory.h"
 
 enum {
@@ -81,7 +81,7 @@ static const real *find_weight(const lap_parameters *parameters, const real *wei
 static void find_layer_weights(decoder_layer *layer, int64_t index,
                                const lap_parameters *parameters, const real *weights) {
   const struct {
-    const real **place;
+    const real **pointer;
     const char *suffix;
   } wanted[] = {
       {&layer->input_norm, "input_layernorm"},
@@ -99,7 +99,7 @@ static void find_layer_weights(decoder_layer *layer, int64_t index,
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
     char name[64];
     snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", index, wanted[i].suffix);
-    *wanted[i].place = find_weight(parameters, weights, name);
+    *wanted[i].pointer = find_weight(parameters, weights, name);
   }
 }
 
@@ -129,7 +129,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
   const int64_t table = d->max_positions * c->head_dim / 2;
   const int64_t staged = smaller(c->sliding_window - 1 + rows, d->max_positions);
   const struct {
-    real **place;
+    real **pointer;
     int64_t count;
   } wanted[] = {
       {&d->rope_cosine, table},
@@ -153,7 +153,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
   d->memory = lap_allocate_aligned(total, sizeof(real));
   real *next = d->memory;
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
-    *wanted[i].place = next;
+    *wanted[i].pointer = next;
     next += (wanted[i].count + ALIGNED - 1) / ALIGNED * ALIGNED;
   }
 }

@@ -16,6 +16,15 @@
 #include "autograd/gemma2/config.h"
 #include "autograd/kernel/real.h"
 
+#define lap_decoder_create LAP_PRECISION(lap_decoder_create)
+#define lap_decoder_destroy LAP_PRECISION(lap_decoder_destroy)
+#define lap_decoder_prefill LAP_PRECISION(lap_decoder_prefill)
+#define lap_decoder_step LAP_PRECISION(lap_decoder_step)
+#define lap_decoder_position LAP_PRECISION(lap_decoder_position)
+#define lap_decoder_max_positions LAP_PRECISION(lap_decoder_max_positions)
+#define lap_decoder_reset LAP_PRECISION(lap_decoder_reset)
+#define lap_decoder_cache_bytes LAP_PRECISION(lap_decoder_cache_bytes)
+
 typedef struct lap_decoder lap_decoder;
 
 /* A decoder at position 0 for sequences of at most `max_positions` tokens. `weights` is the

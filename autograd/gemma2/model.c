@@ -8,6 +8,7 @@
 
 #include "autograd/op/folded_shards.h"
 #include "autograd/tape/record.h"
+#include "autograd/tape/tape.h"
 #include "core/memory.h"
 
 /* --- weights --- */
@@ -47,8 +48,8 @@ static lap_value layer_norm(const lap_gemma2 *model, int64_t layer, const char *
   return norm(model, x, name);
 }
 
-/* What all shards share, for the projections of each. */
-static lap_value spread(const lap_gemma2 *model, lap_value x) {
+/* A value that all shards share, for the projections of each. */
+static lap_value copy_to_shards(const lap_gemma2 *model, lap_value x) {
   const lap_shard_range shards = model->parameters->shards;
   return shards.of == 1 ? x : lap_record_copy_to_shards(model->tape, x, shards.count);
 }
@@ -86,7 +87,7 @@ static lap_value record_attention(lap_gemma2 *model, int64_t layer, lap_value x)
       .scale = 1 / __builtin_sqrt(c->query_pre_attn_scalar),
       .softcap = c->attn_logit_softcapping,
   };
-  x = spread(model, x);
+  x = copy_to_shards(model, x);
   lap_value q = column_projection(model, layer, "self_attn.q_proj", x);
   lap_value k = column_projection(model, layer, "self_attn.k_proj", x);
   const lap_value v = column_projection(model, layer, "self_attn.v_proj", x);
@@ -97,7 +98,7 @@ static lap_value record_attention(lap_gemma2 *model, int64_t layer, lap_value x)
 }
 
 static lap_value record_feed_forward(lap_gemma2 *model, int64_t layer, lap_value x) {
-  x = spread(model, x);
+  x = copy_to_shards(model, x);
   const lap_value gate = column_projection(model, layer, "mlp.gate_proj", x);
   const lap_value up = column_projection(model, layer, "mlp.up_proj", x);
   return row_projection(model, layer, "mlp.down_proj", lap_record_geglu(model->tape, gate, up));

@@ -13,7 +13,21 @@
 
 #include "autograd/gemma2/config.h"
 #include "autograd/gemma2/parameters.h"
-#include "autograd/tape/tape.h"
+#include "autograd/op/ops.h"
+#include "autograd/tape/plan.h"
+#include "autograd/tape/profile.h"
+#include "autograd/tape/recompute.h"
+#include "autograd/tape/run.h"
+
+#define lap_gemma2_record LAP_PRECISION(lap_gemma2_record)
+#define lap_gemma2_bytes LAP_PRECISION(lap_gemma2_bytes)
+#define lap_gemma2_destroy LAP_PRECISION(lap_gemma2_destroy)
+#define lap_gemma2_replay LAP_PRECISION(lap_gemma2_replay)
+#define lap_gemma2_run LAP_PRECISION(lap_gemma2_run)
+#define lap_gemma2_logits LAP_PRECISION(lap_gemma2_logits)
+#define lap_gemma2_bucket_logits LAP_PRECISION(lap_gemma2_bucket_logits)
+#define lap_gemma2_join_logits LAP_PRECISION(lap_gemma2_join_logits)
+#define lap_gemma2_logits_bytes LAP_PRECISION(lap_gemma2_logits_bytes)
 
 typedef enum {
   LAP_GEMMA2_TRAIN,  /* losses and gradients */

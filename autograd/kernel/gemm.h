@@ -12,6 +12,12 @@
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/real.h"
 
+#define lap_gemm LAP_PRECISION(lap_gemm)
+#define lap_gemm_tile LAP_PRECISION(lap_gemm_tile)
+
+/* The tiles of C. */
+enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
+
 /* C [m,n] = op(A) op(B) + beta C, with op(A) [m,k], op(B) [k,n]; lda, ldb, ldc are row strides of
  * the matrices as stored. OpenMP-parallel over tiles of C. k = 0 gives beta C. */
 void lap_gemm(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k, const real *a,

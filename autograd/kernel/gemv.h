@@ -11,6 +11,8 @@
 
 #include "autograd/kernel/real.h"
 
+#define lap_gemv LAP_PRECISION(lap_gemv)
+
 /* y [m] = A x with A [m, k] row-major and contiguous, x [k]. OpenMP-parallel over groups of rows,
  * which are a function of the shape: the bits do not depend on the number of threads. */
 void lap_gemv(int64_t m, int64_t k, const real *a, const real *x, real *y);

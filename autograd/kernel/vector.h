@@ -10,6 +10,12 @@
 
 #include "autograd/kernel/real.h"
 
+#define lap_vector_max LAP_PRECISION(lap_vector_max)
+#define lap_vector_dot LAP_PRECISION(lap_vector_dot)
+#define lap_vector_sum_exp LAP_PRECISION(lap_vector_sum_exp)
+#define lap_vector_exp LAP_PRECISION(lap_vector_exp)
+#define lap_vector_softcap LAP_PRECISION(lap_vector_softcap)
+
 /* max(x[0..n)); -inf for n = 0. NaN elements are passed over. */
 real lap_vector_max(const real *x, int64_t n);
 real lap_vector_dot(const real *x, const real *y, int64_t n);

@@ -17,7 +17,7 @@
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/vector.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 enum { TILE = 64 };
 
@@ -38,9 +38,14 @@ typedef struct {
 
 static int64_t scratch_of_thread(int64_t length) { return (2 * TILE + 1) * length; }
 
+/* The first key that the window of query i reaches, within its sequence. */
+static int64_t window_start(int64_t window, int64_t i) {
+  return window > 0 && i - window + 1 > 0 ? i - window + 1 : 0;
+}
+
 static int64_t first_visible(const int32_t *document_start, int64_t window, int64_t i) {
-  const int64_t window_start = window > 0 && i - window + 1 > 0 ? i - window + 1 : 0;
-  return document_start[i] > window_start ? document_start[i] : window_start;
+  const int64_t start = window_start(window, i);
+  return document_start[i] > start ? document_start[i] : start;
 }
 
 static int64_t low_key(const head_view *head, int64_t i) {
@@ -149,8 +154,8 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
 /* With dp_ij = do_i.v_j, D_i = sum_j p_ij dp_ij:
  *   ds_ij = p_ij (dp_ij - D_i) (1 - (s_ij / cap)^2) scale
  *   dq_i (+)= sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
- * p is made again from the saved m and c, which two are: where scores are large, their log-sum-exp
- * has too few digits after the point. dk, dv here are this head's own [T, D].
+ * p is recomputed from the saved m and c. They are saved apart: where scores are large, their
+ * log-sum-exp has too few digits after the point. dk, dv here are this head's own [T, D].
  *
  * D_i is do_i.o_i too, but rounded otherwise than dp: where one key has all of the weight, their
  * difference would be that rounding instead of 0. */
@@ -231,7 +236,7 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return backward ? parts + tiles : tiles;
 }
 
-static double flops(const lap_op_call *call) {
+static double useful_flops(const lap_op_call *call) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length;
   int64_t visible = 0;
@@ -244,12 +249,35 @@ static double flops(const lap_op_call *call) {
   return 4.0 * (double)visible * (double)a->heads * (double)a->head_dim;
 }
 
+/* The products of a tile include scores that not all of its queries see; the softmax does not. */
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  const lap_attention_attributes *a = call->attributes;
+  const int64_t length = extent->length, dim = a->head_dim;
+  const int64_t heads = call->output.rows / length * a->heads; /* of all sequences */
+  int64_t visible = 0;                                         /* scores of one of them */
+  for (int64_t i0 = 0; i0 < length; i0 += TILE) {
+    const int64_t rows = i0 + TILE < length ? TILE : length - i0;
+    const int64_t keys = i0 + rows - window_start(a->window, i0);
+    for (int64_t i = i0; i < i0 + rows; ++i) visible += i + 1 - window_start(a->window, i);
+    /* s = q k^T; backward also do v^T */
+    lap_cost_tile(sink, LAP_PRODUCT_FORWARD, rows, keys, dim,
+                  backward ? 2 * (double)heads : (double)heads);
+    lap_cost_tile(sink, LAP_PRODUCT_INPUT, rows, dim, keys, (double)heads); /* o = p v; dq */
+    if (backward)                                                           /* dk, dv */
+      lap_cost_tile(sink, LAP_PRODUCT_WEIGHT, keys, dim, rows, 2 * (double)heads);
+  }
+  lap_cost_units(sink, LAP_UNIT_ATTENTION, heads * visible);
+}
+
 const lap_op lap_op_attention = {
     .name = "attention",
     .forward = forward,
     .backward = backward,
     .saved_size = saved_size,
     .scratch_size = scratch_size,
-    .flops = flops,
+    .work = LAP_WORK_ATTENTION,
+    .cost = cost,
+    .useful_flops = useful_flops,
     .cheap = true,
     .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1) | LAP_READS_INPUT(2)};

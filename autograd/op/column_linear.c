@@ -1,10 +1,10 @@
-/* linear: y_s = x w_s^T for each shard s held here, no bias; a projection cut by its outputs
+/* column_linear: y_s = x w_s^T for each shard s held here, no bias; a projection cut by outputs
  *   x [R, I] input     w_s [O, I] weights     y [S R, O] output
  */
 #include <assert.h>
 
 #include "autograd/kernel/gemm.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 static int64_t shards_of(const lap_op_call *call) {
   return call->output.rows / call->input[0].rows;
@@ -19,7 +19,7 @@ static void forward(const lap_op_call *call) {
 }
 
 /* dx_s (+)= dy_s w_s      dw_s += dy_s^T x      a lane's micro-batches add up by beta = 1
- * dx is [S R, I]: spread sums it over shards. */
+ * dx is [S R, I]: copy_to_shards sums it over shards. */
 static void backward(const lap_op_call *call) {
   const int64_t rows = call->input[0].rows, in = call->input[0].columns;
   const int64_t out = call->output.columns;
@@ -34,13 +34,23 @@ static void backward(const lap_op_call *call) {
   }
 }
 
-static double flops(const lap_op_call *call) {
-  return 2.0 * (double)call->output.rows * (double)call->output.columns *
-         (double)call->input[0].columns;
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  const int64_t rows = call->input[0].rows, in = call->input[0].columns;
+  const int64_t out = call->output.columns;
+  const double shards = (double)shards_of(call);
+  (void)extent;
+  if (!backward) {
+    lap_cost_product(sink, LAP_PRODUCT_FORWARD, rows, out, in, shards);
+    return;
+  }
+  lap_cost_product(sink, LAP_PRODUCT_INPUT, rows, in, out, shards);
+  lap_cost_product(sink, LAP_PRODUCT_WEIGHT, out, in, rows, shards);
 }
 
 const lap_op lap_op_column_linear = {.name = "column_linear",
                                      .forward = forward,
                                      .backward = backward,
-                                     .flops = flops,
+                                     .work = LAP_WORK_LINEAR,
+                                     .cost = cost,
                                      .backward_reads = LAP_READS_INPUTS};

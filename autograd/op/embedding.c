@@ -8,9 +8,10 @@
 #include <assert.h>
 #include <string.h>
 
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
-/* The row of shard s, counted from the first held here, for the token of r; -1: has not got it. */
+/* The row of shard s, counted from the first held here, for the token of r; -1 where another shard
+ * has it. */
 static int64_t row_of(const lap_op_call *call, int s, int64_t r) {
   const lap_embedding_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows;
@@ -81,5 +82,25 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return attributes->shards.count * call->output.rows * call->output.columns;
 }
 
-const lap_op lap_op_embedding = {
-    .name = "embedding", .forward = forward, .backward = backward, .scratch_size = scratch_size};
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  (void)extent, (void)backward;
+  lap_cost_units(sink, LAP_UNIT_EMBEDDING, call->output.rows * call->output.columns);
+}
+
+static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                       lap_shard_call *list) {
+  const lap_embedding_attributes *attributes = call->attributes;
+  (void)extent;
+  if (backward || attributes->shards.of == 1) return 0;
+  list[0] = (lap_shard_call){LAP_SHARD_CALL_SUM, call->output.rows * call->output.columns, 1};
+  return 1;
+}
+
+const lap_op lap_op_embedding = {.name = "embedding",
+                                 .forward = forward,
+                                 .backward = backward,
+                                 .scratch_size = scratch_size,
+                                 .work = LAP_WORK_ELEMENTS,
+                                 .cost = cost,
+                                 .shard_calls = shard_calls};

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Parts [S][elements]: at each width, the left one of two neighbours becomes their sum; one without
- * a right neighbour stays as it is. */
+/* Parts [S][elements]: at each width, the left one of two neighbours becomes their sum; a last one
+ * without a right neighbour stays as it is. */
 static void sum(void *context, real *parts, int64_t elements, real *out) {
   const int shards = *(const int *)context;
   for (int width = 1; width < shards; width *= 2)
@@ -24,7 +24,7 @@ static void sum_double(void *context, double *parts, int64_t elements, double *o
   memcpy(out, parts, (size_t)elements * sizeof *out);
 }
 
-/* Over the shards held here, which are all, they are already. */
+/* The values are already the largest over the shards held here, which are all. */
 static void largest(void *context, real *values, int64_t count) {
   (void)context, (void)values, (void)count;
 }

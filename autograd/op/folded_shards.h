@@ -8,6 +8,8 @@
 
 #include "autograd/op/shard_group.h"
 
+#define lap_folded_shards LAP_PRECISION(lap_folded_shards)
+
 /* `shards`, M, must outlive the group. Not collective. */
 lap_shard_group lap_folded_shards(const int *shards);
 

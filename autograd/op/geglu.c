@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "autograd/kernel/elementary.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 static const real C = (real)0.79788456080286535588;
 static const real A = (real)0.044715;
@@ -47,8 +47,16 @@ static void backward(const lap_op_call *call) {
   }
 }
 
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  (void)extent, (void)backward;
+  lap_cost_units(sink, LAP_UNIT_GEGLU, call->output.rows * call->output.columns);
+}
+
 const lap_op lap_op_geglu = {.name = "geglu",
                              .forward = forward,
                              .backward = backward,
+                             .work = LAP_WORK_ELEMENTS,
+                             .cost = cost,
                              .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1),
                              .cheap = true};

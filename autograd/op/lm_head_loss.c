@@ -1,4 +1,4 @@
-/* head: the tied output head, the final soft-cap and the loss, over chunks of positions
+/* lm_head_loss: the tied output head, the final soft-cap and the loss, over chunks of positions
  *   x [BT, H] input     w_s [V/M, H] the embedding, shard by shard     loss [1, 1], the sum over
  *   counted positions
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
@@ -6,8 +6,8 @@
  * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
  * makes each logit once, and the memory for logits is a constant whatever the batch. Logits stay
  * with their shard. For each position of a chunk the shards bring together, in this order: the
- * largest logit of the rest, the target's and the kept ones (where a shard has not got an id, it
- * says -inf); the masses of the rest; and, backward, dx.
+ * largest logit of the rest, the target's and the kept ones (-inf where another shard has the id);
+ * the masses of the rest; and, backward, dx.
  */
 #include <assert.h>
 #include <math.h>
@@ -17,7 +17,7 @@
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/loss_row.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 #include "core/memory.h"
 
 /* 4 Mi logits, but no fewer than 64 positions, so that dw of a large vocabulary is not read and
@@ -172,12 +172,12 @@ static lap_row_loss coefficients_of_row(const lap_op_call *call, const chunk *c,
   const lap_row_labels labels = labels_of(call, c->begin + i);
   const real *ends = c->known + i * (LAP_ROW_ENDS + c->k), *kept = ends + LAP_ROW_ENDS;
   real *weight = c->weights + omp_get_thread_num() * c->k;
-  lap_row_coefficients verdict;
-  const lap_row_loss loss =
-      lap_row_coefficients_of(&labels, ends, kept, c->sums + i * LAP_ROW_MASSES, weight, &verdict);
+  lap_row_coefficients coefficients;
+  const lap_row_loss loss = lap_row_coefficients_of(
+      &labels, ends, kept, c->sums + i * LAP_ROW_MASSES, weight, &coefficients);
   for (int s = 0; gradient && s < attributes->shards.count; ++s) {
     const lap_row_slice slice = slice_of(call, c, s, i);
-    lap_row_gradient(&labels, &slice, ends, kept, weight, &verdict);
+    lap_row_gradient(&labels, &slice, ends, kept, weight, &coefficients);
   }
   return loss;
 }
@@ -275,16 +275,68 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return lay_out(call, NULL, chunk_of(call), extent->teacher_k, extent->threads, backward, &none);
 }
 
-static double flops(const lap_op_call *call) {
+/* The shard of the embedding is read for the logits and for dx, its gradient is read and written
+ * for dw. The next chunk of positions finds them in the cache only where both fit. */
+static void cost_of_chunk(const lap_op_call *call, int64_t rows, double times, bool backward,
+                          const lap_cost_sink *sink) {
+  enum { WEIGHT_AND_GRADIENT = 2, PASSES = 4 };
+  const int64_t vocab = call->input[1].rows, hidden = call->input[0].columns;
+  const double weight = (double)(vocab * hidden) * sizeof(real);
+  lap_cost_product(sink, LAP_PRODUCT_FORWARD, rows, vocab, hidden, times);
+  if (!backward) {
+    lap_cost_stream(sink, weight, weight, times);
+    return;
+  }
+  lap_cost_product(sink, LAP_PRODUCT_INPUT, rows, hidden, vocab, times);
+  lap_cost_product(sink, LAP_PRODUCT_WEIGHT, vocab, hidden, rows, times);
+  lap_cost_stream(sink, WEIGHT_AND_GRADIENT * weight, PASSES * weight, times);
+}
+
+/* `times` chunks of `rows` positions, and one of the `rest`. */
+typedef struct {
+  int64_t rows, times, rest;
+} chunk_counts;
+
+static chunk_counts count_chunks(const lap_op_call *call) {
+  const int64_t rows = call->input[0].rows, most = chunk_of(call);
+  return (chunk_counts){most, rows / most, rows % most};
+}
+
+/* Backward makes the logits and losses too. */
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  return 2.0 * (double)call->input[0].rows * (double)call->input[0].columns *
-         (double)(call->input[1].rows * attributes->shards.count);
+  const chunk_counts chunks = count_chunks(call);
+  const int64_t shards = attributes->shards.count;
+  (void)extent;
+  cost_of_chunk(call, chunks.rows, (double)(chunks.times * shards), backward, sink);
+  if (chunks.rest) cost_of_chunk(call, chunks.rest, (double)shards, backward, sink);
+  lap_cost_units(sink, LAP_UNIT_LOSS, call->input[0].rows * call->input[1].rows * shards);
+}
+
+static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                       lap_shard_call *list) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const chunk_counts chunks = count_chunks(call);
+  int count = 0;
+  for (int i = 0; i < 2 && attributes->shards.of > 1; ++i) {
+    const int64_t rows = i == 0 ? chunks.rows : chunks.rest, times = i == 0 ? chunks.times : 1;
+    if (rows == 0) continue;
+    list[count++] =
+        (lap_shard_call){LAP_SHARD_CALL_LARGEST, rows * (LAP_ROW_ENDS + extent->teacher_k), times};
+    list[count++] = (lap_shard_call){LAP_SHARD_CALL_SUM_DOUBLE, rows * LAP_ROW_MASSES, times};
+    if (backward)
+      list[count++] = (lap_shard_call){LAP_SHARD_CALL_SUM, rows * call->input[0].columns, times};
+  }
+  return count;
 }
 
 const lap_op lap_op_lm_head_loss = {.name = "lm_head_loss",
                                     .forward = forward,
                                     .backward = backward,
                                     .scratch_size = scratch_size,
-                                    .flops = flops,
+                                    .work = LAP_WORK_HEAD,
+                                    .cost = cost,
+                                    .shard_calls = shard_calls,
                                     .backward_reads = LAP_READS_INPUTS,
                                     .fused_loss = true};

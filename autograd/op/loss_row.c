@@ -2,7 +2,7 @@
  *   z [V] soft-capped logits     y the next token     K the ids the teacher kept, with t_k, and r
  *   p = softmax(z)   P = sum_K p   a = sum_K t   s = a + r   w = distill_weight   tau = temperature
  *
- * The kept logits are taken out of z first (their places hold -inf), so that the mass of the rest
+ * The kept logits are taken out of z first (-inf stays there), so that the mass of the rest
  * is a sum over the rest, never 1 - P: with P close to 1 that difference has no digits left. The
  * softmax over the rest, rest_j = p_j / (1 - P), has its own maximum for the same reason.
  *
@@ -136,7 +136,7 @@ static double bucket_kl(const lap_row_rule *made, const lap_row_labels *labels, 
 
 lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *ends,
                                      const real *kept, const double *sums, real *weight,
-                                     lap_row_coefficients *verdict) {
+                                     lap_row_coefficients *coefficients) {
   const double w = distill_weight_of(labels), tau = temperature_of(labels);
   const real max_rest = ends[LAP_ROW_REST];
   const int64_t k = labels->k;
@@ -149,7 +149,7 @@ lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *e
     row.kl = bucket_kl(&v.rule, labels, kept, &v.one);
   }
   row.loss = w > 0 ? (1 - w) * row.ce + w * tau * tau * row.kd : row.ce; /* never 0 * inf */
-  *verdict = v;
+  *coefficients = v;
   return row;
 }
 
@@ -157,25 +157,31 @@ lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *e
 
 static real cap_slope(real z, real inverse_cap) { return 1 - z * inverse_cap * (z * inverse_cap); }
 
-/* The rest of the row: z_j becomes its gradient. Places of kept ids get garbage that kept_gradient
- * overwrites. */
-static void rest_gradient(real *z, int64_t vocab, const lap_row_mass *one, const lap_row_mass *hot,
-                          double tau, double ce_weight, double all, double rest, real inverse_cap) {
+/* Weights of the terms that fall on the rest of the row: cross-entropy, and the rule's. */
+typedef struct {
+  double ce, all, rest;
+} rest_weights;
+
+/* z_j of the rest becomes its gradient. Kept ids get meaningless numbers, overwritten later. */
+static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients *coefficients,
+                          const rest_weights *weights, double tau, real inverse_cap) {
+  const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;
+  real *z = slice->z;
   if (one->rest == -INFINITY) return;
   const real max = (real)one->max_rest;
   if (tau == 1) {
     /* p_j = softmax_rest_j (1 - P): one factor on exp(z_j - max) for all terms. */
     const double remaining = lap_scalar_exp(one->rest - one->all);
-    const real factor =
-        (real)(((ce_weight + all) * remaining + rest) * lap_scalar_exp(one->max_rest - one->rest));
-    for (int64_t j = 0; j < vocab; ++j)
+    const real factor = (real)(((weights->ce + weights->all) * remaining + weights->rest) *
+                               lap_scalar_exp(one->max_rest - one->rest));
+    for (int64_t j = 0; j < slice->count; ++j)
       z[j] = factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap);
     return;
   }
-  const real cold = (real)(ce_weight * lap_scalar_exp(one->max_rest - one->all));
-  const real warm = (real)(all * lap_scalar_exp(one->max_rest / tau - hot->all));
+  const real cold = (real)(weights->ce * lap_scalar_exp(one->max_rest - one->all));
+  const real warm = (real)(weights->all * lap_scalar_exp(one->max_rest / tau - hot->all));
   const real inverse_tau = (real)(1 / tau);
-  for (int64_t j = 0; j < vocab; ++j) {
+  for (int64_t j = 0; j < slice->count; ++j) {
     const real below = z[j] - max;
     z[j] = (cold * lap_exp(below) + warm * lap_exp(below * inverse_tau)) *
            cap_slope(z[j], inverse_cap);
@@ -183,12 +189,13 @@ static void rest_gradient(real *z, int64_t vocab, const lap_row_mass *one, const
 }
 
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
-                      const real *kept, const real *weight, const lap_row_coefficients *verdict) {
+                      const real *kept, const real *weight,
+                      const lap_row_coefficients *coefficients) {
   const double w = distill_weight_of(labels), tau = temperature_of(labels);
-  const lap_row_mass *one = &verdict->one, *hot = &verdict->hot;
-  const lap_row_rule *made = &verdict->rule;
+  const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;
+  const lap_row_rule *made = &coefficients->rule;
   const real inverse_cap = labels->softcap > 0 ? (real)(1 / labels->softcap) : 0;
-  rest_gradient(slice->z, slice->count, one, hot, tau, 1 - w, w * made->all, w * made->rest,
+  rest_gradient(slice, coefficients, &(rest_weights){1 - w, w * made->all, w * made->rest}, tau,
                 inverse_cap);
   const double normaliser = made->kept > 0 ? hot->kept : hot->all, on_q = made->all + made->kept;
   for (int64_t i = 0; i < labels->k; ++i) {
@@ -206,20 +213,17 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
 
 /* --- a row in one slice --- */
 
-lap_row_loss lap_loss_row(real *z, int64_t vocab, int32_t target, int64_t k, const int32_t *ids,
-                          const real *probability, real tail, double teacher_entropy,
-                          const lap_objective *objective, double softcap, bool gradient,
+lap_row_loss lap_loss_row(const lap_row_labels *labels, real *z, int64_t vocab, bool gradient,
                           real *scratch) {
-  const lap_row_labels labels = {target,          k,         ids,    probability, tail,
-                                 teacher_entropy, objective, softcap};
   const lap_row_slice slice = {z, 0, vocab};
+  const int64_t k = labels->k;
   real ends[LAP_ROW_ENDS] = {-INFINITY, -INFINITY}, *kept = scratch, *weight = scratch + k;
   double sums[LAP_ROW_MASSES];
-  lap_row_coefficients verdict;
+  lap_row_coefficients coefficients;
   for (int64_t i = 0; i < k; ++i) kept[i] = -INFINITY;
-  lap_row_begin(&labels, &slice, ends, kept);
-  lap_row_masses(&labels, &slice, ends, sums);
-  const lap_row_loss row = lap_row_coefficients_of(&labels, ends, kept, sums, weight, &verdict);
-  if (gradient) lap_row_gradient(&labels, &slice, ends, kept, weight, &verdict);
+  lap_row_begin(labels, &slice, ends, kept);
+  lap_row_masses(labels, &slice, ends, sums);
+  const lap_row_loss row = lap_row_coefficients_of(labels, ends, kept, sums, weight, &coefficients);
+  if (gradient) lap_row_gradient(labels, &slice, ends, kept, weight, &coefficients);
   return row;
 }

@@ -1,14 +1,21 @@
 /* loss_row: the loss of one position in the steps that the shards of a vocabulary take together.
  *
- * A shard has a stretch of the ids, a slice of the row. Whoever calls starts `ends` and `kept` with
- * -inf, then: begin for each slice; the largest of ends and kept over all shards; masses for each
- * slice; their sum over all shards; judge, once, with the same numbers everywhere; gradient for
- * each slice. lap_loss_row (op.h) is the same for a row in one slice.
+ * A shard has a stretch of the ids, a slice of the row. The caller fills `ends` and `kept` with
+ * -inf. Then come: begin for each slice; the largest of ends and kept over all shards; masses for
+ * each slice; their sum over all shards; the coefficients, once, from the same numbers everywhere;
+ * the gradient for each slice. lap_loss_row is all of it for a row in one slice.
  */
 #ifndef LAP_AUTOGRAD_OP_LOSS_ROW_H
 #define LAP_AUTOGRAD_OP_LOSS_ROW_H
 
+#include "autograd/op/objective.h"
 #include "autograd/op/op.h"
+
+#define lap_row_begin LAP_PRECISION(lap_row_begin)
+#define lap_row_masses LAP_PRECISION(lap_row_masses)
+#define lap_row_coefficients_of LAP_PRECISION(lap_row_coefficients_of)
+#define lap_row_gradient LAP_PRECISION(lap_row_gradient)
+#define lap_loss_row LAP_PRECISION(lap_loss_row)
 
 /* What is known of a position; as in lap_batch. */
 typedef struct {
@@ -28,16 +35,21 @@ typedef struct {
   int64_t first, count;
 } lap_row_slice;
 
-/* Where the numbers that shards exchange stand. */
-enum { LAP_ROW_REST, LAP_ROW_TARGET, LAP_ROW_ENDS }; /* ends: largest of the rest; target's logit */
-enum { LAP_ROW_MASSES = 2 }; /* sums: of the rest at temperature 1, and at that of the objective */
+/* The numbers that shards exchange. Ends: the largest logit of the rest, and the target's. Masses:
+ * of the rest at temperature 1, and at that of the objective. */
+enum { LAP_ROW_REST, LAP_ROW_TARGET, LAP_ROW_ENDS };
+enum { LAP_ROW_MASSES = 2 };
+
+typedef struct {
+  double loss, ce, kd, kl;
+} lap_row_loss;
 
 /* Log-sum-exp of the two parts of a row at one temperature; -inf where a part is empty. */
 typedef struct {
   double max_rest, rest, kept, all;
 } lap_row_mass;
 
-/* What a tail rule makes of a row: the coefficients of the table in loss_row.c, without w. */
+/* The coefficients that a tail rule gives a row: the table in loss_row.c, without w. */
 typedef struct {
   double a, r; /* r = 0 where the rest is empty */
   double all, kept, rest, target;
@@ -48,19 +60,26 @@ typedef struct {
   lap_row_rule rule;
 } lap_row_coefficients;
 
-/* Takes the kept logits out of the slice (their places hold -inf), and raises ends [LAP_ROW_ENDS]
+/* Takes the kept logits out of the slice, where -inf stays, and raises ends [LAP_ROW_ENDS]
  * and kept [k] to what the slice has. */
 void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends,
                    real *kept);
 /* The slice's part of the masses of the rest, sums [LAP_ROW_MASSES], relative to its largest. */
 void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
                     double *sums);
-/* Losses, and what the gradient is made of; weight [k] gets t'. */
+/* Losses, and the coefficients of the gradient; weight [k] gets t'. */
 lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *ends,
                                      const real *kept, const double *sums, real *weight,
-                                     lap_row_coefficients *verdict);
+                                     lap_row_coefficients *coefficients);
 /* The slice's logits become d loss / d u. */
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
-                      const real *kept, const real *weight, const lap_row_coefficients *verdict);
+                      const real *kept, const real *weight,
+                      const lap_row_coefficients *coefficients);
+
+/* One position whose logits are all here: losses from its soft-capped logits z [V]; where
+ * `gradient`, z is replaced by d loss / d u with z = softcap tanh(u / softcap), else z is left with
+ * -inf at the kept ids. scratch: [2 k]. */
+lap_row_loss lap_loss_row(const lap_row_labels *labels, real *z, int64_t vocab, bool gradient,
+                          real *scratch);
 
 #endif

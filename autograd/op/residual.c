@@ -1,7 +1,7 @@
 /* residual: z = x + y
  *   x, y [R, H] inputs     z [R, H] output
  */
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 static void forward(const lap_op_call *call) {
   const int64_t count = call->output.rows * call->output.columns;
@@ -30,5 +30,15 @@ static void backward(const lap_op_call *call) {
   pass(&call->input[0], call->output.gradient, count);
 }
 
-const lap_op lap_op_residual = {
-    .name = "residual", .forward = forward, .backward = backward, .passes_gradient = true};
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  (void)extent, (void)backward;
+  lap_cost_units(sink, LAP_UNIT_RESIDUAL, call->output.rows * call->output.columns);
+}
+
+const lap_op lap_op_residual = {.name = "residual",
+                                .forward = forward,
+                                .backward = backward,
+                                .work = LAP_WORK_ELEMENTS,
+                                .cost = cost,
+                                .passes_gradient = true};

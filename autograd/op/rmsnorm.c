@@ -5,7 +5,7 @@
 
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/vector.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 static void forward(const lap_op_call *call) {
   const lap_rmsnorm_attributes *attributes = call->attributes;
@@ -74,10 +74,18 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return !backward ? 0 : call->output.rows * call->output.columns;
 }
 
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  (void)extent, (void)backward;
+  lap_cost_units(sink, LAP_UNIT_RMSNORM, call->output.rows * call->output.columns);
+}
+
 const lap_op lap_op_rmsnorm = {.name = "rmsnorm",
                                .forward = forward,
                                .backward = backward,
                                .saved_size = saved_size,
                                .scratch_size = scratch_size,
+                               .work = LAP_WORK_ELEMENTS,
+                               .cost = cost,
                                .backward_reads = LAP_READS_INPUT(0) | LAP_READS_INPUT(1),
                                .cheap = true};

@@ -4,7 +4,7 @@
  *   x_{i+D/2}' = x_{i+D/2} cos + x_i sin
  */
 #include "autograd/kernel/scalar.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 /* direction +1 rotates, -1 rotates back. */
 static void rotate(const lap_op_call *call, real *x, real direction) {
@@ -46,5 +46,15 @@ void lap_rope_table(int64_t positions, int64_t head_dim, double theta, real *cos
   }
 }
 
-const lap_op lap_op_rope = {
-    .name = "rope", .forward = forward, .backward = backward, .in_place = true};
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  (void)extent, (void)backward;
+  lap_cost_units(sink, LAP_UNIT_ROPE, call->output.rows * call->output.columns);
+}
+
+const lap_op lap_op_rope = {.name = "rope",
+                            .forward = forward,
+                            .backward = backward,
+                            .work = LAP_WORK_ELEMENTS,
+                            .cost = cost,
+                            .in_place = true};

@@ -1,10 +1,10 @@
-/* linear_sum: y = sum over all M shards of x_s w_s^T, no bias; a projection cut by its inputs
+/* row_linear: y = sum over all M shards of x_s w_s^T, no bias; a projection cut by its inputs
  *   x [S R, I] input     w_s [O, I] weights     y [R, O] output
  */
 #include <assert.h>
 
 #include "autograd/kernel/gemm.h"
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 
 static int64_t shards_of(const lap_op_call *call) {
   return call->input[0].rows / call->output.rows;
@@ -40,14 +40,33 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
   return backward ? 0 : shards_of(call) * call->output.rows * call->output.columns;
 }
 
-static double flops(const lap_op_call *call) {
-  return 2.0 * (double)call->input[0].rows * (double)call->input[0].columns *
-         (double)call->output.columns;
+static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                 const lap_cost_sink *sink) {
+  const int64_t rows = call->output.rows, in = call->input[0].columns;
+  const int64_t out = call->output.columns;
+  const double shards = (double)shards_of(call);
+  (void)extent;
+  if (!backward) {
+    lap_cost_product(sink, LAP_PRODUCT_FORWARD, rows, out, in, shards);
+    return;
+  }
+  lap_cost_product(sink, LAP_PRODUCT_INPUT, rows, in, out, shards);
+  lap_cost_product(sink, LAP_PRODUCT_WEIGHT, out, in, rows, shards);
+}
+
+static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, bool backward,
+                       lap_shard_call *list) {
+  (void)extent;
+  if (backward) return 0;
+  list[0] = (lap_shard_call){LAP_SHARD_CALL_SUM, call->output.rows * call->output.columns, 1};
+  return 1;
 }
 
 const lap_op lap_op_row_linear = {.name = "row_linear",
                                   .forward = forward,
                                   .backward = backward,
                                   .scratch_size = scratch_size,
-                                  .flops = flops,
+                                  .work = LAP_WORK_LINEAR,
+                                  .cost = cost,
+                                  .shard_calls = shard_calls,
                                   .backward_reads = LAP_READS_INPUTS};

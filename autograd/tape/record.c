@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "autograd/tape/plan.h"
+#include "autograd/tape/internal.h"
 
 static int64_t rows_of(const lap_tape *tape, lap_value value) { return tape->values[value].rows; }
 static int64_t columns_of(const lap_tape *tape, lap_value value) {

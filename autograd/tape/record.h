@@ -1,8 +1,9 @@
-/* record: the ops of op/op.h as functions from values to values, so that a model reads like its
+/* record: the ops of op/ops.h as functions from values to values, so that a model reads like its
  * forward pass. Shapes follow from the inputs. */
 #ifndef LAP_AUTOGRAD_TAPE_RECORD_H
 #define LAP_AUTOGRAD_TAPE_RECORD_H
 
+#include "autograd/op/ops.h"
 #include "autograd/tape/tape.h"
 
 #define lap_record_embedding LAP_PRECISION(lap_record_embedding)
@@ -33,7 +34,8 @@ lap_value lap_record_embedding(lap_tape *tape, const lap_shard_weights *weights,
 lap_value lap_record_rmsnorm(lap_tape *tape, lap_value x, lap_value weight, double epsilon);
 /* x [R, I] -> the same memory, for the linears of `shards` shards; x must not be used again */
 lap_value lap_record_copy_to_shards(lap_tape *tape, lap_value x, int shards);
-/* x [R, I], S weights [O, I] -> [S R, O]; x is a spread where the model has several shards */
+/* x [R, I], S weights [O, I] -> [S R, O]; where the model has several shards, x comes from
+ * copy_to_shards */
 lap_value lap_record_column_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights);
 /* x [S R, I], S weights [O, I] -> [R, O], summed over all shards of the model */
 lap_value lap_record_row_linear(lap_tape *tape, lap_value x, const lap_shard_weights *weights);

@@ -1,15 +1,15 @@
-#include <assert.h>
+#include "autograd/tape/schedule.h"
+
 #include <stdlib.h>
 
-#include "autograd/tape/plan.h"
 #include "core/memory.h"
 
-/* --- what is made again --- */
+/* --- which ops are recomputed --- */
 
 static bool takes_memory(const lap_op *op) { return op->in_place || op->shares_value; }
 
-/* What the block asks for, if no other block uses it. An op that takes its input's memory goes with
- * the input: where that is kept, so is the output. */
+/* Ops that the block asks for and no other block uses. An op that takes its input's memory goes
+ * with the input: where that is kept, so is the output. */
 static void find_candidates(const lap_tape *tape, bool *may) {
   for (int i = 0; i < tape->op_count; ++i) {
     const tape_op *recorded = &tape->ops[i];
@@ -30,7 +30,7 @@ static void find_candidates(const lap_tape *tape, bool *may) {
     }
 }
 
-/* Of the candidates, those whose output backward reads, or another that is made again. Consumers
+/* Of the candidates, those whose output is read by backward or by another recomputation. Consumers
  * come after producers, so one walk from the last to the first finds them all. */
 static void mark_recomputed(lap_tape *tape) {
   bool *may = lap_allocate(tape->op_count, sizeof *may);
@@ -39,9 +39,9 @@ static void mark_recomputed(lap_tape *tape) {
   for (int i = tape->op_count - 1; i >= 0; --i) {
     tape_op *recorded = &tape->ops[i];
     const uint32_t reads = recorded->op->backward_reads;
-    recorded->again = may[i] && needed[recorded->output];
+    recorded->recomputed = may[i] && needed[recorded->output];
     for (int j = 0; j < LAP_MAX_INPUTS && recorded->input[j] != LAP_NO_VALUE; ++j)
-      if (recorded->again || reads & LAP_READS_INPUT(j)) needed[recorded->input[j]] = true;
+      if (recorded->recomputed || reads & LAP_READS_INPUT(j)) needed[recorded->input[j]] = true;
   }
   free(may);
   free(needed);
@@ -49,30 +49,30 @@ static void mark_recomputed(lap_tape *tape) {
 
 /* --- the order of steps --- */
 
-static void add_step(lap_tape *tape, int op, tape_step_kind kind) {
+static void add_step(lap_tape *tape, int op, lap_step_kind kind) {
   tape->steps[tape->step_count++] = (tape_step){op, kind};
 }
 
-/* The block that ends with op `last`: what is made again, in order, then backward in reverse.
- * Returns the op before the block. */
+/* The block that ends with op `last`: recomputations in order, then backward in reverse. Returns
+ * the op before the block. */
 static int add_block_backward(lap_tape *tape, int last) {
   int first = last;
   while (first > 0 && tape->ops[first - 1].block == tape->ops[last].block) --first;
   for (int i = first; i <= last; ++i)
-    if (tape->ops[i].again) add_step(tape, i, STEP_RECOMPUTE);
-  for (int i = last; i >= first; --i) add_step(tape, i, STEP_BACKWARD);
+    if (tape->ops[i].recomputed) add_step(tape, i, LAP_STEP_RECOMPUTE);
+  for (int i = last; i >= first; --i) add_step(tape, i, LAP_STEP_BACKWARD);
   return first - 1;
 }
 
 void lap_tape_schedule(lap_tape *tape, lap_tape_mode mode) {
   free(tape->steps);
-  tape->steps = lap_allocate(tape->op_count * STEP_KINDS, sizeof *tape->steps);
+  tape->steps = lap_allocate(tape->op_count * LAP_STEP_KINDS, sizeof *tape->steps);
   tape->step_count = 0;
   if (mode == LAP_TRAINING)
     mark_recomputed(tape);
   else
-    for (int i = 0; i < tape->op_count; ++i) tape->ops[i].again = false;
+    for (int i = 0; i < tape->op_count; ++i) tape->ops[i].recomputed = false;
   for (int i = 0; i < tape->op_count; ++i)
-    if (mode != LAP_TRAINING || !tape->ops[i].op->fused_loss) add_step(tape, i, STEP_FORWARD);
+    if (mode != LAP_TRAINING || !tape->ops[i].op->fused_loss) add_step(tape, i, LAP_STEP_FORWARD);
   for (int i = tape->op_count - 1; mode == LAP_TRAINING && i >= 0;) i = add_block_backward(tape, i);
 }

@@ -3,27 +3,27 @@
 #include "mpi/tree/lane_tree.h"
 #include "mpi/tree/shard_roots.h"
 
-/* --- who is on this rank's node --- */
+/* --- the ranks on this rank's node --- */
 
 /* Members [begin, end) of the group that are on the node of this rank: of replicas (members are
  * model_ranks apart), or of the ranks of one replica. */
-static lap_range members_on_node(const lap_rank_layout *place, int first, int stride, int size) {
-  const int rank = place->fold.replica * place->fold.model_ranks + place->fold.model_rank;
-  const int64_t begin = rank / place->ranks_per_node * place->ranks_per_node;
-  const int64_t end = begin + place->ranks_per_node;
+static lap_range members_on_node(const lap_rank_layout *layout, int first, int stride, int size) {
+  const int rank = layout->fold.replica * layout->fold.model_ranks + layout->fold.model_rank;
+  const int64_t begin = rank / layout->ranks_per_node * layout->ranks_per_node;
+  const int64_t end = begin + layout->ranks_per_node;
   const lap_range on_node = {begin > first ? (begin - first + stride - 1) / stride : 0,
                              end > first ? (end - first + stride - 1) / stride : 0};
   return lap_range_overlap(on_node, (lap_range){0, size});
 }
 
-static lap_range replicas_on_node(const lap_rank_layout *place) {
-  return members_on_node(place, place->fold.model_rank, place->fold.model_ranks,
-                         place->fold.replicas);
+static lap_range replicas_on_node(const lap_rank_layout *layout) {
+  return members_on_node(layout, layout->fold.model_rank, layout->fold.model_ranks,
+                         layout->fold.replicas);
 }
 
-static lap_range model_ranks_on_node(const lap_rank_layout *place) {
-  return members_on_node(place, place->fold.replica * place->fold.model_ranks, 1,
-                         place->fold.model_ranks);
+static lap_range model_ranks_on_node(const lap_rank_layout *layout) {
+  return members_on_node(layout, layout->fold.replica * layout->fold.model_ranks, 1,
+                         layout->fold.model_ranks);
 }
 
 /* The same bytes to every other of `size` members. */
@@ -36,37 +36,37 @@ static void send_to_each(lap_range on_node, int size, uint64_t bytes, lap_traffi
 
 /* --- sent --- */
 
-void lap_sent_by_gradient_sum(const lap_rank_layout *place, const lap_partition *partition,
-                              uint64_t times, lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
-  const int index = place->fold.replica;
-  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, place->fold.lanes, NULL);
-  const lap_range on_node = replicas_on_node(place);
-  for (int b = 0; b < partition->buckets; ++b) {
-    /* Ranges of neighbours touch. */
-    const int64_t own = lap_range_count(lap_partition_range(partition, b, index));
-    const int64_t near = lap_partition_range(partition, b, (int)on_node.end - 1).end -
-                         lap_partition_range(partition, b, (int)on_node.begin).begin - own;
-    const int64_t others = partition->bucket_begin[b + 1] - partition->bucket_begin[b] - own;
-    sent->within_node[LAP_TRAFFIC_GRADIENTS] += times * values * (uint64_t)near * sizeof(float);
-    sent->between_nodes[LAP_TRAFFIC_GRADIENTS] +=
-        times * values * (uint64_t)(others - near) * sizeof(float);
-  }
+void lap_sent_by_gradient_sum(const lap_rank_layout *layout, const lap_partition *partition,
+                              int bucket, uint64_t times, lap_traffic *sent) {
+  const lap_leaves leaves = lap_leaves_of_mesh(&layout->mesh);
+  const int index = layout->fold.replica;
+  /* Cyclic lanes are sent one by one; of block lanes the roots of the range are. */
+  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, layout->fold.lanes, NULL);
+  const uint64_t bytes = times * values * sizeof(float); /* for each element */
+  const lap_range on_node = replicas_on_node(layout);
+  /* Ranges of neighbours touch. */
+  const int64_t own = lap_range_count(lap_partition_range(partition, bucket, index));
+  const int64_t near = lap_partition_range(partition, bucket, (int)on_node.end - 1).end -
+                       lap_partition_range(partition, bucket, (int)on_node.begin).begin - own;
+  const int64_t others =
+      partition->bucket_begin[bucket + 1] - partition->bucket_begin[bucket] - own;
+  sent->within_node[LAP_TRAFFIC_GRADIENTS] += bytes * (uint64_t)near;
+  sent->between_nodes[LAP_TRAFFIC_GRADIENTS] += bytes * (uint64_t)(others - near);
 }
 
-void lap_sent_by_bucket_gather(const lap_rank_layout *place, const lap_partition *partition,
+void lap_sent_by_bucket_gather(const lap_rank_layout *layout, const lap_partition *partition,
                                int bucket, lap_traffic_kind kind, uint64_t times,
                                lap_traffic *sent) {
-  const int64_t own = lap_range_count(lap_partition_range(partition, bucket, place->fold.replica));
-  send_to_each(replicas_on_node(place), place->fold.replicas, times * (uint64_t)own * sizeof(float),
-               kind, sent);
+  const int64_t own = lap_range_count(lap_partition_range(partition, bucket, layout->fold.replica));
+  send_to_each(replicas_on_node(layout), layout->fold.replicas,
+               times * (uint64_t)own * sizeof(float), kind, sent);
 }
 
-/* `values` of this rank go to those who add them, and what they are comes back. */
-static void send_ranges(const lap_rank_layout *place, int64_t elements, uint64_t values,
+/* Each stretch of `values` vectors goes to the rank that adds it, and the sum comes back. */
+static void send_ranges(const lap_rank_layout *layout, int64_t elements, uint64_t values,
                         uint64_t element_bytes, lap_traffic *sent) {
-  const int ranks = place->fold.model_ranks, index = place->fold.model_rank;
-  const lap_range on_node = model_ranks_on_node(place);
+  const int ranks = layout->fold.model_ranks, index = layout->fold.model_rank;
+  const lap_range on_node = model_ranks_on_node(layout);
   for (int rank = 0; rank < ranks; ++rank) {
     if (rank == index) continue;
     const bool near = rank >= on_node.begin && rank < on_node.end;
@@ -80,49 +80,49 @@ static void send_ranges(const lap_rank_layout *place, int64_t elements, uint64_t
   send_to_each(on_node, ranks, (uint64_t)own * element_bytes, LAP_TRAFFIC_ACTIVATIONS, sent);
 }
 
-void lap_sent_by_shard_sum(const lap_rank_layout *place, int64_t elements, size_t element_size,
+void lap_sent_by_shard_sum(const lap_rank_layout *layout, int64_t elements, size_t element_size,
                            uint64_t times, lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_items(place->mesh.model);
+  const lap_leaves leaves = lap_leaves_of_items(layout->mesh.model);
   lap_tree_node roots[LAP_TREE_DEPTH];
-  const uint64_t values = (uint64_t)lap_roots_of_model_rank(&leaves, place->fold.model_ranks,
-                                                            place->fold.model_rank, roots);
-  send_ranges(place, elements, values, times * element_size, sent);
+  const uint64_t values = (uint64_t)lap_roots_of_model_rank(&leaves, layout->fold.model_ranks,
+                                                            layout->fold.model_rank, roots);
+  send_ranges(layout, elements, values, times * element_size, sent);
 }
 
-void lap_sent_by_shard_largest(const lap_rank_layout *place, int64_t elements, uint64_t times,
+void lap_sent_by_shard_largest(const lap_rank_layout *layout, int64_t elements, uint64_t times,
                                lap_traffic *sent) {
-  send_ranges(place, elements, 1, times * sizeof(float), sent);
+  send_ranges(layout, elements, 1, times * sizeof(float), sent);
 }
 
-void lap_sent_by_shard_any(const lap_rank_layout *place, uint64_t times, lap_traffic *sent) {
-  send_to_each(model_ranks_on_node(place), place->fold.model_ranks, times, LAP_TRAFFIC_SCALARS,
+void lap_sent_by_shard_any(const lap_rank_layout *layout, uint64_t times, lap_traffic *sent) {
+  send_to_each(model_ranks_on_node(layout), layout->fold.model_ranks, times, LAP_TRAFFIC_SCALARS,
                sent);
 }
 
-void lap_sent_by_shard_collect(const lap_rank_layout *place, int64_t elements, uint64_t times,
+void lap_sent_by_shard_collect(const lap_rank_layout *layout, int64_t elements, uint64_t times,
                                lap_traffic *sent) {
-  if (place->fold.model_rank == 0) return;
-  const bool near = model_ranks_on_node(place).begin == 0;
+  if (layout->fold.model_rank == 0) return;
+  const bool near = model_ranks_on_node(layout).begin == 0;
   uint64_t *table = near ? sent->within_node : sent->between_nodes;
   table[LAP_TRAFFIC_ACTIVATIONS] +=
-      times * (uint64_t)(place->fold.shard_count * elements) * sizeof(float);
+      times * (uint64_t)(layout->fold.shard_count * elements) * sizeof(float);
 }
 
-void lap_sent_by_lane_sum(const lap_rank_layout *place, int count, uint64_t times,
+void lap_sent_by_lane_sum(const lap_rank_layout *layout, int count, uint64_t times,
                           lap_traffic *sent) {
-  const lap_leaves leaves = lap_leaves_of_mesh(&place->mesh);
-  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, place->fold.lanes, NULL);
-  send_to_each(replicas_on_node(place), place->fold.replicas,
+  const lap_leaves leaves = lap_leaves_of_mesh(&layout->mesh);
+  const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, layout->fold.lanes, NULL);
+  send_to_each(replicas_on_node(layout), layout->fold.replicas,
                times * values * (uint64_t)count * sizeof(double), LAP_TRAFFIC_SCALARS, sent);
 }
 
 /* To all ranks of the job. */
-static void send_to_all(const lap_rank_layout *place, uint64_t bytes, lap_traffic *sent) {
-  const int ranks = place->fold.replicas * place->fold.model_ranks;
-  send_to_each(members_on_node(place, 0, 1, ranks), ranks, bytes, LAP_TRAFFIC_SCALARS, sent);
+static void send_to_all(const lap_rank_layout *layout, uint64_t bytes, lap_traffic *sent) {
+  const int ranks = layout->fold.replicas * layout->fold.model_ranks;
+  send_to_each(members_on_node(layout, 0, 1, ranks), ranks, bytes, LAP_TRAFFIC_SCALARS, sent);
 }
 
-void lap_sent_by_segment_sum(const lap_rank_layout *place, int64_t canonical,
+void lap_sent_by_segment_sum(const lap_rank_layout *layout, int64_t canonical,
                              const lap_range *ranges, int count, uint64_t times,
                              lap_traffic *sent) {
   const lap_leaves leaves = lap_leaves_of_items(canonical / LAP_SEGMENT);
@@ -134,15 +134,15 @@ void lap_sent_by_segment_sum(const lap_rank_layout *place, int64_t canonical,
     values += (uint64_t)lap_tree_roots(&leaves, ranges[i].begin / LAP_SEGMENT,
                                        ranges[next - 1].end / LAP_SEGMENT, roots);
   }
-  send_to_all(place, times * values * sizeof(double), sent);
+  send_to_all(layout, times * values * sizeof(double), sent);
 }
 
-void lap_sent_by_gather_all(const lap_rank_layout *place, size_t bytes, uint64_t times,
+void lap_sent_by_gather_all(const lap_rank_layout *layout, size_t bytes, uint64_t times,
                             lap_traffic *sent) {
-  send_to_all(place, times * bytes, sent);
+  send_to_all(layout, times * bytes, sent);
 }
 
-/* --- mesh: the chips' shares of traffic.h, summed --- */
+/* --- mesh: the sums over chips of traffic.h --- */
 
 void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, lap_traffic_kind kind,
                           uint64_t times, lap_mesh_traffic *traffic) {

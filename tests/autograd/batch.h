@@ -14,9 +14,9 @@ typedef struct {
   double *probability, *tail, *entropy;
 } test_batch;
 
-/* Random tokens; documents that start at random places (first never decreases, later sequences
- * start anew); about one target in eight is not counted. With a teacher: distinct ids in random
- * order, the target among them in about every second row; every fifth slot is unused (id -1,
+/* Random tokens; documents that start at random positions (document_start never decreases, later
+ * sequences start anew); about one target in eight is not counted. With a teacher: distinct ids in
+ * random order, the target among them in about every second row; every fifth slot is unused (id -1,
  * probability NaN or 7); probabilities and tail do not quite sum to 1, as after rounding. */
 test_batch *test_batch_create(int64_t sequences, int64_t length, int64_t vocab, int64_t k,
                               uint64_t seed);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "autograd/gemma2/model.h"
-#include "autograd/tape/plan.h"
+#include "autograd/tape/internal.h"
 #include "core/memory.h"
 
 struct model_session {

@@ -5,7 +5,7 @@
 #include <omp.h>
 #include <string.h>
 
-#include "autograd/op/op.h"
+#include "autograd/op/ops.h"
 #include "core/memory.h"
 
 typedef struct {
@@ -65,7 +65,7 @@ static void largest(void *context, real *values, int64_t count) {
 
 static const lap_shard_group both = {NULL, sum, sum_double, largest};
 
-/* What the linears of both shards put into a spread's gradient, as one. */
+/* The gradients that column_linear adds up for both shards in copy_to_shards, as one. */
 static void sum_stacked(const op_case *c, real *stacked, int64_t size, real *out) {
   const lap_copy_to_shards_attributes attributes = {c->shards};
   const lap_op_call call = {.attributes = &attributes,

@@ -42,14 +42,14 @@ static void weights_of(const reference_attention_shape *shape, int64_t length, i
 typedef struct {
   int64_t q, kv; /* offsets of (sequence, head) in q and o, and in k and v */
   const int32_t *document_start;
-} place;
+} head_offsets;
 
-static place slot_of(const reference_attention_shape *shape, const test_batch *batch,
-                     int64_t sequence, int64_t head) {
+static head_offsets offsets_of(const reference_attention_shape *shape, const test_batch *batch,
+                               int64_t sequence, int64_t head) {
   const int64_t row = sequence * batch->length, group = shape->heads / shape->kv_heads;
-  return (place){(row * shape->heads + head) * shape->head_dim,
-                 (row * shape->kv_heads + head / group) * shape->head_dim,
-                 batch->document_start + row};
+  return (head_offsets){(row * shape->heads + head) * shape->head_dim,
+                        (row * shape->kv_heads + head / group) * shape->head_dim,
+                        batch->document_start + row};
 }
 
 void reference_attention(const reference_attention_shape *shape, const test_batch *batch,
@@ -59,7 +59,7 @@ void reference_attention(const reference_attention_shape *shape, const test_batc
   wide *p = wides(length), *s = wides(length);
   for (int64_t sequence = 0; sequence < batch->sequences; ++sequence)
     for (int64_t head = 0; head < shape->heads; ++head) {
-      const place at = slot_of(shape, batch, sequence, head);
+      const head_offsets at = offsets_of(shape, batch, sequence, head);
       for (int64_t i = 0; i < length; ++i) {
         weights_of(shape, length, at.document_start[i], i, q + at.q, k + at.kv, p, s);
         for (int64_t d = 0; d < shape->head_dim; ++d) {
@@ -87,7 +87,7 @@ void reference_attention_gradient(const reference_attention_shape *shape, const 
   wide *p = wides(length), *s = wides(length), *dp = wides(length);
   for (int64_t sequence = 0; sequence < batch->sequences; ++sequence)
     for (int64_t head = 0; head < shape->heads; ++head) {
-      const place at = slot_of(shape, batch, sequence, head);
+      const head_offsets at = offsets_of(shape, batch, sequence, head);
       for (int64_t i = 0; i < length; ++i) {
         weights_of(shape, length, at.document_start[i], i, q + at.q, k + at.kv, p, s);
         const int64_t query = at.q + i * q_stride;

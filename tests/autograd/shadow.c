@@ -26,7 +26,7 @@ typedef struct {
   region regions[MAX_REGIONS];
   int count;
   int step;
-  tape_step_kind kind;
+  lap_step_kind kind;
   char *problem;
 } shadow;
 
@@ -61,7 +61,7 @@ static void add_gradient(shadow *s, lap_value v, bool read, bool written) {
 }
 
 static void add_memory_of_op(shadow *s, int op) {
-  const bool backward = s->kind == STEP_BACKWARD;
+  const bool backward = s->kind == LAP_STEP_BACKWARD;
   const tape_op *recorded = &s->tape->ops[op];
   const lap_op_call call = lap_tape_shape_call(s->tape, recorded);
   if (recorded->op->saved_size)
@@ -139,15 +139,15 @@ static void check_step(shadow *s, const tape_op *recorded, bool backward) {
   }
 }
 
-/* Where the last op of a block is about to go backward, ops of the block may be made again, each
- * once, in order. Returns the first step after them. */
-static int skip_again(shadow *s, int step, int op) {
+/* Before the last op of a block goes backward, ops of the block may be recomputed, each once, in
+ * order. Returns the first step after them. */
+static int skip_recomputed(shadow *s, int step, int op) {
   const lap_tape *tape = s->tape;
   const bool first = op + 1 == tape->op_count || tape->ops[op + 1].block != tape->ops[op].block;
-  for (int before = -1; tape->steps[step].kind == STEP_RECOMPUTE; ++step) {
+  for (int before = -1; tape->steps[step].kind == LAP_STEP_RECOMPUTE; ++step) {
     const int made = tape->steps[step].op;
     if (!first || made <= before || made > op || tape->ops[made].block != tape->ops[op].block)
-      s->problem = lap_format("step %d makes op %d again out of order", step, made);
+      s->problem = lap_format("step %d recomputes op %d out of order", step, made);
     before = made;
   }
   return step;
@@ -159,13 +159,13 @@ static void check_schedule(shadow *s, lap_tape_mode mode) {
   int expected = 0;
   for (int op = 0; op < tape->op_count; ++op) {
     if (mode == LAP_TRAINING && tape->ops[op].op->fused_loss) continue;
-    if (tape->steps[expected].op != op || tape->steps[expected].kind != STEP_FORWARD)
+    if (tape->steps[expected].op != op || tape->steps[expected].kind != LAP_STEP_FORWARD)
       s->problem = lap_format("step %d is not op %d forward", expected, op);
     ++expected;
   }
   for (int op = tape->op_count - 1; mode == LAP_TRAINING && op >= 0; --op, ++expected) {
-    expected = skip_again(s, expected, op);
-    if (tape->steps[expected].op != op || tape->steps[expected].kind != STEP_BACKWARD)
+    expected = skip_recomputed(s, expected, op);
+    if (tape->steps[expected].op != op || tape->steps[expected].kind != LAP_STEP_BACKWARD)
       s->problem = lap_format("step %d is not op %d backward", expected, op);
   }
   if (expected != tape->step_count) s->problem = lap_format("%d steps", tape->step_count);
@@ -180,13 +180,13 @@ char *shadow_check(const lap_tape *tape, lap_tape_mode mode, const lap_op_extent
     const tape_step *step = &tape->steps[s.step];
     s.count = 0;
     s.kind = step->kind;
-    if (step->kind == STEP_BACKWARD)
+    if (step->kind == LAP_STEP_BACKWARD)
       collect_backward(&s, step->op);
     else
       collect_forward(&s, step->op);
-    check_step(&s, &tape->ops[step->op], step->kind == STEP_BACKWARD);
+    check_step(&s, &tape->ops[step->op], step->kind == LAP_STEP_BACKWARD);
   }
-  if (mode == LAP_FORWARD && !s.problem) { /* what the caller came for is still there */
+  if (mode == LAP_FORWARD && !s.problem) { /* the value that the caller reads */
     s.count = 0;
     add_value(&s, tape->value_count - 1, true, false);
     check_region(&s, &s.regions[0]);

@@ -32,7 +32,7 @@ typedef struct {
   int sums, double_sums, largest; /* exchanges between shards */
   int64_t bytes, logits_bytes;    /* of one process */
   double flops;                   /* of all processes */
-  double seconds[3];              /* of the first: forward, again, backward */
+  double seconds[3];              /* of the first: forward, recompute, backward */
 } shard_result;
 
 typedef struct {

@@ -1,5 +1,5 @@
 /* A model in several shards: gradients of the model in one, the same bits however the shards are
- * dealt to processes, and blocks that recompute or lose their weights in between. */
+ * distributed over processes, and blocks that recompute or lose their weights in between. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -371,7 +371,7 @@ static void check_recompute(const shard_runner *runner, shard_setup setup) {
   assert_true(block->bytes < attention->bytes && attention->bytes < none->bytes);
   assert_true(block->flops == none->flops && attention->flops == none->flops);
   assert_true(none->seconds[1] == 0 && block->seconds[1] > 0 && attention->seconds[1] > 0);
-  /* A block makes its two sums over shards again; attention makes none. */
+  /* A recomputed block makes its two sums over shards once more; attention has none. */
   const int layers = (int)setup.config->num_hidden_layers;
   assert_int_equal(attention->sums, none->sums);
   assert_int_equal(block->sums, none->sums + (setup.shards > 1 ? 2 * layers : 0));

@@ -29,7 +29,7 @@ enum { HEADS = 2, HEAD_DIM = HIDDEN / HEADS, THREADS = 2 };
 
 static const lap_op_extent extent = {SEQUENCES, LENGTH, 0, THREADS};
 
-/* A network under construction: parameters get the next free place in the weights. */
+/* A network under construction: parameters get the next free offset in the weights. */
 typedef struct {
   lap_tape *tape;
   int64_t weights;
@@ -166,7 +166,7 @@ static void a_gradient_passed_through_is_not_overwritten(void **state) {
   finish(&n, x);
   check("chain", &n);
 
-  x = begin(&n); /* x comes again after its residual: the shared gradient is not the first */
+  x = begin(&n); /* x is used after its residual: the shared gradient is not the first */
   lap_value y = lap_record_residual(n.tape, x, linear(&n, x));
   y = lap_record_residual(n.tape, y, linear(&n, x));
   finish(&n, lap_record_residual(n.tape, x, y));
@@ -298,12 +298,12 @@ static void the_models_plan_overwrites_nothing_too_early(void **state) {
       }
 }
 
-/* Of layer 1, in order; "rmsnorm linear ...". */
-static char *made_again(const lap_tape *tape) {
+/* Of layer 1, in order; "rmsnorm column_linear ...". */
+static char *recomputed(const lap_tape *tape) {
   char *names = lap_copy_string("");
   for (int s = 0; s < tape->step_count; ++s) {
     const tape_op *recorded = &tape->ops[tape->steps[s].op];
-    if (tape->steps[s].kind != STEP_RECOMPUTE || recorded->block != 2) continue;
+    if (tape->steps[s].kind != LAP_STEP_RECOMPUTE || recorded->block != 2) continue;
     char *longer = lap_format("%s%s%s", names, *names ? " " : "", recorded->op->name);
     free(names);
     names = longer;
@@ -311,9 +311,9 @@ static char *made_again(const lap_tape *tape) {
   return names;
 }
 
-/* The last norm's output and the layer's are not: nobody in the layer needs the one, the next layer
- * has kept the other. */
-static void only_what_backward_needs_is_made_again(void **state) {
+/* The last norm's output is not read by any op of the layer; the layer's output is kept by the next
+ * layer: neither is recomputed. */
+static void only_values_that_backward_needs_are_recomputed(void **state) {
   (void)state;
   const struct {
     lap_recompute recompute;
@@ -338,12 +338,12 @@ static void only_what_backward_needs_is_made_again(void **state) {
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     lap_gemma2 *model = plan_of(3, LAP_GEMMA2_TRAIN, cases[i].shards, cases[i].recompute);
-    char *names = made_again(model->tape);
+    char *names = recomputed(model->tape);
     assert_string_equal(names, cases[i].names);
     free(names);
     lap_gemma2_destroy(model);
     model = plan_of(3, LAP_GEMMA2_LOSS, cases[i].shards, cases[i].recompute);
-    names = made_again(model->tape);
+    names = recomputed(model->tape);
     assert_string_equal(names, "");
     free(names);
     lap_gemma2_destroy(model);
@@ -401,7 +401,7 @@ static void logits_are_the_scratch_of_the_head(void **state) {
   /* Of each position its logits, two ends, six kept ones and two masses; six weights a thread. */
   const int64_t wanted = 3 * 17 * (config.vocab_size + 2 + 6 + 2) + THREADS * 6;
   const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
-  const int64_t slack = 5 * LAP_ALIGNMENT; /* places and their parts are rounded up to it */
+  const int64_t slack = 5 * LAP_ALIGNMENT; /* slots and their parts are rounded up to it */
   assert_in_range(bytes, wanted * (int64_t)sizeof(real), wanted * (int64_t)sizeof(real) + slack);
   assert_true(bytes < lap_tape_bytes(model->tape));
   assert_int_equal(lap_tape_scratch_bytes(model->tape, &lap_op_residual), 0);
@@ -575,7 +575,7 @@ int main(void) {
       cmocka_unit_test(a_gradient_passed_through_is_not_overwritten),
       cmocka_unit_test(random_networks_have_their_gradients),
       cmocka_unit_test(the_models_plan_overwrites_nothing_too_early),
-      cmocka_unit_test(only_what_backward_needs_is_made_again),
+      cmocka_unit_test(only_values_that_backward_needs_are_recomputed),
       cmocka_unit_test(a_block_keeps_its_input_alone),
       cmocka_unit_test(a_plan_without_memory_is_the_plan),
       cmocka_unit_test(memory_forward_does_not_grow_with_depth),

@@ -38,14 +38,14 @@ static int64_t elements_of_shards(int count) {
 
 typedef struct {
   lap_comm *comm;
-  lap_rank_layout place;
+  lap_rank_layout layout;
   lap_partition *partition;
   int64_t canonical, canonical_begin;
   lap_range own[MOST_BUCKETS]; /* in the canonical vector, of counted buckets */
 } world;
 
 static void make_model(world *w) {
-  const lap_fold *fold = &w->place.fold;
+  const lap_fold *fold = &w->layout.fold;
   int segments[MOST_BUCKETS], count = 0;
   for (int s = fold->first_shard; s < fold->first_shard + fold->shard_count; ++s)
     for (int b = 0; b < buckets_of_shard(s); ++b) segments[count++] = shard_segments[b];
@@ -53,7 +53,7 @@ static void make_model(world *w) {
   if (fold->first_shard > 0) segments[count++] = shard_segments[SHARD_BUCKETS - 1];
   w->partition = world_partition(segments, count, fold->replicas);
   w->partition->counted_buckets = counted;
-  w->canonical = elements_of_shards(w->place.mesh.model);
+  w->canonical = elements_of_shards(w->layout.mesh.model);
   w->canonical_begin = elements_of_shards(fold->first_shard);
   for (int b = 0; b < counted; ++b) {
     const lap_range own = lap_partition_range(w->partition, b, fold->replica);
@@ -64,10 +64,10 @@ static void make_model(world *w) {
 /* --- a step: every collective at least once --- */
 
 static void reduce_gradients(world *w) {
-  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->layout.fold);
   lap_gradient_sum *sum =
-      lap_gradient_sum_create(&replicas, &w->place.mesh, &w->place.fold, w->partition, NULL);
-  for (int round = 0; round < w->place.fold.rounds; ++round) {
+      lap_gradient_sum_create(&replicas, &w->layout.mesh, &w->layout.fold, w->partition, NULL);
+  for (int round = 0; round < w->layout.fold.rounds; ++round) {
     lap_gradient_sum_begin(sum, round);
     lap_gradient_sum_end(sum);
   }
@@ -78,20 +78,20 @@ static void reduce_gradients(world *w) {
 /* Each bucket as often as it is needed: once a step for all lanes, or in each pass for the lane at
  * hand. */
 static void gather_weights(world *w) {
-  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
-  const lap_mesh *mesh = &w->place.mesh;
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->layout.fold);
+  const lap_mesh *mesh = &w->layout.mesh;
   lap_bucket_gather *gathers[MOST_BUCKETS];
   float *values = lap_allocate(w->partition->elements, sizeof *values);
   for (int b = 0; b < w->partition->buckets; ++b)
     gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
-  const lap_fold *fold = &w->place.fold;
-  const int rounds = fold->schedule == LAP_LANES_CYCLIC ? fold->rounds : 1;
+  const int rounds = w->layout.fold.schedule == LAP_LANES_CYCLIC ? w->layout.fold.rounds : 1;
   for (int pass = 0; pass < rounds * PASSES; ++pass) {
-    const lap_lanes lanes = fold->schedule == LAP_LANES_CYCLIC
-                                ? lap_one_lane(lap_lane_in_round(fold->lanes, pass / PASSES))
-                                : fold->lanes;
+    const lap_lanes lanes =
+        w->layout.fold.schedule == LAP_LANES_CYCLIC
+            ? lap_one_lane(lap_lane_in_round(w->layout.fold.lanes, pass / PASSES))
+            : w->layout.fold.lanes;
     for (int b = 0; b < w->partition->buckets; ++b) {
-      const lap_range own = lap_partition_range(w->partition, b, w->place.fold.replica);
+      const lap_range own = lap_partition_range(w->partition, b, w->layout.fold.replica);
       lap_bucket_gather_count(gathers[b], mesh, lanes);
       lap_bucket_gather_start(gathers[b], b, values + own.begin,
                               values + w->partition->bucket_begin[b], LAP_TRAFFIC_WEIGHTS);
@@ -103,13 +103,13 @@ static void gather_weights(world *w) {
 }
 
 static void sum_shards(world *w) {
-  const lap_group shards = lap_group_of_shards(w->comm, &w->place.fold);
-  lap_shard_sum *sum = lap_shard_sum_create(&shards, &w->place.mesh, &w->place.fold);
+  const lap_group shards = lap_group_of_shards(w->comm, &w->layout.fold);
+  lap_shard_sum *sum = lap_shard_sum_create(&shards, &w->layout.mesh, &w->layout.fold);
   const lap_shard_group group = lap_shard_sum_group(sum);
-  const size_t held = (size_t)w->place.fold.shard_count;
+  const size_t held = (size_t)w->layout.fold.shard_count;
   double *parts = lap_allocate(held * SUM_ELEMENTS, sizeof *parts);
-  double *out = lap_allocate(w->place.mesh.model * SUM_ELEMENTS, sizeof *out);
-  const lap_lanes lanes = w->place.fold.lanes;
+  double *out = lap_allocate(w->layout.mesh.model * SUM_ELEMENTS, sizeof *out);
+  const lap_lanes lanes = w->layout.fold.lanes;
   for (int lane = 0; lane < lanes.count; ++lane) {
     group.sum(sum, (float *)parts, SUM_ELEMENTS, (float *)out);
     group.sum_double(sum, parts, FEW_ELEMENTS, out);
@@ -123,11 +123,12 @@ static void sum_shards(world *w) {
 }
 
 static void sum_scalars(world *w) {
-  const lap_group replicas = lap_group_of_replicas(w->comm, &w->place.fold);
-  const lap_lanes lanes = w->place.fold.lanes;
+  const lap_group replicas = lap_group_of_replicas(w->comm, &w->layout.fold);
+  const lap_lanes lanes = w->layout.fold.lanes;
   double sums[LANE_DOUBLES];
   double *mine = lap_allocate(lanes.count * LANE_DOUBLES, sizeof *mine);
-  lap_lane_sum *sum = lap_lane_sum_create(&replicas, &w->place.mesh, &w->place.fold, LANE_DOUBLES);
+  lap_lane_sum *sum =
+      lap_lane_sum_create(&replicas, &w->layout.mesh, &w->layout.fold, LANE_DOUBLES);
   lap_lane_sum_run(sum, mine, sums);
   lap_lane_sum_destroy(sum);
   free(mine);
@@ -146,21 +147,22 @@ static void subtract(uint64_t *values, const uint64_t *before, size_t count) {
 }
 
 static void predict_sent(const world *w, lap_traffic *sent) {
-  const lap_fold *fold = &w->place.fold;
+  const lap_fold *fold = &w->layout.fold;
   const uint64_t lanes = (uint64_t)fold->lanes.count;
   const uint64_t gathers =
-      PASSES * (fold->schedule == LAP_LANES_CYCLIC ? (uint64_t)fold->rounds : 1);
-  lap_sent_by_gradient_sum(&w->place, w->partition, 1, sent);
-  for (int b = 0; b < w->partition->buckets; ++b)
-    lap_sent_by_bucket_gather(&w->place, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
-  lap_sent_by_shard_sum(&w->place, SUM_ELEMENTS, sizeof(float), lanes, sent);
-  lap_sent_by_shard_sum(&w->place, FEW_ELEMENTS, sizeof(double), lanes, sent);
-  lap_sent_by_shard_largest(&w->place, SUM_ELEMENTS, lanes, sent);
-  lap_sent_by_shard_collect(&w->place, SUM_ELEMENTS, lanes, sent);
-  lap_sent_by_shard_any(&w->place, lanes, sent);
-  lap_sent_by_lane_sum(&w->place, LANE_DOUBLES, 1, sent);
-  lap_sent_by_segment_sum(&w->place, w->canonical, w->own, w->partition->counted_buckets, 1, sent);
-  lap_sent_by_gather_all(&w->place, 12, 1, sent);
+      PASSES * (w->layout.fold.schedule == LAP_LANES_CYCLIC ? (uint64_t)fold->rounds : 1);
+  for (int b = 0; b < w->partition->buckets; ++b) {
+    lap_sent_by_gradient_sum(&w->layout, w->partition, b, 1, sent);
+    lap_sent_by_bucket_gather(&w->layout, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
+  }
+  lap_sent_by_shard_sum(&w->layout, SUM_ELEMENTS, sizeof(float), lanes, sent);
+  lap_sent_by_shard_sum(&w->layout, FEW_ELEMENTS, sizeof(double), lanes, sent);
+  lap_sent_by_shard_largest(&w->layout, SUM_ELEMENTS, lanes, sent);
+  lap_sent_by_shard_collect(&w->layout, SUM_ELEMENTS, lanes, sent);
+  lap_sent_by_shard_any(&w->layout, lanes, sent);
+  lap_sent_by_lane_sum(&w->layout, LANE_DOUBLES, 1, sent);
+  lap_sent_by_segment_sum(&w->layout, w->canonical, w->own, w->partition->counted_buckets, 1, sent);
+  lap_sent_by_gather_all(&w->layout, 12, 1, sent);
 }
 
 static void predict_mesh(const lap_mesh *mesh, lap_mesh_traffic *traffic) {
@@ -198,7 +200,7 @@ static void check_fold(world *w) {
   make_model(w);
   lap_segment_sum *segments =
       lap_segment_sum_create(comm, w->canonical, w->own, w->partition->counted_buckets);
-  lap_segment_sum_count(segments, &w->place.mesh, w->place.fold.lanes, w->partition,
+  lap_segment_sum_count(segments, &w->layout.mesh, w->layout.fold.lanes, w->partition,
                         w->canonical_begin);
   const lap_traffic before = *lap_comm_traffic(comm);
   const lap_mesh_traffic mesh_before = *lap_comm_mesh_traffic(comm);
@@ -214,7 +216,7 @@ static void check_fold(world *w) {
   subtract((uint64_t *)&counted, (const uint64_t *)&before, sizeof counted / sizeof(uint64_t));
   subtract((uint64_t *)&mesh, (const uint64_t *)&mesh_before, sizeof mesh / sizeof(uint64_t));
   predict_sent(w, &predicted);
-  predict_mesh(&w->place.mesh, &mesh_predicted);
+  predict_mesh(&w->layout.mesh, &mesh_predicted);
   add_up(comm, &mesh);
   assert_everywhere(comm, memcmp(&counted, &predicted, sizeof counted) != 0);
   assert_everywhere(comm, memcmp(&mesh, &mesh_predicted, sizeof mesh) != 0);
@@ -232,8 +234,8 @@ static void counted_is_predicted_to_the_byte(void **state) {
           for (int schedule = 0; schedule < 2; ++schedule) {
             world w = {
                 .comm = comm,
-                .place = {.mesh = {pods, data, models[m]}, .ranks_per_node = lap_comm_size(comm)}};
-            if (world_fold(comm, &w.place.mesh, model_ranks, schedule, &w.place.fold))
+                .layout = {.mesh = {pods, data, models[m]}, .ranks_per_node = lap_comm_size(comm)}};
+            if (world_fold(comm, &w.layout.mesh, model_ranks, schedule, &w.layout.fold))
               check_fold(&w);
           }
 }
@@ -247,9 +249,9 @@ static void nodes_divide_what_is_sent(void **state) {
     uint64_t totals[RANKS + 1];
     for (int on_node = 1; on_node <= RANKS; ++on_node) {
       lap_status status;
-      world w = {.place = {.mesh = mesh, .ranks_per_node = on_node}};
+      world w = {.layout = {.mesh = mesh, .ranks_per_node = on_node}};
       assert_int_equal(
-          lap_mesh_fold(&mesh, 2, LAP_LANES_BLOCK, RANKS, rank, &w.place.fold, &status), LAP_OK);
+          lap_mesh_fold(&mesh, 2, LAP_LANES_BLOCK, RANKS, rank, &w.layout.fold, &status), LAP_OK);
       make_model(&w);
       lap_traffic sent = {0};
       predict_sent(&w, &sent);

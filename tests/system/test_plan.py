@@ -41,11 +41,32 @@ class Plan(Test):
         less = self.plan()["memory"]["buffers"] - result.json["memory"]["buffers"]
         self.assertGreater(less, 4 * 3000)
 
+    def test_the_tape_is_the_planned_memory(self):
+        for overrides, ranks in ((["recompute=block", "batch.micro_sequences=2"], 1),
+                                 (["mesh.model=2", "mesh.model_ranks=2", "recompute=attention",
+                                   "mesh.data=3", "model.num_key_value_heads=4"], 2)):
+            overrides.append("data.eval=null")  # which takes memory beside the step's
+            plan = succeed("plan", self.config, *overrides, "--ranks", ranks, "--tape", "--json").json
+            tape, memory = plan["tape"], plan["memory"]
+            self.assertEqual(tape["total_bytes"], tape["arena_bytes"] + tape["rotary_bytes"])
+            self.assertEqual(tape["total_bytes"], memory["activations"] + memory["logits"])
+            ends = [slot["offset"] + slot["bytes"] for op in tape["ops"]
+                    for slot in (*op["value"], *op["saved"], *op["scratch"].values(), op["gradient"])
+                    if slot]
+            self.assertEqual(max(ends), tape["arena_bytes"])
+            self.assertTrue(any(op["steps"]["recompute"] for op in tape["ops"]))
+            text = succeed("plan", self.config, *overrides, "--ranks", ranks, "--tape").out
+            lines = [line.split() for line in text.splitlines() if line.startswith("#")]
+            self.assertEqual([line[2] for line in lines], [op["name"] for op in tape["ops"]])
+            self.assertIn(f"= {tape['total_bytes']} bytes", text)
+            print(text.partition("tape of")[2], end="")
+
     def test_bad_input_exits_2(self):
         for arguments, says in ((["--ranks", "7"], "the nearest counts that work are 6"),
                                 (["--ranks", "0"], "--ranks"),
                                 (["--command", "bench"], "expected train, eval or teach"),
                                 (["--k", "-1"], "--k"),
+                                (["--tape", "--command", "eval"], "the tape of train, not of eval"),
                                 (["model.vocab_size=0"], "model.vocab_size"),
                                 (["--command", "eval", "data.sequence_length=null"],
                                  "data.sequence_length is missing"),

@@ -141,7 +141,7 @@ static void print_profile(const bench_result *result) {
     snprintf(backward, sizeof backward, "%.4f", row->backward_seconds);
     if (row->flops > 0) snprintf(rate, sizeof rate, "%.1f", row->flops / seconds / 1e9);
     snprintf(share, sizeof share, "%.1f", 100 * seconds / result->seconds);
-    lap_table_add(table, (const char *[]){row->name, forward, backward, rate, share});
+    lap_table_add(table, (const char *[]){row->op->name, forward, backward, rate, share});
   }
   for (int phase = 0; phase < LAP_PHASES; ++phase) {
     if (phase == LAP_PHASE_MODEL) continue;

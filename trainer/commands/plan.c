@@ -21,12 +21,14 @@
 #include "trainer/config/resolve.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"
+#include "trainer/plan/tape_table.h"
 
 typedef struct {
   const char *command_name;
   lap_plan_command command;         /* of that name */
   int64_t ranks, ranks_per_node, k; /* 0, 0, -1: not given */
   const char *hardware;             /* NULL: not given */
+  bool tape;
 } plan_flags;
 
 enum { MOST_RANKS = 1 << 24, USUAL_K = 64, USUAL_SHARD_TOKENS = 1 << 20 };
@@ -56,6 +58,10 @@ static const lap_flag flags_of_plan[] = {
      .integer = {0, 1 << 20},
      .offset = offsetof(plan_flags, k),
      .help = "kept ids of the teacher's cache, 0: none [64 where a teacher is used]"},
+    {.name = "tape",
+     .offset = offsetof(plan_flags, tape),
+     .help =
+         "print the ops of train's micro-batch, their shapes and memory, for those who write ops"},
     {0}};
 
 static lap_code find_command(const char *name, lap_plan_command *command, lap_status *status) {
@@ -210,15 +216,27 @@ static void print_plan(const lap_plan *plan, const lap_config *config) {
 
 /* --- the command --- */
 
-static lap_code print(const lap_plan *plan, const lap_plan_time *time, const lap_config *config,
-                      bool json, lap_status *status) {
+/* The plan, and the rest of the output. */
+typedef struct {
+  lap_plan plan;
+  const lap_plan_time *time; /* NULL: not asked for, as below */
+  lap_gemma2 *tape;
+} plan_result;
+
+static lap_code print(const plan_result *result, const lap_config *config, bool json,
+                      lap_status *status) {
   if (!json) {
-    print_plan(plan, config);
-    if (time) lap_plan_time_print(time);
+    print_plan(&result->plan, config);
+    if (result->time) lap_plan_time_print(result->time);
+    if (result->tape) {
+      printf("\ntape of a micro-batch of rank %d\n", result->plan.fullest_rank);
+      lap_tape_table_print(result->tape);
+    }
     return LAP_OK;
   }
-  json_t *object = to_json(plan);
-  if (time) json_object_set_new(object, "time", lap_plan_time_to_json(time));
+  json_t *object = to_json(&result->plan);
+  if (result->time) json_object_set_new(object, "time", lap_plan_time_to_json(result->time));
+  if (result->tape) json_object_set_new(object, "tape", lap_tape_table_to_json(result->tape));
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);
   return code;
@@ -255,17 +273,25 @@ static lap_code describe(const lap_config *config, const plan_flags *flags, lap_
   lap_status unavailable;
   if (lap_config_check_availability(config, &unavailable) != LAP_OK)
     lap_console_warn(console, "%s; memory is that of a run without it", unavailable.message);
+  if (flags->tape && flags->command != LAP_PLAN_TRAIN)
+    return lap_fail(status, LAP_USAGE, "--tape prints the tape of train, not of %s",
+                    lap_plan_command_name(flags->command));
   lap_plan_request request = request_of(config, flags, console);
-  lap_plan plan;
-  if (!flags->hardware) {
-    LAP_TRY(lap_plan_make(config, &request, &plan, status));
-    return print(&plan, NULL, config, json, status);
-  }
-  lap_hardware hardware;
+  plan_result result = {0};
+  lap_hardware hardware = {0};
   lap_plan_time time;
-  LAP_TRY(lap_hardware_load(flags->hardware, &hardware, status));
-  lap_code code = plan_on(config, &hardware, flags, &request, &plan, &time, status);
-  if (code == LAP_OK) code = print(&plan, &time, config, json, status);
+  if (!flags->hardware) {
+    LAP_TRY(lap_plan_make(config, &request, &result.plan, status));
+  } else {
+    LAP_TRY(lap_hardware_load(flags->hardware, &hardware, status));
+    result.time = &time;
+  }
+  lap_code code = LAP_OK;
+  if (result.time) code = plan_on(config, &hardware, flags, &request, &result.plan, &time, status);
+  if (code == LAP_OK && flags->tape)
+    result.tape = lap_plan_record(config, &result.plan, request.teacher_k);
+  if (code == LAP_OK) code = print(&result, config, json, status);
+  lap_gemma2_destroy(result.tape);
   lap_hardware_release(&hardware);
   return code;
 }
@@ -307,5 +333,8 @@ const lap_command lap_command_plan = {
         "a pod (ICI) and between pods (DCN). --threads of "
         "eval and teach is the key threads here, --sequence-length the key data.sequence_length, "
         "--tokens the key data.eval (eval) or data.train (teach). With --hardware also the seconds "
-        "of a step, what of them is communication, and whether it fits.",
+        "of a step, how much of them is communication, and whether it fits. With --tape also one "
+        "line an op of the micro-batch that the fullest rank records: the steps of the schedule "
+        "that run it, the ops and parameters (w) that it reads, and the offsets and bytes of its "
+        "output, gradient, saved and scratch memory.",
     .run = run};

@@ -137,7 +137,7 @@ static void print_times(const lap_train_report *report) {
     add_time(table, lap_phase_name((lap_phase)phase), report->phase_seconds[phase], total);
     for (int i = 0; phase == LAP_PHASE_MODEL && i < report->profile_rows; ++i) {
       char name[48];
-      snprintf(name, sizeof name, "  %s", report->profile[i].name);
+      snprintf(name, sizeof name, "  %s", report->profile[i].op->name);
       add_time(table, name,
                report->profile[i].forward_seconds + report->profile[i].backward_seconds, total);
     }

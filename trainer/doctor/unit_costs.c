@@ -9,12 +9,13 @@
 
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/gemm.h"
+#include "autograd/tape/walk.h"
 #include "core/clock.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/config.h"
 #include "trainer/config/load.h"
-#include "trainer/plan/step_time.h"
+#include "trainer/plan/op_time.h"
 #include "trainer/step/batches.h"
 #include "trainer/step/optimizer.h"
 
@@ -273,8 +274,8 @@ static void replay(small_model *s, block_clock *clock) {
 static double lesser(double a, double b) { return a < b ? a : b; }
 
 /* Each op's least over some replays, by the clock on the wall, which an interruption lengthens;
- * together the ops of the layer may not take more than it takes of the core. The head is too long
- * not to be interrupted, but has a block of its own: that block's own time, the median. */
+ * together the ops of the layer may not take more than it takes of the core. The op of the loss is
+ * too long not to be interrupted, but has a block of its own: that block's own time, the median. */
 static int profile(small_model *s, double seconds, lap_tape_profile_row *least) {
   int count = 0, runs = 0;
   double layer[MOST_RUNS], head[MOST_RUNS], sum = 0;
@@ -297,14 +298,14 @@ static int profile(small_model *s, double seconds, lap_tape_profile_row *least) 
   }
   const double of_head = median(head, runs), of_layer = median(layer, runs);
   for (int i = 0; i < count; ++i) {
-    if (!strcmp(least[i].name, "lm_head_loss"))
+    if (least[i].op->fused_loss)
       least[i].backward_seconds = of_head;
     else
       sum += least[i].forward_seconds + least[i].backward_seconds;
   }
   const double scale = lesser(1, of_layer / sum);
   for (int i = 0; i < count; ++i) {
-    if (!strcmp(least[i].name, "lm_head_loss")) continue;
+    if (least[i].op->fused_loss) continue;
     least[i].forward_seconds *= scale;
     least[i].backward_seconds *= scale;
   }
@@ -318,21 +319,37 @@ static double per_unit(double took, double products, double count) {
   return (left > least ? left : least) / count;
 }
 
+/* The work of all calls of one op, forward and backward. */
+typedef struct {
+  const lap_hardware *hardware;
+  const lap_op *op;
+  lap_op_work work[2];
+} op_sum;
+
+static void add_step(void *context, const lap_tape_visit *step) {
+  op_sum *sum = context;
+  if (step->op != sum->op) return;
+  const lap_op_work work = lap_op_work_of(sum->hardware, step);
+  lap_op_work *total = &sum->work[step->kind == LAP_STEP_BACKWARD];
+  total->seconds += work.seconds;
+  for (int unit = 0; unit < LAP_UNITS; ++unit) total->units[unit] += work.units[unit];
+}
+
+/* Needs the costs of products. Every unit has its op in the model: else it would cost nothing. */
 static void set_costs(const small_model *s, const lap_tape_profile_row *rows, int count,
                       lap_hardware *h) {
-  static const char *const names[LAP_COST_OPS] = {"attention", "rmsnorm",  "rope",
-                                                  "geglu",     "residual", "embedding"};
-  const double logits = (double)(s->config->model.vocab_size * s->config->data.sequence_length);
-  lap_op_units units;
-  lap_count_units(s->model, h, &units);
   for (int i = 0; i < count; ++i) {
-    const double took[2] = {rows[i].forward_seconds, rows[i].backward_seconds};
-    for (int op = 0; op < LAP_COST_OPS; ++op)
-      for (int way = 0; way < 2 && !strcmp(rows[i].name, names[op]); ++way)
-        h->costs.op[op][way] = per_unit(took[way], units.products[op][way], units.count[op][way]);
-    if (!strcmp(rows[i].name, "lm_head_loss"))
-      h->costs.loss = per_unit(took[1], units.head_products, logits);
+    op_sum sum = {.hardware = h, .op = rows[i].op};
+    lap_tape_walk(s->model->tape, add_step, &sum);
+    for (int unit = 0; unit < LAP_UNITS; ++unit) {
+      const double took[2] = {rows[i].forward_seconds, rows[i].backward_seconds};
+      for (int way = 0; way < 2; ++way)
+        if (sum.work[way].units[unit] > 0)
+          h->costs.unit[unit][way] =
+              per_unit(took[way], sum.work[way].seconds, sum.work[way].units[unit]);
+    }
   }
+  for (int unit = 0; unit < LAP_UNITS; ++unit) assert(h->costs.unit[unit][1] > 0);
 }
 
 static void measure_model(small_model *s, double seconds, lap_hardware *h) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/op/loss_row.h"
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -56,14 +57,14 @@ static void sum_position(void *context, const lap_micro_batch *window, int64_t t
         window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
   }
   /* The loss is made without the teacher, so that it has the same bits whatever the cache. */
-  const lap_row_loss alone =
-      lap_loss_row(z, vocab, target, 0, NULL, NULL, 0, 0, &next_token, 0, false, NULL);
+  lap_row_labels labels = {.target = target, .objective = &next_token};
+  const lap_row_loss alone = lap_loss_row(&labels, z, vocab, false, NULL);
   sums->ce = alone.ce;
   if (k) {
-    const lap_row_loss taught =
-        lap_loss_row(z, vocab, target, k, ids, probability, batch->teacher_tail[t],
-                     batch->teacher_entropy[t], &next_token, 0, false, e->scratch + t * 2 * k);
-    sums->kl = taught.kl;
+    labels.k = k, labels.ids = ids, labels.probability = probability;
+    labels.tail = batch->teacher_tail[t];
+    labels.teacher_entropy = batch->teacher_entropy[t];
+    sums->kl = lap_loss_row(&labels, z, vocab, false, e->scratch + t * 2 * k).kl;
   }
   const uint16_t *bytes = e->request->piece_bytes;
   if (bytes && bytes[target] > 0) {

@@ -33,7 +33,7 @@ typedef struct {
 } hardware_key;
 
 #define FIELD(field) offsetof(lap_hardware, field)
-#define OP(cost) offsetof(lap_hardware, costs.op[cost])
+#define UNIT(name) offsetof(lap_hardware, costs.unit[name])
 
 static const hardware_key schema[] = {
     {"ranks", OF_MEASURED, FIELD(ranks), 1, 1e8, REQUIRED},
@@ -58,13 +58,13 @@ static const hardware_key schema[] = {
      LAP_GEMM_SHAPES, 0, REQUIRED},
     {"gemm_seconds_per_flop.weight", OF_MEASURED, FIELD(costs.gemm[LAP_PRODUCT_WEIGHT]),
      LAP_GEMM_SHAPES, 0, REQUIRED},
-    {"seconds_per_unit.attention", OF_MEASURED, OP(LAP_COST_ATTENTION), 2, 0, REQUIRED},
-    {"seconds_per_unit.rmsnorm", OF_MEASURED, OP(LAP_COST_RMSNORM), 2, 0, REQUIRED},
-    {"seconds_per_unit.rope", OF_MEASURED, OP(LAP_COST_ROPE), 2, 0, REQUIRED},
-    {"seconds_per_unit.geglu", OF_MEASURED, OP(LAP_COST_GEGLU), 2, 0, REQUIRED},
-    {"seconds_per_unit.residual", OF_MEASURED, OP(LAP_COST_RESIDUAL), 2, 0, REQUIRED},
-    {"seconds_per_unit.embedding", OF_MEASURED, OP(LAP_COST_EMBEDDING), 2, 0, REQUIRED},
-    {"seconds_per_unit.loss", OF_MEASURED, FIELD(costs.loss), 1, 0, REQUIRED},
+    {"seconds_per_unit.attention", OF_MEASURED, UNIT(LAP_UNIT_ATTENTION), 2, 0, REQUIRED},
+    {"seconds_per_unit.rmsnorm", OF_MEASURED, UNIT(LAP_UNIT_RMSNORM), 2, 0, REQUIRED},
+    {"seconds_per_unit.rope", OF_MEASURED, UNIT(LAP_UNIT_ROPE), 2, 0, REQUIRED},
+    {"seconds_per_unit.geglu", OF_MEASURED, UNIT(LAP_UNIT_GEGLU), 2, 0, REQUIRED},
+    {"seconds_per_unit.residual", OF_MEASURED, UNIT(LAP_UNIT_RESIDUAL), 2, 0, REQUIRED},
+    {"seconds_per_unit.embedding", OF_MEASURED, UNIT(LAP_UNIT_EMBEDDING), 2, 0, REQUIRED},
+    {"seconds_per_unit.loss", OF_MEASURED, FIELD(costs.unit[LAP_UNIT_LOSS][1]), 1, 0, REQUIRED},
     {"seconds_per_unit.update", OF_MEASURED, FIELD(costs.update), 1, 0, REQUIRED},
     {"seconds_per_unit.clear", OF_MEASURED, FIELD(costs.clear), 1, 0, REQUIRED},
     {"seconds_per_unit.add", OF_MEASURED, FIELD(costs.add), 1, 0, REQUIRED},
@@ -271,16 +271,16 @@ int lap_hardware_ranks_per_node(const lap_hardware *hardware) {
 /* --- the grid --- */
 
 /* Where 1/size lies between the reciprocals of two sizes: 0 at the first, 1 at the second. */
-static double place(double size, int first, int second) {
+static double between(double size, int first, int second) {
   return (1 / size - 1.0 / first) / (1.0 / second - 1.0 / first);
 }
 
 double lap_gemm_seconds(const lap_unit_costs *costs, lap_product product, double m, double n,
                         double k) {
-  const double pm = place(m, lap_gemm_edge[0], lap_gemm_edge[1]);
-  const double pn = place(n, lap_gemm_edge[0], lap_gemm_edge[1]);
+  const double pm = between(m, lap_gemm_edge[0], lap_gemm_edge[1]);
+  const double pn = between(n, lap_gemm_edge[0], lap_gemm_edge[1]);
   const int deep = k > lap_gemm_depth[1];
-  const double pk = place(k, lap_gemm_depth[deep], lap_gemm_depth[deep + 1]);
+  const double pk = between(k, lap_gemm_depth[deep], lap_gemm_depth[deep + 1]);
   double per_flop = 0, least = 0;
   for (int i = 0; i < LAP_GEMM_EDGES; ++i)
     for (int j = 0; j < LAP_GEMM_EDGES; ++j)

@@ -1,10 +1,10 @@
-/* hardware: what a machine does in a second, as a file: `doctor --json` writes one, `plan
- * --hardware` reads it.
+/* hardware: the speed of a machine, as a file: `doctor --json` writes one, `plan --hardware` reads
+ * it.
  *
  * YAML (JSON is YAML), read as strictly as a config. docs/hardware.md lists the keys. There are two
  * kinds of file:
  * - measured: unit costs of our own ops, of this build, on CPUs, as a rank with one thread pays
- * them while all others are busy too: of the slowest rank;
+ *   them while all others are busy too: of the slowest rank;
  * - chip: public figures of an accelerator that stands in a torus, for the question how long a run
  *   would take there.
  */
@@ -14,15 +14,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "autograd/op/cost.h"
 #include "core/status.h"
-
-/* The three products of a linear: y = x w^T; dx = dy w; dw += dy^T x. */
-typedef enum {
-  LAP_PRODUCT_FORWARD,
-  LAP_PRODUCT_INPUT,
-  LAP_PRODUCT_WEIGHT,
-  LAP_PRODUCTS
-} lap_product;
 
 /* Sizes of one BLAS call C [m, n] += A [m, k] B [k, n] whose cost per FLOP is known. Between them
  * (and beyond the last) it is linear in 1/m, 1/n and 1/k: packing, calling and storing cost so much
@@ -37,24 +30,13 @@ typedef struct {
   double bytes_per_second; /* that a rank sends while all others send as well */
 } lap_link;
 
-typedef enum {
-  LAP_COST_ATTENTION, /* a visible score of a head, its small products apart */
-  LAP_COST_RMSNORM,   /* an element of the output, as all below */
-  LAP_COST_ROPE,
-  LAP_COST_GEGLU,
-  LAP_COST_RESIDUAL,
-  LAP_COST_EMBEDDING,
-  LAP_COST_OPS
-} lap_cost_op;
-
 typedef struct {
   /* Seconds per FLOP by product; shape (m, n, k) of the grid is [(m * EDGES + n) * DEPTHS + k]. */
   double gemm[LAP_PRODUCTS][LAP_GEMM_SHAPES];
-  double op[LAP_COST_OPS][2]; /* forward, backward */
-  double loss;                /* a logit: soft-cap, loss and gradient, its products apart */
-  double update;              /* an owned element: norm and AdamW */
-  double clear, add;          /* an element of a gradient: set to 0, added to another */
-  double data;                /* a position of a micro-batch */
+  double unit[LAP_UNITS][2]; /* forward, backward; of a loss only backward is measured */
+  double update;             /* an owned element: norm and AdamW */
+  double clear, add;         /* an element of a gradient: set to 0, added to another */
+  double data;               /* a position of a micro-batch */
 } lap_unit_costs;
 
 enum { LAP_TORUS_DIMENSIONS = 3 };

@@ -1,5 +1,6 @@
 #include "trainer/plan/plan.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -73,8 +74,8 @@ static lap_code plan_schedule(const lap_config *config, uint64_t window_count, l
 
 /* --- train --- */
 
-static lap_code place(const lap_config *config, int ranks, int rank, lap_placement *placement,
-                      lap_status *status) {
+static lap_code placement_of(const lap_config *config, int ranks, int rank,
+                             lap_placement *placement, lap_status *status) {
   return lap_placement_of_rank(&config->mesh, config->model_ranks, config->sharding, ranks, rank,
                                placement, status);
 }
@@ -123,16 +124,16 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
                               lap_plan *plan, lap_status *status) {
   lap_placement placement;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
-  LAP_TRY(place(config, request->ranks, 0, &placement, status));
+  LAP_TRY(placement_of(config, request->ranks, 0, &placement, status));
   LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, status));
-  const int spread = placement.fold.model_ranks;
-  plan->model_ranks = spread;
+  const int model_ranks = placement.fold.model_ranks;
+  plan->model_ranks = model_ranks;
   plan->efficiency = lap_mesh_efficiency(&config->mesh, placement.fold.replicas);
-  const int first = fullest_replica(config, request->ranks, &placement) * spread;
+  const int first = fullest_replica(config, request->ranks, &placement) * model_ranks;
   const lap_memory_table common = plan->memory;
-  for (int rank = first; rank < first + spread; ++rank) {
+  for (int rank = first; rank < first + model_ranks; ++rank) {
     lap_memory_table memory = common;
-    LAP_TRY(place(config, request->ranks, rank, &placement, status));
+    LAP_TRY(placement_of(config, request->ranks, rank, &placement, status));
     add_rank(config, request, &placement, &memory);
     if (rank > first && lap_memory_total(&memory) <= lap_memory_total(&plan->memory)) continue;
     plan->memory = memory;
@@ -143,6 +144,17 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   const int on_node = request->ranks_per_node ? request->ranks_per_node : request->ranks;
   lap_step_traffic_plan(config, request->ranks, on_node, request->teacher_k, &plan->traffic);
   return plan_schedule(config, request->window_count, plan, status);
+}
+
+lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k) {
+  lap_placement placement;
+  lap_status status;
+  const lap_code code = placement_of(config, plan->ranks, plan->fullest_rank, &placement, &status);
+  assert(code == LAP_OK); /* it was planned */
+  (void)code;
+  const lap_shard_range shards = {config->mesh.model, placement.fold.first_shard,
+                                  placement.fold.shard_count};
+  return lap_stepper_record(config, shards, teacher_k, false);
 }
 
 /* --- eval and teach: windows one after the other --- */

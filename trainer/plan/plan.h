@@ -16,6 +16,7 @@
 #ifndef LAP_TRAINER_PLAN_PLAN_H
 #define LAP_TRAINER_PLAN_PLAN_H
 
+#include "autograd/gemma2/model.h"
 #include "trainer/config/config.h"
 #include "trainer/state/memory_table.h"
 #include "trainer/step/traffic.h"
@@ -53,6 +54,10 @@ typedef struct {
  * key that is missing. LAP_USAGE too where the ranks do not fold the mesh. */
 lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request, lap_plan *plan,
                        lap_status *status);
+
+/* Of a plan of train: the micro-batch that its fullest rank records, without memory; the caller's
+ * to destroy. */
+lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k);
 
 /* What a rank takes whatever the config: text and data of the program and its libraries (OpenBLAS,
  * HDF5, Open MPI), heap, stacks of its threads. Measured as the peak of `lapidary train` with a

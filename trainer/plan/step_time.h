@@ -1,10 +1,10 @@
 /* step_time: seconds of a training step before it is run.
  *
  * On a measured machine (lap_step_time_measured): the recorded tape is walked, and each step of its
- * schedule costs what the hardware file says: matrix products by the grid of tile sizes, scores,
- * logits and elements by the unit. What is left of a step - data, lanes, update - costs so much a
- * position or an element. The rank with most lanes decides. Times are divided by `threads`, as if
- * tiles were even, and by core_share.
+ * schedule costs what the hardware file says (op_time.h): matrix products by the grid of tile
+ * sizes, scores, logits and elements by the unit. The rest of a step - data, lanes, update - costs
+ * so much a position or an element. The rank with most lanes decides. Times are divided by
+ * `threads`, as if tiles were even, and by core_share.
  *   Communication is bytes over bandwidth and a latency a round. It hides behind computation only
  * where it can: layers' gradients behind the last lane's backward pass, layers' weights behind the
  * next forward pass; and only what travels between nodes, or has a core to itself: on a node
@@ -32,15 +32,6 @@
 #include "trainer/config/config.h"
 #include "trainer/plan/hardware.h"
 
-/* What a recorded micro-batch has of what is measured by the unit, and what its products cost by
- * the grid: for trainer/doctor/unit_costs.c, which divides. */
-typedef struct {
-  double count[LAP_COST_OPS][2];    /* units, forward and backward */
-  double products[LAP_COST_OPS][2]; /* seconds of the op's matrix products: attention */
-  double head_products;             /* of the head, with what it streams from memory */
-} lap_op_units;
-void lap_count_units(const lap_gemma2 *model, const lap_hardware *hardware, lap_op_units *units);
-
 typedef enum {
   LAP_TIME_LINEAR, /* products of the layers */
   LAP_TIME_ATTENTION,
@@ -57,7 +48,7 @@ typedef struct {
   double part[LAP_TIME_PARTS];
   double compute;       /* their sum */
   double communication; /* all of it */
-  double exposed;       /* what of it nothing hides */
+  double exposed;       /* the part of it that nothing hides */
   double seconds;       /* compute + exposed */
 } lap_step_time;
 

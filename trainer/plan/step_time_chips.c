@@ -1,9 +1,9 @@
 #include <math.h>
+#include <stdlib.h>
 
 #include "core/memory.h"
-#include "trainer/plan/step_messages.h"
+#include "trainer/plan/communication.h"
 #include "trainer/plan/step_time.h"
-#include "trainer/state/state.h"
 
 /* --- where the two axes of a pod lie on the torus --- */
 
@@ -87,43 +87,33 @@ static void add(torus_cost *sum, torus_cost cost, double times) {
 
 /* --- the step --- */
 
-/* How often a chip gathers what of its weights. */
-typedef struct {
-  double layers, others;
-} gather_counts;
-
-static gather_counts count_gathers(const lap_config *config) {
-  const int64_t layers = config->model.num_hidden_layers;
-  const int64_t micro_batches = lap_config_micro_batches(config);
-  if (config->sharding != LAP_SHARDING_FULL) return (gather_counts){1, 1};
-  return (gather_counts){(double)lap_full_gathers(layers, micro_batches) / (double)layers, 1};
-}
-
-static void move_gradients_and_weights(const lap_config *config, const lap_gemma2 *model,
-                                       const torus_axis *axis, const lap_chip *chip,
-                                       lap_chip_time *time) {
-  const lap_mesh *mesh = &config->mesh;
-  const gather_counts gathers = count_gathers(config);
-  const int layers = (int)config->model.num_hidden_layers;
+/* A bucket moves once for each of its messages: its gradient to the owners, its gathers back. */
+static void move_gradients_and_weights(const lap_step_messages *messages, const torus_axis *axis,
+                                       const lap_chip *chip, lap_chip_time *time) {
+  const lap_mesh *mesh = &messages->config->mesh;
+  const lap_parameters *parameters = messages->parameters;
+  double *moves = lap_allocate(parameters->bucket_count, sizeof *moves);
   torus_cost sum = {0};
-  for (int b = 0; b < model->parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = &model->parameters->bucket[b];
-    const double elements = (double)(bucket->end - bucket->begin), bytes = elements * sizeof(float);
-    const bool of_layer = bucket->block >= 1 && bucket->block <= layers;
-    const double times = 1 + (of_layer ? gathers.layers : gathers.others);
-    add(&sum, scatter(axis, chip, bytes), times);
-    time->dcn_bytes += times * bytes / mesh->data * (mesh->pods - 1) / mesh->pods;
+  for (int i = 0; i < messages->count; ++i)
+    if (messages->message[i].bucket >= 0)
+      moves[messages->message[i].bucket] += (double)messages->message[i].times;
+  for (int b = 0; b < parameters->bucket_count; ++b) {
+    const lap_bucket *bucket = &parameters->bucket[b];
+    const double bytes = (double)(bucket->end - bucket->begin) * sizeof(float);
+    add(&sum, scatter(axis, chip, bytes), moves[b]);
+    time->dcn_bytes += moves[b] * bytes / mesh->data * (mesh->pods - 1) / mesh->pods;
   }
+  free(moves);
   time->data_seconds = sum.seconds;
   time->data_link_bytes = sum.link_bytes;
   if (mesh->pods > 1) time->dcn_seconds = time->dcn_bytes / chip->dcn_bytes_per_second;
 }
 
-static void sum_over_shards(const lap_config *config, const lap_gemma2 *model, int64_t teacher_k,
-                            const torus_axis *axis, const lap_chip *chip, lap_chip_time *time) {
-  const lap_activation_sums sums = lap_activation_sums_of(model, teacher_k);
+static void sum_over_shards(const lap_step_messages *messages, const torus_axis *axis,
+                            const lap_chip *chip, lap_chip_time *time) {
+  const lap_activation_sums sums = lap_activation_sums_of(messages);
   if (sums.sums == 0) return;
-  const double passes = (double)lap_config_micro_batches(config);
+  const double passes = (double)lap_config_micro_batches(messages->config);
   const double bytes = (double)(sums.float_elements * (int64_t)sizeof(float) +
                                 sums.double_elements * (int64_t)sizeof(double));
   torus_cost total = {0};
@@ -154,8 +144,10 @@ lap_code lap_step_time_chips(const lap_config *config, int64_t teacher_k, double
                                               .threads = 1,
                                               .shards = {mesh->model, 0, 1},
                                               .recompute = config->recompute});
-  move_gradients_and_weights(config, model, &data_axis, chip, time);
-  sum_over_shards(config, model, teacher_k, &model_axis, chip, time);
+  lap_step_messages *messages = lap_step_messages_create(config, model->parameters, model->tape);
+  move_gradients_and_weights(messages, &data_axis, chip, time);
+  sum_over_shards(messages, &model_axis, chip, time);
+  lap_step_messages_destroy(messages);
   lap_gemma2_destroy(model);
   time->compute_peak = flops / time->chips / chip->peak_flops;
   time->compute = time->compute_peak / chip->efficiency;

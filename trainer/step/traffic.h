@@ -1,8 +1,9 @@
-/* traffic: what a training step sends, by kind, as a formula and as a count (DESIGN 2).
+/* traffic: what a training step sends, by kind, as a plan and as a count (DESIGN 2).
  *
  * Both are bytes of all ranks together in a steady step, one that makes an update: `sent` between
- * processes, `mesh` between the chips of the logical mesh (mpi/traffic/traffic.h). They are equal to
- * the byte. Checkpoints, evaluations and the agreements around them are no part of a step.
+ * processes, `mesh` between the chips of the logical mesh (mpi/traffic/traffic.h). The plan is a
+ * sum over the step's messages (messages.h); the count is equal to it, to the byte. Checkpoints,
+ * evaluations and the agreements around them are no part of a step.
  */
 #ifndef LAP_TRAINER_STEP_TRAFFIC_H
 #define LAP_TRAINER_STEP_TRAFFIC_H

@@ -30,23 +30,23 @@ static lap_code parse(const char *text, lap_hardware *hardware, lap_status *stat
 
 /* A measured machine where every number differs. */
 static lap_hardware example(void) {
-  lap_hardware h = {
-      .name = lap_copy_string("node"),
-      .ranks = 2,
-      .nodes = 1,
-      .cores_per_node = 4,
-      .memory_bytes = 1e10,
-      .cache_bytes = 3e7,
-      .sgemm_gflops = 91.5,
-      .core_share = 0.75,
-      .memory_bytes_per_second = 1.7e10,
-      .within_node = {2e-6, 3e9},
-      .costs = {.loss = 1e-9, .update = 2e-9, .clear = 3e-10, .add = 4e-10, .data = 5e-8}};
+  lap_hardware h = {.name = lap_copy_string("node"),
+                    .ranks = 2,
+                    .nodes = 1,
+                    .cores_per_node = 4,
+                    .memory_bytes = 1e10,
+                    .cache_bytes = 3e7,
+                    .sgemm_gflops = 91.5,
+                    .core_share = 0.75,
+                    .memory_bytes_per_second = 1.7e10,
+                    .within_node = {2e-6, 3e9},
+                    .costs = {.update = 2e-9, .clear = 3e-10, .add = 4e-10, .data = 5e-8}};
   for (int product = 0; product < LAP_PRODUCTS; ++product)
     for (int i = 0; i < LAP_GEMM_SHAPES; ++i)
       h.costs.gemm[product][i] = 1e-11 * (1 + product + 0.01 * i);
-  for (int op = 0; op < LAP_COST_OPS; ++op)
-    for (int way = 0; way < 2; ++way) h.costs.op[op][way] = 1e-9 * (1 + op + 0.1 * way);
+  for (int unit = 0; unit < LAP_UNITS; ++unit)
+    for (int way = 0; way < 2; ++way) h.costs.unit[unit][way] = 1e-9 * (1 + unit + 0.1 * way);
+  h.costs.unit[LAP_UNIT_LOSS][0] = 0; /* not measured */
   return h;
 }
 

@@ -54,9 +54,9 @@ static void elements_are_counted(void **state) {
   (void)state;
   lap_config *config = config_of(NULL, 0);
   lap_hardware h = machine();
-  h.costs.op[LAP_COST_RMSNORM][0] = 1; /* five norms of a hidden width */
-  h.costs.op[LAP_COST_GEGLU][1] = 1000;
-  h.costs.op[LAP_COST_ROPE][0] = 1e6; /* q and k: 4 + 2 heads of 8 */
+  h.costs.unit[LAP_UNIT_RMSNORM][0] = 1; /* five norms of a hidden width */
+  h.costs.unit[LAP_UNIT_GEGLU][1] = 1000;
+  h.costs.unit[LAP_UNIT_ROPE][0] = 1e6; /* q and k: 4 + 2 heads of 8 */
   lap_step_time time = time_of(config, 1, &h);
   const double each = 5.0 * ROWS * HIDDEN + 1000.0 * ROWS * INNER + 1e6 * ROWS * 6 * 8;
   assert_float_equal(time.part[LAP_TIME_ELEMENTS], LANES * MICRO_BATCHES * each, 1e-3);
@@ -72,8 +72,8 @@ static void only_visible_scores_cost(void **state) {
   (void)state;
   lap_config *config = config_of(NULL, 0);
   lap_hardware h = machine();
-  h.costs.op[LAP_COST_ATTENTION][0] = 1;
-  h.costs.op[LAP_COST_ATTENTION][1] = 10;
+  h.costs.unit[LAP_UNIT_ATTENTION][0] = 1;
+  h.costs.unit[LAP_UNIT_ATTENTION][1] = 10;
   assert_float_equal(time_of(config, 1, &h).part[LAP_TIME_ATTENTION],
                      LANES * MICRO_BATCHES * 4 * 7 * 11.0, 1e-9);
   lap_config_destroy(config);
@@ -98,12 +98,12 @@ static void products_are_those_of_the_model(void **state) {
 static void recomputation_costs_the_forward_again(void **state) {
   (void)state;
   static const char *const block[] = {"recompute=block"};
-  lap_config *plain = config_of(NULL, 0), *again = config_of(block, 1);
+  lap_config *plain = config_of(NULL, 0), *recomputed = config_of(block, 1);
   lap_hardware h = machine();
-  h.costs.op[LAP_COST_GEGLU][0] = 1;
-  assert_float_equal(time_of(again, 1, &h).seconds, 2 * time_of(plain, 1, &h).seconds, 1e-9);
+  h.costs.unit[LAP_UNIT_GEGLU][0] = 1;
+  assert_float_equal(time_of(recomputed, 1, &h).seconds, 2 * time_of(plain, 1, &h).seconds, 1e-9);
   lap_config_destroy(plain);
-  lap_config_destroy(again);
+  lap_config_destroy(recomputed);
 }
 
 /* Two ranks: each half of the vector to the other, and the new weights back. Nothing hides on a
@@ -114,11 +114,11 @@ static void communication_hides_where_it_can(void **state) {
   lap_hardware h = machine();
   h.within_node = (lap_link){1e-9, 1e6};
   lap_step_time time = time_of(config, 2, &h);
-  const double layer = 10240 + 4 * 1024, vector = 512 * 32 + layer + 1024;
+  const double layer = 10240 + 4 * LAP_SEGMENT, vector = 512 * 32 + layer + LAP_SEGMENT;
   assert_float_equal(time.communication, 2 * (vector / 2) * 4 / 1e6, 0.05 * time.communication);
   assert_float_equal(time.exposed, time.communication, 1e-12);
   h.cores_per_node = 4;
-  h.costs.op[LAP_COST_GEGLU][0] = h.costs.op[LAP_COST_GEGLU][1] = 1;
+  h.costs.unit[LAP_UNIT_GEGLU][0] = h.costs.unit[LAP_UNIT_GEGLU][1] = 1;
   time = time_of(config, 2, &h);
   assert_float_equal(time.communication - time.exposed, layer * 4 / 1e6, 0.05 * time.communication);
   lap_config_destroy(config);
@@ -162,7 +162,8 @@ static lap_chip_time chips_of(const lap_config *config, const lap_hardware *h) {
   return time;
 }
 
-static const double vector = 512 * 32 + 10240 + 4 * 1024 + 1024; /* padded, one shard */
+static const double vector =
+    512 * 32 + 10240 + 4 * LAP_SEGMENT + LAP_SEGMENT; /* padded, one shard */
 
 /* 8 lanes in a ring of 8, or in rings of 4 and 2 at once: 7/8 of the vector over 2 or 4 links. */
 static void the_torus_decides_link_loads(void **state) {
