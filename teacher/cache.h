@@ -1,12 +1,13 @@
-/* cache: a teacher's precomputed distributions, opened, checked and read (the open schema of DESIGN
- * 6).
+/* cache: a teacher's precomputed distributions, opened, checked and read (the open schema of
+ * docs/design.md#teacher-cache).
  *
  * One HDF5 file belongs to one token shard, found by tokens_sha256, so one glob serves train and
- * eval. Row i is the teacher's distribution over token i+1 in the context of DESIGN 5. Root
- * attributes: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k, draws
- * (sampled, stratified), sequence_length, document_mask (0 or 1), tokens_sha256, tokenizer_sha256,
- * teacher, optional teacher_sha256. Datasets: `ids` [N,K] any integer type, `logprob` [N,K] any
- * float type, `tail_mass` [N] any float; optional `next_logprob` [N], `entropy` [N].
+ * eval. Row i is the teacher's distribution over token i+1 in the context of
+ * docs/design.md#windows. Root attributes: format = "lapidary-teacher", format_version = 1, codec,
+ * vocab_size, k, draws (sampled, stratified), sequence_length, document_mask (0 or 1),
+ * tokens_sha256, tokenizer_sha256, teacher, optional teacher_sha256. Datasets: `ids` [N,K] any
+ * integer type, `logprob` [N,K] any float type, `tail_mass` [N] any float; optional `next_logprob`
+ * [N], `entropy` [N].
  *
  * Valid row: ids in [0, vocab_size), any order, unique; unused slots have logprob -inf (any id);
  * logprob <= 1e-3; tail_mass in [0,1]; |sum exp(logprob) + tail_mass - 1| <= 0.02. Uncounted rows
@@ -60,9 +61,9 @@ typedef struct lap_cache lap_cache;
 
 /* Opens, for every shard of `tokens`, the one file of `pattern` with its tokens_sha256; files for
  * other tokens are ignored. LAP_DATA: no file for a shard (naming both), two files for one shard,
- * files that disagree on the schema, any refusal of DESIGN 6, and "rows look shifted by one"
- * (teacher/align.h). `expectation` NULL: nothing is expected, for looking at a cache (inspect,
- * audit). `tokens` must outlive the cache.
+ * files that disagree on the schema, any refusal of docs/design.md#teacher-cache, and "rows look
+ * shifted by one" (teacher/align.h). `expectation` NULL: nothing is expected, for looking at a
+ * cache (inspect, audit). `tokens` must outlive the cache.
  *
  * At most 64 files are open at a time; one that is opened again must still say what it said. */
 lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
@@ -114,8 +115,8 @@ void lap_cache_rows_destroy(lap_cache_rows *rows);
 int64_t lap_cache_rows_bytes(int64_t capacity, int64_t k);
 
 /* Reads rows [row, row + count) of a shard and validates those with counted[i] != 0 (NULL: those
- * that DESIGN 5 counts). Rows that are not counted come back with tail 0 and no kept ids. A damaged
- * row is LAP_DATA naming file, dataset and row, whenever it is met. */
+ * that docs/design.md#windows counts). Rows that are not counted come back with tail 0 and no kept
+ * ids. A damaged row is LAP_DATA naming file, dataset and row, whenever it is met. */
 lap_code lap_cache_read(lap_cache *cache, size_t shard, uint64_t row, uint32_t count,
                         const uint8_t *counted, lap_cache_rows *rows, lap_status *status);
 

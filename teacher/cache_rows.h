@@ -25,7 +25,7 @@ lap_code lap_cache_row_check(const lap_row_place *place, uint32_t k, const int64
                              const float *logprob, float tail, lap_duplicates *seen, int32_t *ids,
                              float *probability, double *mass, lap_status *status);
 
-/* Whether DESIGN 5 counts row `row` of a shard: not of an EOS, not the last. */
+/* Whether row `row` of a shard counts (docs/design.md#windows): not of an EOS, not the last. */
 bool lap_row_counts(const lap_token_shard *tokens, uint64_t row);
 
 #endif

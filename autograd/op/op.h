@@ -101,7 +101,7 @@ typedef struct lap_op {
 #define LAP_READS_INPUT(i) (1u << (i))
 #define LAP_READS_INPUTS ((1u << LAP_MAX_INPUTS) - 1)
 
-/* --- the ops of Gemma 2 (DESIGN 4) --- */
+/* --- the ops of Gemma 2 (docs/design.md#model) --- */
 
 /* inputs: S weights [V/M, H]; tokens from the batch. output [BT, H] = weight[token] * scale. */
 typedef struct {

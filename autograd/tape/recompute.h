@@ -1,5 +1,5 @@
-/* recompute: what of a block the backward pass makes again instead of keeping (DESIGN 7). Memory
- * and time differ, bits do not. */
+/* recompute: what of a block the backward pass makes again instead of keeping
+ * (docs/design.md#recomputation). Memory and time differ, bits do not. */
 #ifndef LAP_AUTOGRAD_TAPE_RECOMPUTE_H
 #define LAP_AUTOGRAD_TAPE_RECOMPUTE_H
 

@@ -1,5 +1,5 @@
 /* block_sum: a float64 for each block of 1024 elements of the canonical vector, added in the fixed
- * tree over block indices, whoever owns which block (DESIGN 2): norms.
+ * tree over block indices, whoever owns which block (docs/design.md#summation-tree): norms.
  */
 #ifndef LAP_MPI_COLLECTIVE_BLOCK_SUM_H
 #define LAP_MPI_COLLECTIVE_BLOCK_SUM_H

@@ -1,5 +1,6 @@
 /* gradient_sum: the gradients of all lanes, added in the fixed tree over lanes, each owner getting
- * its ranges of the sum (DESIGN 2; mpi/collective/lane_sum.h describes the tree).
+ * its ranges of the sum (docs/design.md#summation-tree; mpi/collective/lane_sum.h describes the
+ * tree).
  *
  * A step is: begin a lane, tell of each bucket when the lane's gradient of it is whole, end the
  * lane; after the last lane, finish. Buckets travel while the caller computes: their messages run

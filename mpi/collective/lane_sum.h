@@ -1,4 +1,5 @@
-/* lane_sum: sums in one fixed binary tree over logical coordinates, whatever the ranks (DESIGN 2).
+/* lane_sum: sums in one fixed binary tree over logical coordinates, whatever the ranks
+ * (docs/design.md#summation-tree).
  *
  * A node covers an aligned block [i 2^j, (i+1) 2^j) of leaves; its value is left + right, or left
  * alone where right is empty, or right alone where left is empty. The order of additions is

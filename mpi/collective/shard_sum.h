@@ -1,5 +1,5 @@
-/* shard_sum: partial results of model shards, added in the fixed tree over shards (DESIGN 2); what
- * stands behind autograd/op/shard_group.h.
+/* shard_sum: partial results of model shards, added in the fixed tree over shards
+ * (docs/design.md#summation-tree); what stands behind autograd/op/shard_group.h.
  *
  * Shards of one rank are merged where they are; the roots of what ranks hold go to the owner of
  * each stretch of the vector, who adds them and sends the sum to all: 2 n (R-1)/R elements a rank,

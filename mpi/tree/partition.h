@@ -1,4 +1,4 @@
-/* partition: who owns what of a vector that is cut into buckets (DESIGN 2).
+/* partition: who owns what of a vector that is cut into buckets (docs/design.md#canonical-vector).
  *
  * A bucket is a stretch of the vector that moves as one (autograd/gemma2/parameters.h); each bucket
  * is cut among all owners, so that every rank sends and receives alike while the bucket's

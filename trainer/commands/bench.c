@@ -1,4 +1,5 @@
-/* lapidary bench: see DESIGN 7. Real steps of the real trainer on batches without files. */
+/* lapidary bench: see docs/design.md#commands. Real steps of the real trainer on batches without
+ * files. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* lapidary doctor: see DESIGN 7. */
+/* lapidary doctor: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* lapidary eval: see DESIGN 7. */
+/* lapidary eval: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

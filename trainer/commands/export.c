@@ -1,4 +1,4 @@
-/* lapidary export: see DESIGN 7. */
+/* lapidary export: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* lapidary import: see DESIGN 7. */
+/* lapidary import: see docs/design.md#commands. */
 #include <stdio.h>
 #include <stdlib.h>
 

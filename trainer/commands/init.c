@@ -1,4 +1,4 @@
-/* lapidary init: see DESIGN 7. */
+/* lapidary init: see docs/design.md#commands. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* lapidary inspect: see DESIGN 7. */
+/* lapidary inspect: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* lapidary plan: see DESIGN 7. */
+/* lapidary plan: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* lapidary teach: see DESIGN 7. */
+/* lapidary teach: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

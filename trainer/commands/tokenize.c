@@ -1,4 +1,4 @@
-/* lapidary tokenize: see DESIGN 7. */
+/* lapidary tokenize: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* lapidary tokenizer: see DESIGN 7. */
+/* lapidary tokenizer: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 

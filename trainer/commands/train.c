@@ -1,4 +1,4 @@
-/* lapidary train: see DESIGN 7. */
+/* lapidary train: see docs/design.md#commands. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

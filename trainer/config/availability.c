@@ -1,4 +1,4 @@
-/* What DESIGN describes and this version cannot do yet: the one list of it. */
+/* What docs/design.md#planned-work lists and a config can ask for: the one list of it. */
 #include "trainer/config/schema.h"
 
 lap_code lap_config_check_availability(const lap_config *config, lap_status *status) {

@@ -1,4 +1,5 @@
-/* config: everything a run is told, from one YAML file and key=value overrides (DESIGN 7).
+/* config: everything a run is told, from one YAML file and key=value overrides
+ * (docs/design.md#config-keys).
  *
  * The keys, their types, ranges and defaults are one table, config_schema.c; this page says what
  * they mean. Loading is strict: an unknown key, a wrong type, a value out of range, a key given
@@ -164,8 +165,8 @@ lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_
  * their bits, what is unsettled is null. */
 char *lap_config_print(const lap_config *config);
 
-/* LAP_USAGE naming the first setting that DESIGN describes and this version cannot do. Called by
- * lap_config_load; its one list is what a later version shortens. */
+/* LAP_USAGE naming the first setting that docs/design.md#planned-work lists and this version cannot
+ * do. Called by lap_config_load; its one list is what a later version shortens. */
 lap_code lap_config_check_availability(const lap_config *config, lap_status *status);
 
 #endif

@@ -32,7 +32,7 @@ typedef struct {
   lap_upper_bound upper;
   const char *const *words; /* LAP_KEY_WORD: ends with NULL */
   unsigned needs;           /* lap_config_needs that it belongs to */
-  bool in_numbers;          /* decides the numbers of a run (DESIGN 2, Identity) */
+  bool in_numbers;          /* decides the numbers of a run (docs/design.md#identity) */
 } lap_config_key;
 
 /* The table, in the order of printing: keys of one section stand together. */
