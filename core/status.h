@@ -1,10 +1,10 @@
 /* status: how every fallible function of lapidary says what went wrong.
  *
  * A fallible function returns a lap_code and takes a `lap_status *` that it fills when the code is
- * not LAP_OK. The code is the exit code of the command (DESIGN 7), so a failure anywhere carries
- * the right exit code to the shell without translation. The message is written once, where the
- * facts are known: it names the file, key, row or rank, what was expected, what was found, and
- * what to do.
+ * not LAP_OK. The code is the exit code of the command (docs/design.md#exit-codes), so a failure
+ * anywhere carries the right exit code to the shell without translation. The message is written
+ * once, where the facts are known: it names the file, key, row or rank, what was expected, what was
+ * found, and what to do.
  *
  * A bug asserts. A dead peer is fatal. Everything a user or a machine can cause is a status.
  */

@@ -1,4 +1,4 @@
-/* order: which window a sample takes, as a pure function (DESIGN 5).
+/* order: which window a sample takes, as a pure function (docs/design.md#data-order).
  *
  * Sample g = step * sequences + s takes window perm(seed, epoch = g / W, g mod W) of all W windows.
  * perm is a Feistel network on Philox over the next even power of two, walked along its cycle until

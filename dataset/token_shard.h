@@ -1,4 +1,4 @@
-/* token_shard: HDF5 files of tokens (DESIGN 6), written and read.
+/* token_shard: HDF5 files of tokens (docs/design.md#token-shard), written and read.
  *
  * A shard is a stream of documents, each BOS text EOS, as one dataset `tokens` [N] and the start
  * offset of every document as `documents` [D + 1] (documents[D] = N). Root attributes: format =

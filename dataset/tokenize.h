@@ -1,4 +1,5 @@
-/* tokenize: text files to token shards, OUT/train/tokens-00000.h5 ... and OUT/eval/ (DESIGN 6, 7).
+/* tokenize: text files to token shards, OUT/train/tokens-00000.h5 ... and OUT/eval/
+ * (docs/design.md#token-shard).
  *
  * Holdout is by whole documents where there are at least 20 of them. Where there are fewer, the
  * text is cut into contiguous blocks of 64 KiB (or a twentieth of the text where that is less, but

@@ -55,13 +55,13 @@ const char *lap_tokenizer_piece(lap_tokenizer *tokenizer, uint32_t id);
  * divides by. */
 size_t lap_tokenizer_piece_bytes(lap_tokenizer *tokenizer, uint32_t id);
 
-/* Trains a model with the settings of DESIGN 7 (bpe, byte fallback, split digits, identity
- * normalisation, no dummy prefix, keep whitespace, pad 0 eos 1 bos 2 unk 3) on UTF-8 text files and
- * writes it to `path` (temporary name, then rename), so a kill leaves no half model. Runs of up to
- * four line breaks, and of up to four tabs, are pieces of their own; runs of spaces are learned.
- * The same input gives the same bytes. All text is held in memory. LAP_USAGE where the vocabulary
- * is too large or too small for the text, saying what is possible; LAP_DATA naming file, line and
- * byte where a text is missing, empty, not UTF-8 or has a NUL byte. */
+/* Trains a model with the settings of docs/design.md#commands (bpe, byte fallback, split digits,
+ * identity normalisation, no dummy prefix, keep whitespace, pad 0 eos 1 bos 2 unk 3) on UTF-8 text
+ * files and writes it to `path` (temporary name, then rename), so a kill leaves no half model. Runs
+ * of up to four line breaks, and of up to four tabs, are pieces of their own; runs of spaces are
+ * learned. The same input gives the same bytes. All text is held in memory. LAP_USAGE where the
+ * vocabulary is too large or too small for the text, saying what is possible; LAP_DATA naming file,
+ * line and byte where a text is missing, empty, not UTF-8 or has a NUL byte. */
 lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32_t vocab_size,
                              const char *path, lap_status *status);
 

@@ -1,4 +1,4 @@
-/* windows: how a stream of tokens becomes training sequences (DESIGN 5).
+/* windows: how a stream of tokens becomes training sequences (docs/design.md#windows).
  *
  * T = data.sequence_length. Window w of a shard holds stream rows [w (T-1), (w+1) (T-1)), preceded
  * by a BOS prefix at position 0. A shard of N tokens has ceil(N / (T-1)) windows; windows never

@@ -1,8 +1,9 @@
-/* cache: a teacher's precomputed distributions, open and read (the open schema of DESIGN 6).
+/* cache: a teacher's precomputed distributions, open and read (the open schema of
+ * docs/design.md#teacher-cache).
  *
- * Row i is the teacher's distribution over token i+1 in the context of DESIGN 5. A row that is not
- * valid (teacher/cache_row.h) is LAP_DATA naming file, dataset and row, whenever it is met; rows
- * that are not counted are not looked at. Caches are opened by teacher/cache_open.h.
+ * Row i is the teacher's distribution over token i+1 in the context of docs/design.md#windows. A
+ * row that is not valid (teacher/cache_row.h) is LAP_DATA naming file, dataset and row, whenever it
+ * is met; rows that are not counted are not looked at. Caches are opened by teacher/cache_open.h.
  *
  * One thread of the process calls HDF5 (see dataset/token_shard.h).
  */
@@ -50,7 +51,8 @@ void lap_cache_rows_destroy(lap_cache_rows *rows);
 int64_t lap_cache_rows_bytes(int64_t capacity, int64_t k);
 
 /* Reads rows [row, row + count) of a shard and validates those with counted[i] != 0 (NULL: those
- * that DESIGN 5 counts). Rows that are not counted come back with tail 0 and no kept ids. */
+ * that docs/design.md#windows counts). Rows that are not counted come back with tail 0 and no kept
+ * ids. */
 lap_code lap_cache_read(lap_cache *cache, size_t shard, uint64_t row, uint32_t count,
                         const uint8_t *counted, lap_cache_rows *rows, lap_status *status);
 

@@ -37,7 +37,7 @@ typedef struct {
 lap_code lap_stored_row_check(const lap_stored_row *stored, lap_duplicates *seen, int32_t *ids,
                               float *probability, double *mass, lap_status *status);
 
-/* Whether DESIGN 5 counts row `row` of a shard: not of an EOS, not the last. */
+/* Whether docs/design.md#windows counts row `row` of a shard: not of an EOS, not the last. */
 bool lap_row_counts(const lap_token_shard *tokens, uint64_t row);
 
 #endif

@@ -32,9 +32,10 @@ int64_t lap_cache_file_bytes(int64_t rows, int64_t k);
 
 /* Writes the rows of all tokens of a shard; the file binds itself to tokens_sha256 and
  * tokenizer_sha256 of `tokens` (those of `schema` are not looked at, nor has_next_logprob and
- * has_entropy: both are written). Rows that DESIGN 5 does not count are written empty. LAP_DATA
- * where the file cannot be written, or where a row, once rounded, would not be valid (a teacher
- * that makes NaN): then there is no file. Memory besides `content`: the finished file. */
+ * has_entropy: both are written). Rows that docs/design.md#windows does not count are written
+ * empty. LAP_DATA where the file cannot be written, or where a row, once rounded, would not be
+ * valid (a teacher that makes NaN): then there is no file. Memory besides `content`: the finished
+ * file. */
 lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
                          const lap_token_shard *tokens, const lap_cache_content *content,
                          lap_status *status);

@@ -1,8 +1,8 @@
 /* describe_file: what can be said of one file of a cache without its tokens.
  *
- * Which rows count is then unknown (DESIGN 5: not those of an EOS, not the last), and alignment
- * cannot be checked. A row without a kept id and without a tail, as teach writes those that do not
- * count, is empty; all others, but the last, should be distributions.
+ * Which rows count is then unknown (docs/design.md#windows: not those of an EOS, not the last), and
+ * alignment cannot be checked. A row without a kept id and without a tail, as teach writes those
+ * that do not count, is empty; all others, but the last, should be distributions.
  */
 #ifndef LAP_TEACHER_DESCRIBE_FILE_H
 #define LAP_TEACHER_DESCRIBE_FILE_H

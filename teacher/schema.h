@@ -1,4 +1,5 @@
-/* schema: what all files of one cache have in common (the open schema of DESIGN 6).
+/* schema: what all files of one cache have in common (the open schema of
+ * docs/design.md#teacher-cache).
  *
  * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
  * draws (sampled, stratified), sequence_length, document_mask (0 or 1), tokens_sha256,

@@ -1,4 +1,5 @@
-/* config: the shape of a Gemma 2 model, by the names of Hugging Face's config.json (DESIGN 4). */
+/* config: the shape of a Gemma 2 model, by the names of Hugging Face's config.json
+ * (docs/design.md#model). */
 #ifndef LAP_AUTOGRAD_GEMMA2_CONFIG_H
 #define LAP_AUTOGRAD_GEMMA2_CONFIG_H
 

@@ -1,4 +1,4 @@
-/* model: Gemma 2 recorded on a tape (DESIGN 4; arXiv 2408.00118, section 2).
+/* model: Gemma 2 recorded on a tape (docs/design.md#model; arXiv 2408.00118, section 2).
  *
  * One lap_gemma2 is a model of one shape for micro-batches of one shape: all of it, or the shards
  * of a process (op/op.h says how shards compute together). Weights and gradients stay with the

@@ -1,4 +1,5 @@
-/* parameters: the weights of a Gemma 2 model as one canonical vector (DESIGN 2).
+/* parameters: the weights of a Gemma 2 model as one canonical vector
+ * (docs/design.md#canonical-vector).
  *
  * The logical mesh cuts a model into M shards (mesh.model): heads and the inner width of the
  * feed-forward by M, the vocabulary by M. Each shard has its part of every matrix; norms belong to
@@ -102,9 +103,9 @@ typedef struct {
 /* The longest run that starts at element `part` of the part, and ends before `end`. */
 lap_run lap_parameter_run(const lap_parameter *parameter, int64_t part, int64_t end);
 
-/* Fills [begin, end) of the vector with the random start of DESIGN 4: norms 0, embedding N(0,
- * 1/hidden_size), matrices N(0, 1/fan_in); a function of (seed, tensor name, element of the whole
- * tensor), so that the number of shards changes no weight. */
+/* Fills [begin, end) of the vector with the random start of docs/design.md#initialisation: norms 0,
+ * embedding N(0, 1/hidden_size), matrices N(0, 1/fan_in); a function of (seed, tensor name, element
+ * of the whole tensor), so that the number of shards changes no weight. */
 void lap_parameters_initialise(const lap_parameters *parameters, uint64_t seed, int64_t begin,
                                int64_t end, float *weights);
 

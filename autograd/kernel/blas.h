@@ -2,9 +2,9 @@
  *
  * OpenBLAS chooses its kernels when the library is loaded, from OPENBLAS_CORETYPE or the CPU, and
  * the kernels decide the bits of a GEMM. lapidary therefore opens the library itself, after the
- * ranks have agreed (DESIGN 2: `blas_core: auto` is the best one that all ranks share): linking it
- * would fix the choice before main, when no rank can have heard of another. Single-threaded inside;
- * our own threads take tiles.
+ * ranks have agreed (docs/design.md#arithmetic: `blas_core: auto` is the best one that all ranks
+ * share): linking it would fix the choice before main, when no rank can have heard of another.
+ * Single-threaded inside; our own threads take tiles.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_BLAS_H
 #define LAP_AUTOGRAD_KERNEL_BLAS_H

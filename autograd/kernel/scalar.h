@@ -1,9 +1,9 @@
 /* scalar: exp, log, cos and sin of one double, without libm.
  *
  * libm's results differ between versions and CPUs, so nothing on the path to the state of a
- * run calls it (DESIGN 2). These are for the few places where one value at a time is needed:
- * rotary tables, initialisation, learning-rate schedule, log-sum-exp of a row. Built from
- * IEEE operations and fma only: the same bits everywhere. Errors are below 2 ulp on the
+ * run calls it (docs/design.md#arithmetic). These are for the few places where one value at a time
+ * is needed: rotary tables, initialisation, learning-rate schedule, log-sum-exp of a row. Built
+ * from IEEE operations and fma only: the same bits everywhere. Errors are below 2 ulp on the
  * ranges given (tests/autograd).
  */
 #ifndef LAP_AUTOGRAD_KERNEL_SCALAR_H

@@ -1,7 +1,8 @@
 /* folded_shards: all model shards of a lane in one process, without mpi/: for probe and tests.
  *
- * Their parts are added where they are, in the fixed tree over shards (DESIGN 2), so that such a
- * process has the bits of processes that share the shards among them.
+ * Their parts are added where they are, in the fixed tree over shards
+ * (docs/design.md#summation-tree), so that such a process has the bits of processes that share the
+ * shards among them.
  */
 #ifndef LAP_AUTOGRAD_OP_FOLDED_SHARDS_H
 #define LAP_AUTOGRAD_OP_FOLDED_SHARDS_H

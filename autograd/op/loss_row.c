@@ -1,4 +1,5 @@
-/* loss_row: the losses of one position and their gradient with respect to its logits (DESIGN 5)
+/* loss_row: the losses of one position and their gradient with respect to its logits
+ * (docs/design.md#objective)
  *   z [V] soft-capped logits     y the next token     K the ids the teacher kept, with t_k, and r
  *   p = softmax(z)   P = sum_K p   a = sum_K t   s = a + r   w = distill_weight   tau = temperature
  *

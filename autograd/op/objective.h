@@ -1,4 +1,4 @@
-/* objective: what a student is trained towards (DESIGN 5), as numbers.
+/* objective: what a student is trained towards (docs/design.md#objective), as numbers.
  *
  * Loss per counted position: (1 - distill_weight) CE + distill_weight tau^2 KD, with
  * KD = -sum_x P_T(x) log P_S(x). What a truncated teacher says about the ids it did not keep is

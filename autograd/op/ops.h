@@ -1,4 +1,4 @@
-/* ops: the ops of Gemma 2 (DESIGN 4), each with its operands and attributes.
+/* ops: the ops of Gemma 2 (docs/design.md#model), each with its operands and attributes.
  *
  * A new op gets its declaration here and a line in lap_op_table: the tests hold every op of the
  * table to its description (op.h).

@@ -1,4 +1,5 @@
-/* shard_range: which of the model shards of the logical mesh (mesh.model, DESIGN 2) are meant. */
+/* shard_range: which of the model shards of the logical mesh (mesh.model,
+ * docs/design.md#logical-mesh) are meant. */
 #ifndef LAP_AUTOGRAD_OP_SHARD_RANGE_H
 #define LAP_AUTOGRAD_OP_SHARD_RANGE_H
 

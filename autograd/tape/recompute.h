@@ -1,5 +1,5 @@
-/* recompute: which values of a block the backward pass recomputes instead of keeping them (DESIGN
- * 7). Memory and time differ, bits do not. */
+/* recompute: which values of a block the backward pass recomputes instead of keeping them
+ * (docs/design.md#recomputation). Memory and time differ, bits do not. */
 #ifndef LAP_AUTOGRAD_TAPE_RECOMPUTE_H
 #define LAP_AUTOGRAD_TAPE_RECOMPUTE_H
 

@@ -1,5 +1,5 @@
 /* gradient_sum: the gradients of all lanes, added in the fixed tree over lanes (mpi/tree/node.h);
- * each owner gets its ranges of the sum (DESIGN 2).
+ * each owner gets its ranges of the sum (docs/design.md#summation-tree).
  *
  * A step is: begin a round, say of each bucket when the lane's gradient of it is ready, end the
  * round; after the last round, finish. Buckets move while the caller computes: their messages run

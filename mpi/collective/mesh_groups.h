@@ -1,4 +1,4 @@
-/* mesh_groups: the groups of ranks in which a folded mesh communicates (DESIGN 2).
+/* mesh_groups: the groups of ranks in which a folded mesh communicates (docs/design.md#ranks).
  *
  * Collectives over gradients and weights run in the group of ranks that hold the same model shards
  * of different replicas; sums over model shards run in the group of ranks of one replica.

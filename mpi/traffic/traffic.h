@@ -1,4 +1,4 @@
-/* traffic: bytes by kind, in the two tables of DESIGN 2. Each rank counts its own.
+/* traffic: bytes by kind, in the two tables of docs/design.md#traffic. Each rank counts its own.
  *
  * `sent` is what this rank has sent to others, within its node and between nodes.
  *

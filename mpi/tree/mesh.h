@@ -1,4 +1,4 @@
-/* mesh: the logical mesh and how ranks fold it (DESIGN 2).
+/* mesh: the logical mesh and how ranks fold it (docs/design.md#logical-mesh).
  *
  * The logical mesh, pods x data lanes per pod x model shards, decides the numbers; the physical
  * ranks decide only the speed. Ranks form replicas of `model_ranks` ranks each, one after another:

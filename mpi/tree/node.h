@@ -1,5 +1,5 @@
-/* node: the one fixed binary tree in which everything is summed, whatever the ranks (DESIGN 2);
- * the tree itself, without values (private to mpi/).
+/* node: the one fixed binary tree in which everything is summed, whatever the ranks
+ * (docs/design.md#summation-tree); the tree itself, without values (private to mpi/).
  *
  * A node covers an aligned range [i 2^j, (i+1) 2^j) of leaves; its value is left + right, or left
  * alone where right is empty, or right alone where left is empty. The order of additions is

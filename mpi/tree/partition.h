@@ -1,4 +1,5 @@
-/* partition: which rank owns which elements of a vector of buckets (DESIGN 2).
+/* partition: which rank owns which elements of a vector of buckets
+ * (docs/design.md#canonical-vector).
  *
  * A bucket is a part of the vector that moves as one (autograd/gemma2/parameters.h). Each bucket is
  * divided among all owners, so that every rank sends and receives alike while the bucket is reduced

@@ -1,4 +1,5 @@
-/* reference: the formulas of DESIGN 4 and 5 as plain loops in long double, written from that page.
+/* reference: the formulas of docs/design.md#model and docs/design.md#objective as plain loops in
+ * long double, written from that page.
  *
  * Nothing here is shared with autograd/: where the two agree, two readings of the formulas do.
  */

@@ -1,4 +1,5 @@
-/* reference_model: Gemma 2 forward in double as nested loops over DESIGN 4, without a tape.
+/* reference_model: Gemma 2 forward in double as nested loops over docs/design.md#model, without a
+ * tape.
  *
  * Slow and plain on purpose; it shares no code with autograd/ but the config. Weights come by
  * Hugging Face name from whoever calls, so that it can check any way to store them.

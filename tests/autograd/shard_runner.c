@@ -41,7 +41,8 @@ typedef struct {
   int64_t bytes, logits_bytes;
 } process;
 
-/* The tree of DESIGN 2 over shards [low, low + width), of which there are `count`. */
+/* The tree of docs/design.md#summation-tree over shards [low, low + width), of which there are
+ * `count`. */
 #define DEFINE_SUM(name, type)                                                                   \
   static type name(const type *const *part, int count, int low, int width, int64_t i) {          \
     if (width == 1) return part[low][i];                                                         \

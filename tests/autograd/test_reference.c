@@ -1,5 +1,6 @@
-/* Attention, rmsnorm and the head with its losses against plain loops over the formulas of DESIGN 4
- * and 5 (reference.h): values and gradients, double to rounding and float to its own precision. */
+/* Attention, rmsnorm and the head with its losses against plain loops over the formulas of
+ * docs/design.md#model and docs/design.md#objective (reference.h): values and gradients, double to
+ * rounding and float to its own precision. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

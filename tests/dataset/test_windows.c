@@ -72,7 +72,7 @@ static void without_the_mask_all_sees_all(void **state) {
   assert_memory_equal(masked.targets, open.targets, 9 * sizeof(int32_t));
 }
 
-/* Straight from DESIGN 5, one row of the stream at a time. */
+/* Straight from docs/design.md#windows, one row of the stream at a time. */
 static void check_reference(const lap_token_shard *shard, uint32_t length) {
   const uint64_t rows = length - 1, count = shard->token_count;
   const uint64_t windows = (count + rows - 1) / rows;

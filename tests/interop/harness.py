@@ -96,7 +96,7 @@ def read_tensors(path):
 
 def probe(directory, model, weights, batch, objective=None, double=False, shards=1):
     """`lapidary probe`: the tensors of its output, by name, computed in so many model shards.
-    `batch` holds numpy arrays by the names of DESIGN 7. Files are left in the directory."""
+    `batch` holds numpy arrays by the names of docs/design.md#probe. Files are left in the directory."""
     directory = pathlib.Path(directory)
     config = write_config(directory / "probe.yaml", model, objective=objective or {})
     write_tensors(directory / "weights.safetensors", weights)

@@ -2,8 +2,9 @@
 `probe --double` must give.
 
 Written from the paper (arXiv 2408.00118, and for its parts 1910.07467 RMSNorm, 2104.09864 RoPE,
-2002.05202 GeGLU, 2305.13245 GQA) and from DESIGN 4 and 5; it shares nothing with the C code. It
-exists because transformers rounds norms, rotary angles and softmax to float32 even in double.
+2002.05202 GeGLU, 2305.13245 GQA) and from docs/design.md#model and docs/design.md#objective; it
+shares nothing with the C code. It exists because transformers rounds norms, rotary angles and
+softmax to float32 even in double.
 Every function takes and gives float64.
 """
 

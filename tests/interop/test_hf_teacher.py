@@ -1,6 +1,6 @@
 """scripts/hf-teacher: what it writes of a Hugging Face model is what `lapidary probe` says of every
-row in the context of DESIGN 5, is what `lapidary teach` writes of the same directory, survives
-kills, and teaches.
+row in the context of docs/design.md#windows, is what `lapidary teach` writes of the same directory,
+survives kills, and teaches.
 """
 
 import contextlib
@@ -92,8 +92,8 @@ class Tokens:
         self.target = numpy.append(self.stream[1:], 0)
 
     def contexts(self, length, document_mask):
-        """DESIGN 5 by the letter: sequences that see only themselves, and the row of the whole
-        stream that each token is; the prefix is no row, -1."""
+        """docs/design.md#windows by the letter: sequences that see only themselves, and the row of the
+        whole stream that each token is; the prefix is no row, -1."""
         before = 0
         for tokens, starts in self.shards:
             for row in range(0, len(tokens), length - 1):

@@ -1,4 +1,4 @@
-"""The contract of `lapidary probe` (DESIGN 7) for who writes its files with safetensors and numpy:
+"""The contract of `lapidary probe` (docs/design.md#probe) for who writes its files with safetensors and numpy:
 names, dtypes and shapes of the output, what inputs may be, batches in which nothing is counted."""
 
 import itertools

@@ -43,7 +43,7 @@ class ReadmeWriter(Test):
         cache.mkdir()
         for path in paths:
             writer()(path, cache / path.name, log_probabilities, 8, SEQUENCE_LENGTH, "bigrams")
-        for inputs, first in seen:  # DESIGN 5: the prefix is alone in front of a BOS
+        for inputs, first in seen:  # docs/design.md#windows: the prefix is alone in front of a BOS
             self.assertEqual(inputs[0], 2)
             self.assertEqual(first[1], 1 if inputs[1] == 2 else 0)
             for i in range(2, len(first)):

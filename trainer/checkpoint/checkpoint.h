@@ -1,4 +1,4 @@
-/* checkpoint: a state on disk, as a directory that stands alone (DESIGN 6).
+/* checkpoint: a state on disk, as a directory that stands alone (docs/design.md#checkpoint).
  *
  *   RUN/checkpoints/step-00000120/   config.resolved.yaml   tokenizer.model
  *                                    rank-00000.bin ...     one flat payload file per writing rank

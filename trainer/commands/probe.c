@@ -53,8 +53,8 @@ static lap_code check_options(const probe_options *probe, lap_status *status) {
   return lap_fail(status, LAP_USAGE, "%s is missing; see --help", missing);
 }
 
-/* The teacher of a probe is in its batch, where a run has a cache: it makes the default 1 (DESIGN
- * 7), and a weight that is given cannot do without it. */
+/* The teacher of a probe is in its batch, where a run has a cache: it makes the default 1
+ * (docs/design.md#config-keys), and a weight that is given cannot do without it. */
 static lap_code resolve_objective(lap_config *config, const lap_probe_batch *batch,
                                   const char *batch_path, lap_status *status) {
   if (!lap_config_is_given(config, "objective.distill_weight"))

@@ -1,4 +1,4 @@
-/* availability: what DESIGN describes and this version cannot do yet: the one list of it. */
+/* availability: what docs/design.md promises and this version cannot do yet: the one list of it. */
 #ifndef LAP_TRAINER_CONFIG_AVAILABILITY_H
 #define LAP_TRAINER_CONFIG_AVAILABILITY_H
 

@@ -1,4 +1,5 @@
-/* config: everything a run is told, from one YAML file and key=value overrides (DESIGN 7).
+/* config: everything a run is told, from one YAML file and key=value overrides
+ * (docs/design.md#config-keys).
  *
  * The keys, their types, ranges and defaults are one table, schema.c; this page says what they
  * mean. A config is made in three steps, because a probe needs a model and nothing else:

@@ -1,4 +1,4 @@
-/* numbers: the list of what decides the numbers of a run, and its hash (DESIGN 2, Identity).
+/* numbers: the list of what decides the numbers of a run, and its hash (docs/design.md#identity).
  *
  * Two runs with equal lists end in the same bits. The config gives the first part: model,
  * objective, seed, init, data settings, logical mesh, batch, optimizer, schedule, blas_core,

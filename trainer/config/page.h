@@ -1,5 +1,5 @@
-/* page: docs/config.md, written from the schema: how a config is read, a full example with comments,
- * and a table of keys for each section.
+/* page: docs/config.md, written from the schema: how a config is read, a full example with
+ * comments, and a table of keys for each section.
  */
 #ifndef LAP_TRAINER_CONFIG_PAGE_H
 #define LAP_TRAINER_CONFIG_PAGE_H

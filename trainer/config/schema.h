@@ -39,7 +39,7 @@ typedef struct {
   lap_upper_bound upper;
   const char *const *words; /* LAP_KEY_WORD: ends with NULL */
   unsigned needs;           /* lap_config_needs that it belongs to */
-  bool in_numbers;          /* decides the numbers of a run (DESIGN 2, Identity) */
+  bool in_numbers;          /* decides the numbers of a run (docs/design.md#identity) */
 
   /* --- for people --- */
   const char *unit;    /* of a number, "tokens"; NULL: none */

@@ -1,4 +1,5 @@
-/* inspect: what a file or directory of lapidary is, and whether it is whole (DESIGN 7).
+/* inspect: what a file or directory of lapidary is, and whether it is whole
+ * (docs/design.md#commands).
  *
  * One function looks at one path. What it is, is decided by one table (inspect.c) from the content
  * where the content says it, else from the name; each kind has a function that reports on it and,

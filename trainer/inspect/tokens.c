@@ -23,7 +23,8 @@ static void report_size(const char *path, const lap_token_shard *shard, lap_repo
                   lap_human_bytes((double)facts.st_size, bytes));
 }
 
-/* Documents as DESIGN 5 wants them: BOS text EOS. Others can be trained on as well. */
+/* Documents as docs/design.md#documents defines them: BOS text EOS. Others can be trained on as
+ * well. */
 static void report_documents(const lap_token_shard *shard, lap_report *report) {
   uint64_t longest = 0, unframed = 0;
   for (uint64_t d = 0; d < shard->document_count; ++d) {

@@ -11,7 +11,8 @@
  * without a spare core a copy takes its time from the computation. All else is exposed.
  *
  * On chips (lap_step_time_chips): the mesh of the config stands on pods of a torus, one chip for
- * each lane and shard, and does what DESIGN 2 does, by ring algorithms as its users know them.
+ * each lane and shard, and does what docs/design.md#logical-mesh says, by ring algorithms as its
+ * users know them.
  * - Computation: useful FLOPs (scores only where visible, nothing for recompute) over peak x
  *   efficiency; efficiency is an assumption, stated in the file.
  * - The model axis takes the first dimensions of the torus: whole ones, each a ring, or M

@@ -12,7 +12,8 @@
 
 /* Enough for any comparison, and few enough that no size of a run overflows. */
 enum { MOST_POSITIONS = 1 << 24, MOST_SLOTS = 1 << 28 };
-/* What rounding may add to a probability or to a row's sum: as for the rows of a cache (DESIGN 6).
+/* What rounding may add to a probability or to a row's sum: as for the rows of a cache
+ * (docs/design.md#teacher-cache).
  */
 #define PROBABILITY_EXCESS 1e-3
 #define SUM_EXCESS 0.02

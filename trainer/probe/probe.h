@@ -1,5 +1,5 @@
 /* probe: one forward and backward of a model whose weights and batch come from safetensors files,
- * for comparison with other frameworks (DESIGN 7).
+ * for comparison with other frameworks (docs/design.md#probe).
  *
  * A batch B holds, B sequences of T positions, each sequence one document:
  *   tokens, targets                [B, T] integers; target -1: the position is not counted

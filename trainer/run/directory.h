@@ -1,4 +1,4 @@
-/* directory: the directory of one run and its text files (DESIGN 6).
+/* directory: the directory of one run and its text files (docs/design.md#run-directory).
  *
  *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock
  *

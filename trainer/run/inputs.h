@@ -1,4 +1,5 @@
-/* inputs: all that a training run reads, opened, checked and bound together (DESIGN 2). */
+/* inputs: all that a training run reads, opened, checked and bound together
+ * (docs/design.md#identity). */
 #ifndef LAP_TRAINER_RUN_INPUTS_H
 #define LAP_TRAINER_RUN_INPUTS_H
 

@@ -1,4 +1,5 @@
-/* metrics: metrics.jsonl, the record of a run (DESIGN 6): one JSON object a line, flushed.
+/* metrics: metrics.jsonl, the record of a run (docs/design.md#metrics): one JSON object a line,
+ * flushed.
  *
  * Not collective: rank 0 writes.
  */

@@ -1,4 +1,5 @@
-/* hash: state_sha256, one number for the whole state of a run, whatever the ranks (DESIGN 2).
+/* hash: state_sha256, one number for the whole state of a run, whatever the ranks
+ * (docs/design.md#state-hash).
  *
  * SHA-256 over this text and these bytes, in this order:
  *   "lapidary-state 1\n"

@@ -2,7 +2,8 @@
  *
  * Backward leaves the gradient of the *sum* over counted positions. The owner of a piece applies
  * one float32 factor, min(1, clip / norm) / count, inside the update; the norm is that of the mean
- * gradient, in float64 (DESIGN 2). For each element, t the number of updates including this one:
+ * gradient, in float64 (docs/design.md#mean-gradient). For each element, t the number of updates
+ * including this one:
  *   g = factor * gradient
  *   m = beta1 m + (1 - beta1) g            v = beta2 v + (1 - beta2) g^2
  *   w -= lr (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay w)

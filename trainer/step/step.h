@@ -1,4 +1,4 @@
-/* step: one training step over the logical mesh (DESIGN 2).
+/* step: one training step over the logical mesh (docs/design.md#logical-mesh).
  *
  *   for each lane of this replica:          micro-batches forward and backward, gradients add up;
  *                                           blocks whose gradient is complete are sent to owners

@@ -1,4 +1,4 @@
-/* traffic: what a training step sends, by kind, as a plan and as a count (DESIGN 2).
+/* traffic: what a training step sends, by kind, as a plan and as a count (docs/design.md#traffic).
  *
  * Both are bytes of all ranks together in a steady step, one that makes an update: `sent` between
  * processes, `mesh` between the chips of the logical mesh (mpi/traffic/traffic.h). The plan is a

@@ -119,8 +119,9 @@ int64_t fixture_differences(const lap_state *state, uint64_t step) {
          (state->bad_steps != step % 3);
 }
 
-/* The element of the whole tensor that is element `part` of what shard m of M has, by the words of
- * DESIGN: q, k, v, gate, up and the embedding are cut by rows, o and down by columns. */
+/* The element of the whole tensor that is element `part` of what shard m of M has, as
+ * docs/design.md#ranks says: q, k, v, gate, up and the embedding are cut by rows, o and down by
+ * columns. */
 static int64_t whole_element(const lap_parameter *p, int shards, int shard, int64_t part) {
   const bool by_columns = strstr(p->name, "o_proj") || strstr(p->name, "down_proj");
   if (!by_columns) return shard * (p->elements / shards) + part;
