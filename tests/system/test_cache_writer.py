@@ -1,4 +1,4 @@
-"""The cache writer that the README shows works as it stands there: its code is taken from the README."""
+"""The cache writer that docs/formats.md shows works as it stands there: its code is taken from that page."""
 
 import h5py
 import numpy
@@ -7,15 +7,16 @@ from harness import SEQUENCE_LENGTH, SOURCE, Test, metrics, unittest
 
 
 def writer():
-    """write_cache of the README's Python block."""
-    text = (SOURCE / "README.md").read_text()
+    """write_cache of the page's Python block."""
+    page = SOURCE / "docs/formats.md"
+    text = page.read_text()
     block = text.split("```python\n", 1)[1].split("```", 1)[0]
     names = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, str(page), "exec"), names)
     return names["write_cache"]
 
 
-class ReadmeWriter(Test):
+class CacheWriter(Test):
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -55,7 +56,7 @@ class ReadmeWriter(Test):
         print(f"kl to the bigrams: {kl[0]:.4f} at step 1, {kl[-1]:.4f} at step {len(kl)}")
         self.assertLess(kl[-1], kl[0] - 0.1)
 
-    def test_the_four_tokens_of_the_readme(self):
+    def test_the_four_tokens_of_the_page(self):
         path = self.workspace / "four.h5"
         with h5py.File(path, "w") as shard:
             shard["tokens"], shard["documents"] = numpy.array([2, 5, 7, 1]), numpy.array([0, 4])
