@@ -62,7 +62,7 @@ void lap_sent_by_bucket_gather(const lap_rank_layout *layout, const lap_partitio
                times * (uint64_t)own * sizeof(float), kind, sent);
 }
 
-/* Each stretch of `values` vectors goes to the rank that adds it, and the sum comes back. */
+/* Each range of `values` vectors goes to the rank that adds it, and the sum comes back. */
 static void send_ranges(const lap_rank_layout *layout, int64_t elements, uint64_t values,
                         uint64_t element_bytes, lap_traffic *sent) {
   const int ranks = layout->fold.model_ranks, index = layout->fold.model_rank;

@@ -85,7 +85,7 @@ static void put_scalars(const lap_step_messages *messages, const lap_rank_layout
     lap_traffic bytes = {0};
     if (m->kind == LAP_MESSAGE_LANE_SUM)
       lap_message_add_sent(messages, m, layout, partition, &bytes);
-    else if (m->kind != LAP_MESSAGE_BLOCK_SUM)
+    else if (m->kind != LAP_MESSAGE_SEGMENT_SUM)
       continue;
     put(sent, LAP_SENT_SCALARS, &bytes, 1, (double)lap_message_times(messages, m, layout));
   }

@@ -27,10 +27,6 @@ static void add(lap_step_messages *messages, lap_message message) {
   messages->message[messages->count++] = message;
 }
 
-static bool is_layer(const lap_config *config, int block) {
-  return block >= 1 && block <= config->model.num_hidden_layers;
-}
-
 /* Gathers of the weights of each block, [layers + 2]: of the layers in each lane with mesh.shard:
  * full, else in each step. */
 static uint64_t *count_gathers(const lap_config *config) {
@@ -51,7 +47,7 @@ static void add_buckets(lap_step_messages *messages) {
   uint64_t *gathers = count_gathers(config);
   for (int b = 0; b < messages->parameters->bucket_count; ++b) {
     const lap_bucket *bucket = &messages->parameters->bucket[b];
-    const bool of_layer = is_layer(config, bucket->block);
+    const bool of_layer = lap_parameters_is_layer(messages->parameters, bucket->block);
     lap_message message = {.kind = LAP_MESSAGE_GRADIENT_SUM,
                            .bucket = b,
                            .block = bucket->block,
@@ -108,7 +104,7 @@ static void add_scalars(lap_step_messages *messages) {
   message.kind = LAP_MESSAGE_LANE_SUM;
   message.elements = LAP_STEP_SUMS;
   add(messages, message);
-  message.kind = LAP_MESSAGE_BLOCK_SUM;
+  message.kind = LAP_MESSAGE_SEGMENT_SUM;
   message.elements = messages->parameters->canonical_elements / LAP_SEGMENT;
   add(messages, message);
 }
@@ -149,9 +145,9 @@ uint64_t lap_message_times(const lap_step_messages *messages, const lap_message 
   return 0;
 }
 
-/* The ranges that this rank owns, without replicas, as elements of the canonical vector. */
-static void add_block_sum(const lap_step_messages *messages, const lap_rank_layout *layout,
-                          const lap_partition *partition, uint64_t times, lap_traffic *sent) {
+/* The ranges that this rank owns, without copies, as elements of the canonical vector. */
+static void add_segment_sum(const lap_step_messages *messages, const lap_rank_layout *layout,
+                            const lap_partition *partition, uint64_t times, lap_traffic *sent) {
   const int64_t base = messages->parameters->parameter[0].canonical;
   const int counted = partition->counted_buckets;
   lap_range *own = lap_allocate(counted, sizeof *own);
@@ -192,8 +188,8 @@ void lap_message_add_sent(const lap_step_messages *messages, const lap_message *
     case LAP_MESSAGE_LANE_SUM:
       lap_sent_by_lane_sum(layout, (int)message->elements, times, sent);
       break;
-    case LAP_MESSAGE_BLOCK_SUM:
-      add_block_sum(messages, layout, partition, times, sent);
+    case LAP_MESSAGE_SEGMENT_SUM:
+      add_segment_sum(messages, layout, partition, times, sent);
       break;
   }
 }
@@ -225,7 +221,7 @@ void lap_message_add_mesh(const lap_step_messages *messages, const lap_message *
     case LAP_MESSAGE_LANE_SUM:
       lap_mesh_plan_lane_sum(mesh, (int)elements, times, traffic);
       break;
-    case LAP_MESSAGE_BLOCK_SUM:
+    case LAP_MESSAGE_SEGMENT_SUM:
       for (int b = 0; b < all->bucket_count; ++b)
         lap_mesh_plan_segment_sum(mesh, canonical, all->bucket[b].begin,
                                   all->bucket[b].end - all->bucket[b].begin, times, traffic);

@@ -22,9 +22,9 @@ typedef enum {
   LAP_MESSAGE_WEIGHT_GATHER,   /* a bucket's weights, from its owners to all */
   LAP_MESSAGE_SHARD_SUM,       /* of activations, over the model shards of a lane */
   LAP_MESSAGE_SHARD_LARGEST,
-  LAP_MESSAGE_SHARD_ANY, /* failures and requests, among the ranks of a replica; not of chips */
-  LAP_MESSAGE_LANE_SUM,  /* losses and counts */
-  LAP_MESSAGE_BLOCK_SUM, /* sums of squares, for the norm of the gradient */
+  LAP_MESSAGE_SHARD_ANY,   /* failures and requests, among the ranks of a replica; not of chips */
+  LAP_MESSAGE_LANE_SUM,    /* losses and counts */
+  LAP_MESSAGE_SEGMENT_SUM, /* sums of squares, for the norm of the gradient */
 } lap_message_kind;
 
 /* How often `times` counts. Every rank takes part in the gathers of every round of lanes; in the

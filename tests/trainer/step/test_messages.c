@@ -167,7 +167,7 @@ static void scalars_are_sums_of_losses_norm_and_flags(void **state) {
   assert_non_null(losses);
   assert_true(losses->times == 1 && losses->rate == LAP_EACH_STEP);
   const int64_t canonical = f.model->parameters->canonical_elements;
-  assert_non_null(find(&f, LAP_MESSAGE_BLOCK_SUM, -1, canonical / LAP_SEGMENT));
+  assert_non_null(find(&f, LAP_MESSAGE_SEGMENT_SUM, -1, canonical / LAP_SEGMENT));
   assert_int_equal(count_kind(&f, LAP_MESSAGE_SHARD_ANY), 2); /* a step's, a micro-batch's */
   close_list(&f);
 }
