@@ -1,18 +1,15 @@
 /* directory: made once, refused when it would be overwritten, and remembered in run.json. */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "tests/scratch.h"
@@ -56,40 +53,6 @@ static void a_run_with_checkpoints_needs_resume(void **state) {
   assert_non_null(strstr(status.message, "--resume auto"));
   assert_int_equal(lap_run_directory_create(run, true, &status), LAP_OK);
   free(hint);
-  free(run);
-}
-
-/* Another process takes the lock, and gives it up by being killed. */
-static void only_one_job_writes_a_run_directory(void **state) {
-  (void)state;
-  lap_directory_lock *lock;
-  char *run = lap_format("%s/locked", directory), byte = 0, owner[64];
-  lap_status status = {0};
-  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
-  int ready[2];
-  assert_int_equal(pipe(ready), 0);
-  const pid_t other = fork();
-  if (other == 0) {
-    byte = lap_directory_lock_take(run, &lock, &status) == LAP_OK;
-    if (write(ready[1], &byte, 1) != 1) _exit(1);
-    for (;;) pause();
-  }
-  assert_int_equal(read(ready[0], &byte, 1), 1);
-  assert_int_equal(byte, 1);
-  snprintf(owner, sizeof owner, "process %ld on ", (long)other);
-  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_USAGE);
-  assert_non_null(strstr(status.message, run));
-  assert_non_null(strstr(status.message, owner));
-  kill(other, SIGKILL);
-  assert_int_equal(waitpid(other, NULL, 0), other);
-  assert_int_equal(lap_directory_lock_take(run, &lock, &status), LAP_OK);
-  char *file = lap_format("%s/.lock", run);
-  assert_true(lap_file_exists(file));
-  lap_directory_lock_release(lock);
-  assert_false(lap_file_exists(file));
-  free(file);
-  close(ready[0]);
-  close(ready[1]);
   free(run);
 }
 
@@ -157,7 +120,6 @@ static void the_nonce_tells_one_directory_from_another(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_run_with_checkpoints_needs_resume),
-      cmocka_unit_test(only_one_job_writes_a_run_directory),
       cmocka_unit_test(run_json_says_what_ran_where_and_before),
       cmocka_unit_test(the_nonce_tells_one_directory_from_another),
   };

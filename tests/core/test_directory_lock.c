@@ -1,0 +1,356 @@
+/* directory_lock: one job at a time, whoever ends how. Linked so that flock comes through here
+ * (--wrap): a test can do what another job does between opening the file and locking it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/directory_lock.h"
+#include "core/file.h"
+#include "tests/scratch.h"
+
+static char *directory;
+
+static int make_directory(void **state) {
+  (void)state;
+  directory = scratch_create();
+  return 0;
+}
+
+static int remove_directory(void **state) {
+  (void)state;
+  scratch_remove(directory);
+  return 0;
+}
+
+/* --- flock --- */
+
+static void (*before_flock)(void); /* done once, before the next flock */
+static int flock_fails_with;       /* 0: it works */
+
+int __real_flock(int descriptor, int operation);
+int __wrap_flock(int descriptor, int operation);
+
+int __wrap_flock(int descriptor, int operation) {
+  void (*const act)(void) = before_flock;
+  before_flock = NULL;
+  if (act) act();
+  if (!flock_fails_with) return __real_flock(descriptor, operation);
+  errno = flock_fails_with;
+  return -1;
+}
+
+/* --- other jobs --- */
+
+typedef struct {
+  pid_t process;
+  int hears, tells; /* ends of pipes: bytes to it and from it */
+} job;
+
+static char next_byte(int descriptor) {
+  char byte = 0;
+  const ssize_t bytes = read(descriptor, &byte, 1);
+  return bytes == 1 ? byte : '\0';
+}
+
+static void tell(int descriptor, char byte) {
+  if (write(descriptor, &byte, 1) != 1) _exit(1);
+}
+
+/* Starts a process that takes the lock; it says '+' or '-', and gives it back when it hears a byte.
+ * `starts`: with the lock it starts a program, whose number it sends as text first. */
+static job start_job(bool starts) {
+  int to[2], from[2];
+  assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+  assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+  const pid_t process = fork();
+  if (process == 0) {
+    lap_directory_lock *lock;
+    lap_status status;
+    const bool has_it = lap_directory_lock_take(directory, &lock, &status) == LAP_OK;
+    if (starts) {
+      const pid_t program = fork();
+      if (program == 0) {
+        execlp("sleep", "sleep", "60", (char *)NULL);
+        _exit(127);
+      }
+      dprintf(from[1], "%ld\n", (long)program);
+    }
+    tell(from[1], has_it ? '+' : '-');
+    next_byte(to[0]);
+    lap_directory_lock_release(lock);
+    _exit(0);
+  }
+  close(to[0]);
+  close(from[1]);
+  return (job){process, to[1], from[0]};
+}
+
+static void wait_for(job *other) {
+  assert_int_equal(waitpid(other->process, NULL, 0), other->process);
+  close(other->hears);
+  close(other->tells);
+}
+
+static void end_job(job *other) {
+  tell(other->hears, '.');
+  wait_for(other);
+}
+
+static void kill_job(job *other) {
+  assert_int_equal(kill(other->process, SIGKILL), 0);
+  wait_for(other);
+}
+
+/* --- what it says --- */
+
+static lap_directory_lock *take(void) {
+  lap_directory_lock *lock;
+  lap_status status = {0};
+  if (lap_directory_lock_take(directory, &lock, &status) != LAP_OK) fail_msg("%s", status.message);
+  assert_non_null(lock);
+  return lock;
+}
+
+/* Who "process N on HOST" is. */
+static void owner_text(pid_t process, char text[256]) {
+  char host[128] = "";
+  assert_int_equal(gethostname(host, sizeof host - 1), 0);
+  snprintf(text, 256, "process %ld on %s", (long)process, host);
+}
+
+static void assert_refused(pid_t owner) {
+  lap_directory_lock *lock = (lap_directory_lock *)"untouched";
+  lap_status status = {0};
+  char name[256];
+  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  assert_int_equal(status.code, LAP_USAGE);
+  assert_null(lock);
+  assert_ptr_equal(strstr(status.message, directory), status.message);
+  owner_text(owner, name);
+  if (!strstr(status.message, name)) fail_msg("'%s' is not in: %s", name, status.message);
+  assert_non_null(strstr(status.message, "choose another directory"));
+}
+
+static void assert_file_says(pid_t owner) {
+  char name[256];
+  size_t bytes;
+  owner_text(owner, name);
+  char *text = scratch_read(scratch_path(directory, ".lock"), &bytes);
+  assert_string_equal(text, name);
+  free(text);
+}
+
+/* --- tests --- */
+
+static void a_lock_is_signed_and_leaves_nothing_behind(void **state) {
+  (void)state;
+  for (int times = 0; times < 3; ++times) {
+    lap_directory_lock *lock = take();
+    assert_file_says(getpid());
+    assert_int_equal(scratch_count(directory), 1);
+    assert_refused(getpid()); /* no second one in the same process either */
+    lap_directory_lock_release(lock);
+    assert_int_equal(scratch_count(directory), 0);
+  }
+  lap_directory_lock_release(NULL);
+}
+
+static void a_second_job_is_refused_and_told_who_has_it(void **state) {
+  (void)state;
+  job other = start_job(false);
+  assert_int_equal(next_byte(other.tells), '+');
+  assert_refused(other.process);
+  assert_refused(other.process); /* being refused has changed nothing */
+  assert_file_says(other.process);
+  job third = start_job(false);
+  assert_int_equal(next_byte(third.tells), '-');
+  end_job(&third);
+  end_job(&other);
+  assert_int_equal(scratch_count(directory), 0);
+  lap_directory_lock_release(take());
+}
+
+static void a_killed_job_has_it_no_more(void **state) {
+  (void)state;
+  job other = start_job(false);
+  assert_int_equal(next_byte(other.tells), '+');
+  assert_refused(other.process);
+  kill_job(&other);
+  assert_file_says(other.process); /* left over, and means nothing */
+  lap_directory_lock *lock = take();
+  assert_file_says(getpid());
+  lap_directory_lock_release(lock);
+  /* What is left may be longer than what is written. */
+  char longer[200];
+  memset(longer, 'x', sizeof longer);
+  scratch_write(directory, ".lock", longer, sizeof longer);
+  lock = take();
+  assert_file_says(getpid());
+  lap_directory_lock_release(lock);
+}
+
+/* A program that the job has started does not keep the directory locked when the job is killed. */
+static void programs_that_a_job_started_do_not_have_it(void **state) {
+  (void)state;
+  job other = start_job(true);
+  char number[32] = "";
+  for (size_t i = 0; i + 1 < sizeof number; ++i)
+    if ((number[i] = next_byte(other.tells)) == '\n') break;
+  const pid_t program = (pid_t)strtol(number, NULL, 10);
+  assert_true(program > 0);
+  assert_int_equal(next_byte(other.tells), '+');
+  /* Until it is sleep, and no longer a copy of the job. */
+  char path[64], name[16] = "";
+  snprintf(path, sizeof path, "/proc/%ld/comm", (long)program);
+  for (int times = 0; times < 5000 && strncmp(name, "sleep", 5) != 0; ++times) {
+    FILE *file = fopen(path, "r");
+    if (!file || !fgets(name, sizeof name, file)) name[0] = '\0';
+    if (file) fclose(file);
+    usleep(1000);
+  }
+  assert_int_equal(strncmp(name, "sleep", 5), 0);
+  kill_job(&other);
+  lap_directory_lock *lock;
+  lap_status status = {0};
+  const lap_code code = lap_directory_lock_take(directory, &lock, &status);
+  kill(program, SIGKILL);
+  assert_int_equal(code, LAP_OK);
+  lap_directory_lock_release(lock);
+}
+
+/* The owner releases its lock just when another job has opened the file and not yet locked it. */
+static lap_directory_lock *released_before_flock;
+static void release_it(void) { lap_directory_lock_release(released_before_flock); }
+
+static lap_directory_lock *taken_before_flock;
+static void release_and_take_it(void) {
+  release_it();
+  taken_before_flock = take();
+}
+
+static void a_file_that_was_removed_is_not_locked(void **state) {
+  (void)state;
+  released_before_flock = take();
+  before_flock = release_it;
+  lap_directory_lock *lock = take();
+  /* What has the name is what is locked: the next job meets it. */
+  assert_int_equal(scratch_count(directory), 1);
+  assert_refused(getpid());
+  lap_directory_lock_release(lock);
+  assert_int_equal(scratch_count(directory), 0);
+}
+
+static void who_comes_between_keeps_it(void **state) {
+  (void)state;
+  released_before_flock = take();
+  before_flock = release_and_take_it;
+  assert_refused(getpid());
+  lap_directory_lock_release(taken_before_flock);
+  assert_int_equal(scratch_count(directory), 0);
+}
+
+static void an_owner_that_said_nothing_is_unknown(void **state) {
+  (void)state;
+  const char *file = scratch_write(directory, ".lock", "", 0);
+  const int descriptor = open(file, O_RDWR | O_CLOEXEC);
+  assert_int_equal(flock(descriptor, LOCK_EX | LOCK_NB), 0);
+  lap_directory_lock *lock;
+  lap_status status = {0};
+  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "(unknown)"));
+  /* More than anybody writes is cut. */
+  char longer[2000];
+  memset(longer, 'x', sizeof longer);
+  scratch_write(directory, ".lock", longer, sizeof longer);
+  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "xxx)"));
+  assert_true(strlen(status.message) < 256 + strlen(directory) + 200);
+  close(descriptor);
+}
+
+static void a_file_system_without_locks_lets_everybody_in(void **state) {
+  (void)state;
+  static const int reasons[] = {ENOLCK, ENOSYS, EOPNOTSUPP};
+  for (int i = 0; i < 3; ++i) {
+    flock_fails_with = reasons[i];
+    lap_directory_lock *first = take(), *second = take();
+    flock_fails_with = 0;
+    lap_directory_lock_release(first);
+    lap_directory_lock_release(second);
+  }
+}
+
+static void a_directory_that_cannot_be_written_is_named(void **state) {
+  (void)state;
+  lap_directory_lock *lock = (lap_directory_lock *)"untouched";
+  lap_status status = {0};
+  const char *missing = scratch_path(directory, "missing");
+  assert_int_equal(lap_directory_lock_take(missing, &lock, &status), LAP_DATA);
+  assert_null(lock);
+  assert_non_null(strstr(status.message, "missing/.lock"));
+  assert_non_null(strstr(status.message, strerror(ENOENT)));
+}
+
+/* Many jobs take it and give it back as fast as they can; each makes a file that must not be there
+ * while it has the lock. Exits with 1 where it was there. */
+static int take_many_times(void) {
+  enum { TIMES = 300 };
+  const char *inside = scratch_path(directory, "inside");
+  for (int times = 0; times < TIMES; ++times) {
+    lap_directory_lock *lock;
+    lap_status status;
+    if (lap_directory_lock_take(directory, &lock, &status) != LAP_OK) continue;
+    const int descriptor = open(inside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (descriptor < 0) return 1;
+    close(descriptor);
+    if (unlink(inside) != 0) return 1;
+    lap_directory_lock_release(lock);
+  }
+  return 0;
+}
+
+static void many_jobs_never_have_it_at_once(void **state) {
+  (void)state;
+  enum { JOBS = 6 };
+  pid_t jobs[JOBS];
+  for (int i = 0; i < JOBS; ++i) {
+    jobs[i] = fork();
+    if (jobs[i] == 0) _exit(take_many_times());
+  }
+  for (int i = 0; i < JOBS; ++i) {
+    int ended;
+    assert_int_equal(waitpid(jobs[i], &ended, 0), jobs[i]);
+    assert_int_equal(ended, 0);
+  }
+  assert_int_equal(scratch_count(directory), 0);
+}
+
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      IN_DIRECTORY(a_lock_is_signed_and_leaves_nothing_behind),
+      IN_DIRECTORY(a_second_job_is_refused_and_told_who_has_it),
+      IN_DIRECTORY(a_killed_job_has_it_no_more),
+      IN_DIRECTORY(programs_that_a_job_started_do_not_have_it),
+      IN_DIRECTORY(a_file_that_was_removed_is_not_locked),
+      IN_DIRECTORY(who_comes_between_keeps_it),
+      IN_DIRECTORY(an_owner_that_said_nothing_is_unknown),
+      IN_DIRECTORY(a_file_system_without_locks_lets_everybody_in),
+      IN_DIRECTORY(a_directory_that_cannot_be_written_is_named),
+      IN_DIRECTORY(many_jobs_never_have_it_at_once),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
