@@ -11,8 +11,6 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "core/parse_number.h"
-#include "core/suggest.h"
 #include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
@@ -476,45 +474,6 @@ static void numbers_survive_json_and_name_the_first_difference(void **state) {
   lap_config_destroy(config);
 }
 
-static void reals_print_short_and_read_back_exactly(void **state) {
-  (void)state;
-  static const struct {
-    double value;
-    const char *text;
-  } cases[] = {{0.1, "0.1"},
-               {1e-6, "1.0e-06"},
-               {50, "50"},
-               {1.0 / 3, "0.3333333333333333"},
-               {1e300, "1.0e+300"},
-               {2.5e-7, "2.5e-07"},
-               {0.1 + 0.2, "0.30000000000000004"}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
-    char text[LAP_NUMBER_TEXT];
-    double back;
-    assert_string_equal(lap_number_print_real(cases[i].value, text), cases[i].text);
-    assert_true(lap_number_read_real(text, &back));
-    assert_true(back == cases[i].value);
-  }
-  double value;
-  static const char *const bad[] = {"",   "-",  ".",  "e3",  "1e", "1e+",
-                                    "+1", " 1", "1 ", "0x1", "inf"};
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i)
-    if (lap_number_read_real(bad[i], &value)) fail_msg("'%s' was read", bad[i]);
-}
-
-static void suggestions_are_near_or_absent(void **state) {
-  (void)state;
-  static const char *const words[] = {"train", "teach", "tokenize", "tokenizer", "a.seed"};
-  assert_string_equal(lap_suggest("tarin", words, 5), "train");
-  assert_string_equal(lap_suggest("tokeniser", words, 5), "tokenizer");
-  assert_string_equal(lap_suggest("sed", words, 5), "a.seed");
-  assert_null(lap_suggest("quux", words, 5));
-  char longest[1000];
-  memset(longest, 'x', sizeof longest - 1);
-  longest[sizeof longest - 1] = '\0';
-  assert_null(lap_suggest(longest, words, 5));
-}
-
 /* Every truncation of a config loads or is refused with a message; run under ASan. */
 static void no_truncation_breaks_the_loader(void **state) {
   (void)state;
@@ -556,8 +515,6 @@ int main(void) {
       cmocka_unit_test(warmup_is_five_percent_unless_given),
       cmocka_unit_test(only_what_decides_the_numbers_changes_their_hash),
       cmocka_unit_test(numbers_survive_json_and_name_the_first_difference),
-      cmocka_unit_test(reals_print_short_and_read_back_exactly),
-      cmocka_unit_test(suggestions_are_near_or_absent),
       cmocka_unit_test(no_truncation_breaks_the_loader),
       cmocka_unit_test(a_missing_file_is_a_data_error),
   };

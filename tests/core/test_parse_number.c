@@ -1,0 +1,187 @@
+/* parse_number: the grammar of the header against every short text, limits, and numbers that are
+ * printed and read back. */
+#include <math.h>
+#include <regex.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/parse_number.h"
+
+static const char integer_grammar[] = "^-?(0|[1-9][0-9]*)$";
+static const char real_grammar[] = "^-?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?$";
+static const char printed_grammar[] = "^-?[0-9]+([.][0-9]+(e[-+][0-9]+)?)?$";
+
+static bool matches(const regex_t *grammar, const char *text) {
+  return regexec(grammar, text, 0, NULL, 0) == 0;
+}
+
+static void compile(regex_t *grammar, const char *text) {
+  assert_int_equal(regcomp(grammar, text, REG_EXTENDED | REG_NOSUB), 0);
+}
+
+static void check_text(const regex_t *integers, const regex_t *reals, const char *text) {
+  int64_t integer = -77;
+  double real = -77;
+  const bool is_integer = matches(integers, text);
+  const bool is_real = matches(reals, text) && isfinite(strtod(text, NULL));
+  if (lap_number_read_integer(text, &integer) != is_integer) fail_msg("'%s' as an integer", text);
+  assert_true(integer == (is_integer ? strtoll(text, NULL, 10) : -77));
+  if (lap_number_read_real(text, &real) != is_real) fail_msg("'%s' as a real", text);
+  assert_true(real == (is_real ? strtod(text, NULL) : -77));
+}
+
+/* Every text of up to five of these characters. */
+static void the_grammar_is_that_of_the_page(void **state) {
+  (void)state;
+  static const char letters[] = "019.-+eE x";
+  enum { LETTERS = sizeof letters - 1, LONGEST = 5 };
+  regex_t integers, reals;
+  compile(&integers, integer_grammar);
+  compile(&reals, real_grammar);
+  int count = 1;
+  for (int length = 0; length <= LONGEST; ++length, count *= LETTERS)
+    for (int number = 0; number < count; ++number) {
+      char text[LONGEST + 1] = "";
+      for (int i = 0, left = number; i < length; ++i, left /= LETTERS)
+        text[i] = letters[left % LETTERS];
+      check_text(&integers, &reals, text);
+    }
+  static const char *const others[] = {
+      "inf",    "-inf",   "nan",  "infinity",  "0x10",  "0x1p3", "1_000",
+      "1,5",    "12\n",   "\t12", "12 ",       "1e3.5", "1e+",   "0b11",
+      "1f",     "1d",     "١",    "1\xC2\xA0", "010",   "-010",  "00",
+      "1.5e-3", "2.5E+4", ".5",   "-.5",       "5.",    "-5.e1", "1234567890123456789"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
+    check_text(&integers, &reals, others[i]);
+  regfree(&integers);
+  regfree(&reals);
+}
+
+static void integers_end_where_64_bits_do(void **state) {
+  (void)state;
+  int64_t value = 5;
+  assert_true(lap_number_read_integer("9223372036854775807", &value));
+  assert_true(value == INT64_MAX);
+  assert_true(lap_number_read_integer("-9223372036854775808", &value));
+  assert_true(value == INT64_MIN);
+  value = 5;
+  assert_false(lap_number_read_integer("9223372036854775808", &value));
+  assert_false(lap_number_read_integer("-9223372036854775809", &value));
+  assert_false(lap_number_read_integer("100000000000000000000000000000", &value));
+  assert_int_equal(value, 5);
+}
+
+static void reals_are_finite(void **state) {
+  (void)state;
+  double value = 5;
+  assert_true(lap_number_read_real("1.7976931348623157e308", &value));
+  assert_true(value == 0x1.fffffffffffffp1023);
+  value = 5;
+  assert_false(lap_number_read_real("1.8e308", &value));
+  assert_false(lap_number_read_real("-1e999999999999", &value));
+  assert_true(value == 5);
+  assert_true(lap_number_read_real("1e-999", &value)); /* no overflow: the nearest is 0 */
+  assert_true(value == 0);
+}
+
+/* --- printing --- */
+
+static void check_printed(const regex_t *grammar, double value) {
+  char text[LAP_NUMBER_TEXT];
+  assert_ptr_equal(lap_number_print_real(value, text), text);
+  double back;
+  if (!lap_number_read_real(text, &back) || memcmp(&back, &value, sizeof back) != 0)
+    fail_msg("%a is printed as %s", value, text);
+  if (!matches(grammar, text)) fail_msg("%a is printed as %s", value, text);
+  if (fabs(value) < 0x1p-1022) return;
+  /* With one digit less it is another number. */
+  int digits = 0;
+  const char *first = text + strcspn(text, "123456789");
+  for (const char *c = first; *c && *c != 'e'; ++c) digits += *c != '.';
+  const char *point = strchr(text, '.');
+  if (!point) /* zeros at the end of a whole number are not digits of it */
+    for (const char *c = text + strlen(text) - 1; c > first && *c == '0'; --c) --digits;
+  if (strstr(text, ".0e")) --digits;
+  char shorter[LAP_NUMBER_TEXT];
+  snprintf(shorter, sizeof shorter, "%.*g", digits - 1, value);
+  if (digits > 1 && strtod(shorter, NULL) == value) fail_msg("%s is longer than %s", text, shorter);
+}
+
+static void what_is_printed_reads_back_as_the_same_bits(void **state) {
+  (void)state;
+  regex_t grammar;
+  compile(&grammar, printed_grammar);
+  static const double values[] = {0,
+                                  -0.0,
+                                  1,
+                                  -1,
+                                  0.1,
+                                  1.0 / 3,
+                                  1e15,
+                                  1e16,
+                                  1e17,
+                                  123456.7,
+                                  1e21,
+                                  1e22,
+                                  1e23,
+                                  6e-3,
+                                  0x1p-44,
+                                  0x1p-1074,
+                                  -1e-5,
+                                  1e-4,
+                                  2e300,
+                                  0x1p53,
+                                  0x1p63,
+                                  3e5,
+                                  0.30000000000000004,
+                                  0x1.fffffffffffffp1023};
+  for (size_t i = 0; i < sizeof values / sizeof *values; ++i) check_printed(&grammar, values[i]);
+  uint64_t bits = 1;
+  for (int i = 0; i < 40000; ++i) {
+    bits = bits * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    if (isfinite(value)) check_printed(&grammar, value);
+    /* As people write them: few digits. */
+    check_printed(&grammar, (double)(bits >> 50) / 1000);
+    check_printed(&grammar, (double)(bits >> 50) * 1e-9);
+  }
+  regfree(&grammar);
+}
+
+static void known_numbers_are_printed_as_people_write_them(void **state) {
+  (void)state;
+  static const struct {
+    double value;
+    const char *text;
+  } cases[] = {{0.1, "0.1"},
+               {1e-6, "1.0e-06"},
+               {-1e-6, "-1.0e-06"},
+               {50, "50"},
+               {1.0 / 3, "0.3333333333333333"},
+               {1e300, "1.0e+300"},
+               {2.5e-7, "2.5e-07"},
+               {0.1 + 0.2, "0.30000000000000004"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    char text[LAP_NUMBER_TEXT];
+    assert_string_equal(lap_number_print_real(cases[i].value, text), cases[i].text);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_grammar_is_that_of_the_page),
+      cmocka_unit_test(integers_end_where_64_bits_do),
+      cmocka_unit_test(reals_are_finite),
+      cmocka_unit_test(what_is_printed_reads_back_as_the_same_bits),
+      cmocka_unit_test(known_numbers_are_printed_as_people_write_them),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
