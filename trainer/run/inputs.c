@@ -1,5 +1,7 @@
 #include "trainer/run/inputs.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +98,19 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
   return lap_config_resolve_warmup(config, (int64_t)in->total_steps, status);
 }
 
+/* Of several sources: where one ends and the next begins, which the content does not say. */
+static void append_sources(lap_inputs *in) {
+  if (in->train.source_count == 1) return;
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  for (size_t i = 0; i < in->train.source_count; ++i)
+    fprintf(out, "%s%" PRIu64, i ? " " : "", in->sources[i].window_count);
+  fclose(out);
+  lap_numbers_append(in->numbers, "data.train.windows", text);
+  free(text);
+}
+
 /* What the config cannot know: the content behind its paths. */
 static lap_code append_content(lap_inputs *in, lap_status *status) {
   char hex[LAP_SHA256_HEX];
@@ -111,6 +126,7 @@ static lap_code append_content(lap_inputs *in, lap_status *status) {
   lap_sha256_finish(stream, digest);
   lap_sha256_hex(digest, hex);
   lap_numbers_append(in->numbers, "data.train_sha256", hex);
+  append_sources(in);
   if (in->train_cache) {
     LAP_TRY(lap_cache_content_sha256(in->train_cache, hex, status));
     lap_numbers_append(in->numbers, "teacher.cache_sha256", hex);

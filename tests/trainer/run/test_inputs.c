@@ -410,6 +410,22 @@ static void content_and_its_order_decide_and_paths_do_not(void **state) {
   lap_numbers_destroy(before);
 }
 
+/* Of the same shards in the same order, which source has which decides what is sampled. */
+static void where_one_source_ends_and_the_next_begins_decides(void **state) {
+  const world *w = *state;
+  write_shard(w, "a-2", 3, 200, DOCUMENT);
+  write_cache(w, "a-2", "c-2", 1.5);
+  lap_barrier(w->comm);
+  static const char *const two_and_one[] = {
+      "data.train=[{path: '@/a-[01].h5'}, {path: '@/a-2.h5'}]", NULL};
+  lap_numbers *before = numbers_with(w, two_and_one);
+  DIFFERENCE(w, before, NULL, "data.train=[{path: '@/a-[10].h5'}, {path: '@/a*-2.h5'}]",
+             "teacher.cache=@/c-?.h5");
+  DIFFERENCE(w, before, "data.train.windows",
+             "data.train=[{path: '@/a-0.h5'}, {path: '@/a-[12].h5'}]");
+  lap_numbers_destroy(before);
+}
+
 static void initial_weights_decide_by_their_content(void **state) {
   const world *w = *state;
   opened *o = open_well(w, NULL);
@@ -491,6 +507,7 @@ int main(void) {
       IN_DIRECTORY(a_teacher_is_read_where_it_counts),
       IN_DIRECTORY(content_is_listed_by_its_hash),
       IN_DIRECTORY(content_and_its_order_decide_and_paths_do_not),
+      IN_DIRECTORY(where_one_source_ends_and_the_next_begins_decides),
       IN_DIRECTORY(initial_weights_decide_by_their_content),
       IN_DIRECTORY(what_does_not_fit_is_named_by_its_key),
       IN_DIRECTORY(ranks_agree_on_inputs_and_outcome),
