@@ -271,6 +271,7 @@ static void inputs_are_opened_and_open_ends_settled(void **state) {
   assert_string_equal(value(o, "schedule.warmup_steps"), "4");
   assert_string_equal(value(o, "objective.tail"), "ghost");
   assert_string_equal(value(o, "init_sha256"), "absent");
+  assert_string_equal(value(o, "data.train.windows"), "absent"); /* of one source */
   lap_tokenizer *tokenizer;
   must(lap_tokenizer_open(path_of(w, "m.model"), &tokenizer, &o->status), &o->status);
   for (uint32_t id = 0; id < VOCAB; ++id)
@@ -294,6 +295,7 @@ static void sources_stand_one_behind_another(void **state) {
     assert_int_equal(o->inputs.sources[i].window_count, expected[i].window_count);
   }
   assert_int_equal(o->inputs.train_tokens.shard[0]->token_count, 100);
+  assert_string_equal(value(o, "data.train.windows"), "7 13");
   assert_int_equal(o->inputs.eval_tokens.count, 1);
   assert_non_null(o->inputs.eval_cache);
   assert_ptr_equal(o->inputs.eval.cache, o->inputs.eval_cache);
@@ -468,6 +470,9 @@ static void expect_refusal(opened *o, lap_code code, const char *says) {
 
 static void what_does_not_fit_is_named_by_its_key(void **state) {
   const world *w = *state;
+  world other = *w;
+  memset(other.tokenizer_sha256, 'b', LAP_SHA256_HEX - 1);
+  write_shard(&other, "other", 0, 200, DOCUMENT);
   if (w->root) {
     scratch_write(w->directory, "other.model", "not the tokenizer", 17);
     assert_int_equal(rename(path_of(w, "c-1.h5"), path_of(w, "away.h5")), 0);
@@ -479,6 +484,9 @@ static void what_does_not_fit_is_named_by_its_key(void **state) {
                  "data.eval: ");
   expect_refusal(OPEN(w, "tokenizer=@/missing.model"), LAP_DATA, "tokenizer: ");
   expect_refusal(OPEN(w, "tokenizer=@/other.model"), LAP_DATA, "other.model");
+  expect_refusal(OPEN(w, "data.train=@/other.h5"), LAP_DATA, "made with tokenizer bbbbbbbbbbbb");
+  expect_refusal(OPEN(w, "data.train=@/a-0.h5", "data.eval=@/other.h5"), LAP_DATA,
+                 "made with tokenizer bbbbbbbbbbbb");
   expect_refusal(OPEN(w, "data.train=@/a-0.h5", "model.vocab_size=299"), LAP_DATA, "299");
   expect_refusal(OPEN(w, "data.train=@/a-0.h5", "data.sequence_length=16"), LAP_DATA,
                  "sequence_length");
