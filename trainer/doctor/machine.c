@@ -114,9 +114,10 @@ static void check_binding(lap_comm *comm, const lap_machine_facts *all, int thre
                      "%s: %d thread%s a rank are more than cores: oversubscribed", what, threads,
                      threads == 1 ? "" : "s");
   else if (bound && fewest < 2)
-    lap_findings_add(findings, LAP_SEVERITY_NOTE, "binding",
-                     "keep threads at 1, or use mpirun --bind-to none with threads > 1",
-                     "%s: bound to one core each; messages take theirs from the same core", what);
+    lap_findings_add(
+        findings, LAP_SEVERITY_NOTE, "binding",
+        "keep threads at 1, or use mpirun --bind-to none with threads > 1",
+        "%s: fewer than two cores each; messages take theirs from the one that computes", what);
   else
     lap_findings_add(findings, LAP_SEVERITY_OK, "binding", "", "%s", what);
 }

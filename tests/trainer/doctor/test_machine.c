@@ -1,6 +1,6 @@
 /* machine: what is seen of this machine against what the system says in other ways, and what is
- * said of machines that are made up. Linked so that the job is made up too (--wrap): any number of
- * ranks on any nodes. */
+ * said of machines that are made up. Linked so that the job and the cores are made up too (--wrap): any
+ * number of ranks on any nodes. */
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +39,19 @@ const char *__wrap_lap_comm_host(const lap_comm *comm, int rank) {
   static const char *const hosts[] = {"north", "south"};
   (void)comm;
   return hosts[job.node[rank]];
+}
+
+/* --- cores that are made up --- */
+
+static const cpu_set_t *made_up_cores; /* NULL: those that there are */
+
+int __real_sched_getaffinity(pid_t process, size_t size, cpu_set_t *set);
+int __wrap_sched_getaffinity(pid_t process, size_t size, cpu_set_t *set);
+
+int __wrap_sched_getaffinity(pid_t process, size_t size, cpu_set_t *set) {
+  if (!made_up_cores) return __real_sched_getaffinity(process, size, set);
+  *set = *made_up_cores;
+  return 0;
 }
 
 /* --- what is seen --- */
@@ -83,6 +96,22 @@ static void a_rank_that_is_bound_sees_its_core_alone(void **state) {
       assert_true(facts.bound_set[word] == (word == core / 64 ? UINT64_C(1) << core % 64 : 0));
   }
   assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+static void cores_of_large_machines_have_a_bit_each(void **state) {
+  (void)state;
+  static const int cores[] = {0, 31, 32, 63, 64, 100, 127, 128, 959, 1023};
+  enum { CORES = sizeof cores / sizeof *cores };
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int i = 0; i < CORES; ++i) CPU_SET(cores[i], &set);
+  made_up_cores = &set;
+  lap_machine_facts facts;
+  lap_machine_look(&facts);
+  made_up_cores = NULL;
+  assert_int_equal(facts.bound_cores, CORES);
+  for (int core = 0; core < 1024; ++core)
+    assert_int_equal(facts.bound_set[core / 64] >> core % 64 & 1, CPU_ISSET(core, &set) != 0);
 }
 
 static void settings_are_those_of_the_system(void **state) {
@@ -157,7 +186,8 @@ static void cores_are_compared_with_threads(void **state) {
                  "rank 0 on north may run on 8 of 8 cores, together with 0 other ranks");
   expect_binding(&free_rank, 1, 8, "ok", "8 of 8 cores");
   expect_binding(&free_rank, 1, 9, "slow", "9 threads a rank are more than cores");
-  expect_binding(pair, 2, 4, "ok", "8 of 8 cores, together with 1 other rank");
+  expect_binding(pair, 2, 4, "ok",
+                 "rank 0 on north may run on 8 of 8 cores, together with 1 other rank");
   expect_binding(pair, 2, 5, "slow", "5 threads a rank are more than cores");
   /* Two that share nothing. */
   const lap_machine_facts apart[2] = {rank_on(0, 4), rank_on(4, 4)};
@@ -174,6 +204,9 @@ static void a_rank_bound_to_one_core_is_noted(void **state) {
   const lap_machine_facts apart[2] = {rank_on(0, 1), rank_on(1, 1)};
   expect_binding(apart, 2, 1, "note", "1 of 8 cores");
   expect_binding(apart, 2, 2, "slow", "too few for 2 threads");
+  /* Two ranks on three cores are not bound to one each. */
+  const lap_machine_facts three[2] = {rank_on(0, 3), rank_on(0, 3)};
+  expect_binding(three, 2, 1, "note", "1 other rank: fewer than two cores each");
   const lap_machine_facts together[2] = {rank_on(3, 1), rank_on(3, 1)};
   expect_binding(together, 2, 1, "slow", "1 thread a rank are more than cores");
   lap_machine_facts lone = rank_on(0, 1);
@@ -249,6 +282,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(memory_and_cores_are_those_of_the_system),
       cmocka_unit_test(a_rank_that_is_bound_sees_its_core_alone),
+      cmocka_unit_test(cores_of_large_machines_have_a_bit_each),
       cmocka_unit_test(settings_are_those_of_the_system),
       cmocka_unit_test(cores_are_compared_with_threads),
       cmocka_unit_test(a_rank_bound_to_one_core_is_noted),
