@@ -1,6 +1,6 @@
 /* machine: what is seen of this machine against what the system says in other ways, and what is
- * said of machines that are made up. Linked so that the job and the cores are made up too (--wrap): any
- * number of ranks on any nodes. */
+ * said of machines that are made up. Linked so that the job and the cores are made up too (--wrap):
+ * any number of ranks on any nodes. */
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
