@@ -7,8 +7,7 @@
 
 float **lap_vectors_create(int count, int64_t elements) {
   float **vectors = lap_allocate(count, sizeof *vectors);
-  for (int i = 0; i < count; ++i)
-    vectors[i] = lap_allocate_aligned(elements, sizeof *vectors[i]);
+  for (int i = 0; i < count; ++i) vectors[i] = lap_allocate_aligned(elements, sizeof *vectors[i]);
   return vectors;
 }
 
