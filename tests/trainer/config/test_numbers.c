@@ -42,7 +42,7 @@ static bool begins_with(const char *text, const char *prefix) {
   return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* DESIGN 2, Identity: model, objective, seed, data settings, logical mesh, batch, optimizer,
+/* docs/design.md#identity: model, objective, seed, data settings, logical mesh, batch, optimizer,
  * schedule, precision and what computes products; the content of files comes from elsewhere. */
 static bool decides_the_numbers(const char *key) {
   static const char *const sections[] = {"model.", "objective.", "batch.", "optimizer.",

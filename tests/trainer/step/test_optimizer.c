@@ -1,5 +1,6 @@
 /* optimizer: AdamW against the algorithm of the paper (Loshchilov & Hutter 2019, algorithm 2),
  * element by element in double precision; sums of squares against their definition. */
+#include <inttypes.h>
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -105,7 +106,7 @@ static void fill(vectors *v, uint64_t seed, double gradient_scale) {
 static void assert_near(double found, double expected, double tolerance, const char *what,
                         const char *tensor, int64_t at) {
   if (!(fabs(found - expected) <= tolerance))
-    fail_msg("%s of %s, element %lld: %.9g, expected %.9g", what, tensor, (long long)at, found,
+    fail_msg("%s of %s, element %" PRId64 ": %.9g, expected %.9g", what, tensor, at, found,
              expected);
 }
 
