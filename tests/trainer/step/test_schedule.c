@@ -1,5 +1,6 @@
 /* schedule: the learning rate of every step against the closed formulas of its header, and the
  * number of steps against integer arithmetic. */
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,8 +22,7 @@ static lap_config schedule_of(lap_schedule_kind kind, int64_t warmup, double fin
 
 static void assert_near(double found, double expected, const char *what, uint64_t step) {
   if (fabs(found - expected) > 1e-15 * 3e-3)
-    fail_msg("%s, step %llu: %.17g, expected %.17g", what, (unsigned long long)step, found,
-             expected);
+    fail_msg("%s, step %" PRIu64 ": %.17g, expected %.17g", what, step, found, expected);
 }
 
 /* --- the learning rate --- */
