@@ -1,0 +1,29 @@
+/* work: how a long step says how far it is, to whoever wants to show it.
+ *
+ * A function that may take minutes takes a `const lap_work *`, which may be NULL, and reports now
+ * and then. What is shown, and whether anything is, is the caller's business
+ * (trainer/cli/work_progress.h).
+ */
+#ifndef LAP_CORE_WORK_H
+#define LAP_CORE_WORK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+  const char *step;     /* what is being done, e.g. "open shards"; a new name is a new step */
+  const char *unit;     /* of done and total */
+  uint64_t done, total; /* total 0: not known */
+  const char *detail;   /* NULL: nothing to add */
+} lap_work_state;
+
+typedef struct {
+  void (*report)(void *context, const lap_work_state *state);
+  void *context;
+} lap_work;
+
+static inline void lap_work_report(const lap_work *work, lap_work_state state) {
+  if (work && work->report) work->report(work->context, &state);
+}
+
+#endif
