@@ -14,6 +14,7 @@
 #include "seeds.h"
 #include "teacher/cache_write.h"
 #include "tests/teacher/synthetic.h"
+#include "tests/train_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/hf/config.h"
@@ -364,7 +365,7 @@ static void write_tokenizers(const char *directory) {
     write_seed(directory, harnesses[i], "smallest", smallest, sizeof smallest - 1);
     char *path = seed_path(directory, harnesses[i], "trained");
     const char *texts[] = {text};
-    must(lap_tokenizer_train(texts, 1, 290, path, &status), &status);
+    must(train_tokenizer(texts, 1, 290, path, &status), &status);
     /* The parser must take what the fuzzers begin with. */
     lap_tokenizer *tokenizer;
     must(lap_tokenizer_open(path, &tokenizer, &status), &status);
