@@ -8,6 +8,7 @@
 #ifndef LAP_TEACHER_CACHE_OPEN_H
 #define LAP_TEACHER_CACHE_OPEN_H
 
+#include "core/work.h"
 #include "teacher/cache.h"
 
 /* What the reader of the cache expects of it; a difference is refused with both values shown. */
@@ -17,6 +18,7 @@ typedef struct {
   bool document_mask;
   bool allow_context_mismatch; /* lifts sequence_length and document_mask */
   bool allow_shift;            /* lifts the shifted-rows check */
+  const lap_work *work;        /* told while files are opened and read; NULL: nobody */
 } lap_cache_expectation;
 
 /* Opens, for every shard of `tokens`, the one file of `pattern` with its tokens_sha256; files for
