@@ -193,7 +193,8 @@ static bool is_pipe(const char *path, struct stat *found) {
 }
 
 /* A pipe is not looked at: what is read of it would be gone. */
-static lap_code look_at_files(lap_corpus *corpus, const lap_work *work, lap_status *status) {
+static lap_code look_at_files(lap_corpus *corpus, const lap_progress_hook *hook,
+                              lap_status *status) {
   for (size_t i = 0; i < corpus->count; ++i) {
     struct stat found = {0};
     const char *path = corpus->paths[i];
@@ -206,9 +207,9 @@ static lap_code look_at_files(lap_corpus *corpus, const lap_work *work, lap_stat
     }
     LAP_TRY(examine_file(path, status));
     corpus->bytes += (uint64_t)found.st_size;
-    lap_work_report(
-        work,
-        (lap_work_state){
+    lap_progress_report(
+        hook,
+        (lap_progress_state){
             .step = "look at the files", .unit = "files", .done = i + 1, .total = corpus->count});
   }
   if (corpus->once) corpus->bytes = 0;
@@ -216,12 +217,12 @@ static lap_code look_at_files(lap_corpus *corpus, const lap_work *work, lap_stat
 }
 
 lap_code lap_corpus_open(const char *const *inputs, size_t count, lap_corpus *corpus,
-                         const lap_work *work, lap_status *status) {
+                         const lap_progress_hook *hook, lap_status *status) {
   *corpus = (lap_corpus){0};
   if (count == 0) return lap_fail(status, LAP_USAGE, "no text files were given");
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) code = add_input(corpus, inputs[i], status);
-  if (code == LAP_OK) code = look_at_files(corpus, work, status);
+  if (code == LAP_OK) code = look_at_files(corpus, hook, status);
   if (code != LAP_OK) lap_corpus_close(corpus);
   return code;
 }

@@ -16,8 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/progress.h"
 #include "core/status.h"
-#include "core/work.h"
 #include "dataset/text_reader.h"
 
 typedef struct {
@@ -30,7 +30,7 @@ typedef struct {
 
 /* LAP_USAGE: no input, or standard input twice. LAP_DATA naming the input and the reason. */
 lap_code lap_corpus_open(const char *const *inputs, size_t count, lap_corpus *corpus,
-                         const lap_work *work, lap_status *status);
+                         const lap_progress_hook *hook, lap_status *status);
 void lap_corpus_close(lap_corpus *corpus);
 
 /* The same look at a file that has just been opened: for pipes, which lap_corpus_open leaves alone.

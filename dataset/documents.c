@@ -260,9 +260,9 @@ static void report(walk *at, bool at_end) {
   const uint64_t done = at->bytes_before + lap_input_consumed(at->reader.file);
   if (!at->step || (!at_end && done - at->reported_bytes < REPORT_BYTES)) return;
   at->reported_bytes = done;
-  lap_work_report(
-      at->source->work,
-      (lap_work_state){
+  lap_progress_report(
+      at->source->hook,
+      (lap_progress_state){
           .step = at->step, .unit = "bytes", .done = done, .total = at->source->text_bytes});
 }
 

@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/progress.h"
 #include "core/status.h"
-#include "core/work.h"
 
 typedef enum {
   LAP_DOCUMENTS_FILE,
@@ -61,7 +61,7 @@ typedef struct {
   uint64_t text_bytes; /* of all files, for the progress; 0: not known */
   bool strict;         /* the first finding that is not about emptiness is an error */
   bool in_parts;       /* mode file: a file is given in parts of about a MiB, cut at line ends */
-  const lap_work *work;
+  const lap_progress_hook *hook;
 } lap_document_source;
 
 /* Sets mode and key from "file", "line", "blank" or "jsonl:KEY"; LAP_USAGE for anything else. */
@@ -72,7 +72,7 @@ typedef lap_code (*lap_document_visitor)(void *context, const char *text, size_t
                                          lap_status *status);
 
 /* Visits every document of every file in order, with one document (mode file: one file, or part) in
- * memory at a time. `step` is what the work is called, NULL: no progress. *findings, which may be NULL, is
+ * memory at a time. `step` is the name of the visit, NULL: no progress. *findings, which may be NULL, is
  * set. LAP_DATA naming file and line where a file cannot be read or examined (dataset/corpus.h)
  * and, with strict, at the first finding. */
 lap_code lap_documents_visit(const lap_document_source *source, const char *step,

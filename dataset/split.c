@@ -41,14 +41,14 @@ static lap_code open_all(const lap_split_options *options, lap_split *split, lap
                     options->holdout);
   const char *how = options->documents ? options->documents : "file";
   LAP_TRY(lap_documents_parse(how, &split->source, status));
-  LAP_TRY(lap_corpus_open(options->inputs, options->input_count, &split->corpus, options->work,
+  LAP_TRY(lap_corpus_open(options->inputs, options->input_count, &split->corpus, options->hook,
                           status));
   split->source.texts = (const char *const *)split->corpus.paths;
   split->source.text_count = split->corpus.count;
   split->source.text_bytes = split->corpus.bytes;
   split->source.strict = options->strict;
   split->source.in_parts = options->in_parts && split->share == 0;
-  split->source.work = options->work;
+  split->source.hook = options->hook;
   return split->share > 0 ? choose(split, status) : LAP_OK;
 }
 

@@ -21,12 +21,12 @@
 typedef struct {
   const char *const *inputs; /* see dataset/corpus.h */
   size_t input_count;
-  const char *documents; /* "file" ...; NULL: file */
-  double holdout;        /* share of the bytes that is held out, 0 to below 1 */
-  uint64_t seed;         /* of the holdout */
-  bool strict;           /* stop at the first finding that is a fault */
-  bool in_parts;         /* whole files are not needed at once: see lap_document_source */
-  const lap_work *work;  /* NULL: no progress */
+  const char *documents;         /* "file" ...; NULL: file */
+  double holdout;                /* share of the bytes that is held out, 0 to below 1 */
+  uint64_t seed;                 /* of the holdout */
+  bool strict;                   /* stop at the first finding that is a fault */
+  bool in_parts;                 /* whole files are not needed at once: see lap_document_source */
+  const lap_progress_hook *hook; /* NULL: no progress */
 } lap_split_options;
 
 typedef struct {

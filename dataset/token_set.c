@@ -69,8 +69,8 @@ static lap_code check_repeated(const lap_token_set *set, size_t first, lap_statu
     const lap_token_shard *other = repeated_by(set, i);
     if (!other) continue;
     ++repeated;
-    const int length = snprintf(pairs + used, PAIR_ROOM - used, "%s%s repeats %s",
-                                used ? ", " : "", set->shard[i]->path, other->path);
+    const int length = snprintf(pairs + used, PAIR_ROOM - used, "%s%s repeats %s", used ? ", " : "",
+                                set->shard[i]->path, other->path);
     if ((size_t)length < PAIR_ROOM - used) {
       used += (size_t)length;
       ++named;
@@ -87,10 +87,9 @@ static lap_code check_repeated(const lap_token_set *set, size_t first, lap_statu
 }
 
 static void report_opened(const lap_token_set *set, size_t done, size_t total) {
-  lap_work_report(set->work, (lap_work_state){.step = "open token shards",
-                                              .unit = "shards",
-                                              .done = done,
-                                              .total = total});
+  lap_progress_report(
+      set->hook, (lap_progress_state){
+                     .step = "open token shards", .unit = "shards", .done = done, .total = total});
 }
 
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status) {

@@ -21,8 +21,8 @@
 #include <stdint.h>
 
 #include "core/hash.h"
+#include "core/progress.h"
 #include "core/status.h"
-#include "core/work.h"
 
 typedef struct {
   char *path;
@@ -56,7 +56,7 @@ typedef struct {
   lap_token_shard **shard;
   size_t count;
   uint64_t token_count;
-  const lap_work *work; /* told while shards are added; NULL: nobody */
+  const lap_progress_hook *hook; /* told while shards are added; NULL: nobody */
 } lap_token_set;
 
 /* Opens every file that `pattern` (glob(7)) matches. LAP_DATA where it matches nothing, where a

@@ -30,9 +30,9 @@ typedef struct {
   lap_tokenizer *tokenizer;
   shard_side train, eval;
   lap_tokenize_counts *counts;
-  char detail[48];     /* of the progress */
-  lap_work work;       /* the caller's, with what is known only here */
-  uint64_t files_done; /* bytes of the files that are tokenized, as far as it was told */
+  char detail[48];        /* of the progress */
+  lap_progress_hook hook; /* the caller's, with what is known only here */
+  uint64_t files_done;    /* bytes of the files that are tokenized, as far as it was told */
 } tokenize_job;
 
 static lap_code check_options(const lap_tokenize_options *options, lap_status *status) {
@@ -88,13 +88,13 @@ static uint64_t tokens_so_far(const tokenize_job *job) {
 }
 
 /* Adds the number of tokens to what the reader of the files reports. */
-static void report(void *context, const lap_work_state *state) {
+static void report(void *context, const lap_progress_state *state) {
   tokenize_job *job = context;
-  lap_work_state shown = *state;
+  lap_progress_state shown = *state;
   job->files_done = state->done;
   snprintf(job->detail, sizeof job->detail, "%.3g M tokens", (double)tokens_so_far(job) / 1e6);
   shown.detail = job->detail;
-  lap_work_report(job->options->text.work, shown);
+  lap_progress_report(job->options->text.hook, shown);
 }
 
 static void count_unknown(lap_tokenize_side *side, const uint32_t *ids, size_t count) {
@@ -182,8 +182,8 @@ static lap_code run(tokenize_job *job, lap_status *status) {
   LAP_TRY(check_empty(job->eval.final, status));
   LAP_TRY(lap_split_open(&job->options->text, &job->split, status));
   job->counts->block_bytes = job->split.block_bytes;
-  job->work = (lap_work){report, job};
-  job->split.source.work = &job->work;
+  job->hook = (lap_progress_hook){report, job};
+  job->split.source.hook = &job->hook;
   const lap_code code = write_sides(job, status);
   lap_split_close(&job->split);
   return code;

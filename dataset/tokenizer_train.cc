@@ -200,8 +200,8 @@ class WordIterator final : public spm::SentenceIterator {
  * lives, the log comes here. Errors go on to where they went before. */
 class TrainerLog final : public std::streambuf {
  public:
-  TrainerLog(const lap_work *work, uint64_t pieces)
-      : work_(work), pieces_(pieces), before_(std::cerr.rdbuf(this)) {
+  TrainerLog(const lap_progress_hook *hook, uint64_t pieces)
+      : hook_(hook), pieces_(pieces), before_(std::cerr.rdbuf(this)) {
     Report(0);
   }
   ~TrainerLog() override { std::cerr.rdbuf(before_); }
@@ -236,15 +236,15 @@ class TrainerLog final : public std::streambuf {
   }
 
   void Report(uint64_t learned) {
-    lap_work_state state = {};
+    lap_progress_state state = {};
     state.step = "learn pieces";
     state.unit = "pieces";
     state.done = std::min(learned, pieces_);
     state.total = pieces_;
-    lap_work_report(work_, state);
+    lap_progress_report(hook_, state);
   }
 
-  const lap_work *work_;
+  const lap_progress_hook *hook_;
   const uint64_t pieces_;
   std::streambuf *before_;
   std::string line_;
@@ -404,7 +404,7 @@ lap_code Learn(const lap_tokenizer_training &training, const Words &words,
   const auto characters = CountCharacters(words, &total);
   LAP_TRY(ChooseCharacters(training, characters, total, report, status));
   WordIterator iterator(words, characters, report->character_pieces);
-  const TrainerLog log(training.text.work,
+  const TrainerLog log(training.text.hook,
                        training.vocab_size - kFixedPieces - report->character_pieces);
   const auto result =
       spm::SentencePieceTrainer::Train(TrainerOptions(training.vocab_size), &iterator, model);

@@ -1,6 +1,6 @@
-/* tokenizer_train: a SentencePiece model from text, with the settings of DESIGN 7 (bpe, byte
- * fallback, split digits, identity normalisation, no dummy prefix, keep whitespace; pad 0 eos 1 bos
- * 2 unk 3).
+/* tokenizer_train: a SentencePiece model from text, with the settings of docs/design.md#commands
+ * (bpe, byte fallback, split digits, identity normalisation, no dummy prefix, keep whitespace; pad 0
+ * eos 1 bos 2 unk 3).
  *
  * Runs of up to four line breaks, and of up to four tabs, are pieces of their own; runs of spaces
  * are learned. The same input gives the same bytes.

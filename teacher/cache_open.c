@@ -101,8 +101,9 @@ static lap_code check_complete(const lap_cache *cache, const char *pattern, cons
 static void report(const lap_cache_expectation *expectation, const char *step, size_t done,
                    size_t total) {
   if (!expectation) return;
-  lap_work_report(expectation->work,
-                  (lap_work_state){.step = step, .unit = "files", .done = done, .total = total});
+  lap_progress_report(
+      expectation->hook,
+      (lap_progress_state){.step = step, .unit = "files", .done = done, .total = total});
 }
 
 static lap_code match_files(lap_cache *cache, const char *pattern, char **paths, size_t count,

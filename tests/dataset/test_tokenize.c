@@ -427,12 +427,12 @@ static void a_full_disk_leaves_nothing(void **state) {
   assert_disjoint(made);
 }
 
-static void see_progress(void *context, const lap_work_state *work) {
+static void see_progress(void *context, const lap_progress_state *hook) {
   uint64_t *seen = context;
-  if (strcmp(work->step, "tokenize") != 0) return;
-  assert_true(work->done >= seen[0]);
-  seen[0] = work->done;
-  seen[1] = work->total;
+  if (strcmp(hook->step, "tokenize") != 0) return;
+  assert_true(hook->done >= seen[0]);
+  seen[0] = hook->done;
+  seen[1] = hook->total;
   ++seen[2];
 }
 
@@ -443,9 +443,9 @@ static void progress_is_told_about_every_megabyte(void **state) {
   const char *texts[] = {scratch_write(made->directory, "i.txt", text, bytes)};
   free(text);
   uint64_t seen[3] = {0};
-  const lap_work work = {see_progress, seen};
+  const lap_progress_hook hook = {see_progress, seen};
   lap_tokenize_options options = options_of(made, "line", texts, 1);
-  options.text.work = &work;
+  options.text.hook = &hook;
   tokenize(&options);
   assert_int_equal(seen[0], bytes);
   assert_int_equal(seen[1], bytes);
@@ -517,10 +517,10 @@ static void much_that_is_unknown_is_refused_long_before_the_end(void **state) {
   const char *texts[] = {scratch_write(made->directory, "han.txt", text, BYTES)};
   free(text);
   uint64_t seen[3] = {0};
-  const lap_work work = {see_progress, seen};
+  const lap_progress_hook hook = {see_progress, seen};
   lap_tokenize_options options = options_of(made, "line", texts, 1);
   options.tokenizer = without_bytes(made);
-  options.text.work = &work;
+  options.text.hook = &hook;
   assert_refused(made, &options, LAP_DATA, " so far are unknown to it");
   assert_true(seen[0] < BYTES);
 }

@@ -277,11 +277,11 @@ static void line_ends_do_not_change_the_model(void **state) {
   free(crlf);
 }
 
-static void see_progress(void *context, const lap_work_state *work) {
+static void see_progress(void *context, const lap_progress_state *hook) {
   uint64_t *seen = context;
-  const bool learning = strcmp(work->step, "learn pieces") == 0;
-  seen[learning] = work->done;
-  assert_true(work->done <= work->total);
+  const bool learning = strcmp(hook->step, "learn pieces") == 0;
+  seen[learning] = hook->done;
+  assert_true(hook->done <= hook->total);
   seen[2] += learning;
 }
 
@@ -289,9 +289,9 @@ static void progress_is_told_while_pieces_are_learned(void **state) {
   fixture *made = *state;
   const char *texts[] = {made->text};
   uint64_t seen[3] = {0};
-  const lap_work work = {see_progress, seen};
+  const lap_progress_hook hook = {see_progress, seen};
   const lap_tokenizer_training training = {
-      .text = {.inputs = texts, .input_count = 1, .work = &work},
+      .text = {.inputs = texts, .input_count = 1, .hook = &hook},
       .vocab_size = VOCABULARY,
       .out = next_model(made)};
   train(&training);

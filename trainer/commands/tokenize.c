@@ -11,7 +11,7 @@
 #include "dataset/tokenize.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
-#include "trainer/cli/work_progress.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/text_flags.h"
 
@@ -85,12 +85,12 @@ static lap_code tokenize(lap_tokenize_options *o, const lap_command_line *line,
   if (!o->tokenizer || !o->out)
     return lap_fail(status, LAP_USAGE, "--tokenizer M.model and --out DIR are needed");
   lap_console *console = lap_console_create(lap_console_standard(line->quiet, false));
-  lap_work_progress progress;
-  const lap_work work = lap_work_progress_begin(&progress, console);
-  o->text.work = &work;
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, console);
+  o->text.hook = &hook;
   lap_tokenize_counts counts;
   lap_code code = lap_tokenize(o, &counts, status);
-  lap_work_progress_end(&progress);
+  lap_step_progress_end(&progress);
   if (code == LAP_OK) say_counts(console, o, &counts);
   lap_console_destroy(console);
   LAP_TRY(code);

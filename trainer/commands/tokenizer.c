@@ -18,7 +18,7 @@
 #include "dataset/tokenizer_train.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
-#include "trainer/cli/work_progress.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/text_flags.h"
 
@@ -129,13 +129,13 @@ static lap_code train(const tokenizer_flags *flags, lap_split_options *text,
                                      .out = flags->out};
   if (flags->sample) LAP_TRY(read_bytes(flags->sample, &training.sample_bytes, status));
   lap_console *console = lap_console_create(lap_console_standard(line->quiet, false));
-  lap_work_progress progress;
-  const lap_work work = lap_work_progress_begin(&progress, console);
-  training.text.work = &work;
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, console);
+  training.text.hook = &hook;
   const double begun = lap_clock_seconds();
   lap_tokenizer_report report;
   const lap_code code = lap_tokenizer_train(&training, &report, status);
-  lap_work_progress_end(&progress);
+  lap_step_progress_end(&progress);
   if (code == LAP_OK) say_report(console, flags, &report, lap_clock_seconds() - begun);
   lap_console_destroy(console);
   LAP_TRY(code);

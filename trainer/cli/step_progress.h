@@ -1,14 +1,14 @@
-/* work_progress: shows on a console how far a long step is (core/work.h).
+/* step_progress: shows on a console how far a long step is (core/progress.h).
  *
  * A step that takes less than a second shows nothing. Bytes are shown in MiB where there are many.
  * Where the total is not known (a pipe), a line every ten seconds says how much is done.
  */
-#ifndef LAP_TRAINER_CLI_WORK_PROGRESS_H
-#define LAP_TRAINER_CLI_WORK_PROGRESS_H
+#ifndef LAP_TRAINER_CLI_STEP_PROGRESS_H
+#define LAP_TRAINER_CLI_STEP_PROGRESS_H
 
 #include <stdbool.h>
 
-#include "core/work.h"
+#include "core/progress.h"
 #include "trainer/cli/console.h"
 
 typedef struct {
@@ -16,11 +16,11 @@ typedef struct {
   char step[48];
   double begun, said; /* seconds of the monotonic clock */
   bool shown;
-} lap_work_progress;
+} lap_step_progress;
 
-/* The work to hand down; `progress` must outlive it. */
-lap_work lap_work_progress_begin(lap_work_progress *progress, lap_console *console);
+/* The hook to hand down; `progress` must outlive it. */
+lap_progress_hook lap_step_progress_begin(lap_step_progress *progress, lap_console *console);
 /* Ends the bar of the last step, if there is one. */
-void lap_work_progress_end(lap_work_progress *progress);
+void lap_step_progress_end(lap_step_progress *progress);
 
 #endif

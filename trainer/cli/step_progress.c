@@ -1,4 +1,4 @@
-#include "trainer/cli/work_progress.h"
+#include "trainer/cli/step_progress.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -9,21 +9,21 @@
 static const double show_after_seconds = 1, say_every_seconds = 10;
 
 /* What a bar counts in: bytes in MiB where there are more than ten. */
-static bool in_mebibytes(const lap_work_state *state) {
+static bool in_mebibytes(const lap_progress_state *state) {
   return strcmp(state->unit, "bytes") == 0 && state->total > (10 << 20);
 }
 
-static int64_t scaled(const lap_work_state *state, uint64_t count) {
+static int64_t scaled(const lap_progress_state *state, uint64_t count) {
   return (int64_t)(in_mebibytes(state) ? count >> 20 : count);
 }
 
-static void begin_step(lap_work_progress *progress, const lap_work_state *state) {
-  lap_work_progress_end(progress);
+static void begin_step(lap_step_progress *progress, const lap_progress_state *state) {
+  lap_step_progress_end(progress);
   snprintf(progress->step, sizeof progress->step, "%s", state->step);
   progress->begun = progress->said = lap_clock_seconds();
 }
 
-static void say_done(lap_work_progress *progress, const lap_work_state *state, double now) {
+static void say_done(lap_step_progress *progress, const lap_progress_state *state, double now) {
   char text[LAP_HUMAN_TEXT], elapsed[LAP_HUMAN_TEXT];
   if (now - progress->said < say_every_seconds) return;
   progress->said = now;
@@ -36,8 +36,8 @@ static void say_done(lap_work_progress *progress, const lap_work_state *state, d
                   state->detail ? state->detail : "");
 }
 
-static void show(void *context, const lap_work_state *state) {
-  lap_work_progress *progress = context;
+static void show(void *context, const lap_progress_state *state) {
+  lap_step_progress *progress = context;
   const double now = lap_clock_seconds();
   if (strcmp(progress->step, state->step) != 0) begin_step(progress, state);
   if (state->total == 0) {
@@ -54,12 +54,12 @@ static void show(void *context, const lap_work_state *state) {
   lap_console_progress(progress->console, scaled(state, done), state->detail ? state->detail : "");
 }
 
-lap_work lap_work_progress_begin(lap_work_progress *progress, lap_console *console) {
-  *progress = (lap_work_progress){.console = console};
-  return (lap_work){show, progress};
+lap_progress_hook lap_step_progress_begin(lap_step_progress *progress, lap_console *console) {
+  *progress = (lap_step_progress){.console = console};
+  return (lap_progress_hook){show, progress};
 }
 
-void lap_work_progress_end(lap_work_progress *progress) {
+void lap_step_progress_end(lap_step_progress *progress) {
   if (progress->shown) lap_console_progress_end(progress->console);
   progress->shown = false;
   progress->step[0] = '\0';
