@@ -263,7 +263,8 @@ static void a_set_opens_in_byte_order_and_refuses_strangers(void **state) {
     write_shard(made, names[i], VOCABULARY);
   }
   made->tokens[0] = 0;
-  const char *pattern = scratch_path(made->directory, "set-*.h5");
+  char pattern[1024];
+  snprintf(pattern, sizeof pattern, "%s", scratch_path(made->directory, "set-*.h5"));
   lap_token_set set;
   lap_status status = {0};
   assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_OK);
