@@ -173,6 +173,7 @@ static lap_code visit_whole(walk *at, lap_status *status) {
 }
 
 static void append(walk *at, const char *text, size_t bytes) {
+  if (bytes == 0) return; /* perhaps there is no block yet */
   if (at->block_bytes + bytes > at->block_capacity) {
     at->block_capacity = 2 * (at->block_bytes + bytes);
     at->block = lap_reallocate(at->block, (int64_t)at->block_capacity, 1);

@@ -18,7 +18,9 @@ static int64_t scaled(const lap_progress_state *state, uint64_t count) {
 }
 
 static void begin_step(lap_step_progress *progress, const lap_progress_state *state) {
+  const bool follows = progress->shown; /* what follows a long step is long too */
   lap_step_progress_end(progress);
+  progress->at_once = follows;
   snprintf(progress->step, sizeof progress->step, "%s", state->step);
   progress->begun = progress->said = lap_clock_seconds();
 }
@@ -44,7 +46,7 @@ static void show(void *context, const lap_progress_state *state) {
     say_done(progress, state, now);
     return;
   }
-  if (now - progress->begun < show_after_seconds) return;
+  if (!progress->at_once && now - progress->begun < show_after_seconds) return;
   const uint64_t done = state->done < state->total ? state->done : state->total;
   if (!progress->shown)
     lap_console_progress_begin(progress->console, state->step,

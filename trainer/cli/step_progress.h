@@ -1,6 +1,6 @@
 /* step_progress: shows on a console how far a long step is (core/progress.h).
  *
- * A step that takes less than a second shows nothing. Bytes are shown in MiB where there are many.
+ * A step that takes less than a second shows nothing, unless it follows one that took longer. Bytes are shown in MiB where there are many.
  * Where the total is not known (a pipe), a line every ten seconds says how much is done.
  */
 #ifndef LAP_TRAINER_CLI_STEP_PROGRESS_H
@@ -15,7 +15,8 @@ typedef struct {
   lap_console *console;
   char step[48];
   double begun, said; /* seconds of the monotonic clock */
-  bool shown;
+  bool shown;         /* the step has a bar */
+  bool at_once;       /* it need not take a second first */
 } lap_step_progress;
 
 /* The hook to hand down; `progress` must outlive it. */
