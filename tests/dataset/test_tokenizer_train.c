@@ -275,6 +275,22 @@ static void line_ends_do_not_change_the_model(void **state) {
   assert_string_equal(hash[0], hash[1]);
   free(text);
   free(crlf);
+  /* Within strings of JSON, which stay as they are, too. */
+  for (int i = 0; i < 2; ++i) {
+    char lines[8192] = "";
+    for (int j = 0; j < 40; ++j)
+      sprintf(lines + strlen(lines), "{\"t\": \"the day%s%c the night%s\"}\n", i ? "\\r\\n" : "\\n",
+              'a' + j % 26, i ? "\\r" : "\\n");
+    const char *rows = scratch_write(made->directory, "rows", lines, strlen(lines));
+    const lap_tokenizer_training training = {
+        .text = {.inputs = &rows, .input_count = 1, .documents = "jsonl:t"},
+        .vocab_size = 300,
+        .out = next_model(made)};
+    train(&training);
+    lap_status status = {0};
+    assert_int_equal(lap_sha256_file(training.out, hash[i], &status), LAP_OK);
+  }
+  assert_string_equal(hash[0], hash[1]);
 }
 
 static void see_progress(void *context, const lap_progress_state *hook) {
