@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ void lap_paths_release(char **paths, size_t count) {
   free(paths);
 }
 
-/* Shards of one set share the tokenizer and hold different tokens: a cache is found by its hash. */
+/* Shards of one set share the tokenizer. */
 static lap_code check_against(const lap_token_set *set, const lap_token_shard *added,
                               lap_status *status) {
   for (size_t i = 0; i < set->count; ++i) {
@@ -47,11 +48,48 @@ static lap_code check_against(const lap_token_set *set, const lap_token_shard *a
       return lap_fail(status, LAP_DATA,
                       "%s was made with the tokenizer %s, but %s with %s: tokenize both with one",
                       added->path, added->tokenizer_sha256, other->path, other->tokenizer_sha256);
-    if (strcmp(other->tokens_sha256, added->tokens_sha256) == 0)
-      return lap_fail(status, LAP_DATA, "%s and %s hold the same tokens (%s): remove one",
-                      other->path, added->path, added->tokens_sha256);
   }
   return LAP_OK;
+}
+
+static const lap_token_shard *repeated_by(const lap_token_set *set, size_t index) {
+  for (size_t i = 0; i < index; ++i)
+    if (strcmp(set->shard[i]->tokens_sha256, set->shard[index]->tokens_sha256) == 0)
+      return set->shard[i];
+  return NULL;
+}
+
+/* Shards of one set hold different tokens, because a cache is found by its hash. All that do not,
+ * from `first` on, are named at once, as far as a message holds them. */
+static lap_code check_repeated(const lap_token_set *set, size_t first, lap_status *status) {
+  enum { PAIR_ROOM = 3 * LAP_MESSAGE_SIZE / 4 };
+  char pairs[PAIR_ROOM] = "";
+  size_t used = 0, repeated = 0, named = 0;
+  for (size_t i = first; i < set->count; ++i) {
+    const lap_token_shard *other = repeated_by(set, i);
+    if (!other) continue;
+    ++repeated;
+    const int length = snprintf(pairs + used, PAIR_ROOM - used, "%s%s repeats %s", used ? ", " : "",
+                                set->shard[i]->path, other->path);
+    if ((size_t)length < PAIR_ROOM - used) {
+      used += (size_t)length;
+      ++named;
+    }
+    pairs[used] = '\0';
+  }
+  if (repeated == 0) return LAP_OK;
+  char more[48] = "";
+  if (repeated > named) snprintf(more, sizeof more, " and %zu more", repeated - named);
+  return lap_fail(status, LAP_DATA,
+                  "%zu shard%s hold%s the same tokens as another: %s%s; remove what is there twice "
+                  "(a source can count more with a weight, a run can take more epochs)",
+                  repeated, repeated == 1 ? "" : "s", repeated == 1 ? "s" : "", pairs, more);
+}
+
+static void report_opened(const lap_token_set *set, size_t done, size_t total) {
+  lap_progress_report(
+      set->hook, (lap_progress_state){
+                     .step = "open token shards", .unit = "shards", .done = done, .total = total});
 }
 
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status) {
@@ -67,8 +105,10 @@ lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *
     code = check_against(set, shard, status);
     set->shard[set->count++] = shard;
     set->token_count += shard->token_count;
+    report_opened(set, i + 1, count);
   }
   lap_paths_release(paths, count);
+  if (code == LAP_OK) code = check_repeated(set, before, status);
   while (code != LAP_OK && set->count > before) {
     lap_token_shard *last = set->shard[--set->count];
     set->token_count -= last->token_count;

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/source.h"
@@ -22,19 +23,20 @@ static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_
                     .document_mask = config->data.document_mask};
 }
 
-static lap_cache_expectation expectation(const lap_config *config) {
+static lap_cache_expectation expectation(const lap_config *config, const lap_progress_hook *hook) {
   return (lap_cache_expectation){.vocab_size = (uint32_t)config->model.vocab_size,
                                  .sequence_length = (uint32_t)config->data.sequence_length,
                                  .document_mask = config->data.document_mask,
                                  .allow_context_mismatch = config->teacher.allow_context_mismatch,
-                                 .allow_shift = config->teacher.allow_shift};
+                                 .allow_shift = config->teacher.allow_shift,
+                                 .hook = hook};
 }
 
 /* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
  * no cache of their own. */
-static lap_code open_caches(lap_config *config, const lap_session *session, lap_inputs *in,
-                            lap_status *status) {
-  const lap_cache_expectation expected = expectation(config);
+static lap_code open_caches(lap_config *config, const lap_session *session,
+                            const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
+  const lap_cache_expectation expected = expectation(config, hook);
   if (!config->teacher.cache) return LAP_OK;
   if (config->objective.distill_weight > 0)
     if (lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
@@ -74,21 +76,22 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
   return LAP_OK;
 }
 
-static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
-                           lap_status *status) {
+static lap_code open_files(lap_config *config, const lap_session *session,
+                           const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
   const int64_t vocab = config->model.vocab_size;
   if (lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status) != LAP_OK)
     return lap_fail_context(status, "tokenizer");
   in->piece_bytes = lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
+  in->train_tokens.hook = in->eval_tokens.hook = hook;
   LAP_TRY(open_sources(config, in, status));
   LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
   if (config->data.eval) {
-    if (lap_token_set_open(config->data.eval, &in->eval_tokens, status) != LAP_OK)
+    if (lap_token_set_add(config->data.eval, &in->eval_tokens, status) != LAP_OK)
       return lap_fail_context(status, "data.eval");
     LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
   }
-  LAP_TRY(open_caches(config, session, in, status));
+  LAP_TRY(open_caches(config, session, hook, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
   in->train.sources = in->sources;
   in->train.source_count = config->data.train_count;
@@ -165,7 +168,11 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
                          lap_status *status) {
   *inputs = (lap_inputs){0};
   lap_status own = {0};
-  own.code = open_files(config, session, inputs, &own);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  own.code = open_files(config, session, &hook, inputs, &own);
+  lap_step_progress_end(&progress);
+  inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */
   if (own.code == LAP_OK) {
     free(config->blas_core);
     config->blas_core = lap_copy_string(lap_blas_core());

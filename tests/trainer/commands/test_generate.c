@@ -22,6 +22,7 @@
 #include "core/text.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config.h"
 #include "trainer/config/load.h"
@@ -64,7 +65,7 @@ static void train_tokenizer(const fixture *f, const char *name, uint32_t pieces)
             i * 7919 % 1000);
   assert_int_equal(fclose(file), 0);
   const char *const texts[] = {text};
-  must(lap_tokenizer_train(texts, 1, pieces, path, &status), &status);
+  must(train_tokenizer(texts, 1, pieces, path, &status), &status);
   free(text);
   free(path);
 }
