@@ -54,7 +54,7 @@ static void write_checkpoint(const fixture *f, const char *name, const char *tok
   free(path);
 }
 
-static void train_tokenizer(const fixture *f, const char *name, uint32_t pieces) {
+static void make_tokenizer(const fixture *f, const char *name, uint32_t pieces) {
   lap_status status = {0};
   char *text = lap_format("%s/text.txt", f->directory),
        *path = lap_format("%s/%s", f->directory, name);
@@ -74,8 +74,8 @@ static int set_up(void **state) {
   static fixture f;
   lap_status status = {0};
   f.directory = scratch_create();
-  train_tokenizer(&f, "small.model", PIECES);
-  train_tokenizer(&f, "large.model", PADDED_VOCABULARY + 10);
+  make_tokenizer(&f, "small.model", PIECES);
+  make_tokenizer(&f, "large.model", PADDED_VOCABULARY + 10);
   static const char config[] =
       "model: {vocab_size: 340, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
       "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 5,\n"
