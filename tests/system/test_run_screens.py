@@ -35,6 +35,32 @@ class Screens(harness.Test):
                 has = re.search(r"  ETA \d[\w. ]*s$", line) is not None
                 self.assertEqual(has, int(step) < STEPS, line)
 
+    def test_a_distilled_run_does_not_call_its_objective_a_loss(self):
+        out, found = self.distilled.out, json.loads(self.distilled.out.splitlines()[-1])
+        screen = out[:out.rindex("\n{")]
+        self.assertNotRegex(screen + self.distilled.err, r"\bloss \d")
+        self.assertIn("training objective %.4f nats/token" % found["objective"], screen)
+        self.assertIn("training cross-entropy %.4f nats/token" % found["cross_entropy"], screen)
+        self.assertIn("held-out cross-entropy %.4f nats/token" % found["eval"]["loss"], screen)
+        self.assertAlmostEqual(found["objective"],
+                               0.75 * found["kd"] + 0.25 * found["cross_entropy"], places=6)
+        self.assertEqual(found["loss"], found["objective"])
+        screen = harness.succeed("inspect", self.workspace / "student").out
+        self.assertNotRegex(screen, r"\bloss \d")
+        self.assertRegex(screen, r"last_step .*objective [\d.]+ nats/token, "
+                                 r"cross-entropy [\d.]+ nats/token, kd .*kl [\d.]+ nats/token")
+        self.assertRegex(screen, r"last_eval .*cross-entropy [\d.]+ nats/token")
+
+    def test_a_next_token_run_has_a_loss(self):
+        out, found = self.plain.out, json.loads(self.plain.out.splitlines()[-1])
+        self.assertIn("training loss %.4f nats/token" % found["loss"], out)
+        self.assertIn("held-out loss %.4f nats/token" % found["eval"]["loss"], out)
+        self.assertIsNone(found["kl"])
+        self.assertEqual(found["cross_entropy"], found["loss"])
+        self.assertNotIn("objective", out[:out.rindex("\n{")])
+        self.assertRegex(harness.succeed("inspect", self.workspace / "plain").out,
+                         r"last_step .* loss [\d.]+ nats/token")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -54,12 +54,13 @@ static void say_step(const trainer *t, const lap_step_result *r, double seconds,
                                  .already_done = (int64_t)t->first_step,
                                  .seconds = lap_clock_seconds() - t->first_started};
   lap_console_format_eta(&progress, eta);
-  if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
+  const bool taught = t->inputs->train_cache != NULL;
+  if (taught) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
                   "step %" PRIu64 "/%" PRIu64
-                  "  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s%s%s",
-                  t->state->step, t->inputs->total_steps, r->loss, r->ce, teacher, r->grad_norm,
-                  r->learning_rate, lap_human_count(rate, tokens),
+                  "  %s %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s%s%s",
+                  t->state->step, t->inputs->total_steps, taught ? "objective" : "loss", r->loss,
+                  r->ce, teacher, r->grad_norm, r->learning_rate, lap_human_count(rate, tokens),
                   lap_human_seconds(seconds, took), *eta ? "  ETA " : "", eta);
 }
 
@@ -96,7 +97,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                      t->state->step, r->loss, r->grad_norm, t->state->bad_steps);
   if (t->bar) {
     char detail[64];
-    snprintf(detail, sizeof detail, "loss %.4f", r->loss);
+    snprintf(detail, sizeof detail, "%s %.4f", taught ? "objective" : "loss", r->loss);
     lap_console_progress(t->session->console, (int64_t)t->state->step, detail);
   }
   if (step_is_said(t)) say_step(t, r, seconds, rate);
@@ -134,10 +135,11 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
     t->best_step = (int64_t)t->state->step;
   }
   if (!t->session->root) return LAP_OK;
-  lap_console_say(t->session->console,
-                  "step %" PRIu64 "/%" PRIu64
-                  "  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
-                  t->state->step, t->inputs->total_steps, e->loss, e->perplexity, e->bits_per_byte);
+  lap_console_say(
+      t->session->console,
+      "step %" PRIu64 "/%" PRIu64 "  held-out %s %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+      t->state->step, t->inputs->total_steps, t->inputs->train_cache ? "cross-entropy" : "loss",
+      e->loss, e->perplexity, e->bits_per_byte);
   json_t *object = lap_evaluation_to_json(e);
   if (t->pending.code == LAP_OK)
     lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
@@ -175,7 +177,7 @@ static lap_code save(trainer *t, lap_status *status) {
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  t->report->last.loss = NAN;
+  t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
   LAP_TRY(write_checkpoint(t, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
@@ -311,6 +313,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
 
 static void fill_report(trainer *t) {
   lap_train_report *report = t->report;
+  report->distill_weight = t->inputs->train_cache ? t->config->objective.distill_weight : 0;
+  if (!t->inputs->train_cache) report->last.kd = report->last.kl = NAN;
   report->step = t->state->step;
   report->total_steps = t->inputs->total_steps;
   report->applied_updates = t->state->applied_updates;
