@@ -61,6 +61,35 @@ class Screens(harness.Test):
         self.assertRegex(harness.succeed("inspect", self.workspace / "plain").out,
                          r"last_step .* loss [\d.]+ nats/token")
 
+    # --- eval beside a teacher ---
+
+    def eval(self, checkpoint):
+        """What eval says of the held-out text: its screen, its JSON object."""
+        arguments = ["eval", checkpoint, "--tokens", self.workspace / "tokens/eval/*.h5", "--cache",
+                     self.workspace / "cache/*.h5"]
+        return (harness.succeed(*arguments).out,
+                json.loads(harness.succeed(*arguments, "--json").out.splitlines()[-1]))
+
+    def test_a_student_that_is_better_than_its_teacher_is_pointed_out(self):
+        better = self.workspace.config("better.yaml", self.workspace / "better", steps=120, lanes=1,
+                                       hidden=32, learning_rate=1e-2, sequences=8,
+                                       micro_sequences=8)
+        harness.succeed("train", better)
+        screen, found = self.eval(self.workspace / "better")
+        self.assertLess(found["loss"], found["teacher_loss"])
+        self.assertTrue(found["better_than_teacher"])
+        self.assertAlmostEqual(found["below_teacher_loss"], found["teacher_loss"] - found["loss"],
+                               places=9)
+        self.assertIn("better than its teacher: its loss is %.6f nats/token below"
+                      % found["below_teacher_loss"], screen)
+
+    def test_a_student_that_is_worse_is_not(self):
+        screen, found = self.eval(self.workspace / "student")
+        self.assertGreater(found["loss"], found["teacher_loss"])
+        self.assertFalse(found["better_than_teacher"])
+        self.assertLess(found["below_teacher_loss"], 0)
+        self.assertNotIn("better than its teacher", screen)
+
 
 if __name__ == "__main__":
     unittest.main()
