@@ -123,13 +123,18 @@ void lap_console_warn(lap_console *console, const char *format, ...) {
   print_line(console, true, text);
 }
 
+const char *lap_console_format_eta(const lap_progress *p, char *text) {
+  const int64_t here = p->done - p->already_done, left = p->total - p->done;
+  *text = '\0';
+  if (here > 0 && left > 0) lap_human_seconds(p->seconds / (double)here * (double)left, text);
+  return text;
+}
+
 /* "loss 3.2  ETA 5.0 s", each part only where there is something to say. */
 static void format_rest(char *text, size_t size, const lap_progress *p) {
-  char eta[LAP_HUMAN_TEXT] = "";
-  const int64_t here = p->done - p->already_done, left = p->total - p->done;
-  const bool known = here > 0 && left > 0;
-  if (known) lap_human_seconds(p->seconds / (double)here * (double)left, eta);
-  snprintf(text, size, "%s%s%s%s", *p->detail ? "  " : "", p->detail, known ? "  ETA " : "", eta);
+  char eta[LAP_HUMAN_TEXT];
+  lap_console_format_eta(p, eta);
+  snprintf(text, size, "%s%s%s%s", *p->detail ? "  " : "", p->detail, *eta ? "  ETA " : "", eta);
 }
 
 void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *p) {

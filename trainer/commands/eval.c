@@ -93,6 +93,11 @@ static void print_evaluation(const lap_evaluation *e) {
   }
   if (e->teacher_loss == e->teacher_loss)
     printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
+  if (lap_evaluation_lead(e) > 0)
+    printf(
+        "               the model is better than its teacher: its loss is %.6f nats/token below "
+        "the teacher's on these positions\n",
+        lap_evaluation_lead(e));
   char rate[LAP_HUMAN_TEXT];
   printf("positions      %" PRIu64 " in %" PRIu64 " windows, %s tokens/s\n", e->counted, e->windows,
          lap_human_count(e->tokens_per_second, rate));

@@ -148,6 +148,20 @@ static void print_times(const lap_train_report *report) {
   lap_table_destroy(table);
 }
 
+/* What was trained. An objective with a teacher in it is not the loss that evaluation reports, and
+ * does not bear its name. */
+static void print_trained(const lap_train_report *report) {
+  const lap_step_result *last = &report->last;
+  if (report->distill_weight == 0) {
+    printf("training loss %.4f nats/token\n", last->loss);
+    return;
+  }
+  printf(
+      "training objective %.4f nats/token (distill_weight %g, kd %.4f)\n"
+      "training cross-entropy %.4f nats/token, kl to the teacher %.4f nats/token\n",
+      last->loss, report->distill_weight, last->kd, last->ce, last->kl);
+}
+
 static void print_report(const lap_train_report *report) {
   char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
   if (report->seconds == 0) { /* the run had ended before */
@@ -160,10 +174,12 @@ static void print_report(const lap_train_report *report) {
     printf("\n");
     lap_step_traffic_print(&report->traffic);
   }
-  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens, loss %.4f nats/token\n", report->step,
-         report->total_steps, lap_human_count((double)report->tokens, tokens), report->last.loss);
+  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens\n", report->step, report->total_steps,
+         lap_human_count((double)report->tokens, tokens));
+  print_trained(report);
   if (report->eval.counted)
-    printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
+    printf("held-out %s %.4f nats/token, perplexity %.2f, %.4f bits/byte\n",
+           report->distill_weight > 0 ? "cross-entropy" : "loss", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
   printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%)\n",
          lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
@@ -179,6 +195,10 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(object, "applied_updates", json_integer((json_int_t)report->applied_updates));
   json_object_set_new(object, "tokens", json_integer((json_int_t)report->tokens));
   json_object_set_new(object, "loss", lap_json_number(report->last.loss));
+  json_object_set_new(object, "objective", lap_json_number(report->last.loss));
+  json_object_set_new(object, "cross_entropy", lap_json_number(report->last.ce));
+  json_object_set_new(object, "kd", lap_json_number(report->last.kd));
+  json_object_set_new(object, "kl", lap_json_number(report->last.kl));
   json_object_set_new(object, "eval",
                       report->eval.counted ? lap_evaluation_to_json(&report->eval) : json_null());
   json_object_set_new(object, "state_sha256", json_string(report->state_sha256));
