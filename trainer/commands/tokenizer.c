@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
@@ -29,15 +30,26 @@ static const lap_flag flags_of_tokenizer[] = {
      .help = "file to write"},
     {0}};
 
+/* Alone at --out. */
+static lap_code train_at(const tokenizer_flags *flags, const lap_command_line *line,
+                         lap_status *status) {
+  lap_directory_lock *lock;
+  LAP_TRY(lap_output_lock_take(flags->out, false, &lock, status));
+  const lap_code code =
+      lap_file_exists(flags->out)
+          ? lap_fail(status, LAP_USAGE, "%s: exists already; remove it or choose another --out",
+                     flags->out)
+          : lap_tokenizer_train(line->positional, line->positional_count,
+                                (uint32_t)flags->vocab_size, flags->out, status);
+  lap_directory_lock_release(lock);
+  return code;
+}
+
 static lap_code train(const tokenizer_flags *flags, const lap_command_line *line,
                       lap_status *status) {
   if (!flags->out || !flags->vocab_size)
     return lap_fail(status, LAP_USAGE, "--vocab-size N and --out M.model are needed");
-  if (lap_file_exists(flags->out))
-    return lap_fail(status, LAP_USAGE, "%s: exists already; remove it or choose another --out",
-                    flags->out);
-  LAP_TRY(lap_tokenizer_train(line->positional, line->positional_count, (uint32_t)flags->vocab_size,
-                              flags->out, status));
+  LAP_TRY(train_at(flags, line, status));
   lap_tokenizer *tokenizer;
   LAP_TRY(lap_tokenizer_open(flags->out, &tokenizer, status));
   lap_code code = LAP_OK;
