@@ -18,6 +18,7 @@ typedef enum {
   LAP_NONFINITE = 4, /* the numbers went wrong */
   LAP_STOPPED = 75,  /* stopped early, resumable */
   LAP_WATCHDOG = 76, /* a rank stopped answering */
+  LAP_UNREAD = 141,  /* stdout's reader has left, as head does: the frame makes it 0 */
 } lap_code;
 
 enum { LAP_MESSAGE_SIZE = 2048 };

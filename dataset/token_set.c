@@ -1,40 +1,10 @@
-#include <errno.h>
-#include <glob.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
 #include "dataset/windows.h"
-
-static int by_file_name(const void *left, const void *right) {
-  const char *const *a = left, *const *b = right;
-  const char *slash_a = strrchr(*a, '/'), *slash_b = strrchr(*b, '/');
-  const int order = strcmp(slash_a ? slash_a + 1 : *a, slash_b ? slash_b + 1 : *b);
-  return order != 0 ? order : strcmp(*a, *b);
-}
-
-lap_code lap_paths_match(const char *pattern, char ***paths, size_t *count, lap_status *status) {
-  *paths = NULL;
-  *count = 0;
-  glob_t found;
-  const int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
-  if (outcome == GLOB_NOMATCH) return lap_fail(status, LAP_DATA, "%s: matches no file", pattern);
-  if (outcome != 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be matched: %s", pattern,
-                    outcome == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
-  *count = found.gl_pathc;
-  *paths = lap_allocate(found.gl_pathc, sizeof **paths);
-  for (size_t i = 0; i < found.gl_pathc; ++i) (*paths)[i] = lap_copy_string(found.gl_pathv[i]);
-  globfree(&found);
-  qsort(*paths, *count, sizeof **paths, by_file_name);
-  return LAP_OK;
-}
-
-void lap_paths_release(char **paths, size_t count) {
-  for (size_t i = 0; i < count; ++i) free(paths[i]);
-  free(paths);
-}
 
 /* Shards of one set share the tokenizer. */
 static lap_code check_against(const lap_token_set *set, const lap_token_shard *added,
@@ -95,7 +65,7 @@ static void report_opened(const lap_token_set *set, size_t done, size_t total) {
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status) {
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   const size_t before = set->count;
   set->shard = lap_reallocate(set->shard, before + count, sizeof *set->shard);
   lap_code code = LAP_OK;
@@ -140,7 +110,7 @@ lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
   *size = (lap_token_set_size){0};
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
     uint64_t tokens = 0, documents = 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "dataset/shard_builder.h"
@@ -29,6 +30,7 @@ typedef struct {
   lap_split split;
   lap_tokenizer *tokenizer;
   shard_side train, eval;
+  lap_directory_lock *lock;
   lap_tokenize_counts *counts;
   char detail[48];        /* of the progress */
   lap_progress_hook hook; /* the caller's, with what is known only here */
@@ -48,8 +50,7 @@ static lap_code check_options(const lap_tokenize_options *options, lap_status *s
 static lap_code check_empty(const char *directory, lap_status *status) {
   DIR *opened = opendir(directory);
   if (!opened && errno == ENOENT) return LAP_OK;
-  if (!opened)
-    return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", directory, strerror(errno));
+  if (!opened) return lap_file_fail(directory, "be opened", status);
   const struct dirent *entry;
   char found[256] = "";
   while ((entry = readdir(opened)) && !found[0])
@@ -178,6 +179,7 @@ static lap_code run(tokenize_job *job, lap_status *status) {
   LAP_TRY(lap_tokenizer_open(job->options->tokenizer, &job->tokenizer, status));
   init_side(&job->train, job, "train", &job->counts->train);
   init_side(&job->eval, job, "eval", &job->counts->eval);
+  LAP_TRY(lap_output_lock_take(job->options->out, true, &job->lock, status));
   LAP_TRY(check_empty(job->train.final, status));
   LAP_TRY(check_empty(job->eval.final, status));
   LAP_TRY(lap_split_open(&job->options->text, &job->split, status));
@@ -197,6 +199,7 @@ lap_code lap_tokenize(const lap_tokenize_options *options, lap_tokenize_counts *
   const lap_code code = run(&job, status);
   release_side(&job.train);
   release_side(&job.eval);
+  lap_directory_lock_release(job.lock);
   if (job.tokenizer) lap_tokenizer_close(job.tokenizer);
   if (code != LAP_OK && !existed) rmdir(options->out);
   return code;

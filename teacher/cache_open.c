@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
 #include "teacher/align.h"
 #include "teacher/cache_internal.h"
 #include "teacher/cache_sandbox.h"
@@ -126,7 +128,7 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
   *cache = NULL;
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   lap_cache *opened = lap_cache_create(tokens);
   lap_code code = match_files(opened, pattern, paths, count, expectation, status);
   lap_paths_release(paths, count);

@@ -1,7 +1,6 @@
 #include "trainer/cli/console.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "trainer/cli/human.h"
 
@@ -44,7 +44,7 @@ lap_console *lap_console_create(lap_console_options options) {
 lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status) {
   if (console->options.silent) return LAP_OK;
   FILE *log = fopen(path, "ae");
-  if (!log) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  if (!log) return lap_file_fail(path, "be opened", status);
   if (console->log) fclose(console->log);
   console->log = log;
   return LAP_OK;

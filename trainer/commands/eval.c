@@ -28,11 +28,11 @@ static const lap_flag flags_of_eval[] = {
     {.name = "tokens",
      .value = "GLOB",
      .offset = offsetof(eval_flags, tokens),
-     .help = "token shards to predict"},
+     .help = "token shards to predict: a path, folder or glob"},
     {.name = "cache",
      .value = "GLOB",
      .offset = offsetof(eval_flags, cache),
-     .help = "teacher cache of these shards: adds kl and agreement"},
+     .help = "teacher cache of these shards, likewise: adds kl and agreement"},
     {0}};
 
 /* --- opening --- */
@@ -179,4 +179,5 @@ const lap_command lap_command_eval = {
     .description =
         "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
         "Hugging Face directory.",
+    .collective = true,
     .run = run};

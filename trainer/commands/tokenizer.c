@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "dataset/tokenizer.h"
 #include "dataset/tokenizer_train.h"
@@ -116,13 +117,24 @@ static lap_code print_result(const char *out, const lap_tokenizer_report *report
   return code;
 }
 
+/* Alone at --out. */
+static lap_code train_at(const lap_tokenizer_training *training, lap_tokenizer_report *report,
+                         lap_status *status) {
+  lap_directory_lock *lock;
+  LAP_TRY(lap_output_lock_take(training->out, false, &lock, status));
+  const lap_code code =
+      lap_file_exists(training->out)
+          ? lap_fail(status, LAP_USAGE, "%s: exists already; remove it or choose another --out",
+                     training->out)
+          : lap_tokenizer_train(training, report, status);
+  lap_directory_lock_release(lock);
+  return code;
+}
+
 static lap_code train(const tokenizer_flags *flags, lap_split_options *text,
                       const lap_command_line *line, lap_status *status) {
   if (!flags->out || !flags->vocab_size)
     return lap_fail(status, LAP_USAGE, "--vocab-size N and --out M.model are needed");
-  if (lap_file_exists(flags->out))
-    return lap_fail(status, LAP_USAGE, "%s: exists already; remove it or choose another --out",
-                    flags->out);
   lap_tokenizer_training training = {.text = *text,
                                      .vocab_size = (uint32_t)flags->vocab_size,
                                      .character_coverage = flags->character_coverage,
@@ -134,7 +146,7 @@ static lap_code train(const tokenizer_flags *flags, lap_split_options *text,
   training.text.hook = &hook;
   const double begun = lap_clock_seconds();
   lap_tokenizer_report report;
-  const lap_code code = lap_tokenizer_train(&training, &report, status);
+  const lap_code code = train_at(&training, &report, status);
   lap_step_progress_end(&progress);
   if (code == LAP_OK) say_report(console, flags, &report, lap_clock_seconds() - begun);
   lap_console_destroy(console);

@@ -200,9 +200,7 @@ static lap_code open_with_tokens(const lap_inspector *inspector, const char *pat
   lap_cache *cache;
   LAP_TRY(lap_token_shard_open(tokens_path, &shard, status));
   const lap_token_set set = {.shard = &shard, .count = 1, .token_count = shard->token_count};
-  char *pattern = lap_inspect_glob(path, "");
-  lap_code code = lap_cache_open(pattern, &set, NULL, &cache, status);
-  free(pattern);
+  lap_code code = lap_cache_open(path, &set, NULL, &cache, status);
   if (code == LAP_OK) {
     code = inspect_with_tokens(inspector, cache, tokenizer, report, status);
     lap_cache_close(cache);

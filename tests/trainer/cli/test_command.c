@@ -81,9 +81,13 @@ static lap_code run_failing(const lap_command *command, int argc, char **argv, l
   return lap_fail(status, LAP_STOPPED, "stopped at step 3");
 }
 
-static const lap_command echo_command = {"echo", "say what was given", "CONFIG.yaml [KEY=VALUE...]",
-                                         "More about echo.", run_echo};
-static const lap_command failing_command = {"failing", "fail", "", NULL, run_failing};
+static const lap_command echo_command = {.name = "echo",
+                                         .summary = "say what was given",
+                                         .usage = "CONFIG.yaml [KEY=VALUE...]",
+                                         .description = "More about echo.",
+                                         .run = run_echo};
+static const lap_command failing_command = {
+    .name = "failing", .summary = "fail", .usage = "", .run = run_failing};
 static const lap_command *const commands[] = {&echo_command, &failing_command, NULL};
 
 typedef struct {
