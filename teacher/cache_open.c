@@ -73,6 +73,7 @@ static lap_code accept_file(lap_cache *cache, const char *path, const lap_cache_
   if (expectation) LAP_TRY(check_expectation(path, &file->schema, expectation, status));
   shard->path = lap_copy_string(path);
   shard->schema = file->schema;
+  memcpy(shard->rows_sha256, file->rows_sha256, LAP_SHA256_HEX);
   if (!*first_path) {
     *first_path = shard->path;
     cache->schema = file->schema;
@@ -125,8 +126,8 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
   /* Here, and not when a row is first read: a child is cheap while the process is small. */
   for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i)
     code = lap_cache_try_rows(opened, i, status);
-  if (code == LAP_OK && expectation && !expectation->allow_shift)
-    code = lap_cache_check_shift(opened, status);
+  if (code == LAP_OK && expectation)
+    code = lap_cache_check_shift(opened, expectation->allow_shift, status);
   if (code == LAP_OK)
     *cache = opened;
   else
