@@ -38,6 +38,8 @@ void lap_cache_prepare_reading(lap_cache *cache) {
 const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache) { return &cache->schema; }
 const lap_token_set *lap_cache_tokens(const lap_cache *cache) { return cache->tokens; }
 
+const char *lap_cache_notice(const lap_cache *cache) { return cache->notice; }
+
 const char *lap_cache_path(const lap_cache *cache, size_t shard) {
   return cache->shard[shard].path;
 }
@@ -60,6 +62,7 @@ void lap_cache_close(lap_cache *cache) {
   }
   lap_cache_raw_destroy(&cache->raw);
   lap_duplicates_destroy(&cache->seen);
+  free(cache->notice);
   free(cache->shard);
   free(cache);
 }

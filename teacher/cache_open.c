@@ -75,6 +75,7 @@ static lap_code accept_file(lap_cache *cache, const char *path, const lap_cache_
   if (expectation) LAP_TRY(check_expectation(path, &file->schema, expectation, status));
   shard->path = lap_copy_string(path);
   shard->schema = file->schema;
+  memcpy(shard->rows_sha256, file->rows_sha256, LAP_SHA256_HEX);
   if (!*first_path) {
     *first_path = shard->path;
     cache->schema = file->schema;
@@ -138,8 +139,8 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
     code = lap_cache_try_rows(opened, i, status);
     report(expectation, "check and hash the cache", i + 1, tokens->count);
   }
-  if (code == LAP_OK && expectation && !expectation->allow_shift)
-    code = lap_cache_check_shift(opened, status);
+  if (code == LAP_OK && expectation)
+    code = lap_cache_check_shift(opened, expectation->allow_shift, status);
   if (code == LAP_OK)
     *cache = opened;
   else
