@@ -19,6 +19,7 @@
 #include "teacher/cache_write.h"
 #include "tests/mpi/world.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/load.h"
 #include "trainer/run/inputs.h"
@@ -52,7 +53,7 @@ static void train_tokenizer(world *w) {
     end += sprintf(end, "line %d: and God called the light day, %x\n", i, i * 2654435761u);
   const char *texts[] = {scratch_write(w->directory, "text", text, strlen(text))};
   lap_status status = {0};
-  must(lap_tokenizer_train(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
+  must(train_tokenizer(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
   free(text);
 }
 
