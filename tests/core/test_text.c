@@ -1,4 +1,4 @@
-/* text: every sequence of three bytes against UTF-8 as an encoder defines it. */
+/* text: every sequence of three bytes against UTF-8 as an encoder defines it, and what is repaired. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -102,12 +102,72 @@ static void a_cut_moves_to_the_start_of_its_character(void **state) {
   assert_int_equal(lap_utf8_floor("\x80\x80\x80\x80\x80\x80", 5), 2);
 }
 
+static void characters_are_written_as_an_encoder_writes_them(void **state) {
+  (void)state;
+  for (uint32_t c = 0; c <= LAST_CHARACTER; ++c) {
+    if (is_surrogate(c)) continue;
+    uint8_t expected[4];
+    char text[4];
+    assert_int_equal(lap_utf8_write(c, text), encode(c, expected));
+    assert_memory_equal(text, expected, encode(c, expected));
+  }
+}
+
+#define R LAP_REPLACEMENT
+
+/* The right sides are Python's bytes.decode("utf-8", "replace"), but for NUL. */
+static void damage_is_replaced_as_the_standard_recommends(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *repaired;
+    uint64_t replaced;
+  } cases[] = {
+      {"", "", 0},
+      {"caf\xC3\xA9", "caf\xC3\xA9", 0},
+      {"caf\xE9", "caf" R, 1},
+      {"\xE9t\xE9", R "t" R, 2},
+      {"\xC3", R, 1},
+      {"\xC0\xAF", R R, 2},
+      {"\xE2\x82", R, 1},
+      {"\xE2\x82z", R "z", 1},
+      {"\xE0\x80\xAF", R R R, 3},
+      {"\xED\xA0\x80", R R R, 3},
+      {"\xED\x9F\xBF", "\xED\x9F\xBF", 0},
+      {"\xF0\x9F\x99", R, 1},
+      {"\xF0\x9F\x99\xC3\xA9", R "\xC3\xA9", 1},
+      {"\xF0\x8F\x80\x80", R R R R, 4},
+      {"\xF4\x90\x80\x80", R R R R, 4},
+      {"\xF4\x8F\xBF", R, 1},
+      {"\xF5\x80\xFF\xFE", R R R R, 4},
+      {"\x80\x80", R R, 2},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const size_t bytes = strlen(cases[i].text);
+    char *out = malloc(3 * bytes + 1);
+    uint64_t replaced;
+    const size_t written = lap_utf8_repair(cases[i].text, bytes, out, &replaced);
+    assert_int_equal(written, strlen(cases[i].repaired));
+    assert_memory_equal(out, cases[i].repaired, written);
+    assert_int_equal(replaced, cases[i].replaced);
+    assert_int_equal(lap_utf8_clean(out, written), written);
+    assert_int_equal(lap_utf8_clean(cases[i].text, bytes) == bytes, replaced == 0);
+    free(out);
+  }
+  char out[9];
+  uint64_t replaced;
+  assert_int_equal(lap_utf8_repair("a\0b", 3, out, &replaced), 5);
+  assert_memory_equal(out, "a" R "b", 5);
+  assert_int_equal(replaced, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_character_has_its_length),
       cmocka_unit_test(nothing_else_is_a_character),
       cmocka_unit_test(four_bytes_are_one_character_or_none),
       cmocka_unit_test(a_cut_moves_to_the_start_of_its_character),
+      cmocka_unit_test(characters_are_written_as_an_encoder_writes_them),
+      cmocka_unit_test(damage_is_replaced_as_the_standard_recommends),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

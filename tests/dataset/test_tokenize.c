@@ -43,7 +43,7 @@ static int train_once(void **state) {
   free(text);
   strcpy(made.model, scratch_path(made.directory, "m.model"));
   lap_status status = {0};
-  if (train_tokenizer(texts, 1, 300, made.model, &status) != LAP_OK ||
+  if (train_tokenizer_on(texts, 1, 300, made.model, &status) != LAP_OK ||
       lap_tokenizer_open(made.model, &made.tokenizer, &status) != LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     return 1;

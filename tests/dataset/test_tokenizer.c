@@ -35,7 +35,7 @@ static int train_once(void **state) {
   strcpy(made.model, scratch_path(made.directory, "m.model"));
   const char *texts[] = {made.text};
   lap_status status = {0};
-  if (train_tokenizer(texts, 1, VOCABULARY, made.model, &status) != LAP_OK) {
+  if (train_tokenizer_on(texts, 1, VOCABULARY, made.model, &status) != LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     return 1;
   }
@@ -192,7 +192,7 @@ static void training_again_gives_the_same_bytes(void **state) {
   const char *again = scratch_path(made->directory, "again.model");
   const char *texts[] = {made->text};
   lap_status status = {0};
-  assert_int_equal(train_tokenizer(texts, 1, VOCABULARY, again, &status), LAP_OK);
+  assert_int_equal(train_tokenizer_on(texts, 1, VOCABULARY, again, &status), LAP_OK);
   char first[LAP_SHA256_HEX], second[LAP_SHA256_HEX];
   assert_int_equal(lap_sha256_file(made->model, first, &status), LAP_OK);
   assert_int_equal(lap_sha256_file(again, second, &status), LAP_OK);

@@ -70,7 +70,7 @@ static void assert_train_fails(const fixture *made, const char *text, uint32_t v
                                lap_code expected, const char *says) {
   const char *model = scratch_path(made->directory, "never.model");
   lap_status status = {0};
-  assert_int_equal(train_tokenizer(&text, 1, vocabulary, model, &status), expected);
+  assert_int_equal(train_tokenizer_on(&text, 1, vocabulary, model, &status), expected);
   if (!strstr(status.message, says)) fail_msg("\"%s\" does not say \"%s\"", status.message, says);
   assert_null(fopen(model, "rb"));
 }
@@ -89,7 +89,7 @@ static void training_explains_what_it_cannot_do(void **state) {
   snprintf(bad, sizeof bad, "%s/no/such/m.model", d);
   const char *texts[] = {made->text};
   lap_status status = {0};
-  assert_int_equal(train_tokenizer(texts, 1, VOCABULARY, bad, &status), LAP_DATA);
+  assert_int_equal(train_tokenizer_on(texts, 1, VOCABULARY, bad, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "No such file"));
 }
 
@@ -103,7 +103,7 @@ static void a_line_of_megabytes_can_be_trained_on(void **state) {
   const char *texts[] = {scratch_write(made->directory, "long.txt", text, whole)};
   free(text);
   lap_status status = {0};
-  if (train_tokenizer(texts, 1, 290, scratch_path(made->directory, "long.model"), &status) !=
+  if (train_tokenizer_on(texts, 1, 290, scratch_path(made->directory, "long.model"), &status) !=
       LAP_OK)
     fail_msg("%s", status.message);
 }
@@ -269,7 +269,7 @@ static void line_ends_do_not_change_the_model(void **state) {
   for (int i = 0; i < 2; ++i) {
     const char *out = next_model(made);
     lap_status status = {0};
-    assert_int_equal(train_tokenizer(&path[i], 1, VOCABULARY, out, &status), LAP_OK);
+    assert_int_equal(train_tokenizer_on(&path[i], 1, VOCABULARY, out, &status), LAP_OK);
     assert_int_equal(lap_sha256_file(out, hash[i], &status), LAP_OK);
   }
   assert_string_equal(hash[0], hash[1]);

@@ -65,7 +65,7 @@ static void make_tokenizer(const fixture *f, const char *name, uint32_t pieces) 
             i * 7919 % 1000);
   assert_int_equal(fclose(file), 0);
   const char *const texts[] = {text};
-  must(train_tokenizer(texts, 1, pieces, path, &status), &status);
+  must(train_tokenizer_on(texts, 1, pieces, path, &status), &status);
   free(text);
   free(path);
 }

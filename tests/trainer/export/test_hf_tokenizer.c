@@ -28,7 +28,8 @@ static int train_once(void **state) {
   directory = scratch_create();
   const char *texts[] = {scratch_write(directory, "text", text, sizeof text - 1)};
   lap_status status = {0};
-  if (train_tokenizer(texts, 1, VOCABULARY, scratch_path(directory, "m.model"), &status) == LAP_OK)
+  if (train_tokenizer_on(texts, 1, VOCABULARY, scratch_path(directory, "m.model"), &status) ==
+      LAP_OK)
     return 0;
   fprintf(stderr, "%s\n", status.message);
   return -1;

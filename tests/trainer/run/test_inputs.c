@@ -53,7 +53,7 @@ static void make_tokenizer(world *w) {
     end += sprintf(end, "line %d: and God called the light day, %x\n", i, i * 2654435761u);
   const char *const texts[] = {scratch_write(w->directory, "text", text, strlen(text))};
   lap_status status = {0};
-  must(train_tokenizer(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
+  must(train_tokenizer_on(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
   free(text);
 }
 
