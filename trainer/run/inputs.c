@@ -1,5 +1,6 @@
 #include "trainer/run/inputs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
+#include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/source.h"
@@ -26,6 +28,36 @@ static lap_cache_expectation expectation(const lap_config *config) {
                                  .document_mask = config->data.document_mask,
                                  .allow_context_mismatch = config->teacher.allow_context_mismatch,
                                  .allow_shift = config->teacher.allow_shift};
+}
+
+/* Where the kept probabilities were scaled to sum to 1, every rule but one teaches that the ids that
+ * were not kept are impossible. Who names such a rule is warned; nobody gets it unasked. */
+static lap_code check_tail(const lap_config *config, const lap_session *session,
+                           const lap_cache *cache, lap_status *status) {
+  static const char advice[] =
+      "every row of the cache has tail_mass 0 and keeps %u of %u ids: its top k was scaled to sum "
+      "to 1. With this rule the student learns that all other ids are impossible. The rule that "
+      "fits is objective.tail=renormalise_both with objective.distill_weight below 1 (0.5, say); "
+      "better, have the teacher write its tail_mass";
+  if (!lap_cache_lacks_tail(cache)) return LAP_OK;
+  const lap_cache_schema *schema = lap_cache_schema_of(cache);
+  const bool chosen = lap_config_is_given(config, "objective.tail");
+  char text[512];
+  snprintf(text, sizeof text, advice, schema->k, schema->vocab_size);
+  if (chosen && config->objective.tail == LAP_TAIL_RENORMALISE_BOTH) {
+    if (config->objective.distill_weight == 1)
+      lap_console_warn(session->console,
+                       "objective.tail renormalise_both with objective.distill_weight 1: nothing "
+                       "teaches how much probability the ids have that the teacher did not keep; "
+                       "use a distill_weight below 1");
+    return LAP_OK;
+  }
+  if (chosen) {
+    lap_console_warn(session->console, "objective.tail: %s", text);
+    return LAP_OK;
+  }
+  return lap_config_fail(config, "objective.tail", status,
+                         "%s. To train with ghost all the same, set objective.tail=ghost", text);
 }
 
 /* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
@@ -52,6 +84,9 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
                       lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256,
                       config->tokenizer, in->tokenizer_sha256);
     LAP_TRY(lap_config_resolve_tail(config, lap_codec_name(schema->codec), status));
+    const char *notice = lap_cache_notice(in->train_cache);
+    if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
+    return check_tail(config, session, in->train_cache, status);
   }
   return LAP_OK;
 }
