@@ -1,14 +1,14 @@
 """Teachers and their caches as people meet them: weak teachers, shifted and rescaled rows, windows that
 do not fit, evaluation data that is not held out, runs that are extended."""
 
-import pathlib
+import hashlib
 import shutil
 import unittest
 
 import h5py
 import numpy
 
-from harness import SEQUENCE_LENGTH, Test, lapidary, succeed
+from harness import Test, lapidary, sha256, succeed
 
 
 def rewrite(source, to, change, keep=()):
@@ -108,6 +108,61 @@ class Caches(Test):
     def test_a_tail_that_is_there_needs_no_rule(self):
         result = self.open(f"{self.workspace.path}/cache-60/*.h5", 0)
         self.assertNotIn("warning", result.err)
+
+    # --- what does not fit ---
+
+    def shard_of(self, name, tokens, documents):
+        """A token shard by another program."""
+        array = numpy.array(tokens, "<u4")
+        path = self.workspace / name
+        with h5py.File(path, "w") as file:
+            file.attrs.update(format="lapidary-tokens", format_version=1, vocab_size=400,
+                              tokenizer_sha256=sha256(self.workspace / "tokenizer.model"),
+                              tokens_sha256=hashlib.sha256(array.tobytes()).hexdigest())
+            file["tokens"], file["documents"] = array, numpy.array(documents, "u8")
+        return path
+
+    def test_shards_without_one_counted_position(self):
+        teacher, out = self.workspace / "teacher-2", self.workspace / "nothing"
+        for tokens in ([1], [2], [1, 1, 1]):
+            path = self.shard_of("empty.h5", tokens, range(len(tokens) + 1))
+            for command in (["train", self.config, f"data.train={path}"],
+                            ["train", self.config, f"data.eval={path}"],
+                            ["eval", teacher, "--tokens", path],
+                            ["teach", "--from", teacher, "--tokens", path, "--out", out]):
+                result = lapidary(*command)
+                self.assert_exit(result, 3)
+                self.assertIn("empty.h5: no position is counted", result.err)
+                if command[0] == "train":
+                    self.assertIn(command[-1].partition("=")[0] + ": ", result.err)
+        self.assertFalse(out.exists())
+        one = self.shard_of("one.h5", [2, 1], [0, 2])  # an empty document: that it ends is counted
+        succeed("eval", teacher, "--tokens", one)
+
+    def test_windows_beyond_the_positions_of_the_model(self):
+        teacher = self.workspace / "teacher-2"
+        for length in (65, 100000):
+            for command in (["eval", teacher, "--tokens", self.workspace / "tokens/eval/*.h5"],
+                            ["teach", "--from", teacher, "--tokens", self.workspace / "tokens/eval/*.h5",
+                             "--out", self.workspace / "nothing"]):
+                result = lapidary(*command, "--sequence-length", length)
+                self.assert_exit(result, 2)
+                self.assertIn(f"{length} exceeds model.max_position_embeddings, 64", result.err)
+        succeed("eval", teacher, "--tokens", self.workspace / "tokens/eval/*.h5", "--sequence-length", 64)
+
+    def test_evaluation_data_that_is_not_held_out(self):
+        train, held = self.workspace / "tokens/train", self.workspace / "tokens/eval"
+        mixed = self.workspace / "mixed"
+        mixed.mkdir()
+        for number, path in enumerate(sorted(held.glob("*.h5")) + sorted(train.glob("*.h5"))[:1]):
+            shutil.copy(path, mixed / f"{number}.h5")
+        count = len(list(train.glob("*.h5")))
+        for pattern, words in ((f"{train}/*.h5", f"{count} of its {count} shards"),
+                               (f"{mixed}/*.h5", "1 of its 2 shards")):
+            result = succeed("train", self.config, f"data.eval={pattern}", "--dry-run")
+            self.assertIn("warning: data.eval is not held out: " + words, result.err)
+        result = succeed("train", self.config, f"data.eval={held}/*.h5", "--dry-run")
+        self.assertNotIn("held out", result.err)
 
 
 if __name__ == "__main__":

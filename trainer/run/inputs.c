@@ -97,7 +97,9 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
   in->sources = lap_allocate(config->data.train_count, sizeof *in->sources);
   for (size_t i = 0; i < config->data.train_count; ++i) {
     const uint64_t before = lap_set_window_count(&in->train_tokens, length);
-    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK)
+    const size_t first = in->train_tokens.count;
+    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK ||
+        lap_check_counted(&in->train_tokens, first, status) != LAP_OK)
       return lap_fail_context(status, "data.train");
     in->sources[i] = (lap_order_source){
         .weight = config->data.train[i].weight,
@@ -105,6 +107,25 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
         .window_count = lap_set_window_count(&in->train_tokens, length) - before};
   }
   return LAP_OK;
+}
+
+/* What is trained on is not held out: its loss says nothing of other text. */
+static void warn_of_overlap(const lap_session *session, const lap_inputs *in) {
+  const lap_token_shard *trained = NULL, *held = NULL;
+  size_t shared = 0;
+  for (size_t e = 0; e < in->eval_tokens.count; ++e)
+    for (size_t t = 0; t < in->train_tokens.count; ++t) {
+      if (strcmp(in->eval_tokens.shard[e]->tokens_sha256, in->train_tokens.shard[t]->tokens_sha256))
+        continue;
+      if (++shared > 1) continue;
+      held = in->eval_tokens.shard[e];
+      trained = in->train_tokens.shard[t];
+    }
+  if (shared)
+    lap_console_warn(session->console,
+                     "data.eval is not held out: %zu of its %zu shards hold the same tokens as "
+                     "shards of data.train (%s and %s); its loss will look better than it is",
+                     shared, in->eval_tokens.count, held->path, trained->path);
 }
 
 static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
@@ -119,7 +140,9 @@ static lap_code open_files(lap_config *config, const lap_session *session, lap_i
   if (config->data.eval) {
     if (lap_token_set_open(config->data.eval, &in->eval_tokens, status) != LAP_OK)
       return lap_fail_context(status, "data.eval");
-    LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
+    if (lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status) != LAP_OK)
+      return lap_fail_context(status, "data.eval");
+    warn_of_overlap(session, in);
   }
   LAP_TRY(open_caches(config, session, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
