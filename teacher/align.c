@@ -324,5 +324,7 @@ lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, lap_status *s
   }
   if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, status);
   notice_weakness(cache, &all);
+  cache->lacks_tail =
+      cache->schema.codec == LAP_CODEC_TOPK && all.rows > 0 && all.whole_rows == all.rows;
   return LAP_OK;
 }

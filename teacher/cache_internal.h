@@ -24,6 +24,7 @@ struct lap_cache {
   uint32_t block_rows;
   lap_cache_raw raw; /* [block_rows] */
   lap_duplicates seen;
+  bool lacks_tail;
   char *notice; /* lap_cache_notice; NULL: none */
 };
 

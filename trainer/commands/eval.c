@@ -136,6 +136,8 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   lap_code code = lap_agree(session->comm, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
+  if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
+    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
   if (code == LAP_OK)
     code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
                                  status);

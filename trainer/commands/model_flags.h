@@ -16,7 +16,7 @@ typedef struct {
 extern const lap_flag lap_flags_of_model[];
 
 /* *length becomes that of --sequence-length, or of the model's training. LAP_USAGE where neither
- * says it. */
+ * says it, or where it exceeds the model's max_position_embeddings. */
 lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *config,
                                 uint32_t *length, lap_status *status);
 
