@@ -27,9 +27,9 @@ lap_code lap_run_directory_create(const char *path, bool resume, lap_status *sta
 /* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
 bool lap_run_directory_has_checkpoints(const char *path);
 
-/* Other run directories with checkpoints that may have been meant: below `path`, beside it, and its
- * parent; "" where there are none, else as a list "runs/a, runs/b" of at most four, those of like
- * names first, then the others by name. malloc'ed. */
+/* Other run directories with checkpoints that may have been meant: below `path`, its parent, and
+ * beside it, those of like names first; "" where there are none, else a list "runs/a, runs/b" of at
+ * most four. malloc'ed. */
 char *lap_run_directory_near(const char *path);
 
 /* PATH/NAME, malloc'ed. */

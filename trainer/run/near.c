@@ -36,18 +36,25 @@ static void add_runs_of(run_list *list, const char *parent, const char *but) {
   free(entry);
 }
 
-/* Puts the runs whose names are most like `path` first. */
-static void sort_by_likeness(run_list *list, const char *path) {
-  for (size_t done = 0; done < list->count; ++done) {
-    const char *const *rest = (const char *const *)list->path + done;
-    const char *best = lap_suggest(path, rest, list->count - done);
-    if (!best) return;
+static const char *name_of(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+/* Puts the runs from `done` on whose names are most like `name` first. */
+static void sort_by_likeness(run_list *list, size_t done, const char *name) {
+  const char **names = lap_allocate((int64_t)list->count, sizeof *names);
+  for (; done < list->count; ++done) {
     size_t at = done;
-    while (list->path[at] != best) ++at;
+    for (size_t i = done; i < list->count; ++i) names[i] = name_of(list->path[i]);
+    const char *best = lap_suggest(name, names + done, list->count - done);
+    while (best && names[at] != best) ++at;
+    if (!best) break;
     char *found = list->path[at];
     memmove(list->path + done + 1, list->path + done, (at - done) * sizeof *list->path);
     list->path[done] = found;
   }
+  free(names);
 }
 
 static char *join(const run_list *list) {
@@ -65,14 +72,18 @@ static char *join(const run_list *list) {
 char *lap_run_directory_near(const char *path) {
   char *for_parent = lap_copy_string(path), *for_name = lap_copy_string(path);
   const char *parent = dirname(for_parent), *name = basename(for_name);
+  char *plain = strcmp(parent, ".") == 0 ? lap_copy_string(name) /* without slashes at its end */
+                                         : lap_run_directory_path(parent, name);
   run_list list = {0};
-  add_runs_of(&list, path, "");
+  add_runs_of(&list, plain, "");
   if (lap_run_directory_has_checkpoints(parent)) add_run(&list, lap_copy_string(parent));
+  const size_t beside = list.count;
   add_runs_of(&list, parent, name);
-  sort_by_likeness(&list, path);
+  sort_by_likeness(&list, beside, name);
   char *text = join(&list);
   for (size_t i = 0; i < list.count; ++i) free(list.path[i]);
   free(list.path);
+  free(plain);
   free(for_parent);
   free(for_name);
   return text;
