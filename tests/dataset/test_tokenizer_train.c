@@ -86,11 +86,11 @@ static void training_explains_what_it_cannot_do(void **state) {
   assert_train_fails(made, scratch_write(d, "breaks.txt", "\n\n\n", 3), 400, LAP_DATA,
                      "line breaks");
   char bad[1024];
-  snprintf(bad, sizeof bad, "%s/no/such/m.model", d);
+  snprintf(bad, sizeof bad, "%s/m.model", made->text); /* a file is in the way */
   const char *texts[] = {made->text};
   lap_status status = {0};
   assert_int_equal(train_tokenizer_on(texts, 1, VOCABULARY, bad, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "No such file"));
+  assert_non_null(strstr(status.message, "directory"));
 }
 
 static void a_line_of_megabytes_can_be_trained_on(void **state) {

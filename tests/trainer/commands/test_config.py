@@ -79,7 +79,7 @@ class Page(unittest.TestCase):
         self.assertEqual(sorted(names), sorted(re.findall(r"^\| `([\w.]+)` ", page, re.MULTILINE)))
 
     def test_its_example_is_a_config_and_shows_every_key(self):
-        example = re.search(r"```yaml\n(.*?)```", succeed("--markdown"), re.DOTALL).group(1)
+        example = re.search(r"## A full example\n.*?```yaml\n(.*?)```", succeed("--markdown"), re.DOTALL).group(1)
         given, commented, section = [], {}, ""
         for line in example.splitlines():
             indent, hidden, name, value = re.match(r"( *)(# )?(\w+):(?: (.*?))?(?: +# .*)?$", line).groups()
