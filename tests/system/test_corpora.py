@@ -6,15 +6,14 @@ import os
 import pathlib
 import random
 import shutil
-import subprocess
 import tempfile
 import unittest
 
-import h5py
 
-from harness import LAPIDARY, SOURCE, environment, finish, lapidary, start, succeed
+from harness import SOURCE, lapidary, start, succeed
 
-WORDS = "the of and to in day light deep water earth heaven spirit god made said let there be".split()
+WORDS = ["the", "of", "and", "to", "in", "day", "light", "deep", "water", "earth", "heaven", "spirit", "god", "made",
+         "said", "let", "there", "be"]
 
 
 def text_of(lines, seed=1):
@@ -90,7 +89,7 @@ class Corpora(unittest.TestCase):
         rows.append('["the last line"]')
         text = self.write("bad.jsonl", "\n".join(rows))
         model, result = self.train("--documents", "jsonl:text", text)
-        out, tokenized = self.tokenize(model, "--documents", "jsonl:text", text, self.write("empty", ""))
+        _out, tokenized = self.tokenize(model, "--documents", "jsonl:text", text, self.write("empty", ""))
         for findings, err in ((result.json["findings"], result.err), (tokenized.json["findings"], tokenized.err)):
             self.assertEqual((findings["broken_json"], findings["no_text"], findings["replaced_characters"]),
                              (2, 1, 1))
@@ -112,10 +111,10 @@ class Corpora(unittest.TestCase):
         text = self.write("t.txt", "\n\n".join(documents))
         common = ["--documents", "blank", "--holdout", "0.2", "--seed", "7"]
         model, trained = self.train(*common, text)
-        out, tokenized = self.tokenize(model, *common, text)
+        _out, tokenized = self.tokenize(model, *common, text)
         self.assertEqual(trained.json["bytes"], tokenized.json["train"]["bytes"])
         self.assertGreater(tokenized.json["eval"]["documents"], 20)
-        whole, everything = self.train("--documents", "blank", text)
+        _whole, everything = self.train("--documents", "blank", text)
         self.assertNotEqual(trained.json["tokenizer_sha256"], everything.json["tokenizer_sha256"])
         script = (SOURCE / "scripts/quickstart").read_text()
         options = [line.split("bible.model", 1)[1] for line in script.splitlines() if "--documents blank" in line]
@@ -148,7 +147,7 @@ class Corpora(unittest.TestCase):
         peak = {}
         for sample in ([], ["--sample", "100kB"]):
             process = start(["tokenizer", "--vocab-size", "1000", "--out", self.new("m"), "--json", *sample, text])
-            pid, code, usage = os.wait4(process.pid, 0)
+            _pid, code, usage = os.wait4(process.pid, 0)
             out = process.stdout.read()
             process.returncode = os.waitstatus_to_exitcode(code)
             process.stdout.close()

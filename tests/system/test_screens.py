@@ -13,7 +13,7 @@ FULL = "No space left on device"
 
 def with_stdout(descriptor, *arguments, env=None):
     """Runs lapidary with this stdout; returns the exit code and stderr."""
-    done = subprocess.run([LAPIDARY, *map(str, arguments)], stdin=subprocess.DEVNULL,
+    done = subprocess.run([LAPIDARY, *map(str, arguments)], stdin=subprocess.DEVNULL, check=False,
                           stdout=descriptor, stderr=subprocess.PIPE, text=True, timeout=300,
                           env={**environment(), **(env or {})})
     return done.returncode, done.stderr
@@ -91,7 +91,7 @@ class Screens(Test):
             for command in self.commands():
                 with self.subTest(closed=closed, command=command):
                     shell = f'exec "$@" {closed}'
-                    done = subprocess.run(["sh", "-c", shell, "sh", LAPIDARY, *map(str, command)],
+                    done = subprocess.run(["sh", "-c", shell, "sh", LAPIDARY, *map(str, command)], check=False,
                                           capture_output=True, text=True, timeout=300,
                                           env=environment())
                     self.assertEqual(done.returncode, 0, done.stderr)
@@ -107,7 +107,7 @@ class Screens(Test):
             mount = "mount --bind $0 $0 && mount -o remount,ro,bind $0"
             reason = "Read-only file system; choose a place"
             shell = ["unshare", "-m", "sh", "-c", mount + ' && exec "$@"', str(place)]
-            if subprocess.run([*shell, "true"], capture_output=True).returncode != 0:
+            if subprocess.run([*shell, "true"], check=False, capture_output=True).returncode != 0:
                 self.skipTest("no mount namespaces")
         else:
             place.chmod(0o555)
@@ -123,7 +123,7 @@ class Screens(Test):
                       ["teach", "--from", w / "teacher", "--tokens", w / "tokens/eval", "--out",
                        place / "i"]):
             with self.subTest(words=words):
-                done = subprocess.run([*shell, LAPIDARY, *map(str, words)], capture_output=True,
+                done = subprocess.run([*shell, LAPIDARY, *map(str, words)], check=False, capture_output=True,
                                       text=True, timeout=300, env=environment())
                 self.assertEqual(done.returncode, 3, done.stderr)
                 self.assertIn(reason, done.stderr)
@@ -138,7 +138,7 @@ class Screens(Test):
         succeed("init", self.config, "--out", deep / "k/l")
         succeed("teach", "--from", w / "teacher", "--tokens", w / "tokens/eval", "--out", deep / "m/n")
         succeed("train", self.config, f"run_dir={deep}/o/p", "--quiet")
-        self.assertEqual([p for p in deep.rglob("*lock*")], [])
+        self.assertEqual(list(deep.rglob("*lock*")), [])
 
     def test_paths_of_any_characters(self):
         """The same answer from the plain path and from all others that mean it."""
@@ -211,7 +211,7 @@ class Screens(Test):
             self.assertRegex(result.err, "another process is writing it|is not empty|exists already")
         each = f'"{LAPIDARY}" config "{self.config}" seed=$OMPI_COMM_WORLD_RANK | grep seed:'
         done = subprocess.run([MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", "3", "sh", "-c",
-                               each], capture_output=True, text=True, timeout=60, env=environment())
+                               each], check=False, capture_output=True, text=True, timeout=60, env=environment())
         self.assertEqual(sorted(done.stdout.split()), ["0", "1", "2", "seed:", "seed:", "seed:"])
 
     def test_nothing_to_resume_is_said(self):
