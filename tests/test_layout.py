@@ -28,6 +28,7 @@ PLAN = RUN | {"trainer/plan"}
 MAY_INCLUDE = {
     "core": CORE,
     "autograd/kernel": CORE | {"autograd/kernel"},
+    "autograd/kernel/matmul": CORE | {"autograd/kernel/matmul"},
     "autograd/op": CORE | {"autograd/kernel", "autograd/op"},
     "autograd/tape": CORE | {"autograd/kernel", "autograd/op", "autograd/tape"},
     "autograd/gemma2": AUTOGRAD,
