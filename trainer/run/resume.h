@@ -3,7 +3,6 @@
 #define LAP_TRAINER_RUN_RESUME_H
 
 #include "core/directory_lock.h"
-#include "trainer/run/directory.h"
 #include "trainer/run/inputs.h"
 #include "trainer/state/state.h"
 
@@ -19,15 +18,13 @@ enum { LAP_RESUME_CORE = 64 };
 void lap_resume_blas_core(const lap_config *config, const lap_session *session,
                           const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 
-/* Collective. Makes or checks the run directory, opens its log.txt, and fills `state`: from the checkpoint that
+/* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
  * options->from names, else from config->init, else at random. LAP_USAGE where the directory has
  * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming
  * the first key with both values (unless options->fork). *lock keeps other jobs out of the
- * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. *parent is the
- * checkpoint of another run that was loaded; the caller frees its checkpoint. */
+ * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_resume_options *options,
-                             lap_state *state, lap_directory_lock **lock, lap_run_parent *parent,
-                             lap_status *status);
+                             lap_state *state, lap_directory_lock **lock, lap_status *status);
 
 #endif
