@@ -22,9 +22,10 @@ class Doctor(Test):
             self.assertEqual("within_node" in result.json, ranks > 1)
             self.assertEqual(sorted(os.listdir(self.workspace.path)), before)
 
-    def test_a_directory_that_is_not_there_is_said_on_any_rank_count(self):
+    def test_a_directory_that_cannot_be_made_is_said_on_any_rank_count(self):
+        (self.workspace / "file").write_text("in the way")
         for ranks in (1, 2):
-            result = lapidary("doctor", "--quick", "--dir", self.workspace / "nowhere", ranks=ranks)
+            result = lapidary("doctor", "--quick", "--dir", self.workspace / "file/nowhere", ranks=ranks)
             self.assert_exit(result, 3)
             self.assertIn("training cannot work here: files", result.err)
             self.assertIn("STOP", result.out)
