@@ -288,6 +288,7 @@ static void where_files_cannot_be_written_nothing_else_is_said(void **state) {
   findings = look(w, missing);
   expect_line(findings, "STOP", "files", failing(w, w->ranks));
   expect_line(findings, "STOP", "files", missing);
+  expect_line(findings, "STOP", "files", "No such file or directory");
   lap_findings_destroy(findings);
   free(missing);
 }
