@@ -19,8 +19,7 @@ typedef struct {
 /* The end of a run of digits, which may be empty. */
 static const char *skip_digits(const char *text) {
   const char *at = text;
-  while (isdigit((unsigned char)*at) ||
-         (*at == '_' && at > text && at[-1] != '_' && isdigit((unsigned char)at[1])))
+  while (isdigit((unsigned char)*at) || (*at == '_' && at > text && isdigit((unsigned char)at[1])))
     ++at;
   return at;
 }
