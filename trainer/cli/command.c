@@ -327,11 +327,12 @@ void lap_command_report(const lap_status *status) {
 
 /* --- the command line --- */
 
-/* "lapidary: MESSAGE; see lapidary --help". No command says whether all processes were given the
- * same line: who is still there when the first one has spoken speaks as well. */
+/* "lapidary: MESSAGE; see lapidary --help". mpirun has given all processes the same line, and the
+ * first one says it; srun may have started each by a script of its own: every one speaks. */
 static int refuse_line(const char *message) {
-  if (is_later_process()) {
+  if (is_later_process() && getenv("OMPI_COMM_WORLD_RANK")) {
     let_first_process_speak();
+  } else if (is_later_process()) {
     fprintf(stderr, "lapidary: rank %d: %s; see lapidary --help\n", lap_launcher_rank(), message);
   } else {
     fprintf(stderr, "lapidary: %s; see lapidary --help\n", message);

@@ -389,6 +389,7 @@ static void who_speaks_under_a_launcher(void **state) {
       {"SLURM_PROCID", "3", "joint", ""},
       {"SLURM_PROCID", "3", "ecoh",
        "lapidary: rank 3: unknown command 'ecoh'; did you mean 'echo'?; see lapidary --help\n"},
+      {"OMPI_COMM_WORLD_RANK", "3", "ecoh", ""},
       {"PMI_RANK", "1", "", "lapidary: rank 1: a command is missing; see lapidary --help\n"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
