@@ -17,14 +17,19 @@ static struct {
   bool is_said;
 } output;
 
-static ssize_t write_some(void *cookie, const char *bytes, size_t count) {
+/* All of it, or what went before a failure: to stdio, less than all is an error. */
+static ssize_t write_all(void *cookie, const char *bytes, size_t count) {
   (void)cookie;
-  ssize_t written;
-  do written = write(STDOUT_FILENO, bytes, count);
-  while (written < 0 && errno == EINTR);
-  if (written > 0) output.is_read = true;
-  if (written < 0 && !output.error) output.error = errno;
-  return written < 0 ? 0 : written; /* 0 is the error of a cookie */
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t written = write(STDOUT_FILENO, bytes + done, count - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && !output.error) output.error = errno;
+    if (written < 0) break;
+    output.is_read = output.is_read || written > 0;
+    done += (size_t)written;
+  }
+  return (ssize_t)done;
 }
 
 static void open_missing_descriptors(void) {
@@ -39,7 +44,7 @@ void lap_output_begin(void) {
   open_missing_descriptors();
   signal(SIGPIPE, SIG_IGN);
   if (output.stream) return;
-  FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_some});
+  FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_all});
   if (!stream) return; /* without memory: stdout as it is */
   setvbuf(stream, NULL, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, BUFSIZ);
   output.stream = stdout = stream;
