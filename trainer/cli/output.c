@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,13 +18,19 @@ static struct {
   bool is_said;
 } output;
 
+/* Another program may have set the terminal or pipe that it shares with us not to block. */
+static bool can_be_tried_again(void) {
+  struct pollfd ready = {.fd = STDOUT_FILENO, .events = POLLOUT};
+  return errno == EAGAIN && poll(&ready, 1, -1) > 0;
+}
+
 /* All of it, or what went before a failure: to stdio, less than all is an error. */
 static ssize_t write_all(void *cookie, const char *bytes, size_t count) {
   (void)cookie;
   size_t done = 0;
   while (done < count) {
     const ssize_t written = write(STDOUT_FILENO, bytes + done, count - done);
-    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && (errno == EINTR || can_be_tried_again())) continue;
     if (written < 0 && !output.error) output.error = errno;
     if (written < 0) break;
     output.is_read = output.is_read || written > 0;

@@ -322,18 +322,21 @@ static void a_pipe_that_nobody_reads_is_a_failure(void **state) {
   close(ends[1]);
 }
 
-/* Reads one line and leaves. */
+/* Reads one line and leaves, when the writer waits for room in the pipe in the middle of a block. */
 static void read_a_line(int descriptor) {
+  enum { MICROSECONDS = 100 * 1000 };
   char byte = 0;
   while (read(descriptor, &byte, 1) == 1 && byte != '\n') continue;
+  usleep(MICROSECONDS);
 }
 
 static void a_reader_that_leaves_is_none(void **state) {
   (void)state;
-  static const char *const words[] = {"pouring", "pouring often"};
+  static const char *const words[] = {"pouring", "pouring", "pouring often", "pouring often"};
   for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    if (i % 2) assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
     const pid_t reader = fork();
     if (reader == 0) {
       close(ends[1]);
