@@ -299,8 +299,7 @@ class BadInput(Test):
 
     def test_unknown_flags_and_commands(self):
         self.refused(2, ["--resum", "did you mean", "--resume"], "train", self.config, "--resumr")
-        # Under a launcher each rank says it: nothing has been started that could speak for all.
-        self.refused(2, ["trian", "did you mean", "train"], "trian", self.config, ranks=(None,))
+        self.refused(2, ["trian", "did you mean", "train"], "trian", self.config)
         self.refused(2, ["--max-hours", "soon"], "train", self.config, "--max-hours", "soon")
         self.refused(2, ["--fork"], "train", self.config, "--fork")
 

@@ -45,7 +45,7 @@ static const char introduction[] =
     "epoch.\n"
     "A list is a mixture instead:\n"
     "\n"
-    "```\n"
+    "```yaml\n"
     "data:\n"
     "  train:\n"
     "    - {path: tokens/books/train, weight: 3}   # 60 % of the windows\n"
