@@ -104,13 +104,15 @@ static const char MAGIC[] = "*?[\\";
  * whatever characters it has: no glob begins in it. */
 static size_t literal_length(const char *text) {
   char *copy = lap_copy_string(text);
+  const size_t all = strlen(text);
   size_t length = 0;
-  for (char *slash = copy; (slash = strchr(slash + 1, '/'));) {
-    *slash = '\0';
+  for (size_t i = 1; i < all; ++i) {
+    if (copy[i] != '/') continue;
+    copy[i] = '\0';
     const bool is_there = is_folder(copy);
-    *slash = '/';
+    copy[i] = '/';
     if (!is_there) break;
-    length = (size_t)(slash - copy);
+    length = i;
   }
   free(copy);
   return length;
