@@ -24,8 +24,9 @@ typedef struct {
 /* Opens, for every shard of `tokens`, the one file of `pattern` (core/paths.h) with its
  * tokens_sha256; files for other tokens are ignored. LAP_DATA: no file for a shard (naming both),
  * two files for one shard, files that disagree on the schema, any refusal of
- * docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation` NULL: nothing is expected, for looking at a
- * cache (inspect, audit). `tokens` must outlive the cache. */
+ * docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation`
+ * NULL: nothing is expected, for looking at a cache (inspect, audit). `tokens` must outlive the
+ * cache. */
 lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
                         const lap_cache_expectation *expectation, lap_cache **cache,
                         lap_status *status);
