@@ -313,7 +313,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   LAP_TRY(code);
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
-  lap_resume_blas_core(*config, session, &flags->train.resume, core);
+  lap_resume_open_ends(*config, session, &flags->train.resume, core);
   return lap_session_open_blas(session, core, (*config)->threads, status);
 }
 

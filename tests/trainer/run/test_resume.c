@@ -465,7 +465,7 @@ static void expect_core(world *w, const char *run, const char *resume, bool fork
   s.config.blas_core = (char *)told;
   char core[LAP_RESUME_CORE];
   memset(core, 'x', sizeof core);
-  lap_resume_blas_core(&s.config, &s.session, &s.options, core);
+  lap_resume_open_ends(&s.config, &s.session, &s.options, core);
   assert_string_equal(core, expected);
   free(s.config.run_dir);
 }
