@@ -3,7 +3,7 @@ had been as long from the start; otherwise it is refused, with what --fork would
 
 import unittest
 
-from harness import Test, lapidary, metrics, succeed
+from harness import Test, lapidary, metrics
 
 
 class Extend(Test):
@@ -65,7 +65,7 @@ class Extend(Test):
             self.train(name, *schedule, f"schedule.steps={first}")
             longer = [*schedule, f"schedule.steps={then}", "--resume"]
             result = self.train(name, *longer, "auto", code=2)
-            for words in (f"has {first} steps there and {then} here", "--fork --resume", f"step {first}",
+            for words in (f"was {first} steps there and is {then} here", "--fork --resume", f"step {first}",
                           "learning rate follows the new schedule"):
                 self.assertIn(words, result.err)
             fork = self.train(f"{name}-fork", *longer, self.workspace / name, "--fork")

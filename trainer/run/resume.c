@@ -116,9 +116,9 @@ static lap_code refuse_length(const lap_checkpoint *checkpoint, const extension 
                     checkpoint->path, step, total);
   return lap_fail(
       status, LAP_USAGE,
-      "%s: the schedule has %" PRIu64 " steps there and %" PRIu64
-      " here, and learning rates of the %" PRIu64
-      " steps behind it depended on that; restore it, or go on as a new run: --fork --resume %s "
+      "%s: the length of the schedule (schedule.steps, tokens or epochs) was %" PRIu64
+      " steps there and is %" PRIu64 " here, and the learning rates of the %" PRIu64
+      " steps done depended on it; restore it, or go on as a new run: --fork --resume %s "
       "run_dir=OTHER keeps weights, moments and step %" PRIu64
       ", and from there the learning rate follows the new schedule (%.3g, where the old one would "
       "have %.3g); that is not what %" PRIu64 " steps from the start would give",
