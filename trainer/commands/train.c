@@ -16,6 +16,7 @@
 #include "autograd/kernel/blas.h"
 #include "core/json.h"
 #include "mpi/transport/agree.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
@@ -93,6 +94,18 @@ static json_t *sources_json(const lap_config *config, const lap_inputs *inputs) 
                         (json_int_t)inputs->sources[i].window_count, "epochs",
                         epochs_of(config, inputs, i)));
   return list;
+}
+
+/* The run whose state is forked, before anything else. What is wrong with it is said when it is
+ * loaded. */
+static void say_fork(const lap_session *session, const lap_resume_options *resume) {
+  lap_checkpoint *parent;
+  lap_status ignored;
+  if (!session->root || !resume->fork ||
+      lap_checkpoint_open(resume->from, &parent, &ignored) != LAP_OK)
+    return;
+  lap_console_say(session->console, "fork of    %s, step %" PRIu64, parent->path, parent->step);
+  lap_checkpoint_close(parent);
 }
 
 static void say_run(const lap_session *session, const lap_config *config,
@@ -271,6 +284,7 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
                       bool json, lap_status *status) {
   lap_inputs inputs;
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
+  say_fork(session, &flags->train.resume);
   say_run(session, config, &inputs);
   lap_train_report report = {0};
   lap_code code = flags->dry_run

@@ -53,6 +53,17 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
 
 /* --- the run directory --- */
 
+/* Collective. Once nothing is left to refuse, and before the line that says where the run starts.
+ */
+static lap_code open_log(const lap_config *config, const lap_session *session, lap_status *status) {
+  lap_status own = {0};
+  char *log = lap_run_directory_path(config->run_dir, "log.txt");
+  if (session->root) own.code = lap_console_open_log(session->console, log, &own);
+  free(log);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
 /* Rank 0 makes it; the others must see what rank 0 wrote. */
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
                                lap_directory_lock **lock, lap_status *status) {
@@ -211,12 +222,12 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
+  if (code == LAP_OK && *found) code = open_log(config, session, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
     if (!fork) say_length(checkpoint, session, inputs);
-    lap_checkpoint_close(checkpoint);
   }
-  if (code == LAP_OK && !*found) say_that_nothing_was_found(config, session);
+  if (checkpoint) lap_checkpoint_close(checkpoint);
   free(directory);
   return code;
 }
@@ -236,9 +247,30 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
                   config->run_dir, step, from->step, from->path);
 }
 
+/* The path from the root: run.json is read from anywhere. */
+static char *full_path(const char *path) {
+  char *full = realpath(path, NULL);
+  return full ? full : lap_copy_string(path);
+}
+
+/* Nothing where the checkpoint is one of this run's own. */
+static void set_parent(const lap_config *config, const lap_checkpoint *checkpoint,
+                       lap_run_parent *parent) {
+  char *from = full_path(checkpoint->path), *run = full_path(config->run_dir);
+  const size_t length = strlen(run);
+  if (strncmp(from, run, length) == 0 && from[length] == '/') {
+    free(from);
+  } else {
+    parent->checkpoint = from;
+    parent->step = checkpoint->step;
+    memcpy(parent->state_sha256, checkpoint->state_sha256, sizeof parent->state_sha256);
+  }
+  free(run);
+}
+
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
                             const lap_inputs *inputs, bool fork, lap_state *state,
-                            lap_status *status) {
+                            lap_run_parent *parent, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
   own.code = lap_checkpoint_open(path, &checkpoint, &own);
@@ -251,10 +283,13 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
-  if (code == LAP_OK)
+  if (code == LAP_OK) code = open_log(config, session, status);
+  if (code == LAP_OK) {
     lap_console_say(session->console, "%s %s at step %" PRIu64, fork ? "forked" : "resumed",
                     checkpoint->path, state->step);
-  if (code == LAP_OK && !fork) say_length(checkpoint, session, inputs);
+    set_parent(config, checkpoint, parent);
+    if (!fork) say_length(checkpoint, session, inputs);
+  }
   if (checkpoint) lap_checkpoint_close(checkpoint);
   return code;
 }
@@ -277,14 +312,20 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
 
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_resume_options *options,
-                             lap_state *state, lap_directory_lock **lock, lap_status *status) {
+                             lap_state *state, lap_directory_lock **lock, lap_run_parent *parent,
+                             lap_status *status) {
   *lock = NULL;
+  *parent = (lap_run_parent){0};
   const bool newest = !strcmp(options->from, "auto"), none = !strcmp(options->from, "none");
   LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
   else if (!none)
-    return resume_from(config, options->from, session, inputs, options->fork, state, status);
-  return found ? LAP_OK : start_fresh(config, session, state, status);
+    return resume_from(config, options->from, session, inputs, options->fork, state, parent,
+                       status);
+  if (found) return LAP_OK;
+  LAP_TRY(open_log(config, session, status));
+  if (newest) say_that_nothing_was_found(config, session);
+  return start_fresh(config, session, state, status);
 }
