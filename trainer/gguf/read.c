@@ -394,7 +394,7 @@ void lap_gguf_close(lap_gguf_file *file) {
   for (size_t i = 0; i < file->tensor_count; ++i) free(file->tensor[i].name);
   free(file->pair);
   free(file->tensor);
-  if (file->stream) fclose(file->stream);
+  if (file->stream) (void)fclose(file->stream);
   free(file->path);
   free(file);
 }

@@ -55,7 +55,7 @@ static json_t *tensor_json(const tensor_view *t, const char *clean) {
 
 /* "F32 25, BF16 3": tensors of each type, in the order in which the types come first. */
 static char *types_text(const tensor_view *tensor, size_t count) {
-  const char *type[SHOWN_TYPES];
+  const char *type[SHOWN_TYPES] = {NULL};
   size_t types = 0, of[SHOWN_TYPES] = {0}, others = 0;
   for (size_t i = 0; i < count; ++i) {
     size_t t = 0;
