@@ -9,7 +9,6 @@
 
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/gemm.h"
-#include "autograd/kernel/gemv.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
 #include "core/memory.h"
@@ -41,6 +40,7 @@ struct lap_decoder {
   real *scale;                       /* [rows], what the norms save for a backward pass */
   real *staged_keys, *staged_values; /* [window - 1 + rows, M D] */
   real *scores;                      /* [threads, TILE, max_positions] */
+  real *chain;                       /* [threads, D]: a sum over a block of keys, so far */
   real *logits;                      /* [V] */
 };
 
@@ -144,6 +144,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
       {&d->staged_keys, staged * key_width(c)},
       {&d->staged_values, staged * key_width(c)},
       {&d->scores, threads * smaller(TILE, rows) * d->max_positions},
+      {&d->chain, threads * c->head_dim},
       {&d->logits, c->vocab_size},
   };
   enum { ALIGNED = LAP_ALIGNMENT / sizeof(real) };
@@ -212,10 +213,16 @@ static void norm(lap_decoder *d, const real *x, const real *weight, int64_t rows
 
 static void linear(const real *x, const real *weight, int64_t rows, int64_t in, int64_t out,
                    real *y) {
-  if (rows == 1)
-    lap_gemv(out, in, weight, x, y);
-  else
-    lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, x, in, weight, in, 0, y, out);
+  lap_gemm(&(lap_gemm_operands){.m = rows,
+                                .n = out,
+                                .k = in,
+                                .a = x,
+                                .lda = in,
+                                .b = weight,
+                                .ldb = in,
+                                .transpose_b = true,
+                                .c = y,
+                                .ldc = out});
 }
 
 /* Rotates the heads of rows that begin at the decoder's position. */
@@ -253,6 +260,8 @@ typedef struct {
   real *keys, *values;         /* [before + rows, M D] */
   real *new_keys, *new_values; /* where the block's own are to be written */
   int64_t before, window;
+  int64_t
+      oldest; /* the row of the earliest key; rows follow each other from there, around the end */
   bool staged;
 } key_view;
 
@@ -263,13 +272,13 @@ static int64_t first_visible(const key_view *view, int64_t r) {
 
 /* A ring has no room for a block beside the keys that its first queries still see, and is not in
  * order; so a block meets a copy, in order, and goes into the ring afterwards. One token can
- * replace the key that has just left its window; then all rows of the ring are visible, in whatever
- * order. */
+ * replace the key that has just left its window; then all rows of the ring are visible. */
 static key_view open_keys(const lap_decoder *d, const decoder_layer *layer, int64_t rows) {
   const int64_t width = key_width(&d->config), position = d->position;
   key_view view = {.before = smaller(position, layer->capacity - 1),
                    .window = layer->window,
                    .staged = layer->window && rows > 1};
+  view.oldest = view.staged ? 0 : (position - view.before) % layer->capacity;
   view.keys = view.staged ? d->staged_keys : layer->keys;
   view.values = view.staged ? d->staged_values : layer->values;
   const int64_t row = view.staged ? view.before : position % layer->capacity;
@@ -320,28 +329,88 @@ static void attend_tile(const lap_decoder *d, const key_view *view, int64_t head
   const int64_t low = first_visible(view, i0), keys = view->before + i0 + rows - low;
   const int64_t kv_head = head / (c->num_attention_heads / c->num_key_value_heads);
   const int64_t query = i0 * q_width + head * dim, key = low * width + kv_head * dim;
-  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, dim, 1, d->q + query, q_width,
-                view->keys + key, width, 0, scores, keys);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = keys,
+                                     .k = dim,
+                                     .a = d->q + query,
+                                     .lda = q_width,
+                                     .b = view->keys + key,
+                                     .ldb = width,
+                                     .transpose_b = true,
+                                     .c = scores,
+                                     .ldc = keys});
   for (int64_t r = 0; r < rows; ++r)
     make_probabilities(c, scores + r * keys, first_visible(view, i0 + r) - low,
                        view->before + i0 + r + 1 - low, keys);
-  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, scores, keys, view->values + key, width,
-                0, d->o + query, q_width);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = dim,
+                                     .k = keys,
+                                     .a = scores,
+                                     .lda = keys,
+                                     .b = view->values + key,
+                                     .ldb = width,
+                                     .c = d->o + query,
+                                     .ldc = q_width,
+                                     .first = d->position - view->before + low});
+}
+
+/* The rows of keys [begin, end), counted from the earliest, until they go around the end of the
+ * ring of `keys` rows. Returns the first of them. */
+static int64_t rows_in_order(const key_view *view, int64_t begin, int64_t end, int64_t *count) {
+  const int64_t keys = view->before + 1, row = (view->oldest + begin) % keys;
+  *count = smaller(end - begin, keys - row);
+  return row;
+}
+
+/* o = sum over keys j of p_j v_j, by the blocks of their positions (kernel/matmul/matmul.h). */
+static void weigh_values(const lap_decoder *d, const key_view *view, const real *p,
+                         const real *values, real *chain, real *o) {
+  const int64_t dim = d->config.head_dim, width = key_width(&d->config), keys = view->before + 1;
+  const int64_t first = d->position - view->before, block = lap_gemm_chain_block();
+  for (int64_t i = 0; i < dim; ++i) o[i] = 0;
+  for (int64_t begin = 0, end; begin < keys; begin = end) {
+    end = block - (first + begin) % block < keys - begin ? begin + block - (first + begin) % block
+                                                         : keys;
+    for (int64_t i = 0; i < dim; ++i) chain[i] = 0;
+    for (int64_t j = begin, count; j < end; j += count) {
+      const int64_t row = rows_in_order(view, j, end, &count);
+      lap_gemm_here(&(lap_gemm_operands){.m = 1,
+                                         .n = dim,
+                                         .k = count,
+                                         .a = p + j,
+                                         .lda = keys,
+                                         .b = values + row * width,
+                                         .ldb = width,
+                                         .c = chain,
+                                         .ldc = dim,
+                                         .into = LAP_MATMUL_CHAIN,
+                                         .first = first + j});
+    }
+    for (int64_t i = 0; i < dim; ++i) o[i] = o[i] + chain[i];
+  }
 }
 
 /* The one query of a head when a single token is decoded. */
-static void attend_one(const lap_decoder *d, const key_view *view, int64_t head, real *scores) {
+static void attend_one(const lap_decoder *d, const key_view *view, int64_t head, real *scores,
+                       real *chain) {
   const lap_gemma2_config *c = &d->config;
   const int64_t dim = c->head_dim, width = key_width(c), keys = view->before + 1;
   const int64_t kv_head = head / (c->num_attention_heads / c->num_key_value_heads);
-  const real *key = view->keys + kv_head * dim, *value = view->values + kv_head * dim;
-  for (int64_t j = 0; j < keys; ++j)
-    scores[j] = lap_vector_dot(d->q + head * dim, key + j * width, dim);
+  for (int64_t j = 0, count; j < keys; j += count) {
+    const int64_t row = rows_in_order(view, j, keys, &count);
+    lap_gemm_here(&(lap_gemm_operands){.m = 1,
+                                       .n = count,
+                                       .k = dim,
+                                       .a = d->q + head * dim,
+                                       .lda = dim,
+                                       .b = view->keys + row * width + kv_head * dim,
+                                       .ldb = width,
+                                       .transpose_b = true,
+                                       .c = scores + j,
+                                       .ldc = keys});
+  }
   make_probabilities(c, scores, 0, keys, keys);
-  real *o = d->o + head * dim;
-  for (int64_t i = 0; i < dim; ++i) o[i] = 0;
-  for (int64_t j = 0; j < keys; ++j)
-    for (int64_t i = 0; i < dim; ++i) o[i] += scores[j] * value[j * width + i];
+  weigh_values(d, view, scores, view->values + kv_head * dim, chain, d->o + head * dim);
 }
 
 static void attend(const lap_decoder *d, const key_view *view, int64_t rows) {
@@ -352,7 +421,7 @@ static void attend(const lap_decoder *d, const key_view *view, int64_t rows) {
   for (int64_t head = 0; head < d->config.num_attention_heads; ++head) {
     real *scores = d->scores + omp_get_thread_num() * tile * d->max_positions;
     if (rows == 1)
-      attend_one(d, view, head, scores);
+      attend_one(d, view, head, scores, d->chain + omp_get_thread_num() * d->config.head_dim);
     else
       for (int64_t i0 = 0; i0 < rows; i0 += tile)
         attend_tile(d, view, head, i0, smaller(tile, rows - i0), scores);
@@ -392,7 +461,7 @@ static const real *make_logits(lap_decoder *d, int64_t row) {
   enum { CHUNK = 4096 };
   const lap_gemma2_config *c = &d->config;
   norm(d, d->x + row * c->hidden_size, d->final_norm, 1, d->y);
-  lap_gemv(c->vocab_size, c->hidden_size, d->embedding, d->y, d->logits);
+  linear(d->y, d->embedding, 1, c->hidden_size, c->vocab_size, d->logits);
 #pragma omp parallel for schedule(static) if (c->vocab_size > CHUNK)
   for (int64_t begin = 0; begin < c->vocab_size; begin += CHUNK)
     lap_vector_softcap(d->logits + begin, smaller(CHUNK, c->vocab_size - begin), 1,

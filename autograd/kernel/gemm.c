@@ -1,30 +1,61 @@
 #include "autograd/kernel/gemm.h"
 
-void lap_gemm_tile(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k, real alpha,
-                   const real *a, int64_t lda, const real *b, int64_t ldb, real beta, real *c,
-                   int64_t ldc) {
+#include "autograd/kernel/blas.h"
+
+static bool is_ours(void) {
+  return sizeof(real) == sizeof(float) && lap_gemm_backend_here() == LAP_GEMM_LAPIDARY;
+}
+
+static void blas(const lap_gemm_operands *p) {
+  const lap_transpose ta = p->transpose_a ? LAP_TRANSPOSED : LAP_PLAIN;
+  const lap_transpose tb = p->transpose_b ? LAP_TRANSPOSED : LAP_PLAIN;
+  const real beta = p->into == LAP_MATMUL_SET ? 0 : 1;
 #ifdef LAP_DOUBLE
-  lap_blas_dgemm(ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
-                 (int)ldc);
+  lap_blas_dgemm(ta, tb, (int)p->m, (int)p->n, (int)p->k, 1, p->a, (int)p->lda, p->b, (int)p->ldb,
+                 beta, p->c, (int)p->ldc);
 #else
-  lap_blas_sgemm(ta, tb, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
-                 (int)ldc);
+  lap_blas_sgemm(ta, tb, (int)p->m, (int)p->n, (int)p->k, 1, p->a, (int)p->lda, p->b, (int)p->ldb,
+                 beta, p->c, (int)p->ldc);
 #endif
 }
 
-void lap_gemm(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k, const real *a,
-              int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
-  const int64_t tile_rows = (m + LAP_GEMM_TILE_ROWS - 1) / LAP_GEMM_TILE_ROWS;
-  const int64_t tile_columns = (n + LAP_GEMM_TILE_COLUMNS - 1) / LAP_GEMM_TILE_COLUMNS;
-#pragma omp parallel for schedule(static) if (tile_rows * tile_columns > 1)
-  for (int64_t tile = 0; tile < tile_rows * tile_columns; ++tile) {
-    const int64_t i = tile % tile_rows * LAP_GEMM_TILE_ROWS;
-    const int64_t j = tile / tile_rows * LAP_GEMM_TILE_COLUMNS;
-    const int64_t rows = m - i < LAP_GEMM_TILE_ROWS ? m - i : LAP_GEMM_TILE_ROWS;
-    const int64_t columns = n - j < LAP_GEMM_TILE_COLUMNS ? n - j : LAP_GEMM_TILE_COLUMNS;
-    const real *a_tile = ta == LAP_PLAIN ? a + i * lda : a + i;
-    const real *b_tile = tb == LAP_PLAIN ? b + j : b + j * ldb;
-    lap_gemm_tile(ta, tb, rows, columns, k, 1, a_tile, lda, b_tile, ldb, beta, c + i * ldc + j,
-                  ldc);
+static void blas_in_tiles(const lap_gemm_operands *p) {
+  const int64_t down = (p->m + LAP_GEMM_TILE_ROWS - 1) / LAP_GEMM_TILE_ROWS;
+  const int64_t across = (p->n + LAP_GEMM_TILE_COLUMNS - 1) / LAP_GEMM_TILE_COLUMNS;
+#pragma omp parallel for schedule(static) if (down * across > 1)
+  for (int64_t tile = 0; tile < down * across; ++tile) {
+    const int64_t i = tile % down * LAP_GEMM_TILE_ROWS, j = tile / down * LAP_GEMM_TILE_COLUMNS;
+    lap_gemm_operands part = *p;
+    part.m = p->m - i < LAP_GEMM_TILE_ROWS ? p->m - i : LAP_GEMM_TILE_ROWS;
+    part.n = p->n - j < LAP_GEMM_TILE_COLUMNS ? p->n - j : LAP_GEMM_TILE_COLUMNS;
+    part.a += p->transpose_a ? i : i * p->lda;
+    part.b += p->transpose_b ? j * p->ldb : j;
+    part.c += i * p->ldc + j;
+    blas(&part);
   }
 }
+
+#ifdef LAP_DOUBLE
+
+void lap_gemm(const lap_gemm_operands *operands) { blas_in_tiles(operands); }
+void lap_gemm_here(const lap_gemm_operands *operands) { blas(operands); }
+
+#else
+
+void lap_gemm(const lap_gemm_operands *operands) {
+  if (is_ours())
+    lap_matmul_run(operands);
+  else
+    blas_in_tiles(operands);
+}
+
+void lap_gemm_here(const lap_gemm_operands *operands) {
+  if (is_ours())
+    lap_matmul_run_here(operands);
+  else
+    blas(operands);
+}
+
+#endif
+
+int64_t lap_gemm_chain_block(void) { return is_ours() ? LAP_MATMUL_BLOCK : INT64_MAX; }

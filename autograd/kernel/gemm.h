@@ -1,32 +1,55 @@
-/* gemm: matrix products of row-major matrices in tiles of constant size, one BLAS call a tile.
+/* gemm: matrix products of reals: of floats by our own kernels or by OpenBLAS (gemm_backend.h); of
+ * doubles by OpenBLAS, an independent judge of the float kernels.
  *
- * The tiles are a function of the shape alone, so any number of threads gives the same bits;
- * threads take whole tiles. OpenBLAS's bits depend on the shape of a call, which is why the tiles
- * are constants of lapidary and not of the machine (changing them bumps LAP_NUMERICS_VERSION).
+ * With our own kernels the bits follow matmul.h's definition, whatever the shape of a call. With
+ * OpenBLAS they change with the shape, so large products are cut into tiles of constant size and
+ * threads take whole tiles: any number of threads gives the same bits (changing the size bumps
+ * LAP_NUMERICS_VERSION). `segment`, `first` and the ends of a chain's blocks then mean nothing: a
+ * chain is an addition to C.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_GEMM_H
 #define LAP_AUTOGRAD_KERNEL_GEMM_H
 
 #include <stdint.h>
 
-#include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
+#include "autograd/kernel/matmul/matmul.h"
 #include "autograd/kernel/real.h"
 
 #define lap_gemm LAP_PRECISION(lap_gemm)
-#define lap_gemm_tile LAP_PRECISION(lap_gemm_tile)
+#define lap_gemm_here LAP_PRECISION(lap_gemm_here)
+#define lap_gemm_chain_block LAP_PRECISION(lap_gemm_chain_block)
 
-/* The tiles of C. */
+/* With OpenBLAS, the tiles of C. */
 enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
 
-/* C [m,n] = op(A) op(B) + beta C, with op(A) [m,k], op(B) [k,n]; lda, ldb, ldc are row strides of
- * the matrices as stored. OpenMP-parallel over tiles of C. k = 0 gives beta C. */
-void lap_gemm(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k, const real *a,
-              int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc);
+#ifdef LAP_DOUBLE
+/* As lap_matmul, of doubles. */
+typedef struct {
+  int64_t m, n, k;
+  const real *a, *b;
+  real *c;
+  int64_t lda, ldb, ldc;
+  bool transpose_a, transpose_b;
+  lap_matmul_into into;
+  int64_t segment, first;
+} lap_gemm_operands;
+#else
+typedef lap_matmul lap_gemm_operands;
+#endif
 
-/* The same as one BLAS call on the calling thread, scaled by alpha: for kernels that make their own
- * tiles. */
-void lap_gemm_tile(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k, real alpha,
-                   const real *a, int64_t lda, const real *b, int64_t ldb, real beta, real *c,
-                   int64_t ldc);
+static inline lap_matmul_into lap_gemm_into(bool accumulate) {
+  return accumulate ? LAP_MATMUL_ADD : LAP_MATMUL_SET;
+}
+
+/* C [m, n] (+)= op(A) [m, k] op(B) [k, n], see matmul.h. OpenMP-parallel. */
+void lap_gemm(const lap_gemm_operands *operands);
+/* The same on the calling thread, with OpenBLAS as one call: for kernels that make their own tiles.
+ */
+void lap_gemm_here(const lap_gemm_operands *operands);
+
+/* Positions after which a chain over positions ends and is added: LAP_MATMUL_BLOCK; with OpenBLAS
+ * never (INT64_MAX). */
+int64_t lap_gemm_chain_block(void);
 
 #endif

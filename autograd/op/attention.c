@@ -29,14 +29,17 @@ typedef struct {
   int64_t q_stride, kv_stride;
   int64_t q_offset; /* of the head's first element in q, o and their gradients */
   const real *q, *k, *v, *d_o;
-  real accumulate_dq; /* 1: dq holds an earlier part */
-  real *maximum;      /* [T]: m */
-  real *factor;       /* [T]: c */
-  real *scores;       /* [2, TILE, T]: s or p; ds */
-  real *slopes;       /* [T]: of a row, d s / d (q.k) */
+  bool accumulate_dq;        /* dq holds an earlier part */
+  real *maximum;             /* [T]: m */
+  real *factor;              /* [T]: c */
+  real *scores;              /* [2, TILE, T]: s or p; ds */
+  real *slopes;              /* [T]: of a row, d s / d (q.k) */
+  real *dk_chain, *dv_chain; /* [T, D]: sums over the block of queries at hand */
 } head_view;
 
-static int64_t scratch_of_thread(int64_t length) { return (2 * TILE + 1) * length; }
+static int64_t scratch_of_thread(int64_t length, int64_t head_dim) {
+  return (2 * TILE + 1 + 2 * head_dim) * length;
+}
 
 /* The first key that the window of query i reaches, within its sequence. */
 static int64_t window_start(int64_t window, int64_t i) {
@@ -77,11 +80,13 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
       .k = call->input[1].value + kv_offset,
       .v = call->input[2].value + kv_offset,
       .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
-      .accumulate_dq = call->input[0].accumulate ? 1 : 0,
+      .accumulate_dq = call->input[0].accumulate,
       .maximum = call->saved + 2 * unit * length,
       .factor = call->saved + (2 * unit + 1) * length,
       .scores = thread_scratch,
-      .slopes = thread_scratch + 2 * TILE * length};
+      .slopes = thread_scratch + 2 * TILE * length,
+      .dk_chain = thread_scratch + (2 * TILE + 1) * length,
+      .dv_chain = thread_scratch + (2 * TILE + 1 + dim) * length};
 }
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
@@ -89,9 +94,16 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
 static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t low,
                         int64_t keys) {
   const lap_attention_attributes *a = head->attributes;
-  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, a->head_dim, 1,
-                head->q + i0 * head->q_stride, head->q_stride, head->k + low * head->kv_stride,
-                head->kv_stride, 0, head->scores, keys);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = keys,
+                                     .k = a->head_dim,
+                                     .a = head->q + i0 * head->q_stride,
+                                     .lda = head->q_stride,
+                                     .b = head->k + low * head->kv_stride,
+                                     .ldb = head->kv_stride,
+                                     .transpose_b = true,
+                                     .c = head->scores,
+                                     .ldc = keys});
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
     lap_vector_softcap(head->scores + r * keys + begin, end - begin, (real)a->scale,
@@ -118,9 +130,16 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
     head->maximum[i0 + r] = maximum;
     head->factor[i0 + r] = factor;
   }
-  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, head->attributes->head_dim, keys, 1, head->scores, keys,
-                head->v + low * head->kv_stride, head->kv_stride, 0, o + i0 * head->q_stride,
-                head->q_stride);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = head->attributes->head_dim,
+                                     .k = keys,
+                                     .a = head->scores,
+                                     .lda = keys,
+                                     .b = head->v + low * head->kv_stride,
+                                     .ldb = head->kv_stride,
+                                     .c = o + i0 * head->q_stride,
+                                     .ldc = head->q_stride,
+                                     .first = low});
 }
 
 static void forward(const lap_op_call *call) {
@@ -129,8 +148,9 @@ static void forward(const lap_op_call *call) {
   const int64_t units = sequences_of(call) * attributes->heads;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
-    const head_view head =
-        view(call, unit, call->scratch + omp_get_thread_num() * scratch_of_thread(length));
+    const head_view head = view(
+        call, unit,
+        call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim));
     real *o = call->output.value + head.q_offset;
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
@@ -154,20 +174,30 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
 /* With dp_ij = do_i.v_j, D_i = sum_j p_ij dp_ij:
  *   ds_ij = p_ij (dp_ij - D_i) (1 - (s_ij / cap)^2) scale
  *   dq_i (+)= sum_j ds_ij k_j     dk_j += sum_i ds_ij q_i     dv_j += sum_i p_ij do_i
- * p is recomputed from the saved m and c. They are saved apart: where scores are large, their
- * log-sum-exp has too few digits after the point. dk, dv here are this head's own [T, D].
+ * p is computed again from the saved m and c, not from their log-sum-exp: where scores are large,
+ * that has too few digits after the point.
  *
  * D_i is do_i.o_i too, but rounded otherwise than dp: where one key has all of the weight, their
- * difference would be that rounding instead of 0. */
-static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq, real *dk,
-                          real *dv) {
+ * difference would be that rounding instead of 0.
+ *
+ * The sums over i go over several tiles: dk_chain and dv_chain [T, D] have what the tiles of the
+ * block of queries at hand have given so far. */
+static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq) {
   const lap_attention_attributes *a = head->attributes;
   const int64_t dim = a->head_dim, low = low_key(head, i0), keys = i0 + rows - low;
   const real *d_o = head->d_o + i0 * head->q_stride, *q = head->q + i0 * head->q_stride;
   real *p = head->scores, *ds = head->scores + TILE * head->length;
   make_scores(head, i0, rows, low, keys);
-  lap_gemm_tile(LAP_PLAIN, LAP_TRANSPOSED, rows, keys, dim, 1, d_o, head->q_stride,
-                head->v + low * head->kv_stride, head->kv_stride, 0, ds, keys);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = keys,
+                                     .k = dim,
+                                     .a = d_o,
+                                     .lda = head->q_stride,
+                                     .b = head->v + low * head->kv_stride,
+                                     .ldb = head->kv_stride,
+                                     .transpose_b = true,
+                                     .c = ds,
+                                     .ldc = keys});
   for (int64_t r = 0; r < rows; ++r) {
     real *pr = p + r * keys, *dsr = ds + r * keys;
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
@@ -175,12 +205,62 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
     zero(pr, 0, begin), zero(pr, end, keys);
     zero(dsr, 0, begin), zero(dsr, end, keys);
   }
-  lap_gemm_tile(LAP_PLAIN, LAP_PLAIN, rows, dim, keys, 1, ds, keys, head->k + low * head->kv_stride,
-                head->kv_stride, head->accumulate_dq, dq + i0 * head->q_stride, head->q_stride);
-  lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, ds, keys, q, head->q_stride, 1,
-                dk + low * dim, dim);
-  lap_gemm_tile(LAP_TRANSPOSED, LAP_PLAIN, keys, dim, rows, 1, p, keys, d_o, head->q_stride, 1,
-                dv + low * dim, dim);
+  lap_gemm_here(&(lap_gemm_operands){.m = rows,
+                                     .n = dim,
+                                     .k = keys,
+                                     .a = ds,
+                                     .lda = keys,
+                                     .b = head->k + low * head->kv_stride,
+                                     .ldb = head->kv_stride,
+                                     .c = dq + i0 * head->q_stride,
+                                     .ldc = head->q_stride,
+                                     .into = lap_gemm_into(head->accumulate_dq),
+                                     .first = low});
+  lap_gemm_here(&(lap_gemm_operands){.m = keys,
+                                     .n = dim,
+                                     .k = rows,
+                                     .a = ds,
+                                     .lda = keys,
+                                     .transpose_a = true,
+                                     .b = q,
+                                     .ldb = head->q_stride,
+                                     .c = head->dk_chain + low * dim,
+                                     .ldc = dim,
+                                     .into = LAP_MATMUL_CHAIN,
+                                     .first = i0});
+  lap_gemm_here(&(lap_gemm_operands){.m = keys,
+                                     .n = dim,
+                                     .k = rows,
+                                     .a = p,
+                                     .lda = keys,
+                                     .transpose_a = true,
+                                     .b = d_o,
+                                     .ldb = head->q_stride,
+                                     .c = head->dv_chain + low * dim,
+                                     .ldc = dim,
+                                     .into = LAP_MATMUL_CHAIN,
+                                     .first = i0});
+}
+
+static void end_chain(real *sum, real *chain, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) sum[i] = sum[i] + chain[i], chain[i] = 0;
+}
+
+/* dk, dv: this head's own [T, D]. */
+static void backward_head(const head_view *head, real *dq, real *dk, real *dv) {
+  const int64_t length = head->length, dim = head->attributes->head_dim;
+  const int64_t block = lap_gemm_chain_block();
+  zero(dk, 0, length * dim), zero(dv, 0, length * dim);
+  zero(head->dk_chain, 0, length * dim), zero(head->dv_chain, 0, length * dim);
+  for (int64_t i0 = 0, begin = 0; i0 < length; i0 += TILE) {
+    const int64_t end = i0 + TILE < length ? i0 + TILE : length;
+    backward_tile(head, i0, end - i0, dq);
+    if (end % block != 0 && end != length) continue;
+    const int64_t low = low_key(head, begin);
+    end_chain(dk, head->dk_chain, low * dim, end * dim);
+    end_chain(dv, head->dv_chain, low * dim, end * dim);
+    begin = end;
+  }
 }
 
 /* A key-value head's gradient (+)= the sum of its group's, heads in order. parts [S B, N, T, D]. */
@@ -212,12 +292,9 @@ static void backward(const lap_op_call *call) {
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
     const head_view head =
-        view(call, unit, tiles + omp_get_thread_num() * scratch_of_thread(length));
-    real *dk = dk_parts + unit * part, *dv = dv_parts + unit * part;
-    zero(dk, 0, part), zero(dv, 0, part);
-    real *dq = call->input[0].gradient + head.q_offset;
-    for (int64_t i0 = 0; i0 < length; i0 += TILE)
-      backward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, dq, dk, dv);
+        view(call, unit, tiles + omp_get_thread_num() * scratch_of_thread(length, dim));
+    backward_head(&head, call->input[0].gradient + head.q_offset, dk_parts + unit * part,
+                  dv_parts + unit * part);
   }
   sum_groups(call, dk_parts, &call->input[1]);
   sum_groups(call, dv_parts, &call->input[2]);
@@ -231,7 +308,7 @@ static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) 
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   const lap_attention_attributes *a = call->attributes;
-  const int64_t tiles = extent->threads * scratch_of_thread(extent->length);
+  const int64_t tiles = extent->threads * scratch_of_thread(extent->length, a->head_dim);
   const int64_t parts = 2 * call->output.rows * a->heads * a->head_dim;
   return backward ? parts + tiles : tiles;
 }

@@ -20,21 +20,31 @@
 #include "autograd/op/ops.h"
 #include "core/memory.h"
 
-/* 4 Mi logits, but no fewer than 64 positions, so that dw of a large vocabulary is not read and
- * written too often; a multiple of 16. */
-int64_t lap_lm_head_chunk(int64_t vocab_size) {
-  const int64_t chunk = (INT64_C(1) << 22) / vocab_size / 16 * 16;
-  return chunk < 64 ? 64 : chunk > 1024 ? 1024 : chunk;
+/* 4 Mi logits, but at least one block of the sum over positions that dw is (kernel/matmul), and
+ * whole blocks: then chunks decide no bit. Several short sequences share a chunk. */
+int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length) {
+  enum { BLOCK = LAP_MATMUL_BLOCK, MOST = 1024 };
+  const int64_t wanted = (INT64_C(1) << 22) / vocab_size / BLOCK * BLOCK;
+  const int64_t chunk = wanted < BLOCK ? BLOCK : wanted > MOST ? MOST : wanted;
+  return length < chunk ? chunk / length * length : chunk;
 }
 
-int64_t lap_lm_head_logits_size(int64_t vocab_size, lap_shard_range shards) {
-  return lap_lm_head_chunk(vocab_size) * (vocab_size / shards.of) * shards.count;
+int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_range shards) {
+  return lap_lm_head_chunk(vocab_size, length) * (vocab_size / shards.of) * shards.count;
 }
 
 void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
                         int64_t vocab, double softcap, real *logits) {
-  lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, vocab, hidden, x, hidden, weight, hidden, 0, logits,
-           vocab);
+  lap_gemm(&(lap_gemm_operands){.m = rows,
+                                .n = vocab,
+                                .k = hidden,
+                                .a = x,
+                                .lda = hidden,
+                                .b = weight,
+                                .ldb = hidden,
+                                .transpose_b = true,
+                                .c = logits,
+                                .ldc = vocab});
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r)
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
@@ -61,10 +71,10 @@ static int64_t aligned(int64_t reals) {
 }
 
 /* Positions at a time: no more than there are, so that small batches take little memory. */
-static int64_t chunk_of(const lap_op_call *call) {
+static int64_t chunk_of(const lap_op_call *call, int64_t length) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t rows = call->input[0].rows;
-  const int64_t most = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of);
+  const int64_t most = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of, length);
   return most < rows ? most : rows;
 }
 
@@ -223,11 +233,14 @@ static void sum_losses(const lap_op_call *call) {
 /* Calls `visit` for one chunk after the other. */
 static void for_chunks(const lap_op_call *call, bool backward,
                        void (*visit)(const lap_op_call *call, const chunk *c)) {
-  const int64_t positions = call->input[0].rows, most = chunk_of(call);
+  const int64_t positions = call->input[0].rows, length = call->batch->length;
+  const int64_t most = chunk_of(call, length);
   chunk c;
   lay_out(call, call->scratch, most, call->batch->k, omp_get_max_threads(), backward, &c);
-  for (c.begin = 0; c.begin < positions; c.begin += most) {
-    c.rows = c.begin + most < positions ? most : positions - c.begin;
+  for (c.begin = 0; c.begin < positions; c.begin += c.rows) {
+    /* A chunk has several whole sequences, or a part of one. */
+    const int64_t left = most < length ? length - c.begin % length : positions - c.begin;
+    c.rows = most < left ? most : left;
     visit(call, &c);
   }
   sum_losses(call);
@@ -257,11 +270,29 @@ static void chunk_backward(const lap_op_call *call, const chunk *c) {
     const lap_operand *w = &call->input[1 + s];
     const real *du = slice_of(call, c, s, 0).z;
     assert(w->accumulate);
-    lap_gemm(LAP_PLAIN, LAP_PLAIN, c->rows, hidden, c->vocab, du, c->vocab, w->value, hidden,
-             alone && call->input[0].accumulate ? 1 : 0, alone ? dx : c->dx + s * c->rows * hidden,
-             hidden);
-    lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, c->vocab, hidden, c->rows, du, c->vocab, x, hidden, 1,
-             w->gradient, hidden);
+    lap_gemm(&(lap_gemm_operands){.m = c->rows,
+                                  .n = hidden,
+                                  .k = c->vocab,
+                                  .a = du,
+                                  .lda = c->vocab,
+                                  .b = w->value,
+                                  .ldb = hidden,
+                                  .c = alone ? dx : c->dx + s * c->rows * hidden,
+                                  .ldc = hidden,
+                                  .into = lap_gemm_into(alone && call->input[0].accumulate)});
+    lap_gemm(&(lap_gemm_operands){.m = c->vocab,
+                                  .n = hidden,
+                                  .k = c->rows,
+                                  .a = du,
+                                  .lda = c->vocab,
+                                  .transpose_a = true,
+                                  .b = x,
+                                  .ldb = hidden,
+                                  .c = w->gradient,
+                                  .ldc = hidden,
+                                  .into = LAP_MATMUL_ADD,
+                                  .segment = call->batch->length,
+                                  .first = c->begin % call->batch->length});
   }
   if (!alone) sum_dx(call, c);
 }
@@ -272,7 +303,8 @@ static void backward(const lap_op_call *call) { for_chunks(call, true, chunk_bac
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   chunk none;
-  return lay_out(call, NULL, chunk_of(call), extent->teacher_k, extent->threads, backward, &none);
+  return lay_out(call, NULL, chunk_of(call, extent->length), extent->teacher_k, extent->threads,
+                 backward, &none);
 }
 
 /* The shard of the embedding is read for the logits and for dx, its gradient is read and written
@@ -292,36 +324,45 @@ static void cost_of_chunk(const lap_op_call *call, int64_t rows, double times, b
   lap_cost_stream(sink, WEIGHT_AND_GRADIENT * weight, PASSES * weight, times);
 }
 
-/* `times` chunks of `rows` positions, and one of the `rest`. */
+/* `times` chunks of `rows` positions. */
 typedef struct {
-  int64_t rows, times, rest;
-} chunk_counts;
+  int64_t rows, times;
+} chunks_of_size;
 
-static chunk_counts count_chunks(const lap_op_call *call) {
-  const int64_t rows = call->input[0].rows, most = chunk_of(call);
-  return (chunk_counts){most, rows / most, rows % most};
+enum { CHUNK_SIZES = 2 };
+
+/* As for_chunks cuts them: most are of one size, and the last of each sequence, or of all, is less.
+ */
+static void count_chunks(const lap_op_call *call, int64_t length,
+                         chunks_of_size counts[CHUNK_SIZES]) {
+  const int64_t rows = call->input[0].rows, most = chunk_of(call, length);
+  const int64_t stretch = most < length ? length : rows;
+  counts[0] = (chunks_of_size){most, rows / stretch * (stretch / most)};
+  counts[1] = (chunks_of_size){stretch % most, stretch % most ? rows / stretch : 0};
 }
 
 /* Backward makes the logits and losses too. */
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                  const lap_cost_sink *sink) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const chunk_counts chunks = count_chunks(call);
   const int64_t shards = attributes->shards.count;
-  (void)extent;
-  cost_of_chunk(call, chunks.rows, (double)(chunks.times * shards), backward, sink);
-  if (chunks.rest) cost_of_chunk(call, chunks.rest, (double)shards, backward, sink);
+  chunks_of_size counts[CHUNK_SIZES];
+  count_chunks(call, extent->length, counts);
+  for (int i = 0; i < CHUNK_SIZES; ++i)
+    if (counts[i].times)
+      cost_of_chunk(call, counts[i].rows, (double)(counts[i].times * shards), backward, sink);
   lap_cost_units(sink, LAP_UNIT_LOSS, call->input[0].rows * call->input[1].rows * shards);
 }
 
 static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                        lap_shard_call *list) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const chunk_counts chunks = count_chunks(call);
+  chunks_of_size counts[CHUNK_SIZES];
+  count_chunks(call, extent->length, counts);
   int count = 0;
-  for (int i = 0; i < 2 && attributes->shards.of > 1; ++i) {
-    const int64_t rows = i == 0 ? chunks.rows : chunks.rest, times = i == 0 ? chunks.times : 1;
-    if (rows == 0) continue;
+  for (int i = 0; i < CHUNK_SIZES && attributes->shards.of > 1; ++i) {
+    const int64_t rows = counts[i].rows, times = counts[i].times;
+    if (times == 0) continue;
     list[count++] =
         (lap_shard_call){LAP_SHARD_CALL_LARGEST, rows * (LAP_ROW_ENDS + extent->teacher_k), times};
     list[count++] = (lap_shard_call){LAP_SHARD_CALL_SUM_DOUBLE, rows * LAP_ROW_MASSES, times};

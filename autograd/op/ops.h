@@ -90,10 +90,11 @@ typedef struct {
 } lap_lm_head_loss_attributes;
 extern const lap_op lap_op_lm_head_loss;
 
-/* Positions a chunk of logits has, a function of the vocabulary (of the whole model) alone. */
-int64_t lap_lm_head_chunk(int64_t vocab_size);
+/* Positions of a chunk of logits, a function of the vocabulary (of the whole model) and the length
+ * of a sequence: several whole sequences, or a part of one. */
+int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length);
 /* Reals of one chunk of the logits of these shards; part of the op's scratch memory. */
-int64_t lap_lm_head_logits_size(int64_t vocab_size, lap_shard_range shards);
+int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_range shards);
 
 /* logits [rows, V] of rows of x [rows, H] after the final soft-cap: teach, eval, generate. V is
  * that of the weight, which may be one shard's. */

@@ -15,8 +15,16 @@ static void forward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, out = call->output.columns;
   const int64_t in = call->input[0].columns;
   for (int64_t s = 0; s < shards_of(call); ++s)
-    lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, rows, out, in, call->input[0].value + s * rows * in, in,
-             call->input[1 + s].value, in, 0, call->scratch + s * rows * out, out);
+    lap_gemm(&(lap_gemm_operands){.m = rows,
+                                  .n = out,
+                                  .k = in,
+                                  .a = call->input[0].value + s * rows * in,
+                                  .lda = in,
+                                  .b = call->input[1 + s].value,
+                                  .ldb = in,
+                                  .transpose_b = true,
+                                  .c = call->scratch + s * rows * out,
+                                  .ldc = out});
   call->group->sum(call->group->context, call->scratch, rows * out, call->output.value);
 }
 
@@ -28,10 +36,28 @@ static void backward(const lap_op_call *call) {
   for (int64_t s = 0; s < shards_of(call); ++s) {
     const lap_operand *w = &call->input[1 + s];
     assert(w->accumulate);
-    lap_gemm(LAP_PLAIN, LAP_PLAIN, rows, in, out, dy, out, w->value, in,
-             call->input[0].accumulate ? 1 : 0, call->input[0].gradient + s * rows * in, in);
-    lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, out, in, rows, dy, out,
-             call->input[0].value + s * rows * in, in, 1, w->gradient, in);
+    lap_gemm(&(lap_gemm_operands){.m = rows,
+                                  .n = in,
+                                  .k = out,
+                                  .a = dy,
+                                  .lda = out,
+                                  .b = w->value,
+                                  .ldb = in,
+                                  .c = call->input[0].gradient + s * rows * in,
+                                  .ldc = in,
+                                  .into = lap_gemm_into(call->input[0].accumulate)});
+    lap_gemm(&(lap_gemm_operands){.m = out,
+                                  .n = in,
+                                  .k = rows,
+                                  .a = dy,
+                                  .lda = out,
+                                  .transpose_a = true,
+                                  .b = call->input[0].value + s * rows * in,
+                                  .ldb = in,
+                                  .c = w->gradient,
+                                  .ldc = in,
+                                  .into = LAP_MATMUL_ADD,
+                                  .segment = call->batch->length});
   }
 }
 

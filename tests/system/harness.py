@@ -194,7 +194,7 @@ class Workspace:
         """A teacher trained for a moment: a fresh one predicts its own input, which looks shifted."""
         succeed("train", self.config("teacher.yaml", run_dir=self / "teacher", lanes=1, hidden=32,
                                      steps=steps, learning_rate=1e-2, sequences=8,
-                                     micro_sequences=8, blas_core="HASWELL"))
+                                     micro_sequences=8))
         self.teach("train", self / "cache", k)
         self.teach("eval", self / "cache", k)
 
@@ -206,7 +206,7 @@ class Workspace:
                 "--out", out, "--k", str(k), "--name", "test", "--json"]
 
     def config(self, name, run_dir, steps=30, lanes=LANES, sequences=24, micro_sequences=1,
-               hidden=16, learning_rate=5e-3, cache=None, blas_core="auto", extra=""):
+               hidden=16, learning_rate=5e-3, cache=None, gemm="lapidary", extra=""):
         """Writes a config for the corpus; `extra` is more YAML. Two layers, local and global; the
         local window is shorter than the sequences, these are shorter than most documents; gradients
         are clipped at some steps and not at others."""
@@ -225,7 +225,7 @@ data: {{train: '{self / 'tokens/train/*.h5'}', sequence_length: {SEQUENCE_LENGTH
 batch: {{sequences: {sequences}, micro_sequences: {micro_sequences}}}
 optimizer: {{learning_rate: {learning_rate}, clip_norm: 0.3}}
 schedule: {{steps: {steps}}}
-blas_core: {blas_core}
+gemm: {gemm}
 {extra}""")
         return path
 

@@ -283,7 +283,8 @@ class BadInput(Test):
                 (["distill_weight", "teacher.cache"], "teacher.cache=null",
                  "objective.distill_weight=0.5"),
                 (["num_key_value_heads"], "model.num_key_value_heads=3"),
-                (["blas_core", "TRS80"], "blas_core=TRS80")):
+                (["blas_core", "TRS80"], "gemm=openblas", "blas_core=TRS80"),
+                (["blas_core", "gemm is lapidary", "gemm to openblas"], "blas_core=HASWELL")):
             self.train_refused(2, words, *overrides, ranks=(None, 2))
 
     def test_a_misspelt_key_is_shown_with_file_and_line(self):
@@ -357,7 +358,7 @@ class Checkpoints(Test):
     def test_other_numbers_are_named(self):
         for key, value in (("optimizer.learning_rate", "0.001"), ("seed", "8"),
                            ("batch.micro_sequences", "2"), ("mesh.data", "6"),
-                           ("objective.tail", "drop"), ("blas_core", "ZEN"),
+                           ("objective.tail", "drop"), ("gemm", "openblas"),
                            ("model.hidden_size", "32"), ("schedule.steps", "14")):
             self.refused(2, [key, value, "--fork"], "train", self.config, f"{key}={value}",
                          "--resume", "auto", ranks=(2,))

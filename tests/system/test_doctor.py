@@ -16,7 +16,7 @@ class Doctor(Test):
         for ranks in (1, 2):
             before = sorted(os.listdir(self.workspace.path))
             result = self.doctor(ranks=ranks)
-            for subject in ("binding", "memory", "BLAS", "sgemm", "core share", "fsync", "flock"):
+            for subject in ("binding", "memory", "products", "product rate", "core share", "fsync", "flock"):
                 self.assertIn(subject, result.out)
             self.assertEqual(result.json["ranks"], ranks)
             self.assertEqual("within_node" in result.json, ranks > 1)

@@ -44,7 +44,7 @@ class Install(Test):
                               self.share / "configs/hardware/tpu-v5e.yaml", "--json", **options).out)
 
     def test_a_run_resolves_its_config_as_the_command_says(self):
-        config = self.workspace.config("run.yaml", run_dir="run", lanes=2, steps=20, sequences=4, blas_core="HASWELL")
+        config = self.workspace.config("run.yaml", run_dir="run", lanes=2, steps=20, sequences=4)
         options = {"program": self.program, "cwd": self.workspace.path}
         said = succeed("config", config, **options).out
         succeed("train", config, "--quiet", ranks=2, **options)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/matmul/kernels.h"
 #include "core/hash.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
@@ -80,27 +81,46 @@ static void warn_of_oversubscription(const lap_session *session, int threads) {
                      threads, available_cores(), available_cores() == 1 ? "" : "s", threads);
 }
 
-lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
-                               lap_status *status) {
-  if (!strcmp(core, "auto")) {
-    /* 0: none, 1: HASWELL, 2: SKYLAKEX; the poorest rank decides. */
-    const char *best = lap_blas_best_core();
-    int64_t smallest, largest;
-    lap_agree_range(session->comm,
-                    !best                      ? 0
-                    : strcmp(best, "SKYLAKEX") ? 1
-                                               : 2,
-                    &smallest, &largest);
-    core = smallest == 2 ? "SKYLAKEX" : "HASWELL";
-    if (smallest != largest)
-      lap_console_say(session->console, "nodes differ; all use OpenBLAS's %s kernels", core);
-  }
+/* Of openblas, "auto" settled: the poorest rank decides. */
+static const char *agree_on_core(const lap_session *session) {
+  enum { NONE, HASWELL, SKYLAKEX };
+  const char *best = lap_blas_best_core(), *core;
+  int64_t smallest, largest;
+  lap_agree_range(session->comm,
+                  !best                      ? NONE
+                  : strcmp(best, "SKYLAKEX") ? HASWELL
+                                             : SKYLAKEX,
+                  &smallest, &largest);
+  core = smallest == SKYLAKEX ? "SKYLAKEX" : "HASWELL";
+  if (smallest != largest)
+    lap_console_say(session->console, "nodes differ; all use OpenBLAS's %s kernels", core);
+  return core;
+}
+
+static void say_kernels(const lap_session *session) {
+  int64_t mine = 0, fastest, slowest;
+  while (lap_matmul_kernels()[mine] != lap_matmul_kernel_here()) ++mine;
+  lap_agree_range(session->comm, mine, &fastest, &slowest);
+  if (fastest != slowest)
+    lap_console_say(session->console,
+                    "processors differ: some ranks multiply with %s, others with %s; the bits are "
+                    "the same, but the faster ranks wait for the slower ones",
+                    lap_matmul_kernels()[fastest]->name, lap_matmul_kernels()[slowest]->name);
+}
+
+lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm, const char *core,
+                               int threads, lap_status *status) {
+  const bool openblas = gemm == LAP_GEMM_OPENBLAS;
+  if (openblas && !strcmp(core, "auto")) core = agree_on_core(session);
   lap_status own = {0};
-  own.code = lap_blas_open(core, &own);
+  own.code = lap_gemm_open(gemm, core, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   omp_set_num_threads(threads);
   warn_of_oversubscription(session, threads);
-  return lap_agree_same(session->comm, "OpenBLAS version", lap_blas_version(),
-                        "install the same OpenBLAS on every node", status);
+  if (openblas)
+    return lap_agree_same(session->comm, "OpenBLAS version", lap_blas_version(),
+                          "install the same OpenBLAS on every node", status);
+  say_kernels(session);
+  return LAP_OK;
 }

@@ -1,13 +1,14 @@
 /* session: what every command that may run under mpirun does first and last.
  *
- * Start-up order, the same on every rank: communicator, config (agreed), BLAS core (agreed),
- * threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
+ * Start-up order, the same on every rank: communicator, config (agreed), what computes
+ * products (agreed), threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
  */
 #ifndef LAP_TRAINER_CLI_SESSION_H
 #define LAP_TRAINER_CLI_SESSION_H
 
 #include <stdbool.h>
 
+#include "autograd/kernel/gemm_backend.h"
 #include "mpi/transport/communicator.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
@@ -38,10 +39,11 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
 /* Collective. LAP_USAGE under mpirun with several ranks: for commands that run alone. */
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
 
-/* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share,
- * and sets the number of OpenMP threads. Warns where the ranks of a node together have more threads
- * than cores. */
-lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
-                               lap_status *status);
+/* Collective. Opens what computes products, and sets the number of OpenMP threads. LAP_GEMM_OPENBLAS
+ * takes `core`, or, for "auto", the best core that all ranks share; LAP_GEMM_LAPIDARY takes each
+ * rank's own best kernel: all give the same bits. Says where ranks differ; warns where the ranks of
+ * a node together have more threads than cores. */
+lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm, const char *core,
+                               int threads, lap_status *status);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * For people who choose ranks, threads and a mesh, or who change the kernels. It reads the config
  * alone, neither tokens nor a cache, and writes nothing but its result: tokens a second, useful
- * FLOPs beside what sgemm reaches on the same cores, the share of communication. Collective: every
+ * FLOPs beside what products and multiply-adds alone reach on the same cores, the share of
+ * communication. Collective: every
  * rank takes part in every step, rank 0 prints.
  */
 #include <stddef.h>
@@ -47,18 +48,55 @@ static const lap_flag flags_of_bench[] = {
 
 /* --- measuring --- */
 
+/* GFLOP/s of all ranks at once, each the median over rounds: fused multiply-adds alone, our product
+ * and OpenBLAS's; 0: no OpenBLAS here. */
+enum { PEAK, GEMM, OPENBLAS, YARDSTICKS };
+static const char *const yardstick_names[] = {"peak_gflops", "gemm_gflops", "openblas_gflops"};
+
 typedef struct {
-  double seconds, gflop, gemm_gflops; /* of all ranks: the longest time, the sum, the sum */
-  double exposed_seconds;             /* in which a rank waits for messages: the mean of them */
-  double phase_seconds[LAP_PHASES];   /* of rank 0 */
+  double step_seconds;   /* of all ranks: the median step of the slowest rank in each */
+  double seconds, gflop; /* of the slowest rank in all steps; the sum over ranks */
+  double yardstick[YARDSTICKS];
+  double exposed_seconds;           /* in which a rank waits for messages: the mean of them */
+  double phase_seconds[LAP_PHASES]; /* of rank 0 */
   double loss;
   lap_step_traffic traffic;      /* of a step */
   lap_tape_profile_row rows[16]; /* of rank 0 */
   int row_count;
 } bench_result;
 
+static int compare(const void *left, const void *right) {
+  const double a = *(const double *)left, b = *(const double *)right;
+  return (a > b) - (a < b);
+}
+
+static double median(double *values, int64_t count) {
+  qsort(values, (size_t)count, sizeof *values, compare);
+  return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+/* Steps and yardsticks alternate, so that both meet the same machine. */
+enum { ROUNDS = 5 };
+
+typedef struct {
+  lap_gemm_yardstick *stick;
+  bool openblas; /* on all ranks */
+  double rates[YARDSTICKS][ROUNDS];
+  double *step_seconds; /* [steps] */
+} bench_times;
+
+static void measure_yardsticks(lap_comm *comm, bench_times *times, int round) {
+  lap_barrier(comm);
+  times->rates[PEAK][round] = lap_gemm_yardstick_peak(times->stick);
+  times->rates[GEMM][round] = lap_gemm_yardstick_rate(times->stick, LAP_GEMM_LAPIDARY);
+  if (times->openblas)
+    times->rates[OPENBLAS][round] = lap_gemm_yardstick_rate(times->stick, LAP_GEMM_OPENBLAS);
+  lap_barrier(comm);
+}
+
 static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,
-                          int64_t steps, bench_result *result, lap_status *status) {
+                          int64_t steps, bench_times *times, bench_result *result,
+                          lap_status *status) {
   lap_step_result step;
   LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
   double before[LAP_PHASES];
@@ -68,12 +106,21 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   lap_block_weights_wait_all(weights);
   lap_traffic_meter_start(&meter, comm);
   lap_comm_exposed_seconds(comm, true);
-  const double start = lap_clock_seconds();
-  for (int64_t i = 0; i < steps; ++i)
+  for (int64_t i = 0; i < steps; ++i) {
+    const double start = lap_clock_seconds();
+    const bool last = (i + 1) * ROUNDS / steps != i * ROUNDS / steps; /* of its round */
     LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
-  result->seconds = lap_clock_seconds() - start;
-  result->exposed_seconds = lap_comm_exposed_seconds(comm, true);
-  lap_block_weights_wait_all(weights);
+    if (last) lap_block_weights_wait_all(weights); /* gathers do not go on beside the yardsticks */
+    times->step_seconds[i] = lap_clock_seconds() - start;
+    result->seconds += times->step_seconds[i];
+    result->exposed_seconds += lap_comm_exposed_seconds(comm, true);
+    if (!last) continue;
+    lap_traffic_meter_stop(&meter, comm);
+    for (int64_t round = i * ROUNDS / steps; round < (i + 1) * ROUNDS / steps; ++round)
+      measure_yardsticks(comm, times, (int)round);
+    lap_comm_exposed_seconds(comm, true);
+    lap_traffic_meter_start(&meter, comm);
+  }
   lap_traffic_meter_stop(&meter, comm);
   lap_traffic_meter_mean(&meter, comm, &result->traffic);
   result->gflop = lap_tape_flops(lap_stepper_tape(stepper)) / 1e9;
@@ -84,23 +131,39 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   return LAP_OK;
 }
 
-static void join_ranks(lap_comm *comm, int threads, bench_result *result) {
+static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_result *result) {
   const int ranks = lap_comm_size(comm);
-  lap_barrier(comm);
-  enum { SECONDS, GFLOP, GEMM_GFLOPS, EXPOSED, NUMBERS };
-  const double mine[NUMBERS] = {result->seconds, result->gflop, lap_gemm_rate(threads, 0.5),
-                                result->exposed_seconds};
+  enum { SECONDS, GFLOP, EXPOSED, RATES, NUMBERS = RATES + YARDSTICKS };
+  double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds};
+  for (int i = 0; i < YARDSTICKS; ++i) mine[RATES + i] = median(times->rates[i], ROUNDS);
   double *all = lap_allocate(ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
-  result->seconds = result->gflop = result->gemm_gflops = result->exposed_seconds = 0;
+  result->seconds = result->gflop = result->exposed_seconds = 0;
   for (int r = 0; r < ranks; ++r) {
     const double *of_rank = all + r * NUMBERS;
     if (of_rank[SECONDS] > result->seconds) result->seconds = of_rank[SECONDS];
     result->gflop += of_rank[GFLOP];
-    result->gemm_gflops += of_rank[GEMM_GFLOPS];
     result->exposed_seconds += of_rank[EXPOSED] / ranks;
+    for (int i = 0; i < YARDSTICKS; ++i) result->yardstick[i] += of_rank[RATES + i];
   }
   free(all);
+  double *of_ranks = lap_allocate(ranks * steps, sizeof *of_ranks);
+  lap_gather_all(comm, times->step_seconds, (size_t)steps * sizeof *of_ranks, of_ranks);
+  for (int r = 0; r < ranks; ++r)
+    for (int64_t i = 0; i < steps; ++i)
+      if (of_ranks[r * steps + i] > times->step_seconds[i])
+        times->step_seconds[i] = of_ranks[r * steps + i];
+  result->step_seconds = median(times->step_seconds, steps);
+  free(of_ranks);
+}
+
+/* OpenBLAS of its best core type is a yardstick where there is one on every rank. */
+static bool open_openblas(lap_comm *comm, const lap_config *config) {
+  lap_status ignored;
+  const bool here = lap_blas_open(config->blas_core, &ignored) == LAP_OK;
+  int64_t fewest, most;
+  lap_agree_range(comm, here, &fewest, &most);
+  return fewest;
 }
 
 static lap_code measure(const lap_session *session, lap_config *config, int64_t steps,
@@ -119,12 +182,17 @@ static lap_code measure(const lap_session *session, lap_config *config, int64_t 
   lap_block_weights *weights = lap_block_weights_create(state);
   lap_block_weights_changed(weights, true);
   lap_stepper *stepper = lap_stepper_create(config, &data, (uint64_t)steps + 1, state, weights);
-  const lap_code code = run_steps(stepper, weights, session->comm, steps, result, status);
+  bench_times times = {.stick = lap_gemm_yardstick_create(config->threads),
+                       .openblas = open_openblas(session->comm, config),
+                       .step_seconds = lap_allocate(steps, sizeof(double))};
+  const lap_code code = run_steps(stepper, weights, session->comm, steps, &times, result, status);
   lap_block_weights_wait_all(weights);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
-  if (code == LAP_OK) join_ranks(session->comm, config->threads, result);
+  if (code == LAP_OK) join_ranks(session->comm, steps, &times, result);
+  lap_gemm_yardstick_destroy(times.stick);
+  free(times.step_seconds);
   return code;
 }
 
@@ -155,29 +223,46 @@ static void print_profile(const bench_result *result) {
   lap_table_destroy(table);
 }
 
+static json_t *result_json(const lap_session *session, const lap_config *config, double tokens,
+                           const bench_result *r, double useful, double roof) {
+  char words[LAP_GEMM_WORDS];
+  json_t *object = json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:s, s:s}", "tokens_per_second",
+                             tokens / r->step_seconds, "useful_gflops", useful, "useful_over_gemm",
+                             useful / roof, "seconds_per_step", r->step_seconds,
+                             "communication_share", r->exposed_seconds / r->seconds, "ranks",
+                             lap_comm_size(session->comm), "threads", config->threads, "gemm",
+                             config->gemm == LAP_GEMM_LAPIDARY ? "lapidary" : "openblas",
+                             "products", lap_gemm_describe(words));
+  for (int i = 0; i < YARDSTICKS; ++i)
+    json_object_set_new(object, yardstick_names[i],
+                        r->yardstick[i] > 0 ? json_real(r->yardstick[i]) : json_null());
+  json_object_set_new(object, "traffic", lap_step_traffic_to_json(&r->traffic));
+  return object;
+}
+
 static lap_code print_result(const lap_session *session, const lap_config *config, int64_t steps,
                              const bench_result *r, bool json, lap_status *status) {
-  const double tokens = (double)(steps * config->batch.sequences * config->data.sequence_length);
-  const double useful = r->gflop / r->seconds;
+  const double tokens = (double)(config->batch.sequences * config->data.sequence_length);
+  const double useful = r->gflop / (double)steps / r->step_seconds;
+  const double roof =
+      r->yardstick[GEMM] > r->yardstick[OPENBLAS] ? r->yardstick[GEMM] : r->yardstick[OPENBLAS];
   if (json) {
-    json_t *object = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:s}", "tokens_per_second", tokens / r->seconds,
-        "useful_gflops", useful, "gemm_gflops", r->gemm_gflops, "useful_over_gemm",
-        useful / r->gemm_gflops, "seconds_per_step", r->seconds / (double)steps,
-        "communication_share", r->exposed_seconds / r->seconds, "ranks",
-        lap_comm_size(session->comm), "threads", config->threads, "blas_core", lap_blas_core());
-    json_object_set_new(object, "traffic", lap_step_traffic_to_json(&r->traffic));
+    json_t *object = result_json(session, config, tokens, r, useful, roof);
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
     return code;
   }
-  char rate[LAP_HUMAN_TEXT], step[LAP_HUMAN_TEXT];
+  char rate[LAP_HUMAN_TEXT], step[LAP_HUMAN_TEXT], openblas[64] = "none here",
+                                                   words[LAP_GEMM_WORDS];
+  if (r->yardstick[OPENBLAS] > 0)
+    snprintf(openblas, sizeof openblas, "%.1f (%s)", r->yardstick[OPENBLAS], lap_blas_core());
+  printf("products by %s; GFLOP/s at 2048^3: lapidary %.1f, OpenBLAS %s; peak %.1f\n",
+         lap_gemm_describe(words), r->yardstick[GEMM], openblas, r->yardstick[PEAK]);
   printf(
-      "%s tokens/s, %s a step; %.1f useful GFLOP/s, sgemm reaches %.1f here: %.2f of it; "
+      "%s tokens/s, %s a step; %.1f useful GFLOP/s: %.2f of the faster product; "
       "communication %.1f %%\n",
-      lap_human_count(tokens / r->seconds, rate),
-      lap_human_seconds(r->seconds / (double)steps, step), useful, r->gemm_gflops,
-      useful / r->gemm_gflops, 100 * r->exposed_seconds / r->seconds);
+      lap_human_count(tokens / r->step_seconds, rate), lap_human_seconds(r->step_seconds, step),
+      useful, useful / roof, 100 * r->exposed_seconds / r->seconds);
   return LAP_OK;
 }
 
@@ -202,7 +287,7 @@ static lap_code bench(const lap_session *session, const lap_command_line *line, 
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, config->blas_core, config->threads, status);
+    code = lap_session_open_gemm(session, config->gemm, config->blas_core, config->threads, status);
   bench_result result = {0};
   if (code == LAP_OK) code = measure(session, config, flags->steps, &result, status);
   if (code == LAP_OK && session->root) {
@@ -230,7 +315,9 @@ const lap_command lap_command_bench = {
     .usage = "CONFIG.yaml [KEY=VALUE...]",
     .description =
         "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token) and "
-        "compares useful matrix FLOPs with what sgemm reaches on the same cores in the same run. "
+        "compares useful matrix FLOPs with what products of 2048^3 reach on the same cores in the "
+        "same "
+        "run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are medians. "
         "Communication is the share of its time in which a rank waits for messages, and so for "
         "slower ranks too; the mean of all ranks.",
     .collective = true,

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_rate.h"
+#include "autograd/kernel/matmul/kernels.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/link_rate.h"
@@ -77,6 +78,22 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
   lap_measure_unit_costs(comm, quick ? 1.5 : 9, h);
 }
 
+/* GFLOP/s of the vector unit of the slowest rank, all ranks at once. */
+static double peak_of(lap_comm *comm) {
+  enum { TRIES = 5 };
+  lap_gemm_yardstick *stick = lap_gemm_yardstick_create(1);
+  double best = 0;
+  lap_barrier(comm);
+  for (int i = 0; i < TRIES; ++i) {
+    const double rate = lap_gemm_yardstick_peak(stick);
+    if (rate > best) best = rate;
+  }
+  lap_gemm_yardstick_destroy(stick);
+  int64_t least, most;
+  lap_agree_range(comm, (int64_t)(1e3 * best), &least, &most);
+  return (double)least / 1e3;
+}
+
 /* --- what it means --- */
 
 static void check_link(const lap_link *link, const char *subject, double slow, const char *advice,
@@ -89,16 +106,34 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
 }
 
-static void check_rates(const lap_hardware *h, lap_findings *findings) {
-  const char *best = lap_blas_best_core();
-  lap_findings_add(findings, LAP_SEVERITY_OK, "BLAS", "", "%s; blas_core: auto is %s here",
-                   lap_blas_version(), lap_blas_core());
-  if (best && strcmp(best, lap_blas_core()) != 0)
-    lap_findings_add(findings, LAP_SEVERITY_NOTE, "kernels",
-                     "blas_core: HASWELL gives the same bits on all of them",
-                     "rank 0 could run %s, another rank cannot", best);
-  lap_findings_add(findings, LAP_SEVERITY_OK, "sgemm", "",
-                   "%.1f GFLOP/s a rank, one thread, all ranks at once", h->sgemm_gflops);
+/* Which kernel rank 0 multiplies with, and why not one of those that are faster. */
+static void check_kernel(lap_findings *findings) {
+  const lap_matmul_kernel *const *all = lap_matmul_kernels(), *here = lap_matmul_kernel_here();
+  const char *asked = getenv("LAPIDARY_KERNEL");
+  lap_findings_add(findings, LAP_SEVERITY_OK, "products", "",
+                   "lapidary's kernel %s; the same bits on every processor", here->name);
+  if (asked && *asked) {
+    if (here != *all)
+      lap_findings_add(findings, LAP_SEVERITY_NOTE, "products", "",
+                       "LAPIDARY_KERNEL=%s limits the kernels", asked);
+    return;
+  }
+  for (; *all != here; ++all)
+    if ((*all)->runs_here())
+      lap_findings_add(findings, LAP_SEVERITY_SLOW, "products",
+                       "report the processor: its unit adds in an order that no other has",
+                       "kernel %s is not used: it does not give the bits of plain", (*all)->name);
+    else
+      lap_findings_add(findings, LAP_SEVERITY_OK, "products", "",
+                       "no kernel %s: the processor lacks its instructions", (*all)->name);
+}
+
+static void check_rates(const lap_hardware *h, double peak, lap_findings *findings) {
+  check_kernel(findings);
+  lap_findings_add(findings, LAP_SEVERITY_OK, "product rate", "",
+                   "%.1f GFLOP/s a rank, one thread, all ranks at once; %.0f %% of the peak of its "
+                   "vector unit",
+                   h->sgemm_gflops, 100 * h->sgemm_gflops / peak);
   lap_findings_add(findings, LAP_SEVERITY_OK, "bandwidth", "",
                    "%.1f GB/s a rank (triad), all ranks at once", h->memory_bytes_per_second / 1e9);
   enum { FAIR_PERCENT = 90 };
@@ -146,11 +181,11 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
   lap_machine_check(comm, all, 1, findings);
-  lap_code code = lap_session_open_blas(session, "auto", 1, status);
+  lap_code code = lap_session_open_gemm(session, LAP_GEMM_LAPIDARY, NULL, 1, status);
   if (code == LAP_OK) {
     lap_hardware hardware;
     measure(comm, all, flags->quick, &hardware);
-    check_rates(&hardware, findings);
+    check_rates(&hardware, peak_of(comm), findings);
     lap_file_system_check(comm, flags->directory, findings);
     code = report(session, &hardware, findings, line->json, status);
     lap_hardware_release(&hardware);

@@ -140,8 +140,8 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
     lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
-                                 status);
+    code = lap_session_open_gemm(session, source->config->gemm, source->config->blas_core,
+                                 (int)flags->model.threads, status);
   lap_evaluation e;
   if (code == LAP_OK) {
     const lap_evaluate_request request = {.model = &source->config->model,

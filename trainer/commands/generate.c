@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
@@ -105,11 +105,12 @@ static lap_code open_tokenizer(generate_model *model, lap_status *status) {
   return LAP_OK;
 }
 
-/* The kernels that the model was trained with, or the best that this machine has. */
-static lap_code open_blas(const lap_config *config, lap_console *console, lap_status *status) {
-  if (lap_blas_open(config->blas_core, status) == LAP_OK) return LAP_OK;
-  lap_console_warn(console, "%s; going on with blas_core auto", status->message);
-  return lap_blas_open("auto", status);
+/* The products that the model was trained with, or lapidary's own where there are none here. */
+static lap_code open_gemm(const lap_config *config, lap_console *console, lap_status *status) {
+  const lap_code code = lap_gemm_open(config->gemm, config->blas_core, status);
+  if (code == LAP_OK || config->gemm != LAP_GEMM_OPENBLAS) return code;
+  lap_console_warn(console, "%s; going on with gemm lapidary", status->message);
+  return lap_gemm_open(LAP_GEMM_LAPIDARY, NULL, status);
 }
 
 /* BOS and the tokens of the text; owned by the caller. */
@@ -197,6 +198,7 @@ static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t position
 
 static json_t *make_json(const generate_totals *totals, const generate_model *model,
                          const generate_options *o, int64_t prompt_count, cache_size cache) {
+  char words[LAP_GEMM_WORDS];
   json_t *object = json_object();
   json_object_update(object, json_array_get(totals->samples, 0));
   json_t *rest = json_pack(
@@ -205,7 +207,7 @@ static json_t *make_json(const generate_totals *totals, const generate_model *mo
       rate(totals->prefill_tokens, totals->prefill_seconds), "decode_tokens_per_second",
       rate(totals->decode_steps, totals->decode_seconds), "kv_cache_bytes", (json_int_t)cache.bytes,
       "seed", (json_int_t)o->seed, "temperature", o->temperature, "top_k", (json_int_t)o->top_k,
-      "top_p", o->top_p, "threads", (json_int_t)o->threads, "blas_core", lap_blas_core(),
+      "top_p", o->top_p, "threads", (json_int_t)o->threads, "products", lap_gemm_describe(words),
       "checkpoint", model->source.path);
   if (model->source.checkpoint)
     json_object_set_new(rest, "step", json_integer((json_int_t)model->source.checkpoint->step));
@@ -271,7 +273,7 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
   if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
-  lap_code code = open_blas(model->source.config, console, status);
+  lap_code code = open_gemm(model->source.config, console, status);
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};

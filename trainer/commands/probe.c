@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "autograd/op/shard_range.h"
 #include "core/directory_lock.h"
 #include "core/json.h"
@@ -95,7 +96,8 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   double loss;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
   LAP_TRY(check_shards(config, status));
-  LAP_TRY(lap_blas_open(config->blas_core, status));
+  LAP_TRY(lap_gemm_open(config->gemm, config->blas_core, status));
+  if (probe->double_precision) LAP_TRY(lap_blas_open(config->blas_core, status));
   omp_set_num_threads(config->threads);
   LAP_TRY(lap_probe_batch_read(probe->batch, &config->model, &batch, status));
   lap_code code = resolve_objective(config, batch, probe->batch, status);

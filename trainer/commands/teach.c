@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
+#include "autograd/kernel/numerics_version.h"
 #include "core/json.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
@@ -198,14 +199,13 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
                     "--k %" PRId64 " is more than the vocabulary: k is %u, everything", flags->k,
                     schema.k);
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
-                                 status);
+    code = lap_session_open_gemm(session, source->config->gemm, source->config->blas_core,
+                                 (int)flags->model.threads, status);
   if (code == LAP_OK) {
     const int shards = in.model.state->all->shards.of; /* they decide the last bits */
-    char *identity =
-        shards == 1 ? lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version())
-                    : lap_format("%s %s %s %d", in.weights_sha256, lap_blas_core(),
-                                 lap_blas_version(), shards);
+    char words[LAP_GEMM_WORDS];
+    char *identity = lap_format("%s %d %s %d", in.weights_sha256, LAP_NUMERICS_VERSION,
+                                lap_gemm_identity(words), shards);
     const lap_teach_request request = {.model = &source->config->model,
                                        .state = in.model.state,
                                        .weights = in.model.weights,

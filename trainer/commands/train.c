@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -140,8 +140,8 @@ static void say_run(const lap_session *session, const lap_config *config,
       inputs->total_steps, lap_human_count(per_step, a),
       lap_human_count(per_step * (double)inputs->total_steps, b),
       (double)config->batch.sequences * (double)inputs->total_steps / (double)inputs->window_count);
-  lap_console_say(session->console, "BLAS       %s, %s kernels", lap_blas_version(),
-                  lap_blas_core());
+  char words[LAP_GEMM_WORDS];
+  lap_console_say(session->console, "products   %s", lap_gemm_describe(words));
 }
 
 /* What `plan` says of this run, with the data as it is. */
@@ -228,7 +228,7 @@ static void print_report(const lap_train_report *report) {
     printf("held-out %s %.4f nats/token, perplexity %.2f, %.4f bits/byte\n",
            report->distill_weight > 0 ? "cross-entropy" : "loss", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
-  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%)\n",
+  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that products reach here (%.0f %%)\n",
          lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
          100 * report->gflops / report->gemm_gflops);
   printf("memory peak %s on the fullest rank\n", lap_human_bytes((double)report->peak_bytes, peak));
@@ -328,7 +328,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
   lap_resume_open_ends(*config, session, &flags->train.resume, core);
-  return lap_session_open_blas(session, core, (*config)->threads, status);
+  return lap_session_open_gemm(session, (*config)->gemm, core, (*config)->threads, status);
 }
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,

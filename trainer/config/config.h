@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "autograd/gemma2/config.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "autograd/op/objective.h"
 #include "autograd/tape/recompute.h"
 #include "mpi/tree/mesh.h"
@@ -107,8 +108,9 @@ typedef struct {
     int64_t every_steps; /* 0: only after the last step */
   } eval;
 
-  int threads;     /* OpenMP threads of a rank */
-  char *blas_core; /* "auto" or an OPENBLAS_CORETYPE such as "HASWELL" */
+  int threads; /* OpenMP threads of a rank */
+  lap_gemm_backend gemm;
+  char *blas_core; /* of OpenBLAS: "auto" or an OPENBLAS_CORETYPE such as "HASWELL" */
   lap_precision precision;
   double watchdog_seconds;
   int64_t max_bad_steps; /* consecutive non-finite steps before the run ends */

@@ -54,6 +54,7 @@ lap_numbers *lap_numbers_create(const lap_config *config) {
   const lap_config_key *schema = lap_config_schema(&count);
   for (size_t i = 0; i < count; ++i) {
     if (!schema[i].in_numbers) continue;
+    if (config->gemm == LAP_GEMM_LAPIDARY && !strcmp(schema[i].name, "blas_core")) continue;
     char *value = lap_config_value_text(config, (int)i);
     lap_numbers_append(numbers, schema[i].name, value);
     free(value);

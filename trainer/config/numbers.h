@@ -1,11 +1,11 @@
 /* numbers: the list of what decides the numbers of a run, and its hash (docs/design.md#identity).
  *
  * Two runs with equal lists end in the same bits. The config gives the first part: model,
- * objective, seed, init, data settings, logical mesh, batch, optimizer, schedule, blas_core,
- * precision and LAP_NUMERICS_VERSION. The caller appends what the config cannot know: content
- * hashes of data, cache and initial weights in order, the windows of each source of data where
- * there are several, the version of BLAS. Threads, sharding, ranks, paths and checkpoint settings
- * are not in it.
+ * objective, seed, init, data settings, logical mesh, batch, optimizer, schedule, gemm (of openblas
+ * blas_core too), precision and LAP_NUMERICS_VERSION. The caller appends what the config cannot
+ * know: content hashes of data, cache and initial weights in order, the windows of each source of
+ * data where there are several, the version of OpenBLAS where it computes. Kernels, threads,
+ * sharding, ranks, paths and checkpoint settings are not in it.
  */
 #ifndef LAP_TRAINER_CONFIG_NUMBERS_H
 #define LAP_TRAINER_CONFIG_NUMBERS_H

@@ -97,6 +97,19 @@ static lap_code check_blas_core(const lap_config *config, lap_status *status) {
                          core);
 }
 
+/* Configs that are older than the key gemm name a core type alone. */
+static lap_code settle_gemm(lap_config *config, lap_status *status) {
+  const bool core_named = strcmp(config->blas_core, "auto") != 0;
+  if (!lap_config_is_given(config, "gemm"))
+    config->gemm = core_named ? LAP_GEMM_OPENBLAS : LAP_GEMM_LAPIDARY;
+  if (config->gemm == LAP_GEMM_OPENBLAS || !core_named) return LAP_OK;
+  return lap_config_fail(
+      config, "blas_core", status,
+      "%s is a core type of OpenBLAS, but gemm is lapidary, which gives the same "
+      "bits on every processor; leave blas_core out, or set gemm to openblas",
+      config->blas_core);
+}
+
 static int lengths_present(const lap_config *config) {
   return (config->schedule.steps != 0) + (config->schedule.tokens != 0) +
          (config->schedule.epochs != 0);
@@ -128,6 +141,7 @@ lap_code lap_config_resolve(lap_config *config, lap_status *status) {
   LAP_TRY(check_batch(config, status));
   LAP_TRY(check_temperature(config, status));
   LAP_TRY(check_blas_core(config, status));
+  LAP_TRY(settle_gemm(config, status));
   LAP_TRY(check_schedule(config, status));
   if (config->model.hidden_size)
     fill_default(config, "optimizer.learning_rate", &config->optimizer.learning_rate,

@@ -10,6 +10,7 @@ static const char *const tail_words[] = {"ghost", "drop", "renormalise", "renorm
 static const char *const shard_words[] = {"none", "optimizer", "gradients", "full", NULL};
 static const char *const recompute_words[] = {"none", "block", "attention", NULL};
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
+static const char *const gemm_words[] = {"lapidary", "openblas", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 /* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. */
@@ -244,11 +245,17 @@ static const lap_config_key schema[] = {
 
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
+    {"gemm", LAP_KEY_WORD, offsetof(lap_config, gemm), .fallback = "lapidary", .words = gemm_words,
+     .in_numbers = true,
+     .meaning =
+         "What computes matrix products: lapidary, openblas. lapidary gives the same bits on "
+         "every processor. A config that names a core type in blas_core and no gemm means "
+         "openblas."},
     {"blas_core", LAP_KEY_TEXT, offsetof(lap_config, blas_core), .fallback = "auto",
      .in_numbers = true,
-     .meaning = "Kernels of OpenBLAS: auto, or a core type such as HASWELL. auto takes the best "
-                "that all ranks share when the run first starts. Part of the numbers: runs that "
-                "must agree between kinds of machines name one."},
+     .meaning = "Kernels of gemm: openblas: auto, or a core type such as HASWELL. auto takes the "
+                "best that all ranks share when the run first starts. Part of the numbers of "
+                "openblas, and refused with gemm: lapidary, which needs none."},
     {"precision", LAP_KEY_WORD, offsetof(lap_config, precision), .fallback = "float32",
      .words = precision_words, .in_numbers = true,
      .meaning = "Precision of the matrix products. bfloat16 is not available in this version."},

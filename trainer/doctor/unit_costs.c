@@ -104,17 +104,20 @@ typedef struct {
 /* As op/column_linear.c calls them. */
 static void multiply(void *context) {
   const product_job *job = context;
-  const int64_t m = job->m, n = job->n, k = job->k;
-  switch (job->product) {
-    case LAP_PRODUCT_FORWARD:
-      lap_gemm(LAP_PLAIN, LAP_TRANSPOSED, m, n, k, job->a, k, job->b, k, 0, job->c, n);
-      break;
-    case LAP_PRODUCT_INPUT:
-      lap_gemm(LAP_PLAIN, LAP_PLAIN, m, n, k, job->a, k, job->b, n, 0, job->c, n);
-      break;
-    default:
-      lap_gemm(LAP_TRANSPOSED, LAP_PLAIN, m, n, k, job->a, m, job->b, n, 1, job->c, n);
-  }
+  const bool forward = job->product == LAP_PRODUCT_FORWARD;
+  const bool of_weight = job->product == LAP_PRODUCT_WEIGHT;
+  lap_gemm(&(lap_gemm_operands){.m = job->m,
+                                .n = job->n,
+                                .k = job->k,
+                                .a = job->a,
+                                .lda = of_weight ? job->m : job->k,
+                                .transpose_a = of_weight,
+                                .b = job->b,
+                                .ldb = forward ? job->k : job->n,
+                                .transpose_b = forward,
+                                .c = job->c,
+                                .ldc = job->n,
+                                .into = lap_gemm_into(of_weight)});
 }
 
 /* Several tiles where they are full, so that operands are no warmer than in a layer. */

@@ -30,7 +30,7 @@ bool lap_window_logits_leads(const lap_window_logits *w) {
 
 /* Rows of logits at a time. */
 static int64_t chunk_of(const lap_gemma2_config *model, int64_t length) {
-  const int64_t chunk = lap_lm_head_chunk(model->vocab_size);
+  const int64_t chunk = lap_lm_head_chunk(model->vocab_size, length);
   return chunk < length ? chunk : length;
 }
 

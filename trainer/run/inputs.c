@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
@@ -172,7 +173,7 @@ static void append_sources(lap_inputs *in) {
 }
 
 /* What the config cannot know: the content behind its paths. */
-static lap_code append_content(lap_inputs *in, lap_status *status) {
+static lap_code append_content(const lap_config *config, lap_inputs *in, lap_status *status) {
   char hex[LAP_SHA256_HEX];
   lap_numbers_append(in->numbers, "tokenizer_sha256", in->tokenizer_sha256);
   lap_sha256_stream *stream = lap_sha256_create();
@@ -191,7 +192,8 @@ static lap_code append_content(lap_inputs *in, lap_status *status) {
     LAP_TRY(lap_cache_content_sha256(in->train_cache, hex, status));
     lap_numbers_append(in->numbers, "teacher.cache_sha256", hex);
   }
-  lap_numbers_append(in->numbers, "blas_version", lap_blas_version());
+  if (config->gemm == LAP_GEMM_OPENBLAS)
+    lap_numbers_append(in->numbers, "blas_version", lap_blas_version());
   return LAP_OK;
 }
 
@@ -231,10 +233,12 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
   lap_step_progress_end(&progress);
   inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */
   if (own.code == LAP_OK) {
-    free(config->blas_core);
-    config->blas_core = lap_copy_string(lap_blas_core());
+    if (config->gemm == LAP_GEMM_OPENBLAS) {
+      free(config->blas_core);
+      config->blas_core = lap_copy_string(lap_blas_core());
+    }
     inputs->numbers = lap_numbers_create(config);
-    own.code = append_content(inputs, &own);
+    own.code = append_content(config, inputs, &own);
   }
   *status = own;
   lap_code code = lap_agree(session->comm, status);

@@ -19,7 +19,7 @@ typedef struct {
   lap_numbers *numbers; /* what decides the numbers, content hashes included */
 } lap_inputs;
 
-/* Collective; BLAS must be open. Opens tokenizer, shards and caches on every rank, settles the
+/* Collective; what computes products must be open (lap_session_open_gemm). Opens tokenizer, shards and caches on every rank, settles the
  * config's open ends (tail, warm-up, blas_core) and makes the list of numbers; agrees on the
  * outcome and on the list's hash. */
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,

@@ -7,6 +7,8 @@
  *   g = factor * gradient
  *   m = beta1 m + (1 - beta1) g            v = beta2 v + (1 - beta2) g^2
  *   w -= lr (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay w)
+ * Moments, and squares g^2, below 2^-126 are 0: a weight without a gradient would otherwise keep
+ * subnormal moments for ever, and its update take a hundred times as long.
  * decay is weight_decay for matrices and the embedding, 0 for norms.
  */
 #ifndef LAP_TRAINER_STEP_OPTIMIZER_H

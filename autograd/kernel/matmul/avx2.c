@@ -41,5 +41,5 @@ static bool runs_here(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-const lap_matmul_kernel lap_matmul_avx2 = {"avx2", LANES,      HEIGHT,          WIDTH,
-                                           tile,   pack_plain, pack_transposed, runs_here};
+const lap_matmul_kernel lap_matmul_avx2 = {
+    "avx2", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};

@@ -43,5 +43,5 @@ static bool runs_here(void) {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
-const lap_matmul_kernel lap_matmul_avx512 = {"avx512", LANES,      HEIGHT,          WIDTH,
-                                             tile,     pack_plain, pack_transposed, runs_here};
+const lap_matmul_kernel lap_matmul_avx512 = {
+    "avx512", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};

@@ -51,7 +51,7 @@ static bool agrees(const lap_matmul_kernel *kernel, int64_t rows, int64_t column
   return true;
 }
 
-static bool computes_the_definition(const lap_matmul_kernel *kernel) {
+bool lap_matmul_kernel_agrees(const lap_matmul_kernel *kernel) {
   return agrees(kernel, kernel->height, kernel->width, TERMS, LAP_MATMUL_ADD) &&
          agrees(kernel, kernel->height, kernel->width, 7, LAP_MATMUL_SET) &&
          agrees(kernel, 1, kernel->width - 1, TERMS, LAP_MATMUL_CHAIN) &&
@@ -60,13 +60,14 @@ static bool computes_the_definition(const lap_matmul_kernel *kernel) {
 
 /* --- the one of this process --- */
 
+/* The first that runs here, agrees with `plain`, and has this name, where there is one. */
 static const lap_matmul_kernel *choose(const char *name) {
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel) {
     if ((name && strcmp(name, (*kernel)->name) != 0) || !(*kernel)->runs_here()) continue;
-    if (computes_the_definition(*kernel)) return *kernel;
+    if (lap_matmul_kernel_agrees(*kernel)) return *kernel;
     fprintf(stderr,
-            "lapidary: the kernel %s adds in another order on this processor, so it is not used "
-            "(docs/numbers.md)\n",
+            "lapidary: the kernel %s does not give the bits of plain on this processor, so it is "
+            "not used (docs/numbers.md)\n",
             (*kernel)->name);
   }
   return name ? NULL : &lap_matmul_plain;
@@ -75,22 +76,39 @@ static const lap_matmul_kernel *choose(const char *name) {
 /* Chosen once; what the processor can do is a property of the process. */
 static const lap_matmul_kernel *chosen;
 
-const lap_matmul_kernel *lap_matmul_kernel_here(void) {
-  if (!chosen) {
-    const char *name = getenv("LAPIDARY_KERNEL");
-    const lap_matmul_kernel *kernel = choose(name && *name ? name : NULL);
-    chosen = kernel ? kernel : choose(NULL);
+static lap_code refuse(const char *name, lap_status *status) {
+  char *text = NULL;
+  size_t size;
+  bool known = false;
+  FILE *out = open_memstream(&text, &size);
+  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel) {
+    known = known || strcmp(name, (*kernel)->name) == 0;
+    if (strcmp(name, (*kernel)->name) != 0 && (*kernel)->runs_here())
+      fprintf(out, "%s%s", ftell(out) > 0 ? ", " : "", (*kernel)->name);
   }
-  return chosen;
+  fclose(out);
+  lap_fail(status, LAP_USAGE, "LAPIDARY_KERNEL=%s: %s; expected one of %s, or none for the fastest",
+           name, known ? "this processor does not run it" : "this build has no such kernel", text);
+  free(text);
+  return LAP_USAGE;
 }
 
 lap_code lap_matmul_kernel_use(const char *name, lap_status *status) {
   const lap_matmul_kernel *kernel = choose(name);
-  if (!kernel)
-    return lap_fail(status, LAP_USAGE,
-                    "kernel: '%s' was asked for, but this build has none of that name that "
-                    "this processor runs",
-                    name);
+  if (!kernel) return refuse(name, status);
   chosen = kernel;
   return LAP_OK;
+}
+
+lap_code lap_matmul_kernel_open(lap_status *status) {
+  const char *name = getenv("LAPIDARY_KERNEL");
+  if (name && *name) return lap_matmul_kernel_use(name, status);
+  if (!chosen) chosen = choose(NULL);
+  return LAP_OK;
+}
+
+const lap_matmul_kernel *lap_matmul_kernel_here(void) {
+  lap_status ignored;
+  if (!chosen && lap_matmul_kernel_open(&ignored) != LAP_OK) chosen = choose(NULL);
+  return chosen;
 }

@@ -9,13 +9,20 @@
 /* All kernels of this build, the fastest first; NULL ends them. */
 const lap_matmul_kernel *const *lap_matmul_kernels(void);
 
-/* The kernel of this process: the first that runs here, is allowed by LAPIDARY_KERNEL=NAME (the
- * environment: for tests and doubts) and agrees with `plain` on a few tiles. Chosen at the first
- * call; one that disagrees is left out, with a line on stderr. */
+/* Whether it gives the bits of `plain` on a few tiles; takes milliseconds. */
+bool lap_matmul_kernel_agrees(const lap_matmul_kernel *kernel);
+
+/* Chooses the kernel of this process: the first that runs here and agrees with `plain`; one that
+ * does not agree is left out, with a line on stderr. The environment LAPIDARY_KERNEL=NAME (for tests
+ * and doubts) leaves one to choose: LAP_USAGE where this build or processor has none of that name,
+ * or it does not agree. */
+lap_code lap_matmul_kernel_open(lap_status *status);
+
+/* The kernel of this process. Opens where nothing did; then what is wrong with LAPIDARY_KERNEL does
+ * not count. */
 const lap_matmul_kernel *lap_matmul_kernel_here(void);
 
-/* Limits it to one kernel: for tests. LAP_USAGE where this build or processor has none of that
- * name. */
+/* As lap_matmul_kernel_open with LAPIDARY_KERNEL=name: for tests, several times a process. */
 lap_code lap_matmul_kernel_use(const char *name, lap_status *status);
 
 #endif

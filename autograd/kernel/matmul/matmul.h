@@ -13,8 +13,6 @@
  * nor the instruction set. NaN equals NaN. 256 terms: relative error at 262,144 normal terms is
  * 6.5e-7 (OpenBLAS 5.7e-7, one chain 93e-7), and reading C again costs nothing visible.
  *
- * `gemm: lapidary` will train by it (docs/design.md#arithmetic); today only its test calls it.
- *
  * Every kernel computes this definition: `plain` is the definition itself, in twenty lines; `avx2`,
  * `avx512` and `neon` are one source (simd.h) over the vectors of their instruction set. Which one
  * runs is chosen once a process, and no part of the numbers. To add one: write its file beside

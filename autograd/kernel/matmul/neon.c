@@ -35,5 +35,5 @@ static inline void transpose_quads(vector v[4]) {
 
 static bool runs_here(void) { return true; }
 
-const lap_matmul_kernel lap_matmul_neon = {"neon", LANES,      HEIGHT,          WIDTH,
-                                           tile,   pack_plain, pack_transposed, runs_here};
+const lap_matmul_kernel lap_matmul_neon = {
+    "neon", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};

@@ -135,4 +135,21 @@ static void pack_plain(const float *x, int64_t ldx, int64_t columns, int64_t ter
   }
 }
 
+static int64_t multiply_add(int64_t rounds) {
+  static const float small = 0x1p-20F;
+  vector sum[2 * HEIGHT], x = vector_broadcast(&small);
+#pragma GCC unroll 32
+  for (int i = 0; i < 2 * HEIGHT; ++i) sum[i] = vector_zero();
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 32
+    for (int i = 0; i < 2 * HEIGHT; ++i) vector_accumulate(&sum[i], x, x);
+  }
+#pragma GCC unroll 32
+  for (int i = 1; i < 2 * HEIGHT; ++i) sum[0] = vector_add(sum[0], sum[i]);
+  float seen[LANES]; /* so that nothing is left out */
+  vector_store(seen, sum[0]);
+  __asm__ volatile("" : : "r"(seen) : "memory");
+  return rounds * 2 * HEIGHT * LANES;
+}
+
 #endif

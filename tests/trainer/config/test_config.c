@@ -74,6 +74,7 @@ static void a_full_config_arrives_in_its_fields(void **state) {
   assert_int_equal(config->schedule.warmup_steps, -1);
   assert_true(config->checkpoint.keep_best);
   assert_string_equal(config->blas_core, "HASWELL");
+  assert_int_equal(config->gemm, LAP_GEMM_OPENBLAS); /* whose core type is named */
   lap_config_destroy(config);
 }
 
@@ -97,6 +98,7 @@ static void defaults_are_those_of_the_design(void **state) {
   assert_int_equal(config->checkpoint.keep, 3);
   assert_int_equal(config->threads, 1);
   assert_string_equal(config->blas_core, "auto");
+  assert_int_equal(config->gemm, LAP_GEMM_LAPIDARY);
   assert_true(config->watchdog_seconds == 300);
   assert_int_equal(config->max_bad_steps, 10);
   assert_false(lap_config_is_given(config, "objective.distill_weight"));
@@ -300,6 +302,11 @@ static void keys_that_do_not_fit_together_are_refused(void **state) {
       {"objective: {temperature: 2, tail: ghost}\n", "needs objective.tail renormalise", NULL},
       {"mesh: {model: 4, model_ranks: 3}\n", "3 does not divide the 4 shards", NULL},
       {MODEL "mesh: {model: 4}\n", "do not divide model.num_key_value_heads, 2", NULL},
+      {"gemm: lapidary\nblas_core: ZEN\n",
+       "c.yaml:2: blas_core: ZEN is a core type of OpenBLAS, but gemm is lapidary", NULL},
+      {"gemm: lapidary\n", "leave blas_core out, or set gemm to openblas", "blas_core=HASWELL"},
+      {"blas_core: HASWELL\n", "but gemm is lapidary", "gemm=lapidary"},
+      {"gemm: mkl\n", "expected one of lapidary, openblas", NULL},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
 }
@@ -419,6 +426,7 @@ static void only_what_decides_the_numbers_changes_their_hash(void **state) {
       {"data.document_mask=true", "data.document_mask"},
       {"data.train=[{path: a, weight: 2}, {path: b}]", "data.train.weights"},
       {"blas_core=ZEN", "blas_core"},
+      {"blas_core=auto", "gemm"},
       {"init=some/checkpoint", "init"},
       {"threads=3", NULL},
       {"mesh.shard=optimizer", NULL},

@@ -47,9 +47,14 @@ static bool begins_with(const char *text, const char *prefix) {
 static bool decides_the_numbers(const char *key) {
   static const char *const sections[] = {"model.", "objective.", "batch.", "optimizer.",
                                          "schedule."};
-  static const char *const keys[] = {
-      "seed",      "data.sequence_length", "data.document_mask", "mesh.pods",
-      "mesh.data", "mesh.model",           "blas_core",          "precision"};
+  static const char *const keys[] = {"seed",
+                                     "data.sequence_length",
+                                     "data.document_mask",
+                                     "mesh.pods",
+                                     "mesh.data",
+                                     "mesh.model",
+                                     "gemm",
+                                     "precision"};
   for (size_t i = 0; i < sizeof sections / sizeof *sections; ++i)
     if (begins_with(key, sections[i])) return true;
   for (size_t i = 0; i < sizeof keys / sizeof *keys; ++i)
@@ -80,6 +85,26 @@ static void exactly_what_decides_the_numbers_is_listed(void **state) {
   assert_null(lap_numbers_value(numbers, "model.hidden_siz"));
   json_decref(listed);
   lap_numbers_destroy(numbers);
+}
+
+/* A core type is one of OpenBLAS: where that computes, its bits depend on it. */
+static void a_core_type_counts_where_openblas_computes(void **state) {
+  (void)state;
+  static const struct {
+    const char *override, *gemm, *core;
+  } cases[] = {{"blas_core=auto", "lapidary", NULL},
+               {"gemm=openblas", "openblas", "\"auto\""},
+               {"blas_core=HASWELL", "openblas", "\"HASWELL\""}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_numbers *numbers = numbers_of(cases[i].override);
+    assert_string_equal(lap_numbers_value(numbers, "gemm"), cases[i].gemm);
+    const char *core = lap_numbers_value(numbers, "blas_core");
+    if (cases[i].core)
+      assert_string_equal(core, cases[i].core);
+    else
+      assert_null(core);
+    lap_numbers_destroy(numbers);
+  }
 }
 
 /* A path is not an identity; that there are weights at all is one. */
@@ -236,6 +261,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exactly_what_decides_the_numbers_is_listed),
       cmocka_unit_test(of_paths_only_what_they_mean_is_listed),
+      cmocka_unit_test(a_core_type_counts_where_openblas_computes),
       cmocka_unit_test(the_hash_is_over_keys_and_values_in_order),
       cmocka_unit_test(values_are_listed_with_all_their_bits),
       cmocka_unit_test(the_first_difference_of_now_is_named_and_then_what_is_gone),

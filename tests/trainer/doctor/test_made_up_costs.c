@@ -67,9 +67,7 @@ static double disturbed(int times) {
 
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
-void __wrap_lap_gemm_float(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k,
-                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                           float *c, int64_t ldc);
+void __wrap_lap_gemm_float(const lap_gemm_operands *p);
 void __wrap_lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters,
                              int64_t begin, int64_t end, float factor, const float *gradient,
                              float *weight, float *exp_avg, float *exp_avg_sq);
@@ -97,19 +95,16 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
 }
 
 /* The input product is dearer, that of the weights dearer still. */
-static double flop_of(lap_transpose ta, lap_transpose tb) {
-  return product_flop * (ta == LAP_TRANSPOSED ? 3 : tb == LAP_TRANSPOSED ? 1 : 2);
+static double flop_of(const lap_gemm_operands *p) {
+  return product_flop * (p->transpose_a ? 3 : p->transpose_b ? 1 : 2);
 }
 
-void __wrap_lap_gemm_float(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k,
-                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                           float *c, int64_t ldc) {
-  (void)a, (void)b, (void)c;
-  assert_int_equal(lda, ta == LAP_TRANSPOSED ? m : k);
-  assert_int_equal(ldb, tb == LAP_TRANSPOSED ? k : n);
-  assert_int_equal(ldc, n);
-  assert_true(beta == (ta == LAP_TRANSPOSED ? 1 : 0)); /* gradients add up */
-  machine.cpu += disturbed(machine.products++) * flop_of(ta, tb) * 2 * (double)(m * n * k);
+void __wrap_lap_gemm_float(const lap_gemm_operands *p) {
+  assert_int_equal(p->lda, p->transpose_a ? p->m : p->k);
+  assert_int_equal(p->ldb, p->transpose_b ? p->k : p->n);
+  assert_int_equal(p->ldc, p->n);
+  assert_true(p->into == (p->transpose_a ? LAP_MATMUL_ADD : LAP_MATMUL_SET)); /* gradients add up */
+  machine.cpu += disturbed(machine.products++) * flop_of(p) * 2 * (double)(p->m * p->n * p->k);
 }
 
 void __wrap_lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters,

@@ -249,6 +249,15 @@ static const char *value(const opened *o, const char *key) {
 
 /* --- what is there --- */
 
+static void the_core_type_of_openblas_is_settled(void **state) {
+  opened *o = open_well(*state, (const char *const[]){"gemm=openblas", NULL});
+  assert_string_equal(o->config->blas_core, lap_blas_core());
+  assert_string_equal(value(o, "gemm"), "openblas");
+  assert_non_null(strstr(value(o, "blas_core"), lap_blas_core()));
+  assert_string_equal(value(o, "blas_version"), lap_blas_version());
+  close_inputs(o);
+}
+
 static void inputs_are_opened_and_open_ends_settled(void **state) {
   const world *w = *state;
   opened *o = open_well(w, NULL);
@@ -266,9 +275,9 @@ static void inputs_are_opened_and_open_ends_settled(void **state) {
   assert_int_equal(o->inputs.total_steps, 80);
   assert_int_equal(o->config->schedule.warmup_steps, 4); /* 5 % */
   assert_int_equal(o->config->objective.tail, LAP_TAIL_GHOST);
-  assert_string_equal(o->config->blas_core, lap_blas_core());
-  assert_non_null(strstr(value(o, "blas_core"), lap_blas_core()));
-  assert_string_equal(value(o, "blas_version"), lap_blas_version());
+  assert_string_equal(value(o, "gemm"), "lapidary");
+  assert_string_equal(value(o, "blas_core"), "absent");
+  assert_string_equal(value(o, "blas_version"), "absent");
   assert_string_equal(value(o, "schedule.warmup_steps"), "4");
   assert_string_equal(value(o, "objective.tail"), "ghost");
   assert_string_equal(value(o, "init_sha256"), "absent");
@@ -512,6 +521,7 @@ static void ranks_agree_on_inputs_and_outcome(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(inputs_are_opened_and_open_ends_settled),
+      IN_DIRECTORY(the_core_type_of_openblas_is_settled),
       IN_DIRECTORY(sources_stand_one_behind_another),
       IN_DIRECTORY(a_teacher_is_read_where_it_counts),
       IN_DIRECTORY(content_is_listed_by_its_hash),

@@ -467,6 +467,7 @@ static void expect_core(world *w, const char *run, const char *resume, bool fork
                         const char *expected) {
   start s = start_of(w, run, resume);
   s.options.fork = fork;
+  s.config.gemm = LAP_GEMM_OPENBLAS;
   s.config.blas_core = (char *)told;
   char core[LAP_RESUME_CORE];
   memset(core, 'x', sizeof core);

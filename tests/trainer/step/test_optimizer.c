@@ -339,8 +339,63 @@ static void squares_are_summed_block_by_block_in_double(void **state) {
   lap_release_aligned(values);
 }
 
+/* --- subnormal moments --- */
+
+enum { LAST_NORMAL = 1000 }; /* updates without a gradient: 0.9^1000 = 2e-46 */
+
+static bool is_subnormal(float x) { return x != 0 && fabsf(x) < 0x1p-126F; }
+
+static void moments_without_a_gradient_end_in_zero(void **state) {
+  (void)state;
+  const lap_gemma2_config model = small_model();
+  vectors v = vectors_create(lap_parameters_create(&model));
+  lap_adamw adamw = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.9, .epsilon = 1e-8};
+  fill(&v, 1, 1);
+  memset(v.gradient, 0, (size_t)v.parameters->elements * sizeof(float));
+  for (adamw.update = 1; adamw.update <= LAST_NORMAL; ++adamw.update) {
+    update_whole(&adamw, 1, &v);
+    for (int64_t i = 0; i < v.parameters->elements; ++i)
+      if (tensor_of(v.parameters, i))
+        assert_false(is_subnormal(v.exp_avg[i]) || is_subnormal(v.exp_avg_sq[i]));
+  }
+  for (int64_t i = 0; i < v.parameters->elements; ++i)
+    if (tensor_of(v.parameters, i)) assert_true(v.exp_avg[i] == 0 && v.exp_avg_sq[i] == 0);
+  vectors_destroy(&v);
+}
+
+/* The least moments that stay, and what a square of a small gradient adds. */
+static void moments_stay_from_the_least_normal_number_on(void **state) {
+  (void)state;
+  static const struct {
+    float gradient, exp_avg, exp_avg_sq, m, v;
+  } cases[] = {{0, 0x1p-125F, 0x1p-125F, 0x1p-126F, 0x1p-126F},
+               {0, -0x1p-125F, 0x1.fp-126F, -0x1p-126F, 0},
+               {0, 0x1.fffffcp-126F, 1, 0, 0.5F},
+               {0x1p-62F, 0, 0, 0x1p-63F, 0x1p-125F},
+               {0x1p-63F, 0, 0x1p-125F, 0x1p-64F, 0x1.8p-126F},
+               {-0x1.fp-64F, 0, 0x1p-100F, -0x1.fp-65F, 0x1p-101F},
+               {0x1p-63F, 0, 0, 0x1p-64F, 0}};
+  const lap_gemma2_config model = small_model();
+  const lap_adamw adamw = {
+      .learning_rate = 1e-3, .beta1 = 0.5, .beta2 = 0.5, .epsilon = 1e-8, .update = 3};
+  vectors v = vectors_create(lap_parameters_create(&model));
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; ++c) {
+    const lap_parameter *p = &v.parameters->parameter[0];
+    for (int64_t i = p->offset; i < p->offset + p->elements; ++i)
+      v.gradient[i] = cases[c].gradient, v.exp_avg[i] = cases[c].exp_avg,
+      v.exp_avg_sq[i] = cases[c].exp_avg_sq;
+    update_whole(&adamw, 1, &v);
+    for (int64_t i = p->offset; i < p->offset + p->elements; ++i)
+      if (v.exp_avg[i] != cases[c].m || v.exp_avg_sq[i] != cases[c].v)
+        fail_msg("case %zu: %a %a", c, (double)v.exp_avg[i], (double)v.exp_avg_sq[i]);
+  }
+  vectors_destroy(&v);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(moments_without_a_gradient_end_in_zero),
+      cmocka_unit_test(moments_stay_from_the_least_normal_number_on),
       cmocka_unit_test(an_update_is_that_of_the_paper),
       cmocka_unit_test(copies_of_norms_do_not_decay_either),
       cmocka_unit_test(thousands_of_updates_follow_the_paper),

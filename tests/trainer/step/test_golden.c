@@ -1,0 +1,90 @@
+/* golden: the state that a small run ends in, by every kernel that this processor has, on any number
+ * of ranks and threads. The hash is the same on every processor that runs these tests; it changes
+ * with LAP_NUMERICS_VERSION alone. */
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "autograd/kernel/matmul/kernels.h"
+#include "autograd/kernel/numerics_version.h"
+#include "mpi/transport/agree.h"
+#include "tests/mpi/world.h"
+#include "trainer/config/load.h"
+#include "trainer/state/hash.h"
+#include "trainer/step/step.h"
+
+static const char golden[] = "a2bc47690ca7f8219a8cfe5844e05f0252087f8d5f28fb739b60516697f58510";
+enum { GOLDEN_OF = 3 }; /* LAP_NUMERICS_VERSION */
+
+/* Sums longer than a block of terms: over positions, channels, the vocabulary and keys. */
+static const char config_text[] =
+    "model: {vocab_size: 600, hidden_size: 40, intermediate_size: 280, num_hidden_layers: 2,\n"
+    "  num_attention_heads: 4, num_key_value_heads: 2, head_dim: 10, sliding_window: 100,\n"
+    "  query_pre_attn_scalar: 10}\n"
+    "seed: 5\nmesh: {data: 2}\nbatch: {sequences: 4, micro_sequences: 2}\n"
+    "objective: {distill_weight: 0.7, tail: ghost}\n"
+    "data: {sequence_length: 300}\nschedule: {steps: 100, warmup_steps: 2}\n"
+    "optimizer: {learning_rate: 0.01}\n";
+enum { STEPS = 3, TEACHER_K = 12 };
+
+static void expect_golden(lap_comm *comm, const char *kernel, int threads) {
+  lap_status status = {0};
+  lap_config *config;
+  lap_placement placement;
+  if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, NULL, 0, &config, &status) !=
+          LAP_OK ||
+      lap_matmul_kernel_use(kernel, &status) != LAP_OK ||
+      lap_placement_create(&config->mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, &status) !=
+          LAP_OK)
+    fail_msg("%s", status.message);
+  config->threads = threads;
+  omp_set_num_threads(threads);
+  const lap_synthetic synthetic = {
+      .vocab_size = config->model.vocab_size, .k = TEACHER_K, .windows = 1 << 20};
+  const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
+                         .synthetic = &synthetic};
+  lap_state *state = lap_state_create(&config->model, &placement, true);
+  lap_state_initialise(state, (uint64_t)config->seed);
+  lap_block_weights *weights = lap_block_weights_create(state);
+  lap_block_weights_changed(weights, true);
+  lap_stepper *stepper = lap_stepper_create(config, &data, 100, state, weights);
+  for (int step = 0; step < STEPS; ++step) {
+    lap_step_result result;
+    if (lap_stepper_run(stepper, (lap_step_requests){0}, &result, &status) != LAP_OK)
+      fail_msg("%s", status.message);
+    assert_false(result.skipped);
+  }
+  lap_block_weights_wait_all(weights);
+  char hex[LAP_SHA256_HEX];
+  lap_state_sha256(state, hex);
+  if (lap_comm_rank(comm) == 0) printf("%s, %d threads: %s\n", kernel, threads, hex);
+  assert_everywhere(comm, strcmp(hex, golden) != 0);
+  lap_stepper_destroy(stepper);
+  lap_block_weights_destroy(weights);
+  lap_state_destroy(state);
+  lap_config_destroy(config);
+}
+
+static void every_kernel_ends_in_the_golden_state(void **state) {
+  assert_int_equal(LAP_NUMERICS_VERSION, GOLDEN_OF);
+  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
+    if ((*kernel)->runs_here()) expect_golden(*state, (*kernel)->name, 1);
+}
+
+static void any_number_of_threads_does(void **state) {
+  expect_golden(*state, lap_matmul_kernel_here()->name, 3);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_kernel_ends_in_the_golden_state),
+      cmocka_unit_test(any_number_of_threads_does),
+  };
+  return cmocka_run_group_tests(tests, world_start, world_finish);
+}
