@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "autograd/gemma2/parameters.h"
+#include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
@@ -316,7 +317,7 @@ static void make_probabilities(const lap_gemma2_config *c, real *row, int64_t be
   const real maximum = lap_vector_max(row + begin, end - begin);
   const real inverse_sum = 1 / lap_vector_exp(row + begin, end - begin, maximum);
   for (int64_t j = 0; j < begin; ++j) row[j] = 0;
-  for (int64_t j = begin; j < end; ++j) row[j] *= inverse_sum;
+  for (int64_t j = begin; j < end; ++j) row[j] = lap_without_subnormal(row[j] * inverse_sum);
   for (int64_t j = end; j < keys; ++j) row[j] = 0;
 }
 

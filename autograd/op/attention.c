@@ -3,6 +3,7 @@
  *   For query i of a head, over visible keys j:  max(document_start(i), i - window + 1) <= j <= i
  *     s_ij = cap tanh(scale q_i.k_j / cap)     p_ij = exp(s_ij - m_i) c_i     o_i = sum_j p_ij v_j
  *     m_i = max_j s_ij     c_i = 1 / sum_j exp(s_ij - m_i)     saved, [S B, N, 2, T]
+ *   p_ij, and what backward makes of it, is 0 where it would be subnormal: products would be slow.
  *
  * Where S shards are stacked, N and G are one shard's heads, and sequence b of each shard is
  * sequence b of the batch.
@@ -124,7 +125,7 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
     const real maximum = lap_vector_max(p + begin, end - begin);
     const real sum = lap_vector_exp(p + begin, end - begin, maximum);
     const real factor = 1 / sum;
-    for (int64_t j = begin; j < end; ++j) p[j] *= factor;
+    for (int64_t j = begin; j < end; ++j) p[j] = lap_without_subnormal(p[j] * factor);
     zero(p, 0, begin);
     zero(p, end, keys);
     head->maximum[i0 + r] = maximum;
@@ -165,10 +166,11 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
   for (int64_t j = 0; j < keys; ++j) {
     const real t = p[j] * inverse_cap;
     head->slopes[j] = (1 - t * t) * scale;
-    p[j] = lap_exp(p[j] - maximum) * factor;
+    p[j] = lap_without_subnormal(lap_exp(p[j] - maximum) * factor);
   }
   const real mean = lap_vector_dot(p, ds, keys);
-  for (int64_t j = 0; j < keys; ++j) ds[j] = p[j] * (ds[j] - mean) * head->slopes[j];
+  for (int64_t j = 0; j < keys; ++j)
+    ds[j] = lap_without_subnormal(p[j] * (ds[j] - mean) * head->slopes[j]);
 }
 
 /* With dp_ij = do_i.v_j, D_i = sum_j p_ij dp_ij:

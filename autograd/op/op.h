@@ -20,6 +20,7 @@
 
 #include "autograd/kernel/real.h"
 #include "autograd/op/cost.h"
+#include "autograd/op/input_rows.h"
 #include "autograd/op/shard_group.h"
 #include "autograd/op/shard_range.h"
 
@@ -43,6 +44,10 @@ typedef struct {
   /* [B, T]: what `kl` subtracts: -sum t log t - r log r over the kept ids and the rest, after
    * division by s = sum t + r; NaN where it is not known. */
   const double *teacher_entropy;
+  /* The micro-batches of a lane share it, and the last one ends the lane. NULL: the lane has no
+   * other micro-batch. */
+  lap_input_rows *input_rows;
+  bool lane_ends;
 } lap_batch;
 
 /* Losses of each position, [B, T] each, written by lm_head_loss; 0 where not counted. */

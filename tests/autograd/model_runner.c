@@ -72,8 +72,16 @@ static void run(model_session *s, const double *weights, double *gradients,
   to_reals(s->probability, b->probability, rows * b->k);
   to_reals(s->tail, b->tail, rows);
   for (int64_t i = 0; i < 4 * rows; ++i) s->losses[i] = NAN;
-  const lap_batch batch = {b->sequences, b->length, b->tokens,      b->document_start, b->targets,
-                           b->k,         b->ids,    s->probability, s->tail,           b->entropy};
+  const lap_batch batch = {.sequences = b->sequences,
+                           .length = b->length,
+                           .tokens = b->tokens,
+                           .document_start = b->document_start,
+                           .targets = b->targets,
+                           .k = b->k,
+                           .teacher_ids = b->ids,
+                           .teacher_probability = s->probability,
+                           .teacher_tail = s->tail,
+                           .teacher_entropy = b->entropy};
   const lap_losses out = {s->losses, s->losses + rows, s->losses + 2 * rows, s->losses + 3 * rows};
   const int before = omp_get_max_threads();
   omp_set_num_threads(s->threads);

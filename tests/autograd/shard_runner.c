@@ -229,9 +229,16 @@ static void *run_process(void *argument) {
   real *probability = reals(rows * b->k), *tail = reals(rows);
   for (int64_t i = 0; i < rows * b->k; ++i) probability[i] = (real)b->probability[i];
   for (int64_t i = 0; i < rows; ++i) tail[i] = (real)b->tail[i];
-  const lap_batch batch = {b->sequences, b->length, b->tokens, b->document_start,
-                           b->targets,   b->k,      b->ids,    probability,
-                           tail,         b->entropy};
+  const lap_batch batch = {.sequences = b->sequences,
+                           .length = b->length,
+                           .tokens = b->tokens,
+                           .document_start = b->document_start,
+                           .targets = b->targets,
+                           .k = b->k,
+                           .teacher_ids = b->ids,
+                           .teacher_probability = probability,
+                           .teacher_tail = tail,
+                           .teacher_entropy = b->entropy};
   const lap_losses losses = {p->losses, p->losses + rows, p->losses + 2 * rows,
                              p->losses + 3 * rows};
   const lap_shard_group group = {p, sum, sum_double, largest};

@@ -161,6 +161,29 @@ static void attention_to_the_only_key_has_no_gradient(void **state) {
   }
 }
 
+/* A key with almost no weight: what it has for query 1 is the least that stays, half of it, for
+ * query 2, is subnormal and becomes 0. Its value is so large that both would be seen. */
+static void attention_has_no_subnormal_weights(void **state) {
+  (void)state;
+  enum { DIM = 2, LENGTH = 3 };
+  test_batch *batch = test_batch_create(1, LENGTH, 19, 0, 318);
+  test_batch_one_document(batch);
+  const op_case c = {
+      .kind = OP_ATTENTION, .batch = batch, .heads = 1, .kv_heads = 1, .head_dim = DIM, .scale = 1};
+  double q[] = {1, 0, 1, 0, 1, 0}, k[] = {-87.2, 0, 0, 0, 0, 0}, v[] = {1e38, 0, 1, 0, 1, 0};
+  double *const inputs[OP_INPUTS] = {q, k, v}, output[LENGTH * DIM], d_o[] = {0, 0, 0, 0, 1e38, 0};
+  double dq[LENGTH * DIM], dk[LENGTH * DIM], dv[LENGTH * DIM], *gradients[] = {dq, dk, dv};
+  const op_runner *const runners[] = {&op_runner_float, &op_runner_double};
+  for (int i = 0; i < 2; ++i) {
+    runners[i]->forward(&c, inputs, output, NULL);
+    assert_true(output[2] > 2.3 && output[2] < 2.4);
+    assert_true(output[4] == 1);
+    runners[i]->backward(&c, inputs, d_o, false, 1, gradients, NULL);
+    assert_true(dv[0] == 0 && (float)dv[2] == 0.5e38F && (float)dv[4] == 0.5e38F);
+  }
+  test_batch_destroy(batch);
+}
+
 static void the_head_differs_by_rounding(void **state) {
   (void)state;
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
@@ -233,6 +256,7 @@ int main(void) {
       cmocka_unit_test(rope_differs_by_rounding),
       cmocka_unit_test(attention_differs_by_rounding),
       cmocka_unit_test(attention_to_the_only_key_has_no_gradient),
+      cmocka_unit_test(attention_has_no_subnormal_weights),
       cmocka_unit_test(the_head_differs_by_rounding),
       cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),
   };

@@ -161,9 +161,16 @@ static void run_model(lap_gemma2 *model, call_log *log) {
   real probability[ROWS * TEACHER_K], tail[ROWS];
   for (int i = 0; i < ROWS * TEACHER_K; ++i) probability[i] = (real)b->probability[i];
   for (int i = 0; i < ROWS; ++i) tail[i] = (real)b->tail[i];
-  const lap_batch batch = {SEQUENCES,  LENGTH,    b->tokens, b->document_start,
-                           b->targets, TEACHER_K, b->ids,    probability,
-                           tail,       b->entropy};
+  const lap_batch batch = {.sequences = SEQUENCES,
+                           .length = LENGTH,
+                           .tokens = b->tokens,
+                           .document_start = b->document_start,
+                           .targets = b->targets,
+                           .k = TEACHER_K,
+                           .teacher_ids = b->ids,
+                           .teacher_probability = probability,
+                           .teacher_tail = tail,
+                           .teacher_entropy = b->entropy};
   const int64_t elements = model->parameters->elements;
   real *weights = lap_allocate_aligned(elements, sizeof *weights);
   real *gradients = lap_allocate_aligned(elements, sizeof *gradients);

@@ -357,7 +357,7 @@ class Checkpoints(Test):
 
     def test_other_numbers_are_named(self):
         for key, value in (("optimizer.learning_rate", "0.001"), ("seed", "8"),
-                           ("batch.micro_sequences", "2"), ("mesh.data", "6"),
+                           ("mesh.data", "6"),
                            ("objective.tail", "drop"), ("gemm", "openblas"),
                            ("model.hidden_size", "32"), ("schedule.steps", "14")):
             self.refused(2, [key, value, "--fork"], "train", self.config, f"{key}={value}",

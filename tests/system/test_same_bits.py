@@ -34,9 +34,16 @@ class SameBits(Test):
             [(None, "threads=2"), (1, none), (2,), (2, none, "threads=2"), (3, "threads=2"),
              (4,), (5, none), (7, "threads=2"), (12,), (12, none)])
 
-    def test_micro_batches_of_two_sequences_do_not_either(self):
-        self.assert_one_state([(None, "threads=2"), (2, "mesh.shard=none"), (5, "threads=2"), (12,)],
-                              "batch.micro_sequences=2")
+    def test_micro_batches_do_not_either(self):
+        two = "batch.micro_sequences=2"
+        self.assert_one_state([(None, two), (None, two, "threads=2"), (2, two, "mesh.shard=none"),
+                               (5, two, "mesh.shard=full"), (12, two, "mesh.shard=gradients")])
+
+    def test_with_openblas_the_same_but_for_micro_batches(self):
+        openblas, two = "gemm=openblas", "batch.micro_sequences=2"
+        runs = [(None, "threads=2"), (2, "mesh.shard=none"), (5, "threads=2"), (12,)]
+        self.assertNotEqual(self.assert_one_state(runs, openblas),
+                            self.assert_one_state(runs, openblas, two))
 
     def test_another_logical_mesh_is_another_state_but_one(self):
         pods = self.assert_one_state([(None, "threads=2"), (2, "threads=2"), (5, "mesh.shard=none"),

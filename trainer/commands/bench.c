@@ -24,6 +24,7 @@
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
+#include "trainer/plan/fit.h"
 #include "trainer/run/metrics.h"
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
@@ -172,6 +173,10 @@ static lap_code measure(const lap_session *session, lap_config *config, int64_t 
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
                                &placement, status));
   const bool taught = config->objective.distill_weight > 0;
+  const lap_plan_request request = {.command = LAP_PLAN_TRAIN,
+                                    .ranks = lap_comm_size(session->comm),
+                                    .teacher_k = taught ? TEACHER_K : 0};
+  LAP_TRY(lap_fit_micro_sequences_here(config, &request, session->comm, status));
   const lap_synthetic synthetic = {.vocab_size = config->model.vocab_size,
                                    .k = taught ? TEACHER_K : 0,
                                    .windows = UINT64_C(1) << 20};

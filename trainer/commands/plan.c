@@ -19,6 +19,7 @@
 #include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
+#include "trainer/plan/fit.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"
 #include "trainer/plan/tape_table.h"
@@ -243,9 +244,9 @@ static lap_code print(const plan_result *result, const lap_config *config, bool 
 }
 
 /* A chip's file stands for a chip a lane and shard: that many ranks. */
-static lap_code plan_on(const lap_config *config, const lap_hardware *hardware,
-                        const plan_flags *flags, lap_plan_request *request, lap_plan *plan,
-                        lap_plan_time *time, lap_status *status) {
+static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const plan_flags *flags,
+                        lap_plan_request *request, lap_plan *plan, lap_plan_time *time,
+                        lap_status *status) {
   if (flags->command != LAP_PLAN_TRAIN)
     return lap_fail(status, LAP_USAGE, "--hardware predicts the time of train, not of %s",
                     lap_plan_command_name(flags->command));
@@ -264,11 +265,14 @@ static lap_code plan_on(const lap_config *config, const lap_hardware *hardware,
   } else {
     request->ranks_per_node = lap_hardware_ranks_per_node(hardware);
   }
+  if (hardware->memory_bytes > 0)
+    LAP_TRY(lap_fit_micro_sequences(config, request,
+                                    hardware->memory_bytes / request->ranks_per_node, status));
   LAP_TRY(lap_plan_make(config, request, plan, status));
   return lap_plan_time_make(config, plan, request->teacher_k, hardware, time, status);
 }
 
-static lap_code describe(const lap_config *config, const plan_flags *flags, lap_console *console,
+static lap_code describe(lap_config *config, const plan_flags *flags, lap_console *console,
                          bool json, lap_status *status) {
   lap_status unavailable;
   if (lap_config_check_availability(config, &unavailable) != LAP_OK)

@@ -24,6 +24,7 @@
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
+#include "trainer/plan/fit.h"
 #include "trainer/plan/plan.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
@@ -144,17 +145,20 @@ static void say_run(const lap_session *session, const lap_config *config,
   lap_console_say(session->console, "products   %s", lap_gemm_describe(words));
 }
 
-/* What `plan` says of this run, with the data as it is. */
-static lap_code say_memory(const lap_session *session, const lap_config *config,
-                           const lap_inputs *inputs, int64_t *bytes, lap_status *status) {
-  const int64_t k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0;
-  const lap_plan_request request = {
+static lap_plan_request plan_request(const lap_session *session, const lap_inputs *inputs) {
+  return (lap_plan_request){
       .command = LAP_PLAN_TRAIN,
       .ranks = lap_comm_size(session->comm),
-      .teacher_k = k,
+      .teacher_k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0,
       .token_bytes = (int64_t)(lap_token_set_bytes(&inputs->train_tokens) +
                                lap_token_set_bytes(&inputs->eval_tokens)),
       .window_count = inputs->window_count};
+}
+
+/* What `plan` says of this run, with the data as it is. */
+static lap_code say_memory(const lap_session *session, const lap_config *config,
+                           const lap_inputs *inputs, int64_t *bytes, lap_status *status) {
+  const lap_plan_request request = plan_request(session, inputs);
   lap_plan plan;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
   *bytes = lap_memory_total(&plan.memory);
@@ -285,11 +289,13 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   lap_inputs inputs;
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
   say_fork(session, &flags->train.resume);
-  say_run(session, config, &inputs);
+  const lap_plan_request request = plan_request(session, &inputs);
   lap_train_report report = {0};
-  lap_code code = flags->dry_run
-                      ? dry_run(session, config, &inputs, json, status)
-                      : lap_train(config, session, &inputs, &flags->train, &report, status);
+  lap_code code = lap_fit_micro_sequences_here(config, &request, session->comm, status);
+  if (code == LAP_OK) say_run(session, config, &inputs);
+  if (code == LAP_OK)
+    code = flags->dry_run ? dry_run(session, config, &inputs, json, status)
+                          : lap_train(config, session, &inputs, &flags->train, &report, status);
   if (!flags->dry_run && session->root && (code == LAP_OK || code == LAP_STOPPED)) {
     print_report(&report);
     if (json) {

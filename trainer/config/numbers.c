@@ -45,6 +45,11 @@ static void append_weights(lap_numbers *numbers, const lap_config *config) {
   free(text);
 }
 
+/* Keys that decide bits where OpenBLAS computes, in which the shape of a product does. */
+static bool is_of_openblas(const char *key) {
+  return strcmp(key, "blas_core") == 0 || strcmp(key, "batch.micro_sequences") == 0;
+}
+
 lap_numbers *lap_numbers_create(const lap_config *config) {
   lap_numbers *numbers = lap_allocate(1, sizeof *numbers);
   char version[16];
@@ -54,7 +59,7 @@ lap_numbers *lap_numbers_create(const lap_config *config) {
   const lap_config_key *schema = lap_config_schema(&count);
   for (size_t i = 0; i < count; ++i) {
     if (!schema[i].in_numbers) continue;
-    if (config->gemm == LAP_GEMM_LAPIDARY && !strcmp(schema[i].name, "blas_core")) continue;
+    if (config->gemm == LAP_GEMM_LAPIDARY && is_of_openblas(schema[i].name)) continue;
     char *value = lap_config_value_text(config, (int)i);
     lap_numbers_append(numbers, schema[i].name, value);
     free(value);

@@ -24,6 +24,7 @@ static lap_code check_batch(const lap_config *config, lap_status *status) {
                            " lanes of mesh.pods x mesh.data; %s%" PRId64 " would be",
                            sequences, lanes, smaller, below + lanes);
   }
+  if (!lap_config_is_given(config, "batch.micro_sequences")) return LAP_OK; /* divides, or is 1 */
   const int64_t each = sequences / lanes, micro = config->batch.micro_sequences;
   if (each % micro == 0) return LAP_OK;
   int64_t below = micro < each ? micro : each, above = micro;
@@ -135,6 +136,24 @@ static void fill_default(lap_config *config, const char *key, double *field, dou
   *origin = LAP_ORIGIN_DEFAULT;
 }
 
+void lap_config_limit_micro_sequences(lap_config *config, int64_t most) {
+  int *origin = &config->origin[lap_config_find("batch.micro_sequences")];
+  if (*origin != LAP_ORIGIN_NONE && *origin != LAP_ORIGIN_DEFAULT) return;
+  const int64_t each = config->batch.sequences / lap_mesh_lanes(&config->mesh);
+  int64_t micro = most < each ? most : each;
+  while (micro > 1 && each % micro != 0) --micro;
+  config->batch.micro_sequences = micro > 1 ? micro : 1;
+  *origin = LAP_ORIGIN_DEFAULT;
+}
+
+/* More positions do not make products faster, and take memory. OpenBLAS's bits depend on it. */
+static void settle_micro_sequences(lap_config *config) {
+  enum { POSITIONS = 4096 };
+  const int64_t length = config->data.sequence_length;
+  const bool free = config->gemm == LAP_GEMM_LAPIDARY && length > 0;
+  lap_config_limit_micro_sequences(config, free ? POSITIONS / length : 1);
+}
+
 lap_code lap_config_resolve(lap_config *config, lap_status *status) {
   LAP_TRY(check_mesh(config, status));
   LAP_TRY(check_model(config, status));
@@ -142,6 +161,7 @@ lap_code lap_config_resolve(lap_config *config, lap_status *status) {
   LAP_TRY(check_temperature(config, status));
   LAP_TRY(check_blas_core(config, status));
   LAP_TRY(settle_gemm(config, status));
+  settle_micro_sequences(config);
   LAP_TRY(check_schedule(config, status));
   if (config->model.hidden_size)
     fill_default(config, "optimizer.learning_rate", &config->optimizer.learning_rate,

@@ -7,9 +7,14 @@
 #include "core/status.h"
 #include "trainer/config/config.h"
 
-/* All checks between keys; fills learning_rate and distill_weight where they are not given. Called
+/* All checks between keys; fills learning_rate, distill_weight, gemm
+ * and micro_sequences where they are not given. Called
  * when a config is loaded. */
 lap_code lap_config_resolve(lap_config *config, lap_status *status);
+
+/* Where batch.micro_sequences is not given: the largest divisor of the sequences of a lane that is at
+ * most `most`. */
+void lap_config_limit_micro_sequences(lap_config *config, int64_t most);
 
 /* `needs` are lap_config_needs. LAP_USAGE naming the first key that is missing and where it
  * belongs. */
@@ -20,10 +25,10 @@ lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status
  * codec's name for the message. */
 lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status);
 
+/* Where schedule.warmup_steps is not given, it is `steps`: that of the run that is gone on with. */
+void lap_config_settle_warmup(lap_config *config, int64_t steps);
 /* Resolves schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down.
  * LAP_USAGE where a given one exceeds total_steps. */
-/* Where it is not given, it is `steps`: that of the run that is gone on with. */
-void lap_config_settle_warmup(lap_config *config, int64_t steps);
 lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status);
 
 #endif

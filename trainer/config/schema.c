@@ -172,9 +172,11 @@ static const lap_config_key schema[] = {
      .example = "16",
      .meaning = "Sequences of a step, over all lanes. A multiple of mesh.pods x mesh.data."},
     {"batch.micro_sequences", LAP_KEY_INTEGER, offsetof(lap_config, batch.micro_sequences),
-     .fallback = "1", .minimum = 1, .maximum = 1e9, .in_numbers = true, .unit = "sequences",
-     .meaning =
-         "Sequences of one forward and backward in a lane. Divides the sequences of a lane."},
+     .minimum = 1, .maximum = 1e9, .in_numbers = true, .unit = "sequences", .example = "1",
+     .derived = "as many as have 4096 positions and fit memory; 1 with gemm: openblas",
+     .commented_out = true,
+     .meaning = "Sequences of one forward and backward in a lane. Divides the sequences of a lane. "
+                "Memory and speed, not the numbers, but with gemm: openblas."},
 
     {"optimizer.learning_rate", LAP_KEY_REAL, offsetof(lap_config, optimizer.learning_rate),
      .minimum = 0, .maximum = 1000, .lower = LAP_ABOVE, .in_numbers = true,

@@ -21,7 +21,7 @@ const char *lap_plan_command_name(lap_plan_command command) {
 }
 
 int64_t lap_plan_process_bytes(int ranks, int threads) {
-  enum { ALONE = 22 << 20, WITH_MPI = 32 << 20, THREAD = 1 << 19 };
+  enum { ALONE = 20 << 20, WITH_MPI = 30 << 20, THREAD = 1 << 19 };
   return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
 }
 
@@ -197,7 +197,9 @@ lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request
                  .non_embedding_parameters = lap_gemma2_non_embedding_parameters(&config->model),
                  .ranks = request->ranks};
   int64_t *bytes = plan->memory.bytes;
-  bytes[LAP_MEMORY_PROCESS] = lap_plan_process_bytes(request->ranks, config->threads);
+  enum { OPENBLAS = 2 << 20 };
+  bytes[LAP_MEMORY_PROCESS] = lap_plan_process_bytes(request->ranks, config->threads) +
+                              (config->gemm == LAP_GEMM_OPENBLAS ? OPENBLAS : 0);
   bytes[LAP_MEMORY_BUFFERS] = request->token_bytes;
   if (request->teacher_k && request->command != LAP_PLAN_TEACH)
     bytes[LAP_MEMORY_BUFFERS] += lap_cache_bytes(request->teacher_k);

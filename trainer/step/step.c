@@ -31,6 +31,7 @@ struct lap_stepper {
   lap_block_weights *weights;
   lap_gemma2 *model;
   lap_micro_batch *micro;
+  lap_input_rows *input_rows; /* NULL: a lane has one micro-batch */
   lap_gradient_sum *gradient_sum;
   lap_lane_sum *lane_sum;
   lap_segment_sum *norm_sum;
@@ -94,6 +95,16 @@ static int *gradient_slots(const lap_config *config, const lap_state *state) {
   return slots;
 }
 
+/* Of the embedding. */
+static int64_t rows_held(const lap_config *config, const lap_state *state) {
+  const lap_shard_range *shards = &state->parameters->shards;
+  return config->model.vocab_size / shards->of * shards->count;
+}
+
+static int64_t positions_of_lane(const lap_config *config) {
+  return config->batch.sequences / lap_mesh_lanes(&config->mesh) * config->data.sequence_length;
+}
+
 lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
                                 uint64_t total_steps, lap_state *state,
                                 lap_block_weights *weights) {
@@ -111,6 +122,10 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   const int64_t micro = config->batch.micro_sequences;
   s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
   s->micro = lap_micro_batch_create(data, micro);
+  if (lap_config_micro_batches(config) > 1)
+    s->input_rows = lap_input_rows_create(rows_held(config, state), config->model.hidden_size,
+                                          positions_of_lane(config));
+  s->micro->batch.input_rows = s->input_rows;
   int *slots = gradient_slots(config, state);
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
                                             state->partition, slots);
@@ -137,10 +152,15 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
   const lap_gradient_sum_size sums =
       lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition, slots);
   free(slots);
+  const int64_t input_rows =
+      lap_config_micro_batches(config) == 1
+          ? 0
+          : lap_input_rows_bytes(rows_held(config, state), config->model.hidden_size,
+                                 positions_of_lane(config));
   const int64_t logits = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
   memory->bytes[LAP_MEMORY_LOGITS] += logits;
   memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
-  memory->bytes[LAP_MEMORY_GRADIENTS] += sums.vectors;
+  memory->bytes[LAP_MEMORY_GRADIENTS] += sums.vectors + input_rows;
   memory->bytes[LAP_MEMORY_BUFFERS] +=
       sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k) +
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
@@ -153,6 +173,7 @@ void lap_stepper_destroy(lap_stepper *s) {
   if (!s) return;
   lap_gemma2_destroy(s->model);
   lap_micro_batch_destroy(s->micro);
+  lap_input_rows_destroy(s->input_rows);
   lap_gradient_sum_destroy(s->gradient_sum);
   lap_lane_sum_destroy(s->lane_sum);
   lap_segment_sum_destroy(s->norm_sum);
@@ -261,9 +282,10 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   const int64_t per_lane = micro * lap_config_micro_batches(config);
   float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
   lap_block_weights_set_lanes(s->weights, lap_one_lane(lane));
+  if (s->input_rows) lap_input_rows_begin(s->input_rows);
   account(s, LAP_PHASE_SUM, since);
   for (int64_t done = 0; done < per_lane; done += micro) {
-    s->last_micro = done + micro >= per_lane;
+    s->last_micro = s->micro->batch.lane_ends = done + micro >= per_lane;
     if (lane >= 0) {
       const uint64_t first =
           s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane + done);

@@ -110,6 +110,33 @@ static void defaults_are_those_of_the_design(void **state) {
   lap_config_destroy(config);
 }
 
+static void a_micro_batch_has_4096_positions_unless_it_is_given(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int64_t expected;
+  } cases[] = {
+      {"data: {sequence_length: 128}\nbatch: {sequences: 64}\nmesh: {data: 4}\n", 16},
+      {"data: {sequence_length: 512}\nbatch: {sequences: 64}\nmesh: {data: 4}\n", 8},
+      {"data: {sequence_length: 600}\nbatch: {sequences: 45}\nmesh: {pods: 3}\n", 5},
+      {"data: {sequence_length: 700}\nbatch: {sequences: 28}\nmesh: {data: 4}\n", 1},
+      {"data: {sequence_length: 8000}\nbatch: {sequences: 64}\n", 1},
+      {"data: {sequence_length: 128}\nbatch: {sequences: 64, micro_sequences: 2}\n", 2},
+      {"data: {sequence_length: 128}\nbatch: {sequences: 64}\ngemm: openblas\n", 1},
+      {"data: {sequence_length: 128}\nbatch: {sequences: 64}\nblas_core: ZEN\n", 1},
+      {"batch: {sequences: 64}\n", 1},
+      {"", 1},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_config *config = load(cases[i].text, NULL, 0);
+    assert_int_equal(config->batch.micro_sequences, cases[i].expected);
+    lap_config_limit_micro_sequences(config, 3);
+    const bool given = strstr(cases[i].text, "micro_sequences") != NULL;
+    assert_true(config->batch.micro_sequences <= (given ? 2 : 3));
+    lap_config_destroy(config);
+  }
+}
+
 /* reset_key trusts the table; here the table is tried. */
 static void every_default_in_the_schema_is_valid(void **state) {
   (void)state;
@@ -514,6 +541,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_full_config_arrives_in_its_fields),
       cmocka_unit_test(defaults_are_those_of_the_design),
+      cmocka_unit_test(a_micro_batch_has_4096_positions_unless_it_is_given),
       cmocka_unit_test(every_default_in_the_schema_is_valid),
       cmocka_unit_test(what_is_printed_loads_as_the_same),
       cmocka_unit_test(every_character_of_a_text_is_printed_and_read),

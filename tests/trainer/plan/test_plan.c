@@ -15,6 +15,7 @@
 #include "trainer/config/load.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/window_logits.h"
+#include "trainer/plan/fit.h"
 #include "trainer/plan/plan.h"
 #include "trainer/step/step.h"
 
@@ -284,6 +285,41 @@ static void training_takes_what_the_plan_says(void **state) {
   lap_config_destroy(config);
 }
 
+/* The largest micro-batch whose plan takes half of the memory; one that is given stays. */
+static void a_micro_batch_is_lowered_until_it_fits(void **state) {
+  (void)state;
+  static const char text[] =
+      "model: {vocab_size: 312, hidden_size: 24, intermediate_size: 56, num_hidden_layers: 3,\n"
+      "  num_attention_heads: 4, num_key_value_heads: 2, head_dim: 8, sliding_window: 20,\n"
+      "  query_pre_attn_scalar: 8}\n"
+      "data: {sequence_length: 300}\nmesh: {data: 2}\nbatch: {sequences: 24}\n";
+  const lap_plan_request request = {.command = LAP_PLAN_TRAIN, .ranks = 1};
+  lap_status status = {0};
+  double bytes[13] = {0};
+  for (int micro = 1; micro <= 12; ++micro) {
+    if (12 % micro) continue;
+    lap_config *config = load(text);
+    assert_int_equal(config->batch.micro_sequences, 12);
+    config->batch.micro_sequences = micro;
+    const lap_plan plan = plan_of(config, &request);
+    bytes[micro] = (double)lap_memory_total(&plan.memory);
+    lap_config_destroy(config);
+  }
+  for (int micro = 1; micro <= 12; ++micro) {
+    if (12 % micro) continue;
+    lap_config *config = load(text);
+    must(lap_fit_micro_sequences(config, &request, 2 * bytes[micro], &status), &status);
+    assert_int_equal(config->batch.micro_sequences, micro);
+    must(lap_fit_micro_sequences(config, &request, 1, &status), &status);
+    assert_int_equal(config->batch.micro_sequences, 1);
+    lap_config_destroy(config);
+  }
+  lap_config *config = load(training);
+  must(lap_fit_micro_sequences(config, &request, 1, &status), &status);
+  assert_int_equal(config->batch.micro_sequences, 2);
+  lap_config_destroy(config);
+}
+
 static void an_evaluation_beside_training_is_counted(void **state) {
   (void)state;
   const lap_plan_request request = {.command = LAP_PLAN_TRAIN, .ranks = 2};
@@ -316,7 +352,9 @@ static void the_plan_is_that_of_the_fullest_rank(void **state) {
   const lap_plan plan = plan_of(config, &request);
   enum { BUCKETS = 5 }; /* 3 layers, embedding, final norm: of each a fifth, in whole blocks */
   const int64_t elements = plan.memory.bytes[LAP_MEMORY_WEIGHTS] / 4;
-  assert_int_equal(plan.memory.bytes[LAP_MEMORY_GRADIENTS], 4 * elements); /* of one lane */
+  /* Of one lane; its 6 sequences of 45 come in twos, so sums of the rows they read wait. */
+  const int64_t input_rows = 4 * (312 + 270 + 270 * 24);
+  assert_int_equal(plan.memory.bytes[LAP_MEMORY_GRADIENTS], 4 * elements + input_rows);
   assert_in_range(plan.memory.bytes[LAP_MEMORY_MOMENTS], 8 * elements / 5,
                   8 * (elements / 5 + BUCKETS * LAP_SEGMENT));
   lap_config_destroy(config);
@@ -441,6 +479,7 @@ int main(void) {
       cmocka_unit_test(rows_and_content_of_a_cache_take_what_they_say),
       cmocka_unit_test(windows_take_what_they_say),
       cmocka_unit_test(training_takes_what_the_plan_says),
+      cmocka_unit_test(a_micro_batch_is_lowered_until_it_fits),
       cmocka_unit_test(an_evaluation_beside_training_is_counted),
       cmocka_unit_test(the_plan_is_that_of_the_fullest_rank),
       cmocka_unit_test(flops_are_those_of_the_definition),

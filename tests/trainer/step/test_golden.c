@@ -1,5 +1,5 @@
 /* golden: the state that a small run ends in, by every kernel that this processor has, on any number
- * of ranks and threads. The hash is the same on every processor that runs these tests; it changes
+ * of ranks and threads, in micro-batches of any size. The hash is the same on every processor that runs these tests; it changes
  * with LAP_NUMERICS_VERSION alone. */
 #include <omp.h>
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 #include "trainer/state/hash.h"
 #include "trainer/step/step.h"
 
-static const char golden[] = "a2bc47690ca7f8219a8cfe5844e05f0252087f8d5f28fb739b60516697f58510";
+static const char golden[] = "26e8b22856eab1e29e07f46765aac7b5e203665c15229df7e4a0c594b7933a99";
 enum { GOLDEN_OF = 3 }; /* LAP_NUMERICS_VERSION */
 
 /* Sums longer than a block of terms: over positions, channels, the vocabulary and keys. */
@@ -27,24 +27,34 @@ static const char config_text[] =
     "model: {vocab_size: 600, hidden_size: 40, intermediate_size: 280, num_hidden_layers: 2,\n"
     "  num_attention_heads: 4, num_key_value_heads: 2, head_dim: 10, sliding_window: 100,\n"
     "  query_pre_attn_scalar: 10}\n"
-    "seed: 5\nmesh: {data: 2}\nbatch: {sequences: 4, micro_sequences: 2}\n"
+    "seed: 5\nmesh: {data: 2}\nbatch: {sequences: 8}\n"
     "objective: {distill_weight: 0.7, tail: ghost}\n"
     "data: {sequence_length: 300}\nschedule: {steps: 100, warmup_steps: 2}\n"
     "optimizer: {learning_rate: 0.01}\n";
 enum { STEPS = 3, TEACHER_K = 12 };
 
-static void expect_golden(lap_comm *comm, const char *kernel, int threads) {
+typedef struct {
+  const char *kernel;
+  int threads;
+  int64_t micro_sequences;
+  int shards;
+} way;
+
+static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) {
   lap_status status = {0};
   lap_config *config;
   lap_placement placement;
   if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, NULL, 0, &config, &status) !=
-          LAP_OK ||
-      lap_matmul_kernel_use(kernel, &status) != LAP_OK ||
+      LAP_OK)
+    fail_msg("%s", status.message);
+  config->threads = w->threads;
+  config->batch.micro_sequences = w->micro_sequences;
+  config->mesh.model = w->shards;
+  if (lap_matmul_kernel_use(w->kernel, &status) != LAP_OK ||
       lap_placement_create(&config->mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, &status) !=
           LAP_OK)
     fail_msg("%s", status.message);
-  config->threads = threads;
-  omp_set_num_threads(threads);
+  omp_set_num_threads(w->threads);
   const lap_synthetic synthetic = {
       .vocab_size = config->model.vocab_size, .k = TEACHER_K, .windows = 1 << 20};
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
@@ -61,30 +71,50 @@ static void expect_golden(lap_comm *comm, const char *kernel, int threads) {
     assert_false(result.skipped);
   }
   lap_block_weights_wait_all(weights);
-  char hex[LAP_SHA256_HEX];
   lap_state_sha256(state, hex);
-  if (lap_comm_rank(comm) == 0) printf("%s, %d threads: %s\n", kernel, threads, hex);
-  assert_everywhere(comm, strcmp(hex, golden) != 0);
+  if (lap_comm_rank(comm) == 0)
+    printf("%s, %d threads, %d at once, %d shards: %s\n", w->kernel, w->threads,
+           (int)w->micro_sequences, w->shards, hex);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
   lap_config_destroy(config);
 }
 
+static void expect_golden(lap_comm *comm, const way *w) {
+  char hex[LAP_SHA256_HEX];
+  train_small(comm, w, hex);
+  assert_everywhere(comm, strcmp(hex, golden) != 0);
+}
+
 static void every_kernel_ends_in_the_golden_state(void **state) {
   assert_int_equal(LAP_NUMERICS_VERSION, GOLDEN_OF);
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
-    if ((*kernel)->runs_here()) expect_golden(*state, (*kernel)->name, 1);
+    if ((*kernel)->runs_here()) expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1});
 }
 
-static void any_number_of_threads_does(void **state) {
-  expect_golden(*state, lap_matmul_kernel_here()->name, 3);
+static void threads_and_micro_batches_of_any_number_do(void **state) {
+  const char *kernel =
+      lap_matmul_kernels()[0]->runs_here() ? lap_matmul_kernels()[0]->name : "plain";
+  expect_golden(*state, &(way){kernel, 3, 4, 1});
+  expect_golden(*state, &(way){kernel, 1, 2, 1});
+  expect_golden(*state, &(way){kernel, 2, 1, 1});
+}
+
+/* Shards are another mesh, so another state. */
+static void micro_batches_do_not_count_in_shards_either(void **state) {
+  char one[LAP_SHA256_HEX], four[LAP_SHA256_HEX];
+  train_small(*state, &(way){"plain", 1, 4, 2}, four);
+  train_small(*state, &(way){"plain", 1, 1, 2}, one);
+  assert_string_equal(one, four);
+  assert_string_not_equal(one, golden);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_ends_in_the_golden_state),
-      cmocka_unit_test(any_number_of_threads_does),
+      cmocka_unit_test(threads_and_micro_batches_of_any_number_do),
+      cmocka_unit_test(micro_batches_do_not_count_in_shards_either),
   };
   return cmocka_run_group_tests(tests, world_start, world_finish);
 }
