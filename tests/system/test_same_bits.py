@@ -1,6 +1,8 @@
 """The logical mesh decides the numbers; ranks, threads and sharding only the speed."""
 
-from harness import Test, metrics, succeed, unittest
+import os
+
+from harness import Test, lapidary, metrics, succeed, unittest
 
 
 class SameBits(Test):
@@ -38,6 +40,20 @@ class SameBits(Test):
         two = "batch.micro_sequences=2"
         self.assert_one_state([(None, two), (None, two, "threads=2"), (2, two, "mesh.shard=none"),
                                (5, two, "mesh.shard=full"), (12, two, "mesh.shard=gradients")])
+
+    def test_kernels_do_not_either(self):
+        reference = self.state(None)
+        self.addCleanup(os.environ.pop, "LAPIDARY_KERNEL", None)
+        for kernel in ("plain", "avx2", "avx512", "neon"):
+            os.environ["LAPIDARY_KERNEL"] = kernel
+            result = lapidary("train", self.config, f"run_dir={self.workspace / kernel}", "--dry-run", ranks=2)
+            if result.code == 0:
+                self.assertIn(f"lapidary, kernel {kernel}", result.err)
+                self.assertEqual(self.state(2), reference)
+            else:
+                self.assert_exit(result, 2)
+                self.assertIn(f"LAPIDARY_KERNEL={kernel}: this", result.err)
+                self.assertIn("expected one of", result.err)
 
     def test_with_openblas_the_same_but_for_micro_batches(self):
         openblas, two = "gemm=openblas", "batch.micro_sequences=2"
