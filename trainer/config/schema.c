@@ -249,15 +249,13 @@ static const lap_config_key schema[] = {
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
     {"gemm", LAP_KEY_WORD, offsetof(lap_config, gemm), .fallback = "lapidary", .words = gemm_words,
      .in_numbers = true,
-     .meaning =
-         "What computes matrix products: lapidary, openblas. lapidary gives the same bits on "
-         "every processor. A config that names a core type in blas_core and no gemm means "
-         "openblas."},
+     .meaning = "What computes matrix products. lapidary gives the same bits on every processor. A "
+                "config that names a core type in blas_core and no gemm means openblas."},
     {"blas_core", LAP_KEY_TEXT, offsetof(lap_config, blas_core), .fallback = "auto",
      .in_numbers = true,
-     .meaning = "Kernels of gemm: openblas: auto, or a core type such as HASWELL. auto takes the "
-                "best that all ranks share when the run first starts. Part of the numbers of "
-                "openblas, and refused with gemm: lapidary, which needs none."},
+     .meaning = "Kernels of OpenBLAS: auto, or a core type such as HASWELL. auto takes the best "
+                "that all ranks share when the run first starts. Part of the numbers with gemm: "
+                "openblas; with gemm: lapidary a core type is refused."},
     {"precision", LAP_KEY_WORD, offsetof(lap_config, precision), .fallback = "float32",
      .words = precision_words, .in_numbers = true,
      .meaning = "Precision of the matrix products. bfloat16 is not available in this version."},
