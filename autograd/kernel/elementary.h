@@ -14,12 +14,9 @@
 
 #include "autograd/kernel/real.h"
 
-/* 0 where x is subnormal as a float: operations on such numbers take a hundred times as long. */
-static inline real lap_without_subnormal(real x) {
-  return (x < 0 ? -x : x) < (real)0x1p-126F ? 0 : x;
-}
-
 #ifdef LAP_DOUBLE
+
+static inline double lap_magnitude(double x) { return __builtin_fabs(x); }
 
 static inline double lap_exp(double x) { return exp(x); }
 static inline double lap_tanh(double x) { return tanh(x); }
@@ -28,6 +25,7 @@ static inline double lap_fma(double a, double b, double c) { return fma(a, b, c)
 
 #else
 
+static inline float lap_magnitude(float x) { return __builtin_fabsf(x); }
 static inline float lap_square_root(float x) { return __builtin_sqrtf(x); }
 static inline float lap_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
@@ -73,5 +71,10 @@ static inline float lap_tanh(float x) {
 }
 
 #endif
+
+/* 0 where x is subnormal as a float: operations on such numbers take a hundred times as long. */
+static inline real lap_without_subnormal(real x) {
+  return lap_magnitude(x) < (real)0x1p-126F ? 0 : x;
+}
 
 #endif

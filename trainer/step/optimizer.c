@@ -13,7 +13,7 @@ static void update_range(const constants *c, int64_t count, const float *gradien
 #pragma omp parallel for simd schedule(static)
   for (int64_t i = 0; i < count; ++i) {
     const float g = gradient[i] * c->factor;
-    const float squared = g < 0x1p-63F && g > -0x1p-63F ? 0 : g; /* not g * g: that is slow */
+    const float squared = lap_magnitude(g) < 0x1p-63F ? 0 : g; /* not g * g: that is slow */
     const float m = lap_without_subnormal(c->beta1 * exp_avg[i] + c->rest1 * g);
     const float v =
         lap_without_subnormal(c->beta2 * exp_avg_sq[i] + c->rest2 * (squared * squared));
