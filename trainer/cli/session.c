@@ -7,6 +7,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "core/hash.h"
+#include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
 
@@ -23,8 +24,16 @@ lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status)
   LAP_TRY(lap_comm_start(&session->comm, status));
   session->root = lap_comm_rank(session->comm) == 0;
   session->console = lap_console_create(lap_console_standard(quiet, !session->root));
-  const lap_code code = agree_on_binary(session->comm, status);
+  lap_code code = agree_on_binary(session->comm, status);
+  if (code == LAP_OK) code = lap_session_check_stop(session, status);
   return code == LAP_OK ? LAP_OK : lap_session_finish(session, code, status);
+}
+
+lap_code lap_session_check_stop(const lap_session *session, lap_status *status) {
+  lap_status own = {0};
+  own.code = lap_stop_check(&own);
+  *status = own;
+  return lap_agree(session->comm, status);
 }
 
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status) {
@@ -42,6 +51,7 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
                          char **argv, lap_session_body body, lap_status *status) {
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
+  lap_stop_within(LAP_STOP_SECONDS);
   lap_session session;
   lap_code code = lap_session_start(line.quiet, &session, status);
   if (code == LAP_OK) {

@@ -25,6 +25,12 @@ lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status)
  * cleared on every rank, so that the command frame does not print it again. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
 
+/* Collective. LAP_STOPPED where any rank has got a request to stop (core/stop.h): to be asked before
+ * and after what takes long. A request that waits for longer than LAP_STOP_SECONDS ends its process
+ * at once. */
+enum { LAP_STOP_SECONDS = 10 };
+lap_code lap_session_check_stop(const lap_session *session, lap_status *status);
+
 /* The watchdog of commands whose ranks meet only after long work of their own (teach, eval). */
 enum { LAP_PATIENT_SECONDS = 3600 };
 

@@ -14,6 +14,7 @@
 #include "autograd/kernel/gemm_rate.h"
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
@@ -57,10 +58,16 @@ typedef struct {
   int row_count;
 } bench_result;
 
+static lap_code run_step(lap_stepper *stepper, lap_step_result *step, lap_status *status) {
+  LAP_TRY(
+      lap_stepper_run(stepper, (lap_step_requests){.stop = lap_stop_requested()}, step, status));
+  return step->stop ? lap_fail(status, LAP_STOPPED, "stopped before the last step") : LAP_OK;
+}
+
 static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,
                           int64_t steps, bench_result *result, lap_status *status) {
   lap_step_result step;
-  LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
+  LAP_TRY(run_step(stepper, &step, status));
   double before[LAP_PHASES];
   memcpy(before, lap_stepper_seconds(stepper), sizeof before);
   lap_stepper_reset_profile(stepper);
@@ -69,8 +76,7 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   lap_traffic_meter_start(&meter, comm);
   lap_comm_exposed_seconds(comm, true);
   const double start = lap_clock_seconds();
-  for (int64_t i = 0; i < steps; ++i)
-    LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
+  for (int64_t i = 0; i < steps; ++i) LAP_TRY(run_step(stepper, &step, status));
   result->seconds = lap_clock_seconds() - start;
   result->exposed_seconds = lap_comm_exposed_seconds(comm, true);
   lap_block_weights_wait_all(weights);

@@ -26,7 +26,6 @@
 #include "trainer/plan/plan.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
-#include "trainer/run/signals.h"
 #include "trainer/run/train.h"
 
 typedef struct {
@@ -215,6 +214,7 @@ static lap_code dry_run(const lap_session *session, const lap_config *config,
 static lap_code train(const lap_session *session, lap_config *config, const train_flags *flags,
                       bool json, lap_status *status) {
   lap_inputs inputs;
+  LAP_TRY(lap_session_check_stop(session, status));
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
   say_run(session, config, &inputs);
   lap_train_report report = {0};
@@ -268,7 +268,6 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
   const lap_resume_options *resume = &flags->train.resume;
   if (resume->fork && !strcmp(resume->from, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
-  lap_signals_install(); /* a notice that comes while data is read counts for the first step */
   lap_config *config = NULL;
   lap_code code = load_config(session, line, flags, &config, status);
   if (code == LAP_OK) code = train(session, config, flags, line->json, status);
