@@ -1,7 +1,9 @@
 #include "core/stop.h"
+#include "trainer/cli/share_cores.h"
 #include "trainer/commands/commands.h"
 
 int main(int argc, char **argv) {
   lap_stop_install();
+  lap_share_cores(argv);
   return lap_command_main(lap_commands(), argc, argv);
 }
