@@ -1,15 +1,14 @@
 #include "trainer/cli/session.h"
 
 #include <omp.h>
-#include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "autograd/kernel/blas.h"
 #include "core/hash.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/core_use.h"
 
 static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
   char hex[LAP_SHA256_HEX] = "";
@@ -69,27 +68,6 @@ lap_code lap_session_alone(const lap_session *session, const char *command, lap_
                   ranks);
 }
 
-static int available_cores(void) {
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
-  return (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
-static void warn_of_oversubscription(const lap_session *session, int threads) {
-  const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  const int ranks = lap_comm_ranks_on_node(session->comm);
-  if ((long)ranks * threads > cores)
-    lap_console_warn(
-        session->console,
-        "%d ranks with %d threads each share the %ld cores of %s: expect them to be slow", ranks,
-        threads, cores, lap_comm_host(session->comm, 0));
-  else if (threads > available_cores())
-    lap_console_warn(session->console,
-                     "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
-                     "--map-by slot:PE=%d",
-                     threads, available_cores(), available_cores() == 1 ? "" : "s", threads);
-}
-
 lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
                                lap_status *status) {
   if (!strcmp(core, "auto")) {
@@ -110,7 +88,23 @@ lap_code lap_session_open_blas(const lap_session *session, const char *core, int
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   omp_set_num_threads(threads);
-  warn_of_oversubscription(session, threads);
   return lap_agree_same(session->comm, "OpenBLAS version", lap_blas_version(),
                         "install the same OpenBLAS on every node", status);
+}
+
+void lap_session_say_cores(const lap_session *session, int threads) {
+  const lap_core_use use = lap_core_use_of(session->comm, threads);
+  char text[256];
+  lap_core_use_print(&use, text, sizeof text);
+  lap_console_say(session->console, "cores      %s", text);
+  if (use.node_ranks * threads > use.cores)
+    lap_console_warn(session->console,
+                     "%d ranks with %d threads each are more than the %d cores of %s: expect them "
+                     "to be slow",
+                     use.node_ranks, threads, use.cores, use.host);
+  else if (threads > use.bound_cores)
+    lap_console_warn(session->console,
+                     "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
+                     "--map-by slot:PE=%d",
+                     threads, use.bound_cores, use.bound_cores == 1 ? "" : "s", threads);
 }

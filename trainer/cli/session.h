@@ -45,9 +45,12 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
 
 /* Collective. Opens OpenBLAS with `core`, or, for "auto", with the best core that all ranks share,
- * and sets the number of OpenMP threads. Warns where the ranks of a node together have more threads
- * than cores. */
+ * and sets the number of OpenMP threads. */
 lap_code lap_session_open_blas(const lap_session *session, const char *core, int threads,
                                lap_status *status);
+
+/* Collective. Says how many threads of how many ranks share how many cores, and warns where they
+ * are more. */
+void lap_session_say_cores(const lap_session *session, int threads);
 
 #endif

@@ -210,6 +210,7 @@ static lap_code bench(const lap_session *session, const lap_command_line *line, 
   if (code == LAP_OK)
     code = lap_session_open_blas(session, config->blas_core, config->threads, status);
   bench_result result = {0};
+  if (code == LAP_OK) lap_session_say_cores(session, config->threads);
   if (code == LAP_OK) code = measure(session, config, flags->steps, &result, status);
   if (code == LAP_OK && session->root) {
     if (flags->profile) print_profile(&result);

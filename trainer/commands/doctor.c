@@ -15,6 +15,7 @@
 #include "mpi/transport/agree.h"
 #include "mpi/transport/link_rate.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/core_use.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/doctor/findings.h"
@@ -23,6 +24,7 @@
 
 typedef struct {
   bool quick;
+  int64_t threads;
   const char *directory;
 } doctor_flags;
 
@@ -30,6 +32,11 @@ static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
      .offset = offsetof(doctor_flags, quick),
      .help = "about 3 seconds instead of 10, with rougher rates"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 1024},
+     .offset = offsetof(doctor_flags, threads),
+     .help = "that each rank will have [1]; what is measured has one in any case"},
     {.name = "dir",
      .value = "PATH",
      .offset = offsetof(doctor_flags, directory),
@@ -89,6 +96,17 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
 }
 
+/* Collective. */
+static void check_cores(lap_comm *comm, int threads, lap_findings *findings) {
+  const lap_core_use use = lap_core_use_of(comm, threads);
+  const bool crowded = use.node_ranks * threads > use.cores;
+  char text[256];
+  lap_core_use_print(&use, text, sizeof text);
+  lap_findings_add(findings, crowded ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, "cores",
+                   crowded ? "start fewer ranks on the node, or give each fewer threads" : "", "%s",
+                   text);
+}
+
 static void check_rates(const lap_hardware *h, lap_findings *findings) {
   const char *best = lap_blas_best_core();
   lap_findings_add(findings, LAP_SEVERITY_OK, "BLAS", "", "%s; blas_core: auto is %s here",
@@ -145,7 +163,8 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
-  lap_machine_check(comm, all, 1, findings);
+  check_cores(comm, (int)flags->threads, findings);
+  lap_machine_check(comm, all, (int)flags->threads, findings);
   lap_code code = lap_session_open_blas(session, "auto", 1, status);
   if (code == LAP_OK) {
     lap_hardware hardware;
@@ -161,7 +180,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  doctor_flags flags = {.directory = "."};
+  doctor_flags flags = {.threads = 1, .directory = "."};
   const lap_command_syntax syntax = {.json = true, .flags = flags_of_doctor, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, doctor, status);
 }

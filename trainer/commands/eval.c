@@ -136,6 +136,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                  status);
   lap_evaluation e;
   if (code == LAP_OK) {
+    lap_session_say_cores(session, (int)flags->model.threads);
     const lap_evaluate_request request = {.model = &source->config->model,
                                           .state = in.model.state,
                                           .weights = in.model.weights,

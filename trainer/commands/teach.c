@@ -169,6 +169,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
                                  status);
   if (code == LAP_OK) {
+    lap_session_say_cores(session, (int)flags->model.threads);
     char *identity = lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version());
     const lap_teach_request request = {.model = &source->config->model,
                                        .state = in.model.state,

@@ -80,6 +80,7 @@ static void say_run(const lap_session *session, const lap_config *config,
     lap_console_say(session->console,
                     "           lanes are uneven: at most %.0f %% of the ranks' time is used",
                     100 * efficiency);
+  lap_session_say_cores(session, config->threads);
   lap_console_say(session->console,
                   "data       %s tokens in %zu shard%s, %" PRIu64 " windows of %" PRId64 ", %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
@@ -221,7 +222,8 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   lap_code code = flags->dry_run
                       ? dry_run(session, config, &inputs, json, status)
                       : lap_train(config, session, &inputs, &flags->train, &report, status);
-  if (!flags->dry_run && session->root && (code == LAP_OK || code == LAP_STOPPED)) {
+  const bool reports = (code == LAP_OK || code == LAP_STOPPED) && report.total_steps > 0;
+  if (session->root && reports) {
     print_report(&report);
     if (json) {
       json_t *object = report_json(&report);
