@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
   lap_comm *comm;
   lap_status status;
   if (argc != 2) return 1;
-  if (lap_comm_start(&comm, &status) != LAP_OK) {
+  if (lap_comm_start(&comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     return (int)status.code;
   }

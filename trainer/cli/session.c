@@ -19,8 +19,9 @@ static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
                         "install the same build on every node", status);
 }
 
-lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status) {
-  LAP_TRY(lap_comm_start(&session->comm, status));
+lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *session,
+                           lap_status *status) {
+  LAP_TRY(lap_comm_start(&session->comm, watchdog_seconds, status));
   session->root = lap_comm_rank(session->comm) == 0;
   session->console = lap_console_create(lap_console_standard(quiet, !session->root));
   lap_code code = agree_on_binary(session->comm, status);
@@ -47,12 +48,14 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
 }
 
 lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
-                         char **argv, lap_session_body body, lap_status *status) {
+                         char **argv, lap_session_watchdog watchdog, lap_session_body body,
+                         lap_status *status) {
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
   lap_stop_within(LAP_STOP_SECONDS);
   lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
+  const double seconds = watchdog ? watchdog(&line, syntax->destination) : LAP_WATCHDOG_SECONDS;
+  lap_code code = lap_session_start(line.quiet, seconds, &session, status);
   if (code == LAP_OK) {
     code = body(&session, &line, syntax->destination, status);
     code = lap_session_finish(&session, code, status);

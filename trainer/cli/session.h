@@ -19,7 +19,8 @@ typedef struct {
 } lap_session;
 
 /* Collective. Also LAP_USAGE where the ranks do not all run the same lapidary binary. */
-lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status);
+lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *session,
+                           lap_status *status);
 
 /* Collective. Orderly end after `code`: rank 0 prints the message of a failure, which is then
  * cleared on every rank, so that the command frame does not print it again. Returns `code`. */
@@ -38,8 +39,13 @@ enum { LAP_PATIENT_SECONDS = 3600 };
  * the body is syntax->destination. */
 typedef lap_code (*lap_session_body)(const lap_session *session, const lap_command_line *line,
                                      void *flags, lap_status *status);
+/* The watchdog until the body sets another, from what was typed alone: no rank has heard of another
+ * yet. Not collective. */
+typedef double (*lap_session_watchdog)(const lap_command_line *line, const void *flags);
+/* `watchdog` NULL: LAP_WATCHDOG_SECONDS. */
 lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
-                         char **argv, lap_session_body body, lap_status *status);
+                         char **argv, lap_session_watchdog watchdog, lap_session_body body,
+                         lap_status *status);
 
 /* Collective. LAP_USAGE under mpirun with several ranks: for commands that run alone. */
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);

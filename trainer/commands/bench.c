@@ -21,6 +21,7 @@
 #include "trainer/cli/session.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
@@ -32,7 +33,7 @@ enum { TEACHER_K = 64 };
 
 typedef struct {
   int64_t steps;
-  bool profile;
+  bool profile, no_idle_ranks;
 } bench_flags;
 
 static const lap_flag flags_of_bench[] = {
@@ -44,6 +45,7 @@ static const lap_flag flags_of_bench[] = {
     {.name = "profile",
      .offset = offsetof(bench_flags, profile),
      .help = "print where the time goes, op by op"},
+    LAP_FLAG_NO_IDLE_RANKS(offsetof(bench_flags, no_idle_ranks)),
     {0}};
 
 /* --- measuring --- */
@@ -199,6 +201,17 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
   return lap_config_resolve_warmup(c, 1000000, status);
 }
 
+static lap_code bench_config(const lap_session *session, lap_config *config,
+                             const bench_flags *flags, bool json, lap_status *status) {
+  LAP_TRY(lap_session_open_blas(session, config->blas_core, config->threads, status));
+  lap_session_say_cores(session, config->threads);
+  bench_result result = {0};
+  LAP_TRY(measure(session, config, flags->steps, &result, status));
+  if (!session->root) return LAP_OK;
+  if (flags->profile) print_profile(&result);
+  return print_result(session, config, flags->steps, &result, json, status);
+}
+
 static lap_code bench(const lap_session *session, const lap_command_line *line, void *destination,
                       lap_status *status) {
   const bench_flags *flags = destination;
@@ -207,16 +220,11 @@ static lap_code bench(const lap_session *session, const lap_command_line *line, 
   own.code = load(line, &config, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  bool idle = false;
   if (code == LAP_OK)
-    code = lap_session_open_blas(session, config->blas_core, config->threads, status);
-  bench_result result = {0};
-  if (code == LAP_OK) lap_session_say_cores(session, config->threads);
-  if (code == LAP_OK) code = measure(session, config, flags->steps, &result, status);
-  if (code == LAP_OK && session->root) {
-    if (flags->profile) print_profile(&result);
-    code = print_result(session, config, flags->steps, &result, line->json, status);
-  }
-  if (config) lap_config_destroy(config);
+    code = lap_ranks_employ_config(session, config, flags->no_idle_ranks, &idle, status);
+  if (code == LAP_OK && !idle) code = bench_config(session, config, flags, line->json, status);
+  lap_config_destroy(config);
   return code;
 }
 
@@ -228,7 +236,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .json = true,
                                      .flags = flags_of_bench,
                                      .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, bench, status);
+  return lap_session_run(command, &syntax, argc, argv, lap_ranks_watchdog, bench, status);
 }
 
 const lap_command lap_command_bench = {

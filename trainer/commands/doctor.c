@@ -25,6 +25,7 @@
 typedef struct {
   bool quick;
   int64_t threads;
+  double watchdog_seconds;
   const char *directory;
 } doctor_flags;
 
@@ -37,6 +38,11 @@ static const lap_flag flags_of_doctor[] = {
      .integer = {1, 1024},
      .offset = offsetof(doctor_flags, threads),
      .help = "that each rank will have [1]; what is measured has one in any case"},
+    {.name = "watchdog-seconds",
+     .value = "S",
+     .real = {1, 1e9},
+     .offset = offsetof(doctor_flags, watchdog_seconds),
+     .help = "longest wait for another rank [60]"},
     {.name = "dir",
      .value = "PATH",
      .offset = offsetof(doctor_flags, directory),
@@ -179,10 +185,15 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   return code;
 }
 
+static double watchdog_of(const lap_command_line *line, const void *flags) {
+  (void)line;
+  return ((const doctor_flags *)flags)->watchdog_seconds;
+}
+
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  doctor_flags flags = {.threads = 1, .directory = "."};
+  doctor_flags flags = {.threads = 1, .watchdog_seconds = 60, .directory = "."};
   const lap_command_syntax syntax = {.json = true, .flags = flags_of_doctor, .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, doctor, status);
+  return lap_session_run(command, &syntax, argc, argv, watchdog_of, doctor, status);
 }
 
 const lap_command lap_command_doctor = {

@@ -116,10 +116,8 @@ static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const 
 
 /* --- the command --- */
 
-static lap_code evaluate(const lap_session *session, const lap_command_line *line,
-                         void *destination, lap_status *status) {
-  const eval_flags *flags = destination;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+static lap_code evaluate_model(const lap_session *session, const eval_flags *flags,
+                               const lap_command_line *line, lap_status *status) {
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
@@ -155,6 +153,16 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   return code;
 }
 
+static lap_code evaluate(const lap_session *session, const lap_command_line *line,
+                         void *destination, lap_status *status) {
+  const eval_flags *flags = destination;
+  bool idle = false;
+  LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
+  if (idle) return LAP_OK;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+  return evaluate_model(session, flags, line, status);
+}
+
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   eval_flags flags = {.model = {.threads = 1}};
   const lap_command_syntax syntax = {.positional_min = 1,
@@ -164,7 +172,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, evaluate, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, evaluate, status);
 }
 
 const lap_command lap_command_eval = {

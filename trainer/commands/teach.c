@@ -151,10 +151,8 @@ static void sum_over_ranks(const lap_session *session, lap_teach_report *report)
   free(all);
 }
 
-static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
-                      lap_status *status) {
-  const teach_flags *flags = destination;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+static lap_code teach_shards(const lap_session *session, const teach_flags *flags, bool json,
+                             lap_status *status) {
   teach_inputs in = {0};
   lap_cache_schema schema = {0};
   lap_code code = open_inputs(flags, session, &in, status);
@@ -182,13 +180,22 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     lap_teach_report report;
     code = lap_teach(&request, session, &report, status);
     if (code == LAP_OK) sum_over_ranks(session, &report);
-    if (code == LAP_OK && session->root)
-      code = print_report(&report, flags->out, line->json, status);
+    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, json, status);
     free(identity);
   }
   lap_sharded_model_close(&in.model);
   lap_token_set_close(&in.tokens);
   return code;
+}
+
+static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
+                      lap_status *status) {
+  const teach_flags *flags = destination;
+  bool idle = false;
+  LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
+  if (idle) return LAP_OK;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+  return teach_shards(session, flags, line->json, status);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -198,7 +205,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, teach, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, teach, status);
 }
 
 const lap_command lap_command_teach = {

@@ -20,6 +20,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
@@ -30,7 +31,7 @@
 
 typedef struct {
   lap_train_options train;
-  bool dry_run;
+  bool dry_run, no_idle_ranks;
 } train_flags;
 
 static const lap_flag flags_of_train[] = {
@@ -49,6 +50,7 @@ static const lap_flag flags_of_train[] = {
      .real = {0, 1e6},
      .offset = offsetof(train_flags, train.max_hours),
      .help = "stop with a checkpoint and exit code 75 after H hours"},
+    LAP_FLAG_NO_IDLE_RANKS(offsetof(train_flags, no_idle_ranks)),
     {0}};
 
 /* --- what is said --- */
@@ -241,16 +243,12 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
 
 /* The config, the same on all ranks, and BLAS as the run that is resumed had it. */
 static lap_code load_config(const lap_session *session, const lap_command_line *line,
-                            const train_flags *flags, lap_config **config, lap_status *status) {
+                            const train_flags *flags, lap_config **config, bool *idle,
+                            lap_status *status) {
   lap_status own = {0};
   own.code =
       lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
   if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
-  lap_fold fold;
-  if (own.code == LAP_OK)
-    own.code = lap_mesh_fold(
-        &(*config)->mesh, (*config)->model_ranks, lap_sharding_lane_schedule((*config)->sharding),
-        lap_comm_size(session->comm), lap_comm_rank(session->comm), &fold, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   char *text = lap_config_print(*config);
@@ -258,6 +256,8 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
       lap_agree_same(session->comm, "config", text, "give every node the same config file", status);
   free(text);
   LAP_TRY(code);
+  LAP_TRY(lap_ranks_employ_config(session, *config, flags->no_idle_ranks, idle, status));
+  if (*idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
   lap_resume_blas_core(*config, session, &flags->train.resume, core);
@@ -271,8 +271,9 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
   if (resume->fork && !strcmp(resume->from, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
   lap_config *config = NULL;
-  lap_code code = load_config(session, line, flags, &config, status);
-  if (code == LAP_OK) code = train(session, config, flags, line->json, status);
+  bool idle = false;
+  lap_code code = load_config(session, line, flags, &config, &idle, status);
+  if (code == LAP_OK && !idle) code = train(session, config, flags, line->json, status);
   lap_config_destroy(config);
   return code;
 }
@@ -285,7 +286,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .json = true,
                                      .flags = flags_of_train,
                                      .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, train_by, status);
+  return lap_session_run(command, &syntax, argc, argv, lap_ranks_watchdog, train_by, status);
 }
 
 const lap_command lap_command_train = {
