@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/launcher.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/suggest.h"
@@ -246,7 +245,15 @@ static void print_help(const lap_command *const *commands) {
 
 /* Whether this process is to say what is wrong with the command line: under a launcher all find the
  * same mistake, before MPI has started, and the first one says it. */
-static bool is_first_process(void) { return lap_launcher_rank() <= 0; }
+static bool is_first_process(void) {
+  static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                      "SLURM_PROCID"};
+  for (size_t i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
+    const char *rank = getenv(ranks[i]);
+    if (rank) return strcmp(rank, "0") == 0;
+  }
+  return true;
+}
 
 /* mpirun ends the whole job with the first process that fails: the others give the first one the
  * time to say why. */

@@ -13,7 +13,7 @@
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
-#include "trainer/run/directory.h"
+#include "trainer/cli/shared_directory.h"
 
 /* What one rank found; 1 works, 0 does not. */
 typedef struct {
@@ -179,11 +179,11 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   const int rank = lap_comm_rank(comm), ranks = lap_comm_size(comm);
   char nonce[LAP_NONCE_TEXT] = "";
   lap_status status;
-  const bool wrote = rank > 0 || (lap_run_nonce_create(nonce, &status) == LAP_OK &&
-                                  lap_run_nonce_write(directory, nonce, &status) == LAP_OK);
+  const bool wrote = rank > 0 || (lap_nonce_create(nonce, &status) == LAP_OK &&
+                                  lap_nonce_write(directory, nonce, &status) == LAP_OK);
   lap_broadcast(comm, nonce, sizeof nonce, 0);
   enum { PATIENCE_SECONDS = 2 };
-  file_facts mine = {.sees_nonce = wrote && lap_run_nonce_check(directory, nonce, PATIENCE_SECONDS,
+  file_facts mine = {.sees_nonce = wrote && lap_nonce_check(directory, nonce, PATIENCE_SECONDS,
                                                                 &status) == LAP_OK};
   char *base = lap_format("%s/.lapidary-doctor.%s.%d", directory, nonce, rank);
   char *shared = lap_format("%s/.lapidary-doctor.%s", directory, nonce);
@@ -194,7 +194,7 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
     mine.free_bytes = (double)space.f_bavail * (double)space.f_frsize;
   file_facts *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
-  if (rank == 0) lap_run_nonce_remove(directory);
+  if (rank == 0) lap_nonce_remove(directory);
   const int failing = count_failing(all, ranks, offsetof(file_facts, fsync_works));
   if (failing) {
     lap_findings_add(findings, LAP_SEVERITY_STOP, "files",
