@@ -25,7 +25,10 @@ double lap_ranks_watchdog(const lap_command_line *line, const void *flags);
  * will do, or where `no_idle` and one would be idle. */
 lap_code lap_ranks_employ(const lap_session *session, const lap_mesh *mesh, int model_ranks,
                           const char *why, bool no_idle, bool *idle, lap_status *status);
-/* The same for the mesh of a config. */
+/* How many of `ranks` ranks have work in the mesh of a config (0: no number of them will do), said
+ * as a warning where that is not all of them. */
+int lap_ranks_usable(lap_console *console, const lap_config *config, int ranks);
+/* lap_ranks_employ for the mesh of a config. */
 lap_code lap_ranks_employ_config(const lap_session *session, const lap_config *config, bool no_idle,
                                  bool *idle, lap_status *status);
 
