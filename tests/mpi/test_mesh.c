@@ -144,6 +144,27 @@ static void counts_without_a_layout_name_the_nearest_that_work(void **state) {
   assert_non_null(strstr(status.message, "the nearest counts that work are none"));
 }
 
+static void surplus_ranks_are_counted(void **state) {
+  (void)state;
+  static const struct {
+    lap_mesh mesh;
+    int model_ranks, ranks, usable;
+  } cases[] = {{{1, 4, 1}, 0, 3, 3}, {{1, 4, 1}, 0, 4, 4},        {{1, 4, 1}, 0, 8, 4},
+               {{2, 3, 1}, 0, 7, 6}, {{1, 3, 4}, 0, 7, 6},        {{1, 3, 4}, 0, 100, 12},
+               {{1, 3, 4}, 2, 7, 6}, {{1, 3, 4}, 2, 1, 0},        {{1, 3, 4}, 3, 9, 0},
+               {{1, 1, 8}, 0, 7, 4}, {{1, 768, 8}, 0, 6143, 6136}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const int usable = lap_mesh_usable_ranks(&cases[i].mesh, cases[i].model_ranks, cases[i].ranks);
+    assert_int_equal(usable, cases[i].usable);
+    lap_fold fold;
+    lap_status status;
+    if (usable)
+      assert_int_equal(lap_mesh_fold(&cases[i].mesh, cases[i].model_ranks, LAP_LANES_BLOCK, usable,
+                                     usable - 1, &fold, &status),
+                       LAP_OK);
+  }
+}
+
 static void ranks_stand_in_replicas_that_share_the_shards(void **state) {
   (void)state;
   const lap_mesh mesh = {1, 3, 6};
@@ -289,6 +310,7 @@ int main(void) {
       cmocka_unit_test(a_left_fold_gives_other_bits),
       cmocka_unit_test(pods_are_summed_before_they_are_joined),
       cmocka_unit_test(counts_without_a_layout_name_the_nearest_that_work),
+      cmocka_unit_test(surplus_ranks_are_counted),
       cmocka_unit_test(ranks_stand_in_replicas_that_share_the_shards),
       cmocka_unit_test(every_lane_runs_once_with_either_schedule),
       cmocka_unit_test(neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one),

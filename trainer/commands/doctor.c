@@ -102,15 +102,12 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
 }
 
-/* Collective. */
-static void check_cores(lap_comm *comm, int threads, lap_findings *findings) {
+/* Collective. Whether that is too much, the finding on binding says. */
+static void say_cores(lap_comm *comm, int threads, lap_findings *findings) {
   const lap_core_use use = lap_core_use_of(comm, threads);
-  const bool crowded = use.node_ranks * threads > use.cores;
   char text[256];
   lap_core_use_print(&use, text, sizeof text);
-  lap_findings_add(findings, crowded ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, "cores",
-                   crowded ? "start fewer ranks on the node, or give each fewer threads" : "", "%s",
-                   text);
+  lap_findings_add(findings, LAP_SEVERITY_OK, "cores", "", "%s", text);
 }
 
 static void check_rates(const lap_hardware *h, lap_findings *findings) {
@@ -169,7 +166,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
-  check_cores(comm, (int)flags->threads, findings);
+  say_cores(comm, (int)flags->threads, findings);
   lap_machine_check(comm, all, (int)flags->threads, findings);
   lap_code code = lap_session_open_blas(session, "auto", 1, status);
   if (code == LAP_OK) {

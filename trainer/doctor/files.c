@@ -13,7 +13,7 @@
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
 #include "trainer/doctor/findings.h"
-#include "trainer/cli/shared_directory.h"
+#include "trainer/cli/nonce.h"
 
 /* What one rank found; 1 works, 0 does not. */
 typedef struct {

@@ -108,10 +108,10 @@ static void check_binding(lap_comm *comm, const lap_machine_facts *all, int thre
     lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
                      "use mpirun --bind-to none, or --map-by slot:PE=THREADS",
                      "%s: too few for %d threads", what, threads);
-  else if (fewest < threads && bound)
+  else if (fewest < threads)
     lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
-                     "use mpirun --bind-to none, or start fewer ranks on the node",
-                     "%s: these are too few for %d thread%s each", what, threads,
+                     "start fewer ranks on the node, or give each fewer threads",
+                     "%s: %d thread%s a rank are more than cores: oversubscribed", what, threads,
                      threads == 1 ? "" : "s");
   else if (bound && fewest < 2)
     lap_findings_add(
@@ -142,10 +142,11 @@ static void check_settings(const lap_machine_facts *all, int ranks, lap_findings
     if (all[rank].load > load) load = all[rank].load;
   }
   if (spin > LONG_MICROSECONDS)
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "OpenMP",
-                     "unset OMP_WAIT_POLICY and GOMP_SPINCOUNT: waiting threads take the cores from "
-                     "messages, other ranks and other jobs",
-                     "waiting threads spin for %.0f us", spin);
+    lap_findings_add(
+        findings, LAP_SEVERITY_SLOW, "OpenMP",
+        "unset OMP_WAIT_POLICY and GOMP_SPINCOUNT: waiting threads take the cores from "
+        "messages, other ranks and other jobs",
+        "waiting threads spin for %.0f us", spin);
   else
     lap_findings_add(findings, LAP_SEVERITY_OK, "OpenMP", "",
                      "waiting threads spin for %.0f us, then sleep", spin);

@@ -24,7 +24,7 @@
 #include "tests/mpi/world.h"
 #include "tests/scratch.h"
 #include "tests/trainer/doctor/printed.h"
-#include "trainer/run/directory.h"
+#include "trainer/cli/nonce.h"
 
 /* --- calls that can be spoilt --- */
 

@@ -17,6 +17,7 @@
 #include "tests/scratch.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/checkpoint/world.h"
+#include "trainer/cli/nonce.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/resume.h"
 
