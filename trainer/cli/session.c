@@ -5,6 +5,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "core/hash.h"
+#include "core/launcher.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
@@ -52,7 +53,7 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
                          lap_status *status) {
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
-  lap_stop_within(LAP_STOP_SECONDS);
+  if (lap_launcher_rank() >= 0) lap_stop_within(LAP_STOP_SECONDS);
   lap_session session;
   const double seconds = watchdog ? watchdog(&line, syntax->destination) : LAP_WATCHDOG_SECONDS;
   lap_code code = lap_session_start(line.quiet, seconds, &session, status);

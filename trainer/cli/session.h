@@ -28,7 +28,7 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
 
 /* Collective. LAP_STOPPED where any rank has got a request to stop (core/stop.h): to be asked before
  * and after what takes long. A request that waits for longer than LAP_STOP_SECONDS ends its process
- * at once. */
+ * at once, as every request does that comes to a process without a launcher. */
 enum { LAP_STOP_SECONDS = 10 };
 lap_code lap_session_check_stop(const lap_session *session, lap_status *status);
 
