@@ -41,7 +41,8 @@ lap_code lap_stop_check(lap_status *status);
 
 /* Holds requests back; *before is the mask to restore with pthread_sigmask. */
 void lap_stop_hold(sigset_t *before);
-/* In a child whose parent answers requests: they do nothing from here on. */
+/* In a child whose parent answers requests, and where all work is done: requests do nothing from
+ * here on. */
 void lap_stop_ignore(void);
 
 #endif

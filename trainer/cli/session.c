@@ -43,6 +43,8 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
   /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
   if (code != LAP_OK && session->root) lap_command_report(status);
   status->message[0] = '\0';
+  /* mpirun sends SIGTERM to the others when the first of them has ended: it stops nothing here. */
+  lap_stop_ignore();
   lap_comm_finish(session->comm);
   session->comm = NULL;
   return code;
