@@ -19,8 +19,31 @@
  */
 enum { TRANSFER_BYTES = 1 << 30 };
 
-static lap_code io_failure(lap_status *status, const char *path, const char *what) {
-  return lap_fail(status, LAP_DATA, "%s: cannot %s: %s", path, what, strerror(errno));
+/* What to do about an error of the system, with "; " before it; "" where its name says it all. */
+static const char *remedy(int error) {
+  switch (error) {
+    case EROFS:
+      return "; choose a place on a file system that can be written";
+    case EACCES:
+    case EPERM:
+      return "; see who owns it and the directories above it (ls -ld), or choose another place";
+    case ENOSPC:
+      return "; free some space or inodes (df -h, df -i), or choose another disk";
+    case EDQUOT:
+      return "; remove files of yours (quota -s), or choose another disk";
+    case EFBIG:
+      return "; raise the limit on the size of files (ulimit -f)";
+    case ENOTDIR:
+      return "; a file stands where a directory is expected";
+    default:
+      return "";
+  }
+}
+
+lap_code lap_file_fail(const char *path, const char *action, lap_status *status) {
+  const int error = errno;
+  return lap_fail(status, LAP_DATA, "%s: cannot %s: %s%s", path, action, strerror(error),
+                  remedy(error));
 }
 
 static bool is_directory(const char *path) {
@@ -31,8 +54,16 @@ static bool is_directory(const char *path) {
 /* Another rank or job may make the same directory at the same moment: EEXIST is success where a
  * directory is there. */
 static lap_code make_directory(const char *path, lap_status *status) {
-  if (mkdir(path, 0777) == 0 || is_directory(path)) return LAP_OK;
-  return io_failure(status, path, "make the directory");
+  if (mkdir(path, 0777) == 0) return LAP_OK;
+  const int error = errno; /* stat sets it anew */
+  if (is_directory(path)) return LAP_OK;
+  if (error == EEXIST)
+    return lap_fail(status, LAP_DATA,
+                    "%s: cannot make the directory: something else has this name (ls -l); remove "
+                    "it or choose another place",
+                    path);
+  errno = error;
+  return lap_file_fail(path, "make the directory", status);
 }
 
 lap_code lap_file_make_directories(const char *path, lap_status *status) {
@@ -49,6 +80,13 @@ lap_code lap_file_make_directories(const char *path, lap_status *status) {
   return code;
 }
 
+lap_code lap_file_make_parents(const char *path, lap_status *status) {
+  char *copy = lap_copy_string(path);
+  const lap_code code = lap_file_make_directories(dirname(copy), status);
+  free(copy);
+  return code;
+}
+
 lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes, size_t count,
                             lap_status *status) {
   const char *next = bytes;
@@ -56,7 +94,7 @@ lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes,
     const ssize_t written =
         write(descriptor, next, count < TRANSFER_BYTES ? count : TRANSFER_BYTES);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return io_failure(status, path, "be written");
+    if (written < 0) return lap_file_fail(path, "be written", status);
     next += written;
     count -= (size_t)written;
   }
@@ -65,11 +103,11 @@ lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes,
 
 lap_code lap_file_sync_and_close(int descriptor, const char *path, lap_status *status) {
   lap_code code = LAP_OK;
-  if (fsync(descriptor) != 0) code = io_failure(status, path, "be brought to disk");
+  if (fsync(descriptor) != 0) code = lap_file_fail(path, "be brought to disk", status);
   /* Some file systems report a full disk only here. On Linux the descriptor is gone even after
    * EINTR, and the data is on disk: not a failure. */
   if (close(descriptor) != 0 && errno != EINTR && code == LAP_OK)
-    code = io_failure(status, path, "be closed");
+    code = lap_file_fail(path, "be closed", status);
   return code;
 }
 
@@ -80,18 +118,22 @@ static lap_code sync_parent(const char *path, lap_status *status) {
   const int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   /* Some network file systems cannot sync a directory: EINVAL says so, and no more can be done. */
   if (descriptor < 0)
-    code = io_failure(status, parent, "be opened");
+    code = lap_file_fail(parent, "be opened", status);
   else if (fsync(descriptor) != 0 && errno != EINVAL)
-    code = io_failure(status, parent, "be brought to disk");
+    code = lap_file_fail(parent, "be brought to disk", status);
   if (descriptor >= 0) close(descriptor);
   free(copy);
   return code;
 }
 
+static lap_code rename_failure(const char *temporary, const char *path, lap_status *status) {
+  const int error = errno;
+  return lap_fail(status, LAP_DATA, "%s: cannot be renamed to %s: %s%s", temporary, path,
+                  strerror(error), remedy(error));
+}
+
 lap_code lap_file_publish(const char *temporary, const char *path, lap_status *status) {
-  if (rename(temporary, path) != 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be renamed to %s: %s", temporary, path,
-                    strerror(errno));
+  if (rename(temporary, path) != 0) return rename_failure(temporary, path, status);
   return sync_parent(path, status);
 }
 
@@ -103,17 +145,24 @@ static const char TEMPORARY[] = ".tmp.";
  * killed process. */
 lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
                                  lap_status *status) {
-  for (int attempt = 0;; ++attempt) {
+  enum { ATTEMPTS = 1000 };
+  bool has_parents = false; /* made here: a second time would not help */
+  for (int attempt = 0; attempt < ATTEMPTS; ++attempt) {
     *temporary = lap_format("%s%s%d.%d", path, TEMPORARY, (int)getpid(), attempt);
     *descriptor = open(*temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (*descriptor >= 0) return LAP_OK;
-    if (errno != EEXIST || attempt == 1000) break;
+    const int error = errno;
     free(*temporary);
+    *temporary = NULL;
+    errno = error;
+    if (error == ENOENT && !has_parents) {
+      LAP_TRY(lap_file_make_parents(path, status));
+      has_parents = true;
+    } else if (error != EEXIST) {
+      break;
+    }
   }
-  const lap_code code = io_failure(status, *temporary, "be created");
-  free(*temporary);
-  *temporary = NULL;
-  return code;
+  return lap_file_fail(path, "be created", status);
 }
 
 lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status) {
@@ -163,7 +212,7 @@ static lap_code read_all(int descriptor, const char *path, char *bytes, size_t s
     const ssize_t got =
         read(descriptor, bytes + *count, rest < TRANSFER_BYTES ? rest : TRANSFER_BYTES);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return io_failure(status, path, "be read");
+    if (got < 0) return lap_file_fail(path, "be read", status);
     if (got == 0) break;
     *count += (size_t)got;
   }
@@ -175,12 +224,12 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
   *bytes = NULL;
   /* O_NONBLOCK: a named pipe without a writer is refused below instead of waited for. */
   const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) return io_failure(status, path, "be opened");
+  if (descriptor < 0) return lap_file_fail(path, "be opened", status);
   struct stat facts;
   size_t got = 0;
   lap_code code = LAP_OK;
   if (fstat(descriptor, &facts) != 0) {
-    code = io_failure(status, path, "be examined");
+    code = lap_file_fail(path, "be examined", status);
   } else if (!S_ISREG(facts.st_mode)) {
     code = lap_fail(status, LAP_DATA, "%s: expected a regular file", path);
   } else if ((uint64_t)facts.st_size > limit) {
@@ -215,5 +264,5 @@ lap_code lap_file_remove_tree(const char *path, lap_status *status) {
   enum { OPEN_DIRECTORIES = 16 };
   if (nftw(path, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT)
     return LAP_OK;
-  return io_failure(status, path, "be removed");
+  return lap_file_fail(path, "be removed", status);
 }

@@ -5,8 +5,8 @@
  * fsync is never tried twice: after a failure the kernel may have dropped the dirty pages, and a
  * second call would report success for data that is gone.
  *
- * All failures are LAP_DATA naming the path and the system's reason. Not collective: one rank
- * writes.
+ * All failures are LAP_DATA naming the path, the system's reason and, where one is known, a remedy.
+ * All writers make the missing parents of what they write. Not collective: one rank writes.
  */
 #ifndef LAP_CORE_FILE_H
 #define LAP_CORE_FILE_H
@@ -16,12 +16,19 @@
 
 #include "core/status.h"
 
+/* "PATH: cannot ACTION: REASON", from errno, and what to do about it; LAP_DATA. For whoever makes a
+ * system call on a file; `action` is such as "be opened" or "make the directory". */
+lap_code lap_file_fail(const char *path, const char *action, lap_status *status);
+
 /* Makes a directory and its missing parents (mkdir -p). One that exists stays as it is. */
 lap_code lap_file_make_directories(const char *path, lap_status *status);
+/* Makes the missing directories above `path`. */
+lap_code lap_file_make_parents(const char *path, lap_status *status);
 
-/* Replaces `path` by `count` bytes: temporary file in the same directory, fsync, checked close,
- * rename, fsync of the directory. On failure the temporary file is removed and `path` is as it was.
- * A kill leaves the temporary file: see lap_file_remove_temporaries. */
+/* Replaces `path` by `count` bytes: temporary file in the same directory, which is made where it is
+ * missing, fsync, checked close, rename, fsync of the directory. On failure the temporary file is
+ * removed and `path` is as it was. A kill leaves the temporary file: see
+ * lap_file_remove_temporaries. */
 lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status);
 
 /* Reads a whole file of at most `limit` bytes into *bytes: malloc'ed, owned by the caller, followed
@@ -43,8 +50,9 @@ void lap_file_remove_temporaries(const char *path);
 
 /* --- the steps of an atomic write, for writers of large files and of directories --- */
 
-/* Makes a new file PATH.tmp.PROCESS.N, open for writing; *temporary is its name, owned by the
- * caller. On failure nothing is made and *temporary is NULL. */
+/* Makes a new file PATH.tmp.PROCESS.N and the missing directories above it, open for writing;
+ * *temporary is its name, owned by the caller. On failure no file is made and *temporary is NULL.
+ */
 lap_code lap_file_open_temporary(const char *path, int *descriptor, char **temporary,
                                  lap_status *status);
 /* Writes all bytes to an open descriptor, through short writes and interrupted calls. `path` is for

@@ -1,7 +1,7 @@
 /* parse_number: numbers as people write them in configs and on the command line, read strictly.
  *
- * The whole text must be the number: no blanks, no digits grouped with underscores, no octal or
- * hexadecimal, no inf or nan. What is printed reads back as the same bits.
+ * The whole text must be the number: no blanks, no octal or hexadecimal, no inf or nan. Single
+ * underscores between digits group them: 5_000_000. What is printed reads back as the same bits.
  */
 #ifndef LAP_CORE_PARSE_NUMBER_H
 #define LAP_CORE_PARSE_NUMBER_H
@@ -11,7 +11,9 @@
 
 enum { LAP_NUMBER_TEXT = 40 };
 
-/* -?(0|[1-9][0-9]*), within int64_t. False: *value is untouched. */
+/* A number of the kind below whose value is whole and within int64_t, read exactly: 12, -3,
+ * 5_000_000, 1e6, 2.5e3; not 1.5, 010 (which is eight to some readers), 1e19. False: *value is
+ * untouched. */
 bool lap_number_read_integer(const char *text, int64_t *value);
 
 /* An integer or a decimal fraction, either with an exponent: 3, -0.5, .5, 1e-3, 2.5E+4; finite.

@@ -19,6 +19,7 @@ typedef enum {
   LAP_PURPOSE_BENCH = 4,    /* synthetic batches */
   LAP_PURPOSE_HOLDOUT = 5,  /* which documents are held out */
   LAP_PURPOSE_DRAWS = 6,    /* draws of sampled teacher codecs */
+  LAP_PURPOSE_SAMPLE = 7,   /* which text a tokenizer is trained on */
 } lap_purpose;
 
 typedef struct {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-lap_code lap_fail(lap_status *status, lap_code code, const char *format, ...) {
+lap_code(lap_fail)(lap_status *status, lap_code code, const char *format, ...) {
   /* Formatted aside first: an argument may point into the message that is being replaced. */
   char message[LAP_MESSAGE_SIZE];
   va_list arguments;

@@ -18,6 +18,7 @@ typedef enum {
   LAP_NONFINITE = 4, /* the numbers went wrong */
   LAP_STOPPED = 75,  /* stopped early, resumable */
   LAP_WATCHDOG = 76, /* a rank stopped answering */
+  LAP_UNREAD = 141,  /* stdout's reader has left, as head does: the frame makes it 0 */
 } lap_code;
 
 enum { LAP_MESSAGE_SIZE = 2048 };
@@ -31,6 +32,12 @@ typedef struct {
  * one thought. A message that does not fit is cut at LAP_MESSAGE_SIZE - 1 bytes. */
 lap_code lap_fail(lap_status *status, lap_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Shows compilers and analyzers what it returns: the code it was given, which is not LAP_OK. */
+#define lap_fail(status, code, ...) lap_fail_as(code, lap_fail(status, code, __VA_ARGS__))
+static inline lap_code lap_fail_as(lap_code code, lap_code filled) {
+  (void)filled;
+  return code;
+}
 
 /* Puts "CONTEXT: " before the message that is there; for callers that know the file or key that a
  * callee could not know. Returns the code already in `status`. */

@@ -1,10 +1,9 @@
 /* stop: a request to stop, by SIGUSR1, SIGUSR2, SIGTERM, SIGHUP or SIGINT, ends in LAP_STOPPED.
  *
- * Queues send such a signal some time before they kill a job. From lap_stop_install on, which is
- * the first thing main does, it ends the process with exit code 75, whatever it is doing: reading
- * files, starting MPI, waiting for others. That is safe at any moment, because all files appear
- * whole or not at all, and what a kill leaves of them the next start removes. Two kinds of commands
- * want more time:
+ * Queues send such a signal some time before they kill a job. From lap_stop_install on, with which
+ * main begins, it ends the process with exit code 75, whatever it is doing: reading files, starting
+ * MPI, waiting for others. That is safe at any moment, because all files appear whole or not at
+ * all, and what a kill leaves of them the next start removes. Two kinds of commands want more time:
  *
  *   several ranks   leave together where they can, since mpirun may crash or hang after processes
  *                   that leave without MPI_Finalize: lap_stop_within, and lap_stop_check here and

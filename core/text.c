@@ -1,13 +1,8 @@
 #include "core/text.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include "core/memory.h"
 
 size_t lap_utf8_character(const char *text, size_t bytes) {
   assert(bytes > 0);
@@ -29,83 +24,50 @@ size_t lap_utf8_floor(const char *text, size_t cut) {
   return floor;
 }
 
-lap_code lap_text_open(const char *path, lap_text_reader *reader, lap_status *status) {
-  *reader = (lap_text_reader){.path = path, .file = fopen(path, "rbe")};
-  if (!reader->file)
-    return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  struct stat found;
-  if (fstat(fileno(reader->file), &found) == 0 && S_ISDIR(found.st_mode)) {
-    lap_text_close(reader);
-    return lap_fail(status, LAP_DATA, "%s: is a directory; give text files", path);
-  }
-  return LAP_OK;
+size_t lap_utf8_write(uint32_t code, char text[4]) {
+  assert(code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF));
+  const size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  static const uint8_t lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+  for (size_t i = length; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 0x3F));
+  text[0] = (char)(lead[length] | code);
+  return length;
 }
 
-void lap_text_close(lap_text_reader *reader) {
-  if (reader->file) fclose(reader->file);
-  free(reader->line);
-  *reader = (lap_text_reader){0};
-}
-
-/* `text` begins at byte `offset` of the file, on line `line`. */
-static lap_code check_utf8(const char *path, uint64_t line, uint64_t offset, const char *text,
-                           size_t bytes, lap_status *status) {
-  for (size_t at = 0; at < bytes;) {
-    if (text[at] == '\0')
-      return lap_fail(status, LAP_DATA,
-                      "%s: line %" PRIu64 " (byte %" PRIu64
-                      "): a NUL byte; this is not a text file",
-                      path, line, offset + at);
-    const size_t length = lap_utf8_character(text + at, bytes - at);
-    if (length == 0)
-      return lap_fail(status, LAP_DATA,
-                      "%s: line %" PRIu64 " (byte %" PRIu64
-                      "): byte 0x%02X is not UTF-8; convert the file (iconv -t UTF-8)",
-                      path, line, offset + at, (unsigned)(uint8_t)text[at]);
-    if (text[at] == '\n') ++line;
+size_t lap_utf8_clean(const char *text, size_t bytes) {
+  size_t at = 0;
+  while (at < bytes) {
+    const size_t length = text[at] == '\0' ? 0 : lap_utf8_character(text + at, bytes - at);
+    if (length == 0) break;
     at += length;
   }
-  return LAP_OK;
+  return at;
 }
 
-lap_code lap_text_line(lap_text_reader *reader, const char **line, size_t *bytes,
-                       lap_status *status) {
-  *line = NULL;
-  *bytes = 0;
-  errno = 0;
-  const ssize_t length = getline(&reader->line, &reader->capacity, reader->file);
-  if (length < 0) {
-    if (feof(reader->file) && !ferror(reader->file)) return LAP_OK;
-    return lap_fail(status, LAP_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
-  }
-  const uint64_t offset = reader->offset;
-  reader->offset += (uint64_t)length;
-  ++reader->number;
-  const size_t newline = length > 0 && reader->line[length - 1] == '\n';
-  *bytes = (size_t)length - newline;
-  *line = reader->line;
-  return check_utf8(reader->path, reader->number, offset, *line, *bytes, status);
+size_t lap_utf8_damage(const char *text, size_t bytes) {
+  const uint8_t *at = (const uint8_t *)text;
+  if (at[0] < 0xE0 || at[0] > 0xF4 || bytes < 2) return 1;
+  /* Which second bytes can follow the first. */
+  const uint8_t low = at[0] == 0xE0 ? 0xA0 : at[0] == 0xF0 ? 0x90 : 0x80;
+  const uint8_t high = at[0] == 0xED ? 0x9F : at[0] == 0xF4 ? 0x8F : 0xBF;
+  if (at[1] < low || at[1] > high) return 1;
+  const bool third = at[0] >= 0xF0 && bytes > 2 && (at[2] & 0xC0) == 0x80;
+  return third ? 3 : 2;
 }
 
-lap_code lap_text_rest(lap_text_reader *reader, char **text, size_t *bytes, lap_status *status) {
-  size_t count = 0, capacity = 1 << 16, got;
-  char *buffer = lap_allocate(capacity + 1, 1);
-  while ((got = fread(buffer + count, 1, capacity - count, reader->file)) > 0) {
-    count += got;
-    if (count == capacity) buffer = lap_reallocate(buffer, (capacity *= 2) + 1, 1);
+size_t lap_utf8_repair(const char *text, size_t bytes, char *out, uint64_t *replaced) {
+  enum { REPLACEMENT_BYTES = sizeof LAP_REPLACEMENT - 1 };
+  size_t written = 0;
+  *replaced = 0;
+  for (;;) {
+    const size_t clean = lap_utf8_clean(text, bytes);
+    memcpy(out + written, text, clean);
+    written += clean;
+    if (clean == bytes) return written;
+    const size_t damage = lap_utf8_damage(text + clean, bytes - clean);
+    memcpy(out + written, LAP_REPLACEMENT, REPLACEMENT_BYTES);
+    written += REPLACEMENT_BYTES;
+    ++*replaced;
+    text += clean + damage;
+    bytes -= clean + damage;
   }
-  lap_code code = LAP_OK;
-  if (ferror(reader->file))
-    code = lap_fail(status, LAP_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
-  else
-    code = check_utf8(reader->path, reader->number + 1, reader->offset, buffer, count, status);
-  if (code != LAP_OK) {
-    free(buffer);
-    return code;
-  }
-  buffer[count] = '\0';
-  reader->offset += count;
-  *text = buffer;
-  *bytes = count;
-  return LAP_OK;
 }

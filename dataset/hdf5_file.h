@@ -25,6 +25,9 @@
 #include "core/sandbox.h"
 #include "core/status.h"
 
+/* How the names of our HDF5 files end: what a folder of them stands for (core/paths.h). */
+#define LAP_HDF5_SUFFIX ".h5"
+
 enum { LAP_HDF5_TEXT = 4097, LAP_HDF5_MAX_RANK = 2 };
 
 /* The bytes of a file that is being written; HDF5 hands them over when it closes the file. */

@@ -1,6 +1,7 @@
 #include "dataset/shard_builder.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,15 +28,35 @@ static void begin_document(lap_shard_builder *builder) {
   builder->documents[builder->document_count++] = builder->token_count;
 }
 
-static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
+/* Whether a shard written before has these tokens; if not, they are remembered. */
+static bool is_repeated(lap_shard_builder *builder) {
+  char hash[LAP_SHA256_HEX];
+  lap_tokens_sha256(builder->tokens, builder->token_count, hash);
+  for (uint64_t i = 0; i < builder->shard_count; ++i) {
+    if (strcmp(builder->hashes[i], hash) != 0) continue;
+    if (builder->repeated++ == 0) builder->repeated_first = i;
+    return true;
+  }
+  builder->hashes =
+      lap_reallocate(builder->hashes, (int64_t)builder->shard_count + 1, sizeof *builder->hashes);
+  memcpy(builder->hashes[builder->shard_count], hash, sizeof hash);
+  return false;
+}
+
+static lap_code write_tokens(lap_shard_builder *builder, lap_status *status) {
   char *path = lap_format("%s/tokens-%05" PRIu64 ".h5", builder->directory, builder->shard_count);
   builder->documents[builder->document_count] = builder->token_count;
   const lap_code code = lap_token_shard_write(
       path, builder->tokens, builder->token_count, builder->documents, builder->document_count,
       builder->vocab_size, builder->tokenizer_sha256, status);
   free(path);
-  builder->token_count = builder->document_count = 0;
   ++builder->shard_count;
+  return code;
+}
+
+static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
+  const lap_code code = is_repeated(builder) ? LAP_OK : write_tokens(builder, status);
+  builder->token_count = builder->document_count = 0;
   return code;
 }
 
@@ -72,5 +93,6 @@ void lap_shard_builder_release(lap_shard_builder *builder) {
   free(builder->directory);
   free(builder->tokens);
   free(builder->documents);
+  free(builder->hashes);
   *builder = (lap_shard_builder){0};
 }

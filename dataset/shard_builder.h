@@ -4,6 +4,10 @@
  * A document that does not fit what is left of a shard begins the next one; one that is longer than
  * a shard is cut where shards end, and what follows goes on in the next shard without a BOS (its
  * first window has the BOS prefix anyway). Memory: one shard.
+ *
+ * A shard with the tokens of one written before, which a text that repeats itself gives, is left
+ * out: a cache is found by its hash, so no two shards of a set may be alike
+ * (dataset/token_shard.h).
  */
 #ifndef LAP_DATASET_SHARD_BUILDER_H
 #define LAP_DATASET_SHARD_BUILDER_H
@@ -23,7 +27,10 @@ typedef struct {
   uint64_t token_count, token_capacity;
   uint64_t *documents; /* [document_capacity], document_count of them in use */
   uint64_t document_count, document_capacity;
-  uint64_t shard_count; /* written so far */
+  uint64_t shard_count;           /* written so far */
+  char (*hashes)[LAP_SHA256_HEX]; /* [shard_count], tokens_sha256 of each */
+  uint64_t repeated;              /* shards left out */
+  uint64_t repeated_first;        /* number of the shard that the first of them repeats */
 } lap_shard_builder;
 
 /* `directory` must exist when the first shard is full. */

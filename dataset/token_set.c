@@ -1,41 +1,12 @@
-#include <errno.h>
-#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
 #include "dataset/windows.h"
 
-static int by_file_name(const void *left, const void *right) {
-  const char *const *a = left, *const *b = right;
-  const char *slash_a = strrchr(*a, '/'), *slash_b = strrchr(*b, '/');
-  const int order = strcmp(slash_a ? slash_a + 1 : *a, slash_b ? slash_b + 1 : *b);
-  return order != 0 ? order : strcmp(*a, *b);
-}
-
-lap_code lap_paths_match(const char *pattern, char ***paths, size_t *count, lap_status *status) {
-  *paths = NULL;
-  *count = 0;
-  glob_t found;
-  const int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
-  if (outcome == GLOB_NOMATCH) return lap_fail(status, LAP_DATA, "%s: matches no file", pattern);
-  if (outcome != 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be matched: %s", pattern,
-                    outcome == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
-  *count = found.gl_pathc;
-  *paths = lap_allocate(found.gl_pathc, sizeof **paths);
-  for (size_t i = 0; i < found.gl_pathc; ++i) (*paths)[i] = lap_copy_string(found.gl_pathv[i]);
-  globfree(&found);
-  qsort(*paths, *count, sizeof **paths, by_file_name);
-  return LAP_OK;
-}
-
-void lap_paths_release(char **paths, size_t count) {
-  for (size_t i = 0; i < count; ++i) free(paths[i]);
-  free(paths);
-}
-
-/* Shards of one set share the tokenizer and hold different tokens: a cache is found by its hash. */
+/* Shards of one set share the tokenizer. */
 static lap_code check_against(const lap_token_set *set, const lap_token_shard *added,
                               lap_status *status) {
   for (size_t i = 0; i < set->count; ++i) {
@@ -47,17 +18,54 @@ static lap_code check_against(const lap_token_set *set, const lap_token_shard *a
       return lap_fail(status, LAP_DATA,
                       "%s was made with the tokenizer %s, but %s with %s: tokenize both with one",
                       added->path, added->tokenizer_sha256, other->path, other->tokenizer_sha256);
-    if (strcmp(other->tokens_sha256, added->tokens_sha256) == 0)
-      return lap_fail(status, LAP_DATA, "%s and %s hold the same tokens (%s): remove one",
-                      other->path, added->path, added->tokens_sha256);
   }
   return LAP_OK;
+}
+
+static const lap_token_shard *repeated_by(const lap_token_set *set, size_t index) {
+  for (size_t i = 0; i < index; ++i)
+    if (strcmp(set->shard[i]->tokens_sha256, set->shard[index]->tokens_sha256) == 0)
+      return set->shard[i];
+  return NULL;
+}
+
+/* Shards of one set hold different tokens, because a cache is found by its hash. All that do not,
+ * from `first` on, are named at once, as far as a message holds them. */
+static lap_code check_repeated(const lap_token_set *set, size_t first, lap_status *status) {
+  enum { PAIR_ROOM = 3 * LAP_MESSAGE_SIZE / 4 };
+  char pairs[PAIR_ROOM] = "";
+  size_t used = 0, repeated = 0, named = 0;
+  for (size_t i = first; i < set->count; ++i) {
+    const lap_token_shard *other = repeated_by(set, i);
+    if (!other) continue;
+    ++repeated;
+    const int length = snprintf(pairs + used, PAIR_ROOM - used, "%s%s repeats %s", used ? ", " : "",
+                                set->shard[i]->path, other->path);
+    if ((size_t)length < PAIR_ROOM - used) {
+      used += (size_t)length;
+      ++named;
+    }
+    pairs[used] = '\0';
+  }
+  if (repeated == 0) return LAP_OK;
+  char more[48] = "";
+  if (repeated > named) snprintf(more, sizeof more, " and %zu more", repeated - named);
+  return lap_fail(status, LAP_DATA,
+                  "%zu shard%s hold%s the same tokens as another: %s%s; remove what is there twice "
+                  "(a source can count more with a weight, a run can take more epochs)",
+                  repeated, repeated == 1 ? "" : "s", repeated == 1 ? "s" : "", pairs, more);
+}
+
+static void report_opened(const lap_token_set *set, size_t done, size_t total) {
+  lap_progress_report(
+      set->hook, (lap_progress_state){
+                     .step = "open token shards", .unit = "shards", .done = done, .total = total});
 }
 
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status) {
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   const size_t before = set->count;
   set->shard = lap_reallocate(set->shard, before + count, sizeof *set->shard);
   lap_code code = LAP_OK;
@@ -67,8 +75,10 @@ lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *
     code = check_against(set, shard, status);
     set->shard[set->count++] = shard;
     set->token_count += shard->token_count;
+    report_opened(set, i + 1, count);
   }
   lap_paths_release(paths, count);
+  if (code == LAP_OK) code = check_repeated(set, before, status);
   while (code != LAP_OK && set->count > before) {
     lap_token_shard *last = set->shard[--set->count];
     set->token_count -= last->token_count;
@@ -100,7 +110,7 @@ lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
   *size = (lap_token_set_size){0};
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
     uint64_t tokens = 0, documents = 0;

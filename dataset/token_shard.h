@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "core/hash.h"
+#include "core/progress.h"
 #include "core/status.h"
 
 typedef struct {
@@ -55,11 +56,12 @@ typedef struct {
   lap_token_shard **shard;
   size_t count;
   uint64_t token_count;
+  const lap_progress_hook *hook; /* told while shards are added; NULL: nobody */
 } lap_token_set;
 
-/* Opens every file that `pattern` (glob(7)) matches. LAP_DATA where it matches nothing, where a
- * shard is invalid, where two shards have different vocab_size or tokenizer, or the same
- * tokens_sha256. */
+/* Opens every file that `pattern` means (core/paths.h): a path, a folder, a glob. LAP_DATA where
+ * there is none, where a shard is invalid, where two shards have different vocab_size or tokenizer,
+ * and where shards have the tokens_sha256 of others, naming them all. */
 lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status *status);
 /* The same, added behind the shards that are there already; on failure nothing is added. */
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status);
@@ -76,10 +78,5 @@ typedef struct {
 /* LAP_DATA as lap_token_set_open, as far as it shows without tokens; *size is then undefined. */
 lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
                                lap_token_set_size *size, lap_status *status);
-
-/* The paths that a glob matches, in byte order of the file names (ties by whole path); LAP_DATA
- * "matches no file" otherwise. Shared with teacher/. Release with lap_paths_release. */
-lap_code lap_paths_match(const char *pattern, char ***paths, size_t *count, lap_status *status);
-void lap_paths_release(char **paths, size_t count);
 
 #endif

@@ -6,23 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/memory.h"
-#include "dataset/documents.h"
-#include "dataset/holdout.h"
 #include "dataset/shard_builder.h"
 #include "dataset/tokenizer.h"
 
-enum {
-  FEW_DOCUMENTS = 20,
-  LARGEST_BLOCK = 64 << 10,
-  SMALLEST_BLOCK = 1 << 10,
-  FEWEST_SHARD_TOKENS = 16,
-  PROGRESS_BYTES = 1 << 20,
-};
+enum { FEWEST_SHARD_TOKENS = 16 };
 static const uint64_t MOST_SHARD_TOKENS = UINT64_C(1) << 30;
 
 /* One of train and eval: where its shards are collected and where they go when all is done. */
@@ -35,50 +27,30 @@ typedef struct {
 
 typedef struct {
   const lap_tokenize_options *options;
-  lap_document_source source;
+  lap_split split;
   lap_tokenizer *tokenizer;
-  lap_holdout holdout;
   shard_side train, eval;
+  lap_directory_lock *lock;
   lap_tokenize_counts *counts;
-  lap_tokenize_progress progress;
-  void *context;
-  uint64_t total_bytes, reported_bytes;
+  char detail[48];        /* of the progress */
+  lap_progress_hook hook; /* the caller's, with what is known only here */
+  uint64_t files_done;    /* bytes of the files that are tokenized, as far as it was told */
 } tokenize_job;
 
-static lap_code check_options(tokenize_job *job, lap_status *status) {
-  const lap_tokenize_options *options = job->options;
-  if (options->text_count == 0) return lap_fail(status, LAP_USAGE, "no text files were given");
-  if (!(options->holdout >= 0 && options->holdout < 1))
-    return lap_fail(status, LAP_USAGE, "holdout: expected 0 to below 1, found %g",
-                    options->holdout);
+static lap_code check_options(const lap_tokenize_options *options, lap_status *status) {
   if (options->shard_tokens < FEWEST_SHARD_TOKENS || options->shard_tokens > MOST_SHARD_TOKENS)
     return lap_fail(status, LAP_USAGE, "shard-tokens: expected %d to %" PRIu64 ", found %" PRIu64,
                     FEWEST_SHARD_TOKENS, MOST_SHARD_TOKENS, options->shard_tokens);
-  job->source.texts = options->texts;
-  job->source.text_count = options->text_count;
-  return lap_documents_parse(options->documents, &job->source, status);
-}
-
-/* Missing files are found before hours of work, and pipes before they are read to their end. */
-static lap_code check_texts(tokenize_job *job, lap_status *status) {
-  for (size_t i = 0; i < job->options->text_count; ++i) {
-    const char *path = job->options->texts[i];
-    struct stat found;
-    if (stat(path, &found) != 0 || access(path, R_OK) != 0)
-      return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-    if (job->options->holdout > 0 && !S_ISREG(found.st_mode))
-      return lap_fail(status, LAP_USAGE,
-                      "%s: is not a regular file; to hold text out it has to be read twice", path);
-    if (S_ISREG(found.st_mode)) job->total_bytes += (uint64_t)found.st_size;
-  }
+  if (!(options->allow_unknown >= 0 && options->allow_unknown <= 1))
+    return lap_fail(status, LAP_USAGE, "allow-unknown: expected 0 to 1, found %g",
+                    options->allow_unknown);
   return LAP_OK;
 }
 
 static lap_code check_empty(const char *directory, lap_status *status) {
   DIR *opened = opendir(directory);
   if (!opened && errno == ENOENT) return LAP_OK;
-  if (!opened)
-    return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", directory, strerror(errno));
+  if (!opened) return lap_file_fail(directory, "be opened", status);
   const struct dirent *entry;
   char found[256] = "";
   while ((entry = readdir(opened)) && !found[0])
@@ -110,44 +82,53 @@ static void release_side(shard_side *side) {
   free(side->final);
 }
 
-static lap_code add_to_holdout(void *context, const char *text, size_t bytes, lap_status *status) {
-  (void)status;
-  lap_holdout_add(&((tokenize_job *)context)->holdout, text, bytes);
-  return LAP_OK;
+/* --- progress and unknown tokens --- */
+
+static uint64_t tokens_so_far(const tokenize_job *job) {
+  return job->counts->train.tokens + job->counts->eval.tokens;
 }
 
-static lap_code add_blocks_to_holdout(void *context, const char *text, size_t bytes,
-                                      lap_status *status) {
-  const tokenize_job *job = context;
-  return lap_document_blocks(text, bytes, job->counts->block_bytes, add_to_holdout, context,
-                             status);
+/* Adds the number of tokens to what the reader of the files reports. */
+static void report(void *context, const lap_progress_state *state) {
+  tokenize_job *job = context;
+  lap_progress_state shown = *state;
+  job->files_done = state->done;
+  snprintf(job->detail, sizeof job->detail, "%.3g M tokens", (double)tokens_so_far(job) / 1e6);
+  shown.detail = job->detail;
+  lap_progress_report(job->options->text.hook, shown);
 }
 
-static lap_code plan_holdout(tokenize_job *job, lap_status *status) {
-  LAP_TRY(lap_documents_visit(&job->source, add_to_holdout, job, status));
-  if (job->holdout.count < FEW_DOCUMENTS && job->holdout.bytes > 0) {
-    uint64_t block = job->holdout.bytes / FEW_DOCUMENTS;
-    if (block > LARGEST_BLOCK) block = LARGEST_BLOCK;
-    if (block < SMALLEST_BLOCK) block = SMALLEST_BLOCK;
-    job->counts->block_bytes = block;
-    lap_holdout_release(&job->holdout);
-    LAP_TRY(lap_documents_visit(&job->source, add_blocks_to_holdout, job, status));
+static void count_unknown(lap_tokenize_side *side, const uint32_t *ids, size_t count) {
+  for (size_t i = 0; i < count; ++i) side->unknown += ids[i] == LAP_UNK;
+}
+
+/* At the end, or as soon as the text has more of them than all of it may have, as far as one can
+ * tell from the part that is done. */
+static lap_code check_unknown(const tokenize_job *job, bool at_end, lap_status *status) {
+  const uint64_t unknown = job->counts->train.unknown + job->counts->eval.unknown;
+  const double tokens = (double)tokens_so_far(job), allowed = job->options->allow_unknown;
+  double expected = tokens;
+  if (!at_end) {
+    if (job->files_done == 0 || job->split.corpus.bytes == 0) return LAP_OK;
+    expected *= (double)job->split.corpus.bytes / (double)job->files_done;
   }
-  return job->holdout.count > 0 ? lap_holdout_choose(&job->holdout, job->options->holdout, status)
-                                : LAP_OK;
+  if ((double)unknown <= allowed * expected) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: it has no byte pieces, and %" PRIu64
+                  " of %.0f tokens%s are unknown to it "
+                  "(%.3g %%; %.3g %% are allowed): take a tokenizer that was made for this text, "
+                  "or one with byte pieces (lapidary tokenizer), or --allow-unknown %.2g",
+                  job->options->tokenizer, unknown, tokens, at_end ? "" : " so far",
+                  100 * (double)unknown / tokens, 100 * allowed,
+                  1.05 * (double)unknown / tokens + .005);
 }
 
-static void report(tokenize_job *job, bool at_end) {
-  const uint64_t done = job->counts->train.bytes + job->counts->eval.bytes;
-  if (!job->progress || (!at_end && done - job->reported_bytes < PROGRESS_BYTES)) return;
-  job->reported_bytes = done;
-  job->progress(job->context, job->counts, job->total_bytes);
-}
+/* --- documents --- */
 
-static lap_code tokenize_document(void *context, const char *text, size_t bytes,
+static lap_code tokenize_document(void *context, bool held_out, const char *text, size_t bytes,
                                   lap_status *status) {
   tokenize_job *job = context;
-  shard_side *side = lap_holdout_has(&job->holdout, text, bytes) ? &job->eval : &job->train;
+  shard_side *side = held_out ? &job->eval : &job->train;
   const uint32_t *ids;
   size_t count;
   LAP_TRY(lap_tokenizer_encode(job->tokenizer, text, bytes, &ids, &count, status));
@@ -156,20 +137,16 @@ static lap_code tokenize_document(void *context, const char *text, size_t bytes,
   side->counts->tokens += (uint64_t)count + 2;
   side->counts->bytes += bytes;
   side->counts->shards = side->builder.shard_count;
-  report(job, false);
-  return LAP_OK;
-}
-
-static lap_code tokenize_blocks(void *context, const char *text, size_t bytes, lap_status *status) {
-  const tokenize_job *job = context;
-  if (job->counts->block_bytes == 0) return tokenize_document(context, text, bytes, status);
-  return lap_document_blocks(text, bytes, job->counts->block_bytes, tokenize_document, context,
-                             status);
+  if (lap_tokenizer_has_bytes(job->tokenizer)) return LAP_OK;
+  count_unknown(side->counts, ids, count);
+  return check_unknown(job, false, status);
 }
 
 static lap_code finish_side(shard_side *side, lap_status *status) {
   LAP_TRY(lap_shard_builder_finish(&side->builder, status));
   side->counts->shards = side->builder.shard_count;
+  side->counts->repeated = side->builder.repeated;
+  side->counts->repeated_first = side->builder.repeated_first;
   return LAP_OK;
 }
 
@@ -180,47 +157,49 @@ static lap_code make_stage(shard_side *side, lap_status *status) {
 }
 
 static lap_code write_sides(tokenize_job *job, lap_status *status) {
+  const bool two_sides = job->options->text.holdout > 0;
   LAP_TRY(make_stage(&job->train, status));
-  if (job->options->holdout > 0)
+  if (two_sides)
     LAP_TRY(make_stage(&job->eval, status));
   else
     LAP_TRY(lap_file_remove_tree(job->eval.stage, status));
-  LAP_TRY(lap_documents_visit(&job->source, tokenize_blocks, job, status));
+  lap_findings *findings = &job->counts->findings;
+  LAP_TRY(lap_split_visit(&job->split, "tokenize", tokenize_document, job, findings, status));
+  if (job->counts->train.documents == 0)
+    return lap_findings_no_text(findings, &job->split.source, status);
+  LAP_TRY(check_unknown(job, true, status));
   LAP_TRY(finish_side(&job->train, status));
   LAP_TRY(finish_side(&job->eval, status));
-  if (job->counts->train.documents == 0)
-    return lap_fail(status, LAP_DATA, "%s%s: no text was found", job->options->texts[0],
-                    job->options->text_count > 1 ? " and the other files" : "");
-  if (job->options->holdout > 0)
-    LAP_TRY(lap_file_publish(job->eval.stage, job->eval.final, status));
-  LAP_TRY(lap_file_publish(job->train.stage, job->train.final, status));
-  report(job, true);
-  return LAP_OK;
+  if (two_sides) LAP_TRY(lap_file_publish(job->eval.stage, job->eval.final, status));
+  return lap_file_publish(job->train.stage, job->train.final, status);
 }
 
 static lap_code run(tokenize_job *job, lap_status *status) {
-  LAP_TRY(check_options(job, status));
-  LAP_TRY(check_texts(job, status));
+  LAP_TRY(check_options(job->options, status));
   LAP_TRY(lap_tokenizer_open(job->options->tokenizer, &job->tokenizer, status));
   init_side(&job->train, job, "train", &job->counts->train);
   init_side(&job->eval, job, "eval", &job->counts->eval);
+  LAP_TRY(lap_output_lock_take(job->options->out, true, &job->lock, status));
   LAP_TRY(check_empty(job->train.final, status));
   LAP_TRY(check_empty(job->eval.final, status));
-  if (job->options->holdout > 0) LAP_TRY(plan_holdout(job, status));
-  return write_sides(job, status);
+  LAP_TRY(lap_split_open(&job->options->text, &job->split, status));
+  job->counts->block_bytes = job->split.block_bytes;
+  job->hook = (lap_progress_hook){report, job};
+  job->split.source.hook = &job->hook;
+  const lap_code code = write_sides(job, status);
+  lap_split_close(&job->split);
+  return code;
 }
 
-lap_code lap_tokenize(const lap_tokenize_options *options, lap_tokenize_progress progress,
-                      void *context, lap_tokenize_counts *counts, lap_status *status) {
+lap_code lap_tokenize(const lap_tokenize_options *options, lap_tokenize_counts *counts,
+                      lap_status *status) {
   *counts = (lap_tokenize_counts){0};
-  tokenize_job job = {
-      .options = options, .counts = counts, .progress = progress, .context = context};
-  job.holdout.seed = options->seed;
+  tokenize_job job = {.options = options, .counts = counts};
   const bool existed = access(options->out, F_OK) == 0;
   const lap_code code = run(&job, status);
   release_side(&job.train);
   release_side(&job.eval);
-  lap_holdout_release(&job.holdout);
+  lap_directory_lock_release(job.lock);
   if (job.tokenizer) lap_tokenizer_close(job.tokenizer);
   if (code != LAP_OK && !existed) rmdir(options->out);
   return code;

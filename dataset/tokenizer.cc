@@ -1,5 +1,4 @@
 #include <sentencepiece_processor.h>
-#include <sentencepiece_trainer.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -9,11 +8,9 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 extern "C" {
-#include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
 #include "core/status.h"
@@ -185,6 +182,8 @@ uint32_t lap_tokenizer_vocab_size(const lap_tokenizer *tokenizer) {
   return tokenizer->model.piece_count;
 }
 
+bool lap_tokenizer_has_bytes(const lap_tokenizer *tokenizer) { return tokenizer->model.has_bytes; }
+
 const char *lap_tokenizer_sha256(const lap_tokenizer *tokenizer) { return tokenizer->sha256; }
 
 lap_code lap_tokenizer_encode(lap_tokenizer *tokenizer, const char *text, size_t bytes,
@@ -225,153 +224,4 @@ const char *lap_tokenizer_piece(lap_tokenizer *tokenizer, uint32_t id) {
 
 size_t lap_tokenizer_piece_bytes(lap_tokenizer *tokenizer, uint32_t id) {
   return id < tokenizer->model.piece_count ? tokenizer->model.pieces[id].text_bytes : 0;
-}
-
-namespace {
-
-/* The trainer takes sentences. A line is one, long lines are several, cut before a space, where
- * pieces never cross. U+2581 and U+2585 are cut out: the trainer reads the one as a space and skips
- * sentences with the other. */
-class Sentences final : public spm::SentenceIterator {
- public:
-  Sentences(const char *const *texts, size_t count) : texts_(texts), count_(count) { Next(); }
-  ~Sentences() override { lap_text_close(&reader_); }
-  bool done() const override { return done_; }
-  const std::string &value() const override { return sentence_; }
-  spm::util::Status status() const override { return {}; }
-  const lap_status &failure() const { return failure_; }
-
-  void Next() override {
-    while (!done_) {
-      if (left_ > 0 && Cut()) return;
-      if (left_ == 0 && Line() != LAP_OK) done_ = true;
-    }
-  }
-
- private:
-  static constexpr size_t kLongestSentence = 4096;
-
-  /* Moves the next sentence out of the line; false where that gives none. */
-  bool Cut() {
-    size_t at = 0, skip = 0;
-    while (at < left_ && at < kLongestSentence && (skip = Excluded(line_ + at, left_ - at)) == 0)
-      ++at;
-    if (skip == 0 && at < left_) {
-      size_t cut = at;
-      while (cut > 1 && !(line_[cut] == ' ' && line_[cut - 1] != ' ')) --cut;
-      at = cut > 1 ? cut : lap_utf8_floor(line_, at);
-    }
-    sentence_.assign(line_, at);
-    line_ += at + skip;
-    left_ -= at + skip;
-    return at > 0;
-  }
-
-  static size_t Excluded(const char *text, size_t bytes) {
-    const bool is = bytes >= 3 &&
-                    (memcmp(text, "\xE2\x96\x81", 3) == 0 || memcmp(text, "\xE2\x96\x85", 3) == 0);
-    return is ? 3 : 0;
-  }
-
-  /* The next line of the current text or of those after it; LAP_STOPPED after the last. */
-  lap_code Line() {
-    if (!reader_.file) {
-      if (next_ == count_) return LAP_STOPPED;
-      LAP_TRY(lap_text_open(texts_[next_++], &reader_, &failure_));
-    }
-    LAP_TRY(lap_text_line(&reader_, &line_, &left_, &failure_));
-    if (line_) return LAP_OK;
-    if (reader_.offset == 0)
-      return lap_fail(&failure_, LAP_DATA, "%s: is empty; there is nothing to learn from",
-                      reader_.path);
-    lap_text_close(&reader_);
-    return LAP_OK;
-  }
-
-  const char *const *texts_;
-  size_t count_, next_ = 0;
-  lap_text_reader reader_ = {};
-  const char *line_ = nullptr;
-  size_t left_ = 0;
-  std::string sentence_;
-  bool done_ = false;
-  lap_status failure_ = {};
-};
-
-/* Line breaks and tabs never lie inside a learned piece: the trainer sees lines, and splits at
- * tabs. So runs of up to four are pieces of their own. Runs of spaces are learned. */
-const char kOwnPieces[] = "\n,\n\n,\n\n\n,\n\n\n\n,\t,\t\t,\t\t\t,\t\t\t\t";
-const uint32_t kSmallestVocabulary =
-    4 + 8 + 256 + 1; /* special, own and byte pieces, and one more */
-
-std::unordered_map<std::string, std::string> TrainerOptions(uint32_t vocab_size) {
-  return {{"model_type", "bpe"},
-          {"vocab_size", std::to_string(vocab_size)},
-          {"byte_fallback", "true"},
-          {"split_digits", "true"},
-          {"allow_whitespace_only_pieces", "true"},
-          {"normalization_rule_name", "identity"},
-          {"add_dummy_prefix", "false"},
-          {"remove_extra_whitespaces", "false"},
-          {"user_defined_symbols", kOwnPieces},
-          {"pad_id", "0"},
-          {"eos_id", "1"},
-          {"bos_id", "2"},
-          {"unk_id", "3"},
-          {"max_sentence_length", "65536"},
-          {"num_threads", "1"},
-          {"minloglevel", "3"}};
-}
-
-/* The library knows what vocabulary a text can fill only when it has tried. */
-lap_code ExplainTrainer(const char *message, uint32_t vocab_size, lap_status *status) {
-  const char *most = strstr(message, "to a value <= ");
-  const char *least = strstr(message, " vs ");
-  if (strstr(message, "too high") && most)
-    return lap_fail(status, LAP_USAGE,
-                    "a vocabulary of %u is too large for this text: it holds at most %d pieces; "
-                    "ask for fewer or give more text",
-                    vocab_size, atoi(most + strlen("to a value <= ")));
-  if (strstr(message, "smaller than required_chars") && least)
-    return lap_fail(status, LAP_USAGE,
-                    "a vocabulary of %u is too small for this text: its characters alone need %d",
-                    vocab_size, atoi(least + strlen(" vs ")));
-  if (strstr(message, "!sentences_.empty()"))
-    return lap_fail(status, LAP_DATA, "the texts hold nothing but line breaks");
-  return lap_fail(status, LAP_DATA, "SentencePiece cannot train on this text: %s", message);
-}
-
-lap_code TrainModel(const char *const *texts, size_t text_count, uint32_t vocab_size,
-                    std::string *model, lap_status *status) {
-  Sentences sentences(texts, text_count);
-  if (sentences.failure().code == LAP_OK) {
-    const auto result =
-        spm::SentencePieceTrainer::Train(TrainerOptions(vocab_size), &sentences, model);
-    if (!result.ok() && sentences.failure().code == LAP_OK)
-      return ExplainTrainer(result.message(), vocab_size, status);
-  }
-  if (sentences.failure().code == LAP_OK) return LAP_OK;
-  return lap_fail(status, sentences.failure().code, "%s", sentences.failure().message);
-}
-
-}  // namespace
-
-lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32_t vocab_size,
-                             const char *path, lap_status *status) {
-  if (text_count == 0) return lap_fail(status, LAP_USAGE, "no text files to train on were given");
-  if (vocab_size < kSmallestVocabulary || vocab_size > LAP_MODEL_MAX_PIECES)
-    return lap_fail(status, LAP_USAGE, "a vocabulary of %u: expected %u to %d", vocab_size,
-                    kSmallestVocabulary, LAP_MODEL_MAX_PIECES);
-  try {
-    std::string model;
-    LAP_TRY(TrainModel(texts, text_count, vocab_size, &model, status));
-    lap_tokenizer_model checked;
-    if (lap_tokenizer_model_parse(model.data(), model.size(), &checked, status) != LAP_OK)
-      return lap_fail_context(status, "%s: the trained model", path);
-    lap_tokenizer_model_release(&checked);
-    lap_file_remove_temporaries(path);
-    return lap_file_write(path, model.data(), model.size(), status);
-  } catch (const std::exception &error) {
-    return lap_fail(status, LAP_DATA, "SentencePiece: %s", error.what());
-  }
 }

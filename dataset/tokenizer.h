@@ -1,4 +1,4 @@
-/* tokenizer: SentencePiece behind a C interface (tokenizer.cc is the only C++ file of lapidary).
+/* tokenizer: SentencePiece behind a C interface (C++ is here and in tokenizer_train.cc alone).
  *
  * A model without Gemma's special ids (dataset/special_ids.h) is refused, and so is one that
  * changes text before it is tokenized (normalisation, dummy prefix, removed white space): ids stand
@@ -10,6 +10,7 @@
 #ifndef LAP_DATASET_TOKENIZER_H
 #define LAP_DATASET_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,9 @@ lap_code lap_tokenizer_open(const char *path, lap_tokenizer **tokenizer, lap_sta
 void lap_tokenizer_close(lap_tokenizer *tokenizer);
 
 uint32_t lap_tokenizer_vocab_size(const lap_tokenizer *tokenizer);
+/* Whether it has byte pieces, so that no text is unknown to it. Without them what it does not know
+ * becomes LAP_UNK. */
+bool lap_tokenizer_has_bytes(const lap_tokenizer *tokenizer);
 /* SHA-256 over the .model file's bytes, 64 hex digits. */
 const char *lap_tokenizer_sha256(const lap_tokenizer *tokenizer);
 
@@ -54,16 +58,6 @@ const char *lap_tokenizer_piece(lap_tokenizer *tokenizer, uint32_t id);
 /* How many bytes of text the id stands for (0 for control tokens and unk): what bits per byte
  * divides by. */
 size_t lap_tokenizer_piece_bytes(lap_tokenizer *tokenizer, uint32_t id);
-
-/* Trains a model with the settings of docs/design.md#commands (bpe, byte fallback, split digits,
- * identity normalisation, no dummy prefix, keep whitespace, pad 0 eos 1 bos 2 unk 3) on UTF-8 text
- * files and writes it to `path` (temporary name, then rename), so a kill leaves no half model. Runs
- * of up to four line breaks, and of up to four tabs, are pieces of their own; runs of spaces are
- * learned. The same input gives the same bytes. All text is held in memory. LAP_USAGE where the
- * vocabulary is too large or too small for the text, saying what is possible; LAP_DATA naming file,
- * line and byte where a text is missing, empty, not UTF-8 or has a NUL byte. */
-lap_code lap_tokenizer_train(const char *const *texts, size_t text_count, uint32_t vocab_size,
-                             const char *path, lap_status *status);
 
 #ifdef __cplusplus
 }

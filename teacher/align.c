@@ -1,12 +1,46 @@
 #include "teacher/align.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "core/memory.h"
+#include "dataset/special_ids.h"
+#include "teacher/cache_internal.h"
 #include "teacher/cache_row.h"
 
-/* Shards with fewer than LEAST_ALONE rows are compared together; below LEAST_CERTAIN rows chance is
- * allowed for, by three standard errors. */
-enum { RUNS = 64, RUN_ROWS = 64, LEAST_ALONE = 64, LEAST_CERTAIN = 1024, STANDARD_ERRORS = 3 };
+/* Shards with fewer than LEAST_ALONE rows are compared together. LEAST_SCORED: below it a standard
+ * error says nothing. */
+enum { RUNS = 64, RUN_ROWS = 64, LEAST_ALONE = 64, LEAST_SCORED = 8, LEAST_PAIRS = 32 };
+static const double STANDARD_ERRORS = 4, PAIR_STANDARD_ERRORS = 3;
+/* A score is log(OWN p / u + 1 - OWN): bounded below, since a row may give a token nothing. */
+static const double OWN = 0.99;
+/* The mean score of token i up to which a teacher may be taken for one that repeats its input. */
+static const double MOST_REPETITION = 2;
+/* What counts as no tail: that of rows which were scaled to sum to 1, in float32. */
+static const float NO_TAIL = 1e-6f;
+
+/* --- one row --- */
+
+/* The likeliest ids of a row, to compare it with others. */
+enum { TOP = 16 };
+typedef struct {
+  uint32_t before, input; /* tokens i-1 and i */
+  uint32_t count;
+  int32_t id[TOP];
+  float probability[TOP];
+} row_extract;
+
+typedef struct {
+  const lap_cache_rows *rows;
+  const lap_token_shard *tokens;
+  const double *frequency; /* [vocabulary of the tokens] */
+  uint32_t vocab;          /* of the cache */
+  row_extract *extract;    /* [RUNS * RUN_ROWS] */
+  size_t extracts;
+  lap_alignment *sums;
+} looker;
 
 static double probability_of(const lap_cache_rows *rows, uint32_t at, uint32_t token) {
   const size_t slot = (size_t)at * rows->k;
@@ -15,25 +49,148 @@ static double probability_of(const lap_cache_rows *rows, uint32_t at, uint32_t t
   return 0;
 }
 
-static void add_row(const lap_cache_rows *rows, uint32_t at, uint64_t row, const uint32_t *tokens,
-                    lap_alignment *sums) {
-  const double same = probability_of(rows, at, tokens[0]);
-  const double next = probability_of(rows, at, tokens[1]);
-  const double after = probability_of(rows, at, tokens[2]);
+/* The tail over the frequency of all ids that it is for. */
+static double tail_over_frequency(const looker *l, uint32_t at) {
+  static const double least = 1e-3; /* a row may keep every id that the shard has */
+  const size_t slot = (size_t)at * l->rows->k;
+  double others = 1;
+  for (uint32_t i = 0; i < l->rows->k; ++i) {
+    const int32_t id = l->rows->ids[slot + i];
+    if (id >= 0 && (uint32_t)id < l->tokens->vocab_size) others -= l->frequency[id];
+  }
+  return (double)l->rows->tail[at] / (others > least ? others : least);
+}
+
+static double score_of(const looker *l, uint32_t token, double probability, double tail) {
+  const double ratio = probability > 0 ? probability / l->frequency[token] : tail;
+  return log(OWN * ratio + (1 - OWN));
+}
+
+static void add_to(lap_row_sum *sum, double value) {
+  sum->sum += value;
+  sum->squares += value * value;
+}
+
+static void extract_row(looker *l, uint32_t at, const uint32_t *tokens) {
+  row_extract *e = &l->extract[l->extracts++];
+  *e = (row_extract){.before = tokens[-1], .input = tokens[0]};
+  const size_t slot = (size_t)at * l->rows->k;
+  for (uint32_t i = 0; i < l->rows->k; ++i) {
+    const float p = l->rows->probability[slot + i];
+    if (l->rows->ids[slot + i] < 0 || (e->count == TOP && p <= e->probability[TOP - 1])) continue;
+    uint32_t to = e->count < TOP ? e->count++ : TOP - 1;
+    for (; to > 0 && e->probability[to - 1] < p; --to) {
+      e->id[to] = e->id[to - 1];
+      e->probability[to] = e->probability[to - 1];
+    }
+    e->id[to] = l->rows->ids[slot + i];
+    e->probability[to] = p;
+  }
+}
+
+static bool is_text(uint32_t token) { return token > LAP_BOS; }
+
+static void add_scores(looker *l, uint32_t at, uint64_t row, double next, double same,
+                       double after) {
+  const uint32_t *tokens = l->tokens->tokens + row;
+  if (!is_text(tokens[0]) || !is_text(tokens[1]) || !is_text(tokens[2])) return;
+  lap_alignment *sums = l->sums;
+  const double tail = tail_over_frequency(l, at), score = score_of(l, tokens[1], next, tail);
+  ++sums->scored;
+  add_to(&sums->score, score);
+  add_to(&sums->same_over, score_of(l, tokens[0], same, tail) - score);
+  add_to(&sums->after_over, score_of(l, tokens[2], after, tail) - score);
+  if (row > 0 && is_text(tokens[-1])) extract_row(l, at, tokens);
+}
+
+static void add_row(looker *l, uint32_t at, uint64_t row) {
+  lap_alignment *sums = l->sums;
+  const uint32_t *tokens = l->tokens->tokens + row;
+  const double same = probability_of(l->rows, at, tokens[0]);
+  const double next = probability_of(l->rows, at, tokens[1]);
+  const double after = probability_of(l->rows, at, tokens[2]);
   double kept = 0;
-  for (uint32_t i = 0; i < rows->k; ++i)
-    kept += (double)rows->probability[(size_t)at * rows->k + i];
+  uint32_t used = 0;
+  for (uint32_t i = 0; i < l->rows->k; ++i) {
+    kept += (double)l->rows->probability[(size_t)at * l->rows->k + i];
+    used += l->rows->ids[(size_t)at * l->rows->k + i] >= 0;
+  }
   sums->next += next;
   sums->same += same;
   sums->after += after;
-  sums->square_same += (next - same) * (next - same);
-  sums->square_after += (next - after) * (next - after);
   sums->kept += kept;
   if (sums->rows == 0 || kept < sums->least_kept) {
     sums->least_kept = kept;
     sums->least_kept_row = row;
   }
+  sums->whole_rows += l->rows->tail[at] <= NO_TAIL && used < l->vocab;
   ++sums->rows;
+  add_scores(l, at, row, next, same, after);
+}
+
+/* --- pairs of rows --- */
+
+static float probability_in(const row_extract *e, int32_t id) {
+  for (uint32_t i = 0; i < e->count; ++i)
+    if (e->id[i] == id) return e->probability[i];
+  return 0;
+}
+
+/* The probability that two rows share, of what they give to other ids than their tokens i. */
+static double alike(const row_extract *a, const row_extract *b) {
+  double shared = 0, of_a = 0, of_b = 0;
+  for (uint32_t i = 0; i < a->count; ++i) {
+    if (a->id[i] == (int32_t)a->input || a->id[i] == (int32_t)b->input) continue;
+    const float other = probability_in(b, a->id[i]);
+    of_a += (double)a->probability[i];
+    shared += (double)(other < a->probability[i] ? other : a->probability[i]);
+  }
+  for (uint32_t i = 0; i < b->count; ++i)
+    if (b->id[i] != (int32_t)a->input && b->id[i] != (int32_t)b->input)
+      of_b += (double)b->probability[i];
+  const double larger = of_a > of_b ? of_a : of_b;
+  return larger > 0 ? shared / larger : 0;
+}
+
+static int by_input(const void *a, const void *b) {
+  const row_extract *x = a, *y = b;
+  if (x->input != y->input) return x->input < y->input ? -1 : 1;
+  return (x->before > y->before) - (x->before < y->before);
+}
+
+static int by_before(const void *a, const void *b) {
+  const row_extract *x = a, *y = b;
+  if (x->before != y->before) return x->before < y->before ? -1 : 1;
+  return (x->input > y->input) - (x->input < y->input);
+}
+
+static void add_pairs(looker *l) {
+  lap_alignment *sums = l->sums;
+  qsort(l->extract, l->extracts, sizeof *l->extract, by_input);
+  for (size_t i = 1; i < l->extracts; ++i) {
+    const row_extract *a = &l->extract[i - 1], *b = &l->extract[i];
+    if (a->input != b->input || a->before == b->before) continue;
+    add_to(&sums->input_alike, alike(a, b));
+    ++sums->input_pairs;
+  }
+  qsort(l->extract, l->extracts, sizeof *l->extract, by_before);
+  for (size_t i = 1; i < l->extracts; ++i) {
+    const row_extract *a = &l->extract[i - 1], *b = &l->extract[i];
+    if (a->before != b->before || a->input == b->input) continue;
+    add_to(&sums->before_alike, alike(a, b));
+    ++sums->before_pairs;
+  }
+}
+
+/* --- one shard --- */
+
+/* Each id as if it came once more: no frequency is 0. */
+static double *count_frequencies(const lap_token_shard *tokens) {
+  double *frequency = lap_allocate(tokens->vocab_size, sizeof *frequency);
+  for (uint64_t i = 0; i < tokens->token_count; ++i) frequency[tokens->tokens[i]] += 1;
+  const double total = (double)tokens->token_count + (double)tokens->vocab_size;
+  for (uint32_t id = 0; id < tokens->vocab_size; ++id) frequency[id] = (frequency[id] + 1) / total;
+  return frequency;
 }
 
 lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignment,
@@ -43,59 +200,121 @@ lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignm
   const bool all = total <= RUNS * RUN_ROWS;
   const uint64_t runs = all ? (total + RUN_ROWS - 1) / RUN_ROWS : RUNS;
   lap_cache_rows *rows = lap_cache_rows_create(cache, RUN_ROWS);
+  double *frequency = count_frequencies(tokens);
+  looker l = {.rows = rows,
+              .tokens = tokens,
+              .frequency = frequency,
+              .vocab = lap_cache_schema_of(cache)->vocab_size,
+              .extract = lap_allocate(RUNS * RUN_ROWS, sizeof *l.extract),
+              .sums = alignment};
   lap_code code = LAP_OK;
   for (uint64_t run = 0; run < runs && code == LAP_OK; ++run) {
     const uint64_t row = all ? run * RUN_ROWS : run * (total - RUN_ROWS) / (RUNS - 1);
     const uint32_t count = (uint32_t)(total - row < RUN_ROWS ? total - row : RUN_ROWS);
     code = lap_cache_read(cache, shard, row, count, NULL, rows, status);
     for (uint32_t i = 0; i < count && code == LAP_OK; ++i)
-      if (row + i + 2 < total && lap_row_counts(tokens, row + i))
-        add_row(rows, i, row + i, tokens->tokens + row + i, alignment);
+      if (row + i + 2 < total && lap_row_counts(tokens, row + i)) add_row(&l, i, row + i);
   }
+  add_pairs(&l);
+  free(l.extract);
+  free(frequency);
   lap_cache_rows_destroy(rows);
   return code;
 }
 
-/* Whether the mean of `rows` differences says that the wrong token gets more. */
-static bool is_against(uint64_t rows, double sum, double sum_of_squares) {
-  if (rows >= LEAST_CERTAIN) return sum <= 0;
-  if (rows < 2 || sum >= 0) return false;
-  const double n = (double)rows;
-  const double variance = (sum_of_squares - sum * sum / n) / (n - 1);
-  return sum * sum > STANDARD_ERRORS * STANDARD_ERRORS * n * variance;
+/* --- what the sums say --- */
+
+static double variance_of_mean(const lap_row_sum *sum, uint64_t rows) {
+  const double n = (double)rows, variance = (sum->squares - sum->sum * sum->sum / n) / (n - 1);
+  return variance > 0 ? variance / n : 0;
+}
+
+/* Whether the mean is above 0 by `errors` standard errors. */
+static bool is_above(const lap_row_sum *sum, uint64_t rows, double errors) {
+  if (rows < LEAST_SCORED || sum->sum <= 0) return false;
+  const double mean = sum->sum / (double)rows;
+  return mean * mean > errors * errors * variance_of_mean(sum, rows);
+}
+
+/* Whether rows differ with token i rather than with token i-1, and do not say too much of i. */
+static bool repeats_input(const lap_alignment *a) {
+  if (a->score.sum + a->same_over.sum > MOST_REPETITION * (double)a->scored) return false;
+  if (a->input_pairs < LEAST_PAIRS || a->before_pairs < LEAST_PAIRS) return false;
+  const double difference =
+      a->input_alike.sum / (double)a->input_pairs - a->before_alike.sum / (double)a->before_pairs;
+  const double variance = variance_of_mean(&a->input_alike, a->input_pairs) +
+                          variance_of_mean(&a->before_alike, a->before_pairs);
+  return difference > 0 &&
+         difference * difference > PAIR_STANDARD_ERRORS * PAIR_STANDARD_ERRORS * variance;
 }
 
 bool lap_alignment_is_shifted(const lap_alignment *a) {
-  return is_against(a->rows, a->next - a->same, a->square_same) ||
-         is_against(a->rows, a->next - a->after, a->square_after);
+  if (is_above(&a->after_over, a->scored, STANDARD_ERRORS)) return true;
+  return is_above(&a->same_over, a->scored, STANDARD_ERRORS) && !repeats_input(a);
+}
+
+bool lap_alignment_is_weak(const lap_alignment *a) {
+  return a->scored >= LEAST_SCORED && !is_above(&a->score, a->scored, STANDARD_ERRORS);
+}
+
+/* --- a cache --- */
+
+bool lap_cache_vouches(const lap_cache *cache, size_t shard) {
+  const lap_cache_shard *of = &cache->shard[shard];
+  char hex[LAP_SHA256_HEX];
+  if (!of->is_tried) return false;
+  lap_sha256_hex(of->digest, hex);
+  return strcmp(hex, of->rows_sha256) == 0;
 }
 
 static lap_code refuse(const char *path, const lap_alignment *a, lap_status *status) {
-  const double n = (double)a->rows;
+  const double n = (double)a->scored, score = a->score.sum / n;
   return lap_fail(status, LAP_DATA,
                   "%s: rows look shifted by one: over %" PRIu64
-                  " rows i, the mean probability is "
-                  "%.4f for token i+1, %.4f for token i, %.4f for token i+2; row i must be the "
-                  "distribution over token i+1 (if this is right all the same, set "
-                  "teacher.allow_shift)",
-                  path, a->rows, a->next / n, a->same / n, a->after / n);
+                  " rows i, log(probability / frequency) is on average %.3f for token i+1, %.3f "
+                  "for token i, %.3f for token i+2; row i must be the distribution over token i+1 "
+                  "(if this is right all the same, set teacher.allow_shift)",
+                  path, a->scored, score, score + a->same_over.sum / n,
+                  score + a->after_over.sum / n);
+}
+
+static void add_sum(lap_row_sum *to, const lap_row_sum *from) {
+  to->sum += from->sum;
+  to->squares += from->squares;
 }
 
 static void add_sums(lap_alignment *to, const lap_alignment *from) {
   to->rows += from->rows;
-  to->next += from->next;
-  to->same += from->same;
-  to->after += from->after;
-  to->square_same += from->square_same;
-  to->square_after += from->square_after;
+  to->whole_rows += from->whole_rows;
+  to->scored += from->scored;
+  add_sum(&to->score, &from->score);
+  add_sum(&to->same_over, &from->same_over);
+  add_sum(&to->after_over, &from->after_over);
+  to->input_pairs += from->input_pairs;
+  to->before_pairs += from->before_pairs;
+  add_sum(&to->input_alike, &from->input_alike);
+  add_sum(&to->before_alike, &from->before_alike);
 }
 
-lap_code lap_cache_check_shift(lap_cache *cache, lap_status *status) {
-  lap_alignment together = {0};
+static void notice_weakness(lap_cache *cache, const lap_alignment *all) {
+  free(cache->notice);
+  cache->notice = NULL;
+  if (!lap_alignment_is_weak(all)) return;
+  cache->notice = lap_format(
+      "%s: over %" PRIu64
+      " rows the teacher %s is no better than the frequencies of the tokens at saying what comes "
+      "next: a weak teacher, or the cache of another text",
+      lap_cache_path(cache, 0), all->scored, cache->schema.teacher);
+}
+
+lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, lap_status *status) {
+  lap_alignment all = {0}, together = {0};
   const char *last_small = NULL;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
     lap_alignment one = {0};
     LAP_TRY(lap_alignment_add(cache, i, &one, status));
+    add_sums(&all, &one);
+    if (allow_shift || lap_cache_vouches(cache, i)) continue;
     if (one.rows < LEAST_ALONE) {
       add_sums(&together, &one);
       last_small = lap_cache_path(cache, i);
@@ -103,5 +322,9 @@ lap_code lap_cache_check_shift(lap_cache *cache, lap_status *status) {
       return refuse(lap_cache_path(cache, i), &one, status);
     }
   }
-  return lap_alignment_is_shifted(&together) ? refuse(last_small, &together, status) : LAP_OK;
+  if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, status);
+  notice_weakness(cache, &all);
+  cache->lacks_tail =
+      cache->schema.codec == LAP_CODEC_TOPK && all.rows > 0 && all.whole_rows == all.rows;
+  return LAP_OK;
 }

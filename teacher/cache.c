@@ -38,6 +38,10 @@ void lap_cache_prepare_reading(lap_cache *cache) {
 const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache) { return &cache->schema; }
 const lap_token_set *lap_cache_tokens(const lap_cache *cache) { return cache->tokens; }
 
+const char *lap_cache_notice(const lap_cache *cache) { return cache->notice; }
+
+bool lap_cache_lacks_tail(const lap_cache *cache) { return cache->lacks_tail; }
+
 const char *lap_cache_path(const lap_cache *cache, size_t shard) {
   return cache->shard[shard].path;
 }
@@ -60,6 +64,7 @@ void lap_cache_close(lap_cache *cache) {
   }
   lap_cache_raw_destroy(&cache->raw);
   lap_duplicates_destroy(&cache->seen);
+  free(cache->notice);
   free(cache->shard);
   free(cache);
 }
@@ -126,7 +131,7 @@ static lap_code use_file(lap_cache *cache, size_t shard, const lap_cache_file **
 /* With s = sum t + r: -sum (t/s) log(t/s) - (r/s) log(r/s) = log s - (sum t log t + r log r) / s.
  */
 static double bucket_entropy(const lap_stored_row *stored, const float *probability, double mass) {
-  const double r = (double)stored->tail_mass, s = mass + r;
+  const double r = (double)lap_row_tail(stored->tail_mass), s = mass + r;
   double sum = r > 0 ? r * lap_scalar_log(r) : 0;
   for (uint32_t i = 0; i < stored->k; ++i)
     if (probability[i] > 0) sum += (double)probability[i] * (double)stored->logprob[i];
@@ -161,7 +166,7 @@ static lap_code use_row(lap_cache *cache, const lap_cache_file *file, uint64_t r
   double mass;
   LAP_TRY(lap_stored_row_check(&stored, &cache->seen, rows->ids + (size_t)at * k, probability,
                                &mass, status));
-  rows->tail[at] = stored.tail_mass;
+  rows->tail[at] = lap_row_tail(stored.tail_mass);
   if (cache->schema.codec == LAP_CODEC_TOPK)
     rows->bucket_entropy[at] = bucket_entropy(&stored, probability, mass);
   else

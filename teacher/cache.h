@@ -24,6 +24,15 @@ const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache);
 const lap_token_set *lap_cache_tokens(const lap_cache *cache);
 const char *lap_cache_path(const lap_cache *cache, size_t shard);
 
+/* What is odd about the rows, but not refused, as one line for a warning; NULL: nothing. Known once
+ * the cache was opened with an expectation. */
+const char *lap_cache_notice(const lap_cache *cache);
+
+/* Whether every row that was looked at has a tail of 0 (within 1e-6) although it does not keep the
+ * whole vocabulary, and the codec is topk: a teacher whose top k was scaled to sum to 1. Known with
+ * the notice. */
+bool lap_cache_lacks_tail(const lap_cache *cache);
+
 /* One SHA-256 over the schema and the digests of all files in shard order (lap_cache_file_try): the
  * identity that numbers_sha256 covers. Reads everything once, unless rows have been read before:
  * the child process that tries a file computes its digest. */

@@ -128,6 +128,8 @@ static lap_code open_content(lap_cache_file *opened, lap_status *status) {
   const lap_hdf5_file *file = &opened->file;
   LAP_TRY(lap_hdf5_check_format(file, FORMAT, FORMAT_VERSION, status));
   LAP_TRY(lap_hdf5_read_sha256(file, "tokens_sha256", opened->tokens_sha256, status));
+  if (lap_hdf5_has_attribute(file, "rows_sha256"))
+    LAP_TRY(lap_hdf5_read_sha256(file, "rows_sha256", opened->rows_sha256, status));
   LAP_TRY(read_schema(file, &opened->schema, status));
   return open_datasets(opened, status);
 }

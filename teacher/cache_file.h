@@ -17,6 +17,7 @@ typedef struct {
   hid_t half;                             /* the type of logprob where that is IEEE half, else 0 */
   lap_cache_schema schema;
   char tokens_sha256[LAP_SHA256_HEX];
+  char rows_sha256[LAP_SHA256_HEX]; /* "" where absent */
   uint64_t row_count;
 } lap_cache_file;
 

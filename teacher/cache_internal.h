@@ -10,8 +10,9 @@ typedef struct {
   lap_cache_schema schema;
   lap_cache_file *file; /* NULL: closed at the moment */
   uint64_t last_use;
-  bool is_tried;                   /* a child process has read every row */
-  uint8_t digest[LAP_SHA256_SIZE]; /* of the rows; where is_tried */
+  char rows_sha256[LAP_SHA256_HEX]; /* that the file says it has; "" where absent */
+  bool is_tried;                    /* a child process has read every row */
+  uint8_t digest[LAP_SHA256_SIZE];  /* of the rows; where is_tried */
 } lap_cache_shard;
 
 struct lap_cache {
@@ -23,6 +24,8 @@ struct lap_cache {
   uint32_t block_rows;
   lap_cache_raw raw; /* [block_rows] */
   lap_duplicates seen;
+  bool lacks_tail;
+  char *notice; /* lap_cache_notice; NULL: none */
 };
 
 /* Without any file yet; `tokens` must outlive it. */

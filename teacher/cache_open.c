@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
 #include "teacher/align.h"
 #include "teacher/cache_internal.h"
 #include "teacher/cache_sandbox.h"
@@ -73,6 +75,7 @@ static lap_code accept_file(lap_cache *cache, const char *path, const lap_cache_
   if (expectation) LAP_TRY(check_expectation(path, &file->schema, expectation, status));
   shard->path = lap_copy_string(path);
   shard->schema = file->schema;
+  memcpy(shard->rows_sha256, file->rows_sha256, LAP_SHA256_HEX);
   if (!*first_path) {
     *first_path = shard->path;
     cache->schema = file->schema;
@@ -98,6 +101,14 @@ static lap_code check_complete(const lap_cache *cache, const char *pattern, cons
   return LAP_OK;
 }
 
+static void report(const lap_cache_expectation *expectation, const char *step, size_t done,
+                   size_t total) {
+  if (!expectation) return;
+  lap_progress_report(
+      expectation->hook,
+      (lap_progress_state){.step = step, .unit = "files", .done = done, .total = total});
+}
+
 static lap_code match_files(lap_cache *cache, const char *pattern, char **paths, size_t count,
                             const lap_cache_expectation *expectation, lap_status *status) {
   const char *first_path = NULL;
@@ -107,6 +118,7 @@ static lap_code match_files(lap_cache *cache, const char *pattern, char **paths,
     LAP_TRY(lap_cache_file_identity(paths[i], &file, status));
     LAP_TRY(accept_file(cache, paths[i], &file, &first_path, expectation, status));
     memcpy(last_sha256, file.tokens_sha256, LAP_SHA256_HEX);
+    report(expectation, "open cache files", i + 1, count);
   }
   return check_complete(cache, pattern, paths[count - 1], last_sha256, status);
 }
@@ -117,16 +129,18 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
   *cache = NULL;
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   lap_cache *opened = lap_cache_create(tokens);
   lap_code code = match_files(opened, pattern, paths, count, expectation, status);
   lap_paths_release(paths, count);
   if (code == LAP_OK) lap_cache_prepare_reading(opened);
   /* Here, and not when a row is first read: a child is cheap while the process is small. */
-  for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i)
+  for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i) {
     code = lap_cache_try_rows(opened, i, status);
-  if (code == LAP_OK && expectation && !expectation->allow_shift)
-    code = lap_cache_check_shift(opened, status);
+    report(expectation, "check and hash the cache", i + 1, tokens->count);
+  }
+  if (code == LAP_OK && expectation)
+    code = lap_cache_check_shift(opened, expectation->allow_shift, status);
   if (code == LAP_OK)
     *cache = opened;
   else

@@ -8,6 +8,7 @@
 #ifndef LAP_TEACHER_CACHE_OPEN_H
 #define LAP_TEACHER_CACHE_OPEN_H
 
+#include "core/progress.h"
 #include "teacher/cache.h"
 
 /* What the reader of the cache expects of it; a difference is refused with both values shown. */
@@ -15,15 +16,17 @@ typedef struct {
   uint32_t vocab_size; /* of the student: the cache's may be smaller, not larger */
   uint32_t sequence_length;
   bool document_mask;
-  bool allow_context_mismatch; /* lifts sequence_length and document_mask */
-  bool allow_shift;            /* lifts the shifted-rows check */
+  bool allow_context_mismatch;   /* lifts sequence_length and document_mask */
+  bool allow_shift;              /* lifts the shifted-rows check */
+  const lap_progress_hook *hook; /* told while files are opened and read; NULL: nobody */
 } lap_cache_expectation;
 
-/* Opens, for every shard of `tokens`, the one file of `pattern` with its tokens_sha256; files for
- * other tokens are ignored. LAP_DATA: no file for a shard (naming both), two files for one shard,
- * files that disagree on the schema, any refusal of docs/design.md#teacher-cache, and "rows look
- * shifted by one" (teacher/align.h). `expectation` NULL: nothing is expected, for looking at a
- * cache (inspect, audit). `tokens` must outlive the cache. */
+/* Opens, for every shard of `tokens`, the one file of `pattern` (core/paths.h) with its
+ * tokens_sha256; files for other tokens are ignored. LAP_DATA: no file for a shard (naming both),
+ * two files for one shard, files that disagree on the schema, any refusal of
+ * docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation`
+ * NULL: nothing is expected, for looking at a cache (inspect, audit). `tokens` must outlive the
+ * cache. */
 lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
                         const lap_cache_expectation *expectation, lap_cache **cache,
                         lap_status *status);

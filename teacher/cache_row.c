@@ -12,6 +12,7 @@
 /* How far a valid row may be from a distribution: rounding of stored values. */
 static const float MOST_LOGPROB = 1e-3f;
 static const double MOST_MASS_ERROR = 0.02;
+static const float TAIL_ROUNDING = 1e-5f;
 
 void lap_duplicates_create(uint32_t vocab_size, lap_duplicates *seen) {
   *seen = (lap_duplicates){.vocab_size = vocab_size,
@@ -60,13 +61,18 @@ static lap_code check_id(const lap_stored_row *stored, uint32_t slot, lap_duplic
   return LAP_OK;
 }
 
+float lap_row_tail(float stored) {
+  if (stored < 0 && stored >= -TAIL_ROUNDING) return 0;
+  return stored > 1 && stored <= 1 + TAIL_ROUNDING ? 1 : stored;
+}
+
 static lap_code check_masses(const lap_stored_row *stored, double kept, lap_status *status) {
-  const float tail = stored->tail_mass;
+  const float tail = lap_row_tail(stored->tail_mass);
   if (!(tail >= 0 && tail <= 1))
     return lap_fail(status, LAP_DATA,
                     "%s: tail_mass[%" PRIu64
-                    "] is %.9g; expected 0 to 1 (sum the rest, or clamp "
-                    "what 1 - sum leaves)",
+                    "] is %.9g; expected 0 to 1 within 1e-5: the sum of the "
+                    "probabilities that are not kept",
                     stored->path, stored->row, (double)tail);
   const double sum = kept + (double)tail;
   if (fabs(sum - 1) <= MOST_MASS_ERROR) return LAP_OK;

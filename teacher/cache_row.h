@@ -1,7 +1,7 @@
 /* cache_row: what makes a row valid. Internal to teacher/.
  *
  * Valid: ids in [0, vocab_size), any order, unique; unused slots have logprob -inf (any id);
- * logprob <= 1e-3; tail_mass in [0,1]; |sum exp(logprob) + tail_mass - 1| <= 0.02; next_logprob <=
+ * logprob <= 1e-3; tail_mass in [0,1] within 1e-5 (lap_row_tail); |sum exp(logprob) + tail_mass - 1| <= 0.02; next_logprob <=
  * 1e-3 and entropy >= -1e-3 where they are stored.
  */
 #ifndef LAP_TEACHER_CACHE_ROW_H
@@ -36,6 +36,10 @@ typedef struct {
  * LAP_DATA naming file, dataset, row, expected and found. */
 lap_code lap_stored_row_check(const lap_stored_row *stored, lap_duplicates *seen, int32_t *ids,
                               float *probability, double *mass, lap_status *status);
+
+/* A stored tail mass as it is used: what is off [0,1] by 1e-5 at most, as the 1 - sum of a float32
+ * writer is, is taken for 0 or 1. */
+float lap_row_tail(float stored);
 
 /* Whether docs/design.md#windows counts row `row` of a shard: not of an EOS, not the last. */
 bool lap_row_counts(const lap_token_shard *tokens, uint64_t row);

@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "teacher/cache_file.h"
+#include "teacher/rows_digest.h"
 
 static lap_code identify(const void *path, void *result, lap_status *status) {
   lap_cache_identity *found = result;
@@ -13,6 +14,7 @@ static lap_code identify(const void *path, void *result, lap_status *status) {
   found->schema = file.schema;
   found->rows = file.row_count;
   memcpy(found->tokens_sha256, file.tokens_sha256, LAP_SHA256_HEX);
+  memcpy(found->rows_sha256, file.rows_sha256, LAP_SHA256_HEX);
   lap_cache_file_close(&file);
   return LAP_OK;
 }
@@ -30,11 +32,9 @@ typedef struct {
 
 static lap_code hash_rows(const lap_cache_file *file, lap_sha256_stream *stream,
                           lap_status *status) {
-  enum { BLOCK_SLOTS = 1 << 19 };
-  const size_t k = file->schema.k;
-  const uint64_t block = k < BLOCK_SLOTS ? BLOCK_SLOTS / k : 1;
+  const uint32_t k = file->schema.k, block = lap_rows_digest_block(k);
   lap_cache_raw raw;
-  lap_cache_raw_create((uint32_t)block, (uint32_t)k, &raw);
+  lap_cache_raw_create(block, k, &raw);
   /* Not hashed, but read: whatever will be read must have been. */
   if (file->schema.has_next_logprob) raw.next_logprob = lap_allocate(block, sizeof(float));
   if (file->schema.has_entropy) raw.entropy = lap_allocate(block, sizeof(float));
@@ -42,9 +42,7 @@ static lap_code hash_rows(const lap_cache_file *file, lap_sha256_stream *stream,
   for (uint64_t row = 0; row < file->row_count && code == LAP_OK; row += block) {
     const uint64_t left = file->row_count - row, count = left < block ? left : block;
     if ((code = lap_cache_file_read(file, row, count, &raw, status)) != LAP_OK) break;
-    lap_sha256_add(stream, raw.ids, count * k * sizeof *raw.ids);
-    lap_sha256_add(stream, raw.logprob, count * k * sizeof *raw.logprob);
-    lap_sha256_add(stream, raw.tail_mass, count * sizeof *raw.tail_mass);
+    lap_rows_digest_add(stream, &raw, count, k);
   }
   free(raw.next_logprob);
   free(raw.entropy);
@@ -56,8 +54,7 @@ static lap_code hash_file(const void *context, void *digest, lap_status *status)
   const rows_of_file *rows = context;
   lap_cache_file file;
   LAP_TRY(lap_cache_file_open(rows->path, &file, status));
-  lap_sha256_stream *stream = lap_sha256_create();
-  lap_sha256_add(stream, rows->tokens_sha256, strlen(rows->tokens_sha256));
+  lap_sha256_stream *stream = lap_rows_digest_create(rows->tokens_sha256);
   const lap_code code = hash_rows(&file, stream, status);
   lap_sha256_finish(stream, digest);
   lap_cache_file_close(&file);

@@ -11,13 +11,13 @@ typedef struct {
   lap_cache_schema schema;
   uint64_t rows;
   char tokens_sha256[LAP_SHA256_HEX]; /* names the token shard that the file belongs to */
+  char rows_sha256[LAP_SHA256_HEX];   /* "" where absent */
 } lap_cache_identity;
 
 lap_code lap_cache_file_identity(const char *path, lap_cache_identity *identity,
                                  lap_status *status);
 
-/* Reads every row. `tokens_sha256` and the content go into the digest: ids as int64, logprob and
- * tail_mass as float32, whatever types they are stored in. LAP_DATA where HDF5 cannot read a row,
+/* Reads every row into the digest (teacher/rows_digest.h). LAP_DATA where HDF5 cannot read a row,
  * or does not survive it. */
 lap_code lap_cache_file_try(const char *path, const char *tokens_sha256,
                             uint8_t digest[LAP_SHA256_SIZE], lap_status *status);

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "teacher/cache_file.h"
 #include "teacher/cache_row.h"
+#include "teacher/rows_digest.h"
 
 enum {
   DEFLATE_LEVEL = 1,
@@ -166,13 +167,19 @@ static void round_logprobs(float *logprob, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) logprob[i] = rintf(logprob[i] * 0x1p11f) * 0x1p-11f;
 }
 
+/* Rows [row, row + count) as they will be read back. */
+static void copy_rows(const lap_cache_content *content, const lap_token_shard *tokens, uint32_t k,
+                      uint64_t row, uint64_t count, block *b) {
+  for (uint64_t i = 0; i < count; ++i)
+    copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
+  round_logprobs(b->raw.logprob, count * k);
+}
+
 /* Copies, rounds, and checks what comes out of the rounding. */
 static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint32_t k,
                            const lap_cache_content *content, uint64_t row, uint64_t count, block *b,
                            lap_status *status) {
-  for (uint64_t i = 0; i < count; ++i)
-    copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
-  round_logprobs(b->raw.logprob, count * k);
+  copy_rows(content, tokens, k, row, count, b);
   for (uint64_t i = 0; i < count; ++i) {
     const lap_stored_row stored = {.path = path,
                                    .row = row + i,
@@ -217,6 +224,41 @@ static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema
   return code;
 }
 
+/* One block of the digest, a chunk at a time: its ids, then its logprobs, then its tails. */
+static void hash_block(const lap_cache_content *content, const lap_token_shard *tokens,
+                       uint32_t chunk, uint32_t k, uint64_t row, uint64_t count, block *b,
+                       lap_sha256_stream *stream) {
+  enum { IDS, LOGPROBS, TAILS, COLUMNS };
+  for (int column = IDS; column < COLUMNS; ++column)
+    for (uint64_t done = 0; done < count; done += chunk) {
+      const uint64_t rows = count - done < chunk ? count - done : chunk;
+      copy_rows(content, tokens, k, row + done, rows, b);
+      if (column == IDS) lap_sha256_add(stream, b->raw.ids, rows * k * sizeof *b->raw.ids);
+      if (column == LOGPROBS)
+        lap_sha256_add(stream, b->raw.logprob, rows * k * sizeof *b->raw.logprob);
+      if (column == TAILS) lap_sha256_add(stream, b->raw.tail_mass, rows * sizeof(float));
+    }
+}
+
+static lap_code write_rows_digest(const lap_hdf5_file *file, const lap_cache_schema *schema,
+                                  const lap_token_shard *tokens, const lap_cache_content *content,
+                                  lap_status *status) {
+  const uint64_t total = tokens->token_count, most = lap_rows_digest_block(schema->k);
+  const uint32_t chunk = (uint32_t)chunk_rows(schema, total);
+  block b;
+  create_block(chunk, schema, &b);
+  lap_sha256_stream *stream = lap_rows_digest_create(tokens->tokens_sha256);
+  for (uint64_t row = 0; row < total; row += most)
+    hash_block(content, tokens, chunk, schema->k, row, total - row < most ? total - row : most, &b,
+               stream);
+  destroy_block(&b);
+  uint8_t digest[LAP_SHA256_SIZE];
+  char hex[LAP_SHA256_HEX];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+  return lap_hdf5_write_string(file, "rows_sha256", hex, status);
+}
+
 static lap_code write_attributes(const lap_hdf5_file *file, const lap_cache_schema *schema,
                                  const lap_token_shard *tokens, lap_status *status) {
   LAP_TRY(lap_hdf5_write_string(file, "format", "lapidary-teacher", status));
@@ -244,6 +286,7 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
   LAP_TRY(lap_hdf5_create(path, &file, status));
   lap_code code = write_attributes(&file, schema, tokens, status);
   if (code == LAP_OK) code = write_datasets(&file, schema, tokens, content, status);
+  if (code == LAP_OK) code = write_rows_digest(&file, schema, tokens, content, status);
   if (code == LAP_OK) return lap_hdf5_publish(&file, status);
   lap_hdf5_close(&file);
   return code;

@@ -14,6 +14,7 @@ static void describe_alignment(const lap_alignment *sums, lap_cache_description 
   description->mean_same = sums->same / n;
   description->mean_after = sums->after / n;
   description->shifted = lap_alignment_is_shifted(sums);
+  description->weak = lap_alignment_is_weak(sums);
   description->mean_kept = sums->kept / n;
   description->least_kept = sums->least_kept;
   description->least_kept_row = sums->least_kept_row;
@@ -91,8 +92,12 @@ lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_descriptio
                             lap_status *status) {
   const shard_of_cache of = {cache, shard};
   *description = (lap_cache_description){0};
-  return lap_hdf5_try(lap_cache_path(cache, shard), describe_shard, &of, description,
-                      sizeof *description, status);
+  LAP_TRY(lap_hdf5_try(lap_cache_path(cache, shard), describe_shard, &of, description,
+                       sizeof *description, status));
+  if (!description->shifted || !cache->shard[shard].rows_sha256[0]) return LAP_OK;
+  LAP_TRY(lap_cache_try_rows(cache, shard, status));
+  description->shifted = !lap_cache_vouches(cache, shard);
+  return LAP_OK;
 }
 
 lap_code lap_cache_check_all(lap_cache *cache, size_t shard, lap_cache_progress progress,

@@ -47,7 +47,7 @@ static void close_reader(reader *r) {
 
 static bool is_empty(const reader *r, uint64_t at) {
   const uint32_t k = r->file.schema.k;
-  if (r->raw.tail_mass[at] != 0) return false;
+  if (lap_row_tail(r->raw.tail_mass[at]) != 0) return false;
   for (uint32_t i = 0; i < k; ++i)
     if (r->raw.logprob[at * k + i] != -INFINITY) return false;
   return true;
@@ -94,7 +94,7 @@ static lap_code describe_run(reader *r, uint64_t first, uint64_t count,
     add_coverage(description, first + i, kept, sampled);
     const uint64_t wanted = description->example_count * description->rows / LAP_EXAMPLE_ROWS;
     if (description->example_count < LAP_EXAMPLE_ROWS && first + i >= wanted)
-      add_example(r, first + i, r->raw.tail_mass[i], description);
+      add_example(r, first + i, lap_row_tail(r->raw.tail_mass[i]), description);
   }
   return LAP_OK;
 }

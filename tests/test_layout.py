@@ -1,5 +1,7 @@
-"""The layout of the tree (docs/design.md, "Layout"): includes point one way, nothing runs in a circle, files are short."""
+"""The layout of the tree (docs/design.md, "Layout"): includes point one way, nothing runs in a circle, files are
+short."""
 
+import itertools
 import pathlib
 import re
 import unittest
@@ -26,6 +28,7 @@ PLAN = RUN | {"trainer/plan"}
 MAY_INCLUDE = {
     "core": CORE,
     "autograd/kernel": CORE | {"autograd/kernel"},
+    "autograd/kernel/matmul": CORE | {"autograd/kernel/matmul"},
     "autograd/op": CORE | {"autograd/kernel", "autograd/op"},
     "autograd/tape": CORE | {"autograd/kernel", "autograd/op", "autograd/tape"},
     "autograd/gemma2": AUTOGRAD,
@@ -91,10 +94,10 @@ def circle_in(graph):
 
     def visit(node):
         stack.append(node)
-        for following, why in sorted(graph.get(node, {}).items()):
+        for following in sorted(graph.get(node, {})):
             if following in stack:
                 ring = stack[stack.index(following):] + [following]
-                return [f"{a} -> {b} ({graph[a][b]})" for a, b in zip(ring, ring[1:])]
+                return [f"{a} -> {b} ({graph[a][b]})" for a, b in itertools.pairwise(ring)]
             if following not in done:
                 found = visit(following)
                 if found:

@@ -5,8 +5,8 @@
  * caller, in the layout of gemma2/parameters.h, so that many lanes and modes share one copy.
  *
  * Blocks, for hooks and recompute: 0 is the embedding, 1 + layer a layer, layers + 1 the final norm
- * and the head. The head uses the embedding: buckets of block 0 are used by blocks 0 and layers
- * + 1. A bucket of copies (norms of a shard 0 that is elsewhere) is used by all but block 0.
+ * and the head. The head uses the embedding: buckets of block 0 are used by blocks 0 and
+ * layers + 1. A bucket of copies (norms of a shard 0 that is elsewhere) is used by all but block 0.
  */
 #ifndef LAP_AUTOGRAD_GEMMA2_MODEL_H
 #define LAP_AUTOGRAD_GEMMA2_MODEL_H

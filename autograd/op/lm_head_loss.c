@@ -1,6 +1,6 @@
 /* lm_head_loss: the tied output head, the final soft-cap and the loss, over chunks of positions
- *   x [BT, H] input     w_s [V/M, H] the embedding, shard by shard     loss [1, 1], the sum over
- *   counted positions
+ *   x [BT, H] input     w_s [V/M, H] the embedding, shard by shard
+ *   loss [1, 1], the sum over counted positions
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
  *
  * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step

@@ -5,6 +5,7 @@ usage: make_verses.py EXPORT 'TOKENS/eval/*.h5' > verses.jsonl
 """
 
 import glob
+import itertools
 import json
 import random
 import sys
@@ -19,7 +20,7 @@ def held_out_verses(tokenizer, pattern):
     for path in sorted(glob.glob(pattern)):
         with h5py.File(path) as file:
             tokens, starts = file["tokens"][...], file["documents"][...]
-        for begin, end in zip(starts[:-1], starts[1:]):
+        for begin, end in itertools.pairwise(starts):
             chapter = tokenizer.decode(tokens[begin:end], skip_special_tokens=True)
             yield from (verse for verse in chapter.split("\n") if verse.count(" ") >= SHORTEST)
 

@@ -7,9 +7,9 @@
  * by the rank that holds the sending chip, so that the sum over all ranks is the same however the
  * mesh is folded. With P pods of D lanes and M shards, the chips do this:
  * - gradients of a bucket (B segments of LAP_SEGMENT elements of one shard): reduce-scatter by
- *   pairwise exchange inside the pod, after which chip d owns segments [floor(d B/D), floor((d+1)
- *   B/D)), then of those between the chips d of the P pods: pod p owns the p-th part of them. The
- *   owner updates.
+ *   pairwise exchange inside the pod, after which chip d owns segments
+ *   [floor(d B/D), floor((d+1) B/D)), then of those between the chips d of the P pods: pod p owns
+ *   the p-th part of them. The owner updates.
  * - gathering a bucket: the same way back, between pods first.
  * - sums over shards of n elements: reduce-scatter and gather among the M chips of a lane.
  * - sums over lanes: every chip sends its values to the other chips of its shard in its pod, then

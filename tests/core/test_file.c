@@ -69,11 +69,7 @@ static void a_failed_write_leaves_nothing_and_says_why(void **state) {
   assert_non_null(strstr(status.message, "cannot be renamed"));
   assert_int_equal(scratch_count(directory), 1);
   assert_int_equal(scratch_count(occupied), 1);
-  char *nowhere = inside("missing/file");
-  assert_int_equal(lap_file_write(nowhere, "y", 1, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "No such file"));
   assert_int_equal(lap_file_remove_tree(occupied, &status), LAP_OK);
-  free(nowhere);
   free(kept);
   free(occupied);
 }
@@ -122,6 +118,82 @@ static void directories_are_made_with_their_parents(void **state) {
   free(deep);
   free(file);
   free(below);
+}
+
+static void assert_reason(const char *path, bool is_file, const char *reason) {
+  lap_status status = {0};
+  const lap_code code =
+      is_file ? lap_file_write(path, "x", 1, &status) : lap_file_make_directories(path, &status);
+  if (code != LAP_DATA || !strstr(status.message, reason))
+    fail_msg("%s: code %d, '%s' lacks '%s'", path, code, status.message, reason);
+}
+
+/* Of the system, whatever was looked at in between. */
+static void the_reason_is_told(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *file = inside("file"), *below = inside("file/a/b"), *loop = inside("loop");
+  char *in_loop = inside("loop/a"), *broken = inside("broken");
+  char *long_name = lap_format("%s/%0300d/a", directory, 7);
+  assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+  assert_int_equal(symlink(loop, loop), 0);
+  assert_int_equal(symlink("/nonexistent/x", broken), 0);
+  for (int is_file = 0; is_file < 2; ++is_file) {
+    assert_reason(below, is_file, is_file ? "Not a directory" : "something else has this name");
+    assert_reason(long_name, is_file, "File name too long");
+    assert_reason(in_loop, is_file,
+                  is_file ? "Too many levels of symbolic links" : "something else has this name");
+  }
+  assert_reason(broken, false, "something else has this name");
+  assert_reason("/proc/nothing/x", false, "/proc/nothing: cannot make the directory: No such file");
+  unlink(file);
+  unlink(loop);
+  unlink(broken);
+  char *paths[] = {file, below, loop, in_loop, broken, long_name};
+  for (int i = 0; i < 6; ++i) free(paths[i]);
+}
+
+/* Root may write everywhere: as somebody else. */
+static void no_permission_is_told(void **state) {
+  (void)state;
+  enum { NOBODY = 65534 };
+  lap_status status = {0};
+  char *closed = inside("closed"), *inner = inside("closed/a"), *deep = inside("closed/b/c");
+  assert_int_equal(lap_file_make_directories(closed, &status), LAP_OK);
+  assert_int_equal(chmod(directory, 0755), 0);
+  assert_int_equal(chmod(closed, 0555), 0);
+  const bool is_root = geteuid() == 0;
+  if (is_root) assert_int_equal(seteuid(NOBODY), 0);
+  assert_reason(inner, false, "a: cannot make the directory: Permission denied; see who owns it");
+  assert_reason(deep, true, "b: cannot make the directory: Permission denied; see who owns it");
+  assert_reason(inner, true, "a: cannot be created: Permission denied; see who owns it");
+  if (is_root) assert_int_equal(seteuid(0), 0);
+  assert_int_equal(chmod(closed, 0755), 0);
+  assert_int_equal(lap_file_remove_tree(closed, &status), LAP_OK);
+  free(closed);
+  free(inner);
+  free(deep);
+}
+
+static void missing_parents_are_made(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *file = inside("p/q/file"), *next = inside("p/r/s/t"), *root = inside("p");
+  assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+  assert_int_equal(lap_file_make_parents(next, &status), LAP_OK);
+  assert_false(lap_file_exists(next));
+  int descriptor;
+  char *temporary;
+  assert_int_equal(lap_file_open_temporary(next, &descriptor, &temporary, &status), LAP_OK);
+  assert_int_equal(lap_file_sync_and_close(descriptor, next, &status), LAP_OK);
+  assert_int_equal(lap_file_publish(temporary, next, &status), LAP_OK);
+  assert_true(lap_file_exists(next));
+  assert_int_equal(lap_file_make_parents("file-here", &status), LAP_OK);
+  assert_int_equal(lap_file_remove_tree(root, &status), LAP_OK);
+  free(temporary);
+  free(file);
+  free(next);
+  free(root);
 }
 
 static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
@@ -216,6 +288,9 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
       cmocka_unit_test(directories_are_made_with_their_parents),
+      cmocka_unit_test(the_reason_is_told),
+      cmocka_unit_test(no_permission_is_told),
+      cmocka_unit_test(missing_parents_are_made),
       cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),

@@ -4,6 +4,7 @@
 #include <regex.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,8 +15,11 @@
 
 #include "core/parse_number.h"
 
-static const char integer_grammar[] = "^-?(0|[1-9][0-9]*)$";
-static const char real_grammar[] = "^-?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?$";
+/* Digits in groups; what integers must not begin with. */
+#define DIGITS "[0-9](_?[0-9])*"
+static const char real_grammar[] =
+    "^-?(" DIGITS "[.]?(" DIGITS ")?|[.]" DIGITS ")([eE][-+]?[0-9]+)?$";
+static const char octal_grammar[] = "^-?0_?[0-9]";
 static const char printed_grammar[] = "^-?[0-9]+([.][0-9]+(e[-+][0-9]+)?)?$";
 
 static bool matches(const regex_t *grammar, const char *text) {
@@ -26,42 +30,82 @@ static void compile(regex_t *grammar, const char *text) {
   assert_int_equal(regcomp(grammar, text, REG_EXTENDED | REG_NOSUB), 0);
 }
 
-static void check_text(const regex_t *integers, const regex_t *reals, const char *text) {
+/* The value of a text of the grammar, which is short enough for a double to be exact. */
+static double value_of(const char *text) {
+  char plain[64], *end = plain;
+  for (; *text; ++text)
+    if (*text != '_') *end++ = *text;
+  *end = '\0';
+  return strtod(plain, NULL);
+}
+
+static void check_text(const regex_t *reals, const regex_t *octals, const char *text) {
   int64_t integer = -77;
   double real = -77;
-  const bool is_integer = matches(integers, text);
-  const bool is_real = matches(reals, text) && isfinite(strtod(text, NULL));
+  const bool has_value = matches(reals, text);
+  const double value = has_value ? value_of(text) : NAN;
+  const bool is_real = isfinite(value);
+  const bool is_integer =
+      is_real && floor(value) == value && fabs(value) < 0x1p63 && !matches(octals, text);
   if (lap_number_read_integer(text, &integer) != is_integer) fail_msg("'%s' as an integer", text);
-  assert_true(integer == (is_integer ? strtoll(text, NULL, 10) : -77));
+  assert_true(integer == (is_integer ? (int64_t)value : -77));
   if (lap_number_read_real(text, &real) != is_real) fail_msg("'%s' as a real", text);
-  assert_true(real == (is_real ? strtod(text, NULL) : -77));
+  assert_true(real == (is_real ? value : -77));
 }
 
 /* Every text of up to five of these characters. */
 static void the_grammar_is_that_of_the_page(void **state) {
   (void)state;
-  static const char letters[] = "019.-+eE x";
+  static const char letters[] = "019.-+eE x_";
   enum { LETTERS = sizeof letters - 1, LONGEST = 5 };
-  regex_t integers, reals;
-  compile(&integers, integer_grammar);
+  regex_t reals, octals;
   compile(&reals, real_grammar);
+  compile(&octals, octal_grammar);
   int count = 1;
   for (int length = 0; length <= LONGEST; ++length, count *= LETTERS)
     for (int number = 0; number < count; ++number) {
       char text[LONGEST + 1] = "";
       for (int i = 0, left = number; i < length; ++i, left /= LETTERS)
         text[i] = letters[left % LETTERS];
-      check_text(&integers, &reals, text);
+      check_text(&reals, &octals, text);
     }
   static const char *const others[] = {
-      "inf",    "-inf",   "nan",  "infinity",  "0x10",  "0x1p3", "1_000",
-      "1,5",    "12\n",   "\t12", "12 ",       "1e3.5", "1e+",   "0b11",
-      "1f",     "1d",     "١",    "1\xC2\xA0", "010",   "-010",  "00",
-      "1.5e-3", "2.5E+4", ".5",   "-.5",       "5.",    "-5.e1", "1234567890123456789"};
+      "inf",    "-inf",   "nan",   "infinity",  "0x10",   "0x1p3",  "1_000",
+      "1,5",    "12\n",   "\t12",  "12 ",       "1e3.5",  "1e+",    "0b11",
+      "1f",     "1d",     "١",     "1\xC2\xA0", "010",    "-010",   "00",
+      "1.5e-3", "2.5E+4", ".5",    "-.5",       "5.",     "-5.e1",  "12345678901234",
+      "1_000_", "1__000", "_1",    "1_000.5",   "1_e3",   "1e1_0",  "5_000_000",
+      "2e12",   "1.5e0",  "1e400", "1e-400x",   "1.25e2", "1.25e1", "-7_2e+2"};
   for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
-    check_text(&integers, &reals, others[i]);
-  regfree(&integers);
+    check_text(&reals, &octals, others[i]);
   regfree(&reals);
+  regfree(&octals);
+}
+
+/* Where a double would no longer be exact. */
+static void large_whole_numbers_are_read_to_the_unit(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int64_t value;
+  } cases[] = {{"9007199254740993e0", INT64_C(9007199254740993)},
+               {"9_007_199_254_740_993", INT64_C(9007199254740993)},
+               {"0.9007199254740993e16", INT64_C(9007199254740993)},
+               {"9223372036854775807000e-3", INT64_MAX},
+               {"-9.223372036854775808e18", INT64_MIN},
+               {"1000000000000000000000000e-20", 10000},
+               {"0e999999999999999999999", 0},
+               {"0.000e-5", 0}};
+  int64_t value;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    if (!lap_number_read_integer(cases[i].text, &value)) fail_msg("'%s'", cases[i].text);
+    assert_true(value == cases[i].value);
+  }
+  static const char *const bad[] = {
+      "9.2233720368547758075e18", "9223372036854775808000e-3", "1e19",  "1e99999999999999999999",
+      "1e-99999999999999999999",  "9223372036854775807.1",     "1e-400"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i)
+    if (lap_number_read_integer(bad[i], &value)) fail_msg("'%s' was read", bad[i]);
 }
 
 static void integers_end_where_64_bits_do(void **state) {
@@ -178,6 +222,7 @@ static void known_numbers_are_printed_as_people_write_them(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_grammar_is_that_of_the_page),
+      cmocka_unit_test(large_whole_numbers_are_read_to_the_unit),
       cmocka_unit_test(integers_end_where_64_bits_do),
       cmocka_unit_test(reals_are_finite),
       cmocka_unit_test(what_is_printed_reads_back_as_the_same_bits),

@@ -1,34 +1,15 @@
-/* text: every sequence of three bytes against UTF-8 as an encoder defines it; lines, rests, and
- * files that are not text. */
+/* text: every sequence of three bytes against UTF-8 as an encoder defines it, and what is repaired. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "core/text.h"
-#include "tests/scratch.h"
-
-static char *directory;
-
-static int make_directory(void **state) {
-  (void)state;
-  directory = scratch_create();
-  return 0;
-}
-
-static int remove_directory(void **state) {
-  (void)state;
-  scratch_remove(directory);
-  return 0;
-}
-
-/* --- characters --- */
 
 enum { LAST_CHARACTER = 0x10FFFF };
 
@@ -121,168 +102,63 @@ static void a_cut_moves_to_the_start_of_its_character(void **state) {
   assert_int_equal(lap_utf8_floor("\x80\x80\x80\x80\x80\x80", 5), 2);
 }
 
-/* --- lines --- */
-
-static lap_text_reader open_text(const char *text, size_t bytes) {
-  lap_text_reader reader;
-  lap_status status = {0};
-  static char path[1024];
-  snprintf(path, sizeof path, "%s", scratch_write(directory, "text", text, bytes));
-  if (lap_text_open(path, &reader, &status) != LAP_OK) fail_msg("%s", status.message);
-  return reader;
-}
-
-static void expect_line(lap_text_reader *reader, const char *expected) {
-  const char *line;
-  size_t bytes;
-  lap_status status = {0};
-  if (lap_text_line(reader, &line, &bytes, &status) != LAP_OK) fail_msg("%s", status.message);
-  if (!expected) {
-    assert_null(line);
-    assert_int_equal(bytes, 0);
-    return;
+static void characters_are_written_as_an_encoder_writes_them(void **state) {
+  (void)state;
+  for (uint32_t c = 0; c <= LAST_CHARACTER; ++c) {
+    if (is_surrogate(c)) continue;
+    uint8_t expected[4];
+    char text[4];
+    assert_int_equal(lap_utf8_write(c, text), encode(c, expected));
+    assert_memory_equal(text, expected, encode(c, expected));
   }
-  assert_non_null(line);
-  assert_int_equal(bytes, strlen(expected));
-  assert_memory_equal(line, expected, bytes);
 }
 
-static void lines_come_without_their_ends(void **state) {
+#define R LAP_REPLACEMENT
+
+/* The right sides are Python's bytes.decode("utf-8", "replace"), but for NUL. */
+static void damage_is_replaced_as_the_standard_recommends(void **state) {
   (void)state;
   static const struct {
-    const char *text;
-    int lines;
-    const char *line[4];
-  } cases[] = {{"", 0, {NULL}},
-               {"\n", 1, {""}},
-               {"one", 1, {"one"}},
-               {"one\n", 1, {"one"}},
-               {"one\n\ntwo\r\nthr\xC3\xA9"
-                "e",
-                4,
-                {"one", "", "two\r",
-                 "thr\xC3\xA9"
-                 "e"}}};
+    const char *text, *repaired;
+    uint64_t replaced;
+  } cases[] = {
+      {"", "", 0},
+      {"caf\xC3\xA9", "caf\xC3\xA9", 0},
+      {"caf\xE9", "caf" R, 1},
+      {"\xE9t\xE9", R "t" R, 2},
+      {"\xC3", R, 1},
+      {"\xC0\xAF", R R, 2},
+      {"\xE2\x82", R, 1},
+      {"\xE2\x82z", R "z", 1},
+      {"\xE0\x80\xAF", R R R, 3},
+      {"\xED\xA0\x80", R R R, 3},
+      {"\xED\x9F\xBF", "\xED\x9F\xBF", 0},
+      {"\xF0\x9F\x99", R, 1},
+      {"\xF0\x9F\x99\xC3\xA9", R "\xC3\xA9", 1},
+      {"\xF0\x8F\x80\x80", R R R R, 4},
+      {"\xF4\x90\x80\x80", R R R R, 4},
+      {"\xF4\x8F\xBF", R, 1},
+      {"\xF5\x80\xFF\xFE", R R R R, 4},
+      {"\x80\x80", R R, 2},
+  };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
-    lap_text_reader reader = open_text(cases[i].text, strlen(cases[i].text));
-    for (int line = 0; line < cases[i].lines; ++line) {
-      expect_line(&reader, cases[i].line[line]);
-      assert_int_equal(reader.number, line + 1);
-    }
-    expect_line(&reader, NULL);
-    expect_line(&reader, NULL);
-    assert_int_equal(reader.number, cases[i].lines);
-    assert_int_equal(reader.offset, strlen(cases[i].text));
-    lap_text_close(&reader);
-    assert_null(reader.file);
+    const size_t bytes = strlen(cases[i].text);
+    char *out = malloc(3 * bytes + 1);
+    uint64_t replaced;
+    const size_t written = lap_utf8_repair(cases[i].text, bytes, out, &replaced);
+    assert_int_equal(written, strlen(cases[i].repaired));
+    assert_memory_equal(out, cases[i].repaired, written);
+    assert_int_equal(replaced, cases[i].replaced);
+    assert_int_equal(lap_utf8_clean(out, written), written);
+    assert_int_equal(lap_utf8_clean(cases[i].text, bytes) == bytes, replaced == 0);
+    free(out);
   }
+  char out[9];
+  uint64_t replaced;
+  assert_int_equal(lap_utf8_repair("a\0b", 3, out, &replaced), 5);
+  assert_memory_equal(out, "a" R "b", 5);
+  assert_int_equal(replaced, 1);
 }
-
-static void the_rest_begins_where_the_lines_have_ended(void **state) {
-  (void)state;
-  enum { LONG = 300000 };
-  char *text = malloc(LONG + 8);
-  memcpy(text, "first\n", 6);
-  for (int i = 0; i < LONG; ++i) text[6 + i] = i % 100 == 99 ? '\n' : (char)('a' + i % 26);
-  for (int lines = 0; lines < 3; ++lines) {
-    lap_text_reader reader = open_text(text, LONG + 6);
-    const char *line;
-    size_t length, bytes;
-    char *rest;
-    lap_status status = {0};
-    for (int i = 0; i < lines; ++i)
-      assert_int_equal(lap_text_line(&reader, &line, &length, &status), LAP_OK);
-    const size_t before = lines == 0 ? 0 : lines == 1 ? 6 : 106;
-    assert_int_equal(lap_text_rest(&reader, &rest, &bytes, &status), LAP_OK);
-    assert_int_equal(bytes, LONG + 6 - before);
-    assert_memory_equal(rest, text + before, bytes);
-    assert_int_equal(rest[bytes], '\0');
-    assert_int_equal(reader.offset, LONG + 6);
-    free(rest);
-    expect_line(&reader, NULL);
-    lap_text_close(&reader);
-  }
-  free(text);
-}
-
-/* Exactly as much as the buffer holds at first, and a byte less or more. */
-static void a_rest_of_any_length_is_whole(void **state) {
-  (void)state;
-  enum { FIRST = 1 << 16 };
-  char *text = malloc(2 * FIRST + 2);
-  memset(text, 'x', 2 * FIRST + 2);
-  for (int doubled = 1; doubled <= 2; ++doubled)
-    for (int more = -1; more <= 1; ++more) {
-      const size_t expected = (size_t)(doubled * FIRST + more);
-      lap_text_reader reader = open_text(text, expected);
-      char *rest;
-      size_t bytes;
-      lap_status status = {0};
-      assert_int_equal(lap_text_rest(&reader, &rest, &bytes, &status), LAP_OK);
-      assert_int_equal(bytes, expected);
-      assert_int_equal(strlen(rest), expected);
-      free(rest);
-      lap_text_close(&reader);
-    }
-  free(text);
-}
-
-/* --- what is not text --- */
-
-/* The message of the first failure, by lines or as a rest after `lines` lines. */
-static void assert_not_text(const char *text, size_t bytes, int lines, const char *says) {
-  lap_text_reader reader = open_text(text, bytes);
-  const char *line;
-  char *rest = NULL;
-  size_t length;
-  lap_status status = {0};
-  lap_code code = LAP_OK;
-  for (int i = 0; i < lines && code == LAP_OK; ++i)
-    code = lap_text_line(&reader, &line, &length, &status);
-  if (code == LAP_OK) code = lap_text_rest(&reader, &rest, &length, &status);
-  assert_int_equal(code, LAP_DATA);
-  if (!strstr(status.message, says) || !strstr(status.message, reader.path))
-    fail_msg("'%s' does not say '%s'", status.message, says);
-  lap_text_close(&reader);
-}
-
-static void what_is_not_text_is_named_by_line_and_byte(void **state) {
-  (void)state;
-  for (int lines = 0; lines < 4; ++lines) {
-    assert_not_text("ab\ncd\ne\xC3\xA9\xFFg\n", 12, lines,
-                    "line 3 (byte 9): byte 0xFF is not UTF-8");
-    assert_not_text("ab\ncd\nef\0g\n", 11, lines, "line 3 (byte 8): a NUL byte");
-    assert_not_text("\xE6\xBC", 2, lines, "line 1 (byte 0): byte 0xE6 is not UTF-8");
-    assert_not_text("\n\n\xE6\xBC\n", 5, lines, "line 3 (byte 2): byte 0xE6 is not UTF-8");
-  }
-}
-
-static void what_cannot_be_opened_or_read_is_named(void **state) {
-  (void)state;
-  lap_text_reader reader;
-  lap_status status = {0};
-  const char *missing = scratch_path(directory, "missing");
-  assert_int_equal(lap_text_open(missing, &reader, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, missing));
-  assert_non_null(strstr(status.message, "No such file"));
-  lap_text_close(&reader);
-  assert_int_equal(lap_text_open(directory, &reader, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "is a directory"));
-  /* The first page of a process is not mapped: reading it is an error. */
-  for (int as_line = 0; as_line < 2; ++as_line) {
-    const char *line;
-    char *rest;
-    size_t bytes;
-    assert_int_equal(lap_text_open("/proc/self/mem", &reader, &status), LAP_OK);
-    assert_int_equal(as_line ? lap_text_line(&reader, &line, &bytes, &status)
-                             : lap_text_rest(&reader, &rest, &bytes, &status),
-                     LAP_DATA);
-    assert_non_null(strstr(status.message, "/proc/self/mem: cannot be read: "));
-    lap_text_close(&reader);
-  }
-}
-
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
@@ -290,11 +166,8 @@ int main(void) {
       cmocka_unit_test(nothing_else_is_a_character),
       cmocka_unit_test(four_bytes_are_one_character_or_none),
       cmocka_unit_test(a_cut_moves_to_the_start_of_its_character),
-      IN_DIRECTORY(lines_come_without_their_ends),
-      IN_DIRECTORY(the_rest_begins_where_the_lines_have_ended),
-      IN_DIRECTORY(a_rest_of_any_length_is_whole),
-      IN_DIRECTORY(what_is_not_text_is_named_by_line_and_byte),
-      IN_DIRECTORY(what_cannot_be_opened_or_read_is_named),
+      cmocka_unit_test(characters_are_written_as_an_encoder_writes_them),
+      cmocka_unit_test(damage_is_replaced_as_the_standard_recommends),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

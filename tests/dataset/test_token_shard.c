@@ -263,7 +263,8 @@ static void a_set_opens_in_byte_order_and_refuses_strangers(void **state) {
     write_shard(made, names[i], VOCABULARY);
   }
   made->tokens[0] = 0;
-  const char *pattern = scratch_path(made->directory, "set-*.h5");
+  char pattern[1024];
+  snprintf(pattern, sizeof pattern, "%s", scratch_path(made->directory, "set-*.h5"));
   lap_token_set set;
   lap_status status = {0};
   assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_OK);
@@ -275,7 +276,30 @@ static void a_set_opens_in_byte_order_and_refuses_strangers(void **state) {
   lap_token_set_close(&set);
   write_shard(made, "set-c.h5", VOCABULARY);
   assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "hold the same tokens"));
+  assert_non_null(strstr(status.message, "1 shard holds the same tokens as another: "));
+  write_shard(made, "set-d.h5", VOCABULARY); /* all pairs in one message */
+  made->tokens[0] = 1;
+  write_shard(made, "set-e.h5", VOCABULARY);
+  made->tokens[0] = 0;
+  assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "3 shards hold the same tokens as another: "));
+  assert_non_null(strstr(status.message, "set-c.h5 repeats "));
+  assert_non_null(strstr(status.message, "set-d.h5 repeats "));
+  assert_non_null(strstr(status.message, "set-e.h5 repeats "));
+  char name[32];
+  for (int i = 0; i < 30; ++i) { /* more than a message holds */
+    snprintf(name, sizeof name, "set-f%d.h5", i);
+    write_shard(made, name, VOCABULARY);
+  }
+  assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "33 shards hold the same tokens"));
+  assert_non_null(strstr(status.message, " more; remove what is there twice"));
+  for (int i = 0; i < 30; ++i) {
+    snprintf(name, sizeof name, "set-f%d.h5", i);
+    remove(scratch_path(made->directory, name));
+  }
+  remove(scratch_path(made->directory, "set-d.h5"));
+  remove(scratch_path(made->directory, "set-e.h5"));
   write_shard(made, "set-c.h5", VOCABULARY + 1);
   assert_int_equal(lap_token_set_open(pattern, &set, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "vocab_size 301"));
@@ -302,10 +326,11 @@ static void a_full_disk_leaves_nothing(void **state) {
   assert_non_null(strstr(status.message, "File too large"));
   assert_int_equal(access(path, F_OK), -1);
   assert_int_equal(scratch_count(made->directory), entries);
-  assert_int_equal(lap_token_shard_write(scratch_path(made->directory, "no/such.h5"), made->tokens,
-                                         N, made->documents, D, VOCABULARY, TOKENIZER, &status),
-                   LAP_DATA);
   write_shard(made, "full.h5", VOCABULARY);
+  assert_int_equal(
+      lap_token_shard_write(scratch_path(made->directory, "full.h5/no.h5"), made->tokens, N,
+                            made->documents, D, VOCABULARY, TOKENIZER, &status),
+      LAP_DATA);
 }
 
 static void assert_checksummed(const lap_hdf5_dataset *dataset) {

@@ -1,4 +1,4 @@
-/* tokenizer: training, exact round trips of hostile text, and model files that are not what they
+/* tokenizer: exact round trips of hostile text, and model files that are not what they
  * say. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 
 enum { VOCABULARY = 400 };
 
@@ -34,7 +35,7 @@ static int train_once(void **state) {
   strcpy(made.model, scratch_path(made.directory, "m.model"));
   const char *texts[] = {made.text};
   lap_status status = {0};
-  if (lap_tokenizer_train(texts, 1, VOCABULARY, made.model, &status) != LAP_OK) {
+  if (train_tokenizer_on(texts, 1, VOCABULARY, made.model, &status) != LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     return 1;
   }
@@ -191,7 +192,7 @@ static void training_again_gives_the_same_bytes(void **state) {
   const char *again = scratch_path(made->directory, "again.model");
   const char *texts[] = {made->text};
   lap_status status = {0};
-  assert_int_equal(lap_tokenizer_train(texts, 1, VOCABULARY, again, &status), LAP_OK);
+  assert_int_equal(train_tokenizer_on(texts, 1, VOCABULARY, again, &status), LAP_OK);
   char first[LAP_SHA256_HEX], second[LAP_SHA256_HEX];
   assert_int_equal(lap_sha256_file(made->model, first, &status), LAP_OK);
   assert_int_equal(lap_sha256_file(again, second, &status), LAP_OK);
@@ -199,54 +200,6 @@ static void training_again_gives_the_same_bytes(void **state) {
   lap_tokenizer *tokenizer = open_model(made);
   assert_string_equal(lap_tokenizer_sha256(tokenizer), first);
   lap_tokenizer_close(tokenizer);
-}
-
-static void assert_train_fails(const fixture *made, const char *text, uint32_t vocabulary,
-                               lap_code expected, const char *says) {
-  const char *model = scratch_path(made->directory, "never.model");
-  lap_status status = {0};
-  assert_int_equal(lap_tokenizer_train(&text, 1, vocabulary, model, &status), expected);
-  if (!strstr(status.message, says)) fail_msg("\"%s\" does not say \"%s\"", status.message, says);
-  assert_null(fopen(model, "rb"));
-}
-
-static void training_explains_what_it_cannot_do(void **state) {
-  const fixture *made = *state;
-  const char *d = made->directory;
-  assert_train_fails(made, made->text, 100000, LAP_USAGE, "at most ");
-  assert_train_fails(made, made->text, 280, LAP_USAGE, "too small");
-  assert_train_fails(made, made->text, 20, LAP_USAGE, "expected ");
-  assert_train_fails(made, scratch_path(d, "missing.txt"), 400, LAP_DATA, "missing.txt: cannot be");
-  assert_train_fails(made, d, 400, LAP_DATA, "is a directory");
-  assert_train_fails(made, scratch_write(d, "empty.txt", "", 0), 400, LAP_DATA,
-                     "empty.txt: is empty");
-  assert_train_fails(made, scratch_write(d, "breaks.txt", "\n\n\n", 3), 400, LAP_DATA,
-                     "line breaks");
-  assert_train_fails(made, scratch_write(d, "nul.txt", "ab\ncd\0ef\n", 9), 400, LAP_DATA,
-                     "nul.txt: line 2 (byte 5): a NUL");
-  assert_train_fails(made, scratch_write(d, "latin.txt", "a\nb\ncaf\xE9\n", 9), 400, LAP_DATA,
-                     "latin.txt: line 3 (byte 7): byte 0xE9");
-  char bad[1024];
-  snprintf(bad, sizeof bad, "%s/no/such/m.model", d);
-  const char *texts[] = {made->text};
-  lap_status status = {0};
-  assert_int_equal(lap_tokenizer_train(texts, 1, VOCABULARY, bad, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "No such file"));
-}
-
-static void a_line_of_megabytes_can_be_trained_on(void **state) {
-  const fixture *made = *state;
-  const size_t bytes = 3 << 20;
-  char *text = malloc(bytes);
-  const char word[] = " and the \xE2\x96\x85 caf\xC3\xA9\xE2\x96\x81 darkness";
-  for (size_t i = 0; i < bytes; ++i) text[i] = word[i % (sizeof word - 1)];
-  const size_t whole = bytes - bytes % (sizeof word - 1);
-  const char *texts[] = {scratch_write(made->directory, "long.txt", text, whole)};
-  free(text);
-  lap_status status = {0};
-  if (lap_tokenizer_train(texts, 1, 290, scratch_path(made->directory, "long.model"), &status) !=
-      LAP_OK)
-    fail_msg("%s", status.message);
 }
 
 /* Opens the bytes as a model; the message where it is refused, "" where not. */
@@ -366,8 +319,6 @@ int main(void) {
       cmocka_unit_test(the_special_ids_are_gemmas),
       cmocka_unit_test(line_breaks_tabs_digits_and_runs_of_spaces_are_pieces),
       cmocka_unit_test(training_again_gives_the_same_bytes),
-      cmocka_unit_test(training_explains_what_it_cannot_do),
-      cmocka_unit_test(a_line_of_megabytes_can_be_trained_on),
       cmocka_unit_test(truncated_models_are_refused),
       cmocka_unit_test(damaged_models_never_crash_the_process),
       cmocka_unit_test(random_files_are_refused),

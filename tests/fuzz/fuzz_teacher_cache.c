@@ -17,7 +17,7 @@ static void read_rows(lap_cache *cache) {
 
 static void open_with_tokens(const char *path) {
   lap_token_shard *shard = seed_shard();
-  const lap_token_set tokens = {&shard, 1, SEED_TOKENS};
+  const lap_token_set tokens = {.shard = &shard, .count = 1, .token_count = SEED_TOKENS};
   const lap_cache_expectation expectation = {.vocab_size = SEED_VOCABULARY,
                                              .sequence_length = SEED_LENGTH,
                                              .document_mask = true,

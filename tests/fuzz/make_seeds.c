@@ -14,6 +14,7 @@
 #include "seeds.h"
 #include "teacher/cache_write.h"
 #include "tests/teacher/synthetic.h"
+#include "tests/train_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/hf/config.h"
@@ -316,6 +317,15 @@ static void write_jsons(const char *directory) {
   write_seed(directory, "documents", "blank", "\2one\ntwo\n\n \nthree", 17);
   write_text(directory, "documents", "jsonl",
              "\3{\"text\": \"a \\u00e9 \\ud83d\\ude00\"}\n\n{\"text\": \"\", \"n\": [1, -2e3]}\n");
+  write_text(directory, "documents", "tolerant",
+             "\3{\"n\": NaN, \"t\\u0065xt\": \"\\u0000 \\ud800\"}\r{\"a\": [{}]}\n[1]\n");
+  write_seed(directory, "documents", "damaged", "\11\xEF\xBB\xBFone\r\rt\xE9o\0\n", 14);
+  /* "one\ntwo\n", packed by gzip and zstd */
+  write_seed(directory, "documents", "gzip",
+             "\1\x1F\x8B\x08\0\0\0\0\0\2\x03\xCB\xCF\x4B\xE5\x2A\x29\xCF\xE7\x02\0"
+             "\xE6\x0B\xBA\x12\x08\0\0\0",
+             29);
+  write_seed(directory, "documents", "zstd", "\1\x28\xB5\x2F\xFD\0\x58\x41\0\0one\ntwo\n", 18);
 }
 
 /* --- Hugging Face --- */
@@ -364,7 +374,7 @@ static void write_tokenizers(const char *directory) {
     write_seed(directory, harnesses[i], "smallest", smallest, sizeof smallest - 1);
     char *path = seed_path(directory, harnesses[i], "trained");
     const char *texts[] = {text};
-    must(lap_tokenizer_train(texts, 1, 290, path, &status), &status);
+    must(train_tokenizer_on(texts, 1, 290, path, &status), &status);
     /* The parser must take what the fuzzers begin with. */
     lap_tokenizer *tokenizer;
     must(lap_tokenizer_open(path, &tokenizer, &status), &status);

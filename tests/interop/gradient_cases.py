@@ -112,7 +112,7 @@ def make_batch(case, generator):
         if targets[at] < 0:  # never looked at
             ids[at], probs[at], tail[at] = 2 ** 31 - 1, numpy.nan, numpy.inf
         elif generator.random() < 0.5:  # the teacher expects what comes
-            targets[at] = next((i for i, t in zip(ids[at], probs[at]) if t > 0), targets[at])
+            targets[at] = next((i for i, t in zip(ids[at], probs[at], strict=True) if t > 0), targets[at])
     return {**batch, "teacher_ids": ids, "teacher_probs": probs, "teacher_tail": tail}
 
 

@@ -73,7 +73,7 @@ def logits(model, weights, tokens):
     for layer, kind in enumerate(model["layer_types"]):
         at = f"model.layers.{layer}."
         window = model["sliding_window"] if kind == "sliding_attention" else None
-        projection = lambda name: weights[f"{at}self_attn.{name}.weight"]
+        projection = lambda name, at=at: weights[f"{at}self_attn.{name}.weight"]
         y = attention(model, projection, norm(x, at + "input_layernorm"), window)
         x = x + norm(y, at + "post_attention_layernorm")
         y = norm(x, at + "pre_feedforward_layernorm")

@@ -112,11 +112,10 @@ class Gradients(harness.Test):
         for case in gradient_cases.saturated_cases():
             weights, batch = case.weights(), case.batch()
             expected = reference.probe(case.model, weights, batch, case.objective)
-            run = lambda double: harness.probe(self.directory, case.model, weights, batch,
-                                               case.objective, double=double)
-            self.assert_within("--double and the reference", DOUBLE_TOLERANCE,
-                               distances(run(True), expected))
-            for who, found in (("probe", run(False)),
+            in_float, in_double = (harness.probe(self.directory, case.model, weights, batch, case.objective,
+                                                 double=double) for double in (False, True))
+            self.assert_within("--double and the reference", DOUBLE_TOLERANCE, distances(in_double, expected))
+            for who, found in (("probe", in_float),
                                ("transformers", transformers_probe(case, weights, batch))):
                 away = distances(found, expected)
                 print(f"{case.name}: {who} and the reference {worst(away)}", flush=True)

@@ -3,6 +3,7 @@ the same logits from; what transformers saved `import` takes, and `export` gives
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 import pathlib
@@ -140,7 +141,7 @@ def ids_of(tokenizer, texts, workspace):
     for path in sorted((workspace / "texts/train").glob("*.h5")):
         with h5py.File(path) as file:
             offsets, all_ids = file["documents"][...], file["tokens"][...]
-        ids += [all_ids[a:b - 1].tolist() for a, b in zip(offsets[:-1], offsets[1:])]
+        ids += [all_ids[a:b - 1].tolist() for a, b in itertools.pairwise(offsets)]
     return ids
 
 
@@ -202,9 +203,9 @@ class ExportedTokenizer(Test):
         ours = ids_of(self.workspace / "tokenizer.model", texts, self.workspace)
         self.assertEqual(len(ours), len(texts))
         theirs = [tokenizer(t)["input_ids"] for t in texts]
-        different = [(t, a, b) for t, a, b in zip(texts, ours, theirs) if a != b]
+        different = [(t, a, b) for t, a, b in zip(texts, ours, theirs, strict=True) if a != b]
         self.assertEqual(different[:3], [])
-        wrong = [t for t, ids in zip(texts, ours)
+        wrong = [t for t, ids in zip(texts, ours, strict=True)
                  if tokenizer.decode(ids, skip_special_tokens=True) != t]
         self.assertEqual(wrong[:3], [])
         nul = tokenizer.convert_tokens_to_ids("<0x00>")  # which our command takes from no file
@@ -218,7 +219,7 @@ def tensors_of(directory):
     found = {}
     for path in directory.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
-            for name in file.keys():
+            for name in file.keys():  # noqa: SIM118 - safe_open gives no iterator
                 tensor = file.get_tensor(name)
                 found[name] = (tensor.dtype, tuple(tensor.shape),
                                tensor.view(torch.uint8).numpy().tobytes())

@@ -147,7 +147,7 @@ class HfTeacher(unittest.TestCase):
         return cls.workspace / name
 
     def write(self, *command):
-        code, out, err = run(*command)
+        code, _, err = run(*command)
         self.assertEqual(code, 0, err)
         return Rows(command[2])
 
@@ -295,7 +295,7 @@ class HfTeacher(unittest.TestCase):
                 rows = self.write(self.save(model, name), self.train, self.workspace / f"of-{name}")
 
                 @torch.inference_mode()
-                def logits(batch):
+                def logits(batch, model=model):
                     return model(input_ids=torch.as_tensor(batch).long(), use_cache=False).logits
 
                 print(name, end=": ")
@@ -516,7 +516,7 @@ class HfTeacher(unittest.TestCase):
         length = len(self.tokens.stream) // 16 * 16
         windows = torch.as_tensor(self.tokens.stream[:length]).reshape(-1, 16)
         model.train()
-        for step in range(60):
+        for _ in range(60):
             batch = windows[torch.randint(len(windows), (32,))]
             loss = model(input_ids=batch, labels=batch).loss
             optimizer.zero_grad()

@@ -1,6 +1,7 @@
 """llama.cpp loads what `export --format gguf` writes and computes the same: logits at every
 position of a text longer than the window, ids of hostile text, tokens of greedy generation."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import sentencepiece
 from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-from harness import Test, made_up_text, succeed  # noqa: E402
+from harness import Test, made_up_text, succeed
 
 HOME = pathlib.Path(os.environ["LAPIDARY_INTEROP_HOME"])
 PIECES = 420
@@ -115,7 +116,7 @@ class GgufFile(Test):
         with h5py.File(out / "train/tokens-00000.h5") as file:
             tokens, documents = file["tokens"][...], file["documents"][...]
         assert len(documents) == len(texts) + 1
-        return [tokens[begin + 1:end - 1].tolist() for begin, end in zip(documents, documents[1:])]
+        return [tokens[begin + 1:end - 1].tolist() for begin, end in itertools.pairwise(documents)]
 
     def trained(self, name, shape, steps=60):
         """A run whose weights have left no part of the model without effect, norms included."""
@@ -146,7 +147,7 @@ schedule: {{steps: {steps}}}
         path, logits = self.workspace / "request.json", self.workspace / "logits.bin"
         path.write_text(json.dumps({"model": str(model), "logits": str(logits), **request}))
         command = [HOME / "node", pathlib.Path(__file__).with_name("llama_cpp.mjs"), path]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         answer = json.loads(result.stdout.splitlines()[-1])
         if request["evaluate"]:
@@ -167,7 +168,8 @@ schedule: {{steps: {steps}}}
         self.assertEqual(types.count(UNUSED), shape["vocab_size"] - PIECES)
 
     def check_texts(self, texts, ids, theirs):
-        for text, our, their, decoded in zip(texts, ids, theirs["tokens"], theirs["decoded"]):
+        for text, our, their, decoded in zip(texts, ids, theirs["tokens"], theirs["decoded"],
+                                             strict=True):
             self.assertEqual(our, their, repr(text))
             self.assertEqual(decoded, text)
 

@@ -86,10 +86,10 @@ def finish(process, timeout=TIMEOUT):
     begin = time.monotonic()
     try:
         out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
         kill_group(process)
         out, err = process.communicate()
-        raise AssertionError(f"hangs: {' '.join(process.args)}\nstdout: {out}\nstderr: {err}")
+        raise AssertionError(f"hangs: {' '.join(process.args)}\nstdout: {out}\nstderr: {err}") from error
     return Result(process.args, process.returncode, out, err, time.monotonic() - begin)
 
 

@@ -12,7 +12,6 @@ had, and the derivative of the loss along a random direction of each tensor is t
 
     independent_step.py LAPIDARY MPIRUN ..., the launcher up to the number of ranks
 """
-import glob
 import hashlib
 import json
 import os
@@ -80,7 +79,7 @@ def write_cache(path, tokens, tokenizer_sha256, k, types, document_mask, fixed_s
       logprob[i] = np.where(unused, -np.inf, np.log(mass))
     ids[i] = np.where(unused, -3 if signed else np.iinfo(id_type).max, kept)
     tail_mass[i] = min(tail, 1)
-  text = (lambda s: np.bytes_(s)) if fixed_strings else str
+  text = np.bytes_ if fixed_strings else str
   with h5py.File(path, "w") as file:
     file["ids"], file["logprob"], file["tail_mass"] = ids, logprob, tail_mass
     file.attrs.update(format=text("lapidary-teacher"), format_version=1, codec=text("topk"), vocab_size=V, k=k,
@@ -211,7 +210,7 @@ def position_losses(z, target, teacher, objective):
 
 def mean_losses(w, shards, caches, objective, document_mask):
   total, count = 0, 0
-  for tokens, cache in zip(shards, caches):
+  for tokens, cache in zip(shards, caches, strict=True):
     for inputs, targets, first, rows in windows_of(tokens, document_mask):
       z = logits(w, inputs, first)
       for i in np.flatnonzero(targets >= 0):
@@ -245,8 +244,7 @@ class Comparison:
 
 
 def run(*command):
-  done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                        timeout=120, check=False)
+  done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120, check=False)
   if done.returncode:
     sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr}")
   return done.stdout
@@ -279,7 +277,8 @@ def check_step(compare, name, run_dir, step, before, case, metrics, mean, clip_n
     expected = w - lr * (update + decay * w)
     compare.close(f"{name} weights of {tensor}", after["weight"][tensor], expected, 1e-3, lr)
   compare.close(f"{name} grad_norm", metrics["grad_norm"] * clip, np.sqrt(square), 1e-5)
-  compare.close(f"{name} learning_rate", metrics["learning_rate"], ADAM["learning_rate"] * case["rate"][step - 1], 1e-12)
+  compare.close(f"{name} learning_rate", metrics["learning_rate"], ADAM["learning_rate"] * case["rate"][step - 1],
+                1e-12)
   return after
 
 
@@ -331,7 +330,7 @@ def check_case(compare, program, mpirun, directory, shards, tokenizer_sha256, ca
   mean = lambda w: mean_losses(w, shards, caches, objective, mask)[0]
   for step, metrics in enumerate(lines, 1):
     expected = mean({n: a.astype(float) for n, a in state["weight"].items()})
-    for key, value in zip(("loss", "ce", "kd", "kl"), expected):
+    for key, value in zip(("loss", "ce", "kd", "kl"), expected, strict=True):
       if k or key in ("loss", "ce"):
         compare.close(f"{name} step {step} {key}", metrics[key], value, 2e-6)
     state = check_step(compare, f"{name} step {step}", f"{place}/run", step, state, case, metrics, mean, clip_norm)

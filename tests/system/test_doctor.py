@@ -23,9 +23,11 @@ class Doctor(Test):
             self.assertEqual(sorted(os.listdir(self.workspace.path)), before)
 
     def test_a_directory_that_is_not_there_is_said_on_any_rank_count(self):
-        for ranks in (1, 2):
-            result = lapidary("doctor", "--quick", "--dir", self.workspace / "nowhere", ranks=ranks)
+        (self.workspace / "file").write_text("in the way")
+        for ranks, directory in ((1, "nowhere"), (2, "nowhere"), (2, "file/nowhere")):
+            result = lapidary("doctor", "--quick", "--dir", self.workspace / directory, ranks=ranks)
             self.assert_exit(result, 3)
+            self.assertFalse((self.workspace / directory).exists())
             self.assertIn("training cannot work here: files", result.err)
             self.assertIn("STOP", result.out)
 

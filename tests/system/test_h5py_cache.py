@@ -53,8 +53,9 @@ class H5pyCache(Test):
 
     def test_the_order_of_a_row_does_not_matter(self):
         """But for the rounding of sums."""
-        state, kl = self.train(self.write_plainly("reversed", order=numpy.arange(7, -1, -1)), None)
-        for found, expected in zip(kl, (line["kl"] for line in metrics(self.workspace / "ours"))):
+        _, kl = self.train(self.write_plainly("reversed", order=numpy.arange(7, -1, -1)), None)
+        ours = [line["kl"] for line in metrics(self.workspace / "ours")]
+        for found, expected in zip(kl, ours, strict=True):
             self.assertAlmostEqual(found, expected, delta=1e-4 * abs(expected))
 
 

@@ -190,7 +190,7 @@ class KillTeach(Test):
                 self.assert_as_undisturbed(out)
 
     def test_a_killed_teach_goes_on_where_it_was(self):
-        out, parts_found, killed = self.workspace / "cache-killed", 0, 0
+        out, killed = self.workspace / "cache-killed", 0
         for parts, ranks in ((3, 2), (8, 3), (16, 1)):
             process = self.teach(out, ranks)
             while process.poll() is None and self.finished_parts(out) < parts:

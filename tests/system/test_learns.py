@@ -26,8 +26,9 @@ ARMS = {
 
 
 def chain(documents=120):
-    """Documents of a Markov chain: after token t come three others (see followers) with probability 0.5, 0.3 and 0.1, else anything. From integer arithmetic alone, so that
-    it is the same everywhere, whatever tokenizer library is installed."""
+    """Documents of a Markov chain: after token t come three others (see followers) with probability 0.5, 0.3 and 0.1,
+    else anything. From integer arithmetic alone, so that it is the same everywhere, whatever tokenizer library is
+    installed."""
     state, result = 12345, []
 
     def draw(below):
@@ -136,7 +137,7 @@ class Learns(Test):
         golden = json.loads(GOLDEN.read_text())
         self.assertEqual(golden.keys(), ARMS.keys())
         for arm, losses in golden_runs(self.workspace).items():
-            worst = max(abs(a - b) / abs(b) for a, b in zip(losses, golden[arm]))
+            worst = max(abs(a - b) / abs(b) for a, b in zip(losses, golden[arm], strict=True))
             print(f"{arm:34} loss {losses[0]:.4f} to {losses[-1]:.4f}, off by at most {worst:.1e}")
             self.assertEqual(len(losses), len(golden[arm]))
             self.assertLess(worst, 1e-3, arm)

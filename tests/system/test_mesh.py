@@ -65,7 +65,7 @@ class Mesh(Test):
         mesh = ("mesh.data=6", "batch.sequences=12")
         one, two = (self.state(None, *mesh, f"mesh.model={shards}") for shards in (1, 2))
         self.assertNotEqual(one[0], two[0], "partial sums of shards are added in their own order")
-        for a, b in zip(one[1], two[1]):
+        for a, b in zip(one[1], two[1], strict=True):
             self.assertAlmostEqual(a, b, delta=1e-4)
 
     def test_a_run_goes_on_with_other_ranks_shards_and_model_ranks(self):

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,22 +53,15 @@ static char *unused_name(const char *path, verb v) {
   return name;
 }
 
-static lap_code make_parents(const char *path, lap_status *status) {
-  char *copy = lap_copy_string(path);
-  const lap_code code = lap_file_make_directories(dirname(copy), status);
-  free(copy);
-  return code;
-}
-
 lap_code lap_checkpoint_begin_directory(const char *path, char **temporary, lap_status *status) {
   *temporary = NULL;
-  LAP_TRY(make_parents(path, status));
+  LAP_TRY(lap_file_make_parents(path, status));
   char *name = unused_name(path, WRITING);
   if (mkdir(name, 0777) == 0) {
     *temporary = name;
     return LAP_OK;
   }
-  lap_fail(status, LAP_DATA, "%s: cannot make the directory: %s", name, strerror(errno));
+  lap_file_fail(name, "make the directory", status);
   free(name);
   return LAP_DATA;
 }

@@ -82,8 +82,7 @@ static char *payload_name(int rank) { return lap_format("rank-%05d.bin", rank); 
  * posix_fallocate: it would then write zeros instead.) */
 static lap_code reserve(const char *path, int64_t bytes, int *descriptor, lap_status *status) {
   *descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (*descriptor < 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be created: %s", path, strerror(errno));
+  if (*descriptor < 0) return lap_file_fail(path, "be created", status);
   int failed;
   do failed = fallocate(*descriptor, 0, 0, bytes);
   while (failed && errno == EINTR);

@@ -10,27 +10,51 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
+#include "core/launcher.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/suggest.h"
+#include "trainer/cli/output.h"
 
-enum { KEY_JSON = 0x10000, KEY_QUIET, KEY_FLAG }; /* beyond any letter; flag i: KEY_FLAG + i */
+enum {
+  KEY_HELP = '?',
+  KEY_JSON = 0x10000,
+  KEY_QUIET,
+  KEY_USAGE,
+  KEY_FLAG
+}; /* beyond any letter; flag i: KEY_FLAG + i */
 
+/* As argp's own, whose end no one could check (trainer/cli/output.h). */
+static const struct argp_option help_option = {"help", KEY_HELP, NULL, 0, "Give this help list",
+                                               -1};
+static const struct argp_option usage_option = {
+    "usage", KEY_USAGE, NULL, 0, "Give a short usage message", -1};
 static const struct argp_option quiet_option = {
     "quiet", KEY_QUIET, NULL, 0, "print results, warnings and errors only", 100};
 static const struct argp_option json_option = {
     "json", KEY_JSON, NULL, 0, "print the result as one JSON object, the last line of stdout", 100};
 
 typedef struct {
+  const lap_command *command;
   const lap_command_syntax *syntax;
   lap_command_line *line;
   lap_status *status;
 } parse_state;
 
-/* key=value with a dotted lower-case key: a path such as runs/a=b is none. */
-static bool is_override(const char *argument) {
-  const size_t key = strspn(argument, "abcdefghijklmnopqrstuvwxyz_0123456789.");
-  return key > 0 && argument[key] == '=';
+/* key=value with a dotted lower-case key: a path such as runs/a=b is none. Nor is a path that
+ * exists, unless a key has the name: that a folder seed=1 is there must not change what seed=1 says.
+ * Batch-Size=4 is one as well, so that the key it means can be named. */
+static bool is_override(const lap_command_syntax *syntax, const char *argument) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789.-ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  const size_t key = strspn(argument, letters);
+  if (!syntax->key_meant || key == 0 || argument[key] != '=') return false;
+  char *name = lap_format("%.*s", (int)key, argument);
+  const char *meant = syntax->key_meant(name);
+  const bool is_key = meant && strcmp(meant, name) == 0;
+  const bool is_plain = strpbrk(name, "-ABCDEFGHIJKLMNOPQRSTUVWXYZ") == NULL;
+  free(name);
+  return is_key || (!lap_file_exists(argument) && (is_plain || meant));
 }
 
 static void append(const char ***texts, size_t *count, const char *text) {
@@ -40,7 +64,7 @@ static void append(const char ***texts, size_t *count, const char *text) {
 
 static error_t take_argument(parse_state *parse, const char *argument) {
   lap_command_line *line = parse->line;
-  if (parse->syntax->overrides && is_override(argument)) {
+  if (is_override(parse->syntax, argument)) {
     append(&line->overrides, &line->override_count, argument);
     return 0;
   }
@@ -120,9 +144,29 @@ static lap_code take_key(const parse_state *parse, int key, const char *argument
                    is_own ? syntax->destination : syntax->shared_destination, parse->status);
 }
 
+/* What the process ends with; said where that is needed. */
+static int finish(lap_code code, lap_status *status) {
+  code = lap_output_finish(code, status);
+  if (code != LAP_OK) lap_command_report(status);
+  return code;
+}
+
+static void print_help_and_exit(struct argp_state *state, unsigned what) {
+  const parse_state *parse = state->input;
+  lap_status status = {0};
+  state->name = lap_format("lapidary %s", parse->command->name); /* without a rank */
+  argp_state_help(state, stdout, what & ~(unsigned)ARGP_HELP_EXIT_OK);
+  free(state->name);
+  exit(finish(LAP_OK, &status));
+}
+
 static error_t parse_one(int key, char *argument, struct argp_state *state) {
   parse_state *parse = state->input;
-  if (key == KEY_QUIET) {
+  if (key == KEY_HELP) {
+    print_help_and_exit(state, ARGP_HELP_STD_HELP);
+  } else if (key == KEY_USAGE) {
+    print_help_and_exit(state, ARGP_HELP_USAGE);
+  } else if (key == KEY_QUIET) {
     parse->line->quiet = true;
   } else if (key == KEY_JSON) {
     parse->line->json = true;
@@ -143,7 +187,7 @@ static error_t parse_one(int key, char *argument, struct argp_state *state) {
 /* The command's flags and the common ones, ending with {0}; owned by the caller. */
 static struct argp_option *all_options(const lap_command_syntax *syntax, size_t *count) {
   const size_t flags = count_flags(syntax);
-  struct argp_option *options = lap_allocate(flags + 3, sizeof *options);
+  struct argp_option *options = lap_allocate(flags + 5, sizeof *options);
   for (size_t i = 0; i < flags; ++i) {
     const lap_flag *flag = flag_at(syntax, i);
     options[i] = (struct argp_option){
@@ -152,6 +196,8 @@ static struct argp_option *all_options(const lap_command_syntax *syntax, size_t 
   *count = flags;
   if (syntax->json) options[(*count)++] = json_option;
   options[(*count)++] = quiet_option;
+  options[(*count)++] = help_option;
+  options[(*count)++] = usage_option;
   return options;
 }
 
@@ -163,14 +209,29 @@ static const struct argp_option *find_option(const struct argp_option *options, 
   return NULL;
 }
 
+/* Keys of the config are given as KEY=VALUE, which who comes from other trainers may not know. */
+static lap_code unknown_flag(const lap_command_syntax *syntax, const char *word, const char *near,
+                             lap_status *status) {
+  char *name = lap_copy_string(word);
+  for (char *dash = name; (dash = strchr(dash, '-'));) *dash = '_';
+  const char *key = syntax->key_meant ? syntax->key_meant(name) : NULL;
+  if (key)
+    lap_fail(status, LAP_USAGE,
+             "unknown flag '--%s'; did you mean %s=VALUE, without dashes? see --help", word, key);
+  else
+    lap_fail(status, LAP_USAGE, "unknown flag '--%s'%s%s%s; see --help", word,
+             near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
+  free(name);
+  return LAP_USAGE;
+}
+
 /* getopt would refuse an unknown flag as well, but cannot say which one was meant. */
-static lap_code check_flags(const struct argp_option *options, size_t count, int argc, char **argv,
-                            lap_status *status) {
-  const char **names = lap_allocate(count + 1, sizeof *names);
+static lap_code check_flags(const lap_command_syntax *syntax, const struct argp_option *options,
+                            size_t count, int argc, char **argv, lap_status *status) {
+  const char **names = lap_allocate(count, sizeof *names);
   size_t name_count = 0;
   for (size_t i = 0; i < count; ++i)
     if (options[i].name) names[name_count++] = options[i].name;
-  names[name_count++] = "help";
   lap_code code = LAP_OK;
   for (int i = 1; code == LAP_OK && i < argc && strcmp(argv[i], "--") != 0; ++i) {
     if (strncmp(argv[i], "--", 2) != 0) continue;
@@ -180,12 +241,10 @@ static lap_code check_flags(const struct argp_option *options, size_t count, int
     if (option) {
       const bool takes_next = option->arg && !(option->flags & OPTION_ARG_OPTIONAL);
       if (takes_next && typed[length] == '\0') ++i; /* the next word is its value */
-    } else if (strncmp("help", typed, length) != 0 && strncmp("usage", typed, length) != 0) {
+    } else {
       char word[64];
       snprintf(word, sizeof word, "%.*s", (int)length, typed);
-      const char *near = lap_suggest(word, names, name_count);
-      code = lap_fail(status, LAP_USAGE, "unknown flag '--%s'%s%s%s; see --help", word,
-                      near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
+      code = unknown_flag(syntax, word, lap_suggest(word, names, name_count), status);
     }
   }
   free(names);
@@ -197,16 +256,17 @@ lap_code lap_command_parse(const lap_command *command, const lap_command_syntax 
   *line = (lap_command_line){0};
   size_t count;
   struct argp_option *options = all_options(syntax, &count);
-  lap_code code = check_flags(options, count, argc, argv, status);
+  lap_code code = check_flags(syntax, options, count, argc, argv, status);
   if (code == LAP_OK) {
-    parse_state parse = {.syntax = syntax, .line = line, .status = status};
+    parse_state parse = {.command = command, .syntax = syntax, .line = line, .status = status};
     char *text = lap_format("%s%s%s", command->summary, command->description ? "\v" : "",
                             command->description ? command->description : "");
     const struct argp parser = {options, parse_one, command->usage, text, NULL, NULL, NULL};
     status->message[0] = '\0';
-    if (argp_parse(&parser, argc, argv, 0, NULL, &parse) != 0) {
+    if (argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, &parse) != 0) {
       code = status->message[0] ? LAP_USAGE : lap_fail(status, LAP_USAGE, "invalid arguments");
-      lap_fail(status, LAP_USAGE, "%s; usage: %s %s", status->message, argv[0], command->usage);
+      lap_fail(status, LAP_USAGE, "%s; usage: lapidary %s %s", status->message, command->name,
+               command->usage);
     }
     free(text);
   }
@@ -222,10 +282,9 @@ void lap_command_line_release(lap_command_line *line) {
 }
 
 lap_code lap_command_print_json(const json_t *object, lap_status *status) {
-  if (json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0 ||
-      fputc('\n', stdout) == EOF || fflush(stdout) != 0)
-    return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
-  return LAP_OK;
+  json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+  putchar('\n');
+  return lap_output_flush(status);
 }
 
 static void print_help(const lap_command *const *commands) {
@@ -243,17 +302,10 @@ static void print_help(const lap_command *const *commands) {
       "75 stopped early, resumable; 76 watchdog.");
 }
 
-/* Whether this process is to say what is wrong with the command line: under a launcher all find the
- * same mistake, before MPI has started, and the first one says it. */
-static bool is_first_process(void) {
-  static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
-                                      "SLURM_PROCID"};
-  for (size_t i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
-    const char *rank = getenv(ranks[i]);
-    if (rank) return strcmp(rank, "0") == 0;
-  }
-  return true;
-}
+/* --- several processes --- */
+
+/* Whether a launcher has started others before this one. */
+static bool is_later_process(void) { return lap_launcher_rank() > 0; }
 
 /* mpirun ends the whole job with the first process that fails: the others give the first one the
  * time to say why. */
@@ -262,38 +314,56 @@ static void let_first_process_speak(void) {
   usleep(MICROSECONDS);
 }
 
+/* What the process is called in messages. */
+static char *name_in_messages(const lap_command *command) {
+  const int rank = lap_launcher_rank();
+  if (command->collective || rank < 0) return lap_format("lapidary %s", command->name);
+  return lap_format("lapidary %s: rank %d", command->name, rank);
+}
+
 void lap_command_report(const lap_status *status) {
   if (status->message[0]) fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
 }
 
-static int unknown_command(const lap_command *const *commands, const char *name) {
-  if (!is_first_process()) {
+/* --- the command line --- */
+
+/* "lapidary: MESSAGE; see lapidary --help". mpirun has given all processes the same line, and the
+ * first one says it; srun may have started each by a script of its own: every one speaks. */
+static int refuse_line(const char *message) {
+  if (is_later_process() && getenv("OMPI_COMM_WORLD_RANK")) {
     let_first_process_speak();
-    return LAP_USAGE;
+  } else if (is_later_process()) {
+    fprintf(stderr, "lapidary: rank %d: %s; see lapidary --help\n", lap_launcher_rank(), message);
+  } else {
+    fprintf(stderr, "lapidary: %s; see lapidary --help\n", message);
   }
+  return LAP_USAGE;
+}
+
+static int refuse_command(const lap_command *const *commands, const char *name) {
   size_t count = 0;
   while (commands[count]) ++count;
   const char **names = lap_allocate(count, sizeof *names);
   for (size_t i = 0; i < count; ++i) names[i] = commands[i]->name;
   const char *near = lap_suggest(name, names, count);
-  fprintf(stderr, "lapidary: unknown command '%s'%s%s%s; see lapidary --help\n", name,
-          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  char *message = lap_format("unknown command '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                             near ? near : "", near ? "'?" : "");
+  const int code = refuse_line(message);
+  free(message);
   free(names);
-  return LAP_USAGE;
+  return code;
 }
 
 static int run_command(const lap_command *command, int argc, char **argv) {
-  char *name = lap_format("lapidary %s", command->name);
-  char *given = argv[0], *invoked = program_invocation_name;
+  char *name = name_in_messages(command), *given = argv[0], *invoked = program_invocation_name;
   argv[0] = program_invocation_name = name; /* what argp, getopt and we call it in messages */
   lap_status status = {0};
-  const lap_code code = command->run(command, argc, argv, &status);
-  if (code != LAP_OK && status.message[0]) {
-    if (is_first_process())
-      lap_command_report(&status);
-    else
-      let_first_process_speak();
-  }
+  lap_code code = command->run(command, argc, argv, &status);
+  code = lap_output_finish(code, &status);
+  if (code != LAP_OK && status.message[0] && command->collective && is_later_process())
+    let_first_process_speak();
+  else if (code != LAP_OK)
+    lap_command_report(&status);
   argv[0] = given;
   program_invocation_name = invoked;
   free(name);
@@ -301,24 +371,23 @@ static int run_command(const lap_command *command, int argc, char **argv) {
 }
 
 int lap_command_main(const lap_command *const *commands, int argc, char **argv) {
-  argp_err_exit_status = LAP_USAGE; /* argp's own is 64 */
+  lap_output_begin();
+  program_invocation_name = "lapidary"; /* not the path that it was started by */
+  argp_err_exit_status = LAP_USAGE;     /* argp's own is 64 */
   /* A file-size limit (ulimit -f) is then an error of write, with a message, like a full disk. */
   signal(SIGXFSZ, SIG_IGN);
-  if (argc < 2) {
-    fputs("lapidary: a command is missing; see lapidary --help\n", stderr);
-    return LAP_USAGE;
-  }
+  if (argc < 2) return refuse_line("a command is missing");
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
       strcmp(argv[1], "help") == 0) {
     print_help(commands);
-    return LAP_OK;
+    return finish(LAP_OK, &(lap_status){0});
   }
   if (strcmp(argv[1], "--version") == 0) {
     puts("lapidary " LAPIDARY_VERSION);
-    return LAP_OK;
+    return finish(LAP_OK, &(lap_status){0});
   }
   for (size_t i = 0; commands[i]; ++i)
     if (strcmp(commands[i]->name, argv[1]) == 0)
       return run_command(commands[i], argc - 1, argv + 1);
-  return unknown_command(commands, argv[1]);
+  return refuse_command(commands, argv[1]);
 }

@@ -3,7 +3,7 @@
  * `lapidary COMMAND [CONFIG.yaml] [key=value ...] [--flags]`. The frame knows the commands as a
  * table, prints help to stdout (exit 0), refuses unknown commands and flags with a did-you-mean
  * (exit 2), and turns the lap_code of a command into the exit code, its message into one line on
- * stderr.
+ * stderr. Results that do not reach stdout are a failure (trainer/cli/output.h).
  *
  * A command is a constant table entry and a function; the function describes its flags to
  * lap_command_parse and gets back what was typed:
@@ -34,8 +34,12 @@ struct lap_command {
   const char *summary; /* one line, for `lapidary --help` */
   const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]" */
   const char *description; /* more paragraphs for its --help, or NULL */
-  /* argv[0] is "lapidary NAME". A code other than LAP_OK becomes the exit code; its message, where
-   * it is not empty, is printed, under a launcher by the first process only. */
+  /* Whether the processes that a launcher starts do one thing together: they find the same mistakes,
+   * and the first of them says so. Others do each a thing of its own: every one speaks, with its
+   * rank in front. */
+  bool collective;
+  /* argv[0] is what messages begin with. A code other than LAP_OK becomes the exit code; its
+   * message, where it is not empty, is printed. */
   lap_code (*run)(const lap_command *command, int argc, char **argv, lap_status *status);
 };
 
@@ -57,11 +61,13 @@ typedef struct {
 /* What a command's arguments may be. */
 typedef struct {
   int positional_min, positional_max; /* arguments that are not overrides; max -1: any number */
-  bool overrides;                     /* KEY=VALUE arguments are set aside for the config */
-  bool json;                          /* has --json */
-  const lap_flag *flags;              /* its own, ending with {0}; NULL: none */
-  void *destination;                  /* the struct that they fill */
-  const lap_flag *shared_flags;       /* those it has with other commands; likewise */
+  /* KEY=VALUE arguments are set aside for the config; NULL: there are none. The key that a name
+   * means: itself where it is one, else the one to name in "did you mean", else NULL. */
+  const char *(*key_meant)(const char *name);
+  bool json;                    /* has --json */
+  const lap_flag *flags;        /* its own, ending with {0}; NULL: none */
+  void *destination;            /* the struct that they fill */
+  const lap_flag *shared_flags; /* those it has with other commands; likewise */
   void *shared_destination;
 } lap_command_syntax;
 
@@ -80,11 +86,11 @@ lap_code lap_command_parse(const lap_command *command, const lap_command_syntax 
                            char **argv, lap_command_line *line, lap_status *status);
 void lap_command_line_release(lap_command_line *line);
 
-/* Prints a result as one JSON object on one line of stdout, and flushes. LAP_DATA where stdout
- * cannot be written. */
+/* Prints a result as one JSON object on one line of stdout, and flushes: lap_output_flush. */
 lap_code lap_command_print_json(const json_t *object, lap_status *status);
 
-/* Prints "lapidary NAME: MESSAGE" as one line on stderr, where there is a message. */
+/* Prints "lapidary NAME: MESSAGE" as one line on stderr, where there is a message; with the rank
+ * before it where the command is not collective. */
 void lap_command_report(const lap_status *status);
 
 /* main(): dispatches to commands [ends with NULL]; returns the exit code. */

@@ -1,7 +1,6 @@
 #include "trainer/cli/console.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "trainer/cli/human.h"
 
@@ -44,7 +44,7 @@ lap_console *lap_console_create(lap_console_options options) {
 lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status) {
   if (console->options.silent) return LAP_OK;
   FILE *log = fopen(path, "ae");
-  if (!log) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  if (!log) return lap_file_fail(path, "be opened", status);
   if (console->log) fclose(console->log);
   console->log = log;
   return LAP_OK;
@@ -123,13 +123,18 @@ void lap_console_warn(lap_console *console, const char *format, ...) {
   print_line(console, true, text);
 }
 
+const char *lap_console_format_eta(const lap_progress *p, char *text) {
+  const int64_t here = p->done - p->already_done, left = p->total - p->done;
+  *text = '\0';
+  if (here > 0 && left > 0) lap_human_seconds(p->seconds / (double)here * (double)left, text);
+  return text;
+}
+
 /* "loss 3.2  ETA 5.0 s", each part only where there is something to say. */
 static void format_rest(char *text, size_t size, const lap_progress *p) {
-  char eta[LAP_HUMAN_TEXT] = "";
-  const int64_t here = p->done - p->already_done, left = p->total - p->done;
-  const bool known = here > 0 && left > 0;
-  if (known) lap_human_seconds(p->seconds / (double)here * (double)left, eta);
-  snprintf(text, size, "%s%s%s%s", *p->detail ? "  " : "", p->detail, known ? "  ETA " : "", eta);
+  char eta[LAP_HUMAN_TEXT];
+  lap_console_format_eta(p, eta);
+  snprintf(text, size, "%s%s%s%s", *p->detail ? "  " : "", p->detail, *eta ? "  ETA " : "", eta);
 }
 
 void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *p) {

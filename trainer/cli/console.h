@@ -59,6 +59,10 @@ typedef struct {
   const char *detail;   /* may be "" */
 } lap_progress;
 
+/* How long the rest will take at the rate so far: "1 min 02 s"; "" where nothing has been measured
+ * yet, or nothing is left. Returns `text` [LAP_HUMAN_TEXT]. */
+const char *lap_console_format_eta(const lap_progress *progress, char *text);
+
 /* The bar alone, for `width` columns: "train  [####....] 12/50 steps  loss 3.2  ETA 1 min 02 s".
  * Never longer than width - 1 or size - 1. */
 void lap_console_format_bar(char *line, size_t size, int width, const lap_progress *progress);

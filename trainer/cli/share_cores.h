@@ -16,9 +16,9 @@
 
 enum { LAP_SPIN_MICROSECONDS = 30 };
 
-/* The first thing in main but for lap_stop_install; `argv` as main got it. Returns in the process
- * that has the setting, or where the setting cannot be made. Requests to stop (core/stop.h) that
- * come meanwhile are kept. */
+/* Where main begins, after lap_output_begin and lap_stop_install; `argv` as main got it. Returns in
+ * the process that has the setting, or where the setting cannot be made. Requests to stop
+ * (core/stop.h) that come meanwhile are kept. */
 void lap_share_cores(char **argv);
 
 /* How long waiting threads of this process spin, in microseconds, as far as its environment says;

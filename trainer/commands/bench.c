@@ -232,7 +232,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   bench_flags flags = {.steps = 10};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .json = true,
                                      .flags = flags_of_bench,
                                      .destination = &flags};
@@ -248,4 +248,5 @@ const lap_command lap_command_bench = {
         "compares useful matrix FLOPs with what sgemm reaches on the same cores in the same run. "
         "Communication is the share of its time in which a rank waits for messages, and so for "
         "slower ranks too; the mean of all ranks.",
+    .collective = true,
     .run = run};

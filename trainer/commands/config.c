@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "trainer/cli/command.h"
+#include "trainer/cli/output.h"
 #include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
 #include "trainer/config/help.h"
@@ -33,17 +34,11 @@ static const lap_flag flags_of_config[] = {
      .help = "print the page docs/config.md: a full example and all keys"},
     {0}};
 
-static lap_code flush_output(lap_status *status) {
-  if (fflush(stdout) != 0 || ferror(stdout))
-    return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
-  return LAP_OK;
-}
-
 static lap_code print_keys(const lap_command_line *line, lap_status *status) {
   const char *name = line->positional_count ? line->positional[0] : NULL;
   if (!line->json) {
     LAP_TRY(lap_config_help_print(name, stdout, status));
-    return flush_output(status);
+    return lap_output_flush(status);
   }
   json_t *object;
   LAP_TRY(lap_config_help_json(name, &object, status));
@@ -75,7 +70,7 @@ static lap_code print_resolved(const lap_command_line *line, lap_status *status)
     char *text = lap_config_print(config);
     fputs(text, stdout);
     free(text);
-    code = flush_output(status);
+    code = lap_output_flush(status);
   }
   lap_config_destroy(config);
   return code;
@@ -89,7 +84,7 @@ static lap_code print(const config_flags *flags, const lap_command_line *line, l
     return lap_fail(status, LAP_USAGE, "--markdown prints the whole page: give it alone");
   if (flags->markdown) {
     lap_config_page_print(stdout);
-    return flush_output(status);
+    return lap_output_flush(status);
   }
   if (flags->help_keys) return print_keys(line, status);
   if (!line->positional_count && !line->override_count)
@@ -100,7 +95,7 @@ static lap_code print(const config_flags *flags, const lap_command_line *line, l
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   config_flags flags = {0};
   const lap_command_syntax syntax = {.positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .json = true,
                                      .flags = flags_of_config,
                                      .destination = &flags};

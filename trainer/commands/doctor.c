@@ -201,4 +201,5 @@ const lap_command lap_command_doctor = {
         "Measures cores, memory, links and the costs of the ops on all ranks at once, tries the "
         "file system, and says what to change. With --json the last line is a hardware file for "
         "`lapidary plan --hardware`. Ends with 0 unless training cannot work.",
+    .collective = true,
     .run = run};

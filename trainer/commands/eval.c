@@ -28,11 +28,11 @@ static const lap_flag flags_of_eval[] = {
     {.name = "tokens",
      .value = "GLOB",
      .offset = offsetof(eval_flags, tokens),
-     .help = "token shards to predict"},
+     .help = "token shards to predict: a path, folder or glob"},
     {.name = "cache",
      .value = "GLOB",
      .offset = offsetof(eval_flags, cache),
-     .help = "teacher cache of these shards: adds kl and agreement"},
+     .help = "teacher cache of these shards, likewise: adds kl and agreement"},
     {0}};
 
 /* --- opening --- */
@@ -93,6 +93,11 @@ static void print_evaluation(const lap_evaluation *e) {
   }
   if (e->teacher_loss == e->teacher_loss)
     printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
+  if (lap_evaluation_lead(e) > 0)
+    printf(
+        "               the model is better than its teacher: its loss is %.6f nats/token below "
+        "the teacher's on these positions\n",
+        lap_evaluation_lead(e));
   char rate[LAP_HUMAN_TEXT];
   printf("positions      %" PRIu64 " in %" PRIu64 " windows, %s tokens/s\n", e->counted, e->windows,
          lap_human_count(e->tokens_per_second, rate));
@@ -129,6 +134,8 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
   lap_code code = lap_agree(session->comm, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
+  if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
+    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
   if (code == LAP_OK)
     code = lap_session_open_blas(session, source->config->blas_core, (int)flags->model.threads,
                                  status);
@@ -183,4 +190,5 @@ const lap_command lap_command_eval = {
     .description =
         "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
         "Hugging Face directory.",
+    .collective = true,
     .run = run};

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "trainer/cli/command.h"
@@ -121,12 +122,15 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   lap_command_line line;
   const export_format *format = NULL;
   LAP_TRY(lap_command_parse(command, &syntax, argc, argv, &line, status));
+  lap_directory_lock *lock = NULL;
   lap_code code = check_flags(&flags, &format, status);
+  if (code == LAP_OK) code = lap_output_lock_take(flags.out, false, &lock, status);
   if (code == LAP_OK) {
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     code = export_model(format, &flags, &line, console, status);
     lap_console_destroy(console);
   }
+  lap_directory_lock_release(lock);
   lap_command_line_release(&line);
   return code;
 }

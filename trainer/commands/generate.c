@@ -5,7 +5,6 @@
  * stderr. The same seed gives the same text on the same machine. Not collective: one process,
  * without MPI.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <omp.h>
 #include <stddef.h>
@@ -19,6 +18,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
+#include "trainer/cli/output.h"
 #include "trainer/commands/entries.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
@@ -142,9 +142,8 @@ typedef struct {
 /* Writes the last `bytes` of what the stream has given out. */
 static lap_code write_text(const lap_text_stream *stream, size_t bytes, lap_status *status) {
   if (bytes == 0) return LAP_OK;
-  if (fwrite(stream->text + stream->bytes - bytes, 1, bytes, stdout) != bytes || fflush(stdout))
-    return lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
-  return LAP_OK;
+  fwrite(stream->text + stream->bytes - bytes, 1, bytes, stdout);
+  return lap_output_flush(status);
 }
 
 static lap_code write_token(void *context, int32_t token, lap_status *status) {
@@ -251,8 +250,10 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
     code = lap_generate(decoder, sampler, request, &generation, status);
     if (code == LAP_OK)
       code = write_text(&output.stream, lap_text_stream_finish(&output.stream), status);
-    if (code == LAP_OK && (putchar('\n') == EOF || fflush(stdout)))
-      code = lap_fail(status, LAP_DATA, "stdout: cannot be written: %s", strerror(errno));
+    if (code == LAP_OK) {
+      putchar('\n');
+      code = lap_output_flush(status);
+    }
     if (code == LAP_OK) add_sample(totals, request->prompt_count, &generation, &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
@@ -326,8 +327,11 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
 }
 
 const lap_command lap_command_generate = {
-    "generate", "continue a text with a trained model", "CHECKPOINT --prompt TEXT",
-    "CHECKPOINT is a checkpoint, a run directory, of which the newest checkpoint is taken, or a "
-    "Hugging Face directory. The "
-    "text goes to stdout as it is generated, without the prompt; rates go to stderr.",
-    run_generate};
+    .name = "generate",
+    .summary = "continue a text with a trained model",
+    .usage = "CHECKPOINT --prompt TEXT",
+    .description =
+        "CHECKPOINT is a checkpoint, a run directory, of which the newest checkpoint is taken, or "
+        "a Hugging Face directory. The text goes to stdout as it is generated, without the prompt; "
+        "rates go to stderr.",
+    .run = run_generate};

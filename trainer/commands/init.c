@@ -55,7 +55,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const char *out = NULL;
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .flags = flags_of_init,
                                      .destination = &out};
   return lap_session_run(command, &syntax, argc, argv, NULL, initialise, status);

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "core/memory.h"
-#include "dataset/token_shard.h"
+#include "core/paths.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/output.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
 #include "trainer/inspect/inspect.h"
@@ -34,7 +34,7 @@ static const lap_flag flags_of_inspect[] = {
     {.name = "tokens",
      .value = "GLOB",
      .offset = offsetof(inspect_flags, tokens),
-     .help = "token shards, among them those of the caches"},
+     .help = "token shards, among them those of the caches: a path, folder or glob"},
     {0}};
 
 /* --- the paths --- */
@@ -44,48 +44,17 @@ typedef struct {
   size_t count;
 } path_list;
 
-static void add_path(path_list *list, const char *path) {
-  list->path = lap_reallocate(list->path, list->count + 1, sizeof *list->path);
-  list->path[list->count++] = lap_copy_string(path);
-}
-
-static lap_code add_matches(path_list *list, const char *pattern, lap_status *status) {
+static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(pattern, &paths, &count, status));
-  for (size_t i = 0; i < count; ++i) add_path(list, paths[i]);
-  lap_paths_release(paths, count);
-  return LAP_OK;
-}
-
-/* The files of a cache, or of tokenize: DIR/train and DIR/eval. */
-static bool add_directory(path_list *list, const char *directory) {
-  static const char *const patterns[] = {"/*.h5", "/train/*.h5", "/eval/*.h5"};
-  const size_t before = list->count;
-  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; ++i) {
-    char *glob = lap_inspect_glob(directory, patterns[i]);
-    lap_status no_match;
-    add_matches(list, glob, &no_match);
-    free(glob);
-  }
-  return list->count > before;
-}
-
-/* An argument that is not there as it stands is a glob. */
-static lap_code add_argument(path_list *list, const char *argument, lap_status *status) {
-  const bool there = lap_file_exists(argument);
-  if (!there && strpbrk(argument, "*?[")) return add_matches(list, argument, status);
-  if (!there || !add_directory(list, argument)) add_path(list, argument);
+  LAP_TRY(lap_inspect_paths(argument, &paths, &count, status));
+  list->path = lap_reallocate(list->path, (int64_t)(list->count + count) + 1, sizeof *list->path);
+  for (size_t i = 0; i < count; ++i) list->path[list->count++] = paths[i];
+  free(paths);
   return LAP_OK;
 }
 
 /* --- one, in full; several, a line each --- */
-
-/* Whether all that was printed has reached stdout. */
-static lap_code flush_output(lap_status *status) {
-  if (fflush(stdout) == 0 && !ferror(stdout)) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "stdout: the result cannot be written");
-}
 
 static lap_code print_report(const lap_inspector *inspector, const lap_report *report, bool whole,
                              bool json, lap_status *status) {
@@ -93,7 +62,7 @@ static lap_code print_report(const lap_inspector *inspector, const lap_report *r
   if (!*lap_report_kind(report)) return LAP_OK;
   lap_report_print(report, stdout);
   if (inspector->check && whole) puts("\nchecked: whole");
-  return flush_output(status);
+  return lap_output_flush(status);
 }
 
 static lap_code inspect_one(const lap_inspector *inspector, const char *path, bool json,
@@ -143,7 +112,7 @@ static lap_code print_survey(const lap_inspector *inspector, const survey *s, si
   }
   lap_table_print(s->table, stdout);
   if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
-  return flush_output(status);
+  return lap_output_flush(status);
 }
 
 static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,

@@ -1,5 +1,6 @@
 #include "trainer/commands/model_flags.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -43,6 +44,11 @@ lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *
                                 uint32_t *length, lap_status *status) {
   *length =
       (uint32_t)(flags->sequence_length ? flags->sequence_length : config->data.sequence_length);
+  const int64_t most = config->model.max_position_embeddings;
+  if (*length > most)
+    return lap_fail(status, LAP_USAGE,
+                    "--sequence-length: %u exceeds model.max_position_embeddings, %" PRId64,
+                    *length, most);
   if (*length >= 2) return LAP_OK;
   return lap_fail(status, LAP_USAGE,
                   "the model does not say how long its windows were: give --sequence-length");

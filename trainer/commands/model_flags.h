@@ -21,7 +21,7 @@ lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session 
                                 bool *idle, lap_status *status);
 
 /* *length becomes that of --sequence-length, or of the model's training. LAP_USAGE where neither
- * says it. */
+ * says it, or where it exceeds the model's max_position_embeddings. */
 lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *config,
                                 uint32_t *length, lap_status *status);
 

@@ -304,7 +304,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   plan_flags flags = {.command_name = lap_plan_command_name(LAP_PLAN_TRAIN), .k = -1};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .json = true,
                                      .flags = flags_of_plan,
                                      .destination = &flags};

@@ -12,6 +12,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "autograd/op/shard_range.h"
+#include "core/directory_lock.h"
 #include "core/json.h"
 #include "trainer/commands/entries.h"
 #include "trainer/config/config.h"
@@ -118,7 +119,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   probe_options probe = {0};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .json = true,
                                      .flags = flags_of_probe,
                                      .destination = &probe};
@@ -129,7 +130,10 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   if (code == LAP_OK)
     code =
         lap_config_load(line.positional[0], line.overrides, line.override_count, &config, status);
+  lap_directory_lock *lock = NULL;
+  if (code == LAP_OK) code = lap_output_lock_take(probe.out, false, &lock, status);
   if (code == LAP_OK) code = probe_with(&probe, config, &line, status);
+  lap_directory_lock_release(lock);
   lap_config_destroy(config);
   lap_command_line_release(&line);
   return code;

@@ -63,6 +63,39 @@ static double efficiency_of(const lap_config *config, int ranks) {
   return lap_mesh_efficiency(&config->mesh, fold.replicas);
 }
 
+/* The share of all samples that a source of data.train gives, and its passes over its windows. */
+static double share_of(const lap_config *config, size_t source) {
+  double all = 0;
+  for (size_t i = 0; i < config->data.train_count; ++i) all += config->data.train[i].weight;
+  return config->data.train[source].weight / all;
+}
+
+static double epochs_of(const lap_config *config, const lap_inputs *inputs, size_t source) {
+  return share_of(config, source) * (double)config->batch.sequences * (double)inputs->total_steps /
+         (double)inputs->sources[source].window_count;
+}
+
+static void say_sources(const lap_session *session, const lap_config *config,
+                        const lap_inputs *inputs) {
+  for (size_t i = 0; config->data.train_count > 1 && i < config->data.train_count; ++i)
+    lap_console_say(
+        session->console,
+        "           %5.1f %% of the windows (weight %g) from %s: %" PRIu64 " windows, %.2f epochs",
+        100 * share_of(config, i), config->data.train[i].weight, config->data.train[i].path,
+        inputs->sources[i].window_count, epochs_of(config, inputs, i));
+}
+
+static json_t *sources_json(const lap_config *config, const lap_inputs *inputs) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < config->data.train_count; ++i)
+    json_array_append_new(
+        list, json_pack("{s:s, s:f, s:f, s:I, s:f}", "path", config->data.train[i].path, "weight",
+                        config->data.train[i].weight, "share", share_of(config, i), "windows",
+                        (json_int_t)inputs->sources[i].window_count, "epochs",
+                        epochs_of(config, inputs, i)));
+  return list;
+}
+
 static void say_run(const lap_session *session, const lap_config *config,
                     const lap_inputs *inputs) {
   const int64_t embedding = lap_gemma2_embedding_parameters(&config->model);
@@ -89,6 +122,7 @@ static void say_run(const lap_session *session, const lap_config *config,
                   inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
                   inputs->window_count, config->data.sequence_length,
                   inputs->train_cache ? "with the teacher's distributions" : "next token only");
+  say_sources(session, config, inputs);
   const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
   lap_console_say(
       session->console, "schedule   %" PRIu64 " steps of %s tokens: %s tokens, %.2f epochs",
@@ -150,6 +184,20 @@ static void print_times(const lap_train_report *report) {
   lap_table_destroy(table);
 }
 
+/* What was trained. An objective with a teacher in it is not the loss that evaluation reports, and
+ * does not bear its name. */
+static void print_trained(const lap_train_report *report) {
+  const lap_step_result *last = &report->last;
+  if (report->distill_weight == 0) {
+    printf("training loss %.4f nats/token\n", last->loss);
+    return;
+  }
+  printf(
+      "training objective %.4f nats/token (distill_weight %g, kd %.4f)\n"
+      "training cross-entropy %.4f nats/token, kl to the teacher %.4f nats/token\n",
+      last->loss, report->distill_weight, last->kd, last->ce, last->kl);
+}
+
 static void print_report(const lap_train_report *report) {
   char tokens[LAP_HUMAN_TEXT], rate[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
   if (report->seconds == 0) { /* the run had ended before */
@@ -162,10 +210,12 @@ static void print_report(const lap_train_report *report) {
     printf("\n");
     lap_step_traffic_print(&report->traffic);
   }
-  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens, loss %.4f nats/token\n", report->step,
-         report->total_steps, lap_human_count((double)report->tokens, tokens), report->last.loss);
+  printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens\n", report->step, report->total_steps,
+         lap_human_count((double)report->tokens, tokens));
+  print_trained(report);
   if (report->eval.counted)
-    printf("held-out loss %.4f nats/token, perplexity %.2f, %.4f bits/byte\n", report->eval.loss,
+    printf("held-out %s %.4f nats/token, perplexity %.2f, %.4f bits/byte\n",
+           report->distill_weight > 0 ? "cross-entropy" : "loss", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
   printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that sgemm reaches here (%.0f %%)\n",
          lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
@@ -181,6 +231,10 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(object, "applied_updates", json_integer((json_int_t)report->applied_updates));
   json_object_set_new(object, "tokens", json_integer((json_int_t)report->tokens));
   json_object_set_new(object, "loss", lap_json_number(report->last.loss));
+  json_object_set_new(object, "objective", lap_json_number(report->last.loss));
+  json_object_set_new(object, "cross_entropy", lap_json_number(report->last.ce));
+  json_object_set_new(object, "kd", lap_json_number(report->last.kd));
+  json_object_set_new(object, "kl", lap_json_number(report->last.kl));
   json_object_set_new(object, "eval",
                       report->eval.counted ? lap_evaluation_to_json(&report->eval) : json_null());
   json_object_set_new(object, "state_sha256", json_string(report->state_sha256));
@@ -204,11 +258,12 @@ static lap_code dry_run(const lap_session *session, const lap_config *config,
   lap_console_say(session->console, "dry run: nothing was written");
   if (!json || !session->root) return LAP_OK;
   json_t *object = json_pack(
-      "{s:b, s:I, s:I, s:I, s:I, s:I}", "dry_run", 1, "total_steps",
-      (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count,
-      "embedding_parameters", (json_int_t)lap_gemma2_embedding_parameters(&config->model),
-      "non_embedding_parameters", (json_int_t)lap_gemma2_non_embedding_parameters(&config->model),
-      "bytes_per_rank", (json_int_t)bytes);
+      "{s:b, s:I, s:I, s:o, s:I, s:I, s:I}", "dry_run", 1, "total_steps",
+      (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count, "sources",
+      sources_json(config, inputs), "embedding_parameters",
+      (json_int_t)lap_gemma2_embedding_parameters(&config->model), "non_embedding_parameters",
+      (json_int_t)lap_gemma2_non_embedding_parameters(&config->model), "bytes_per_rank",
+      (json_int_t)bytes);
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);
   return code;
@@ -282,7 +337,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   train_flags flags = {.train = {.resume = {.from = "none"}}};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
-                                     .overrides = true,
+                                     .key_meant = lap_config_key_meant,
                                      .json = true,
                                      .flags = flags_of_train,
                                      .destination = &flags};
@@ -297,4 +352,5 @@ const lap_command lap_command_train = {
         "Trains towards the teacher's distributions, or towards the next token "
         "(objective.distill_weight=0). The logical mesh of the config decides the "
         "numbers; ranks and threads decide only the speed.",
+    .collective = true,
     .run = run};

@@ -5,12 +5,14 @@
 
 #include "core/memory.h"
 #include "trainer/config/key_text.h"
+#include "trainer/config/other_names.h"
 
 enum { WIDTH = 100, INDENT = 4 };
 
 static lap_code check_name(const char *name, lap_status *status) {
   if (!name || lap_config_find(name) >= 0 || lap_config_is_section(name)) return LAP_OK;
-  const char *near = lap_config_nearest(name);
+  const char *near = lap_config_by_other_name(name);
+  if (!near) near = lap_config_nearest(name);
   return lap_fail(status, LAP_USAGE, "unknown key or section '%s'%s%s%s", name,
                   near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

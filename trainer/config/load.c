@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "trainer/config/availability.h"
 #include "trainer/config/origin.h"
+#include "trainer/config/other_names.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/schema.h"
 #include "trainer/config/value.h"
@@ -34,7 +35,8 @@ enum { LOCATION_SIZE = 1024, NAME_SIZE = 256 };
 static lap_code unknown_key(const config_loader *loader, const char *name, int line) {
   char where[LOCATION_SIZE];
   locate(loader, line, where, sizeof where);
-  const char *nearest = lap_config_nearest(name);
+  const char *nearest = lap_config_by_other_name(name);
+  if (!nearest) nearest = lap_config_nearest(name);
   if (nearest)
     return lap_fail(loader->status, LAP_USAGE, "%s: unknown key '%s'; did you mean '%s'?", where,
                     name, nearest);
@@ -141,7 +143,19 @@ static bool is_utf8(const char *text) {
 }
 
 /* A value is YAML where it begins like a collection or a quoted text; otherwise it is taken as it
- * stands, so that shell words such as *.h5 need no second quoting. */
+ * stands, so that shell words such as *.h5 need no second quoting. Nor do paths: a key of paths
+ * takes {a,b}/x.h5, [x]/y.h5 and whatever exists for what they are. */
+static bool is_yaml(const char *name, const char *value) {
+  if (!strchr("[{\"'", *value)) return false;
+  const int index = lap_config_find(name);
+  if (index < 0) return true;
+  const lap_key_kind kind = lap_config_schema(&(size_t){0})[index].kind;
+  if (kind != LAP_KEY_TEXT && kind != LAP_KEY_SOURCES) return true;
+  if (lap_file_exists(value)) return false;
+  if (*value == '"' || *value == '\'') return true;
+  return kind == LAP_KEY_SOURCES && *value == '[' && value[strlen(value) - 1] == ']';
+}
+
 static lap_code apply_override(const config_loader *loader, const char *override) {
   const char *equals = strchr(override, '=');
   if (!equals || equals == override || equals - override >= NAME_SIZE)
@@ -159,7 +173,7 @@ static lap_code apply_override(const config_loader *loader, const char *override
     return lap_fail(loader->status, LAP_USAGE, "command line: %s: the value is not text in UTF-8",
                     name);
   lap_yaml_node *node;
-  if (*value && strchr("[{\"'", *value))
+  if (is_yaml(name, value))
     LAP_TRY(lap_yaml_parse("command line", value, strlen(value), &node, loader->status));
   else
     node = lap_yaml_scalar(value, false, 1);
@@ -256,4 +270,14 @@ lap_code lap_config_load(const char *path, const char *const *overrides, size_t 
                          lap_config **config, lap_status *status) {
   LAP_TRY(lap_config_load_any(path, overrides, override_count, config, status));
   return insist_on_availability(config, status);
+}
+
+const char *lap_config_key_meant(const char *name) {
+  size_t count;
+  const lap_config_key *schema = lap_config_schema(&count);
+  if (lap_config_find(name) >= 0 || lap_config_is_section(name)) return name;
+  const char *dot = strrchr(name, '.'), *own = dot ? dot + 1 : name;
+  for (size_t i = 0; i < count; ++i)
+    if (strcmp(lap_config_own_name(&schema[i]), own) == 0) return schema[i].name;
+  return lap_config_by_other_name(name);
 }

@@ -93,11 +93,14 @@ static const lap_config_key schema[] = {
 
     {"data.train", LAP_KEY_SOURCES, offsetof(lap_config, data), .needs = LAP_NEEDS_DATA,
      .example = "tokens/train/*.h5",
-     .meaning = "Token shards to train on: a glob. Or a list of {path: GLOB, weight: W}: windows "
-                "of several sources are mixed in proportion to their weights, which are above 0, "
-                "at most 1e9, and 1 where not given."},
+     .meaning =
+         "Token shards to train on: files. Or a list of sources, each FILES or {path: FILES, "
+         "weight: W}: a source's share of the windows is its weight over the sum of all "
+         "weights, however large it is; train --dry-run shows shares and epochs. Weights "
+         "are above 0, at most 1e9, and 1 where not given."},
     {"data.eval", LAP_KEY_TEXT, offsetof(lap_config, data.eval), .derived = "none: no evaluation",
-     .example = "tokens/eval/*.h5", .meaning = "Token shards held out for evaluation: a glob."},
+     .example = "tokens/eval/*.h5",
+     .meaning = "Token shards held out for evaluation: a path, folder or glob."},
     {"data.sequence_length", LAP_KEY_INTEGER, offsetof(lap_config, data.sequence_length),
      .minimum = 2, .maximum = MODEL_LENGTH, .needs = LAP_NEEDS_BATCH, .in_numbers = true,
      .unit = "tokens", .example = "256",
@@ -109,8 +112,9 @@ static const lap_config_key schema[] = {
 
     {"teacher.cache", LAP_KEY_TEXT, offsetof(lap_config, teacher.cache),
      .derived = "none: no teacher", .example = "cache/*.h5",
-     .meaning = "Cache files of the teacher: a glob. A file belongs to the token shard whose "
-                "tokens_sha256 it has; files for data.eval may be among them."},
+     .meaning =
+         "Cache of the teacher: a path, folder or glob. A file belongs to the token shard whose "
+         "tokens_sha256 it has; files for data.eval may be among them."},
     {"teacher.allow_context_mismatch", LAP_KEY_BOOLEAN,
      offsetof(lap_config, teacher.allow_context_mismatch), .fallback = "false",
      .meaning = "Accept a cache made with other windows. That is, with another "

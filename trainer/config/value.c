@@ -28,14 +28,21 @@ static bool in_range(const lap_config_key *key, double value) {
   return above && below;
 }
 
+/* Whether the value is a number, and more than the key takes. */
+static bool is_too_large(const lap_config_key *key, const lap_yaml_node *node) {
+  double value;
+  return node->kind == LAP_YAML_SCALAR && lap_number_read_real(node->text, &value) &&
+         value > key->maximum;
+}
+
 /* "an integer from 1 to 512", "a number greater than 0", "a number from 0 to below 1". Bounds that
- * only keep arithmetic safe are not worth reading. */
+ * only keep arithmetic safe are not worth reading, unless they were passed. */
 static lap_code range_mismatch(const lap_config_key *key, const char *what,
                                const lap_yaml_node *node, lap_status *status) {
   enum { WORTH_READING = 1 << 24 };
   char expected[160];
   const char *lower = key->lower == LAP_ABOVE ? "greater than" : "from";
-  if (key->maximum > WORTH_READING)
+  if (key->maximum > WORTH_READING && !is_too_large(key, node))
     snprintf(expected, sizeof expected, "%s %s %g%s", what, lower, key->minimum,
              key->lower == LAP_ABOVE ? "" : " up");
   else
@@ -94,6 +101,8 @@ static lap_code set_word(const lap_config_key *key, const lap_yaml_node *node, v
 }
 
 static lap_code set_text(const lap_yaml_node *node, void *field, lap_status *status) {
+  if (node->kind == LAP_YAML_LIST)
+    return mismatch(status, "one text (several paths in one: {a,b}, quoted)", node);
   if (node->kind != LAP_YAML_SCALAR || !*node->text)
     return mismatch(status, "a text that is not empty", node);
   char **text = field;
@@ -125,10 +134,13 @@ static void release_sources(lap_data_source *sources, size_t count) {
   free(sources);
 }
 
+/* A glob, or {path: GLOB, weight: W}. */
 static lap_code set_source(lap_data_source *source, const lap_yaml_node *node, lap_status *status) {
   static const lap_config_key weight = {"weight", LAP_KEY_REAL, .maximum = 1e9, .lower = LAP_ABOVE};
   source->weight = 1;
-  if (node->kind != LAP_YAML_MAPPING) return mismatch(status, "{path, weight} entries", node);
+  if (node->kind == LAP_YAML_SCALAR) return set_text(node, &source->path, status);
+  if (node->kind != LAP_YAML_MAPPING)
+    return mismatch(status, "an entry that is a glob or {path: GLOB, weight: W}", node);
   for (size_t i = 0; i < node->count; ++i) {
     if (strcmp(node->key[i], "path") == 0)
       LAP_TRY(set_text(node->child[i], &source->path, status));
@@ -145,16 +157,12 @@ static lap_code set_source(lap_data_source *source, const lap_yaml_node *node, l
 static lap_code set_sources(lap_config *config, const lap_yaml_node *node, lap_status *status) {
   const bool one = node->kind == LAP_YAML_SCALAR;
   if (node->kind == LAP_YAML_MAPPING || (!one && node->count == 0))
-    return mismatch(status, "a glob, or a list of {path, weight}", node);
+    return mismatch(status, "a glob, or a list of globs and {path: GLOB, weight: W}", node);
   const size_t count = one ? 1 : node->count;
   lap_data_source *sources = lap_allocate(count, sizeof *sources);
   lap_code code = LAP_OK;
-  if (one) {
-    sources->weight = 1;
-    code = set_text(node, &sources->path, status);
-  }
-  for (size_t i = 0; !one && code == LAP_OK && i < count; ++i)
-    code = set_source(&sources[i], node->child[i], status);
+  for (size_t i = 0; code == LAP_OK && i < count; ++i)
+    code = set_source(&sources[i], one ? node : node->child[i], status);
   if (code != LAP_OK) {
     release_sources(sources, count);
     return code;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "core/byte_order_mark.h"
 #include "core/memory.h"
 
 typedef struct {
@@ -243,12 +244,22 @@ static lap_code count_directives(yaml_reader *reader) {
   return LAP_OK;
 }
 
+static lap_code refuse_utf16(const char *name, const char *text, size_t bytes, lap_status *status) {
+  if (bytes < 2 || (memcmp(text, "\xFF\xFE", 2) != 0 && memcmp(text, "\xFE\xFF", 2) != 0))
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s:1: is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8 %s >NEW)", name,
+                  name);
+}
+
 lap_code lap_yaml_parse(const char *name, const char *text, size_t bytes, lap_yaml_node **root,
                         lap_status *status) {
   *root = NULL;
   if (bytes > LAP_YAML_MAX_BYTES)
     return lap_fail(status, LAP_USAGE, "%s: is %zu bytes long; a config has at most %d", name,
                     bytes, LAP_YAML_MAX_BYTES);
+  LAP_TRY(refuse_utf16(name, text, bytes, status));
+  text = lap_skip_byte_order_mark(text, &bytes);
   yaml_reader reader = {.name = name, .text = text, .bytes = bytes, .status = status};
   LAP_TRY(count_directives(&reader));
   if (!yaml_parser_initialize(&reader.parser))

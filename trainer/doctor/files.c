@@ -21,6 +21,7 @@ typedef struct {
   int32_t excludes; /* how many of all ranks may have made the same file: 1 for this rank, or 0 */
   int32_t shut_out; /* another rank's flock kept this one out */
   int32_t sees_nonce;
+  int32_t error; /* errno of what kept this rank from writing a file; 0: nothing */
   double fsync_seconds, free_bytes;
 } file_facts;
 
@@ -31,6 +32,7 @@ static void try_fsync(int descriptor, file_facts *facts) {
   for (int i = 0; i < TIMES && facts->fsync_works; ++i) {
     const double before = lap_clock_seconds();
     facts->fsync_works = pwrite(descriptor, bytes, BYTES, 0) == BYTES && fsync(descriptor) == 0;
+    if (!facts->fsync_works) facts->error = errno;
     const double taken = lap_clock_seconds() - before;
     if (i == 0 || taken < facts->fsync_seconds) facts->fsync_seconds = taken;
   }
@@ -62,6 +64,7 @@ static void try_rename(const char *base, file_facts *facts) {
 
 static void try_alone(const char *base, file_facts *facts) {
   const int descriptor = open(base, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) facts->error = errno;
   if (descriptor < 0) return;
   enum { RESERVED = 1 << 20 };
   try_fsync(descriptor, facts);
@@ -179,7 +182,8 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   const int rank = lap_comm_rank(comm), ranks = lap_comm_size(comm);
   char nonce[LAP_NONCE_TEXT] = "";
   lap_status status;
-  const bool wrote = rank > 0 || (lap_nonce_create(nonce, &status) == LAP_OK &&
+  const bool wrote = rank > 0 || (lap_file_exists(directory) && /* it is not made here */
+                                  lap_nonce_create(nonce, &status) == LAP_OK &&
                                   lap_nonce_write(directory, nonce, &status) == LAP_OK);
   lap_broadcast(comm, nonce, sizeof nonce, 0);
   enum { PATIENCE_SECONDS = 2 };
@@ -197,10 +201,12 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   if (rank == 0) lap_nonce_remove(directory);
   const int failing = count_failing(all, ranks, offsetof(file_facts, fsync_works));
   if (failing) {
+    int error = 0;
+    for (int r = 0; r < ranks && !error; ++r) error = all[r].error;
     lap_findings_add(findings, LAP_SEVERITY_STOP, "files",
                      "choose a directory that every rank can write with --dir",
-                     "%d of %d ranks cannot write and fsync a file in %s", failing, ranks,
-                     directory);
+                     "%d of %d ranks cannot write and fsync a file in %s%s%s", failing, ranks,
+                     directory, error ? ": " : "", error ? strerror(error) : "");
   } else {
     check_fsync(all, ranks, directory, findings);
     check_sharing(comm, all, directory, findings);

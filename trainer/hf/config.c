@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/byte_order_mark.h"
 #include "core/file.h"
 #include "dataset/special_ids.h"
 
@@ -225,7 +226,8 @@ lap_code lap_hf_read_json(const char *path, size_t limit, json_t **object, lap_s
   json_error_t error;
   *object = NULL;
   LAP_TRY(lap_file_read(path, limit, &text, &bytes, status));
-  json_t *read = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  const char *json = lap_skip_byte_order_mark(text, &bytes);
+  json_t *read = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &error);
   free(text);
   if (json_is_object(read)) {
     *object = read;

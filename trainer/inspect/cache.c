@@ -61,13 +61,16 @@ static void report_coverage(const lap_cache_description *d, uint64_t rows, lap_r
 }
 
 static void report_alignment(const lap_cache_description *d, lap_report *report) {
-  json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b}", "rows", (json_int_t)d->compared,
+  json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b, s:b}", "rows", (json_int_t)d->compared,
                             "mean_next", d->mean_next, "mean_same", d->mean_same, "mean_after",
-                            d->mean_after, "shifted", d->shifted);
-  lap_report_fact(
-      report, "alignment", value,
-      "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %" PRIu64 " rows",
-      d->shifted ? "SHIFTED" : "right", d->mean_next, d->mean_same, d->mean_after, d->compared);
+                            d->mean_after, "shifted", d->shifted, "weak", d->weak);
+  lap_report_fact(report, "alignment", value,
+                  "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %" PRIu64
+                  " rows",
+                  d->shifted ? "SHIFTED"
+                  : d->weak  ? "weak, no better than the frequencies of the tokens"
+                             : "right",
+                  d->mean_next, d->mean_same, d->mean_after, d->compared);
 }
 
 /* --- five rows --- */
@@ -189,7 +192,7 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   const lap_code code = lap_cache_check_all(cache, 0, show_progress, &state, status);
   end_progress(&state);
   LAP_TRY(code);
-  return lap_cache_check_shift(cache, status);
+  return lap_cache_check_shift(cache, false, status);
 }
 
 /* The shard is opened, and thereby verified, as the one member of a set. */
@@ -200,9 +203,7 @@ static lap_code open_with_tokens(const lap_inspector *inspector, const char *pat
   lap_cache *cache;
   LAP_TRY(lap_token_shard_open(tokens_path, &shard, status));
   const lap_token_set set = {.shard = &shard, .count = 1, .token_count = shard->token_count};
-  char *pattern = lap_inspect_glob(path, "");
-  lap_code code = lap_cache_open(pattern, &set, NULL, &cache, status);
-  free(pattern);
+  lap_code code = lap_cache_open(path, &set, NULL, &cache, status);
   if (code == LAP_OK) {
     code = inspect_with_tokens(inspector, cache, tokenizer, report, status);
     lap_cache_close(cache);

@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
 
@@ -17,10 +19,53 @@ static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_statu
   return code;
 }
 
+static bool is_folder(const char *path) {
+  struct stat facts;
+  return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+}
+
+static void append_path(char ***list, size_t *count, char *path) {
+  *list = lap_reallocate(*list, (int64_t)*count + 1, sizeof **list);
+  (*list)[(*count)++] = path;
+}
+
+/* The .h5 files of the folder and of its train and eval, behind those of the list. */
+static void append_files_of(const char *folder, char ***list, size_t *count) {
+  static const char *const parts[] = {"", "/train", "/eval"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i) {
+    char *part = lap_format("%s%s", folder, parts[i]), **paths;
+    size_t found;
+    lap_status none;
+    if (!is_folder(part) || lap_paths_find(part, LAP_HDF5_SUFFIX, &paths, &found, &none) != LAP_OK)
+      found = 0;
+    for (size_t j = 0; j < found; ++j) append_path(list, count, paths[j]);
+    if (found) free(paths);
+    free(part);
+  }
+}
+
+lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, lap_status *status) {
+  char **found;
+  size_t found_count;
+  *paths = NULL;
+  *count = 0;
+  LAP_TRY(lap_paths_find(argument, NULL, &found, &found_count, status));
+  for (size_t i = 0; i < found_count; ++i) {
+    const size_t before = *count;
+    if (is_folder(found[i])) append_files_of(found[i], paths, count);
+    if (*count > before)
+      free(found[i]);
+    else
+      append_path(paths, count, found[i]);
+  }
+  free(found);
+  return LAP_OK;
+}
+
 static lap_code list_shards(lap_inspector *inspector, lap_status *status) {
   char **paths;
   size_t count;
-  LAP_TRY(lap_paths_match(inspector->tokens, &paths, &count, status));
+  LAP_TRY(lap_inspect_paths(inspector->tokens, &paths, &count, status));
   inspector->shard = lap_allocate(count, sizeof *inspector->shard);
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
@@ -49,14 +94,6 @@ void lap_inspector_close(lap_inspector *inspector) {
   for (size_t i = 0; i < inspector->shard_count; ++i) free(inspector->shard[i].path);
   free(inspector->shard);
   *inspector = (lap_inspector){0};
-}
-
-char *lap_inspect_glob(const char *path, const char *pattern) {
-  char *glob = lap_allocate(2 * strlen(path) + strlen(pattern) + 1, 1), *end = glob;
-  for (; *path; *end++ = *path++)
-    if (strchr("*?[\\", *path)) *end++ = '\\';
-  strcpy(end, pattern);
-  return glob;
 }
 
 lap_code lap_inspect_tokenizer_match(const lap_inspector *inspector, const char *path,

@@ -21,8 +21,8 @@ typedef struct {
   bool bar;                 /* show progress within a file */
   lap_tokenizer *tokenizer; /* NULL: none */
   const char *tokenizer_path;
-  const char *tokens;     /* glob of --tokens; NULL: none */
-  lap_known_shard *shard; /* [shard_count] what the glob matches */
+  const char *tokens;     /* what --tokens was given; NULL: nothing */
+  lap_known_shard *shard; /* [shard_count] the files of it */
   size_t shard_count;
 } lap_inspector;
 
@@ -37,7 +37,9 @@ lap_code lap_inspect_tokenizer_match(const lap_inspector *inspector, const char 
                                      const char *tokenizer_sha256, bool *usable, lap_report *report,
                                      lap_status *status);
 
-/* The glob that matches what is at `path` followed by `pattern`; malloc'ed. */
-char *lap_inspect_glob(const char *path, const char *pattern);
+/* The paths that an argument means (core/paths.h). A folder of .h5 files, or one as tokenize makes
+ * it, with such files in train and eval, means those files; any other is itself. LAP_DATA naming the
+ * argument. Release with lap_paths_release. */
+lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, lap_status *status);
 
 #endif

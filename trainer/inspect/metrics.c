@@ -89,24 +89,39 @@ void lap_metrics_summary_release(lap_metrics_summary *summary) {
 
 /* --- what is said of it --- */
 
-/* "loss 4.3957, perplexity 81.10, kl 0.21": those of `keys` that are numbers. */
-static char *numbers_text(const json_t *object, const char *const *keys, size_t count) {
+typedef struct {
+  const char *key, *name, *unit; /* as in the file; as it is said, where the two differ */
+} spoken;
+
+/* "loss 4.3957 nats/token, perplexity 81.10": those of `keys` that are numbers. */
+static char *numbers_text(const json_t *object, const spoken *keys, size_t count) {
   char *text = NULL;
   size_t bytes;
   FILE *out = open_memstream(&text, &bytes);
   for (size_t i = 0; i < count; ++i) {
-    const json_t *value = json_object_get(object, keys[i]);
+    const json_t *value = json_object_get(object, keys[i].key);
     if (json_is_number(value))
-      fprintf(out, ", %s %.*g", keys[i], 5, json_number_value(value));
+      fprintf(out, ", %s %.*g%s", keys[i].name, 5, json_number_value(value), keys[i].unit);
     else if (i == 0)
-      fprintf(out, ", %s not finite", keys[i]);
+      fprintf(out, ", %s not finite", keys[i].name);
   }
   fclose(out);
   return text;
 }
 
-static void report_eval(lap_report *report, const char *key, json_t *line) {
-  static const char *const keys[] = {"loss", "perplexity", "bits_per_byte", "kl"};
+/* Whether a teacher has a part in the objective, which "loss" of a step's line is. */
+static bool is_distilled(const json_t *step) { return json_is_number(json_object_get(step, "kd")); }
+
+/* Of a distilled run the objective is said by that name: it is not the loss of an evaluation. */
+static const char *loss_name(bool distilled, const char *otherwise) {
+  return distilled ? otherwise : "loss";
+}
+
+static void report_eval(lap_report *report, const char *key, json_t *line, bool distilled) {
+  const spoken keys[] = {{"loss", loss_name(distilled, "cross-entropy"), " nats/token"},
+                         {"perplexity", "perplexity", ""},
+                         {"bits_per_byte", "bits_per_byte", ""},
+                         {"kl", "kl", " nats/token"}};
   const json_t *eval = json_object_get(line, "eval");
   char *text = numbers_text(eval, keys, 4);
   lap_report_fact(report, key, json_incref(line), "step %" PRId64 "%s", step_of(line), text);
@@ -114,9 +129,15 @@ static void report_eval(lap_report *report, const char *key, json_t *line) {
 }
 
 void lap_metrics_report(const lap_metrics_summary *summary, lap_report *report) {
+  const bool distilled = is_distilled(summary->last_step);
   if (summary->last_step) {
-    static const char *const keys[] = {"loss", "ce", "kd", "kl", "grad_norm", "learning_rate"};
     const json_t *line = summary->last_step;
+    const spoken keys[] = {{"loss", loss_name(distilled, "objective"), " nats/token"},
+                           {"ce", "cross-entropy", " nats/token"},
+                           {"kd", "kd", " nats/token"},
+                           {"kl", "kl", " nats/token"},
+                           {"grad_norm", "grad_norm", ""},
+                           {"learning_rate", "learning_rate", ""}};
     char *text = numbers_text(line, keys, 6), rate[LAP_HUMAN_TEXT];
     lap_report_fact(report, "last_step", json_incref(summary->last_step),
                     "step %" PRId64 "%s, %s tokens/s", step_of(line), text,
@@ -125,8 +146,8 @@ void lap_metrics_report(const lap_metrics_summary *summary, lap_report *report) 
     const json_int_t skipped = json_integer_value(json_object_get(line, "skipped"));
     if (skipped > 0) lap_report_count(report, "skipped", (uint64_t)skipped);
   }
-  if (summary->last_eval) report_eval(report, "last_eval", summary->last_eval);
-  if (summary->best_eval) report_eval(report, "best_eval", summary->best_eval);
+  if (summary->last_eval) report_eval(report, "last_eval", summary->last_eval, distilled);
+  if (summary->best_eval) report_eval(report, "best_eval", summary->best_eval, distilled);
   if (summary->cut)
     lap_report_note(report, "the last line is not finished: the run was killed, or goes on");
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/status.h"
 #include "core/text.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"

@@ -187,6 +187,8 @@ uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_siz
   return bytes;
 }
 
+double lap_evaluation_lead(const lap_evaluation *e) { return e->teacher_loss - e->loss; }
+
 json_t *lap_evaluation_to_json(const lap_evaluation *e) {
   json_t *object = json_object();
   json_object_set_new(object, "loss", lap_json_number(e->loss));
@@ -196,6 +198,10 @@ json_t *lap_evaluation_to_json(const lap_evaluation *e) {
   json_object_set_new(object, "kl", lap_json_number(e->kl));
   json_object_set_new(object, "agreement", lap_json_number(e->agreement));
   json_object_set_new(object, "teacher_loss", lap_json_number(e->teacher_loss));
+  const double lead = lap_evaluation_lead(e);
+  json_object_set_new(object, "better_than_teacher",
+                      isnan(lead) ? json_null() : json_boolean(lead > 0));
+  json_object_set_new(object, "below_teacher_loss", lap_json_number(lead));
   json_object_set_new(object, "counted", json_integer((json_int_t)e->counted));
   json_object_set_new(object, "windows", json_integer((json_int_t)e->windows));
   json_object_set_new(object, "seconds", lap_json_number(e->seconds));

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "dataset/special_ids.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/hf/config.h"
@@ -146,6 +147,20 @@ void lap_model_close(lap_model_source *source) {
   *source = (lap_model_source){0};
 }
 
+static bool has_counted_position(const lap_token_shard *shard) {
+  for (uint64_t i = 0; i + 1 < shard->token_count; ++i)
+    if (shard->tokens[i] != LAP_EOS) return true;
+  return false;
+}
+
+lap_code lap_check_counted(const lap_token_set *tokens, size_t first, lap_status *status) {
+  for (size_t i = first; i < tokens->count; ++i)
+    if (has_counted_position(tokens->shard[i])) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: no position is counted: the shards hold no text to predict",
+                  tokens->shard[first]->path);
+}
+
 lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
                           const char *tokenizer_path, lap_status *status) {
   const lap_token_shard *shard = tokens->shard[0]; /* all of a set are alike */
@@ -154,6 +169,7 @@ lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
                     "%s: vocab_size is %u, but the model's is %" PRId64
                     "; it must be at least as large",
                     shard->path, shard->vocab_size, vocab_size);
+  LAP_TRY(lap_check_counted(tokens, 0, status));
   if (!tokenizer_path) return LAP_OK;
   char hex[LAP_SHA256_HEX];
   LAP_TRY(lap_sha256_file(tokenizer_path, hex, status));

@@ -36,10 +36,13 @@ bool lap_model_is_hugging_face(const char *path);
 lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
                                 lap_status *status);
 
-/* Not collective. Opens token shards for the model: their vocabulary must fit and their tokenizer
- * be the model's own, where it has one. LAP_DATA showing both. */
+/* Not collective. Opens token shards for the model: their vocabulary must fit, their tokenizer be
+ * the model's own, where it has one, and some position be counted. LAP_DATA showing both. */
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
                                lap_token_set *tokens, lap_status *status);
+
+/* LAP_DATA where no position of the shards from `first` on is counted (docs/design.md#windows). */
+lap_code lap_check_counted(const lap_token_set *tokens, size_t first, lap_status *status);
 
 /* Not collective. The same check for shards and a tokenizer file that were opened otherwise. */
 lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,

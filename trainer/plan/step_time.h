@@ -5,7 +5,8 @@
  * sizes, scores, logits and elements by the unit. The rest of a step - data, lanes, update - costs
  * so much a position or an element. The rank with most lanes decides. Times are divided by
  * `threads`, as if tiles were even, and by core_share.
- *   Communication is bytes over bandwidth and a latency a round. It hides behind computation only
+ *
+ * Communication is bytes over bandwidth and a latency a round. It hides behind computation only
  * where it can: layers' gradients behind the last lane's backward pass, layers' weights behind the
  * next forward pass; and only what travels between nodes, or has a core to itself: on a node
  * without a spare core a copy takes its time from the computation. All else is exposed.

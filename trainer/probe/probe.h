@@ -11,11 +11,13 @@
  * Weights W are named as Hugging Face names them, all of them and nothing else. An lm_head.weight,
  * which a tied model's state may hold a second time, is ignored where it equals the embedding.
  *
- * The result O holds loss [1], the mean of the objective over the counted positions; logits [B, T,
- * V], after the final soft-cap, before temperature; and for every weight grad.NAME, the gradient of
- * that mean in the weight's shape, whatever the number of shards that it is computed in. Where
- * nothing is counted, loss and gradients are 0. All are F32, or F64 from lap_probe_run_double,
- * which never rounds to float on the way.
+ * The result O holds
+ *   loss         [1]          the mean of the objective over the counted positions
+ *   logits       [B, T, V]    after the final soft-cap, before temperature
+ *   grad.NAME    for every weight, in its shape: the gradient of that mean, whatever the number of
+ *                shards that it is computed in
+ * Where nothing is counted, loss and gradients are 0. All are F32, or F64 from
+ * lap_probe_run_double, which never rounds to float on the way.
  *
  * Not collective.
  */

@@ -22,6 +22,11 @@ lap_code lap_run_directory_create(const char *path, bool resume, lap_status *sta
 /* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
 bool lap_run_directory_has_checkpoints(const char *path);
 
+/* Other run directories with checkpoints that may have been meant: below `path`, its parent, and
+ * beside it, those of like names first; "" where there are none, else a list "runs/a, runs/b" of at
+ * most four. malloc'ed. */
+char *lap_run_directory_near(const char *path);
+
 /* PATH/NAME, malloc'ed. */
 char *lap_run_directory_path(const char *path, const char *name);
 

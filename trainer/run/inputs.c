@@ -9,6 +9,8 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
+#include "trainer/cli/step_progress.h"
+#include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/source.h"
@@ -22,19 +24,50 @@ static lap_data data_of(const lap_config *config, const lap_token_set *set, lap_
                     .document_mask = config->data.document_mask};
 }
 
-static lap_cache_expectation expectation(const lap_config *config) {
+static lap_cache_expectation expectation(const lap_config *config, const lap_progress_hook *hook) {
   return (lap_cache_expectation){.vocab_size = (uint32_t)config->model.vocab_size,
                                  .sequence_length = (uint32_t)config->data.sequence_length,
                                  .document_mask = config->data.document_mask,
                                  .allow_context_mismatch = config->teacher.allow_context_mismatch,
-                                 .allow_shift = config->teacher.allow_shift};
+                                 .allow_shift = config->teacher.allow_shift,
+                                 .hook = hook};
+}
+
+/* Where the kept probabilities were scaled to sum to 1, every rule but one teaches that the ids that
+ * were not kept are impossible. Who names such a rule is warned; nobody gets it unasked. */
+static lap_code check_tail(const lap_config *config, const lap_session *session,
+                           const lap_cache *cache, lap_status *status) {
+  static const char advice[] =
+      "every row of the cache has tail_mass 0 and keeps %u of %u ids: its top k was scaled to sum "
+      "to 1. With this rule the student learns that all other ids are impossible. The rule that "
+      "fits is objective.tail=renormalise_both with objective.distill_weight below 1 (0.5, say); "
+      "better, have the teacher write its tail_mass";
+  if (!lap_cache_lacks_tail(cache)) return LAP_OK;
+  const lap_cache_schema *schema = lap_cache_schema_of(cache);
+  const bool chosen = lap_config_is_given(config, "objective.tail");
+  char text[512];
+  snprintf(text, sizeof text, advice, schema->k, schema->vocab_size);
+  if (chosen && config->objective.tail == LAP_TAIL_RENORMALISE_BOTH) {
+    if (config->objective.distill_weight == 1)
+      lap_console_warn(session->console,
+                       "objective.tail renormalise_both with objective.distill_weight 1: nothing "
+                       "teaches how much probability the ids have that the teacher did not keep; "
+                       "use a distill_weight below 1");
+    return LAP_OK;
+  }
+  if (chosen) {
+    lap_console_warn(session->console, "objective.tail: %s", text);
+    return LAP_OK;
+  }
+  return lap_config_fail(config, "objective.tail", status,
+                         "%s. To train with ghost all the same, set objective.tail=ghost", text);
 }
 
 /* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
  * no cache of their own. */
-static lap_code open_caches(lap_config *config, const lap_session *session, lap_inputs *in,
-                            lap_status *status) {
-  const lap_cache_expectation expected = expectation(config);
+static lap_code open_caches(lap_config *config, const lap_session *session,
+                            const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
+  const lap_cache_expectation expected = expectation(config, hook);
   if (!config->teacher.cache) return LAP_OK;
   if (config->objective.distill_weight > 0)
     if (lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
@@ -54,6 +87,9 @@ static lap_code open_caches(lap_config *config, const lap_session *session, lap_
                       lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256,
                       config->tokenizer, in->tokenizer_sha256);
     LAP_TRY(lap_config_resolve_tail(config, lap_codec_name(schema->codec), status));
+    const char *notice = lap_cache_notice(in->train_cache);
+    if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
+    return check_tail(config, session, in->train_cache, status);
   }
   return LAP_OK;
 }
@@ -64,7 +100,9 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
   in->sources = lap_allocate(config->data.train_count, sizeof *in->sources);
   for (size_t i = 0; i < config->data.train_count; ++i) {
     const uint64_t before = lap_set_window_count(&in->train_tokens, length);
-    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK)
+    const size_t first = in->train_tokens.count;
+    if (lap_token_set_add(config->data.train[i].path, &in->train_tokens, status) != LAP_OK ||
+        lap_check_counted(&in->train_tokens, first, status) != LAP_OK)
       return lap_fail_context(status, "data.train");
     in->sources[i] = (lap_order_source){
         .weight = config->data.train[i].weight,
@@ -74,21 +112,43 @@ static lap_code open_sources(const lap_config *config, lap_inputs *in, lap_statu
   return LAP_OK;
 }
 
-static lap_code open_files(lap_config *config, const lap_session *session, lap_inputs *in,
-                           lap_status *status) {
+/* What is trained on is not held out: its loss says nothing of other text. */
+static void warn_of_overlap(const lap_session *session, const lap_inputs *in) {
+  const lap_token_shard *trained = NULL, *held = NULL;
+  size_t shared = 0;
+  for (size_t e = 0; e < in->eval_tokens.count; ++e)
+    for (size_t t = 0; t < in->train_tokens.count; ++t) {
+      if (strcmp(in->eval_tokens.shard[e]->tokens_sha256, in->train_tokens.shard[t]->tokens_sha256))
+        continue;
+      if (++shared > 1) continue;
+      held = in->eval_tokens.shard[e];
+      trained = in->train_tokens.shard[t];
+    }
+  if (shared)
+    lap_console_warn(session->console,
+                     "data.eval is not held out: %zu of its %zu shards hold the same tokens as "
+                     "shards of data.train (%s and %s); its loss will look better than it is",
+                     shared, in->eval_tokens.count, held->path, trained->path);
+}
+
+static lap_code open_files(lap_config *config, const lap_session *session,
+                           const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
   const int64_t vocab = config->model.vocab_size;
   if (lap_sha256_file(config->tokenizer, in->tokenizer_sha256, status) != LAP_OK)
     return lap_fail_context(status, "tokenizer");
   in->piece_bytes = lap_evaluate_piece_bytes(config->tokenizer, vocab, status);
   if (!in->piece_bytes) return status->code;
+  in->train_tokens.hook = in->eval_tokens.hook = hook;
   LAP_TRY(open_sources(config, in, status));
   LAP_TRY(lap_check_tokens(&in->train_tokens, vocab, config->tokenizer, status));
   if (config->data.eval) {
-    if (lap_token_set_open(config->data.eval, &in->eval_tokens, status) != LAP_OK)
+    if (lap_token_set_add(config->data.eval, &in->eval_tokens, status) != LAP_OK)
       return lap_fail_context(status, "data.eval");
-    LAP_TRY(lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status));
+    if (lap_check_tokens(&in->eval_tokens, vocab, config->tokenizer, status) != LAP_OK)
+      return lap_fail_context(status, "data.eval");
+    warn_of_overlap(session, in);
   }
-  LAP_TRY(open_caches(config, session, in, status));
+  LAP_TRY(open_caches(config, session, hook, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
   in->train.sources = in->sources;
   in->train.source_count = config->data.train_count;
@@ -165,7 +225,11 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
                          lap_status *status) {
   *inputs = (lap_inputs){0};
   lap_status own = {0};
-  own.code = open_files(config, session, inputs, &own);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  own.code = open_files(config, session, &hook, inputs, &own);
+  lap_step_progress_end(&progress);
+  inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */
   if (own.code == LAP_OK) {
     free(config->blas_core);
     config->blas_core = lap_copy_string(lap_blas_core());

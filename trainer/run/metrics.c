@@ -16,13 +16,13 @@ struct lap_metrics {
 };
 
 static lap_code write_failure(const lap_metrics *metrics, lap_status *status) {
-  return lap_fail(status, LAP_DATA, "%s: cannot be written: %s", metrics->path, strerror(errno));
+  return lap_file_fail(metrics->path, "be written", status);
 }
 
 lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *status) {
   *metrics = NULL;
   FILE *file = fopen(path, "ae");
-  if (!file) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  if (!file) return lap_file_fail(path, "be opened", status);
   *metrics = lap_allocate(1, sizeof **metrics);
   (*metrics)->file = file;
   (*metrics)->path = lap_copy_string(path);

@@ -74,6 +74,18 @@ static lap_code compare_newest(const lap_config *config, const lap_session *sess
 
 static void say_notice(void *context, const char *text) { lap_console_warn(context, "%s", text); }
 
+/* The first start of a run, or a run_dir that is not the one that was meant. */
+static void say_that_nothing_was_found(const lap_config *config, const lap_session *session) {
+  if (!session->root) return;
+  char *near = lap_run_directory_near(config->run_dir);
+  lap_console_say(
+      session->console,
+      "nothing to resume in %s, which has no checkpoint: the run starts at step 0%s%s%s",
+      config->run_dir, *near ? " (near it are runs with checkpoints: " : "", near,
+      *near ? ")" : "");
+  free(near);
+}
+
 static lap_code resume_newest(const lap_config *config, const lap_session *session,
                               const lap_inputs *inputs, bool fork, lap_state *state, bool *found,
                               lap_status *status) {
@@ -86,6 +98,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
     lap_checkpoint_close(checkpoint);
   }
+  if (code == LAP_OK && !*found) say_that_nothing_was_found(config, session);
   free(directory);
   return code;
 }

@@ -33,6 +33,8 @@ typedef struct {
   char *checkpoints;        /* directory */
   char *config_text;
   double started, last_checkpoint; /* clock */
+  double first_started;            /* clock, at the first step of this process */
+  uint64_t first_step;             /* before that step */
   double best_loss;                /* of all evaluations of the run */
   int64_t best_step;
   lap_traffic_meter meter; /* from the first step on */
@@ -46,14 +48,20 @@ static uint64_t tokens_at(const trainer *t, uint64_t step) {
 }
 
 static void say_step(const trainer *t, const lap_step_result *r, double seconds, double rate) {
-  char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], teacher[96] = "";
-  if (t->inputs->train_cache) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
+  char tokens[LAP_HUMAN_TEXT], took[LAP_HUMAN_TEXT], eta[LAP_HUMAN_TEXT], teacher[96] = "";
+  const lap_progress progress = {.done = (int64_t)t->state->step,
+                                 .total = (int64_t)t->inputs->total_steps,
+                                 .already_done = (int64_t)t->first_step,
+                                 .seconds = lap_clock_seconds() - t->first_started};
+  lap_console_format_eta(&progress, eta);
+  const bool taught = t->inputs->train_cache != NULL;
+  if (taught) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
                   "step %" PRIu64 "/%" PRIu64
-                  "  loss %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s",
-                  t->state->step, t->inputs->total_steps, r->loss, r->ce, teacher, r->grad_norm,
-                  r->learning_rate, lap_human_count(rate, tokens),
-                  lap_human_seconds(seconds, took));
+                  "  %s %.4f nats/token  ce %.4f%s  |grad| %.3g  lr %.3g  %s tokens/s  %s%s%s",
+                  t->state->step, t->inputs->total_steps, taught ? "objective" : "loss", r->loss,
+                  r->ce, teacher, r->grad_norm, r->learning_rate, lap_human_count(rate, tokens),
+                  lap_human_seconds(seconds, took), *eta ? "  ETA " : "", eta);
 }
 
 /* A log stays readable: the first steps, the last, and some forty between. */
@@ -89,7 +97,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                      t->state->step, r->loss, r->grad_norm, t->state->bad_steps);
   if (t->bar) {
     char detail[64];
-    snprintf(detail, sizeof detail, "loss %.4f", r->loss);
+    snprintf(detail, sizeof detail, "%s %.4f", taught ? "objective" : "loss", r->loss);
     lap_console_progress(t->session->console, (int64_t)t->state->step, detail);
   }
   if (step_is_said(t)) say_step(t, r, seconds, rate);
@@ -127,10 +135,11 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
     t->best_step = (int64_t)t->state->step;
   }
   if (!t->session->root) return LAP_OK;
-  lap_console_say(t->session->console,
-                  "step %" PRIu64 "/%" PRIu64
-                  "  held-out loss %.4f nats/token  perplexity %.2f  %.4f bits/byte",
-                  t->state->step, t->inputs->total_steps, e->loss, e->perplexity, e->bits_per_byte);
+  lap_console_say(
+      t->session->console,
+      "step %" PRIu64 "/%" PRIu64 "  held-out %s %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+      t->state->step, t->inputs->total_steps, t->inputs->train_cache ? "cross-entropy" : "loss",
+      e->loss, e->perplexity, e->bits_per_byte);
   json_t *object = lap_evaluation_to_json(e);
   if (t->pending.code == LAP_OK)
     lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
@@ -168,7 +177,7 @@ static lap_code save(trainer *t, lap_status *status) {
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  t->report->last.loss = NAN;
+  t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
   LAP_TRY(write_checkpoint(t, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
@@ -310,6 +319,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
 
 static void fill_report(trainer *t) {
   lap_train_report *report = t->report;
+  report->distill_weight = t->inputs->train_cache ? t->config->objective.distill_weight : 0;
+  if (!t->inputs->train_cache) report->last.kd = report->last.kl = NAN;
   report->step = t->state->step;
   report->total_steps = t->inputs->total_steps;
   report->applied_updates = t->state->applied_updates;
@@ -321,7 +332,7 @@ static void fill_report(trainer *t) {
 
 /* Rates of all ranks together, from the GFLOP of this one; sgemm is measured on all of them at the
  * same time, with the state of the run gone. */
-static void measure_rates(trainer *t, uint64_t first_step) {
+static void measure_rates(trainer *t) {
   lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);
   int64_t smallest;
@@ -341,7 +352,7 @@ static void measure_rates(trainer *t, uint64_t first_step) {
   free(all);
   const double seconds = t->report->seconds > 0 ? t->report->seconds : 1;
   t->report->gflops /= seconds;
-  t->report->tokens_per_second = (double)tokens_at(t, t->report->step - first_step) / seconds;
+  t->report->tokens_per_second = (double)tokens_at(t, t->report->step - t->first_step) / seconds;
 }
 
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
@@ -357,16 +368,16 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .best_loss = INFINITY,
                .best_step = -1};
   t.started = t.last_checkpoint = lap_clock_seconds();
-  uint64_t first_step = 0;
   lap_code code = prepare(&t, status);
   const bool prepared = code == LAP_OK;
   if (prepared) {
-    first_step = t.state->step;
+    t.first_step = t.state->step;
+    t.first_started = lap_clock_seconds();
     t.bar = session->root && lap_console_standard(false, false).terminal;
     if (t.bar)
       lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
-                                 (int64_t)first_step);
-    code = first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
+                                 (int64_t)t.first_step);
+    code = t.first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     lap_block_weights_wait_all(t.weights);
     fill_report(&t);
@@ -374,7 +385,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
   lap_stepper_destroy(t.stepper);
   lap_block_weights_destroy(t.weights);
   lap_state_destroy(t.state);
-  if (prepared && (code == LAP_OK || code == LAP_STOPPED)) measure_rates(&t, first_step);
+  if (prepared && (code == LAP_OK || code == LAP_STOPPED)) measure_rates(&t);
   lap_status closed;
   if (t.metrics && lap_metrics_close(t.metrics, &closed) != LAP_OK && code == LAP_OK) {
     *status = closed; /* rank 0 alone; nothing collective follows but the end */

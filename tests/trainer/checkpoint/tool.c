@@ -1,9 +1,10 @@
 /* tool: one act on a checkpoint directory, for tests over several jobs.
  *
  *   write DIR MODEL STEP     writes a checkpoint, prints its state_sha256
- *   load DIR MODEL [SHA256]   loads the newest, sharded, full and replicated; every element must be
- * right replace DIR MODEL STEP   writes one that differs from that of `write` in a count, prunes to
- * it loop DIR MODEL SECONDS   writes step after step, each twice with another count, prunes to two;
+ *   load DIR MODEL [SHA256]  loads the newest, sharded, full and replicated; every element must be
+ *                            right
+ *   replace DIR MODEL STEP   writes one that differs from that of `write` in a count, prunes to it
+ *   loop DIR MODEL SECONDS   writes step after step, each twice with another count, prunes to two;
  *                            one rank is killed at a random moment before SECONDS have passed
  */
 #include <inttypes.h>

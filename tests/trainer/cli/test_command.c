@@ -1,5 +1,6 @@
 /* command: exit codes, help and did-you-mean of the frame, seen from outside: each case runs in a
  * child process whose stdout and stderr are read. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "tests/scratch.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/output.h"
 
 /* A command that says what it was given. */
 typedef struct {
@@ -37,6 +41,14 @@ static const lap_flag flags_in_common[] = {{.name = "threads",
                                            {.name = "fast", .offset = offsetof(common_flags, fast)},
                                            {0}};
 
+/* Keys of a config: seed and batch.sequences, which others call batch_size. */
+static const char *key_meant(const char *name) {
+  static const char *const keys[] = {"seed", "batch.sequences"};
+  for (size_t i = 0; i < 2; ++i)
+    if (strcmp(keys[i], name) == 0) return name;
+  return strcasecmp(name, "batch_size") && strcmp(name, "batch-size") ? NULL : keys[1];
+}
+
 static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_status *status) {
   static const lap_flag flags[] = {
       {.name = "steps",
@@ -56,7 +68,7 @@ static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_
   common_flags common = {0};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 2,
-                                     .overrides = true,
+                                     .key_meant = key_meant,
                                      .json = true,
                                      .flags = flags,
                                      .destination = &echo,
@@ -81,10 +93,39 @@ static lap_code run_failing(const lap_command *command, int argc, char **argv, l
   return lap_fail(status, LAP_STOPPED, "stopped at step 3");
 }
 
-static const lap_command echo_command = {"echo", "say what was given", "CONFIG.yaml [KEY=VALUE...]",
-                                         "More about echo.", run_echo};
-static const lap_command failing_command = {"failing", "fail", "", NULL, run_failing};
-static const lap_command *const commands[] = {&echo_command, &failing_command, NULL};
+static const lap_command echo_command = {.name = "echo",
+                                         .summary = "say what was given",
+                                         .usage = "CONFIG.yaml [KEY=VALUE...]",
+                                         .description = "More about echo.",
+                                         .run = run_echo};
+static const lap_command failing_command = {
+    .name = "failing", .summary = "fail", .usage = "", .run = run_failing};
+
+/* Prints far more than a pipe and a buffer hold, and looks now and then whether it arrives. */
+static lap_code run_pouring(const lap_command *command, int argc, char **argv, lap_status *status) {
+  (void)command, (void)argv;
+  for (int i = 0; i < 1000; ++i) {
+    for (int j = 0; j < 100; ++j) puts("a line of some forty letters, as others are");
+    if (argc > 1) LAP_TRY(lap_output_flush(status));
+  }
+  return LAP_OK;
+}
+
+/* A result arrives or not; what it fails with is its own. */
+static lap_code run_broken(const lap_command *command, int argc, char **argv, lap_status *status) {
+  (void)command, (void)argc, (void)argv;
+  puts("some result");
+  return lap_fail(status, LAP_NONFINITE, "not finite");
+}
+
+static const lap_command pouring_command = {
+    .name = "pouring", .summary = "print a lot", .usage = "", .run = run_pouring};
+static const lap_command broken_command = {
+    .name = "broken", .summary = "print and fail", .usage = "", .run = run_broken};
+static const lap_command joint_command = {
+    .name = "joint", .summary = "fail", .usage = "", .collective = true, .run = run_failing};
+static const lap_command *const commands[] = {&echo_command,   &failing_command, &pouring_command,
+                                              &broken_command, &joint_command,   NULL};
 
 typedef struct {
   int code;
@@ -100,8 +141,9 @@ static void read_back(FILE *file, char *text, size_t size) {
 
 enum { MOST_WORDS = 24 };
 
-/* Runs `lapidary WORDS` in a child; words are separated by single blanks. */
-static outcome run(const char *words) {
+/* Runs `lapidary WORDS` in a child; words are separated by single blanks. `out`: its stdout; below 0:
+ * a file, which is read back. */
+static outcome run_into(int out_descriptor, const char *words) {
   char copy[512], *argv[MOST_WORDS] = {"lapidary"};
   int argc = 1;
   snprintf(copy, sizeof copy, "%s", words);
@@ -112,7 +154,7 @@ static outcome run(const char *words) {
   fflush(NULL);
   const pid_t child = fork();
   if (child == 0) {
-    dup2(fileno(out), STDOUT_FILENO);
+    dup2(out_descriptor < 0 ? fileno(out) : out_descriptor, STDOUT_FILENO);
     dup2(fileno(err), STDERR_FILENO);
     const int code = lap_command_main(commands, argc, argv);
     fflush(NULL);
@@ -126,6 +168,8 @@ static outcome run(const char *words) {
   read_back(err, result.err, sizeof result.err);
   return result;
 }
+
+static outcome run(const char *words) { return run_into(-1, words); }
 
 static void arguments_arrive_sorted(void **state) {
   (void)state;
@@ -145,6 +189,9 @@ static void arguments_arrive_sorted(void **state) {
        "a.yaml 1 steps=20 out=x json=0 quiet=0 threads=3 fast\n"},
       {"echo a.yaml -j 3 --steps 2", "a.yaml 1 steps=2 out= json=0 quiet=0 threads=3\n"},
       {"echo -- a.yaml --odd", "a.yaml 2 steps=20 out= json=0 quiet=0\n"},
+      {"echo a.yaml A=b", "a.yaml 2 steps=20 out= json=0 quiet=0\n"},
+      {"echo a.yaml --steps 1e1 lr=1", "a.yaml 1 steps=10 out= json=0 quiet=0 [lr=1]\n"},
+      {"echo a.yaml Batch_Size=1", "a.yaml 1 steps=20 out= json=0 quiet=0 [Batch_Size=1]\n"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     const outcome result = run(cases[i].words);
@@ -163,6 +210,9 @@ static void mistakes_exit_with_two_and_advice(void **state) {
       {"quux", "unknown command 'quux'; see"},
       {"echo a --setps 3", "unknown flag '--setps'; did you mean '--steps'?"},
       {"echo a --quux", "lapidary echo: unknown flag '--quux'; see --help"},
+      {"echo a --batch-size=3", "unknown flag '--batch-size'; did you mean batch.sequences=VALUE"},
+      {"echo a --seed 3", "unknown flag '--seed'; did you mean seed=VALUE, without dashes? see"},
+      {"echo a --steps 1.5e0", "found '1.5e0'"},
       {"echo a -z", "invalid option"},
       {"echo a --steps", "requires an argument"},
       {"echo a --steps 0",
@@ -200,6 +250,8 @@ static void help_goes_to_stdout_and_succeeds(void **state) {
       {"echo --help", "--steps=N"},
       {"echo --help", "--json"},
       {"echo --help", "-j, --threads=N"},
+      {"echo -?", "-?, --help                 Give this help list"},
+      {"echo --usage", "Usage: lapidary echo [-?] [-j N] [-o PATH]"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     const outcome result = run(cases[i].words);
@@ -216,12 +268,168 @@ static void a_failure_is_its_code_and_one_line(void **state) {
   assert_string_equal(result.err, "lapidary failing: stopped at step 3\n");
 }
 
+/* --- paths that look like overrides --- */
+
+static void what_exists_is_a_path_unless_a_key_has_its_name(void **state) {
+  (void)state;
+  char *directory = scratch_create(), *before = getcwd(NULL, 0);
+  assert_int_equal(chdir(directory), 0);
+  scratch_write(directory, "alpha=3", "", 0);
+  scratch_write(directory, "seed=3", "", 0);
+  scratch_write(directory, "batch_size=3", "", 0);
+  const outcome result = run("echo alpha=3 seed=3 alpha=4 batch_size=3");
+  assert_string_equal(result.out, "alpha=3 2 steps=20 out= json=0 quiet=0 [seed=3] [alpha=4]\n");
+  assert_int_equal(chdir(before), 0);
+  free(before);
+  scratch_remove(directory);
+}
+
+/* --- results that do not arrive --- */
+
+static void a_full_disk_under_stdout_is_a_failure(void **state) {
+  (void)state;
+  static const char *const words[] = {"--help",  "--version",     "help",
+                                      "echo a",  "echo --help",   "echo --usage",
+                                      "pouring", "pouring often", "pouring -- x"};
+  const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+  assert_true(full >= 0);
+  for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
+    const outcome result = run_into(full, words[i]);
+    const char *said = strstr(result.err, "stdout: cannot be written: No space left on device");
+    if (result.code != LAP_DATA || !said || strstr(said + 1, "stdout"))
+      fail_msg("'%s': code %d, '%s'", words[i], result.code, result.err);
+    assert_int_equal(strncmp(result.err, "lapidary", strlen("lapidary")), 0);
+  }
+  const outcome failed = run_into(full, "broken"); /* what went wrong first is what counts */
+  assert_int_equal(failed.code, LAP_NONFINITE);
+  assert_string_equal(failed.err, "lapidary broken: not finite\n");
+  close(full);
+}
+
+static void a_pipe_that_nobody_reads_is_a_failure(void **state) {
+  (void)state;
+  static const char *const words[] = {"--help", "echo a", "echo --help", "pouring",
+                                      "pouring often"};
+  int ends[2];
+  assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+  close(ends[0]);
+  for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
+    const outcome result = run_into(ends[1], words[i]);
+    if (result.code != LAP_DATA ||
+        !strstr(result.err, "stdout: cannot be written: Broken pipe; nobody reads the results"))
+      fail_msg("'%s': code %d, '%s'", words[i], result.code, result.err);
+  }
+  close(ends[1]);
+}
+
+/* Reads one line and leaves, when the writer waits for room in the pipe in the middle of a block. */
+static void read_a_line(int descriptor) {
+  enum { MICROSECONDS = 100 * 1000 };
+  char byte = 0;
+  while (read(descriptor, &byte, 1) == 1 && byte != '\n') continue;
+  usleep(MICROSECONDS);
+}
+
+static void a_reader_that_leaves_is_none(void **state) {
+  (void)state;
+  static const char *const words[] = {"pouring", "pouring", "pouring often", "pouring often"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    if (i % 2) assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    const pid_t reader = fork();
+    if (reader == 0) {
+      close(ends[1]);
+      read_a_line(ends[0]);
+      _exit(0);
+    }
+    close(ends[0]);
+    const outcome result = run_into(ends[1], words[i]);
+    close(ends[1]);
+    assert_int_equal(waitpid(reader, NULL, 0), reader);
+    assert_int_equal(result.code, LAP_OK);
+    assert_string_equal(result.err, "");
+  }
+}
+
+/* Writes what a number of closed descriptors leads to, where a test can read it. */
+static void closed_descriptors_take_no_file(void **state) {
+  (void)state;
+  for (int closed = 1; closed < 8; ++closed) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (int i = 0; i < 3; ++i)
+        if (closed >> i & 1) close(i);
+      lap_output_begin();
+      const int next = open("/dev/null", O_RDONLY);
+      for (int i = 0; i < 3; ++i) /* all three are there, and can be used */
+        if (fcntl(i, F_GETFD) < 0) _exit(2);
+      lap_status status = {0};
+      puts("a result");
+      const lap_code code = lap_output_finish(LAP_OK, &status);
+      _exit(next < 3 ? 3 : code == LAP_OK ? 0 : 4);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    if (!WIFEXITED(how) || WEXITSTATUS(how) != 0) fail_msg("closed %d: status %d", closed, how);
+  }
+}
+
+/* --- under a launcher --- */
+
+static void who_speaks_under_a_launcher(void **state) {
+  (void)state;
+  static const struct {
+    const char *variable, *rank, *words, *err;
+  } cases[] = {
+      {"SLURM_PROCID", "1", "failing", "lapidary failing: rank 1: stopped at step 3\n"},
+      {"OMPI_COMM_WORLD_RANK", "0", "failing", "lapidary failing: rank 0: stopped at step 3\n"},
+      {"PMI_RANK", "7", "failing", "lapidary failing: rank 7: stopped at step 3\n"},
+      {"PMIX_RANK", "2", "echo a --steps 0",
+       "lapidary echo: rank 2: --steps: expected an integer from 1 to 100, found '0'; usage: "
+       "lapidary echo CONFIG.yaml [KEY=VALUE...]\n"},
+      {"SLURM_PROCID", "0", "joint", "lapidary joint: stopped at step 3\n"},
+      {"SLURM_PROCID", "3", "joint", ""},
+      {"SLURM_PROCID", "3", "ecoh",
+       "lapidary: rank 3: unknown command 'ecoh'; did you mean 'echo'?; see lapidary --help\n"},
+      {"OMPI_COMM_WORLD_RANK", "3", "ecoh", ""},
+      {"PMI_RANK", "1", "", "lapidary: rank 1: a command is missing; see lapidary --help\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    setenv(cases[i].variable, cases[i].rank, 1);
+    const outcome result = run(cases[i].words);
+    unsetenv(cases[i].variable);
+    assert_int_not_equal(result.code, LAP_OK);
+    assert_string_equal(result.err, cases[i].err);
+  }
+  setenv("SLURM_PROCID", "2", 1);
+  const outcome option = run("echo -z"), help = run("echo --help");
+  unsetenv("SLURM_PROCID");
+  assert_int_equal(strncmp(option.err, "lapidary echo: rank 2: invalid option", 37), 0);
+  assert_int_equal(strncmp(help.out, "Usage: lapidary echo [OPTION...]", 32), 0);
+}
+
+/* A launcher that the tests themselves run under must not count. */
+static int leave_launcher(void **state) {
+  (void)state;
+  static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                          "SLURM_PROCID"};
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; ++i) unsetenv(variables[i]);
+  return 0;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(arguments_arrive_sorted),
       cmocka_unit_test(mistakes_exit_with_two_and_advice),
       cmocka_unit_test(help_goes_to_stdout_and_succeeds),
       cmocka_unit_test(a_failure_is_its_code_and_one_line),
+      cmocka_unit_test(what_exists_is_a_path_unless_a_key_has_its_name),
+      cmocka_unit_test(a_full_disk_under_stdout_is_a_failure),
+      cmocka_unit_test(a_pipe_that_nobody_reads_is_a_failure),
+      cmocka_unit_test(a_reader_that_leaves_is_none),
+      cmocka_unit_test(closed_descriptors_take_no_file),
+      cmocka_unit_test(who_speaks_under_a_launcher),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, leave_launcher, NULL);
 }

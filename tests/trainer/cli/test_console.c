@@ -65,6 +65,19 @@ static void a_bar_fits_every_width(void **state) {
   assert_int_equal(strlen(small), 7);
 }
 
+static void an_eta_is_known_between_the_first_and_the_last(void **state) {
+  (void)state;
+  char text[LAP_HUMAN_TEXT];
+  lap_progress progress = {.done = 5, .total = 10, .seconds = 20, .detail = ""};
+  assert_string_equal(lap_console_format_eta(&progress, text), "20.0 s");
+  progress.already_done = 4; /* one took 20 seconds here */
+  assert_string_equal(lap_console_format_eta(&progress, text), "1 min 40 s");
+  progress.done = 4;
+  assert_string_equal(lap_console_format_eta(&progress, text), "");
+  progress.done = 10;
+  assert_string_equal(lap_console_format_eta(&progress, text), "");
+}
+
 /* What a console writes to its stream while `use` works with it. */
 static char *output_of(lap_console_options options, void (*use)(lap_console *)) {
   char *text = NULL;
@@ -193,6 +206,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(people_read_three_digits),
       cmocka_unit_test(a_bar_fits_every_width),
+      cmocka_unit_test(an_eta_is_known_between_the_first_and_the_last),
       cmocka_unit_test(plain_progress_is_one_line_a_tenth),
       cmocka_unit_test(a_terminal_gets_few_redraws_and_the_last_state),
       cmocka_unit_test(quiet_leaves_warnings_and_silent_leaves_nothing),

@@ -18,6 +18,7 @@
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/commands/entries.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
@@ -206,7 +207,7 @@ static void a_tokenizer_goes_with_the_model(void **state) {
   snprintf(text_path, sizeof text_path, "%s", scratch_write(directory, "text", text, 55));
   snprintf(model_path, sizeof model_path, "%s/source/tokenizer.model", directory);
   const char *texts[] = {text_path};
-  assert_int_equal(lap_tokenizer_train(texts, 1, 290, model_path, &status), LAP_OK);
+  assert_int_equal(train_tokenizer_on(texts, 1, 290, model_path, &status), LAP_OK);
   assert_exported("--format hf --out %s/out");
   assert_same_file("out/tokenizer.model", "source/tokenizer.model");
   assert_true(lap_file_exists(scratch_path(directory, "out/tokenizer.json")));
@@ -216,7 +217,7 @@ static void a_tokenizer_goes_with_the_model(void **state) {
       "In the beginning God created the heaven and the earth, "
       "and darkness was upon the face of the deep waters.\n"};
   scratch_write(directory, "text", longer[0], strlen(longer[0]));
-  assert_int_equal(lap_tokenizer_train(texts, 1, 304, model_path, &status), LAP_OK);
+  assert_int_equal(train_tokenizer_on(texts, 1, 304, model_path, &status), LAP_OK);
   assert_refused("--format hf --out %s/other", LAP_DATA, "has 304 pieces", 3);
   scratch_write(directory, "source/tokenizer.model", "\x0a\x04oops", 6);
   assert_refused("--format hf --out %s/other", LAP_DATA, "tokenizer.model", 3);

@@ -22,6 +22,7 @@
 #include "core/text.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config.h"
 #include "trainer/config/load.h"
@@ -53,7 +54,7 @@ static void write_checkpoint(const fixture *f, const char *name, const char *tok
   free(path);
 }
 
-static void train_tokenizer(const fixture *f, const char *name, uint32_t pieces) {
+static void make_tokenizer(const fixture *f, const char *name, uint32_t pieces) {
   lap_status status = {0};
   char *text = lap_format("%s/text.txt", f->directory),
        *path = lap_format("%s/%s", f->directory, name);
@@ -64,7 +65,7 @@ static void train_tokenizer(const fixture *f, const char *name, uint32_t pieces)
             i * 7919 % 1000);
   assert_int_equal(fclose(file), 0);
   const char *const texts[] = {text};
-  must(lap_tokenizer_train(texts, 1, pieces, path, &status), &status);
+  must(train_tokenizer_on(texts, 1, pieces, path, &status), &status);
   free(text);
   free(path);
 }
@@ -73,8 +74,8 @@ static int set_up(void **state) {
   static fixture f;
   lap_status status = {0};
   f.directory = scratch_create();
-  train_tokenizer(&f, "small.model", PIECES);
-  train_tokenizer(&f, "large.model", PADDED_VOCABULARY + 10);
+  make_tokenizer(&f, "small.model", PIECES);
+  make_tokenizer(&f, "large.model", PADDED_VOCABULARY + 10);
   static const char config[] =
       "model: {vocab_size: 340, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
       "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 5,\n"

@@ -282,10 +282,11 @@ static void where_files_cannot_be_written_nothing_else_is_said(void **state) {
   assert_non_null(lap_findings_stop(findings));
   assert_non_null(strstr(lap_findings_stop(findings), "--dir"));
   lap_findings_destroy(findings);
-  char *missing = lap_format("%s/missing", w->directory);
+  char *missing = lap_format("%s/missing", w->directory); /* and is not made */
   findings = look(w, missing);
   expect_line(findings, "STOP", "files", failing(w, w->ranks));
   expect_line(findings, "STOP", "files", missing);
+  expect_line(findings, "STOP", "files", "No such file or directory");
   lap_findings_destroy(findings);
   free(missing);
 }

@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/export/hf_tokenizer.h"
 
 enum { VOCABULARY = 300 };
@@ -27,7 +28,7 @@ static int train_once(void **state) {
   directory = scratch_create();
   const char *texts[] = {scratch_write(directory, "text", text, sizeof text - 1)};
   lap_status status = {0};
-  if (lap_tokenizer_train(texts, 1, VOCABULARY, scratch_path(directory, "m.model"), &status) ==
+  if (train_tokenizer_on(texts, 1, VOCABULARY, scratch_path(directory, "m.model"), &status) ==
       LAP_OK)
     return 0;
   fprintf(stderr, "%s\n", status.message);

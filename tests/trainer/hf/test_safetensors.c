@@ -243,10 +243,12 @@ static void the_written_header_is_what_others_expect(void **state) {
 
 static void a_failed_write_leaves_nothing(void **state) {
   (void)state;
-  char *absent = lap_format("%s/absent/x", directory), *taken = lap_format("%s/taken", directory);
+  char *file = lap_format("%s/file", directory), *below = lap_format("%s/file/x", directory);
+  char *taken = lap_format("%s/taken", directory);
   lap_status status = {0};
-  assert_int_equal(lap_safetensors_write(absent, sources, SOURCES, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, absent));
+  assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+  assert_int_equal(lap_safetensors_write(below, sources, SOURCES, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, file));
   assert_int_equal(mkdir(taken, 0777), 0); /* a directory cannot be replaced by a file */
   assert_int_equal(lap_safetensors_write(taken, sources, SOURCES, &status), LAP_DATA);
   assert_int_equal(rmdir(taken), 0);
@@ -254,7 +256,8 @@ static void a_failed_write_leaves_nothing(void **state) {
   assert_false(lap_file_exists(temporary));
   free(temporary);
   free(taken);
-  free(absent);
+  free(below);
+  free(file);
 }
 
 /* --- hostile files --- */

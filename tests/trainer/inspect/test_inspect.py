@@ -209,9 +209,9 @@ class Inspect(unittest.TestCase):
             self.assertEqual(example["token"]["id"], tokens[row])
             self.assertEqual(example["next"]["id"], tokens[row + 1])
             self.assertIn("piece", example["next"])
-            best = sorted(zip(-probability[row], ids[row]))[:5]
+            best = sorted(zip(-probability[row], ids[row], strict=True))[:5]
             self.assertEqual([top["id"] for top in example["top"]], [i for _, i in best])
-            for top, (negative, _) in zip(example["top"], best):
+            for top, (negative, _) in zip(example["top"], best, strict=True):
                 self.assertAlmostEqual(top["probability"], -negative, places=5)
             self.assertAlmostEqual(example["tail_mass"], tail[row], places=5)
 

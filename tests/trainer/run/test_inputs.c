@@ -19,6 +19,7 @@
 #include "teacher/cache_write.h"
 #include "tests/mpi/world.h"
 #include "tests/scratch.h"
+#include "tests/train_tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/load.h"
 #include "trainer/run/inputs.h"
@@ -46,13 +47,13 @@ static const char *path_of(const world *w, const char *name) {
 /* One tokenizer for all tests, kept in a directory of its own. */
 static char *tokenizer_model;
 
-static void train_tokenizer(world *w) {
+static void make_tokenizer(world *w) {
   char *text = malloc(32 << 10), *end = text;
   for (int i = 0; i < 300; ++i)
     end += sprintf(end, "line %d: and God called the light day, %x\n", i, i * 2654435761u);
-  const char *texts[] = {scratch_write(w->directory, "text", text, strlen(text))};
+  const char *const texts[] = {scratch_write(w->directory, "text", text, strlen(text))};
   lap_status status = {0};
-  must(lap_tokenizer_train(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
+  must(train_tokenizer_on(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
   free(text);
 }
 
@@ -124,7 +125,7 @@ static int start(void **state) {
   if (w.root) {
     tokenizer_model = scratch_create();
     snprintf(w.directory, sizeof w.directory, "%s", tokenizer_model);
-    train_tokenizer(&w);
+    make_tokenizer(&w);
   }
   *state = &w;
   return 0;

@@ -1,0 +1,95 @@
+"""What train, eval and inspect print of a run: names, units and times that a reader takes at their
+word."""
+
+import json
+import re
+import unittest
+
+import harness
+
+STEPS = 12
+DISTILLED = "objective: {distill_weight: 0.75}\neval: {every_steps: 6}\n"
+
+
+class Screens(harness.Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        workspace.make_teacher()
+        held_out = f"data.eval={workspace / 'tokens/eval/*.h5'}"
+        cls.config = workspace.config("student.yaml", workspace / "student", steps=STEPS,
+                                      cache=workspace / "cache/*.h5", extra=DISTILLED)
+        cls.distilled = harness.succeed("train", cls.config, held_out, "--json")
+        cls.plain_config = workspace.config("plain.yaml", workspace / "plain", steps=STEPS)
+        cls.plain = harness.succeed("train", cls.plain_config, held_out, "--json")
+
+    def step_lines(self, text):
+        return re.findall(r"^step (\d+)/\d+  (?!held-out|checkpoint)(.*)$", text, re.M)
+
+    def test_step_lines_of_a_log_have_an_eta(self):
+        log = (self.workspace / "plain/log.txt").read_text()
+        for text in (log, self.distilled.err):
+            lines = self.step_lines(text)
+            self.assertEqual(len(lines), STEPS)
+            for step, line in lines:
+                has = re.search(r"  ETA \d[\w. ]*s$", line) is not None
+                self.assertEqual(has, int(step) < STEPS, line)
+
+    def test_a_distilled_run_does_not_call_its_objective_a_loss(self):
+        out, found = self.distilled.out, json.loads(self.distilled.out.splitlines()[-1])
+        screen = out[:out.rindex("\n{")]
+        self.assertNotRegex(screen + self.distilled.err, r"\bloss \d")
+        self.assertIn("training objective %.4f nats/token" % found["objective"], screen)
+        self.assertIn("training cross-entropy %.4f nats/token" % found["cross_entropy"], screen)
+        self.assertIn("held-out cross-entropy %.4f nats/token" % found["eval"]["loss"], screen)
+        self.assertAlmostEqual(found["objective"],
+                               0.75 * found["kd"] + 0.25 * found["cross_entropy"], places=6)
+        self.assertEqual(found["loss"], found["objective"])
+        screen = harness.succeed("inspect", self.workspace / "student").out
+        self.assertNotRegex(screen, r"\bloss \d")
+        self.assertRegex(screen, r"last_step .*objective [\d.]+ nats/token, "
+                                 r"cross-entropy [\d.]+ nats/token, kd .*kl [\d.]+ nats/token")
+        self.assertRegex(screen, r"last_eval .*cross-entropy [\d.]+ nats/token")
+
+    def test_a_next_token_run_has_a_loss(self):
+        out, found = self.plain.out, json.loads(self.plain.out.splitlines()[-1])
+        self.assertIn("training loss %.4f nats/token" % found["loss"], out)
+        self.assertIn("held-out loss %.4f nats/token" % found["eval"]["loss"], out)
+        self.assertIsNone(found["kl"])
+        self.assertEqual(found["cross_entropy"], found["loss"])
+        self.assertNotIn("objective", out[:out.rindex("\n{")])
+        self.assertRegex(harness.succeed("inspect", self.workspace / "plain").out,
+                         r"last_step .* loss [\d.]+ nats/token")
+
+    # --- eval beside a teacher ---
+
+    def eval(self, checkpoint):
+        """What eval says of the held-out text: its screen, its JSON object."""
+        arguments = ["eval", checkpoint, "--tokens", self.workspace / "tokens/eval/*.h5", "--cache",
+                     self.workspace / "cache/*.h5"]
+        return (harness.succeed(*arguments).out,
+                json.loads(harness.succeed(*arguments, "--json").out.splitlines()[-1]))
+
+    def test_a_student_that_is_better_than_its_teacher_is_pointed_out(self):
+        better = self.workspace.config("better.yaml", self.workspace / "better", steps=120, lanes=1,
+                                       hidden=32, learning_rate=1e-2, sequences=8,
+                                       micro_sequences=8)
+        harness.succeed("train", better)
+        screen, found = self.eval(self.workspace / "better")
+        self.assertLess(found["loss"], found["teacher_loss"])
+        self.assertTrue(found["better_than_teacher"])
+        self.assertAlmostEqual(found["below_teacher_loss"], found["teacher_loss"] - found["loss"],
+                               places=9)
+        self.assertIn("better than its teacher: its loss is %.6f nats/token below"
+                      % found["below_teacher_loss"], screen)
+
+    def test_a_student_that_is_worse_is_not(self):
+        screen, found = self.eval(self.workspace / "student")
+        self.assertGreater(found["loss"], found["teacher_loss"])
+        self.assertFalse(found["better_than_teacher"])
+        self.assertLess(found["below_teacher_loss"], 0)
+        self.assertNotIn("better than its teacher", screen)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,169 @@
+"""Teachers and their caches as people meet them: weak teachers, shifted and rescaled rows, windows that
+do not fit, evaluation data that is not held out, runs that are extended."""
+
+import hashlib
+import shutil
+import unittest
+
+import h5py
+import numpy
+
+from harness import Test, lapidary, sha256, succeed
+
+
+def rewrite(source, to, change, keep=()):
+    """Every cache file anew by h5py, as another program would write it: without our writer's word for
+    the alignment, and optional datasets only if kept. `change` alters the arrays."""
+    to.mkdir()
+    for path in source.glob("*.h5"):
+        with h5py.File(path) as file, h5py.File(to / path.name, "w") as copy:
+            for name, value in file.attrs.items():
+                if name != "rows_sha256":
+                    copy.attrs[name] = value
+            arrays = {name: file[name][...] for name in ("ids", "logprob", "tail_mass") + tuple(keep)}
+            for name, array in (change(arrays) or arrays).items():
+                copy[name] = array
+    return f"{to}/*.h5"
+
+
+def shifted(by):
+    def change(arrays):
+        empty = numpy.isneginf(arrays["logprob"]).all(axis=1)
+        source = numpy.clip(numpy.arange(len(empty)) + by, 0, len(empty) - 1)
+        source = numpy.where(empty[source], numpy.arange(len(empty)), source)
+        return {name: array[source] for name, array in arrays.items()}
+    return change
+
+
+class Caches(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens()
+        cls.teacher = {}
+        for steps in (2, 15, 60):
+            run = workspace / f"teacher-{steps}"
+            succeed("train", workspace.config(f"teacher-{steps}.yaml", run_dir=run, lanes=1, hidden=32,
+                                              steps=steps, learning_rate=1e-2, sequences=8,
+                                              micro_sequences=8), "--quiet")
+            succeed("teach", "--from", run, "--tokens", workspace / "tokens/train/*.h5", "--out",
+                    workspace / f"cache-{steps}", "--k", "16", "--quiet")
+        cls.config = workspace.config("student.yaml", run_dir=workspace / "student", steps=3, lanes=1,
+                                      sequences=4)
+
+    def rewrite(self, steps, change, **options):
+        to = self.workspace / "rewritten"
+        shutil.rmtree(to, ignore_errors=True)
+        return rewrite(self.workspace / f"cache-{steps}", to, change, **options)
+
+    def open(self, cache, code, *says, overrides=()):
+        """train --dry-run with a cache."""
+        result = lapidary("train", self.config, f"teacher.cache={cache}", "--dry-run", *overrides)
+        self.assert_exit(result, code)
+        for words in says:
+            self.assertIn(words, result.err)
+        return result
+
+    def test_the_first_try_of_everybody(self):
+        for steps in (2, 15):  # even its copy by another program
+            result = self.open(f"{self.workspace.path}/cache-{steps}/*.h5", 0)
+            self.assertEqual("no better than the frequencies" in result.err, steps == 2)
+            self.open(self.rewrite(steps, lambda arrays: None), 0)
+            result = self.open(self.rewrite(steps, lambda arrays: None, keep=["entropy"]), 0)
+            self.assertNotIn("shifted", result.err)
+
+    def test_shifted_rows(self):
+        for steps in (15, 60):
+            self.open(self.rewrite(steps, shifted(-1)), 3, "rows look shifted by one")
+        self.open(self.rewrite(60, shifted(1)), 3, "rows look shifted by one")
+        self.open(self.rewrite(60, shifted(1)), 0, overrides=["teacher.allow_shift=true"])
+
+    def test_tails_that_rounding_leaves(self):
+        def one_less_sum(arrays):
+            kept = numpy.exp(arrays["logprob"].astype("f8")).sum(axis=1)
+            arrays["tail_mass"] = numpy.where(kept > 0, numpy.float32(-1.2e-7), 0).astype("f4")
+            arrays["tail_mass"][::2] = (1 - kept)[::2]  # some row has a tail
+            arrays["logprob"][1::2] -= numpy.log(numpy.maximum(kept, 1e-9))[1::2, None]
+        self.open(self.rewrite(60, one_less_sum), 0)
+        def too_little(arrays):
+            arrays["tail_mass"][5] = -1e-4
+        self.open(self.rewrite(60, too_little), 3, "tail_mass[5] is -", "within 1e-5")
+
+    def rescaled(self):
+        def change(arrays):
+            with numpy.errstate(divide="ignore", invalid="ignore"):
+                kept = numpy.exp(arrays["logprob"]).sum(axis=1, keepdims=True)
+                arrays["logprob"] = numpy.where(kept > 0, arrays["logprob"] - numpy.log(kept), -numpy.inf)
+            arrays["tail_mass"][:] = 0
+        return self.rewrite(60, change)
+
+    def test_a_cache_whose_top_k_was_scaled_to_one(self):
+        cache = self.rescaled()
+        self.open(cache, 2, "objective.tail", "tail_mass 0", "16 of 400", "renormalise_both", "distill_weight")
+        for rule in ("ghost", "drop", "none", "renormalise"):
+            self.open(cache, 0, "warning: objective.tail", overrides=[f"objective.tail={rule}"])
+        self.open(cache, 0, "distill_weight below 1", overrides=["objective.tail=renormalise_both"])
+        result = self.open(cache, 0, overrides=["objective.tail=renormalise_both", "objective.distill_weight=0.5"])
+        self.assertNotIn("warning", result.err)
+
+    def test_a_tail_that_is_there_needs_no_rule(self):
+        result = self.open(f"{self.workspace.path}/cache-60/*.h5", 0)
+        self.assertNotIn("warning", result.err)
+
+    # --- what does not fit ---
+
+    def shard_of(self, name, tokens, documents):
+        """A token shard by another program."""
+        array = numpy.array(tokens, "<u4")
+        path = self.workspace / name
+        with h5py.File(path, "w") as file:
+            file.attrs.update(format="lapidary-tokens", format_version=1, vocab_size=400,
+                              tokenizer_sha256=sha256(self.workspace / "tokenizer.model"),
+                              tokens_sha256=hashlib.sha256(array.tobytes()).hexdigest())
+            file["tokens"], file["documents"] = array, numpy.array(documents, "u8")
+        return path
+
+    def test_shards_without_one_counted_position(self):
+        teacher, out = self.workspace / "teacher-2", self.workspace / "nothing"
+        for tokens in ([1], [2], [1, 1, 1]):
+            path = self.shard_of("empty.h5", tokens, range(len(tokens) + 1))
+            for command in (["train", self.config, f"data.train={path}"],
+                            ["train", self.config, f"data.eval={path}"],
+                            ["eval", teacher, "--tokens", path],
+                            ["teach", "--from", teacher, "--tokens", path, "--out", out]):
+                result = lapidary(*command)
+                self.assert_exit(result, 3)
+                self.assertIn("empty.h5: no position is counted", result.err)
+                if command[0] == "train":
+                    self.assertIn(command[-1].partition("=")[0] + ": ", result.err)
+        self.assertFalse(out.exists())
+        one = self.shard_of("one.h5", [2, 1], [0, 2])  # an empty document: that it ends is counted
+        succeed("eval", teacher, "--tokens", one)
+
+    def test_windows_beyond_the_positions_of_the_model(self):
+        teacher = self.workspace / "teacher-2"
+        for length in (65, 100000):
+            for command in (["eval", teacher, "--tokens", self.workspace / "tokens/eval/*.h5"],
+                            ["teach", "--from", teacher, "--tokens", self.workspace / "tokens/eval/*.h5",
+                             "--out", self.workspace / "nothing"]):
+                result = lapidary(*command, "--sequence-length", length)
+                self.assert_exit(result, 2)
+                self.assertIn(f"{length} exceeds model.max_position_embeddings, 64", result.err)
+        succeed("eval", teacher, "--tokens", self.workspace / "tokens/eval/*.h5", "--sequence-length", 64)
+
+    def test_evaluation_data_that_is_not_held_out(self):
+        train, held = self.workspace / "tokens/train", self.workspace / "tokens/eval"
+        mixed = self.workspace / "mixed"
+        mixed.mkdir()
+        for number, path in enumerate(sorted(held.glob("*.h5")) + sorted(train.glob("*.h5"))[:1]):
+            shutil.copy(path, mixed / f"{number}.h5")
+        count = len(list(train.glob("*.h5")))
+        for pattern, words in ((f"{train}/*.h5", f"{count} of its {count} shards"),
+                               (f"{mixed}/*.h5", "1 of its 2 shards")):
+            result = succeed("train", self.config, f"data.eval={pattern}", "--dry-run")
+            self.assertIn("warning: data.eval is not held out: " + words, result.err)
+        result = succeed("train", self.config, f"data.eval={held}/*.h5", "--dry-run")
+        self.assertNotIn("held out", result.err)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,199 @@
+/* align: weak teachers are taken, shifted rows are not, and a writer's own word settles it.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/philox.h"
+#include "teacher/align.h"
+#include "tests/scratch.h"
+#include "tests/teacher/synthetic.h"
+
+enum { ROWS = 6000 };
+
+typedef struct {
+  synthetic made;
+  plain_cache plain;
+  char path[4096];
+} fixture;
+
+static fixture world;
+
+static int make(void **state) {
+  synthetic_create(&world.made, 1, ROWS);
+  plain_create(&world.made, 0, &world.plain);
+  strcpy(world.path, scratch_path(world.made.directory, "plain.h5"));
+  *state = &world;
+  return 0;
+}
+
+static int unmake(void **state) {
+  (void)state;
+  plain_destroy(&world.plain);
+  synthetic_destroy(&world.made);
+  return 0;
+}
+
+/* Row i gives `mass` to token i + about, 0.3 in all to other ids, a function of `key`, and the rest
+ * to the tail. */
+static void set_row(plain_cache *plain, uint64_t row, uint32_t token, double mass, uint64_t key) {
+  const lap_random random = lap_philox(9, LAP_PURPOSE_BENCH, key, 0);
+  int64_t *ids = plain->ids + row * SYNTHETIC_K;
+  double *logprob = plain->logprob + row * SYNTHETIC_K;
+  const uint32_t step = 1 + random.word[1] % 11;
+  ids[0] = token;
+  logprob[0] = log(mass);
+  for (uint32_t j = 1, id = random.word[0] % SYNTHETIC_VOCAB; j < SYNTHETIC_K; ++j) {
+    id = (id + step) % SYNTHETIC_VOCAB;
+    if (id == token) id = (id + step) % SYNTHETIC_VOCAB;
+    ids[j] = id;
+    logprob[j] = log(0.3 / (SYNTHETIC_K - 1));
+  }
+  plain->tail_mass[row] = 1 - 0.3 - mass;
+}
+
+/* What the rows are about, and what they depend on, as offsets from i. */
+static void set_rows(fixture *f, int about, int depends, double mass) {
+  const uint32_t *tokens = f->made.tokens.shard[0]->tokens;
+  for (int64_t i = 1; i + 2 < ROWS; ++i)
+    set_row(&f->plain, (uint64_t)i, tokens[i + about], mass, tokens[i + depends]);
+}
+
+static lap_code open_cache(const fixture *f, const char *path, lap_cache **cache,
+                           lap_status *status) {
+  *status = (lap_status){0};
+  return lap_cache_open(path, &f->made.tokens, &f->made.expectation, cache, status);
+}
+
+static void assert_taken(const fixture *f, const char *path, bool weak) {
+  lap_status status;
+  lap_cache *cache;
+  if (open_cache(f, path, &cache, &status) != LAP_OK) fail_msg("%s", status.message);
+  const char *notice = lap_cache_notice(cache);
+  if (weak != (notice && strstr(notice, "no better than the frequencies")))
+    fail_msg("notice: %s", notice ? notice : "none");
+  lap_cache_close(cache);
+}
+
+static void assert_plain_taken(const fixture *f, bool weak) {
+  plain_write(f->path, &f->plain);
+  assert_taken(f, f->path, weak);
+}
+
+static void assert_plain_refused(const fixture *f) {
+  plain_write(f->path, &f->plain);
+  lap_status status;
+  lap_cache *cache;
+  assert_int_equal(open_cache(f, f->path, &cache, &status), LAP_DATA);
+  if (!strstr(status.message, "rows look shifted by one")) fail_msg("%s", status.message);
+}
+
+static void a_teacher_that_knows_little_is_taken(void **state) {
+  fixture *f = *state;
+  const double masses[] = {0.02, 0.04, 0.1}; /* a token's frequency is some 0.01 */
+  for (int n = 0; n < 3; ++n) {
+    set_rows(f, 1, 0, masses[n]);
+    assert_plain_taken(f, false);
+  }
+}
+
+static void a_teacher_that_repeats_its_input_is_taken_with_a_warning(void **state) {
+  fixture *f = *state;
+  const double masses[] = {0.015, 0.03, 0.05};
+  for (int n = 0; n < 3; ++n) {
+    set_rows(f, 0, 0, masses[n]);
+    assert_plain_taken(f, true);
+  }
+}
+
+static void a_teacher_that_knows_nothing_is_taken_with_a_warning(void **state) {
+  fixture *f = *state;
+  const uint32_t *tokens = f->made.tokens.shard[0]->tokens;
+  for (uint64_t i = 1; i + 2 < ROWS; ++i) {
+    const lap_random random = lap_philox(3, LAP_PURPOSE_BENCH, i, 1);
+    set_row(&f->plain, i, random.word[0] % SYNTHETIC_VOCAB, 0.02, tokens[i]);
+  }
+  assert_plain_taken(f, true);
+}
+
+/* Weak as well as strong, about token i (they cannot know it: they depend on i-1) and about i+2. */
+static void shifted_rows_are_refused_however_little_they_say(void **state) {
+  fixture *f = *state;
+  const double masses[] = {0.02, 0.05, 0.5};
+  for (int n = 0; n < 3; ++n) {
+    set_rows(f, 0, -1, masses[n]);
+    assert_plain_refused(f);
+    set_rows(f, 2, 1, masses[n]);
+    assert_plain_refused(f);
+  }
+}
+
+static void rows_that_insist_on_their_input_are_refused(void **state) {
+  fixture *f = *state;
+  set_rows(f, 0, 0, 0.5);
+  assert_plain_refused(f);
+}
+
+/* Rows about token i, by our own writer. */
+static const char *write_own(const fixture *f) {
+  const lap_token_shard *tokens = f->made.tokens.shard[0];
+  lap_cache_content content;
+  synthetic_content(&f->made, 0, &content);
+  for (uint64_t i = 0; i < ROWS; ++i) {
+    uint32_t *ids = content.ids + i * SYNTHETIC_K;
+    for (int j = 1; j < SYNTHETIC_K; ++j)
+      if (ids[j] == tokens->tokens[i]) ids[j] = ids[0];
+    ids[0] = tokens->tokens[i];
+  }
+  const char *path = synthetic_write(&f->made, 0, "own.h5", &content);
+  lap_cache_content_destroy(&content);
+  return path;
+}
+
+static void set_attribute(const char *path, const char *name, const char *value) {
+  const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+  assert_true(H5Adelete(file, name) >= 0);
+  const hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+  H5Tset_size(type, strlen(value));
+  const hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  assert_true(H5Awrite(attribute, type, value) >= 0);
+  H5Aclose(attribute);
+  H5Sclose(space);
+  H5Tclose(type);
+  H5Fclose(file);
+}
+
+/* The same rows are a shift where nobody vouches for them, or where what is vouched for is others.
+ */
+static void a_writer_that_vouches_for_its_rows_is_believed(void **state) {
+  fixture *f = *state;
+  const char *path = write_own(f);
+  assert_taken(f, path, true);
+  set_attribute(path, "rows_sha256",
+                "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+  lap_status status;
+  lap_cache *cache;
+  assert_int_equal(open_cache(f, path, &cache, &status), LAP_DATA);
+  if (!strstr(status.message, "rows look shifted by one")) fail_msg("%s", status.message);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(a_teacher_that_knows_little_is_taken, make, unmake),
+      cmocka_unit_test_setup_teardown(a_teacher_that_repeats_its_input_is_taken_with_a_warning,
+                                      make, unmake),
+      cmocka_unit_test_setup_teardown(a_teacher_that_knows_nothing_is_taken_with_a_warning, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(shifted_rows_are_refused_however_little_they_say, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(rows_that_insist_on_their_input_are_refused, make, unmake),
+      cmocka_unit_test_setup_teardown(a_writer_that_vouches_for_its_rows_is_believed, make, unmake),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
