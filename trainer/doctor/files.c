@@ -12,8 +12,8 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
-#include "trainer/doctor/findings.h"
 #include "trainer/cli/nonce.h"
+#include "trainer/doctor/findings.h"
 
 /* What one rank found; 1 works, 0 does not. */
 typedef struct {
@@ -188,7 +188,7 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   lap_broadcast(comm, nonce, sizeof nonce, 0);
   enum { PATIENCE_SECONDS = 2 };
   file_facts mine = {.sees_nonce = wrote && lap_nonce_check(directory, nonce, PATIENCE_SECONDS,
-                                                                &status) == LAP_OK};
+                                                            &status) == LAP_OK};
   char *base = lap_format("%s/.lapidary-doctor.%s.%d", directory, nonce, rank);
   char *shared = lap_format("%s/.lapidary-doctor.%s", directory, nonce);
   try_alone(base, &mine);

@@ -120,7 +120,8 @@ static lap_code write_for_ever(const act *a, lap_status *status) {
 int main(int argc, char **argv) {
   lap_status status = {.code = LAP_OK};
   act a = {.numbers = fixture_numbers()};
-  if (argc < 4 || lap_comm_start(&a.comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK) return LAP_USAGE;
+  if (argc < 4 || lap_comm_start(&a.comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK)
+    return LAP_USAGE;
   lap_comm_set_watchdog(a.comm, 60);
   a.directory = argv[2];
   a.model = argv[3];

@@ -56,9 +56,9 @@ int __wrap_open(const char *path, int flags, ...);
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
 lap_code __real_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+                                lap_status *status);
 lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+                                lap_status *status);
 
 static int fails_with(int number) {
   errno = number;
@@ -117,7 +117,7 @@ int __wrap_open(const char *path, int flags, ...) {
 }
 
 lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status) {
+                                lap_status *status) {
   assert_true(patience_seconds >= 1);
   return __real_lap_nonce_check(path, nonce, 0.1, status);
 }

@@ -22,12 +22,12 @@
 #include "trainer/run/resume.h"
 
 lap_code __real_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+                                lap_status *status);
 lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+                                lap_status *status);
 
 lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status) {
+                                lap_status *status) {
   assert_true(patience_seconds >= 10); /* network file systems */
   return __real_lap_nonce_check(path, nonce, 0.1, status);
 }
