@@ -105,7 +105,8 @@ lap_code lap_output_lock_take(const char *out, bool is_directory, lap_directory_
 
 void lap_directory_lock_release(lap_directory_lock *lock) {
   if (!lock) return;
-  unlink(lock->file);
+  /* Somebody may have removed the file by hand; the name is then another job's. */
+  if (is_current(lock->file, lock->descriptor)) (void)unlink(lock->file);
   close(lock->descriptor);
   free(lock->file);
   free(lock);

@@ -21,7 +21,7 @@ lap_code lap_directory_lock_take(const char *directory, lap_directory_lock **loc
  * processes: several that a launcher starts may have been given one --out. */
 lap_code lap_output_lock_take(const char *out, bool is_directory, lap_directory_lock **lock,
                               lap_status *status);
-/* Lets go and removes the file; NULL is fine. */
+/* Lets go and removes the file, if it is still the one that was locked; NULL is fine. */
 void lap_directory_lock_release(lap_directory_lock *lock);
 
 #endif

@@ -116,8 +116,8 @@ bool lap_number_read_real(const char *text, double *value) {
 }
 
 const char *lap_number_print_real(double value, char text[LAP_NUMBER_TEXT]) {
-  enum { FEWEST_DIGITS = 15, ENOUGH_DIGITS = 17 };
-  for (int digits = FEWEST_DIGITS; digits <= ENOUGH_DIGITS; ++digits) {
+  enum { FEWEST_DIGITS = 15, ENOUGH_DIGITS = 17 }; /* which subnormal numbers do not have */
+  for (int digits = isnormal(value) ? FEWEST_DIGITS : 1; digits <= ENOUGH_DIGITS; ++digits) {
     snprintf(text, LAP_NUMBER_TEXT, "%.*g", digits, value);
     if (strtod(text, NULL) == value) break;
   }

@@ -13,7 +13,7 @@
 
 #include "core/memory.h"
 
-enum { RAW_BYTES = 256 << 10, MAGIC_BYTES = 4 };
+enum { RAW_BYTES = 64 << 10, MAGIC_BYTES = 4 };
 
 typedef enum { PLAIN, GZIP, ZSTD } packing;
 

@@ -55,7 +55,12 @@ static lap_code write_tokens(lap_shard_builder *builder, lap_status *status) {
 }
 
 static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
-  const lap_code code = is_repeated(builder) ? LAP_OK : write_tokens(builder, status);
+  const bool repeated = is_repeated(builder);
+  const lap_code code = repeated ? LAP_OK : write_tokens(builder, status);
+  if (repeated) {
+    builder->repeated_tokens += builder->token_count;
+    builder->repeated_documents += builder->document_count;
+  }
   builder->token_count = builder->document_count = 0;
   return code;
 }

@@ -31,6 +31,7 @@ typedef struct {
   char (*hashes)[LAP_SHA256_HEX]; /* [shard_count], tokens_sha256 of each */
   uint64_t repeated;              /* shards left out */
   uint64_t repeated_first;        /* number of the shard that the first of them repeats */
+  uint64_t repeated_tokens, repeated_documents; /* in the shards left out */
 } lap_shard_builder;
 
 /* `directory` must exist when the first shard is full. */

@@ -5,7 +5,7 @@
 
 #include "core/memory.h"
 
-enum { READ_BYTES = 256 << 10 };
+enum { READ_BYTES = 64 << 10 };
 
 lap_code lap_text_open(const char *path, lap_text_reader *reader, lap_status *status) {
   *reader = (lap_text_reader){.path = path};

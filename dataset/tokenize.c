@@ -145,6 +145,10 @@ static lap_code tokenize_document(void *context, bool held_out, const char *text
 static lap_code finish_side(shard_side *side, lap_status *status) {
   LAP_TRY(lap_shard_builder_finish(&side->builder, status));
   side->counts->shards = side->builder.shard_count;
+  /* A long document that goes on from another shard is one of its parts. */
+  const uint64_t documents = side->builder.repeated_documents;
+  side->counts->documents -= documents < side->counts->documents ? documents : 0;
+  side->counts->tokens -= side->builder.repeated_tokens;
   side->counts->repeated = side->builder.repeated;
   side->counts->repeated_first = side->builder.repeated_first;
   return LAP_OK;

@@ -29,8 +29,9 @@ typedef struct {
 } lap_tokenize_options;
 
 typedef struct {
-  uint64_t documents, tokens, bytes, shards; /* tokens with BOS and EOS; bytes of text */
-  uint64_t unknown;                          /* of the tokens */
+  /* What is in the shards, tokens with BOS and EOS; bytes of the text that was read. */
+  uint64_t documents, tokens, bytes, shards;
+  uint64_t unknown;        /* of the tokens */
   uint64_t repeated;       /* shards with the tokens of another, which were left out */
   uint64_t repeated_first; /* number of the shard that the first of them repeats */
 } lap_tokenize_side;

@@ -273,7 +273,8 @@ static lap_code refuse(const char *path, const lap_alignment *a, lap_status *sta
                   "%s: rows look shifted by one: over %" PRIu64
                   " rows i, log(probability / frequency) is on average %.3f for token i+1, %.3f "
                   "for token i, %.3f for token i+2; row i must be the distribution over token i+1 "
-                  "(if this is right all the same, set teacher.allow_shift)",
+                  "(if this is right all the same, train with "
+                  "teacher.allow_shift)",
                   path, a->scored, score, score + a->same_over.sum / n,
                   score + a->after_over.sum / n);
 }

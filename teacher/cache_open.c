@@ -35,18 +35,25 @@ static lap_code check_expectation(const char *path, const lap_cache_schema *sche
                     "vocabulary of the teacher (model.vocab_size), or a larger one",
                     path, schema->vocab_size, expected->vocab_size);
   if (expected->allow_context_mismatch) return LAP_OK;
-  if (schema->sequence_length != expected->sequence_length)
+  const uint32_t cached = schema->sequence_length, wanted = expected->sequence_length;
+  if (cached != wanted && expected->by_flags)
+    return lap_fail(status, LAP_DATA,
+                    "sequence_length: cache %s has %u, this evaluation has %u; evaluate with the "
+                    "windows of the cache, --sequence-length %u, or teach again with "
+                    "--sequence-length %u",
+                    path, cached, wanted, cached, wanted);
+  if (cached != wanted)
     return lap_fail(status, LAP_DATA,
                     "sequence_length: cache %s has %u, the run has %u; teach again with "
                     "--sequence-length %u, or set teacher.allow_context_mismatch",
-                    path, schema->sequence_length, expected->sequence_length,
-                    expected->sequence_length);
+                    path, cached, wanted, wanted);
   if (schema->document_mask != expected->document_mask)
     return lap_fail(status, LAP_DATA,
                     "document_mask: cache %s has %d, the run has %d; teach again with "
-                    "--document-mask %s, or set teacher.allow_context_mismatch",
+                    "--document-mask %s%s",
                     path, schema->document_mask, expected->document_mask,
-                    expected->document_mask ? "true" : "false");
+                    expected->document_mask ? "true" : "false",
+                    expected->by_flags ? "" : ", or set teacher.allow_context_mismatch");
   return LAP_OK;
 }
 

@@ -38,9 +38,10 @@ MAY_INCLUDE = {
     "teacher": CORE | {"dataset", "autograd/kernel", "teacher"},
     "trainer/cli": CORE | {"mpi/traffic", "mpi/transport", "autograd/kernel", "trainer/cli"},
     "trainer/config": CONFIG, "trainer/state": STATE, "trainer/checkpoint": CHECKPOINT,
-    "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
+    "trainer/gguf": CORE | {"trainer/gguf"}, "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
     "trainer/plan": PLAN, "trainer/doctor": PLAN | {"trainer/doctor"},
-    "trainer/inspect": RUN | {"trainer/inspect"}, "trainer/export": MODEL | {"trainer/export"},
+    "trainer/inspect": RUN | {"trainer/gguf", "trainer/inspect"},
+    "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
     "trainer/probe": HF | {"trainer/probe"},
 }

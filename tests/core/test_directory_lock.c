@@ -261,6 +261,19 @@ static void who_comes_between_keeps_it(void **state) {
   assert_int_equal(scratch_count(directory), 0);
 }
 
+/* The file is removed by hand while a job has the lock, and another job comes. */
+static void a_lock_is_released_without_touching_that_of_another_job(void **state) {
+  (void)state;
+  lap_directory_lock *first = take();
+  assert_int_equal(unlink(scratch_path(directory, ".lock")), 0);
+  job other = start_job(false);
+  assert_int_equal(next_byte(other.tells), '+');
+  lap_directory_lock_release(first);
+  assert_refused(other.process);
+  end_job(&other);
+  assert_int_equal(scratch_count(directory), 0);
+}
+
 static void an_owner_that_said_nothing_is_unknown(void **state) {
   (void)state;
   const char *file = scratch_write(directory, ".lock", "", 0);
@@ -389,6 +402,7 @@ int main(void) {
       IN_DIRECTORY(programs_that_a_job_started_do_not_have_it),
       IN_DIRECTORY(a_file_that_was_removed_is_not_locked),
       IN_DIRECTORY(who_comes_between_keeps_it),
+      IN_DIRECTORY(a_lock_is_released_without_touching_that_of_another_job),
       IN_DIRECTORY(an_owner_that_said_nothing_is_unknown),
       IN_DIRECTORY(a_file_system_without_locks_lets_everybody_in),
       IN_DIRECTORY(a_directory_that_cannot_be_written_is_named),

@@ -144,7 +144,6 @@ static void check_printed(const regex_t *grammar, double value) {
   if (!lap_number_read_real(text, &back) || memcmp(&back, &value, sizeof back) != 0)
     fail_msg("%a is printed as %s", value, text);
   if (!matches(grammar, text)) fail_msg("%a is printed as %s", value, text);
-  if (fabs(value) < 0x1p-1022) return;
   /* With one digit less it is another number. */
   int digits = 0;
   const char *first = text + strcspn(text, "123456789");

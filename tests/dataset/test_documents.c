@@ -105,7 +105,7 @@ static void all_line_ends_are_alike(void **state) {
 /* Line ends at and around the places where the reader reads on. */
 static void a_line_end_may_fall_between_two_reads(void **state) {
   (void)state;
-  enum { READ = 256 << 10 };
+  enum { READ = 64 << 10 };
   for (int shift = -2; shift <= 2; ++shift) {
     const size_t line = (size_t)(READ + shift);
     char *text = malloc(line + 16);

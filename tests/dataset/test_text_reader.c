@@ -108,7 +108,7 @@ static void the_rest_begins_where_the_lines_have_ended(void **state) {
 /* Exactly as much as the buffer holds at first, and a byte less or more. */
 static void a_rest_of_any_length_is_whole(void **state) {
   (void)state;
-  enum { FIRST = 256 << 10 };
+  enum { FIRST = 64 << 10 };
   char *text = malloc(2 * FIRST + 2);
   memset(text, 'x', 2 * FIRST + 2);
   for (int doubled = 1; doubled <= 2; ++doubled)

@@ -468,6 +468,10 @@ static void a_shard_that_repeats_another_is_left_out(void **state) {
   lap_token_set set;
   open_side(made, "train", &set); /* which refuses two alike */
   assert_int_equal(set.count, counts.train.shards);
+  assert_int_equal(set.token_count, counts.train.tokens);
+  uint64_t documents = 0;
+  for (size_t i = 0; i < set.count; ++i) documents += set.shard[i]->document_count;
+  assert_int_equal(documents, counts.train.documents);
   lap_token_set_close(&set);
 }
 

@@ -17,6 +17,7 @@
 #include "tests/train_tokenizer.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/manifest.h"
+#include "trainer/gguf/write.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
 
@@ -214,6 +215,27 @@ static void write_safetensors(const char *directory) {
   write_seed(directory, "safetensors", "metadata", metadata, sizeof metadata - 1);
 }
 
+/* --- GGUF --- */
+
+static void write_gguf(const char *directory) {
+  static const float values[6] = {0.5f, -1, 2};
+  static const char *const texts[] = {"<pad>", "a"};
+  lap_gguf *gguf = lap_gguf_create();
+  lap_gguf_add_string(gguf, "general.architecture", "gemma2");
+  lap_gguf_add_uint32(gguf, "general.alignment", LAP_GGUF_ALIGNMENT);
+  lap_gguf_add_float32(gguf, "gemma2.rope.freq_base", 1e4f);
+  lap_gguf_add_bool(gguf, "tokenizer.ggml.add_bos_token", true);
+  lap_gguf_add_string_array(gguf, "tokenizer.ggml.tokens", texts, 2);
+  lap_gguf_add_float32_array(gguf, "tokenizer.ggml.scores", values, 2);
+  lap_gguf_add_tensor(gguf, "token_embd.weight", 2, 3, values);
+  lap_gguf_add_tensor(gguf, "output_norm.weight", 0, 3, values);
+  lap_status status;
+  char *path = seed_path(directory, "gguf", "model");
+  must(lap_gguf_write(gguf, path, &status), &status);
+  free(path);
+  lap_gguf_destroy(gguf);
+}
+
 static void write_batches(const char *directory) {
   static const int32_t tokens[8] = {2, 5, 6, 7, 2, 8, 9, 1};
   static const int32_t targets[8] = {5, 6, 7, -1, 8, 9, 1, -1};
@@ -395,6 +417,7 @@ int main(int argc, char **argv) {
   write_token_shards(directory);
   write_caches(directory);
   write_safetensors(directory);
+  write_gguf(directory);
   write_batches(directory);
   write_configs(directory, argv[2]);
   write_overrides(directory);

@@ -154,7 +154,7 @@ class Notices(Test):
         """Libraries that take their time, made up."""
         fake = self.workspace / "libraries"
         fake.mkdir()
-        for library in ("h5py", "numpy", "torch", "transformers"):
+        for library in ("h5py", "numpy", "safetensors", "torch", "transformers"):
             (fake / f"{library}.py").write_text("import time\ntime.sleep(60)\n")
         script = pathlib.Path(__file__).resolve().parents[2] / "scripts/hf-teacher"
         for number in NOTICES:

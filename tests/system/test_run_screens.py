@@ -61,6 +61,30 @@ class Screens(harness.Test):
         self.assertRegex(harness.succeed("inspect", self.workspace / "plain").out,
                          r"last_step .* loss [\d.]+ nats/token")
 
+    # --- a fork ---
+
+    def test_a_forked_run_names_its_parent(self):
+        parent = self.workspace / "plain/checkpoints" / f"step-{STEPS:08d}"
+        state = json.loads((parent / "manifest.json").read_text())["state_sha256"]
+        run = self.workspace / "fork"
+        arguments = ["train", self.plain_config, f"run_dir={run}", "schedule.steps=15"]
+        first = harness.succeed(*arguments, "--resume", self.workspace / "plain", "--fork")
+        self.assertEqual(first.err.splitlines()[0], f"fork of    {parent}, step {STEPS}")
+        self.assertIn(str(parent), (run / "log.txt").read_text().splitlines()[0])
+        harness.succeed(*arguments, "--resume", "auto")
+        expected = {"checkpoint": str(parent), "step": STEPS, "state_sha256": state}
+        self.assertEqual(json.loads((run / "run.json").read_text())["parent"], expected)
+        for path in (run, run / "run.json"):
+            found = json.loads(harness.succeed("inspect", path, "--json").out)
+            self.assertEqual(found["parent"], expected)
+            self.assertRegex(harness.succeed("inspect", path).out,
+                             rf"parent +{parent}, step {STEPS}, state {state[:12]}")
+
+    def test_a_run_of_its_own_has_no_parent(self):
+        self.assertNotIn("parent", json.loads((self.workspace / "plain/run.json").read_text()))
+        self.assertNotIn("fork of", self.plain.err)
+        self.assertNotIn("parent", harness.succeed("inspect", self.workspace / "plain").out)
+
     # --- eval beside a teacher ---
 
     def eval(self, checkpoint):

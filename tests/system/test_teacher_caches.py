@@ -2,6 +2,7 @@
 do not fit, evaluation data that is not held out, runs that are extended."""
 
 import hashlib
+import json
 import shutil
 import unittest
 
@@ -163,6 +164,69 @@ class Caches(Test):
             self.assertIn("warning: data.eval is not held out: " + words, result.err)
         result = succeed("train", self.config, f"data.eval={held}/*.h5", "--dry-run")
         self.assertNotIn("held out", result.err)
+
+    # --- who the teacher is ---
+
+    def teacher_sha256(self, model, *options, ranks=None):
+        out = self.workspace / "identified"
+        shutil.rmtree(out, ignore_errors=True)
+        succeed("teach", "--from", model, "--tokens", self.workspace / "tokens/eval/*.h5", "--out", out, "--k",
+                "4", "--sequence-length", "24", *options, ranks=ranks)
+        with h5py.File(next(out.glob("*.h5"))) as file:
+            value = file.attrs["teacher_sha256"]
+            return value.decode() if isinstance(value, bytes) else value
+
+    def test_one_teacher_has_one_identity(self):
+        run, hugging_face = self.workspace / "teacher-15", self.workspace / "hugging-face"
+        shards, imported = self.workspace / "hugging-face-shards", self.workspace / "imported"
+        succeed("export", run, "--format", "hf", "--out", hugging_face)
+        succeed("export", run, "--format", "hf", "--out", shards, "--shard-bytes", "20000")
+        succeed("import", hugging_face, "--out", imported)
+        expected = docs_identity(hugging_face / "model.safetensors")
+        for model in (run, hugging_face, shards, imported):
+            self.assertEqual(self.teacher_sha256(model), expected)
+        for options in (["--model-shards", "2"], ["--model-shards", "2", "--model-ranks", "2"]):
+            self.assertEqual(self.teacher_sha256(run, *options, ranks=2), expected)
+        self.assertEqual(self.teacher_sha256(shards, "--model-shards", "2"), expected)
+        self.assertNotEqual(self.teacher_sha256(self.workspace / "teacher-2"), expected)
+
+    def test_eval_of_a_cache_of_other_windows_says_what_eval_takes(self):
+        run, tokens = self.workspace / "teacher-15", self.workspace / "tokens/eval/*.h5"
+        out = self.workspace / "windows-of-20"
+        succeed("teach", "--from", run, "--tokens", tokens, "--out", out, "--k", "8", "--sequence-length", "20")
+        command = ["eval", run, "--tokens", tokens, "--cache", f"{out}/*.h5"]
+        result = lapidary(*command)
+        self.assert_exit(result, 3)
+        self.assertIn("has 20, this evaluation has 24", result.err)
+        self.assertIn("windows of the cache, --sequence-length 20", result.err)
+        self.assertNotIn("allow_context_mismatch", result.err)
+        succeed(*command, "--sequence-length", "20")
+
+    def test_a_model_of_another_kind_is_one_for_the_script(self):
+        for number, config in enumerate(('{"model_type": "llama"}', '{"model_type": "qwen3"}',
+                                         '{"model_type": "gemma2", "attention_bias": true}')):
+            directory = self.workspace / f"other-{number}"
+            directory.mkdir()
+            (directory / "config.json").write_text(config)
+            result = lapidary("teach", "--from", directory, "--tokens", self.workspace / "tokens/eval/*.h5",
+                              "--out", self.workspace / "nothing")
+            self.assert_exit(result, 3)
+            self.assertIn(f"use scripts/hf-teacher --model {directory}", result.err)
+
+
+def docs_identity(path):
+    """docs/formats.md#who-the-teacher-is, of a safetensors file of float32."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    digest = hashlib.sha256(b"lapidary-weights 1\n")
+    for name in sorted(set(header) - {"__metadata__"}, key=str.encode):
+        tensor = header[name]
+        begin, end = (8 + size + offset for offset in tensor["data_offsets"])
+        digest.update(f"{name} shard 0 float32 {'x'.join(map(str, tensor['shape']))}\n".encode())
+        for at in range(begin, end, 4 * 16384):
+            digest.update(hashlib.sha256(data[at:min(end, at + 4 * 16384)]).digest())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

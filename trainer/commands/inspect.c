@@ -1,8 +1,8 @@
 /* inspect: what any file of lapidary is; with --check, whether it is whole.
  *
  * For people who were given a file, or whose disk was full. It reads token shards, caches,
- * checkpoints, run directories, Hugging Face directories, tokenizers, configs, run.json and
- * metrics.jsonl, and writes nothing but its report: one path in full, several in a line each. It
+ * checkpoints, run directories, Hugging Face directories, safetensors and GGUF files, tokenizers,
+ * configs, run.json and metrics.jsonl, and writes nothing but its report: one path in full, several in a line each. It
  * runs alone: several ranks are refused.
  */
 #include <stddef.h>
@@ -17,6 +17,7 @@
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
 #include "trainer/inspect/inspect.h"
+#include "trainer/inspect/losses.h"
 
 typedef struct {
   const char *tokenizer, *tokens;
@@ -100,6 +101,17 @@ static void survey_one(const lap_inspector *inspector, const char *path, survey 
   lap_report_destroy(report);
 }
 
+/* Where several runs are among the paths. */
+static void print_losses(const survey *s) {
+  const char *best;
+  lap_table *losses = lap_losses_table(s->results, &best);
+  if (!losses) return;
+  puts("\nlosses in nats/token");
+  lap_table_print(losses, stdout);
+  if (best) printf("lowest held-out: %s\n", best);
+  lap_table_destroy(losses);
+}
+
 static lap_code print_survey(const lap_inspector *inspector, const survey *s, size_t count,
                              bool json, lap_status *status) {
   if (json) {
@@ -111,6 +123,7 @@ static lap_code print_survey(const lap_inspector *inspector, const survey *s, si
     return code;
   }
   lap_table_print(s->table, stdout);
+  print_losses(s);
   if (inspector->check && s->problems == 0) printf("\nchecked: all %zu are whole\n", count);
   return lap_output_flush(status);
 }
@@ -179,8 +192,10 @@ const lap_command lap_command_inspect = {
     .usage = "PATH... [--check] [--tokenizer M.model] [--tokens GLOB]",
     .description =
         "PATH is a token shard, a teacher cache, a checkpoint or run directory, a Hugging Face "
-        "directory, a tokenizer, a config, run.json or metrics.jsonl, a directory of .h5 files, or "
+        "directory, a safetensors or GGUF file, a tokenizer, a config, run.json or metrics.jsonl, "
+        "a directory of .h5 files, or "
         "a glob of them. One path is shown in full, several get a line each (with --json: "
-        "{\"results\": [...]}). A cache is shown with its tokens "
+        "{\"results\": [...]}), and several runs a table of their losses. A cache is shown with "
+        "its tokens "
         "where --tokens has its shard. --check ends with 3 where anything is damaged.",
     .run = run};

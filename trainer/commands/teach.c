@@ -20,6 +20,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/model_flags.h"
+#include "trainer/hf/config.h"
 #include "trainer/model/teach.h"
 #include "trainer/run/metrics.h"
 #include "trainer/state/hash.h"
@@ -80,20 +81,51 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
+/* A Hugging Face model that lapidary cannot run is one for the script. */
+static lap_code open_model(const teach_flags *flags, const lap_session *session,
+                           lap_sharded_model *model, lap_status *status) {
+  const lap_code code =
+      lap_sharded_model_open(flags->from, flags->model.layout, session->comm, model, status);
+  if (code == LAP_OK || !lap_model_is_hugging_face(flags->from)) return code;
+  char *path = lap_format("%s/config.json", flags->from), *said = lap_copy_string(status->message);
+  lap_gemma2_config config;
+  lap_status ignored;
+  if (lap_hf_config_read(path, &config, &ignored) != LAP_OK)
+    lap_fail(status, code,
+             "%s; teach runs Gemma 2 only: for any other model of Hugging Face use "
+             "scripts/hf-teacher --model %s",
+             said, flags->from);
+  free(path);
+  free(said);
+  return code;
+}
+
+/* Collective; the outcome is agreed. The teacher is the same however many shards compute it. */
+static lap_code identify_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
+  if (in->model.state->all->shards.of == 1) {
+    lap_weights_sha256(in->model.state, in->weights_sha256);
+    return LAP_OK;
+  }
+  lap_status own = {0};
+  if (session->root)
+    own.code = lap_model_weights_sha256(&in->model.source, in->weights_sha256, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  lap_broadcast(session->comm, in->weights_sha256, sizeof in->weights_sha256, 0);
+  return LAP_OK;
+}
+
 /* Collective; the outcome is agreed. */
 static lap_code open_inputs(const teach_flags *flags, const lap_session *session, teach_inputs *in,
                             lap_status *status) {
   lap_status own = {0};
   own.code = check_flags(flags, &own);
-  if (own.code == LAP_OK)
-    own.code =
-        lap_sharded_model_open(flags->from, flags->model.layout, session->comm, &in->model, &own);
+  if (own.code == LAP_OK) own.code = open_model(flags, session, &in->model, &own);
   if (own.code == LAP_OK)
     own.code = lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  lap_weights_sha256(in->model.state, in->weights_sha256);
-  return LAP_OK;
+  return identify_weights(session, in, status);
 }
 
 static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
@@ -168,7 +200,11 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
                                  status);
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->model.threads);
-    char *identity = lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version());
+    const int shards = in.model.state->all->shards.of; /* they decide the last bits */
+    char *identity =
+        shards == 1 ? lap_format("%s %s %s", in.weights_sha256, lap_blas_core(), lap_blas_version())
+                    : lap_format("%s %s %s %d", in.weights_sha256, lap_blas_core(),
+                                 lap_blas_version(), shards);
     const lap_teach_request request = {.model = &source->config->model,
                                        .state = in.model.state,
                                        .weights = in.model.weights,

@@ -32,7 +32,7 @@ typedef struct {
 static const lap_flag flags_of_tokenizer[] = {
     {.name = "vocab-size",
      .value = "N",
-     .integer = {264, 1 << 24},
+     .integer = {269, 1 << 20},
      .offset = offsetof(tokenizer_flags, vocab_size),
      .help = "tokens of the vocabulary, byte tokens included"},
     {.name = "out",

@@ -16,6 +16,7 @@
 #include "autograd/kernel/blas.h"
 #include "core/json.h"
 #include "mpi/transport/agree.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
@@ -94,6 +95,18 @@ static json_t *sources_json(const lap_config *config, const lap_inputs *inputs) 
                         (json_int_t)inputs->sources[i].window_count, "epochs",
                         epochs_of(config, inputs, i)));
   return list;
+}
+
+/* The run whose state is forked, before anything else. What is wrong with it is said when it is
+ * loaded. */
+static void say_fork(const lap_session *session, const lap_resume_options *resume) {
+  lap_checkpoint *parent;
+  lap_status ignored;
+  if (!session->root || !resume->fork ||
+      lap_checkpoint_open(resume->from, &parent, &ignored) != LAP_OK)
+    return;
+  lap_console_say(session->console, "fork of    %s, step %" PRIu64, parent->path, parent->step);
+  lap_checkpoint_close(parent);
 }
 
 static void say_run(const lap_session *session, const lap_config *config,
@@ -274,6 +287,7 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   lap_inputs inputs;
   LAP_TRY(lap_session_check_stop(session, status));
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
+  say_fork(session, &flags->train.resume);
   say_run(session, config, &inputs);
   lap_train_report report = {0};
   lap_code code = flags->dry_run
@@ -315,7 +329,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   if (*idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
-  lap_resume_blas_core(*config, session, &flags->train.resume, core);
+  lap_resume_open_ends(*config, session, &flags->train.resume, core);
   return lap_session_open_blas(session, core, (*config)->threads, status);
 }
 

@@ -112,21 +112,34 @@ lap_code lap_numbers_from_json(const json_t *object, const char *name, lap_numbe
   return LAP_OK;
 }
 
+static bool is_one_of(const char *const *keys, const char *key) {
+  for (; keys && *keys; ++keys)
+    if (strcmp(*keys, key) == 0) return true;
+  return false;
+}
+
 /* The first entry of `a` that `b` does not have with the same value. */
-static const char *first_without_match(const lap_numbers *a, const lap_numbers *b) {
+static const char *first_without_match(const lap_numbers *a, const lap_numbers *b,
+                                       const char *const *except) {
   for (size_t i = 0; i < a->count; ++i) {
+    if (is_one_of(except, a->key[i])) continue;
     const char *other = lap_numbers_value(b, a->key[i]);
     if (!other || strcmp(other, a->value[i]) != 0) return a->key[i];
   }
   return NULL;
 }
 
-bool lap_numbers_differ(const lap_numbers *then, const lap_numbers *now,
-                        lap_numbers_difference *difference) {
-  const char *key = first_without_match(now, then);
-  if (!key) key = first_without_match(then, now);
+bool lap_numbers_differ_except(const lap_numbers *then, const lap_numbers *now,
+                               const char *const *except, lap_numbers_difference *difference) {
+  const char *key = first_without_match(now, then, except);
+  if (!key) key = first_without_match(then, now, except);
   if (!key) return false;
   const char *before = lap_numbers_value(then, key), *after = lap_numbers_value(now, key);
   *difference = (lap_numbers_difference){key, before ? before : "absent", after ? after : "absent"};
   return true;
+}
+
+bool lap_numbers_differ(const lap_numbers *then, const lap_numbers *now,
+                        lap_numbers_difference *difference) {
+  return lap_numbers_differ_except(then, now, NULL, difference);
 }

@@ -45,5 +45,8 @@ typedef struct {
 /* False where the lists are equal; order is not compared here, the hash does that. */
 bool lap_numbers_differ(const lap_numbers *then, const lap_numbers *now,
                         lap_numbers_difference *difference);
+/* The same, entries of the keys `except` (NULL-terminated) left aside. */
+bool lap_numbers_differ_except(const lap_numbers *then, const lap_numbers *now,
+                               const char *const *except, lap_numbers_difference *difference);
 
 #endif

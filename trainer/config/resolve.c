@@ -151,6 +151,13 @@ lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_stat
   return LAP_OK;
 }
 
+void lap_config_settle_warmup(lap_config *config, int64_t steps) {
+  int *origin = &config->origin[lap_config_find("schedule.warmup_steps")];
+  if (*origin != LAP_ORIGIN_NONE) return;
+  config->schedule.warmup_steps = steps;
+  *origin = LAP_ORIGIN_DEFAULT;
+}
+
 lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status) {
   int *origin = &config->origin[lap_config_find("schedule.warmup_steps")];
   if (*origin == LAP_ORIGIN_NONE) {

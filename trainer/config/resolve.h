@@ -22,6 +22,8 @@ lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_stat
 
 /* Resolves schedule.warmup_steps: where it is not given, 5 % of total_steps, rounded down.
  * LAP_USAGE where a given one exceeds total_steps. */
+/* Where it is not given, it is `steps`: that of the run that is gone on with. */
+void lap_config_settle_warmup(lap_config *config, int64_t steps);
 lap_code lap_config_resolve_warmup(lap_config *config, int64_t total_steps, lap_status *status);
 
 #endif

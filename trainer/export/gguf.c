@@ -11,7 +11,7 @@
 #include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/export/export.h"
-#include "trainer/export/gguf_write.h"
+#include "trainer/gguf/write.h"
 
 /* --- what llama.cpp can represent --- */
 

@@ -17,6 +17,7 @@
 #include "trainer/inspect/config.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/run.h"
+#include "trainer/inspect/tensors.h"
 #include "trainer/inspect/tokens.h"
 #include "trainer/model/source.h"
 
@@ -24,7 +25,7 @@
 
 typedef struct {
   const char *path, *name; /* the name is its last component */
-  bool is_directory, is_hdf5;
+  bool is_directory, is_hdf5, is_gguf;
   char format[LAP_HDF5_TEXT]; /* the attribute of an HDF5 file; "" where it has none */
 } subject;
 
@@ -65,6 +66,12 @@ static bool is_run(const subject *s) {
 }
 static bool is_token_shard(const subject *s) { return !strcmp(s->format, "lapidary-tokens"); }
 static bool is_cache(const subject *s) { return !strcmp(s->format, "lapidary-teacher"); }
+static bool is_gguf(const subject *s) {
+  return s->is_gguf || (!s->is_directory && ends_with(s->name, ".gguf"));
+}
+static bool is_safetensors(const subject *s) {
+  return !s->is_directory && ends_with(s->name, ".safetensors");
+}
 static bool is_tokenizer(const subject *s) {
   return !s->is_directory && !s->is_hdf5 && ends_with(s->name, ".model");
 }
@@ -104,6 +111,8 @@ static const kind kinds[] = {
     {"token shard", "HDF5 with format=\"lapidary-tokens\"", is_token_shard,
      lap_inspect_token_shard},
     {"teacher cache", "HDF5 with format=\"lapidary-teacher\"", is_cache, lap_inspect_cache},
+    {"GGUF file", "begins with GGUF", is_gguf, lap_inspect_gguf},
+    {"safetensors file", "*.safetensors", is_safetensors, lap_inspect_safetensors},
     {"tokenizer", "a SentencePiece *.model", is_tokenizer, lap_inspect_tokenizer},
     {"config", "*.yaml", is_config, lap_inspect_config},
     {"run.json", "run.json", is_run_json, lap_inspect_run_json},
@@ -139,6 +148,7 @@ static lap_code examine(const char *path, subject *s, lap_status *status) {
   char head[sizeof signature] = "";
   const size_t read = fread(head, 1, sizeof signature - 1, file);
   fclose(file);
+  s->is_gguf = read >= 4 && memcmp(head, "GGUF", 4) == 0;
   s->is_hdf5 = read == sizeof signature - 1 && memcmp(head, signature, read) == 0;
   if (s->is_hdf5) return lap_hdf5_try(path, read_format, path, s->format, sizeof s->format, status);
   if (ends_with(s->name, ".h5"))

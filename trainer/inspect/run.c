@@ -17,7 +17,7 @@
 #include "trainer/inspect/model.h"
 #include "trainer/run/directory.h"
 
-enum { SHOWN_CHARACTERS = 80, MOST_HOSTS = 4 };
+enum { SHOWN_CHARACTERS = 80, PATH_CHARACTERS = 4096, MOST_HOSTS = 4 };
 
 /* --- run.json --- */
 
@@ -71,6 +71,22 @@ static char *host_names(const json_t *hosts) {
   return cut;
 }
 
+/* Of a run that went on from the state of another. */
+static void report_parent(const json_t *parent, lap_report *report) {
+  if (!json_is_object(parent)) return;
+  const char *path = json_string_value(json_object_get(parent, "checkpoint"));
+  if (!path) path = "?";
+  char *checkpoint = lap_report_clean(path, strlen(path), PATH_CHARACTERS);
+  char *state = text_of(parent, "state_sha256");
+  const json_int_t step = json_integer_value(json_object_get(parent, "step"));
+  lap_report_fact(
+      report, "parent",
+      json_pack("{s:s, s:I, s:s}", "checkpoint", checkpoint, "step", step, "state_sha256", state),
+      "%s, step %" PRId64 ", state %.12s", checkpoint, (int64_t)step, state);
+  free(checkpoint);
+  free(state);
+}
+
 static void report_run_json(const json_t *run, lap_report *report) {
   const json_t *versions = json_object_get(run, "versions");
   const int64_t ranks = json_integer_value(json_object_get(run, "ranks"));
@@ -86,6 +102,7 @@ static void report_run_json(const json_t *run, lap_report *report) {
   lap_report_json_only(report, "git_commit", json_string(commit));
   lap_report_fact(report, "lapidary", json_string(lapidary), "%s, commit %.12s, %s", lapidary,
                   commit, blas);
+  report_parent(json_object_get(run, "parent"), report);
   const size_t before = json_array_size(json_object_get(run, "previous"));
   if (before > 0)
     lap_report_fact(report, "resumed", json_integer((json_int_t)before), "%zu time%s", before,

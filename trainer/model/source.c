@@ -11,6 +11,7 @@
 #include "trainer/config/resolve.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/weights.h"
+#include "trainer/state/hash.h"
 
 static bool has(const char *directory, const char *name) {
   char *path = lap_format("%s/%s", directory, name);
@@ -133,6 +134,61 @@ lap_code lap_model_read_weights(const char *path, const lap_weight_target *targe
   LAP_TRY(lap_checkpoint_open(path, &checkpoint, status));
   const lap_code code = lap_checkpoint_read_weights(checkpoint, target, status);
   lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+/* --- identity --- */
+
+static void hash_tensor(const lap_parameter *p, const float *values, lap_sha256_stream *stream) {
+  char *line = p->is_norm ? lap_format("%s shard 0 float32 %" PRId64 "\n", p->name, p->columns)
+                          : lap_format("%s shard 0 float32 %" PRId64 "x%" PRId64 "\n", p->name,
+                                       p->rows, p->columns);
+  lap_sha256_add(stream, line, strlen(line));
+  free(line);
+  uint8_t digest[LAP_SHA256_SIZE];
+  for (int64_t begin = 0; begin < p->elements; begin += LAP_STATE_CHUNK) {
+    const int64_t left = p->elements - begin,
+                  count = left < LAP_STATE_CHUNK ? left : LAP_STATE_CHUNK;
+    lap_sha256(values + begin, (size_t)count * sizeof *values, digest);
+    lap_sha256_add(stream, digest, sizeof digest);
+  }
+}
+
+/* Reads bucket `b` alone into `values`, whose first element is the bucket's. */
+static lap_code read_bucket(const lap_model_source *source, int b, float *values,
+                            lap_status *status) {
+  const lap_bucket *bucket = &source->parameters->bucket[b];
+  lap_weight_target target = lap_weight_target_create(source->parameters);
+  target.held[b] = (lap_range){bucket->begin, bucket->end};
+  target.at[b] = values;
+  const lap_code code = lap_model_read_weights(source->path, &target, status);
+  lap_weight_target_release(&target);
+  return code;
+}
+
+lap_code lap_model_weights_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
+                                  lap_status *status) {
+  static const char head[] = "lapidary-weights 1\n";
+  const lap_parameters *parameters = source->parameters;
+  int64_t most = 0;
+  for (int b = 0; b < parameters->bucket_count; ++b) {
+    const int64_t count = parameters->bucket[b].end - parameters->bucket[b].begin;
+    if (count > most) most = count;
+  }
+  float *values = lap_allocate_aligned(most, sizeof *values);
+  lap_sha256_stream *stream = lap_sha256_create();
+  lap_sha256_add(stream, head, sizeof head - 1);
+  lap_code code = LAP_OK;
+  for (int i = 0, read = -1; i < parameters->count && code == LAP_OK; ++i) {
+    const lap_parameter *p = &parameters->parameter[i];
+    if (p->bucket != read) code = read_bucket(source, read = p->bucket, values, status);
+    if (code == LAP_OK)
+      hash_tensor(p, values + (p->offset - parameters->bucket[read].begin), stream);
+  }
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+  lap_release_aligned(values);
   return code;
 }
 

@@ -36,6 +36,12 @@ bool lap_model_is_hugging_face(const char *path);
 lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
                                 lap_status *status);
 
+/* Not collective. The identity of the weights, however they are sharded: teacher_sha256 as
+ * docs/formats.md#who-the-teacher-is defines it, which is lap_weights_sha256 of the whole model in
+ * one shard. Reads one layer, or the embedding, at a time. */
+lap_code lap_model_weights_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
+                                  lap_status *status);
+
 /* Not collective. Opens token shards for the model: their vocabulary must fit, their tokenizer be
  * the model's own, where it has one, and some position be counted. LAP_DATA showing both. */
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,

@@ -132,10 +132,24 @@ static json_t *previous_runs(const char *file) {
   return runs;
 }
 
+/* A run that is resumed keeps the parent that it had. */
+static void set_parent(json_t *run, const lap_run_parent *parent, const json_t *previous) {
+  const size_t count = json_array_size(previous);
+  json_t *before = count ? json_object_get(json_array_get(previous, count - 1), "parent") : NULL;
+  if (parent && parent->checkpoint)
+    json_object_set_new(run, "parent",
+                        json_pack("{s:s, s:I, s:s}", "checkpoint", parent->checkpoint, "step",
+                                  (json_int_t)parent->step, "state_sha256", parent->state_sha256));
+  else if (before)
+    json_object_set(run, "parent", before);
+}
+
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status) {
   char *file = lap_run_directory_path(path, "run.json");
   json_t *run = run_object(facts);
-  json_object_set_new(run, "previous", previous_runs(file));
+  json_t *previous = previous_runs(file);
+  set_parent(run, facts->parent, previous);
+  json_object_set_new(run, "previous", previous);
   char *text = json_dumps(run, JSON_INDENT(2));
   char *whole = lap_format("%s\n", text);
   const lap_code code = lap_file_write(file, whole, strlen(whole), status);

@@ -10,7 +10,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "core/hash.h"
 #include "core/status.h"
 #include "mpi/tree/mesh.h"
 
@@ -34,6 +36,14 @@ typedef struct {
   const char *name, *text;
 } lap_run_fact;
 
+/* The checkpoint of another run that a run goes on from. */
+typedef struct {
+  char
+      *checkpoint; /* its directory, from the root where that can be known; malloc'ed; NULL: none */
+  uint64_t step;
+  char state_sha256[LAP_SHA256_HEX];
+} lap_run_parent;
+
 /* What run.json says beside the versions of lapidary, its commit, jansson and libyaml. */
 typedef struct {
   const char *const *hosts; /* [ranks] host name of each rank */
@@ -44,10 +54,13 @@ typedef struct {
   size_t version_count;
   const lap_run_fact *inputs; /* [input_count] {"tokenizer", its SHA-256} */
   size_t input_count;
+  const lap_run_parent *parent; /* NULL, or without a checkpoint: as the run.json before says */
 } lap_run_facts;
 
 /* Writes PATH/run.json. Where there is one already, its content moves into the new one's "previous"
- * list, so that a resumed run remembers on what ranks and versions it ran before. */
+ * list, so that a resumed run remembers on what ranks and versions it ran before; its "parent"
+ * stays.
+ */
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status);
 
 #endif

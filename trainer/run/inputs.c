@@ -33,8 +33,8 @@ static lap_cache_expectation expectation(const lap_config *config, const lap_pro
                                  .hook = hook};
 }
 
-/* Where the kept probabilities were scaled to sum to 1, every rule but one teaches that the ids that
- * were not kept are impossible. Who names such a rule is warned; nobody gets it unasked. */
+/* Where the kept probabilities were scaled to sum to 1, every rule but one teaches that the ids
+ * that were not kept are impossible. Who names such a rule is warned; nobody gets it unasked. */
 static lap_code check_tail(const lap_config *config, const lap_session *session,
                            const lap_cache *cache, lap_status *status) {
   static const char advice[] =

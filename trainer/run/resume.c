@@ -10,25 +10,60 @@
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/shared_directory.h"
+#include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
 #include "trainer/model/source.h"
 #include "trainer/run/directory.h"
+#include "trainer/step/schedule.h"
 
-void lap_resume_blas_core(const lap_config *config, const lap_session *session,
-                          const lap_resume_options *options, char core[LAP_RESUME_CORE]) {
-  memset(core, 0, LAP_RESUME_CORE);
-  snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
-  if (strcmp(core, "auto") || !strcmp(options->from, "none") || options->fork) return;
+/* What rank 0 sees of the run that is gone on with. */
+typedef struct {
+  char core[LAP_RESUME_CORE]; /* "" : no run */
+  lap_schedule_kind kind;
+  int64_t warmup_steps;
+} resumed_ends;
+
+static resumed_ends ends_of_run(const lap_config *config, const lap_resume_options *options) {
+  resumed_ends ends = {.warmup_steps = -1};
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
   const char *path = !strcmp(options->from, "auto") ? config->run_dir : options->from;
-  if (session->root && lap_model_open(path, false, &source, &ignored) == LAP_OK) {
-    snprintf(core, LAP_RESUME_CORE, "%s", source.config->blas_core);
-    lap_model_close(&source);
-  }
-  lap_broadcast(session->comm, core, LAP_RESUME_CORE, 0);
+  if (lap_model_open(path, false, &source, &ignored) != LAP_OK) return ends;
+  snprintf(ends.core, sizeof ends.core, "%s", source.config->blas_core);
+  ends.kind = source.config->schedule.kind;
+  ends.warmup_steps = source.config->schedule.warmup_steps;
+  lap_model_close(&source);
+  return ends;
+}
+
+void lap_resume_open_ends(lap_config *config, const lap_session *session,
+                          const lap_resume_options *options, char core[LAP_RESUME_CORE]) {
+  memset(core, 0, LAP_RESUME_CORE);
+  snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
+  if (!strcmp(options->from, "none") || options->fork) return;
+  resumed_ends ends;
+  memset(&ends, 0, sizeof ends);
+  if (session->root) ends = ends_of_run(config, options);
+  lap_broadcast(session->comm, &ends, sizeof ends, 0);
+  if (!ends.core[0]) return;
+  if (!strcmp(core, "auto")) memcpy(core, ends.core, LAP_RESUME_CORE);
+  const bool by_length = ends.kind == LAP_SCHEDULE_COSINE || ends.kind == LAP_SCHEDULE_LINEAR;
+  if (by_length || ends.kind != config->schedule.kind || ends.warmup_steps < 0) return;
+  lap_config_settle_warmup(config, ends.warmup_steps);
 }
 
 /* --- the run directory --- */
+
+/* Collective. Once nothing is left to refuse, and before the line that says where the run starts.
+ */
+static lap_code open_log(const lap_config *config, const lap_session *session, lap_status *status) {
+  lap_status own = {0};
+  char *log = lap_run_directory_path(config->run_dir, "log.txt");
+  if (session->root) own.code = lap_console_open_log(session->console, log, &own);
+  free(log);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
 
 /* Rank 0 makes it; the others must see what rank 0 wrote. */
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
@@ -45,17 +80,102 @@ static lap_code open_directory(const lap_config *config, const lap_session *sess
 
 /* --- starting points --- */
 
-static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_inputs *inputs,
-                                lap_status *status) {
+/* Keys of the length of a run. A longer or shorter run has the same numbers as long as no learning
+ * rate behind it depended on the length. */
+static const char *const length_keys[] = {"schedule.steps", "schedule.tokens", "schedule.epochs",
+                                          NULL};
+
+typedef struct {
+  const lap_config *config; /* of this run */
+  const lap_inputs *inputs; /* of this run */
+  lap_config *then;         /* config of the checkpoint */
+  uint64_t total_then;
+} extension;
+
+static lap_code open_extension(const lap_checkpoint *checkpoint, const lap_config *config,
+                               const lap_inputs *inputs, extension *e, lap_status *status) {
+  *e = (extension){.config = config, .inputs = inputs};
+  char *path = lap_format("%s/config.resolved.yaml", checkpoint->path);
+  lap_code code = lap_config_load(path, NULL, 0, &e->then, status);
+  free(path);
+  if (code != LAP_OK) return status->code = LAP_DATA;
+  code = lap_schedule_total_steps(e->then, inputs->window_count, &e->total_then, status);
+  if (code != LAP_OK) lap_config_destroy(e->then);
+  return code;
+}
+
+static double rate_at(const lap_config *config, uint64_t step, uint64_t total) {
+  return lap_schedule_learning_rate(config, step < total ? step : total - 1, total);
+}
+
+/* The length differs, and learning rates behind the checkpoint depended on it. */
+static lap_code refuse_length(const lap_checkpoint *checkpoint, const extension *e,
+                              lap_status *status) {
+  const uint64_t step = checkpoint->step, total = e->inputs->total_steps;
+  if (step > total)
+    return lap_fail(status, LAP_USAGE,
+                    "%s: has made %" PRIu64 " steps already, this run ends after %" PRIu64
+                    "; give it more (schedule.steps, tokens or epochs)",
+                    checkpoint->path, step, total);
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: the length of the schedule (schedule.steps, tokens or epochs) was %" PRIu64
+      " steps there and is %" PRIu64 " here, and the learning rates of the %" PRIu64
+      " steps done depended on it; restore it, or go on as a new run: --fork --resume %s "
+      "run_dir=OTHER keeps weights, moments and step %" PRIu64
+      ", and from there the learning rate follows the new schedule (%.3g, where the old one would "
+      "have %.3g); that is not what %" PRIu64 " steps from the start would give",
+      checkpoint->path, e->total_then, total, step, checkpoint->path, step,
+      rate_at(e->config, step, total), rate_at(e->then, step, e->total_then), total);
+}
+
+static lap_code compare_length(const lap_checkpoint *checkpoint, const lap_config *config,
+                               const lap_inputs *inputs, lap_status *status) {
+  extension e;
+  LAP_TRY(open_extension(checkpoint, config, inputs, &e, status));
+  const uint64_t then = lap_schedule_free_steps(e.then, e.total_then);
+  const uint64_t now = lap_schedule_free_steps(config, inputs->total_steps);
+  const uint64_t free_steps = then < now ? then : now;
+  lap_code code = LAP_OK;
+  if (checkpoint->step > free_steps || checkpoint->step > inputs->total_steps)
+    code = refuse_length(checkpoint, &e, status);
+  lap_config_destroy(e.then);
+  return code;
+}
+
+static bool is_length_key(const char *key) {
+  for (const char *const *one = length_keys; *one; ++one)
+    if (strcmp(*one, key) == 0) return true;
+  return false;
+}
+
+/* What else differs is only worth a word where the length could have been another. */
+static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_config *config,
+                                const lap_inputs *inputs, lap_status *status) {
   lap_numbers_difference difference;
-  if (!checkpoint->numbers ||
-      !lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference))
-    return LAP_OK;
+  const lap_numbers *then = checkpoint->numbers, *now = inputs->numbers;
+  if (!then || !lap_numbers_differ(then, now, &difference)) return LAP_OK;
+  if (is_length_key(difference.key)) {
+    LAP_TRY(compare_length(checkpoint, config, inputs, status));
+    if (!lap_numbers_differ_except(then, now, length_keys, &difference)) return LAP_OK;
+  }
   return lap_fail(
       status, LAP_USAGE,
       "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "
       "or start a new run from this state with --fork and another run_dir",
       checkpoint->path, difference.key, difference.then, difference.now);
+}
+
+/* After it was loaded. */
+static void say_length(const lap_checkpoint *checkpoint, const lap_session *session,
+                       const lap_inputs *inputs) {
+  lap_numbers_difference difference;
+  if (checkpoint->numbers &&
+      lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference) &&
+      is_length_key(difference.key))
+    lap_console_say(session->console,
+                    "the run now ends after %" PRIu64 " steps; no number behind it depends on that",
+                    inputs->total_steps);
 }
 
 /* Before anything is loaded: a checkpoint of another model could not be, and would look damaged.
@@ -65,7 +185,7 @@ static lap_code compare_newest(const lap_config *config, const lap_session *sess
   lap_checkpoint *checkpoint;
   lap_status own = {0}, ignored;
   if (lap_checkpoint_open(config->run_dir, &checkpoint, &ignored) == LAP_OK) {
-    own.code = compare_numbers(checkpoint, inputs, &own);
+    own.code = compare_numbers(checkpoint, config, inputs, &own);
     lap_checkpoint_close(checkpoint);
   }
   *status = own;
@@ -94,11 +214,12 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
+  if (code == LAP_OK && *found) code = open_log(config, session, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
-    lap_checkpoint_close(checkpoint);
+    if (!fork) say_length(checkpoint, session, inputs);
   }
-  if (code == LAP_OK && !*found) say_that_nothing_was_found(config, session);
+  if (checkpoint) lap_checkpoint_close(checkpoint);
   free(directory);
   return code;
 }
@@ -118,9 +239,30 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
                   config->run_dir, step, from->step, from->path);
 }
 
+/* The path from the root: run.json is read from anywhere. */
+static char *full_path(const char *path) {
+  char *full = realpath(path, NULL);
+  return full ? full : lap_copy_string(path);
+}
+
+/* Nothing where the checkpoint is one of this run's own. */
+static void set_parent(const lap_config *config, const lap_checkpoint *checkpoint,
+                       lap_run_parent *parent) {
+  char *from = full_path(checkpoint->path), *run = full_path(config->run_dir);
+  const size_t length = strlen(run);
+  if (strncmp(from, run, length) == 0 && from[length] == '/') {
+    free(from);
+  } else {
+    parent->checkpoint = from;
+    parent->step = checkpoint->step;
+    memcpy(parent->state_sha256, checkpoint->state_sha256, sizeof parent->state_sha256);
+  }
+  free(run);
+}
+
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
                             const lap_inputs *inputs, bool fork, lap_state *state,
-                            lap_status *status) {
+                            lap_run_parent *parent, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
   own.code = lap_checkpoint_open(path, &checkpoint, &own);
@@ -128,14 +270,18 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
     own.code = lap_fail(&own, LAP_USAGE,
                         "%s: holds weights only and cannot be resumed; start from it with init=%s",
                         checkpoint->path, path);
-  if (own.code == LAP_OK && !fork) own.code = compare_numbers(checkpoint, inputs, &own);
+  if (own.code == LAP_OK && !fork) own.code = compare_numbers(checkpoint, config, inputs, &own);
   if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
-  if (code == LAP_OK)
+  if (code == LAP_OK) code = open_log(config, session, status);
+  if (code == LAP_OK) {
     lap_console_say(session->console, "%s %s at step %" PRIu64, fork ? "forked" : "resumed",
                     checkpoint->path, state->step);
+    set_parent(config, checkpoint, parent);
+    if (!fork) say_length(checkpoint, session, inputs);
+  }
   if (checkpoint) lap_checkpoint_close(checkpoint);
   return code;
 }
@@ -158,14 +304,20 @@ static lap_code start_fresh(const lap_config *config, const lap_session *session
 
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_resume_options *options,
-                             lap_state *state, lap_directory_lock **lock, lap_status *status) {
+                             lap_state *state, lap_directory_lock **lock, lap_run_parent *parent,
+                             lap_status *status) {
   *lock = NULL;
+  *parent = (lap_run_parent){0};
   const bool newest = !strcmp(options->from, "auto"), none = !strcmp(options->from, "none");
   LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
     LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
   else if (!none)
-    return resume_from(config, options->from, session, inputs, options->fork, state, status);
-  return found ? LAP_OK : start_fresh(config, session, state, status);
+    return resume_from(config, options->from, session, inputs, options->fork, state, parent,
+                       status);
+  if (found) return LAP_OK;
+  LAP_TRY(open_log(config, session, status));
+  if (newest) say_that_nothing_was_found(config, session);
+  return start_fresh(config, session, state, status);
 }

@@ -3,6 +3,7 @@
 #define LAP_TRAINER_RUN_RESUME_H
 
 #include "core/directory_lock.h"
+#include "trainer/run/directory.h"
 #include "trainer/run/inputs.h"
 #include "trainer/state/state.h"
 
@@ -11,20 +12,26 @@ typedef struct {
   bool fork;        /* numbers may differ from the checkpoint's: a new run from its state */
 } lap_resume_options;
 
-/* Collective. The blas_core to open before anything else is read: that of the config, and where
- * this is auto, that of the run that `options` go on with, as rank 0 sees it ("auto" for a fresh
- * start). */
+/* Collective. What a config leaves open and the run that `options` go on with has settled, as rank
+ * 0 sees it. *core is the blas_core to open before anything else is read: that of the config, and
+ * where this is auto, that of the run ("auto" for a fresh start). schedule.warmup_steps, where it
+ * is not given, becomes the run's, with the kinds constant and wsd: its default grows with the
+ * length of the run, which these kinds may change. */
 enum { LAP_RESUME_CORE = 64 };
-void lap_resume_blas_core(const lap_config *config, const lap_session *session,
+void lap_resume_open_ends(lap_config *config, const lap_session *session,
                           const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 
-/* Collective. Makes or checks the run directory, and fills `state`: from the checkpoint that
- * options->from names, else from config->init, else at random. LAP_USAGE where the directory has
- * checkpoints and nothing was said of resuming, or where the checkpoint's numbers differ, naming
- * the first key with both values (unless options->fork). *lock keeps other jobs out of the
- * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. */
+/* Collective. Makes or checks the run directory and fills `state`: from the checkpoint that
+ * options->from names, else from config->init, else at random. Opens log.txt, once nothing is left
+ * to refuse, and says there where the run starts. LAP_USAGE where the directory has checkpoints and
+ * nothing was said of resuming, or where the checkpoint's numbers differ, naming the first key with
+ * both values (unless options->fork). The length of the run may differ where no learning rate
+ * behind the checkpoint depended on it (lap_schedule_free_steps). *lock keeps other jobs out of the
+ * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. *parent is the
+ * checkpoint of another run that was loaded; the caller frees its checkpoint. */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_resume_options *options,
-                             lap_state *state, lap_directory_lock **lock, lap_status *status);
+                             lap_state *state, lap_directory_lock **lock, lap_run_parent *parent,
+                             lap_status *status);
 
 #endif

@@ -28,9 +28,10 @@ typedef struct {
   lap_block_weights *weights; /* of `state` */
   lap_stepper *stepper;
   lap_directory_lock *lock; /* rank 0 */
-  lap_metrics *metrics;     /* rank 0 */
-  lap_status pending;       /* a failure of this rank alone, brought to the next agreement point */
-  char *checkpoints;        /* directory */
+  lap_run_parent parent;
+  lap_metrics *metrics; /* rank 0 */
+  lap_status pending;   /* a failure of this rank alone, brought to the next agreement point */
+  char *checkpoints;    /* directory */
   char *config_text;
   double started, last_checkpoint; /* clock */
   double first_started;            /* clock, at the first step of this process */
@@ -266,7 +267,8 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
                                .versions = versions,
                                .version_count = 1,
                                .inputs = inputs,
-                               .input_count = t->inputs->train_cache ? 3 : 2};
+                               .input_count = t->inputs->train_cache ? 3 : 2,
+                               .parent = &t->parent};
   lap_code code = lap_run_json_write(t->config->run_dir, &facts, status);
   free(hosts);
   char *path = lap_run_directory_path(t->config->run_dir, "config.resolved.yaml");
@@ -277,13 +279,10 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
 
 static lap_code open_run_files(trainer *t, lap_status *status) {
   LAP_TRY(write_run_files(t, status));
-  char *log = lap_run_directory_path(t->config->run_dir, "log.txt");
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
-  lap_code code = lap_console_open_log(t->session->console, log, status);
-  if (code == LAP_OK) code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
+  lap_code code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
   if (code == LAP_OK) code = lap_metrics_open(metrics, &t->metrics, status);
-  free(log);
   free(metrics);
   return code;
 }
@@ -298,7 +297,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_session_check_stop(t->session, status));
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
-                              &t->lock, status));
+                              &t->lock, &t->parent, status));
   lap_status own = {0};
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
@@ -392,6 +391,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     code = closed.code;
   }
   lap_directory_lock_release(t.lock);
+  free(t.parent.checkpoint);
   free(t.checkpoints);
   free(t.config_text);
   return code;

@@ -25,6 +25,8 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
   return LAP_OK;
 }
 
+static uint64_t decay_start(uint64_t total_steps) { return total_steps - total_steps / 10; }
+
 static double decayed(const lap_config *config, double x, uint64_t step, uint64_t total_steps) {
   const double final = config->schedule.final_ratio;
   double sine, cosine;
@@ -37,10 +39,9 @@ static double decayed(const lap_config *config, double x, uint64_t step, uint64_
     case LAP_SCHEDULE_CONSTANT:
       return 1;
     case LAP_SCHEDULE_WSD: {
-      const uint64_t decay = total_steps / 10;
-      const uint64_t start = total_steps - decay;
+      const uint64_t start = decay_start(total_steps);
       if (step < start) return 1;
-      return 1 - (1 - final) * (double)(step - start + 1) / (double)decay;
+      return 1 - (1 - final) * (double)(step - start + 1) / (double)(total_steps - start);
     }
   }
   return 1;
@@ -53,4 +54,12 @@ double lap_schedule_learning_rate(const lap_config *config, uint64_t step, uint6
   const uint64_t remaining = total_steps - warmup;
   const double x = remaining > 0 ? (double)(step - warmup) / (double)remaining : 1;
   return peak * decayed(config, x > 1 ? 1 : x, step, total_steps);
+}
+
+uint64_t lap_schedule_free_steps(const lap_config *config, uint64_t total_steps) {
+  const uint64_t warmup = (uint64_t)config->schedule.warmup_steps;
+  if (config->schedule.kind == LAP_SCHEDULE_CONSTANT) return UINT64_MAX;
+  if (config->schedule.kind != LAP_SCHEDULE_WSD) return warmup;
+  const uint64_t start = decay_start(total_steps);
+  return start > warmup ? start : warmup;
 }

@@ -18,5 +18,8 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
  *                                                                     the last 10 % of all steps
  * times the peak. */
 double lap_schedule_learning_rate(const lap_config *config, uint64_t step, uint64_t total_steps);
+/* How many first steps have a learning rate that does not depend on total_steps: those of the
+ * warm-up; with wsd all before the decay; with constant all (UINT64_MAX). */
+uint64_t lap_schedule_free_steps(const lap_config *config, uint64_t total_steps);
 
 #endif

@@ -273,6 +273,50 @@ class Inspect(unittest.TestCase):
         os.rename(self.scratch + "/step-00000001", self.scratch + "/checkpoints/step-00000001")
         self.refuse(self.scratch, "--check", says="step-00000001")
 
+    def test_files_of_tensors_are_described(self):
+        lapidary("export", "run", "--format", "hf", "--out", "scratch/hf")
+        lapidary("export", "run", "--format", "gguf", "--out", "scratch/m.gguf")
+        model = self.inspect("run")["model"]
+        for path, kind, embedding in (("scratch/hf/model.safetensors", "safetensors file", "model.embed_tokens.weight"),
+                                      ("scratch/m.gguf", "GGUF file", "token_embd.weight")):
+            found = self.inspect(path, "--check")
+            self.assertEqual(found["kind"], kind)
+            self.assertTrue(found["checked"])
+            self.assertEqual(found["parameters"], model["embedding_parameters"] + model["non_embedding_parameters"])
+            shapes = {entry["name"]: entry["shape"] for entry in found["tensors"]}
+            self.assertEqual(shapes[embedding], [320, 16])
+            self.assertEqual(len(shapes), found["tensor_count"])
+            self.assertRegex(self.run_inspect(path)[1], embedding + r" +F32 +320x16")
+        keys = self.inspect("scratch/m.gguf")["keys"]
+        self.assertEqual(keys["general.architecture"], "gemma2")
+        self.assertEqual(keys["gemma2.block_count"], 2)
+        self.assertEqual(keys["tokenizer.ggml.tokens"], {"count": 320, "type": "string"})
+        shutil.copy("scratch/m.gguf", "scratch/named-otherwise")
+        self.assertEqual(self.inspect("scratch/named-otherwise")["kind"], "GGUF file")
+
+    def test_damaged_files_of_tensors_end_with_3(self):
+        lapidary("export", "run", "--format", "hf", "--out", "scratch/hf")
+        lapidary("export", "run", "--format", "gguf", "--out", "scratch/m.gguf")
+        for path in ("scratch/hf/model.safetensors", "scratch/m.gguf"):
+            size = os.path.getsize(path)
+            with open(path, "r+b") as file:  # the last value of the last tensor
+                file.seek(size - 4 if path.endswith("s") else size - 64 + 60)
+                file.write(b"\x00\x00\xc0\x7f")
+            self.inspect(path)
+            self.refuse(path, "--check", says=r"tensor '[\w.]+': element \d+ is nan; weights must be finite")
+            os.truncate(path, size // 2)
+            self.refuse(path, says=r"tensor '[\w.]+': .*the file has")
+
+    def test_several_runs_get_a_table_of_their_losses(self):
+        lapidary("train", "config.yaml", "run_dir=scratch/other", "optimizer.learning_rate=1e-5", "--quiet")
+        _, out, _ = self.run_inspect("scratch/other", "run", "M.model")
+        rows = {line.split()[0]: line.split() for line in out.partition("losses")[2].splitlines()[1:] if line}
+        self.assertEqual(set(rows), {"run", "scratch/other", "lowest"})
+        best = self.inspect("run")["best_eval"]
+        self.assertIn(f"{best['eval']['loss']:.4f}", out)
+        self.assertRegex(out, r"lowest held-out: run\n")
+        self.assertNotIn("losses", self.run_inspect("run", "M.model")[1])
+
     def test_a_run_directory_is_described(self):
         found = self.inspect("run", "--check")
         self.assertEqual(found["kind"], "run directory")

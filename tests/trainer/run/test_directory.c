@@ -92,7 +92,22 @@ static void run_json_says_what_ran_where_and_before(void **state) {
   const json_t *first = json_array_get(previous, 0);
   assert_int_equal(json_integer_value(json_object_get(first, "ranks")), 3);
   assert_null(json_object_get(first, "previous"));
+  assert_null(json_object_get(object, "parent"));
   json_decref(object);
+  /* The parent is written once, and stays when the run is resumed. */
+  lap_run_parent parent = {.checkpoint = (char *)"/a/step-00000007", .step = 7};
+  strcpy(parent.state_sha256, "ef");
+  for (int resumed = 0; resumed < 2; ++resumed) {
+    facts.parent = resumed ? NULL : &parent;
+    assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+    object = json_load_file(file, 0, NULL);
+    const json_t *found = json_object_get(object, "parent");
+    assert_string_equal(json_string_value(json_object_get(found, "checkpoint")),
+                        "/a/step-00000007");
+    assert_int_equal(json_integer_value(json_object_get(found, "step")), 7);
+    assert_string_equal(json_string_value(json_object_get(found, "state_sha256")), "ef");
+    json_decref(object);
+  }
   /* A file that somebody broke costs the history, not the run. */
   assert_int_equal(lap_file_write(file, "{", 1, &status), LAP_OK);
   assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);

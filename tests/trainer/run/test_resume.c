@@ -41,6 +41,7 @@ typedef struct {
   lap_session session;
   lap_inputs inputs;
   lap_resume_options options;
+  lap_run_parent parent;
   bool fresh; /* the state is zeroed, as a run's is; else as at step UNTOUCHED */
   lap_state *state;
   lap_directory_lock *lock;
@@ -72,7 +73,7 @@ static void begin(start *s, fixture_layout layout) {
                       : fixture_state("tiny", s->session.comm, layout, UNTOUCHED);
   s->lock = (lap_directory_lock *)"untouched";
   s->code = lap_resume_or_start(&s->config, &s->session, &s->inputs, &s->options, s->state,
-                                &s->lock, &s->status);
+                                &s->lock, &s->parent, &s->status);
   lap_console_destroy(s->session.console);
   fclose(stream);
 }
@@ -94,6 +95,7 @@ static void end(start *s) {
   lap_directory_lock_release(s->lock);
   lap_state_destroy(s->state);
   free(s->config.run_dir);
+  free(s->parent.checkpoint);
   free(s->said);
 }
 
@@ -316,6 +318,8 @@ static void other_numbers_are_refused_before_anything_is_loaded(void **context) 
   begin(&s, fixture_sharded);
   assert_step(&s, 9);
   assert_says(&s, "forked ");
+  assert_int_equal(s.parent.step, 9);
+  assert_non_null(strstr(s.parent.checkpoint, "/step-00000009"));
   end(&s);
   free(path);
   lap_numbers_destroy(other);
@@ -341,6 +345,7 @@ static void a_checkpoint_or_run_can_be_named(void **context) {
     begin(&s, *layouts[i % 3]);
     assert_step(&s, cases[i].step);
     assert_says(&s, "resumed ");
+    assert_int_equal(s.parent.checkpoint != NULL, strcmp(cases[i].run, "run") != 0);
     end(&s);
     free(from);
   }
@@ -466,7 +471,7 @@ static void expect_core(world *w, const char *run, const char *resume, bool fork
   s.config.blas_core = (char *)told;
   char core[LAP_RESUME_CORE];
   memset(core, 'x', sizeof core);
-  lap_resume_blas_core(&s.config, &s.session, &s.options, core);
+  lap_resume_open_ends(&s.config, &s.session, &s.options, core);
   assert_string_equal(core, expected);
   free(s.config.run_dir);
 }

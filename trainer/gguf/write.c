@@ -1,4 +1,4 @@
-#include "trainer/export/gguf_write.h"
+#include "trainer/gguf/write.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* gguf_write: the file format of llama.cpp and the programs around it, GGUF version 3, written.
+/* write: the file format of llama.cpp and the programs around it, GGUF version 3, written.
  *
  * A file is a header (magic, version, counts), key-value pairs, one info for each tensor, and the
  * data, each tensor at a multiple of 32 bytes; all little-endian. What the keys mean is the
@@ -6,8 +6,8 @@
  *
  * Not collective. A file under construction belongs to one thread.
  */
-#ifndef LAP_TRAINER_EXPORT_GGUF_WRITE_H
-#define LAP_TRAINER_EXPORT_GGUF_WRITE_H
+#ifndef LAP_TRAINER_GGUF_WRITE_H
+#define LAP_TRAINER_GGUF_WRITE_H
 
 #include <stdbool.h>
 #include <stddef.h>
