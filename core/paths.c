@@ -208,7 +208,7 @@ static bool find_braces(const char *text, braces *found) {
     }
     if (*at != '{') continue;
     const char *end = next_of_level(at + 1);
-    if (!end || *end != ',') continue; /* {x} is no choice */
+    if (!end || *end != ',') continue; /* {x} is not a choice */
     while (end && *end == ',') end = next_of_level(end + 1);
     if (!end) continue;
     *found = (braces){at, end};

@@ -1,7 +1,7 @@
 /* sandbox: a file given to a library by a child process first.
  *
  * HDF5 1.10 and SentencePiece 0.1.97 crash, loop endlessly or ask for any amount of memory on files
- * made for that. A sandbox forks a child that does the dangerous thing under limits; what becomes
+ * made for that. A sandbox forks a child that does the dangerous thing under limits; the end
  * of the child is data here, a message and exit code 3 in place of a dead job. What a child lived
  * through, its parent can do after it: the same bytes take the same path.
  *

@@ -88,7 +88,7 @@ class Picture(unittest.TestCase):
         self.assertEqual(self.differences(), ["trainer/plan is missing"])
         draw_rooms.main([], self.tree)
         (self.tree / "trainer/plan/plan.c").unlink()
-        self.assertEqual(self.differences(), ["trainer/plan is no room any more"])
+        self.assertEqual(self.differences(), ["trainer/plan is not a room any more"])
 
     def test_some_lines_more_leave_it_as_it_is_and_many_do_not(self):
         self.write("core/file.h", "\n" * 620)

@@ -48,7 +48,7 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* --- shape and memory --- */
 
-/* A window that no sequence outgrows is no limit. */
+/* A window that no sequence outgrows does not limit anything. */
 static int64_t layer_window(const lap_gemma2_config *config, int64_t layer, int64_t max_positions) {
   return config->sliding[layer] && config->sliding_window < max_positions ? config->sliding_window
                                                                           : 0;

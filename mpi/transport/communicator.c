@@ -28,7 +28,7 @@ enum {
   IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000,
 };
 /* One poll counts as at most this much waiting: where a queue system has suspended the whole job,
- * the time in which this process did not run itself is no sign of a dead peer. */
+ * the time in which this process did not run itself is not a sign of a dead peer. */
 static const double LONGEST_POLL_SECONDS = 1;
 /* Time that finishing or aborting MPI may take, where the peers cannot be named. */
 enum { FINISH_SECONDS = 300, ABORT_SECONDS = 5 };

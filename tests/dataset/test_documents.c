@@ -245,7 +245,7 @@ static void empty_files_and_documents_are_counted(void **state) {
     seen all;
     lap_findings findings;
     lap_status status = {0};
-    /* Emptiness is no fault. */
+    /* An empty file is not a fault. */
     assert_int_equal(visit(cases[i].how, inputs, 3, true, &all, &findings, &status), LAP_OK);
     assert_int_equal(all.count, cases[i].documents);
     assert_int_equal(findings.of[LAP_FINDING_EMPTY_FILES].count, 2);
@@ -253,7 +253,7 @@ static void empty_files_and_documents_are_counted(void **state) {
   }
 }
 
-/* --- which files, and what is no text --- */
+/* --- which files, and what is not text --- */
 
 static void assert_refused(const char *input, lap_code code, const char *says) {
   seen all;
@@ -282,7 +282,7 @@ static void inputs_are_files_folders_and_globs(void **state) {
   assert_documents("line", pattern, "A|b|");
   snprintf(pattern, sizeof pattern, "%s/{below/[cd],b}*.txt", root);
   assert_documents("line", pattern, "b|c|d|");
-  snprintf(odd, sizeof odd, "%s/c [1].txt", below); /* a path that exists is no glob */
+  snprintf(odd, sizeof odd, "%s/c [1].txt", below); /* a path that exists is not a glob */
   assert_documents("line", odd, "c|");
   snprintf(pattern, sizeof pattern, "%s/none-*", root);
   assert_refused(pattern, LAP_DATA, "none-*: matches no file");

@@ -111,7 +111,7 @@ def hugging_face(model, weights=None, pad_token_id=None, dtype=torch.float32):
     """Gemma2ForCausalLM of the same model: eager attention, because sdpa drops the soft-cap.
 
     pad_token_id None: with transformers' default, 0, the input embedding of token 0 gets no
-    gradient (nn.Embedding's padding_idx), which is no part of Gemma 2."""
+    gradient (nn.Embedding's padding_idx), which is not part of Gemma 2."""
     kept = {key: value for key, value in model.items() if key != "rope_theta"}
     config = transformers.Gemma2Config(
         **kept, rope_parameters={"rope_type": "default", "rope_theta": float(model["rope_theta"])},

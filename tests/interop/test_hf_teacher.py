@@ -92,7 +92,7 @@ class Tokens:
 
     def contexts(self, length, document_mask):
         """docs/design.md#windows by the letter: sequences that see only themselves, and the row of the
-        whole stream that each token is; the prefix is no row, -1."""
+        whole stream that each token is; the prefix has no row: -1."""
         before = 0
         for tokens, starts in self.shards:
             for row in range(0, len(tokens), length - 1):
@@ -407,7 +407,7 @@ class HfTeacher(unittest.TestCase):
                     command=(self.teacher, self.train, out, "--no-document-mask"))
         self.assertEqual(partial.read_bytes(), data)
         partial.write_bytes(b"somebody's notes\n" * 100)
-        self.refuse(3, "it is no part of a cache", command=(self.teacher, self.train, out))
+        self.refuse(3, "it is not part of a cache", command=(self.teacher, self.train, out))
         self.assertEqual(partial.read_bytes(), b"somebody's notes\n" * 100)
 
     def test_a_finished_cache_is_kept_or_refused(self):

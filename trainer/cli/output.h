@@ -2,7 +2,7 @@
  *
  * A result that does not arrive is a failure: where stdout cannot be written (a full disk, a pipe
  * that nobody reads), the command ends with LAP_DATA and says so. A reader that has read something
- * and then leaves, as `head` does, had what it wanted: that is no failure, and nothing is said.
+ * and then leaves, as `head` does, had what it wanted: that is not a failure, and nothing is said.
  *
  * A module with state of its own, as stdout has.
  */

@@ -67,7 +67,7 @@ static lap_code check_characters(const lap_tokenizer_model *model, const diction
   for (size_t at = 0; at < piece->text_bytes;) {
     const size_t length = lap_utf8_character(piece->text + at, piece->text_bytes - at);
     if (!look_up(pieces, piece->text + at, length))
-      return refuse_piece(model, piece, "has a character that is no piece", status);
+      return refuse_piece(model, piece, "has a character that is not a piece", status);
     at += length;
   }
   return LAP_OK;

@@ -79,7 +79,7 @@ static lap_code parse_shape(const json_t *shape, lap_safetensors_tensor *tensor,
     const json_t *size = json_array_get(shape, (size_t)i);
     tensor->shape[i] = json_integer_value(size);
     if (!json_is_integer(size) || tensor->shape[i] < 0)
-      return lap_fail(status, LAP_DATA, "dimension %d of its shape is no count", i);
+      return lap_fail(status, LAP_DATA, "dimension %d of its shape is not a count", i);
     if (__builtin_mul_overflow(tensor->elements, tensor->shape[i], &tensor->elements))
       return lap_fail(status, LAP_DATA, "its shape has more elements than can be counted");
   }

@@ -59,7 +59,7 @@ static lap_code open_mapped_files(source *s, const char *index, const json_t *ma
       return lap_fail(status, LAP_DATA,
                       "%s: tensor '%.200s': expected the name of a file of the same directory, "
                       "found '%.200s'",
-                      index, tensor, name ? name : "something that is no text");
+                      index, tensor, name ? name : "something that is not a text");
     if (file_named(s, name) < 0) LAP_TRY(add_file(s, name, status));
     if (!lap_safetensors_find(s->file[file_named(s, name)], tensor))
       return lap_fail(status, LAP_DATA, "%s: tensor '%.200s' is not in %.200s, where it should be",

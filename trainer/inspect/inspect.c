@@ -168,7 +168,7 @@ static lap_code refuse(const subject *s, lap_status *status) {
     looked_for = longer;
   }
   char *format = lap_report_clean(s->format, strlen(s->format), 40);
-  lap_fail(status, LAP_DATA, "%s: is no kind of file that lapidary knows%s%s%s; looked for: %s",
+  lap_fail(status, LAP_DATA, "%s: is not a kind of file that lapidary knows%s%s%s; looked for: %s",
            s->path, s->is_hdf5 ? " (HDF5 with format=\"" : "", s->is_hdf5 ? format : "",
            s->is_hdf5 ? "\")" : "", looked_for);
   free(format);

@@ -82,7 +82,7 @@ static void exactly_what_decides_the_numbers_is_listed(void **state) {
   lap_numbers_destroy(numbers);
 }
 
-/* A path is no identity; that there are weights at all is. */
+/* A path is not an identity; that there are weights at all is one. */
 static void of_paths_only_what_they_mean_is_listed(void **state) {
   (void)state;
   static const struct {

@@ -19,7 +19,7 @@ static void every_name_means_one_key_that_there_is(void **state) {
   size_t count;
   const lap_config_other_names *table = lap_config_other_names_table(&count);
   for (size_t i = 0; i < count; ++i) {
-    if (lap_config_find(table[i].key) < 0) fail_msg("%s is no key", table[i].key);
+    if (lap_config_find(table[i].key) < 0) fail_msg("%s is not a key", table[i].key);
     char *names = lap_copy_string(table[i].names), *rest = NULL;
     for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
       if (strcmp(lap_config_by_other_name(name), table[i].key) != 0)

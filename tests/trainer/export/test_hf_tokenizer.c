@@ -176,7 +176,7 @@ static void what_has_no_counterpart_is_refused(void **state) {
   const size_t bytes = piece->text_bytes;
   piece->text = lap_copy_string("th\xC3\xA9");
   piece->text_bytes = 4;
-  assert_refused("has a character that is no piece");
+  assert_refused("has a character that is not a piece");
   free(piece->text);
   piece->text = lap_copy_string(model.pieces[single].text);
   piece->text_bytes = model.pieces[single].text_bytes;

@@ -220,7 +220,7 @@ static void an_index_is_no_way_out_of_its_directory(void **state) {
     assert_refused(directory, "expected the name of a file of the same directory");
   }
   write_index("{\"weight_map\": {\"x\": 1}}");
-  assert_refused(directory, "found 'something that is no text'");
+  assert_refused(directory, "found 'something that is not a text'");
 }
 
 static void an_index_and_its_files_must_agree(void **state) {

@@ -488,7 +488,7 @@ static void a_resumed_run_keeps_its_blas_core(void **context) {
   expect_core(w, "new", path, true, "auto", "auto");
   expect_core(w, "run", "auto", false, "HASWELL", "HASWELL");
   expect_core(w, "new", "/nowhere/at/all", false, "auto", "auto");
-  /* "none" is no directory, even where there is one of that name. */
+  /* "none" does not name a directory, even where there is one of that name. */
   char before[4096];
   write_step(w, "none", 9, w->numbers);
   assert_non_null(getcwd(before, sizeof before));
