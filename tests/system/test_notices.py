@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import random
 import signal
 import time
 
@@ -35,6 +36,8 @@ class Notices(Test):
                                       extra="checkpoint: {every_steps: 5}\n")
         cls.state = workspace.train(cls.config, workspace / "undisturbed").json["state_sha256"]
         (workspace / "large.txt").write_text(made_up_text(20000, seed=3))
+        words = random.Random(4)  # all different: a tokenizer has much to learn from
+        (workspace / "words.txt").write_text("\n".join(f"{words.getrandbits(40):x}" for _ in range(300000)))
 
     def stopped(self, command, number, seconds, ranks=None, group=False):
         """The command's end after a notice so long after its handlers stood. To the ranks themselves:
@@ -74,8 +77,8 @@ class Notices(Test):
             "eval": ["eval", w / "teacher", "--tokens", tokens],
             "tokenize": ["tokenize", "--tokenizer", w / "tokenizer.model", "--out", w / "large",
                          "--documents", "line", w / "large.txt"],
-            "tokenizer": ["tokenizer", "--vocab-size", "500", "--out", w / "large.model",
-                          w / "large.txt"],
+            "tokenizer": ["tokenizer", "--vocab-size", "2000", "--out", w / "large.model",
+                          w / "words.txt"],
             "bench": ["bench", self.config, "--steps", "100000"],
             "doctor": ["doctor", "--dir", w.path],
             "generate": ["generate", w / "teacher", "--prompt", "ba", "--samples", "1000"],
@@ -97,7 +100,6 @@ class Notices(Test):
         succeed("teach", "--from", w / "teacher", "--tokens", tokens, "--out", w / "whole", "--k", "8")
         self.assertEqual(hdf5_contents(w / "cache"), hdf5_contents(w / "whole"))
         succeed(*commands["tokenize"])
-        (w / "large.model").unlink(missing_ok=True)  # it may have been done before its last notice
         succeed(*commands["tokenizer"])
 
     def test_ranks_stop_together(self):
