@@ -269,40 +269,6 @@ static void efficiency_is_mean_over_fullest(void **state) {
   assert_true(lap_mesh_efficiency(&mesh, 5) == 0.8);
 }
 
-static void owners_cut_each_bucket_into_whole_segments(void **state) {
-  (void)state;
-  const int64_t begins[] = {0, 13 * LAP_SEGMENT, 13 * LAP_SEGMENT, 14 * LAP_SEGMENT};
-  for (int owners = 1; owners < 40; ++owners) {
-    lap_partition *partition = lap_partition_create(begins, 4, 44 * LAP_SEGMENT, owners);
-    int64_t owned[40] = {0}, most = 0;
-    for (int b = 0; b < 4; ++b) {
-      int64_t next = partition->bucket_begin[b], largest = 0;
-      for (int owner = 0; owner < owners; ++owner) {
-        const lap_range range = lap_partition_range(partition, b, owner);
-        assert_int_equal(range.begin, next);
-        assert_int_equal(range.end % LAP_SEGMENT, 0);
-        assert_int_equal(lap_partition_offset(partition, b, owner), owned[owner]);
-        next = range.end;
-        owned[owner] += lap_range_count(range);
-        if (lap_range_count(range) > largest) largest = lap_range_count(range);
-      }
-      assert_int_equal(next, partition->bucket_begin[b + 1]);
-      assert_int_equal(lap_partition_largest(partition, b), largest);
-    }
-    for (int owner = 0; owner < owners; ++owner) {
-      assert_int_equal(lap_partition_owned(partition, owner), owned[owner]);
-      if (owned[owner] > most) most = owned[owner];
-    }
-    assert_int_equal(lap_partition_most_owned(partition), most);
-    lap_partition_destroy(partition);
-  }
-  /* 27 billion elements on the ranks of a large machine do not overflow. */
-  const int64_t large = INT64_C(26367188) * LAP_SEGMENT;
-  lap_partition *partition = lap_partition_create(begins, 1, large, 100000);
-  assert_int_equal(lap_partition_range(partition, 0, 99999).end, large);
-  lap_partition_destroy(partition);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_fold_of_every_mesh_gives_the_same_bits),
@@ -316,7 +282,6 @@ int main(void) {
       cmocka_unit_test(neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one),
       cmocka_unit_test(buckets_of_one_slot_lie_in_the_same_memory),
       cmocka_unit_test(efficiency_is_mean_over_fullest),
-      cmocka_unit_test(owners_cut_each_bucket_into_whole_segments),
   };
   return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);
 }
