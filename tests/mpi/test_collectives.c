@@ -199,9 +199,10 @@ static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fo
 
 static void scalars_of_lanes_have_the_bits_of_the_tree(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
-    for (int schedule = 0; schedule < 2; ++schedule) {
+    for (int cyclic = 0; cyclic < 2; ++cyclic) {
       lap_fold fold;
-      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks, schedule, &fold))
+      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks,
+                     cyclic ? LAP_LANES_CYCLIC : LAP_LANES_BLOCK, &fold))
         check_lanes(*state, &layouts[l].mesh, &fold);
     }
 }

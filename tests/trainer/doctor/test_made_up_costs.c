@@ -101,6 +101,7 @@ static double flop_of(lap_transpose ta, lap_transpose tb) {
   return product_flop * (ta == LAP_TRANSPOSED ? 3 : tb == LAP_TRANSPOSED ? 1 : 2);
 }
 
+// NOLINTBEGIN(readability-non-const-parameter): they have the types of what they stand for
 void __wrap_lap_gemm_float(lap_transpose ta, lap_transpose tb, int64_t m, int64_t n, int64_t k,
                            const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                            float *c, int64_t ldc) {
@@ -136,6 +137,7 @@ void __wrap_lap_gemma2_run_float(lap_gemma2 *model, const float *weights, float 
                                  const lap_batch *batch, const lap_losses *losses) {
   (void)model, (void)weights, (void)gradients, (void)batch, (void)losses;
 }
+// NOLINTEND(readability-non-const-parameter)
 
 /* Blocks 0, 1 and 2; the first is not asked about. Once the shares of a core are measured (after
  * five barriers) all passes are alike. */

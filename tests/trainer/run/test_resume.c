@@ -153,7 +153,7 @@ static const fixture_layout *const layouts[] = {&fixture_replicated, &fixture_sh
 static void assert_random(const start *s, uint64_t seed) {
   if (s->code != LAP_OK) fail_msg("%s", s->status.message);
   const lap_parameters *parameters = s->state->parameters;
-  float *expected = lap_allocate_aligned((size_t)parameters->elements, sizeof *expected);
+  float *expected = lap_allocate_aligned(parameters->elements, sizeof *expected);
   lap_parameters_initialise(parameters, seed, 0, parameters->elements, expected);
   for (int b = 0; b < parameters->bucket_count; ++b) {
     const lap_range held = lap_state_held(s->state, LAP_WEIGHT, b);
