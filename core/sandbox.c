@@ -165,7 +165,7 @@ lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, cons
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   close(ends[1]);
   void *sent = lap_allocate(result_bytes, 1);
-  lap_status outcome;
+  lap_status outcome = {0};
   const bool arrived = child > 0 && read_all(ends[0], sent, result_bytes) &&
                        read_all(ends[0], &outcome, sizeof outcome);
   close(ends[0]);
