@@ -33,7 +33,7 @@ typedef struct lap_comm lap_comm;
  * where this MPI was built without threads, or where srun has started several processes that cannot
  * find each other. */
 enum { LAP_WATCHDOG_SECONDS = 300 }; /* unless somebody knows better */
-lap_code lap_comm_start(lap_comm **comm, double watchdog_seconds, lap_status *status);
+lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status);
 /* Collective: every rank is about to exit in an orderly way. Waits for all of them, then ends MPI;
  * ranks may then exit with any code, and mpirun returns it. */
 void lap_comm_finish(lap_comm *comm);
