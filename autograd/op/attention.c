@@ -81,7 +81,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
       .maximum = call->saved + 2 * unit * length,
       .factor = call->saved + (2 * unit + 1) * length,
       .scores = thread_scratch,
-      .slopes = thread_scratch + 2 * TILE * length};
+      .slopes = thread_scratch + 2 * (int64_t)TILE * length};
 }
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
