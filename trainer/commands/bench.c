@@ -98,11 +98,11 @@ static void join_ranks(lap_comm *comm, int threads, bench_result *result) {
   enum { SECONDS, GFLOP, GEMM_GFLOPS, EXPOSED, NUMBERS };
   const double mine[NUMBERS] = {result->seconds, result->gflop, lap_gemm_rate(threads, 0.5),
                                 result->exposed_seconds};
-  double *all = lap_allocate(ranks * NUMBERS, sizeof *all);
+  double *all = lap_allocate((int64_t)ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->gemm_gflops = result->exposed_seconds = 0;
   for (int r = 0; r < ranks; ++r) {
-    const double *of_rank = all + r * NUMBERS;
+    const double *of_rank = all + (int64_t)r * NUMBERS;
     if (of_rank[SECONDS] > result->seconds) result->seconds = of_rank[SECONDS];
     result->gflop += of_rank[GFLOP];
     result->gemm_gflops += of_rank[GEMM_GFLOPS];

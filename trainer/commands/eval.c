@@ -5,6 +5,7 @@
  * but its result. Collective: ranks form replicas of the model, which share the windows; the
  * figures have the same bits at any number of ranks and threads.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -134,6 +135,7 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   const lap_model_source *source = &in.model.source;
+  assert(source->config || code != LAP_OK);
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
     lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
@@ -153,7 +155,7 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
                                           .context = session->console};
     code = lap_evaluate(&request, &e, status);
   }
-  int64_t smallest, peak_bytes;
+  int64_t smallest, peak_bytes = 0;
   if (code == LAP_OK) lap_agree_range(session->comm, lap_memory_peak(), &smallest, &peak_bytes);
   if (code == LAP_OK && session->root)
     code = print_result(&e, peak_bytes, source->path, line->json, status);

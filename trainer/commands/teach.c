@@ -173,12 +173,12 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
 static void sum_over_ranks(const lap_session *session, lap_teach_report *report) {
   const int ranks = lap_comm_size(session->comm);
   uint64_t mine[2] = {report->positions, report->parts_made};
-  uint64_t *all = lap_allocate(ranks * 2, sizeof *all);
+  uint64_t(*all)[2] = lap_allocate(ranks, sizeof *all);
   lap_gather_all(session->comm, mine, sizeof mine, all);
   report->positions = report->parts_made = 0;
   for (int r = 0; r < ranks; ++r) {
-    report->positions += all[2 * r];
-    report->parts_made += all[2 * r + 1];
+    report->positions += all[r][0];
+    report->parts_made += all[r][1];
   }
   free(all);
 }

@@ -64,8 +64,10 @@ static void try_rename(const char *base, file_facts *facts) {
 
 static void try_alone(const char *base, file_facts *facts) {
   const int descriptor = open(base, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) facts->error = errno;
-  if (descriptor < 0) return;
+  if (descriptor < 0) {
+    facts->error = errno;
+    return;
+  }
   enum { RESERVED = 1 << 20 };
   try_fsync(descriptor, facts);
   facts->reserves = fallocate(descriptor, 0, 0, RESERVED) == 0;

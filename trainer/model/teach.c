@@ -216,7 +216,8 @@ static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, l
 void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
                      int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory) {
   lap_window_logits_bytes(model, state, length, 0, threads, memory);
-  memory->bytes[LAP_MEMORY_LOGITS] += threads * 2 * model->vocab_size * (int64_t)sizeof(float);
+  memory->bytes[LAP_MEMORY_LOGITS] +=
+      (int64_t)threads * 2 * model->vocab_size * (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_BUFFERS] += lap_cache_content_bytes(LAP_PART_WINDOWS * (length - 1), k) +
                                        lap_cache_content_bytes(shard_tokens, k) +
                                        lap_cache_file_bytes(shard_tokens, k);

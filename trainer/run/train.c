@@ -342,11 +342,11 @@ static void measure_rates(trainer *t) {
   t->report->gflops = 0;
   lap_barrier(comm);
   mine[1] = lap_gemm_rate(t->config->threads, 0.2);
-  double *all = lap_allocate(ranks * 2, sizeof *all);
+  double(*all)[2] = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   for (int r = 0; r < ranks; ++r) {
-    t->report->gflops += all[2 * r];
-    t->report->gemm_gflops += all[2 * r + 1];
+    t->report->gflops += all[r][0];
+    t->report->gemm_gflops += all[r][1];
   }
   free(all);
   const double seconds = t->report->seconds > 0 ? t->report->seconds : 1;
