@@ -95,7 +95,8 @@ static void arm(const act *a, double *seconds) {
   victim = (int)(lrand48() % lap_comm_size(a->comm));
   lap_broadcast(a->comm, seconds, sizeof *seconds, 0);
   lap_broadcast(a->comm, &victim, sizeof victim, 0);
-  if (lap_comm_rank(a->comm) == victim) pthread_create(&thread, NULL, kill_later, seconds);
+  if (lap_comm_rank(a->comm) == victim && pthread_create(&thread, NULL, kill_later, seconds) != 0)
+    abort();
 }
 
 /* Goes on from the newest. Ends by being killed, or by a failure. */
