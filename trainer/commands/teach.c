@@ -6,6 +6,7 @@
  * ranks form replicas of the model, which share the windows; the files have the same bits at any
  * number of ranks.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -102,6 +103,7 @@ static lap_code open_model(const teach_flags *flags, const lap_session *session,
 
 /* Collective; the outcome is agreed. The teacher is the same however many shards compute it. */
 static lap_code identify_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
+  assert(in->model.state); /* all ranks have opened it */
   if (in->model.state->all->shards.of == 1) {
     lap_weights_sha256(in->model.state, in->weights_sha256);
     return LAP_OK;
