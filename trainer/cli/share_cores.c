@@ -61,7 +61,7 @@ double lap_spin_microseconds(void) {
   const char *policy = getenv(POLICY), *count = getenv(COUNT);
   if (!count && policy && strcasecmp(policy, "active") == 0) return INFINITY;
   if (!count && policy && strcasecmp(policy, "passive") == 0) return 0;
-  char *end;
+  char *end = NULL;
   const double turns = count ? strtod(count, &end) : UNSET_TURNS;
   if (count && (end == count || turns < 0)) return INFINITY; /* "infinite", "infinity" */
   return 1e6 * turns * turn_seconds();
