@@ -43,9 +43,9 @@ void lap_sha256(const void *bytes, size_t count, uint8_t digest[LAP_SHA256_SIZE]
   lap_sha256_finish(stream, digest);
 }
 
-static void hex_of(const uint8_t *bytes, int count, char *hex) {
+static void hex_of(const uint8_t *bytes, size_t count, char *hex) {
   static const char digits[] = "0123456789abcdef";
-  for (int i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i) {
     hex[2 * i] = digits[bytes[i] >> 4];
     hex[2 * i + 1] = digits[bytes[i] & 15];
   }

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/memory.h"
+#include "core/stop.h"
 
 /* --- the child --- */
 
@@ -52,13 +54,22 @@ static bool is_limited(const lap_sandbox *sandbox) {
          (now == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
 }
 
-/* The child shares nothing with its parent but the pipe: no handlers (MPI and sanitizers install
- * some), no output. */
-static bool isolate(const lap_sandbox *sandbox) {
+/* No handler of the parent is left (MPI and sanitizers install some). A request to stop is for the
+ * parent to answer: it may be sent to the whole process group, and is no crash of the library. The
+ * child does not outlive its parent. Requests have been held back since before the fork. */
+static void reset_signals(pid_t parent) {
   sigset_t every;
   sigfillset(&every);
   for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL); /* not all can be */
+  lap_stop_ignore();
   sigprocmask(SIG_UNBLOCK, &every, NULL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(EXIT_FAILURE);
+}
+
+/* The child shares nothing with its parent but the pipe. */
+static bool isolate(const lap_sandbox *sandbox, pid_t parent) {
+  reset_signals(parent);
   const int nowhere = open("/dev/null", O_RDWR);
   return nowhere >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0 && dup2(nowhere, STDERR_FILENO) >= 0 &&
          on_exit(leave_at_once, NULL) == 0 && is_limited(sandbox);
@@ -77,9 +88,9 @@ static bool write_all(int pipe_end, const void *bytes, size_t count) {
 }
 
 static void run_child(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
-                      size_t result_bytes, int pipe_end) {
+                      size_t result_bytes, int pipe_end, pid_t parent) {
   lap_status outcome = {0};
-  if (!isolate(sandbox)) _exit(EXIT_FAILURE);
+  if (!isolate(sandbox, parent)) _exit(EXIT_FAILURE);
   void *result = lap_allocate(result_bytes, 1);
   outcome.code = task(context, result, &outcome);
   if (outcome.code != LAP_OK) memset(result, 0, result_bytes);
@@ -102,6 +113,14 @@ static bool read_all(int pipe_end, void *bytes, size_t count) {
   return true;
 }
 
+/* Of a fault of the child's own, and not sent by somebody who ends it. */
+static bool is_crash(int number) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; ++i)
+    if (faults[i] == number) return true;
+  return false;
+}
+
 /* `how` is the child's wait status, or -1 where that is not to be had (SIGCHLD is ignored). */
 static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status) {
   enum { MIB = 1 << 20 };
@@ -117,6 +136,12 @@ static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status)
   if (how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE)
     return lap_fail(status, LAP_DATA, "%s: %s needs more than %zu MiB of memory for it; %s",
                     sandbox->path, sandbox->library, sandbox->bytes / MIB, advice);
+  if (number && !is_crash(number))
+    return lap_fail(
+        status, LAP_DATA,
+        "%s: trying %s on it was ended from outside (%s), as a node without free memory "
+        "does: nothing is known of the file; try again",
+        sandbox->path, sandbox->library, strsignal(number));
   return lap_fail(status, LAP_DATA, "%s: %s crashed on it%s%s%s; %s", sandbox->path,
                   sandbox->library, number ? " (" : "", number ? strsignal(number) : "",
                   number ? ")" : "", advice);
@@ -132,12 +157,15 @@ lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, cons
                          void *result, size_t result_bytes, lap_status *status) {
   int ends[2], how = -1;
   if (pipe2(ends, O_CLOEXEC) != 0) return cannot_try(sandbox, "pipe", status);
-  const pid_t child = fork();
-  if (child == 0) run_child(sandbox, task, context, result_bytes, ends[1]);
+  sigset_t before;
+  lap_stop_hold(&before);
+  const pid_t parent = getpid(), child = fork();
+  if (child == 0) run_child(sandbox, task, context, result_bytes, ends[1], parent);
   const int reason = errno;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   close(ends[1]);
   void *sent = lap_allocate(result_bytes, 1);
-  lap_status outcome;
+  lap_status outcome = {0};
   const bool arrived = child > 0 && read_all(ends[0], sent, result_bytes) &&
                        read_all(ends[0], &outcome, sizeof outcome);
   close(ends[0]);

@@ -6,8 +6,9 @@
  * through, its parent can do after it: the same bytes take the same path.
  *
  * The task runs with everything of the parent but its threads, so it must not use OpenMP or MPI. It
- * has no output, leaves no core file, and its exit handlers do not run. Not collective; the ranks
- * of a run may all try the same file. Costs a fork: one or two milliseconds.
+ * has no output, leaves no core file, ends with its parent, and its exit handlers do not run. A
+ * request to stop (core/stop.h) does nothing to it. Not collective; the ranks of a run may all try
+ * the same file. Costs a fork: one or two milliseconds.
  */
 #ifndef LAP_CORE_SANDBOX_H
 #define LAP_CORE_SANDBOX_H
@@ -32,8 +33,8 @@ typedef struct {
 } lap_sandbox;
 
 /* Runs task(context, result) in a child and gives back its code, message and `result`
- * [result_bytes], which is left alone unless the code is LAP_OK. Where the child crashes or exceeds
- * a limit: LAP_DATA naming the file, the library and what happened. */
+ * [result_bytes], which is left alone unless the code is LAP_OK. Where the child crashes, exceeds a
+ * limit or is killed by somebody else: LAP_DATA naming the file, the library and what happened. */
 lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                          void *result, size_t result_bytes, lap_status *status);
 

@@ -31,7 +31,8 @@ static int by_bytes(const void *left, const void *right) {
 }
 
 static void sort_from(lap_corpus *corpus, size_t first) {
-  qsort(corpus->paths + first, corpus->count - first, sizeof *corpus->paths, by_bytes);
+  if (corpus->count > first)
+    qsort(corpus->paths + first, corpus->count - first, sizeof *corpus->paths, by_bytes);
 }
 
 /* --- which files --- */

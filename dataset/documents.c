@@ -296,7 +296,7 @@ static lap_code visit_one(walk *at, lap_status *status) {
 lap_code lap_documents_visit(const lap_document_source *source, const char *step,
                              lap_document_visitor visit, void *context, lap_findings *findings,
                              lap_status *status) {
-  lap_findings unwanted;
+  lap_findings unwanted = {0};
   walk at = {.source = source,
              .step = step,
              .visit = visit,

@@ -165,7 +165,7 @@ lap_code lap_hdf5_read_integer(const lap_hdf5_file *file, const char *name, int6
     /* What h5py makes of a Python bool: an enum of one byte, FALSE 0 and TRUE 1. */
     int8_t byte = 0;
     read = H5Aread(opened.id, opened.type, &byte) >= 0;
-    found = byte;
+    found = byte; /* NOLINT(bugprone-signed-char-misuse): a number, no character */
   }
   close_attribute(&opened);
   if (!read)

@@ -1,5 +1,6 @@
 #include "dataset/tokenizer_model.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -184,6 +185,7 @@ static lap_code parse_piece(message from, uint32_t id, lap_piece *piece, lap_sta
   }
   const size_t bytes = (size_t)(name.end - name.at);
   LAP_TRY(check_name(id, (const char *)name.at, bytes, status));
+  assert(name.at); /* of a byte at least */
   piece->name = memcpy(lap_allocate(bytes + 1, 1), name.at, bytes);
   return resolve_text(id, piece, status);
 }

@@ -96,6 +96,7 @@ std::vector<Character> CountCharacters(const Words &words, uint64_t *total) {
     }
   }
   std::vector<Character> characters;
+  characters.reserve(counts.size());
   for (const auto &[text, count] : counts) characters.push_back({text, count});
   std::sort(characters.begin(), characters.end(), [](const Character &a, const Character &b) {
     return a.count != b.count ? a.count > b.count : a.text < b.text;

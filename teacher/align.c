@@ -197,7 +197,7 @@ lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignm
                            lap_status *status) {
   const lap_token_shard *tokens = lap_cache_tokens(cache)->shard[shard];
   const uint64_t total = tokens->token_count;
-  const bool all = total <= RUNS * RUN_ROWS;
+  const bool all = total <= (uint64_t)RUNS * RUN_ROWS;
   const uint64_t runs = all ? (total + RUN_ROWS - 1) / RUN_ROWS : RUNS;
   lap_cache_rows *rows = lap_cache_rows_create(cache, RUN_ROWS);
   double *frequency = count_frequencies(tokens);
@@ -205,7 +205,7 @@ lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignm
               .tokens = tokens,
               .frequency = frequency,
               .vocab = lap_cache_schema_of(cache)->vocab_size,
-              .extract = lap_allocate(RUNS * RUN_ROWS, sizeof *l.extract),
+              .extract = lap_allocate((int64_t)RUNS * RUN_ROWS, sizeof *l.extract),
               .sums = alignment};
   lap_code code = LAP_OK;
   for (uint64_t run = 0; run < runs && code == LAP_OK; ++run) {

@@ -76,6 +76,7 @@ static void make_room(lap_cache *cache) {
     lap_cache_shard *shard = &cache->shard[i];
     if (shard->file && (!oldest || shard->last_use < oldest->last_use)) oldest = shard;
   }
+  assert(oldest);
   close_shard(cache, oldest);
 }
 

@@ -50,7 +50,7 @@ void lap_cache_content_destroy(lap_cache_content *content) {
  * then what is decoded in vain is one chunk a window. */
 static uint64_t chunk_rows(const lap_cache_schema *schema, uint64_t rows) {
   const uint64_t window = schema->sequence_length - 1;
-  uint64_t chosen = 2 * LEAST_CHUNK_ROWS;
+  uint64_t chosen = 2 * (uint64_t)LEAST_CHUNK_ROWS;
   if (window < LEAST_CHUNK_ROWS) {
     chosen = (LEAST_CHUNK_ROWS / 2 / window + 1) * window;
   } else {

@@ -37,18 +37,20 @@ static lap_code equal_number(const char *path, const char *other_path, const cha
                   value, other_path, other);
 }
 
-lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other,
+lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other_path,
                                 const lap_cache_schema *b, lap_status *status) {
+  LAP_TRY(equal_text(path, other_path, "codec", lap_codec_name(a->codec), lap_codec_name(b->codec),
+                     status));
+  LAP_TRY(equal_number(path, other_path, "vocab_size", a->vocab_size, b->vocab_size, status));
+  LAP_TRY(equal_number(path, other_path, "k", a->k, b->k, status));
+  LAP_TRY(equal_number(path, other_path, "draws", a->draws, b->draws, status));
+  LAP_TRY(equal_number(path, other_path, "sequence_length", a->sequence_length, b->sequence_length,
+                       status));
   LAP_TRY(
-      equal_text(path, other, "codec", lap_codec_name(a->codec), lap_codec_name(b->codec), status));
-  LAP_TRY(equal_number(path, other, "vocab_size", a->vocab_size, b->vocab_size, status));
-  LAP_TRY(equal_number(path, other, "k", a->k, b->k, status));
-  LAP_TRY(equal_number(path, other, "draws", a->draws, b->draws, status));
+      equal_number(path, other_path, "document_mask", a->document_mask, b->document_mask, status));
+  LAP_TRY(equal_text(path, other_path, "teacher", a->teacher, b->teacher, status));
   LAP_TRY(
-      equal_number(path, other, "sequence_length", a->sequence_length, b->sequence_length, status));
-  LAP_TRY(equal_number(path, other, "document_mask", a->document_mask, b->document_mask, status));
-  LAP_TRY(equal_text(path, other, "teacher", a->teacher, b->teacher, status));
-  LAP_TRY(equal_text(path, other, "teacher_sha256", a->teacher_sha256, b->teacher_sha256, status));
-  return equal_text(path, other, "tokenizer_sha256", a->tokenizer_sha256, b->tokenizer_sha256,
+      equal_text(path, other_path, "teacher_sha256", a->teacher_sha256, b->teacher_sha256, status));
+  return equal_text(path, other_path, "tokenizer_sha256", a->tokenizer_sha256, b->tokenizer_sha256,
                     status);
 }

@@ -40,8 +40,7 @@ typedef struct {
 
 /* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ; has_next_logprob and
  * has_entropy may. */
-lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *schema,
-                                const char *other_path, const lap_cache_schema *other,
-                                lap_status *status);
+lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other_path,
+                                const lap_cache_schema *b, lap_status *status);
 
 #endif

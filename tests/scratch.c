@@ -50,7 +50,8 @@ const char *scratch_write(const char *directory, const char *name, const void *b
 char *scratch_read(const char *path, size_t *count) {
   FILE *file = fopen(path, "rb");
   assert(file);
-  fseek(file, 0, SEEK_END);
+  const int sought = fseek(file, 0, SEEK_END);
+  assert(sought == 0);
   *count = (size_t)ftell(file);
   rewind(file);
   char *bytes = malloc(*count + 1);

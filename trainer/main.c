@@ -1,3 +1,11 @@
+#include "core/stop.h"
+#include "trainer/cli/output.h"
+#include "trainer/cli/share_cores.h"
 #include "trainer/commands/commands.h"
 
-int main(int argc, char **argv) { return lap_command_main(lap_commands(), argc, argv); }
+int main(int argc, char **argv) {
+  lap_output_begin();
+  lap_stop_install();
+  lap_share_cores(argv);
+  return lap_command_main(lap_commands(), argc, argv);
+}

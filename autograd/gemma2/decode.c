@@ -417,6 +417,7 @@ static void attend_one(const lap_decoder *d, const key_view *view, int64_t head,
 static void attend(const lap_decoder *d, const key_view *view, int64_t rows) {
   const int64_t tile = smaller(TILE, smaller(BLOCK, d->max_positions));
   const int64_t q_width = d->config.num_attention_heads * d->config.head_dim;
+  /* cppcheck-suppress unreadVariable ; the pragma reads it */
   const int64_t work = rows * (view->before + rows) * q_width;
 #pragma omp parallel for schedule(static) if (work >= WORTH_THREADS)
   for (int64_t head = 0; head < d->config.num_attention_heads; ++head) {

@@ -218,28 +218,29 @@ void lap_parameters_layer_slots(const lap_parameters *parameters, int at_once, i
 
 static const lap_parameter *find_between(const lap_parameters *list, int first, int end,
                                          const char *name) {
-  lap_parameter key;
+  lap_parameter key = {0};
   snprintf(key.name, sizeof key.name, "%s", name);
   return bsearch(&key, list->parameter + first, (size_t)(end - first), sizeof key, by_name);
 }
 
-const lap_parameter *lap_parameters_find_shard(const lap_parameters *list, const char *name,
+const lap_parameter *lap_parameters_find_shard(const lap_parameters *parameters, const char *name,
                                                int model_shard) {
   const lap_parameter *found = NULL;
-  for (int first = 0, end; first < list->count && !found; first = end) {
-    const lap_parameter *p = &list->parameter[first];
-    for (end = first; end < list->count && list->parameter[end].model_shard == p->model_shard &&
-                      list->parameter[end].is_copy == p->is_copy;
+  for (int first = 0, end; first < parameters->count && !found; first = end) {
+    const lap_parameter *p = &parameters->parameter[first];
+    for (end = first;
+         end < parameters->count && parameters->parameter[end].model_shard == p->model_shard &&
+         parameters->parameter[end].is_copy == p->is_copy;
          ++end)
       continue;
-    found = find_between(list, first, end, name);
+    found = find_between(parameters, first, end, name);
     if (found && !found->is_norm && found->model_shard != model_shard) found = NULL;
   }
   return found;
 }
 
-const lap_parameter *lap_parameters_find(const lap_parameters *list, const char *name) {
-  return lap_parameters_find_shard(list, name, list->shards.first);
+const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const char *name) {
+  return lap_parameters_find_shard(parameters, name, parameters->shards.first);
 }
 
 lap_run lap_parameter_run(const lap_parameter *p, int64_t part, int64_t end) {

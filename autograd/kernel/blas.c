@@ -59,9 +59,11 @@ static lap_code load(const char *core, lap_status *status) {
   char *(*corename)(void) = (char *(*)(void))dlsym(handle, "openblas_get_corename");
   char *(*config)(void) = (char *(*)(void))dlsym(handle, "openblas_get_config");
   if (!library.sgemm || !library.dgemm || !corename || !config)
+    /* cppcheck-suppress resourceLeak ; without OpenBLAS the command ends */
     return lap_fail(status, LAP_USAGE, "%s is not an OpenBLAS with CBLAS: %s", LAPIDARY_OPENBLAS,
                     dlerror());
   if (strcasecmp(corename(), core))
+    /* cppcheck-suppress resourceLeak ; and so it does without this core */
     return lap_fail(status, LAP_USAGE,
                     "blas_core: this OpenBLAS does not know %s (it took %s); use HASWELL", core,
                     corename());

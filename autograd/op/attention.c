@@ -85,7 +85,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
       .maximum = call->saved + 2 * unit * length,
       .factor = call->saved + (2 * unit + 1) * length,
       .scores = thread_scratch,
-      .slopes = thread_scratch + 2 * TILE * length,
+      .slopes = thread_scratch + 2 * (int64_t)TILE * length,
       .dk_chain = thread_scratch + (2 * TILE + 1) * length,
       .dv_chain = thread_scratch + (2 * TILE + 1 + dim) * length};
 }

@@ -81,6 +81,7 @@ static int64_t chunk_of(const lap_op_call *call, int64_t length) {
 /* Hands out `memory` for chunks of `rows` positions; returns how much is taken, also of NULL. */
 static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int64_t k,
                        int64_t threads, bool backward, chunk *made) {
+  /* cppcheck-suppress duplicateExpression ; tests build this with double for real */
   enum { DOUBLE = sizeof(double) / sizeof(real) };
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t hidden = call->input[0].columns, vocab = call->input[1].rows;

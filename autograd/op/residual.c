@@ -13,8 +13,8 @@ static void forward(const lap_op_call *call) {
 
 static void pass(const lap_operand *input, const real *dz, int64_t count) {
   real *dx = input->gradient;
-  if (dx == dz) return; /* shared memory: the gradient is there already */
-  if (input->accumulate) {
+  if (dx == dz) return;    /* shared memory: the gradient is there already */
+  if (input->accumulate) { /* NOLINT(bugprone-branch-clone): sees the pragmas alone */
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i) dx[i] += dz[i];
   } else {

@@ -66,7 +66,7 @@ static int add_block_backward(lap_tape *tape, int last) {
 
 void lap_tape_schedule(lap_tape *tape, lap_tape_mode mode) {
   free(tape->steps);
-  tape->steps = lap_allocate(tape->op_count * LAP_STEP_KINDS, sizeof *tape->steps);
+  tape->steps = lap_allocate((int64_t)tape->op_count * LAP_STEP_KINDS, sizeof *tape->steps);
   tape->step_count = 0;
   if (mode == LAP_TRAINING)
     mark_recomputed(tape);

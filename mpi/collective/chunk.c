@@ -38,6 +38,7 @@ static int64_t chunk_elements(const lap_partition *partition) {
 
 static int64_t chunks_of_bucket(const lap_partition *partition, int64_t elements, int bucket) {
   const int64_t largest = lap_partition_largest(partition, bucket);
+  assert(largest == 0 || elements > 0);
   return largest > 0 ? (largest + elements - 1) / elements : 0;
 }
 

@@ -17,7 +17,7 @@ void lap_vectors_release(float **vectors, int count) {
 }
 
 float **lap_vectors_buckets(float *const *vectors, int count, const int64_t *offset, int buckets) {
-  float **at = lap_allocate(count * buckets, sizeof *at);
+  float **at = lap_allocate((int64_t)count * buckets, sizeof *at);
   for (int i = 0; i < count; ++i)
     for (int b = 0; b < buckets; ++b) at[i * buckets + b] = vectors[i] + offset[b];
   return at;

@@ -92,7 +92,7 @@ static void destroy(void *state) {
 
 /* Where the buckets of the current lane begin. */
 static float **lane_buckets(const block_gradients *sum) {
-  return sum->buckets + sum->top * sum->partition->buckets;
+  return sum->buckets + (int64_t)sum->top * sum->partition->buckets;
 }
 
 static void push_lane(block_gradients *sum, int lane) {

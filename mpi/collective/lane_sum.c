@@ -78,7 +78,7 @@ lap_lane_sum *lap_lane_sum_create(const lap_group *replicas, const lap_mesh *mes
   list_nodes(sum, replicas->size, first);
   sum->own_row = first[replicas->index];
   sum->own_count = first[replicas->index + 1] - sum->own_row;
-  sum->rows = lap_allocate(sum->node_count * count, sizeof *sum->rows);
+  sum->rows = lap_allocate((int64_t)sum->node_count * count, sizeof *sum->rows);
   list_messages(sum, replicas, first);
   free(first);
   return sum;

@@ -8,7 +8,7 @@ lap_merge_plans lap_merge_plans_create(const lap_leaves *leaves, int ranks, int 
                                        int values) {
   lap_merge_plans plans = {.ranks = ranks, .counter.leaves = *leaves};
   plans.round = lap_allocate(rounds, sizeof *plans.round);
-  plans.first_value = lap_allocate(rounds * (ranks + 1), sizeof *plans.first_value);
+  plans.first_value = lap_allocate((int64_t)rounds * (ranks + 1), sizeof *plans.first_value);
   plans.merges = lap_allocate(values, sizeof *plans.merges);
   return plans;
 }
@@ -20,7 +20,7 @@ void lap_merge_plans_release(lap_merge_plans *plans) {
 }
 
 void lap_merge_plans_add(lap_merge_plans *plans, const lap_tree_node *nodes, const int *counts) {
-  int *first_value = plans->first_value + plans->rounds * (plans->ranks + 1);
+  int *first_value = plans->first_value + (int64_t)plans->rounds * (plans->ranks + 1);
   int *merges = plans->merges + plans->values;
   for (int q = 0; q < plans->ranks; ++q) first_value[q + 1] = first_value[q] + counts[q];
   const int values = first_value[plans->ranks];

@@ -9,7 +9,7 @@
  * model_ranks apart), or of the ranks of one replica. */
 static lap_range members_on_node(const lap_rank_layout *layout, int first, int stride, int size) {
   const int rank = layout->fold.replica * layout->fold.model_ranks + layout->fold.model_rank;
-  const int64_t begin = rank / layout->ranks_per_node * layout->ranks_per_node;
+  const int64_t begin = (int64_t)(rank / layout->ranks_per_node) * layout->ranks_per_node;
   const int64_t end = begin + layout->ranks_per_node;
   const lap_range on_node = {begin > first ? (begin - first + stride - 1) / stride : 0,
                              end > first ? (end - first + stride - 1) / stride : 0};

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/launcher.h"
 #include "core/memory.h"
 #include "mpi/transport/message.h"
 
@@ -28,8 +30,8 @@ enum {
 /* One poll counts as at most this much waiting: where a queue system has suspended the whole job,
  * the time in which this process did not run itself is not a sign of a dead peer. */
 static const double LONGEST_POLL_SECONDS = 1;
-/* Time that starting, finishing or aborting MPI may take, where the peers cannot be named. */
-enum { START_SECONDS = 300, ABORT_SECONDS = 5 };
+/* Time that finishing or aborting MPI may take, where the peers cannot be named. */
+enum { FINISH_SECONDS = 300, ABORT_SECONDS = 5 };
 
 enum { ACTIVITY_SIZE = 256 };
 
@@ -41,6 +43,8 @@ typedef struct {
 struct lap_comm {
   lap_messages *messages;        /* of the communication thread, once started */
   lap_mesh_traffic mesh_traffic; /* of the threads that call collectives */
+
+  int ranks; /* of the job, as far as they have work; for callers */
 
   pthread_t thread;
   pthread_mutex_t mutex;
@@ -54,6 +58,7 @@ struct lap_comm {
   bool started, finishing;
   lap_status start_status;
   double watchdog_seconds, exposed_seconds;
+  bool idle; /* this rank has been left out */
   char activity[ACTIVITY_SIZE];
 
   atomic_int abort_code; /* not 0: the communication thread ends all ranks with it */
@@ -130,7 +135,7 @@ static void run_exchanges(lap_comm *comm) {
   while (!comm->finishing || comm->begun < comm->submitted ||
          lap_messages_in_flight(comm->messages) > 0) {
     const bool beginning = comm->begun < comm->submitted;
-    const double watchdog_seconds = comm->watchdog_seconds;
+    const double watchdog_seconds = comm->idle ? INFINITY : comm->watchdog_seconds;
     begin_exchanges(comm);
     pthread_mutex_unlock(&comm->mutex);
     const double now = lap_clock_seconds();
@@ -140,7 +145,7 @@ static void run_exchanges(lap_comm *comm) {
       moved = now;
       nanoseconds = SLEEP_NANOSECONDS_MIN;
     }
-    const bool waiting = lap_messages_in_flight(comm->messages) > 0;
+    const bool waiting = lap_messages_in_flight(comm->messages) > 0 && !comm->idle;
     const bool spinning = waiting && now - moved < 1e-9 * SPIN_NANOSECONDS;
     const long longest = waiting ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
     if (spinning) sched_yield();
@@ -156,7 +161,7 @@ static void run_exchanges(lap_comm *comm) {
 static void *communication_thread(void *argument) {
   lap_comm *comm = argument;
   lap_status status = {.code = LAP_OK};
-  status.code = lap_messages_start(&comm->messages, &status);
+  status.code = lap_messages_start(&comm->messages, comm->watchdog_seconds, &status);
   pthread_mutex_lock(&comm->mutex);
   comm->start_status = status;
   comm->started = true;
@@ -184,12 +189,21 @@ static void start_thread(lap_comm *comm) {
 
 /* --- life, from the main thread --- */
 
-static _Noreturn void give_up(const char *doing) {
+/* The communication thread is stuck inside of MPI. */
+static _Noreturn void give_up(const char *doing, double seconds, const char *reason) {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
   fprintf(stderr,
-          "lapidary: process %d: %s took more than %d seconds: a rank does not answer; ending with "
-          "exit code %d\n",
-          (int)getpid(), doing, START_SECONDS, LAP_WATCHDOG);
+          "lapidary: rank %d on %s: watchdog: %s took more than %.0f seconds: a rank does not "
+          "answer; ending all ranks with exit code %d%s%s\n",
+          lap_launcher_rank(), host, doing, seconds, LAP_WATCHDOG, reason[0] ? ". " : "", reason);
   _exit(LAP_WATCHDOG);
+}
+
+static _Noreturn void give_up_start(double seconds) {
+  char reason[2048];
+  lap_messages_explain_start(reason, sizeof reason);
+  give_up("starting MPI", seconds, reason);
 }
 
 static void destroy(lap_comm *comm) {
@@ -202,13 +216,14 @@ static void destroy(lap_comm *comm) {
 }
 
 static void join_thread(lap_comm *comm) {
-  const struct timespec until = clock_in(CLOCK_REALTIME, START_SECONDS);
-  if (pthread_timedjoin_np(comm->thread, NULL, &until) == ETIMEDOUT) give_up("finishing MPI");
+  const struct timespec until = clock_in(CLOCK_REALTIME, FINISH_SECONDS);
+  if (pthread_timedjoin_np(comm->thread, NULL, &until) == ETIMEDOUT)
+    give_up("finishing MPI", FINISH_SECONDS, "");
 }
 
-lap_code lap_comm_start(lap_comm **result, lap_status *status) {
+lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status) {
   lap_comm *comm = lap_allocate(1, sizeof *comm);
-  comm->watchdog_seconds = 300;
+  comm->watchdog_seconds = watchdog_seconds;
   comm->capacity = 64;
   comm->queue = lap_allocate(comm->capacity, sizeof *comm->queue);
   pthread_mutex_init(&comm->mutex, NULL);
@@ -220,11 +235,13 @@ lap_code lap_comm_start(lap_comm **result, lap_status *status) {
   pthread_condattr_destroy(&monotonic);
   start_thread(comm);
 
-  const struct timespec until = clock_in(CLOCK_MONOTONIC, START_SECONDS);
+  /* The communication thread comes first where it can name who is missing. */
+  enum { MARGIN_SECONDS = 5 };
+  const struct timespec until = clock_in(CLOCK_MONOTONIC, watchdog_seconds + MARGIN_SECONDS);
   pthread_mutex_lock(&comm->mutex);
   while (!comm->started)
     if (pthread_cond_timedwait(&comm->done, &comm->mutex, &until) == ETIMEDOUT)
-      give_up("starting MPI");
+      give_up_start(watchdog_seconds);
   pthread_mutex_unlock(&comm->mutex);
   if (comm->start_status.code != LAP_OK) {
     *status = comm->start_status;
@@ -232,14 +249,26 @@ lap_code lap_comm_start(lap_comm **result, lap_status *status) {
     destroy(comm);
     return status->code;
   }
+  comm->ranks = lap_messages_size(comm->messages);
   *result = comm;
   return LAP_OK;
 }
 
-/* A byte from each rank to every other: so the watchdog watches over the last wait too, which it
- * could not do in MPI_Finalize. */
+bool lap_comm_keep(lap_comm *comm, int ranks) {
+  assert(ranks >= 1 && ranks <= comm->ranks);
+  assert(comm->completed == comm->submitted);
+  comm->ranks = ranks;
+  pthread_mutex_lock(&comm->mutex);
+  comm->idle = lap_comm_rank(comm) >= ranks;
+  const bool kept = !comm->idle;
+  pthread_mutex_unlock(&comm->mutex);
+  return kept;
+}
+
+/* A byte from each rank that was started to every other: so the watchdog watches over the last wait
+ * too, which it could not do in MPI_Finalize. */
 static void meet_all_ranks(lap_comm *comm) {
-  const int rank = lap_comm_rank(comm), size = lap_comm_size(comm);
+  const int rank = lap_comm_rank(comm), size = lap_messages_size(comm->messages);
   char *bytes = lap_allocate(size, 1);
   lap_exchange exchange = {
       .tag = LAP_TAG_END, .kind = LAP_TRAFFIC_SCALARS, .what = "the end of the job"};
@@ -332,7 +361,7 @@ void lap_comm_run_exchange(lap_comm *comm, const lap_exchange *exchange) {
 
 int lap_comm_rank(const lap_comm *comm) { return lap_messages_rank(comm->messages); }
 
-int lap_comm_size(const lap_comm *comm) { return lap_messages_size(comm->messages); }
+int lap_comm_size(const lap_comm *comm) { return comm->ranks; }
 
 const char *lap_comm_host(const lap_comm *comm, int rank) {
   return lap_messages_host(comm->messages, rank);

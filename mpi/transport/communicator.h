@@ -28,9 +28,12 @@
 
 typedef struct lap_comm lap_comm;
 
-/* Collective over all started processes; call once. LAP_USAGE where this MPI was built without
- * threads, or where srun has started several processes that cannot find each other. */
-lap_code lap_comm_start(lap_comm **comm, lap_status *status);
+/* Collective over all started processes; call once. The watchdog counts `watchdog_seconds` from
+ * here on, also while MPI starts; what it then says names the networks of this node. LAP_USAGE
+ * where this MPI was built without threads, or where srun has started several processes that cannot
+ * find each other. */
+enum { LAP_WATCHDOG_SECONDS = 300 }; /* unless somebody knows better */
+lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status);
 /* Collective: every rank is about to exit in an orderly way. Waits for all of them, then ends MPI;
  * ranks may then exit with any code, and mpirun returns it. */
 void lap_comm_finish(lap_comm *comm);
@@ -38,13 +41,18 @@ void lap_comm_finish(lap_comm *comm);
  * of the job with this exit code (not LAP_OK), now; mpirun returns it. */
 _Noreturn void lap_comm_abort(lap_comm *comm, lap_code code, const char *message);
 
+/* Collective, where nothing is in flight. From here on the ranks of the job are the first `ranks`
+ * of those that were started. The others get false: they have nothing to do but lap_comm_finish, in
+ * which they wait for the end of the job, however long it takes. */
+bool lap_comm_keep(lap_comm *comm, int ranks);
+
 /* Not collective. */
 int lap_comm_rank(const lap_comm *comm);
 int lap_comm_size(const lap_comm *comm);
-const char *lap_comm_host(const lap_comm *comm, int rank);  /* host name of any rank */
-int lap_comm_node(const lap_comm *comm, int rank);          /* number of its node, 0-based */
-int lap_comm_ranks_on_node(const lap_comm *comm);           /* ranks on this rank's node */
-void lap_comm_set_watchdog(lap_comm *comm, double seconds); /* default 300 */
+const char *lap_comm_host(const lap_comm *comm, int rank); /* host name of any rank */
+int lap_comm_node(const lap_comm *comm, int rank);         /* number of its node, 0-based */
+int lap_comm_ranks_on_node(const lap_comm *comm);          /* ranks on this rank's node */
+void lap_comm_set_watchdog(lap_comm *comm, double seconds);
 /* What this rank is doing, for the watchdog's message, e.g. "step 12, reduce gradients". */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
 /* Not collective. Seconds that callers have waited for exchanges since the last call with reset. */

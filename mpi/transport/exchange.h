@@ -27,6 +27,7 @@ typedef struct {
 /* Exchanges of different tags never match, so that ranks which do not agree on what they are doing
  * wait for the watchdog instead of reading each other's numbers. */
 typedef enum {
+  LAP_TAG_START,
   LAP_TAG_END,
   LAP_TAG_REDUCE,
   LAP_TAG_GATHER,

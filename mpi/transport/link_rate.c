@@ -73,8 +73,8 @@ void lap_measure_link(lap_comm *comm, bool between, double seconds, lap_link_rat
   int64_t first, smallest;
   link_measure m = {.comm = comm, .between = between};
   lap_agree_range(comm, first_distance(&m), &smallest, &first);
-  m.out = lap_allocate(NEIGHBOURS * LARGE, 1);
-  m.in = lap_allocate(NEIGHBOURS * LARGE, 1);
+  m.out = lap_allocate((int64_t)NEIGHBOURS * LARGE, 1);
+  m.in = lap_allocate((int64_t)NEIGHBOURS * LARGE, 1);
   const double small =
       shortest_exchange(&m, (int)first, SMALL, SMALL_TIMES, seconds / 2, &rate->peers);
   const double large =

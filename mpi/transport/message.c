@@ -6,9 +6,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/memory.h"
+#include "mpi/transport/interfaces.h"
 
 /* What is known of one started message. */
 typedef struct {
@@ -104,7 +108,66 @@ static void number_nodes(lap_messages *m) {
   free(leaders);
 }
 
-static lap_code start_mpi(lap_messages *m, lap_status *status) {
+void lap_messages_explain_start(char *text, size_t size) {
+  char interfaces[1024];
+  lap_interfaces_describe(interfaces, sizeof interfaces);
+  snprintf(text, size,
+           "%s. Open MPI may use a network that does not join the nodes, such as docker0, whose "
+           "address is the same on every node: name the right one with mpirun --mca "
+           "btl_tcp_if_include NETWORK --mca oob_tcp_if_include NETWORK. A rank of another build "
+           "of lapidary does not answer either",
+           interfaces);
+}
+
+/* One rank of each node speaks. */
+static void report_silence(const lap_messages *m, const char *before, const char *after) {
+  const char *on_node = getenv("OMPI_COMM_WORLD_LOCAL_RANK");
+  char wait[512], reason[2048];
+  if (on_node && strcmp(on_node, "0") != 0) return;
+  lap_messages_describe_wait(m, wait, sizeof wait);
+  lap_messages_explain_start(reason, sizeof reason);
+  char *text = lap_format("%s %s, %s. %s", before, wait, after, reason);
+  lap_messages_report(m, text);
+  free(text);
+}
+
+/* The first messages, which connect every rank with every other: where a network fails, it fails
+ * here. Nobody waits inside of MPI, so that somebody can say who is missing. */
+static void exchange_hosts(lap_messages *m, double patience_seconds) {
+  static const double hint_seconds = 20, longest_poll = 1;
+  enum { POLL_NANOSECONDS = 1000 * 1000, SPEAKING_SECONDS = 2 };
+  lap_exchange exchange = {
+      .tag = LAP_TAG_START, .kind = LAP_TRAFFIC_SCALARS, .what = "the first exchange"};
+  for (int step = 1; step < m->size; ++step) {
+    const int from = (m->rank + m->size - step) % m->size, to = (m->rank + step) % m->size;
+    lap_exchange_receive(&exchange, from, m->hosts[from], sizeof *m->hosts);
+    lap_exchange_send(&exchange, to, m->hosts[m->rank], sizeof *m->hosts);
+  }
+  if (m->size > 1) lap_messages_begin(m, &exchange, 1);
+  bool hinted = false;
+  for (double last = lap_clock_seconds(); m->in_flight > 0;) {
+    const struct timespec pause = {.tv_nsec = POLL_NANOSECONDS};
+    const double now = lap_clock_seconds(), passed = now - last;
+    const uint64_t *completed;
+    last = now;
+    /* See LONGEST_POLL_SECONDS of the communicator. */
+    lap_messages_poll(m, passed < longest_poll ? passed : longest_poll, &completed);
+    const double waited = lap_messages_longest_wait(m);
+    if (waited > patience_seconds) {
+      report_silence(m, "watchdog: waited",
+                     "but no message arrives; ending all ranks with exit code 76");
+      sleep(SPEAKING_SECONDS); /* the other nodes have something to say too */
+      lap_messages_abort(m, LAP_WATCHDOG);
+    }
+    if (waited > hint_seconds && !hinted && m->rank == 0)
+      report_silence(m, "has waited", "and waits on, for watchdog_seconds in all");
+    hinted = hinted || waited > hint_seconds;
+    if (waited > 0) nanosleep(&pause, NULL);
+  }
+  lap_exchange_release(&exchange);
+}
+
+static lap_code start_mpi(lap_messages *m, double patience_seconds, lap_status *status) {
   int provided = MPI_THREAD_SINGLE;
   const int result = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
   if (result != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
@@ -119,13 +182,9 @@ static lap_code start_mpi(lap_messages *m, lap_status *status) {
   MPI_Comm_size(MPI_COMM_WORLD, &m->size);
   m->hosts = lap_allocate(m->size, sizeof *m->hosts);
   m->nodes = lap_allocate(m->size, sizeof *m->nodes);
-  char host[MPI_MAX_PROCESSOR_NAME] = "";
   int length;
-  MPI_Get_processor_name(host, &length);
-  check(m,
-        MPI_Allgather(host, MPI_MAX_PROCESSOR_NAME, MPI_CHAR, m->hosts, MPI_MAX_PROCESSOR_NAME,
-                      MPI_CHAR, MPI_COMM_WORLD),
-        "exchanging host names");
+  MPI_Get_processor_name(m->hosts[m->rank], &length);
+  exchange_hosts(m, patience_seconds);
   number_nodes(m);
   return LAP_OK;
 }
@@ -137,11 +196,11 @@ static void start_alone(lap_messages *m) {
   gethostname(m->hosts[0], sizeof m->hosts[0] - 1);
 }
 
-lap_code lap_messages_start(lap_messages **messages, lap_status *status) {
+lap_code lap_messages_start(lap_messages **messages, double patience_seconds, lap_status *status) {
   lap_messages *m = *messages = lap_allocate(1, sizeof *m);
   m->thread = pthread_self();
   if (started_by_launcher())
-    LAP_TRY(start_mpi(m, status));
+    LAP_TRY(start_mpi(m, patience_seconds, status));
   else
     start_alone(m);
   return refuse_lost_ranks(m, status);
@@ -336,8 +395,9 @@ void lap_messages_describe_wait(const lap_messages *m, char *text, size_t size) 
   size_t length = (size_t)snprintf(text, size, "%.0f seconds for ", pending->waited);
   for (int rank = 0; rank < m->size; ++rank) {
     if (!missing[rank] || ++count > NAMED || length >= size) continue;
-    length += (size_t)snprintf(text + length, size - length, "%srank %d on %s",
-                               count > 1 ? ", " : "", rank, m->hosts[rank]);
+    const char *host = m->hosts[rank]; /* empty where it has not been heard of */
+    length += (size_t)snprintf(text + length, size - length, "%srank %d%s%s", count > 1 ? ", " : "",
+                               rank, host[0] ? " on " : "", host);
   }
   if (count > NAMED && length < size)
     length += (size_t)snprintf(text + length, size - length, " and %d more", count - NAMED);

@@ -17,10 +17,12 @@ enum { LAP_MESSAGE_BYTES = 1 << 26 };
 
 typedef struct lap_messages lap_messages;
 
-/* Collective over all started processes. LAP_USAGE where this MPI was built without threads, or
- * where srun has started several processes that cannot find each other. `messages` is there in any
- * case, and must be finished and destroyed. */
-lap_code lap_messages_start(lap_messages **messages, lap_status *status);
+/* Collective over all started processes: starts MPI and has all ranks tell each other their hosts.
+ * LAP_USAGE where this MPI was built without threads, or where srun has started several processes
+ * that cannot find each other. Where ranks have not been heard of for `patience_seconds`, ends all
+ * ranks (LAP_WATCHDOG) and says which ranks, and which networks there are. `messages` is there in
+ * any case, and must be finished and destroyed. */
+lap_code lap_messages_start(lap_messages **messages, double patience_seconds, lap_status *status);
 /* Collective: ends MPI. */
 void lap_messages_finish(lap_messages *messages);
 /* Any thread, after the finish. */
@@ -48,6 +50,9 @@ lap_traffic *lap_messages_sent(lap_messages *messages);
 double lap_messages_longest_wait(const lap_messages *messages);
 /* That wait in words: "2 seconds for rank 1 on a, rank 3 on b and 5 more in reduce gradients". */
 void lap_messages_describe_wait(const lap_messages *messages, char *text, size_t size);
+
+/* Why messages may not arrive while MPI starts, and what to do, with the networks of this node. */
+void lap_messages_explain_start(char *text, size_t size);
 
 /* Any thread. Prints "lapidary: rank R on HOST: TEXT". */
 void lap_messages_report(const lap_messages *messages, const char *text);

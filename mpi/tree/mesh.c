@@ -28,11 +28,18 @@ static int model_ranks_of(const lap_mesh *mesh, int asked, int ranks) {
   return 0;
 }
 
+int lap_mesh_usable_ranks(const lap_mesh *mesh, int model_ranks, int ranks) {
+  const int most = lap_mesh_lanes(mesh) * mesh->model;
+  int usable = ranks < most ? ranks : most;
+  while (usable > 0 && !model_ranks_of(mesh, model_ranks, usable)) --usable;
+  return usable;
+}
+
 /* Names the nearest counts of ranks that can fold the mesh. */
 static lap_code refuse(const lap_mesh *mesh, int asked, int ranks, lap_status *status) {
   const int most = lap_mesh_lanes(mesh) * mesh->model;
-  int below = ranks < most ? ranks : most, above = ranks;
-  while (below > 0 && !model_ranks_of(mesh, asked, below)) --below;
+  const int below = lap_mesh_usable_ranks(mesh, asked, ranks);
+  int above = ranks;
   while (above <= most && !model_ranks_of(mesh, asked, above)) ++above;
   char given[64] = "", nearest[64] = "none";
   if (asked) snprintf(given, sizeof given, " and mesh.model_ranks is %d", asked);

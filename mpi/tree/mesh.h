@@ -61,6 +61,9 @@ typedef struct {
 lap_code lap_mesh_fold(const lap_mesh *mesh, int model_ranks, lap_lane_schedule schedule, int ranks,
                        int rank, lap_fold *fold, lap_status *status);
 
+/* The most of `ranks` ranks that can fold the mesh; 0: none can. */
+int lap_mesh_usable_ranks(const lap_mesh *mesh, int model_ranks, int ranks);
+
 /* Lanes of the mean replica over lanes of the fullest: 1 where lanes are even. */
 double lap_mesh_efficiency(const lap_mesh *mesh, int replicas);
 

@@ -81,9 +81,10 @@ int lap_tree_push(lap_tree_counter *counter, lap_tree_node node) {
 }
 
 lap_scalar_counter lap_scalar_counter_create(const lap_leaves *leaves, int width) {
-  return (lap_scalar_counter){.nodes = {.leaves = *leaves},
-                              .width = width,
-                              .values = lap_allocate(LAP_TREE_DEPTH * width, sizeof(double))};
+  return (lap_scalar_counter){
+      .nodes = {.leaves = *leaves},
+      .width = width,
+      .values = lap_allocate((int64_t)LAP_TREE_DEPTH * width, sizeof(double))};
 }
 
 void lap_scalar_counter_release(lap_scalar_counter *counter) { free(counter->values); }

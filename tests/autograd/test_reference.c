@@ -285,7 +285,8 @@ static void compare_peaked(double gap, double softcap) {
     for (int64_t j = 0; j < VOCAB; ++j) x[row * VOCAB + j] = test_uniform(104, (uint64_t)(row + j));
     for (int64_t i = 0; i < K; ++i) batch->ids[row * K + i] = (int32_t)((row + 4 * i) % VOCAB);
     x[row * VOCAB + batch->ids[row * K]] += row % 2 ? gap : -gap;
-    for (int64_t i = 0; i < K; ++i) batch->probability[row * K + i] = i ? 0.01 : 0.75 + 0.01 * row;
+    for (int64_t i = 0; i < K; ++i)
+      batch->probability[row * K + i] = i ? 0.01 : 0.75 + 0.01 * (double)row;
     batch->tail[row] = 0.2;
     batch->targets[row] = row < 3 ? batch->ids[row * K + row] : (int32_t)((row + 2) % VOCAB);
     if (softcap > 0) /* u, so that the capped logit is what was asked for */

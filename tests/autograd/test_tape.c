@@ -484,7 +484,7 @@ static void flops_are_those_of_the_products(void **state) {
   const double forward = 2 * linear + head + 4 * 6 * 4 * (visible[0] + visible[1]);
   lap_parameters *parameters = lap_parameters_create(&c);
   double *weights = test_random(parameters->elements, 413, 0.5);
-  double *gradients = test_random(parameters->elements, 0, 0), losses[4 * 51];
+  double *gradients = test_random(parameters->elements, 0, 0), losses[4 * 51] = {0};
   const lap_batch micro = {.sequences = 3,
                            .length = 17,
                            .tokens = batch->tokens,

@@ -60,8 +60,8 @@ typedef struct {
 
 static char next_byte(int descriptor) {
   char byte = 0;
-  const ssize_t bytes = read(descriptor, &byte, 1);
-  return bytes == 1 ? byte : '\0';
+  if (read(descriptor, &byte, 1) != 1) byte = '\0';
+  return byte;
 }
 
 static void tell(int descriptor, char byte) {

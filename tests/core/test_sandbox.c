@@ -106,6 +106,83 @@ static void a_crash_is_a_message(void **state) {
   assert_refused(leave, "crashed on it; the file is damaged");
 }
 
+static lap_code raise_all_requests(const void *context, void *result, lap_status *status) {
+  (void)result, (void)status;
+  static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+  for (size_t i = 0; i < sizeof requests / sizeof *requests; ++i) {
+    raise(requests[i]);
+    kill(*(const pid_t *)context, requests[i]); /* the whole group is told */
+  }
+  return LAP_OK;
+}
+
+static volatile sig_atomic_t requests_seen;
+
+static void count_request(int number) {
+  (void)number;
+  ++requests_seen;
+}
+
+/* The queue's notice is no fault of the file's. */
+static void a_request_to_stop_is_the_parents_affair(void **state) {
+  (void)state;
+  static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+  for (size_t i = 0; i < 5; ++i) signal(requests[i], count_request);
+  const pid_t parent = getpid();
+  lap_status status;
+  assert_int_equal(lap_sandbox_run(&sandbox, raise_all_requests, &parent, NULL, 0, &status),
+                   LAP_OK);
+  for (int waits = 0; requests_seen < 5 && waits < 1000; ++waits) usleep(1000);
+  assert_int_equal(requests_seen, 5);
+  for (size_t i = 0; i < 5; ++i) signal(requests[i], SIG_DFL);
+}
+
+static lap_code be_killed(const void *context, void *result, lap_status *status) {
+  (void)result, (void)status;
+  raise(*(const int *)context);
+  return LAP_OK;
+}
+
+static void a_child_that_somebody_kills_says_nothing_of_the_file(void **state) {
+  (void)state;
+  static const int numbers[] = {SIGKILL, SIGQUIT, SIGXCPU}; /* as the kernel without memory */
+  for (int i = 0; i < 3; ++i) {
+    lap_status status = {0};
+    assert_int_equal(lap_sandbox_run(&sandbox, be_killed, &numbers[i], NULL, 0, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, "a.file: trying the library on it was ended from out"));
+    assert_non_null(strstr(status.message, strsignal(numbers[i])));
+    assert_null(strstr(status.message, "damaged"));
+  }
+}
+
+/* Tells its number and stays. */
+static lap_code stay(const void *context, void *result, lap_status *status) {
+  (void)result, (void)status;
+  const pid_t self = getpid();
+  if (write(*(const int *)context, &self, sizeof self) != sizeof self) return LAP_DATA;
+  for (;;) pause();
+}
+
+static void a_child_ends_with_its_parent(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  const pid_t parent = fork();
+  lap_status status;
+  if (parent == 0) {
+    lap_sandbox_run(&sandbox, stay, &ends[1], NULL, 0, &status);
+    _exit(0);
+  }
+  close(ends[1]);
+  pid_t child;
+  assert_int_equal(read(ends[0], &child, sizeof child), sizeof child);
+  assert_int_equal(kill(parent, SIGKILL), 0);
+  assert_int_equal(waitpid(parent, NULL, 0), parent);
+  char none;
+  assert_int_equal(read(ends[0], &none, 1), 0); /* the last writer is gone */
+  close(ends[0]);
+}
+
 static lap_code loop(const void *context, void *result, lap_status *status) {
   (void)context, (void)result, (void)status;
   for (volatile bool more = true; more;) continue;
@@ -178,6 +255,9 @@ int main(void) {
       cmocka_unit_test(a_result_larger_than_a_pipe_comes_back),
       cmocka_unit_test(a_failure_comes_back_without_a_result),
       cmocka_unit_test(a_crash_is_a_message),
+      cmocka_unit_test(a_request_to_stop_is_the_parents_affair),
+      cmocka_unit_test(a_child_that_somebody_kills_says_nothing_of_the_file),
+      cmocka_unit_test(a_child_ends_with_its_parent),
       cmocka_unit_test(a_loop_is_ended),
       cmocka_unit_test(memory_is_limited),
       cmocka_unit_test(the_child_is_not_heard),

@@ -106,8 +106,7 @@ static void all_line_ends_are_alike(void **state) {
 static void a_line_end_may_fall_between_two_reads(void **state) {
   (void)state;
   enum { READ = 64 << 10 };
-  for (int shift = -2; shift <= 2; ++shift) {
-    const size_t line = (size_t)(READ + shift);
+  for (size_t line = READ - 2; line <= READ + 2; ++line) {
     char *text = malloc(line + 16);
     memset(text, 'x', line);
     strcpy(text + line, "\r\nend\r\n");

@@ -65,8 +65,8 @@ static void lines_come_without_their_ends(void **state) {
                 "e",
                 5,
                 {"one", "", "two", "",
-                 "thr\xC3\xA9"
-                 "e"}}};
+                 ("thr\xC3\xA9"
+                  "e")}}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     lap_text_reader reader = open_text(cases[i].text, strlen(cases[i].text));
     for (int line = 0; line < cases[i].lines; ++line) {
@@ -111,9 +111,8 @@ static void a_rest_of_any_length_is_whole(void **state) {
   enum { FIRST = 64 << 10 };
   char *text = malloc(2 * FIRST + 2);
   memset(text, 'x', 2 * FIRST + 2);
-  for (int doubled = 1; doubled <= 2; ++doubled)
-    for (int more = -1; more <= 1; ++more) {
-      const size_t expected = (size_t)(doubled * FIRST + more);
+  for (size_t held = FIRST; held <= 2 * FIRST; held += FIRST)
+    for (size_t expected = held - 1; expected <= held + 1; ++expected) {
       lap_text_reader reader = open_text(text, expected);
       const char *rest;
       size_t bytes;

@@ -98,8 +98,8 @@ static void hostile_text_comes_back_exactly(void **state) {
                                "a\xE2\x96\x81 b \xE2\x96\x81",
                                "\xE2\x96\x85",
                                "\xEF\xBF\xBD",
-                               "\xEF\xBB\xBF"
-                               "bom",
+                               ("\xEF\xBB\xBF"
+                                "bom"),
                                "\xE6\xBC\xA2\xE5\xAD\x97",
                                "\xC2\xA0nbsp\xE3\x80\x80wide",
                                "\xEF\xBC\xA1 \xEF\xAC\x81 e\xCC\x81",

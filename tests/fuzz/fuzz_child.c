@@ -24,6 +24,7 @@ static bool is_child;
 void __real__exit(int code) __attribute__((noreturn));
 void __wrap__exit(int code) __attribute__((noreturn));
 void __wrap__exit(int code) {
+  /* cppcheck-suppress comparePointers ; the linker puts both around one section */
   const size_t count = (size_t)(__stop___sancov_cntrs - __start___sancov_cntrs);
   for (size_t i = 0; i < count && i < COUNTERS; ++i)
     if (shared[i] < __start___sancov_cntrs[i]) shared[i] = __start___sancov_cntrs[i];

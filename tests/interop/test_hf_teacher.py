@@ -57,7 +57,6 @@ def run(*command):
                 code = exit.code
     finally:
         sys.argv = argv
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return code, out.getvalue(), err.getvalue()
 
 

@@ -1,10 +1,12 @@
 /* mpi_ending SCENARIO: a job that ends in one of the ways in which jobs end; the test looks at what
  * mpirun returns and prints. In all of them rank 1 is the odd one. */
+#include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/launcher.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/exchange.h"
 
@@ -60,17 +62,24 @@ static void suspend(lap_comm *comm) {
   if (lap_comm_rank(comm) == 0) fprintf(stderr, "suspended and resumed\n");
 }
 
+/* Rank 1 starts MPI, by itself, and then does nothing, as one whose messages get lost. */
+static void say_nothing(void) {
+  MPI_Init(NULL, NULL);
+  sleep(60);
+}
+
 int main(int argc, char **argv) {
   lap_comm *comm;
   lap_status status;
   if (argc != 2) return 1;
-  if (lap_comm_start(&comm, &status) != LAP_OK) {
+  const char *scenario = argv[1];
+  if (lap_launcher_rank() == 1 && strcmp(scenario, "stop_before_start") == 0) raise(SIGSTOP);
+  if (lap_launcher_rank() == 1 && strcmp(scenario, "silent") == 0) say_nothing();
+  if (lap_comm_start(&comm, 2, &status) != LAP_OK) {
     fprintf(stderr, "%s\n", status.message);
     return (int)status.code;
   }
-  const char *scenario = argv[1];
   const bool odd = lap_comm_rank(comm) == 1;
-  lap_comm_set_watchdog(comm, 2);
   lap_comm_set_activity(comm, "step 12, agree");
   lap_barrier(comm);
   if (odd && strcmp(scenario, "abort") == 0) lap_comm_abort(comm, LAP_DATA, "gives up");

@@ -126,7 +126,7 @@ static void texts_of_different_lengths_reach_rank_0_in_rank_order(void **state) 
   memset(mine, 'a' + rank, sizeof mine);
   void *all;
   size_t *counts;
-  lap_gather_to_root(comm, mine, (size_t)(7 * rank), &all, &counts);
+  lap_gather_to_root(comm, mine, 7 * (size_t)rank, &all, &counts);
   if (rank != 0) {
     assert_null(all);
     assert_null(counts);
@@ -159,7 +159,7 @@ static void texts_of_different_lengths_reach_everybody_in_order(void **state) {
   memset(mine, 'a' + group.index, sizeof mine);
   void *all;
   size_t *counts;
-  lap_gather_strings(&group, mine, (size_t)(7 * group.index), &all, &counts);
+  lap_gather_strings(&group, mine, 7 * (size_t)group.index, &all, &counts);
   const char *text = all;
   for (int r = 0; r < group.size; ++r) {
     assert_int_equal(counts[r], 7 * r);

@@ -24,9 +24,9 @@ typedef struct {
   int model_ranks;
 } layout;
 
-static const layout layouts[] = {{{1, 5, 1}, 1}, {{2, 3, 1}, 1}, {{3, 4, 1}, 1},
-                                 {{2, 8, 1}, 1}, {{7, 3, 1}, 1}, {{1, 1, 1}, 1},
-                                 {{2, 3, 2}, 2}, {{1, 2, 6}, 3}, {{1, 2, 4}, 4}};
+static const layout layouts[] = {{{1, 5, 1}, 1}, {{2, 3, 1}, 1},  {{3, 4, 1}, 1}, {{2, 8, 1}, 1},
+                                 {{7, 3, 1}, 1}, {{1, 1, 1}, 1},  {{2, 3, 2}, 2}, {{1, 2, 6}, 3},
+                                 {{1, 2, 4}, 4}, {{1, 300, 1}, 1}};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* --- gathering buckets --- */
@@ -77,6 +77,38 @@ static void gathered_buckets_are_whole_everywhere(void **state) {
   }
 }
 
+/* As a stepper gathers the gradient: one gather, bucket after bucket. What an earlier bucket had is
+ * not sent again. */
+static void a_gather_serves_one_bucket_after_another(void **state) {
+  lap_comm *comm = *state;
+  enum { BUCKETS = 4, ROUNDS = 2 };
+  const lap_group group = lap_group_of_all(comm);
+  lap_partition *partition = world_partition((const int[]){9, 4, 0, 7}, BUCKETS, group.size);
+  float *vector = lap_allocate(partition->elements, sizeof *vector);
+  lap_bucket_gather *gather = lap_bucket_gather_create(&group, partition);
+  int64_t wrong = 0;
+  for (int round = 0; round < ROUNDS; ++round)
+    for (int b = 0; b < BUCKETS; ++b) {
+      const uint64_t before = lap_traffic_total(lap_comm_traffic(comm));
+      const lap_range own = lap_partition_range(partition, b, group.index);
+      for (int64_t i = 0; i < partition->elements; ++i) vector[i] = -1;
+      for (int64_t i = own.begin; i < own.end; ++i) vector[i] = reference_value(round, i);
+      lap_bucket_gather_start(gather, b, vector + own.begin, vector + partition->bucket_begin[b],
+                              LAP_TRAFFIC_GRADIENTS);
+      lap_bucket_gather_wait(gather);
+      for (int64_t i = 0; i < partition->elements; ++i) {
+        const bool gathered = i >= partition->bucket_begin[b] && i < partition->bucket_begin[b + 1];
+        wrong += vector[i] != (gathered ? reference_value(round, i) : -1);
+      }
+      const uint64_t sent = lap_traffic_total(lap_comm_traffic(comm)) - before;
+      wrong += sent != (uint64_t)(lap_range_count(own) * (group.size - 1)) * sizeof(float);
+    }
+  assert_everywhere(comm, wrong);
+  lap_bucket_gather_destroy(gather);
+  free(vector);
+  lap_partition_destroy(partition);
+}
+
 static void pieces_above_the_message_limit_are_cut(void **state) {
   lap_comm *comm = *state;
   if (lap_comm_size(comm) != 2) return; /* half a gigabyte otherwise */
@@ -101,6 +133,7 @@ static const request requests[] = {
     {3, {{1023, 1025}, {1025, 9000}, {14000, 24000}}},
     {4, {{0, 1}, {13 * LAP_SEGMENT - 1, 13 * LAP_SEGMENT + 1}, {19000, 19000}, {24575, 24576}}},
     {2, {{700, 2100}, {20000, 23000}}},
+    {4, {{10, 20}, {21, 30}, {4095, 4096}, {4097, 4099}}}, /* one element between neighbours */
 };
 enum { REQUESTS = sizeof requests / sizeof *requests };
 
@@ -142,7 +175,7 @@ static void any_ranges_of_an_owned_vector_can_be_fetched(void **state) {
 /* --- scalars --- */
 
 static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fold) {
-  enum { COUNT = 3, MOST_LANES = 32 };
+  enum { COUNT = 3, MOST_LANES = 300 };
   double mine[MOST_LANES * COUNT], all[COUNT][MOST_LANES], sums[COUNT];
   const lap_group group = lap_group_of_replicas(comm, fold);
   for (int lane = 0; lane < lap_mesh_lanes(mesh); ++lane)
@@ -166,9 +199,10 @@ static void check_lanes(lap_comm *comm, const lap_mesh *mesh, const lap_fold *fo
 
 static void scalars_of_lanes_have_the_bits_of_the_tree(void **state) {
   for (int l = 0; l < LAYOUTS; ++l)
-    for (int schedule = 0; schedule < 2; ++schedule) {
+    for (int cyclic = 0; cyclic < 2; ++cyclic) {
       lap_fold fold;
-      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks, schedule, &fold))
+      if (world_fold(*state, &layouts[l].mesh, layouts[l].model_ranks,
+                     cyclic ? LAP_LANES_CYCLIC : LAP_LANES_BLOCK, &fold))
         check_lanes(*state, &layouts[l].mesh, &fold);
     }
 }
@@ -220,13 +254,44 @@ static void scalars_of_segments_have_the_bits_of_the_tree(void **state) {
     check_segments(*state, segments[c], 5);
 }
 
+/* Bytes that a sum adds to the table of the logical mesh. */
+static uint64_t counted_of(lap_comm *comm, lap_segment_sum *sum, const double *partials) {
+  const uint64_t before = lap_mesh_traffic_total(lap_comm_mesh_traffic(comm));
+  lap_segment_sum_run(sum, partials);
+  return lap_mesh_traffic_total(lap_comm_mesh_traffic(comm)) - before;
+}
+
+/* Nothing at first; then what was said last, not all that was ever said. */
+static void sums_of_segments_are_counted_as_was_said_last(void **state) {
+  lap_comm *comm = *state;
+  const lap_mesh mesh = {1, 4, 1};
+  const lap_lanes one = lap_one_lane(1), all = {0, 1, 4};
+  const double partials[37] = {0};
+  lap_partition *partition = world_partition((const int[]){37}, 1, lap_comm_size(comm));
+  const lap_range own = lap_partition_range(partition, 0, lap_comm_rank(comm));
+  lap_segment_sum *sum = lap_segment_sum_create(comm, partition->elements, &own, 1);
+  int wrong = counted_of(comm, sum, partials) != 0;
+  lap_segment_sum_count(sum, &mesh, one, partition, 0);
+  const uint64_t of_one = counted_of(comm, sum, partials);
+  wrong += of_one == 0 || counted_of(comm, sum, partials) != of_one;
+  lap_segment_sum_count(sum, &mesh, all, partition, 0);
+  wrong += counted_of(comm, sum, partials) <= of_one;
+  lap_segment_sum_count(sum, &mesh, one, partition, 0);
+  wrong += counted_of(comm, sum, partials) != of_one;
+  assert_everywhere(comm, wrong);
+  lap_segment_sum_destroy(sum);
+  lap_partition_destroy(partition);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gathered_buckets_are_whole_everywhere),
+      cmocka_unit_test(a_gather_serves_one_bucket_after_another),
       cmocka_unit_test(pieces_above_the_message_limit_are_cut),
       cmocka_unit_test(any_ranges_of_an_owned_vector_can_be_fetched),
       cmocka_unit_test(scalars_of_lanes_have_the_bits_of_the_tree),
       cmocka_unit_test(scalars_of_segments_have_the_bits_of_the_tree),
+      cmocka_unit_test(sums_of_segments_are_counted_as_was_said_last),
   };
   return cmocka_run_group_tests_name("collectives", tests, world_start, world_finish);
 }

@@ -144,6 +144,27 @@ static void counts_without_a_layout_name_the_nearest_that_work(void **state) {
   assert_non_null(strstr(status.message, "the nearest counts that work are none"));
 }
 
+static void surplus_ranks_are_counted(void **state) {
+  (void)state;
+  static const struct {
+    lap_mesh mesh;
+    int model_ranks, ranks, usable;
+  } cases[] = {{{1, 4, 1}, 0, 3, 3}, {{1, 4, 1}, 0, 4, 4},        {{1, 4, 1}, 0, 8, 4},
+               {{2, 3, 1}, 0, 7, 6}, {{1, 3, 4}, 0, 7, 6},        {{1, 3, 4}, 0, 100, 12},
+               {{1, 3, 4}, 2, 7, 6}, {{1, 3, 4}, 2, 1, 0},        {{1, 3, 4}, 3, 9, 0},
+               {{1, 1, 8}, 0, 7, 4}, {{1, 768, 8}, 0, 6143, 6136}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const int usable = lap_mesh_usable_ranks(&cases[i].mesh, cases[i].model_ranks, cases[i].ranks);
+    assert_int_equal(usable, cases[i].usable);
+    lap_fold fold;
+    lap_status status;
+    if (usable)
+      assert_int_equal(lap_mesh_fold(&cases[i].mesh, cases[i].model_ranks, LAP_LANES_BLOCK, usable,
+                                     usable - 1, &fold, &status),
+                       LAP_OK);
+  }
+}
+
 static void ranks_stand_in_replicas_that_share_the_shards(void **state) {
   (void)state;
   const lap_mesh mesh = {1, 3, 6};
@@ -248,40 +269,6 @@ static void efficiency_is_mean_over_fullest(void **state) {
   assert_true(lap_mesh_efficiency(&mesh, 5) == 0.8);
 }
 
-static void owners_cut_each_bucket_into_whole_segments(void **state) {
-  (void)state;
-  const int64_t begins[] = {0, 13 * LAP_SEGMENT, 13 * LAP_SEGMENT, 14 * LAP_SEGMENT};
-  for (int owners = 1; owners < 40; ++owners) {
-    lap_partition *partition = lap_partition_create(begins, 4, 44 * LAP_SEGMENT, owners);
-    int64_t owned[40] = {0}, most = 0;
-    for (int b = 0; b < 4; ++b) {
-      int64_t next = partition->bucket_begin[b], largest = 0;
-      for (int owner = 0; owner < owners; ++owner) {
-        const lap_range range = lap_partition_range(partition, b, owner);
-        assert_int_equal(range.begin, next);
-        assert_int_equal(range.end % LAP_SEGMENT, 0);
-        assert_int_equal(lap_partition_offset(partition, b, owner), owned[owner]);
-        next = range.end;
-        owned[owner] += lap_range_count(range);
-        if (lap_range_count(range) > largest) largest = lap_range_count(range);
-      }
-      assert_int_equal(next, partition->bucket_begin[b + 1]);
-      assert_int_equal(lap_partition_largest(partition, b), largest);
-    }
-    for (int owner = 0; owner < owners; ++owner) {
-      assert_int_equal(lap_partition_owned(partition, owner), owned[owner]);
-      if (owned[owner] > most) most = owned[owner];
-    }
-    assert_int_equal(lap_partition_most_owned(partition), most);
-    lap_partition_destroy(partition);
-  }
-  /* 27 billion elements on the ranks of a large machine do not overflow. */
-  const int64_t large = INT64_C(26367188) * LAP_SEGMENT;
-  lap_partition *partition = lap_partition_create(begins, 1, large, 100000);
-  assert_int_equal(lap_partition_range(partition, 0, 99999).end, large);
-  lap_partition_destroy(partition);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_fold_of_every_mesh_gives_the_same_bits),
@@ -289,12 +276,12 @@ int main(void) {
       cmocka_unit_test(a_left_fold_gives_other_bits),
       cmocka_unit_test(pods_are_summed_before_they_are_joined),
       cmocka_unit_test(counts_without_a_layout_name_the_nearest_that_work),
+      cmocka_unit_test(surplus_ranks_are_counted),
       cmocka_unit_test(ranks_stand_in_replicas_that_share_the_shards),
       cmocka_unit_test(every_lane_runs_once_with_either_schedule),
       cmocka_unit_test(neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one),
       cmocka_unit_test(buckets_of_one_slot_lie_in_the_same_memory),
       cmocka_unit_test(efficiency_is_mean_over_fullest),
-      cmocka_unit_test(owners_cut_each_bucket_into_whole_segments),
   };
   return cmocka_run_group_tests_name("mesh", tests, NULL, NULL);
 }

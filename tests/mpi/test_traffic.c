@@ -170,7 +170,7 @@ static void predict_mesh(const lap_mesh *mesh, lap_mesh_traffic *traffic) {
   int64_t begin = 0;
   for (int shard = 0; shard < mesh->model; ++shard)
     for (int b = 0; b < buckets_of_shard(shard); ++b) {
-      const int64_t elements = shard_segments[b] * LAP_SEGMENT;
+      const int64_t elements = (int64_t)shard_segments[b] * LAP_SEGMENT;
       lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, 1, traffic);
       lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, PASSES, traffic);
       lap_mesh_plan_segment_sum(mesh, canonical, begin, elements, 1, traffic);

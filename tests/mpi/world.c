@@ -13,7 +13,7 @@
 int world_start(void **state) {
   lap_comm *comm;
   lap_status status;
-  if (lap_comm_start(&comm, &status) != LAP_OK) return -1;
+  if (lap_comm_start(&comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK) return -1;
   lap_comm_set_watchdog(comm, 60);
   *state = comm;
   return 0;

@@ -36,8 +36,6 @@ def environment():
     added = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        # More processes than cores: a waiting thread must not spin.
-        "OMP_WAIT_POLICY": "passive",
         "LSAN_OPTIONS": f"suppressions={SOURCE}/tests/lsan.supp:print_suppressions=0",
         "ASAN_OPTIONS": "fast_unwind_on_malloc=0",
         "NO_COLOR": "1",

@@ -296,7 +296,7 @@ class BadInput(Test):
         self.refused(2, ["nothing.yaml", "No such file"], "train", self.workspace / "nothing.yaml")
 
     def test_more_ranks_than_lanes(self):
-        self.train_refused(2, ["3 ranks", "2"], "mesh.data=2", ranks=(3,))
+        self.train_refused(2, ["3 ranks", "2"], "mesh.data=2", "--no-idle-ranks", ranks=(3,))
 
     def test_unknown_flags_and_commands(self):
         self.refused(2, ["--resum", "did you mean", "--resume"], "train", self.config, "--resumr")

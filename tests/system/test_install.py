@@ -7,6 +7,7 @@ import subprocess
 from harness import SOURCE, Test, environment, snapshot, succeed, unittest
 
 BUILD = os.environ.get("BUILD", "build")
+BATCH_SCRIPTS = ("array", "eval", "run", "teach", "train")
 
 
 class Install(Test):
@@ -21,14 +22,16 @@ class Install(Test):
     def test_files_are_where_they_belong(self):
         self.assertEqual(snapshot(self.share / "configs"), snapshot(SOURCE / "configs"))
         for installed, source in (("share/man/man1/lapidary.1", "docs/lapidary.1"),
-                                  ("share/lapidary/slurm/train.sbatch", "scripts/slurm/train.sbatch"),
+                                  *((f"share/lapidary/slurm/{name}.sbatch", f"scripts/slurm/{name}.sbatch")
+                                    for name in BATCH_SCRIPTS),
                                   ("share/lapidary/hf-teacher", "scripts/hf-teacher")):
             self.assertEqual((self.prefix / installed).read_bytes(), (SOURCE / source).read_bytes())
         for program in (self.program, self.share / "hf-teacher"):
             self.assertTrue(os.access(program, os.X_OK), program)
         files = [str(p.relative_to(self.prefix)) for p in self.prefix.rglob("*") if p.is_file()]
         self.assertEqual(sorted({name for name in files if not name.startswith("share/lapidary/configs/")}),
-                         ["bin/lapidary", "share/lapidary/hf-teacher", "share/lapidary/slurm/train.sbatch",
+                         ["bin/lapidary", "share/lapidary/hf-teacher",
+                          *(f"share/lapidary/slurm/{name}.sbatch" for name in BATCH_SCRIPTS),
                           "share/man/man1/lapidary.1"])
 
     def test_it_runs_from_anywhere(self):
@@ -58,24 +61,13 @@ class Install(Test):
         self.assertEqual((result.returncode, result.stderr), (0, ""), result)
         self.assertIn("EXIT STATUS", result.stdout)
 
-    def batch_job(self, directory, **variables):
-        """What mpirun would be called with by the installed batch script, in this directory."""
-        (directory / "bin").mkdir(parents=True, exist_ok=True)
-        fake = directory / "bin/mpirun"
-        fake.write_text("#!/bin/sh\necho \"$@\"\n")
-        fake.chmod(0o755)
-        path = f"{directory / 'bin'}:{os.environ['PATH']}"
-        outer = {name: value for name, value in environment().items() if name != "LAPIDARY"}
-        return subprocess.run(["bash", self.share / "slurm/train.sbatch", "c.yaml", "seed=2"], check=True, text=True,
-                              capture_output=True, cwd=directory, env={**outer, "PATH": path, **variables}).stdout
-
-    def test_the_batch_script_finds_the_program(self):
-        directory = self.workspace / "jobs"
-        self.assertEqual(self.batch_job(directory), "--bind-to none lapidary train c.yaml seed=2 --resume auto\n")
-        (directory / "build").mkdir()
-        (directory / "build/lapidary").symlink_to(self.program)
-        self.assertIn(" build/lapidary train ", self.batch_job(directory))
-        self.assertIn(" mine train ", self.batch_job(directory, LAPIDARY="mine"))
+    def test_an_installed_batch_script_finds_the_program(self):
+        """On PATH, in a directory that is not the source's."""
+        result = subprocess.run(["bash", self.share / "slurm/run.sbatch", "--version"], check=True, text=True,
+                                capture_output=True, cwd=self.workspace.path,
+                                env={**environment(), "LAPIDARY": "", "LAPIDARY_LAUNCHER": "env",
+                                     "PATH": f"{self.program.parent}:{os.environ['PATH']}"})
+        self.assertRegex(result.stdout, r"^lapidary \d+\.\d+\.\d+\n$")
 
 
 if __name__ == "__main__":

@@ -113,10 +113,11 @@ class Mesh(Test):
         self.assertNotEqual(one["loss"], evaluation["loss"], "one shard adds in another order")
         self.assertAlmostEqual(one["loss"], evaluation["loss"], delta=1e-5)
 
-    def test_ranks_without_a_layout_are_told_the_nearest(self):
-        for ranks, overrides, words in ((5, ("mesh.data=2", "mesh.model=2"), "are 4"),
+    def test_ranks_of_which_none_have_a_layout_are_told_the_nearest(self):
+        for ranks, overrides, words in ((1, ("mesh.data=2", "mesh.model=2",
+                                             "mesh.model_ranks=2"), "are 2"),
                                         (3, ("mesh.data=2", "mesh.model=4",
-                                             "mesh.model_ranks=2"), "are 2 and 4"),
+                                             "mesh.model_ranks=4"), "are 4"),
                                         (2, ("mesh.model=4", "mesh.model_ranks=3"),
                                          "mesh.model_ranks: 3 does not divide")):
             with self.subTest(ranks=ranks, overrides=overrides):

@@ -40,8 +40,8 @@ static void assert_selected(const float *z, uint32_t vocab, uint32_t k, int32_t 
   sorted_logits = z;
   qsort(order, vocab, sizeof *order, by_order);
   const long double max = (long double)z[order[0]];
-  long double sum = 0, tail = 0, entropy = 0;
-  for (uint32_t i = 0; i < vocab; ++i) sum += expl((long double)z[order[i]] - max);
+  long double sum = 1 /* the largest */, tail = 0, entropy = 0;
+  for (uint32_t i = 1; i < vocab; ++i) sum += expl((long double)z[order[i]] - max);
   const long double lse = max + logl(sum);
   for (uint32_t i = 0; i < vocab; ++i) {
     const long double log_p = (long double)z[order[i]] - lse, p = expl(log_p);

@@ -263,6 +263,7 @@ static lap_code try_one(const char *directory, uint64_t step, lap_state *state,
                         lap_checkpoint **checkpoint, lap_status *status) {
   char *path = lap_format("%s/step-%08" PRIu64, directory, step);
   lap_code code = open_together(path, state->placement.comm, checkpoint, status);
+  assert(*checkpoint || code != LAP_OK);
   if (code == LAP_OK) code = lap_checkpoint_load(*checkpoint, state, status);
   if (code != LAP_OK) {
     lap_checkpoint_close(*checkpoint);

@@ -1,15 +1,16 @@
 #include "trainer/cli/session.h"
 
 #include <omp.h>
-#include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/matmul/kernels.h"
 #include "core/hash.h"
+#include "core/launcher.h"
+#include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/core_use.h"
 
 static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
   char hex[LAP_SHA256_HEX] = "";
@@ -20,12 +21,21 @@ static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
                         "install the same build on every node", status);
 }
 
-lap_code lap_session_start(bool quiet, lap_session *session, lap_status *status) {
-  LAP_TRY(lap_comm_start(&session->comm, status));
+lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *session,
+                           lap_status *status) {
+  LAP_TRY(lap_comm_start(&session->comm, watchdog_seconds, status));
   session->root = lap_comm_rank(session->comm) == 0;
   session->console = lap_console_create(lap_console_standard(quiet, !session->root));
-  const lap_code code = agree_on_binary(session->comm, status);
+  lap_code code = agree_on_binary(session->comm, status);
+  if (code == LAP_OK) code = lap_session_check_stop(session, status);
   return code == LAP_OK ? LAP_OK : lap_session_finish(session, code, status);
+}
+
+lap_code lap_session_check_stop(const lap_session *session, lap_status *status) {
+  lap_status own = {0};
+  own.code = lap_stop_check(&own);
+  *status = own;
+  return lap_agree(session->comm, status);
 }
 
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status) {
@@ -34,17 +44,22 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
   /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
   if (code != LAP_OK && session->root) lap_command_report(status);
   status->message[0] = '\0';
+  /* mpirun sends SIGTERM to the others when the first of them has ended: it stops nothing here. */
+  lap_stop_ignore();
   lap_comm_finish(session->comm);
   session->comm = NULL;
   return code;
 }
 
 lap_code lap_session_run(const lap_command *command, const lap_command_syntax *syntax, int argc,
-                         char **argv, lap_session_body body, lap_status *status) {
+                         char **argv, lap_session_watchdog watchdog, lap_session_body body,
+                         lap_status *status) {
   lap_command_line line;
   LAP_TRY(lap_command_parse(command, syntax, argc, argv, &line, status));
+  if (lap_launcher_rank() >= 0) lap_stop_within(LAP_STOP_SECONDS);
   lap_session session;
-  lap_code code = lap_session_start(line.quiet, &session, status);
+  const double seconds = watchdog ? watchdog(&line, syntax->destination) : LAP_WATCHDOG_SECONDS;
+  lap_code code = lap_session_start(line.quiet, seconds, &session, status);
   if (code == LAP_OK) {
     code = body(&session, &line, syntax->destination, status);
     code = lap_session_finish(&session, code, status);
@@ -58,27 +73,6 @@ lap_code lap_session_alone(const lap_session *session, const char *command, lap_
   if (ranks == 1) return LAP_OK;
   return lap_fail(status, LAP_USAGE, "%s runs alone, not under mpirun with %d ranks", command,
                   ranks);
-}
-
-static int available_cores(void) {
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
-  return (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
-static void warn_of_oversubscription(const lap_session *session, int threads) {
-  const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  const int ranks = lap_comm_ranks_on_node(session->comm);
-  if ((long)ranks * threads > cores)
-    lap_console_warn(
-        session->console,
-        "%d ranks with %d threads each share the %ld cores of %s: expect them to be slow", ranks,
-        threads, cores, lap_comm_host(session->comm, 0));
-  else if (threads > available_cores())
-    lap_console_warn(session->console,
-                     "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
-                     "--map-by slot:PE=%d",
-                     threads, available_cores(), available_cores() == 1 ? "" : "s", threads);
 }
 
 /* Of openblas, "auto" settled: the poorest rank decides. */
@@ -117,10 +111,27 @@ lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   omp_set_num_threads(threads);
-  warn_of_oversubscription(session, threads);
   if (openblas)
     return lap_agree_same(session->comm, "OpenBLAS version", lap_blas_version(),
                           "install the same OpenBLAS on every node", status);
   say_kernels(session);
   return LAP_OK;
+}
+
+void lap_session_say_cores(const lap_session *session, int threads) {
+  const lap_core_use use = lap_core_use_of(session->comm, threads);
+  char text[256];
+  lap_core_use_print(&use, text, sizeof text);
+  lap_console_say(session->console, "cores      %s", text);
+  if (use.node_ranks * threads > use.cores)
+    lap_console_warn(session->console,
+                     "%d threads of %d rank%s are more than the %d core%s of %s: expect them to be "
+                     "slow",
+                     use.node_ranks * threads, use.node_ranks, use.node_ranks == 1 ? "" : "s",
+                     use.cores, use.cores == 1 ? "" : "s", use.host);
+  else if (threads > use.bound_cores)
+    lap_console_warn(session->console,
+                     "%d threads are bound to %d core%s: start with mpirun --bind-to none, or "
+                     "--map-by slot:PE=%d",
+                     threads, use.bound_cores, use.bound_cores == 1 ? "" : "s", threads);
 }

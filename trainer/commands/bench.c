@@ -15,12 +15,14 @@
 #include "autograd/kernel/gemm_rate.h"
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
@@ -33,7 +35,7 @@ enum { TEACHER_K = 64 };
 
 typedef struct {
   int64_t steps;
-  bool profile;
+  bool profile, no_idle_ranks;
 } bench_flags;
 
 static const lap_flag flags_of_bench[] = {
@@ -45,6 +47,7 @@ static const lap_flag flags_of_bench[] = {
     {.name = "profile",
      .offset = offsetof(bench_flags, profile),
      .help = "print where the time goes, op by op"},
+    LAP_FLAG_NO_IDLE_RANKS(offsetof(bench_flags, no_idle_ranks)),
     {0}};
 
 /* --- measuring --- */
@@ -95,11 +98,17 @@ static void measure_yardsticks(lap_comm *comm, bench_times *times, int round) {
   lap_barrier(comm);
 }
 
+static lap_code run_step(lap_stepper *stepper, lap_step_result *step, lap_status *status) {
+  LAP_TRY(
+      lap_stepper_run(stepper, (lap_step_requests){.stop = lap_stop_requested()}, step, status));
+  return step->stop ? lap_fail(status, LAP_STOPPED, "stopped before the last step") : LAP_OK;
+}
+
 static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,
                           int64_t steps, bench_times *times, bench_result *result,
                           lap_status *status) {
   lap_step_result step;
-  LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
+  LAP_TRY(run_step(stepper, &step, status));
   double before[LAP_PHASES];
   memcpy(before, lap_stepper_seconds(stepper), sizeof before);
   lap_stepper_reset_profile(stepper);
@@ -110,7 +119,7 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   for (int64_t i = 0; i < steps; ++i) {
     const double start = lap_clock_seconds();
     const bool last = (i + 1) * ROUNDS / steps != i * ROUNDS / steps; /* of its round */
-    LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){0}, &step, status));
+    LAP_TRY(run_step(stepper, &step, status));
     if (last) lap_block_weights_wait_all(weights); /* gathers do not go on beside the yardsticks */
     times->step_seconds[i] = lap_clock_seconds() - start;
     result->seconds += times->step_seconds[i];
@@ -137,18 +146,18 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
   enum { SECONDS, GFLOP, EXPOSED, RATES, NUMBERS = RATES + YARDSTICKS };
   double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds};
   for (int i = 0; i < YARDSTICKS; ++i) mine[RATES + i] = median(times->rates[i], ROUNDS);
-  double *all = lap_allocate(ranks * NUMBERS, sizeof *all);
+  double *all = lap_allocate((int64_t)ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->exposed_seconds = 0;
   for (int r = 0; r < ranks; ++r) {
-    const double *of_rank = all + r * NUMBERS;
+    const double *of_rank = all + (int64_t)r * NUMBERS;
     if (of_rank[SECONDS] > result->seconds) result->seconds = of_rank[SECONDS];
     result->gflop += of_rank[GFLOP];
     result->exposed_seconds += of_rank[EXPOSED] / ranks;
     for (int i = 0; i < YARDSTICKS; ++i) result->yardstick[i] += of_rank[RATES + i];
   }
   free(all);
-  double *of_ranks = lap_allocate(ranks * steps, sizeof *of_ranks);
+  double *of_ranks = lap_allocate((int64_t)ranks * steps, sizeof *of_ranks);
   lap_gather_all(comm, times->step_seconds, (size_t)steps * sizeof *of_ranks, of_ranks);
   for (int r = 0; r < ranks; ++r)
     for (int64_t i = 0; i < steps; ++i)
@@ -161,7 +170,7 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
 /* OpenBLAS of its best core type is a yardstick where there is one on every rank. */
 static bool open_openblas(lap_comm *comm, const lap_config *config) {
   lap_status ignored;
-  const bool here = lap_blas_open(config->blas_core, &ignored) == LAP_OK;
+  const bool here = *lap_blas_core() || lap_blas_open(config->blas_core, &ignored) == LAP_OK;
   int64_t fewest, most;
   lap_agree_range(comm, here, &fewest, &most);
   return fewest;
@@ -283,6 +292,17 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
   return lap_config_resolve_warmup(c, 1000000, status);
 }
 
+static lap_code bench_config(const lap_session *session, lap_config *config,
+                             const bench_flags *flags, bool json, lap_status *status) {
+  LAP_TRY(lap_session_open_gemm(session, config->gemm, config->blas_core, config->threads, status));
+  lap_session_say_cores(session, config->threads);
+  bench_result result = {0};
+  LAP_TRY(measure(session, config, flags->steps, &result, status));
+  if (!session->root) return LAP_OK;
+  if (flags->profile) print_profile(&result);
+  return print_result(session, config, flags->steps, &result, json, status);
+}
+
 static lap_code bench(const lap_session *session, const lap_command_line *line, void *destination,
                       lap_status *status) {
   const bench_flags *flags = destination;
@@ -291,15 +311,11 @@ static lap_code bench(const lap_session *session, const lap_command_line *line, 
   own.code = load(line, &config, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  bool idle = false;
   if (code == LAP_OK)
-    code = lap_session_open_gemm(session, config->gemm, config->blas_core, config->threads, status);
-  bench_result result = {0};
-  if (code == LAP_OK) code = measure(session, config, flags->steps, &result, status);
-  if (code == LAP_OK && session->root) {
-    if (flags->profile) print_profile(&result);
-    code = print_result(session, config, flags->steps, &result, line->json, status);
-  }
-  if (config) lap_config_destroy(config);
+    code = lap_ranks_employ_config(session, config, flags->no_idle_ranks, &idle, status);
+  if (code == LAP_OK && !idle) code = bench_config(session, config, flags, line->json, status);
+  lap_config_destroy(config);
   return code;
 }
 
@@ -311,7 +327,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .json = true,
                                      .flags = flags_of_bench,
                                      .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, bench, status);
+  return lap_session_run(command, &syntax, argc, argv, lap_ranks_watchdog, bench, status);
 }
 
 const lap_command lap_command_bench = {

@@ -16,6 +16,7 @@
 #include "mpi/transport/agree.h"
 #include "mpi/transport/link_rate.h"
 #include "trainer/cli/command.h"
+#include "trainer/cli/core_use.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/doctor/findings.h"
@@ -24,6 +25,8 @@
 
 typedef struct {
   bool quick;
+  int64_t threads;
+  double watchdog_seconds;
   const char *directory;
 } doctor_flags;
 
@@ -31,6 +34,16 @@ static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
      .offset = offsetof(doctor_flags, quick),
      .help = "about 3 seconds instead of 10, with rougher rates"},
+    {.name = "threads",
+     .value = "N",
+     .integer = {1, 1024},
+     .offset = offsetof(doctor_flags, threads),
+     .help = "that each rank will have [1]; what is measured has one in any case"},
+    {.name = "watchdog-seconds",
+     .value = "S",
+     .real = {1, 1e9},
+     .offset = offsetof(doctor_flags, watchdog_seconds),
+     .help = "longest wait for another rank [60]"},
     {.name = "dir",
      .value = "PATH",
      .offset = offsetof(doctor_flags, directory),
@@ -104,6 +117,14 @@ static void check_link(const lap_link *link, const char *subject, double slow, c
                    is_slow ? advice : "",
                    "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
+}
+
+/* Collective. Whether that is too much, the finding on binding says. */
+static void say_cores(lap_comm *comm, int threads, lap_findings *findings) {
+  const lap_core_use use = lap_core_use_of(comm, threads);
+  char text[256];
+  lap_core_use_print(&use, text, sizeof text);
+  lap_findings_add(findings, LAP_SEVERITY_OK, "cores", "", "%s", text);
 }
 
 /* Which kernel rank 0 multiplies with, and why not one of those that are faster. */
@@ -180,7 +201,8 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
   lap_findings *findings = lap_findings_create();
-  lap_machine_check(comm, all, 1, findings);
+  say_cores(comm, (int)flags->threads, findings);
+  lap_machine_check(comm, all, (int)flags->threads, findings);
   lap_code code = lap_session_open_gemm(session, LAP_GEMM_LAPIDARY, NULL, 1, status);
   if (code == LAP_OK) {
     lap_hardware hardware;
@@ -195,10 +217,15 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   return code;
 }
 
+static double watchdog_of(const lap_command_line *line, const void *flags) {
+  (void)line;
+  return ((const doctor_flags *)flags)->watchdog_seconds;
+}
+
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  doctor_flags flags = {.directory = "."};
+  doctor_flags flags = {.threads = 1, .watchdog_seconds = 60, .directory = "."};
   const lap_command_syntax syntax = {.json = true, .flags = flags_of_doctor, .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, doctor, status);
+  return lap_session_run(command, &syntax, argc, argv, watchdog_of, doctor, status);
 }
 
 const lap_command lap_command_doctor = {

@@ -5,6 +5,7 @@
  * but its result. Collective: ranks form replicas of the model, which share the windows; the
  * figures have the same bits at any number of ranks and threads.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -122,10 +123,8 @@ static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const 
 
 /* --- the command --- */
 
-static lap_code evaluate(const lap_session *session, const lap_command_line *line,
-                         void *destination, lap_status *status) {
-  const eval_flags *flags = destination;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+static lap_code evaluate_model(const lap_session *session, const eval_flags *flags,
+                               const lap_command_line *line, lap_status *status) {
   eval_inputs in = {0};
   lap_status own = {0};
   if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
@@ -136,6 +135,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   const lap_model_source *source = &in.model.source;
+  assert(source->config || code != LAP_OK);
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
     lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
@@ -144,6 +144,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                  (int)flags->model.threads, status);
   lap_evaluation e;
   if (code == LAP_OK) {
+    lap_session_say_cores(session, (int)flags->model.threads);
     const lap_evaluate_request request = {.model = &source->config->model,
                                           .state = in.model.state,
                                           .weights = in.model.weights,
@@ -154,12 +155,22 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                           .context = session->console};
     code = lap_evaluate(&request, &e, status);
   }
-  int64_t smallest, peak_bytes;
+  int64_t smallest, peak_bytes = 0;
   if (code == LAP_OK) lap_agree_range(session->comm, lap_memory_peak(), &smallest, &peak_bytes);
   if (code == LAP_OK && session->root)
     code = print_result(&e, peak_bytes, source->path, line->json, status);
   close_inputs(&in);
   return code;
+}
+
+static lap_code evaluate(const lap_session *session, const lap_command_line *line,
+                         void *destination, lap_status *status) {
+  const eval_flags *flags = destination;
+  bool idle = false;
+  LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
+  if (idle) return LAP_OK;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+  return evaluate_model(session, flags, line, status);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -171,7 +182,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, evaluate, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, evaluate, status);
 }
 
 const lap_command lap_command_eval = {

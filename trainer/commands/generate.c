@@ -235,7 +235,7 @@ static void say_figures(lap_console *console, const generate_totals *totals,
 /* --- the command --- */
 
 static lap_code generate_samples(const generate_model *model, const generate_options *o,
-                                 lap_generate_request *request, lap_decoder *decoder,
+                                 const lap_generate_request *every, lap_decoder *decoder,
                                  lap_console *console, generate_totals *totals,
                                  lap_status *status) {
   const lap_sampling sampling = {o->temperature, o->top_k, o->top_p, (uint64_t)o->seed};
@@ -247,16 +247,17 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
     lap_generation generation;
     if (o->samples > 1)
       lap_console_say(console, "sample %" PRId64 " of %" PRId64, i + 1, o->samples);
-    request->sample = (uint64_t)i;
-    request->context = &output;
-    code = lap_generate(decoder, sampler, request, &generation, status);
+    lap_generate_request request = *every;
+    request.sample = (uint64_t)i;
+    request.context = &output;
+    code = lap_generate(decoder, sampler, &request, &generation, status);
     if (code == LAP_OK)
       code = write_text(&output.stream, lap_text_stream_finish(&output.stream), status);
     if (code == LAP_OK) {
       putchar('\n');
       code = lap_output_flush(status);
     }
-    if (code == LAP_OK) add_sample(totals, request->prompt_count, &generation, &output.stream);
+    if (code == LAP_OK) add_sample(totals, request.prompt_count, &generation, &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
   }

@@ -93,7 +93,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const char *out = NULL;
   const lap_command_syntax syntax = {
       .positional_min = 1, .positional_max = 1, .flags = flags_of_import, .destination = &out};
-  return lap_session_run(command, &syntax, argc, argv, import, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, import, status);
 }
 
 const lap_command lap_command_import = {

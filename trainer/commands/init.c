@@ -58,7 +58,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .key_meant = lap_config_key_meant,
                                      .flags = flags_of_init,
                                      .destination = &out};
-  return lap_session_run(command, &syntax, argc, argv, initialise, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, initialise, status);
 }
 
 const lap_command lap_command_init = {.name = "init",

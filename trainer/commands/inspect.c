@@ -183,7 +183,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .json = true,
                                      .flags = flags_of_inspect,
                                      .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, inspect_all, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, inspect_all, status);
 }
 
 const lap_command lap_command_inspect = {

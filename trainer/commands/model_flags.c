@@ -2,6 +2,9 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
+
+#include "trainer/commands/ranks.h"
 
 const lap_flag lap_flags_of_model[] = {
     {.name = "sequence-length",
@@ -24,7 +27,18 @@ const lap_flag lap_flags_of_model[] = {
      .integer = {1, 1 << 16},
      .offset = offsetof(lap_model_flags, layout.model_ranks),
      .help = "ranks that share the shards [the fewest that fit]"},
+    LAP_FLAG_NO_IDLE_RANKS(offsetof(lap_model_flags, no_idle_ranks)),
     {0}};
+
+lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session *session,
+                                bool *idle, lap_status *status) {
+  const int ranks = lap_comm_size(session->comm), sharing = (int)flags->layout.model_ranks;
+  /* Whether the ranks of a replica divide the model's shards is found when it is opened. */
+  const lap_mesh mesh = {1, ranks, sharing ? sharing : 1};
+  char why[64];
+  snprintf(why, sizeof why, "--model-ranks %d divides no more of them", sharing);
+  return lap_ranks_employ(session, &mesh, sharing, why, flags->no_idle_ranks, idle, status);
+}
 
 lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *config,
                                 uint32_t *length, lap_status *status) {

@@ -4,16 +4,21 @@
 #ifndef LAP_TRAINER_COMMANDS_MODEL_FLAGS_H
 #define LAP_TRAINER_COMMANDS_MODEL_FLAGS_H
 
-#include "trainer/cli/command.h"
+#include "trainer/cli/session.h"
 #include "trainer/model/sharded.h"
 
 typedef struct {
   int64_t sequence_length; /* 0: as in the model's training */
   int64_t threads;         /* of a rank; 1 unless given: the caller sets it */
   lap_model_layout layout;
+  bool no_idle_ranks;
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];
+
+/* Collective. As lap_ranks_employ: any number of replicas has work, but replicas are whole. */
+lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session *session,
+                                bool *idle, lap_status *status);
 
 /* *length becomes that of --sequence-length, or of the model's training. LAP_USAGE where neither
  * says it, or where it exceeds the model's max_position_embeddings. */

@@ -16,6 +16,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/ranks.h"
 #include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
@@ -107,10 +108,13 @@ static lap_plan_request request_of(const lap_config *config, const plan_flags *f
     if (flags->command != LAP_PLAN_TEACH && config->data.eval)
       measure(console, config, "data.eval", config->data.eval, &held_out);
   }
+  const int asked = flags->ranks ? (int)flags->ranks : 1;
+  const int usable =
+      flags->command == LAP_PLAN_TRAIN ? lap_ranks_usable(console, config, asked) : asked;
   const int64_t usual_k = has_cache(config, flags->command) ? USUAL_K : 0;
   return (lap_plan_request){
       .command = flags->command,
-      .ranks = flags->ranks ? (int)flags->ranks : 1,
+      .ranks = usable ? usable : asked, /* whose refusal names the nearest */
       .ranks_per_node = (int)flags->ranks_per_node,
       .teacher_k = flags->k >= 0 ? flags->k : usual_k,
       .token_bytes = (int64_t)(train.bytes + held_out.bytes),

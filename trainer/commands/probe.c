@@ -93,7 +93,7 @@ static lap_code print_result(const lap_command_line *line, double loss, int64_t 
 static lap_code probe_with(const probe_options *probe, lap_config *config,
                            const lap_command_line *line, lap_status *status) {
   lap_probe_batch *batch;
-  double loss;
+  double loss = 0;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
   LAP_TRY(check_shards(config, status));
   LAP_TRY(lap_gemm_open(config->gemm, config->blas_core, status));

@@ -6,6 +6,7 @@
  * ranks form replicas of the model, which share the windows; the files have the same bits at any
  * number of ranks.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -103,6 +104,7 @@ static lap_code open_model(const teach_flags *flags, const lap_session *session,
 
 /* Collective; the outcome is agreed. The teacher is the same however many shards compute it. */
 static lap_code identify_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
+  assert(in->model.state); /* all ranks have opened it */
   if (in->model.state->all->shards.of == 1) {
     lap_weights_sha256(in->model.state, in->weights_sha256);
     return LAP_OK;
@@ -174,20 +176,18 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
 static void sum_over_ranks(const lap_session *session, lap_teach_report *report) {
   const int ranks = lap_comm_size(session->comm);
   uint64_t mine[2] = {report->positions, report->parts_made};
-  uint64_t *all = lap_allocate(ranks * 2, sizeof *all);
+  uint64_t(*all)[2] = lap_allocate(ranks, sizeof *all);
   lap_gather_all(session->comm, mine, sizeof mine, all);
   report->positions = report->parts_made = 0;
   for (int r = 0; r < ranks; ++r) {
-    report->positions += all[2 * r];
-    report->parts_made += all[2 * r + 1];
+    report->positions += all[r][0];
+    report->parts_made += all[r][1];
   }
   free(all);
 }
 
-static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
-                      lap_status *status) {
-  const teach_flags *flags = destination;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+static lap_code teach_shards(const lap_session *session, const teach_flags *flags, bool json,
+                             lap_status *status) {
   teach_inputs in = {0};
   lap_cache_schema schema = {0};
   lap_code code = open_inputs(flags, session, &in, status);
@@ -202,6 +202,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     code = lap_session_open_gemm(session, source->config->gemm, source->config->blas_core,
                                  (int)flags->model.threads, status);
   if (code == LAP_OK) {
+    lap_session_say_cores(session, (int)flags->model.threads);
     const int shards = in.model.state->all->shards.of; /* they decide the last bits */
     char words[LAP_GEMM_WORDS];
     char *identity = lap_format("%s %d %s %d", in.weights_sha256, LAP_NUMERICS_VERSION,
@@ -217,13 +218,22 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
     lap_teach_report report;
     code = lap_teach(&request, session, &report, status);
     if (code == LAP_OK) sum_over_ranks(session, &report);
-    if (code == LAP_OK && session->root)
-      code = print_report(&report, flags->out, line->json, status);
+    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, json, status);
     free(identity);
   }
   lap_sharded_model_close(&in.model);
   lap_token_set_close(&in.tokens);
   return code;
+}
+
+static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,
+                      lap_status *status) {
+  const teach_flags *flags = destination;
+  bool idle = false;
+  LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
+  if (idle) return LAP_OK;
+  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
+  return teach_shards(session, flags, line->json, status);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -233,7 +243,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, teach, status);
+  return lap_session_run(command, &syntax, argc, argv, NULL, teach, status);
 }
 
 const lap_command lap_command_teach = {

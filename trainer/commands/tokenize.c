@@ -91,6 +91,7 @@ static lap_code tokenize(lap_tokenize_options *o, const lap_command_line *line,
   lap_tokenize_counts counts;
   lap_code code = lap_tokenize(o, &counts, status);
   lap_step_progress_end(&progress);
+  o->text.hook = NULL; /* which ends here */
   if (code == LAP_OK) say_counts(console, o, &counts);
   lap_console_destroy(console);
   LAP_TRY(code);

@@ -21,6 +21,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/ranks.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
@@ -28,12 +29,11 @@
 #include "trainer/plan/plan.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
-#include "trainer/run/signals.h"
 #include "trainer/run/train.h"
 
 typedef struct {
   lap_train_options train;
-  bool dry_run;
+  bool dry_run, no_idle_ranks;
 } train_flags;
 
 static const lap_flag flags_of_train[] = {
@@ -52,6 +52,7 @@ static const lap_flag flags_of_train[] = {
      .real = {0, 1e6},
      .offset = offsetof(train_flags, train.max_hours),
      .help = "stop with a checkpoint and exit code 75 after H hours"},
+    LAP_FLAG_NO_IDLE_RANKS(offsetof(train_flags, no_idle_ranks)),
     {0}};
 
 /* --- what is said --- */
@@ -128,6 +129,7 @@ static void say_run(const lap_session *session, const lap_config *config,
     lap_console_say(session->console,
                     "           lanes are uneven: at most %.0f %% of the ranks' time is used",
                     100 * efficiency);
+  lap_session_say_cores(session, config->threads);
   lap_console_say(session->console,
                   "data       %s tokens in %zu shard%s, %" PRIu64 " windows of %" PRId64 ", %s",
                   lap_human_count((double)inputs->train_tokens.token_count, a),
@@ -287,6 +289,7 @@ static lap_code dry_run(const lap_session *session, const lap_config *config,
 static lap_code train(const lap_session *session, lap_config *config, const train_flags *flags,
                       bool json, lap_status *status) {
   lap_inputs inputs;
+  LAP_TRY(lap_session_check_stop(session, status));
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
   say_fork(session, &flags->train.resume);
   const lap_plan_request request = plan_request(session, &inputs);
@@ -296,7 +299,8 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   if (code == LAP_OK)
     code = flags->dry_run ? dry_run(session, config, &inputs, json, status)
                           : lap_train(config, session, &inputs, &flags->train, &report, status);
-  if (!flags->dry_run && session->root && (code == LAP_OK || code == LAP_STOPPED)) {
+  const bool reports = (code == LAP_OK || code == LAP_STOPPED) && report.total_steps > 0;
+  if (session->root && reports) {
     print_report(&report);
     if (json) {
       json_t *object = report_json(&report);
@@ -314,16 +318,12 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
 
 /* The config, the same on all ranks, and BLAS as the run that is resumed had it. */
 static lap_code load_config(const lap_session *session, const lap_command_line *line,
-                            const train_flags *flags, lap_config **config, lap_status *status) {
+                            const train_flags *flags, lap_config **config, bool *idle,
+                            lap_status *status) {
   lap_status own = {0};
   own.code =
       lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
   if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
-  lap_fold fold;
-  if (own.code == LAP_OK)
-    own.code = lap_mesh_fold(
-        &(*config)->mesh, (*config)->model_ranks, lap_sharding_lane_schedule((*config)->sharding),
-        lap_comm_size(session->comm), lap_comm_rank(session->comm), &fold, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   char *text = lap_config_print(*config);
@@ -331,6 +331,8 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
       lap_agree_same(session->comm, "config", text, "give every node the same config file", status);
   free(text);
   LAP_TRY(code);
+  LAP_TRY(lap_ranks_employ_config(session, *config, flags->no_idle_ranks, idle, status));
+  if (*idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
   lap_resume_open_ends(*config, session, &flags->train.resume, core);
@@ -343,10 +345,10 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
   const lap_resume_options *resume = &flags->train.resume;
   if (resume->fork && !strcmp(resume->from, "none"))
     return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
-  lap_signals_install(); /* a notice that comes while data is read counts for the first step */
   lap_config *config = NULL;
-  lap_code code = load_config(session, line, flags, &config, status);
-  if (code == LAP_OK) code = train(session, config, flags, line->json, status);
+  bool idle = false;
+  lap_code code = load_config(session, line, flags, &config, &idle, status);
+  if (code == LAP_OK && !idle) code = train(session, config, flags, line->json, status);
   lap_config_destroy(config);
   return code;
 }
@@ -359,7 +361,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .json = true,
                                      .flags = flags_of_train,
                                      .destination = &flags};
-  return lap_session_run(command, &syntax, argc, argv, train_by, status);
+  return lap_session_run(command, &syntax, argc, argv, lap_ranks_watchdog, train_by, status);
 }
 
 const lap_command lap_command_train = {

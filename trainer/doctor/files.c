@@ -12,8 +12,8 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
+#include "trainer/cli/nonce.h"
 #include "trainer/doctor/findings.h"
-#include "trainer/run/directory.h"
 
 /* What one rank found; 1 works, 0 does not. */
 typedef struct {
@@ -64,8 +64,10 @@ static void try_rename(const char *base, file_facts *facts) {
 
 static void try_alone(const char *base, file_facts *facts) {
   const int descriptor = open(base, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) facts->error = errno;
-  if (descriptor < 0) return;
+  if (descriptor < 0) {
+    facts->error = errno;
+    return;
+  }
   enum { RESERVED = 1 << 20 };
   try_fsync(descriptor, facts);
   facts->reserves = fallocate(descriptor, 0, 0, RESERVED) == 0;
@@ -183,12 +185,12 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   char nonce[LAP_NONCE_TEXT] = "";
   lap_status status;
   const bool wrote = rank > 0 || (lap_file_exists(directory) && /* it is not made here */
-                                  lap_run_nonce_create(nonce, &status) == LAP_OK &&
-                                  lap_run_nonce_write(directory, nonce, &status) == LAP_OK);
+                                  lap_nonce_create(nonce, &status) == LAP_OK &&
+                                  lap_nonce_write(directory, nonce, &status) == LAP_OK);
   lap_broadcast(comm, nonce, sizeof nonce, 0);
   enum { PATIENCE_SECONDS = 2 };
-  file_facts mine = {.sees_nonce = wrote && lap_run_nonce_check(directory, nonce, PATIENCE_SECONDS,
-                                                                &status) == LAP_OK};
+  file_facts mine = {.sees_nonce = wrote && lap_nonce_check(directory, nonce, PATIENCE_SECONDS,
+                                                            &status) == LAP_OK};
   char *base = lap_format("%s/.lapidary-doctor.%s.%d", directory, nonce, rank);
   char *shared = lap_format("%s/.lapidary-doctor.%s", directory, nonce);
   try_alone(base, &mine);
@@ -198,7 +200,7 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
     mine.free_bytes = (double)space.f_bavail * (double)space.f_frsize;
   file_facts *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
-  if (rank == 0) lap_run_nonce_remove(directory);
+  if (rank == 0) lap_nonce_remove(directory);
   const int failing = count_failing(all, ranks, offsetof(file_facts, fsync_works));
   if (failing) {
     int error = 0;

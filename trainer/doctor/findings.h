@@ -35,7 +35,7 @@ typedef struct {
   int32_t online_cores, bound_cores;     /* of the node; those this rank may run on */
   uint64_t bound_set[16];                /* a bit for each of the first 1024 cores */
   int32_t huge_pages;                    /* transparent: 0 never, 1 madvise, 2 always, -1 unknown */
-  int32_t waits_actively;                /* OpenMP threads spin between loops: OMP_WAIT_POLICY */
+  double spin_microseconds;              /* that waiting OpenMP threads spin before they sleep */
   double load;                           /* processes that wanted a core in the last minute */
   char cpu[80];
 } lap_machine_facts;

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "trainer/cli/human.h"
+#include "trainer/cli/share_cores.h"
 #include "trainer/doctor/findings.h"
 
 /* --- looking --- */
@@ -61,8 +62,7 @@ void lap_machine_look(lap_machine_facts *facts) {
   facts->cache_bytes = last_level_cache();
   if (read_line("/sys/kernel/mm/transparent_hugepage/enabled", "", text, sizeof text))
     facts->huge_pages = strstr(text, "[always]") ? 2 : strstr(text, "[madvise]") ? 1 : 0;
-  const char *policy = getenv("OMP_WAIT_POLICY");
-  facts->waits_actively = policy && !strcasecmp(policy, "active");
+  facts->spin_microseconds = lap_spin_microseconds();
   double load[1];
   facts->load = getloadavg(load, 1) == 1 ? load[0] : 0;
   if (!read_line("/proc/cpuinfo", "model name", facts->cpu, sizeof facts->cpu))
@@ -135,18 +135,21 @@ static void check_memory(const lap_machine_facts *all, int ranks, lap_findings *
 
 static void check_settings(const lap_machine_facts *all, int ranks, lap_findings *findings) {
   static const char *const pages[] = {"never", "madvise", "always"};
-  int active = 0;
-  double load = 0;
+  enum { LONG_MICROSECONDS = 500 };
+  double load = 0, spin = 0;
   for (int rank = 0; rank < ranks; ++rank) {
-    active += all[rank].waits_actively;
+    if (all[rank].spin_microseconds > spin) spin = all[rank].spin_microseconds;
     if (all[rank].load > load) load = all[rank].load;
   }
-  if (active)
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "OpenMP",
-                     "unset OMP_WAIT_POLICY: waiting threads take the core from messages",
-                     "OMP_WAIT_POLICY is active on %d of %d ranks", active, ranks);
+  if (spin > LONG_MICROSECONDS)
+    lap_findings_add(
+        findings, LAP_SEVERITY_SLOW, "OpenMP",
+        "unset OMP_WAIT_POLICY and GOMP_SPINCOUNT: waiting threads take the cores from "
+        "messages, other ranks and other jobs",
+        "waiting threads spin for %.0f us", spin);
   else
-    lap_findings_add(findings, LAP_SEVERITY_OK, "OpenMP", "", "waiting threads sleep");
+    lap_findings_add(findings, LAP_SEVERITY_OK, "OpenMP", "",
+                     "waiting threads spin for %.0f us, then sleep", spin);
   if (all[0].huge_pages == 0)
     lap_findings_add(findings, LAP_SEVERITY_NOTE, "huge pages",
                      "madvise or always in /sys/kernel/mm/transparent_hugepage/enabled may be a "

@@ -123,9 +123,9 @@ static void multiply(void *context) {
 /* Several tiles where they are full, so that operands are no warmer than in a layer. */
 static void measure_products(double seconds, lap_hardware *h) {
   enum { WIDE = 512, DEEP = 1024 };
-  product_job job = {.a = lap_allocate_aligned(WIDE * DEEP, sizeof(float)),
-                     .b = lap_allocate_aligned(WIDE * DEEP, sizeof(float)),
-                     .c = lap_allocate_aligned(WIDE * WIDE, sizeof(float))};
+  product_job job = {.a = lap_allocate_aligned((int64_t)WIDE * DEEP, sizeof(float)),
+                     .b = lap_allocate_aligned((int64_t)WIDE * DEEP, sizeof(float)),
+                     .c = lap_allocate_aligned((int64_t)WIDE * WIDE, sizeof(float))};
   for (int i = 0; i < WIDE * DEEP; ++i)
     job.a[i] = (float)(i % 7 - 3), job.b[i] = (float)(i % 5 - 2);
   for (int product = 0; product < LAP_PRODUCTS; ++product)
@@ -151,9 +151,9 @@ static void measure_rate(double seconds, lap_hardware *h) {
                      .m = SIZE,
                      .n = SIZE,
                      .k = SIZE,
-                     .a = lap_allocate_aligned(SIZE * SIZE, sizeof(float)),
-                     .b = lap_allocate_aligned(SIZE * SIZE, sizeof(float)),
-                     .c = lap_allocate_aligned(SIZE * SIZE, sizeof(float))};
+                     .a = lap_allocate_aligned((int64_t)SIZE * SIZE, sizeof(float)),
+                     .b = lap_allocate_aligned((int64_t)SIZE * SIZE, sizeof(float)),
+                     .c = lap_allocate_aligned((int64_t)SIZE * SIZE, sizeof(float))};
   for (int i = 0; i < SIZE * SIZE; ++i)
     job.a[i] = (float)(i % 7 - 3), job.b[i] = (float)(i % 5 - 2);
   multiply(&job);
@@ -373,7 +373,7 @@ static double most_of_ranks(lap_comm *comm, double seconds) {
 /* Rounds of replays, each as long as a short step and, like a step, over when the slowest rank has
  * done its part: what the replays take when nothing disturbs them, over what the rounds took. */
 static double measure_share(lap_comm *comm, small_model *s, double seconds) {
-  enum { ROUNDS = 8 };
+  enum { ROUNDS = 8, MOST_IN_ROUND = MOST_RUNS / ROUNDS };
   double runs[MOST_RUNS];
   int count = 0;
   block_clock clock;
@@ -382,7 +382,7 @@ static double measure_share(lap_comm *comm, small_model *s, double seconds) {
     runs[count] = clock.layer + clock.head;
   }
   const double replays = seconds / ROUNDS / most_of_ranks(comm, median(runs, count));
-  const int in_round = (int)fmax(1, fmin(replays, MOST_RUNS / ROUNDS));
+  const int in_round = (int)fmax(1, fmin(replays, MOST_IN_ROUND));
   count = 0;
   lap_barrier(comm);
   const double start = lap_clock_seconds();

@@ -321,9 +321,9 @@ static int64_t integer_at(lap_dtype dtype, const unsigned char *bytes) {
       memcpy(&half, bytes, sizeof half);
       return half;
     case LAP_DTYPE_I8:
-      return (int8_t)*bytes;
+      return (int8_t)*bytes; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): was read */
     default:
-      return *bytes;
+      return *bytes; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): was read */
   }
 }
 

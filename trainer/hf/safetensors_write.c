@@ -32,7 +32,7 @@ static json_t *describe(const lap_safetensors_source *tensor, int64_t begin) {
   for (int i = 0; i < tensor->dimensions; ++i)
     json_array_append_new(shape, json_integer(tensor->shape[i]));
   return json_pack("{s:s, s:o, s:[I, I]}", "dtype", lap_dtype_name(tensor->dtype), "shape", shape,
-                   "data_offsets", (json_int_t)begin, (json_int_t)(begin + bytes_of(tensor)));
+                   "data_offsets", (json_int_t)begin, (json_int_t)begin + bytes_of(tensor));
 }
 
 /* The length in 8 bytes, the JSON, and blanks up to a multiple of 8; owned by the caller. */

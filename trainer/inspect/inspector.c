@@ -33,8 +33,8 @@ static void append_path(char ***list, size_t *count, char *path) {
 static void append_files_of(const char *folder, char ***list, size_t *count) {
   static const char *const parts[] = {"", "/train", "/eval"};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i) {
-    char *part = lap_format("%s%s", folder, parts[i]), **paths;
-    size_t found;
+    char *part = lap_format("%s%s", folder, parts[i]), **paths = NULL;
+    size_t found = 0;
     lap_status none;
     if (!is_folder(part) || lap_paths_find(part, LAP_HDF5_SUFFIX, &paths, &found, &none) != LAP_OK)
       found = 0;

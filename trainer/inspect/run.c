@@ -1,5 +1,6 @@
 #include "trainer/inspect/run.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,7 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   lap_table_add(list->table, cells);
   json_t *entry = json_pack("{s:s, s:b, s:s*}", "name", name, "whole", whole, "problem", clean);
   if (checkpoint) json_object_set_new(entry, "state_sha256", json_string(state));
+  assert(checkpoint || !whole);
   if (whole && !list->newest) {
     list->newest = path;
     list->newest_step = checkpoint->step;

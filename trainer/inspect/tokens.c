@@ -35,8 +35,9 @@ static void report_documents(const lap_token_shard *shard, lap_report *report) {
   }
   lap_report_count(report, "documents", shard->document_count);
   lap_report_count(report, "longest_document", longest);
-  if (unframed > 0) lap_report_count(report, "documents_not_framed", unframed);
-  if (unframed > 0) lap_report_note(report, "a document should be BOS text EOS");
+  if (unframed == 0) return;
+  lap_report_count(report, "documents_not_framed", unframed);
+  lap_report_note(report, "a document should be BOS text EOS");
 }
 
 static void report_first_text(const lap_inspector *inspector, const lap_token_shard *shard,

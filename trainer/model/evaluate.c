@@ -110,7 +110,7 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
     } else {
       lap_window_logits_join_pass(model);
     }
-    if (request->progress) request->progress(request->context, i + 1, share);
+    if (request->progress && code == LAP_OK) request->progress(request->context, i + 1, share);
   }
   lap_window_logits_destroy(model);
   free(e.positions);

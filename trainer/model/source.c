@@ -197,9 +197,11 @@ void lap_model_close(lap_model_source *source) {
   if (source->config) lap_config_destroy(source->config);
   lap_parameters_destroy(source->parameters);
   lap_release_aligned(source->weights);
+  /* NOLINTBEGIN(clang-analyzer-unix.Malloc): closed twice, these are NULL the second time */
   free(source->path);
   free(source->tokenizer_path);
   free(source->notice);
+  /* NOLINTEND(clang-analyzer-unix.Malloc) */
   *source = (lap_model_source){0};
 }
 

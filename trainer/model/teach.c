@@ -16,6 +16,7 @@
 #include "teacher/cache_write.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
+#include "trainer/cli/shared_directory.h"
 #include "trainer/model/window_logits.h"
 
 typedef struct {
@@ -215,10 +216,23 @@ static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, l
 void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
                      int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory) {
   lap_window_logits_bytes(model, state, length, 0, threads, memory);
-  memory->bytes[LAP_MEMORY_LOGITS] += threads * 2 * model->vocab_size * (int64_t)sizeof(float);
+  memory->bytes[LAP_MEMORY_LOGITS] +=
+      (int64_t)threads * 2 * model->vocab_size * (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_BUFFERS] += lap_cache_content_bytes(LAP_PART_WINDOWS * (length - 1), k) +
                                        lap_cache_content_bytes(shard_tokens, k) +
                                        lap_cache_file_bytes(shard_tokens, k);
+}
+
+/* Collective. Rank 0 makes OUT and keeps other jobs out of it; the others must see the same OUT. */
+static lap_code open_out(const char *out, const lap_session *session, lap_directory_lock **lock,
+                         lap_status *status) {
+  lap_status own = {0};
+  *lock = NULL;
+  if (session->root) own.code = lap_file_make_directories(out, &own);
+  if (session->root && own.code == LAP_OK) own.code = lap_directory_lock_take(out, lock, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  return lap_shared_directory_check(session->comm, out, "--out", status);
 }
 
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
@@ -232,19 +246,17 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                .data = {.tokens = request->tokens,
                         .sequence_length = length,
                         .document_mask = request->schema.document_mask}};
-  lap_status own = {0};
-  if (session->root) own.code = lap_file_make_directories(request->out, &own);
-  lap_directory_lock *lock = NULL;
-  if (session->root && own.code == LAP_OK)
-    own.code = lap_directory_lock_take(request->out, &lock, &own);
-  *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
+  lap_directory_lock *lock;
+  lap_code code = open_out(request->out, session, &lock, status);
+  if (code != LAP_OK) {
+    lap_directory_lock_release(lock);
+    return code;
+  }
   t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
                                      request->threads);
   t.scratch = lap_allocate_aligned((int64_t)request->threads * 2 * request->schema.vocab_size,
                                    sizeof(float));
   lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);
-  lap_code code = LAP_OK;
   uint64_t windows_before = 0;
   for (size_t shard = 0; shard < request->tokens->count && code == LAP_OK; ++shard) {
     code = teach_shard(&t, shard, windows_before, status);

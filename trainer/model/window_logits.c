@@ -5,6 +5,7 @@
 
 #include "autograd/gemma2/model.h"
 #include "core/memory.h"
+#include "core/stop.h"
 #include "mpi/collective/mesh_groups.h"
 #include "mpi/collective/shard_sum.h"
 
@@ -125,6 +126,15 @@ bool lap_window_logits_any(const lap_window_logits *w, bool mine) {
   return lap_shard_sum_any(w->shard_sum, mine);
 }
 
+/* After a failure on any rank of the replica: this rank's own, or that of another. */
+static lap_code share_failure(const lap_window_logits *w, uint64_t index, lap_status *status) {
+  const bool stopped = lap_window_logits_any(w, status->code == LAP_STOPPED);
+  if (status->code != LAP_OK) return status->code;
+  if (stopped) return lap_fail(status, LAP_STOPPED, "another rank of the replica stopped");
+  return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %" PRIu64,
+                  index);
+}
+
 void lap_window_logits_join_pass(lap_window_logits *w) { lap_block_weights_join_pass(w->weights); }
 
 static void enter_block(void *context, int block, bool backward) {
@@ -152,11 +162,10 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
                                  void *context, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
   status->code = lap_micro_batch_fill(w->window, w->data, &index, status);
+  if (status->code == LAP_OK) status->code = lap_stop_check(status);
   if (lap_window_logits_any(w, status->code != LAP_OK)) {
     lap_window_logits_join_pass(w);
-    if (status->code != LAP_OK) return status->code;
-    return lap_fail(status, LAP_DATA, "another rank of the replica could not read window %" PRIu64,
-                    index);
+    return share_failure(w, index, status);
   }
   const lap_block_hooks hooks = {w->weights, enter_block, leave_block};
   lap_gemma2_replay(w->model, &(lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),

@@ -21,10 +21,11 @@ lap_window_logits *lap_window_logits_create(const lap_gemma2_config *model, lap_
 void lap_window_logits_destroy(lap_window_logits *windows);
 /* What create would allocate with this state, of which an outline will do, for windows of this
  * length with `teacher_k` kept ids. */
-void lap_window_logits_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
-                             int64_t teacher_k, int threads, lap_memory_table *memory);
+void lap_window_logits_bytes(const lap_gemma2_config *config, const lap_state *state,
+                             int64_t length, int64_t teacher_k, int threads,
+                             lap_memory_table *memory);
 /* Matrix FLOPs of one window: causal and windowed scores of one document. */
-double lap_window_logits_flops(const lap_gemma2_config *model, int64_t length);
+double lap_window_logits_flops(const lap_gemma2_config *config, int64_t length);
 
 /* Called for each counted position, by several threads at once, each with another one. `logits` [V]
  * are soft-capped and may be overwritten. */
@@ -33,7 +34,8 @@ typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *windo
 
 /* Collective over the replica (with mesh.shard: full over all of them, see join_pass). Runs window
  * `index` of data's set; its leader visits the counted positions. LAP_DATA where tokens or cache
- * rows cannot be read, on all ranks of the replica. */
+ * rows cannot be read, LAP_STOPPED where any rank of the replica is to stop (lap_stop_check), on all
+ * ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
 /* Collective: takes part in the messages of a pass in which this replica has no window to visit. */

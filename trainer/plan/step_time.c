@@ -74,8 +74,8 @@ static void add_rest(const lap_config *config, const lap_rank_layout *layout,
   const lap_unit_costs *costs = &walk->hardware->costs;
   const double elements = (double)partition->elements;
   const double owned = (double)lap_partition_owned(partition, layout->fold.replica);
-  const double per_lane = (double)(config->batch.sequences / lap_mesh_lanes(&config->mesh) *
-                                   config->data.sequence_length);
+  const int64_t sequences = config->batch.sequences / lap_mesh_lanes(&config->mesh);
+  const double per_lane = (double)(sequences * config->data.sequence_length);
   /* Each lane's vector is cleared and, but for the first, added; an owner adds what the other
    * ranks send, and takes the sum out. */
   const double merged = layout->fold.schedule == LAP_LANES_CYCLIC

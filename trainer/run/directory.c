@@ -18,8 +18,6 @@
 #include "core/json.h"
 #include "core/memory.h"
 
-static const char nonce_name[] = ".same-file-system";
-
 char *lap_run_directory_path(const char *path, const char *name) {
   return lap_format("%s/%s", path, name);
 }
@@ -100,6 +98,7 @@ static json_t *run_object(const lap_run_facts *facts) {
   json_object_set_new(run, "started", time_text());
   json_object_set_new(run, "versions", versions_object(facts));
   json_object_set_new(run, "git_commit",
+                      /* NOLINTNEXTLINE(clang-diagnostic-unreachable-code): "" without git */
                       *LAPIDARY_GIT_COMMIT ? json_string(LAPIDARY_GIT_COMMIT) : json_null());
   json_object_set_new(run, "ranks", json_integer(facts->ranks));
   json_object_set_new(run, "threads", json_integer(facts->threads));
@@ -160,54 +159,4 @@ lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_st
   json_decref(run);
   free(file);
   return code;
-}
-
-/* --- the nonce --- */
-
-lap_code lap_run_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status) {
-  uint64_t random[2];
-  if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-    return lap_fail(status, LAP_DATA, "the system gives no random bytes: %s", strerror(errno));
-  snprintf(nonce, LAP_NONCE_TEXT, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
-  return LAP_OK;
-}
-
-lap_code lap_run_nonce_write(const char *path, const char *nonce, lap_status *status) {
-  char *file = lap_run_directory_path(path, nonce_name);
-  const lap_code code = lap_file_write(file, nonce, strlen(nonce), status);
-  free(file);
-  return code;
-}
-
-static bool nonce_is_there(const char *file, const char *nonce) {
-  char *found;
-  lap_status absent; /* only whether it is there matters */
-  if (lap_file_read(file, LAP_NONCE_TEXT, &found, NULL, &absent) != LAP_OK) return false;
-  const bool same = strcmp(found, nonce) == 0;
-  free(found);
-  return same;
-}
-
-lap_code lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                             lap_status *status) {
-  enum { PAUSE_MILLISECONDS = 50 };
-  char *file = lap_run_directory_path(path, nonce_name);
-  int attempts = 1 + (int)(patience_seconds * 1000 / PAUSE_MILLISECONDS);
-  bool found = nonce_is_there(file, nonce);
-  while (!found && --attempts > 0) {
-    usleep(PAUSE_MILLISECONDS * 1000);
-    found = nonce_is_there(file, nonce);
-  }
-  free(file);
-  if (found) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: this rank does not see what rank 0 has written there; run_dir must be on a "
-                  "file system that every node shares, under the same path",
-                  path);
-}
-
-void lap_run_nonce_remove(const char *path) {
-  char *file = lap_run_directory_path(path, nonce_name);
-  unlink(file);
-  free(file);
 }

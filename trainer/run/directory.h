@@ -2,11 +2,8 @@
  *
  *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock
  *
- * Not collective: rank 0 makes and writes it; the other ranks only check that they see the same
- * file system, with a nonce that the caller sends from rank 0:
- *
- *   rank 0: lap_run_nonce_create, lap_run_nonce_write   (agree)   broadcast nonce
- *   others: lap_run_nonce_check                         (agree)   rank 0: lap_run_nonce_remove
+ * Not collective: rank 0 makes and writes it; trainer/cli/shared_directory.h checks that the other
+ * ranks see it.
  */
 #ifndef LAP_TRAINER_RUN_DIRECTORY_H
 #define LAP_TRAINER_RUN_DIRECTORY_H
@@ -65,17 +62,5 @@ typedef struct {
  * stays.
  */
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status);
-
-/* --- the nonce --- */
-
-enum { LAP_NONCE_TEXT = 33 };
-/* 128 random bits as hex. LAP_DATA where the system has none. */
-lap_code lap_run_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status);
-lap_code lap_run_nonce_write(const char *path, const char *nonce, lap_status *status);
-/* LAP_DATA where this process does not find the nonce in its view of the directory; waits up to
- * `patience_seconds` for it, because network file systems cache what is not there. */
-lap_code lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                             lap_status *status);
-void lap_run_nonce_remove(const char *path);
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/shared_directory.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/source.h"
@@ -67,23 +68,14 @@ static lap_code open_log(const lap_config *config, const lap_session *session, l
 /* Rank 0 makes it; the others must see what rank 0 wrote. */
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
                                lap_directory_lock **lock, lap_status *status) {
-  enum { PATIENCE = 30 };
   lap_status own = {0};
-  char nonce[LAP_NONCE_TEXT] = "";
   if (session->root) {
     own.code = lap_run_directory_create(config->run_dir, resume, &own);
     if (own.code == LAP_OK) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
-    if (own.code == LAP_OK) own.code = lap_run_nonce_create(nonce, &own);
-    if (own.code == LAP_OK) own.code = lap_run_nonce_write(config->run_dir, nonce, &own);
   }
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  lap_broadcast(session->comm, nonce, sizeof nonce, 0);
-  if (!session->root) own.code = lap_run_nonce_check(config->run_dir, nonce, PATIENCE, &own);
-  *status = own;
-  const lap_code code = lap_agree(session->comm, status);
-  if (session->root) lap_run_nonce_remove(config->run_dir);
-  return code;
+  return lap_shared_directory_check(session->comm, config->run_dir, "run_dir", status);
 }
 
 /* --- starting points --- */

@@ -10,13 +10,13 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
 #include "trainer/config/value.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
-#include "trainer/run/signals.h"
 
 typedef struct {
   lap_config *config;
@@ -193,7 +193,7 @@ static lap_step_requests requests_of(const trainer *t) {
   const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
   const double hours = t->options->max_hours;
   return (lap_step_requests){
-      .stop = lap_signals_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
+      .stop = lap_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
       .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
       .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
 }
@@ -294,6 +294,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   lap_placement placement;
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm,
                                &placement, status));
+  LAP_TRY(lap_session_check_stop(t->session, status));
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
                               &t->lock, &t->parent, status));
@@ -301,12 +302,17 @@ static lap_code prepare(trainer *t, lap_status *status) {
   if (t->session->root) own.code = open_run_files(t, &own);
   *status = own;
   LAP_TRY(lap_agree(comm, status));
+  LAP_TRY(lap_session_check_stop(t->session, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
   t->weights = lap_block_weights_create(t->state);
   lap_block_weights_changed(t->weights, true);
   t->stepper =
       lap_stepper_create(config, &t->inputs->train, t->inputs->total_steps, t->state, t->weights);
+  /* Until here a request to stop loses nothing. No rank begins a step before all defer it. */
+  LAP_TRY(lap_session_check_stop(t->session, status));
+  lap_stop_defer();
+  lap_barrier(comm);
   return LAP_OK;
 }
 
@@ -336,11 +342,11 @@ static void measure_rates(trainer *t) {
   t->report->gflops = 0;
   lap_barrier(comm);
   mine[1] = lap_gemm_rate(t->config->threads, 0.2);
-  double *all = lap_allocate(ranks * 2, sizeof *all);
+  double(*all)[2] = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   for (int r = 0; r < ranks; ++r) {
-    t->report->gflops += all[2 * r];
-    t->report->gemm_gflops += all[2 * r + 1];
+    t->report->gflops += all[r][0];
+    t->report->gemm_gflops += all[r][1];
   }
   free(all);
   const double seconds = t->report->seconds > 0 ? t->report->seconds : 1;

@@ -1,5 +1,6 @@
 #include "trainer/state/weight_target.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ bool lap_weight_target_copy(const lap_weight_target *target, const lap_parameter
     if (lap_range_count(both) > 0) {
       any = true;
       if (!values) break;
+      assert(held.at);
       memcpy(held.at + (both.begin - held.begin),
              values + (run.whole - source.whole) + (both.begin - run.part),
              (size_t)lap_range_count(both) * sizeof *values);

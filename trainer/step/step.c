@@ -135,7 +135,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
   s->windows = lap_allocate(micro, sizeof *s->windows);
-  s->lane_values = lap_allocate(placement->fold.rounds * SUMS, sizeof *s->lane_values);
+  s->lane_values = lap_allocate((int64_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials = lap_allocate((state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
@@ -166,7 +166,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +
-      (placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
+      ((int64_t)placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
@@ -325,7 +325,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   share_requests(s, &requests, &failed);
   /* A round without a lane, which is the last one if any, leaves values that are not looked at. */
   for (int round = 0; round < fold->rounds; ++round) {
-    double *values = s->lane_values + round * SUMS;
+    double *values = s->lane_values + (int64_t)round * SUMS;
     for (int i = 0; i < SUMS; ++i) values[i] = 0;
     run_round(s, round, values, &failed, since, &own);
     values[SUM_FAILED] = failed;

@@ -46,6 +46,7 @@ static bool agrees(const lap_matmul_kernel *kernel, int64_t rows, int64_t column
         sum = fmaf(a[t * MOST + i], b[t * kernel->width + j], sum);
       const float expected =
           into == LAP_MATMUL_CHAIN ? sum : (into == LAP_MATMUL_SET ? 0.0f : old) + sum;
+      /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bits must be equal */
       if (memcmp(&expected, &c[i * MOST + j], sizeof expected) != 0) return false;
     }
   return true;

@@ -67,7 +67,7 @@ static void shards_come_and_go(void **context) {
       if (world_try_write(w, state, &status) != LAP_OK) fail_msg("%s", status.message);
       lap_state_destroy(state);
       for (int to = 0; to < 3; ++to) {
-        const fixture_layout read = {kinds[to], cuts[to], ranks % cuts[to] ? 1 : cuts[to]};
+        const fixture_layout read = {kinds[to], cuts[to], ranks % cuts[to] != 0 ? 1 : cuts[to]};
         state = fixture_state("cut", w->comm, read, 77777);
         bool found;
         if (world_load_newest(w, state, &found, &status) != LAP_OK) fail_msg("%s", status.message);

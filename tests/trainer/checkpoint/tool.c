@@ -95,7 +95,8 @@ static void arm(const act *a, double *seconds) {
   victim = (int)(lrand48() % lap_comm_size(a->comm));
   lap_broadcast(a->comm, seconds, sizeof *seconds, 0);
   lap_broadcast(a->comm, &victim, sizeof victim, 0);
-  if (lap_comm_rank(a->comm) == victim) pthread_create(&thread, NULL, kill_later, seconds);
+  if (lap_comm_rank(a->comm) == victim && pthread_create(&thread, NULL, kill_later, seconds) != 0)
+    abort();
 }
 
 /* Goes on from the newest. Ends by being killed, or by a failure. */
@@ -120,7 +121,8 @@ static lap_code write_for_ever(const act *a, lap_status *status) {
 int main(int argc, char **argv) {
   lap_status status = {.code = LAP_OK};
   act a = {.numbers = fixture_numbers()};
-  if (argc < 4 || lap_comm_start(&a.comm, &status) != LAP_OK) return LAP_USAGE;
+  if (argc < 4 || lap_comm_start(&a.comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK)
+    return LAP_USAGE;
   lap_comm_set_watchdog(a.comm, 60);
   a.directory = argv[2];
   a.model = argv[3];

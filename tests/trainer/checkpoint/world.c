@@ -23,7 +23,7 @@ bool world_root(const world *w) { return lap_comm_rank(w->comm) == 0; }
 int world_start(void **state) {
   static world w;
   lap_status status;
-  if (lap_comm_start(&w.comm, &status) != LAP_OK) return -1;
+  if (lap_comm_start(&w.comm, LAP_WATCHDOG_SECONDS, &status) != LAP_OK) return -1;
   lap_comm_set_watchdog(w.comm, 60);
   w.numbers = fixture_numbers();
   signal(SIGXFSZ, SIG_IGN);

@@ -81,7 +81,7 @@ static int set_up(void **state) {
       "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 5,\n"
       "  query_pre_attn_scalar: 8, max_position_embeddings: 48}\n";
   must(lap_config_parse("config", config, strlen(config), NULL, 0, &f.config, &status), &status);
-  must(lap_comm_start(&f.comm, &status), &status);
+  must(lap_comm_start(&f.comm, LAP_WATCHDOG_SECONDS, &status), &status);
   f.parameters = lap_parameters_create(&f.config->model);
   f.state = lap_state_create_alone(&f.config->model, f.comm, false);
   lap_parameters_initialise(f.parameters, 5, 0, f.parameters->elements,

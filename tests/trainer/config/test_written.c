@@ -100,14 +100,14 @@ static void whole_numbers_are_integers(void **state) {
                {"1.0E+2", 100},        {"1_0e1", 100},
                {"123000e-3", 123}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
-    char *text = lap_format("schedule: {tokens: %s}\n", cases[i].written);
+    char *line = lap_format("schedule: {tokens: %s}\n", cases[i].written);
     char *override = lap_format("schedule.tokens=%s", cases[i].written);
-    lap_config *by_file = load(text, strlen(text), NULL), *by_line = load("", 0, override);
+    lap_config *by_file = load(line, strlen(line), NULL), *by_line = load("", 0, override);
     assert_true(by_file->schedule.tokens == cases[i].value);
     assert_true(by_line->schedule.tokens == cases[i].value);
     lap_config_destroy(by_file);
     lap_config_destroy(by_line);
-    free(text);
+    free(line);
     free(override);
   }
   lap_config *others = load("", 0, "mesh={data: 1.6e1}");

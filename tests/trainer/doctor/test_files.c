@@ -24,7 +24,7 @@
 #include "tests/mpi/world.h"
 #include "tests/scratch.h"
 #include "tests/trainer/doctor/printed.h"
-#include "trainer/run/directory.h"
+#include "trainer/cli/nonce.h"
 
 /* --- calls that can be spoilt --- */
 
@@ -55,10 +55,10 @@ int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
-lap_code __real_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
-lap_code __wrap_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+lap_code __real_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status);
+lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status);
 
 static int fails_with(int number) {
   errno = number;
@@ -116,10 +116,10 @@ int __wrap_open(const char *path, int flags, ...) {
   return __real_open(path, spoilt.exclusive ? flags & ~O_EXCL : flags, 0666);
 }
 
-lap_code __wrap_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status) {
+lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status) {
   assert_true(patience_seconds >= 1);
-  return __real_lap_run_nonce_check(path, nonce, 0.1, status);
+  return __real_lap_nonce_check(path, nonce, 0.1, status);
 }
 
 /* --- a look at a directory --- */

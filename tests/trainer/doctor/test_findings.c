@@ -13,12 +13,12 @@
 static void a_finding_is_a_line_and_what_to_do_another(void **state) {
   (void)state;
   lap_findings *findings = lap_findings_create();
-  char advice[] = "start %d fewer"; /* is not a format, and need not live on */
+  char *advice = strdup("start %d fewer"); /* is not a format, and need not live on */
   lap_findings_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %s", 3, "a node");
   lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding", advice, "%d %%", 50);
   lap_findings_add(findings, LAP_SEVERITY_NOTE, "a longer subject", "x", "text");
   lap_findings_add(findings, LAP_SEVERITY_STOP, "files", "y", "none");
-  advice[0] = 'S';
+  free(advice);
   char *report = printed(findings);
   assert_string_equal(report,
                       "ok    ranks        3 on a node\n"

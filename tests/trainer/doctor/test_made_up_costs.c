@@ -99,6 +99,7 @@ static double flop_of(const lap_gemm_operands *p) {
   return product_flop * (p->transpose_a ? 3 : p->transpose_b ? 1 : 2);
 }
 
+// NOLINTBEGIN(readability-non-const-parameter): they have the types of what they stand for
 void __wrap_lap_gemm_float(const lap_gemm_operands *p) {
   assert_int_equal(p->lda, p->transpose_a ? p->m : p->k);
   assert_int_equal(p->ldb, p->transpose_b ? p->k : p->n);
@@ -131,6 +132,7 @@ void __wrap_lap_gemma2_run_float(lap_gemma2 *model, const float *weights, float 
                                  const lap_batch *batch, const lap_losses *losses) {
   (void)model, (void)weights, (void)gradients, (void)batch, (void)losses;
 }
+// NOLINTEND(readability-non-const-parameter)
 
 /* Blocks 0, 1 and 2; the first is not asked about. Once the shares of a core are measured (after
  * five barriers) all passes are alike. */

@@ -148,7 +148,7 @@ int gguf_set_up(void **state) {
   lap_status status = {0};
   f.directory = scratch_create();
   scratch_write(f.directory, "said", "", 0); /* so that counting names finds it every time */
-  must(lap_comm_start(&f.comm, &status), &status);
+  must(lap_comm_start(&f.comm, LAP_WATCHDOG_SECONDS, &status), &status);
   *state = &f;
   return 0;
 }

@@ -76,12 +76,12 @@ static const uint16_t brain[] = {0x3f80, 0xc0a0, 0x0001, 0x7f7f};
 static const int64_t longs[] = {-1, INT64_C(1) << 40};
 static const int32_t words[] = {INT32_MIN, INT32_MAX};
 static const int16_t shorts[] = {-300, 300};
-static const int8_t bytes[] = {-128, 127};
+static const int8_t signed_bytes[] = {-128, 127};
 static const uint8_t unsigned_bytes[] = {0, 255};
 
 static const lap_safetensors_source sources[] = {
     {"unsigned", LAP_DTYPE_U8, 1, {2}, unsigned_bytes},
-    {"bytes", LAP_DTYPE_I8, 1, {2}, bytes},
+    {"bytes", LAP_DTYPE_I8, 1, {2}, signed_bytes},
     {"shorts", LAP_DTYPE_I16, 1, {2}, shorts},
     {"words", LAP_DTYPE_I32, 1, {2}, words},
     {"longs", LAP_DTYPE_I64, 2, {1, 2}, longs},

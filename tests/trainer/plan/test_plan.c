@@ -271,7 +271,7 @@ static void training_takes_what_the_plan_says(void **state) {
   lap_config *config = load(training);
   lap_comm *comm;
   lap_status status = {0};
-  must(lap_comm_start(&comm, &status), &status);
+  must(lap_comm_start(&comm, LAP_WATCHDOG_SECONDS, &status), &status);
   for (int sharding = 0; sharding < 4; ++sharding)
     for (int shards = 1; shards <= 2; ++shards)
       for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {

@@ -114,8 +114,8 @@ static void communication_hides_where_it_can(void **state) {
   lap_hardware h = machine();
   h.within_node = (lap_link){1e-9, 1e6};
   lap_step_time time = time_of(config, 2, &h);
-  const double layer = 10240 + 4 * LAP_SEGMENT, vector = 512 * 32 + layer + LAP_SEGMENT;
-  assert_float_equal(time.communication, 2 * (vector / 2) * 4 / 1e6, 0.05 * time.communication);
+  const double layer = 10240 + 4 * LAP_SEGMENT, whole = 512 * 32 + layer + LAP_SEGMENT;
+  assert_float_equal(time.communication, 2 * (whole / 2) * 4 / 1e6, 0.05 * time.communication);
   assert_float_equal(time.exposed, time.communication, 1e-12);
   h.cores_per_node = 4;
   h.costs.unit[LAP_UNIT_GEGLU][0] = h.costs.unit[LAP_UNIT_GEGLU][1] = 1;

@@ -115,28 +115,10 @@ static void run_json_says_what_ran_where_and_before(void **state) {
   free(run);
 }
 
-static void the_nonce_tells_one_directory_from_another(void **state) {
-  (void)state;
-  lap_status status = {0};
-  char nonce[LAP_NONCE_TEXT], other[LAP_NONCE_TEXT];
-  assert_int_equal(lap_run_nonce_create(nonce, &status), LAP_OK);
-  assert_int_equal(lap_run_nonce_create(other, &status), LAP_OK);
-  assert_int_equal(strlen(nonce), LAP_NONCE_TEXT - 1);
-  assert_string_not_equal(nonce, other);
-  assert_int_equal(lap_run_nonce_check(directory, nonce, 0.1, &status), LAP_DATA);
-  assert_non_null(strstr(status.message, "file system that every node shares"));
-  assert_int_equal(lap_run_nonce_write(directory, nonce, &status), LAP_OK);
-  assert_int_equal(lap_run_nonce_check(directory, nonce, 0, &status), LAP_OK);
-  assert_int_equal(lap_run_nonce_check(directory, other, 0, &status), LAP_DATA);
-  lap_run_nonce_remove(directory);
-  assert_int_equal(lap_run_nonce_check(directory, nonce, 0, &status), LAP_DATA);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_run_with_checkpoints_needs_resume),
       cmocka_unit_test(run_json_says_what_ran_where_and_before),
-      cmocka_unit_test(the_nonce_tells_one_directory_from_another),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -50,7 +50,8 @@ static char *tokenizer_model;
 static void make_tokenizer(world *w) {
   char *text = malloc(32 << 10), *end = text;
   for (int i = 0; i < 300; ++i)
-    end += sprintf(end, "line %d: and God called the light day, %x\n", i, i * 2654435761u);
+    end +=
+        sprintf(end, "line %d: and God called the light day, %x\n", i, (unsigned)i * 2654435761u);
   const char *const texts[] = {scratch_write(w->directory, "text", text, strlen(text))};
   lap_status status = {0};
   must(train_tokenizer_on(texts, 1, VOCAB, path_of(w, "m.model"), &status), &status);
@@ -58,19 +59,20 @@ static void make_tokenizer(world *w) {
 }
 
 /* Documents of `document` tokens; which tokens, `seed` says. */
-static void write_shard(const world *w, const char *name, int seed, uint64_t count,
-                        uint64_t document) {
+static void write_shard(const world *w, const char *name, int seed, int64_t count,
+                        int64_t document) {
   if (!w->root) return;
   uint32_t *tokens = lap_allocate(count, sizeof *tokens);
-  uint64_t documents = (count + document - 1) / document;
+  int64_t documents = (count + document - 1) / document;
   uint64_t *starts = lap_allocate(documents + 1, sizeof *starts);
-  for (uint64_t i = 0; i < count; ++i)
-    tokens[i] = 4 + (uint32_t)(i * i + 7 * i + (uint64_t)seed * 31) % (VOCAB - 4);
-  for (uint64_t d = 0; d <= documents; ++d) starts[d] = d < documents ? d * document : count;
+  for (int64_t i = 0; i < count; ++i)
+    tokens[i] = 4 + (uint32_t)(i * i + 7 * i + seed * 31) % (VOCAB - 4);
+  for (int64_t d = 0; d <= documents; ++d)
+    starts[d] = (uint64_t)(d < documents ? d * document : count);
   char *path = lap_format("%s/%s.h5", w->directory, name);
   lap_status status = {0};
-  must(lap_token_shard_write(path, tokens, count, starts, documents, VOCAB, w->tokenizer_sha256,
-                             &status),
+  must(lap_token_shard_write(path, tokens, (uint64_t)count, starts, (uint64_t)documents, VOCAB,
+                             w->tokenizer_sha256, &status),
        &status);
   free(path);
   free(starts);
@@ -350,7 +352,7 @@ static void content_is_listed_by_its_hash(void **state) {
   for (int s = 0; s < 2; ++s) {
     const lap_token_shard *shard = o->inputs.train_tokens.shard[s];
     const size_t starts = (size_t)(shard->document_count + 1) * sizeof(uint64_t);
-    bytes = lap_reallocate(bytes, count + 64 + starts, 1);
+    bytes = lap_reallocate(bytes, (int64_t)(count + 64 + starts), 1);
     memcpy(bytes + count, shard->tokens_sha256, 64);
     memcpy(bytes + count + 64, shard->documents, starts);
     count += 64 + starts;

@@ -17,18 +17,19 @@
 #include "tests/scratch.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/checkpoint/world.h"
+#include "trainer/cli/nonce.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/resume.h"
 
-lap_code __real_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
-lap_code __wrap_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status);
+lap_code __real_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status);
+lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status);
 
-lap_code __wrap_lap_run_nonce_check(const char *path, const char *nonce, double patience_seconds,
-                                    lap_status *status) {
+lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double patience_seconds,
+                                lap_status *status) {
   assert_true(patience_seconds >= 10); /* network file systems */
-  return __real_lap_run_nonce_check(path, nonce, 0.1, status);
+  return __real_lap_nonce_check(path, nonce, 0.1, status);
 }
 
 /* --- one start --- */
@@ -152,7 +153,7 @@ static const fixture_layout *const layouts[] = {&fixture_replicated, &fixture_sh
 static void assert_random(const start *s, uint64_t seed) {
   if (s->code != LAP_OK) fail_msg("%s", s->status.message);
   const lap_parameters *parameters = s->state->parameters;
-  float *expected = lap_allocate_aligned((size_t)parameters->elements, sizeof *expected);
+  float *expected = lap_allocate_aligned(parameters->elements, sizeof *expected);
   lap_parameters_initialise(parameters, seed, 0, parameters->elements, expected);
   for (int b = 0; b < parameters->bucket_count; ++b) {
     const lap_range held = lap_state_held(s->state, LAP_WEIGHT, b);

@@ -34,9 +34,14 @@ static float weight_of(int64_t element, int version) {
   return (float)(element % 65521 + 65536 * (version % 100));
 }
 
-/* False where these ranks cannot share the shards so. */
-static bool create(world *w, lap_comm *comm, int layers, int shards, int model_ranks,
-                   lap_sharding sharding) {
+static bool place(lap_comm *comm, int shards, int model_ranks, lap_sharding sharding,
+                  lap_placement *placement) {
+  const lap_mesh mesh = {1, LANES, shards};
+  lap_status status;
+  return lap_placement_create(&mesh, model_ranks, sharding, comm, placement, &status) == LAP_OK;
+}
+
+static void create_placed(world *w, const lap_placement *placement, int layers) {
   const lap_gemma2_config model = {.vocab_size = 200,
                                    .hidden_size = 48,
                                    .intermediate_size = 64,
@@ -44,16 +49,18 @@ static bool create(world *w, lap_comm *comm, int layers, int shards, int model_r
                                    .num_attention_heads = 4,
                                    .num_key_value_heads = 2,
                                    .head_dim = 12};
-  const lap_mesh mesh = {1, LANES, shards};
-  lap_placement placement;
-  lap_status status;
-  if (lap_placement_create(&mesh, model_ranks, sharding, comm, &placement, &status) != LAP_OK)
-    return false;
-  *w = (world){.comm = comm, .layers = layers, .full = sharding == LAP_SHARDING_FULL};
-  w->state = lap_state_create(&model, &placement, false);
+  *w = (world){
+      .comm = placement->comm, .layers = layers, .full = placement->sharding == LAP_SHARDING_FULL};
+  w->state = lap_state_create(&model, placement, false);
   w->parameters = w->state->parameters;
   w->weights = lap_block_weights_create(w->state);
-  return true;
+}
+
+/* One shard, which any ranks can share. */
+static void create(world *w, lap_comm *comm, int layers, lap_sharding sharding) {
+  lap_placement placement = {0};
+  assert_true(place(comm, 1, 1, sharding, &placement));
+  create_placed(w, &placement, layers);
 }
 
 static void destroy(world *w) {
@@ -114,9 +121,11 @@ static void every_block_has_the_newest_weights(void **state) {
     for (int layers = 1; layers <= MOST_LAYERS; ++layers)
       for (int l = 0; l < LAYOUTS; ++l) {
         world w;
-        if (!create(&w, *state, layers, layouts[l].shards, layouts[l].model_ranks,
-                    every_sharding[s]))
-          continue;
+        lap_placement placement;
+        if (!place(*state, layouts[l].shards, layouts[l].model_ranks, every_sharding[s],
+                   &placement))
+          continue; /* these ranks cannot share them so */
+        create_placed(&w, &placement, layers);
         int64_t wrong = 0;
         for (int version = 0; version < 4; ++version) {
           update(&w, version == 2);
@@ -139,7 +148,7 @@ static void every_block_has_the_newest_weights(void **state) {
 static void updates_may_follow_each_other(void **state) {
   for (int s = 0; s < SHARDINGS; ++s) {
     world w;
-    assert_true(create(&w, *state, 3, 1, 1, every_sharding[s]));
+    create(&w, *state, 3, every_sharding[s]);
     update(&w, false);
     update(&w, false);
     lap_block_weights_changed(w.weights, false); /* in flight once more */
@@ -156,7 +165,7 @@ static void updates_may_follow_each_other(void **state) {
 static void waiting_for_all_makes_whole_weights_right(void **state) {
   for (int s = 0; s < SHARDINGS - 1; ++s) {
     world w;
-    assert_true(create(&w, *state, 4, 1, 1, every_sharding[s]));
+    create(&w, *state, 4, every_sharding[s]);
     update(&w, false);
     lap_block_weights_wait_all(w.weights);
     int64_t wrong = 0;
@@ -172,7 +181,7 @@ static void waiting_for_all_makes_whole_weights_right(void **state) {
 static void ranks_without_work_join_the_passes_of_others(void **state) {
   for (int s = 0; s < SHARDINGS; ++s) {
     world w;
-    assert_true(create(&w, *state, 5, 1, 1, every_sharding[s]));
+    create(&w, *state, 5, every_sharding[s]);
     const bool everyone = lap_block_weights_need_everyone(w.weights);
     assert_int_equal(everyone, w.full && lap_comm_size(w.comm) > 1);
     int64_t wrong = 0;
@@ -222,8 +231,10 @@ static void an_update_gathers_what_is_not_right_already(void **state) {
   for (int s = 0; s < SHARDINGS; ++s)
     for (int l = 0; l < LAYOUTS; ++l) {
       world w;
-      if (!create(&w, *state, 3, layouts[l].shards, layouts[l].model_ranks, every_sharding[s]))
+      lap_placement placement;
+      if (!place(*state, layouts[l].shards, layouts[l].model_ranks, every_sharding[s], &placement))
         continue;
+      create_placed(&w, &placement, 3);
       const lap_lanes lanes = w.state->placement.fold.lanes;
       uint64_t all = 0;
       for (int block = 0; block <= 4; ++block)
@@ -242,7 +253,7 @@ static void an_update_gathers_what_is_not_right_already(void **state) {
 static void a_layer_is_gathered_while_the_one_before_computes(void **state) {
   enum { LAYERS = 5 };
   world w;
-  assert_true(create(&w, *state, LAYERS, 1, 1, LAP_SHARDING_FULL));
+  create(&w, *state, LAYERS, LAP_SHARDING_FULL);
   const lap_lanes lane = lap_one_lane(2);
   update(&w, false);
   lap_block_weights_set_lanes(w.weights, lane);
@@ -274,15 +285,15 @@ static uint64_t gatherings_of(int layer, int layers, uint64_t micro_batches) {
 static void layers_are_gathered_as_often_as_is_said(void **state) {
   for (int layers = 1; layers <= MOST_LAYERS; ++layers)
     for (uint64_t micro_batches = 1; micro_batches <= 3; ++micro_batches) {
-      uint64_t times[MOST_LAYERS + 1], expected = 0;
+      uint64_t times[MOST_LAYERS + 1];
       world w;
-      assert_true(create(&w, *state, layers, 1, 1, LAP_SHARDING_FULL));
+      create(&w, *state, layers, LAP_SHARDING_FULL);
       lap_block_weights_gatherings(layers, (int64_t)micro_batches, times);
       update(&w, false);
       for (int lane = 0; lane < 2; ++lane) { /* the second lane as the first */
         lap_block_weights_set_lanes(w.weights, lap_one_lane(lane + 1));
         started_bytes(&w);
-        expected = 0;
+        uint64_t expected = 0;
         for (int layer = 1; layer <= layers; ++layer) {
           assert_int_equal(times[layer], gatherings_of(layer, layers, micro_batches));
           expected += times[layer] * bytes_of_block(&w, layer, lap_one_lane(lane + 1));
@@ -298,7 +309,7 @@ static void layers_are_gathered_as_often_as_is_said(void **state) {
 /* A round in which this rank has no lane counts nothing, but gathers with the others. */
 static void no_lane_is_counted_as_none(void **state) {
   world w;
-  assert_true(create(&w, *state, 3, 1, 1, LAP_SHARDING_FULL));
+  create(&w, *state, 3, LAP_SHARDING_FULL);
   update(&w, false);
   for (int lanes_are_set = 0; lanes_are_set < 2; ++lanes_are_set) {
     if (lanes_are_set) lap_block_weights_set_lanes(w.weights, lap_one_lane(-1));

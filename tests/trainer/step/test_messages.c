@@ -99,8 +99,10 @@ static void gradients_or_weights_come_back(void **state) {
     assert_int_equal(count_kind(&f, LAP_MESSAGE_GRADIENT_GATHER), i == 0 ? BUCKETS_OF_FIRST : 0);
     assert_int_equal(count_kind(&f, LAP_MESSAGE_WEIGHT_GATHER), i == 0 ? 0 : BUCKETS_OF_FIRST);
     const lap_message *layer = find(&f, LAP_MESSAGE_WEIGHT_GATHER, 1, 0);
-    if (layer) assert_true(layer->times == 1 && layer->rate == LAP_EACH_STEP);
-    if (layer) assert_int_equal(layer->overlap, LAP_BESIDE_FORWARD);
+    if (layer) {
+      assert_true(layer->times == 1 && layer->rate == LAP_EACH_STEP);
+      assert_int_equal(layer->overlap, LAP_BESIDE_FORWARD);
+    }
     const lap_message *embedding = find(&f, LAP_MESSAGE_WEIGHT_GATHER, 0, 0);
     if (embedding) assert_int_equal(embedding->overlap, LAP_BESIDE_NOTHING);
     close_list(&f);

@@ -39,7 +39,7 @@ typedef struct {
 } vectors;
 
 static vectors vectors_create(lap_parameters *parameters) {
-  const size_t elements = (size_t)parameters->elements;
+  const int64_t elements = parameters->elements;
   return (vectors){parameters, lap_allocate_aligned(elements, sizeof(float)),
                    lap_allocate_aligned(elements, sizeof(float)),
                    lap_allocate_aligned(elements, sizeof(float)),
@@ -316,8 +316,7 @@ static void squares_are_summed_block_by_block_in_double(void **state) {
   double partials[BLOCKS + 1];
   for (int threads = 1; threads <= 3; ++threads) {
     omp_set_num_threads(threads);
-    for (int i = 0; i < ELEMENTS; ++i)
-      values[i] = (float)ldexp(noise(i, threads, 0), (int)(i % 40) - 20);
+    for (int i = 0; i < ELEMENTS; ++i) values[i] = (float)ldexp(noise(i, threads, 0), i % 40 - 20);
     partials[BLOCKS] = -1;
     lap_square_partials(values, ELEMENTS, partials);
     for (int block = 0; block < BLOCKS; ++block) {

@@ -136,8 +136,8 @@ static void epochs_are_covered_by_the_fewest_steps(void **state) {
   (void)state;
   lap_config config = {.batch.sequences = 8, .data.sequence_length = 7};
   for (uint64_t windows = 1; windows <= 100; ++windows)
-    for (int quarters = 1; quarters <= 10; ++quarters) {
-      config.schedule.epochs = quarters / 4.0;
+    for (uint64_t quarters = 1; quarters <= 10; ++quarters) {
+      config.schedule.epochs = (double)quarters / 4;
       const uint64_t steps = steps_of(&config, windows), samples = quarters * windows;
       assert_true(32 * steps >= samples && 32 * (steps - 1) < samples);
     }

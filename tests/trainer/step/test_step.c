@@ -284,15 +284,14 @@ static void adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_upd
 /* All values that this rank holds, one kind behind another. */
 static float *values_of(const lap_state *state, size_t *bytes) {
   float *all = NULL;
-  size_t count = 0;
+  int64_t count = 0;
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
-    const size_t more =
-        (size_t)(state->whole[kind] ? state->parameters->elements : state->owned_elements);
+    const int64_t more = state->whole[kind] ? state->parameters->elements : state->owned_elements;
     all = lap_reallocate(all, count + more, sizeof *all);
-    memcpy(all + count, state->values[kind], more * sizeof *all);
+    memcpy(all + count, state->values[kind], (size_t)more * sizeof *all);
     count += more;
   }
-  *bytes = count * sizeof *all;
+  *bytes = (size_t)count * sizeof *all;
   return all;
 }
 
