@@ -50,19 +50,25 @@ static bool is_of_openblas(const char *key) {
   return strcmp(key, "blas_core") == 0 || strcmp(key, "batch.micro_sequences") == 0;
 }
 
+static void append_key(lap_numbers *numbers, const lap_config *config, int index) {
+  char *value = lap_config_value_text(config, index);
+  lap_numbers_append(numbers, lap_config_schema(&(size_t){0})[index].name, value);
+  free(value);
+}
+
 lap_numbers *lap_numbers_create(const lap_config *config) {
   lap_numbers *numbers = lap_allocate(1, sizeof *numbers);
   char version[16];
   snprintf(version, sizeof version, "%d", LAP_NUMERICS_VERSION);
   lap_numbers_append(numbers, "numerics_version", version);
+  const int gemm = lap_config_find("gemm");
+  append_key(numbers, config, gemm); /* first: which of the others are there depends on it */
   size_t count;
   const lap_config_key *schema = lap_config_schema(&count);
   for (size_t i = 0; i < count; ++i) {
-    if (!schema[i].in_numbers) continue;
+    if (!schema[i].in_numbers || (int)i == gemm) continue;
     if (config->gemm == LAP_GEMM_LAPIDARY && is_of_openblas(schema[i].name)) continue;
-    char *value = lap_config_value_text(config, (int)i);
-    lap_numbers_append(numbers, schema[i].name, value);
-    free(value);
+    append_key(numbers, config, (int)i);
   }
   lap_numbers_append(numbers, "init", strcmp(config->init, "random") == 0 ? "random" : "weights");
   append_weights(numbers, config);
