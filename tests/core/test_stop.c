@@ -140,7 +140,7 @@ static void ask_later(int number) {
   lap_stop_within(1);
   lap_stop_defer();
   raise(number);
-  usleep(1200 * 1000); /* longer than the patience of before */
+  sleep(2); /* longer than the patience of before */
   _exit(lap_stop_requested() && lap_stop_check(&status) == LAP_OK ? 0 : CAME_BACK);
 }
 
@@ -149,7 +149,7 @@ static void ask_after_a_request(int number) {
   lap_stop_within(1);
   raise(number);
   lap_stop_defer();
-  usleep(1200 * 1000);
+  sleep(2);
   _exit(lap_stop_requested() ? 0 : CAME_BACK);
 }
 

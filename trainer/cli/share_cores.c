@@ -19,7 +19,7 @@ static const char POLICY[] = "OMP_WAIT_POLICY", COUNT[] = "GOMP_SPINCOUNT";
  * The fastest of some rounds, which nothing has interrupted. */
 static double turn_seconds(void) {
   enum { ROUNDS = 20, TURNS = 100 };
-  static volatile int address;
+  static volatile int address = 0;
   double fastest = 1;
   for (int round = 0; round < ROUNDS; ++round) {
     const double start = lap_clock_seconds();
