@@ -12,8 +12,8 @@
  * when a config is loaded. */
 lap_code lap_config_resolve(lap_config *config, lap_status *status);
 
-/* Where batch.micro_sequences is not given: the largest divisor of the sequences of a lane that is at
- * most `most`. */
+/* Where batch.micro_sequences is not given: the largest divisor of the sequences of a lane that is
+ * at most `most`. */
 void lap_config_limit_micro_sequences(lap_config *config, int64_t most);
 
 /* `needs` are lap_config_needs. LAP_USAGE naming the first key that is missing and where it
