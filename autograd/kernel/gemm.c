@@ -2,9 +2,11 @@
 
 #include "autograd/kernel/blas.h"
 
-static bool is_ours(void) {
-  return sizeof(real) == sizeof(float) && lap_gemm_backend_here() == LAP_GEMM_LAPIDARY;
-}
+#ifdef LAP_DOUBLE
+static bool is_ours(void) { return false; }
+#else
+static bool is_ours(void) { return lap_gemm_backend_here() == LAP_GEMM_LAPIDARY; }
+#endif
 
 static void blas(const lap_gemm_operands *p) {
   const lap_transpose ta = p->transpose_a ? LAP_TRANSPOSED : LAP_PLAIN;

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 
 enum { N = 2048 };
+static const int64_t elements = (int64_t)N * N;
 
 struct lap_gemm_yardstick {
   int threads;
@@ -18,10 +19,13 @@ struct lap_gemm_yardstick {
 
 lap_gemm_yardstick *lap_gemm_yardstick_create(int threads) {
   lap_gemm_yardstick *y = lap_allocate(1, sizeof *y);
-  *y = (lap_gemm_yardstick){threads, lap_allocate_aligned(N * N, sizeof(float)),
-                            lap_allocate_aligned(N * N, sizeof(float)),
-                            lap_allocate_aligned(N * N, sizeof(float))};
-  for (int i = 0; i < N * N; ++i) y->a[i] = (float)(i % 7) - 3, y->b[i] = (float)(i % 5) - 2;
+  *y = (lap_gemm_yardstick){threads, lap_allocate_aligned(elements, sizeof(float)),
+                            lap_allocate_aligned(elements, sizeof(float)),
+                            lap_allocate_aligned(elements, sizeof(float))};
+  for (int64_t i = 0; i < elements; ++i) {
+    y->a[i] = (float)(i % 7) - 3;
+    y->b[i] = (float)(i % 5) - 2;
+  }
   return y;
 }
 
@@ -36,8 +40,8 @@ static void by_openblas(const lap_gemm_yardstick *y) {
   const int rows = (N + y->threads - 1) / y->threads;
 #pragma omp parallel for schedule(static) num_threads(y->threads)
   for (int i = 0; i < N; i += rows)
-    lap_blas_sgemm(LAP_PLAIN, LAP_PLAIN, i + rows < N ? rows : N - i, N, N, 1, y->a + i * N, N,
-                   y->b, N, 0, y->c + i * N, N);
+    lap_blas_sgemm(LAP_PLAIN, LAP_PLAIN, i + rows < N ? rows : N - i, N, N, 1,
+                   y->a + (ptrdiff_t)i * N, N, y->b, N, 0, y->c + (ptrdiff_t)i * N, N);
 }
 
 static void by_lapidary(const lap_gemm_yardstick *y) {

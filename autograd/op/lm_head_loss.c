@@ -339,7 +339,8 @@ static void count_chunks(const lap_op_call *call, int64_t length,
   const int64_t rows = call->input[0].rows, most = chunk_of(call, length);
   const int64_t stretch = most < length ? length : rows;
   counts[0] = (chunks_of_size){most, rows / stretch * (stretch / most)};
-  counts[1] = (chunks_of_size){stretch % most, stretch % most ? rows / stretch : 0};
+  const int64_t rest = stretch % most;
+  counts[1] = (chunks_of_size){rest, rest ? rows / stretch : 0};
 }
 
 /* Backward makes the logits and losses too. */

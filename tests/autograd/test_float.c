@@ -172,7 +172,8 @@ static void attention_has_no_subnormal_weights(void **state) {
       .kind = OP_ATTENTION, .batch = batch, .heads = 1, .kv_heads = 1, .head_dim = DIM, .scale = 1};
   double q[] = {1, 0, 1, 0, 1, 0}, k[] = {-87.2, 0, 0, 0, 0, 0}, v[] = {1e38, 0, 1, 0, 1, 0};
   double *const inputs[OP_INPUTS] = {q, k, v}, output[LENGTH * DIM], d_o[] = {0, 0, 0, 0, 1e38, 0};
-  double dq[LENGTH * DIM], dk[LENGTH * DIM], dv[LENGTH * DIM], *gradients[] = {dq, dk, dv};
+  double dq[LENGTH * DIM] = {0}, dk[LENGTH * DIM] = {0}, dv[LENGTH * DIM] = {0};
+  double *gradients[] = {dq, dk, dv};
   const op_runner *const runners[] = {&op_runner_float, &op_runner_double};
   for (int i = 0; i < 2; ++i) {
     runners[i]->forward(&c, inputs, output, NULL);

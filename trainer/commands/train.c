@@ -295,10 +295,11 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   const lap_plan_request request = plan_request(session, &inputs);
   lap_train_report report = {0};
   lap_code code = lap_fit_micro_sequences_here(config, &request, session->comm, status);
-  if (code == LAP_OK) say_run(session, config, &inputs);
-  if (code == LAP_OK)
+  if (code == LAP_OK) {
+    say_run(session, config, &inputs);
     code = flags->dry_run ? dry_run(session, config, &inputs, json, status)
                           : lap_train(config, session, &inputs, &flags->train, &report, status);
+  }
   const bool reports = (code == LAP_OK || code == LAP_STOPPED) && report.total_steps > 0;
   if (session->root && reports) {
     print_report(&report);
