@@ -18,8 +18,8 @@
 #include "core/status.h"
 
 /* The paths that `text` means, in byte order of their file names (ties by whole path), none twice.
- * `kind`: how the names of a folder's files end, such as ".h5"; hidden ones are passed over. NULL: a
- * folder is itself. LAP_DATA naming the text and the reason where there are none. Release with
+ * `kind`: how the names of a folder's files end, such as ".h5"; hidden ones are passed over. NULL:
+ * a folder is itself. LAP_DATA naming the text and the reason where there are none. Release with
  * lap_paths_release. */
 lap_code lap_paths_find(const char *text, const char *kind, char ***paths, size_t *count,
                         lap_status *status);

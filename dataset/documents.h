@@ -72,9 +72,9 @@ typedef lap_code (*lap_document_visitor)(void *context, const char *text, size_t
                                          lap_status *status);
 
 /* Visits every document of every file in order, with one document (mode file: one file, or part) in
- * memory at a time. `step` is the name of the visit, NULL: no progress. *findings, which may be NULL, is
- * set. LAP_DATA naming file and line where a file cannot be read or examined (dataset/corpus.h)
- * and, with strict, at the first finding. */
+ * memory at a time. `step` is the name of the visit, NULL: no progress. *findings, which may be
+ * NULL, is set. LAP_DATA naming file and line where a file cannot be read or examined
+ * (dataset/corpus.h) and, with strict, at the first finding. */
 lap_code lap_documents_visit(const lap_document_source *source, const char *step,
                              lap_document_visitor visit, void *context, lap_findings *findings,
                              lap_status *status);

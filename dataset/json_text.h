@@ -2,9 +2,9 @@
  *
  * By hand, and not with jansson, because only one value of the line matters: jansson refuses the
  * whole line for a NaN, a 1e999, a number of more than 64 bits or a \u0000 beside the text, all of
- * which Python and others write, and it builds every value (250 bytes for "{}") to give us one. Here
- * everything but the wanted string is passed over: its brackets and its strings must balance, and
- * that is all. Fuzzed by tests/fuzz/fuzz_documents.c.
+ * which Python and others write, and it builds every value (250 bytes for "{}") to give us one.
+ * Here everything but the wanted string is passed over: its brackets and its strings must balance,
+ * and that is all. Fuzzed by tests/fuzz/fuzz_documents.c.
  */
 #ifndef LAP_DATASET_JSON_TEXT_H
 #define LAP_DATASET_JSON_TEXT_H
@@ -32,8 +32,8 @@ typedef struct {
  * length. */
 lap_json_text lap_json_find_text(const char *line, size_t bytes, const char *key, char *out);
 
-/* The keys of the object for people, "id, body, ...", as far as they fit: what a message shows where
- * the wanted one is not there. */
+/* The keys of the object for people, "id, body, ...", as far as they fit: what a message shows
+ * where the wanted one is not there. */
 void lap_json_list_keys(const char *line, size_t bytes, char *list, size_t size);
 
 #endif

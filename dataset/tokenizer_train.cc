@@ -104,8 +104,8 @@ std::vector<Character> CountCharacters(const Words &words, uint64_t *total) {
   return characters;
 }
 
-/* How many of the most frequent characters make up this share of the text: SentencePiece's own rule,
- * with its rounding. Not left to it because it takes no share below .98. */
+/* How many of the most frequent characters make up this share of the text: SentencePiece's own
+ * rule, with its rounding. Not left to it because it takes no share below .98. */
 size_t CharactersFor(const std::vector<Character> &characters, uint64_t total, double share) {
   uint64_t covered = 0;
   for (size_t i = 0; i < characters.size(); ++i) {

@@ -1,6 +1,6 @@
 /* tokenizer_train: a SentencePiece model from text, with the settings of docs/design.md#commands
- * (bpe, byte fallback, split digits, identity normalisation, no dummy prefix, keep whitespace; pad 0
- * eos 1 bos 2 unk 3).
+ * (bpe, byte fallback, split digits, identity normalisation, no dummy prefix, keep whitespace; pad
+ * 0 eos 1 bos 2 unk 3).
  *
  * Runs of up to four line breaks, and of up to four tabs, are pieces of their own; runs of spaces
  * are learned. The same input gives the same bytes.
@@ -32,7 +32,8 @@ typedef struct {
    * pass, no more memory than this. */
   uint64_t sample_bytes;
   /* Share of the text whose characters become pieces, above 0 up to 1; the others are spelled in
-   * bytes. 0: .9995, or as much as fits the vocabulary, leaving a quarter of it to longer pieces. */
+   * bytes. 0: .9995, or as much as fits the vocabulary, leaving a quarter of it to longer pieces.
+   */
   double character_coverage;
   const char *out; /* the .model file to write */
 } lap_tokenizer_training;

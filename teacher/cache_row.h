@@ -1,8 +1,8 @@
 /* cache_row: what makes a row valid. Internal to teacher/.
  *
  * Valid: ids in [0, vocab_size), any order, unique; unused slots have logprob -inf (any id);
- * logprob <= 1e-3; tail_mass in [0,1] within 1e-5 (lap_row_tail); |sum exp(logprob) + tail_mass - 1| <= 0.02; next_logprob <=
- * 1e-3 and entropy >= -1e-3 where they are stored.
+ * logprob <= 1e-3; tail_mass in [0,1] within 1e-5 (lap_row_tail); |sum exp(logprob) + tail_mass -
+ * 1| <= 0.02; next_logprob <= 1e-3 and entropy >= -1e-3 where they are stored.
  */
 #ifndef LAP_TEACHER_CACHE_ROW_H
 #define LAP_TEACHER_CACHE_ROW_H

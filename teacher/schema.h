@@ -4,9 +4,9 @@
  * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
  * draws (sampled, stratified), sequence_length, document_mask (0 or 1), tokens_sha256,
  * tokenizer_sha256, teacher, optional teacher_sha256 and rows_sha256 (teacher/rows_digest.h: the
- * writer's word that row i is about token i+1; it is of a file, not of the cache). Datasets: `ids` [N,K] any integer type,
- * `logprob` [N,K] any float type, `tail_mass` [N] any float; optional `next_logprob` [N], `entropy`
- * [N].
+ * writer's word that row i is about token i+1; it is of a file, not of the cache). Datasets: `ids`
+ * [N,K] any integer type, `logprob` [N,K] any float type, `tail_mass` [N] any float; optional
+ * `next_logprob` [N], `entropy` [N].
  */
 #ifndef LAP_TEACHER_SCHEMA_H
 #define LAP_TEACHER_SCHEMA_H

@@ -140,6 +140,12 @@ class Layout(unittest.TestCase):
             lines = path.read_text().count("\n")
             self.assertLess(lines, LONGEST, path.relative_to(SOURCE))
 
+    def test_lines_are_short(self):
+        """Comments too, which clang-format does not break here."""
+        for path in sources(*ROOTS, "tests"):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                self.assertLessEqual(len(line), 100, f"{path.relative_to(SOURCE)}:{number}")
+
     def test_counts_are_printed_one_way(self):
         for path in sources(*ROOTS, "tests"):
             found = re.findall(r"%[-0-9.*]*(?:ll|j)[dux]", path.read_text())

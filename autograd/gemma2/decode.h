@@ -1,9 +1,9 @@
 /* decode: Gemma 2 for one sequence, token by token, with a cache of keys and values.
  *
  * The logits are those of the whole forward pass (lap_gemma2_run) over the same tokens as one
- * document, up to rounding. A prompt goes through in blocks of positions with matrix products; then
- * each token is one pass of matrix-vector products. A layer of full attention caches the keys and
- * values of all positions; a sliding layer only those of its window, in a ring.
+ * document: bit for bit with our own products, up to rounding with OpenBLAS's. A prompt goes
+ * through in blocks of positions; then each token is one pass. A layer of full attention caches the
+ * keys and values of all positions; a sliding layer only those of its window, in a ring.
  *
  * The ops are those of training (op/op.h), called on one block; only attention is its own here,
  * because its queries are fewer than its keys.

@@ -10,9 +10,10 @@
 
 typedef enum { LAP_GEMM_LAPIDARY, LAP_GEMM_OPENBLAS } lap_gemm_backend;
 
-/* Before the first product of a program; without it LAP_GEMM_LAPIDARY computes. Of LAP_GEMM_LAPIDARY
- * chooses the kernel, and checks it (matmul/kernels.h): LAP_USAGE where LAPIDARY_KERNEL names none
- * that runs here. `core` is for LAP_GEMM_OPENBLAS, whose library it opens: see lap_blas_open. */
+/* Before the first product of a program; without it LAP_GEMM_LAPIDARY computes. Of
+ * LAP_GEMM_LAPIDARY chooses the kernel, and checks it (matmul/kernels.h): LAP_USAGE where
+ * LAPIDARY_KERNEL names none that runs here. `core` is for LAP_GEMM_OPENBLAS, whose library it
+ * opens: see lap_blas_open. */
 lap_code lap_gemm_open(lap_gemm_backend backend, const char *core, lap_status *status);
 
 lap_gemm_backend lap_gemm_backend_here(void);

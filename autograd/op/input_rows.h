@@ -1,8 +1,8 @@
-/* input_rows: what the input rows of a lane's micro-batches give to the embedding's gradient, summed
- * until the lane ends.
+/* input_rows: what the input rows of a lane's micro-batches give to the embedding's gradient,
+ * summed until the lane ends.
  *
- * The gradient of a row of the embedding is what the output head gives, plus one sum over the lane's
- * positions that read the row, in their order, from +0 (op/embedding.c). A lane of several
+ * The gradient of a row of the embedding is what the output head gives, plus one sum over the
+ * lane's positions that read the row, in their order, from +0 (op/embedding.c). A lane of several
  * micro-batches must keep that sum: the head's part of the later ones comes before it. One row of
  * reals for each row that the lane reads; one of int32 for each row of the embedding.
  */

@@ -1,5 +1,5 @@
-/* input_rows: the embedding's gradient is the head's part and one sum for each row that a lane reads,
- * in however many micro-batches. Compiled for float: bit for bit against the definition. */
+/* input_rows: the embedding's gradient is the head's part and one sum for each row that a lane
+ * reads, in however many micro-batches. Compiled for float: bit for bit against the definition. */
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>

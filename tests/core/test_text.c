@@ -1,4 +1,5 @@
-/* text: every sequence of three bytes against UTF-8 as an encoder defines it, and what is repaired. */
+/* text: every sequence of three bytes against UTF-8 as an encoder defines it, and what is repaired.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* text_reader: lines, rests, and what cannot be read. The ends of lines and packed files: documents.
+/* text_reader: lines, rests, and what cannot be read. The ends of lines and packed files:
+ * documents.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* The user's text files; the first byte says what a document is. Plain, gzip and zstd: the file says
- * which. */
+/* The user's text files; the first byte says what a document is. Plain, gzip and zstd: the file
+ * says which. */
 #include <string.h>
 
 #include "core/text.h"

@@ -1,4 +1,5 @@
-/* partition: who owns which segment, by trying every owner; offsets, sizes and overlaps by counting.
+/* partition: who owns which segment, by trying every owner; offsets, sizes and overlaps by
+ * counting.
  */
 #include <setjmp.h>
 #include <stdarg.h>

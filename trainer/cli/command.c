@@ -43,8 +43,8 @@ typedef struct {
 } parse_state;
 
 /* key=value with a dotted lower-case key: a path such as runs/a=b is none. Nor is a path that
- * exists, unless a key has the name: that a folder seed=1 is there must not change what seed=1 says.
- * Batch-Size=4 is one as well, so that the key it means can be named. */
+ * exists, unless a key has the name: that a folder seed=1 is there must not change what seed=1
+ * says. Batch-Size=4 is one as well, so that the key it means can be named. */
 static bool is_override(const lap_command_syntax *syntax, const char *argument) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789.-ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   const size_t key = strspn(argument, letters);

@@ -34,9 +34,9 @@ struct lap_command {
   const char *summary; /* one line, for `lapidary --help` */
   const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]" */
   const char *description; /* more paragraphs for its --help, or NULL */
-  /* Whether the processes that a launcher starts do one thing together: they find the same mistakes,
-   * and the first of them says so. Others do each a thing of its own: every one speaks, with its
-   * rank in front. */
+  /* Whether the processes that a launcher starts do one thing together: they find the same
+   * mistakes, and the first of them says so. Others do each a thing of its own: every one speaks,
+   * with its rank in front. */
   bool collective;
   /* argv[0] is what messages begin with. A code other than LAP_OK becomes the exit code; its
    * message, where it is not empty, is printed. */

@@ -1,7 +1,8 @@
 /* session: what every command that may run under mpirun does first and last.
  *
- * Start-up order, the same on every rank: communicator, config (agreed), what computes
- * products (agreed), threads. Errors are agreed on: one rank prints one message, all leave with the same exit code.
+ * Start-up order, the same on every rank: communicator, config (agreed), what computes products
+ * (agreed), threads. Errors are agreed on: one rank prints one message, all leave with the same
+ * exit code.
  */
 #ifndef LAP_TRAINER_CLI_SESSION_H
 #define LAP_TRAINER_CLI_SESSION_H
@@ -27,9 +28,9 @@ lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *ses
  * cleared on every rank, so that the command frame does not print it again. Returns `code`. */
 lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *status);
 
-/* Collective. LAP_STOPPED where any rank has got a request to stop (core/stop.h): to be asked before
- * and after what takes long. A request that waits for longer than LAP_STOP_SECONDS ends its process
- * at once, as every request does that comes to a process without a launcher. */
+/* Collective. LAP_STOPPED where any rank has got a request to stop (core/stop.h): to be asked
+ * before and after what takes long. A request that waits for longer than LAP_STOP_SECONDS ends its
+ * process at once, as every request does that comes to a process without a launcher. */
 enum { LAP_STOP_SECONDS = 10 };
 lap_code lap_session_check_stop(const lap_session *session, lap_status *status);
 
@@ -51,9 +52,10 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
 /* Collective. LAP_USAGE under mpirun with several ranks: for commands that run alone. */
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
 
-/* Collective. Opens what computes products, and sets the number of OpenMP threads. LAP_GEMM_OPENBLAS
- * takes `core`, or, for "auto", the best core that all ranks share; LAP_GEMM_LAPIDARY takes each
- * rank's own best kernel: all give the same bits. Says where ranks differ. */
+/* Collective. Opens what computes products, and sets the number of OpenMP threads.
+ * LAP_GEMM_OPENBLAS takes `core`, or, for "auto", the best core that all ranks share;
+ * LAP_GEMM_LAPIDARY takes each rank's own best kernel: all give the same bits. Says where ranks
+ * differ. */
 lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm, const char *core,
                                int threads, lap_status *status);
 

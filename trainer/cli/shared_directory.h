@@ -1,8 +1,8 @@
 /* shared_directory: whether all ranks mean the same directory by the same path.
  *
  * Ranks that write into one directory need a file system that all of them see. Where they do not,
- * each finds only its own files, which look missing or damaged. Rank 0 writes a nonce (nonce.h), and
- * the others look for it.
+ * each finds only its own files, which look missing or damaged. Rank 0 writes a nonce (nonce.h),
+ * and the others look for it.
  */
 #ifndef LAP_TRAINER_CLI_SHARED_DIRECTORY_H
 #define LAP_TRAINER_CLI_SHARED_DIRECTORY_H

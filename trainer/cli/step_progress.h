@@ -1,7 +1,8 @@
 /* step_progress: shows on a console how far a long step is (core/progress.h).
  *
- * A step that takes less than a second shows nothing, unless it follows one that took longer. Bytes are shown in MiB where there are many.
- * Where the total is not known (a pipe), a line every ten seconds says how much is done.
+ * A step that takes less than a second shows nothing, unless it follows one that took longer. Bytes
+ * are shown in MiB where there are many. Where the total is not known (a pipe), a line every ten
+ * seconds says how much is done.
  */
 #ifndef LAP_TRAINER_CLI_STEP_PROGRESS_H
 #define LAP_TRAINER_CLI_STEP_PROGRESS_H

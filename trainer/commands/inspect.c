@@ -2,8 +2,8 @@
  *
  * For people who were given a file, or whose disk was full. It reads token shards, caches,
  * checkpoints, run directories, Hugging Face directories, safetensors and GGUF files, tokenizers,
- * configs, run.json and metrics.jsonl, and writes nothing but its report: one path in full, several in a line each. It
- * runs alone: several ranks are refused.
+ * configs, run.json and metrics.jsonl, and writes nothing but its report: one path in full, several
+ * in a line each. It runs alone: several ranks are refused.
  */
 #include <stddef.h>
 #include <stdio.h>

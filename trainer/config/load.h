@@ -31,9 +31,9 @@ lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model, 
                               lap_status *status);
 void lap_config_destroy(lap_config *config);
 
-/* The name that KEY=VALUE should have: `name` where it is a key, or a section, which takes a mapping;
- * else the key of this last part, or the one that other trainers call so (lr), whatever stands
- * before it. NULL: none is known. */
+/* The name that KEY=VALUE should have: `name` where it is a key, or a section, which takes a
+ * mapping; else the key of this last part, or the one that other trainers call so (lr), whatever
+ * stands before it. NULL: none is known. */
 const char *lap_config_key_meant(const char *name);
 
 #endif

@@ -34,8 +34,8 @@ typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *windo
 
 /* Collective over the replica (with mesh.shard: full over all of them, see join_pass). Runs window
  * `index` of data's set; its leader visits the counted positions. LAP_DATA where tokens or cache
- * rows cannot be read, LAP_STOPPED where any rank of the replica is to stop (lap_stop_check), on all
- * ranks of the replica. */
+ * rows cannot be read, LAP_STOPPED where any rank of the replica is to stop (lap_stop_check), on
+ * all ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
 /* Collective: takes part in the messages of a pass in which this replica has no window to visit. */

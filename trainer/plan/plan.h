@@ -59,9 +59,9 @@ lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request
  * to destroy. */
 lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k);
 
-/* What a rank takes whatever the config: text and data of the program and its libraries (HDF5,
- * Open MPI; OpenBLAS, where it computes, comes on top), heap, stacks of its threads. Measured as the peak of `lapidary train` with a
- * model of 20 thousand parameters, Debian 12. */
+/* What a rank takes whatever the config: text and data of the program and its libraries (HDF5, Open
+ * MPI; OpenBLAS, where it computes, comes on top), heap, stacks of its threads. Measured as the
+ * peak of `lapidary train` with a model of 20 thousand parameters, Debian 12. */
 int64_t lap_plan_process_bytes(int ranks, int threads);
 
 #endif

@@ -329,8 +329,8 @@ static void fill_report(trainer *t) {
   report->gflops = lap_tape_flops(lap_stepper_tape(t->stepper)) / 1e9;
 }
 
-/* Rates of all ranks together, from the GFLOP of this one; the product is measured on all of them at the
- * same time, with the state of the run gone. */
+/* Rates of all ranks together, from the GFLOP of this one; the product is measured on all of them
+ * at the same time, with the state of the run gone. */
 static void measure_rates(trainer *t) {
   lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);

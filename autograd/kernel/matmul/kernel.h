@@ -34,8 +34,8 @@ typedef struct {
   lap_matmul_tile tile;
   lap_matmul_pack pack_plain, pack_transposed;
   bool (*runs_here)(void); /* on this processor */
-  /* Fused multiply-adds in registers and nothing else, `rounds` times those of a term of the largest
-   * tile; returns how many. Their rate is the peak of this unit. */
+  /* Fused multiply-adds in registers and nothing else, `rounds` times those of a term of the
+   * largest tile; returns how many. Their rate is the peak of this unit. */
   int64_t (*multiply_add)(int64_t rounds);
 } lap_matmul_kernel;
 

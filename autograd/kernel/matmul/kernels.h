@@ -13,9 +13,9 @@ const lap_matmul_kernel *const *lap_matmul_kernels(void);
 bool lap_matmul_kernel_agrees(const lap_matmul_kernel *kernel);
 
 /* Chooses the kernel of this process: the first that runs here and agrees with `plain`; one that
- * does not agree is left out, with a line on stderr. The environment LAPIDARY_KERNEL=NAME (for tests
- * and doubts) leaves one to choose: LAP_USAGE where this build or processor has none of that name,
- * or it does not agree. */
+ * does not agree is left out, with a line on stderr. The environment LAPIDARY_KERNEL=NAME (for
+ * tests and doubts) leaves one to choose: LAP_USAGE where this build or processor has none of that
+ * name, or it does not agree. */
 lap_code lap_matmul_kernel_open(lap_status *status);
 
 /* The kernel of this process. Opens where nothing did; then what is wrong with LAPIDARY_KERNEL does

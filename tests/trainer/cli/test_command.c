@@ -141,8 +141,8 @@ static void read_back(FILE *file, char *text, size_t size) {
 
 enum { MOST_WORDS = 24 };
 
-/* Runs `lapidary WORDS` in a child; words are separated by single blanks. `out`: its stdout; below 0:
- * a file, which is read back. */
+/* Runs `lapidary WORDS` in a child; words are separated by single blanks. `out`: its stdout; below
+ * 0: a file, which is read back. */
 static outcome run_into(int out_descriptor, const char *words) {
   char copy[512], *argv[MOST_WORDS] = {"lapidary"};
   int argc = 1;
@@ -322,7 +322,8 @@ static void a_pipe_that_nobody_reads_is_a_failure(void **state) {
   close(ends[1]);
 }
 
-/* Reads one line and leaves, when the writer waits for room in the pipe in the middle of a block. */
+/* Reads one line and leaves, when the writer waits for room in the pipe in the middle of a block.
+ */
 static void read_a_line(int descriptor) {
   enum { MICROSECONDS = 100 * 1000 };
   char byte = 0;

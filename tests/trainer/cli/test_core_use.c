@@ -1,4 +1,5 @@
-/* core_use: what is said of threads, ranks and cores. Linked so that the job is made up (--wrap). */
+/* core_use: what is said of threads, ranks and cores. Linked so that the job is made up (--wrap).
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* read: what the writer and a file put together by hand hold comes back; no bytes whatsoever do more
- * than be refused. */
+/* read: what the writer and a file put together by hand hold comes back; no bytes whatsoever do
+ * more than be refused. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

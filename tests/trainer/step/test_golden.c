@@ -1,6 +1,6 @@
-/* golden: the state that a small run ends in, by every kernel that this processor has, on any number
- * of ranks and threads, in micro-batches of any size. The hash is the same on every processor that runs these tests; it changes
- * with LAP_NUMERICS_VERSION alone. */
+/* golden: the state that a small run ends in, by every kernel that this processor has, on any
+ * number of ranks and threads, in micro-batches of any size. The hash is the same on every
+ * processor that runs these tests; it changes with LAP_NUMERICS_VERSION alone. */
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
