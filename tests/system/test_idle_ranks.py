@@ -55,7 +55,7 @@ class IdleRanks(Test):
                              "--k", "8", *flags[:2], *more, ranks=ranks)
         self.assertIn("4 of 5 ranks have work", result.err)
         self.assertEqual(hdf5_contents(w / "cache-1"), hdf5_contents(w / "cache-5"))
-        self.assertIn("2 of 3 ranks", succeed("bench", self.config, "--steps", "1", ranks=3).err)
+        self.assertIn("2 of 3 ranks", succeed("bench", self.config, "--steps", "1", "--rounds", "0", ranks=3).err)
         self.assertEqual(succeed("plan", self.config, "--ranks", "3", "--json").json["ranks"], 2)
         refused = lapidary(*evaluate, *flags[2:], "--no-idle-ranks", ranks=3)
         self.assert_exit(refused, 2)

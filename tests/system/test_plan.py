@@ -18,7 +18,7 @@ class Plan(Test):
         shape = ["model.vocab_size=1000", "data.sequence_length=64"]
         for overrides in ([], ["objective.distill_weight=0", "batch.micro_sequences=2"]):
             planned = self.plan(*shape, *overrides, "schedule.steps=7")["flops"]
-            bench = succeed("bench", self.config, *shape, *overrides, "--steps", "2", "--json").json
+            bench = succeed("bench", self.config, *shape, *overrides, "--steps", "2", "--rounds", "0", "--json").json
             counted = bench["useful_gflops"] * bench["seconds_per_step"] * 1e9
             self.assertAlmostEqual(planned["step"] / counted, 1, places=9)
             self.assertEqual(planned["backward"], 2 * planned["forward"])

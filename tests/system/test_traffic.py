@@ -44,7 +44,7 @@ class Traffic(Test):
 
     def counted(self, *overrides, ranks=1):
         return succeed("bench", self.config, "model.num_key_value_heads=4", *overrides, "--steps",
-                       "2", "--json", ranks=ranks if ranks > 1 else None).json["traffic"]
+                       "2", "--rounds", "0", "--json", ranks=ranks if ranks > 1 else None).json["traffic"]
 
     def assert_as_planned(self, ranks, *overrides):
         planned = self.plan(*overrides, "--k", "64", ranks=ranks)

@@ -3,8 +3,7 @@
  * For people who choose ranks, threads and a mesh, or who change the kernels. It reads the config
  * alone, neither tokens nor a cache, and writes nothing but its result: tokens a second, useful
  * FLOPs beside what products and multiply-adds alone reach on the same cores, the share of
- * communication. Collective: every
- * rank takes part in every step, rank 0 prints.
+ * communication. Collective: every rank takes part in every step, rank 0 prints.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/gemm_rate.h"
 #include "core/clock.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
@@ -31,10 +31,11 @@
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
 
-enum { TEACHER_K = 64 };
+/* Steps and yardsticks alternate in ROUNDS at most, so that both meet the same machine. */
+enum { TEACHER_K = 64, ROUNDS = 5 };
 
 typedef struct {
-  int64_t steps;
+  int64_t steps, rounds;
   bool profile, no_idle_ranks;
 } bench_flags;
 
@@ -44,6 +45,11 @@ static const lap_flag flags_of_bench[] = {
      .integer = {1, 1000000},
      .offset = offsetof(bench_flags, steps),
      .help = "steps that are timed, after one that is not [10]"},
+    {.name = "rounds",
+     .value = "N",
+     .integer = {0, ROUNDS},
+     .offset = offsetof(bench_flags, rounds),
+     .help = "times that products and multiply-adds alone are measured [5]; 0: the steps only"},
     {.name = "profile",
      .offset = offsetof(bench_flags, profile),
      .help = "print where the time goes, op by op"},
@@ -53,7 +59,7 @@ static const lap_flag flags_of_bench[] = {
 /* --- measuring --- */
 
 /* GFLOP/s of all ranks at once, each the median over rounds: fused multiply-adds alone, our product
- * and OpenBLAS's; 0: no OpenBLAS here. */
+ * and OpenBLAS's; 0: not measured, or no OpenBLAS here. */
 enum { PEAK, GEMM, OPENBLAS, YARDSTICKS };
 static const char *const yardstick_names[] = {"peak_gflops", "gemm_gflops", "openblas_gflops"};
 
@@ -79,12 +85,10 @@ static double median(double *values, int64_t count) {
   return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* Steps and yardsticks alternate, so that both meet the same machine. */
-enum { ROUNDS = 5 };
-
 typedef struct {
   lap_gemm_yardstick *stick;
   bool openblas; /* on all ranks */
+  int64_t rounds;
   double rates[YARDSTICKS][ROUNDS];
   double *step_seconds; /* [steps] */
 } bench_times;
@@ -118,7 +122,8 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   lap_comm_exposed_seconds(comm, true);
   for (int64_t i = 0; i < steps; ++i) {
     const double start = lap_clock_seconds();
-    const bool last = (i + 1) * ROUNDS / steps != i * ROUNDS / steps; /* of its round */
+    const int64_t round = i * times->rounds / steps, next = (i + 1) * times->rounds / steps;
+    const bool last = next != round || i + 1 == steps; /* of its round, or of all */
     LAP_TRY(run_step(stepper, &step, status));
     if (last) lap_block_weights_wait_all(weights); /* gathers do not go on beside the yardsticks */
     times->step_seconds[i] = lap_clock_seconds() - start;
@@ -126,8 +131,7 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
     result->exposed_seconds += lap_comm_exposed_seconds(comm, true);
     if (!last) continue;
     lap_traffic_meter_stop(&meter, comm);
-    for (int64_t round = i * ROUNDS / steps; round < (i + 1) * ROUNDS / steps; ++round)
-      measure_yardsticks(comm, times, (int)round);
+    for (int64_t r = round; r < next; ++r) measure_yardsticks(comm, times, (int)r);
     lap_comm_exposed_seconds(comm, true);
     lap_traffic_meter_start(&meter, comm);
   }
@@ -145,7 +149,8 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
   const int ranks = lap_comm_size(comm);
   enum { SECONDS, GFLOP, EXPOSED, RATES, NUMBERS = RATES + YARDSTICKS };
   double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds};
-  for (int i = 0; i < YARDSTICKS; ++i) mine[RATES + i] = median(times->rates[i], ROUNDS);
+  for (int i = 0; i < YARDSTICKS && times->rounds > 0; ++i)
+    mine[RATES + i] = median(times->rates[i], times->rounds);
   double *all = lap_allocate((int64_t)ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->exposed_seconds = 0;
@@ -176,8 +181,9 @@ static bool open_openblas(lap_comm *comm, const lap_config *config) {
   return fewest;
 }
 
-static lap_code measure(const lap_session *session, lap_config *config, int64_t steps,
+static lap_code measure(const lap_session *session, lap_config *config, const bench_flags *flags,
                         bench_result *result, lap_status *status) {
+  const int64_t steps = flags->steps;
   lap_placement placement;
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
                                &placement, status));
@@ -197,7 +203,8 @@ static lap_code measure(const lap_session *session, lap_config *config, int64_t 
   lap_block_weights_changed(weights, true);
   lap_stepper *stepper = lap_stepper_create(config, &data, (uint64_t)steps + 1, state, weights);
   bench_times times = {.stick = lap_gemm_yardstick_create(config->threads),
-                       .openblas = open_openblas(session->comm, config),
+                       .openblas = flags->rounds > 0 && open_openblas(session->comm, config),
+                       .rounds = flags->rounds,
                        .step_seconds = lap_allocate(steps, sizeof(double))};
   const lap_code code = run_steps(stepper, weights, session->comm, steps, &times, result, status);
   lap_block_weights_wait_all(weights);
@@ -240,9 +247,9 @@ static void print_profile(const bench_result *result) {
 static json_t *result_json(const lap_session *session, const lap_config *config, double tokens,
                            const bench_result *r, double useful, double roof) {
   char words[LAP_GEMM_WORDS];
-  json_t *object = json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:s, s:s}", "tokens_per_second",
+  json_t *object = json_pack("{s:f, s:f, s:o, s:f, s:f, s:i, s:i, s:s, s:s}", "tokens_per_second",
                              tokens / r->step_seconds, "useful_gflops", useful, "useful_over_gemm",
-                             useful / roof, "seconds_per_step", r->step_seconds,
+                             lap_json_number(useful / roof), "seconds_per_step", r->step_seconds,
                              "communication_share", r->exposed_seconds / r->seconds, "ranks",
                              lap_comm_size(session->comm), "threads", config->threads, "gemm",
                              config->gemm == LAP_GEMM_LAPIDARY ? "lapidary" : "openblas",
@@ -270,13 +277,15 @@ static lap_code print_result(const lap_session *session, const lap_config *confi
                                                    words[LAP_GEMM_WORDS];
   if (r->yardstick[OPENBLAS] > 0)
     snprintf(openblas, sizeof openblas, "%.1f (%s)", r->yardstick[OPENBLAS], lap_blas_core());
-  printf("products by %s; GFLOP/s at 2048^3: lapidary %.1f, OpenBLAS %s; peak %.1f\n",
-         lap_gemm_describe(words), r->yardstick[GEMM], openblas, r->yardstick[PEAK]);
-  printf(
-      "%s tokens/s, %s a step; %.1f useful GFLOP/s: %.2f of the faster product; "
-      "communication %.1f %%\n",
-      lap_human_count(tokens / r->step_seconds, rate), lap_human_seconds(r->step_seconds, step),
-      useful, useful / roof, 100 * r->exposed_seconds / r->seconds);
+  printf("products by %s", lap_gemm_describe(words));
+  if (roof > 0)
+    printf("; GFLOP/s at 2048^3: lapidary %.1f, OpenBLAS %s; peak %.1f", r->yardstick[GEMM],
+           openblas, r->yardstick[PEAK]);
+  printf("\n%s tokens/s, %s a step; %.1f useful GFLOP/s",
+         lap_human_count(tokens / r->step_seconds, rate), lap_human_seconds(r->step_seconds, step),
+         useful);
+  if (roof > 0) printf(": %.2f of the faster product", useful / roof);
+  printf("; communication %.1f %%\n", 100 * r->exposed_seconds / r->seconds);
   return LAP_OK;
 }
 
@@ -297,7 +306,7 @@ static lap_code bench_config(const lap_session *session, lap_config *config,
   LAP_TRY(lap_session_open_gemm(session, config->gemm, config->blas_core, config->threads, status));
   lap_session_say_cores(session, config->threads);
   bench_result result = {0};
-  LAP_TRY(measure(session, config, flags->steps, &result, status));
+  LAP_TRY(measure(session, config, flags, &result, status));
   if (!session->root) return LAP_OK;
   if (flags->profile) print_profile(&result);
   return print_result(session, config, flags->steps, &result, json, status);
@@ -320,7 +329,7 @@ static lap_code bench(const lap_session *session, const lap_command_line *line, 
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  bench_flags flags = {.steps = 10};
+  bench_flags flags = {.steps = 10, .rounds = ROUNDS};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .key_meant = lap_config_key_meant,
@@ -337,8 +346,8 @@ const lap_command lap_command_bench = {
     .description =
         "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token) and "
         "compares useful matrix FLOPs with what products of 2048^3 reach on the same cores in the "
-        "same "
-        "run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are medians. "
+        "same run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are "
+        "medians. "
         "Communication is the share of its time in which a rank waits for messages, and so for "
         "slower ranks too; the mean of all ranks.",
     .collective = true,
