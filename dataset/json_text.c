@@ -46,7 +46,7 @@ static int32_t unit_at(const scanner *s, const char *at) {
   return unit;
 }
 
-/* Decodes "\uXXXX", or two of them that are one character, and goes past. */
+/* Decodes \u and its four digits, or two of them that are one character, and goes past. */
 static bool take_unicode(scanner *s, char **out, uint64_t *replaced) {
   const int32_t unit = unit_at(s, s->at);
   if (unit < 0) return fail(s, "\\u without four hexadecimal digits");
