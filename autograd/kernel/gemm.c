@@ -2,12 +2,6 @@
 
 #include "autograd/kernel/blas.h"
 
-#ifdef LAP_DOUBLE
-static bool is_ours(void) { return false; }
-#else
-static bool is_ours(void) { return lap_gemm_backend_here() == LAP_GEMM_LAPIDARY; }
-#endif
-
 static void blas(const lap_gemm_operands *p) {
   const lap_transpose ta = p->transpose_a ? LAP_TRANSPOSED : LAP_PLAIN;
   const lap_transpose tb = p->transpose_b ? LAP_TRANSPOSED : LAP_PLAIN;
@@ -41,23 +35,38 @@ static void blas_in_tiles(const lap_gemm_operands *p) {
 
 void lap_gemm(const lap_gemm_operands *operands) { blas_in_tiles(operands); }
 void lap_gemm_here(const lap_gemm_operands *operands) { blas(operands); }
+int64_t lap_gemm_chain_block(void) { return INT64_MAX; }
 
 #else
 
+static bool is_ours(void) { return lap_gemm_backend_here() == LAP_GEMM_LAPIDARY; }
+static bool has_chains(void) {
+  return is_ours() && lap_gemm_precision_here() == LAP_MATMUL_FLOAT32;
+}
+
+static lap_matmul product_of(const lap_gemm_operands *operands) {
+  lap_matmul product = *operands;
+  product.precision = lap_gemm_precision_here();
+  if (product.into == LAP_MATMUL_CHAIN && !has_chains()) product.into = LAP_MATMUL_ADD;
+  return product;
+}
+
 void lap_gemm(const lap_gemm_operands *operands) {
+  const lap_matmul product = product_of(operands);
   if (is_ours())
-    lap_matmul_run(operands);
+    lap_matmul_run(&product);
   else
     blas_in_tiles(operands);
 }
 
 void lap_gemm_here(const lap_gemm_operands *operands) {
+  const lap_matmul product = product_of(operands);
   if (is_ours())
-    lap_matmul_run_here(operands);
+    lap_matmul_run_here(&product);
   else
     blas(operands);
 }
 
-#endif
+int64_t lap_gemm_chain_block(void) { return has_chains() ? LAP_MATMUL_BLOCK : INT64_MAX; }
 
-int64_t lap_gemm_chain_block(void) { return is_ours() ? LAP_MATMUL_BLOCK : INT64_MAX; }
+#endif

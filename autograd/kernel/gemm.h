@@ -4,8 +4,10 @@
  * With our own kernels the bits follow matmul.h's definition, whatever the shape of a call. With
  * OpenBLAS they change with the shape, so large products are cut into tiles of constant size and
  * threads take whole tiles: any number of threads gives the same bits (changing the size bumps
- * LAP_NUMERICS_VERSION). `segment`, `first` and the ends of a chain's blocks then mean nothing: a
- * chain is an addition to C.
+ * LAP_NUMERICS_VERSION). `segment` and `first` then mean nothing.
+ *
+ * A chain (LAP_MATMUL_CHAIN) is of float32 by our own kernels; elsewhere it is an addition to C.
+ * The precision is the process's (gemm_backend.h), whatever `precision` says here.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_GEMM_H
 #define LAP_AUTOGRAD_KERNEL_GEMM_H
@@ -31,6 +33,7 @@ typedef struct {
   real *c;
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;
+  lap_matmul_precision precision;
   lap_matmul_into into;
   int64_t segment, first;
 } lap_gemm_operands;
@@ -49,7 +52,7 @@ void lap_gemm(const lap_gemm_operands *operands);
 void lap_gemm_here(const lap_gemm_operands *operands);
 
 /* Positions after which a chain over positions ends and is added: LAP_MATMUL_BLOCK; with OpenBLAS
- * never (INT64_MAX). */
+ * and in bfloat16 never (INT64_MAX). */
 int64_t lap_gemm_chain_block(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "autograd/kernel/gemm_backend.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "autograd/kernel/blas.h"
@@ -7,21 +8,27 @@
 
 /* As with an opened library, what computes is a property of the process. */
 static lap_gemm_backend chosen = LAP_GEMM_LAPIDARY;
+static lap_matmul_precision precision = LAP_MATMUL_FLOAT32;
 
-lap_code lap_gemm_open(lap_gemm_backend backend, const char *core, lap_status *status) {
-  LAP_TRY(backend == LAP_GEMM_OPENBLAS ? lap_blas_open(core, status)
-                                       : lap_matmul_kernel_open(status));
-  chosen = backend;
+lap_code lap_gemm_open(const lap_gemm_choice *choice, lap_status *status) {
+  const bool openblas = choice->backend == LAP_GEMM_OPENBLAS;
+  assert(!openblas || choice->precision == LAP_MATMUL_FLOAT32);
+  LAP_TRY(openblas ? lap_blas_open(choice->core, status) : lap_matmul_kernel_open(status));
+  chosen = choice->backend;
+  precision = choice->precision;
   return LAP_OK;
 }
 
 lap_gemm_backend lap_gemm_backend_here(void) { return chosen; }
+lap_matmul_precision lap_gemm_precision_here(void) { return precision; }
 
 const char *lap_gemm_describe(char words[LAP_GEMM_WORDS]) {
   if (chosen == LAP_GEMM_OPENBLAS)
     snprintf(words, LAP_GEMM_WORDS, "%s, %s kernels", lap_blas_version(), lap_blas_core());
   else
-    snprintf(words, LAP_GEMM_WORDS, "lapidary, kernel %s", lap_matmul_kernel_here()->name);
+    snprintf(words, LAP_GEMM_WORDS, "lapidary, %s, kernel %s",
+             precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32",
+             lap_matmul_kernel_here()->name);
   return words;
 }
 
@@ -29,6 +36,7 @@ const char *lap_gemm_identity(char words[LAP_GEMM_WORDS]) {
   if (chosen == LAP_GEMM_OPENBLAS)
     snprintf(words, LAP_GEMM_WORDS, "openblas %s %s", lap_blas_core(), lap_blas_version());
   else
-    snprintf(words, LAP_GEMM_WORDS, "lapidary");
+    snprintf(words, LAP_GEMM_WORDS, "lapidary%s",
+             precision == LAP_MATMUL_BFLOAT16 ? " bfloat16" : "");
   return words;
 }

@@ -228,12 +228,15 @@ static void products_have_the_same_bits_for_any_number_of_threads(void **state) 
 /* The same by either backend, where there are two: floats. */
 static void by_openblas(void **state) {
   lap_status status;
-  assert_int_equal(lap_gemm_open(LAP_GEMM_OPENBLAS, "auto", &status), LAP_OK);
+  assert_int_equal(
+      lap_gemm_open(&(lap_gemm_choice){LAP_GEMM_OPENBLAS, LAP_MATMUL_FLOAT32, "auto"}, &status),
+      LAP_OK);
   products_are_sums_of_products_at_odd_sizes(state);
   a_product_over_nothing_is_what_was_there(state);
   an_empty_product_touches_nothing(state);
   products_have_the_same_bits_for_any_number_of_threads(state);
-  assert_int_equal(lap_gemm_open(LAP_GEMM_LAPIDARY, NULL, &status), LAP_OK);
+  assert_int_equal(lap_gemm_open(&(lap_gemm_choice){.backend = LAP_GEMM_LAPIDARY}, &status),
+                   LAP_OK);
 }
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* Matrix products: every kernel that this processor runs, bit for bit, against the definition as
- * matmul.h states it, written here once more. */
+/* Matrix products: every kernel that this processor runs, in both precisions, bit for bit against
+ * the definitions as matmul.h states them, written here once more. */
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -31,11 +31,16 @@ static int64_t below(source *from, int64_t bound) {
   return (int64_t)(draw(from) % (uint64_t)bound);
 }
 
+/* TINY: products and sums on both sides of the smallest normal number. */
+typedef enum { TAME, WILD, TINY } value_kind;
+
 /* Mostly values whose sums depend on every rounding; sometimes zeros of both signs, subnormals and
- * huge values; infinities and NaN where `wild`. */
-static float value(source *from, bool wild) {
+ * huge values; infinities and NaN where wild. */
+static float value(source *from, value_kind taste) {
   const uint32_t bits = draw(from), kind = draw(from) % 64;
   const float sign = bits & 1 ? -1.0f : 1.0f;
+  const bool wild = taste == WILD;
+  if (taste == TINY) return sign * ldexpf((float)(bits >> 8), -24 - 60 - (int)(bits % 9));
   if (kind == 0) return sign * 0.0f;
   if (kind == 1) return sign * ldexpf((float)(bits >> 8), -149);
   if (kind == 2) return sign * ldexpf((float)(bits >> 8), 60);
@@ -63,14 +68,17 @@ static int64_t dimension(source *from) {
   }
 }
 
-static float *matrix(source *from, int64_t size, bool wild) {
+static float *matrix(source *from, int64_t size, value_kind taste) {
   float *x = lap_allocate((size + 4), sizeof *x);
-  for (int64_t i = 0; i < size + 4; ++i) x[i] = value(from, wild);
+  for (int64_t i = 0; i < size + 4; ++i) x[i] = value(from, taste);
   return x;
 }
 
-static test_case make(source *from, int64_t m, int64_t n, int64_t k, bool wild) {
-  test_case t = {.p = {.m = m, .n = n, .k = k}};
+/* The precision that is being tested. */
+static lap_matmul_precision precision;
+
+static test_case make(source *from, int64_t m, int64_t n, int64_t k, value_kind taste) {
+  test_case t = {.p = {.m = m, .n = n, .k = k, .precision = precision}};
   lap_matmul *p = &t.p;
   p->transpose_a = below(from, 2), p->transpose_b = below(from, 2),
   p->into = below(from, 2) ? LAP_MATMUL_ADD : LAP_MATMUL_SET;
@@ -80,10 +88,10 @@ static test_case make(source *from, int64_t m, int64_t n, int64_t k, bool wild) 
   p->ldb = (p->transpose_b ? k : n) + below(from, 3) * below(from, 20);
   p->ldc = n + below(from, 3) * below(from, 20);
   const int64_t shift = below(from, 4); /* not even aligned to a vector of two */
-  t.a = matrix(from, (p->transpose_a ? k : m) * p->lda, wild);
-  t.b = matrix(from, (p->transpose_b ? n : k) * p->ldb, wild);
+  t.a = matrix(from, (p->transpose_a ? k : m) * p->lda, taste);
+  t.b = matrix(from, (p->transpose_b ? n : k) * p->ldb, taste);
   t.c_size = m * p->ldc;
-  t.before = matrix(from, t.c_size, wild);
+  t.before = matrix(from, t.c_size, taste == TINY && below(from, 2) ? TAME : taste);
   t.c = lap_allocate(t.c_size + 4, sizeof *t.c);
   p->a = t.a + shift, p->b = t.b + shift, p->c = t.c + shift;
   memcpy(p->c, t.before, (size_t)t.c_size * sizeof *t.c);
@@ -92,15 +100,60 @@ static test_case make(source *from, int64_t m, int64_t n, int64_t k, bool wild) 
 
 static void release(test_case *t) { free(t->a), free(t->b), free(t->c), free(t->before); }
 
-/* --- the definition --- */
+/* --- the definitions --- */
+
+static float term_a(const lap_matmul *p, int64_t i, int64_t t) {
+  return p->transpose_a ? p->a[t * p->lda + i] : p->a[i * p->lda + t];
+}
+static float term_b(const lap_matmul *p, int64_t j, int64_t t) {
+  return p->transpose_b ? p->b[j * p->ldb + t] : p->b[t * p->ldb + j];
+}
+
+/* A float32 as a bfloat16: the nearer of the two neighbours, of equally near ones the even. */
+static float operand(float x) {
+  if (isnan(x) || isinf(x)) return x;
+  if (fabsf(x) < 0x1p-126f) return copysignf(0, x);
+  int exponent;
+  const double mantissa = frexp((double)x, &exponent); /* [.5, 1): eight digits are kept */
+  return (float)ldexp(rint(ldexp(mantissa, 8)), exponent - 8);
+}
+
+/* The exact value rounded to 24 digits with no bound on its exponent, then zero where it is below
+ * the smallest normal number. long double has 64 digits: near that number the sums are exact. */
+static float flushed(long double exact) {
+  if (fabsl(exact) >= 0x1p-120L || exact == 0 || isnan(exact)) return (float)exact;
+  int exponent;
+  const long double mantissa = frexpl(exact, &exponent);
+  const long double rounded = ldexpl(rintl(ldexpl(mantissa, 24)), exponent - 24);
+  return fabsl(rounded) < 0x1p-126L ? (float)copysignl(0, exact) : (float)rounded;
+}
+
+static float flushing_fma(float a, float b, float c) {
+  const long double exact = (long double)a * b + c;
+  return fabsl(exact) < 0x1p-120L ? flushed(exact) : fmaf(a, b, c);
+}
+
+/* Of operands that are rounded already. */
+static float bfloat16_element(const lap_matmul *p, int64_t i, int64_t j, float old) {
+  const int64_t segment = p->segment ? p->segment : p->first + p->k + 1;
+  float c = p->into == LAP_MATMUL_ADD ? flushed(old) : 0.0f, chain[2] = {0, 0};
+  for (int64_t t = 0; t < p->k; ++t) {
+    const int64_t index = (p->first + t) % segment, next = (p->first + t + 1) % segment;
+    float *mine = &chain[index % 2];
+    *mine = flushing_fma(term_a(p, i, t), term_b(p, j, t), *mine);
+    if (t + 1 < p->k && next != 0 && next % 32 != 0) continue;
+    c = flushed((long double)c + flushed((long double)chain[0] + chain[1]));
+    chain[0] = chain[1] = 0;
+  }
+  return c;
+}
 
 static float element(const lap_matmul *p, int64_t i, int64_t j, float old) {
+  if (p->precision == LAP_MATMUL_BFLOAT16) return bfloat16_element(p, i, j, old);
   const int64_t segment = p->segment ? p->segment : p->first + p->k + 1;
   float c = p->into == LAP_MATMUL_ADD ? old : 0.0f, sum = 0;
   for (int64_t t = 0; t < p->k; ++t) {
-    const float a = p->transpose_a ? p->a[t * p->lda + i] : p->a[i * p->lda + t];
-    const float b = p->transpose_b ? p->b[j * p->ldb + t] : p->b[t * p->ldb + j];
-    sum = fmaf(a, b, sum);
+    sum = fmaf(term_a(p, i, t), term_b(p, j, t), sum);
     const int64_t next = p->first + t + 1;
     const bool last = t + 1 == p->k || next % segment == 0 || next % segment % 256 == 0;
     if (last) c = c + sum, sum = 0;
@@ -108,23 +161,40 @@ static float element(const lap_matmul *p, int64_t i, int64_t j, float old) {
   return c;
 }
 
+/* Of bfloat16 the sign of a zero depends on whether a missing term is +0 or -0. */
 static bool same(float x, float y) {
-  return (isnan(x) && isnan(y)) || memcmp(&x, &y, sizeof x) == 0;
+  return (isnan(x) && isnan(y)) || memcmp(&x, &y, sizeof x) == 0 ||
+         (precision == LAP_MATMUL_BFLOAT16 && x == 0 && y == 0);
+}
+
+static float *rounded(const float *x, int64_t count) {
+  float *copy = lap_allocate(count, sizeof *copy);
+  for (int64_t i = 0; i < count; ++i) copy[i] = operand(x[i]);
+  return copy;
 }
 
 static void expect(const test_case *t, const char *kernel) {
   const lap_matmul *p = &t->p;
+  lap_matmul reference = *p;
+  float *copies[2] = {NULL, NULL};
+  if (p->precision == LAP_MATMUL_BFLOAT16) {
+    reference.a = copies[0] = rounded(p->a, (p->transpose_a ? p->k : p->m) * p->lda);
+    reference.b = copies[1] = rounded(p->b, (p->transpose_b ? p->n : p->k) * p->ldb);
+  }
   for (int64_t i = 0; i < p->m; ++i)
     for (int64_t j = 0; j < p->ldc && i * p->ldc + j < t->c_size; ++j) {
       const float old = t->before[i * p->ldc + j], found = p->c[i * p->ldc + j];
-      const float expected = j < p->n ? element(p, i, j, old) : old;
+      const float expected = j < p->n ? element(&reference, i, j, old) : old;
       if (!same(expected, found))
         fail_msg(
-            "%s [%d,%d,%d] transposes %d %d into %d segment %d first %d: element %d,%d is %a, not "
+            "%s %s [%d,%d,%d] transposes %d %d into %d segment %d first %d: element %d,%d is %a, "
+            "not "
             "%a",
-            kernel, (int)p->m, (int)p->n, (int)p->k, p->transpose_a, p->transpose_b, p->into,
-            (int)p->segment, (int)p->first, (int)i, (int)j, (double)found, (double)expected);
+            kernel, p->precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", (int)p->m,
+            (int)p->n, (int)p->k, p->transpose_a, p->transpose_b, p->into, (int)p->segment,
+            (int)p->first, (int)i, (int)j, (double)found, (double)expected);
     }
+  free(copies[0]), free(copies[1]);
 }
 
 /* --- tests --- */
@@ -138,13 +208,14 @@ static void for_each_kernel(void (*check)(const lap_matmul_kernel *kernel)) {
     }
     assert_int_equal(lap_matmul_kernel_use((*kernel)->name, &status), LAP_OK);
     assert_ptr_equal(lap_matmul_kernel_here(), *kernel);
-    check(*kernel);
+    for (precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision) check(*kernel);
+    precision = LAP_MATMUL_FLOAT32;
   }
 }
 
 static void compare(const lap_matmul_kernel *kernel, source *from, int64_t m, int64_t n, int64_t k,
-                    bool wild) {
-  test_case t = make(from, m, n, k, wild);
+                    value_kind taste) {
+  test_case t = make(from, m, n, k, taste);
   lap_matmul_run(&t.p);
   expect(&t, kernel->name);
   release(&t);
@@ -156,7 +227,8 @@ static void check_random_shapes(const lap_matmul_kernel *kernel) {
   source from = {1, 0};
   for (int i = 0; i < SHAPES; ++i) {
     const int64_t m = dimension(&from), n = dimension(&from), k = dimension(&from);
-    if (m * n * k <= INT64_C(1) << 22) compare(kernel, &from, m, n, k, i % 4 == 0);
+    if (m * n * k <= INT64_C(1) << 22)
+      compare(kernel, &from, m, n, k, i % 4 == 0 ? WILD : i % 4 == 1 ? TINY : TAME);
   }
 }
 
@@ -165,7 +237,7 @@ static void check_long_dimensions(const lap_matmul_kernel *kernel) {
   const int64_t shapes[][3] = {{2000, 3, 5}, {2, 2000, 9}, {5, 7, 2000},   {1, 1, 2000},
                                {2000, 1, 1}, {1, 2000, 2}, {1400, 33, 40}, {33, 1100, 60}};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
-    compare(kernel, &from, shapes[i][0], shapes[i][1], shapes[i][2], false);
+    compare(kernel, &from, shapes[i][0], shapes[i][1], shapes[i][2], TAME);
 }
 
 static void check_threads(const lap_matmul_kernel *kernel) {
@@ -173,16 +245,17 @@ static void check_threads(const lap_matmul_kernel *kernel) {
   for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i) {
     omp_set_num_threads(counts[i]);
     source from = {3, 0};
-    compare(kernel, &from, 150, 97, 300, false);
-    compare(kernel, &from, 3, 700, 300, false);
-    compare(kernel, &from, 700, 3, 300, false);
+    compare(kernel, &from, 150, 97, 300, TAME);
+    compare(kernel, &from, 3, 700, 300, TAME);
+    compare(kernel, &from, 700, 3, 300, TAME);
   }
   omp_set_num_threads(before);
 }
 
 static void check_nothing_to_sum(const lap_matmul_kernel *kernel) {
   float c[2] = {3, -0.0f};
-  lap_matmul p = {.m = 1, .n = 2, .k = 0, .c = c, .ldc = 2, .into = LAP_MATMUL_ADD};
+  lap_matmul p = {
+      .m = 1, .n = 2, .k = 0, .c = c, .ldc = 2, .precision = precision, .into = LAP_MATMUL_ADD};
   lap_matmul_run(&p);
   assert_true(c[0] == 3 && signbit(c[1]));
   p.into = LAP_MATMUL_SET;
@@ -197,8 +270,16 @@ static void check_nothing_to_sum(const lap_matmul_kernel *kernel) {
 static void check_the_first_block_is_added(const lap_matmul_kernel *kernel) {
   const float a = -0.0f, b = 0.0f;
   float c = 7;
-  const lap_matmul p = {
-      .m = 1, .n = 1, .k = 1, .a = &a, .b = &b, .c = &c, .lda = 1, .ldb = 1, .ldc = 1};
+  const lap_matmul p = {.m = 1,
+                        .n = 1,
+                        .k = 1,
+                        .a = &a,
+                        .b = &b,
+                        .c = &c,
+                        .lda = 1,
+                        .ldb = 1,
+                        .ldc = 1,
+                        .precision = precision};
   lap_matmul_run(&p);
   assert_true(c == 0 && !signbit(c));
   (void)kernel;
@@ -207,8 +288,9 @@ static void check_the_first_block_is_added(const lap_matmul_kernel *kernel) {
 /* A block of 256 terms in pieces, as attention has it, is the block in one. */
 static void check_chains(const lap_matmul_kernel *kernel) {
   source from = {4, 0};
+  if (precision != LAP_MATMUL_FLOAT32) return;
   for (int i = 0; i < 20; ++i) {
-    test_case t = make(&from, dimension(&from), dimension(&from), 2 + below(&from, 255), false);
+    test_case t = make(&from, dimension(&from), dimension(&from), 2 + below(&from, 255), TAME);
     t.p.segment = 0, t.p.first = 0, t.p.into = LAP_MATMUL_CHAIN;
     lap_matmul parts = t.p;
     memset(t.p.c, 0, (size_t)t.c_size * sizeof *t.c),
@@ -227,34 +309,63 @@ static void check_chains(const lap_matmul_kernel *kernel) {
   }
 }
 
+/* A chain at the smallest normal number loses a little: what is left is below it, and zero, unless
+ * it rounds to it with no bound on its exponent. */
+static void check_the_smallest_results(const lap_matmul_kernel *kernel) {
+  const float a[] = {0x1p-63f, 0, -0x1p-76f}, tie = 0x1p-75f, more = 0x1.8p-75f;
+  const struct {
+    float b[3], sum;
+  } cases[] = {{{0x1p-63f, 0, tie}, 0x1p-126f}, {{0x1p-63f, 0, more}, 0}};
+  for (size_t i = 0; i < 2 && precision == LAP_MATMUL_BFLOAT16; ++i) {
+    float c = 0;
+    lap_matmul_run(&(lap_matmul){.m = 1,
+                                 .n = 1,
+                                 .k = 3,
+                                 .a = a,
+                                 .b = cases[i].b,
+                                 .c = &c,
+                                 .lda = 3,
+                                 .ldb = 1,
+                                 .ldc = 1,
+                                 .precision = precision});
+    if (c != cases[i].sum)
+      fail_msg("%s: %a, not %a", kernel->name, (double)c, (double)cases[i].sum);
+  }
+}
+
 static void random_shapes(void **state) { (void)state, for_each_kernel(check_random_shapes); }
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
 static void chains(void **state) { (void)state, for_each_kernel(check_chains); }
 static void any_number_of_threads(void **state) { (void)state, for_each_kernel(check_threads); }
 static void nothing_to_sum(void **state) { (void)state, for_each_kernel(check_nothing_to_sum); }
+static void the_smallest_results(void **state) {
+  (void)state, for_each_kernel(check_the_smallest_results);
+}
 static void the_first_block(void **state) {
   (void)state, for_each_kernel(check_the_first_block_is_added);
 }
 
 /* Kernels that would compute something else: in another order, or rounding each product. */
-static void backwards(int64_t terms, const float *a, int64_t a_stride, const float *b, float *c,
-                      int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+static void backwards(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                      int64_t rows, int64_t columns, lap_matmul_into into) {
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
       for (int64_t t = terms - 1; t >= 0; --t)
-        sum = fmaf(a[t * a_stride + i], b[t * lap_matmul_plain.width + j], sum);
+        sum = fmaf(a[t * plain->a_stride + i], b[t * plain->b_stride + j], sum);
       *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
     }
 }
 
-static void rounds_twice(int64_t terms, const float *a, int64_t a_stride, const float *b, float *c,
-                         int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+static void rounds_twice(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                         int64_t rows, int64_t columns, lap_matmul_into into) {
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
       for (int64_t t = 0; t < terms; ++t) {
-        const float product = a[t * a_stride + i] * b[t * lap_matmul_plain.width + j];
+        const float product = a[t * plain->a_stride + i] * b[t * plain->b_stride + j];
         sum = sum + product;
       }
       *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
@@ -266,11 +377,15 @@ static void a_kernel_that_differs_from_plain_is_found(void **state) {
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
     if ((*kernel)->runs_here()) assert_true(lap_matmul_kernel_agrees(*kernel));
   const lap_matmul_tile tiles[] = {backwards, rounds_twice};
-  for (int i = 0; i < 2; ++i) {
-    lap_matmul_kernel other = lap_matmul_plain;
-    other.tile = tiles[i];
-    assert_false(lap_matmul_kernel_agrees(&other));
-  }
+  for (precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
+    for (int i = 0; i < 2; ++i) {
+      lap_matmul_kernel other = lap_matmul_plain;
+      lap_matmul_unit unit = *lap_matmul_plain.unit[precision];
+      unit.tile = tiles[i];
+      other.unit[precision] = &unit;
+      assert_false(lap_matmul_kernel_agrees(&other));
+    }
+  precision = LAP_MATMUL_FLOAT32;
 }
 
 static void the_environment_limits_the_kernels(void **state) {
@@ -305,6 +420,7 @@ int main(void) {
       cmocka_unit_test(any_number_of_threads),
       cmocka_unit_test(nothing_to_sum),
       cmocka_unit_test(the_first_block),
+      cmocka_unit_test(the_smallest_results),
       cmocka_unit_test(a_kernel_that_differs_from_plain_is_found),
       cmocka_unit_test(the_environment_limits_the_kernels),
       cmocka_unit_test(an_unknown_kernel_is_refused),

@@ -102,12 +102,12 @@ static void say_kernels(const lap_session *session) {
                     lap_matmul_kernels()[fastest]->name, lap_matmul_kernels()[slowest]->name);
 }
 
-lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm, const char *core,
-                               int threads, lap_status *status) {
-  const bool openblas = gemm == LAP_GEMM_OPENBLAS;
-  if (openblas && !strcmp(core, "auto")) core = agree_on_core(session);
+lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_choice choice, int threads,
+                               lap_status *status) {
+  const bool openblas = choice.backend == LAP_GEMM_OPENBLAS;
+  if (openblas && !strcmp(choice.core, "auto")) choice.core = agree_on_core(session);
   lap_status own = {0};
-  own.code = lap_gemm_open(gemm, core, &own);
+  own.code = lap_gemm_open(&choice, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   omp_set_num_threads(threads);

@@ -53,11 +53,11 @@ lap_code lap_session_run(const lap_command *command, const lap_command_syntax *s
 lap_code lap_session_alone(const lap_session *session, const char *command, lap_status *status);
 
 /* Collective. Opens what computes products, and sets the number of OpenMP threads.
- * LAP_GEMM_OPENBLAS takes `core`, or, for "auto", the best core that all ranks share;
+ * LAP_GEMM_OPENBLAS takes the choice's core, or, for "auto", the best core that all ranks share;
  * LAP_GEMM_LAPIDARY takes each rank's own best kernel: all give the same bits. Says where ranks
  * differ. */
-lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_backend gemm, const char *core,
-                               int threads, lap_status *status);
+lap_code lap_session_open_gemm(const lap_session *session, lap_gemm_choice choice, int threads,
+                               lap_status *status);
 
 /* Collective. Says how many threads of how many ranks share how many cores, and warns where they
  * are more. */

@@ -303,7 +303,7 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
 
 static lap_code bench_config(const lap_session *session, lap_config *config,
                              const bench_flags *flags, bool json, lap_status *status) {
-  LAP_TRY(lap_session_open_gemm(session, config->gemm, config->blas_core, config->threads, status));
+  LAP_TRY(lap_session_open_gemm(session, lap_config_gemm(config), config->threads, status));
   lap_session_say_cores(session, config->threads);
   bench_result result = {0};
   LAP_TRY(measure(session, config, flags, &result, status));

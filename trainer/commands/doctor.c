@@ -203,7 +203,8 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_findings *findings = lap_findings_create();
   say_cores(comm, (int)flags->threads, findings);
   lap_machine_check(comm, all, (int)flags->threads, findings);
-  lap_code code = lap_session_open_gemm(session, LAP_GEMM_LAPIDARY, NULL, 1, status);
+  lap_code code =
+      lap_session_open_gemm(session, (lap_gemm_choice){.backend = LAP_GEMM_LAPIDARY}, 1, status);
   if (code == LAP_OK) {
     lap_hardware hardware;
     measure(comm, all, flags->quick, &hardware);

@@ -140,7 +140,7 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
   if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
     lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
   if (code == LAP_OK)
-    code = lap_session_open_gemm(session, source->config->gemm, source->config->blas_core,
+    code = lap_session_open_gemm(session, lap_config_gemm(source->config),
                                  (int)flags->model.threads, status);
   lap_evaluation e;
   if (code == LAP_OK) {

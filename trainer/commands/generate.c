@@ -107,10 +107,12 @@ static lap_code open_tokenizer(generate_model *model, lap_status *status) {
 
 /* The products that the model was trained with, or lapidary's own where there are none here. */
 static lap_code open_gemm(const lap_config *config, lap_console *console, lap_status *status) {
-  const lap_code code = lap_gemm_open(config->gemm, config->blas_core, status);
+  lap_gemm_choice choice = lap_config_gemm(config);
+  const lap_code code = lap_gemm_open(&choice, status);
   if (code == LAP_OK || config->gemm != LAP_GEMM_OPENBLAS) return code;
   lap_console_warn(console, "%s; going on with gemm lapidary", status->message);
-  return lap_gemm_open(LAP_GEMM_LAPIDARY, NULL, status);
+  choice.backend = LAP_GEMM_LAPIDARY;
+  return lap_gemm_open(&choice, status);
 }
 
 /* BOS and the tokens of the text; owned by the caller. */

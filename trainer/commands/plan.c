@@ -17,7 +17,6 @@
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/ranks.h"
-#include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/plan/fit.h"
@@ -278,9 +277,6 @@ static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const 
 
 static lap_code describe(lap_config *config, const plan_flags *flags, lap_console *console,
                          bool json, lap_status *status) {
-  lap_status unavailable;
-  if (lap_config_check_availability(config, &unavailable) != LAP_OK)
-    lap_console_warn(console, "%s; memory is that of a run without it", unavailable.message);
   if (flags->tape && flags->command != LAP_PLAN_TRAIN)
     return lap_fail(status, LAP_USAGE, "--tape prints the tape of train, not of %s",
                     lap_plan_command_name(flags->command));
@@ -317,8 +313,8 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   lap_config *config = NULL;
   lap_code code = find_command(flags.command_name, &flags.command, status);
   if (code == LAP_OK)
-    code = lap_config_load_any(line.positional[0], line.overrides, line.override_count, &config,
-                               status);
+    code =
+        lap_config_load(line.positional[0], line.overrides, line.override_count, &config, status);
   if (code == LAP_OK) {
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     code = describe(config, &flags, console, line.json, status);

@@ -96,7 +96,8 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   double loss = 0;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
   LAP_TRY(check_shards(config, status));
-  LAP_TRY(lap_gemm_open(config->gemm, config->blas_core, status));
+  const lap_gemm_choice choice = lap_config_gemm(config);
+  LAP_TRY(lap_gemm_open(&choice, status));
   if (probe->double_precision) LAP_TRY(lap_blas_open(config->blas_core, status));
   omp_set_num_threads(config->threads);
   LAP_TRY(lap_probe_batch_read(probe->batch, &config->model, &batch, status));

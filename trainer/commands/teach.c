@@ -199,7 +199,7 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
                     "--k %" PRId64 " is more than the vocabulary: k is %u, everything", flags->k,
                     schema.k);
   if (code == LAP_OK)
-    code = lap_session_open_gemm(session, source->config->gemm, source->config->blas_core,
+    code = lap_session_open_gemm(session, lap_config_gemm(source->config),
                                  (int)flags->model.threads, status);
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->model.threads);

@@ -337,7 +337,9 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   char core[LAP_RESUME_CORE];
   lap_resume_open_ends(*config, session, &flags->train.resume, core);
-  return lap_session_open_gemm(session, (*config)->gemm, core, (*config)->threads, status);
+  lap_gemm_choice choice = lap_config_gemm(*config);
+  choice.core = core;
+  return lap_session_open_gemm(session, choice, (*config)->threads, status);
 }
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,

@@ -28,7 +28,6 @@ typedef enum {
   LAP_SHARDING_GRADIENTS,
   LAP_SHARDING_FULL
 } lap_sharding;
-typedef enum { LAP_PRECISION_FLOAT32, LAP_PRECISION_BFLOAT16 } lap_precision;
 typedef enum {
   LAP_SCHEDULE_COSINE,
   LAP_SCHEDULE_LINEAR,
@@ -111,7 +110,7 @@ typedef struct {
   int threads; /* OpenMP threads of a rank */
   lap_gemm_backend gemm;
   char *blas_core; /* of OpenBLAS: "auto" or an OPENBLAS_CORETYPE such as "HASWELL" */
-  lap_precision precision;
+  lap_matmul_precision precision;
   double watchdog_seconds;
   int64_t max_bad_steps; /* consecutive non-finite steps before the run ends */
 } lap_config;
@@ -125,6 +124,11 @@ typedef enum {
   LAP_NEEDS_SCHEDULE = 16 /* exactly one of schedule.steps, tokens, epochs */
 } lap_config_needs;
 enum { LAP_NEEDS_ALL = 31 };
+
+/* What computes products; borrows blas_core. */
+static inline lap_gemm_choice lap_config_gemm(const lap_config *config) {
+  return (lap_gemm_choice){config->gemm, config->precision, config->blas_core};
+}
 
 /* Micro-batches that a lane has in a step. */
 static inline int64_t lap_config_micro_batches(const lap_config *config) {

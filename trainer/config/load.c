@@ -7,7 +7,6 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/text.h"
-#include "trainer/config/availability.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/other_names.h"
 #include "trainer/config/resolve.h"
@@ -202,7 +201,7 @@ void lap_config_destroy(lap_config *config) {
   free(config);
 }
 
-static lap_code parse_any(const char *name, const char *text, size_t bytes,
+lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
                           const char *const *overrides, size_t override_count, lap_config **config,
                           lap_status *status) {
   *config = config_create(name);
@@ -219,33 +218,18 @@ static lap_code parse_any(const char *name, const char *text, size_t bytes,
   return code;
 }
 
-/* Ends loading: a config that this version cannot run is destroyed. */
-static lap_code insist_on_availability(lap_config **config, lap_status *status) {
-  const lap_code code = lap_config_check_availability(*config, status);
-  if (code != LAP_OK) {
-    lap_config_destroy(*config);
-    *config = NULL;
-  }
-  return code;
-}
-
-lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
-                          const char *const *overrides, size_t override_count, lap_config **config,
-                          lap_status *status) {
-  LAP_TRY(parse_any(name, text, bytes, overrides, override_count, config, status));
-  return insist_on_availability(config, status);
-}
-
-lap_code lap_config_load_any(const char *path, const char *const *overrides, size_t override_count,
-                             lap_config **config, lap_status *status) {
+lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
+                         lap_config **config, lap_status *status) {
   *config = NULL;
-  if (!path) return parse_any("command line", "", 0, overrides, override_count, config, status);
+  if (!path)
+    return lap_config_parse("command line", "", 0, overrides, override_count, config, status);
   char *text;
   size_t bytes;
   /* A config that cannot be read is a mistake on the command line, not in the data. */
   if (lap_file_read(path, LAP_YAML_MAX_BYTES, &text, &bytes, status) != LAP_OK)
     return status->code = LAP_USAGE;
-  const lap_code code = parse_any(path, text, bytes, overrides, override_count, config, status);
+  const lap_code code =
+      lap_config_parse(path, text, bytes, overrides, override_count, config, status);
   free(text);
   return code;
 }
@@ -264,12 +248,6 @@ lap_code lap_config_for_model(const char *name, const lap_gemma2_config *model, 
   if (code != LAP_OK) lap_config_destroy(made);
   *config = code == LAP_OK ? made : NULL;
   return code;
-}
-
-lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
-                         lap_config **config, lap_status *status) {
-  LAP_TRY(lap_config_load_any(path, overrides, override_count, config, status));
-  return insist_on_availability(config, status);
 }
 
 const char *lap_config_key_meant(const char *name) {

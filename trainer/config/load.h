@@ -17,10 +17,6 @@
  * failure. */
 lap_code lap_config_load(const char *path, const char *const *overrides, size_t override_count,
                          lap_config **config, lap_status *status);
-/* The same without lap_config_check_availability: for `plan`, which describes what this version may
- * not do yet. */
-lap_code lap_config_load_any(const char *path, const char *const *overrides, size_t override_count,
-                             lap_config **config, lap_status *status);
 /* As lap_config_load, from text; `name` stands for the file in messages. */
 lap_code lap_config_parse(const char *name, const char *text, size_t bytes,
                           const char *const *overrides, size_t override_count, lap_config **config,

@@ -103,6 +103,10 @@ static lap_code settle_gemm(lap_config *config, lap_status *status) {
   const bool core_named = strcmp(config->blas_core, "auto") != 0;
   if (!lap_config_is_given(config, "gemm"))
     config->gemm = core_named ? LAP_GEMM_OPENBLAS : LAP_GEMM_LAPIDARY;
+  if (config->gemm == LAP_GEMM_OPENBLAS && config->precision == LAP_MATMUL_BFLOAT16)
+    return lap_config_fail(config, "precision", status,
+                           "bfloat16 is computed by lapidary's own kernels, but gemm is openblas; "
+                           "leave gemm out, or set precision to float32");
   if (config->gemm == LAP_GEMM_OPENBLAS || !core_named) return LAP_OK;
   return lap_config_fail(
       config, "blas_core", status,

@@ -1,4 +1,4 @@
-/* avx2: tiles of 6 x 16 in 12 of the 16 registers. Compiled for x86-64-v3. */
+/* avx2: tiles of 6 x 16 in 12 of the 16 registers, of bfloat16 3 x 16. Compiled for x86-64-v3. */
 #include <immintrin.h>
 
 #include "autograd/kernel/matmul/kernel.h"
@@ -6,6 +6,7 @@
 typedef __m256 vector;
 enum { LANES = 8 };
 #define HEIGHT 6
+#define FLOAT32_UNIT lap_matmul_avx2_float32
 
 static inline vector vector_load(const float *x) { return _mm256_loadu_ps(x); }
 static inline void vector_store(float *x, vector v) { _mm256_storeu_ps(x, v); }
@@ -35,6 +36,15 @@ static inline void transpose_quads(vector v[4]) {
   v[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ef, gh));
 }
 
+/* Subnormals are zero, as operands and as results. */
+static unsigned enter(void) {
+  enum { FLUSH = 0x8000, OPERANDS = 0x0040 };
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | FLUSH | OPERANDS);
+  return before;
+}
+static void leave(unsigned before) { _mm_setcsr(before); }
+
 #include "autograd/kernel/matmul/simd.h"
 
 static bool runs_here(void) {
@@ -42,4 +52,4 @@ static bool runs_here(void) {
 }
 
 const lap_matmul_kernel lap_matmul_avx2 = {
-    "avx2", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};
+    "avx2", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, multiply_add};

@@ -1,4 +1,4 @@
-/* avx512: tiles of 14 x 32 in 28 of the 32 registers. Compiled for x86-64-v4. */
+/* avx512: tiles of 14 x 32 in 28 of the 32 registers, of bfloat16 7 x 32. Compiled for x86-64-v4. */
 #include <immintrin.h>
 
 #include "autograd/kernel/matmul/kernel.h"
@@ -6,6 +6,7 @@
 typedef __m512 vector;
 enum { LANES = 16 };
 #define HEIGHT 14
+#define FLOAT32_UNIT lap_matmul_avx512_float32
 
 static inline vector vector_load(const float *x) { return _mm512_loadu_ps(x); }
 static inline void vector_store(float *x, vector v) { _mm512_storeu_ps(x, v); }
@@ -36,6 +37,15 @@ static inline void transpose_quads(vector v[4]) {
   v[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ef, gh));
 }
 
+/* Subnormals are zero, as operands and as results. */
+static unsigned enter(void) {
+  enum { FLUSH = 0x8000, OPERANDS = 0x0040 };
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | FLUSH | OPERANDS);
+  return before;
+}
+static void leave(unsigned before) { _mm_setcsr(before); }
+
 #include "autograd/kernel/matmul/simd.h"
 
 static bool runs_here(void) {
@@ -44,4 +54,4 @@ static bool runs_here(void) {
 }
 
 const lap_matmul_kernel lap_matmul_avx512 = {
-    "avx512", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};
+    "avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, multiply_add};

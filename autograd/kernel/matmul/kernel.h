@@ -1,4 +1,7 @@
 /* kernel: what a kernel of matrix products is, and the name of each.
+ *
+ * A kernel computes both precisions that matmul.h defines, each by a unit: how it lays operands out
+ * (packs them) in strips, and how it multiplies two strips into a tile of C.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_KERNEL_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_KERNEL_H
@@ -6,43 +9,67 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LAP_MATMUL_BLOCK = 256 };
+enum {
+  LAP_MATMUL_BLOCK = 256, /* terms of a chain in float32 */
+  LAP_MATMUL_GROUP = 32,  /* terms of a pair of chains in bfloat16 */
+};
+
+typedef enum {
+  LAP_MATMUL_FLOAT32,
+  LAP_MATMUL_BFLOAT16,
+  LAP_MATMUL_PRECISIONS
+} lap_matmul_precision;
 
 typedef enum {
   LAP_MATMUL_SET,   /* c0 is +0 */
   LAP_MATMUL_ADD,   /* c0 is the old value */
-  LAP_MATMUL_CHAIN, /* all terms lie in one block, of which C holds the chain s so far (+0 at its
-                      * beginning) and gets what it is after them; the caller adds it at its end */
+  LAP_MATMUL_CHAIN, /* float32: all terms lie in one block, of which C holds the chain s so far (+0
+                     * at its beginning) and gets what it is after them; the caller adds it at its
+                     * end */
 } lap_matmul_into;
 
-/* One block of at most 256 terms of a tile of C [rows, columns]: the sums over t of
- * a[t * a_stride + i] b[t * width + j] go into C. */
-typedef void (*lap_matmul_tile)(int64_t terms, const float *a, int64_t a_stride, const float *b,
-                                float *c, int64_t ldc, int64_t rows, int64_t columns,
-                                lap_matmul_into into);
+/* Lays out `count` rows or columns of an operand as one strip, terms in order, after `lead` terms
+ * of zero and before as many as complete a group. x is [terms, count] in a pack by terms, [count,
+ * terms] in one by elements, with ldx floats from row to row. What a strip has beyond `count` is
+ * anything that does no harm: nothing reads what becomes of it. */
+typedef void (*lap_matmul_pack)(const float *x, int64_t ldx, int64_t count, int64_t lead,
+                                int64_t terms, float *packed);
 
-/* Lays out an operand for tiles: packed[t * stride + i] is element i of term t; stride is a
- * multiple of `lanes`, and what lies beyond `count` is anything. x is [terms, count] in pack_plain,
- * [count, terms] in pack_transposed, with ldx elements from row to row. */
-typedef void (*lap_matmul_pack)(const float *x, int64_t ldx, int64_t count, int64_t terms,
-                                float *packed, int64_t stride);
+/* Sums over the terms of a strip of A and a strip of B go into a tile of C [rows, columns]. `terms`
+ * counts those of zero too: whole groups, one block at most. */
+typedef void (*lap_matmul_tile)(int64_t terms, const float *a, const float *b, float *c,
+                                int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into);
+
+typedef struct {
+  int64_t height, width;      /* of the largest tile: rows of a strip of A, columns of one of B */
+  int64_t grain;              /* strips of A have a multiple of it of rows, but for the last */
+  int64_t a_stride, b_stride; /* floats of memory that a term takes in a strip */
+  int64_t block;              /* most terms of a strip */
+  int64_t group;              /* its terms are a multiple of it */
+  lap_matmul_tile tile;
+  lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;
+  /* Around all tiles of a thread's product: the state of the thread that they need. */
+  unsigned (*enter)(void);
+  void (*leave)(unsigned before);
+} lap_matmul_unit;
 
 typedef struct {
   const char *name;
-  int64_t lanes, height,
-      width; /* of a vector, and of the largest tile; b has `width` columns a term */
-  lap_matmul_tile tile;
-  lap_matmul_pack pack_plain, pack_transposed;
+  const lap_matmul_unit *unit[LAP_MATMUL_PRECISIONS];
   bool (*runs_here)(void); /* on this processor */
-  /* Fused multiply-adds in registers and nothing else, `rounds` times those of a term of the
-   * largest tile; returns how many. Their rate is the peak of this unit. */
+  /* Fused multiply-adds in float32 registers and nothing else, `rounds` times those of a term of
+   * the largest tile; returns how many. Their rate is the peak of this unit. */
   int64_t (*multiply_add)(int64_t rounds);
 } lap_matmul_kernel;
 
 extern const lap_matmul_kernel lap_matmul_plain;
 #if defined(__x86_64__)
+extern const lap_matmul_unit lap_matmul_avx2_float32, lap_matmul_avx512_float32;
 extern const lap_matmul_kernel lap_matmul_avx2, lap_matmul_avx512;
+/* Tiles of bfloat16; for float32 it has avx512's unit. */
+extern const lap_matmul_kernel lap_matmul_amx;
 #elif defined(__aarch64__)
+extern const lap_matmul_unit lap_matmul_neon_float32;
 extern const lap_matmul_kernel lap_matmul_neon;
 #endif
 

@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/kernel/matmul/multiply.h"
+
 const lap_matmul_kernel *const *lap_matmul_kernels(void) {
   static const lap_matmul_kernel *const kernels[] = {
 #if defined(__x86_64__)
+    &lap_matmul_amx,
     &lap_matmul_avx512,
     &lap_matmul_avx2,
 #elif defined(__aarch64__)
@@ -19,44 +22,46 @@ const lap_matmul_kernel *const *lap_matmul_kernels(void) {
   return kernels;
 }
 
-/* --- does a kernel compute the definition? --- */
+/* --- does a kernel compute the definitions? --- */
 
-enum { MOST = 32, TERMS = LAP_MATMUL_BLOCK };
-
-/* Values whose sums depend on every rounding and on the order. */
+/* Values whose sums depend on every rounding and on the order; some near the smallest. */
 static float value(uint32_t *state) {
   *state = *state * 1664525u + 1013904223u;
-  return ldexpf((float)(int32_t)*state, (int)(*state >> 28) - 38);
+  const int tiny = *state % 16 == 0 ? 80 : 0;
+  return ldexpf((float)(int32_t)*state, (int)(*state >> 28) - 38 - tiny);
 }
 
-static bool agrees(const lap_matmul_kernel *kernel, int64_t rows, int64_t columns, int64_t terms,
-                   lap_matmul_into into) {
-  float a[TERMS * MOST], b[TERMS * MOST], c[MOST * MOST];
-  uint32_t state = (uint32_t)(rows * 1000 + columns);
-  for (int i = 0; i < TERMS * MOST; ++i) a[i] = value(&state), b[i] = value(&state);
-  for (int i = 0; i < MOST * MOST; ++i) c[i] = value(&state);
-  float before[MOST * MOST];
-  memcpy(before, c, sizeof c);
-  kernel->tile(terms, a, MOST, b, c, MOST, rows, columns, into);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      const float old = before[i * MOST + j];
-      float sum = into == LAP_MATMUL_CHAIN ? old : 0;
-      for (int64_t t = 0; t < terms; ++t)
-        sum = fmaf(a[t * MOST + i], b[t * kernel->width + j], sum);
-      const float expected =
-          into == LAP_MATMUL_CHAIN ? sum : (into == LAP_MATMUL_SET ? 0.0f : old) + sum;
-      /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bits must be equal */
-      if (memcmp(&expected, &c[i * MOST + j], sizeof expected) != 0) return false;
-    }
-  return true;
+static bool agrees(const lap_matmul_kernel *kernel, lap_matmul_precision precision, int64_t m,
+                   int64_t n, int64_t k, lap_matmul_into into) {
+  enum { MOST = 40, TERMS = LAP_MATMUL_BLOCK };
+  float a[MOST * TERMS], b[MOST * TERMS], c[2][MOST * MOST];
+  uint32_t state = (uint32_t)(m * 1000 + n);
+  for (int i = 0; i < MOST * TERMS; ++i) a[i] = value(&state), b[i] = value(&state);
+  for (int i = 0; i < MOST * MOST; ++i) c[0][i] = c[1][i] = value(&state);
+  for (int i = 0; i < 2; ++i)
+    lap_matmul_multiply(&(lap_matmul){.m = m,
+                                      .n = n,
+                                      .k = k,
+                                      .a = a,
+                                      .b = b,
+                                      .c = c[i],
+                                      .lda = TERMS,
+                                      .ldb = MOST,
+                                      .ldc = MOST,
+                                      .precision = precision,
+                                      .into = into},
+                        (i == 0 ? &lap_matmul_plain : kernel)->unit[precision]);
+  /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bits must be equal */
+  return memcmp(c[0], c[1], sizeof c[0]) == 0;
 }
 
 bool lap_matmul_kernel_agrees(const lap_matmul_kernel *kernel) {
-  return agrees(kernel, kernel->height, kernel->width, TERMS, LAP_MATMUL_ADD) &&
-         agrees(kernel, kernel->height, kernel->width, 7, LAP_MATMUL_SET) &&
-         agrees(kernel, 1, kernel->width - 1, TERMS, LAP_MATMUL_CHAIN) &&
-         agrees(kernel, 3, 1, 33, LAP_MATMUL_ADD);
+  bool yes = agrees(kernel, LAP_MATMUL_FLOAT32, 1, 31, 256, LAP_MATMUL_CHAIN);
+  for (int precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
+    yes = yes && agrees(kernel, precision, 14, 32, 256, LAP_MATMUL_ADD) &&
+          agrees(kernel, precision, 32, 40, 39, LAP_MATMUL_SET) &&
+          agrees(kernel, precision, 3, 1, 33, LAP_MATMUL_ADD);
+  return yes;
 }
 
 /* --- the one of this process --- */

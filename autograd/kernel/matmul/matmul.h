@@ -1,6 +1,6 @@
-/* matmul: matrix products of float32 by one definition, whatever the processor.
+/* matmul: matrix products by one definition, whatever the processor.
  *
- * C [m, n] (+)= op(A) [m, k] op(B) [k, n], row-major. Each element of C is
+ * C [m, n] (+)= op(A) [m, k] op(B) [k, n], row-major, of float32. In float32 each element of C is
  *
  *     c = c0
  *     for each block of 256 terms, in order:
@@ -13,11 +13,23 @@
  * nor the instruction set. NaN equals NaN. 256 terms: relative error at 262,144 normal terms is
  * 6.5e-7 (OpenBLAS 5.7e-7, one chain 93e-7), and reading C again costs nothing visible.
  *
- * Every kernel computes this definition: `plain` is the definition itself, in twenty lines; `avx2`,
- * `avx512` and `neon` are one source (simd.h) over the vectors of their instruction set. Which one
- * runs is chosen once a process, and no part of the numbers. To add one: write its file beside
- * these, with a lap_matmul_kernel, and list it in kernels.c; tests/autograd/test_matmul.c
- * compares it with `plain`.
+ * In bfloat16 the operands are rounded to nearest even, and each element of C is
+ *
+ *     c = c0
+ *     for each group of 32 terms, in order:
+ *       e = 0;  for each even term, in order: e = fma(a, b, e)
+ *       o = 0;  for each odd term, in order:  o = fma(a, b, o)
+ *       c = c + (e + o)
+ *
+ * in float32, which is what tile units compute (Intel's TDPBF16PS). Groups lie at multiples of 32
+ * as blocks do at those of 256; missing terms are zero. Subnormals are zero everywhere: operands
+ * before they are rounded, C, and each result that would be one with no bound on its exponent.
+ *
+ * Every kernel computes both definitions: `plain` is the definition itself, in a few lines; `avx2`,
+ * `avx512` and `neon` are one source (simd.h) over the vectors of their instruction set; `amx` has
+ * tile units for bfloat16. Which one runs is chosen once a process, and no part of the numbers. To
+ * add one: write its file beside these, with a lap_matmul_kernel, and list it in kernels.c;
+ * tests/autograd/test_matmul.c compares it with `plain`.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_MATMUL_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_MATMUL_H
@@ -33,9 +45,10 @@ typedef struct {
   float *c;
   int64_t lda, ldb, ldc; /* elements from row to row, as stored */
   bool transpose_a, transpose_b;
-  lap_matmul_into into;
-  int64_t segment; /* the summation index begins anew at its multiples; 0: never */
-  int64_t first;   /* the summation index of the first term: where blocks begin */
+  lap_matmul_precision precision;
+  lap_matmul_into into; /* LAP_MATMUL_CHAIN: in float32 only */
+  int64_t segment;      /* the summation index begins anew at its multiples; 0: never */
+  int64_t first;        /* the summation index of the first term: where blocks begin */
 } lap_matmul;
 
 /* Computes it with the kernel of the process (kernels.h) and the OpenMP threads of the caller. k =

@@ -1,32 +1,95 @@
-/* plain: the definition itself, one element after the other, on any processor. */
+/* plain: both definitions themselves, one element after the other, on any processor. */
 #include <math.h>
 
+#include "autograd/kernel/matmul/bfloat16.h"
 #include "autograd/kernel/matmul/kernel.h"
 
-enum { HEIGHT = 8, WIDTH = 8 };
+/* Equal, so that strips of A and of B are laid out alike. */
+enum { HEIGHT = 8, WIDTH = HEIGHT, GROUP = LAP_MATMUL_GROUP };
 
-static void tile(int64_t terms, const float *a, int64_t a_stride, const float *b, float *c,
-                 int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
+                 int64_t columns, lap_matmul_into into) {
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       float *out = &c[i * ldc + j];
       float sum = into == LAP_MATMUL_CHAIN ? *out : 0;
-      for (int64_t t = 0; t < terms; ++t) sum = fmaf(a[t * a_stride + i], b[t * WIDTH + j], sum);
+      for (int64_t t = 0; t < terms; ++t) sum = fmaf(a[t * HEIGHT + i], b[t * WIDTH + j], sum);
       *out = into == LAP_MATMUL_CHAIN ? sum : (into == LAP_MATMUL_SET ? 0.0f : *out) + sum;
     }
 }
 
-static void pack_plain(const float *x, int64_t ldx, int64_t count, int64_t terms, float *packed,
-                       int64_t stride) {
-  for (int64_t t = 0; t < terms; ++t)
-    for (int64_t i = 0; i < count; ++i) packed[t * stride + i] = x[t * ldx + i];
+/* --- bfloat16: subnormals are zero, whatever the processor's modes --- */
+
+static float flush(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
+
+/* A result is tiny where, rounded with no bound on its exponent, it lies below 2^-126. The rounding
+ * to a subnormal can have made 2^-126 of such a one. In double the sum is exact wherever it is near
+ * that: the product has 16 digits, and s 24. */
+static float flushing_fma(float x, float y, float s) {
+  const float sum = fmaf(x, y, s);
+  const double limit = 0x1p-126 - 0x1p-151; /* from here on it rounds to 2^-126 */
+  if (fabsf(sum) == 0x1p-126f && fabs(fma((double)x, (double)y, (double)s)) < limit)
+    return copysignf(0, sum);
+  return flush(sum);
 }
 
-static void pack_transposed(const float *x, int64_t ldx, int64_t count, int64_t terms,
-                            float *packed, int64_t stride) {
-  for (int64_t t = 0; t < terms; ++t)
-    for (int64_t i = 0; i < count; ++i) packed[t * stride + i] = x[i * ldx + t];
+static void bfloat16_tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                          int64_t rows, int64_t columns, lap_matmul_into into) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      float sum = into == LAP_MATMUL_SET ? 0 : flush(c[i * ldc + j]);
+      for (int64_t t = 0; t < terms; t += GROUP) {
+        float chain[2] = {0, 0};
+        for (int64_t u = t; u < t + GROUP; ++u)
+          chain[u % 2] = flushing_fma(a[u * HEIGHT + i], b[u * WIDTH + j], chain[u % 2]);
+        sum = flush(sum + flush(chain[0] + chain[1]));
+      }
+      c[i * ldc + j] = sum;
+    }
 }
+
+/* --- strips --- */
+
+static void by_terms(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
+                     float *packed) {
+  (void)lead; /* 0 in float32 */
+  for (int64_t t = 0; t < terms; ++t)
+    for (int64_t i = 0; i < count; ++i) packed[t * HEIGHT + i] = x[t * ldx + i];
+}
+
+static void by_elements(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
+                        float *packed) {
+  (void)lead;
+  for (int64_t t = 0; t < terms; ++t)
+    for (int64_t i = 0; i < count; ++i) packed[t * HEIGHT + i] = x[i * ldx + t];
+}
+
+/* Rounds a strip, and puts zeros before and after its terms. */
+static void complete(int64_t count, int64_t lead, int64_t terms, float *packed) {
+  const int64_t all = (lead + terms + GROUP - 1) / GROUP * GROUP;
+  for (int64_t t = 0; t < all; ++t)
+    for (int64_t i = 0; i < HEIGHT; ++i) {
+      float *x = &packed[t * HEIGHT + i];
+      *x = t >= lead && t < lead + terms && i < count ? lap_bfloat16_round(*x) : 0;
+    }
+}
+
+static void bfloat16_by_terms(const float *x, int64_t ldx, int64_t count, int64_t lead,
+                              int64_t terms, float *packed) {
+  by_terms(x, ldx, count, 0, terms, packed + lead * HEIGHT);
+  complete(count, lead, terms, packed);
+}
+
+static void bfloat16_by_elements(const float *x, int64_t ldx, int64_t count, int64_t lead,
+                                 int64_t terms, float *packed) {
+  by_elements(x, ldx, count, 0, terms, packed + lead * HEIGHT);
+  complete(count, lead, terms, packed);
+}
+
+/* --- the kernel --- */
+
+static unsigned enter(void) { return 0; }
+static void leave(unsigned before) { (void)before; }
 
 static int64_t multiply_add(int64_t rounds) {
   enum { CHAINS = 12 };
@@ -42,5 +105,35 @@ static int64_t multiply_add(int64_t rounds) {
 
 static bool runs_here(void) { return true; }
 
+static const lap_matmul_unit float32_unit = {.height = HEIGHT,
+                                             .width = WIDTH,
+                                             .grain = 1,
+                                             .a_stride = HEIGHT,
+                                             .b_stride = WIDTH,
+                                             .block = LAP_MATMUL_BLOCK,
+                                             .group = 1,
+                                             .tile = tile,
+                                             .a_by_terms = by_terms,
+                                             .a_by_elements = by_elements,
+                                             .b_by_terms = by_terms,
+                                             .b_by_elements = by_elements,
+                                             .enter = enter,
+                                             .leave = leave};
+
+static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
+                                              .width = WIDTH,
+                                              .grain = 1,
+                                              .a_stride = HEIGHT,
+                                              .b_stride = WIDTH,
+                                              .block = LAP_MATMUL_BLOCK,
+                                              .group = GROUP,
+                                              .tile = bfloat16_tile,
+                                              .a_by_terms = bfloat16_by_terms,
+                                              .a_by_elements = bfloat16_by_elements,
+                                              .b_by_terms = bfloat16_by_terms,
+                                              .b_by_elements = bfloat16_by_elements,
+                                              .enter = enter,
+                                              .leave = leave};
+
 const lap_matmul_kernel lap_matmul_plain = {
-    "plain", 1, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};
+    "plain", {&float32_unit, &bfloat16_unit}, runs_here, multiply_add};

@@ -1,23 +1,32 @@
-/* simd: the tile of a matrix product over vectors, for kernels to include (avx2.c, avx512.c,
+/* simd: the tiles of matrix products over vectors, for kernels to include (avx2.c, avx512.c,
  * neon.c).
  *
  * Before including it, a kernel defines `vector`, LANES (floats of one), HEIGHT (rows of the
- * largest tile); vector_load, vector_store, vector_broadcast, vector_zero, vector_accumulate (a sum
+ * largest tile), FLOAT32_UNIT (the name of that unit); vector_load, vector_store, vector_broadcast, vector_zero, vector_accumulate (a sum
  * += x y, fused), vector_add; and for transposing vector_quads (four floats each from rows 0, 4, 8,
  * .. of LANES pointers) and transpose_quads (4 x 4 within each quad of four vectors). A tile has
  * two vectors of columns: 2 HEIGHT sums, two vectors of B and one of A are what the registers hold.
+ * In bfloat16 a sum has two chains, so half of the rows at a time; `enter` and `leave` make
+ * subnormals zero meanwhile. Operands are float32 that were rounded when they were packed.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
 
+#include "autograd/kernel/matmul/bfloat16.h"
 #include "autograd/kernel/matmul/kernel.h"
 
-enum { WIDTH = 2 * LANES, AHEAD = 16 }; /* AHEAD: terms that are prefetched, also beyond the last */
+enum {
+  WIDTH = 2 * LANES,
+  A_STRIDE = (HEIGHT + LANES - 1) / LANES * LANES,
+  AHEAD = 16, /* terms that are prefetched, also beyond the last */
+};
+
+/* --- float32 --- */
 
 static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t terms,
-                                                               const float *a, int64_t a_stride,
-                                                               const float *b, float *c,
-                                                               int64_t ldc, int64_t columns,
+                                                               const float *a, const float *b,
+                                                               float *c, int64_t ldc,
+                                                               int64_t columns,
                                                                lap_matmul_into into) {
   vector left[HEIGHT], right[HEIGHT];
   float edge[HEIGHT][WIDTH]; /* where C has fewer columns: what is read and written in its place */
@@ -39,13 +48,13 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
   }
 #pragma GCC unroll 2
   for (int64_t t = 0; t < terms; ++t) {
-    __builtin_prefetch(a + (t + AHEAD) * a_stride);
+    __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
     __builtin_prefetch(b + (t + AHEAD) * WIDTH);
     __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
     const vector b0 = vector_load(b + t * WIDTH), b1 = vector_load(b + t * WIDTH + LANES);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      const vector x = vector_broadcast(a + t * a_stride + i);
+      const vector x = vector_broadcast(a + t * A_STRIDE + i);
       vector_accumulate(&left[i], x, b0);
       vector_accumulate(&right[i], x, b1);
     }
@@ -68,13 +77,13 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
 }
 
 /* A function for each height, so that the sums of each stay in registers. */
-#define TILE(rows)                                                    \
-  case rows:                                                          \
-    tile_of_rows(rows, terms, a, a_stride, b, c, ldc, columns, into); \
+#define TILE(rows)                                          \
+  case rows:                                                \
+    tile_of_rows(rows, terms, a, b, c, ldc, columns, into); \
     break
 
-static void tile(int64_t terms, const float *a, int64_t a_stride, const float *b, float *c,
-                 int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
+                 int64_t columns, lap_matmul_into into) {
   switch (rows) {
     TILE(1);
     TILE(2);
@@ -96,6 +105,105 @@ static void tile(int64_t terms, const float *a, int64_t a_stride, const float *b
 }
 #undef TILE
 
+/* --- bfloat16 --- */
+
+/* The sums of a group: even terms in one chain, odd ones in another; sum[i][h] gets what they are
+ * together. */
+static inline __attribute__((always_inline)) void add_group(int rows, const float *a,
+                                                            const float *b, vector sum[][2]) {
+  vector even[HEIGHT / 2][2], odd[HEIGHT / 2][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) even[i][0] = even[i][1] = odd[i][0] = odd[i][1] = vector_zero();
+  for (int64_t t = 0; t < LAP_MATMUL_GROUP; t += 2) {
+    __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
+    __builtin_prefetch(b + (t + AHEAD) * WIDTH);
+    __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
+    __builtin_prefetch(b + (t + AHEAD + 1) * WIDTH);
+    __builtin_prefetch(b + (t + AHEAD + 1) * WIDTH + LANES);
+    vector b0 = vector_load(b + t * WIDTH), b1 = vector_load(b + t * WIDTH + LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const vector x = vector_broadcast(a + t * A_STRIDE + i);
+      vector_accumulate(&even[i][0], x, b0);
+      vector_accumulate(&even[i][1], x, b1);
+    }
+    b0 = vector_load(b + (t + 1) * WIDTH), b1 = vector_load(b + (t + 1) * WIDTH + LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const vector x = vector_broadcast(a + (t + 1) * A_STRIDE + i);
+      vector_accumulate(&odd[i][0], x, b0);
+      vector_accumulate(&odd[i][1], x, b1);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+    sum[i][0] = vector_add(even[i][0], odd[i][0]);
+    sum[i][1] = vector_add(even[i][1], odd[i][1]);
+  }
+}
+
+static inline __attribute__((always_inline)) void bfloat16_rows(int rows, int64_t terms,
+                                                                const float *a, const float *b,
+                                                                float *c, int64_t ldc,
+                                                                int64_t columns,
+                                                                lap_matmul_into into) {
+  float edge[HEIGHT / 2][WIDTH]; /* where C has fewer columns: what is read and written instead */
+  for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
+  if (columns < WIDTH) {
+    for (int i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
+      for (int64_t j = 0; j < columns; ++j) edge[i][j] = c[i * ldc + j];
+  }
+  float *const out = columns < WIDTH ? edge[0] : c;
+  const int64_t out_stride = columns < WIDTH ? WIDTH : ldc;
+  for (int64_t t = 0; t < terms; t += LAP_MATMUL_GROUP) {
+    vector sum[HEIGHT / 2][2];
+    const bool clear = t == 0 && into == LAP_MATMUL_SET;
+    add_group(rows, a + t * A_STRIDE, b + t * WIDTH, sum);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      float *row = out + i * out_stride;
+      const vector left = clear ? vector_zero() : vector_load(row);
+      const vector right = clear ? vector_zero() : vector_load(row + LANES);
+      vector_store(row, vector_add(left, sum[i][0]));
+      vector_store(row + LANES, vector_add(right, sum[i][1]));
+    }
+  }
+  for (int i = 0; i < rows && columns < WIDTH; ++i)
+    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i][j];
+}
+
+#define TILE(rows)                                           \
+  case rows:                                                 \
+    bfloat16_rows(rows, terms, a, b, c, ldc, columns, into); \
+    break
+
+static void bfloat16_half(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                          int64_t rows, int64_t columns, lap_matmul_into into) {
+  switch (rows) {
+    TILE(1);
+    TILE(2);
+    TILE(3);
+#if HEIGHT / 2 > 3
+    TILE(4);
+    TILE(5);
+    TILE(6);
+#endif
+#if HEIGHT / 2 > 6
+    TILE(7);
+#endif
+  }
+}
+#undef TILE
+
+static void bfloat16_tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                          int64_t rows, int64_t columns, lap_matmul_into into) {
+  const int64_t above = (rows + 1) / 2;
+  bfloat16_half(terms, a, b, c, ldc, above, columns, into);
+  bfloat16_half(terms, a + above, b, c + above * ldc, ldc, rows - above, columns, into);
+}
+
+/* --- strips --- */
+
 /* LANES rows of any memory become columns: packed[t * stride + i] = row[i][t]. */
 static void transpose_rows(const float *const row[LANES], int64_t terms, float *packed,
                            int64_t stride) {
@@ -115,8 +223,8 @@ static void transpose_rows(const float *const row[LANES], int64_t terms, float *
 }
 
 /* Rows beyond the last are the last again: nothing reads what becomes of them. */
-static void pack_transposed(const float *x, int64_t ldx, int64_t rows, int64_t terms, float *packed,
-                            int64_t stride) {
+static void pack_by_elements(const float *x, int64_t ldx, int64_t rows, int64_t terms,
+                             float *packed, int64_t stride) {
   for (int64_t i0 = 0; i0 < rows; i0 += LANES) {
     const float *row[LANES];
     for (int64_t i = 0; i < LANES; ++i) row[i] = x + (i0 + i < rows ? i0 + i : rows - 1) * ldx;
@@ -124,8 +232,8 @@ static void pack_transposed(const float *x, int64_t ldx, int64_t rows, int64_t t
   }
 }
 
-static void pack_plain(const float *x, int64_t ldx, int64_t columns, int64_t terms, float *packed,
-                       int64_t stride) {
+static void pack_by_terms(const float *x, int64_t ldx, int64_t columns, int64_t terms,
+                          float *packed, int64_t stride) {
   for (int64_t j = 0; j < columns; j += LANES) {
     const int64_t here = columns - j;
     for (int64_t t = 0; t < terms; ++t)
@@ -134,6 +242,37 @@ static void pack_plain(const float *x, int64_t ldx, int64_t columns, int64_t ter
                                                 : vector_load_first(x + t * ldx + j, here));
   }
 }
+
+/* Rounds a strip, and puts zeros before and after its terms. */
+static void complete(int64_t lead, int64_t terms, float *packed, int64_t stride) {
+  const int64_t end = lead + terms;
+  const int64_t all = (end + LAP_MATMUL_GROUP - 1) / LAP_MATMUL_GROUP * LAP_MATMUL_GROUP;
+  for (int64_t i = 0; i < lead * stride; ++i) packed[i] = 0;
+  for (int64_t i = lead * stride; i < end * stride; ++i) packed[i] = lap_bfloat16_round(packed[i]);
+  for (int64_t i = end * stride; i < all * stride; ++i) packed[i] = 0;
+}
+
+#define PACK(name, how, stride)                                                             \
+  static void name(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms, \
+                   float *packed) {                                                         \
+    (void)lead; /* 0 in float32 */                                                          \
+    how(x, ldx, count, terms, packed, stride);                                              \
+  }                                                                                         \
+  static void bfloat16_##name(const float *x, int64_t ldx, int64_t count, int64_t lead,     \
+                              int64_t terms, float *packed) {                               \
+    how(x, ldx, count, terms, packed + lead * (stride), stride);                            \
+    complete(lead, terms, packed, stride);                                                  \
+  }
+PACK(a_by_terms, pack_by_terms, A_STRIDE)
+PACK(a_by_elements, pack_by_elements, A_STRIDE)
+PACK(b_by_terms, pack_by_terms, WIDTH)
+PACK(b_by_elements, pack_by_elements, WIDTH)
+#undef PACK
+
+/* --- the kernel --- */
+
+static unsigned stay(void) { return 0; }
+static void stayed(unsigned before) { (void)before; }
 
 static int64_t multiply_add(int64_t rounds) {
   static const float small = 0x1p-20F;
@@ -151,5 +290,35 @@ static int64_t multiply_add(int64_t rounds) {
   __asm__ volatile("" : : "r"(seen) : "memory");
   return rounds * 2 * HEIGHT * LANES;
 }
+
+const lap_matmul_unit FLOAT32_UNIT = {.height = HEIGHT,
+                                      .width = WIDTH,
+                                      .grain = 1,
+                                      .a_stride = A_STRIDE,
+                                      .b_stride = WIDTH,
+                                      .block = LAP_MATMUL_BLOCK,
+                                      .group = 1,
+                                      .tile = tile,
+                                      .a_by_terms = a_by_terms,
+                                      .a_by_elements = a_by_elements,
+                                      .b_by_terms = b_by_terms,
+                                      .b_by_elements = b_by_elements,
+                                      .enter = stay,
+                                      .leave = stayed};
+
+static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
+                                              .width = WIDTH,
+                                              .grain = 1,
+                                              .a_stride = A_STRIDE,
+                                              .b_stride = WIDTH,
+                                              .block = LAP_MATMUL_BLOCK,
+                                              .group = LAP_MATMUL_GROUP,
+                                              .tile = bfloat16_tile,
+                                              .a_by_terms = bfloat16_a_by_terms,
+                                              .a_by_elements = bfloat16_a_by_elements,
+                                              .b_by_terms = bfloat16_b_by_terms,
+                                              .b_by_elements = bfloat16_b_by_elements,
+                                              .enter = enter,
+                                              .leave = leave};
 
 #endif

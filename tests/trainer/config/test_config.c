@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "trainer/config/availability.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
 #include "trainer/config/origin.h"
@@ -338,30 +337,20 @@ static void keys_that_do_not_fit_together_are_refused(void **state) {
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
 }
 
-static void what_this_version_cannot_do_is_said(void **state) {
-  (void)state;
-  static const bad_config bad[] = {
-      {"precision: bfloat16\n",
-       "c.yaml:1: precision: precision bfloat16 is not available in this version", NULL},
-  };
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
-}
-
-/* plan loads them all the same; what is wrong otherwise stays wrong. */
-static void what_is_not_available_can_still_be_described(void **state) {
+static void bfloat16_is_of_our_own_kernels(void **state) {
   (void)state;
   static const char *const wanted[] = {"precision=bfloat16"};
   lap_config *config;
   lap_status status = {0};
-  assert_int_equal(lap_config_load_any(NULL, wanted, 1, &config, &status), LAP_OK);
-  assert_int_equal(config->precision, LAP_PRECISION_BFLOAT16);
-  assert_int_equal(lap_config_check_availability(config, &status), LAP_USAGE);
+  assert_int_equal(lap_config_load(NULL, wanted, 1, &config, &status), LAP_OK);
+  assert_int_equal(config->precision, LAP_MATMUL_BFLOAT16);
   lap_config_destroy(config);
-  assert_int_equal(lap_config_load(NULL, wanted, 1, &config, &status), LAP_USAGE);
-  assert_null(config);
-  static const char *const wrong[] = {"mesh.model=0"};
-  assert_int_equal(lap_config_load_any(NULL, wrong, 1, &config, &status), LAP_USAGE);
-  assert_null(config);
+  static const bad_config bad = {
+      "gemm: openblas\nprecision: bfloat16\n",
+      "c.yaml:2: precision: bfloat16 is computed by lapidary's own kernels, but gemm is openblas; "
+      "leave gemm out, or set precision to float32",
+      NULL};
+  assert_refused(&bad);
 }
 
 static void requirements_depend_on_what_is_needed(void **state) {
@@ -548,8 +537,7 @@ int main(void) {
       cmocka_unit_test(overrides_win_and_are_read_like_the_shell_gives_them),
       cmocka_unit_test(bad_keys_and_values_are_refused_in_place),
       cmocka_unit_test(keys_that_do_not_fit_together_are_refused),
-      cmocka_unit_test(what_this_version_cannot_do_is_said),
-      cmocka_unit_test(what_is_not_available_can_still_be_described),
+      cmocka_unit_test(bfloat16_is_of_our_own_kernels),
       cmocka_unit_test(requirements_depend_on_what_is_needed),
       cmocka_unit_test(the_tail_follows_the_codec_unless_given),
       cmocka_unit_test(warmup_is_five_percent_unless_given),

@@ -450,7 +450,7 @@ static void parameters_are_those_of_table_2(void **state) {
     char *path = lap_format("%s/configs/%s.yaml", LAPIDARY_SOURCE, models[i].name);
     lap_config *config;
     lap_status status = {0};
-    must(lap_config_load_any(path, NULL, 0, &config, &status), &status);
+    must(lap_config_load(path, NULL, 0, &config, &status), &status);
     const lap_plan plan =
         plan_of(config, &(lap_plan_request){.command = LAP_PLAN_TRAIN, .ranks = 1});
     assert_int_equal(plan.embedding_parameters, models[i].embedding);

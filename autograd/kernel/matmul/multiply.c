@@ -1,0 +1,128 @@
+#include "autograd/kernel/matmul/multiply.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum {
+  PACKED_A = 1 << 16, /* floats packed at a time of A: 256 KB, */
+  PACKED_B = 1 << 17, /* and of B: 512 KB, half of a small L2 */
+  STRIPS = 8,         /* of A at a time, where they take less */
+  TERMS_AT_ONCE = 32, /* packed of all strips, where terms are rows; a multiple of a group */
+};
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* --- strips --- */
+
+/* Rows are cut into strips of nearly equal height, counted in grains: 64 of height 14 = 13 + 13 +
+ * 13 + 13 + 12, not 4 x 14 + 8. */
+typedef struct {
+  int64_t count, grain, height, larger; /* in grains; the first `larger` strips have one more */
+  int64_t end;
+} strips;
+
+static strips cut(int64_t rows, int64_t height, int64_t grain) {
+  const int64_t grains = (rows + grain - 1) / grain, tallest = height / grain;
+  const int64_t count = (grains + tallest - 1) / tallest;
+  return (strips){count, grain, grains / count, grains % count, rows};
+}
+
+static int64_t strip_begin(const strips *s, int64_t index) {
+  return least((index * s->height + least(index, s->larger)) * s->grain, s->end);
+}
+
+/* A block of terms: `terms` of memory, after `lead` of zero, `all` with those that complete the last
+ * group. */
+typedef struct {
+  int64_t lead, terms, all;
+} term_range;
+
+/* Packs strips of an operand. One stored term after the other, where terms are its rows: reading
+ * one strip after the other would jump from row to row for a few elements each. */
+static void pack_strips(lap_matmul_pack pack, bool terms_are_rows, const float *x, int64_t ldx,
+                        const term_range *range, const strips *s, float *packed, int64_t stride) {
+  const int64_t step = terms_are_rows ? TERMS_AT_ONCE : range->all;
+  for (int64_t t = 0; t < range->all; t += step) {
+    const int64_t begin = most(t, range->lead);
+    const int64_t end = least(t + step, range->lead + range->terms);
+    const float *from = x + (terms_are_rows ? (begin - range->lead) * ldx : 0);
+    for (int64_t i = 0; i < s->count; ++i) {
+      const int64_t first = strip_begin(s, i), count = strip_begin(s, i + 1) - first;
+      pack(from + (terms_are_rows ? first : first * ldx), ldx, count, begin - t, end - begin,
+           packed + (i * range->all + t) * stride);
+    }
+  }
+}
+
+/* --- one block of terms --- */
+
+static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
+                           const term_range *range, int64_t i0, int64_t rows, int64_t j0,
+                           int64_t columns, const float *packed_b, lap_matmul_into into) {
+  float packed_a[PACKED_A] __attribute__((aligned(64)));
+  const strips s = cut(rows, unit->height, unit->grain);
+  pack_strips(p->transpose_a ? unit->a_by_terms : unit->a_by_elements, p->transpose_a,
+              p->a + (p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k), p->lda, range, &s,
+              packed_a, unit->a_stride);
+  for (int64_t j = 0; j < columns; j += unit->width) {
+    const int64_t width = least(unit->width, columns - j);
+    const float *strip_b = packed_b + j / unit->width * unit->b_stride * range->all;
+    for (int64_t i = 0; i < s.count; ++i) {
+      const int64_t begin = strip_begin(&s, i), height = strip_begin(&s, i + 1) - begin;
+      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
+                 p->c + (i0 + begin) * p->ldc + j0 + j, p->ldc, height, width, into);
+    }
+  }
+}
+
+static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
+                           const term_range *range, int64_t j0, int64_t columns,
+                           lap_matmul_into into) {
+  float packed_b[PACKED_B] __attribute__((aligned(64)));
+  const strips s = cut(columns, unit->width, unit->width);
+  pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, !p->transpose_b,
+              p->b + (p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0), p->ldb, range, &s,
+              packed_b, unit->b_stride);
+  const int64_t strips_of_a = least(STRIPS, PACKED_A / (unit->block * unit->a_stride));
+  const int64_t chunk = strips_of_a * unit->height;
+  for (int64_t i = 0; i < p->m; i += chunk)
+    multiply_chunk(p, unit, k, range, i, least(chunk, p->m - i), j0, columns, packed_b, into);
+}
+
+/* --- the whole product --- */
+
+static void clear(const lap_matmul *p) {
+  for (int64_t i = 0; i < p->m; ++i) memset(p->c + i * p->ldc, 0, (size_t)p->n * sizeof *p->c);
+}
+
+/* From the k-th term to the end of its block, of its segment, or of all. Segments of whole groups
+ * end no group early: in bfloat16 they do not matter. */
+static term_range terms_from(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k) {
+  const int64_t segment = unit->group > 1 && p->segment % unit->group == 0 ? 0 : p->segment;
+  const int64_t index = p->first + k, in_segment = segment ? index % segment : index;
+  int64_t terms = least(unit->block - in_segment % unit->block, p->k - k);
+  if (segment) terms = least(terms, segment - in_segment);
+  const int64_t lead = in_segment % unit->group;
+  return (term_range){lead, terms, (lead + terms + unit->group - 1) / unit->group * unit->group};
+}
+
+static void multiply(const lap_matmul *p, const lap_matmul_unit *unit) {
+  const int64_t panel = PACKED_B / (unit->block * unit->b_stride) * unit->width;
+  for (int64_t j = 0; j < p->n; j += panel)
+    for (int64_t k = 0; k < p->k;) {
+      const term_range range = terms_from(p, unit, k);
+      const lap_matmul_into into = k > 0 ? LAP_MATMUL_ADD : p->into;
+      multiply_panel(p, unit, k, &range, j, least(panel, p->n - j), into);
+      k += range.terms;
+    }
+}
+
+void lap_matmul_multiply(const lap_matmul *p, const lap_matmul_unit *unit) {
+  if (p->k == 0 && p->into == LAP_MATMUL_SET) clear(p);
+  assert(p->into != LAP_MATMUL_CHAIN ||
+         (p->precision == LAP_MATMUL_FLOAT32 && terms_from(p, unit, 0).terms == p->k));
+  const unsigned before = unit->enter();
+  multiply(p, unit);
+  unit->leave(before);
+}
