@@ -55,10 +55,13 @@ static int64_t layer_window(const lap_gemma2_config *config, int64_t layer, int6
                                                                           : 0;
 }
 
+/* A ring has whole groups of terms, so that none goes around its end: in bfloat16 the sum over a
+ * group's keys is one product. */
 static int64_t layer_capacity(const lap_gemma2_config *config, int64_t layer,
                               int64_t max_positions) {
+  enum { GROUP = LAP_MATMUL_GROUP };
   const int64_t window = layer_window(config, layer, max_positions);
-  return window ? window : max_positions;
+  return window ? smaller((window + GROUP - 1) / GROUP * GROUP, max_positions) : max_positions;
 }
 
 static int64_t key_width(const lap_gemma2_config *config) {
@@ -261,8 +264,8 @@ typedef struct {
   real *keys, *values;         /* [before + rows, M D] */
   real *new_keys, *new_values; /* where the block's own are to be written */
   int64_t before, window;
-  int64_t
-      oldest; /* the row of the earliest key; rows follow each other from there, around the end */
+  int64_t oldest; /* the row of the earliest key; others follow, around the end of the ring */
+  int64_t ring;   /* its rows */
   bool staged;
 } key_view;
 
@@ -273,11 +276,13 @@ static int64_t first_visible(const key_view *view, int64_t r) {
 
 /* A ring has no room for a block beside the keys that its first queries still see, and is not in
  * order; so a block meets a copy, in order, and goes into the ring afterwards. One token can
- * replace the key that has just left its window; then all rows of the ring are visible. */
+ * replace a key that has left its window. */
 static key_view open_keys(const lap_decoder *d, const decoder_layer *layer, int64_t rows) {
   const int64_t width = key_width(&d->config), position = d->position;
-  key_view view = {.before = smaller(position, layer->capacity - 1),
+  const int64_t seen = layer->window ? layer->window : layer->capacity;
+  key_view view = {.before = smaller(position, seen - 1),
                    .window = layer->window,
+                   .ring = layer->capacity,
                    .staged = layer->window && rows > 1};
   view.oldest = view.staged ? 0 : (position - view.before) % layer->capacity;
   view.keys = view.staged ? d->staged_keys : layer->keys;
@@ -356,10 +361,10 @@ static void attend_tile(const lap_decoder *d, const key_view *view, int64_t head
 }
 
 /* The rows of keys [begin, end), counted from the earliest, until they go around the end of the
- * ring of `keys` rows. Returns the first of them. */
+ * ring. Returns the first of them. */
 static int64_t rows_in_order(const key_view *view, int64_t begin, int64_t end, int64_t *count) {
-  const int64_t keys = view->before + 1, row = (view->oldest + begin) % keys;
-  *count = smaller(end - begin, keys - row);
+  const int64_t row = (view->oldest + begin) % view->ring;
+  *count = smaller(end - begin, view->ring - row);
   return row;
 }
 

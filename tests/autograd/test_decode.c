@@ -1,5 +1,6 @@
 /* decode: a decoder's logits are those of the whole forward pass at every position, however the
- * tokens are fed: of float bit for bit. Compiled for both precisions. */
+ * tokens are fed: of float bit for bit, with products in float32 and in bfloat16. Compiled for
+ * float and double. */
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -14,6 +15,7 @@
 #include "autograd/gemma2/decode.h"
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
 #include "core/philox.h"
 
@@ -220,7 +222,8 @@ static void the_cache_of_a_sliding_layer_is_its_window(void **state) {
   (void)state;
   lap_gemma2_config config = small_model(2, 10);
   const int64_t row = 2 * 2 * 6 * (int64_t)sizeof(real); /* key and value, heads, head_dim */
-  assert_int_equal(lap_decoder_cache_bytes(&config, 1000), row * (2 * 10 + 2 * 1000));
+  const int64_t ring = 32;                               /* the window in whole groups of terms */
+  assert_int_equal(lap_decoder_cache_bytes(&config, 1000), row * (2 * ring + 2 * 1000));
   assert_int_equal(lap_decoder_cache_bytes(&config, 10), row * 4 * 10);
   assert_int_equal(lap_decoder_cache_bytes(&config, 7), row * 4 * 7);
 }
@@ -241,5 +244,10 @@ int main(void) {
       cmocka_unit_test(logits_have_the_same_bits_with_any_number_of_threads),
       cmocka_unit_test(the_cache_of_a_sliding_layer_is_its_window),
   };
+#ifndef LAP_DOUBLE
+  const lap_gemm_choice bfloat16 = {LAP_GEMM_LAPIDARY, LAP_MATMUL_BFLOAT16, NULL};
+  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  if (failed || lap_gemm_open(&bfloat16, &status) != LAP_OK) return 1;
+#endif
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

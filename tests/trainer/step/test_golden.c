@@ -19,7 +19,9 @@
 #include "trainer/state/hash.h"
 #include "trainer/step/step.h"
 
-static const char golden[] = "26e8b22856eab1e29e07f46765aac7b5e203665c15229df7e4a0c594b7933a99";
+static const char *const golden[LAP_MATMUL_PRECISIONS] = {
+    "26e8b22856eab1e29e07f46765aac7b5e203665c15229df7e4a0c594b7933a99",
+    "17511e65a15db3fd0a076a9e84810a7d42e58c7b3de5fcb9d5a61c0326f125e6"};
 enum { GOLDEN_OF = 3 }; /* LAP_NUMERICS_VERSION */
 
 /* Sums longer than a block of terms: over positions, channels, the vocabulary and keys. */
@@ -38,6 +40,7 @@ typedef struct {
   int threads;
   int64_t micro_sequences;
   int shards;
+  lap_matmul_precision precision;
 } way;
 
 static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) {
@@ -50,7 +53,9 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
   config->threads = w->threads;
   config->batch.micro_sequences = w->micro_sequences;
   config->mesh.model = w->shards;
-  if (lap_matmul_kernel_use(w->kernel, &status) != LAP_OK ||
+  const lap_gemm_choice choice = {LAP_GEMM_LAPIDARY, w->precision, NULL};
+  if (lap_gemm_open(&choice, &status) != LAP_OK ||
+      lap_matmul_kernel_use(w->kernel, &status) != LAP_OK ||
       lap_placement_create(&config->mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, &status) !=
           LAP_OK)
     fail_msg("%s", status.message);
@@ -73,7 +78,8 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
   lap_block_weights_wait_all(weights);
   lap_state_sha256(state, hex);
   if (lap_comm_rank(comm) == 0)
-    printf("%s, %d threads, %d at once, %d shards: %s\n", w->kernel, w->threads,
+    printf("%s, %s, %d threads, %d at once, %d shards: %s\n", w->kernel,
+           w->precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", w->threads,
            (int)w->micro_sequences, w->shards, hex);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
@@ -84,30 +90,35 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
 static void expect_golden(lap_comm *comm, const way *w) {
   char hex[LAP_SHA256_HEX];
   train_small(comm, w, hex);
-  assert_everywhere(comm, strcmp(hex, golden) != 0);
+  assert_everywhere(comm, strcmp(hex, golden[w->precision]) != 0);
 }
 
 static void every_kernel_ends_in_the_golden_state(void **state) {
   assert_int_equal(LAP_NUMERICS_VERSION, GOLDEN_OF);
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
-    if ((*kernel)->runs_here()) expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1});
+    for (int p = 0; p < LAP_MATMUL_PRECISIONS && (*kernel)->runs_here(); ++p)
+      expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1, p});
 }
 
 static void threads_and_micro_batches_of_any_number_do(void **state) {
   const char *kernel =
       lap_matmul_kernels()[0]->runs_here() ? lap_matmul_kernels()[0]->name : "plain";
-  expect_golden(*state, &(way){kernel, 3, 4, 1});
-  expect_golden(*state, &(way){kernel, 1, 2, 1});
-  expect_golden(*state, &(way){kernel, 2, 1, 1});
+  for (int p = 0; p < LAP_MATMUL_PRECISIONS; ++p) {
+    expect_golden(*state, &(way){kernel, 3, 4, 1, p});
+    expect_golden(*state, &(way){kernel, 1, 2, 1, p});
+    expect_golden(*state, &(way){kernel, 2, 1, 1, p});
+  }
 }
 
 /* Shards are another mesh, so another state. */
 static void micro_batches_do_not_count_in_shards_either(void **state) {
   char one[LAP_SHA256_HEX], four[LAP_SHA256_HEX];
-  train_small(*state, &(way){"plain", 1, 4, 2}, four);
-  train_small(*state, &(way){"plain", 1, 1, 2}, one);
-  assert_string_equal(one, four);
-  assert_string_not_equal(one, golden);
+  for (int p = 0; p < LAP_MATMUL_PRECISIONS; ++p) {
+    train_small(*state, &(way){"plain", 1, 4, 2, p}, four);
+    train_small(*state, &(way){"plain", 1, 1, 2, p}, one);
+    assert_string_equal(one, four);
+    assert_string_not_equal(one, golden[p]);
+  }
 }
 
 int main(void) {
