@@ -45,8 +45,16 @@ static void by_openblas(const lap_gemm_yardstick *y) {
 }
 
 static void by_lapidary(const lap_gemm_yardstick *y) {
-  lap_matmul_run(&(lap_matmul){
-      .m = N, .n = N, .k = N, .a = y->a, .b = y->b, .c = y->c, .lda = N, .ldb = N, .ldc = N});
+  lap_matmul_run(&(lap_matmul){.m = N,
+                               .n = N,
+                               .k = N,
+                               .a = y->a,
+                               .b = y->b,
+                               .c = y->c,
+                               .lda = N,
+                               .ldb = N,
+                               .ldc = N,
+                               .precision = lap_gemm_precision_here()});
 }
 
 double lap_gemm_yardstick_rate(lap_gemm_yardstick *y, lap_gemm_backend backend) {
@@ -62,10 +70,15 @@ double lap_gemm_yardstick_peak(lap_gemm_yardstick *y) {
   enum { ROUNDS = 1 << 20 };
   const lap_matmul_kernel *const *widest = lap_matmul_kernels();
   while (!(*widest)->runs_here()) ++widest;
+  const lap_matmul_unit *unit = (*widest)->unit[lap_gemm_precision_here()];
   int64_t done = 0;
   const double start = lap_clock_seconds();
 #pragma omp parallel for schedule(static) num_threads(y->threads) reduction(+ : done)
-  for (int thread = 0; thread < y->threads; ++thread) done += (*widest)->multiply_add(ROUNDS);
+  for (int thread = 0; thread < y->threads; ++thread) {
+    const unsigned before = unit->enter();
+    done += unit->multiply_add(ROUNDS / unit->group);
+    unit->leave(before);
+  }
   return 2.0 * (double)done / (lap_clock_seconds() - start) / 1e9;
 }
 

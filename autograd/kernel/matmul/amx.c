@@ -19,6 +19,7 @@ enum {
   GROUP = LAP_MATMUL_GROUP,
   STRIDE = SIDE / 2, /* floats that a term of 32 rows takes: 2 bytes each */
   BLOCK = 512,       /* strips of 32 KB: one of B stays in a cache of level 1 while A's pass by */
+  PANEL = 2048,
   ROW_BYTES = 64,
   HALF_GROUP = HALF * ROW_BYTES / sizeof(float), /* what a tile register holds, in floats */
 };
@@ -273,7 +274,20 @@ static bool has_tiles(void) {
 
 static bool runs_here(void) { return lap_matmul_avx512.runs_here() && has_tiles() && permitted(); }
 
-static int64_t multiply_add(int64_t rounds) { return lap_matmul_avx512.multiply_add(rounds); }
+static int64_t multiply_add(int64_t rounds) {
+  static const float zeros[HALF_GROUP];
+  _tile_loadd(A0, zeros, ROW_BYTES);
+  _tile_loadd(A1, zeros, ROW_BYTES);
+  _tile_loadd(B0, zeros, ROW_BYTES);
+  _tile_loadd(B1, zeros, ROW_BYTES);
+  for (int64_t r = 0; r < rounds; ++r) {
+    _tile_dpbf16ps(C00, A0, B0);
+    _tile_dpbf16ps(C01, A0, B1);
+    _tile_dpbf16ps(C10, A1, B0);
+    _tile_dpbf16ps(C11, A1, B1);
+  }
+  return rounds * SIDE * SIDE * GROUP;
+}
 
 static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .width = SIDE,
@@ -281,6 +295,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .a_stride = STRIDE,
                                               .b_stride = STRIDE,
                                               .block = BLOCK,
+                                              .panel = PANEL,
                                               .group = GROUP,
                                               .tile = tile,
                                               .a_by_terms = a_by_terms,
@@ -288,7 +303,8 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .b_by_terms = b_by_terms,
                                               .b_by_elements = b_by_elements,
                                               .enter = enter,
-                                              .leave = leave};
+                                              .leave = leave,
+                                              .multiply_add = multiply_add};
 
 const lap_matmul_kernel lap_matmul_amx = {
-    "amx", {&lap_matmul_avx512_float32, &bfloat16_unit}, runs_here, multiply_add};
+    "amx", {&lap_matmul_avx512_float32, &bfloat16_unit}, runs_here};

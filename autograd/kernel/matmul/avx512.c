@@ -53,5 +53,4 @@ static bool runs_here(void) {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
-const lap_matmul_kernel lap_matmul_avx512 = {
-    "avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, multiply_add};
+const lap_matmul_kernel lap_matmul_avx512 = {"avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here};

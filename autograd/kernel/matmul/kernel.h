@@ -45,21 +45,22 @@ typedef struct {
   int64_t grain;              /* strips of A have a multiple of it of rows, but for the last */
   int64_t a_stride, b_stride; /* floats of memory that a term takes in a strip */
   int64_t block;              /* most terms of a strip */
-  int64_t group;              /* its terms are a multiple of it */
+  int64_t panel; /* columns of B packed at a time: each such panel packs all of A again */
+  int64_t group; /* its terms are a multiple of it */
   lap_matmul_tile tile;
   lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;
   /* Around all tiles of a thread's product: the state of the thread that they need. */
   unsigned (*enter)(void);
   void (*leave)(unsigned before);
+  /* The multiply-adds of `rounds` groups of terms of a largest tile in registers, and nothing else,
+   * between enter and leave; returns how many. Their rate is the peak. */
+  int64_t (*multiply_add)(int64_t rounds);
 } lap_matmul_unit;
 
 typedef struct {
   const char *name;
   const lap_matmul_unit *unit[LAP_MATMUL_PRECISIONS];
   bool (*runs_here)(void); /* on this processor */
-  /* Fused multiply-adds in float32 registers and nothing else, `rounds` times those of a term of
-   * the largest tile; returns how many. Their rate is the peak of this unit. */
-  int64_t (*multiply_add)(int64_t rounds);
 } lap_matmul_kernel;
 
 extern const lap_matmul_kernel lap_matmul_plain;

@@ -4,9 +4,9 @@
 #include <string.h>
 
 enum {
-  PACKED_A = 1 << 16, /* floats packed at a time of A: 256 KB, */
-  PACKED_B = 1 << 17, /* and of B: 512 KB, half of a small L2 */
-  STRIPS = 8,         /* of A at a time, where they take less */
+  PACKED_A = 1 << 16, /* floats that a chunk of A takes: 256 KB, */
+  PACKED_B = 1 << 19, /* and a panel of B, at most: 2 MB */
+  STRIPS = 8,         /* of a chunk of A, at most */
   TERMS_AT_ONCE = 32, /* packed of all strips, where terms are rows; a multiple of a group */
 };
 
@@ -108,12 +108,12 @@ static term_range terms_from(const lap_matmul *p, const lap_matmul_unit *unit, i
 }
 
 static void multiply(const lap_matmul *p, const lap_matmul_unit *unit) {
-  const int64_t panel = PACKED_B / (unit->block * unit->b_stride) * unit->width;
-  for (int64_t j = 0; j < p->n; j += panel)
+  assert(unit->panel * unit->block / unit->width * unit->b_stride <= PACKED_B);
+  for (int64_t j = 0; j < p->n; j += unit->panel)
     for (int64_t k = 0; k < p->k;) {
       const term_range range = terms_from(p, unit, k);
       const lap_matmul_into into = k > 0 ? LAP_MATMUL_ADD : p->into;
-      multiply_panel(p, unit, k, &range, j, least(panel, p->n - j), into);
+      multiply_panel(p, unit, k, &range, j, least(unit->panel, p->n - j), into);
       k += range.terms;
     }
 }

@@ -5,7 +5,7 @@
 #include "autograd/kernel/matmul/kernel.h"
 
 /* Equal, so that strips of A and of B are laid out alike. */
-enum { HEIGHT = 8, WIDTH = HEIGHT, GROUP = LAP_MATMUL_GROUP };
+enum { HEIGHT = 8, WIDTH = HEIGHT, PANEL = 512, GROUP = LAP_MATMUL_GROUP };
 
 static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
                  int64_t columns, lap_matmul_into into) {
@@ -111,6 +111,7 @@ static const lap_matmul_unit float32_unit = {.height = HEIGHT,
                                              .a_stride = HEIGHT,
                                              .b_stride = WIDTH,
                                              .block = LAP_MATMUL_BLOCK,
+                                             .panel = PANEL,
                                              .group = 1,
                                              .tile = tile,
                                              .a_by_terms = by_terms,
@@ -118,7 +119,8 @@ static const lap_matmul_unit float32_unit = {.height = HEIGHT,
                                              .b_by_terms = by_terms,
                                              .b_by_elements = by_elements,
                                              .enter = enter,
-                                             .leave = leave};
+                                             .leave = leave,
+                                             .multiply_add = multiply_add};
 
 static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .width = WIDTH,
@@ -126,6 +128,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .a_stride = HEIGHT,
                                               .b_stride = WIDTH,
                                               .block = LAP_MATMUL_BLOCK,
+                                              .panel = PANEL,
                                               .group = GROUP,
                                               .tile = bfloat16_tile,
                                               .a_by_terms = bfloat16_by_terms,
@@ -133,7 +136,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .b_by_terms = bfloat16_by_terms,
                                               .b_by_elements = bfloat16_by_elements,
                                               .enter = enter,
-                                              .leave = leave};
+                                              .leave = leave,
+                                              .multiply_add = multiply_add};
 
-const lap_matmul_kernel lap_matmul_plain = {
-    "plain", {&float32_unit, &bfloat16_unit}, runs_here, multiply_add};
+const lap_matmul_kernel lap_matmul_plain = {"plain", {&float32_unit, &bfloat16_unit}, runs_here};

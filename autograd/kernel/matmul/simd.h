@@ -18,7 +18,8 @@
 enum {
   WIDTH = 2 * LANES,
   A_STRIDE = (HEIGHT + LANES - 1) / LANES * LANES,
-  AHEAD = 16, /* terms that are prefetched, also beyond the last */
+  PANEL = 512, /* 512 KB, half of a small L2 */
+  AHEAD = 16,  /* terms that are prefetched, also beyond the last */
 };
 
 /* --- float32 --- */
@@ -297,6 +298,7 @@ const lap_matmul_unit FLOAT32_UNIT = {.height = HEIGHT,
                                       .a_stride = A_STRIDE,
                                       .b_stride = WIDTH,
                                       .block = LAP_MATMUL_BLOCK,
+                                      .panel = PANEL,
                                       .group = 1,
                                       .tile = tile,
                                       .a_by_terms = a_by_terms,
@@ -304,7 +306,8 @@ const lap_matmul_unit FLOAT32_UNIT = {.height = HEIGHT,
                                       .b_by_terms = b_by_terms,
                                       .b_by_elements = b_by_elements,
                                       .enter = stay,
-                                      .leave = stayed};
+                                      .leave = stayed,
+                                      .multiply_add = multiply_add};
 
 static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .width = WIDTH,
@@ -312,6 +315,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .a_stride = A_STRIDE,
                                               .b_stride = WIDTH,
                                               .block = LAP_MATMUL_BLOCK,
+                                              .panel = PANEL,
                                               .group = LAP_MATMUL_GROUP,
                                               .tile = bfloat16_tile,
                                               .a_by_terms = bfloat16_a_by_terms,
@@ -319,6 +323,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .b_by_terms = bfloat16_b_by_terms,
                                               .b_by_elements = bfloat16_b_by_elements,
                                               .enter = enter,
-                                              .leave = leave};
+                                              .leave = leave,
+                                              .multiply_add = multiply_add};
 
 #endif
