@@ -322,7 +322,7 @@ static void make_probabilities(const lap_gemma2_config *c, real *row, int64_t be
   const real maximum = lap_vector_max(row + begin, end - begin);
   const real inverse_sum = 1 / lap_vector_exp(row + begin, end - begin, maximum);
   for (int64_t j = 0; j < begin; ++j) row[j] = 0;
-  for (int64_t j = begin; j < end; ++j) row[j] = lap_without_subnormal(row[j] * inverse_sum);
+  lap_vector_scale(row + begin, end - begin, inverse_sum);
   for (int64_t j = end; j < keys; ++j) row[j] = 0;
 }
 
@@ -368,7 +368,7 @@ static int64_t rows_in_order(const key_view *view, int64_t begin, int64_t end, i
   return row;
 }
 
-/* o = sum over keys j of p_j v_j, by the blocks of their positions (kernel/matmul/matmul.h). */
+/* o = sum over keys j of p_j v_j, by the blocks of their positions (kernel/matmul/product.h). */
 static void weigh_values(const lap_decoder *d, const key_view *view, const real *p,
                          const real *values, real *chain, real *o) {
   const int64_t dim = d->config.head_dim, width = key_width(&d->config), keys = view->before + 1;

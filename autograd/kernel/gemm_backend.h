@@ -27,12 +27,13 @@ lap_code lap_gemm_open(const lap_gemm_choice *choice, lap_status *status);
 lap_gemm_backend lap_gemm_backend_here(void);
 lap_matmul_precision lap_gemm_precision_here(void);
 
-/* What computes products, for people: "lapidary, float32, kernel avx512", or "OpenBLAS 0.3.21, SKYLAKEX
- * kernels". */
+/* What computes products, for people: "lapidary, float32, kernel avx512", or "OpenBLAS 0.3.21,
+ * SKYLAKEX kernels". */
 enum { LAP_GEMM_WORDS = 192 };
 const char *lap_gemm_describe(char words[LAP_GEMM_WORDS]);
 
-/* What of it decides bits: "lapidary", "lapidary bfloat16", or "openblas", its version and its core type. */
+/* What of it decides bits: "lapidary", "lapidary bfloat16", or "openblas", its version and its core
+ * type. */
 const char *lap_gemm_identity(char words[LAP_GEMM_WORDS]);
 
 #endif

@@ -10,11 +10,11 @@ typedef struct lap_gemm_yardstick lap_gemm_yardstick;
 lap_gemm_yardstick *lap_gemm_yardstick_create(int threads);
 void lap_gemm_yardstick_destroy(lap_gemm_yardstick *yardstick);
 
-/* GFLOP/s of the product in the process's precision, once. LAP_GEMM_OPENBLAS: the library must be open; a part of the rows for
- * each thread. */
+/* GFLOP/s of the product in the process's precision, once. LAP_GEMM_OPENBLAS: float32; the library
+ * must be open; a part of the rows for each thread. */
 double lap_gemm_yardstick_rate(lap_gemm_yardstick *yardstick, lap_gemm_backend backend);
-/* GFLOP/s of multiply-adds in registers, of the process's precision, by the widest unit that a kernel
- * uses, for some milliseconds. */
+/* GFLOP/s of multiply-adds in registers, of the process's precision, by the widest unit that a
+ * kernel uses, for some milliseconds. */
 double lap_gemm_yardstick_peak(lap_gemm_yardstick *yardstick);
 
 /* GFLOP/s of what computes products in this process, the best within about `seconds`. */

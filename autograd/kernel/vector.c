@@ -1,16 +1,18 @@
 #include "autograd/kernel/vector.h"
 
 #include "autograd/kernel/elementary.h"
+#include "autograd/kernel/wide.h"
 
 enum { PARTIALS = 16 };
 
 /* The one order in which 16 partial sums are added. */
-static real add_partials(real partial[PARTIALS]) {
+static inline real add_partials(real partial[PARTIALS]) {
   for (int width = PARTIALS / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) partial[i] += partial[i + width];
   return partial[0];
 }
 
+LAP_WIDE
 real lap_vector_max(const real *x, int64_t n) {
   real partial[PARTIALS];
   for (int i = 0; i < PARTIALS; ++i) partial[i] = -INFINITY;
@@ -23,6 +25,7 @@ real lap_vector_max(const real *x, int64_t n) {
   return maximum;
 }
 
+LAP_WIDE
 real lap_vector_dot(const real *x, const real *y, int64_t n) {
   real partial[PARTIALS] = {0};
   int64_t j = 0;
@@ -32,6 +35,7 @@ real lap_vector_dot(const real *x, const real *y, int64_t n) {
   return add_partials(partial);
 }
 
+LAP_WIDE
 real lap_vector_sum_exp(const real *x, int64_t n, real shift, real scale) {
   real partial[PARTIALS] = {0};
   int64_t j = 0;
@@ -41,6 +45,7 @@ real lap_vector_sum_exp(const real *x, int64_t n, real shift, real scale) {
   return add_partials(partial);
 }
 
+LAP_WIDE
 real lap_vector_exp(real *x, int64_t n, real shift) {
   real partial[PARTIALS] = {0};
   int64_t j = 0;
@@ -56,6 +61,7 @@ real lap_vector_exp(real *x, int64_t n, real shift) {
   return add_partials(partial);
 }
 
+LAP_WIDE
 void lap_vector_softcap(real *x, int64_t n, real scale, real cap) {
   if (cap == 0) {
     for (int64_t i = 0; i < n; ++i) x[i] *= scale;
@@ -63,4 +69,9 @@ void lap_vector_softcap(real *x, int64_t n, real scale, real cap) {
   }
   const real inner = scale / cap;
   for (int64_t i = 0; i < n; ++i) x[i] = cap * lap_tanh(x[i] * inner);
+}
+
+LAP_WIDE
+void lap_vector_scale(real *x, int64_t n, real factor) {
+  for (int64_t i = 0; i < n; ++i) x[i] = lap_without_subnormal(x[i] * factor);
 }

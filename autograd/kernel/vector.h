@@ -1,7 +1,7 @@
 /* vector: reductions and elementwise maps over contiguous reals.
  *
  * Every sum uses 16 fixed partial sums (element i goes to partial i mod 16), added pairwise at the
- * end, so that AVX2, AVX-512 and plain code give the same bits.
+ * end, so that AVX2, AVX-512 and plain code give the same bits; wide.h chooses among them.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_VECTOR_H
 #define LAP_AUTOGRAD_KERNEL_VECTOR_H
@@ -15,6 +15,7 @@
 #define lap_vector_sum_exp LAP_PRECISION(lap_vector_sum_exp)
 #define lap_vector_exp LAP_PRECISION(lap_vector_exp)
 #define lap_vector_softcap LAP_PRECISION(lap_vector_softcap)
+#define lap_vector_scale LAP_PRECISION(lap_vector_scale)
 
 /* max(x[0..n)); -inf for n = 0. NaN elements are passed over. */
 real lap_vector_max(const real *x, int64_t n);
@@ -25,5 +26,7 @@ real lap_vector_sum_exp(const real *x, int64_t n, real shift, real scale);
 real lap_vector_exp(real *x, int64_t n, real shift);
 /* x[i] = cap * tanh(x[i] * scale / cap); cap = 0: x[i] * scale. */
 void lap_vector_softcap(real *x, int64_t n, real scale, real cap);
+/* x[i] *= factor, and 0 where that is subnormal. */
+void lap_vector_scale(real *x, int64_t n, real factor);
 
 #endif

@@ -18,6 +18,7 @@
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/vector.h"
+#include "autograd/kernel/wide.h"
 #include "autograd/op/ops.h"
 
 enum { TILE = 64 };
@@ -125,7 +126,7 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
     const real maximum = lap_vector_max(p + begin, end - begin);
     const real sum = lap_vector_exp(p + begin, end - begin, maximum);
     const real factor = 1 / sum;
-    for (int64_t j = begin; j < end; ++j) p[j] = lap_without_subnormal(p[j] * factor);
+    lap_vector_scale(p + begin, end - begin, factor);
     zero(p, 0, begin);
     zero(p, end, keys);
     head->maximum[i0 + r] = maximum;
@@ -159,6 +160,7 @@ static void forward(const lap_op_call *call) {
 }
 
 /* The visible keys of row i: s becomes p, the same bits as forward, and dp becomes ds. */
+LAP_WIDE
 static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, real *p, real *ds) {
   const lap_attention_attributes *a = head->attributes;
   const real scale = (real)a->scale, inverse_cap = a->softcap > 0 ? (real)(1 / a->softcap) : 0;

@@ -4,46 +4,53 @@
 #include <string.h>
 
 #include "autograd/kernel/elementary.h"
+#include "autograd/kernel/wide.h"
 #include "autograd/op/ops.h"
 
 static const real C = (real)0.79788456080286535588;
 static const real A = (real)0.044715;
 
+LAP_WIDE
+static void forward_row(const real *g, const real *u, int64_t columns, real *y) {
+  for (int64_t j = 0; j < columns; ++j) {
+    const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
+    y[j] = (real)0.5 * g[j] * (1 + t) * u[j];
+  }
+}
+
 static void forward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, columns = call->output.columns;
 #pragma omp parallel for schedule(static) if (rows > 1)
-  for (int64_t r = 0; r < rows; ++r) {
-    const real *g = call->input[0].value + r * columns;
-    const real *u = call->input[1].value + r * columns;
-    real *y = call->output.value + r * columns;
-    for (int64_t j = 0; j < columns; ++j) {
-      const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
-      y[j] = (real)0.5 * g[j] * (1 + t) * u[j];
-    }
-  }
+  for (int64_t r = 0; r < rows; ++r)
+    forward_row(call->input[0].value + r * columns, call->input[1].value + r * columns, columns,
+                call->output.value + r * columns);
 }
 
 /* du = dy gelu(g)
  * dg = dy u (1/2 (1 + t) + g/2 (1 - t^2) c (1 + 3 a g^2)) */
+LAP_WIDE
+static void backward_row(const real *g, const real *u, const real *dy, int64_t columns, real *dg,
+                         real *du) {
+  const real half = (real)0.5;
+  for (int64_t j = 0; j < columns; ++j) {
+    const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
+    const real slope = half * (1 + t) + half * g[j] * (1 - t * t) * C * (1 + 3 * A * g[j] * g[j]);
+    dg[j] += dy[j] * u[j] * slope;
+    du[j] += dy[j] * half * g[j] * (1 + t);
+  }
+}
+
 static void backward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, columns = call->output.columns;
-  const real half = (real)0.5;
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
-    const real *g = call->input[0].value + r * columns;
-    const real *u = call->input[1].value + r * columns;
-    const real *dy = call->output.gradient + r * columns;
     real *dg = call->input[0].gradient + r * columns;
     real *du = call->input[1].gradient + r * columns;
     /* Overwriting is adding to zero; the row is in the nearest cache either way. */
     if (!call->input[0].accumulate) memset(dg, 0, (size_t)columns * sizeof *dg);
     if (!call->input[1].accumulate) memset(du, 0, (size_t)columns * sizeof *du);
-    for (int64_t j = 0; j < columns; ++j) {
-      const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
-      const real slope = half * (1 + t) + half * g[j] * (1 - t * t) * C * (1 + 3 * A * g[j] * g[j]);
-      dg[j] += dy[j] * u[j] * slope;
-      du[j] += dy[j] * half * g[j] * (1 + t);
-    }
+    backward_row(call->input[0].value + r * columns, call->input[1].value + r * columns,
+                 call->output.gradient + r * columns, columns, dg, du);
   }
 }
 

@@ -33,8 +33,9 @@ int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_ra
   return lap_lm_head_chunk(vocab_size, length) * (vocab_size / shards.of) * shards.count;
 }
 
-void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
-                        int64_t vocab, double softcap, real *logits) {
+/* u = x w^T */
+static void multiply(const real *x, const real *weight, int64_t rows, int64_t hidden, int64_t vocab,
+                     real *u) {
   lap_gemm(&(lap_gemm_operands){.m = rows,
                                 .n = vocab,
                                 .k = hidden,
@@ -43,8 +44,13 @@ void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t
                                 .b = weight,
                                 .ldb = hidden,
                                 .transpose_b = true,
-                                .c = logits,
+                                .c = u,
                                 .ldc = vocab});
+}
+
+void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
+                        int64_t vocab, double softcap, real *logits) {
+  multiply(x, weight, rows, hidden, vocab, logits);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r)
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
@@ -139,41 +145,33 @@ static lap_row_slice slice_of(const lap_op_call *call, const chunk *c, int s, in
                          (attributes->shards.first + s) * c->vocab, c->vocab};
 }
 
-static void begin_rows(const lap_op_call *call, const chunk *c) {
+/* u of row i becomes z; its ends in the shards held here. */
+static void begin_row(const lap_op_call *call, const chunk *c, int64_t i) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t width = LAP_ROW_ENDS + c->k;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) {
-    const lap_row_labels labels = labels_of(call, c->begin + i);
-    real *ends = c->known + i * width;
-    for (int64_t j = 0; j < width; ++j) ends[j] = -INFINITY;
-    if (labels.target < 0) continue;
-    for (int s = 0; s < attributes->shards.count; ++s) {
-      const lap_row_slice slice = slice_of(call, c, s, i);
-      lap_row_begin(&labels, &slice, ends, ends + LAP_ROW_ENDS);
-    }
+  const lap_row_labels labels = labels_of(call, c->begin + i);
+  real *ends = c->known + i * width;
+  for (int64_t j = 0; j < width; ++j) ends[j] = -INFINITY;
+  if (labels.target < 0) return;
+  for (int s = 0; s < attributes->shards.count; ++s) {
+    const lap_row_slice slice = slice_of(call, c, s, i);
+    lap_vector_softcap(slice.z, slice.count, 1, (real)attributes->softcap);
+    lap_row_begin(&labels, &slice, ends, ends + LAP_ROW_ENDS);
   }
-  if (attributes->shards.of > 1)
-    call->group->largest(call->group->context, c->known, c->rows * width);
 }
 
-static void add_masses(const lap_op_call *call, const chunk *c) {
+static void masses_of_row(const lap_op_call *call, const chunk *c, int64_t i) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) {
-    const lap_row_labels labels = labels_of(call, c->begin + i);
-    const real *ends = c->known + i * (LAP_ROW_ENDS + c->k);
-    for (int s = 0; s < attributes->shards.count; ++s) {
-      const lap_row_slice slice = slice_of(call, c, s, i);
-      double *sums = c->parts + (s * c->rows + i) * LAP_ROW_MASSES;
-      if (labels.target < 0)
-        sums[0] = sums[1] = 0;
-      else
-        lap_row_masses(&labels, &slice, ends, sums);
-    }
+  const lap_row_labels labels = labels_of(call, c->begin + i);
+  const real *ends = c->known + i * (LAP_ROW_ENDS + c->k);
+  for (int s = 0; s < attributes->shards.count; ++s) {
+    const lap_row_slice slice = slice_of(call, c, s, i);
+    double *sums = c->parts + (s * c->rows + i) * LAP_ROW_MASSES;
+    if (labels.target < 0)
+      sums[0] = sums[1] = 0;
+    else
+      lap_row_masses(&labels, &slice, ends, sums);
   }
-  if (attributes->shards.of > 1)
-    call->group->sum_double(call->group->context, c->parts, c->rows * LAP_ROW_MASSES, c->sums);
 }
 
 /* One position's loss; with `gradient` its logits become d loss / d u. */
@@ -199,28 +197,51 @@ static void clear_row(const lap_op_call *call, const chunk *c, int64_t i) {
     memset(slice_of(call, c, s, i).z, 0, (size_t)c->vocab * sizeof(real));
 }
 
+static void finish_row(const lap_op_call *call, const chunk *c, int64_t i, bool gradient) {
+  const int64_t r = c->begin + i;
+  lap_row_loss row = {0};
+  if (call->batch->targets[r] >= 0)
+    row = coefficients_of_row(call, c, i, gradient);
+  else if (gradient)
+    clear_row(call, c, i);
+  call->losses->loss[r] = row.loss;
+  call->losses->ce[r] = row.ce;
+  call->losses->kd[r] = row.kd;
+  call->losses->kl[r] = row.kl;
+}
+
+/* One row after the other, so that it stays in a cache from its products to its gradient. */
+static void rows_alone(const lap_op_call *call, const chunk *c, bool gradient) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    begin_row(call, c, i);
+    masses_of_row(call, c, i);
+    finish_row(call, c, i, gradient);
+  }
+}
+
+static void rows_with_others(const lap_op_call *call, const chunk *c, bool gradient) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) begin_row(call, c, i);
+  call->group->largest(call->group->context, c->known, c->rows * (LAP_ROW_ENDS + c->k));
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) masses_of_row(call, c, i);
+  call->group->sum_double(call->group->context, c->parts, c->rows * LAP_ROW_MASSES, c->sums);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) finish_row(call, c, i, gradient);
+}
+
 /* Logits and losses of a chunk; with `gradient` the logits become d loss / d u. */
 static void chunk_losses(const lap_op_call *call, const chunk *c, bool gradient) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t hidden = call->input[0].columns;
   for (int s = 0; s < attributes->shards.count; ++s)
-    lap_lm_head_logits(call->input[0].value + c->begin * hidden, call->input[1 + s].value, c->rows,
-                       hidden, c->vocab, attributes->softcap, slice_of(call, c, s, 0).z);
-  begin_rows(call, c);
-  add_masses(call, c);
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) {
-    const int64_t r = c->begin + i;
-    lap_row_loss row = {0};
-    if (call->batch->targets[r] >= 0)
-      row = coefficients_of_row(call, c, i, gradient);
-    else if (gradient)
-      clear_row(call, c, i);
-    call->losses->loss[r] = row.loss;
-    call->losses->ce[r] = row.ce;
-    call->losses->kd[r] = row.kd;
-    call->losses->kl[r] = row.kl;
-  }
+    multiply(call->input[0].value + c->begin * hidden, call->input[1 + s].value, c->rows, hidden,
+             c->vocab, slice_of(call, c, s, 0).z);
+  if (attributes->shards.of == 1)
+    rows_alone(call, c, gradient);
+  else
+    rows_with_others(call, c, gradient);
 }
 
 /* --- the passes --- */

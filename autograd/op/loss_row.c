@@ -20,6 +20,7 @@
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/scalar.h"
 #include "autograd/kernel/vector.h"
+#include "autograd/kernel/wide.h"
 
 static double temperature_of(const lap_row_labels *labels) {
   return labels->k > 0 ? labels->objective->temperature : 1;
@@ -164,6 +165,7 @@ typedef struct {
 } rest_weights;
 
 /* z_j of the rest becomes its gradient. Kept ids get meaningless numbers, overwritten later. */
+LAP_WIDE
 static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients *coefficients,
                           const rest_weights *weights, double tau, real inverse_cap) {
   const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;

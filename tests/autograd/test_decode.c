@@ -22,7 +22,7 @@
 #ifdef LAP_DOUBLE
 static const double tolerance = 1e-9;
 #else
-static const double tolerance = 0; /* one definition of sums: kernel/matmul/matmul.h */
+static const double tolerance = 0; /* one definition of sums: kernel/matmul/product.h */
 #endif
 
 enum { THREADS = 2 };

@@ -259,9 +259,9 @@ static const lap_config_key schema[] = {
     {"precision", LAP_KEY_WORD, offsetof(lap_config, precision), .fallback = "float32",
      .words = precision_words, .in_numbers = true,
      .meaning =
-         "Precision of the operands of matrix products; sums are float32. bfloat16 rounds them: a "
-         "multiple of the speed where processors have tile units (AMX), little elsewhere. Part "
-         "of the numbers."},
+         "Precision of matrix products. bfloat16 rounds their operands, and sums in float32: "
+         "several times as fast on processors with tile units (AMX), not elsewhere. Part of the "
+         "numbers."},
     {"watchdog_seconds", LAP_KEY_REAL, offsetof(lap_config, watchdog_seconds), .fallback = "300",
      .minimum = 0, .maximum = 1e9, .lower = LAP_ABOVE, .unit = "seconds",
      .meaning = "Longest wait for another rank. A job that waits longer ends with exit code 76."},

@@ -1,9 +1,9 @@
 /* amx: bfloat16 by tile units. Compiled for x86-64-v4 with AMX-BF16 and AVX512-BF16.
  *
  * TDPBF16PS adds to 16 x 16 sums the 32 terms of a group as matmul.h defines it, even and odd ones
- * apart, subnormals zero: one instruction is the definition of 256 elements. A tile of C is 32 x 32,
- * in four tile registers; two hold a group of A (16 rows of 32 terms each), two a group of B (16
- * pairs of terms of 16 columns each).
+ * apart, subnormals zero: one instruction is the definition of 256 elements. A tile of C is 32 x
+ * 32, in four tile registers; two hold a group of A (16 rows of 32 terms each), two a group of B
+ * (16 pairs of terms of 16 columns each).
  */
 #include <cpuid.h>
 #include <immintrin.h>

@@ -1,4 +1,5 @@
-/* avx512: tiles of 14 x 32 in 28 of the 32 registers, of bfloat16 7 x 32. Compiled for x86-64-v4. */
+/* avx512: tiles of 14 x 32 in 28 of the 32 registers, of bfloat16 7 x 32. Compiled for x86-64-v4.
+ */
 #include <immintrin.h>
 
 #include "autograd/kernel/matmul/kernel.h"

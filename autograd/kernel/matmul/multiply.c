@@ -32,8 +32,8 @@ static int64_t strip_begin(const strips *s, int64_t index) {
   return least((index * s->height + least(index, s->larger)) * s->grain, s->end);
 }
 
-/* A block of terms: `terms` of memory, after `lead` of zero, `all` with those that complete the last
- * group. */
+/* A block of terms: `terms` of memory, after `lead` of zero, `all` with those that complete the
+ * last group. */
 typedef struct {
   int64_t lead, terms, all;
 } term_range;

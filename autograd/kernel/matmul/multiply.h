@@ -7,7 +7,7 @@
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_MULTIPLY_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_MULTIPLY_H
 
-#include "autograd/kernel/matmul/matmul.h"
+#include "autograd/kernel/matmul/product.h"
 
 /* As lap_matmul_run_here, by this unit. */
 void lap_matmul_multiply(const lap_matmul *product, const lap_matmul_unit *unit);

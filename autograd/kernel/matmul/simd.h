@@ -2,12 +2,13 @@
  * neon.c).
  *
  * Before including it, a kernel defines `vector`, LANES (floats of one), HEIGHT (rows of the
- * largest tile), FLOAT32_UNIT (the name of that unit); vector_load, vector_store, vector_broadcast, vector_zero, vector_accumulate (a sum
- * += x y, fused), vector_add; and for transposing vector_quads (four floats each from rows 0, 4, 8,
- * .. of LANES pointers) and transpose_quads (4 x 4 within each quad of four vectors). A tile has
- * two vectors of columns: 2 HEIGHT sums, two vectors of B and one of A are what the registers hold.
- * In bfloat16 a sum has two chains, so half of the rows at a time; `enter` and `leave` make
- * subnormals zero meanwhile. Operands are float32 that were rounded when they were packed.
+ * largest tile), FLOAT32_UNIT (the name of that unit); vector_load, vector_store, vector_broadcast,
+ * vector_zero, vector_accumulate (a sum += x y, fused), vector_add; and for transposing
+ * vector_quads (four floats each from rows 0, 4, 8, .. of LANES pointers) and transpose_quads (4 x
+ * 4 within each quad of four vectors). A tile has two vectors of columns: 2 HEIGHT sums, two
+ * vectors of B and one of A are what the registers hold. In bfloat16 a sum has two chains, so half
+ * of the rows at a time; `enter` and `leave` make subnormals zero meanwhile. Operands are float32
+ * that were rounded when they were packed.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H

@@ -319,8 +319,8 @@ static void figures_are_there(void **state) {
   outcome loud = run(f, "model -p '' -n 8"), quiet = run(f, "model -p '' -n 8 --quiet");
   assert_non_null(strstr(loud.err, "tokens/s"));
   assert_non_null(strstr(loud.err,
-                         "KV cache 832 B (1 key-value heads for 2 query heads; "
-                         "multi-head attention: 1.62 KiB)"));
+                         "KV cache 1.00 KiB (1 key-value heads for 2 query heads; "
+                         "multi-head attention: 2.00 KiB)"));
   assert_string_equal(quiet.err, "");
   assert_string_equal(quiet.out, loud.out);
   release(&loud);
