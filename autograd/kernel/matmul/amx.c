@@ -19,7 +19,7 @@ enum {
   GROUP = LAP_MATMUL_GROUP,
   STRIDE = SIDE / 2, /* floats that a term of 32 rows takes: 2 bytes each */
   BLOCK = 512,       /* strips of 32 KB: one of B stays in a cache of level 1 while A's pass by */
-  PANEL = 2048,
+  SPAN = 1024,       /* at least 512 columns of B at a time, in 1 MB */
   ROW_BYTES = 64,
   HALF_GROUP = HALF * ROW_BYTES / sizeof(float), /* what a tile register holds, in floats */
 };
@@ -58,9 +58,24 @@ static void leave(unsigned before) {
   _tile_release();
 }
 
-static void multiply_four(int64_t terms, const float *a, const float *b) {
+/* In each group a few lines of what comes next: of a strip of B, and of a tile of C. Without them
+ * the first tile of a strip waits for a farther cache. */
+static inline __attribute__((always_inline)) void prefetch(int64_t group, int64_t ldc,
+                                                           const lap_matmul_soon *soon) {
+  enum { LINE = ROW_BYTES / sizeof(float), LINES = 4, ROWS = 2 };
+  for (int64_t i = group * LINES; i < (group + 1) * LINES && i * LINE < soon->b_floats; ++i)
+    _mm_prefetch(soon->b + i * LINE, _MM_HINT_T0);
+  for (int64_t i = group * ROWS; i < (group + 1) * ROWS && i < SIDE; ++i) {
+    _mm_prefetch(soon->c + i * ldc, _MM_HINT_T0);
+    _mm_prefetch(soon->c + i * ldc + LINE, _MM_HINT_T0);
+  }
+}
+
+static void multiply_four(int64_t terms, const float *a, const float *b, int64_t ldc,
+                          const lap_matmul_soon *soon) {
   for (int64_t t = 0; t < terms; t += GROUP) {
     const float *ag = a + t * STRIDE, *bg = b + t * STRIDE;
+    prefetch(t / GROUP, ldc, soon);
     _tile_loadd(B0, bg, ROW_BYTES);
     _tile_loadd(A0, ag, ROW_BYTES);
     _tile_dpbf16ps(C00, A0, B0);
@@ -85,7 +100,8 @@ static void multiply_upper_two(int64_t terms, const float *a, const float *b) {
 }
 
 static void multiply_whole(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                           bool lower, lap_matmul_into into) {
+                           bool lower, lap_matmul_into into, const lap_matmul_soon *soon,
+                           int64_t soon_ldc) {
   const int64_t row = ldc * (int64_t)sizeof(float);
   float *below = c + HALF * ldc;
   if (into == LAP_MATMUL_SET) {
@@ -104,7 +120,7 @@ static void multiply_whole(int64_t terms, const float *a, const float *b, float 
     }
   }
   if (lower)
-    multiply_four(terms, a, b);
+    multiply_four(terms, a, b, soon_ldc, soon);
   else
     multiply_upper_two(terms, a, b);
   _tile_stored(C00, c, row);
@@ -116,16 +132,16 @@ static void multiply_whole(int64_t terms, const float *a, const float *b, float 
 }
 
 static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
-                 int64_t columns, lap_matmul_into into) {
+                 int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
   const bool lower = rows > HALF;
   if (columns == SIDE && rows % HALF == 0) {
-    multiply_whole(terms, a, b, c, ldc, lower, into);
+    multiply_whole(terms, a, b, c, ldc, lower, into, soon, ldc);
     return;
   }
   float edge[SIDE * SIDE] __attribute__((aligned(64)));
   for (int64_t i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
     memcpy(edge + i * SIDE, c + i * ldc, (size_t)columns * sizeof *c);
-  multiply_whole(terms, a, b, edge, SIDE, lower, into);
+  multiply_whole(terms, a, b, edge, SIDE, lower, into, soon, ldc);
   for (int64_t i = 0; i < rows; ++i)
     memcpy(c + i * ldc, edge + i * SIDE, (size_t)columns * sizeof *c);
 }
@@ -295,7 +311,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .a_stride = STRIDE,
                                               .b_stride = STRIDE,
                                               .block = BLOCK,
-                                              .panel = PANEL,
+                                              .span = SPAN,
                                               .group = GROUP,
                                               .tile = tile,
                                               .a_by_terms = a_by_terms,

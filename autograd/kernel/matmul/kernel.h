@@ -35,17 +35,26 @@ typedef enum {
 typedef void (*lap_matmul_pack)(const float *x, int64_t ldx, int64_t count, int64_t lead,
                                 int64_t terms, float *packed);
 
+/* What the next tiles will read, for kernels that prefetch it. */
+typedef struct {
+  const float *c; /* the next tile of C, with the same ldc; NULL: none */
+  const float *b; /* a part of the next strip of B */
+  int64_t b_floats;
+} lap_matmul_soon;
+
 /* Sums over the terms of a strip of A and a strip of B go into a tile of C [rows, columns]. `terms`
  * counts those of zero too: whole groups, one block at most. */
 typedef void (*lap_matmul_tile)(int64_t terms, const float *a, const float *b, float *c,
-                                int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into);
+                                int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into,
+                                const lap_matmul_soon *soon);
 
 typedef struct {
   int64_t height, width;      /* of the largest tile: rows of a strip of A, columns of one of B */
   int64_t grain;              /* strips of A have a multiple of it of rows, but for the last */
   int64_t a_stride, b_stride; /* floats of memory that a term takes in a strip */
   int64_t block;              /* most terms of a strip */
-  int64_t panel; /* columns of B packed at a time: each such panel packs all of A again */
+  int64_t span;  /* most terms of which strips of B are packed at once, in several blocks; more
+                 * terms leave room for fewer columns, and each panel of columns packs A again */
   int64_t group; /* its terms are a multiple of it */
   lap_matmul_tile tile;
   lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;

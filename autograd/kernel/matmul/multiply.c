@@ -5,7 +5,8 @@
 
 enum {
   PACKED_A = 1 << 16, /* floats that a chunk of A takes: 256 KB, */
-  PACKED_B = 1 << 19, /* and a panel of B, at most: 2 MB */
+  PACKED_B = 1 << 18, /* and a panel of B, at most: 1 MB */
+  BLOCKS = 64,        /* of a span, at most */
   STRIPS = 8,         /* of a chunk of A, at most */
   TERMS_AT_ONCE = 32, /* packed of all strips, where terms are rows; a multiple of a group */
 };
@@ -68,33 +69,29 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
     const float *strip_b = packed_b + j / unit->width * unit->b_stride * range->all;
+    float *c = p->c + i0 * p->ldc + j0 + j;
     for (int64_t i = 0; i < s.count; ++i) {
-      const int64_t begin = strip_begin(&s, i), height = strip_begin(&s, i + 1) - begin;
+      const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
+      const int64_t part = unit->b_stride * range->all / s.count;
+      const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
+                                    strip_b + unit->b_stride * range->all + i * part, part};
       unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
-                 p->c + (i0 + begin) * p->ldc + j0 + j, p->ldc, height, width, into);
+                 c + begin * p->ldc, p->ldc, end - begin, width, into, &soon);
     }
   }
 }
 
-static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
-                           const term_range *range, int64_t j0, int64_t columns,
-                           lap_matmul_into into) {
-  float packed_b[PACKED_B] __attribute__((aligned(64)));
-  const strips s = cut(columns, unit->width, unit->width);
-  pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, !p->transpose_b,
-              p->b + (p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0), p->ldb, range, &s,
-              packed_b, unit->b_stride);
-  const int64_t strips_of_a = least(STRIPS, PACKED_A / (unit->block * unit->a_stride));
-  const int64_t chunk = strips_of_a * unit->height;
-  for (int64_t i = 0; i < p->m; i += chunk)
-    multiply_chunk(p, unit, k, range, i, least(chunk, p->m - i), j0, columns, packed_b, into);
-}
+/* --- a span of blocks --- */
 
-/* --- the whole product --- */
-
-static void clear(const lap_matmul *p) {
-  for (int64_t i = 0; i < p->m; ++i) memset(p->c + i * p->ldc, 0, (size_t)p->n * sizeof *p->c);
-}
+/* Blocks whose strips of B are packed together, so that C stays in a cache from one to the next. */
+typedef struct {
+  int64_t all; /* terms of zero too */
+  int count;
+  struct {
+    int64_t k, before; /* its first term; terms, of zero too, of the span's blocks before it */
+    term_range range;
+  } block[BLOCKS];
+} span;
 
 /* From the k-th term to the end of its block, of its segment, or of all. Segments of whole groups
  * end no group early: in bfloat16 they do not matter. */
@@ -107,15 +104,61 @@ static term_range terms_from(const lap_matmul *p, const lap_matmul_unit *unit, i
   return (term_range){lead, terms, (lead + terms + unit->group - 1) / unit->group * unit->group};
 }
 
+static span span_from(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k) {
+  span made = {.count = 0};
+  while (k < p->k && made.count < BLOCKS) {
+    const term_range range = terms_from(p, unit, k);
+    if (made.count > 0 && made.all + range.all > unit->span) break;
+    made.block[made.count].k = k;
+    made.block[made.count].before = made.all;
+    made.block[made.count++].range = range;
+    made.all += range.all;
+    k += range.terms;
+  }
+  return made;
+}
+
+static void pack_b(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms, int64_t j0,
+                   const strips *s, float *packed) {
+  for (int b = 0; b < terms->count; ++b) {
+    const int64_t k = terms->block[b].k;
+    pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, !p->transpose_b,
+                p->b + (p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0), p->ldb,
+                &terms->block[b].range, s,
+                packed + terms->block[b].before * s->count * unit->b_stride, unit->b_stride);
+  }
+}
+
+static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms,
+                           int64_t j0, int64_t columns) {
+  float packed_b[PACKED_B] __attribute__((aligned(64)));
+  const strips s = cut(columns, unit->width, unit->width);
+  const int64_t chunk = least(STRIPS, PACKED_A / (unit->block * unit->a_stride)) * unit->height;
+  pack_b(p, unit, terms, j0, &s, packed_b);
+  for (int64_t i = 0; i < p->m; i += chunk)
+    for (int b = 0; b < terms->count; ++b)
+      multiply_chunk(p, unit, terms->block[b].k, &terms->block[b].range, i, least(chunk, p->m - i),
+                     j0, columns, packed_b + terms->block[b].before * s.count * unit->b_stride,
+                     terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into);
+}
+
+/* --- the whole product --- */
+
+static void clear(const lap_matmul *p) {
+  for (int64_t i = 0; i < p->m; ++i) memset(p->c + i * p->ldc, 0, (size_t)p->n * sizeof *p->c);
+}
+
+/* As many columns at a time as a span of these terms leaves room for. */
 static void multiply(const lap_matmul *p, const lap_matmul_unit *unit) {
-  assert(unit->panel * unit->block / unit->width * unit->b_stride <= PACKED_B);
-  for (int64_t j = 0; j < p->n; j += unit->panel)
-    for (int64_t k = 0; k < p->k;) {
-      const term_range range = terms_from(p, unit, k);
-      const lap_matmul_into into = k > 0 ? LAP_MATMUL_ADD : p->into;
-      multiply_panel(p, unit, k, &range, j, least(unit->panel, p->n - j), into);
-      k += range.terms;
-    }
+  for (int64_t k = 0; k < p->k;) {
+    const span terms = span_from(p, unit, k);
+    const int64_t panel = PACKED_B / (terms.all * unit->b_stride) * unit->width;
+    assert(panel > 0);
+    for (int64_t j = 0; j < p->n; j += panel)
+      multiply_panel(p, unit, &terms, j, least(panel, p->n - j));
+    const int last = terms.count - 1;
+    k = terms.block[last].k + terms.block[last].range.terms;
+  }
 }
 
 void lap_matmul_multiply(const lap_matmul *p, const lap_matmul_unit *unit) {

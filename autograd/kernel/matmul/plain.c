@@ -5,10 +5,11 @@
 #include "autograd/kernel/matmul/kernel.h"
 
 /* Equal, so that strips of A and of B are laid out alike. */
-enum { HEIGHT = 8, WIDTH = HEIGHT, PANEL = 512, GROUP = LAP_MATMUL_GROUP };
+enum { HEIGHT = 8, WIDTH = HEIGHT, SPAN = 512, GROUP = LAP_MATMUL_GROUP };
 
 static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
-                 int64_t columns, lap_matmul_into into) {
+                 int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
+  (void)soon;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       float *out = &c[i * ldc + j];
@@ -34,7 +35,9 @@ static float flushing_fma(float x, float y, float s) {
 }
 
 static void bfloat16_tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                          int64_t rows, int64_t columns, lap_matmul_into into) {
+                          int64_t rows, int64_t columns, lap_matmul_into into,
+                          const lap_matmul_soon *soon) {
+  (void)soon;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
       float sum = into == LAP_MATMUL_SET ? 0 : flush(c[i * ldc + j]);
@@ -111,7 +114,7 @@ static const lap_matmul_unit float32_unit = {.height = HEIGHT,
                                              .a_stride = HEIGHT,
                                              .b_stride = WIDTH,
                                              .block = LAP_MATMUL_BLOCK,
-                                             .panel = PANEL,
+                                             .span = SPAN,
                                              .group = 1,
                                              .tile = tile,
                                              .a_by_terms = by_terms,
@@ -128,7 +131,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .a_stride = HEIGHT,
                                               .b_stride = WIDTH,
                                               .block = LAP_MATMUL_BLOCK,
-                                              .panel = PANEL,
+                                              .span = SPAN,
                                               .group = GROUP,
                                               .tile = bfloat16_tile,
                                               .a_by_terms = bfloat16_by_terms,

@@ -19,8 +19,8 @@
 enum {
   WIDTH = 2 * LANES,
   A_STRIDE = (HEIGHT + LANES - 1) / LANES * LANES,
-  PANEL = 512, /* 512 KB, half of a small L2 */
-  AHEAD = 16,  /* terms that are prefetched, also beyond the last */
+  SPAN = 512, /* 512 columns of B at a time, in 1 MB */
+  AHEAD = 16, /* terms that are prefetched, also beyond the last */
 };
 
 /* --- float32 --- */
@@ -85,7 +85,8 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
     break
 
 static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
-                 int64_t columns, lap_matmul_into into) {
+                 int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
+  (void)soon;
   switch (rows) {
     TILE(1);
     TILE(2);
@@ -198,7 +199,9 @@ static void bfloat16_half(int64_t terms, const float *a, const float *b, float *
 #undef TILE
 
 static void bfloat16_tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                          int64_t rows, int64_t columns, lap_matmul_into into) {
+                          int64_t rows, int64_t columns, lap_matmul_into into,
+                          const lap_matmul_soon *soon) {
+  (void)soon;
   const int64_t above = (rows + 1) / 2;
   bfloat16_half(terms, a, b, c, ldc, above, columns, into);
   bfloat16_half(terms, a + above, b, c + above * ldc, ldc, rows - above, columns, into);
@@ -299,7 +302,7 @@ const lap_matmul_unit FLOAT32_UNIT = {.height = HEIGHT,
                                       .a_stride = A_STRIDE,
                                       .b_stride = WIDTH,
                                       .block = LAP_MATMUL_BLOCK,
-                                      .panel = PANEL,
+                                      .span = SPAN,
                                       .group = 1,
                                       .tile = tile,
                                       .a_by_terms = a_by_terms,
@@ -316,7 +319,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .a_stride = A_STRIDE,
                                               .b_stride = WIDTH,
                                               .block = LAP_MATMUL_BLOCK,
-                                              .panel = PANEL,
+                                              .span = SPAN,
                                               .group = LAP_MATMUL_GROUP,
                                               .tile = bfloat16_tile,
                                               .a_by_terms = bfloat16_a_by_terms,
