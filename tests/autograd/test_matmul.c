@@ -347,7 +347,9 @@ static void the_first_block(void **state) {
 
 /* Kernels that would compute something else: in another order, or rounding each product. */
 static void backwards(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                      int64_t rows, int64_t columns, lap_matmul_into into) {
+                      int64_t rows, int64_t columns, lap_matmul_into into,
+                      const lap_matmul_soon *soon) {
+  (void)soon;
   const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
@@ -359,7 +361,9 @@ static void backwards(int64_t terms, const float *a, const float *b, float *c, i
 }
 
 static void rounds_twice(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                         int64_t rows, int64_t columns, lap_matmul_into into) {
+                         int64_t rows, int64_t columns, lap_matmul_into into,
+                         const lap_matmul_soon *soon) {
+  (void)soon;
   const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) {
