@@ -22,14 +22,19 @@
 
 static char *directory;
 
+/* A test takes a second. One that never ends is ended by SIGALRM, in this process and in its jobs. */
+enum { LIMIT_SECONDS = 60 };
+
 static int make_directory(void **state) {
   (void)state;
   directory = scratch_create();
+  alarm(LIMIT_SECONDS);
   return 0;
 }
 
 static int remove_directory(void **state) {
   (void)state;
+  alarm(0);
   scratch_remove(directory);
   return 0;
 }
@@ -68,14 +73,18 @@ static void tell(int descriptor, char byte) {
   if (write(descriptor, &byte, 1) != 1) _exit(1);
 }
 
-/* Starts a process that takes the lock; it says '+' or '-', and gives it back when it hears a byte.
- * `starts`: with the lock it starts a program, whose number it sends as text first. */
+/* Starts a process that takes the lock, says '+' or '-', and releases it when it hears a byte, or
+ * when a failed test has ended without sending one. `starts`: with the lock it starts a program,
+ * whose number it sends as text first. */
 static job start_job(bool starts) {
   int to[2], from[2];
   assert_int_equal(pipe2(to, O_CLOEXEC), 0);
   assert_int_equal(pipe2(from, O_CLOEXEC), 0);
   const pid_t process = fork();
   if (process == 0) {
+    alarm(LIMIT_SECONDS);
+    close(to[1]);
+    close(from[0]);
     lap_directory_lock *lock;
     lap_status status;
     const bool has_it = lap_directory_lock_take(directory, &lock, &status) == LAP_OK;
@@ -134,11 +143,12 @@ static void assert_refused(pid_t owner) {
   lap_directory_lock *lock = (lap_directory_lock *)"untouched";
   lap_status status = {0};
   char name[256];
-  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  owner_text(owner, name);
+  if (lap_directory_lock_take(directory, &lock, &status) == LAP_OK)
+    fail_msg("expected to be refused, because %s has the lock; it was given a second time", name);
   assert_int_equal(status.code, LAP_USAGE);
   assert_null(lock);
   assert_ptr_equal(strstr(status.message, directory), status.message);
-  owner_text(owner, name);
   if (!strstr(status.message, name)) fail_msg("'%s' is not in: %s", name, status.message);
   assert_non_null(strstr(status.message, "choose another directory"));
 }
@@ -340,7 +350,10 @@ static void many_jobs_never_have_it_at_once(void **state) {
   pid_t jobs[JOBS];
   for (int i = 0; i < JOBS; ++i) {
     jobs[i] = fork();
-    if (jobs[i] == 0) _exit(take_many_times());
+    if (jobs[i] == 0) {
+      alarm(LIMIT_SECONDS);
+      _exit(take_many_times());
+    }
   }
   for (int i = 0; i < JOBS; ++i) {
     int ended;
