@@ -22,7 +22,9 @@ def wait_until_gone(processes):
     raise AssertionError(f"still running {GRACE_SECONDS} s after the kill: {processes}")
 
 
-class KillAndResume(Test):
+class Run(Test):
+    """What the tests of training share; no test itself."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -66,6 +68,8 @@ class KillAndResume(Test):
         return [(line["step"], line["eval"]["loss"], line["eval"]["kl"])
                 for line in lines if "eval" in line]
 
+
+class Kill(Run):
     def disturb(self, run_dir, ranks, victim):
         """Starts or resumes, lets some steps pass and kills. Whether it was still running."""
         before = len(metrics(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
@@ -105,6 +109,8 @@ class KillAndResume(Test):
     def test_mpirun_killed(self):
         self.kill_until_done("mpirun", 3)
 
+
+class Stop(Run):
     def test_a_signal_stops_it_with_75_and_a_checkpoint(self):
         for number, ranks, then in ((signal.SIGUSR1, 3, 2), (signal.SIGUSR1, None, 4),
                                     (signal.SIGTERM, None, 5), (signal.SIGINT, None, 1)):
@@ -161,7 +167,7 @@ class KillAndResume(Test):
             self.assertEqual((snapshot(run_dir / "checkpoints"), metrics(run_dir)), before)
 
 
-class KillTeach(Test):
+class Teach(Test):
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens(documents=1500, shard_tokens=40000)

@@ -21,6 +21,8 @@ LONG = ["model.hidden_size=128", "model.intermediate_size=512", "model.num_hidde
 
 
 class PlannedMemory(Test):
+    """What the tests below share; no test itself."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -62,6 +64,8 @@ class PlannedMemory(Test):
         self.assertGreater(usage.ru_maxrss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return json.loads(out.splitlines()[-1]), usage.ru_maxrss * 1024
 
+
+class Training(PlannedMemory):
     def test_memory_of_training_is_as_planned(self):
         none, two = "mesh.shard=none", "threads=2"
         for name, shape in (("body", BODY), ("vocabulary", VOCABULARY), ("long", LONG)):
@@ -69,6 +73,8 @@ class PlannedMemory(Test):
                 with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                     self.assert_train(name, shape, ranks, *overrides)
 
+
+class Meshes(PlannedMemory):
     def test_memory_on_other_meshes_is_as_planned(self):
         """Model shards, folded and spread; gradients and weights shared out; less kept, more made
         again."""
@@ -85,6 +91,8 @@ class PlannedMemory(Test):
             with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                 self.assert_train(name, shape, ranks, *overrides)
 
+
+class Commands(PlannedMemory):
     def test_memory_with_teacher_and_evaluation_is_as_planned(self):
         cache = [f"teacher.cache={self.workspace / 'cache/*.h5'}",
                  f"data.eval={self.workspace / 'tokens/eval/*.h5'}"]
