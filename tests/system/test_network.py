@@ -13,7 +13,7 @@ class Proof(unittest.TestCase):
     def test_four_nodes_train_to_the_state_of_one_process(self):
         workspace = Workspace()
         self.addCleanup(workspace.remove)
-        result = subprocess.run([SOURCE / "scripts/network-proof", "--steps", "1", "--train-steps", "3", workspace.path],
+        result = subprocess.run([SOURCE / "scripts/network-proof", "--quick", workspace.path],
                                 env={**environment(), "LAPIDARY": os.path.abspath(LAPIDARY)},
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         print(result.stdout, result.stderr)
