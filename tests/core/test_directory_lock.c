@@ -22,7 +22,7 @@
 
 static char *directory;
 
-/* A test takes a second. One that never ends is ended by SIGALRM, in this process and in its jobs. */
+/* A test takes a second. SIGALRM ends one that would never end, in this process and in its jobs. */
 enum { LIMIT_SECONDS = 60 };
 
 static int make_directory(void **state) {
