@@ -163,8 +163,9 @@ static void attention_to_the_only_key_has_no_gradient(void **state) {
   }
 }
 
-/* A key with almost no weight: what it has for query 1 is the least that stays, half of it, for
- * query 2, is subnormal and becomes 0. Its value is so large that both would be seen. */
+/* A key with almost no weight: for query 1 its weight is the smallest normal number, which stays;
+ * for query 2 it is half of that, which is subnormal and becomes 0. The key's value is so large
+ * that either would show. */
 static void attention_has_no_subnormal_weights(void **state) {
   (void)state;
   enum { DIM = 2, LENGTH = 3 };

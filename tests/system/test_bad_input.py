@@ -1,5 +1,5 @@
-"""What is broken is refused: with its exit code, one message that says what and where, nothing
-changed on disk, and no rank left hanging."""
+"""Broken input is refused: with the right exit code, one message that says what is wrong and where, nothing changed
+on disk, and no rank left hanging."""
 
 import shutil
 
@@ -22,7 +22,7 @@ def rewrite(file, name, values):
 
 
 class BadInput(Test):
-    """What the tests below share; no test itself."""
+    """What the tests below share; it has no tests of its own."""
 
     @classmethod
     def make(cls, workspace):
@@ -72,8 +72,8 @@ class BadInput(Test):
         return copy, first
 
     def flip_bits(self, part, key):
-        """Wherever a bit flips, the file is refused, or what it holds is as it was: some bytes of an
-        HDF5 file are not used."""
+        """Wherever a bit flips, the file is refused, or its contents are unchanged: some bytes of an HDF5 file are
+        not used."""
         copy, first = self.copy_of(part)
         content, intact, refused = first.read_bytes(), hdf5_contents(copy), 0
         for place in range(11, len(content), len(content) // 40):
@@ -89,8 +89,8 @@ class BadInput(Test):
         self.assertGreater(refused, 20)
 
     def looping(self, part, attribute):
-        """A text of variable length lies in a heap; HDF5 goes through this one for ever, because an
-        object ends where it begins."""
+        """A text of variable length lies in a heap; HDF5 walks this one for ever, because an object of it ends
+        where it begins."""
         copy, first = self.broken(part, lambda file: file.attrs.__setitem__(
             attribute, str(file.attrs[attribute])))
         content = bytearray(first.read_bytes())
@@ -126,7 +126,7 @@ class Tokens(BadInput):
                                   lambda file: file.attrs.__setitem__("format_version", 2))
         self.train_refused(3, [first.name, "format_version", "2"], f"data.train={copy}/*.h5")
 
-    def test_a_file_that_is_no_token_shard(self):
+    def test_a_file_that_is_not_a_token_shard(self):
         self.train_refused(3, ["format", "lapidary-tokens"],
                            f"data.train={self.workspace / 'cache/*.h5'}")
 
@@ -257,14 +257,14 @@ class Caches(BadInput):
         self.cache_refused(["row 44", "sum"], change)
 
     def test_rows_shifted_by_one(self):
-        """Valid rows, but row i is the distribution over token i or i+2."""
+        """Valid rows, but row i is a distribution over token i or i+2."""
         def shift(by):
             def change(file):
                 for name in ("ids", "logprob", "tail_mass", "next_logprob", "entropy"):
                     values = file[name][...].astype("i8" if name == "ids" else "f4")
                     rewrite(file, name, numpy.roll(values, by, axis=0))
                 empty = ~numpy.isfinite(file["logprob"][...]).any(axis=1)
-                file["tail_mass"][empty] = 1  # rows that were not counted may be by now
+                file["tail_mass"][empty] = 1  # rows that were not counted may count now
             return change
         for by in (1, -1):
             copy = self.each_train_file(shift(by))

@@ -1,4 +1,4 @@
-"""A run that is killed, however, and resumed on other ranks ends as if nothing had happened."""
+"""A run that is killed in any way and resumed on other ranks ends as if nothing had happened."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def wait_until_gone(processes):
 
 
 class Run(Test):
-    """What the tests of training share; no test itself."""
+    """What the tests of training share; it has no tests of its own."""
 
     @classmethod
     def make(cls, workspace):
@@ -71,7 +71,8 @@ class Run(Test):
 
 class Kill(Run):
     def disturb(self, run_dir, ranks, victim):
-        """Starts or resumes, lets some steps pass and kills. Whether it was still running."""
+        """Starts or resumes the run, lets some steps pass and kills it. Returns whether it was
+        still running."""
         before = len(metrics(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
         process = self.resume(run_dir, ranks)
         # Ranks need a moment to notice that mpirun has gone, and go on stepping until then.

@@ -1,4 +1,4 @@
-"""One logical mesh, one state: pods, lanes and model shards, folded in every way that there is."""
+"""One logical mesh, one state: pods, lanes and model shards, folded in every way."""
 
 from harness import Test, hdf5_contents, lapidary, metrics, succeed, unittest
 
@@ -19,7 +19,7 @@ def runs_of(shards):
 
 
 class Mesh(Test):
-    """What the tests below share; no test itself."""
+    """What the tests below share; it has no tests of its own."""
 
     @classmethod
     def make(cls, workspace):
@@ -121,7 +121,7 @@ class Layouts(Mesh):
         self.assertNotEqual(one["loss"], evaluation["loss"], "one shard adds in another order")
         self.assertAlmostEqual(one["loss"], evaluation["loss"], delta=1e-5)
 
-    def test_ranks_of_which_none_have_a_layout_are_told_the_nearest(self):
+    def test_where_the_ranks_have_no_layout_the_nearest_is_named(self):
         for ranks, overrides, words in ((None, ("mesh.data=2", "mesh.model=2",
                                              "mesh.model_ranks=2"), "are 2"),
                                         (3, ("mesh.data=2", "mesh.model=4",

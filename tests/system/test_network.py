@@ -1,4 +1,5 @@
-"""Nodes made of network namespaces: the same state as one process, and a start that does not reach the others."""
+"""Nodes made of network namespaces: training ends in the state of one process, and a network that does not join the
+nodes is named."""
 
 import os
 import pathlib

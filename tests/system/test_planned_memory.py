@@ -1,5 +1,4 @@
-"""Memory as plan predicts it and as a run has it, within 5 %. Not of sanitized builds: theirs is
-another."""
+"""A run uses the memory that plan predicts, within 5 %. Not in sanitized builds, which use more."""
 
 import json
 import os
@@ -21,7 +20,7 @@ LONG = ["model.hidden_size=128", "model.intermediate_size=512", "model.num_hidde
 
 
 class PlannedMemory(Test):
-    """What the tests below share; no test itself."""
+    """What the tests below share; it has no tests of its own."""
 
     @classmethod
     def make(cls, workspace):
@@ -76,8 +75,8 @@ class Training(PlannedMemory):
 
 class Meshes(PlannedMemory):
     def test_memory_on_other_meshes_is_as_planned(self):
-        """Model shards, folded and spread; gradients and weights shared out; less kept, more made
-        again."""
+        """Model shards on one rank and on several; gradients and weights sharded; less kept, more
+        recomputed."""
         two, spread = "mesh.model=2", "mesh.model_ranks=2"
         gradients, full = "mesh.shard=gradients", "mesh.shard=full"
         block, attention = "recompute=block", "recompute=attention"
@@ -112,7 +111,7 @@ class Commands(PlannedMemory):
         self.assertLess(abs(report["peak_bytes"] - counted), 0.01 * counted)
 
     def test_memory_of_eval_and_teach_is_as_planned(self):
-        """The weights stand in memory once, whether they are made, read or used."""
+        """The weights are in memory once, whether they are made, read or used."""
         shape = [*BODY, "model.num_hidden_layers=10"]
         tokens = self.workspace / "tokens/eval/*.h5"
         large = self.workspace / "large"

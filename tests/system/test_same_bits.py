@@ -6,7 +6,7 @@ from harness import Test, lapidary, metrics, succeed, unittest
 
 
 class SameBits(Test):
-    """What the tests below share; no test itself."""
+    """What the tests below share; it has no tests of its own."""
 
     @classmethod
     def make(cls, workspace):

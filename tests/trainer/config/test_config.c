@@ -338,7 +338,7 @@ static void keys_that_do_not_fit_together_are_refused(void **state) {
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) assert_refused(&bad[i]);
 }
 
-static void what_this_version_cannot_do_is_said(void **state) {
+static void what_this_version_cannot_do_is_reported(void **state) {
   (void)state;
   static const bad_config bad[] = {
       {"precision: bfloat16\n",
@@ -548,7 +548,7 @@ int main(void) {
       cmocka_unit_test(overrides_win_and_are_read_like_the_shell_gives_them),
       cmocka_unit_test(bad_keys_and_values_are_refused_in_place),
       cmocka_unit_test(keys_that_do_not_fit_together_are_refused),
-      cmocka_unit_test(what_this_version_cannot_do_is_said),
+      cmocka_unit_test(what_this_version_cannot_do_is_reported),
       cmocka_unit_test(what_is_not_available_can_still_be_described),
       cmocka_unit_test(requirements_depend_on_what_is_needed),
       cmocka_unit_test(the_tail_follows_the_codec_unless_given),

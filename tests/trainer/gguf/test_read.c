@@ -299,7 +299,7 @@ static void lengths_that_the_file_does_not_have_are_refused(void **state) {
   assert_refused("5 bytes are announced where 0 are left");
 }
 
-static void pairs_that_are_none_are_refused(void **state) {
+static void malformed_pairs_are_refused(void **state) {
   (void)state;
   static const struct {
     uint32_t type;
@@ -418,7 +418,7 @@ static void damaged_files_are_read_or_refused(void **state) {
   free(good);
 }
 
-static void what_is_no_regular_file_is_refused(void **state) {
+static void what_is_not_a_regular_file_is_refused(void **state) {
   (void)state;
   lap_gguf_file *file;
   lap_status status;
@@ -443,11 +443,11 @@ int main(void) {
       cmocka_unit_test(an_empty_tensor_shares_its_place_with_what_follows),
       cmocka_unit_test(what_is_not_gguf_is_refused),
       cmocka_unit_test(lengths_that_the_file_does_not_have_are_refused),
-      cmocka_unit_test(pairs_that_are_none_are_refused),
+      cmocka_unit_test(malformed_pairs_are_refused),
       cmocka_unit_test(the_longest_key_has_65535_bytes),
       cmocka_unit_test(tensors_that_do_not_fit_are_refused),
       cmocka_unit_test(damaged_files_are_read_or_refused),
-      cmocka_unit_test(what_is_no_regular_file_is_refused),
+      cmocka_unit_test(what_is_not_a_regular_file_is_refused),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -368,7 +368,7 @@ static void a_header_of_millions_of_values_is_refused_unparsed(void **state) {
   assert_refused("5242880 values; expected at most 2097152");
 }
 
-static void what_is_no_file_is_refused(void **state) {
+static void what_is_not_a_regular_file_is_refused(void **state) {
   (void)state;
   unlink(path);
   assert_refused("cannot be opened");
@@ -449,7 +449,7 @@ int main(void) {
       cmocka_unit_test(a_wrong_header_length_is_refused_before_memory_is_taken),
       cmocka_unit_test(deep_nesting_is_refused),
       cmocka_unit_test(a_header_of_millions_of_values_is_refused_unparsed),
-      cmocka_unit_test(what_is_no_file_is_refused),
+      cmocka_unit_test(what_is_not_a_regular_file_is_refused),
       cmocka_unit_test(random_damage_never_does_more_than_be_refused),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
