@@ -9,17 +9,17 @@
 #include "core/clock.h"
 #include "core/memory.h"
 
-enum { N = 2048 };
-static const int64_t elements = (int64_t)N * N;
+enum { SMALLEST = 256, LARGEST = 2048 }; /* sizes of a product */
 
 struct lap_gemm_yardstick {
-  int threads;
-  float *a, *b, *c; /* [N, N] */
+  int threads, n;
+  float *a, *b, *c; /* [n, n] */
 };
 
-lap_gemm_yardstick *lap_gemm_yardstick_create(int threads) {
+static lap_gemm_yardstick *create(int threads, int n) {
+  const int64_t elements = (int64_t)n * n;
   lap_gemm_yardstick *y = lap_allocate(1, sizeof *y);
-  *y = (lap_gemm_yardstick){threads, lap_allocate_aligned(elements, sizeof(float)),
+  *y = (lap_gemm_yardstick){threads, n, lap_allocate_aligned(elements, sizeof(float)),
                             lap_allocate_aligned(elements, sizeof(float)),
                             lap_allocate_aligned(elements, sizeof(float))};
   for (int64_t i = 0; i < elements; ++i) {
@@ -29,6 +29,8 @@ lap_gemm_yardstick *lap_gemm_yardstick_create(int threads) {
   return y;
 }
 
+lap_gemm_yardstick *lap_gemm_yardstick_create(int threads) { return create(threads, LARGEST); }
+
 void lap_gemm_yardstick_destroy(lap_gemm_yardstick *y) {
   lap_release_aligned(y->a);
   lap_release_aligned(y->b);
@@ -37,23 +39,24 @@ void lap_gemm_yardstick_destroy(lap_gemm_yardstick *y) {
 }
 
 static void by_openblas(const lap_gemm_yardstick *y) {
-  const int rows = (N + y->threads - 1) / y->threads;
+  const int n = y->n, rows = (n + y->threads - 1) / y->threads;
 #pragma omp parallel for schedule(static) num_threads(y->threads)
-  for (int i = 0; i < N; i += rows)
-    lap_blas_sgemm(LAP_PLAIN, LAP_PLAIN, i + rows < N ? rows : N - i, N, N, 1,
-                   y->a + (ptrdiff_t)i * N, N, y->b, N, 0, y->c + (ptrdiff_t)i * N, N);
+  for (int i = 0; i < n; i += rows)
+    lap_blas_sgemm(LAP_PLAIN, LAP_PLAIN, i + rows < n ? rows : n - i, n, n, 1,
+                   y->a + (ptrdiff_t)i * n, n, y->b, n, 0, y->c + (ptrdiff_t)i * n, n);
 }
 
 static void by_lapidary(const lap_gemm_yardstick *y) {
-  lap_matmul_run(&(lap_matmul){.m = N,
-                               .n = N,
-                               .k = N,
+  const int n = y->n;
+  lap_matmul_run(&(lap_matmul){.m = n,
+                               .n = n,
+                               .k = n,
                                .a = y->a,
                                .b = y->b,
                                .c = y->c,
-                               .lda = N,
-                               .ldb = N,
-                               .ldc = N,
+                               .lda = n,
+                               .ldb = n,
+                               .ldc = n,
                                .precision = lap_gemm_precision_here()});
 }
 
@@ -63,7 +66,7 @@ double lap_gemm_yardstick_rate(lap_gemm_yardstick *y, lap_gemm_backend backend) 
     by_openblas(y);
   else
     by_lapidary(y);
-  return 2.0 * N * N * N / (lap_clock_seconds() - start) / 1e9;
+  return 2.0 * y->n * y->n * y->n / (lap_clock_seconds() - start) / 1e9;
 }
 
 double lap_gemm_yardstick_peak(lap_gemm_yardstick *y) {
@@ -83,11 +86,21 @@ double lap_gemm_yardstick_peak(lap_gemm_yardstick *y) {
 }
 
 double lap_gemm_rate(int threads, double seconds) {
-  lap_gemm_yardstick *y = lap_gemm_yardstick_create(threads);
-  double best = 0;
-  for (const double start = lap_clock_seconds(); lap_clock_seconds() - start < seconds;) {
+  enum { WORK = 2 * 2 * 2 }; /* of a product of twice the size */
+  const double start = lap_clock_seconds();
+  lap_gemm_yardstick *y = create(threads, SMALLEST);
+  double best = 0, left = seconds;
+  while (left > 0) {
+    const double before = lap_clock_seconds();
     const double rate = lap_gemm_yardstick_rate(y, lap_gemm_backend_here());
+    const double after = lap_clock_seconds();
     if (rate > best) best = rate;
+    left = seconds - (after - start);
+    const int n = y->n;
+    if (n == LARGEST || WORK * (after - before) > left) continue;
+    lap_gemm_yardstick_destroy(y);
+    y = create(threads, 2 * n);
+    best = 0; /* of the largest size only */
   }
   lap_gemm_yardstick_destroy(y);
   return best;

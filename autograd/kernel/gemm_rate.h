@@ -17,7 +17,8 @@ double lap_gemm_yardstick_rate(lap_gemm_yardstick *yardstick, lap_gemm_backend b
  * kernel uses, for some milliseconds. */
 double lap_gemm_yardstick_peak(lap_gemm_yardstick *yardstick);
 
-/* GFLOP/s of what computes products in this process, the best within about `seconds`. */
+/* GFLOP/s of what computes products in this process, the best within about `seconds` (> 0): of
+ * products of 2048^3, or of the largest smaller power of two that can be done in that time. */
 double lap_gemm_rate(int threads, double seconds);
 
 #endif

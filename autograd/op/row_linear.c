@@ -1,64 +1,35 @@
 /* row_linear: y = sum over all M shards of x_s w_s^T, no bias; a projection cut by its inputs
  *   x [S R, I] input     w_s [O, I] weights     y [R, O] output
  */
-#include <assert.h>
-
-#include "autograd/kernel/gemm.h"
 #include "autograd/op/ops.h"
+#include "autograd/op/projection.h"
 
 static int64_t shards_of(const lap_op_call *call) {
   return call->input[0].rows / call->output.rows;
 }
 
+static lap_projection of_a_shard(const lap_op_call *call) {
+  return (lap_projection){
+      .rows = call->output.rows, .in = call->input[0].columns, .out = call->output.columns};
+}
+
 /* scratch: [S][R, O], what each shard held here has to add. */
 static void forward(const lap_op_call *call) {
-  const int64_t rows = call->output.rows, out = call->output.columns;
-  const int64_t in = call->input[0].columns;
+  const lap_projection p = of_a_shard(call);
   for (int64_t s = 0; s < shards_of(call); ++s)
-    lap_gemm(&(lap_gemm_operands){.m = rows,
-                                  .n = out,
-                                  .k = in,
-                                  .a = call->input[0].value + s * rows * in,
-                                  .lda = in,
-                                  .b = call->input[1 + s].value,
-                                  .ldb = in,
-                                  .transpose_b = true,
-                                  .c = call->scratch + s * rows * out,
-                                  .ldc = out});
-  call->group->sum(call->group->context, call->scratch, rows * out, call->output.value);
+    lap_projection_forward(&p, call->input[0].value + s * p.rows * p.in, call->input[1 + s].value,
+                           call->scratch + s * p.rows * p.out);
+  call->group->sum(call->group->context, call->scratch, p.rows * p.out, call->output.value);
 }
 
 /* dx_s (+)= dy w_s        dw_s += dy^T x_s        nothing to exchange */
 static void backward(const lap_op_call *call) {
-  const int64_t rows = call->output.rows, out = call->output.columns;
-  const int64_t in = call->input[0].columns;
-  const real *dy = call->output.gradient;
-  for (int64_t s = 0; s < shards_of(call); ++s) {
-    const lap_operand *w = &call->input[1 + s];
-    assert(w->accumulate);
-    lap_gemm(&(lap_gemm_operands){.m = rows,
-                                  .n = in,
-                                  .k = out,
-                                  .a = dy,
-                                  .lda = out,
-                                  .b = w->value,
-                                  .ldb = in,
-                                  .c = call->input[0].gradient + s * rows * in,
-                                  .ldc = in,
-                                  .into = lap_gemm_into(call->input[0].accumulate)});
-    lap_gemm(&(lap_gemm_operands){.m = out,
-                                  .n = in,
-                                  .k = rows,
-                                  .a = dy,
-                                  .lda = out,
-                                  .transpose_a = true,
-                                  .b = call->input[0].value + s * rows * in,
-                                  .ldb = in,
-                                  .c = w->gradient,
-                                  .ldc = in,
-                                  .into = LAP_MATMUL_ADD,
-                                  .segment = call->batch->length});
-  }
+  lap_projection p = of_a_shard(call);
+  p.segment = call->batch->length;
+  const lap_operand *x = &call->input[0];
+  for (int64_t s = 0; s < shards_of(call); ++s)
+    lap_projection_backward(&p, call->output.gradient, x->value + s * p.rows * p.in,
+                            x->gradient + s * p.rows * p.in, x->accumulate, &call->input[1 + s]);
 }
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
@@ -68,16 +39,9 @@ static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent
 
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
                  const lap_cost_sink *sink) {
-  const int64_t rows = call->output.rows, in = call->input[0].columns;
-  const int64_t out = call->output.columns;
-  const double shards = (double)shards_of(call);
+  const lap_projection p = of_a_shard(call);
   (void)extent;
-  if (!backward) {
-    lap_cost_product(sink, LAP_PRODUCT_FORWARD, rows, out, in, shards);
-    return;
-  }
-  lap_cost_product(sink, LAP_PRODUCT_INPUT, rows, in, out, shards);
-  lap_cost_product(sink, LAP_PRODUCT_WEIGHT, out, in, rows, shards);
+  lap_projection_cost(&p, shards_of(call), backward, sink);
 }
 
 static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, bool backward,

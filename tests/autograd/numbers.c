@@ -9,8 +9,8 @@
 #include "core/memory.h"
 #include "core/philox.h"
 
-/* LeakSanitizer asks this by name: LLVM's OpenMP keeps what it knew of threads that a smaller team
- * left. */
+/* LeakSanitizer calls this by name: LLVM's OpenMP keeps its data on threads that a smaller team no
+ * longer uses. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libomp"; }
 

@@ -7,9 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "autograd/kernel/gemm_rate.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/op_runner.h"
 
@@ -161,8 +163,9 @@ static void attention_to_the_only_key_has_no_gradient(void **state) {
   }
 }
 
-/* A key with almost no weight: what it has for query 1 is the least that stays, half of it, for
- * query 2, is subnormal and becomes 0. Its value is so large that both would be seen. */
+/* A key with almost no weight: for query 1 its weight is the smallest normal number, which stays;
+ * for query 2 it is half of that, which is subnormal and becomes 0. The key's value is so large
+ * that either would show. */
 static void attention_has_no_subnormal_weights(void **state) {
   (void)state;
   enum { DIM = 2, LENGTH = 3 };
@@ -249,8 +252,18 @@ static void threads_do_not_change_a_bit_of_any_op(void **state) {
   test_batch_destroy(batch);
 }
 
+/* A product of 2048^3 takes longer than this on any processor. */
+static void a_rate_takes_about_the_time_that_it_is_given(void **state) {
+  (void)state;
+  const clock_t before = clock();
+  const double rate = lap_gemm_rate(1, 1e-3);
+  assert_true(rate > 1e-3 && rate < 1e4);
+  assert_true(clock() - before < CLOCKS_PER_SEC / 10);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_rate_takes_about_the_time_that_it_is_given),
       cmocka_unit_test(elementwise_ops_differ_by_rounding),
       cmocka_unit_test(rmsnorm_differs_by_rounding),
       cmocka_unit_test(linear_differs_by_rounding),

@@ -126,7 +126,7 @@ typedef struct {
   real *a, *b, *c;
 } product;
 
-/* Leading dimensions beyond the columns, so that a stride taken for a width shows. */
+/* Leading dimensions exceed the columns, so that mistaking one for the other shows. */
 static product product_create(bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                               lap_matmul_into into, int64_t slack) {
   product made = {

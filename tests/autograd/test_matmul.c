@@ -285,7 +285,7 @@ static void check_the_first_block_is_added(const lap_matmul_kernel *kernel) {
   (void)kernel;
 }
 
-/* A block of 256 terms in pieces, as attention has it, is the block in one. */
+/* A block of 256 terms computed in pieces, as attention does, equals the block computed at once. */
 static void check_chains(const lap_matmul_kernel *kernel) {
   source from = {4, 0};
   if (precision != LAP_MATMUL_FLOAT32) return;

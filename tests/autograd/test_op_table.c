@@ -1,5 +1,5 @@
-/* The descriptions of ops: every op of the table has one, what it says it sends between shards is
- * what it sends, and an op without a description is refused. */
+/* The descriptions of ops: every op of the table has one, ops send between shards what their
+ * descriptions say, and an op without a description is refused. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>

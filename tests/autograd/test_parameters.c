@@ -106,7 +106,7 @@ static void every_bucket_is_listed_in_its_block(void **state) {
   }
 }
 
-/* Buckets of one slot are of layers in turn, of one shard; no others share. */
+/* Buckets that share a slot belong to layers in turn, of one shard; no others share one. */
 static void layers_take_turns_in_slots(void **state) {
   (void)state;
   for (int r = 0; r < RANGES; ++r)

@@ -130,7 +130,7 @@ static double *random_weights(const lap_gemma2_config *config) {
 
 /* --- gradients --- */
 
-/* In double the shards together against the model in one; in float all ways to deal them. */
+/* In double, the shards together against the uncut model; in float, all ways to distribute them. */
 static void check_cuts(shard_setup setup) {
   double *weights = random_weights(setup.config);
   outcome whole = run_whole(&model_runner_double, &setup, weights), folded = {0};
@@ -251,7 +251,7 @@ static void nothing_counted_is_exactly_nothing_in_shards(void **state) {
   test_batch_destroy(batch);
 }
 
-/* A NaN in one shard's logits, also the target's and kept ones, is known to all. */
+/* A NaN in one shard's logits, those of the target and of kept ids included, reaches all shards. */
 static void numbers_gone_wrong_are_known_to_every_shard(void **state) {
   (void)state;
   const lap_gemma2_config config = config_of(4, 4, 1);
@@ -414,7 +414,7 @@ static char *expected_events(int layers, bool backward) {
   return events;
 }
 
-/* Weights are there between enter and leave alone, and elsewhere each time. */
+/* Weights exist only between enter and leave, each time at another address. */
 static void weights_may_move_between_blocks(void **state) {
   (void)state;
   for (int c = 0; c < 4; ++c)

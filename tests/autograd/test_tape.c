@@ -350,7 +350,8 @@ static void only_values_that_backward_needs_are_recomputed(void **state) {
   }
 }
 
-/* A layer more costs its input, and a number a position that its last norm saves. */
+/* One more layer costs the memory of its input, and of one number a position that its last norm
+ * saves. */
 static void a_block_keeps_its_input_alone(void **state) {
   (void)state;
   int64_t bytes[2];

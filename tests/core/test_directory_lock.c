@@ -1,5 +1,6 @@
-/* directory_lock: one job at a time, whoever ends how. Linked so that flock comes through here
- * (--wrap): a test can do what another job does between opening the file and locking it. */
+/* directory_lock: one job at a time has the lock, however a job ends. Linked so that flock comes
+ * through here (--wrap): a test can do what another job does between opening the file and locking
+ * it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -22,14 +23,19 @@
 
 static char *directory;
 
+/* A test takes a second. SIGALRM ends one that would never end, in this process and in its jobs. */
+enum { LIMIT_SECONDS = 60 };
+
 static int make_directory(void **state) {
   (void)state;
   directory = scratch_create();
+  alarm(LIMIT_SECONDS);
   return 0;
 }
 
 static int remove_directory(void **state) {
   (void)state;
+  alarm(0);
   scratch_remove(directory);
   return 0;
 }
@@ -68,14 +74,18 @@ static void tell(int descriptor, char byte) {
   if (write(descriptor, &byte, 1) != 1) _exit(1);
 }
 
-/* Starts a process that takes the lock; it says '+' or '-', and gives it back when it hears a byte.
- * `starts`: with the lock it starts a program, whose number it sends as text first. */
+/* Starts a process that takes the lock, says '+' or '-', and releases it when it hears a byte, or
+ * when a failed test has ended without sending one. `starts`: with the lock it starts a program,
+ * whose number it sends as text first. */
 static job start_job(bool starts) {
   int to[2], from[2];
   assert_int_equal(pipe2(to, O_CLOEXEC), 0);
   assert_int_equal(pipe2(from, O_CLOEXEC), 0);
   const pid_t process = fork();
   if (process == 0) {
+    alarm(LIMIT_SECONDS);
+    close(to[1]);
+    close(from[0]);
     lap_directory_lock *lock;
     lap_status status;
     const bool has_it = lap_directory_lock_take(directory, &lock, &status) == LAP_OK;
@@ -123,7 +133,7 @@ static lap_directory_lock *take(void) {
   return lock;
 }
 
-/* Who "process N on HOST" is. */
+/* "process N on HOST", with which a job signs its lock. */
 static void owner_text(pid_t process, char text[256]) {
   char host[128] = "";
   assert_int_equal(gethostname(host, sizeof host - 1), 0);
@@ -134,11 +144,12 @@ static void assert_refused(pid_t owner) {
   lap_directory_lock *lock = (lap_directory_lock *)"untouched";
   lap_status status = {0};
   char name[256];
-  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  owner_text(owner, name);
+  if (lap_directory_lock_take(directory, &lock, &status) == LAP_OK)
+    fail_msg("expected to be refused, because %s has the lock; it was given a second time", name);
   assert_int_equal(status.code, LAP_USAGE);
   assert_null(lock);
   assert_ptr_equal(strstr(status.message, directory), status.message);
-  owner_text(owner, name);
   if (!strstr(status.message, name)) fail_msg("'%s' is not in: %s", name, status.message);
   assert_non_null(strstr(status.message, "choose another directory"));
 }
@@ -160,14 +171,14 @@ static void a_lock_is_signed_and_leaves_nothing_behind(void **state) {
     lap_directory_lock *lock = take();
     assert_file_says(getpid());
     assert_int_equal(scratch_count(directory), 1);
-    assert_refused(getpid()); /* no second one in the same process either */
+    assert_refused(getpid()); /* nor does this process get a second one */
     lap_directory_lock_release(lock);
     assert_int_equal(scratch_count(directory), 0);
   }
   lap_directory_lock_release(NULL);
 }
 
-static void a_second_job_is_refused_and_told_who_has_it(void **state) {
+static void a_second_job_is_refused_by_the_name_of_the_first(void **state) {
   (void)state;
   job other = start_job(false);
   assert_int_equal(next_byte(other.tells), '+');
@@ -182,7 +193,7 @@ static void a_second_job_is_refused_and_told_who_has_it(void **state) {
   lap_directory_lock_release(take());
 }
 
-static void a_killed_job_has_it_no_more(void **state) {
+static void a_killed_job_has_lost_the_lock(void **state) {
   (void)state;
   job other = start_job(false);
   assert_int_equal(next_byte(other.tells), '+');
@@ -192,7 +203,7 @@ static void a_killed_job_has_it_no_more(void **state) {
   lap_directory_lock *lock = take();
   assert_file_says(getpid());
   lap_directory_lock_release(lock);
-  /* What is left may be longer than what is written. */
+  /* The text left over may be longer than the new one. */
   char longer[200];
   memset(longer, 'x', sizeof longer);
   scratch_write(directory, ".lock", longer, sizeof longer);
@@ -202,7 +213,7 @@ static void a_killed_job_has_it_no_more(void **state) {
 }
 
 /* A program that the job has started does not keep the directory locked when the job is killed. */
-static void programs_that_a_job_started_do_not_have_it(void **state) {
+static void programs_that_a_job_started_do_not_have_the_lock(void **state) {
   (void)state;
   job other = start_job(true);
   char number[32] = "";
@@ -211,7 +222,7 @@ static void programs_that_a_job_started_do_not_have_it(void **state) {
   const pid_t program = (pid_t)strtol(number, NULL, 10);
   assert_true(program > 0);
   assert_int_equal(next_byte(other.tells), '+');
-  /* Until it is sleep, and no longer a copy of the job. */
+  /* Wait until it is sleep, and no longer a copy of the job. */
   char path[64], name[16] = "";
   snprintf(path, sizeof path, "/proc/%ld/comm", (long)program);
   for (int times = 0; times < 5000 && strncmp(name, "sleep", 5) != 0; ++times) {
@@ -245,14 +256,14 @@ static void a_file_that_was_removed_is_not_locked(void **state) {
   released_before_flock = take();
   before_flock = release_it;
   lap_directory_lock *lock = take();
-  /* What has the name is what is locked: the next job meets it. */
+  /* The file that has the name is the one that is locked: the next job meets it. */
   assert_int_equal(scratch_count(directory), 1);
   assert_refused(getpid());
   lap_directory_lock_release(lock);
   assert_int_equal(scratch_count(directory), 0);
 }
 
-static void who_comes_between_keeps_it(void **state) {
+static void a_job_that_comes_between_keeps_the_lock(void **state) {
   (void)state;
   released_before_flock = take();
   before_flock = release_and_take_it;
@@ -274,7 +285,7 @@ static void a_lock_is_released_without_touching_that_of_another_job(void **state
   assert_int_equal(scratch_count(directory), 0);
 }
 
-static void an_owner_that_said_nothing_is_unknown(void **state) {
+static void an_owner_that_wrote_nothing_is_unknown(void **state) {
   (void)state;
   const char *file = scratch_write(directory, ".lock", "", 0);
   const int descriptor = open(file, O_RDWR | O_CLOEXEC);
@@ -283,7 +294,7 @@ static void an_owner_that_said_nothing_is_unknown(void **state) {
   lap_status status = {0};
   assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
   assert_non_null(strstr(status.message, "(unknown)"));
-  /* More than anybody writes is cut. */
+  /* A text longer than any job writes is cut. */
   char longer[2000];
   memset(longer, 'x', sizeof longer);
   scratch_write(directory, ".lock", longer, sizeof longer);
@@ -334,13 +345,16 @@ static int take_many_times(void) {
   return 0;
 }
 
-static void many_jobs_never_have_it_at_once(void **state) {
+static void many_jobs_never_have_the_lock_at_once(void **state) {
   (void)state;
   enum { JOBS = 6 };
   pid_t jobs[JOBS];
   for (int i = 0; i < JOBS; ++i) {
     jobs[i] = fork();
-    if (jobs[i] == 0) _exit(take_many_times());
+    if (jobs[i] == 0) {
+      alarm(LIMIT_SECONDS);
+      _exit(take_many_times());
+    }
   }
   for (int i = 0; i < JOBS; ++i) {
     int ended;
@@ -352,7 +366,7 @@ static void many_jobs_never_have_it_at_once(void **state) {
 
 /* --- what a command writes --- */
 
-/* Whoever comes second is told who is there, as what, and what to do. */
+/* The message to the second process names the first one and its rank, and says what to do. */
 static void assert_second_is_refused(const char *out, bool is_directory) {
   lap_directory_lock *lock, *second;
   lap_status status = {0};
@@ -397,16 +411,16 @@ static void an_output_is_locked_before_it_is_there(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(a_lock_is_signed_and_leaves_nothing_behind),
-      IN_DIRECTORY(a_second_job_is_refused_and_told_who_has_it),
-      IN_DIRECTORY(a_killed_job_has_it_no_more),
-      IN_DIRECTORY(programs_that_a_job_started_do_not_have_it),
+      IN_DIRECTORY(a_second_job_is_refused_by_the_name_of_the_first),
+      IN_DIRECTORY(a_killed_job_has_lost_the_lock),
+      IN_DIRECTORY(programs_that_a_job_started_do_not_have_the_lock),
       IN_DIRECTORY(a_file_that_was_removed_is_not_locked),
-      IN_DIRECTORY(who_comes_between_keeps_it),
+      IN_DIRECTORY(a_job_that_comes_between_keeps_the_lock),
       IN_DIRECTORY(a_lock_is_released_without_touching_that_of_another_job),
-      IN_DIRECTORY(an_owner_that_said_nothing_is_unknown),
+      IN_DIRECTORY(an_owner_that_wrote_nothing_is_unknown),
       IN_DIRECTORY(a_file_system_without_locks_lets_everybody_in),
       IN_DIRECTORY(a_directory_that_cannot_be_written_is_named),
-      IN_DIRECTORY(many_jobs_never_have_it_at_once),
+      IN_DIRECTORY(many_jobs_never_have_the_lock_at_once),
       IN_DIRECTORY(an_output_is_locked_before_it_is_there),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,7 +129,7 @@ static void assert_reason(const char *path, bool is_file, const char *reason) {
 }
 
 /* Of the system, whatever was looked at in between. */
-static void the_reason_is_told(void **state) {
+static void the_reason_is_reported(void **state) {
   (void)state;
   lap_status status = {0};
   char *file = inside("file"), *below = inside("file/a/b"), *loop = inside("loop");
@@ -153,8 +153,8 @@ static void the_reason_is_told(void **state) {
   for (int i = 0; i < 6; ++i) free(paths[i]);
 }
 
-/* Root may write everywhere: as somebody else. */
-static void no_permission_is_told(void **state) {
+/* Root may write everywhere, so another user tries. */
+static void a_missing_permission_is_reported(void **state) {
   (void)state;
   enum { NOBODY = 65534 };
   lap_status status = {0};
@@ -288,8 +288,8 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
       cmocka_unit_test(directories_are_made_with_their_parents),
-      cmocka_unit_test(the_reason_is_told),
-      cmocka_unit_test(no_permission_is_told),
+      cmocka_unit_test(the_reason_is_reported),
+      cmocka_unit_test(a_missing_permission_is_reported),
       cmocka_unit_test(missing_parents_are_made),
       cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),

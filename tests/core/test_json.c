@@ -1,4 +1,4 @@
-/* json: what is counted is never less than what a parser would make. */
+/* json: the count of values is never less than what a parser would make. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

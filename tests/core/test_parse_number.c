@@ -217,6 +217,9 @@ static void known_numbers_are_printed_as_people_write_them(void **state) {
                {1.0 / 3, "0.3333333333333333"},
                {1e300, "1.0e+300"},
                {2.5e-7, "2.5e-07"},
+               {0x1p-1074, "5.0e-324"},
+               {-3 * 0x1p-1074, "-1.5e-323"},
+               {0x1p-1030, "8.691694759794e-311"},
                {0.1 + 0.2, "0.30000000000000004"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     char text[LAP_NUMBER_TEXT];

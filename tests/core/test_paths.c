@@ -1,4 +1,4 @@
-/* paths: a text of the user's means what a person would say it means, or is refused by name. */
+/* paths: what a user writes means what a person would take it to mean, or is refused by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -160,7 +160,7 @@ static void assert_refused(const char *text, const char *kind, const char *messa
   assert_int_equal(count, 0);
 }
 
-static void what_means_nothing_is_named(void **state) {
+static void a_text_that_matches_nothing_is_refused_by_name(void **state) {
   (void)state;
   assert_refused("nowhere", ".h5", "nowhere: cannot be opened: No such file or directory");
   assert_refused("a/1.h5/x", ".h5", "a/1.h5/x: cannot be opened: Not a directory");
@@ -207,8 +207,10 @@ static void hostile_texts_end_soon(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_exists_is_itself),  cmocka_unit_test(a_folder_means_its_files),
-      cmocka_unit_test(globs_and_braces),       cmocka_unit_test(what_means_nothing_is_named),
+      cmocka_unit_test(what_exists_is_itself),
+      cmocka_unit_test(a_folder_means_its_files),
+      cmocka_unit_test(globs_and_braces),
+      cmocka_unit_test(a_text_that_matches_nothing_is_refused_by_name),
       cmocka_unit_test(hostile_texts_end_soon),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);

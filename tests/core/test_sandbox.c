@@ -111,7 +111,7 @@ static lap_code raise_all_requests(const void *context, void *result, lap_status
   static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
   for (size_t i = 0; i < sizeof requests / sizeof *requests; ++i) {
     raise(requests[i]);
-    kill(*(const pid_t *)context, requests[i]); /* the whole group is told */
+    kill(*(const pid_t *)context, requests[i]); /* the whole group gets the signal */
   }
   return LAP_OK;
 }
@@ -123,7 +123,7 @@ static void count_request(int number) {
   ++requests_seen;
 }
 
-/* The queue's notice is no fault of the file's. */
+/* A notice of the queue is not blamed on the file. */
 static void a_request_to_stop_is_the_parents_affair(void **state) {
   (void)state;
   static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
@@ -155,7 +155,7 @@ static void a_child_that_somebody_kills_says_nothing_of_the_file(void **state) {
   }
 }
 
-/* Tells its number and stays. */
+/* Sends its process id and stays. */
 static lap_code stay(const void *context, void *result, lap_status *status) {
   (void)result, (void)status;
   const pid_t self = getpid();
@@ -219,7 +219,7 @@ static lap_code talk(const void *context, void *result, lap_status *status) {
   return silent && write(STDERR_FILENO, "noise", 5) == 5 ? LAP_OK : LAP_DATA;
 }
 
-static void the_child_is_not_heard(void **state) {
+static void the_output_of_the_child_is_dropped(void **state) {
   (void)state;
   int ends[2];
   char heard[16];
@@ -260,7 +260,7 @@ int main(void) {
       cmocka_unit_test(a_child_ends_with_its_parent),
       cmocka_unit_test(a_loop_is_ended),
       cmocka_unit_test(memory_is_limited),
-      cmocka_unit_test(the_child_is_not_heard),
+      cmocka_unit_test(the_output_of_the_child_is_dropped),
       cmocka_unit_test(ignored_children_make_no_difference),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

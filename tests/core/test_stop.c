@@ -1,4 +1,4 @@
-/* stop: what becomes of a process that is asked to stop, in child processes. */
+/* stop: what a process does that is asked to stop; each case runs in a child process. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@ static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
 static const char *const names[] = {"SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP", "SIGINT"};
 enum { REQUESTS = sizeof requests / sizeof *requests, CAME_BACK = 99, HEARD = 512 };
 
-/* How a child ends that does this, and what it says on stderr. */
+/* Does this in a child process; returns how the child ends, and what it says on stderr. */
 static int ending_of(void (*act)(int), int number, char heard[HEARD]) {
   int ends[2], how;
   assert_int_equal(pipe(ends), 0);
@@ -71,7 +71,7 @@ static void in_a_blocked_process(int number) {
   raise(number);
 }
 
-static void what_the_launcher_had_blocked_comes(void **state) {
+static void signals_that_the_launcher_had_blocked_arrive(void **state) {
   (void)state;
   for (int i = 0; i < REQUESTS; ++i)
     assert_exit(in_a_blocked_process, requests[i], LAP_STOPPED, "stopped");
@@ -112,7 +112,7 @@ static void ask_soon(int number) {
   _exit(lap_stop_requested() ? (int)lap_stop_check(&status) : CAME_BACK);
 }
 
-/* A request repeats, as the batch scripts send it: that is no new patience. */
+/* A request repeats, as the batch scripts send it: the time limit does not begin anew. */
 static void never_ask(int number) {
   lap_stop_install();
   lap_stop_within(1);
@@ -140,7 +140,7 @@ static void ask_later(int number) {
   lap_stop_within(1);
   lap_stop_defer();
   raise(number);
-  sleep(2); /* longer than the patience of before */
+  sleep(2); /* longer than the earlier limit */
   _exit(lap_stop_requested() && lap_stop_check(&status) == LAP_OK ? 0 : CAME_BACK);
 }
 
@@ -258,12 +258,12 @@ static void a_child_may_ignore_them(void **state) {
 
 int main(int argc, char **argv) {
   if (argc == 3 && strcmp(argv[1], "--installed") == 0) {
-    lap_stop_install(); /* the request of before the exec comes here */
+    lap_stop_install(); /* the request from before the exec arrives here */
     return CAME_BACK;
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_request_ends_the_process_with_75),
-      cmocka_unit_test(what_the_launcher_had_blocked_comes),
+      cmocka_unit_test(signals_that_the_launcher_had_blocked_arrive),
       cmocka_unit_test(only_the_first_rank_speaks),
       cmocka_unit_test(nohup_and_the_background_are_respected),
       cmocka_unit_test(a_request_waits_for_a_good_place),

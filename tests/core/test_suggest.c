@@ -36,8 +36,8 @@ static const char *after_dot(const char *name) {
   return dot ? dot + 1 : name;
 }
 
-/* Edits from a word to a candidate, INT_MAX where it is not meant; a word that is right but for its
- * section counts as one edit more. */
+/* Edits from a word to a candidate, INT_MAX where the word cannot mean it; a wrong section counts
+ * as one edit more. */
 static int edits_to(const char *word, const char *candidate) {
   const int whole = distance(word, candidate);
   const int edits = whole <= allowed(word) ? whole : INT_MAX;

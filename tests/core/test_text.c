@@ -75,7 +75,7 @@ static void nothing_else_is_a_character(void **state) {
   free(triples);
 }
 
-/* Four bytes are one where an encoder makes them. */
+/* Four bytes are a character where an encoder makes them. */
 static void four_bytes_are_one_character_or_none(void **state) {
   (void)state;
   static const uint8_t edges[] = {0x00, 0x7F, 0x80, 0x81, 0xBE, 0xBF, 0xC0, 0xFF};

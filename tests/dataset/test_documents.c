@@ -213,7 +213,7 @@ static void bad_lines_are_counted_with_the_first_place(void **state) {
   assert_strict("jsonl:t", "\n{\"t\": \"\\u0000\"}", "line 2: \\u0000 or half of a surrogate pair");
 }
 
-static void bytes_that_are_no_text_are_replaced_as_python_does(void **state) {
+static void bytes_that_are_not_text_are_replaced_as_python_does(void **state) {
   (void)state;
 #define R "\xEF\xBF\xBD"
   const lap_findings lines =
@@ -371,7 +371,7 @@ int main(void) {
       cmocka_unit_test(packed_files_are_told_by_their_first_bytes),
       cmocka_unit_test(a_packed_file_that_is_cut_off_gives_what_it_has),
       cmocka_unit_test(bad_lines_are_counted_with_the_first_place),
-      cmocka_unit_test(bytes_that_are_no_text_are_replaced_as_python_does),
+      cmocka_unit_test(bytes_that_are_not_text_are_replaced_as_python_does),
       cmocka_unit_test(empty_files_and_documents_are_counted),
       cmocka_unit_test(inputs_are_files_folders_and_globs),
       cmocka_unit_test(other_formats_are_refused_by_name_before_anything_is_read),

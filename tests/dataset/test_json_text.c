@@ -80,7 +80,7 @@ static void a_string_is_decoded(void **state) {
   assert_text("\xEF\xBB\xBF{\"text\": \"after a mark\"}", "after a mark", 0);
 }
 
-static void what_is_no_text_becomes_the_replacement(void **state) {
+static void what_is_not_text_becomes_the_replacement_character(void **state) {
   (void)state;
 #define R "\xEF\xBF\xBD"
   assert_text("{\"text\": \"a\\u0000b\"}", "a" R "b", 1);
@@ -137,7 +137,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_stands_beside_the_text_does_not_matter),
       cmocka_unit_test(a_string_is_decoded),
-      cmocka_unit_test(what_is_no_text_becomes_the_replacement),
+      cmocka_unit_test(what_is_not_text_becomes_the_replacement_character),
       cmocka_unit_test(other_lines_say_what_they_are),
       cmocka_unit_test(the_keys_are_listed_as_far_as_they_fit),
   };

@@ -1,4 +1,4 @@
-/* order: a permutation for every size, another one each epoch, and always the same one. */
+/* order: a permutation for every size, another one each epoch, and the same ones in every run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,5 @@
-/* text_reader: lines, rests, and what cannot be read. The ends of lines and packed files:
- * documents.
- */
+/* text_reader: lines, an unfinished last line, and what cannot be read. Line ends and packed files
+ * are tested with documents. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -436,7 +436,7 @@ static void see_progress(void *context, const lap_progress_state *hook) {
   ++seen[2];
 }
 
-static void progress_is_told_about_every_megabyte(void **state) {
+static void progress_is_reported_about_every_megabyte(void **state) {
   const fixture *made = *state;
   char *text = make_text(60000);
   const size_t bytes = strlen(text);
@@ -545,7 +545,7 @@ int main(void) {
       cmocka_unit_test_setup(texts_that_cannot_be_read_are_refused, next_out),
       cmocka_unit_test_setup(nothing_is_overwritten, next_out),
       cmocka_unit_test_setup(a_full_disk_leaves_nothing, next_out),
-      cmocka_unit_test_setup(progress_is_told_about_every_megabyte, next_out),
+      cmocka_unit_test_setup(progress_is_reported_about_every_megabyte, next_out),
       cmocka_unit_test_setup(a_shard_that_repeats_another_is_left_out, next_out),
       cmocka_unit_test_setup(unknown_tokens_are_counted_and_above_a_share_refused, next_out),
       cmocka_unit_test_setup(much_that_is_unknown_is_refused_long_before_the_end, next_out),

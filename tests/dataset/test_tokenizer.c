@@ -129,7 +129,7 @@ static void random_bytes_come_back_exactly(void **state) {
   lap_tokenizer_close(tokenizer);
 }
 
-/* Text is given to the library in segments; their borders must not be seen in the ids. */
+/* Text is given to the library in segments; their borders must not show in the ids. */
 static void long_text_has_the_ids_of_its_parts(void **state) {
   lap_tokenizer *tokenizer = open_model(*state);
   const size_t part = strlen(TEXT), copies = 1500;

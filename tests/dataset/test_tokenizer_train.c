@@ -140,7 +140,7 @@ static void rare_characters_become_bytes(void **state) {
   assert_true(lap_tokenizer_has_bytes(tokenizer));
   assert_int_equal(lap_tokenizer_vocab_size(tokenizer), 668);
   lap_tokenizer_close(tokenizer);
-  /* Asked for, it is not lowered, but refused with what would do. */
+  /* A size that was asked for is not lowered but refused, with the size that would work. */
   training.character_coverage = .99;
   training.out = next_model(made);
   assert_int_equal(lap_tokenizer_train(&training, NULL, &status), LAP_USAGE);
@@ -302,7 +302,7 @@ static void see_progress(void *context, const lap_progress_state *hook) {
   seen[2] += learning;
 }
 
-static void progress_is_told_while_pieces_are_learned(void **state) {
+static void progress_is_reported_while_pieces_are_learned(void **state) {
   fixture *made = *state;
   const char *texts[] = {made->text};
   uint64_t seen[3] = {0};
@@ -327,7 +327,7 @@ int main(void) {
       cmocka_unit_test(a_sample_bounds_the_text_and_is_a_function_of_the_seed),
       cmocka_unit_test(every_part_of_a_text_is_drawn_alike),
       cmocka_unit_test(line_ends_do_not_change_the_model),
-      cmocka_unit_test(progress_is_told_while_pieces_are_learned),
+      cmocka_unit_test(progress_is_reported_while_pieces_are_learned),
   };
   return cmocka_run_group_tests(tests, make_text, remove_all);
 }

@@ -8,8 +8,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* libFuzzer's own -timeout is by the clock on the wall: on a busy machine it accuses the innocent.
- */
+/* libFuzzer's own -timeout goes by the wall clock: on a busy machine it would report inputs that
+ * are not slow. */
 static void set_alarm(int seconds) {
   const struct itimerval after = {.it_value.tv_sec = seconds};
   setitimer(ITIMER_PROF, &after, NULL);

@@ -1,5 +1,5 @@
-/* For harnesses of what is tried in a child process (core/sandbox.h): the coverage of the child
- * counts, and its crashes, which production turns into messages, are no findings. Linked with
+/* For harnesses of code that runs in a child process (core/sandbox.h): the child's coverage counts,
+ * and its crashes, which the program turns into messages, are not findings. Linked with
  * --wrap=_exit. */
 #include <pthread.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ __attribute__((section("__libfuzzer_extra_counters"),
 extern uint8_t __start___sancov_cntrs[], __stop___sancov_cntrs[];
 static bool is_child;
 
-/* A child that leaves tells where it has been. */
+/* A child that exits reports its coverage. */
 void __real__exit(int code) __attribute__((noreturn));
 void __wrap__exit(int code) __attribute__((noreturn));
 void __wrap__exit(int code) {
@@ -31,13 +31,13 @@ void __wrap__exit(int code) {
   __real__exit(code);
 }
 
-/* libFuzzer would write the input of a crash down. */
+/* libFuzzer would save the input of such a crash. */
 static void become_child(void) {
   is_child = true;
   __sanitizer_set_death_callback(NULL);
 }
 
-/* In place of -malloc_limit_mb, which would hold for the child too: that one has a limit of its
+/* In place of -malloc_limit_mb, which would apply to the child too; the child has a limit of its
  * own. */
 static void limit_allocation(const volatile void *block, size_t bytes) {
   (void)block;

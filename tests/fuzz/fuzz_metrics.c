@@ -1,4 +1,4 @@
-/* metrics.jsonl: summarised as inspect does, and read as a run does that goes on. */
+/* metrics.jsonl: summarised as inspect does, and read as a resumed run does. */
 #include <stdio.h>
 #include <string.h>
 

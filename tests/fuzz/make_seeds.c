@@ -397,7 +397,7 @@ static void write_tokenizers(const char *directory) {
     char *path = seed_path(directory, harnesses[i], "trained");
     const char *texts[] = {text};
     must(train_tokenizer_on(texts, 1, 290, path, &status), &status);
-    /* The parser must take what the fuzzers begin with. */
+    /* The parser must accept the seeds. */
     lap_tokenizer *tokenizer;
     must(lap_tokenizer_open(path, &tokenizer, &status), &status);
     lap_tokenizer_close(tokenizer);

@@ -14,7 +14,7 @@ import harness
 
 @dataclasses.dataclass
 class Case:
-    """What a comparison is of. `kept` ids of the teacher, 0: no teacher, "all": the vocabulary."""
+    """One case to compare. `kept` ids of the teacher, 0: no teacher, "all": the vocabulary."""
     name: str
     model: dict
     objective: dict

@@ -1,5 +1,5 @@
-"""The contract of `lapidary probe` (docs/design.md#probe) for who writes its files with safetensors and numpy:
-names, dtypes and shapes of the output, what inputs may be, batches in which nothing is counted."""
+"""The contract of `lapidary probe` (docs/design.md#probe) for programs that write its files with safetensors and
+numpy: names, dtypes and shapes of the output, what inputs may be, batches in which nothing is counted."""
 
 import itertools
 import unittest

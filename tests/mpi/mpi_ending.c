@@ -1,5 +1,5 @@
 /* mpi_ending SCENARIO: a job that ends in one of the ways in which jobs end; the test looks at what
- * mpirun returns and prints. In all of them rank 1 is the odd one. */
+ * mpirun returns and prints. In all of them rank 1 is the one that differs. */
 #include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,7 +45,7 @@ static void stop_between_exchanges(lap_comm *comm) {
   lap_comm_wait(comm, waiting);
 }
 
-/* Rank 1 suspends rank 0, which waits for it, for longer than the watchdog is patient. */
+/* Rank 1 suspends rank 0, which waits for it, for longer than the watchdog waits. */
 static void suspend(lap_comm *comm) {
   const pid_t mine = getpid();
   pid_t pids[2];

@@ -1,4 +1,4 @@
-/* agree: what one rank knows, all ranks know, in the same words. */
+/* agree: an error of one rank is known to all ranks, in the same words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -262,7 +262,7 @@ static uint64_t counted_of(lap_comm *comm, lap_segment_sum *sum, const double *p
 }
 
 /* Nothing at first; then what was said last, not all that was ever said. */
-static void sums_of_segments_are_counted_as_was_said_last(void **state) {
+static void sums_of_segments_are_counted_as_last_set(void **state) {
   lap_comm *comm = *state;
   const lap_mesh mesh = {1, 4, 1};
   const lap_lanes one = lap_one_lane(1), all = {0, 1, 4};
@@ -291,7 +291,7 @@ int main(void) {
       cmocka_unit_test(any_ranges_of_an_owned_vector_can_be_fetched),
       cmocka_unit_test(scalars_of_lanes_have_the_bits_of_the_tree),
       cmocka_unit_test(scalars_of_segments_have_the_bits_of_the_tree),
-      cmocka_unit_test(sums_of_segments_are_counted_as_was_said_last),
+      cmocka_unit_test(sums_of_segments_are_counted_as_last_set),
   };
   return cmocka_run_group_tests_name("collectives", tests, world_start, world_finish);
 }

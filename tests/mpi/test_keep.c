@@ -31,7 +31,7 @@ static void the_first_ranks_go_on_without_the_others(void **state) {
   lap_gather_all(comm, &mine, sizeof mine, all);
   for (int r = 0; r < kept; ++r) assert_int_equal(all[r], 100 + r);
   assert_int_equal(all[kept], 0);
-  sleep(3); /* longer than anybody waits who has work */
+  sleep(3); /* longer than any rank that has work waits */
   lap_agree_range(comm, rank, &smallest, &largest);
   assert_int_equal(smallest, 0);
   assert_int_equal(largest, kept - 1);

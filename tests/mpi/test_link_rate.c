@@ -1,5 +1,5 @@
-/* link_rate: every pair of ranks on a node is a link, none is between nodes where there is one
- * node, and what a rank is told is of an order that memory can do. */
+/* link_rate: every pair of ranks on a node is a link, no link is between nodes where there is one
+ * node, and the rates are of an order that memory can reach. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -177,7 +177,7 @@ static void ranks_stand_in_replicas_that_share_the_shards(void **state) {
   assert_int_equal(fold.first_shard, 3);
   assert_int_equal(fold.shard_count, 3);
   assert_int_equal(fold.lanes.first, 1);
-  /* The fewest ranks a replica that put all ranks to use. */
+  /* The fewest ranks a replica with which all ranks have work. */
   assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 3, 0, &fold, &status), LAP_OK);
   assert_int_equal(fold.model_ranks, 1);
   assert_int_equal(lap_mesh_fold(&mesh, 0, LAP_LANES_BLOCK, 4, 0, &fold, &status), LAP_OK);

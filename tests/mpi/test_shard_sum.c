@@ -126,7 +126,7 @@ static int64_t wrong_collected(world *w, int64_t count) {
   return wrong;
 }
 
-/* Flags of no rank, of one after the other, and a different one of each. */
+/* No rank raises a flag; then one rank after the other; then each rank a different one. */
 static int64_t wrong_any(world *w, int64_t count) {
   (void)count;
   const int ranks = w->fold.model_ranks, mine = 1 << w->fold.model_rank % 8;

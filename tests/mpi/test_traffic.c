@@ -1,5 +1,5 @@
 /* traffic: what is counted is what was predicted, to the byte, and the table of the logical mesh
- * does not know how the mesh was folded. */
+ * does not depend on how the mesh was folded. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

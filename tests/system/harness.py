@@ -94,7 +94,7 @@ def finish(process, timeout=TIMEOUT):
 
 
 def lapidary(*arguments, ranks=None, program=None, cwd=None, preexec=None, timeout=TIMEOUT):
-    """Runs to the end, whatever the end is."""
+    """Runs to the end, however it ends."""
     return finish(start(arguments, ranks, program, cwd, preexec), timeout)
 
 
@@ -151,8 +151,8 @@ def snapshot(directory):
 
 
 def hdf5_contents(directory):
-    """Every HDF5 file under a directory and the hash of what it holds. Not of its bytes: with libver
-    latest HDF5 1.10 writes the time of creation into every dataset, whatever it is told."""
+    """Every HDF5 file under a directory and the hash of what it holds. The bytes of the file differ: with libver
+    latest HDF5 1.10 always writes the time of creation into every dataset."""
     contents = {}
     for path in sorted(pathlib.Path(directory).rglob("*.h5")):
         digest = hashlib.sha256()

@@ -153,14 +153,15 @@ def attention(x, w, prefix, sliding, first):
   project = lambda name, n: (x @ w[f"{prefix}.{name}_proj.weight"].T).reshape(T, n, width)
   q, k, v = rotate(project("q", heads)), rotate(project("k", kv_heads)), project("v", kv_heads)
   cap = MODEL["attn_logit_softcapping"]
+  at = np.arange(T)
+  begin = np.maximum(first, at - MODEL["sliding_window"] + 1) if sliding else first
+  visible = (begin[:, None] <= at) & (at <= at[:, None])  # [query, key]
   out = np.zeros((T, heads, width), x.dtype)
   for h in range(heads):
     g = h // (heads // kv_heads)
-    for i in range(T):
-      low = max(first[i], i - MODEL["sliding_window"] + 1 if sliding else 0)
-      score = k[low:i + 1, g] @ q[i, h] / np.sqrt(MODEL["query_pre_attn_scalar"])
-      e = np.exp(cap * np.tanh(score / cap))
-      out[i, h] = e / e.sum() @ v[low:i + 1, g]
+    score = q[:, h] @ k[:, g].T / np.sqrt(MODEL["query_pre_attn_scalar"])
+    e = np.where(visible, np.exp(cap * np.tanh(score / cap)), 0)
+    out[:, h] = e / e.sum(-1, keepdims=True) @ v[:, g]
   return out.reshape(T, -1) @ w[f"{prefix}.o_proj.weight"].T
 
 

@@ -81,7 +81,7 @@ class Corpora(unittest.TestCase):
         self.assertEqual(len(hashes), 1, hashes)
         self.assertEqual(len(counts), 1, counts)
 
-    def test_what_is_wrong_is_told_and_does_not_end_the_job(self):
+    def test_what_is_wrong_is_reported_and_does_not_end_the_job(self):
         rows = [json.dumps({"text": line}) for line in text_of(200).splitlines()]
         rows[5] = '{"text": "a \\ud800 b", "x": -Infinity}'
         rows[60] = '{"body": "elsewhere"}'

@@ -22,7 +22,7 @@ class Doctor(Test):
             self.assertEqual("within_node" in result.json, ranks > 1)
             self.assertEqual(sorted(os.listdir(self.workspace.path)), before)
 
-    def test_a_directory_that_is_not_there_is_said_on_any_rank_count(self):
+    def test_a_missing_directory_is_reported_on_any_rank_count(self):
         (self.workspace / "file").write_text("in the way")
         for ranks, directory in ((1, "nowhere"), (2, "nowhere"), (2, "file/nowhere")):
             result = lapidary("doctor", "--quick", "--dir", self.workspace / directory, ranks=ranks)

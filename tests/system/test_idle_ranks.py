@@ -1,4 +1,4 @@
-"""More ranks than a mesh has work for: the surplus waits for the end, and is told of in one line."""
+"""More ranks than a mesh has work for: the surplus waits for the end, and one line says so."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A run that is killed, however, and resumed on other ranks ends as if nothing had happened."""
+"""A run that is killed in any way and resumed on other ranks ends as if nothing had happened."""
 
 import os
 import random
@@ -22,7 +22,9 @@ def wait_until_gone(processes):
     raise AssertionError(f"still running {GRACE_SECONDS} s after the kill: {processes}")
 
 
-class KillAndResume(Test):
+class Run(Test):
+    """What the tests of training share; it has no tests of its own."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -66,8 +68,11 @@ class KillAndResume(Test):
         return [(line["step"], line["eval"]["loss"], line["eval"]["kl"])
                 for line in lines if "eval" in line]
 
+
+class Kill(Run):
     def disturb(self, run_dir, ranks, victim):
-        """Starts or resumes, lets some steps pass and kills. Whether it was still running."""
+        """Starts or resumes the run, lets some steps pass and kills it. Returns whether it was
+        still running."""
         before = len(metrics(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
         process = self.resume(run_dir, ranks)
         # Ranks need a moment to notice that mpirun has gone, and go on stepping until then.
@@ -105,6 +110,8 @@ class KillAndResume(Test):
     def test_mpirun_killed(self):
         self.kill_until_done("mpirun", 3)
 
+
+class Stop(Run):
     def test_a_signal_stops_it_with_75_and_a_checkpoint(self):
         for number, ranks, then in ((signal.SIGUSR1, 3, 2), (signal.SIGUSR1, None, 4),
                                     (signal.SIGTERM, None, 5), (signal.SIGINT, None, 1)):
@@ -161,7 +168,7 @@ class KillAndResume(Test):
             self.assertEqual((snapshot(run_dir / "checkpoints"), metrics(run_dir)), before)
 
 
-class KillTeach(Test):
+class Teach(Test):
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens(documents=1500, shard_tokens=40000)

@@ -1,4 +1,4 @@
-"""The man page in the tree is the one that the program's help makes, names everything, and is good roff."""
+"""The man page in the tree is the one that the program's help makes, names everything, and is valid roff."""
 
 import re
 import shutil

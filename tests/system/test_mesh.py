@@ -1,4 +1,4 @@
-"""One logical mesh, one state: pods, lanes and model shards, folded in every way that there is."""
+"""One logical mesh, one state: pods, lanes and model shards, folded in every way."""
 
 from harness import Test, hdf5_contents, lapidary, metrics, succeed, unittest
 
@@ -19,6 +19,8 @@ def runs_of(shards):
 
 
 class Mesh(Test):
+    """What the tests below share; it has no tests of its own."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -45,21 +47,25 @@ class Mesh(Test):
                 self.assertEqual(self.state(ranks, *mesh, *overrides), reference)
         return reference
 
+
+class Lanes(Mesh):
     def test_lanes(self):
         self.one_state(1, 6, 1, 12)
 
     def test_pods_and_lanes(self):
         self.one_state(2, 5, 1, 10)
 
+    def test_one_micro_batch_a_lane(self):
+        """Layers' gradients then take turns in memory, with cyclic lanes."""
+        self.one_state(1, 7, 2, 7, "model.num_hidden_layers=5")
+
+
+class Shards(Mesh):
     def test_model_shards(self):
         self.one_state(1, 6, 2, 12)
 
     def test_pods_lanes_and_model_shards(self):
         self.one_state(2, 3, 4, 12)
-
-    def test_one_micro_batch_a_lane(self):
-        """Layers' gradients then take turns in memory, with cyclic lanes."""
-        self.one_state(1, 7, 2, 7, "model.num_hidden_layers=5")
 
     def test_shards_change_the_bits_and_hardly_the_numbers(self):
         mesh = ("mesh.data=6", "batch.sequences=12")
@@ -68,6 +74,8 @@ class Mesh(Test):
         for a, b in zip(one[1], two[1], strict=True):
             self.assertAlmostEqual(a, b, delta=1e-4)
 
+
+class Layouts(Mesh):
     def test_a_run_goes_on_with_other_ranks_shards_and_model_ranks(self):
         mesh = ("mesh.data=6", "mesh.model=2", "batch.sequences=12")
         reference = self.state(None, *mesh)[0]
@@ -113,8 +121,8 @@ class Mesh(Test):
         self.assertNotEqual(one["loss"], evaluation["loss"], "one shard adds in another order")
         self.assertAlmostEqual(one["loss"], evaluation["loss"], delta=1e-5)
 
-    def test_ranks_of_which_none_have_a_layout_are_told_the_nearest(self):
-        for ranks, overrides, words in ((1, ("mesh.data=2", "mesh.model=2",
+    def test_where_the_ranks_have_no_layout_the_nearest_is_named(self):
+        for ranks, overrides, words in ((None, ("mesh.data=2", "mesh.model=2",
                                              "mesh.model_ranks=2"), "are 2"),
                                         (3, ("mesh.data=2", "mesh.model=4",
                                              "mesh.model_ranks=4"), "are 4"),

@@ -40,8 +40,8 @@ class Notices(Test):
         (workspace / "words.txt").write_text("\n".join(f"{words.getrandbits(40):x}" for _ in range(300000)))
 
     def stopped(self, command, number, seconds, ranks=None, group=False):
-        """The command's end after a notice so long after its handlers stood. To the ranks themselves:
-        mpirun dies of a notice, or loses it, while it is about to start."""
+        """Sends a notice so many seconds after the handlers were installed; returns how the command ended. The
+        notice goes to the ranks themselves: an mpirun that is still starting dies of it, or loses it."""
         process = start(command, ranks)
         for _ in range(3000):
             processes = processes_of(process) if ranks else [process.pid]
@@ -57,7 +57,7 @@ class Notices(Test):
         return finish(process, timeout=60)
 
     def assert_stopped(self, result, of):
-        """75, unless the command had ended before; nobody is blamed."""
+        """75, unless the command had ended before; no rank is blamed."""
         print(f"{of}: exit code {result.code}", flush=True)
         for word in ("damaged", "crashed", "missing", "Traceback"):
             self.assertNotIn(word, result.err)
@@ -153,7 +153,7 @@ class Notices(Test):
         self.assertIn(finish(process, timeout=60).code, (-signal.SIGINT, 75))
 
     def test_hf_teacher_answers_while_it_imports(self):
-        """Libraries that take their time, made up."""
+        """Made-up libraries that take long to import."""
         fake = self.workspace / "libraries"
         fake.mkdir()
         for library in ("h5py", "numpy", "safetensors", "torch", "transformers"):

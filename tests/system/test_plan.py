@@ -34,7 +34,7 @@ class Plan(Test):
         self.assertEqual(dry["total_steps"], plan["steps"])
         self.assertFalse((self.workspace / "dry").exists())
 
-    def test_what_is_not_there_yet_is_said(self):
+    def test_what_is_not_there_yet_is_reported(self):
         result = succeed("plan", self.config, "data.train=nowhere/*.h5", "--json")
         self.assertIn("data.train: nowhere/*.h5: matches no file: there is no folder nowhere: its tokens "
                       "are not counted",

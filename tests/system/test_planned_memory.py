@@ -1,5 +1,4 @@
-"""Memory as plan predicts it and as a run has it, within 5 %. Not of sanitized builds: theirs is
-another."""
+"""A run uses the memory that plan predicts, within 5 %. Not in sanitized builds, which use more."""
 
 import json
 import os
@@ -21,6 +20,8 @@ LONG = ["model.hidden_size=128", "model.intermediate_size=512", "model.num_hidde
 
 
 class PlannedMemory(Test):
+    """What the tests below share; it has no tests of its own."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
@@ -62,6 +63,8 @@ class PlannedMemory(Test):
         self.assertGreater(usage.ru_maxrss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return json.loads(out.splitlines()[-1]), usage.ru_maxrss * 1024
 
+
+class Training(PlannedMemory):
     def test_memory_of_training_is_as_planned(self):
         none, two = "mesh.shard=none", "threads=2"
         for name, shape in (("body", BODY), ("vocabulary", VOCABULARY), ("long", LONG)):
@@ -69,9 +72,11 @@ class PlannedMemory(Test):
                 with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                     self.assert_train(name, shape, ranks, *overrides)
 
+
+class Meshes(PlannedMemory):
     def test_memory_on_other_meshes_is_as_planned(self):
-        """Model shards, folded and spread; gradients and weights shared out; less kept, more made
-        again."""
+        """Model shards on one rank and on several; gradients and weights sharded; less kept, more
+        recomputed."""
         two, spread = "mesh.model=2", "mesh.model_ranks=2"
         gradients, full = "mesh.shard=gradients", "mesh.shard=full"
         block, attention = "recompute=block", "recompute=attention"
@@ -85,6 +90,8 @@ class PlannedMemory(Test):
             with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                 self.assert_train(name, shape, ranks, *overrides)
 
+
+class Commands(PlannedMemory):
     def test_memory_with_teacher_and_evaluation_is_as_planned(self):
         cache = [f"teacher.cache={self.workspace / 'cache/*.h5'}",
                  f"data.eval={self.workspace / 'tokens/eval/*.h5'}"]
@@ -104,7 +111,7 @@ class PlannedMemory(Test):
         self.assertLess(abs(report["peak_bytes"] - counted), 0.01 * counted)
 
     def test_memory_of_eval_and_teach_is_as_planned(self):
-        """The weights stand in memory once, whether they are made, read or used."""
+        """The weights are in memory once, whether they are made, read or used."""
         shape = [*BODY, "model.num_hidden_layers=10"]
         tokens = self.workspace / "tokens/eval/*.h5"
         large = self.workspace / "large"

@@ -1,5 +1,5 @@
-"""What train, eval and inspect print of a run: names, units and times that a reader takes at their
-word."""
+"""What train, eval and inspect print of a run: names, units and times mean what a reader takes them
+for."""
 
 import json
 import re

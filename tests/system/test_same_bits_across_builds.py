@@ -10,12 +10,7 @@ import pathlib
 from harness import LAPIDARY, SOURCE, Test, subprocess, unittest
 
 BUILDS = pathlib.Path(os.environ.get("BUILD", "build")) / "other-builds"
-OTHERS = {
-    "clang-release": ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"],
-    "gcc-debug": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_BUILD_TYPE=Debug",
-                  "-DCMAKE_C_FLAGS_DEBUG=-O1"],
-    "gcc-sanitized": ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DLAPIDARY_SANITIZE=ON"],
-}
+GCC = ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++"]
 
 
 def build(name, options):
@@ -29,13 +24,14 @@ def build(name, options):
     return directory / "lapidary"
 
 
-class SameBitsAcrossBuilds(Test):
+class AnotherBuild(Test):
+    """What the tests below share; it has no tests of its own."""
+
     @classmethod
     def make(cls, workspace):
         workspace.make_tokens()
         workspace.make_teacher()
-        cls.programs = {"this build": LAPIDARY,
-                        **{name: build(name, options) for name, options in OTHERS.items()}}
+        cls.programs = {"this build": LAPIDARY, cls.name: build(cls.name, cls.options)}
 
     def assert_same_everywhere(self, gemm, *overrides):
         config = self.workspace.config("student.yaml", self.workspace / "unused",
@@ -43,17 +39,35 @@ class SameBitsAcrossBuilds(Test):
         states = {}
         for name, program in self.programs.items():
             report = self.workspace.train(config, self.workspace / f"{name}-{gemm}",
-                                          *overrides,
-                                          program=program, ranks=2).json
+                                          *overrides, program=program, ranks=2).json
             states[name] = report["state_sha256"]
             print(f"{gemm:8} {name:14} loss {report['loss']:.9f}  {states[name]}", flush=True)
         self.assertEqual(len(set(states.values())), 1, states)
 
-    def test_with_our_own_products(self):
+    def assert_same_with_every_product(self):
         self.assert_same_everywhere("lapidary")
-
-    def test_with_those_of_openblas(self):
         self.assert_same_everywhere("openblas", "blas_core=HASWELL")
+
+
+class Clang(AnotherBuild):
+    name, options = "clang-release", ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
+
+    def test_another_compiler(self):
+        self.assert_same_with_every_product()
+
+
+class Debug(AnotherBuild):
+    name, options = "gcc-debug", [*GCC, "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_C_FLAGS_DEBUG=-O1"]
+
+    def test_another_optimisation_level(self):
+        self.assert_same_with_every_product()
+
+
+class Sanitized(AnotherBuild):
+    name, options = "gcc-sanitized", [*GCC, "-DLAPIDARY_SANITIZE=ON"]
+
+    def test_sanitizers(self):
+        self.assert_same_with_every_product()
 
 
 if __name__ == "__main__":

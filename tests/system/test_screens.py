@@ -214,7 +214,7 @@ class Screens(Test):
                                each], check=False, capture_output=True, text=True, timeout=60, env=environment())
         self.assertEqual(sorted(done.stdout.split()), ["0", "1", "2", "seed:", "seed:", "seed:"])
 
-    def test_nothing_to_resume_is_said(self):
+    def test_nothing_to_resume_is_reported(self):
         runs = self.new("runs")
         common = ["train", self.config, "--resume", "auto"]
         first = succeed(*common, f"run_dir={runs}/student-1")

@@ -1,4 +1,4 @@
-"""Jobs beside each other on the same cores: waiting threads give their core away."""
+"""Jobs that share cores: waiting threads give up their core."""
 
 import os
 import resource
@@ -59,7 +59,7 @@ class SharedCores(Test):
         self.assert_shared("bench", SOURCE / "configs/quickstart/student.yaml", "threads=2",
                            "--steps", "2", ranks=2)
 
-    def test_whoever_sets_how_threads_wait_gets_it(self):
+    def test_a_user_who_sets_how_threads_wait_gets_it(self):
         for variable, value, says in (("OMP_WAIT_POLICY", "active", "spin for inf us"),
                                       ("OMP_WAIT_POLICY", "passive", "spin for 0 us, then sleep"),
                                       ("GOMP_SPINCOUNT", "infinite", "spin for inf us"),
@@ -67,7 +67,7 @@ class SharedCores(Test):
             with unittest.mock.patch.dict(os.environ, {variable: value}):
                 self.assertIn(says, lapidary("doctor", "--quick").out)
 
-    def test_how_many_share_how_many_cores_is_said(self):
+    def test_how_many_share_how_many_cores_is_reported(self):
         cores, config = os.cpu_count(), self.config
         run = lapidary("train", config, f"run_dir={self.workspace / 'two'}", "threads=3", ranks=2)
         self.assertRegex(run.err, rf"cores +2 ranks x 3 threads share the {cores} cores? of .*load")

@@ -13,8 +13,8 @@ from harness import Test, lapidary, sha256, succeed
 
 
 def rewrite(source, to, change, keep=()):
-    """Every cache file anew by h5py, as another program would write it: without our writer's word for
-    the alignment, and optional datasets only if kept. `change` alters the arrays."""
+    """Writes every cache file again with h5py, as another program would: without our writer's statement of the
+    alignment, and with optional datasets only if kept. `change` alters the arrays."""
     to.mkdir()
     for path in source.glob("*.h5"):
         with h5py.File(path) as file, h5py.File(to / path.name, "w") as copy:

@@ -106,7 +106,7 @@ class Traffic(Test):
         report = self.workspace.train(self.config, self.workspace / "one", "schedule.steps=1").json
         self.assertIsNone(report["traffic"])
 
-    def test_windows_are_no_steps(self):
+    def test_windows_are_not_steps(self):
         self.assertIsNone(self.plan("--command", "eval"))
 
     def test_bad_input_exits_2(self):

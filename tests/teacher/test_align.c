@@ -169,8 +169,8 @@ static void set_attribute(const char *path, const char *name, const char *value)
   H5Fclose(file);
 }
 
-/* The same rows are a shift where nobody vouches for them, or where what is vouched for is others.
- */
+/* The same rows are taken for shifted where no writer vouches for them, or where it vouches for
+ * other rows. */
 static void a_writer_that_vouches_for_its_rows_is_believed(void **state) {
   fixture *f = *state;
   const char *path = write_own(f);

@@ -170,7 +170,7 @@ static lap_cache_rows *read_plain(synthetic *made, plain_cache *plain) {
   return rows;
 }
 
-static void unused_slots_and_a_tail_of_zero_are_no_nan(void **state) {
+static void unused_slots_and_a_tail_of_zero_give_no_nan(void **state) {
   plain_cache plain;
   plain_create(*state, 0, &plain);
   for (int j = 0; j < SYNTHETIC_K; ++j) {
@@ -411,7 +411,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(pieces_are_the_same_as_the_whole, make, unmake),
       cmocka_unit_test_setup_teardown(the_caller_may_say_which_rows_count, make, unmake),
       cmocka_unit_test_setup_teardown(bucket_entropy_is_that_of_the_stored_row, make, unmake),
-      cmocka_unit_test_setup_teardown(unused_slots_and_a_tail_of_zero_are_no_nan, make, unmake),
+      cmocka_unit_test_setup_teardown(unused_slots_and_a_tail_of_zero_give_no_nan, make, unmake),
       cmocka_unit_test_setup_teardown(a_row_may_be_all_tail, make, unmake),
       cmocka_unit_test_setup_teardown(every_number_type_is_read, make, unmake),
       cmocka_unit_test_setup_teardown(sampled_codecs_know_entropy_only_where_it_is_stored, make,

@@ -1,5 +1,4 @@
-/* parts: what is finished stays finished; what is damaged, cut off or another's is missing.
- */
+/* parts: finished parts stay finished; damaged, cut and foreign ones count as missing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -141,7 +140,7 @@ static void any_changed_byte_and_any_cut_makes_it_missing(void **state) {
 
 /* What a kill leaves: a temporary file beside, which is not a part, and which the next writer
  * removes, so that nothing keeps the directory when its parts are removed. */
-static void what_a_kill_leaves_is_no_part_and_goes(void **state) {
+static void what_a_kill_leaves_is_not_a_part_and_is_removed(void **state) {
   const fixture *f = *state;
   size_t size;
   char *image = scratch_read(file_of(f, 0), &size);
@@ -218,7 +217,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(finished_parts_become_the_content, make, unmake),
       cmocka_unit_test_setup_teardown(a_missing_part_is_named_and_made_again, make, unmake),
       cmocka_unit_test_setup_teardown(any_changed_byte_and_any_cut_makes_it_missing, make, unmake),
-      cmocka_unit_test_setup_teardown(what_a_kill_leaves_is_no_part_and_goes, make, unmake),
+      cmocka_unit_test_setup_teardown(what_a_kill_leaves_is_not_a_part_and_is_removed, make,
+                                      unmake),
       cmocka_unit_test_setup_teardown(parts_of_anything_else_are_missing, make, unmake),
       cmocka_unit_test_setup_teardown(a_part_under_another_name_is_missing, make, unmake),
       cmocka_unit_test_setup_teardown(a_directory_in_the_place_of_a_part_is_an_error_not_a_crash,

@@ -212,7 +212,7 @@ static void variable_length_datasets_are_refused(void **state) {
   assert_says(&status, f->path, "ids: expected a plain integer type");
 }
 
-static void a_group_is_no_dataset_and_optional_datasets_are_checked_too(void **state) {
+static void a_group_is_not_a_dataset_and_optional_datasets_are_checked_too(void **state) {
   const fixture *f = *state;
   lap_status status;
   const hid_t file = reopen_without(f, "tail_mass");
@@ -239,7 +239,7 @@ static void another_tokenizer_is_refused(void **state) {
   assert_refused(f, f->made.tokens.shard[0]->tokenizer_sha256);
 }
 
-static void a_cache_of_other_tokens_is_no_cache_of_these(void **state) {
+static void a_cache_of_other_tokens_is_refused_for_these(void **state) {
   fixture *f = *state;
   f->plain.tokens_sha256 = OTHER;
   assert_refused(f, OTHER);
@@ -422,7 +422,8 @@ static void optional_values_are_checked(void **state) {
   assert_row_refused(f, "entropy[");
 }
 
-/* Rows of EOS tokens hold NaN in every one of these files, and no one minds; this asks for one. */
+/* Rows of EOS tokens hold NaN in every one of these files, which is allowed; this reads one of
+ * them. */
 static void rows_that_do_not_count_are_not_looked_at(void **state) {
   fixture *f = *state;
   plain_write(f->path, &f->plain);
@@ -499,7 +500,8 @@ static void a_shift_that_begins_later_is_found_too(void **state) {
   synthetic_destroy(&f.made);
 }
 
-/* A teacher that knows nothing: of its small shards none may be refused, whatever chance does. */
+/* A teacher that knows nothing: none of its small shards may be refused, however its random rows
+ * fall. */
 static void a_small_shard_of_a_weak_teacher_is_not_refused_at_random(void **state) {
   (void)state;
   int refused = 0;
@@ -532,10 +534,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(types_must_be_numbers_of_the_right_kind, make, unmake),
       cmocka_unit_test_setup_teardown(links_are_refused, make, unmake),
       cmocka_unit_test_setup_teardown(variable_length_datasets_are_refused, make, unmake),
-      cmocka_unit_test_setup_teardown(a_group_is_no_dataset_and_optional_datasets_are_checked_too,
-                                      make, unmake),
+      cmocka_unit_test_setup_teardown(
+          a_group_is_not_a_dataset_and_optional_datasets_are_checked_too, make, unmake),
       cmocka_unit_test_setup_teardown(another_tokenizer_is_refused, make, unmake),
-      cmocka_unit_test_setup_teardown(a_cache_of_other_tokens_is_no_cache_of_these, make, unmake),
+      cmocka_unit_test_setup_teardown(a_cache_of_other_tokens_is_refused_for_these, make, unmake),
       cmocka_unit_test_setup_teardown(two_files_for_one_shard_are_refused, make, unmake),
       cmocka_unit_test_setup_teardown(a_missing_cache_is_named, make, unmake),
       cmocka_unit_test_setup_teardown(a_larger_vocabulary_is_refused_and_a_smaller_one_is_fine,

@@ -97,7 +97,7 @@ static void ties_go_to_the_lower_id(void **state) {
   assert_selected(z, VOCAB, 64, 3);
 }
 
-static void sorted_logits_are_no_special_case(void **state) {
+static void sorted_logits_are_not_a_special_case(void **state) {
   (void)state;
   static float z[VOCAB];
   for (int i = 0; i < VOCAB; ++i) z[i] = (float)i / VOCAB * 8;
@@ -168,7 +168,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_rows_are_as_brute_force_has_them),
       cmocka_unit_test(ties_go_to_the_lower_id),
-      cmocka_unit_test(sorted_logits_are_no_special_case),
+      cmocka_unit_test(sorted_logits_are_not_a_special_case),
       cmocka_unit_test(a_small_tail_keeps_its_digits),
       cmocka_unit_test(logits_without_a_soft_cap_do_not_overflow),
       cmocka_unit_test(what_is_not_finite_is_reported),

@@ -8,6 +8,7 @@
  * nothing.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,9 +235,12 @@ static void print_report(const lap_train_report *report) {
     printf("held-out %s %.4f nats/token, perplexity %.2f, %.4f bits/byte\n",
            report->distill_weight > 0 ? "cross-entropy" : "loss", report->eval.loss,
            report->eval.perplexity, report->eval.bits_per_byte);
-  printf("%s tokens/s, %.1f useful GFLOP/s of %.1f that products reach here (%.0f %%)\n",
-         lap_human_count(report->tokens_per_second, rate), report->gflops, report->gemm_gflops,
-         100 * report->gflops / report->gemm_gflops);
+  printf("%s tokens/s, %.1f useful GFLOP/s", lap_human_count(report->tokens_per_second, rate),
+         report->gflops);
+  if (!isnan(report->gemm_gflops))
+    printf(" of %.1f that products reach here (%.0f %%)", report->gemm_gflops,
+           100 * report->gflops / report->gemm_gflops);
+  printf("\n");
   printf("memory peak %s on the fullest rank\n", lap_human_bytes((double)report->peak_bytes, peak));
   printf("state_sha256 %s\n", report->state_sha256);
 }

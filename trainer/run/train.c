@@ -330,8 +330,10 @@ static void fill_report(trainer *t) {
 }
 
 /* Rates of all ranks together, from the GFLOP of this one; the product is measured on all of them
- * at the same time, with the state of the run gone. */
+ * at the same time, with the state of the run gone. A short run is not compared with it: ranks that
+ * share few cores would take longer for the product than for training. */
 static void measure_rates(trainer *t) {
+  const double shortest_compared = 2, product_seconds = 0.2;
   lap_comm *comm = t->session->comm;
   const int ranks = lap_comm_size(comm);
   int64_t smallest;
@@ -341,7 +343,9 @@ static void measure_rates(trainer *t) {
   double mine[2] = {t->report->gflops, 0};
   t->report->gflops = 0;
   lap_barrier(comm);
-  mine[1] = lap_gemm_rate(t->config->threads, 0.2);
+  bool is_compared = t->report->seconds >= shortest_compared;
+  lap_broadcast(comm, &is_compared, sizeof is_compared, 0);
+  mine[1] = is_compared ? lap_gemm_rate(t->config->threads, product_seconds) : NAN;
   double(*all)[2] = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   for (int r = 0; r < ranks; ++r) {

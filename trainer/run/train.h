@@ -24,7 +24,8 @@ typedef struct {
   double tokens_per_second;
   double phase_seconds[LAP_PHASES]; /* of this rank */
   double eval_seconds, checkpoint_seconds;
-  double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what products reach on them */
+  double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what products reach on them;
+                               * NAN: the run was too short for that */
   uint64_t counted_steps;     /* of this process but the first */
   lap_step_traffic traffic;   /* of the mean of them */
   int64_t peak_bytes;         /* memory of the rank that had most */

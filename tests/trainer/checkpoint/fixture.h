@@ -11,7 +11,7 @@
  * "cut": four key-value heads, so that 2 and 4 shards can share it. */
 lap_gemma2_config fixture_model(const char *name);
 
-/* What an element of a tensor is at a step, however the tensor is cut; never 0. */
+/* The value of an element of a tensor at a step, however the tensor is cut; never 0. */
 float fixture_value(lap_state_kind kind, const char *name, int64_t element, uint64_t step);
 
 /* How a state lies on the ranks; as many lanes as ranks. */

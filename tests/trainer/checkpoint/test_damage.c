@@ -89,7 +89,7 @@ static void where_all_are_damaged_nothing_is_loaded_and_the_newest_is_named(void
   lap_state_destroy(state);
 }
 
-static void no_directory_and_an_empty_one_are_no_failure(void **context) {
+static void a_missing_or_empty_directory_is_not_a_failure(void **context) {
   world *w = *context;
   lap_state *state = fixture_state("small", w->comm, fixture_sharded, 1);
   lap_status status;
@@ -147,7 +147,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(the_one_before_is_loaded_where_the_newest_is_damaged),
       IN_DIRECTORY(where_all_are_damaged_nothing_is_loaded_and_the_newest_is_named),
-      IN_DIRECTORY(no_directory_and_an_empty_one_are_no_failure),
+      IN_DIRECTORY(a_missing_or_empty_directory_is_not_a_failure),
       IN_DIRECTORY(another_models_checkpoint_is_refused_by_tensor),
       IN_DIRECTORY(a_state_that_is_not_the_one_that_was_hashed_is_refused),
   };

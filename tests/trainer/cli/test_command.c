@@ -331,7 +331,7 @@ static void read_a_line(int descriptor) {
   usleep(MICROSECONDS);
 }
 
-static void a_reader_that_leaves_is_none(void **state) {
+static void a_reader_that_leaves_is_not_a_failure(void **state) {
   (void)state;
   static const char *const words[] = {"pouring", "pouring", "pouring often", "pouring often"};
   for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
@@ -378,7 +378,7 @@ static void closed_descriptors_take_no_file(void **state) {
 
 /* --- under a launcher --- */
 
-static void who_speaks_under_a_launcher(void **state) {
+static void which_process_speaks_under_a_launcher(void **state) {
   (void)state;
   static const struct {
     const char *variable, *rank, *words, *err;
@@ -428,9 +428,9 @@ int main(void) {
       cmocka_unit_test(what_exists_is_a_path_unless_a_key_has_its_name),
       cmocka_unit_test(a_full_disk_under_stdout_is_a_failure),
       cmocka_unit_test(a_pipe_that_nobody_reads_is_a_failure),
-      cmocka_unit_test(a_reader_that_leaves_is_none),
+      cmocka_unit_test(a_reader_that_leaves_is_not_a_failure),
       cmocka_unit_test(closed_descriptors_take_no_file),
-      cmocka_unit_test(who_speaks_under_a_launcher),
+      cmocka_unit_test(which_process_speaks_under_a_launcher),
   };
   return cmocka_run_group_tests(tests, leave_launcher, NULL);
 }

@@ -57,7 +57,7 @@ static void expect(int threads, const char *text) {
   if (strncmp(said, text, strlen(text)) != 0) fail_msg("\"%s\" instead of \"%s\"", said, text);
 }
 
-static void one_node_is_told(void **state) {
+static void one_node_is_reported(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
   job.ranks = 1;
@@ -69,7 +69,7 @@ static void one_node_is_told(void **state) {
   expect(1, "2 ranks x 1 thread share the 16 cores of north; load ");
 }
 
-static void the_most_crowded_node_is_told(void **state) {
+static void the_most_crowded_node_is_reported(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
   job.ranks = 6;
@@ -94,8 +94,8 @@ static void the_cores_are_those_of_the_system(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_node_is_told),
-      cmocka_unit_test(the_most_crowded_node_is_told),
+      cmocka_unit_test(one_node_is_reported),
+      cmocka_unit_test(the_most_crowded_node_is_reported),
       cmocka_unit_test(the_cores_are_those_of_the_system),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* shared_directory: ranks that do not see the same directory are told apart. Linked so that looking
- * is given up soon (--wrap). */
+/* shared_directory: ranks that do not see the same directory are found. Linked so that a rank soon
+ * stops looking (--wrap). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,7 +86,7 @@ static void a_rank_that_does_not_see_it_is_named(void **state) {
   assert_int_equal(scratch_count(own), 0);
 }
 
-static void a_directory_that_cannot_be_written_is_said(void **state) {
+static void a_directory_that_cannot_be_written_is_reported(void **state) {
   lap_comm *comm = *state;
   lap_status status = {0};
   const lap_code code = lap_shared_directory_check(comm, "/proc/self/fd", "run_dir", &status);
@@ -99,7 +99,7 @@ int main(void) {
       cmocka_unit_test(the_nonce_tells_one_directory_from_another),
       cmocka_unit_test(a_shared_directory_is_found_and_left_empty),
       cmocka_unit_test(a_rank_that_does_not_see_it_is_named),
-      cmocka_unit_test(a_directory_that_cannot_be_written_is_said),
+      cmocka_unit_test(a_directory_that_cannot_be_written_is_reported),
   };
   return cmocka_run_group_tests(tests, start, finish);
 }

@@ -411,7 +411,7 @@ static void any_bytes_are_a_prompt(void **state) {
   release(&result);
 }
 
-static void a_full_device_is_said(void **state) {
+static void a_full_device_is_reported(void **state) {
   const fixture *f = *state;
   outcome result = run(f, "model -p x -n 30 >/dev/full 2>said; code=$?; cat said >&2; exit $code");
   assert_int_equal(result.code, LAP_DATA);
@@ -451,7 +451,7 @@ int main(void) {
       cmocka_unit_test(a_text_may_reach_the_last_position),
       cmocka_unit_test(mistakes_have_their_codes),
       cmocka_unit_test(any_bytes_are_a_prompt),
-      cmocka_unit_test(a_full_device_is_said),
+      cmocka_unit_test(a_full_device_is_reported),
       cmocka_unit_test(non_finite_weights_end_with_4),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

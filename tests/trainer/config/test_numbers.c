@@ -239,7 +239,7 @@ static void numbers_survive_json(void **state) {
   lap_numbers_destroy(numbers);
 }
 
-static void what_is_no_object_of_texts_is_refused(void **state) {
+static void what_is_not_an_object_of_texts_is_refused(void **state) {
   (void)state;
   static const struct {
     const char *text, *says;
@@ -267,7 +267,7 @@ int main(void) {
       cmocka_unit_test(values_are_listed_with_all_their_bits),
       cmocka_unit_test(the_first_difference_of_now_is_named_and_then_what_is_gone),
       cmocka_unit_test(numbers_survive_json),
-      cmocka_unit_test(what_is_no_object_of_texts_is_refused),
+      cmocka_unit_test(what_is_not_an_object_of_texts_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

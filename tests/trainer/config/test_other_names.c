@@ -1,4 +1,4 @@
-/* other_names: whoever comes from another trainer is told our name of a key. */
+/* other_names: a key by the name that another trainer has for it is refused with our name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

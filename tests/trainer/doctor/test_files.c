@@ -1,6 +1,6 @@
-/* files: what doctor finds of a directory that works, and of file systems on which a call does not
- * do what it should. Linked so that these calls come through here (--wrap): each can be spoilt on
- * the last rank, or on all. */
+/* files: what doctor finds in a directory that works, and on file systems where a call does not do
+ * what it should. Linked so that these calls come through here (--wrap): each can be spoilt on the
+ * last rank, or on all. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -94,7 +94,7 @@ int __wrap_fallocate(int descriptor, int mode, off_t offset, off_t bytes) {
                           : __real_fallocate(descriptor, mode, offset, bytes);
 }
 
-/* As where locks are of one node only: it succeeds, and keeps nobody out. */
+/* As on a file system whose locks hold within one node only: it succeeds, and excludes nobody. */
 int __wrap_flock(int descriptor, int operation) {
   return spoilt.flock ? 0 : __real_flock(descriptor, operation);
 }
@@ -195,7 +195,7 @@ static const char *const subjects[] = {"fsync",     "sharing", "rename",
                                        "fallocate", "flock",   "fcntl locks"};
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
-/* All is well but for `subject`, of which `verdict` and `text` are said. */
+/* All findings are good but that on `subject`, which has this verdict and says `text`. */
 static void expect_only(const world *w, lap_findings *findings, const char *verdict,
                         const char *subject, const char *text) {
   for (int i = 0; i < SUBJECTS; ++i)
@@ -243,7 +243,7 @@ static void each_call_that_does_not_work_is_named(void **state) {
   }
 }
 
-static void locks_that_keep_nobody_out_are_noted(void **state) {
+static void locks_that_exclude_nobody_are_noted(void **state) {
   const world *w = *state;
   spoilt.flock = w->last;
   lap_findings *findings = look_here(w);
@@ -267,13 +267,13 @@ static void a_slow_disk_is_called_slow(void **state) {
   expect_only(w, look_here(w), "ok", "fsync", "");
 }
 
-static void the_least_free_space_is_told(void **state) {
+static void the_least_free_space_is_reported(void **state) {
   const world *w = *state;
   spoilt.free_mib = w->last ? 5 << 10 : 7 << 10;
   expect_only(w, look_here(w), "ok", "fsync", "; 5.00 GiB free in ");
 }
 
-static void where_files_cannot_be_written_nothing_else_is_said(void **state) {
+static void where_files_cannot_be_written_nothing_else_is_reported(void **state) {
   const world *w = *state;
   spoilt.fsync = w->last;
   lap_findings *findings = look_here(w);
@@ -329,10 +329,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(a_directory_that_works_is_called_well),
       IN_DIRECTORY(each_call_that_does_not_work_is_named),
-      IN_DIRECTORY(locks_that_keep_nobody_out_are_noted),
+      IN_DIRECTORY(locks_that_exclude_nobody_are_noted),
       IN_DIRECTORY(a_slow_disk_is_called_slow),
-      IN_DIRECTORY(the_least_free_space_is_told),
-      IN_DIRECTORY(where_files_cannot_be_written_nothing_else_is_said),
+      IN_DIRECTORY(the_least_free_space_is_reported),
+      IN_DIRECTORY(where_files_cannot_be_written_nothing_else_is_reported),
       IN_DIRECTORY(several_makers_of_one_file_are_noticed),
       IN_DIRECTORY(ranks_that_see_another_directory_stop_a_run),
   };

@@ -235,7 +235,7 @@ static void the_rank_with_the_fewest_cores_is_named(void **state) {
   expect_binding(all, 4, 4, "slow", "rank 0 on north may run on 4 of 8 cores, together with 1");
 }
 
-static void ranks_processors_and_memory_are_told(void **state) {
+static void ranks_processors_and_memory_are_reported(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
   lap_machine_facts all[4] = {rank_on(0, 8), rank_on(0, 8), rank_on(0, 8), rank_on(0, 8)};
@@ -294,7 +294,7 @@ int main(void) {
       cmocka_unit_test(cores_are_compared_with_threads),
       cmocka_unit_test(a_rank_bound_to_one_core_is_noted),
       cmocka_unit_test(the_rank_with_the_fewest_cores_is_named),
-      cmocka_unit_test(ranks_processors_and_memory_are_told),
+      cmocka_unit_test(ranks_processors_and_memory_are_reported),
       cmocka_unit_test(settings_are_judged),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,7 +186,7 @@ static void a_vocabulary_of_one_has_one_choice(void **state) {
   assert_distribution((lap_sampling){1, 1, 0.5, 1}, logits, 1, expected);
 }
 
-static void logits_that_are_no_numbers_are_refused(void **state) {
+static void logits_that_are_not_numbers_are_refused(void **state) {
   (void)state;
   const float bad[] = {NAN, INFINITY, -INFINITY};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i)
@@ -372,7 +372,7 @@ int main(void) {
       cmocka_unit_test(ranking_is_by_logit_then_id),
       cmocka_unit_test(a_draw_depends_on_seed_sample_and_position_alone),
       cmocka_unit_test(a_vocabulary_of_one_has_one_choice),
-      cmocka_unit_test(logits_that_are_no_numbers_are_refused),
+      cmocka_unit_test(logits_that_are_not_numbers_are_refused),
       cmocka_unit_test(a_seed_fixes_every_sample_of_itself),
       cmocka_unit_test(a_text_ends_at_eos_at_max_tokens_or_where_positions_end),
       cmocka_unit_test(a_full_decoder_still_gives_one_token),

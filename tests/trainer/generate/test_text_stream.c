@@ -36,7 +36,7 @@ typedef struct {
 } broken_text;
 
 /* Bytes that cannot become a character leave as soon as that is certain. */
-static void what_is_no_character_is_replaced_byte_by_byte(void **state) {
+static void invalid_sequences_are_replaced_byte_by_byte(void **state) {
   (void)state;
   static const broken_text cases[] = {
       {"\x80", REPLACED, 0},
@@ -111,7 +111,7 @@ static void any_bytes_cut_anywhere_give_the_same_utf8(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_character_waits_for_its_last_byte),
-      cmocka_unit_test(what_is_no_character_is_replaced_byte_by_byte),
+      cmocka_unit_test(invalid_sequences_are_replaced_byte_by_byte),
       cmocka_unit_test(nul_bytes_pass),
       cmocka_unit_test(any_bytes_cut_anywhere_give_the_same_utf8),
   };

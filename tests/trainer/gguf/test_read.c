@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/memory.h"
 #include "core/philox.h"
+#include "tests/refusal.h"
 #include "tests/scratch.h"
 #include "trainer/gguf/read.h"
 #include "trainer/gguf/write.h"
@@ -37,10 +40,7 @@ static int remove_test_directory(void **state) {
 
 /* Without lap_file_write's fsync: there are thousands. */
 static void write_bytes(const void *bytes, size_t count) {
-  FILE *out = fopen(path, "wb");
-  assert_non_null(out);
-  assert_int_equal(fwrite(bytes, 1, count, out), count);
-  assert_int_equal(fclose(out), 0);
+  scratch_write(directory, "file.gguf", bytes, count);
 }
 
 typedef struct {
@@ -100,11 +100,8 @@ static void assert_refused(const char *fragment) {
   lap_status status = {0};
   lap_gguf_file *file;
   const lap_code code = lap_gguf_open(path, &file, &status);
-  if (code == LAP_OK) fail_msg("accepted; expected '%s'", fragment);
-  assert_int_equal(code, LAP_DATA);
+  assert_refusal(code, LAP_DATA, &status, path, fragment);
   assert_null(file);
-  assert_non_null(strstr(status.message, path));
-  if (!strstr(status.message, fragment)) fail_msg("'%s' lacks '%s'", status.message, fragment);
 }
 
 /* --- what comes back --- */
@@ -209,6 +206,8 @@ static void tensors_of_other_types_are_placed(void **state) {
   put_tensor(&m, "unknown", 999, 0, 5, 384);
   put_tensor(&m, "brain", 30, 0, 2, 448);
   finish(&m, 64, 448 + 4);
+  static const uint16_t halves[3] = {0x3c00, 0xc000, 0x0001}; /* 1, -2, 2^-24 */
+  memcpy(m.bytes + m.count - 448 - 4, halves, sizeof halves);
   m.bytes[m.count - 2] = 0x80; /* 1, as the second bfloat16 */
   m.bytes[m.count - 1] = 0x3f;
   finish(&m, 1, 0);
@@ -224,10 +223,32 @@ static void tensors_of_other_types_are_placed(void **state) {
   assert_null(tensor[2].type);
   assert_int_equal(tensor[2].bytes, -1);
   lap_status status;
-  float values[2];
+  float values[3];
   assert_int_equal(lap_gguf_read_float(&tensor[3], 0, 2, values, &status), LAP_OK);
   assert_true(values[0] == 0 && values[1] == 1);
+  assert_int_equal(lap_gguf_read_float(&tensor[0], 0, 3, values, &status), LAP_OK);
+  assert_true(values[0] == 1 && values[1] == -2 && values[2] == 0x1p-24F);
   lap_gguf_close(file);
+}
+
+/* In whatever order the file names them. */
+static void an_empty_tensor_shares_its_place_with_what_follows(void **state) {
+  (void)state;
+  for (int empty_is_first = 0; empty_is_first < 2; ++empty_is_first) {
+    made m = header(3, 2, 0);
+    if (empty_is_first) put_tensor(&m, "empty", 0, 0, 0, 0);
+    put_tensor(&m, "full", 0, 0, 8, 0);
+    if (!empty_is_first) put_tensor(&m, "empty", 0, 0, 0, 0);
+    finish(&m, 32, 32);
+    lap_gguf_file *file = open_file();
+    size_t count;
+    const lap_gguf_tensor *tensor = lap_gguf_tensors(file, &count);
+    assert_int_equal(count, 2);
+    assert_string_equal(tensor[0].name, "empty");
+    assert_int_equal(tensor[0].elements, 0);
+    assert_int_equal(tensor[1].offset, tensor[0].offset);
+    lap_gguf_close(file);
+  }
 }
 
 /* --- refusals --- */
@@ -278,7 +299,7 @@ static void lengths_that_the_file_does_not_have_are_refused(void **state) {
   assert_refused("5 bytes are announced where 0 are left");
 }
 
-static void pairs_that_are_none_are_refused(void **state) {
+static void malformed_pairs_are_refused(void **state) {
   (void)state;
   static const struct {
     uint32_t type;
@@ -299,11 +320,39 @@ static void pairs_that_are_none_are_refused(void **state) {
   finish(&m, 1, 0);
   assert_refused("a key or name of 0 bytes");
   m = header(3, 0, 1);
-  put_text(&m, "general.alignment");
-  put32(&m, 4);
-  put32(&m, 48);
+  put64(&m, 3);
+  put(&m, "a\0b", 3);
+  put32(&m, 0);
+  put(&m, "1", 1);
   finish(&m, 1, 0);
-  assert_refused("general.alignment: expected a power of two");
+  assert_refused("a key or name of 3 bytes, with a NUL");
+  static const uint32_t alignments[] = {0, 48, 1 << 21};
+  for (size_t i = 0; i < sizeof alignments / sizeof *alignments; ++i) {
+    m = header(3, 0, 1);
+    put_text(&m, "general.alignment");
+    put32(&m, 4);
+    put32(&m, alignments[i]);
+    finish(&m, 1, 0);
+    assert_refused("general.alignment: expected a power of two up to 1048576");
+  }
+}
+
+/* 65535 bytes are the longest name that the format allows. */
+static void the_longest_key_has_65535_bytes(void **state) {
+  (void)state;
+  for (uint64_t length = 65535; length <= 65536; ++length) {
+    const made before = header(3, 0, 1);
+    char *bytes = lap_allocate((int64_t)(before.count + 8 + length + 5), 1);
+    memcpy(bytes, before.bytes, before.count);
+    memcpy(bytes + before.count, &length, sizeof length);
+    memset(bytes + before.count + 8, 'k', length);
+    write_bytes(bytes, before.count + 8 + length + 5); /* the value: 0, as uint8 */
+    free(bytes);
+    if (length == 65535)
+      lap_gguf_close(open_file());
+    else
+      assert_refused("a key or name of 65536 bytes; expected 1 to 65535");
+  }
 }
 
 static void tensors_that_do_not_fit_are_refused(void **state) {
@@ -330,6 +379,14 @@ static void tensors_that_do_not_fit_are_refused(void **state) {
   put_tensor(&m, "b", 0, 0, 1, 32);
   finish(&m, 32, 64);
   assert_refused("tensor 'b': begins inside the tensor before it");
+  m = header(3, 1, 0);
+  put_text(&m, "deep");
+  put32(&m, LAP_GGUF_DIMENSIONS + 1);
+  for (int i = 0; i <= LAP_GGUF_DIMENSIONS; ++i) put64(&m, 1);
+  put32(&m, 0);
+  put64(&m, 0);
+  finish(&m, 32, 32);
+  assert_refused("tensor 'deep': has 5 dimensions; expected at most 4");
 }
 
 /* Of a good file: every beginning, and bytes changed at random. */
@@ -361,7 +418,7 @@ static void damaged_files_are_read_or_refused(void **state) {
   free(good);
 }
 
-static void what_is_no_regular_file_is_refused(void **state) {
+static void what_is_not_a_regular_file_is_refused(void **state) {
   (void)state;
   lap_gguf_file *file;
   lap_status status;
@@ -369,6 +426,13 @@ static void what_is_no_regular_file_is_refused(void **state) {
   assert_non_null(strstr(status.message, "expected a regular file"));
   assert_int_equal(lap_gguf_open("/nowhere/x.gguf", &file, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "No such file"));
+  enum { LONGEST_SECONDS = 20 };
+  const char *pipe = scratch_path(directory, "pipe");
+  assert_int_equal(mkfifo(pipe, 0666), 0);
+  alarm(LONGEST_SECONDS); /* where the reader waits for somebody to write into the pipe */
+  assert_int_equal(lap_gguf_open(pipe, &file, &status), LAP_DATA);
+  alarm(0);
+  assert_non_null(strstr(status.message, "expected a regular file"));
 }
 
 int main(void) {
@@ -376,12 +440,14 @@ int main(void) {
       cmocka_unit_test(what_the_writer_wrote_comes_back),
       cmocka_unit_test(every_type_of_value_is_read),
       cmocka_unit_test(tensors_of_other_types_are_placed),
+      cmocka_unit_test(an_empty_tensor_shares_its_place_with_what_follows),
       cmocka_unit_test(what_is_not_gguf_is_refused),
       cmocka_unit_test(lengths_that_the_file_does_not_have_are_refused),
-      cmocka_unit_test(pairs_that_are_none_are_refused),
+      cmocka_unit_test(malformed_pairs_are_refused),
+      cmocka_unit_test(the_longest_key_has_65535_bytes),
       cmocka_unit_test(tensors_that_do_not_fit_are_refused),
       cmocka_unit_test(damaged_files_are_read_or_refused),
-      cmocka_unit_test(what_is_no_regular_file_is_refused),
+      cmocka_unit_test(what_is_not_a_regular_file_is_refused),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
+#include "tests/refusal.h"
 #include "tests/scratch.h"
 #include "trainer/hf/config.h"
 
@@ -45,9 +46,7 @@ static void assert_refused(const char *text, size_t bytes, const char *fragment)
   lap_status status;
   lap_gemma2_config model;
   const lap_code code = read_text(text, bytes, &model, &status);
-  if (code != LAP_DATA) fail_msg("%.100s: code %d instead of 3", text, code);
-  if (!strstr(status.message, "config.json") || !strstr(status.message, fragment))
-    fail_msg("'%s' lacks the file or '%s'", status.message, fragment);
+  assert_refusal(code, LAP_DATA, &status, "config.json", fragment);
 }
 
 /* --- reading --- */

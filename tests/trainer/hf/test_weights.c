@@ -15,6 +15,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "tests/refusal.h"
 #include "tests/scratch.h"
 #include "trainer/hf/safetensors.h"
 #include "trainer/hf/weights.h"
@@ -117,9 +118,7 @@ static void assert_values_refused(const char *path, const char *fragment) {
   float *single = lap_allocate(parameters->elements, sizeof *single);
   const lap_code code = lap_hf_weights_read_float(path, parameters, single, &status);
   free(single);
-  if (code != LAP_DATA) fail_msg("code %d instead of 3, '%s'", code, fragment);
-  if (!strstr(status.message, directory) || !strstr(status.message, fragment))
-    fail_msg("'%s' lacks the path or '%s'", status.message, fragment);
+  assert_refusal(code, LAP_DATA, &status, directory, fragment);
 }
 
 /* Without reading a value. */

@@ -228,7 +228,7 @@ class Inspect(unittest.TestCase):
         self.assertIn("--tokens GLOB", out)
         self.assertIn("--tokenizer M.model", out)
 
-    def test_a_cache_whose_shard_is_not_among_the_tokens_is_no_whole_thing(self):
+    def test_a_cache_whose_shard_is_not_among_the_tokens_is_not_whole(self):
         path = self.cache_of(self.shard())
         self.assertNotIn("alignment", self.inspect(path, "--tokens", "data/eval/*.h5"))
         self.refuse(path, "--tokens", "data/eval/*.h5", "--check", says="no shard of data/eval")
@@ -434,7 +434,7 @@ class Inspect(unittest.TestCase):
         self.assertTrue(self.inspect(path, "--check", "--tokens", "data/*/*.h5")["checked"])
         self.refuse(path, "--check", says="without --tokens.*tail_mass")
 
-    def test_shifted_rows_are_told_and_are_no_whole_cache(self):
+    def test_shifted_rows_are_reported_and_the_cache_is_not_whole(self):
         def shift(arrays):
             counted = self.tokens() != EOS
             counted[-1] = False
@@ -449,7 +449,7 @@ class Inspect(unittest.TestCase):
         self.assertTrue(found["alignment"]["shifted"])
         self.refuse(path, "--tokens", "data/*/*.h5", "--check", says="rows look shifted by one")
 
-    def test_another_tokenizer_is_told(self):
+    def test_another_tokenizer_is_reported(self):
         make_text("other.txt", 2)
         lapidary("tokenizer", "--vocab-size", "300", "--out", self.scratch + "/O.model",
                  "other.txt")

@@ -489,7 +489,7 @@ static void ids_outside_the_vocabulary_are_refused_by_position(void **state) {
   assert_refused("", LAP_DATA, "teacher_ids[0, 1, 1] is 1, which the same row has already");
 }
 
-static void what_is_no_distribution_is_refused_by_position(void **state) {
+static void a_row_that_is_not_a_distribution_is_refused_by_position(void **state) {
   (void)state;
   batch_count = 5;
   static const float bad[] = {-0.1f, 1.1f, NAN, INFINITY};
@@ -559,7 +559,7 @@ int main(void) {
       cmocka_unit_test_setup(weights_that_are_not_the_models_are_refused, set_up),
       cmocka_unit_test_setup(a_head_is_ignored_where_it_is_the_embedding_and_else_refused, set_up),
       cmocka_unit_test_setup(ids_outside_the_vocabulary_are_refused_by_position, set_up),
-      cmocka_unit_test_setup(what_is_no_distribution_is_refused_by_position, set_up),
+      cmocka_unit_test_setup(a_row_that_is_not_a_distribution_is_refused_by_position, set_up),
       cmocka_unit_test_setup(batches_of_another_shape_are_refused, set_up),
       cmocka_unit_test_setup(what_the_command_line_lacks_is_named, set_up),
   };

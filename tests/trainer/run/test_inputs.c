@@ -509,7 +509,7 @@ static void what_does_not_fit_is_named_by_its_key(void **state) {
                  LAP_USAGE, "schedule.warmup_steps");
 }
 
-/* Ranks that were given different things, or of which one cannot read. */
+/* Ranks that were given different files, or one of which cannot read them. */
 static void ranks_agree_on_inputs_and_outcome(void **state) {
   const world *w = *state;
   if (lap_comm_size(w->comm) == 1) return;

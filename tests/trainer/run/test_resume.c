@@ -50,7 +50,7 @@ typedef struct {
   char *said; /* on rank 0 */
 } start;
 
-/* What a test does not say otherwise: a fresh start at random of W/run. */
+/* The start unless a test says otherwise: a fresh run in W/run from random weights. */
 static start start_of(world *w, const char *run, const char *resume) {
   return (start){
       .config = {.seed = 5,
@@ -282,7 +282,7 @@ static void a_damaged_newest_checkpoint_is_passed_over_with_a_warning(void **con
   }
 }
 
-static void where_none_is_whole_the_run_does_not_start_anew(void **context) {
+static void without_a_whole_checkpoint_the_run_does_not_start_anew(void **context) {
   world *w = *context;
   write_step(w, "run", 9, w->numbers);
   write_step(w, "run", 10, w->numbers);
@@ -509,7 +509,7 @@ int main(void) {
       IN_DIRECTORY(a_run_with_checkpoints_is_not_begun_anew),
       IN_DIRECTORY(the_newest_checkpoint_is_resumed),
       IN_DIRECTORY(a_damaged_newest_checkpoint_is_passed_over_with_a_warning),
-      IN_DIRECTORY(where_none_is_whole_the_run_does_not_start_anew),
+      IN_DIRECTORY(without_a_whole_checkpoint_the_run_does_not_start_anew),
       IN_DIRECTORY(other_numbers_are_refused_before_anything_is_loaded),
       IN_DIRECTORY(a_checkpoint_or_run_can_be_named),
       IN_DIRECTORY(a_run_does_not_go_back_in_place),

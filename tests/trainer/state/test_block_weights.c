@@ -282,7 +282,7 @@ static uint64_t gatherings_of(int layer, int layers, uint64_t micro_batches) {
   return times;
 }
 
-static void layers_are_gathered_as_often_as_is_said(void **state) {
+static void layers_are_gathered_as_often_as_announced(void **state) {
   for (int layers = 1; layers <= MOST_LAYERS; ++layers)
     for (uint64_t micro_batches = 1; micro_batches <= 3; ++micro_batches) {
       uint64_t times[MOST_LAYERS + 1];
@@ -328,7 +328,7 @@ int main(void) {
       cmocka_unit_test(ranks_without_work_join_the_passes_of_others),
       cmocka_unit_test(an_update_gathers_what_is_not_right_already),
       cmocka_unit_test(a_layer_is_gathered_while_the_one_before_computes),
-      cmocka_unit_test(layers_are_gathered_as_often_as_is_said),
+      cmocka_unit_test(layers_are_gathered_as_often_as_announced),
       cmocka_unit_test(no_lane_is_counted_as_none),
   };
   return cmocka_run_group_tests_name("block_weights", tests, world_start, world_finish);

@@ -143,7 +143,7 @@ static void epochs_are_covered_by_the_fewest_steps(void **state) {
     }
 }
 
-static void steps_are_what_is_said_whatever_the_data(void **state) {
+static void steps_of_the_config_stand_whatever_the_data(void **state) {
   (void)state;
   lap_config config = {.batch.sequences = 8, .data.sequence_length = 7, .schedule.steps = 17};
   assert_int_equal(steps_of(&config, 0), 17);
@@ -174,7 +174,7 @@ int main(void) {
       cmocka_unit_test(landmarks_are_where_the_page_says),
       cmocka_unit_test(tokens_are_covered_by_the_fewest_steps),
       cmocka_unit_test(epochs_are_covered_by_the_fewest_steps),
-      cmocka_unit_test(steps_are_what_is_said_whatever_the_data),
+      cmocka_unit_test(steps_of_the_config_stand_whatever_the_data),
       cmocka_unit_test(no_steps_and_absurd_numbers_of_them_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
