@@ -89,6 +89,8 @@ static void tile(int64_t terms, const float *a, int64_t a_stride, const float *b
     TILE(10);
     TILE(11);
     TILE(12);
+#endif
+#if HEIGHT > 12
     TILE(13);
     TILE(14);
 #endif
