@@ -17,7 +17,8 @@ double lap_gemm_yardstick_rate(lap_gemm_yardstick *yardstick, lap_gemm_backend b
  * milliseconds. */
 double lap_gemm_yardstick_peak(lap_gemm_yardstick *yardstick);
 
-/* GFLOP/s of what computes products in this process, the best within about `seconds`. */
+/* GFLOP/s of what computes products in this process, the best within about `seconds`; of products
+ * of 256 where one of 2048 would take fifty times as long. */
 double lap_gemm_rate(int threads, double seconds);
 
 #endif
