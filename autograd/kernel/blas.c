@@ -21,8 +21,18 @@ static struct {
   char version[128];
 } library;
 
+const char *lap_blas_common_core(void) {
+#if defined(__aarch64__)
+  return "ARMV8";
+#else
+  return "HASWELL";
+#endif
+}
+
 const char *lap_blas_best_core(void) {
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+  return "ARMV8";
+#elif defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     return "SKYLAKEX";
@@ -41,9 +51,9 @@ static lap_code check_runnable(const char *core, lap_status *status) {
       !strcmp(core, "SKYLAKEX") || !strcmp(core, "COOPERLAKE") || !strcmp(core, "SAPPHIRERAPIDS");
   if (wide && strcmp(best, "SKYLAKEX"))
     return lap_fail(status, LAP_USAGE,
-                    "blas_core: %s needs AVX-512, which this CPU lacks; use HASWELL, or run on the "
+                    "blas_core: %s needs AVX-512, which this CPU lacks; use %s, or run on the "
                     "kind of machine that the run was started on",
-                    core);
+                    core, lap_blas_common_core());
   return LAP_OK;
 }
 
@@ -65,8 +75,8 @@ static lap_code load(const char *core, lap_status *status) {
   if (strcasecmp(corename(), core))
     /* cppcheck-suppress resourceLeak ; and so it does without this core */
     return lap_fail(status, LAP_USAGE,
-                    "blas_core: this OpenBLAS does not know %s (it took %s); use HASWELL", core,
-                    corename());
+                    "blas_core: this OpenBLAS does not know %s (it took %s); use %s", core,
+                    corename(), lap_blas_common_core());
   snprintf(library.core, sizeof library.core, "%s", core);
   /* "OpenBLAS 0.3.21 DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64": name and version. */
   int words = 0;
@@ -82,7 +92,7 @@ static lap_code load(const char *core, lap_status *status) {
 lap_code lap_blas_open(const char *core, lap_status *status) {
   if (!strcmp(core, "auto")) {
     core = lap_blas_best_core();
-    if (!core) core = "HASWELL";
+    if (!core) core = lap_blas_common_core();
   }
   if (library.core[0]) {
     if (!strcmp(library.core, core)) return LAP_OK;

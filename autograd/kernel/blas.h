@@ -12,8 +12,12 @@
 #include "core/status.h"
 
 /* The core type with the fastest kernels that this CPU runs and whose bits depend on the name
- * alone: "SKYLAKEX" with AVX-512, else "HASWELL" with AVX2 and FMA; NULL where it has neither. */
+ * alone: "SKYLAKEX" with AVX-512, else "HASWELL" with AVX2 and FMA; NULL where it has neither.
+ * "ARMV8" on AArch64. */
 const char *lap_blas_best_core(void);
+
+/* The one that every processor of this build runs: "HASWELL", or "ARMV8". */
+const char *lap_blas_common_core(void);
 
 /* Opens OpenBLAS with this core type ("auto": lap_blas_best_core). Once a process; a second
  * call with the same core is fine. LAP_USAGE where the library is missing, the CPU cannot run

@@ -77,15 +77,15 @@ lap_code lap_session_alone(const lap_session *session, const char *command, lap_
 
 /* Of openblas, "auto" settled: the poorest rank decides. */
 static const char *agree_on_core(const lap_session *session) {
-  enum { NONE, HASWELL, SKYLAKEX };
+  enum { NONE, COMMON, SKYLAKEX };
   const char *best = lap_blas_best_core(), *core;
   int64_t smallest, largest;
   lap_agree_range(session->comm,
                   !best                      ? NONE
-                  : strcmp(best, "SKYLAKEX") ? HASWELL
+                  : strcmp(best, "SKYLAKEX") ? COMMON
                                              : SKYLAKEX,
                   &smallest, &largest);
-  core = smallest == SKYLAKEX ? "SKYLAKEX" : "HASWELL";
+  core = smallest == SKYLAKEX ? "SKYLAKEX" : lap_blas_common_core();
   if (smallest != largest)
     lap_console_say(session->console, "nodes differ; all use OpenBLAS's %s kernels", core);
   return core;

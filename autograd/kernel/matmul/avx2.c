@@ -7,6 +7,7 @@ typedef __m256 vector;
 enum { LANES = 8 };
 #define HEIGHT 6
 #define FLOAT32_UNIT lap_matmul_avx2_float32
+#define BFLOAT16_TILE bfloat16_tile
 
 static inline vector vector_load(const float *x) { return _mm256_loadu_ps(x); }
 static inline void vector_store(float *x, vector v) { _mm256_storeu_ps(x, v); }

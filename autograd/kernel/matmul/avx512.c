@@ -8,6 +8,7 @@ typedef __m512 vector;
 enum { LANES = 16 };
 #define HEIGHT 14
 #define FLOAT32_UNIT lap_matmul_avx512_float32
+#define BFLOAT16_TILE bfloat16_tile
 
 static inline vector vector_load(const float *x) { return _mm512_loadu_ps(x); }
 static inline void vector_store(float *x, vector v) { _mm512_storeu_ps(x, v); }

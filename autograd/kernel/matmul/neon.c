@@ -1,4 +1,4 @@
-/* neon: tiles of 12 x 8 in 24 of the 32 registers. Compiled for AArch64. */
+/* neon: tiles of 12 x 8 in 24 of the 32 registers, of bfloat16 6 x 8. Compiled for AArch64. */
 #include <arm_neon.h>
 
 #include "autograd/kernel/matmul/kernel.h"
@@ -6,6 +6,7 @@
 typedef float32x4_t vector;
 enum { LANES = 4 };
 #define HEIGHT 12
+#define FLOAT32_UNIT lap_matmul_neon_float32
 
 static inline vector vector_load(const float *x) { return vld1q_f32(x); }
 static inline void vector_store(float *x, vector v) { vst1q_f32(x, v); }
@@ -31,9 +32,57 @@ static inline void transpose_quads(vector v[4]) {
   v[3] = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
 }
 
+/* Subnormals are zero, as operands and as results: bit FZ of the control register. Here a result is
+ * tiny before it is rounded, so one that would round to 2^-126 becomes zero as well. */
+static uint64_t control(void) {
+  uint64_t bits;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
+  return bits;
+}
+static void set_control(uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
+
+static unsigned enter(void) {
+  const uint64_t before = control();
+  set_control(before | 1u << 24);
+  return (unsigned)before;
+}
+static void leave(unsigned before) { set_control(before); }
+
+static void exact_where_tiny(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                             int64_t rows, int64_t columns, lap_matmul_into into,
+                             const lap_matmul_soon *soon);
+#define BFLOAT16_TILE exact_where_tiny
 #include "autograd/kernel/matmul/simd.h"
+
+/* The status register says whether a result was flushed; then the tile is computed again. */
+static bool underflowed(void) {
+  uint64_t bits;
+  __asm__ volatile("mrs %0, fpsr" : "=r"(bits));
+  return bits >> 3 & 1;
+}
+static void forget_underflow(void) {
+  uint64_t bits;
+  __asm__ volatile("mrs %0, fpsr" : "=r"(bits));
+  __asm__ volatile("msr fpsr, %0" : : "r"(bits & ~(UINT64_C(1) << 3)));
+}
+
+static void exact_where_tiny(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                             int64_t rows, int64_t columns, lap_matmul_into into,
+                             const lap_matmul_soon *soon) {
+  float before[HEIGHT * WIDTH] = {0};
+  for (int64_t i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
+    for (int64_t j = 0; j < columns; ++j) before[i * WIDTH + j] = c[i * ldc + j];
+  forget_underflow();
+  bfloat16_tile(terms, a, b, c, ldc, rows, columns, into, soon);
+  if (!underflowed()) return;
+  for (int64_t i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
+    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = before[i * WIDTH + j];
+  const unsigned flushing = (unsigned)control();
+  leave(flushing & ~(1u << 24));
+  lap_bfloat16_tile(terms, a, A_STRIDE, b, WIDTH, c, ldc, rows, columns, into);
+  leave(flushing);
+}
 
 static bool runs_here(void) { return true; }
 
-const lap_matmul_kernel lap_matmul_neon = {
-    "neon", LANES, HEIGHT, WIDTH, tile, pack_plain, pack_transposed, runs_here, multiply_add};
+const lap_matmul_kernel lap_matmul_neon = {"neon", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here};

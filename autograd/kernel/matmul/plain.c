@@ -19,36 +19,11 @@ static void tile(int64_t terms, const float *a, const float *b, float *c, int64_
     }
 }
 
-/* --- bfloat16: subnormals are zero, whatever the processor's modes --- */
-
-static float flush(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
-
-/* A result is tiny where, rounded with no bound on its exponent, it lies below 2^-126. The rounding
- * to a subnormal can have made 2^-126 of such a one. In double the sum is exact wherever it is near
- * that: the product has 16 digits, and s 24. */
-static float flushing_fma(float x, float y, float s) {
-  const float sum = fmaf(x, y, s);
-  const double limit = 0x1p-126 - 0x1p-151; /* from here on it rounds to 2^-126 */
-  if (fabsf(sum) == 0x1p-126f && fabs(fma((double)x, (double)y, (double)s)) < limit)
-    return copysignf(0, sum);
-  return flush(sum);
-}
-
 static void bfloat16_tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
                           int64_t rows, int64_t columns, lap_matmul_into into,
                           const lap_matmul_soon *soon) {
   (void)soon;
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      float sum = into == LAP_MATMUL_SET ? 0 : flush(c[i * ldc + j]);
-      for (int64_t t = 0; t < terms; t += GROUP) {
-        float chain[2] = {0, 0};
-        for (int64_t u = t; u < t + GROUP; ++u)
-          chain[u % 2] = flushing_fma(a[u * HEIGHT + i], b[u * WIDTH + j], chain[u % 2]);
-        sum = flush(sum + flush(chain[0] + chain[1]));
-      }
-      c[i * ldc + j] = sum;
-    }
+  lap_bfloat16_tile(terms, a, HEIGHT, b, WIDTH, c, ldc, rows, columns, into);
 }
 
 /* --- strips --- */

@@ -2,7 +2,8 @@
  * neon.c).
  *
  * Before including it, a kernel defines `vector`, LANES (floats of one), HEIGHT (rows of the
- * largest tile), FLOAT32_UNIT (the name of that unit); vector_load, vector_store, vector_broadcast,
+ * largest tile), FLOAT32_UNIT (the name of that unit), BFLOAT16_TILE (bfloat16_tile, or what is
+ * around it); vector_load, vector_store, vector_broadcast,
  * vector_zero, vector_accumulate (a sum += x y, fused), vector_add; and for transposing
  * vector_quads (four floats each from rows 0, 4, 8, .. of LANES pointers) and transpose_quads (4 x
  * 4 within each quad of four vectors). A tile has two vectors of columns: 2 HEIGHT sums, two
@@ -101,6 +102,8 @@ static void tile(int64_t terms, const float *a, const float *b, float *c, int64_
     TILE(10);
     TILE(11);
     TILE(12);
+#endif
+#if HEIGHT > 12
     TILE(13);
     TILE(14);
 #endif
@@ -321,7 +324,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .block = LAP_MATMUL_BLOCK,
                                               .span = SPAN,
                                               .group = LAP_MATMUL_GROUP,
-                                              .tile = bfloat16_tile,
+                                              .tile = BFLOAT16_TILE,
                                               .a_by_terms = bfloat16_a_by_terms,
                                               .a_by_elements = bfloat16_a_by_elements,
                                               .b_by_terms = bfloat16_b_by_terms,

@@ -3,8 +3,10 @@
  * names. Exits with 0 where it was killed, 1 where it ended by itself before, 2 where it cannot be
  * traced here.
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,13 +15,20 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Makes the system call that is about to begin fail with ENOSYS. */
 static void refuse(pid_t thread) {
+#if defined(__x86_64__)
   ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L);
+#elif defined(__aarch64__)
+  int number = INT_MAX; /* no call has it; -1 would leave the first argument as the result */
+  ptrace(PTRACE_SETREGSET, thread, (void *)NT_ARM_SYSTEM_CALL,
+         &(struct iovec){&number, sizeof number});
+#endif
 }
 
 static bool changes_files(pid_t thread, bool exchange) {
@@ -30,18 +39,20 @@ static bool changes_files(pid_t thread, bool exchange) {
   switch (info.entry.nr) {
     case SYS_openat:
       return info.entry.args[2] & O_CREAT;
+#if defined(__x86_64__) /* AArch64 has the ..at calls alone */
     case SYS_mkdir:
+    case SYS_rename:
+    case SYS_unlink:
+    case SYS_rmdir:
+#endif
     case SYS_mkdirat:
     case SYS_write:
     case SYS_pwrite64:
     case SYS_fallocate:
     case SYS_fsync:
-    case SYS_rename:
     case SYS_renameat:
     case SYS_renameat2:
-    case SYS_unlink:
     case SYS_unlinkat:
-    case SYS_rmdir:
       return true;
     default:
       return false;

@@ -121,7 +121,9 @@ static void micro_batches_do_not_count_in_shards_either(void **state) {
   }
 }
 
-int main(void) {
+/* The tests whose name matches the first argument, a pattern, where there is one. */
+int main(int argc, char **argv) {
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_ends_in_the_golden_state),
       cmocka_unit_test(threads_and_micro_batches_of_any_number_do),
