@@ -26,6 +26,8 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 # Nobody waits this long unless a rank hangs: seconds are normal, sanitizers make them a minute.
 TIMEOUT = 300
+# Times that a command may take longer, as sanitizers have it.
+PATIENCE = float(os.environ.get("LAPIDARY_TEST_PATIENCE", "1"))
 
 VOCABULARY = 400
 SEQUENCE_LENGTH = 24
@@ -85,7 +87,7 @@ def finish(process, timeout=TIMEOUT):
     """Waits for a started command; one that hangs is killed, and fails the test."""
     begin = time.monotonic()
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=timeout * PATIENCE)
     except subprocess.TimeoutExpired as error:
         kill_group(process)
         out, err = process.communicate()

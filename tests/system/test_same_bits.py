@@ -71,18 +71,26 @@ class Ranks(SameBits):
 
 class Settings(SameBits):
     def test_kernels_do_not_either(self):
-        reference = self.reference()
+        bfloat16 = "precision=bfloat16"
+        references = {(): self.reference(), (bfloat16,): self.reference(bfloat16)}
+        self.assertNotEqual(*references.values())
         self.addCleanup(os.environ.pop, "LAPIDARY_KERNEL", None)
-        for kernel in ("plain", "avx2", "avx512", "neon"):
+        for kernel in ("plain", "avx2", "avx512", "amx", "neon"):
             os.environ["LAPIDARY_KERNEL"] = kernel
             result = lapidary("train", self.config, f"run_dir={self.workspace / kernel}", "--dry-run")
             if result.code == 0:
-                self.assertIn(f"lapidary, kernel {kernel}", result.err)
-                self.assertEqual(self.state(2), reference)
+                self.assertIn(f"lapidary, float32, kernel {kernel}", result.err)
+                for overrides, reference in references.items():
+                    self.assertEqual(self.state(2, *overrides), reference)
             else:
                 self.assert_exit(result, 2)
                 self.assertIn(f"LAPIDARY_KERNEL={kernel}: this", result.err)
                 self.assertIn("expected one of", result.err)
+
+    def test_in_bfloat16_ranks_and_micro_batches_do_not_either(self):
+        self.assert_one_state([(None, "threads=2"), (3, "mesh.shard=none"), (4, "mesh.shard=full"),
+                               (5, "batch.micro_sequences=2", "mesh.shard=gradients")],
+                              "precision=bfloat16")
 
     def test_with_openblas_the_same_but_for_micro_batches(self):
         openblas, two = "gemm=openblas", "batch.micro_sequences=2"

@@ -1,5 +1,5 @@
-/* bfloat16: a product in bfloat16 as product.h defines it, one element after the other, whatever the
- * processor's modes: how a float32 becomes an operand, and a tile.
+/* bfloat16: a product in bfloat16 as product.h defines it, one element after the other, whatever
+ * the modes of the processor: how a float32 becomes an operand, and a tile.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_BFLOAT16_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_BFLOAT16_H
