@@ -16,7 +16,8 @@ class Doctor(Test):
         for ranks in (1, 2):
             before = sorted(os.listdir(self.workspace.path))
             result = self.doctor(ranks=ranks)
-            for subject in ("binding", "memory", "products", "product rate", "core share", "fsync", "flock"):
+            for subject in ("binding", "memory", "products", "product rate", "bfloat16", "core share",
+                            "fsync", "flock"):
                 self.assertIn(subject, result.out)
             self.assertEqual(result.json["ranks"], ranks)
             self.assertEqual("within_node" in result.json, ranks > 1)

@@ -92,8 +92,10 @@ static const char *agree_on_core(const lap_session *session) {
 }
 
 static void say_kernels(const lap_session *session) {
+  const lap_matmul_precision precision = lap_gemm_precision_here();
+  const lap_matmul_unit *unit = lap_matmul_kernel_here()->unit[precision];
   int64_t mine = 0, fastest, slowest;
-  while (lap_matmul_kernels()[mine] != lap_matmul_kernel_here()) ++mine;
+  while (lap_matmul_kernels()[mine]->unit[precision] != unit) ++mine;
   lap_agree_range(session->comm, mine, &fastest, &slowest);
   if (fastest != slowest)
     lap_console_say(session->console,

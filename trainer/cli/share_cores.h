@@ -14,7 +14,7 @@
 #ifndef LAP_TRAINER_CLI_SHARE_CORES_H
 #define LAP_TRAINER_CLI_SHARE_CORES_H
 
-enum { LAP_SPIN_MICROSECONDS = 30 };
+enum { LAP_SPIN_MICROSECONDS = 100 };
 
 /* Where main begins, after lap_output_begin and lap_stop_install; `argv` as main got it. Returns in
  * the process that has the setting, or where the setting cannot be made. Requests to stop

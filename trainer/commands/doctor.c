@@ -91,7 +91,14 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
   lap_measure_unit_costs(comm, quick ? 1.5 : 9, h);
 }
 
-/* GFLOP/s of the vector unit of the slowest rank, all ranks at once. */
+/* A rank's GFLOP/s, as the slowest has them. */
+static double of_slowest(lap_comm *comm, double rate) {
+  int64_t least, most;
+  lap_agree_range(comm, (int64_t)(1e3 * rate), &least, &most);
+  return (double)least / 1e3;
+}
+
+/* GFLOP/s of the unit that computes the process's precision, all ranks at once. */
 static double peak_of(lap_comm *comm) {
   enum { TRIES = 5 };
   lap_gemm_yardstick *stick = lap_gemm_yardstick_create(1);
@@ -102,9 +109,23 @@ static double peak_of(lap_comm *comm) {
     if (rate > best) best = rate;
   }
   lap_gemm_yardstick_destroy(stick);
-  int64_t least, most;
-  lap_agree_range(comm, (int64_t)(1e3 * best), &least, &most);
-  return (double)least / 1e3;
+  return of_slowest(comm, best);
+}
+
+static lap_code check_bfloat16(lap_comm *comm, lap_findings *findings, lap_status *status) {
+  lap_gemm_choice choice = {.backend = LAP_GEMM_LAPIDARY, .precision = LAP_MATMUL_BFLOAT16};
+  LAP_TRY(lap_gemm_open(&choice, status));
+  lap_barrier(comm);
+  const double rate = of_slowest(comm, lap_gemm_rate(1, 0.2));
+  const double peak = peak_of(comm);
+  const bool tiles = lap_matmul_kernel_here()->has_tiles;
+  lap_findings_add(findings, LAP_SEVERITY_OK, "bfloat16", "",
+                   "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
+                   "processor's widest unit",
+                   rate, tiles ? "by tile units" : "emulated, for lack of a tile unit",
+                   100 * rate / peak);
+  choice.precision = LAP_MATMUL_FLOAT32;
+  return lap_gemm_open(&choice, status);
 }
 
 /* --- what it means --- */
@@ -209,8 +230,9 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
     lap_hardware hardware;
     measure(comm, all, flags->quick, &hardware);
     check_rates(&hardware, peak_of(comm), findings);
+    code = check_bfloat16(comm, findings, status);
     lap_file_system_check(comm, flags->directory, findings);
-    code = report(session, &hardware, findings, line->json, status);
+    if (code == LAP_OK) code = report(session, &hardware, findings, line->json, status);
     lap_hardware_release(&hardware);
   }
   lap_findings_destroy(findings);

@@ -323,4 +323,4 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .multiply_add = multiply_add};
 
 const lap_matmul_kernel lap_matmul_amx = {
-    "amx", {&lap_matmul_avx512_float32, &bfloat16_unit}, runs_here};
+    "amx", {&lap_matmul_avx512_float32, &bfloat16_unit}, runs_here, true};

@@ -52,4 +52,5 @@ static bool runs_here(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-const lap_matmul_kernel lap_matmul_avx2 = {"avx2", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here};
+const lap_matmul_kernel lap_matmul_avx2 = {
+    "avx2", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, false};

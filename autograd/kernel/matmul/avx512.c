@@ -55,4 +55,5 @@ static bool runs_here(void) {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
-const lap_matmul_kernel lap_matmul_avx512 = {"avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here};
+const lap_matmul_kernel lap_matmul_avx512 = {
+    "avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, false};

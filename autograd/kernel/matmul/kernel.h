@@ -70,6 +70,7 @@ typedef struct {
   const char *name;
   const lap_matmul_unit *unit[LAP_MATMUL_PRECISIONS];
   bool (*runs_here)(void); /* on this processor */
+  bool has_tiles;          /* a unit for bfloat16; others emulate it */
 } lap_matmul_kernel;
 
 extern const lap_matmul_kernel lap_matmul_plain;

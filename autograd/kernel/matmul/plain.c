@@ -117,4 +117,5 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .leave = leave,
                                               .multiply_add = multiply_add};
 
-const lap_matmul_kernel lap_matmul_plain = {"plain", {&float32_unit, &bfloat16_unit}, runs_here};
+const lap_matmul_kernel lap_matmul_plain = {
+    "plain", {&float32_unit, &bfloat16_unit}, runs_here, false};
