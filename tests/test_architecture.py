@@ -143,7 +143,7 @@ class Pages(unittest.TestCase):
             self.assertEqual(sorted(sources_found - listed), [], f"docs/extending.md, {title}: not in its table")
             self.assertEqual(sorted(listed - found), [], f"docs/extending.md, {title}: in its table, but not found")
             checked += 1
-        self.assertEqual(checked, 4)
+        self.assertEqual(checked, 5)
 
     def test_the_hash_in_the_picture_of_the_mesh_is_that_of_the_page(self):
         shown = re.search(r"state_sha256 (\w+)", (SOURCE / "docs/mesh.svg").read_text()).group(1)

@@ -1,6 +1,6 @@
 /* kernel: what a kernel of matrix products is, and the name of each.
  *
- * A kernel computes both precisions that matmul.h defines, each by a unit: how it lays operands out
+ * A kernel computes both precisions that product.h defines, each by a unit: how it lays operands out
  * (packs them) in strips, and how it multiplies two strips into a tile of C.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_KERNEL_H
@@ -37,7 +37,7 @@ typedef void (*lap_matmul_pack)(const float *x, int64_t ldx, int64_t count, int6
 
 /* What the next tiles will read, for kernels that prefetch it. */
 typedef struct {
-  const float *c; /* the next tile of C, with the same ldc; NULL: none */
+  const float *c; /* the next tile of C, with the same ldc; past its end after the last */
   const float *b; /* a part of the next strip of B */
   int64_t b_floats;
 } lap_matmul_soon;
