@@ -55,10 +55,10 @@ class Ranks(SameBits):
                                (5, two, "mesh.shard=full"), (12, two, "mesh.shard=gradients")])
 
     def test_an_evaluation_says_the_same_on_any_number_of_ranks(self):
-        def evaluate(ranks):
+        def evaluate(ranks, *options):
             report = succeed("eval", self.workspace / "teacher", "--tokens",
                              self.workspace / "tokens/eval/*.h5", "--cache",
-                             self.workspace / "cache/*.h5", "--json", ranks=ranks).json
+                             self.workspace / "cache/*.h5", "--json", *options, ranks=ranks).json
             print(f"ranks {ranks or 'alone':>5}  loss {report['loss']!r}  kl {report['kl']!r}")
             return {key: value for key, value in report.items()
                     if key not in ("seconds", "tokens_per_second", "peak_bytes")}
@@ -67,6 +67,10 @@ class Ranks(SameBits):
         self.assertLess(abs(reference["kl"]), 1e-2, "a teacher is at no distance from itself")
         for ranks in (2, 3, 5):
             self.assertEqual(evaluate(ranks), reference)
+        rounded = evaluate(None, "--precision", "bfloat16")
+        self.assertEqual(evaluate(3, "--precision", "bfloat16"), rounded)
+        self.assertNotEqual(rounded["loss"], reference["loss"])
+        self.assertLess(abs(rounded["loss"] - reference["loss"]), 1e-2)
 
 
 class Settings(SameBits):

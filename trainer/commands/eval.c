@@ -18,6 +18,7 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/model_flags.h"
+#include "trainer/commands/precision_flag.h"
 #include "trainer/model/evaluate.h"
 
 typedef struct {
@@ -131,6 +132,8 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
   if (own.code == LAP_OK)
     own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
                                       &in.model, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_precision_flag_apply(flags->model.precision, in.model.source.config, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);

@@ -20,6 +20,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/output.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/precision_flag.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
 #include "trainer/model/source.h"
@@ -27,7 +28,7 @@
 /* --- the command line --- */
 
 typedef struct {
-  const char *prompt;
+  const char *prompt, *precision;
   int64_t max_tokens, seed, samples, threads, top_k;
   double temperature, top_p;
 } generate_options;
@@ -75,6 +76,7 @@ static const lap_flag flags_of_generate[] = {
      .integer = {1, 1024},
      .offset = offsetof(generate_options, threads),
      .help = "OpenMP threads [all cores]"},
+    LAP_FLAG_PRECISION(offsetof(generate_options, precision)),
     {0}};
 
 /* --- the model --- */
@@ -276,7 +278,8 @@ static lap_code generate_from(generate_model *model, const generate_options *o, 
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
   if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
-  lap_code code = open_gemm(model->source.config, console, status);
+  lap_code code = lap_precision_flag_apply(o->precision, model->source.config, status);
+  if (code == LAP_OK) code = open_gemm(model->source.config, console, status);
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "trainer/commands/precision_flag.h"
 #include "trainer/commands/ranks.h"
 
 const lap_flag lap_flags_of_model[] = {
@@ -27,6 +28,7 @@ const lap_flag lap_flags_of_model[] = {
      .integer = {1, 1 << 16},
      .offset = offsetof(lap_model_flags, layout.model_ranks),
      .help = "ranks that share the shards [the fewest that fit]"},
+    LAP_FLAG_PRECISION(offsetof(lap_model_flags, precision)),
     LAP_FLAG_NO_IDLE_RANKS(offsetof(lap_model_flags, no_idle_ranks)),
     {0}};
 

@@ -12,6 +12,7 @@ typedef struct {
   int64_t threads;         /* of a rank; 1 unless given: the caller sets it */
   lap_model_layout layout;
   bool no_idle_ranks;
+  const char *precision; /* NULL: as in the model's training */
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];

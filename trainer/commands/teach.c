@@ -22,6 +22,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/model_flags.h"
+#include "trainer/commands/precision_flag.h"
 #include "trainer/hf/config.h"
 #include "trainer/model/teach.h"
 #include "trainer/run/metrics.h"
@@ -191,6 +192,8 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
   teach_inputs in = {0};
   lap_cache_schema schema = {0};
   lap_code code = open_inputs(flags, session, &in, status);
+  if (code == LAP_OK)
+    code = lap_precision_flag_apply(flags->model.precision, in.model.source.config, status);
   if (code == LAP_OK) code = make_schema(flags, &in, &schema, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);

@@ -387,6 +387,8 @@ static void mistakes_have_their_codes(void **state) {
       {"model -p x -n 0", LAP_USAGE, "--max-tokens"},
       {"model -p x --samples 0", LAP_USAGE, "--samples"},
       {"model -p x --seed -1", LAP_USAGE, "--seed"},
+      {"model -p x --precision bf16", LAP_USAGE,
+       "--precision: expected float32 or bfloat16, found 'bf16'"},
       {"model -p \"$(printf 'qz%.0s' $(seq 60))\"", LAP_USAGE,
        "the model's max_position_embeddings is 48"},
       {"nowhere -p x", LAP_DATA, "nowhere"},
