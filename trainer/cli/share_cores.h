@@ -4,8 +4,9 @@
  * otherwise: good where every thread has a core for itself, ruinous where it has not. Two jobs of
  * two threads each on two cores then run 15 to 40 times slower than they should, since the thread
  * that the others spin for does not run. We have them spin for LAP_SPIN_MICROSECONDS, which catches
- * the next loop of an undisturbed step, then sleep: measured, 1 to 3 % slower on an idle machine,
- * and two jobs on the same cores share them fairly.
+ * the next loop of an undisturbed step, then sleep. Measured on two cores: a step of quickstart's
+ * student took 115 ms at best, 116 ms with threads that spin for ever, of seven runs each; two jobs
+ * beside each other, 12 k tokens/s each.
  *
  * libgomp reads its settings from the environment when it is loaded, before main. So the process
  * sets GOMP_SPINCOUNT and executes itself once more, some 10 ms after its start. Whoever has set
