@@ -159,6 +159,14 @@ static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_conf
     LAP_TRY(compare_length(checkpoint, config, inputs, status));
     if (!lap_numbers_differ_except(then, now, length_keys, &difference)) return LAP_OK;
   }
+  if (strcmp(difference.key, "numerics_version") == 0)
+    return lap_fail(
+        status, LAP_USAGE,
+        "%s: numerics_version differs: the checkpoint is of a lapidary that computes by version %s "
+        "of the arithmetic, this one has version %s, so the run would not end in the same bits; "
+        "resume with that lapidary, or start a new run from this state with --fork and another "
+        "run_dir",
+        checkpoint->path, difference.then, difference.now);
   return lap_fail(
       status, LAP_USAGE,
       "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "

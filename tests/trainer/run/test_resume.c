@@ -325,6 +325,36 @@ static void other_numbers_are_refused_before_anything_is_loaded(void **context) 
   lap_numbers_destroy(other);
 }
 
+/* Numbers of a lapidary before the last change of the arithmetic. */
+static void other_arithmetic_is_refused_and_can_be_forked(void **context) {
+  world *w = *context;
+  lap_status status;
+  lap_numbers *before, *now;
+  json_t *object = json_pack("{s:s, s:s}", "numerics_version", "2", "seed", "1");
+  assert_int_equal(lap_numbers_from_json(object, "test", &before, &status), LAP_OK);
+  json_object_set_new(object, "numerics_version", json_string("3"));
+  assert_int_equal(lap_numbers_from_json(object, "test", &now, &status), LAP_OK);
+  json_decref(object);
+  write_step(w, "old", 9, before);
+  start s = start_of(w, "old", "auto");
+  s.inputs.numbers = now;
+  begin(&s, fixture_sharded);
+  assert_refused(&s, LAP_USAGE, "step-00000009: numerics_version differs");
+  assert_refused(&s, LAP_USAGE, "version 2 of the arithmetic, this one has version 3");
+  assert_refused(&s, LAP_USAGE, "--fork");
+  end(&s);
+  char *path = lap_format("%s/old", w->directory);
+  start forked = start_of(w, "forked", path);
+  forked.inputs.numbers = now;
+  forked.options.fork = true;
+  begin(&forked, fixture_sharded);
+  assert_step(&forked, 9);
+  end(&forked);
+  free(path);
+  lap_numbers_destroy(before);
+  lap_numbers_destroy(now);
+}
+
 /* --- a checkpoint by name --- */
 
 static void a_checkpoint_or_run_can_be_named(void **context) {
@@ -511,6 +541,7 @@ int main(void) {
       IN_DIRECTORY(a_damaged_newest_checkpoint_is_passed_over_with_a_warning),
       IN_DIRECTORY(without_a_whole_checkpoint_the_run_does_not_start_anew),
       IN_DIRECTORY(other_numbers_are_refused_before_anything_is_loaded),
+      IN_DIRECTORY(other_arithmetic_is_refused_and_can_be_forked),
       IN_DIRECTORY(a_checkpoint_or_run_can_be_named),
       IN_DIRECTORY(a_run_does_not_go_back_in_place),
       IN_DIRECTORY(what_cannot_be_resumed_is_named),
