@@ -164,7 +164,8 @@ typedef struct {
   double ce, all, rest;
 } rest_weights;
 
-/* z_j of the rest becomes its gradient. Kept ids get meaningless numbers, overwritten later. */
+/* z_j of the rest becomes its gradient, 0 where that would be subnormal: the products that read it
+ * would be slow. Kept ids get meaningless numbers, overwritten later. */
 LAP_WIDE
 static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients *coefficients,
                           const rest_weights *weights, double tau, real inverse_cap) {
@@ -175,10 +176,11 @@ static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients
   if (tau == 1) {
     /* p_j = softmax_rest_j (1 - P): one factor on exp(z_j - max) for all terms. */
     const double remaining = lap_scalar_exp(one->rest - one->all);
-    const real factor = (real)(((weights->ce + weights->all) * remaining + weights->rest) *
-                               lap_scalar_exp(one->max_rest - one->rest));
+    const real factor =
+        lap_without_subnormal((real)(((weights->ce + weights->all) * remaining + weights->rest) *
+                                     lap_scalar_exp(one->max_rest - one->rest)));
     for (int64_t j = 0; j < slice->count; ++j)
-      z[j] = factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap);
+      z[j] = lap_without_subnormal(factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap));
     return;
   }
   const real cold = (real)(weights->ce * lap_scalar_exp(one->max_rest - one->all));
@@ -186,8 +188,8 @@ static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients
   const real inverse_tau = (real)(1 / tau);
   for (int64_t j = 0; j < slice->count; ++j) {
     const real below = z[j] - max;
-    z[j] = (cold * lap_exp(below) + warm * lap_exp(below * inverse_tau)) *
-           cap_slope(z[j], inverse_cap);
+    const real weight = cold * lap_exp(below) + warm * lap_exp(below * inverse_tau);
+    z[j] = lap_without_subnormal(weight * cap_slope(z[j], inverse_cap));
   }
 }
 
@@ -207,7 +209,7 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
     const double zi = (double)kept[i];
     const double p = lap_exp((real)(zi - one->all)), q = lap_exp((real)(zi / tau - normaliser));
     const double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);
-    slice->z[j] = (real)d * cap_slope(kept[i], inverse_cap);
+    slice->z[j] = lap_without_subnormal((real)d * cap_slope(kept[i], inverse_cap));
   }
   const int64_t target = labels->target - slice->first;
   if (target >= 0 && target < slice->count)

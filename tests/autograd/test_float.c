@@ -188,6 +188,30 @@ static void attention_has_no_subnormal_weights(void **state) {
   test_batch_destroy(batch);
 }
 
+/* Logits of four ids: two share nearly all mass, the others have e^-86 and e^-87 of it, halved. The
+ * first of these is a normal number, the second is subnormal and becomes 0; the second column of x
+ * is so large that either shows in the gradient of the weights. */
+static void the_head_has_no_subnormal_gradients(void **state) {
+  (void)state;
+  enum { VOCAB = 4, COLUMNS = 2 };
+  test_batch *batch = test_batch_create(1, 1, VOCAB, 0, 319);
+  batch->targets[0] = 0;
+  const op_case c = {.kind = OP_HEAD, .batch = batch, .columns = COLUMNS, .objective = {0, 1, 0}};
+  double x[COLUMNS] = {1, 1e38}, w[VOCAB * COLUMNS] = {0, 0, 0, 0, -86, 0, -87, 0}, dy[] = {1};
+  double dx[COLUMNS] = {0}, dw[VOCAB * COLUMNS] = {0};
+  double *const inputs[OP_INPUTS] = {x, w}, *gradients[] = {dx, dw, NULL};
+  double loss[4];
+  const test_losses losses = {loss, loss + 1, loss + 2, loss + 3};
+  const op_runner *const runners[] = {&op_runner_float, &op_runner_double};
+  for (int i = 0; i < 2; ++i) {
+    for (int j = 0; j < VOCAB * COLUMNS; ++j) dw[j] = 0;
+    runners[i]->backward(&c, inputs, dy, false, 1, gradients, &losses);
+    assert_true(dw[5] > 2 && dw[5] < 3);
+    assert_true(dw[7] == 0);
+  }
+  test_batch_destroy(batch);
+}
+
 static void the_head_differs_by_rounding(void **state) {
   (void)state;
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
@@ -271,6 +295,7 @@ int main(void) {
       cmocka_unit_test(attention_differs_by_rounding),
       cmocka_unit_test(attention_to_the_only_key_has_no_gradient),
       cmocka_unit_test(attention_has_no_subnormal_weights),
+      cmocka_unit_test(the_head_has_no_subnormal_gradients),
       cmocka_unit_test(the_head_differs_by_rounding),
       cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),
   };
