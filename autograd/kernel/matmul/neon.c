@@ -32,18 +32,23 @@ static inline void transpose_quads(vector v[4]) {
   v[3] = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
 }
 
-/* Subnormals are zero, as operands and as results: bit FZ of the control register. Here a result is
- * tiny before it is rounded, so one that would round to 2^-126 becomes zero as well. */
+/* Subnormals are zero, as operands and as results. Here a result is tiny before it is rounded, so
+ * one that would round to 2^-126 becomes zero as well. Operands and results of all arithmetic are in
+ * memory, so "memory" keeps it on its side of a change of the mode. */
+enum { FLUSH_TO_ZERO = 1 << 24 }; /* of FPCR */
+
 static uint64_t control(void) {
   uint64_t bits;
   __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
   return bits;
 }
-static void set_control(uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
+static void set_control(uint64_t bits) {
+  __asm__ volatile("msr fpcr, %0" : : "r"(bits) : "memory");
+}
 
 static unsigned enter(void) {
   const uint64_t before = control();
-  set_control(before | 1u << 24);
+  set_control(before | FLUSH_TO_ZERO);
   return (unsigned)before;
 }
 static void leave(unsigned before) { set_control(before); }
@@ -55,16 +60,14 @@ static void exact_where_tiny(int64_t terms, const float *a, const float *b, floa
 #include "autograd/kernel/matmul/simd.h"
 
 /* The status register says whether a result was flushed; then the tile is computed again. */
-static bool underflowed(void) {
+enum { UNDERFLOW = 1 << 3 }; /* of FPSR */
+
+static uint64_t status(void) {
   uint64_t bits;
-  __asm__ volatile("mrs %0, fpsr" : "=r"(bits));
-  return bits >> 3 & 1;
+  __asm__ volatile("mrs %0, fpsr" : "=r"(bits) : : "memory");
+  return bits;
 }
-static void forget_underflow(void) {
-  uint64_t bits;
-  __asm__ volatile("mrs %0, fpsr" : "=r"(bits));
-  __asm__ volatile("msr fpsr, %0" : : "r"(bits & ~(UINT64_C(1) << 3)));
-}
+static void set_status(uint64_t bits) { __asm__ volatile("msr fpsr, %0" : : "r"(bits) : "memory"); }
 
 static void exact_where_tiny(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
                              int64_t rows, int64_t columns, lap_matmul_into into,
@@ -72,15 +75,15 @@ static void exact_where_tiny(int64_t terms, const float *a, const float *b, floa
   float before[HEIGHT * WIDTH] = {0};
   for (int64_t i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
     for (int64_t j = 0; j < columns; ++j) before[i * WIDTH + j] = c[i * ldc + j];
-  forget_underflow();
+  set_status(status() & ~(uint64_t)UNDERFLOW);
   bfloat16_tile(terms, a, b, c, ldc, rows, columns, into, soon);
-  if (!underflowed()) return;
+  if (!(status() & UNDERFLOW)) return;
   for (int64_t i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
     for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = before[i * WIDTH + j];
-  const unsigned flushing = (unsigned)control();
-  leave(flushing & ~(1u << 24));
+  const uint64_t flushing = control();
+  set_control(flushing & ~(uint64_t)FLUSH_TO_ZERO);
   lap_bfloat16_tile(terms, a, A_STRIDE, b, WIDTH, c, ldc, rows, columns, into);
-  leave(flushing);
+  set_control(flushing);
 }
 
 static bool runs_here(void) { return true; }

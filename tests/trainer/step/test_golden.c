@@ -1,6 +1,7 @@
 /* golden: the state that a small run ends in, by every kernel that this processor has, on any
  * number of ranks and threads, in micro-batches of any size. The hash is the same on every
  * processor that runs these tests; it changes with LAP_NUMERICS_VERSION alone. */
+#include <fnmatch.h>
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,6 +44,10 @@ typedef struct {
   lap_matmul_precision precision;
 } way;
 
+static const char *precision_name(lap_matmul_precision precision) {
+  return precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32";
+}
+
 static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) {
   lap_status status = {0};
   lap_config *config;
@@ -79,8 +84,7 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
   lap_state_sha256(state, hex);
   if (lap_comm_rank(comm) == 0)
     printf("%s, %s, %d threads, %d at once, %d shards: %s\n", w->kernel,
-           w->precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", w->threads,
-           (int)w->micro_sequences, w->shards, hex);
+           precision_name(w->precision), w->threads, (int)w->micro_sequences, w->shards, hex);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
@@ -93,11 +97,25 @@ static void expect_golden(lap_comm *comm, const way *w) {
   assert_everywhere(comm, strcmp(hex, golden[w->precision]) != 0);
 }
 
+/* Of which kernels and precisions: a pattern of "KERNEL PRECISION". */
+static const char *wanted = "*";
+
+static bool is_wanted(const char *kernel, lap_matmul_precision precision) {
+  char name[64];
+  snprintf(name, sizeof name, "%s %s", kernel, precision_name(precision));
+  return fnmatch(wanted, name, 0) == 0;
+}
+
 static void every_kernel_ends_in_the_golden_state(void **state) {
   assert_int_equal(LAP_NUMERICS_VERSION, GOLDEN_OF);
+  int runs = 0;
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
-    for (int p = 0; p < LAP_MATMUL_PRECISIONS && (*kernel)->runs_here(); ++p)
+    for (int p = 0; p < LAP_MATMUL_PRECISIONS && (*kernel)->runs_here(); ++p) {
+      if (!is_wanted((*kernel)->name, p)) continue;
       expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1, p});
+      ++runs;
+    }
+  if (runs == 0) fail_msg("no kernel and precision that runs here matches \"%s\"", wanted);
 }
 
 static const char *fastest(void) {
@@ -126,9 +144,11 @@ static void micro_batches_do_not_count_in_shards_either(void **state) {
   }
 }
 
-/* The tests whose name matches the first argument, a pattern, where there is one. */
+/* Arguments: a pattern of the tests to run; a pattern of the kernels and precisions of which
+ * every_kernel_ends_in_the_golden_state runs, such as "neon *" or "* bfloat16". */
 int main(int argc, char **argv) {
   if (argc > 1) cmocka_set_test_filter(argv[1]);
+  if (argc > 2) wanted = argv[2];
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_ends_in_the_golden_state),
       cmocka_unit_test(threads_and_micro_batches_of_any_number_do),
