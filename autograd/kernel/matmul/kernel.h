@@ -1,7 +1,7 @@
 /* kernel: what a kernel of matrix products is, and the name of each.
  *
- * A kernel computes both precisions that product.h defines, each by a unit: how it lays operands out
- * (packs them) in strips, and how it multiplies two strips into a tile of C.
+ * A kernel computes both precisions that product.h defines, each by a unit: how it lays operands
+ * out (packs them) in strips, and how it multiplies two strips into a tile of C.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_KERNEL_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_KERNEL_H
