@@ -33,8 +33,8 @@ static inline void transpose_quads(vector v[4]) {
 }
 
 /* Subnormals are zero, as operands and as results. Here a result is tiny before it is rounded, so
- * one that would round to 2^-126 becomes zero as well. Operands and results of all arithmetic are in
- * memory, so "memory" keeps it on its side of a change of the mode. */
+ * one that would round to 2^-126 becomes zero as well. Operands and results of all arithmetic are
+ * in memory, so "memory" keeps it on its side of a change of the mode. */
 enum { FLUSH_TO_ZERO = 1 << 24 }; /* of FPCR */
 
 static uint64_t control(void) {
