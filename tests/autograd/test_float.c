@@ -200,7 +200,7 @@ static void the_head_has_no_subnormal_gradients(void **state) {
   double x[COLUMNS] = {1, 1e38}, w[VOCAB * COLUMNS] = {0, 0, 0, 0, -86, 0, -87, 0}, dy[] = {1};
   double dx[COLUMNS] = {0}, dw[VOCAB * COLUMNS] = {0};
   double *const inputs[OP_INPUTS] = {x, w}, *gradients[] = {dx, dw, NULL};
-  double loss[4];
+  double loss[4] = {0};
   const test_losses losses = {loss, loss + 1, loss + 2, loss + 3};
   const op_runner *const runners[] = {&op_runner_float, &op_runner_double};
   for (int i = 0; i < 2; ++i) {
