@@ -21,7 +21,7 @@ enum {
   BLOCK = 512,       /* strips of 32 KB: one of B stays in a cache of level 1 while A's pass by */
   SPAN = 1024,       /* at least 512 columns of B at a time, in 1 MB */
   ROW_BYTES = 64,
-  HALF_GROUP = HALF * ROW_BYTES / sizeof(float), /* what a tile register holds, in floats */
+  HALF_GROUP = HALF * HALF, /* what a tile register holds, in floats */
 };
 
 /* --- tiles --- */
@@ -213,7 +213,7 @@ static void transpose(pairs r[HALF]) {
 
 static void store(const pairs r[HALF], float *to) {
 #pragma GCC unroll 16
-  for (int i = 0; i < HALF; ++i) _mm512_store_si512(to + (ptrdiff_t)i * HALF, r[i]);
+  for (int64_t i = 0; i < HALF; ++i) _mm512_store_si512(to + i * HALF, r[i]);
 }
 
 /* 16 rows of memory that hold a group's terms [begin, end). Those beyond `count` are zero. */
