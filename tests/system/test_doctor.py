@@ -49,6 +49,8 @@ class Doctor(Test):
         parts = sum(plan["seconds_by_part"].values()) + plan["exposed_communication_seconds"]
         self.assertAlmostEqual(parts / plan["seconds_per_step"], 1)
         self.assertTrue(plan["fits"])
+        rounded = succeed("plan", tiny, "precision=bfloat16", "--hardware", file)
+        self.assertIn("here.yaml has the rates of products in float32", rounded.err)
 
     def test_bad_hardware_is_refused(self):
         tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "bad.yaml"

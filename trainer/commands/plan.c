@@ -289,6 +289,12 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   } else {
     LAP_TRY(lap_hardware_load(flags->hardware, &hardware, status));
     result.time = &time;
+    if (config->precision == LAP_MATMUL_BFLOAT16 && !hardware.is_chip)
+      lap_console_warn(
+          console,
+          "%s has the rates of products in float32: with precision bfloat16 steps take "
+          "less time than is predicted here",
+          flags->hardware);
   }
   lap_code code = LAP_OK;
   if (result.time) code = plan_on(config, &hardware, flags, &request, &result.plan, &time, status);
