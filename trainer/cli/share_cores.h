@@ -4,9 +4,10 @@
  * otherwise: good where every thread has a core for itself, ruinous where it has not. Two jobs of
  * two threads each on two cores then run 15 to 40 times slower than they should, since the thread
  * that the others spin for does not run. We have them spin for LAP_SPIN_MICROSECONDS, which catches
- * the next loop of an undisturbed step, then sleep. Measured on two cores: a step of quickstart's
- * student took 115 ms at best, 116 ms with threads that spin for ever, of seven runs each; two jobs
- * beside each other, 12 k tokens/s each.
+ * the next loop of an undisturbed step, then sleep. Measured on two cores, six runs each in turn with
+ * threads that spin for ever: a step of quickstart's student took 114 ms at best against 117, 148 ms
+ * in the median against 147. With 100 us two evaluations beside each other took seven times as much
+ * of the processor as one alone.
  *
  * libgomp reads its settings from the environment when it is loaded, before main. So the process
  * sets GOMP_SPINCOUNT and executes itself once more, some 10 ms after its start. Whoever has set
@@ -15,7 +16,7 @@
 #ifndef LAP_TRAINER_CLI_SHARE_CORES_H
 #define LAP_TRAINER_CLI_SHARE_CORES_H
 
-enum { LAP_SPIN_MICROSECONDS = 100 };
+enum { LAP_SPIN_MICROSECONDS = 30 };
 
 /* Where main begins, after lap_output_begin and lap_stop_install; `argv` as main got it. Returns in
  * the process that has the setting, or where the setting cannot be made. Requests to stop
