@@ -4,10 +4,10 @@
  * otherwise: good where every thread has a core for itself, ruinous where it has not. Two jobs of
  * two threads each on two cores then run 15 to 40 times slower than they should, since the thread
  * that the others spin for does not run. We have them spin for LAP_SPIN_MICROSECONDS, which catches
- * the next loop of an undisturbed step, then sleep. Measured on two cores, six runs each in turn with
- * threads that spin for ever: a step of quickstart's student took 114 ms at best against 117, 148 ms
- * in the median against 147. With 100 us two evaluations beside each other took seven times as much
- * of the processor as one alone.
+ * the next loop of an undisturbed step, then sleep. Measured on two cores, six runs each in turn
+ * with threads that spin for ever: a step of quickstart's student took 114 ms at best against 117,
+ * 148 ms in the median against 147. With 100 us two evaluations beside each other took seven times
+ * as much of the processor as one alone.
  *
  * libgomp reads its settings from the environment when it is loaded, before main. So the process
  * sets GOMP_SPINCOUNT and executes itself once more, some 10 ms after its start. Whoever has set
