@@ -1,7 +1,7 @@
 /* gemm: matrix products of reals: of floats by our own kernels or by OpenBLAS (gemm_backend.h); of
  * doubles by OpenBLAS, an independent judge of the float kernels.
  *
- * With our own kernels the bits follow matmul.h's definition, whatever the shape of a call. With
+ * With our own kernels the bits follow product.h's definitions, whatever the shape of a call. With
  * OpenBLAS they change with the shape, so large products are cut into tiles of constant size and
  * threads take whole tiles: any number of threads gives the same bits (changing the size bumps
  * LAP_NUMERICS_VERSION). `segment` and `first` then mean nothing.
@@ -33,7 +33,6 @@ typedef struct {
   real *c;
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;
-  lap_matmul_precision precision;
   lap_matmul_into into;
   int64_t segment, first;
 } lap_gemm_operands;

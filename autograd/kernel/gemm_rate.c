@@ -79,7 +79,7 @@ double lap_gemm_yardstick_peak(lap_gemm_yardstick *y) {
 #pragma omp parallel for schedule(static) num_threads(y->threads) reduction(+ : done)
   for (int thread = 0; thread < y->threads; ++thread) {
     const unsigned before = unit->enter();
-    done += unit->multiply_add(ROUNDS / unit->group);
+    done += unit->multiply_add(ROUNDS);
     unit->leave(before);
   }
   return 2.0 * (double)done / (lap_clock_seconds() - start) / 1e9;

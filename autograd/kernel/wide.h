@@ -2,7 +2,8 @@
  *
  * LAP_WIDE before a function that is such a loop: gcc makes one more copy of it and takes the one
  * for the processor when the program is loaded. Both are one source without reordering, so they
- * give the same bits (tests/trainer/step/test_golden.c runs on either kind of processor). A loop
+ * give the same bits: tests/system/test_same_bits_across_builds.py compares with clang, which makes
+ * no such copy. A loop
  * under an OpenMP pragma is no such function: what it calls for a row is.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_WIDE_H

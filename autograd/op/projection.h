@@ -15,7 +15,7 @@
 
 typedef struct {
   int64_t rows, in, out; /* R, I, O */
-  int64_t segment;       /* for backward: positions of a sequence; matmul.h */
+  int64_t segment;       /* for backward: positions of a sequence; product.h */
 } lap_projection;
 
 /* y = x w^T */

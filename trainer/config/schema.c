@@ -260,7 +260,7 @@ static const lap_config_key schema[] = {
      .words = precision_words, .in_numbers = true,
      .meaning =
          "Precision of matrix products. bfloat16 rounds their operands, and sums in float32: "
-         "several times as fast on processors with tile units (AMX), not elsewhere. Part of the "
+         "about twice as fast on processors with tile units (AMX), not elsewhere. Part of the "
          "numbers."},
     {"watchdog_seconds", LAP_KEY_REAL, offsetof(lap_config, watchdog_seconds), .fallback = "300",
      .minimum = 0, .maximum = 1e9, .lower = LAP_ABOVE, .unit = "seconds",

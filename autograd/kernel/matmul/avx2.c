@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "autograd/kernel/matmul/kernel.h"
+#include "autograd/kernel/matmul/mxcsr.h"
 
 typedef __m256 vector;
 enum { LANES = 8 };
@@ -36,15 +37,6 @@ static inline void transpose_quads(vector v[4]) {
   v[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ef, gh));
   v[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ef, gh));
 }
-
-/* Subnormals are zero, as operands and as results. */
-static unsigned enter(void) {
-  enum { FLUSH = 0x8000, OPERANDS = 0x0040 };
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | FLUSH | OPERANDS);
-  return before;
-}
-static void leave(unsigned before) { _mm_setcsr(before); }
 
 #include "autograd/kernel/matmul/simd.h"
 

@@ -61,8 +61,8 @@ typedef struct {
   /* Around all tiles of a thread's product: the state of the thread that they need. */
   unsigned (*enter)(void);
   void (*leave)(unsigned before);
-  /* The multiply-adds of `rounds` groups of terms of a largest tile in registers, and nothing else,
-   * between enter and leave; returns how many. Their rate is the peak. */
+  /* The multiply-adds of `rounds` terms (whole groups) of a largest tile in registers, and nothing
+   * else, between enter and leave; returns how many. Their rate is the peak. */
   int64_t (*multiply_add)(int64_t rounds);
 } lap_matmul_unit;
 

@@ -3,13 +3,12 @@
  *
  * Before including it, a kernel defines `vector`, LANES (floats of one), HEIGHT (rows of the
  * largest tile), FLOAT32_UNIT (the name of that unit), BFLOAT16_TILE (bfloat16_tile, or what is
- * around it); vector_load, vector_store, vector_broadcast,
- * vector_zero, vector_accumulate (a sum += x y, fused), vector_add; and for transposing
- * vector_quads (four floats each from rows 0, 4, 8, .. of LANES pointers) and transpose_quads (4 x
- * 4 within each quad of four vectors). A tile has two vectors of columns: 2 HEIGHT sums, two
+ * around it); vector_load, vector_store, vector_broadcast, vector_zero, vector_accumulate (a sum +=
+ * x y, fused), vector_add; for transposing vector_quads (four floats each from rows 0, 4, 8, .. of
+ * LANES pointers) and transpose_quads (4 x 4 within each quad of four vectors); and `enter` and
+ * `leave`, between which subnormals are zero. A tile has two vectors of columns: 2 HEIGHT sums, two
  * vectors of B and one of A are what the registers hold. In bfloat16 a sum has two chains, so half
- * of the rows at a time; `enter` and `leave` make subnormals zero meanwhile. Operands are float32
- * that were rounded when they were packed.
+ * of the rows at a time; operands are float32 that were rounded when they were packed.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
@@ -24,6 +23,20 @@ enum {
   AHEAD = 16, /* terms that are prefetched, also beyond the last */
 };
 
+/* --- tiles at the edge of C --- */
+
+/* Where C has fewer columns than a tile, this is read and written in its place. */
+static inline void load_edge(const float *c, int64_t ldc, int rows, int64_t columns,
+                             float edge[][WIDTH]) {
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) edge[i][j] = c[i * ldc + j];
+}
+static inline void store_edge(float edge[][WIDTH], int rows, int64_t columns, float *c,
+                              int64_t ldc) {
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i][j];
+}
+
 /* --- float32 --- */
 
 static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t terms,
@@ -32,14 +45,11 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
                                                                int64_t columns,
                                                                lap_matmul_into into) {
   vector left[HEIGHT], right[HEIGHT];
-  float edge[HEIGHT][WIDTH]; /* where C has fewer columns: what is read and written in its place */
+  float edge[HEIGHT][WIDTH];
   for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) left[i] = right[i] = vector_zero();
-  if (columns < WIDTH) {
-    for (int i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
-      for (int64_t j = 0; j < columns; ++j) edge[i][j] = c[i * ldc + j];
-  }
+  if (columns < WIDTH && into != LAP_MATMUL_SET) load_edge(c, ldc, rows, columns, edge);
   float *const out = columns < WIDTH ? edge[0] : c;
   const int64_t out_stride = columns < WIDTH ? WIDTH : ldc;
   if (into == LAP_MATMUL_CHAIN) {
@@ -75,8 +85,7 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
     vector_store(row, left[i]);
     vector_store(row + LANES, right[i]);
   }
-  for (int i = 0; i < rows && columns < WIDTH; ++i)
-    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i][j];
+  if (columns < WIDTH) store_edge(edge, rows, columns, c, ldc);
 }
 
 /* A function for each height, so that the sums of each stay in registers. */
@@ -153,12 +162,9 @@ static inline __attribute__((always_inline)) void bfloat16_rows(int rows, int64_
                                                                 float *c, int64_t ldc,
                                                                 int64_t columns,
                                                                 lap_matmul_into into) {
-  float edge[HEIGHT / 2][WIDTH]; /* where C has fewer columns: what is read and written instead */
+  float edge[HEIGHT / 2][WIDTH];
   for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
-  if (columns < WIDTH) {
-    for (int i = 0; i < rows && into != LAP_MATMUL_SET; ++i)
-      for (int64_t j = 0; j < columns; ++j) edge[i][j] = c[i * ldc + j];
-  }
+  if (columns < WIDTH && into != LAP_MATMUL_SET) load_edge(c, ldc, rows, columns, edge);
   float *const out = columns < WIDTH ? edge[0] : c;
   const int64_t out_stride = columns < WIDTH ? WIDTH : ldc;
   for (int64_t t = 0; t < terms; t += LAP_MATMUL_GROUP) {
@@ -174,8 +180,7 @@ static inline __attribute__((always_inline)) void bfloat16_rows(int rows, int64_
       vector_store(row + LANES, vector_add(right, sum[i][1]));
     }
   }
-  for (int i = 0; i < rows && columns < WIDTH; ++i)
-    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i][j];
+  if (columns < WIDTH) store_edge(edge, rows, columns, c, ldc);
 }
 
 #define TILE(rows)                                           \
