@@ -39,6 +39,15 @@ static inline void store_edge(float edge[][WIDTH], int rows, int64_t columns, fl
 
 /* --- float32 --- */
 
+/* A row of C every few terms: all at once they would hold up the loads of A and B. */
+static inline __attribute__((always_inline)) void prefetch_c(int64_t t, int rows, const float *c,
+                                                             int64_t ldc) {
+  enum { TERMS_A_ROW = 8 };
+  if (t % TERMS_A_ROW != 0 || t / TERMS_A_ROW >= rows) return;
+  __builtin_prefetch(c + t / TERMS_A_ROW * ldc, 1);
+  __builtin_prefetch(c + t / TERMS_A_ROW * ldc + LANES, 1);
+}
+
 static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t terms,
                                                                const float *a, const float *b,
                                                                float *c, int64_t ldc,
@@ -46,7 +55,6 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
                                                                lap_matmul_into into) {
   vector left[HEIGHT], right[HEIGHT];
   float edge[HEIGHT][WIDTH];
-  for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) left[i] = right[i] = vector_zero();
   if (columns < WIDTH && into != LAP_MATMUL_SET) load_edge(c, ldc, rows, columns, edge);
@@ -61,6 +69,7 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
   }
 #pragma GCC unroll 2
   for (int64_t t = 0; t < terms; ++t) {
+    prefetch_c(t, rows, c, ldc);
     __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
     __builtin_prefetch(b + (t + AHEAD) * WIDTH);
     __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
