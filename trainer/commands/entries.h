@@ -7,6 +7,7 @@
 
 #include "trainer/cli/command.h"
 
+extern const lap_command lap_command_split;
 extern const lap_command lap_command_tokenizer;
 extern const lap_command lap_command_tokenize;
 extern const lap_command lap_command_init;
@@ -22,5 +23,6 @@ extern const lap_command lap_command_config;
 extern const lap_command lap_command_plan;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_doctor;
+extern const lap_command lap_command_ablate;
 
 #endif

@@ -259,3 +259,8 @@ const char *lap_config_key_meant(const char *name) {
     if (strcmp(lap_config_own_name(&schema[i]), own) == 0) return schema[i].name;
   return lap_config_by_other_name(name);
 }
+
+const char *lap_config_key_suggest(const char *name) {
+  const char *meant = lap_config_key_meant(name);
+  return meant ? meant : lap_config_nearest(name);
+}

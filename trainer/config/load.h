@@ -31,5 +31,7 @@ void lap_config_destroy(lap_config *config);
  * mapping; else the key of this last part, or the one that other trainers call so (lr), whatever
  * stands before it. NULL: none is known. */
 const char *lap_config_key_meant(const char *name);
+/* The same, and where it knows none, the key or section of the nearest spelling. */
+const char *lap_config_key_suggest(const char *name);
 
 #endif

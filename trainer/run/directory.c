@@ -22,6 +22,8 @@ char *lap_run_directory_path(const char *path, const char *name) {
   return lap_format("%s/%s", path, name);
 }
 
+const char *lap_run_git_commit(void) { return LAPIDARY_GIT_COMMIT; }
+
 /* step-DIGITS: what a killed process leaves has another name
  * (trainer/checkpoint/directory.h). `latest` may be a link to a checkpoint: only what is
  * a directory itself counts. */

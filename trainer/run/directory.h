@@ -29,6 +29,9 @@ bool lap_run_directory_has_checkpoints(const char *path);
  * most four. malloc'ed. */
 char *lap_run_directory_near(const char *path);
 
+/* The commit that the program was built from; "" where its source was no git checkout. */
+const char *lap_run_git_commit(void);
+
 /* PATH/NAME, malloc'ed. */
 char *lap_run_directory_path(const char *path, const char *name);
 

@@ -1,0 +1,217 @@
+#include "dataset/divide.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "dataset/near_duplicates.h"
+
+const char *lap_side_name(lap_side side) {
+  static const char *const names[LAP_SIDES] = {"train", "dev", "test"};
+  return names[side];
+}
+
+typedef struct {
+  char *path, *temporary;
+  FILE *file;
+} side_file;
+
+typedef struct {
+  const lap_divide_options *options;
+  lap_split corpus; /* opened without a holdout of its own */
+  lap_near_duplicates *seen;
+  uint8_t *stays; /* [count] of the documents in order: 0 or 1 */
+  size_t count, capacity;
+  size_t at;      /* the document that a later visit is at */
+  uint64_t bytes; /* of text so far, in the first visit */
+  lap_holdout test, dev;
+  side_file file[LAP_SIDES];
+  lap_divide_counts *counts;
+} division;
+
+/* --- which documents stay --- */
+
+static void add_verdict(division *p, bool stays) {
+  if (p->count == p->capacity) {
+    p->capacity = p->capacity ? 2 * p->capacity : 4096;
+    p->stays = lap_reallocate(p->stays, (int64_t)p->capacity, sizeof *p->stays);
+  }
+  p->stays[p->count++] = stays;
+}
+
+static lap_code see(void *context, const char *text, size_t bytes, lap_status *status) {
+  (void)status;
+  division *p = context;
+  lap_near_duplicates_repeats(p->seen, text, bytes);
+  return LAP_OK;
+}
+
+static lap_code judge(void *context, bool held_out, const char *text, size_t bytes,
+                      lap_status *status) {
+  (void)held_out, (void)status;
+  division *p = context;
+  const bool beyond = p->options->limit > 0 && p->bytes >= p->options->limit;
+  const bool repeats = !beyond && p->seen && lap_near_duplicates_repeats(p->seen, text, bytes);
+  p->bytes += bytes;
+  add_verdict(p, !beyond && !repeats);
+  p->counts->beyond += beyond;
+  p->counts->repeated += repeats;
+  p->counts->repeated_bytes += repeats ? bytes : 0;
+  if (!beyond && !repeats && p->options->test > 0) lap_holdout_add(&p->test, text, bytes);
+  return LAP_OK;
+}
+
+/* Documents that are not of the test side. */
+static lap_code offer_to_dev(void *context, bool held_out, const char *text, size_t bytes,
+                             lap_status *status) {
+  (void)held_out, (void)status;
+  division *p = context;
+  if (p->stays[p->at++] && !lap_holdout_has(&p->test, text, bytes))
+    lap_holdout_add(&p->dev, text, bytes);
+  return LAP_OK;
+}
+
+static lap_code choose(division *p, lap_status *status) {
+  const lap_divide_options *o = p->options;
+  LAP_TRY(lap_split_visit(&p->corpus, "look for near-duplicates", judge, p, &p->counts->findings,
+                          status));
+  size_t stay = 0;
+  for (size_t i = 0; i < p->count; ++i) stay += p->stays[i];
+  if (stay == 0) return lap_findings_no_text(&p->counts->findings, &p->corpus.source, status);
+  if (o->dev + o->test == 0) return LAP_OK;
+  if (stay < LAP_FEWEST_DOCUMENTS)
+    return lap_fail(status, LAP_USAGE,
+                    "the text has %zu document%s (%" PRIu64
+                    " near-duplicates are left out): at least %d are needed to hold some out; say "
+                    "what a document is with --documents line, blank or jsonl:KEY",
+                    stay, stay == 1 ? "" : "s", p->counts->repeated, LAP_FEWEST_DOCUMENTS);
+  if (o->test > 0) LAP_TRY(lap_holdout_choose(&p->test, o->test, status));
+  if (o->dev == 0) return LAP_OK;
+  LAP_TRY(lap_split_visit(&p->corpus, "choose what is held out", offer_to_dev, p, NULL, status));
+  return lap_holdout_choose(&p->dev, o->dev / (1 - o->test), status);
+}
+
+/* --- writing --- */
+
+static lap_code write_document(void *context, bool held_out, const char *text, size_t bytes,
+                               lap_status *status) {
+  (void)held_out;
+  division *p = context;
+  if (!p->stays[p->at++]) return LAP_OK;
+  lap_side side = LAP_SIDE_TRAIN;
+  if (lap_holdout_has(&p->test, text, bytes))
+    side = LAP_SIDE_TEST;
+  else if (lap_holdout_has(&p->dev, text, bytes))
+    side = LAP_SIDE_DEV;
+  FILE *file = p->file[side].file;
+  json_t *value = json_stringn(text, bytes);
+  fputs("{\"text\": ", file);
+  json_dumpf(value, file, JSON_ENCODE_ANY);
+  json_decref(value);
+  if (fputs("}\n", file) == EOF)
+    return lap_file_fail(p->file[side].temporary, "be written", status);
+  ++p->counts->side[side].documents;
+  p->counts->side[side].bytes += bytes;
+  return LAP_OK;
+}
+
+static lap_code open_side(division *p, lap_side side, lap_status *status) {
+  side_file *file = &p->file[side];
+  int descriptor;
+  file->path = lap_format("%s/%s.jsonl", p->options->out, lap_side_name(side));
+  lap_file_remove_temporaries(file->path);
+  LAP_TRY(lap_file_open_temporary(file->path, &descriptor, &file->temporary, status));
+  file->file = fdopen(descriptor, "w");
+  return file->file ? LAP_OK : lap_file_fail(file->temporary, "be opened", status);
+}
+
+static lap_code publish_side(side_file *file, lap_status *status) {
+  bool good = fflush(file->file) == 0 && !ferror(file->file) && fsync(fileno(file->file)) == 0;
+  good = fclose(file->file) == 0 && good;
+  file->file = NULL;
+  if (!good) return lap_file_fail(file->temporary, "be written", status);
+  return lap_file_publish(file->temporary, file->path, status);
+}
+
+static bool has_side(const division *p, lap_side side) {
+  if (side == LAP_SIDE_TRAIN) return true;
+  return side == LAP_SIDE_DEV ? p->options->dev > 0 : p->options->test > 0;
+}
+
+static lap_code write_sides(division *p, lap_status *status) {
+  for (int side = 0; side < LAP_SIDES; ++side)
+    if (has_side(p, (lap_side)side)) LAP_TRY(open_side(p, (lap_side)side, status));
+  p->at = 0;
+  LAP_TRY(lap_split_visit(&p->corpus, "write", write_document, p, NULL, status));
+  for (int side = 0; side < LAP_SIDES; ++side)
+    if (has_side(p, (lap_side)side)) LAP_TRY(publish_side(&p->file[side], status));
+  return LAP_OK;
+}
+
+static void release_side(side_file *file) {
+  if (file->file) {
+    fclose(file->file);
+    unlink(file->temporary);
+  }
+  free(file->path);
+  free(file->temporary);
+}
+
+/* --- the whole --- */
+
+static lap_code check(const lap_divide_options *o, lap_status *status) {
+  if (!(o->dev >= 0 && o->test >= 0 && o->dev + o->test < 1))
+    return lap_fail(status, LAP_USAGE, "dev and test: expected shares of less than 1 together");
+  if (o->near_duplicates >= 0 && o->near_duplicates <= 1) return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "near-duplicates: expected 0 to 1, found %g",
+                  o->near_duplicates);
+}
+
+static lap_code see_apart(division *p, lap_status *status) {
+  if (!p->seen || p->options->apart_count == 0) return LAP_OK;
+  const lap_document_source apart = {.mode = LAP_DOCUMENTS_JSONL,
+                                     .key = "text",
+                                     .texts = p->options->apart,
+                                     .text_count = p->options->apart_count};
+  return lap_documents_visit(&apart, "read the texts apart", see, p, NULL, status);
+}
+
+static lap_code run(division *p, lap_status *status) {
+  LAP_TRY(check(p->options, status));
+  lap_split_options text = p->options->text;
+  text.holdout = 0;
+  LAP_TRY(lap_split_open(&text, &p->corpus, status));
+  if (p->corpus.corpus.once)
+    return lap_fail(status, LAP_USAGE,
+                    "%s: is not a regular file, and the text has to be read several times: save it "
+                    "in a file first",
+                    p->corpus.corpus.pipe);
+  if (p->options->near_duplicates > 0)
+    p->seen = lap_near_duplicates_create(p->options->near_duplicates);
+  LAP_TRY(see_apart(p, status));
+  LAP_TRY(choose(p, status));
+  return write_sides(p, status);
+}
+
+lap_code lap_divide(const lap_divide_options *options, lap_divide_counts *counts,
+                    lap_status *status) {
+  *counts = (lap_divide_counts){0};
+  division p = {.options = options,
+                .counts = counts,
+                .test.seed = options->text.seed,
+                .dev.seed = options->text.seed};
+  const lap_code code = run(&p, status);
+  for (int side = 0; side < LAP_SIDES; ++side) release_side(&p.file[side]);
+  lap_holdout_release(&p.test);
+  lap_holdout_release(&p.dev);
+  lap_near_duplicates_destroy(p.seen);
+  lap_split_close(&p.corpus);
+  free(p.stays);
+  return code;
+}

@@ -1,0 +1,173 @@
+/* plan_file: what one plan has that another has not. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "trainer/ablate/plan_file.h"
+
+static const char *text_of(const json_t *object, const char *key) {
+  const char *text = json_string_value(json_object_get(object, key));
+  return text ? text : "";
+}
+
+static const json_t *find_arm(const json_t *plan, const char *name) {
+  size_t i;
+  json_t *arm;
+  json_array_foreach(json_object_get(plan, "arms"), i, arm) {
+    if (!strcmp(text_of(arm, "name"), name)) return arm;
+  }
+  return NULL;
+}
+
+static bool same(const json_t *one, const json_t *other, const char *key) {
+  return json_equal(json_object_get(one, key), json_object_get(other, key));
+}
+
+/* What an arm trains: whichever seeds it has. */
+static bool same_arm(const json_t *one, const json_t *other) {
+  return same(one, other, "changes") && same(one, other, "config_sha256") &&
+         same(one, other, "token_multiple");
+}
+
+static bool has_pair(const json_t *plan, const json_t *pair) {
+  size_t i;
+  json_t *other;
+  json_array_foreach(json_object_get(plan, "compare"), i, other) {
+    if (same(pair, other, "arm") && same(pair, other, "baseline")) return true;
+  }
+  return false;
+}
+
+static bool has_seed(const json_t *plan, const json_t *seed) {
+  size_t i;
+  json_t *other;
+  json_array_foreach(json_object_get(plan, "seeds"), i, other) {
+    if (json_equal(seed, other)) return true;
+  }
+  return false;
+}
+
+/* --- differences --- */
+
+typedef struct {
+  FILE *change;
+  size_t count; /* of changes so far */
+  json_t *arms, *seeds, *compare;
+} difference;
+
+static void say(difference *d, const char *what, const char *name) {
+  fprintf(d->change, "%s%s%s%s", d->count++ ? "; " : "", what, *name ? " " : "", name);
+}
+
+static void differ_in_arms(difference *d, const json_t *older, const json_t *newer) {
+  size_t i;
+  json_t *arm;
+  json_array_foreach(json_object_get(newer, "arms"), i, arm) {
+    const char *name = text_of(arm, "name");
+    const json_t *before = find_arm(older, name);
+    if (before && same_arm(before, arm)) continue;
+    say(d, before ? "arm changed:" : "arm added:", name);
+    json_array_append_new(d->arms, json_string(name));
+  }
+  json_array_foreach(json_object_get(older, "arms"), i, arm) {
+    if (!find_arm(newer, text_of(arm, "name"))) say(d, "arm removed:", text_of(arm, "name"));
+  }
+}
+
+static void differ_in_seeds(difference *d, const json_t *older, const json_t *newer) {
+  size_t i;
+  json_t *seed;
+  char text[32];
+  json_array_foreach(json_object_get(newer, "seeds"), i, seed) {
+    if (has_seed(older, seed)) continue;
+    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(seed));
+    say(d, "seed added:", text);
+    json_array_append(d->seeds, seed);
+  }
+  json_array_foreach(json_object_get(older, "seeds"), i, seed) {
+    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(seed));
+    if (!has_seed(newer, seed)) say(d, "seed removed:", text);
+  }
+}
+
+static void say_pair(difference *d, const char *what, const json_t *pair) {
+  char *text = lap_format("%s - %s", text_of(pair, "arm"), text_of(pair, "baseline"));
+  say(d, what, text);
+  free(text);
+}
+
+static void differ_in_pairs(difference *d, const json_t *older, const json_t *newer) {
+  size_t i;
+  json_t *pair;
+  json_array_foreach(json_object_get(newer, "compare"), i, pair) {
+    if (has_pair(older, pair)) continue;
+    say_pair(d, "comparison added:", pair);
+    json_array_append_new(d->compare, json_pack("{s:s, s:s}", "arm", text_of(pair, "arm"),
+                                                "baseline", text_of(pair, "baseline")));
+  }
+  json_array_foreach(json_object_get(older, "compare"), i, pair) {
+    if (!has_pair(newer, pair)) say_pair(d, "comparison removed:", pair);
+  }
+}
+
+/* What one rule of the plan decides for all comparisons. */
+static const char *const rules[] = {"endpoint", "margin",  "confidence", "sets",
+                                    "tune",     "teacher", "shared"};
+static const char *const others[] = {"name", "measures", "minimum_detectable_effect", "break_even"};
+
+json_t *lap_plan_file_difference(const json_t *older, const json_t *newer) {
+  char *text = NULL;
+  size_t size = 0;
+  difference d = {.change = open_memstream(&text, &size),
+                  .arms = json_array(),
+                  .seeds = json_array(),
+                  .compare = json_array()};
+  differ_in_arms(&d, older, newer);
+  differ_in_seeds(&d, older, newer);
+  differ_in_pairs(&d, older, newer);
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; ++i)
+    if (!same(older, newer, rules[i])) say(&d, "changed:", rules[i]);
+  for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
+    if (!same(older, newer, others[i])) say(&d, "changed:", others[i]);
+  fclose(d.change);
+  json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "change", text, "arms", d.arms, "seeds",
+                             d.seeds, "compare", d.compare);
+  free(text);
+  if (d.count > 0) return object;
+  json_decref(object);
+  return NULL;
+}
+
+/* --- marks --- */
+
+static void mark_runs(const json_t *first, const json_t *arm) {
+  size_t i;
+  json_t *run;
+  json_array_foreach(json_object_get(arm, "runs"), i, run) {
+    if (!has_seed(first, json_object_get(run, "seed")))
+      json_object_set_new(run, "exploratory", json_true());
+  }
+}
+
+static bool is_exploratory(const json_t *plan, const char *arm) {
+  return json_is_true(json_object_get(find_arm(plan, arm), "exploratory"));
+}
+
+void lap_plan_file_mark(const json_t *first, json_t *plan) {
+  size_t i;
+  json_t *item;
+  bool other_rules = false;
+  for (i = 0; i < sizeof rules / sizeof *rules; ++i)
+    other_rules = other_rules || !same(first, plan, rules[i]);
+  json_array_foreach(json_object_get(plan, "arms"), i, item) {
+    const json_t *before = find_arm(first, text_of(item, "name"));
+    if (!before || !same_arm(before, item)) json_object_set_new(item, "exploratory", json_true());
+    mark_runs(first, item);
+  }
+  json_array_foreach(json_object_get(plan, "compare"), i, item) {
+    if (other_rules || !has_pair(first, item) || is_exploratory(plan, text_of(item, "arm")) ||
+        is_exploratory(plan, text_of(item, "baseline")))
+      json_object_set_new(item, "exploratory", json_true());
+  }
+}

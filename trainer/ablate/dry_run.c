@@ -1,0 +1,283 @@
+#include "trainer/ablate/dry_run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/json.h"
+#include "core/memory.h"
+#include "dataset/corpus.h"
+#include "dataset/token_shard.h"
+#include "trainer/ablate/ablate.h"
+#include "trainer/ablate/tune.h"
+#include "trainer/cli/human.h"
+#include "trainer/cli/table.h"
+#include "trainer/config/load.h"
+#include "trainer/plan/run_time.h"
+
+/* Of English, with a vocabulary of some thousand pieces: until the text is tokenized. */
+static const double bytes_per_token = 4;
+/* Of a cache: an id and a rounded log-probability in deflate; what a row has besides. Measured on
+ * caches of quickstart. */
+static const double bytes_per_kept_id = 3.7, bytes_per_row = 8;
+
+typedef struct {
+  lap_graph graph;
+  const lap_hardware *hardware; /* NULL: none */
+  double flops_per_second;      /* of a step of the base config; 0: not known */
+  double text_bytes;            /* of the corpus; 0: shards */
+  json_t *rows;
+  double hours, hours_left, cache_bytes;
+  bool unknown; /* hours of some row */
+} estimate;
+
+/* What a task will take; NAN: not known. */
+typedef struct {
+  double steps, hours, cache_bytes;
+} cost;
+
+/* --- tokens --- */
+
+static double share_of(const estimate *e, const char *pattern) {
+  const lap_suite *suite = e->graph.suite;
+  if (!strcmp(pattern, e->graph.train.path))
+    return 1 - suite->corpus.dev_share - suite->corpus.test_share;
+  for (size_t i = 0; i < e->graph.set_count; ++i) {
+    if (strcmp(pattern, e->graph.sets[i].tokens.path) != 0) continue;
+    if (!strcmp(e->graph.sets[i].name, "dev")) return suite->corpus.dev_share;
+    if (!strcmp(e->graph.sets[i].name, "test")) return suite->corpus.test_share;
+  }
+  return NAN;
+}
+
+static double tokens_of(const estimate *e, const char *pattern, uint32_t length) {
+  lap_token_set_size size;
+  lap_status ignored;
+  if (lap_token_set_measure(pattern, length, &size, &ignored) == LAP_OK)
+    return (double)size.windows * (length - 1);
+  return e->text_bytes > 0 ? e->text_bytes * share_of(e, pattern) / bytes_per_token : NAN;
+}
+
+/* The bytes that the corpus has on disk: compressed text counts for less than it is. */
+static lap_code measure_text(estimate *e, lap_status *status) {
+  const lap_suite *suite = e->graph.suite;
+  const lap_suite_text *text = &suite->corpus.source;
+  if (text->text_count == 0) return LAP_OK;
+  lap_corpus corpus;
+  LAP_TRY(
+      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
+  e->text_bytes = (double)corpus.bytes;
+  if (suite->corpus.limit > 0) e->text_bytes = fmin(e->text_bytes, (double)suite->corpus.limit);
+  lap_corpus_close(&corpus);
+  return LAP_OK;
+}
+
+/* --- tasks --- */
+
+/* The value of --NAME=VALUE; NULL: it has none. */
+static const char *flag_of(const lap_task *task, const char *name) {
+  const size_t length = strlen(name);
+  for (size_t i = 0; i < task->argument_count; ++i)
+    if (!strncmp(task->argument[i], name, length) && task->argument[i][length] == '=')
+      return task->argument[i] + length + 1;
+  return NULL;
+}
+
+/* The config of a training, as its command line has it. */
+static lap_code config_of(const lap_task *task, lap_config **config, lap_status *status) {
+  const char **overrides = lap_allocate((int64_t)task->argument_count, sizeof *overrides);
+  size_t count = 0;
+  for (size_t i = 2; i < task->argument_count; ++i)
+    if (strncmp(task->argument[i], "--", 2) != 0) overrides[count++] = task->argument[i];
+  const lap_code code = lap_config_load(task->argument[1], overrides, count, config, status);
+  free(overrides);
+  return code == LAP_OK ? code : lap_fail_context(status, "%s", task->name);
+}
+
+static lap_plan_request request_of(const estimate *e, const lap_config *config,
+                                   lap_plan_command command) {
+  const double tokens = tokens_of(e, e->graph.train.path, (uint32_t)config->data.sequence_length);
+  const lap_suite *suite = e->graph.suite;
+  const double windows = isnan(tokens) ? 0 : tokens / (double)(config->data.sequence_length - 1);
+  return (lap_plan_request){
+      .command = command,
+      .ranks = (int)suite->ranks,
+      .ranks_per_node = e->hardware ? lap_hardware_ranks_per_node(e->hardware) : 0,
+      .teacher_k = config->objective.distill_weight > 0 ? suite->teacher.k : 0,
+      .window_count = (uint64_t)windows};
+}
+
+static lap_code cost_of_training(const estimate *e, const lap_config *config, cost *out,
+                                 lap_status *status) {
+  const lap_plan_request request = request_of(e, config, LAP_PLAN_TRAIN);
+  lap_plan plan;
+  lap_plan_time time;
+  LAP_TRY(lap_plan_make(config, &request, &plan, status));
+  out->steps = plan.steps ? (double)plan.steps : NAN;
+  if (!e->hardware || plan.steps == 0) return LAP_OK;
+  LAP_TRY(lap_plan_time_make(config, &plan, request.teacher_k, e->hardware, &time, status));
+  out->hours = time.hours;
+  return LAP_OK;
+}
+
+/* One pass forward over `tokens`. */
+static lap_code hours_of_pass(const estimate *e, const lap_config *config, double tokens,
+                              double *hours, lap_status *status) {
+  const lap_plan_request request = request_of(e, config, LAP_PLAN_EVAL);
+  lap_plan plan;
+  LAP_TRY(lap_plan_make(config, &request, &plan, status));
+  if (e->flops_per_second > 0)
+    *hours = plan.forward_flops / plan.tokens_per_step * tokens / e->flops_per_second / 3600;
+  return LAP_OK;
+}
+
+static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_config *config,
+                             cost *out, lap_status *status) {
+  const char *tokens = flag_of(task, "--tokens"), *k = flag_of(task, "--k");
+  const double count = tokens_of(e, tokens, (uint32_t)config->data.sequence_length);
+  if (k) out->cache_bytes = count * (bytes_per_kept_id * atof(k) + bytes_per_row);
+  return hours_of_pass(e, config, count, &out->hours, status);
+}
+
+/* The training whose model a task reads: the last of its needs that is one. */
+static const lap_task *model_of(const estimate *e, const lap_task *task) {
+  for (size_t i = 0; i < task->need_count; ++i) {
+    const lap_task *needed = &e->graph.tasks.task[task->needs[i]];
+    if (needed->kind == LAP_TASK_MODEL || needed->kind == LAP_TASK_RUN) return needed;
+  }
+  return NULL;
+}
+
+static lap_code cost_of(const estimate *e, const lap_task *task, cost *out, lap_status *status) {
+  const bool trains = task->kind == LAP_TASK_MODEL || task->kind == LAP_TASK_RUN;
+  const lap_task *model = trains ? task : model_of(e, task);
+  *out = (cost){NAN, NAN, NAN};
+  if (task->kind < LAP_TASK_MODEL) {
+    out->hours = 0; /* seconds, beside the rest */
+    return LAP_OK;
+  }
+  lap_config *config = NULL;
+  if (!model) { /* a teacher from outside: as the base config, for want of better */
+    return cost_of_pass(e, task, e->graph.base, out, status);
+  }
+  LAP_TRY(config_of(model, &config, status));
+  const lap_code code = trains ? cost_of_training(e, config, out, status)
+                               : cost_of_pass(e, task, config, out, status);
+  lap_config_destroy(config);
+  return code;
+}
+
+static lap_code add_row(estimate *e, const lap_task *task, lap_status *status) {
+  cost c;
+  LAP_TRY(cost_of(e, task, &c, status));
+  const bool done = task->state == LAP_TASK_DONE || task->state == LAP_TASK_DIVERGED;
+  e->unknown = e->unknown || isnan(c.hours);
+  if (!isnan(c.hours)) {
+    e->hours += c.hours;
+    e->hours_left += done ? 0 : c.hours;
+  }
+  if (!isnan(c.cache_bytes)) e->cache_bytes += c.cache_bytes;
+  json_t *row = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o}", "name", task->name, "kind",
+                          lap_task_kind_name(task->kind), "done", (int)done, "steps",
+                          lap_json_number(c.steps), "hours", lap_json_number(c.hours),
+                          "cache_bytes", lap_json_number(c.cache_bytes));
+  json_array_append_new(e->rows, row);
+  return LAP_OK;
+}
+
+/* --- the whole --- */
+
+static lap_code find_rate(estimate *e, lap_status *status) {
+  if (!e->hardware) return LAP_OK;
+  const lap_plan_request request = request_of(e, e->graph.base, LAP_PLAN_TRAIN);
+  lap_plan plan;
+  lap_plan_time time;
+  LAP_TRY(lap_plan_make(e->graph.base, &request, &plan, status));
+  LAP_TRY(lap_plan_time_make(e->graph.base, &plan, request.teacher_k, e->hardware, &time, status));
+  e->flops_per_second = (plan.forward_flops + plan.backward_flops) / time.seconds_per_step;
+  return LAP_OK;
+}
+
+static lap_code add_tasks(estimate *e, lap_status *status) {
+  const lap_suite *suite = e->graph.suite;
+  LAP_TRY(lap_graph_add_teacher(&e->graph, status));
+  if (suite->tune.key_count > 0) {
+    lap_tune_grid grid;
+    lap_tune_grid_copy(suite, &grid);
+    const lap_code code = lap_tune_add_runs(&e->graph, &grid, status);
+    lap_tune_grid_release(&grid);
+    LAP_TRY(code);
+  }
+  LAP_TRY(lap_ablate_add_runs(&e->graph, NULL, status));
+  return lap_execute_look(&e->graph.tasks, false, status);
+}
+
+static lap_code fill(estimate *e, lap_status *status) {
+  LAP_TRY(measure_text(e, status));
+  LAP_TRY(find_rate(e, status));
+  LAP_TRY(add_tasks(e, status));
+  for (size_t i = 0; i < e->graph.tasks.count; ++i)
+    LAP_TRY(add_row(e, &e->graph.tasks.task[i], status));
+  return LAP_OK;
+}
+
+lap_code lap_dry_run(const lap_suite *suite, const char *out, const char *hardware, json_t **costs,
+                     lap_status *status) {
+  lap_hardware machine = {0};
+  estimate e = {.rows = json_array()};
+  *costs = NULL;
+  lap_code code = hardware ? lap_hardware_load(hardware, &machine, status) : LAP_OK;
+  if (code == LAP_OK && hardware) e.hardware = &machine;
+  if (code == LAP_OK) {
+    code = lap_graph_create(suite, out, &e.graph, status);
+    if (code == LAP_OK) code = fill(&e, status);
+    lap_graph_release(&e.graph);
+  }
+  const bool known = hardware && !e.unknown;
+  if (code == LAP_OK)
+    *costs = json_pack("{s:b, s:s, s:s, s:b, s:O, s:o, s:o, s:f}", "dry_run", 1, "name",
+                       suite->name, "out", out, "smoke", (int)suite->is_smoke, "rows", e.rows,
+                       "total_hours", known ? json_real(e.hours) : json_null(), "total_hours_left",
+                       known ? json_real(e.hours_left) : json_null(), "cache_bytes", e.cache_bytes);
+  json_decref(e.rows);
+  lap_hardware_release(&machine);
+  return code;
+}
+
+static const char *hours_text(const json_t *hours, char text[LAP_HUMAN_TEXT]) {
+  if (!json_is_number(hours)) return "?";
+  return lap_human_seconds(3600 * json_number_value(hours), text);
+}
+
+void lap_dry_run_print(const json_t *costs) {
+  static const char *const headers[] = {"step", "done", "steps", "time", "cache"};
+  lap_table *table = lap_table_create(5, headers);
+  size_t i;
+  json_t *row;
+  json_array_foreach(json_object_get(costs, "rows"), i, row) {
+    char steps[32] = "", time[LAP_HUMAN_TEXT], bytes[LAP_HUMAN_TEXT];
+    const json_t *count = json_object_get(row, "steps"),
+                 *cache = json_object_get(row, "cache_bytes");
+    if (json_is_number(count)) snprintf(steps, sizeof steps, "%.0f", json_number_value(count));
+    const char *size = "";
+    if (json_is_number(cache)) size = lap_human_bytes(json_number_value(cache), bytes);
+    lap_table_add(table,
+                  (const char *[]){json_string_value(json_object_get(row, "name")),
+                                   json_is_true(json_object_get(row, "done")) ? "yes" : "", steps,
+                                   hours_text(json_object_get(row, "hours"), time), size});
+  }
+  lap_table_print(table, stdout);
+  lap_table_destroy(table);
+  char all[LAP_HUMAN_TEXT], left[LAP_HUMAN_TEXT], bytes[LAP_HUMAN_TEXT];
+  const json_t *total = json_object_get(costs, "total_hours");
+  if (json_is_number(total))
+    printf("\ntotal %s, of which %s are left; caches %s\n", hours_text(total, all),
+           hours_text(json_object_get(costs, "total_hours_left"), left),
+           lap_human_bytes(json_number_value(json_object_get(costs, "cache_bytes")), bytes));
+  else
+    printf("\ncaches %s; hours are known with --hardware H.yaml (lapidary doctor --json)\n",
+           lap_human_bytes(json_number_value(json_object_get(costs, "cache_bytes")), bytes));
+  if (json_is_true(json_object_get(costs, "smoke"))) printf("smoke: sizes are cut\n");
+  printf("dry run: nothing was written\n");
+}

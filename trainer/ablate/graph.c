@@ -1,0 +1,302 @@
+#include "trainer/ablate/graph.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/corpus.h"
+#include "dataset/divide.h"
+#include "dataset/hdf5_file.h"
+#include "trainer/config/load.h"
+#include "trainer/config/numbers.h"
+#include "trainer/model/source.h"
+
+/* --- inputs --- */
+
+static const lap_task_input nothing = {.task = (size_t)LAP_NO_TASK};
+
+static lap_task_input made_by(const lap_graph *graph, size_t task, const char *file) {
+  return (lap_task_input){.path = lap_format("%s/%s", graph->tasks.task[task].directory, file),
+                          .task = task};
+}
+
+/* The hash of the contents of files, in their order. */
+static lap_code hash_files(char *const *paths, size_t count, char hex[LAP_SHA256_HEX],
+                           lap_status *status) {
+  lap_sha256_stream *stream = lap_sha256_create();
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    char one[LAP_SHA256_HEX];
+    code = lap_sha256_file(paths[i], one, status);
+    if (code == LAP_OK) lap_sha256_add(stream, one, strlen(one));
+  }
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+  return code;
+}
+
+static lap_code outside(const char *pattern, const char *kind, lap_task_input *input,
+                        lap_status *status) {
+  char **paths;
+  size_t count;
+  *input = nothing;
+  LAP_TRY(lap_paths_find(pattern, kind, &paths, &count, status));
+  const lap_code code = hash_files(paths, count, input->sha256, status);
+  lap_paths_release(paths, count);
+  if (code == LAP_OK) input->path = lap_copy_string(pattern);
+  return code;
+}
+
+/* --- texts to shards --- */
+
+static lap_code hash_text(const lap_suite_text *text, char hex[LAP_SHA256_HEX],
+                          lap_status *status) {
+  lap_corpus corpus;
+  LAP_TRY(
+      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
+  lap_code code = LAP_OK;
+  if (corpus.once)
+    code = lap_fail(status, LAP_USAGE,
+                    "%s: is not a regular file; a suite reads its texts more than once: save it in "
+                    "a file first",
+                    corpus.pipe);
+  if (code == LAP_OK) code = hash_files(corpus.paths, corpus.count, hex, status);
+  lap_corpus_close(&corpus);
+  return code;
+}
+
+/* What is to be held out of a text. */
+typedef struct {
+  double dev, test;
+  const lap_task_input *apart; /* [apart_count] */
+  size_t apart_count;
+} shares;
+
+static char *braces(const lap_task_input *inputs, size_t count) {
+  char *text = lap_copy_string(count > 1 ? "{" : "");
+  for (size_t i = 0; i < count; ++i) {
+    char *longer = lap_format("%s%s%s", text, i ? "," : "", inputs[i].path);
+    free(text);
+    text = longer;
+  }
+  char *whole = lap_format("%s%s", text, count > 1 ? "}" : "");
+  free(text);
+  return whole;
+}
+
+static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const shares *held,
+                         size_t *index, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  char hex[LAP_SHA256_HEX];
+  LAP_TRY(hash_text(text, hex, status));
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_TEXT);
+  lap_task_draft_say(&draft, "text=%s documents=%s dev=%.17g test=%.17g", hex, text->documents,
+                     held->dev, held->test);
+  lap_task_draft_say(&draft, "near_duplicates=%.17g seed=%" PRId64 " limit=%" PRId64,
+                     suite->corpus.near_duplicates, suite->corpus.seed, suite->corpus.limit);
+  for (size_t i = 0; i < held->apart_count; ++i)
+    lap_task_draft_read(&draft, &graph->tasks, "apart", &held->apart[i]);
+  bool is_new;
+  *index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
+  if (!is_new) return LAP_OK;
+  lap_task *task = &graph->tasks.task[*index];
+  lap_task_argue(task, "split");
+  lap_task_argue(task, "--out=%s", task->directory);
+  lap_task_argue(task, "--documents=%s", text->documents);
+  lap_task_argue(task, "--dev=%.17g", held->dev);
+  lap_task_argue(task, "--test=%.17g", held->test);
+  lap_task_argue(task, "--near-duplicates=%.17g", suite->corpus.near_duplicates);
+  lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
+  lap_task_argue(task, "--limit=%" PRId64, suite->corpus.limit);
+  if (held->apart_count > 0) {
+    char *apart = braces(held->apart, held->apart_count);
+    lap_task_argue(task, "--apart=%s", apart);
+    free(apart);
+  }
+  lap_task_argue(task, "--json");
+  for (size_t i = 0; i < text->text_count; ++i) lap_task_argue(task, "%s", text->text[i]);
+  return LAP_OK;
+}
+
+static lap_task_input side_of(const lap_graph *graph, size_t text, const char *side) {
+  char *file = lap_format("%s.jsonl", side);
+  const lap_task_input input = made_by(graph, text, file);
+  free(file);
+  return input;
+}
+
+static lap_task_input add_tokenizer(lap_graph *graph, size_t text) {
+  const lap_suite *suite = graph->suite;
+  lap_task_input train = side_of(graph, text, "train");
+  const int64_t vocab =
+      suite->corpus.vocab_size ? suite->corpus.vocab_size : graph->base->model.vocab_size;
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_TOKENIZER);
+  lap_task_draft_say(&draft, "vocab_size=%" PRId64, vocab);
+  lap_task_draft_read(&draft, &graph->tasks, "train text", &train);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
+  lap_task *task = &graph->tasks.task[index];
+  if (is_new) {
+    lap_task_argue(task, "tokenizer");
+    lap_task_argue(task, "--vocab-size=%" PRId64, vocab);
+    lap_task_argue(task, "--out=%s/tokenizer.model", task->directory);
+    lap_task_argue(task, "--documents=jsonl:text");
+    lap_task_argue(task, "--json");
+    lap_task_argue(task, "%s", train.path);
+  }
+  lap_task_input_release(&train);
+  return made_by(graph, index, "tokenizer.model");
+}
+
+static lap_task_input add_tokens(lap_graph *graph, size_t text, const char *side) {
+  lap_task_input documents = side_of(graph, text, side);
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_TOKENS);
+  lap_task_draft_say(&draft, "side=%s", side);
+  lap_task_draft_read(&draft, &graph->tasks, "text", &documents);
+  lap_task_draft_read(&draft, &graph->tasks, "tokenizer", &graph->tokenizer);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
+  lap_task *task = &graph->tasks.task[index];
+  if (is_new) {
+    lap_task_argue(task, "tokenize");
+    lap_task_argue(task, "--tokenizer=%s", graph->tokenizer.path);
+    lap_task_argue(task, "--out=%s", task->directory);
+    lap_task_argue(task, "--documents=jsonl:text");
+    lap_task_argue(task, "--json");
+    lap_task_argue(task, "%s", documents.path);
+  }
+  lap_task_input_release(&documents);
+  return made_by(graph, index, "train/*.h5");
+}
+
+/* --- sets --- */
+
+static void add_set(lap_graph *graph, const char *name, const char *cluster,
+                    lap_task_input tokens) {
+  graph->sets = lap_reallocate(graph->sets, (int64_t)graph->set_count + 1, sizeof *graph->sets);
+  graph->sets[graph->set_count++] = (lap_graph_set){.name = lap_copy_string(name),
+                                                    .cluster = lap_copy_string(cluster),
+                                                    .tokens = tokens,
+                                                    .cache = nothing};
+}
+
+static lap_code add_shards(lap_graph *graph, const char *name, const char *cluster,
+                           const char *pattern, lap_status *status) {
+  lap_task_input tokens;
+  LAP_TRY(outside(pattern, LAP_HDF5_SUFFIX, &tokens, status));
+  add_set(graph, name, cluster, tokens);
+  return LAP_OK;
+}
+
+static lap_code add_corpus_shards(lap_graph *graph, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  LAP_TRY(outside(suite->corpus.train, LAP_HDF5_SUFFIX, &graph->train, status));
+  graph->has_dev = suite->corpus.dev != NULL;
+  if (graph->has_dev) LAP_TRY(add_shards(graph, "dev", "document", suite->corpus.dev, status));
+  return add_shards(graph, "test", "document", suite->corpus.test, status);
+}
+
+/* The texts of the sets come first: the corpus leaves out what is near to them. */
+static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *apart,
+                              size_t *apart_count, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  const shares all = {0};
+  for (size_t i = 0; i < suite->set_count; ++i) {
+    if (suite->sets[i].shards) continue;
+    LAP_TRY(add_text(graph, &suite->sets[i].source, &all, &texts[i], status));
+    apart[(*apart_count)++] = side_of(graph, texts[i], "train");
+  }
+  return LAP_OK;
+}
+
+static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
+                           lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  size_t text = 0;
+  if (suite->corpus.tokenizer)
+    LAP_TRY(outside(suite->corpus.tokenizer, NULL, &graph->tokenizer, status));
+  if (suite->corpus.train) return add_corpus_shards(graph, status);
+  const shares held = {suite->corpus.dev_share, suite->corpus.test_share, apart, apart_count};
+  LAP_TRY(add_text(graph, &suite->corpus.source, &held, &text, status));
+  if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text);
+  graph->train = add_tokens(graph, text, "train");
+  graph->has_dev = held.dev > 0;
+  if (graph->has_dev) add_set(graph, "dev", "document", add_tokens(graph, text, "dev"));
+  add_set(graph, "test", "document", add_tokens(graph, text, "test"));
+  return LAP_OK;
+}
+
+static lap_code add_data(lap_graph *graph, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  size_t *texts = lap_allocate((int64_t)suite->set_count, sizeof *texts), apart_count = 0;
+  lap_task_input *apart = lap_allocate((int64_t)suite->set_count, sizeof *apart);
+  lap_code code = add_set_texts(graph, texts, apart, &apart_count, status);
+  if (code == LAP_OK) code = add_corpus(graph, apart, apart_count, status);
+  for (size_t i = 0; i < suite->set_count && code == LAP_OK; ++i) {
+    const lap_suite_set *set = &suite->sets[i];
+    if (set->shards)
+      code = add_shards(graph, set->name, set->cluster, set->shards, status);
+    else
+      add_set(graph, set->name, set->cluster, add_tokens(graph, texts[i], "train"));
+  }
+  for (size_t i = 0; i < apart_count; ++i) lap_task_input_release(&apart[i]);
+  free(apart);
+  free(texts);
+  return code;
+}
+
+/* --- configs --- */
+
+static lap_code check_arms(const lap_graph *graph, lap_status *status) {
+  for (size_t i = 0; i < graph->suite->arm_count; ++i) {
+    lap_changes changes;
+    lap_config *config;
+    LAP_TRY(lap_graph_config(graph, &graph->suite->arms[i], NULL, &changes, &config, status));
+    lap_changes_release(&changes);
+    lap_config_destroy(config);
+  }
+  return LAP_OK;
+}
+
+lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *graph,
+                          lap_status *status) {
+  *graph = (lap_graph){.suite = suite,
+                       .tasks.out = lap_copy_string(out),
+                       .tokenizer = nothing,
+                       .train = nothing,
+                       .teacher = nothing};
+  lap_changes changes;
+  LAP_TRY(lap_graph_config(graph, NULL, NULL, &changes, &graph->base, status));
+  lap_changes_release(&changes);
+  LAP_TRY(check_arms(graph, status));
+  if (suite->teacher.kind == LAP_TEACHER_CONFIG) {
+    lap_config *config;
+    LAP_TRY(lap_graph_teacher_config(graph, &changes, &config, status));
+    lap_changes_release(&changes);
+    lap_config_destroy(config);
+  }
+  return add_data(graph, status);
+}
+
+void lap_graph_release(lap_graph *graph) {
+  for (size_t i = 0; i < graph->set_count; ++i) {
+    free(graph->sets[i].name);
+    free(graph->sets[i].cluster);
+    lap_task_input_release(&graph->sets[i].tokens);
+    lap_task_input_release(&graph->sets[i].cache);
+  }
+  free(graph->sets);
+  lap_task_input_release(&graph->tokenizer);
+  lap_task_input_release(&graph->train);
+  lap_task_input_release(&graph->teacher);
+  lap_config_destroy(graph->base);
+  lap_tasks_release(&graph->tasks);
+  free(graph->init.path);
+  *graph = (lap_graph){0};
+}

@@ -1,0 +1,103 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "trainer/ablate/graph.h"
+#include "trainer/config/load.h"
+#include "trainer/config/numbers.h"
+#include "trainer/config/resolve.h"
+
+/* Stands for what the suite makes, until it is made. */
+static void add_placeholders(const lap_suite *suite, lap_changes *changes) {
+  static const char *const made[] = {"run_dir", "tokenizer", "data.train"};
+  for (size_t i = 0; i < sizeof made / sizeof *made; ++i)
+    lap_changes_add(changes, made[i], "suite");
+  lap_changes_add(changes, "data.eval", "null");
+  lap_changes_add(changes, "teacher.cache",
+                  suite->teacher.kind == LAP_TEACHER_NONE ? "null" : "suite");
+}
+
+static lap_code load(const char *path, const lap_changes *changes, lap_config **config,
+                     lap_status *status) {
+  char **overrides = lap_allocate((int64_t)changes->count, sizeof *overrides);
+  for (size_t i = 0; i < changes->count; ++i)
+    overrides[i] = lap_format("%s=%s", changes->key[i], changes->value[i]);
+  lap_code code =
+      lap_config_load(path, (const char *const *)overrides, changes->count, config, status);
+  if (code == LAP_OK) code = lap_config_require(*config, LAP_NEEDS_ALL, status);
+  if (code != LAP_OK) {
+    lap_config_destroy(*config);
+    *config = NULL;
+  }
+  for (size_t i = 0; i < changes->count; ++i) free(overrides[i]);
+  free(overrides);
+  return code;
+}
+
+static void add_integer(lap_changes *changes, const char *key, double value) {
+  char text[LAP_NUMBER_TEXT];
+  snprintf(text, sizeof text, "%.0f", fmax(1, round(value)));
+  lap_changes_add(changes, key, text);
+}
+
+/* A schedule of its own, so many times as long; a warm-up that is given grows with it. */
+static void lengthen(const lap_config *config, double multiple, lap_changes *changes) {
+  char text[LAP_NUMBER_TEXT];
+  if (config->schedule.steps > 0)
+    add_integer(changes, "schedule.steps", multiple * (double)config->schedule.steps);
+  else if (config->schedule.tokens > 0)
+    add_integer(changes, "schedule.tokens", multiple * (double)config->schedule.tokens);
+  else
+    lap_changes_add(changes, "schedule.epochs",
+                    lap_number_print_real(multiple * config->schedule.epochs, text));
+  if (config->schedule.warmup_steps > 0)
+    add_integer(changes, "schedule.warmup_steps", multiple * (double)config->schedule.warmup_steps);
+}
+
+static lap_code load_arm(const lap_suite *suite, const lap_arm *arm, const lap_changes *more,
+                         lap_changes *changes, lap_config **config, lap_status *status) {
+  *changes = (lap_changes){0};
+  lap_changes_append(changes, &suite->changes);
+  if (arm) lap_changes_append(changes, &arm->changes);
+  if (more) lap_changes_append(changes, more);
+  add_placeholders(suite, changes);
+  LAP_TRY(load(suite->config, changes, config, status));
+  if (!arm || arm->token_multiple == 1) return LAP_OK;
+  lengthen(*config, arm->token_multiple, changes);
+  lap_config_destroy(*config);
+  return load(suite->config, changes, config, status);
+}
+
+lap_code lap_graph_config(const lap_graph *graph, const lap_arm *arm, const lap_changes *more,
+                          lap_changes *changes, lap_config **config, lap_status *status) {
+  *config = NULL;
+  const lap_code code = load_arm(graph->suite, arm, more, changes, config, status);
+  if (code == LAP_OK) return LAP_OK;
+  lap_changes_release(changes);
+  if (!arm) return lap_fail_context(status, "%s: config", graph->suite->file);
+  return lap_fail_context(status, "%s:%d: arms.%s", graph->suite->file, arm->line, arm->name);
+}
+
+lap_code lap_graph_teacher_config(const lap_graph *graph, lap_changes *changes, lap_config **config,
+                                  lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  *changes = (lap_changes){0};
+  *config = NULL;
+  lap_changes_append(changes, &suite->teacher.changes);
+  add_placeholders(suite, changes);
+  lap_changes_add(changes, "teacher.cache", "null");
+  if (load(suite->teacher.path, changes, config, status) == LAP_OK) return LAP_OK;
+  lap_changes_release(changes);
+  return lap_fail_context(status, "%s: teacher", suite->file);
+}
+
+void lap_graph_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]) {
+  lap_config without_seed = *config;
+  without_seed.seed = 0;
+  lap_numbers *numbers = lap_numbers_create(&without_seed);
+  lap_numbers_sha256(numbers, hex);
+  lap_numbers_destroy(numbers);
+}

@@ -1,0 +1,293 @@
+/* graph: the teacher, its caches, runs and their evaluations. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
+#include "trainer/ablate/graph.h"
+#include "trainer/config/load.h"
+#include "trainer/config/numbers.h"
+#include "trainer/model/source.h"
+
+static lap_task_input in_directory(const lap_graph *graph, size_t task, const char *file) {
+  const char *directory = graph->tasks.task[task].directory;
+  return (lap_task_input){
+      .path = *file ? lap_format("%s/%s", directory, file) : lap_copy_string(directory),
+      .task = task};
+}
+
+/* The weights at `path`, whatever form they have. */
+static lap_code hash_weights(const char *path, char hex[LAP_SHA256_HEX], lap_status *status) {
+  lap_model_source source;
+  LAP_TRY(lap_model_open(path, false, &source, status));
+  const lap_code code = lap_model_weights_sha256(&source, hex, status);
+  lap_model_close(&source);
+  return code;
+}
+
+/* What decides the numbers of a training: its config, and the weights that it starts from. */
+static lap_code say_config(lap_graph *graph, lap_task_draft *draft, const lap_config *config,
+                           lap_status *status) {
+  char hex[LAP_SHA256_HEX];
+  lap_numbers *numbers = lap_numbers_create(config);
+  lap_numbers_sha256(numbers, hex);
+  lap_numbers_destroy(numbers);
+  lap_task_draft_say(draft, "numbers=%s", hex);
+  if (!strcmp(config->init, "random")) return LAP_OK;
+  if (!graph->init.path || strcmp(graph->init.path, config->init)) {
+    LAP_TRY(hash_weights(config->init, graph->init.sha256, status));
+    free(graph->init.path);
+    graph->init.path = lap_copy_string(config->init);
+  }
+  lap_task_draft_say(draft, "init=%s", graph->init.sha256);
+  return LAP_OK;
+}
+
+static void argue_changes(lap_task *task, const lap_changes *changes) {
+  for (size_t i = 0; i < changes->count; ++i)
+    lap_task_argue(task, "%s=%s", changes->key[i], changes->value[i]);
+}
+
+/* --- caches --- */
+
+/* How a cache is made. */
+typedef struct {
+  int64_t k, sequence_length;
+  const char *codec;
+  bool document_mask;
+  int threads;
+} cache_form;
+
+static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
+                                const cache_form *form) {
+  const lap_suite *suite = graph->suite;
+  if (suite->teacher.kind == LAP_TEACHER_CACHE) return lap_task_input_copy(&graph->teacher);
+  const char *name = suite->teacher.name ? suite->teacher.name : "teacher";
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_CACHE);
+  lap_task_draft_say(&draft, "codec=%s k=%" PRId64 " sequence_length=%" PRId64 " document_mask=%d",
+                     form->codec, form->k, form->sequence_length, form->document_mask);
+  lap_task_draft_say(&draft, "name=%s", name);
+  lap_task_draft_read(&draft, &graph->tasks, "teacher", &graph->teacher);
+  lap_task_draft_read(&draft, &graph->tasks, "tokens", tokens);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
+  lap_task *task = &graph->tasks.task[index];
+  if (is_new) {
+    task->parallel = true;
+    lap_task_argue(task, "teach");
+    lap_task_argue(task, "--from=%s", graph->teacher.path);
+    lap_task_argue(task, "--tokens=%s", tokens->path);
+    lap_task_argue(task, "--out=%s", task->directory);
+    lap_task_argue(task, "--codec=%s", form->codec);
+    lap_task_argue(task, "--k=%" PRId64, form->k);
+    lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
+    lap_task_argue(task, "--document-mask=%s", form->document_mask ? "true" : "false");
+    lap_task_argue(task, "--threads=%d", form->threads);
+    lap_task_argue(task, "--name=%s", name);
+    lap_task_argue(task, "--json");
+  }
+  return in_directory(graph, index, "*.h5");
+}
+
+/* Of evaluation sets: in the windows of `length`. */
+static cache_form evaluation_form(const lap_graph *graph, const lap_config *config,
+                                  int64_t length) {
+  return (cache_form){.k = graph->suite->teacher.k,
+                      .codec = "topk",
+                      .sequence_length = length,
+                      .document_mask = config->data.document_mask,
+                      .threads = config->threads};
+}
+
+/* --- the teacher --- */
+
+static lap_code add_trained_teacher(lap_graph *graph, lap_status *status) {
+  lap_changes changes;
+  lap_config *config;
+  LAP_TRY(lap_graph_teacher_config(graph, &changes, &config, status));
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_MODEL);
+  const lap_code code = say_config(graph, &draft, config, status);
+  lap_config_destroy(config);
+  lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
+  lap_task *task = &graph->tasks.task[index];
+  if (is_new) {
+    task->parallel = true;
+    lap_changes_add(&changes, "run_dir", task->directory);
+    lap_changes_add(&changes, "tokenizer", graph->tokenizer.path);
+    lap_changes_add(&changes, "data.train", graph->train.path);
+    if (graph->has_dev) lap_changes_add(&changes, "data.eval", graph->sets[0].tokens.path);
+    lap_task_argue(task, "train");
+    lap_task_argue(task, "%s", graph->suite->teacher.path);
+    argue_changes(task, &changes);
+    lap_task_argue(task, "--resume=auto");
+    lap_task_argue(task, "--json");
+  }
+  graph->teacher = in_directory(graph, index, "");
+  lap_changes_release(&changes);
+  return code;
+}
+
+static lap_code add_given_cache(lap_graph *graph, lap_status *status) {
+  char **paths;
+  size_t count;
+  const char *pattern = graph->suite->teacher.path;
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_CACHE);
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    char hex[LAP_SHA256_HEX];
+    code = lap_sha256_file(paths[i], hex, status);
+    if (code == LAP_OK) lap_task_draft_say(&draft, "%s", hex);
+  }
+  lap_paths_release(paths, count);
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256(draft.identity, strlen(draft.identity), digest);
+  lap_sha256_hex(digest, graph->teacher.sha256);
+  free(draft.identity);
+  graph->teacher.path = lap_copy_string(pattern);
+  return code;
+}
+
+lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  switch (suite->teacher.kind) {
+    case LAP_TEACHER_NONE:
+      return LAP_OK;
+    case LAP_TEACHER_CONFIG:
+      LAP_TRY(add_trained_teacher(graph, status));
+      break;
+    case LAP_TEACHER_MODEL:
+      LAP_TRY(hash_weights(suite->teacher.path, graph->teacher.sha256, status));
+      graph->teacher.path = lap_copy_string(suite->teacher.path);
+      break;
+    case LAP_TEACHER_CACHE:
+      LAP_TRY(add_given_cache(graph, status));
+      break;
+  }
+  const cache_form form = evaluation_form(graph, graph->base, graph->base->data.sequence_length);
+  for (size_t i = 0; i < graph->set_count; ++i)
+    graph->sets[i].cache = add_cache(graph, &graph->sets[i].tokens, &form);
+  return LAP_OK;
+}
+
+/* --- runs --- */
+
+/* The caches that a run reads: of its training shards, where it is distilled, and of dev. */
+typedef struct {
+  lap_task_input train, dev; /* path NULL: none */
+  char *glob;                /* both; NULL: neither */
+} run_caches;
+
+static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_config *config) {
+  const lap_suite *suite = graph->suite;
+  run_caches caches = {.train.task = (size_t)LAP_NO_TASK, .dev.task = (size_t)LAP_NO_TASK};
+  if (!graph->teacher.path) return caches;
+  cache_form form = evaluation_form(graph, config, config->data.sequence_length);
+  if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
+  if (config->objective.distill_weight > 0) {
+    form.k = arm->k ? arm->k : suite->teacher.k;
+    form.codec = arm->codec ? arm->codec : suite->teacher.codec;
+    caches.train = add_cache(graph, &graph->train, &form);
+  }
+  const char *train = caches.train.path, *dev = caches.dev.path;
+  if (train && dev && strcmp(train, dev))
+    caches.glob = lap_format("{%s,%s}", train, dev);
+  else if (train || dev)
+    caches.glob = lap_copy_string(train ? train : dev);
+  return caches;
+}
+
+static void release_caches(run_caches *caches) {
+  lap_task_input_release(&caches->train);
+  lap_task_input_release(&caches->dev);
+  free(caches->glob);
+}
+
+static void argue_run(const lap_graph *graph, lap_task *task, lap_changes *changes,
+                      const run_caches *caches) {
+  lap_changes_add(changes, "run_dir", task->directory);
+  lap_changes_add(changes, "tokenizer", graph->tokenizer.path);
+  lap_changes_add(changes, "data.train", graph->train.path);
+  lap_changes_add(changes, "data.eval", graph->has_dev ? graph->sets[0].tokens.path : "null");
+  lap_changes_add(changes, "teacher.cache", caches->glob ? caches->glob : "null");
+  task->parallel = true;
+  lap_task_argue(task, "train");
+  lap_task_argue(task, "%s", graph->suite->config);
+  argue_changes(task, changes);
+  lap_task_argue(task, "--resume=auto");
+  lap_task_argue(task, "--json");
+}
+
+static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t run,
+                           const lap_config *config) {
+  const int64_t length = graph->base->data.sequence_length;
+  lap_task_input cache = {.task = (size_t)LAP_NO_TASK};
+  if (graph->teacher.path) {
+    const cache_form form = evaluation_form(graph, config, length);
+    cache = add_cache(graph, &set->tokens, &form);
+  }
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  lap_task_draft_say(&draft, "sequence_length=%" PRId64, length);
+  const lap_task_input model = {.task = run};
+  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
+  lap_task_draft_read(&draft, &graph->tasks, "tokens", &set->tokens);
+  if (cache.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &cache);
+  char *name = lap_format("%s/eval/%s", graph->tasks.task[run].name, set->name);
+  char *prefix = lap_format("%s.", set->name);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, &draft, name, prefix, &is_new);
+  lap_task *task = &graph->tasks.task[index];
+  if (is_new) {
+    task->parallel = true;
+    lap_task_argue(task, "eval");
+    lap_task_argue(task, "%s", graph->tasks.task[run].directory);
+    lap_task_argue(task, "--tokens=%s", set->tokens.path);
+    if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
+    lap_task_argue(task, "--sequence-length=%" PRId64, length);
+    lap_task_argue(task, "--threads=%d", config->threads);
+    lap_task_argue(task, "--json");
+  }
+  free(prefix);
+  free(name);
+  lap_task_input_release(&cache);
+}
+
+lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
+                           lap_status *status) {
+  lap_changes more = {0}, changes;
+  lap_config *config;
+  char seed[32];
+  snprintf(seed, sizeof seed, "%" PRId64, wanted->seed);
+  if (wanted->more) lap_changes_append(&more, wanted->more);
+  lap_changes_add(&more, "seed", seed);
+  lap_code code = lap_graph_config(graph, wanted->arm, &more, &changes, &config, status);
+  lap_changes_release(&more);
+  LAP_TRY(code);
+  run_caches caches = caches_of(graph, wanted->arm, config);
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_RUN);
+  code = say_config(graph, &draft, config, status);
+  lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
+  if (caches.train.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &caches.train);
+  /* Its evaluations while it trains read the other cache, which decides no weight. */
+  if (caches.dev.path && caches.dev.task != (size_t)LAP_NO_TASK)
+    lap_task_draft_read(&draft, &graph->tasks, "dev cache", &caches.dev);
+  bool is_new;
+  *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
+  if (is_new) argue_run(graph, &graph->tasks.task[*run], &changes, &caches);
+  for (size_t i = 0; i < graph->set_count; ++i)
+    if (!wanted->dev_only || !strcmp(graph->sets[i].name, "dev"))
+      add_evaluation(graph, &graph->sets[i], *run, config);
+  release_caches(&caches);
+  lap_changes_release(&changes);
+  lap_config_destroy(config);
+  return code;
+}

@@ -1,0 +1,119 @@
+#include "trainer/ablate/outcome.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+
+enum { MOST_BYTES = 64 << 20, LINES = 6, MOST_LETTERS = 900 };
+
+/* The whole file, "" where there is none. */
+static char *text_of(const char *path) {
+  char *text;
+  lap_status ignored;
+  if (!lap_file_exists(path) || lap_file_read(path, MOST_BYTES, &text, NULL, &ignored) != LAP_OK)
+    return lap_copy_string("");
+  return text;
+}
+
+/* The last line, which a newline ends; "" where there is none. */
+static const char *last_line(char *text) {
+  const size_t length = strlen(text);
+  if (length == 0 || text[length - 1] != '\n') return "";
+  text[length - 1] = '\0';
+  const char *before = strrchr(text, '\n');
+  return before ? before + 1 : text;
+}
+
+static json_t *last_object(const lap_task *task) {
+  char *path = lap_task_path(task, "out.txt"), *text = text_of(path);
+  json_t *object = json_loads(last_line(text), 0, NULL);
+  free(text);
+  free(path);
+  return object;
+}
+
+static lap_code keep(const lap_task *task, const json_t *object, lap_status *status) {
+  char *path = lap_task_result_path(task), *text = json_dumps(object, JSON_COMPACT);
+  char *line = lap_format("%s\n", text);
+  const lap_code code = lap_file_write(path, line, strlen(line), status);
+  free(line);
+  free(text);
+  free(path);
+  return code;
+}
+
+/* --- a run that had ended before --- */
+
+static void fill(json_t *object, const char *key, const json_t *from, const char *name) {
+  json_t *value = json_object_get(from, name);
+  if (value && json_is_null(json_object_get(object, key))) json_object_set(object, key, value);
+}
+
+/* `train --resume auto` of a run that has ended knows its state, and no more of its last step: that
+ * is in its metrics. */
+static void complete(const lap_task *task, json_t *object) {
+  char *path = lap_format("%s/metrics.jsonl", task->directory), *text = text_of(path), *rest = text;
+  json_t *step = NULL, *eval = NULL;
+  for (char *line; (line = strsep(&rest, "\n"));) {
+    json_t *found = json_loads(line, 0, NULL);
+    json_t **place = json_object_get(found, "eval") ? &eval : &step;
+    if (!found) continue;
+    json_decref(*place);
+    *place = found;
+  }
+  static const char *const names[][2] = {
+      {"loss", "loss"}, {"objective", "loss"}, {"cross_entropy", "ce"}, {"kd", "kd"}, {"kl", "kl"}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+    fill(object, names[i][0], step, names[i][1]);
+  fill(object, "eval", eval, "eval");
+  json_decref(step);
+  json_decref(eval);
+  free(text);
+  free(path);
+}
+
+static bool is_training(const lap_task *task) {
+  return task->kind == LAP_TASK_RUN || task->kind == LAP_TASK_MODEL;
+}
+
+lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *status) {
+  json_t *object = diverged ? json_pack("{s:b, s:i}", "diverged", 1, "exit_code", LAP_NONFINITE)
+                            : last_object(task);
+  lap_code code = LAP_OK;
+  if (!json_is_object(object))
+    code = lap_fail(status, LAP_DATA, "%s/%sout.txt: the last line is no JSON object",
+                    task->directory, task->prefix);
+  if (code == LAP_OK && is_training(task) && !diverged) complete(task, object);
+  if (code == LAP_OK) code = keep(task, object, status);
+  json_decref(object);
+  return code;
+}
+
+lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_status *status) {
+  *was_whole = false;
+  if (!is_training(task)) return LAP_OK;
+  json_t *object = last_object(task);
+  const json_int_t step = json_integer_value(json_object_get(object, "step"));
+  *was_whole = step > 0 && step == json_integer_value(json_object_get(object, "total_steps"));
+  lap_code code = LAP_OK;
+  if (*was_whole) {
+    complete(task, object);
+    code = keep(task, object, status);
+  }
+  json_decref(object);
+  return code;
+}
+
+char *lap_outcome_last_lines(const char *log) {
+  char *text = text_of(log);
+  size_t at = strlen(text);
+  for (int lines = 0; at > 0 && strlen(text) - at < MOST_LETTERS; --at)
+    if (text[at - 1] == '\n' && lines++ == LINES) break;
+  char *last = lap_copy_string(text + at);
+  for (size_t length = strlen(last); length > 0 && last[length - 1] == '\n';) last[--length] = '\0';
+  free(text);
+  return last;
+}

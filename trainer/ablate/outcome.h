@@ -1,0 +1,19 @@
+/* outcome: what a child has said: the object on the last line of its output, the end of its log.
+ */
+#ifndef LAP_TRAINER_ABLATE_OUTCOME_H
+#define LAP_TRAINER_ABLATE_OUTCOME_H
+
+#include "trainer/ablate/task.h"
+
+/* Keeps the last line of out.txt as the task's result: LAP_DATA where it is no object. The result of
+ * a run that has diverged says no more than that. */
+lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *status);
+
+/* Whether the child of an earlier call had ended well: its result, its last word, is there. Then it
+ * is kept. */
+lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_status *status);
+
+/* The last lines of a log, malloc'ed, "" where there is none. */
+char *lap_outcome_last_lines(const char *log);
+
+#endif

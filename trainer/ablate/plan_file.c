@@ -1,0 +1,385 @@
+#include "trainer/ablate/plan_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/paths.h"
+#include "dataset/hdf5_file.h"
+#include "dataset/token_shard.h"
+#include "trainer/ablate/pilot.h"
+#include "trainer/config/load.h"
+#include "trainer/run/directory.h"
+
+enum { MOST_BYTES = 16 << 20 };
+
+char *lap_plan_file_now(void) {
+  char text[32];
+  const time_t now = time(NULL);
+  struct tm parts;
+  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+  return lap_copy_string(text);
+}
+
+/* --- the plan of a suite --- */
+
+/* A path below the suite's directory loses that. */
+static json_t *relative(const lap_graph *graph, const char *path) {
+  if (!path) return json_null();
+  const size_t length = strlen(graph->tasks.out);
+  const bool below = strncmp(path, graph->tasks.out, length) == 0 && path[length] == '/';
+  return json_string(below ? path + length + 1 : path);
+}
+
+static json_t *integers(const int64_t *values, size_t count) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < count; ++i) json_array_append_new(list, json_integer(values[i]));
+  return list;
+}
+
+static json_t *texts(char *const *values, size_t count) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < count; ++i) json_array_append_new(list, json_string(values[i]));
+  return list;
+}
+
+static json_t *runs_of(const lap_suite *suite, const lap_arm *arm) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < suite->seed_count; ++i) {
+    char *directory = lap_format("runs/%s/seed-%" PRId64, arm->name, suite->seeds[i]);
+    json_array_append_new(
+        list, json_pack("{s:I, s:s}", "seed", (json_int_t)suite->seeds[i], "directory", directory));
+    free(directory);
+  }
+  return list;
+}
+
+static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **object,
+                           lap_status *status) {
+  lap_changes all;
+  lap_config *config;
+  char hex[LAP_SHA256_HEX];
+  LAP_TRY(lap_graph_config(graph, arm, NULL, &all, &config, status));
+  lap_graph_config_sha256(config, hex);
+  lap_config_destroy(config);
+  lap_changes_release(&all);
+  json_t *changes = json_object();
+  for (size_t i = 0; i < arm->changes.count; ++i)
+    json_object_set_new(changes, arm->changes.key[i], json_string(arm->changes.value[i]));
+  if (arm->k) json_object_set_new(changes, "teacher.k", json_integer((json_int_t)arm->k));
+  if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
+  *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
+                      "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
+                      runs_of(graph->suite, arm), "exploratory", 0);
+  return LAP_OK;
+}
+
+static lap_code arms_list(const lap_graph *graph, json_t **list, lap_status *status) {
+  *list = json_array();
+  for (size_t i = 0; i < graph->suite->arm_count; ++i) {
+    json_t *object;
+    LAP_TRY(arm_object(graph, &graph->suite->arms[i], &object, status));
+    json_array_append_new(*list, object);
+  }
+  return LAP_OK;
+}
+
+static json_t *compare_list(const lap_suite *suite) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < suite->compare_count; ++i)
+    json_array_append_new(list,
+                          json_pack("{s:s, s:s, s:b}", "arm", suite->compare[i].arm, "baseline",
+                                    suite->compare[i].baseline, "exploratory", 0));
+  return list;
+}
+
+static lap_code measure(const char *pattern, uint64_t *documents, uint64_t *tokens,
+                        lap_status *status) {
+  char **paths;
+  size_t count;
+  *documents = *tokens = 0;
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    uint64_t more_documents = 0, more_tokens = 0;
+    code = lap_token_shard_measure(paths[i], &more_tokens, &more_documents, status);
+    *documents += more_documents;
+    *tokens += more_tokens;
+  }
+  lap_paths_release(paths, count);
+  return code;
+}
+
+static lap_code sets_list(const lap_graph *graph, json_t **list, lap_status *status) {
+  *list = json_array();
+  for (size_t i = 0; i < graph->set_count; ++i) {
+    const lap_graph_set *set = &graph->sets[i];
+    uint64_t documents, tokens;
+    LAP_TRY(measure(set->tokens.path, &documents, &tokens, status));
+    json_array_append_new(
+        *list, json_pack("{s:s, s:o, s:o, s:I, s:I, s:s}", "name", set->name, "tokens",
+                         relative(graph, set->tokens.path), "cache",
+                         relative(graph, set->cache.path), "documents", (json_int_t)documents,
+                         "tokens_count", (json_int_t)tokens, "cluster", set->cluster));
+  }
+  return LAP_OK;
+}
+
+static json_t *break_even_object(const lap_suite *suite) {
+  if (!suite->break_even.arm) return json_null();
+  json_t *arms = json_array();
+  const lap_arm *baseline = lap_suite_arm(suite, suite->break_even.baseline);
+  json_array_append_new(arms, json_string(baseline->name));
+  char *prefix = lap_format("%s-", baseline->name);
+  for (size_t i = 0; i < suite->arm_count; ++i)
+    if (!strncmp(suite->arms[i].name, prefix, strlen(prefix)) && suite->arms[i].token_multiple != 1)
+      json_array_append_new(arms, json_string(suite->arms[i].name));
+  free(prefix);
+  return json_pack("{s:s, s:o}", "arm", suite->break_even.arm, "arms", arms);
+}
+
+static json_t *tune_object(const lap_suite *suite) {
+  if (suite->tune.key_count == 0) return json_null();
+  json_t *keys = json_object();
+  for (size_t i = 0; i < suite->tune.key_count; ++i) {
+    json_t *factors = json_array();
+    for (size_t j = 0; j < suite->tune.keys[i].count; ++j)
+      json_array_append_new(factors, json_real(suite->tune.keys[i].factor[j]));
+    json_object_set_new(keys, suite->tune.keys[i].key, factors);
+  }
+  return json_pack("{s:o, s:o, s:s, s:I}", "keys", keys, "seeds",
+                   integers(suite->tune.seeds, suite->tune.seed_count), "set", "dev", "extend",
+                   (json_int_t)suite->tune.extend);
+}
+
+static json_t *teacher_object(const lap_graph *graph) {
+  static const char *const kinds[] = {"none", "config", "model", "cache"};
+  const lap_suite *suite = graph->suite;
+  if (suite->teacher.kind == LAP_TEACHER_NONE) return json_null();
+  return json_pack("{s:s, s:s, s:s, s:o, s:I, s:s}", "name",
+                   suite->teacher.name ? suite->teacher.name : "teacher", "kind",
+                   kinds[suite->teacher.kind], "given", suite->teacher.path, "directory",
+                   relative(graph, graph->teacher.path), "k", (json_int_t)suite->teacher.k, "codec",
+                   suite->teacher.codec);
+}
+
+static json_t *shared_list(const lap_graph *graph) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < graph->tasks.count; ++i) {
+    const lap_task *task = &graph->tasks.task[i];
+    if (task->kind < LAP_TASK_RUN)
+      json_array_append_new(list, json_pack("{s:s, s:s}", "kind", lap_task_kind_name(task->kind),
+                                            "directory", task->name));
+  }
+  return list;
+}
+
+lap_code lap_plan_file_make(const lap_graph *graph, const char *created, json_t **plan,
+                            lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  json_t *arms = NULL, *sets = NULL, *effect = NULL;
+  *plan = NULL;
+  lap_code code = arms_list(graph, &arms, status);
+  if (code == LAP_OK) code = sets_list(graph, &sets, status);
+  if (code == LAP_OK) code = lap_pilot_read(suite, &effect, status);
+  if (code != LAP_OK) {
+    json_decref(arms);
+    json_decref(sets);
+    return code;
+  }
+  *plan = json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s}", "format", "lapidary-plan-1", "name",
+                    suite->name, "smoke", (int)suite->is_smoke, "created", created, "lapidary",
+                    LAPIDARY_VERSION, "git", lap_run_git_commit(), "suite_sha256", suite->sha256);
+  json_object_set_new(*plan, "seeds", integers(suite->seeds, suite->seed_count));
+  json_object_set_new(*plan, "confidence", json_real(suite->confidence));
+  json_object_set_new(*plan, "arms", arms);
+  json_object_set_new(*plan, "compare", compare_list(suite));
+  json_object_set_new(*plan, "endpoint",
+                      json_pack("{s:s, s:s, s:s}", "set", suite->endpoint.set, "measure",
+                                suite->endpoint.measure, "checkpoint", "final"));
+  json_object_set_new(*plan, "margin", json_real(suite->margin));
+  json_object_set_new(*plan, "sets", sets);
+  json_object_set_new(*plan, "measures", texts(suite->measures, suite->measure_count));
+  json_object_set_new(*plan, "minimum_detectable_effect", effect);
+  json_object_set_new(*plan, "break_even", break_even_object(suite));
+  json_object_set_new(*plan, "tune", tune_object(suite));
+  json_object_set_new(*plan, "teacher", teacher_object(graph));
+  json_object_set_new(*plan, "shared", shared_list(graph));
+  return LAP_OK;
+}
+
+/* --- its file --- */
+
+static char *path_in(const lap_graph *graph, const char *name) {
+  return lap_format("%s/%s", graph->tasks.out, name);
+}
+
+static lap_code write_text(const lap_graph *graph, const char *name, const char *text,
+                           lap_status *status) {
+  char *path = path_in(graph, name);
+  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  free(path);
+  return code;
+}
+
+/* The text of a file, "" where there is none. */
+static lap_code read_text(const lap_graph *graph, const char *name, char **text,
+                          lap_status *status) {
+  char *path = path_in(graph, name);
+  lap_code code = LAP_OK;
+  *text = NULL;
+  if (lap_file_exists(path))
+    code = lap_file_read(path, MOST_BYTES, text, NULL, status);
+  else
+    *text = lap_copy_string("");
+  free(path);
+  return code;
+}
+
+static char *print(const json_t *plan) {
+  char *text = json_dumps(plan, JSON_INDENT(1)), *line = lap_format("%s\n", text);
+  free(text);
+  return line;
+}
+
+static void hash_text(const char *text, char hex[LAP_SHA256_HEX]) {
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256(text, strlen(text), digest);
+  lap_sha256_hex(digest, hex);
+}
+
+static lap_code write_hash(const lap_graph *graph, const char *text, lap_status *status) {
+  char hex[LAP_SHA256_HEX];
+  hash_text(text, hex);
+  char *line = lap_format("%s  plan.json\n", hex);
+  const lap_code code = write_text(graph, "plan.sha256", line, status);
+  free(line);
+  return code;
+}
+
+/* A kill may have come between the two files. */
+static lap_code check_hash(const lap_graph *graph, const char *text, lap_status *status) {
+  char hex[LAP_SHA256_HEX], *line;
+  LAP_TRY(read_text(graph, "plan.sha256", &line, status));
+  hash_text(text, hex);
+  lap_code code = LAP_OK;
+  if (!*line)
+    code = write_hash(graph, text, status);
+  else if (strncmp(line, hex, strlen(hex)) != 0)
+    code = lap_fail(status, LAP_DATA,
+                    "%s/plan.json: is not the plan that was written before the first run: its "
+                    "SHA-256 is %s, plan.sha256 says %.64s; bring it back, or choose another --out",
+                    graph->tasks.out, hex, line);
+  free(line);
+  return code;
+}
+
+static lap_code parse(const lap_graph *graph, const char *name, const char *text, json_t **plan,
+                      lap_status *status) {
+  *plan = json_loads(text, 0, NULL);
+  if (json_is_object(*plan)) return LAP_OK;
+  json_decref(*plan);
+  *plan = NULL;
+  return lap_fail(status, LAP_DATA, "%s/%s: is no JSON object", graph->tasks.out, name);
+}
+
+static lap_code append_amendment(const lap_graph *graph, json_t *amendment, const char *plan_text,
+                                 lap_status *status) {
+  char hex[LAP_SHA256_HEX], *before;
+  hash_text(plan_text, hex);
+  LAP_TRY(read_text(graph, "amendments.jsonl", &before, status));
+  lap_code code = LAP_OK;
+  const size_t length = strlen(before);
+  if (length > 0) before[length - 1] = '\0';
+  const char *last = strrchr(before, '\n');
+  json_t *last_one = json_loads(last ? last + 1 : before, 0, NULL);
+  const char *its_hash = json_string_value(json_object_get(last_one, "plan_sha256"));
+  const bool written = its_hash && !strcmp(its_hash, hex); /* before a kill */
+  if (length > 0) before[length - 1] = '\n';
+  if (!written) {
+    char *now = lap_plan_file_now();
+    json_object_set_new(amendment, "date", json_string(now));
+    json_object_set_new(amendment, "plan_sha256", json_string(hex));
+    char *line = json_dumps(amendment, JSON_COMPACT);
+    char *whole = lap_format("%s%s\n", before, line);
+    code = write_text(graph, "amendments.jsonl", whole, status);
+    free(whole);
+    free(line);
+    free(now);
+  }
+  json_decref(last_one);
+  free(before);
+  return code;
+}
+
+static lap_code amend(const lap_graph *graph, const json_t *first, json_t *plan, char **change,
+                      lap_status *status) {
+  /* Of the first plan, so that the same promise has the same text. */
+  static const char *const kept[] = {"created", "lapidary", "git"};
+  for (size_t i = 0; i < sizeof kept / sizeof *kept; ++i)
+    json_object_set(plan, kept[i], json_object_get(first, kept[i]));
+  lap_plan_file_mark(first, plan);
+  char *newest_text;
+  LAP_TRY(read_text(graph, "plan.amended.json", &newest_text, status));
+  json_t *newest = NULL;
+  lap_code code = LAP_OK;
+  if (*newest_text) code = parse(graph, "plan.amended.json", newest_text, &newest, status);
+  free(newest_text);
+  LAP_TRY(code);
+  json_t *amendment = lap_plan_file_difference(newest ? newest : first, plan);
+  if (amendment) {
+    char *text = print(plan);
+    *change = lap_copy_string(json_string_value(json_object_get(amendment, "change")));
+    code = append_amendment(graph, amendment, text, status);
+    if (code == LAP_OK) code = write_text(graph, "plan.amended.json", text, status);
+    free(text);
+  }
+  json_decref(amendment);
+  json_decref(newest);
+  return code;
+}
+
+static lap_code write_first(const lap_graph *graph, const json_t *plan, lap_status *status) {
+  char *text = print(plan);
+  lap_code code = write_text(graph, "plan.json", text, status);
+  if (code == LAP_OK) code = write_hash(graph, text, status);
+  free(text);
+  return code;
+}
+
+static lap_code update(const lap_graph *graph, const char *first_text, json_t *plan, char **change,
+                       lap_status *status) {
+  if (!*first_text) return write_first(graph, plan, status);
+  json_t *first;
+  LAP_TRY(check_hash(graph, first_text, status));
+  LAP_TRY(parse(graph, "plan.json", first_text, &first, status));
+  const bool was_smoke = json_is_true(json_object_get(first, "smoke"));
+  lap_code code = LAP_OK;
+  if (was_smoke != graph->suite->is_smoke)
+    code =
+        lap_fail(status, LAP_USAGE, "%s: has the runs of a suite %s --smoke; choose another --out",
+                 graph->tasks.out, was_smoke ? "with" : "without");
+  if (code == LAP_OK) code = amend(graph, first, plan, change, status);
+  json_decref(first);
+  return code;
+}
+
+lap_code lap_plan_file_update(const lap_graph *graph, char **change, lap_status *status) {
+  char *first_text, *now = lap_plan_file_now();
+  json_t *plan = NULL;
+  *change = NULL;
+  lap_code code = read_text(graph, "plan.json", &first_text, status);
+  if (code == LAP_OK) {
+    code = lap_plan_file_make(graph, now, &plan, status);
+    if (code == LAP_OK) code = update(graph, first_text, plan, change, status);
+    if (code == LAP_OK) code = write_text(graph, "suite.yaml", graph->suite->text, status);
+    free(first_text);
+  }
+  json_decref(plan);
+  free(now);
+  return code;
+}

@@ -1,0 +1,73 @@
+/* read: mappings of a suite, read by tables of fields. Private to this folder.
+ */
+#ifndef LAP_TRAINER_ABLATE_READ_H
+#define LAP_TRAINER_ABLATE_READ_H
+
+#include "trainer/ablate/suite.h"
+#include "trainer/config/yaml_tree.h"
+
+typedef struct {
+  lap_suite *suite;
+  lap_status *status;
+} lap_suite_reader;
+
+typedef enum {
+  LAP_FIELD_TEXT,    /* char * */
+  LAP_FIELD_INTEGER, /* int64_t */
+  LAP_FIELD_REAL,    /* double */
+  LAP_FIELD_READ,    /* by a function */
+} lap_field_kind;
+
+typedef struct lap_field lap_field;
+struct lap_field {
+  const char *name;
+  lap_field_kind kind;
+  size_t offset; /* in the destination */
+  double minimum, maximum;
+  /* `name` is dotted, for messages; `destination` that of the table. */
+  lap_code (*read)(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                   void *destination);
+};
+
+/* Reads a mapping; fields [ends with a NULL name]. Null values are passed over. `name` is the dotted
+ * name of the mapping, "" for the suite itself. */
+lap_code lap_read_mapping(const lap_suite_reader *reader, const char *name,
+                          const lap_yaml_node *node, const lap_field *fields, void *destination);
+
+/* LAP_USAGE "FILE:LINE: NAME: expected ..., found ...". */
+lap_code lap_read_expected(const lap_suite_reader *reader, const char *name,
+                           const lap_yaml_node *node, const char *expected);
+/* LAP_USAGE "FILE:LINE: ...". */
+lap_code lap_read_fail(const lap_suite_reader *reader, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A text, or a list of texts. */
+lap_code lap_read_texts(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        char ***texts, size_t *count);
+/* A list of at least `fewest` different integers from 0 on, or, with `may_count`, N for 1 to N. */
+lap_code lap_read_seeds(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        bool may_count, size_t fewest, int64_t **seeds, size_t *count);
+/* A list of ascending numbers above 0. */
+lap_code lap_read_ascending(const lap_suite_reader *reader, const char *name,
+                            const lap_yaml_node *node, double **numbers, size_t *count);
+/* A mapping of keys of a config to one value each. */
+lap_code lap_read_changes(const lap_suite_reader *reader, const char *name,
+                          const lap_yaml_node *node, lap_changes *changes);
+/* Whether a key is one that a suite may change: LAP_USAGE naming the nearest one, or saying that the
+ * suite sets it itself. */
+lap_code lap_read_check_key(const lap_suite_reader *reader, const char *name, const char *key,
+                            int line);
+/* A name that a directory may have. */
+lap_code lap_read_check_name(const lap_suite_reader *reader, const char *what, const char *name,
+                             int line);
+
+/* `arms`: grids expanded (trainer/ablate/arms.c). */
+lap_code lap_read_arms(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                       void *suite);
+/* The arms that break_even needs and the file does not have. */
+lap_code lap_add_break_even_arms(const lap_suite_reader *reader, int line);
+/* A pair of names of arms or grids, as all the pairs of arms that it means. */
+lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm,
+                       const char *baseline);
+
+#endif

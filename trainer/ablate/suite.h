@@ -1,0 +1,143 @@
+/* suite: what `lapidary ablate` is told: one YAML file (docs/ablations.md#the-suite).
+ *
+ * A suite names a base config, a corpus, a teacher, seeds and arms. An arm is the base config with
+ * some keys changed. Reading is strict, as for a config: an unknown key, a wrong type, a value out
+ * of range are LAP_USAGE with file, line and the nearest name. Grids are expanded, the arms of
+ * break_even added, and with `smoke` sizes cut, so whoever gets a suite sees plain arms. Paths are
+ * relative to the directory that lapidary is started in, as in a config. Not collective.
+ */
+#ifndef LAP_TRAINER_ABLATE_SUITE_H
+#define LAP_TRAINER_ABLATE_SUITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/hash.h"
+#include "core/status.h"
+
+/* KEY=VALUE changes of a config, as one would type them. */
+typedef struct {
+  char **key, **value; /* [count] */
+  size_t count;
+} lap_changes;
+
+void lap_changes_add(lap_changes *changes, const char *key, const char *value);
+/* Adds those of `more`; they win over earlier ones of the same key. */
+void lap_changes_append(lap_changes *changes, const lap_changes *more);
+/* The value of a key; NULL where it is not changed. */
+const char *lap_changes_find(const lap_changes *changes, const char *key);
+void lap_changes_release(lap_changes *changes);
+
+typedef struct {
+  char *name;  /* letters, digits and -_.=,+ : a directory has it */
+  char *given; /* its name in the file: that of the grid it is one of */
+  int line;
+  lap_changes changes;   /* of keys of the config */
+  double token_multiple; /* its schedule is so many times as long */
+  int64_t k;             /* of the training cache; 0: as teacher.k */
+  char *codec;           /* likewise; NULL: as teacher.codec */
+} lap_arm;
+
+/* Texts, or token shards, of one source. */
+typedef struct {
+  char **text; /* [text_count] inputs of dataset/corpus.h */
+  size_t text_count;
+  char *documents; /* what a document is: "file" ... */
+} lap_suite_text;
+
+typedef struct {
+  char *name;
+  lap_suite_text source; /* no text: shards */
+  char *shards;          /* glob; NULL: texts */
+  char *cluster;         /* "document" or "file" */
+} lap_suite_set;
+
+typedef enum {
+  LAP_TEACHER_NONE,
+  LAP_TEACHER_CONFIG, /* is trained first */
+  LAP_TEACHER_MODEL,  /* a checkpoint, run directory or Hugging Face directory */
+  LAP_TEACHER_CACHE,  /* its distributions are there */
+} lap_teacher_kind;
+
+typedef struct {
+  char *key;
+  double *factor; /* [count], ascending, of the arm's own value */
+  size_t count;
+} lap_tune_key;
+
+typedef struct {
+  char *arm, *baseline;
+} lap_suite_pair;
+
+typedef struct {
+  char *file;                  /* for messages */
+  char *text;                  /* of the file, as it was read */
+  char sha256[LAP_SHA256_HEX]; /* of that text */
+  char *name;
+  char *config;        /* the base config */
+  lap_changes changes; /* of the base config, for every arm */
+  struct {
+    lap_suite_text source;    /* no text: shards */
+    char *train, *dev, *test; /* globs of shards; NULL: texts, dev also: none */
+    double dev_share, test_share;
+    double near_duplicates; /* similarity from which a document repeats another; 0: all stay */
+    int64_t seed;           /* of the split */
+    int64_t limit;          /* bytes of text that are used; 0: all */
+    char *tokenizer;        /* NULL: one is trained */
+    int64_t vocab_size;     /* of that one; 0: that of the base config */
+  } corpus;
+  struct {
+    lap_teacher_kind kind;
+    char *path;          /* config, model or cache */
+    lap_changes changes; /* of its config */
+    int64_t k;
+    char *codec, *name;
+  } teacher;
+  int64_t *seeds; /* [seed_count] */
+  size_t seed_count;
+  lap_arm *arms; /* [arm_count] */
+  size_t arm_count;
+  struct {
+    lap_tune_key *keys; /* [key_count]; 0: nothing is tuned */
+    size_t key_count;
+    int64_t *seeds; /* [seed_count], none of them a seed of the suite */
+    size_t seed_count;
+    int64_t extend; /* times that a grid may grow where the best lies at its edge */
+  } tune;
+  lap_suite_pair *compare; /* [compare_count], names of arms */
+  size_t compare_count;
+  char **measures; /* [measure_count] */
+  size_t measure_count;
+  struct {
+    char *set, *measure;
+  } endpoint;
+  double margin; /* nats per token */
+  double confidence;
+  lap_suite_set *sets; /* [set_count] beside dev and test */
+  size_t set_count;
+  struct {
+    char *arm, *baseline; /* NULL: no break-even */
+    double *multiples;    /* [multiple_count], ascending, the first 1 */
+    size_t multiple_count;
+  } break_even;
+  char *pilot;    /* the folder of another suite; NULL: none */
+  int64_t ranks;  /* of training, teaching and evaluation */
+  char *launcher; /* what starts ranks, followed by -n N */
+  struct {
+    int64_t seeds, steps, text_bytes;
+  } smoke;
+  bool is_smoke;
+} lap_suite;
+
+/* LAP_USAGE for anything wrong, an unreadable file too. *suite is the caller's to release; empty on
+ * failure. */
+lap_code lap_suite_load(const char *path, bool smoke, lap_suite *suite, lap_status *status);
+/* The same from text; `name` stands for the file in messages. */
+lap_code lap_suite_parse(const char *name, const char *text, size_t bytes, bool smoke,
+                         lap_suite *suite, lap_status *status);
+void lap_suite_release(lap_suite *suite);
+
+const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
+
+#endif

@@ -1,0 +1,116 @@
+/* task: one step of a suite: a command of this program, run as a child, whose outcome stays.
+ *
+ * A task is known by its key, the SHA-256 of what decides its outcome: its kind, its settings, and
+ * the keys or content hashes of its inputs; never of paths, ranks or threads. Tasks of equal keys
+ * are one task, so runs share tokenizer, shards, teacher and caches by content. Its directory gets
+ * done.json, written last: what has one with its key is never done again. Not collective.
+ */
+#ifndef LAP_TRAINER_ABLATE_TASK_H
+#define LAP_TRAINER_ABLATE_TASK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/hash.h"
+#include "core/status.h"
+
+typedef enum {
+  LAP_TASK_TEXT,
+  LAP_TASK_TOKENIZER,
+  LAP_TASK_TOKENS,
+  LAP_TASK_MODEL,
+  LAP_TASK_CACHE,
+  LAP_TASK_RUN,
+  LAP_TASK_EVALUATION,
+} lap_task_kind;
+
+/* "text", "tokenizer", "tokens", "model", "cache", "run", "evaluation". */
+const char *lap_task_kind_name(lap_task_kind kind);
+
+typedef enum {
+  LAP_TASK_WAITING,
+  LAP_TASK_RUNNING,
+  LAP_TASK_DONE,
+  LAP_TASK_DIVERGED, /* a run whose numbers are not finite: an outcome */
+  LAP_TASK_FAILED,
+  LAP_TASK_SKIPPED, /* what it needs has diverged or failed */
+} lap_task_state;
+
+typedef struct {
+  lap_task_kind kind;
+  char *name;      /* for people, and of its directory below OUT */
+  char *directory; /* OUT/NAME but for an evaluation, which has that of its run and eval/ */
+  char *prefix;    /* of its files in there: "", or "SET." */
+  char **argument; /* [argument_count] the command and all that follows */
+  size_t argument_count;
+  bool parallel; /* may have several ranks */
+  char key[LAP_SHA256_HEX];
+  size_t *needs; /* [need_count] of other tasks, with smaller indices */
+  size_t need_count;
+  lap_task_state state;
+  int attempts;
+} lap_task;
+
+typedef struct {
+  char *out;      /* the suite's directory */
+  lap_task *task; /* [count], what is needed before what needs it */
+  size_t count;
+} lap_tasks;
+
+enum { LAP_NO_TASK = -1 };
+
+/* Something that a task reads: what another task makes, or a file from outside. */
+typedef struct {
+  char *path;                  /* a path or glob */
+  size_t task;                 /* (size_t)LAP_NO_TASK: from outside */
+  char sha256[LAP_SHA256_HEX]; /* of its content, where it is from outside */
+} lap_task_input;
+
+lap_task_input lap_task_input_copy(const lap_task_input *input);
+void lap_task_input_release(lap_task_input *input);
+
+/* A task that is being described. */
+typedef struct {
+  lap_task_kind kind;
+  char *identity; /* what decides its outcome, a line each */
+  size_t *needs;
+  size_t need_count;
+} lap_task_draft;
+
+void lap_task_draft_begin(lap_task_draft *draft, lap_task_kind kind);
+/* printf of a line of the identity. */
+void lap_task_draft_say(lap_task_draft *draft, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* `role` says what the input is for. */
+void lap_task_draft_read(lap_task_draft *draft, const lap_tasks *tasks, const char *role,
+                         const lap_task_input *input);
+
+/* Ends the draft. The index of the task of this key, which is a new one where *is_new: then it wants
+ * arguments. A kind but for runs and evaluations gets the directory OUT/shared/KIND-HASH12, where
+ * `name` is NULL. */
+size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, const char *prefix,
+                     bool *is_new);
+/* printf of an argument. */
+void lap_task_argue(lap_task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* DIRECTORY/PREFIX NAME, malloc'ed. */
+char *lap_task_path(const lap_task *task, const char *name);
+/* The last line of its standard output, an object, which is kept as train.json of a run, SET.json of
+ * an evaluation, result.json of others; malloc'ed. */
+char *lap_task_result_path(const lap_task *task);
+
+/* Whether done.json is there with the task's key; it says too whether it has diverged. */
+bool lap_task_is_done(const lap_task *task, bool *diverged);
+/* done.json. */
+lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,
+                             bool diverged, lap_status *status);
+/* Where a run directory holds the run of another key, moves that one to OUT/replaced, and brings back
+ * what was replaced once and has this key. */
+lap_code lap_task_settle(const lap_tasks *tasks, const lap_task *task, lap_status *status);
+
+/* Forgets the tasks from `count` on. */
+void lap_tasks_truncate(lap_tasks *tasks, size_t count);
+void lap_tasks_release(lap_tasks *tasks);
+
+#endif

@@ -1,0 +1,293 @@
+#include "trainer/ablate/tune.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "trainer/config/load.h"
+#include "trainer/config/value.h"
+
+/* --- grids --- */
+
+void lap_tune_grid_copy(const lap_suite *suite, lap_tune_grid *grid) {
+  grid->key_count = suite->tune.key_count;
+  grid->key = lap_allocate((int64_t)grid->key_count, sizeof *grid->key);
+  for (size_t i = 0; i < grid->key_count; ++i) {
+    const lap_tune_key *from = &suite->tune.keys[i];
+    grid->key[i] = (lap_tune_key){.key = lap_copy_string(from->key), .count = from->count};
+    grid->key[i].factor = lap_allocate((int64_t)from->count, sizeof *from->factor);
+    memcpy(grid->key[i].factor, from->factor, from->count * sizeof *from->factor);
+  }
+}
+
+void lap_tune_grid_release(lap_tune_grid *grid) {
+  for (size_t i = 0; i < grid->key_count; ++i) {
+    free(grid->key[i].key);
+    free(grid->key[i].factor);
+  }
+  free(grid->key);
+  *grid = (lap_tune_grid){0};
+}
+
+size_t lap_tune_grid_points(const lap_tune_grid *grid) {
+  size_t points = 1;
+  for (size_t i = 0; i < grid->key_count; ++i) points *= grid->key[i].count;
+  return points;
+}
+
+static size_t index_at(const lap_tune_grid *grid, size_t point, size_t key) {
+  for (size_t i = grid->key_count - 1; i > key; --i) point /= grid->key[i].count;
+  return point % grid->key[key].count;
+}
+
+double lap_tune_grid_factor(const lap_tune_grid *grid, size_t point, size_t key) {
+  return grid->key[key].factor[index_at(grid, point, key)];
+}
+
+/* A step beyond an edge is as large as the one before it. */
+static void grow_key(lap_tune_key *key, bool below, bool above) {
+  const size_t count = key->count;
+  double *factor = lap_allocate((int64_t)count + 2, sizeof *factor);
+  size_t grown = 0;
+  if (below) factor[grown++] = key->factor[0] * key->factor[0] / key->factor[1];
+  memcpy(factor + grown, key->factor, count * sizeof *factor);
+  grown += count;
+  if (above)
+    factor[grown++] = key->factor[count - 1] * key->factor[count - 1] / key->factor[count - 2];
+  free(key->factor);
+  key->factor = factor;
+  key->count = grown;
+}
+
+bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count) {
+  bool *below = lap_allocate((int64_t)grid->key_count, sizeof *below), grown = false;
+  bool *above = lap_allocate((int64_t)grid->key_count, sizeof *above);
+  for (size_t i = 0; i < grid->key_count; ++i)
+    for (size_t arm = 0; arm < count; ++arm) {
+      const size_t index = index_at(grid, best[arm], i), values = grid->key[i].count;
+      below[i] = below[i] || (values > 1 && index == 0);
+      above[i] = above[i] || (values > 1 && index == values - 1);
+    }
+  for (size_t i = 0; i < grid->key_count; ++i) {
+    if (!below[i] && !above[i]) continue;
+    grow_key(&grid->key[i], below[i], above[i]);
+    grown = true;
+  }
+  free(below);
+  free(above);
+  return grown;
+}
+
+/* --- points of an arm --- */
+
+/* The number that a key has in the arm's own config. */
+static lap_code own_value(const lap_graph *graph, const lap_arm *arm, const char *key,
+                          double *value, lap_status *status) {
+  lap_changes changes;
+  lap_config *config;
+  LAP_TRY(lap_graph_config(graph, arm, NULL, &changes, &config, status));
+  lap_changes_release(&changes);
+  json_t *object = lap_config_to_json(config), *section = object;
+  const char *dot = strchr(key, '.');
+  char *name = dot ? lap_format("%.*s", (int)(dot - key), key) : NULL;
+  if (name) section = json_object_get(object, name);
+  const json_t *found = json_object_get(section, dot ? dot + 1 : key);
+  const bool number = json_is_number(found);
+  *value = json_number_value(found);
+  free(name);
+  json_decref(object);
+  lap_config_destroy(config);
+  if (number) return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "%s: tune.keys: %s is no number in arm %s", graph->suite->file,
+                  key, arm->name);
+}
+
+static lap_code changes_at(const lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
+                           size_t point, lap_changes *changes, lap_status *status) {
+  *changes = (lap_changes){0};
+  for (size_t i = 0; i < grid->key_count; ++i) {
+    double own;
+    char text[LAP_NUMBER_TEXT];
+    LAP_TRY(own_value(graph, arm, grid->key[i].key, &own, status));
+    /* Six digits: a factor such as 1.41 makes no long tail of them. */
+    snprintf(text, sizeof text, "%.6g", own * lap_tune_grid_factor(grid, point, i));
+    double value = 0;
+    lap_number_read_real(text, &value);
+    lap_changes_add(changes, grid->key[i].key, lap_number_print_real(value, text));
+  }
+  return LAP_OK;
+}
+
+static char *name_of(const lap_arm *arm, const lap_changes *changes) {
+  char *name = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&name, &size);
+  fprintf(out, "tune/%s/", arm->name);
+  for (size_t i = 0; i < changes->count; ++i)
+    fprintf(out, "%s%s=%s", i ? "," : "", changes->key[i], changes->value[i]);
+  fclose(out);
+  return name;
+}
+
+/* --- runs --- */
+
+static const lap_arm *tuned_as(const lap_suite *suite, const lap_arm *arm) {
+  const char *baseline = suite->break_even.baseline;
+  if (!baseline || arm->token_multiple == 1) return arm;
+  const size_t length = strlen(baseline);
+  if (strncmp(arm->name, baseline, length) != 0 || arm->name[length] != '-') return arm;
+  return lap_suite_arm(suite, baseline);
+}
+
+static lap_code add_point(lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
+                          size_t point, lap_status *status) {
+  lap_changes changes;
+  LAP_TRY(changes_at(graph, grid, arm, point, &changes, status));
+  char *name = name_of(arm, &changes);
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < graph->suite->tune.seed_count && code == LAP_OK; ++i) {
+    const int64_t seed = graph->suite->tune.seeds[i];
+    char *directory = lap_format("%s/seed-%" PRId64, name, seed);
+    const lap_graph_run wanted = {
+        .arm = arm, .more = &changes, .seed = seed, .name = directory, .dev_only = true};
+    size_t run;
+    code = lap_graph_add_run(graph, &wanted, &run, status);
+    free(directory);
+  }
+  free(name);
+  lap_changes_release(&changes);
+  return code;
+}
+
+lap_code lap_tune_add_runs(lap_graph *graph, const lap_tune_grid *grid, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    if (tuned_as(suite, &suite->arms[i]) != &suite->arms[i]) continue;
+    for (size_t point = 0; point < lap_tune_grid_points(grid); ++point)
+      LAP_TRY(add_point(graph, grid, &suite->arms[i], point, status));
+  }
+  return LAP_OK;
+}
+
+/* --- the choice --- */
+
+/* The loss on dev; infinite where the run has diverged. */
+static lap_code loss_of(const lap_graph *graph, const char *directory, double *loss,
+                        lap_status *status) {
+  enum { MOST_BYTES = 1 << 20 };
+  char *path = lap_format("%s/%s/eval/dev.json", graph->tasks.out, directory), *text = NULL;
+  lap_code code = LAP_OK;
+  *loss = INFINITY;
+  if (lap_file_exists(path)) {
+    code = lap_file_read(path, MOST_BYTES, &text, NULL, status);
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+    const json_t *found = json_object_get(object, "loss");
+    if (json_is_number(found)) *loss = json_number_value(found);
+    json_decref(object);
+    free(text);
+  }
+  free(path);
+  return code;
+}
+
+static lap_code mean_loss(const lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
+                          size_t point, double *mean, lap_status *status) {
+  lap_changes changes;
+  LAP_TRY(changes_at(graph, grid, arm, point, &changes, status));
+  char *name = name_of(arm, &changes);
+  lap_changes_release(&changes);
+  lap_code code = LAP_OK;
+  *mean = 0;
+  const size_t seeds = graph->suite->tune.seed_count;
+  for (size_t i = 0; i < seeds && code == LAP_OK; ++i) {
+    char *directory = lap_format("%s/seed-%" PRId64, name, graph->suite->tune.seeds[i]);
+    double loss;
+    code = loss_of(graph, directory, &loss, status);
+    *mean += loss / (double)seeds;
+    free(directory);
+  }
+  free(name);
+  return code;
+}
+
+static lap_code choose(const lap_graph *graph, const lap_tune_grid *grid, size_t *best,
+                       double *losses, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    const lap_arm *arm = tuned_as(suite, &suite->arms[i]);
+    losses[i] = INFINITY;
+    best[i] = 0;
+    for (size_t point = 0; point < lap_tune_grid_points(grid); ++point) {
+      double loss;
+      LAP_TRY(mean_loss(graph, grid, arm, point, &loss, status));
+      if (loss >= losses[i]) continue;
+      losses[i] = loss;
+      best[i] = point;
+    }
+    if (isinf(losses[i]))
+      return lap_fail(status, LAP_NONFINITE, "tune: every run of arm %s has diverged", arm->name);
+  }
+  return LAP_OK;
+}
+
+static lap_code write_chosen(const lap_graph *graph, const lap_changes *chosen,
+                             const double *losses, lap_status *status) {
+  json_t *object = json_object();
+  for (size_t i = 0; i < graph->suite->arm_count; ++i) {
+    json_t *changes = json_object();
+    for (size_t j = 0; j < chosen[i].count; ++j)
+      json_object_set_new(changes, chosen[i].key[j], json_string(chosen[i].value[j]));
+    json_object_set_new(object, graph->suite->arms[i].name,
+                        json_pack("{s:o, s:f}", "changes", changes, "dev_loss", losses[i]));
+  }
+  char *text = json_dumps(object, JSON_INDENT(1));
+  char *path = lap_format("%s/tune/chosen.json", graph->tasks.out);
+  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  free(path);
+  free(text);
+  json_decref(object);
+  return code;
+}
+
+static lap_code search(lap_graph *graph, lap_tune_grid *grid, const lap_execute_options *options,
+                       size_t *best, double *losses, lap_status *status) {
+  for (int64_t round = 0;; ++round) {
+    LAP_TRY(lap_tune_add_runs(graph, grid, status));
+    LAP_TRY(lap_execute(&graph->tasks, options, status));
+    LAP_TRY(choose(graph, grid, best, losses, status));
+    if (round == graph->suite->tune.extend) return LAP_OK;
+    if (!lap_tune_grid_grow(grid, best, graph->suite->arm_count)) return LAP_OK;
+    lap_console_say(options->console, "tune: the best lies at an edge of the grid, which grows");
+  }
+}
+
+lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_changes **chosen,
+                  lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  *chosen = NULL;
+  if (suite->tune.key_count == 0) return LAP_OK;
+  lap_tune_grid grid;
+  lap_tune_grid_copy(suite, &grid);
+  size_t *best = lap_allocate((int64_t)suite->arm_count, sizeof *best);
+  double *losses = lap_allocate((int64_t)suite->arm_count, sizeof *losses);
+  lap_changes *changes = lap_allocate((int64_t)suite->arm_count, sizeof *changes);
+  lap_code code = search(graph, &grid, options, best, losses, status);
+  for (size_t i = 0; i < suite->arm_count && code == LAP_OK; ++i)
+    code = changes_at(graph, &grid, tuned_as(suite, &suite->arms[i]), best[i], &changes[i], status);
+  if (code == LAP_OK) code = write_chosen(graph, changes, losses, status);
+  if (code == LAP_OK) {
+    *chosen = changes;
+  } else {
+    for (size_t i = 0; i < suite->arm_count; ++i) lap_changes_release(&changes[i]);
+    free(changes);
+  }
+  free(best);
+  free(losses);
+  lap_tune_grid_release(&grid);
+  return code;
+}

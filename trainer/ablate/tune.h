@@ -1,0 +1,38 @@
+/* tune: values of a few keys for each arm, chosen on dev, with seeds that the suite does not use.
+ *
+ * All arms have the same grid: each key's own value times the same factors. The best point is that
+ * with the lowest mean loss on dev; a run that has diverged is infinitely bad. Where the best of
+ * some arm lies at an edge, the grid grows there by one factor, for all arms alike, `extend` times
+ * at most. Runs lie in OUT/tune/ARM/KEY=VALUE,.../seed-N. Longer arms of break_even take the values
+ * of their baseline.
+ */
+#ifndef LAP_TRAINER_ABLATE_TUNE_H
+#define LAP_TRAINER_ABLATE_TUNE_H
+
+#include "trainer/ablate/execute.h"
+#include "trainer/ablate/graph.h"
+
+/* A grid of factors, as far as it has grown. */
+typedef struct {
+  lap_tune_key *key; /* [key_count], copies of the suite's */
+  size_t key_count;
+} lap_tune_grid;
+
+void lap_tune_grid_copy(const lap_suite *suite, lap_tune_grid *grid);
+void lap_tune_grid_release(lap_tune_grid *grid);
+size_t lap_tune_grid_points(const lap_tune_grid *grid);
+/* The factor of a key at a point, the last key counting fastest. */
+double lap_tune_grid_factor(const lap_tune_grid *grid, size_t point, size_t key);
+/* Adds a factor beyond each edge at which the best point of some arm lies: best [count] points.
+ * Whether any was added; points have other numbers then. */
+bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count);
+
+/* Adds the runs of all points. */
+lap_code lap_tune_add_runs(lap_graph *graph, const lap_tune_grid *grid, lap_status *status);
+
+/* Tunes all arms; *chosen [suite->arm_count] are the changes of each, the caller's to release, NULL
+ * where nothing is tuned. Writes OUT/tune/chosen.json. As lap_execute. */
+lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_changes **chosen,
+                  lap_status *status);
+
+#endif
