@@ -1,11 +1,12 @@
 /* divide: the documents of a corpus on three sides, train, dev and test, without near-duplicates.
  *
  * First goes what repeats another document but for a few words (dataset/near_duplicates.h), or one
- * of the texts `apart`, which are other held-out text: of documents that repeat each other the first
- * stays. Then whole documents are held out for test, and of the others for dev, by the rule of
- * dataset/holdout.h: a function of the documents, the shares and the seed. So no two sides have
- * near-duplicates of each other. OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl have one document
- * a line, as {"text": "..."}; each appears whole. Memory: 1.5 KiB and 36 bytes a document.
+ * of the texts `apart`, which are other held-out text: of documents that repeat each other the
+ * first stays. Then whole documents are held out for test, and of the others for dev, by the rule
+ * of dataset/holdout.h: a function of the documents, the shares and the seed. So no two sides have
+ * near-duplicates of each other. OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl have one
+ * document a line, as {"text": "..."}; each appears whole. Memory: 1.5 KiB and 36 bytes a
+ * document.
  */
 #ifndef LAP_DATASET_DIVIDE_H
 #define LAP_DATASET_DIVIDE_H

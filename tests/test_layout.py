@@ -45,6 +45,7 @@ MAY_INCLUDE = {
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
     "trainer/probe": HF | {"trainer/probe"},
+    "trainer/ablate": PLAN | {"trainer/ablate"},
 }
 USE_ALL = {"trainer", "trainer/commands"}
 

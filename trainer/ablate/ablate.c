@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/stop.h"
+#include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/plan_file.h"
 #include "trainer/ablate/tune.h"
 

@@ -1,8 +1,8 @@
 /* ablate: a whole suite, from its texts to the evaluations of every run (docs/ablations.md).
  *
  * Texts, tokenizer and shards first, then plan.json, then teacher, tuning, runs and evaluations.
- * Whatever was done stays done: the same call goes on after any kill, and a changed suite runs again
- * only what changed. Not collective: ranks are started by it.
+ * Whatever was done stays done: the same call goes on after any kill, and a changed suite runs
+ * again only what changed. Not collective: ranks are started by it.
  */
 #ifndef LAP_TRAINER_ABLATE_ABLATE_H
 #define LAP_TRAINER_ABLATE_ABLATE_H
@@ -12,13 +12,13 @@
 #include "trainer/ablate/execute.h"
 #include "trainer/ablate/graph.h"
 
-/* Adds the runs of all arms, seed by seed, so that pairs are complete early. `tuned` [arm_count] are
- * more changes of each arm; NULL: none. */
+/* Adds the runs of all arms, seed by seed, so that pairs are complete early. `tuned` [arm_count]
+ * are more changes of each arm; NULL: none. */
 lap_code lap_ablate_add_runs(lap_graph *graph, const lap_changes *tuned, lap_status *status);
 
-/* *result: {"out", "runs", "done", "diverged", "plan_sha256", ...}, a new reference, also where some
- * task has failed. LAP_USAGE where another process works in `out`, LAP_STOPPED after a request to
- * stop, otherwise as lap_graph_create and lap_execute. */
+/* result: {"out", "runs", "done", "diverged", "plan_sha256", ...}, a new reference, also where
+ * some task has failed. LAP_USAGE where another process works in `out`, LAP_STOPPED after a
+ * request to stop, otherwise as lap_graph_create and lap_execute. */
 lap_code lap_ablate(const lap_suite *suite, const char *out, const lap_execute_options *options,
                     json_t **result, lap_status *status);
 

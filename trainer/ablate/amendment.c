@@ -1,10 +1,11 @@
-/* plan_file: what one plan has that another has not. */
+#include "trainer/ablate/amendment.h"
+
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "trainer/ablate/plan_file.h"
 
 static const char *text_of(const json_t *object, const char *key) {
   const char *text = json_string_value(json_object_get(object, key));
@@ -21,7 +22,8 @@ static const json_t *find_arm(const json_t *plan, const char *name) {
 }
 
 static bool same(const json_t *one, const json_t *other, const char *key) {
-  return json_equal(json_object_get(one, key), json_object_get(other, key));
+  const json_t *a = json_object_get(one, key), *b = json_object_get(other, key);
+  return a == b || json_equal(a, b);
 }
 
 /* What an arm trains: whichever seeds it has. */
@@ -116,7 +118,7 @@ static const char *const rules[] = {"endpoint", "margin",  "confidence", "sets",
                                     "tune",     "teacher", "shared"};
 static const char *const others[] = {"name", "measures", "minimum_detectable_effect", "break_even"};
 
-json_t *lap_plan_file_difference(const json_t *older, const json_t *newer) {
+json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
   char *text = NULL;
   size_t size = 0;
   difference d = {.change = open_memstream(&text, &size),
@@ -154,7 +156,7 @@ static bool is_exploratory(const json_t *plan, const char *arm) {
   return json_is_true(json_object_get(find_arm(plan, arm), "exploratory"));
 }
 
-void lap_plan_file_mark(const json_t *first, json_t *plan) {
+void lap_amendment_mark(const json_t *first, json_t *plan) {
   size_t i;
   json_t *item;
   bool other_rules = false;

@@ -1,3 +1,5 @@
+#include "trainer/ablate/arms.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -5,15 +7,8 @@
 
 #include "core/memory.h"
 #include "core/parse_number.h"
-#include "trainer/ablate/read.h"
 
 enum { MOST_ARMS = 500 };
-
-const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name) {
-  for (size_t i = 0; i < suite->arm_count; ++i)
-    if (strcmp(suite->arms[i].name, name) == 0) return &suite->arms[i];
-  return NULL;
-}
 
 static lap_code add_arm(const lap_suite_reader *reader, lap_arm arm) {
   lap_suite *suite = reader->suite;

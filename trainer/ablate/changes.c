@@ -1,8 +1,10 @@
+#include "trainer/ablate/changes.h"
+
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "trainer/ablate/suite.h"
 
 void lap_changes_add(lap_changes *changes, const char *key, const char *value) {
   for (size_t i = 0; i < changes->count; ++i)

@@ -10,6 +10,7 @@
 #include "dataset/corpus.h"
 #include "dataset/token_shard.h"
 #include "trainer/ablate/ablate.h"
+#include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/tune.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"

@@ -1,8 +1,8 @@
 /* dry_run: what a suite will take, before anything runs.
  *
- * Hours are those of `plan` on a hardware file; teaching and evaluating are counted by their FLOPs at
- * the rate of a training step of the base config. Token counts are those of the shards where they are
- * there already, else a quarter of the bytes of text.
+ * Hours are those of `plan` on a hardware file; teaching and evaluating are counted by their FLOPs
+ * at the rate of a training step of the base config. Token counts are those of the shards where
+ * they are there already, else a quarter of the bytes of text.
  */
 #ifndef LAP_TRAINER_ABLATE_DRY_RUN_H
 #define LAP_TRAINER_ABLATE_DRY_RUN_H

@@ -9,6 +9,7 @@
 #include "dataset/corpus.h"
 #include "dataset/divide.h"
 #include "dataset/hdf5_file.h"
+#include "trainer/ablate/arm_config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
 #include "trainer/model/source.h"
@@ -257,7 +258,7 @@ static lap_code check_arms(const lap_graph *graph, lap_status *status) {
   for (size_t i = 0; i < graph->suite->arm_count; ++i) {
     lap_changes changes;
     lap_config *config;
-    LAP_TRY(lap_graph_config(graph, &graph->suite->arms[i], NULL, &changes, &config, status));
+    LAP_TRY(lap_arm_config(graph->suite, &graph->suite->arms[i], NULL, &changes, &config, status));
     lap_changes_release(&changes);
     lap_config_destroy(config);
   }
@@ -272,12 +273,12 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
                        .train = nothing,
                        .teacher = nothing};
   lap_changes changes;
-  LAP_TRY(lap_graph_config(graph, NULL, NULL, &changes, &graph->base, status));
+  LAP_TRY(lap_arm_config(graph->suite, NULL, NULL, &changes, &graph->base, status));
   lap_changes_release(&changes);
   LAP_TRY(check_arms(graph, status));
   if (suite->teacher.kind == LAP_TEACHER_CONFIG) {
     lap_config *config;
-    LAP_TRY(lap_graph_teacher_config(graph, &changes, &config, status));
+    LAP_TRY(lap_teacher_config(graph->suite, &changes, &config, status));
     lap_changes_release(&changes);
     lap_config_destroy(config);
   }

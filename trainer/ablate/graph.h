@@ -42,33 +42,4 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
                           lap_status *status);
 void lap_graph_release(lap_graph *graph);
 
-/* Adds the teacher and its caches of the evaluation sets. LAP_USAGE for its config, LAP_DATA for a
- * model or cache that cannot be read. */
-lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status);
-
-/* The config of an arm: base, changes of the suite, those of the arm, then `more` (NULL: none), with
- * a schedule token_multiple times as long. The inputs have names that stand for them.
- * *changes [released by the caller] gets all of what is changed. */
-lap_code lap_graph_config(const lap_graph *graph, const lap_arm *arm, const lap_changes *more,
-                          lap_changes *changes, lap_config **config, lap_status *status);
-
-/* The config of a teacher that is trained; likewise. */
-lap_code lap_graph_teacher_config(const lap_graph *graph, lap_changes *changes, lap_config **config,
-                                  lap_status *status);
-
-/* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev. *run is its
- * task. */
-typedef struct {
-  const lap_arm *arm;
-  const lap_changes *more;
-  int64_t seed;
-  const char *name;
-  bool dev_only;
-} lap_graph_run;
-lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
-                           lap_status *status);
-
-/* The identity of an arm's config: without seed, paths, ranks. */
-void lap_graph_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]);
-
 #endif

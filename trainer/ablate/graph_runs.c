@@ -1,4 +1,5 @@
-/* graph: the teacher, its caches, runs and their evaluations. */
+#include "trainer/ablate/graph_runs.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,9 +7,10 @@
 #include "core/memory.h"
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
-#include "trainer/ablate/graph.h"
+#include "trainer/ablate/arm_config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
+#include "trainer/config/origin.h"
 #include "trainer/model/source.h"
 
 static lap_task_input in_directory(const lap_graph *graph, size_t task, const char *file) {
@@ -43,6 +45,12 @@ static lap_code say_config(lap_graph *graph, lap_task_draft *draft, const lap_co
   }
   lap_task_draft_say(draft, "init=%s", graph->init.sha256);
   return LAP_OK;
+}
+
+/* Who wants more checkpoints than the last says so in the config. */
+static void keep_last_checkpoint(const lap_config *config, lap_changes *changes) {
+  if (!lap_config_is_given(config, "checkpoint.keep"))
+    lap_changes_add(changes, "checkpoint.keep", "1");
 }
 
 static void argue_changes(lap_task *task, const lap_changes *changes) {
@@ -107,10 +115,11 @@ static cache_form evaluation_form(const lap_graph *graph, const lap_config *conf
 static lap_code add_trained_teacher(lap_graph *graph, lap_status *status) {
   lap_changes changes;
   lap_config *config;
-  LAP_TRY(lap_graph_teacher_config(graph, &changes, &config, status));
+  LAP_TRY(lap_teacher_config(graph->suite, &changes, &config, status));
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_MODEL);
   const lap_code code = say_config(graph, &draft, config, status);
+  keep_last_checkpoint(config, &changes);
   lap_config_destroy(config);
   lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
   bool is_new;
@@ -268,7 +277,7 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   snprintf(seed, sizeof seed, "%" PRId64, wanted->seed);
   if (wanted->more) lap_changes_append(&more, wanted->more);
   lap_changes_add(&more, "seed", seed);
-  lap_code code = lap_graph_config(graph, wanted->arm, &more, &changes, &config, status);
+  lap_code code = lap_arm_config(graph->suite, wanted->arm, &more, &changes, &config, status);
   lap_changes_release(&more);
   LAP_TRY(code);
   run_caches caches = caches_of(graph, wanted->arm, config);
@@ -282,6 +291,7 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
     lap_task_draft_read(&draft, &graph->tasks, "dev cache", &caches.dev);
   bool is_new;
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
+  keep_last_checkpoint(config, &changes);
   if (is_new) argue_run(graph, &graph->tasks.task[*run], &changes, &caches);
   for (size_t i = 0; i < graph->set_count; ++i)
     if (!wanted->dev_only || !strcmp(graph->sets[i].name, "dev"))

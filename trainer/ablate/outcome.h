@@ -5,8 +5,8 @@
 
 #include "trainer/ablate/task.h"
 
-/* Keeps the last line of out.txt as the task's result: LAP_DATA where it is no object. The result of
- * a run that has diverged says no more than that. */
+/* Keeps the last line of out.txt as the task's result: LAP_DATA where it is no object. The result
+ * of a run that has diverged says no more than that; a cache has none. */
 lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *status);
 
 /* Whether the child of an earlier call had ended well: its result, its last word, is there. Then it

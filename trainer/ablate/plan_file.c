@@ -11,6 +11,8 @@
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
+#include "trainer/ablate/amendment.h"
+#include "trainer/ablate/arm_config.h"
 #include "trainer/ablate/pilot.h"
 #include "trainer/config/load.h"
 #include "trainer/run/directory.h"
@@ -63,8 +65,8 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   lap_changes all;
   lap_config *config;
   char hex[LAP_SHA256_HEX];
-  LAP_TRY(lap_graph_config(graph, arm, NULL, &all, &config, status));
-  lap_graph_config_sha256(config, hex);
+  LAP_TRY(lap_arm_config(graph->suite, arm, NULL, &all, &config, status));
+  lap_arm_config_sha256(config, hex);
   lap_config_destroy(config);
   lap_changes_release(&all);
   json_t *changes = json_object();
@@ -322,7 +324,7 @@ static lap_code amend(const lap_graph *graph, const json_t *first, json_t *plan,
   static const char *const kept[] = {"created", "lapidary", "git"};
   for (size_t i = 0; i < sizeof kept / sizeof *kept; ++i)
     json_object_set(plan, kept[i], json_object_get(first, kept[i]));
-  lap_plan_file_mark(first, plan);
+  lap_amendment_mark(first, plan);
   char *newest_text;
   LAP_TRY(read_text(graph, "plan.amended.json", &newest_text, status));
   json_t *newest = NULL;
@@ -330,7 +332,7 @@ static lap_code amend(const lap_graph *graph, const json_t *first, json_t *plan,
   if (*newest_text) code = parse(graph, "plan.amended.json", newest_text, &newest, status);
   free(newest_text);
   LAP_TRY(code);
-  json_t *amendment = lap_plan_file_difference(newest ? newest : first, plan);
+  json_t *amendment = lap_amendment_between(newest ? newest : first, plan);
   if (amendment) {
     char *text = print(plan);
     *change = lap_copy_string(json_string_value(json_object_get(amendment, "change")));

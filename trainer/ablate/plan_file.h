@@ -13,21 +13,14 @@
 
 #include "trainer/ablate/graph.h"
 
-/* The plan of a suite whose token shards are there; `created` is its date. A new reference in *plan.
- * LAP_DATA where shards or the pilot cannot be read. */
+/* The plan of a suite whose token shards are there; `created` is its date. A new reference in
+ * *plan. LAP_DATA where shards or the pilot cannot be read. */
 lap_code lap_plan_file_make(const lap_graph *graph, const char *created, json_t **plan,
                             lap_status *status);
 
-/* What a plan changes of an older one, in words, and as lists: {"change", "arms", "seeds",
- * "compare"}; NULL where it promises the same. A new reference. */
-json_t *lap_plan_file_difference(const json_t *older, const json_t *newer);
-
-/* Marks in `plan` what `first` does not have as exploratory. */
-void lap_plan_file_mark(const json_t *first, json_t *plan);
-
-/* Writes suite.yaml, and plan.json with plan.sha256 or, where a plan is there, an amendment where it
- * is needed; *change is what the amendment says, malloc'ed, NULL: none. LAP_USAGE where the plan
- * that is there is of a smoke run and this one is not, or the other way round; LAP_DATA where
+/* Writes suite.yaml, and plan.json with plan.sha256 or, where a plan is there, an amendment where
+ * it is needed; *change is what the amendment says, malloc'ed, NULL: none. LAP_USAGE where the
+ * plan that is there is of a smoke run and this one is not, or the other way round; LAP_DATA where
  * plan.json is not what plan.sha256 says. */
 lap_code lap_plan_file_update(const lap_graph *graph, char **change, lap_status *status);
 

@@ -55,7 +55,7 @@ static lap_code read_number(const lap_suite_reader *reader, const char *name,
 static lap_code read_field(const lap_suite_reader *reader, const char *name,
                            const lap_yaml_node *node, const lap_field *field, void *destination) {
   void *place = (char *)destination + field->offset;
-  if (field->kind == LAP_FIELD_READ) return field->read(reader, name, node, destination);
+  if (field->kind == LAP_FIELD_READ) return field->read(reader, name, node, place);
   if (field->kind != LAP_FIELD_TEXT) return read_number(reader, name, node, field, place);
   if (node->kind != LAP_YAML_SCALAR || !*node->text)
     return lap_read_expected(reader, name, node, "a text");

@@ -3,6 +3,7 @@
 #ifndef LAP_TRAINER_ABLATE_READ_H
 #define LAP_TRAINER_ABLATE_READ_H
 
+#include "core/status.h"
 #include "trainer/ablate/suite.h"
 #include "trainer/config/yaml_tree.h"
 
@@ -24,13 +25,13 @@ struct lap_field {
   lap_field_kind kind;
   size_t offset; /* in the destination */
   double minimum, maximum;
-  /* `name` is dotted, for messages; `destination` that of the table. */
+  /* `name` is dotted, for messages; `destination` is at the offset. */
   lap_code (*read)(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                    void *destination);
 };
 
-/* Reads a mapping; fields [ends with a NULL name]. Null values are passed over. `name` is the dotted
- * name of the mapping, "" for the suite itself. */
+/* Reads a mapping; fields [ends with a NULL name]. Null values are passed over. `name` is the
+ * dotted name of the mapping, "" for the suite itself. */
 lap_code lap_read_mapping(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, const lap_field *fields, void *destination);
 
@@ -53,21 +54,12 @@ lap_code lap_read_ascending(const lap_suite_reader *reader, const char *name,
 /* A mapping of keys of a config to one value each. */
 lap_code lap_read_changes(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, lap_changes *changes);
-/* Whether a key is one that a suite may change: LAP_USAGE naming the nearest one, or saying that the
- * suite sets it itself. */
+/* Whether a key is one that a suite may change: LAP_USAGE naming the nearest one, or saying that
+ * the suite sets it itself. */
 lap_code lap_read_check_key(const lap_suite_reader *reader, const char *name, const char *key,
                             int line);
 /* A name that a directory may have. */
 lap_code lap_read_check_name(const lap_suite_reader *reader, const char *what, const char *name,
                              int line);
-
-/* `arms`: grids expanded (trainer/ablate/arms.c). */
-lap_code lap_read_arms(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
-                       void *suite);
-/* The arms that break_even needs and the file does not have. */
-lap_code lap_add_break_even_arms(const lap_suite_reader *reader, int line);
-/* A pair of names of arms or grids, as all the pairs of arms that it means. */
-lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm,
-                       const char *baseline);
 
 #endif

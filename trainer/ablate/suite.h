@@ -14,20 +14,7 @@
 #include <stdint.h>
 
 #include "core/hash.h"
-#include "core/status.h"
-
-/* KEY=VALUE changes of a config, as one would type them. */
-typedef struct {
-  char **key, **value; /* [count] */
-  size_t count;
-} lap_changes;
-
-void lap_changes_add(lap_changes *changes, const char *key, const char *value);
-/* Adds those of `more`; they win over earlier ones of the same key. */
-void lap_changes_append(lap_changes *changes, const lap_changes *more);
-/* The value of a key; NULL where it is not changed. */
-const char *lap_changes_find(const lap_changes *changes, const char *key);
-void lap_changes_release(lap_changes *changes);
+#include "trainer/ablate/changes.h"
 
 typedef struct {
   char *name;  /* letters, digits and -_.=,+ : a directory has it */
@@ -130,12 +117,6 @@ typedef struct {
   bool is_smoke;
 } lap_suite;
 
-/* LAP_USAGE for anything wrong, an unreadable file too. *suite is the caller's to release; empty on
- * failure. */
-lap_code lap_suite_load(const char *path, bool smoke, lap_suite *suite, lap_status *status);
-/* The same from text; `name` stands for the file in messages. */
-lap_code lap_suite_parse(const char *name, const char *text, size_t bytes, bool smoke,
-                         lap_suite *suite, lap_status *status);
 void lap_suite_release(lap_suite *suite);
 
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);

@@ -86,9 +86,9 @@ void lap_task_draft_say(lap_task_draft *draft, const char *format, ...)
 void lap_task_draft_read(lap_task_draft *draft, const lap_tasks *tasks, const char *role,
                          const lap_task_input *input);
 
-/* Ends the draft. The index of the task of this key, which is a new one where *is_new: then it wants
- * arguments. A kind but for runs and evaluations gets the directory OUT/shared/KIND-HASH12, where
- * `name` is NULL. */
+/* Ends the draft. The index of the task of this key, which is a new one where *is_new: then it
+ * wants arguments. A kind but for runs and evaluations gets the directory OUT/shared/KIND-HASH12,
+ * where `name` is NULL. */
 size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, const char *prefix,
                      bool *is_new);
 /* printf of an argument. */
@@ -96,8 +96,8 @@ void lap_task_argue(lap_task *task, const char *format, ...) __attribute__((form
 
 /* DIRECTORY/PREFIX NAME, malloc'ed. */
 char *lap_task_path(const lap_task *task, const char *name);
-/* The last line of its standard output, an object, which is kept as train.json of a run, SET.json of
- * an evaluation, result.json of others; malloc'ed. */
+/* The last line of its standard output, an object, which is kept as train.json of a run, SET.json
+ * of an evaluation, result.json of others; malloc'ed. */
 char *lap_task_result_path(const lap_task *task);
 
 /* Whether done.json is there with the task's key; it says too whether it has diverged. */
@@ -105,8 +105,8 @@ bool lap_task_is_done(const lap_task *task, bool *diverged);
 /* done.json. */
 lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,
                              bool diverged, lap_status *status);
-/* Where a run directory holds the run of another key, moves that one to OUT/replaced, and brings back
- * what was replaced once and has this key. */
+/* Where a run directory holds the run of another key, moves that one to OUT/replaced, and brings
+ * back what was replaced once and has this key. */
 lap_code lap_task_settle(const lap_tasks *tasks, const lap_task *task, lap_status *status);
 
 /* Forgets the tasks from `count` on. */

@@ -9,6 +9,8 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
+#include "trainer/ablate/arm_config.h"
+#include "trainer/ablate/graph_runs.h"
 #include "trainer/config/load.h"
 #include "trainer/config/value.h"
 
@@ -90,7 +92,7 @@ static lap_code own_value(const lap_graph *graph, const lap_arm *arm, const char
                           double *value, lap_status *status) {
   lap_changes changes;
   lap_config *config;
-  LAP_TRY(lap_graph_config(graph, arm, NULL, &changes, &config, status));
+  LAP_TRY(lap_arm_config(graph->suite, arm, NULL, &changes, &config, status));
   lap_changes_release(&changes);
   json_t *object = lap_config_to_json(config), *section = object;
   const char *dot = strchr(key, '.');

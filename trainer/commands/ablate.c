@@ -11,6 +11,7 @@
 
 #include "trainer/ablate/ablate.h"
 #include "trainer/ablate/dry_run.h"
+#include "trainer/ablate/suite_read.h"
 #include "trainer/cli/command.h"
 #include "trainer/commands/entries.h"
 

@@ -1,7 +1,7 @@
 /* split: documents of a text into train, dev and test, near-duplicates taken out first.
  *
  * For people who compare models, and the first step of `ablate`: held-out text must not be in the
- * training text, not even with a few words changed. It reads text files and writes JSON lines, which
+ * training text, not even with a few words changed. It reads text files and writes JSON lines that
  * `tokenizer` and `tokenize` read with --documents jsonl:text. Not collective: one process, without
  * MPI.
  */

@@ -1,3 +1,5 @@
+#include "trainer/ablate/arm_config.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -5,7 +7,6 @@
 
 #include "core/memory.h"
 #include "core/parse_number.h"
-#include "trainer/ablate/graph.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
 #include "trainer/config/resolve.h"
@@ -71,19 +72,18 @@ static lap_code load_arm(const lap_suite *suite, const lap_arm *arm, const lap_c
   return load(suite->config, changes, config, status);
 }
 
-lap_code lap_graph_config(const lap_graph *graph, const lap_arm *arm, const lap_changes *more,
-                          lap_changes *changes, lap_config **config, lap_status *status) {
+lap_code lap_arm_config(const lap_suite *suite, const lap_arm *arm, const lap_changes *more,
+                        lap_changes *changes, lap_config **config, lap_status *status) {
   *config = NULL;
-  const lap_code code = load_arm(graph->suite, arm, more, changes, config, status);
+  const lap_code code = load_arm(suite, arm, more, changes, config, status);
   if (code == LAP_OK) return LAP_OK;
   lap_changes_release(changes);
-  if (!arm) return lap_fail_context(status, "%s: config", graph->suite->file);
-  return lap_fail_context(status, "%s:%d: arms.%s", graph->suite->file, arm->line, arm->name);
+  if (!arm) return lap_fail_context(status, "%s: config", suite->file);
+  return lap_fail_context(status, "%s:%d: arms.%s", suite->file, arm->line, arm->name);
 }
 
-lap_code lap_graph_teacher_config(const lap_graph *graph, lap_changes *changes, lap_config **config,
-                                  lap_status *status) {
-  const lap_suite *suite = graph->suite;
+lap_code lap_teacher_config(const lap_suite *suite, lap_changes *changes, lap_config **config,
+                            lap_status *status) {
   *changes = (lap_changes){0};
   *config = NULL;
   lap_changes_append(changes, &suite->teacher.changes);
@@ -94,7 +94,7 @@ lap_code lap_graph_teacher_config(const lap_graph *graph, lap_changes *changes, 
   return lap_fail_context(status, "%s: teacher", suite->file);
 }
 
-void lap_graph_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]) {
+void lap_arm_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]) {
   lap_config without_seed = *config;
   without_seed.seed = 0;
   lap_numbers *numbers = lap_numbers_create(&without_seed);

@@ -1,0 +1,124 @@
+/* divide: every document is on one side or left out, and no side has what is near to another. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/memory.h"
+#include "dataset/divide.h"
+#include "tests/refusal.h"
+#include "tests/scratch.h"
+
+enum { DOCUMENTS = 200, WORDS = 30 };
+
+/* Documents of a line each; every fifth is the one before with another last word. */
+static char *make_text(size_t documents) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  for (unsigned i = 0; i < documents; ++i) {
+    const unsigned as = i % 5 == 4 ? i - 1 : i;
+    for (unsigned j = 0; j < WORDS; ++j) fprintf(out, "w%u ", (as * 7919 + j * 104729) % 99991);
+    fprintf(out, "end%u\n", i);
+  }
+  fclose(out);
+  return text;
+}
+
+static lap_code divide(const char *folder, const char *text, lap_divide_options options,
+                       lap_divide_counts *counts, lap_status *status) {
+  const char *const inputs[] = {scratch_write(folder, "text.txt", text, strlen(text))};
+  options.text.inputs = inputs;
+  options.text.input_count = 1;
+  options.text.documents = "line";
+  options.out = folder;
+  return lap_divide(&options, counts, status);
+}
+
+static size_t lines_of(const char *folder, const char *name) {
+  size_t bytes, lines = 0;
+  char *text = scratch_read(scratch_path(folder, name), &bytes);
+  for (size_t i = 0; i < bytes; ++i) lines += text[i] == '\n';
+  free(text);
+  return lines;
+}
+
+static void the_sides_are_the_text_without_near_duplicates(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  const lap_divide_options options = {.dev = .1, .test = .2, .near_duplicates = .8};
+  lap_divide_counts counts;
+  lap_status status;
+  assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
+  assert_int_equal(counts.repeated, DOCUMENTS / 5);
+  uint64_t documents = 0, bytes = 0;
+  for (int side = 0; side < LAP_SIDES; ++side) {
+    documents += counts.side[side].documents;
+    bytes += counts.side[side].bytes;
+  }
+  assert_int_equal(documents, DOCUMENTS - DOCUMENTS / 5);
+  assert_int_equal(bytes + counts.repeated_bytes, strlen(text) - DOCUMENTS); /* without "\n" */
+  assert_in_range(counts.side[LAP_SIDE_DEV].documents, 13, 19);
+  assert_in_range(counts.side[LAP_SIDE_TEST].documents, 28, 36);
+  assert_int_equal(lines_of(folder, "train.jsonl"), counts.side[LAP_SIDE_TRAIN].documents);
+  assert_int_equal(lines_of(folder, "dev.jsonl"), counts.side[LAP_SIDE_DEV].documents);
+  assert_int_equal(lines_of(folder, "test.jsonl"), counts.side[LAP_SIDE_TEST].documents);
+  free(text);
+  scratch_remove(folder);
+}
+
+static void what_is_near_to_text_apart_is_left_out(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  lap_divide_options options = {.near_duplicates = .8, .limit = 2000};
+  lap_divide_counts counts, others;
+  lap_status status;
+  assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
+  const uint64_t first = counts.side[LAP_SIDE_TRAIN].documents;
+  assert_in_range(first, 5, 30); /* the beginning of the text */
+  assert_int_equal(first + counts.repeated + counts.beyond, DOCUMENTS);
+  const char *const apart[] = {scratch_path(folder, "apart.jsonl")};
+  assert_int_equal(rename(scratch_path(folder, "train.jsonl"), apart[0]), 0);
+  options.limit = 0;
+  options.apart = apart;
+  options.apart_count = 1;
+  assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
+  assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS - DOCUMENTS / 5 - first);
+  options.near_duplicates = 0;
+  assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
+  assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS);
+  free(text);
+  scratch_remove(folder);
+}
+
+static void too_little_text_is_refused(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(LAP_FEWEST_DOCUMENTS);
+  lap_divide_options options = {.dev = .1, .test = .2, .near_duplicates = .8};
+  lap_divide_counts counts;
+  lap_status status;
+  lap_code code = divide(folder, text, options, &counts, &status);
+  assert_refusal(code, LAP_USAGE, &status, "16 documents", "at least 20 are needed");
+  assert_int_equal(scratch_count(folder), 1); /* the text alone */
+  options.near_duplicates = 0;
+  assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
+  options.dev = .9;
+  code = divide(folder, text, options, &counts, &status);
+  assert_refusal(code, LAP_USAGE, &status, "dev and test", "less than 1 together");
+  free(text);
+  scratch_remove(folder);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_sides_are_the_text_without_near_duplicates),
+      cmocka_unit_test(what_is_near_to_text_apart_is_left_out),
+      cmocka_unit_test(too_little_text_is_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

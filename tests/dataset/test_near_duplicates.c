@@ -1,0 +1,91 @@
+/* near_duplicates: the estimate is that of the sets of shingles, and repetitions are found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dataset/near_duplicates.h"
+
+enum { WORDS = 200, TEXT = 4096 };
+
+/* Words `first` ... of a made-up language; every `other_every`-th is another one (0: none). */
+static size_t write_text(char *text, unsigned first, unsigned other_every) {
+  size_t length = 0;
+  for (unsigned i = 0; i < WORDS; ++i) {
+    const bool other = other_every && i % other_every == other_every / 2;
+    length += (size_t)snprintf(text + length, TEXT - length, "%s%u ", other ? "other" : "word",
+                               (first + i) * 2654435761U % 100003);
+  }
+  return length;
+}
+
+/* Of 196 shingles, each other word spoils 5, but for the ends. */
+static void the_estimate_is_the_jaccard_index(void **state) {
+  (void)state;
+  char one[TEXT], other[TEXT];
+  const size_t bytes = write_text(one, 0, 0);
+  const struct {
+    unsigned every;
+    double index;
+  } cases[] = {{0, 1}, {100, 186. / 206}, {40, 171. / 221}, {20, 146. / 246}, {10, 96. / 296}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const size_t other_bytes = write_text(other, 0, cases[i].every);
+    const double found = lap_near_duplicates_similarity(one, bytes, other, other_bytes);
+    if (found < cases[i].index - .14 || found > cases[i].index + .14) /* three deviations */
+      fail_msg("every %u: %g instead of %g", cases[i].every, found, cases[i].index);
+  }
+  const size_t other_bytes = write_text(other, 5000, 0);
+  assert_true(lap_near_duplicates_similarity(one, bytes, other, other_bytes) < .03);
+}
+
+static void case_and_marks_do_not_count(void **state) {
+  (void)state;
+  static const char one[] = "In the beginning God created the heaven and the earth.";
+  static const char other[] = "in the BEGINNING -- God created\nthe heaven, and the earth";
+  assert_float_equal(lap_near_duplicates_similarity(one, strlen(one), other, strlen(other)), 1, 0);
+}
+
+static void repetitions_are_found(void **state) {
+  (void)state;
+  enum { DOCUMENTS = 3000 };
+  char text[TEXT];
+  lap_near_duplicates *seen = lap_near_duplicates_create(.8);
+  for (unsigned i = 0; i < DOCUMENTS; ++i) { /* the table of bands grows several times */
+    const size_t bytes = write_text(text, i * 1000, 0);
+    assert_false(lap_near_duplicates_repeats(seen, text, bytes));
+  }
+  for (unsigned i = 0; i < DOCUMENTS; i += 100) {
+    size_t bytes = write_text(text, i * 1000, 100);
+    assert_true(lap_near_duplicates_repeats(seen, text, bytes));
+    bytes = write_text(text, i * 1000, 10);
+    assert_false(lap_near_duplicates_repeats(seen, text, bytes));
+  }
+  lap_near_duplicates_destroy(seen);
+}
+
+static void short_texts_repeat_when_they_are_equal(void **state) {
+  (void)state;
+  lap_near_duplicates *seen = lap_near_duplicates_create(.8);
+  assert_false(lap_near_duplicates_repeats(seen, "one two", 7));
+  assert_false(lap_near_duplicates_repeats(seen, "one three", 9));
+  assert_false(lap_near_duplicates_repeats(seen, "...", 3));
+  assert_false(lap_near_duplicates_repeats(seen, "", 0));
+  assert_true(lap_near_duplicates_repeats(seen, "One, two!", 9));
+  assert_true(lap_near_duplicates_repeats(seen, "...", 3));
+  lap_near_duplicates_destroy(seen);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_estimate_is_the_jaccard_index),
+      cmocka_unit_test(case_and_marks_do_not_count),
+      cmocka_unit_test(repetitions_are_found),
+      cmocka_unit_test(short_texts_repeat_when_they_are_equal),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

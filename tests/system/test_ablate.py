@@ -1,0 +1,364 @@
+"""`ablate`: a suite from its text to the evaluation of every run, however often it is killed."""
+
+import os
+import random
+import signal
+import time
+
+from harness import (Test, finish, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
+                     unittest)
+
+BASE = """\
+model:
+  {vocab_size: 400, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2,
+   num_attention_heads: 4, num_key_value_heads: 2, head_dim: 4, sliding_window: 10,
+   query_pre_attn_scalar: 4, max_position_embeddings: 64}
+data: {sequence_length: 24}
+batch: {sequences: 8}
+optimizer: {learning_rate: 1e-2}
+schedule: {steps: 40}
+checkpoint: {every_steps: 5}
+"""
+ARMS = """\
+arms:
+  distilled: {objective.distill_weight: 1}
+  next-token: {objective.distill_weight: 0}
+compare: [[distilled, next-token]]
+margin: 0.02
+"""
+SUITE = """\
+config: base.yaml
+corpus: {text: text.txt, documents: line}
+teacher: {config: base.yaml, changes: {model.hidden_size: 32, schedule.steps: 60}, k: 8}
+sets: {other: {text: other.txt, documents: line}}
+seeds: 2
+"""
+GRACE_SECONDS = 60
+# What times, hosts and the number of attempts are in.
+TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
+         "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "runs", "wall_seconds"}
+
+
+def without_times(value, out):
+    if isinstance(value, dict):
+        return {k: without_times(v, out) for k, v in value.items() if k not in TIMES}
+    if isinstance(value, list):
+        return [without_times(v, out) for v in value]
+    return value.replace(str(out), "OUT") if isinstance(value, str) else value
+
+
+def contents(out):
+    """What a suite has left, file by file, without times and logs."""
+    found = {}
+    last = {max(folder.glob("step-*")).name for folder in out.rglob("checkpoints")}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        name = str(path.relative_to(out))
+        # A kill between the last checkpoint and the removal of the one before leaves that one.
+        if path.parent.parent.name == "checkpoints" and path.parent.name not in last:
+            continue
+        if path.name.endswith(("out.txt", "err.txt", "log.txt", ".lock")) or path.name == "run.json":
+            continue
+        if path.name == "manifest.json":  # which has the hash of the config, with the name of the directory
+            found[name] = json.loads(path.read_text())["state_sha256"]
+        elif path.suffix == ".json":
+            found[name] = without_times(json.loads(path.read_text()), out)
+        elif path.suffix == ".jsonl" and path.name != "plan.json":
+            found[name] = [without_times(json.loads(line), out) for line in path.read_text().splitlines()]
+        elif path.suffix == ".h5":
+            found[name] = hdf5_contents(path.parent)[path.name]
+        elif path.name in ("plan.sha256", "config.resolved.yaml"):  # of a date; with the name of the directory
+            found[name] = None
+        else:
+            found[name] = sha256(path)
+    return found
+
+
+def children_of(pid):
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(processes):
+    end = time.monotonic() + GRACE_SECONDS
+    while any(pathlib.Path(f"/proc/{p}").exists() for p in processes):
+        if time.monotonic() > end:
+            raise AssertionError(f"still running {GRACE_SECONDS} s after the kill: {processes}")
+        time.sleep(0.02)
+
+
+class Suite(Test):
+    """What the tests share; it has no tests of its own."""
+
+    @classmethod
+    def make(cls, workspace):
+        (workspace / "text.txt").write_text(made_up_text(300, seed=1))
+        (workspace / "other.txt").write_text(made_up_text(60, seed=2))
+        (workspace / "base.yaml").write_text(BASE)
+        cls.suite = cls.write("suite.yaml", SUITE + ARMS)
+        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+        print(f"SEED={seed} repeats the same choices", flush=True)
+        cls.random = random.Random(seed)
+
+    @classmethod
+    def write(cls, name, text):
+        path = cls.workspace / name
+        path.write_text(text)
+        return path
+
+    def arguments(self, suite, out, *more):
+        return ["ablate", suite, "--out", self.workspace / out, *more]
+
+    def ablate(self, suite, out, *more):
+        return lapidary(*self.arguments(suite, out, *more), cwd=self.workspace.path)
+
+    def ablated(self, suite, out, *more):
+        return succeed(*self.arguments(suite, out, *more), cwd=self.workspace.path)
+
+    def read(self, out, name):
+        return json.loads((self.workspace / out / name).read_text())
+
+
+class Kill(Suite):
+    def disturb(self, out, how, longest):
+        """Starts the suite, waits for a random while, and ends it. Returns whether it was still running."""
+        process = start(self.arguments(self.suite, out), cwd=self.workspace.path)
+        time.sleep(self.random.random() * longest)
+        children = children_of(process.pid)
+        victims, number = [process.pid], signal.SIGKILL
+        if how == "child":
+            victims = children[:1]
+        elif how == "stop":
+            number = signal.SIGTERM
+        for victim in victims:
+            try:
+                os.kill(victim, number)
+            except ProcessLookupError:
+                pass
+        result = finish(process)
+        wait_until_gone(children)
+        expected = {"child": (0, -9), "stop": (0, 75), "ablate": (0, -9)}[how]
+        self.assertIn(result.code, expected, str(result))
+        print(f"{how}: exit code {result.code}", flush=True)
+        if how == "child" and "it goes on" in result.err:
+            print("        which went on", flush=True)
+        return result.code != 0
+
+    def test_killed_anywhere_it_ends_the_same(self):
+        begun = time.monotonic()
+        self.ablated(self.suite, "undisturbed")
+        longest = time.monotonic() - begun
+        one, killed, rounds = contents(self.workspace / "undisturbed"), 0, 0
+        while killed < int(os.environ.get("KILLS", "5")):
+            self.assertLess(rounds, 40, "the kills come too late to test anything")
+            out, rounds = f"killed-{rounds}", rounds + 1
+            # Each call goes further than the one before, until one comes to the end.
+            while self.disturb(out, self.random.choice(("ablate", "stop", "child")), longest / 2):
+                killed += 1
+            result = self.ablated(self.suite, out)
+            self.assertNotIn("[", result.err)
+            other = contents(self.workspace / out)
+            self.assertEqual(sorted(one), sorted(other))
+            for name in one:
+                self.assertEqual(one[name], other[name], name)
+
+    def test_a_stop_is_handed_to_the_child_which_saves(self):
+        suite = self.write("long.yaml", SUITE + "changes: {schedule.steps: 3000, checkpoint.every_steps: 3000}\n" + ARMS)
+        process = start(self.arguments(suite, "stopped"), cwd=self.workspace.path)
+        metrics = self.workspace / "stopped/runs/distilled/seed-1/metrics.jsonl"
+        end = time.monotonic() + 60
+        while not (metrics.exists() and metrics.stat().st_size > 0) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGTERM)
+        result = finish(process)
+        self.assert_exit(result, 75)
+        self.assertIn("the same command goes on", result.err)
+        saved = list((self.workspace / "stopped/runs/distilled/seed-1/checkpoints").glob("step-*"))
+        self.assertEqual(len(saved), 1, result)
+
+
+class Steps(Suite):
+    """What runs, and what does not run again."""
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        succeed("ablate", cls.suite, "--out", workspace / "out", cwd=workspace.path)
+
+    def test_a_whole_suite(self):
+        plan = self.read("out", "plan.json")
+        self.assertEqual((plan["format"], plan["smoke"], plan["margin"]), ("lapidary-plan-1", False, 0.02))
+        self.assertEqual([s["name"] for s in plan["sets"]], ["dev", "test", "other"])
+        written = (self.workspace / "out/plan.sha256").read_text()
+        self.assertEqual(written, sha256(self.workspace / "out/plan.json") + "  plan.json\n")
+        for arm in plan["arms"]:
+            for run in arm["runs"]:
+                folder = self.workspace / "out" / run["directory"]
+                self.assertEqual(json.loads((folder / "train.json").read_text())["step"], 40)
+                for of in plan["sets"]:
+                    evaluation = json.loads((folder / f"eval/{of['name']}.json").read_text())
+                    self.assertGreater(evaluation["loss"], 1)
+                    self.assertGreater(evaluation["kl"], 0)  # next-token arms too
+        # No held-out document is in the training text, and the three sides are the whole text.
+        (text,) = [p for p in (self.workspace / "out/shared").glob("text-*") if (p / "test.jsonl").exists()]
+        sides = {side: [json.loads(line)["text"] for line in (text / f"{side}.jsonl").read_text().splitlines()]
+                 for side in ("train", "dev", "test")}
+        self.assertFalse(set(sides["train"]) & set(sides["dev"] + sides["test"]))
+        self.assertGreater(len(sides["test"]), 5)
+
+    def test_what_is_done_is_not_done_again(self):
+        result = self.ablated(self.suite, "out", "--json")
+        self.assertNotIn("[", result.err)
+        self.assertEqual((result.json["runs"], result.json["done"], result.json["diverged"]), (4, 4, 0))
+
+    def test_a_changed_suite_runs_only_what_changed(self):
+        self.ablated(self.suite, "changed")
+        plan = (self.workspace / "changed/plan.json").read_bytes()
+        state = self.read("changed", "runs/next-token/seed-1/train.json")["state_sha256"]
+        more = ARMS.replace("weight: 0}", "weight: 0, optimizer.learning_rate: 2e-2}").replace(
+            "compare", "  half: {objective.distill_weight: 0.5}\ncompare").replace("0.02", "0.03")
+        suite = self.write("more.yaml", SUITE + more)
+        result = self.ablated(suite, "changed")
+        trained = [line for line in result.err.splitlines() if line.endswith(": train")]
+        self.assertEqual(len(trained), 4, result.err)  # half and next-token, two seeds each
+        self.assertFalse([line for line in trained if "distilled" in line or "model" in line], result.err)
+        self.assertEqual((self.workspace / "changed/plan.json").read_bytes(), plan)
+        (amendment,) = [json.loads(line)
+                        for line in (self.workspace / "changed/amendments.jsonl").read_text().splitlines()]
+        self.assertEqual(sorted(amendment["arms"]), ["half", "next-token"])
+        self.assertIn("changed: margin", amendment["change"])
+        amended = self.read("changed", "plan.amended.json")
+        self.assertEqual(amendment["plan_sha256"], sha256(self.workspace / "changed/plan.amended.json"))
+        self.assertEqual({a["name"]: a["exploratory"] for a in amended["arms"]},
+                         {"distilled": False, "next-token": True, "half": True})
+        self.assertEqual([c["exploratory"] for c in amended["compare"]], [True])
+        # Back again: the runs that were replaced come back, and nothing is trained.
+        result = self.ablated(self.suite, "changed")
+        self.assertNotIn(": train", result.err)
+        self.assertEqual(self.read("changed", "runs/next-token/seed-1/train.json")["state_sha256"], state)
+
+    def test_runs_beside_each_other_end_the_same(self):
+        self.ablated(self.suite, "jobs", "--jobs", "4")
+        one, other = contents(self.workspace / "out"), contents(self.workspace / "jobs")
+        self.assertEqual(sorted(one), sorted(other))
+        for name in one:
+            self.assertEqual(one[name], other[name], name)
+
+    def test_several_ranks_end_in_the_same_bits(self):
+        suite = self.write("ranks.yaml", SUITE + 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
+                           "changes: {mesh.data: 2, batch.micro_sequences: 1}\n" + ARMS.replace("margin", "#"))
+        self.ablated(suite, "two", "--smoke")
+        one = self.write("one.yaml", suite.read_text().replace("ranks: 2", "ranks: 1"))
+        self.ablated(one, "one", "--smoke")
+        name = "runs/distilled/seed-1/train.json"
+        self.assertEqual(self.read("two", name)["state_sha256"], self.read("one", name)["state_sha256"])
+
+    def test_a_dry_run_writes_nothing(self):
+        result = self.ablated(self.suite, "dry", "--dry-run", "--json")
+        self.assertFalse((self.workspace / "dry").exists())
+        rows = {row["name"]: row for row in result.json["rows"]}
+        self.assertEqual(rows["runs/distilled/seed-2"]["steps"], 40)
+        self.assertGreater(result.json["cache_bytes"], 1000)
+        done = self.ablated(self.suite, "out", "--dry-run", "--json").json
+        self.assertTrue(all(row["done"] for row in done["rows"]))
+
+    def test_tuning_chooses_on_dev_and_grows_the_grid(self):
+        suite = self.write("tune.yaml", SUITE + "tune: {keys: {optimizer.learning_rate: [0.001, 0.01]}, seeds: [8, 9],"
+                           " extend: 1}\nchanges: {schedule.steps: 12}\n" + ARMS)
+        self.ablated(suite, "tuned", "--jobs", "2")
+        chosen = self.read("tuned", "tune/chosen.json")
+        rates = sorted(p.name for p in (self.workspace / "tuned/tune/distilled").iterdir())
+        self.assertEqual(rates, sorted(p.name for p in (self.workspace / "tuned/tune/next-token").iterdir()))
+        self.assertEqual(len(rates), 3, rates)  # one beyond the edge
+        self.assertEqual(float(chosen["distilled"]["changes"]["optimizer.learning_rate"]), 1e-3)
+        resolved = (self.workspace / "tuned/runs/distilled/seed-1/config.resolved.yaml").read_text()
+        self.assertIn("learning_rate: 0.001", resolved)
+        self.assertFalse((self.workspace / "tuned/tune/distilled" / rates[0] / "seed-8/eval/test.json").exists())
+
+    def test_smoke_cuts_sizes_and_says_so(self):
+        suite = self.write("large.yaml", SUITE.replace("seeds: 2", "seeds: 5") + ARMS)
+        result = self.ablated(suite, "smoke", "--smoke", "--json")
+        self.assertEqual((result.json["smoke"], result.json["runs"]), (True, 4))
+        self.assertIs(self.read("smoke", "plan.json")["smoke"], True)
+        self.assertEqual(self.read("smoke", "runs/distilled/seed-2/train.json")["total_steps"], 20)
+        refused = self.ablate(suite, "smoke")
+        self.assert_exit(refused, 2)
+        self.assertIn("--smoke; choose another --out", refused.err)
+
+    def test_a_run_that_diverges_is_an_outcome(self):
+        suite = self.write("diverge.yaml", SUITE + ARMS.replace("weight: 0}", "weight: 0, optimizer.learning_rate: 900,"
+                                                                " optimizer.clip_norm: 1e30, max_bad_steps: 1}"))
+        result = self.ablated(suite, "diverged", "--json")
+        self.assertEqual((result.json["done"], result.json["diverged"]), (2, 2))
+        self.assertEqual(self.read("diverged", "runs/next-token/seed-1/train.json")["diverged"], True)
+        self.assertFalse((self.workspace / "diverged/runs/next-token/seed-1/eval/test.json").exists())
+
+    def test_a_second_process_is_refused(self):
+        suite = self.write("slow.yaml", SUITE + "changes: {schedule.steps: 4000}\n" + ARMS)
+        first = start(self.arguments(suite, "busy"), cwd=self.workspace.path)
+        end = time.monotonic() + 60
+        while not (self.workspace / "busy/.lock").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        refused = self.ablate(suite, "busy")
+        first.kill()
+        finish(first)
+        self.assert_exit(refused, 2)
+        self.assertIn("another job is writing this directory", refused.err)
+
+    def test_a_step_that_fails_is_named(self):
+        (self.workspace / "few.txt").write_text("one document\nand another\n")
+        suite = self.write("few.yaml", SUITE.replace("text.txt", "few.txt") + ARMS)
+        result = self.ablate(suite, "few")
+        self.assert_exit(result, 2)
+        for part in ("failed with exit code 2: lapidary split", "at least 20", "err.txt"):
+            self.assertIn(part, result.err)
+
+    def test_a_changed_plan_is_found(self):
+        self.ablated(self.suite, "forged")
+        plan = self.workspace / "forged/plan.json"
+        plan.write_text(plan.read_text().replace("0.02", "0.5"))
+        result = self.ablate(self.suite, "forged")
+        self.assert_exit(result, 3)
+        self.assertIn("is not the plan that was written before the first run", result.err)
+
+
+class Refusals(Suite):
+    def test_bad_suites(self):
+        whole = SUITE + ARMS
+        cases = [
+            (whole + "sedes: 3\n", "suite.yaml:11: unknown key 'sedes'; did you mean 'seeds'?"),
+            (whole.replace("text: text", "txet: text"), "unknown key 'corpus.txet'; did you mean 'corpus.text'?"),
+            (whole.replace("distill_weight: 1", "distil_weight: 1"), "did you mean 'objective.distill_weight'"),
+            (whole.replace("distill_weight: 1", "distill_weight: 7"), "arms.distilled"),
+            (whole.replace("[distilled, next", "[distiled, next"), "there is no arm 'distiled'"),
+            (whole.replace("seeds: 2", "seeds: [1, 1]"), "seeds: 1 is given twice"),
+            (whole.replace("seeds: 2", ""), "seeds is missing"),
+            (whole.replace("text.txt", "nothing.txt"), "nothing.txt"),
+            (whole.replace("margin: 0.02", "endpoint: {set: dev}"), "dev is for tuning"),
+            (whole.replace("margin: 0.02", "measures: [los]"), "did you mean 'loss'"),
+            (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
+            (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),
+            (whole.replace("base.yaml", "none.yaml"), "none.yaml"),
+        ]
+        for text, said in cases:
+            with self.subTest(said=said):
+                suite = self.write("suite.yaml", text)
+                result = self.ablate(suite, "refused", "--dry-run")
+                self.assertIn(result.code, (2, 3), str(result))
+                self.assertIn(said, result.err)
+                self.assertFalse((self.workspace / "refused").exists())
+
+    def test_it_is_started_once(self):
+        result = lapidary(*self.arguments(self.suite, "ranks"), ranks=2, cwd=self.workspace.path)
+        self.assertNotEqual(result.code, 0)
+        self.assertIn("it starts ranks itself", result.err)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,177 @@
+/* suite: what is read is there, grids are expanded, and what is wrong is refused with its line. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/memory.h"
+#include "trainer/ablate/suite_read.h"
+
+static const char WHOLE[] =
+    "config: base.yaml\n"
+    "corpus: {text: [a.txt, b.txt], documents: line, dev: 0.1, near_duplicates: 0.7}\n"
+    "teacher: {config: teacher.yaml, k: 8, changes: {schedule.steps: 7}}\n"
+    "changes: {schedule.steps: 50}\n"
+    "seeds: [3, 5, 9]\n"
+    "arms:\n"
+    "  plain:\n"
+    "  grid: {optimizer.learning_rate: [1e-3, 2e-3], objective.distill_weight: [0, 1], teacher.k: "
+    "4}\n"
+    "compare: [[grid, plain]]\n"
+    "margin: 0.05\n"
+    "sets: {news: {text: n.txt, cluster: file}}\n";
+
+static lap_suite read(const char *text, bool smoke) {
+  lap_suite suite;
+  lap_status status = {0};
+  if (lap_suite_parse("s/suite.yaml", text, strlen(text), smoke, &suite, &status) != LAP_OK)
+    fail_msg("%s", status.message);
+  return suite;
+}
+
+static void everything_is_read(void **state) {
+  (void)state;
+  lap_suite suite = read(WHOLE, false);
+  assert_string_equal(suite.name, "suite");
+  assert_string_equal(suite.config, "base.yaml");
+  assert_int_equal(suite.corpus.source.text_count, 2);
+  assert_string_equal(suite.corpus.source.text[1], "b.txt");
+  assert_string_equal(suite.corpus.source.documents, "line");
+  assert_float_equal(suite.corpus.dev_share, .1, 0);
+  assert_float_equal(suite.corpus.test_share, .05, 0); /* the default */
+  assert_float_equal(suite.corpus.near_duplicates, .7, 0);
+  assert_int_equal(suite.teacher.kind, LAP_TEACHER_CONFIG);
+  assert_int_equal(suite.teacher.k, 8);
+  assert_string_equal(lap_changes_find(&suite.teacher.changes, "schedule.steps"), "7");
+  assert_string_equal(lap_changes_find(&suite.changes, "schedule.steps"), "50");
+  assert_int_equal(suite.seed_count, 3);
+  assert_int_equal(suite.seeds[2], 9);
+  assert_float_equal(suite.margin, .05, 0);
+  assert_string_equal(suite.sets[0].source.text[0], "n.txt");
+  assert_string_equal(suite.sets[0].cluster, "file");
+  assert_string_equal(suite.endpoint.set, "test");
+  assert_int_equal(suite.measure_count, 6);
+  lap_suite_release(&suite);
+}
+
+static void lists_make_grids(void **state) {
+  (void)state;
+  static const char *const names[] = {
+      "plain", "grid,optimizer.learning_rate=1e-3,objective.distill_weight=0",
+      "grid,optimizer.learning_rate=1e-3,objective.distill_weight=1",
+      "grid,optimizer.learning_rate=2e-3,objective.distill_weight=0",
+      "grid,optimizer.learning_rate=2e-3,objective.distill_weight=1"};
+  lap_suite suite = read(WHOLE, false);
+  assert_int_equal(suite.arm_count, 5);
+  for (size_t i = 0; i < suite.arm_count; ++i) assert_string_equal(suite.arms[i].name, names[i]);
+  const lap_arm *last = &suite.arms[4];
+  assert_string_equal(lap_changes_find(&last->changes, "optimizer.learning_rate"), "2e-3");
+  assert_string_equal(lap_changes_find(&last->changes, "objective.distill_weight"), "1");
+  assert_null(lap_changes_find(&last->changes, "teacher.k")); /* no key of a config */
+  assert_int_equal(last->k, 4);
+  assert_int_equal(suite.compare_count, 4); /* the whole grid against plain */
+  assert_string_equal(suite.compare[3].arm, names[4]);
+  assert_string_equal(suite.compare[3].baseline, "plain");
+  lap_suite_release(&suite);
+}
+
+static void break_even_adds_longer_arms(void **state) {
+  (void)state;
+  char *text =
+      lap_format("%sbreak_even: {arm: plain, baseline: plain, multiples: [1, 1.41, 4]}\n", WHOLE);
+  lap_suite suite = read(text, false);
+  assert_int_equal(suite.arm_count, 7);
+  assert_string_equal(suite.arms[5].name, "plain-1.41");
+  assert_float_equal(suite.arms[5].token_multiple, 1.41, 0);
+  assert_float_equal(lap_suite_arm(&suite, "plain-4")->token_multiple, 4, 0);
+  lap_suite_release(&suite);
+  free(text);
+}
+
+static void smoke_cuts(void **state) {
+  (void)state;
+  char *text = lap_format("%ssmoke: {seeds: 2, steps: 3, text_bytes: 5000}\n", WHOLE);
+  lap_suite suite = read(text, true);
+  assert_true(suite.is_smoke);
+  assert_int_equal(suite.seed_count, 2);
+  assert_int_equal(suite.corpus.limit, 5000);
+  assert_string_equal(lap_changes_find(&suite.changes, "schedule.steps"), "3");
+  assert_string_equal(lap_changes_find(&suite.teacher.changes, "schedule.steps"), "3");
+  lap_suite_release(&suite);
+  suite = read(text, false);
+  assert_int_equal(suite.corpus.limit, 0);
+  assert_int_equal(suite.seed_count, 3);
+  lap_suite_release(&suite);
+  free(text);
+}
+
+/* A line instead of one of the whole suite, or behind it (0), and what is said of it. */
+static void assert_refused(int line, const char *instead, const char *said) {
+  char *text = lap_copy_string(""), *rest = lap_copy_string(WHOLE), *all = rest;
+  for (int i = 1; rest && *rest; ++i) {
+    const char *own = strsep(&rest, "\n");
+    char *longer = lap_format("%s%s\n", text, i == line ? instead : own);
+    free(text);
+    text = longer;
+  }
+  char *whole = lap_format("%s%s\n", text, line == 0 ? instead : "");
+  lap_suite suite;
+  lap_status status = {0};
+  const lap_code code = lap_suite_parse("suite.yaml", whole, strlen(whole), false, &suite, &status);
+  if (code != LAP_USAGE) fail_msg("'%s' was accepted", instead);
+  if (!strstr(status.message, said)) fail_msg("'%s' lacks '%s'", status.message, said);
+  assert_null(suite.arms); /* nothing is left to release */
+  free(whole);
+  free(text);
+  free(all);
+}
+
+static void what_is_wrong_is_refused(void **state) {
+  (void)state;
+  assert_refused(0, "sedes: 2", "suite.yaml:12: unknown key 'sedes'; did you mean 'seeds'?");
+  assert_refused(2, "corpus: {txt: a}",
+                 "suite.yaml:2: unknown key 'corpus.txt'; did you mean "
+                 "'corpus.text'?");
+  assert_refused(2, "corpus: {documents: line}", "either text or shards.train, found neither");
+  assert_refused(2, "corpus: {text: a, test: 0.9}", "suite.yaml:2: corpus.test: expected a number");
+  assert_refused(2, "corpus: {shards: {train: a, test: b}}", "tokenizer is missing");
+  assert_refused(3, "teacher: {k: 8}", "expected one of config, model, cache");
+  assert_refused(3, "teacher: {model: a, cache: b}", "given twice");
+  assert_refused(3, "teacher: {model: a, changes: {seed: 1}}", "seed is set by the suite itself");
+  assert_refused(4, "changes: {lr: 1}", "did you mean 'optimizer.learning_rate'?");
+  assert_refused(4, "changes: {schedule.steps: [1, 2]}", "expected one value, found a list of 2");
+  assert_refused(5, "seeds: []", "a list of 1 to 1000 seeds");
+  assert_refused(5, "seeds: [1, 1]", "suite.yaml:5: seeds: 1 is given twice");
+  assert_refused(5, "seeds: [-1]", "an integer from 0 on");
+  assert_refused(5, "", "seeds is missing");
+  assert_refused(7, "  ../up: {}", "letters, digits");
+  assert_refused(7, "  grid,optimizer.learning_rate=1e-3,objective.distill_weight=0:", "two arms");
+  assert_refused(8, "  grid: {objective.tail: []}", "a value, or a list of values");
+  assert_refused(8, "  grid: {token_multiple: 0}", "a number above 0");
+  assert_refused(9, "compare: [[grid, plane]]", "suite.yaml:9: there is no arm 'plane'");
+  assert_refused(9, "compare: [grid, plain]", "a list of pairs");
+  assert_refused(9, "compare: [[plain, plain]]", "with itself");
+  assert_refused(10, "margin: low", "suite.yaml:10: margin: expected a number from 0 to 100");
+  assert_refused(11, "sets: {test: {text: a}}", "the corpus itself has this set");
+  assert_refused(11, "sets: {news: {text: a, cluster: book}}", "document or file, found 'book'");
+  assert_refused(0, "endpoint: {set: dev}", "dev is for tuning");
+  assert_refused(0, "endpoint: {measure: los}", "did you mean 'loss'?");
+  assert_refused(0, "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [3, 4]}",
+                 "3 is a seed of the suite");
+  assert_refused(0, "tune: {keys: {optimizer.learning_rate: [2, 1]}, seeds: [1, 2]}",
+                 "each larger than the one before");
+  assert_refused(0, "break_even: {arm: plain, baseline: plain, multiples: [2, 4]}", "is 1");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(everything_is_read),          cmocka_unit_test(lists_make_grids),
+      cmocka_unit_test(break_even_adds_longer_arms), cmocka_unit_test(smoke_cuts),
+      cmocka_unit_test(what_is_wrong_is_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,25 @@
+/* graph_runs: the tasks of a graph that need shards: the teacher, its caches, runs and their
+ * evaluations.
+ */
+#ifndef LAP_TRAINER_ABLATE_GRAPH_RUNS_H
+#define LAP_TRAINER_ABLATE_GRAPH_RUNS_H
+
+#include "trainer/ablate/graph.h"
+
+/* Adds the teacher and its caches of the evaluation sets. LAP_USAGE for its config, LAP_DATA for a
+ * model or cache that cannot be read. */
+lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status);
+
+/* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev. *run is its
+ * task. */
+typedef struct {
+  const lap_arm *arm;
+  const lap_changes *more;
+  int64_t seed;
+  const char *name;
+  bool dev_only;
+} lap_graph_run;
+lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
+                           lap_status *status);
+
+#endif
