@@ -3,9 +3,10 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
-from harness import (Test, finish, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
+from harness import (SOURCE, Test, finish, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
                      unittest)
 
 BASE = """\
@@ -216,6 +217,35 @@ class Steps(Suite):
         self.assertNotIn("[", result.err)
         self.assertEqual((result.json["runs"], result.json["done"], result.json["diverged"]), (4, 4, 0))
 
+    def test_runs_beside_each_other_end_the_same(self):
+        self.ablated(self.suite, "jobs", "--jobs", "4")
+        one, other = contents(self.workspace / "out"), contents(self.workspace / "jobs")
+        self.assertEqual(sorted(one), sorted(other))
+        for name in one:
+            self.assertEqual(one[name], other[name], name)
+
+    def test_several_ranks_end_in_the_same_bits(self):
+        suite = self.write("ranks.yaml", SUITE + 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
+                           "changes: {mesh.data: 2, batch.micro_sequences: 1}\n" + ARMS.replace("margin", "#"))
+        self.ablated(suite, "two", "--smoke")
+        one = self.write("one.yaml", suite.read_text().replace("ranks: 2", "ranks: 1"))
+        self.ablated(one, "one", "--smoke")
+        name = "runs/distilled/seed-1/train.json"
+        self.assertEqual(self.read("two", name)["state_sha256"], self.read("one", name)["state_sha256"])
+
+    def test_a_dry_run_writes_nothing(self):
+        result = self.ablated(self.suite, "dry", "--dry-run", "--json")
+        self.assertFalse((self.workspace / "dry").exists())
+        rows = {row["name"]: row for row in result.json["rows"]}
+        self.assertEqual(rows["runs/distilled/seed-2"]["steps"], 40)
+        self.assertGreater(result.json["cache_bytes"], 1000)
+        done = self.ablated(self.suite, "out", "--dry-run", "--json").json
+        self.assertTrue(all(row["done"] for row in done["rows"]))
+
+
+class Changes(Suite):
+    """Suites that are another one, and runs that go wrong."""
+
     def test_a_changed_suite_runs_only_what_changed(self):
         self.ablated(self.suite, "changed")
         plan = (self.workspace / "changed/plan.json").read_bytes()
@@ -241,31 +271,6 @@ class Steps(Suite):
         result = self.ablated(self.suite, "changed")
         self.assertNotIn(": train", result.err)
         self.assertEqual(self.read("changed", "runs/next-token/seed-1/train.json")["state_sha256"], state)
-
-    def test_runs_beside_each_other_end_the_same(self):
-        self.ablated(self.suite, "jobs", "--jobs", "4")
-        one, other = contents(self.workspace / "out"), contents(self.workspace / "jobs")
-        self.assertEqual(sorted(one), sorted(other))
-        for name in one:
-            self.assertEqual(one[name], other[name], name)
-
-    def test_several_ranks_end_in_the_same_bits(self):
-        suite = self.write("ranks.yaml", SUITE + 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
-                           "changes: {mesh.data: 2, batch.micro_sequences: 1}\n" + ARMS.replace("margin", "#"))
-        self.ablated(suite, "two", "--smoke")
-        one = self.write("one.yaml", suite.read_text().replace("ranks: 2", "ranks: 1"))
-        self.ablated(one, "one", "--smoke")
-        name = "runs/distilled/seed-1/train.json"
-        self.assertEqual(self.read("two", name)["state_sha256"], self.read("one", name)["state_sha256"])
-
-    def test_a_dry_run_writes_nothing(self):
-        result = self.ablated(self.suite, "dry", "--dry-run", "--json")
-        self.assertFalse((self.workspace / "dry").exists())
-        rows = {row["name"]: row for row in result.json["rows"]}
-        self.assertEqual(rows["runs/distilled/seed-2"]["steps"], 40)
-        self.assertGreater(result.json["cache_bytes"], 1000)
-        done = self.ablated(self.suite, "out", "--dry-run", "--json").json
-        self.assertTrue(all(row["done"] for row in done["rows"]))
 
     def test_tuning_chooses_on_dev_and_grows_the_grid(self):
         suite = self.write("tune.yaml", SUITE + "tune: {keys: {optimizer.learning_rate: [0.001, 0.01]}, seeds: [8, 9],"
@@ -326,6 +331,22 @@ class Steps(Suite):
         result = self.ablate(self.suite, "forged")
         self.assert_exit(result, 3)
         self.assertIn("is not the plan that was written before the first run", result.err)
+
+
+class Distillation(Suite):
+    """configs/ablations/distillation.yaml, cut to a smoke test, on its own text."""
+
+    def test_the_smoke_form(self):
+        (self.workspace / "distillation").mkdir()
+        (self.workspace / "configs").symlink_to(SOURCE / "configs")
+        subprocess.run([SOURCE / "scripts/bible-text", self.workspace / "distillation/bible.txt"], check=True)
+        result = self.ablated("configs/ablations/distillation.yaml", "distillation/smoke", "--smoke", "--json")
+        print(f"{result.seconds:.0f} s", flush=True)
+        self.assertEqual((result.json["runs"], result.json["done"], result.json["smoke"]), (6, 6, True))
+        losses = {arm: self.read("distillation/smoke", f"runs/{arm}/seed-2/eval/test.json")["loss"]
+                  for arm in ("distilled", "half", "next-token")}
+        print(losses, flush=True)
+        self.assertEqual(len(set(losses.values())), 3)
 
 
 class Refusals(Suite):

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -80,6 +81,8 @@ static lap_code wait_for_ranks(const char *directory, lap_status *status) {
     lap_directory_lock *lock;
     const lap_code code = lap_directory_lock_take(directory, &lock, status);
     if (code == LAP_OK) lap_directory_lock_release(lock);
+    if (code == LAP_USAGE && lap_stop_requested())
+      return lap_fail(status, LAP_STOPPED, "stopped; the same command goes on");
     if (code != LAP_USAGE || lap_stop_requested() || lap_clock_seconds() - begun > PATIENCE_SECONDS)
       return code;
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
@@ -223,6 +226,10 @@ static lap_code keep_outcome(const execution *e, lap_task *task, double seconds,
   LAP_TRY(lap_task_write_done(task, seconds, cpu_seconds, e->options->ranks, diverged, status));
   task->state = diverged ? LAP_TASK_DIVERGED : LAP_TASK_DONE;
   char text[LAP_HUMAN_TEXT];
+  const int64_t repeated = lap_outcome_near_duplicates(task);
+  if (repeated > 0)
+    lap_console_say(e->options->console, "        %s: %" PRId64 " near-duplicates are left out",
+                    task->name, repeated);
   if (diverged)
     lap_console_warn(e->options->console, "%s has diverged: its numbers are not finite",
                      task->name);

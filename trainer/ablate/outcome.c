@@ -108,6 +108,14 @@ lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_status *
   return code;
 }
 
+int64_t lap_outcome_near_duplicates(const lap_task *task) {
+  if (task->kind != LAP_TASK_TEXT) return 0;
+  json_t *object = last_object(task);
+  const int64_t count = json_integer_value(json_object_get(object, "near_duplicates"));
+  json_decref(object);
+  return count;
+}
+
 char *lap_outcome_last_lines(const char *log) {
   char *text = text_of(log);
   size_t at = strlen(text);

@@ -3,6 +3,8 @@
 #ifndef LAP_TRAINER_ABLATE_OUTCOME_H
 #define LAP_TRAINER_ABLATE_OUTCOME_H
 
+#include <stdint.h>
+
 #include "trainer/ablate/task.h"
 
 /* Keeps the last line of out.txt as the task's result: LAP_DATA where it is no object. The result
@@ -12,6 +14,9 @@ lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *statu
 /* Whether the child of an earlier call had ended well: its result, its last word, is there. Then it
  * is kept. */
 lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_status *status);
+
+/* Documents that a task of texts has left out; 0 for other tasks. */
+int64_t lap_outcome_near_duplicates(const lap_task *task);
 
 /* The last lines of a log, malloc'ed, "" where there is none. */
 char *lap_outcome_last_lines(const char *log);
