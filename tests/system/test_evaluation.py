@@ -1,0 +1,221 @@
+"""eval beyond its totals: by document, by position, with a longer context."""
+
+import hashlib
+import itertools
+import pathlib
+import unittest
+
+import h5py
+import numpy
+
+from harness import SEQUENCE_LENGTH, Test, hdf5_contents, lapidary, succeed
+
+PAD, EOS, BOS = 0, 1, 2
+
+
+class Evaluation(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=80, shard_tokens=100)  # most documents are longer
+        workspace.make_teacher(steps=20)
+        cls.shards = sorted((workspace / "tokens/eval").glob("*.h5"))
+
+    def eval(self, *options, tokens=None, cache=True, **how):
+        tokens = tokens or self.workspace / "tokens/eval/*.h5"
+        teacher = ["--cache", self.workspace / "cache/*.h5"] if cache else []
+        return succeed("eval", self.workspace / "teacher", "--tokens", tokens, *teacher, "--json", *options,
+                       **how).json
+
+    def losses(self, options=(), **how):
+        path = self.workspace / "losses.h5"
+        path.unlink(missing_ok=True)
+        report = self.eval("--document-losses", path, *options, **how)
+        with h5py.File(path) as file:
+            return report, {key: file[key][...] for key in file}, dict(file.attrs)
+
+    def expected_documents(self):
+        """(shard, row, counted positions) of each document, by going through the tokens."""
+        documents, ended = [], True
+        for s, path in enumerate(self.shards):
+            with h5py.File(path) as file:
+                tokens = file["tokens"][...]
+            for row, token in enumerate(tokens):
+                if token == BOS or (row == 0 and ended):
+                    documents.append([s, row, 0])
+                documents[-1][2] += token != EOS and row + 1 < len(tokens)
+            ended = tokens[-1] == EOS
+        return documents
+
+    def test_documents_add_up_to_the_totals(self):
+        report, columns, attributes = self.losses()
+        documents = self.expected_documents()
+        self.assertGreater(len(documents), 5)
+        begin = sum(h5py.File(path)["tokens"][0] == BOS for path in self.shards)
+        self.assertLess(begin, len(self.shards))  # so some documents go through several shards
+        self.assertEqual([[int(columns[key][i]) for key in ("shard", "first_row", "tokens")]
+                          for i in range(len(documents))], documents)
+        self.assertEqual(list(columns["document"]), list(range(len(documents))))
+        counted = report["counted"]
+        self.assertEqual(int(columns["tokens"].sum()), counted)
+        self.assertEqual(int(columns["correct"].sum()), round(report["accuracy"] * counted))
+        self.assertEqual(int(columns["agreed"].sum()), round(report["agreement"] * counted))
+        for key, total in (("nats", "loss"), ("kl", "kl")):
+            numpy.testing.assert_allclose(columns[key].sum(), report[total] * counted, rtol=1e-12)
+        bits = columns["text_nats"].sum() / numpy.log(2) / columns["bytes"].sum()
+        numpy.testing.assert_allclose(bits, report["bits_per_byte"], rtol=1e-12)
+        types = {"document": "u8", "shard": "u4", "first_row": "u8", "tokens": "u8", "bytes": "u8", "nats": "f8",
+                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8"}
+        self.assertEqual({key: value.dtype.str[1:] for key, value in columns.items()}, types)
+        self.assertEqual(attributes["format"].decode(), "lapidary-document-losses-1")
+        self.assertEqual(attributes["sequence_length"], SEQUENCE_LENGTH)
+        state = succeed("inspect", self.workspace / "teacher", "--json").json["state_sha256"]
+        self.assertEqual(attributes["model_state_sha256"].decode(), state)
+
+    def alone(self, s, row, counted, *options):
+        """The losses of a document in a shard of its own; None where it does not end in its shard."""
+        with h5py.File(self.shards[s]) as file:
+            tokens, attributes = file["tokens"][...], dict(file.attrs)
+        end = row + counted + 1  # with its EOS
+        if end > len(tokens) or tokens[end - 1] != EOS:
+            return None
+        path = self.workspace / "alone.h5"
+        with h5py.File(path, "w") as file:
+            for key in ("format", "format_version", "vocab_size", "tokenizer_sha256"):
+                file.attrs[key] = attributes[key]
+            document = tokens[row:end].astype("<u4")
+            file.attrs["tokens_sha256"] = hashlib.sha256(document.tobytes()).hexdigest()
+            file["tokens"], file["documents"] = document, numpy.array([0, len(document)], "u8")
+        return self.eval(*options, tokens=path, cache=False)
+
+    def test_a_document_alone_has_the_loss_that_it_has_among_others(self):
+        _, columns, _ = self.losses(cache=False)
+        self.assertNotIn("kl", columns)
+        checked = 0
+        for i, (s, row, counted) in enumerate(self.expected_documents()):
+            if row // (SEQUENCE_LENGTH - 1) != (row + counted) // (SEQUENCE_LENGTH - 1):
+                continue  # it has several windows, cut elsewhere when alone
+            report = self.alone(s, row, counted)
+            if report:
+                self.assertEqual(report["counted"], counted)
+                numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
+                checked += 1
+        self.assertGreater(checked, 0)
+
+    def test_any_number_of_ranks_and_threads_has_the_same_bits(self):
+        def run(name, *options, **how):
+            folder = self.workspace / name
+            report = self.eval("--by", "position", "--document-losses", folder / "losses.h5", *options, **how)
+            for key in ("seconds", "tokens_per_second", "peak_bytes"):
+                del report[key]
+            return report, hdf5_contents(folder)
+        reference = run("alone")
+        self.assertGreater(reference[0]["ece"], 0)
+        for ranks, options in ((2, []), (3, ["--threads", "2"])):
+            self.assertEqual(run(f"ranks-{ranks}", *options, ranks=ranks), reference)
+        shards = run("shards", "--model-shards", "2")
+        self.assertEqual(run("shared", "--model-shards", "2", "--model-ranks", "2", ranks=4), shards)
+
+    def test_by_document_and_by_position(self):
+        report, columns, _ = self.losses()
+        found = self.eval("--by", "document")["by_document"]
+        counted = columns["tokens"] > 0
+        losses = columns["nats"][counted] / columns["tokens"][counted]
+        self.assertEqual([found["documents"], found["counted_documents"]], [len(counted), counted.sum()])
+        numpy.testing.assert_allclose([found["mean_loss"], found["standard_deviation"]],
+                                      [losses.mean(), losses.std(ddof=1)], rtol=1e-12)
+        worst = max(found["worst"], key=lambda row: row["loss"])
+        self.assertEqual(found["worst"][0], worst)
+        numpy.testing.assert_allclose(worst["loss"], losses.max(), rtol=1e-12)
+        self.assertEqual(worst["tokens"], columns["tokens"][worst["document"]])
+
+        rows = self.eval("--by", "position")["by_position"]
+        self.assertEqual([(row["context_from"], row["context_to"]) for row in rows],
+                         [(1, 1), (2, 3), (4, 7), (8, 15), (16, 31)])
+        self.assertEqual(sum(row["counted"] for row in rows), report["counted"])
+        # The first position of a document, and those whose window's prefix and row are all they see.
+        begin = sum(token == BOS for path in self.shards for token in h5py.File(path)["tokens"][...])
+        self.assertEqual(rows[0]["counted"], begin)
+        for key in ("loss", "kl", "accuracy", "agreement"):
+            mean = sum(row[key] * row["counted"] for row in rows) / report["counted"]
+            self.assertAlmostEqual(mean, report[key], places=9)
+        self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
+
+        text = succeed("eval", self.workspace / "teacher", "--tokens", self.workspace / "tokens/eval/*.h5", "--by",
+                       "document").out
+        self.assertIn("The documents of the largest loss", text)
+        self.assertIn(str(self.shards[worst["shard"]]), text)
+
+    def test_acceptance_of_a_model_as_its_own_draft_is_all_that_it_kept(self):
+        report = self.eval()
+        kept = []
+        for path in self.shards:
+            name = next(p for p in (self.workspace / "cache").glob("*.h5")
+                        if h5py.File(p).attrs["tokens_sha256"] == h5py.File(path).attrs["tokens_sha256"])
+            with h5py.File(path) as tokens, h5py.File(name) as cache:
+                counts = tokens["tokens"][:-1] != EOS
+                kept += list(1 - cache["tail_mass"][:-1][counts])
+        self.assertAlmostEqual(report["acceptance"], float(numpy.mean(kept)), delta=2e-3)
+        self.assertAlmostEqual(report["acceptance_most"], 1, delta=2e-3)
+        self.assertIsNone(self.eval(cache=False)["acceptance"])
+
+    def test_a_stride_gives_every_token_its_context(self):
+        context, stride = 40, 9
+        options = ["--context", context, "--stride", stride, "--by", "position"]
+        report = self.eval(*options, cache=False)
+        plain = self.eval("--context", context, "--by", "position", cache=False)
+        self.assertEqual([report[key] for key in ("counted", "sequence_length", "stride")],
+                         [plain["counted"], context, stride])
+        self.assertGreater(report["windows"], 2 * plain["windows"])
+        # From 31 tokens on, or from the beginning of the document: as many short contexts as it has beginnings.
+        short = numpy.zeros(context)
+        for path in self.shards:
+            with h5py.File(path) as file:
+                tokens, documents = file["tokens"][...], file["documents"][...].tolist()
+            for begin, end in itertools.pairwise(documents):
+                carried = tokens[begin] != BOS  # the prefix of the first window stands before it
+                for row in range(begin, end):
+                    if tokens[row] != EOS and row + 1 < len(tokens):
+                        short[min(row - begin + 1 + carried, context - 1)] += 1
+        for row in report["by_position"]:
+            if row["context_to"] < context - stride:
+                self.assertEqual(row["counted"], short[row["context_from"]:row["context_to"] + 1].sum())
+        self.assertNotEqual(report["loss"], plain["loss"])
+        self.assertEqual(self.eval(*options, cache=False, ranks=3)["loss"], report["loss"])
+        for stride in (context - 1, context):  # windows side by side, as without
+            beside = self.eval("--context", context, "--stride", stride, "--by", "position", cache=False)
+            for key in ("loss", "ece", "by_position", "stride"):
+                self.assertEqual(beside[key], plain[key])
+
+    def test_with_a_stride_a_short_document_is_never_cut(self):
+        options = ["--context", 64, "--stride", 20]
+        _, columns, _ = self.losses(options=options, cache=False)
+        checked = 0
+        for i, (s, row, counted) in enumerate(self.expected_documents()):
+            report = self.alone(s, row, counted, "--context", 64) if counted < 44 else None
+            if report:
+                numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
+                checked += 1
+        self.assertGreater(checked, 1)
+
+    def test_what_cannot_be_done_is_said(self):
+        tokens = self.workspace / "tokens/eval/*.h5"
+        result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--by", "word")
+        self.assert_exit(result, 2)
+        self.assertIn('--by: is "word", must be document or position', result.err)
+        for options, says in (
+                (["--context", 20, "--stride", 21], "--stride: 21 exceeds the context, 20"),
+                (["--context", 65], "--context: 65 exceeds model.max_position_embeddings, 64"),
+                (["--context", 20, "--sequence-length", 20], "give one of them"),
+                (["--stride", 5, "--cache", self.workspace / "cache"], "leave out --cache")):
+            result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, *options)
+            self.assert_exit(result, 2)
+            self.assertIn(says, result.err)
+        for ranks in (None, 2):
+            result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--document-losses",
+                              pathlib.Path("/proc/nowhere/losses.h5"), ranks=ranks)
+            self.assert_exit(result, 3)
+            self.assertIn("/proc/nowhere", result.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
