@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from harness import (SOURCE, Test, finish, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
+from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
                      unittest)
 
 BASE = """\
@@ -205,6 +205,10 @@ class Steps(Suite):
                     evaluation = json.loads((folder / f"eval/{of['name']}.json").read_text())
                     self.assertGreater(evaluation["loss"], 1)
                     self.assertGreater(evaluation["kl"], 0)  # next-token arms too
+                    with h5py.File(folder / f"eval/{of['name']}.h5") as losses:
+                        self.assertEqual(len(losses["nats"]), of["documents"])
+                        self.assertAlmostEqual(losses["nats"][:].sum() / losses["tokens"][:].sum(),
+                                               evaluation["loss"], places=9)
         # No held-out document is in the training text, and the three sides are the whole text.
         (text,) = [p for p in (self.workspace / "out/shared").glob("text-*") if (p / "test.jsonl").exists()]
         sides = {side: [json.loads(line)["text"] for line in (text / f"{side}.jsonl").read_text().splitlines()]

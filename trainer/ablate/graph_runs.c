@@ -262,6 +262,7 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t ru
     if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
     lap_task_argue(task, "--sequence-length=%" PRId64, length);
     lap_task_argue(task, "--threads=%d", config->threads);
+    lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
     lap_task_argue(task, "--json");
   }
   free(prefix);
