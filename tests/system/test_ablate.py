@@ -276,6 +276,50 @@ class Changes(Suite):
         self.assertNotIn(": train", result.err)
         self.assertEqual(self.read("changed", "runs/next-token/seed-1/train.json")["state_sha256"], state)
 
+    def test_parts_make_the_whole(self):
+        result = self.ablate(self.suite, "parts", "--part", "0")
+        self.assert_exit(result, 2)
+        self.assertIn("--part shared comes first", result.err)
+        self.ablated(self.suite, "parts", "--part", "shared")
+        self.assertFalse((self.workspace / "parts/runs").exists())
+        beside = [start(self.arguments(self.suite, "parts", "--part", str(i)), cwd=self.workspace.path)
+                  for i in (3, 1)]
+        for process in beside:
+            self.assert_exit(finish(process), 0)
+        for i in (0, 2):
+            self.ablated(self.suite, "parts", "--part", str(i))
+        result = self.ablated(self.suite, "parts", "--json")
+        self.assertNotIn("[", result.err)
+        self.assertEqual(result.json["done"], 4)
+        self.assert_exit(self.ablate(self.suite, "parts", "--part", "4"), 2)
+        self.assert_exit(self.ablate(self.suite, "parts", "--part", "all"), 2)
+
+    def test_jobs_are_submitted_in_order(self):
+        fake = self.workspace / "bin/sbatch"
+        fake.parent.mkdir()
+        # It runs the job at once, as every task of an array, and is asked for a number.
+        fake.write_text("""#!/usr/bin/env bash
+echo "$*" >>"$(dirname "$0")/asked"
+tasks=0
+while [[ $1 == -* ]]; do case $1 in --array=0-*) tasks=${1#--array=0-} ;; esac; shift; done
+for task in $(seq 0 "$tasks"); do SLURM_ARRAY_TASK_ID=$task bash "$@" >/dev/null 2>&1 || exit 1; done
+echo "$(wc -l <"$(dirname "$0")/asked");here"
+""")
+        fake.chmod(0o755)
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{fake.parent}:{path}"
+        try:
+            result = self.ablated(self.suite, "queue", "--sbatch", "--time=1 --ntasks=2", "--json")
+        finally:
+            os.environ["PATH"] = path
+        self.assertEqual([result.json[job] for job in ("shared", "runs", "rest")], ["1", "2", "3"])
+        shared, runs, rest = (fake.parent / "asked").read_text().splitlines()
+        for asked in (shared, runs, rest):
+            self.assertIn("--time=1 --ntasks=2", asked)
+        self.assertIn("--dependency=afterok:1 --array=0-3", runs)
+        self.assertIn("--dependency=afterany:2", rest)
+        self.assertNotIn("[", self.ablated(self.suite, "queue").err)  # all is done
+
     def test_tuning_chooses_on_dev_and_grows_the_grid(self):
         suite = self.write("tune.yaml", SUITE + "tune: {keys: {optimizer.learning_rate: [0.001, 0.01]}, seeds: [8, 9],"
                            " extend: 1}\nchanges: {schedule.steps: 12}\n" + ARMS)

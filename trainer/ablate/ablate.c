@@ -41,25 +41,79 @@ static lap_code plan(lap_graph *graph, lap_console *console, lap_status *status)
   return LAP_OK;
 }
 
-static lap_code run(lap_graph *graph, const lap_execute_options *options, lap_status *status) {
+size_t lap_ablate_runs(const lap_suite *suite) { return suite->seed_count * suite->arm_count; }
+
+/* The runs, with what was chosen for them. */
+static lap_code add_tuned_runs(lap_graph *graph, const lap_execute_options *options,
+                               lap_status *status) {
   lap_changes *tuned;
-  lap_stop_defer();
-  LAP_TRY(lap_execute(&graph->tasks, options, status));
-  LAP_TRY(lap_graph_add_teacher(graph, status));
-  LAP_TRY(plan(graph, options->console, status));
   LAP_TRY(lap_tune(graph, options, &tuned, status));
-  lap_code code = tuned ? lap_ablate_add_runs(graph, tuned, status) : LAP_OK;
+  const lap_code code = lap_ablate_add_runs(graph, tuned, status);
   for (size_t i = 0; tuned && i < graph->suite->arm_count; ++i) lap_changes_release(&tuned[i]);
   free(tuned);
-  if (code == LAP_OK) code = lap_execute(&graph->tasks, options, status);
   return code;
+}
+
+/* --- parts --- */
+
+static bool is_run(const lap_task *task) {
+  return task->kind == LAP_TASK_RUN && strncmp(task->name, "runs/", strlen("runs/")) == 0;
+}
+
+static lap_code too_early(const lap_graph *graph, const char *missing, lap_status *status) {
+  return lap_fail(status, LAP_USAGE, "%s: %s is not done yet: --part shared comes first",
+                  graph->tasks.out, missing);
+}
+
+/* Leaves the tasks of the part to do; the others are done, or not its business. Evaluations stand
+ * behind their run. */
+static lap_code leave_part(lap_graph *graph, int64_t part, lap_status *status) {
+  lap_tasks *tasks = &graph->tasks;
+  const lap_task *missing = NULL;
+  int64_t run = -1;
+  LAP_TRY(lap_execute_look(tasks, false, status));
+  for (size_t i = 0; i < tasks->count; ++i) {
+    lap_task *task = &tasks->task[i];
+    run += is_run(task);
+    const bool of_run = is_run(task) || (task->kind == LAP_TASK_EVALUATION && run >= 0);
+    const bool of_part = part == LAP_PART_SHARED ? !of_run : of_run && run == part;
+    if (of_part || task->state != LAP_TASK_WAITING) continue;
+    task->state = LAP_TASK_SKIPPED;
+    if (part >= 0 && !of_run && !missing) missing = task;
+  }
+  return missing ? too_early(graph, missing->name, status) : LAP_OK;
+}
+
+/* A part of a run leaves shards, teacher and plan to the call that made them. */
+static lap_code prepare(lap_graph *graph, int64_t part, const lap_execute_options *options,
+                        lap_status *status) {
+  if (part < 0) {
+    LAP_TRY(lap_execute(&graph->tasks, options, status));
+    LAP_TRY(lap_graph_add_teacher(graph, status));
+    return plan(graph, options->console, status);
+  }
+  const bool tunes = graph->suite->tune.key_count > 0;
+  char *needed = lap_format("%s/%s", graph->tasks.out, tunes ? LAP_TUNE_CHOSEN : "plan.json");
+  const bool there = lap_file_exists(needed);
+  const lap_code code = there ? LAP_OK : too_early(graph, needed, status);
+  free(needed);
+  return code == LAP_OK ? lap_graph_add_teacher(graph, status) : code;
+}
+
+static lap_code run(lap_graph *graph, int64_t part, const lap_execute_options *options,
+                    lap_status *status) {
+  lap_stop_defer();
+  LAP_TRY(prepare(graph, part, options, status));
+  LAP_TRY(add_tuned_runs(graph, options, status));
+  if (part != LAP_PART_WHOLE) LAP_TRY(leave_part(graph, part, status));
+  return lap_execute(&graph->tasks, options, status);
 }
 
 static json_t *summary(const lap_graph *graph) {
   json_int_t runs = 0, done = 0, diverged = 0;
   for (size_t i = 0; i < graph->tasks.count; ++i) {
     const lap_task *task = &graph->tasks.task[i];
-    if (task->kind != LAP_TASK_RUN || strncmp(task->name, "runs/", 5) != 0) continue;
+    if (!is_run(task)) continue;
     ++runs;
     done += task->state == LAP_TASK_DONE;
     diverged += task->state == LAP_TASK_DIVERGED;
@@ -70,15 +124,28 @@ static json_t *summary(const lap_graph *graph) {
                    diverged);
 }
 
-lap_code lap_ablate(const lap_suite *suite, const char *out, const lap_execute_options *options,
-                    json_t **result, lap_status *status) {
+/* A run is locked beside its directory, whose own lock its training takes. */
+static lap_code take_lock(const char *out, int64_t part, lap_directory_lock **lock,
+                          lap_status *status) {
+  LAP_TRY(lap_file_make_directories(out, status));
+  if (part < 0) return lap_directory_lock_take(out, lock, status);
+  char *path = lap_format("%s/parts/%" PRId64, out, part);
+  const lap_code code = lap_output_lock_take(path, false, lock, status);
+  free(path);
+  return code;
+}
+
+lap_code lap_ablate(const lap_suite *suite, const char *out, int64_t part,
+                    const lap_execute_options *options, json_t **result, lap_status *status) {
   lap_directory_lock *lock;
   *result = NULL;
-  LAP_TRY(lap_file_make_directories(out, status));
-  LAP_TRY(lap_directory_lock_take(out, &lock, status));
+  if (part >= (int64_t)lap_ablate_runs(suite))
+    return lap_fail(status, LAP_USAGE, "--part: the suite has runs 0 to %zu, found %" PRId64,
+                    lap_ablate_runs(suite) - 1, part);
+  LAP_TRY(take_lock(out, part, &lock, status));
   lap_graph graph = {.suite = suite};
   lap_code code = lap_graph_create(suite, out, &graph, status);
-  if (code == LAP_OK) code = run(&graph, options, status);
+  if (code == LAP_OK) code = run(&graph, part, options, status);
   if (graph.tasks.out) *result = summary(&graph);
   lap_graph_release(&graph);
   lap_directory_lock_release(lock);

@@ -248,7 +248,7 @@ static lap_code write_chosen(const lap_graph *graph, const lap_changes *chosen,
                         json_pack("{s:o, s:f}", "changes", changes, "dev_loss", losses[i]));
   }
   char *text = json_dumps(object, JSON_INDENT(1));
-  char *path = lap_format("%s/tune/chosen.json", graph->tasks.out);
+  char *path = lap_format("%s/" LAP_TUNE_CHOSEN, graph->tasks.out);
   const lap_code code = lap_file_write(path, text, strlen(text), status);
   free(path);
   free(text);

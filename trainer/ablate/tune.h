@@ -12,6 +12,9 @@
 #include "trainer/ablate/execute.h"
 #include "trainer/ablate/graph.h"
 
+/* Below OUT: what was chosen, once all arms are tuned. */
+#define LAP_TUNE_CHOSEN "tune/chosen.json"
+
 /* A grid of factors, as far as it has grown. */
 typedef struct {
   lap_tune_key *key; /* [key_count], copies of the suite's */

@@ -8,15 +8,18 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/parse_number.h"
 #include "trainer/ablate/ablate.h"
 #include "trainer/ablate/dry_run.h"
+#include "trainer/ablate/sbatch.h"
 #include "trainer/ablate/suite_read.h"
 #include "trainer/cli/command.h"
 #include "trainer/commands/entries.h"
 
 typedef struct {
-  const char *out, *hardware;
+  const char *out, *hardware, *part, *sbatch;
   int64_t jobs;
   bool dry_run, smoke;
 } ablate_flags;
@@ -39,6 +42,16 @@ static const lap_flag flags_of_ablate[] = {
      .integer = {1, 1024},
      .offset = offsetof(ablate_flags, jobs),
      .help = "steps of one rank that run beside each other [1]"},
+    {.name = "part",
+     .value = "shared|N",
+     .offset = offsetof(ablate_flags, part),
+     .help = "do what the runs share, or only run N of them, counted from 0 seed by seed: for "
+             "jobs of a queue [all]"},
+    {.name = "sbatch",
+     .value = "OPTIONS",
+     .offset = offsetof(ablate_flags, sbatch),
+     .help = "submit it to Slurm: a job for what the runs share, an array of the runs, a job for "
+             "what is left; OPTIONS are words for each sbatch"},
     {.name = "smoke",
      .offset = offsetof(ablate_flags, smoke),
      .help = "the same suite in minutes: fewer seeds and steps, less text, marked as smoke"},
@@ -53,6 +66,32 @@ static lap_code check_alone(lap_status *status) {
                   "`ranks` of the suite says");
 }
 
+static lap_code read_part(const char *text, int64_t *part, lap_status *status) {
+  *part = text ? LAP_PART_SHARED : LAP_PART_WHOLE;
+  if (!text || !strcmp(text, "shared")) return LAP_OK;
+  if (lap_number_read_integer(text, part) && *part >= 0) return LAP_OK;
+  return lap_fail(status, LAP_USAGE, "--part: expected shared or the number of a run, found '%s'",
+                  text);
+}
+
+static lap_code submit(const lap_suite *suite, const ablate_flags *flags,
+                       const lap_command_line *line, lap_status *status) {
+  json_t *costs, *jobs;
+  LAP_TRY(lap_dry_run(suite, flags->out, NULL, &costs, status)); /* every config is checked */
+  json_decref(costs);
+  LAP_TRY(lap_sbatch_submit(suite, line->positional[0], flags->out, flags->sbatch, &jobs, status));
+  lap_code code = LAP_OK;
+  if (line->json)
+    code = lap_command_print_json(jobs, status);
+  else
+    printf("%s: submitted as jobs %s (shared), %s (runs), %s (rest); what they say is in %s/jobs\n",
+           flags->out, json_string_value(json_object_get(jobs, "shared")),
+           json_string_value(json_object_get(jobs, "runs")),
+           json_string_value(json_object_get(jobs, "rest")), flags->out);
+  json_decref(jobs);
+  return code;
+}
+
 static lap_code run_suite(const lap_suite *suite, const ablate_flags *flags,
                           const lap_command_line *line, lap_status *status) {
   lap_console *console = lap_console_create(lap_console_standard(line->quiet, false));
@@ -60,8 +99,10 @@ static lap_code run_suite(const lap_suite *suite, const ablate_flags *flags,
                                        .jobs = (int)flags->jobs,
                                        .ranks = (int)suite->ranks,
                                        .launcher = suite->launcher};
-  json_t *result;
-  lap_code code = lap_ablate(suite, flags->out, &options, &result, status);
+  json_t *result = NULL;
+  int64_t part;
+  lap_code code = read_part(flags->part, &part, status);
+  if (code == LAP_OK) code = lap_ablate(suite, flags->out, part, &options, &result, status);
   lap_console_destroy(console);
   if (code == LAP_OK && line->json)
     code = lap_command_print_json(result, status);
@@ -91,6 +132,8 @@ static lap_code ablate(const ablate_flags *flags, const lap_command_line *line,
     else if (code == LAP_OK)
       lap_dry_run_print(costs);
     json_decref(costs);
+  } else if (flags->sbatch) {
+    code = submit(&suite, flags, line, status);
   } else {
     code = run_suite(&suite, flags, line, status);
   }

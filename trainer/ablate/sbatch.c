@@ -1,0 +1,155 @@
+#include "trainer/ablate/sbatch.h"
+
+#include <errno.h>
+#include <linux/limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "trainer/ablate/ablate.h"
+
+enum { SAID = 1024 };
+
+static const char script[] =
+    "#!/usr/bin/env bash\n"
+    "# A job of `lapidary ablate --sbatch`: job.sh PROGRAM SUITE OUT FLAGS... The queue's notice "
+    "goes "
+    "on to\n"
+    "# ablate, which answers it with 75 once its children have saved; then the job goes back into "
+    "the queue.\n"
+    "set -uo pipefail\n"
+    "program=$1 suite=$2 out=$3\n"
+    "shift 3\n"
+    "\"$program\" ablate \"$suite\" --out \"$out\" \"${@//@TASK@/${SLURM_ARRAY_TASK_ID:-0}}\" &\n"
+    "job=$! noticed='' code=0\n"
+    "trap 'noticed=1; kill -USR1 \"$job\"' USR1 USR2 TERM HUP INT\n"
+    "while kill -0 \"$job\" 2>/dev/null; do wait \"$job\"; code=$?; done\n"
+    "if [ \"$code\" -eq 75 ] && scontrol show job -o \"$SLURM_JOB_ID\" | grep -q "
+    "'JobState=RUNNING'; then\n"
+    "  scontrol requeue \"$SLURM_JOB_ID\"\n"
+    "fi\n"
+    "exit \"$code\"\n";
+
+/* Words for execvp, at most WORDS. */
+enum { WORDS = 256 };
+typedef struct {
+  const char *word[WORDS + 1];
+  size_t count;
+} words;
+
+static void add(words *w, const char *word) {
+  if (w->count < WORDS) w->word[w->count++] = word;
+}
+
+/* Runs it and reads what it says, the errors too. */
+static lap_code ask(const words *w, char said[SAID], lap_status *status) {
+  int ends[2], how = 0;
+  if (pipe(ends) != 0) return lap_fail(status, LAP_DATA, "no pipe: %s", strerror(errno));
+  const pid_t process = fork();
+  if (process == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[0]);
+    execvp(w->word[0], (char *const *)w->word);
+    dprintf(STDERR_FILENO, "%s", strerror(errno));
+    _exit(LAP_DATA);
+  }
+  close(ends[1]);
+  size_t count = 0;
+  for (ssize_t more; (more = read(ends[0], said + count, SAID - 1 - count)) > 0;)
+    count += (size_t)more;
+  said[count] = '\0';
+  close(ends[0]);
+  while (count > 0 && said[count - 1] == '\n') said[--count] = '\0';
+  if (process > 0) waitpid(process, &how, 0);
+  if (process > 0 && WIFEXITED(how) && WEXITSTATUS(how) == 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: %s", w->word[0], said);
+}
+
+typedef struct {
+  const lap_suite *suite;
+  const char *suite_path, *out;
+  char *options, *script, *log;
+  char program[PATH_MAX];
+} submission;
+
+/* `part` NULL: the whole. `after`: a job, and how it must have ended; `array`: the tasks; NULL:
+ * none. */
+static lap_code submit(const submission *s, const char *name, const char *part, const char *after,
+                       const char *array, char id[SAID], lap_status *status) {
+  char *job = lap_format("--job-name=%s-%s", s->suite->name, name);
+  char *log = lap_format("--output=%s/%%x-%%A-%%a.txt", s->log), *rest, *copy;
+  char *dependency = lap_format("--dependency=%s", after ? after : "");
+  char *tasks = lap_format("--array=%s", array ? array : "");
+  words w = {0};
+  add(&w, "sbatch");
+  add(&w, "--parsable");
+  add(&w, "--requeue");
+  add(&w, "--open-mode=append");
+  add(&w, "--signal=B:USR1@120");
+  add(&w, job);
+  add(&w, log);
+  if (after) add(&w, dependency);
+  if (array) add(&w, tasks);
+  copy = lap_copy_string(s->options);
+  rest = copy;
+  for (char *word; (word = strtok_r(rest, " ", &rest));) add(&w, word);
+  add(&w, s->script);
+  add(&w, s->program);
+  add(&w, s->suite_path);
+  add(&w, s->out);
+  if (s->suite->is_smoke) add(&w, "--smoke");
+  if (part) {
+    add(&w, "--part");
+    add(&w, part);
+  }
+  const lap_code code = ask(&w, id, status);
+  if (code == LAP_OK) id[strcspn(id, ";\n")] = '\0'; /* "ID;CLUSTER" */
+  free(copy);
+  free(tasks);
+  free(dependency);
+  free(log);
+  free(job);
+  return code;
+}
+
+static lap_code submit_all(const submission *s, json_t **jobs, lap_status *status) {
+  char shared[SAID], runs[SAID], rest[SAID], array[32];
+  LAP_TRY(submit(s, "shared", "shared", NULL, NULL, shared, status));
+  char *after = lap_format("afterok:%s", shared);
+  snprintf(array, sizeof array, "0-%zu", lap_ablate_runs(s->suite) - 1);
+  lap_code code = submit(s, "runs", "@TASK@", after, array, runs, status);
+  free(after);
+  LAP_TRY(code);
+  after = lap_format("afterany:%s", runs);
+  code = submit(s, "rest", NULL, after, NULL, rest, status);
+  free(after);
+  LAP_TRY(code);
+  *jobs = json_pack("{s:s, s:s, s:s, s:s}", "out", s->out, "shared", shared, "runs", runs, "rest",
+                    rest);
+  return LAP_OK;
+}
+
+lap_code lap_sbatch_submit(const lap_suite *suite, const char *suite_path, const char *out,
+                           const char *options, json_t **jobs, lap_status *status) {
+  submission s = {.suite = suite,
+                  .suite_path = suite_path,
+                  .out = out,
+                  .options = lap_copy_string(options),
+                  .script = lap_format("%s/job.sh", out),
+                  .log = lap_format("%s/jobs", out)};
+  *jobs = NULL;
+  const ssize_t length = readlink("/proc/self/exe", s.program, sizeof s.program - 1);
+  s.program[length > 0 ? length : 0] = '\0';
+  lap_code code = lap_file_make_directories(s.log, status);
+  if (code == LAP_OK) code = lap_file_write(s.script, script, sizeof script - 1, status);
+  if (code == LAP_OK) code = submit_all(&s, jobs, status);
+  free(s.options);
+  free(s.script);
+  free(s.log);
+  return code;
+}
