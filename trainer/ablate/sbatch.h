@@ -1,5 +1,5 @@
-/* sbatch: a suite as jobs of Slurm: what the runs share, an array of a task for each run, and a last
- * call that does what is left.
+/* sbatch: a suite as jobs of Slurm: what the runs share, an array of a task for each run, and a
+ * last call that does what is left.
  *
  * The array waits until the first job has ended well, the last job until the array has ended. Each
  * job hands the queue's notice on to `ablate` and puts itself back into the queue where that ended
