@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 
-from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256, start, succeed,
-                     unittest)
+from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
+                     start, succeed, unittest)
 
 BASE = """\
 model:
@@ -169,7 +169,8 @@ class Kill(Suite):
                 self.assertEqual(one[name], other[name], name)
 
     def test_a_stop_is_handed_to_the_child_which_saves(self):
-        suite = self.write("long.yaml", SUITE + "changes: {schedule.steps: 3000, checkpoint.every_steps: 3000}\n" + ARMS)
+        changes = "changes: {schedule.steps: 3000, checkpoint.every_steps: 3000}\n"
+        suite = self.write("long.yaml", SUITE + changes + ARMS)
         process = start(self.arguments(suite, "stopped"), cwd=self.workspace.path)
         metrics = self.workspace / "stopped/runs/distilled/seed-1/metrics.jsonl"
         end = time.monotonic() + 60
