@@ -18,6 +18,7 @@ data: {sequence_length: 24}
 batch: {sequences: 8}
 optimizer: {learning_rate: 1e-2}
 schedule: {steps: 40}
+mesh: {data: 2}
 checkpoint: {every_steps: 5}
 """
 ARMS = """\
@@ -34,6 +35,7 @@ teacher: {config: base.yaml, changes: {model.hidden_size: 32, schedule.steps: 60
 sets: {other: {text: other.txt, documents: line}}
 seeds: 2
 """
+RANKS = 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
 GRACE_SECONDS = 60
 # What times, hosts and the number of attempts are in.
 TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
@@ -85,11 +87,11 @@ def children_of(pid):
     return found
 
 
-def wait_until_gone(processes):
-    end = time.monotonic() + GRACE_SECONDS
+def wait_until_gone(processes, seconds=GRACE_SECONDS):
+    end = time.monotonic() + seconds
     while any(pathlib.Path(f"/proc/{p}").exists() for p in processes):
         if time.monotonic() > end:
-            raise AssertionError(f"still running {GRACE_SECONDS} s after the kill: {processes}")
+            raise AssertionError(f"still running {seconds} s after the kill: {processes}")
         time.sleep(0.02)
 
 
@@ -168,20 +170,39 @@ class Kill(Suite):
             for name in one:
                 self.assertEqual(one[name], other[name], name)
 
-    def test_a_stop_is_handed_to_the_child_which_saves(self):
-        changes = "changes: {schedule.steps: 3000, checkpoint.every_steps: 3000}\n"
-        suite = self.write("long.yaml", SUITE + changes + ARMS)
-        process = start(self.arguments(suite, "stopped"), cwd=self.workspace.path)
-        metrics = self.workspace / "stopped/runs/distilled/seed-1/metrics.jsonl"
+    def start_long(self, out, more=""):
+        """A suite in its first run, which takes long."""
+        changes = "changes: {schedule.steps: 30000, checkpoint.every_steps: 30000}\n"
+        suite = self.write(f"{out}.yaml", SUITE + changes + more + ARMS)
+        process = start(self.arguments(suite, out), cwd=self.workspace.path)
+        metrics = self.workspace / out / "runs/distilled/seed-1/metrics.jsonl"
         end = time.monotonic() + 60
         while not (metrics.exists() and metrics.stat().st_size > 0) and time.monotonic() < end:
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGTERM)
-        result = finish(process)
-        self.assert_exit(result, 75)
-        self.assertIn("the same command goes on", result.err)
-        saved = list((self.workspace / "stopped/runs/distilled/seed-1/checkpoints").glob("step-*"))
-        self.assertEqual(len(saved), 1, result)
+        return process
+
+    def test_a_stop_is_handed_to_the_child_which_saves(self):
+        for name, more in (("alone", ""), ("ranks", RANKS)):
+            with self.subTest(name):
+                process = self.start_long(name, more)
+                os.kill(process.pid, signal.SIGTERM)
+                result = finish(process)
+                self.assert_exit(result, 75)
+                self.assertIn("the same command goes on", result.err)
+                saved = list((self.workspace / name / "runs/distilled/seed-1/checkpoints").glob("step-*"))
+                self.assertEqual(len(saved), 1, result)
+
+    def test_children_die_with_it(self):
+        for name, more in (("orphans", ""), ("orphaned-ranks", RANKS)):
+            with self.subTest(name):
+                process = self.start_long(name, more)
+                below, seen = [process.pid], []
+                while below:
+                    seen += (below := [child for pid in below for child in children_of(pid)])
+                self.assertGreaterEqual(len(seen), 3 if more else 1)
+                process.kill()
+                finish(process)
+                wait_until_gone(seen, 20)
 
 
 class Steps(Suite):
@@ -230,8 +251,7 @@ class Steps(Suite):
             self.assertEqual(one[name], other[name], name)
 
     def test_several_ranks_end_in_the_same_bits(self):
-        suite = self.write("ranks.yaml", SUITE + 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
-                           "changes: {mesh.data: 2, batch.micro_sequences: 1}\n" + ARMS.replace("margin", "#"))
+        suite = self.write("ranks.yaml", SUITE + RANKS + "changes: {batch.micro_sequences: 1}\n" + ARMS)
         self.ablated(suite, "two", "--smoke")
         one = self.write("one.yaml", suite.read_text().replace("ranks: 2", "ranks: 1"))
         self.ablated(one, "one", "--smoke")
