@@ -12,7 +12,11 @@
  * T x T. document_start never decreases, so a tile's visible keys are one range [low, end); inside
  * it each row uses its own part and the rest is zero. Units of work are (sequence, head): the same
  * tiles in the same order for any number of threads.
+ *
+ * Zero times what a query does not see would be NaN where that is not finite, so a head with such
+ * numbers goes query by query and key by key: what overflows in one document stays there.
  */
+#include <float.h>
 #include <omp.h>
 
 #include "autograd/kernel/elementary.h"
@@ -31,6 +35,7 @@ typedef struct {
   int64_t q_stride, kv_stride;
   int64_t q_offset; /* of the head's first element in q, o and their gradients */
   const real *q, *k, *v, *d_o;
+  bool is_finite;            /* all that this pass multiplies by weights */
   bool accumulate_dq;        /* dq holds an earlier part */
   real *maximum;             /* [T]: m */
   real *factor;              /* [T]: c */
@@ -117,6 +122,80 @@ static void zero(real *x, int64_t begin, int64_t end) {
   for (int64_t j = begin; j < end; ++j) x[j] = 0;
 }
 
+static bool all_finite(const real *x, int64_t stride, int64_t rows, int64_t columns) {
+#ifdef LAP_DOUBLE
+  const real largest = DBL_MAX;
+#else
+  const real largest = FLT_MAX;
+#endif
+  int wrong = 0;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) wrong |= !(lap_magnitude(x[i * stride + j]) <= largest);
+  return !wrong;
+}
+
+/* out [rows, D] (+)= weights [rows, keys] x [keys, D]: x are the keys or values from `low` on. */
+static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64_t low,
+                          const real *weights, const real *x, bool add, real *out) {
+  const int64_t keys = i0 + rows - low;
+  const lap_gemm_operands all = {.m = rows,
+                                 .n = head->attributes->head_dim,
+                                 .k = keys,
+                                 .a = weights,
+                                 .lda = keys,
+                                 .b = x + low * head->kv_stride,
+                                 .ldb = head->kv_stride,
+                                 .c = out + i0 * head->q_stride,
+                                 .ldc = head->q_stride,
+                                 .into = lap_gemm_into(add),
+                                 .first = low};
+  if (head->is_finite) {
+    lap_gemm_here(&all);
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t first = low_key(head, i0 + r);
+    lap_gemm_operands one = all;
+    one.m = 1, one.k = i0 + r + 1 - first, one.first = first;
+    one.a += r * keys + (first - low), one.b += (first - low) * head->kv_stride;
+    one.c += r * head->q_stride;
+    lap_gemm_here(&one);
+  }
+}
+
+/* chain [keys, D] += weights^T [keys, rows] x [rows, D]: x are queries, or gradients of outputs. */
+static void sum_over_queries(const head_view *head, int64_t i0, int64_t rows, int64_t low,
+                             const real *weights, const real *x, real *chain) {
+  const int64_t dim = head->attributes->head_dim, keys = i0 + rows - low;
+  const lap_gemm_operands all = {.m = keys,
+                                 .n = dim,
+                                 .k = rows,
+                                 .a = weights,
+                                 .lda = keys,
+                                 .transpose_a = true,
+                                 .b = x + i0 * head->q_stride,
+                                 .ldb = head->q_stride,
+                                 .c = chain + low * dim,
+                                 .ldc = dim,
+                                 .into = LAP_MATMUL_CHAIN,
+                                 .first = i0};
+  if (head->is_finite) {
+    lap_gemm_here(&all);
+    return;
+  }
+  for (int64_t j = low; j < low + keys; ++j) {
+    const int64_t begin = j > i0 ? j : i0; /* the queries of the tile that see key j */
+    int64_t end = begin;
+    while (end < i0 + rows && low_key(head, end) <= j) ++end;
+    if (begin == end) continue;
+    lap_gemm_operands one = all;
+    one.m = 1, one.k = end - begin, one.first = begin;
+    one.a += (begin - i0) * keys + (j - low), one.b += (begin - i0) * head->q_stride;
+    one.c += (j - low) * dim;
+    lap_gemm_here(&one);
+  }
+}
+
 static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *o) {
   const int64_t low = low_key(head, i0), keys = i0 + rows - low;
   make_scores(head, i0, rows, low, keys);
@@ -132,16 +211,7 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
     head->maximum[i0 + r] = maximum;
     head->factor[i0 + r] = factor;
   }
-  lap_gemm_here(&(lap_gemm_operands){.m = rows,
-                                     .n = head->attributes->head_dim,
-                                     .k = keys,
-                                     .a = head->scores,
-                                     .lda = keys,
-                                     .b = head->v + low * head->kv_stride,
-                                     .ldb = head->kv_stride,
-                                     .c = o + i0 * head->q_stride,
-                                     .ldc = head->q_stride,
-                                     .first = low});
+  sum_over_keys(head, i0, rows, low, head->scores, head->v, false, o);
 }
 
 static void forward(const lap_op_call *call) {
@@ -150,9 +220,10 @@ static void forward(const lap_op_call *call) {
   const int64_t units = sequences_of(call) * attributes->heads;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
-    const head_view head = view(
+    head_view head = view(
         call, unit,
         call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim));
+    head.is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
     real *o = call->output.value + head.q_offset;
     for (int64_t i0 = 0; i0 < length; i0 += TILE)
       forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
@@ -189,13 +260,12 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
 static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq) {
   const lap_attention_attributes *a = head->attributes;
   const int64_t dim = a->head_dim, low = low_key(head, i0), keys = i0 + rows - low;
-  const real *d_o = head->d_o + i0 * head->q_stride, *q = head->q + i0 * head->q_stride;
   real *p = head->scores, *ds = head->scores + TILE * head->length;
   make_scores(head, i0, rows, low, keys);
   lap_gemm_here(&(lap_gemm_operands){.m = rows,
                                      .n = keys,
                                      .k = dim,
-                                     .a = d_o,
+                                     .a = head->d_o + i0 * head->q_stride,
                                      .lda = head->q_stride,
                                      .b = head->v + low * head->kv_stride,
                                      .ldb = head->kv_stride,
@@ -209,41 +279,9 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
     zero(pr, 0, begin), zero(pr, end, keys);
     zero(dsr, 0, begin), zero(dsr, end, keys);
   }
-  lap_gemm_here(&(lap_gemm_operands){.m = rows,
-                                     .n = dim,
-                                     .k = keys,
-                                     .a = ds,
-                                     .lda = keys,
-                                     .b = head->k + low * head->kv_stride,
-                                     .ldb = head->kv_stride,
-                                     .c = dq + i0 * head->q_stride,
-                                     .ldc = head->q_stride,
-                                     .into = lap_gemm_into(head->accumulate_dq),
-                                     .first = low});
-  lap_gemm_here(&(lap_gemm_operands){.m = keys,
-                                     .n = dim,
-                                     .k = rows,
-                                     .a = ds,
-                                     .lda = keys,
-                                     .transpose_a = true,
-                                     .b = q,
-                                     .ldb = head->q_stride,
-                                     .c = head->dk_chain + low * dim,
-                                     .ldc = dim,
-                                     .into = LAP_MATMUL_CHAIN,
-                                     .first = i0});
-  lap_gemm_here(&(lap_gemm_operands){.m = keys,
-                                     .n = dim,
-                                     .k = rows,
-                                     .a = p,
-                                     .lda = keys,
-                                     .transpose_a = true,
-                                     .b = d_o,
-                                     .ldb = head->q_stride,
-                                     .c = head->dv_chain + low * dim,
-                                     .ldc = dim,
-                                     .into = LAP_MATMUL_CHAIN,
-                                     .first = i0});
+  sum_over_keys(head, i0, rows, low, ds, head->k, head->accumulate_dq, dq);
+  sum_over_queries(head, i0, rows, low, ds, head->q, head->dk_chain);
+  sum_over_queries(head, i0, rows, low, p, head->d_o, head->dv_chain);
 }
 
 static void end_chain(real *sum, real *chain, int64_t begin, int64_t end) {
@@ -295,8 +333,11 @@ static void backward(const lap_op_call *call) {
   real *tiles = dv_parts + units * part;
 #pragma omp parallel for schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
-    const head_view head =
+    head_view head =
         view(call, unit, tiles + omp_get_thread_num() * scratch_of_thread(length, dim));
+    head.is_finite = all_finite(head.q, head.q_stride, length, dim) &&
+                     all_finite(head.k, head.kv_stride, length, dim) &&
+                     all_finite(head.d_o, head.q_stride, length, dim);
     backward_head(&head, call->input[0].gradient + head.q_offset, dk_parts + unit * part,
                   dv_parts + unit * part);
   }

@@ -188,6 +188,47 @@ static void attention_has_no_subnormal_weights(void **state) {
   test_batch_destroy(batch);
 }
 
+/* What is not finite in one document, in every operand, changes no bit of the next: two tiles of
+ * queries, a window that begins within both. */
+static void attention_keeps_overflow_within_its_document(void **state) {
+  (void)state;
+  enum { LENGTH = 130, SECOND = 70, HEADS = 4, KV_HEADS = 2, DIM = 6 };
+  test_batch *batch = test_batch_create(1, LENGTH, 19, 0, 320);
+  for (int t = 0; t < LENGTH; ++t) batch->document_start[t] = t < SECOND ? 0 : SECOND;
+  for (int i = 0; i < 4; ++i) {
+    const op_runner *runner = i % 2 ? &op_runner_double : &op_runner_float;
+    const op_case c = {.kind = OP_ATTENTION,
+                       .batch = batch,
+                       .heads = HEADS,
+                       .kv_heads = KV_HEADS,
+                       .head_dim = DIM,
+                       .window = i < 2 ? 0 : 40,
+                       .softcap = 50,
+                       .scale = 0.4};
+    const op_shape shape = op_shape_of(&c);
+    double *inputs[OP_INPUTS] = {0}, *dy = test_random(shape.output, 300, 1);
+    for (int j = 0; j < shape.inputs; ++j)
+      inputs[j] = test_random(shape.size[j], 301 + (uint64_t)j, 2);
+    results finite = run(runner, &c, inputs, dy);
+    const int64_t row[] = {HEADS * DIM, KV_HEADS * DIM, KV_HEADS * DIM};
+    for (int j = 0; j < shape.inputs; ++j) inputs[j][60 * row[j]] = inputs[j][5] = INFINITY;
+    dy[61 * row[0]] = INFINITY;
+    results found = run(runner, &c, inputs, dy);
+    const int64_t from = SECOND * row[0];
+    assert_memory_equal(found.output + from, finite.output + from,
+                        (size_t)(shape.output - from) * sizeof *dy);
+    for (int j = 0; j < shape.inputs; ++j)
+      assert_memory_equal(found.gradient[j] + SECOND * row[j], finite.gradient[j] + SECOND * row[j],
+                          (size_t)(shape.size[j] - SECOND * row[j]) * sizeof *dy);
+    assert_false(isfinite(found.output[60 * row[0]]));
+    for (int j = 0; j < shape.inputs; ++j) free(inputs[j]);
+    free(dy);
+    results_free(&finite);
+    results_free(&found);
+  }
+  test_batch_destroy(batch);
+}
+
 /* Logits of four ids: two share nearly all mass, the others have e^-86 and e^-87 of it, halved. The
  * first of these is a normal number, the second is subnormal and becomes 0; the second column of x
  * is so large that either shows in the gradient of the weights. */
@@ -295,6 +336,7 @@ int main(void) {
       cmocka_unit_test(attention_differs_by_rounding),
       cmocka_unit_test(attention_to_the_only_key_has_no_gradient),
       cmocka_unit_test(attention_has_no_subnormal_weights),
+      cmocka_unit_test(attention_keeps_overflow_within_its_document),
       cmocka_unit_test(the_head_has_no_subnormal_gradients),
       cmocka_unit_test(the_head_differs_by_rounding),
       cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),

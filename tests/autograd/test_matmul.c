@@ -14,6 +14,7 @@
 
 #include "autograd/kernel/matmul/kernels.h"
 #include "autograd/kernel/matmul/matmul.h"
+#include "autograd/kernel/matmul/multiply.h"
 #include "core/memory.h"
 #include "core/philox.h"
 
@@ -174,28 +175,40 @@ static float *rounded(const float *x, int64_t count) {
   return copy;
 }
 
-static void expect(const test_case *t, const char *kernel) {
+/* All of C, with what lies between its rows, as the definition has it; the caller frees it. */
+static float *defined(const test_case *t) {
   const lap_matmul *p = &t->p;
   lap_matmul reference = *p;
-  float *copies[2] = {NULL, NULL};
+  float *copies[2] = {NULL, NULL}, *c = lap_allocate(t->c_size, sizeof *c);
   if (p->precision == LAP_MATMUL_BFLOAT16) {
     reference.a = copies[0] = rounded(p->a, (p->transpose_a ? p->k : p->m) * p->lda);
     reference.b = copies[1] = rounded(p->b, (p->transpose_b ? p->n : p->k) * p->ldb);
   }
+  memcpy(c, t->before, (size_t)t->c_size * sizeof *c);
   for (int64_t i = 0; i < p->m; ++i)
-    for (int64_t j = 0; j < p->ldc && i * p->ldc + j < t->c_size; ++j) {
-      const float old = t->before[i * p->ldc + j], found = p->c[i * p->ldc + j];
-      const float expected = j < p->n ? element(&reference, i, j, old) : old;
-      if (!same(expected, found))
-        fail_msg(
-            "%s %s [%d,%d,%d] transposes %d %d into %d segment %d first %d: element %d,%d is %a, "
-            "not "
-            "%a",
-            kernel, p->precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", (int)p->m,
-            (int)p->n, (int)p->k, p->transpose_a, p->transpose_b, p->into, (int)p->segment,
-            (int)p->first, (int)i, (int)j, (double)found, (double)expected);
-    }
+    for (int64_t j = 0; j < p->n; ++j)
+      c[i * p->ldc + j] = element(&reference, i, j, c[i * p->ldc + j]);
   free(copies[0]), free(copies[1]);
+  return c;
+}
+
+static void expect_all(const test_case *t, const float *expected, const char *kernel) {
+  const lap_matmul *p = &t->p;
+  for (int64_t e = 0; e < t->c_size; ++e)
+    if (!same(expected[e], p->c[e]))
+      fail_msg(
+          "%s %s [%d,%d,%d] transposes %d %d into %d segment %d first %d: element %d,%d is "
+          "%a, not %a",
+          kernel, p->precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", (int)p->m,
+          (int)p->n, (int)p->k, p->transpose_a, p->transpose_b, p->into, (int)p->segment,
+          (int)p->first, (int)(e / p->ldc), (int)(e % p->ldc), (double)p->c[e],
+          (double)expected[e]);
+}
+
+static void expect(const test_case *t, const char *kernel) {
+  float *expected = defined(t);
+  expect_all(t, expected, kernel);
+  free(expected);
 }
 
 /* --- tests --- */
@@ -220,21 +233,6 @@ static void compare(const lap_matmul_kernel *kernel, source *from, int64_t m, in
   lap_matmul_run(&t.p);
   expect(&t, kernel->name);
   release(&t);
-}
-
-enum { SHAPES = 700 };
-
-static void check_random_shapes(const lap_matmul_kernel *kernel) {
-  source from = {1, 0};
-  int compared = 0;
-  for (int i = 0; i < SHAPES; ++i) {
-    const int64_t m = dimension(&from), n = dimension(&from), k = dimension(&from);
-    if (m * n * k > INT64_C(1) << 22) continue;
-    compare(kernel, &from, m, n, k, i % 4 == 0 ? WILD : i % 4 == 1 ? TINY : TAME);
-    ++compared;
-  }
-  print_message("%s: the bits of the definition of %s on %d random shapes\n", kernel->name,
-                precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", compared);
 }
 
 static void check_long_dimensions(const lap_matmul_kernel *kernel) {
@@ -338,7 +336,42 @@ static void check_the_smallest_results(const lap_matmul_kernel *kernel) {
   }
 }
 
-static void random_shapes(void **state) { (void)state, for_each_kernel(check_random_shapes); }
+/* The definition, which takes longest, once for all kernels. */
+static void random_shape(source *from, value_kind taste, int64_t m, int64_t n, int64_t k) {
+  test_case t = make(from, m, n, k, taste);
+  float *expected = defined(&t);
+  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel) {
+    if (!(*kernel)->runs_here()) continue;
+    memcpy(t.p.c, t.before, (size_t)t.c_size * sizeof *t.c);
+    lap_matmul_multiply(&t.p, (*kernel)->unit[precision]);
+    expect_all(&t, expected, (*kernel)->name);
+  }
+  free(expected);
+  release(&t);
+}
+
+/* LAPIDARY_RANDOM_SHAPES: fewer, where an emulator takes a hundred times as long. */
+static void random_shapes(void **state) {
+  const char *fewer = getenv("LAPIDARY_RANDOM_SHAPES");
+  const int shapes = fewer ? atoi(fewer) : 2000;
+  (void)state;
+  assert_true(shapes > 0);
+  for (precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision) {
+    source from = {1, 0};
+    for (int compared = 0; compared < shapes;) {
+      const int64_t m = dimension(&from), n = dimension(&from), k = dimension(&from);
+      if (m * n * k > INT64_C(1) << 22) continue;
+      random_shape(&from, compared % 4 == 0 ? WILD : compared % 4 == 1 ? TINY : TAME, m, n, k);
+      ++compared;
+    }
+    print_message("the bits of the definition of %s on %d random shapes by",
+                  precision == LAP_MATMUL_BFLOAT16 ? "bfloat16" : "float32", shapes);
+    for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
+      if ((*kernel)->runs_here()) print_message(" %s", (*kernel)->name);
+    print_message("\n");
+  }
+  precision = LAP_MATMUL_FLOAT32;
+}
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
 static void chains(void **state) { (void)state, for_each_kernel(check_chains); }
 static void any_number_of_threads(void **state) { (void)state, for_each_kernel(check_threads); }
