@@ -129,7 +129,8 @@ static lap_code hours_of_pass(const estimate *e, const lap_config *config, doubl
   lap_plan plan;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
   if (e->flops_per_second > 0)
-    *hours = plan.forward_flops / plan.tokens_per_step * tokens / e->flops_per_second / 3600;
+    *hours =
+        plan.forward_flops / (double)plan.tokens_per_step * tokens / e->flops_per_second / 3600;
   return LAP_OK;
 }
 

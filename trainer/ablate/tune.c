@@ -1,5 +1,6 @@
 #include "trainer/ablate/tune.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -44,6 +45,7 @@ size_t lap_tune_grid_points(const lap_tune_grid *grid) {
 
 static size_t index_at(const lap_tune_grid *grid, size_t point, size_t key) {
   for (size_t i = grid->key_count - 1; i > key; --i) point /= grid->key[i].count;
+  assert(grid->key[key].count > 0);
   return point % grid->key[key].count;
 }
 
