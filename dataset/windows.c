@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "dataset/set_documents.h"
 #include "dataset/special_ids.h"
 
 uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length) {
@@ -19,24 +20,11 @@ uint32_t lap_window_rows(const lap_token_shard *shard, uint64_t window, uint32_t
   return (uint32_t)(left < rows ? left : rows);
 }
 
-/* The document that `row` lies in: the last one that starts at or before it. */
-static uint64_t document_of(const lap_token_shard *shard, uint64_t row) {
-  uint64_t low = 0, high = shard->document_count;
-  while (high - low > 1) {
-    const uint64_t middle = low + (high - low) / 2;
-    if (shard->documents[middle] <= row)
-      low = middle;
-    else
-      high = middle;
-  }
-  return low;
-}
-
 static void fill_document_start(const lap_token_shard *shard, uint64_t row, uint32_t rows,
                                 int32_t *document_start) {
   /* The prefix stands for what the window's first document left behind, unless it begins here. */
   int32_t start = shard->tokens[row] == LAP_BOS ? 1 : 0;
-  uint64_t document = document_of(shard, row);
+  uint64_t document = lap_shard_document(shard, row);
   for (uint32_t i = 0; i < rows; ++i) {
     while (document + 1 < shard->document_count && shard->documents[document + 1] <= row + i) {
       ++document;

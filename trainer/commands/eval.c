@@ -1,16 +1,18 @@
 /* eval: how well a trained model predicts held-out tokens, and how closely it follows a teacher.
  *
  * For people who compare models. It reads a checkpoint, a run directory or a Hugging Face
- * directory, token shards and, where --cache is given, a teacher's cache of them; it writes nothing
- * but its result. Collective: ranks form replicas of the model, which share the windows; the
- * figures have the same bits at any number of ranks and threads.
+ * directory, token shards and, where --cache is given, a teacher's cache of them; it writes its
+ * result, and with --document-losses a file. Collective: ranks form replicas of the model, which
+ * share the windows; the figures have the same bits at any number of ranks and threads.
  */
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
 #include "trainer/cli/command.h"
@@ -19,10 +21,13 @@
 #include "trainer/commands/entries.h"
 #include "trainer/commands/model_flags.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/measure/breakdown.h"
+#include "trainer/measure/calibration.h"
+#include "trainer/measure/document_losses.h"
 #include "trainer/model/evaluate.h"
 
 typedef struct {
-  const char *tokens, *cache;
+  const char *tokens, *cache, *document_losses, *by;
   lap_model_flags model;
 } eval_flags;
 
@@ -35,6 +40,14 @@ static const lap_flag flags_of_eval[] = {
      .value = "GLOB",
      .offset = offsetof(eval_flags, cache),
      .help = "teacher cache of these shards, likewise: adds kl and agreement"},
+    {.name = "document-losses",
+     .value = "FILE.h5",
+     .offset = offsetof(eval_flags, document_losses),
+     .help = "write the sums of every document to an HDF5 file"},
+    {.name = "by",
+     .value = "WHAT",
+     .offset = offsetof(eval_flags, by),
+     .help = "also by document, or by position: by the length of the context, in powers of two"},
     {0}};
 
 /* --- opening --- */
@@ -94,6 +107,9 @@ static void print_evaluation(const lap_evaluation *e) {
     printf("kl             %.6f nats/token, to the teacher's kept ids and the rest\n", e->kl);
     printf("agreement      %.2f %% with the teacher's likeliest token\n", 100 * e->agreement);
   }
+  if (e->acceptance == e->acceptance)
+    printf("acceptance     %.4f to %.4f of its tokens, were it the draft of the teacher\n",
+           e->acceptance, e->acceptance_most);
   if (e->teacher_loss == e->teacher_loss)
     printf("teacher loss   %.6f nats/token\n", e->teacher_loss);
   if (lap_evaluation_lead(e) > 0)
@@ -106,62 +122,126 @@ static void print_evaluation(const lap_evaluation *e) {
          lap_human_count(e->tokens_per_second, rate));
 }
 
-static lap_code print_result(const lap_evaluation *e, int64_t peak_bytes, const char *path,
+/* On rank 0. */
+typedef struct {
+  lap_evaluation evaluation;
+  lap_evaluation_detail detail;
+  double calibration_error;
+  json_t *breakdown; /* NULL: not asked for */
+  int64_t peak_bytes;
+} eval_result;
+
+static void print_text(const eval_result *r, const eval_inputs *in, bool by_document) {
+  char peak[LAP_HUMAN_TEXT];
+  print_evaluation(&r->evaluation);
+  printf("calibration    %.4f error of the likeliest token's probability, in %d bins\n",
+         r->calibration_error, LAP_CALIBRATION_BINS);
+  printf("memory peak    %s on the fullest rank\n", lap_human_bytes((double)r->peak_bytes, peak));
+  if (r->breakdown && by_document)
+    lap_breakdown_print_documents(r->breakdown, &in->tokens, stdout);
+  else if (r->breakdown)
+    lap_breakdown_print_positions(r->breakdown, stdout);
+}
+
+static lap_code print_result(const eval_result *r, const eval_inputs *in, const eval_flags *flags,
                              bool json, lap_status *status) {
+  const bool by_document = flags->by && strcmp(flags->by, "document") == 0;
   if (!json) {
-    char peak[LAP_HUMAN_TEXT];
-    print_evaluation(e);
-    printf("memory peak    %s on the fullest rank\n", lap_human_bytes((double)peak_bytes, peak));
+    print_text(r, in, by_document);
     return LAP_OK;
   }
-  json_t *object = lap_evaluation_to_json(e);
-  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)peak_bytes));
-  json_object_set_new(object, "checkpoint", json_string(path));
+  json_t *object = lap_evaluation_to_json(&r->evaluation);
+  json_object_set_new(object, "calibration_error", lap_json_number(r->calibration_error));
+  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
+  json_object_set_new(object, "checkpoint", json_string(in->model.source.path));
+  if (r->breakdown)
+    json_object_set(object, by_document ? "by_document" : "by_position", r->breakdown);
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);
   return code;
 }
 
+/* What is made of the detail, on rank 0. */
+static lap_code digest(const eval_flags *flags, const eval_inputs *in, eval_result *r,
+                       lap_status *status) {
+  if (flags->document_losses)
+    LAP_TRY(lap_document_losses_write(flags->document_losses, &in->model.source, &in->data,
+                                      &r->detail, status));
+  r->calibration_error =
+      lap_calibration_error(r->detail.confidence, r->detail.counted, LAP_CALIBRATION_BINS);
+  if (flags->by)
+    r->breakdown = strcmp(flags->by, "document") == 0
+                       ? lap_breakdown_by_document(&r->detail)
+                       : lap_breakdown_by_position(&r->detail, in->data.cache != NULL);
+  return LAP_OK;
+}
+
+static void release_result(eval_result *r) {
+  lap_evaluation_detail_release(&r->detail);
+  json_decref(r->breakdown);
+}
+
 /* --- the command --- */
+
+static lap_code check_flags(const eval_flags *flags, lap_status *status) {
+  if (!flags->tokens) return lap_fail(status, LAP_USAGE, "--tokens GLOB is needed");
+  if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
+    return lap_fail(status, LAP_USAGE, "--by: is \"%s\", must be document or position", flags->by);
+  return LAP_OK;
+}
+
+/* Collective. Opens all, agrees on it, and says what is odd. */
+static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
+                            const lap_command_line *line, eval_inputs *in, lap_status *status) {
+  lap_status own = {0};
+  own.code = check_flags(flags, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
+                                      &in->model, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_precision_flag_apply(flags->model.precision, in->model.source.config, &own);
+  if (own.code == LAP_OK) own.code = open_data(flags, in, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  const lap_model_source *source = &in->model.source;
+  assert(source->config);
+  if (source->notice) lap_console_warn(session->console, "%s", source->notice);
+  if (in->cache && lap_cache_notice(in->cache))
+    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in->cache));
+  return lap_session_open_gemm(session, lap_config_gemm(source->config), (int)flags->model.threads,
+                               status);
+}
+
+static lap_code evaluate_inputs(const lap_session *session, const eval_flags *flags,
+                                const eval_inputs *in, eval_result *r, lap_status *status) {
+  lap_session_say_cores(session, (int)flags->model.threads);
+  const lap_evaluate_request request = {.model = &in->model.source.config->model,
+                                        .state = in->model.state,
+                                        .weights = in->model.weights,
+                                        .data = &in->data,
+                                        .piece_bytes = in->piece_bytes,
+                                        .threads = (int)flags->model.threads,
+                                        .detail = &r->detail,
+                                        .progress = session->root ? show_progress : NULL,
+                                        .context = session->console};
+  LAP_TRY(lap_evaluate(&request, &r->evaluation, status));
+  lap_status own = {0};
+  if (session->root) own.code = digest(flags, in, r, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  int64_t smallest;
+  lap_agree_range(session->comm, lap_memory_peak(), &smallest, &r->peak_bytes);
+  return LAP_OK;
+}
 
 static lap_code evaluate_model(const lap_session *session, const eval_flags *flags,
                                const lap_command_line *line, lap_status *status) {
   eval_inputs in = {0};
-  lap_status own = {0};
-  if (!flags->tokens) own.code = lap_fail(&own, LAP_USAGE, "--tokens GLOB is needed");
-  if (own.code == LAP_OK)
-    own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
-                                      &in.model, &own);
-  if (own.code == LAP_OK)
-    own.code = lap_precision_flag_apply(flags->model.precision, in.model.source.config, &own);
-  if (own.code == LAP_OK) own.code = open_data(flags, &in, &own);
-  *status = own;
-  lap_code code = lap_agree(session->comm, status);
-  const lap_model_source *source = &in.model.source;
-  assert(source->config || code != LAP_OK);
-  if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
-  if (code == LAP_OK && in.cache && lap_cache_notice(in.cache))
-    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in.cache));
-  if (code == LAP_OK)
-    code = lap_session_open_gemm(session, lap_config_gemm(source->config),
-                                 (int)flags->model.threads, status);
-  lap_evaluation e;
-  if (code == LAP_OK) {
-    lap_session_say_cores(session, (int)flags->model.threads);
-    const lap_evaluate_request request = {.model = &source->config->model,
-                                          .state = in.model.state,
-                                          .weights = in.model.weights,
-                                          .data = &in.data,
-                                          .piece_bytes = in.piece_bytes,
-                                          .threads = (int)flags->model.threads,
-                                          .progress = session->root ? show_progress : NULL,
-                                          .context = session->console};
-    code = lap_evaluate(&request, &e, status);
-  }
-  int64_t smallest, peak_bytes = 0;
-  if (code == LAP_OK) lap_agree_range(session->comm, lap_memory_peak(), &smallest, &peak_bytes);
-  if (code == LAP_OK && session->root)
-    code = print_result(&e, peak_bytes, source->path, line->json, status);
+  eval_result result = {0};
+  lap_code code = open_inputs(session, flags, line, &in, status);
+  if (code == LAP_OK) code = evaluate_inputs(session, flags, &in, &result, status);
+  if (code == LAP_OK && session->root) code = print_result(&result, &in, flags, line->json, status);
+  release_result(&result);
   close_inputs(&in);
   return code;
 }

@@ -12,16 +12,15 @@
 #include "mpi/transport/agree.h"
 #include "trainer/model/window_logits.h"
 
-/* What one window adds up; all ranks get those of every window. */
-typedef struct {
-  double counted, ce, correct, text_nats, text_bytes, kl, agree, teacher_nats;
-} window_sums;
-
 typedef struct {
   const lap_evaluate_request *request;
-  window_sums *positions; /* [T] of the window at hand */
-  float *scratch;         /* [T, 2 k] of lap_loss_row */
+  lap_position_sums *positions; /* [T] of the window at hand */
+  float *confidence;            /* [T], likewise; NULL: nobody asks */
+  float *scratch;               /* [T, 2 k] of lap_loss_row */
 } evaluator;
+
+static const lap_objective next_token = {
+    .distill_weight = 0, .temperature = 1, .tail = LAP_TAIL_GHOST};
 
 static int32_t likeliest(const float *z, int64_t count) {
   int64_t best = 0;
@@ -39,44 +38,63 @@ static int32_t teacher_choice(const int32_t *ids, const float *probability, int6
   return best < 0 ? -1 : ids[best];
 }
 
+/* Acceptance of speculative decoding with the model as the draft: sum over ids of min(p of the
+ * teacher, p of the model). What is not kept of the teacher is known as one mass alone. */
+static void sum_acceptance(const lap_batch *batch, int64_t t, const float *z, double log_sum,
+                           lap_position_sums *sums) {
+  double kept = 0;
+  for (int64_t i = t * batch->k; i < (t + 1) * batch->k; ++i) {
+    if (batch->teacher_ids[i] < 0) continue;
+    const double p = exp((double)z[batch->teacher_ids[i]] - log_sum);
+    kept += p;
+    sums->accepted += fmin(p, (double)batch->teacher_probability[i]);
+  }
+  sums->accepted_rest = fmin(fmax(1 - kept, 0), (double)batch->teacher_tail[t]);
+}
+
+/* The sums of a position to the teacher; z is spent. `log_sum` is log sum exp of z. */
+static void sum_teacher(const evaluator *e, const lap_micro_batch *window, int64_t t, float *z,
+                        double log_sum, int32_t choice, lap_position_sums *sums) {
+  const lap_batch *batch = &window->batch;
+  const int64_t k = batch->k;
+  const int32_t *ids = batch->teacher_ids + t * k;
+  const float *probability = batch->teacher_probability + t * k;
+  sums->agreed = choice == teacher_choice(ids, probability, k);
+  /* Row 0 of the window stands at position 1. */
+  sums->teacher_nats =
+      window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
+  sum_acceptance(batch, t, z, log_sum, sums);
+  const lap_row_labels labels = {.target = batch->targets[t],
+                                 .k = k,
+                                 .ids = ids,
+                                 .probability = probability,
+                                 .tail = batch->teacher_tail[t],
+                                 .teacher_entropy = batch->teacher_entropy[t],
+                                 .objective = &next_token};
+  sums->kl =
+      lap_loss_row(&labels, z, e->request->model->vocab_size, false, e->scratch + t * 2 * k).kl;
+}
+
 /* The sums of one counted position; z is spent. */
 static void sum_position(void *context, const lap_micro_batch *window, int64_t t, float *z) {
   const evaluator *e = context;
-  const lap_batch *batch = &window->batch;
-  const int64_t vocab = e->request->model->vocab_size, k = batch->k;
-  const int32_t target = batch->targets[t], *ids = k ? batch->teacher_ids + t * k : NULL;
-  const float *probability = k ? batch->teacher_probability + t * k : NULL;
-  const lap_objective next_token = {.distill_weight = 0, .temperature = 1, .tail = LAP_TAIL_GHOST};
-  const int32_t choice = likeliest(z, vocab);
-  window_sums *sums = &e->positions[t];
-  *sums = (window_sums){.counted = 1, .correct = choice == target};
-  if (k) {
-    sums->agree = choice == teacher_choice(ids, probability, k);
-    /* Row 0 of the window stands at position 1. */
-    sums->teacher_nats =
-        window->rows->next_logprob ? -(double)window->rows->next_logprob[t - 1] : NAN;
-  }
+  const int64_t vocab = e->request->model->vocab_size;
+  const int32_t target = window->batch.targets[t], choice = likeliest(z, vocab);
+  const double best = (double)z[choice], next = (double)z[target];
+  lap_position_sums *sums = &e->positions[t];
+  *sums = (lap_position_sums){.counted = 1, .correct = choice == target};
   /* The loss is made without the teacher, so that it has the same bits whatever the cache. */
-  lap_row_labels labels = {.target = target, .objective = &next_token};
-  const lap_row_loss alone = lap_loss_row(&labels, z, vocab, false, NULL);
-  sums->ce = alone.ce;
-  if (k) {
-    labels.k = k, labels.ids = ids, labels.probability = probability;
-    labels.tail = batch->teacher_tail[t];
-    labels.teacher_entropy = batch->teacher_entropy[t];
-    sums->kl = lap_loss_row(&labels, z, vocab, false, e->scratch + t * 2 * k).kl;
-  }
+  const lap_row_labels labels = {.target = target, .objective = &next_token};
+  sums->nats = lap_loss_row(&labels, z, vocab, false, NULL).ce;
+  const double log_sum = next + sums->nats;
+  if (e->confidence)
+    e->confidence[t] = (float)(sums->correct > 0 ? exp(best - log_sum) : -exp(best - log_sum));
+  if (window->batch.k) sum_teacher(e, window, t, z, log_sum, choice, sums);
   const uint16_t *bytes = e->request->piece_bytes;
   if (bytes && bytes[target] > 0) {
-    sums->text_nats = alone.ce;
+    sums->text_nats = sums->nats;
     sums->text_bytes = bytes[target];
   }
-}
-
-static void add(window_sums *total, const window_sums *part) {
-  double *t = (double *)total;
-  const double *p = (const double *)part;
-  for (size_t i = 0; i < sizeof *total / sizeof *t; ++i) t[i] += p[i];
 }
 
 /* Windows of a replica: replica, replica + R, ...; the most that one has. */
@@ -90,7 +108,8 @@ static uint64_t share_of(const lap_evaluate_request *request) {
 /* This replica's windows into sums [share], on its leader. After a failure it only takes part in
  * the passes of the others. */
 static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t windows,
-                               window_sums *sums, lap_status *status) {
+                               lap_position_sums *sums, lap_detail_parts *parts,
+                               lap_status *status) {
   const size_t length = request->data->sequence_length;
   const size_t k = (size_t)lap_data_teacher_k(request->data);
   const lap_fold *fold = &request->state->placement.fold;
@@ -99,6 +118,7 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
       request->model, request->state, request->weights, request->data, request->threads);
   evaluator e = {.request = request,
                  .positions = lap_allocate(length, sizeof *e.positions),
+                 .confidence = parts ? lap_allocate(length, sizeof *e.confidence) : NULL,
                  .scratch = lap_allocate_aligned(length * 2 * k, sizeof(float))};
   lap_code code = LAP_OK;
   for (uint64_t i = 0; i < share; ++i) {
@@ -106,7 +126,10 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
     if (window < windows && code == LAP_OK) {
       memset(e.positions, 0, length * sizeof *e.positions);
       code = lap_window_logits_visit(model, window, sum_position, &e, status);
-      for (size_t t = 0; t < length; ++t) add(&sums[i], &e.positions[t]);
+      for (size_t t = 0; t < length; ++t) lap_position_sums_add(&sums[i], &e.positions[t]);
+      if (parts && code == LAP_OK && lap_window_logits_leads(model))
+        lap_detail_parts_add(parts, window, e.positions, e.confidence,
+                             lap_window_logits_window(model)->document_start);
     } else {
       lap_window_logits_join_pass(model);
     }
@@ -114,20 +137,25 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
   }
   lap_window_logits_destroy(model);
   free(e.positions);
+  free(e.confidence);
   lap_release_aligned(e.scratch);
   return code;
 }
 
-static lap_evaluation evaluation_of(const lap_evaluate_request *request, const window_sums *total,
-                                    uint64_t windows) {
+static lap_evaluation evaluation_of(const lap_evaluate_request *request,
+                                    const lap_position_sums *total, uint64_t windows) {
   const bool taught = request->data->cache != NULL;
+  /* A draw of the teacher is no distribution: the smaller of two is not right on average. */
+  const bool accepts = taught && lap_cache_schema_of(request->data->cache)->codec == LAP_CODEC_TOPK;
   return (lap_evaluation){
-      .loss = total->ce / total->counted,
-      .perplexity = exp(total->ce / total->counted),
+      .loss = total->nats / total->counted,
+      .perplexity = exp(total->nats / total->counted),
       .bits_per_byte = request->piece_bytes ? total->text_nats / log(2) / total->text_bytes : NAN,
       .accuracy = total->correct / total->counted,
       .kl = taught ? total->kl / total->counted : NAN,
-      .agreement = taught ? total->agree / total->counted : NAN,
+      .agreement = taught ? total->agreed / total->counted : NAN,
+      .acceptance = accepts ? total->accepted / total->counted : NAN,
+      .acceptance_most = accepts ? (total->accepted + total->accepted_rest) / total->counted : NAN,
       .teacher_loss = taught ? total->teacher_nats / total->counted : NAN,
       .counted = (uint64_t)total->counted,
       .windows = windows,
@@ -143,15 +171,18 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
   const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
   const uint64_t replicas = (uint64_t)placement->fold.replicas;
   const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */
-  window_sums *mine = lap_allocate(share, sizeof *mine);
-  window_sums *all = lap_allocate(share * ranks, sizeof *all);
+  lap_position_sums *mine = lap_allocate(share, sizeof *mine);
+  lap_position_sums *all = lap_allocate(share * ranks, sizeof *all);
   lap_status outcome = {0};
-  outcome.code = evaluate_share(request, windows, mine, &outcome);
+  lap_detail_parts *parts = request->detail ? lap_detail_parts_create(request->data) : NULL;
+  outcome.code = evaluate_share(request, windows, mine, parts, &outcome);
   if (lap_agree(placement->comm, &outcome) == LAP_OK) {
     lap_gather_all(placement->comm, mine, (size_t)share * sizeof *mine, all);
-    window_sums total = {0};
+    lap_position_sums total = {0};
     for (uint64_t w = 0; w < windows; ++w)
-      add(&total, &all[w % replicas * stride * share + w / replicas]);
+      lap_position_sums_add(&total, &all[w % replicas * stride * share + w / replicas]);
+    if (parts)
+      lap_detail_collect(parts, placement->comm, windows, replicas, stride, request->detail);
     *evaluation = evaluation_of(request, &total, windows);
     evaluation->seconds = lap_clock_seconds() - start;
     evaluation->tokens_per_second = (double)(windows * length) / evaluation->seconds;
@@ -160,6 +191,7 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
                               "%s: no position is counted: the shards hold no text to predict",
                               request->data->tokens->shard[0]->path);
   }
+  lap_detail_parts_destroy(parts);
   free(mine);
   free(all);
   *status = outcome;
@@ -169,7 +201,7 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
 void lap_evaluate_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
                         int64_t teacher_k, int threads, lap_memory_table *memory) {
   lap_window_logits_bytes(model, state, length, teacher_k, threads, memory);
-  memory->bytes[LAP_MEMORY_BUFFERS] += length * (int64_t)sizeof(window_sums) +
+  memory->bytes[LAP_MEMORY_BUFFERS] += length * (int64_t)sizeof(lap_position_sums) +
                                        length * 2 * teacher_k * (int64_t)sizeof(float) +
                                        model->vocab_size * (int64_t)sizeof(uint16_t);
 }
@@ -197,6 +229,8 @@ json_t *lap_evaluation_to_json(const lap_evaluation *e) {
   json_object_set_new(object, "accuracy", lap_json_number(e->accuracy));
   json_object_set_new(object, "kl", lap_json_number(e->kl));
   json_object_set_new(object, "agreement", lap_json_number(e->agreement));
+  json_object_set_new(object, "acceptance", lap_json_number(e->acceptance));
+  json_object_set_new(object, "acceptance_most", lap_json_number(e->acceptance_most));
   json_object_set_new(object, "teacher_loss", lap_json_number(e->teacher_loss));
   const double lead = lap_evaluation_lead(e);
   json_object_set_new(object, "better_than_teacher",

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "trainer/model/evaluation_detail.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/state/memory_table.h"
 #include "trainer/step/batches.h"
@@ -20,7 +21,11 @@ typedef struct {
   double accuracy;      /* share of positions where the likeliest token is the next one */
   double kl;            /* to the teacher, between its K+1 buckets; NaN: no cache */
   double agreement;     /* share where student and teacher have the same likeliest token; NaN */
-  double teacher_loss;  /* mean -log p of the next token under the teacher; NaN: not stored */
+  /* Acceptance of speculative decoding with the model as the teacher's draft: the mean over
+   * positions of sum min(p of the teacher, p of the model). It lies between these two, of which the
+   * first takes the kept ids alone. NaN: no cache, or one of draws. */
+  double acceptance, acceptance_most;
+  double teacher_loss; /* mean -log p of the next token under the teacher; NaN: not stored */
   uint64_t counted, windows;
   double seconds;
   double tokens_per_second; /* inputs, padding included */
@@ -34,6 +39,7 @@ typedef struct {
   /* [vocab_size] bytes of text of each token; NULL: no bits per byte */
   const uint16_t *piece_bytes;
   int threads;
+  lap_evaluation_detail *detail; /* filled on rank 0, the caller's to release; NULL: totals alone */
   /* windows of this replica; or NULL */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   void *context;

@@ -29,6 +29,8 @@ bool lap_window_logits_leads(const lap_window_logits *w) {
   return w->state->placement.fold.model_rank == 0;
 }
 
+const lap_micro_batch *lap_window_logits_window(const lap_window_logits *w) { return w->window; }
+
 /* Rows of logits at a time. */
 static int64_t chunk_of(const lap_gemma2_config *model, int64_t length) {
   const int64_t chunk = lap_lm_head_chunk(model->vocab_size, length);

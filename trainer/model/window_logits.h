@@ -38,6 +38,8 @@ typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *windo
  * all ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
+/* The window that was visited last. */
+const lap_micro_batch *lap_window_logits_window(const lap_window_logits *windows);
 /* Collective: takes part in the messages of a pass in which this replica has no window to visit. */
 void lap_window_logits_join_pass(lap_window_logits *windows);
 

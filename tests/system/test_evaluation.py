@@ -1,0 +1,167 @@
+"""eval beyond its totals: by document, by position, with a longer context."""
+
+import hashlib
+import pathlib
+import unittest
+
+import h5py
+import numpy
+
+from harness import SEQUENCE_LENGTH, Test, hdf5_contents, lapidary, succeed
+
+PAD, EOS, BOS = 0, 1, 2
+
+
+class Evaluation(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=80, shard_tokens=100)  # most documents are longer
+        workspace.make_teacher(steps=20)
+        cls.shards = sorted((workspace / "tokens/eval").glob("*.h5"))
+
+    def eval(self, *options, tokens=None, cache=True, **how):
+        tokens = tokens or self.workspace / "tokens/eval/*.h5"
+        teacher = ["--cache", self.workspace / "cache/*.h5"] if cache else []
+        return succeed("eval", self.workspace / "teacher", "--tokens", tokens, *teacher, "--json", *options,
+                       **how).json
+
+    def losses(self, name="losses.h5", **how):
+        path = self.workspace / name
+        path.unlink(missing_ok=True)
+        report = self.eval("--document-losses", path, **how)
+        with h5py.File(path) as file:
+            return report, {key: file[key][...] for key in file}, dict(file.attrs)
+
+    def expected_documents(self):
+        """(shard, row, counted positions) of each document, by going through the tokens."""
+        documents, ended = [], True
+        for s, path in enumerate(self.shards):
+            with h5py.File(path) as file:
+                tokens = file["tokens"][...]
+            for row, token in enumerate(tokens):
+                if token == BOS or (row == 0 and ended):
+                    documents.append([s, row, 0])
+                documents[-1][2] += token != EOS and row + 1 < len(tokens)
+            ended = tokens[-1] == EOS
+        return documents
+
+    def test_documents_add_up_to_the_totals(self):
+        report, columns, attributes = self.losses()
+        documents = self.expected_documents()
+        self.assertGreater(len(documents), 5)
+        begin = sum(h5py.File(path)["tokens"][0] == BOS for path in self.shards)
+        self.assertLess(begin, len(self.shards))  # so some documents go through several shards
+        self.assertEqual([[int(columns[key][i]) for key in ("shard", "first_row", "tokens")]
+                          for i in range(len(documents))], documents)
+        self.assertEqual(list(columns["document"]), list(range(len(documents))))
+        counted = report["counted"]
+        self.assertEqual(int(columns["tokens"].sum()), counted)
+        self.assertEqual(int(columns["correct"].sum()), round(report["accuracy"] * counted))
+        self.assertEqual(int(columns["agreed"].sum()), round(report["agreement"] * counted))
+        for key, total in (("nats", "loss"), ("kl", "kl")):
+            numpy.testing.assert_allclose(columns[key].sum(), report[total] * counted, rtol=1e-12)
+        bits = columns["text_nats"].sum() / numpy.log(2) / columns["bytes"].sum()
+        numpy.testing.assert_allclose(bits, report["bits_per_byte"], rtol=1e-12)
+        types = {"document": "u8", "shard": "u4", "first_row": "u8", "tokens": "u8", "bytes": "u8", "nats": "f8",
+                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8"}
+        self.assertEqual({key: value.dtype.str[1:] for key, value in columns.items()}, types)
+        self.assertEqual(attributes["format"].decode(), "lapidary-document-losses-1")
+        self.assertEqual(attributes["sequence_length"], SEQUENCE_LENGTH)
+        state = succeed("inspect", self.workspace / "teacher", "--json").json["state_sha256"]
+        self.assertEqual(attributes["model_state_sha256"].decode(), state)
+
+    def test_a_document_alone_has_the_loss_that_it_has_among_others(self):
+        _, columns, _ = self.losses(cache=False)
+        self.assertNotIn("kl", columns)
+        checked = 0
+        for i, (s, row, counted) in enumerate(self.expected_documents()):
+            with h5py.File(self.shards[s]) as file:
+                tokens, attributes = file["tokens"][...], dict(file.attrs)
+            end = row + counted + 1  # with its EOS
+            whole = end <= len(tokens) and tokens[end - 1] == EOS
+            if not whole or row // (SEQUENCE_LENGTH - 1) != (end - 1) // (SEQUENCE_LENGTH - 1):
+                continue  # it has several windows, cut elsewhere when alone
+            path = self.workspace / "alone.h5"
+            with h5py.File(path, "w") as file:
+                for key in ("format", "format_version", "vocab_size", "tokenizer_sha256"):
+                    file.attrs[key] = attributes[key]
+                alone = tokens[row:end].astype("<u4")
+                file.attrs["tokens_sha256"] = hashlib.sha256(alone.tobytes()).hexdigest()
+                file["tokens"], file["documents"] = alone, numpy.array([0, len(alone)], "u8")
+            report = self.eval(tokens=path, cache=False)
+            self.assertEqual(report["counted"], counted)
+            numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
+            checked += 1
+        self.assertGreater(checked, 0)
+
+    def test_any_number_of_ranks_and_threads_has_the_same_bits(self):
+        def run(name, *options, **how):
+            folder = self.workspace / name
+            report = self.eval("--by", "position", "--document-losses", folder / "losses.h5", *options, **how)
+            for key in ("seconds", "tokens_per_second", "peak_bytes"):
+                del report[key]
+            return report, hdf5_contents(folder)
+        reference = run("alone")
+        self.assertGreater(reference[0]["calibration_error"], 0)
+        for ranks, options in ((2, []), (3, ["--threads", "2"])):
+            self.assertEqual(run(f"ranks-{ranks}", *options, ranks=ranks), reference)
+        shards = run("shards", "--model-shards", "2")
+        self.assertEqual(run("shared", "--model-shards", "2", "--model-ranks", "2", ranks=4), shards)
+
+    def test_by_document_and_by_position(self):
+        report, columns, _ = self.losses()
+        found = self.eval("--by", "document")["by_document"]
+        counted = columns["tokens"] > 0
+        losses = columns["nats"][counted] / columns["tokens"][counted]
+        self.assertEqual([found["documents"], found["counted_documents"]], [len(counted), counted.sum()])
+        numpy.testing.assert_allclose([found["mean_loss"], found["standard_deviation"]],
+                                      [losses.mean(), losses.std(ddof=1)], rtol=1e-12)
+        worst = max(found["worst"], key=lambda row: row["loss"])
+        self.assertEqual(found["worst"][0], worst)
+        numpy.testing.assert_allclose(worst["loss"], losses.max(), rtol=1e-12)
+        self.assertEqual(worst["tokens"], columns["tokens"][worst["document"]])
+
+        rows = self.eval("--by", "position")["by_position"]
+        self.assertEqual([(row["context_from"], row["context_to"]) for row in rows],
+                         [(1, 1), (2, 3), (4, 7), (8, 15), (16, 31)])
+        self.assertEqual(sum(row["counted"] for row in rows), report["counted"])
+        # The first position of a document, and those whose window's prefix and row are all they see.
+        begin = sum(token == BOS for path in self.shards for token in h5py.File(path)["tokens"][...])
+        self.assertEqual(rows[0]["counted"], begin)
+        for key in ("loss", "kl", "accuracy", "agreement"):
+            mean = sum(row[key] * row["counted"] for row in rows) / report["counted"]
+            self.assertAlmostEqual(mean, report[key], places=9)
+        self.assertGreater(rows[0]["loss"], rows[-1]["loss"])
+
+        text = succeed("eval", self.workspace / "teacher", "--tokens", self.workspace / "tokens/eval/*.h5", "--by",
+                       "document").out
+        self.assertIn("The documents of the largest loss", text)
+        self.assertIn(str(self.shards[worst["shard"]]), text)
+
+    def test_acceptance_of_a_model_as_its_own_draft_is_all_that_it_kept(self):
+        report = self.eval()
+        kept = []
+        for path in self.shards:
+            name = next(p for p in (self.workspace / "cache").glob("*.h5")
+                        if h5py.File(p).attrs["tokens_sha256"] == h5py.File(path).attrs["tokens_sha256"])
+            with h5py.File(path) as tokens, h5py.File(name) as cache:
+                counts = tokens["tokens"][:-1] != EOS
+                kept += list(1 - cache["tail_mass"][:-1][counts])
+        self.assertAlmostEqual(report["acceptance"], float(numpy.mean(kept)), delta=2e-3)
+        self.assertAlmostEqual(report["acceptance_most"], 1, delta=2e-3)
+        self.assertIsNone(self.eval(cache=False)["acceptance"])
+
+    def test_what_cannot_be_done_is_said(self):
+        tokens = self.workspace / "tokens/eval/*.h5"
+        result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--by", "word")
+        self.assert_exit(result, 2)
+        self.assertIn('--by: is "word", must be document or position', result.err)
+        for ranks in (None, 2):
+            result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--document-losses",
+                              pathlib.Path("/proc/nowhere/losses.h5"), ranks=ranks)
+            self.assert_exit(result, 3)
+            self.assertIn("/proc/nowhere", result.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
