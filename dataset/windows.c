@@ -5,19 +5,29 @@
 #include "dataset/set_documents.h"
 #include "dataset/special_ids.h"
 
-uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length) {
-  assert(sequence_length >= 2);
+uint64_t lap_sliding_count(uint64_t token_count, uint32_t sequence_length, uint32_t step) {
+  assert(sequence_length >= 2 && step >= 1 && step < sequence_length);
   const uint64_t rows = sequence_length - 1;
-  return token_count / rows + (token_count % rows != 0);
+  if (token_count <= rows) return token_count > 0;
+  return 1 + (token_count - rows + step - 1) / step;
+}
+
+uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length) {
+  return lap_sliding_count(token_count, sequence_length, sequence_length - 1);
+}
+
+uint32_t lap_sliding_rows(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                          uint32_t step, uint64_t *row) {
+  assert(window < lap_sliding_count(shard->token_count, sequence_length, step));
+  const uint64_t rows = sequence_length - 1;
+  *row = window * step;
+  const uint64_t left = shard->token_count - *row;
+  return (uint32_t)(left < rows ? left : rows);
 }
 
 uint32_t lap_window_rows(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
                          uint64_t *row) {
-  assert(window < lap_window_count(shard->token_count, sequence_length));
-  const uint64_t rows = sequence_length - 1;
-  *row = window * rows;
-  const uint64_t left = shard->token_count - *row;
-  return (uint32_t)(left < rows ? left : rows);
+  return lap_sliding_rows(shard, window, sequence_length, sequence_length - 1, row);
 }
 
 static void fill_document_start(const lap_token_shard *shard, uint64_t row, uint32_t rows,
@@ -34,17 +44,19 @@ static void fill_document_start(const lap_token_shard *shard, uint64_t row, uint
   }
 }
 
-uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
-                         bool document_mask, int32_t *inputs, int32_t *targets,
-                         int32_t *document_start) {
+uint32_t lap_sliding_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                          uint32_t step, bool document_mask, int32_t *inputs, int32_t *targets,
+                          int32_t *document_start) {
   uint64_t row;
-  const uint32_t rows = lap_window_rows(shard, window, sequence_length, &row);
+  const uint32_t rows = lap_sliding_rows(shard, window, sequence_length, step, &row);
+  /* The rows before it are counted by the windows before. */
+  const uint64_t fresh = window > 0 ? row - step + sequence_length - 1 : row;
   uint32_t counted = 0;
   inputs[0] = LAP_BOS;
   targets[0] = LAP_UNCOUNTED;
   for (uint32_t i = 0; i < rows; ++i) {
     const uint64_t r = row + i;
-    const bool counts = r + 1 < shard->token_count && shard->tokens[r] != LAP_EOS;
+    const bool counts = r >= fresh && r + 1 < shard->token_count && shard->tokens[r] != LAP_EOS;
     inputs[1 + i] = (int32_t)shard->tokens[r];
     targets[1 + i] = counts ? (int32_t)shard->tokens[r + 1] : LAP_UNCOUNTED;
     counted += counts;
@@ -59,20 +71,36 @@ uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t
   return counted;
 }
 
-uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length) {
+uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                         bool document_mask, int32_t *inputs, int32_t *targets,
+                         int32_t *document_start) {
+  return lap_sliding_fill(shard, window, sequence_length, sequence_length - 1, document_mask,
+                          inputs, targets, document_start);
+}
+
+uint64_t lap_set_sliding_count(const lap_token_set *set, uint32_t sequence_length, uint32_t step) {
   uint64_t count = 0;
   for (size_t i = 0; i < set->count; ++i)
-    count += lap_window_count(set->shard[i]->token_count, sequence_length);
+    count += lap_sliding_count(set->shard[i]->token_count, sequence_length, step);
   return count;
 }
 
-lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length,
-                                uint64_t index) {
+uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length) {
+  return lap_set_sliding_count(set, sequence_length, sequence_length - 1);
+}
+
+lap_shard_window lap_set_sliding(const lap_token_set *set, uint32_t sequence_length, uint32_t step,
+                                 uint64_t index) {
   for (size_t i = 0; i < set->count; ++i) {
-    const uint64_t count = lap_window_count(set->shard[i]->token_count, sequence_length);
+    const uint64_t count = lap_sliding_count(set->shard[i]->token_count, sequence_length, step);
     if (index < count) return (lap_shard_window){.shard = i, .window = index};
     index -= count;
   }
   assert(!"a window beyond the last of the set");
   return (lap_shard_window){0};
+}
+
+lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length,
+                                uint64_t index) {
+  return lap_set_sliding(set, sequence_length, sequence_length - 1, index);
 }

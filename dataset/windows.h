@@ -50,12 +50,27 @@ uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t
 uint32_t lap_window_rows(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
                          uint64_t *row);
 
+/* Sliding windows, with which evaluation gives every token more context: window w of a shard holds
+ * rows [w S, w S + T-1) of the stream, S = `step` in [1, T-1], and counts those alone that no
+ * window before it has. So each row is counted once, and the next token is predicted from at least
+ * T - S tokens wherever its document and shard have them. With S = T-1 they are the windows above,
+ * of which all functions without a step speak. */
+uint64_t lap_sliding_count(uint64_t token_count, uint32_t sequence_length, uint32_t step);
+uint32_t lap_sliding_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                          uint32_t step, bool document_mask, int32_t *inputs, int32_t *targets,
+                          int32_t *document_start);
+uint32_t lap_sliding_rows(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
+                          uint32_t step, uint64_t *row);
+
 /* Where window `index` of all the windows of a set lies. */
 typedef struct {
   size_t shard;
   uint64_t window;
 } lap_shard_window;
 
+uint64_t lap_set_sliding_count(const lap_token_set *set, uint32_t sequence_length, uint32_t step);
+lap_shard_window lap_set_sliding(const lap_token_set *set, uint32_t sequence_length, uint32_t step,
+                                 uint64_t index);
 uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length);
 lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length, uint64_t index);
 

@@ -154,11 +154,60 @@ static void windows_of_a_set_lie_in_shard_order(void **state) {
   }
 }
 
+/* Whatever the step, each counted row is counted once, with as much of its document before it as is
+ * promised; what the windows show is the stream. */
+static void check_sliding(const lap_token_shard *shard, uint32_t length, uint32_t step) {
+  enum { MOST = 512 };
+  int times[MOST] = {0};
+  const uint64_t windows = lap_sliding_count(shard->token_count, length, step);
+  for (uint64_t w = 0; w < windows; ++w) {
+    window got;
+    uint64_t row;
+    const uint32_t rows = lap_sliding_rows(shard, w, length, step, &row);
+    assert_int_equal(row, w * step);
+    uint32_t counted = 0;
+    got.counted =
+        lap_sliding_fill(shard, w, length, step, true, got.inputs, got.targets, got.first);
+    for (uint32_t p = 1; p <= rows; ++p) {
+      const uint64_t r = row + p - 1;
+      assert_int_equal(got.inputs[p], shard->tokens[r]);
+      if (got.targets[p] < 0) continue;
+      ++counted;
+      ++times[r];
+      assert_int_equal(got.targets[p], shard->tokens[r + 1]);
+      uint64_t start = 0;
+      for (uint64_t d = 0; d < shard->document_count; ++d)
+        if (shard->documents[d] <= r) start = shard->documents[d];
+      const uint64_t seen = p - (got.first[p] ? (uint64_t)got.first[p] : 1) + 1;
+      const uint64_t of_document = r - start + 1, promised = length - step;
+      assert_true(seen >= (of_document < promised ? of_document : promised));
+    }
+    assert_int_equal(got.counted, counted);
+  }
+  for (uint64_t r = 0; r < shard->token_count; ++r)
+    assert_int_equal(times[r], shard->tokens[r] != LAP_EOS && r + 1 < shard->token_count);
+}
+
+static void sliding_windows_count_each_row_once_with_the_context_that_they_promise(void **state) {
+  (void)state;
+  srand(2);
+  for (int trial = 0; trial < 2000; ++trial) {
+    const uint32_t length = 2 + (uint32_t)rand() % 20, step = 1 + (uint32_t)rand() % (length - 1);
+    const uint64_t count = 1 + (uint64_t)rand() % 200;
+    uint32_t tokens[512];
+    uint64_t documents[1025];
+    const lap_token_shard shard = random_stream(count, tokens, documents);
+    check_sliding(&shard, length, step);
+    assert_int_equal(lap_sliding_count(count, length, length - 1), lap_window_count(count, length));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_worked_example_holds),
       cmocka_unit_test(without_the_mask_all_sees_all),
       cmocka_unit_test(random_streams_match_the_reference),
+      cmocka_unit_test(sliding_windows_count_each_row_once_with_the_context_that_they_promise),
       cmocka_unit_test(windows_of_a_set_lie_in_shard_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

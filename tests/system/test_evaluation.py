@@ -1,6 +1,7 @@
 """eval beyond its totals: by document, by position, with a longer context."""
 
 import hashlib
+import itertools
 import pathlib
 import unittest
 
@@ -25,10 +26,10 @@ class Evaluation(Test):
         return succeed("eval", self.workspace / "teacher", "--tokens", tokens, *teacher, "--json", *options,
                        **how).json
 
-    def losses(self, name="losses.h5", **how):
-        path = self.workspace / name
+    def losses(self, options=(), **how):
+        path = self.workspace / "losses.h5"
         path.unlink(missing_ok=True)
-        report = self.eval("--document-losses", path, **how)
+        report = self.eval("--document-losses", path, *options, **how)
         with h5py.File(path) as file:
             return report, {key: file[key][...] for key in file}, dict(file.attrs)
 
@@ -70,28 +71,34 @@ class Evaluation(Test):
         state = succeed("inspect", self.workspace / "teacher", "--json").json["state_sha256"]
         self.assertEqual(attributes["model_state_sha256"].decode(), state)
 
+    def alone(self, s, row, counted, *options):
+        """The losses of a document in a shard of its own; None where it does not end in its shard."""
+        with h5py.File(self.shards[s]) as file:
+            tokens, attributes = file["tokens"][...], dict(file.attrs)
+        end = row + counted + 1  # with its EOS
+        if end > len(tokens) or tokens[end - 1] != EOS:
+            return None
+        path = self.workspace / "alone.h5"
+        with h5py.File(path, "w") as file:
+            for key in ("format", "format_version", "vocab_size", "tokenizer_sha256"):
+                file.attrs[key] = attributes[key]
+            document = tokens[row:end].astype("<u4")
+            file.attrs["tokens_sha256"] = hashlib.sha256(document.tobytes()).hexdigest()
+            file["tokens"], file["documents"] = document, numpy.array([0, len(document)], "u8")
+        return self.eval(*options, tokens=path, cache=False)
+
     def test_a_document_alone_has_the_loss_that_it_has_among_others(self):
         _, columns, _ = self.losses(cache=False)
         self.assertNotIn("kl", columns)
         checked = 0
         for i, (s, row, counted) in enumerate(self.expected_documents()):
-            with h5py.File(self.shards[s]) as file:
-                tokens, attributes = file["tokens"][...], dict(file.attrs)
-            end = row + counted + 1  # with its EOS
-            whole = end <= len(tokens) and tokens[end - 1] == EOS
-            if not whole or row // (SEQUENCE_LENGTH - 1) != (end - 1) // (SEQUENCE_LENGTH - 1):
+            if row // (SEQUENCE_LENGTH - 1) != (row + counted) // (SEQUENCE_LENGTH - 1):
                 continue  # it has several windows, cut elsewhere when alone
-            path = self.workspace / "alone.h5"
-            with h5py.File(path, "w") as file:
-                for key in ("format", "format_version", "vocab_size", "tokenizer_sha256"):
-                    file.attrs[key] = attributes[key]
-                alone = tokens[row:end].astype("<u4")
-                file.attrs["tokens_sha256"] = hashlib.sha256(alone.tobytes()).hexdigest()
-                file["tokens"], file["documents"] = alone, numpy.array([0, len(alone)], "u8")
-            report = self.eval(tokens=path, cache=False)
-            self.assertEqual(report["counted"], counted)
-            numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
-            checked += 1
+            report = self.alone(s, row, counted)
+            if report:
+                self.assertEqual(report["counted"], counted)
+                numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
+                checked += 1
         self.assertGreater(checked, 0)
 
     def test_any_number_of_ranks_and_threads_has_the_same_bits(self):
@@ -102,7 +109,7 @@ class Evaluation(Test):
                 del report[key]
             return report, hdf5_contents(folder)
         reference = run("alone")
-        self.assertGreater(reference[0]["calibration_error"], 0)
+        self.assertGreater(reference[0]["ece"], 0)
         for ranks, options in ((2, []), (3, ["--threads", "2"])):
             self.assertEqual(run(f"ranks-{ranks}", *options, ranks=ranks), reference)
         shards = run("shards", "--model-shards", "2")
@@ -151,11 +158,58 @@ class Evaluation(Test):
         self.assertAlmostEqual(report["acceptance_most"], 1, delta=2e-3)
         self.assertIsNone(self.eval(cache=False)["acceptance"])
 
+    def test_a_stride_gives_every_token_its_context(self):
+        context, stride = 40, 9
+        options = ["--context", context, "--stride", stride, "--by", "position"]
+        report = self.eval(*options, cache=False)
+        plain = self.eval("--context", context, "--by", "position", cache=False)
+        self.assertEqual([report[key] for key in ("counted", "sequence_length", "stride")],
+                         [plain["counted"], context, stride])
+        self.assertGreater(report["windows"], 2 * plain["windows"])
+        # From 31 tokens on, or from the beginning of the document: as many short contexts as it has beginnings.
+        short = numpy.zeros(context)
+        for path in self.shards:
+            with h5py.File(path) as file:
+                tokens, documents = file["tokens"][...], file["documents"][...].tolist()
+            for begin, end in itertools.pairwise(documents):
+                carried = tokens[begin] != BOS  # the prefix of the first window stands before it
+                for row in range(begin, end):
+                    if tokens[row] != EOS and row + 1 < len(tokens):
+                        short[min(row - begin + 1 + carried, context - 1)] += 1
+        for row in report["by_position"]:
+            if row["context_to"] < context - stride:
+                self.assertEqual(row["counted"], short[row["context_from"]:row["context_to"] + 1].sum())
+        self.assertNotEqual(report["loss"], plain["loss"])
+        self.assertEqual(self.eval(*options, cache=False, ranks=3)["loss"], report["loss"])
+        for stride in (context - 1, context):  # windows side by side, as without
+            beside = self.eval("--context", context, "--stride", stride, "--by", "position", cache=False)
+            for key in ("loss", "ece", "by_position", "stride"):
+                self.assertEqual(beside[key], plain[key])
+
+    def test_with_a_stride_a_short_document_is_never_cut(self):
+        options = ["--context", 64, "--stride", 20]
+        _, columns, _ = self.losses(options=options, cache=False)
+        checked = 0
+        for i, (s, row, counted) in enumerate(self.expected_documents()):
+            report = self.alone(s, row, counted, "--context", 64) if counted < 44 else None
+            if report:
+                numpy.testing.assert_allclose(columns["nats"][i], report["loss"] * counted, rtol=1e-6)
+                checked += 1
+        self.assertGreater(checked, 1)
+
     def test_what_cannot_be_done_is_said(self):
         tokens = self.workspace / "tokens/eval/*.h5"
         result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--by", "word")
         self.assert_exit(result, 2)
         self.assertIn('--by: is "word", must be document or position', result.err)
+        for options, says in (
+                (["--context", 20, "--stride", 21], "--stride: 21 exceeds the context, 20"),
+                (["--context", 65], "--context: 65 exceeds model.max_position_embeddings, 64"),
+                (["--context", 20, "--sequence-length", 20], "give one of them"),
+                (["--stride", 5, "--cache", self.workspace / "cache"], "leave out --cache")):
+            result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, *options)
+            self.assert_exit(result, 2)
+            self.assertIn(says, result.err)
         for ranks in (None, 2):
             result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--document-losses",
                               pathlib.Path("/proc/nowhere/losses.h5"), ranks=ranks)

@@ -28,6 +28,7 @@
 
 typedef struct {
   const char *tokens, *cache, *document_losses, *by;
+  int64_t context, stride; /* 0: not given */
   lap_model_flags model;
 } eval_flags;
 
@@ -40,6 +41,17 @@ static const lap_flag flags_of_eval[] = {
      .value = "GLOB",
      .offset = offsetof(eval_flags, cache),
      .help = "teacher cache of these shards, likewise: adds kl and agreement"},
+    {.name = "context",
+     .value = "C",
+     .integer = {2, 1 << 24},
+     .offset = offsetof(eval_flags, context),
+     .help = "inputs of a window, as --sequence-length, for --stride"},
+    {.name = "stride",
+     .value = "S",
+     .integer = {1, 1 << 24},
+     .offset = offsetof(eval_flags, stride),
+     .help = "windows that overlap, S tokens from one to the next: each token is predicted from at "
+             "least C - S tokens where its document has them; takes C/S times as long"},
     {.name = "document-losses",
      .value = "FILE.h5",
      .offset = offsetof(eval_flags, document_losses),
@@ -60,6 +72,28 @@ typedef struct {
   uint16_t *piece_bytes;
 } eval_inputs;
 
+/* Their length, and how far they are from each other. */
+static lap_code set_windows(const eval_flags *flags, const lap_config *config, lap_data *data,
+                            lap_status *status) {
+  const int64_t most = config->model.max_position_embeddings;
+  if (flags->context > most)
+    return lap_fail(status, LAP_USAGE,
+                    "--context: %" PRId64 " exceeds model.max_position_embeddings, %" PRId64,
+                    flags->context, most);
+  if (flags->context)
+    data->sequence_length = (uint32_t)flags->context;
+  else
+    LAP_TRY(lap_model_flags_length(&flags->model, config, &data->sequence_length, status));
+  if (flags->stride > data->sequence_length)
+    return lap_fail(status, LAP_USAGE,
+                    "--stride: %" PRId64 " exceeds the context, %u: tokens would be left out",
+                    flags->stride, data->sequence_length);
+  /* A window has its prefix and C - 1 tokens: no stride is longer. */
+  if (flags->stride && flags->stride < data->sequence_length - 1)
+    data->step = (uint32_t)flags->stride;
+  return LAP_OK;
+}
+
 static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *status) {
   const lap_config *config = in->model.source.config;
   LAP_TRY(lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, status));
@@ -69,7 +103,7 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
     if (!in->piece_bytes) return status->code;
   }
   in->data = (lap_data){.tokens = &in->tokens, .document_mask = config->data.document_mask};
-  LAP_TRY(lap_model_flags_length(&flags->model, config, &in->data.sequence_length, status));
+  LAP_TRY(set_windows(flags, config, &in->data, status));
   if (!flags->cache) return LAP_OK;
   const lap_cache_expectation expected = {
       .vocab_size = (uint32_t)config->model.vocab_size,
@@ -151,7 +185,9 @@ static lap_code print_result(const eval_result *r, const eval_inputs *in, const 
     return LAP_OK;
   }
   json_t *object = lap_evaluation_to_json(&r->evaluation);
-  json_object_set_new(object, "calibration_error", lap_json_number(r->calibration_error));
+  json_object_set_new(object, "ece", lap_json_number(r->calibration_error));
+  json_object_set_new(object, "sequence_length", json_integer(in->data.sequence_length));
+  json_object_set_new(object, "stride", in->data.step ? json_integer(in->data.step) : json_null());
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
   json_object_set_new(object, "checkpoint", json_string(in->model.source.path));
   if (r->breakdown)
@@ -187,6 +223,12 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
   if (!flags->tokens) return lap_fail(status, LAP_USAGE, "--tokens GLOB is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
     return lap_fail(status, LAP_USAGE, "--by: is \"%s\", must be document or position", flags->by);
+  if (flags->context && flags->model.sequence_length)
+    return lap_fail(status, LAP_USAGE, "--context is --sequence-length: give one of them");
+  if (flags->stride && flags->cache)
+    return lap_fail(status, LAP_USAGE,
+                    "--stride: a cache holds what the teacher says in windows that do not overlap; "
+                    "leave out --cache, or evaluate the teacher itself with the same --stride");
   return LAP_OK;
 }
 

@@ -113,6 +113,7 @@ static lap_code write_content(const lap_hdf5_file *file, const lap_model_source 
   LAP_TRY(lap_hdf5_write_string(file, "model_state_sha256", model, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens, status));
   LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", data->sequence_length, status));
+  if (data->step) LAP_TRY(lap_hdf5_write_integer(file, "stride", data->step, status));
   for (size_t i = 0; i < sizeof columns / sizeof *columns; ++i)
     if (data->cache || !columns[i].with_cache)
       LAP_TRY(write_column(file, &columns[i], detail, status));

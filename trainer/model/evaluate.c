@@ -99,8 +99,7 @@ static void sum_position(void *context, const lap_micro_batch *window, int64_t t
 
 /* Windows of a replica: replica, replica + R, ...; the most that one has. */
 static uint64_t share_of(const lap_evaluate_request *request) {
-  const uint64_t windows =
-      lap_set_window_count(request->data->tokens, request->data->sequence_length);
+  const uint64_t windows = lap_data_window_count(request->data);
   const uint64_t replicas = (uint64_t)request->state->placement.fold.replicas;
   return (windows + replicas - 1) / replicas;
 }
@@ -167,7 +166,7 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
   const double start = lap_clock_seconds();
   const lap_placement *placement = &request->state->placement;
   const uint32_t length = request->data->sequence_length;
-  const uint64_t windows = lap_set_window_count(request->data->tokens, length);
+  const uint64_t windows = lap_data_window_count(request->data);
   const uint64_t share = share_of(request), ranks = (uint64_t)lap_comm_size(placement->comm);
   const uint64_t replicas = (uint64_t)placement->fold.replicas;
   const uint64_t stride = (uint64_t)placement->fold.model_ranks; /* leaders are this far apart */

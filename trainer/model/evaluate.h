@@ -2,7 +2,7 @@
  *
  * Replicas share the windows; each window's sums are computed by themselves and added in window
  * order, so the figures have the same bits at any number of ranks and threads. Every window of the
- * set is used once.
+ * set is used once; with data->step they overlap, and each position is counted once.
  */
 #ifndef LAP_TRAINER_MODEL_EVALUATE_H
 #define LAP_TRAINER_MODEL_EVALUATE_H

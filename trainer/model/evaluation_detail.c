@@ -82,10 +82,10 @@ static int bucket_of(int64_t context) {
 static int buckets_of(const lap_data *data) { return bucket_of(data->sequence_length) + 1; }
 
 static void add_documents(lap_detail_parts *p, uint64_t index, const lap_position_sums *positions) {
-  const lap_shard_window w = lap_set_window(p->data->tokens, p->data->sequence_length, index);
+  const lap_shard_window w = lap_data_window(p->data, index);
   const lap_token_shard *shard = p->data->tokens->shard[w.shard];
   uint64_t row;
-  const uint32_t rows = lap_window_rows(shard, w.window, p->data->sequence_length, &row);
+  const uint32_t rows = lap_data_window_rows(p->data, w, &row);
   uint64_t entry = lap_shard_document(shard, row);
   detail_group *group = NULL;
   for (uint32_t i = 0; i < rows; ++i) {

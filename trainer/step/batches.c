@@ -6,9 +6,23 @@
 #include "core/memory.h"
 #include "core/philox.h"
 
+static uint32_t step_of(const lap_data *data) {
+  return data->step ? data->step : data->sequence_length - 1;
+}
+
 uint64_t lap_data_window_count(const lap_data *data) {
-  return data->synthetic ? data->synthetic->windows
-                         : lap_set_window_count(data->tokens, data->sequence_length);
+  return data->synthetic
+             ? data->synthetic->windows
+             : lap_set_sliding_count(data->tokens, data->sequence_length, step_of(data));
+}
+
+lap_shard_window lap_data_window(const lap_data *data, uint64_t index) {
+  return lap_set_sliding(data->tokens, data->sequence_length, step_of(data), index);
+}
+
+uint32_t lap_data_window_rows(const lap_data *data, lap_shard_window window, uint64_t *row) {
+  return lap_sliding_rows(data->tokens->shard[window.shard], window.window, data->sequence_length,
+                          step_of(data), row);
 }
 
 int64_t lap_data_teacher_k(const lap_data *data) {
@@ -78,8 +92,7 @@ static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_s
                              int64_t sequence, lap_status *status) {
   const int64_t length = micro->batch.length, k = micro->batch.k, at = sequence * length;
   uint64_t row;
-  const uint32_t count =
-      lap_window_rows(data->tokens->shard[w.shard], w.window, data->sequence_length, &row);
+  const uint32_t count = lap_data_window_rows(data, w, &row);
   for (uint32_t i = 0; i < count; ++i) micro->counted_rows[i] = micro->targets[at + 1 + i] >= 0;
   LAP_TRY(
       lap_cache_read(data->cache, w.shard, row, count, micro->counted_rows, micro->rows, status));
@@ -127,11 +140,11 @@ lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, cons
       fill_synthetic(micro, data->synthetic, s, windows[s]);
       continue;
     }
-    const lap_shard_window w = lap_set_window(data->tokens, data->sequence_length, windows[s]);
+    const lap_shard_window w = lap_data_window(data, windows[s]);
     const int64_t at = s * length;
-    micro->counted += lap_window_fill(data->tokens->shard[w.shard], w.window, data->sequence_length,
-                                      data->document_mask, micro->tokens + at, micro->targets + at,
-                                      micro->document_start + at);
+    micro->counted += lap_sliding_fill(
+        data->tokens->shard[w.shard], w.window, data->sequence_length, step_of(data),
+        data->document_mask, micro->tokens + at, micro->targets + at, micro->document_start + at);
     if (data->cache) LAP_TRY(fill_teacher(micro, data, w, s, status));
   }
   return LAP_OK;

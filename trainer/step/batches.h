@@ -23,6 +23,7 @@ typedef struct {
   const lap_token_set *tokens;
   lap_cache *cache; /* NULL: no teacher */
   uint32_t sequence_length;
+  uint32_t step; /* rows from a window to the next (lap_sliding_count); 0: T-1, plain windows */
   bool document_mask;
   const lap_order_source *sources; /* how training samples the windows; NULL: all alike */
   size_t source_count;
@@ -30,6 +31,9 @@ typedef struct {
 } lap_data;
 
 uint64_t lap_data_window_count(const lap_data *data);
+/* Where window `index` lies, and its rows as lap_sliding_rows has them; not of synthetic data. */
+lap_shard_window lap_data_window(const lap_data *data, uint64_t index);
+uint32_t lap_data_window_rows(const lap_data *data, lap_shard_window window, uint64_t *row);
 int64_t lap_data_teacher_k(const lap_data *data); /* 0: no teacher */
 
 /* A micro-batch and the memory behind it. */
