@@ -19,6 +19,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/eval_choices.h"
 #include "trainer/commands/model_flags.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/measure/breakdown.h"
@@ -27,7 +28,7 @@
 #include "trainer/model/evaluate.h"
 
 typedef struct {
-  const char *tokens, *cache, *document_losses, *by;
+  const char *tokens, *cache, *document_losses, *by, *choices, *unigram;
   int64_t context, stride; /* 0: not given */
   lap_model_flags model;
 } eval_flags;
@@ -60,6 +61,15 @@ static const lap_flag flags_of_eval[] = {
      .value = "WHAT",
      .offset = offsetof(eval_flags, by),
      .help = "also by document, or by position: by the length of the context, in powers of two"},
+    {.name = "choices",
+     .value = "FILE.jsonl",
+     .offset = offsetof(eval_flags, choices),
+     .help = "instead of tokens: lines of {\"context\", \"choices\": [...], \"answer\": index}, of "
+             "which the likeliest is chosen"},
+    {.name = "unigram",
+     .value = "GLOB",
+     .offset = offsetof(eval_flags, unigram),
+     .help = "for --choices: token shards whose frequencies are a baseline"},
     {0}};
 
 /* --- opening --- */
@@ -220,7 +230,10 @@ static void release_result(eval_result *r) {
 /* --- the command --- */
 
 static lap_code check_flags(const eval_flags *flags, lap_status *status) {
-  if (!flags->tokens) return lap_fail(status, LAP_USAGE, "--tokens GLOB is needed");
+  if (flags->unigram)
+    return lap_fail(status, LAP_USAGE, "--unigram is the baseline of --choices, which is missing");
+  if (!flags->tokens)
+    return lap_fail(status, LAP_USAGE, "--tokens GLOB or --choices FILE.jsonl is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
     return lap_fail(status, LAP_USAGE, "--by: is \"%s\", must be document or position", flags->by);
   if (flags->context && flags->model.sequence_length)
@@ -229,6 +242,25 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
     return lap_fail(status, LAP_USAGE,
                     "--stride: a cache holds what the teacher says in windows that do not overlap; "
                     "leave out --cache, or evaluate the teacher itself with the same --stride");
+  return LAP_OK;
+}
+
+/* The flags that --choices leaves without a meaning. */
+static lap_code check_choices_flags(const eval_flags *flags, lap_status *status) {
+  const struct {
+    const char *name;
+    bool given;
+  } meaningless[] = {{"--tokens", flags->tokens},
+                     {"--cache", flags->cache},
+                     {"--document-losses", flags->document_losses},
+                     {"--by", flags->by},
+                     {"--context", flags->context != 0},
+                     {"--stride", flags->stride != 0},
+                     {"--sequence-length", flags->model.sequence_length != 0}};
+  for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; ++i)
+    if (meaningless[i].given)
+      return lap_fail(status, LAP_USAGE, "--choices scores its own texts: leave out %s",
+                      meaningless[i].name);
   return LAP_OK;
 }
 
@@ -295,7 +327,10 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
-  return evaluate_model(session, flags, line, status);
+  if (!flags->choices) return evaluate_model(session, flags, line, status);
+  LAP_TRY(check_choices_flags(flags, status));
+  return lap_eval_choices(session, &flags->model, line->positional[0], flags->choices,
+                          flags->unigram, line->json, status);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -314,7 +349,7 @@ const lap_command lap_command_eval = {
     .name = "eval",
     .summary =
         "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
-    .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]",
+    .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]\nCHECKPOINT --choices FILE.jsonl",
     .description =
         "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
         "Hugging Face directory.",

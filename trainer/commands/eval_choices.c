@@ -1,0 +1,108 @@
+#include "trainer/commands/eval_choices.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "mpi/transport/agree.h"
+#include "trainer/commands/precision_flag.h"
+#include "trainer/measure/choices.h"
+
+typedef struct {
+  lap_sharded_model model;
+  lap_tokenizer *tokenizer;
+  lap_choices choices;
+  lap_token_set unigram;
+} choices_inputs;
+
+static lap_code open_inputs(const lap_session *session, const lap_model_flags *flags,
+                            const char *checkpoint, const char *path, const char *unigram,
+                            choices_inputs *in, lap_status *status) {
+  LAP_TRY(lap_choices_read(path, &in->choices, status));
+  LAP_TRY(lap_sharded_model_open(checkpoint, flags->layout, session->comm, &in->model, status));
+  const lap_model_source *source = &in->model.source;
+  LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
+  if (!source->tokenizer_path)
+    return lap_fail(status, LAP_DATA,
+                    "%s: has no tokenizer.model, without which no text can be scored",
+                    source->path);
+  LAP_TRY(lap_tokenizer_open(source->tokenizer_path, &in->tokenizer, status));
+  if (lap_tokenizer_vocab_size(in->tokenizer) > source->config->model.vocab_size)
+    return lap_fail(status, LAP_DATA,
+                    "%s: has %u pieces, but the model's vocab_size is %" PRId64
+                    "; it is not the tokenizer that this model was trained with",
+                    source->tokenizer_path, lap_tokenizer_vocab_size(in->tokenizer),
+                    source->config->model.vocab_size);
+  return unigram ? lap_model_open_tokens(source, unigram, &in->unigram, status) : LAP_OK;
+}
+
+static void close_inputs(choices_inputs *in) {
+  lap_token_set_close(&in->unigram);
+  lap_choices_release(&in->choices);
+  lap_tokenizer_close(in->tokenizer);
+  lap_sharded_model_close(&in->model);
+}
+
+static void show_progress(void *context, uint64_t done, uint64_t total) {
+  lap_console *console = context;
+  if (done == 1) lap_console_progress_begin(console, "eval", "choices", (int64_t)total, 0);
+  lap_console_progress(console, (int64_t)done, "");
+  if (done == total) lap_console_progress_end(console);
+}
+
+static void print_share(const char *name, uint64_t correct, uint64_t count) {
+  double low, high;
+  lap_wilson_interval(correct, count, &low, &high);
+  printf("%-20s %6.2f %%   (95 %%: %.2f to %.2f)\n", name, 100 * (double)correct / (double)count,
+         100 * low, 100 * high);
+}
+
+static lap_code print_result(const lap_choices_result *r, const char *checkpoint, bool json,
+                             lap_status *status) {
+  if (json) {
+    json_t *object = lap_choices_to_json(r);
+    json_object_set_new(object, "checkpoint", json_string(checkpoint));
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
+  printf("items                %" PRIu64 "\n", r->items);
+  print_share("accuracy", r->model.correct, r->items);
+  print_share("accuracy per byte", r->model.correct_per_byte, r->items);
+  printf("chance               %6.2f %%\n", 100 * r->chance);
+  if (r->has_unigram) {
+    print_share("unigram", r->unigram.correct, r->items);
+    print_share("unigram per byte", r->unigram.correct_per_byte, r->items);
+  }
+  return LAP_OK;
+}
+
+lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *flags,
+                          const char *checkpoint, const char *path, const char *unigram, bool json,
+                          lap_status *status) {
+  choices_inputs in = {0};
+  lap_status own = {0};
+  own.code = open_inputs(session, flags, checkpoint, path, unigram, &in, &own);
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK && in.model.source.notice)
+    lap_console_warn(session->console, "%s", in.model.source.notice);
+  if (code == LAP_OK)
+    code = lap_session_open_gemm(session, lap_config_gemm(in.model.source.config),
+                                 (int)flags->threads, status);
+  lap_choices_result result;
+  if (code == LAP_OK) {
+    lap_session_say_cores(session, (int)flags->threads);
+    const lap_choices_request request = {.model = &in.model,
+                                         .choices = &in.choices,
+                                         .tokenizer = in.tokenizer,
+                                         .unigram = unigram ? &in.unigram : NULL,
+                                         .threads = (int)flags->threads,
+                                         .progress = session->root ? show_progress : NULL,
+                                         .context = session->console};
+    code = lap_choices_score_all(&request, &result, status);
+  }
+  if (code == LAP_OK && session->root)
+    code = print_result(&result, in.model.source.path, json, status);
+  close_inputs(&in);
+  return code;
+}

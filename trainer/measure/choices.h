@@ -1,0 +1,53 @@
+/* choices: which of several continuations a model finds likeliest.
+ *
+ * Context and choice are tokenized together, as they would stand in a text, so that no token ends
+ * where the context does unless it would in a text. A choice is scored by the tokens behind those
+ * that all choices of the item, and the context alone, have in common at the beginning; these weigh
+ * for all choices alike. Chosen is the largest log-likelihood, and, as a second figure, the largest
+ * log-likelihood per byte of the choice, which does not prefer short ones; of equal ones the first.
+ */
+#ifndef LAP_TRAINER_MEASURE_CHOICES_H
+#define LAP_TRAINER_MEASURE_CHOICES_H
+
+#include <jansson.h>
+
+#include "dataset/tokenizer.h"
+#include "trainer/measure/choices_file.h"
+#include "trainer/model/sharded.h"
+
+/* Items whose answer was chosen: by likelihood, and by likelihood per byte. */
+typedef struct {
+  uint64_t correct, correct_per_byte;
+} lap_choices_score;
+
+typedef struct {
+  uint64_t items;
+  double chance; /* the expected share of a blind guess */
+  lap_choices_score model, unigram;
+  bool has_unigram;
+} lap_choices_result;
+
+typedef struct {
+  const lap_sharded_model *model;
+  const lap_choices *choices;
+  lap_tokenizer *tokenizer;
+  const lap_token_set *unigram; /* whose frequencies are the baseline; NULL: none */
+  int threads;
+  /* windows of this replica; or NULL */
+  void (*progress)(void *context, uint64_t done, uint64_t total);
+  void *context;
+} lap_choices_request;
+
+/* Collective; the outcome is agreed. The same figures at any number of ranks and threads. LAP_DATA
+ * naming file and line where context and choice have more tokens than the model has positions. */
+lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_result *result,
+                               lap_status *status);
+
+/* Wilson's interval of confidence 95 % for a share of `correct` in `count`. */
+void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *high);
+
+/* {"items", "chance", "accuracy", "accuracy_low", "accuracy_high", the same with _per_byte, and
+ * unigram_..., null without one}: a new reference. */
+json_t *lap_choices_to_json(const lap_choices_result *result);
+
+#endif
