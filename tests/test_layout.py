@@ -45,6 +45,7 @@ MAY_INCLUDE = {
     "trainer/inspect": RUN | {"trainer/gguf", "trainer/inspect"},
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
+    "trainer/attend": AUTOGRAD | {"trainer/hf", "trainer/attend"},
     "trainer/probe": HF | {"trainer/probe"},
 }
 USE_ALL = {"trainer", "trainer/commands"}

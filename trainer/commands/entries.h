@@ -14,6 +14,7 @@ extern const lap_command lap_command_train;
 extern const lap_command lap_command_teach;
 extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
+extern const lap_command lap_command_attend;
 extern const lap_command lap_command_export;
 extern const lap_command lap_command_import;
 extern const lap_command lap_command_inspect;

@@ -5,6 +5,7 @@
 
 #include "mpi/transport/agree.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/commands/text_model.h"
 #include "trainer/measure/choices.h"
 
 typedef struct {
@@ -21,17 +22,7 @@ static lap_code open_inputs(const lap_session *session, const lap_model_flags *f
   LAP_TRY(lap_sharded_model_open(checkpoint, flags->layout, session->comm, &in->model, status));
   const lap_model_source *source = &in->model.source;
   LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
-  if (!source->tokenizer_path)
-    return lap_fail(status, LAP_DATA,
-                    "%s: has no tokenizer.model, without which no text can be scored",
-                    source->path);
-  LAP_TRY(lap_tokenizer_open(source->tokenizer_path, &in->tokenizer, status));
-  if (lap_tokenizer_vocab_size(in->tokenizer) > source->config->model.vocab_size)
-    return lap_fail(status, LAP_DATA,
-                    "%s: has %u pieces, but the model's vocab_size is %" PRId64
-                    "; it is not the tokenizer that this model was trained with",
-                    source->tokenizer_path, lap_tokenizer_vocab_size(in->tokenizer),
-                    source->config->model.vocab_size);
+  LAP_TRY(lap_text_model_tokenizer(source, &in->tokenizer, status));
   return unigram ? lap_model_open_tokens(source, unigram, &in->unigram, status) : LAP_OK;
 }
 
