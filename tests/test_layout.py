@@ -40,7 +40,7 @@ MAY_INCLUDE = {
     "trainer/config": CONFIG, "trainer/state": STATE, "trainer/checkpoint": CHECKPOINT,
     "trainer/gguf": CORE | {"trainer/gguf"},
     "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
-    "trainer/measure": MODEL | {"trainer/measure"},
+    "trainer/measure": MODEL | {"trainer/generate", "trainer/measure"},
     "trainer/plan": PLAN, "trainer/doctor": PLAN | {"trainer/doctor"},
     "trainer/inspect": RUN | {"trainer/gguf", "trainer/inspect"},
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
