@@ -38,6 +38,7 @@ MAY_INCLUDE = {
     "teacher": CORE | {"dataset", "autograd/kernel", "teacher"},
     "trainer/cli": CORE | {"mpi/traffic", "mpi/transport", "autograd/kernel", "autograd/kernel/matmul", "trainer/cli"},
     "trainer/config": CONFIG, "trainer/state": STATE, "trainer/checkpoint": CHECKPOINT,
+    "trainer/statistics": CORE | {"trainer/statistics"},
     "trainer/gguf": CORE | {"trainer/gguf"},
     "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
     "trainer/measure": MODEL | {"trainer/generate", "trainer/measure"},
