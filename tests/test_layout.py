@@ -44,6 +44,7 @@ MAY_INCLUDE = {
     "trainer/measure": MODEL | {"trainer/generate", "trainer/measure"},
     "trainer/plan": PLAN, "trainer/doctor": PLAN | {"trainer/doctor"},
     "trainer/inspect": RUN | {"trainer/gguf", "trainer/inspect"},
+    "trainer/report": PLAN | {"trainer/statistics", "trainer/report"},
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
     "trainer/attend": AUTOGRAD | {"trainer/hf", "trainer/attend"},

@@ -22,6 +22,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_plan,
       &lap_command_bench,
       &lap_command_doctor,
+      &lap_command_report_entry,
       NULL,
   };
   return commands;

@@ -23,5 +23,6 @@ extern const lap_command lap_command_config;
 extern const lap_command lap_command_plan;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_doctor;
+extern const lap_command lap_command_report_entry; /* lap_command_report is a function */
 
 #endif
