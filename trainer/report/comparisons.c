@@ -130,8 +130,9 @@ static json_t *arm_object(const lap_study *study, const lap_measure *measure, si
 typedef struct {
   size_t arm, baseline;
   bool exploratory;
+  bool whole;            /* all of its runs are there: there is a difference */
   lap_contrast pairwise; /* by these two arms alone */
-  char *problem;
+  char *problem;         /* why there is no verdict; "": nothing is in its way */
 } pair;
 
 typedef struct {
@@ -168,18 +169,41 @@ static bool same_states(const lap_study *study, const pair *one) {
   return true;
 }
 
+/* Who looks at verdicts one by one stops where one pleases: there is none before all planned runs
+ * have ended. malloc'ed: the first that has not, or "". */
+static char *unfinished(const pairs *p) {
+  for (size_t arm = 0; arm < p->study->arm_count; ++arm)
+    for (size_t seed = 0; seed < p->study->seed_count; ++seed) {
+      const json_t *run = lap_study_run(p->study, arm, seed);
+      const char *state = run ? lap_json_text(run, "status") : "done";
+      if (strcmp(state, "done") != 0 && strcmp(state, "diverged") != 0 &&
+          !lap_json_flag(lap_study_arm(p->study, arm), "exploratory"))
+        return lap_format("waits for %s, seed %" PRId64, lap_study_arm_name(p->study, arm),
+                          lap_json_integer(run, "seed"));
+    }
+  return lap_copy_string("");
+}
+
+static void find_problem(const pairs *p, pair *one) {
+  one->problem = lap_arm_problem(p->study, p->measure, p->set, one->arm);
+  if (*one->problem) return;
+  free(one->problem);
+  one->problem = lap_arm_problem(p->study, p->measure, p->set, one->baseline);
+  if (*one->problem) return;
+  one->whole = true;
+  free(one->problem);
+  one->problem = unfinished(p);
+}
+
 static void contrast_pair(pairs *p, size_t i) {
   pair *one = &p->pairs[i];
   lap_comparison *c = &p->comparisons[i];
   size_t arm = 0, baseline = 0;
-  one->problem = lap_arm_problem(p->study, p->measure, p->set, one->arm);
-  if (!*one->problem) {
-    free(one->problem);
-    one->problem = lap_arm_problem(p->study, p->measure, p->set, one->baseline);
-  }
-  c->complete = lap_whole_arms_place(&p->whole, one->arm, &arm) &&
-                lap_whole_arms_place(&p->whole, one->baseline, &baseline);
-  if (!c->complete) return;
+  find_problem(p, one);
+  c->complete = !*one->problem;
+  if (!one->whole) return;
+  lap_whole_arms_place(&p->whole, one->arm, &arm);
+  lap_whole_arms_place(&p->whole, one->baseline, &baseline);
   double *weights = lap_allocate((int64_t)p->whole.count, sizeof *weights);
   weights[arm] += 1;
   weights[baseline] -= 1;
@@ -246,7 +270,7 @@ static json_t *pair_object(const pairs *p, size_t i, bool is_primary) {
       "{s:s, s:s, s:b, s:b, s:s, s:o}", "arm", lap_study_arm_name(p->study, one->arm), "baseline",
       lap_study_arm_name(p->study, one->baseline), "exploratory", one->exploratory, "complete",
       c->complete, "problem", one->problem, "seeds", seeds_of_pair(p, one));
-  if (c->complete) {
+  if (one->whole) {
     const double together =
         lap_simultaneous_confidence(confidence, family_size(p, one->exploratory));
     add_contrast(object, &c->contrast, confidence);

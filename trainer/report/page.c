@@ -95,10 +95,9 @@ typedef struct {
   FILE *out;
 } draft;
 
-static draft draft_begin(void) {
-  draft d = {0};
-  d.out = open_memstream(&d.text, &d.size);
-  return d;
+static void draft_begin(draft *d) {
+  *d = (draft){0};
+  d->out = open_memstream(&d->text, &d->size);
 }
 
 static void draft_end(draft *d, bool drawn, const char *caption, FILE *out) {
@@ -114,14 +113,15 @@ static void draft_end(draft *d, bool drawn, const char *caption, FILE *out) {
 static void comparison_pictures(const json_t *report, const json_t *measure, FILE *out) {
   const json_t *comparisons = json_object_get(measure, "comparisons");
   fputs("<div class=\"pictures\">\n", out);
-  draft d = draft_begin();
+  draft d;
+  draft_begin(&d);
   bool drawn = lap_picture_overview(report, measure, false, d.out);
   draft_end(&d, drawn,
             "All comparisons. Thick: 95 % interval; thin: the intervals that hold together; small "
             "dots: seeds; grey: within the margin of equivalence.",
             out);
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
-    d = draft_begin();
+    draft_begin(&d);
     drawn = lap_picture_pair(report, measure, json_array_get(comparisons, i), false, d.out);
     draft_end(&d, drawn, "A row a seed: both arms of the seed, and their difference.", out);
   }
@@ -139,9 +139,9 @@ static void primary(const json_t *report, FILE *out) {
     snprintf(at, sizeof at, "/sets/%zu/measures/0", i);
     fprintf(out, "<h2>Primary endpoint: %s on ", lap_json_text(measure, "title"));
     lap_svg_escape(out, lap_json_text(set, "name"));
-    fprintf(out, "</h2>\n<p class=\"note\">%s %s, %" PRId64 " documents, final checkpoint. ",
-            lap_json_text(measure, "title"), lap_json_text(measure, "unit"),
-            lap_json_integer(set, "documents"));
+    fprintf(out,
+            "</h2>\n<p class=\"note\">In %s, over %" PRId64 " documents, by the final checkpoint. ",
+            lap_json_text(measure, "unit"), lap_json_integer(set, "documents"));
     lap_svg_escape(out, lap_json_text(report, "estimand"));
     fputs("</p>\n", out);
     for (size_t c = 0; c < json_array_size(comparisons); ++c)
@@ -167,7 +167,8 @@ static void curves(const json_t *report, FILE *out) {
       {LAP_CURVE_EVAL, LAP_BY_FLOPS, "The same by FLOPs."}};
   fputs("<h2>Curves</h2>\n<div class=\"pictures\">\n", out);
   for (size_t i = 0; i < sizeof pictures / sizeof *pictures; ++i) {
-    draft d = draft_begin();
+    draft d;
+    draft_begin(&d);
     const bool drawn = lap_picture_curves(report, pictures[i].kind, pictures[i].by, false, d.out);
     draft_end(&d, drawn, pictures[i].caption, out);
   }
@@ -211,7 +212,8 @@ static void break_even(const json_t *report, FILE *out) {
   fputs(".</p>\n", out);
   hours_of_break_even(even, out);
   fputs("<div class=\"pictures\">\n", out);
-  draft d = draft_begin();
+  draft d;
+  draft_begin(&d);
   const bool drawn = lap_picture_break_even(report, false, d.out);
   draft_end(&d, drawn,
             "Each multiple was trained with a schedule of its own. The interval on the axis: the "

@@ -50,7 +50,7 @@ void lap_page_interval(FILE *out, const json_t *object, const char *key, const c
 }
 
 void lap_page_arm(FILE *out, const json_t *report, const char *arm) {
-  fprintf(out, "<td><span class=\"key k%d\"></span>", lap_arm_color(report, arm));
+  fprintf(out, "<td class=\"i\"><span class=\"key k%d\"></span>", lap_arm_color(report, arm));
   lap_svg_escape(out, arm);
   fputs("</td>", out);
 }
@@ -102,13 +102,15 @@ static void verdict_cell(FILE *out, const json_t *comparison) {
 
 void lap_page_comparisons(FILE *out, const json_t *report, const json_t *measure,
                           const char *place) {
-  static const char *const headers[] = {
-      "arm",          "baseline",  "#difference",      "95 % interval",
-      "simultaneous", "#p (Holm)", "#p (equivalence)", "verdict"};
+  static const char *const descriptive[] = {"arm", "baseline", "#difference", "95 % interval",
+                                            "simultaneous"};
+  static const char *const primary[] = {"arm",         "baseline",        "verdict",
+                                        "#difference", "95 % interval",   "simultaneous",
+                                        "#p (Holm)",   "#p (equivalence)"};
   const json_t *comparisons = json_object_get(measure, "comparisons");
   const bool is_primary = lap_json_flag(measure, "primary");
   if (json_array_size(comparisons) == 0) return;
-  lap_page_table(out, headers, is_primary ? 8 : 5);
+  lap_page_table(out, is_primary ? primary : descriptive, is_primary ? 8 : 5);
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
     char at[120];
@@ -116,13 +118,13 @@ void lap_page_comparisons(FILE *out, const json_t *report, const json_t *measure
     fputs("<tr>", out);
     lap_page_arm(out, report, lap_json_text(one, "arm"));
     lap_page_arm(out, report, lap_json_text(one, "baseline"));
+    if (is_primary) verdict_cell(out, one);
     lap_page_signed(out, one, "estimate", at);
     lap_page_interval(out, one, "interval", at);
     lap_page_interval(out, one, "simultaneous_interval", at);
     if (is_primary) {
       lap_page_p(out, one, "adjusted_p", at);
       lap_page_p(out, one, "adjusted_equivalence_p", at);
-      verdict_cell(out, one);
     }
     fputs("</tr>\n", out);
   }

@@ -129,7 +129,7 @@ static void workings_of(FILE *out, const json_t *measure, const char *place) {
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
     char at[120], name[200];
-    if (!lap_json_flag(one, "complete")) continue;
+    if (!json_object_get(one, "estimate")) continue;
     snprintf(at, sizeof at, "%s/comparisons/%zu", place, i);
     snprintf(name, sizeof name, "%.90s minus %.90s", lap_json_text(one, "arm"),
              lap_json_text(one, "baseline"));

@@ -62,7 +62,7 @@ static void read_line(const json_t *report, const json_t *arm, lap_curve_kind ki
   if (used == 0) l->count = 0;
 }
 
-/* From the lowest to what the slowest arm had reached after a tenth of its way: what comes before
+/* From the lowest to what the slowest arm had reached after an eighth of its way: what comes before
  * would flatten the rest. */
 static void find_range(const line *lines, size_t count, lap_scale *x, lap_scale *y) {
   double low = INFINITY, high = -INFINITY, right = 0;
@@ -70,7 +70,7 @@ static void find_range(const line *lines, size_t count, lap_scale *x, lap_scale 
     for (size_t j = 0; j < lines[i].count; ++j) {
       right = fmax(right, lines[i].x[j]);
       if (lines[i].low[j] < low) low = lines[i].low[j];
-      if (j >= lines[i].count / 10 && lines[i].high[j] > high) high = lines[i].high[j];
+      if (j >= lines[i].count / 8 && lines[i].high[j] > high) high = lines[i].high[j];
     }
   const double room = (high - low) * 0.04 + 1e-9;
   x->from = 0;
@@ -159,7 +159,7 @@ static void draw(line *lines, size_t count, lap_curve_kind kind, lap_curve_by by
   lap_svg_text(out, "quiet", 0, 11, "start", "%s, nats/token",
                kind == LAP_CURVE_TRAIN ? "Training loss" : "Held-out loss");
   lap_svg_axis_left(out, &y, LEFT, x.at_to, 5);
-  lap_svg_axis_below(out, &x, BOTTOM, 4, count_text);
+  lap_svg_axis_below(out, &x, BOTTOM, 5, count_text);
   lap_svg_text(out, "quiet", x.at_to, BOTTOM + 30, "end", "%s",
                by == LAP_BY_TOKENS ? "tokens" : "FLOPs of training");
   for (size_t i = 0; i < count; ++i) draw_line(&lines[i], &x, &y, out);

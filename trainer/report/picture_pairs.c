@@ -178,7 +178,7 @@ static void draw_entry(const json_t *report, const json_t *comparison, const lap
                lap_json_text(comparison, "arm"), lap_json_text(comparison, "baseline"),
                lap_json_flag(comparison, "exploratory") ? " (exploratory)" : "");
   lap_svg_text(out, "strong", OVERVIEW_RIGHT, y - 15, "end", "%s",
-               lap_json_flag(comparison, "complete") ? verdict : "no verdict yet");
+               lap_json_flag(comparison, "complete") ? verdict : "no verdict");
   draw_interval(comparison, color, x, y, out);
   snprintf(kind, sizeof kind, "seed c%d", color);
   for (size_t i = 0; i < json_array_size(seeds); ++i) {

@@ -54,8 +54,8 @@ void lap_svg_style(FILE *out) {
   for (int i = 0; i < LAP_COLORS; ++i)
     fprintf(out,
             "svg .c%d{stroke:var(--c%d);fill:var(--c%d)}svg .mean.c%d{fill:none}svg "
-            ".open.c%d{fill:var(--paper)}svg text.c%d{stroke:none}\n",
-            i, i, i, i, i, i);
+            ".open.c%d{fill:var(--paper)}svg .band.c%d,svg .seed.c%d,svg text.c%d{stroke:none}\n",
+            i, i, i, i, i, i, i, i);
 }
 
 void lap_svg_begin(FILE *out, double height, const char *title, bool standalone) {
