@@ -78,7 +78,7 @@ bool lap_picture_break_even(const json_t *report, bool standalone, FILE *out) {
   const double slope = lap_json_real(even, "slope"), intercept = lap_json_real(even, "intercept");
   char kind[16];
   lap_svg_begin(out, HEIGHT, "Loss over multiples of the tokens", standalone);
-  lap_svg_text(out, "quiet", 0, 11, "start", "Loss, nats/token");
+  lap_svg_text(out, "quiet", 2, 11, "start", "Loss, nats/token");
   lap_svg_axis_left(out, &y, LEFT, RIGHT, 5);
   lap_svg_line(out, "axis", LEFT, BOTTOM, RIGHT, BOTTOM);
   snprintf(kind, sizeof kind, "mean c%d", color);

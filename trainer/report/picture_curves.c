@@ -156,7 +156,7 @@ static void draw(line *lines, size_t count, lap_curve_kind kind, lap_curve_by by
                  .at_to = LAP_PICTURE_WIDTH - 12.0 - LETTER_WIDTH * (double)letters};
   lap_scale y = {.at_from = BOTTOM, .at_to = TOP};
   find_range(lines, count, &x, &y);
-  lap_svg_text(out, "quiet", 0, 11, "start", "%s, nats/token",
+  lap_svg_text(out, "quiet", 2, 11, "start", "%s, nats/token",
                kind == LAP_CURVE_TRAIN ? "Training loss" : "Held-out loss");
   lap_svg_axis_left(out, &y, LEFT, x.at_to, 5);
   lap_svg_axis_below(out, &x, BOTTOM, 5, count_text);

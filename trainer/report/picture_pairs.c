@@ -124,9 +124,9 @@ static void draw_seed(const panels *p, const json_t *seed, double y, FILE *out) 
 static void draw_heads(const panels *p, const json_t *measure, const json_t *comparison,
                        FILE *out) {
   char kind[16];
-  lap_svg_text(out, "strong", 0, 11, "start", "%.28s minus %.28s", lap_json_text(comparison, "arm"),
+  lap_svg_text(out, "strong", 2, 11, "start", "%.28s minus %.28s", lap_json_text(comparison, "arm"),
                lap_json_text(comparison, "baseline"));
-  lap_svg_text(out, "quiet", 0, 27, "start", "seed");
+  lap_svg_text(out, "quiet", 2, 27, "start", "seed");
   snprintf(kind, sizeof kind, "open c%d", p->baseline);
   lap_svg_dot(out, kind, LEFT_FROM + 4, 23.5, 3.6);
   lap_svg_text(out, "quiet", LEFT_FROM + 12, 27, "start", "baseline");
