@@ -13,6 +13,7 @@
 #include "trainer/report/page_style.h"
 #include "trainer/report/pictures.h"
 #include "trainer/report/svg.h"
+#include "trainer/report/tuning.h"
 
 /* --- the head --- */
 
@@ -275,6 +276,7 @@ void lap_report_write_page(const json_t *report, FILE *out) {
   curves(report, out);
   break_even(report, out);
   other_measures(report, out);
+  lap_page_tuning(out, report);
   lap_page_configurations(out, report);
   lap_page_runs(out, report);
   lap_page_provenance(out, report);

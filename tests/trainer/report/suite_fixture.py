@@ -159,6 +159,18 @@ class Suite:
             out["kl"] = tokens * .2 + nats * .01
             out["agreed"] = (tokens * .6).astype("u8")
 
+    def write_tuning(self):
+        """Two seeds of its own on dev, at three rates, for each arm; the middle one is best."""
+        chosen = {}
+        for arm in self.multiple:
+            for factor, loss in (("0.002", .02), ("0.004", 0), ("0.016", .05)):
+                for seed in (101, 102):
+                    folder = self.root / f"tune/{arm}/optimizer.learning_rate={factor}/seed-{seed}/eval"
+                    folder.mkdir(parents=True, exist_ok=True)
+                    (folder / "dev.json").write_text(json.dumps({"loss": self.level[arm] + loss + seed / 1e5}))
+            chosen[arm] = {"changes": {"optimizer.learning_rate": "0.004"}, "dev_loss": self.level[arm] + .001015}
+        (self.root / "tune/chosen.json").write_text(json.dumps(chosen))
+
     def write(self):
         self.write_plan()
         for arm in self.multiple:

@@ -104,6 +104,7 @@ class Page(unittest.TestCase):
         suite = Suite(root, seeds=3, documents=60, break_even=True, smoke=True, name='<distillation> & "more"',
                       arms=("distilled", "half-and-half-with-a-long-name", "next-token"),
                       level={"half-and-half-with-a-long-name": 3.73}).write()
+        suite.write_tuning()
         shutil.rmtree(suite.folder("half-and-half-with-a-long-name", 2))
         subprocess.run([LAPIDARY, "report", str(root), "--quiet"], check=True, capture_output=True)
         cls.out = root / "report"

@@ -130,6 +130,17 @@ class Numbers(Reports):
         self.assertAlmostEqual(effect["upper_80"], .006 * 1.3530, places=5)
         self.assertGreater(effect["effect"], effect["upper_80"])
 
+    def test_tuning(self):
+        suite = self.suite(seeds=2).write()
+        self.assertEqual(self.report()["tuning"], [])
+        suite.write_tuning()
+        (self.dir / "suite/tune/distilled/optimizer.learning_rate=0.016/seed-102/eval/dev.json").unlink()
+        tuning = [point for point in self.report()["tuning"] if point["arm"] == "distilled"]
+        self.assertEqual([point["point"].split("=")[1] for point in tuning], ["0.002", "0.004", "0.016"])
+        self.assertEqual([point["chosen"] for point in tuning], [False, True, False])
+        self.assertAlmostEqual(tuning[1]["loss"], suite.level["distilled"] + .001015, places=9)
+        self.assertIsNone(tuning[2]["loss"])
+
     def test_shards_as_clusters(self):
         suite = self.suite(seeds=3)
         suite.plan["sets"][0]["cluster"] = "shard"
