@@ -19,10 +19,12 @@
 #include "trainer/report/analysis.h"
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"
+#include "trainer/report/tensorboard.h"
 #include "trainer/report/write.h"
 
 typedef struct {
   const char *out;
+  bool tensorboard;
 } report_flags;
 
 static const lap_flag flags_of_report[] = {
@@ -30,6 +32,9 @@ static const lap_flag flags_of_report[] = {
      .value = "DIR",
      .offset = offsetof(report_flags, out),
      .help = "where the report is written [DIR/report; several runs: report]"},
+    {.name = "tensorboard",
+     .offset = offsetof(report_flags, tensorboard),
+     .help = "curves as event files too, below tensorboard/ of the report"},
     {0}};
 
 /* --- on the screen --- */
@@ -155,6 +160,11 @@ static lap_code report_all(const lap_session *session, const lap_command_line *l
                       ? report_on_study(line->positional[0], out, &report, status)
                       : lap_runs_analyse(line->positional, line->positional_count, &report, status);
   if (code == LAP_OK) code = lap_report_write(report, out, status);
+  if (code == LAP_OK && flags->tensorboard) {
+    char *events = lap_format("%s/tensorboard", out);
+    code = lap_report_write_tensorboard(report, events, status);
+    free(events);
+  }
   if (code == LAP_OK) code = print_report(session, report, out, line->json, status);
   json_decref(report);
   free(out);
@@ -174,7 +184,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
 const lap_command lap_command_report_entry = {
     .name = "report",
     .summary = "compare the runs of a suite, with error bars; curves of any runs",
-    .usage = "DIR | RUN... [--out DIR]",
+    .usage = "DIR | RUN... [--out DIR] [--tensorboard]",
     .description =
         "DIR is what `lapidary ablate` writes, while it runs or after. Its report gets "
         "report.json, "

@@ -334,8 +334,9 @@ static lap_code set_measures(const lap_study *study, size_t set, bool is_endpoin
   for (size_t i = 0; i <= json_array_size(named); ++i) {
     const char *name = i == 0 ? primary : json_string_value(json_array_get(named, i - 1));
     const lap_measure *measure = name ? lap_measure_find(name) : NULL;
-    if (!measure || (i > 0 && (strcmp(name, primary) == 0 || !losses))) continue;
-    if (i > 0 && !lap_measure_is_in(measure, losses)) continue;
+    if (!measure) continue; /* such as ece: not of sums by document */
+    const bool is_first = i == 0, is_again = measure == lap_measure_find(primary);
+    if (!is_first && (is_again || !losses || !lap_measure_is_in(measure, losses))) continue;
     json_t *object = NULL;
     LAP_TRY(measure_set(study, measure, set, is_endpoint && i == 0, &object, status));
     json_array_append_new(list, object);

@@ -21,7 +21,7 @@ static json_t *parse(const char *text, size_t bytes, json_error_t *error) {
 lap_code lap_json_file_read(const char *directory, const char *name, bool must_exist,
                             json_t **object, lap_status *status) {
   char *path = lap_format("%s/%s", directory, name), *text = NULL;
-  size_t bytes;
+  size_t bytes = 0;
   lap_code code = LAP_OK;
   *object = NULL;
   if (must_exist || lap_file_exists(path))

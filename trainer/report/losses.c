@@ -216,9 +216,21 @@ static double cell(const table *t, size_t entry, size_t d, key_kind kind, lap_lo
   }
 }
 
+static const char *key_name(key_kind kind) {
+  switch (kind) {
+    case OF_SET:
+      return "set";
+    case OF_ARM:
+      return "arm";
+    case OF_SEED:
+      return "seed";
+    default:
+      return "document";
+  }
+}
+
 static lap_code write_table_column(const lap_hdf5_file *file, table *t, key_kind kind,
                                    lap_loss_column c, lap_status *status) {
-  static const char *const keys[] = {"set", "arm", "seed", "document"};
   const bool is_key = kind != OF_COLUMN;
   /* A column that some runs lack is of floats, with NAN for them. */
   bool is_real = !is_key && (columns[c].kind == LAP_HDF5_FLOAT || columns[c].is_optional);
@@ -226,7 +238,7 @@ static lap_code write_table_column(const lap_hdf5_file *file, table *t, key_kind
   for (size_t i = 0; i < t->count; ++i)
     for (size_t d = 0; d < t->entries[i].losses->documents; ++d)
       t->cells[row++] = cell(t, i, d, kind, c);
-  return lap_hdf5_write_dataset(file, is_key ? keys[kind] : columns[c].name, 1, &t->rows,
+  return lap_hdf5_write_dataset(file, is_key ? key_name(kind) : columns[c].name, 1, &t->rows,
                                 is_real ? H5T_IEEE_F64LE : H5T_STD_I64LE, H5T_NATIVE_DOUBLE,
                                 t->cells, status);
 }

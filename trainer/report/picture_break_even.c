@@ -10,8 +10,10 @@ enum { HEIGHT = 258, LEFT = 40, RIGHT = 350, TOP = 26, BOTTOM = 222 };
 static void find_range(const json_t *points, lap_scale *x, lap_scale *y) {
   for (size_t i = 0; i < json_array_size(points); ++i) {
     const json_t *point = json_array_get(points, i), *seeds = json_object_get(point, "by_seed");
-    if (i > 0) x->from = fmin(x->from, log(lap_json_real(point, "multiple")));
-    if (i > 0) x->to = fmax(x->to, log(lap_json_real(point, "multiple")));
+    if (i > 0) { /* the first is what is to be matched */
+      x->from = fmin(x->from, log(lap_json_real(point, "multiple")));
+      x->to = fmax(x->to, log(lap_json_real(point, "multiple")));
+    }
     for (size_t s = 0; s < json_array_size(seeds); ++s) {
       y->from = fmin(y->from, json_number_value(json_array_get(seeds, s)));
       y->to = fmax(y->to, json_number_value(json_array_get(seeds, s)));

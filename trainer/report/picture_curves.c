@@ -118,8 +118,10 @@ static void place_labels(line *lines, size_t count, const lap_scale *y) {
       lines[i].label = lines[i - 1].label + LABEL_GAP;
   }
   double floor = BOTTOM;
-  for (size_t i = count; i-- > 0; floor -= LABEL_GAP)
+  for (size_t i = count; i-- > 0;) {
     if (lines[i].label > floor) lines[i].label = floor;
+    floor -= LABEL_GAP;
+  }
 }
 
 static void cut_name(const char *name, char text[64]) {

@@ -122,8 +122,10 @@ size_t lap_scale_ticks(const lap_scale *scale, int wanted, double *values) {
     if (nice[i] * power >= raw * 0.999) step = nice[i] * power;
   const double first = ceil(scale->from / step - 1e-9);
   size_t count = 0;
-  for (double n = first; count < LAP_TICKS && n * step <= scale->to + step * 1e-6; n += 1)
-    values[count++] = n * step;
+  while (count < LAP_TICKS && (first + (double)count) * step <= scale->to + step * 1e-6) {
+    values[count] = (first + (double)count) * step;
+    ++count;
+  }
   return count;
 }
 

@@ -40,14 +40,14 @@ static double power_of(const double needed[SLICES], double shift) {
 }
 
 double lap_power(const lap_design *design, double effect) {
-  double needed[SLICES];
+  double needed[SLICES] = {0};
   const double error = fill_slices(design, needed);
   return error > 0 ? power_of(needed, effect / error) : effect != 0;
 }
 
 double lap_detectable_effect(const lap_design *design, double power) {
   assert(power > 1 - design->confidence && power < 1);
-  double needed[SLICES], low = 0, high = 1;
+  double needed[SLICES] = {0}, low = 0, high = 1;
   const double error = fill_slices(design, needed);
   if (!(error > 0)) return 0;
   while (power_of(needed, high) < power) high *= 2;

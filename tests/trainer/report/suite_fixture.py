@@ -138,7 +138,8 @@ class Suite:
             {"step": steps, "total_steps": steps, "tokens": steps * STEP_TOKENS, "loss": self.level[arm],
              "state_sha256": state, "seconds": 40 * self.multiple[arm]}))
         (folder / "done.json").write_text(json.dumps(
-            {"kind": "run", "key_sha256": sha(arm), "command": [], "seconds": 41., "hours_cpu": .022 * self.multiple[arm]}))
+            {"kind": "run", "key_sha256": sha(arm), "command": [], "seconds": 41.,
+             "hours_cpu": .022 * self.multiple[arm]}))
         loss = float((rate * self.tokens).sum() / self.tokens.sum())
         (folder / "eval/test.json").write_text(json.dumps(
             {"loss": loss, "teacher_loss": teacher_loss, "better_than_teacher": loss < teacher_loss}))

@@ -21,6 +21,7 @@ from suite_fixture import Suite
 LAPIDARY = os.path.abspath(sys.argv.pop(1))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PHONE = 390
+EN_DASH, MINUS = "\u2013", "\u2212"
 
 
 class Cells(html.parser.HTMLParser):
@@ -55,14 +56,14 @@ def at(report, place):
 def shown(value, place):
     """As the page prints it."""
     if value is None:
-        return "–"
+        return EN_DASH
     if isinstance(value, list):
         return f"[{shown(value[0], '')}, {shown(value[1], '')}]"
     if place.endswith("_p"):
         return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
     text = f"{abs(value):.4f}"
-    sign = "" if float(text) == 0 else "−" if value < 0 else "+" if "comparisons" in place and "estimate" in place else ""
-    return sign + text
+    plus = "+" if "comparisons" in place and "estimate" in place else ""
+    return ("" if float(text) == 0 else MINUS if value < 0 else plus) + text
 
 
 def measure(page, width):
@@ -89,9 +90,9 @@ def measure(page, width):
         wrapper = pathlib.Path(folder) / "wrapper.html"
         wrapper.write_text(f'<meta charset="utf-8"><iframe style="width:{width}px;height:900px;border:0" srcdoc="'
                            f'{html.escape(page)}"></iframe><script>{script}</script>')
-        done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/user",
-                               "--virtual-time-budget=5000", "--dump-dom", wrapper.as_uri()], capture_output=True,
-                              text=True, timeout=120, check=True)
+        done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+                               f"--user-data-dir={folder}/user", "--dump-dom", wrapper.as_uri()],
+                              capture_output=True, text=True, timeout=120, check=True)
     return json.loads(html.unescape(re.search("RESULT(.*)END", done.stdout.split("<body", 1)[1], re.DOTALL).group(1)))
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -298,6 +299,70 @@ class Damage(Reports):
         self.refused(2, "a suite is reported on by itself", arguments=[self.dir / "suite", self.dir])
         self.refused(3, "neither the output of `ablate` nor a run directory", arguments=[self.dir])
         self.refused(2, arguments=["--out", self.dir])
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data):
+    crc = crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def fields(message):
+    """{field: value} of a protocol buffer; what is repeated does not occur."""
+    found, place = {}, 0
+
+    def varint():
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = message[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+    while place < len(message):
+        key = varint()
+        size = {0: None, 1: 8, 5: 4}.get(key & 7, -1)
+        value = varint() if size in (None, -1) else None
+        if size is not None:
+            size = value if size == -1 else size
+            value = message[place:place + size]
+            place += size
+        found[key >> 3] = value
+    return found
+
+
+class Tensorboard(Reports):
+    def test_event_files(self):
+        self.assertEqual(crc32c(b"123456789"), 0xE3069283)
+        self.suite(seeds=2).write()
+        report = self.report("--tensorboard")
+        path = self.dir / "suite/report/tensorboard/next-token-seed-2/events.out.tfevents.0.lapidary"
+        data, events = path.read_bytes(), []
+        while data:
+            length = struct.unpack("<Q", data[:8])[0]
+            message = data[12:12 + length]
+            self.assertEqual(struct.unpack("<I", data[8:12])[0], masked(data[:8]))
+            self.assertEqual(struct.unpack("<I", data[12 + length:16 + length])[0], masked(message))
+            events.append(fields(message))
+            data = data[16 + length:]
+        self.assertEqual(events[0][3], b"brain.Event:2")
+        run = report["arms"][2]["runs"][1]
+        rows = [(2, row) for row in run["curve"]] + [(1, row) for row in run["evals"]]
+        self.assertEqual(len(events), 1 + 2 * len(rows))
+        value = fields(fields(events[1][5])[1])
+        self.assertEqual([value[1], events[1][2]], [b"train/loss", int(run["curve"][0][0])])
+        self.assertAlmostEqual(struct.unpack("<f", value[2])[0], run["curve"][0][1], places=5)
+        self.assertEqual(fields(fields(events[-1][5])[1])[1], b"eval/kl")
 
 
 class PlainRuns(Reports):

@@ -82,7 +82,7 @@ typedef struct {
 /* `truth` [arms]: mean loss of each arm over all seeds and documents. */
 static void draw(dice *d, const variation *v, size_t arms, size_t seeds, size_t documents,
                  const double *truth, suite *s) {
-  double of_seed[MOST_ARMS * 8], of_document[MOST_ARMS * 400], common[400];
+  double of_seed[MOST_ARMS * 8] = {0}, of_document[MOST_ARMS * 400] = {0}, common[400];
   for (size_t i = 0; i < arms * seeds; ++i) of_seed[i] = truth[i / seeds] + v->seed * normal(d);
   for (size_t i = 0; i < documents; ++i) {
     common[i] = 0.3 * normal(d); /* some texts are easy for all */
@@ -120,14 +120,17 @@ static const range COVERED = {0.93, 0.97}, CAREFUL = {0.93, 0.99}, DETECTED = {0
 
 typedef bool (*trial)(dice *d, const variation *v, size_t seeds, size_t documents, suite *s);
 
+/* Of the next cell of a table. */
+static uint64_t stream = 1;
+
 static void print_row(const char *title, const variation *v, trial hit, range allowed) {
-  static uint64_t stream = 0;
   suite *s = lap_allocate(1, sizeof *s);
   printf("%-22s %-15s", title, v->name);
   for (int i = 0; i < SIZES; ++i)
     for (int j = 0; j < SIZES; ++j) {
-      dice d = {.stream = ++stream};
+      dice d = {.stream = stream};
       int hits = 0;
+      ++stream;
       for (int n = 0; n < repetitions(); ++n) hits += hit(&d, v, SEEDS[i], DOCUMENTS[j], s);
       check_share(hits, repetitions(), allowed);
     }

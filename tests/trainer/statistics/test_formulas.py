@@ -80,9 +80,9 @@ class Formulas(unittest.TestCase):
 
     def test_contrasts(self):
         chance = numpy.random.default_rng(1)
-        for arms, seeds, documents, weights, pooled in ((2, 3, 30, [1, -1], False), (3, 5, 60, [0, 1, -1], False),
-                                                        (3, 5, 60, [-1, 1, 0], True), (4, 8, 400, [1, -.5, -.5, 0], True),
-                                                        (1, 4, 25, [1], False)):
+        cases = ((2, 3, 30, [1, -1], False), (3, 5, 60, [0, 1, -1], False), (3, 5, 60, [-1, 1, 0], True),
+                 (4, 8, 400, [1, -.5, -.5, 0], True), (1, 4, 25, [1], False))
+        for arms, seeds, documents, weights, pooled in cases:
             sums, counts = crossed(chance, arms, seeds, documents)
             [found] = ask([{"what": "contrast", "sums": sums.ravel().tolist(), "counts": counts.tolist(),
                             "weights": weights, "pooled": pooled, "confidence": .95, "null": .01, "margin": .05}])
