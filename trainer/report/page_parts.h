@@ -19,7 +19,8 @@ void lap_page_interval(FILE *out, const json_t *object, const char *key, const c
 void lap_page_arm(FILE *out, const json_t *report, const char *arm);
 void lap_page_text(FILE *out, const char *kind, const char *text);
 
-/* The tables of a measure: arms, and comparisons. `place` is the measure's, "/sets/0/measures/1". */
+/* The tables of a measure: arms, and comparisons. `place` is the measure's,
+ * "/sets/0/measures/1". */
 void lap_page_arms(FILE *out, const json_t *report, const json_t *measure, const char *place);
 void lap_page_comparisons(FILE *out, const json_t *report, const json_t *measure,
                           const char *place);
