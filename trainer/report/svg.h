@@ -1,4 +1,5 @@
-/* svg: a small writer of pictures: shapes with classes, whose colours are the page's, light or dark.
+/* svg: a small writer of pictures: shapes with classes, whose colours are the page's, light or
+ * dark.
  *
  * A picture is LAP_PICTURE_WIDTH wide, so that its letters are read on a phone; a page sets several
  * beside each other. By hand: what is needed of SVG is six shapes, and no library that Debian has
