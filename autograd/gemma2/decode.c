@@ -43,6 +43,8 @@ struct lap_decoder {
   real *scores;                      /* [threads, TILE, max_positions] */
   real *chain;                       /* [threads, D]: a sum over a block of keys, so far */
   real *logits;                      /* [V] */
+  lap_attention_observer observer;   /* NULL: none */
+  void *observer_context;
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -187,6 +189,11 @@ int64_t lap_decoder_position(const lap_decoder *d) { return d->position; }
 int64_t lap_decoder_max_positions(const lap_decoder *d) { return d->max_positions; }
 void lap_decoder_reset(lap_decoder *d) { d->position = 0; }
 
+void lap_decoder_observe(lap_decoder *d, lap_attention_observer observer, void *context) {
+  d->observer = observer;
+  d->observer_context = context;
+}
+
 /* --- the ops of training on one block of rows --- */
 
 static lap_operand operand(int64_t rows, int64_t columns, const real *value) {
@@ -263,7 +270,7 @@ static void add_residual(const lap_decoder *d, int64_t rows) {
 typedef struct {
   real *keys, *values;         /* [before + rows, M D] */
   real *new_keys, *new_values; /* where the block's own are to be written */
-  int64_t before, window;
+  int64_t before, window, layer;
   int64_t oldest; /* the row of the earliest key; others follow, around the end of the ring */
   int64_t ring;   /* its rows */
   bool staged;
@@ -282,6 +289,7 @@ static key_view open_keys(const lap_decoder *d, const decoder_layer *layer, int6
   const int64_t seen = layer->window ? layer->window : layer->capacity;
   key_view view = {.before = smaller(position, seen - 1),
                    .window = layer->window,
+                   .layer = layer - d->layers,
                    .ring = layer->capacity,
                    .staged = layer->window && rows > 1};
   view.oldest = view.staged ? 0 : (position - view.before) % layer->capacity;
@@ -326,6 +334,15 @@ static void make_probabilities(const lap_gemma2_config *c, real *row, int64_t be
   for (int64_t j = end; j < keys; ++j) row[j] = 0;
 }
 
+/* Shows row r of the block its probabilities; p[0] is that of the first key of the view. */
+static void observe(const lap_decoder *d, const key_view *view, int64_t head, int64_t r,
+                    const real *p) {
+  if (!d->observer) return;
+  const int64_t begin = first_visible(view, r), end = view->before + r + 1;
+  d->observer(d->observer_context, view->layer, head, d->position + r,
+              d->position - view->before + begin, p + begin, end - begin);
+}
+
 /* Queries [i0, i0 + rows) of a head, in two matrix products with all the keys that they can see. */
 static void attend_tile(const lap_decoder *d, const key_view *view, int64_t head, int64_t i0,
                         int64_t rows, real *scores) {
@@ -345,9 +362,11 @@ static void attend_tile(const lap_decoder *d, const key_view *view, int64_t head
                                      .transpose_b = true,
                                      .c = scores,
                                      .ldc = keys});
-  for (int64_t r = 0; r < rows; ++r)
+  for (int64_t r = 0; r < rows; ++r) {
     make_probabilities(c, scores + r * keys, first_visible(view, i0 + r) - low,
                        view->before + i0 + r + 1 - low, keys);
+    observe(d, view, head, i0 + r, scores + r * keys - low);
+  }
   lap_gemm_here(&(lap_gemm_operands){.m = rows,
                                      .n = dim,
                                      .k = keys,
@@ -416,6 +435,7 @@ static void attend_one(const lap_decoder *d, const key_view *view, int64_t head,
                                        .ldc = keys});
   }
   make_probabilities(c, scores, 0, keys, keys);
+  observe(d, view, head, 0, scores);
   weigh_values(d, view, scores, view->values + kv_head * dim, chain, d->o + head * dim);
 }
 

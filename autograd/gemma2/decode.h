@@ -22,6 +22,7 @@
 #define lap_decoder_step LAP_PRECISION(lap_decoder_step)
 #define lap_decoder_position LAP_PRECISION(lap_decoder_position)
 #define lap_decoder_max_positions LAP_PRECISION(lap_decoder_max_positions)
+#define lap_decoder_observe LAP_PRECISION(lap_decoder_observe)
 #define lap_decoder_reset LAP_PRECISION(lap_decoder_reset)
 #define lap_decoder_cache_bytes LAP_PRECISION(lap_decoder_cache_bytes)
 
@@ -44,6 +45,12 @@ const real *lap_decoder_step(lap_decoder *decoder, int32_t token);
 /* Tokens in the sequence so far. */
 int64_t lap_decoder_position(const lap_decoder *decoder);
 int64_t lap_decoder_max_positions(const lap_decoder *decoder);
+/* Calls `observer` for every query of the passes to come, with the attention probabilities of one
+ * head over the keys that it sees: of positions [first, first + count), in memory that lives as
+ * long as the call. Several threads call at once, each for another head. NULL: nobody. */
+typedef void (*lap_attention_observer)(void *context, int64_t layer, int64_t head, int64_t query,
+                                       int64_t first, const real *probability, int64_t count);
+void lap_decoder_observe(lap_decoder *decoder, lap_attention_observer observer, void *context);
 /* Forgets the sequence. */
 void lap_decoder_reset(lap_decoder *decoder);
 

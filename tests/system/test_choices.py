@@ -123,7 +123,7 @@ class Choices(Test):
                 ("", "not JSON"),
                 ("[]", "must be an object"),
                 (json.dumps({**good, "context": 1}), '"context" must be a text'),
-                (json.dumps({**good, "choices": [" one"]}), '"choices" must be a list of 2 to 64 texts'),
+                (json.dumps({**good, "choices": [" one"]}), '"choices" must be a list of 2 to 1024 texts'),
                 (json.dumps({**good, "choices": [" one", ""]}), "choice 1 must be a text that is not empty"),
                 (json.dumps({**good, "choices": [" one", " one"]}), "choices 0 and 1 are the same text"),
                 (json.dumps({**good, "answer": 2}), '"answer" must be the index of a choice, 0 to 1'),

@@ -15,6 +15,7 @@ extern const lap_command lap_command_train;
 extern const lap_command lap_command_teach;
 extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
+extern const lap_command lap_command_attend;
 extern const lap_command lap_command_export;
 extern const lap_command lap_command_import;
 extern const lap_command lap_command_inspect;
@@ -24,5 +25,6 @@ extern const lap_command lap_command_plan;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_doctor;
 extern const lap_command lap_command_ablate;
+extern const lap_command lap_command_report_entry; /* lap_command_report is a function */
 
 #endif

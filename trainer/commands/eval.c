@@ -20,6 +20,7 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/eval_choices.h"
+#include "trainer/commands/eval_memorise.h"
 #include "trainer/commands/model_flags.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/measure/breakdown.h"
@@ -28,8 +29,8 @@
 #include "trainer/model/evaluate.h"
 
 typedef struct {
-  const char *tokens, *cache, *document_losses, *by, *choices, *unigram;
-  int64_t context, stride; /* 0: not given */
+  const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise;
+  int64_t context, stride, prompts; /* 0: not given */
   lap_model_flags model;
 } eval_flags;
 
@@ -70,6 +71,17 @@ static const lap_flag flags_of_eval[] = {
      .value = "GLOB",
      .offset = offsetof(eval_flags, unigram),
      .help = "for --choices: token shards whose frequencies are a baseline"},
+    {.name = "memorise",
+     .value = "GLOB",
+     .offset = offsetof(eval_flags, memorise),
+     .help =
+         "instead of a loss: what the model says by heart of these shards, which it was trained "
+         "on, beside the held-out ones of --tokens"},
+    {.name = "prompts",
+     .value = "N",
+     .integer = {1, 1000000},
+     .offset = offsetof(eval_flags, prompts),
+     .help = "for --memorise: how many prompts of each [200]"},
     {0}};
 
 /* --- opening --- */
@@ -232,6 +244,8 @@ static void release_result(eval_result *r) {
 static lap_code check_flags(const eval_flags *flags, lap_status *status) {
   if (flags->unigram)
     return lap_fail(status, LAP_USAGE, "--unigram is the baseline of --choices, which is missing");
+  if (flags->prompts)
+    return lap_fail(status, LAP_USAGE, "--prompts are those of --memorise, which is missing");
   if (!flags->tokens)
     return lap_fail(status, LAP_USAGE, "--tokens GLOB or --choices FILE.jsonl is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
@@ -245,12 +259,16 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
-/* The flags that --choices leaves without a meaning. */
-static lap_code check_choices_flags(const eval_flags *flags, lap_status *status) {
+/* The flags that --choices, or --memorise, leaves without a meaning. */
+static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
+  const char *means = flags->choices ? "--choices" : "--memorise";
   const struct {
     const char *name;
     bool given;
-  } meaningless[] = {{"--tokens", flags->tokens},
+  } meaningless[] = {{"--tokens", flags->choices && flags->tokens},
+                     {"--memorise", flags->choices && flags->memorise},
+                     {"--prompts", flags->choices && flags->prompts},
+                     {"--unigram", !flags->choices && flags->unigram},
                      {"--cache", flags->cache},
                      {"--document-losses", flags->document_losses},
                      {"--by", flags->by},
@@ -259,8 +277,11 @@ static lap_code check_choices_flags(const eval_flags *flags, lap_status *status)
                      {"--sequence-length", flags->model.sequence_length != 0}};
   for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; ++i)
     if (meaningless[i].given)
-      return lap_fail(status, LAP_USAGE, "--choices scores its own texts: leave out %s",
+      return lap_fail(status, LAP_USAGE, "%s scores texts of its own kind: leave out %s", means,
                       meaningless[i].name);
+  if (flags->memorise && !flags->tokens)
+    return lap_fail(status, LAP_USAGE,
+                    "--memorise needs --tokens GLOB: held-out text, which says what is no memory");
   return LAP_OK;
 }
 
@@ -327,10 +348,14 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
-  if (!flags->choices) return evaluate_model(session, flags, line, status);
-  LAP_TRY(check_choices_flags(flags, status));
-  return lap_eval_choices(session, &flags->model, line->positional[0], flags->choices,
-                          flags->unigram, line->json, status);
+  const char *checkpoint = line->positional[0];
+  if (!flags->choices && !flags->memorise) return evaluate_model(session, flags, line, status);
+  LAP_TRY(check_other_flags(flags, status));
+  if (flags->choices)
+    return lap_eval_choices(session, &flags->model, checkpoint, flags->choices, flags->unigram,
+                            line->json, status);
+  return lap_eval_memorise(session, &flags->model, checkpoint, flags->memorise, flags->tokens,
+                           flags->prompts ? flags->prompts : 200, line->json, status);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -349,7 +374,9 @@ const lap_command lap_command_eval = {
     .name = "eval",
     .summary =
         "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
-    .usage = "CHECKPOINT --tokens GLOB [--cache GLOB]\nCHECKPOINT --choices FILE.jsonl",
+    .usage =
+        "CHECKPOINT --tokens GLOB [--cache GLOB]\nCHECKPOINT --choices FILE.jsonl\n"
+        "CHECKPOINT --memorise GLOB --tokens GLOB",
     .description =
         "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
         "Hugging Face directory.",

@@ -5,7 +5,9 @@
 
 #include "mpi/transport/agree.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/commands/text_model.h"
 #include "trainer/measure/choices.h"
+#include "trainer/measure/wilson.h"
 
 typedef struct {
   lap_sharded_model model;
@@ -21,17 +23,7 @@ static lap_code open_inputs(const lap_session *session, const lap_model_flags *f
   LAP_TRY(lap_sharded_model_open(checkpoint, flags->layout, session->comm, &in->model, status));
   const lap_model_source *source = &in->model.source;
   LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
-  if (!source->tokenizer_path)
-    return lap_fail(status, LAP_DATA,
-                    "%s: has no tokenizer.model, without which no text can be scored",
-                    source->path);
-  LAP_TRY(lap_tokenizer_open(source->tokenizer_path, &in->tokenizer, status));
-  if (lap_tokenizer_vocab_size(in->tokenizer) > source->config->model.vocab_size)
-    return lap_fail(status, LAP_DATA,
-                    "%s: has %u pieces, but the model's vocab_size is %" PRId64
-                    "; it is not the tokenizer that this model was trained with",
-                    source->tokenizer_path, lap_tokenizer_vocab_size(in->tokenizer),
-                    source->config->model.vocab_size);
+  LAP_TRY(lap_text_model_tokenizer(source, &in->tokenizer, status));
   return unigram ? lap_model_open_tokens(source, unigram, &in->unigram, status) : LAP_OK;
 }
 
@@ -49,31 +41,39 @@ static void show_progress(void *context, uint64_t done, uint64_t total) {
   if (done == total) lap_console_progress_end(console);
 }
 
-static void print_share(const char *name, uint64_t correct, uint64_t count) {
-  double low, high;
-  lap_wilson_interval(correct, count, &low, &high);
-  printf("%-20s %6.2f %%   (95 %%: %.2f to %.2f)\n", name, 100 * (double)correct / (double)count,
-         100 * low, 100 * high);
+static void print_seen(const json_t *list) {
+  size_t i;
+  const json_t *row;
+  json_array_foreach(list, i, row) printf("seen %6" JSON_INTEGER_FORMAT
+                                          " times      exposure %.2f bits (%.2f to %.2f), "
+                                          "%" JSON_INTEGER_FORMAT " items\n",
+                                          json_integer_value(json_object_get(row, "seen")),
+                                          json_real_value(json_object_get(row, "exposure")),
+                                          json_real_value(json_object_get(row, "least_exposure")),
+                                          json_real_value(json_object_get(row, "most_exposure")),
+                                          json_integer_value(json_object_get(row, "items")));
 }
 
-static lap_code print_result(const lap_choices_result *r, const char *checkpoint, bool json,
-                             lap_status *status) {
+static lap_code print_result(const lap_choices *choices, const lap_choices_result *r,
+                             const char *checkpoint, bool json, lap_status *status) {
+  json_t *object = lap_choices_to_json(choices, r);
+  lap_code code = LAP_OK;
   if (json) {
-    json_t *object = lap_choices_to_json(r);
     json_object_set_new(object, "checkpoint", json_string(checkpoint));
-    const lap_code code = lap_command_print_json(object, status);
-    json_decref(object);
-    return code;
+    code = lap_command_print_json(object, status);
+  } else {
+    printf("items                  %" PRIu64 "\n", r->items);
+    lap_wilson_print("accuracy", r->model.correct, r->items);
+    lap_wilson_print("accuracy per byte", r->model.correct_per_byte, r->items);
+    printf("chance                 %6.2f %%\n", 100 * r->chance);
+    if (r->has_unigram) {
+      lap_wilson_print("unigram", r->unigram.correct, r->items);
+      lap_wilson_print("unigram per byte", r->unigram.correct_per_byte, r->items);
+    }
+    print_seen(json_object_get(object, "by_seen"));
   }
-  printf("items                %" PRIu64 "\n", r->items);
-  print_share("accuracy", r->model.correct, r->items);
-  print_share("accuracy per byte", r->model.correct_per_byte, r->items);
-  printf("chance               %6.2f %%\n", 100 * r->chance);
-  if (r->has_unigram) {
-    print_share("unigram", r->unigram.correct, r->items);
-    print_share("unigram per byte", r->unigram.correct_per_byte, r->items);
-  }
-  return LAP_OK;
+  json_decref(object);
+  return code;
 }
 
 lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *flags,
@@ -89,7 +89,7 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
   if (code == LAP_OK)
     code = lap_session_open_gemm(session, lap_config_gemm(in.model.source.config),
                                  (int)flags->threads, status);
-  lap_choices_result result;
+  lap_choices_result result = {0};
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->threads);
     const lap_choices_request request = {.model = &in.model,
@@ -102,7 +102,8 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
     code = lap_choices_score_all(&request, &result, status);
   }
   if (code == LAP_OK && session->root)
-    code = print_result(&result, in.model.source.path, json, status);
+    code = print_result(&in.choices, &result, in.model.source.path, json, status);
+  lap_choices_result_release(&result);
   close_inputs(&in);
   return code;
 }

@@ -13,17 +13,15 @@
 #include <string.h>
 
 #include "autograd/kernel/gemm_backend.h"
-#include "core/memory.h"
-#include "dataset/tokenizer.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/output.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/commands/text_model.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
-#include "trainer/model/source.h"
 
 /* --- the command line --- */
 
@@ -78,64 +76,6 @@ static const lap_flag flags_of_generate[] = {
      .help = "OpenMP threads [all cores]"},
     LAP_FLAG_PRECISION(offsetof(generate_options, precision)),
     {0}};
-
-/* --- the model --- */
-
-typedef struct {
-  lap_model_source source;
-  lap_tokenizer *tokenizer;
-} generate_model;
-
-static void close_model(generate_model *model) {
-  lap_model_close(&model->source);
-  lap_tokenizer_close(model->tokenizer);
-}
-
-static lap_code open_tokenizer(generate_model *model, lap_status *status) {
-  const char *path = model->source.tokenizer_path;
-  if (!path)
-    return lap_fail(status, LAP_DATA, "%s: has no tokenizer.model, without which there is no text",
-                    model->source.path);
-  LAP_TRY(lap_tokenizer_open(path, &model->tokenizer, status));
-  const int64_t pieces = lap_tokenizer_vocab_size(model->tokenizer);
-  const int64_t vocab = model->source.config->model.vocab_size;
-  if (pieces > vocab)
-    return lap_fail(status, LAP_DATA,
-                    "%s: has %" PRId64 " pieces, but the model's vocab_size is %" PRId64
-                    "; it is not the tokenizer that this model was trained with",
-                    path, pieces, vocab);
-  return LAP_OK;
-}
-
-/* The products that the model was trained with, or lapidary's own where there are none here. */
-static lap_code open_gemm(const lap_config *config, lap_console *console, lap_status *status) {
-  lap_gemm_choice choice = lap_config_gemm(config);
-  const lap_code code = lap_gemm_open(&choice, status);
-  if (code == LAP_OK || config->gemm != LAP_GEMM_OPENBLAS) return code;
-  lap_console_warn(console, "%s; going on with gemm lapidary", status->message);
-  choice.backend = LAP_GEMM_LAPIDARY;
-  return lap_gemm_open(&choice, status);
-}
-
-/* BOS and the tokens of the text; owned by the caller. */
-static lap_code encode_prompt(const generate_model *model, const char *text, int32_t **tokens,
-                              int64_t *count, lap_status *status) {
-  const uint32_t *ids;
-  size_t id_count;
-  LAP_TRY(lap_tokenizer_encode(model->tokenizer, text, strlen(text), &ids, &id_count, status));
-  const int64_t most = model->source.config->model.max_position_embeddings;
-  *count = 1 + (int64_t)id_count;
-  if (*count > most)
-    return lap_fail(status, LAP_USAGE,
-                    "--prompt: has %" PRId64
-                    " tokens with BOS; the model's max_position_embeddings is %" PRId64
-                    ": shorten it",
-                    *count, most);
-  *tokens = lap_allocate(*count, sizeof **tokens);
-  (*tokens)[0] = LAP_BOS;
-  for (size_t i = 0; i < id_count; ++i) (*tokens)[1 + i] = (int32_t)ids[i];
-  return LAP_OK;
-}
 
 /* --- the text, as it comes --- */
 
@@ -200,7 +140,7 @@ static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t position
                       lap_decoder_cache_bytes(&multi_head, positions)};
 }
 
-static json_t *make_json(const generate_totals *totals, const generate_model *model,
+static json_t *make_json(const generate_totals *totals, const lap_text_model *model,
                          const generate_options *o, int64_t prompt_count, cache_size cache) {
   char words[LAP_GEMM_WORDS];
   json_t *object = json_object();
@@ -238,7 +178,7 @@ static void say_figures(lap_console *console, const generate_totals *totals,
 
 /* --- the command --- */
 
-static lap_code generate_samples(const generate_model *model, const generate_options *o,
+static lap_code generate_samples(const lap_text_model *model, const generate_options *o,
                                  const lap_generate_request *every, lap_decoder *decoder,
                                  lap_console *console, generate_totals *totals,
                                  lap_status *status) {
@@ -269,17 +209,18 @@ static lap_code generate_samples(const generate_model *model, const generate_opt
   return code;
 }
 
-static lap_code generate_from(generate_model *model, const generate_options *o, bool json,
+static lap_code generate_from(lap_text_model *model, const generate_options *o, bool json,
                               lap_console *console, lap_status *status) {
   const lap_gemma2_config *shape = &model->source.config->model;
   int32_t *prompt = NULL;
   int64_t prompt_count;
-  LAP_TRY(encode_prompt(model, o->prompt, &prompt, &prompt_count, status));
+  LAP_TRY(lap_text_model_encode(model, "--prompt", o->prompt, strlen(o->prompt), &prompt,
+                                &prompt_count, status));
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
   if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
   lap_code code = lap_precision_flag_apply(o->precision, model->source.config, status);
-  if (code == LAP_OK) code = open_gemm(model->source.config, console, status);
+  if (code == LAP_OK) code = lap_text_model_gemm(model->source.config, console, status);
   if (code == LAP_OK) {
     lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
@@ -323,11 +264,10 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
   if (code == LAP_OK) {
     omp_set_num_threads((int)o.threads);
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
-    generate_model model = {0};
-    code = lap_model_open(line.positional[0], true, &model.source, status);
-    if (code == LAP_OK) code = open_tokenizer(&model, status);
+    lap_text_model model = {0};
+    code = lap_text_model_open(line.positional[0], &model, status);
     if (code == LAP_OK) code = generate_from(&model, &o, line.json, console, status);
-    close_model(&model);
+    lap_text_model_close(&model);
     lap_console_destroy(console);
   }
   lap_command_line_release(&line);

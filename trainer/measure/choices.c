@@ -8,6 +8,7 @@
 #include "autograd/op/loss_row.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "trainer/measure/wilson.h"
 #include "trainer/model/window_logits.h"
 
 /* --- texts to windows --- */
@@ -195,6 +196,14 @@ static void judge(const lap_choice_item *item, const double *nats, lap_choices_s
   score->correct_per_byte += best_per_byte == item->answer;
 }
 
+static void rank_all(const lap_choices *choices, const double *nats, uint32_t *rank) {
+  for (size_t i = 0; i < choices->count; nats += choices->item[i++].choices) {
+    const lap_choice_item *item = &choices->item[i];
+    rank[i] = 1;
+    for (size_t c = 0; c < item->choices; ++c) rank[i] += nats[c] < nats[item->answer];
+  }
+}
+
 static lap_choices_score judge_all(const lap_choices *choices, const double *nats) {
   lap_choices_score score = {0};
   for (size_t i = 0; i < choices->count; nats += choices->item[i++].choices)
@@ -227,6 +236,8 @@ lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_r
         result->chance += 1 / (double)request->choices->item[i].choices;
       result->chance /= (double)result->items;
       result->model = judge_all(request->choices, nats);
+      result->rank = lap_allocate((int64_t)result->items, sizeof *result->rank);
+      rank_all(request->choices, nats, result->rank);
       if (request->unigram) {
         score_unigram(request, &plan, nats);
         result->unigram = judge_all(request->choices, nats);
@@ -243,33 +254,58 @@ lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_r
 
 /* --- the result --- */
 
-void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *high) {
-  const double z = 1.959963984540054, n = (double)count, p = (double)correct / n;
-  const double centre = p + z * z / (2 * n);
-  const double half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  *low = fmax(0, (centre - half) / (1 + z * z / n));
-  *high = fmin(1, (centre + half) / (1 + z * z / n));
+void lap_choices_result_release(lap_choices_result *result) {
+  free(result->rank);
+  *result = (lap_choices_result){0};
 }
 
-static void add_share(json_t *object, const char *name, uint64_t correct, uint64_t count,
-                      bool known) {
-  double low, high;
-  lap_wilson_interval(correct, count, &low, &high);
-  const double share[] = {(double)correct / (double)count, low, high};
-  const char *const end[] = {"", "_low", "_high"};
-  for (int i = 0; i < 3; ++i) {
-    char *key = lap_format("%s%s", name, end[i]);
-    json_object_set_new(object, key, known ? json_real(share[i]) : json_null());
-    free(key);
+static double exposure_of(const lap_choices *choices, const lap_choices_result *r, size_t i) {
+  return log2((double)choices->item[i].choices) - log2((double)r->rank[i]);
+}
+
+/* Items that were seen `seen` times. */
+static json_t *seen_to_json(const lap_choices *choices, const lap_choices_result *r, int64_t seen) {
+  double total = 0, least = INFINITY, most = -INFINITY;
+  json_int_t items = 0;
+  for (size_t i = 0; i < choices->count; ++i) {
+    if (choices->item[i].seen != seen) continue;
+    const double exposure = exposure_of(choices, r, i);
+    ++items;
+    total += exposure;
+    least = fmin(least, exposure);
+    most = fmax(most, exposure);
   }
+  return json_pack("{s:I, s:I, s:f, s:f, s:f}", "seen", (json_int_t)seen, "items", items,
+                   "exposure", total / (double)items, "least_exposure", least, "most_exposure",
+                   most);
 }
 
-json_t *lap_choices_to_json(const lap_choices_result *r) {
+static json_t *all_seen_to_json(const lap_choices *choices, const lap_choices_result *r) {
+  json_t *list = json_array();
+  for (int64_t seen = -1;;) { /* the next larger one, until there is none */
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < choices->count; ++i)
+      if (choices->item[i].seen > seen && choices->item[i].seen < next)
+        next = choices->item[i].seen;
+    if (next == INT64_MAX) break;
+    seen = next;
+    json_array_append_new(list, seen_to_json(choices, r, seen));
+  }
+  if (json_array_size(list) > 0) return list;
+  json_decref(list);
+  return json_null();
+}
+
+json_t *lap_choices_to_json(const lap_choices *choices, const lap_choices_result *r) {
   json_t *object = json_pack("{s:I, s:f}", "items", (json_int_t)r->items, "chance", r->chance);
-  add_share(object, "accuracy", r->model.correct, r->items, true);
-  add_share(object, "accuracy_per_byte", r->model.correct_per_byte, r->items, true);
-  add_share(object, "unigram_accuracy", r->unigram.correct, r->items, r->has_unigram);
-  add_share(object, "unigram_accuracy_per_byte", r->unigram.correct_per_byte, r->items,
-            r->has_unigram);
+  lap_wilson_json(object, "accuracy", r->model.correct, r->items, true);
+  lap_wilson_json(object, "accuracy_per_byte", r->model.correct_per_byte, r->items, true);
+  lap_wilson_json(object, "unigram_accuracy", r->unigram.correct, r->items, r->has_unigram);
+  lap_wilson_json(object, "unigram_accuracy_per_byte", r->unigram.correct_per_byte, r->items,
+                  r->has_unigram);
+  double exposure = 0;
+  for (size_t i = 0; i < choices->count; ++i) exposure += exposure_of(choices, r, i);
+  json_object_set_new(object, "exposure", json_real(exposure / (double)r->items));
+  json_object_set_new(object, "by_seen", all_seen_to_json(choices, r));
   return object;
 }

@@ -5,6 +5,10 @@
  * that all choices of the item, and the context alone, have in common at the beginning; these weigh
  * for all choices alike. Chosen is the largest log-likelihood, and, as a second figure, the largest
  * log-likelihood per byte of the choice, which does not prefer short ones; of equal ones the first.
+ *
+ * The rank of an answer is one more than the choices that the model finds likelier. Of a canary,
+ * whose choices are as likely before training, exposure = log2(choices) - log2(rank) bits says how
+ * much of it was memorised: 1.44 on average where nothing was (arXiv 1802.08232).
  */
 #ifndef LAP_TRAINER_MEASURE_CHOICES_H
 #define LAP_TRAINER_MEASURE_CHOICES_H
@@ -25,7 +29,10 @@ typedef struct {
   double chance; /* the expected share of a blind guess */
   lap_choices_score model, unigram;
   bool has_unigram;
+  uint32_t *rank; /* [items], of the answer, from 1 */
 } lap_choices_result;
+
+void lap_choices_result_release(lap_choices_result *result);
 
 typedef struct {
   const lap_sharded_model *model;
@@ -38,16 +45,16 @@ typedef struct {
   void *context;
 } lap_choices_request;
 
-/* Collective; the outcome is agreed. The same figures at any number of ranks and threads. LAP_DATA
- * naming file and line where context and choice have more tokens than the model has positions. */
+/* Collective; the outcome is agreed; on failure there is nothing to release. The same figures at
+ * any number of ranks and threads. LAP_DATA naming file and line where context and choice have more
+ * tokens than the model has positions. */
 lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_result *result,
                                lap_status *status);
 
-/* Wilson's interval of confidence 95 % for a share of `correct` in `count`. */
-void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *high);
-
 /* {"items", "chance", "accuracy", "accuracy_low", "accuracy_high", the same with _per_byte, and
- * unigram_..., null without one}: a new reference. */
-json_t *lap_choices_to_json(const lap_choices_result *result);
+ * unigram_..., null without one; "exposure", the mean; "by_seen", a list of "seen", "items",
+ * "exposure", "least_exposure", "most_exposure", null where no item says how often it was seen}: a
+ * new reference. */
+json_t *lap_choices_to_json(const lap_choices *choices, const lap_choices_result *result);
 
 #endif

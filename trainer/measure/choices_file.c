@@ -14,6 +14,7 @@ void lap_choices_release(lap_choices *choices) {
   for (size_t i = 0; i < choices->count; ++i) {
     free(choices->item[i].context);
     for (size_t c = 0; c < choices->item[i].choices; ++c) free(choices->item[i].choice[c]);
+    free(choices->item[i].choice);
   }
   free(choices->item);
   free(choices->path);
@@ -25,6 +26,7 @@ static lap_code read_choices(const json_t *list, lap_choice_item *item, lap_stat
   if (!json_is_array(list) || count < 2 || count > LAP_MOST_CHOICES)
     return lap_fail(status, LAP_DATA, "\"choices\" must be a list of 2 to %d texts",
                     LAP_MOST_CHOICES);
+  item->choice = lap_allocate((int64_t)count, sizeof *item->choice);
   for (size_t c = 0; c < count; ++c) {
     const json_t *choice = json_array_get(list, c);
     if (!json_is_string(choice) || json_string_length(choice) == 0)
@@ -48,6 +50,10 @@ static lap_code read_item(const json_t *object, lap_choice_item *item, lap_statu
     return lap_fail(status, LAP_DATA, "\"answer\" must be the index of a choice, 0 to %zu",
                     item->choices - 1);
   item->answer = (size_t)json_integer_value(answer);
+  const json_t *seen = json_object_get(object, "seen");
+  if (seen && (!json_is_integer(seen) || json_integer_value(seen) < 0))
+    return lap_fail(status, LAP_DATA, "\"seen\" must be how often the answer was planted");
+  item->seen = seen ? json_integer_value(seen) : -1;
   return LAP_OK;
 }
 

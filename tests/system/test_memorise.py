@@ -1,0 +1,141 @@
+"""eval --memorise and planted canaries: a model that has learned a small text by heart, and text it has not seen."""
+
+import itertools
+import json
+import math
+import random
+import subprocess
+import sys
+import unittest
+
+import h5py
+
+from harness import SOURCE, VOCABULARY, Test, lapidary, succeed
+
+
+def plant(*arguments):
+    return subprocess.run([sys.executable, SOURCE / "scripts/plant-canaries", *map(str, arguments)], text=True,
+                          capture_output=True, check=False)
+
+
+def documents_of(count, words, rng):
+    """Lines of words that nobody could guess."""
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+    return "".join(" ".join("".join(rng.choices(syllables, k=2)) for _ in range(words)) + "\n" for _ in range(count))
+
+
+class Memorise(Test):
+    @classmethod
+    def make(cls, workspace):
+        rng = random.Random(5)
+        (workspace / "plain.txt").write_text(documents_of(3, 110, rng))
+        (workspace / "unseen.txt").write_text(documents_of(4, 110, rng))
+        planted = plant("--out", workspace / "planted", "--seen", "0,6", "--each", 6, "--candidates", 64, "--digits",
+                        4, workspace / "plain.txt")
+        if planted.returncode != 0:
+            raise AssertionError(planted.stderr)
+        succeed("tokenizer", "--vocab-size", VOCABULARY, "--out", workspace / "tokenizer.model", "--documents", "line",
+                workspace / "planted/text.txt")
+        for name, text in (("seen", "planted/text.txt"), ("unseen", "unseen.txt")):
+            succeed("tokenize", "--tokenizer", workspace / "tokenizer.model", "--documents", "line", "--out",
+                    workspace / name, workspace / text)
+        (workspace / "config.yaml").write_text(f"""\
+run_dir: {workspace / 'run'}
+tokenizer: {workspace / 'tokenizer.model'}
+model:
+  {{vocab_size: {VOCABULARY}, hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4,
+   num_key_value_heads: 2, head_dim: 12, sliding_window: 32, query_pre_attn_scalar: 12, max_position_embeddings: 160}}
+data: {{train: '{workspace / 'seen/train'}', sequence_length: 160}}
+batch: {{sequences: 4}}
+optimizer: {{learning_rate: 1e-2, weight_decay: 0}}
+schedule: {{steps: 200}}
+""")
+        succeed("train", workspace / "config.yaml", "--quiet")
+
+    def eval(self, *options, **how):
+        return succeed("eval", self.workspace / "run", "--json", *options, **how).json
+
+    def test_training_text_is_said_by_heart_and_other_text_is_not(self):
+        report = self.eval("--memorise", self.workspace / "seen/train", "--tokens", self.workspace / "unseen/train",
+                           "--prompts", 20)
+        print(report)
+        self.assertEqual((report["prompts"], report["control_prompts"]), (20, 20))
+        self.assertGreaterEqual(report["near"], report["exact"])
+        self.assertGreater(report["exact"], 0.15)
+        self.assertEqual((report["control_exact"], report["control_near"]), (0, 0))
+        self.assertEqual(report["control_near_low"], 0)
+        self.assertGreater(report["control_near_high"], 0.1)  # twenty prompts do not say more
+        text = succeed("eval", self.workspace / "run", "--memorise", self.workspace / "seen/train", "--tokens",
+                       self.workspace / "unseen/train", "--prompts", 5).out
+        self.assertIn("held-out text, 5 prompts", text)
+
+    def test_there_are_no_more_prompts_than_places(self):
+        with h5py.File(next((self.workspace / "unseen/train").glob("*.h5"))) as file:
+            tokens, documents = file["tokens"][...], file["documents"][...].tolist()
+        texts = [end - begin - 2 for begin, end in itertools.pairwise(documents)]
+        self.assertEqual(documents[-1], len(tokens))
+        places = sum(max(0, text - 99) for text in texts)
+        self.assertGreater(places, 0)
+        report = self.eval("--memorise", self.workspace / "unseen/train", "--tokens", self.workspace / "unseen/train",
+                           "--prompts", 10 * places)
+        self.assertEqual(report["prompts"], places)
+
+    def test_a_canary_that_was_seen_is_exposed(self):
+        path = self.workspace / "planted/canaries.jsonl"
+        report = self.eval("--choices", path)
+        print(report["by_seen"])
+        never, often = report["by_seen"]
+        self.assertEqual([(row["seen"], row["items"]) for row in (never, often)], [(0, 6), (6, 6)])
+        self.assertGreater(often["exposure"], 4)
+        self.assertLess(never["exposure"], 4)
+        self.assertLessEqual(often["most_exposure"], math.log2(64) + 1e-9)
+        self.assertAlmostEqual(report["exposure"], (never["exposure"] + often["exposure"]) / 2)
+        text = (self.workspace / "planted/text.txt").read_text().splitlines()
+        for line in path.read_text().splitlines():
+            item = json.loads(line)
+            self.assertEqual(text.count(item["context"] + item["choices"][item["answer"]]), item["seen"])
+        plain = (self.workspace / "plain.txt").read_text().splitlines()
+        self.assertEqual([line for line in text if not line.startswith("The number")], plain)
+
+    def test_a_rank_is_that_of_the_likelihoods(self):
+        """One item as many questions of two choices: the answer against each other candidate."""
+        item = json.loads((self.workspace / "planted/canaries.jsonl").read_text().splitlines()[0])
+        right = item["choices"][item["answer"]]
+        others = [choice for choice in item["choices"] if choice != right]
+        (self.workspace / "one.jsonl").write_text(json.dumps(item) + "\n")
+        pair = {"context": item["context"], "answer": 0}
+        (self.workspace / "pairs.jsonl").write_text("".join(
+            json.dumps({**pair, "choices": [right, other]}) + "\n" for other in others))
+        pairs = self.eval("--choices", self.workspace / "pairs.jsonl")
+        rank = 1 + round((1 - pairs["accuracy"]) * len(others))
+        self.assertIsNone(pairs["by_seen"])
+        self.assertAlmostEqual(self.eval("--choices", self.workspace / "one.jsonl")["exposure"],
+                               math.log2(64) - math.log2(rank))
+
+    def test_what_cannot_be_done_is_said(self):
+        run, seen, unseen = (self.workspace / name for name in ("run", "seen/train", "unseen/train"))
+        bad = self.workspace / "bad.jsonl"
+        bad.write_text('{"context": "a", "choices": [" b", " c"], "answer": 0, "seen": -1}\n')
+        short = self.workspace / "short"
+        (self.workspace / "short.txt").write_text("ba de fi\n")
+        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--documents", "line", "--out", short,
+                self.workspace / "short.txt")
+        for code, says, options in (
+                (2, "--memorise needs --tokens GLOB", ["--memorise", seen]),
+                (2, "--prompts are those of --memorise", ["--prompts", 3, "--tokens", seen]),
+                (2, "leave out --by", ["--memorise", seen, "--tokens", unseen, "--by", "document"]),
+                (3, "no document has 100 tokens", ["--memorise", seen, "--tokens", short / "train", "--prompts", 1]),
+                (3, '"seen" must be how often', ["--choices", bad])):
+            result = lapidary("eval", run, *options)
+            self.assert_exit(result, code)
+            self.assertIn(says, result.err)
+        result = lapidary("eval", run, "--memorise", seen, "--tokens", unseen, ranks=2)
+        self.assert_exit(result, 2)
+        for arguments, code in ((["--seen", "x"], 2), (["--candidates", 1], 2), (["--digits", 1], 2), ([], 3)):
+            planted = plant("--out", self.workspace / "nowhere", *arguments, self.workspace / "missing.txt")
+            self.assertEqual(planted.returncode, code)
+            self.assertIn("plant-canaries", planted.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

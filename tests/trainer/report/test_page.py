@@ -1,0 +1,154 @@
+"""report.html: its numbers are report.json's, it needs nothing else, and it fits a phone.
+
+usage: test_page.py LAPIDARY [unittest arguments]
+"""
+
+import html
+import html.parser
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+from suite_fixture import Suite
+
+LAPIDARY = os.path.abspath(sys.argv.pop(1))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = 390
+EN_DASH, MINUS = "\u2013", "\u2212"
+
+
+class Cells(html.parser.HTMLParser):
+    """The text of each element that names its place in the report."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.cells, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "br"):
+            self.open.append([tag, dict(attrs).get("data-at"), ""])
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2] += data
+
+    def handle_endtag(self, tag):
+        name, place, text = self.open.pop()
+        assert name == tag, f"</{tag}> closes <{name}>"
+        if place:
+            self.cells.append((place, text))
+
+
+def at(report, place):
+    for key in place.split("/")[1:]:
+        report = report[int(key)] if isinstance(report, list) else report.get(key)
+    return report
+
+
+def shown(value, place):
+    """As the page prints it."""
+    if value is None:
+        return EN_DASH
+    if isinstance(value, list):
+        return f"[{shown(value[0], '')}, {shown(value[1], '')}]"
+    if place.endswith("_p"):
+        return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+    text = f"{abs(value):.4f}"
+    plus = "+" if "comparisons" in place and "estimate" in place else ""
+    return ("" if float(text) == 0 else MINUS if value < 0 else plus) + text
+
+
+def measure(page, width):
+    """The width of the page's content in a window of `width`, and what sticks out of it."""
+    script = """
+      const frame = document.querySelector("iframe");
+      frame.onload = () => {
+        const d = frame.contentDocument, out = [];
+        for (const e of d.querySelectorAll("body *"))
+          if (e.getBoundingClientRect().right > WIDTH + 0.5 && !e.closest(".scroll"))
+            out.push(e.tagName + " " + e.className + " " + e.textContent.slice(0, 40));
+        for (const s of d.querySelectorAll("svg")) {
+          const box = s.getBoundingClientRect();
+          for (const t of s.querySelectorAll("text")) {
+            const r = t.getBoundingClientRect();
+            if (r.left < box.left - 0.5 || r.right > box.right + 0.5 || r.bottom > box.bottom + 0.5)
+              out.push("text beyond its picture: " + t.textContent);
+          }
+        }
+        const result = {width: d.documentElement.scrollWidth, pictures: d.querySelectorAll("svg").length, out};
+        document.body.textContent = "RESULT" + JSON.stringify(result) + "END";
+      };""".replace("WIDTH", str(width))
+    with tempfile.TemporaryDirectory() as folder:
+        wrapper = pathlib.Path(folder) / "wrapper.html"
+        wrapper.write_text(f'<meta charset="utf-8"><iframe style="width:{width}px;height:900px;border:0" srcdoc="'
+                           f'{html.escape(page)}"></iframe><script>{script}</script>')
+        done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+                               f"--user-data-dir={folder}/user", "--dump-dom", wrapper.as_uri()],
+                              capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(html.unescape(re.search("RESULT(.*)END", done.stdout.split("<body", 1)[1], re.DOTALL).group(1)))
+
+
+class Page(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        root = pathlib.Path(cls.folder.name) / "suite"
+        suite = Suite(root, seeds=3, documents=60, break_even=True, smoke=True, name='<distillation> & "more"',
+                      arms=("distilled", "half-and-half-with-a-long-name", "next-token"),
+                      level={"half-and-half-with-a-long-name": 3.73}).write()
+        suite.write_tuning()
+        shutil.rmtree(suite.folder("half-and-half-with-a-long-name", 2))
+        subprocess.run([LAPIDARY, "report", str(root), "--quiet"], check=True, capture_output=True)
+        cls.out = root / "report"
+        cls.page = (cls.out / "report.html").read_text()
+        cls.report = json.loads((cls.out / "report.json").read_text())
+
+    def test_its_numbers_are_those_of_the_report(self):
+        cells = Cells(self.page).cells
+        self.assertGreater(len(cells), 200)
+        for place, text in cells:
+            self.assertEqual(text, shown(at(self.report, place), place), place)
+
+    def test_it_needs_nothing_else(self):
+        for word in ("http:", "https:", "<script", "<link", "src=", "url(", "@import"):
+            self.assertNotIn(word, self.page)
+
+    def test_it_says_what_is_the_matter(self):
+        self.assertIn("Smoke run", self.page)
+        self.assertIn("seed 2: has not begun", self.page)
+        self.assertIn("&lt;distillation&gt; &amp; &quot;more&quot;", self.page)
+        self.assertNotIn("<distillation>", self.page)
+        self.assertIn("(smoke)", (self.out / "report.md").read_text())
+        self.assertIn("SMOKE", (self.out / "report.tex").read_text())
+
+    def test_pictures_are_xml(self):
+        pictures = sorted(self.out.glob("*.svg"))
+        self.assertGreaterEqual(len(pictures), 7)
+        for picture in pictures:
+            root = xml.etree.ElementTree.parse(picture).getroot()
+            self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+            for element in root.iter():
+                for key in ("x", "y", "cx", "cy", "x1", "x2", "y1", "y2", "width", "height"):
+                    if key in element.attrib:
+                        self.assertRegex(element.attrib[key], r"^-?\d+(\.\d+)?$", picture.name)
+
+    @unittest.skipUnless(CHROMIUM, "no chromium")
+    def test_nothing_overflows_on_a_phone_or_a_desk(self):
+        for width in (PHONE, 1400):
+            found = measure(self.page, width)
+            self.assertEqual(found["out"], [])
+            self.assertLessEqual(found["width"], width)
+            self.assertGreaterEqual(found["pictures"], 7)
+
+
+if __name__ == "__main__":
+    unittest.main()

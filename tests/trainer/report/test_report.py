@@ -1,0 +1,384 @@
+"""lapidary report on made-up suites: numbers, verdicts, what is missing, what is damaged.
+
+usage: test_report.py LAPIDARY [unittest arguments]
+"""
+
+import csv
+import json
+import math
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import h5py
+import numpy
+from suite_fixture import Suite
+
+LAPIDARY = os.path.abspath(sys.argv.pop(1))
+
+
+def run(*arguments):
+    return subprocess.run([LAPIDARY, "report", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+class Reports(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+
+    def suite(self, **arguments):
+        return Suite(self.dir / "suite", **arguments)
+
+    def report(self, *arguments):
+        done = run(self.dir / "suite", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.said = done.stdout + done.stderr
+        return json.loads((self.dir / "suite/report/report.json").read_text())
+
+    def refused(self, code, *words, arguments=None):
+        done = run(*(arguments or [self.dir / "suite"]))
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+
+class Numbers(Reports):
+    def test_estimates_are_sums_over_sums(self):
+        suite = self.suite().write()
+        report = self.report()
+        measure = report["sets"][0]["measures"][0]
+        for place, arm in enumerate(suite.multiple):
+            expected = []
+            for seed in suite.seeds:
+                with h5py.File(suite.folder(arm, seed) / "eval/test.h5") as file:
+                    expected.append(file["nats"][:].sum() / file["tokens"][:].sum())
+            found = measure["arms"][place]
+            self.assertEqual(found["arm"], arm)
+            numpy.testing.assert_allclose(found["by_seed"], expected, rtol=1e-10)
+            self.assertAlmostEqual(found["estimate"], numpy.mean(expected), places=9)
+        pair = measure["comparisons"][0]
+        differences = [seed["difference"] for seed in pair["seeds"]]
+        self.assertAlmostEqual(pair["estimate"], numpy.mean(differences), places=9)
+        self.assertEqual(pair["verdict"], "better")
+        low, high = pair["interval"]
+        self.assertLess(pair["simultaneous_interval"][0], low)
+        self.assertLess(high, pair["simultaneous_interval"][1])
+        clean = max(0, pair["document_variance"] - pair["interaction_variance"])
+        self.assertAlmostEqual(pair["standard_error"] ** 2, pair["seed_variance"] + clean, places=12)
+        self.assertEqual(pair["seed_degrees_of_freedom"], 8)  # pooled over three arms, five seeds
+
+    def test_measures_come_from_their_sums(self):
+        suite = self.suite(seeds=3).write()
+        measures = {m["measure"]: m for m in self.report()["sets"][0]["measures"]}
+        with h5py.File(suite.folder("distilled", 1) / "eval/test.h5") as file:
+            tokens = file["tokens"][:].sum()
+            expected = {"kl": file["kl"][:].sum() / tokens, "accuracy": file["correct"][:].sum() / tokens,
+                        "agreement": file["agreed"][:].sum() / tokens,
+                        "bits_per_byte": file["text_nats"][:].sum() / math.log(2) / file["bytes"][:].sum()}
+        for name, value in expected.items():
+            self.assertAlmostEqual(measures[name]["arms"][0]["by_seed"][0], value, places=9)
+            self.assertNotIn("verdict", measures[name]["comparisons"][0])
+
+    def test_losses_are_one_table(self):
+        suite = self.suite(seeds=2, documents=30).write()
+        self.report()
+        with open(self.dir / "suite/report/losses.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(len(rows), 3 * 2 * 30)
+        last = rows[-1]
+        self.assertEqual([last["set"], last["arm"], last["seed"], last["document"]], ["test", "next-token", "2", "29"])
+        with h5py.File(suite.folder("next-token", 2) / "eval/test.h5") as one:
+            nats, tokens = float(one["nats"][29]), int(one["tokens"][29])
+        self.assertEqual([float(last["nats"]), int(last["tokens"])], [nats, tokens])
+        with h5py.File(self.dir / "suite/report/losses.h5") as table:
+            self.assertEqual(table["nats"][-1], nats)
+            self.assertEqual(table.attrs["arms"].decode().split(",")[table["arm"][-1]], "next-token")
+
+    def test_break_even(self):
+        self.suite(seeds=3, break_even=True).write()
+        even = self.report()["break_even"]
+        self.assertTrue(even["complete"])
+        self.assertLess(even["interval"][0], even["multiple"])
+        self.assertLess(even["multiple"], even["interval"][1])
+        self.assertAlmostEqual(even["multiple"], math.exp((even["points"][0]["estimate"] - even["intercept"])
+                                                          / even["slope"]), places=6)
+        hours = even["hours"]
+        self.assertAlmostEqual(hours["arm_hours_with_teacher"] - hours["arm_hours"], .45, places=9)
+        saved = hours["matching_hours"] - hours["arm_hours"]
+        self.assertEqual(hours["students_to_pay"], math.ceil(.45 / saved))
+
+    def test_break_even_beyond_the_range(self):
+        self.suite(seeds=3, break_even=True, level={"distilled": 3.2}).write()
+        even = self.report()["break_even"]
+        self.assertEqual([even["text"], even["interval_text"]], ["> 4x", "> 4x"])
+
+    def test_configs_are_compared(self):
+        self.suite(seeds=2).write()
+        arms = {arm["name"]: arm for arm in self.report()["arms"]}
+        self.assertEqual(arms["distilled"]["difference"], {"objective.distill_weight": ["0", "1"]})
+        self.assertEqual(arms["distilled"]["difference_from"], "next-token")
+        self.assertGreater(arms["distilled"]["flops"], 6 * 200 * 4096 * 100000)
+
+    def test_the_pilot_fills_in_what_it_can_find(self):
+        self.suite(seeds=5).write()
+        effect = self.report()["minimum_detectable_effect"]
+        self.assertAlmostEqual(effect["upper_80"], .006 * 1.3530, places=5)
+        self.assertGreater(effect["effect"], effect["upper_80"])
+
+    def test_tuning(self):
+        suite = self.suite(seeds=2).write()
+        self.assertEqual(self.report()["tuning"], [])
+        suite.write_tuning()
+        (self.dir / "suite/tune/distilled/optimizer.learning_rate=0.016/seed-102/eval/dev.json").unlink()
+        tuning = [point for point in self.report()["tuning"] if point["arm"] == "distilled"]
+        self.assertEqual([point["point"].split("=")[1] for point in tuning], ["0.002", "0.004", "0.016"])
+        self.assertEqual([point["chosen"] for point in tuning], [False, True, False])
+        self.assertAlmostEqual(tuning[1]["loss"], suite.level["distilled"] + .001015, places=9)
+        self.assertIsNone(tuning[2]["loss"])
+
+    def test_shards_as_clusters(self):
+        suite = self.suite(seeds=3)
+        suite.plan["sets"][0]["cluster"] = "shard"
+        suite.write()
+        pair = self.report()["sets"][0]["measures"][0]["comparisons"][0]
+        self.assertLess(pair["document_degrees_of_freedom"], 6)  # 240 documents in shards of 40
+
+    def test_the_same_inputs_give_the_same_bytes(self):
+        self.suite(seeds=2, break_even=True).write()
+        self.report()
+        first = {p.name: p.read_bytes() for p in (self.dir / "suite/report").iterdir()}
+        self.report()
+        self.assertEqual(first, {p.name: p.read_bytes() for p in (self.dir / "suite/report").iterdir()})
+        self.assertIn("break-even.svg", first)
+        self.assertIn("distilled-minus-next-token.svg", first)
+
+
+class Verdicts(Reports):
+    def verdicts(self):
+        measure = self.report()["sets"][0]["measures"][0]
+        return {c["arm"]: c.get("verdict") for c in measure["comparisons"]}
+
+    def test_same_bits(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3).write()
+        for seed in suite.seeds:
+            shutil.copy(suite.folder("next-token", seed) / "eval/test.h5", suite.folder("distilled", seed) / "eval")
+        self.assertEqual(self.verdicts(), {"distilled": "same bits"})
+
+    def test_equivalent_and_undecided(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=5, level={"distilled": 3.78}).write()
+        self.assertIn(self.verdicts()["distilled"], ("equivalent", "undecided"))
+        suite.plan["margin"] = .2
+        suite.write_plan()
+        self.assertEqual(self.verdicts(), {"distilled": "equivalent"})
+        suite.plan["margin"] = .00001
+        suite.write_plan()
+        self.assertEqual(self.verdicts(), {"distilled": "undecided"})
+
+    def test_higher_is_better_for_accuracy(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3)
+        suite.plan["endpoint"]["measure"] = "accuracy"
+        suite.write()
+        for seed in suite.seeds:
+            with h5py.File(suite.folder("distilled", seed) / "eval/test.h5", "r+") as file:
+                file["correct"][:] = file["correct"][:] + 20 + (numpy.arange(240) + seed) % 3
+        self.assertEqual(self.verdicts(), {"distilled": "better"})
+
+    def test_no_verdict_while_planned_seeds_are_missing(self):
+        suite = self.suite(seeds=3).write()
+        shutil.rmtree(suite.folder("half-and-half", 3))
+        report = self.report()
+        pairs = report["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual([pair["verdict"] for pair in pairs], ["none", "none"])
+        self.assertIn("half-and-half, seed 3", pairs[0]["problem"])
+        self.assertIn("seed 3 is missing", pairs[1]["problem"])
+        self.assertIn("estimate", pairs[0])
+        self.assertNotIn("estimate", pairs[1])
+        self.assertFalse(report["complete"])
+        self.assertIn("has not begun", self.said)
+
+    def test_a_run_that_goes_on(self):
+        suite = self.suite(seeds=2).write()
+        shutil.rmtree(suite.folder("distilled", 2))
+        suite.write_run("distilled", 2, finished=False)
+        report = self.report()
+        self.assertEqual(report["arms"][0]["runs"][1]["status"], "running")
+        self.assertEqual(report["runs"], {"planned": 6, "done": 5, "diverged": 0})
+
+    def test_before_anything_has_run(self):
+        self.suite(seeds=2, break_even=True).write_plan()
+        report = self.report()
+        self.assertEqual(report["runs"]["done"], 0)
+        self.assertFalse(report["break_even"]["complete"])
+
+    def test_a_diverged_seed_blocks_its_comparisons(self):
+        suite = self.suite(seeds=3).write()
+        (suite.folder("half-and-half", 2) / "train.json").write_text('{"diverged": true, "exit_code": 4}')
+        pairs = self.report()["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual([pair["verdict"] for pair in pairs], ["better", "none"])
+        self.assertIn("seed 2 has diverged", pairs[1]["problem"])
+
+    def test_exploratory_comparisons_stand_apart(self):
+        suite = self.suite(seeds=3)
+        suite.plan["compare"].append({"arm": "distilled", "baseline": "half-and-half", "exploratory": True})
+        suite.write()
+        report = self.report()
+        pairs = report["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual([pair["exploratory"] for pair in pairs], [False, False, True])
+        self.assertAlmostEqual(report["simultaneous_confidence"], .975)
+        self.assertEqual(pairs[2]["p"], pairs[2]["adjusted_p"])
+        self.assertEqual(pairs[2]["interval"], pairs[2]["simultaneous_interval"])
+
+    def test_warnings(self):
+        self.suite(seeds=2, documents=58, smoke=True).write()
+        suite = self.dir / "suite/plan.json"
+        kinds = {warning["kind"] for warning in self.report()["warnings"]}
+        self.assertEqual(kinds, {"smoke", "few documents", "few seeds"})
+        suite.write_text(suite.read_text() + " ")
+        self.assertIn("plan", {warning["kind"] for warning in self.report()["warnings"]})
+
+    def test_a_teacher_that_is_worse_than_its_student(self):
+        suite = self.suite(seeds=2)
+        suite.write_plan()
+        for arm in suite.multiple:
+            for seed in suite.seeds:
+                suite.write_run(arm, seed, teacher_loss=3.72)
+        texts = " ".join(warning["text"] for warning in self.report()["warnings"] if warning["kind"] == "teacher")
+        self.assertIn("2 of 2 runs of distilled", texts)
+        self.assertNotIn("next-token", texts)
+
+
+class Damage(Reports):
+    def test_plans(self):
+        suite = self.suite(seeds=2).write()
+        for key, value, word in (("format", "other", "lapidary-plan-1"), ("arms", [], "arms"),
+                                 ("confidence", 2, "confidence"),
+                                 ("endpoint", {"set": "none", "measure": "loss"}, "endpoint.set"),
+                                 ("endpoint", {"set": "test", "measure": "beauty"}, "bits_per_byte"),
+                                 ("compare", [{"arm": "ghost", "baseline": "next-token"}], "ghost"),
+                                 ("break_even", {"arm": "distilled", "arms": ["next-token"]}, "multiples")):
+            with self.subTest(key=key, value=value):
+                kept = suite.plan[key]
+                suite.plan[key] = value
+                suite.write_plan()
+                self.refused(3, "plan.json", word)
+                suite.plan[key] = kept
+        (self.dir / "suite/plan.json").write_text("{")
+        self.refused(3, "plan.json:1", "JSON")
+
+    def test_losses(self):
+        suite = self.suite(seeds=2).write()
+        path = suite.folder("distilled", 2) / "eval/test.h5"
+        with h5py.File(path, "r+") as file:
+            file["tokens"][7] += 1
+        self.refused(3, "tokens[7]", "seed-2/eval/test.h5")
+        with h5py.File(path, "r+") as file:
+            file["tokens"][7] -= 1
+            file["nats"][3] = numpy.nan
+        self.refused(3, "nats[3]")
+        with h5py.File(path, "r+") as file:
+            file["nats"][3] = 1.
+            file.attrs["tokens_sha256"] = "f" * 64
+        self.refused(3, "tokens_sha256")
+        path.write_bytes(path.read_bytes()[:900])
+        self.refused(3, "test.h5")
+
+    def test_metrics(self):
+        suite = self.suite(seeds=2).write()
+        with open(suite.folder("distilled", 1) / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write("\n")
+        self.refused(3, "metrics.jsonl:")
+
+    def test_arguments(self):
+        self.suite(seeds=2).write()
+        self.refused(2, "a suite is reported on by itself", arguments=[self.dir / "suite", self.dir])
+        self.refused(3, "neither the output of `ablate` nor a run directory", arguments=[self.dir])
+        self.refused(2, arguments=["--out", self.dir])
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data):
+    crc = crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def fields(message):
+    """{field: value} of a protocol buffer; what is repeated does not occur."""
+    found, place = {}, 0
+
+    def varint():
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = message[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+    while place < len(message):
+        key = varint()
+        size = {0: None, 1: 8, 5: 4}.get(key & 7, -1)
+        value = varint() if size in (None, -1) else None
+        if size is not None:
+            size = value if size == -1 else size
+            value = message[place:place + size]
+            place += size
+        found[key >> 3] = value
+    return found
+
+
+class Tensorboard(Reports):
+    def test_event_files(self):
+        self.assertEqual(crc32c(b"123456789"), 0xE3069283)
+        self.suite(seeds=2).write()
+        report = self.report("--tensorboard")
+        path = self.dir / "suite/report/tensorboard/next-token-seed-2/events.out.tfevents.0.lapidary"
+        data, events = path.read_bytes(), []
+        while data:
+            length = struct.unpack("<Q", data[:8])[0]
+            message = data[12:12 + length]
+            self.assertEqual(struct.unpack("<I", data[8:12])[0], masked(data[:8]))
+            self.assertEqual(struct.unpack("<I", data[12 + length:16 + length])[0], masked(message))
+            events.append(fields(message))
+            data = data[16 + length:]
+        self.assertEqual(events[0][3], b"brain.Event:2")
+        run = report["arms"][2]["runs"][1]
+        rows = [(2, row) for row in run["curve"]] + [(1, row) for row in run["evals"]]
+        self.assertEqual(len(events), 1 + 2 * len(rows))
+        value = fields(fields(events[1][5])[1])
+        self.assertEqual([value[1], events[1][2]], [b"train/loss", int(run["curve"][0][0])])
+        self.assertAlmostEqual(struct.unpack("<f", value[2])[0], run["curve"][0][1], places=5)
+        self.assertEqual(fields(fields(events[-1][5])[1])[1], b"eval/kl")
+
+
+class PlainRuns(Reports):
+    def test_curves_and_last_numbers(self):
+        suite = self.suite(seeds=2).write()
+        done = run(suite.folder("distilled", 1), suite.folder("next-token", 2), "--out", self.dir / "out")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("seed-2", done.stdout)
+        report = json.loads((self.dir / "out/report.json").read_text())
+        self.assertEqual([arm["name"] for arm in report["arms"]], ["seed-1", "seed-2"])
+        self.assertEqual(report["arms"][1]["difference"], {"objective.distill_weight": ["1", "0"]})
+        self.assertTrue((self.dir / "out/training-loss-by-tokens.svg").exists())
+        with open(self.dir / "out/curves.csv", encoding="utf-8", newline="") as file:
+            kinds = {row["kind"] for row in csv.DictReader(file)}
+        self.assertEqual(kinds, {"train", "eval"})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,60 @@
+/* losses: what runs make of each document of a set (`eval --document-losses`), read from one file a
+ * run, and written as one table of all.
+ */
+#ifndef LAP_TRAINER_REPORT_LOSSES_H
+#define LAP_TRAINER_REPORT_LOSSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/hash.h"
+#include "core/status.h"
+
+typedef struct {
+  char *path;
+  char model_state_sha256[LAP_SHA256_HEX], tokens_sha256[LAP_SHA256_HEX];
+  size_t documents;
+  bool has_cache;
+  /* [documents], in the order of lap_loss_columns; NULL: kl and agreed without a cache, text_nats
+   * where the file has none. */
+  double *column[9];
+} lap_losses;
+
+typedef enum {
+  LAP_LOSS_SHARD,
+  LAP_LOSS_FIRST_ROW,
+  LAP_LOSS_TOKENS,
+  LAP_LOSS_BYTES,
+  LAP_LOSS_NATS,
+  LAP_LOSS_TEXT_NATS,
+  LAP_LOSS_CORRECT,
+  LAP_LOSS_KL,
+  LAP_LOSS_AGREED,
+  LAP_LOSS_COLUMNS
+} lap_loss_column;
+
+/* The name of its dataset. */
+const char *lap_loss_column_name(lap_loss_column column);
+
+/* LAP_DATA naming the file. */
+lap_code lap_losses_read(const char *path, lap_losses **losses, lap_status *status);
+void lap_losses_destroy(lap_losses *losses);
+
+/* LAP_DATA where two files are not of the same documents, naming both and what differs. */
+lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap_status *status);
+
+/* One run on one set. */
+typedef struct {
+  const char *set, *arm; /* not owned */
+  int64_t seed;
+  const lap_losses *losses;
+} lap_losses_entry;
+
+/* Writes DIRECTORY/losses.h5 and losses.csv: a row for each document of each entry. In the HDF5
+ * file set and arm are numbers, whose names are in the attributes `sets` and `arms`, separated by
+ * commas. */
+lap_code lap_losses_write(const char *directory, const lap_losses_entry *entries, size_t count,
+                          lap_status *status);
+
+#endif

@@ -1,0 +1,24 @@
+/* number_text: numbers and small texts as people read them in tables: one way for every page.
+ */
+#ifndef LAP_TRAINER_REPORT_NUMBER_TEXT_H
+#define LAP_TRAINER_REPORT_NUMBER_TEXT_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+enum { LAP_CELL = 64 };
+
+/* Four decimals, with a true minus sign (U+2212); "–" where it is not a number. */
+const char *lap_cell_number(double value, char cell[LAP_CELL]);
+/* The same with a plus before what is above 0. */
+const char *lap_cell_signed(double value, char cell[LAP_CELL]);
+/* "[low, high]" of an array of two; "–" where there is none. */
+const char *lap_cell_interval(const json_t *interval, char cell[LAP_CELL]);
+/* "< .0001" or four decimals. */
+const char *lap_cell_p(double value, char cell[LAP_CELL]);
+/* Two digits or so: "3.25", "0.041". */
+const char *lap_cell_hours(double value, char cell[LAP_CELL]);
+/* "1.2 M", "3.4e15". */
+const char *lap_cell_count(double value, char cell[LAP_CELL]);
+
+#endif

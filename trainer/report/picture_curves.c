@@ -1,0 +1,191 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "trainer/report/json_file.h"
+#include "trainer/report/number_text.h"
+#include "trainer/report/pictures.h"
+#include "trainer/report/run_facts.h"
+#include "trainer/report/svg.h"
+
+enum { POINTS = 48, HEIGHT = 250, LEFT = 40, TOP = 24, BOTTOM = 214, LABEL_GAP = 12 };
+enum { LABEL_LETTERS = 20, LETTER_WIDTH = 6 };
+
+int lap_arm_color(const json_t *report, const char *arm) {
+  size_t place = 0;
+  lap_json_find(json_object_get(report, "arms"), "name", arm, &place);
+  return (int)(place % LAP_COLORS);
+}
+
+/* The mean over seeds, and the lowest and highest, at each point. */
+typedef struct {
+  const char *name;
+  int color;
+  size_t count;
+  double x[POINTS], mean[POINTS], low[POINTS], high[POINTS];
+  double label; /* where its name stands */
+} line;
+
+static double at(const json_t *curve, size_t row, size_t column) {
+  const json_t *value = json_array_get(json_array_get(curve, row), column);
+  return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void add_run(line *l, const json_t *curve, double per_token, size_t runs_before) {
+  const size_t count = json_array_size(curve);
+  if (runs_before == 0) l->count = count < POINTS ? count : POINTS;
+  if (count < l->count) l->count = count; /* one that is still running */
+  for (size_t i = 0; i < l->count; ++i) {
+    const double y = at(curve, i, 1);
+    l->x[i] = at(curve, i, 0) * per_token;
+    l->mean[i] = (l->mean[i] * (double)runs_before + y) / (double)(runs_before + 1);
+    l->low[i] = runs_before ? fmin(l->low[i], y) : y;
+    l->high[i] = runs_before ? fmax(l->high[i], y) : y;
+  }
+}
+
+static void read_line(const json_t *report, const json_t *arm, lap_curve_kind kind, lap_curve_by by,
+                      line *l) {
+  const json_t *runs = json_object_get(arm, "runs");
+  size_t used = 0;
+  *l = (line){.name = lap_json_text(arm, "name")};
+  l->color = lap_arm_color(report, l->name);
+  for (size_t r = 0; r < json_array_size(runs); ++r) {
+    const json_t *run = json_array_get(runs, r);
+    json_t *thin =
+        lap_curve_thin(json_object_get(run, kind == LAP_CURVE_TRAIN ? "curve" : "evals"), POINTS);
+    const double per_token = by == LAP_BY_FLOPS ? lap_json_real(run, "flops_per_token") : 1;
+    if (json_array_size(thin) > 1 && !isnan(per_token)) add_run(l, thin, per_token, used++);
+    json_decref(thin);
+  }
+  if (used == 0) l->count = 0;
+}
+
+/* From the lowest to what the slowest arm had reached after an eighth of its way: what comes before
+ * would flatten the rest. */
+static void find_range(const line *lines, size_t count, lap_scale *x, lap_scale *y) {
+  double low = INFINITY, high = -INFINITY, right = 0;
+  for (size_t i = 0; i < count; ++i)
+    for (size_t j = 0; j < lines[i].count; ++j) {
+      right = fmax(right, lines[i].x[j]);
+      if (lines[i].low[j] < low) low = lines[i].low[j];
+      if (j >= lines[i].count / 8 && lines[i].high[j] > high) high = lines[i].high[j];
+    }
+  const double room = (high - low) * 0.04 + 1e-9;
+  x->from = 0;
+  x->to = right;
+  y->from = low - room;
+  y->to = high + room;
+}
+
+static void draw_line(const line *l, const lap_scale *x, const lap_scale *y, FILE *out) {
+  double mean[2 * POINTS], area[4 * POINTS];
+  size_t count = 0;
+  for (size_t i = 0; i < l->count; ++i) {
+    if (!(l->high[i] <= y->to)) continue;
+    mean[2 * count] = lap_scale_place(x, l->x[i]);
+    mean[2 * count + 1] = lap_scale_place(y, l->mean[i]);
+    area[2 * count] = mean[2 * count];
+    area[2 * count + 1] = lap_scale_place(y, l->high[i]);
+    ++count;
+  }
+  size_t corner = count;
+  for (size_t i = l->count; i-- > 0;) {
+    if (!(l->high[i] <= y->to)) continue;
+    area[2 * corner] = lap_scale_place(x, l->x[i]);
+    area[2 * corner++ + 1] = lap_scale_place(y, l->low[i]);
+  }
+  char kind[16];
+  snprintf(kind, sizeof kind, "band c%d", l->color);
+  lap_svg_path(out, kind, area, corner, true);
+  snprintf(kind, sizeof kind, "mean c%d", l->color);
+  lap_svg_path(out, kind, mean, count, false);
+}
+
+static int order_of_ends(const void *a, const void *b) {
+  const line *x = a, *y = b;
+  const double one = x->mean[x->count - 1], two = y->mean[y->count - 1];
+  return one < two ? 1 : one > two ? -1 : strcmp(x->name, y->name);
+}
+
+/* Names beside the ends of their lines, from the top down, none over another. */
+static void place_labels(line *lines, size_t count, const lap_scale *y) {
+  qsort(lines, count, sizeof *lines, order_of_ends);
+  for (size_t i = 0; i < count; ++i) {
+    lines[i].label = lap_scale_place(y, lines[i].mean[lines[i].count - 1]);
+    if (i > 0 && lines[i].label < lines[i - 1].label + LABEL_GAP)
+      lines[i].label = lines[i - 1].label + LABEL_GAP;
+  }
+  double floor = BOTTOM;
+  for (size_t i = count; i-- > 0;) {
+    if (lines[i].label > floor) lines[i].label = floor;
+    floor -= LABEL_GAP;
+  }
+}
+
+static void cut_name(const char *name, char text[64]) {
+  snprintf(text, 64, strlen(name) > LABEL_LETTERS ? "%.*s\xE2\x80\xA6" : "%.*s",
+           strlen(name) > LABEL_LETTERS ? LABEL_LETTERS - 1 : LABEL_LETTERS, name);
+}
+
+static void draw_labels(const line *lines, size_t count, const lap_scale *x, const lap_scale *y,
+                        FILE *out) {
+  for (size_t i = 0; i < count; ++i) {
+    char kind[16], text[64];
+    const line *l = &lines[i];
+    const double end = lap_scale_place(x, l->x[l->count - 1]);
+    snprintf(kind, sizeof kind, "lead c%d", l->color);
+    lap_svg_line(out, kind, end + 1, lap_scale_place(y, l->mean[l->count - 1]), x->at_to + 6,
+                 l->label);
+    snprintf(kind, sizeof kind, "c%d", l->color);
+    cut_name(l->name, text);
+    lap_svg_text(out, kind, x->at_to + 9, l->label + 3.5, "start", "%s", text);
+  }
+}
+
+static void count_text(double value, char *text, size_t size) {
+  char cell[LAP_CELL];
+  snprintf(text, size, "%s", value == 0 ? "0" : lap_cell_count(value, cell));
+}
+
+static void draw(line *lines, size_t count, lap_curve_kind kind, lap_curve_by by, FILE *out) {
+  size_t letters = 0;
+  for (size_t i = 0; i < count; ++i)
+    if (strlen(lines[i].name) > letters) letters = strlen(lines[i].name);
+  if (letters > LABEL_LETTERS) letters = LABEL_LETTERS;
+  lap_scale x = {.at_from = LEFT,
+                 .at_to = LAP_PICTURE_WIDTH - 12.0 - LETTER_WIDTH * (double)letters};
+  lap_scale y = {.at_from = BOTTOM, .at_to = TOP};
+  find_range(lines, count, &x, &y);
+  lap_svg_text(out, "quiet", 2, 11, "start", "%s, nats/token",
+               kind == LAP_CURVE_TRAIN ? "Training loss" : "Held-out loss");
+  lap_svg_axis_left(out, &y, LEFT, x.at_to, 5);
+  lap_svg_axis_below(out, &x, BOTTOM, 5, count_text);
+  lap_svg_text(out, "quiet", x.at_to, BOTTOM + 30, "end", "%s",
+               by == LAP_BY_TOKENS ? "tokens" : "FLOPs of training");
+  for (size_t i = 0; i < count; ++i) draw_line(&lines[i], &x, &y, out);
+  place_labels(lines, count, &y);
+  draw_labels(lines, count, &x, &y, out);
+}
+
+bool lap_picture_curves(const json_t *report, lap_curve_kind kind, lap_curve_by by, bool standalone,
+                        FILE *out) {
+  const json_t *arms = json_object_get(report, "arms");
+  line *lines = lap_allocate((int64_t)json_array_size(arms), sizeof *lines);
+  size_t count = 0;
+  for (size_t i = 0; i < json_array_size(arms); ++i) {
+    read_line(report, json_array_get(arms, i), kind, by, &lines[count]);
+    count += lines[count].count > 1;
+  }
+  if (count > 0) {
+    lap_svg_begin(
+        out, HEIGHT,
+        kind == LAP_CURVE_TRAIN ? "Training loss of each arm" : "Held-out loss of each arm",
+        standalone);
+    draw(lines, count, kind, by, out);
+    lap_svg_end(out);
+  }
+  free(lines);
+  return count > 0;
+}
