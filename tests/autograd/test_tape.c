@@ -519,12 +519,8 @@ static void flops_are_those_of_the_products(void **state) {
     assert_true(sum == lap_tape_flops(model->tape));
     lap_tape_profile_reset(model->tape);
     assert_true(lap_tape_flops(model->tape) == 0);
-    double both = 0; /* runs */
-    for (int kind = 0; kind < kinds; ++kind) both += profile[kind].moved;
-    lap_gemma2_run(model, weights, i == 0 ? gradients : NULL, &micro, &out);
     lap_tape_profile(model->tape, profile, 16);
-    for (int kind = 0; kind < kinds; ++kind) both -= 2 * profile[kind].moved;
-    assert_true(both == 0);
+    assert_true(profile[0].moved == 0);
     lap_gemma2_destroy(model);
   }
   free(weights), free(gradients);

@@ -7,8 +7,8 @@
  *   useful FLOPs / (peak x seconds)     and     bytes / (bandwidth x seconds)
  * which also says how near a row without products is to the bandwidth. What does more than it must
  * - scores that nobody sees, logits written out, operands packed again, waiting for other ranks -
- * has a smaller share. A row whose operands are still in a cache, or that writes past the caches, may
- * exceed 1.
+ * has a smaller share. A row whose operands are still in a cache, or that writes past the caches,
+ * may exceed 1.
  */
 #ifndef LAP_TRAINER_COMMANDS_ROOF_TABLE_H
 #define LAP_TRAINER_COMMANDS_ROOF_TABLE_H

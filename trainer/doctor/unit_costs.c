@@ -353,13 +353,17 @@ static void set_costs(const small_model *s, const lap_tape_profile_row *rows, in
   for (int unit = 0; unit < LAP_UNITS; ++unit) assert(h->costs.unit[unit][1] > 0);
 }
 
-static void measure_model(small_model *s, double seconds, lap_hardware *h) {
+static void measure_ops(small_model *s, double seconds, lap_hardware *h) {
   lap_tape_profile_row rows[PROFILE_ROWS];
+  const int count = profile(s, seconds, rows);
+  set_costs(s, rows, count, h);
+}
+
+static void measure_model(small_model *s, double seconds, lap_hardware *h) {
   h->costs.data = median_seconds(fill, s, 0.1 * seconds) / s->data.sequence_length;
-  const int count = profile(s, 0.7 * seconds, rows);
+  measure_ops(s, 0.7 * seconds, h);
   h->costs.update =
       median_seconds(update, s, 0.2 * seconds) / (double)s->model->parameters->elements;
-  set_costs(s, rows, count, h);
 }
 
 static double most_of_ranks(lap_comm *comm, double seconds) {
@@ -420,6 +424,25 @@ static void join(lap_comm *comm, lap_hardware *h) {
   h->core_share = -all[0].core_share;
   h->memory_bytes_per_second = 1 / all[0].memory_slowness;
   free(all);
+}
+
+void lap_measure_bfloat16_costs(lap_comm *comm, double seconds, lap_hardware *hardware) {
+  const lap_synthetic synthetic = {.vocab_size = 8192, .k = TEACHER_K, .windows = 1};
+  lap_hardware here = *hardware;
+  small_model model;
+  omp_set_num_threads(1);
+  create_model(&synthetic, &model);
+  fill(&model);
+  lap_barrier(comm);
+  measure_rate(0.1 * seconds, &here);
+  lap_barrier(comm);
+  measure_products(0.5 * seconds, &here);
+  lap_barrier(comm);
+  measure_ops(&model, 0.4 * seconds, &here);
+  destroy_model(&model);
+  join(comm, &here);
+  hardware->bfloat16 = here.costs;
+  hardware->bfloat16_gflops = here.sgemm_gflops;
 }
 
 /* Each part is begun by all ranks at once. */
