@@ -1,9 +1,10 @@
 /* Every row is a chain of its own (matmul/product.h), so what goes on at once are rows.
  *
  * With AVX-512, sixteen: squares of 16 x 16 weights are transposed in registers, and each of their
- * columns is one fused multiply-add. Elsewhere eight scalar chains, as many as it takes to begin two
- * multiply-adds a cycle; the build keeps the compiler from gathering them into vectors
- * (CMakeLists.txt), which would take longer. */
+ * columns is one fused multiply-add. Elsewhere eight scalar chains, as many as it takes to begin
+ * two multiply-adds a cycle; the build keeps the compiler from gathering them into vectors
+ * (CMakeLists.txt), which would take longer.
+ */
 #include "autograd/kernel/gemv.h"
 
 #include "autograd/kernel/gemm.h"
@@ -214,7 +215,7 @@ static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
 /* Where the process's products take AVX-512 (LAPIDARY_KERNEL may forbid it). */
 static const strip_kernels *fastest(void) {
   const lap_matmul_kernel *kernel = lap_matmul_kernel_here();
-  return kernel == &lap_matmul_avx512 || kernel == &lap_matmul_amx ? &wide : &scalar;
+  return kernel == &lap_matmul_avx512 || kernel->has_tiles ? &wide : &scalar;
 }
 
 #else

@@ -2,8 +2,8 @@
  *
  * The bits are those of lap_gemm with one row. A product packs its operands, which pays where they
  * are used again; here every weight is read once, in order, and used once, so that the bandwidth of
- * memory decides. Backends without a definition of ours (gemm.h), and bfloat16 where the processor's
- * flushing of subnormals is not that of product.h, are left to lap_gemm.
+ * memory decides. Backends without a definition of ours (gemm.h), and bfloat16 where the
+ * processor's flushing of subnormals is not that of product.h, are left to lap_gemm.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_GEMV_H
 #define LAP_AUTOGRAD_KERNEL_GEMV_H

@@ -510,10 +510,8 @@ static void flops_are_those_of_the_products(void **state) {
       sum += row->flops;
       assert_true(row->moved > 0);
       /* Of attention hidden scores too, and forward's scores again. */
-      if (row->op == &lap_op_attention)
-        assert_true(row->computed_flops > row->flops);
-      else
-        assert_true(row->computed_flops == row->flops);
+      const bool more = row->op == &lap_op_attention;
+      assert_true(more ? row->computed_flops > row->flops : row->computed_flops == row->flops);
     }
     assert_int_equal(kinds, 8);
     assert_true(sum == lap_tape_flops(model->tape));

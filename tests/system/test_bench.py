@@ -6,7 +6,8 @@ SMALL = ["model.vocab_size=2048", "model.num_hidden_layers=2", "data.sequence_le
 
 
 def bench(*arguments, ranks=None):
-    return succeed("bench", SOURCE / "configs/bench/tiny.yaml", *SMALL, "--steps", 2, "--rounds", 1, *arguments, ranks=ranks)
+    return succeed("bench", SOURCE / "configs/bench/tiny.yaml", *SMALL, "--steps", 2, "--rounds", 1, *arguments,
+                   ranks=ranks)
 
 
 class Profile(Test):
