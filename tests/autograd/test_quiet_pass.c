@@ -1,6 +1,6 @@
 /* A lane's forward and backward pass, once it has run, allocates nothing and calls the system for
- * nothing: the arena is planned, and a call of the system in the middle of a product costs more than
- * it looks like.
+ * nothing: the arena is planned, and a call of the system in the middle of a product costs more
+ * than it looks like.
  *
  * This program's own malloc counts, for every thread, but for calls from OpenMP's runtime: libgomp
  * makes a team anew for each parallel region of one thread. System calls are trapped by seccomp in

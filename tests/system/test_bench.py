@@ -15,8 +15,7 @@ class Profile(Test):
         rows = {row["part"]: row for row in result["profile"]}
         self.assertLessEqual({"embedding", "attention", "lm_head_loss", "data", "sum lanes", "reduce", "update",
                               "gather"}, set(rows))
-        # A rank's, each the median over the rounds; all ranks measure at once and are alike.
-        peak, triad = (1e9 * result[name] / result["ranks"] for name in ("peak_gflops", "triad_gbps"))
+        peak, triad = (1e9 * result[name] for name in ("peak_gflops", "triad_gbps"))
         for name, row in rows.items():
             self.assertAlmostEqual(row["seconds"], row["seconds"] if row["kind"] == "phase" else
                                    row["forward_seconds"] + row["recompute_seconds"] + row["backward_seconds"])
@@ -24,11 +23,13 @@ class Profile(Test):
             if row["roof_share"] is None:
                 self.assertIn(name, ("data", "gather"))
                 continue
-            products, memory = (row["flops"] / peak, row["moved_bytes"] / triad)
-            self.assertEqual(row["bound"], "products" if products > memory else "memory")
-            ratio = row["roof_share"] * row["seconds"] / max(products, memory)
-            self.assertTrue(.25 < ratio < 4 if result["ranks"] > 1 else abs(ratio - 1) < 1e-9, f"{name}: {ratio}")
             self.assertAlmostEqual(row["gbps"], row["moved_bytes"] / row["seconds"] / 1e9)
+            self.assertGreater(row["roof_share"], 0)
+            if result["ranks"] > 1:
+                continue  # the roofs of rank 0 are a part of the result's, but not which
+            products, memory = row["flops"] / peak, row["moved_bytes"] / triad
+            self.assertEqual(row["bound"], "products" if products > memory else "memory")
+            self.assertAlmostEqual(row["roof_share"] * row["seconds"] / max(products, memory), 1)
         useful = sum(row["flops"] for row in rows.values()) * result["ranks"]
         self.assertAlmostEqual(useful / (result["useful_gflops"] * result["seconds_per_step"] * 1e9), 1, places=6)
         self.assertLess(sum(row["seconds"] for row in rows.values()), 4 * result["seconds_per_step"])

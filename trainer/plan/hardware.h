@@ -70,8 +70,8 @@ typedef struct {
                               `costs` */
 } lap_hardware;
 
-/* The same machine, with `costs` those of a precision; of bfloat16 where it has them. The name stays
- * the original's. */
+/* The same machine, with `costs` those of a precision; of bfloat16 where it has them. The name
+ * stays the original's. */
 lap_hardware lap_hardware_in(const lap_hardware *hardware, lap_matmul_precision precision);
 
 /* Not collective. LAP_USAGE "FILE:LINE: ..." for what is not known, given twice, of the wrong type
