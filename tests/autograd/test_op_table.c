@@ -315,17 +315,26 @@ static double moved(const lap_op *op, const lap_op_call *call, bool backward) {
   return lap_op_moved(op, call, &extent, backward) / (double)sizeof(real);
 }
 
+static lap_operand shape(int64_t rows, int64_t columns) {
+  return (lap_operand){.rows = rows, .columns = columns};
+}
+
+/* Whose gradient is added to. */
+static lap_operand weight(int64_t rows, int64_t columns) {
+  return (lap_operand){.rows = rows, .columns = columns, .accumulate = true};
+}
+
 static void operands_are_read_once_and_results_written_once(void **state) {
   (void)state;
   enum { R = 16, IN = 6, OUT = 10 };
-  lap_op_call linear = {.input = {{R, IN}, {OUT, IN, .accumulate = true}}, .output = {R, OUT}};
+  lap_op_call linear = {.input = {shape(R, IN), weight(OUT, IN)}, .output = shape(R, OUT)};
   assert_true(moved(&lap_op_column_linear, &linear, false) == R * IN + OUT * IN + R * OUT);
   /* Read: dy, x, w, dw. Written: dx, dw. */
   const double backward = R * OUT + R * IN + OUT * IN + OUT * IN + R * IN + OUT * IN;
   assert_true(moved(&lap_op_column_linear, &linear, true) == backward);
   linear.input[0].accumulate = true; /* dx is read as well */
   assert_true(moved(&lap_op_column_linear, &linear, true) == backward + R * IN);
-  const lap_op_call sum = {.input = {{R, IN}, {R, IN}}, .output = {R, IN}};
+  const lap_op_call sum = {.input = {shape(R, IN), shape(R, IN)}, .output = shape(R, IN)};
   assert_true(moved(&lap_op_residual, &sum, false) == 3 * R * IN);
   assert_true(moved(&lap_op_residual, &sum, true) == 2 * R * IN); /* dx is dz, dy a copy */
 }
@@ -335,25 +344,26 @@ static void special_operands_move_what_they_need(void **state) {
   enum { R = 16, H = 6, SMALL = 5, LARGE = 1000, HEADS = 2, KV = 1, DIM = 4 };
   /* Rows of the table that are read; of a small one, no more than it has. */
   for (int shards = 1; shards <= 2; ++shards) {
-    lap_op_call table = {.output = {R, H}};
-    for (int s = 0; s < shards; ++s) table.input[s] = (lap_operand){LARGE, H, .accumulate = true};
+    lap_op_call table = {.output = shape(R, H)};
+    for (int s = 0; s < shards; ++s) table.input[s] = weight(LARGE, H);
     assert_true(moved(&lap_op_embedding, &table, false) == 2 * R * H);
     assert_true(moved(&lap_op_embedding, &table, true) == 3 * R * H);
     for (int s = 0; s < shards; ++s) table.input[s].rows = SMALL;
     assert_true(moved(&lap_op_embedding, &table, false) == R * H + shards * SMALL * H);
   }
   const lap_attention_attributes heads = {.heads = HEADS, .kv_heads = KV, .head_dim = DIM};
-  const lap_op_call attention = {.attributes = &heads,
-                                 .input = {{R, HEADS * DIM}, {R, KV * DIM}, {R, KV * DIM}},
-                                 .output = {R, HEADS * DIM}};
+  const lap_op_call attention = {
+      .attributes = &heads,
+      .input = {shape(R, HEADS * DIM), shape(R, KV * DIM), shape(R, KV * DIM)},
+      .output = shape(R, HEADS * DIM)};
   const double operands = 2 * R * HEADS * DIM + 2 * R * KV * DIM, saved = 2 * HEADS * R;
   assert_true(moved(&lap_op_attention, &attention, false) == operands + saved);
   assert_true(moved(&lap_op_attention, &attention, true) ==
               operands + saved + R * HEADS * DIM + 2 * R * KV * DIM);
   /* The head's logits need no memory; it makes the losses' gradients itself. */
-  const lap_op_call head = {.input = {{R, H}, {LARGE, H, .accumulate = true}}, .output = {1, 1}};
+  const lap_op_call head = {.input = {shape(R, H), weight(LARGE, H)}, .output = shape(1, 1)};
   assert_true(moved(&lap_op_lm_head_loss, &head, true) == 2 * R * H + 3 * LARGE * H);
-  const lap_op_call copy = {.input = {{R, H}}, .output = {R, H}};
+  const lap_op_call copy = {.input = {shape(R, H)}, .output = shape(R, H)};
   assert_true(moved(&lap_op_copy_to_shards, &copy, false) == 0);
 }
 

@@ -138,7 +138,7 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
                           int64_t steps, bench_times *times, bench_result *result,
                           lap_status *status) {
   double before[LAP_PHASES];
-  lap_step_result step;
+  lap_step_result step = {0};
   memcpy(before, lap_stepper_seconds(stepper), sizeof before);
   lap_stepper_reset_profile(stepper);
   lap_traffic_meter meter = {.steps = (uint64_t)steps};
