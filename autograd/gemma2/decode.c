@@ -10,6 +10,7 @@
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
+#include "autograd/kernel/gemv.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
 #include "core/memory.h"
@@ -75,6 +76,15 @@ int64_t lap_decoder_cache_bytes(const lap_gemma2_config *config, int64_t max_pos
   for (int64_t layer = 0; layer < config->num_hidden_layers; ++layer)
     rows += layer_capacity(config, layer, max_positions);
   return 2 * rows * key_width(config) * (int64_t)sizeof(real);
+}
+
+int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position) {
+  const int64_t weights = lap_gemma2_embedding_parameters(config) /* the head's; tied */
+                          + lap_gemma2_non_embedding_parameters(config);
+  int64_t rows = 0;
+  for (int64_t layer = 0; layer < config->num_hidden_layers; ++layer)
+    rows += config->sliding[layer] ? smaller(config->sliding_window, position + 1) : position + 1;
+  return (weights + 2 * rows * key_width(config)) * (int64_t)sizeof(real);
 }
 
 static const real *find_weight(const lap_parameters *parameters, const real *weights,
@@ -224,6 +234,10 @@ static void norm(lap_decoder *d, const real *x, const real *weight, int64_t rows
 
 static void linear(const real *x, const real *weight, int64_t rows, int64_t in, int64_t out,
                    real *y) {
+  if (rows == 1) {
+    lap_gemv(out, in, weight, x, y);
+    return;
+  }
   lap_gemm(&(lap_gemm_operands){.m = rows,
                                 .n = out,
                                 .k = in,

@@ -25,6 +25,7 @@
 #define lap_decoder_observe LAP_PRECISION(lap_decoder_observe)
 #define lap_decoder_reset LAP_PRECISION(lap_decoder_reset)
 #define lap_decoder_cache_bytes LAP_PRECISION(lap_decoder_cache_bytes)
+#define lap_decoder_read_bytes LAP_PRECISION(lap_decoder_read_bytes)
 
 typedef struct lap_decoder lap_decoder;
 
@@ -56,5 +57,8 @@ void lap_decoder_reset(lap_decoder *decoder);
 
 /* Bytes of keys and values that a decoder of this shape holds; scratch memory is not in it. */
 int64_t lap_decoder_cache_bytes(const lap_gemma2_config *config, int64_t max_positions);
+/* Bytes that the step of the token at `position` cannot but read: every weight once, the keys and
+ * values that it sees. */
+int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position);
 
 #endif

@@ -171,4 +171,5 @@ const lap_op lap_op_embedding = {.name = "embedding",
                                  .scratch_size = scratch_size,
                                  .work = LAP_WORK_ELEMENTS,
                                  .cost = cost,
-                                 .shard_calls = shard_calls};
+                                 .shard_calls = shard_calls,
+                                 .gathers = true};

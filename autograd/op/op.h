@@ -26,6 +26,8 @@
 
 #define lap_op_missing LAP_PRECISION(lap_op_missing)
 #define lap_op_flops LAP_PRECISION(lap_op_flops)
+#define lap_op_computed_flops LAP_PRECISION(lap_op_computed_flops)
+#define lap_op_moved LAP_PRECISION(lap_op_moved)
 
 /* --- the micro-batch: what the ops at both ends of the model use besides operands --- */
 
@@ -127,6 +129,7 @@ typedef struct lap_op {
   bool passes_gradient;    /* d input 0 = d output: they share memory where nothing came earlier */
   bool fused_loss;         /* backward alone makes losses and gradients; training skips forward */
   bool cheap;              /* LAP_RECOMPUTE_ATTENTION recomputes it */
+  bool gathers;            /* reads one row of its inputs for each row of the output, no more */
 } lap_op;
 
 #define LAP_READS_INPUT(i) (1u << (i))
@@ -137,5 +140,14 @@ const char *lap_op_missing(const lap_op *op);
 
 /* Useful matrix FLOPs of one forward call. */
 double lap_op_flops(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent);
+/* FLOPs of all products that one call makes, useful or not. */
+double lap_op_computed_flops(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent,
+                             bool backward);
+/* Compulsory traffic of one call, in bytes: each operand that the call needs is read once, each
+ * result written once, and a gradient that is added to is read and written. What lies in scratch,
+ * logits among it, is not there: no memory need see it. Of the call, shapes and `accumulate` are
+ * looked at. */
+double lap_op_moved(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent,
+                    bool backward);
 
 #endif

@@ -4,7 +4,9 @@ lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded) {
   lap_op_call call = {.attributes = recorded->attributes};
   for (int i = 0; i < LAP_MAX_INPUTS && recorded->input[i] != LAP_NO_VALUE; ++i) {
     const tape_value *value = &tape->values[recorded->input[i]];
-    call.input[i] = (lap_operand){.rows = value->rows, .columns = value->columns};
+    call.input[i] = (lap_operand){.rows = value->rows,
+                                  .columns = value->columns,
+                                  .accumulate = value->bucket >= 0 || recorded->accumulate[i]};
   }
   const tape_value *output = &tape->values[recorded->output];
   call.output = (lap_operand){.rows = output->rows, .columns = output->columns};

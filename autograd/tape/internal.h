@@ -43,6 +43,7 @@ typedef struct {
   tape_slot saved[LAP_LIVES];
   tape_slot scratch[LAP_STEP_KINDS]; /* each lives for one step */
   double seconds[LAP_STEP_KINDS], flops;
+  int64_t calls[LAP_STEP_KINDS]; /* since the last reset, as the two above */
 } tape_op;
 
 typedef struct {
@@ -62,7 +63,7 @@ struct lap_tape {
   int64_t arena_size;
 };
 
-/* A call with shapes and attributes only. */
+/* A call with shapes and attributes only, and `accumulate` of the inputs. */
 lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded);
 
 /* Useful matrix FLOPs of one step; 0 of a recomputation. */

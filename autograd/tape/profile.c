@@ -2,6 +2,19 @@
 
 #include "autograd/tape/internal.h"
 
+/* Of all calls since the last reset. */
+static void add_work(const lap_tape *tape, const tape_op *recorded, lap_tape_profile_row *row) {
+  const lap_op_call call = lap_tape_shape_call(tape, recorded);
+  for (int kind = 0; kind < LAP_STEP_KINDS; ++kind) {
+    const bool backward = kind == LAP_STEP_BACKWARD;
+    const double calls = (double)recorded->calls[kind];
+    if (calls == 0) continue;
+    row->computed_flops +=
+        calls * lap_op_computed_flops(recorded->op, &call, &tape->extent, backward);
+    row->moved += calls * lap_op_moved(recorded->op, &call, &tape->extent, backward);
+  }
+}
+
 int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capacity) {
   int count = 0;
   for (int i = 0; i < tape->op_count; ++i) {
@@ -16,13 +29,15 @@ int lap_tape_profile(const lap_tape *tape, lap_tape_profile_row *rows, int capac
     rows[row].recompute_seconds += recorded->seconds[LAP_STEP_RECOMPUTE];
     rows[row].backward_seconds += recorded->seconds[LAP_STEP_BACKWARD];
     rows[row].flops += recorded->flops;
+    add_work(tape, recorded, &rows[row]);
   }
   return count;
 }
 
 void lap_tape_profile_reset(lap_tape *tape) {
   for (int i = 0; i < tape->op_count; ++i) {
-    for (int kind = 0; kind < LAP_STEP_KINDS; ++kind) tape->ops[i].seconds[kind] = 0;
+    for (int kind = 0; kind < LAP_STEP_KINDS; ++kind)
+      tape->ops[i].seconds[kind] = 0, tape->ops[i].calls[kind] = 0;
     tape->ops[i].flops = 0;
   }
 }

@@ -1,4 +1,4 @@
-/* profile: how long the ops of a tape took, and their useful FLOPs. */
+/* profile: how long the ops of a tape took, their FLOPs, and the bytes they cannot but move. */
 #ifndef LAP_AUTOGRAD_TAPE_PROFILE_H
 #define LAP_AUTOGRAD_TAPE_PROFILE_H
 
@@ -16,6 +16,8 @@ typedef struct {
   double forward_seconds, backward_seconds;
   double recompute_seconds; /* of recomputations; in neither of the two above */
   double flops;             /* useful matrix FLOPs done, forward and backward */
+  double computed_flops;    /* of all products, recomputed and hidden scores too */
+  double moved;             /* bytes of compulsory traffic (lap_op_moved), of all calls */
 } lap_tape_profile_row;
 
 /* One row for each kind of op, summed since the last reset, at most `capacity`. Their number. */

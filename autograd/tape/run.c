@@ -50,6 +50,7 @@ static void run_step(lap_tape *tape, const lap_tape_pass *pass, const tape_step 
   (step->kind == LAP_STEP_BACKWARD ? recorded->op->backward : recorded->op->forward)(&call);
   recorded->seconds[step->kind] += lap_clock_seconds() - before;
   recorded->flops += lap_tape_step_flops(tape, step, &call);
+  recorded->calls[step->kind] += 1;
 }
 
 /* Whether steps s and `other` belong to different blocks, or to different directions. */

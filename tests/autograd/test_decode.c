@@ -231,6 +231,20 @@ static void the_cache_of_a_sliding_layer_is_its_window(void **state) {
   assert_int_equal(lap_decoder_cache_bytes(&config, 7), row * 4 * 7);
 }
 
+static void a_step_reads_every_weight_and_the_keys_it_sees(void **state) {
+  (void)state;
+  const lap_gemma2_config config = small_model(2, 10);
+  lap_parameters *parameters = lap_parameters_create(&config);
+  int64_t weights = 0;
+  for (int i = 0; i < parameters->count; ++i) weights += parameters->parameter[i].elements;
+  lap_parameters_destroy(parameters);
+  const int64_t row = 2 * 2 * 6; /* key and value, heads, head_dim */
+  const int64_t real_bytes = (int64_t)sizeof(real);
+  assert_int_equal(lap_decoder_read_bytes(&config, 0), real_bytes * (weights + 4 * row));
+  assert_int_equal(lap_decoder_read_bytes(&config, 29),
+                   real_bytes * (weights + (2 * 10 + 2 * 30) * row));
+}
+
 int main(void) {
   lap_status status = {0};
   if (lap_blas_open("auto", &status) != LAP_OK) {
@@ -246,6 +260,7 @@ int main(void) {
       cmocka_unit_test(the_sequence_decides_the_logits_not_the_room_for_it),
       cmocka_unit_test(logits_have_the_same_bits_with_any_number_of_threads),
       cmocka_unit_test(the_cache_of_a_sliding_layer_is_its_window),
+      cmocka_unit_test(a_step_reads_every_weight_and_the_keys_it_sees),
   };
 #ifndef LAP_DOUBLE
   const lap_gemm_choice bfloat16 = {LAP_GEMM_LAPIDARY, LAP_MATMUL_BFLOAT16, NULL};

@@ -308,6 +308,65 @@ static void work_is_that_of_the_model(void **state) {
   lap_gemma2_destroy(model);
 }
 
+/* --- compulsory traffic --- */
+
+static double moved(const lap_op *op, const lap_op_call *call, bool backward) {
+  static const lap_op_extent extent = {2, 8, 0, 1}; /* 16 positions */
+  return lap_op_moved(op, call, &extent, backward) / (double)sizeof(real);
+}
+
+static lap_operand shape(int64_t rows, int64_t columns) {
+  return (lap_operand){.rows = rows, .columns = columns};
+}
+
+/* Whose gradient is added to. */
+static lap_operand weight(int64_t rows, int64_t columns) {
+  return (lap_operand){.rows = rows, .columns = columns, .accumulate = true};
+}
+
+static void operands_are_read_once_and_results_written_once(void **state) {
+  (void)state;
+  enum { R = 16, IN = 6, OUT = 10 };
+  lap_op_call linear = {.input = {shape(R, IN), weight(OUT, IN)}, .output = shape(R, OUT)};
+  assert_true(moved(&lap_op_column_linear, &linear, false) == R * IN + OUT * IN + R * OUT);
+  /* Read: dy, x, w, dw. Written: dx, dw. */
+  const double backward = R * OUT + R * IN + OUT * IN + OUT * IN + R * IN + OUT * IN;
+  assert_true(moved(&lap_op_column_linear, &linear, true) == backward);
+  linear.input[0].accumulate = true; /* dx is read as well */
+  assert_true(moved(&lap_op_column_linear, &linear, true) == backward + R * IN);
+  const lap_op_call sum = {.input = {shape(R, IN), shape(R, IN)}, .output = shape(R, IN)};
+  assert_true(moved(&lap_op_residual, &sum, false) == 3 * R * IN);
+  assert_true(moved(&lap_op_residual, &sum, true) == 2 * R * IN); /* dx is dz, dy a copy */
+}
+
+static void special_operands_move_what_they_need(void **state) {
+  (void)state;
+  enum { R = 16, H = 6, SMALL = 5, LARGE = 1000, HEADS = 2, KV = 1, DIM = 4 };
+  /* Rows of the table that are read; of a small one, no more than it has. */
+  for (int shards = 1; shards <= 2; ++shards) {
+    lap_op_call table = {.output = shape(R, H)};
+    for (int s = 0; s < shards; ++s) table.input[s] = weight(LARGE, H);
+    assert_true(moved(&lap_op_embedding, &table, false) == 2 * R * H);
+    assert_true(moved(&lap_op_embedding, &table, true) == 3 * R * H);
+    for (int s = 0; s < shards; ++s) table.input[s].rows = SMALL;
+    assert_true(moved(&lap_op_embedding, &table, false) == R * H + shards * SMALL * H);
+  }
+  const lap_attention_attributes heads = {.heads = HEADS, .kv_heads = KV, .head_dim = DIM};
+  const lap_op_call attention = {
+      .attributes = &heads,
+      .input = {shape(R, HEADS * DIM), shape(R, KV * DIM), shape(R, KV * DIM)},
+      .output = shape(R, HEADS * DIM)};
+  const double operands = 2 * R * HEADS * DIM + 2 * R * KV * DIM, saved = 2 * HEADS * R;
+  assert_true(moved(&lap_op_attention, &attention, false) == operands + saved);
+  assert_true(moved(&lap_op_attention, &attention, true) ==
+              operands + saved + R * HEADS * DIM + 2 * R * KV * DIM);
+  /* The head's logits need no memory; it makes the losses' gradients itself. */
+  const lap_op_call head = {.input = {shape(R, H), weight(LARGE, H)}, .output = shape(1, 1)};
+  assert_true(moved(&lap_op_lm_head_loss, &head, true) == 2 * R * H + 3 * LARGE * H);
+  const lap_op_call copy = {.input = {shape(R, H)}, .output = shape(R, H)};
+  assert_true(moved(&lap_op_copy_to_shards, &copy, false) == 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_op_is_described),
@@ -316,6 +375,8 @@ int main(void) {
       cmocka_unit_test(an_op_without_a_cost_is_refused),
       cmocka_unit_test(ops_send_what_they_describe),
       cmocka_unit_test(work_is_that_of_the_model),
+      cmocka_unit_test(operands_are_read_once_and_results_written_once),
+      cmocka_unit_test(special_operands_move_what_they_need),
   };
   return cmocka_run_group_tests(tests, test_open_blas, NULL);
 }

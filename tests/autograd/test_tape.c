@@ -505,11 +505,20 @@ static void flops_are_those_of_the_products(void **state) {
     lap_tape_profile_row profile[16];
     const int kinds = lap_tape_profile(model->tape, profile, 16);
     double sum = 0;
-    for (int kind = 0; kind < kinds; ++kind) sum += profile[kind].flops;
+    for (int kind = 0; kind < kinds; ++kind) {
+      const lap_tape_profile_row *row = &profile[kind];
+      sum += row->flops;
+      assert_true(row->moved > 0);
+      /* Of attention hidden scores too, and forward's scores again. */
+      const bool more = row->op == &lap_op_attention;
+      assert_true(more ? row->computed_flops > row->flops : row->computed_flops == row->flops);
+    }
     assert_int_equal(kinds, 8);
     assert_true(sum == lap_tape_flops(model->tape));
     lap_tape_profile_reset(model->tape);
     assert_true(lap_tape_flops(model->tape) == 0);
+    lap_tape_profile(model->tape, profile, 16);
+    assert_true(profile[0].moved == 0);
     lap_gemma2_destroy(model);
   }
   free(weights), free(gradients);

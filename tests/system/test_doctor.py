@@ -1,5 +1,6 @@
 """doctor: what it prints is a hardware file, plan reads it and predicts this machine."""
 
+import json
 import os
 
 from harness import SOURCE, Test, lapidary, succeed, unittest
@@ -49,8 +50,32 @@ class Doctor(Test):
         parts = sum(plan["seconds_by_part"].values()) + plan["exposed_communication_seconds"]
         self.assertAlmostEqual(parts / plan["seconds_per_step"], 1)
         self.assertTrue(plan["fits"])
-        rounded = succeed("plan", tiny, "precision=bfloat16", "--hardware", file)
-        self.assertIn("here.yaml has the rates of products in float32", rounded.err)
+
+    def test_both_precisions_are_measured_and_planned(self):
+        tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "both.yaml"
+        hardware = self.doctor().json
+        self.assertGreater(hardware["bfloat16"]["gflops"], 0)
+        # Products four times as fast, all else as it was: only what has products takes less.
+        half = hardware["bfloat16"]
+        for way in ("forward", "input", "weight"):
+            half["gemm_seconds_per_flop"][way] = [x / 4 for x in hardware["gemm_seconds_per_flop"][way]]
+        half["seconds_per_unit"] = {unit: hardware["seconds_per_unit"][unit] for unit in half["seconds_per_unit"]}
+
+        def parts(*overrides):
+            file.write_text(json.dumps(hardware))
+            result = succeed("plan", tiny, *overrides, "--hardware", file, "--json")
+            return result.json["time"]["seconds_by_part"], result.err
+
+        plain, rounded = parts(), parts("precision=bfloat16")
+        self.assertEqual(rounded[1], plain[1])
+        self.assertAlmostEqual(plain[0]["linear"] / rounded[0]["linear"], 4)
+        for part in ("elements", "lanes", "update"):
+            self.assertAlmostEqual(rounded[0][part], plain[0][part])
+        # A file of an older doctor.
+        del hardware["bfloat16"]
+        old = parts("precision=bfloat16")
+        self.assertEqual(old[0], plain[0])
+        self.assertIn("both.yaml has no bfloat16, only the rates of float32", old[1])
 
     def test_bad_hardware_is_refused(self):
         tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "bad.yaml"

@@ -66,9 +66,9 @@ class PlannedMemory(Test):
 
 class Training(PlannedMemory):
     def test_memory_of_training_is_as_planned(self):
-        none, two = "mesh.shard=none", "threads=2"
+        none, two, half = "mesh.shard=none", "threads=2", "precision=bfloat16"
         for name, shape in (("body", BODY), ("vocabulary", VOCABULARY), ("long", LONG)):
-            for ranks, *overrides in ((None, two), (2, none, two), (3,), (3, none)):
+            for ranks, *overrides in ((None, two), (2, none, two), (3,), (3, none), (None, half), (2, half, two)):
                 with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                     self.assert_train(name, shape, ranks, *overrides)
 

@@ -12,6 +12,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/gemm_rate.h"
+#include "autograd/kernel/triad.h"
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -20,14 +21,15 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
-#include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/ranks.h"
+#include "trainer/commands/roof_table.h"
 #include "trainer/config/load.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
 #include "trainer/plan/fit.h"
 #include "trainer/run/metrics.h"
+#include "trainer/step/moved.h"
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
 
@@ -49,30 +51,30 @@ static const lap_flag flags_of_bench[] = {
      .value = "N",
      .integer = {0, ROUNDS},
      .offset = offsetof(bench_flags, rounds),
-     .help = "times that products and multiply-adds alone are measured [5]; 0: the steps only"},
+     .help = "times that products, multiply-adds and memory are measured [5]; 0: the steps only"},
     {.name = "profile",
      .offset = offsetof(bench_flags, profile),
-     .help = "print where the time goes, op by op"},
+     .help = "print where the time goes, op by op, and what share of its roof each reaches"},
     LAP_FLAG_NO_IDLE_RANKS(offsetof(bench_flags, no_idle_ranks)),
     {0}};
 
 /* --- measuring --- */
 
-/* GFLOP/s of all ranks at once, each the median over rounds: fused multiply-adds alone, our product
- * and OpenBLAS's; 0: not measured, or no OpenBLAS here. */
-enum { PEAK, GEMM, OPENBLAS, YARDSTICKS };
-static const char *const yardstick_names[] = {"peak_gflops", "gemm_gflops", "openblas_gflops"};
+/* All ranks at once, each the median over rounds: GFLOP/s of fused multiply-adds alone, of our
+ * product and of OpenBLAS's, GB/s of triad; 0: not measured, or no OpenBLAS here. */
+enum { PEAK, GEMM, OPENBLAS, TRIAD, YARDSTICKS };
+static const char *const yardstick_names[] = {"peak_gflops", "gemm_gflops", "openblas_gflops",
+                                              "triad_gbps"};
 
 typedef struct {
   double step_seconds;   /* of all ranks: the median step of the slowest rank in each */
   double seconds, gflop; /* of the slowest rank in all steps; the sum over ranks */
   double yardstick[YARDSTICKS];
-  double exposed_seconds;           /* in which a rank waits for messages: the mean of them */
-  double phase_seconds[LAP_PHASES]; /* of rank 0 */
+  double exposed_seconds;   /* in which a rank waits for messages: the mean of them */
+  int64_t peak, total_peak; /* bytes of memory after a step, of the fullest rank and of all */
   double loss;
-  lap_step_traffic traffic;      /* of a step */
-  lap_tape_profile_row rows[16]; /* of rank 0 */
-  int row_count;
+  lap_step_traffic traffic; /* of a step */
+  lap_roof_profile profile; /* of rank 0 */
 } bench_result;
 
 static int compare(const void *left, const void *right) {
@@ -86,7 +88,8 @@ static double median(double *values, int64_t count) {
 }
 
 typedef struct {
-  lap_gemm_yardstick *stick;
+  lap_gemm_yardstick *stick; /* NULL: none is measured */
+  lap_triad *triad;
   bool openblas; /* on all ranks */
   int64_t rounds;
   double rates[YARDSTICKS][ROUNDS];
@@ -100,6 +103,29 @@ static void measure_yardsticks(lap_comm *comm, bench_times *times, int round) {
   if (times->openblas)
     times->rates[OPENBLAS][round] = lap_gemm_yardstick_rate(times->stick, LAP_GEMM_OPENBLAS);
   lap_barrier(comm);
+  times->rates[TRIAD][round] = lap_triad_rate(times->triad);
+  lap_barrier(comm);
+}
+
+/* OpenBLAS of its best core type is a yardstick where there is one on every rank. */
+static bool open_openblas(lap_comm *comm, const lap_config *config) {
+  lap_status ignored;
+  const bool here = *lap_blas_core() || lap_blas_open(config->blas_core, &ignored) == LAP_OK;
+  int64_t fewest, most;
+  lap_agree_range(comm, here, &fewest, &most);
+  return fewest;
+}
+
+static void create_yardsticks(lap_comm *comm, const lap_config *config, bench_times *times) {
+  if (times->rounds == 0) return;
+  times->stick = lap_gemm_yardstick_create(config->threads);
+  times->triad = lap_triad_create(config->threads);
+  times->openblas = open_openblas(comm, config);
+}
+
+static void destroy_yardsticks(bench_times *times) {
+  if (times->stick) lap_gemm_yardstick_destroy(times->stick);
+  lap_triad_destroy(times->triad);
 }
 
 static lap_code run_step(lap_stepper *stepper, lap_step_result *step, lap_status *status) {
@@ -111,9 +137,8 @@ static lap_code run_step(lap_stepper *stepper, lap_step_result *step, lap_status
 static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,
                           int64_t steps, bench_times *times, bench_result *result,
                           lap_status *status) {
-  lap_step_result step;
-  LAP_TRY(run_step(stepper, &step, status));
   double before[LAP_PHASES];
+  lap_step_result step = {0};
   memcpy(before, lap_stepper_seconds(stepper), sizeof before);
   lap_stepper_reset_profile(stepper);
   lap_traffic_meter meter = {.steps = (uint64_t)steps};
@@ -139,26 +164,47 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
   lap_traffic_meter_mean(&meter, comm, &result->traffic);
   result->gflop = lap_tape_flops(lap_stepper_tape(stepper)) / 1e9;
   result->loss = step.loss;
+  lap_roof_profile *profile = &result->profile;
+  profile->steps = steps;
+  profile->seconds = result->seconds;
   for (int phase = 0; phase < LAP_PHASES; ++phase)
-    result->phase_seconds[phase] = lap_stepper_seconds(stepper)[phase] - before[phase];
-  result->row_count = lap_tape_profile(lap_stepper_tape(stepper), result->rows, 16);
+    profile->phase_seconds[phase] = lap_stepper_seconds(stepper)[phase] - before[phase];
+  profile->row_count = lap_tape_profile(lap_stepper_tape(stepper), profile->rows,
+                                        sizeof profile->rows / sizeof *profile->rows);
+  return LAP_OK;
+}
+
+/* Touches all the memory that steps take; the yardsticks' comes after it. */
+static lap_code run_first_step(lap_stepper *stepper, const lap_config *config, lap_comm *comm,
+                               bench_times *times, bench_result *result, lap_status *status) {
+  lap_step_result step;
+  LAP_TRY(run_step(stepper, &step, status));
+  result->peak = lap_memory_peak();
+  create_yardsticks(comm, config, times);
   return LAP_OK;
 }
 
 static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_result *result) {
   const int ranks = lap_comm_size(comm);
-  enum { SECONDS, GFLOP, EXPOSED, RATES, NUMBERS = RATES + YARDSTICKS };
-  double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds};
+  enum { SECONDS, GFLOP, EXPOSED, BYTES, RATES, NUMBERS = RATES + YARDSTICKS };
+  double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds,
+                          (double)result->peak};
   for (int i = 0; i < YARDSTICKS && times->rounds > 0; ++i)
     mine[RATES + i] = median(times->rates[i], times->rounds);
   double *all = lap_allocate((int64_t)ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->exposed_seconds = 0;
+  if (times->rounds > 0) {
+    result->profile.peak_gflops = mine[RATES + PEAK];
+    result->profile.triad_gbps = mine[RATES + TRIAD];
+  }
   for (int r = 0; r < ranks; ++r) {
     const double *of_rank = all + (int64_t)r * NUMBERS;
     if (of_rank[SECONDS] > result->seconds) result->seconds = of_rank[SECONDS];
     result->gflop += of_rank[GFLOP];
     result->exposed_seconds += of_rank[EXPOSED] / ranks;
+    result->total_peak += (int64_t)of_rank[BYTES];
+    if (of_rank[BYTES] > (double)result->peak) result->peak = (int64_t)of_rank[BYTES];
     for (int i = 0; i < YARDSTICKS; ++i) result->yardstick[i] += of_rank[RATES + i];
   }
   free(all);
@@ -170,15 +216,6 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
         times->step_seconds[i] = of_ranks[r * steps + i];
   result->step_seconds = median(times->step_seconds, steps);
   free(of_ranks);
-}
-
-/* OpenBLAS of its best core type is a yardstick where there is one on every rank. */
-static bool open_openblas(lap_comm *comm, const lap_config *config) {
-  lap_status ignored;
-  const bool here = *lap_blas_core() || lap_blas_open(config->blas_core, &ignored) == LAP_OK;
-  int64_t fewest, most;
-  lap_agree_range(comm, here, &fewest, &most);
-  return fewest;
 }
 
 static lap_code measure(const lap_session *session, lap_config *config, const bench_flags *flags,
@@ -202,50 +239,26 @@ static lap_code measure(const lap_session *session, lap_config *config, const be
   lap_block_weights *weights = lap_block_weights_create(state);
   lap_block_weights_changed(weights, true);
   lap_stepper *stepper = lap_stepper_create(config, &data, (uint64_t)steps + 1, state, weights);
-  bench_times times = {.stick = lap_gemm_yardstick_create(config->threads),
-                       .openblas = flags->rounds > 0 && open_openblas(session->comm, config),
-                       .rounds = flags->rounds,
+  bench_times times = {.rounds = flags->rounds,
                        .step_seconds = lap_allocate(steps, sizeof(double))};
-  const lap_code code = run_steps(stepper, weights, session->comm, steps, &times, result, status);
+  lap_step_moved(config, state, result->profile.phase_moved);
+  lap_code code = run_first_step(stepper, config, session->comm, &times, result, status);
+  if (code == LAP_OK)
+    code = run_steps(stepper, weights, session->comm, steps, &times, result, status);
   lap_block_weights_wait_all(weights);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
   if (code == LAP_OK) join_ranks(session->comm, steps, &times, result);
-  lap_gemm_yardstick_destroy(times.stick);
+  destroy_yardsticks(&times);
   free(times.step_seconds);
   return code;
 }
 
 /* --- output --- */
 
-static void print_profile(const bench_result *result) {
-  const char *const headers[] = {"op (rank 0)", "forward s", "backward s", "GFLOP/s", "%"};
-  lap_table *table = lap_table_create(5, headers);
-  for (int i = 0; i < result->row_count; ++i) {
-    const lap_tape_profile_row *row = &result->rows[i];
-    const double seconds = row->forward_seconds + row->backward_seconds;
-    char forward[32], backward[32], rate[32] = "-", share[32];
-    snprintf(forward, sizeof forward, "%.4f", row->forward_seconds);
-    snprintf(backward, sizeof backward, "%.4f", row->backward_seconds);
-    if (row->flops > 0) snprintf(rate, sizeof rate, "%.1f", row->flops / seconds / 1e9);
-    snprintf(share, sizeof share, "%.1f", 100 * seconds / result->seconds);
-    lap_table_add(table, (const char *[]){row->op->name, forward, backward, rate, share});
-  }
-  for (int phase = 0; phase < LAP_PHASES; ++phase) {
-    if (phase == LAP_PHASE_MODEL) continue;
-    char seconds[32], share[32];
-    snprintf(seconds, sizeof seconds, "%.4f", result->phase_seconds[phase]);
-    snprintf(share, sizeof share, "%.1f", 100 * result->phase_seconds[phase] / result->seconds);
-    lap_table_add(table,
-                  (const char *[]){lap_phase_name((lap_phase)phase), seconds, "-", "-", share});
-  }
-  lap_table_print(table, stdout);
-  lap_table_destroy(table);
-}
-
 static json_t *result_json(const lap_session *session, const lap_config *config, double tokens,
-                           const bench_result *r, double useful, double roof) {
+                           const bench_result *r, double useful, double roof, bool profile) {
   char words[LAP_GEMM_WORDS];
   json_t *object = json_pack("{s:f, s:f, s:o, s:f, s:f, s:i, s:i, s:s, s:s}", "tokens_per_second",
                              tokens / r->step_seconds, "useful_gflops", useful, "useful_over_gemm",
@@ -257,35 +270,40 @@ static json_t *result_json(const lap_session *session, const lap_config *config,
   for (int i = 0; i < YARDSTICKS; ++i)
     json_object_set_new(object, yardstick_names[i],
                         r->yardstick[i] > 0 ? json_real(r->yardstick[i]) : json_null());
+  json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->total_peak));
+  json_object_set_new(object, "peak_bytes_per_rank", json_integer((json_int_t)r->peak));
   json_object_set_new(object, "traffic", lap_step_traffic_to_json(&r->traffic));
+  if (profile) json_object_set_new(object, "profile", lap_roof_table_to_json(&r->profile));
   return object;
 }
 
-static lap_code print_result(const lap_session *session, const lap_config *config, int64_t steps,
-                             const bench_result *r, bool json, lap_status *status) {
+static lap_code print_result(const lap_session *session, const lap_config *config,
+                             const bench_flags *flags, const bench_result *r, bool json,
+                             lap_status *status) {
   const double tokens = (double)(config->batch.sequences * config->data.sequence_length);
-  const double useful = r->gflop / (double)steps / r->step_seconds;
+  const double useful = r->gflop / (double)flags->steps / r->step_seconds;
   const double roof =
       r->yardstick[GEMM] > r->yardstick[OPENBLAS] ? r->yardstick[GEMM] : r->yardstick[OPENBLAS];
   if (json) {
-    json_t *object = result_json(session, config, tokens, r, useful, roof);
+    json_t *object = result_json(session, config, tokens, r, useful, roof, flags->profile);
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
     return code;
   }
-  char rate[LAP_HUMAN_TEXT], step[LAP_HUMAN_TEXT], openblas[64] = "none here",
-                                                   words[LAP_GEMM_WORDS];
+  char rate[LAP_HUMAN_TEXT], step[LAP_HUMAN_TEXT], peak[LAP_HUMAN_TEXT];
+  char openblas[64] = "none here", words[LAP_GEMM_WORDS];
   if (r->yardstick[OPENBLAS] > 0)
     snprintf(openblas, sizeof openblas, "%.1f (%s)", r->yardstick[OPENBLAS], lap_blas_core());
   printf("products by %s", lap_gemm_describe(words));
   if (roof > 0)
-    printf("; GFLOP/s at 2048^3: lapidary %.1f, OpenBLAS %s; peak %.1f", r->yardstick[GEMM],
-           openblas, r->yardstick[PEAK]);
+    printf("; GFLOP/s at 2048^3: lapidary %.1f, OpenBLAS %s; peak %.1f; memory %.1f GB/s",
+           r->yardstick[GEMM], openblas, r->yardstick[PEAK], r->yardstick[TRIAD]);
   printf("\n%s tokens/s, %s a step; %.1f useful GFLOP/s",
          lap_human_count(tokens / r->step_seconds, rate), lap_human_seconds(r->step_seconds, step),
          useful);
   if (roof > 0) printf(": %.2f of the faster product", useful / roof);
-  printf("; communication %.1f %%\n", 100 * r->exposed_seconds / r->seconds);
+  printf("; communication %.1f %%; %s\n", 100 * r->exposed_seconds / r->seconds,
+         lap_human_bytes((double)r->total_peak, peak));
   return LAP_OK;
 }
 
@@ -308,8 +326,8 @@ static lap_code bench_config(const lap_session *session, lap_config *config,
   bench_result result = {0};
   LAP_TRY(measure(session, config, flags, &result, status));
   if (!session->root) return LAP_OK;
-  if (flags->profile) print_profile(&result);
-  return print_result(session, config, flags->steps, &result, json, status);
+  if (flags->profile) lap_roof_table_print(&result.profile);
+  return print_result(session, config, flags, &result, json, status);
 }
 
 static lap_code bench(const lap_session *session, const lap_command_line *line, void *destination,
@@ -347,7 +365,7 @@ const lap_command lap_command_bench = {
         "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token) and "
         "compares useful matrix FLOPs with what products of 2048^3 reach on the same cores in the "
         "same run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are "
-        "medians. "
+        "medians. Memory is the peak of all ranks, without the yardsticks'. "
         "Communication is the share of its time in which a rank waits for messages, and so for "
         "slower ranks too; the mean of all ranks.",
     .collective = true,

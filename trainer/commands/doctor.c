@@ -113,13 +113,14 @@ static double peak_of(lap_comm *comm) {
 }
 
 /* Collective. The process multiplies in bfloat16 from here on. */
-static lap_code check_bfloat16(const lap_session *session, lap_findings *findings,
-                               lap_status *status) {
+static lap_code check_bfloat16(const lap_session *session, bool quick, lap_hardware *hardware,
+                               lap_findings *findings, lap_status *status) {
   const lap_gemm_choice choice = {.backend = LAP_GEMM_LAPIDARY, .precision = LAP_MATMUL_BFLOAT16};
   LAP_TRY(lap_session_open_gemm(session, choice, 1, status));
   lap_barrier(session->comm);
   const double rate = of_slowest(session->comm, lap_gemm_rate(1, 0.2));
   const double peak = peak_of(session->comm);
+  lap_measure_bfloat16_costs(session->comm, quick ? 1 : 6, hardware);
   lap_findings_add(
       findings, LAP_SEVERITY_OK, "bfloat16", "",
       "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
@@ -232,7 +233,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
     lap_hardware hardware;
     measure(comm, all, flags->quick, &hardware);
     check_rates(&hardware, peak_of(comm), findings);
-    code = check_bfloat16(session, findings, status);
+    code = check_bfloat16(session, flags->quick, &hardware, findings, status);
     lap_file_system_check(comm, flags->directory, findings);
     if (code == LAP_OK) code = report(session, &hardware, findings, line->json, status);
     lap_hardware_release(&hardware);

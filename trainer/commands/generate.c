@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "autograd/kernel/gemm_backend.h"
+#include "autograd/kernel/triad.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
@@ -106,11 +107,15 @@ static lap_code write_token(void *context, int32_t token, lap_status *status) {
 typedef struct {
   int64_t prefill_tokens, decode_steps;
   double prefill_seconds, decode_seconds;
+  double read_bytes; /* weights and cache, in decode_seconds: lap_decoder_read_bytes */
   json_t *samples;
 } generate_totals;
 
-static void add_sample(generate_totals *totals, int64_t prompt_count,
-                       const lap_generation *generation, const lap_text_stream *stream) {
+static void add_sample(generate_totals *totals, const lap_gemma2_config *shape,
+                       int64_t prompt_count, const lap_generation *generation,
+                       const lap_text_stream *stream) {
+  for (int64_t i = 0; i < generation->decode_steps; ++i)
+    totals->read_bytes += (double)lap_decoder_read_bytes(shape, prompt_count + i);
   totals->prefill_tokens += prompt_count;
   totals->prefill_seconds += generation->prefill_seconds;
   totals->decode_steps += generation->decode_steps;
@@ -138,6 +143,26 @@ static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t position
   multi_head.num_key_value_heads = shape->num_attention_heads;
   return (cache_size){lap_decoder_cache_bytes(shape, positions),
                       lap_decoder_cache_bytes(&multi_head, positions)};
+}
+
+/* How near decoding comes to the bandwidth of memory, best of some triads by as many threads. */
+static void add_bandwidth(const generate_totals *totals, int threads, json_t *object) {
+  enum { TRIES = 5 };
+  lap_triad *triad = lap_triad_create(threads);
+  double best = 0;
+  for (int i = 0; i < TRIES; ++i) {
+    const double gbps = lap_triad_rate(triad);
+    if (gbps > best) best = gbps;
+  }
+  lap_triad_destroy(triad);
+  const bool decoded = totals->decode_steps > 0 && totals->decode_seconds > 0;
+  const double gbps = decoded ? totals->read_bytes / totals->decode_seconds / 1e9 : 0;
+  json_object_set_new(
+      object, "read_bytes_per_token",
+      decoded ? json_real(totals->read_bytes / (double)totals->decode_steps) : json_null());
+  json_object_set_new(object, "read_gbps", decoded ? json_real(gbps) : json_null());
+  json_object_set_new(object, "triad_gbps", json_real(best));
+  json_object_set_new(object, "bandwidth_share", decoded ? json_real(gbps / best) : json_null());
 }
 
 static json_t *make_json(const generate_totals *totals, const lap_text_model *model,
@@ -201,7 +226,9 @@ static lap_code generate_samples(const lap_text_model *model, const generate_opt
       putchar('\n');
       code = lap_output_flush(status);
     }
-    if (code == LAP_OK) add_sample(totals, request.prompt_count, &generation, &output.stream);
+    if (code == LAP_OK)
+      add_sample(totals, &model->source.config->model, request.prompt_count, &generation,
+                 &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
   }
@@ -233,7 +260,10 @@ static lap_code generate_from(lap_text_model *model, const generate_options *o, 
       const cache_size cache = size_of_cache(shape, positions);
       say_figures(console, &totals, shape, cache);
       json_t *object = make_json(&totals, model, o, prompt_count, cache);
-      if (json) code = lap_command_print_json(object, status);
+      if (json) {
+        add_bandwidth(&totals, (int)o->threads, object);
+        code = lap_command_print_json(object, status);
+      }
       json_decref(object);
     }
     json_decref(totals.samples);

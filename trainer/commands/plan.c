@@ -289,11 +289,12 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   } else {
     LAP_TRY(lap_hardware_load(flags->hardware, &hardware, status));
     result.time = &time;
-    if (config->precision == LAP_MATMUL_BFLOAT16 && !hardware.is_chip)
+    if (config->precision == LAP_MATMUL_BFLOAT16 && !hardware.is_chip &&
+        hardware.bfloat16_gflops == 0)
       lap_console_warn(
           console,
-          "%s has the rates of products in float32: with precision bfloat16 steps take "
-          "less time than is predicted here",
+          "%s has no bfloat16, only the rates of float32: with precision bfloat16 steps take less "
+          "time than is predicted here; `lapidary doctor --json | tail -n 1` measures both",
           flags->hardware);
   }
   lap_code code = LAP_OK;

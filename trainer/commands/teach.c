@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "autograd/kernel/gemm_backend.h"
+#include "autograd/kernel/gemm_rate.h"
 #include "autograd/kernel/numerics_version.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -151,8 +152,22 @@ static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
   return lap_model_flags_length(&flags->model, config, &schema->sequence_length, status);
 }
 
-static lap_code print_report(const lap_teach_report *r, const char *out, bool json,
-                             lap_status *status) {
+/* How near the forward pass comes to a product's rate, and what choosing ids takes; null where no
+ * part was made. */
+static void add_rates(const lap_teach_report *r, double gemm_gflops, json_t *object) {
+  const bool made = r->forward_seconds > 0;
+  const double gflops = made ? r->forward_flops / r->forward_seconds / 1e9 : 0;
+  const double share = r->select_seconds / (r->forward_seconds + r->select_seconds);
+  json_object_set_new(object, "forward_gflops", made ? json_real(gflops) : json_null());
+  json_object_set_new(object, "gemm_gflops", json_real(gemm_gflops));
+  json_object_set_new(object, "forward_over_gemm",
+                      made ? json_real(gflops / gemm_gflops) : json_null());
+  json_object_set_new(object, "select_share", made ? json_real(share) : json_null());
+}
+
+/* `gemm_gflops`: of a rank. */
+static lap_code print_report(const lap_teach_report *r, double gemm_gflops, const char *out,
+                             bool json, lap_status *status) {
   const double rate = (double)r->positions / (r->seconds > 0 ? r->seconds : 1);
   if (json) {
     json_t *object = json_pack(
@@ -161,6 +176,7 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
         "files_written", (json_int_t)r->files_written, "files_found", (json_int_t)r->files_found);
     json_object_set_new(object, "bytes_per_token", lap_json_number(r->bytes_per_token));
     json_object_set_new(object, "tokens_per_second", lap_json_number(rate));
+    add_rates(r, gemm_gflops, object);
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
     return code;
@@ -173,24 +189,41 @@ static lap_code print_report(const lap_teach_report *r, const char *out, bool js
   return LAP_OK;
 }
 
-/* Parts made by all ranks together. */
+/* Parts made by all ranks together; of FLOPs and seconds their sums, whose ratios are a rank's. */
 static void sum_over_ranks(const lap_session *session, lap_teach_report *report) {
   const int ranks = lap_comm_size(session->comm);
-  uint64_t mine[2] = {report->positions, report->parts_made};
-  uint64_t(*all)[2] = lap_allocate(ranks, sizeof *all);
-  lap_gather_all(session->comm, mine, sizeof mine, all);
+  lap_teach_report *all = lap_allocate(ranks, sizeof *all);
+  lap_gather_all(session->comm, report, sizeof *report, all);
   report->positions = report->parts_made = 0;
+  report->forward_flops = report->forward_seconds = report->select_seconds = 0;
   for (int r = 0; r < ranks; ++r) {
-    report->positions += all[r][0];
-    report->parts_made += all[r][1];
+    report->positions += all[r].positions;
+    report->parts_made += all[r].parts_made;
+    report->forward_flops += all[r].forward_flops;
+    report->forward_seconds += all[r].forward_seconds;
+    report->select_seconds += all[r].select_seconds;
   }
   free(all);
+}
+
+/* Collective: GFLOP/s of large products, all ranks at once; the mean of a rank. */
+static double product_rate(const lap_session *session, int threads) {
+  const double seconds = 0.3;
+  const int ranks = lap_comm_size(session->comm);
+  lap_barrier(session->comm);
+  const double mine = lap_gemm_rate(threads, seconds);
+  double *all = lap_allocate(ranks, sizeof *all), sum = 0;
+  lap_gather_all(session->comm, &mine, sizeof mine, all);
+  for (int r = 0; r < ranks; ++r) sum += all[r];
+  free(all);
+  return sum / ranks;
 }
 
 static lap_code teach_shards(const lap_session *session, const teach_flags *flags, bool json,
                              lap_status *status) {
   teach_inputs in = {0};
   lap_cache_schema schema = {0};
+  lap_teach_report report = {0};
   lap_code code = open_inputs(flags, session, &in, status);
   if (code == LAP_OK)
     code = lap_precision_flag_apply(flags->model.precision, in.model.source.config, status);
@@ -218,15 +251,16 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
                                        .schema = schema,
                                        .identity = identity,
                                        .threads = (int)flags->model.threads};
-    lap_teach_report report;
     code = lap_teach(&request, session, &report, status);
-    if (code == LAP_OK) sum_over_ranks(session, &report);
-    if (code == LAP_OK && session->root) code = print_report(&report, flags->out, json, status);
     free(identity);
   }
+  /* Products take memory, which is the model's until here. */
   lap_sharded_model_close(&in.model);
   lap_token_set_close(&in.tokens);
-  return code;
+  if (code != LAP_OK) return code;
+  sum_over_ranks(session, &report);
+  const double gemm_gflops = json ? product_rate(session, (int)flags->model.threads) : 0;
+  return session->root ? print_report(&report, gemm_gflops, flags->out, json, status) : LAP_OK;
 }
 
 static lap_code teach(const lap_session *session, const lap_command_line *line, void *destination,

@@ -9,6 +9,7 @@
 
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/gemm.h"
+#include "autograd/kernel/triad.h"
 #include "autograd/tape/walk.h"
 #include "core/clock.h"
 #include "core/memory.h"
@@ -56,41 +57,38 @@ static double median_seconds(measured_job job, void *context, double seconds) {
 
 /* --- memory --- */
 
-enum { TRIAD = 4 << 20 }; /* elements: three vectors of 16 MiB */
+enum { VECTOR = 4 << 20 }; /* elements: 16 MiB */
 
 typedef struct {
-  float *a, *b, *c;
+  float *a, *b;
 } vectors;
 
-static void triad(void *context) {
-  const vectors *v = context;
-  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = v->b[i] + 0.5F * v->c[i];
-}
+static void triad(void *context) { lap_triad_run(context); }
 
 static void add_vector(void *context) {
   const vectors *v = context;
-  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = v->a[i] + v->b[i];
+  for (int64_t i = 0; i < VECTOR; ++i) v->a[i] = v->a[i] + v->b[i];
 }
 
 static void clear_vector(void *context) {
   const vectors *v = context;
   /* As gradient_sum clears; a loop the compiler cannot drop. */
-  for (int64_t i = 0; i < TRIAD; ++i) v->a[i] = 0;
+  for (int64_t i = 0; i < VECTOR; ++i) v->a[i] = 0;
   __asm__ volatile("" : : "r"(v->a) : "memory");
 }
 
 static void measure_memory(double seconds, lap_hardware *h) {
-  vectors v = {lap_allocate_aligned(TRIAD, sizeof(float)),
-               lap_allocate_aligned(TRIAD, sizeof(float)),
-               lap_allocate_aligned(TRIAD, sizeof(float))};
-  for (int64_t i = 0; i < TRIAD; ++i) v.b[i] = v.c[i] = 1;
-  enum { TRIAD_BYTES = 3 * sizeof(float) };
-  h->memory_bytes_per_second = (double)TRIAD * TRIAD_BYTES / median_seconds(triad, &v, seconds / 3);
-  h->costs.add = median_seconds(add_vector, &v, seconds / 3) / TRIAD;
-  h->costs.clear = median_seconds(clear_vector, &v, seconds / 3) / TRIAD;
+  lap_triad *vectors_of_triad = lap_triad_create(1);
+  const double bytes = lap_triad_run(vectors_of_triad);
+  h->memory_bytes_per_second = bytes / median_seconds(triad, vectors_of_triad, seconds / 3);
+  lap_triad_destroy(vectors_of_triad);
+  vectors v = {lap_allocate_aligned(VECTOR, sizeof(float)),
+               lap_allocate_aligned(VECTOR, sizeof(float))};
+  for (int64_t i = 0; i < VECTOR; ++i) v.a[i] = v.b[i] = 1;
+  h->costs.add = median_seconds(add_vector, &v, seconds / 3) / VECTOR;
+  h->costs.clear = median_seconds(clear_vector, &v, seconds / 3) / VECTOR;
   lap_release_aligned(v.a);
   lap_release_aligned(v.b);
-  lap_release_aligned(v.c);
 }
 
 /* --- matrix products --- */
@@ -355,13 +353,17 @@ static void set_costs(const small_model *s, const lap_tape_profile_row *rows, in
   for (int unit = 0; unit < LAP_UNITS; ++unit) assert(h->costs.unit[unit][1] > 0);
 }
 
-static void measure_model(small_model *s, double seconds, lap_hardware *h) {
+static void measure_ops(small_model *s, double seconds, lap_hardware *h) {
   lap_tape_profile_row rows[PROFILE_ROWS];
+  const int count = profile(s, seconds, rows);
+  set_costs(s, rows, count, h);
+}
+
+static void measure_model(small_model *s, double seconds, lap_hardware *h) {
   h->costs.data = median_seconds(fill, s, 0.1 * seconds) / s->data.sequence_length;
-  const int count = profile(s, 0.7 * seconds, rows);
+  measure_ops(s, 0.7 * seconds, h);
   h->costs.update =
       median_seconds(update, s, 0.2 * seconds) / (double)s->model->parameters->elements;
-  set_costs(s, rows, count, h);
 }
 
 static double most_of_ranks(lap_comm *comm, double seconds) {
@@ -422,6 +424,25 @@ static void join(lap_comm *comm, lap_hardware *h) {
   h->core_share = -all[0].core_share;
   h->memory_bytes_per_second = 1 / all[0].memory_slowness;
   free(all);
+}
+
+void lap_measure_bfloat16_costs(lap_comm *comm, double seconds, lap_hardware *hardware) {
+  const lap_synthetic synthetic = {.vocab_size = 8192, .k = TEACHER_K, .windows = 1};
+  lap_hardware here = *hardware;
+  small_model model;
+  omp_set_num_threads(1);
+  create_model(&synthetic, &model);
+  fill(&model);
+  lap_barrier(comm);
+  measure_rate(0.1 * seconds, &here);
+  lap_barrier(comm);
+  measure_products(0.5 * seconds, &here);
+  lap_barrier(comm);
+  measure_ops(&model, 0.4 * seconds, &here);
+  destroy_model(&model);
+  join(comm, &here);
+  hardware->bfloat16 = here.costs;
+  hardware->bfloat16_gflops = here.sgemm_gflops;
 }
 
 /* Each part is begun by all ranks at once. */

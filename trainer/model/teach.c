@@ -235,6 +235,15 @@ static lap_code open_out(const char *out, const lap_session *session, lap_direct
   return lap_shared_directory_check(session->comm, out, "--out", status);
 }
 
+static void add_times(const teacher *t) {
+  const lap_window_times times = lap_window_logits_times(t->model);
+  const lap_teach_request *r = t->request;
+  const double flops = lap_window_logits_flops(r->model, r->schema.sequence_length);
+  t->report->forward_flops = (double)times.windows * flops / r->state->placement.fold.model_ranks;
+  t->report->forward_seconds = times.forward_seconds;
+  t->report->select_seconds = times.visit_seconds;
+}
+
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status) {
   *report = (lap_teach_report){0};
@@ -263,6 +272,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
     windows_before += lap_window_count(request->tokens->shard[shard]->token_count, length);
   }
   lap_directory_lock_release(lock);
+  add_times(&t);
   lap_window_logits_destroy(t.model);
   lap_release_aligned(t.scratch);
   lap_cache_content_destroy(&t.rows);

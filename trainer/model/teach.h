@@ -29,6 +29,9 @@ typedef struct {
   uint64_t positions; /* rows made by this rank, a leader, in this run */
   uint64_t parts_made, parts_found, files_written, files_found;
   double seconds, bytes_per_token;
+  /* Of this rank: the model's forward pass with its useful FLOPs, and the choice of the ids that
+   * are kept. */
+  double forward_flops, forward_seconds, select_seconds;
 } lap_teach_report;
 
 /* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "autograd/gemma2/model.h"
+#include "core/clock.h"
 #include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/collective/mesh_groups.h"
@@ -21,6 +22,7 @@ struct lap_window_logits {
   float *parts;          /* [shards here][chunk, V / shards of all] */
   float *all_parts;      /* [shards of all][chunk, V / shards], on the leader */
   float *logits;         /* [chunk, V], on the leader */
+  lap_window_times times;
 };
 
 static int shards_of(const lap_window_logits *w) { return w->state->placement.mesh.model; }
@@ -160,6 +162,13 @@ static float *make_logits(lap_window_logits *w, int64_t begin, int64_t end) {
   return w->logits;
 }
 
+/* Adds the time since *since, and starts anew. */
+static void account(double *seconds, double *since) {
+  const double now = lap_clock_seconds();
+  *seconds += now - *since;
+  *since = now;
+}
+
 lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_position_visitor visitor,
                                  void *context, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
@@ -169,6 +178,7 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
     lap_window_logits_join_pass(w);
     return share_failure(w, index, status);
   }
+  double since = lap_clock_seconds();
   const lap_block_hooks hooks = {w->weights, enter_block, leave_block};
   lap_gemma2_replay(w->model, &(lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),
                                                  .batch = &w->window->batch,
@@ -178,10 +188,15 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   for (int64_t begin = 0; begin < length; begin += w->chunk) {
     const int64_t end = begin + w->chunk < length ? begin + w->chunk : length;
     float *logits = make_logits(w, begin, end);
+    account(&w->times.forward_seconds, &since);
     if (!logits) continue;
 #pragma omp parallel for schedule(static)
     for (int64_t t = begin; t < end; ++t)
       if (w->window->targets[t] >= 0) visitor(context, w->window, t, logits + (t - begin) * vocab);
+    account(&w->times.visit_seconds, &since);
   }
+  w->times.windows += 1;
   return LAP_OK;
 }
+
+lap_window_times lap_window_logits_times(const lap_window_logits *w) { return w->times; }

@@ -43,6 +43,13 @@ const lap_micro_batch *lap_window_logits_window(const lap_window_logits *windows
 /* Collective: takes part in the messages of a pass in which this replica has no window to visit. */
 void lap_window_logits_join_pass(lap_window_logits *windows);
 
+/* Of this rank, since creation. */
+typedef struct {
+  uint64_t windows;
+  double forward_seconds, visit_seconds; /* making logits; the visitor, waiting for threads too */
+} lap_window_times;
+lap_window_times lap_window_logits_times(const lap_window_logits *windows);
+
 /* Whether this rank is the one of its replica that visits. */
 bool lap_window_logits_leads(const lap_window_logits *windows);
 /* Collective over the replica. Whether it is true on any of its ranks. */

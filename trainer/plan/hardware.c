@@ -19,7 +19,8 @@ const int lap_gemm_depth[LAP_GEMM_DEPTHS] = {64, 256, 1024};
 /* --- the schema --- */
 
 typedef enum { OF_CHIP = 1, OF_MEASURED = 2 } file_kind;
-typedef enum { REQUIRED, OPTIONAL } presence;
+/* Of a group there are all keys or none: files that an older doctor wrote lack it. */
+typedef enum { REQUIRED, OPTIONAL, GROUP } presence;
 
 /* `count` numbers at `offset`, a list where there are several; each greater than 0 and at most
  * `maximum` (0: any). */
@@ -34,6 +35,7 @@ typedef struct {
 
 #define FIELD(field) offsetof(lap_hardware, field)
 #define UNIT(name) offsetof(lap_hardware, costs.unit[name])
+#define UNIT_BFLOAT16(name) offsetof(lap_hardware, bfloat16.unit[name])
 
 static const hardware_key schema[] = {
     {"ranks", OF_MEASURED, FIELD(ranks), 1, 1e8, REQUIRED},
@@ -69,6 +71,25 @@ static const hardware_key schema[] = {
     {"seconds_per_unit.clear", OF_MEASURED, FIELD(costs.clear), 1, 0, REQUIRED},
     {"seconds_per_unit.add", OF_MEASURED, FIELD(costs.add), 1, 0, REQUIRED},
     {"seconds_per_unit.data", OF_MEASURED, FIELD(costs.data), 1, 0, REQUIRED},
+    {"bfloat16.gflops", OF_MEASURED, FIELD(bfloat16_gflops), 1, 0, GROUP},
+    {"bfloat16.gemm_seconds_per_flop.forward", OF_MEASURED,
+     FIELD(bfloat16.gemm[LAP_PRODUCT_FORWARD]), LAP_GEMM_SHAPES, 0, GROUP},
+    {"bfloat16.gemm_seconds_per_flop.input", OF_MEASURED, FIELD(bfloat16.gemm[LAP_PRODUCT_INPUT]),
+     LAP_GEMM_SHAPES, 0, GROUP},
+    {"bfloat16.gemm_seconds_per_flop.weight", OF_MEASURED, FIELD(bfloat16.gemm[LAP_PRODUCT_WEIGHT]),
+     LAP_GEMM_SHAPES, 0, GROUP},
+    {"bfloat16.seconds_per_unit.attention", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_ATTENTION), 2, 0,
+     GROUP},
+    {"bfloat16.seconds_per_unit.rmsnorm", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_RMSNORM), 2, 0,
+     GROUP},
+    {"bfloat16.seconds_per_unit.rope", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_ROPE), 2, 0, GROUP},
+    {"bfloat16.seconds_per_unit.geglu", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_GEGLU), 2, 0, GROUP},
+    {"bfloat16.seconds_per_unit.residual", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_RESIDUAL), 2, 0,
+     GROUP},
+    {"bfloat16.seconds_per_unit.embedding", OF_MEASURED, UNIT_BFLOAT16(LAP_UNIT_EMBEDDING), 2, 0,
+     GROUP},
+    {"bfloat16.seconds_per_unit.loss", OF_MEASURED, FIELD(bfloat16.unit[LAP_UNIT_LOSS][1]), 1, 0,
+     GROUP},
     {"chip.peak_flops", OF_CHIP, FIELD(chip.peak_flops), 1, 0, REQUIRED},
     {"chip.efficiency", OF_CHIP, FIELD(chip.efficiency), 1, 1, REQUIRED},
     {"chip.hbm_bytes", OF_CHIP, FIELD(chip.hbm_bytes), 1, 0, REQUIRED},
@@ -174,11 +195,13 @@ static lap_code read_entry(reader *r, const char *name, const lap_yaml_node *nod
   return LAP_OK;
 }
 
-/* Every key of its kind, and none of the other. */
+/* Every key of its kind, and none of the other; of the group, all or none. */
 static lap_code check_presence(reader *r) {
   if (!r->line[NAME]) return lap_fail(r->status, LAP_USAGE, "%s: name is missing", r->file);
   r->hardware->is_chip = r->line[find_key("chip.peak_flops")] > 0;
   const file_kind kind = r->hardware->is_chip ? OF_CHIP : OF_MEASURED;
+  bool grouped = false;
+  for (int i = 0; i < KEYS; ++i) grouped |= r->line[i] && schema[i].presence == GROUP;
   for (int i = 0; i < KEYS; ++i) {
     if (r->line[i] && schema[i].kind != kind)
       return lap_fail(
@@ -186,7 +209,8 @@ static lap_code check_presence(reader *r) {
           "%s:%d: %s does not go with chip.peak_flops: a hardware file is of a chip, or "
           "measured on CPUs",
           r->file, r->line[i], schema[i].name);
-    if (!r->line[i] && schema[i].kind == kind && schema[i].presence == REQUIRED)
+    const bool needed = schema[i].presence == REQUIRED || (schema[i].presence == GROUP && grouped);
+    if (!r->line[i] && schema[i].kind == kind && needed)
       return lap_fail(r->status, LAP_USAGE,
                       "%s: %s is missing; `lapidary doctor --json | tail -n 1` writes a whole file",
                       r->file, schema[i].name);
@@ -245,23 +269,40 @@ static json_t *numbers(const double *values, int count) {
   return list;
 }
 
+/* The object that a dotted name leads to, made where it is not there; *name becomes its last part.
+ */
+static json_t *section_of(json_t *object, const char **name) {
+  for (const char *dot; (dot = strchr(*name, '.')); *name = dot + 1) {
+    char *part = lap_format("%.*s", (int)(dot - *name), *name);
+    json_t *section = json_object_get(object, part);
+    if (!section) json_object_set_new(object, part, section = json_object());
+    free(part);
+    object = section;
+  }
+  return object;
+}
+
 json_t *lap_hardware_to_json(const lap_hardware *hardware) {
   json_t *object = json_pack("{s:s}", "name", hardware->name);
   for (int i = 0; i < KEYS; ++i) {
     const double *values = (const double *)((const char *)hardware + schema[i].offset);
     if (schema[i].kind != (hardware->is_chip ? OF_CHIP : OF_MEASURED)) continue;
     if (schema[i].presence == OPTIONAL && *values == 0) continue;
-    const char *dot = strchr(schema[i].name, '.');
-    json_t *section = object;
-    if (dot) {
-      char *name = lap_format("%.*s", (int)(dot - schema[i].name), schema[i].name);
-      section = json_object_get(object, name);
-      if (!section) json_object_set_new(object, name, section = json_object());
-      free(name);
-    }
-    json_object_set_new(section, dot ? dot + 1 : schema[i].name, numbers(values, schema[i].count));
+    if (schema[i].presence == GROUP && hardware->bfloat16_gflops == 0) continue;
+    const char *name = schema[i].name;
+    json_t *section = section_of(object, &name);
+    json_object_set_new(section, name, numbers(values, schema[i].count));
   }
   return object;
+}
+
+lap_hardware lap_hardware_in(const lap_hardware *hardware, lap_matmul_precision precision) {
+  lap_hardware in = *hardware;
+  if (precision != LAP_MATMUL_BFLOAT16 || hardware->bfloat16_gflops == 0) return in;
+  memcpy(in.costs.gemm, in.bfloat16.gemm, sizeof in.costs.gemm);
+  memcpy(in.costs.unit, in.bfloat16.unit, sizeof in.costs.unit);
+  in.sgemm_gflops = in.bfloat16_gflops;
+  return in;
 }
 
 int lap_hardware_ranks_per_node(const lap_hardware *hardware) {

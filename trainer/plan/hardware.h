@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "autograd/kernel/matmul/kernel.h"
 #include "autograd/op/cost.h"
 #include "core/status.h"
 
@@ -63,8 +64,15 @@ typedef struct {
   double core_share;   /* of a core that a rank got: 1 where nobody else runs there */
   double memory_bytes_per_second; /* of a rank, triad */
   lap_link within_node, between_nodes;
-  lap_unit_costs costs;
+  lap_unit_costs costs;    /* with precision float32 */
+  double bfloat16_gflops;  /* as sgemm_gflops with precision bfloat16; 0: not in the file */
+  lap_unit_costs bfloat16; /* the same with that precision; what is not an op costs what it does in
+                              `costs` */
 } lap_hardware;
+
+/* The same machine, with `costs` those of a precision; of bfloat16 where it has them. The name
+ * stays the original's. */
+lap_hardware lap_hardware_in(const lap_hardware *hardware, lap_matmul_precision precision);
 
 /* Not collective. LAP_USAGE "FILE:LINE: ..." for what is not known, given twice, of the wrong type
  * or out of range; naming the key where one is missing. `hardware` is the caller's to release; on

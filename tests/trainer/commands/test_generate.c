@@ -311,6 +311,10 @@ static void figures_are_there(void **state) {
   assert_int_equal(json_integer_value(json_object_get(object, "prompt_tokens")), 1);
   assert_true(json_real_value(json_object_get(object, "prefill_tokens_per_second")) > 0);
   assert_true(json_real_value(json_object_get(object, "decode_tokens_per_second")) > 0);
+  const double read = json_real_value(json_object_get(object, "read_gbps"));
+  const double share = json_real_value(json_object_get(object, "bandwidth_share"));
+  assert_true(read > 0 && json_real_value(json_object_get(object, "read_bytes_per_token")) > 0);
+  assert_float_equal(share, read / json_real_value(json_object_get(object, "triad_gbps")), 1e-12);
   assert_int_equal(json_integer_value(json_object_get(object, "kv_cache_bytes")),
                    lap_decoder_cache_bytes(&f->config->model, 8));
   assert_int_equal(json_integer_value(json_object_get(object, "kv_cache_bytes_multi_head")),

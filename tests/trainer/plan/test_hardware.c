@@ -50,6 +50,51 @@ static lap_hardware example(void) {
   return h;
 }
 
+/* And its costs in bfloat16, a quarter of those in float32. */
+static lap_hardware example_in_both(void) {
+  lap_hardware h = example();
+  h.bfloat16_gflops = 366;
+  for (int product = 0; product < LAP_PRODUCTS; ++product)
+    for (int i = 0; i < LAP_GEMM_SHAPES; ++i)
+      h.bfloat16.gemm[product][i] = h.costs.gemm[product][i] / 4;
+  for (int unit = 0; unit < LAP_UNITS; ++unit)
+    for (int way = 0; way < 2; ++way) h.bfloat16.unit[unit][way] = h.costs.unit[unit][way] / 4;
+  return h;
+}
+
+static void both_precisions_read_back(void **state) {
+  (void)state;
+  lap_hardware written = example_in_both(), read;
+  json_t *object = lap_hardware_to_json(&written);
+  char *text = json_dumps(object, JSON_COMPACT);
+  lap_status status;
+  assert_int_equal(parse(text, &read, &status), LAP_OK);
+  assert_true(read.bfloat16_gflops == 366);
+  assert_memory_equal(&read.bfloat16, &written.bfloat16, sizeof read.bfloat16);
+  assert_memory_equal(&read.costs, &written.costs, sizeof read.costs);
+  free(text);
+  json_decref(object);
+  lap_hardware_release(&read);
+  lap_hardware_release(&written);
+}
+
+/* What is not an op costs the same in both. */
+static void costs_are_those_of_the_precision(void **state) {
+  (void)state;
+  lap_hardware h = example_in_both();
+  const lap_hardware plain = lap_hardware_in(&h, LAP_MATMUL_FLOAT32);
+  assert_memory_equal(&plain.costs, &h.costs, sizeof h.costs);
+  const lap_hardware half = lap_hardware_in(&h, LAP_MATMUL_BFLOAT16);
+  assert_memory_equal(half.costs.gemm, h.bfloat16.gemm, sizeof h.bfloat16.gemm);
+  assert_memory_equal(half.costs.unit, h.bfloat16.unit, sizeof h.bfloat16.unit);
+  assert_true(half.costs.update == h.costs.update && half.costs.add == h.costs.add);
+  assert_true(half.costs.data == h.costs.data && half.costs.clear == h.costs.clear);
+  h.bfloat16_gflops = 0; /* an old file: its only rates */
+  const lap_hardware old = lap_hardware_in(&h, LAP_MATMUL_BFLOAT16);
+  assert_memory_equal(&old.costs, &h.costs, sizeof h.costs);
+  lap_hardware_release(&h);
+}
+
 static void what_is_written_reads_back(void **state) {
   (void)state;
   lap_hardware written = example(), read;
@@ -130,6 +175,18 @@ static void one_end_of_a_link_is_refused(void **state) {
   lap_hardware_release(&h);
 }
 
+static void a_part_of_bfloat16_is_refused(void **state) {
+  (void)state;
+  lap_hardware h = example_in_both();
+  json_t *object = lap_hardware_to_json(&h);
+  json_object_del(json_object_get(object, "bfloat16"), "seconds_per_unit");
+  char *text = json_dumps(object, 0);
+  refuses(text, "bfloat16.seconds_per_unit.attention is missing");
+  free(text);
+  json_decref(object);
+  lap_hardware_release(&h);
+}
+
 /* Costs of the law a + b/m + c/n + d/k are found wherever asked. */
 static void products_are_linear_in_reciprocals(void **state) {
   (void)state;
@@ -162,6 +219,9 @@ static void noise_makes_no_product_free(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_reads_back),
+      cmocka_unit_test(both_precisions_read_back),
+      cmocka_unit_test(costs_are_those_of_the_precision),
+      cmocka_unit_test(a_part_of_bfloat16_is_refused),
       cmocka_unit_test(chips_are_read),
       cmocka_unit_test(bad_files_are_refused),
       cmocka_unit_test(one_end_of_a_link_is_refused),

@@ -1,0 +1,246 @@
+/* Every row is a chain of its own (matmul/product.h), so what goes on at once are rows.
+ *
+ * With AVX-512, sixteen: squares of 16 x 16 weights are transposed in registers, and each of their
+ * columns is one fused multiply-add. Elsewhere eight scalar chains, as many as it takes to begin
+ * two multiply-adds a cycle; the build keeps the compiler from gathering them into vectors
+ * (CMakeLists.txt), which would take longer.
+ */
+#include "autograd/kernel/gemv.h"
+
+#include "autograd/kernel/gemm.h"
+
+static void by_product(int64_t n, int64_t k, const real *w, const real *x, real *y) {
+  lap_gemm(&(lap_gemm_operands){.m = 1,
+                                .n = n,
+                                .k = k,
+                                .a = x,
+                                .lda = k,
+                                .b = w,
+                                .ldb = k,
+                                .transpose_b = true,
+                                .c = y,
+                                .ldc = n});
+}
+
+#ifdef LAP_DOUBLE
+
+void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
+  by_product(n, k, w, x, y);
+}
+
+#else
+
+#include <math.h>
+
+#include "autograd/kernel/matmul/bfloat16.h"
+#include "autograd/kernel/matmul/kernels.h"
+#include "autograd/kernel/wide.h"
+
+#ifdef __x86_64__
+#include "autograd/kernel/matmul/mxcsr.h"
+enum { FLUSHES = 1 }; /* as product.h wants it in bfloat16 */
+#else
+enum { FLUSHES = 0 };
+static inline unsigned enter(void) { return 0; }
+static inline void leave(unsigned before) { (void)before; }
+#endif
+
+enum {
+  ROWS = 8, /* of a strip of scalar chains */
+  WORTH_THREADS = 1 << 16,
+  RANGE = 64 /* rows that a thread takes at a time */
+};
+
+static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* sum[r] = a chain from 0 over every `step`-th of the terms of row r; rows beyond `rows` repeat the
+ * last. */
+static inline void chains(const float *w, int64_t ldw, int64_t rows, const float *x, int64_t terms,
+                          int64_t step, float sum[ROWS]) {
+  const float *row[ROWS];
+  for (int r = 0; r < ROWS; ++r) row[r] = w + lesser(r, rows - 1) * ldw;
+  float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+  for (int64_t t = 0; t < terms; t += step) {
+    const float v = x[t];
+    s0 = fmaf(row[0][t], v, s0), s1 = fmaf(row[1][t], v, s1);
+    s2 = fmaf(row[2][t], v, s2), s3 = fmaf(row[3][t], v, s3);
+    s4 = fmaf(row[4][t], v, s4), s5 = fmaf(row[5][t], v, s5);
+    s6 = fmaf(row[6][t], v, s6), s7 = fmaf(row[7][t], v, s7);
+  }
+  sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+  sum[4] = s4, sum[5] = s5, sum[6] = s6, sum[7] = s7;
+}
+
+/* y [rows] of rows that follow each other, at most ROWS or WIDE_ROWS. */
+typedef void (*strip_kernel)(const float *w, int64_t rows, int64_t k, const float *x, float *y);
+
+static void strip_float32(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+  float total[ROWS] = {0};
+  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
+    float sum[ROWS];
+    chains(w + begin, k, rows, x + begin, lesser(LAP_MATMUL_BLOCK, k - begin), 1, sum);
+    for (int r = 0; r < ROWS; ++r) total[r] += sum[r];
+  }
+  for (int64_t r = 0; r < rows; ++r) y[r] = total[r];
+}
+
+/* And zeros up to a whole group. */
+LAP_WIDE
+static void round_terms(const float *x, int64_t terms, float *rounded) {
+  for (int64_t t = 0; t < terms; ++t) rounded[t] = lap_bfloat16_round(x[t]);
+  for (int64_t t = terms; t % LAP_MATMUL_GROUP; ++t) rounded[t] = 0;
+}
+
+static void strip_bfloat16(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+  enum { BLOCK = 256, GROUP = LAP_MATMUL_GROUP };
+  float rounded[ROWS][BLOCK], of_x[BLOCK], total[ROWS] = {0};
+  for (int64_t begin = 0; begin < k; begin += BLOCK) {
+    const int64_t terms = lesser(BLOCK, k - begin);
+    round_terms(x + begin, terms, of_x);
+    for (int64_t r = 0; r < rows; ++r) round_terms(w + r * k + begin, terms, rounded[r]);
+    for (int64_t t = 0; t < terms; t += GROUP) {
+      float even[ROWS], odd[ROWS];
+      chains(&rounded[0][t], BLOCK, rows, of_x + t, GROUP, 2, even);
+      chains(&rounded[0][t + 1], BLOCK, rows, of_x + t + 1, GROUP - 1, 2, odd);
+      for (int r = 0; r < ROWS; ++r) total[r] += even[r] + odd[r];
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) y[r] = total[r];
+}
+
+/* --- AVX-512 --- */
+
+typedef struct {
+  strip_kernel kernel[LAP_MATMUL_PRECISIONS];
+  int64_t rows;
+} strip_kernels;
+
+static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, ROWS};
+
+#if defined(__x86_64__)
+
+enum { WIDE_ROWS = 16, AHEAD = 256 /* terms that are fetched before they are needed */ };
+#define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
+
+/* As lap_bfloat16_round. */
+LAP_AVX512
+static inline __m512 round_vector(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x), magnitude_bits = _mm512_set1_epi32(0x7fffffff);
+  const __m512i magnitude = _mm512_and_si512(bits, magnitude_bits);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 tiny = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x00800000));
+  rounded = _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000u));
+  return _mm512_castsi512_ps(_mm512_mask_andnot_epi32(rounded, tiny, magnitude_bits, bits));
+}
+
+/* Columns become rows: four times, vectors i and i + 8 are shuffled into 2 i and 2 i + 1. */
+LAP_AVX512
+static inline void transpose(__m512 square[WIDE_ROWS]) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+#pragma GCC unroll 4
+  for (int round = 0; round < 4; ++round) {
+    __m512 shuffled[WIDE_ROWS];
+#pragma GCC unroll 8
+    for (int i = 0; i < WIDE_ROWS / 2; ++i) {
+      shuffled[2 * i] = _mm512_permutex2var_ps(square[i], low, square[i + 8]);
+      shuffled[2 * i + 1] = _mm512_permutex2var_ps(square[i], high, square[i + 8]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < WIDE_ROWS; ++i) square[i] = shuffled[i];
+  }
+}
+
+/* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. */
+LAP_AVX512
+static inline void load(const float *w, int64_t rows, int64_t k, const float *x, int64_t terms,
+                        bool bfloat16, __m512 square[WIDE_ROWS], float of_x[WIDE_ROWS]) {
+  const __mmask16 there = (__mmask16)(terms < WIDE_ROWS ? (1U << terms) - 1 : 0xffff);
+#pragma GCC unroll 16
+  for (int r = 0; r < WIDE_ROWS; ++r) {
+    const float *row = w + lesser(r, rows - 1) * k;
+    __builtin_prefetch(row + AHEAD);
+    square[r] = _mm512_maskz_loadu_ps(there, row);
+    if (bfloat16) square[r] = round_vector(square[r]);
+  }
+  __m512 vector = _mm512_maskz_loadu_ps(there, x);
+  if (bfloat16) vector = round_vector(vector);
+  _mm512_storeu_ps(of_x, vector);
+  transpose(square);
+}
+
+LAP_AVX512
+static void wide_float32(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+  __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
+  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
+    const int64_t end = lesser(begin + LAP_MATMUL_BLOCK, k);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t t = begin; t < end; t += WIDE_ROWS) {
+      float of_x[WIDE_ROWS];
+      load(w + t, rows, k, x + t, end - t, false, square, of_x);
+#pragma GCC unroll 16
+      for (int u = 0; u < WIDE_ROWS; ++u)
+        sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
+    }
+    total = _mm512_add_ps(total, sum);
+  }
+  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+}
+
+LAP_AVX512
+static void wide_bfloat16(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+  __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
+  for (int64_t group = 0; group < k; group += LAP_MATMUL_GROUP) {
+    const int64_t end = lesser(group + LAP_MATMUL_GROUP, k);
+    __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+    for (int64_t t = group; t < end; t += WIDE_ROWS) {
+      float of_x[WIDE_ROWS];
+      load(w + t, rows, k, x + t, end - t, true, square, of_x);
+#pragma GCC unroll 8
+      for (int u = 0; u < WIDE_ROWS; u += 2) {
+        even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
+        odd = _mm512_fmadd_ps(square[u + 1], _mm512_set1_ps(of_x[u + 1]), odd);
+      }
+    }
+    total = _mm512_add_ps(total, _mm512_add_ps(even, odd));
+  }
+  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+}
+
+static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
+
+/* Where the process's products take AVX-512 (LAPIDARY_KERNEL may forbid it). */
+static const strip_kernels *fastest(void) {
+  const lap_matmul_kernel *kernel = lap_matmul_kernel_here();
+  return kernel == &lap_matmul_avx512 || kernel->has_tiles ? &wide : &scalar;
+}
+
+#else
+
+static const strip_kernels *fastest(void) { return &scalar; }
+
+#endif
+
+/* --- the whole --- */
+
+void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
+  const lap_matmul_precision precision = lap_gemm_precision_here();
+  const bool bfloat16 = precision == LAP_MATMUL_BFLOAT16;
+  if (lap_gemm_backend_here() != LAP_GEMM_LAPIDARY || (bfloat16 && !FLUSHES)) {
+    by_product(n, k, w, x, y);
+    return;
+  }
+  const strip_kernels *strip = fastest();
+#pragma omp parallel for schedule(static) if (n * k >= WORTH_THREADS)
+  for (int64_t range = 0; range < n; range += RANGE) {
+    const unsigned before = bfloat16 ? enter() : 0;
+    for (int64_t j = range; j < lesser(range + RANGE, n); j += strip->rows)
+      strip->kernel[precision](w + j * k, lesser(strip->rows, n - j), k, x, y + j);
+    if (bfloat16) leave(before);
+  }
+}
+
+#endif
