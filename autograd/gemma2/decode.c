@@ -40,6 +40,7 @@ struct lap_decoder {
   real *rope_cosine, *rope_sine;     /* [max_positions, D / 2] */
   real *x, *y, *q, *o, *gate, *up;   /* a block's activations, [rows, H], [rows, N D], [rows, I] */
   real *scale;                       /* [rows], what the norms save for a backward pass */
+  real *norm_weight;                 /* [H], a norm's weight as it is used */
   real *staged_keys, *staged_values; /* [window - 1 + rows, M D] */
   real *scores;                      /* [threads, TILE, max_positions] */
   real *chain;                       /* [threads, D]: a sum over a block of keys, so far */
@@ -157,6 +158,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
       {&d->gate, rows * c->intermediate_size},
       {&d->up, rows * c->intermediate_size},
       {&d->scale, rows},
+      {&d->norm_weight, c->hidden_size},
       {&d->staged_keys, staged * key_width(c)},
       {&d->staged_values, staged * key_width(c)},
       {&d->scores, threads * smaller(TILE, rows) * d->max_positions},
@@ -228,7 +230,8 @@ static void norm(lap_decoder *d, const real *x, const real *weight, int64_t rows
   const lap_op_call call = {.attributes = &attributes,
                             .input = {operand(rows, hidden, x), operand(1, hidden, weight)},
                             .output = operand(rows, hidden, y),
-                            .saved = d->scale};
+                            .saved = d->scale,
+                            .scratch = d->norm_weight};
   lap_op_rmsnorm.forward(&call);
 }
 

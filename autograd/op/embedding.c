@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "autograd/op/ops.h"
+#include "autograd/op/weight.h"
 
 /* The row of shard s, counted from the first held here, for the token of r; -1 where another shard
  * has it. */
@@ -26,12 +27,13 @@ static void shard_forward(const lap_op_call *call, int s, real *out) {
 #pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t row = row_of(call, s, r);
-    const real *w = call->input[s].value + row * hidden;
     real *y = out + r * hidden;
-    if (row < 0)
+    if (row < 0) {
       memset(y, 0, (size_t)hidden * sizeof *y);
-    else
-      for (int64_t j = 0; j < hidden; ++j) y[j] = w[j] * scale;
+      continue;
+    }
+    const real *w = lap_weight_values(&call->input[s], row * hidden, hidden, y);
+    for (int64_t j = 0; j < hidden; ++j) y[j] = w[j] * scale;
   }
 }
 

@@ -6,12 +6,14 @@
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
+#include "autograd/op/weight.h"
 
+/* scratch: [H], for w as it is used. */
 static void forward(const lap_op_call *call) {
   const lap_rmsnorm_attributes *attributes = call->attributes;
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const real epsilon = (real)attributes->epsilon;
-  const real *w = call->input[1].value;
+  const real *w = lap_weight_values(&call->input[1], 0, hidden, call->scratch);
 #pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t r = 0; r < rows; ++r) {
     const real *x = call->input[0].value + r * hidden;
@@ -41,12 +43,12 @@ static void weight_gradient(const lap_op_call *call) {
 }
 
 /* With g = dy (1 + w):  dx = s g - x s^3 mean(g x)
- * scratch: [R, H] holds g. */
+ * scratch: [R, H] holds g; [H], for w as it is used. */
 static void backward(const lap_op_call *call) {
   assert(call->input[1].accumulate);
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const bool accumulate = call->input[0].accumulate;
-  const real *w = call->input[1].value;
+  const real *w = lap_weight_values(&call->input[1], 0, hidden, call->scratch + rows * hidden);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     const real *x = call->input[0].value + r * hidden;
@@ -71,7 +73,7 @@ static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) 
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   (void)extent;
-  return !backward ? 0 : call->output.rows * call->output.columns;
+  return (backward ? 1 + call->output.rows : 1) * call->output.columns;
 }
 
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
