@@ -1,8 +1,11 @@
 #include "autograd/kernel/gemm.h"
 
+#include <assert.h>
+
 #include "autograd/kernel/blas.h"
 
 static void blas(const lap_gemm_operands *p) {
+  assert(!p->b_bfloat16);
   const lap_transpose ta = p->transpose_a ? LAP_TRANSPOSED : LAP_PLAIN;
   const lap_transpose tb = p->transpose_b ? LAP_TRANSPOSED : LAP_PLAIN;
   const real beta = p->into == LAP_MATMUL_SET ? 0 : 1;

@@ -6,6 +6,7 @@
  * threads take whole tiles: any number of threads gives the same bits (changing the size bumps
  * LAP_NUMERICS_VERSION). `segment` and `first` then mean nothing.
  *
+ * Only our own kernels take a B that is held in bfloat16.
  * A chain (LAP_MATMUL_CHAIN) is of float32 by our own kernels; elsewhere it is an addition to C.
  * The precision is the process's (gemm_backend.h), whatever `precision` says here.
  */
@@ -30,6 +31,7 @@ enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
 typedef struct {
   int64_t m, n, k;
   const real *a, *b;
+  const uint16_t *b_bfloat16; /* always NULL */
   real *c;
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;

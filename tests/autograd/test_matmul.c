@@ -235,6 +235,59 @@ static void compare(const lap_matmul_kernel *kernel, source *from, int64_t m, in
   release(&t);
 }
 
+/* B's values lose what bfloat16 does not hold; returns them as such, at the same distance from where
+ * the memory begins. */
+static uint16_t *hold_in_bfloat16(test_case *t) {
+  lap_matmul *p = &t->p;
+  const int64_t count = (p->transpose_b ? p->n : p->k) * p->ldb + 4;
+  uint16_t *held = lap_allocate(count, sizeof *held);
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    memcpy(&bits, &t->b[i], sizeof bits);
+    held[i] = (uint16_t)(bits >> 16);
+    bits &= 0xffff0000u;
+    memcpy(&t->b[i], &bits, sizeof bits);
+  }
+  return held;
+}
+
+static void compare_forms(const lap_matmul_kernel *kernel, source *from, int64_t m, int64_t n,
+                          int64_t k, value_kind taste) {
+  test_case t = make(from, m, n, k, taste);
+  uint16_t *held = hold_in_bfloat16(&t);
+  float *expected = lap_allocate(t.c_size, sizeof *expected);
+  lap_matmul_run(&t.p);
+  memcpy(expected, t.p.c, (size_t)t.c_size * sizeof *expected);
+  memcpy(t.p.c, t.before, (size_t)t.c_size * sizeof *expected);
+  t.p.b_bfloat16 = held + (t.p.b - t.b);
+  t.p.b = NULL;
+  lap_matmul_run(&t.p);
+  for (int64_t i = 0; i < t.c_size; ++i)
+    if (memcmp(&expected[i], &t.p.c[i], sizeof *expected) != 0 &&
+        !(isnan(expected[i]) && isnan(t.p.c[i])))
+      fail_msg("%s precision %d [%d,%d,%d] transposes %d %d segment %d first %d: %a, not %a",
+               kernel->name, precision, (int)m, (int)n, (int)k, t.p.transpose_a, t.p.transpose_b,
+               (int)t.p.segment, (int)t.p.first, (double)t.p.c[i], (double)expected[i]);
+  free(held);
+  free(expected);
+  release(&t);
+}
+
+static void check_held_in_bfloat16(const lap_matmul_kernel *kernel) {
+  enum { CASES = 120 };
+  const int before = omp_get_max_threads();
+  source from = {4, 0};
+  for (int i = 0; i < CASES; ++i) {
+    const int64_t m = dimension(&from), n = dimension(&from), k = dimension(&from);
+    omp_set_num_threads(1 + i % 3);
+    if (m * n * k <= INT64_C(1) << 22)
+      compare_forms(kernel, &from, m, n, k, i % 4 == 0 ? WILD : i % 4 == 1 ? TINY : TAME);
+  }
+  compare_forms(kernel, &from, 70, 150, 2000, TAME);
+  compare_forms(kernel, &from, 1, 2000, 300, TAME);
+  omp_set_num_threads(before);
+}
+
 static void check_long_dimensions(const lap_matmul_kernel *kernel) {
   source from = {2, 0};
   const int64_t shapes[][3] = {{2000, 3, 5}, {2, 2000, 9}, {5, 7, 2000},   {1, 1, 2000},
@@ -372,6 +425,8 @@ static void random_shapes(void **state) {
   }
   precision = LAP_MATMUL_FLOAT32;
 }
+
+static void held_in_bfloat16(void **state) { (void)state, for_each_kernel(check_held_in_bfloat16); }
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
 static void chains(void **state) { (void)state, for_each_kernel(check_chains); }
 static void any_number_of_threads(void **state) { (void)state, for_each_kernel(check_threads); }
@@ -457,6 +512,7 @@ static void an_unknown_kernel_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_shapes),
+      cmocka_unit_test(held_in_bfloat16),
       cmocka_unit_test(long_dimensions),
       cmocka_unit_test(chains),
       cmocka_unit_test(any_number_of_threads),

@@ -32,7 +32,11 @@ static lap_matmul rectangle(const lap_matmul *p, int64_t i0, int64_t rows, int64
   part.m = rows;
   part.n = columns;
   part.a += p->transpose_a ? i0 : i0 * p->lda;
-  part.b += p->transpose_b ? j0 * p->ldb : j0;
+  const int64_t b0 = p->transpose_b ? j0 * p->ldb : j0;
+  if (p->b_bfloat16)
+    part.b_bfloat16 += b0;
+  else
+    part.b += b0;
   part.c += i0 * p->ldc + j0;
   return part;
 }

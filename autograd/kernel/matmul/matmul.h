@@ -13,7 +13,7 @@
 
 /* Computes it with the kernel of the process (kernels.h) and the OpenMP threads of the caller. k =
  * 0 gives +0 or the old value. Operands do not overlap C. Allocates nothing; packs on the stacks of
- * the threads, 1.25 MiB of each. */
+ * the threads, 1.3 MiB of each. */
 void lap_matmul_run(const lap_matmul *product);
 /* The same on the calling thread alone: for tiles that callers make themselves. */
 void lap_matmul_run_here(const lap_matmul *product);

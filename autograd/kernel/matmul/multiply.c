@@ -3,12 +3,16 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/half.h"
+
 enum {
-  PACKED_A = 1 << 16, /* floats that a chunk of A takes: 256 KB, */
-  PACKED_B = 1 << 18, /* and a panel of B, at most: 1 MB */
-  BLOCKS = 64,        /* of a span, at most */
-  STRIPS = 8,         /* of a chunk of A, at most */
-  TERMS_AT_ONCE = 32, /* packed of all strips, where terms are rows; a multiple of a group */
+  PACKED_A = 1 << 16,   /* floats that a chunk of A takes: 256 KB, */
+  PACKED_B = 1 << 18,   /* and a panel of B, at most: 1 MB */
+  BLOCKS = 64,          /* of a span, at most */
+  STRIPS = 8,           /* of a chunk of A, at most */
+  TERMS_AT_ONCE = 32,   /* packed of all strips, where terms are rows; a multiple of a group */
+  UNPACKED_TERMS = 128, /* of a strip that is held in bfloat16, at most; likewise */
+  UNPACKED = 1 << 12,   /* floats that they take: 16 KB, which stay in a cache of level 1 */
 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -39,19 +43,43 @@ typedef struct {
   int64_t lead, terms, all;
 } term_range;
 
+/* An operand from one of its elements on, in the form in which it is stored. */
+typedef struct {
+  const float *values;
+  const uint16_t *bfloat16; /* NULL, or `values` is */
+  int64_t ld;
+  bool terms_are_rows;
+} stored;
+
+/* As `pack` does it with the elements from `at` on. */
+static void pack_stored(lap_matmul_pack pack, const stored *x, int64_t at, int64_t count,
+                        int64_t lead, int64_t terms, float *packed) {
+  if (x->values) {
+    pack(x->values + at, x->ld, count, lead, terms, packed);
+    return;
+  }
+  float unpacked[UNPACKED] __attribute__((aligned(64)));
+  const int64_t rows = x->terms_are_rows ? terms : count, width = x->terms_are_rows ? count : terms;
+  assert(rows * width <= UNPACKED);
+  for (int64_t r = 0; r < rows; ++r)
+    lap_bfloat16_unpack(x->bfloat16 + at + r * x->ld, width, unpacked + r * width);
+  pack(unpacked, width, count, lead, terms, packed);
+}
+
 /* Packs strips of an operand. One stored term after the other, where terms are its rows: reading
  * one strip after the other would jump from row to row for a few elements each. */
-static void pack_strips(lap_matmul_pack pack, bool terms_are_rows, const float *x, int64_t ldx,
-                        const term_range *range, const strips *s, float *packed, int64_t stride) {
-  const int64_t step = terms_are_rows ? TERMS_AT_ONCE : range->all;
+static void pack_strips(lap_matmul_pack pack, const stored *x, const term_range *range,
+                        const strips *s, float *packed, int64_t stride) {
+  const int64_t step = x->terms_are_rows ? TERMS_AT_ONCE
+                       : x->bfloat16     ? UNPACKED_TERMS
+                                         : range->all;
   for (int64_t t = 0; t < range->all; t += step) {
-    const int64_t begin = most(t, range->lead);
+    const int64_t begin = most(t, range->lead), from = begin - range->lead;
     const int64_t end = least(t + step, range->lead + range->terms);
-    const float *from = x + (terms_are_rows ? (begin - range->lead) * ldx : 0);
     for (int64_t i = 0; i < s->count; ++i) {
       const int64_t first = strip_begin(s, i), count = strip_begin(s, i + 1) - first;
-      pack(from + (terms_are_rows ? first : first * ldx), ldx, count, begin - t, end - begin,
-           packed + (i * range->all + t) * stride);
+      pack_stored(pack, x, x->terms_are_rows ? from * x->ld + first : first * x->ld + from, count,
+                  begin - t, end - begin, packed + (i * range->all + t) * stride);
     }
   }
 }
@@ -63,9 +91,10 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
                            int64_t columns, const float *packed_b, lap_matmul_into into) {
   float packed_a[PACKED_A] __attribute__((aligned(64)));
   const strips s = cut(rows, unit->height, unit->grain);
-  pack_strips(p->transpose_a ? unit->a_by_terms : unit->a_by_elements, p->transpose_a,
-              p->a + (p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k), p->lda, range, &s,
-              packed_a, unit->a_stride);
+  const stored a = {p->a + (p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k), NULL, p->lda,
+                    p->transpose_a};
+  pack_strips(p->transpose_a ? unit->a_by_terms : unit->a_by_elements, &a, range, &s, packed_a,
+              unit->a_stride);
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
     const float *strip_b = packed_b + j / unit->width * unit->b_stride * range->all;
@@ -121,11 +150,11 @@ static span span_from(const lap_matmul *p, const lap_matmul_unit *unit, int64_t 
 static void pack_b(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms, int64_t j0,
                    const strips *s, float *packed) {
   for (int b = 0; b < terms->count; ++b) {
-    const int64_t k = terms->block[b].k;
-    pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, !p->transpose_b,
-                p->b + (p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0), p->ldb,
-                &terms->block[b].range, s,
-                packed + terms->block[b].before * s->count * unit->b_stride, unit->b_stride);
+    const int64_t k = terms->block[b].k, at = p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0;
+    const stored x = {p->b_bfloat16 ? NULL : p->b + at, p->b_bfloat16 ? p->b_bfloat16 + at : NULL,
+                      p->ldb, !p->transpose_b};
+    pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, &x, &terms->block[b].range,
+                s, packed + terms->block[b].before * s->count * unit->b_stride, unit->b_stride);
   }
 }
 

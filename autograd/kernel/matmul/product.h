@@ -36,6 +36,8 @@
 typedef struct {
   int64_t m, n, k;
   const float *a, *b; /* as stored: A is [m, k], or [k, m] where transposed; B [k, n] or [n, k] */
+  const uint16_t *b_bfloat16; /* B where it is held in bfloat16, `b` then NULL: the same result as
+                               * of these values in float32, in either precision */
   float *c;
   int64_t lda, ldb, ldc; /* elements from row to row, as stored */
   bool transpose_a, transpose_b;
