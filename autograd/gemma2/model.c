@@ -217,35 +217,40 @@ void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, con
 
 /* --- logits --- */
 
-/* Of the shard whose part of the embedding is at `weight`. */
-static void shard_logits(const lap_gemma2 *model, const lap_parameter *embedding,
-                         const real *weight, int64_t row, int64_t count, real *logits) {
-  const lap_gemma2_config *c = &model->config;
-  const real *hidden = lap_tape_value(model->tape, model->hidden) + row * c->hidden_size;
-  lap_lm_head_logits(hidden, weight, count, c->hidden_size, embedding->rows,
-                     c->final_logit_softcapping, logits);
-}
-
 static const lap_parameter *embedding_of(const lap_gemma2 *model, int s) {
   return lap_parameters_find_shard(model->parameters, "model.embed_tokens.weight",
                                    model->parameters->shards.first + s);
+}
+
+/* Of shard s, whose part of the embedding is `weight`. */
+static void shard_logits(const lap_gemma2 *model, int s, const lap_operand *weight, int64_t row,
+                         int64_t count, real *logits) {
+  const lap_gemma2_config *c = &model->config;
+  lap_lm_head_logits(lap_tape_value(model->tape, model->hidden) + row * c->hidden_size, weight,
+                     count, c->final_logit_softcapping, logits + s * count * weight->rows);
 }
 
 void lap_gemma2_logits(const lap_gemma2 *model, const real *weights, int64_t row, int64_t count,
                        real *logits) {
   for (int s = 0; s < model->parameters->shards.count; ++s) {
     const lap_parameter *p = embedding_of(model, s);
-    shard_logits(model, p, weights + p->offset, row, count, logits + s * count * p->rows);
+    const lap_operand weight = {
+        .rows = p->rows, .columns = p->columns, .value = (real *)weights + p->offset};
+    shard_logits(model, s, &weight, row, count, logits);
   }
 }
 
-void lap_gemma2_bucket_logits(const lap_gemma2 *model, const real *const *weights, int64_t row,
+void lap_gemma2_bucket_logits(const lap_gemma2 *model, const lap_gemma2_pass *pass, int64_t row,
                               int64_t count, real *logits) {
   for (int s = 0; s < model->parameters->shards.count; ++s) {
     const lap_parameter *p = embedding_of(model, s);
-    const int64_t begin = model->parameters->bucket[p->bucket].begin;
-    shard_logits(model, p, weights[p->bucket] + (p->offset - begin), row, count,
-                 logits + s * count * p->rows);
+    const int64_t begin = p->offset - model->parameters->bucket[p->bucket].begin;
+    lap_operand weight = {.rows = p->rows, .columns = p->columns};
+    if (pass->weights)
+      weight.value = (real *)pass->weights[p->bucket] + begin;
+    else
+      weight.bfloat16 = pass->bfloat16[p->bucket] + begin;
+    shard_logits(model, s, &weight, row, count, logits);
   }
 }
 

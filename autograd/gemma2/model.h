@@ -73,16 +73,16 @@ int64_t lap_gemma2_bytes(const lap_gemma2 *model);
 typedef lap_tape_pass lap_gemma2_pass;
 void lap_gemma2_replay(lap_gemma2 *model, const lap_gemma2_pass *pass);
 
-/* The same where all shards are held here, with vectors in the layout of gemma2/parameters.h. Not
- * collective. */
+/* The same where all shards are held here, with vectors of reals in the layout of
+ * gemma2/parameters.h. Not collective. */
 void lap_gemma2_run(lap_gemma2 *model, const real *weights, real *gradients, const lap_batch *batch,
                     const lap_losses *losses);
 
 /* Mode HIDDEN, after a run: soft-capped logits [S][count, V/M] of the micro-batch's rows from
- * `row`, of the S shards held here; `weights` is the vector, or by bucket. */
+ * `row`, of the S shards held here; `weights` is the vector, `pass` that of the run. */
 void lap_gemma2_logits(const lap_gemma2 *model, const real *weights, int64_t row, int64_t count,
                        real *logits);
-void lap_gemma2_bucket_logits(const lap_gemma2 *model, const real *const *weights, int64_t row,
+void lap_gemma2_bucket_logits(const lap_gemma2 *model, const lap_gemma2_pass *pass, int64_t row,
                               int64_t count, real *logits);
 /* Whole rows [count, vocab_size] of what all shards have of them, [M][count, vocab_size / M]. */
 void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_t vocab_size,

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "autograd/kernel/blas.h"
+#include "autograd/kernel/matmul/bfloat16.h"
 
 static void blas(const lap_gemm_operands *p) {
   assert(!p->b_bfloat16);
@@ -73,3 +74,7 @@ void lap_gemm_here(const lap_gemm_operands *operands) {
 int64_t lap_gemm_chain_block(void) { return has_chains() ? LAP_MATMUL_BLOCK : INT64_MAX; }
 
 #endif
+
+void lap_gemm_round(real *values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) values[i] = (real)lap_bfloat16_round((float)values[i]);
+}

@@ -22,6 +22,7 @@
 #define lap_gemm LAP_PRECISION(lap_gemm)
 #define lap_gemm_here LAP_PRECISION(lap_gemm_here)
 #define lap_gemm_chain_block LAP_PRECISION(lap_gemm_chain_block)
+#define lap_gemm_round LAP_PRECISION(lap_gemm_round)
 
 /* With OpenBLAS, the tiles of C. */
 enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
@@ -55,5 +56,8 @@ void lap_gemm_here(const lap_gemm_operands *operands);
 /* Positions after which a chain over positions ends and is added: LAP_MATMUL_BLOCK; with OpenBLAS
  * and in bfloat16 never (INT64_MAX). */
 int64_t lap_gemm_chain_block(void);
+
+/* Rounds values to bfloat16 as products in bfloat16 round their operands. */
+void lap_gemm_round(real *values, int64_t count);
 
 #endif

@@ -16,7 +16,7 @@ static lap_projection of_a_shard(const lap_op_call *call) {
 static void forward(const lap_op_call *call) {
   const lap_projection p = of_a_shard(call);
   for (int64_t s = 0; s < shards_of(call); ++s)
-    lap_projection_forward(&p, call->input[0].value, call->input[1 + s].value,
+    lap_projection_forward(&p, call->input[0].value, &call->input[1 + s],
                            call->output.value + s * p.rows * p.out);
 }
 

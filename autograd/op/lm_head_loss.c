@@ -18,6 +18,7 @@
 #include "autograd/kernel/vector.h"
 #include "autograd/op/loss_row.h"
 #include "autograd/op/ops.h"
+#include "autograd/op/projection.h"
 #include "core/memory.h"
 
 /* 4 Mi logits, but at least one block of the sum over positions that dw is (kernel/matmul), and
@@ -34,23 +35,15 @@ int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_ra
 }
 
 /* u = x w^T */
-static void multiply(const real *x, const real *weight, int64_t rows, int64_t hidden, int64_t vocab,
-                     real *u) {
-  lap_gemm(&(lap_gemm_operands){.m = rows,
-                                .n = vocab,
-                                .k = hidden,
-                                .a = x,
-                                .lda = hidden,
-                                .b = weight,
-                                .ldb = hidden,
-                                .transpose_b = true,
-                                .c = u,
-                                .ldc = vocab});
+static void multiply(const real *x, const lap_operand *weight, int64_t rows, real *u) {
+  const lap_projection p = {.rows = rows, .in = weight->columns, .out = weight->rows};
+  lap_projection_forward(&p, x, weight, u);
 }
 
-void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
-                        int64_t vocab, double softcap, real *logits) {
-  multiply(x, weight, rows, hidden, vocab, logits);
+void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, double softcap,
+                        real *logits) {
+  const int64_t vocab = weight->rows;
+  multiply(x, weight, rows, logits);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r)
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
@@ -236,8 +229,8 @@ static void chunk_losses(const lap_op_call *call, const chunk *c, bool gradient)
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t hidden = call->input[0].columns;
   for (int s = 0; s < attributes->shards.count; ++s)
-    multiply(call->input[0].value + c->begin * hidden, call->input[1 + s].value, c->rows, hidden,
-             c->vocab, slice_of(call, c, s, 0).z);
+    multiply(call->input[0].value + c->begin * hidden, &call->input[1 + s], c->rows,
+             slice_of(call, c, s, 0).z);
   if (attributes->shards.of == 1)
     rows_alone(call, c, gradient);
   else
@@ -291,7 +284,7 @@ static void chunk_backward(const lap_op_call *call, const chunk *c) {
   for (int s = 0; s < attributes->shards.count; ++s) {
     const lap_operand *w = &call->input[1 + s];
     const real *du = slice_of(call, c, s, 0).z;
-    assert(w->accumulate);
+    assert(w->value && w->accumulate);
     lap_gemm(&(lap_gemm_operands){.m = c->rows,
                                   .n = hidden,
                                   .k = c->vocab,

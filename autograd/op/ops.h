@@ -96,10 +96,10 @@ int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length);
 /* Reals of one chunk of the logits of these shards; part of the op's scratch memory. */
 int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_range shards);
 
-/* logits [rows, V] of rows of x [rows, H] after the final soft-cap: teach, eval, generate. V is
- * that of the weight, which may be one shard's. */
-void lap_lm_head_logits(const real *x, const real *weight, int64_t rows, int64_t hidden,
-                        int64_t vocab, double softcap, real *logits);
+/* logits [rows, V] of rows of x [rows, H] and a weight [V, H], which may be one shard's, after the
+ * final soft-cap: teach, eval, generate. */
+void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, double softcap,
+                        real *logits);
 
 /* All of them. */
 static const lap_op *const lap_op_table[] = {

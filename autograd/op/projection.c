@@ -5,13 +5,14 @@
 #include "autograd/kernel/gemm.h"
 #include "autograd/op/cost.h"
 
-void lap_projection_forward(const lap_projection *p, const real *x, const real *w, real *y) {
+void lap_projection_forward(const lap_projection *p, const real *x, const lap_operand *w, real *y) {
   lap_gemm(&(lap_gemm_operands){.m = p->rows,
                                 .n = p->out,
                                 .k = p->in,
                                 .a = x,
                                 .lda = p->in,
-                                .b = w,
+                                .b = w->value,
+                                .b_bfloat16 = w->bfloat16,
                                 .ldb = p->in,
                                 .transpose_b = true,
                                 .c = y,
@@ -20,7 +21,7 @@ void lap_projection_forward(const lap_projection *p, const real *x, const real *
 
 void lap_projection_backward(const lap_projection *p, const real *dy, const real *x, real *dx,
                              bool adds_to_dx, const lap_operand *w) {
-  assert(w->accumulate);
+  assert(w->value && w->accumulate);
   lap_gemm(&(lap_gemm_operands){.m = p->rows,
                                 .n = p->in,
                                 .k = p->out,

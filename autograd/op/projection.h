@@ -19,7 +19,7 @@ typedef struct {
 } lap_projection;
 
 /* y = x w^T */
-void lap_projection_forward(const lap_projection *p, const real *x, const real *w, real *y);
+void lap_projection_forward(const lap_projection *p, const real *x, const lap_operand *w, real *y);
 /* dx = dy w, added where `adds_to_dx`; dw += dy^T x: a lane's micro-batches add up. */
 void lap_projection_backward(const lap_projection *p, const real *dy, const real *x, real *dx,
                              bool adds_to_dx, const lap_operand *w);

@@ -17,7 +17,7 @@ static lap_projection of_a_shard(const lap_op_call *call) {
 static void forward(const lap_op_call *call) {
   const lap_projection p = of_a_shard(call);
   for (int64_t s = 0; s < shards_of(call); ++s)
-    lap_projection_forward(&p, call->input[0].value + s * p.rows * p.in, call->input[1 + s].value,
+    lap_projection_forward(&p, call->input[0].value + s * p.rows * p.in, &call->input[1 + s],
                            call->scratch + s * p.rows * p.out);
   call->group->sum(call->group->context, call->scratch, p.rows * p.out, call->output.value);
 }

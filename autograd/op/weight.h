@@ -11,8 +11,8 @@
 
 #define lap_weight_values LAP_PRECISION(lap_weight_values)
 
-/* Elements [begin, begin + count) of a weight: where they lie, or as they are used, in `memory`
- * [count]. In double they are never rounded. */
+/* Elements [begin, begin + count) of a weight, in whichever form it is held: where they lie, or as
+ * they are used, in `memory` [count]. In double they are never rounded. */
 const real *lap_weight_values(const lap_operand *weight, int64_t begin, int64_t count,
                               real *memory);
 

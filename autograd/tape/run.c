@@ -10,12 +10,19 @@ static real *memory_of(const lap_tape *tape, const tape_slot *slot) {
   return slot->born >= 0 ? tape->arena + slot->offset : NULL;
 }
 
+/* Ops never write a parameter's value. */
+static void bind_weight(const lap_tape_pass *pass, const tape_value *value, lap_operand *operand) {
+  if (pass->weights)
+    operand->value = (real *)pass->weights[value->bucket] + value->parameter;
+  else
+    operand->bfloat16 = pass->bfloat16[value->bucket] + value->parameter;
+}
+
 static void bind(const lap_tape *tape, const lap_tape_pass *pass, lap_step_kind kind,
                  lap_value index, lap_operand *operand) {
   const tape_value *value = &tape->values[index];
   if (value->bucket >= 0) {
-    /* Ops never write a parameter's value. */
-    operand->value = (real *)pass->weights[value->bucket] + value->parameter;
+    bind_weight(pass, value, operand);
     if (kind == LAP_STEP_BACKWARD) {
       operand->gradient = pass->gradients[value->bucket] + value->parameter;
       operand->accumulate = true;

@@ -26,8 +26,10 @@ typedef struct {
 /* One micro-batch. The tables of pointers are read at each step: between blocks, hooks may change
  * them. */
 typedef struct {
-  const real *const *weights; /* [buckets] */
-  real *const *gradients;     /* [buckets], added to; NULL in forward mode */
+  const real *const *weights;      /* [buckets] */
+  const uint16_t *const *bfloat16; /* [buckets]: weights that are held in bfloat16, in forward
+                                    * mode; `weights` is then NULL */
+  real *const *gradients;          /* [buckets], added to; NULL in forward mode */
   const lap_batch *batch;
   const lap_losses *losses;     /* written by the op that makes them; NULL without one */
   const lap_shard_group *group; /* NULL where the model is one shard */

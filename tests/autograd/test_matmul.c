@@ -235,8 +235,8 @@ static void compare(const lap_matmul_kernel *kernel, source *from, int64_t m, in
   release(&t);
 }
 
-/* B's values lose what bfloat16 does not hold; returns them as such, at the same distance from where
- * the memory begins. */
+/* B's values lose what bfloat16 does not hold; returns them as such, at the same distance from
+ * where the memory begins. */
 static uint16_t *hold_in_bfloat16(test_case *t) {
   lap_matmul *p = &t->p;
   const int64_t count = (p->transpose_b ? p->n : p->k) * p->ldb + 4;

@@ -129,6 +129,22 @@ class Commands(PlannedMemory):
                                   self.workspace / "taught", "--k", "16")
         self.assert_near("teach alone", plan["memory"]["total"], counted)
 
+    def test_memory_of_weights_held_in_bfloat16_is_as_planned(self):
+        shape = [*BODY, "model.num_hidden_layers=20"]
+        tokens = self.workspace / "tokens/eval/*.h5"
+        large, exact = self.workspace / "large-bfloat16", [*shape, f"data.eval={tokens}"]
+        half = "precision=bfloat16"
+        succeed("init", self.config, *shape, half, "--out", large)
+        plan = self.plan(*exact, half, "--command", "eval")["memory"]
+        whole = self.plan(*exact, "--command", "eval")["memory"]
+        self.assertEqual(whole["weights"], 2 * plan["weights"])
+        report = succeed("eval", large, "--tokens", tokens, "--json").json
+        self.assert_near("eval, bfloat16", plan["total"], report["peak_bytes"])
+        plan = self.plan(*shape, half, f"data.train={tokens}", "--command", "teach", "--k", "16")
+        _, counted = self.counted("teach", "--from", large, "--tokens", tokens, "--out",
+                                  self.workspace / "taught-bfloat16", "--k", "16")
+        self.assert_near("teach, bfloat16", plan["memory"]["total"], counted)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -295,6 +295,7 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                                       &in->model, &own);
   if (own.code == LAP_OK)
     own.code = lap_precision_flag_apply(flags->model.precision, in->model.source.config, &own);
+  if (own.code == LAP_OK) own.code = lap_sharded_model_read(&in->model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, in, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));

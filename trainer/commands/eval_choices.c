@@ -24,6 +24,7 @@ static lap_code open_inputs(const lap_session *session, const lap_model_flags *f
   const lap_model_source *source = &in->model.source;
   LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
   LAP_TRY(lap_text_model_tokenizer(source, &in->tokenizer, status));
+  LAP_TRY(lap_sharded_model_read(&in->model, status));
   return unigram ? lap_model_open_tokens(source, unigram, &in->unigram, status) : LAP_OK;
 }
 

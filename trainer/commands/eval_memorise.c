@@ -67,7 +67,7 @@ lap_code lap_eval_memorise(const lap_session *session, const lap_model_flags *fl
   const char *const patterns[KINDS] = {seen, unseen};
   lap_memorised found[KINDS];
   lap_model_source source = {0};
-  lap_code code = lap_model_open(checkpoint, true, &source, status);
+  lap_code code = lap_model_open(checkpoint, LAP_MODEL_FLOAT32, &source, status);
   if (code == LAP_OK) code = lap_precision_flag_apply(flags->precision, source.config, status);
   if (code == LAP_OK && source.notice) lap_console_warn(session->console, "%s", source.notice);
   if (code == LAP_OK) code = measure(session, flags, &source, patterns, prompts, found, status);

@@ -98,7 +98,7 @@ static lap_code export_model(const export_format *format, const export_flags *fl
                              const lap_command_line *line, lap_console *console,
                              lap_status *status) {
   lap_model_source model;
-  LAP_TRY(lap_model_open(line->positional[0], true, &model, status));
+  LAP_TRY(lap_model_open(line->positional[0], LAP_MODEL_FLOAT32, &model, status));
   if (model.notice) lap_console_warn(console, "%s", model.notice);
   char *out = lap_copy_string(flags->out);
   for (size_t end = strlen(out); end > 1 && out[end - 1] == '/'; --end) out[end - 1] = '\0';

@@ -76,7 +76,7 @@ static lap_code import(const lap_session *session, const lap_command_line *line,
   lap_model_source model;
   LAP_TRY(lap_session_alone(session, "import", status));
   LAP_TRY(check_arguments(directory, out, status));
-  LAP_TRY(lap_model_open(directory, false, &model, status));
+  LAP_TRY(lap_model_open(directory, LAP_MODEL_NO_WEIGHTS, &model, status));
   lap_code code = check_tokenizer(&model, session->console, status);
   if (code == LAP_OK) code = write_checkpoint(&model, session, out, status);
   const int64_t parameters = lap_gemma2_embedding_parameters(&model.config->model) +

@@ -88,8 +88,10 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
 /* A Hugging Face model that lapidary cannot run is one for the script. */
 static lap_code open_model(const teach_flags *flags, const lap_session *session,
                            lap_sharded_model *model, lap_status *status) {
-  const lap_code code =
+  lap_code code =
       lap_sharded_model_open(flags->from, flags->model.layout, session->comm, model, status);
+  if (code == LAP_OK)
+    code = lap_precision_flag_apply(flags->model.precision, model->source.config, status);
   if (code == LAP_OK || !lap_model_is_hugging_face(flags->from)) return code;
   char *path = lap_format("%s/config.json", flags->from), *said = lap_copy_string(status->message);
   lap_gemma2_config config;
@@ -104,19 +106,28 @@ static lap_code open_model(const teach_flags *flags, const lap_session *session,
   return code;
 }
 
-/* Collective; the outcome is agreed. The teacher is the same however many shards compute it. */
-static lap_code identify_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
-  assert(in->model.state); /* all ranks have opened it */
-  if (in->model.state->all->shards.of == 1) {
-    lap_weights_sha256(in->model.state, in->weights_sha256);
-    return LAP_OK;
-  }
+/* Collective; the outcome is agreed. */
+static lap_code identify_source(const lap_session *session, teach_inputs *in, lap_status *status) {
   lap_status own = {0};
   if (session->root)
     own.code = lap_model_weights_sha256(&in->model.source, in->weights_sha256, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   lap_broadcast(session->comm, in->weights_sha256, sizeof in->weights_sha256, 0);
+  return LAP_OK;
+}
+
+/* Collective; the outcome is agreed. The teacher is the same however many shards compute it, and in
+ * whichever form it is held: where that does not tell, its files are read once more, before. */
+static lap_code read_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
+  const bool tells = in->model.placement.mesh.model == 1 &&
+                     lap_model_form_of(&in->model.source) == LAP_MODEL_FLOAT32;
+  if (!tells) LAP_TRY(identify_source(session, in, status));
+  lap_status own = {0};
+  own.code = lap_sharded_model_read(&in->model, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  if (tells) lap_weights_sha256(in->model.state, in->weights_sha256);
   return LAP_OK;
 }
 
@@ -130,7 +141,7 @@ static lap_code open_inputs(const teach_flags *flags, const lap_session *session
     own.code = lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  return identify_weights(session, in, status);
+  return read_weights(session, in, status);
 }
 
 static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
@@ -225,8 +236,6 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
   lap_cache_schema schema = {0};
   lap_teach_report report = {0};
   lap_code code = open_inputs(flags, session, &in, status);
-  if (code == LAP_OK)
-    code = lap_precision_flag_apply(flags->model.precision, in.model.source.config, status);
   if (code == LAP_OK) code = make_schema(flags, &in, &schema, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);

@@ -23,7 +23,7 @@ lap_code lap_text_model_tokenizer(const lap_model_source *source, lap_tokenizer 
 }
 
 lap_code lap_text_model_open(const char *path, lap_text_model *model, lap_status *status) {
-  LAP_TRY(lap_model_open(path, true, &model->source, status));
+  LAP_TRY(lap_model_open(path, LAP_MODEL_FLOAT32, &model->source, status));
   return lap_text_model_tokenizer(&model->source, &model->tokenizer, status);
 }
 

@@ -234,16 +234,38 @@ static lap_code check_finite(const lap_safetensors_tensor *tensor, int64_t eleme
                   lap_safetensors_path(tensor->file), tensor->name, element, value);
 }
 
+/* Elements [whole, whole + count) of a tensor, all of them finite. */
+static lap_code read_finite(const lap_safetensors_tensor *tensor, int64_t whole, int64_t count,
+                            float *values, lap_status *status) {
+  LAP_TRY(lap_safetensors_read_float(tensor, whole, count, values, status));
+  for (int64_t i = 0; i < count; ++i)
+    LAP_TRY(check_finite(tensor, whole + i, (double)values[i], status));
+  return LAP_OK;
+}
+
+enum { PIECE = 1 << 15 }; /* floats that wait to become bfloat16: 128 KB */
+
+/* The same for a part that is held in bfloat16: piece by piece. */
+static lap_code read_run(const lap_safetensors_tensor *tensor, const lap_run *run,
+                         const lap_held_part *held, lap_status *status) {
+  float values[PIECE];
+  for (int64_t done = 0; done < run->count; done += PIECE) {
+    const int64_t count = run->count - done < PIECE ? run->count - done : PIECE;
+    LAP_TRY(read_finite(tensor, run->whole + done, count, values, status));
+    lap_held_part_store(held, run->part + done, count, values);
+  }
+  return LAP_OK;
+}
+
 /* What the target holds of a part, run by run of the whole tensor. */
 static lap_code read_part(const lap_safetensors_tensor *tensor, const lap_parameter *p,
                           const lap_weight_target *target, lap_status *status) {
   const lap_held_part held = lap_weight_target_part(target, p);
   for (lap_run run = {.part = held.begin}; run.part < held.end; run.part += run.count) {
     run = lap_parameter_run(p, run.part, held.end);
-    float *values = held.at + (run.part - held.begin);
-    LAP_TRY(lap_safetensors_read_float(tensor, run.whole, run.count, values, status));
-    for (int64_t i = 0; i < run.count; ++i)
-      LAP_TRY(check_finite(tensor, run.whole + i, (double)values[i], status));
+    LAP_TRY(held.at ? read_finite(tensor, run.whole, run.count, held.at + (run.part - held.begin),
+                                  status)
+                    : read_run(tensor, &run, &held, status));
   }
   return LAP_OK;
 }
@@ -303,4 +325,15 @@ lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters
   LAP_TRY(open_source(path, parameters, &s, status));
   close_source(&s);
   return LAP_OK;
+}
+
+bool lap_hf_weights_are_bfloat16(const char *path, const lap_parameters *parameters) {
+  source s;
+  lap_status ignored;
+  if (open_source(path, parameters, &s, &ignored) != LAP_OK) return false;
+  bool all = true;
+  for (int i = 0; i < parameters->count; ++i)
+    all = all && find(&s, parameters->parameter[i].name)->dtype == LAP_DTYPE_BF16;
+  close_source(&s);
+  return all;
 }

@@ -28,4 +28,7 @@ lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *para
 lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,
                               lap_status *status);
 
+/* Whether it has the model's weights, and all of them are BF16: bfloat16 holds each exactly. */
+bool lap_hf_weights_are_bfloat16(const char *path, const lap_parameters *parameters);
+
 #endif

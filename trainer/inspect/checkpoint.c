@@ -91,7 +91,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
 
 /* Opens what has the name of a checkpoint; refuses a Hugging Face directory of that name. */
 static lap_code open_checkpoint(const char *path, lap_model_source *source, lap_status *status) {
-  LAP_TRY(lap_model_open(path, false, source, status));
+  LAP_TRY(lap_model_open(path, LAP_MODEL_NO_WEIGHTS, source, status));
   if (source->checkpoint) return LAP_OK;
   lap_model_close(source);
   return lap_fail(status, LAP_DATA, "%s: expected a checkpoint, found a Hugging Face directory",
@@ -130,7 +130,8 @@ lap_code lap_inspect_hugging_face(const lap_inspector *inspector, const char *pa
   char human[LAP_HUMAN_TEXT];
   if (inspector->check && inspector->bar)
     lap_console_say(inspector->session->console, "check: reading all of %s", path);
-  LAP_TRY(lap_model_open(path, inspector->check, &source, status));
+  LAP_TRY(lap_model_open(path, inspector->check ? LAP_MODEL_FLOAT32 : LAP_MODEL_NO_WEIGHTS, &source,
+                         status));
   const lap_gemma2_config *model = &source.config->model;
   const int64_t parameters =
       lap_gemma2_embedding_parameters(model) + lap_gemma2_non_embedding_parameters(model);

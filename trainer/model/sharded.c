@@ -12,20 +12,24 @@ lap_code lap_model_layout_placement(const lap_config *config, lap_model_layout l
 lap_code lap_sharded_model_open(const char *path, lap_model_layout layout, lap_comm *comm,
                                 lap_sharded_model *model, lap_status *status) {
   *model = (lap_sharded_model){0};
-  lap_placement placement;
-  LAP_TRY(lap_model_open(path, false, &model->source, status));
-  const lap_config *config = model->source.config;
-  lap_code code = lap_model_layout_placement(config, layout, lap_comm_size(comm),
-                                             lap_comm_rank(comm), &placement, status);
-  placement.comm = comm;
-  if (code == LAP_OK) {
-    model->state = lap_state_create(&config->model, &placement, false);
-    lap_weight_target target = lap_state_weight_target(model->state);
-    code = lap_model_read_weights(model->source.path, &target, status);
-    lap_weight_target_release(&target);
-    model->weights = lap_block_weights_create(model->state);
-  }
+  LAP_TRY(lap_model_open(path, LAP_MODEL_NO_WEIGHTS, &model->source, status));
+  const lap_code code =
+      lap_model_layout_placement(model->source.config, layout, lap_comm_size(comm),
+                                 lap_comm_rank(comm), &model->placement, status);
+  model->placement.comm = comm;
   if (code != LAP_OK) lap_sharded_model_close(model);
+  return code;
+}
+
+lap_code lap_sharded_model_read(lap_sharded_model *model, lap_status *status) {
+  const lap_gemma2_config *shape = &model->source.config->model;
+  model->state = lap_model_form_of(&model->source) == LAP_MODEL_BFLOAT16
+                     ? lap_state_create_bfloat16(shape, &model->placement)
+                     : lap_state_create(shape, &model->placement, false);
+  model->weights = lap_block_weights_create(model->state);
+  lap_weight_target target = lap_state_weight_target(model->state);
+  const lap_code code = lap_model_read_weights(model->source.path, &target, status);
+  lap_weight_target_release(&target);
   return code;
 }
 

@@ -3,7 +3,7 @@
  *
  * The number of model shards decides the numbers, as in training; it is the one that the model was
  * trained with, or one. Ranks form replicas of `model_ranks`, and replicas share the windows: any
- * number of ranks gives the same bits.
+ * number of ranks gives the same bits. So do weights held in bfloat16, which is half of the memory.
  */
 #ifndef LAP_TRAINER_MODEL_SHARDED_H
 #define LAP_TRAINER_MODEL_SHARDED_H
@@ -13,7 +13,8 @@
 
 typedef struct {
   lap_model_source source; /* without weights */
-  lap_state *state;        /* weights alone */
+  lap_placement placement;
+  lap_state *state; /* weights alone; NULL until they are read */
   lap_block_weights *weights;
 } lap_sharded_model;
 
@@ -23,10 +24,14 @@ typedef struct {
   int64_t model_shards, model_ranks;
 } lap_model_layout;
 
-/* Not collective: the caller agrees on the outcome. LAP_DATA naming the file; LAP_USAGE where the
- * shards or ranks do not divide as the layout asks. */
+/* Not collective: the caller agrees on the outcome. Says what the model is, and reads no weights.
+ * LAP_DATA naming the file; LAP_USAGE where the shards or ranks do not divide as the layout asks.
+ */
 lap_code lap_sharded_model_open(const char *path, lap_model_layout layout, lap_comm *comm,
                                 lap_sharded_model *model, lap_status *status);
+/* Not collective, likewise. Reads the weights, in the form that the precision and gemm of
+ * source.config allow (lap_model_form_of). */
+lap_code lap_sharded_model_read(lap_sharded_model *model, lap_status *status);
 void lap_sharded_model_close(lap_sharded_model *model);
 
 /* What rank `rank` of `ranks` would hold: for `plan`. LAP_USAGE as above. */

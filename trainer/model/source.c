@@ -25,8 +25,15 @@ bool lap_model_is_hugging_face(const char *path) {
   return has(path, "config.json") && !has(path, "manifest.json") && !has(path, "checkpoints");
 }
 
-static void allocate_weights(lap_model_source *source) {
-  source->weights = lap_allocate_aligned(source->parameters->elements, sizeof *source->weights);
+/* Memory for all weights in this form, and where a reader puts them; the caller releases that. */
+static lap_weight_target allocate_weights(lap_model_source *source, lap_model_form form) {
+  const lap_parameters *parameters = source->parameters;
+  if (form == LAP_MODEL_BFLOAT16) {
+    source->bfloat16 = lap_allocate_aligned(parameters->elements, sizeof *source->bfloat16);
+    return lap_weight_target_of_bfloat16(parameters, source->bfloat16);
+  }
+  source->weights = lap_allocate_aligned(parameters->elements, sizeof *source->weights);
+  return lap_weight_target_of_vector(parameters, source->weights);
 }
 
 static void find_tokenizer(lap_model_source *source) {
@@ -34,7 +41,7 @@ static void find_tokenizer(lap_model_source *source) {
     source->tokenizer_path = lap_format("%s/tokenizer.model", source->path);
 }
 
-static lap_code open_checkpoint(const char *path, bool weights, lap_model_source *source,
+static lap_code open_checkpoint(const char *path, lap_model_form form, lap_model_source *source,
                                 lap_status *status) {
   LAP_TRY(lap_checkpoint_open(path, &source->checkpoint, status));
   source->path = lap_copy_string(source->checkpoint->path);
@@ -46,15 +53,14 @@ static lap_code open_checkpoint(const char *path, bool weights, lap_model_source
   if (code != LAP_OK) return status->code = LAP_DATA;
   source->parameters = lap_parameters_create(&source->config->model);
   find_tokenizer(source);
-  if (!weights) return LAP_OK;
-  allocate_weights(source);
-  lap_weight_target target = lap_weight_target_of_vector(source->parameters, source->weights);
+  if (form == LAP_MODEL_NO_WEIGHTS) return LAP_OK;
+  lap_weight_target target = allocate_weights(source, form);
   const lap_code read = lap_checkpoint_read_weights(source->checkpoint, &target, status);
   lap_weight_target_release(&target);
   return read;
 }
 
-static lap_code open_hugging_face(const char *path, bool weights, lap_model_source *source,
+static lap_code open_hugging_face(const char *path, lap_model_form form, lap_model_source *source,
                                   lap_status *status) {
   lap_gemma2_config model;
   source->path = lap_copy_string(path);
@@ -66,19 +72,21 @@ static lap_code open_hugging_face(const char *path, bool weights, lap_model_sour
   if (code != LAP_OK) return code;
   source->parameters = lap_parameters_create(&model);
   find_tokenizer(source);
-  if (!weights) return lap_hf_weights_check(path, source->parameters, status);
-  allocate_weights(source);
-  return lap_hf_weights_read_float(path, source->parameters, source->weights, status);
+  if (form == LAP_MODEL_NO_WEIGHTS) return lap_hf_weights_check(path, source->parameters, status);
+  lap_weight_target target = allocate_weights(source, form);
+  const lap_code read = lap_hf_weights_read(path, &target, status);
+  lap_weight_target_release(&target);
+  return read;
 }
 
 /* The newest of `names` under `directory` that is whole. */
-static lap_code open_newest(const char *directory, char *const *names, size_t count, bool weights,
-                            lap_model_source *source, lap_status *status) {
+static lap_code open_newest(const char *directory, char *const *names, size_t count,
+                            lap_model_form form, lap_model_source *source, lap_status *status) {
   char *notice = NULL;
   lap_code code = LAP_DATA;
   for (size_t i = 0; i < count && code != LAP_OK; ++i) {
     char *path = lap_format("%s/%s", directory, names[i]);
-    code = open_checkpoint(path, weights, source, status);
+    code = open_checkpoint(path, form, source, status);
     if (code != LAP_OK) {
       char *longer = lap_format("%s%spassed over: %s", notice ? notice : "", notice ? "; " : "",
                                 status->message);
@@ -97,7 +105,7 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
   return LAP_DATA;
 }
 
-lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,
                         lap_status *status) {
   *source = (lap_model_source){0};
   char *inside = lap_format("%s/checkpoints", path);
@@ -106,16 +114,25 @@ lap_code lap_model_open(const char *path, bool weights, lap_model_source *source
   size_t count = 0;
   lap_code code;
   if (lap_model_is_hugging_face(path))
-    code = open_hugging_face(path, weights, source, status);
+    code = open_hugging_face(path, form, source, status);
   else if (!has(path, "manifest.json") &&
            lap_checkpoint_list(directory, &names, &count, status) == LAP_OK && count > 0)
-    code = open_newest(directory, names, count, weights, source, status);
+    code = open_newest(directory, names, count, form, source, status);
   else
-    code = open_checkpoint(path, weights, source, status);
+    code = open_checkpoint(path, form, source, status);
   if (code != LAP_OK) lap_model_close(source);
   if (names) lap_checkpoint_list_destroy(names, count);
   free(inside);
   return code;
+}
+
+lap_model_form lap_model_form_of(const lap_model_source *source) {
+  const lap_config *config = source->config;
+  const bool fits =
+      config->gemm == LAP_GEMM_LAPIDARY &&
+      (config->precision == LAP_MATMUL_BFLOAT16 ||
+       (!source->checkpoint && lap_hf_weights_are_bfloat16(source->path, source->parameters)));
+  return fits ? LAP_MODEL_BFLOAT16 : LAP_MODEL_FLOAT32;
 }
 
 static lap_code read_hugging_face(const char *path, const lap_weight_target *target,
@@ -197,6 +214,7 @@ void lap_model_close(lap_model_source *source) {
   if (source->config) lap_config_destroy(source->config);
   lap_parameters_destroy(source->parameters);
   lap_release_aligned(source->weights);
+  lap_release_aligned(source->bfloat16);
   /* NOLINTBEGIN(clang-analyzer-unix.Malloc): closed twice, these are NULL the second time */
   free(source->path);
   free(source->tokenizer_path);

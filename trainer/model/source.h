@@ -10,22 +10,30 @@
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config.h"
 
+/* In which form the weights of a model are held. */
+typedef enum { LAP_MODEL_NO_WEIGHTS, LAP_MODEL_FLOAT32, LAP_MODEL_BFLOAT16 } lap_model_form;
+
 typedef struct {
   char *path;                 /* of the checkpoint or the Hugging Face directory */
   lap_checkpoint *checkpoint; /* NULL: a Hugging Face directory */
   lap_config *config;         /* config.resolved.yaml of the checkpoint, or config.json */
   lap_parameters *parameters;
-  float *weights;       /* canonical vector, checked; NULL where they were not asked for */
+  float *weights;       /* canonical vector, checked; NULL where they were not asked for so */
+  uint16_t *bfloat16;   /* the same, held in bfloat16 */
   char *notice;         /* newer checkpoints that were passed over, and why; NULL: none */
   char *tokenizer_path; /* tokenizer.model beside the weights; NULL: none there */
 } lap_model_source;
 
-/* Not collective. With `weights` they are read and checked too. In a run directory a checkpoint
- * that is not whole is passed over for the one before; the caller says `notice`. LAP_DATA naming
- * the file. */
-lap_code lap_model_open(const char *path, bool weights, lap_model_source *source,
+/* Not collective. With a form of weights they are read and checked too. In a run directory a
+ * checkpoint that is not whole is passed over for the one before; the caller says `notice`.
+ * LAP_DATA naming the file. */
+lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,
                         lap_status *status);
 void lap_model_close(lap_model_source *source);
+
+/* Not collective. LAP_MODEL_BFLOAT16 where that changes no bit of a pass forward with the gemm and
+ * the precision of source->config: in bfloat16, or where every weight is BF16 as it is. */
+lap_model_form lap_model_form_of(const lap_model_source *source);
 
 /* Whether lap_model_open takes `path` for a Hugging Face directory: it has a config.json, and is
  * neither a checkpoint nor a run directory. */

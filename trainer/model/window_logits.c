@@ -149,10 +149,18 @@ static void leave_block(void *context, int block, bool backward) {
   (void)context, (void)block, (void)backward;
 }
 
+static lap_gemma2_pass pass_of(const lap_window_logits *w) {
+  return (lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),
+                           .bfloat16 = lap_block_weights_bfloat16(w->weights),
+                           .batch = &w->window->batch,
+                           .group = shards_of(w) > 1 ? &w->group : NULL};
+}
+
 /* Rows [begin, end) of the window's logits, on the leader; elsewhere NULL. */
 static float *make_logits(lap_window_logits *w, int64_t begin, int64_t end) {
   const int64_t rows = end - begin;
-  lap_gemma2_bucket_logits(w->model, lap_block_weights_buckets(w->weights), begin, rows, w->parts);
+  const lap_gemma2_pass pass = pass_of(w);
+  lap_gemma2_bucket_logits(w->model, &pass, begin, rows, w->parts);
   if (shards_of(w) == 1) return w->parts;
   if (w->state->placement.fold.model_ranks > 1)
     lap_shard_sum_collect(w->shard_sum, w->parts,
@@ -180,10 +188,9 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   }
   double since = lap_clock_seconds();
   const lap_block_hooks hooks = {w->weights, enter_block, leave_block};
-  lap_gemma2_replay(w->model, &(lap_gemma2_pass){.weights = lap_block_weights_buckets(w->weights),
-                                                 .batch = &w->window->batch,
-                                                 .group = shards_of(w) > 1 ? &w->group : NULL,
-                                                 .hooks = &hooks});
+  lap_gemma2_pass pass = pass_of(w);
+  pass.hooks = &hooks;
+  lap_gemma2_replay(w->model, &pass);
   const int64_t length = w->window->batch.length, vocab = w->model->config.vocab_size;
   for (int64_t begin = 0; begin < length; begin += w->chunk) {
     const int64_t end = begin + w->chunk < length ? begin + w->chunk : length;

@@ -176,7 +176,10 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
   plan->model_ranks = placement.fold.model_ranks;
   plan->efficiency = 1;
   lap_state *state = lap_state_outline(model, &placement);
-  lap_state_bytes(state, false, &plan->memory);
+  if (config->precision == LAP_MATMUL_BFLOAT16)
+    lap_state_bfloat16_bytes(state, &plan->memory);
+  else
+    lap_state_bytes(state, false, &plan->memory);
   if (request->command == LAP_PLAN_EVAL)
     lap_evaluate_bytes(model, state, length, k, config->threads, &plan->memory);
   else

@@ -10,6 +10,7 @@
  *   train   weights, moments, the step, and, where data.eval is given, an evaluation beside it
  *   eval    weights, one window at a time
  *   teach   the same, and on rank 0 the largest shard's cache as it is put together
+ *           (eval and teach hold weights in bfloat16 where the precision is)
  * plus LAP_MEMORY_PROCESS: the program with its libraries, heap and stacks, measured once (see
  * lap_plan_process_bytes) and the same for every config.
  */

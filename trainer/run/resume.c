@@ -28,7 +28,7 @@ static resumed_ends ends_of_run(const lap_config *config, const lap_resume_optio
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
   const char *path = !strcmp(options->from, "auto") ? config->run_dir : options->from;
-  if (lap_model_open(path, false, &source, &ignored) != LAP_OK) return ends;
+  if (lap_model_open(path, LAP_MODEL_NO_WEIGHTS, &source, &ignored) != LAP_OK) return ends;
   snprintf(ends.core, sizeof ends.core, "%s", source.config->blas_core);
   ends.kind = source.config->schedule.kind;
   ends.warmup_steps = source.config->schedule.warmup_steps;

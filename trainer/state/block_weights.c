@@ -11,6 +11,7 @@ enum { SLOTS = 2, NOTHING = -1 };
 struct lap_block_weights {
   lap_state *state;
   const float **pointer;      /* [buckets] */
+  const uint16_t **bfloat16;  /* [buckets]; NULL where the state holds float32 */
   lap_bucket_gather **gather; /* [buckets] */
   /* mesh.shard: full. A rank that owns everything reads it where it is, but gathers all the same:
    * what the logical mesh sends is counted there. */
@@ -56,9 +57,13 @@ static float *point_block(lap_block_weights *w, int block, float *at) {
 }
 
 static void point_into_state(lap_block_weights *w) {
+  const lap_state *state = w->state;
+  for (int b = 0; w->bfloat16 && b < state->parameters->bucket_count; ++b)
+    w->bfloat16[b] = state->bfloat16 + state->parameters->bucket[b].begin;
+  if (w->bfloat16) return;
   /* One rank that owns everything has the ranges in the order of the whole. */
-  for (int b = 0; b < w->state->parameters->bucket_count; ++b)
-    w->pointer[b] = w->state->values[LAP_WEIGHT] + w->state->parameters->bucket[b].begin;
+  for (int b = 0; b < state->parameters->bucket_count; ++b)
+    w->pointer[b] = state->values[LAP_WEIGHT] + state->parameters->bucket[b].begin;
 }
 
 static void create_slots(lap_block_weights *w) {
@@ -86,6 +91,7 @@ lap_block_weights *lap_block_weights_create(lap_state *state) {
   const size_t buckets = (size_t)parameters->bucket_count;
   w->state = state;
   w->pointer = lap_allocate(buckets, sizeof *w->pointer);
+  if (state->bfloat16) w->bfloat16 = lap_allocate(buckets, sizeof *w->bfloat16);
   w->gather = lap_allocate(buckets, sizeof(lap_bucket_gather *));
   for (size_t b = 0; b < buckets; ++b)
     w->gather[b] = lap_bucket_gather_create(&state->group, state->partition);
@@ -108,6 +114,7 @@ void lap_block_weights_destroy(lap_block_weights *w) {
   lap_release_aligned(w->resident);
   free(w->gather);
   free(w->pointer);
+  free(w->bfloat16);
   free(w);
 }
 
@@ -118,7 +125,13 @@ void lap_block_weights_set_lanes(lap_block_weights *w, lap_lanes lanes) {
     count_block(w, block, lanes);
 }
 
-const float *const *lap_block_weights_buckets(const lap_block_weights *w) { return w->pointer; }
+const float *const *lap_block_weights_buckets(const lap_block_weights *w) {
+  return w->bfloat16 ? NULL : w->pointer;
+}
+
+const uint16_t *const *lap_block_weights_bfloat16(const lap_block_weights *w) {
+  return w->bfloat16;
+}
 
 /* --- gathers --- */
 
@@ -158,6 +171,7 @@ void lap_block_weights_changed(lap_block_weights *w, bool current) {
   const bool full = is_full(w->state);
   lap_block_weights_wait_all(w);
   if (current && !full) return;
+  assert(!w->bfloat16);
   forget_layers(w);
   /* In the order in which the next pass needs them: names sort layer 10 before layer 2. */
   for (int block = 0; block < parameters->block_count; ++block)

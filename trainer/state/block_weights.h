@@ -26,12 +26,14 @@ void lap_block_weights_destroy(lap_block_weights *weights);
 void lap_block_weights_bytes(const lap_state *state, lap_memory_table *memory);
 
 /* One pointer for each bucket of state->parameters; a bucket may be read from entering its block to
- * leaving it (the embedding's also in the last block). */
+ * leaving it (the embedding's also in the last block). The first is NULL where the state holds
+ * weights in bfloat16, the second elsewhere. */
 const float *const *lap_block_weights_buckets(const lap_block_weights *weights);
+const uint16_t *const *lap_block_weights_bfloat16(const lap_block_weights *weights);
 
 /* Collective. The state's weights have changed (an update, a load): what was gathered is no longer
  * valid, and new gathers start. `current` says that this rank's whole weights are right already
- * (after a load, or where every rank makes all updates). */
+ * (after a load, or where every rank makes all updates). Weights in bfloat16 are never gathered. */
 void lap_block_weights_changed(lap_block_weights *weights, bool current);
 
 /* Not collective; between passes. The lanes that layers are gathered for from now on, for the

@@ -60,6 +60,18 @@ lap_state *lap_state_create(const lap_gemma2_config *model, const lap_placement 
   return state;
 }
 
+lap_state *lap_state_create_bfloat16(const lap_gemma2_config *model,
+                                     const lap_placement *placement) {
+  lap_state *state = lap_state_outline(model, placement);
+  assert(state->whole[LAP_WEIGHT]);
+  state->bfloat16 = lap_allocate_aligned(state->parameters->elements, sizeof *state->bfloat16);
+  return state;
+}
+
+void lap_state_bfloat16_bytes(const lap_state *state, lap_memory_table *memory) {
+  memory->bytes[LAP_MEMORY_WEIGHTS] += state->parameters->elements * (int64_t)sizeof(uint16_t);
+}
+
 void lap_state_bytes(const lap_state *state, bool with_moments, lap_memory_table *memory) {
   const int64_t width = (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_WEIGHTS] += elements_of(state, LAP_WEIGHT) * width;
@@ -87,6 +99,7 @@ void lap_state_destroy(lap_state *state) {
   free(state->owned);
   free(state->owned_offset);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(state->values[kind]);
+  lap_release_aligned(state->bfloat16);
   free(state);
 }
 
@@ -103,6 +116,7 @@ lap_range lap_state_held(const lap_state *state, lap_state_kind kind, int bucket
 float *lap_state_at(const lap_state *state, lap_state_kind kind, int bucket, int64_t element) {
   assert(element >= lap_state_held(state, kind, bucket).begin &&
          element <= lap_state_held(state, kind, bucket).end);
+  assert(kind != LAP_WEIGHT || !state->bfloat16);
   if (state->whole[kind]) return state->values[kind] + element;
   return state->values[kind] + state->owned_offset[bucket] + (element - state->owned[bucket].begin);
 }
@@ -111,13 +125,16 @@ lap_weight_target lap_state_weight_target(const lap_state *state) {
   lap_weight_target target = lap_weight_target_create(state->parameters);
   for (int b = 0; b < state->partition->buckets; ++b) {
     target.held[b] = lap_state_held(state, LAP_WEIGHT, b);
-    target.at[b] = lap_state_at(state, LAP_WEIGHT, b, target.held[b].begin);
+    if (state->bfloat16)
+      target.bfloat16[b] = state->bfloat16 + target.held[b].begin;
+    else
+      target.at[b] = lap_state_at(state, LAP_WEIGHT, b, target.held[b].begin);
   }
   return target;
 }
 
 void lap_state_gather_weights(lap_state *state) {
-  assert(state->whole[LAP_WEIGHT]);
+  assert(state->whole[LAP_WEIGHT] && !state->bfloat16);
   lap_bucket_gather *gather = lap_bucket_gather_create(&state->group, state->partition);
   for (int b = 0; b < state->partition->buckets; ++b) {
     lap_bucket_gather_start(gather, b, state->values[LAP_WEIGHT] + state->owned[b].begin,

@@ -8,6 +8,8 @@
  *   weights                 whole    whole                    owned
  *   exp_avg, exp_avg_sq     whole    owned                    owned
  * Step, applied updates and bad steps are the same on every rank.
+ *
+ * A state of weights alone, for passes forward, may hold them in bfloat16, whole.
  */
 #ifndef LAP_TRAINER_STATE_STATE_H
 #define LAP_TRAINER_STATE_STATE_H
@@ -37,6 +39,8 @@ typedef struct {
   bool whole[LAP_STATE_KINDS];    /* the whole vector lies here, else the owned ranges */
   float *values[LAP_STATE_KINDS]; /* [parameters->elements] or [owned_elements]; the moments are
                                      NULL where only weights are held */
+  uint16_t *bfloat16;             /* [parameters->elements]: the weights; their `values` are NULL.
+                                     NULL where they are held in float32 */
   uint64_t step;                  /* steps done, skipped ones included */
   uint64_t applied_updates;       /* updates made: Adam's t */
   uint64_t bad_steps;             /* consecutive non-finite steps up to now */
@@ -51,6 +55,9 @@ const char *lap_state_kind_name(lap_state_kind kind);
 /* Not collective. Zeroed. */
 lap_state *lap_state_create(const lap_gemma2_config *model, const lap_placement *placement,
                             bool with_moments);
+/* Not collective. Weights alone, held in bfloat16; zeroed. The placement does not divide them. */
+lap_state *lap_state_create_bfloat16(const lap_gemma2_config *model,
+                                     const lap_placement *placement);
 /* Not collective. The whole model on one rank; `comm` must have no other. */
 lap_state *lap_state_create_alone(const lap_gemma2_config *model, lap_comm *comm,
                                   bool with_moments);
@@ -59,14 +66,16 @@ lap_state *lap_state_outline(const lap_gemma2_config *model, const lap_placement
 void lap_state_destroy(lap_state *state);
 /* Adds what create allocates for values. */
 void lap_state_bytes(const lap_state *state, bool with_moments, lap_memory_table *memory);
+/* Adds what create_bfloat16 allocates. */
+void lap_state_bfloat16_bytes(const lap_state *state, lap_memory_table *memory);
 
 /* Not collective. The weights that are held here get the random start of gemma2/parameters.h. */
 void lap_state_initialise(lap_state *state, uint64_t seed);
 
 /* Not collective. Elements of the bucket that are held here: its owned range, or all of it. */
 lap_range lap_state_held(const lap_state *state, lap_state_kind kind, int bucket);
-/* Not collective. The address of an element of the vector that is held here; one past the last is
- * allowed, for empty ranges. */
+/* Not collective. The address of an element of the vector that is held here in float32; one past
+ * the last is allowed, for empty ranges. */
 float *lap_state_at(const lap_state *state, lap_state_kind kind, int bucket, int64_t element);
 
 /* Not collective. Where a reader puts the weights that are held here; the caller releases it. */

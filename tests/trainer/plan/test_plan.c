@@ -119,6 +119,21 @@ static void moments_and_weights_are_shared_out(void **state) {
     }
 }
 
+static void weights_in_bfloat16_take_what_they_say(void **state) {
+  (void)state;
+  const lap_gemma2_config model = small_model();
+  const lap_placement placement = placement_of((lap_mesh){1, 3, 1}, LAP_SHARDING_OPTIMIZER, 2, 1);
+  lap_state *outline = lap_state_outline(&model, &placement);
+  lap_memory_table memory = {0};
+  lap_state_bfloat16_bytes(outline, &memory);
+  count_from_here();
+  lap_state *made = lap_state_create_bfloat16(&model, &placement);
+  assert_int_equal(lap_memory_total(&memory), aligned_bytes);
+  assert_int_equal(memory.bytes[LAP_MEMORY_WEIGHTS], 2 * outline->parameters->elements);
+  lap_state_destroy(made);
+  lap_state_destroy(outline);
+}
+
 /* Groups of ranks that do not run send nothing, but buffers are made. */
 static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
@@ -474,6 +489,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_state_takes_what_it_says),
       cmocka_unit_test(moments_and_weights_are_shared_out),
+      cmocka_unit_test(weights_in_bfloat16_take_what_they_say),
       cmocka_unit_test(gathered_weights_take_what_they_say),
       cmocka_unit_test(a_micro_batch_takes_what_it_says),
       cmocka_unit_test(rows_and_content_of_a_cache_take_what_they_say),
