@@ -13,6 +13,7 @@
 #include "autograd/kernel/gemv.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
+#include "autograd/op/projection.h"
 #include "core/memory.h"
 
 enum {
@@ -23,8 +24,8 @@ enum {
 
 /* Position p of a layer lies in row p mod capacity. */
 typedef struct {
-  const real *input_norm, *q_proj, *k_proj, *v_proj, *o_proj, *post_attention_norm;
-  const real *pre_feedforward_norm, *gate_proj, *up_proj, *down_proj, *post_feedforward_norm;
+  lap_operand input_norm, q_proj, k_proj, v_proj, o_proj, post_attention_norm;
+  lap_operand pre_feedforward_norm, gate_proj, up_proj, down_proj, post_feedforward_norm;
   int64_t window;      /* 0: every key is visible */
   int64_t capacity;    /* rows of the cache */
   real *keys, *values; /* [capacity, M D] */
@@ -34,7 +35,7 @@ struct lap_decoder {
   lap_gemma2_config config;
   int64_t max_positions, position;
   decoder_layer *layers;
-  const real *embedding, *final_norm;
+  lap_operand embedding, final_norm;
   real *cache;                       /* the keys and values of all layers */
   real *memory;                      /* everything below */
   real *rope_cosine, *rope_sine;     /* [max_positions, D / 2] */
@@ -79,26 +80,36 @@ int64_t lap_decoder_cache_bytes(const lap_gemma2_config *config, int64_t max_pos
   return 2 * rows * key_width(config) * (int64_t)sizeof(real);
 }
 
-int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position) {
+int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position,
+                               int64_t weight_bytes) {
   const int64_t weights = lap_gemma2_embedding_parameters(config) /* the head's; tied */
                           + lap_gemma2_non_embedding_parameters(config);
   int64_t rows = 0;
   for (int64_t layer = 0; layer < config->num_hidden_layers; ++layer)
     rows += config->sliding[layer] ? smaller(config->sliding_window, position + 1) : position + 1;
-  return (weights + 2 * rows * key_width(config)) * (int64_t)sizeof(real);
+  return weights * weight_bytes + 2 * rows * key_width(config) * (int64_t)sizeof(real);
 }
 
-static const real *find_weight(const lap_parameters *parameters, const real *weights,
+/* The vector of all weights, in one of its forms. */
+typedef struct {
+  const real *values;
+  const uint16_t *bfloat16;
+} all_weights;
+
+static lap_operand find_weight(const lap_parameters *parameters, all_weights weights,
                                const char *name) {
   const lap_parameter *p = lap_parameters_find(parameters, name);
   assert(p);
-  return weights + p->offset;
+  return (lap_operand){.rows = p->rows,
+                       .columns = p->columns,
+                       .value = weights.values ? (real *)weights.values + p->offset : NULL,
+                       .bfloat16 = weights.bfloat16 ? weights.bfloat16 + p->offset : NULL};
 }
 
 static void find_layer_weights(decoder_layer *layer, int64_t index,
-                               const lap_parameters *parameters, const real *weights) {
+                               const lap_parameters *parameters, all_weights weights) {
   const struct {
-    const real **pointer;
+    lap_operand *weight;
     const char *suffix;
   } wanted[] = {
       {&layer->input_norm, "input_layernorm"},
@@ -116,11 +127,11 @@ static void find_layer_weights(decoder_layer *layer, int64_t index,
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
     char name[64];
     snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", index, wanted[i].suffix);
-    *wanted[i].pointer = find_weight(parameters, weights, name);
+    *wanted[i].weight = find_weight(parameters, weights, name);
   }
 }
 
-static void create_layers(lap_decoder *d, const real *weights) {
+static void create_layers(lap_decoder *d, all_weights weights) {
   const lap_gemma2_config *c = &d->config;
   lap_parameters *parameters = lap_parameters_create(c);
   d->embedding = find_weight(parameters, weights, "model.embed_tokens.weight");
@@ -177,8 +188,8 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
   }
 }
 
-lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *weights,
-                                int64_t max_positions, int64_t threads) {
+static lap_decoder *create(const lap_gemma2_config *config, all_weights weights,
+                           int64_t max_positions, int64_t threads) {
   assert(max_positions > 0 && threads > 0);
   lap_decoder *d = lap_allocate(1, sizeof *d);
   d->config = *config;
@@ -187,6 +198,16 @@ lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *wei
   create_scratch(d, threads);
   lap_rope_table(max_positions, config->head_dim, config->rope_theta, d->rope_cosine, d->rope_sine);
   return d;
+}
+
+lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *weights,
+                                int64_t max_positions, int64_t threads) {
+  return create(config, (all_weights){.values = weights}, max_positions, threads);
+}
+
+lap_decoder *lap_decoder_create_bfloat16(const lap_gemma2_config *config, const uint16_t *weights,
+                                         int64_t max_positions, int64_t threads) {
+  return create(config, (all_weights){.bfloat16 = weights}, max_positions, threads);
 }
 
 void lap_decoder_destroy(lap_decoder *d) {
@@ -218,39 +239,29 @@ static void embed(lap_decoder *d, const int32_t *tokens, int64_t rows) {
                                                lap_whole_model()};
   const lap_batch batch = {.sequences = 1, .length = rows, .tokens = tokens};
   const lap_op_call call = {.attributes = &attributes,
-                            .input = {operand(c->vocab_size, c->hidden_size, d->embedding)},
+                            .input = {d->embedding},
                             .output = operand(rows, c->hidden_size, d->x),
                             .batch = &batch};
   lap_op_embedding.forward(&call);
 }
 
-static void norm(lap_decoder *d, const real *x, const real *weight, int64_t rows, real *y) {
+static void norm(lap_decoder *d, const real *x, const lap_operand *weight, int64_t rows, real *y) {
   const int64_t hidden = d->config.hidden_size;
   const lap_rmsnorm_attributes attributes = {d->config.rms_norm_eps};
   const lap_op_call call = {.attributes = &attributes,
-                            .input = {operand(rows, hidden, x), operand(1, hidden, weight)},
+                            .input = {operand(rows, hidden, x), *weight},
                             .output = operand(rows, hidden, y),
                             .saved = d->scale,
                             .scratch = d->norm_weight};
   lap_op_rmsnorm.forward(&call);
 }
 
-static void linear(const real *x, const real *weight, int64_t rows, int64_t in, int64_t out,
-                   real *y) {
-  if (rows == 1) {
-    lap_gemv(out, in, weight, x, y);
-    return;
-  }
-  lap_gemm(&(lap_gemm_operands){.m = rows,
-                                .n = out,
-                                .k = in,
-                                .a = x,
-                                .lda = in,
-                                .b = weight,
-                                .ldb = in,
-                                .transpose_b = true,
-                                .c = y,
-                                .ldc = out});
+static void linear(const real *x, const lap_operand *weight, int64_t rows, real *y) {
+  const lap_projection p = {.rows = rows, .in = weight->columns, .out = weight->rows};
+  if (rows == 1)
+    lap_gemv(p.out, p.in, weight->value, weight->bfloat16, x, y);
+  else
+    lap_projection_forward(&p, x, weight, y);
 }
 
 /* Rotates the heads of rows that begin at the decoder's position. */
@@ -476,27 +487,25 @@ static void attend(const lap_decoder *d, const key_view *view, int64_t rows) {
 
 static void run_layer(lap_decoder *d, decoder_layer *layer, int64_t rows) {
   const lap_gemma2_config *c = &d->config;
-  const int64_t hidden = c->hidden_size, inner = c->intermediate_size;
-  const int64_t q_width = c->num_attention_heads * c->head_dim, width = key_width(c);
-  norm(d, d->x, layer->input_norm, rows, d->y);
+  norm(d, d->x, &layer->input_norm, rows, d->y);
   const key_view view = open_keys(d, layer, rows);
-  linear(d->y, layer->q_proj, rows, hidden, q_width, d->q);
-  linear(d->y, layer->k_proj, rows, hidden, width, view.new_keys);
-  linear(d->y, layer->v_proj, rows, hidden, width, view.new_values);
+  linear(d->y, &layer->q_proj, rows, d->q);
+  linear(d->y, &layer->k_proj, rows, view.new_keys);
+  linear(d->y, &layer->v_proj, rows, view.new_values);
   rotate(d, d->q, rows, c->num_attention_heads);
   rotate(d, view.new_keys, rows, c->num_key_value_heads);
   attend(d, &view, rows);
   close_keys(d, layer, &view, rows);
-  linear(d->o, layer->o_proj, rows, q_width, hidden, d->y);
-  norm(d, d->y, layer->post_attention_norm, rows, d->y);
+  linear(d->o, &layer->o_proj, rows, d->y);
+  norm(d, d->y, &layer->post_attention_norm, rows, d->y);
   add_residual(d, rows);
 
-  norm(d, d->x, layer->pre_feedforward_norm, rows, d->y);
-  linear(d->y, layer->gate_proj, rows, hidden, inner, d->gate);
-  linear(d->y, layer->up_proj, rows, hidden, inner, d->up);
+  norm(d, d->x, &layer->pre_feedforward_norm, rows, d->y);
+  linear(d->y, &layer->gate_proj, rows, d->gate);
+  linear(d->y, &layer->up_proj, rows, d->up);
   geglu(d, rows);
-  linear(d->gate, layer->down_proj, rows, inner, hidden, d->y);
-  norm(d, d->y, layer->post_feedforward_norm, rows, d->y);
+  linear(d->gate, &layer->down_proj, rows, d->y);
+  norm(d, d->y, &layer->post_feedforward_norm, rows, d->y);
   add_residual(d, rows);
 }
 
@@ -504,8 +513,8 @@ static void run_layer(lap_decoder *d, decoder_layer *layer, int64_t rows) {
 static const real *make_logits(lap_decoder *d, int64_t row) {
   enum { CHUNK = 4096 };
   const lap_gemma2_config *c = &d->config;
-  norm(d, d->x + row * c->hidden_size, d->final_norm, 1, d->y);
-  linear(d->y, d->embedding, 1, c->hidden_size, c->vocab_size, d->logits);
+  norm(d, d->x + row * c->hidden_size, &d->final_norm, 1, d->y);
+  linear(d->y, &d->embedding, 1, d->logits);
 #pragma omp parallel for schedule(static) if (c->vocab_size > CHUNK)
   for (int64_t begin = 0; begin < c->vocab_size; begin += CHUNK)
     lap_vector_softcap(d->logits + begin, smaller(CHUNK, c->vocab_size - begin), 1,

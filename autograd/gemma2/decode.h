@@ -17,6 +17,7 @@
 #include "autograd/kernel/real.h"
 
 #define lap_decoder_create LAP_PRECISION(lap_decoder_create)
+#define lap_decoder_create_bfloat16 LAP_PRECISION(lap_decoder_create_bfloat16)
 #define lap_decoder_destroy LAP_PRECISION(lap_decoder_destroy)
 #define lap_decoder_prefill LAP_PRECISION(lap_decoder_prefill)
 #define lap_decoder_step LAP_PRECISION(lap_decoder_step)
@@ -34,6 +35,9 @@ typedef struct lap_decoder lap_decoder;
  * threads of the calls to come; it decides scratch memory, never results. */
 lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *weights,
                                 int64_t max_positions, int64_t threads);
+/* The same of a vector that is held in bfloat16. */
+lap_decoder *lap_decoder_create_bfloat16(const lap_gemma2_config *config, const uint16_t *weights,
+                                         int64_t max_positions, int64_t threads);
 void lap_decoder_destroy(lap_decoder *decoder);
 
 /* Appends `count` > 0 tokens to the sequence. Returns the soft-capped logits [V] of the last of
@@ -57,8 +61,9 @@ void lap_decoder_reset(lap_decoder *decoder);
 
 /* Bytes of keys and values that a decoder of this shape holds; scratch memory is not in it. */
 int64_t lap_decoder_cache_bytes(const lap_gemma2_config *config, int64_t max_positions);
-/* Bytes that the step of the token at `position` cannot but read: every weight once, the keys and
- * values that it sees. */
-int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position);
+/* Bytes that the step of the token at `position` cannot but read: every weight once, of which each
+ * takes `weight_bytes`, and the keys and values that it sees. */
+int64_t lap_decoder_read_bytes(const lap_gemma2_config *config, int64_t position,
+                               int64_t weight_bytes);
 
 #endif

@@ -9,13 +9,15 @@
 
 #include "autograd/kernel/gemm.h"
 
-static void by_product(int64_t n, int64_t k, const real *w, const real *x, real *y) {
+static void by_product(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x,
+                       real *y) {
   lap_gemm(&(lap_gemm_operands){.m = 1,
                                 .n = n,
                                 .k = k,
                                 .a = x,
                                 .lda = k,
                                 .b = w,
+                                .b_bfloat16 = held,
                                 .ldb = k,
                                 .transpose_b = true,
                                 .c = y,
@@ -24,8 +26,8 @@ static void by_product(int64_t n, int64_t k, const real *w, const real *x, real 
 
 #ifdef LAP_DOUBLE
 
-void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
-  by_product(n, k, w, x, y);
+void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y) {
+  by_product(n, k, w, held, x, y);
 }
 
 #else
@@ -35,6 +37,7 @@ void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
 #include "autograd/kernel/matmul/bfloat16.h"
 #include "autograd/kernel/matmul/kernels.h"
 #include "autograd/kernel/wide.h"
+#include "core/half.h"
 
 #ifdef __x86_64__
 #include "autograd/kernel/matmul/mxcsr.h"
@@ -71,14 +74,39 @@ static inline void chains(const float *w, int64_t ldw, int64_t rows, const float
   sum[4] = s4, sum[5] = s5, sum[6] = s6, sum[7] = s7;
 }
 
-/* y [rows] of rows that follow each other, at most ROWS or WIDE_ROWS. */
-typedef void (*strip_kernel)(const float *w, int64_t rows, int64_t k, const float *x, float *y);
+/* From one of their elements on, in the form in which they are held; the other is NULL. */
+typedef struct {
+  const float *values;
+  const uint16_t *bfloat16;
+} weights;
 
-static void strip_float32(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
-  float total[ROWS] = {0};
-  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
+static weights from(weights w, int64_t element) {
+  return w.values ? (weights){w.values + element, NULL} : (weights){NULL, w.bfloat16 + element};
+}
+
+/* y [rows] of rows that follow each other, at most ROWS or WIDE_ROWS. */
+typedef void (*strip_kernel)(weights w, int64_t rows, int64_t k, const float *x, float *y);
+
+enum { BLOCK = LAP_MATMUL_BLOCK };
+
+/* The same terms of each row, to `unpacked` where they are held in bfloat16. Returns where they lie,
+ * and how far from row to row. */
+static const float *unpack(weights w, int64_t rows, int64_t k, int64_t terms,
+                           float unpacked[ROWS][BLOCK], int64_t *ldw) {
+  *ldw = w.values ? k : BLOCK;
+  for (int64_t r = 0; r < rows && !w.values; ++r)
+    lap_bfloat16_unpack(w.bfloat16 + r * k, terms, unpacked[r]);
+  return w.values ? w.values : unpacked[0];
+}
+
+static void strip_float32(weights w, int64_t rows, int64_t k, const float *x, float *y) {
+  float total[ROWS] = {0}, unpacked[ROWS][BLOCK];
+  for (int64_t begin = 0; begin < k; begin += BLOCK) {
+    const int64_t terms = lesser(BLOCK, k - begin);
     float sum[ROWS];
-    chains(w + begin, k, rows, x + begin, lesser(LAP_MATMUL_BLOCK, k - begin), 1, sum);
+    int64_t ldw;
+    const float *here = unpack(from(w, begin), rows, k, terms, unpacked, &ldw);
+    chains(here, ldw, rows, x + begin, terms, 1, sum);
     for (int r = 0; r < ROWS; ++r) total[r] += sum[r];
   }
   for (int64_t r = 0; r < rows; ++r) y[r] = total[r];
@@ -91,13 +119,15 @@ static void round_terms(const float *x, int64_t terms, float *rounded) {
   for (int64_t t = terms; t % LAP_MATMUL_GROUP; ++t) rounded[t] = 0;
 }
 
-static void strip_bfloat16(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
-  enum { BLOCK = 256, GROUP = LAP_MATMUL_GROUP };
+static void strip_bfloat16(weights w, int64_t rows, int64_t k, const float *x, float *y) {
+  enum { GROUP = LAP_MATMUL_GROUP };
   float rounded[ROWS][BLOCK], of_x[BLOCK], total[ROWS] = {0};
   for (int64_t begin = 0; begin < k; begin += BLOCK) {
     const int64_t terms = lesser(BLOCK, k - begin);
+    int64_t ldw;
     round_terms(x + begin, terms, of_x);
-    for (int64_t r = 0; r < rows; ++r) round_terms(w + r * k + begin, terms, rounded[r]);
+    const float *here = unpack(from(w, begin), rows, k, terms, rounded, &ldw);
+    for (int64_t r = 0; r < rows; ++r) round_terms(here + r * ldw, terms, rounded[r]);
     for (int64_t t = 0; t < terms; t += GROUP) {
       float even[ROWS], odd[ROWS];
       chains(&rounded[0][t], BLOCK, rows, of_x + t, GROUP, 2, even);
@@ -154,17 +184,31 @@ static inline void transpose(__m512 square[WIDE_ROWS]) {
   }
 }
 
-/* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. */
 LAP_AVX512
-static inline void load(const float *w, int64_t rows, int64_t k, const float *x, int64_t terms,
-                        bool bfloat16, __m512 square[WIDE_ROWS], float of_x[WIDE_ROWS]) {
+static inline __m512 load_bfloat16(const uint16_t *x, __mmask16 there) {
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, x)), 16));
+}
+
+/* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. What is held in
+ * bfloat16 is not rounded: its subnormals are zero to the processor, as product.h wants it. */
+LAP_AVX512
+static inline __attribute__((always_inline)) void load(weights w, int64_t rows, int64_t k,
+                                                       const float *x, int64_t terms, bool bfloat16,
+                                                       __m512 square[WIDE_ROWS],
+                                                       float of_x[WIDE_ROWS]) {
   const __mmask16 there = (__mmask16)(terms < WIDE_ROWS ? (1U << terms) - 1 : 0xffff);
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
-    const float *row = w + lesser(r, rows - 1) * k;
-    __builtin_prefetch(row + AHEAD);
-    square[r] = _mm512_maskz_loadu_ps(there, row);
-    if (bfloat16) square[r] = round_vector(square[r]);
+    const int64_t row = lesser(r, rows - 1) * k;
+    if (w.values) {
+      __builtin_prefetch(w.values + row + AHEAD);
+      square[r] = _mm512_maskz_loadu_ps(there, w.values + row);
+      if (bfloat16) square[r] = round_vector(square[r]);
+    } else {
+      __builtin_prefetch(w.bfloat16 + row + 2 * AHEAD);
+      square[r] = load_bfloat16(w.bfloat16 + row, there);
+    }
   }
   __m512 vector = _mm512_maskz_loadu_ps(there, x);
   if (bfloat16) vector = round_vector(vector);
@@ -173,14 +217,15 @@ static inline void load(const float *w, int64_t rows, int64_t k, const float *x,
 }
 
 LAP_AVX512
-static void wide_float32(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+static inline __attribute__((always_inline)) void float32_rows(weights w, int64_t rows, int64_t k,
+                                                               const float *x, float *y) {
   __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
   for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
     const int64_t end = lesser(begin + LAP_MATMUL_BLOCK, k);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t t = begin; t < end; t += WIDE_ROWS) {
       float of_x[WIDE_ROWS];
-      load(w + t, rows, k, x + t, end - t, false, square, of_x);
+      load(from(w, t), rows, k, x + t, end - t, false, square, of_x);
 #pragma GCC unroll 16
       for (int u = 0; u < WIDE_ROWS; ++u)
         sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
@@ -191,14 +236,15 @@ static void wide_float32(const float *w, int64_t rows, int64_t k, const float *x
 }
 
 LAP_AVX512
-static void wide_bfloat16(const float *w, int64_t rows, int64_t k, const float *x, float *y) {
+static inline __attribute__((always_inline)) void bfloat16_rows(weights w, int64_t rows, int64_t k,
+                                                                const float *x, float *y) {
   __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
   for (int64_t group = 0; group < k; group += LAP_MATMUL_GROUP) {
     const int64_t end = lesser(group + LAP_MATMUL_GROUP, k);
     __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
     for (int64_t t = group; t < end; t += WIDE_ROWS) {
       float of_x[WIDE_ROWS];
-      load(w + t, rows, k, x + t, end - t, true, square, of_x);
+      load(from(w, t), rows, k, x + t, end - t, true, square, of_x);
 #pragma GCC unroll 8
       for (int u = 0; u < WIDE_ROWS; u += 2) {
         even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
@@ -208,6 +254,23 @@ static void wide_bfloat16(const float *w, int64_t rows, int64_t k, const float *
     total = _mm512_add_ps(total, _mm512_add_ps(even, odd));
   }
   _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+}
+
+/* Each form is code of its own. */
+LAP_AVX512
+static void wide_float32(weights w, int64_t rows, int64_t k, const float *x, float *y) {
+  if (w.values)
+    float32_rows((weights){w.values, NULL}, rows, k, x, y);
+  else
+    float32_rows((weights){NULL, w.bfloat16}, rows, k, x, y);
+}
+
+LAP_AVX512
+static void wide_bfloat16(weights w, int64_t rows, int64_t k, const float *x, float *y) {
+  if (w.values)
+    bfloat16_rows((weights){w.values, NULL}, rows, k, x, y);
+  else
+    bfloat16_rows((weights){NULL, w.bfloat16}, rows, k, x, y);
 }
 
 static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
@@ -226,11 +289,11 @@ static const strip_kernels *fastest(void) { return &scalar; }
 
 /* --- the whole --- */
 
-void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
+void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y) {
   const lap_matmul_precision precision = lap_gemm_precision_here();
   const bool bfloat16 = precision == LAP_MATMUL_BFLOAT16;
   if (lap_gemm_backend_here() != LAP_GEMM_LAPIDARY || (bfloat16 && !FLUSHES)) {
-    by_product(n, k, w, x, y);
+    by_product(n, k, w, held, x, y);
     return;
   }
   const strip_kernels *strip = fastest();
@@ -238,7 +301,8 @@ void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y) {
   for (int64_t range = 0; range < n; range += RANGE) {
     const unsigned before = bfloat16 ? enter() : 0;
     for (int64_t j = range; j < lesser(range + RANGE, n); j += strip->rows)
-      strip->kernel[precision](w + j * k, lesser(strip->rows, n - j), k, x, y + j);
+      strip->kernel[precision](from((weights){w, held}, j * k), lesser(strip->rows, n - j), k, x,
+                               y + j);
     if (bfloat16) leave(before);
   }
 }

@@ -14,7 +14,8 @@
 
 #define lap_gemv LAP_PRECISION(lap_gemv)
 
-/* y [n] = w [n, k] x [k], in the process's precision. OpenMP-parallel. */
-void lap_gemv(int64_t n, int64_t k, const real *w, const real *x, real *y);
+/* y [n] = w [n, k] x [k], in the process's precision. Where w is held in bfloat16, it is `held`,
+ * and `w` is NULL; as for lap_gemm. OpenMP-parallel. */
+void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y);
 
 #endif

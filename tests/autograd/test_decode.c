@@ -240,10 +240,49 @@ static void a_step_reads_every_weight_and_the_keys_it_sees(void **state) {
   lap_parameters_destroy(parameters);
   const int64_t row = 2 * 2 * 6; /* key and value, heads, head_dim */
   const int64_t real_bytes = (int64_t)sizeof(real);
-  assert_int_equal(lap_decoder_read_bytes(&config, 0), real_bytes * (weights + 4 * row));
-  assert_int_equal(lap_decoder_read_bytes(&config, 29),
+  assert_int_equal(lap_decoder_read_bytes(&config, 0, real_bytes),
+                   real_bytes * (weights + 4 * row));
+  assert_int_equal(lap_decoder_read_bytes(&config, 29, real_bytes),
                    real_bytes * (weights + (2 * 10 + 2 * 30) * row));
 }
+
+#ifndef LAP_DOUBLE
+
+/* Cuts the weights to what bfloat16 holds, and returns them so. */
+static uint16_t *hold_in_bfloat16(reference *made) {
+  lap_parameters *parameters = lap_parameters_create(&made->config);
+  uint16_t *held = lap_allocate_aligned(parameters->elements, sizeof *held);
+  for (int64_t i = 0; i < parameters->elements; ++i) {
+    uint32_t bits;
+    memcpy(&bits, &made->weights[i], sizeof bits);
+    held[i] = (uint16_t)(bits >> 16);
+    bits &= 0xffff0000U;
+    memcpy(&made->weights[i], &bits, sizeof bits);
+  }
+  lap_parameters_destroy(parameters);
+  return held;
+}
+
+static void weights_held_in_bfloat16_give_the_same_bits(void **state) {
+  (void)state;
+  const int64_t prompt = 150;
+  reference made = make_reference(small_model(2, 10), prompt + 5);
+  uint16_t *held = hold_in_bfloat16(&made);
+  const size_t bytes = (size_t)made.config.vocab_size * sizeof(float);
+  lap_decoder *floats = lap_decoder_create(&made.config, made.weights, made.length, THREADS);
+  lap_decoder *halves = lap_decoder_create_bfloat16(&made.config, held, made.length, THREADS);
+  assert_memory_equal(lap_decoder_prefill(floats, made.tokens, prompt),
+                      lap_decoder_prefill(halves, made.tokens, prompt), bytes);
+  for (int64_t t = prompt; t < made.length; ++t)
+    assert_memory_equal(lap_decoder_step(floats, made.tokens[t]),
+                        lap_decoder_step(halves, made.tokens[t]), bytes);
+  lap_decoder_destroy(floats);
+  lap_decoder_destroy(halves);
+  lap_release_aligned(held);
+  release_reference(&made);
+}
+
+#endif
 
 int main(void) {
   lap_status status = {0};
@@ -261,6 +300,9 @@ int main(void) {
       cmocka_unit_test(logits_have_the_same_bits_with_any_number_of_threads),
       cmocka_unit_test(the_cache_of_a_sliding_layer_is_its_window),
       cmocka_unit_test(a_step_reads_every_weight_and_the_keys_it_sees),
+#ifndef LAP_DOUBLE
+      cmocka_unit_test(weights_held_in_bfloat16_give_the_same_bits),
+#endif
   };
 #ifndef LAP_DOUBLE
   const lap_gemm_choice bfloat16 = {LAP_GEMM_LAPIDARY, LAP_MATMUL_BFLOAT16, NULL};

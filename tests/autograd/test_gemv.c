@@ -26,13 +26,30 @@ static void fill(int64_t count, uint64_t stream, float *x) {
   }
 }
 
+/* Of weights that are held in bfloat16: the bits of the same values in float32. */
+static void check_held(int64_t n, int64_t k, float *w, const float *x) {
+  uint16_t *held = lap_allocate(n * k, sizeof *held);
+  float *found = lap_allocate(n, sizeof *found), *wanted = lap_allocate(n, sizeof *wanted);
+  for (int64_t i = 0; i < n * k; ++i) {
+    uint32_t bits;
+    memcpy(&bits, &w[i], sizeof bits);
+    held[i] = (uint16_t)(bits >> 16);
+    bits &= 0xffff0000U;
+    memcpy(&w[i], &bits, sizeof bits);
+  }
+  lap_gemv(n, k, w, NULL, x, wanted);
+  lap_gemv(n, k, NULL, held, x, found);
+  assert_memory_equal(found, wanted, (size_t)n * sizeof *found);
+  free(held), free(found), free(wanted);
+}
+
 static void check(int64_t n, int64_t k, uint64_t stream) {
   float *w = lap_allocate(n * k, sizeof *w), *x = lap_allocate(k, sizeof *x);
   float *found = lap_allocate(n + 1, sizeof *found), *wanted = lap_allocate(n, sizeof *wanted);
   fill(n * k, stream, w);
   fill(k, stream + 1, x);
   for (int64_t j = 0; j <= n; ++j) found[j] = 77;
-  lap_gemv(n, k, w, x, found);
+  lap_gemv(n, k, w, NULL, x, found);
   lap_gemm(&(lap_gemm_operands){.m = 1,
                                 .n = n,
                                 .k = k,
@@ -48,6 +65,7 @@ static void check(int64_t n, int64_t k, uint64_t stream) {
       fail_msg("n %d k %d: row %d is %a, expected %a", (int)n, (int)k, (int)j, (double)found[j],
                (double)wanted[j]);
   assert_true(found[n] == 77);
+  check_held(n, k, w, x);
   free(w), free(x), free(found), free(wanted);
 }
 

@@ -11,7 +11,8 @@ from harness import Test, succeed, unittest
 
 # What a run says of itself, not of the model.
 NOT_COMPARED = ("checkpoint", "seconds", "tokens_per_second", "peak_bytes", "products",
-                "prefill_tokens_per_second", "decode_tokens_per_second")
+                "prefill_tokens_per_second", "decode_tokens_per_second",
+                "read_bytes_per_token", "read_gbps", "triad_gbps", "bandwidth_share", "forward_gflops")
 
 
 def read_safetensors(path):

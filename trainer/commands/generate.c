@@ -111,11 +111,13 @@ typedef struct {
   json_t *samples;
 } generate_totals;
 
-static void add_sample(generate_totals *totals, const lap_gemma2_config *shape,
+static void add_sample(generate_totals *totals, const lap_model_source *source,
                        int64_t prompt_count, const lap_generation *generation,
                        const lap_text_stream *stream) {
+  const int64_t weight_bytes = source->bfloat16 ? sizeof(uint16_t) : sizeof(float);
   for (int64_t i = 0; i < generation->decode_steps; ++i)
-    totals->read_bytes += (double)lap_decoder_read_bytes(shape, prompt_count + i);
+    totals->read_bytes +=
+        (double)lap_decoder_read_bytes(&source->config->model, prompt_count + i, weight_bytes);
   totals->prefill_tokens += prompt_count;
   totals->prefill_seconds += generation->prefill_seconds;
   totals->decode_steps += generation->decode_steps;
@@ -227,8 +229,7 @@ static lap_code generate_samples(const lap_text_model *model, const generate_opt
       code = lap_output_flush(status);
     }
     if (code == LAP_OK)
-      add_sample(totals, &model->source.config->model, request.prompt_count, &generation,
-                 &output.stream);
+      add_sample(totals, &model->source, request.prompt_count, &generation, &output.stream);
     lap_text_stream_release(&output.stream);
     free(generation.tokens);
   }
@@ -246,10 +247,12 @@ static lap_code generate_from(lap_text_model *model, const generate_options *o, 
   const int64_t wanted = prompt_count + o->max_tokens - 1;
   const int64_t most = shape->max_position_embeddings, positions = wanted < most ? wanted : most;
   if (model->source.notice) lap_console_warn(console, "%s", model->source.notice);
-  lap_code code = lap_precision_flag_apply(o->precision, model->source.config, status);
-  if (code == LAP_OK) code = lap_text_model_gemm(model->source.config, console, status);
+  lap_code code = lap_text_model_gemm(model->source.config, console, status);
   if (code == LAP_OK) {
-    lap_decoder *decoder = lap_decoder_create(shape, model->source.weights, positions, o->threads);
+    lap_decoder *decoder =
+        model->source.bfloat16
+            ? lap_decoder_create_bfloat16(shape, model->source.bfloat16, positions, o->threads)
+            : lap_decoder_create(shape, model->source.weights, positions, o->threads);
     generate_totals totals = {.samples = json_array()};
     lap_generate_request request = {.prompt = prompt,
                                     .prompt_count = prompt_count,
@@ -295,7 +298,7 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
     omp_set_num_threads((int)o.threads);
     lap_console *console = lap_console_create(lap_console_standard(line.quiet, false));
     lap_text_model model = {0};
-    code = lap_text_model_open(line.positional[0], &model, status);
+    code = lap_text_model_open_held(line.positional[0], o.precision, &model, status);
     if (code == LAP_OK) code = generate_from(&model, &o, line.json, console, status);
     lap_text_model_close(&model);
     lap_console_destroy(console);

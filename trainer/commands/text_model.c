@@ -4,6 +4,7 @@
 
 #include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
+#include "trainer/commands/precision_flag.h"
 
 lap_code lap_text_model_tokenizer(const lap_model_source *source, lap_tokenizer **tokenizer,
                                   lap_status *status) {
@@ -24,6 +25,23 @@ lap_code lap_text_model_tokenizer(const lap_model_source *source, lap_tokenizer 
 
 lap_code lap_text_model_open(const char *path, lap_text_model *model, lap_status *status) {
   LAP_TRY(lap_model_open(path, LAP_MODEL_FLOAT32, &model->source, status));
+  return lap_text_model_tokenizer(&model->source, &model->tokenizer, status);
+}
+
+/* What the model is decides in which form its weights are held. */
+static lap_code open_held(const char *path, const char *precision, lap_model_source *source,
+                          lap_status *status) {
+  LAP_TRY(lap_model_open(path, LAP_MODEL_NO_WEIGHTS, source, status));
+  LAP_TRY(lap_precision_flag_apply(precision, source->config, status));
+  const lap_model_form form = lap_model_form_of(source);
+  lap_model_close(source);
+  LAP_TRY(lap_model_open(path, form, source, status));
+  return lap_precision_flag_apply(precision, source->config, status);
+}
+
+lap_code lap_text_model_open_held(const char *path, const char *precision, lap_text_model *model,
+                                  lap_status *status) {
+  LAP_TRY(open_held(path, precision, &model->source, status));
   return lap_text_model_tokenizer(&model->source, &model->tokenizer, status);
 }
 
