@@ -89,8 +89,8 @@ typedef void (*strip_kernel)(weights w, int64_t rows, int64_t k, const float *x,
 
 enum { BLOCK = LAP_MATMUL_BLOCK };
 
-/* The same terms of each row, to `unpacked` where they are held in bfloat16. Returns where they lie,
- * and how far from row to row. */
+/* The same terms of each row, to `unpacked` where they are held in bfloat16. Returns where they
+ * lie, and how far from row to row. */
 static const float *unpack(weights w, int64_t rows, int64_t k, int64_t terms,
                            float unpacked[ROWS][BLOCK], int64_t *ldw) {
   *ldw = w.values ? k : BLOCK;

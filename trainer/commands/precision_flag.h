@@ -7,10 +7,10 @@
 #include "trainer/config/config.h"
 
 /* A text at this offset of the destination; NULL: not given. */
-#define LAP_FLAG_PRECISION(at)                                                     \
-  {                                                                                \
-    .name = "precision", .value = "P", .offset = (at),                             \
-    .help = "of matrix products: float32 or bfloat16 [as in the model's training]" \
+#define LAP_FLAG_PRECISION(at)                                                          \
+  {                                                                                     \
+    .name = "precision", .value = "P", .offset = (at),                                  \
+    .help = "of products and weights: float32 or bfloat16 [as in the model's training]" \
   }
 
 /* The config of the model takes what the flag says; bfloat16 means gemm lapidary. LAP_USAGE for

@@ -16,8 +16,8 @@ typedef struct {
 /* Not collective. LAP_DATA naming the file. Close it whatever the outcome. */
 lap_code lap_text_model_open(const char *path, lap_text_model *model, lap_status *status);
 /* The same where every use of the weights is a pass forward: the config takes what --precision says
- * (precision_flag.h), and the weights come in the form that it allows (lap_model_form_of). LAP_USAGE
- * for a word that is no precision. */
+ * (precision_flag.h), and the weights come in the form that it allows (lap_model_form_of).
+ * LAP_USAGE for a word that is no precision. */
 lap_code lap_text_model_open_held(const char *path, const char *precision, lap_text_model *model,
                                   lap_status *status);
 void lap_text_model_close(lap_text_model *model);

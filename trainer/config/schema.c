@@ -259,8 +259,9 @@ static const lap_config_key schema[] = {
     {"precision", LAP_KEY_WORD, offsetof(lap_config, precision), .fallback = "float32",
      .words = precision_words, .in_numbers = true,
      .meaning =
-         "Precision of matrix products. bfloat16 rounds their operands, and sums in float32: "
-         "about twice as fast on processors with tile units (AMX), not elsewhere. Part of the "
+         "Precision of matrix products. bfloat16 rounds their operands, and weights wherever they "
+         "are used, and sums in float32: about twice as fast on processors with tile units (AMX), "
+         "not elsewhere. teach, eval and generate then hold weights in two bytes. Part of the "
          "numbers."},
     {"watchdog_seconds", LAP_KEY_REAL, offsetof(lap_config, watchdog_seconds), .fallback = "300",
      .minimum = 0, .maximum = 1e9, .lower = LAP_ABOVE, .unit = "seconds",
