@@ -1,6 +1,7 @@
 #include "autograd/kernel/gemm.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/matmul/bfloat16.h"
@@ -40,6 +41,10 @@ static void blas_in_tiles(const lap_gemm_operands *p) {
 void lap_gemm(const lap_gemm_operands *operands) { blas_in_tiles(operands); }
 void lap_gemm_here(const lap_gemm_operands *operands) { blas(operands); }
 int64_t lap_gemm_chain_block(void) { return INT64_MAX; }
+int64_t lap_gemm_packed_width(void) { return 1; }
+void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
+  (void)operands, (void)packed;
+}
 
 #else
 
@@ -52,6 +57,7 @@ static lap_matmul product_of(const lap_gemm_operands *operands) {
   lap_matmul product = *operands;
   product.precision = lap_gemm_precision_here();
   if (product.into == LAP_MATMUL_CHAIN && !has_chains()) product.into = LAP_MATMUL_ADD;
+  if (product.b_packed) product.b = NULL;
   return product;
 }
 
@@ -69,6 +75,18 @@ void lap_gemm_here(const lap_gemm_operands *operands) {
     lap_matmul_run_here(&product);
   else
     blas(operands);
+}
+
+int64_t lap_gemm_packed_width(void) {
+  return is_ours() ? lap_matmul_packed_width(lap_gemm_precision_here()) : 1;
+}
+
+void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
+  const lap_matmul product = product_of(operands);
+  if (!is_ours()) return;
+  assert(lap_matmul_packed_floats(product.precision, product.n, product.k) <=
+         lap_gemm_packed_size(product.n, product.k));
+  lap_matmul_pack_b(&product, packed);
 }
 
 int64_t lap_gemm_chain_block(void) { return has_chains() ? LAP_MATMUL_BLOCK : INT64_MAX; }

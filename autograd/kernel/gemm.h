@@ -23,6 +23,8 @@
 #define lap_gemm_here LAP_PRECISION(lap_gemm_here)
 #define lap_gemm_chain_block LAP_PRECISION(lap_gemm_chain_block)
 #define lap_gemm_round LAP_PRECISION(lap_gemm_round)
+#define lap_gemm_pack_b LAP_PRECISION(lap_gemm_pack_b)
+#define lap_gemm_packed_width LAP_PRECISION(lap_gemm_packed_width)
 
 /* With OpenBLAS, the tiles of C. */
 enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
@@ -33,6 +35,8 @@ typedef struct {
   int64_t m, n, k;
   const real *a, *b;
   const uint16_t *b_bfloat16; /* always NULL */
+  const real *b_packed;
+  int64_t packed_terms, packed_columns, packed_column;
   real *c;
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;
@@ -59,5 +63,17 @@ int64_t lap_gemm_chain_block(void);
 
 /* Rounds values to bfloat16 as products in bfloat16 round their operands. */
 void lap_gemm_round(real *values, int64_t count);
+
+/* A B that many products share, laid out once (matmul.h). Products by lap_gemm_here then have `b` as
+ * well as `b_packed`: only our own kernels lay anything out, the others read b. `packed`: aligned to
+ * 64 bytes, of lap_gemm_packed_size reals. */
+void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed);
+/* What packed_column is a multiple of. */
+int64_t lap_gemm_packed_width(void);
+/* Room for every kernel's layout, so that memory does not depend on the processor. */
+static inline int64_t lap_gemm_packed_size(int64_t n, int64_t k) {
+  enum { WIDEST = 32, GROUP = LAP_MATMUL_GROUP };
+  return (n + WIDEST - 1) / WIDEST * WIDEST * ((k + GROUP - 1) / GROUP * GROUP);
+}
 
 #endif

@@ -33,19 +33,26 @@ typedef struct {
   const int32_t *document_start; /* [T] */
   int64_t length;                /* T */
   int64_t q_stride, kv_stride;
+  int64_t strip;    /* ranges of keys begin at its multiples */
   int64_t q_offset; /* of the head's first element in q, o and their gradients */
   const real *q, *k, *v, *d_o;
-  bool is_finite;            /* all that this pass multiplies by weights */
-  bool accumulate_dq;        /* dq holds an earlier part */
-  real *maximum;             /* [T]: m */
-  real *factor;              /* [T]: c */
-  real *scores;              /* [2, TILE, T]: s or p; ds */
-  real *slopes;              /* [T]: of a row, d s / d (q.k) */
-  real *dk_chain, *dv_chain; /* [T, D]: sums over the block of queries at hand */
+  real *scored, *mixed, *compared; /* of the key-value head, laid out for products: k^T; what
+                                            weights sum, v or, backward, k; backward: v^T */
+  bool is_finite;                  /* all that this pass multiplies by weights */
+  bool accumulate_dq;              /* dq holds an earlier part */
+  real *maximum;                   /* [T]: m */
+  real *factor;                    /* [T]: c */
+  real *scores;                    /* [2, TILE, T]: s or p; ds */
+  real *slopes;                    /* [T]: of a row, d s / d (q.k) */
+  real *dk_chain, *dv_chain;       /* [T, D]: sums over the block of queries at hand */
 } head_view;
 
+enum { LAID_OUT = 3, ALIGNED = 64 / sizeof(real) }; /* operands; alignment */
+
 static int64_t scratch_of_thread(int64_t length, int64_t head_dim) {
-  return (2 * TILE + 1 + 2 * head_dim) * length;
+  const int64_t rest = (2 * TILE + 1 + 2 * head_dim) * length;
+  return LAID_OUT * lap_gemm_packed_size(length, head_dim) +
+         (rest + ALIGNED - 1) / ALIGNED * ALIGNED;
 }
 
 /* The first key that the window of query i reaches, within its sequence. */
@@ -62,6 +69,11 @@ static int64_t low_key(const head_view *head, int64_t i) {
   return first_visible(head->document_start, head->attributes->window, i);
 }
 
+/* Where the keys of a tile begin: of the first that its queries see, the strip. */
+static int64_t low_of_tile(const head_view *head, int64_t i0) {
+  return low_key(head, i0) / head->strip * head->strip;
+}
+
 /* B, or S B. */
 static int64_t sequences_of(const lap_op_call *call) {
   return call->output.rows / call->batch->length;
@@ -76,6 +88,8 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
   const int64_t q_stride = heads * dim, kv_stride = attributes->kv_heads * dim;
   const int64_t q_offset = row * q_stride + head * dim;
   const int64_t kv_offset = row * kv_stride + kv_head * dim;
+  const int64_t laid_out = lap_gemm_packed_size(length, dim);
+  real *rest = thread_scratch + LAID_OUT * laid_out;
   return (head_view){
       .attributes = attributes,
       .document_start = call->batch->document_start + sequence % call->batch->sequences * length,
@@ -87,13 +101,35 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
       .k = call->input[1].value + kv_offset,
       .v = call->input[2].value + kv_offset,
       .d_o = call->output.gradient ? call->output.gradient + q_offset : NULL,
+      .strip = lap_gemm_packed_width(),
+      .scored = thread_scratch,
+      .mixed = thread_scratch + laid_out,
+      .compared = thread_scratch + 2 * laid_out,
       .accumulate_dq = call->input[0].accumulate,
       .maximum = call->saved + 2 * unit * length,
       .factor = call->saved + (2 * unit + 1) * length,
-      .scores = thread_scratch,
-      .slopes = thread_scratch + 2 * (int64_t)TILE * length,
-      .dk_chain = thread_scratch + (2 * TILE + 1) * length,
-      .dv_chain = thread_scratch + (2 * TILE + 1 + dim) * length};
+      .scores = rest,
+      .slopes = rest + 2 * (int64_t)TILE * length,
+      .dk_chain = rest + (2 * TILE + 1) * length,
+      .dv_chain = rest + (2 * TILE + 1 + dim) * length};
+}
+
+/* x [T, D] of the key-value head as the products of all tiles will read it, or x^T. */
+static void lay_out_matrix(const head_view *head, const real *x, bool transposed, real *packed) {
+  const int64_t length = head->length, dim = head->attributes->head_dim;
+  lap_gemm_pack_b(&(lap_gemm_operands){.n = transposed ? length : dim,
+                                       .k = transposed ? dim : length,
+                                       .b = x,
+                                       .ldb = head->kv_stride,
+                                       .transpose_b = transposed},
+                  packed);
+}
+
+/* The heads of a group share it: a thread that goes on with one finds it there. */
+static void lay_out(const head_view *head, bool backward) {
+  lay_out_matrix(head, head->k, true, head->scored);
+  lay_out_matrix(head, backward ? head->k : head->v, false, head->mixed);
+  if (backward) lay_out_matrix(head, head->v, true, head->compared);
 }
 
 /* scores [rows, keys] = scale-and-cap of q [i0 .. i0+rows) against keys [low, low + keys); only the
@@ -107,6 +143,10 @@ static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t
                                      .a = head->q + i0 * head->q_stride,
                                      .lda = head->q_stride,
                                      .b = head->k + low * head->kv_stride,
+                                     .b_packed = head->scored,
+                                     .packed_terms = a->head_dim,
+                                     .packed_columns = head->length,
+                                     .packed_column = low,
                                      .ldb = head->kv_stride,
                                      .transpose_b = true,
                                      .c = head->scores,
@@ -134,7 +174,7 @@ static bool all_finite(const real *x, int64_t stride, int64_t rows, int64_t colu
   return !wrong;
 }
 
-/* out [rows, D] (+)= weights [rows, keys] x [keys, D]: x are the keys or values from `low` on. */
+/* out [rows, D] (+)= weights [rows, keys] x [keys, D]: x are `mixed`, from `low` on. */
 static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64_t low,
                           const real *weights, const real *x, bool add, real *out) {
   const int64_t keys = i0 + rows - low;
@@ -144,6 +184,9 @@ static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64
                                  .a = weights,
                                  .lda = keys,
                                  .b = x + low * head->kv_stride,
+                                 .b_packed = head->mixed,
+                                 .packed_terms = head->length,
+                                 .packed_columns = head->attributes->head_dim,
                                  .ldb = head->kv_stride,
                                  .c = out + i0 * head->q_stride,
                                  .ldc = head->q_stride,
@@ -156,6 +199,7 @@ static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t first = low_key(head, i0 + r);
     lap_gemm_operands one = all;
+    one.b_packed = NULL;
     one.m = 1, one.k = i0 + r + 1 - first, one.first = first;
     one.a += r * keys + (first - low), one.b += (first - low) * head->kv_stride;
     one.c += r * head->q_stride;
@@ -197,7 +241,7 @@ static void sum_over_queries(const head_view *head, int64_t i0, int64_t rows, in
 }
 
 static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *o) {
-  const int64_t low = low_key(head, i0), keys = i0 + rows - low;
+  const int64_t low = low_of_tile(head, i0), keys = i0 + rows - low;
   make_scores(head, i0, rows, low, keys);
   for (int64_t r = 0; r < rows; ++r) {
     real *p = head->scores + r * keys;
@@ -218,15 +262,20 @@ static void forward(const lap_op_call *call) {
   const lap_attention_attributes *attributes = call->attributes;
   const int64_t length = call->batch->length;
   const int64_t units = sequences_of(call) * attributes->heads;
-#pragma omp parallel for schedule(static)
-  for (int64_t unit = 0; unit < units; ++unit) {
-    head_view head = view(
-        call, unit,
-        call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim));
-    head.is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
-    real *o = call->output.value + head.q_offset;
-    for (int64_t i0 = 0; i0 < length; i0 += TILE)
-      forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
+#pragma omp parallel
+  {
+    real *scratch =
+        call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim);
+    const real *laid_out = NULL;
+#pragma omp for schedule(static)
+    for (int64_t unit = 0; unit < units; ++unit) {
+      head_view head = view(call, unit, scratch);
+      if (head.k != laid_out) lay_out(&head, false), laid_out = head.k;
+      head.is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
+      real *o = call->output.value + head.q_offset;
+      for (int64_t i0 = 0; i0 < length; i0 += TILE)
+        forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
+    }
   }
 }
 
@@ -259,7 +308,7 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
  * block of queries at hand have given so far. */
 static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq) {
   const lap_attention_attributes *a = head->attributes;
-  const int64_t dim = a->head_dim, low = low_key(head, i0), keys = i0 + rows - low;
+  const int64_t dim = a->head_dim, low = low_of_tile(head, i0), keys = i0 + rows - low;
   real *p = head->scores, *ds = head->scores + TILE * head->length;
   make_scores(head, i0, rows, low, keys);
   lap_gemm_here(&(lap_gemm_operands){.m = rows,
@@ -268,6 +317,10 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
                                      .a = head->d_o + i0 * head->q_stride,
                                      .lda = head->q_stride,
                                      .b = head->v + low * head->kv_stride,
+                                     .b_packed = head->compared,
+                                     .packed_terms = dim,
+                                     .packed_columns = head->length,
+                                     .packed_column = low,
                                      .ldb = head->kv_stride,
                                      .transpose_b = true,
                                      .c = ds,
@@ -329,17 +382,23 @@ static void backward(const lap_op_call *call) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length, dim = a->head_dim;
   const int64_t units = sequences_of(call) * a->heads, part = length * dim;
-  real *dk_parts = call->scratch, *dv_parts = dk_parts + units * part;
-  real *tiles = dv_parts + units * part;
-#pragma omp parallel for schedule(static)
-  for (int64_t unit = 0; unit < units; ++unit) {
-    head_view head =
-        view(call, unit, tiles + omp_get_thread_num() * scratch_of_thread(length, dim));
-    head.is_finite = all_finite(head.q, head.q_stride, length, dim) &&
-                     all_finite(head.k, head.kv_stride, length, dim) &&
-                     all_finite(head.d_o, head.q_stride, length, dim);
-    backward_head(&head, call->input[0].gradient + head.q_offset, dk_parts + unit * part,
-                  dv_parts + unit * part);
+  const int64_t of_thread = scratch_of_thread(length, dim);
+  real *dk_parts = call->scratch + omp_get_max_threads() * of_thread;
+  real *dv_parts = dk_parts + units * part;
+#pragma omp parallel
+  {
+    real *scratch = call->scratch + omp_get_thread_num() * of_thread;
+    const real *laid_out = NULL;
+#pragma omp for schedule(static)
+    for (int64_t unit = 0; unit < units; ++unit) {
+      head_view head = view(call, unit, scratch);
+      if (head.k != laid_out) lay_out(&head, true), laid_out = head.k;
+      head.is_finite = all_finite(head.q, head.q_stride, length, dim) &&
+                       all_finite(head.k, head.kv_stride, length, dim) &&
+                       all_finite(head.d_o, head.q_stride, length, dim);
+      backward_head(&head, call->input[0].gradient + head.q_offset, dk_parts + unit * part,
+                    dv_parts + unit * part);
+    }
   }
   sum_groups(call, dk_parts, &call->input[1]);
   sum_groups(call, dv_parts, &call->input[2]);

@@ -389,6 +389,43 @@ static void check_the_smallest_results(const lap_matmul_kernel *kernel) {
   }
 }
 
+/* Parts of a B that was laid out as a whole give what the same parts give as they are stored. */
+static void check_laid_out(const lap_matmul_kernel *kernel) {
+  enum { CASES = 200 };
+  source from = {7, 0};
+  for (int i = 0; i < CASES; ++i) {
+    const int64_t m = dimension(&from), n = dimension(&from), k = dimension(&from);
+    if (m * n * k > INT64_C(1) << 22) continue;
+    test_case t = make(&from, m, n, k, i % 3 ? TAME : TINY);
+    const int64_t width = lap_matmul_packed_width(precision);
+    float *packed = lap_allocate_aligned(lap_matmul_packed_floats(precision, n, k), sizeof *packed);
+    float *expected = lap_allocate(t.c_size, sizeof *expected);
+    t.p.segment = 0, t.p.first = 0;
+    lap_matmul_pack_b(&t.p, packed);
+    lap_matmul part = t.p;
+    const int64_t column = below(&from, (n + width - 1) / width) * width, term = below(&from, k);
+    part.n = 1 + below(&from, n - column), part.k = 1 + below(&from, k - term), part.first = term;
+    part.a += t.p.transpose_a ? term * part.lda : term;
+    part.b += t.p.transpose_b ? column * part.ldb + term : term * part.ldb + column;
+    lap_matmul_run_here(&part);
+    memcpy(expected, part.c, (size_t)(t.c_size) * sizeof *expected);
+    memcpy(part.c, t.before, (size_t)t.c_size * sizeof *expected);
+    part.b = NULL, part.b_packed = packed;
+    part.packed_terms = k, part.packed_columns = n, part.packed_column = column;
+    lap_matmul_run_here(&part);
+    for (int64_t e = 0; e < t.c_size; ++e)
+      if (!same(expected[e], part.c[e]))
+        fail_msg(
+            "%s precision %d [%d,%d,%d] of [%d,%d], transpose %d, from term %d column %d: %a, "
+            "not %a",
+            kernel->name, precision, (int)m, (int)part.n, (int)part.k, (int)n, (int)k,
+            part.transpose_b, (int)term, (int)column, (double)part.c[e], (double)expected[e]);
+    lap_release_aligned(packed);
+    free(expected);
+    release(&t);
+  }
+}
+
 /* The definition, which takes longest, once for all kernels. */
 static void random_shape(source *from, value_kind taste, int64_t m, int64_t n, int64_t k) {
   test_case t = make(from, m, n, k, taste);
@@ -425,6 +462,7 @@ static void random_shapes(void **state) {
   }
   precision = LAP_MATMUL_FLOAT32;
 }
+static void laid_out(void **state) { (void)state, for_each_kernel(check_laid_out); }
 
 static void held_in_bfloat16(void **state) { (void)state, for_each_kernel(check_held_in_bfloat16); }
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
@@ -513,6 +551,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_shapes),
       cmocka_unit_test(held_in_bfloat16),
+      cmocka_unit_test(laid_out),
       cmocka_unit_test(long_dimensions),
       cmocka_unit_test(chains),
       cmocka_unit_test(any_number_of_threads),

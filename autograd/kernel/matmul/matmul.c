@@ -1,5 +1,6 @@
 #include "autograd/kernel/matmul/matmul.h"
 
+#include <assert.h>
 #include <omp.h>
 
 #include "autograd/kernel/matmul/kernels.h"
@@ -14,6 +15,18 @@ static const lap_matmul_unit *unit_of(const lap_matmul *p) {
 }
 
 void lap_matmul_run_here(const lap_matmul *p) { lap_matmul_multiply(p, unit_of(p)); }
+
+int64_t lap_matmul_packed_floats(lap_matmul_precision precision, int64_t n, int64_t k) {
+  return lap_matmul_packed_floats_of(lap_matmul_kernel_here()->unit[precision], n, k);
+}
+
+int64_t lap_matmul_packed_width(lap_matmul_precision precision) {
+  return lap_matmul_kernel_here()->unit[precision]->width;
+}
+
+void lap_matmul_pack_b(const lap_matmul *p, float *packed) {
+  lap_matmul_pack_b_for(p, unit_of(p), packed);
+}
 
 /* Threads take rectangles of C. Each packs what it needs of both operands: B again for every range
  * of rows, A for every range of columns. Returns into how many ranges the rows are cut. */
@@ -42,6 +55,7 @@ static lap_matmul rectangle(const lap_matmul *p, int64_t i0, int64_t rows, int64
 }
 
 void lap_matmul_run(const lap_matmul *p) {
+  assert(!p->b_packed);
   const int64_t threads = p->m * p->n * p->k < WORTH_THREADS ? 1 : omp_get_max_threads();
   if (threads == 1) {
     lap_matmul_run_here(p);

@@ -88,7 +88,8 @@ static void pack_strips(lap_matmul_pack pack, const stored *x, const term_range 
 
 static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
                            const term_range *range, int64_t i0, int64_t rows, int64_t j0,
-                           int64_t columns, const float *packed_b, lap_matmul_into into) {
+                           int64_t columns, const float *strips_b, int64_t strip_floats,
+                           lap_matmul_into into) {
   float packed_a[PACKED_A] __attribute__((aligned(64)));
   const strips s = cut(rows, unit->height, unit->grain);
   const stored a = {p->a + (p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k), NULL, p->lda,
@@ -97,13 +98,13 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
               unit->a_stride);
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
-    const float *strip_b = packed_b + j / unit->width * unit->b_stride * range->all;
+    const float *strip_b = strips_b + j / unit->width * strip_floats;
     float *c = p->c + i0 * p->ldc + j0 + j;
     for (int64_t i = 0; i < s.count; ++i) {
       const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
       const int64_t part = unit->b_stride * range->all / s.count;
       const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
-                                    strip_b + unit->b_stride * range->all + i * part, part};
+                                    strip_b + strip_floats + i * part, part};
       unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
                  c + begin * p->ldc, p->ldc, end - begin, width, into, &soon);
     }
@@ -147,28 +148,81 @@ static span span_from(const lap_matmul *p, const lap_matmul_unit *unit, int64_t 
   return made;
 }
 
-static void pack_b(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms, int64_t j0,
-                   const strips *s, float *packed) {
-  for (int b = 0; b < terms->count; ++b) {
-    const int64_t k = terms->block[b].k, at = p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0;
-    const stored x = {p->b_bfloat16 ? NULL : p->b + at, p->b_bfloat16 ? p->b_bfloat16 + at : NULL,
-                      p->ldb, !p->transpose_b};
-    pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, &x, &terms->block[b].range,
-                s, packed + terms->block[b].before * s->count * unit->b_stride, unit->b_stride);
-  }
+/* The columns from j0 on, of the block's terms from the k-th on. */
+static void pack_block(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k, int64_t j0,
+                       const term_range *range, const strips *s, float *packed) {
+  const int64_t at = p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0;
+  const stored x = {p->b_bfloat16 ? NULL : p->b + at, p->b_bfloat16 ? p->b_bfloat16 + at : NULL,
+                    p->ldb, !p->transpose_b};
+  pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, &x, range, s, packed,
+              unit->b_stride);
+}
+
+/* Rows of A that are packed at once. */
+static int64_t chunk_rows(const lap_matmul_unit *unit) {
+  return least(STRIPS, PACKED_A / (unit->block * unit->a_stride)) * unit->height;
 }
 
 static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms,
                            int64_t j0, int64_t columns) {
   float packed_b[PACKED_B] __attribute__((aligned(64)));
   const strips s = cut(columns, unit->width, unit->width);
-  const int64_t chunk = least(STRIPS, PACKED_A / (unit->block * unit->a_stride)) * unit->height;
-  pack_b(p, unit, terms, j0, &s, packed_b);
+  const int64_t chunk = chunk_rows(unit);
+  for (int b = 0; b < terms->count; ++b)
+    pack_block(p, unit, terms->block[b].k, j0, &terms->block[b].range, &s,
+               packed_b + terms->block[b].before * s.count * unit->b_stride);
   for (int64_t i = 0; i < p->m; i += chunk)
     for (int b = 0; b < terms->count; ++b)
       multiply_chunk(p, unit, terms->block[b].k, &terms->block[b].range, i, least(chunk, p->m - i),
                      j0, columns, packed_b + terms->block[b].before * s.count * unit->b_stride,
+                     terms->block[b].range.all * unit->b_stride,
                      terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into);
+}
+
+/* --- a B that was laid out before --- */
+
+/* The terms of a block, at a multiple of the unit's, with those that complete the last group. */
+static term_range whole_block(const lap_matmul_unit *unit, int64_t begin, int64_t k) {
+  const int64_t terms = least(unit->block, k - begin);
+  return (term_range){0, terms, (terms + unit->group - 1) / unit->group * unit->group};
+}
+
+/* Where a block begins: all strips of the blocks before it are whole. */
+static int64_t block_offset(const lap_matmul_unit *unit, int64_t n, int64_t begin) {
+  return (n + unit->width - 1) / unit->width * unit->b_stride * begin;
+}
+
+int64_t lap_matmul_packed_floats_of(const lap_matmul_unit *unit, int64_t n, int64_t k) {
+  const int64_t all = (k + unit->group - 1) / unit->group * unit->group;
+  return block_offset(unit, n, all);
+}
+
+void lap_matmul_pack_b_for(const lap_matmul *p, const lap_matmul_unit *unit, float *packed) {
+  const strips s = cut(p->n, unit->width, unit->width);
+  for (int64_t k = 0; k < p->k; k += unit->block) {
+    const term_range range = whole_block(unit, k, p->k);
+    pack_block(p, unit, k, 0, &range, &s, packed + block_offset(unit, p->n, k));
+  }
+}
+
+/* A block may begin in the middle of one that was laid out: at whole groups, of which A has zeros
+ * where the product has no terms. */
+static void multiply_packed(const lap_matmul *p, const lap_matmul_unit *unit) {
+  assert(p->segment == 0 && p->packed_column % unit->width == 0);
+  assert(p->first + p->k <= p->packed_terms && p->packed_column + p->n <= p->packed_columns);
+  const int64_t rows = chunk_rows(unit);
+  for (int64_t i = 0; i < p->m; i += rows)
+    for (int64_t k = 0; k < p->k;) {
+      const term_range range = terms_from(p, unit, k);
+      const int64_t begin = (p->first + k) / unit->block * unit->block;
+      const int64_t strip = whole_block(unit, begin, p->packed_terms).all * unit->b_stride;
+      const float *strips_b = p->b_packed + block_offset(unit, p->packed_columns, begin) +
+                              p->packed_column / unit->width * strip +
+                              (p->first + k - begin - range.lead) * unit->b_stride;
+      multiply_chunk(p, unit, k, &range, i, least(rows, p->m - i), 0, p->n, strips_b, strip,
+                     k > 0 ? LAP_MATMUL_ADD : p->into);
+      k += range.terms;
+    }
 }
 
 /* --- the whole product --- */
@@ -195,6 +249,9 @@ void lap_matmul_multiply(const lap_matmul *p, const lap_matmul_unit *unit) {
   assert(p->into != LAP_MATMUL_CHAIN ||
          (p->precision == LAP_MATMUL_FLOAT32 && terms_from(p, unit, 0).terms == p->k));
   const unsigned before = unit->enter();
-  multiply(p, unit);
+  if (p->b_packed)
+    multiply_packed(p, unit);
+  else
+    multiply(p, unit);
   unit->leave(before);
 }

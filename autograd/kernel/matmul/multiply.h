@@ -11,5 +11,8 @@
 
 /* As lap_matmul_run_here, by this unit. */
 void lap_matmul_multiply(const lap_matmul *product, const lap_matmul_unit *unit);
+/* As lap_matmul_packed_floats and lap_matmul_pack_b, for this unit. */
+int64_t lap_matmul_packed_floats_of(const lap_matmul_unit *unit, int64_t n, int64_t k);
+void lap_matmul_pack_b_for(const lap_matmul *product, const lap_matmul_unit *unit, float *packed);
 
 #endif
