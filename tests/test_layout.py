@@ -49,7 +49,7 @@ MAY_INCLUDE = {
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
     "trainer/attend": AUTOGRAD | {"trainer/hf", "trainer/attend"},
     "trainer/probe": HF | {"trainer/probe"},
-    "trainer/ablate": PLAN | {"trainer/ablate"},
+    "trainer/ablate": PLAN | {"trainer/statistics", "trainer/ablate"},
 }
 USE_ALL = {"trainer", "trainer/commands"}
 

@@ -64,9 +64,9 @@ int64_t lap_gemm_chain_block(void);
 /* Rounds values to bfloat16 as products in bfloat16 round their operands. */
 void lap_gemm_round(real *values, int64_t count);
 
-/* A B that many products share, laid out once (matmul.h). Products by lap_gemm_here then have `b` as
- * well as `b_packed`: only our own kernels lay anything out, the others read b. `packed`: aligned to
- * 64 bytes, of lap_gemm_packed_size reals. */
+/* A B that many products share, laid out once (matmul.h). Products by lap_gemm_here then have `b`
+ * as well as `b_packed`: only our own kernels lay anything out, the others read b. `packed`:
+ * aligned to 64 bytes, of lap_gemm_packed_size reals. */
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed);
 /* What packed_column is a multiple of. */
 int64_t lap_gemm_packed_width(void);

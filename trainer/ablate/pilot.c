@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/statistics/detectable.h"
 
 enum { MOST_BYTES = 16 << 20 };
 
@@ -97,6 +98,14 @@ static json_int_t dev_documents(const json_t *plan) {
   return 0;
 }
 
+/* The difference that the suite's seeds find in four of five cases; null for one seed. */
+static json_t *effect_of(const lap_suite *suite, double upper) {
+  if (suite->seed_count < 2) return json_null();
+  const lap_design design = {
+      .seed_deviation = upper, .seeds = suite->seed_count, .confidence = suite->confidence};
+  return json_real(lap_detectable_effect(&design, 0.8));
+}
+
 lap_code lap_pilot_read(const lap_suite *suite, json_t **object, lap_status *status) {
   *object = NULL;
   if (!suite->pilot) {
@@ -109,10 +118,14 @@ lap_code lap_pilot_read(const lap_suite *suite, json_t **object, lap_status *sta
   const json_t *seeds = json_object_get(plan, "seeds");
   if (code == LAP_OK) code = check_seeds(suite, seeds, status);
   if (code == LAP_OK) code = deviation_of(suite, plan, &deviation, status);
-  if (code == LAP_OK)
-    *object = json_pack("{s:n, s:s, s:I, s:I, s:f, s:n}", "effect", "pilot", suite->pilot, "seeds",
-                        (json_int_t)json_array_size(seeds), "documents", dev_documents(plan),
-                        "standard_deviation", deviation, "upper_80");
+  if (code == LAP_OK) {
+    const size_t count = json_array_size(seeds);
+    const double upper = lap_deviation_upper(deviation, (double)count - 1, 0.8);
+    *object = json_pack("{s:s, s:I, s:I, s:f, s:f}", "pilot", suite->pilot, "seeds",
+                        (json_int_t)count, "documents", dev_documents(plan), "standard_deviation",
+                        deviation, "upper_80", upper);
+    json_object_set_new(*object, "effect", effect_of(suite, upper));
+  }
   json_decref(plan);
   return code;
 }

@@ -15,10 +15,9 @@
 
 enum { LAP_PILOT_SEEDS = 8 };
 
-/* {"pilot", "seeds", "documents", "standard_deviation", "effect", "upper_80"}, or null where the
- * suite names none; what the statistics fill in is null. A new reference. LAP_DATA for a pilot
- * that is no such folder, or whose runs are not all there; LAP_USAGE for one with too few seeds,
- * or seeds of the suite. */
+/* {"pilot", "seeds", "documents", "standard_deviation", "upper_80", "effect"}, or null where the
+ * suite names none. A new reference. LAP_DATA for a pilot that is no such folder, or whose runs are
+ * not all there; LAP_USAGE for one with too few seeds, or seeds of the suite. */
 lap_code lap_pilot_read(const lap_suite *suite, json_t **object, lap_status *status);
 
 #endif

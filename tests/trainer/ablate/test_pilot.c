@@ -55,8 +55,8 @@ static void write_pilot(const char *folder, int seeds) {
 static void the_deviation_of_differences_leaves_it(void **state) {
   (void)state;
   char *folder = scratch_create();
-  int64_t seeds[] = {1, 2};
-  const lap_suite suite = {.pilot = folder, .seeds = seeds, .seed_count = 2};
+  int64_t seeds[] = {1, 2, 3, 4, 5};
+  const lap_suite suite = {.pilot = folder, .seeds = seeds, .seed_count = 5, .confidence = .95};
   lap_status status;
   json_t *object;
   write_pilot(folder, 8);
@@ -64,6 +64,9 @@ static void the_deviation_of_differences_leaves_it(void **state) {
   /* Eight values .02 +- .01: variance .0001 * 8 / 7. */
   assert_float_equal(json_number_value(json_object_get(object, "standard_deviation")), .0106904,
                      1e-6);
+  /* SciPy: chi2.ppf(.2, 7), and the noncentral t of 4 degrees with power .8. */
+  assert_float_equal(json_number_value(json_object_get(object, "upper_80")), .0144670, 1e-6);
+  assert_float_equal(json_number_value(json_object_get(object, "effect")), .0243335, 1e-4);
   assert_int_equal(json_integer_value(json_object_get(object, "seeds")), 8);
   assert_int_equal(json_integer_value(json_object_get(object, "documents")), 33);
   json_decref(object);
