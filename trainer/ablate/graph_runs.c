@@ -23,7 +23,7 @@ static lap_task_input in_directory(const lap_graph *graph, size_t task, const ch
 /* The weights at `path`, whatever form they have. */
 static lap_code hash_weights(const char *path, char hex[LAP_SHA256_HEX], lap_status *status) {
   lap_model_source source;
-  LAP_TRY(lap_model_open(path, false, &source, status));
+  LAP_TRY(lap_model_open(path, LAP_MODEL_NO_WEIGHTS, &source, status));
   const lap_code code = lap_model_weights_sha256(&source, hex, status);
   lap_model_close(&source);
   return code;

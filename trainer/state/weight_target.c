@@ -73,6 +73,7 @@ void lap_held_part_store(const lap_held_part *held, int64_t begin, int64_t count
     memcpy(held->at + (begin - held->begin), values, (size_t)count * sizeof *values);
     return;
   }
+  assert(held->bfloat16);
   uint16_t *packed = held->bfloat16 + (begin - held->begin);
   for (int64_t i = 0; i < count; ++i) packed[i] = bfloat16_of(values[i]);
 }
