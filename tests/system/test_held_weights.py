@@ -45,8 +45,8 @@ class HeldWeights(Test):
     def make(cls, workspace):
         workspace.make_tokens()
         cls.tokens = workspace / "tokens/eval/*.h5"
-        config = workspace.config("c.yaml", workspace / "run", steps=12)
-        workspace.train(config, workspace / "run")
+        cls.config = workspace.config("c.yaml", workspace / "run", steps=12)
+        workspace.train(cls.config, workspace / "run")
         cls.exported = workspace / "exported"
         succeed("export", workspace / "run", "--format", "hf", "--out", cls.exported)
         tensors = read_safetensors(cls.exported / "model.safetensors")
@@ -77,6 +77,19 @@ class HeldWeights(Test):
                     self.assertEqual(other, results[0])
                 seen.append(results[0]["loss"])
         self.assertEqual(len(set(seen)), 4) # every shard and precision rounds in its own way
+
+    def test_a_checkpoint_is_held_as_its_run_evaluated_it(self):
+        """The last evaluation of a run reads master weights in float32. Of two model shards, and read in parts."""
+        for shards in ("1", "2"):
+            run = self.workspace / f"bfloat16-{shards}"
+            self.workspace.train(self.config, run, "precision=bfloat16", f"mesh.model={shards}",
+                                 f"data.eval={self.tokens}", "eval.every_steps=12")
+            lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+            wanted = [line["eval"]["loss"] for line in lines if "eval" in line][-1]
+            for ranks in (None, 2, 3):
+                found = self.result("eval", [run], "--tokens", self.tokens, precision="bfloat16",
+                                    ranks=ranks)
+                self.assertEqual(float(f"{found['loss']:.12g}"), wanted)  # as metrics.jsonl prints it
 
     def test_teach_writes_the_same(self):
         """But for the path of the teacher, which is its name."""
