@@ -111,15 +111,15 @@ static void add_row(const float *logits, uint32_t vocab, const uint32_t *order, 
   qsort(sorted, kept, sizeof *sorted, by_id);
   uint32_t next = 0;
   for (uint32_t begin = 0; begin < vocab; begin += BLOCK) {
-    const uint32_t count = vocab - begin < BLOCK ? vocab - begin : BLOCK;
-    const uint32_t padded = (count + PARTIALS - 1) / PARTIALS * PARTIALS;
-    memcpy(rest, logits + begin, count * sizeof *rest);
-    for (uint32_t i = count; i < padded; ++i) rest[i] = -INFINITY; /* adds 0 to each sum */
+    const int count = vocab - begin < BLOCK ? (int)(vocab - begin) : BLOCK;
+    const int padded = (count + PARTIALS - 1) / PARTIALS * PARTIALS;
+    memcpy(rest, logits + begin, (size_t)count * sizeof *rest);
+    for (int i = count; i < padded; ++i) rest[i] = -INFINITY; /* adds 0 to each sum */
     const float *block = logits + begin;
-    if (padded > count) block = memcpy(all, rest, padded * sizeof *rest);
-    for (; next < kept && sorted[next] < begin + count; ++next)
+    if (padded > count) block = memcpy(all, rest, (size_t)padded * sizeof *rest);
+    for (; next < kept && sorted[next] < begin + (uint32_t)count; ++next)
       rest[sorted[next] - begin] = -INFINITY;
-    add_block(block, rest, (int)padded, max_rest, max, sums);
+    add_block(block, rest, padded, max_rest, max, sums);
   }
 }
 
