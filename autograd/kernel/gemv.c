@@ -149,7 +149,8 @@ static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, ROWS};
 
 #if defined(__x86_64__)
 
-enum { WIDE_ROWS = 16, AHEAD = 256 /* terms that are fetched before they are needed */ };
+/* AHEAD: terms that are fetched before they are needed, as many bytes in either form. */
+enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD };
 #define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
 
 /* As lap_bfloat16_round. */
@@ -175,7 +176,7 @@ static inline void transpose(__m512 square[WIDE_ROWS]) {
   for (int round = 0; round < 4; ++round) {
     __m512 shuffled[WIDE_ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < WIDE_ROWS / 2; ++i) {
+    for (int64_t i = 0; i < WIDE_ROWS / 2; ++i) {
       shuffled[2 * i] = _mm512_permutex2var_ps(square[i], low, square[i + 8]);
       shuffled[2 * i + 1] = _mm512_permutex2var_ps(square[i], high, square[i + 8]);
     }
@@ -206,7 +207,7 @@ static inline __attribute__((always_inline)) void load(weights w, int64_t rows, 
       square[r] = _mm512_maskz_loadu_ps(there, w.values + row);
       if (bfloat16) square[r] = round_vector(square[r]);
     } else {
-      __builtin_prefetch(w.bfloat16 + row + 2 * AHEAD);
+      __builtin_prefetch(w.bfloat16 + row + AHEAD_BFLOAT16);
       square[r] = load_bfloat16(w.bfloat16 + row, there);
     }
   }
