@@ -185,31 +185,17 @@ static inline void transpose(__m512 square[WIDE_ROWS]) {
   }
 }
 
+/* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. */
 LAP_AVX512
-static inline __m512 load_bfloat16(const uint16_t *x, __mmask16 there) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, x)), 16));
-}
-
-/* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. What is held in
- * bfloat16 is not rounded: its subnormals are zero to the processor, as product.h wants it. */
-LAP_AVX512
-static inline __attribute__((always_inline)) void load(weights w, int64_t rows, int64_t k,
-                                                       const float *x, int64_t terms, bool bfloat16,
-                                                       __m512 square[WIDE_ROWS],
-                                                       float of_x[WIDE_ROWS]) {
+static inline void load(const float *w, int64_t rows, int64_t k, const float *x, int64_t terms,
+                        bool bfloat16, __m512 square[WIDE_ROWS], float of_x[WIDE_ROWS]) {
   const __mmask16 there = (__mmask16)(terms < WIDE_ROWS ? (1U << terms) - 1 : 0xffff);
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
-    const int64_t row = lesser(r, rows - 1) * k;
-    if (w.values) {
-      __builtin_prefetch(w.values + row + AHEAD);
-      square[r] = _mm512_maskz_loadu_ps(there, w.values + row);
-      if (bfloat16) square[r] = round_vector(square[r]);
-    } else {
-      __builtin_prefetch(w.bfloat16 + row + AHEAD_BFLOAT16);
-      square[r] = load_bfloat16(w.bfloat16 + row, there);
-    }
+    const float *row = w + lesser(r, rows - 1) * k;
+    __builtin_prefetch(row + AHEAD);
+    square[r] = _mm512_maskz_loadu_ps(there, row);
+    if (bfloat16) square[r] = round_vector(square[r]);
   }
   __m512 vector = _mm512_maskz_loadu_ps(there, x);
   if (bfloat16) vector = round_vector(vector);
@@ -217,61 +203,123 @@ static inline __attribute__((always_inline)) void load(weights w, int64_t rows, 
   transpose(square);
 }
 
+/* 32 terms of each row that is held in bfloat16, pairs transposed, and of x. Nothing of a row is
+ * rounded: its subnormals are zero to the processor in bfloat16, as product.h wants it. */
 LAP_AVX512
-static inline __attribute__((always_inline)) void float32_rows(weights w, int64_t rows, int64_t k,
-                                                               const float *x, float *y) {
-  __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
-  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
-    const int64_t end = lesser(begin + LAP_MATMUL_BLOCK, k);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t t = begin; t < end; t += WIDE_ROWS) {
-      float of_x[WIDE_ROWS];
-      load(from(w, t), rows, k, x + t, end - t, false, square, of_x);
+static inline void load_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
+                              int64_t terms, bool bfloat16, __m512 square[WIDE_ROWS],
+                              float of_x[2 * WIDE_ROWS]) {
+  const uint32_t there = terms < 2 * (int64_t)WIDE_ROWS ? (1U << terms) - 1 : 0xffffffffU;
 #pragma GCC unroll 16
-      for (int u = 0; u < WIDE_ROWS; ++u)
-        sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
-    }
-    total = _mm512_add_ps(total, sum);
+  for (int r = 0; r < WIDE_ROWS; ++r) {
+    const uint16_t *row = w + lesser(r, rows - 1) * k;
+    __builtin_prefetch(row + AHEAD_BFLOAT16);
+    square[r] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(there, row));
   }
-  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+#pragma GCC unroll 2
+  for (int64_t half = 0; half < 2 * (int64_t)WIDE_ROWS; half += WIDE_ROWS) {
+    __m512 vector = _mm512_maskz_loadu_ps((__mmask16)(there >> half), x + half);
+    if (bfloat16) vector = round_vector(vector);
+    _mm512_storeu_ps(of_x + half, vector);
+  }
+  transpose(square);
 }
 
 LAP_AVX512
-static inline __attribute__((always_inline)) void bfloat16_rows(weights w, int64_t rows, int64_t k,
-                                                                const float *x, float *y) {
-  __m512 total = _mm512_setzero_ps(), square[WIDE_ROWS];
-  for (int64_t group = 0; group < k; group += LAP_MATMUL_GROUP) {
-    const int64_t end = lesser(group + LAP_MATMUL_GROUP, k);
-    __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-    for (int64_t t = group; t < end; t += WIDE_ROWS) {
-      float of_x[WIDE_ROWS];
-      load(from(w, t), rows, k, x + t, end - t, true, square, of_x);
-#pragma GCC unroll 8
-      for (int u = 0; u < WIDE_ROWS; u += 2) {
-        even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
-        odd = _mm512_fmadd_ps(square[u + 1], _mm512_set1_ps(of_x[u + 1]), odd);
-      }
-    }
-    total = _mm512_add_ps(total, _mm512_add_ps(even, odd));
-  }
-  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+static inline __m512 even_of(__m512 pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
 }
 
-/* Each form is code of its own. */
+LAP_AVX512
+static inline __m512 odd_of(__m512 pairs) {
+  const __m512i upper = _mm512_set1_epi32((int)0xffff0000U);
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), upper));
+}
+
+/* What a chain is at the end of these terms. */
+LAP_AVX512
+static inline __m512 chain_of_values(const float *w, int64_t rows, int64_t k, const float *x,
+                                     int64_t terms) {
+  __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
+  for (int64_t t = 0; t < terms; t += WIDE_ROWS) {
+    float of_x[WIDE_ROWS];
+    load(w + t, rows, k, x + t, terms - t, false, square, of_x);
+#pragma GCC unroll 16
+    for (int u = 0; u < WIDE_ROWS; ++u)
+      sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
+  }
+  return sum;
+}
+
+LAP_AVX512
+static inline __m512 chain_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
+                                    int64_t terms) {
+  __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
+  for (int64_t t = 0; t < terms; t += 2 * (int64_t)WIDE_ROWS) {
+    float of_x[2 * WIDE_ROWS];
+    load_pairs(w + t, rows, k, x + t, terms - t, false, square, of_x);
+#pragma GCC unroll 16
+    for (int64_t u = 0; u < WIDE_ROWS; ++u) {
+      sum = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), sum);
+      sum = _mm512_fmadd_ps(odd_of(square[u]), _mm512_set1_ps(of_x[2 * u + 1]), sum);
+    }
+  }
+  return sum;
+}
+
 LAP_AVX512
 static void wide_float32(weights w, int64_t rows, int64_t k, const float *x, float *y) {
-  if (w.values)
-    float32_rows((weights){w.values, NULL}, rows, k, x, y);
-  else
-    float32_rows((weights){NULL, w.bfloat16}, rows, k, x, y);
+  __m512 total = _mm512_setzero_ps();
+  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
+    const int64_t terms = lesser(LAP_MATMUL_BLOCK, k - begin);
+    total = _mm512_add_ps(total,
+                          w.values ? chain_of_values(w.values + begin, rows, k, x + begin, terms)
+                                   : chain_of_pairs(w.bfloat16 + begin, rows, k, x + begin, terms));
+  }
+  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
+}
+
+/* Both chains of a group, together. */
+LAP_AVX512
+static inline __m512 group_of_values(const float *w, int64_t rows, int64_t k, const float *x,
+                                     int64_t terms) {
+  __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
+  for (int64_t t = 0; t < terms; t += WIDE_ROWS) {
+    float of_x[WIDE_ROWS];
+    load(w + t, rows, k, x + t, terms - t, true, square, of_x);
+#pragma GCC unroll 8
+    for (int u = 0; u < WIDE_ROWS; u += 2) {
+      even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
+      odd = _mm512_fmadd_ps(square[u + 1], _mm512_set1_ps(of_x[u + 1]), odd);
+    }
+  }
+  return _mm512_add_ps(even, odd);
+}
+
+LAP_AVX512
+static inline __m512 group_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
+                                    int64_t terms) {
+  __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
+  float of_x[2 * WIDE_ROWS];
+  load_pairs(w, rows, k, x, terms, true, square, of_x);
+#pragma GCC unroll 16
+  for (int64_t u = 0; u < WIDE_ROWS; ++u) {
+    even = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), even);
+    odd = _mm512_fmadd_ps(odd_of(square[u]), _mm512_set1_ps(of_x[2 * u + 1]), odd);
+  }
+  return _mm512_add_ps(even, odd);
 }
 
 LAP_AVX512
 static void wide_bfloat16(weights w, int64_t rows, int64_t k, const float *x, float *y) {
-  if (w.values)
-    bfloat16_rows((weights){w.values, NULL}, rows, k, x, y);
-  else
-    bfloat16_rows((weights){NULL, w.bfloat16}, rows, k, x, y);
+  __m512 total = _mm512_setzero_ps();
+  for (int64_t group = 0; group < k; group += LAP_MATMUL_GROUP) {
+    const int64_t terms = lesser(LAP_MATMUL_GROUP, k - group);
+    total = _mm512_add_ps(total,
+                          w.values ? group_of_values(w.values + group, rows, k, x + group, terms)
+                                   : group_of_pairs(w.bfloat16 + group, rows, k, x + group, terms));
+  }
+  _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
 }
 
 static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
