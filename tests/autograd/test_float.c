@@ -264,7 +264,7 @@ static void the_head_differs_by_rounding(void **state) {
                          .batch = batch,
                          .columns = 33,
                          .softcap = cap ? 30 : 0,
-                         .objective = {0.7, renormalises ? 2 : 1, (lap_tail)tail}},
+                         .objective = {0.7, renormalises ? 2 : 1, (lap_tail)tail, 0, 0}},
               1);
       test_batch_destroy(batch);
     }
@@ -293,7 +293,7 @@ static void threads_do_not_change_a_bit_of_any_op(void **state) {
        .batch = batch,
        .columns = 30,
        .softcap = 30,
-       .objective = {0.7, 1, LAP_TAIL_GHOST}},
+       .objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0}},
   };
   const int threads[] = {1, 2, 5};
   for (size_t k = 0; k < sizeof cases / sizeof *cases; ++k) {

@@ -37,7 +37,7 @@ static lap_gemma2_config config_of(int64_t heads, int64_t kv_heads, int64_t laye
   return config;
 }
 
-static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
+static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
 
 /* --- one result --- */
 
