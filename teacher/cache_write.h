@@ -3,10 +3,11 @@
  * Our packing stays within the open schema: ids as unsigned integers of 16 or 32 bits with shuffle
  * and deflate, which brings an id of a vocabulary of 256,128 to less than 16 bits (HDF5's n-bit
  * filter is larger and takes three times as long to read); log-probabilities as float32 rounded to
- * multiples of 2^-11 (weights of drawn codecs as they come: rounding would be a bias), which deflate brings to less than 16 bits too. (IEEE half precision would be
- * off by 4e-3 where a log-probability is below -8.) Chunks are cut so that they end where windows
- * end: reading a window decodes that window. fletcher32, libver latest, to a temporary name,
- * renamed when whole. Any HDF5 program reads it.
+ * multiples of 2^-11, which deflate brings to less than 16 bits too. (IEEE half precision would be
+ * off by 4e-3 where a log-probability is below -8.) Drawn codecs come with logarithms as they are
+ * to be stored: rounding a drawn weight would be a bias. Chunks are cut so that they end where
+ * windows end: reading a window decodes that window. fletcher32, libver latest, to a temporary
+ * name, renamed when whole. Any HDF5 program reads it.
  */
 #ifndef LAP_TEACHER_CACHE_WRITE_H
 #define LAP_TEACHER_CACHE_WRITE_H

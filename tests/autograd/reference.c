@@ -169,7 +169,8 @@ static wide renormalised(const row_view *row, bool both, wide weight, wide *dz) 
   return kd;
 }
 
-/* Head ids as classes, all others as one, and what is kept of these as a distribution of its own. */
+/* Head ids as classes, all others as one, and what is kept of these as a distribution of its own.
+ */
 static wide decoupled(const row_view *row, const bool *in_head, wide tail_weight, wide weight,
                       wide *dz) {
   const wide all = log_sum_exp(row->z, in_head, row->vocab, -1, 1);

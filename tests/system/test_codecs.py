@@ -1,6 +1,7 @@
 """Drawn codecs as people meet them: teach writes them, inspect names them, train learns from them, and nobody
 measures by them."""
 
+import json
 import os
 import shutil
 import signal
@@ -127,6 +128,79 @@ class Codecs(Test):
                              self.workspace / "tokens/train/*.h5").json
             for key, value in {**expected, "codec": codec, "draw_seed": 1}.items():
                 self.assertEqual(report[key], value, key)
+
+    # --- training ---
+
+    def train(self, cache, *overrides, name="student"):
+        """The state_sha256 of three steps."""
+        run = self.workspace / name
+        shutil.rmtree(run, ignore_errors=True)
+        return succeed("train", self.config, f"teacher.cache={self.workspace.path}/{cache}/*.h5", f"run_dir={run}", "--json",
+                       *overrides)
+
+    def refuse(self, cache, *overrides, says):
+        path = self.workspace / cache
+        result = lapidary("train", self.config, f"teacher.cache={path}/*.h5", "--dry-run", *overrides)
+        self.assert_exit(result, 2)
+        for words in says:
+            self.assertIn(words, result.err)
+
+    def test_students_learn_from_draws(self):
+        for codec in CODECS:
+            rule = self.train(codec).json["state_sha256"]
+            self.assertEqual(rule, self.train(codec, "objective.tail=ghost").json["state_sha256"])
+            self.refuse(codec, "objective.tail=renormalise_both", says=["objective.tail", f"{codec}/", "--codec topk"])
+            self.refuse(codec, "objective.tail=renormalise", "objective.temperature=2",
+                        says=["objective.temperature", f"{codec}/", "use 1"])
+
+    def test_several_epochs_of_one_draw(self):
+        for codec, warned in (("varopt", True), ("dense", False)):
+            for epochs in (1, 2):
+                result = succeed("train", self.config, f"teacher.cache={self.workspace.path}/{codec}/*.h5", "--dry-run",
+                                 "schedule.steps=null", f"schedule.epochs={epochs}")
+                self.assertEqual("unbiased only over draw seeds" in result.err, warned and epochs == 2, result.err)
+
+    def test_head_and_tail_apart(self):
+        decoupled = "objective.tail=decoupled"
+        exact = self.train("dense", decoupled, "objective.head=5", name="exact").json["state_sha256"]
+        self.assertNotEqual(exact, self.train("dense").json["state_sha256"])
+        self.assertNotEqual(exact, self.train("stratified", decoupled).json["state_sha256"])
+        shuffled = self.workspace / "shuffled"  # a dense cache of another program, in order of ids
+        shutil.rmtree(shuffled, ignore_errors=True)
+        shutil.copytree(self.workspace / "dense", shuffled)
+        for path in shuffled.glob("*.h5"):
+            with h5py.File(path, "r+") as file:
+                del file.attrs["rows_sha256"]
+                order = numpy.argsort(file["ids"][...], axis=1, kind="stable")
+                for name in ("ids", "logprob"):
+                    file[name][...] = numpy.take_along_axis(file[name][...], order, axis=1)
+        self.train("shuffled", decoupled, "objective.head=5", name="by-id")
+        kd = [[json.loads(line)["kd"] for line in (self.workspace / name / "metrics.jsonl").read_text().splitlines()]
+              for name in ("exact", "by-id", "student")]
+        print("kd of dense rows, of the same in order of ids, of stratified ones", kd)
+        self.assertTrue(numpy.allclose(kd[0], kd[1], rtol=1e-4))
+        self.assertTrue(numpy.allclose(kd[0], kd[2], rtol=0.1))
+        self.refuse("dense", decoupled, says=["objective.head", "dense/"])
+        self.refuse("stratified", decoupled, "objective.head=4", says=["5 exact ids", "--k 4"])
+        for codec in ("sampled", "varopt", "gemma3"):
+            self.refuse(codec, decoupled, says=["objective.tail", f"{codec}/", "--codec stratified"])
+        self.refuse("dense", "objective.tail_weight=0.5", says=["objective.tail_weight", "objective.tail decoupled"])
+
+    def test_nobody_measures_by_draws(self):
+        held = self.workspace / "tokens/eval/*.h5"
+        for codec in ("varopt", "topk"):
+            self.teach(self.workspace / f"held-{codec}", "--codec", codec, tokens="eval")
+        measure = ["eval", self.run_directory, "--tokens", held, "--cache"]
+        result = lapidary(*measure, f"{self.workspace.path}/held-varopt/*.h5")
+        self.assert_exit(result, 3)
+        for words in ("codec: cache", "held-varopt", "is varopt", "teach --codec topk"):
+            self.assertIn(words, result.err)
+        self.assertLess(succeed(*measure, f"{self.workspace.path}/held-topk/*.h5", "--json").json["kl"], 1e-3)
+        both = f"{self.workspace.path}/{{varopt,held-CODEC}}/*.h5"
+        for codec, missing in (("varopt", True), ("topk", False)):
+            result = succeed("train", self.config, f"teacher.cache={both.replace('CODEC', codec)}", "--dry-run",
+                             f"data.eval={held}")
+            self.assertEqual("evaluation goes without the teacher" in result.err, missing, result.err)
 
 
 if __name__ == "__main__":

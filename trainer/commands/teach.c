@@ -51,9 +51,9 @@ static const lap_flag flags_of_teach[] = {
      .offset = offsetof(teach_flags, out),
      .help = "directory of the cache; train and eval shards may share it"},
     {.name = "codec",
-     .value = "topk|sampled|stratified|varopt|gemma3",
+     .value = "CODEC",
      .offset = offsetof(teach_flags, codec),
-     .help = "what is kept of a distribution [topk]"},
+     .help = "what is kept of a distribution: topk, sampled, stratified, varopt or gemma3 [topk]"},
     {.name = "k",
      .value = "K",
      .integer = {1, 1 << 20},
@@ -113,7 +113,7 @@ static lap_code add_draw_seed(const char *text, const char *end, draw_seeds *see
                               lap_status *status) {
   char *stop;
   errno = 0;
-  const long long seed = strtoll(text, &stop, 10);
+  const int64_t seed = strtoll(text, &stop, 10);
   if (*text < '0' || *text > '9' || stop != end || errno)
     return lap_fail(status, LAP_USAGE,
                     "--draw-seed: expected whole numbers from 0 on, with commas between them, "
@@ -121,7 +121,8 @@ static lap_code add_draw_seed(const char *text, const char *end, draw_seeds *see
                     (int)(end - text), text);
   for (size_t i = 0; i < seeds->count; ++i)
     if (seeds->seed[i] == seed)
-      return lap_fail(status, LAP_USAGE, "--draw-seed: %lld comes twice; one cache a seed", seed);
+      return lap_fail(status, LAP_USAGE, "--draw-seed: %" PRId64 " comes twice; one cache a seed",
+                      seed);
   if (seeds->count == MOST_DRAW_SEEDS)
     return lap_fail(status, LAP_USAGE, "--draw-seed: more than %d seeds", MOST_DRAW_SEEDS);
   seeds->seed[seeds->count++] = seed;

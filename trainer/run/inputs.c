@@ -102,26 +102,27 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
   return LAP_OK;
 }
 
-/* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one learns again. */
+/* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one learns again.
+ * An epoch may end within a step. */
 static void warn_of_epochs(const lap_config *config, const lap_session *session,
                            const lap_inputs *in) {
   if (!in->train_cache) return;
-  const lap_cache_schema *schema = lap_cache_schema_of(in->train_cache);
+  const lap_codec codec = lap_cache_schema_of(in->train_cache)->codec;
+  if (!lap_codec_is_drawn(codec)) return;
   double weights = 0, most = 0;
+  const double step = (double)config->batch.sequences, sampled = (double)in->total_steps * step;
   for (size_t i = 0; i < in->train.source_count; ++i) weights += in->sources[i].weight;
-  const double sampled = (double)in->total_steps * (double)config->batch.sequences;
   for (size_t i = 0; i < in->train.source_count; ++i) {
-    const double epochs = sampled *
-                          (in->train.source_count > 1 ? in->sources[i].weight / weights : 1) /
-                          (double)in->sources[i].window_count;
-    if (epochs > most) most = epochs;
+    const double windows = (double)in->sources[i].window_count;
+    const double share = sampled * in->sources[i].weight / weights;
+    if (share >= windows + step && share / windows > most) most = share / windows;
   }
-  if (lap_codec_is_drawn(schema->codec) && most > 1)
+  if (most > 0)
     lap_console_warn(session->console,
                      "teacher.cache: %s is %s, drawn once, but the run reads it %.2f times: every "
                      "epoch learns the same draws, which are unbiased only over draw seeds. Train "
                      "for one epoch, or teach with more draws",
-                     lap_cache_path(in->train_cache, 0), lap_codec_name(schema->codec), most);
+                     lap_cache_path(in->train_cache, 0), lap_codec_name(codec), most);
 }
 
 /* The shards of all sources, one set, and where each source's windows begin in it. */
