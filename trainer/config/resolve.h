@@ -29,8 +29,8 @@ typedef struct {
 } lap_config_teacher;
 
 /* Resolves objective.tail: where it is not given, ghost for the topk codec, none for the others,
- * for which ghost is none. LAP_USAGE naming the key, the teacher and what to do: a temperature other
- * than 1 without the topk codec and a renormalise rule; renormalise_both with a drawn codec;
+ * for which ghost is none. LAP_USAGE naming the key, the teacher and what to do: a temperature
+ * other than 1 without the topk codec and a renormalise rule; renormalise_both with a drawn codec;
  * decoupled with another teacher than a dense or a stratified one, or without a head. */
 lap_code lap_config_resolve_tail(lap_config *config, const lap_config_teacher *teacher,
                                  lap_status *status);
