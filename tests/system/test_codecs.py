@@ -135,8 +135,8 @@ class Codecs(Test):
         """The state_sha256 of three steps."""
         run = self.workspace / name
         shutil.rmtree(run, ignore_errors=True)
-        return succeed("train", self.config, f"teacher.cache={self.workspace.path}/{cache}/*.h5", f"run_dir={run}", "--json",
-                       *overrides)
+        return succeed("train", self.config, f"teacher.cache={self.workspace.path}/{cache}/*.h5", f"run_dir={run}",
+                       "--json", *overrides)
 
     def refuse(self, cache, *overrides, says):
         path = self.workspace / cache
