@@ -237,7 +237,8 @@ static void the_head_has_no_subnormal_gradients(void **state) {
   enum { VOCAB = 4, COLUMNS = 2 };
   test_batch *batch = test_batch_create(1, 1, VOCAB, 0, 319);
   batch->targets[0] = 0;
-  const op_case c = {.kind = OP_HEAD, .batch = batch, .columns = COLUMNS, .objective = {0, 1, 0}};
+  const op_case c = {
+      .kind = OP_HEAD, .batch = batch, .columns = COLUMNS, .objective = {0, 1, 0, 0, 0}};
   double x[COLUMNS] = {1, 1e38}, w[VOCAB * COLUMNS] = {0, 0, 0, 0, -86, 0, -87, 0}, dy[] = {1};
   double dx[COLUMNS] = {0}, dw[VOCAB * COLUMNS] = {0};
   double *const inputs[OP_INPUTS] = {x, w}, *gradients[] = {dx, dw, NULL};

@@ -202,6 +202,75 @@ class Codecs(Test):
                              f"data.eval={held}")
             self.assertEqual("evaluation goes without the teacher" in result.err, missing, result.err)
 
+    # --- audit ---
+
+    def audit(self, cache, tokens="train"):
+        return succeed("audit", "--cache", f"{self.workspace.path}/{cache}/*.h5", "--tokens",
+                       self.workspace / f"tokens/{tokens}/*.h5", "--json").json
+
+    def counted_rows(self):
+        """Of the train shards, in order: whether a row counts, the next token, and its document."""
+        counted, following, document = [], [], []
+        for path in sorted((self.workspace / "tokens/train").glob("*.h5")):
+            with h5py.File(path) as file:
+                tokens, starts = file["tokens"][...].astype(int), file["documents"][...].astype(int)
+            last = numpy.arange(len(tokens)) == len(tokens) - 1
+            counted.append((tokens != 1) & ~last)
+            following.append(numpy.append(tokens[1:], -1))
+            before = document[-1].max() + 1 if document else 0
+            document.append(before + numpy.searchsorted(starts, numpy.arange(len(tokens)), "right") - 1)
+        return tuple(map(numpy.concatenate, (counted, following, document)))
+
+    def test_audit_says_what_is_kept(self):
+        self.teach(self.workspace / "top", "--codec", "topk", "--k", "8")
+        rows, _ = read(self.workspace / "top")
+        counted, _, _ = self.counted_rows()
+        found, kept = self.audit("top"), numpy.exp(rows["logprob"].astype("f8")).sum(axis=1)
+        tail, entropy = rows["tail_mass"][counted], rows["entropy"][counted]
+        self.assertEqual(found["rows"], counted.sum())
+        self.assertAlmostEqual(found["coverage"], kept[counted].mean(), 6)
+        self.assertAlmostEqual(found["teacher_loss"], -rows["next_logprob"][counted].mean(), 5)
+        self.assertAlmostEqual(found["tail_quantiles"][-1]["tail_mass"], tail.max(), 6)
+        self.assertAlmostEqual(found["tail_quantiles"][0]["tail_mass"], numpy.sort(tail)[len(tail) // 2], 6)
+        self.assertEqual(sum(group["rows"] for group in found["by_position"]), counted.sum())
+        edges = [0, 0.5, 1, 2, 3, 4, 5, 6, 99]
+        for group in found["by_entropy"]:
+            low = edges.index(group["entropy_from"])
+            of = (entropy >= edges[low]) & (entropy < edges[low + 1])
+            self.assertEqual(group["rows"], of.sum())
+            self.assertAlmostEqual(group["tail_mass"], tail[of].mean(), 5)
+        sizes = sum(path.stat().st_size for path in (self.workspace / "top").glob("*.h5"))
+        self.assertAlmostEqual(found["bytes_per_token"], sizes / len(counted), 6)
+        drawn = self.audit("varopt")
+        self.assertEqual((drawn["calibration"], drawn["tail_mass"], drawn["slots"]), (None, 0, 12))
+
+    def test_audit_says_how_well_the_teacher_is_calibrated(self):
+        rows, _ = read(self.workspace / "dense")
+        counted, following, document = self.counted_rows()
+        p = numpy.exp(rows["logprob"].astype("f4")).max(axis=1)[counted].astype("f8")
+        best = numpy.where(rows["logprob"] == rows["logprob"].max(axis=1, keepdims=True), rows["ids"], 1 << 20).min(axis=1)
+        right, document = (best == following)[counted], document[counted]
+        order, bins = numpy.lexsort((~right, p)), numpy.zeros(len(p), int)
+        bins[order] = (numpy.arange(len(p)) * 15 + 14) // len(p)
+        for b in range(15):  # bin b holds [n b / 15, n (b + 1) / 15), rounded down
+            bins[order[len(p) * b // 15:len(p) * (b + 1) // 15]] = b
+        gap = numpy.array([(right - p)[bins == b].sum() for b in range(15)])
+        ece, floor = abs(gap).sum() / len(p), sum(
+            numpy.sqrt(2 / numpy.pi * (p * (1 - p))[bins == b].sum()) for b in range(15)) / len(p)
+        x = numpy.bincount(document, numpy.sign(gap)[bins] * (right - p))
+        n = numpy.bincount(document)
+        count = (n > 0).sum()
+        error = numpy.sqrt(count / (count - 1) * ((x - ece * n) ** 2).sum()) / len(p)
+        found = self.audit("dense")["calibration"]
+        print(found, error)
+        self.assertEqual((found["positions"], found["documents"]), (len(p), count))
+        for key, value in (("ece", ece), ("floor", floor), ("accuracy", right.mean()), ("confidence", p.mean())):
+            self.assertAlmostEqual(found[key], value, 5, key)
+        self.assertTrue(1.96 < (found["ece_high"] - found["ece"]) / error < 2.2)  # Student's t
+        result = lapidary("audit", "--cache", f"{self.workspace.path}/dense/*.h5")
+        self.assert_exit(result, 2)
+        self.assertIn("--tokens GLOB are needed", result.err)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

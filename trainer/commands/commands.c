@@ -18,6 +18,7 @@ const lap_command *const *lap_commands(void) {
       &lap_command_export,
       &lap_command_import,
       &lap_command_inspect,
+      &lap_command_audit,
       &lap_command_probe,
       &lap_command_config,
       &lap_command_plan,
