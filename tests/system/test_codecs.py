@@ -204,9 +204,9 @@ class Codecs(Test):
 
     # --- audit ---
 
-    def audit(self, cache, tokens="train"):
+    def audit(self, cache, *options):
         return succeed("audit", "--cache", f"{self.workspace.path}/{cache}/*.h5", "--tokens",
-                       self.workspace / f"tokens/{tokens}/*.h5", "--json").json
+                       self.workspace / "tokens/train/*.h5", "--json", *options).json
 
     def counted_rows(self):
         """Of the train shards, in order: whether a row counts, the next token, and its document."""
@@ -243,6 +243,31 @@ class Codecs(Test):
         self.assertAlmostEqual(found["bytes_per_token"], sizes / len(counted), 6)
         drawn = self.audit("varopt")
         self.assertEqual((drawn["calibration"], drawn["tail_mass"], drawn["slots"]), (None, 0, 12))
+
+    def test_audit_makes_the_rows_once_more(self):
+        for cache in ("dense", *CODECS):
+            live = self.audit(cache, "--live", self.run_directory, "--threads", "2")["live"]
+            self.assertEqual((live["same_teacher"], live["other_rows"]), (True, 0), cache)
+            self.assertEqual(live["rows"], self.counted_rows()[0].sum())
+            self.assertLess(live["largest_gap"], 0.3e-3)  # what rounding to 2^-11 leaves
+        other = self.workspace / "other-teacher"
+        succeed("train", self.config, f"run_dir={other}", "teacher.cache=null", "objective.distill_weight=0", "--quiet")
+        live = self.audit("dense", "--live", other)["live"]
+        self.assertEqual((live["same_teacher"], live["other_rows"]), (False, live["rows"]))
+        self.assertGreater(live["largest_gap"], 0.01)
+        damaged = self.workspace / "damaged"
+        shutil.copytree(self.workspace / "varopt", damaged)
+        with h5py.File(next(damaged.glob("*.h5")), "r+") as file:
+            del file.attrs["rows_sha256"]
+            file["ids"][7] = file["ids"][7][::-1]
+        self.assertEqual(self.audit("damaged", "--live", self.run_directory)["live"]["other_rows"], 1)
+        for path in damaged.glob("*.h5"):
+            with h5py.File(path, "r+") as file:
+                del file.attrs["draw_seed"]
+        result = lapidary("audit", "--cache", f"{damaged}/*.h5", "--tokens", self.workspace / "tokens/train/*.h5",
+                          "--live", self.run_directory)
+        self.assert_exit(result, 3)
+        self.assertIn("does not say how it was drawn", result.err)
 
     def test_audit_says_how_well_the_teacher_is_calibrated(self):
         rows, _ = read(self.workspace / "dense")
