@@ -23,8 +23,8 @@ typedef struct {
   double largest_tail_gap;
 } lap_live_audit;
 
-/* `weights_sha256`: of the model. LAP_DATA where its vocabulary is not that of the cache, or a row is
- * invalid; LAP_NONFINITE where the model gives NaN. Shows progress. */
+/* `weights_sha256`: of the model. LAP_DATA where its vocabulary is not that of the cache, or a row
+ * is invalid; LAP_NONFINITE where the model gives NaN. Shows progress. */
 lap_code lap_audit_live(const lap_sharded_model *model, const char *weights_sha256,
                         lap_cache *cache, int threads, lap_console *console, lap_live_audit *live,
                         lap_status *status);

@@ -15,9 +15,10 @@
 #include "trainer/cli/output.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
+#include "trainer/commands/precision_flag.h"
 
 typedef struct {
-  const char *cache, *tokens, *live;
+  const char *cache, *tokens, *live, *precision; /* precision: of the live rows */
   int64_t threads;
 } audit_flags;
 
@@ -39,6 +40,7 @@ static const lap_flag flags_of_audit[] = {
      .integer = {1, 1024},
      .offset = offsetof(audit_flags, threads),
      .help = "threads of --live [1]"},
+    LAP_FLAG_PRECISION(offsetof(audit_flags, precision)),
     {0}};
 
 static void show_progress(void *context, uint64_t done, uint64_t total) {
@@ -55,7 +57,10 @@ static lap_code audit_live(const lap_session *session, const audit_flags *flags,
   char sha256[LAP_SHA256_HEX];
   const int threads = (int)flags->threads;
   lap_code code = lap_sharded_model_open(flags->live, as_trained, session->comm, &model, status);
+  if (code == LAP_OK)
+    code = lap_precision_flag_apply(flags->precision, model.source.config, status);
   if (code == LAP_OK) code = lap_model_weights_sha256(&model.source, sha256, status);
+  if (code == LAP_OK) code = lap_sharded_model_read(&model, status);
   if (code == LAP_OK)
     code = lap_session_open_gemm(session, lap_config_gemm(model.source.config), threads, status);
   if (code == LAP_OK)
