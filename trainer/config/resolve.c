@@ -203,15 +203,6 @@ static lap_code resolve_decoupled(lap_config *config, const lap_config_teacher *
   return LAP_OK;
 }
 
-static lap_code check_decoupled_keys(const lap_config *config, lap_status *status) {
-  static const char *const keys[] = {"objective.head", "objective.tail_weight"};
-  for (size_t i = 0; i < sizeof keys / sizeof *keys; ++i)
-    if (lap_config_is_given(config, keys[i]))
-      return lap_config_fail(config, keys[i], status,
-                             "is of objective.tail decoupled; leave it out, or set that");
-  return LAP_OK;
-}
-
 lap_code lap_config_resolve_tail(lap_config *config, const lap_config_teacher *teacher,
                                  lap_status *status) {
   const bool is_topk = strcmp(teacher->codec, "topk") == 0;
@@ -227,7 +218,6 @@ lap_code lap_config_resolve_tail(lap_config *config, const lap_config_teacher *t
   }
   if (config->objective.tail == LAP_TAIL_DECOUPLED)
     return resolve_decoupled(config, teacher, status);
-  LAP_TRY(check_decoupled_keys(config, status));
   if (is_topk) return LAP_OK;
   if (config->objective.tail == LAP_TAIL_RENORMALISE_BOTH)
     return lap_config_fail(config, "objective.tail", status,
