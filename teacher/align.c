@@ -300,7 +300,7 @@ static void add_sums(lap_alignment *to, const lap_alignment *from) {
 static void notice_weakness(lap_cache *cache, const lap_alignment *all) {
   free(cache->notice);
   cache->notice = NULL;
-  if (!lap_alignment_is_weak(all)) return;
+  if (lap_codec_is_drawn(cache->schema.codec) || !lap_alignment_is_weak(all)) return;
   cache->notice = lap_format(
       "%s: over %" PRIu64
       " rows the teacher %s is no better than the frequencies of the tokens at saying what comes "

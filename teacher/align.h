@@ -53,7 +53,8 @@ typedef struct {
 lap_code lap_alignment_add(lap_cache *cache, size_t shard, lap_alignment *alignment,
                            lap_status *status);
 bool lap_alignment_is_shifted(const lap_alignment *alignment);
-/* Whether the rows say no more of token i+1 than its frequency does. */
+/* Whether the rows say no more of token i+1 than its frequency does. Not to be asked of a drawn
+ * codec: the logarithm of an estimate is below that of its mean. */
 bool lap_alignment_is_weak(const lap_alignment *alignment);
 
 /* Whether the rows have the rows_sha256 of their file, once they were tried. */

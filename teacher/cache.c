@@ -158,6 +158,7 @@ static lap_code use_row(lap_cache *cache, const lap_cache_file *file, uint64_t r
       .path = file->file.path,
       .row = row,
       .k = k,
+      .drawn = lap_codec_is_drawn(cache->schema.codec),
       .ids = raw->ids + (size_t)from * k,
       .logprob = raw->logprob + (size_t)from * k,
       .tail_mass = raw->tail_mass[from],
@@ -168,7 +169,7 @@ static lap_code use_row(lap_cache *cache, const lap_cache_file *file, uint64_t r
   LAP_TRY(lap_stored_row_check(&stored, &cache->seen, rows->ids + (size_t)at * k, probability,
                                &mass, status));
   rows->tail[at] = lap_row_tail(stored.tail_mass);
-  if (cache->schema.codec == LAP_CODEC_TOPK)
+  if (!lap_codec_is_drawn(cache->schema.codec))
     rows->bucket_entropy[at] = bucket_entropy(&stored, probability, mass);
   else
     rows->bucket_entropy[at] = rows->entropy ? (double)rows->entropy[at] : NAN;
@@ -249,6 +250,10 @@ static void hash_schema(const lap_cache_schema *schema, lap_sha256_stream *strea
       "document_mask %d\ntokenizer_sha256 %s\n",
       lap_codec_name(schema->codec), schema->vocab_size, schema->k, schema->draws,
       schema->sequence_length, schema->document_mask, schema->tokenizer_sha256);
+  lap_sha256_add(stream, text, strlen(text));
+  free(text);
+  if (schema->exact == 0) return;
+  text = lap_format("exact %u\n", schema->exact);
   lap_sha256_add(stream, text, strlen(text));
   free(text);
 }

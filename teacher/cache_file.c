@@ -21,16 +21,21 @@ hid_t lap_cache_half_type(void) {
 static lap_code read_codec(const lap_hdf5_file *file, lap_cache_schema *schema,
                            lap_status *status) {
   char found[LAP_HDF5_TEXT];
-  int64_t draws = 0;
+  int64_t draws = 0, exact = 0;
   LAP_TRY(lap_hdf5_read_string(file, "codec", found, sizeof found, status));
   if (!lap_codec_find(found, &schema->codec))
-    return lap_fail(
-        status, LAP_DATA,
-        "%s: the attribute codec: expected topk, sampled or stratified, found \"%.80s\"",
-        file->path, found);
-  if (schema->codec != LAP_CODEC_TOPK)
-    LAP_TRY(lap_hdf5_read_integer(file, "draws", 1, INT32_MAX, &draws, status));
+    return lap_fail(status, LAP_DATA,
+                    "%s: the attribute codec: expected " LAP_CODEC_NAMES ", found \"%.80s\"",
+                    file->path, found);
+  schema->draw_seed = -1;
+  if (!lap_codec_is_drawn(schema->codec)) return LAP_OK;
+  LAP_TRY(lap_hdf5_read_integer(file, "draws", 1, INT32_MAX, &draws, status));
+  if (schema->codec == LAP_CODEC_STRATIFIED && lap_hdf5_has_attribute(file, "exact"))
+    LAP_TRY(lap_hdf5_read_integer(file, "exact", 1, MOST_K, &exact, status));
+  if (lap_hdf5_has_attribute(file, "draw_seed"))
+    LAP_TRY(lap_hdf5_read_integer(file, "draw_seed", 0, INT64_MAX, &schema->draw_seed, status));
   schema->draws = (uint32_t)draws;
+  schema->exact = (uint32_t)exact;
   return LAP_OK;
 }
 
@@ -41,6 +46,10 @@ static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
   LAP_TRY(lap_hdf5_read_integer(file, "vocab_size", 1, MOST_VOCAB, &vocab_size, status));
   const int64_t most_k = vocab_size < MOST_K ? vocab_size : MOST_K;
   LAP_TRY(lap_hdf5_read_integer(file, "k", 1, most_k, &k, status));
+  if (schema->exact > k)
+    return lap_fail(status, LAP_DATA,
+                    "%s: the attribute exact: expected at most k, %" PRId64 ", found %u",
+                    file->path, k, schema->exact);
   LAP_TRY(lap_hdf5_read_integer(file, "sequence_length", 2, INT32_MAX, &sequence_length, status));
   LAP_TRY(lap_hdf5_read_integer(file, "document_mask", 0, 1, &document_mask, status));
   LAP_TRY(lap_hdf5_read_sha256(file, "tokenizer_sha256", schema->tokenizer_sha256, status));

@@ -34,6 +34,12 @@ static lap_code check_expectation(const char *path, const lap_cache_schema *sche
                     "vocab_size: cache %s has %u, the student only %u; give the student the "
                     "vocabulary of the teacher (model.vocab_size), or a larger one",
                     path, schema->vocab_size, expected->vocab_size);
+  if (expected->to_measure && lap_codec_is_drawn(schema->codec))
+    return lap_fail(status, LAP_DATA,
+                    "codec: cache %s is %s, whose draws would be measured along with the student; "
+                    "kl, agreement and calibration come from a cache of codec topk, the same for "
+                    "every student: teach --codec topk (--k with the vocabulary: exactly)",
+                    path, lap_codec_name(schema->codec));
   if (expected->allow_context_mismatch) return LAP_OK;
   const uint32_t cached = schema->sequence_length, wanted = expected->sequence_length;
   if (cached != wanted && expected->by_flags)

@@ -19,6 +19,7 @@ typedef struct {
   bool allow_context_mismatch;   /* lifts sequence_length and document_mask */
   bool allow_shift;              /* lifts the shifted-rows check */
   bool by_flags;                 /* the reader has --sequence-length, and no keys to set: eval */
+  bool to_measure;               /* kl and agreement are wanted: drawn codecs are refused */
   const lap_progress_hook *hook; /* told while files are opened and read; NULL: nobody */
 } lap_cache_expectation;
 

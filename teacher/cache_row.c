@@ -11,7 +11,7 @@
 
 /* How far a valid row may be from a distribution: rounding of stored values. */
 static const float MOST_LOGPROB = 1e-3f;
-static const double MOST_MASS_ERROR = 0.02;
+static const double MOST_MASS_ERROR = 0.02, MOST_DRAWN_MASS_ERROR = 0.005;
 static const float TAIL_ROUNDING = 1e-5f;
 
 void lap_duplicates_create(uint32_t vocab_size, lap_duplicates *seen) {
@@ -74,13 +74,19 @@ static lap_code check_masses(const lap_stored_row *stored, double kept, lap_stat
                     "] is %.9g; expected 0 to 1 within 1e-5: the sum of the "
                     "probabilities that are not kept",
                     stored->path, stored->row, (double)tail);
+  if (stored->drawn && tail != 0)
+    return lap_fail(status, LAP_DATA,
+                    "%s: tail_mass[%" PRIu64
+                    "] is %.9g; expected 0: the weights of a drawn row stand for the tail too",
+                    stored->path, stored->row, (double)tail);
   const double sum = kept + (double)tail;
-  if (fabs(sum - 1) <= MOST_MASS_ERROR) return LAP_OK;
+  const double most = stored->drawn ? MOST_DRAWN_MASS_ERROR : MOST_MASS_ERROR;
+  if (fabs(sum - 1) <= most) return LAP_OK;
   return lap_fail(status, LAP_DATA,
                   "%s: row %" PRIu64
                   ": exp(logprob) and tail_mass sum to %.6f (%.6f + %.6f); "
                   "expected 1 within %g: natural logarithms, normalised over the whole vocabulary",
-                  stored->path, stored->row, sum, kept, (double)tail, MOST_MASS_ERROR);
+                  stored->path, stored->row, sum, kept, (double)tail, most);
 }
 
 static lap_code check_optional(const lap_stored_row *stored, lap_status *status) {

@@ -2,7 +2,8 @@
  *
  * Valid: ids in [0, vocab_size), any order, unique; unused slots have logprob -inf (any id);
  * logprob <= 1e-3; tail_mass in [0,1] within 1e-5 (lap_row_tail); |sum exp(logprob) + tail_mass -
- * 1| <= 0.02; next_logprob <= 1e-3 and entropy >= -1e-3 where they are stored.
+ * 1| <= 0.02, of drawn codecs <= 0.005 with a tail_mass of 0; next_logprob <= 1e-3 and entropy >=
+ * -1e-3 where they are stored.
  */
 #ifndef LAP_TEACHER_CACHE_ROW_H
 #define LAP_TEACHER_CACHE_ROW_H
@@ -26,6 +27,7 @@ typedef struct {
   const char *path; /* where it comes from, for messages */
   uint64_t row;
   uint32_t k;
+  bool drawn;           /* of a drawn codec */
   const int64_t *ids;   /* [k]; any value in unused slots */
   const float *logprob; /* [k] */
   float tail_mass;

@@ -27,6 +27,11 @@ void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *cont
                                  .entropy = lap_allocate(rows, sizeof *content->entropy)};
 }
 
+void lap_cache_content_add_draws(uint64_t rows, lap_cache_content *content) {
+  content->threshold = lap_allocate(rows, sizeof *content->threshold);
+  content->top_id = lap_allocate(rows, sizeof *content->top_id);
+}
+
 int64_t lap_cache_content_bytes(int64_t rows, int64_t k) {
   return rows * (k * (int64_t)(sizeof(uint32_t) + sizeof(float)) + 3 * (int64_t)sizeof(float));
 }
@@ -42,6 +47,8 @@ void lap_cache_content_destroy(lap_cache_content *content) {
   free(content->tail_mass);
   free(content->next_logprob);
   free(content->entropy);
+  free(content->threshold);
+  free(content->top_id);
   *content = (lap_cache_content){0};
 }
 
@@ -66,7 +73,7 @@ static uint64_t chunk_rows(const lap_cache_schema *schema, uint64_t rows) {
 typedef struct {
   const lap_hdf5_file *file;
   uint64_t rows, chunk_rows;
-  hid_t ids, logprob, tail_mass, next_logprob, entropy;
+  hid_t ids, logprob, tail_mass, next_logprob, entropy, threshold, top_id; /* -1: none */
 } writer;
 
 static hid_t create_dataset(const writer *w, const char *name, hid_t type, uint32_t k) {
@@ -94,6 +101,11 @@ static lap_code open_writer(const lap_hdf5_file *file, const lap_cache_schema *s
   w->tail_mass = create_dataset(w, "tail_mass", H5T_IEEE_F32LE, 0);
   w->next_logprob = create_dataset(w, "next_logprob", H5T_IEEE_F32LE, 0);
   w->entropy = create_dataset(w, "entropy", H5T_IEEE_F32LE, 0);
+  const bool drawn = lap_codec_is_drawn(schema->codec);
+  w->threshold = drawn ? create_dataset(w, "threshold", H5T_IEEE_F32LE, 0) : -1;
+  w->top_id = drawn ? create_dataset(w, "top_id", id_type, 0) : -1;
+  if (drawn && (w->threshold < 0 || w->top_id < 0))
+    return lap_fail(status, LAP_DATA, "%s: HDF5 cannot make the datasets", file->path);
   if (w->ids >= 0 && w->logprob >= 0 && w->tail_mass >= 0 && w->next_logprob >= 0 &&
       w->entropy >= 0)
     return LAP_OK;
@@ -101,7 +113,8 @@ static lap_code open_writer(const lap_hdf5_file *file, const lap_cache_schema *s
 }
 
 static bool close_writer(writer *w) {
-  const hid_t datasets[] = {w->ids, w->logprob, w->tail_mass, w->next_logprob, w->entropy};
+  const hid_t datasets[] = {w->ids,     w->logprob,   w->tail_mass, w->next_logprob,
+                            w->entropy, w->threshold, w->top_id};
   bool closed = true;
   for (size_t i = 0; i < sizeof datasets / sizeof *datasets; ++i)
     if (datasets[i] >= 0) closed = H5Dclose(datasets[i]) >= 0 && closed;
@@ -124,7 +137,8 @@ static bool write_rows(hid_t dataset, uint64_t row, uint64_t count, uint32_t k, 
 /* A block of rows on its way into the file, as it will be read back. */
 typedef struct {
   lap_cache_raw raw;
-  float *next_logprob, *entropy;
+  float *next_logprob, *entropy, *threshold;
+  uint32_t *top_id;
   int32_t *ids; /* [K], [K]: what the check of a row makes of it */
   float *probability;
   lap_duplicates seen;
@@ -134,6 +148,8 @@ static void create_block(uint32_t rows, const lap_cache_schema *schema, block *b
   lap_cache_raw_create(rows, schema->k, &b->raw);
   b->next_logprob = lap_allocate(rows, sizeof *b->next_logprob);
   b->entropy = lap_allocate(rows, sizeof *b->entropy);
+  b->threshold = lap_allocate(rows, sizeof *b->threshold);
+  b->top_id = lap_allocate(rows, sizeof *b->top_id);
   b->ids = lap_allocate(schema->k, sizeof *b->ids);
   b->probability = lap_allocate(schema->k, sizeof *b->probability);
   lap_duplicates_create(schema->vocab_size, &b->seen);
@@ -143,6 +159,8 @@ static void destroy_block(block *b) {
   lap_cache_raw_destroy(&b->raw);
   free(b->next_logprob);
   free(b->entropy);
+  free(b->threshold);
+  free(b->top_id);
   free(b->ids);
   free(b->probability);
   lap_duplicates_destroy(&b->seen);
@@ -159,31 +177,34 @@ static void copy_row(const lap_cache_content *content, uint64_t row, uint32_t k,
   b->raw.tail_mass[at] = counts ? content->tail_mass[row] : 0;
   b->next_logprob[at] = counts ? content->next_logprob[row] : 0;
   b->entropy[at] = counts ? content->entropy[row] : 0;
+  if (!content->threshold) return;
+  b->threshold[at] = counts ? content->threshold[row] : 0;
+  b->top_id[at] = counts ? content->top_id[row] : 0;
 }
 
-/* To the nearest multiple of 2^-11, ties to even: what deflate then leaves of a float is some 13
- * bits, and no log-probability is off by more than 2.5e-4. -infinity stays. */
-static void round_logprobs(float *logprob, uint64_t count) {
-  for (uint64_t i = 0; i < count; ++i) logprob[i] = rintf(logprob[i] * 0x1p11f) * 0x1p-11f;
-}
+float lap_cache_round_logprob(float logprob) { return rintf(logprob * 0x1p11f) * 0x1p-11f; }
 
 /* Rows [row, row + count) as they will be read back. */
-static void copy_rows(const lap_cache_content *content, const lap_token_shard *tokens, uint32_t k,
-                      uint64_t row, uint64_t count, block *b) {
+static void copy_rows(const lap_cache_content *content, const lap_token_shard *tokens,
+                      const lap_cache_schema *schema, uint64_t row, uint64_t count, block *b) {
+  const uint32_t k = schema->k;
   for (uint64_t i = 0; i < count; ++i)
     copy_row(content, row + i, k, lap_row_counts(tokens, row + i), b, i);
-  round_logprobs(b->raw.logprob, count * k);
+  for (uint64_t i = 0; i < count * k && !lap_codec_is_drawn(schema->codec); ++i)
+    b->raw.logprob[i] = lap_cache_round_logprob(b->raw.logprob[i]);
 }
 
 /* Copies, rounds, and checks what comes out of the rounding. */
-static lap_code fill_block(const char *path, const lap_token_shard *tokens, uint32_t k,
-                           const lap_cache_content *content, uint64_t row, uint64_t count, block *b,
-                           lap_status *status) {
-  copy_rows(content, tokens, k, row, count, b);
+static lap_code fill_block(const char *path, const lap_token_shard *tokens,
+                           const lap_cache_schema *schema, const lap_cache_content *content,
+                           uint64_t row, uint64_t count, block *b, lap_status *status) {
+  const uint32_t k = schema->k;
+  copy_rows(content, tokens, schema, row, count, b);
   for (uint64_t i = 0; i < count; ++i) {
     const lap_stored_row stored = {.path = path,
                                    .row = row + i,
                                    .k = k,
+                                   .drawn = lap_codec_is_drawn(schema->codec),
                                    .ids = b->raw.ids + i * k,
                                    .logprob = b->raw.logprob + i * k,
                                    .tail_mass = b->raw.tail_mass[i]};
@@ -200,7 +221,10 @@ static lap_code write_block(const writer *w, uint32_t k, const block *b, uint64_
       write_rows(w->logprob, row, count, k, H5T_NATIVE_FLOAT, b->raw.logprob) &&
       write_rows(w->tail_mass, row, count, 0, H5T_NATIVE_FLOAT, b->raw.tail_mass) &&
       write_rows(w->next_logprob, row, count, 0, H5T_NATIVE_FLOAT, b->next_logprob) &&
-      write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy))
+      write_rows(w->entropy, row, count, 0, H5T_NATIVE_FLOAT, b->entropy) &&
+      (w->threshold < 0 ||
+       (write_rows(w->threshold, row, count, 0, H5T_NATIVE_FLOAT, b->threshold) &&
+        write_rows(w->top_id, row, count, 0, H5T_NATIVE_UINT32, b->top_id))))
     return LAP_OK;
   return lap_fail(status, LAP_DATA, "%s: HDF5 cannot take the rows from %" PRIu64 " on",
                   w->file->path, row);
@@ -215,7 +239,7 @@ static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema
   create_block((uint32_t)w.chunk_rows, schema, &b);
   for (uint64_t row = 0; row < w.rows && code == LAP_OK; row += w.chunk_rows) {
     const uint64_t left = w.rows - row, count = left < w.chunk_rows ? left : w.chunk_rows;
-    code = fill_block(file->path, tokens, schema->k, content, row, count, &b, status);
+    code = fill_block(file->path, tokens, schema, content, row, count, &b, status);
     if (code == LAP_OK) code = write_block(&w, schema->k, &b, row, count, status);
   }
   destroy_block(&b);
@@ -226,13 +250,14 @@ static lap_code write_datasets(const lap_hdf5_file *file, const lap_cache_schema
 
 /* One block of the digest, a chunk at a time: its ids, then its logprobs, then its tails. */
 static void hash_block(const lap_cache_content *content, const lap_token_shard *tokens,
-                       uint32_t chunk, uint32_t k, uint64_t row, uint64_t count, block *b,
-                       lap_sha256_stream *stream) {
+                       const lap_cache_schema *schema, uint32_t chunk, uint64_t row, uint64_t count,
+                       block *b, lap_sha256_stream *stream) {
+  const uint32_t k = schema->k;
   enum { IDS, LOGPROBS, TAILS, COLUMNS };
   for (int column = IDS; column < COLUMNS; ++column)
     for (uint64_t done = 0; done < count; done += chunk) {
       const uint64_t rows = count - done < chunk ? count - done : chunk;
-      copy_rows(content, tokens, k, row + done, rows, b);
+      copy_rows(content, tokens, schema, row + done, rows, b);
       if (column == IDS) lap_sha256_add(stream, b->raw.ids, rows * k * sizeof *b->raw.ids);
       if (column == LOGPROBS)
         lap_sha256_add(stream, b->raw.logprob, rows * k * sizeof *b->raw.logprob);
@@ -249,7 +274,7 @@ static lap_code write_rows_digest(const lap_hdf5_file *file, const lap_cache_sch
   create_block(chunk, schema, &b);
   lap_sha256_stream *stream = lap_rows_digest_create(tokens->tokens_sha256);
   for (uint64_t row = 0; row < total; row += most)
-    hash_block(content, tokens, chunk, schema->k, row, total - row < most ? total - row : most, &b,
+    hash_block(content, tokens, schema, chunk, row, total - row < most ? total - row : most, &b,
                stream);
   destroy_block(&b);
   uint8_t digest[LAP_SHA256_SIZE];
@@ -266,8 +291,11 @@ static lap_code write_attributes(const lap_hdf5_file *file, const lap_cache_sche
   LAP_TRY(lap_hdf5_write_string(file, "codec", lap_codec_name(schema->codec), status));
   LAP_TRY(lap_hdf5_write_integer(file, "vocab_size", schema->vocab_size, status));
   LAP_TRY(lap_hdf5_write_integer(file, "k", schema->k, status));
-  if (schema->codec != LAP_CODEC_TOPK)
+  if (lap_codec_is_drawn(schema->codec))
     LAP_TRY(lap_hdf5_write_integer(file, "draws", schema->draws, status));
+  if (schema->exact > 0) LAP_TRY(lap_hdf5_write_integer(file, "exact", schema->exact, status));
+  if (lap_codec_is_drawn(schema->codec) && schema->draw_seed >= 0)
+    LAP_TRY(lap_hdf5_write_integer(file, "draw_seed", schema->draw_seed, status));
   LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", schema->sequence_length, status));
   LAP_TRY(lap_hdf5_write_integer(file, "document_mask", schema->document_mask, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens->tokens_sha256, status));
@@ -281,7 +309,8 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
                          const lap_token_shard *tokens, const lap_cache_content *content,
                          lap_status *status) {
   assert(schema->k >= 1 && schema->k <= schema->vocab_size && schema->sequence_length >= 2);
-  assert((schema->codec == LAP_CODEC_TOPK) == (schema->draws == 0));
+  assert(lap_codec_is_drawn(schema->codec) == (schema->draws > 0));
+  assert(lap_codec_is_drawn(schema->codec) == (content->threshold && content->top_id));
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_create(path, &file, status));
   lap_code code = write_attributes(&file, schema, tokens, status);

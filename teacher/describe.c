@@ -85,6 +85,7 @@ static lap_code describe_shard(const void *context, void *result, lap_status *st
   lap_alignment sums = {0};
   LAP_TRY(lap_alignment_add(cache, shard, &sums, status));
   describe_alignment(&sums, description);
+  if (lap_codec_is_drawn(cache->schema.codec)) description->weak = false;
   return read_examples(cache, shard, description, status);
 }
 

@@ -58,6 +58,7 @@ static lap_code check_row(reader *r, uint64_t first, uint64_t at, double *kept,
                           lap_status *status) {
   const uint32_t k = r->file.schema.k;
   const lap_stored_row stored = {.path = r->file.file.path,
+                                 .drawn = lap_codec_is_drawn(r->file.schema.codec),
                                  .row = first + at,
                                  .k = k,
                                  .ids = r->raw.ids + at * k,

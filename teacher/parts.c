@@ -25,7 +25,7 @@ typedef struct {
 struct lap_parts {
   char *directory, *identity;
   const lap_token_shard *tokens;
-  uint32_t k, sequence_length;
+  lap_cache_schema schema;
 };
 
 lap_code lap_parts_create(const char *directory, const lap_cache_schema *schema,
@@ -34,16 +34,16 @@ lap_code lap_parts_create(const char *directory, const lap_cache_schema *schema,
   *parts = NULL;
   LAP_TRY(lap_file_make_directories(directory, status));
   lap_parts *created = lap_allocate(1, sizeof *created);
-  *created = (lap_parts){.directory = lap_copy_string(directory),
-                         .tokens = tokens,
-                         .k = schema->k,
-                         .sequence_length = schema->sequence_length};
+  *created =
+      (lap_parts){.directory = lap_copy_string(directory), .tokens = tokens, .schema = *schema};
   created->identity = lap_format(
       "tokens_sha256 %s\ntokenizer_sha256 %s\ncodec %s\nvocab_size %u\nk %u\ndraws %u\n"
-      "sequence_length %u\ndocument_mask %d\nteacher %s\nteacher_sha256 %s\n%s\n",
+      "exact %u\ndraw_seed %" PRId64
+      "\nsequence_length %u\ndocument_mask %d\nteacher %s\nteacher_sha256 %s\n%s\n",
       tokens->tokens_sha256, tokens->tokenizer_sha256, lap_codec_name(schema->codec),
-      schema->vocab_size, schema->k, schema->draws, schema->sequence_length, schema->document_mask,
-      schema->teacher, schema->teacher_sha256, teacher_identity);
+      schema->vocab_size, schema->k, schema->draws, schema->exact, schema->draw_seed,
+      schema->sequence_length, schema->document_mask, schema->teacher, schema->teacher_sha256,
+      teacher_identity);
   *parts = created;
   return LAP_OK;
 }
@@ -58,7 +58,7 @@ void lap_parts_destroy(lap_parts *parts) {
 /* --- which rows a part has --- */
 
 static uint64_t window_count(const lap_parts *parts) {
-  return lap_window_count(parts->tokens->token_count, parts->sequence_length);
+  return lap_window_count(parts->tokens->token_count, parts->schema.sequence_length);
 }
 
 uint64_t lap_parts_count(const lap_parts *parts) {
@@ -75,7 +75,7 @@ uint32_t lap_parts_windows(const lap_parts *parts, uint64_t part, uint64_t *firs
 uint32_t lap_parts_rows(const lap_parts *parts, uint64_t part, uint64_t *first_row) {
   uint64_t first_window;
   const uint64_t windows = lap_parts_windows(parts, part, &first_window);
-  const uint64_t window_rows = parts->sequence_length - 1;
+  const uint64_t window_rows = parts->schema.sequence_length - 1;
   *first_row = first_window * window_rows;
   const uint64_t left = parts->tokens->token_count - *first_row;
   return (uint32_t)(left < windows * window_rows ? left : windows * window_rows);
@@ -90,18 +90,19 @@ static char *part_path(const lap_parts *parts, uint64_t part) {
 }
 
 static part_header header_of(const lap_parts *parts, uint64_t part) {
-  part_header header = {.identity_size = strlen(parts->identity), .k = parts->k};
+  part_header header = {.identity_size = strlen(parts->identity), .k = parts->schema.k};
   memcpy(header.magic, MAGIC, MAGIC_SIZE);
   header.rows = lap_parts_rows(parts, part, &header.first_row);
   return header;
 }
 
-static size_t content_size(const part_header *header) {
-  return sizeof(uint32_t) * header->rows * (2 * header->k + 3);
+static size_t content_size(const lap_parts *parts, const part_header *header) {
+  const size_t columns = lap_codec_is_drawn(parts->schema.codec) ? 5 : 3;
+  return sizeof(uint32_t) * header->rows * (2 * header->k + columns);
 }
 
-static size_t file_size(const part_header *header) {
-  return sizeof *header + header->identity_size + content_size(header) + CHECKSUM_SIZE;
+static size_t file_size(const lap_parts *parts, const part_header *header) {
+  return sizeof *header + header->identity_size + content_size(parts, header) + CHECKSUM_SIZE;
 }
 
 static char *append(char *to, const void *bytes, size_t count) {
@@ -112,7 +113,7 @@ static char *append(char *to, const void *bytes, size_t count) {
 lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_content *rows,
                          lap_status *status) {
   const part_header header = header_of(parts, part);
-  const size_t size = file_size(&header), slots = header.rows * header.k;
+  const size_t size = file_size(parts, &header), slots = header.rows * header.k;
   char *image = lap_allocate(size, 1), *at = image;
   at = append(at, &header, sizeof header);
   at = append(at, parts->identity, header.identity_size);
@@ -121,6 +122,10 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
   at = append(at, rows->tail_mass, header.rows * sizeof *rows->tail_mass);
   at = append(at, rows->next_logprob, header.rows * sizeof *rows->next_logprob);
   at = append(at, rows->entropy, header.rows * sizeof *rows->entropy);
+  if (lap_codec_is_drawn(parts->schema.codec)) {
+    at = append(at, rows->threshold, header.rows * sizeof *rows->threshold);
+    at = append(at, rows->top_id, header.rows * sizeof *rows->top_id);
+  }
   char checksum[LAP_XXH128_HEX];
   lap_xxh128_hex(image, (size_t)(at - image), checksum);
   append(at, checksum, CHECKSUM_SIZE);
@@ -145,7 +150,7 @@ static char *read_exactly(const char *path, size_t size) {
 /* The whole file of a part whose every byte is as it was written, or NULL. */
 static char *load(const lap_parts *parts, uint64_t part) {
   const part_header header = header_of(parts, part);
-  const size_t size = file_size(&header), summed = size - CHECKSUM_SIZE;
+  const size_t size = file_size(parts, &header), summed = size - CHECKSUM_SIZE;
   char *path = part_path(parts, part);
   char *image = read_exactly(path, size);
   free(path);
@@ -182,12 +187,17 @@ static void unpack(const lap_parts *parts, uint64_t part, const char *image,
   at = extract(at, content->logprob + slot, slots * sizeof *content->logprob);
   at = extract(at, content->tail_mass + row, header.rows * sizeof *content->tail_mass);
   at = extract(at, content->next_logprob + row, header.rows * sizeof *content->next_logprob);
-  extract(at, content->entropy + row, header.rows * sizeof *content->entropy);
+  at = extract(at, content->entropy + row, header.rows * sizeof *content->entropy);
+  if (!lap_codec_is_drawn(parts->schema.codec)) return;
+  at = extract(at, content->threshold + row, header.rows * sizeof *content->threshold);
+  extract(at, content->top_id + row, header.rows * sizeof *content->top_id);
 }
 
 lap_code lap_parts_assemble(const lap_parts *parts, lap_cache_content *content,
                             lap_status *status) {
-  lap_cache_content_create(parts->tokens->token_count, parts->k, content);
+  const uint64_t rows = parts->tokens->token_count;
+  lap_cache_content_create(rows, parts->schema.k, content);
+  if (lap_codec_is_drawn(parts->schema.codec)) lap_cache_content_add_draws(rows, content);
   for (uint64_t part = 0; part < lap_parts_count(parts); ++part) {
     char *image = load(parts, part);
     if (!image) {

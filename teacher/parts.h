@@ -4,15 +4,16 @@
  * that a kill loses seconds, and so that ranks can work on a shard together: each writes the parts
  * it made, at the end one assembles them. A part appears whole or not at all (lap_file_write),
  * ends with an XXH128 of everything before it, and begins with the identity of what it is a part
- * of: tokens, teacher, codec, k, sequence_length, document_mask. A part that is damaged, cut off,
- * or of another teacher counts as missing and is computed once more.
+ * of: tokens, teacher, codec with its draws, k, sequence_length, document_mask. A part that is
+ * damaged, cut off, or of another teacher counts as missing and is computed once more.
  *
  *   bytes                 little-endian
  *   16                    "lapidary-part 1" and a zero
  *   8 each                length of identity, first row, rows, k
  *   length of identity    identity, as text
  *   4 rows k each         ids (uint32), logprob (float32)
- *   4 rows each           tail_mass, next_logprob, entropy (float32)
+ *   4 rows each           tail_mass, next_logprob, entropy (float32); of drawn codecs also
+ *                         threshold (float32), top_id (uint32)
  *   32                    XXH128 of all the above, in hex
  */
 #ifndef LAP_TEACHER_PARTS_H

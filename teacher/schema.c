@@ -1,15 +1,18 @@
 #include "teacher/schema.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
-static const char *const CODEC_NAMES[] = {"topk", "sampled", "stratified"};
+static const char *const CODEC_NAMES[] = {"topk", "sampled", "stratified", "varopt", "gemma3"};
 enum { CODECS = sizeof CODEC_NAMES / sizeof *CODEC_NAMES };
 
 const char *lap_codec_name(lap_codec codec) {
   assert((unsigned)codec < CODECS);
   return CODEC_NAMES[codec];
 }
+
+bool lap_codec_is_drawn(lap_codec codec) { return codec != LAP_CODEC_TOPK; }
 
 bool lap_codec_find(const char *name, lap_codec *codec) {
   for (int i = 0; i < CODECS; ++i) {
@@ -30,11 +33,12 @@ static lap_code equal_text(const char *path, const char *other_path, const char 
 }
 
 static lap_code equal_number(const char *path, const char *other_path, const char *key,
-                             uint32_t value, uint32_t other, lap_status *status) {
+                             int64_t value, int64_t other, lap_status *status) {
   if (value == other) return LAP_OK;
   return lap_fail(status, LAP_DATA,
-                  "%s: %s is %u, but %s has %u: the files of one cache must agree", path, key,
-                  value, other_path, other);
+                  "%s: %s is %" PRId64 ", but %s has %" PRId64
+                  ": the files of one cache must agree",
+                  path, key, value, other_path, other);
 }
 
 lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other_path,
@@ -44,6 +48,8 @@ lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, con
   LAP_TRY(equal_number(path, other_path, "vocab_size", a->vocab_size, b->vocab_size, status));
   LAP_TRY(equal_number(path, other_path, "k", a->k, b->k, status));
   LAP_TRY(equal_number(path, other_path, "draws", a->draws, b->draws, status));
+  LAP_TRY(equal_number(path, other_path, "exact", a->exact, b->exact, status));
+  LAP_TRY(equal_number(path, other_path, "draw_seed", a->draw_seed, b->draw_seed, status));
   LAP_TRY(equal_number(path, other_path, "sequence_length", a->sequence_length, b->sequence_length,
                        status));
   LAP_TRY(

@@ -2,11 +2,12 @@
  * docs/design.md#teacher-cache).
  *
  * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
- * draws (sampled, stratified), sequence_length, document_mask (0 or 1), tokens_sha256,
- * tokenizer_sha256, teacher, optional teacher_sha256 and rows_sha256 (teacher/rows_digest.h: the
- * writer's word that row i is about token i+1; it is of a file, not of the cache). Datasets: `ids`
- * [N,K] any integer type, `logprob` [N,K] any float type, `tail_mass` [N] any float; optional
- * `next_logprob` [N], `entropy` [N].
+ * draws (drawn codecs), sequence_length, document_mask (0 or 1), tokens_sha256, tokenizer_sha256,
+ * teacher, optional exact (stratified), draw_seed (drawn codecs), teacher_sha256 and rows_sha256
+ * (teacher/rows_digest.h: the writer's word that row i is about token i+1; it is of a file, not of
+ * the cache). Datasets: `ids` [N,K] any integer type, `logprob` [N,K] any float type, `tail_mass`
+ * [N] any float; optional `next_logprob` [N], `entropy` [N]. Drawn codecs of ours also have
+ * `threshold` [N] and `top_id` [N], which nothing here reads.
  */
 #ifndef LAP_TEACHER_SCHEMA_H
 #define LAP_TEACHER_SCHEMA_H
@@ -17,9 +18,19 @@
 #include "core/hash.h"
 #include "core/status.h"
 
-typedef enum { LAP_CODEC_TOPK, LAP_CODEC_SAMPLED, LAP_CODEC_STRATIFIED } lap_codec;
+/* What a codec keeps: teacher/select.h, teacher/draw.h. All but topk are drawn. */
+typedef enum {
+  LAP_CODEC_TOPK,
+  LAP_CODEC_SAMPLED,
+  LAP_CODEC_STRATIFIED,
+  LAP_CODEC_VAROPT,
+  LAP_CODEC_GEMMA3
+} lap_codec;
 
-const char *lap_codec_name(lap_codec codec); /* "topk", "sampled", "stratified" */
+const char *lap_codec_name(lap_codec codec); /* "topk", "sampled", ... */
+#define LAP_CODEC_NAMES "topk, sampled, stratified, varopt or gemma3"
+/* Whether rows are drawn: all but topk. Their weights sum to 1, their tail_mass is 0. */
+bool lap_codec_is_drawn(lap_codec codec);
 /* False where no codec has this name. */
 bool lap_codec_find(const char *name, lap_codec *codec);
 
@@ -28,8 +39,10 @@ enum { LAP_TEACHER_NAME = 4097 }; /* 4 KiB, as for every string of a cache */
 typedef struct {
   lap_codec codec;
   uint32_t vocab_size;
-  uint32_t k;     /* K: slots per row */
-  uint32_t draws; /* 0 for topk */
+  uint32_t k;        /* K: slots per row */
+  uint32_t draws;    /* as in lap_draw_plan; 0 for topk */
+  uint32_t exact;    /* stratified: the first slots of a row, kept as they are; 0 where not known */
+  int64_t draw_seed; /* -1: none, or not known */
   uint32_t sequence_length;
   bool document_mask;
   char teacher[LAP_TEACHER_NAME];

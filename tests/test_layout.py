@@ -47,6 +47,7 @@ MAY_INCLUDE = {
     "trainer/report": PLAN | {"trainer/statistics", "trainer/report"},
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},
+    "trainer/audit": MODEL | {"trainer/statistics", "trainer/audit"},
     "trainer/attend": AUTOGRAD | {"trainer/hf", "trainer/attend"},
     "trainer/probe": HF | {"trainer/probe"},
     "trainer/ablate": PLAN | {"trainer/statistics", "trainer/ablate"},

@@ -14,6 +14,9 @@
  *   drop, none w a      0        0        w         t              (tau = 1)
  *   renormalise w tau   0        0        w tau     t^(1/tau) / sum
  *   ..._both   0        w tau    0        w tau     t^(1/tau) / sum
+ *   decoupled  w s      0        0        w         t in H, b t / r_T in T     (tau = 1)
+ * and decoupled adds w (b - r_T) softmax_T. There b = tail_weight, T is everything but the head,
+ * and its softmax is over kept ids and the rest; with b = r_T it is `none`, with b = 0 `ghost`.
  */
 #include "autograd/op/loss_row.h"
 
@@ -58,6 +61,11 @@ void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, co
 
 /* --- losses --- */
 
+static double log_add(double a, double b) {
+  const double high = a > b ? a : b, low = a > b ? b : a;
+  return low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
+}
+
 static double log_mass(real max, double sum, double tau) {
   return max == -INFINITY ? -INFINITY : (double)max / tau + lap_scalar_log(sum);
 }
@@ -69,9 +77,33 @@ static lap_row_mass mass_of(real max_rest, double sum_rest, const real *kept, in
   const real sum_kept =
       max_kept == -INFINITY ? 0 : lap_vector_sum_exp(kept, k, max_kept, (real)(1 / tau));
   m.kept = log_mass(max_kept, (double)sum_kept, tau);
-  const double high = m.rest > m.kept ? m.rest : m.kept, low = m.rest > m.kept ? m.kept : m.rest;
-  m.all = low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
+  m.all = log_add(m.rest, m.kept);
   return m;
+}
+
+/* Slots of the head; all of them where there is no other. */
+static int64_t head_of(const lap_row_labels *labels) {
+  const int64_t head = labels->objective->head;
+  return head < labels->k ? head : labels->k;
+}
+
+static double tail_of(const lap_row_labels *labels, const real *kept, double rest) {
+  const int64_t head = head_of(labels), count = labels->k - head;
+  const real max = lap_vector_max(kept + head, count);
+  if (max == -INFINITY) return rest;
+  return log_add(rest, log_mass(max, (double)lap_vector_sum_exp(kept + head, count, max, 1), 1));
+}
+
+/* The weights of the tail become those of its own distribution. */
+static void decouple(const lap_row_labels *labels, lap_row_rule *made, real *weight) {
+  double drawn = 0;
+  for (int64_t i = head_of(labels); i < labels->k; ++i) drawn += (double)weight[i];
+  const double scale = drawn > 0 ? labels->objective->tail_weight / drawn : 0;
+  for (int64_t i = head_of(labels); i < labels->k; ++i)
+    weight[i] = (real)(scale * (double)weight[i]);
+  made->tail_mass = drawn + made->r;
+  made->tail = scale * drawn - made->tail_mass;
+  made->all = made->a + made->r, made->target = 1;
 }
 
 static lap_row_rule teacher_rule(const lap_row_labels *labels, bool rest_empty, real *weight) {
@@ -102,6 +134,9 @@ static lap_row_rule teacher_rule(const lap_row_labels *labels, bool rest_empty, 
     case LAP_TAIL_RENORMALISE_BOTH:
       made.kept = tau, made.target = tau;
       break;
+    case LAP_TAIL_DECOUPLED:
+      decouple(labels, &made, weight);
+      break;
   }
   const bool renormalised =
       objective->tail == LAP_TAIL_RENORMALISE || objective->tail == LAP_TAIL_RENORMALISE_BOTH;
@@ -112,15 +147,18 @@ static lap_row_rule teacher_rule(const lap_row_labels *labels, bool rest_empty, 
   return made;
 }
 
-/* KD = -sum_K t' log q - r log(1 - P), q at tau. */
-static double distillation(const lap_row_rule *made, int64_t k, const int32_t *ids,
+/* KD = -sum_K t' log q - r log(1 - P), q at tau; of the tail of `decoupled` log softmax_T. */
+static double distillation(const lap_row_rule *made, const lap_row_labels *labels,
                            const real *weight, const real *z_kept, const lap_row_mass *m,
                            double tau) {
+  const bool decoupled = labels->objective->tail == LAP_TAIL_DECOUPLED;
   const double normaliser = made->kept > 0 ? m->kept : m->all;
+  const int64_t head = decoupled ? head_of(labels) : labels->k;
   double kd = 0;
-  for (int64_t i = 0; i < k; ++i)
-    if (ids[i] >= 0 && weight[i] > 0)
-      kd -= (double)weight[i] * ((double)z_kept[i] / tau - normaliser);
+  for (int64_t i = 0; i < labels->k; ++i)
+    if (labels->ids[i] >= 0 && weight[i] > 0)
+      kd -= (double)weight[i] * ((double)z_kept[i] / tau - (i < head ? normaliser : m->tail));
+  if (decoupled && made->tail_mass > 0) kd -= made->tail_mass * (m->tail - m->all);
   if (made->rest < 0) kd += made->rest * (m->rest - m->all);
   return kd;
 }
@@ -147,7 +185,9 @@ lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *e
   lap_row_loss row = {.ce = v.one.all - (double)ends[LAP_ROW_TARGET]};
   if (k > 0) {
     v.rule = teacher_rule(labels, v.one.rest == -INFINITY, weight);
-    row.kd = distillation(&v.rule, k, labels->ids, weight, kept, &v.hot, tau);
+    if (labels->objective->tail == LAP_TAIL_DECOUPLED)
+      v.one.tail = v.hot.tail = tail_of(labels, kept, v.one.rest);
+    row.kd = distillation(&v.rule, labels, weight, kept, &v.hot, tau);
     row.kl = bucket_kl(&v.rule, labels, kept, &v.one);
   }
   row.loss = w > 0 ? (1 - w) * row.ce + w * tau * tau * row.kd : row.ce; /* never 0 * inf */
@@ -200,15 +240,19 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
   const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;
   const lap_row_rule *made = &coefficients->rule;
   const real inverse_cap = labels->softcap > 0 ? (real)(1 / labels->softcap) : 0;
-  rest_gradient(slice, coefficients, &(rest_weights){1 - w, w * made->all, w * made->rest}, tau,
+  double on_rest = w * made->rest;
+  if (made->tail != 0) on_rest += w * made->tail * lap_scalar_exp(one->rest - one->tail);
+  rest_gradient(slice, coefficients, &(rest_weights){1 - w, w * made->all, on_rest}, tau,
                 inverse_cap);
+  const int64_t head = made->tail != 0 ? head_of(labels) : labels->k;
   const double normaliser = made->kept > 0 ? hot->kept : hot->all, on_q = made->all + made->kept;
   for (int64_t i = 0; i < labels->k; ++i) {
     const int64_t j = labels->ids[i] - slice->first;
     if (labels->ids[i] < 0 || j < 0 || j >= slice->count) continue;
     const double zi = (double)kept[i];
     const double p = lap_exp((real)(zi - one->all)), q = lap_exp((real)(zi / tau - normaliser));
-    const double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);
+    double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);
+    if (i >= head) d += w * made->tail * lap_exp((real)(zi - one->tail));
     slice->z[j] = lap_without_subnormal((real)d * cap_slope(kept[i], inverse_cap));
   }
   const int64_t target = labels->target - slice->first;

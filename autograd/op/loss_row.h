@@ -47,12 +47,14 @@ typedef struct {
 /* Log-sum-exp of the two parts of a row at one temperature; -inf where a part is empty. */
 typedef struct {
   double max_rest, rest, kept, all;
+  double tail; /* of all but the head; decoupled only */
 } lap_row_mass;
 
 /* The coefficients that a tail rule gives a row: the table in loss_row.c, without w. */
 typedef struct {
   double a, r; /* r = 0 where the rest is empty */
   double all, kept, rest, target;
+  double tail, tail_mass; /* decoupled: coefficient of the softmax over the tail; r_T */
 } lap_row_rule;
 
 typedef struct {

@@ -169,6 +169,36 @@ static wide renormalised(const row_view *row, bool both, wide weight, wide *dz) 
   return kd;
 }
 
+/* Head ids as classes, all others as one, and what is kept of these as a distribution of its own.
+ */
+static wide decoupled(const row_view *row, const bool *in_head, wide tail_weight, wide weight,
+                      wide *dz) {
+  const wide all = log_sum_exp(row->z, in_head, row->vocab, -1, 1);
+  const wide tail = log_sum_exp(row->z, in_head, row->vocab, 0, 1);
+  const wide rest = log_sum_exp(row->z, row->kept, row->vocab, 0, 1);
+  wide kept_tail = 0, kd = 0;
+  for (int64_t j = 0; j < row->vocab; ++j)
+    if (!in_head[j]) kept_tail += row->t[j];
+  const wide mass = kept_tail + (rest > -INFINITY ? row->r : 0);
+  for (int64_t j = 0; j < row->vocab; ++j) {
+    const wide t = row->t[j];
+    if (in_head[j]) {
+      if (t > 0) kd -= t * (row->z[j] - all);
+      for (int64_t i = 0; i < row->vocab; ++i)
+        dz[i] += weight * t * (expl(row->z[i] - all) - (i == j));
+    } else if (t > 0) {
+      kd -= tail_weight * t / kept_tail * (row->z[j] - tail);
+      for (int64_t i = 0; i < row->vocab; ++i)
+        if (!in_head[i])
+          dz[i] += weight * tail_weight * t / kept_tail * (expl(row->z[i] - tail) - (i == j));
+    }
+  }
+  if (mass <= 0) return kd;
+  for (int64_t i = 0; i < row->vocab; ++i)
+    dz[i] += weight * mass * (expl(row->z[i] - all) - (in_head[i] ? 0 : expl(row->z[i] - tail)));
+  return kd - mass * (tail - all);
+}
+
 static wide bucket_kl(const row_view *row) {
   const wide all = log_sum_exp(row->z, row->kept, row->vocab, -1, 1);
   const wide rest = log_sum_exp(row->z, row->kept, row->vocab, 0, 1);
@@ -188,8 +218,12 @@ reference_losses reference_row(const double *u, int64_t vocab, int32_t target, i
   bool *kept = lap_allocate(vocab, sizeof *kept);
   for (int64_t j = 0; j < vocab; ++j)
     z[j] = softcap > 0 ? softcap * tanhl((wide)u[j] / softcap) : (wide)u[j];
+  bool *in_head = lap_allocate(vocab, sizeof *in_head);
   for (int64_t i = 0; i < k; ++i)
-    if (ids[i] >= 0) kept[ids[i]] = true, t[ids[i]] = probability[i];
+    if (ids[i] >= 0) {
+      kept[ids[i]] = true, t[ids[i]] = probability[i];
+      in_head[ids[i]] = i < objective->head;
+    }
   const wide w = k > 0 ? objective->distill_weight : 0, tau = objective->temperature;
   const row_view row = {z, t, kept, vocab, tail, tau};
   const wide all = log_sum_exp(z, kept, vocab, -1, 1);
@@ -200,6 +234,8 @@ reference_losses reference_row(const double *u, int64_t vocab, int32_t target, i
     const lap_tail rule = objective->tail;
     if (rule == LAP_TAIL_RENORMALISE || rule == LAP_TAIL_RENORMALISE_BOTH)
       kd = renormalised(&row, rule == LAP_TAIL_RENORMALISE_BOTH, w * tau * tau, dz);
+    else if (rule == LAP_TAIL_DECOUPLED)
+      kd = decoupled(&row, in_head, objective->tail_weight, w, dz);
     else
       kd = ghost_or_drop(&row, rule == LAP_TAIL_GHOST, w * tau * tau, dz);
     kl = bucket_kl(&row);
@@ -208,7 +244,7 @@ reference_losses reference_row(const double *u, int64_t vocab, int32_t target, i
     const wide slope = softcap > 0 ? 1 - z[j] / softcap * (z[j] / softcap) : 1;
     du[j] = (double)(dz[j] * slope);
   }
-  free(z), free(t), free(dz), free(kept);
+  free(z), free(t), free(dz), free(kept), free(in_head);
   return (reference_losses){(double)((1 - w) * ce + w * tau * tau * kd), (double)ce, (double)kd,
                             (double)kl};
 }

@@ -237,7 +237,8 @@ static void the_head_has_no_subnormal_gradients(void **state) {
   enum { VOCAB = 4, COLUMNS = 2 };
   test_batch *batch = test_batch_create(1, 1, VOCAB, 0, 319);
   batch->targets[0] = 0;
-  const op_case c = {.kind = OP_HEAD, .batch = batch, .columns = COLUMNS, .objective = {0, 1, 0}};
+  const op_case c = {
+      .kind = OP_HEAD, .batch = batch, .columns = COLUMNS, .objective = {0, 1, 0, 0, 0}};
   double x[COLUMNS] = {1, 1e38}, w[VOCAB * COLUMNS] = {0, 0, 0, 0, -86, 0, -87, 0}, dy[] = {1};
   double dx[COLUMNS] = {0}, dw[VOCAB * COLUMNS] = {0};
   double *const inputs[OP_INPUTS] = {x, w}, *gradients[] = {dx, dw, NULL};
@@ -264,7 +265,7 @@ static void the_head_differs_by_rounding(void **state) {
                          .batch = batch,
                          .columns = 33,
                          .softcap = cap ? 30 : 0,
-                         .objective = {0.7, renormalises ? 2 : 1, (lap_tail)tail}},
+                         .objective = {0.7, renormalises ? 2 : 1, (lap_tail)tail, 0, 0}},
               1);
       test_batch_destroy(batch);
     }
@@ -293,7 +294,7 @@ static void threads_do_not_change_a_bit_of_any_op(void **state) {
        .batch = batch,
        .columns = 30,
        .softcap = 30,
-       .objective = {0.7, 1, LAP_TAIL_GHOST}},
+       .objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0}},
   };
   const int threads[] = {1, 2, 5};
   for (size_t k = 0; k < sizeof cases / sizeof *cases; ++k) {

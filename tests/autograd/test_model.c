@@ -17,7 +17,7 @@
 #include "tests/autograd/reference_model.h"
 
 /* Odd everywhere, and hidden_size is not heads * head_dim. */
-static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
+static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
 
 /* A random start with norms that are not 0, so that (1 + w) shows. */
 static double *random_weights(const lap_parameters *p, uint64_t seed) {
@@ -202,7 +202,7 @@ static void every_weight_has_its_gradient(void **state) {
   config.num_hidden_layers = 4, config.num_key_value_heads = 1, config.hidden_size = 9;
   config.attn_logit_softcapping = config.final_logit_softcapping = 0;
   batch = test_batch_create(1, 5, config.vocab_size, 3, 203);
-  check_gradients(&config, &(lap_objective){0.7, 2, LAP_TAIL_RENORMALISE}, batch);
+  check_gradients(&config, &(lap_objective){0.7, 2, LAP_TAIL_RENORMALISE, 0, 0}, batch);
   test_batch_destroy(batch);
 
   config.num_hidden_layers = 1, config.num_key_value_heads = 4, config.vocab_size = 2;

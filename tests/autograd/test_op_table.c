@@ -111,7 +111,7 @@ enum { SEQUENCES = 2, LENGTH = 75, ROWS = SEQUENCES * LENGTH, TEACHER_K = 6, SHA
 enum { MOST_CALLS = 512 };
 
 static lap_gemma2 *record(lap_gemma2_mode mode, lap_recompute recompute, int64_t vocab) {
-  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
   lap_gemma2_config config = test_small_model(3);
   config.vocab_size = vocab, config.intermediate_size = 12;
   return lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = mode,

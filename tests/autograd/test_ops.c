@@ -221,18 +221,33 @@ static void head_has_its_gradient_for_every_rule(void **state) {
     for (int w = 0; w < 3; ++w)
       for (int cap = 0; cap < 2; ++cap)
         for (int k = 0; k < 3; ++k) {
-          check_head(1, 5, 19, ks[k], 3, caps[cap], (lap_objective){weights[w], 1, (lap_tail)tail});
+          check_head(1, 5, 19, ks[k], 3, caps[cap],
+                     (lap_objective){weights[w], 1, (lap_tail)tail, 0, 0});
           const bool renormalises =
               tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
           if (renormalises)
             check_head(1, 5, 19, ks[k], 3, caps[cap],
-                       (lap_objective){weights[w], 2.5, (lap_tail)tail});
+                       (lap_objective){weights[w], 2.5, (lap_tail)tail, 0, 0});
         }
+}
+
+static void head_has_its_gradient_for_a_tail_taken_apart(void **state) {
+  (void)state;
+  const double weights[] = {0, 0.3, 1}, tail_weights[] = {0, 0.2, 1.5};
+  const int64_t ks[] = {1, 6, 18}, heads[] = {1, 4, 40};
+  for (int w = 0; w < 3; ++w)
+    for (int b = 0; b < 3; ++b)
+      for (int k = 0; k < 3; ++k)
+        for (int h = 0; h < 3; ++h)
+          for (int shards = 0; shards <= (w == 1 && k == 1 ? 2 : 0); shards += 2)
+            check_head_in(
+                shards, 1, 5, 18, ks[k], 3, (w + h) % 2 ? 4 : 0,
+                (lap_objective){weights[w], 1, LAP_TAIL_DECOUPLED, heads[h], tail_weights[b]});
 }
 
 static void head_has_its_gradient_without_a_teacher_and_at_odd_sizes(void **state) {
   (void)state;
-  const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
+  const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
   check_head(1, 1, 2, 0, 1, 0, ghost);
   check_head(1, 1, 3, 1, 1, 2, ghost);
   check_head(3, 17, 67, 0, 17, 5, ghost);
@@ -243,7 +258,7 @@ static void head_has_its_gradient_without_a_teacher_and_at_odd_sizes(void **stat
 /* A chunk of the head is at most 1024 positions. */
 static void head_has_its_gradient_across_chunks(void **state) {
   (void)state;
-  check_head(1, 1025, 5, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST});
+  check_head(1, 1025, 5, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST, 0, 0});
 }
 
 /* --- in two shards --- */
@@ -279,11 +294,12 @@ static void head_in_shards_has_its_gradient_for_every_rule(void **state) {
     for (int w = 0; w < 3; ++w)
       for (int k = 0; k < 4; ++k) {
         check_head_in(2, 1, 5, 18, ks[k], 3, k % 2 ? 4 : 0,
-                      (lap_objective){weights[w], 1, (lap_tail)tail});
+                      (lap_objective){weights[w], 1, (lap_tail)tail, 0, 0});
         if (tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH)
-          check_head_in(2, 1, 5, 18, ks[k], 3, 4, (lap_objective){weights[w], 2.5, (lap_tail)tail});
+          check_head_in(2, 1, 5, 18, ks[k], 3, 4,
+                        (lap_objective){weights[w], 2.5, (lap_tail)tail, 0, 0});
       }
-  check_head_in(2, 1, 1025, 6, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST});
+  check_head_in(2, 1, 1025, 6, 2, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST, 0, 0});
 }
 
 int main(void) {
@@ -298,6 +314,7 @@ int main(void) {
       cmocka_unit_test(attention_has_its_gradient_for_every_grouping),
       cmocka_unit_test(attention_has_its_gradient_across_tiles_of_queries),
       cmocka_unit_test(head_has_its_gradient_for_every_rule),
+      cmocka_unit_test(head_has_its_gradient_for_a_tail_taken_apart),
       cmocka_unit_test(head_has_its_gradient_without_a_teacher_and_at_odd_sizes),
       cmocka_unit_test(head_has_its_gradient_across_chunks),
       cmocka_unit_test(projections_and_embedding_in_shards_have_their_gradients),

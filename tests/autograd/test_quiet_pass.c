@@ -102,7 +102,7 @@ static float *as_floats(const double *values, int64_t count) {
 
 /* Large enough that all ops have work for several threads. */
 static pass make_pass(lap_recompute recompute, int threads) {
-  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
   lap_gemma2_config config = test_small_model(2);
   config.vocab_size = 700, config.hidden_size = 64, config.intermediate_size = 192;
   config.num_attention_heads = 4, config.num_key_value_heads = 2, config.head_dim = 16;

@@ -211,16 +211,20 @@ static void compare_head(const char *name, const op_case *c, const double *x, co
 static void compare_rules(const char *name, const test_batch *batch, int64_t hidden, double softcap,
                           const double *x, const double *w) {
   const double weights[] = {0, 0.3, 1}, temperatures[] = {1, 0.5, 3};
-  for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
+  const int64_t heads[] = {1, 4, 40};
+  for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_DECOUPLED; ++tail)
     for (int i = 0; i < 3; ++i)
       for (int j = 0; j < 3; ++j) {
         const bool renormalises = tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
-        if (j > 0 && !renormalises) continue;
-        const op_case c = {.kind = OP_HEAD,
-                           .batch = batch,
-                           .columns = hidden,
-                           .softcap = softcap,
-                           .objective = {weights[i], temperatures[j], (lap_tail)tail}};
+        const bool decoupled = tail == LAP_TAIL_DECOUPLED;
+        if (j > 0 && !renormalises && !decoupled) continue;
+        const op_case c = {
+            .kind = OP_HEAD,
+            .batch = batch,
+            .columns = hidden,
+            .softcap = softcap,
+            .objective = {weights[i], decoupled ? 1 : temperatures[j], (lap_tail)tail,
+                          decoupled ? heads[j] : 0, decoupled ? temperatures[j] : 0}};
         char text[160];
         snprintf(text, sizeof text, "%s: cap %g weight %g temperature %g tail %d", name, softcap,
                  weights[i], temperatures[j], tail);
@@ -318,7 +322,7 @@ static void uncounted_positions_give_exactly_nothing(void **state) {
                      .batch = batch,
                      .columns = 3,
                      .softcap = 4,
-                     .objective = {0.5, 1, LAP_TAIL_GHOST}};
+                     .objective = {0.5, 1, LAP_TAIL_GHOST, 0, 0}};
   head_state h = head_create(5, 3, 23);
   h.x[0] = 1e30; /* whatever an uncounted position holds */
   run_head(&op_runner_double, &c, &h);

@@ -37,7 +37,7 @@ static lap_gemma2_config config_of(int64_t heads, int64_t kv_heads, int64_t laye
   return config;
 }
 
-static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST};
+static const lap_objective ghost = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
 
 /* --- one result --- */
 
@@ -188,7 +188,7 @@ static void every_rule_holds_across_shards(void **state) {
           const bool renormalises =
               tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
           if (hot && !renormalises) continue;
-          const lap_objective objective = {weights[w], hot ? 2.5 : 1, (lap_tail)tail};
+          const lap_objective objective = {weights[w], hot ? 2.5 : 1, (lap_tail)tail, 0, 0};
           test_batch *batch = test_batch_create(1, 7, config.vocab_size, ks[k], 610);
           check_cuts((shard_setup){.config = &config,
                                    .mode = k % 2 ? MODEL_LOSS : MODEL_TRAIN,
@@ -211,7 +211,7 @@ static void the_rest_may_be_empty_in_one_shard(void **state) {
   (void)state;
   const lap_gemma2_config config = config_of(4, 4, 1);
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail) {
-    const lap_objective objective = {0.6, 1, (lap_tail)tail};
+    const lap_objective objective = {0.6, 1, (lap_tail)tail, 0, 0};
     test_batch *batch = test_batch_create(1, 9, config.vocab_size, 8, 611);
     for (int64_t row = 0; row < 9; ++row)
       for (int64_t i = 0; i < 8; ++i) {

@@ -84,7 +84,7 @@ static lap_value sharded(network *n, lap_value x) {
 }
 
 static void finish(network *n, lap_value x) {
-  const lap_lm_head_loss_attributes head = {5, {0, 1, LAP_TAIL_NONE}, lap_whole_model()};
+  const lap_lm_head_loss_attributes head = {5, {0, 1, LAP_TAIL_NONE, 0, 0}, lap_whole_model()};
   const lap_shard_weights weights = lap_one_shard(n->embedding);
   lap_record_lm_head_loss(n->tape, x, &weights, &head);
 }
@@ -254,7 +254,7 @@ static void random_networks_have_their_gradients(void **state) {
 
 /* --- the model's plan --- */
 
-static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
 
 static lap_gemma2 *record_model(const lap_gemma2_config *config, lap_gemma2_mode mode,
                                 int64_t teacher_k, bool allocate) {

@@ -15,7 +15,7 @@
 #include "tests/autograd/batch.h"
 
 static lap_gemma2 *plan_of(lap_gemma2_mode mode, lap_recompute recompute, lap_shard_range shards) {
-  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST};
+  static const lap_objective objective = {0.7, 1, LAP_TAIL_GHOST, 0, 0};
   lap_gemma2_config config = test_small_model(3);
   config.vocab_size = 24, config.intermediate_size = 12;
   return lap_gemma2_record(&config, &(lap_gemma2_recording){.mode = mode,

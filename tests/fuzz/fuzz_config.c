@@ -33,7 +33,8 @@ static void use(lap_config *config) {
   if (lap_config_require(config, LAP_NEEDS_MODEL, &status) == LAP_OK)
     FUZZ_REQUIRE(lap_gemma2_embedding_parameters(&config->model) > 0 &&
                  lap_gemma2_non_embedding_parameters(&config->model) > 0);
-  lap_config_resolve_tail(config, "topk", &status);
+  const lap_config_teacher teacher = {.name = "cache", .codec = "topk", .dense = true};
+  lap_config_resolve_tail(config, &teacher, &status);
   lap_config_resolve_warmup(config, 1000, &status);
 }
 

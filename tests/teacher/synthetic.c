@@ -201,6 +201,14 @@ static void write_data(hid_t file, const char *name, uint64_t columns, hid_t sto
   H5Sclose(space);
 }
 
+void plain_scale_to_one(plain_cache *plain) {
+  for (uint64_t i = 0; i < plain->rows; ++i) {
+    for (uint64_t slot = 0; slot < plain->columns; ++slot)
+      plain->logprob[i * plain->columns + slot] -= log(1 - plain->tail_mass[i]);
+    plain->tail_mass[i] = 0;
+  }
+}
+
 void plain_write(const char *path, const plain_cache *plain) {
   const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
   assert(file >= 0);

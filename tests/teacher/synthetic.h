@@ -49,6 +49,8 @@ typedef struct {
 } plain_cache;
 
 void plain_create(const synthetic *made, size_t s, plain_cache *plain);
+/* Scales what is kept of each row to sum to 1, and leaves no tail, as a drawn codec has it. */
+void plain_scale_to_one(plain_cache *plain);
 void plain_destroy(plain_cache *plain);
 void plain_write(const char *path, const plain_cache *plain);
 

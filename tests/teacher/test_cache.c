@@ -232,6 +232,7 @@ static void sampled_codecs_know_entropy_only_where_it_is_stored(void **state) {
   plain_create(*state, 0, &plain);
   plain.codec = "sampled";
   plain.draws = 16;
+  plain_scale_to_one(&plain);
   lap_cache_rows *rows = read_plain(*state, &plain);
   assert_true(isnan(rows->bucket_entropy[0]));
   assert_null(rows->entropy);

@@ -121,7 +121,11 @@ static void codecs_are_known_and_sampled_ones_have_draws(void **state) {
   f->plain.codec = "stratified";
   assert_refused(f, "draws is missing");
   f->plain.draws = 4;
+  assert_refused(f, "tail_mass[");
+  plain_scale_to_one(&f->plain);
   assert_accepted(f);
+  for (uint32_t slot = 0; slot < f->plain.columns; ++slot) f->plain.logprob[slot] += 0.006;
+  assert_refused(f, "expected 1 within 0.005");
 }
 
 static void numbers_are_bounded(void **state) {

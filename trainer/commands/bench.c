@@ -315,7 +315,8 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
   LAP_TRY(lap_config_require(*config, LAP_NEEDS_MODEL | LAP_NEEDS_BATCH, status));
   lap_config *c = *config;
   if (!lap_config_is_given(c, "objective.distill_weight")) c->objective.distill_weight = 1;
-  LAP_TRY(lap_config_resolve_tail(c, "topk", status));
+  const lap_config_teacher teacher = {.name = "the synthetic teacher", .codec = "topk"};
+  LAP_TRY(lap_config_resolve_tail(c, &teacher, status));
   return lap_config_resolve_warmup(c, 1000000, status);
 }
 

@@ -19,6 +19,7 @@ extern const lap_command lap_command_attend;
 extern const lap_command lap_command_export;
 extern const lap_command lap_command_import;
 extern const lap_command lap_command_inspect;
+extern const lap_command lap_command_audit;
 extern const lap_command lap_command_probe;
 extern const lap_command lap_command_config;
 extern const lap_command lap_command_plan;

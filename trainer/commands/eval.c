@@ -133,7 +133,8 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
       .document_mask = in->data.document_mask,
       .allow_context_mismatch = config->teacher.allow_context_mismatch,
       .allow_shift = config->teacher.allow_shift,
-      .by_flags = true};
+      .by_flags = true,
+      .to_measure = true};
   LAP_TRY(lap_cache_open(flags->cache, &in->tokens, &expected, &in->cache, status));
   in->data.cache = in->cache;
   return LAP_OK;

@@ -66,7 +66,9 @@ static lap_code resolve_objective(lap_config *config, const lap_probe_batch *bat
                     "%s: objective.distill_weight is %g, but %s has no teacher_ids, teacher_probs "
                     "and teacher_tail; add them or use 0",
                     config->file, config->objective.distill_weight, batch_path);
-  return lap_config_resolve_tail(config, "topk", status);
+  /* Whatever the slots are: with decoupled the first objective.head of them are the head. */
+  const lap_config_teacher teacher = {.name = batch_path, .codec = "topk", .dense = true};
+  return lap_config_resolve_tail(config, &teacher, status);
 }
 
 static lap_code check_shards(const lap_config *config, lap_status *status) {

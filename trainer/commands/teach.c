@@ -7,6 +7,7 @@
  * number of ranks.
  */
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/draw.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/commands/entries.h"
@@ -30,8 +32,8 @@
 #include "trainer/state/hash.h"
 
 typedef struct {
-  const char *from, *tokens, *out, *codec, *name, *document_mask;
-  int64_t k;
+  const char *from, *tokens, *out, *codec, *draw_seed, *name, *document_mask;
+  int64_t k, n, m; /* 0: not given */
   lap_model_flags model;
 } teach_flags;
 
@@ -49,14 +51,28 @@ static const lap_flag flags_of_teach[] = {
      .offset = offsetof(teach_flags, out),
      .help = "directory of the cache; train and eval shards may share it"},
     {.name = "codec",
-     .value = "topk",
+     .value = "CODEC",
      .offset = offsetof(teach_flags, codec),
-     .help = "what is kept of a distribution [topk]"},
+     .help = "what is kept of a distribution: topk, sampled, stratified, varopt or gemma3 [topk]"},
     {.name = "k",
      .value = "K",
      .integer = {1, 1 << 20},
      .offset = offsetof(teach_flags, k),
-     .help = "ids kept of each position [64]"},
+     .help = "most probable ids kept of each position, by topk [64] and stratified [32]"},
+    {.name = "n",
+     .value = "N",
+     .integer = {1, 1 << 20},
+     .offset = offsetof(teach_flags, n),
+     .help = "draws of sampled and varopt [64] and gemma3 [256]"},
+    {.name = "m",
+     .value = "M",
+     .integer = {1, 1 << 20},
+     .offset = offsetof(teach_flags, m),
+     .help = "draws of stratified from what is not among its --k most probable ids [32]"},
+    {.name = "draw-seed",
+     .value = "A,B,...",
+     .offset = offsetof(teach_flags, draw_seed),
+     .help = "seeds of the draws [1]; several make a cache each, in --out/draw-SEED, in one pass"},
     {.name = "document-mask",
      .value = "true|false",
      .offset = offsetof(teach_flags, document_mask),
@@ -76,13 +92,53 @@ typedef struct {
 static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   if (!flags->from || !flags->tokens || !flags->out)
     return lap_fail(status, LAP_USAGE, "--from CHECKPOINT, --tokens GLOB and --out DIR are needed");
-  if (strcmp(flags->codec, "topk"))
-    return lap_fail(status, LAP_USAGE, "--codec: '%s' is not available in this version; use topk",
+  lap_codec codec;
+  if (!lap_codec_find(flags->codec, &codec))
+    return lap_fail(status, LAP_USAGE, "--codec: expected " LAP_CODEC_NAMES ", found '%s'",
                     flags->codec);
   const char *mask = flags->document_mask;
   if (mask && strcmp(mask, "true") && strcmp(mask, "false"))
     return lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'", mask);
   return LAP_OK;
+}
+
+enum { MOST_DRAW_SEEDS = 64 };
+
+typedef struct {
+  int64_t seed[MOST_DRAW_SEEDS];
+  size_t count;
+} draw_seeds;
+
+static lap_code add_draw_seed(const char *text, const char *end, draw_seeds *seeds,
+                              lap_status *status) {
+  char *stop;
+  errno = 0;
+  const int64_t seed = strtoll(text, &stop, 10);
+  if (*text < '0' || *text > '9' || stop != end || errno)
+    return lap_fail(status, LAP_USAGE,
+                    "--draw-seed: expected whole numbers from 0 on, with commas between them, "
+                    "found '%.*s'",
+                    (int)(end - text), text);
+  for (size_t i = 0; i < seeds->count; ++i)
+    if (seeds->seed[i] == seed)
+      return lap_fail(status, LAP_USAGE, "--draw-seed: %" PRId64 " comes twice; one cache a seed",
+                      seed);
+  if (seeds->count == MOST_DRAW_SEEDS)
+    return lap_fail(status, LAP_USAGE, "--draw-seed: more than %d seeds", MOST_DRAW_SEEDS);
+  seeds->seed[seeds->count++] = seed;
+  return LAP_OK;
+}
+
+static lap_code read_draw_seeds(const char *text, draw_seeds *seeds, lap_status *status) {
+  *seeds = (draw_seeds){.seed = {1}, .count = 1};
+  if (!text) return LAP_OK;
+  seeds->count = 0;
+  for (;;) {
+    const char *end = text + strcspn(text, ",");
+    LAP_TRY(add_draw_seed(text, end, seeds, status));
+    if (!*end) return LAP_OK;
+    text = end + 1;
+  }
 }
 
 /* A Hugging Face model that lapidary cannot run is one for the script. */
@@ -144,18 +200,60 @@ static lap_code open_inputs(const teach_flags *flags, const lap_session *session
   return read_weights(session, in, status);
 }
 
+/* Flags of another codec would be ignored: they are refused. */
+static lap_code check_codec_flags(const teach_flags *flags, lap_codec codec, lap_status *status) {
+  const bool drawn = lap_codec_is_drawn(codec), stratified = codec == LAP_CODEC_STRATIFIED;
+  const struct {
+    const char *name, *codecs;
+    bool given, taken;
+  } flag[] = {{"--k", "topk and stratified", flags->k > 0, !drawn || stratified},
+              {"--n", "sampled, varopt and gemma3", flags->n > 0, drawn && !stratified},
+              {"--m", "stratified", flags->m > 0, stratified},
+              {"--draw-seed", "sampled, stratified, varopt and gemma3", flags->draw_seed, drawn}};
+  for (size_t i = 0; i < sizeof flag / sizeof *flag; ++i)
+    if (flag[i].given && !flag[i].taken)
+      return lap_fail(status, LAP_USAGE, "%s: of the codecs %s, but --codec is %s", flag[i].name,
+                      flag[i].codecs, lap_codec_name(codec));
+  return LAP_OK;
+}
+
+/* What a row keeps: slots, draws, exact ids. */
+static lap_code size_rows(const teach_flags *flags, lap_cache_schema *schema, lap_status *status) {
+  enum { TOPK = 64, EXACT = 32, TAIL_DRAWS = 32, DRAWS = 64, GEMMA3_DRAWS = 256 };
+  const lap_codec codec = schema->codec;
+  LAP_TRY(check_codec_flags(flags, codec, status));
+  if (!lap_codec_is_drawn(codec)) {
+    const int64_t k = flags->k ? flags->k : TOPK;
+    schema->k = k < schema->vocab_size ? (uint32_t)k : schema->vocab_size;
+    return LAP_OK;
+  }
+  lap_draw_plan plan = {.codec = codec, .vocab = schema->vocab_size};
+  if (codec == LAP_CODEC_STRATIFIED) {
+    const int64_t k = flags->k ? flags->k : EXACT;
+    plan.exact = k < schema->vocab_size ? (uint32_t)k : schema->vocab_size;
+    plan.draws = (uint32_t)(flags->m ? flags->m : TAIL_DRAWS);
+  } else {
+    const int64_t otherwise = codec == LAP_CODEC_GEMMA3 ? GEMMA3_DRAWS : DRAWS;
+    plan.draws = (uint32_t)(flags->n ? flags->n : otherwise);
+  }
+  schema->exact = plan.exact;
+  schema->draws = plan.draws;
+  schema->k = lap_draw_slots(&plan);
+  return LAP_OK;
+}
+
 static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
                             lap_cache_schema *schema, lap_status *status) {
   const lap_config *config = in->model.source.config;
-  const uint32_t vocab = (uint32_t)config->model.vocab_size;
-  *schema = (lap_cache_schema){.codec = LAP_CODEC_TOPK,
-                               .vocab_size = vocab,
-                               .k = (uint32_t)flags->k < vocab ? (uint32_t)flags->k : vocab,
+  *schema = (lap_cache_schema){.vocab_size = (uint32_t)config->model.vocab_size,
+                               .draw_seed = -1,
                                .document_mask = flags->document_mask
                                                     ? !strcmp(flags->document_mask, "true")
                                                     : config->data.document_mask,
                                .has_next_logprob = true,
                                .has_entropy = true};
+  lap_codec_find(flags->codec, &schema->codec); /* check_flags has seen it */
+  LAP_TRY(size_rows(flags, schema, status));
   snprintf(schema->teacher, sizeof schema->teacher, "%s", flags->name ? flags->name : flags->from);
   snprintf(schema->teacher_sha256, sizeof schema->teacher_sha256, "%s", in->weights_sha256);
   snprintf(schema->tokenizer_sha256, sizeof schema->tokenizer_sha256, "%s",
@@ -235,11 +333,13 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
   teach_inputs in = {0};
   lap_cache_schema schema = {0};
   lap_teach_report report = {0};
+  draw_seeds seeds;
+  LAP_TRY(read_draw_seeds(flags->draw_seed, &seeds, status));
   lap_code code = open_inputs(flags, session, &in, status);
   if (code == LAP_OK) code = make_schema(flags, &in, &schema, status);
   const lap_model_source *source = &in.model.source;
   if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
-  if (code == LAP_OK && flags->k > schema.k)
+  if (code == LAP_OK && !lap_codec_is_drawn(schema.codec) && flags->k > schema.k)
     lap_console_say(session->console,
                     "--k %" PRId64 " is more than the vocabulary: k is %u, everything", flags->k,
                     schema.k);
@@ -258,6 +358,8 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
                                        .tokens = &in.tokens,
                                        .out = flags->out,
                                        .schema = schema,
+                                       .draw_seeds = seeds.seed,
+                                       .draw_seed_count = seeds.count,
                                        .identity = identity,
                                        .threads = (int)flags->model.threads};
     code = lap_teach(&request, session, &report, status);
@@ -283,7 +385,7 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  teach_flags flags = {.codec = "topk", .k = 64, .model = {.threads = 1}};
+  teach_flags flags = {.codec = "topk", .model = {.threads = 1}};
   const lap_command_syntax syntax = {.json = true,
                                      .flags = flags_of_teach,
                                      .destination = &flags,

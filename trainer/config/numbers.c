@@ -50,6 +50,11 @@ static bool is_of_openblas(const char *key) {
   return strcmp(key, "blas_core") == 0 || strcmp(key, "batch.micro_sequences") == 0;
 }
 
+/* Keys that only the rule decoupled has; other runs have the numbers they had before these keys. */
+static bool is_of_decoupled(const char *key) {
+  return strcmp(key, "objective.head") == 0 || strcmp(key, "objective.tail_weight") == 0;
+}
+
 static void append_key(lap_numbers *numbers, const lap_config *config, int index) {
   char *value = lap_config_value_text(config, index);
   lap_numbers_append(numbers, lap_config_schema(&(size_t){0})[index].name, value);
@@ -68,6 +73,7 @@ lap_numbers *lap_numbers_create(const lap_config *config) {
   for (size_t i = 0; i < count; ++i) {
     if (!schema[i].in_numbers || (int)i == gemm) continue;
     if (config->gemm == LAP_GEMM_LAPIDARY && is_of_openblas(schema[i].name)) continue;
+    if (config->objective.tail != LAP_TAIL_DECOUPLED && is_of_decoupled(schema[i].name)) continue;
     append_key(numbers, config, (int)i);
   }
   lap_numbers_append(numbers, "init", strcmp(config->init, "random") == 0 ? "random" : "weights");

@@ -175,17 +175,57 @@ lap_code lap_config_resolve(lap_config *config, lap_status *status) {
   return LAP_OK;
 }
 
-lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status) {
-  const bool is_topk = strcmp(codec, "topk") == 0;
+/* The rule that takes head and tail apart: of all ids, or where the tail is drawn by itself. */
+static lap_code resolve_decoupled(lap_config *config, const lap_config_teacher *teacher,
+                                  lap_status *status) {
+  const bool given = lap_config_is_given(config, "objective.head");
+  if (!teacher->dense && teacher->head == 0)
+    return lap_config_fail(config, "objective.tail", status,
+                           "decoupled needs every id (teach --codec topk --k with the vocabulary), "
+                           "or head and tail drawn apart (teach --codec stratified); %s is %s",
+                           teacher->name, teacher->codec);
+  if (teacher->dense && !given)
+    return lap_config_fail(config, "objective.head", status,
+                           "decoupled needs it with %s, which has every id: how many of the most "
+                           "probable ids are the head (10, say)",
+                           teacher->name);
+  if (!teacher->dense && given && config->objective.head != teacher->head)
+    return lap_config_fail(config, "objective.head", status,
+                           "%" PRId64 " is not the %" PRId64
+                           " exact ids of %s; leave it out, or "
+                           "teach again with --k %" PRId64,
+                           config->objective.head, teacher->head, teacher->name,
+                           config->objective.head);
+  if (!given) config->objective.head = teacher->head;
+  config->origin[lap_config_find("objective.head")] =
+      given ? config->origin[lap_config_find("objective.head")] : LAP_ORIGIN_DEFAULT;
+  fill_default(config, "objective.tail_weight", &config->objective.tail_weight, 1);
+  return LAP_OK;
+}
+
+lap_code lap_config_resolve_tail(lap_config *config, const lap_config_teacher *teacher,
+                                 lap_status *status) {
+  const bool is_topk = strcmp(teacher->codec, "topk") == 0;
   if (config->objective.temperature != 1 && !is_topk)
     return lap_config_fail(config, "objective.temperature", status,
-                           "%g needs a teacher cache of codec topk; this one is %s: use 1",
-                           config->objective.temperature, codec);
+                           "%g needs a teacher cache of codec topk; %s is %s: use 1, or teach "
+                           "again with --codec topk",
+                           config->objective.temperature, teacher->name, teacher->codec);
   int *origin = &config->origin[lap_config_find("objective.tail")];
   if (*origin == LAP_ORIGIN_NONE) {
     config->objective.tail = is_topk ? LAP_TAIL_GHOST : LAP_TAIL_NONE;
     *origin = LAP_ORIGIN_DEFAULT;
   }
+  if (config->objective.tail == LAP_TAIL_DECOUPLED)
+    return resolve_decoupled(config, teacher, status);
+  if (is_topk) return LAP_OK;
+  if (config->objective.tail == LAP_TAIL_RENORMALISE_BOTH)
+    return lap_config_fail(config, "objective.tail", status,
+                           "renormalise_both would teach the student nothing of the ids that were "
+                           "not drawn, though the draws of %s (%s) stand for them; use none, or "
+                           "teach again with --codec topk",
+                           teacher->name, teacher->codec);
+  if (config->objective.tail == LAP_TAIL_GHOST) config->objective.tail = LAP_TAIL_NONE;
   return LAP_OK;
 }
 

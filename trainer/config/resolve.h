@@ -20,10 +20,20 @@ void lap_config_limit_micro_sequences(lap_config *config, int64_t most);
  * belongs. */
 lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status *status);
 
-/* Resolves objective.tail: where it is not given, ghost for the topk codec, none for the others. A
- * temperature other than 1 needs the topk codec and a renormalise rule: LAP_USAGE. `codec` is the
- * codec's name for the message. */
-lap_code lap_config_resolve_tail(lap_config *config, const char *codec, lap_status *status);
+/* What objective.tail has to fit. */
+typedef struct {
+  const char *name;  /* where the teacher is, for messages */
+  const char *codec; /* by its name */
+  int64_t head; /* first slots of a row that are the most probable ids: of stratified; else 0 */
+  bool dense;   /* every id is kept */
+} lap_config_teacher;
+
+/* Resolves objective.tail: where it is not given, ghost for the topk codec, none for the others,
+ * for which ghost is none. LAP_USAGE naming the key, the teacher and what to do: a temperature
+ * other than 1 without the topk codec and a renormalise rule; renormalise_both with a drawn codec;
+ * decoupled with another teacher than a dense or a stratified one, or without a head. */
+lap_code lap_config_resolve_tail(lap_config *config, const lap_config_teacher *teacher,
+                                 lap_status *status);
 
 /* Where schedule.warmup_steps is not given, it is `steps`: that of the run that is gone on with. */
 void lap_config_settle_warmup(lap_config *config, int64_t steps);

@@ -5,8 +5,8 @@
 
 #include "core/suggest.h"
 
-static const char *const tail_words[] = {"ghost", "drop", "renormalise", "renormalise_both",
-                                         "none",  NULL};
+static const char *const tail_words[] = {"ghost", "drop",      "renormalise", "renormalise_both",
+                                         "none",  "decoupled", NULL};
 static const char *const shard_words[] = {"none", "optimizer", "gradients", "full", NULL};
 static const char *const recompute_words[] = {"none", "block", "attention", NULL};
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
@@ -135,10 +135,22 @@ static const lap_config_key schema[] = {
     {"objective.tail", LAP_KEY_WORD, offsetof(lap_config, objective.tail), .words = tail_words,
      .in_numbers = true, .derived = "ghost for a cache of codec topk, else none",
      .example = "ghost",
-     .meaning = "Rule for the tail. The tail is the probability that the cache did not keep. "
+     .meaning = "Tail rule. The tail is the probability that the cache did not keep. "
                 "ghost: one bucket of all other ids; drop: it does not count; renormalise: the "
                 "teacher's kept probabilities are scaled to sum to 1; renormalise_both: the "
-                "student's too; none: they sum to 1 as they are."},
+                "student's too; none: they sum to 1 as they are; decoupled: head and tail apart, "
+                "for a dense or stratified cache. With drawn codecs ghost is none, and "
+                "renormalise_both is refused."},
+    {"objective.head", LAP_KEY_INTEGER, offsetof(lap_config, objective.head), .minimum = 1,
+     .maximum = 1 << 20, .in_numbers = true, .derived = "of a stratified cache its exact ids",
+     .unit = "ids", .example = "10",
+     .meaning = "Ids of the head with objective.tail decoupled: the most probable ones. Needed "
+                "with a dense cache (topk with k the vocabulary)."},
+    {"objective.tail_weight", LAP_KEY_REAL, offsetof(lap_config, objective.tail_weight),
+     .minimum = 0, .maximum = 1000, .in_numbers = true, .derived = "1 with tail decoupled",
+     .example = "1",
+     .meaning = "Weight of the tail's own distribution with objective.tail decoupled. With the "
+                "probability of the tail in its place the loss would be that of none."},
 
     {"mesh.pods", LAP_KEY_SMALL, offsetof(lap_config, mesh.pods), .fallback = "1", .minimum = 1,
      .maximum = 4096, .in_numbers = true,

@@ -14,50 +14,91 @@
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
+#include "teacher/draw.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
 #include "trainer/cli/shared_directory.h"
 #include "trainer/model/window_logits.h"
+
+/* One cache of those that a pass makes: topk's, or that of a draw seed. */
+typedef struct {
+  char *directory;
+  lap_cache_schema schema;
+  lap_cache_content rows; /* of one part; those that are not counted are never looked at */
+  /* Of the shard at hand: */
+  char *path, *parts_directory;
+  bool finished;
+  lap_parts *parts; /* NULL where finished */
+} output;
 
 typedef struct {
   const lap_teach_request *request;
   const lap_session *session;
   lap_teach_report *report;
   lap_window_logits *model;
-  lap_data data;          /* of the whole set, no cache */
-  float *scratch;         /* [threads, 2 V] of lap_select_top */
-  lap_cache_content rows; /* of one part; those that are not counted are never looked at */
+  lap_data data;      /* of the whole set, no cache */
+  float *scratch;     /* [threads, 2 V] of lap_select_top */
+  lap_draw_row **row; /* [threads] of a drawn codec, else NULL */
+  output *outputs;    /* [output_count], at least one */
+  size_t output_count;
+  uint64_t stream;                     /* of the shard at hand: lap_draw_stream */
   uint64_t part_first_row, window_row; /* first row of the part, and of the window at hand */
   bool non_finite;
 } teacher;
 
 /* --- one part --- */
 
+static bool keep_top(teacher *t, float *logits, int32_t next, uint64_t row) {
+  const lap_cache_content *rows = &t->outputs[0].rows;
+  const uint32_t k = t->request->schema.k, vocab = t->request->schema.vocab_size;
+  lap_selection selection = {.ids = rows->ids + row * k, .logprob = rows->logprob + row * k};
+  float *scratch = t->scratch + (size_t)omp_get_thread_num() * 2 * vocab;
+  if (!lap_select_top(logits, vocab, k, next, scratch, &selection)) return false;
+  rows->tail_mass[row] = selection.tail_mass;
+  rows->next_logprob[row] = selection.next_logprob;
+  rows->entropy[row] = selection.entropy;
+  return true;
+}
+
+static bool keep_draws(teacher *t, const float *logits, int32_t next, uint64_t row) {
+  const uint32_t k = t->request->schema.k;
+  lap_draw_row *taken = t->row[omp_get_thread_num()];
+  if (!lap_draw_prepare(taken, logits, next)) return false;
+  for (size_t i = 0; i < t->output_count; ++i) {
+    const lap_cache_content *rows = &t->outputs[i].rows;
+    const lap_draw_key key = {(uint64_t)t->outputs[i].schema.draw_seed, t->stream,
+                              t->part_first_row + row};
+    lap_drawn drawn = {.ids = rows->ids + row * k, .logprob = rows->logprob + row * k};
+    lap_draw(taken, key, &drawn);
+    rows->tail_mass[row] = 0;
+    rows->threshold[row] = drawn.threshold;
+    rows->top_id[row] = lap_draw_top_id(taken);
+    rows->next_logprob[row] = lap_draw_next_logprob(taken);
+    rows->entropy[row] = lap_draw_entropy(taken);
+  }
+  return true;
+}
+
 static void keep_position(void *context, const lap_micro_batch *window, int64_t position,
                           float *logits) {
   teacher *t = context;
-  const uint32_t k = t->request->schema.k, vocab = t->request->schema.vocab_size;
   const uint64_t row = t->window_row + (uint64_t)position - 1 - t->part_first_row;
-  lap_selection selection = {.ids = t->rows.ids + row * k, .logprob = t->rows.logprob + row * k};
-  float *scratch = t->scratch + (size_t)omp_get_thread_num() * 2 * vocab;
-  if (!lap_select_top(logits, vocab, k, window->targets[position], scratch, &selection)) {
+  const int32_t next = window->targets[position];
+  if (t->row ? keep_draws(t, logits, next, row) : keep_top(t, logits, next, row)) return;
 #pragma omp atomic write
-    t->non_finite = true;
-    return;
-  }
-  t->rows.tail_mass[row] = selection.tail_mass;
-  t->rows.next_logprob[row] = selection.next_logprob;
-  t->rows.entropy[row] = selection.entropy;
+  t->non_finite = true;
 }
 
 /* Collective over the replica; its leader writes. */
-static lap_code finish_part(teacher *t, const lap_parts *parts, uint64_t part, uint32_t rows,
-                            lap_status *status) {
+static lap_code finish_part(teacher *t, uint64_t part, uint32_t rows, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
   if (lap_window_logits_leads(t->model)) {
     t->report->positions += rows;
-    t->report->parts_made += 1;
-    status->code = lap_parts_write(parts, part, &t->rows, status);
+    for (size_t i = 0; i < t->output_count && status->code == LAP_OK; ++i) {
+      if (t->outputs[i].finished) continue;
+      t->report->parts_made += 1;
+      status->code = lap_parts_write(t->outputs[i].parts, part, &t->outputs[i].rows, status);
+    }
   }
   if (!lap_window_logits_any(t->model, status->code != LAP_OK) || status->code != LAP_OK)
     return status->code;
@@ -80,25 +121,25 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
                       "; its weights are bad",
                       tokens->path, w);
   }
-  return finish_part(t, parts, part, rows, status);
+  return finish_part(t, part, rows, status);
 }
 
 /* --- one shard --- */
 
-static char *cache_path(const teacher *t, size_t shard) {
+static char *cache_path(const teacher *t, const char *directory, size_t shard) {
   const lap_token_shard *tokens = t->request->tokens->shard[shard];
   const char *slash = strrchr(tokens->path, '/'), *name = slash ? slash + 1 : tokens->path;
   const char *dot = strrchr(name, '.');
   const int length = dot && dot > name ? (int)(dot - name) : (int)strlen(name);
-  return lap_format("%s/%.*s.%.12s.h5", t->request->out, length, name, tokens->tokens_sha256);
+  return lap_format("%s/%.*s.%.12s.h5", directory, length, name, tokens->tokens_sha256);
 }
 
 /* A finished file of this very cache; *found. LAP_USAGE where another one is in the way. */
-static lap_code find_finished(const teacher *t, size_t shard, const char *path, bool *found,
-                              lap_status *status) {
-  *found = false;
+static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_status *status) {
+  const char *path = o->path;
+  bool *found = &o->finished;
   if (!lap_file_exists(path)) return LAP_OK;
-  const lap_cache_schema *wanted = &t->request->schema;
+  const lap_cache_schema *wanted = &o->schema;
   lap_token_set one = {.shard = &t->request->tokens->shard[shard], .count = 1};
   const lap_cache_expectation any = {.vocab_size = wanted->vocab_size,
                                      .sequence_length = wanted->sequence_length,
@@ -109,27 +150,39 @@ static lap_code find_finished(const teacher *t, size_t shard, const char *path, 
   LAP_TRY(lap_cache_open(path, &one, &any, &cache, status));
   const lap_cache_schema *there = lap_cache_schema_of(cache);
   *found = there->codec == wanted->codec && there->k == wanted->k &&
+           there->draws == wanted->draws && there->exact == wanted->exact &&
+           there->draw_seed == wanted->draw_seed &&
            there->sequence_length == wanted->sequence_length &&
            there->document_mask == wanted->document_mask &&
            !strcmp(there->teacher_sha256, wanted->teacher_sha256);
   if (!*found)
     lap_fail(
         status, LAP_USAGE,
-        "%s: holds a cache of the same tokens with k %u, sequence_length %u, document_mask %d, "
-        "teacher %.12s...; asked for are k %u, sequence_length %u, document_mask %d, teacher "
-        "%.12s...; choose another --out",
-        path, there->k, there->sequence_length, there->document_mask, there->teacher_sha256,
-        wanted->k, wanted->sequence_length, wanted->document_mask, wanted->teacher_sha256);
+        "%s: holds a cache of the same tokens with codec %s, k %u, draws %u, draw_seed %" PRId64
+        ", sequence_length %u, document_mask %d, teacher %.12s...; asked for are codec %s, k %u, "
+        "draws %u, draw_seed %" PRId64
+        ", sequence_length %u, document_mask %d, teacher %.12s...; choose another --out",
+        path, lap_codec_name(there->codec), there->k, there->draws, there->draw_seed,
+        there->sequence_length, there->document_mask, there->teacher_sha256,
+        lap_codec_name(wanted->codec), wanted->k, wanted->draws, wanted->draw_seed,
+        wanted->sequence_length, wanted->document_mask, wanted->teacher_sha256);
   lap_cache_close(cache);
   return *found ? LAP_OK : LAP_USAGE;
 }
 
-/* Which parts are missing, as rank 0 sees it, on all ranks; their number. */
+static bool have_part(const teacher *t, uint64_t part) {
+  bool have = true;
+  for (size_t i = 0; i < t->output_count && have; ++i)
+    have = t->outputs[i].finished || lap_parts_have(t->outputs[i].parts, part);
+  return have;
+}
+
+/* Which parts are missing in any cache, as rank 0 sees it, on all ranks; their number. */
 static uint64_t missing_parts(const teacher *t, const lap_parts *parts, uint64_t **missing) {
   const uint64_t count = lap_parts_count(parts);
   uint8_t *have = lap_allocate(count, 1);
   if (t->session->root)
-    for (uint64_t part = 0; part < count; ++part) have[part] = lap_parts_have(parts, part);
+    for (uint64_t part = 0; part < count; ++part) have[part] = have_part(t, part);
   lap_broadcast(t->session->comm, have, (size_t)count, 0);
   *missing = lap_allocate(count, sizeof **missing);
   uint64_t found = 0;
@@ -163,53 +216,72 @@ static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t sh
   return lap_agree(t->session->comm, status);
 }
 
-static lap_code assemble(const teacher *t, const lap_parts *parts, size_t shard, const char *path,
-                         lap_status *status) {
+static lap_code assemble(const teacher *t, const output *o, size_t shard, lap_status *status) {
   lap_cache_content content;
-  LAP_TRY(lap_parts_assemble(parts, &content, status));
-  const lap_code code = lap_cache_write(path, &t->request->schema, t->request->tokens->shard[shard],
-                                        &content, status);
+  LAP_TRY(lap_parts_assemble(o->parts, &content, status));
+  const lap_code code =
+      lap_cache_write(o->path, &o->schema, t->request->tokens->shard[shard], &content, status);
   lap_cache_content_destroy(&content);
-  return code == LAP_OK ? lap_parts_remove(parts, status) : code;
+  return code == LAP_OK ? lap_parts_remove(o->parts, status) : code;
 }
 
-static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, lap_status *status) {
-  char *path = cache_path(t, shard), *directory = lap_format("%s.parts", path);
-  lap_parts *parts = NULL;
-  bool finished = false;
+/* Collective; the outcome is agreed. Rank 0 looks and all believe it: file systems show new names
+ * late. */
+static lap_code open_output(teacher *t, output *o, size_t shard, lap_status *status) {
+  o->path = cache_path(t, o->directory, shard);
+  o->parts_directory = lap_format("%s.parts", o->path);
+  o->finished = false;
   lap_status own = {0};
-  /* Rank 0 looks and all believe it: file systems show new names late. */
-  if (t->session->root) own.code = find_finished(t, shard, path, &finished, &own);
+  if (t->session->root) own.code = find_finished(t, shard, o, &own);
   *status = own;
-  lap_code code = lap_agree(t->session->comm, status);
-  lap_broadcast(t->session->comm, &finished, sizeof finished, 0);
-  if (code == LAP_OK && !finished) {
-    own.code = lap_parts_create(directory, &t->request->schema, t->request->tokens->shard[shard],
-                                t->request->identity, &parts, &own);
-    *status = own;
-    code = lap_agree(t->session->comm, status);
-  }
-  if (code == LAP_OK && finished) {
+  LAP_TRY(lap_agree(t->session->comm, status));
+  lap_broadcast(t->session->comm, &o->finished, sizeof o->finished, 0);
+  if (o->finished) {
     t->report->files_found += 1;
     /* What a kill between the last rename and the clean-up has left. */
     lap_status ignored;
-    if (t->session->root) lap_file_remove_tree(directory, &ignored);
+    if (t->session->root) lap_file_remove_tree(o->parts_directory, &ignored);
+    return LAP_OK;
   }
-  if (code == LAP_OK && !finished) {
-    code = make_missing_parts(t, parts, shard, windows_before, status);
-    if (code == LAP_OK) {
-      if (t->session->root) own.code = assemble(t, parts, shard, path, &own);
-      *status = own;
-      code = lap_agree(t->session->comm, status);
-      t->report->files_written += code == LAP_OK;
-    }
-  }
+  own.code = lap_parts_create(o->parts_directory, &o->schema, t->request->tokens->shard[shard],
+                              t->request->identity, &o->parts, &own);
+  *status = own;
+  return lap_agree(t->session->comm, status);
+}
+
+static void close_output(output *o) {
+  lap_parts_destroy(o->parts);
+  free(o->path);
+  free(o->parts_directory);
+  o->parts = NULL;
+  o->path = o->parts_directory = NULL;
+}
+
+/* Collective; the outcome is agreed. */
+static lap_code finish_output(teacher *t, const output *o, size_t shard, lap_status *status) {
+  lap_status own = {0};
+  if (t->session->root && !o->finished) own.code = assemble(t, o, shard, &own);
+  *status = own;
+  LAP_TRY(lap_agree(t->session->comm, status));
+  t->report->files_written += !o->finished;
   struct stat size;
-  if (code == LAP_OK && stat(path, &size) == 0)
-    t->report->bytes_per_token += (double)size.st_size / (double)t->request->tokens->token_count;
-  if (parts) lap_parts_destroy(parts);
-  free(path);
-  free(directory);
+  const double tokens = (double)t->request->tokens->token_count * (double)t->output_count;
+  if (stat(o->path, &size) == 0) t->report->bytes_per_token += (double)size.st_size / tokens;
+  return LAP_OK;
+}
+
+static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, lap_status *status) {
+  lap_code code = LAP_OK;
+  const lap_parts *any = NULL;
+  t->stream = lap_draw_stream(t->request->tokens->shard[shard]->tokens_sha256);
+  for (size_t i = 0; i < t->output_count && code == LAP_OK; ++i) {
+    code = open_output(t, &t->outputs[i], shard, status);
+    if (t->outputs[i].parts) any = t->outputs[i].parts;
+  }
+  if (code == LAP_OK && any) code = make_missing_parts(t, any, shard, windows_before, status);
+  for (size_t i = 0; i < t->output_count && code == LAP_OK; ++i)
+    code = finish_output(t, &t->outputs[i], shard, status);
+  for (size_t i = 0; i < t->output_count; ++i) close_output(&t->outputs[i]);
   return code;
 }
 
@@ -244,6 +316,51 @@ static void add_times(const teacher *t) {
   t->report->select_seconds = times.visit_seconds;
 }
 
+static void create_outputs(teacher *t) {
+  const lap_teach_request *request = t->request;
+  const uint64_t rows = LAP_PART_WINDOWS * (uint64_t)(request->schema.sequence_length - 1);
+  const bool drawn = lap_codec_is_drawn(request->schema.codec);
+  t->output_count = drawn ? request->draw_seed_count : 1;
+  t->outputs = lap_allocate(t->output_count, sizeof *t->outputs);
+  for (size_t i = 0; i < t->output_count; ++i) {
+    output *o = &t->outputs[i];
+    o->schema = request->schema;
+    o->schema.draw_seed = drawn ? request->draw_seeds[i] : -1;
+    o->directory = t->output_count == 1
+                       ? lap_copy_string(request->out)
+                       : lap_format("%s/draw-%" PRId64, request->out, o->schema.draw_seed);
+    lap_cache_content_create(rows, request->schema.k, &o->rows);
+    if (drawn) lap_cache_content_add_draws(rows, &o->rows);
+  }
+}
+
+static void destroy_outputs(teacher *t) {
+  for (size_t i = 0; i < t->output_count; ++i) {
+    free(t->outputs[i].directory);
+    lap_cache_content_destroy(&t->outputs[i].rows);
+  }
+  free(t->outputs);
+}
+
+/* What the threads work in. */
+static void create_rows(teacher *t) {
+  const lap_cache_schema *schema = &t->request->schema;
+  const int threads = t->request->threads;
+  if (!lap_codec_is_drawn(schema->codec)) {
+    t->scratch = lap_allocate_aligned((int64_t)threads * 2 * schema->vocab_size, sizeof(float));
+    return;
+  }
+  const lap_draw_plan plan = {schema->codec, schema->vocab_size, schema->exact, schema->draws};
+  t->row = lap_allocate(threads, sizeof(lap_draw_row *));
+  for (int i = 0; i < threads; ++i) t->row[i] = lap_draw_row_create(&plan);
+}
+
+static void destroy_rows(teacher *t) {
+  lap_release_aligned(t->scratch);
+  for (int i = 0; t->row && i < t->request->threads; ++i) lap_draw_row_destroy(t->row[i]);
+  free(t->row);
+}
+
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status) {
   *report = (lap_teach_report){0};
@@ -263,9 +380,8 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   }
   t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
                                      request->threads);
-  t.scratch = lap_allocate_aligned((int64_t)request->threads * 2 * request->schema.vocab_size,
-                                   sizeof(float));
-  lap_cache_content_create(LAP_PART_WINDOWS * (uint64_t)(length - 1), request->schema.k, &t.rows);
+  create_rows(&t);
+  create_outputs(&t);
   uint64_t windows_before = 0;
   for (size_t shard = 0; shard < request->tokens->count && code == LAP_OK; ++shard) {
     code = teach_shard(&t, shard, windows_before, status);
@@ -274,8 +390,8 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   lap_directory_lock_release(lock);
   add_times(&t);
   lap_window_logits_destroy(t.model);
-  lap_release_aligned(t.scratch);
-  lap_cache_content_destroy(&t.rows);
+  destroy_rows(&t);
+  destroy_outputs(&t);
   report->seconds = lap_clock_seconds() - start;
   return code;
 }

@@ -3,7 +3,8 @@
  * The replicas share parts of 64 windows; finished parts are files with checksums, so that a kill
  * loses seconds, and a part's bits do not depend on the replica that made it. When all parts of a
  * shard are there, they become one file OUT/SHARD.TOKENS.h5, TOKENS being the first 12 digits of
- * tokens_sha256, so that train and eval shards can share one directory.
+ * tokens_sha256, so that train and eval shards can share one directory. Of a drawn codec one pass
+ * of the teacher makes a cache for each of several draw seeds, each in a folder of its own.
  */
 #ifndef LAP_TRAINER_MODEL_TEACH_H
 #define LAP_TRAINER_MODEL_TEACH_H
@@ -20,15 +21,18 @@ typedef struct {
   lap_block_weights *weights; /* of `state` */
   const lap_token_set *tokens;
   const char *out;
-  lap_cache_schema schema; /* codec topk, k, sequence_length, document_mask, teacher, ... */
-  const char *identity;    /* changes whenever the teacher's numbers would */
+  /* codec, k, draws, exact, sequence_length, document_mask, teacher, ...; draw_seed is not used */
+  lap_cache_schema schema;
+  const int64_t *draw_seeds; /* [draw_seed_count] of a drawn codec: one writes to `out` itself, */
+  size_t draw_seed_count;    /* several to out/draw-SEED; topk: 0 */
+  const char *identity;      /* changes whenever the teacher's numbers would */
   int threads;
 } lap_teach_request;
 
 typedef struct {
   uint64_t positions; /* rows made by this rank, a leader, in this run */
-  uint64_t parts_made, parts_found, files_written, files_found;
-  double seconds, bytes_per_token;
+  uint64_t parts_made, parts_found, files_written, files_found; /* of all draw seeds */
+  double seconds, bytes_per_token;                              /* bytes of one cache */
   /* Of this rank: the model's forward pass with its useful FLOPs, and the choice of the ids that
    * are kept. */
   double forward_flops, forward_seconds, select_seconds;

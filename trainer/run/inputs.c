@@ -76,7 +76,9 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
       return lap_fail_context(status, "teacher.cache");
   if (in->eval_tokens.count) {
     lap_status reason = {0};
-    if (lap_cache_open(config->teacher.cache, &in->eval_tokens, &expected, &in->eval_cache,
+    lap_cache_expectation to_measure = expected;
+    to_measure.to_measure = true;
+    if (lap_cache_open(config->teacher.cache, &in->eval_tokens, &to_measure, &in->eval_cache,
                        &reason) != LAP_OK)
       lap_console_say(session->console, "evaluation goes without the teacher: %s", reason.message);
   }
@@ -87,12 +89,40 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
                       "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...",
                       lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256,
                       config->tokenizer, in->tokenizer_sha256);
-    LAP_TRY(lap_config_resolve_tail(config, lap_codec_name(schema->codec), status));
+    const lap_config_teacher teacher = {
+        .name = lap_cache_path(in->train_cache, 0),
+        .codec = lap_codec_name(schema->codec),
+        .head = schema->exact,
+        .dense = schema->codec == LAP_CODEC_TOPK && schema->k == schema->vocab_size};
+    LAP_TRY(lap_config_resolve_tail(config, &teacher, status));
     const char *notice = lap_cache_notice(in->train_cache);
     if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
     return check_tail(config, session, in->train_cache, status);
   }
   return LAP_OK;
+}
+
+/* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one learns again.
+ * An epoch may end within a step. */
+static void warn_of_epochs(const lap_config *config, const lap_session *session,
+                           const lap_inputs *in) {
+  if (!in->train_cache) return;
+  const lap_codec codec = lap_cache_schema_of(in->train_cache)->codec;
+  if (!lap_codec_is_drawn(codec)) return;
+  double weights = 0, most = 0;
+  const double step = (double)config->batch.sequences, sampled = (double)in->total_steps * step;
+  for (size_t i = 0; i < in->train.source_count; ++i) weights += in->sources[i].weight;
+  for (size_t i = 0; i < in->train.source_count; ++i) {
+    const double windows = (double)in->sources[i].window_count;
+    const double share = sampled * in->sources[i].weight / weights;
+    if (share >= windows + step && share / windows > most) most = share / windows;
+  }
+  if (most > 0)
+    lap_console_warn(session->console,
+                     "teacher.cache: %s is %s, drawn once, but the run reads it %.2f times: every "
+                     "epoch learns the same draws, which are unbiased only over draw seeds. Train "
+                     "for one epoch, or teach with more draws",
+                     lap_cache_path(in->train_cache, 0), lap_codec_name(codec), most);
 }
 
 /* The shards of all sources, one set, and where each source's windows begin in it. */
@@ -153,9 +183,14 @@ static lap_code open_files(lap_config *config, const lap_session *session,
   in->train = data_of(config, &in->train_tokens, in->train_cache);
   in->train.sources = in->sources;
   in->train.source_count = config->data.train_count;
+  const bool dense =
+      in->train_cache && lap_cache_schema_of(in->train_cache)->codec == LAP_CODEC_TOPK;
+  if (dense && config->objective.tail == LAP_TAIL_DECOUPLED)
+    in->train.head = (uint32_t)config->objective.head;
   in->eval = data_of(config, &in->eval_tokens, in->eval_cache);
   in->window_count = lap_set_window_count(&in->train_tokens, in->train.sequence_length);
   LAP_TRY(lap_schedule_total_steps(config, in->window_count, &in->total_steps, status));
+  warn_of_epochs(config, session, in);
   return lap_config_resolve_warmup(config, (int64_t)in->total_steps, status);
 }
 

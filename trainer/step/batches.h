@@ -27,6 +27,8 @@ typedef struct {
   bool document_mask;
   const lap_order_source *sources; /* how training samples the windows; NULL: all alike */
   size_t source_count;
+  uint32_t head; /* slots of a row that are to be its most probable ids, in a dense cache of any
+                    order; 0: rows stay as they are */
   const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
 } lap_data;
 

@@ -279,8 +279,8 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"optimizer: {beta1: 1}\n", "expected a number from 0 to below 1, found '1'", NULL},
       {"objective: {distill_weight: 1.5}\n", "a number from 0 to 1, found '1.5'", NULL},
       {"objective: {temperature: 0}\n", "temperature: expected a number greater than 0", NULL},
-      {"objective: {tail: gost}\n", "one of ghost, drop, renormalise, renormalise_both, none",
-       NULL},
+      {"objective: {tail: gost}\n",
+       "one of ghost, drop, renormalise, renormalise_both, none, decoupled", NULL},
       {"model: {attn_logit_softcapping: 0}\n", "expected null or a number greater than 0", NULL},
       {"data: {document_mask: yes}\n", "expected true or false, found 'yes'", NULL},
       {"data: {document_mask: 'true'}\n", "expected true or false", NULL},
@@ -394,18 +394,54 @@ static void the_tail_follows_the_codec_unless_given(void **state) {
                {"", "sampled", LAP_TAIL_NONE},
                {"", "stratified", LAP_TAIL_NONE},
                {"objective: {tail: drop}\n", "topk", LAP_TAIL_DROP},
+               {"objective: {tail: ghost}\n", "varopt", LAP_TAIL_NONE},
                {"objective: {tail: drop}\n", "sampled", LAP_TAIL_DROP}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     lap_config *config = load(cases[i].text, NULL, 0);
-    assert_int_equal(lap_config_resolve_tail(config, cases[i].codec, &status), LAP_OK);
+    const lap_config_teacher teacher = {.name = "c.h5", .codec = cases[i].codec};
+    assert_int_equal(lap_config_resolve_tail(config, &teacher, &status), LAP_OK);
     assert_int_equal(config->objective.tail, cases[i].tail);
     lap_config_destroy(config);
   }
   lap_config *config = load("objective: {temperature: 2, tail: renormalise}\n", NULL, 0);
-  assert_int_equal(lap_config_resolve_tail(config, "topk", &status), LAP_OK);
-  assert_int_equal(lap_config_resolve_tail(config, "sampled", &status), LAP_USAGE);
-  assert_non_null(strstr(status.message, "needs a teacher cache of codec topk"));
+  const lap_config_teacher topk = {.name = "c.h5", .codec = "topk"};
+  assert_int_equal(lap_config_resolve_tail(config, &topk, &status), LAP_OK);
   lap_config_destroy(config);
+}
+
+static void a_tail_rule_fits_its_teacher(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    lap_config_teacher teacher;
+    const char *says; /* NULL: accepted */
+  } cases[] = {{"objective: {temperature: 2, tail: renormalise}\n",
+                {"c.h5", "sampled", 0, false},
+                "needs a teacher cache of codec topk; c.h5 is sampled"},
+               {"objective: {tail: renormalise_both}\n",
+                {"c.h5", "varopt", 0, false},
+                "the draws of c.h5 (varopt)"},
+               {"objective: {tail: decoupled}\n", {"c.h5", "topk", 0, false}, "c.h5 is topk"},
+               {"objective: {tail: decoupled}\n", {"c.h5", "varopt", 0, false}, "c.h5 is varopt"},
+               {"objective: {tail: decoupled}\n", {"c.h5", "topk", 0, true}, "objective.head"},
+               {"objective: {tail: decoupled, head: 5}\n", {"c.h5", "topk", 0, true}, NULL},
+               {"objective: {tail: decoupled}\n", {"c.h5", "stratified", 5, false}, NULL},
+               {"objective: {tail: decoupled, head: 5}\n", {"c.h5", "stratified", 5, false}, NULL},
+               {"objective: {tail: decoupled, head: 4}\n",
+                {"c.h5", "stratified", 5, false},
+                "4 is not the 5 exact ids of c.h5"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_status status = {0};
+    lap_config *config = load(cases[i].text, NULL, 0);
+    const lap_code code = lap_config_resolve_tail(config, &cases[i].teacher, &status);
+    assert_int_equal(code, cases[i].says ? LAP_USAGE : LAP_OK);
+    if (cases[i].says && !strstr(status.message, cases[i].says)) fail_msg("%s", status.message);
+    if (code == LAP_OK) {
+      assert_int_equal(config->objective.head, 5);
+      assert_true(config->objective.tail_weight == 1);
+    }
+    lap_config_destroy(config);
+  }
 }
 
 static void warmup_is_five_percent_unless_given(void **state) {
@@ -540,6 +576,7 @@ int main(void) {
       cmocka_unit_test(bfloat16_is_of_our_own_kernels),
       cmocka_unit_test(requirements_depend_on_what_is_needed),
       cmocka_unit_test(the_tail_follows_the_codec_unless_given),
+      cmocka_unit_test(a_tail_rule_fits_its_teacher),
       cmocka_unit_test(warmup_is_five_percent_unless_given),
       cmocka_unit_test(only_what_decides_the_numbers_changes_their_hash),
       cmocka_unit_test(numbers_survive_json_and_name_the_first_difference),

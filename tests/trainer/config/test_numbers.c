@@ -56,7 +56,9 @@ static bool decides_the_numbers(const char *key) {
                                      "gemm",
                                      "precision"};
   for (size_t i = 0; i < sizeof sections / sizeof *sections; ++i)
-    if (begins_with(key, sections[i])) return strcmp(key, "batch.micro_sequences") != 0;
+    if (begins_with(key, sections[i]))
+      return strcmp(key, "batch.micro_sequences") != 0 && strcmp(key, "objective.head") != 0 &&
+             strcmp(key, "objective.tail_weight") != 0; /* of decoupled alone */
   for (size_t i = 0; i < sizeof keys / sizeof *keys; ++i)
     if (!strcmp(key, keys[i])) return true;
   return false;

@@ -1,0 +1,40 @@
+/* reliability: whether the likeliest token is right as often as it is said to be, with its errors.
+ *
+ *   ECE = sum over bins b |R_b - C_b| / N     R_b: right ones, C_b: sum of probabilities in bin b
+ *
+ * Positions are sorted by the probability p of the likeliest token, of equal ones the right ones
+ * first, and cut into 15 bins of equally many, as `eval` does (trainer/measure/calibration.h).
+ *
+ * Where p is exactly right, R_b - C_b is not 0: its variance is sum p (1 - p), whatever the
+ * positions of a text have to do with each other, since each is right or not given all before it.
+ * The mean of its size is sqrt(2 / pi) times its standard deviation: these, over N, are the floor.
+ * An ECE near its floor says nothing against the teacher.
+ *
+ * The interval is of documents: with the sign s_b of R_b - C_b and x_d = sum over the positions of
+ * document d of s_b (right - p), the ECE is the ratio sum x_d / sum n_d, and its variance
+ * D / (D - 1) sum (x_d - ECE n_d)^2 / N^2, with D - 1 degrees of freedom of Student's t. It is
+ * linear in the sums of the bins, and so too narrow below where the ECE is near its floor.
+ */
+#ifndef LAP_TRAINER_AUDIT_RELIABILITY_H
+#define LAP_TRAINER_AUDIT_RELIABILITY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+  float probability; /* of the likeliest token */
+  bool right;        /* it came */
+  uint32_t document; /* below `documents` */
+} lap_judged;
+
+typedef struct {
+  double error, floor;       /* ECE, and what perfect calibration would show */
+  double low, high;          /* 95 %; NAN with fewer than 2 documents */
+  double right, claimed;     /* means over positions */
+  uint64_t count, documents; /* documents with a position */
+} lap_reliability;
+
+/* positions [count] are sorted. All NAN and 0 where there are none. */
+lap_reliability lap_reliability_of(lap_judged *positions, uint64_t count, uint32_t documents);
+
+#endif
