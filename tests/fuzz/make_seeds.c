@@ -141,7 +141,12 @@ static void write_plain_cache(const char *path, const lap_token_shard *shard,
     ids[i] = content->ids[i];
     logprob[i] = (double)content->logprob[i];
   }
-  for (int i = 0; i < SEED_TOKENS; ++i) tail_mass[i] = (double)content->tail_mass[i];
+  for (int i = 0; i < SEED_TOKENS; ++i) {
+    tail_mass[i] = (double)content->tail_mass[i];
+    if (chunk_rows) continue;
+    for (int j = 0; j < SEED_K; ++j) logprob[i * SEED_K + j] -= log(1 - tail_mass[i]);
+    tail_mass[i] = 0; /* a drawn row has none */
+  }
   const plain_cache plain = {.format = "lapidary-teacher",
                              .codec = chunk_rows ? "topk" : "sampled",
                              .tokens_sha256 = shard->tokens_sha256,
