@@ -262,15 +262,16 @@ static void forward(const lap_op_call *call) {
   const lap_attention_attributes *attributes = call->attributes;
   const int64_t length = call->batch->length;
   const int64_t units = sequences_of(call) * attributes->heads;
+  const int64_t group = attributes->heads / attributes->kv_heads;
 #pragma omp parallel
   {
     real *scratch =
         call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim);
-    const real *laid_out = NULL;
+    int64_t laid_out = -1; /* whose keys and values are */
 #pragma omp for schedule(static)
     for (int64_t unit = 0; unit < units; ++unit) {
       head_view head = view(call, unit, scratch);
-      if (head.k != laid_out) lay_out(&head, false), laid_out = head.k;
+      if (unit / group != laid_out) lay_out(&head, false), laid_out = unit / group;
       head.is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
       real *o = call->output.value + head.q_offset;
       for (int64_t i0 = 0; i0 < length; i0 += TILE)
@@ -382,17 +383,17 @@ static void backward(const lap_op_call *call) {
   const lap_attention_attributes *a = call->attributes;
   const int64_t length = call->batch->length, dim = a->head_dim;
   const int64_t units = sequences_of(call) * a->heads, part = length * dim;
-  const int64_t of_thread = scratch_of_thread(length, dim);
+  const int64_t of_thread = scratch_of_thread(length, dim), group = a->heads / a->kv_heads;
   real *dk_parts = call->scratch + omp_get_max_threads() * of_thread;
   real *dv_parts = dk_parts + units * part;
 #pragma omp parallel
   {
     real *scratch = call->scratch + omp_get_thread_num() * of_thread;
-    const real *laid_out = NULL;
+    int64_t laid_out = -1; /* whose keys and values are */
 #pragma omp for schedule(static)
     for (int64_t unit = 0; unit < units; ++unit) {
       head_view head = view(call, unit, scratch);
-      if (head.k != laid_out) lay_out(&head, true), laid_out = head.k;
+      if (unit / group != laid_out) lay_out(&head, true), laid_out = unit / group;
       head.is_finite = all_finite(head.q, head.q_stride, length, dim) &&
                        all_finite(head.k, head.kv_stride, length, dim) &&
                        all_finite(head.d_o, head.q_stride, length, dim);

@@ -52,6 +52,8 @@ static void count_for(const void *caller) {
   atomic_fetch_add(known && here.dli_fbase == openmp.dli_fbase ? &of_openmp : &allocations, 1);
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc's names are its own */
+
 void *malloc(size_t size) {
   count_for(__builtin_return_address(0));
   return __libc_malloc(size);
@@ -82,6 +84,8 @@ int posix_memalign(void **block, size_t alignment, size_t size) {
   *block = __libc_memalign(alignment, size);
   return *block ? 0 : ENOMEM;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
 
 /* --- a pass --- */
 
