@@ -116,10 +116,10 @@ static void add_communication(const lap_hardware *h, const lap_step_sent *sent, 
 }
 
 lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t teacher_k,
-                                const lap_hardware *machine, lap_step_time *time,
+                                const lap_hardware *hardware, lap_step_time *time,
                                 lap_status *status) {
-  const lap_hardware in_precision = lap_hardware_in(machine, config->precision);
-  const lap_hardware *hardware = &in_precision;
+  const lap_hardware in_precision = lap_hardware_in(hardware, config->precision);
+  hardware = &in_precision;
   lap_rank_layout layout;
   *time = (lap_step_time){0};
   LAP_TRY(layout_of(config, ranks, hardware, &layout, status));
