@@ -315,8 +315,10 @@ class Commands(BadInput):
         self.refused(2, ["--tokens"], "eval", self.workspace / "teacher")
         self.refused(3, ["nowhere"], "teach", "--from", self.workspace / "nowhere", "--tokens",
                      tokens, "--out", self.workspace / "never")
-        self.refused(2, ["sampled"], "teach", "--from", self.workspace / "teacher", "--tokens",
-                     tokens, "--out", self.workspace / "never", "--codec", "sampled")
+        self.refused(2, ["--codec", "dense"], "teach", "--from", self.workspace / "teacher", "--tokens",
+                     tokens, "--out", self.workspace / "never", "--codec", "dense")
+        self.refused(2, ["--k", "varopt"], "teach", "--from", self.workspace / "teacher", "--tokens",
+                     tokens, "--out", self.workspace / "never", "--codec", "varopt", "--k", "4")
         self.refused(2, ["another --out"], "teach", "--from", self.workspace / "teacher",
                      "--tokens", tokens, "--out", self.workspace / "cache", "--k", "4",
                      "--name", "test")
