@@ -65,7 +65,8 @@ class Configure(unittest.TestCase):
         python.chmod(0o755)
         code, said = self.configure(f"-DSYSTEM_PYTHON={python}", **pkg_config_without(self.scratch / "pc", "cmocka"))
         self.assertEqual(code, 0, said)
-        self.assertIn(f"not installed: cmocka, h5py for {python}, numpy for {python}. ", said)
+        modules = ", ".join(f"{module} for {python}" for module in ("h5py", "numpy", "scipy"))
+        self.assertIn(f"not installed: cmocka, {modules}. ", said)
         self.assertEqual(self.count_tests(), 0)
 
 
