@@ -27,7 +27,7 @@ void lap_near_duplicates_destroy(lap_near_duplicates *seen);
 /* Whether the document is a near-duplicate of one that was added; where not, it is added itself. */
 bool lap_near_duplicates_repeats(lap_near_duplicates *seen, const char *text, size_t bytes);
 
-/* The estimate for two documents: for tests, and for who wants to know. */
+/* The estimated similarity of two documents. */
 double lap_near_duplicates_similarity(const char *one, size_t one_bytes, const char *other,
                                       size_t other_bytes);
 

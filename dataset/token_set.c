@@ -116,6 +116,8 @@ lap_code lap_token_set_measure(const char *pattern, uint32_t sequence_length,
     uint64_t tokens = 0, documents = 0;
     code = lap_token_shard_measure(paths[i], &tokens, &documents, status);
     if (code != LAP_OK) break;
+    size->tokens += tokens;
+    size->documents += documents;
     size->windows += lap_window_count(tokens, sequence_length);
     size->bytes += shard_bytes(tokens, documents);
     if (tokens > size->largest) size->largest = tokens;

@@ -71,6 +71,7 @@ uint64_t lap_token_set_bytes(const lap_token_set *set);
 
 /* How large the shards that a glob matches are, without reading their tokens: for `plan`. */
 typedef struct {
+  uint64_t tokens, documents;
   uint64_t windows; /* of `sequence_length` inputs, in all shards */
   uint64_t largest; /* tokens of the largest shard */
   uint64_t bytes;   /* of memory that the open shards take */

@@ -268,11 +268,15 @@ static void forward(const lap_op_call *call) {
     real *scratch =
         call->scratch + omp_get_thread_num() * scratch_of_thread(length, attributes->head_dim);
     int64_t laid_out = -1; /* whose keys and values are */
+    bool shared_is_finite = false;
 #pragma omp for schedule(static)
     for (int64_t unit = 0; unit < units; ++unit) {
       head_view head = view(call, unit, scratch);
-      if (unit / group != laid_out) lay_out(&head, false), laid_out = unit / group;
-      head.is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
+      if (unit / group != laid_out) {
+        lay_out(&head, false), laid_out = unit / group;
+        shared_is_finite = all_finite(head.v, head.kv_stride, length, attributes->head_dim);
+      }
+      head.is_finite = shared_is_finite;
       real *o = call->output.value + head.q_offset;
       for (int64_t i0 = 0; i0 < length; i0 += TILE)
         forward_tile(&head, i0, i0 + TILE < length ? TILE : length - i0, o);
@@ -390,12 +394,15 @@ static void backward(const lap_op_call *call) {
   {
     real *scratch = call->scratch + omp_get_thread_num() * of_thread;
     int64_t laid_out = -1; /* whose keys and values are */
+    bool shared_is_finite = false;
 #pragma omp for schedule(static)
     for (int64_t unit = 0; unit < units; ++unit) {
       head_view head = view(call, unit, scratch);
-      if (unit / group != laid_out) lay_out(&head, true), laid_out = unit / group;
-      head.is_finite = all_finite(head.q, head.q_stride, length, dim) &&
-                       all_finite(head.k, head.kv_stride, length, dim) &&
+      if (unit / group != laid_out) {
+        lay_out(&head, true), laid_out = unit / group;
+        shared_is_finite = all_finite(head.k, head.kv_stride, length, dim);
+      }
+      head.is_finite = shared_is_finite && all_finite(head.q, head.q_stride, length, dim) &&
                        all_finite(head.d_o, head.q_stride, length, dim);
       backward_head(&head, call->input[0].gradient + head.q_offset, dk_parts + unit * part,
                     dv_parts + unit * part);

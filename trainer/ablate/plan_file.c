@@ -8,7 +8,6 @@
 
 #include "core/file.h"
 #include "core/memory.h"
-#include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
 #include "trainer/ablate/amendment.h"
@@ -99,34 +98,18 @@ static json_t *compare_list(const lap_suite *suite) {
   return list;
 }
 
-static lap_code measure(const char *pattern, uint64_t *documents, uint64_t *tokens,
-                        lap_status *status) {
-  char **paths;
-  size_t count;
-  *documents = *tokens = 0;
-  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
-  lap_code code = LAP_OK;
-  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
-    uint64_t more_documents = 0, more_tokens = 0;
-    code = lap_token_shard_measure(paths[i], &more_tokens, &more_documents, status);
-    *documents += more_documents;
-    *tokens += more_tokens;
-  }
-  lap_paths_release(paths, count);
-  return code;
-}
-
 static lap_code sets_list(const lap_graph *graph, json_t **list, lap_status *status) {
   *list = json_array();
   for (size_t i = 0; i < graph->set_count; ++i) {
     const lap_graph_set *set = &graph->sets[i];
-    uint64_t documents, tokens;
-    LAP_TRY(measure(set->tokens.path, &documents, &tokens, status));
+    enum { ANY_LENGTH = 2 }; /* windows do not matter here */
+    lap_token_set_size size;
+    LAP_TRY(lap_token_set_measure(set->tokens.path, ANY_LENGTH, &size, status));
     json_array_append_new(
         *list, json_pack("{s:s, s:o, s:o, s:I, s:I, s:s}", "name", set->name, "tokens",
                          relative(graph, set->tokens.path), "cache",
-                         relative(graph, set->cache.path), "documents", (json_int_t)documents,
-                         "tokens_count", (json_int_t)tokens, "cluster", set->cluster));
+                         relative(graph, set->cache.path), "documents", (json_int_t)size.documents,
+                         "tokens_count", (json_int_t)size.tokens, "cluster", set->cluster));
   }
   return LAP_OK;
 }

@@ -44,6 +44,18 @@ void lap_page_p(FILE *out, const json_t *object, const char *key, const char *pl
   fputs("</td>", out);
 }
 
+void lap_page_seeds(FILE *out, const json_t *object, const char *place) {
+  const json_t *seeds = json_object_get(object, "by_seed");
+  fputs("<td class=\"i\">", out);
+  for (size_t s = 0; s < json_array_size(seeds); ++s) {
+    const json_t *value = json_array_get(seeds, s);
+    char text[LAP_CELL];
+    fprintf(out, "%s<span data-at=\"%s/by_seed/%zu\">%s</span>", s ? " &ensp;" : "", place, s,
+            lap_cell_number(json_is_number(value) ? json_number_value(value) : NAN, text));
+  }
+  fputs("</td>", out);
+}
+
 void lap_page_interval(FILE *out, const json_t *object, const char *key, const char *place) {
   char text[LAP_CELL];
   cell(out, "i", place, key, lap_cell_interval(json_object_get(object, key), text));
@@ -67,21 +79,16 @@ void lap_page_arms(FILE *out, const json_t *report, const json_t *measure, const
   const json_t *arms = json_object_get(measure, "arms");
   lap_page_table(out, headers, sizeof headers / sizeof *headers);
   for (size_t i = 0; i < json_array_size(arms); ++i) {
-    const json_t *arm = json_array_get(arms, i), *seeds = json_object_get(arm, "by_seed");
-    char at[120], text[LAP_CELL];
+    const json_t *arm = json_array_get(arms, i);
+    char at[120];
     snprintf(at, sizeof at, "%s/arms/%zu", place, i);
     fputs("<tr>", out);
     lap_page_arm(out, report, lap_json_text(arm, "arm"));
     lap_page_number(out, arm, "estimate", at);
     lap_page_interval(out, arm, "interval", at);
     lap_page_interval(out, arm, "seeds_interval", at);
-    fputs("<td class=\"i\">", out);
-    for (size_t s = 0; s < json_array_size(seeds); ++s) {
-      const json_t *value = json_array_get(seeds, s);
-      fprintf(out, "%s<span data-at=\"%s/by_seed/%zu\">%s</span>", s ? " &ensp;" : "", at, s,
-              lap_cell_number(json_is_number(value) ? json_number_value(value) : NAN, text));
-    }
-    fputs("</td></tr>\n", out);
+    lap_page_seeds(out, arm, at);
+    fputs("</tr>\n", out);
   }
   lap_page_table_end(out);
 }

@@ -15,6 +15,8 @@ void lap_page_number(FILE *out, const json_t *object, const char *key, const cha
 void lap_page_signed(FILE *out, const json_t *object, const char *key, const char *place);
 void lap_page_p(FILE *out, const json_t *object, const char *key, const char *place);
 void lap_page_interval(FILE *out, const json_t *object, const char *key, const char *place);
+/* A cell with what each seed gave: the array `by_seed` of the object at `place`. */
+void lap_page_seeds(FILE *out, const json_t *object, const char *place);
 /* An arm's name with the dot of its colour. */
 void lap_page_arm(FILE *out, const json_t *report, const char *arm);
 void lap_page_text(FILE *out, const char *kind, const char *text);

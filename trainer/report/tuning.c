@@ -119,20 +119,14 @@ void lap_page_tuning(FILE *out, const json_t *report) {
       out);
   lap_page_table(out, headers, sizeof headers / sizeof *headers);
   for (size_t i = 0; i < json_array_size(tuning); ++i) {
-    const json_t *point = json_array_get(tuning, i), *seeds = json_object_get(point, "by_seed");
-    char at[40], text[LAP_CELL];
+    const json_t *point = json_array_get(tuning, i);
+    char at[40];
     snprintf(at, sizeof at, "/tuning/%zu", i);
     fputs("<tr>", out);
     lap_page_arm(out, report, lap_json_text(point, "arm"));
     lap_page_text(out, "i", lap_json_text(point, "point"));
     lap_page_number(out, point, "loss", at);
-    fputs("<td class=\"i\">", out);
-    for (size_t s = 0; s < json_array_size(seeds); ++s) {
-      const json_t *value = json_array_get(seeds, s);
-      fprintf(out, "%s<span data-at=\"%s/by_seed/%zu\">%s</span>", s ? " &ensp;" : "", at, s,
-              lap_cell_number(json_is_number(value) ? json_number_value(value) : NAN, text));
-    }
-    fputs("</td>", out);
+    lap_page_seeds(out, point, at);
     lap_page_text(out, "verdict", lap_json_flag(point, "chosen") ? "chosen" : "");
     fputs("</tr>\n", out);
   }

@@ -3,8 +3,7 @@
  * By hand: of the libraries that Debian packages, GSL and R's libRmath are under the GPL, which
  * cannot be linked into a program under Apache-2.0 without making the whole GPL, and Boost.Math
  * would add C++ and 150 MB of headers for three functions. The tests hold them to SciPy's values
- * within 1e-8
- * of their size.
+ * within 1e-8 of their size.
  */
 #ifndef LAP_TRAINER_STATISTICS_DISTRIBUTIONS_H
 #define LAP_TRAINER_STATISTICS_DISTRIBUTIONS_H
