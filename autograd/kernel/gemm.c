@@ -2,12 +2,14 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/matmul/bfloat16.h"
+#include "autograd/kernel/wide.h"
 
 static void blas(const lap_gemm_operands *p) {
-  assert(!p->b_bfloat16);
+  assert(!p->a_bfloat16 && !p->b_bfloat16);
   const lap_transpose ta = p->transpose_a ? LAP_TRANSPOSED : LAP_PLAIN;
   const lap_transpose tb = p->transpose_b ? LAP_TRANSPOSED : LAP_PLAIN;
   const real beta = p->into == LAP_MATMUL_SET ? 0 : 1;
@@ -42,6 +44,7 @@ void lap_gemm(const lap_gemm_operands *operands) { blas_in_tiles(operands); }
 void lap_gemm_here(const lap_gemm_operands *operands) { blas(operands); }
 int64_t lap_gemm_chain_block(void) { return INT64_MAX; }
 int64_t lap_gemm_packed_width(void) { return 1; }
+bool lap_gemm_holds(void) { return false; }
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
   (void)operands, (void)packed;
 }
@@ -91,8 +94,27 @@ void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
 
 int64_t lap_gemm_chain_block(void) { return has_chains() ? LAP_MATMUL_BLOCK : INT64_MAX; }
 
+bool lap_gemm_holds(void) { return is_ours() && lap_gemm_precision_here() == LAP_MATMUL_BFLOAT16; }
+
 #endif
 
 void lap_gemm_round(real *values, int64_t count) {
   for (int64_t i = 0; i < count; ++i) values[i] = (real)lap_bfloat16_round((float)values[i]);
+}
+
+LAP_WIDE
+static void pack(const real *values, int64_t count, uint16_t *packed) {
+  for (int64_t i = 0; i < count; ++i) packed[i] = lap_bfloat16_pack((float)values[i]);
+}
+
+/* By way of a part elsewhere: what is written lies before what is still to be read. */
+void lap_gemm_hold(real *values, int64_t count) {
+  enum { PART = 512 };
+  uint16_t part[PART];
+  char *to = (char *)values;
+  for (int64_t i = 0; i < count; i += PART) {
+    const int64_t here = count - i < PART ? count - i : PART;
+    pack(values + i, here, part);
+    memcpy(to + i * (int64_t)sizeof *part, part, (size_t)here * sizeof *part);
+  }
 }

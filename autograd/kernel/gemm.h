@@ -6,7 +6,7 @@
  * threads take whole tiles: any number of threads gives the same bits (changing the size bumps
  * LAP_NUMERICS_VERSION). `segment` and `first` then mean nothing.
  *
- * Only our own kernels take a B that is held in bfloat16.
+ * Only our own kernels take operands that are held in bfloat16.
  * A chain (LAP_MATMUL_CHAIN) is of float32 by our own kernels; elsewhere it is an addition to C.
  * The precision is the process's (gemm_backend.h), whatever `precision` says here.
  */
@@ -23,6 +23,8 @@
 #define lap_gemm_here LAP_PRECISION(lap_gemm_here)
 #define lap_gemm_chain_block LAP_PRECISION(lap_gemm_chain_block)
 #define lap_gemm_round LAP_PRECISION(lap_gemm_round)
+#define lap_gemm_holds LAP_PRECISION(lap_gemm_holds)
+#define lap_gemm_hold LAP_PRECISION(lap_gemm_hold)
 #define lap_gemm_pack_b LAP_PRECISION(lap_gemm_pack_b)
 #define lap_gemm_packed_width LAP_PRECISION(lap_gemm_packed_width)
 
@@ -34,7 +36,7 @@ enum { LAP_GEMM_TILE_ROWS = 256, LAP_GEMM_TILE_COLUMNS = 256 };
 typedef struct {
   int64_t m, n, k;
   const real *a, *b;
-  const uint16_t *b_bfloat16; /* always NULL */
+  const uint16_t *a_bfloat16, *b_bfloat16; /* always NULL */
   const real *b_packed;
   int64_t packed_terms, packed_columns, packed_column;
   real *c;
@@ -63,6 +65,12 @@ int64_t lap_gemm_chain_block(void);
 
 /* Rounds values to bfloat16 as products in bfloat16 round their operands. */
 void lap_gemm_round(real *values, int64_t count);
+
+/* Whether a matrix that only products read may be held in bfloat16 without changing a bit: they
+ * round their operands, and take them so. It moves half as much memory. */
+bool lap_gemm_holds(void);
+/* Rounds `count` values, and leaves them as bfloat16 in the first bytes of the same memory. */
+void lap_gemm_hold(real *values, int64_t count);
 
 /* A B that many products share, laid out once (matmul.h). Products by lap_gemm_here then have `b`
  * as well as `b_packed`: only our own kernels lay anything out, the others read b. `packed`:

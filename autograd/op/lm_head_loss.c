@@ -54,6 +54,7 @@ void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, 
 typedef struct {
   int64_t begin, rows; /* positions [begin, begin + rows) */
   int64_t vocab;       /* of one shard */
+  bool holds; /* logits that became gradients are bfloat16, in the first half of each row */
   int64_t k;
   real *logits;  /* [S][rows, vocab] */
   real *known;   /* [rows, 2 + k]: the ends of each row and its kept logits */
@@ -102,6 +103,7 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
     taken += aligned(sizes[i]);
   }
   *made = (chunk){.vocab = vocab,
+                  .holds = lap_gemm_holds(),
                   .k = k,
                   .logits = piece[0],
                   .known = piece[1],
@@ -180,6 +182,7 @@ static lap_row_loss coefficients_of_row(const lap_op_call *call, const chunk *c,
   for (int s = 0; gradient && s < attributes->shards.count; ++s) {
     const lap_row_slice slice = slice_of(call, c, s, i);
     lap_row_gradient(&labels, &slice, ends, kept, weight, &coefficients);
+    if (c->holds) lap_gemm_hold(slice.z, slice.count);
   }
   return loss;
 }
@@ -284,12 +287,15 @@ static void chunk_backward(const lap_op_call *call, const chunk *c) {
   for (int s = 0; s < attributes->shards.count; ++s) {
     const lap_operand *w = &call->input[1 + s];
     const real *du = slice_of(call, c, s, 0).z;
+    const uint16_t *held = c->holds ? (const uint16_t *)du : NULL;
+    const int64_t ldu = c->holds ? c->vocab * (int64_t)(sizeof(real) / sizeof *held) : c->vocab;
     assert(w->value && w->accumulate);
     lap_gemm(&(lap_gemm_operands){.m = c->rows,
                                   .n = hidden,
                                   .k = c->vocab,
-                                  .a = du,
-                                  .lda = c->vocab,
+                                  .a = held ? NULL : du,
+                                  .a_bfloat16 = held,
+                                  .lda = ldu,
                                   .b = w->value,
                                   .ldb = hidden,
                                   .c = alone ? dx : c->dx + s * c->rows * hidden,
@@ -298,8 +304,9 @@ static void chunk_backward(const lap_op_call *call, const chunk *c) {
     lap_gemm(&(lap_gemm_operands){.m = c->vocab,
                                   .n = hidden,
                                   .k = c->rows,
-                                  .a = du,
-                                  .lda = c->vocab,
+                                  .a = held ? NULL : du,
+                                  .a_bfloat16 = held,
+                                  .lda = ldu,
                                   .transpose_a = true,
                                   .b = x,
                                   .ldb = hidden,

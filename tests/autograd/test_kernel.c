@@ -226,6 +226,28 @@ static void products_have_the_same_bits_for_any_number_of_threads(void **state) 
 }
 
 /* The same by either backend, where there are two: floats. */
+/* In the first bytes of its own memory, over several parts. */
+static void held_values_are_rounded_ones(void **state) {
+  enum { COUNT = 1300 };
+  real values[COUNT], rounded[COUNT];
+  uint16_t held[COUNT];
+  (void)state;
+  for (int i = 0; i < COUNT; ++i) {
+    values[i] = (real)ldexp(1 + (i * 37 % 1024) / 1024.0, i % 280 - 140);
+    if (i % 2) values[i] = -values[i];
+  }
+  values[0] = NAN, values[COUNT - 1] = -INFINITY;
+  memcpy(rounded, values, sizeof rounded);
+  lap_gemm_round(rounded, COUNT);
+  lap_gemm_hold(values, COUNT);
+  memcpy(held, values, sizeof held);
+  for (int i = 0; i < COUNT; ++i) {
+    const float expected = (float)rounded[i];
+    const uint32_t bits = (uint32_t)held[i] << 16;
+    assert_memory_equal(&bits, &expected, sizeof bits);
+  }
+}
+
 static void by_openblas(void **state) {
   lap_status status;
   assert_int_equal(
@@ -249,6 +271,7 @@ int main(void) {
       cmocka_unit_test(a_product_over_nothing_is_what_was_there),
       cmocka_unit_test(an_empty_product_touches_nothing),
       cmocka_unit_test(products_have_the_same_bits_for_any_number_of_threads),
+      cmocka_unit_test(held_values_are_rounded_ones),
       cmocka_unit_test(by_openblas),
   };
   return cmocka_run_group_tests(tests, test_open_blas, NULL);

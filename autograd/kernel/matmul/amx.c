@@ -169,15 +169,32 @@ static pairs terms_of(const float *x, int64_t begin, int64_t end) {
                  _mm512_maskz_loadu_ps((__mmask16)(there >> HALF), x + HALF));
 }
 
-/* A pair of terms of 16 columns: even and odd are rows of memory, or NULL for terms of zero. */
-static pairs pair_of(const float *even, const float *odd, __mmask16 columns) {
+static pairs held_terms_of(const uint16_t *x, int64_t begin, int64_t end) {
+  if (begin == 0 && end == GROUP) return _mm512_loadu_si512(x);
+  const uint64_t there = ((UINT64_C(1) << end) - 1) & ~((UINT64_C(1) << begin) - 1);
+  return _mm512_maskz_loadu_epi16((__mmask32)there, x);
+}
+
+/* 16 even and 16 odd terms of as many columns, pair by pair. */
+static pairs side_by_side(pairs even_then_odd) {
   static const uint16_t order[GROUP]
       __attribute__((aligned(64))) = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(order), even_then_odd);
+}
+
+/* A pair of terms of 16 columns: even and odd are rows of memory, or NULL for terms of zero. */
+static pairs pair_of(const float *even, const float *odd, __mmask16 columns) {
   const __m512 zero = _mm512_setzero_ps();
-  return _mm512_permutexvar_epi16(_mm512_load_si512(order),
-                                  rounded(even ? _mm512_maskz_loadu_ps(columns, even) : zero,
-                                          odd ? _mm512_maskz_loadu_ps(columns, odd) : zero));
+  return side_by_side(rounded(even ? _mm512_maskz_loadu_ps(columns, even) : zero,
+                              odd ? _mm512_maskz_loadu_ps(columns, odd) : zero));
+}
+
+static pairs held_pair_of(const uint16_t *even, const uint16_t *odd, __mmask16 columns) {
+  const __m256i zero = _mm256_setzero_si256();
+  return side_by_side(_mm512_inserti64x4(
+      _mm512_castsi256_si512(even ? _mm256_maskz_loadu_epi16(columns, even) : zero),
+      odd ? _mm256_maskz_loadu_epi16(columns, odd) : zero, 1));
 }
 
 /* 16 x 16 pairs: blocks of 1, 2, 4, 8 change places. */
@@ -216,60 +233,111 @@ static void store(const pairs r[HALF], float *to) {
   for (int64_t i = 0; i < HALF; ++i) _mm512_store_si512(to + i * HALF, r[i]);
 }
 
+/* How 16 elements of a group become 16 vectors; x as stored, floats or bfloat16. */
+typedef void (*loader)(const void *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
+                       pairs r[HALF]);
+
 /* 16 rows of memory that hold a group's terms [begin, end). Those beyond `count` are zero. */
-static void load_elements(const float *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
+static void load_elements(const void *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
                           pairs r[HALF]) {
   for (int64_t i = 0; i < HALF; ++i)
-    r[i] = i < count ? terms_of(x + i * ldx, begin, end) : _mm512_setzero_si512();
+    r[i] = i < count ? terms_of((const float *)x + i * ldx, begin, end) : _mm512_setzero_si512();
+}
+
+static void load_held_elements(const void *x, int64_t ldx, int64_t count, int64_t begin,
+                               int64_t end, pairs r[HALF]) {
+  for (int64_t i = 0; i < HALF; ++i)
+    r[i] = i < count ? held_terms_of((const uint16_t *)x + i * ldx, begin, end)
+                     : _mm512_setzero_si512();
 }
 
 /* 16 pairs of a group whose terms [begin, end) are rows of memory; x is where term 0 would be. */
-static void load_terms(const float *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
+static void load_terms(const void *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
                        pairs r[HALF]) {
-  const __mmask16 columns = first(count);
+  const float *rows = x;
   for (int64_t i = 0; i < HALF; ++i) {
     const int64_t even = 2 * i, odd = 2 * i + 1;
-    r[i] = pair_of(even >= begin && even < end ? x + even * ldx : NULL,
-                   odd >= begin && odd < end ? x + odd * ldx : NULL, columns);
+    r[i] = pair_of(even >= begin && even < end ? rows + even * ldx : NULL,
+                   odd >= begin && odd < end ? rows + odd * ldx : NULL, first(count));
   }
 }
 
-typedef void (*loader)(const float *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
-                       pairs r[HALF]);
+static void load_held_terms(const void *x, int64_t ldx, int64_t count, int64_t begin, int64_t end,
+                            pairs r[HALF]) {
+  const uint16_t *rows = x;
+  for (int64_t i = 0; i < HALF; ++i) {
+    const int64_t even = 2 * i, odd = 2 * i + 1;
+    r[i] = held_pair_of(even >= begin && even < end ? rows + even * ldx : NULL,
+                        odd >= begin && odd < end ? rows + odd * ldx : NULL, first(count));
+  }
+}
 
-/* Both halves of all groups. `next_half`, `next_term`: from a half, or term, to the next in x. */
-static inline __attribute__((always_inline)) void pack(loader load, bool transposed,
-                                                       int64_t next_half, int64_t next_term,
-                                                       const float *x, int64_t ldx, int64_t count,
-                                                       int64_t lead, int64_t terms, float *packed) {
+/* An operand as stored. Elements from a half of a strip, or from a term, to the next. */
+typedef struct {
+  const void *x;
+  int64_t ldx, size, next_half, next_term; /* `size`: bytes of an element */
+} source;
+
+static const void *element(const source *from, int64_t index) {
+  return (const char *)from->x + index * from->size;
+}
+
+/* Both halves of all groups. */
+static inline __attribute__((always_inline)) void pack(loader load, bool transposed, source from,
+                                                       int64_t count, int64_t lead, int64_t terms,
+                                                       float *packed) {
   for (int64_t t = 0; t < lead + terms; t += GROUP) {
     const int64_t begin = t < lead ? lead - t : 0;
     const int64_t left = lead + terms - t, end = left < GROUP ? left : GROUP;
-    const float *group = x + (t - lead) * next_term;
     for (int64_t half = 0; half < 2; ++half) {
       pairs r[HALF];
-      load(group + half * next_half, ldx, count - half * HALF, begin, end, r);
+      load(element(&from, (t - lead) * from.next_term + half * from.next_half), from.ldx,
+           count - half * HALF, begin, end, r);
       if (transposed) transpose(r);
       store(r, packed + t * STRIDE + half * HALF_GROUP);
     }
   }
 }
 
+static inline source by_terms(const void *x, int64_t ldx, int64_t size) {
+  return (source){x, ldx, size, HALF, ldx};
+}
+static inline source by_elements(const void *x, int64_t ldx, int64_t size) {
+  return (source){x, ldx, size, HALF * ldx, 1};
+}
+
 static void a_by_terms(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
                        float *packed) {
-  pack(load_terms, true, HALF, ldx, x, ldx, count, lead, terms, packed);
+  pack(load_terms, true, by_terms(x, ldx, sizeof *x), count, lead, terms, packed);
 }
 static void a_by_elements(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
                           float *packed) {
-  pack(load_elements, false, HALF * ldx, 1, x, ldx, count, lead, terms, packed);
+  pack(load_elements, false, by_elements(x, ldx, sizeof *x), count, lead, terms, packed);
 }
 static void b_by_terms(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
                        float *packed) {
-  pack(load_terms, false, HALF, ldx, x, ldx, count, lead, terms, packed);
+  pack(load_terms, false, by_terms(x, ldx, sizeof *x), count, lead, terms, packed);
 }
 static void b_by_elements(const float *x, int64_t ldx, int64_t count, int64_t lead, int64_t terms,
                           float *packed) {
-  pack(load_elements, true, HALF * ldx, 1, x, ldx, count, lead, terms, packed);
+  pack(load_elements, true, by_elements(x, ldx, sizeof *x), count, lead, terms, packed);
+}
+
+static void held_a_by_terms(const uint16_t *x, int64_t ldx, int64_t count, int64_t lead,
+                            int64_t terms, float *packed) {
+  pack(load_held_terms, true, by_terms(x, ldx, sizeof *x), count, lead, terms, packed);
+}
+static void held_a_by_elements(const uint16_t *x, int64_t ldx, int64_t count, int64_t lead,
+                               int64_t terms, float *packed) {
+  pack(load_held_elements, false, by_elements(x, ldx, sizeof *x), count, lead, terms, packed);
+}
+static void held_b_by_terms(const uint16_t *x, int64_t ldx, int64_t count, int64_t lead,
+                            int64_t terms, float *packed) {
+  pack(load_held_terms, false, by_terms(x, ldx, sizeof *x), count, lead, terms, packed);
+}
+static void held_b_by_elements(const uint16_t *x, int64_t ldx, int64_t count, int64_t lead,
+                               int64_t terms, float *packed) {
+  pack(load_held_elements, true, by_elements(x, ldx, sizeof *x), count, lead, terms, packed);
 }
 
 /* --- the kernel --- */
@@ -305,6 +373,9 @@ static int64_t multiply_add(int64_t rounds) {
   return rounds * SIDE * SIDE;
 }
 
+static const lap_matmul_held_packs held = {held_a_by_terms, held_a_by_elements, held_b_by_terms,
+                                           held_b_by_elements};
+
 static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .width = SIDE,
                                               .grain = HALF,
@@ -318,6 +389,7 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .a_by_elements = a_by_elements,
                                               .b_by_terms = b_by_terms,
                                               .b_by_elements = b_by_elements,
+                                              .held = &held,
                                               .enter = enter,
                                               .leave = leave,
                                               .multiply_add = multiply_add};

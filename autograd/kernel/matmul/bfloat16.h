@@ -10,19 +10,26 @@
 
 #include "autograd/kernel/matmul/kernel.h"
 
-/* x rounded to nearest even, as a float32 again: its low 16 bits are 0. Subnormals become zero with
- * their sign before they are rounded; NaN stays NaN. Without a branch: loops become vector code. */
-static inline float lap_bfloat16_round(float x) {
+/* The bits of x rounded to nearest even: the low 16 are 0. Subnormals become zero with their sign
+ * before they are rounded; NaN stays NaN. Without a branch: loops become vector code. */
+static inline uint32_t lap_bfloat16_bits(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   const uint32_t magnitude = bits & 0x7fffffffu;
   const uint32_t nearest = bits + 0x7fffu + ((bits >> 16) & 1u);
   const uint32_t quiet = bits | 0x400000u;
-  uint32_t rounded = magnitude > 0x7f800000u ? quiet : nearest;
-  rounded = magnitude < 0x00800000u ? bits & 0x80000000u : rounded & 0xffff0000u;
+  const uint32_t rounded = magnitude > 0x7f800000u ? quiet : nearest;
+  return magnitude < 0x00800000u ? bits & 0x80000000u : rounded & 0xffff0000u;
+}
+
+/* As a float32 again. */
+static inline float lap_bfloat16_round(float x) {
+  const uint32_t rounded = lap_bfloat16_bits(x);
   memcpy(&x, &rounded, sizeof x);
   return x;
 }
+
+static inline uint16_t lap_bfloat16_pack(float x) { return (uint16_t)(lap_bfloat16_bits(x) >> 16); }
 
 static inline float lap_bfloat16_flush(float x) {
   return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;

@@ -35,6 +35,14 @@ typedef enum {
 typedef void (*lap_matmul_pack)(const float *x, int64_t ldx, int64_t count, int64_t lead,
                                 int64_t terms, float *packed);
 
+/* The same of an operand that is held in bfloat16. */
+typedef void (*lap_matmul_pack_held)(const uint16_t *x, int64_t ldx, int64_t count, int64_t lead,
+                                     int64_t terms, float *packed);
+
+typedef struct {
+  lap_matmul_pack_held a_by_terms, a_by_elements, b_by_terms, b_by_elements;
+} lap_matmul_held_packs;
+
 /* What the next tiles will read, for kernels that prefetch it. */
 typedef struct {
   const float *c; /* the next tile of C, with the same ldc; past its end after the last */
@@ -58,6 +66,7 @@ typedef struct {
   int64_t group; /* its terms are a multiple of it */
   lap_matmul_tile tile;
   lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;
+  const lap_matmul_held_packs *held; /* NULL: such an operand becomes float32 first */
   /* Around all tiles of a thread's product: the state of the thread that they need. */
   unsigned (*enter)(void);
   void (*leave)(unsigned before);

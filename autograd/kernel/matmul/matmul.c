@@ -44,7 +44,11 @@ static lap_matmul rectangle(const lap_matmul *p, int64_t i0, int64_t rows, int64
   lap_matmul part = *p;
   part.m = rows;
   part.n = columns;
-  part.a += p->transpose_a ? i0 : i0 * p->lda;
+  const int64_t a0 = p->transpose_a ? i0 : i0 * p->lda;
+  if (p->a_bfloat16)
+    part.a_bfloat16 += a0;
+  else
+    part.a += a0;
   const int64_t b0 = p->transpose_b ? j0 * p->ldb : j0;
   if (p->b_bfloat16)
     part.b_bfloat16 += b0;

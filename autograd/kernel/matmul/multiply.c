@@ -51,11 +51,46 @@ typedef struct {
   bool terms_are_rows;
 } stored;
 
-/* As `pack` does it with the elements from `at` on. */
-static void pack_stored(lap_matmul_pack pack, const stored *x, int64_t at, int64_t count,
-                        int64_t lead, int64_t terms, float *packed) {
+static stored stored_at(const float *values, const uint16_t *bfloat16, int64_t at, int64_t ld,
+                        bool terms_are_rows) {
+  return (stored){bfloat16 ? NULL : values + at, bfloat16 ? bfloat16 + at : NULL, ld,
+                  terms_are_rows};
+}
+
+/* How a unit packs an operand. */
+typedef struct {
+  lap_matmul_pack floats;
+  lap_matmul_pack_held held; /* NULL: by way of floats */
+  int64_t stride;
+} packer;
+
+static packer a_packer(const lap_matmul_unit *unit, bool by_terms) {
+  const lap_matmul_held_packs *held = unit->held;
+  return (packer){by_terms ? unit->a_by_terms : unit->a_by_elements,
+                  !held      ? NULL
+                  : by_terms ? held->a_by_terms
+                             : held->a_by_elements,
+                  unit->a_stride};
+}
+
+static packer b_packer(const lap_matmul_unit *unit, bool by_terms) {
+  const lap_matmul_held_packs *held = unit->held;
+  return (packer){by_terms ? unit->b_by_terms : unit->b_by_elements,
+                  !held      ? NULL
+                  : by_terms ? held->b_by_terms
+                             : held->b_by_elements,
+                  unit->b_stride};
+}
+
+/* The elements from `at` on. */
+static void pack_stored(const packer *by, const stored *x, int64_t at, int64_t count, int64_t lead,
+                        int64_t terms, float *packed) {
   if (x->values) {
-    pack(x->values + at, x->ld, count, lead, terms, packed);
+    by->floats(x->values + at, x->ld, count, lead, terms, packed);
+    return;
+  }
+  if (by->held) {
+    by->held(x->bfloat16 + at, x->ld, count, lead, terms, packed);
     return;
   }
   float unpacked[UNPACKED] __attribute__((aligned(64)));
@@ -63,23 +98,23 @@ static void pack_stored(lap_matmul_pack pack, const stored *x, int64_t at, int64
   assert(rows * width <= UNPACKED);
   for (int64_t r = 0; r < rows; ++r)
     lap_bfloat16_unpack(x->bfloat16 + at + r * x->ld, width, unpacked + r * width);
-  pack(unpacked, width, count, lead, terms, packed);
+  by->floats(unpacked, width, count, lead, terms, packed);
 }
 
 /* Packs strips of an operand. One stored term after the other, where terms are its rows: reading
  * one strip after the other would jump from row to row for a few elements each. */
-static void pack_strips(lap_matmul_pack pack, const stored *x, const term_range *range,
-                        const strips *s, float *packed, int64_t stride) {
-  const int64_t step = x->terms_are_rows ? TERMS_AT_ONCE
-                       : x->bfloat16     ? UNPACKED_TERMS
-                                         : range->all;
+static void pack_strips(const packer *by, const stored *x, const term_range *range, const strips *s,
+                        float *packed) {
+  const int64_t step = x->terms_are_rows          ? TERMS_AT_ONCE
+                       : x->bfloat16 && !by->held ? UNPACKED_TERMS
+                                                  : range->all;
   for (int64_t t = 0; t < range->all; t += step) {
     const int64_t begin = most(t, range->lead), from = begin - range->lead;
     const int64_t end = least(t + step, range->lead + range->terms);
     for (int64_t i = 0; i < s->count; ++i) {
       const int64_t first = strip_begin(s, i), count = strip_begin(s, i + 1) - first;
-      pack_stored(pack, x, x->terms_are_rows ? from * x->ld + first : first * x->ld + from, count,
-                  begin - t, end - begin, packed + (i * range->all + t) * stride);
+      pack_stored(by, x, x->terms_are_rows ? from * x->ld + first : first * x->ld + from, count,
+                  begin - t, end - begin, packed + (i * range->all + t) * by->stride);
     }
   }
 }
@@ -92,10 +127,11 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
                            lap_matmul_into into) {
   float packed_a[PACKED_A] __attribute__((aligned(64)));
   const strips s = cut(rows, unit->height, unit->grain);
-  const stored a = {p->a + (p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k), NULL, p->lda,
-                    p->transpose_a};
-  pack_strips(p->transpose_a ? unit->a_by_terms : unit->a_by_elements, &a, range, &s, packed_a,
-              unit->a_stride);
+  const stored a =
+      stored_at(p->a, p->a_bfloat16, p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k, p->lda,
+                p->transpose_a);
+  const packer by = a_packer(unit, p->transpose_a);
+  pack_strips(&by, &a, range, &s, packed_a);
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
     const float *strip_b = strips_b + j / unit->width * strip_floats;
@@ -151,11 +187,11 @@ static span span_from(const lap_matmul *p, const lap_matmul_unit *unit, int64_t 
 /* The columns from j0 on, of the block's terms from the k-th on. */
 static void pack_block(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k, int64_t j0,
                        const term_range *range, const strips *s, float *packed) {
-  const int64_t at = p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0;
-  const stored x = {p->b_bfloat16 ? NULL : p->b + at, p->b_bfloat16 ? p->b_bfloat16 + at : NULL,
-                    p->ldb, !p->transpose_b};
-  pack_strips(p->transpose_b ? unit->b_by_elements : unit->b_by_terms, &x, range, s, packed,
-              unit->b_stride);
+  const stored x =
+      stored_at(p->b, p->b_bfloat16, p->transpose_b ? j0 * p->ldb + k : k * p->ldb + j0, p->ldb,
+                !p->transpose_b);
+  const packer by = b_packer(unit, !p->transpose_b);
+  pack_strips(&by, &x, range, s, packed);
 }
 
 /* Rows of A that are packed at once. */
