@@ -12,53 +12,46 @@
 #include "core/memory.h"
 #include "dataset/windows.h"
 #include "teacher/cache_write.h"
-#include "teacher/draw.h"
-#include "teacher/select.h"
+#include "trainer/audit/made_rows.h"
 #include "trainer/model/window_logits.h"
 
 /* What a thread makes a row in. */
 typedef struct {
-  lap_draw_row *draw; /* of a drawn codec, else NULL */
-  float *scratch;     /* [2 V] of lap_select_top */
-  uint32_t *ids;      /* [k] */
-  float *logprob;     /* [k] */
+  uint32_t *ids;  /* [k] */
+  float *logprob; /* [k] */
 } live_row;
 
 typedef struct {
   const lap_cache_schema *schema;
+  lap_row_maker *maker;
   live_row *row; /* [threads] */
   uint64_t window_row, stream;
   lap_live_audit *live;
   bool non_finite;
 } auditor;
 
-/* The row as it would be stored; *tail likewise. */
-static bool make_row(const auditor *a, const float *logits, uint64_t row, live_row *made,
-                     float *tail) {
+static lap_kept kept_of(const lap_cache_schema *schema) {
+  const bool drawn = lap_codec_is_drawn(schema->codec);
+  return (lap_kept){schema->codec, schema->vocab_size, drawn ? schema->exact : schema->k,
+                    schema->draws};
+}
+
+/* The row as it would be stored. */
+static bool make_row(const auditor *a, const float *logits, uint64_t row, lap_made_row *made) {
   const lap_cache_schema *schema = a->schema;
-  *tail = 0;
-  if (made->draw) {
-    lap_drawn drawn = {.ids = made->ids, .logprob = made->logprob};
-    const lap_draw_key key = {(uint64_t)schema->draw_seed, a->stream, row};
-    if (!lap_draw_prepare(made->draw, logits, -1)) return false;
-    lap_draw(made->draw, key, &drawn);
-    return true;
-  }
-  lap_selection top = {.ids = made->ids, .logprob = made->logprob};
-  if (!lap_select_top(logits, schema->vocab_size, schema->k, -1, made->scratch, &top)) return false;
-  for (uint32_t i = 0; i < schema->k; ++i)
+  const lap_draw_key key = {(uint64_t)schema->draw_seed, a->stream, row};
+  if (!lap_row_maker_make(a->maker, logits, -1, key, made)) return false;
+  for (uint32_t i = 0; i < schema->k && schema->codec == LAP_CODEC_TOPK; ++i)
     made->logprob[i] = lap_cache_round_logprob(made->logprob[i]);
-  *tail = top.tail_mass;
   return true;
 }
 
 /* Whether the row that was made is the stored one, to the bit. */
-static bool is_same(const lap_micro_batch *window, int64_t t, uint32_t k, live_row *made,
-                    float tail) {
+static bool is_same(const lap_micro_batch *window, int64_t t, uint32_t k, lap_made_row *made) {
   const int32_t *ids = window->batch.teacher_ids + t * k;
   const float *probability = window->batch.teacher_probability + t * k;
   lap_vector_exp(made->logprob, k, 0);
-  bool same = window->batch.teacher_tail[t] == tail;
+  bool same = window->batch.teacher_tail[t] == made->tail;
   for (uint32_t i = 0; i < k; ++i) {
     const bool used = ids[i] >= 0;
     same &= used ? ids[i] == (int32_t)made->ids[i] && probability[i] == made->logprob[i]
@@ -85,19 +78,21 @@ static double gap_of(const lap_micro_batch *window, int64_t t, uint32_t k, const
 static void audit_position(void *context, const lap_micro_batch *window, int64_t t, float *logits) {
   auditor *a = context;
   const uint32_t k = a->schema->k;
-  live_row *made = &a->row[omp_get_thread_num()];
-  float tail;
-  const bool finite = make_row(a, logits, a->window_row + (uint64_t)t - 1, made, &tail);
-  const bool same = finite && is_same(window, t, k, made, tail);
-  const double gap = made->draw ? 0 : gap_of(window, t, k, logits, a->schema->vocab_size);
+  const live_row *room = &a->row[omp_get_thread_num()];
+  lap_made_row made = {.ids = room->ids, .logprob = room->logprob};
+  const bool finite = make_row(a, logits, a->window_row + (uint64_t)t - 1, &made);
+  const bool same = finite && is_same(window, t, k, &made);
+  const double gap = lap_codec_is_drawn(a->schema->codec)
+                         ? 0
+                         : gap_of(window, t, k, logits, a->schema->vocab_size);
 #pragma omp critical(live_audit)
   {
     a->non_finite |= !finite;
     a->live->rows += 1;
     a->live->other_rows += !same;
     a->live->largest_gap = fmax(a->live->largest_gap, gap);
-    a->live->largest_tail_gap =
-        fmax(a->live->largest_tail_gap, fabs((double)window->batch.teacher_tail[t] - (double)tail));
+    a->live->largest_tail_gap = fmax(
+        a->live->largest_tail_gap, fabs((double)window->batch.teacher_tail[t] - (double)made.tail));
   }
 }
 
@@ -125,21 +120,17 @@ static lap_code audit_windows(auditor *a, lap_window_logits *model, const lap_da
 }
 
 static void create_rows(auditor *a, int threads) {
-  const lap_cache_schema *schema = a->schema;
-  const lap_draw_plan plan = {schema->codec, schema->vocab_size, schema->exact, schema->draws};
+  const lap_kept kept = kept_of(a->schema);
+  a->maker = lap_row_maker_create(&kept, threads);
   a->row = lap_allocate(threads, sizeof *a->row);
   for (int i = 0; i < threads; ++i)
-    a->row[i] =
-        (live_row){.draw = lap_codec_is_drawn(schema->codec) ? lap_draw_row_create(&plan) : NULL,
-                   .scratch = lap_allocate_aligned(2 * (int64_t)schema->vocab_size, sizeof(float)),
-                   .ids = lap_allocate(schema->k, sizeof(uint32_t)),
-                   .logprob = lap_allocate(schema->k, sizeof(float))};
+    a->row[i] = (live_row){.ids = lap_allocate(a->schema->k, sizeof(uint32_t)),
+                           .logprob = lap_allocate(a->schema->k, sizeof(float))};
 }
 
 static void destroy_rows(const auditor *a, int threads) {
+  lap_row_maker_destroy(a->maker);
   for (int i = 0; i < threads; ++i) {
-    lap_draw_row_destroy(a->row[i].draw);
-    lap_release_aligned(a->row[i].scratch);
     free(a->row[i].ids);
     free(a->row[i].logprob);
   }
@@ -149,10 +140,10 @@ static void destroy_rows(const auditor *a, int threads) {
 /* Whether rows of this cache can be made as they were. */
 static bool can_redraw(const lap_cache_schema *schema) {
   if (!lap_codec_is_drawn(schema->codec)) return true;
-  const lap_draw_plan plan = {schema->codec, schema->vocab_size, schema->exact, schema->draws};
+  const lap_kept kept = kept_of(schema);
   const bool stratified = schema->codec == LAP_CODEC_STRATIFIED;
   return schema->draw_seed >= 0 && stratified == (schema->exact > 0) &&
-         lap_draw_slots(&plan) == schema->k;
+         lap_kept_slots(&kept) == schema->k;
 }
 
 lap_code lap_audit_live(const lap_sharded_model *model, const char *weights_sha256,
