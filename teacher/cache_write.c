@@ -320,3 +320,21 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
   lap_hdf5_close(&file);
   return code;
 }
+
+lap_code lap_cache_measure(const lap_cache_schema *schema, const lap_token_shard *tokens,
+                           const lap_cache_content *content, uint64_t *bytes, lap_status *status) {
+  static const char *const names[] = {"ids",     "logprob",   "tail_mass", "next_logprob",
+                                      "entropy", "threshold", "top_id"};
+  lap_hdf5_file file;
+  *bytes = 0;
+  LAP_TRY(lap_hdf5_create("rows to be measured", &file, status));
+  const lap_code code = write_datasets(&file, schema, tokens, content, status);
+  for (size_t i = 0; i < sizeof names / sizeof *names && code == LAP_OK; ++i) {
+    if (!lap_hdf5_has_dataset(&file, names[i])) continue;
+    const hid_t dataset = H5Dopen2(file.id, names[i], H5P_DEFAULT);
+    *bytes += H5Dget_storage_size(dataset);
+    H5Dclose(dataset);
+  }
+  lap_hdf5_close(&file);
+  return code;
+}

@@ -49,4 +49,9 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
                          const lap_token_shard *tokens, const lap_cache_content *content,
                          lap_status *status);
 
+/* Bytes that the datasets of such a file would take, compressed; its attributes, a few KB, are left
+ * out. Nothing is written. Of `tokens` only the tokens and their number are looked at. */
+lap_code lap_cache_measure(const lap_cache_schema *schema, const lap_token_shard *tokens,
+                           const lap_cache_content *content, uint64_t *bytes, lap_status *status);
+
 #endif

@@ -2,8 +2,9 @@
  *
  * For people who choose a codec and its size. It reads a cache and its token shards whole, and
  * writes nothing but its report: how much of the distributions is kept, by length of context and by
- * entropy, the bytes of a token, and whether the teacher is right as often as it says. It runs
- * alone.
+ * entropy, the bytes of a token, and whether the teacher is right as often as it says; and, with
+ * students and a cache of every id, how far the gradients of each codec and tail rule are from
+ * those of the whole distributions. It runs alone.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -14,13 +15,16 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/output.h"
 #include "trainer/cli/session.h"
+#include "trainer/commands/audit_angles.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/precision_flag.h"
 
 typedef struct {
-  const char *cache, *tokens, *live, *precision; /* precision: of the live rows */
-  int64_t threads;
+  const char *cache, *tokens, *live;
+  lap_audit_angle_flags angles; /* threads and precision: of --live too */
 } audit_flags;
+
+#define OF_ANGLES(field) offsetof(audit_flags, angles.field)
 
 static const lap_flag flags_of_audit[] = {
     {.name = "cache",
@@ -35,12 +39,40 @@ static const lap_flag flags_of_audit[] = {
      .value = "CHECKPOINT",
      .offset = offsetof(audit_flags, live),
      .help = "also compare the rows with those that this teacher makes now"},
+    {.name = "student",
+     .value = "CHECKPOINT",
+     .offset = OF_ANGLES(student),
+     .help = "also compare gradients at this student, and at those that follow it"},
+    {.name = "dense",
+     .value = "GLOB",
+     .offset = OF_ANGLES(dense),
+     .help = "for --student: the cache of every id (k = vocabulary) of these shards"},
+    {.name = "slots",
+     .value = "K",
+     .integer = {1, 1 << 20},
+     .offset = OF_ANGLES(slots),
+     .help = "of each codec that is compared [those of the cache]"},
+    {.name = "bytes",
+     .value = "B",
+     .real = {1e-3, 1e9},
+     .offset = OF_ANGLES(bytes),
+     .help = "instead: as many slots of each codec as take at most B bytes a token"},
+    {.name = "blocks",
+     .value = "N",
+     .integer = {8, 1024},
+     .offset = OF_ANGLES(blocks),
+     .help = "disjoint blocks of tokens [8]"},
+    {.name = "block-tokens",
+     .value = "N",
+     .integer = {1, INT64_C(1) << 40},
+     .offset = OF_ANGLES(block_tokens),
+     .help = "tokens of a block, in whole windows [4096]"},
     {.name = "threads",
      .value = "N",
      .integer = {1, 1024},
-     .offset = offsetof(audit_flags, threads),
-     .help = "threads of --live [1]"},
-    LAP_FLAG_PRECISION(offsetof(audit_flags, precision)),
+     .offset = OF_ANGLES(threads),
+     .help = "threads of --live and --student [1]"},
+    LAP_FLAG_PRECISION(OF_ANGLES(precision)),
     {0}};
 
 static void show_progress(void *context, uint64_t done, uint64_t total) {
@@ -55,10 +87,10 @@ static lap_code audit_live(const lap_session *session, const audit_flags *flags,
   lap_sharded_model model = {0};
   const lap_model_layout as_trained = {0};
   char sha256[LAP_SHA256_HEX];
-  const int threads = (int)flags->threads;
+  const int threads = (int)flags->angles.threads;
   lap_code code = lap_sharded_model_open(flags->live, as_trained, session->comm, &model, status);
   if (code == LAP_OK)
-    code = lap_precision_flag_apply(flags->precision, model.source.config, status);
+    code = lap_precision_flag_apply(flags->angles.precision, model.source.config, status);
   if (code == LAP_OK) code = lap_model_weights_sha256(&model.source, sha256, status);
   if (code == LAP_OK) code = lap_sharded_model_read(&model, status);
   if (code == LAP_OK)
@@ -71,53 +103,75 @@ static lap_code audit_live(const lap_session *session, const audit_flags *flags,
 
 /* --- output --- */
 
-/* `live`: NULL without. */
-static lap_code print_result(const lap_cache *cache, const lap_audit *audit,
-                             const lap_live_audit *live, bool json, lap_status *status) {
+/* All that was learned. */
+typedef struct {
+  lap_audit audit;
+  lap_live_audit live;    /* with --live */
+  lap_angle_audit angles; /* with --student */
+} results;
+
+static lap_code print_results(const lap_cache *cache, const audit_flags *flags,
+                              const results *found, bool json, lap_status *status) {
   const lap_cache_schema *schema = lap_cache_schema_of(cache);
   if (!json) {
     printf("codec          %s, k = %u\n\n", lap_codec_name(schema->codec), schema->k);
-    lap_audit_print(audit, stdout);
-    if (live) lap_live_audit_print(live, stdout);
+    lap_audit_print(&found->audit, stdout);
+    if (flags->live) lap_live_audit_print(&found->live, stdout);
+    if (flags->angles.student) lap_angle_audit_print(&found->angles, stdout);
     return lap_output_flush(status);
   }
-  json_t *object = lap_audit_to_json(audit);
+  json_t *object = lap_audit_to_json(&found->audit);
   json_object_set_new(object, "codec", json_string(lap_codec_name(schema->codec)));
   json_object_set_new(object, "k", json_integer(schema->k));
-  json_object_set_new(object, "live", live ? lap_live_audit_to_json(live) : json_null());
+  json_object_set_new(object, "live",
+                      flags->live ? lap_live_audit_to_json(&found->live) : json_null());
+  json_object_set_new(
+      object, "angles",
+      flags->angles.student ? lap_angle_audit_to_json(&found->angles) : json_null());
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);
   return code;
 }
 
+static lap_code audit_all(const lap_session *session, const audit_flags *flags, lap_cache *cache,
+                          results *found, lap_status *status) {
+  lap_console_progress_begin(session->console, "audit", "tokens",
+                             (int64_t)lap_cache_tokens(cache)->token_count, 0);
+  const lap_code code =
+      lap_audit_cache(cache, show_progress, session->console, &found->audit, status);
+  lap_console_progress_end(session->console);
+  LAP_TRY(code);
+  if (flags->live) LAP_TRY(audit_live(session, flags, cache, &found->live, status));
+  if (!flags->angles.student) return LAP_OK;
+  return lap_audit_angles(session, &flags->angles, cache, &found->angles, status);
+}
+
 static lap_code audit_cache(const lap_session *session, const lap_command_line *line,
                             void *destination, lap_status *status) {
-  const audit_flags *flags = destination;
+  audit_flags *flags = destination;
+  flags->angles.more = line->positional;
+  flags->angles.more_count = line->positional_count;
   LAP_TRY(lap_session_alone(session, "audit", status));
   if (!flags->cache || !flags->tokens)
     return lap_fail(status, LAP_USAGE, "--cache GLOB and --tokens GLOB are needed");
+  LAP_TRY(lap_audit_angles_check(&flags->angles, status));
   lap_token_set tokens = {0};
   lap_cache *cache = NULL;
-  lap_audit audit;
+  results found = {0};
   lap_code code = lap_token_set_open(flags->tokens, &tokens, status);
   if (code == LAP_OK) code = lap_cache_open(flags->cache, &tokens, NULL, &cache, status);
-  if (code == LAP_OK) {
-    lap_console_progress_begin(session->console, "audit", "tokens", (int64_t)tokens.token_count, 0);
-    code = lap_audit_cache(cache, show_progress, session->console, &audit, status);
-    lap_console_progress_end(session->console);
-  }
-  lap_live_audit live;
-  if (code == LAP_OK && flags->live) code = audit_live(session, flags, cache, &live, status);
-  if (code == LAP_OK)
-    code = print_result(cache, &audit, flags->live ? &live : NULL, line->json, status);
+  if (code == LAP_OK) code = audit_all(session, flags, cache, &found, status);
+  if (code == LAP_OK) code = print_results(cache, flags, &found, line->json, status);
+  lap_angle_audit_release(&found.angles);
   lap_cache_close(cache); /* before the tokens it belongs to */
   lap_token_set_close(&tokens);
   return code;
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  audit_flags flags = {.threads = 1};
-  const lap_command_syntax syntax = {.json = true, .flags = flags_of_audit, .destination = &flags};
+  audit_flags flags = {.angles = {.threads = 1, .blocks = 8, .block_tokens = 4096}};
+  const lap_command_syntax syntax = {
+      .positional_max = -1, .json = true, .flags = flags_of_audit, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, NULL, audit_cache, status);
 }
 
@@ -125,5 +179,7 @@ const lap_command lap_command_audit = {
     .name = "audit",
     .summary =
         "say what a teacher's cache keeps, what it costs, and how well its teacher is calibrated",
-    .usage = "--cache GLOB --tokens GLOB [--live CHECKPOINT]",
+    .usage =
+        "--cache GLOB --tokens GLOB [--live CHECKPOINT] "
+        "[--dense GLOB --student CHECKPOINT [CHECKPOINT...]]",
     .run = run};
