@@ -164,7 +164,7 @@ class Angles(Test):
                 if drawn and target["codec"] != "gemma3" and target["rule"] == "none":
                     self.assertLess(abs(ratio), 2, target)
                     self.assertGreater(found["draw_noise"], 0.5 * found["error"])
-                else:
+                elif target["rule"] != "decoupled":  # another objective, seen only on more text
                     self.assertGreater(ratio, 2.5, target)
                 self.assertEqual(found["draw_noise"] > 0, drawn)
                 squares = [target[group]["error"] ** 2 for group in ("embedding", "other", "all")]

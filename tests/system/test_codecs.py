@@ -291,6 +291,14 @@ class Codecs(Test):
         self.assertEqual((found["positions"], found["documents"]), (len(p), count))
         for key, value in (("ece", ece), ("floor", floor), ("accuracy", right.mean()), ("confidence", p.mean())):
             self.assertAlmostEqual(found[key], value, 5, key)
+        every = numpy.exp(rows["logprob"][counted].astype("f4"))  # all predictions, in bins of equal width
+        came = (rows["ids"][counted] == following[counted][:, None])
+        at = numpy.minimum((every * numpy.float32(15)).astype(int), 14)
+        mass = numpy.stack([numpy.where(at == b, every, 0).sum(axis=1, dtype="f8") for b in range(15)], axis=1)
+        gap = [(came & (at == b)).sum() - mass[:, b].sum() for b in range(15)]
+        self.assertAlmostEqual(found["full_ece"], numpy.abs(gap).sum() / len(p), 5)
+        floor = numpy.sqrt(2 / numpy.pi * numpy.maximum(mass * (1 - mass), 0).sum(axis=0)).sum() / len(p)
+        self.assertAlmostEqual(found["full_floor"], floor, 5)
         self.assertTrue(1.96 < (found["ece_high"] - found["ece"]) / error < 2.2)  # Student's t
         result = lapidary("audit", "--cache", f"{self.workspace.path}/dense/*.h5")
         self.assert_exit(result, 2)

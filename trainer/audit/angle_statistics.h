@@ -1,7 +1,7 @@
 /* angle_statistics: how far gradients of a target are from dense ones, from inner products alone.
  *
- * On each of B disjoint blocks of tokens there are D_i, the mean gradient of dense KD, and G_i, that
- * of the target. Of a drawn target H_i is G_i by another draw seed. With e_i = G_i - D_i:
+ * On each of B disjoint blocks of tokens there are D_i, the mean gradient of dense KD, and G_i,
+ * that of the target. Of a drawn target H_i is G_i by another draw seed. With e_i = G_i - D_i:
  *
  *   angle          of G_i to D_i, mean over blocks; standard error of that mean
  *   cross          angle of G_i to D_j, i != j, mean over pairs: what is left of the target's angle

@@ -83,6 +83,7 @@ static void audit_row(auditor *a, uint32_t i, int64_t t) {
                                      .right = best >= 0 && ids[best] == a->targets[t],
                                      .document = a->document};
   a->count += 1;
+  if (!audit->is_drawn) lap_full_calibration_add(&audit->full, p, ids, rows->k, a->targets[t]);
 }
 
 static lap_code audit_window(auditor *a, size_t shard, uint64_t window, uint32_t first_document,
@@ -188,13 +189,18 @@ static json_t *group_to_json(const lap_audit_group *group) {
   return object;
 }
 
-static json_t *calibration_to_json(const lap_reliability *r) {
+static json_t *calibration_to_json(const lap_audit *audit) {
+  const lap_reliability *r = &audit->calibration;
   json_t *object = json_pack("{s:I, s:I}", "positions", (json_int_t)r->count, "documents",
                              (json_int_t)r->documents);
   json_object_set_new(object, "ece", lap_json_number(r->error));
   json_object_set_new(object, "ece_low", lap_json_number(r->low));
   json_object_set_new(object, "ece_high", lap_json_number(r->high));
   json_object_set_new(object, "floor", lap_json_number(r->floor));
+  json_object_set_new(object, "full_ece",
+                      lap_json_number(lap_full_calibration_error(&audit->full)));
+  json_object_set_new(object, "full_floor",
+                      lap_json_number(lap_full_calibration_floor(&audit->full)));
   json_object_set_new(object, "accuracy", lap_json_number(r->right));
   json_object_set_new(object, "confidence", lap_json_number(r->claimed));
   return object;
@@ -225,7 +231,7 @@ json_t *lap_audit_to_json(const lap_audit *audit) {
   json_object_set_new(object, "by_position", contexts);
   json_object_set_new(object, "by_entropy", entropies);
   json_object_set_new(object, "calibration",
-                      audit->is_drawn ? json_null() : calibration_to_json(&audit->calibration));
+                      audit->is_drawn ? json_null() : calibration_to_json(audit));
   return object;
 }
 
@@ -271,6 +277,8 @@ void lap_audit_print(const lap_audit *audit, FILE *out) {
   fprintf(out,
           "calibration    ECE %.4f (95 %% over %" PRIu64
           " documents: %.4f to %.4f), of a perfect teacher %.4f;\n"
-          "               right in %.2f %%, sure by %.2f %%\n",
-          r->error, r->documents, r->low, r->high, r->floor, 100 * r->right, 100 * r->claimed);
+          "               right in %.2f %%, sure by %.2f %%\n"
+          "               Full-ECE %.4f over all kept ids, of a perfect teacher %.4f\n",
+          r->error, r->documents, r->low, r->high, r->floor, 100 * r->right, 100 * r->claimed,
+          lap_full_calibration_error(&audit->full), lap_full_calibration_floor(&audit->full));
 }

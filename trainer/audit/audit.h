@@ -33,6 +33,7 @@ typedef struct {
   double tail[LAP_AUDIT_QUANTILES];
   double teacher_loss;         /* mean -log p of the next token; NAN: not stored */
   lap_reliability calibration; /* of topk caches; else without positions */
+  lap_full_calibration full;   /* likewise; of the kept ids */
 } lap_audit;
 
 /* LAP_DATA where a row is invalid. `progress` may be NULL. */

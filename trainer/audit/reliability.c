@@ -72,3 +72,34 @@ lap_reliability lap_reliability_of(lap_judged *positions, uint64_t count, uint32
   free(n);
   return r;
 }
+
+/* --- the whole distribution --- */
+
+void lap_full_calibration_add(lap_full_calibration *full, const float *probability,
+                              const int32_t *ids, uint32_t k, int32_t token) {
+  double mass[LAP_FULL_BINS] = {0};
+  for (uint32_t i = 0; i < k; ++i) {
+    if (ids[i] < 0) continue;
+    const int bin = (int)(probability[i] * (float)LAP_FULL_BINS);
+    const int b = bin < LAP_FULL_BINS ? bin : LAP_FULL_BINS - 1;
+    mass[b] += (double)probability[i];
+    full->right[b] += ids[i] == token;
+  }
+  for (int b = 0; b < LAP_FULL_BINS; ++b) {
+    full->claimed[b] += mass[b];
+    full->variance[b] += fmax(mass[b] * (1 - mass[b]), 0);
+  }
+  full->count += 1;
+}
+
+double lap_full_calibration_error(const lap_full_calibration *full) {
+  double sum = 0;
+  for (int b = 0; b < LAP_FULL_BINS; ++b) sum += fabs(full->right[b] - full->claimed[b]);
+  return full->count ? sum / (double)full->count : NAN;
+}
+
+double lap_full_calibration_floor(const lap_full_calibration *full) {
+  double sum = 0;
+  for (int b = 0; b < LAP_FULL_BINS; ++b) sum += sqrt(2 / M_PI * full->variance[b]);
+  return full->count ? sum / (double)full->count : NAN;
+}

@@ -37,4 +37,22 @@ typedef struct {
 /* positions [count] are sorted. All NAN and 0 where there are none. */
 lap_reliability lap_reliability_of(lap_judged *positions, uint64_t count, uint32_t documents);
 
+/* Full-ECE (arXiv 2406.11345): every probability that a row gives is a prediction, not the largest
+ * alone. Predictions go into 15 bins of equal width from 0 to 1; with R_b, C_b as above over all
+ * predictions of bin b, and N positions, it is sum |R_b - C_b| / N. Ids that a cache does not keep
+ * are not predicted. The floor is that of perfect calibration: a position's predictions in bin b
+ * have mass q, of which one comes with probability q, so the variance is sum q (1 - q). */
+enum { LAP_FULL_BINS = 15 };
+typedef struct {
+  uint64_t count; /* positions */
+  double right[LAP_FULL_BINS], claimed[LAP_FULL_BINS], variance[LAP_FULL_BINS];
+} lap_full_calibration;
+
+/* Adds a position: probabilities [k] of ids [k] (-1: unused), and the token that came. */
+void lap_full_calibration_add(lap_full_calibration *full, const float *probability,
+                              const int32_t *ids, uint32_t k, int32_t token);
+/* NAN where there are none. */
+double lap_full_calibration_error(const lap_full_calibration *full);
+double lap_full_calibration_floor(const lap_full_calibration *full);
+
 #endif

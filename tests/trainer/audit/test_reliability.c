@@ -72,10 +72,35 @@ static void nothing_and_one_document_have_no_interval(void **state) {
   assert_true(found.error == 0.25 && found.documents == 1 && isnan(found.low) && isnan(found.high));
 }
 
+/* Three ids of which two share a bin: of all that may come, weighted by how often it does. */
+static void all_predictions_of_a_position_count(void **state) {
+  (void)state;
+  const float p[] = {0.9F, 0.06F, 0.04F};
+  const int32_t ids[] = {7, 3, 5}, unused[] = {7, -1, 5};
+  lap_full_calibration full = {0};
+  assert_true(isnan(lap_full_calibration_error(&full)));
+  for (int i = 0; i < 100; ++i)
+    lap_full_calibration_add(&full, p, ids, 3, i < 90 ? 7 : i < 94 ? 3 : 5);
+  assert_true(lap_full_calibration_error(&full) < 1e-6); /* two errors of a bin cancel */
+  const double floor = 2 * sqrt(2 / M_PI * 0.09 / 100);
+  assert_true(fabs(lap_full_calibration_floor(&full) - floor) < 1e-6);
+  full = (lap_full_calibration){0};
+  lap_full_calibration_add(&full, p, ids, 3, 5);
+  assert_true(fabs(lap_full_calibration_error(&full) - 1.8) < 1e-6);
+  full = (lap_full_calibration){0};
+  lap_full_calibration_add(&full, p, unused, 3, 3);
+  assert_true(fabs(lap_full_calibration_error(&full) - 0.94) < 1e-6);
+  const float sure = 1.0005F; /* as a row may have it */
+  full = (lap_full_calibration){0};
+  lap_full_calibration_add(&full, &sure, ids, 1, 7);
+  assert_true(lap_full_calibration_error(&full) < 1e-3);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_calibrated_teacher_has_the_floor),
       cmocka_unit_test(the_interval_covers_what_documents_vary_by),
+      cmocka_unit_test(all_predictions_of_a_position_count),
       cmocka_unit_test(nothing_and_one_document_have_no_interval),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
