@@ -27,7 +27,8 @@ def write_safetensors(path, tensors):
     header, body = {}, b""
     for name, array in tensors.items():
         kind = {"int32": "I32", "float32": "F32"}[array.dtype.name]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [len(body), len(body) + array.nbytes]}
+        offsets = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
         body += array.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
@@ -90,7 +91,7 @@ class Angles(Test):
                         window[1][row] = tokens[i + 1]
                         window[2][row], window[3][row], window[4][row] = ids[i], numpy.exp(logprob[i]), tail[i]
                 parts.append(window)
-        return [numpy.stack(each) for each in zip(*parts)]
+        return [numpy.stack(each) for each in zip(*parts, strict=True)]
 
     def gradients(self, student, cache, tail):
         """[blocks] of {group: vector}, by probe."""
@@ -106,7 +107,7 @@ class Angles(Test):
             first = block * WINDOWS + block * (count - BLOCKS * WINDOWS) // BLOCKS
             chosen = [numpy.ascontiguousarray(each[first:first + WINDOWS]) for each in all_windows]
             write_safetensors(space / "batch", dict(zip(
-                ("tokens", "targets", "teacher_ids", "teacher_probs", "teacher_tail"), chosen)))
+                ("tokens", "targets", "teacher_ids", "teacher_probs", "teacher_tail"), chosen, strict=True)))
             succeed("probe", self.config, "--weights", weights / "model.safetensors", "--batch", space / "batch",
                     "--out", space / "out", "--double", f"objective.tail={tail}", "objective.distill_weight=1")
             out = {name: values for name, values in read_safetensors(space / "out").items() if name.startswith("grad")}
@@ -134,8 +135,8 @@ class Angles(Test):
                 for group in dense[0]:
                     found, words = target[group], (name, codec, rule, group)
                     d, g, h = ([each[group] for each in of] for of in (dense, made, again))
-                    e = [a - b for a, b in zip(g, d)]
-                    same = [angle(a, b) for a, b in zip(g, d)]
+                    e = [a - b for a, b in zip(g, d, strict=True)]
+                    same = [angle(a, b) for a, b in zip(g, d, strict=True)]
                     norm = numpy.sqrt(numpy.mean([a @ a for a in d]))
                     self.compare(found["angle"], numpy.mean(same), tolerance, words)
                     self.compare(found["angle_error"], numpy.std(same, ddof=1) / BLOCKS ** 0.5, 15 * tolerance, words)
@@ -143,7 +144,7 @@ class Angles(Test):
                                  tolerance, words)
                     self.compare(found["dense_norm"], norm, 1e-3, words)
                     self.compare(found["error"], numpy.sqrt(numpy.mean([a @ a for a in e])), tolerance, words)
-                    noise = numpy.sqrt(numpy.mean([(a - b) @ (a - b) for a, b in zip(g, h)]) / 2)
+                    noise = numpy.sqrt(numpy.mean([(a - b) @ (a - b) for a, b in zip(g, h, strict=True)]) / 2)
                     self.assertLess(abs(found["draw_noise"] - noise), tolerance * norm, words)
                     without = [numpy.mean([e[i] @ e[j] for i, j in pairs(BLOCKS) if b not in (i, j)])
                                for b in range(BLOCKS)]
