@@ -1,6 +1,7 @@
 #include "trainer/audit/angle_statistics.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
@@ -43,7 +44,7 @@ static lap_estimate mean_of_pairs(const double *values, int blocks) {
   return estimate;
 }
 
-static double root_mean(const double *values, int count, int stride) {
+static double root_mean(const double *values, int count, int64_t stride) {
   double sum = 0;
   for (int i = 0; i < count; ++i) sum += values[i * stride];
   return sqrt(fmax(sum / count, 0));

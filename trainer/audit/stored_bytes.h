@@ -13,7 +13,7 @@
 typedef struct lap_stored_sample lap_stored_sample;
 
 /* LAP_DATA where a row is invalid; *sample is the caller's, NULL on failure. */
-lap_code lap_stored_sample_create(lap_cache *dense, lap_stored_sample **sample, lap_status *status);
+lap_code lap_stored_sample_create(lap_cache *cache, lap_stored_sample **sample, lap_status *status);
 void lap_stored_sample_destroy(lap_stored_sample *sample);
 
 /* Bytes of a row of text, counted or not. */
