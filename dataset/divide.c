@@ -29,6 +29,7 @@ typedef struct {
   uint8_t *stays; /* [count] of the documents in order: 0 or 1 */
   size_t count, capacity;
   size_t at;      /* the document that a later visit is at */
+  size_t at_file; /* and the file */
   uint64_t bytes; /* of text so far, in the first visit */
   lap_holdout test, dev;
   side_file file[LAP_SIDES];
@@ -111,7 +112,7 @@ static lap_code write_document(void *context, bool held_out, const char *text, s
     side = LAP_SIDE_DEV;
   FILE *file = p->file[side].file;
   json_t *value = json_stringn(text, bytes);
-  fputs("{\"text\": ", file);
+  fprintf(file, "{\"file\": %zu, \"text\": ", p->at_file);
   json_dumpf(value, file, JSON_ENCODE_ANY);
   json_decref(value);
   if (fputs("}\n", file) == EOF)
@@ -148,6 +149,7 @@ static lap_code write_sides(division *p, lap_status *status) {
   for (int side = 0; side < LAP_SIDES; ++side)
     if (has_side(p, (lap_side)side)) LAP_TRY(open_side(p, (lap_side)side, status));
   p->at = 0;
+  p->corpus.source.at_text = &p->at_file;
   LAP_TRY(lap_split_visit(&p->corpus, "write", write_document, p, NULL, status));
   for (int side = 0; side < LAP_SIDES; ++side)
     if (has_side(p, (lap_side)side)) LAP_TRY(publish_side(&p->file[side], status));

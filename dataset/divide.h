@@ -5,7 +5,8 @@
  * first stays. Then whole documents are held out for test, and of the others for dev, by the rule
  * of dataset/holdout.h: a function of the documents, the shares and the seed. So no two sides have
  * near-duplicates of each other. OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl have one
- * document a line, as {"text": "..."}; each appears whole. Memory: 1.5 KiB and 36 bytes a
+ * document a line, as {"file": N, "text": "..."}, where N counts the files of the corpus from 0;
+ * each appears whole. Memory: 1.5 KiB and 36 bytes a
  * document.
  */
 #ifndef LAP_DATASET_DIVIDE_H

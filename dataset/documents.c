@@ -305,6 +305,7 @@ lap_code lap_documents_visit(const lap_document_source *source, const char *step
   *at.findings = (lap_findings){0};
   lap_code code = LAP_OK;
   for (size_t i = 0; i < source->text_count && code == LAP_OK; ++i) {
+    if (source->at_text) *source->at_text = i;
     code = lap_text_open(source->texts[i], &at.reader, status);
     if (code == LAP_OK) code = visit_one(&at, status);
     lap_text_close(&at.reader);

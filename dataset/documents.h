@@ -62,6 +62,7 @@ typedef struct {
   bool strict;         /* the first finding that is not about emptiness is an error */
   bool in_parts;       /* mode file: a file is given in parts of about a MiB, cut at line ends */
   const lap_progress_hook *hook;
+  size_t *at_text; /* is set to the index of the text that is being visited; NULL: it is not */
 } lap_document_source;
 
 /* Sets mode and key from "file", "line", "blank" or "jsonl:KEY"; LAP_USAGE for anything else. */

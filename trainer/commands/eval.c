@@ -57,7 +57,7 @@ static const lap_flag flags_of_eval[] = {
     {.name = "document-losses",
      .value = "FILE.h5",
      .offset = offsetof(eval_flags, document_losses),
-     .help = "write the sums of every document to an HDF5 file"},
+     .help = "write the sums of every document, or of every item of --choices, to an HDF5 file"},
     {.name = "by",
      .value = "WHAT",
      .offset = offsetof(eval_flags, by),
@@ -271,7 +271,7 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
                      {"--prompts", flags->choices && flags->prompts},
                      {"--unigram", !flags->choices && flags->unigram},
                      {"--cache", flags->cache},
-                     {"--document-losses", flags->document_losses},
+                     {"--document-losses", flags->memorise && flags->document_losses},
                      {"--by", flags->by},
                      {"--context", flags->context != 0},
                      {"--stride", flags->stride != 0},
@@ -353,9 +353,14 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   const char *checkpoint = line->positional[0];
   if (!flags->choices && !flags->memorise) return evaluate_model(session, flags, line, status);
   LAP_TRY(check_other_flags(flags, status));
-  if (flags->choices)
-    return lap_eval_choices(session, &flags->model, checkpoint, flags->choices, flags->unigram,
-                            line->json, status);
+  if (flags->choices) {
+    const lap_eval_choices_request request = {.checkpoint = checkpoint,
+                                              .path = flags->choices,
+                                              .unigram = flags->unigram,
+                                              .table = flags->document_losses,
+                                              .json = line->json};
+    return lap_eval_choices(session, &flags->model, &request, status);
+  }
   return lap_eval_memorise(session, &flags->model, checkpoint, flags->memorise, flags->tokens,
                            flags->prompts ? flags->prompts : 200, line->json, status);
 }

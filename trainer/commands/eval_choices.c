@@ -7,6 +7,7 @@
 #include "trainer/commands/precision_flag.h"
 #include "trainer/commands/text_model.h"
 #include "trainer/measure/choices.h"
+#include "trainer/measure/choices_table.h"
 #include "trainer/measure/wilson.h"
 
 typedef struct {
@@ -17,15 +18,17 @@ typedef struct {
 } choices_inputs;
 
 static lap_code open_inputs(const lap_session *session, const lap_model_flags *flags,
-                            const char *checkpoint, const char *path, const char *unigram,
-                            choices_inputs *in, lap_status *status) {
-  LAP_TRY(lap_choices_read(path, &in->choices, status));
-  LAP_TRY(lap_sharded_model_open(checkpoint, flags->layout, session->comm, &in->model, status));
+                            const lap_eval_choices_request *request, choices_inputs *in,
+                            lap_status *status) {
+  LAP_TRY(lap_choices_read(request->path, &in->choices, status));
+  LAP_TRY(lap_sharded_model_open(request->checkpoint, flags->layout, session->comm, &in->model,
+                                 status));
   const lap_model_source *source = &in->model.source;
   LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
   LAP_TRY(lap_text_model_tokenizer(source, &in->tokenizer, status));
   LAP_TRY(lap_sharded_model_read(&in->model, status));
-  return unigram ? lap_model_open_tokens(source, unigram, &in->unigram, status) : LAP_OK;
+  if (!request->unigram) return LAP_OK;
+  return lap_model_open_tokens(source, request->unigram, &in->unigram, status);
 }
 
 static void close_inputs(choices_inputs *in) {
@@ -77,12 +80,20 @@ static lap_code print_result(const lap_choices *choices, const lap_choices_resul
   return code;
 }
 
+/* On the first rank: the file, then what is printed. */
+static lap_code finish(const lap_eval_choices_request *request, const choices_inputs *in,
+                       const lap_choices_result *result, lap_status *status) {
+  if (request->table)
+    LAP_TRY(
+        lap_choices_table_write(request->table, &in->model.source, &in->choices, result, status));
+  return print_result(&in->choices, result, in->model.source.path, request->json, status);
+}
+
 lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *flags,
-                          const char *checkpoint, const char *path, const char *unigram, bool json,
-                          lap_status *status) {
+                          const lap_eval_choices_request *request, lap_status *status) {
   choices_inputs in = {0};
   lap_status own = {0};
-  own.code = open_inputs(session, flags, checkpoint, path, unigram, &in, &own);
+  own.code = open_inputs(session, flags, request, &in, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK && in.model.source.notice)
@@ -93,17 +104,16 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
   lap_choices_result result = {0};
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->threads);
-    const lap_choices_request request = {.model = &in.model,
-                                         .choices = &in.choices,
-                                         .tokenizer = in.tokenizer,
-                                         .unigram = unigram ? &in.unigram : NULL,
-                                         .threads = (int)flags->threads,
-                                         .progress = session->root ? show_progress : NULL,
-                                         .context = session->console};
-    code = lap_choices_score_all(&request, &result, status);
+    const lap_choices_request scored = {.model = &in.model,
+                                        .choices = &in.choices,
+                                        .tokenizer = in.tokenizer,
+                                        .unigram = request->unigram ? &in.unigram : NULL,
+                                        .threads = (int)flags->threads,
+                                        .progress = session->root ? show_progress : NULL,
+                                        .context = session->console};
+    code = lap_choices_score_all(&scored, &result, status);
   }
-  if (code == LAP_OK && session->root)
-    code = print_result(&in.choices, &result, in.model.source.path, json, status);
+  if (code == LAP_OK && session->root) code = finish(request, &in, &result, status);
   lap_choices_result_release(&result);
   close_inputs(&in);
   return code;

@@ -6,10 +6,15 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/model_flags.h"
 
-/* Collective. Reads `path`, scores it by the model at `checkpoint`, prints the result. `unigram`:
- * token shards for the baseline; NULL: none. */
+typedef struct {
+  const char *checkpoint, *path;
+  const char *unigram; /* token shards for the baseline; NULL: none */
+  const char *table;   /* file for what was made of each item; NULL: none */
+  bool json;
+} lap_eval_choices_request;
+
+/* Collective. Reads `path`, scores it by the model at `checkpoint`, prints the result. */
 lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *flags,
-                          const char *checkpoint, const char *path, const char *unigram, bool json,
-                          lap_status *status);
+                          const lap_eval_choices_request *request, lap_status *status);
 
 #endif

@@ -159,6 +159,7 @@ const lap_command lap_command_split = {
     .summary = "documents of a text into train, dev and test, without near-duplicates",
     .usage = "--out DIR TEXT...",
     .description =
-        "Whole documents, one a line, as {\"text\": \"...\"}. tokenizer and tokenize read them "
+        "Whole documents, one a line, as {\"file\": N, \"text\": \"...\"}, N counting the files. "
+        "tokenizer and tokenize read them "
         "with --documents jsonl:text.\n\n" LAP_TEXT_INPUTS,
     .run = run};

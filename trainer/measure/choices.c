@@ -184,7 +184,7 @@ static void score_unigram(const lap_choices_request *request, const score_plan *
 /* --- the choice --- */
 
 /* nats [choices] of one item. */
-static void judge(const lap_choice_item *item, const double *nats, lap_choices_score *score) {
+static lap_choices_score judge(const lap_choice_item *item, const double *nats) {
   size_t best = 0, best_per_byte = 0;
   for (size_t c = 1; c < item->choices; ++c) {
     const double length = (double)strlen(item->choice[c]);
@@ -192,8 +192,7 @@ static void judge(const lap_choice_item *item, const double *nats, lap_choices_s
     if (nats[c] / length < nats[best_per_byte] / (double)strlen(item->choice[best_per_byte]))
       best_per_byte = c;
   }
-  score->correct += best == item->answer;
-  score->correct_per_byte += best_per_byte == item->answer;
+  return (lap_choices_score){best == item->answer, best_per_byte == item->answer};
 }
 
 static void rank_all(const lap_choices *choices, const double *nats, uint32_t *rank) {
@@ -204,11 +203,28 @@ static void rank_all(const lap_choices *choices, const double *nats, uint32_t *r
   }
 }
 
-static lap_choices_score judge_all(const lap_choices *choices, const double *nats) {
+/* `items` [count] gets each of them; NULL: the sums alone. */
+static lap_choices_score judge_all(const lap_choices *choices, const double *nats,
+                                   lap_choices_score *items) {
   lap_choices_score score = {0};
-  for (size_t i = 0; i < choices->count; nats += choices->item[i++].choices)
-    judge(&choices->item[i], nats, &score);
+  for (size_t i = 0; i < choices->count; nats += choices->item[i++].choices) {
+    const lap_choices_score one = judge(&choices->item[i], nats);
+    score.correct += one.correct;
+    score.correct_per_byte += one.correct_per_byte;
+    if (items) items[i] = one;
+  }
   return score;
+}
+
+/* What is known of each item. */
+static void judge_items(const lap_choices *choices, const double *nats, lap_choices_result *r) {
+  r->rank = lap_allocate((int64_t)r->items, sizeof *r->rank);
+  r->nats = lap_allocate((int64_t)r->items, sizeof *r->nats);
+  r->item = lap_allocate((int64_t)r->items, sizeof *r->item);
+  rank_all(choices, nats, r->rank);
+  r->model = judge_all(choices, nats, r->item);
+  for (size_t i = 0; i < choices->count; nats += choices->item[i++].choices)
+    r->nats[i] = nats[choices->item[i].answer];
 }
 
 lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_result *result,
@@ -235,12 +251,10 @@ lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_r
       for (size_t i = 0; i < request->choices->count; ++i)
         result->chance += 1 / (double)request->choices->item[i].choices;
       result->chance /= (double)result->items;
-      result->model = judge_all(request->choices, nats);
-      result->rank = lap_allocate((int64_t)result->items, sizeof *result->rank);
-      rank_all(request->choices, nats, result->rank);
+      judge_items(request->choices, nats, result);
       if (request->unigram) {
         score_unigram(request, &plan, nats);
-        result->unigram = judge_all(request->choices, nats);
+        result->unigram = judge_all(request->choices, nats, NULL);
       }
     }
     free(mine);
@@ -256,10 +270,12 @@ lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_r
 
 void lap_choices_result_release(lap_choices_result *result) {
   free(result->rank);
+  free(result->nats);
+  free(result->item);
   *result = (lap_choices_result){0};
 }
 
-static double exposure_of(const lap_choices *choices, const lap_choices_result *r, size_t i) {
+double lap_choices_exposure(const lap_choices *choices, const lap_choices_result *r, size_t i) {
   return log2((double)choices->item[i].choices) - log2((double)r->rank[i]);
 }
 
@@ -269,7 +285,7 @@ static json_t *seen_to_json(const lap_choices *choices, const lap_choices_result
   json_int_t items = 0;
   for (size_t i = 0; i < choices->count; ++i) {
     if (choices->item[i].seen != seen) continue;
-    const double exposure = exposure_of(choices, r, i);
+    const double exposure = lap_choices_exposure(choices, r, i);
     ++items;
     total += exposure;
     least = fmin(least, exposure);
@@ -304,7 +320,7 @@ json_t *lap_choices_to_json(const lap_choices *choices, const lap_choices_result
   lap_wilson_json(object, "unigram_accuracy_per_byte", r->unigram.correct_per_byte, r->items,
                   r->has_unigram);
   double exposure = 0;
-  for (size_t i = 0; i < choices->count; ++i) exposure += exposure_of(choices, r, i);
+  for (size_t i = 0; i < choices->count; ++i) exposure += lap_choices_exposure(choices, r, i);
   json_object_set_new(object, "exposure", json_real(exposure / (double)r->items));
   json_object_set_new(object, "by_seen", all_seen_to_json(choices, r));
   return object;

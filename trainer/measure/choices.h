@@ -29,7 +29,9 @@ typedef struct {
   double chance; /* the expected share of a blind guess */
   lap_choices_score model, unigram;
   bool has_unigram;
-  uint32_t *rank; /* [items], of the answer, from 1 */
+  uint32_t *rank;          /* [items], of the answer, from 1 */
+  double *nats;            /* [items], -log p of the answer */
+  lap_choices_score *item; /* [items], of the model: 0 or 1 */
 } lap_choices_result;
 
 void lap_choices_result_release(lap_choices_result *result);
@@ -50,6 +52,9 @@ typedef struct {
  * tokens than the model has positions. */
 lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_result *result,
                                lap_status *status);
+
+/* Of item i, in bits. */
+double lap_choices_exposure(const lap_choices *choices, const lap_choices_result *r, size_t i);
 
 /* {"items", "chance", "accuracy", "accuracy_low", "accuracy_high", the same with _per_byte, and
  * unigram_..., null without one; "exposure", the mean; "by_seen", a list of "seen", "items",

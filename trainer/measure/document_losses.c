@@ -6,8 +6,6 @@
 #include "core/memory.h"
 #include "dataset/hdf5_file.h"
 
-#define FORMAT "lapidary-document-losses-1"
-
 lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
                                 lap_status *status) {
   if (!source->checkpoint || !source->checkpoint->full)
@@ -37,7 +35,8 @@ typedef enum {
   AGREED,
   NATS,
   TEXT_NATS,
-  KL
+  KL,
+  ACCEPTED
 } column_kind;
 
 typedef struct {
@@ -57,6 +56,7 @@ static const column columns[] = {
     {"correct", CORRECT, false, false},
     {"kl", KL, true, true},
     {"agreed", AGREED, false, true},
+    {"accepted", ACCEPTED, true, true},
 };
 
 static uint64_t integer_of(const lap_evaluation_detail *detail, column_kind kind, uint64_t d) {
@@ -81,7 +81,16 @@ static uint64_t integer_of(const lap_evaluation_detail *detail, column_kind kind
 
 static double real_of(const lap_evaluation_detail *detail, column_kind kind, uint64_t d) {
   const lap_position_sums *sums = &detail->document[d];
-  return kind == NATS ? sums->nats : kind == KL ? sums->kl : sums->text_nats;
+  switch (kind) {
+    case NATS:
+      return sums->nats;
+    case KL:
+      return sums->kl;
+    case ACCEPTED:
+      return sums->accepted;
+    default:
+      return sums->text_nats;
+  }
 }
 
 static lap_code write_column(const lap_hdf5_file *file, const column *c,
@@ -109,7 +118,7 @@ static lap_code write_content(const lap_hdf5_file *file, const lap_model_source 
   char model[LAP_SHA256_HEX], tokens[LAP_SHA256_HEX];
   LAP_TRY(lap_model_state_sha256(source, model, status));
   lap_token_set_sha256(data->tokens, tokens);
-  LAP_TRY(lap_hdf5_write_string(file, "format", FORMAT, status));
+  LAP_TRY(lap_hdf5_write_string(file, "format", LAP_DOCUMENT_LOSSES_FORMAT, status));
   LAP_TRY(lap_hdf5_write_string(file, "model_state_sha256", model, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens, status));
   LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", data->sequence_length, status));

@@ -7,6 +7,8 @@
 #include "trainer/model/evaluation_detail.h"
 #include "trainer/model/source.h"
 
+#define LAP_DOCUMENT_LOSSES_FORMAT "lapidary-document-losses-1"
+
 /* Writes `path`, which appears whole or not at all. `data` is what was evaluated; with its cache
  * the sums to the teacher are in the file too. Not collective: rank 0 has the detail. LAP_DATA
  * naming the file. */

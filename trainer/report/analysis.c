@@ -131,13 +131,16 @@ static void warn_of_runs(const lap_study *study, json_t *warnings) {
 static void warn_of_documents(const json_t *sets, json_t *warnings) {
   for (size_t i = 0; i < json_array_size(sets); ++i) {
     const json_t *set = json_array_get(sets, i);
-    const int64_t documents = lap_json_integer(set, "documents");
+    const char *cluster = lap_json_text(set, "cluster");
+    const bool nested = strcmp(cluster, "document") != 0 && lap_json_integer(set, "clusters") > 0;
+    const int64_t documents = lap_json_integer(set, nested ? "clusters" : "documents");
+    const char *what = strcmp(lap_json_text(set, "kind"), "choices") == 0 ? "item" : "document";
     if (lap_json_flag(set, "primary") && documents > 0 && documents < FEW_DOCUMENTS)
       warn(warnings, "few documents",
            "%s has %" PRId64
-           " documents. Below %d, which documents they happen to be may matter as much as the "
-           "seeds do.",
-           lap_json_text(set, "name"), documents, (int)FEW_DOCUMENTS);
+           " %ss. Below %d, which %ss they happen to be may matter as much as the seeds do.",
+           lap_json_text(set, "name"), documents, nested ? cluster : what, (int)FEW_DOCUMENTS,
+           nested ? cluster : what);
   }
 }
 

@@ -24,16 +24,11 @@ char *lap_arm_problem(const lap_study *study, const lap_measure *measure, size_t
     if (strcmp(state, "done") != 0)
       return lap_format("%s: seed %" PRId64 " is %s", name, (int64_t)number, state);
     const lap_losses *losses = lap_study_losses(study, set, arm, seed);
-    if (!losses || !lap_measure_is_in(measure, losses))
+    if (!lap_measure_is_in(study, measure, set, arm, seed))
       return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
                         lap_study_set_name(study, set), losses ? " against a cache" : "");
   }
   return lap_copy_string("");
-}
-
-static bool is_by_shard(const lap_study *study, size_t set) {
-  const json_t *object = json_array_get(json_object_get(study->plan, "sets"), set);
-  return strcmp(lap_json_text(object, "cluster"), "shard") == 0;
 }
 
 lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set) {
@@ -47,7 +42,7 @@ lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *me
   for (size_t seed = 0; seed < study->seed_count; ++seed) whole.seeds[seed] = seed;
   if (whole.count > 0)
     whole.sums = lap_measure_sums(study, measure, set, whole.arm, whole.count, whole.seeds,
-                                  study->seed_count, is_by_shard(study, set));
+                                  study->seed_count);
   return whole;
 }
 
@@ -74,18 +69,6 @@ json_t *lap_interval_json(lap_interval interval) {
   return json_pack("[o, o]", lap_json_number(interval.low), lap_json_number(interval.high));
 }
 
-static double estimate_of_run(const lap_study *study, const lap_measure *measure, size_t set,
-                              size_t arm, size_t seed) {
-  const lap_losses *losses = lap_study_losses(study, set, arm, seed);
-  if (!losses || !lap_measure_is_in(measure, losses)) return NAN;
-  double sum = 0, count = 0;
-  for (size_t d = 0; d < losses->documents; ++d) {
-    sum += losses->column[measure->sum][d];
-    count += losses->column[measure->count][d];
-  }
-  return measure->scale * sum / count;
-}
-
 static void add_contrast(json_t *object, const lap_contrast *c, double confidence) {
   json_object_set_new(object, "estimate", lap_json_number(c->estimate));
   json_object_set_new(object, "interval", lap_interval_json(lap_contrast_interval(c, confidence)));
@@ -109,7 +92,7 @@ static json_t *arm_object(const lap_study *study, const lap_measure *measure, si
   json_t *by_seed = json_array();
   for (size_t seed = 0; seed < study->seed_count; ++seed)
     json_array_append_new(by_seed,
-                          lap_json_number(estimate_of_run(study, measure, set, arm, seed)));
+                          lap_json_number(lap_measure_of_run(study, measure, set, arm, seed)));
   json_t *object =
       json_pack("{s:s, s:o}", "arm", lap_study_arm_name(study, arm), "by_seed", by_seed);
   size_t place;
@@ -242,8 +225,8 @@ static lap_verdict verdict_of(const pairs *p, size_t i) {
 static json_t *seeds_of_pair(const pairs *p, const pair *one) {
   json_t *list = json_array();
   for (size_t seed = 0; seed < p->study->seed_count; ++seed) {
-    const double arm = estimate_of_run(p->study, p->measure, p->set, one->arm, seed);
-    const double baseline = estimate_of_run(p->study, p->measure, p->set, one->baseline, seed);
+    const double arm = lap_measure_of_run(p->study, p->measure, p->set, one->arm, seed);
+    const double baseline = lap_measure_of_run(p->study, p->measure, p->set, one->baseline, seed);
     json_array_append_new(
         list, json_pack("{s:O, s:o, s:o, s:o}", "seed",
                         json_array_get(json_object_get(p->study->plan, "seeds"), seed), "arm",
@@ -317,28 +300,74 @@ static lap_code measure_set(const lap_study *study, const lap_measure *measure, 
   return code;
 }
 
-/* Any run's losses on the set. NULL: nothing has been evaluated there. */
-static const lap_losses *any_losses(const lap_study *study, size_t set) {
+/* Whether any run has what the measure is made of. */
+static bool is_known(const lap_study *study, const lap_measure *measure, size_t set) {
   for (size_t i = 0; i < study->arm_count * study->seed_count; ++i)
-    if (study->losses[set * study->arm_count * study->seed_count + i])
-      return study->losses[set * study->arm_count * study->seed_count + i];
-  return NULL;
+    if (lap_measure_is_in(study, measure, set, i / study->seed_count, i % study->seed_count))
+      return true;
+  return false;
 }
 
-/* The primary measure, then those of the plan that the losses can tell. */
+static bool has_measure(const json_t *list, const char *name) {
+  return lap_json_find(list, "measure", name, NULL) != NULL;
+}
+
+/* Adds the measure where runs can tell it; the endpoint in any case. */
+static lap_code add_measure(const lap_study *study, const lap_measure *measure, size_t set,
+                            bool is_primary, json_t *list, lap_status *status) {
+  if (!measure || has_measure(list, measure->name) ||
+      !lap_measure_fits(measure, lap_study_set_kind(study, set)))
+    return LAP_OK;
+  if (!is_primary && !is_known(study, measure, set)) return LAP_OK;
+  json_t *object = NULL;
+  LAP_TRY(measure_set(study, measure, set, is_primary, &object, status));
+  json_array_append_new(list, object);
+  return LAP_OK;
+}
+
+/* The primary measure, then those of the plan, then those of the kind of the set. */
 static lap_code set_measures(const lap_study *study, size_t set, bool is_endpoint, json_t *list,
                              lap_status *status) {
   const char *primary = lap_json_text(json_object_get(study->plan, "endpoint"), "measure");
   const json_t *named = json_object_get(study->plan, "measures");
-  const lap_losses *losses = any_losses(study, set);
-  for (size_t i = 0; i <= json_array_size(named); ++i) {
-    const char *name = i == 0 ? primary : json_string_value(json_array_get(named, i - 1));
-    const lap_measure *measure = name ? lap_measure_find(name) : NULL;
-    if (!measure) continue; /* such as ece: not of sums by document */
-    const bool is_first = i == 0, is_again = measure == lap_measure_find(primary);
-    if (!is_first && (is_again || !losses || !lap_measure_is_in(measure, losses))) continue;
+  const lap_measure *measure = lap_measure_find(primary);
+  LAP_TRY(add_measure(study, measure, set, is_endpoint, list, status));
+  for (size_t i = 0; i < json_array_size(named); ++i) {
+    const char *name = json_string_value(json_array_get(named, i));
+    LAP_TRY(add_measure(study, name ? lap_measure_find(name) : NULL, set, false, list, status));
+  }
+  const char *kind = lap_study_set_kind(study, set);
+  for (size_t i = 0; (measure = lap_measure_of_kind(kind, i)); ++i)
+    LAP_TRY(add_measure(study, measure, set, false, list, status));
+  return LAP_OK;
+}
+
+/* Loss by the length of the context, a measure a bucket. */
+static lap_code positions(const lap_study *study, size_t set, json_t *list, lap_status *status) {
+  const json_t *rows = NULL;
+  for (size_t i = 0; i < study->arm_count * study->seed_count && !rows; ++i) {
+    const json_t *run = lap_study_run(study, i / study->seed_count, i % study->seed_count);
+    const json_t *eval =
+        json_object_get(json_object_get(run, "eval"), lap_study_set_name(study, set));
+    rows = json_object_get(eval, "by_position");
+  }
+  for (size_t i = 0; i < json_array_size(rows); ++i) {
+    const json_t *row = json_array_get(rows, i);
+    const int64_t from = lap_json_integer(row, "context_from"),
+                  to = lap_json_integer(row, "context_to");
+    char name[64], title[96];
+    snprintf(name, sizeof name, "loss_from_%" PRId64, from);
+    snprintf(title, sizeof title, "loss in contexts of %" PRId64 " to %" PRId64 " tokens", from,
+             to);
+    const lap_measure measure = {.name = name,
+                                 .title = title,
+                                 .unit = "nats/token",
+                                 .key = "loss",
+                                 .by_position = true,
+                                 .bucket = i};
     json_t *object = NULL;
-    LAP_TRY(measure_set(study, measure, set, is_endpoint && i == 0, &object, status));
+    LAP_TRY(measure_set(study, &measure, set, false, &object, status));
+    json_object_set_new(object, "context", json_pack("[I, I]", (json_int_t)from, (json_int_t)to));
     json_array_append_new(list, object);
   }
   return LAP_OK;
@@ -348,17 +377,21 @@ static lap_code set_object(const lap_study *study, size_t set, json_t *sets, lap
   const json_t *planned = json_array_get(json_object_get(study->plan, "sets"), set);
   const char *endpoint = lap_json_text(json_object_get(study->plan, "endpoint"), "set");
   const char *name = lap_study_set_name(study, set);
-  const lap_losses *losses = any_losses(study, set);
-  json_t *measures = json_array();
+  const lap_losses *losses = lap_study_any_losses(study, set);
+  const size_t clusters = lap_study_clusters(study, set);
+  json_t *measures = json_array(), *by_position = json_array();
   json_t *object = json_pack(
-      "{s:s, s:b, s:I, s:I, s:s, s:s?, s:o}", "name", name, "primary", strcmp(endpoint, name) == 0,
-      "documents",
+      "{s:s, s:s, s:b, s:I, s:I, s:s, s:o, s:s?, s:o, s:o}", "name", name, "kind",
+      *lap_study_set_kind(study, set) ? lap_study_set_kind(study, set) : "tokens", "primary",
+      strcmp(endpoint, name) == 0, "documents",
       losses ? (json_int_t)losses->documents : (json_int_t)lap_json_integer(planned, "documents"),
       "tokens", (json_int_t)lap_json_integer(planned, "tokens_count"), "cluster",
-      is_by_shard(study, set) ? "shard" : "document", "tokens_sha256",
-      losses ? losses->tokens_sha256 : NULL, "measures", measures);
+      lap_study_cluster(study, set), "clusters",
+      clusters ? json_integer((json_int_t)clusters) : json_null(), "tokens_sha256",
+      losses ? losses->tokens_sha256 : NULL, "measures", measures, "by_position", by_position);
   json_array_append_new(sets, object);
-  return set_measures(study, set, strcmp(endpoint, name) == 0, measures, status);
+  LAP_TRY(set_measures(study, set, strcmp(endpoint, name) == 0, measures, status));
+  return positions(study, set, by_position, status);
 }
 
 static lap_code check_endpoint(const lap_study *study, lap_status *status) {
@@ -367,9 +400,14 @@ static lap_code check_endpoint(const lap_study *study, lap_status *status) {
   if (!lap_json_find(json_object_get(study->plan, "sets"), "name", set, NULL))
     return lap_fail(status, LAP_DATA, "%s/%s: endpoint.set is \"%s\"; no set is called so",
                     study->directory, study->plan_name, set);
-  if (!lap_measure_find(measure))
-    return lap_fail(status, LAP_DATA, "%s/%s: endpoint.measure is \"%s\"; expected one of %s",
-                    study->directory, study->plan_name, measure, lap_measure_names());
+  const lap_measure *found = lap_measure_find(measure);
+  size_t place = 0;
+  lap_json_find(json_object_get(study->plan, "sets"), "name", set, &place);
+  if (!found || found->key || !lap_measure_fits(found, lap_study_set_kind(study, place)))
+    return lap_fail(status, LAP_DATA,
+                    "%s/%s: endpoint.measure is \"%s\"; expected one by document or item that %s "
+                    "has, of %s",
+                    study->directory, study->plan_name, measure, set, lap_measure_names());
   return LAP_OK;
 }
 

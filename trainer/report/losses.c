@@ -22,11 +22,18 @@ typedef struct {
 } column;
 
 static const column columns[LAP_LOSS_COLUMNS] = {
-    {"shard", LAP_HDF5_INTEGER, false},   {"first_row", LAP_HDF5_INTEGER, false},
-    {"tokens", LAP_HDF5_INTEGER, false},  {"bytes", LAP_HDF5_INTEGER, false},
-    {"nats", LAP_HDF5_FLOAT, false},      {"text_nats", LAP_HDF5_FLOAT, true},
-    {"correct", LAP_HDF5_INTEGER, false}, {"kl", LAP_HDF5_FLOAT, true},
+    {"shard", LAP_HDF5_INTEGER, false},
+    {"first_row", LAP_HDF5_INTEGER, false},
+    {"tokens", LAP_HDF5_INTEGER, false},
+    {"bytes", LAP_HDF5_INTEGER, false},
+    {"nats", LAP_HDF5_FLOAT, false},
+    {"text_nats", LAP_HDF5_FLOAT, true},
+    {"correct", LAP_HDF5_INTEGER, false},
+    {"kl", LAP_HDF5_FLOAT, true},
     {"agreed", LAP_HDF5_INTEGER, true},
+    {"accepted", LAP_HDF5_FLOAT, true},
+    {"correct_per_byte", LAP_HDF5_INTEGER, true},
+    {"exposure", LAP_HDF5_FLOAT, true},
 };
 
 const char *lap_loss_column_name(lap_loss_column c) { return columns[c].name; }

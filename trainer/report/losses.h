@@ -11,16 +11,6 @@
 #include "core/hash.h"
 #include "core/status.h"
 
-typedef struct {
-  char *path;
-  char model_state_sha256[LAP_SHA256_HEX], tokens_sha256[LAP_SHA256_HEX];
-  size_t documents;
-  bool has_cache;
-  /* [documents], in the order of lap_loss_columns; NULL: kl and agreed without a cache, text_nats
-   * where the file has none. */
-  double *column[9];
-} lap_losses;
-
 typedef enum {
   LAP_LOSS_SHARD,
   LAP_LOSS_FIRST_ROW,
@@ -31,8 +21,19 @@ typedef enum {
   LAP_LOSS_CORRECT,
   LAP_LOSS_KL,
   LAP_LOSS_AGREED,
+  LAP_LOSS_ACCEPTED,
+  LAP_LOSS_CORRECT_PER_BYTE,
+  LAP_LOSS_EXPOSURE,
   LAP_LOSS_COLUMNS
 } lap_loss_column;
+
+typedef struct {
+  char *path;
+  char model_state_sha256[LAP_SHA256_HEX], tokens_sha256[LAP_SHA256_HEX];
+  size_t documents;
+  bool has_cache;
+  double *column[LAP_LOSS_COLUMNS]; /* [documents]; NULL where the file has none */
+} lap_losses;
 
 /* The name of its dataset. */
 const char *lap_loss_column_name(lap_loss_column column);

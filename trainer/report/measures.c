@@ -1,19 +1,50 @@
 #include "trainer/report/measures.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "trainer/report/json_file.h"
 
 static const lap_measure measures[] = {
-    {"loss", "loss", "nats/token", LAP_LOSS_NATS, LAP_LOSS_TOKENS, 1, false},
+    {"loss", "loss", "nats/token", LAP_LOSS_NATS, LAP_LOSS_TOKENS, 1, false, .key = NULL},
     {"bits_per_byte", "bits per byte", "bits/byte", LAP_LOSS_TEXT_NATS, LAP_LOSS_BYTES,
-     1.4426950408889634, false},
-    {"kl", "KL to the teacher", "nats/token", LAP_LOSS_KL, LAP_LOSS_TOKENS, 1, false},
-    {"accuracy", "accuracy", "share", LAP_LOSS_CORRECT, LAP_LOSS_TOKENS, 1, true},
-    {"agreement", "agreement with the teacher", "share", LAP_LOSS_AGREED, LAP_LOSS_TOKENS, 1, true},
+     1.4426950408889634, false, .key = NULL},
+    {"kl", "KL to the teacher", "nats/token", LAP_LOSS_KL, LAP_LOSS_TOKENS, 1, false, .key = NULL},
+    {"accuracy", "accuracy", "share", LAP_LOSS_CORRECT, LAP_LOSS_TOKENS, 1, true, .key = NULL},
+    {"agreement", "agreement with the teacher", "share", LAP_LOSS_AGREED, LAP_LOSS_TOKENS, 1, true,
+     .key = NULL},
+    {"acceptance", "acceptance as a draft of the teacher", "share", LAP_LOSS_ACCEPTED,
+     LAP_LOSS_TOKENS, 1, true, .key = NULL},
+    {"accuracy_per_byte", "accuracy by likelihood per byte", "share", LAP_LOSS_CORRECT_PER_BYTE,
+     LAP_LOSS_TOKENS, 1, true, .key = NULL},
+    {"exposure", "exposure of canaries", "bits", LAP_LOSS_EXPOSURE, LAP_LOSS_TOKENS, 1, false,
+     .key = NULL},
+    {.name = "perplexity", .title = "perplexity", .unit = "", .key = "perplexity"},
+    {.name = "ece", .title = "calibration error (ECE)", .unit = "share", .key = "ece"},
+    {.name = "exposure_slope",
+     .title = "exposure by doubling of how often it was seen",
+     .unit = "bits",
+     .key = "exposure_slope"},
+    {.name = "exact", .title = "training text said by heart", .unit = "share", .key = "exact"},
+    {.name = "near",
+     .title = "training text within a tenth of edits",
+     .unit = "share",
+     .key = "near"},
+    {.name = "control_exact",
+     .title = "held-out text said the same way, the control",
+     .unit = "share",
+     .key = "control_exact"},
+    {.name = "control_near",
+     .title = "held-out text within a tenth of edits, the control",
+     .unit = "share",
+     .key = "control_near"},
 };
+static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure",
+                                         "exposure_slope", NULL};
+static const char *const of_memorise[] = {"exact", "near", "control_exact", "control_near", NULL};
 
 const lap_measure *lap_measure_find(const char *name) {
   for (size_t i = 0; i < sizeof measures / sizeof *measures; ++i)
@@ -21,7 +52,32 @@ const lap_measure *lap_measure_find(const char *name) {
   return NULL;
 }
 
-const char *lap_measure_names(void) { return "loss, bits_per_byte, kl, accuracy, agreement"; }
+const char *lap_measure_names(void) {
+  return "loss, bits_per_byte, kl, accuracy, agreement, acceptance, accuracy_per_byte, exposure";
+}
+
+static const char *const *names_of_kind(const char *kind) {
+  static const char *const none[] = {NULL};
+  if (strcmp(kind, "choices") == 0) return of_choices;
+  return strcmp(kind, "memorise") == 0 ? of_memorise : none;
+}
+
+const lap_measure *lap_measure_of_kind(const char *kind, size_t i) {
+  const char *const *names = names_of_kind(kind);
+  for (size_t n = 0; names[n]; ++n)
+    if (n == i) return lap_measure_find(names[n]);
+  return NULL;
+}
+
+bool lap_measure_fits(const lap_measure *measure, const char *kind) {
+  const char *const *names = names_of_kind(kind);
+  if (!*names) return true;
+  for (; *names; ++names)
+    if (strcmp(*names, measure->name) == 0) return true;
+  return false;
+}
+
+/* --- one run --- */
 
 static bool adds_up_to_something(const double *values, size_t count) {
   for (size_t i = 0; values && i < count; ++i)
@@ -29,28 +85,101 @@ static bool adds_up_to_something(const double *values, size_t count) {
   return false;
 }
 
-bool lap_measure_is_in(const lap_measure *measure, const lap_losses *losses) {
-  return losses->column[measure->sum] &&
+/* Least squares of exposure on log2 of how often an item was seen; those that never were have none.
+ */
+static double exposure_slope(const json_t *by_seen) {
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+  for (size_t i = 0; i < json_array_size(by_seen); ++i) {
+    const json_t *row = json_array_get(by_seen, i);
+    const double seen = lap_json_real(row, "seen"), exposure = lap_json_real(row, "exposure");
+    if (!(seen >= 1) || isnan(exposure)) continue;
+    n += 1;
+    x += log2(seen);
+    y += exposure;
+    xx += log2(seen) * log2(seen);
+    xy += log2(seen) * exposure;
+  }
+  const double spread = n * xx - x * x;
+  return spread > 0 ? (n * xy - x * y) / spread : NAN;
+}
+
+static double number_of_run(const lap_study *study, const lap_measure *measure, size_t set,
+                            size_t arm, size_t seed) {
+  const json_t *evals = json_object_get(lap_study_run(study, arm, seed), "eval");
+  const json_t *eval = json_object_get(evals, lap_study_set_name(study, set));
+  if (measure->by_position)
+    eval = json_array_get(json_object_get(eval, "by_position"), measure->bucket);
+  if (strcmp(measure->name, "exposure_slope") == 0)
+    return exposure_slope(json_object_get(eval, "by_seen"));
+  return lap_json_real(eval, measure->key);
+}
+
+bool lap_measure_is_in(const lap_study *study, const lap_measure *measure, size_t set, size_t arm,
+                       size_t seed) {
+  if (measure->key) return isfinite(number_of_run(study, measure, set, arm, seed));
+  const lap_losses *losses = lap_study_losses(study, set, arm, seed);
+  return losses && losses->column[measure->sum] &&
          adds_up_to_something(losses->column[measure->count], losses->documents);
 }
 
-/* cluster [documents]: which sum a document belongs to. Returns how many there are. */
-static size_t cluster_documents(const lap_losses *losses, bool by_shard, size_t *cluster) {
-  const double *shard = losses->column[LAP_LOSS_SHARD];
+double lap_measure_of_run(const lap_study *study, const lap_measure *measure, size_t set,
+                          size_t arm, size_t seed) {
+  if (!lap_measure_is_in(study, measure, set, arm, seed)) return NAN;
+  if (measure->key) return number_of_run(study, measure, set, arm, seed);
+  const lap_losses *losses = lap_study_losses(study, set, arm, seed);
+  double sum = 0, count = 0;
+  for (size_t d = 0; d < losses->documents; ++d) {
+    sum += losses->column[measure->sum][d];
+    count += losses->column[measure->count][d];
+  }
+  return measure->scale * sum / count;
+}
+
+/* --- all of them --- */
+
+/* cluster [documents]: which sum a document belongs to. Returns how many there are. Documents of
+ * one file, or shard, follow each other. */
+static size_t cluster_documents(const lap_study *study, size_t set, const lap_losses *losses,
+                                size_t *cluster) {
+  const double *of = study->file[set];
+  if (!of && strcmp(lap_study_cluster(study, set), "document") != 0)
+    of = losses->column[LAP_LOSS_SHARD];
   size_t count = 0;
   for (size_t d = 0; d < losses->documents; ++d) {
-    if (d == 0 || !by_shard || shard[d] != shard[d - 1]) ++count;
+    if (d == 0 || !of || of[d] != of[d - 1]) ++count;
     cluster[d] = count - 1;
   }
   return count;
 }
 
+size_t lap_study_clusters(const lap_study *study, size_t set) {
+  const lap_losses *losses = lap_study_any_losses(study, set);
+  if (!losses) return 0;
+  size_t *cluster = lap_allocate((int64_t)losses->documents, sizeof *cluster);
+  const size_t count = cluster_documents(study, set, losses, cluster);
+  free(cluster);
+  return count;
+}
+
+/* A number a run: one document, all of it. */
+static lap_sums sums_of_numbers(const lap_study *study, const lap_measure *measure, size_t set,
+                                const size_t *arms, size_t arm_count, const size_t *seeds,
+                                size_t seed_count) {
+  double *sums = lap_allocate((int64_t)(arm_count * seed_count), sizeof *sums);
+  double *counts = lap_allocate(1, sizeof *counts);
+  counts[0] = 1;
+  for (size_t run = 0; run < arm_count * seed_count; ++run)
+    sums[run] = number_of_run(study, measure, set, arms[run / seed_count], seeds[run % seed_count]);
+  return (lap_sums){arm_count, seed_count, 1, sums, counts};
+}
+
 lap_sums lap_measure_sums(const lap_study *study, const lap_measure *measure, size_t set,
                           const size_t *arms, size_t arm_count, const size_t *seeds,
-                          size_t seed_count, bool by_shard) {
+                          size_t seed_count) {
+  if (measure->key) return sums_of_numbers(study, measure, set, arms, arm_count, seeds, seed_count);
   const lap_losses *first = lap_study_losses(study, set, arms[0], seeds[0]);
   size_t *cluster = lap_allocate((int64_t)first->documents, sizeof *cluster);
-  const size_t clusters = cluster_documents(first, by_shard, cluster);
+  const size_t clusters = cluster_documents(study, set, first, cluster);
   double *sums = lap_allocate((int64_t)(arm_count * seed_count * clusters), sizeof *sums);
   double *counts = lap_allocate((int64_t)clusters, sizeof *counts);
   for (size_t d = 0; d < first->documents; ++d)

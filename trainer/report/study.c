@@ -27,6 +27,23 @@ json_t *lap_study_run(const lap_study *study, size_t arm, size_t seed) {
   return study->run[arm * study->seed_count + seed];
 }
 
+const char *lap_study_set_kind(const lap_study *study, size_t set) {
+  return lap_json_text(json_array_get(json_object_get(study->plan, "sets"), set), "kind");
+}
+
+const char *lap_study_cluster(const lap_study *study, size_t set) {
+  const char *cluster =
+      lap_json_text(json_array_get(json_object_get(study->plan, "sets"), set), "cluster");
+  return *cluster ? cluster : "document";
+}
+
+const lap_losses *lap_study_any_losses(const lap_study *study, size_t set) {
+  const size_t runs = study->arm_count * study->seed_count;
+  for (size_t i = 0; i < runs; ++i)
+    if (study->losses[set * runs + i]) return study->losses[set * runs + i];
+  return NULL;
+}
+
 static lap_losses **place(const lap_study *study, size_t set, size_t arm, size_t seed) {
   return &study->losses[(set * study->arm_count + arm) * study->seed_count + seed];
 }
@@ -170,6 +187,31 @@ static lap_code check_sets(const lap_study *study, lap_status *status) {
   return LAP_OK;
 }
 
+/* The file of each document, from the lines that `split` has written. */
+static lap_code read_files(lap_study *study, size_t set, lap_status *status) {
+  const json_t *planned = json_array_get(json_object_get(study->plan, "sets"), set);
+  const char *name = lap_json_text(planned, "files");
+  const lap_losses *losses = lap_study_any_losses(study, set);
+  if (!*name || !losses || strcmp(lap_study_cluster(study, set), "file") != 0) return LAP_OK;
+  json_t *lines;
+  lap_code code = lap_json_lines_read(study->directory, name, &lines, status);
+  if (code == LAP_OK && json_array_size(lines) != losses->documents)
+    code = lap_fail(
+        status, LAP_DATA, "%s/%s: has %zu lines; %s has %zu documents, one a line is expected",
+        study->directory, name, json_array_size(lines), losses->path, losses->documents);
+  if (code == LAP_OK) {
+    study->file[set] = lap_allocate((int64_t)losses->documents, sizeof(double));
+    for (size_t d = 0; d < losses->documents && code == LAP_OK; ++d) {
+      study->file[set][d] = lap_json_real(json_array_get(lines, d), "file");
+      if (!(study->file[set][d] >= 0))
+        code = lap_fail(status, LAP_DATA, "%s/%s:%zu: file: expected a number from 0 on",
+                        study->directory, name, d + 1);
+    }
+  }
+  json_decref(lines);
+  return code;
+}
+
 static lap_code read_shared(lap_study *study, lap_status *status) {
   const json_t *planned = json_object_get(study->plan, "shared");
   study->shared = json_array();
@@ -194,10 +236,12 @@ static lap_code read_runs(lap_study *study, lap_status *status) {
   const size_t runs = study->arm_count * study->seed_count;
   study->run = lap_allocate((int64_t)runs, sizeof(json_t *));
   study->losses = lap_allocate((int64_t)(runs * study->set_count), sizeof(lap_losses *));
+  study->file = lap_allocate((int64_t)study->set_count, sizeof(double *));
   for (size_t arm = 0; arm < study->arm_count; ++arm)
     for (size_t seed = 0; seed < study->seed_count; ++seed)
       LAP_TRY(read_run(study, arm, seed, status));
   LAP_TRY(check_sets(study, status));
+  for (size_t set = 0; set < study->set_count; ++set) LAP_TRY(read_files(study, set, status));
   return read_shared(study, status);
 }
 
@@ -217,6 +261,8 @@ void lap_study_close(lap_study *study) {
   for (size_t i = 0; study->run && i < runs; ++i) json_decref(study->run[i]);
   for (size_t i = 0; study->losses && i < runs * study->set_count; ++i)
     lap_losses_destroy(study->losses[i]);
+  for (size_t i = 0; study->file && i < study->set_count; ++i) free(study->file[i]);
+  free(study->file);
   json_decref(study->shared);
   json_decref(study->amendments);
   json_decref(study->plan);
