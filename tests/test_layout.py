@@ -50,7 +50,7 @@ MAY_INCLUDE = {
     "trainer/audit": MODEL | {"trainer/statistics", "trainer/audit"},
     "trainer/attend": AUTOGRAD | {"trainer/hf", "trainer/attend"},
     "trainer/probe": HF | {"trainer/probe"},
-    "trainer/ablate": PLAN | {"trainer/statistics", "trainer/ablate"},
+    "trainer/ablate": PLAN | {"trainer/statistics", "trainer/measure", "trainer/ablate"},
 }
 USE_ALL = {"trainer", "trainer/commands"}
 

@@ -10,20 +10,35 @@
 #include "core/stop.h"
 #include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/plan_file.h"
-#include "trainer/ablate/tune.h"
+
+static lap_code add_run(lap_graph *graph, const char *below, size_t arm, const lap_changes *more,
+                        int64_t seed, lap_status *status) {
+  const lap_arm *own = &graph->suite->arms[arm];
+  char *name = lap_format("%s/%s/seed-%" PRId64, below, own->name, seed);
+  const lap_graph_run wanted = {.arm = own, .more = more, .seed = seed, .name = name};
+  size_t run;
+  const lap_code code = lap_graph_add_run(graph, &wanted, &run, status);
+  free(name);
+  return code;
+}
 
 lap_code lap_ablate_add_runs(lap_graph *graph, const lap_changes *tuned, lap_status *status) {
   const lap_suite *suite = graph->suite;
   for (size_t s = 0; s < suite->seed_count; ++s)
+    for (size_t i = 0; i < suite->arm_count; ++i)
+      LAP_TRY(add_run(graph, "runs", i, tuned ? &tuned[i] : NULL, suite->seeds[s], status));
+  return LAP_OK;
+}
+
+lap_code lap_ablate_add_shared_runs(lap_graph *graph, const lap_tuned *tuned, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  for (size_t s = 0; s < suite->seed_count; ++s)
     for (size_t i = 0; i < suite->arm_count; ++i) {
-      const lap_arm *arm = &suite->arms[i];
-      char *name = lap_format("runs/%s/seed-%" PRId64, arm->name, suite->seeds[s]);
-      const lap_graph_run wanted = {
-          .arm = arm, .more = tuned ? &tuned[i] : NULL, .seed = suite->seeds[s], .name = name};
-      size_t run;
-      const lap_code code = lap_graph_add_run(graph, &wanted, &run, status);
-      free(name);
-      LAP_TRY(code);
+      const bool wanted =
+          tuned ? tuned->apart && tuned->apart[i] : lap_tune_is_compared(suite, &suite->arms[i]);
+      if (wanted)
+        LAP_TRY(add_run(graph, LAP_SHARED_RATE, i, tuned ? &tuned->shared[i] : NULL,
+                        suite->seeds[s], status));
     }
   return LAP_OK;
 }
@@ -46,11 +61,11 @@ size_t lap_ablate_runs(const lap_suite *suite) { return suite->seed_count * suit
 /* The runs, with what was chosen for them. */
 static lap_code add_tuned_runs(lap_graph *graph, const lap_execute_options *options,
                                lap_status *status) {
-  lap_changes *tuned;
+  lap_tuned tuned;
   LAP_TRY(lap_tune(graph, options, &tuned, status));
-  const lap_code code = lap_ablate_add_runs(graph, tuned, status);
-  for (size_t i = 0; tuned && i < graph->suite->arm_count; ++i) lap_changes_release(&tuned[i]);
-  free(tuned);
+  lap_code code = lap_ablate_add_runs(graph, tuned.own, status);
+  if (code == LAP_OK) code = lap_ablate_add_shared_runs(graph, &tuned, status);
+  lap_tuned_release(graph->suite, &tuned);
   return code;
 }
 
@@ -58,6 +73,10 @@ static lap_code add_tuned_runs(lap_graph *graph, const lap_execute_options *opti
 
 static bool is_run(const lap_task *task) {
   return task->kind == LAP_TASK_RUN && strncmp(task->name, "runs/", strlen("runs/")) == 0;
+}
+
+static bool is_at_shared_rate(const lap_task *task) {
+  return strncmp(task->name, LAP_SHARED_RATE "/", strlen(LAP_SHARED_RATE "/")) == 0;
 }
 
 static lap_code too_early(const lap_graph *graph, const char *missing, lap_status *status) {
@@ -75,6 +94,10 @@ static lap_code leave_part(lap_graph *graph, int64_t part, lap_status *status) {
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];
     run += is_run(task);
+    if (is_at_shared_rate(task)) { /* for the call of the whole */
+      if (task->state == LAP_TASK_WAITING) task->state = LAP_TASK_SKIPPED;
+      continue;
+    }
     const bool of_run = is_run(task) || (task->kind == LAP_TASK_EVALUATION && run >= 0);
     const bool of_part = part == LAP_PART_SHARED ? !of_run : of_run && run == part;
     if (of_part || task->state != LAP_TASK_WAITING) continue;

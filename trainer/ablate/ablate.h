@@ -11,10 +11,15 @@
 
 #include "trainer/ablate/execute.h"
 #include "trainer/ablate/graph.h"
+#include "trainer/ablate/tune.h"
 
 /* Adds the runs of all arms, seed by seed, so that pairs are complete early. `tuned` [arm_count]
  * are more changes of each arm; NULL: none. */
 lap_code lap_ablate_add_runs(lap_graph *graph, const lap_changes *tuned, lap_status *status);
+
+/* Adds the runs at the point that the compared arms share, of those arms whose best point is another
+ * one. `tuned` NULL: of all compared arms, before it is known. */
+lap_code lap_ablate_add_shared_runs(lap_graph *graph, const lap_tuned *tuned, lap_status *status);
 
 /* What of a suite a call does. Parts are for queues, whose jobs run beside each other: first
  * LAP_PART_SHARED, then the runs, numbered seed by seed, each with its evaluations; a call of the

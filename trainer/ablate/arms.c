@@ -32,6 +32,15 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
     arm->codec = lap_copy_string(value->text);
     return LAP_OK;
   }
+  if (!strcmp(key, "teacher.draw_seed")) {
+    int64_t seed;
+    const bool number = lap_number_read_integer(value->text, &seed) && seed >= 0;
+    if (!number && strcmp(value->text, "by-seed") != 0)
+      return lap_read_expected(reader, key, value, "an integer from 0 on, or by-seed");
+    free(arm->draw_seed);
+    arm->draw_seed = lap_copy_string(value->text);
+    return LAP_OK;
+  }
   if (!strcmp(key, "teacher.k")) {
     if (lap_number_read_integer(value->text, &arm->k) && arm->k >= 1) return LAP_OK;
     return lap_read_expected(reader, key, value, "an integer from 1 on");
@@ -78,9 +87,11 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {"teacher.codec", "teacher.k", "token_multiple"};
+    static const char *const own[] = {"teacher.codec", "teacher.k", "teacher.draw_seed",
+                                      "token_multiple"};
     bool is_own = false;
-    for (size_t j = 0; j < 3; ++j) is_own = is_own || !strcmp(node->key[i], own[j]);
+    for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
+      is_own = is_own || !strcmp(node->key[i], own[j]);
     if (!is_own) LAP_TRY(lap_read_check_key(reader, name, node->key[i], node->key_line[i]));
     const bool empty = child->kind == LAP_YAML_LIST && child->count == 0;
     if (child->kind == LAP_YAML_MAPPING || empty)
@@ -167,6 +178,7 @@ static lap_arm copy_longer(const lap_arm *arm, double multiple) {
   copy.name = lap_format("%s-%s", arm->name, lap_number_print_real(multiple, text));
   copy.given = lap_copy_string(copy.name);
   copy.codec = arm->codec ? lap_copy_string(arm->codec) : NULL;
+  copy.draw_seed = arm->draw_seed ? lap_copy_string(arm->draw_seed) : NULL;
   copy.changes = (lap_changes){0};
   lap_changes_append(&copy.changes, &arm->changes);
   copy.token_multiple = arm->token_multiple * multiple;

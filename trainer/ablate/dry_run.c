@@ -210,6 +210,7 @@ static lap_code add_tasks(estimate *e, lap_status *status) {
     const lap_code code = lap_tune_add_runs(&e->graph, &grid, status);
     lap_tune_grid_release(&grid);
     LAP_TRY(code);
+    LAP_TRY(lap_ablate_add_shared_runs(&e->graph, NULL, status));
   }
   LAP_TRY(lap_ablate_add_runs(&e->graph, NULL, status));
   return lap_execute_look(&e->graph.tasks, false, status);

@@ -12,6 +12,8 @@
 #include "trainer/ablate/arm_config.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
+#include "trainer/measure/choices_file.h"
+#include "trainer/measure/memorise.h"
 #include "trainer/model/source.h"
 
 /* --- inputs --- */
@@ -95,6 +97,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   LAP_TRY(hash_text(text, hex, status));
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_TEXT);
+  lap_task_draft_say(&draft, "lines=file,text");
   lap_task_draft_say(&draft, "text=%s documents=%s dev=%.17g test=%.17g", hex, text->documents,
                      held->dev, held->test);
   lap_task_draft_say(&draft, "near_duplicates=%.17g seed=%" PRId64 " limit=%" PRId64,
@@ -178,12 +181,13 @@ static lap_task_input add_tokens(lap_graph *graph, size_t text, const char *side
 
 /* --- sets --- */
 
-static void add_set(lap_graph *graph, const char *name, const char *cluster,
-                    lap_task_input tokens) {
+static void add_set(lap_graph *graph, const char *name, const char *cluster, lap_task_input tokens,
+                    lap_task_input lines) {
   graph->sets = lap_reallocate(graph->sets, (int64_t)graph->set_count + 1, sizeof *graph->sets);
   graph->sets[graph->set_count++] = (lap_graph_set){.name = lap_copy_string(name),
                                                     .cluster = lap_copy_string(cluster),
                                                     .tokens = tokens,
+                                                    .files = lines.path,
                                                     .cache = nothing};
 }
 
@@ -191,7 +195,7 @@ static lap_code add_shards(lap_graph *graph, const char *name, const char *clust
                            const char *pattern, lap_status *status) {
   lap_task_input tokens;
   LAP_TRY(outside(pattern, LAP_HDF5_SUFFIX, &tokens, status));
-  add_set(graph, name, cluster, tokens);
+  add_set(graph, name, cluster, tokens, nothing);
   return LAP_OK;
 }
 
@@ -199,8 +203,9 @@ static lap_code add_corpus_shards(lap_graph *graph, lap_status *status) {
   const lap_suite *suite = graph->suite;
   LAP_TRY(outside(suite->corpus.train, LAP_HDF5_SUFFIX, &graph->train, status));
   graph->has_dev = suite->corpus.dev != NULL;
-  if (graph->has_dev) LAP_TRY(add_shards(graph, "dev", "document", suite->corpus.dev, status));
-  return add_shards(graph, "test", "document", suite->corpus.test, status);
+  if (graph->has_dev)
+    LAP_TRY(add_shards(graph, "dev", suite->corpus.cluster, suite->corpus.dev, status));
+  return add_shards(graph, "test", suite->corpus.cluster, suite->corpus.test, status);
 }
 
 /* The texts of the sets come first: the corpus leaves out what is near to them. */
@@ -228,8 +233,11 @@ static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t
   if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text);
   graph->train = add_tokens(graph, text, "train");
   graph->has_dev = held.dev > 0;
-  if (graph->has_dev) add_set(graph, "dev", "document", add_tokens(graph, text, "dev"));
-  add_set(graph, "test", "document", add_tokens(graph, text, "test"));
+  if (graph->has_dev)
+    add_set(graph, "dev", suite->corpus.cluster, add_tokens(graph, text, "dev"),
+            side_of(graph, text, "dev"));
+  add_set(graph, "test", suite->corpus.cluster, add_tokens(graph, text, "test"),
+          side_of(graph, text, "test"));
   return LAP_OK;
 }
 
@@ -244,7 +252,8 @@ static lap_code add_data(lap_graph *graph, lap_status *status) {
     if (set->shards)
       code = add_shards(graph, set->name, set->cluster, set->shards, status);
     else
-      add_set(graph, set->name, set->cluster, add_tokens(graph, texts[i], "train"));
+      add_set(graph, set->name, set->cluster, add_tokens(graph, texts[i], "train"),
+              side_of(graph, texts[i], "train"));
   }
   for (size_t i = 0; i < apart_count; ++i) lap_task_input_release(&apart[i]);
   free(apart);
@@ -252,7 +261,30 @@ static lap_code add_data(lap_graph *graph, lap_status *status) {
   return code;
 }
 
+static lap_code add_choices(lap_graph *graph, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  graph->choices = lap_allocate((int64_t)suite->choice_count, sizeof *graph->choices);
+  for (size_t i = 0; i < suite->choice_count; ++i) {
+    lap_choices choices;
+    LAP_TRY(lap_choices_read(suite->choices[i].path, &choices, status));
+    lap_choices_release(&choices);
+    LAP_TRY(outside(suite->choices[i].path, NULL, &graph->choices[i], status));
+  }
+  return LAP_OK;
+}
+
 /* --- configs --- */
+
+static lap_code check_memorise(const lap_graph *graph, lap_status *status) {
+  enum { NEEDED = 1 + LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION };
+  const int64_t positions = graph->base->model.max_position_embeddings;
+  if (graph->suite->prompts == 0 || positions >= NEEDED) return LAP_OK;
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: memorise: needs model.max_position_embeddings of at least %d, the base config "
+      "has %" PRId64,
+      graph->suite->file, (int)NEEDED, positions);
+}
 
 static lap_code check_arms(const lap_graph *graph, lap_status *status) {
   for (size_t i = 0; i < graph->suite->arm_count; ++i) {
@@ -282,6 +314,8 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
     lap_changes_release(&changes);
     lap_config_destroy(config);
   }
+  LAP_TRY(check_memorise(graph, status));
+  LAP_TRY(add_choices(graph, status));
   return add_data(graph, status);
 }
 
@@ -289,10 +323,14 @@ void lap_graph_release(lap_graph *graph) {
   for (size_t i = 0; i < graph->set_count; ++i) {
     free(graph->sets[i].name);
     free(graph->sets[i].cluster);
+    free(graph->sets[i].files);
     lap_task_input_release(&graph->sets[i].tokens);
     lap_task_input_release(&graph->sets[i].cache);
   }
   free(graph->sets);
+  for (size_t i = 0; graph->choices && i < graph->suite->choice_count; ++i)
+    lap_task_input_release(&graph->choices[i]);
+  free(graph->choices);
   lap_task_input_release(&graph->tokenizer);
   lap_task_input_release(&graph->train);
   lap_task_input_release(&graph->teacher);

@@ -3,8 +3,8 @@
  * The texts go through `split`, `tokenizer` and `tokenize`; a teacher is trained where it is a
  * config, and writes caches of the training shards and of every evaluation set; each run is
  * evaluated on every set. tokenizer, shards for training and teacher see the train side only. Every
- * run is measured against one evaluation cache, next-token arms too: top teacher.k of codec topk,
- * in windows of the base config.
+ * run is measured against one evaluation cache, next-token arms too: top teacher.eval_k of codec
+ * topk, in windows of the base config.
  */
 #ifndef LAP_TRAINER_ABLATE_GRAPH_H
 #define LAP_TRAINER_ABLATE_GRAPH_H
@@ -18,6 +18,7 @@ typedef struct {
   char *name, *cluster;
   lap_task_input tokens;
   lap_task_input cache; /* of the base config; path NULL: none */
+  char *files;          /* lines that say of which file each document is; NULL: shards */
 } lap_graph_set;
 
 typedef struct {
@@ -27,6 +28,7 @@ typedef struct {
   lap_task_input tokenizer, train;
   lap_graph_set *sets; /* [set_count] dev, where there is one, test, then those of the suite */
   size_t set_count;
+  lap_task_input *choices; /* [suite->choice_count] */
   bool has_dev;
   lap_task_input teacher; /* the model, or the cache where that is given; path NULL: none */
   struct {

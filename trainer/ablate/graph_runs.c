@@ -64,6 +64,7 @@ static void argue_changes(lap_task *task, const lap_changes *changes) {
 typedef struct {
   int64_t k, sequence_length;
   const char *codec;
+  const char *draw_seeds; /* "1,2"; NULL: the usual one */
   bool document_mask;
   int threads;
 } cache_form;
@@ -77,6 +78,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
   lap_task_draft_begin(&draft, LAP_TASK_CACHE);
   lap_task_draft_say(&draft, "codec=%s k=%" PRId64 " sequence_length=%" PRId64 " document_mask=%d",
                      form->codec, form->k, form->sequence_length, form->document_mask);
+  if (form->draw_seeds) lap_task_draft_say(&draft, "draw_seeds=%s", form->draw_seeds);
   lap_task_draft_say(&draft, "name=%s", name);
   lap_task_draft_read(&draft, &graph->tasks, "teacher", &graph->teacher);
   lap_task_draft_read(&draft, &graph->tasks, "tokens", tokens);
@@ -90,7 +92,10 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
     lap_task_argue(task, "--tokens=%s", tokens->path);
     lap_task_argue(task, "--out=%s", task->directory);
     lap_task_argue(task, "--codec=%s", form->codec);
-    lap_task_argue(task, "--k=%" PRId64, form->k);
+    /* Draws have no exact ids, but for those of stratified. */
+    const bool draws = strcmp(form->codec, "topk") && strcmp(form->codec, "stratified");
+    lap_task_argue(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
+    if (form->draw_seeds) lap_task_argue(task, "--draw-seed=%s", form->draw_seeds);
     lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
     lap_task_argue(task, "--document-mask=%s", form->document_mask ? "true" : "false");
     lap_task_argue(task, "--threads=%d", form->threads);
@@ -103,7 +108,9 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
 /* Of evaluation sets: in the windows of `length`. */
 static cache_form evaluation_form(const lap_graph *graph, const lap_config *config,
                                   int64_t length) {
-  return (cache_form){.k = graph->suite->teacher.k,
+  const lap_suite *suite = graph->suite;
+  const int64_t k = suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
+  return (cache_form){.k = k == LAP_DENSE ? graph->base->model.vocab_size : k,
                       .codec = "topk",
                       .sequence_length = length,
                       .document_mask = config->data.document_mask,
@@ -194,17 +201,47 @@ typedef struct {
   char *glob;                /* both; NULL: neither */
 } run_caches;
 
-static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_config *config) {
+/* All seeds, of tuning too: their caches are written in one pass of the teacher. malloc'ed. */
+static char *all_seeds(const lap_suite *suite) {
+  char *text = lap_copy_string("");
+  for (size_t i = 0; i < suite->seed_count + suite->tune.seed_count; ++i) {
+    const int64_t seed =
+        i < suite->seed_count ? suite->seeds[i] : suite->tune.seeds[i - suite->seed_count];
+    char *longer = lap_format("%s%s%" PRId64, text, i ? "," : "", seed);
+    free(text);
+    text = longer;
+  }
+  return text;
+}
+
+/* The training cache: where draws go by seed, that of this run's. */
+static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache_form *form,
+                                     uint64_t seed) {
   const lap_suite *suite = graph->suite;
+  form->k = arm->k ? arm->k : suite->teacher.k;
+  form->codec = arm->codec ? arm->codec : suite->teacher.codec;
+  const bool by_seed = arm->draw_seed && !strcmp(arm->draw_seed, "by-seed");
+  char *seeds = by_seed ? all_seeds(suite) : NULL;
+  form->draw_seeds = by_seed ? seeds : arm->draw_seed;
+  lap_task_input cache = add_cache(graph, &graph->train, form);
+  if (by_seed && strchr(seeds, ',')) {
+    char *own = lap_format("draw-%" PRIu64 "/*.h5", seed);
+    const size_t task = cache.task;
+    lap_task_input_release(&cache);
+    cache = in_directory(graph, task, own);
+    free(own);
+  }
+  free(seeds);
+  return cache;
+}
+
+static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_config *config) {
   run_caches caches = {.train.task = (size_t)LAP_NO_TASK, .dev.task = (size_t)LAP_NO_TASK};
   if (!graph->teacher.path) return caches;
   cache_form form = evaluation_form(graph, config, config->data.sequence_length);
   if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
-  if (config->objective.distill_weight > 0) {
-    form.k = arm->k ? arm->k : suite->teacher.k;
-    form.codec = arm->codec ? arm->codec : suite->teacher.codec;
-    caches.train = add_cache(graph, &graph->train, &form);
-  }
+  if (config->objective.distill_weight > 0)
+    caches.train = training_cache(graph, arm, &form, config->seed);
   const char *train = caches.train.path, *dev = caches.dev.path;
   if (train && dev && strcmp(train, dev))
     caches.glob = lap_format("{%s,%s}", train, dev);
@@ -244,7 +281,9 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t ru
   }
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
-  lap_task_draft_say(&draft, "sequence_length=%" PRId64, length);
+  const bool by_position = lap_suite_measures(graph->suite, "loss_by_position");
+  lap_task_draft_say(&draft, "sequence_length=%" PRId64 " columns=accepted%s", length,
+                     by_position ? " by=position" : "");
   const lap_task_input model = {.task = run};
   lap_task_draft_read(&draft, &graph->tasks, "model", &model);
   lap_task_draft_read(&draft, &graph->tasks, "tokens", &set->tokens);
@@ -263,11 +302,71 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t ru
     lap_task_argue(task, "--sequence-length=%" PRId64, length);
     lap_task_argue(task, "--threads=%d", config->threads);
     lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+    if (by_position) lap_task_argue(task, "--by=position");
     lap_task_argue(task, "--json");
   }
   free(prefix);
   free(name);
   lap_task_input_release(&cache);
+}
+
+/* An evaluation `set` of another kind; what it reads is in the draft. NULL: it is there already. */
+static lap_task *add_other(lap_graph *graph, lap_task_draft *draft, size_t run, const char *set) {
+  char *name = lap_format("%s/eval/%s", graph->tasks.task[run].name, set);
+  char *prefix = lap_format("%s.", set);
+  bool is_new;
+  const size_t index = lap_tasks_add(&graph->tasks, draft, name, prefix, &is_new);
+  free(prefix);
+  free(name);
+  if (!is_new) return NULL;
+  lap_task *task = &graph->tasks.task[index];
+  lap_task_argue(task, "eval");
+  lap_task_argue(task, "%s", graph->tasks.task[run].directory);
+  return task;
+}
+
+static void add_choices(lap_graph *graph, size_t index, size_t run, const lap_config *config) {
+  const lap_suite_choices *choices = &graph->suite->choices[index];
+  const lap_task_input model = {.task = run};
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
+  lap_task_draft_read(&draft, &graph->tasks, "choices", &graph->choices[index]);
+  lap_task *task = add_other(graph, &draft, run, choices->name);
+  if (!task) return;
+  task->parallel = true;
+  lap_task_argue(task, "--choices=%s", choices->path);
+  lap_task_argue(task, "--threads=%d", config->threads);
+  lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+  lap_task_argue(task, "--json");
+}
+
+/* What the run says by heart of its training shards, beside the test set. */
+static void add_memorise(lap_graph *graph, size_t run, const lap_config *config) {
+  const lap_graph_set *test = &graph->sets[graph->has_dev ? 1 : 0];
+  const lap_task_input model = {.task = run};
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  lap_task_draft_say(&draft, "prompts=%" PRId64, graph->suite->prompts);
+  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
+  lap_task_draft_read(&draft, &graph->tasks, "seen", &graph->train);
+  lap_task_draft_read(&draft, &graph->tasks, "unseen", &test->tokens);
+  lap_task *task = add_other(graph, &draft, run, "memorise");
+  if (!task) return;
+  lap_task_argue(task, "--memorise=%s", graph->train.path);
+  lap_task_argue(task, "--tokens=%s", test->tokens.path);
+  lap_task_argue(task, "--prompts=%" PRId64, graph->suite->prompts);
+  lap_task_argue(task, "--threads=%d", config->threads);
+  lap_task_argue(task, "--json");
+}
+
+static void add_evaluations(lap_graph *graph, size_t run, const lap_config *config, bool dev_only) {
+  for (size_t i = 0; i < graph->set_count; ++i)
+    if (!dev_only || !strcmp(graph->sets[i].name, "dev"))
+      add_evaluation(graph, &graph->sets[i], run, config);
+  if (dev_only) return;
+  for (size_t i = 0; i < graph->suite->choice_count; ++i) add_choices(graph, i, run, config);
+  if (graph->suite->prompts > 0) add_memorise(graph, run, config);
 }
 
 lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
@@ -287,6 +386,8 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   code = say_config(graph, &draft, config, status);
   lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
   if (caches.train.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &caches.train);
+  if (caches.train.path && wanted->arm->draw_seed)
+    lap_task_draft_say(&draft, "draw_seed=%s", wanted->arm->draw_seed);
   /* Its evaluations while it trains read the other cache, which decides no weight. */
   if (caches.dev.path && caches.dev.task != (size_t)LAP_NO_TASK)
     lap_task_draft_read(&draft, &graph->tasks, "dev cache", &caches.dev);
@@ -294,9 +395,7 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
   keep_last_checkpoint(config, &changes);
   if (is_new) argue_run(graph, &graph->tasks.task[*run], &changes, &caches);
-  for (size_t i = 0; i < graph->set_count; ++i)
-    if (!wanted->dev_only || !strcmp(graph->sets[i].name, "dev"))
-      add_evaluation(graph, &graph->sets[i], *run, config);
+  add_evaluations(graph, *run, config, wanted->dev_only);
   release_caches(&caches);
   lap_changes_release(&changes);
   lap_config_destroy(config);

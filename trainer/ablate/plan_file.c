@@ -14,6 +14,7 @@
 #include "trainer/ablate/arm_config.h"
 #include "trainer/ablate/pilot.h"
 #include "trainer/config/load.h"
+#include "trainer/measure/choices_file.h"
 #include "trainer/run/directory.h"
 
 enum { MOST_BYTES = 16 << 20 };
@@ -73,6 +74,8 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
     json_object_set_new(changes, arm->changes.key[i], json_string(arm->changes.value[i]));
   if (arm->k) json_object_set_new(changes, "teacher.k", json_integer((json_int_t)arm->k));
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
+  if (arm->draw_seed)
+    json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);
@@ -98,6 +101,26 @@ static json_t *compare_list(const lap_suite *suite) {
   return list;
 }
 
+/* Choices by item, and memorise. */
+static lap_code add_other_sets(const lap_graph *graph, json_t *list, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  for (size_t i = 0; i < suite->choice_count; ++i) {
+    lap_choices choices;
+    LAP_TRY(lap_choices_read(suite->choices[i].path, &choices, status));
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s}", "name", suite->choices[i].name,
+                        "kind", "choices", "choices", suite->choices[i].path, "sha256",
+                        graph->choices[i].sha256, "documents", (json_int_t)choices.count,
+                        "tokens_count", (json_int_t)choices.count, "cluster", "document"));
+    lap_choices_release(&choices);
+  }
+  if (suite->prompts > 0)
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", "memorise", "kind",
+                                          "memorise", "documents", (json_int_t)suite->prompts,
+                                          "tokens_count", (json_int_t)0, "cluster", "document"));
+  return LAP_OK;
+}
+
 static lap_code sets_list(const lap_graph *graph, json_t **list, lap_status *status) {
   *list = json_array();
   for (size_t i = 0; i < graph->set_count; ++i) {
@@ -106,12 +129,13 @@ static lap_code sets_list(const lap_graph *graph, json_t **list, lap_status *sta
     lap_token_set_size size;
     LAP_TRY(lap_token_set_measure(set->tokens.path, ANY_LENGTH, &size, status));
     json_array_append_new(
-        *list, json_pack("{s:s, s:o, s:o, s:I, s:I, s:s}", "name", set->name, "tokens",
+        *list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:s}", "name", set->name, "kind",
+                         "tokens", "files", relative(graph, set->files), "tokens",
                          relative(graph, set->tokens.path), "cache",
                          relative(graph, set->cache.path), "documents", (json_int_t)size.documents,
                          "tokens_count", (json_int_t)size.tokens, "cluster", set->cluster));
   }
-  return LAP_OK;
+  return add_other_sets(graph, *list, status);
 }
 
 static json_t *break_even_object(const lap_suite *suite) {
@@ -141,15 +165,21 @@ static json_t *tune_object(const lap_suite *suite) {
                    (json_int_t)suite->tune.extend);
 }
 
+static int64_t eval_k(const lap_graph *graph) {
+  const lap_suite *suite = graph->suite;
+  if (suite->teacher.eval_k == LAP_DENSE) return graph->base->model.vocab_size;
+  return suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
+}
+
 static json_t *teacher_object(const lap_graph *graph) {
   static const char *const kinds[] = {"none", "config", "model", "cache"};
   const lap_suite *suite = graph->suite;
   if (suite->teacher.kind == LAP_TEACHER_NONE) return json_null();
-  return json_pack("{s:s, s:s, s:s, s:o, s:I, s:s}", "name",
+  return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:s}", "name",
                    suite->teacher.name ? suite->teacher.name : "teacher", "kind",
                    kinds[suite->teacher.kind], "given", suite->teacher.path, "directory",
-                   relative(graph, graph->teacher.path), "k", (json_int_t)suite->teacher.k, "codec",
-                   suite->teacher.codec);
+                   relative(graph, graph->teacher.path), "k", (json_int_t)suite->teacher.k,
+                   "eval_k", (json_int_t)eval_k(graph), "codec", suite->teacher.codec);
 }
 
 static json_t *shared_list(const lap_graph *graph) {

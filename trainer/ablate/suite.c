@@ -9,6 +9,12 @@ const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name) {
   return NULL;
 }
 
+bool lap_suite_measures(const lap_suite *suite, const char *measure) {
+  for (size_t i = 0; i < suite->measure_count; ++i)
+    if (strcmp(suite->measures[i], measure) == 0) return true;
+  return false;
+}
+
 static void release_texts(char **texts, size_t count) {
   for (size_t i = 0; i < count; ++i) free(texts[i]);
   free(texts);
@@ -23,6 +29,7 @@ static void release_arm(lap_arm *arm) {
   free(arm->name);
   free(arm->given);
   free(arm->codec);
+  free(arm->draw_seed);
   lap_changes_release(&arm->changes);
 }
 
@@ -45,6 +52,11 @@ static void release_lists(lap_suite *suite) {
   free(suite->arms);
   free(suite->tune.keys);
   free(suite->compare);
+  for (size_t i = 0; i < suite->choice_count; ++i) {
+    free(suite->choices[i].name);
+    free(suite->choices[i].path);
+  }
+  free(suite->choices);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);
 }
@@ -54,23 +66,15 @@ void lap_suite_release(lap_suite *suite) {
   release_source(&suite->corpus.source);
   lap_changes_release(&suite->changes);
   lap_changes_release(&suite->teacher.changes);
-  char *const texts[] = {suite->file,
-                         suite->text,
-                         suite->name,
-                         suite->config,
-                         suite->corpus.train,
-                         suite->corpus.dev,
-                         suite->corpus.test,
-                         suite->corpus.tokenizer,
-                         suite->teacher.path,
-                         suite->teacher.codec,
-                         suite->teacher.name,
-                         suite->endpoint.set,
-                         suite->endpoint.measure,
-                         suite->break_even.arm,
-                         suite->break_even.baseline,
-                         suite->pilot,
-                         suite->launcher};
+  char *const texts[] = {suite->file,           suite->text,
+                         suite->name,           suite->config,
+                         suite->corpus.train,   suite->corpus.dev,
+                         suite->corpus.test,    suite->corpus.tokenizer,
+                         suite->corpus.cluster, suite->teacher.path,
+                         suite->teacher.codec,  suite->teacher.name,
+                         suite->endpoint.set,   suite->endpoint.measure,
+                         suite->break_even.arm, suite->break_even.baseline,
+                         suite->pilot,          suite->launcher};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) free(texts[i]);
   free(suite->seeds);
   free(suite->tune.seeds);

@@ -24,6 +24,7 @@ typedef struct {
   double token_multiple; /* its schedule is so many times as long */
   int64_t k;             /* of the training cache; 0: as teacher.k */
   char *codec;           /* likewise; NULL: as teacher.codec */
+  char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
 } lap_arm;
 
 /* Texts, or token shards, of one source. */
@@ -39,6 +40,10 @@ typedef struct {
   char *shards;          /* glob; NULL: texts */
   char *cluster;         /* "document" or "file" */
 } lap_suite_set;
+
+typedef struct {
+  char *name, *path;
+} lap_suite_choices;
 
 typedef enum {
   LAP_TEACHER_NONE,
@@ -57,6 +62,8 @@ typedef struct {
   char *arm, *baseline;
 } lap_suite_pair;
 
+enum { LAP_DENSE = -1 };
+
 typedef struct {
   char *file;                  /* for messages */
   char *text;                  /* of the file, as it was read */
@@ -68,6 +75,7 @@ typedef struct {
     lap_suite_text source;    /* no text: shards */
     char *train, *dev, *test; /* globs of shards; NULL: texts, dev also: none */
     double dev_share, test_share;
+    char *cluster;          /* of dev and test, as of a set */
     double near_duplicates; /* similarity from which a document repeats another; 0: all stay */
     int64_t seed;           /* of the split */
     int64_t limit;          /* bytes of text that are used; 0: all */
@@ -79,6 +87,7 @@ typedef struct {
     char *path;          /* config, model or cache */
     lap_changes changes; /* of its config */
     int64_t k;
+    int64_t eval_k; /* of the evaluation caches; 0: k, LAP_DENSE: all ids */
     char *codec, *name;
   } teacher;
   int64_t *seeds; /* [seed_count] */
@@ -103,6 +112,9 @@ typedef struct {
   double confidence;
   lap_suite_set *sets; /* [set_count] beside dev and test */
   size_t set_count;
+  lap_suite_choices *choices; /* [choice_count] */
+  size_t choice_count;
+  int64_t prompts; /* of memorise; 0: it is not asked for */
   struct {
     char *arm, *baseline; /* NULL: no break-even */
     double *multiples;    /* [multiple_count], ascending, the first 1 */
@@ -118,6 +130,9 @@ typedef struct {
 } lap_suite;
 
 void lap_suite_release(lap_suite *suite);
+
+/* Whether the suite names this measure. */
+bool lap_suite_measures(const lap_suite *suite, const char *measure);
 
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
 

@@ -9,9 +9,10 @@
 
 #include "core/file.h"
 #include "core/memory.h"
-#include "core/suggest.h"
+#include "core/parse_number.h"
 #include "trainer/ablate/arms.h"
 #include "trainer/ablate/read.h"
+#include "trainer/ablate/suite_measures.h"
 
 static lap_code read_changes_here(const lap_suite_reader *reader, const char *name,
                                   const lap_yaml_node *node, void *suite) {
@@ -42,6 +43,22 @@ static lap_code read_corpus_shards(const lap_suite_reader *reader, const char *n
   return lap_read_mapping(reader, name, node, corpus_shards, suite);
 }
 
+static lap_code check_cluster(const lap_suite_reader *reader, const char *name,
+                              const lap_yaml_node *node, const char *cluster) {
+  if (!strcmp(cluster, "document") || !strcmp(cluster, "file")) return LAP_OK;
+  return lap_read_fail(reader, node->line, "%s: expected document or file, found '%s'", name,
+                       cluster);
+}
+
+static lap_code read_corpus_cluster(const lap_suite_reader *reader, const char *name,
+                                    const lap_yaml_node *node, void *destination) {
+  lap_suite *suite = destination;
+  if (node->kind != LAP_YAML_SCALAR) return lap_read_expected(reader, name, node, "a text");
+  free(suite->corpus.cluster);
+  suite->corpus.cluster = lap_copy_string(node->text);
+  return check_cluster(reader, name, node, suite->corpus.cluster);
+}
+
 static const lap_field corpus_fields[] = {
     {"text", LAP_FIELD_READ, .read = read_corpus_text},
     {"documents", LAP_FIELD_TEXT, .offset = CORPUS(source.documents)},
@@ -50,6 +67,7 @@ static const lap_field corpus_fields[] = {
     {"test", LAP_FIELD_REAL, .offset = CORPUS(test_share), .minimum = .001, .maximum = .5},
     {"near_duplicates", LAP_FIELD_REAL, .offset = CORPUS(near_duplicates), .minimum = 0,
      .maximum = 1},
+    {"cluster", LAP_FIELD_READ, .read = read_corpus_cluster},
     {"seed", LAP_FIELD_INTEGER, .offset = CORPUS(seed), .minimum = 0, .maximum = 9e18},
     {"tokenizer", LAP_FIELD_TEXT, .offset = CORPUS(tokenizer)},
     {"vocab_size", LAP_FIELD_INTEGER, .offset = CORPUS(vocab_size), .minimum = 269,
@@ -83,15 +101,16 @@ static const lap_field set_fields[] = {
 static lap_code read_set(const lap_suite_reader *reader, const char *name, const char *own,
                          const lap_yaml_node *node, lap_suite_set *set) {
   LAP_TRY(lap_read_check_name(reader, "set", own, node->line));
-  if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test"))
+  if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test") ||
+      !strcmp(own, "memorise"))
     return lap_read_fail(reader, node->line, "%s.%s: the corpus itself has this set", name, own);
   char *dotted = lap_format("%s.%s", name, own);
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
   if (code == LAP_OK && (set->source.text_count > 0) == (set->shards != NULL))
     code = lap_read_fail(reader, node->line, "%s: expected either text or shards", dotted);
-  if (code == LAP_OK && strcmp(set->cluster, "document") && strcmp(set->cluster, "file"))
-    code = lap_read_fail(reader, node->line, "%s.cluster: expected document or file, found '%s'",
-                         dotted, set->cluster);
+  char *cluster = lap_format("%s.cluster", dotted);
+  if (code == LAP_OK) code = check_cluster(reader, cluster, node, set->cluster);
+  free(cluster);
   free(dotted);
   return code;
 }
@@ -147,6 +166,19 @@ static lap_code read_teacher_changes(const lap_suite_reader *reader, const char 
   return lap_read_changes(reader, name, node, &((lap_suite *)suite)->teacher.changes);
 }
 
+static lap_code read_eval_k(const lap_suite_reader *reader, const char *name,
+                            const lap_yaml_node *node, void *destination) {
+  lap_suite *suite = destination;
+  int64_t *k = &suite->teacher.eval_k;
+  const bool scalar = node->kind == LAP_YAML_SCALAR;
+  if (scalar && !strcmp(node->text, "dense")) {
+    *k = LAP_DENSE;
+    return LAP_OK;
+  }
+  if (scalar && lap_number_read_integer(node->text, k) && *k >= 1 && *k <= 1 << 20) return LAP_OK;
+  return lap_read_expected(reader, name, node, "an integer from 1 on, or dense");
+}
+
 #define TEACHER(field) offsetof(lap_suite, teacher.field)
 static const lap_field teacher_fields[] = {
     {"config", LAP_FIELD_READ, .read = read_teacher_config},
@@ -154,6 +186,7 @@ static const lap_field teacher_fields[] = {
     {"cache", LAP_FIELD_READ, .read = read_teacher_cache},
     {"changes", LAP_FIELD_READ, .read = read_teacher_changes},
     {"k", LAP_FIELD_INTEGER, .offset = TEACHER(k), .minimum = 1, .maximum = 1 << 20},
+    {"eval_k", LAP_FIELD_READ, .read = read_eval_k},
     {"codec", LAP_FIELD_TEXT, .offset = TEACHER(codec)},
     {"name", LAP_FIELD_TEXT, .offset = TEACHER(name)},
     {0}};
@@ -167,6 +200,11 @@ static lap_code read_teacher(const lap_suite_reader *reader, const char *name,
   if (suite->teacher.changes.count > 0 && suite->teacher.kind != LAP_TEACHER_CONFIG)
     return lap_read_fail(reader, node->line,
                          "%s.changes: this teacher is not trained here; it takes a config", name);
+  if (suite->teacher.eval_k != 0 && suite->teacher.kind == LAP_TEACHER_CACHE)
+    return lap_read_fail(reader, node->line,
+                         "%s.eval_k: this teacher is a cache, which is as it is; a config or model "
+                         "writes evaluation caches",
+                         name);
   return LAP_OK;
 }
 
@@ -218,12 +256,6 @@ static lap_code read_seeds(const lap_suite_reader *reader, const char *name,
                            const lap_yaml_node *node, void *destination) {
   lap_suite *suite = destination;
   return lap_read_seeds(reader, name, node, true, 1, &suite->seeds, &suite->seed_count);
-}
-
-static lap_code read_measures(const lap_suite_reader *reader, const char *name,
-                              const lap_yaml_node *node, void *destination) {
-  lap_suite *suite = destination;
-  return lap_read_texts(reader, name, node, &suite->measures, &suite->measure_count);
 }
 
 static const lap_field endpoint_fields[] = {
@@ -298,12 +330,14 @@ static const lap_field suite_fields[] = {
     {"arms", LAP_FIELD_READ, .read = lap_read_arms},
     {"tune", LAP_FIELD_READ, .read = read_tune},
     {"compare", LAP_FIELD_READ, .read = pass_over},
-    {"measures", LAP_FIELD_READ, .read = read_measures},
+    {"measures", LAP_FIELD_READ, .read = lap_read_measures},
     {"endpoint", LAP_FIELD_READ, .read = read_endpoint},
     {"margin", LAP_FIELD_REAL, .offset = offsetof(lap_suite, margin), .minimum = 0, .maximum = 100},
     {"confidence", LAP_FIELD_REAL, .offset = offsetof(lap_suite, confidence), .minimum = .5,
      .maximum = .999},
     {"sets", LAP_FIELD_READ, .read = read_sets},
+    {"choices", LAP_FIELD_READ, .read = lap_read_choices},
+    {"memorise", LAP_FIELD_READ, .read = lap_read_memorise},
     {"break_even", LAP_FIELD_READ, .read = read_break_even},
     {"pilot", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, pilot)},
     {"ranks", LAP_FIELD_INTEGER, .offset = offsetof(lap_suite, ranks), .minimum = 1,
@@ -345,31 +379,6 @@ static bool has_seed(const int64_t *seeds, size_t count, int64_t seed) {
   return false;
 }
 
-static const char *const measures[] = {"loss",     "perplexity", "bits_per_byte",
-                                       "accuracy", "kl",         "agreement"};
-enum { MEASURES = sizeof measures / sizeof *measures };
-
-static lap_code check_measure(const lap_suite_reader *reader, int line, const char *name) {
-  for (size_t i = 0; i < MEASURES; ++i)
-    if (!strcmp(name, measures[i])) return LAP_OK;
-  const char *near = lap_suggest(name, measures, MEASURES);
-  return lap_read_fail(reader, line, "unknown measure '%s'%s%s%s", name,
-                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-}
-
-static lap_code check_endpoint(const lap_suite_reader *reader, int line) {
-  const lap_suite *suite = reader->suite;
-  LAP_TRY(check_measure(reader, line, suite->endpoint.measure));
-  if (!strcmp(suite->endpoint.set, "test")) return LAP_OK;
-  if (!strcmp(suite->endpoint.set, "dev"))
-    return lap_read_fail(reader, line,
-                         "endpoint.set: dev is for tuning; expected test, or one of "
-                         "sets");
-  for (size_t i = 0; i < suite->set_count; ++i)
-    if (!strcmp(suite->endpoint.set, suite->sets[i].name)) return LAP_OK;
-  return lap_read_fail(reader, line, "endpoint.set: there is no set '%s'", suite->endpoint.set);
-}
-
 static lap_code check_tune(const lap_suite_reader *reader, int line) {
   const lap_suite *suite = reader->suite;
   if (suite->tune.key_count == 0) return LAP_OK;
@@ -392,11 +401,10 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!find(root, needed[i], &line)) return lap_read_fail(reader, 1, "%s is missing", needed[i]);
   LAP_TRY(lap_read_check_name(reader, "name", suite->name, 1));
-  const bool has_measures = find(root, "measures", &line) != NULL;
-  for (size_t i = 0; has_measures && i < suite->measure_count; ++i)
-    LAP_TRY(check_measure(reader, line, suite->measures[i]));
+  find(root, "measures", &line);
+  LAP_TRY(lap_check_measures(reader, line));
   find(root, "endpoint", &line);
-  LAP_TRY(check_endpoint(reader, line));
+  LAP_TRY(lap_check_endpoint(reader, line));
   find(root, "tune", &line);
   return check_tune(reader, line);
 }
@@ -448,6 +456,7 @@ static void set_defaults(lap_suite *suite, const char *name) {
   suite->corpus.source.documents = lap_copy_string("file");
   suite->corpus.dev_share = suite->corpus.test_share = .05;
   suite->corpus.near_duplicates = .8;
+  suite->corpus.cluster = lap_copy_string("document");
   suite->corpus.seed = 1;
   suite->teacher.k = 64;
   suite->teacher.codec = lap_copy_string("topk");
@@ -460,17 +469,6 @@ static void set_defaults(lap_suite *suite, const char *name) {
   suite->smoke.seeds = 2;
   suite->smoke.steps = 20;
   suite->smoke.text_bytes = 1000000;
-}
-
-/* All of them, where the file names none. */
-static void default_measures(lap_suite *suite) {
-  if (suite->measure_count > 0) return;
-  suite->measures = lap_allocate(MEASURES, sizeof *suite->measures);
-  for (size_t i = 0; i < MEASURES; ++i) {
-    const bool of_teacher = i >= MEASURES - 2;
-    if (of_teacher && suite->teacher.kind == LAP_TEACHER_NONE) continue;
-    suite->measures[suite->measure_count++] = lap_copy_string(measures[i]);
-  }
 }
 
 lap_code lap_suite_parse(const char *name, const char *text, size_t bytes, bool smoke,
@@ -489,7 +487,7 @@ lap_code lap_suite_parse(const char *name, const char *text, size_t bytes, bool 
     lap_yaml_destroy(root);
   }
   if (code == LAP_OK)
-    default_measures(suite);
+    lap_default_measures(suite);
   else
     lap_suite_release(suite);
   return code;

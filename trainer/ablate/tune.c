@@ -239,21 +239,103 @@ static lap_code choose(const lap_graph *graph, const lap_tune_grid *grid, size_t
   return LAP_OK;
 }
 
-static lap_code write_chosen(const lap_graph *graph, const lap_changes *chosen,
-                             const double *losses, lap_status *status) {
-  json_t *object = json_object();
-  for (size_t i = 0; i < graph->suite->arm_count; ++i) {
-    json_t *changes = json_object();
-    for (size_t j = 0; j < chosen[i].count; ++j)
-      json_object_set_new(changes, chosen[i].key[j], json_string(chosen[i].value[j]));
-    json_object_set_new(object, graph->suite->arms[i].name,
-                        json_pack("{s:o, s:f}", "changes", changes, "dev_loss", losses[i]));
+bool lap_tune_is_compared(const lap_suite *suite, const lap_arm *arm) {
+  for (size_t i = 0; i < suite->compare_count; ++i)
+    if (!strcmp(suite->compare[i].arm, arm->name) || !strcmp(suite->compare[i].baseline, arm->name))
+      return true;
+  return false;
+}
+
+/* The point of the lowest mean over the compared arms; *loss is infinite where there is none at
+ * which all of them have numbers. */
+static lap_code choose_shared(const lap_graph *graph, const lap_tune_grid *grid, size_t *shared,
+                              double *loss, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  *loss = INFINITY;
+  *shared = 0;
+  for (size_t point = 0; point < lap_tune_grid_points(grid); ++point) {
+    double sum = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < suite->arm_count; ++i) {
+      double mean;
+      if (!lap_tune_is_compared(suite, &suite->arms[i])) continue;
+      LAP_TRY(mean_loss(graph, grid, tuned_as(suite, &suite->arms[i]), point, &mean, status));
+      sum += mean;
+      ++count;
+    }
+    if (count == 0 || sum / (double)count >= *loss) continue;
+    *loss = sum / (double)count;
+    *shared = point;
   }
+  return LAP_OK;
+}
+
+/* --- its files --- */
+
+static json_t *changes_json(const lap_changes *changes) {
+  json_t *object = json_object();
+  for (size_t i = 0; i < changes->count; ++i)
+    json_object_set_new(object, changes->key[i], json_string(changes->value[i]));
+  return object;
+}
+
+static lap_code write_object(const lap_graph *graph, const char *name, const json_t *object,
+                             lap_status *status) {
   char *text = json_dumps(object, JSON_INDENT(1));
-  char *path = lap_format("%s/" LAP_TUNE_CHOSEN, graph->tasks.out);
+  char *path = lap_format("%s/%s", graph->tasks.out, name);
   const lap_code code = lap_file_write(path, text, strlen(text), status);
   free(path);
   free(text);
+  return code;
+}
+
+/* What the arm has without tuning: its values there are this times a factor. */
+static lap_code own_json(const lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
+                         json_t **object, lap_status *status) {
+  *object = json_object();
+  for (size_t i = 0; i < grid->key_count; ++i) {
+    double own;
+    LAP_TRY(own_value(graph, arm, grid->key[i].key, &own, status));
+    json_object_set_new(*object, grid->key[i].key, json_real(own));
+  }
+  return LAP_OK;
+}
+
+static lap_code write_chosen(const lap_graph *graph, const lap_tune_grid *grid,
+                             const lap_tuned *tuned, const double *losses, lap_status *status) {
+  json_t *object = json_object();
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < graph->suite->arm_count && code == LAP_OK; ++i) {
+    const lap_arm *arm = &graph->suite->arms[i];
+    json_t *own;
+    code = own_json(graph, grid, tuned_as(graph->suite, arm), &own, status);
+    json_object_set_new(object, arm->name,
+                        json_pack("{s:o, s:f, s:o}", "changes", changes_json(&tuned->own[i]),
+                                  "dev_loss", losses[i], "own", own));
+  }
+  if (code == LAP_OK) code = write_object(graph, LAP_TUNE_CHOSEN, object, status);
+  json_decref(object);
+  return code;
+}
+
+static lap_code write_shared(const lap_graph *graph, const lap_tune_grid *grid, size_t point,
+                             double loss, const lap_tuned *tuned, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  json_t *factors = json_object(), *arms = json_object();
+  for (size_t i = 0; i < grid->key_count; ++i)
+    json_object_set_new(factors, grid->key[i].key, json_real(lap_tune_grid_factor(grid, point, i)));
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    if (!lap_tune_is_compared(suite, &suite->arms[i])) continue;
+    char *runs =
+        lap_format("%s/%s", tuned->apart[i] ? LAP_SHARED_RATE : "runs", suite->arms[i].name);
+    json_object_set_new(
+        arms, suite->arms[i].name,
+        json_pack("{s:o, s:s}", "changes", changes_json(&tuned->shared[i]), "runs", runs));
+    free(runs);
+  }
+  json_t *object =
+      json_pack("{s:o, s:f, s:o}", "factors", factors, "mean_dev_loss", loss, "arms", arms);
+  const lap_code code = write_object(graph, LAP_TUNE_SHARED, object, status);
   json_decref(object);
   return code;
 }
@@ -270,26 +352,52 @@ static lap_code search(lap_graph *graph, lap_tune_grid *grid, const lap_execute_
   }
 }
 
-lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_changes **chosen,
-                  lap_status *status) {
-  const lap_suite *suite = graph->suite;
-  *chosen = NULL;
-  if (suite->tune.key_count == 0) return LAP_OK;
-  lap_tune_grid grid;
-  lap_tune_grid_copy(suite, &grid);
-  size_t *best = lap_allocate((int64_t)suite->arm_count, sizeof *best);
-  double *losses = lap_allocate((int64_t)suite->arm_count, sizeof *losses);
-  lap_changes *changes = lap_allocate((int64_t)suite->arm_count, sizeof *changes);
-  lap_code code = search(graph, &grid, options, best, losses, status);
-  for (size_t i = 0; i < suite->arm_count && code == LAP_OK; ++i)
-    code = changes_at(graph, &grid, tuned_as(suite, &suite->arms[i]), best[i], &changes[i], status);
-  if (code == LAP_OK) code = write_chosen(graph, changes, losses, status);
-  if (code == LAP_OK) {
-    *chosen = changes;
-  } else {
-    for (size_t i = 0; i < suite->arm_count; ++i) lap_changes_release(&changes[i]);
-    free(changes);
+void lap_tuned_release(const lap_suite *suite, lap_tuned *tuned) {
+  for (size_t i = 0; tuned->own && i < suite->arm_count; ++i) {
+    lap_changes_release(&tuned->own[i]);
+    lap_changes_release(&tuned->shared[i]);
   }
+  free(tuned->own);
+  free(tuned->shared);
+  free(tuned->apart);
+  *tuned = (lap_tuned){0};
+}
+
+/* The changes of each arm at its best point, and at the shared one. */
+static lap_code take_points(const lap_graph *graph, const lap_tune_grid *grid, const size_t *best,
+                            const double *losses, lap_tuned *tuned, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  size_t shared;
+  double shared_loss;
+  LAP_TRY(choose_shared(graph, grid, &shared, &shared_loss, status));
+  const bool there = !isinf(shared_loss);
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    const lap_arm *arm = tuned_as(suite, &suite->arms[i]);
+    LAP_TRY(changes_at(graph, grid, arm, best[i], &tuned->own[i], status));
+    LAP_TRY(changes_at(graph, grid, arm, shared, &tuned->shared[i], status));
+    tuned->apart[i] = there && best[i] != shared && lap_tune_is_compared(suite, &suite->arms[i]);
+  }
+  LAP_TRY(write_chosen(graph, grid, tuned, losses, status));
+  return there ? write_shared(graph, grid, shared, shared_loss, tuned, status) : LAP_OK;
+}
+
+lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_tuned *tuned,
+                  lap_status *status) {
+  const int64_t arms = (int64_t)graph->suite->arm_count;
+  *tuned = (lap_tuned){0};
+  if (graph->suite->tune.key_count == 0) return LAP_OK;
+  lap_tune_grid grid;
+  lap_tune_grid_copy(graph->suite, &grid);
+  size_t *best = lap_allocate(arms, sizeof *best);
+  double *losses = lap_allocate(arms, sizeof *losses);
+  lap_code code = search(graph, &grid, options, best, losses, status);
+  if (code == LAP_OK) {
+    *tuned = (lap_tuned){.own = lap_allocate(arms, sizeof *tuned->own),
+                         .shared = lap_allocate(arms, sizeof *tuned->shared),
+                         .apart = lap_allocate(arms, sizeof *tuned->apart)};
+    code = take_points(graph, &grid, best, losses, tuned, status);
+  }
+  if (code != LAP_OK) lap_tuned_release(graph->suite, tuned);
   free(best);
   free(losses);
   lap_tune_grid_release(&grid);

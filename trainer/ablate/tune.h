@@ -14,6 +14,11 @@
 
 /* Below OUT: what was chosen, once all arms are tuned. */
 #define LAP_TUNE_CHOSEN "tune/chosen.json"
+/* And the point that all compared arms share: that of the lowest mean over them. */
+#define LAP_TUNE_SHARED "tune/shared.json"
+
+/* Below OUT: runs at that point, of arms whose own best is another. */
+#define LAP_SHARED_RATE "shared-rate"
 
 /* A grid of factors, as far as it has grown. */
 typedef struct {
@@ -33,9 +38,19 @@ bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count);
 /* Adds the runs of all points. */
 lap_code lap_tune_add_runs(lap_graph *graph, const lap_tune_grid *grid, lap_status *status);
 
-/* Tunes all arms; *chosen [suite->arm_count] are the changes of each, the caller's to release, NULL
- * where nothing is tuned. Writes OUT/tune/chosen.json. As lap_execute. */
-lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_changes **chosen,
+/* What tuning has found: [suite->arm_count] each; NULL where nothing is tuned. */
+typedef struct {
+  lap_changes *own;    /* of an arm's best point */
+  lap_changes *shared; /* of the point that all compared arms share */
+  bool *apart;         /* whether the arm is compared, and its best point is another one */
+} lap_tuned;
+void lap_tuned_release(const lap_suite *suite, lap_tuned *tuned);
+
+/* Whether the arm is in a pair of `compare`. */
+bool lap_tune_is_compared(const lap_suite *suite, const lap_arm *arm);
+
+/* Tunes all arms. Writes OUT/tune/chosen.json and shared.json. As lap_execute. */
+lap_code lap_tune(lap_graph *graph, const lap_execute_options *options, lap_tuned *tuned,
                   lap_status *status);
 
 #endif

@@ -1,6 +1,6 @@
-/* choices_table: what a model made of each item of a choices file, as an HDF5 file of the same form as
- * losses by document (docs/formats.md#losses-by-document-hdf5): an item is a document of one token.
- * So models are compared item by item.
+/* choices_table: what a model made of each item of a choices file, as an HDF5 file of the same form
+ * as losses by document (docs/formats.md#losses-by-document-hdf5): an item is a document of one
+ * token. So models are compared item by item.
  */
 #ifndef LAP_TRAINER_MEASURE_CHOICES_TABLE_H
 #define LAP_TRAINER_MEASURE_CHOICES_TABLE_H

@@ -13,6 +13,7 @@
 #include "trainer/report/costs.h"
 #include "trainer/report/json_file.h"
 #include "trainer/report/run_facts.h"
+#include "trainer/report/shared_rate.h"
 #include "trainer/report/tuning.h"
 #include "trainer/statistics/decide.h"
 
@@ -201,12 +202,14 @@ static const char ESTIMAND[] =
     "training text. A difference is arm minus baseline.";
 
 lap_code lap_study_analyse(const lap_study *study, json_t **report, lap_status *status) {
-  json_t *sets, *even = NULL, *tuning = NULL;
+  json_t *sets, *even = NULL, *tuning = NULL, *shared_rate = NULL;
   *report = NULL;
   LAP_TRY(lap_study_sets(study, &sets, status));
   lap_code code = lap_study_break_even(study, &even, status);
   if (code == LAP_OK) code = lap_study_tuning(study, &tuning, status);
+  if (code == LAP_OK) code = lap_study_shared_rate(study, &shared_rate, status);
   if (code != LAP_OK) {
+    json_decref(tuning);
     json_decref(even);
     json_decref(sets);
     return code;
@@ -226,6 +229,7 @@ lap_code lap_study_analyse(const lap_study *study, json_t **report, lap_status *
   json_object_set_new(made, "sets", sets);
   json_object_set_new(made, "break_even", even);
   json_object_set_new(made, "tuning", tuning);
+  json_object_set_new(made, "shared_rate", shared_rate);
   json_object_set_new(made, "minimum_detectable_effect", lap_study_detectable(study));
   json_object_set_new(made, "teacher_hours", lap_study_teacher_hours(study));
   json_object_set(made, "shared", study->shared);

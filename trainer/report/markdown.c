@@ -1,9 +1,11 @@
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"
+#include "trainer/report/shared_rate.h"
 #include "trainer/report/tables.h"
 
 /* Bars would end a cell. */
@@ -83,6 +85,46 @@ static void sets(const json_t *report, FILE *out) {
   }
 }
 
+/* By the length of the context. */
+static void positions(const json_t *report, FILE *out) {
+  const json_t *list = json_object_get(report, "sets");
+  for (size_t i = 0; i < json_array_size(list); ++i) {
+    const json_t *set = json_array_get(list, i), *buckets = json_object_get(set, "by_position");
+    for (size_t b = 0; b < json_array_size(buckets); ++b) {
+      fprintf(out, "### %s, on %s\n\n", lap_json_text(json_array_get(buckets, b), "title"),
+              lap_json_text(set, "name"));
+      arms_table(json_array_get(buckets, b), out);
+      comparisons_table(json_array_get(buckets, b), out);
+    }
+  }
+}
+
+static void tuning(const json_t *report, FILE *out) {
+  const json_t *list = json_object_get(report, "tuning");
+  const json_t *shared = json_object_get(report, "shared_rate");
+  char a[LAP_CELL];
+  if (json_array_size(list) == 0) return;
+  fprintf(out, "## Tuning\n\n| arm | tried | loss on dev | |\n|---|---|---:|---|\n");
+  for (size_t i = 0; i < json_array_size(list); ++i) {
+    const json_t *point = json_array_get(list, i);
+    fprintf(out, "| ");
+    text(out, lap_json_text(point, "arm"));
+    fprintf(out, " | %s | %s | %s |\n", lap_json_text(point, "point"),
+            lap_cell_number(lap_json_real(point, "loss"), a),
+            lap_json_flag(point, "chosen") ? "chosen" : "");
+  }
+  fprintf(out, "\n");
+  if (!json_is_object(shared)) return;
+  char *name = lap_shared_rate_name(shared);
+  fprintf(out,
+          "### All arms at one setting: %s\n\nDescriptive; the verdicts are of each arm at its own "
+          "best.\n\n",
+          name);
+  free(name);
+  arms_table(json_object_get(shared, "measure"), out);
+  comparisons_table(json_object_get(shared, "measure"), out);
+}
+
 static void break_even(const json_t *report, FILE *out) {
   const json_t *even = json_object_get(report, "break_even");
   const json_t *hours = json_object_get(even, "hours");
@@ -144,7 +186,9 @@ void lap_report_write_markdown(const json_t *report, FILE *out) {
             lap_json_text(json_array_get(warnings, i), "text"));
   if (json_array_size(warnings)) fprintf(out, "\n");
   sets(report, out);
+  positions(report, out);
   break_even(report, out);
+  tuning(report, out);
   arms(report, out);
   if (*lap_json_text(report, "plan_sha256"))
     fprintf(out, "Plan %s of %s, lapidary %s, commit %s.\n", lap_json_text(report, "plan_sha256"),

@@ -246,6 +246,49 @@ static void other_measures(const json_t *report, FILE *out) {
   }
 }
 
+/* Loss by the length of the context: a row a length and arm, or comparison. */
+static void positions_of(const json_t *report, const json_t *set, size_t index, FILE *out) {
+  static const char *const headers[] = {"context", "arm", "minus", "#loss, or difference",
+                                        "interval over seeds"};
+  const json_t *list = json_object_get(set, "by_position");
+  if (json_array_size(list) == 0) return;
+  fputs("<h3>Loss by the length of the context on ", out);
+  lap_svg_escape(out, lap_json_text(set, "name"));
+  fputs("</h3>\n", out);
+  lap_page_table(out, headers, sizeof headers / sizeof *headers);
+  for (size_t b = 0; b < json_array_size(list); ++b)
+    for (int compared = 0; compared < 2; ++compared) {
+      const json_t *measure = json_array_get(list, b);
+      const char *kind = compared ? "comparisons" : "arms";
+      const json_t *rows = json_object_get(measure, kind);
+      for (size_t i = 0; i < json_array_size(rows); ++i) {
+        const json_t *row = json_array_get(rows, i), *context = json_object_get(measure, "context");
+        char at[120], text[LAP_CELL];
+        snprintf(at, sizeof at, "/sets/%zu/by_position/%zu/%s/%zu", index, b, kind, i);
+        snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_array_get(context, 0)),
+                 json_integer_value(json_array_get(context, 1)));
+        fputs("<tr>", out);
+        lap_page_text(out, "i", text);
+        lap_page_arm(out, report, lap_json_text(row, "arm"));
+        lap_page_text(out, "i", compared ? lap_json_text(row, "baseline") : "");
+        if (compared)
+          lap_page_signed(out, row, "estimate", at);
+        else
+          lap_page_number(out, row, "estimate", at);
+        lap_page_interval(out, row, "seeds_interval", at);
+        fputs("</tr>\n", out);
+      }
+    }
+  lap_page_table_end(out);
+}
+
+static void positions(const json_t *report, FILE *out) {
+  const json_t *sets = json_object_get(report, "sets");
+  for (size_t i = 0; i < json_array_size(sets); ++i)
+    positions_of(report, json_array_get(sets, i), i, out);
+}
+
 static void detectable(const json_t *report, FILE *out) {
   const json_t *effect = json_object_get(report, "minimum_detectable_effect");
   char text[LAP_CELL], upper[LAP_CELL];
@@ -276,6 +319,7 @@ void lap_report_write_page(const json_t *report, FILE *out) {
   curves(report, out);
   break_even(report, out);
   other_measures(report, out);
+  positions(report, out);
   lap_page_tuning(out, report);
   lap_page_configurations(out, report);
   lap_page_runs(out, report);

@@ -26,6 +26,11 @@ bool lap_picture_pair(const json_t *report, const json_t *measure, const json_t 
 /* Loss over multiples of tokens, the line, and where it meets the arm. */
 bool lap_picture_break_even(const json_t *report, bool standalone, FILE *out);
 
+/* The i-th tuned key; NULL: no more. */
+const char *lap_tuning_key(const json_t *report, size_t i);
+/* Loss on dev over the factors of a tuned key. */
+bool lap_picture_tuning(const json_t *report, const char *key, bool standalone, FILE *out);
+
 /* The colour of an arm, 0 to LAP_COLORS - 1: its place among the arms. */
 int lap_arm_color(const json_t *report, const char *arm);
 

@@ -255,6 +255,19 @@ lap_code lap_study_open(const char *directory, lap_study **study, lap_status *st
   return code;
 }
 
+lap_code lap_study_open_plan(const lap_study *of, json_t *plan, lap_study **study,
+                             lap_status *status) {
+  lap_study *opened = lap_allocate(1, sizeof *opened);
+  opened->directory = lap_copy_string(of->directory);
+  opened->plan_name = lap_copy_string(of->plan_name);
+  opened->plan = plan;
+  lap_code code = check_plan(opened, status);
+  if (code == LAP_OK) code = read_runs(opened, status);
+  *study = code == LAP_OK ? opened : NULL;
+  if (code != LAP_OK) lap_study_close(opened);
+  return code;
+}
+
 void lap_study_close(lap_study *study) {
   if (!study) return;
   const size_t runs = study->arm_count * study->seed_count;

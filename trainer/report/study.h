@@ -30,6 +30,9 @@ typedef struct {
 
 /* LAP_DATA naming file and key where the plan or a file of a run is not valid. */
 lap_code lap_study_open(const char *directory, lap_study **study, lap_status *status);
+/* The same suite by another plan, which is taken over. */
+lap_code lap_study_open_plan(const lap_study *of, json_t *plan, lap_study **study,
+                             lap_status *status);
 void lap_study_close(lap_study *study);
 
 const json_t *lap_study_arm(const lap_study *study, size_t arm);

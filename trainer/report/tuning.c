@@ -7,9 +7,12 @@
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "core/parse_number.h"
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"
 #include "trainer/report/page_parts.h"
+#include "trainer/report/pictures.h"
+#include "trainer/report/shared_rate.h"
 
 /* --- directories --- */
 
@@ -51,11 +54,38 @@ static bool is_chosen(const json_t *chosen, const char *arm, const char *point) 
   return same;
 }
 
+/* {KEY: number} of "KEY=VALUE,...". */
+static json_t *values_of(const char *point) {
+  json_t *values = json_object();
+  char *copy = lap_copy_string(point), *rest = copy;
+  for (char *part; (part = strsep(&rest, ","));) {
+    char *equals = strchr(part, '=');
+    if (!equals) continue;
+    *equals = '\0';
+    json_object_set_new(values, part, lap_json_number(strtod(equals + 1, NULL)));
+  }
+  free(copy);
+  return values;
+}
+
+/* How many times the arm's own value each is, in six digits; null where that is not known. */
+static json_t *factors_of(const json_t *values, const json_t *chosen, const char *arm) {
+  const json_t *own = json_object_get(json_object_get(chosen, arm), "own");
+  json_t *factors = json_object(), *value;
+  const char *key;
+  json_object_foreach((json_t *)values, key, value) {
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", json_number_value(value) / lap_json_real(own, key));
+    json_object_set_new(factors, key, lap_json_number(strtod(text, NULL)));
+  }
+  return factors;
+}
+
 static lap_code add_point(const char *directory, const char *arm, const char *point,
                           const json_t *chosen, json_t *tuning, lap_status *status) {
   struct dirent **seeds = NULL;
   const int count = scandir(directory, &seeds, is_seed, order);
-  json_t *by_seed = json_array();
+  json_t *by_seed = json_array(), *numbers = json_array(), *values = values_of(point);
   double sum = 0;
   lap_code code = LAP_OK;
   for (int i = 0; i < count && code == LAP_OK; ++i) {
@@ -64,15 +94,18 @@ static lap_code add_point(const char *directory, const char *arm, const char *po
     code = lap_json_file_read(directory, name, false, &eval, status);
     const double loss = lap_json_real(eval, "loss");
     json_array_append_new(by_seed, lap_json_number(loss));
+    json_array_append_new(numbers, json_integer(strtoll(seeds[i]->d_name + 5, NULL, 10)));
     sum += loss;
     json_decref(eval);
     free(name);
   }
   release(seeds, count);
   json_array_append_new(
-      tuning, json_pack("{s:s, s:s, s:o, s:o, s:b}", "arm", arm, "point", point, "by_seed", by_seed,
-                        "loss", lap_json_number(count > 0 ? sum / count : NAN), "chosen",
-                        is_chosen(chosen, arm, point)));
+      tuning,
+      json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:b}", "arm", arm, "point", point, "values",
+                values, "factors", factors_of(values, chosen, arm), "seeds", numbers, "by_seed",
+                by_seed, "loss", lap_json_number(count > 0 ? sum / count : NAN), "chosen",
+                is_chosen(chosen, arm, point)));
   return code;
 }
 
@@ -107,7 +140,31 @@ lap_code lap_study_tuning(const lap_study *study, json_t **tuning, lap_status *s
   return code;
 }
 
-/* --- on the page --- */
+/* --- as tables --- */
+
+void lap_report_write_tuning(const json_t *report, FILE *out) {
+  const json_t *tuning = json_object_get(report, "tuning");
+  fprintf(out, "arm,key,value,factor,point,seed,loss,chosen\n");
+  for (size_t i = 0; i < json_array_size(tuning); ++i) {
+    const json_t *point = json_array_get(tuning, i), *seeds = json_object_get(point, "seeds");
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(point, "values"), key, value) {
+      for (size_t s = 0; s < json_array_size(seeds); ++s) {
+        const json_t *loss = json_array_get(json_object_get(point, "by_seed"), s);
+        char numbers[3][LAP_NUMBER_TEXT] = {"", "", ""};
+        const double factor = lap_json_real(json_object_get(point, "factors"), key);
+        lap_number_print_real(json_number_value(value), numbers[0]);
+        if (!isnan(factor)) lap_number_print_real(factor, numbers[1]);
+        if (json_is_number(loss)) lap_number_print_real(json_number_value(loss), numbers[2]);
+        fprintf(out, "%s,%s,%s,%s,\"%s\",%" JSON_INTEGER_FORMAT ",%s,%d\n",
+                lap_json_text(point, "arm"), key, numbers[0], numbers[1],
+                lap_json_text(point, "point"), json_integer_value(json_array_get(seeds, s)),
+                numbers[2], (int)lap_json_flag(point, "chosen"));
+      }
+    }
+  }
+}
 
 void lap_page_tuning(FILE *out, const json_t *report) {
   static const char *const headers[] = {"arm", "tried", "#loss on dev", "by seed", ""};
@@ -115,8 +172,18 @@ void lap_page_tuning(FILE *out, const json_t *report) {
   if (json_array_size(tuning) == 0) return;
   fputs(
       "<h2>Tuning</h2>\n<p class=\"note\">On dev, with seeds of its own, the same grid for every "
-      "arm.</p>\n",
+      "arm.</p>\n<div class=\"pictures\">\n",
       out);
+  for (size_t k = 0; lap_tuning_key(report, k); ++k) {
+    fputs("<figure>", out);
+    lap_picture_tuning(report, lap_tuning_key(report, k), false, out);
+    fputs(
+        "<figcaption>A line an arm: the mean over seeds, a dot a seed; the ring is what was "
+        "chosen. Where several keys were tuned, the best over the others.</figcaption>"
+        "</figure>\n",
+        out);
+  }
+  fputs("</div>\n", out);
   lap_page_table(out, headers, sizeof headers / sizeof *headers);
   for (size_t i = 0; i < json_array_size(tuning); ++i) {
     const json_t *point = json_array_get(tuning, i);
@@ -131,4 +198,5 @@ void lap_page_tuning(FILE *out, const json_t *report) {
     fputs("</tr>\n", out);
   }
   lap_page_table_end(out);
+  lap_page_shared_rate(out, report);
 }

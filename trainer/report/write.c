@@ -9,6 +9,7 @@
 #include "trainer/report/page.h"
 #include "trainer/report/pictures.h"
 #include "trainer/report/tables.h"
+#include "trainer/report/tuning.h"
 
 enum { DIGITS = 12 };
 
@@ -92,9 +93,24 @@ static lap_code write_comparison_pictures(const json_t *report, const char *dire
   return LAP_OK;
 }
 
+static lap_code write_tuning_pictures(const json_t *report, const char *directory,
+                                      lap_status *status) {
+  for (size_t k = 0; lap_tuning_key(report, k); ++k) {
+    char *text = NULL, *name = lap_format("tuning-%s", lap_tuning_key(report, k));
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    const bool drawn = lap_picture_tuning(report, lap_tuning_key(report, k), true, out);
+    const lap_code code = keep_picture(out, drawn, &text, &size, directory, name, status);
+    free(name);
+    LAP_TRY(code);
+  }
+  return LAP_OK;
+}
+
 static lap_code write_pictures(const json_t *report, const char *directory, lap_status *status) {
   LAP_TRY(write_curve_pictures(report, directory, status));
   LAP_TRY(write_comparison_pictures(report, directory, status));
+  LAP_TRY(write_tuning_pictures(report, directory, status));
   char *text = NULL;
   size_t size = 0;
   FILE *out = open_memstream(&text, &size);
@@ -110,7 +126,8 @@ lap_code lap_report_write(const json_t *report, const char *directory, lap_statu
                {"report.md", lap_report_write_markdown},
                {"report.tex", lap_report_write_latex},
                {"report.html", lap_report_write_page},
-               {"curves.csv", lap_report_write_curves}};
+               {"curves.csv", lap_report_write_curves},
+               {"tuning.csv", lap_report_write_tuning}};
   for (size_t i = 0; i < sizeof files / sizeof *files; ++i)
     LAP_TRY(write_one(report, directory, files[i].name, files[i].write, status));
   return write_pictures(report, directory, status);

@@ -54,7 +54,7 @@ static void everything_is_read(void **state) {
   assert_string_equal(suite.sets[0].source.text[0], "n.txt");
   assert_string_equal(suite.sets[0].cluster, "file");
   assert_string_equal(suite.endpoint.set, "test");
-  assert_int_equal(suite.measure_count, 6);
+  assert_int_equal(suite.measure_count, 8);
   lap_suite_release(&suite);
 }
 
