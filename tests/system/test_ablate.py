@@ -354,6 +354,32 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         self.assertIn("learning_rate: 0.001", resolved)
         self.assertFalse((self.workspace / "tuned/tune/distilled" / rates[0] / "seed-8/eval/test.json").exists())
 
+    def test_compared_arms_share_a_setting_too(self):
+        arms = """\
+arms:
+  fast: {objective.distill_weight: 0, optimizer.learning_rate: 0.16}
+  slow: {objective.distill_weight: 0, optimizer.learning_rate: 0.001}
+compare: [[fast, slow]]
+"""
+        suite = self.write("shared.yaml", SUITE + "tune: {keys: {optimizer.learning_rate: [0.5, 1, 4, 16]},"
+                           " seeds: [8, 9], extend: 0}\nchanges: {schedule.steps: 12}\n" + arms)
+        self.ablated(suite, "shared", "--jobs", "2")
+        chosen, shared = self.read("shared", "tune/chosen.json"), self.read("shared", "tune/shared.json")
+        mean = {}
+        for arm in ("fast", "slow"):
+            for point in (self.workspace / "shared/tune" / arm).iterdir():
+                factor = float(point.name.split("=")[1]) / chosen[arm]["own"]["optimizer.learning_rate"]
+                losses = [json.loads(p.read_text())["loss"] for p in point.glob("seed-*/eval/dev.json")]
+                mean[round(factor, 3)] = mean.get(round(factor, 3), 0) + sum(losses) / 4
+        self.assertEqual(shared["factors"]["optimizer.learning_rate"], min(mean, key=mean.get))
+        for arm in ("fast", "slow"):  # a run of its own, unless the arm's best is the shared one
+            same = chosen[arm]["changes"] == shared["arms"][arm]["changes"]
+            self.assertEqual(shared["arms"][arm]["runs"], f"{'runs' if same else 'shared-rate'}/{arm}")
+            for seed in (1, 2):
+                self.assertTrue((self.workspace / f"shared/{shared['arms'][arm]['runs']}/seed-{seed}/eval/test.h5")
+                                .exists())
+        self.assertNotIn("[", self.ablated(suite, "shared").err)
+
     def test_smoke_cuts_sizes_and_says_so(self):
         suite = self.write("large.yaml", SUITE.replace("seeds: 2", "seeds: 5") + ARMS)
         result = self.ablated(suite, "smoke", "--smoke", "--json")
@@ -402,6 +428,93 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         self.assertIn("is not the plan that was written before the first run", result.err)
 
 
+class Measures(Suite):
+    """What else a suite can measure, with drawn caches, and documents nested in files."""
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        (workspace / "base.yaml").write_text(BASE.replace("embeddings: 64", "embeddings: 128"))
+        (workspace / "books").mkdir()
+        for book in range(6):
+            (workspace / f"books/{book}.txt").write_text(made_up_text(40, seed=10 + book))
+        words = made_up_text(60, seed=2).split()
+        items = [{"context": " ".join(words[i:i + 5]), "choices": [f" {words[i + 5]}", " qu", " zzz"], "answer": 0,
+                  "seen": (1, 4, 16)[i % 3]} for i in range(0, 90, 3)]
+        (workspace / "cloze.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        cls.suite = cls.write("measures.yaml", SUITE.replace("text: text.txt, documents: line",
+                                                             "text: books, documents: line, cluster: file, test: 0.2")
+                              .replace("k: 8", "k: 8, eval_k: dense") + """\
+choices: {cloze: cloze.jsonl}
+memorise: {prompts: 10}
+measures: [loss, perplexity, ece, kl, acceptance, loss_by_position]
+arms:
+  drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
+  distilled: {objective.distill_weight: 1}
+  next-token: {objective.distill_weight: 0}
+compare: [[drawn, next-token]]
+endpoint: {set: cloze, measure: accuracy}
+""")
+        rows = succeed("ablate", cls.suite, "--out", workspace / "out", "--dry-run", "--json",
+                       cwd=workspace.path).json["rows"]
+        cls.planned = {row["name"]: row for row in rows}
+        succeed("ablate", cls.suite, "--out", workspace / "out", "--jobs", "2", cwd=workspace.path)
+        succeed("report", workspace / "out")
+        cls.report = json.loads((workspace / "out/report/report.json").read_text())
+        cls.sets = {of["name"]: of for of in cls.report["sets"]}
+
+    def eval(self, arm, seed, name):
+        return self.read("out", f"runs/{arm}/seed-{seed}/eval/{name}.json")
+
+    def measure(self, of, name):
+        return next(m for m in self.sets[of]["measures"] if m["measure"] == name)
+
+    def test_every_measure_is_in_the_report(self):
+        for name in ("perplexity", "ece", "acceptance", "kl", "loss"):
+            found = self.measure("test", name)["arms"][1]["by_seed"]
+            for seed, value in zip((1, 2), found, strict=True):
+                self.assertAlmostEqual(value, self.eval("distilled", seed, "test")[name], places=9)
+        by_position = self.eval("distilled", 2, "test")["by_position"]
+        self.assertEqual([b["context"] for b in self.sets["test"]["by_position"]],
+                         [[b["context_from"], b["context_to"]] for b in by_position])
+        self.assertEqual([b["arms"][1]["by_seed"][1] for b in self.sets["test"]["by_position"]],
+                         [float(f"{b['loss']:.12g}") for b in by_position])
+        self.assertEqual(self.measure("memorise", "near")["arms"][0]["by_seed"][0],
+                         self.eval("drawn", 1, "memorise")["near"])
+
+    def test_choices_compare_item_by_item(self):
+        measure = self.measure("cloze", "accuracy")
+        self.assertTrue(measure["primary"])
+        for name in ("accuracy", "accuracy_per_byte"):
+            self.assertAlmostEqual(self.measure("cloze", name)["arms"][0]["by_seed"][1],
+                                   self.eval("drawn", 2, "cloze")[name], places=9)
+        with h5py.File(self.workspace / "out/runs/drawn/seed-2/eval/cloze.h5") as table:
+            self.assertEqual(len(table["correct"]), 30)
+            self.assertAlmostEqual(table["exposure"][:].mean(), self.eval("drawn", 2, "cloze")["exposure"])
+        self.assertIn("verdict", measure["comparisons"][0])
+
+    def test_documents_of_a_file_are_one_cluster(self):
+        (text,) = [p for p in (self.workspace / "out/shared").glob("text-*") if (p / "test.jsonl").exists()]
+        files = [json.loads(line)["file"] for line in (text / "test.jsonl").read_text().splitlines()]
+        self.assertGreater(len(files), len(set(files)))
+        of = self.sets["test"]
+        self.assertEqual((of["cluster"], of["clusters"], of["documents"]), ("file", len(set(files)), len(files)))
+        self.assertLess(self.measure("test", "loss")["comparisons"][0]["document_degrees_of_freedom"], len(set(files)))
+
+    def test_all_arms_are_measured_by_one_dense_cache(self):
+        caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-1/eval/test.done.json").read_text())["command"][4]
+                  for arm in ("drawn", "distilled", "next-token")}
+        self.assertEqual(len(caches), 1)
+        (dense,) = [p for p in (self.workspace / "out/shared").glob("cache-*") if f"{p.name}/" in next(iter(caches))]
+        self.assertIn("--k=400", json.loads((dense / "done.json").read_text())["command"])
+        self.assertGreater(self.planned[f"shared/{dense.name}"]["cache_bytes"], 0)
+
+    def test_a_run_learns_from_the_draws_of_its_seed(self):
+        for seed in (1, 2):
+            resolved = (self.workspace / f"out/runs/drawn/seed-{seed}/config.resolved.yaml").read_text()
+            self.assertIn(f"/draw-{seed}/", resolved)
+
+
 class Distillation(Suite):
     """configs/ablations/distillation.yaml, cut to a smoke test, on its own text."""
 
@@ -432,6 +545,14 @@ class Refusals(Suite):
             (whole.replace("text.txt", "nothing.txt"), "nothing.txt"),
             (whole.replace("margin: 0.02", "endpoint: {set: dev}"), "dev is for tuning"),
             (whole.replace("margin: 0.02", "measures: [los]"), "did you mean 'loss'"),
+            (whole.replace("margin: 0.02", "endpoint: {measure: ece}"), "ece has no table by document"),
+            (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "another set has this name"),
+            (whole.replace("margin: 0.02", "choices: {cloze: c.jsonl}"), "c.jsonl"),
+            (whole.replace("margin: 0.02", "memorise: {prompts: 5}"), "at least 101, the base config has 64"),
+            (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
+            (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
+            (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
+            (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),
             (whole.replace("base.yaml", "none.yaml"), "none.yaml"),

@@ -17,8 +17,8 @@
  * are more changes of each arm; NULL: none. */
 lap_code lap_ablate_add_runs(lap_graph *graph, const lap_changes *tuned, lap_status *status);
 
-/* Adds the runs at the point that the compared arms share, of those arms whose best point is another
- * one. `tuned` NULL: of all compared arms, before it is known. */
+/* Adds the runs at the point that the compared arms share, of those arms whose best point is
+ * another one. `tuned` NULL: of all compared arms, before it is known. */
 lap_code lap_ablate_add_shared_runs(lap_graph *graph, const lap_tuned *tuned, lap_status *status);
 
 /* What of a suite a call does. Parts are for queues, whose jobs run beside each other: first

@@ -15,6 +15,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
 #include "trainer/config/load.h"
+#include "trainer/measure/memorise.h"
 #include "trainer/plan/run_time.h"
 
 /* Of English, with a vocabulary of some thousand pieces: until the text is tokenized. */
@@ -134,11 +135,28 @@ static lap_code hours_of_pass(const estimate *e, const lap_config *config, doubl
   return LAP_OK;
 }
 
+/* A cache for each seed of draws. */
+static double caches_of(const lap_task *task) {
+  double count = 1;
+  for (const char *seeds = flag_of(task, "--draw-seed"); seeds && *seeds; ++seeds)
+    count += *seeds == ',';
+  return count;
+}
+
 static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_config *config,
                              cost *out, lap_status *status) {
   const char *tokens = flag_of(task, "--tokens"), *k = flag_of(task, "--k");
+  const char *prompts = flag_of(task, "--prompts");
+  if (!tokens) { /* choices: seconds */
+    out->hours = 0;
+    return LAP_OK;
+  }
+  enum { OF_PROMPT = LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION, KINDS = 2 };
+  if (prompts)
+    return hours_of_pass(e, config, KINDS * OF_PROMPT * atof(prompts), &out->hours, status);
+  if (!k) k = flag_of(task, "--n");
   const double count = tokens_of(e, tokens, (uint32_t)config->data.sequence_length);
-  if (k) out->cache_bytes = count * (bytes_per_kept_id * atof(k) + bytes_per_row);
+  if (k) out->cache_bytes = caches_of(task) * count * (bytes_per_kept_id * atof(k) + bytes_per_row);
   return hours_of_pass(e, config, count, &out->hours, status);
 }
 
