@@ -84,5 +84,16 @@ void lap_report_write_latex(const json_t *report, FILE *out) {
       arms(set, json_array_get(measures, m), out);
       comparisons(set, json_array_get(measures, m), out);
     }
+    const json_t *buckets = json_object_get(set, "by_position");
+    for (size_t b = 0; b < json_array_size(buckets); ++b) {
+      arms(set, json_array_get(buckets, b), out);
+      comparisons(set, json_array_get(buckets, b), out);
+    }
   }
+  const json_t *shared = json_object_get(report, "shared_rate");
+  if (!json_is_object(shared)) return;
+  fprintf(out, "%% all arms at one setting; descriptive\n");
+  const json_t *set = lap_json_find(sets, "name", lap_json_text(shared, "set"), NULL);
+  arms(set, json_object_get(shared, "measure"), out);
+  comparisons(set, json_object_get(shared, "measure"), out);
 }

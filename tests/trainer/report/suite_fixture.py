@@ -6,6 +6,7 @@ As a program: suite_fixture.py DIR makes one to look at.
 import hashlib
 import json
 import pathlib
+import shutil
 import sys
 
 import h5py
@@ -142,7 +143,10 @@ class Suite:
              "hours_cpu": .022 * self.multiple[arm]}))
         loss = float((rate * self.tokens).sum() / self.tokens.sum())
         (folder / "eval/test.json").write_text(json.dumps(
-            {"loss": loss, "teacher_loss": teacher_loss, "better_than_teacher": loss < teacher_loss}))
+            {"loss": loss, "perplexity": float(numpy.exp(loss)), "ece": .02 + off, "teacher_loss": teacher_loss,
+             "better_than_teacher": loss < teacher_loss,
+             "by_position": [{"context_from": low, "context_to": 2 * low - 1, "loss": loss + 1 / low}
+                             for low in (1, 2, 4)]}))
         self.write_losses(folder / "eval/test.h5", rate * self.tokens, state)
 
     def write_losses(self, path, nats, state):
@@ -169,8 +173,19 @@ class Suite:
                     folder = self.root / f"tune/{arm}/optimizer.learning_rate={factor}/seed-{seed}/eval"
                     folder.mkdir(parents=True, exist_ok=True)
                     (folder / "dev.json").write_text(json.dumps({"loss": self.level[arm] + loss + seed / 1e5}))
-            chosen[arm] = {"changes": {"optimizer.learning_rate": "0.004"}, "dev_loss": self.level[arm] + .001015}
+            chosen[arm] = {"changes": {"optimizer.learning_rate": "0.004"}, "dev_loss": self.level[arm] + .001015,
+                           "own": {"optimizer.learning_rate": .002}}
         (self.root / "tune/chosen.json").write_text(json.dumps(chosen))
+
+    def write_shared_rate(self, arms, apart):
+        """`apart` has runs of its own at the shared point; the others' best is that one."""
+        for seed in self.seeds:
+            shutil.copytree(self.folder(apart, seed), self.root / f"shared-rate/{apart}/seed-{seed}")
+        changes = {"optimizer.learning_rate": "0.004"}
+        (self.root / "tune/shared.json").write_text(json.dumps(
+            {"factors": {"optimizer.learning_rate": 2}, "mean_dev_loss": 3.7,
+             "arms": {arm: {"changes": changes, "runs": f"{'shared-rate' if arm == apart else 'runs'}/{arm}"}
+                      for arm in arms}}))
 
     def write(self):
         self.write_plan()

@@ -106,6 +106,7 @@ class Page(unittest.TestCase):
                       arms=("distilled", "half-and-half-with-a-long-name", "next-token"),
                       level={"half-and-half-with-a-long-name": 3.73}).write()
         suite.write_tuning()
+        suite.write_shared_rate(("distilled", "next-token"), "next-token")
         shutil.rmtree(suite.folder("half-and-half-with-a-long-name", 2))
         subprocess.run([LAPIDARY, "report", str(root), "--quiet"], check=True, capture_output=True)
         cls.out = root / "report"
@@ -127,6 +128,8 @@ class Page(unittest.TestCase):
         self.assertIn("seed 2: has not begun", self.page)
         self.assertIn("&lt;distillation&gt; &amp; &quot;more&quot;", self.page)
         self.assertNotIn("<distillation>", self.page)
+        self.assertIn("All arms at one setting", self.page)
+        self.assertIn("Loss by the length of the context", self.page)
         self.assertIn("(smoke)", (self.out / "report.md").read_text())
         self.assertIn("SMOKE", (self.out / "report.tex").read_text())
 

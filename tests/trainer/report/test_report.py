@@ -142,6 +142,83 @@ class Numbers(Reports):
         self.assertAlmostEqual(tuning[1]["loss"], suite.level["distilled"] + .001015, places=9)
         self.assertIsNone(tuning[2]["loss"])
 
+    def test_the_shared_setting_stands_apart(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3).write()
+        self.assertIsNone(self.report()["shared_rate"])
+        suite.write_tuning()
+        suite.write_shared_rate(("distilled", "next-token"), "next-token")
+        for seed in suite.seeds:
+            with h5py.File(self.dir / f"suite/shared-rate/next-token/seed-{seed}/eval/test.h5", "r+") as file:
+                file["nats"][:] = file["nats"][:] - .01 * file["tokens"][:]
+        report = self.report()
+        own = report["sets"][0]["measures"][0]["comparisons"][0]
+        shared = report["shared_rate"]["measure"]["comparisons"][0]
+        self.assertAlmostEqual(shared["estimate"], own["estimate"] + .01, places=9)
+        self.assertNotIn("verdict", shared)
+        self.assertIn("verdict", own)
+        self.assertEqual(report["shared_rate"]["runs"], {"distilled": "runs/distilled",
+                                                         "next-token": "shared-rate/next-token"})
+        self.assertIn("All arms at one setting: optimizer.learning_rate", (self.dir / "suite/report/report.md").read_text())
+
+    def test_tuning_as_a_table(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=2).write()
+        suite.write_tuning()
+        points = [point for point in self.report()["tuning"] if point["arm"] == "next-token"]
+        self.assertEqual([point["factors"]["optimizer.learning_rate"] for point in points], [1, 2, 8])
+        with open(self.dir / "suite/report/tuning.csv", encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["arm"] == "next-token"]
+        self.assertEqual([(row["factor"], row["seed"], row["chosen"]) for row in rows],
+                         [("1", "101", "0"), ("1", "102", "0"), ("2", "101", "1"), ("2", "102", "1"),
+                          ("8", "101", "0"), ("8", "102", "0")])
+        self.assertAlmostEqual(float(rows[3]["loss"]), points[1]["by_seed"][1], places=12)
+
+    def test_a_number_a_run_varies_over_seeds_alone(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=5)
+        suite.plan["measures"] += ["ece", "perplexity"]
+        suite.write()
+        report = self.report()
+        measures = {m["measure"]: m for m in report["sets"][0]["measures"]}
+        for name in ("ece", "perplexity"):
+            pair = measures[name]["comparisons"][0]
+            own = [[json.loads((suite.folder(arm, seed) / "eval/test.json").read_text())[name] for seed in suite.seeds]
+                   for arm in ("distilled", "next-token")]
+            differences = numpy.subtract(*own)
+            self.assertAlmostEqual(pair["estimate"], differences.mean(), places=9)
+            self.assertAlmostEqual(pair["standard_error"], differences.std(ddof=1) / math.sqrt(5), places=9)
+            self.assertEqual((pair["document_variance"], pair["degrees_of_freedom"]), (0, 4))
+        self.assertEqual([b["context"] for b in report["sets"][0]["by_position"]], [[1, 1], [2, 3], [4, 7]])
+        self.assertIn("loss in contexts of 2 to 3 tokens", (self.dir / "suite/report/report.md").read_text())
+        self.assertIn("loss in contexts of 2 to 3 tokens", (self.dir / "suite/report/report.tex").read_text())
+
+    def test_files_as_clusters(self):
+        suite = self.suite(seeds=3, break_even=True)
+        suite.plan["sets"][0] |= {"cluster": "file", "files": "shared/text/test.jsonl"}
+        suite.write()
+        lines = self.dir / "suite/shared/text/test.jsonl"
+        lines.parent.mkdir()
+        lines.write_text("".join(json.dumps({"file": d // 30, "text": "x"}) + "\n" for d in range(240)))
+        report = self.report()
+        of = report["sets"][0]
+        self.assertEqual((of["cluster"], of["clusters"], of["documents"]), ("file", 8, 240))
+        pair = of["measures"][0]["comparisons"][0]
+        self.assertLess(pair["document_degrees_of_freedom"], 8)
+        # By hand: residuals of whole files from the difference of the means.
+        sums = {}
+        for arm in ("distilled", "next-token"):
+            runs = []
+            for seed in suite.seeds:
+                with h5py.File(suite.folder(arm, seed) / "eval/test.h5") as file:
+                    runs.append(file["nats"][:].reshape(8, 30).sum(1))
+            sums[arm] = numpy.mean(runs, axis=0)
+        counts = suite.tokens.reshape(8, 30).sum(1).astype(float)
+        share = counts / counts.sum()
+        difference = (sums["distilled"] - sums["next-token"]) / counts.sum()
+        expected = ((difference - share * difference.sum()) ** 2 / (1 - share)).sum()
+        self.assertAlmostEqual(pair["document_variance"] / expected, 1, places=9)
+        self.assertIn("test has 8 files", " ".join(w["text"] for w in report["warnings"]))
+        lines.write_text(lines.read_text() + '{"file": 9, "text": "x"}\n')
+        self.refused(3, "test.jsonl", "241 lines", "240 documents")
+
     def test_shards_as_clusters(self):
         suite = self.suite(seeds=3)
         suite.plan["sets"][0]["cluster"] = "shard"
@@ -260,6 +337,7 @@ class Damage(Reports):
                                  ("confidence", 2, "confidence"),
                                  ("endpoint", {"set": "none", "measure": "loss"}, "endpoint.set"),
                                  ("endpoint", {"set": "test", "measure": "beauty"}, "bits_per_byte"),
+                                 ("endpoint", {"set": "test", "measure": "ece"}, "by document"),
                                  ("compare", [{"arm": "ghost", "baseline": "next-token"}], "ghost"),
                                  ("break_even", {"arm": "distilled", "arms": ["next-token"]}, "multiples")):
             with self.subTest(key=key, value=value):
