@@ -1,5 +1,5 @@
-/* measures: what can be said of runs on a set: in sums by document, clustered as the plan says, or in
- * one number a run, of which only seeds are known to vary.
+/* measures: what can be said of runs on a set: in sums by document, clustered as the plan says, or
+ * in one number a run, of which only seeds are known to vary.
  */
 #ifndef LAP_TRAINER_REPORT_MEASURES_H
 #define LAP_TRAINER_REPORT_MEASURES_H
