@@ -59,12 +59,13 @@ class Evaluation(Test):
         self.assertEqual(int(columns["tokens"].sum()), counted)
         self.assertEqual(int(columns["correct"].sum()), round(report["accuracy"] * counted))
         self.assertEqual(int(columns["agreed"].sum()), round(report["agreement"] * counted))
+        self.assertAlmostEqual(columns["accepted"].sum() / counted, report["acceptance"], places=9)
         for key, total in (("nats", "loss"), ("kl", "kl")):
             numpy.testing.assert_allclose(columns[key].sum(), report[total] * counted, rtol=1e-12)
         bits = columns["text_nats"].sum() / numpy.log(2) / columns["bytes"].sum()
         numpy.testing.assert_allclose(bits, report["bits_per_byte"], rtol=1e-12)
         types = {"document": "u8", "shard": "u4", "first_row": "u8", "tokens": "u8", "bytes": "u8", "nats": "f8",
-                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8"}
+                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8", "accepted": "f8"}
         self.assertEqual({key: value.dtype.str[1:] for key, value in columns.items()}, types)
         self.assertEqual(attributes["format"].decode(), "lapidary-document-losses-1")
         self.assertEqual(attributes["sequence_length"], SEQUENCE_LENGTH)

@@ -182,6 +182,8 @@ class Numbers(Reports):
             pair = measures[name]["comparisons"][0]
             own = [[json.loads((suite.folder(arm, seed) / "eval/test.json").read_text())[name] for seed in suite.seeds]
                    for arm in ("distilled", "next-token")]
+            for arm in (0, 1):
+                numpy.testing.assert_allclose(measures[name]["arms"][arm]["by_seed"], own[arm], rtol=1e-10)
             differences = numpy.subtract(*own)
             self.assertAlmostEqual(pair["estimate"], differences.mean(), places=9)
             self.assertAlmostEqual(pair["standard_error"], differences.std(ddof=1) / math.sqrt(5), places=9)
