@@ -8,11 +8,11 @@
 
 /* Fields of a suite. */
 lap_code lap_read_measures(const lap_suite_reader *reader, const char *name,
-                           const lap_yaml_node *node, void *suite);
+                           const lap_yaml_node *node, void *destination);
 lap_code lap_read_choices(const lap_suite_reader *reader, const char *name,
-                          const lap_yaml_node *node, void *suite);
+                          const lap_yaml_node *node, void *destination);
 lap_code lap_read_memorise(const lap_suite_reader *reader, const char *name,
-                           const lap_yaml_node *node, void *suite);
+                           const lap_yaml_node *node, void *destination);
 
 /* Names that are no measure. */
 lap_code lap_check_measures(const lap_suite_reader *reader, int line);
