@@ -36,8 +36,8 @@
 typedef struct {
   int64_t m, n, k;
   const float *a, *b; /* as stored: A is [m, k], or [k, m] where transposed; B [k, n] or [n, k] */
-  /* An operand that is held in bfloat16, `a` or `b` then NULL: the same result as of these values in
-   * float32, in either precision. */
+  /* An operand that is held in bfloat16, `a` or `b` then NULL: the same result as of these values
+   * in float32, in either precision. */
   const uint16_t *a_bfloat16, *b_bfloat16;
   /* B, or a part of it, as lap_matmul_pack_b has laid it out; `b` then NULL, `segment` 0. Its term
    * t is the one with summation index t (so `first` says which part), and its first column here is
