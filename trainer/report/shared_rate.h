@@ -1,7 +1,7 @@
 /* shared_rate: the compared arms at one point of what was tuned, beside each at its own best.
  *
- * `ablate` writes which point that is, and where its runs lie, to DIR/tune/shared.json. What they say
- * is descriptive: the plan's verdicts are of the arms at their own best.
+ * `ablate` writes which point that is, and where its runs lie, to DIR/tune/shared.json. What they
+ * say is descriptive: the plan's verdicts are of the arms at their own best.
  */
 #ifndef LAP_TRAINER_REPORT_SHARED_RATE_H
 #define LAP_TRAINER_REPORT_SHARED_RATE_H
