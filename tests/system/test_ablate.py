@@ -39,7 +39,8 @@ RANKS = 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
 GRACE_SECONDS = 60
 # What times, hosts and the number of attempts are in.
 TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
-         "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "runs", "wall_seconds"}
+         "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
+         "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256"}
 
 
 def without_times(value, out):
@@ -127,49 +128,90 @@ class Suite(Test):
         return json.loads((self.workspace / out / name).read_text())
 
 
-class Kill(Suite):
-    def disturb(self, out, how, longest):
-        """Starts the suite, waits for a random while, and ends it. Returns whether it was still running."""
-        process = start(self.arguments(self.suite, out), cwd=self.workspace.path)
-        time.sleep(self.random.random() * longest)
+class KillAnywhere(Suite):
+    """Suites that are ended at KILLS random moments each, in all their steps, tuning and report among them, and end in
+    the same files and the same report.json as one that nobody disturbed."""
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        cls.kills = int(os.environ.get("KILLS", "20"))
+
+    def report(self, out):
+        """report.json without times, as text; `report` is ended once on its way."""
+        where = self.workspace / f"{out}-report"
+        arguments = ["report", self.workspace / out, "--out", where]
+        process = start(arguments)
+        time.sleep(self.random.random() * 0.1)
+        process.kill()
+        finish(process)
+        succeed(*arguments)
+        report = json.loads((where / "report.json").read_text())
+        self.assertTrue(report["complete"])
+        return json.dumps(without_times(report, self.workspace / out), indent=1)
+
+    def victims(self, process, how):
+        """What to end, and how."""
         children = children_of(process.pid)
-        victims, number = [process.pid], signal.SIGKILL
-        if how == "child":
-            victims = children[:1]
-        elif how == "stop":
-            number = signal.SIGTERM
+        ranks = [rank for child in children for rank in children_of(child)]
+        return {"ablate": [process.pid], "stop": [process.pid], "child": children[:1],
+                "rank": ranks[-1:]}[how], children + ranks
+
+    def disturb(self, suite, out, how, longest):
+        """Starts the suite, waits for a random while, and ends it. Returns whether a kill met anything, and whether
+        the suite came to its end."""
+        process = start(self.arguments(suite, out, "--jobs", "2"), cwd=self.workspace.path)
+        time.sleep(self.random.random() * longest)
+        victims, below = self.victims(process, how)
+        met = bool(victims) and process.poll() is None
         for victim in victims:
             try:
-                os.kill(victim, number)
+                os.kill(victim, signal.SIGTERM if how == "stop" else signal.SIGKILL)
             except ProcessLookupError:
                 pass
         result = finish(process)
-        wait_until_gone(children)
-        expected = {"child": (0, -9), "stop": (0, 75), "ablate": (0, -9)}[how]
+        wait_until_gone(below)
+        expected = {"child": (0,), "rank": (0,), "stop": (0, 75), "ablate": (0, -9)}[how]
         self.assertIn(result.code, expected, str(result))
-        print(f"{how}: exit code {result.code}", flush=True)
-        if how == "child" and "it goes on" in result.err:
-            print("        which went on", flush=True)
-        return result.code != 0
+        print(f"{how}: exit code {result.code}{', it went on' * ('it goes on' in result.err)}", flush=True)
+        return met, result.code == 0
 
-    def test_killed_anywhere_it_ends_the_same(self):
+    def end_the_same(self, suite, hows):
         begun = time.monotonic()
-        self.ablated(self.suite, "undisturbed")
-        longest = time.monotonic() - begun
-        one, killed, rounds = contents(self.workspace / "undisturbed"), 0, 0
-        while killed < int(os.environ.get("KILLS", "5")):
-            self.assertLess(rounds, 40, "the kills come too late to test anything")
-            out, rounds = f"killed-{rounds}", rounds + 1
-            # Each call goes further than the one before, until one comes to the end.
-            while self.disturb(out, self.random.choice(("ablate", "stop", "child")), longest / 2):
-                killed += 1
-            result = self.ablated(self.suite, out)
-            self.assertNotIn("[", result.err)
+        self.ablated(suite, "undisturbed", "--jobs", "2")
+        longest = (time.monotonic() - begun) / 5
+        files, report, killed, rounds = contents(self.workspace / "undisturbed"), self.report("undisturbed"), 0, 0
+        while killed < self.kills:
+            self.assertLess(rounds, self.kills, "the kills come too late to test anything")
+            out, rounds, ended = f"killed-{rounds}", rounds + 1, False
+            # Each call goes further than the one before. One whose child was ended comes to the end.
+            while not ended and killed < self.kills:
+                met, ended = self.disturb(suite, out, self.random.choice(hows), longest)
+                killed += met
+            self.assertNotIn("[", self.ablated(suite, out).err if ended else "")
+            self.ablated(suite, out)
             other = contents(self.workspace / out)
-            self.assertEqual(sorted(one), sorted(other))
-            for name in one:
-                self.assertEqual(one[name], other[name], name)
+            self.assertEqual(sorted(files), sorted(other))
+            for name in files:
+                self.assertEqual(files[name], other[name], name)
+            self.assertEqual(report, self.report(out))
+        print(f"{killed} kills in {rounds} suites, {time.monotonic() - begun:.0f} s", flush=True)
 
+
+class Kill(KillAnywhere):
+    def test_one_rank(self):
+        suite = self.write("tuned.yaml", SUITE + "changes: {schedule.steps: 20}\n"
+                           "tune: {keys: {optimizer.learning_rate: [0.5, 1]}, seeds: [8, 9], extend: 0}\n" + ARMS)
+        self.end_the_same(suite, ("ablate", "ablate", "ablate", "stop", "stop", "child"))
+
+
+class KillRanks(KillAnywhere):
+    def test_several_ranks(self):
+        suite = self.write("ranks.yaml", SUITE + "changes: {schedule.steps: 20}\n" + RANKS + ARMS)
+        self.end_the_same(suite, ("ablate", "ablate", "ablate", "stop", "stop", "child", "rank"))
+
+
+class Stop(Suite):
     def start_long(self, out, more=""):
         """A suite in its first run, which takes long."""
         changes = "changes: {schedule.steps: 30000, checkpoint.every_steps: 30000}\n"

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ typedef struct {
   char program[PATH_MAX];
   child *children; /* [child_count], at most `jobs` */
   size_t child_count;
-  bool told;          /* the children, that they are to stop */
+  double told;        /* when the children were told to stop; 0: never */
   lap_status failure; /* the first; code LAP_OK: none */
 } execution;
 
@@ -131,12 +132,35 @@ static void become(pid_t parent, int in, int out, int log, bool several, const c
   _exit(LAP_USAGE);
 }
 
+/* With room on the disk beyond its end: on one that is full a child could not say so. File systems
+ * that reserve none are taken as they are. */
 static int open_file(const lap_task *task, const char *name, int flags, lap_status *status) {
+  enum { ROOM_BYTES = 16 << 10 };
   char *path = lap_task_path(task, name);
-  const int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
-  if (descriptor < 0) lap_file_fail(path, "be opened", status);
+  int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+  if (descriptor < 0) {
+    lap_file_fail(path, "be opened", status);
+  } else if (fallocate(descriptor, FALLOC_FL_KEEP_SIZE, lseek(descriptor, 0, SEEK_END),
+                       ROOM_BYTES) != 0 &&
+             (errno == ENOSPC || errno == EDQUOT)) {
+    lap_file_fail(path, "be written", status);
+    close(descriptor);
+    descriptor = -1;
+  }
   free(path);
   return descriptor;
+}
+
+/* Gives back the room that a child that has ended has not used. */
+static void give_back_room(const lap_task *task) {
+  static const char *const names[] = {"out.txt", "err.txt"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    struct stat facts;
+    char *path = lap_task_path(task, names[i]);
+    const bool given = stat(path, &facts) == 0 && truncate(path, facts.st_size) == 0;
+    (void)given; /* the next child of the task takes it */
+    free(path);
+  }
 }
 
 static lap_code spawn(execution *e, size_t index, lap_status *status) {
@@ -247,11 +271,14 @@ static lap_code end(execution *e, const child *ended, int wait_status, const str
                      1e-6 * (double)(used->ru_utime.tv_usec + used->ru_stime.tv_usec);
   const int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
   task->state = LAP_TASK_WAITING;
+  give_back_room(task);
   if (code == 0) return keep_outcome(e, task, seconds, cpu, false, status);
   if (code == LAP_NONFINITE && task->kind == LAP_TASK_RUN)
     return keep_outcome(e, task, seconds, cpu, true, status);
   if (lap_stop_requested()) return LAP_OK;
-  const bool was_stopped = code < 0 || code == LAP_STOPPED || code == LAP_WATCHDOG;
+  /* mpirun says 128 and more of a rank that a signal has ended, and 1 where it was ended itself. */
+  const bool was_stopped =
+      code < 0 || code == 1 || code > 128 || code == LAP_STOPPED || code == LAP_WATCHDOG;
   if (was_stopped && task->attempts < LAP_ATTEMPTS) {
     lap_console_warn(e->options->console, "%s was ended by %s%d; it goes on", task->name,
                      code < 0 ? "signal " : "exit code ", code < 0 ? WTERMSIG(wait_status) : code);
@@ -276,10 +303,18 @@ static lap_code reap(execution *e, lap_status *status) {
   return LAP_OK;
 }
 
-/* mpirun answers SIGTERM by killing its ranks a second later, and hands SIGUSR1 on. */
-static void tell_children(execution *e, int number) {
-  for (size_t i = 0; i < e->child_count; ++i) (void)kill(e->children[i].process, number);
-  e->told = true;
+/* mpirun answers SIGTERM by killing its ranks a second later, and hands SIGUSR1 on; but it loses
+ * one that comes while it starts them, so it is sent again until they have ended. A child that is
+ * held (SIGSTOP) could not answer. */
+static void tell_children(execution *e) {
+  enum { AGAIN_SECONDS = 5 };
+  const double now = lap_clock_seconds();
+  if (e->told > 0 && now - e->told < AGAIN_SECONDS) return;
+  for (size_t i = 0; i < e->child_count; ++i) {
+    (void)kill(e->children[i].process, SIGUSR1);
+    (void)kill(e->children[i].process, SIGCONT);
+  }
+  e->told = now;
 }
 
 /* --- the loop --- */
@@ -311,7 +346,7 @@ static lap_code run_all(execution *e, lap_status *status) {
     for (size_t i = 0; i < e->tasks->count && !waiting; ++i)
       waiting = is_ready(e->tasks, &e->tasks->task[i]);
     if (!waiting) return LAP_OK;
-    if (lap_stop_requested() && !e->told) tell_children(e, SIGUSR1);
+    if (lap_stop_requested()) tell_children(e);
     LAP_TRY(reap(e, status));
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
   }
@@ -332,10 +367,9 @@ lap_code lap_execute(lap_tasks *tasks, const lap_execute_options *options, lap_s
   lap_code code = find_program(&e, status);
   if (code == LAP_OK) code = lap_execute_look(tasks, true, status);
   if (code == LAP_OK) code = run_all(&e, status);
-  if (code != LAP_OK)
-    tell_children(&e, SIGUSR1); /* a disk is full, say: they may save what they have */
-  while (e.child_count > 0) {
+  while (e.child_count > 0) { /* a disk is full, say: they may save what they have */
     lap_status ignored;
+    tell_children(&e);
     (void)reap(&e, &ignored);
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
   }

@@ -38,6 +38,7 @@ static json_t *last_object(const lap_task *task) {
 static lap_code keep(const lap_task *task, const json_t *object, lap_status *status) {
   char *path = lap_task_result_path(task), *text = json_dumps(object, JSON_COMPACT);
   char *line = lap_format("%s\n", text);
+  lap_file_remove_temporaries(path); /* of a call that was killed */
   const lap_code code = lap_file_write(path, line, strlen(line), status);
   free(line);
   free(text);

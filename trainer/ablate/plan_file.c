@@ -236,6 +236,7 @@ static char *path_in(const lap_graph *graph, const char *name) {
 static lap_code write_text(const lap_graph *graph, const char *name, const char *text,
                            lap_status *status) {
   char *path = path_in(graph, name);
+  lap_file_remove_temporaries(path); /* of a call that was killed */
   const lap_code code = lap_file_write(path, text, strlen(text), status);
   free(path);
   return code;
@@ -290,6 +291,19 @@ static lap_code check_hash(const lap_graph *graph, const char *text, lap_status 
                     "SHA-256 is %s, plan.sha256 says %.64s; bring it back, or choose another --out",
                     graph->tasks.out, hex, line);
   free(line);
+  return code;
+}
+
+/* The hash is written after the plan: where it is there, so was the plan. */
+static lap_code check_first(const lap_graph *graph, lap_status *status) {
+  char *path = path_in(graph, "plan.sha256");
+  lap_code code = LAP_OK;
+  if (lap_file_exists(path))
+    code = lap_fail(status, LAP_DATA,
+                    "%s/plan.json: is missing or empty, though plan.sha256 says that it was "
+                    "written: bring it back, or choose another --out",
+                    graph->tasks.out);
+  free(path);
   return code;
 }
 
@@ -368,7 +382,10 @@ static lap_code write_first(const lap_graph *graph, const json_t *plan, lap_stat
 
 static lap_code update(const lap_graph *graph, const char *first_text, json_t *plan, char **change,
                        lap_status *status) {
-  if (!*first_text) return write_first(graph, plan, status);
+  if (!*first_text) {
+    LAP_TRY(check_first(graph, status));
+    return write_first(graph, plan, status);
+  }
   json_t *first;
   LAP_TRY(check_hash(graph, first_text, status));
   LAP_TRY(parse(graph, "plan.json", first_text, &first, status));

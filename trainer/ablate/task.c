@@ -133,14 +133,20 @@ char *lap_task_result_path(const lap_task *task) {
 }
 
 /* NULL where the file is not there, or is none of ours. */
-static json_t *read_object(const lap_task *task, const char *name) {
-  char *path = lap_task_path(task, name), *text;
+static json_t *read_object_at(const char *path) {
+  char *text;
   lap_status ignored;
   json_t *object = NULL;
   if (lap_file_exists(path) && lap_file_read(path, MOST_BYTES, &text, NULL, &ignored) == LAP_OK) {
     object = json_loads(text, 0, NULL);
     free(text);
   }
+  return object;
+}
+
+static json_t *read_object(const lap_task *task, const char *name) {
+  char *path = lap_task_path(task, name);
+  json_t *object = read_object_at(path);
   free(path);
   return object;
 }
@@ -150,9 +156,20 @@ static bool has_key(const json_t *object, const char *key) {
   return found && !strcmp(found, key);
 }
 
+/* A cache has none: teach says what one call did of the whole. */
+static bool has_result(const lap_task *task) {
+  if (task->kind == LAP_TASK_CACHE) return true;
+  char *path = lap_task_result_path(task);
+  json_t *object = read_object_at(path);
+  const bool has = json_is_object(object);
+  json_decref(object);
+  free(path);
+  return has;
+}
+
 bool lap_task_is_done(const lap_task *task, bool *diverged) {
   json_t *object = read_object(task, "done.json");
-  const bool done = has_key(object, task->key);
+  const bool done = has_key(object, task->key) && has_result(task);
   *diverged = json_is_true(json_object_get(object, "diverged"));
   json_decref(object);
   return done;
@@ -162,6 +179,7 @@ static lap_code write_object(const lap_task *task, const char *name, json_t *obj
                              lap_status *status) {
   char *path = lap_task_path(task, name), *text = json_dumps(object, JSON_INDENT(1));
   char *line = lap_format("%s\n", text);
+  lap_file_remove_temporaries(path); /* of a call that was killed */
   const lap_code code = lap_file_write(path, line, strlen(line), status);
   free(line);
   free(text);
@@ -216,12 +234,29 @@ static lap_code bring_back(const lap_tasks *tasks, const lap_task *task, lap_sta
   return code;
 }
 
+/* Hours of work may lie beside it. */
+static lap_code fail_for_key(const lap_task *task, lap_status *status) {
+  return lap_fail(status, LAP_DATA,
+                  "%s/key.json: is damaged: it does not say whose run this is; bring it back, or "
+                  "remove %s, whose run then begins again",
+                  task->directory, task->directory);
+}
+
+static bool has_file(const lap_task *task, const char *name) {
+  char *path = lap_task_path(task, name);
+  const bool has = lap_file_exists(path);
+  free(path);
+  return has;
+}
+
 lap_code lap_task_settle(const lap_tasks *tasks, const lap_task *task, lap_status *status) {
   json_t *object = read_object(task, "key.json");
   const char *found = json_string_value(json_object_get(object, "key_sha256"));
   const bool same = has_key(object, task->key);
   lap_code code = LAP_OK;
-  if (!same) {
+  if (!found && has_file(task, "key.json")) {
+    code = fail_for_key(task, status);
+  } else if (!same) {
     /* Without a key nothing has run there yet. */
     code = found ? put_aside(tasks, task, found, status)
                  : lap_file_remove_tree(task->directory, status);

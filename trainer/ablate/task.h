@@ -100,13 +100,14 @@ char *lap_task_path(const lap_task *task, const char *name);
  * of an evaluation, result.json of others; malloc'ed. */
 char *lap_task_result_path(const lap_task *task);
 
-/* Whether done.json is there with the task's key; it says too whether it has diverged. */
+/* Whether done.json is there with the task's key, and the result beside it is whole; it says too
+ * whether it has diverged. */
 bool lap_task_is_done(const lap_task *task, bool *diverged);
 /* done.json. */
 lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,
                              bool diverged, lap_status *status);
 /* Where a run directory holds the run of another key, moves that one to OUT/replaced, and brings
- * back what was replaced once and has this key. */
+ * back what was replaced once and has this key. LAP_DATA where its key.json is damaged. */
 lap_code lap_task_settle(const lap_tasks *tasks, const lap_task *task, lap_status *status);
 
 /* Forgets the tasks from `count` on. */

@@ -191,7 +191,10 @@ static lap_code loss_of(const lap_graph *graph, const char *directory, double *l
     code = lap_file_read(path, MOST_BYTES, &text, NULL, status);
     json_t *object = text ? json_loads(text, 0, NULL) : NULL;
     const json_t *found = json_object_get(object, "loss");
-    if (json_is_number(found)) *loss = json_number_value(found);
+    if (json_is_number(found))
+      *loss = json_number_value(found);
+    else if (code == LAP_OK)
+      code = lap_fail(status, LAP_DATA, "%s: is damaged: it has no loss; remove it", path);
     json_decref(object);
     free(text);
   }
@@ -279,11 +282,27 @@ static json_t *changes_json(const lap_changes *changes) {
   return object;
 }
 
+static bool holds(const char *path, const char *text) {
+  enum { MOST_BYTES = 1 << 20 };
+  char *found = NULL;
+  lap_status ignored;
+  const bool same = lap_file_exists(path) &&
+                    lap_file_read(path, MOST_BYTES, &found, NULL, &ignored) == LAP_OK &&
+                    !strcmp(found, text);
+  free(found);
+  return same;
+}
+
+/* Runs of a queue find the choice made, and leave it: they would write it at the same time. */
 static lap_code write_object(const lap_graph *graph, const char *name, const json_t *object,
                              lap_status *status) {
   char *text = json_dumps(object, JSON_INDENT(1));
   char *path = lap_format("%s/%s", graph->tasks.out, name);
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  lap_code code = LAP_OK;
+  if (!holds(path, text)) {
+    lap_file_remove_temporaries(path);
+    code = lap_file_write(path, text, strlen(text), status);
+  }
   free(path);
   free(text);
   return code;

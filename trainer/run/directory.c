@@ -155,6 +155,7 @@ lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_st
   json_object_set_new(run, "previous", previous);
   char *text = json_dumps(run, JSON_INDENT(2));
   char *whole = lap_format("%s\n", text);
+  lap_file_remove_temporaries(file); /* of a run that was killed */
   const lap_code code = lap_file_write(file, whole, strlen(whole), status);
   free(whole);
   free(text);

@@ -115,6 +115,7 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
     memmove(text + kept, line - length, length);
     kept += length;
   }
+  lap_file_remove_temporaries(path); /* of a run that was killed */
   if (code == LAP_OK && kept != bytes) code = lap_file_write(path, text, kept, status);
   free(text);
   return code;
