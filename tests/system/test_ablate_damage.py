@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from harness import finish, json, lapidary, pathlib, start, succeed, unittest
+from harness import finish, json, kill_group, lapidary, pathlib, start, succeed, unittest
 from test_ablate import ARMS, RANKS, SUITE, Suite, children_of, contents
 from test_full_disk import SmallDisk
 
@@ -124,6 +124,7 @@ sys.exit(child.wait())
         suite = self.write("watched.yaml", SUITE + RANKS + ARMS +
                            "changes: {schedule.steps: 3000, checkpoint.every_steps: 100, watchdog_seconds: 4}\n")
         process = start(self.arguments(suite, "watched"), cwd=self.workspace.path)
+        self.addCleanup(kill_group, process)
         run = self.workspace / "watched/runs/distilled/seed-1"
         self.wait_for(run / "metrics.jsonl", process)
         (launcher,) = children_of(process.pid)
@@ -131,7 +132,7 @@ sys.exit(child.wait())
         end = time.monotonic() + 60
         while "watchdog" not in (run / "err.txt").read_text() and time.monotonic() < end:
             time.sleep(0.1)
-        while len(children_of(process.pid)) and children_of(process.pid)[0] == launcher and time.monotonic() < end:
+        while children_of(process.pid) in ([launcher], []) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         result = finish(process)
