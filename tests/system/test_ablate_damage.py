@@ -112,7 +112,8 @@ sys.exit(child.wait())
         self.assertEqual(len(list((run / "checkpoints").glob("step-*"))), 1, (run / "err.txt").read_text())
 
     def test_a_child_that_is_held_is_let_go_to_stop(self):
-        suite = self.write("held.yaml", SUITE + "changes: {schedule.steps: 30000, checkpoint.every_steps: 30000}\n" + ARMS)
+        suite = self.write("held.yaml", SUITE + ARMS +
+                           "changes: {schedule.steps: 30000, checkpoint.every_steps: 30000}\n")
         process = start(self.arguments(suite, "held"), cwd=self.workspace.path)
         self.wait_for(self.workspace / "held/runs/distilled/seed-1/metrics.jsonl", process)
         for child in children_of(process.pid):

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "tests/scratch.h"
 #include "trainer/ablate/outcome.h"
@@ -60,6 +61,14 @@ static void evaluations_lie_in_their_run(void **state) {
   lap_tasks_release(&tasks);
 }
 
+/* What a done task has beside done.json. */
+static void write_result(const lap_task *task) {
+  char *path = lap_task_result_path(task);
+  lap_status status;
+  assert_int_equal(lap_file_write(path, "{}\n", 3, &status), LAP_OK);
+  free(path);
+}
+
 static void what_is_done_has_the_key(void **state) {
   (void)state;
   char *folder = scratch_create();
@@ -74,6 +83,8 @@ static void what_is_done_has_the_key(void **state) {
   assert_int_equal(lap_task_settle(&tasks, task, &status), LAP_OK);
   assert_false(lap_task_is_done(task, &diverged));
   assert_int_equal(lap_task_write_done(task, 1, 2, 1, false, &status), LAP_OK);
+  assert_false(lap_task_is_done(task, &diverged)); /* its result is missing */
+  write_result(task);
   assert_true(lap_task_is_done(task, &diverged));
   assert_false(diverged);
   /* Another key: the run is put aside, and comes back. */
@@ -84,6 +95,7 @@ static void what_is_done_has_the_key(void **state) {
   assert_int_equal(lap_task_settle(&tasks, task, &status), LAP_OK);
   assert_int_equal(scratch_count(scratch_path(folder, "replaced")), 1);
   assert_int_equal(lap_task_write_done(task, 1, 2, 1, true, &status), LAP_OK);
+  write_result(task);
   assert_true(lap_task_is_done(task, &diverged));
   assert_true(diverged);
   memcpy(task->key, key, sizeof key);
