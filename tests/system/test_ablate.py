@@ -131,11 +131,12 @@ class Suite(Test):
 class KillAnywhere(Suite):
     """Suites that are ended at KILLS random moments each, in all their steps, tuning and report among them, and end in
     the same files and the same report.json as one that nobody disturbed."""
+    KILLS = 20
 
     @classmethod
     def make(cls, workspace):
         super().make(workspace)
-        cls.kills = int(os.environ.get("KILLS", "20"))
+        cls.kills = int(os.environ.get("KILLS", cls.KILLS))
 
     def report(self, out):
         """report.json without times, as text; `report` is ended once on its way."""
@@ -206,6 +207,8 @@ class Kill(KillAnywhere):
 
 
 class KillRanks(KillAnywhere):
+    KILLS = 7  # mpirun takes a second to end, and to begin again
+
     def test_several_ranks(self):
         suite = self.write("ranks.yaml", SUITE + "changes: {schedule.steps: 20}\n" + RANKS + ARMS)
         self.end_the_same(suite, ("ablate", "ablate", "ablate", "stop", "stop", "child", "rank"))

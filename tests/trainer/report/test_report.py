@@ -158,7 +158,8 @@ class Numbers(Reports):
         self.assertIn("verdict", own)
         self.assertEqual(report["shared_rate"]["runs"], {"distilled": "runs/distilled",
                                                          "next-token": "shared-rate/next-token"})
-        self.assertIn("All arms at one setting: optimizer.learning_rate", (self.dir / "suite/report/report.md").read_text())
+        markdown = (self.dir / "suite/report/report.md").read_text()
+        self.assertIn("All arms at one setting: optimizer.learning_rate", markdown)
 
     def test_tuning_as_a_table(self):
         suite = self.suite(arms=("distilled", "next-token"), seeds=2).write()
