@@ -243,6 +243,58 @@ class Codecs(Test):
         drawn = self.audit("varopt")
         self.assertEqual((drawn["calibration"], drawn["tail_mass"], drawn["slots"]), (None, 0, 12))
 
+    def disturbed(self, name, sizes):
+        """The dense cache as another program would have it, twice: log-probabilities off by at most `sizes`."""
+        for index, size in enumerate(sizes):
+            out = self.workspace / f"{name}-{index}"
+            shutil.copytree(self.workspace / "dense", out)
+            for path in out.glob("*.h5"):
+                with h5py.File(path, "r+") as file:
+                    for attribute in ("rows_sha256", "teacher_sha256"):
+                        file.attrs.pop(attribute, None)
+                    random = numpy.random.default_rng(index)
+                    logprob = file["logprob"][:].astype(numpy.float64)
+                    logprob += size * random.uniform(-1, 1, logprob.shape)
+                    sum_of_row = numpy.exp(logprob).sum(axis=1, keepdims=True)  # 0 of a row that is not counted
+                    logprob -= numpy.log(numpy.maximum(sum_of_row, 1e-9))
+                    order = numpy.argsort(-logprob, axis=1)
+                    file["ids"][:] = numpy.take_along_axis(file["ids"][:], order, 1)
+                    file["logprob"][:] = numpy.take_along_axis(logprob, order, 1)
+        return [f"{name}-{index}" for index in range(len(sizes))]
+
+    def probabilities(self, cache):
+        """[rows, V] of a dense cache, by id."""
+        parts = []
+        for path in sorted((self.workspace / cache).glob("*.h5")):
+            with h5py.File(path) as file:
+                order = numpy.argsort(file["ids"][:], axis=1)
+                parts.append(numpy.exp(numpy.take_along_axis(file["logprob"][:].astype(numpy.float64), order, 1)))
+        return numpy.concatenate(parts)
+
+    def test_audit_judges_rows_of_other_programs_by_two_of_their_passes(self):
+        first, second = self.disturbed("foreign", (0.003, 0.003))
+        again = ("--again", f"{self.workspace / second}/*.h5")
+        live = self.audit(first, "--live", self.run_directory, *again)["live"]
+        self.assertFalse(live["same_teacher"])
+        self.assertEqual((live["other_rows"], live["beyond_rows"]), (live["rows"], 0))
+        p, q = self.probabilities(first), self.probabilities(second)
+        gap = numpy.abs(p - q)[self.counted_rows()[0]].max()
+        self.assertAlmostEqual(live["tolerance"], 2 * gap + 1 / (numpy.e * 2048), places=6)
+        self.assertGreater(live["tolerance"], live["largest_gap"])
+        other = self.disturbed("another", (0.5,))[0]
+        live = self.audit(other, "--live", self.run_directory, "--again", f"{self.workspace / other}/*.h5")["live"]
+        self.assertGreater(live["beyond_rows"], live["rows"] // 2)
+        tokens = ("--tokens", self.workspace / "tokens/train/*.h5")
+        result = lapidary("audit", "--cache", f"{self.workspace / first}/*.h5", *tokens, *again)
+        self.assert_exit(result, 2)
+        self.assertIn("--again needs --live", result.err)
+        self.teach(self.workspace / "few", "--codec", "topk", "--k", "8")
+        for cache, named in (("few", "make both alike"), ("varopt", "two passes of codec topk")):
+            result = lapidary("audit", "--cache", f"{self.workspace / first}/*.h5", *tokens,
+                              "--live", self.run_directory, "--again", f"{self.workspace / cache}/*.h5")
+            self.assert_exit(result, 3)
+            self.assertIn(named, result.err)
+
     def test_audit_makes_the_rows_once_more(self):
         for cache in ("dense", *CODECS):
             live = self.audit(cache, "--live", self.run_directory, "--threads", "2")["live"]
@@ -254,6 +306,7 @@ class Codecs(Test):
         live = self.audit("dense", "--live", other)["live"]
         self.assertEqual((live["same_teacher"], live["other_rows"]), (False, live["rows"]))
         self.assertGreater(live["largest_gap"], 0.01)
+        self.assertEqual((live["tolerance"], live["beyond_rows"]), (None, None))
         damaged = self.workspace / "damaged"
         shutil.copytree(self.workspace / "varopt", damaged)
         with h5py.File(next(damaged.glob("*.h5")), "r+") as file:

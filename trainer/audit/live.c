@@ -90,6 +90,7 @@ static void audit_position(void *context, const lap_micro_batch *window, int64_t
     a->non_finite |= !finite;
     a->live->rows += 1;
     a->live->other_rows += !same;
+    a->live->beyond_rows += gap > a->live->tolerance;
     a->live->largest_gap = fmax(a->live->largest_gap, gap);
     a->live->largest_tail_gap = fmax(
         a->live->largest_tail_gap, fabs((double)window->batch.teacher_tail[t] - (double)made.tail));
@@ -147,12 +148,13 @@ static bool can_redraw(const lap_cache_schema *schema) {
 }
 
 lap_code lap_audit_live(const lap_sharded_model *model, const char *weights_sha256,
-                        lap_cache *cache, int threads, lap_console *console, lap_live_audit *live,
-                        lap_status *status) {
+                        lap_cache *cache, double tolerance, int threads, lap_console *console,
+                        lap_live_audit *live, lap_status *status) {
   const lap_cache_schema *schema = lap_cache_schema_of(cache);
   const lap_gemma2_config *config = &model->source.config->model;
   *live = (lap_live_audit){.same_teacher = strcmp(schema->teacher_sha256, weights_sha256) == 0,
-                           .redrawn = can_redraw(schema)};
+                           .redrawn = can_redraw(schema),
+                           .tolerance = tolerance};
   if (config->vocab_size != schema->vocab_size)
     return lap_fail(status, LAP_DATA,
                     "--live: %s has a vocabulary of %" PRId64
@@ -185,6 +187,10 @@ json_t *lap_live_audit_to_json(const lap_live_audit *live) {
                              (json_int_t)live->rows, "other_rows", (json_int_t)live->other_rows);
   json_object_set_new(object, "largest_gap", lap_json_number(live->largest_gap));
   json_object_set_new(object, "largest_tail_gap", lap_json_number(live->largest_tail_gap));
+  const bool judged = !isnan(live->tolerance);
+  json_object_set_new(object, "tolerance", judged ? json_real(live->tolerance) : json_null());
+  json_object_set_new(object, "beyond_rows",
+                      judged ? json_integer((json_int_t)live->beyond_rows) : json_null());
   return object;
 }
 
@@ -194,4 +200,7 @@ void lap_live_audit_print(const lap_live_audit *live, FILE *out) {
           live->rows);
   fprintf(out, "               largest difference %.3g of a probability, %.3g of a tail\n",
           live->largest_gap, live->largest_tail_gap);
+  if (!isnan(live->tolerance))
+    fprintf(out, "               %" PRIu64 " rows are beyond the tolerance of %.3g\n",
+            live->beyond_rows, live->tolerance);
 }

@@ -6,12 +6,14 @@
  * students and a cache of every id, how far the gradients of each codec and tail rule are from
  * those of the whole distributions. It runs alone.
  */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "teacher/cache_open.h"
 #include "trainer/audit/audit.h"
 #include "trainer/audit/live.h"
+#include "trainer/audit/tolerance.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/output.h"
 #include "trainer/cli/session.h"
@@ -20,7 +22,7 @@
 #include "trainer/commands/precision_flag.h"
 
 typedef struct {
-  const char *cache, *tokens, *live;
+  const char *cache, *tokens, *live, *again;
   lap_audit_angle_flags angles; /* threads and precision: of --live too */
 } audit_flags;
 
@@ -39,6 +41,11 @@ static const lap_flag flags_of_audit[] = {
      .value = "CHECKPOINT",
      .offset = offsetof(audit_flags, live),
      .help = "also compare the rows with those that this teacher makes now"},
+    {.name = "again",
+     .value = "GLOB",
+     .offset = offsetof(audit_flags, again),
+     .help = "for --live: the rows by another pass of the program that made --cache, at another "
+             "batch size; its rounding is the tolerance"},
     {.name = "student",
      .value = "CHECKPOINT",
      .offset = OF_ANGLES(student),
@@ -82,12 +89,25 @@ static void show_progress(void *context, uint64_t done, uint64_t total) {
 
 /* --- live --- */
 
+static lap_code read_tolerance(const audit_flags *flags, lap_cache *cache, double *tolerance,
+                               lap_status *status) {
+  *tolerance = NAN;
+  if (!flags->again) return LAP_OK;
+  lap_cache *again;
+  LAP_TRY(lap_cache_open(flags->again, lap_cache_tokens(cache), NULL, &again, status));
+  const lap_code code = lap_tolerance_of_passes(cache, again, tolerance, status);
+  lap_cache_close(again);
+  return code;
+}
+
 static lap_code audit_live(const lap_session *session, const audit_flags *flags, lap_cache *cache,
                            lap_live_audit *live, lap_status *status) {
   lap_sharded_model model = {0};
   const lap_model_layout as_trained = {0};
   char sha256[LAP_SHA256_HEX];
   const int threads = (int)flags->angles.threads;
+  double tolerance;
+  LAP_TRY(read_tolerance(flags, cache, &tolerance, status));
   lap_code code = lap_sharded_model_open(flags->live, as_trained, session->comm, &model, status);
   if (code == LAP_OK)
     code = lap_precision_flag_apply(flags->angles.precision, model.source.config, status);
@@ -96,7 +116,8 @@ static lap_code audit_live(const lap_session *session, const audit_flags *flags,
   if (code == LAP_OK)
     code = lap_session_open_gemm(session, lap_config_gemm(model.source.config), threads, status);
   if (code == LAP_OK)
-    code = lap_audit_live(&model, sha256, cache, threads, session->console, live, status);
+    code =
+        lap_audit_live(&model, sha256, cache, tolerance, threads, session->console, live, status);
   lap_sharded_model_close(&model);
   return code;
 }
@@ -154,6 +175,10 @@ static lap_code audit_cache(const lap_session *session, const lap_command_line *
   LAP_TRY(lap_session_alone(session, "audit", status));
   if (!flags->cache || !flags->tokens)
     return lap_fail(status, LAP_USAGE, "--cache GLOB and --tokens GLOB are needed");
+  if (flags->again && !flags->live)
+    return lap_fail(
+        status, LAP_USAGE,
+        "--again needs --live CHECKPOINT: it says how far live rows may be from stored ones");
   LAP_TRY(lap_audit_angles_check(&flags->angles, status));
   lap_token_set tokens = {0};
   lap_cache *cache = NULL;
@@ -180,6 +205,6 @@ const lap_command lap_command_audit = {
     .summary =
         "say what a teacher's cache keeps, what it costs, and how well its teacher is calibrated",
     .usage =
-        "--cache GLOB --tokens GLOB [--live CHECKPOINT] "
+        "--cache GLOB --tokens GLOB [--live CHECKPOINT [--again GLOB]] "
         "[--dense GLOB --student CHECKPOINT [CHECKPOINT...]]",
     .run = run};
