@@ -487,11 +487,13 @@ class Measures(Suite):
         items = [{"context": " ".join(words[i:i + 5]), "choices": [f" {words[i + 5]}", " qu", " zzz"], "answer": 0,
                   "seen": (1, 4, 16)[i % 3]} for i in range(0, 90, 3)]
         (workspace / "cloze.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        (workspace / "names.txt").write_text("Ruth went to Boaz and then Ruth sat by Boaz")
         cls.suite = cls.write("measures.yaml", SUITE.replace("text: text.txt, documents: line",
                                                              "text: books, documents: line, cluster: file, test: 0.2")
                               .replace("k: 8", "k: 8, eval_k: dense") + """\
 choices: {cloze: cloze.jsonl}
 memorise: {prompts: 10}
+attend: names.txt
 measures: [loss, perplexity, ece, kl, acceptance, loss_by_position]
 arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
@@ -526,6 +528,19 @@ endpoint: {set: cloze, measure: accuracy}
                          [float(f"{b['loss']:.12g}") for b in by_position])
         self.assertEqual(self.measure("memorise", "near")["arms"][0]["by_seed"][0],
                          self.eval("drawn", 1, "memorise")["near"])
+
+    def test_what_heads_look_at_is_in_the_report(self):
+        for seed in (1, 2):
+            found = self.eval("distilled", seed, "attend")
+            for kind in ("local", "global"):
+                heads = [head for head in found["models"][0]["heads"] if head["kind"] == kind]
+                self.assertTrue(heads)
+                for key in ("entropy", "distance", "bos", *(("name", "control") if kind == "global" else ())):
+                    mean = sum(head[key] for head in heads) / len(heads)
+                    measure = self.measure("attend", f"{kind}_{key}")
+                    self.assertAlmostEqual(measure["arms"][1]["by_seed"][seed - 1], mean, places=6)
+                    self.assertNotIn("verdict", measure["comparisons"][0])
+        self.assertTrue((self.workspace / "out/runs/drawn/seed-1/eval/attend.maps/attention.html").exists())
 
     def test_choices_compare_item_by_item(self):
         measure = self.measure("cloze", "accuracy")

@@ -147,7 +147,7 @@ static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_
                              cost *out, lap_status *status) {
   const char *tokens = flag_of(task, "--tokens"), *k = flag_of(task, "--k");
   const char *prompts = flag_of(task, "--prompts");
-  if (!tokens) { /* choices: seconds */
+  if (!tokens) { /* choices, attend: seconds */
     out->hours = 0;
     return LAP_OK;
   }

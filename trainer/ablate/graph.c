@@ -303,7 +303,8 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
                        .tasks.out = lap_copy_string(out),
                        .tokenizer = nothing,
                        .train = nothing,
-                       .teacher = nothing};
+                       .teacher = nothing,
+                       .attend = nothing};
   lap_changes changes;
   LAP_TRY(lap_arm_config(graph->suite, NULL, NULL, &changes, &graph->base, status));
   lap_changes_release(&changes);
@@ -316,6 +317,7 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
   }
   LAP_TRY(check_memorise(graph, status));
   LAP_TRY(add_choices(graph, status));
+  if (suite->attend) LAP_TRY(outside(suite->attend, NULL, &graph->attend, status));
   return add_data(graph, status);
 }
 
@@ -331,6 +333,7 @@ void lap_graph_release(lap_graph *graph) {
   for (size_t i = 0; graph->choices && i < graph->suite->choice_count; ++i)
     lap_task_input_release(&graph->choices[i]);
   free(graph->choices);
+  lap_task_input_release(&graph->attend);
   lap_task_input_release(&graph->tokenizer);
   lap_task_input_release(&graph->train);
   lap_task_input_release(&graph->teacher);

@@ -29,6 +29,7 @@ typedef struct {
   lap_graph_set *sets; /* [set_count] dev, where there is one, test, then those of the suite */
   size_t set_count;
   lap_task_input *choices; /* [suite->choice_count] */
+  lap_task_input attend;   /* the text; path NULL: none */
   bool has_dev;
   lap_task_input teacher; /* the model, or the cache where that is given; path NULL: none */
   struct {

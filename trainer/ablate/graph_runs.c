@@ -311,7 +311,8 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t ru
 }
 
 /* An evaluation `set` of another kind; what it reads is in the draft. NULL: it is there already. */
-static lap_task *add_other(lap_graph *graph, lap_task_draft *draft, size_t run, const char *set) {
+static lap_task *add_other(lap_graph *graph, lap_task_draft *draft, size_t run, const char *set,
+                           const char *command) {
   char *name = lap_format("%s/eval/%s", graph->tasks.task[run].name, set);
   char *prefix = lap_format("%s.", set);
   bool is_new;
@@ -320,7 +321,7 @@ static lap_task *add_other(lap_graph *graph, lap_task_draft *draft, size_t run, 
   free(name);
   if (!is_new) return NULL;
   lap_task *task = &graph->tasks.task[index];
-  lap_task_argue(task, "eval");
+  lap_task_argue(task, "%s", command);
   lap_task_argue(task, "%s", graph->tasks.task[run].directory);
   return task;
 }
@@ -332,7 +333,7 @@ static void add_choices(lap_graph *graph, size_t index, size_t run, const lap_co
   lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
   lap_task_draft_read(&draft, &graph->tasks, "model", &model);
   lap_task_draft_read(&draft, &graph->tasks, "choices", &graph->choices[index]);
-  lap_task *task = add_other(graph, &draft, run, choices->name);
+  lap_task *task = add_other(graph, &draft, run, choices->name, "eval");
   if (!task) return;
   task->parallel = true;
   lap_task_argue(task, "--choices=%s", choices->path);
@@ -351,11 +352,27 @@ static void add_memorise(lap_graph *graph, size_t run, const lap_config *config)
   lap_task_draft_read(&draft, &graph->tasks, "model", &model);
   lap_task_draft_read(&draft, &graph->tasks, "seen", &graph->train);
   lap_task_draft_read(&draft, &graph->tasks, "unseen", &test->tokens);
-  lap_task *task = add_other(graph, &draft, run, "memorise");
+  lap_task *task = add_other(graph, &draft, run, "memorise", "eval");
   if (!task) return;
   lap_task_argue(task, "--memorise=%s", graph->train.path);
   lap_task_argue(task, "--tokens=%s", test->tokens.path);
   lap_task_argue(task, "--prompts=%" PRId64, graph->suite->prompts);
+  lap_task_argue(task, "--threads=%d", config->threads);
+  lap_task_argue(task, "--json");
+}
+
+static void add_attend(lap_graph *graph, size_t run, const lap_config *config) {
+  const lap_task_input model = {.task = run};
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  lap_task_draft_say(&draft, "attend");
+  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
+  lap_task_draft_read(&draft, &graph->tasks, "text", &graph->attend);
+  lap_task *task = add_other(graph, &draft, run, "attend", "attend");
+  if (!task) return;
+  task->parallel = false; /* the command knows no ranks */
+  lap_task_argue(task, "--text-file=%s", graph->attend.path);
+  lap_task_argue(task, "--out=%s/%smaps", task->directory, task->prefix);
   lap_task_argue(task, "--threads=%d", config->threads);
   lap_task_argue(task, "--json");
 }
@@ -367,6 +384,7 @@ static void add_evaluations(lap_graph *graph, size_t run, const lap_config *conf
   if (dev_only) return;
   for (size_t i = 0; i < graph->suite->choice_count; ++i) add_choices(graph, i, run, config);
   if (graph->suite->prompts > 0) add_memorise(graph, run, config);
+  if (graph->attend.path) add_attend(graph, run, config);
 }
 
 lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,

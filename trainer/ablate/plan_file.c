@@ -101,7 +101,7 @@ static json_t *compare_list(const lap_suite *suite) {
   return list;
 }
 
-/* Choices by item, and memorise. */
+/* Choices by item, memorise, and attend. */
 static lap_code add_other_sets(const lap_graph *graph, json_t *list, lap_status *status) {
   const lap_suite *suite = graph->suite;
   for (size_t i = 0; i < suite->choice_count; ++i) {
@@ -118,6 +118,11 @@ static lap_code add_other_sets(const lap_graph *graph, json_t *list, lap_status 
     json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", "memorise", "kind",
                                           "memorise", "documents", (json_int_t)suite->prompts,
                                           "tokens_count", (json_int_t)0, "cluster", "document"));
+  if (suite->attend)
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s}", "name", "attend", "kind", "attend",
+                        "text", suite->attend, "sha256", graph->attend.sha256, "documents",
+                        (json_int_t)1, "tokens_count", (json_int_t)0, "cluster", "document"));
   return LAP_OK;
 }
 

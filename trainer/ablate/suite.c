@@ -57,6 +57,7 @@ static void release_lists(lap_suite *suite) {
     free(suite->choices[i].path);
   }
   free(suite->choices);
+  free(suite->attend);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);
 }

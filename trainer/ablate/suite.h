@@ -115,6 +115,7 @@ typedef struct {
   lap_suite_choices *choices; /* [choice_count] */
   size_t choice_count;
   int64_t prompts; /* of memorise; 0: it is not asked for */
+  char *attend;    /* a text for attention maps; NULL: none */
   struct {
     char *arm, *baseline; /* NULL: no break-even */
     double *multiples;    /* [multiple_count], ascending, the first 1 */

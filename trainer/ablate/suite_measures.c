@@ -44,7 +44,7 @@ lap_code lap_read_measures(const lap_suite_reader *reader, const char *name,
 
 lap_code lap_read_choices(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, void *destination) {
-  static const char *const taken[] = {"train", "dev", "test", "memorise"};
+  static const char *const taken[] = {"train", "dev", "test", "memorise", "attend"};
   lap_suite *suite = destination;
   if (node->kind != LAP_YAML_MAPPING || node->count == 0)
     return lap_read_expected(reader, name, node, "a mapping of names to FILE.jsonl");

@@ -102,7 +102,7 @@ static lap_code read_set(const lap_suite_reader *reader, const char *name, const
                          const lap_yaml_node *node, lap_suite_set *set) {
   LAP_TRY(lap_read_check_name(reader, "set", own, node->line));
   if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test") ||
-      !strcmp(own, "memorise"))
+      !strcmp(own, "memorise") || !strcmp(own, "attend"))
     return lap_read_fail(reader, node->line, "%s.%s: the corpus itself has this set", name, own);
   char *dotted = lap_format("%s.%s", name, own);
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
@@ -338,6 +338,7 @@ static const lap_field suite_fields[] = {
     {"sets", LAP_FIELD_READ, .read = read_sets},
     {"choices", LAP_FIELD_READ, .read = lap_read_choices},
     {"memorise", LAP_FIELD_READ, .read = lap_read_memorise},
+    {"attend", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, attend)},
     {"break_even", LAP_FIELD_READ, .read = read_break_even},
     {"pilot", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, pilot)},
     {"ranks", LAP_FIELD_INTEGER, .offset = offsetof(lap_suite, ranks), .minimum = 1,

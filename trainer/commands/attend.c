@@ -185,6 +185,19 @@ static json_t *model_to_json(const attend_model *m) {
                    (json_int_t)m->maps.window, "heads", heads);
 }
 
+/* Of the local and of the global heads; null where there are none. */
+static json_t *means_to_json(const attend_model *m) {
+  const lap_attend_model model = {m->model.source.path, &m->maps, m->head};
+  json_t *object = json_object();
+  for (int local = 1; local >= 0; --local) {
+    int64_t heads;
+    const lap_head_measures mean = lap_attend_mean(&model, local, &heads);
+    json_object_set_new(object, local ? "local" : "global",
+                        heads ? lap_head_measures_to_json(&mean) : json_null());
+  }
+  return object;
+}
+
 static json_t *to_json(const attend_text *t, const attend_model *models, int count) {
   json_t *tokens = json_array(), *pairs = json_array(), *list = json_array();
   for (int64_t i = 0; i < t->length; ++i) json_array_append_new(tokens, json_integer(t->tokens[i]));
@@ -196,7 +209,8 @@ static json_t *to_json(const attend_text *t, const attend_model *models, int cou
                   "first", (json_int_t)pair->first, "count", (json_int_t)pair->count));
   }
   for (int m = 0; m < count; ++m) json_array_append_new(list, model_to_json(&models[m]));
-  return json_pack("{s:o, s:o, s:o}", "tokens", tokens, "pairs", pairs, "models", list);
+  return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "pairs", pairs, "means",
+                   means_to_json(&models[0]), "models", list);
 }
 
 static lap_code write_json(const char *path, const json_t *object, lap_status *status) {

@@ -41,10 +41,69 @@ static const lap_measure measures[] = {
      .title = "held-out text within a tenth of edits, the control",
      .unit = "share",
      .key = "control_near"},
+    {.name = "local_entropy",
+     .title = "local heads: entropy",
+     .unit = "nats",
+     .key = "entropy",
+     .heads = "local"},
+    {.name = "local_distance",
+     .title = "local heads: distance to what is seen",
+     .unit = "tokens",
+     .key = "distance",
+     .heads = "local"},
+    {.name = "local_bos",
+     .title = "local heads: share on BOS",
+     .unit = "share",
+     .key = "bos",
+     .heads = "local"},
+    {.name = "local_name",
+     .title = "local heads: share on the antecedent of a name",
+     .unit = "share",
+     .key = "name",
+     .heads = "local"},
+    {.name = "local_control",
+     .title = "local heads: share as far from other words, the control",
+     .unit = "share",
+     .key = "control",
+     .heads = "local"},
+    {.name = "global_entropy",
+     .title = "global heads: entropy",
+     .unit = "nats",
+     .key = "entropy",
+     .heads = "global"},
+    {.name = "global_distance",
+     .title = "global heads: distance to what is seen",
+     .unit = "tokens",
+     .key = "distance",
+     .heads = "global"},
+    {.name = "global_bos",
+     .title = "global heads: share on BOS",
+     .unit = "share",
+     .key = "bos",
+     .heads = "global"},
+    {.name = "global_beyond_window",
+     .title = "global heads: share beyond the window",
+     .unit = "share",
+     .key = "beyond_window",
+     .heads = "global"},
+    {.name = "global_name",
+     .title = "global heads: share on the antecedent of a name",
+     .unit = "share",
+     .key = "name",
+     .heads = "global"},
+    {.name = "global_control",
+     .title = "global heads: share as far from other words, the control",
+     .unit = "share",
+     .key = "control",
+     .heads = "global"},
 };
 static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure",
                                          "exposure_slope", NULL};
 static const char *const of_memorise[] = {"exact", "near", "control_exact", "control_near", NULL};
+static const char *const of_attend[] = {"local_entropy",   "local_distance", "local_bos",
+                                        "local_name",      "local_control",  "global_entropy",
+                                        "global_distance", "global_bos",     "global_beyond_window",
+                                        "global_name",     "global_control", NULL};
 
 const lap_measure *lap_measure_find(const char *name) {
   for (size_t i = 0; i < sizeof measures / sizeof *measures; ++i)
@@ -59,6 +118,7 @@ const char *lap_measure_names(void) {
 static const char *const *names_of_kind(const char *kind) {
   static const char *const none[] = {NULL};
   if (strcmp(kind, "choices") == 0) return of_choices;
+  if (strcmp(kind, "attend") == 0) return of_attend;
   return strcmp(kind, "memorise") == 0 ? of_memorise : none;
 }
 
@@ -109,6 +169,7 @@ static double number_of_run(const lap_study *study, const lap_measure *measure, 
   const json_t *eval = json_object_get(evals, lap_study_set_name(study, set));
   if (measure->by_position)
     eval = json_array_get(json_object_get(eval, "by_position"), measure->bucket);
+  if (measure->heads) eval = json_object_get(json_object_get(eval, "means"), measure->heads);
   if (strcmp(measure->name, "exposure_slope") == 0)
     return exposure_slope(json_object_get(eval, "by_seen"));
   return lap_json_real(eval, measure->key);

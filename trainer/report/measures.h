@@ -17,14 +17,15 @@ typedef struct {
   const char *key; /* NULL, or where eval/SET.json has its number: then sum and count say nothing */
   size_t bucket;   /* of by_position, where `key` is in there */
   bool by_position;
+  const char *heads; /* of attention maps: "local", "global", whose mean `key` is in; else NULL */
 } lap_measure;
 
 /* By name: loss, bits_per_byte, kl, ... NULL: another one. */
 const lap_measure *lap_measure_find(const char *name);
 /* Those by document, which may be an endpoint: "loss, bits_per_byte, ..." for messages. */
 const char *lap_measure_names(void);
-/* The measures that a set of this kind ("" for tokens, "choices", "memorise") has beside those that
- * the plan names: the i-th; NULL: no more. */
+/* The measures that a set of this kind ("" for tokens, "choices", "memorise", "attend") has beside
+ * those that the plan names: the i-th; NULL: no more. */
 const lap_measure *lap_measure_of_kind(const char *kind, size_t i);
 /* Whether sets of this kind can have it. */
 bool lap_measure_fits(const lap_measure *measure, const char *kind);
