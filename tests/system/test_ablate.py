@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -592,6 +593,25 @@ class Distillation(Suite):
 
 
 class Refusals(Suite):
+    def test_break_even_over_text_that_is_read_again_is_pointed_out(self):
+        suite = self.write("again.yaml", SUITE.replace("seeds: 2", "seeds: 1") + ARMS +
+                           "changes: {schedule.steps: 10}\n"
+                           "break_even: {arm: distilled, baseline: next-token, multiples: [1, 30]}\n")
+        result = self.ablated(suite, "again")
+        length = self.read("again", "runs/next-token-30/seed-1/train.json")
+        times = float(re.search(r"the longest arm reads the training text ([0-9.]+) times", result.err).group(1))
+        self.assertAlmostEqual(times, length["tokens"] / self.train_tokens("again"), delta=0.2 * times)
+        fewer = self.write("fresh.yaml", pathlib.Path(self.workspace / "again.yaml").read_text().replace("30]", "2]"))
+        self.assertNotIn("the longest arm", self.ablated(fewer, "again").err)
+
+    def train_tokens(self, out):
+        """Of the training shards: those of most tokens."""
+        counts = []
+        for path in (self.workspace / out / "shared").glob("tokens-*/**/*.h5"):
+            with h5py.File(path) as file:
+                counts.append(len(file["tokens"]))
+        return max(counts)
+
     def test_bad_suites(self):
         whole = SUITE + ARMS
         cases = [

@@ -8,8 +8,12 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/stop.h"
+#include "dataset/token_shard.h"
+#include "trainer/ablate/arm_config.h"
 #include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/plan_file.h"
+#include "trainer/config/load.h"
+#include "trainer/step/schedule.h"
 
 static lap_code add_run(lap_graph *graph, const char *below, size_t arm, const lap_changes *more,
                         int64_t seed, lap_status *status) {
@@ -43,6 +47,42 @@ lap_code lap_ablate_add_shared_runs(lap_graph *graph, const lap_tuned *tuned, la
   return LAP_OK;
 }
 
+/* How many times an arm reads its training text. */
+static lap_code times_read(const lap_graph *graph, const lap_arm *arm, uint64_t windows,
+                           double *times, lap_status *status) {
+  lap_changes changes;
+  lap_config *config;
+  uint64_t steps = 0;
+  LAP_TRY(lap_arm_config(graph->suite, arm, NULL, &changes, &config, status));
+  const lap_code code = lap_schedule_total_steps(config, windows, &steps, status);
+  *times = (double)steps * (double)config->batch.sequences / (double)windows;
+  lap_changes_release(&changes);
+  lap_config_destroy(config);
+  return code;
+}
+
+/* The tokens of break_even are meant to be of fresh text. */
+static lap_code warn_of_repeats(const lap_graph *graph, lap_console *console, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  if (!suite->break_even.arm) return LAP_OK;
+  lap_token_set_size size;
+  double most = 0, times;
+  LAP_TRY(lap_token_set_measure(graph->train.path, (uint32_t)graph->base->data.sequence_length,
+                                &size, status));
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    if (suite->arms[i].token_multiple <= 1) continue;
+    LAP_TRY(times_read(graph, &suite->arms[i], size.windows, &times, status));
+    most = times > most ? times : most;
+  }
+  if (most > 1)
+    lap_console_warn(
+        console,
+        "break_even: the longest arm reads the training text %.1f times, and what more "
+        "tokens are worth is that of text read again: give more text, or fewer multiples",
+        most);
+  return LAP_OK;
+}
+
 /* plan.json lists what the runs share, so it sees them before they are tuned. */
 static lap_code plan(lap_graph *graph, lap_console *console, lap_status *status) {
   const size_t before = graph->tasks.count;
@@ -52,6 +92,7 @@ static lap_code plan(lap_graph *graph, lap_console *console, lap_status *status)
   if (change)
     lap_console_warn(console, "the plan is amended (what is new is exploratory): %s", change);
   free(change);
+  LAP_TRY(warn_of_repeats(graph, console, status));
   if (graph->suite->tune.key_count > 0) lap_tasks_truncate(&graph->tasks, before);
   return LAP_OK;
 }
