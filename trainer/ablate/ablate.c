@@ -61,7 +61,7 @@ static lap_code times_read(const lap_graph *graph, const lap_arm *arm, uint64_t 
   return code;
 }
 
-/* The tokens of break_even are meant to be of fresh text. */
+/* break_even asks what more fresh text is worth. */
 static lap_code warn_of_repeats(const lap_graph *graph, lap_console *console, lap_status *status) {
   const lap_suite *suite = graph->suite;
   if (!suite->break_even.arm) return LAP_OK;
@@ -77,8 +77,8 @@ static lap_code warn_of_repeats(const lap_graph *graph, lap_console *console, la
   if (most > 1)
     lap_console_warn(
         console,
-        "break_even: the longest arm reads the training text %.1f times, and what more "
-        "tokens are worth is that of text read again: give more text, or fewer multiples",
+        "break_even: the longest arm reads the training text %.1f times, so its extra tokens are "
+        "repeats, not fresh text: give more text, or lower the multiples",
         most);
   return LAP_OK;
 }

@@ -105,12 +105,16 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
   return in_directory(graph, index, "*.h5");
 }
 
+int64_t lap_graph_eval_k(const lap_graph *graph) {
+  const lap_suite *suite = graph->suite;
+  if (suite->teacher.eval_k == LAP_DENSE) return graph->base->model.vocab_size;
+  return suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
+}
+
 /* Of evaluation sets: in the windows of `length`. */
 static cache_form evaluation_form(const lap_graph *graph, const lap_config *config,
                                   int64_t length) {
-  const lap_suite *suite = graph->suite;
-  const int64_t k = suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
-  return (cache_form){.k = k == LAP_DENSE ? graph->base->model.vocab_size : k,
+  return (cache_form){.k = lap_graph_eval_k(graph),
                       .codec = "topk",
                       .sequence_length = length,
                       .document_mask = config->data.document_mask,
@@ -370,7 +374,6 @@ static void add_attend(lap_graph *graph, size_t run, const lap_config *config) {
   lap_task_draft_read(&draft, &graph->tasks, "text", &graph->attend);
   lap_task *task = add_other(graph, &draft, run, "attend", "attend");
   if (!task) return;
-  task->parallel = false; /* the command knows no ranks */
   lap_task_argue(task, "--text-file=%s", graph->attend.path);
   lap_task_argue(task, "--out=%s/%smaps", task->directory, task->prefix);
   lap_task_argue(task, "--threads=%d", config->threads);

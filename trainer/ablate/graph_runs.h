@@ -10,6 +10,9 @@
  * model or cache that cannot be read. */
 lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status);
 
+/* Kept ids of the caches against which runs are evaluated. */
+int64_t lap_graph_eval_k(const lap_graph *graph);
+
 /* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev. *run is its
  * task. */
 typedef struct {

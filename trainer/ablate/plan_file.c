@@ -12,6 +12,7 @@
 #include "dataset/token_shard.h"
 #include "trainer/ablate/amendment.h"
 #include "trainer/ablate/arm_config.h"
+#include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/pilot.h"
 #include "trainer/config/load.h"
 #include "trainer/measure/choices_file.h"
@@ -170,12 +171,6 @@ static json_t *tune_object(const lap_suite *suite) {
                    (json_int_t)suite->tune.extend);
 }
 
-static int64_t eval_k(const lap_graph *graph) {
-  const lap_suite *suite = graph->suite;
-  if (suite->teacher.eval_k == LAP_DENSE) return graph->base->model.vocab_size;
-  return suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
-}
-
 static json_t *teacher_object(const lap_graph *graph) {
   static const char *const kinds[] = {"none", "config", "model", "cache"};
   const lap_suite *suite = graph->suite;
@@ -184,7 +179,7 @@ static json_t *teacher_object(const lap_graph *graph) {
                    suite->teacher.name ? suite->teacher.name : "teacher", "kind",
                    kinds[suite->teacher.kind], "given", suite->teacher.path, "directory",
                    relative(graph, graph->teacher.path), "k", (json_int_t)suite->teacher.k,
-                   "eval_k", (json_int_t)eval_k(graph), "codec", suite->teacher.codec);
+                   "eval_k", (json_int_t)lap_graph_eval_k(graph), "codec", suite->teacher.codec);
 }
 
 static json_t *shared_list(const lap_graph *graph) {
