@@ -7,8 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/status.h"
+
+enum {
+  HUGE_PAGE = 2 << 20, /* of x86-64, and of ARM with pages of 4 KiB; elsewhere only an alignment */
+  LARGE = 2 * HUGE_PAGE,
+};
 
 static void out_of_memory(int64_t count, size_t size) {
   fprintf(stderr,
@@ -57,11 +63,24 @@ char *lap_format(const char *format, ...) {
   return text;
 }
 
+/* Rows of a matrix lie on as many small pages, each of which a processor has to look up. A refusal
+ * does not matter. The end that fills no page stays as it is, so that no memory is wasted. */
+static void ask_for_huge_pages(void *block, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#else
+  (void)block;
+  (void)bytes;
+#endif
+}
+
 void *lap_allocate_aligned(int64_t count, size_t size) {
+  const size_t alignment = bytes_of(count, size, HUGE_PAGE) < LARGE ? LAP_ALIGNMENT : HUGE_PAGE;
   const size_t bytes =
-      (bytes_of(count, size, LAP_ALIGNMENT) + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
-  void *block = aligned_alloc(LAP_ALIGNMENT, bytes);
+      (bytes_of(count, size, alignment) + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
+  void *block = aligned_alloc(alignment, bytes);
   if (!block) out_of_memory(count, size);
+  if (alignment == HUGE_PAGE) ask_for_huge_pages(block, bytes);
   memset(block, 0, bytes);
   return block;
 }
