@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/kernel/gemm.h"
 #include "autograd/op/folded_shards.h"
 #include "autograd/tape/record.h"
 #include "autograd/tape/tape.h"
@@ -166,8 +167,9 @@ lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config,
   model->weights = lap_allocate(buckets, sizeof *model->weights);
   model->gradients = lap_allocate(buckets, sizeof *model->gradients);
   record(model, recording);
+  const bool bfloat16 = recording->allocate ? lap_gemm_holds() : recording->bfloat16;
   const lap_op_extent extent = {recording->sequences, recording->length, recording->teacher_k,
-                                recording->threads};
+                                recording->threads, bfloat16};
   const lap_tape_mode mode = recording->mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD;
   if (recording->allocate)
     lap_tape_plan(model->tape, mode, &extent);

@@ -44,6 +44,7 @@ void lap_gemm(const lap_gemm_operands *operands) { blas_in_tiles(operands); }
 void lap_gemm_here(const lap_gemm_operands *operands) { blas(operands); }
 int64_t lap_gemm_chain_block(void) { return INT64_MAX; }
 int64_t lap_gemm_packed_width(void) { return 1; }
+bool lap_gemm_packs_halves(void) { return false; }
 bool lap_gemm_holds(void) { return false; }
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
   (void)operands, (void)packed;
@@ -82,6 +83,12 @@ void lap_gemm_here(const lap_gemm_operands *operands) {
 
 int64_t lap_gemm_packed_width(void) {
   return is_ours() ? lap_matmul_packed_width(lap_gemm_precision_here()) : 1;
+}
+
+bool lap_gemm_packs_halves(void) {
+  enum { SIDE = 64 };
+  return is_ours() && 2 * lap_matmul_packed_floats(lap_gemm_precision_here(), SIDE, SIDE) <=
+                          lap_gemm_packed_size(SIDE, SIDE);
 }
 
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {

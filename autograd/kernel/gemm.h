@@ -26,6 +26,7 @@
 #define lap_gemm_holds LAP_PRECISION(lap_gemm_holds)
 #define lap_gemm_hold LAP_PRECISION(lap_gemm_hold)
 #define lap_gemm_pack_b LAP_PRECISION(lap_gemm_pack_b)
+#define lap_gemm_packs_halves LAP_PRECISION(lap_gemm_packs_halves)
 #define lap_gemm_packed_width LAP_PRECISION(lap_gemm_packed_width)
 
 /* With OpenBLAS, the tiles of C. */
@@ -43,6 +44,7 @@ typedef struct {
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;
   lap_matmul_into into;
+  bool past_caches;
   int64_t segment, first;
 } lap_gemm_operands;
 #else
@@ -78,6 +80,9 @@ void lap_gemm_hold(real *values, int64_t count);
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed);
 /* What packed_column is a multiple of. */
 int64_t lap_gemm_packed_width(void);
+/* Whether what is laid out takes two bytes an element, half of lap_gemm_packed_size: in bfloat16
+ * with tile units, which gain by it where rows are few. */
+bool lap_gemm_packs_halves(void);
 /* Room for every kernel's layout, so that memory does not depend on the processor. */
 static inline int64_t lap_gemm_packed_size(int64_t n, int64_t k) {
   enum { WIDEST = 32, GROUP = LAP_MATMUL_GROUP };

@@ -4,7 +4,8 @@
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
  *
  * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
- * makes each logit once, and the memory for logits is a constant whatever the batch. Logits stay
+ * makes each logit once, and the memory for logits is a constant whatever the batch. In bfloat16
+ * weights are laid out once for all chunks of a micro-batch, where a kernel gains by it. Logits stay
  * with their shard. For each position of a chunk the shards bring together, in this order: the
  * largest logit of the rest, the target's and the kept ones (-inf where another shard has the id);
  * the masses of the rest; and, backward, dx.
@@ -34,16 +35,21 @@ int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_ra
   return lap_lm_head_chunk(vocab_size, length) * (vocab_size / shards.of) * shards.count;
 }
 
-/* u = x w^T */
-static void multiply(const real *x, const lap_operand *weight, int64_t rows, real *u) {
-  const lap_projection p = {.rows = rows, .in = weight->columns, .out = weight->rows};
+/* u = x w^T; `packed` is w^T laid out, or NULL */
+static void multiply(const real *x, const lap_operand *weight, int64_t rows, const real *packed,
+                     real *u) {
+  const lap_projection p = {.rows = rows,
+                            .in = weight->columns,
+                            .out = weight->rows,
+                            .packed = packed,
+                            .past_caches = true};
   lap_projection_forward(&p, x, weight, u);
 }
 
 void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, double softcap,
                         real *logits) {
   const int64_t vocab = weight->rows;
-  multiply(x, weight, rows, logits);
+  multiply(x, weight, rows, NULL, logits);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r)
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
@@ -56,13 +62,15 @@ typedef struct {
   int64_t vocab;       /* of one shard */
   bool holds; /* logits that became gradients are bfloat16, in the first half of each row */
   int64_t k;
-  real *logits;  /* [S][rows, vocab] */
-  real *known;   /* [rows, 2 + k]: the ends of each row and its kept logits */
-  real *weights; /* [threads, k] */
-  double *parts; /* [S][rows, 2]: masses of each shard; one shard: the masses */
-  double *sums;  /* [rows, 2]: those of all shards */
-  real *dx;      /* [S][rows, H], where the model is several shards */
-  real *dx_sum;  /* [rows, H], where dx holds an earlier part */
+  int64_t packed_size;              /* of a shard; 0: products read weights as they are */
+  real *logits;                     /* [S][rows, vocab] */
+  real *known;                      /* [rows, 2 + k]: the ends of each row and its kept logits */
+  real *weights;                    /* [threads, k] */
+  double *parts;                    /* [S][rows, 2]: masses of each shard; one shard: the masses */
+  double *sums;                     /* [rows, 2]: those of all shards */
+  real *dx;                         /* [S][rows, H], where the model is several shards */
+  real *dx_sum;                     /* [rows, H], where dx holds an earlier part */
+  real *packed_transposed, *packed; /* [S]: w^T and w, laid out for all chunks */
 } chunk;
 
 static int64_t aligned(int64_t reals) {
@@ -80,7 +88,7 @@ static int64_t chunk_of(const lap_op_call *call, int64_t length) {
 
 /* Hands out `memory` for chunks of `rows` positions; returns how much is taken, also of NULL. */
 static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int64_t k,
-                       int64_t threads, bool backward, chunk *made) {
+                       int64_t threads, bool bfloat16, bool backward, chunk *made) {
   /* cppcheck-suppress duplicateExpression ; tests build this with double for real */
   enum { DOUBLE = sizeof(double) / sizeof(real) };
   const lap_lm_head_loss_attributes *attributes = call->attributes;
@@ -88,13 +96,17 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
   const bool alone = attributes->shards.of == 1;
   const int64_t shards = attributes->shards.count, masses = rows * LAP_ROW_MASSES;
   const int64_t dx = backward && !alone ? rows * hidden : 0;
+  const bool lays_out = backward && bfloat16 && rows < call->input[0].rows;
+  const int64_t packed = lays_out ? lap_gemm_packed_size(vocab, hidden) / 2 : 0;
   const int64_t sizes[] = {shards * rows * vocab,
                            rows * (LAP_ROW_ENDS + k),
                            threads * k,
                            shards * masses * DOUBLE,
                            alone ? 0 : masses * DOUBLE,
                            shards * dx,
-                           dx};
+                           dx,
+                           shards * packed,
+                           shards * packed};
   enum { PIECES = sizeof sizes / sizeof *sizes };
   real *piece[PIECES];
   int64_t taken = 0;
@@ -103,7 +115,7 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
     taken += aligned(sizes[i]);
   }
   *made = (chunk){.vocab = vocab,
-                  .holds = lap_gemm_holds(),
+                  .holds = bfloat16,
                   .k = k,
                   .logits = piece[0],
                   .known = piece[1],
@@ -111,7 +123,10 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
                   .parts = (double *)piece[3],
                   .sums = (double *)piece[alone ? 3 : 4],
                   .dx = piece[5],
-                  .dx_sum = piece[6]};
+                  .dx_sum = piece[6],
+                  .packed_size = lap_gemm_packs_halves() ? packed : 0,
+                  .packed_transposed = piece[7],
+                  .packed = piece[8]};
   return taken;
 }
 
@@ -233,6 +248,7 @@ static void chunk_losses(const lap_op_call *call, const chunk *c, bool gradient)
   const int64_t hidden = call->input[0].columns;
   for (int s = 0; s < attributes->shards.count; ++s)
     multiply(call->input[0].value + c->begin * hidden, &call->input[1 + s], c->rows,
+             c->packed_size ? c->packed_transposed + s * c->packed_size : NULL,
              slice_of(call, c, s, 0).z);
   if (attributes->shards.of == 1)
     rows_alone(call, c, gradient);
@@ -248,13 +264,30 @@ static void sum_losses(const lap_op_call *call) {
   call->output.value[0] = (real)sum;
 }
 
+/* What every chunk multiplies by is laid out once. */
+static void lay_out_weights(const lap_op_call *call, const chunk *c) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const int64_t hidden = call->input[0].columns, shards = attributes->shards.count;
+  for (int s = 0; c->packed_size && s < shards; ++s) {
+    const real *w = call->input[1 + s].value;
+    lap_gemm_pack_b(
+        &(lap_gemm_operands){
+            .n = c->vocab, .k = hidden, .b = w, .ldb = hidden, .transpose_b = true},
+        c->packed_transposed + s * c->packed_size);
+    lap_gemm_pack_b(&(lap_gemm_operands){.n = hidden, .k = c->vocab, .b = w, .ldb = hidden},
+                    c->packed + s * c->packed_size);
+  }
+}
+
 /* Calls `visit` for one chunk after the other. */
 static void for_chunks(const lap_op_call *call, bool backward,
                        void (*visit)(const lap_op_call *call, const chunk *c)) {
   const int64_t positions = call->input[0].rows, length = call->batch->length;
   const int64_t most = chunk_of(call, length);
   chunk c;
-  lay_out(call, call->scratch, most, call->batch->k, omp_get_max_threads(), backward, &c);
+  lay_out(call, call->scratch, most, call->batch->k, omp_get_max_threads(), lap_gemm_holds(),
+          backward, &c);
+  lay_out_weights(call, &c);
   for (c.begin = 0; c.begin < positions; c.begin += c.rows) {
     /* A chunk has several whole sequences, or a part of one. */
     const int64_t left = most < length ? length - c.begin % length : positions - c.begin;
@@ -290,17 +323,21 @@ static void chunk_backward(const lap_op_call *call, const chunk *c) {
     const uint16_t *held = c->holds ? (const uint16_t *)du : NULL;
     const int64_t ldu = c->holds ? c->vocab * (int64_t)(sizeof(real) / sizeof *held) : c->vocab;
     assert(w->value && w->accumulate);
-    lap_gemm(&(lap_gemm_operands){.m = c->rows,
-                                  .n = hidden,
-                                  .k = c->vocab,
-                                  .a = held ? NULL : du,
-                                  .a_bfloat16 = held,
-                                  .lda = ldu,
-                                  .b = w->value,
-                                  .ldb = hidden,
-                                  .c = alone ? dx : c->dx + s * c->rows * hidden,
-                                  .ldc = hidden,
-                                  .into = lap_gemm_into(alone && call->input[0].accumulate)});
+    lap_gemm(
+        &(lap_gemm_operands){.m = c->rows,
+                             .n = hidden,
+                             .k = c->vocab,
+                             .a = held ? NULL : du,
+                             .a_bfloat16 = held,
+                             .lda = ldu,
+                             .b = w->value,
+                             .b_packed = c->packed_size ? c->packed + s * c->packed_size : NULL,
+                             .packed_terms = c->vocab,
+                             .packed_columns = hidden,
+                             .ldb = hidden,
+                             .c = alone ? dx : c->dx + s * c->rows * hidden,
+                             .ldc = hidden,
+                             .into = lap_gemm_into(alone && call->input[0].accumulate)});
     lap_gemm(&(lap_gemm_operands){.m = c->vocab,
                                   .n = hidden,
                                   .k = c->rows,
@@ -326,7 +363,7 @@ static void backward(const lap_op_call *call) { for_chunks(call, true, chunk_bac
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   chunk none;
   return lay_out(call, NULL, chunk_of(call, extent->length), extent->teacher_k, extent->threads,
-                 backward, &none);
+                 extent->bfloat16, backward, &none);
 }
 
 /* The shard of the embedding is read for the logits and for dx, its gradient is read and written

@@ -89,6 +89,7 @@ typedef struct {
  * them, with a call that has shapes and attributes only. */
 typedef struct {
   int64_t sequences, length, teacher_k, threads;
+  bool bfloat16; /* products are in bfloat16 */
 } lap_op_extent;
 
 enum { LAP_MAX_SHARD_CALLS = 6 };

@@ -63,7 +63,7 @@ static int no_calls(const lap_op_call *call, const lap_op_extent *extent, bool b
 
 /* Records it alone and runs it forward beside a group. */
 static void run_alone(const lap_op *op) {
-  static const lap_op_extent extent = {1, 1, 0, 8};
+  static const lap_op_extent extent = {1, 1, 0, 8, false};
   const int shards = 2;
   const lap_shard_group group = lap_folded_shards(&shards);
   const real weight = 1, *weights[] = {&weight};
@@ -311,7 +311,7 @@ static void work_is_that_of_the_model(void **state) {
 /* --- compulsory traffic --- */
 
 static double moved(const lap_op *op, const lap_op_call *call, bool backward) {
-  static const lap_op_extent extent = {2, 8, 0, 1}; /* 16 positions */
+  static const lap_op_extent extent = {2, 8, 0, 1, false}; /* 16 positions */
   return lap_op_moved(op, call, &extent, backward) / (double)sizeof(real);
 }
 

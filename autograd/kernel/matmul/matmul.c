@@ -6,7 +6,11 @@
 #include "autograd/kernel/matmul/kernels.h"
 #include "autograd/kernel/matmul/multiply.h"
 
-enum { WORTH_THREADS = 1 << 19 }; /* multiplications below which waking threads takes longer */
+/* Below these, waking threads takes longer. */
+enum {
+  WORTH_THREADS = 1 << 19, /* multiplications */
+  WORTH_PACKING = 1 << 16, /* elements */
+};
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -24,8 +28,18 @@ int64_t lap_matmul_packed_width(lap_matmul_precision precision) {
   return lap_matmul_kernel_here()->unit[precision]->width;
 }
 
+/* Each thread a range of columns. */
 void lap_matmul_pack_b(const lap_matmul *p, float *packed) {
-  lap_matmul_pack_b_for(p, unit_of(p), packed);
+  const lap_matmul_unit *unit = unit_of(p);
+  const int64_t strips = (p->n + unit->width - 1) / unit->width;
+  const int64_t threads =
+      p->n * p->k < WORTH_PACKING || omp_in_parallel() ? 1 : omp_get_max_threads();
+#pragma omp parallel for schedule(static) if (threads > 1)
+  for (int64_t i = 0; i < threads; ++i) {
+    const int64_t begin = least(strips * i / threads * unit->width, p->n);
+    const int64_t end = least(strips * (i + 1) / threads * unit->width, p->n);
+    if (begin < end) lap_matmul_pack_b_for(p, unit, begin, end, packed);
+  }
 }
 
 /* Threads take rectangles of C. Each packs what it needs of both operands: B again for every range
@@ -50,7 +64,9 @@ static lap_matmul rectangle(const lap_matmul *p, int64_t i0, int64_t rows, int64
   else
     part.a += a0;
   const int64_t b0 = p->transpose_b ? j0 * p->ldb : j0;
-  if (p->b_bfloat16)
+  if (p->b_packed)
+    part.packed_column += j0;
+  else if (p->b_bfloat16)
     part.b_bfloat16 += b0;
   else
     part.b += b0;
@@ -59,7 +75,6 @@ static lap_matmul rectangle(const lap_matmul *p, int64_t i0, int64_t rows, int64
 }
 
 void lap_matmul_run(const lap_matmul *p) {
-  assert(!p->b_packed);
   const int64_t threads = p->m * p->n * p->k < WORTH_THREADS ? 1 : omp_get_max_threads();
   if (threads == 1) {
     lap_matmul_run_here(p);

@@ -20,9 +20,9 @@ void lap_matmul_run_here(const lap_matmul *product);
 
 /* For a B that many products share: laid out once instead of by each. lap_matmul_pack_b reads b or
  * b_bfloat16, ldb, transpose_b, n, k and the precision of `product`; `packed` is aligned to 64
- * bytes and has room for lap_matmul_packed_floats. Products that take it run on the thread that
- * calls, by lap_matmul_run_here, and give the bits of those that do not, as long as what they leave
- * out of the first group and add to the last is finite. */
+ * bytes and has room for lap_matmul_packed_floats; the OpenMP threads of the caller share the work.
+ * Products that take it give the bits of those that do not, as long as what they leave out of the
+ * first group and add to the last is finite. */
 int64_t lap_matmul_packed_floats(lap_matmul_precision precision, int64_t n, int64_t k);
 int64_t lap_matmul_packed_width(lap_matmul_precision precision);
 void lap_matmul_pack_b(const lap_matmul *product, float *packed);

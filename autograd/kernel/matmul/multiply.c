@@ -121,6 +121,15 @@ static void pack_strips(const packer *by, const stored *x, const term_range *ran
 
 /* --- one block of terms --- */
 
+/* A processor reads a line before it writes a part of it, but for whole lines past its caches. */
+static bool goes_past_caches(const lap_matmul *p, const lap_matmul_unit *unit,
+                             lap_matmul_into into) {
+  enum { LINE = 64 };
+  return p->past_caches && unit->tile_past_caches && into == LAP_MATMUL_SET &&
+         p->k <= unit->block && (uintptr_t)p->c % LINE == 0 &&
+         p->ldc * (int64_t)sizeof *p->c % LINE == 0;
+}
+
 static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
                            const term_range *range, int64_t i0, int64_t rows, int64_t j0,
                            int64_t columns, const float *strips_b, int64_t strip_floats,
@@ -132,6 +141,7 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
                 p->transpose_a);
   const packer by = a_packer(unit, p->transpose_a);
   pack_strips(&by, &a, range, &s, packed_a);
+  const bool far = goes_past_caches(p, unit, into);
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
     const float *strip_b = strips_b + j / unit->width * strip_floats;
@@ -141,8 +151,10 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
       const int64_t part = unit->b_stride * range->all / s.count;
       const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
                                     strip_b + strip_floats + i * part, part};
-      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
-                 c + begin * p->ldc, p->ldc, end - begin, width, into, &soon);
+      const bool past = far && width == unit->width && end - begin == unit->height;
+      (past ? unit->tile_past_caches : unit->tile)(
+          range->all, packed_a + i * unit->a_stride * range->all, strip_b, c + begin * p->ldc,
+          p->ldc, end - begin, width, into, &soon);
     }
   }
 }
@@ -233,11 +245,15 @@ int64_t lap_matmul_packed_floats_of(const lap_matmul_unit *unit, int64_t n, int6
   return block_offset(unit, n, all);
 }
 
-void lap_matmul_pack_b_for(const lap_matmul *p, const lap_matmul_unit *unit, float *packed) {
-  const strips s = cut(p->n, unit->width, unit->width);
+void lap_matmul_pack_b_for(const lap_matmul *p, const lap_matmul_unit *unit, int64_t begin,
+                           int64_t end, float *packed) {
+  assert(begin % unit->width == 0);
+  const strips s = cut(end - begin, unit->width, unit->width);
   for (int64_t k = 0; k < p->k; k += unit->block) {
     const term_range range = whole_block(unit, k, p->k);
-    pack_block(p, unit, k, 0, &range, &s, packed + block_offset(unit, p->n, k));
+    pack_block(
+        p, unit, k, begin, &range, &s,
+        packed + block_offset(unit, p->n, k) + begin / unit->width * unit->b_stride * range.all);
   }
 }
 

@@ -11,8 +11,10 @@
 
 /* As lap_matmul_run_here, by this unit. */
 void lap_matmul_multiply(const lap_matmul *product, const lap_matmul_unit *unit);
-/* As lap_matmul_packed_floats and lap_matmul_pack_b, for this unit. */
+/* As lap_matmul_packed_floats and lap_matmul_pack_b, for this unit; of B's columns only [begin,
+ * end), of which begin is a multiple of the unit's width. */
 int64_t lap_matmul_packed_floats_of(const lap_matmul_unit *unit, int64_t n, int64_t k);
-void lap_matmul_pack_b_for(const lap_matmul *product, const lap_matmul_unit *unit, float *packed);
+void lap_matmul_pack_b_for(const lap_matmul *product, const lap_matmul_unit *unit, int64_t begin,
+                           int64_t end, float *packed);
 
 #endif
