@@ -24,8 +24,8 @@ char *lap_copy_string(const char *text);
 /* printf into a new string, owned by the caller. */
 char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays, from 4 MiB on on huge pages where the system
- * gives any (docs/performance.md#huge-pages); released with lap_release_aligned. */
+/* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays, from 4 MiB on on huge pages where the
+ * system gives any (docs/performance.md#huge-pages); released with lap_release_aligned. */
 void *lap_allocate_aligned(int64_t count, size_t size);
 void lap_release_aligned(void *block);
 
