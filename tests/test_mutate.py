@@ -45,12 +45,12 @@ project(toy C)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_BUILD_TYPE Release)
 enable_testing()
-add_library(toy STATIC teacher/sum.c)
-add_executable(lapidary tests/teacher/test_sum.c)
+add_library(toy STATIC teacher/draw.c)
+add_executable(lapidary tests/teacher/test_draw.c)
 target_link_libraries(lapidary PRIVATE toy)
 add_subdirectory(tests)
 """,
-    "teacher/sum.c": """\
+    "teacher/draw.c": """\
 enum { IN_NO_CODE = 3 };
 int sum(int n) {
   int total = 0;
@@ -62,8 +62,8 @@ int rest(int n) {
 }
 """,
     "tests/CMakeLists.txt": "add_subdirectory(teacher)\n",
-    "tests/teacher/CMakeLists.txt": "add_test(NAME teacher_sum COMMAND lapidary)\n",
-    "tests/teacher/test_sum.c": "int sum(int n);\nint main(void) { return sum(4) != 10 || sum(0) != 0; }\n",
+    "tests/teacher/CMakeLists.txt": "add_test(NAME teacher_draw COMMAND lapidary)\n",
+    "tests/teacher/test_draw.c": "int sum(int n);\nint main(void) { return sum(4) != 10 || sum(0) != 0; }\n",
 }
 
 
@@ -134,7 +134,7 @@ class Judging(unittest.TestCase):
         self.assertEqual(verdicts["for (int i = 0; i < n; ++i) total -= i + 1;"], "killed")
         self.assertEqual(verdicts["int total = (0 + 1);"], "killed")
         self.assertEqual(verdicts["enum { IN_NO_CODE = (3 + 1) };"], "equivalent")
-        self.assertEqual((tree / "build-mutate/tree/teacher/sum.c").read_text(), TREE["teacher/sum.c"])
+        self.assertEqual((tree / "build-mutate/tree/teacher/draw.c").read_text(), TREE["teacher/draw.c"])
         # A reason for each survivor makes it a success.
         (tree / "docs").mkdir()
         (tree / "docs/mutation.md").write_text(
