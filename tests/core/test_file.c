@@ -281,6 +281,47 @@ static void short_writes_and_signals_lose_nothing(void **state) {
   free(bytes);
 }
 
+/* --- what is brought to disk, and when --- */
+
+/* The linker puts these in the places of fsync and rename. */
+int __real_fsync(int descriptor);
+int __real_rename(const char *from, const char *to);
+int __wrap_fsync(int descriptor);
+int __wrap_rename(const char *from, const char *to);
+
+/* One letter a call: f and d for fsync of a file and of a directory, r for rename. */
+static char journal[16];
+static size_t called;
+
+static void note(char call) {
+  if (called + 1 < sizeof journal) journal[called++] = call;
+}
+
+int __wrap_fsync(int descriptor) {
+  struct stat facts;
+  if (fstat(descriptor, &facts) == 0) note(S_ISDIR(facts.st_mode) ? 'd' : 'f');
+  return __real_fsync(descriptor);
+}
+
+int __wrap_rename(const char *from, const char *to) {
+  note('r');
+  return __real_rename(from, to);
+}
+
+/* A kill shows nothing of this: only where the machine itself goes down, a name may stand for
+ * nothing, or be gone. */
+static void bytes_are_on_disk_before_their_name_and_the_name_before_success(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *path = inside("synced");
+  memset(journal, 0, sizeof journal);
+  called = 0;
+  assert_int_equal(lap_file_write(path, "x", 1, &status), LAP_OK);
+  assert_string_equal(journal, "frd");
+  unlink(path);
+  free(path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read_back),
@@ -294,6 +335,7 @@ int main(void) {
       cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),
+      cmocka_unit_test(bytes_are_on_disk_before_their_name_and_the_name_before_success),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -173,8 +173,8 @@ class Workspace:
     """A temporary directory with a corpus, its tokenizer and tokens, a teacher and its cache:
     text.txt, tokenizer.model, tokens/{train,eval}/*.h5, teacher/ (a run), cache/*.h5."""
 
-    def __init__(self):
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix="lapidary-test-"))
+    def __init__(self, path=None):
+        self.path = pathlib.Path(path or tempfile.mkdtemp(prefix="lapidary-test-"))
 
     def __truediv__(self, name):
         return self.path / name

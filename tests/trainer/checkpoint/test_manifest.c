@@ -190,6 +190,9 @@ static void an_edited_manifest_is_validated_although_its_checksum_is_right(void 
       {"\"name\": \"b.norm", "\"name\": \"a", "tensors[1]: name: expected names in byte order"},
       {"[3, 10]", "[3, -10]", "tensors[0]: shape"},
       {"[3, 10]", "[2147483648, 10]", "tensors[0]: shape"},
+      {"[3, 10]", "[3, 2147483648]", "tensors[0]: shape"},
+      {"[3, 10]", "[0, 10]", "tensors[0]: shape"},
+      {"[3, 10]", "[3, 0]", "tensors[0]: shape"},
       {"[3, 10]", "[3, 1, 10]", "tensors[0]: shape"},
       {"[3, 10]", "[]", "tensors[0]: shape"},
       {"[3, 10]", "{\"3\": 10}", "tensors[0]: shape"},
@@ -215,6 +218,24 @@ static void an_edited_manifest_is_validated_although_its_checksum_is_right(void 
   };
   char *text = weights_manifest();
   check_edits(text, edits, sizeof edits / sizeof *edits);
+  free(text);
+}
+
+#define NAME_62 "a234567890b234567890c234567890d234567890e234567890f234567890gh"
+
+static void a_name_may_fill_its_room(void **state) {
+  (void)state;
+  static const edit_case too_long[] = {
+      {"\"name\": \"config.resolved.yaml\"", "\"name\": \"" NAME_62 "34\"", "at most 63 letters"}};
+  char *text = weights_manifest();
+  check_edits(text, too_long, 1);
+  char *edited = edit(text, too_long[0].from, "\"name\": \"" NAME_62 "3\"");
+  lap_checkpoint *read;
+  lap_status status;
+  assert_int_equal(parse(edited, strlen(edited), &read, &status), LAP_OK);
+  assert_string_equal(read->pieces->file[0].name, NAME_62 "3");
+  lap_checkpoint_close(read);
+  free(edited);
   free(text);
 }
 
@@ -251,6 +272,7 @@ int main(void) {
       cmocka_unit_test(any_changed_bit_is_refused),
       cmocka_unit_test(any_other_length_is_refused),
       cmocka_unit_test(an_edited_manifest_is_validated_although_its_checksum_is_right),
+      cmocka_unit_test(a_name_may_fill_its_room),
       cmocka_unit_test(millions_of_values_are_refused_unparsed),
       cmocka_unit_test(the_identity_of_a_full_one_is_validated),
   };
