@@ -16,6 +16,7 @@
 #include "trainer/cli/human.h"
 #include "trainer/config/value.h"
 #include "trainer/run/directory.h"
+#include "trainer/run/exclude.h"
 #include "trainer/run/metrics.h"
 
 typedef struct {
@@ -229,7 +230,8 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
-    LAP_TRY(lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status));
+    if (lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status) != LAP_OK)
+      return lap_exclude_suspects(t->config, t->session, lap_stepper_verdict(t->stepper), status);
     const double seconds = lap_clock_seconds() - start;
     t->report->seconds += seconds;
     record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
@@ -296,6 +298,9 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm,
                                &placement, status));
   LAP_TRY(lap_session_check_stop(t->session, status));
+  LAP_TRY(lap_exclude_check(config, t->session, status));
+  if (!strcmp(t->options->resume.from, "auto"))
+    LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
                               &t->lock, &t->parent, status));
