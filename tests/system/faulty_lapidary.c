@@ -1,5 +1,5 @@
-/* faulty_lapidary: lapidary with a rank that computes wrongly, for tests of the whole program. Linked
- * from the same objects as lapidary itself, which has no such switch (--wrap).
+/* faulty_lapidary: lapidary with a rank that computes wrongly, for tests of the whole program.
+ * Linked from the same objects as lapidary itself, which has no such switch (--wrap).
  *
  *   LAPIDARY_TEST_HOSTS=a,b,c                the hosts of ranks 0, 1, 2
  *   LAPIDARY_TEST_FAULT=HOST:STEPS:PASSES    ranks on HOST flip a bit in a gradient of layer 1, in

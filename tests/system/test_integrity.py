@@ -1,12 +1,13 @@
 """A rank that computes wrongly (faulty_lapidary) is found by computing lanes again; then the run stops, or goes on
 without its host, from a checkpoint that the other hosts confirm, to the state of an undisturbed run."""
 
+import json
 import os
 import pathlib
 import unittest
 from unittest import mock
 
-from harness import Test, lapidary, snapshot, succeed
+from harness import Test, lapidary, metrics, snapshot, succeed
 
 FAULTY = pathlib.Path(os.environ.get("BUILD", "build")) / "tests/faulty_lapidary"
 
@@ -77,6 +78,21 @@ class Integrity(Test):
         result = self.train("alone", "aaa", "a:8-8:1-1", "integrity.policy=exclude", code=4)
         self.assertIn("this job has no other", result.err)
         self.assertEqual((self.workspace / "alone/excluded_hosts").read_text(), "a\n")
+
+    def test_a_loss_spike_is_reported(self):
+        """The losses before it are made up: the run goes on with those that metrics.jsonl has."""
+        run = self.workspace / "spike"
+        arguments = ["train", self.config, f"run_dir={run}", "integrity.recheck.every=0"]
+        self.assert_exit(lapidary(*arguments, "--max-hours", "1e-9"), 75)
+        made_up = [{"step": 1, "loss": 0.5 + 0.01 * (i % 5)} for i in range(100)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in made_up))
+        result = lapidary(*arguments, "--resume", "auto")
+        self.assert_exit(result, 0)
+        self.assertIn("standard deviations above the mean of the last 100 steps, 0.52", result.err)
+        lines = metrics(run)[100:]
+        self.assertGreater(lines[0]["loss_spike_sigmas"], 100)
+        self.assertTrue(all("loss_spike_sigmas" not in line for line in metrics(self.workspace / "run")))
+        self.assertIn("standard deviations", (run / "log.txt").read_text())
 
 
 if __name__ == "__main__":

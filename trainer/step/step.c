@@ -467,6 +467,28 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   return LAP_OK;
 }
 
+void lap_stepper_lane_losses(const lap_stepper *s, double *losses) {
+  const lap_placement *placement = &s->state->placement;
+  const lap_fold *fold = &placement->fold;
+  const int ranks = lap_comm_size(placement->comm);
+  double *mine = lap_allocate(fold->rounds, sizeof *mine);
+  double *all = lap_allocate((int64_t)ranks * fold->rounds, sizeof *all);
+  for (int round = 0; round < fold->rounds; ++round) {
+    const double *values = s->lane_values + (int64_t)round * SUMS;
+    mine[round] = mean(values[SUM_LOSS], values[SUM_COUNTED]);
+  }
+  lap_gather_all(placement->comm, mine, (size_t)fold->rounds * sizeof *mine, all);
+  for (int q = 0; q < fold->replicas; ++q) {
+    const lap_lanes lanes =
+        lap_lanes_of_replica(&placement->mesh, fold->schedule, fold->replicas, q);
+    for (int round = 0; round < lanes.count; ++round)
+      losses[lap_lane_in_round(lanes, round)] =
+          all[(int64_t)q * fold->model_ranks * fold->rounds + round];
+  }
+  free(mine);
+  free(all);
+}
+
 const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *s) {
   return s->recheck ? lap_recheck_found(s->recheck) : NULL;
 }

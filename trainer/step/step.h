@@ -81,6 +81,10 @@ lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_s
  * that; NULL: nobody. */
 const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *stepper);
 
+/* Collective, between steps. The loss of each lane of the last step, its mean over counted
+ * positions, on every rank: `losses` [lanes]. */
+void lap_stepper_lane_losses(const lap_stepper *stepper, double *losses);
+
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
 const double *lap_stepper_seconds(const lap_stepper *stepper);
 const lap_tape *lap_stepper_tape(const lap_stepper *stepper);
