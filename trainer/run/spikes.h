@@ -1,8 +1,8 @@
 /* spikes: losses that stand out from those before them.
  *
- * A loss is a spike where it lies more than 6 standard deviations above the mean of the last 128 (at
- * least 64) steps. It enters them only as far as that limit: one spike does not hide the next, and a
- * loss that stays high soon counts as usual. Reported, and nothing else: a spike changes no step.
+ * A loss is a spike where it lies more than 6 standard deviations above the mean of the last 128
+ * (at least 64) steps. It enters them only as far as that limit: spikes do not hide each other, and
+ * a loss that stays high soon counts as usual. Reported, and nothing else: a spike changes no step.
  * Not collective: rank 0 looks.
  */
 #ifndef LAP_TRAINER_RUN_SPIKES_H
@@ -24,8 +24,8 @@ typedef struct {
  * else 0. One that is not finite is not looked at. */
 double lap_spikes_observe(lap_spikes *spikes, double loss);
 
-/* Observes the losses of a metrics.jsonl that the run goes on with. No file: none. LAP_DATA where it
- * cannot be read; lines that are not those of steps are ignored. */
+/* Observes the losses of a metrics.jsonl that the run goes on with. No file: none. LAP_DATA where
+ * it cannot be read; lines that are not those of steps are ignored. */
 lap_code lap_spikes_restore(lap_spikes *spikes, const char *metrics, lap_status *status);
 
 #endif

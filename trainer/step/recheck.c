@@ -104,13 +104,19 @@ static hash_text *hashes_of(const lap_recheck *r, int vote, int index) {
   return r->hashes + row * r->state->parameters->count;
 }
 
+/* Steps count from 1, as in the log. */
+static bool is_due(const lap_config *config, uint64_t step) {
+  const int64_t every = config->integrity.recheck_every;
+  return every > 0 && (step + 1) % (uint64_t)every == 0;
+}
+
 void lap_recheck_begin(lap_recheck *r) {
   const uint64_t seed = (uint64_t)r->config->seed, step = r->state->step;
   const lap_placement *placement = &r->state->placement;
   r->count = 0;
   r->target = NULL;
   r->found = false;
-  if (!lap_recheck_is_due(r->config, step)) return;
+  if (!is_due(r->config, step)) return;
   r->count = lap_recheck_choose(seed, step, lap_mesh_lanes(&placement->mesh), r->most, r->lane);
   lap_recheck_assign(&placement->mesh, placement->fold.schedule, placement->fold.replicas, seed,
                      step, r->lane, r->count, r->first, r->again);
@@ -414,8 +420,9 @@ static lap_code check_lanes(lap_recheck *r, const lap_recheck_computer *computer
   LAP_TRY(agree_on_reading(r, &own, status));
   hash_text *mine = lap_allocate(INT64_C(2) * r->count, sizeof *mine);
   for (int i = 0; i < r->count; ++i) {
-    if (r->first[i] == replica) digest(r, FIRST, i, mine[2 * i]);
-    if (r->again[i] == replica) digest(r, AGAIN, i, mine[2 * i + 1]);
+    hash_text *of_lane = mine + INT64_C(2) * i;
+    if (r->first[i] == replica) digest(r, FIRST, i, of_lane[FIRST]);
+    if (r->again[i] == replica) digest(r, AGAIN, i, of_lane[AGAIN]);
   }
   hash_text *all = gather_digests(r, mine, 2 * r->count);
   int differing = 0, index = 0;

@@ -9,14 +9,6 @@
 #include <stdint.h>
 
 #include "mpi/tree/mesh.h"
-#include "trainer/config/config.h"
-
-/* The step numbers count from 1, as in the log: whether the step after `step` steps is rechecked.
- */
-static inline bool lap_recheck_is_due(const lap_config *config, uint64_t step) {
-  const int64_t every = config->integrity.recheck_every;
-  return every > 0 && (step + 1) % (uint64_t)every == 0;
-}
 
 /* Chooses min(count, lanes) of the lanes, each as likely as any other: a function of seed and step.
  * `chosen` [min(count, lanes)] is in no order. Returns how many. */
