@@ -20,6 +20,7 @@ typedef enum {
   LAP_PURPOSE_HOLDOUT = 5,  /* which documents are held out */
   LAP_PURPOSE_DRAWS = 6,    /* draws of sampled teacher codecs */
   LAP_PURPOSE_SAMPLE = 7,   /* which text a tokenizer is trained on */
+  LAP_PURPOSE_RECHECK = 9,  /* which lanes are computed again. stream: step; index: draw */
 } lap_purpose;
 
 typedef struct {

@@ -15,7 +15,7 @@ typedef enum {
   LAP_OK = 0,
   LAP_USAGE = 2,     /* the command line or the config */
   LAP_DATA = 3,      /* data, cache or checkpoint is invalid, missing, or cannot be written */
-  LAP_NONFINITE = 4, /* the numbers went wrong */
+  LAP_NONFINITE = 4, /* the numbers went wrong: not finite, or other bits than they must be */
   LAP_STOPPED = 75,  /* stopped early, resumable */
   LAP_WATCHDOG = 76, /* a rank stopped answering */
   LAP_UNREAD = 141,  /* stdout's reader has left, as head does: the frame makes it 0 */

@@ -126,6 +126,27 @@ class BatchScripts(Test):
         self.assertIn("the ranks have ended, mpirun has not: ending it", text)
         self.assertEqual((code, self.requeued()), (137, False))
 
+    def test_hosts_that_computed_wrongly_stay_out_after_a_requeue(self):
+        program = self.workspace / "program"  # says what run_dir is, as `lapidary config` does
+        program.write_text("#!/bin/sh\n[ \"$1\" = config ] && printf 'seed: 1\\nrun_dir: \"%s\"\\n' \"$3\"\n")
+        program.chmod(0o755)
+        for script in ("train.sbatch", "array.sbatch"):
+            for code, hosts in ((75, "node3.cluster\nnode7\n"), (75, ""), (75, None), (4, "node3\n")):
+                run_dir = self.workspace / "excluding 5"
+                shutil.rmtree(run_dir, ignore_errors=True)
+                run_dir.mkdir()
+                if hosts is not None:
+                    (run_dir / "excluded_hosts").write_text(hosts)
+                process = self.start(script, "c.yaml", "--no-idle-ranks",
+                                     f"{self.workspace.path}/excluding $SLURM_ARRAY_TASK_ID" if script == "array.sbatch"
+                                     else str(run_dir), code=code, LAPIDARY=str(program), SLURM_ARRAY_TASK_ID="5")
+                self.assertEqual(self.finish(process), (code, ""))
+                file = self.directory / "scontrol"
+                expected = "requeue 7\n" if code == 75 else ""
+                if code == 75 and hosts:
+                    expected += "update JobId=7 ExcNodeList=node3,node7\n"
+                self.assertEqual(file.read_text() if file.exists() else "", expected, f"{script} {hosts!r}")
+
     def test_the_part_that_answers_is_the_same_in_all(self):
         parts = {script.read_text().partition("# --- the same in every script")[2].partition("# --- the end")[0]
                  for script in SCRIPTS}

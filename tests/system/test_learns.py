@@ -130,8 +130,30 @@ class Learns(Test):
             self.assertEqual([line["loss"] for line in lines[-3:]], [None] * 3)
             self.assertEqual([line["skipped"] for line in lines[-3:]], [1, 2, 3])
             self.assertIsNotNone(lines[-4]["loss"])
+            self.assertNotIn("loss_spike_sigmas", lines[0])
+            bad = [line["step"] for line in lines[-3:]]
+            self.check_bad_batches(run_dir, bad)
+            self.assert_exit(lapidary("train", config, f"run_dir={run_dir}", *wild, "--resume", "auto", ranks=ranks), 4)
+            self.check_bad_batches(run_dir, bad)  # each step once
+        self.assertEqual(*((self.workspace / f"wild-{ranks}/bad_batches.jsonl").read_text() for ranks in (None, 3)))
         self.assertEqual([line["loss"] for line in lines],
                          [line["loss"] for line in metrics(self.workspace / "wild-None")])
+
+    def check_bad_batches(self, run_dir, steps):
+        """The texts of the steps: of each lane its sequences, which shard holds them and where."""
+        batches = [json.loads(line) for line in (run_dir / "bad_batches.jsonl").read_text().splitlines()]
+        self.assertEqual([batch["step"] for batch in batches], steps)
+        for batch in batches:
+            self.assertIsNone(batch["loss"])
+            self.assertEqual([lane["lane"] for lane in batch["lanes"]], [0, 1, 2])
+            self.assertIn(None, [lane["loss"] for lane in batch["lanes"]])
+            sequences = [sequence for lane in batch["lanes"] for sequence in lane["sequences"]]
+            self.assertEqual(len(sequences), 24)
+            self.assertEqual(len({(s["shard"], s["row"]) for s in sequences}), 24)
+            for sequence in sequences:
+                self.assertTrue(pathlib.Path(sequence["shard"]).exists())
+                self.assertEqual(sequence["row"], sequence["window"] * (SEQUENCE_LENGTH - 1))
+                self.assertIn(sequence["rows"], range(1, SEQUENCE_LENGTH))
 
     def test_losses_are_those_of_the_golden_file(self):
         golden = json.loads(GOLDEN.read_text())

@@ -13,6 +13,7 @@ extern const lap_command lap_command_tokenize;
 extern const lap_command lap_command_init;
 extern const lap_command lap_command_train;
 extern const lap_command lap_command_teach;
+extern const lap_command lap_command_verify;
 extern const lap_command lap_command_eval;
 extern const lap_command lap_command_generate;
 extern const lap_command lap_command_attend;

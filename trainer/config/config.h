@@ -28,6 +28,11 @@ typedef enum {
   LAP_SHARDING_GRADIENTS,
   LAP_SHARDING_FULL
 } lap_sharding;
+/* What a run does once a rank is known to compute wrongly. */
+typedef enum {
+  LAP_POLICY_STOP,    /* ends with exit code 4 */
+  LAP_POLICY_EXCLUDE, /* names the host in RUN/excluded_hosts and ends with 75 */
+} lap_integrity_policy;
 typedef enum {
   LAP_SCHEDULE_COSINE,
   LAP_SCHEDULE_LINEAR,
@@ -106,6 +111,12 @@ typedef struct {
   struct {
     int64_t every_steps; /* 0: only after the last step */
   } eval;
+
+  struct {
+    int64_t recheck_lanes; /* computed again; more than there are: all */
+    int64_t recheck_every; /* steps; 0: never */
+    lap_integrity_policy policy;
+  } integrity;
 
   int threads; /* OpenMP threads of a rank */
   lap_gemm_backend gemm;

@@ -11,6 +11,7 @@ static const char *const shard_words[] = {"none", "optimizer", "gradients", "ful
 static const char *const recompute_words[] = {"none", "block", "attention", NULL};
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
 static const char *const gemm_words[] = {"lapidary", "openblas", NULL};
+static const char *const policy_words[] = {"stop", "exclude", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 /* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. */
@@ -257,6 +258,24 @@ static const lap_config_key schema[] = {
      .maximum = 1e12, .derived = "only after the last step", .unit = "steps", .example = "250",
      .meaning = "Steps between evaluations on data.eval; 0: only after the last."},
 
+    {"integrity.recheck.lanes", LAP_KEY_INTEGER, offsetof(lap_config, integrity.recheck_lanes),
+     .fallback = "1", .minimum = 1, .maximum = 1e9, .unit = "lanes",
+     .meaning =
+         "Lanes that a recheck computes again. On another replica, where there is one; their "
+         "gradients must have the same bits. Chosen at random, anew each time; at most all "
+         "lanes."},
+    {"integrity.recheck.every", LAP_KEY_INTEGER, offsetof(lap_config, integrity.recheck_every),
+     .fallback = "0", .minimum = 0, .maximum = 1e12, .unit = "steps", .example = "50",
+     .meaning =
+         "Steps between rechecks; 0: never. With R replicas and L lanes they take lanes x R / "
+         "(L x every) of the time at most, and memory for the gradient of a lane."},
+    {"integrity.policy", LAP_KEY_WORD, offsetof(lap_config, integrity.policy), .fallback = "stop",
+     .words = policy_words,
+     .meaning =
+         "What happens once a rank has computed wrongly. stop ends the run with exit code 4; "
+         "exclude writes the host into excluded_hosts of run_dir and ends with 75, for a job "
+         "script that goes on without it."},
+
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
     {"gemm", LAP_KEY_WORD, offsetof(lap_config, gemm), .fallback = "lapidary", .words = gemm_words,
@@ -309,6 +328,7 @@ static const lap_config_section sections[] = {
     {"schedule", "Length of the run, and the learning rate on its way."},
     {"checkpoint", "When checkpoints are written, and which of them are kept."},
     {"eval", "Evaluation while training."},
+    {"integrity", "What a run does to notice wrong arithmetic, and what it does then."},
 };
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
@@ -318,8 +338,9 @@ const lap_config_section *lap_config_sections(size_t *count) {
 }
 
 bool lap_config_is_section(const char *name) {
-  for (int i = 0; i < SECTIONS; ++i)
-    if (strcmp(sections[i].name, name) == 0) return true;
+  const size_t length = strlen(name);
+  for (int i = 0; i < KEYS; ++i)
+    if (strncmp(schema[i].name, name, length) == 0 && schema[i].name[length] == '.') return true;
   return false;
 }
 

@@ -60,6 +60,7 @@ typedef struct {
 
 /* Sections in the order of their keys. */
 const lap_config_section *lap_config_sections(size_t *count);
+/* Whether keys begin with the name and a dot: a section, or a mapping within one. */
 bool lap_config_is_section(const char *name);
 /* The name of a key's section, "" where it is in none; and its name within that section. */
 const char *lap_config_section_of(const lap_config_key *key);

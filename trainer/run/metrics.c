@@ -63,6 +63,7 @@ lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step,
   json_object_set_new(line, "tokens_per_second", lap_json_number(step->tokens_per_second));
   json_object_set_new(line, "communication_seconds", lap_json_number(step->communication_seconds));
   json_object_set_new(line, "skipped", json_integer(step->skipped));
+  if (step->spike != 0) json_object_set_new(line, "loss_spike_sigmas", json_real(step->spike));
   return append_line(metrics, line, status);
 }
 

@@ -22,6 +22,8 @@ typedef struct {
   double tokens_per_second;
   double communication_seconds; /* waited for in this step */
   int64_t skipped;              /* steps without an update since the start of the run */
+  double spike;                 /* deviations of the loss above the mean (spikes.h); written as
+                                 * loss_spike_sigmas where it is not 0 */
 } lap_metrics_step;
 
 typedef struct lap_metrics lap_metrics;

@@ -15,8 +15,11 @@
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
 #include "trainer/config/value.h"
+#include "trainer/run/bad_batch.h"
 #include "trainer/run/directory.h"
+#include "trainer/run/exclude.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/spikes.h"
 
 typedef struct {
   lap_config *config;
@@ -39,6 +42,7 @@ typedef struct {
   double best_loss;                /* of all evaluations of the run */
   int64_t best_step;
   lap_traffic_meter meter; /* from the first step on */
+  lap_spikes spikes;       /* rank 0 */
   bool bar;                /* a progress bar is shown */
 } trainer;
 
@@ -77,6 +81,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
       (double)(t->config->batch.sequences * t->config->data.sequence_length) / seconds;
   if (!t->session->root) return;
   const bool taught = t->inputs->train_cache != NULL;
+  const double spike = lap_spikes_observe(&t->spikes, r->loss);
   const lap_metrics_step line = {.step = (int64_t)t->state->step,
                                  .tokens = (int64_t)tokens_at(t, t->state->step),
                                  .loss = r->loss,
@@ -88,7 +93,8 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                                  .seconds = seconds,
                                  .tokens_per_second = rate,
                                  .communication_seconds = waited,
-                                 .skipped = (int64_t)(t->state->step - t->state->applied_updates)};
+                                 .skipped = (int64_t)(t->state->step - t->state->applied_updates),
+                                 .spike = spike};
   if (t->pending.code == LAP_OK) lap_metrics_append(t->metrics, &line, &t->pending);
   if (r->bad)
     lap_console_warn(t->session->console,
@@ -96,12 +102,27 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
                      ": loss %g, gradient norm %g: not finite, no update made (%" PRIu64
                      " in a row)",
                      t->state->step, r->loss, r->grad_norm, t->state->bad_steps);
+  if (spike > 0)
+    lap_console_warn(t->session->console,
+                     "step %" PRIu64
+                     ": loss %.4f is %.1f standard deviations above the mean of the "
+                     "last %d steps, %.4f",
+                     t->state->step, r->loss, spike, t->spikes.steps, t->spikes.mean);
   if (t->bar) {
     char detail[64];
     snprintf(detail, sizeof detail, "%s %.4f", taught ? "objective" : "loss", r->loss);
     lap_console_progress(t->session->console, (int64_t)t->state->step, detail);
   }
   if (step_is_said(t)) say_step(t, r, seconds, rate);
+}
+
+/* Collective. What a step that was not finite had read. */
+static void record_bad_batch(trainer *t, const lap_step_result *r) {
+  double *losses = lap_allocate(lap_mesh_lanes(&t->config->mesh), sizeof *losses);
+  lap_stepper_lane_losses(t->stepper, losses);
+  if (t->session->root && t->pending.code == LAP_OK)
+    lap_bad_batch_append(t->config, t->inputs, t->state->step - 1, r, losses, &t->pending);
+  free(losses);
 }
 
 /* --- evaluation and checkpoints --- */
@@ -205,8 +226,9 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
     return lap_fail(status, LAP_NONFINITE,
                     "step %" PRIu64 ": loss or gradient was not finite in %" PRIu64
                     " steps in a row (max_bad_steps); the newest checkpoint is from before; try a "
-                    "smaller optimizer.learning_rate, or look at the data of these steps",
-                    step, t->state->bad_steps);
+                    "smaller optimizer.learning_rate, or look at the data of these steps, which "
+                    "%s/bad_batches.jsonl names",
+                    step, t->state->bad_steps, t->config->run_dir);
   *stopped = r->stop && step < total;
   if (t->meter.running) ++t->meter.steps;
   bool improved = false;
@@ -229,10 +251,12 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
-    LAP_TRY(lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status));
+    if (lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status) != LAP_OK)
+      return lap_exclude_suspects(t->config, t->session, lap_stepper_verdict(t->stepper), status);
     const double seconds = lap_clock_seconds() - start;
     t->report->seconds += seconds;
     record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
+    if (t->report->last.bad) record_bad_batch(t, &t->report->last);
     LAP_TRY(after_step(t, &t->report->last, &stopped, status));
     count_from_here(t);
   }
@@ -283,6 +307,8 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
   lap_code code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
+  if (code == LAP_OK) code = lap_spikes_restore(&t->spikes, metrics, status);
+  if (code == LAP_OK) code = lap_bad_batch_truncate(t->config, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_open(metrics, &t->metrics, status);
   free(metrics);
   return code;
@@ -296,6 +322,9 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm,
                                &placement, status));
   LAP_TRY(lap_session_check_stop(t->session, status));
+  LAP_TRY(lap_exclude_check(config, t->session, status));
+  if (!strcmp(t->options->resume.from, "auto"))
+    LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
                               &t->lock, &t->parent, status));

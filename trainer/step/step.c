@@ -38,6 +38,9 @@ struct lap_stepper {
   lap_shard_sum *shard_sum;
   lap_shard_group group;              /* of shard_sum */
   lap_bucket_gather *gradient_gather; /* mesh.shard: none */
+  lap_recheck *recheck;               /* NULL: never */
+  float *const *gradients;            /* [buckets] of the lane that is computed; NULL: none is */
+  bool again;                         /* it is computed again: its gradients enter no sum */
   uint64_t *windows;                  /* of one micro-batch */
   double *lane_values;                /* [rounds][SUMS] */
   double *norm_partials;              /* one for each segment owned here */
@@ -142,6 +145,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
     s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);
   }
+  if (config->integrity.recheck_every > 0) s->recheck = lap_recheck_create(config, state);
   return s;
 }
 
@@ -168,6 +172,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +
       ((int64_t)placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
+  lap_recheck_bytes(config, state, memory);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
@@ -180,6 +185,7 @@ void lap_stepper_destroy(lap_stepper *s) {
   lap_segment_sum_destroy(s->norm_sum);
   lap_shard_sum_destroy(s->shard_sum);
   lap_bucket_gather_destroy(s->gradient_gather);
+  lap_recheck_destroy(s->recheck);
   free(s->windows);
   free(s->lane_values);
   free(s->norm_partials);
@@ -216,13 +222,19 @@ static void enter_block(void *context, int block, bool backward) {
   const double since = lap_clock_seconds();
   lap_block_weights_enter(s->weights, block, backward);
   account_hook(s, LAP_PHASE_GATHER, since);
-  if (backward) open_gradients(s, block);
+  if (!backward) return;
+  if (s->again)
+    lap_recheck_open(s->recheck, block);
+  else
+    open_gradients(s, block);
 }
 
 /* In the lane's last micro-batch the gradient of a block is ready when it is left backward. */
 static void leave_block(void *context, int block, bool backward) {
   lap_stepper *s = context;
   if (!backward || !s->last_micro) return;
+  if (s->recheck && s->gradients) lap_recheck_take(s->recheck, block, s->gradients);
+  if (s->again) return;
   const double since = lap_clock_seconds();
   const lap_bucket_list *buckets = &s->state->parameters->block[block];
   for (int i = 0; i < buckets->count; ++i)
@@ -251,11 +263,11 @@ static void add_losses(const lap_micro_batch *micro, double *sums) {
   sums[SUM_COUNTED] += micro->counted;
 }
 
-static void run_pass(lap_stepper *s, float *const *gradients, double *sums) {
+static void run_pass(lap_stepper *s, double *sums) {
   const lap_block_hooks hooks = {s, enter_block, leave_block};
   lap_gemma2_replay(s->model,
                     &(lap_gemma2_pass){.weights = lap_block_weights_buckets(s->weights),
-                                       .gradients = gradients,
+                                       .gradients = s->gradients,
                                        .batch = &s->micro->batch,
                                        .losses = &s->micro->losses,
                                        .group = s->config->mesh.model > 1 ? &s->group : NULL,
@@ -272,16 +284,15 @@ static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_stat
   return lap_micro_batch_fill(s->micro, s->data, s->windows, status);
 }
 
-/* The lane's micro-batches in order, into its gradient and sums. A failure of this rank is in
- * `own`; of any rank of the replica, in *failed: then nothing is computed any more, but the
- * exchanges still meet those of the other ranks. */
-static void run_round(lap_stepper *s, int round, double *sums, bool *failed, double *since,
-                      lap_status *own) {
+/* The lane's micro-batches in order, into `gradients` and sums; of lane -1, the passes of others. A
+ * failure of this rank is in `own`; of any rank of the replica, in *failed: then nothing is
+ * computed any more, but the exchanges still meet those of the other ranks. */
+static void run_lane(lap_stepper *s, int lane, float *const *gradients, double *sums, bool *failed,
+                     double *since, lap_status *own) {
   const lap_config *config = s->config;
-  const int lane = lap_lane_in_round(s->state->placement.fold.lanes, round);
   const int64_t micro = config->batch.micro_sequences;
   const int64_t per_lane = micro * lap_config_micro_batches(config);
-  float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
+  s->gradients = gradients;
   lap_block_weights_set_lanes(s->weights, lap_one_lane(lane));
   if (s->input_rows) lap_input_rows_begin(s->input_rows);
   account(s, LAP_PHASE_SUM, since);
@@ -296,13 +307,31 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
       account(s, LAP_PHASE_DATA, since);
     }
     if (lane >= 0 && !*failed)
-      run_pass(s, gradients, sums);
+      run_pass(s, sums);
     else
       join_pass(s);
     account(s, LAP_PHASE_MODEL, since);
   }
+}
+
+static void run_round(lap_stepper *s, int round, double *sums, bool *failed, double *since,
+                      lap_status *own) {
+  const int lane = lap_lane_in_round(s->state->placement.fold.lanes, round);
+  float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
+  if (s->recheck) lap_recheck_watch(s->recheck, lane);
+  run_lane(s, lane, gradients, sums, failed, since, own);
   lap_gradient_sum_end(s->gradient_sum);
   account(s, LAP_PHASE_SUM, since);
+}
+
+/* For lap_recheck_run: its losses are those of the first time. */
+static void compute_again(void *context, int lane, float *const *gradients, lap_status *own) {
+  lap_stepper *s = context;
+  double since = lap_clock_seconds(), sums[SUMS] = {0};
+  bool failed = own->code != LAP_OK;
+  s->again = true;
+  run_lane(s, lane, gradients, sums, &failed, &since, own);
+  s->again = false;
 }
 
 /* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
@@ -407,7 +436,13 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
                          lap_status *status) {
   lap_state *state = s->state;
   double since = lap_clock_seconds(), sums[SUMS];
+  if (s->recheck) lap_recheck_begin(s->recheck);
   LAP_TRY(run_lanes(s, requests, sums, &since, status));
+  if (s->recheck) {
+    const lap_recheck_computer computer = {s, compute_again};
+    LAP_TRY(lap_recheck_run(s->recheck, &computer, status));
+    since = lap_clock_seconds();
+  }
   const double counted = sums[SUM_COUNTED];
   *result = (lap_step_result){
       .loss = mean(sums[SUM_LOSS], counted),
@@ -431,6 +466,32 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   state->bad_steps = result->bad ? state->bad_steps + 1 : 0;
   state->step += 1;
   return LAP_OK;
+}
+
+void lap_stepper_lane_losses(const lap_stepper *s, double *losses) {
+  const lap_placement *placement = &s->state->placement;
+  const lap_fold *fold = &placement->fold;
+  const int ranks = lap_comm_size(placement->comm);
+  double *mine = lap_allocate(fold->rounds, sizeof *mine);
+  double *all = lap_allocate((int64_t)ranks * fold->rounds, sizeof *all);
+  for (int round = 0; round < fold->rounds; ++round) {
+    const double *values = s->lane_values + (int64_t)round * SUMS;
+    mine[round] = mean(values[SUM_LOSS], values[SUM_COUNTED]);
+  }
+  lap_gather_all(placement->comm, mine, (size_t)fold->rounds * sizeof *mine, all);
+  for (int q = 0; q < fold->replicas; ++q) {
+    const lap_lanes lanes =
+        lap_lanes_of_replica(&placement->mesh, fold->schedule, fold->replicas, q);
+    for (int round = 0; round < lanes.count; ++round)
+      losses[lap_lane_in_round(lanes, round)] =
+          all[(int64_t)q * fold->model_ranks * fold->rounds + round];
+  }
+  free(mine);
+  free(all);
+}
+
+const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *s) {
+  return s->recheck ? lap_recheck_found(s->recheck) : NULL;
 }
 
 const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }

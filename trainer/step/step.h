@@ -3,6 +3,7 @@
  *   for each lane of this replica:          micro-batches forward and backward, gradients add up;
  *                                           blocks whose gradient is complete are sent to owners
  *   sum of the lanes' losses and counts     agreement point: a failure anywhere stops all alike
+ *   some lanes again, where it is due       recheck.h; gradients that differ stop all alike
  *   sums of the gradients                   what is not there yet; the fixed tree over lanes
  *   norm, AdamW on what is owned here       one float32 factor for mean and clipping
  *   gather of the weights                   runs beside the next step, which waits block by block
@@ -18,6 +19,7 @@
 #include "trainer/state/block_weights.h"
 #include "trainer/state/state.h"
 #include "trainer/step/batches.h"
+#include "trainer/step/recheck.h"
 
 typedef enum {
   LAP_PHASE_DATA,   /* reading windows and cache rows */
@@ -71,9 +73,17 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
- * all of them, with the state as before the step. */
+ * all of them, with the state as before the step; so is LAP_NONFINITE where a lane that was
+ * computed again differs. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
+/* Not collective, the same on all ranks. Who computed wrongly in the last step, which ended for
+ * that; NULL: nobody. */
+const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *stepper);
+
+/* Collective, between steps. The loss of each lane of the last step, its mean over counted
+ * positions, on every rank: `losses` [lanes]. */
+void lap_stepper_lane_losses(const lap_stepper *stepper, double *losses);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
 const double *lap_stepper_seconds(const lap_stepper *stepper);

@@ -1,0 +1,97 @@
+/* faulty_lapidary: lapidary with a rank that computes wrongly, for tests of the whole program.
+ * Linked from the same objects as lapidary itself, which has no such switch (--wrap).
+ *
+ *   LAPIDARY_TEST_HOSTS=a,b,c                the hosts of ranks 0, 1, 2
+ *   LAPIDARY_TEST_FAULT=HOST:STEPS:PASSES    ranks on HOST flip a bit in a gradient of layer 1, in
+ *                                            these passes of these steps, "7-7:1-1", both from 1
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/gemma2/model.h"
+#include "trainer/step/step.h"
+
+static const lap_state *state; /* of the stepper */
+static int passes;             /* in the step so far */
+static const lap_gemma2_pass *current;
+
+const char *__real_lap_comm_host(const lap_comm *comm, int rank);
+const char *__wrap_lap_comm_host(const lap_comm *comm, int rank);
+lap_stepper *__real_lap_stepper_create(const lap_config *config, const lap_data *data,
+                                       uint64_t total_steps, lap_state *of,
+                                       lap_block_weights *weights);
+lap_stepper *__wrap_lap_stepper_create(const lap_config *config, const lap_data *data,
+                                       uint64_t total_steps, lap_state *of,
+                                       lap_block_weights *weights);
+lap_code __real_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
+                                lap_step_result *result, lap_status *status);
+lap_code __wrap_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
+                                lap_step_result *result, lap_status *status);
+void __real_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
+void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
+
+const char *__wrap_lap_comm_host(const lap_comm *comm, int rank) {
+  enum { HOSTS = 16, NAME = 32 };
+  static char hosts[HOSTS][NAME];
+  const char *list = getenv("LAPIDARY_TEST_HOSTS");
+  if (!list || rank >= HOSTS) return __real_lap_comm_host(comm, rank);
+  for (int i = 0; i < rank && *list; ++i) {
+    list += strcspn(list, ",");
+    list += *list == ',';
+  }
+  snprintf(hosts[rank], NAME, "%.*s", (int)strcspn(list, ","), list);
+  return hosts[rank];
+}
+
+lap_stepper *__wrap_lap_stepper_create(const lap_config *config, const lap_data *data,
+                                       uint64_t total_steps, lap_state *of,
+                                       lap_block_weights *weights) {
+  state = of;
+  return __real_lap_stepper_create(config, data, total_steps, of, weights);
+}
+
+lap_code __wrap_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
+                                lap_step_result *result, lap_status *status) {
+  passes = 0;
+  return __real_lap_stepper_run(stepper, requests, result, status);
+}
+
+static int is_faulty(void) {
+  char host[32] = "";
+  int first_step, last_step, first, last;
+  const char *fault = getenv("LAPIDARY_TEST_FAULT");
+  if (!state || !fault ||
+      sscanf(fault, "%31[^:]:%d-%d:%d-%d", host, &first_step, &last_step, &first, &last) != 5)
+    return 0;
+  const lap_comm *comm = state->placement.comm;
+  const int step = (int)state->step + 1;
+  return !strcmp(__wrap_lap_comm_host(comm, lap_comm_rank(comm)), host) && step >= first_step &&
+         step <= last_step && passes >= first && passes <= last;
+}
+
+static void leave_and_spoil(void *context, int block, bool backward) {
+  enum { BLOCK = 2, ELEMENT = 5 };
+  if (backward && block == BLOCK && is_faulty()) {
+    float *value = current->gradients[state->parameters->block[BLOCK].bucket[0]] + ELEMENT;
+    uint32_t bits;
+    memcpy(&bits, value, sizeof bits);
+    bits ^= 1U << 20;
+    memcpy(value, &bits, sizeof bits);
+  }
+  current->hooks->leave(context, block, backward);
+}
+
+void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass) {
+  if (!pass->hooks || !pass->gradients) {
+    __real_lap_gemma2_replay_float(model, pass);
+    return;
+  }
+  ++passes;
+  current = pass;
+  const lap_block_hooks hooks = {pass->hooks->context, pass->hooks->enter, leave_and_spoil};
+  lap_gemma2_pass spoilt = *pass;
+  spoilt.hooks = &hooks;
+  __real_lap_gemma2_replay_float(model, &spoilt);
+}

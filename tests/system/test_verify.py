@@ -1,0 +1,93 @@
+"""verify: intervals of runs are made again on other ranks, and states compared. A run with a rank that computed
+wrongly (faulty_lapidary) is told from one without."""
+
+import os
+import pathlib
+import shutil
+import unittest
+from unittest import mock
+
+from harness import Test, lapidary, snapshot, succeed
+
+FAULTY = pathlib.Path(os.environ.get("BUILD", "build")) / "tests/faulty_lapidary"
+
+
+class Verify(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=60)
+        cls.config = workspace.config("run.yaml", run_dir=workspace / "run", lanes=4, sequences=8, steps=12,
+                                      extra="checkpoint: {every_steps: 3, keep: 100}\n")
+        succeed("train", cls.config, "--quiet", ranks=2)
+        with mock.patch.dict(os.environ, LAPIDARY_TEST_HOSTS="a,b", LAPIDARY_TEST_FAULT="b:8-8:1-1"):
+            succeed("train", cls.config, f"run_dir={workspace / 'wrong'}", "--quiet", ranks=2, program=FAULTY)
+
+    def verify(self, run, *arguments, code=0, ranks=None):
+        before = snapshot(self.workspace / run)
+        result = lapidary("verify", self.workspace / run, *arguments, ranks=ranks)
+        self.assert_exit(result, code)
+        self.assertEqual(snapshot(self.workspace / run), before)
+        return result
+
+    def test_the_last_two_checkpoints(self):
+        result = self.verify("run", "--json").json
+        self.assertTrue(result["equal"])
+        self.assertEqual((result["from"], result["to"]), (9, 12))
+        self.assertEqual([point["step"] for point in result["checkpoints"]], [12])
+
+    def test_other_ranks_end_in_the_same_bits_at_every_checkpoint(self):
+        for ranks, overrides in ((None, []), (3, ["mesh.shard=full", "recompute=block"]), (4, ["threads=2"])):
+            result = self.verify("run", "--steps", "3:12", "--json", *overrides, ranks=ranks).json
+            self.assertTrue(result["equal"])
+            self.assertEqual([point["step"] for point in result["checkpoints"]], [6, 9, 12])
+            for point in result["checkpoints"]:
+                self.assertEqual(point["state_sha256"], point["replayed_sha256"])
+
+    def test_from_the_start(self):
+        result = self.verify("run", "--steps", "0:6")
+        self.assertIn("steps 0 to 6, made again on 1 rank, end in the same bits", result.out)
+
+    def test_the_first_checkpoint_that_differs_is_named(self):
+        result = self.verify("wrong", "--steps", "0:12", "--json", ranks=3, code=4)
+        self.assertIn("the checkpoint of step 9 is not what steps 6 to 9 give", result.err)
+        self.assertIn("weight of model.", result.err)
+        self.assertIn("go on from step 6", result.err)
+        found = result.json
+        self.assertEqual([(p["step"], p["equal"]) for p in found["checkpoints"]],
+                         [(3, True), (6, True), (9, False)])
+        self.assertGreater(found["differing_tensors"], 1)
+        # What comes after is right, given what it began with.
+        self.verify("wrong", "--steps", "9:12")
+
+    def test_what_is_asked_for_must_be_there(self):
+        result = self.verify("run", "--steps", "4:9", code=2)
+        self.assertIn("no checkpoint of step 4; there are 3, 6, 9, 12", result.err)
+        for steps in ("9:3", "3", "3:", ":9", "3:9:12", "-3:9", "x:9", "9:9"):
+            self.assertIn("expected A:B", self.verify("run", f"--steps={steps}", code=2).err)
+        result = self.verify("run", "seed=8", code=2, ranks=2)
+        self.assertIn("seed differs", result.err)
+        nothing = self.workspace / "nothing"
+        self.assert_exit(lapidary("verify", nothing), 3)
+
+    def test_a_damaged_checkpoint_is_no_difference(self):
+        copy = self.workspace / "damaged"
+        shutil.copytree(self.workspace / "run", copy, dirs_exist_ok=True)
+        payload = copy / "checkpoints/step-00000009/rank-00000.bin"
+        content = bytearray(payload.read_bytes())
+        content[1000] ^= 1
+        payload.write_bytes(content)
+        result = self.verify("damaged", code=3)
+        self.assertIn("step-00000009", result.err)
+
+    def test_a_run_that_began_with_the_state_of_another_has_no_start(self):
+        fork = self.workspace / "fork"
+        if not fork.exists():
+            succeed("train", self.config, "--resume", self.workspace / "run/checkpoints/step-00000009", "--fork",
+                    f"run_dir={fork}", "schedule.steps=15", "--quiet")
+        self.verify("fork", "--steps", "12:15")
+        result = self.verify("fork", "--steps", "0:12", code=2)
+        self.assertIn("began with the state of", result.err)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,227 @@
+#include "trainer/run/exclude.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/directory_lock.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "trainer/run/directory.h"
+#include "trainer/run/replay.h"
+
+static const char hosts_name[] = "excluded_hosts", unconfirmed_name[] = "unconfirmed";
+enum { MOST_BYTES = 1 << 20 };
+
+/* --- excluded_hosts --- */
+
+/* "" where there is none; malloc'ed. */
+static lap_code read_hosts(const char *run_dir, char **text, lap_status *status) {
+  char *path = lap_run_directory_path(run_dir, hosts_name);
+  size_t bytes;
+  lap_code code = LAP_OK;
+  if (lap_file_exists(path))
+    code = lap_file_read(path, MOST_BYTES, text, &bytes, status);
+  else
+    *text = lap_copy_string("");
+  free(path);
+  return code;
+}
+
+/* Whether a line of `text` is this host. */
+static bool is_listed(const char *text, const char *host) {
+  const size_t length = strlen(host);
+  for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
+    if (strcspn(line, "\r\n") == length && strncmp(line, host, length) == 0) return true;
+  return false;
+}
+
+static lap_code write_file(const char *run_dir, const char *name, const char *text,
+                           lap_status *status) {
+  char *path = lap_run_directory_path(run_dir, name);
+  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  free(path);
+  return code;
+}
+
+/* Rank 0. Lines that are there stay. */
+static lap_code add_hosts(const lap_config *config, lap_comm *comm, const bool *suspect,
+                          lap_status *status) {
+  char *before = NULL, *after = NULL;
+  size_t size = 0;
+  LAP_TRY(read_hosts(config->run_dir, &before, status));
+  FILE *out = open_memstream(&after, &size);
+  const size_t length = strlen(before);
+  fprintf(out, "%s%s", before, length && before[length - 1] != '\n' ? "\n" : "");
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
+    fflush(out);
+    if (suspect[rank] && !is_listed(after, lap_comm_host(comm, rank)))
+      fprintf(out, "%s\n", lap_comm_host(comm, rank));
+  }
+  fclose(out);
+  /* First what a crash between the two must not lose. */
+  lap_code code = write_file(config->run_dir, unconfirmed_name,
+                             "The newest checkpoints may hold what an excluded host did. train "
+                             "--resume auto makes their steps\nagain and removes this file.\n",
+                             status);
+  if (code == LAP_OK) code = write_file(config->run_dir, hosts_name, after, status);
+  free(before);
+  free(after);
+  return code;
+}
+
+static bool is_suspect_host(lap_comm *comm, const bool *suspect, const char *host) {
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank)
+    if (suspect[rank] && strcmp(lap_comm_host(comm, rank), host) == 0) return true;
+  return false;
+}
+
+lap_code lap_exclude_suspects(const lap_config *config, const lap_session *session,
+                              const lap_recheck_verdict *verdict, lap_status *status) {
+  if (!verdict || config->integrity.policy == LAP_POLICY_STOP) return status->code;
+  if (!verdict->decided) {
+    lap_fail_context(status, "nobody is excluded, since it is not known who is wrong");
+    return status->code;
+  }
+  lap_comm *comm = session->comm;
+  bool left = false;
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank)
+    left = left || !is_suspect_host(comm, verdict->suspect, lap_comm_host(comm, rank));
+  lap_status own = {0};
+  if (session->root) own.code = add_hosts(config, comm, verdict->suspect, &own);
+  const lap_code written = lap_agree(comm, &own);
+  if (written != LAP_OK) {
+    *status = own;
+    return written;
+  }
+  if (left) status->code = LAP_STOPPED;
+  lap_fail_context(status,
+                   left ? "the host is in %s/%s now, go on without it: --resume auto"
+                        : "the host is in %s/%s now, and this job has no other",
+                   config->run_dir, hosts_name);
+  return status->code;
+}
+
+lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
+                           lap_status *status) {
+  lap_status own = {0};
+  char *text = NULL;
+  const char *here = lap_comm_host(session->comm, lap_comm_rank(session->comm));
+  own.code = read_hosts(config->run_dir, &text, &own);
+  if (own.code == LAP_OK && is_listed(text, here))
+    own.code = lap_fail(&own, LAP_USAGE,
+                        "%s is in %s/%s, because it has computed wrongly; start without it, or "
+                        "delete its line once it is repaired",
+                        here, config->run_dir, hosts_name);
+  free(text);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
+/* --- confirming checkpoints --- */
+
+static bool is_unconfirmed(const lap_config *config, const lap_session *session) {
+  char *path = lap_run_directory_path(config->run_dir, unconfirmed_name);
+  bool there = session->root && lap_file_exists(path);
+  lap_broadcast(session->comm, &there, sizeof there, 0);
+  free(path);
+  return there;
+}
+
+/* Collective. The newest of `steps` that a replay confirms. The intervals between the newest
+ * checkpoint.keep ones are made again, in order; where none of them is right, the one before the
+ * oldest of these, and so on, at last that from the start of the run. */
+static lap_code find_confirmed(const lap_config *config, const lap_session *session,
+                               const lap_inputs *inputs, const uint64_t *steps, size_t count,
+                               uint64_t *confirmed, lap_status *status) {
+  const size_t keep = (size_t)config->checkpoint.keep;
+  uint64_t *from_start = lap_allocate((int64_t)count + 1, sizeof *from_start);
+  memcpy(from_start + 1, steps, count * sizeof *steps);
+  size_t last = count, first = count > keep ? count - keep + 1 : 1; /* indices of from_start */
+  if (first >= last) first = last - 1;
+  lap_code code = LAP_OK;
+  for (bool found = false; code == LAP_OK && !found; last = first--) {
+    lap_replay_report report;
+    code = lap_replay(config, session, inputs, config->run_dir, from_start + first,
+                      last - first + 1, &report, status);
+    const size_t equal = report.count - (report.count && !report.equal);
+    found = code == LAP_OK && equal > 0;
+    if (found) *confirmed = report.point[equal - 1].step;
+    lap_replay_release(&report);
+    if (code == LAP_OK && !found && first == 0)
+      code =
+          lap_fail(status, LAP_NONFINITE,
+                   "%s: no checkpoint has the bits of a replay on these hosts, not even from the "
+                   "start of the run; start anew",
+                   config->run_dir);
+  }
+  free(from_start);
+  return code;
+}
+
+/* Rank 0. Takes its name from a checkpoint; nothing is deleted. */
+static lap_code set_aside(const char *run_dir, uint64_t step, lap_status *status) {
+  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, run_dir, step);
+  char *aside = lap_format("%s.wrong", path);
+  for (int number = 2; lap_file_exists(aside); ++number) {
+    free(aside);
+    aside = lap_format("%s.wrong-%d", path, number);
+  }
+  const lap_code code = lap_file_publish(path, aside, status);
+  free(path);
+  free(aside);
+  return code;
+}
+
+/* Rank 0. The newest first, so that a kill on the way leaves older ones behind it. */
+static lap_code keep_confirmed(const lap_config *config, const uint64_t *steps, size_t count,
+                               uint64_t confirmed, lap_status *status) {
+  for (size_t i = count; i-- > 0 && steps[i] > confirmed;)
+    LAP_TRY(set_aside(config->run_dir, steps[i], status));
+  char *path = lap_run_directory_path(config->run_dir, unconfirmed_name);
+  const lap_code code = unlink(path) == 0 ? LAP_OK : lap_file_fail(path, "be removed", status);
+  free(path);
+  return code;
+}
+
+static lap_code confirm(const lap_config *config, const lap_session *session,
+                        const lap_inputs *inputs, lap_status *status) {
+  uint64_t *steps = NULL, confirmed = 0;
+  size_t count = 0;
+  lap_code code = LAP_OK;
+  if (lap_run_directory_has_checkpoints(config->run_dir))
+    code = lap_replay_list(config->run_dir, session->comm, &steps, &count, status);
+  if (code == LAP_OK && count > 0) {
+    lap_console_say(session->console,
+                    "a host was excluded from this run: steps between its checkpoints are made "
+                    "again before it goes on");
+    code = find_confirmed(config, session, inputs, steps, count, &confirmed, status);
+  }
+  if (code == LAP_OK) {
+    lap_status own = {0};
+    if (session->root) own.code = keep_confirmed(config, steps, count, confirmed, &own);
+    *status = own;
+    code = lap_agree(session->comm, status);
+  }
+  if (code == LAP_OK && count > 0)
+    lap_console_say(session->console, "step %" PRIu64 " is confirmed: the run goes on from there",
+                    confirmed);
+  free(steps);
+  return code;
+}
+
+lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
+                             const lap_inputs *inputs, lap_status *status) {
+  if (!is_unconfirmed(config, session)) return LAP_OK;
+  lap_directory_lock *lock = NULL;
+  lap_status own = {0};
+  if (session->root) own.code = lap_directory_lock_take(config->run_dir, &lock, &own);
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = confirm(config, session, inputs, status);
+  lap_directory_lock_release(lock);
+  return code;
+}

@@ -1,0 +1,36 @@
+/* exclude: hosts that have computed wrongly (integrity.policy), and the checkpoints that they may
+ * have spoilt.
+ *
+ *   RUN/excluded_hosts   one host a line; a run refuses to start on any of them
+ *   RUN/unconfirmed      there since a host was excluded: the newest checkpoints may hold what it
+ *                        did in steps that nobody checked. `train --resume auto` first makes the
+ *                        steps between checkpoints again, on the hosts that remain, goes on from
+ *                        the newest that has the same bits, and takes this file away
+ *
+ * Who has repaired a host deletes its line.
+ */
+#ifndef LAP_TRAINER_RUN_EXCLUDE_H
+#define LAP_TRAINER_RUN_EXCLUDE_H
+
+#include "trainer/run/inputs.h"
+#include "trainer/step/step.h"
+
+/* Collective. After a step that has failed as `status` says; `verdict` is lap_stepper_verdict. With
+ * policy stop, without a verdict, and where it is not decided who is wrong: as it was. With policy
+ * exclude the suspects' hosts are written into RUN/excluded_hosts; then LAP_STOPPED, or the old
+ * code where no host of this job is left. */
+lap_code lap_exclude_suspects(const lap_config *config, const lap_session *session,
+                              const lap_recheck_verdict *verdict, lap_status *status);
+
+/* Collective. LAP_USAGE where a rank runs on an excluded host. */
+lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
+                           lap_status *status);
+
+/* Collective, before the run is resumed with auto. Does nothing unless RUN/unconfirmed is there.
+ * Else checkpoints whose steps are not confirmed lose their name: step-N becomes step-N.wrong.
+ * LAP_NONFINITE where not even the first one is; LAP_USAGE where the run began with the state of
+ * another and no checkpoint of its own is confirmed. */
+lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
+                             const lap_inputs *inputs, lap_status *status);
+
+#endif

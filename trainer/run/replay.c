@@ -1,0 +1,280 @@
+#include "trainer/run/replay.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "core/stop.h"
+#include "mpi/transport/agree.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/directory.h"
+#include "trainer/model/source.h"
+#include "trainer/run/directory.h"
+#include "trainer/state/hash.h"
+#include "trainer/step/step.h"
+
+/* --- which checkpoints there are --- */
+
+lap_code lap_replay_list(const char *run_dir, lap_comm *comm, uint64_t **steps, size_t *count,
+                         lap_status *status) {
+  *steps = NULL;
+  *count = 0;
+  lap_status own = {0};
+  if (lap_comm_rank(comm) == 0) {
+    char *directory = lap_run_directory_path(run_dir, "checkpoints"), **names = NULL;
+    own.code = lap_checkpoint_list(directory, &names, count, &own);
+    if (own.code == LAP_OK && *count == 0)
+      own.code = lap_fail(&own, LAP_DATA, "%s: there is no checkpoint", directory);
+    if (own.code == LAP_OK) *steps = lap_allocate((int64_t)*count, sizeof **steps);
+    for (size_t i = 0; own.code == LAP_OK && i < *count; ++i)
+      lap_checkpoint_is_step(names[*count - 1 - i], &(*steps)[i]);
+    if (names) lap_checkpoint_list_destroy(names, *count);
+    free(directory);
+  }
+  *status = own;
+  LAP_TRY(lap_agree(comm, status));
+  lap_broadcast(comm, count, sizeof *count, 0);
+  if (!*steps) *steps = lap_allocate((int64_t)*count, sizeof **steps);
+  lap_broadcast(comm, *steps, *count * sizeof **steps, 0);
+  return LAP_OK;
+}
+
+/* --- what is made again --- */
+
+typedef struct {
+  const lap_config *config;
+  const lap_session *session;
+  const lap_inputs *inputs;
+  const char *run_dir;
+  lap_state *state;
+  lap_block_weights *weights;
+  lap_stepper *stepper;
+  lap_replay_report *report;
+  uint64_t last; /* step */
+} replayer;
+
+/* The length may have changed between checkpoints, where no number depended on it. */
+static const char *const length_keys[] = {"schedule.steps", "schedule.tokens", "schedule.epochs",
+                                          NULL};
+
+static lap_code check_numbers(const replayer *r, const lap_checkpoint *checkpoint,
+                              lap_status *status) {
+  lap_numbers_difference difference;
+  if (!checkpoint->full)
+    return lap_fail(status, LAP_DATA, "%s: holds weights only, which cannot be replayed",
+                    checkpoint->path);
+  if (!lap_numbers_differ_except(checkpoint->numbers, r->inputs->numbers, length_keys, &difference))
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: %s differs: the checkpoint was trained with %s, this replay would have %s; "
+                  "leave out overrides that decide numbers, and give the data of the run",
+                  checkpoint->path, difference.key, difference.then, difference.now);
+}
+
+/* Collective. The checkpoint of a step, open on every rank, of this replay's numbers. */
+static lap_code open_checkpoint(const replayer *r, uint64_t step, lap_checkpoint **checkpoint,
+                                lap_status *status) {
+  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, r->run_dir, step);
+  lap_status own = {0};
+  own.code = lap_checkpoint_open(path, checkpoint, &own);
+  if (own.code == LAP_OK) own.code = check_numbers(r, *checkpoint, &own);
+  free(path);
+  *status = own;
+  const lap_code code = lap_agree(r->session->comm, status);
+  if (code != LAP_OK && *checkpoint) {
+    lap_checkpoint_close(*checkpoint);
+    *checkpoint = NULL;
+  }
+  return code;
+}
+
+/* What run.json says of the state that the run began with; a run.json that cannot be read says
+ * nothing. */
+static lap_code check_beginning(const char *run_dir, lap_status *status) {
+  char *path = lap_run_directory_path(run_dir, "run.json");
+  json_t *run = json_load_file(path, 0, NULL);
+  const char *parent =
+      json_string_value(json_object_get(json_object_get(run, "parent"), "checkpoint"));
+  lap_code code = LAP_OK;
+  if (parent)
+    code = lap_fail(status, LAP_USAGE,
+                    "%s: the run began with the state of %s, so its first steps cannot be made "
+                    "again from step 0; begin at a checkpoint: --steps A:B",
+                    path, parent);
+  json_decref(run);
+  free(path);
+  return code;
+}
+
+static lap_code begin_at_the_start(const replayer *r, lap_status *status) {
+  const char *init = r->config->init;
+  lap_status own = {0};
+  own.code = check_beginning(r->run_dir, &own);
+  if (own.code == LAP_OK && strcmp(init, "random") != 0) {
+    lap_weight_target target = lap_state_weight_target(r->state);
+    own.code = lap_model_read_weights(init, &target, &own);
+    lap_weight_target_release(&target);
+  } else if (own.code == LAP_OK) {
+    lap_state_initialise(r->state, (uint64_t)r->config->seed);
+  }
+  *status = own;
+  return lap_agree(r->session->comm, status);
+}
+
+static lap_code begin_at(const replayer *r, uint64_t step, lap_status *status) {
+  if (step == 0) return begin_at_the_start(r, status);
+  lap_checkpoint *checkpoint = NULL;
+  LAP_TRY(open_checkpoint(r, step, &checkpoint, status));
+  const lap_code code = lap_checkpoint_load(checkpoint, r->state, status);
+  lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
+  double said = lap_clock_seconds();
+  enum { SECONDS_OF_SILENCE = 10 };
+  while (r->state->step < step) {
+    char activity[64];
+    snprintf(activity, sizeof activity, "replaying step %" PRIu64, r->state->step + 1);
+    lap_comm_set_activity(r->session->comm, activity);
+    lap_step_result result;
+    LAP_TRY(lap_stepper_run(r->stepper, (lap_step_requests){.stop = lap_stop_requested()}, &result,
+                            status));
+    if (result.stop)
+      return lap_fail(status, LAP_STOPPED, "stopped after step %" PRIu64 " of %" PRIu64,
+                      r->state->step, r->last);
+    if (lap_clock_seconds() - said < SECONDS_OF_SILENCE) continue;
+    said = lap_clock_seconds();
+    lap_console_say(r->session->console, "step %" PRIu64 "/%" PRIu64 "  made again", r->state->step,
+                    r->last);
+  }
+  return LAP_OK;
+}
+
+/* --- where two states differ --- */
+
+/* Whether values of the parameter that are held in both differ. NaN equals NaN: bits count. */
+static bool differs(const lap_state *a, const lap_state *b, lap_state_kind kind,
+                    const lap_parameter *parameter) {
+  const lap_range held = lap_state_held(a, kind, parameter->bucket);
+  const lap_range all = {parameter->offset, parameter->offset + parameter->elements};
+  const lap_range range = lap_range_overlap(held, all);
+  const size_t bytes = (size_t)lap_range_count(range) * sizeof(float);
+  return bytes > 0 && memcmp(lap_state_at(a, kind, parameter->bucket, range.begin),
+                             lap_state_at(b, kind, parameter->bucket, range.begin), bytes) != 0;
+}
+
+/* Collective. Flags [parameters of all shards][kinds]: which differ on any rank. */
+static uint8_t *find_differences(const lap_state *a, const lap_state *b, lap_comm *comm) {
+  const int ranks = lap_comm_size(comm);
+  const size_t size = (size_t)a->all->count * LAP_STATE_KINDS;
+  uint8_t *mine = lap_allocate((int64_t)size, 1);
+  for (int p = 0; p < a->parameters->count; ++p) {
+    const lap_parameter *parameter = &a->parameters->parameter[p];
+    if (parameter->is_copy) continue;
+    const lap_parameter *named =
+        lap_parameters_find_shard(a->all, parameter->name, parameter->model_shard);
+    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
+      mine[(named - a->all->parameter) * LAP_STATE_KINDS + kind] =
+          differs(a, b, (lap_state_kind)kind, parameter);
+  }
+  uint8_t *all = lap_allocate((int64_t)size * ranks, 1);
+  lap_gather_all(comm, mine, size, all);
+  for (int rank = 0; rank < ranks; ++rank)
+    for (size_t i = 0; i < size; ++i) mine[i] |= all[(size_t)rank * size + i];
+  free(all);
+  return mine;
+}
+
+static void name_differences(const lap_parameters *all, const uint8_t *flags,
+                             lap_replay_report *report) {
+  for (int p = 0; p < all->count; ++p)
+    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+      if (!flags[p * LAP_STATE_KINDS + kind]) continue;
+      if (report->named < LAP_REPLAY_NAMED)
+        snprintf(report->difference[report->named++], LAP_REPLAY_NAME, "%s of %s, model shard %d",
+                 lap_state_kind_name((lap_state_kind)kind), all->parameter[p].name,
+                 all->parameter[p].model_shard);
+      ++report->differing;
+    }
+}
+
+/* Collective. Reads the checkpoint, checked as always, beside the state that was made again. */
+static lap_code compare_values(const replayer *r, const lap_checkpoint *checkpoint,
+                               lap_status *status) {
+  lap_state *stored = lap_state_create(&r->config->model, &r->state->placement, true);
+  const lap_code code = lap_checkpoint_load(checkpoint, stored, status);
+  if (code == LAP_OK) {
+    uint8_t *flags = find_differences(r->state, stored, r->session->comm);
+    name_differences(r->state->all, flags, r->report);
+    free(flags);
+  }
+  lap_state_destroy(stored);
+  return code;
+}
+
+static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
+  lap_checkpoint *checkpoint = NULL;
+  LAP_TRY(open_checkpoint(r, step, &checkpoint, status));
+  lap_replay_point *point = &r->report->point[r->report->count++];
+  point->step = step;
+  memcpy(point->stored, checkpoint->state_sha256, sizeof point->stored);
+  lap_block_weights_wait_all(r->weights);
+  lap_state_sha256(r->state, point->replayed);
+  r->report->equal = strcmp(point->stored, point->replayed) == 0;
+  lap_code code = LAP_OK;
+  if (!r->report->equal) code = compare_values(r, checkpoint, status);
+  lap_console_say(r->session->console,
+                  "step %" PRIu64 "/%" PRIu64
+                  "  %s  state_sha256 %.16s... of the checkpoint, "
+                  "%.16s... made again",
+                  step, r->last, r->report->equal ? "equal" : "DIFFERENT", point->stored,
+                  point->replayed);
+  lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+lap_code lap_replay(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
+                    const char *run_dir, const uint64_t *steps, size_t count,
+                    lap_replay_report *report, lap_status *status) {
+  *report = (lap_replay_report){.equal = true};
+  if (steps[count - 1] > inputs->total_steps)
+    return lap_fail(status, LAP_USAGE,
+                    "%s: the run ends after %" PRIu64 " steps, there is no step %" PRIu64, run_dir,
+                    inputs->total_steps, steps[count - 1]);
+  lap_placement placement;
+  LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
+                               &placement, status));
+  replayer r = {.config = config,
+                .session = session,
+                .inputs = inputs,
+                .run_dir = run_dir,
+                .report = report,
+                .last = steps[count - 1]};
+  report->point = lap_allocate((int64_t)count, sizeof *report->point);
+  r.state = lap_state_create(&config->model, &placement, true);
+  lap_code code = begin_at(&r, steps[0], status);
+  if (code == LAP_OK) {
+    r.weights = lap_block_weights_create(r.state);
+    lap_block_weights_changed(r.weights, true);
+    r.stepper = lap_stepper_create(config, &inputs->train, inputs->total_steps, r.state, r.weights);
+  }
+  for (size_t i = 1; code == LAP_OK && i < count && report->equal; ++i) {
+    code = run_to(&r, steps[i], status);
+    if (code == LAP_OK) code = compare(&r, steps[i], status);
+  }
+  if (r.weights) lap_block_weights_wait_all(r.weights);
+  lap_stepper_destroy(r.stepper);
+  lap_block_weights_destroy(r.weights);
+  lap_state_destroy(r.state);
+  return code;
+}
+
+void lap_replay_release(lap_replay_report *report) {
+  free(report->point);
+  *report = (lap_replay_report){0};
+}

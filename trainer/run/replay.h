@@ -1,0 +1,49 @@
+/* replay: the steps between checkpoints of a run, made again from the first of them on other ranks,
+ * and compared bit for bit (`lapidary verify`).
+ *
+ * A run's state is a function of its config, data and seed, whatever the ranks. So steps that were
+ * made again, from the state before them, end in the state_sha256 that the checkpoint behind them
+ * has, or somebody has computed wrongly. Nothing is written.
+ */
+#ifndef LAP_TRAINER_RUN_REPLAY_H
+#define LAP_TRAINER_RUN_REPLAY_H
+
+#include "core/hash.h"
+#include "trainer/run/inputs.h"
+
+/* Collective. The steps of the finished checkpoints of a run directory, in increasing order, as
+ * rank 0 sees them: malloc'ed. LAP_DATA where there are none. */
+lap_code lap_replay_list(const char *run_dir, lap_comm *comm, uint64_t **steps, size_t *count,
+                         lap_status *status);
+
+typedef struct {
+  uint64_t step;
+  char stored[LAP_SHA256_HEX], replayed[LAP_SHA256_HEX]; /* state_sha256 */
+} lap_replay_point;
+
+enum { LAP_REPLAY_NAMED = 8, LAP_REPLAY_NAME = 160 };
+
+typedef struct {
+  lap_replay_point *point; /* compared, in order: all but the last are equal; malloc'ed */
+  size_t count;
+  bool equal;
+  /* Where the last one differs: tensors of which values differ, in the order of the state hash:
+   * "exp_avg of NAME, model shard 1". None: only the counts of steps and updates do. */
+  char difference[LAP_REPLAY_NAMED][LAP_REPLAY_NAME];
+  int named;     /* in the list */
+  int differing; /* of all */
+} lap_replay_report;
+
+/* Collective. Loads the checkpoint of steps[0] (0: what the run began with), and makes steps up to
+ * steps[count - 1] again; at each of the others the state is compared with the checkpoint of that
+ * step, up to the first that differs. What is made again must have the numbers of the checkpoints:
+ * LAP_USAGE naming the key, and where the run began with the state of another run and step 0 is
+ * asked for. LAP_DATA where a checkpoint is damaged, LAP_STOPPED where any rank is asked to stop.
+ * LAP_OK whether the states are equal or not; the caller releases the report, after a failure
+ * too. */
+lap_code lap_replay(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
+                    const char *run_dir, const uint64_t *steps, size_t count,
+                    lap_replay_report *report, lap_status *status);
+void lap_replay_release(lap_replay_report *report);
+
+#endif
