@@ -258,6 +258,9 @@ def crash(scenario, calls, number, state, reference):
 # --- all kinds alike ---
 
 
+ALL_LOST = "all that was not synced is lost"
+
+
 class Point:
     """One disturbance: `key` names it, whatever the process ids; `call`, `file` and `fault` are for tables."""
 
@@ -287,7 +290,8 @@ class Sweep:
             call = self.calls[number - 1]
             file = role(call.path, self.scenario.place)
             lost = without_numbers(what.replace(f"{self.scenario.place}/", ""))
-            yield Point(f"{number} {call.name} {file}: {lost}", call.name, file, "lost",
+            share = ALL_LOST if what.startswith("all") else "one change lost" if what.startswith("only") else what
+            yield Point(f"{number} {call.name} {file}: {lost}", call.name, file, share,
                         lambda number=number, state=state:
                         crash(self.scenario, self.calls, number, state, self.reference))
 
