@@ -67,11 +67,26 @@ lap_code lap_file_sync_name(const char *path, lap_status *status) {
   return code;
 }
 
+bool lap_file_await(const char *path) {
+  enum { ATTEMPTS = 1200, PAUSE_MICROSECONDS = 50000 };
+  for (int attempt = 0; !lap_file_exists(path); ++attempt) {
+    if (attempt == ATTEMPTS) return false;
+    char *copy = lap_copy_string(path);
+    DIR *parent = opendir(dirname(copy)); /* a client asks its server when a directory is opened */
+    if (parent) closedir(parent);
+    free(copy);
+    usleep(PAUSE_MICROSECONDS);
+  }
+  return true;
+}
+
 /* Another rank or job may make the same directory at the same moment: EEXIST is success where a
- * directory is there. */
+ * directory is there, or shows up. */
 static lap_code make_directory(const char *path, lap_status *status) {
   if (mkdir(path, 0777) == 0) return lap_file_sync_name(path, status);
   const int error = errno; /* stat sets it anew */
+  struct stat facts;
+  if (error == EEXIST && lstat(path, &facts) != 0 && errno == ENOENT) lap_file_await(path);
   if (is_directory(path)) return LAP_OK;
   if (error == EEXIST)
     return lap_fail(status, LAP_DATA,
