@@ -12,11 +12,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
 from disk_model import Disk, digest, read_log, write_state  # noqa: E402
-from harness import PATIENCE, command_line, environment  # noqa: E402
+from harness import MPIRUN, PATIENCE, command_line, environment  # noqa: E402
 from scenarios import SCREENS  # noqa: E402
 
 BUILD = os.environ.get("BUILD", "build")
@@ -52,12 +53,24 @@ def without_numbers(text):
 class Run:
     """One run of a scenario's command to its end, under the tracer or not."""
 
-    def __init__(self, scenario, fault=None, at=0, preload=None):
+    def __init__(self, scenario, fault=None, at=0, preload=None, rank=None, ranks=None):
+        """`rank`: two ranks, of which this one is disturbed. `ranks`: that many, all alike. None: alone."""
         self.log = scenario.home / "log"
-        command = command_line(scenario.arguments())
+        plain = command_line(scenario.arguments())
+        command = plain
         if fault:
             command = [TRACER, os.path.realpath(scenario.place), str(self.log), fault, str(at)] + command
         env = {**environment(), **(preload or {})}
+        if rank is not None:
+            disturbed = ["env", *(f"{name}={value}" for name, value in (preload or {}).items()), *command]
+            ranks = [plain, plain]
+            ranks[rank] = disturbed
+            command = [MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", "1", *ranks[0], ":", "-n", "1", *ranks[1]]
+            env = environment()
+        elif ranks is not None:
+            command = [MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), "env",
+                       *(f"{name}={value}" for name, value in preload.items()), *plain]
+            env = environment()
         with open(scenario.place / "out.txt", "w") as out, open(scenario.place / "err.txt", "w") as err:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env,
                                        start_new_session=True)
@@ -178,13 +191,15 @@ def disturb(scenario, number, fault, reference):
 
 # --- memory ---
 
-ALLOCATION_FAULTS = os.path.join(BUILD, "tests/liballocation_faults.so")
+def library(name):
+    """One of the libraries that stand before others."""
+    return os.path.realpath(os.path.join(BUILD, f"tests/lib{name}.so"))
 
 
 def _without_memory(scenario, stack=None):
     log = scenario.home / "allocations"
     log.unlink(missing_ok=True)
-    added = {"LD_PRELOAD": os.path.realpath(ALLOCATION_FAULTS), "FAULTS_ALLOCATION_LOG": str(log)}
+    added = {"LD_PRELOAD": library("allocation_faults"), "FAULTS_ALLOCATION_LOG": str(log)}
     if stack:
         added["FAULTS_ALLOCATION_FAIL"] = stack
     return added, log
@@ -221,6 +236,40 @@ def _judge_starved(scenario, run, reference):
     if run.code not in (2, 3) or not says_why:
         return f"exit code {run.code} without saying why: {run.err[-600:]}"
     return ""
+
+
+# --- one rank of two ---
+
+
+def _ranks_left(scenario):
+    """Processes that work in the scenario's place a while after their mpirun has ended."""
+    end = time.monotonic() + SECONDS * PATIENCE
+    while True:
+        left = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if str(scenario.place).encode() in (entry / "cmdline").read_bytes():
+                    left.append(int(entry.name))
+            except OSError:
+                continue  # gone meanwhile
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.05)
+
+
+def disturb_rank(scenario, rank, reference, fault=None, at=0, stack=None):
+    """Of two ranks one meets a fault, or has no memory for a stack: the job ends, no rank stays, and one rank goes on."""
+    scenario.reset()
+    added = _without_memory(scenario, stack)[0] if stack else None
+    run = Run(scenario, fault, at, added, rank)
+    wrong = "" if run.code is not None else f"hangs: {run.err}"
+    left = _ranks_left(scenario)
+    if left and not wrong:
+        wrong = f"exit code {run.code}, and processes {left} are still there"
+    if not wrong:
+        published = scenario.promised(run.calls) if fault and rank == 0 else 0
+        wrong = _go_on(scenario, published, reference)
+    return Outcome(run.code, run.said.replace(str(scenario.place), "PLACE"), wrong)
 
 
 # --- crashes of the disk ---
