@@ -1,8 +1,8 @@
 """Faults at every call that changes files, and crashes of the disk, one after the other, each judged.
 
-`points(scenario)` lists the calls of an undisturbed command; `disturb` lets one of them meet a fault, starts the command
-again and compares what it ends with; `crash` does the same from a state of the disk (disk_model.py). Both return an
-`Outcome`, which has what went wrong in `wrong`, or "".
+`points(scenario)` lists the calls of an undisturbed command; `disturb` lets one of them meet a fault, starts the
+command again and compares what it ends with; `crash` does the same from a state of the disk (disk_model.py). Both
+return an `Outcome`, which has what went wrong in `wrong`, or "".
 """
 
 import os
@@ -16,9 +16,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
-from disk_model import Disk, digest, read_log, write_state  # noqa: E402
-from harness import MPIRUN, PATIENCE, command_line, environment  # noqa: E402
-from scenarios import SCREENS  # noqa: E402
+from disk_model import Disk, digest, read_log, write_state
+from harness import MPIRUN, PATIENCE, command_line, environment
+from scenarios import SCREENS
 
 BUILD = os.environ.get("BUILD", "build")
 TRACER = os.path.join(BUILD, "tests/file_faults")
@@ -258,7 +258,7 @@ def _ranks_left(scenario):
 
 
 def disturb_rank(scenario, rank, reference, fault=None, at=0, stack=None):
-    """Of two ranks one meets a fault, or has no memory for a stack: the job ends, no rank stays, and one rank goes on."""
+    """Of two ranks one meets a fault, or has no memory for a stack: the job ends, no rank stays, one rank goes on."""
     scenario.reset()
     added = _without_memory(scenario, stack)[0] if stack else None
     run = Run(scenario, fault, at, added, rank)
@@ -346,7 +346,7 @@ class Sweep:
 
     def _memory(self, every):
         stacks = allocation_stacks(self.scenario)
-        for stack, function in zip(stacks, functions_of(stacks.values())):
+        for stack, function in zip(stacks, functions_of(stacks.values()), strict=True):
             yield Point(stack, "allocation", function, "no memory",
                         lambda stack=stack: starve(self.scenario, stack, self.reference))
 
@@ -357,5 +357,5 @@ def functions_of(stacks):
     frames = [frame for stack in stacks for frame in stack]
     found = subprocess.run(["addr2line", "-f", "-e", os.environ.get("LAPIDARY", "build/lapidary")],
                            input="\n".join(frames), capture_output=True, text=True, check=False).stdout.splitlines()
-    name_of = dict(zip(frames, found[::2]))
+    name_of = dict(zip(frames, found[::2], strict=True))
     return [next((name_of.get(f, "?") for f in stack if name_of.get(f) not in wrappers), "?") for stack in stacks]

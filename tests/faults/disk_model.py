@@ -1,18 +1,19 @@
 """What a file system may hold after the machine has stopped: what was synced, and any part of the rest.
 
-`Disk` takes the log of `file_faults ROOT LOG data`, call by call, and keeps two things apart: what programs see, and what
-has been brought to disk. fsync of a file brings its bytes to disk, and nothing of its name; fsync of a directory brings
-its entries to disk (names made, renamed, removed), and nothing of what they name. Renames are atomic: journals hold
-that. Until then each of these changes may be lost, alone or with others; entries of one name that build on each other
+`Disk` takes the log of `file_faults ROOT LOG data`, call by call, and keeps two things apart: what programs see, and
+what has been brought to disk. fsync of a file brings its bytes to disk, and nothing of its name; fsync of a directory
+brings its entries to disk (names made, renamed, removed), and nothing of what they name. Renames are atomic: journals
+hold that. Until then each of these changes may be lost, alone or with others; entries of one name that build on each other
 are lost together.
 
-`Disk.crashes()` gives the states that this allows, of which some are taken: what was not synced is lost altogether; the
-names stay and the bytes are lost (empty files), or are zeros, or half there; the bytes stay and the names are lost; each
-change is lost alone. A state is a dict: path -> bytes, or None for a directory.
+`Disk.crashes()` gives the states that this allows, of which some are taken: what was not synced is lost altogether;
+the names stay and the bytes are lost (empty files), or are zeros, or half there; the bytes stay and the names are lost;
+each change is lost alone. A state is a dict: path -> bytes, or None for a directory.
 """
 
 import errno
 import hashlib
+import io
 import os
 import pathlib
 
@@ -40,12 +41,8 @@ class Call:
 def read_log(log):
     """Calls in the order in which they ended, with the bytes of writes where LOG.data has them."""
     blob = pathlib.Path(f"{log}.data")
-    data = open(blob, "rb") if blob.exists() else None
-    try:
-        return [Call(line, data) for line in pathlib.Path(log).read_text().splitlines()]
-    finally:
-        if data:
-            data.close()
+    data = io.BytesIO(blob.read_bytes()) if blob.exists() else None
+    return [Call(line, data) for line in pathlib.Path(log).read_text().splitlines()]
 
 
 class Node:

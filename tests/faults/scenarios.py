@@ -1,7 +1,7 @@
 """Small commands to be disturbed: what they start from, how they are started again, and what they have to end with.
 
-A scenario works in `place`, an empty directory at its start, or a copy of what `prepare` made. Everything it writes is in
-there, its own stdout and stderr too, so that a fault can hit them.
+A scenario works in `place`, an empty directory at its start, or a copy of what `prepare` made. Everything it writes is
+in there, its own stdout and stderr too, so that a fault can hit them.
 """
 
 import json
@@ -12,8 +12,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
-from harness import Workspace, made_up_text, metrics, snapshot, succeed  # noqa: E402
-from test_ablate import contents  # noqa: E402
+from harness import made_up_text, metrics, snapshot, succeed
+from test_ablate import contents
 
 SCREENS = ("out.txt", "err.txt")
 STEPS = 6

@@ -11,8 +11,8 @@ from harness import SOURCE, Test, json, metrics, unittest
 
 sys.path.insert(0, str(SOURCE / "tests/faults"))
 
-from crash_points import ALL_LOST, Run, Sweep, allocation_stacks, disturb_rank, library  # noqa: E402
-from scenarios import SCENARIOS, make_inputs  # noqa: E402
+from crash_points import ALL_LOST, Run, Sweep, allocation_stacks, disturb_rank, library
+from scenarios import SCENARIOS, make_inputs
 
 
 class Points(Test):
