@@ -167,9 +167,10 @@ static lap_code publish_sides(tokenize_job *job, bool two_sides, lap_status *sta
   lap_code code = LAP_OK;
   if (two_sides) code = lap_file_publish(job->eval.stage, job->eval.final, status);
   if (code == LAP_OK) code = lap_file_publish(job->train.stage, job->train.final, status);
+  if (code == LAP_OK) return LAP_OK;
   lap_status ignored;
-  if (code != LAP_OK) lap_file_remove_tree(job->eval.final, &ignored);
-  if (code != LAP_OK) lap_file_remove_tree(job->train.final, &ignored);
+  lap_file_remove_tree(job->eval.final, &ignored);
+  lap_file_remove_tree(job->train.final, &ignored);
   return code;
 }
 

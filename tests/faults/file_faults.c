@@ -385,9 +385,9 @@ int main(int argc, char **argv) {
   }
   if (!start(&f, argv + 5)) {
     fprintf(stderr, "file_faults: cannot trace: %s\n", strerror(errno));
-    return NOT_TRACED;
+  } else {
+    follow(&f);
   }
-  follow(&f);
   if (f.data) fclose(f.data);
   fclose(f.log);
   return WIFSIGNALED(f.ending) ? SIGNALLED + WTERMSIG(f.ending) : WEXITSTATUS(f.ending);

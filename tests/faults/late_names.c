@@ -106,11 +106,12 @@ static bool is_hidden_above(const char *path) {
 int open(const char *path, int flags, ...) {
   va_list arguments;
   va_start(arguments, flags);
-  const mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+  const bool makes = (flags & O_CREAT) != 0;
+  const mode_t mode = makes ? va_arg(arguments, mode_t) : 0;
   va_end(arguments);
-  if (flags & O_CREAT ? is_hidden_above(path) : is_hidden(path)) return -1;
+  if (makes ? is_hidden_above(path) : is_hidden(path)) return -1;
   const int descriptor = NEXT(open)(path, flags, mode);
-  if (descriptor >= 0 && flags & O_CREAT) know(path);
+  if (descriptor >= 0 && makes) know(path);
   return descriptor;
 }
 
