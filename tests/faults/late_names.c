@@ -132,7 +132,11 @@ int lstat(const char *path, struct stat *facts) {
 
 int access(const char *path, int mode) { return is_hidden(path) ? -1 : NEXT(access)(path, mode); }
 
-DIR *opendir(const char *path) { return is_hidden(path) ? NULL : NEXT(opendir)(path); }
+DIR *opendir(const char *path) {
+  if (is_hidden(path)) return NULL;
+  DIR *directory = NEXT(opendir)(path);
+  return directory;
+}
 
 struct dirent *readdir(DIR *directory) {
   char link[64], path[PATH_BYTES];
