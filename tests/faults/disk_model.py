@@ -3,8 +3,8 @@
 `Disk` takes the log of `file_faults ROOT LOG data`, call by call, and keeps two things apart: what programs see, and
 what has been brought to disk. fsync of a file brings its bytes to disk, and nothing of its name; fsync of a directory
 brings its entries to disk (names made, renamed, removed), and nothing of what they name. Renames are atomic: journals
-hold that. Until then each of these changes may be lost, alone or with others; entries of one name that build on each other
-are lost together.
+hold that. Until then each of these changes may be lost, alone or with others; entries of one name that build on each
+other are lost together.
 
 `Disk.crashes()` gives the states that this allows, of which some are taken: what was not synced is lost altogether;
 the names stay and the bytes are lost (empty files), or are zeros, or half there; the bytes stay and the names are lost;
