@@ -388,6 +388,7 @@ int main(int argc, char **argv) {
   } else {
     follow(&f);
   }
+  while (f.threads) forget(&f, f.threads->id);
   if (f.data) fclose(f.data);
   fclose(f.log);
   return WIFSIGNALED(f.ending) ? SIGNALLED + WTERMSIG(f.ending) : WEXITSTATUS(f.ending);

@@ -19,6 +19,6 @@ void set_argument(pid_t thread, int index, uint64_t value);
 
 /* At the end of a call: what the program gets. */
 int64_t get_result(pid_t thread);
-void set_result(pid_t thread, int64_t result);
+void set_result(pid_t thread, int64_t value);
 
 #endif
