@@ -51,11 +51,42 @@ static bool is_directory(const char *path) {
   return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
 }
 
+lap_code lap_file_sync_name(const char *path, lap_status *status) {
+  char *copy = lap_copy_string(path);
+  const char *parent = dirname(copy);
+  lap_code code = LAP_OK;
+  const int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  /* Some network file systems cannot sync a directory: EINVAL says so, and no more can be done. Nor
+   * can it be where the directory may be written and not read. */
+  if (descriptor < 0 && errno != EACCES)
+    code = lap_file_fail(parent, "be opened", status);
+  else if (descriptor >= 0 && fsync(descriptor) != 0 && errno != EINVAL)
+    code = lap_file_fail(parent, "be brought to disk", status);
+  if (descriptor >= 0) close(descriptor);
+  free(copy);
+  return code;
+}
+
+bool lap_file_await(const char *path) {
+  enum { ATTEMPTS = 1200, PAUSE_MICROSECONDS = 50000 };
+  for (int attempt = 0; !lap_file_exists(path); ++attempt) {
+    if (attempt == ATTEMPTS) return false;
+    char *copy = lap_copy_string(path);
+    DIR *parent = opendir(dirname(copy)); /* a client asks its server when a directory is opened */
+    if (parent) closedir(parent);
+    free(copy);
+    usleep(PAUSE_MICROSECONDS);
+  }
+  return true;
+}
+
 /* Another rank or job may make the same directory at the same moment: EEXIST is success where a
- * directory is there. */
+ * directory is there, or shows up. */
 static lap_code make_directory(const char *path, lap_status *status) {
-  if (mkdir(path, 0777) == 0) return LAP_OK;
+  if (mkdir(path, 0777) == 0) return lap_file_sync_name(path, status);
   const int error = errno; /* stat sets it anew */
+  struct stat facts;
+  if (error == EEXIST && lstat(path, &facts) != 0 && errno == ENOENT) lap_file_await(path);
   if (is_directory(path)) return LAP_OK;
   if (error == EEXIST)
     return lap_fail(status, LAP_DATA,
@@ -111,21 +142,6 @@ lap_code lap_file_sync_and_close(int descriptor, const char *path, lap_status *s
   return code;
 }
 
-static lap_code sync_parent(const char *path, lap_status *status) {
-  char *copy = lap_copy_string(path);
-  const char *parent = dirname(copy);
-  lap_code code = LAP_OK;
-  const int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  /* Some network file systems cannot sync a directory: EINVAL says so, and no more can be done. */
-  if (descriptor < 0)
-    code = lap_file_fail(parent, "be opened", status);
-  else if (fsync(descriptor) != 0 && errno != EINVAL)
-    code = lap_file_fail(parent, "be brought to disk", status);
-  if (descriptor >= 0) close(descriptor);
-  free(copy);
-  return code;
-}
-
 static lap_code rename_failure(const char *temporary, const char *path, lap_status *status) {
   const int error = errno;
   return lap_fail(status, LAP_DATA, "%s: cannot be renamed to %s: %s%s", temporary, path,
@@ -134,7 +150,7 @@ static lap_code rename_failure(const char *temporary, const char *path, lap_stat
 
 lap_code lap_file_publish(const char *temporary, const char *path, lap_status *status) {
   if (rename(temporary, path) != 0) return rename_failure(temporary, path, status);
-  return sync_parent(path, status);
+  return lap_file_sync_name(path, status);
 }
 
 /* --- temporary files --- */

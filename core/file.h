@@ -20,7 +20,8 @@
  * system call on a file; `action` is such as "be opened" or "make the directory". */
 lap_code lap_file_fail(const char *path, const char *action, lap_status *status);
 
-/* Makes a directory and its missing parents (mkdir -p). One that exists stays as it is. */
+/* Makes a directory and its missing parents (mkdir -p), and makes their names durable. One that
+ * exists stays as it is. */
 lap_code lap_file_make_directories(const char *path, lap_status *status);
 /* Makes the missing directories above `path`. */
 lap_code lap_file_make_parents(const char *path, lap_status *status);
@@ -39,6 +40,10 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
 
 /* Whether something is at `path`, following symbolic links. */
 bool lap_file_exists(const char *path);
+
+/* Waits up to a minute until something is at `path`, which another process has said it has made:
+ * the client of a network file system remembers for a while what was not there. Whether it came. */
+bool lap_file_await(const char *path);
 
 /* Removes a file or a directory with all it holds; symbolic links are removed, not followed. Where
  * there is nothing, nothing is done. */
@@ -61,6 +66,8 @@ lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes,
                             lap_status *status);
 /* fsync, once, then a checked close; the descriptor is closed in every case. */
 lap_code lap_file_sync_and_close(int descriptor, const char *path, lap_status *status);
+/* Makes the name of `path`, which has just been made, durable: fsync of the directory above it. */
+lap_code lap_file_sync_name(const char *path, lap_status *status);
 /* Renames a file or directory whose content is on disk, then makes the new name durable. An empty
  * directory at `path` is replaced by a directory; one with files in it is a failure. */
 lap_code lap_file_publish(const char *temporary, const char *path, lap_status *status);

@@ -3,6 +3,13 @@
 #include <math.h>
 
 #include <stdbool.h>
+#include <stdlib.h>
+
+#include "core/memory.h"
+
+static void *allocate(size_t bytes) { return lap_allocate((int64_t)bytes, 1); }
+
+void lap_json_use_memory(void) { json_set_alloc_funcs(allocate, free); }
 
 size_t lap_json_values(const char *text, size_t bytes) {
   size_t values = 1;

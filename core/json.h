@@ -13,6 +13,10 @@
 /* For whole files and lines of them: half a gigabyte at worst. */
 enum { LAP_JSON_MOST_VALUES = 1 << 21 };
 
+/* Has jansson take its memory from core/memory.h. Where there is none it would give NULL, and what
+ * it was asked to write would come out incomplete. Before its first use. */
+void lap_json_use_memory(void);
+
 /* No fewer than the values of a JSON text: one, and one for each comma, bracket and brace that
  * opens, outside of strings. Any bytes will do. */
 size_t lap_json_values(const char *text, size_t bytes);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,16 +52,34 @@ char *lap_copy_string(const char *text) {
   return memcpy(lap_allocate((int64_t)bytes, 1), text, bytes);
 }
 
-char *lap_format(const char *format, ...) {
-  va_list arguments, again;
-  va_start(arguments, format);
+char *lap_format_list(const char *format, va_list arguments) {
+  va_list again;
   va_copy(again, arguments);
   const int length = vsnprintf(NULL, 0, format, arguments);
-  va_end(arguments);
   char *text = lap_allocate(length > 0 ? length + 1 : 1, 1);
   vsnprintf(text, (size_t)length + 1, format, again);
   va_end(again);
   return text;
+}
+
+char *lap_format(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  char *text = lap_format_list(format, arguments);
+  va_end(arguments);
+  return text;
+}
+
+FILE *lap_open_text(char **text, size_t *bytes) {
+  FILE *stream = open_memstream(text, bytes);
+  if (!stream) out_of_memory(1, BUFSIZ);
+  return stream;
+}
+
+/* A stream that could not grow says so here, or when it was written to. */
+void lap_close_text(FILE *stream) {
+  const bool is_whole = !ferror(stream);
+  if (fclose(stream) != 0 || !is_whole) out_of_memory(1, BUFSIZ);
 }
 
 /* Rows of a matrix lie on as many small pages, each of which a processor has to look up. A refusal

@@ -10,8 +10,10 @@
 #ifndef LAP_CORE_MEMORY_H
 #define LAP_CORE_MEMORY_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum { LAP_ALIGNMENT = 64 };
 
@@ -23,6 +25,12 @@ void *lap_reallocate(void *block, int64_t count, size_t size);
 char *lap_copy_string(const char *text);
 /* printf into a new string, owned by the caller. */
 char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *lap_format_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
+
+/* A stream that becomes a string: open_memstream, and what closes it. lap_close_text sets *text,
+ * owned by the caller, and *bytes. */
+FILE *lap_open_text(char **text, size_t *bytes);
+void lap_close_text(FILE *stream);
 
 /* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays, from 4 MiB on on huge pages where the
  * system gives any (docs/performance.md#huge-pages); released with lap_release_aligned. */

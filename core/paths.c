@@ -138,13 +138,17 @@ static char *missing_folder(const char *text, size_t literal) {
 static lap_code no_match(const search *s, const char *text, const char *pattern, size_t literal) {
   glob_t found;
   char *missing = missing_folder(text, literal), *reason;
+  const int again = missing ? GLOB_NOMATCH : glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
   if (missing)
     reason = lap_format("matches no file: there is no folder %s", missing);
-  else if (glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found) == GLOB_ABORTED && errno != ENOENT)
+  else if (again == GLOB_ABORTED && errno != ENOENT)
     reason = lap_format("matches no file that can be seen: %s", strerror(errno));
+  else if (again == 0)
+    reason = lap_copy_string("could not be listed a moment ago: out of memory; try again");
   else
     reason = lap_copy_string("matches no file");
   const lap_code code = fail(s, text, reason);
+  if (again == 0) globfree(&found);
   free(reason);
   free(missing);
   return code;

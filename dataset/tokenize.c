@@ -160,6 +160,27 @@ static lap_code make_stage(shard_side *side, lap_status *status) {
   return lap_file_make_directories(side->stage, status);
 }
 
+/* The two sides get their names one after the other. After a failure neither is left; a kill in
+ * between leaves one beside the stage of the other, by which the next call knows it for half of
+ * what is not whole. Both names were free before. */
+static lap_code publish_sides(tokenize_job *job, bool two_sides, lap_status *status) {
+  lap_code code = LAP_OK;
+  if (two_sides) code = lap_file_publish(job->eval.stage, job->eval.final, status);
+  if (code == LAP_OK) code = lap_file_publish(job->train.stage, job->train.final, status);
+  if (code == LAP_OK) return LAP_OK;
+  lap_status ignored;
+  lap_file_remove_tree(job->eval.final, &ignored);
+  lap_file_remove_tree(job->train.final, &ignored);
+  return code;
+}
+
+static lap_code remove_half(const tokenize_job *job, lap_status *status) {
+  lap_status ignored;
+  const bool train_is_free = check_empty(job->train.final, &ignored) == LAP_OK;
+  if (!lap_file_exists(job->train.stage) || !train_is_free) return LAP_OK;
+  return lap_file_remove_tree(job->eval.final, status);
+}
+
 static lap_code write_sides(tokenize_job *job, lap_status *status) {
   const bool two_sides = job->options->text.holdout > 0;
   LAP_TRY(make_stage(&job->train, status));
@@ -174,8 +195,7 @@ static lap_code write_sides(tokenize_job *job, lap_status *status) {
   LAP_TRY(check_unknown(job, true, status));
   LAP_TRY(finish_side(&job->train, status));
   LAP_TRY(finish_side(&job->eval, status));
-  if (two_sides) LAP_TRY(lap_file_publish(job->eval.stage, job->eval.final, status));
-  return lap_file_publish(job->train.stage, job->train.final, status);
+  return publish_sides(job, two_sides, status);
 }
 
 static lap_code run(tokenize_job *job, lap_status *status) {
@@ -184,6 +204,7 @@ static lap_code run(tokenize_job *job, lap_status *status) {
   init_side(&job->train, job, "train", &job->counts->train);
   init_side(&job->eval, job, "eval", &job->counts->eval);
   LAP_TRY(lap_output_lock_take(job->options->out, true, &job->lock, status));
+  LAP_TRY(remove_half(job, status));
   LAP_TRY(check_empty(job->train.final, status));
   LAP_TRY(check_empty(job->eval.final, status));
   LAP_TRY(lap_split_open(&job->options->text, &job->split, status));

@@ -171,6 +171,9 @@ lap_code lap_tokenizer_open(const char *path, lap_tokenizer **tokenizer, lap_sta
     LAP_TRY(OpenTokenizer(path, opened.get(), status));
     *tokenizer = opened.release();
     return LAP_OK;
+  } catch (const std::bad_alloc &) {
+    return lap_fail(status, LAP_USAGE,
+                    "%s: out of memory in SentencePiece; use fewer ranks on this node", path);
   } catch (const std::exception &error) {
     return lap_fail(status, LAP_DATA, "%s: SentencePiece: %s", path, error.what());
   }
@@ -192,6 +195,9 @@ lap_code lap_tokenizer_encode(lap_tokenizer *tokenizer, const char *text, size_t
   *count = 0;
   try {
     LAP_TRY(EncodeText(tokenizer, text, bytes, status));
+  } catch (const std::bad_alloc &) {
+    return lap_fail(status, LAP_USAGE,
+                    "out of memory in SentencePiece; use fewer ranks on this node");
   } catch (const std::exception &error) {
     return lap_fail(status, LAP_DATA, "SentencePiece: %s", error.what());
   }

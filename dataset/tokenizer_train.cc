@@ -456,6 +456,8 @@ lap_code lap_tokenizer_train(const lap_tokenizer_training *training, lap_tokeniz
     lap_tokenizer_model_release(&checked);
     lap_file_remove_temporaries(training->out);
     return lap_file_write(training->out, model.data(), model.size(), status);
+  } catch (const std::bad_alloc &) {
+    return lap_fail(status, LAP_USAGE, "out of memory in SentencePiece; take a smaller --sample");
   } catch (const std::exception &error) {
     return lap_fail(status, LAP_DATA, "SentencePiece: %s", error.what());
   }

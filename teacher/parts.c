@@ -193,6 +193,15 @@ static void unpack(const lap_parts *parts, uint64_t part, const char *image,
   extract(at, content->top_id + row, header.rows * sizeof *content->top_id);
 }
 
+void lap_parts_await(const lap_parts *parts) {
+  bool found = true;
+  for (uint64_t part = 0; found && part < lap_parts_count(parts); ++part) {
+    char *path = part_path(parts, part);
+    found = lap_file_await(path);
+    free(path);
+  }
+}
+
 lap_code lap_parts_assemble(const lap_parts *parts, lap_cache_content *content,
                             lap_status *status) {
   const uint64_t rows = parts->tokens->token_count;

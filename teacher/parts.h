@@ -51,6 +51,9 @@ bool lap_parts_have(const lap_parts *parts, uint64_t part);
 lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_content *rows,
                          lap_status *status);
 
+/* Waits (lap_file_await) for the names of all parts, which other ranks say they have written. */
+void lap_parts_await(const lap_parts *parts);
+
 /* All parts as the content of the whole shard, created here, destroyed by the caller. LAP_DATA
  * naming the first part that is missing; then there is no content. */
 lap_code lap_parts_assemble(const lap_parts *parts, lap_cache_content *content, lap_status *status);

@@ -1,3 +1,4 @@
+#include "core/json.h"
 #include "core/stop.h"
 #include "trainer/cli/output.h"
 #include "trainer/cli/share_cores.h"
@@ -6,6 +7,7 @@
 int main(int argc, char **argv) {
   lap_output_begin();
   lap_stop_install();
+  lap_json_use_memory();
   lap_share_cores(argv);
   return lap_command_main(lap_commands(), argc, argv);
 }

@@ -121,7 +121,7 @@ static const char *const others[] = {"name", "measures", "minimum_detectable_eff
 json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
   char *text = NULL;
   size_t size = 0;
-  difference d = {.change = open_memstream(&text, &size),
+  difference d = {.change = lap_open_text(&text, &size),
                   .arms = json_array(),
                   .seeds = json_array(),
                   .compare = json_array()};
@@ -132,7 +132,7 @@ json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
     if (!same(older, newer, rules[i])) say(&d, "changed:", rules[i]);
   for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
     if (!same(older, newer, others[i])) say(&d, "changed:", others[i]);
-  fclose(d.change);
+  lap_close_text(d.change);
   json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "change", text, "arms", d.arms, "seeds",
                              d.seeds, "compare", d.compare);
   free(text);

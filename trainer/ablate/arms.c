@@ -64,7 +64,7 @@ static lap_code add_point(const lap_suite_reader *reader, const char *given, int
                           const lap_yaml_node *node, const size_t *at) {
   char *name = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&name, &size);
+  FILE *out = lap_open_text(&name, &size);
   fputs(given, out);
   lap_arm arm = {.given = lap_copy_string(given), .line = line, .token_multiple = 1};
   lap_code code = LAP_OK;
@@ -77,7 +77,7 @@ static lap_code add_point(const lap_suite_reader *reader, const char *given, int
     if (node->child[i]->kind == LAP_YAML_LIST)
       fprintf(out, ",%s=%s", node->key[i], is_null ? "null" : value->text);
   }
-  fclose(out);
+  lap_close_text(out);
   arm.name = name;
   const lap_code added = add_arm(reader, arm);
   return code != LAP_OK ? code : added;

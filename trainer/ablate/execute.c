@@ -223,9 +223,9 @@ static lap_code start(execution *e, size_t index, lap_status *status) {
 static void fail(execution *e, lap_task *task, int wait_status) {
   char *command = NULL, *log = lap_task_path(task, "err.txt");
   size_t size = 0;
-  FILE *out = open_memstream(&command, &size);
+  FILE *out = lap_open_text(&command, &size);
   for (size_t i = 0; i < task->argument_count; ++i) fprintf(out, " %s", task->argument[i]);
-  fclose(out);
+  lap_close_text(out);
   char how[48];
   const int exit_code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
   if (WIFEXITED(wait_status))

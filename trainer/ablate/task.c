@@ -31,10 +31,9 @@ void lap_task_input_release(lap_task_input *input) {
 /* --- drafts --- */
 
 void lap_task_draft_say(lap_task_draft *draft, const char *format, ...) {
-  char *line = NULL;
   va_list arguments;
   va_start(arguments, format);
-  if (vasprintf(&line, format, arguments) < 0) abort();
+  char *line = lap_format_list(format, arguments);
   va_end(arguments);
   char *longer = lap_format("%s%s\n", draft->identity, line);
   free(line);
@@ -92,10 +91,9 @@ size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, 
 }
 
 void lap_task_argue(lap_task *task, const char *format, ...) {
-  char *argument = NULL;
   va_list arguments;
   va_start(arguments, format);
-  if (vasprintf(&argument, format, arguments) < 0) abort();
+  char *argument = lap_format_list(format, arguments);
   va_end(arguments);
   task->argument =
       lap_reallocate(task->argument, (int64_t)task->argument_count + 1, sizeof *task->argument);

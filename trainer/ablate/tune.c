@@ -130,11 +130,11 @@ static lap_code changes_at(const lap_graph *graph, const lap_tune_grid *grid, co
 static char *name_of(const lap_arm *arm, const lap_changes *changes) {
   char *name = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&name, &size);
+  FILE *out = lap_open_text(&name, &size);
   fprintf(out, "tune/%s/", arm->name);
   for (size_t i = 0; i < changes->count; ++i)
     fprintf(out, "%s%s=%s", i ? "," : "", changes->key[i], changes->value[i]);
-  fclose(out);
+  lap_close_text(out);
   return name;
 }
 

@@ -278,7 +278,7 @@ static void put_introduction(FILE *out, const lap_attend_page *page) {
 lap_code lap_attend_page_write(const char *path, const lap_attend_page *page, lap_status *status) {
   char *text;
   size_t bytes;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   fputs(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\"><title>Attention</title><style>\n",
@@ -291,7 +291,7 @@ lap_code lap_attend_page_write(const char *path, const lap_attend_page *page, la
   put_maps(out, page);
   put_heads(out, page);
   fputs("</body></html>\n", out);
-  fclose(out);
+  lap_close_text(out);
   const lap_code code = lap_file_write(path, text, bytes, status);
   free(text);
   return code;

@@ -60,14 +60,14 @@ static char *write_png(const float *map, int64_t length, size_t *count) {
   size_t packed_count;
   uint8_t *packed = compress_rows(map, length, &packed_count);
   char *png;
-  FILE *out = open_memstream(&png, count);
+  FILE *out = lap_open_text(&png, count);
   fwrite(signature, 1, sizeof signature, out);
   write_chunk(out, "IHDR", header, sizeof header);
   write_chunk(out, "PLTE", palette, sizeof palette);
   write_chunk(out, "tRNS", opacity, sizeof opacity);
   write_chunk(out, "IDAT", packed, packed_count);
   write_chunk(out, "IEND", "", 0);
-  fclose(out);
+  lap_close_text(out);
   free(packed);
   return png;
 }

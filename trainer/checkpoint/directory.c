@@ -130,7 +130,7 @@ static bool parse_leftover(const char *entry, leftover *found) {
     if (sscanf(process, "-%d-%*d%n", &number, &end) != 1 || end == 0 || process[end] != '\0')
       return false;
     found->verb = (verb)v;
-    found->name = strndup(entry, (size_t)(added - entry));
+    found->name = lap_format("%.*s", (int)(added - entry), entry);
     found->process = number;
     snprintf(found->host, sizeof found->host, "%.*s", (int)(process - host), host);
     return true;

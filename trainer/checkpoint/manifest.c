@@ -135,7 +135,7 @@ char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *nu
   json_t *root = to_json(checkpoint, numbers);
   char *text = NULL;
   size_t bytes = 0;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   const char *key;
   json_t *value;
   fputs("{\n", out);
@@ -143,7 +143,7 @@ char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *nu
   fflush(out);
   char *seal = seal_of(text, bytes);
   fputs(seal, out);
-  fclose(out);
+  lap_close_text(out);
   free(seal);
   json_decref(root);
   return text;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 
 /* --- reading a piece --- */
@@ -51,6 +52,9 @@ static lap_code select_file(piece_reader *reader, int file, lap_status *status) 
   reader->path =
       lap_format("%s/%s", reader->checkpoint->path, reader->checkpoint->pieces->file[file].name);
   reader->descriptor = open(reader->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  /* Rank 0 has seen every file before others open any. */
+  if (reader->descriptor < 0 && errno == ENOENT && lap_file_await(reader->path))
+    reader->descriptor = open(reader->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (reader->descriptor >= 0) return LAP_OK;
   return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", reader->path, strerror(errno));
 }

@@ -228,6 +228,8 @@ static lap_code begin(writer *w, lap_status *status) {
   }
   const lap_code code = lap_agree(w->comm, status);
   lap_broadcast(w->comm, w->temporary, sizeof w->temporary, 0);
+  if (code == LAP_OK)
+    lap_file_await(w->temporary); /* where it does not come, the next step says so */
   return code;
 }
 

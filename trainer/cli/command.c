@@ -263,7 +263,10 @@ lap_code lap_command_parse(const lap_command *command, const lap_command_syntax 
                             command->description ? command->description : "");
     const struct argp parser = {options, parse_one, command->usage, text, NULL, NULL, NULL};
     status->message[0] = '\0';
-    if (argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, &parse) != 0) {
+    const int failure = argp_parse(&parser, argc, argv, ARGP_NO_HELP, NULL, &parse);
+    if (failure == ENOMEM && !status->message[0]) {
+      code = lap_fail(status, LAP_USAGE, "out of memory; use fewer processes on this node");
+    } else if (failure != 0) {
       code = status->message[0] ? LAP_USAGE : lap_fail(status, LAP_USAGE, "invalid arguments");
       lap_fail(status, LAP_USAGE, "%s; usage: lapidary %s %s", status->message, command->name,
                command->usage);

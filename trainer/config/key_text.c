@@ -53,9 +53,9 @@ static char *number_range(const lap_config_key *key) {
 static char *word_list(const char *const *words) {
   char *text = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; words[i]; ++i) fprintf(out, "%s%s", i ? ", " : "", words[i]);
-  fclose(out);
+  lap_close_text(out);
   return text;
 }
 

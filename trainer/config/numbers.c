@@ -37,10 +37,10 @@ const char *lap_numbers_value(const lap_numbers *numbers, const char *key) {
 static void append_weights(lap_numbers *numbers, const lap_config *config) {
   char *text = NULL, number[LAP_NUMBER_TEXT];
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; i < config->data.train_count; ++i)
     fprintf(out, "%s%s", i ? " " : "", lap_number_print_real(config->data.train[i].weight, number));
-  fclose(out);
+  lap_close_text(out);
   lap_numbers_append(numbers, "data.train.weights", text);
   free(text);
 }

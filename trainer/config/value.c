@@ -327,16 +327,16 @@ char *lap_config_value_text(const lap_config *config, int index) {
   if (config->origin[index] == LAP_ORIGIN_NONE) return lap_copy_string("null");
   char *text = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   print_value(out, config, key);
-  fclose(out);
+  lap_close_text(out);
   return text;
 }
 
 char *lap_config_print(const lap_config *config) {
   char *text = NULL;
   size_t size = 0, count;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   const lap_config_key *schema = lap_config_schema(&count);
   const char *section = "";
   for (size_t i = 0; i < count; ++i) {
@@ -347,7 +347,7 @@ char *lap_config_print(const lap_config *config) {
     fprintf(out, "%s%s: %s\n", *own ? "  " : "", lap_config_own_name(&schema[i]), value);
     free(value);
   }
-  fclose(out);
+  lap_close_text(out);
   return text;
 }
 

@@ -97,7 +97,7 @@ typedef struct {
 static char *numbers_text(const json_t *object, const spoken *keys, size_t count) {
   char *text = NULL;
   size_t bytes;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   for (size_t i = 0; i < count; ++i) {
     const json_t *value = json_object_get(object, keys[i].key);
     if (json_is_number(value))
@@ -105,7 +105,7 @@ static char *numbers_text(const json_t *object, const spoken *keys, size_t count
     else if (i == 0)
       fprintf(out, ", %s not finite", keys[i].name);
   }
-  fclose(out);
+  lap_close_text(out);
   return text;
 }
 

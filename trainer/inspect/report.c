@@ -31,14 +31,14 @@ lap_report *lap_report_create(const char *path) {
   report->summary = lap_copy_string("");
   report->root = json_object();
   report->section = report->root;
-  report->body = open_memstream(&report->text, &report->text_bytes);
+  report->body = lap_open_text(&report->text, &report->text_bytes);
   json_object_set_new(report->root, "path", json_string(report->path));
   return report;
 }
 
 void lap_report_destroy(lap_report *report) {
   if (!report) return;
-  fclose(report->body);
+  lap_close_text(report->body);
   free(report->text);
   free(report->path);
   free(report->summary);
@@ -54,9 +54,9 @@ void lap_report_set_kind(lap_report *report, const char *kind) {
 static char *format_text(const char *format, va_list arguments) {
   char *text = NULL;
   size_t bytes;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   vfprintf(out, format, arguments);
-  fclose(out);
+  lap_close_text(out);
   return text;
 }
 
@@ -126,9 +126,9 @@ void lap_report_end_section(lap_report *report) { report->section = report->root
 void lap_report_table(lap_report *report, lap_table *table) {
   char *text = NULL;
   size_t bytes;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   lap_table_print(table, out);
-  fclose(out);
+  lap_close_text(out);
   for (char *line = text, *end; *line; line = end) {
     end = strchr(line, '\n') + 1;
     fprintf(report->body, "  %.*s", (int)(end - line), line);
@@ -178,7 +178,7 @@ char *lap_report_clean(const char *text, size_t bytes, size_t characters) {
   static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
   char *clean = NULL;
   size_t clean_bytes;
-  FILE *out = open_memstream(&clean, &clean_bytes);
+  FILE *out = lap_open_text(&clean, &clean_bytes);
   size_t at = 0;
   for (; at < bytes && characters > 0; --characters) {
     const unsigned char c = (unsigned char)text[at];
@@ -192,6 +192,6 @@ char *lap_report_clean(const char *text, size_t bytes, size_t characters) {
     at += length > 0 ? length : 1;
   }
   if (at < bytes) fputs("...", out);
-  fclose(out);
+  lap_close_text(out);
   return clean;
 }

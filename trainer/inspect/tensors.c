@@ -68,10 +68,10 @@ static char *types_text(const tensor_view *tensor, size_t count) {
   }
   char *text = NULL;
   size_t bytes;
-  FILE *out = open_memstream(&text, &bytes);
+  FILE *out = lap_open_text(&text, &bytes);
   for (size_t t = 0; t < types; ++t) fprintf(out, "%s%s %zu", t ? ", " : "", type[t], of[t]);
   if (others) fprintf(out, ", others %zu", others);
-  (void)fclose(out);
+  lap_close_text(out);
   return text;
 }
 

@@ -218,6 +218,7 @@ static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t sh
 
 static lap_code assemble(const teacher *t, const output *o, size_t shard, lap_status *status) {
   lap_cache_content content;
+  lap_parts_await(o->parts);
   LAP_TRY(lap_parts_assemble(o->parts, &content, status));
   const lap_code code =
       lap_cache_write(o->path, &o->schema, t->request->tokens->shard[shard], &content, status);

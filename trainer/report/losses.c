@@ -164,7 +164,7 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
                           lap_status *status) {
   char *text = NULL, *path = lap_format("%s/losses.csv", directory);
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   fprintf(out, "set,arm,seed,document");
   for (int c = 0; c < LAP_LOSS_COLUMNS; ++c) fprintf(out, ",%s", columns[c].name);
   fprintf(out, "\n");
@@ -174,7 +174,7 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
       print_cells(out, entries[i].losses, d);
       fprintf(out, "\n");
     }
-  fclose(out);
+  lap_close_text(out);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);
@@ -186,7 +186,7 @@ static void number_names(const lap_losses_entry *entries, size_t count, bool of_
                          uint32_t *numbers, char **names) {
   size_t size = 0;
   uint32_t known = 0;
-  FILE *out = open_memstream(names, &size);
+  FILE *out = lap_open_text(names, &size);
   for (size_t i = 0; i < count; ++i) {
     const char *name = of_arms ? entries[i].arm : entries[i].set;
     size_t j = 0;
@@ -194,7 +194,7 @@ static void number_names(const lap_losses_entry *entries, size_t count, bool of_
     numbers[i] = j < i ? numbers[j] : known++;
     if (j == i) fprintf(out, "%s%s", known > 1 ? "," : "", name);
   }
-  fclose(out);
+  lap_close_text(out);
 }
 
 typedef struct {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"
 #include "trainer/report/page_parts.h"
@@ -98,11 +99,11 @@ typedef struct {
 
 static void draft_begin(draft *d) {
   *d = (draft){0};
-  d->out = open_memstream(&d->text, &d->size);
+  d->out = lap_open_text(&d->text, &d->size);
 }
 
 static void draft_end(draft *d, bool drawn, const char *caption, FILE *out) {
-  fclose(d->out);
+  lap_close_text(d->out);
   if (drawn) {
     figure_begin(out);
     fwrite(d->text, 1, d->size, out);

@@ -74,11 +74,11 @@ static void write_version(FILE *out) {
   static const char VERSION[] = "brain.Event:2";
   char *message = NULL;
   size_t size = 0;
-  FILE *event = open_memstream(&message, &size);
+  FILE *event = lap_open_text(&message, &size);
   write_key(event, WALL_TIME, FIXED_64);
   write_little(event, 0, 8);
   write_bytes(event, FILE_VERSION, VERSION, strlen(VERSION));
-  fclose(event);
+  lap_close_text(event);
   write_record(out, message, size);
   free(message);
 }
@@ -89,23 +89,23 @@ static void write_scalar(FILE *out, const char *tag, double tokens, double numbe
   const float narrow = (float)number;
   uint32_t bits;
   memcpy(&bits, &narrow, sizeof bits);
-  FILE *inner = open_memstream(&value, &value_size);
+  FILE *inner = lap_open_text(&value, &value_size);
   write_bytes(inner, TAG, tag, strlen(tag));
   write_key(inner, SIMPLE_VALUE, FIXED_32);
   write_little(inner, bits, 4);
-  fclose(inner);
-  FILE *event = open_memstream(&message, &size);
+  lap_close_text(inner);
+  FILE *event = lap_open_text(&message, &size);
   write_key(event, WALL_TIME, FIXED_64);
   write_little(event, 0, 8);
   write_key(event, STEP, VARINT);
   write_varint(event, (uint64_t)tokens);
   char *summary = NULL;
   size_t summary_size = 0;
-  FILE *middle = open_memstream(&summary, &summary_size);
+  FILE *middle = lap_open_text(&summary, &summary_size);
   write_bytes(middle, VALUE, value, value_size);
-  fclose(middle);
+  lap_close_text(middle);
   write_bytes(event, SUMMARY, summary, summary_size);
-  fclose(event);
+  lap_close_text(event);
   write_record(out, message, size);
   free(summary);
   free(message);
@@ -130,11 +130,11 @@ static lap_code write_run(const char *arm, const json_t *run, const char *direct
   char *text = NULL, *path = lap_format("%s/%s-seed-%" PRId64 "/events.out.tfevents.0.lapidary",
                                         directory, arm, lap_json_integer(run, "seed"));
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   write_version(out);
   write_curve(out, json_object_get(run, "curve"), "train/loss", "train/kl");
   write_curve(out, json_object_get(run, "evals"), "eval/loss", "eval/kl");
-  fclose(out);
+  lap_close_text(out);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);

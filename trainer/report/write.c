@@ -22,9 +22,9 @@ static lap_code write_one(const json_t *report, const char *directory, const cha
                           void (*write)(const json_t *, FILE *), lap_status *status) {
   char *text = NULL, *path = lap_format("%s/%s", directory, name);
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   write(report, out);
-  fclose(out);
+  lap_close_text(out);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);
@@ -36,7 +36,7 @@ static lap_code write_one(const json_t *report, const char *directory, const cha
 /* Publishes what was drawn, or nothing where there was nothing to draw. */
 static lap_code keep_picture(FILE *drawing, bool drawn, char **text, size_t *size,
                              const char *directory, const char *name, lap_status *status) {
-  fclose(drawing);
+  lap_close_text(drawing);
   char *path = lap_format("%s/%s.svg", directory, name);
   const lap_code code = drawn ? lap_file_write(path, *text, *size, status) : LAP_OK;
   free(path);
@@ -52,7 +52,7 @@ static lap_code write_curve_pictures(const json_t *report, const char *directory
   for (int i = 0; i < 4; ++i) {
     char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = lap_open_text(&text, &size);
     const bool drawn = lap_picture_curves(report, i < 2 ? LAP_CURVE_TRAIN : LAP_CURVE_EVAL,
                                           i % 2 ? LAP_BY_FLOPS : LAP_BY_TOKENS, true, out);
     LAP_TRY(keep_picture(out, drawn, &text, &size, directory, names[i], status));
@@ -68,7 +68,7 @@ static lap_code write_pairs(const json_t *report, const json_t *measure, const c
     char *text = NULL, *name = lap_format("%s-minus-%s", lap_json_text(one, "arm"),
                                           lap_json_text(one, "baseline"));
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = lap_open_text(&text, &size);
     const bool drawn = lap_picture_pair(report, measure, one, true, out);
     const lap_code code = keep_picture(out, drawn, &text, &size, directory, name, status);
     free(name);
@@ -85,7 +85,7 @@ static lap_code write_comparison_pictures(const json_t *report, const char *dire
     if (!lap_json_flag(measure, "primary")) continue;
     char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = lap_open_text(&text, &size);
     const bool drawn = lap_picture_overview(report, measure, true, out);
     LAP_TRY(keep_picture(out, drawn, &text, &size, directory, "comparisons", status));
     LAP_TRY(write_pairs(report, measure, directory, status));
@@ -98,7 +98,7 @@ static lap_code write_tuning_pictures(const json_t *report, const char *director
   for (size_t k = 0; lap_tuning_key(report, k); ++k) {
     char *text = NULL, *name = lap_format("tuning-%s", lap_tuning_key(report, k));
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = lap_open_text(&text, &size);
     const bool drawn = lap_picture_tuning(report, lap_tuning_key(report, k), true, out);
     const lap_code code = keep_picture(out, drawn, &text, &size, directory, name, status);
     free(name);
@@ -113,7 +113,7 @@ static lap_code write_pictures(const json_t *report, const char *directory, lap_
   LAP_TRY(write_tuning_pictures(report, directory, status));
   char *text = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   const bool drawn = lap_picture_break_even(report, true, out);
   return keep_picture(out, drawn, &text, &size, directory, "break-even", status);
 }

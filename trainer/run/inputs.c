@@ -199,10 +199,10 @@ static void append_sources(lap_inputs *in) {
   if (in->train.source_count == 1) return;
   char *text = NULL;
   size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; i < in->train.source_count; ++i)
     fprintf(out, "%s%" PRIu64, i ? " " : "", in->sources[i].window_count);
-  fclose(out);
+  lap_close_text(out);
   lap_numbers_append(in->numbers, "data.train.windows", text);
   free(text);
 }

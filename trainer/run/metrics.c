@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -26,7 +27,18 @@ lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *s
   *metrics = lap_allocate(1, sizeof **metrics);
   (*metrics)->file = file;
   (*metrics)->path = lap_copy_string(path);
-  return LAP_OK;
+  const lap_code code = lap_file_sync_name(path, status);
+  if (code == LAP_OK) return LAP_OK;
+  lap_status ignored;
+  lap_metrics_close(*metrics, &ignored);
+  *metrics = NULL;
+  return code;
+}
+
+lap_code lap_metrics_sync(lap_metrics *metrics, lap_status *status) {
+  if (fflush(metrics->file) != 0) return write_failure(metrics, status);
+  if (fsync(fileno(metrics->file)) == 0) return LAP_OK;
+  return lap_file_fail(metrics->path, "be brought to disk", status);
 }
 
 lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status) {
@@ -104,12 +116,17 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
   size_t bytes, kept = 0;
   LAP_TRY(lap_file_read(path, SIZE_MAX / 2, &text, &bytes, status));
   lap_code code = LAP_OK;
+  int64_t step = 0, reached = 0;
   const char *line = text, *end = text + bytes;
   for (long number = 1; code == LAP_OK && line < end; ++number) {
     const char *newline = memchr(line, '\n', (size_t)(end - line));
     if (!newline) break; /* cut by a kill */
-    int64_t step;
     code = step_of_line(path, line, (size_t)(newline - line), number, &step, status);
+    if (code != LAP_OK && reached >= last_step) { /* the machine stopped before it was on disk */
+      code = LAP_OK;
+      break;
+    }
+    if (step > reached) reached = step;
     const size_t length = (size_t)(newline + 1 - line);
     line = newline + 1;
     if (code != LAP_OK || step > last_step) continue;

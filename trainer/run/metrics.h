@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct lap_metrics lap_metrics;
 
-/* Opens for appending; made where it is missing. LAP_DATA naming the file. */
+/* Opens for appending; made, durably, where it is missing. LAP_DATA naming the file. */
 lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *status);
 /* LAP_DATA where something that was appended cannot be brought to the file. */
 lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status);
@@ -38,9 +38,14 @@ lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step, 
 lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tokens, json_t *eval,
                                  lap_status *status);
 
+/* Brings what was appended to disk, before a checkpoint counts that lies behind it. LAP_DATA. */
+lap_code lap_metrics_sync(lap_metrics *metrics, lap_status *status);
+
 /* Drops what lies past `last_step`: lines with a larger step, and a last line that a kill has cut.
- * The rest is kept byte for byte, in a new file, renamed. No file: nothing to do. LAP_DATA naming
- * the line where a whole line is not a metrics line. Call before lap_metrics_open. */
+ * A machine that stops may leave any of the lines since the last lap_metrics_sync: a line that is
+ * none goes with all behind it where `last_step` is before it. The rest is kept byte for byte, in a
+ * new file, renamed. No file: nothing to do. LAP_DATA naming the line where a whole line before
+ * `last_step` is not a metrics line. Call before lap_metrics_open. */
 lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status);
 
 /* The evaluation with the lowest loss, the first of equal ones, for a run that goes on. None, or no

@@ -177,6 +177,10 @@ static lap_code write_checkpoint(trainer *t, lap_status *status) {
   lap_comm_set_activity(t->session->comm, "writing a checkpoint");
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
+  /* A checkpoint stands behind whole metrics: a resume from it does not write these lines again. */
+  if (t->metrics && t->pending.code == LAP_OK) lap_metrics_sync(t->metrics, &t->pending);
+  *status = t->pending;
+  LAP_TRY(lap_agree(t->session->comm, status));
   return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/kernel/matmul/multiply.h"
+#include "core/memory.h"
 
 const lap_matmul_kernel *const *lap_matmul_kernels(void) {
   static const lap_matmul_kernel *const kernels[] = {
@@ -86,13 +87,13 @@ static lap_code refuse(const char *name, lap_status *status) {
   char *text = NULL;
   size_t size;
   bool known = false;
-  FILE *out = open_memstream(&text, &size);
+  FILE *out = lap_open_text(&text, &size);
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel) {
     known = known || strcmp(name, (*kernel)->name) == 0;
     if (strcmp(name, (*kernel)->name) != 0 && (*kernel)->runs_here())
       fprintf(out, "%s%s", ftell(out) > 0 ? ", " : "", (*kernel)->name);
   }
-  fclose(out);
+  lap_close_text(out);
   lap_fail(status, LAP_USAGE, "LAPIDARY_KERNEL=%s: %s; expected one of %s, or none for the fastest",
            name, known ? "this processor does not run it" : "this build has no such kernel", text);
   free(text);

@@ -127,6 +127,20 @@ static void every_cut_of_a_kill_is_survived(void **state) {
   }
 }
 
+/* The machine stopped: of what was not synced since step 1 anything may be left. */
+static void what_was_never_synced_may_be_anything(void **state) {
+  (void)state;
+  static const char *const texts[] = {"{\"step\": 1}\nrubbish\n{\"step\": 3}\n",
+                                      "{\"step\": 1}\n\n{\"step\": 2}\n",
+                                      "{\"step\": 1}\n{\"step\": 2}\n[]\n"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
+    write_text(texts[i]);
+    lap_status status = {0};
+    assert_int_equal(lap_metrics_truncate(path, 1, &status), LAP_OK);
+    assert_text("{\"step\": 1}\n");
+  }
+}
+
 static void a_broken_line_is_named_and_nothing_changes(void **state) {
   (void)state;
   static const char *const texts[] = {"{\"step\": 1}\nrubbish\n{\"step\": 3}\n",
@@ -135,7 +149,7 @@ static void a_broken_line_is_named_and_nothing_changes(void **state) {
   for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
     write_text(texts[i]);
     lap_status status = {0};
-    assert_int_equal(lap_metrics_truncate(path, 0, &status), LAP_DATA);
+    assert_int_equal(lap_metrics_truncate(path, 2, &status), LAP_DATA);
     assert_non_null(strstr(status.message, "metrics.jsonl:2: expected a JSON object"));
     assert_text(texts[i]);
   }
@@ -151,7 +165,7 @@ static void a_line_of_millions_of_values_is_refused_unparsed(void **state) {
   memcpy(line + BYTES, end, sizeof end);
   write_text(line);
   lap_status status = {0};
-  assert_int_equal(lap_metrics_truncate(path, 0, &status), LAP_DATA);
+  assert_int_equal(lap_metrics_truncate(path, 2, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "metrics.jsonl:1: expected"));
   free(line);
 }
@@ -209,6 +223,7 @@ int main(void) {
       cmocka_unit_test(opening_again_appends),
       cmocka_unit_test(resuming_drops_what_lies_past_its_step),
       cmocka_unit_test(every_cut_of_a_kill_is_survived),
+      cmocka_unit_test(what_was_never_synced_may_be_anything),
       cmocka_unit_test(a_broken_line_is_named_and_nothing_changes),
       cmocka_unit_test(a_line_of_millions_of_values_is_refused_unparsed),
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
