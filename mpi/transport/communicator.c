@@ -60,7 +60,8 @@ struct lap_comm {
   lap_status start_status;
   double watchdog_seconds, exposed_seconds;
   int waiting; /* threads, for exchanges */
-  bool idle;   /* this rank has been left out */
+  int64_t heartbeat_bytes;
+  bool idle; /* this rank has been left out */
   char activity[ACTIVITY_SIZE];
 
   atomic_bool mpi_is_up; /* MPI_Init has returned */
@@ -117,6 +118,7 @@ static void look_at_ranks(lap_comm *comm) {
                               "is watchdog_seconds)",
                               reason, LAP_WATCHDOG));
   pthread_mutex_lock(&comm->mutex);
+  comm->heartbeat_bytes = lap_watch_sent_bytes(comm->watch);
 }
 
 /* Completes what it can, `seconds` after the last poll. Returns whether it completed anything. */
@@ -436,6 +438,13 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset) {
   if (reset) comm->exposed_seconds = 0;
   pthread_mutex_unlock(&comm->mutex);
   return seconds;
+}
+
+int64_t lap_comm_heartbeat_bytes(lap_comm *comm) {
+  pthread_mutex_lock(&comm->mutex);
+  const int64_t bytes = comm->heartbeat_bytes;
+  pthread_mutex_unlock(&comm->mutex);
+  return bytes;
 }
 
 lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }

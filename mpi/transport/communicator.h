@@ -60,6 +60,7 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
 /* Counted as messages start; steady once the exchanges that send have been waited for. Heartbeats
  * are not in it: at most 3 * LAP_BEAT_BYTES each time (heartbeat.h). */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
+int64_t lap_comm_heartbeat_bytes(lap_comm *comm); /* that this rank has sent */
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 

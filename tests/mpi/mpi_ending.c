@@ -75,6 +75,20 @@ static void compute(lap_comm *comm) {
   if (lap_comm_rank(comm) == 0) fprintf(stderr, "waited for a slow rank\n");
 }
 
+/* What ranks send that have nothing to say to each other. */
+static void be_idle(lap_comm *comm) {
+  const lap_traffic before = *lap_comm_traffic(comm);
+  const int64_t beats = lap_comm_heartbeat_bytes(comm);
+  const double start = lap_clock_seconds();
+  lap_comm_set_watchdog(comm, 20);
+  sleep(3);
+  const int64_t bytes = lap_comm_heartbeat_bytes(comm) - beats;
+  const bool apart = memcmp(lap_comm_traffic(comm), &before, sizeof before) == 0;
+  fprintf(stderr, "rank %d of %d sent %.0f bytes of heartbeats a second, counted %s\n",
+          lap_comm_rank(comm), lap_comm_size(comm), (double)bytes / (lap_clock_seconds() - start),
+          apart ? "apart" : "as traffic");
+}
+
 /* Rank 1 reads what nobody writes. */
 static void read_for_ever(void) {
   int ends[2];
@@ -126,6 +140,7 @@ int main(int argc, char **argv) {
   if (strcmp(scenario, "pulses") == 0) stop_again_and_again(comm, 1, 0.9, 0.1, 6);
   if (strcmp(scenario, "compute") == 0) compute(comm);
   if (odd && strcmp(scenario, "read") == 0) read_for_ever();
+  if (strcmp(scenario, "idle") == 0) be_idle(comm);
   if (strcmp(scenario, "disk") == 0) wait_for_a_disk(comm);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);
