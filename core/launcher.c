@@ -11,6 +11,13 @@ static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RA
                                     "SLURM_PROCID"};
 enum { NAMES = sizeof names / sizeof *names };
 
+/* The number of this process among those of its node. */
+static int local_rank(void) {
+  const char *rank = getenv("OMPI_COMM_WORLD_LOCAL_RANK");
+  if (!rank) rank = getenv("SLURM_LOCALID");
+  return rank ? atoi(rank) : 0;
+}
+
 int lap_launcher_rank(void) {
   for (size_t i = 0; i < NAMES; ++i) {
     const char *rank = getenv(names[i]);
@@ -52,7 +59,8 @@ static int rank_of(const char *process) {
 }
 
 lap_launcher_node lap_launcher_look_around(void) {
-  lap_launcher_node node = {.stopped = -1};
+  lap_launcher_node node = {.stopped = -1, .first = true};
+  int stopped_below = 0;
   const int mine = lap_launcher_rank();
   const long launcher = (long)getppid();
   DIR *processes = mine < 0 ? NULL : opendir("/proc");
@@ -61,14 +69,15 @@ lap_launcher_node lap_launcher_look_around(void) {
     char state;
     long parent;
     if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name) ||
-        !read_state(entry->d_name, &state, &parent) || parent != launcher || state == 'Z')
+        !read_state(entry->d_name, &state, &parent) || parent != launcher)
       continue;
     const int rank = rank_of(entry->d_name);
-    if (rank < 0 || rank == mine) continue;
-    const bool stopped = state == 'T' || state == 't';
-    if (stopped && (node.stopped < 0 || rank < node.stopped)) node.stopped = rank;
-    node.lower_lives = node.lower_lives || (!stopped && rank < mine);
+    if (rank < 0 || rank == mine || (state != 'T' && state != 't')) continue;
+    if (node.stopped < 0 || rank < node.stopped) node.stopped = rank;
+    stopped_below += rank < mine;
   }
   closedir(processes);
+  /* Those that are not stopped may have ended by now, and have said why. */
+  node.first = stopped_below == local_rank();
   return node;
 }

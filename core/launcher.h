@@ -10,8 +10,8 @@ int lap_launcher_rank(void);
 
 /* What is seen of the other ranks on this node, as the launcher's other children. */
 typedef struct {
-  int stopped;      /* the lowest rank that is stopped (SIGSTOP), -1: none is */
-  bool lower_lives; /* a rank below this one is there and not stopped */
+  int stopped; /* the lowest rank that is stopped (SIGSTOP), -1: none is */
+  bool first;  /* all ranks of the node below this one, if any, are stopped */
 } lap_launcher_node;
 lap_launcher_node lap_launcher_look_around(void);
 

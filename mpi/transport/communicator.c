@@ -205,13 +205,15 @@ static void start_thread(lap_comm *comm) {
 /* The communication thread is stuck inside of MPI. One rank of each node speaks, those first that
  * know who is stopped. */
 static _Noreturn void give_up(const char *doing, double seconds, const char *reason) {
-  enum { OTHERS_FIRST_SECONDS = 2 };
+  enum { OTHERS_FIRST_SECONDS = 4 };
   char host[256] = "", culprit[64] = "a rank does not answer";
   gethostname(host, sizeof host - 1);
   const lap_launcher_node node = lap_launcher_look_around();
   if (node.stopped >= 0)
     snprintf(culprit, sizeof culprit, "rank %d on this host is stopped", node.stopped);
-  if (node.stopped < 0 || node.lower_lives) sleep(OTHERS_FIRST_SECONDS);
+  /* The launcher's SIGTERM does not shorten it. */
+  unsigned left = node.stopped < 0 || !node.first ? OTHERS_FIRST_SECONDS : 0;
+  while (left > 0) left = sleep(left);
   fprintf(stderr,
           "lapidary: rank %d on %s: watchdog: %s took more than %.0f seconds: %s; ending all ranks "
           "with exit code %d%s%s\n",

@@ -19,7 +19,7 @@ double lap_heartbeat_interval(double watchdog_seconds) {
   return fmin(fmax(watchdog_seconds / share, shortest), longest);
 }
 
-double lap_heartbeat_first_limit(double watchdog_seconds) { return 7.0 / 8 * watchdog_seconds; }
+double lap_heartbeat_first_limit(double watchdog_seconds) { return 3.0 / 4 * watchdog_seconds; }
 
 void lap_heartbeat_pass(lap_heartbeat *h, double seconds) {
   h->standstill += seconds;
@@ -41,11 +41,17 @@ double lap_heartbeat_standstill(const lap_heartbeat *h) {
   return shortest;
 }
 
+static double patience_with(const lap_heartbeat *h, const lap_heartbeat_peer *peer,
+                            double watchdog_seconds) {
+  static const double second_child_seconds = 2;
+  if (is_child(h, peer)) return lap_heartbeat_first_limit(watchdog_seconds);
+  return watchdog_seconds + (h->rank % 2 ? 0 : second_child_seconds);
+}
+
 int lap_heartbeat_silent(const lap_heartbeat *h, double watchdog_seconds) {
   for (int i = 0; i < h->count; ++i) {
     const lap_heartbeat_peer *peer = &h->peer[i];
-    const double patience =
-        is_child(h, peer) ? lap_heartbeat_first_limit(watchdog_seconds) : watchdog_seconds;
+    const double patience = patience_with(h, peer, watchdog_seconds);
     /* Its watchdog may be another for a moment. */
     if (!peer->beat.last && peer->silence > fmax(patience, 3 * peer->beat.interval)) return i;
   }

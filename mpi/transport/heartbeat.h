@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LAP_HEARTBEAT_PEERS = 3, LAP_ACTIVITY_BYTES = 101 };
+enum { LAP_HEARTBEAT_PEERS = 3, LAP_ACTIVITY_BYTES = 100 };
 
 typedef struct {
   double standstill; /* seconds since a rank of the sender's subtree moved */
@@ -21,6 +21,7 @@ typedef struct {
   uint8_t stop;      /* a rank has been asked to stop */
   uint8_t last;      /* the sender has nothing more to say */
   uint8_t waiting;   /* for other ranks */
+  uint8_t ending;    /* a rank is ending the job, and has said why */
   char activity[LAP_ACTIVITY_BYTES];
 } lap_beat;
 enum { LAP_BEAT_BYTES = sizeof(lap_beat) };
@@ -49,8 +50,9 @@ void lap_heartbeat_pass(lap_heartbeat *heartbeat, double seconds);
 void lap_heartbeat_hear(lap_heartbeat *heartbeat, int peer, const lap_beat *beat);
 /* Since any rank of this one's subtree moved: for rank 0, any rank of the job. */
 double lap_heartbeat_standstill(const lap_heartbeat *heartbeat);
-/* The peer that has been silent for too long, or -1. A parent ends the job for its child before a
- * child does for its parent. */
+/* The peer that has been silent for too long, or -1. A rank is missed by its parent at the first
+ * limit, by its first child at the watchdog's time, and by its second child two seconds later: so
+ * one of them speaks, unless it is gone too. */
 int lap_heartbeat_silent(const lap_heartbeat *heartbeat, double watchdog_seconds);
 /* Whether every peer has said its last. */
 bool lap_heartbeat_all_left(const lap_heartbeat *heartbeat);

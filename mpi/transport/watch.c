@@ -16,8 +16,8 @@
 static const double longest_look = 1, shortest_look = 0.005;
 /* What counts as a movement: waking up alone takes less. */
 static const double least_processor_seconds = 1e-3;
-/* A change of activity is told at once, but not more often than this. */
-static const double shortest_telling = 0.25;
+/* What a launcher may take to end the job, in which the other ranks are quiet. */
+static const double ending_seconds = 10;
 
 struct lap_watch {
   lap_messages *messages;
@@ -30,6 +30,8 @@ struct lap_watch {
   double warned;                     /* standstill at the last warning */
   bool stop;                         /* requested here or elsewhere, and told */
   bool leaving;                      /* and told */
+  bool ends, ends_told;              /* a rank is ending the job */
+  double quiet_until;                /* clock */
   char activity[LAP_ACTIVITY_BYTES]; /* as told */
 };
 
@@ -104,7 +106,16 @@ static void hear(lap_watch *w) {
     while (lap_beats_take(w->beats, i, &beat)) {
       lap_heartbeat_hear(&w->heartbeat, i, &beat);
       if (beat.stop && !w->stop) lap_stop_hear();
+      if (!beat.ending || w->ends) continue;
+      w->ends = true;
+      w->quiet_until = lap_clock_seconds() + ending_seconds;
     }
+}
+
+/* "step 12, lane 3" and "step 13, lane 1" are of one kind. */
+static bool same_kind(const char *a, const char *b) {
+  const size_t length = strcspn(a, "0123456789");
+  return length == strcspn(b, "0123456789") && strncmp(a, b, length) == 0;
 }
 
 static lap_beat make_beat(const lap_watch *w, const lap_watch_facts *facts) {
@@ -112,26 +123,30 @@ static lap_beat make_beat(const lap_watch *w, const lap_watch_facts *facts) {
                    .interval = lap_heartbeat_interval(facts->watchdog_seconds),
                    .stop = w->stop,
                    .last = w->leaving,
-                   .waiting = facts->waiting};
+                   .waiting = facts->waiting,
+                   .ending = w->ends};
   memcpy(beat.activity, w->activity, sizeof beat.activity);
   return beat;
 }
 
+/* A peer that has not taken the one before gets none. */
 static void send_beats(lap_watch *w, const lap_watch_facts *facts, double now) {
-  const bool stop = lap_stop_requested(), stops = stop && !w->stop;
-  const bool leaves = facts->leaving && !w->leaving;
-  const bool changes = strncmp(w->activity, facts->activity, sizeof w->activity - 1) != 0;
-  const double passed = now - w->sent;
-  if (w->leaving || !(stops || leaves || (changes && passed >= shortest_telling) ||
-                      passed >= lap_heartbeat_interval(facts->watchdog_seconds)))
-    return;
-  if (!lap_beats_are_sent(w->beats)) return; /* the last ones have not gone */
   w->sent = now;
-  w->stop = stop;
+  w->stop = lap_stop_requested();
   w->leaving = facts->leaving;
+  w->ends_told = w->ends;
   snprintf(w->activity, sizeof w->activity, "%s", facts->activity);
   const lap_beat beat = make_beat(w, facts);
   for (int i = 0; i < w->heartbeat.count; ++i) lap_beats_send(w->beats, i, &beat);
+}
+
+/* Now and then, and at once where there is news. */
+static void send_what_is_due(lap_watch *w, const lap_watch_facts *facts, double now) {
+  const bool news = lap_stop_requested() != w->stop || facts->leaving || w->ends != w->ends_told ||
+                    !same_kind(w->activity, facts->activity);
+  if (w->leaving || !(news || now - w->sent >= lap_heartbeat_interval(facts->watchdog_seconds)))
+    return;
+  if (lap_beats_are_sent(w->beats)) send_beats(w, facts, now);
 }
 
 static char *describe_silence(const lap_watch *w, int silent) {
@@ -178,8 +193,14 @@ char *lap_watch_look(lap_watch *w, const lap_watch_facts *facts) {
   hear(w);
   note_movement(w, facts);
   question_standstill(w, facts, now);
-  send_beats(w, facts, now);
-  return judge(w, facts);
+  send_what_is_due(w, facts, now);
+  char *reason = w->ends && now < w->quiet_until ? NULL : judge(w, facts);
+  if (reason) { /* the others need not say it too */
+    w->ends = true;
+    send_beats(w, facts, now);
+    lap_beats_are_sent(w->beats);
+  }
+  return reason;
 }
 
 bool lap_watch_has_left(lap_watch *w) {

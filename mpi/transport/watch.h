@@ -12,6 +12,8 @@
  * uninterruptible I/O (state D), or with output that nobody reads; it is named in a warning. Time
  * in which this process was itself suspended does not count. An endless loop is not found.
  *
+ * Who ends the job says why, and tells the others to say nothing.
+ *
  * A request to stop (core/stop.h) that reaches one rank is heard by all with the next heartbeat,
  * which is sent at once.
  */

@@ -39,15 +39,20 @@ static void a_parent_comes_before_a_child(void **state) {
   const int parent = peer_of(&h, 0), child = peer_of(&h, 4);
   const lap_beat beat = {.interval = 0.5};
   for (int i = 0; i < h.count; ++i) lap_heartbeat_hear(&h, i, &beat);
-  lap_heartbeat_pass(&h, 7);
+  lap_heartbeat_pass(&h, 6);
   assert_int_equal(lap_heartbeat_silent(&h, 8), -1);
   lap_heartbeat_pass(&h, 0.5);
   lap_heartbeat_hear(&h, peer_of(&h, 3), &beat);
   assert_int_equal(lap_heartbeat_silent(&h, 8), child);
   lap_heartbeat_hear(&h, child, &beat);
   assert_int_equal(lap_heartbeat_silent(&h, 8), -1);
-  lap_heartbeat_pass(&h, 0.6);
+  lap_heartbeat_pass(&h, 1.6);
   assert_int_equal(lap_heartbeat_silent(&h, 8), parent);
+  h = lap_heartbeat_begin(2, 5); /* of the same parent, the second child */
+  lap_heartbeat_pass(&h, 9);
+  assert_int_equal(lap_heartbeat_silent(&h, 8), -1);
+  lap_heartbeat_pass(&h, 1.5);
+  assert_int_equal(lap_heartbeat_silent(&h, 8), peer_of(&h, 0));
 }
 
 static void who_has_said_its_last_may_be_silent(void **state) {
