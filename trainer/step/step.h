@@ -45,16 +45,17 @@ typedef struct {
 /* What this rank asks for; every rank learns of every request in the step's own exchange of losses.
  */
 typedef struct {
-  bool (*leave)(void *context); /* asked before each micro-batch: whether to compute no more of this
-                                 * step, which is then left by all ranks; NULL: never */
+  /* Asked before each micro-batch: whether to compute no more of this step, which is then left by
+   * all ranks. NULL: never. */
+  bool (*leave)(void *context);
   void *context;
   bool checkpoint;           /* after the step */
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
 } lap_step_requests;
 
 /* What a step sends besides gradients and weights: float64 values that are summed over lanes. The
- * ranks of a replica also tell each other their requests, once, and before each micro-batch failures
- * and whether they leave. */
+ * ranks of a replica also tell each other their requests, once, and before each micro-batch
+ * failures and whether they leave. */
 enum { LAP_STEP_SUMS = 8 };
 
 typedef struct lap_stepper lap_stepper;
@@ -74,8 +75,8 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
- * all of them, with the state as before the step. A step that is left is finished without computing:
- * ranks that still wait for messages get them. */
+ * all of them, with the state as before the step. A step that is left is finished without
+ * computing, for those that wait for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 
