@@ -13,7 +13,7 @@ typedef struct {
   lap_model_layout layout;
   bool no_idle_ranks;
   double watchdog_seconds; /* 0: LAP_WATCHDOG_SECONDS */
-  const char *precision; /* NULL: as in the model's training */
+  const char *precision;   /* NULL: as in the model's training */
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];
