@@ -202,7 +202,7 @@ static void hear_and_ignore(int number) {
   lap_stop_within(1);
   lap_stop_ignore();
   lap_stop_hear();
-  usleep(1500 * 1000);
+  sleep(2);
   _exit(lap_stop_requested() ? CAME_BACK : 0);
 }
 
