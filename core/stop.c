@@ -18,9 +18,10 @@ static const struct {
 enum { REQUESTS = sizeof requests / sizeof *requests };
 
 typedef enum { AT_ONCE, WITHIN, DEFERRED } answer;
+enum { HEARD = 0 }; /* in place of a signal's number */
 
 /* What the handler reads and writes. */
-static volatile sig_atomic_t requested, how, patience, speaks, on_terminal;
+static volatile sig_atomic_t requested, how, patience, speaks, on_terminal, ignores;
 
 /* --- the handlers: async-signal-safe --- */
 
@@ -37,6 +38,7 @@ static void say_request(int number) {
   if (!speaks) return;
   if (on_terminal) say("\n"); /* a progress bar may be there */
   say(program_invocation_name);
+  if (number == HEARD) say(": another rank was asked to stop");
   for (int i = 0; i < REQUESTS; ++i)
     if (requests[i].number == number) {
       say(": ");
@@ -54,6 +56,10 @@ static void take_request(int number) {
   if (how == AT_ONCE) _exit(LAP_STOPPED);
   if (how == WITHIN) alarm((unsigned)patience);
   errno = reason;
+}
+
+void lap_stop_hear(void) {
+  if (!ignores) take_request(HEARD);
 }
 
 static void patience_is_over(int number) {
@@ -120,5 +126,6 @@ void lap_stop_hold(sigset_t *before) {
 }
 
 void lap_stop_ignore(void) {
+  ignores = 1;
   for (int i = 0; i < REQUESTS; ++i) signal(requests[i].number, SIG_IGN);
 }

@@ -33,6 +33,9 @@ void lap_stop_within(int seconds);
 void lap_stop_defer(void);
 
 bool lap_stop_requested(void);
+/* From any thread: a process of the same job has got a request, which is one to this process as
+ * well, as if a signal had brought it. Does nothing where requests are ignored. */
+void lap_stop_hear(void);
 /* LAP_STOPPED where a request has come that has not been deferred. */
 lap_code lap_stop_check(lap_status *status);
 

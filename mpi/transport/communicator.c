@@ -17,6 +17,7 @@
 #include "core/launcher.h"
 #include "core/memory.h"
 #include "mpi/transport/message.h"
+#include "mpi/transport/watch.h"
 
 /* Small messages arrive within the first microseconds, in which the thread only yields its core;
  * after that it sleeps, longer and longer, so that compute threads have the core. While nothing is
@@ -27,11 +28,10 @@ enum {
   SLEEP_NANOSECONDS_MAX = 200 * 1000,
   IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000,
 };
-/* One poll counts as at most this much waiting: where a queue system has suspended the whole job,
- * the time in which this process did not run itself is not a sign of a dead peer. */
-static const double LONGEST_POLL_SECONDS = 1;
-/* Time that finishing or aborting MPI may take, where the peers cannot be named. */
-enum { FINISH_SECONDS = 300, ABORT_SECONDS = 5 };
+/* Time that aborting MPI may take. */
+enum { ABORT_SECONDS = 5 };
+/* One wait counts as at most this much: see watch.c. */
+static const double LONGEST_WAIT_SECONDS = 1;
 
 enum { ACTIVITY_SIZE = 256 };
 
@@ -42,6 +42,7 @@ typedef struct {
 
 struct lap_comm {
   lap_messages *messages;        /* of the communication thread, once started */
+  lap_watch *watch;              /* likewise */
   lap_mesh_traffic mesh_traffic; /* of the threads that call collectives */
 
   int ranks; /* of the job, as far as they have work; for callers */
@@ -58,9 +59,12 @@ struct lap_comm {
   bool started, finishing;
   lap_status start_status;
   double watchdog_seconds, exposed_seconds;
+  int waiting; /* threads, for exchanges */
+  int64_t heartbeat_bytes;
   bool idle; /* this rank has been left out */
   char activity[ACTIVITY_SIZE];
 
+  atomic_bool mpi_is_up; /* MPI_Init has returned */
   atomic_int abort_code; /* not 0: the communication thread ends all ranks with it */
 };
 
@@ -97,35 +101,40 @@ static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int coun
   pthread_mutex_unlock(&comm->mutex);
 }
 
-static _Noreturn void watchdog_fires(lap_comm *comm) {
-  char wait[1024], activity[ACTIVITY_SIZE];
-  lap_messages_describe_wait(comm->messages, wait, sizeof wait);
-  pthread_mutex_lock(&comm->mutex);
+/* Ends the job where the watch finds a reason. Called and left with the mutex held. */
+static void look_at_ranks(lap_comm *comm) {
+  char activity[ACTIVITY_SIZE];
   memcpy(activity, comm->activity, sizeof activity);
+  const lap_watch_facts facts = {.watchdog_seconds = comm->watchdog_seconds,
+                                 .exchanges = comm->submitted + comm->completed,
+                                 .waiting = comm->waiting > 0,
+                                 .leaving = comm->finishing,
+                                 .activity = activity};
   pthread_mutex_unlock(&comm->mutex);
-  lap_comm_abort(
-      comm, LAP_WATCHDOG,
-      lap_format("watchdog: waited %s%s%s%s; ending all ranks with exit code %d (a "
-                 "longer patience is watchdog_seconds)",
-                 wait, activity[0] ? " (" : "", activity, activity[0] ? ")" : "", LAP_WATCHDOG));
+  const char *reason = lap_watch_look(comm->watch, &facts);
+  if (reason)
+    lap_comm_abort(comm, LAP_WATCHDOG,
+                   lap_format("watchdog: %s; ending all ranks with exit code %d (a longer patience "
+                              "is watchdog_seconds)",
+                              reason, LAP_WATCHDOG));
+  pthread_mutex_lock(&comm->mutex);
+  comm->heartbeat_bytes = lap_watch_sent_bytes(comm->watch);
 }
 
 /* Completes what it can, `seconds` after the last poll. Returns whether it completed anything. */
-static bool poll_exchanges(lap_comm *comm, double seconds, double watchdog_seconds) {
+static bool poll_exchanges(lap_comm *comm, double seconds) {
   const int code = atomic_load(&comm->abort_code);
   if (code != 0) lap_messages_abort(comm->messages, code);
   const uint64_t *numbers;
   const int count = lap_messages_poll(comm->messages, seconds, &numbers);
   if (count > 0) complete_exchanges(comm, numbers, count);
-  if (lap_messages_longest_wait(comm->messages) > watchdog_seconds) watchdog_fires(comm);
   return count > 0;
 }
 
 /* Sleeps for that long or until there is something to do. Called and left with the mutex held. */
 static void sleep_until_work(lap_comm *comm, long nanoseconds) {
   const struct timespec until = clock_in(CLOCK_MONOTONIC, 1e-9 * (double)nanoseconds);
-  if (comm->begun == comm->submitted && !comm->finishing)
-    pthread_cond_timedwait(&comm->work, &comm->mutex, &until);
+  if (comm->begun == comm->submitted) pthread_cond_timedwait(&comm->work, &comm->mutex, &until);
 }
 
 static void run_exchanges(lap_comm *comm) {
@@ -133,27 +142,26 @@ static void run_exchanges(lap_comm *comm) {
   long nanoseconds = SLEEP_NANOSECONDS_MIN;
   pthread_mutex_lock(&comm->mutex);
   while (!comm->finishing || comm->begun < comm->submitted ||
-         lap_messages_in_flight(comm->messages) > 0) {
+         lap_messages_in_flight(comm->messages) > 0 || !lap_watch_has_left(comm->watch)) {
     const bool beginning = comm->begun < comm->submitted;
-    const double watchdog_seconds = comm->idle ? INFINITY : comm->watchdog_seconds;
+    look_at_ranks(comm);
     begin_exchanges(comm);
     pthread_mutex_unlock(&comm->mutex);
-    const double now = lap_clock_seconds();
-    const double passed = now - last < LONGEST_POLL_SECONDS ? now - last : LONGEST_POLL_SECONDS;
+    const double now = lap_clock_seconds(), passed = now - last;
     last = now;
-    if (poll_exchanges(comm, passed, watchdog_seconds) || beginning) {
+    if (poll_exchanges(comm, passed) || beginning) {
       moved = now;
       nanoseconds = SLEEP_NANOSECONDS_MIN;
     }
     const bool waiting = lap_messages_in_flight(comm->messages) > 0 && !comm->idle;
     const bool spinning = waiting && now - moved < 1e-9 * SPIN_NANOSECONDS;
-    const long longest = waiting ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
     if (spinning) sched_yield();
     pthread_mutex_lock(&comm->mutex);
     if (spinning) continue;
+    const long longest = waiting || comm->finishing ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
+    if (nanoseconds > longest) nanoseconds = longest;
     sleep_until_work(comm, nanoseconds);
     nanoseconds += nanoseconds / 2;
-    if (nanoseconds > longest) nanoseconds = longest;
   }
   pthread_mutex_unlock(&comm->mutex);
 }
@@ -161,13 +169,18 @@ static void run_exchanges(lap_comm *comm) {
 static void *communication_thread(void *argument) {
   lap_comm *comm = argument;
   lap_status status = {.code = LAP_OK};
-  status.code = lap_messages_start(&comm->messages, comm->watchdog_seconds, &status);
+  status.code =
+      lap_messages_start(&comm->messages, comm->watchdog_seconds, &comm->mpi_is_up, &status);
   pthread_mutex_lock(&comm->mutex);
   comm->start_status = status;
   comm->started = true;
   pthread_cond_broadcast(&comm->done);
   pthread_mutex_unlock(&comm->mutex);
-  if (status.code == LAP_OK) run_exchanges(comm);
+  if (status.code == LAP_OK) {
+    comm->watch = lap_watch_begin(comm->messages);
+    run_exchanges(comm);
+    lap_watch_end(comm->watch);
+  }
   lap_messages_finish(comm->messages);
   return NULL;
 }
@@ -189,14 +202,23 @@ static void start_thread(lap_comm *comm) {
 
 /* --- life, from the main thread --- */
 
-/* The communication thread is stuck inside of MPI. */
+/* The communication thread is stuck inside of MPI. One rank of each node speaks, those first that
+ * know who is stopped. */
 static _Noreturn void give_up(const char *doing, double seconds, const char *reason) {
-  char host[256] = "";
+  enum { OTHERS_FIRST_SECONDS = 4 };
+  char host[256] = "", culprit[64] = "a rank does not answer";
   gethostname(host, sizeof host - 1);
+  const lap_launcher_node node = lap_launcher_look_around();
+  if (node.stopped >= 0)
+    snprintf(culprit, sizeof culprit, "rank %d on this host is stopped", node.stopped);
+  /* The launcher's SIGTERM does not shorten it. */
+  unsigned left = node.stopped < 0 || !node.first ? OTHERS_FIRST_SECONDS : 0;
+  while (left > 0) left = sleep(left);
   fprintf(stderr,
-          "lapidary: rank %d on %s: watchdog: %s took more than %.0f seconds: a rank does not "
-          "answer; ending all ranks with exit code %d%s%s\n",
-          lap_launcher_rank(), host, doing, seconds, LAP_WATCHDOG, reason[0] ? ". " : "", reason);
+          "lapidary: rank %d on %s: watchdog: %s took more than %.0f seconds: %s; ending all ranks "
+          "with exit code %d%s%s\n",
+          lap_launcher_rank(), host, doing, seconds, culprit, LAP_WATCHDOG, reason[0] ? ". " : "",
+          reason);
   _exit(LAP_WATCHDOG);
 }
 
@@ -204,6 +226,24 @@ static _Noreturn void give_up_start(double seconds) {
   char reason[2048];
   lap_messages_explain_start(reason, sizeof reason);
   give_up("starting MPI", seconds, reason);
+}
+
+/* Until MPI is up and the ranks have heard of each other. The communication thread comes first
+ * where it can name who is missing. */
+static void wait_for_start(lap_comm *comm) {
+  static const double look_seconds = 0.2, margin_seconds = 5;
+  double waited = 0, last = lap_clock_seconds();
+  pthread_mutex_lock(&comm->mutex);
+  while (!comm->started) {
+    const struct timespec until = clock_in(CLOCK_MONOTONIC, look_seconds);
+    pthread_cond_timedwait(&comm->done, &comm->mutex, &until);
+    const double now = lap_clock_seconds();
+    waited += fmin(now - last, LONGEST_WAIT_SECONDS);
+    last = now;
+    if (waited > comm->watchdog_seconds + (atomic_load(&comm->mpi_is_up) ? margin_seconds : 0))
+      give_up_start(comm->watchdog_seconds);
+  }
+  pthread_mutex_unlock(&comm->mutex);
 }
 
 static void destroy(lap_comm *comm) {
@@ -215,11 +255,20 @@ static void destroy(lap_comm *comm) {
   free(comm);
 }
 
+/* The watch ends with MPI_Finalize, so this thread watches over that. */
 static void join_thread(lap_comm *comm) {
-  /* By a clock that nobody sets: a step of the one on the wall must not look like a long wait. */
-  const struct timespec until = clock_in(CLOCK_MONOTONIC, FINISH_SECONDS);
-  if (pthread_clockjoin_np(comm->thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
-    give_up("finishing MPI", FINISH_SECONDS, "");
+  static const double look_seconds = 0.2;
+  double waited = 0, last = lap_clock_seconds();
+  for (;;) {
+    /* By a clock that nobody sets: that on the wall may jump. */
+    const struct timespec until = clock_in(CLOCK_MONOTONIC, look_seconds);
+    if (pthread_clockjoin_np(comm->thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT) return;
+    const double now = lap_clock_seconds();
+    waited += fmin(now - last, LONGEST_WAIT_SECONDS);
+    last = now;
+    if (waited > comm->watchdog_seconds + look_seconds)
+      give_up("finishing MPI", comm->watchdog_seconds, "");
+  }
 }
 
 lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status) {
@@ -236,14 +285,7 @@ lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *
   pthread_condattr_destroy(&monotonic);
   start_thread(comm);
 
-  /* The communication thread comes first where it can name who is missing. */
-  enum { MARGIN_SECONDS = 5 };
-  const struct timespec until = clock_in(CLOCK_MONOTONIC, watchdog_seconds + MARGIN_SECONDS);
-  pthread_mutex_lock(&comm->mutex);
-  while (!comm->started)
-    if (pthread_cond_timedwait(&comm->done, &comm->mutex, &until) == ETIMEDOUT)
-      give_up_start(watchdog_seconds);
-  pthread_mutex_unlock(&comm->mutex);
+  wait_for_start(comm);
   if (comm->start_status.code != LAP_OK) {
     *status = comm->start_status;
     join_thread(comm);
@@ -348,7 +390,9 @@ void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
   pthread_mutex_lock(&comm->mutex);
   if (!is_done(comm, ticket)) {
     const double begin = lap_clock_seconds();
+    ++comm->waiting;
     while (!is_done(comm, ticket)) pthread_cond_wait(&comm->done, &comm->mutex);
+    --comm->waiting;
     comm->exposed_seconds += lap_clock_seconds() - begin;
   }
   pthread_mutex_unlock(&comm->mutex);
@@ -397,6 +441,13 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset) {
   if (reset) comm->exposed_seconds = 0;
   pthread_mutex_unlock(&comm->mutex);
   return seconds;
+}
+
+int64_t lap_comm_heartbeat_bytes(lap_comm *comm) {
+  pthread_mutex_lock(&comm->mutex);
+  const int64_t bytes = comm->heartbeat_bytes;
+  pthread_mutex_unlock(&comm->mutex);
+  return bytes;
 }
 
 lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }

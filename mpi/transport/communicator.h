@@ -8,10 +8,10 @@
  * in flight together; each is complete when its own messages are. Two ranks that start the
  * exchanges they have in common in the same order can never deadlock.
  *
- * The thread is also the watchdog: where an exchange has waited `watchdog_seconds` for a peer, the
- * process prints which rank on which host waited for which others and in what, and ends all ranks
- * with exit code 76. A dead peer is fatal in the same way. Time in which this process was itself
- * suspended does not count.
+ * The thread also watches over all ranks by heartbeats (watch.h): a rank that is stopped, stuck in
+ * I/O or dead ends the job within `watchdog_seconds`, with exit code 76 and a line that names it,
+ * its host and what it was last doing. A slow rank ends nothing, however long others wait for it.
+ * Time in which this process was itself suspended does not count.
  *
  * Run without a launcher (mpirun, or srun --mpi=pmix), the communicator has one rank and MPI is not
  * started at all: that would take a third of a second and a helper process.
@@ -53,12 +53,14 @@ const char *lap_comm_host(const lap_comm *comm, int rank); /* host name of any r
 int lap_comm_node(const lap_comm *comm, int rank);         /* number of its node, 0-based */
 int lap_comm_ranks_on_node(const lap_comm *comm);          /* ranks on this rank's node */
 void lap_comm_set_watchdog(lap_comm *comm, double seconds);
-/* What this rank is doing, for the watchdog's message, e.g. "step 12, reduce gradients". */
+/* What this rank is doing, for the watchdog's message, e.g. "step 12"; told to other ranks. */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
 /* Not collective. Seconds that callers have waited for exchanges since the last call with reset. */
 double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
-/* Counted as messages start; steady once the exchanges that send have been waited for. */
+/* Counted as messages start; steady once the exchanges that send have been waited for. Heartbeats
+ * are not in it: at most 3 * LAP_BEAT_BYTES each time (heartbeat.h). */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
+int64_t lap_comm_heartbeat_bytes(lap_comm *comm); /* that this rank has sent */
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 

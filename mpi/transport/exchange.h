@@ -2,7 +2,7 @@
  *
  * Every collective here is one or more exchanges in which all ranks know, by formula or from an
  * earlier exchange, which rank sends how much to which. Each rank waits directly for every rank it
- * needs, so that the watchdog names the rank that is stuck, and not a neighbour that waits for it.
+ * needs, so that a wait names the rank that is stuck, and not a neighbour that waits for it.
  * communicator.h starts exchanges and waits for them.
  */
 #ifndef LAP_MPI_TRANSPORT_EXCHANGE_H
@@ -36,6 +36,7 @@ typedef enum {
   LAP_TAG_BROADCAST,
   LAP_TAG_RANGES,
   LAP_TAG_SHARDS,
+  LAP_TAG_BEAT, /* of beats.h */
 } lap_exchange_tag;
 
 /* Zero-initialised but for the first three; released with lap_exchange_release. */

@@ -150,7 +150,7 @@ static void exchange_hosts(lap_messages *m, double patience_seconds) {
     const double now = lap_clock_seconds(), passed = now - last;
     const uint64_t *completed;
     last = now;
-    /* See LONGEST_POLL_SECONDS of the communicator. */
+    /* See longest_look of watch.c. */
     lap_messages_poll(m, passed < longest_poll ? passed : longest_poll, &completed);
     const double waited = lap_messages_longest_wait(m);
     if (waited > patience_seconds) {
@@ -167,7 +167,8 @@ static void exchange_hosts(lap_messages *m, double patience_seconds) {
   lap_exchange_release(&exchange);
 }
 
-static lap_code start_mpi(lap_messages *m, double patience_seconds, lap_status *status) {
+static lap_code start_mpi(lap_messages *m, double patience_seconds, atomic_bool *mpi_is_up,
+                          lap_status *status) {
   int provided = MPI_THREAD_SINGLE;
   const int result = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
   if (result != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
@@ -177,6 +178,7 @@ static lap_code start_mpi(lap_messages *m, double patience_seconds, lap_status *
         "library was built without threads",
         result, provided);
   m->with_mpi = true;
+  atomic_store(mpi_is_up, true);
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &m->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &m->size);
@@ -196,11 +198,12 @@ static void start_alone(lap_messages *m) {
   gethostname(m->hosts[0], sizeof m->hosts[0] - 1);
 }
 
-lap_code lap_messages_start(lap_messages **messages, double patience_seconds, lap_status *status) {
+lap_code lap_messages_start(lap_messages **messages, double patience_seconds,
+                            atomic_bool *mpi_is_up, lap_status *status) {
   lap_messages *m = *messages = lap_allocate(1, sizeof *m);
   m->thread = pthread_self();
   if (started_by_launcher())
-    LAP_TRY(start_mpi(m, patience_seconds, status));
+    LAP_TRY(start_mpi(m, patience_seconds, mpi_is_up, status));
   else
     start_alone(m);
   return refuse_lost_ranks(m, status);

@@ -7,6 +7,7 @@
 #ifndef LAP_MPI_TRANSPORT_MESSAGE_H
 #define LAP_MPI_TRANSPORT_MESSAGE_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -21,8 +22,10 @@ typedef struct lap_messages lap_messages;
  * LAP_USAGE where this MPI was built without threads, or where srun has started several processes
  * that cannot find each other. Where ranks have not been heard of for `patience_seconds`, ends all
  * ranks (LAP_WATCHDOG) and says which ranks, and which networks there are. `messages` is there in
- * any case, and must be finished and destroyed. */
-lap_code lap_messages_start(lap_messages **messages, double patience_seconds, lap_status *status);
+ * any case, and must be finished and destroyed. *mpi_is_up tells other threads when MPI_Init has
+ * returned. */
+lap_code lap_messages_start(lap_messages **messages, double patience_seconds,
+                            atomic_bool *mpi_is_up, lap_status *status);
 /* Collective: ends MPI. */
 void lap_messages_finish(lap_messages *messages);
 /* Any thread, after the finish. */

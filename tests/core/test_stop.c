@@ -177,6 +177,43 @@ static void a_second_interrupt_ends_the_process(void **state) {
   assert_true(WIFSIGNALED(later) && WTERMSIG(later) == SIGINT);
 }
 
+/* --- from another process of the job --- */
+
+static void hear_in_time(int number) {
+  lap_status status;
+  (void)number;
+  lap_stop_install();
+  lap_stop_within(60);
+  lap_stop_hear();
+  _exit((int)lap_stop_check(&status));
+}
+
+static void hear_too_late(int number) {
+  (void)number;
+  lap_stop_install();
+  lap_stop_within(1);
+  lap_stop_hear();
+  sleep(60);
+}
+
+static void hear_and_ignore(int number) {
+  (void)number;
+  lap_stop_install();
+  lap_stop_within(1);
+  lap_stop_ignore();
+  lap_stop_hear();
+  sleep(2);
+  _exit(lap_stop_requested() ? CAME_BACK : 0);
+}
+
+static void a_request_to_another_rank_is_one_to_this(void **state) {
+  (void)state;
+  assert_exit(hear_in_time, 0, LAP_STOPPED,
+              "a program: another rank was asked to stop: stopping\n");
+  assert_exit(hear_too_late, 0, LAP_STOPPED, ": stopping\na program: stopped, exit code 75");
+  assert_exit(hear_and_ignore, 0, 0, "");
+}
+
 /* --- system calls --- */
 
 /* Whether the process waits in a system call. */
@@ -270,6 +307,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(but_not_for_ever),
       cmocka_unit_test(a_deferred_request_is_a_flag),
       cmocka_unit_test(a_second_interrupt_ends_the_process),
+      cmocka_unit_test(a_request_to_another_rank_is_one_to_this),
       cmocka_unit_test(system_calls_are_not_interrupted),
       cmocka_unit_test(a_request_survives_exec),
       cmocka_unit_test(a_child_may_ignore_them),

@@ -4,8 +4,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/launcher.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/exchange.h"
@@ -28,38 +30,84 @@ static void list_bytes(const lap_group *group, char *bytes, lap_exchange *exchan
   }
 }
 
-/* Of two exchanges in flight, rank 1 takes part in the second, which ends, and stops before the
- * first. */
-static void stop_between_exchanges(lap_comm *comm) {
+/* Rank 1 waits for something else than the others do. */
+static void wait_for_each_other(lap_comm *comm) {
   const lap_group group = lap_group_of_all(comm);
-  static char bytes[2][8];
-  static lap_exchange first = {.tag = LAP_TAG_GATHER, .what = "the first exchange"};
-  static lap_exchange second = {.tag = LAP_TAG_SHARDS, .what = "the second exchange"};
-  list_bytes(&group, bytes[0], &first);
-  list_bytes(&group, bytes[1], &second);
-  lap_comm_ticket waiting = 0;
-  if (group.index != 1) waiting = lap_comm_start_exchange(comm, &first);
-  lap_comm_run_exchange(comm, &second);
-  lap_exchange_release(&second);
-  if (group.index == 1) raise(SIGSTOP);
-  lap_comm_wait(comm, waiting);
+  static char bytes[8];
+  lap_exchange exchange = {.tag = group.index == 1 ? LAP_TAG_SHARDS : LAP_TAG_GATHER,
+                           .what = group.index == 1 ? "another exchange" : "the first exchange"};
+  list_bytes(&group, bytes, &exchange);
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
 }
 
-/* Rank 1 suspends rank 0, which waits for it, for longer than the watchdog waits. */
-static void suspend(lap_comm *comm) {
+static void sleep_seconds(double seconds) { usleep((useconds_t)(seconds * 1e6)); }
+
+/* A child of rank 1 stops ranks from `first` on for so long, lets them run for so long, and so on.
+ */
+static void stop_again_and_again(lap_comm *comm, int first, double stopped, double running,
+                                 int times) {
   const pid_t mine = getpid();
-  pid_t pids[2];
+  pid_t pids[8];
+  const int ranks = lap_comm_size(comm);
   lap_gather_all(comm, &mine, sizeof mine, pids);
-  lap_comm_set_watchdog(comm, 3);
+  const pid_t child = lap_comm_rank(comm) == 1 ? fork() : -1;
+  if (child == 0) {
+    for (int i = 0; i < times; ++i) {
+      sleep_seconds(running);
+      for (int rank = first; rank < ranks; ++rank) kill(pids[rank], SIGSTOP);
+      sleep_seconds(stopped);
+      for (int rank = first; rank < ranks; ++rank) kill(pids[rank], SIGCONT);
+    }
+    _exit(0);
+  }
+  if (child > 0) waitpid(child, NULL, 0);
+  lap_barrier(comm);
+  if (lap_comm_rank(comm) == 0) fprintf(stderr, "stopped %d times and resumed\n", times);
+}
+
+/* Rank 1 computes for longer than the watchdog waits, while the others wait for it. */
+static void compute(lap_comm *comm) {
+  volatile double sum = 0;
+  const double end = lap_clock_seconds() + 5;
+  while (lap_comm_rank(comm) == 1 && lap_clock_seconds() < end) sum += 1;
+  lap_barrier(comm);
+  if (lap_comm_rank(comm) == 0) fprintf(stderr, "waited for a slow rank\n");
+}
+
+/* What ranks send that have nothing to say to each other. */
+static void be_idle(lap_comm *comm) {
+  const lap_traffic before = *lap_comm_traffic(comm);
+  const int64_t beats = lap_comm_heartbeat_bytes(comm);
+  const double start = lap_clock_seconds();
+  lap_comm_set_watchdog(comm, 20);
+  sleep(3);
+  const int64_t bytes = lap_comm_heartbeat_bytes(comm) - beats;
+  const bool apart = memcmp(lap_comm_traffic(comm), &before, sizeof before) == 0;
+  fprintf(stderr, "rank %d of %d sent %.0f bytes of heartbeats a second, counted %s\n",
+          lap_comm_rank(comm), lap_comm_size(comm), (double)bytes / (lap_clock_seconds() - start),
+          apart ? "apart" : "as traffic");
+}
+
+/* Rank 1 reads what nobody writes. */
+static void read_for_ever(void) {
+  int ends[2];
+  char byte;
+  if (pipe(ends) == 0 && read(ends[0], &byte, 1) == 1) fprintf(stderr, "read something\n");
+}
+
+/* Rank 1 is in state D, as with a disk that does not answer: until its child ends, in Linux. */
+static void wait_for_a_disk(lap_comm *comm) {
   if (lap_comm_rank(comm) == 1) {
-    usleep(500 * 1000); /* until rank 0 waits */
-    kill(pids[0], SIGSTOP);
-    sleep(5);
-    kill(pids[0], SIGCONT);
-    usleep(500 * 1000); /* until rank 0 has looked at its clock */
+    // cppcheck-suppress vforkCalled ; how it waits is the point
+    const pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+    if (child == 0) {
+      sleep(5); /* NOLINT(clang-analyzer-unix.Vfork) */
+      _exit(0);
+    }
   }
   lap_barrier(comm);
-  if (lap_comm_rank(comm) == 0) fprintf(stderr, "suspended and resumed\n");
+  if (lap_comm_rank(comm) == 0) fprintf(stderr, "the disk has answered\n");
 }
 
 /* Rank 1 starts MPI, by itself, and then does nothing, as one whose messages get lost. */
@@ -81,14 +129,20 @@ int main(int argc, char **argv) {
   }
   const bool odd = lap_comm_rank(comm) == 1;
   lap_comm_set_activity(comm, "step 12, agree");
+  sleep_seconds(0.4); /* until all have heard of that */
   lap_barrier(comm);
   if (odd && strcmp(scenario, "abort") == 0) lap_comm_abort(comm, LAP_DATA, "gives up");
   if (odd && strcmp(scenario, "exit") == 0) _exit(5);
   if (odd && strcmp(scenario, "kill") == 0) raise(SIGKILL);
   if (odd && strcmp(scenario, "stop") == 0) raise(SIGSTOP);
   if (strcmp(scenario, "mismatch") == 0) different_counts(comm);
-  if (strcmp(scenario, "stop_between_exchanges") == 0) stop_between_exchanges(comm);
-  if (strcmp(scenario, "suspend") == 0) suspend(comm);
+  if (strcmp(scenario, "deadlock") == 0) wait_for_each_other(comm);
+  if (strcmp(scenario, "suspend") == 0) stop_again_and_again(comm, 0, 4, 0.5, 1);
+  if (strcmp(scenario, "pulses") == 0) stop_again_and_again(comm, 1, 0.9, 0.1, 6);
+  if (strcmp(scenario, "compute") == 0) compute(comm);
+  if (odd && strcmp(scenario, "read") == 0) read_for_ever();
+  if (strcmp(scenario, "idle") == 0) be_idle(comm);
+  if (strcmp(scenario, "disk") == 0) wait_for_a_disk(comm);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);
   lap_comm_finish(comm);

@@ -24,6 +24,7 @@ static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
 lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *session,
                            lap_status *status) {
   LAP_TRY(lap_comm_start(&session->comm, watchdog_seconds, status));
+  lap_comm_set_activity(session->comm, "starting");
   session->root = lap_comm_rank(session->comm) == 0;
   session->console = lap_console_create(lap_console_standard(quiet, !session->root));
   lap_code code = agree_on_binary(session->comm, status);
@@ -44,6 +45,7 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
   /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
   if (code != LAP_OK && session->root) lap_command_report(status);
   status->message[0] = '\0';
+  lap_comm_set_activity(session->comm, "ending");
   /* mpirun sends SIGTERM to the others when the first of them has ended: it stops nothing here. */
   lap_stop_ignore();
   lap_comm_finish(session->comm);

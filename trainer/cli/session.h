@@ -34,9 +34,6 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
 enum { LAP_STOP_SECONDS = 10 };
 lap_code lap_session_check_stop(const lap_session *session, lap_status *status);
 
-/* The watchdog of commands whose ranks meet only after long work of their own (teach, eval). */
-enum { LAP_PATIENT_SECONDS = 3600 };
-
 /* A whole command: parses argv by `syntax`, runs `body` within a session and ends it. `flags` of
  * the body is syntax->destination. */
 typedef lap_code (*lap_session_body)(const lap_session *session, const lap_command_line *line,

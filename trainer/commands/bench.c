@@ -128,10 +128,14 @@ static void destroy_yardsticks(bench_times *times) {
   lap_triad_destroy(times->triad);
 }
 
+static bool is_stopped(void *context) {
+  (void)context;
+  return lap_stop_requested();
+}
+
 static lap_code run_step(lap_stepper *stepper, lap_step_result *step, lap_status *status) {
-  LAP_TRY(
-      lap_stepper_run(stepper, (lap_step_requests){.stop = lap_stop_requested()}, step, status));
-  return step->stop ? lap_fail(status, LAP_STOPPED, "stopped before the last step") : LAP_OK;
+  LAP_TRY(lap_stepper_run(stepper, (lap_step_requests){.leave = is_stopped}, step, status));
+  return step->left ? lap_fail(status, LAP_STOPPED, "stopped before the last step") : LAP_OK;
 }
 
 static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_comm *comm,

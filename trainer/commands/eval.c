@@ -290,6 +290,7 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
 static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                             const lap_command_line *line, eval_inputs *in, lap_status *status) {
   lap_status own = {0};
+  lap_comm_set_activity(session->comm, "opening the model and its data");
   own.code = check_flags(flags, &own);
   if (own.code == LAP_OK)
     own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
@@ -321,6 +322,7 @@ static lap_code evaluate_inputs(const lap_session *session, const eval_flags *fl
                                         .detail = &r->detail,
                                         .progress = session->root ? show_progress : NULL,
                                         .context = session->console};
+  lap_comm_set_activity(session->comm, "evaluating");
   LAP_TRY(lap_evaluate(&request, &r->evaluation, status));
   lap_status own = {0};
   if (session->root) own.code = digest(flags, in, r, &own);
@@ -349,7 +351,6 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   bool idle = false;
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
   const char *checkpoint = line->positional[0];
   if (!flags->choices && !flags->memorise) return evaluate_model(session, flags, line, status);
   LAP_TRY(check_other_flags(flags, status));
@@ -365,6 +366,11 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                            flags->prompts ? flags->prompts : 200, line->json, status);
 }
 
+static double watchdog_of(const lap_command_line *line, const void *flags) {
+  (void)line;
+  return lap_model_flags_watchdog(&((const eval_flags *)flags)->model);
+}
+
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   eval_flags flags = {.model = {.threads = 1}};
   const lap_command_syntax syntax = {.positional_min = 1,
@@ -374,7 +380,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, NULL, evaluate, status);
+  return lap_session_run(command, &syntax, argc, argv, watchdog_of, evaluate, status);
 }
 
 const lap_command lap_command_eval = {

@@ -28,9 +28,18 @@ const lap_flag lap_flags_of_model[] = {
      .integer = {1, 1 << 16},
      .offset = offsetof(lap_model_flags, layout.model_ranks),
      .help = "ranks that share the shards [the fewest that fit]"},
+    {.name = "watchdog-seconds",
+     .value = "S",
+     .real = {1, 1e9},
+     .offset = offsetof(lap_model_flags, watchdog_seconds),
+     .help = "a rank that is stopped or stuck for longer ends the job with exit code 76 [300]"},
     LAP_FLAG_PRECISION(offsetof(lap_model_flags, precision)),
     LAP_FLAG_NO_IDLE_RANKS(offsetof(lap_model_flags, no_idle_ranks)),
     {0}};
+
+double lap_model_flags_watchdog(const lap_model_flags *flags) {
+  return flags->watchdog_seconds > 0 ? flags->watchdog_seconds : LAP_WATCHDOG_SECONDS;
+}
 
 lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session *session,
                                 bool *idle, lap_status *status) {

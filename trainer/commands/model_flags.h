@@ -12,11 +12,14 @@ typedef struct {
   int64_t threads;         /* of a rank; 1 unless given: the caller sets it */
   lap_model_layout layout;
   bool no_idle_ranks;
-  const char *precision; /* NULL: as in the model's training */
+  double watchdog_seconds; /* 0: LAP_WATCHDOG_SECONDS */
+  const char *precision;   /* NULL: as in the model's training */
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];
 
+/* What lap_session_run is to be told. */
+double lap_model_flags_watchdog(const lap_model_flags *flags);
 /* Collective. As lap_ranks_employ: any number of replicas has work, but replicas are whole. */
 lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session *session,
                                 bool *idle, lap_status *status);

@@ -191,6 +191,7 @@ static lap_code read_weights(const lap_session *session, teach_inputs *in, lap_s
 static lap_code open_inputs(const teach_flags *flags, const lap_session *session, teach_inputs *in,
                             lap_status *status) {
   lap_status own = {0};
+  lap_comm_set_activity(session->comm, "opening the model and its data");
   own.code = check_flags(flags, &own);
   if (own.code == LAP_OK) own.code = open_model(flags, session, &in->model, &own);
   if (own.code == LAP_OK)
@@ -380,8 +381,12 @@ static lap_code teach(const lap_session *session, const lap_command_line *line, 
   bool idle = false;
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
-  lap_comm_set_watchdog(session->comm, LAP_PATIENT_SECONDS);
   return teach_shards(session, flags, line->json, status);
+}
+
+static double watchdog_of(const lap_command_line *line, const void *flags) {
+  (void)line;
+  return lap_model_flags_watchdog(&((const teach_flags *)flags)->model);
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
@@ -391,7 +396,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
                                      .destination = &flags,
                                      .shared_flags = lap_flags_of_model,
                                      .shared_destination = &flags.model};
-  return lap_session_run(command, &syntax, argc, argv, NULL, teach, status);
+  return lap_session_run(command, &syntax, argc, argv, watchdog_of, teach, status);
 }
 
 const lap_command lap_command_teach = {

@@ -53,6 +53,12 @@ static const lap_flag flags_of_train[] = {
      .real = {0, 1e6},
      .offset = offsetof(train_flags, train.max_hours),
      .help = "stop with a checkpoint and exit code 75 after H hours"},
+    {.name = "leave-before",
+     .value = "S",
+     .real = {0, 1e6},
+     .offset = offsetof(train_flags, train.leave_before),
+     .help = "under Slurm: stop so, S seconds before the job's end as scontrol knows it; 0: do not "
+             "ask [120]"},
     LAP_FLAG_NO_IDLE_RANKS(offsetof(train_flags, no_idle_ranks)),
     {0}};
 
@@ -361,7 +367,7 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  train_flags flags = {.train = {.resume = {.from = "none"}}};
+  train_flags flags = {.train = {.resume = {.from = "none"}, .leave_before = 120}};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .key_meant = lap_config_key_meant,

@@ -264,6 +264,7 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
   lap_status own = {0};
   lap_step_progress progress;
   const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  lap_comm_set_activity(session->comm, "opening tokens and caches");
   own.code = open_files(config, session, &hook, inputs, &own);
   lap_step_progress_end(&progress);
   inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */

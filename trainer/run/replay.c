@@ -134,6 +134,11 @@ static lap_code begin_at(const replayer *r, uint64_t step, lap_status *status) {
   return code;
 }
 
+static bool is_to_stop(void *context) {
+  (void)context;
+  return lap_stop_requested();
+}
+
 static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
   double said = lap_clock_seconds();
   enum { SECONDS_OF_SILENCE = 10 };
@@ -142,9 +147,8 @@ static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
     snprintf(activity, sizeof activity, "replaying step %" PRIu64, r->state->step + 1);
     lap_comm_set_activity(r->session->comm, activity);
     lap_step_result result;
-    LAP_TRY(lap_stepper_run(r->stepper, (lap_step_requests){.stop = lap_stop_requested()}, &result,
-                            status));
-    if (result.stop)
+    LAP_TRY(lap_stepper_run(r->stepper, (lap_step_requests){.leave = is_to_stop}, &result, status));
+    if (result.left)
       return lap_fail(status, LAP_STOPPED, "stopped after step %" PRIu64 " of %" PRIu64,
                       r->state->step, r->last);
     if (lap_clock_seconds() - said < SECONDS_OF_SILENCE) continue;

@@ -20,6 +20,7 @@
 #include "trainer/run/exclude.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/spikes.h"
+#include "trainer/run/time_limit.h"
 
 typedef struct {
   lap_config *config;
@@ -36,6 +37,7 @@ typedef struct {
   lap_status pending;   /* a failure of this rank alone, brought to the next agreement point */
   char *checkpoints;    /* directory */
   char *config_text;
+  lap_time_limit limit;
   double started, last_checkpoint; /* clock */
   double first_started;            /* clock, at the first step of this process */
   uint64_t first_step;             /* before that step */
@@ -149,6 +151,7 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
                                         .threads = t->config->threads};
   lap_evaluation *e = &t->report->eval;
   pause_counting(t);
+  lap_comm_set_activity(t->session->comm, "evaluating");
   LAP_TRY(lap_evaluate(&request, e, status));
   t->report->eval_seconds += e->seconds;
   *improved = e->loss < t->best_loss;
@@ -203,7 +206,6 @@ static lap_code save(trainer *t, lap_status *status) {
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
   LAP_TRY(write_checkpoint(t, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
@@ -214,17 +216,31 @@ static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint
 
 /* --- the loop --- */
 
-static lap_step_requests requests_of(const trainer *t) {
-  const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
-  const double hours = t->options->max_hours;
-  return (lap_step_requests){
-      .stop = lap_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
-      .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
-      .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
+/* Whether this rank has a reason to leave the step it is at. The clock leaves a process its first
+ * step, so that a run gets somewhere. */
+static bool is_to_stop(void *context) {
+  const trainer *t = context;
+  return lap_stop_requested() ||
+         (t->state->step > t->first_step && lap_time_limit_is_over(&t->limit));
 }
 
-static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
-                           lap_status *status) {
+static lap_step_requests requests_of(trainer *t) {
+  const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
+  return (lap_step_requests){.leave = is_to_stop,
+                             .context = t,
+                             .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
+                             .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
+}
+
+/* After a notice a checkpoint comes before an evaluation, which may take long. */
+static lap_code save_before_evaluation(trainer *t, bool *saved, lap_status *status) {
+  int64_t least, most;
+  lap_agree_range(t->session->comm, is_to_stop(t), &least, &most);
+  *saved = most;
+  return *saved ? save(t, status) : LAP_OK;
+}
+
+static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *status) {
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
   if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
     return lap_fail(status, LAP_NONFINITE,
@@ -233,16 +249,14 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
                     "smaller optimizer.learning_rate, or look at the data of these steps, which "
                     "%s/bad_batches.jsonl names",
                     step, t->state->bad_steps, t->config->run_dir);
-  *stopped = r->stop && step < total;
   if (t->meter.running) ++t->meter.steps;
-  bool improved = false;
-  /* After a notice the checkpoint comes first; an evaluation that is due is not lost for it. */
-  if (*stopped) LAP_TRY(save(t, status));
-  if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps)))
+  bool improved = false, saved = false;
+  if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps))) {
+    LAP_TRY(save_before_evaluation(t, &saved, status));
     LAP_TRY(evaluate(t, &improved, status));
-  if (!*stopped &&
-      (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
-       (improved && t->config->checkpoint.keep_best)))
+  }
+  if (!saved && (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
+                 (improved && t->config->checkpoint.keep_best)))
     LAP_TRY(save(t, status));
   return LAP_OK;
 }
@@ -255,15 +269,20 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     lap_comm_set_activity(t->session->comm, activity);
     const double start = lap_clock_seconds();
     lap_comm_exposed_seconds(t->session->comm, true);
-    if (lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status) != LAP_OK)
+    lap_step_result result;
+    if (lap_stepper_run(t->stepper, requests_of(t), &result, status) != LAP_OK)
       return lap_exclude_suspects(t->config, t->session, lap_stepper_verdict(t->stepper), status);
     const double seconds = lap_clock_seconds() - start;
     t->report->seconds += seconds;
-    record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
-    if (t->report->last.bad) record_bad_batch(t, &t->report->last);
-    LAP_TRY(after_step(t, &t->report->last, &stopped, status));
+    stopped = result.left;
+    if (stopped) break;
+    t->report->last = result;
+    record_step(t, &result, seconds, lap_comm_exposed_seconds(t->session->comm, true));
+    if (result.bad) record_bad_batch(t, &result);
+    LAP_TRY(after_step(t, &result, status));
     count_from_here(t);
   }
+  if (stopped) LAP_TRY(save(t, status));
   *status = t->pending;
   LAP_TRY(lap_agree(t->session->comm, status));
   if (stopped)
@@ -329,6 +348,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_exclude_check(config, t->session, status));
   if (!strcmp(t->options->resume.from, "auto"))
     LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
+  lap_comm_set_activity(comm, "making or loading the state");
   t->state = lap_state_create(&config->model, &placement, true);
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
                               &t->lock, &t->parent, status));
@@ -405,10 +425,12 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .best_loss = INFINITY,
                .best_step = -1};
   t.started = t.last_checkpoint = lap_clock_seconds();
+  report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN}; /* no step yet */
   lap_code code = prepare(&t, status);
   const bool prepared = code == LAP_OK;
   if (prepared) {
     t.first_step = t.state->step;
+    t.limit = lap_time_limit_find(session, t.started, options->max_hours, options->leave_before);
     t.first_started = lap_clock_seconds();
     t.bar = session->root && lap_console_standard(false, false).terminal;
     if (t.bar)

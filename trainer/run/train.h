@@ -10,7 +10,8 @@
 
 typedef struct {
   lap_resume_options resume;
-  double max_hours; /* stop, resumable, before this; 0: no limit */
+  double max_hours;    /* stop, resumable, after these; 0: no limit */
+  double leave_before; /* seconds before the end of a batch job (time_limit.h); 0: no limit */
 } lap_train_options;
 
 /* What there is to say at the end. Valid on every rank unless said otherwise. */

@@ -1,6 +1,8 @@
 #include "trainer/step/step.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
@@ -17,7 +19,7 @@
 #include "trainer/step/schedule.h"
 
 /* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
-enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_STOP, SUM_SAVE, SUMS };
+enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_LEFT, SUM_SAVE, SUMS };
 _Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
 
 struct lap_stepper {
@@ -45,6 +47,8 @@ struct lap_stepper {
   double *lane_values;                /* [rounds][SUMS] */
   double *norm_partials;              /* one for each segment owned here */
   bool last_micro;                    /* of its lane: a bucket is ready when its block is left */
+  const lap_step_requests *asked;     /* while the lanes of a step are computed */
+  bool left;                          /* the step, by this replica */
   double seconds[LAP_PHASES];
 };
 
@@ -284,9 +288,30 @@ static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_stat
   return lap_micro_batch_fill(s->micro, s->data, s->windows, status);
 }
 
+static bool is_to_leave(const lap_stepper *s) {
+  return s->asked && s->asked->leave && s->asked->leave(s->asked->context);
+}
+
+static void say_what_is_done(const lap_stepper *s, int lane, int64_t done) {
+  char text[96];
+  snprintf(text, sizeof text, "step %" PRIu64 ", lane %d, micro-batch %" PRId64, s->state->step + 1,
+           lane, done / s->config->batch.micro_sequences + 1);
+  lap_comm_set_activity(s->state->placement.comm, text);
+}
+
+/* Whether the ranks of a replica compute a micro-batch: together, or not at all. */
+static void agree_to_compute(lap_stepper *s, bool leaves, bool *failed) {
+  enum { FAILED = 1, LEAVES = 2 };
+  const int mine = (*failed ? FAILED : 0) | (leaves ? LEAVES : 0);
+  const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
+  s->left = s->left || all == LEAVES;
+  *failed = all != 0;
+}
+
 /* The lane's micro-batches in order, into `gradients` and sums; of lane -1, the passes of others. A
- * failure of this rank is in `own`; of any rank of the replica, in *failed: then nothing is
- * computed any more, but the exchanges still meet those of the other ranks. */
+ * failure of this rank is in `own`; of any rank of the replica, or its wish to leave the step, in
+ * *failed: then nothing is computed any more, but the exchanges still meet those of the other
+ * ranks. */
 static void run_lane(lap_stepper *s, int lane, float *const *gradients, double *sums, bool *failed,
                      double *since, lap_status *own) {
   const lap_config *config = s->config;
@@ -301,9 +326,11 @@ static void run_lane(lap_stepper *s, int lane, float *const *gradients, double *
     if (lane >= 0) {
       const uint64_t first =
           s->state->step * (uint64_t)config->batch.sequences + (uint64_t)(lane * per_lane + done);
-      if (!*failed) own->code = fill_micro_batch(s, first, own);
-      /* The ranks of a replica compute a lane together, or not at all. */
-      *failed = lap_shard_sum_any(s->shard_sum, *failed || own->code != LAP_OK);
+      const bool leaves = !*failed && is_to_leave(s);
+      say_what_is_done(s, lane, done);
+      if (!*failed && !leaves) own->code = fill_micro_batch(s, first, own);
+      *failed = *failed || own->code != LAP_OK;
+      agree_to_compute(s, leaves, failed);
       account(s, LAP_PHASE_DATA, since);
     }
     if (lane >= 0 && !*failed)
@@ -337,11 +364,10 @@ static void compute_again(void *context, int lane, float *const *gradients, lap_
 /* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
  * the same lanes. */
 static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *failed) {
-  enum { STOP = 1, CHECKPOINT = 2, FAILED = 4 };
-  const int mine = (requests->stop ? STOP : 0) | (requests->checkpoint ? CHECKPOINT : 0) |
+  enum { CHECKPOINT = 1, FAILED = 2 };
+  const int mine = (requests->checkpoint ? CHECKPOINT : 0) |
                    (requests->failure && requests->failure->code != LAP_OK ? FAILED : 0);
   const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
-  requests->stop = all & STOP;
   requests->checkpoint = all & CHECKPOINT;
   *failed = all & FAILED;
 }
@@ -353,15 +379,18 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   if (requests.failure) own = *requests.failure;
   bool failed;
   share_requests(s, &requests, &failed);
+  s->asked = &requests;
+  s->left = false;
   /* A round without a lane, which is the last one if any, leaves values that are not looked at. */
   for (int round = 0; round < fold->rounds; ++round) {
     double *values = s->lane_values + (int64_t)round * SUMS;
     for (int i = 0; i < SUMS; ++i) values[i] = 0;
     run_round(s, round, values, &failed, since, &own);
-    values[SUM_FAILED] = failed;
-    values[SUM_STOP] = requests.stop;
+    values[SUM_FAILED] = failed && !s->left;
+    values[SUM_LEFT] = s->left;
     values[SUM_SAVE] = requests.checkpoint;
   }
+  s->asked = NULL; /* whatever is computed again is not left */
   lap_gradient_sum_finish(s->gradient_sum);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
   account(s, LAP_PHASE_REDUCE, since);
@@ -438,6 +467,10 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   double since = lap_clock_seconds(), sums[SUMS];
   if (s->recheck) lap_recheck_begin(s->recheck);
   LAP_TRY(run_lanes(s, requests, sums, &since, status));
+  if (sums[SUM_LEFT] > 0) {
+    *result = (lap_step_result){.left = true};
+    return LAP_OK;
+  }
   if (s->recheck) {
     const lap_recheck_computer computer = {s, compute_again};
     LAP_TRY(lap_recheck_run(s->recheck, &computer, status));
@@ -451,7 +484,6 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
       .kl = mean(sums[SUM_KL], counted),
       .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
       .counted = (uint64_t)counted,
-      .stop = sums[SUM_STOP] > 0,
       .checkpoint = sums[SUM_SAVE] > 0,
       .skipped = true,
   };

@@ -40,20 +40,24 @@ typedef struct {
   uint64_t counted; /* positions */
   bool skipped;     /* no update was made */
   bool bad;         /* because loss or gradient was not finite */
-  bool stop;        /* some rank has asked to stop after this step */
+  bool left;        /* before its end: nothing has changed, and nothing else here means anything */
   bool checkpoint;  /* some rank has asked for a checkpoint after this step */
 } lap_step_result;
 
-/* What this rank asks for after the step; every rank learns of every request in the step's own
- * exchange of losses. */
+/* What this rank asks for; every rank learns of every request in the step's own exchange of losses.
+ */
 typedef struct {
-  bool stop, checkpoint;
+  /* Asked before each micro-batch: whether to compute no more of this step, which is then left by
+   * all ranks. NULL: never. */
+  bool (*leave)(void *context);
+  void *context;
+  bool checkpoint;           /* after the step */
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
 } lap_step_requests;
 
 /* What a step sends besides gradients and weights: float64 values that are summed over lanes. The
- * ranks of a replica also tell each other their requests, once, and failures before each
- * micro-batch. */
+ * ranks of a replica also tell each other their requests, once, and before each micro-batch
+ * failures and whether they leave. */
 enum { LAP_STEP_SUMS = 8 };
 
 typedef struct lap_stepper lap_stepper;
@@ -74,7 +78,8 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
  * all of them, with the state as before the step; so is LAP_NONFINITE where a lane that was
- * computed again differs. */
+ * computed again differs. A step that is left is finished without computing, for those that wait
+ * for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 /* Not collective, the same on all ranks. Who computed wrongly in the last step, which ended for

@@ -216,7 +216,7 @@ static void check_samples(lap_comm *comm, lap_sharding sharding, int64_t micro_s
     assert_true(fabs(result.grad_norm - norm) < 1e-12 * norm);
     assert_true(result.loss > 3 && result.loss < 5); /* ln 40 = 3.7 */
     assert_true(result.loss == result.ce);
-    assert_false(result.skipped || result.bad || result.stop || result.checkpoint);
+    assert_false(result.skipped || result.bad || result.left || result.checkpoint);
     assert_same_weights(&r);
   }
   assert_int_equal(r.state->step, 4);
@@ -383,27 +383,61 @@ static void a_loss_or_a_gradient_that_is_not_finite_is_enough(void **state) {
 static bool is_last(const run *r) { return lap_comm_rank(r->comm) == lap_comm_size(r->comm) - 1; }
 
 /* Only the last rank asks. */
-static lap_step_requests requests_of(const run *r, bool stop, bool checkpoint,
-                                     const lap_status *failure) {
+static lap_step_requests requests_of(const run *r, bool checkpoint, const lap_status *failure) {
   const bool last = is_last(r);
-  return (lap_step_requests){last && stop, last && checkpoint, last ? failure : NULL};
+  return (lap_step_requests){.checkpoint = last && checkpoint, .failure = last ? failure : NULL};
 }
 
 static void every_rank_learns_what_one_requests(void **state) {
   run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
-  for (int stop = 0; stop < 2; ++stop)
-    for (int checkpoint = 0; checkpoint < 2; ++checkpoint) {
+  for (int checkpoint = 0; checkpoint < 2; ++checkpoint) {
+    lap_step_result result;
+    lap_status status = {0};
+    const lap_status none = {0};
+    assert_int_equal(
+        lap_stepper_run(r.stepper, requests_of(&r, checkpoint, &none), &result, &status), LAP_OK);
+    assert_int_equal(result.checkpoint, checkpoint);
+    assert_false(result.left);
+  }
+  end_run(&r);
+}
+
+/* Counts down to the micro-batch before which a rank leaves. */
+static bool leaves(void *context) {
+  int *left = context;
+  return (*left)-- == 0;
+}
+
+/* The last rank leaves before its first micro-batch, its second, and so on; the others compute all
+ * of theirs. */
+static void a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing(void **state) {
+  for (int i = 0; i < 4; ++i)
+    for (int at = 0; at < 2; ++at) {
+      run r;
+      start_run(&r, *state, every_sharding[i], 1);
+      do_step(&r);
+      lap_block_weights_wait_all(r.weights);
+      size_t bytes;
+      float *before = values_of(r.state, &bytes);
       lap_step_result result;
       lap_status status = {0};
-      const lap_status none = {0};
-      assert_int_equal(
-          lap_stepper_run(r.stepper, requests_of(&r, stop, checkpoint, &none), &result, &status),
-          LAP_OK);
-      assert_int_equal(result.stop, stop);
-      assert_int_equal(result.checkpoint, checkpoint);
+      int countdown = is_last(&r) ? at : -1;
+      memset(&seen, 0, sizeof seen);
+      const lap_step_requests requests = {.leave = leaves, .context = &countdown};
+      assert_int_equal(lap_stepper_run(r.stepper, requests, &result, &status), LAP_OK);
+      assert_true(result.left);
+      assert_int_equal(seen.updates, 0);
+      if (is_last(&r)) assert_int_equal(seen.passes, at);
+      if (is_last(&r)) assert_int_equal(countdown, -1); /* it is not asked again */
+      assert_values(r.state, before);
+      assert_int_equal(r.state->step, 1);
+      /* The next step is as if nothing had been. */
+      const lap_step_result next = do_step(&r);
+      assert_false(next.skipped || next.left);
+      free(before);
+      end_run(&r);
     }
-  end_run(&r);
 }
 
 static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **state) {
@@ -416,9 +450,8 @@ static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **sta
     lap_status status = {0}, failure = {0};
     lap_fail(&failure, LAP_DATA, "row 7 is damaged");
     memset(&seen, 0, sizeof seen);
-    assert_int_equal(
-        lap_stepper_run(r.stepper, requests_of(&r, false, false, &failure), &result, &status),
-        LAP_DATA);
+    assert_int_equal(lap_stepper_run(r.stepper, requests_of(&r, false, &failure), &result, &status),
+                     LAP_DATA);
     assert_non_null(strstr(status.message, "row 7 is damaged"));
     assert_int_equal(seen.updates, 0);
     if (is_last(&r)) assert_int_equal(seen.passes, 0);
@@ -427,9 +460,8 @@ static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **sta
     /* The second micro-batch of the last rank cannot be read. */
     memset(&seen, 0, sizeof seen);
     failing_fill = is_last(&r) ? 2 : 0;
-    assert_int_equal(
-        lap_stepper_run(r.stepper, requests_of(&r, false, false, NULL), &result, &status),
-        LAP_DATA);
+    assert_int_equal(lap_stepper_run(r.stepper, requests_of(&r, false, NULL), &result, &status),
+                     LAP_DATA);
     failing_fill = 0;
     assert_non_null(strstr(status.message, "row 8 is damaged"));
     assert_int_equal(seen.updates, 0);
@@ -457,6 +489,7 @@ int main(void) {
       cmocka_unit_test(steps_that_are_not_finite_are_counted_and_change_nothing_else),
       cmocka_unit_test(a_loss_or_a_gradient_that_is_not_finite_is_enough),
       cmocka_unit_test(every_rank_learns_what_one_requests),
+      cmocka_unit_test(a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing),
       cmocka_unit_test(a_failure_is_that_of_all_ranks_and_leaves_the_state_alone),
   };
   return cmocka_run_group_tests_name("step", tests, start, world_finish);
