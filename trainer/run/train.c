@@ -12,11 +12,11 @@
 #include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
-#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
 #include "trainer/config/value.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/saver.h"
 
 typedef struct {
   lap_config *config;
@@ -31,7 +31,7 @@ typedef struct {
   lap_run_parent parent;
   lap_metrics *metrics; /* rank 0 */
   lap_status pending;   /* a failure of this rank alone, brought to the next agreement point */
-  char *checkpoints;    /* directory */
+  lap_saver *saver;
   char *config_text;
   double started, last_checkpoint; /* clock */
   double first_started;            /* clock, at the first step of this process */
@@ -149,37 +149,18 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   return LAP_OK;
 }
 
-static lap_code write_checkpoint(trainer *t, lap_status *status) {
-  const lap_checkpoint_extras extras = {.config_text = t->config_text,
-                                        .tokenizer_path = t->config->tokenizer,
-                                        .numbers = t->inputs->numbers};
-  lap_comm_set_activity(t->session->comm, "writing a checkpoint");
+static lap_code save(trainer *t, bool behind, lap_status *status) {
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
-  return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
-}
-
-static lap_code save(trainer *t, lap_status *status) {
-  const double start = lap_clock_seconds();
-  LAP_TRY(write_checkpoint(t, status));
   t->last_checkpoint = lap_clock_seconds();
-  t->report->checkpoint_seconds += t->last_checkpoint - start;
-  lap_console_say(t->session->console,
-                  "step %" PRIu64 "/%" PRIu64 "  checkpoint written  state_sha256 %.16s...",
-                  t->state->step, t->inputs->total_steps, t->report->state_sha256);
-  lap_status notice = {0};
-  LAP_TRY(lap_checkpoint_prune(
-      t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
-      t->config->checkpoint.keep_best ? t->best_step : -1, t->session->comm, &notice));
-  if (notice.message[0]) lap_console_warn(t->session->console, "%s", notice.message);
-  return LAP_OK;
+  return lap_saver_save(t->saver, t->state, t->best_step, behind, status);
 }
 
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
   t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
-  LAP_TRY(write_checkpoint(t, status));
+  LAP_TRY(save(t, false, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
   return LAP_OK;
@@ -195,7 +176,8 @@ static lap_step_requests requests_of(const trainer *t) {
   return (lap_step_requests){
       .stop = lap_stop_requested() || (hours > 0 && now - t->started >= hours * 3600),
       .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
-      .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
+      .failure = t->pending.code == LAP_OK ? NULL : &t->pending,
+      .writing = lap_saver_is_busy(t->saver)};
 }
 
 static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
@@ -209,15 +191,19 @@ static lap_code after_step(trainer *t, const lap_step_result *r, bool *stopped,
                     step, t->state->bad_steps);
   *stopped = r->stop && step < total;
   if (t->meter.running) ++t->meter.steps;
+  if (lap_saver_can_advance(t->saver, r->writing)) {
+    pause_counting(t);
+    LAP_TRY(lap_saver_advance(t->saver, status));
+  }
   bool improved = false;
   /* After a notice the checkpoint comes first; an evaluation that is due is not lost for it. */
-  if (*stopped) LAP_TRY(save(t, status));
+  if (*stopped) LAP_TRY(save(t, false, status));
   if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps)))
     LAP_TRY(evaluate(t, &improved, status));
   if (!*stopped &&
       (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
        (improved && t->config->checkpoint.keep_best)))
-    LAP_TRY(save(t, status));
+    LAP_TRY(save(t, step < total, status));
   return LAP_OK;
 }
 
@@ -232,6 +218,7 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     LAP_TRY(lap_stepper_run(t->stepper, requests_of(t), &t->report->last, status));
     const double seconds = lap_clock_seconds() - start;
     t->report->seconds += seconds;
+    lap_saver_count_step(t->saver, seconds);
     record_step(t, &t->report->last, seconds, lap_comm_exposed_seconds(t->session->comm, true));
     LAP_TRY(after_step(t, &t->report->last, &stopped, status));
     count_from_here(t);
@@ -306,6 +293,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_session_check_stop(t->session, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
+  t->saver = lap_saver_create(config, t->session, t->inputs, t->config_text, t->lock);
   t->weights = lap_block_weights_create(t->state);
   lap_block_weights_changed(t->weights, true);
   t->stepper =
@@ -359,6 +347,21 @@ static void measure_rates(trainer *t) {
   t->report->tokens_per_second = (double)tokens_at(t, t->report->step - t->first_step) / seconds;
 }
 
+/* Collective. Every outcome of the steps is that of all ranks. What went wrong in them does not
+ * spoil the checkpoint from before, which is still being written. */
+static lap_code end_saving(trainer *t, lap_code code, lap_status *status) {
+  lap_status own = {0};
+  lap_comm_set_activity(t->session->comm, "writing a checkpoint");
+  if (lap_saver_finish(t->saver, &own) != LAP_OK && code == LAP_OK) {
+    *status = own;
+    code = own.code;
+  }
+  snprintf(t->report->state_sha256, sizeof t->report->state_sha256, "%s",
+           lap_saver_state_sha256(t->saver));
+  t->report->saving = *lap_saver_report_of(t->saver);
+  return code;
+}
+
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
                    const lap_train_options *options, lap_train_report *report, lap_status *status) {
   *report = (lap_train_report){0};
@@ -367,7 +370,6 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .inputs = inputs,
                .options = options,
                .report = report,
-               .checkpoints = lap_run_directory_path(config->run_dir, "checkpoints"),
                .config_text = lap_config_print(config),
                .best_loss = INFINITY,
                .best_step = -1};
@@ -383,9 +385,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                                  (int64_t)t.first_step);
     code = t.first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
+    code = end_saving(&t, code, status);
     lap_block_weights_wait_all(t.weights);
     fill_report(&t);
   }
+  lap_saver_destroy(t.saver);
   lap_stepper_destroy(t.stepper);
   lap_block_weights_destroy(t.weights);
   lap_state_destroy(t.state);
@@ -397,7 +401,6 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
   }
   lap_directory_lock_release(t.lock);
   free(t.parent.checkpoint);
-  free(t.checkpoints);
   free(t.config_text);
   return code;
 }

@@ -40,6 +40,7 @@ typedef struct {
   bool bad;         /* because loss or gradient was not finite */
   bool stop;        /* some rank has asked to stop after this step */
   bool checkpoint;  /* some rank has asked for a checkpoint after this step */
+  bool writing;     /* some rank was still writing one when the step began */
 } lap_step_result;
 
 /* What this rank asks for after the step; every rank learns of every request in the step's own
@@ -47,6 +48,7 @@ typedef struct {
 typedef struct {
   bool stop, checkpoint;
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
+  bool writing;              /* this rank is writing a checkpoint behind the steps: no request */
 } lap_step_requests;
 
 /* What a step sends besides gradients and weights: float64 values that are summed over lanes. The
