@@ -386,23 +386,24 @@ static bool is_last(const run *r) { return lap_comm_rank(r->comm) == lap_comm_si
 static lap_step_requests requests_of(const run *r, bool stop, bool checkpoint,
                                      const lap_status *failure) {
   const bool last = is_last(r);
-  return (lap_step_requests){last && stop, last && checkpoint, last ? failure : NULL};
+  return (lap_step_requests){
+      .stop = last && stop, .checkpoint = last && checkpoint, .failure = last ? failure : NULL};
 }
 
 static void every_rank_learns_what_one_requests(void **state) {
   run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
-  for (int stop = 0; stop < 2; ++stop)
-    for (int checkpoint = 0; checkpoint < 2; ++checkpoint) {
-      lap_step_result result;
-      lap_status status = {0};
-      const lap_status none = {0};
-      assert_int_equal(
-          lap_stepper_run(r.stepper, requests_of(&r, stop, checkpoint, &none), &result, &status),
-          LAP_OK);
-      assert_int_equal(result.stop, stop);
-      assert_int_equal(result.checkpoint, checkpoint);
-    }
+  for (int asked = 0; asked < 8; ++asked) {
+    lap_step_result result;
+    lap_status status = {0};
+    const lap_status none = {0};
+    lap_step_requests requests = requests_of(&r, asked & 1, asked & 2, &none);
+    requests.writing = is_last(&r) && (asked & 4);
+    assert_int_equal(lap_stepper_run(r.stepper, requests, &result, &status), LAP_OK);
+    assert_int_equal(result.stop, asked & 1);
+    assert_int_equal(result.checkpoint, (asked & 2) != 0);
+    assert_int_equal(result.writing, (asked & 4) != 0);
+  }
   end_run(&r);
 }
 
