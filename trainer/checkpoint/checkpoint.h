@@ -81,10 +81,11 @@ typedef struct lap_checkpoint_writer lap_checkpoint_writer;
 typedef struct {
   uint64_t step;
   char state_sha256[LAP_SHA256_HEX];
-  int64_t bytes;       /* of payload, of this rank */
-  double held_seconds; /* that this rank's main thread spent in begin, advance and finish */
-  double seconds;      /* from begin to its name */
-  lap_status pruned;   /* rank 0: what could not be deleted; "" */
+  int64_t bytes;         /* of payload, of this rank */
+  double held_seconds;   /* that this rank's main thread spent in begin, advance and finish */
+  double thread_seconds; /* of a core, that this rank's threads took */
+  double seconds;        /* from begin to its name */
+  lap_status pruned;     /* rank 0: what could not be deleted; "" */
 } lap_checkpoint_result;
 
 /* Not collective. Everything given must outlive the writer. The copy, 12 bytes for each element that

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/file.h"
@@ -82,7 +84,11 @@ static void work(lap_checkpoint_writer *w) {
 }
 
 static void *work_on_thread(void *writer) {
-  work(writer);
+  lap_checkpoint_writer *w = writer;
+  work(w);
+  struct timespec used;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0)
+    w->result.thread_seconds += (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
   return NULL;
 }
 

@@ -75,6 +75,7 @@ static void note_written(lap_saver *s) {
   if (!s->behind) return;
   ++s->report.behind;
   s->report.seconds += result->seconds;
+  s->report.thread_seconds += result->thread_seconds;
 }
 
 /* --- behind the steps --- */
@@ -160,10 +161,11 @@ double lap_saver_cost(const lap_saver_report *r) {
 }
 
 json_t *lap_saver_report_to_json(const lap_saver_report *r) {
-  return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:f, s:f}", "written",
+  return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:f, s:f}", "written",
                    (json_int_t)r->written, "behind", (json_int_t)r->behind, "seconds_behind",
-                   r->seconds, "held_seconds", r->held_seconds, "wait_seconds", r->wait_seconds,
-                   "steps", (json_int_t)r->steps, "step_seconds", r->step_seconds, "steps_beside",
-                   (json_int_t)r->steps_beside, "step_seconds_beside", r->step_seconds_beside,
-                   "cost_of_steps", lap_saver_cost(r));
+                   r->seconds, "thread_seconds", r->thread_seconds, "held_seconds", r->held_seconds,
+                   "wait_seconds", r->wait_seconds, "steps", (json_int_t)r->steps, "step_seconds",
+                   r->step_seconds, "steps_beside", (json_int_t)r->steps_beside,
+                   "step_seconds_beside", r->step_seconds_beside, "cost_of_steps",
+                   lap_saver_cost(r));
 }

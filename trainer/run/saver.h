@@ -23,6 +23,7 @@ typedef struct {
       wait_seconds;            /* steps held up by those behind; by the others, and by one that
                                         had to be waited for */
   double seconds;              /* from begin to publication, summed over those behind */
+  double thread_seconds;       /* of a core, that their threads took */
   int64_t steps, steps_beside; /* without one in flight but the first; with one */
   double step_seconds, step_seconds_beside; /* of all of these */
 } lap_saver_report;
