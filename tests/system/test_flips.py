@@ -59,7 +59,7 @@ class Run(Test):
         """What one `inspect --check` of a glob says of each path, and its exit code."""
         result = lapidary("inspect", "--check", pattern, "--json")
         answer = result.json
-        found = answer["results"] if "results" in answer else [answer]
+        found = answer.get("results", [answer])
         return {pathlib.Path(entry["path"]): entry.get("problem") for entry in found}, result
 
 
@@ -136,9 +136,10 @@ class Data(Run):
             self.assert_exit(result, 0)
             self.assertEqual(result.json["state_sha256"], self.state, f"{path}, {flipped[path]}")
             shutil.rmtree(self.workspace / "silent")
-        named = sum(bool(PLACE.match(problem.partition(".h5: ")[2])) for problem in problems.values() if problem)
-        print(f"{len(flipped)} flips in {kind}: {len(flipped) - len(silent)} noticed, {named} of them with the dataset or "
-              f"attribute, {len(silent)} without effect", flush=True)
+        places = [problem.partition(".h5: ")[2] for problem in problems.values() if problem]
+        named = sum(bool(PLACE.match(place)) for place in places)
+        print(f"{len(flipped)} flips in {kind}: {len(places)} noticed, {named} of them with the dataset or attribute, "
+              f"{len(silent)} without effect", flush=True)
         self.assertGreater(named, len(flipped) / 4)
         self.assertGreater(len(flipped) - len(silent), len(flipped) / 2)
 

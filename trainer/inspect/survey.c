@@ -267,6 +267,12 @@ static void look_together(survey *s, int jobs) {
     if (started == 0) look_alone(s);
     listen_to_all(s, workers, started);
   }
+  /* Taken by a process that was killed before it could say so, and so not for the path's sake. */
+  for (size_t i = 0; i < s->count; ++i)
+    if (!s->findings[i].json) {
+      look_at(s->inspector, s->paths[i], &s->findings[i]);
+      s->done(s->context, ++s->looked_at);
+    }
 }
 
 void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count, int jobs,
@@ -278,6 +284,7 @@ void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count
               .findings = findings,
               .done = done,
               .context = context};
+  memset(findings, 0, count * sizeof *findings);
   atomic_size_t alone;
   void *shared =
       mmap(NULL, sizeof *s.next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

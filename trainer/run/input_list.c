@@ -43,20 +43,27 @@ char *lap_input_list_print(const lap_config *config, const lap_inputs *inputs) {
 
 static const char *text_of(const json_t *list, size_t index, const char *key) {
   const char *text = json_string_value(json_object_get(json_array_get(list, index), key));
-  return text ? text : "absent";
+  return text ? text : "";
+}
+
+/* "a.h5 with SHA-256 123456789abc...", or that there is none. */
+static char *describe(const json_t *list, size_t index) {
+  const char *sha256 = text_of(list, index, "sha256");
+  if (!*sha256) return lap_copy_string("absent");
+  return lap_format("%s with SHA-256 %.*s...", text_of(list, index, "path"), SHOWN, sha256);
 }
 
 /* Where both lists have the same hashes there is none. */
 static char *first_difference(const char *name, const json_t *then, const json_t *now) {
   const size_t counts[2] = {json_array_size(then), json_array_size(now)};
   for (size_t i = 0; i < counts[0] || i < counts[1]; ++i) {
-    const char *was = text_of(then, i, "sha256"), *is = text_of(now, i, "sha256");
-    if (strcmp(was, is) == 0) continue;
-    return lap_format(
-        "%s: file %zu of %zu was %s with SHA-256 %.*s..., of %zu now it is %s with "
-        "%.*s...",
-        name, i + 1, counts[0], text_of(then, i, "path"), SHOWN, was, counts[1],
-        text_of(now, i, "path"), SHOWN, is);
+    if (strcmp(text_of(then, i, "sha256"), text_of(now, i, "sha256")) == 0) continue;
+    char *was = describe(then, i), *is = describe(now, i);
+    char *text = lap_format("%s: file %zu was %s (of %zu), and is %s (of %zu)", name, i + 1, was,
+                            counts[0], is, counts[1]);
+    free(was);
+    free(is);
+    return text;
   }
   return NULL;
 }

@@ -15,11 +15,11 @@
 /* The text, malloc'ed. The rows of the cache have been read (lap_inputs_open does). */
 char *lap_input_list_print(const lap_config *config, const lap_inputs *inputs);
 
-/* "data.train: file 2 of 3 was a.h5 with SHA-256 123456789abc..., it is b.h5 with def...": the first
- * difference between the list in `directory`, a checkpoint, and `now`, in the list that the key
- * (tokenizer_sha256, data.train_sha256 or teacher.cache_sha256) stands for; malloc'ed. NULL where
- * there is none: other keys, other documents of the same tokens, checkpoints of versions without
- * such a list. */
+/* "data.train: file 2 was a.h5 with SHA-256 123456789abc... (of 3), and is b.h5 with SHA-256
+ * def012345678... (of 3)": the first difference between the list in `directory`, a checkpoint, and
+ * `now`, in the list that the key (tokenizer_sha256, data.train_sha256 or teacher.cache_sha256)
+ * stands for; malloc'ed. NULL where there is none: other keys, other documents of the same tokens,
+ * checkpoints of versions without such a list. */
 char *lap_input_list_difference(const char *directory, const char *now, const char *key);
 
 #endif
