@@ -285,7 +285,7 @@ void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count
               .done = done,
               .context = context};
   memset(findings, 0, count * sizeof *findings);
-  atomic_size_t alone;
+  atomic_size_t alone = 0;
   void *shared =
       mmap(NULL, sizeof *s.next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   s.next = shared == MAP_FAILED ? &alone : shared;
