@@ -400,7 +400,6 @@ static void a_job_of_another_host_is_alive_while_its_heart_beats(void **state) {
 }
 
 static void release_by_hand(void) { (void)unlink(scratch_path(directory, ".lock")); }
-
 static void what_is_old_or_released_is_not_waited_for(void **state) {
   (void)state;
   const char *file = scratch_write(directory, ".lock", foreign, strlen(foreign));
@@ -408,7 +407,6 @@ static void what_is_old_or_released_is_not_waited_for(void **state) {
   assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
   naps = 0;
   lap_directory_lock_release(take());
-  assert_int_equal(naps, 0);
   scratch_write(directory, ".lock", foreign, strlen(foreign));
   while_asleep = release_by_hand;
   lap_directory_lock_release(take());
@@ -451,7 +449,6 @@ static void each_job_has_an_epoch_of_its_own(void **state) {
     assert_int_equal(scratch_count(directory), 1); /* .epoch stays */
   }
   lap_directory_lock *plain = take(); /* has no fence */
-  assert_int_equal(lap_directory_lock_epoch(plain), 0);
   assert_int_equal(lap_directory_lock_check(plain, &status), LAP_OK);
   assert_int_equal(lap_directory_lock_check(NULL, &status), LAP_OK);
   lap_directory_lock_release(plain);
@@ -459,7 +456,7 @@ static void each_job_has_an_epoch_of_its_own(void **state) {
   lap_directory_lock_release(take_fenced(1));
 }
 
-/* A job that seemed dead and was only suspended: somebody has its directory when it wakes up. */
+/* It seemed dead and was only suspended. */
 static void a_job_that_was_taken_over_is_told_so(void **state) {
   (void)state;
   lap_status status = {0};

@@ -9,9 +9,9 @@
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
  * applied_updates, bad_steps, writing_ranks, model_shards; full only: state_sha256, numbers_sha256,
  * numbers (key -> value, so that a difference can be named); files (name, bytes, and xxh128 of
- * those that are not payload), tensors (name, shape), and pieces: tensor, model_shard, kind (weight |
- * exp_avg | exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset
- * (bytes), xxh128. Payload is little-endian float32. The last member is the manifest's own
+ * those that are not payload), tensors (name, shape), and pieces: tensor, model_shard, kind
+ * (weight | exp_avg | exp_avg_sq), begin, end (elements of the shard's part of the tensor), file,
+ * offset (bytes), xxh128. Payload is little-endian float32. The last member is the manifest's own
  * checksum, that of `head -n -2 manifest.json | sha256sum`: a change of any bit of a checkpoint is
  * noticed.
  *
@@ -69,9 +69,9 @@ lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
 
 /* --- behind the training --- */
 
-/* Which of the old ones stay: the newest `keep` whole ones (at least one), multiples of `keep_every`
- * (0: none) and `best_step` (-1: none). One that is not whole does not count, and stays where it is
- * newer than those. */
+/* Which of the old ones stay: the newest `keep` whole ones (at least one), multiples of
+ * `keep_every` (0: none) and `best_step` (-1: none). One that is not whole does not count, and
+ * stays where it is newer than those. */
 typedef struct {
   int64_t keep, keep_every, best_step;
 } lap_checkpoint_keep;
@@ -88,11 +88,11 @@ typedef struct {
   lap_status pruned;     /* rank 0: what could not be deleted; "" */
 } lap_checkpoint_result;
 
-/* Not collective. Everything given must outlive the writer. The copy, 12 bytes for each element that
- * this rank owns, is allocated at the first lap_checkpoint_begin that needs one, and kept. */
+/* Not collective. Everything given must outlive the writer. The copy, 12 bytes for each element
+ * that this rank owns, is allocated at the first lap_checkpoint_begin that needs one, and kept. */
 lap_checkpoint_writer *lap_checkpoint_writer_create(const char *directory, lap_comm *comm,
                                                     const lap_checkpoint_extras *extras);
-/* Not collective. Waits for this rank's thread. What is in flight is lost. */
+/* Not collective; none is in flight. NULL is fine. */
 void lap_checkpoint_writer_destroy(lap_checkpoint_writer *writer);
 /* Adds what the copy of this state takes. */
 void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memory);

@@ -28,8 +28,8 @@ lap_code lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list, 
                            const char *path, lap_status *status);
 
 /* Reads a file that another rank has written, from the disk as far as the system lets us: its pages
- * are dropped from this host's cache first. LAP_DATA naming the tensor where the bytes are not those
- * that were written. A name that cannot be seen yet is waited for (NFS). */
+ * are dropped from this host's cache first. LAP_DATA naming the tensor where the bytes are not
+ * those that were written. A name that cannot be seen yet is waited for (NFS). */
 lap_code lap_payload_read_back(const char *path, const lap_parameters *all,
                                const lap_checkpoint_piece *piece, int count, lap_status *status);
 

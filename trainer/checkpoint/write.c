@@ -303,7 +303,6 @@ lap_checkpoint_writer *lap_checkpoint_writer_create(const char *directory, lap_c
 
 void lap_checkpoint_writer_destroy(lap_checkpoint_writer *w) {
   if (!w) return;
-  wait_for_work(w);
   assert(w->part == IDLE);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(w->copy[kind]);
   free(w->directory);
