@@ -369,8 +369,9 @@ static void a_process_is_known_by_its_start_too(void **state) {
 static const char foreign[] = "process 1 on another.host, rank 0\nstarted 77\n";
 
 static void touch_it(void) {
-  static time_t later = 1000;
-  const struct timespec times[2] = {{time(NULL) - ++later, 0}, {time(NULL) - later, 0}};
+  static time_t before = 1000;
+  const struct timespec time_then = {time(NULL) - ++before, 0};
+  const struct timespec times[2] = {time_then, time_then};
   assert_int_equal(utimensat(AT_FDCWD, scratch_path(directory, ".lock"), times, 0), 0);
 }
 
