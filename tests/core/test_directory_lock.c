@@ -370,8 +370,7 @@ static const char foreign[] = "process 1 on another.host, rank 0\nstarted 77\n";
 
 static void touch_it(void) {
   static time_t before = 1000;
-  const struct timespec time_then = {time(NULL) - ++before, 0};
-  const struct timespec times[2] = {time_then, time_then};
+  const struct timespec then = {time(NULL) - ++before, 0}, times[2] = {then, then};
   assert_int_equal(utimensat(AT_FDCWD, scratch_path(directory, ".lock"), times, 0), 0);
 }
 
