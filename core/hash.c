@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,8 +80,35 @@ void lap_tokens_sha256(const uint32_t *tokens, size_t count, char hex[LAP_SHA256
   lap_sha256_hex(digest, hex);
 }
 
-void lap_xxh128_hex(const void *bytes, size_t count, char hex[LAP_XXH128_HEX]) {
+static void xxh128_hex(XXH128_hash_t hash, char hex[LAP_XXH128_HEX]) {
   XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, count));
+  XXH128_canonicalFromHash(&canonical, hash);
   hex_of(canonical.digest, (int)sizeof canonical.digest, hex);
+}
+
+void lap_xxh128_hex(const void *bytes, size_t count, char hex[LAP_XXH128_HEX]) {
+  xxh128_hex(XXH3_128bits(bytes, count), hex);
+}
+
+struct lap_xxh128_stream {
+  XXH3_state_t *state;
+};
+
+lap_xxh128_stream *lap_xxh128_create(void) {
+  lap_xxh128_stream *stream = lap_allocate(1, sizeof *stream);
+  stream->state = XXH3_createState();
+  const bool ready = stream->state && XXH3_128bits_reset(stream->state) == XXH_OK;
+  assert(ready);
+  (void)ready;
+  return stream;
+}
+
+void lap_xxh128_add(lap_xxh128_stream *stream, const void *bytes, size_t count) {
+  XXH3_128bits_update(stream->state, bytes, count);
+}
+
+void lap_xxh128_finish(lap_xxh128_stream *stream, char hex[LAP_XXH128_HEX]) {
+  xxh128_hex(XXH3_128bits_digest(stream->state), hex);
+  XXH3_freeState(stream->state);
+  free(stream);
 }

@@ -30,4 +30,10 @@ void lap_tokens_sha256(const uint32_t *tokens, size_t count, char hex[LAP_SHA256
 
 void lap_xxh128_hex(const void *bytes, size_t count, char hex[LAP_XXH128_HEX]);
 
+/* The same in parts, as the SHA-256 above. */
+typedef struct lap_xxh128_stream lap_xxh128_stream;
+lap_xxh128_stream *lap_xxh128_create(void);
+void lap_xxh128_add(lap_xxh128_stream *stream, const void *bytes, size_t count);
+void lap_xxh128_finish(lap_xxh128_stream *stream, char hex[LAP_XXH128_HEX]);
+
 #endif

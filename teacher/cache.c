@@ -271,3 +271,10 @@ lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], la
   lap_sha256_hex(digest, hex);
   return code;
 }
+
+lap_code lap_cache_shard_sha256(lap_cache *cache, size_t shard, char hex[LAP_SHA256_HEX],
+                                lap_status *status) {
+  LAP_TRY(lap_cache_try_rows(cache, shard, status));
+  lap_sha256_hex(cache->shard[shard].digest, hex);
+  return LAP_OK;
+}

@@ -38,6 +38,10 @@ bool lap_cache_lacks_tail(const lap_cache *cache);
  * the child process that tries a file computes its digest. */
 lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], lap_status *status);
 
+/* The digest of the file of one shard, of which that is made. */
+lap_code lap_cache_shard_sha256(lap_cache *cache, size_t shard, char hex[LAP_SHA256_HEX],
+                                lap_status *status);
+
 /* Rows as they are used. K slots a row; unused slots have probability 0 and id -1. */
 typedef struct {
   uint32_t capacity; /* rows allocated */

@@ -1,6 +1,6 @@
 /* directory_lock: one job at a time has the lock, however a job ends. Linked so that flock comes
  * through here (--wrap): a test can do what another job does between opening the file and locking
- * it. */
+ * it. nanosleep likewise: no test waits for a heartbeat. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -55,6 +57,20 @@ int __wrap_flock(int descriptor, int operation) {
   if (!flock_fails_with) return __real_flock(descriptor, operation);
   errno = flock_fails_with;
   return -1;
+}
+
+/* --- nanosleep --- */
+
+static void (*while_asleep)(void); /* done in each nanosleep, instead of sleeping */
+static int naps;
+
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
+
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left) {
+  (void)pause, (void)left;
+  ++naps;
+  if (while_asleep) while_asleep();
+  return 0;
 }
 
 /* --- other jobs --- */
@@ -159,6 +175,11 @@ static void assert_file_says(pid_t owner) {
   size_t bytes;
   owner_text(owner, name);
   char *text = scratch_read(scratch_path(directory, ".lock"), &bytes);
+  char *second = strchr(text, '\n');
+  assert_non_null(second);
+  assert_int_equal(strncmp(second, "\nstarted ", 9), 0);
+  assert_true(strtoull(second + 9, NULL, 10) > 0);
+  *second = '\0';
   assert_string_equal(text, name);
   free(text);
 }
@@ -304,16 +325,161 @@ static void an_owner_that_wrote_nothing_is_unknown(void **state) {
   close(descriptor);
 }
 
-static void a_file_system_without_locks_lets_everybody_in(void **state) {
+/* --- without locks: what the file says of its owner --- */
+
+static const int no_locks[] = {ENOLCK, ENOSYS, EOPNOTSUPP};
+
+static void without_locks_a_living_job_keeps_others_out(void **state) {
   (void)state;
-  static const int reasons[] = {ENOLCK, ENOSYS, EOPNOTSUPP};
   for (int i = 0; i < 3; ++i) {
-    flock_fails_with = reasons[i];
-    lap_directory_lock *first = take(), *second = take();
+    flock_fails_with = no_locks[i];
+    job other = start_job(false);
+    assert_int_equal(next_byte(other.tells), '+');
+    assert_refused(other.process);
+    kill_job(&other);
+    lap_directory_lock *lock = take(); /* the dead one's */
+    assert_file_says(getpid());
+    job third = start_job(false);
+    assert_int_equal(next_byte(third.tells), '-');
+    end_job(&third);
+    lap_directory_lock_release(lock);
+    assert_int_equal(scratch_count(directory), 0);
     flock_fails_with = 0;
-    lap_directory_lock_release(first);
-    lap_directory_lock_release(second);
   }
+  assert_int_equal(naps, 0); /* a process of this host is looked for, not waited for */
+}
+
+/* Its number is another process's by now. */
+static void a_process_is_known_by_its_start_too(void **state) {
+  (void)state;
+  char text[512], name[256];
+  owner_text(getppid(), name);
+  flock_fails_with = ENOLCK;
+  snprintf(text, sizeof text, "%s\nstarted 1\n", name);
+  scratch_write(directory, ".lock", text, strlen(text));
+  lap_directory_lock_release(take());
+  /* Who does not say when it began, as other writers of the same lock, is taken at its word. */
+  scratch_write(directory, ".lock", name, strlen(name));
+  assert_refused(getppid());
+  flock_fails_with = 0;
+}
+
+/* --- other hosts: their heartbeat --- */
+
+static const char foreign[] = "process 1 on another.host, rank 0\nstarted 77\n";
+
+static void touch_it(void) {
+  static time_t before = 1000;
+  const struct timespec then = {time(NULL) - ++before, 0}, times[2] = {then, then};
+  assert_int_equal(utimensat(AT_FDCWD, scratch_path(directory, ".lock"), times, 0), 0);
+}
+
+static void assert_foreign_is_refused(void) {
+  lap_directory_lock *lock;
+  lap_status status = {0};
+  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "(process 1 on another.host, rank 0);"));
+}
+
+/* Whether the file system has no locks, or grants those that only this host knows of. */
+static void a_job_of_another_host_is_alive_while_its_heart_beats(void **state) {
+  (void)state;
+  for (int locks = 0; locks < 2; ++locks) {
+    flock_fails_with = locks ? 0 : ENOLCK;
+    scratch_write(directory, ".lock", foreign, strlen(foreign));
+    while_asleep = touch_it;
+    assert_foreign_is_refused();
+    while_asleep = NULL;
+    naps = 0;
+    lap_directory_lock *lock = take();
+    assert_int_equal(naps, 3 * LAP_LOCK_BEAT_SECONDS);
+    assert_file_says(getpid());
+    lap_directory_lock_release(lock);
+  }
+  flock_fails_with = 0;
+}
+
+static void release_by_hand(void) { (void)unlink(scratch_path(directory, ".lock")); }
+static void what_is_old_or_released_is_not_waited_for(void **state) {
+  (void)state;
+  const char *file = scratch_write(directory, ".lock", foreign, strlen(foreign));
+  const struct timespec old[2] = {{time(NULL) - 4000, 0}, {time(NULL) - 4000, 0}};
+  assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
+  naps = 0;
+  lap_directory_lock_release(take());
+  scratch_write(directory, ".lock", foreign, strlen(foreign));
+  while_asleep = release_by_hand;
+  lap_directory_lock_release(take());
+  while_asleep = NULL;
+  assert_int_equal(naps, 1);
+}
+
+static void a_heart_beats_while_the_lock_is_held(void **state) {
+  (void)state;
+  lap_directory_lock *lock = take();
+  const char *file = scratch_path(directory, ".lock");
+  const struct timespec old[2] = {{1000, 0}, {1000, 0}};
+  assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
+  struct stat facts = {.st_mtim = {1000, 0}};
+  for (int tenths = 0; tenths < 10 * (LAP_LOCK_BEAT_SECONDS + 10) && facts.st_mtim.tv_sec == 1000;
+       ++tenths) {
+    usleep(100000);
+    assert_int_equal(stat(file, &facts), 0);
+  }
+  assert_int_not_equal(facts.st_mtim.tv_sec, 1000);
+  lap_directory_lock_release(lock);
+}
+
+/* --- the fence --- */
+
+static lap_directory_lock *take_fenced(uint64_t epoch) {
+  lap_directory_lock *lock = take();
+  lap_status status = {0};
+  if (lap_directory_lock_fence(lock, &status) != LAP_OK) fail_msg("%s", status.message);
+  assert_int_equal(lap_directory_lock_epoch(lock), epoch);
+  assert_int_equal(lap_directory_lock_check(lock, &status), LAP_OK);
+  return lock;
+}
+
+static void each_job_has_an_epoch_of_its_own(void **state) {
+  (void)state;
+  lap_status status = {0};
+  for (uint64_t epoch = 1; epoch <= 3; ++epoch) {
+    lap_directory_lock_release(take_fenced(epoch));
+    assert_int_equal(scratch_count(directory), 1); /* .epoch stays */
+  }
+  lap_directory_lock *plain = take(); /* has no fence */
+  assert_int_equal(lap_directory_lock_check(plain, &status), LAP_OK);
+  assert_int_equal(lap_directory_lock_check(NULL, &status), LAP_OK);
+  lap_directory_lock_release(plain);
+  scratch_write(directory, ".epoch", "damaged", 7); /* whose it is counts, not the number */
+  lap_directory_lock_release(take_fenced(1));
+}
+
+/* It seemed dead and was only suspended. */
+static void a_job_that_was_taken_over_is_told_so(void **state) {
+  (void)state;
+  lap_status status = {0};
+  lap_directory_lock *sleeper = take_fenced(1);
+  assert_int_equal(unlink(scratch_path(directory, ".lock")), 0);
+  const pid_t other = fork();
+  if (other == 0) {
+    lap_directory_lock *lock = NULL;
+    if (lap_directory_lock_take(directory, &lock, &status) != LAP_OK) _exit(1);
+    _exit(lap_directory_lock_fence(lock, &status) == LAP_OK ? 0 : 1);
+  }
+  int ended;
+  assert_int_equal(waitpid(other, &ended, 0), other);
+  assert_int_equal(ended, 0);
+  char name[256];
+  owner_text(other, name);
+  assert_int_equal(lap_directory_lock_check(sleeper, &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, name));
+  assert_non_null(strstr(status.message, "epoch 2; this job has epoch 1"));
+  assert_int_equal(unlink(scratch_path(directory, ".epoch")), 0);
+  assert_int_equal(lap_directory_lock_check(sleeper, &status), LAP_DATA);
+  lap_directory_lock_release(sleeper);
+  assert_true(lap_file_exists(scratch_path(directory, ".lock"))); /* that of the other one */
 }
 
 static void a_directory_that_cannot_be_written_is_named(void **state) {
@@ -418,7 +584,13 @@ int main(void) {
       IN_DIRECTORY(a_job_that_comes_between_keeps_the_lock),
       IN_DIRECTORY(a_lock_is_released_without_touching_that_of_another_job),
       IN_DIRECTORY(an_owner_that_wrote_nothing_is_unknown),
-      IN_DIRECTORY(a_file_system_without_locks_lets_everybody_in),
+      IN_DIRECTORY(without_locks_a_living_job_keeps_others_out),
+      IN_DIRECTORY(a_process_is_known_by_its_start_too),
+      IN_DIRECTORY(a_job_of_another_host_is_alive_while_its_heart_beats),
+      IN_DIRECTORY(what_is_old_or_released_is_not_waited_for),
+      IN_DIRECTORY(a_heart_beats_while_the_lock_is_held),
+      IN_DIRECTORY(each_job_has_an_epoch_of_its_own),
+      IN_DIRECTORY(a_job_that_was_taken_over_is_told_so),
       IN_DIRECTORY(a_directory_that_cannot_be_written_is_named),
       IN_DIRECTORY(many_jobs_never_have_the_lock_at_once),
       IN_DIRECTORY(an_output_is_locked_before_it_is_there),

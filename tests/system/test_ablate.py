@@ -61,7 +61,7 @@ def contents(out):
         # A kill between the last checkpoint and the removal of the one before leaves that one.
         if path.parent.parent.name == "checkpoints" and path.parent.name not in last:
             continue
-        if path.name.endswith(("out.txt", "err.txt", "log.txt", ".lock")) or path.name == "run.json":
+        if path.name.endswith(("out.txt", "err.txt", "log.txt", ".lock", ".epoch")) or path.name == "run.json":
             continue
         if path.name == "manifest.json":  # which has the hash of the config, with the name of the directory
             found[name] = json.loads(path.read_text())["state_sha256"]

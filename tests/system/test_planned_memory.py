@@ -72,6 +72,14 @@ class Training(PlannedMemory):
                 with self.subTest(shape=name, ranks=ranks, overrides=overrides):
                     self.assert_train(name, shape, ranks, *overrides)
 
+    def test_memory_of_the_copy_that_is_written_behind_the_steps_is_as_planned(self):
+        often = ["schedule.steps=3", "checkpoint.every_steps=1"]
+        for ranks, *overrides in ((None,), (3,), (3, "mesh.shard=none"), (2, "checkpoint.behind=false")):
+            with self.subTest(ranks=ranks, overrides=overrides):
+                copied = self.plan(*BODY, *often, *overrides, ranks=ranks)["memory"]["checkpoint"]
+                self.assertEqual(copied > 0, "checkpoint.behind=false" not in overrides)
+                self.assert_train("body", BODY, ranks, *often, *overrides)
+
 
 class Meshes(PlannedMemory):
     def test_memory_on_other_meshes_is_as_planned(self):

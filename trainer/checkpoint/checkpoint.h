@@ -1,6 +1,7 @@
 /* checkpoint: a state on disk, as a directory that stands alone (docs/design.md#checkpoint).
  *
  *   RUN/checkpoints/step-00000120/   config.resolved.yaml   tokenizer.model
+ *                                    inputs.json            hashes of what the run reads, by name
  *                                    rank-00000.bin ...     one flat payload file per writing rank
  *                                    manifest.json
  *   RUN/checkpoints/latest           the name of the newest one; a hint only
@@ -8,19 +9,28 @@
  * The manifest: format "lapidary-checkpoint", format_version 1, kind (full | weights), step,
  * applied_updates, bad_steps, writing_ranks, model_shards; full only: state_sha256, numbers_sha256,
  * numbers (key -> value, so that a difference can be named); files (name, bytes, and xxh128 of
- * config and tokenizer), tensors (name, shape), and pieces: tensor, model_shard, kind (weight |
- * exp_avg | exp_avg_sq), begin, end (elements of the shard's part of the tensor), file, offset
- * (bytes), xxh128. Payload is little-endian float32. The last member is the manifest's own
+ * those that are not payload), tensors (name, shape), and pieces: tensor, model_shard, kind
+ * (weight | exp_avg | exp_avg_sq), begin, end (elements of the shard's part of the tensor), file,
+ * offset (bytes), xxh128. Payload is little-endian float32. The last member is the manifest's own
  * checksum, that of `head -n -2 manifest.json | sha256sum`: a change of any bit of a checkpoint is
  * noticed.
  *
  * Invariants of writing:
  * 1. Nothing that is there is touched before the new checkpoint is whole and on disk.
  * 2. Space is reserved by every rank, and that agreed, before the first byte is written.
- * 3. A directory that has its final name is whole: it is written under a temporary name, every file
+ * 3. What a rank has written and synced is read back by another rank, of another host where there
+ *    is one, from the disk as far as the system lets us, before the checkpoint counts.
+ * 4. A directory that has its final name is whole: it is written under a temporary name, every file
  *    synced and closed without error, and renamed as the last act; then the parent is synced.
- * 4. Older ones are deleted only after that. Leftovers of a killed writer are removed by the next
- *    (trainer/checkpoint/directory.h).
+ * 5. Nothing gets its name, and nothing is deleted, by a job that another has taken over from
+ *    (core/directory_lock.h).
+ * 6. Older ones are deleted only after that, and never the one that was read back last. Leftovers
+ *    of a killed writer are removed by the next (trainer/checkpoint/directory.h).
+ *
+ * Writing goes on behind the training, from a copy of what the rank owns: lap_checkpoint_begin
+ * copies and reserves; then a thread writes, another rank's thread reads back, and rank 0's gives
+ * the directory its name, while steps go on. Between these parts the ranks meet, in
+ * lap_checkpoint_advance, once a step has told all of them that all threads are done.
  *
  * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
  * program ignores SIGXFSZ.
@@ -34,33 +44,85 @@
 
 #include <stdbool.h>
 
+#include "core/directory_lock.h"
 #include "core/hash.h"
 #include "trainer/config/numbers.h"
 #include "trainer/state/state.h"
 #include "trainer/state/weight_target.h"
 
 typedef struct {
-  const char *config_text;    /* config.resolved.yaml */
-  const char *tokenizer_path; /* copied; NULL: none */
-  const lap_numbers *numbers; /* NULL for kind weights */
+  const char *config_text;        /* config.resolved.yaml */
+  const char *tokenizer_path;     /* copied; NULL: none */
+  const lap_numbers *numbers;     /* NULL for kind weights */
+  const char *inputs_text;        /* inputs.json; NULL: none */
+  const lap_directory_lock *lock; /* whose fence is asked (rank 0); NULL: none */
 } lap_checkpoint_extras;
 
-/* Collective. Writes `directory`/step-%08d of kind full, publishes it, updates `latest`.
- * *state_sha256 gets the hash. Where a whole one of the same step and hash is there already,
- * nothing is written; another or damaged one is replaced. LAP_DATA, the same on all ranks, where
- * anything fails; then no checkpoint has changed, nor has `latest`. */
+/* Collective. Writes `directory`/step-%08d of kind full, reads it back, publishes it, updates
+ * `latest`. *state_sha256 gets the hash. Where a whole one of the same step and hash is there
+ * already, nothing is written; another or damaged one is replaced. LAP_DATA, the same on all ranks,
+ * where anything fails, LAP_USAGE where another job has taken over; then no checkpoint has changed,
+ * nor has `latest`. */
 lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
                               const lap_checkpoint_extras *extras,
                               char state_sha256[LAP_SHA256_HEX], lap_status *status);
+
+/* --- behind the training --- */
+
+/* Which of the old ones stay: the newest `keep` whole ones (at least one), multiples of
+ * `keep_every` (0: none) and `best_step` (-1: none). One that is not whole does not count, and
+ * stays where it is newer than those. */
+typedef struct {
+  int64_t keep, keep_every, best_step;
+} lap_checkpoint_keep;
+
+typedef struct lap_checkpoint_writer lap_checkpoint_writer;
+
+typedef struct {
+  uint64_t step;
+  char state_sha256[LAP_SHA256_HEX];
+  int64_t bytes;         /* of payload, of this rank */
+  double held_seconds;   /* that this rank's main thread spent in begin, advance and finish */
+  double thread_seconds; /* of a core, that this rank's threads took */
+  double seconds;        /* from begin to its name */
+  lap_status pruned;     /* rank 0: what could not be deleted; "" */
+} lap_checkpoint_result;
+
+/* Not collective. Everything given must outlive the writer. The copy, 12 bytes for each element
+ * that this rank owns, is allocated at the first lap_checkpoint_begin that needs one, and kept. */
+lap_checkpoint_writer *lap_checkpoint_writer_create(const char *directory, lap_comm *comm,
+                                                    const lap_checkpoint_extras *extras);
+/* Not collective; none is in flight. NULL is fine. */
+void lap_checkpoint_writer_destroy(lap_checkpoint_writer *writer);
+/* Adds what the copy of this state takes. */
+void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memory);
+
+/* Collective, where none is in flight. As lap_checkpoint_write, and deletes old ones once it is
+ * published. `behind`: returns when the state has been copied and its space reserved; otherwise
+ * nothing is copied, `state` must stay as it is, and lap_checkpoint_finish does the work. An error
+ * is that of lap_checkpoint_write; then none is in flight. */
+lap_code lap_checkpoint_begin(lap_checkpoint_writer *writer, const lap_state *state,
+                              const lap_checkpoint_keep *keep, bool behind, lap_status *status);
+/* Whether one is in flight; the same on all ranks. */
+bool lap_checkpoint_in_flight(const lap_checkpoint_writer *writer);
+/* Not collective. Whether this rank's thread still works; lap_checkpoint_advance would wait. */
+bool lap_checkpoint_is_busy(const lap_checkpoint_writer *writer);
+/* Collective, where one is in flight: waits for the threads of all ranks, and goes on to the next
+ * part. lap_checkpoint_in_flight is false after the last one, and after an error. */
+lap_code lap_checkpoint_advance(lap_checkpoint_writer *writer, lap_status *status);
+/* Collective. Advances until none is in flight. */
+lap_code lap_checkpoint_finish(lap_checkpoint_writer *writer, lap_status *status);
+/* Not collective. Of the last one that was published. */
+const lap_checkpoint_result *lap_checkpoint_last(const lap_checkpoint_writer *writer);
+
+/* --- weights alone --- */
 
 /* Collective. Kind weights, at exactly `path` (LAP_USAGE where something is there). */
 lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
                                       const lap_checkpoint_extras *extras, lap_status *status);
 
-/* Collective. Deletes old checkpoints of `directory`: all but the newest `keep` whole ones (at
- * least one), multiples of `keep_every` (0: none) and `best_step` (-1: none). One that is not whole
- * does not count, and stays where it is newer than those. LAP_OK; a failure to delete is a warning
- * in status->message on rank 0. */
+/* Collective. Deletes old checkpoints of `directory`, as a writer does. LAP_OK; a failure to delete
+ * is a warning in status->message on rank 0. */
 lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
                               int64_t best_step, lap_comm *comm, lap_status *status);
 

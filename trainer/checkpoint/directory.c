@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +13,10 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/process.h"
 #include "trainer/checkpoint/checkpoint.h"
 
-enum { HOST_SIZE = 256, ABANDONED_AFTER_SECONDS = 3600, NAME_ATTEMPTS = 1000 };
+enum { ABANDONED_AFTER_SECONDS = 3600, NAME_ATTEMPTS = 1000 };
 
 static const char *const verbs[] = {"writing", "replaced", "deleted"};
 typedef enum { WRITING, REPLACED, DELETED, VERBS } verb;
@@ -32,14 +32,9 @@ bool lap_checkpoint_is_step(const char *name, uint64_t *step) {
   return true;
 }
 
-static void host_name(char host[HOST_SIZE]) {
-  if (gethostname(host, HOST_SIZE - 1) != 0) strcpy(host, "unknown");
-  host[HOST_SIZE - 1] = '\0';
-}
-
 static char *temporary_name(const char *path, verb v, int attempt) {
-  char host[HOST_SIZE];
-  host_name(host);
+  char host[LAP_HOST_NAME];
+  lap_host_name(host);
   return lap_format("%s.%s-%s-%d-%d", path, verbs[v], host, (int)getpid(), attempt);
 }
 
@@ -111,7 +106,7 @@ lap_code lap_checkpoint_delete(const char *path, lap_status *status) {
 typedef struct {
   verb verb;
   char *name; /* of the checkpoint, without what was added */
-  char host[HOST_SIZE];
+  char host[LAP_HOST_NAME];
   pid_t process;
 } leftover;
 
@@ -125,7 +120,7 @@ static bool parse_leftover(const char *entry, leftover *found) {
     if (!added) continue;
     const char *host = added + length, *attempt = strrchr(host, '-');
     const char *process = attempt ? memrchr(host, '-', (size_t)(attempt - host)) : NULL;
-    if (!process || process == host || process - host >= HOST_SIZE) return false;
+    if (!process || process == host || process - host >= LAP_HOST_NAME) return false;
     int number, end = 0;
     if (sscanf(process, "-%d-%*d%n", &number, &end) != 1 || end == 0 || process[end] != '\0')
       return false;
@@ -152,25 +147,12 @@ static time_t last_change(const char *path) {
   return newest;
 }
 
-/* On this host. One that its parent has not waited for yet, which may be never where a container
- * has no init, has ended all the same. */
-static bool has_ended(pid_t process) {
-  if (kill(process, 0) != 0) return errno == ESRCH;
-  char path[64], facts[512];
-  snprintf(path, sizeof path, "/proc/%ld/stat", (long)process);
-  FILE *file = fopen(path, "r");
-  if (!file) return false;
-  const bool known = fgets(facts, sizeof facts, file) != NULL;
-  fclose(file);
-  const char *state = known ? strrchr(facts, ')') : NULL; /* "PID (NAME) STATE ..." */
-  return state && (strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0);
-}
-
 /* This process writes nothing while it tidies up. */
 static bool is_abandoned(const char *path, const leftover *found) {
-  char host[HOST_SIZE];
-  host_name(host);
-  if (strcmp(host, found->host) == 0 && (found->process == getpid() || has_ended(found->process)))
+  char host[LAP_HOST_NAME];
+  lap_host_name(host);
+  if (strcmp(host, found->host) == 0 &&
+      (found->process == getpid() || lap_process_has_ended(found->process)))
     return true;
   return time(NULL) - last_change(path) > ABANDONED_AFTER_SECONDS;
 }

@@ -13,6 +13,7 @@
 #include "trainer/checkpoint/checkpoint.h"
 
 #define LAP_MANIFEST_NAME "manifest.json"
+#define LAP_INPUTS_NAME "inputs.json"
 
 enum {
   LAP_MANIFEST_MAX_BYTES = 256 << 20,
@@ -23,7 +24,7 @@ enum {
 };
 
 /* A file of the checkpoint beside the manifest. Payload is checked piece by piece, the others
- * (config and tokenizer) by `xxh128`. */
+ * (config, inputs and tokenizer) by `xxh128`. */
 typedef struct {
   char name[LAP_CHECKPOINT_NAME];
   int64_t bytes;

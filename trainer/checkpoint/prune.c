@@ -5,14 +5,11 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/directory.h"
-#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/publish.h"
 
-typedef struct {
-  int64_t keep, keep_every, best_step;
-} keep_rules;
-
-static bool is_kept_for_ever(const keep_rules *rules, uint64_t step) {
-  return (rules->best_step >= 0 && step == (uint64_t)rules->best_step) ||
+static bool is_kept_for_ever(const lap_checkpoint_keep *rules, int64_t verified, uint64_t step) {
+  return (verified >= 0 && step == (uint64_t)verified) ||
+         (rules->best_step >= 0 && step == (uint64_t)rules->best_step) ||
          (rules->keep_every > 0 && step % (uint64_t)rules->keep_every == 0);
 }
 
@@ -26,35 +23,41 @@ static bool is_whole(const char *path) {
 
 /* From the newest on, `keep` whole ones stay. One that is not whole does not count: it could not
  * take the place of an older one. It stays while it is newer than those, for somebody to look at.
- */
-static void prune(const char *directory, const keep_rules *rules, char **names, size_t count,
-                  lap_status *status) {
+ * Whole here is what shows without reading payload: newer ones from before a resume, whose payload
+ * is damaged, must not push out the one that is known to be good. */
+static void prune(const char *directory, const lap_checkpoint_keep *rules, int64_t verified,
+                  char **names, size_t count, lap_status *status) {
+  const int64_t keep = rules->keep < 1 ? 1 : rules->keep;
   int64_t whole = 0;
   for (size_t i = 0; i < count; ++i) {
     char *path = lap_format("%s/%s", directory, names[i]);
     uint64_t step = 0;
     lap_checkpoint_is_step(names[i], &step);
-    if (whole < rules->keep)
+    if (whole < keep)
       whole += is_whole(path);
-    else if (!is_kept_for_ever(rules, step))
+    else if (!is_kept_for_ever(rules, verified, step))
       lap_checkpoint_delete(path, status);
     free(path);
   }
 }
 
+void lap_checkpoint_prune_alone(const char *directory, const lap_checkpoint_keep *keep,
+                                int64_t verified, lap_status *status) {
+  char **names;
+  size_t count;
+  *status = (lap_status){.code = LAP_OK};
+  lap_checkpoint_tidy(directory, NULL);
+  if (lap_checkpoint_list(directory, &names, &count, status) == LAP_OK)
+    prune(directory, keep, verified, names, count, status);
+  lap_checkpoint_list_destroy(names, count);
+  status->code = LAP_OK;
+}
+
 lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
                               int64_t best_step, lap_comm *comm, lap_status *status) {
+  const lap_checkpoint_keep rules = {keep, keep_every, best_step};
   *status = (lap_status){.code = LAP_OK};
-  if (lap_comm_rank(comm) == 0) {
-    const keep_rules rules = {keep < 1 ? 1 : keep, keep_every, best_step};
-    char **names;
-    size_t count;
-    lap_checkpoint_tidy(directory, NULL);
-    if (lap_checkpoint_list(directory, &names, &count, status) == LAP_OK)
-      prune(directory, &rules, names, count, status);
-    lap_checkpoint_list_destroy(names, count);
-    status->code = LAP_OK;
-  }
+  if (lap_comm_rank(comm) == 0) lap_checkpoint_prune_alone(directory, &rules, -1, status);
   lap_barrier(comm);
   return LAP_OK;
 }

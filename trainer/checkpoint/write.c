@@ -1,321 +1,386 @@
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
-#include <linux/limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/directory.h"
-#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/payload.h"
+#include "trainer/checkpoint/publish.h"
 #include "trainer/checkpoint/read.h"
 #include "trainer/state/hash.h"
 
-enum { TOKENIZER_MAX_BYTES = 1 << 30 };
+typedef enum { IDLE, WRITING, READING_BACK, PUBLISHING } part;
 
-/* One checkpoint being written. `temporary` is the same on every rank; `piece` are those of this
- * rank and, on rank 0 in the end, of all. */
+/* What this rank does in a part, on a thread of its own or, where nobody waits for steps, on the
+ * one that calls. */
 typedef struct {
-  const char *path; /* its name when it is whole */
-  char temporary[PATH_MAX];
-  const lap_state *state;
+  pthread_t thread;
+  bool threaded;
+  atomic_bool done;
+  lap_status outcome; /* of this rank, once done */
+} worker;
+
+struct lap_checkpoint_writer {
   lap_comm *comm;
-  const lap_checkpoint_extras *extras;
-  lap_checkpoint header; /* what the manifest says */
-  lap_checkpoint_pieces list;
-} writer;
+  char *directory; /* NULL: one that stands alone */
+  lap_checkpoint_extras extras;
+  float *copy[LAP_STATE_KINDS]; /* [copied elements], kept from one to the next */
+  int64_t copied;
 
-static bool is_root(const writer *w) { return lap_comm_rank(w->comm) == 0; }
+  part part; /* the rest is of the one in flight */
+  worker worker;
+  bool behind;
+  lap_checkpoint_draft draft;
+  lap_checkpoint_keep keep;
+  bool prunes;
+  lap_state state; /* what is written: the caller's, or what this rank owns of it, copied */
+  lap_state_digests *digests;
+  int descriptor;                   /* of this rank's file; -1: it owns nothing, or it is closed */
+  char *payload;                    /* its path */
+  lap_checkpoint_piece *neighbours; /* pieces that this rank reads back */
+  int neighbours_count, neighbour;
+  double begun;
+  lap_checkpoint_result result, last;
+};
 
-/* --- payload: this rank's piece of the canonical vector --- */
+static bool is_root(const lap_checkpoint_writer *w) { return lap_comm_rank(w->comm) == 0; }
 
-/* Shard 0 has a part of every tensor, and stands first. */
-static int tensor_of(const lap_state *state, const char *name) {
-  return (int)(lap_parameters_find_shard(state->all, name, 0) - state->all->parameter);
-}
+/* --- the worker --- */
 
-/* Appends the elements [begin, end) of a part, cut to size, at `offset` of this rank's file. */
-static int64_t plan_tensor(writer *w, const lap_parameter *p, lap_state_kind kind, int64_t begin,
-                           int64_t end, int64_t offset) {
-  lap_checkpoint_pieces *list = &w->list;
-  for (int64_t cut; begin < end; begin = cut) {
-    cut = end - begin > LAP_PIECE_ELEMENTS ? begin + LAP_PIECE_ELEMENTS : end;
-    list->piece = lap_reallocate(list->piece, list->pieces + 1, sizeof *list->piece);
-    list->piece[list->pieces++] = (lap_checkpoint_piece){.tensor = tensor_of(w->state, p->name),
-                                                         .model_shard = p->model_shard,
-                                                         .file = lap_comm_rank(w->comm),
-                                                         .kind = kind,
-                                                         .begin = begin,
-                                                         .end = cut,
-                                                         .offset = offset};
-    offset += (cut - begin) * (int64_t)sizeof(float);
+static void work(lap_checkpoint_writer *w) {
+  lap_status *status = &w->worker.outcome;
+  *status = (lap_status){.code = LAP_OK};
+  if (w->part == WRITING) {
+    if (w->descriptor >= 0)
+      status->code =
+          lap_payload_write(&w->state, &w->draft.list, w->descriptor, w->payload, status);
+    w->descriptor = -1;
+    if (w->digests) lap_state_digests_compute(w->digests, !w->behind);
+  } else if (w->part == READING_BACK && w->neighbours_count > 0) {
+    char *path = lap_payload_path(w->draft.temporary, w->neighbour);
+    status->code =
+        lap_payload_read_back(path, w->draft.all, w->neighbours, w->neighbours_count, status);
+    free(path);
+  } else if (w->part == PUBLISHING && is_root(w)) {
+    status->code = lap_checkpoint_publish_draft(&w->draft, status);
+    if (status->code == LAP_OK && w->directory)
+      lap_checkpoint_update_hint(w->directory, w->result.step);
+    if (status->code == LAP_OK && w->prunes)
+      lap_checkpoint_prune_alone(w->directory, &w->keep, (int64_t)w->result.step,
+                                 &w->result.pruned);
   }
-  return offset;
+  atomic_store(&w->worker.done, true);
 }
 
-/* Lists the pieces of this rank; returns the bytes of its file. */
-static int64_t plan_payload(writer *w) {
-  const lap_state *state = w->state;
-  int64_t offset = 0;
-  for (int i = 0; i < state->parameters->count; ++i) {
-    const lap_parameter *p = &state->parameters->parameter[i];
-    if (p->is_copy) continue;
-    const lap_range mine =
-        lap_range_overlap(state->owned[p->bucket], (lap_range){p->offset, p->offset + p->elements});
-    for (int kind = 0; kind < (w->header.full ? LAP_STATE_KINDS : 1); ++kind)
-      offset = plan_tensor(w, p, (lap_state_kind)kind, mine.begin - p->offset, mine.end - p->offset,
-                           offset);
+static void *work_on_thread(void *writer) {
+  lap_checkpoint_writer *w = writer;
+  work(w);
+  struct timespec used;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0)
+    w->result.thread_seconds += (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+  return NULL;
+}
+
+/* Signals stay with the main thread. Where there is no thread to be had, the caller works. */
+static void start_work(lap_checkpoint_writer *w, part next) {
+  w->part = next;
+  atomic_store(&w->worker.done, false);
+  w->worker.threaded = false;
+  if (w->behind) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    w->worker.threaded = pthread_create(&w->worker.thread, NULL, work_on_thread, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
   }
-  return offset;
+  if (!w->worker.threaded) work(w);
 }
 
-static char *payload_name(int rank) { return lap_format("rank-%05d.bin", rank); }
-
-/* Creates the file and has the file system set its bytes aside, so that a full disk shows before
- * anything is written. A file system that cannot do that says so later, in write or fsync. (Not
- * posix_fallocate: it would then write zeros instead.) */
-static lap_code reserve(const char *path, int64_t bytes, int *descriptor, lap_status *status) {
-  *descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (*descriptor < 0) return lap_file_fail(path, "be created", status);
-  int failed;
-  do failed = fallocate(*descriptor, 0, 0, bytes);
-  while (failed && errno == EINTR);
-  if (failed && errno != EOPNOTSUPP && errno != ENOSYS)
-    return lap_fail(status, LAP_DATA, "%s: cannot reserve %" PRId64 " bytes: %s", path, bytes,
-                    strerror(errno));
-  return LAP_OK;
+static void wait_for_work(lap_checkpoint_writer *w) {
+  if (w->worker.threaded) pthread_join(w->worker.thread, NULL);
+  w->worker.threaded = false;
 }
 
-static lap_code write_pieces(writer *w, int descriptor, const char *path, lap_status *status) {
-  for (int i = 0; i < w->list.pieces; ++i) {
-    lap_checkpoint_piece *piece = &w->list.piece[i];
-    const lap_parameter *p = lap_parameters_find_shard(
-        w->state->parameters, w->state->all->parameter[piece->tensor].name, piece->model_shard);
-    const float *values = lap_state_at(w->state, piece->kind, p->bucket, p->offset + piece->begin);
-    const size_t bytes = (size_t)(piece->end - piece->begin) * sizeof *values;
-    lap_xxh128_hex(values, bytes, piece->xxh128);
-    LAP_TRY(lap_file_write_all(descriptor, path, values, bytes, status));
-  }
-  return LAP_OK;
-}
+/* --- the copy --- */
 
-/* Collective. A rank that owns nothing writes no file. */
-static lap_code write_payload(writer *w, lap_status *status) {
-  const int64_t bytes = plan_payload(w);
-  char *name = payload_name(lap_comm_rank(w->comm));
-  char *path = lap_format("%s/%s", w->temporary, name);
-  int descriptor = -1;
-  if (bytes > 0) status->code = reserve(path, bytes, &descriptor, status);
-  lap_code code = lap_agree(w->comm, status);
-  if (code == LAP_OK && descriptor >= 0) {
-    status->code = write_pieces(w, descriptor, path, status);
-    if (status->code == LAP_OK) {
-      status->code = lap_file_sync_and_close(descriptor, path, status);
-      descriptor = -1;
+/* What this rank owns, in memory of its own; the rest of the state is only pointed to. */
+static void copy_state(lap_checkpoint_writer *w, const lap_state *state) {
+  enum { RUN = 1 << 18 };
+  if (w->copied < state->owned_elements)
+    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+      lap_release_aligned(w->copy[kind]);
+      w->copy[kind] = lap_allocate_aligned(state->owned_elements, sizeof(float));
+      w->copied = state->owned_elements;
+    }
+  w->state = *state;
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+    w->state.whole[kind] = false;
+    w->state.values[kind] = w->copy[kind];
+    for (int b = 0; b < state->partition->buckets; ++b) {
+      const int64_t count = state->owned[b].end - state->owned[b].begin;
+      const float *from = lap_state_at(state, (lap_state_kind)kind, b, state->owned[b].begin);
+      float *to = w->copy[kind] + state->owned_offset[b];
+#pragma omp parallel for schedule(static)
+      for (int64_t i = 0; i < count; i += RUN)
+        memcpy(to + i, from + i, (size_t)(count - i < RUN ? count - i : RUN) * sizeof *to);
     }
   }
-  if (descriptor >= 0) close(descriptor);
-  free(name);
-  free(path);
-  return code == LAP_OK ? lap_agree(w->comm, status) : code;
 }
 
-/* --- the rest: rank 0 --- */
-
-static void list_tensors(writer *w) {
-  const lap_parameters *all = w->state->all;
-  while (w->list.tensors < all->count && all->parameter[w->list.tensors].model_shard == 0)
-    ++w->list.tensors;
-  w->list.tensor = lap_allocate(w->list.tensors, sizeof *w->list.tensor);
-  for (int t = 0; t < w->list.tensors; ++t) {
-    const lap_parameter *p = &all->parameter[t];
-    lap_checkpoint_tensor *tensor = &w->list.tensor[t];
-    *tensor = (lap_checkpoint_tensor){
-        .rows = p->whole_rows, .columns = p->whole_columns, .is_vector = p->is_norm};
-    snprintf(tensor->name, sizeof tensor->name, "%s", p->name);
-  }
+void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memory) {
+  memory->bytes[LAP_MEMORY_CHECKPOINT] +=
+      state->owned_elements * (int64_t)(LAP_STATE_KINDS * sizeof(float));
 }
 
-static lap_checkpoint_file *add_file(writer *w, const char *name) {
-  w->list.file = lap_reallocate(w->list.file, w->list.files + 1, sizeof *w->list.file);
-  lap_checkpoint_file *file = &w->list.file[w->list.files++];
-  *file = (lap_checkpoint_file){.bytes = 0};
-  snprintf(file->name, sizeof file->name, "%s", name);
-  return file;
-}
+/* --- parts in which the ranks meet --- */
 
-/* Files of all ranks come first, so that the index of a piece's file is its rank; those of ranks
- * that own nothing are taken out again. */
-static void list_payload_files(writer *w) {
-  lap_checkpoint_pieces *list = &w->list;
-  for (int rank = 0; rank < lap_comm_size(w->comm); ++rank) {
-    char *name = payload_name(rank);
-    add_file(w, name);
-    free(name);
-  }
-  for (int i = 0; i < list->pieces; ++i) {
-    const lap_checkpoint_piece *piece = &list->piece[i];
-    list->file[piece->file].bytes += (piece->end - piece->begin) * (int64_t)sizeof(float);
-  }
-  int *index = lap_allocate(list->files, sizeof *index), kept = 0;
-  for (int i = 0; i < list->files; ++i) {
-    index[i] = kept;
-    if (list->file[i].bytes > 0) list->file[kept++] = list->file[i];
-  }
-  for (int i = 0; i < list->pieces; ++i) list->piece[i].file = index[list->piece[i].file];
-  list->files = kept;
-  free(index);
-}
-
-static lap_code write_attachment(writer *w, const char *name, const void *bytes, size_t count,
-                                 lap_status *status) {
-  lap_checkpoint_file *file = add_file(w, name);
-  file->bytes = (int64_t)count;
-  lap_xxh128_hex(bytes, count, file->xxh128);
-  char *path = lap_format("%s/%s", w->temporary, name);
-  const lap_code code = lap_file_write(path, bytes, count, status);
-  free(path);
+/* Collective. Ends the one in flight; after a failure nothing of it is left when any rank returns.
+ */
+static lap_code end(lap_checkpoint_writer *w, lap_code code) {
+  lap_status ignored;
+  if (w->descriptor >= 0) close(w->descriptor);
+  if (code != LAP_OK && is_root(w) && w->draft.temporary[0] != '\0')
+    lap_file_remove_tree(w->draft.temporary, &ignored);
+  lap_barrier(w->comm);
+  lap_state_digests_destroy(w->digests);
+  free(w->draft.list.piece);
+  free(w->draft.list.tensor);
+  free(w->draft.list.file);
+  free(w->draft.path);
+  free(w->neighbours);
+  free(w->payload);
+  w->digests = NULL;
+  w->draft = (lap_checkpoint_draft){.path = NULL};
+  w->neighbours = NULL;
+  w->payload = NULL;
+  w->descriptor = -1;
+  w->part = IDLE;
+  w->result.seconds = lap_clock_seconds() - w->begun;
+  if (code == LAP_OK) w->last = w->result;
   return code;
 }
-
-static lap_code write_attachments(writer *w, lap_status *status) {
-  const char *text = w->extras->config_text;
-  LAP_TRY(write_attachment(w, "config.resolved.yaml", text, strlen(text), status));
-  if (!w->extras->tokenizer_path) return LAP_OK;
-  char *bytes;
-  size_t count;
-  LAP_TRY(lap_file_read(w->extras->tokenizer_path, TOKENIZER_MAX_BYTES, &bytes, &count, status));
-  const lap_code code = write_attachment(w, "tokenizer.model", bytes, count, status);
-  free(bytes);
-  return code;
-}
-
-/* The manifest is the last file; with it, the directory is brought to disk. */
-static lap_code write_manifest(writer *w, lap_status *status) {
-  list_tensors(w);
-  list_payload_files(w);
-  LAP_TRY(write_attachments(w, status));
-  w->header.pieces = &w->list;
-  w->header.writing_ranks = lap_comm_size(w->comm);
-  char *text = lap_manifest_print(&w->header, w->header.full ? w->extras->numbers : NULL);
-  char *path = lap_format("%s/" LAP_MANIFEST_NAME, w->temporary);
-  /* What the reader would refuse is refused here, while the older ones are still safe. */
-  lap_checkpoint *readable;
-  lap_code code = lap_manifest_parse(w->temporary, text, strlen(text), &readable, status);
-  lap_checkpoint_close(readable);
-  if (code == LAP_OK) code = lap_file_write(path, text, strlen(text), status);
-  free(path);
-  free(text);
-  return code;
-}
-
-/* --- all together --- */
 
 /* Collective. Rank 0 makes the directory. */
-static lap_code begin(writer *w, lap_status *status) {
+static lap_code make_directory(lap_checkpoint_writer *w, lap_status *status) {
+  lap_checkpoint_draft *d = &w->draft;
   char *temporary = NULL;
   if (is_root(w)) {
-    status->code = lap_checkpoint_begin_directory(w->path, &temporary, status);
-    assert(!temporary || strlen(temporary) < sizeof w->temporary); /* the kernel's limit */
-    snprintf(w->temporary, sizeof w->temporary, "%s", temporary ? temporary : "");
+    status->code = lap_directory_lock_check(w->extras.lock, status);
+    if (status->code == LAP_OK)
+      status->code = lap_checkpoint_begin_directory(d->path, &temporary, status);
+    assert(!temporary || strlen(temporary) < sizeof d->temporary); /* the kernel's limit */
+    snprintf(d->temporary, sizeof d->temporary, "%s", temporary ? temporary : "");
     free(temporary);
   }
   const lap_code code = lap_agree(w->comm, status);
-  lap_broadcast(w->comm, w->temporary, sizeof w->temporary, 0);
+  lap_broadcast(w->comm, d->temporary, sizeof d->temporary, 0);
   if (code == LAP_OK)
-    lap_file_await(w->temporary); /* where it does not come, the next step says so */
+    lap_file_await(d->temporary); /* where it does not come, the next step says so */
   return code;
 }
 
-/* Collective. Replaces the pieces of rank 0 by those of all ranks. */
-static void gather_pieces(writer *w) {
+/* Collective. A rank that owns nothing writes no file. */
+static lap_code reserve(lap_checkpoint_writer *w, lap_status *status) {
+  const int rank = lap_comm_rank(w->comm);
+  w->result.bytes = lap_payload_list(&w->state, w->draft.header.full, rank, &w->draft.list);
+  w->payload = lap_payload_path(w->draft.temporary, rank);
+  if (w->result.bytes > 0)
+    status->code = lap_payload_reserve(w->payload, w->result.bytes, &w->descriptor, status);
+  return lap_agree(w->comm, status);
+}
+
+/* How many ranks on each rank's neighbour is: on another node for as many of them as can be. */
+static int neighbour_shift(const lap_comm *comm) {
+  const int ranks = lap_comm_size(comm);
+  int best = ranks > 1 ? 1 : 0, most = 0;
+  for (int shift = 1; shift < ranks && most < ranks; ++shift) {
+    int elsewhere = 0;
+    for (int r = 0; r < ranks; ++r)
+      elsewhere += lap_comm_node(comm, r) != lap_comm_node(comm, (r + shift) % ranks);
+    if (elsewhere > most) most = elsewhere, best = shift;
+  }
+  return best;
+}
+
+/* Collective. The pieces of rank 0 become those of all ranks; every rank keeps those of its
+ * neighbour, to read them back. */
+static void exchange_pieces(lap_checkpoint_writer *w) {
+  lap_checkpoint_pieces *list = &w->draft.list;
   void *all;
-  size_t *bytes;
-  lap_gather_to_root(w->comm, w->list.piece, (size_t)w->list.pieces * sizeof *w->list.piece, &all,
+  size_t *bytes, total = 0;
+  lap_gather_to_root(w->comm, list->piece, (size_t)list->pieces * sizeof *list->piece, &all,
                      &bytes);
-  if (is_root(w)) {
-    size_t total = 0;
-    for (int rank = 0; rank < lap_comm_size(w->comm); ++rank) total += bytes[rank];
-    free(w->list.piece);
-    w->list.piece = all;
-    w->list.pieces = (int)(total / sizeof *w->list.piece);
-  }
+  for (int rank = 0; bytes && rank < w->draft.ranks; ++rank) total += bytes[rank];
   free(bytes);
+  lap_broadcast(w->comm, &total, sizeof total, 0);
+  if (!all) all = lap_allocate((int64_t)total, 1);
+  lap_broadcast(w->comm, all, total, 0);
+  free(list->piece);
+  list->piece = all;
+  list->pieces = (int)(total / sizeof *list->piece);
+  w->neighbour = (lap_comm_rank(w->comm) + neighbour_shift(w->comm)) % lap_comm_size(w->comm);
+  w->neighbours = lap_allocate(list->pieces, sizeof *w->neighbours);
+  w->neighbours_count = 0;
+  for (int i = 0; i < list->pieces; ++i)
+    if (list->piece[i].file == w->neighbour) w->neighbours[w->neighbours_count++] = list->piece[i];
 }
 
-/* Collective. After a failure nothing of it is left when any rank returns. */
-static lap_code write_directory(writer *w, lap_status *status) {
-  *status = (lap_status){.code = LAP_OK};
-  lap_code code = begin(w, status);
-  if (code == LAP_OK) code = write_payload(w, status);
-  if (code == LAP_OK) {
-    gather_pieces(w);
-    if (is_root(w)) {
-      status->code = write_manifest(w, status);
-      if (status->code == LAP_OK)
-        status->code = lap_checkpoint_publish(w->temporary, w->path, status);
-    }
-    code = lap_agree(w->comm, status);
+/* Collective: all files are written, or one is not. */
+static void after_writing(lap_checkpoint_writer *w) {
+  exchange_pieces(w);
+  if (w->digests) {
+    lap_state_digests_finish(w->digests, w->result.state_sha256);
+    w->digests = NULL;
+    memcpy(w->draft.header.state_sha256, w->result.state_sha256, LAP_SHA256_HEX);
   }
-  lap_status ignored;
-  if (code != LAP_OK && is_root(w) && w->temporary[0] != '\0')
-    lap_file_remove_tree(w->temporary, &ignored);
-  lap_barrier(w->comm);
-  free(w->list.piece);
-  free(w->list.tensor);
-  free(w->list.file);
+  start_work(w, READING_BACK);
+}
+
+static lap_code advance(lap_checkpoint_writer *w, lap_status *status) {
+  wait_for_work(w);
+  *status = w->worker.outcome;
+  const lap_code code = lap_agree(w->comm, status);
+  if (code != LAP_OK || w->part == PUBLISHING) return end(w, code);
+  if (w->part == WRITING)
+    after_writing(w);
+  else
+    start_work(w, PUBLISHING);
+  return LAP_OK;
+}
+
+lap_code lap_checkpoint_advance(lap_checkpoint_writer *w, lap_status *status) {
+  assert(w->part != IDLE);
+  const double start = lap_clock_seconds();
+  const lap_code code = advance(w, status);
+  const double held = lap_clock_seconds() - start;
+  w->result.held_seconds += held;
+  if (w->part == IDLE && code == LAP_OK) w->last = w->result;
   return code;
 }
 
-static writer new_writer(const char *path, const lap_state *state,
-                         const lap_checkpoint_extras *extras, bool full) {
-  assert(extras->config_text);
-  return (writer){.path = path,
-                  .state = state,
-                  .comm = state->placement.comm,
-                  .extras = extras,
-                  .header = {.full = full,
-                             .step = state->step,
-                             .applied_updates = state->applied_updates,
-                             .model_shards = state->all->shards.of,
-                             .bad_steps = state->bad_steps}};
+lap_code lap_checkpoint_finish(lap_checkpoint_writer *w, lap_status *status) {
+  while (w->part != IDLE) LAP_TRY(lap_checkpoint_advance(w, status));
+  return LAP_OK;
 }
 
-/* Rank 0, after success. A reader that trusts the hint finds a whole checkpoint; one that is not
- * there costs nothing. */
-static void update_hint(const char *directory, const char *name) {
-  char *path = lap_format("%s/latest", directory), *line = lap_format("%s\n", name);
-  lap_status ignored;
-  lap_file_write(path, line, strlen(line), &ignored);
-  free(path);
-  free(line);
+bool lap_checkpoint_in_flight(const lap_checkpoint_writer *w) { return w->part != IDLE; }
+
+bool lap_checkpoint_is_busy(const lap_checkpoint_writer *w) {
+  return w->part != IDLE && !atomic_load(&w->worker.done);
 }
+
+const lap_checkpoint_result *lap_checkpoint_last(const lap_checkpoint_writer *w) {
+  return &w->last;
+}
+
+/* --- beginning --- */
+
+static lap_checkpoint_writer *new_writer(lap_comm *comm, const lap_checkpoint_extras *extras) {
+  assert(extras->config_text);
+  lap_checkpoint_writer *w = lap_allocate(1, sizeof *w);
+  w->comm = comm;
+  w->extras = *extras;
+  w->descriptor = -1;
+  return w;
+}
+
+lap_checkpoint_writer *lap_checkpoint_writer_create(const char *directory, lap_comm *comm,
+                                                    const lap_checkpoint_extras *extras) {
+  assert(extras->numbers);
+  lap_checkpoint_writer *w = new_writer(comm, extras);
+  w->directory = lap_copy_string(directory);
+  return w;
+}
+
+void lap_checkpoint_writer_destroy(lap_checkpoint_writer *w) {
+  if (!w) return;
+  assert(w->part == IDLE);
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(w->copy[kind]);
+  free(w->directory);
+  free(w);
+}
+
+/* Collective. Takes over `path`. The rest is the worker's, and that of advance. */
+static lap_code begin_draft(lap_checkpoint_writer *w, const lap_state *state, char *path, bool full,
+                            lap_status *status) {
+  w->draft = (lap_checkpoint_draft){.directory = w->directory,
+                                    .path = path,
+                                    .all = state->all,
+                                    .extras = w->extras,
+                                    .header = {.full = full,
+                                               .step = state->step,
+                                               .applied_updates = state->applied_updates,
+                                               .model_shards = state->all->shards.of,
+                                               .bad_steps = state->bad_steps},
+                                    .ranks = lap_comm_size(w->comm)};
+  if (full) lap_numbers_sha256(w->extras.numbers, w->draft.header.numbers_sha256);
+  *status = (lap_status){.code = LAP_OK};
+  w->state = *state;
+  lap_code code = make_directory(w, status);
+  if (code == LAP_OK) code = reserve(w, status);
+  if (code != LAP_OK) return end(w, code);
+  if (w->behind) copy_state(w, state);
+  if (full) w->digests = lap_state_digests_begin(&w->state);
+  start_work(w, WRITING);
+  return LAP_OK;
+}
+
+/* Collective. Whether a whole one with the hash of this state is there. */
+static bool is_there(lap_checkpoint_writer *w, const lap_state *state, const char *path) {
+  bool exists = is_root(w) && lap_file_exists(path);
+  lap_broadcast(w->comm, &exists, sizeof exists, 0);
+  if (!exists) return false;
+  lap_state_sha256(state, w->result.state_sha256);
+  return lap_checkpoint_is_there(path, w->result.state_sha256, w->comm);
+}
+
+lap_code lap_checkpoint_begin(lap_checkpoint_writer *w, const lap_state *state,
+                              const lap_checkpoint_keep *keep, bool behind, lap_status *status) {
+  assert(w->part == IDLE && w->directory);
+  w->begun = lap_clock_seconds();
+  w->behind = behind;
+  w->prunes = keep != NULL;
+  if (keep) w->keep = *keep;
+  w->result = (lap_checkpoint_result){.step = state->step};
+  if (is_root(w)) lap_checkpoint_tidy(w->directory, NULL);
+  char *path = lap_format("%s/step-%08" PRIu64, w->directory, state->step);
+  lap_code code = LAP_OK;
+  if (is_there(w, state, path)) {
+    if (is_root(w)) {
+      lap_checkpoint_update_hint(w->directory, state->step);
+      if (keep)
+        lap_checkpoint_prune_alone(w->directory, keep, (int64_t)state->step, &w->result.pruned);
+    }
+    free(path);
+    w->last = w->result;
+  } else {
+    code = begin_draft(w, state, path, true, status);
+  }
+  w->result.held_seconds = lap_clock_seconds() - w->begun;
+  return code;
+}
+
+/* --- in one go --- */
 
 lap_code lap_checkpoint_write(const char *directory, const lap_state *state,
                               const lap_checkpoint_extras *extras,
                               char state_sha256[LAP_SHA256_HEX], lap_status *status) {
-  assert(extras->numbers);
-  lap_comm *comm = state->placement.comm;
-  lap_state_sha256(state, state_sha256);
-  if (lap_comm_rank(comm) == 0) lap_checkpoint_tidy(directory, NULL);
-  char *name = lap_format("step-%08" PRIu64, state->step);
-  char *path = lap_format("%s/%s", directory, name);
-  lap_code code = LAP_OK;
-  if (!lap_checkpoint_is_there(path, state_sha256, comm)) {
-    writer w = new_writer(path, state, extras, true);
-    memcpy(w.header.state_sha256, state_sha256, LAP_SHA256_HEX);
-    lap_numbers_sha256(extras->numbers, w.header.numbers_sha256);
-    code = write_directory(&w, status);
-  }
-  if (code == LAP_OK && lap_comm_rank(comm) == 0) update_hint(directory, name);
-  free(name);
-  free(path);
+  lap_checkpoint_writer *w = lap_checkpoint_writer_create(directory, state->placement.comm, extras);
+  lap_code code = lap_checkpoint_begin(w, state, NULL, false, status);
+  if (code == LAP_OK) code = lap_checkpoint_finish(w, status);
+  if (code == LAP_OK) memcpy(state_sha256, w->last.state_sha256, LAP_SHA256_HEX);
+  lap_checkpoint_writer_destroy(w);
   return code;
 }
 
@@ -341,10 +406,13 @@ lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
   for (size_t end = strlen(plain); end > 1 && plain[end - 1] == '/'; --end) plain[end - 1] = '\0';
   if (lap_comm_rank(comm) == 0) tidy_beside(plain);
   lap_code code = check_nothing_there(plain, comm, status);
-  if (code == LAP_OK) {
-    writer w = new_writer(plain, state, extras, false);
-    code = write_directory(&w, status);
+  if (code != LAP_OK) {
+    free(plain);
+    return code;
   }
-  free(plain);
+  lap_checkpoint_writer *w = new_writer(comm, extras);
+  code = begin_draft(w, state, plain, false, status);
+  if (code == LAP_OK) code = lap_checkpoint_finish(w, status);
+  lap_checkpoint_writer_destroy(w);
   return code;
 }

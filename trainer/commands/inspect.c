@@ -18,16 +18,23 @@
 #include "trainer/commands/entries.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/losses.h"
+#include "trainer/inspect/survey.h"
 
 typedef struct {
   const char *tokenizer, *tokens;
   bool check;
+  int64_t jobs; /* 0: as many as are worth while */
 } inspect_flags;
 
 static const lap_flag flags_of_inspect[] = {
     {.name = "check",
      .offset = offsetof(inspect_flags, check),
      .help = "verify everything: all rows, all checksums, the state's hash"},
+    {.name = "jobs",
+     .value = "J",
+     .integer = {1, 64},
+     .offset = offsetof(inspect_flags, jobs),
+     .help = "with --check, processes that look at files at once [one a core, as memory allows]"},
     {.name = "tokenizer",
      .value = "M.model",
      .offset = offsetof(inspect_flags, tokenizer),
@@ -85,20 +92,41 @@ typedef struct {
   lap_status first;
 } survey;
 
-static void survey_one(const lap_inspector *inspector, const char *path, survey *s) {
-  lap_status status = {0};
-  lap_report *report = lap_report_create(path);
-  const lap_code code = lap_inspect(inspector, path, report, &status);
+static void add_finding(const lap_inspector *inspector, const char *path, const lap_finding *found,
+                        survey *s) {
+  const lap_code code = found->status.code;
   char *clean = lap_report_clean(path, strlen(path), 200);
   const char *answer = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
-  const char *const cells[] = {clean, lap_report_kind(report), lap_report_summary(report), answer};
+  const char *const cells[] = {clean, found->kind, found->summary, answer};
   lap_table_add(s->table, cells);
-  json_array_append(s->results, (json_t *)lap_report_json(report));
-  if (code != LAP_OK && s->problems++ == 0) s->first = status;
+  json_array_append(s->results, found->json);
+  if (code != LAP_OK && s->problems++ == 0) s->first = found->status;
   if (code != LAP_OK && s->problems > 1)
-    lap_console_warn(inspector->session->console, "%s", status.message);
+    lap_console_warn(inspector->session->console, "%s", found->status.message);
   free(clean);
-  lap_report_destroy(report);
+}
+
+static void show_progress(void *console, int64_t looked_at) {
+  lap_console_progress(console, looked_at, "");
+}
+
+static void show_nothing(void *console, int64_t looked_at) { (void)console, (void)looked_at; }
+
+/* Looking without checking takes no time, and reads little of a file. */
+static void look_at_all(const lap_inspector *inspector, const path_list *list, int64_t jobs,
+                        survey *s) {
+  lap_console *console = inspector->session->console;
+  lap_finding *findings = lap_allocate((int64_t)list->count, sizeof *findings);
+  if (!inspector->check) jobs = 1;
+  if (jobs == 0) jobs = lap_survey_jobs(list->path, list->count);
+  if (inspector->check)
+    lap_console_progress_begin(console, "check", "files", (int64_t)list->count, 0);
+  lap_survey(inspector, list->path, list->count, (int)jobs,
+             inspector->check ? show_progress : show_nothing, console, findings);
+  if (inspector->check) lap_console_progress_end(console);
+  for (size_t i = 0; i < list->count; ++i) add_finding(inspector, list->path[i], &findings[i], s);
+  lap_findings_release(findings, list->count);
+  free(findings);
 }
 
 /* Where several runs are among the paths. */
@@ -128,19 +156,12 @@ static lap_code print_survey(const lap_inspector *inspector, const survey *s, si
   return lap_output_flush(status);
 }
 
-static lap_code inspect_several(lap_inspector *inspector, const path_list *list, bool json,
-                                lap_status *status) {
+static lap_code inspect_several(lap_inspector *inspector, const path_list *list, int64_t jobs,
+                                bool json, lap_status *status) {
   static const char *const headers[] = {"path", "kind", "what", "check"};
-  lap_console *console = inspector->session->console;
   survey s = {.table = lap_table_create(4, headers), .results = json_array()};
   inspector->bar = false;
-  if (inspector->check)
-    lap_console_progress_begin(console, "check", "files", (int64_t)list->count, 0);
-  for (size_t i = 0; i < list->count; ++i) {
-    survey_one(inspector, list->path[i], &s);
-    if (inspector->check) lap_console_progress(console, (int64_t)i + 1, "");
-  }
-  if (inspector->check) lap_console_progress_end(console);
+  look_at_all(inspector, list, jobs, &s);
   lap_code code = print_survey(inspector, &s, list->count, json, status);
   if (s.problems > 0) {
     *status = s.first;
@@ -170,7 +191,7 @@ static lap_code inspect_all(const lap_session *session, const lap_command_line *
   if (code == LAP_OK && list.count == 1)
     code = inspect_one(&inspector, list.path[0], line->json, status);
   else if (code == LAP_OK)
-    code = inspect_several(&inspector, &list, line->json, status);
+    code = inspect_several(&inspector, &list, flags->jobs, line->json, status);
   lap_paths_release(list.path, list.count);
   lap_inspector_close(&inspector);
   return code;
@@ -189,7 +210,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
 const lap_command lap_command_inspect = {
     .name = "inspect",
     .summary = "say what any of our files is; --check: verify everything of it",
-    .usage = "PATH... [--check] [--tokenizer M.model] [--tokens GLOB]",
+    .usage = "PATH... [--check [--jobs J]] [--tokenizer M.model] [--tokens GLOB]",
     .description =
         "PATH is a token shard, a teacher cache, a checkpoint or run directory, a Hugging Face "
         "directory, a safetensors or GGUF file, a tokenizer, a config, run.json or metrics.jsonl, "

@@ -192,7 +192,8 @@ static void add_time(lap_table *table, const char *name, double seconds, double 
 static void print_times(const lap_train_report *report) {
   const char *const headers[] = {"where the time went (rank 0)", "seconds", "%"};
   lap_table *table = lap_table_create(3, headers);
-  const double total = report->seconds + report->eval_seconds + report->checkpoint_seconds;
+  const double checkpoints = report->saving.held_seconds + report->saving.wait_seconds;
+  const double total = report->seconds + report->eval_seconds + checkpoints;
   for (int phase = 0; phase < LAP_PHASES; ++phase) {
     add_time(table, lap_phase_name((lap_phase)phase), report->phase_seconds[phase], total);
     for (int i = 0; phase == LAP_PHASE_MODEL && i < report->profile_rows; ++i) {
@@ -203,7 +204,7 @@ static void print_times(const lap_train_report *report) {
     }
   }
   add_time(table, "evaluation", report->eval_seconds, total);
-  add_time(table, "checkpoints", report->checkpoint_seconds, total);
+  add_time(table, "checkpoints", checkpoints, total);
   lap_table_print(table, stdout);
   lap_table_destroy(table);
 }
@@ -247,6 +248,9 @@ static void print_report(const lap_train_report *report) {
     printf(" of %.1f that products reach here (%.0f %%)", report->gemm_gflops,
            100 * report->gflops / report->gemm_gflops);
   printf("\n");
+  if (report->saving.behind > 0)
+    printf("%" PRId64 " checkpoints behind the steps, which they cost %.2f %%\n",
+           report->saving.behind, 100 * lap_saver_cost(&report->saving));
   printf("memory peak %s on the fullest rank\n", lap_human_bytes((double)report->peak_bytes, peak));
   printf("state_sha256 %s\n", report->state_sha256);
 }
@@ -272,6 +276,7 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(
       object, "traffic",
       report->counted_steps ? lap_step_traffic_to_json(&report->traffic) : json_null());
+  json_object_set_new(object, "checkpoints", lap_saver_report_to_json(&report->saving));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)report->peak_bytes));
   return object;
 }

@@ -105,6 +105,7 @@ typedef struct {
     double every_minutes; /* 0: off */
     int64_t keep;         /* newest full checkpoints kept */
     int64_t keep_every;   /* steps whose multiples are never deleted; 0: none */
+    bool behind;          /* written while steps go on, from a copy */
     bool keep_best;       /* the one with the lowest evaluation loss is kept as well */
   } checkpoint;
 

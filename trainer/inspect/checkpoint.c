@@ -2,11 +2,14 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/file.h"
 #include "core/memory.h"
+#include "trainer/checkpoint/directory.h"
 #include "trainer/cli/human.h"
 #include "trainer/inspect/model.h"
 #include "trainer/model/source.h"
@@ -141,5 +144,28 @@ lap_code lap_inspect_hugging_face(const lap_inspector *inspector, const char *pa
   const lap_code code = report_tokenizer(&source, report, status);
   if (code == LAP_OK) lap_report_model(report, model);
   lap_model_close(&source);
+  return code;
+}
+
+lap_code lap_inspect_hint(const lap_inspector *inspector, const char *path, lap_report *report,
+                          lap_status *status) {
+  enum { MOST_BYTES = 64 };
+  (void)inspector;
+  char *text;
+  LAP_TRY(lap_file_read(path, MOST_BYTES, &text, NULL, status));
+  text[strcspn(text, "\n")] = '\0';
+  char *copy = lap_copy_string(path), *named = lap_format("%s/%s", dirname(copy), text);
+  char *clean = lap_report_clean(text, strlen(text), MOST_BYTES);
+  lap_report_summarise(report, "%s", clean);
+  lap_report_text(report, "names", clean);
+  lap_code code = LAP_OK;
+  if (!lap_checkpoint_is_step(text, NULL) || !lap_file_exists(named))
+    code = lap_fail(status, LAP_DATA,
+                    "%s: names no checkpoint beside it (it says '%s'); a run resumes without it",
+                    path, clean);
+  free(clean);
+  free(named);
+  free(copy);
+  free(text);
   return code;
 }

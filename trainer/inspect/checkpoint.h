@@ -15,4 +15,8 @@ lap_code lap_inspect_hugging_face(const lap_inspector *inspector, const char *pa
 lap_code lap_inspect_verify_checkpoint(const lap_inspector *inspector, const char *path,
                                        lap_status *status);
 
+/* `latest`, which names the newest checkpoint beside it. LAP_DATA where it does not. */
+lap_code lap_inspect_hint(const lap_inspector *inspector, const char *path, lap_report *report,
+                          lap_status *status);
+
 #endif

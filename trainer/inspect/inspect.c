@@ -60,6 +60,7 @@ static bool is_checkpoint(const subject *s) {
 static bool is_manifest(const subject *s) {
   return !s->is_directory && !strcmp(s->name, "manifest.json");
 }
+static bool is_hint(const subject *s) { return !s->is_directory && !strcmp(s->name, "latest"); }
 static bool is_run(const subject *s) {
   return has(s, "checkpoints") || has(s, "run.json") || has(s, "metrics.jsonl") ||
          holds_checkpoints(s);
@@ -106,6 +107,7 @@ static const kind kinds[] = {
      lap_inspect_hugging_face},
     {"checkpoint", "a directory with manifest.json", is_checkpoint, lap_inspect_checkpoint},
     {"checkpoint", "its manifest.json", is_manifest, inspect_manifest},
+    {"hint", "latest, beside checkpoints", is_hint, lap_inspect_hint},
     {"run directory", "a directory with checkpoints/, run.json or metrics.jsonl", is_run,
      lap_inspect_run},
     {"token shard", "HDF5 with format=\"lapidary-tokens\"", is_token_shard,

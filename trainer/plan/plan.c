@@ -12,6 +12,7 @@
 #include "trainer/model/sharded.h"
 #include "trainer/model/teach.h"
 #include "trainer/model/window_logits.h"
+#include "trainer/run/saver.h"
 #include "trainer/step/schedule.h"
 #include "trainer/step/step.h"
 
@@ -114,6 +115,7 @@ static void add_rank(const lap_config *config, const lap_plan_request *request,
   lap_state_bytes(state, true, memory);
   lap_block_weights_bytes(state, memory);
   lap_stepper_bytes(config, state, model, k, memory);
+  lap_saver_bytes(config, state, memory);
   if (config->data.eval)
     lap_evaluate_bytes(&config->model, state, length, k, config->threads, memory);
   lap_gemma2_destroy(model);

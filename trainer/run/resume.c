@@ -14,6 +14,7 @@
 #include "trainer/config/resolve.h"
 #include "trainer/model/source.h"
 #include "trainer/run/directory.h"
+#include "trainer/run/input_list.h"
 #include "trainer/step/schedule.h"
 
 /* What rank 0 sees of the run that is gone on with. */
@@ -72,6 +73,7 @@ static lap_code open_directory(const lap_config *config, const lap_session *sess
   if (session->root) {
     own.code = lap_run_directory_create(config->run_dir, resume, &own);
     if (own.code == LAP_OK) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
+    if (own.code == LAP_OK) own.code = lap_directory_lock_fence(*lock, &own);
   }
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
@@ -167,11 +169,16 @@ static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_conf
         "resume with that lapidary, or start a new run from this state with --fork and another "
         "run_dir",
         checkpoint->path, difference.then, difference.now);
-  return lap_fail(
-      status, LAP_USAGE,
-      "%s: %s differs: the checkpoint was trained with %s, this run has %s; restore it, "
-      "or start a new run from this state with --fork and another run_dir",
-      checkpoint->path, difference.key, difference.then, difference.now);
+  char *list = lap_input_list_print(config, inputs);
+  char *file = lap_input_list_difference(checkpoint->path, list, difference.key);
+  lap_fail(status, LAP_USAGE,
+           "%s: %s differs: the checkpoint was trained with %s, this run has %s%s%s; restore it, "
+           "or start a new run from this state with --fork and another run_dir",
+           checkpoint->path, difference.key, difference.then, difference.now, file ? "; " : "",
+           file ? file : "");
+  free(file);
+  free(list);
+  return status->code;
 }
 
 /* After it was loaded. */

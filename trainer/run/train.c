@@ -12,13 +12,13 @@
 #include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
-#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/human.h"
 #include "trainer/config/value.h"
 #include "trainer/run/bad_batch.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/exclude.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/saver.h"
 #include "trainer/run/spikes.h"
 #include "trainer/run/time_limit.h"
 
@@ -35,7 +35,7 @@ typedef struct {
   lap_run_parent parent;
   lap_metrics *metrics; /* rank 0 */
   lap_status pending;   /* a failure of this rank alone, brought to the next agreement point */
-  char *checkpoints;    /* directory */
+  lap_saver *saver;
   char *config_text;
   lap_time_limit limit;
   double started, last_checkpoint; /* clock */
@@ -173,40 +173,22 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   return LAP_OK;
 }
 
-static lap_code write_checkpoint(trainer *t, lap_status *status) {
-  const lap_checkpoint_extras extras = {.config_text = t->config_text,
-                                        .tokenizer_path = t->config->tokenizer,
-                                        .numbers = t->inputs->numbers};
-  lap_comm_set_activity(t->session->comm, "writing a checkpoint");
+static lap_code save(trainer *t, bool behind, lap_status *status) {
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
   /* A checkpoint stands behind whole metrics: a resume from it does not write these lines again. */
   if (t->metrics && t->pending.code == LAP_OK) lap_metrics_sync(t->metrics, &t->pending);
   *status = t->pending;
   LAP_TRY(lap_agree(t->session->comm, status));
-  return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
-}
-
-static lap_code save(trainer *t, lap_status *status) {
-  const double start = lap_clock_seconds();
-  LAP_TRY(write_checkpoint(t, status));
   t->last_checkpoint = lap_clock_seconds();
-  t->report->checkpoint_seconds += t->last_checkpoint - start;
-  lap_console_say(t->session->console,
-                  "step %" PRIu64 "/%" PRIu64 "  checkpoint written  state_sha256 %.16s...",
-                  t->state->step, t->inputs->total_steps, t->report->state_sha256);
-  lap_status notice = {0};
-  LAP_TRY(lap_checkpoint_prune(
-      t->checkpoints, t->config->checkpoint.keep, t->config->checkpoint.keep_every,
-      t->config->checkpoint.keep_best ? t->best_step : -1, t->session->comm, &notice));
-  if (notice.message[0]) lap_console_warn(t->session->console, "%s", notice.message);
-  return LAP_OK;
+  return lap_saver_save(t->saver, t->state, t->best_step, behind, status);
 }
 
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  LAP_TRY(write_checkpoint(t, status));
+  t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
+  LAP_TRY(save(t, false, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
   return LAP_OK;
@@ -237,7 +219,7 @@ static lap_code save_before_evaluation(trainer *t, bool *saved, lap_status *stat
   int64_t least, most;
   lap_agree_range(t->session->comm, is_to_stop(t), &least, &most);
   *saved = most;
-  return *saved ? save(t, status) : LAP_OK;
+  return *saved ? save(t, false, status) : LAP_OK;
 }
 
 static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *status) {
@@ -250,6 +232,10 @@ static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *sta
                     "%s/bad_batches.jsonl names",
                     step, t->state->bad_steps, t->config->run_dir);
   if (t->meter.running) ++t->meter.steps;
+  if (lap_saver_can_advance(t->saver, r->writing)) {
+    pause_counting(t);
+    LAP_TRY(lap_saver_advance(t->saver, status));
+  }
   bool improved = false, saved = false;
   if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps))) {
     LAP_TRY(save_before_evaluation(t, &saved, status));
@@ -257,7 +243,7 @@ static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *sta
   }
   if (!saved && (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
                  (improved && t->config->checkpoint.keep_best)))
-    LAP_TRY(save(t, status));
+    LAP_TRY(save(t, step < total, status));
   return LAP_OK;
 }
 
@@ -276,13 +262,14 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     t->report->seconds += seconds;
     stopped = result.left;
     if (stopped) break;
+    lap_saver_count_step(t->saver, seconds);
     t->report->last = result;
     record_step(t, &result, seconds, lap_comm_exposed_seconds(t->session->comm, true));
     if (result.bad) record_bad_batch(t, &result);
     LAP_TRY(after_step(t, &result, status));
     count_from_here(t);
   }
-  if (stopped) LAP_TRY(save(t, status));
+  if (stopped) LAP_TRY(save(t, false, status));
   *status = t->pending;
   LAP_TRY(lap_agree(t->session->comm, status));
   if (stopped)
@@ -359,6 +346,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_session_check_stop(t->session, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
+  t->saver = lap_saver_create(config, t->session, t->inputs, t->config_text, t->lock);
   t->weights = lap_block_weights_create(t->state);
   lap_block_weights_changed(t->weights, true);
   t->stepper =
@@ -412,6 +400,21 @@ static void measure_rates(trainer *t) {
   t->report->tokens_per_second = (double)tokens_at(t, t->report->step - t->first_step) / seconds;
 }
 
+/* Collective. Every outcome of the steps is that of all ranks. What went wrong in them does not
+ * spoil the checkpoint from before, which is still being written. */
+static lap_code end_saving(trainer *t, lap_code code, lap_status *status) {
+  lap_status own = {0};
+  lap_comm_set_activity(t->session->comm, "writing a checkpoint");
+  if (lap_saver_finish(t->saver, &own) != LAP_OK && code == LAP_OK) {
+    *status = own;
+    code = own.code;
+  }
+  snprintf(t->report->state_sha256, sizeof t->report->state_sha256, "%s",
+           lap_saver_state_sha256(t->saver));
+  t->report->saving = *lap_saver_report_of(t->saver);
+  return code;
+}
+
 lap_code lap_train(lap_config *config, const lap_session *session, const lap_inputs *inputs,
                    const lap_train_options *options, lap_train_report *report, lap_status *status) {
   *report = (lap_train_report){0};
@@ -420,7 +423,6 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .inputs = inputs,
                .options = options,
                .report = report,
-               .checkpoints = lap_run_directory_path(config->run_dir, "checkpoints"),
                .config_text = lap_config_print(config),
                .best_loss = INFINITY,
                .best_step = -1};
@@ -438,9 +440,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                                  (int64_t)t.first_step);
     code = t.first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
+    code = end_saving(&t, code, status);
     lap_block_weights_wait_all(t.weights);
     fill_report(&t);
   }
+  lap_saver_destroy(t.saver);
   lap_stepper_destroy(t.stepper);
   lap_block_weights_destroy(t.weights);
   lap_state_destroy(t.state);
@@ -452,7 +456,6 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
   }
   lap_directory_lock_release(t.lock);
   free(t.parent.checkpoint);
-  free(t.checkpoints);
   free(t.config_text);
   return code;
 }

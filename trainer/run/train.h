@@ -5,6 +5,7 @@
 #include "trainer/model/evaluate.h"
 #include "trainer/run/inputs.h"
 #include "trainer/run/resume.h"
+#include "trainer/run/saver.h"
 #include "trainer/step/step.h"
 #include "trainer/step/traffic.h"
 
@@ -24,7 +25,8 @@ typedef struct {
   double seconds; /* in steps of this process */
   double tokens_per_second;
   double phase_seconds[LAP_PHASES]; /* of this rank */
-  double eval_seconds, checkpoint_seconds;
+  double eval_seconds;
+  lap_saver_report saving;    /* of this rank */
   double gflops, gemm_gflops; /* useful matrix rate of all ranks, and what products reach on them;
                                * NAN: the run was too short for that */
   uint64_t counted_steps;     /* of this process but the first */

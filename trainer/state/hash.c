@@ -90,23 +90,49 @@ static void hash_chunk(const lap_state *state, lap_state_kind kind, const chunk 
   lap_sha256_finish(stream, digest);
 }
 
-static chunk_digests *hash_own_chunks(const lap_state *state, int kinds, int *count) {
-  const chunk_list list = list_chunks(state);
-  float *tails[LAP_STATE_KINDS] = {NULL};
+struct lap_state_digests {
+  const lap_state *state;
+  lap_comm *comm;
+  int kinds;
+  char *head; /* what is hashed before the tensors */
+  chunk_list list;
+  float *tails[LAP_STATE_KINDS];
+  chunk_digests *digests; /* [list.count] once computed */
+};
+
+/* Collective. Takes over `head`. */
+static lap_state_digests *begin(const lap_state *state, int kinds, char *head) {
+  lap_state_digests *d = lap_allocate(1, sizeof *d);
+  *d = (lap_state_digests){.state = state,
+                           .comm = state->placement.comm,
+                           .kinds = kinds,
+                           .head = head,
+                           .list = list_chunks(state)};
   for (int kind = 0; kind < kinds; ++kind)
-    tails[kind] = fetch_tails(state, (lap_state_kind)kind, &list);
-  chunk_digests *digests = lap_allocate(list.count, sizeof *digests);
-#pragma omp parallel for schedule(static)
-  for (int i = 0; i < list.count; ++i) {
-    digests[i].canonical = list.chunk[i].canonical;
-    for (int kind = 0; kind < kinds; ++kind)
-      hash_chunk(state, (lap_state_kind)kind, &list.chunk[i], tails[kind], digests[i].kind[kind]);
+    d->tails[kind] = fetch_tails(state, (lap_state_kind)kind, &d->list);
+  return d;
+}
+
+void lap_state_digests_compute(lap_state_digests *d, bool parallel) {
+  const int count = d->list.count;
+  d->digests = lap_allocate(count, sizeof *d->digests);
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int i = 0; i < count; ++i) {
+    d->digests[i].canonical = d->list.chunk[i].canonical;
+    for (int kind = 0; kind < d->kinds; ++kind)
+      hash_chunk(d->state, (lap_state_kind)kind, &d->list.chunk[i], d->tails[kind],
+                 d->digests[i].kind[kind]);
   }
-  for (int kind = 0; kind < kinds; ++kind) free(tails[kind]);
-  free(list.chunk);
-  free(list.tail);
-  *count = list.count;
-  return digests;
+}
+
+void lap_state_digests_destroy(lap_state_digests *d) {
+  if (!d) return;
+  for (int kind = 0; kind < d->kinds; ++kind) free(d->tails[kind]);
+  free(d->list.chunk);
+  free(d->list.tail);
+  free(d->digests);
+  free(d->head);
+  free(d);
 }
 
 /* --- all chunks of all ranks, on rank 0 --- */
@@ -150,41 +176,46 @@ static void hash_tensors(const lap_parameters *all, int kinds, const chunk_diges
   }
 }
 
-/* Collective. The hash over `head` and what follows it, on every rank. */
-static void hash_all(const lap_state *state, int kinds, char *head, char hex[LAP_SHA256_HEX]) {
-  lap_comm *comm = state->placement.comm;
-  int count;
-  chunk_digests *mine = hash_own_chunks(state, kinds, &count);
+void lap_state_digests_finish(lap_state_digests *d, char hex[LAP_SHA256_HEX]) {
+  assert(d->digests);
   void *all;
   size_t *sizes;
-  lap_gather_to_root(comm, mine, (size_t)count * sizeof *mine, &all, &sizes);
-  if (lap_comm_rank(comm) == 0) {
+  lap_gather_to_root(d->comm, d->digests, (size_t)d->list.count * sizeof *d->digests, &all, &sizes);
+  if (lap_comm_rank(d->comm) == 0) {
     size_t total = 0;
-    for (int rank = 0; rank < lap_comm_size(comm); ++rank) total += sizes[rank];
+    for (int rank = 0; rank < lap_comm_size(d->comm); ++rank) total += sizes[rank];
     total /= sizeof(chunk_digests);
     qsort(all, total, sizeof(chunk_digests), by_position);
     lap_sha256_stream *stream = lap_sha256_create();
-    lap_sha256_add(stream, head, strlen(head));
-    hash_tensors(state->all, kinds, all, total, stream);
+    lap_sha256_add(stream, d->head, strlen(d->head));
+    hash_tensors(d->state->all, d->kinds, all, total, stream);
     uint8_t digest[LAP_SHA256_SIZE];
     lap_sha256_finish(stream, digest);
     lap_sha256_hex(digest, hex);
   }
-  lap_broadcast(comm, hex, LAP_SHA256_HEX, 0);
-  free(head);
-  free(mine);
+  lap_broadcast(d->comm, hex, LAP_SHA256_HEX, 0);
   free(all);
   free(sizes);
+  lap_state_digests_destroy(d);
+}
+
+/* Collective. All three parts. */
+static void hash_all(lap_state_digests *digests, char hex[LAP_SHA256_HEX]) {
+  lap_state_digests_compute(digests, true);
+  lap_state_digests_finish(digests, hex);
+}
+
+lap_state_digests *lap_state_digests_begin(const lap_state *state) {
+  assert(state->values[LAP_EXP_AVG] && state->values[LAP_EXP_AVG_SQ]);
+  return begin(state, LAP_STATE_KINDS,
+               lap_format("lapidary-state 1\nstep %" PRIu64 "\napplied_updates %" PRIu64 "\n",
+                          state->step, state->applied_updates));
 }
 
 void lap_state_sha256(const lap_state *state, char hex[LAP_SHA256_HEX]) {
-  assert(state->values[LAP_EXP_AVG] && state->values[LAP_EXP_AVG_SQ]);
-  hash_all(state, LAP_STATE_KINDS,
-           lap_format("lapidary-state 1\nstep %" PRIu64 "\napplied_updates %" PRIu64 "\n",
-                      state->step, state->applied_updates),
-           hex);
+  hash_all(lap_state_digests_begin(state), hex);
 }
 
 void lap_weights_sha256(const lap_state *state, char hex[LAP_SHA256_HEX]) {
-  hash_all(state, 1, lap_copy_string("lapidary-weights 1\n"), hex);
+  hash_all(begin(state, 1, lap_copy_string("lapidary-weights 1\n")), hex);
 }

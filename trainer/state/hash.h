@@ -22,6 +22,18 @@ enum { LAP_STATE_CHUNK = 16384 };
 /* Collective. The same text on every rank. Needs the moments. */
 void lap_state_sha256(const lap_state *state, char hex[LAP_SHA256_HEX]);
 
+/* The same in three parts, for a copy of a state that is hashed while steps go on: only the first
+ * and the last are collective. `state` must stay as it is until compute has returned. */
+typedef struct lap_state_digests lap_state_digests;
+/* Collective. */
+lap_state_digests *lap_state_digests_begin(const lap_state *state);
+/* Not collective, from any thread; `parallel`: by all OpenMP threads. */
+void lap_state_digests_compute(lap_state_digests *digests, bool parallel);
+/* Collective. Destroys. */
+void lap_state_digests_finish(lap_state_digests *digests, char hex[LAP_SHA256_HEX]);
+/* Not collective. Without the result; NULL is fine. */
+void lap_state_digests_destroy(lap_state_digests *digests);
+
 /* Collective. The same over weights alone, with "lapidary-weights 1\n" for the first three lines:
  * which teacher wrote a cache, which weights a run began with. */
 void lap_weights_sha256(const lap_state *state, char hex[LAP_SHA256_HEX]);

@@ -4,8 +4,9 @@
 #include <stdio.h>
 
 const char *lap_memory_kind_name(lap_memory_kind kind) {
-  static const char *const names[LAP_MEMORY_KINDS] = {
-      "weights", "gradients", "moments", "activations", "logits", "buffers", "process"};
+  static const char *const names[LAP_MEMORY_KINDS] = {"weights",     "gradients", "moments",
+                                                      "activations", "logits",    "buffers",
+                                                      "checkpoint",  "process"};
   return names[kind];
 }
 

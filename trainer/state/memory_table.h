@@ -17,6 +17,7 @@ typedef enum {
                              while it does not run, so activations alone would take more than the
                              number above; the sum of both is exact. */
   LAP_MEMORY_BUFFERS,     /* tokens, micro-batches, cache rows, receive buffers */
+  LAP_MEMORY_CHECKPOINT,  /* the copy of the state that is written while steps go on */
   LAP_MEMORY_PROCESS, /* program, libraries, MPI: whatever the config, see trainer/plan/plan.h */
   LAP_MEMORY_KINDS
 } lap_memory_kind;

@@ -20,6 +20,9 @@
 
 /* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
 enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_LEFT, SUM_SAVE, SUMS };
+/* SUM_SAVE holds two counts: lanes whose ranks ask for a checkpoint, and lanes whose ranks are
+ * writing one. There are fewer lanes than this. */
+enum { SAVE_WRITING = 1 << 24 };
 _Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
 
 struct lap_stepper {
@@ -364,11 +367,12 @@ static void compute_again(void *context, int lane, float *const *gradients, lap_
 /* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
  * the same lanes. */
 static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *failed) {
-  enum { CHECKPOINT = 1, FAILED = 2 };
-  const int mine = (requests->checkpoint ? CHECKPOINT : 0) |
+  enum { CHECKPOINT = 1, FAILED = 2, WRITING = 4 };
+  const int mine = (requests->checkpoint ? CHECKPOINT : 0) | (requests->writing ? WRITING : 0) |
                    (requests->failure && requests->failure->code != LAP_OK ? FAILED : 0);
   const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
   requests->checkpoint = all & CHECKPOINT;
+  requests->writing = all & WRITING;
   *failed = all & FAILED;
 }
 
@@ -388,7 +392,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     run_round(s, round, values, &failed, since, &own);
     values[SUM_FAILED] = failed && !s->left;
     values[SUM_LEFT] = s->left;
-    values[SUM_SAVE] = requests.checkpoint;
+    values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SAVE_WRITING : 0);
   }
   s->asked = NULL; /* whatever is computed again is not left */
   lap_gradient_sum_finish(s->gradient_sum);
@@ -484,7 +488,8 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
       .kl = mean(sums[SUM_KL], counted),
       .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
       .counted = (uint64_t)counted,
-      .checkpoint = sums[SUM_SAVE] > 0,
+      .checkpoint = fmod(sums[SUM_SAVE], SAVE_WRITING) > 0,
+      .writing = sums[SUM_SAVE] >= SAVE_WRITING,
       .skipped = true,
   };
   if (counted > 0) {

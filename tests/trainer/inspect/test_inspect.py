@@ -3,12 +3,15 @@
 usage: test_inspect.py LAPIDARY [unittest arguments]
 """
 
+import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -392,6 +395,45 @@ class Inspect(unittest.TestCase):
         self.assertEqual(found["results"][1]["kind"], "tokenizer")
 
     # --- damage ---
+
+    def test_several_processes_find_what_one_does(self):
+        paths = ["cache/*.h5", "data", "run", "run/checkpoints/*", "M.model", "config.yaml", "--check"]
+        shard = self.copy(sorted(glob.glob("data/train/*.h5"))[0])
+        with open(shard, "r+b") as file:
+            file.truncate(100)
+        for code, damaged in ((0, []), (3, [shard])):
+            one = self.inspect(*damaged, *paths, "--jobs", "1", code=code)
+            for jobs in ("2", "5", "64"):
+                self.assertEqual(self.inspect(*damaged, *paths, "--jobs", jobs, code=code), one)
+        self.refuse(*paths, "--jobs", "0", says="--jobs", code=2)
+
+    def test_a_process_that_is_killed_takes_only_its_path_along(self):
+        paths = ["cache/*.h5"] * 3
+        for _ in range(20):
+            process = subprocess.Popen([LAPIDARY, "inspect", *paths, "--check", "--jobs", "2", "--json"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            children = []
+            while not children and process.poll() is None:
+                with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+                    children = [int(child) for child in file.read().split()]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(children[0], signal.SIGKILL)
+            found = json.loads(process.communicate()[0])
+            problems = [entry["problem"] for entry in found["results"] if "problem" in entry]
+            self.assertEqual(len(found["results"]), 3 * len(glob.glob("cache/*.h5")))
+            self.assertLessEqual(len(problems), 1)
+            if problems:  # it was killed within a path, not before or between two
+                self.assertRegex(problems[0], "cache/.*could not be looked at: its process ended by signal 9")
+                self.assertEqual(process.returncode, 3)
+                return
+        self.fail("no process was killed while it looked at a path")
+
+    def test_the_hint_is_looked_at(self):
+        self.assertEqual(self.inspect("run/checkpoints/latest", "--check")["names"], "step-00000024")
+        path = os.path.join(self.scratch, "latest")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("step-00000024\n")
+        self.refuse(path, says="names no checkpoint beside it")
 
     def test_a_damaged_token_shard_ends_with_3(self):
         path = self.copy(self.shard())

@@ -125,7 +125,7 @@ static void write_step(world *w, const char *run, uint64_t step, const lap_numbe
       "  query_pre_attn_scalar: 8}\nblas_core: PRESCOTT\n";
   char *directory = lap_format("%s/%s/checkpoints", w->directory, run), hex[LAP_SHA256_HEX];
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, step);
-  const lap_checkpoint_extras extras = {config, NULL, numbers};
+  const lap_checkpoint_extras extras = {config, NULL, numbers, NULL, NULL};
   lap_status status = {0};
   if (world_root(w)) assert_int_equal(lap_file_make_directories(directory, &status), LAP_OK);
   lap_barrier(w->comm);
@@ -403,7 +403,7 @@ static void what_cannot_be_resumed_is_named(void **context) {
   world *w = *context;
   char *from = lap_format("%s/weights", w->directory);
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, 9);
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL};
+  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL, NULL, NULL};
   lap_status status = {0};
   assert_int_equal(lap_checkpoint_write_weights(from, state, &extras, &status), LAP_OK);
   lap_state_destroy(state);

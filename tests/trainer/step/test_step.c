@@ -391,13 +391,15 @@ static lap_step_requests requests_of(const run *r, bool checkpoint, const lap_st
 static void every_rank_learns_what_one_requests(void **state) {
   run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
-  for (int checkpoint = 0; checkpoint < 2; ++checkpoint) {
+  for (int asked = 0; asked < 4; ++asked) {
     lap_step_result result;
     lap_status status = {0};
     const lap_status none = {0};
-    assert_int_equal(
-        lap_stepper_run(r.stepper, requests_of(&r, checkpoint, &none), &result, &status), LAP_OK);
-    assert_int_equal(result.checkpoint, checkpoint);
+    lap_step_requests requests = requests_of(&r, asked & 1, &none);
+    requests.writing = is_last(&r) && (asked & 2);
+    assert_int_equal(lap_stepper_run(r.stepper, requests, &result, &status), LAP_OK);
+    assert_int_equal(result.checkpoint, asked & 1);
+    assert_int_equal(result.writing, (asked & 2) != 0);
     assert_false(result.left);
   }
   end_run(&r);

@@ -1,0 +1,230 @@
+/* behind: a checkpoint that is written while its state goes on changing holds what the state was,
+ * and counts only once another rank has read it back and nobody has taken over. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "tests/trainer/checkpoint/fixture.h"
+#include "tests/trainer/checkpoint/world.h"
+#include "trainer/state/hash.h"
+
+static const lap_checkpoint_keep keep_two = {.keep = 2, .best_step = -1};
+
+static lap_checkpoint_writer *writer_of(world *w, const lap_directory_lock *lock) {
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n",
+                                        .numbers = w->numbers,
+                                        .inputs_text = "{\"data.train\": []}\n",
+                                        .lock = lock};
+  return lap_checkpoint_writer_create(w->directory, w->comm, &extras);
+}
+
+static void begin(lap_checkpoint_writer *writer, const lap_state *state) {
+  lap_status status;
+  if (lap_checkpoint_begin(writer, state, &keep_two, true, &status) != LAP_OK)
+    fail_msg("%s", status.message);
+  assert_true(lap_checkpoint_in_flight(writer));
+}
+
+static void wait_until_idle(const lap_checkpoint_writer *writer) {
+  while (lap_checkpoint_is_busy(writer)) usleep(1000);
+}
+
+/* The directory that is being written; malloc'ed, NULL: none. */
+static char *temporary_of(const world *w) {
+  DIR *open = opendir(w->directory);
+  char *found = NULL;
+  for (const struct dirent *entry; open && (entry = readdir(open));)
+    if (strstr(entry->d_name, ".writing-"))
+      found = lap_format("%s/%s", w->directory, entry->d_name);
+  if (open) closedir(open);
+  return found;
+}
+
+static bool has_name(const world *w, const char *name) {
+  char *path = lap_format("%s/%s", w->directory, name);
+  const bool found = lap_file_exists(path);
+  free(path);
+  return found;
+}
+
+static void the_state_may_change_meanwhile(void **context) {
+  world *w = *context;
+  const fixture_layout layouts[] = {fixture_replicated, fixture_sharded, fixture_full};
+  for (uint64_t i = 0; i < 3; ++i) {
+    lap_checkpoint_writer *writer = writer_of(w, NULL);
+    lap_state *state = fixture_state("small", w->comm, layouts[i], 100 + i);
+    char expected[LAP_SHA256_HEX], name[32];
+    lap_state_sha256(state, expected);
+    begin(writer, state);
+    fixture_fill(state, 9000);
+    int parts = 0;
+    lap_status status;
+    snprintf(name, sizeof name, "step-%08d", (int)(100 + i));
+    while (lap_checkpoint_in_flight(writer)) {
+      wait_until_idle(writer);
+      lap_barrier(w->comm);
+      if (parts < 2) assert_false(has_name(w, name)); /* written, read back, named */
+      lap_barrier(w->comm);
+      if (lap_checkpoint_advance(writer, &status) != LAP_OK) fail_msg("%s", status.message);
+      ++parts;
+    }
+    assert_int_equal(parts, 3);
+    assert_string_equal(lap_checkpoint_last(writer)->state_sha256, expected);
+    assert_int_equal(lap_checkpoint_last(writer)->step, 100 + i);
+    world_expect_newest(w, 100 + i, NULL);
+    lap_state_destroy(state);
+    lap_checkpoint_writer_destroy(writer);
+  }
+}
+
+/* One after another by one writer, whose copy is used again; old ones go. */
+static void one_writer_writes_many(void **context) {
+  world *w = *context;
+  lap_checkpoint_writer *writer = writer_of(w, NULL);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 1);
+  lap_status status;
+  for (uint64_t step = 1; step <= 4; ++step) {
+    fixture_fill(state, step);
+    begin(writer, state);
+    fixture_fill(state, 8000);
+    if (lap_checkpoint_finish(writer, &status) != LAP_OK) fail_msg("%s", status.message);
+    world_expect_newest(w, step, NULL);
+  }
+  assert_false(has_name(w, "step-00000002"));
+  assert_true(has_name(w, "step-00000003"));
+  assert_true(has_name(w, "step-00000004/inputs.json"));
+  /* One that is there already is found, and not written again. */
+  fixture_fill(state, 4);
+  char *before = world_listing(w->directory);
+  lap_barrier(w->comm);
+  assert_int_equal(lap_checkpoint_begin(writer, state, &keep_two, true, &status), LAP_OK);
+  assert_false(lap_checkpoint_in_flight(writer));
+  lap_barrier(w->comm);
+  char *after = world_listing(w->directory);
+  assert_non_null(strstr(after, "step-00000004"));
+  free(before);
+  free(after);
+  lap_state_destroy(state);
+  lap_checkpoint_writer_destroy(writer);
+}
+
+static void flip_in(const char *directory) {
+  char *path = lap_format("%s/rank-00000.bin", directory);
+  const int descriptor = open(path, O_RDWR);
+  char byte;
+  assert_int_equal(pread(descriptor, &byte, 1, 5000), 1);
+  byte ^= 4;
+  assert_int_equal(pwrite(descriptor, &byte, 1, 5000), 1);
+  close(descriptor);
+  free(path);
+}
+
+/* The disk gives back other bytes than it was given. */
+static void what_is_read_back_otherwise_does_not_count(void **context) {
+  world *w = *context;
+  world_write_step(w, 110);
+  lap_checkpoint_writer *writer = writer_of(w, NULL);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 120);
+  lap_status status;
+  begin(writer, state);
+  wait_until_idle(writer);
+  lap_barrier(w->comm);
+  if (world_root(w)) {
+    char *temporary = temporary_of(w);
+    flip_in(temporary);
+    free(temporary);
+  }
+  lap_barrier(w->comm);
+  assert_int_equal(lap_checkpoint_advance(writer, &status), LAP_OK);
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_DATA);
+  assert_false(lap_checkpoint_in_flight(writer));
+  if (!strstr(status.message, "rank-00000.bin: tensor ") ||
+      !strstr(status.message, "read back with checksum"))
+    fail_msg("%s", status.message);
+  char *left = temporary_of(w);
+  assert_null(left);
+  assert_false(has_name(w, "step-00000120"));
+  world_expect_newest(w, 110, NULL);
+  /* The next one may be fine again. */
+  begin(writer, state);
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_OK);
+  world_expect_newest(w, 120, NULL);
+  lap_state_destroy(state);
+  lap_checkpoint_writer_destroy(writer);
+}
+
+/* Another job, on another host, has taken over while this one was asleep. */
+static void a_job_that_was_taken_over_publishes_nothing(void **context) {
+  world *w = *context;
+  lap_directory_lock *lock = NULL;
+  lap_status status = {0};
+  world_write_step(w, 110);
+  if (world_root(w)) {
+    assert_int_equal(lap_directory_lock_take(w->directory, &lock, &status), LAP_OK);
+    assert_int_equal(lap_directory_lock_fence(lock, &status), LAP_OK);
+  }
+  lap_checkpoint_writer *writer = writer_of(w, lock);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 120);
+  begin(writer, state);
+  char *epoch = lap_format("%s/.epoch", w->directory);
+  static const char theirs[] = "epoch 2\nprocess 5 on another\nstarted 1\n";
+  if (world_root(w))
+    assert_int_equal(lap_file_write(epoch, theirs, strlen(theirs), &status), LAP_OK);
+  lap_barrier(w->comm);
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_USAGE);
+  if (!strstr(status.message, "another job has taken over (process 5 on another, epoch 2"))
+    fail_msg("%s", status.message);
+  assert_false(has_name(w, "step-00000120"));
+  lap_barrier(w->comm);
+  /* Nor does it begin another one. */
+  assert_int_equal(lap_checkpoint_begin(writer, state, &keep_two, true, &status), LAP_USAGE);
+  assert_false(lap_checkpoint_in_flight(writer));
+  char *left = temporary_of(w);
+  assert_null(left);
+  world_expect_newest(w, 110, NULL);
+  lap_checkpoint_writer_destroy(writer);
+  lap_state_destroy(state);
+  lap_directory_lock_release(lock);
+  free(epoch);
+}
+
+/* After a resume from an older one, newer ones with damaged payload do not push out what was read
+ * back last. */
+static void what_was_read_back_last_stays(void **context) {
+  world *w = *context;
+  for (uint64_t step = 200; step <= 202; ++step) world_write_step(w, step);
+  lap_checkpoint_writer *writer = writer_of(w, NULL);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 150);
+  lap_status status;
+  begin(writer, state);
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_OK);
+  assert_true(has_name(w, "step-00000150"));
+  assert_true(has_name(w, "step-00000201"));
+  assert_false(has_name(w, "step-00000200"));
+  lap_barrier(w->comm);
+  lap_state_destroy(state);
+  lap_checkpoint_writer_destroy(writer);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      IN_DIRECTORY(the_state_may_change_meanwhile),
+      IN_DIRECTORY(one_writer_writes_many),
+      IN_DIRECTORY(what_is_read_back_otherwise_does_not_count),
+      IN_DIRECTORY(a_job_that_was_taken_over_publishes_nothing),
+      IN_DIRECTORY(what_was_read_back_last_stays),
+  };
+  return cmocka_run_group_tests(tests, world_start, world_finish);
+}
