@@ -37,7 +37,7 @@ enum { ACTIVITY_SIZE = 256 };
 
 typedef struct {
   const lap_exchange *exchange;
-  bool done;
+  bool hashed, done;
 } entry;
 
 struct lap_comm {
@@ -58,7 +58,8 @@ struct lap_comm {
   bool started, finishing;
   lap_status start_status;
   double watchdog_seconds, exposed_seconds;
-  bool idle; /* this rank has been left out */
+  bool idle;     /* this rank has been left out */
+  bool unhashed; /* exchanges that are submitted from now on */
   char activity[ACTIVITY_SIZE];
 
   atomic_int abort_code; /* not 0: the communication thread ends all ranks with it */
@@ -79,9 +80,9 @@ static struct timespec clock_in(clockid_t clock, double seconds) {
 static void begin_exchanges(lap_comm *comm) {
   while (comm->begun < comm->submitted) {
     const uint64_t number = comm->begun + 1;
-    const lap_exchange *exchange = comm->queue[number % comm->capacity].exchange;
+    const entry next = comm->queue[number % comm->capacity];
     pthread_mutex_unlock(&comm->mutex);
-    lap_messages_begin(comm->messages, exchange, number);
+    lap_messages_begin(comm->messages, next.exchange, number, next.hashed);
     pthread_mutex_lock(&comm->mutex);
     comm->begun = number;
   }
@@ -323,7 +324,7 @@ lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exch
   assert(!comm->finishing);
   if (comm->submitted - comm->completed == comm->capacity) grow_queue(comm);
   const lap_comm_ticket ticket = ++comm->submitted;
-  comm->queue[ticket % comm->capacity] = (entry){exchange, false};
+  comm->queue[ticket % comm->capacity] = (entry){exchange, !comm->unhashed, false};
   pthread_cond_signal(&comm->work);
   pthread_mutex_unlock(&comm->mutex);
   return ticket;
@@ -381,6 +382,12 @@ int lap_comm_ranks_on_node(const lap_comm *comm) {
 void lap_comm_set_watchdog(lap_comm *comm, double seconds) {
   pthread_mutex_lock(&comm->mutex);
   comm->watchdog_seconds = seconds;
+  pthread_mutex_unlock(&comm->mutex);
+}
+
+void lap_comm_set_hashes(lap_comm *comm, bool on) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->unhashed = !on;
   pthread_mutex_unlock(&comm->mutex);
 }
 

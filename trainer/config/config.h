@@ -28,6 +28,7 @@ typedef enum {
   LAP_SHARDING_GRADIENTS,
   LAP_SHARDING_FULL
 } lap_sharding;
+typedef enum { LAP_OFF, LAP_ON } lap_switch;
 typedef enum {
   LAP_SCHEDULE_COSINE,
   LAP_SCHEDULE_LINEAR,
@@ -106,6 +107,11 @@ typedef struct {
   struct {
     int64_t every_steps; /* 0: only after the last step */
   } eval;
+
+  /* What is checked against wrong arithmetic and damaged memory; changes no number. */
+  struct {
+    lap_switch messages; /* hashes of messages */
+  } integrity;
 
   int threads; /* OpenMP threads of a rank */
   lap_gemm_backend gemm;

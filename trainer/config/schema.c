@@ -11,6 +11,7 @@ static const char *const shard_words[] = {"none", "optimizer", "gradients", "ful
 static const char *const recompute_words[] = {"none", "block", "attention", NULL};
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
 static const char *const gemm_words[] = {"lapidary", "openblas", NULL};
+static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 /* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. */
@@ -257,6 +258,12 @@ static const lap_config_key schema[] = {
      .maximum = 1e12, .derived = "only after the last step", .unit = "steps", .example = "250",
      .meaning = "Steps between evaluations on data.eval; 0: only after the last."},
 
+    {"integrity.messages", LAP_KEY_WORD, offsetof(lap_config, integrity.messages), .fallback = "on",
+     .words = switch_words,
+     .meaning =
+         "Hashes of messages between ranks. The XXH3 of its bytes follows each message; the "
+         "receiver compares, and a difference ends the job with exit code 4. Changes no bit."},
+
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
     {"gemm", LAP_KEY_WORD, offsetof(lap_config, gemm), .fallback = "lapidary", .words = gemm_words,
@@ -309,6 +316,7 @@ static const lap_config_section sections[] = {
     {"schedule", "Length of the run, and the learning rate on its way."},
     {"checkpoint", "When checkpoints are written, and which of them are kept."},
     {"eval", "Evaluation while training."},
+    {"integrity", "What is checked against wrong arithmetic and damaged memory."},
 };
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
