@@ -263,6 +263,10 @@ static const lap_config_key schema[] = {
      .meaning =
          "Hashes of messages between ranks. The XXH3 of its bytes follows each message; the "
          "receiver compares, and a difference ends the job with exit code 4. Changes no bit."},
+    {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
+     .words = switch_words,
+     .meaning = "Checksums of weights and moments, one for 16384 elements, from one update to the "
+                "next. A difference ends the job with exit code 4. Changes no bit."},
 
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},

@@ -156,6 +156,7 @@ static lap_code write_checkpoint(trainer *t, lap_status *status) {
   lap_comm_set_activity(t->session->comm, "writing a checkpoint");
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
+  LAP_TRY(lap_stepper_confirm(t->stepper, status));
   return lap_checkpoint_write(t->checkpoints, t->state, &extras, t->report->state_sha256, status);
 }
 
