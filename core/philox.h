@@ -20,6 +20,7 @@ typedef enum {
   LAP_PURPOSE_HOLDOUT = 5,  /* which documents are held out */
   LAP_PURPOSE_DRAWS = 6,    /* draws of sampled teacher codecs */
   LAP_PURPOSE_SAMPLE = 7,   /* which text a tokenizer is trained on */
+  LAP_PURPOSE_SUMS = 10,    /* stream: step; index: which part of a sum is added again */
 } lap_purpose;
 
 typedef struct {

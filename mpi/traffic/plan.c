@@ -108,17 +108,12 @@ void lap_sent_by_shard_collect(const lap_rank_layout *layout, int64_t elements, 
       times * (uint64_t)(layout->fold.shard_count * elements) * sizeof(float);
 }
 
-void lap_sent_to_replicas(const lap_rank_layout *layout, uint64_t bytes, uint64_t times,
-                          lap_traffic *sent) {
-  send_to_each(replicas_on_node(layout), layout->fold.replicas, times * bytes, LAP_TRAFFIC_SCALARS,
-               sent);
-}
-
 void lap_sent_by_lane_sum(const lap_rank_layout *layout, int count, uint64_t times,
                           lap_traffic *sent) {
   const lap_leaves leaves = lap_leaves_of_mesh(&layout->mesh);
   const uint64_t values = (uint64_t)lap_roots_of_lanes(&leaves, layout->fold.lanes, NULL);
-  lap_sent_to_replicas(layout, values * (uint64_t)count * sizeof(double), times, sent);
+  send_to_each(replicas_on_node(layout), layout->fold.replicas,
+               times * values * (uint64_t)count * sizeof(double), LAP_TRAFFIC_SCALARS, sent);
 }
 
 /* To all ranks of the job. */

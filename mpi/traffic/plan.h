@@ -38,9 +38,6 @@ void lap_sent_by_shard_largest(const lap_rank_layout *layout, int64_t elements, 
 void lap_sent_by_shard_any(const lap_rank_layout *layout, uint64_t times, lap_traffic *sent);
 void lap_sent_by_shard_collect(const lap_rank_layout *layout, int64_t elements, uint64_t times,
                                lap_traffic *sent);
-/* So many bytes of scalars to each rank that holds the same shards. */
-void lap_sent_to_replicas(const lap_rank_layout *layout, uint64_t bytes, uint64_t times,
-                          lap_traffic *sent);
 /* lap_lane_sum of `count` doubles a lane. */
 void lap_sent_by_lane_sum(const lap_rank_layout *layout, int count, uint64_t times,
                           lap_traffic *sent);

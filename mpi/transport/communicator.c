@@ -407,4 +407,8 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset) {
 
 lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }
 
+uint64_t lap_comm_check_bytes(const lap_comm *comm) {
+  return lap_messages_check_bytes(comm->messages);
+}
+
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm) { return &comm->mesh_traffic; }

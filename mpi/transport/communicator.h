@@ -55,7 +55,7 @@ int lap_comm_ranks_on_node(const lap_comm *comm);          /* ranks on this rank
 void lap_comm_set_watchdog(lap_comm *comm, double seconds);
 /* Collective in so far as all ranks must say the same between the same exchanges; at first on.
  * Whether the hash (XXH3) of its bytes follows each message, which the receiver compares. It takes 8
- * bytes a message, which traffic does not count, and two passes over the bytes. */
+ * bytes a message, which are counted apart (lap_comm_check_bytes), and two passes over the bytes. */
 void lap_comm_set_hashes(lap_comm *comm, bool on);
 /* What this rank is doing, for the watchdog's message, e.g. "step 12, reduce gradients". */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
@@ -63,6 +63,9 @@ void lap_comm_set_activity(lap_comm *comm, const char *activity);
 double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
 /* Counted as messages start; steady once the exchanges that send have been waited for. */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
+/* What checks have sent, counted as traffic: hashes of messages, and exchanges of
+ * LAP_TRAFFIC_CHECKS. */
+uint64_t lap_comm_check_bytes(const lap_comm *comm);
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 

@@ -45,6 +45,7 @@ struct lap_messages {
   char (*hosts)[MPI_MAX_PROCESSOR_NAME]; /* [size] */
   int *nodes;                            /* [size] */
   lap_traffic sent;
+  uint64_t check_bytes;
 
   /* The first `in_flight` are in flight, in the order in which they were begun; the others are
    * memory for later ones. */
@@ -253,6 +254,8 @@ int lap_messages_in_flight(const lap_messages *m) { return m->in_flight; }
 
 lap_traffic *lap_messages_sent(lap_messages *m) { return &m->sent; }
 
+uint64_t lap_messages_check_bytes(const lap_messages *m) { return m->check_bytes; }
+
 /* --- starting messages --- */
 
 static pending_exchange *new_exchange(lap_messages *m) {
@@ -297,6 +300,7 @@ static void make_room_for_hashes(pending_exchange *pending, const lap_exchange *
 static void send_hash(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
                       int tag, uint64_t *hash) {
   *hash = lap_xxh3(message->bytes, message->count);
+  m->check_bytes += sizeof *hash;
   check(m,
         MPI_Isend(hash, sizeof *hash, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD,
                   new_request(m, pending, (pending_message){message->peer, sizeof *hash, false})),
@@ -321,7 +325,9 @@ static void start_send(lap_messages *m, pending_exchange *pending, const lap_out
                     new_request(m, pending, (pending_message){message->peer, piece, false})),
           "a send");
   }
-  if (m->nodes[message->peer] == m->nodes[m->rank])
+  if (kind == LAP_TRAFFIC_CHECKS)
+    m->check_bytes += message->count;
+  else if (m->nodes[message->peer] == m->nodes[m->rank])
     m->sent.within_node[kind] += message->count;
   else
     m->sent.between_nodes[kind] += message->count;
@@ -386,15 +392,15 @@ static void check_counts(lap_messages *m, const pending_exchange *pending) {
 static void check_hashes(lap_messages *m, const pending_exchange *pending) {
   for (int i = 0; i < pending->exchange->incoming_count; ++i) {
     const lap_incoming *message = &pending->exchange->incoming[i];
-    const uint64_t hash = lap_xxh3(message->bytes, message->count);
-    if (hash == pending->arrived_hashes[i]) continue;
+    if (lap_incoming_is_whole(message, pending->arrived_hashes[i])) continue;
     lap_messages_report(
         m, lap_format("damaged message: of the %zu bytes that came from rank %d on %s in %s the "
                       "hash is %016" PRIx64 ", its sender's was %016" PRIx64
                       ": memory of one of the two hosts or the network between them is faulty; "
                       "ending all ranks with exit code %d",
-                      message->count, message->peer, m->hosts[message->peer], pending->what, hash,
-                      pending->arrived_hashes[i], LAP_NONFINITE));
+                      message->count, message->peer, m->hosts[message->peer], pending->what,
+                      lap_xxh3(message->bytes, message->count), pending->arrived_hashes[i],
+                      LAP_NONFINITE));
     lap_messages_abort(m, LAP_NONFINITE);
   }
 }

@@ -47,8 +47,10 @@ int lap_messages_in_flight(const lap_messages *messages); /* exchanges */
  * message of another length than expected ends all ranks (LAP_USAGE): they are not doing the same
  * thing. So does one whose bytes have another hash than its sender's (LAP_NONFINITE). */
 int lap_messages_poll(lap_messages *messages, double seconds, const uint64_t **completed);
-/* What was sent in complete exchanges and those in flight, without hashes. */
+/* What was sent in complete exchanges and those in flight; apart from them what checks have sent
+ * (LAP_TRAFFIC_CHECKS), hashes included. */
 lap_traffic *lap_messages_sent(lap_messages *messages);
+uint64_t lap_messages_check_bytes(const lap_messages *messages);
 
 /* How long the oldest exchange in flight has waited; 0: none is in flight. */
 double lap_messages_longest_wait(const lap_messages *messages);

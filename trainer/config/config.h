@@ -111,6 +111,7 @@ typedef struct {
   /* What is checked against wrong arithmetic and damaged memory; changes no number. */
   struct {
     lap_switch messages; /* hashes of messages */
+    lap_switch sums;     /* a part of the gradients' sums added again */
     lap_switch state;    /* checksums of weights and moments */
   } integrity;
 

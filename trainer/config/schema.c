@@ -263,6 +263,10 @@ static const lap_config_key schema[] = {
      .meaning =
          "Hashes of messages between ranks. The XXH3 of its bytes follows each message; the "
          "receiver compares, and a difference ends the job with exit code 4. Changes no bit."},
+    {"integrity.sums", LAP_KEY_WORD, offsetof(lap_config, integrity.sums), .fallback = "on",
+     .words = switch_words,
+     .meaning = "Sums over ranks added again. Of each gradient's sum another rank adds a 64th, "
+                "chosen at random; a difference ends the job with exit code 4. Changes no bit."},
     {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
      .words = switch_words,
      .meaning = "Checksums of weights and moments, one for 16384 elements, from one update to the "

@@ -36,16 +36,8 @@ static int64_t blocks_of_owner(const lap_partition *partition, int owner) {
   return count;
 }
 
-bool lap_sharding_has_copies(lap_sharding sharding) {
-  return sharding == LAP_SHARDING_OPTIMIZER || sharding == LAP_SHARDING_GRADIENTS;
-}
-
 static bool has_copies(const lap_state *state) {
-  return lap_sharding_has_copies(state->placement.sharding) && state->partition->owners > 1;
-}
-
-uint64_t lap_checksums_shared_bytes(const lap_partition *partition, int owner) {
-  return (uint64_t)blocks_of_owner(partition, owner) * sizeof(uint64_t);
+  return state->whole[LAP_WEIGHT] && !state->whole[LAP_EXP_AVG] && state->partition->owners > 1;
 }
 
 /* The range of a bucket that part `part` of the list covers. */
@@ -94,8 +86,8 @@ static void list_blocks(lap_checksums *c) {
 /* Each owner's to every other rank of its group. */
 static void list_messages(lap_checksums *c) {
   const lap_group *group = &c->state->group;
-  c->exchange = (lap_exchange){
-      .tag = LAP_TAG_GATHER, .kind = LAP_TRAFFIC_SCALARS, .what = "gather checksums"};
+  c->exchange =
+      (lap_exchange){.tag = LAP_TAG_GATHER, .kind = LAP_TRAFFIC_CHECKS, .what = "gather checksums"};
   for (int step = 1; step < c->parts; ++step) {
     const int from = lap_group_from(group, step);
     lap_exchange_send(&c->exchange, lap_group_rank(group, lap_group_to(group, step)),

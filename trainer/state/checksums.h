@@ -47,10 +47,6 @@ void lap_checksums_share(lap_checksums *checksums);
 /* Collective as lap_checksums_share, after it. Compares the copies with what their owners have told,
  * if they have yet. Once all gathers of weights have been waited for. */
 void lap_checksums_check_copies(lap_checksums *checksums);
-/* The bytes that a share sends to each of the other ranks. */
-uint64_t lap_checksums_shared_bytes(const lap_partition *partition, int owner);
-/* Whether there are copies, and so a share sends anything. */
-bool lap_sharding_has_copies(lap_sharding sharding);
 
 /* Not collective. LAP_OK, or what the checks have found, as lap_wrong_arithmetic says it of `step`:
  * the first difference, with its tensor and elements. */

@@ -6,7 +6,6 @@
 #include "autograd/tape/walk.h"
 #include "core/memory.h"
 #include "trainer/state/block_weights.h"
-#include "trainer/state/checksums.h"
 #include "trainer/step/step.h"
 
 /* --- the list --- */
@@ -108,12 +107,6 @@ static void add_scalars(lap_step_messages *messages) {
   message.kind = LAP_MESSAGE_SEGMENT_SUM;
   message.elements = messages->parameters->canonical_elements / LAP_SEGMENT;
   add(messages, message);
-  if (messages->config->integrity.state == LAP_ON &&
-      lap_sharding_has_copies(messages->config->sharding)) {
-    message.kind = LAP_MESSAGE_CHECKSUMS;
-    message.elements = messages->parameters->canonical_elements / LAP_CHECKSUM_BLOCK;
-    add(messages, message);
-  }
 }
 
 lap_step_messages *lap_step_messages_create(const lap_config *config,
@@ -198,10 +191,6 @@ void lap_message_add_sent(const lap_step_messages *messages, const lap_message *
     case LAP_MESSAGE_SEGMENT_SUM:
       add_segment_sum(messages, layout, partition, times, sent);
       break;
-    case LAP_MESSAGE_CHECKSUMS:
-      lap_sent_to_replicas(layout, lap_checksums_shared_bytes(partition, layout->fold.replica),
-                           times, sent);
-      break;
   }
 }
 
@@ -228,7 +217,6 @@ void lap_message_add_mesh(const lap_step_messages *messages, const lap_message *
       lap_mesh_plan_shard_sum(mesh, elements, message->element_size, times, traffic);
       break;
     case LAP_MESSAGE_SHARD_ANY: /* of processes alone */
-    case LAP_MESSAGE_CHECKSUMS:
       break;
     case LAP_MESSAGE_LANE_SUM:
       lap_mesh_plan_lane_sum(mesh, (int)elements, times, traffic);

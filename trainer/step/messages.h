@@ -25,7 +25,6 @@ typedef enum {
   LAP_MESSAGE_SHARD_ANY,   /* failures and requests, among the ranks of a replica; not of chips */
   LAP_MESSAGE_LANE_SUM,    /* losses and counts */
   LAP_MESSAGE_SEGMENT_SUM, /* sums of squares, for the norm of the gradient */
-  LAP_MESSAGE_CHECKSUMS, /* of weights, from their owners to those who hold copies; not of chips */
 } lap_message_kind;
 
 /* How often `times` counts. Every rank takes part in the gathers of every round of lanes; in the

@@ -138,6 +138,8 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
                                             state->partition, slots);
   free(slots);
+  if (config->integrity.sums == LAP_ON)
+    lap_gradient_sum_check(s->gradient_sum, (uint64_t)config->seed);
   s->lane_sum = lap_lane_sum_create(&state->group, &placement->mesh, &placement->fold, SUMS);
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
@@ -175,6 +177,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +
       ((int64_t)placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
+  if (config->integrity.sums == LAP_ON) memory->bytes[LAP_MEMORY_BUFFERS] += sums.checking;
   if (config->integrity.state == LAP_ON) lap_checksums_bytes(state, memory);
 }
 
@@ -333,6 +336,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   if (requests.failure) own = *requests.failure;
   bool failed;
   share_requests(s, &requests, &failed);
+  lap_gradient_sum_set_step(s->gradient_sum, s->state->step + 1);
   /* A round without a lane, which is the last one if any, leaves values that are not looked at. */
   for (int round = 0; round < fold->rounds; ++round) {
     double *values = s->lane_values + (int64_t)round * SUMS;
@@ -343,6 +347,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     values[SUM_SAVE] = requests.checkpoint;
   }
   lap_gradient_sum_finish(s->gradient_sum);
+  if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
   account(s, LAP_PHASE_REDUCE, since);
   if (sums[SUM_FAILED] > 0) {

@@ -174,22 +174,6 @@ static void scalars_are_sums_of_losses_norm_and_flags(void **state) {
   close_list(&f);
 }
 
-/* Where ranks hold copies of weights, and check them. */
-static void checksums_go_to_copies(void **state) {
-  (void)state;
-  static const char *const ways[][2] = {{"mesh.shard=none", "integrity.state=on"},
-                                        {"mesh.shard=optimizer", "integrity.state=on"},
-                                        {"mesh.shard=gradients", "integrity.state=on"},
-                                        {"mesh.shard=full", "integrity.state=on"},
-                                        {"mesh.shard=optimizer", "integrity.state=off"}};
-  static const int expected[] = {0, 1, 1, 0, 0};
-  for (int i = 0; i < 5; ++i) {
-    fixture f = open_list(ways[i], 2, 0, 1);
-    assert_int_equal(count_kind(&f, LAP_MESSAGE_CHECKSUMS), expected[i]);
-    close_list(&f);
-  }
-}
-
 static bool same(const lap_message *a, const lap_message *b) {
   return a->kind == b->kind && a->bucket == b->bucket && a->elements == b->elements &&
          a->element_size == b->element_size && a->times == b->times && a->rate == b->rate;
@@ -245,7 +229,6 @@ int main(void) {
       cmocka_unit_test(shards_meet_where_ops_say),
       cmocka_unit_test(one_shard_meets_nobody),
       cmocka_unit_test(scalars_are_sums_of_losses_norm_and_flags),
-      cmocka_unit_test(checksums_go_to_copies),
       cmocka_unit_test(every_shard_lists_the_same_activations),
       cmocka_unit_test(a_rank_takes_part_in_what_its_lanes_need),
   };
