@@ -2,13 +2,13 @@
  *
  * Of each owner's range of each bucket Philox chooses a window, by (seed, step, bucket, owner): a
  * 64th of its segments, rounded up or down at random so that it is a 64th in the long run, at a
- * random place. Which rank adds it again is chosen as well. The ranks that send an owner the values
- * of the window send them to its checker too; that adds them in the same tree and compares the hash
- * of its sum with that of the owner's.
+ * random place. It also chooses which rank adds it again. The ranks that send an owner the values
+ * of the window send them to its checker too, which adds them in the same tree and compares the
+ * hash of its sum with that of the owner's.
  *
- * A rank keeps copies of what it sends to checkers, taken when the bucket is sent to its owners, and
- * sends them when the round is over. An adder that errs once in n sums is found after 64 n of them,
- * on the average.
+ * A rank keeps copies of what it sends to checkers, taken when the bucket is sent to its owners,
+ * and sends them when the round is over. An adder that errs once in a step, anywhere, is found
+ * after 64 such steps on the average.
  */
 #ifndef LAP_MPI_COLLECTIVE_SUM_CHECK_H
 #define LAP_MPI_COLLECTIVE_SUM_CHECK_H

@@ -37,8 +37,8 @@ int lap_messages_node(const lap_messages *messages, int rank);
 
 /* Starts the messages of an exchange, which is `number` from now on and must live until it is
  * complete. Messages of several exchanges between the same two ranks with the same tag match in the
- * order of starting. `hashed`, alike on both sides: the XXH3 of each message's bytes follows it, and
- * the receiver compares. */
+ * order of starting. `hashed`, alike on both sides: the XXH3 of each message's bytes follows it,
+ * and the receiver compares. */
 void lap_messages_begin(lap_messages *messages, const lap_exchange *exchange, uint64_t number,
                         bool hashed);
 int lap_messages_in_flight(const lap_messages *messages); /* exchanges */

@@ -1,12 +1,12 @@
 /* faults: bits that change on purpose, one fault after another, in a small run of the real trainer:
- * in messages, in the state between steps, in sums over ranks. What is checked must be caught, every
- * time; what is not checked must not be said to be; clean steps must raise no alarm.
+ * in messages, in the state between steps, in sums over ranks. What is checked must be caught,
+ * every time; what is not checked must not be said to be; clean steps must raise no alarm.
  *
  *     mpirun -n RANKS test_faults_alone [FAULTS [CLEAN_STEPS [FIRST]]]
  *
  * Faults FIRST .. FIRST + FAULTS - 1 of an endless list, each a function of its number; prints how
- * many of each kind were made and caught. Everything is injected here, by wrapping functions at link
- * time: the shipped program has no way to. A kind of fault is a row of `kinds`.
+ * many of each kind were made and caught. Everything is injected here, by wrapping functions at
+ * link time: the shipped program has no way to. A kind of fault is a row of `kinds`.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -109,7 +109,7 @@ static struct {
   const lap_partition *partition; /* of sums */
   uint64_t step;
   int owner;
-  uint64_t message_calls, sum_calls; /* of a step */
+  uint64_t sum_calls;
 } injected;
 
 /* --- in messages: as they have arrived, before they are looked at --- */
@@ -117,7 +117,6 @@ static struct {
 bool __real_lap_incoming_is_whole(const lap_incoming *message, uint64_t hash);
 bool __wrap_lap_incoming_is_whole(const lap_incoming *message, uint64_t hash);
 bool __wrap_lap_incoming_is_whole(const lap_incoming *message, uint64_t hash) {
-  ++injected.message_calls;
   const bool hit = injected.in_message && !injected.done && injected.countdown-- == 0;
   if (!hit) return __real_lap_incoming_is_whole(message, hash);
   injected.done = injected.expected = true;
@@ -137,7 +136,8 @@ void __wrap_lap_sum_check_finish(lap_sum_check *check, const float *owned, const
   injected.in_check = false;
 }
 
-/* Whether an element of the vector is added again in this step: what sum_check.h says, once more. */
+/* Whether an element of the vector is added again in this step: what sum_check.h says, once more.
+ */
 static bool is_added_again(int64_t element) {
   const lap_partition *p = injected.partition;
   int b = 0;
@@ -226,21 +226,18 @@ static void in_state(run *r, fault *f, tally *t, bool *over) {
   *over = true;
 }
 
-static uint64_t calls_before;
-
+/* Any message of some step, or of an agreement between steps. */
 static void in_message(run *r, fault *f, tally *t, bool *over) {
+  enum { A_STEP = 40 };
   const int rank = draw_rank(r, f);
-  const uint64_t countdown = draw(f, UINT64_C(1) << 40);
   lap_status status = {0};
-  calls_before = injected.message_calls;
-  if (step(r, &status) != LAP_OK) fail_msg("%s", status.message);
-  lap_block_weights_wait_all(r->weights);
-  const uint64_t calls = injected.message_calls - calls_before;
   injected.done = injected.caught = injected.expected = false;
-  injected.countdown = calls ? countdown % calls : 0;
+  injected.countdown = draw(f, A_STEP);
   if (lap_comm_rank(r->comm) == rank) injected.in_message = f;
-  if (step(r, &status) != LAP_OK) fail_msg("%s", status.message);
-  lap_barrier(r->comm); /* a message of it is there in any case */
+  for (int64_t fewest, done = 0; !done;) {
+    if (step(r, &status) != LAP_OK) fail_msg("%s", status.message);
+    lap_agree_range(r->comm, injected.done, &fewest, &done);
+  }
   injected.in_message = NULL;
   count(r, rank, t, injected.expected, injected.caught);
   *over = false;

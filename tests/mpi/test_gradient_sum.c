@@ -238,7 +238,8 @@ static void a_left_fold_over_uneven_ranges_gives_other_bits(void **state) {
   assert_true(different > LAP_SEGMENT / 10);
 }
 
-/* Links with --wrap=lap_merge_tile: what an owner has added of one of its tiles is wrong by one bit. */
+/* Links with --wrap=lap_merge_tile: what an owner has added of one of its tiles is wrong by one
+ * bit. */
 static int64_t wrong_offset = -1; /* in what is held; of chunks only: checks hold their own */
 static bool is_wrong;
 void __real_lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,

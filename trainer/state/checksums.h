@@ -2,9 +2,9 @@
  * between two updates is found before it becomes part of the next one.
  *
  * Of the ranges that this rank updates, a checksum (XXH3) of each kind of value is kept for each
- * block of LAP_CHECKSUM_BLOCK elements. An update checks a block, changes it and takes its checksums
- * again while it lies in the core's cache. A bit that has flipped stays flipped, so that what is
- * found whole before an update was whole in all passes since the last one.
+ * block of LAP_CHECKSUM_BLOCK elements. An update checks a block, changes it and takes its
+ * checksums again while it lies in the core's cache. A bit that has flipped stays flipped, so that
+ * what is found whole before an update was whole in all passes since the last one.
  *
  * Where weights are whole and moments are not (mesh.shard: optimizer, gradients), each owner's
  * checksums of its weights go to the ranks that hold copies, which check these before the next
@@ -44,8 +44,8 @@ void lap_checksums_check_all(lap_checksums *checksums);
 /* Collective over the ranks that hold the same shards. After all checksums were taken: those of
  * weights begin to travel to the ranks that hold copies. Does nothing where there are no copies. */
 void lap_checksums_share(lap_checksums *checksums);
-/* Collective as lap_checksums_share, after it. Compares the copies with what their owners have told,
- * if they have yet. Once all gathers of weights have been waited for. */
+/* Collective as lap_checksums_share, after it. Compares the copies with what their owners have
+ * told, if they have yet. Once all gathers of weights have been waited for. */
 void lap_checksums_check_copies(lap_checksums *checksums);
 
 /* Not collective. LAP_OK, or what the checks have found, as lap_wrong_arithmetic says it of `step`:

@@ -76,9 +76,10 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 
-/* Collective. Whether all that was checked up to now was right (integrity in the config): what a step
- * finds is brought to the next step, or here, before a checkpoint is written. Checks the whole state
- * once more. All ranks return what the lowest one that found anything says (LAP_NONFINITE). */
+/* Collective. Whether all that was checked up to now was right (integrity in the config): what a
+ * step finds is brought to the next step, or here, before a checkpoint is written. Checks the whole
+ * state once more. All ranks return what the lowest one that found anything says (LAP_NONFINITE).
+ */
 lap_code lap_stepper_confirm(lap_stepper *stepper, lap_status *status);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */

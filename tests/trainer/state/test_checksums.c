@@ -93,7 +93,8 @@ static void copies_are_checked_against_their_owners(void **state) {
     lap_checksums_take_all(checksums);
     lap_checksums_share(checksums);
     const int next = (mine->group.index + 1) % mine->group.size;
-    const bool has_copies = mine->whole[LAP_WEIGHT] && !mine->whole[LAP_EXP_AVG] && mine->group.size > 1;
+    const bool has_copies =
+        mine->whole[LAP_WEIGHT] && !mine->whole[LAP_EXP_AVG] && mine->group.size > 1;
     if (has_copies)
       flip(mine, LAP_WEIGHT, lap_partition_range(mine->partition, 0, next).end - 1, 9);
     lap_status status = {0};
