@@ -9,6 +9,7 @@
  * link time: the shipped program has no way to. A kind of fault is a row of `kinds`.
  */
 #include <inttypes.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -315,6 +316,7 @@ static lap_config *load(void) {
   if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, NULL, 0, &config, &status) !=
       LAP_OK)
     fail_msg("%s", status.message);
+  config->threads = omp_get_max_threads();
   return config;
 }
 
