@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
+#ifdef LAPIDARY_XXHASH_DISPATCH
 #include <xxh_x86dispatch.h> /* takes AVX2 or AVX-512 where it is: three times as fast */
 #else
 #include <xxhash.h>

@@ -262,15 +262,20 @@ static const lap_config_key schema[] = {
      .words = switch_words,
      .meaning =
          "Hashes of messages between ranks. The XXH3 of its bytes follows each message; the "
-         "receiver compares, and a difference ends the job with exit code 4. Changes no bit."},
+         "receiver compares, and a difference ends the job with exit code 4. Costs a pass over "
+         "what is sent and one over what arrives. Changes no bit."},
     {"integrity.sums", LAP_KEY_WORD, offsetof(lap_config, integrity.sums), .fallback = "on",
      .words = switch_words,
-     .meaning = "Sums over ranks added again. Of each gradient's sum another rank adds a 64th, "
-                "chosen at random; a difference ends the job with exit code 4. Changes no bit."},
+     .meaning =
+         "Sums over ranks added again. Of each gradient's sum another rank adds a 64th, "
+         "chosen at random; a difference ends the job with exit code 4. Costs a 64th of what "
+         "gradients send, and two more exchanges a step. Changes no bit."},
     {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
      .words = switch_words,
-     .meaning = "Checksums of weights and moments, one for 16384 elements, from one update to the "
-                "next. A difference ends the job with exit code 4. Changes no bit."},
+     .meaning =
+         "Checksums of weights and moments, one for 16384 elements, from one update to the "
+         "next. A difference ends the job with exit code 4. Costs about 1 ns for each element "
+         "that a rank updates, and a pass over copies of weights. Changes no bit."},
 
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
