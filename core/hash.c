@@ -7,7 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef LAPIDARY_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h> /* takes AVX2 or AVX-512 where it is: three times as fast */
+#else
 #include <xxhash.h>
+#endif
 
 #include "core/memory.h"
 
@@ -79,6 +83,8 @@ void lap_tokens_sha256(const uint32_t *tokens, size_t count, char hex[LAP_SHA256
   lap_sha256(tokens, count * sizeof *tokens, digest);
   lap_sha256_hex(digest, hex);
 }
+
+uint64_t lap_xxh3(const void *bytes, size_t count) { return XXH3_64bits(bytes, count); }
 
 static void xxh128_hex(XXH128_hash_t hash, char hex[LAP_XXH128_HEX]) {
   XXH128_canonical_t canonical;

@@ -1,7 +1,8 @@
-/* hash: identities (SHA-256, OpenSSL) and checksums (XXH3 128 bit, xxHash) as lower-case hex.
+/* hash: identities (SHA-256, OpenSSL) and checksums (XXH3, xxHash).
  *
  * SHA-256 says what a thing is (tokens, tokenizer, state of a run); XXH128 says whether bytes came
- * back as they were written (checkpoint pieces, finished parts of a cache).
+ * back as they were written (checkpoint pieces, finished parts of a cache), XXH3 of 64 bits whether
+ * they are still what they were in memory or on their way (messages, state between updates).
  */
 #ifndef LAP_CORE_HASH_H
 #define LAP_CORE_HASH_H
@@ -28,6 +29,8 @@ lap_code lap_sha256_file(const char *path, char hex[LAP_SHA256_HEX], lap_status 
 /* The SHA-256 that a shard or cache binds itself to: over the tokens as little-endian uint32. */
 void lap_tokens_sha256(const uint32_t *tokens, size_t count, char hex[LAP_SHA256_HEX]);
 
+/* At the bandwidth of memory. */
+uint64_t lap_xxh3(const void *bytes, size_t count);
 void lap_xxh128_hex(const void *bytes, size_t count, char hex[LAP_XXH128_HEX]);
 
 /* The same in parts, as the SHA-256 above. */

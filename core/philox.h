@@ -21,6 +21,7 @@ typedef enum {
   LAP_PURPOSE_DRAWS = 6,    /* draws of sampled teacher codecs */
   LAP_PURPOSE_SAMPLE = 7,   /* which text a tokenizer is trained on */
   LAP_PURPOSE_RECHECK = 9,  /* which lanes are computed again. stream: step; index: draw */
+  LAP_PURPOSE_SUMS = 10,    /* stream: step; index: which part of a sum is added again */
 } lap_purpose;
 
 typedef struct {

@@ -5,8 +5,8 @@
  *
  * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
  * makes each logit once, and the memory for logits is a constant whatever the batch. In bfloat16
- * weights are laid out once for all chunks of a micro-batch, where a kernel gains by it. Logits stay
- * with their shard. For each position of a chunk the shards bring together, in this order: the
+ * weights are laid out once for all chunks of a micro-batch, where a kernel gains by it. Logits
+ * stay with their shard. For each position of a chunk the shards bring together, in this order: the
  * largest logit of the rest, the target's and the kept ones (-inf where another shard has the id);
  * the masses of the rest; and, backward, dx.
  */

@@ -2,13 +2,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 
-/* Elements that are merged at a time by one thread: the stack of partial sums stays in its
- * first-level cache. A divisor of LAP_SEGMENT. */
-enum { TILE = 256, MERGE_DEPTH = 64 };
 /* Below this a chunk's start would cost more than its bytes. */
 enum { SMALLEST_CHUNK = 4 * LAP_SEGMENT };
 
@@ -65,7 +61,8 @@ void lap_chunks_create(lap_chunks *chunks, const lap_group *group, const lap_par
                          .elements = elements,
                          .slots = count_slots(partition, elements),
                          .most_arriving = lap_merge_plans_most_arriving(plans, group->index),
-                         .held_offset = held_offset};
+                         .held_offset = held_offset,
+                         .plans = plans};
   chunks->merging = lap_allocate(lap_merge_plans_most_values(plans), sizeof *chunks->merging);
   for (int i = 0; i < chunks->slots; ++i) {
     chunks->slot[i].arriving =
@@ -82,11 +79,18 @@ void lap_chunks_release(lap_chunks *chunks) {
     lap_exchange_release(&chunks->slot[i].exchange);
   }
   free(chunks->merging);
+  lap_sum_check_destroy(chunks->check);
+}
+
+void lap_chunks_check(lap_chunks *chunks, uint64_t seed) {
+  assert(!chunks->check);
+  chunks->check = lap_sum_check_create(&chunks->group, chunks->partition, chunks->plans, seed);
 }
 
 void lap_chunks_begin(lap_chunks *chunks, const lap_merge_plan *plan, const float *const *sources,
                       float *const *held) {
   assert(chunks->added == chunks->sent);
+  lap_sum_check_begin(chunks->check, plan);
   chunks->plan = plan;
   chunks->sources = sources;
   chunks->held = held;
@@ -139,24 +143,6 @@ static void list_messages(lap_chunks *chunks, int slot) {
 
 /* --- additions --- */
 
-/* One tile of an owner's range: the values, in the order of the tree, go through the counter as
- * planned, on top of what it holds already. */
-static void merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
-                       int64_t offset, float *const *held, int64_t held_offset) {
-  float stack[MERGE_DEPTH][TILE];
-  int depth = plan->before - plan->lowest;
-  for (int i = 0; i < depth; ++i)
-    memcpy(stack[i], held[plan->lowest + i] + held_offset, sizeof stack[0]);
-  for (int value = 0; value < values; ++value) {
-    memcpy(stack[depth++], merging[value] + offset, sizeof stack[0]);
-    for (int merge = 0; merge < plan->merges[value]; ++merge, --depth)
-      for (int i = 0; i < TILE; ++i)
-        stack[depth - 2][i] = stack[depth - 2][i] + stack[depth - 1][i];
-  }
-  for (int i = 0; i < depth; ++i)
-    memcpy(held[plan->lowest + i] + held_offset, stack[i], sizeof stack[0]);
-}
-
 /* Elements [begin, begin + count) of this rank's range of the bucket; values of others lie in
  * `slot`. */
 static void merge(lap_chunks *chunks, int slot, int bucket, int64_t begin, int64_t count) {
@@ -171,8 +157,8 @@ static void merge(lap_chunks *chunks, int slot, int bucket, int64_t begin, int64
   }
   const int64_t held_offset = chunks->held_offset[bucket] + begin;
 #pragma omp parallel for schedule(static) if (count > LAP_PARALLEL_FROM)
-  for (int64_t offset = 0; offset < count; offset += TILE)
-    merge_tile(plan, values, chunks->merging, offset, chunks->held, held_offset + offset);
+  for (int64_t offset = 0; offset < count; offset += LAP_MERGE_TILE)
+    lap_merge_tile(plan, values, chunks->merging, offset, chunks->held, held_offset + offset);
 }
 
 static void add_oldest(lap_chunks *chunks) {
@@ -197,11 +183,12 @@ static void send_part(lap_chunks *chunks, int bucket, int64_t begin) {
 }
 
 void lap_chunks_send(lap_chunks *chunks, int bucket) {
-  assert(chunks->plan->before - chunks->plan->lowest < MERGE_DEPTH / 2);
+  assert(chunks->plan->before - chunks->plan->lowest < LAP_MERGE_DEPTH / 2);
   if (chunks->group.size == 1) {
     merge(chunks, 0, bucket, 0, lap_range_count(lap_partition_range(chunks->partition, bucket, 0)));
     return;
   }
+  lap_sum_check_copy(chunks->check, bucket, chunks->sources);
   const int64_t count = chunks_of_bucket(chunks->partition, chunks->elements, bucket);
   for (int64_t part = 0; part < count; ++part) send_part(chunks, bucket, part * chunks->elements);
 }
@@ -220,3 +207,8 @@ void lap_chunks_add_first(lap_chunks *chunks, uint64_t count) {
 }
 
 void lap_chunks_add_all(lap_chunks *chunks) { lap_chunks_add_first(chunks, chunks->sent); }
+
+void lap_chunks_finish(lap_chunks *chunks) {
+  lap_chunks_add_all(chunks);
+  if (chunks->check) lap_sum_check_finish(chunks->check, chunks->held[0], chunks->held_offset);
+}

@@ -12,6 +12,7 @@
 #define LAP_MPI_COLLECTIVE_CHUNK_H
 
 #include "mpi/collective/merge_plan.h"
+#include "mpi/collective/sum_check.h"
 #include "mpi/transport/exchange.h"
 #include "mpi/transport/group.h"
 #include "mpi/tree/partition.h"
@@ -27,6 +28,8 @@ typedef struct {
   int slots;                  /* receive buffers */
   int most_arriving;          /* values of other ranks in a round */
   const int64_t *held_offset; /* [buckets] of the owner's ranges in `held` */
+  const lap_merge_plans *plans;
+  lap_sum_check *check; /* NULL: none */
 
   /* Of the current round. */
   const lap_merge_plan *plan;
@@ -46,10 +49,12 @@ typedef struct {
 } lap_chunks;
 
 /* For rounds as in `plans`. `held_offset` [buckets] says where the owner's range of each bucket
- * begins in the vectors that it holds; it must outlive the chunks. */
+ * begins in the vectors that it holds; it and the plans must outlive the chunks. */
 void lap_chunks_create(lap_chunks *chunks, const lap_group *group, const lap_partition *partition,
                        const lap_merge_plans *plans, const int64_t *held_offset);
 void lap_chunks_release(lap_chunks *chunks);
+/* From the next step on, parts of the sums are added again (sum_check.h). */
+void lap_chunks_check(lap_chunks *chunks, uint64_t seed);
 /* Bytes of the receive buffers that create allocates on rank `rank` of the group. */
 int64_t lap_chunks_bytes(const lap_partition *partition, const lap_merge_plans *plans, int rank);
 
@@ -66,5 +71,7 @@ void lap_chunks_add_arrived(lap_chunks *chunks);
 void lap_chunks_add_first(lap_chunks *chunks, uint64_t count);
 /* Waits for and adds all that were sent. */
 void lap_chunks_add_all(lap_chunks *chunks);
+/* Collective. Ends the last round: the first vector that is held has the sums. */
+void lap_chunks_finish(lap_chunks *chunks);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef LAP_MPI_COLLECTIVE_GRADIENT_STRATEGY_H
 #define LAP_MPI_COLLECTIVE_GRADIENT_STRATEGY_H
 
+#include "mpi/collective/chunk.h"
 #include "mpi/transport/group.h"
 #include "mpi/tree/bucket_slots.h"
 #include "mpi/tree/lane_tree.h"
@@ -21,8 +22,10 @@ typedef struct {
 } lap_gradient_setup;
 
 typedef struct {
-  /* What create allocates: partial sums and the current lane, and receive buffers. */
-  void (*bytes)(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving);
+  /* What create allocates: partial sums and the current lane, and receive buffers; what checking
+   * takes beyond that. */
+  void (*bytes)(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving,
+                int64_t *checking);
   void *(*create)(const lap_gradient_setup *setup);
   void (*destroy)(void *sum);
   /* Where the lane's gradient of each bucket [buckets] is accumulated, zeroed but for buckets that
@@ -32,6 +35,7 @@ typedef struct {
   void (*open)(void *sum, int bucket);
   void (*ready)(void *sum, int bucket);
   void (*finish)(void *sum);
+  lap_chunks *(*chunks)(void *sum); /* in which all that is between ranks happens */
   float *(*owned)(const void *sum, int bucket);
   float *(*whole)(const void *sum, int bucket); /* NULL: the sum never has whole buckets */
 } lap_gradient_strategy;

@@ -38,7 +38,7 @@ lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fol
   const lap_gradient_setup setup = {
       .mesh = mesh, .fold = fold, .partition = partition, .slots = &layout};
   lap_gradient_sum_size size;
-  strategy_for(fold)->bytes(&setup, &size.vectors, &size.arriving);
+  strategy_for(fold)->bytes(&setup, &size.vectors, &size.arriving, &size.checking);
   lap_bucket_slots_release(&layout);
   return size;
 }
@@ -75,6 +75,19 @@ void lap_gradient_sum_destroy(lap_gradient_sum *sum) {
   free(sum->progress);
   free(sum->order);
   free(sum);
+}
+
+void lap_gradient_sum_check(lap_gradient_sum *sum, uint64_t seed) {
+  lap_chunks_check(sum->strategy->chunks(sum->state), seed);
+}
+
+void lap_gradient_sum_set_step(lap_gradient_sum *sum, uint64_t step) {
+  assert(!sum->in_round && sum->round == -1);
+  lap_sum_check_set_step(sum->strategy->chunks(sum->state)->check, step);
+}
+
+lap_code lap_gradient_sum_verdict(const lap_gradient_sum *sum, lap_status *status) {
+  return lap_sum_check_verdict(sum->strategy->chunks(sum->state)->check, status);
 }
 
 float *const *lap_gradient_sum_begin(lap_gradient_sum *sum, int round) {

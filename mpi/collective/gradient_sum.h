@@ -30,9 +30,18 @@ void lap_gradient_sum_destroy(lap_gradient_sum *sum);
 typedef struct {
   int64_t vectors;  /* of partial sums and the current lane */
   int64_t arriving; /* of receive buffers */
+  int64_t checking; /* not by create but by check */
 } lap_gradient_sum_size;
 lap_gradient_sum_size lap_gradient_sum_bytes(const lap_mesh *mesh, const lap_fold *fold,
                                              const lap_partition *partition, const int *slots);
+
+/* Not collective. From the next step on, a 64th of each sum over ranks, chosen by Philox, is added
+ * again by another rank (sum_check.h). Each step must be numbered before its round 0, from 1. */
+void lap_gradient_sum_check(lap_gradient_sum *sum, uint64_t seed);
+void lap_gradient_sum_set_step(lap_gradient_sum *sum, uint64_t step);
+/* Not collective; after the finish. LAP_OK, or the difference that this rank has found
+ * (LAP_NONFINITE, mpi/transport/wrong.h). */
+lap_code lap_gradient_sum_verdict(const lap_gradient_sum *sum, lap_status *status);
 
 /* Collective over the group, as all below. Begins round 0, 1, ... of fold->rounds; also where this
  * rank has no lane in it. Returns where the lane's gradient of each bucket [buckets] is to be

@@ -52,12 +52,14 @@ static lap_merge_plans plan_merges(const lap_gradient_setup *setup) {
   return plan;
 }
 
-static void bytes(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving) {
+static void bytes(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving,
+                  int64_t *checking) {
   const lap_leaves leaves = lap_leaves_of_mesh(setup->mesh);
   lap_merge_plans plan = plan_merges(setup);
   *vectors = most_partials(&leaves, setup->fold->lanes) * setup->partition->elements *
              (int64_t)sizeof(float);
   *arriving = lap_chunks_bytes(setup->partition, &plan, setup->fold->replica);
+  *checking = lap_sum_check_bytes(setup->partition, &plan, setup->fold->replica);
   lap_merge_plans_release(&plan);
 }
 
@@ -133,13 +135,18 @@ static void ready(void *state, int bucket) {
 
 static void finish(void *state) {
   block_gradients *sum = state;
-  lap_chunks_add_all(&sum->chunks);
+  lap_chunks_finish(&sum->chunks);
   sum->counter.depth = 0;
 }
 
 static float *whole(const void *state, int bucket) {
   const block_gradients *sum = state;
   return sum->partials[0] + sum->partition->bucket_begin[bucket];
+}
+
+static lap_chunks *chunks(void *state) {
+  block_gradients *sum = state;
+  return &sum->chunks;
 }
 
 static float *owned(const void *state, int bucket) {
@@ -153,5 +160,6 @@ const lap_gradient_strategy lap_gradient_sum_block = {.bytes = bytes,
                                                       .begin = begin,
                                                       .ready = ready,
                                                       .finish = finish,
+                                                      .chunks = chunks,
                                                       .owned = owned,
                                                       .whole = whole};

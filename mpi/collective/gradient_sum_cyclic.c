@@ -46,12 +46,14 @@ static lap_merge_plans plan_merges(const lap_gradient_setup *setup) {
   return plans;
 }
 
-static void bytes(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving) {
+static void bytes(const lap_gradient_setup *setup, int64_t *vectors, int64_t *arriving,
+                  int64_t *checking) {
   lap_merge_plans plans = plan_merges(setup);
   const int64_t owned = lap_partition_owned(setup->partition, setup->fold->replica);
   *vectors =
       (setup->slots->elements + lap_merge_plans_most_held(&plans) * owned) * (int64_t)sizeof(float);
   *arriving = lap_chunks_bytes(setup->partition, &plans, setup->fold->replica);
+  *checking = lap_sum_check_bytes(setup->partition, &plans, setup->fold->replica);
   lap_merge_plans_release(&plans);
 }
 
@@ -124,7 +126,12 @@ static void ready(void *state, int bucket) {
 
 static void finish(void *state) {
   cyclic_gradients *sum = state;
-  lap_chunks_add_all(&sum->chunks);
+  lap_chunks_finish(&sum->chunks);
+}
+
+static lap_chunks *chunks(void *state) {
+  cyclic_gradients *sum = state;
+  return &sum->chunks;
 }
 
 static float *owned(const void *state, int bucket) {
@@ -139,4 +146,5 @@ const lap_gradient_strategy lap_gradient_sum_cyclic = {.bytes = bytes,
                                                        .open = open_bucket,
                                                        .ready = ready,
                                                        .finish = finish,
+                                                       .chunks = chunks,
                                                        .owned = owned};

@@ -1,6 +1,7 @@
 #include "mpi/collective/merge_plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 
@@ -36,6 +37,22 @@ void lap_merge_plans_add(lap_merge_plans *plans, const lap_tree_node *nodes, con
   plan.after = plans->counter.depth;
   plans->round[plans->rounds++] = plan;
   plans->values += values;
+}
+
+void lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
+                    int64_t offset, float *const *held, int64_t held_offset) {
+  float stack[LAP_MERGE_DEPTH][LAP_MERGE_TILE];
+  int depth = plan->before - plan->lowest;
+  for (int i = 0; i < depth; ++i)
+    memcpy(stack[i], held[plan->lowest + i] + held_offset, sizeof stack[0]);
+  for (int value = 0; value < values; ++value) {
+    memcpy(stack[depth++], merging[value] + offset, sizeof stack[0]);
+    for (int merge = 0; merge < plan->merges[value]; ++merge, --depth)
+      for (int i = 0; i < LAP_MERGE_TILE; ++i)
+        stack[depth - 2][i] = stack[depth - 2][i] + stack[depth - 1][i];
+  }
+  for (int i = 0; i < depth; ++i)
+    memcpy(held[plan->lowest + i] + held_offset, stack[i], sizeof stack[0]);
 }
 
 int lap_merge_plans_most_values(const lap_merge_plans *plans) {

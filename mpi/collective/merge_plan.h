@@ -34,6 +34,15 @@ void lap_merge_plans_release(lap_merge_plans *plans);
  * rank q has `counts`[q] of them. */
 void lap_merge_plans_add(lap_merge_plans *plans, const lap_tree_node *nodes, const int *counts);
 
+/* Elements that are merged at a time by one thread: the stack of partial sums stays in its
+ * first-level cache. A divisor of LAP_SEGMENT. The counter holds less than half of the depth. */
+enum { LAP_MERGE_TILE = 256, LAP_MERGE_DEPTH = 64 };
+/* One tile: the values `merging` [values], in the order of the tree, each from `offset` on, go
+ * through the counter as planned, on top of what the vectors `held` hold already from `held_offset`
+ * on. */
+void lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
+                    int64_t offset, float *const *held, int64_t held_offset);
+
 /* The most values that are sent in a round, by all ranks; by all but `rank`. */
 int lap_merge_plans_most_values(const lap_merge_plans *plans);
 int lap_merge_plans_most_arriving(const lap_merge_plans *plans, int rank);

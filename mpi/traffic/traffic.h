@@ -31,7 +31,9 @@ typedef enum {
   LAP_TRAFFIC_WEIGHTS,
   LAP_TRAFFIC_ACTIVATIONS,
   LAP_TRAFFIC_SCALARS,
-  LAP_TRAFFIC_KINDS
+  LAP_TRAFFIC_KINDS,
+  LAP_TRAFFIC_CHECKS = LAP_TRAFFIC_KINDS /* of other messages and of sums: in neither table, but
+                                            lap_comm_check_bytes (transport/communicator.h) */
 } lap_traffic_kind;
 
 typedef struct {

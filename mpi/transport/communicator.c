@@ -37,7 +37,7 @@ enum { ACTIVITY_SIZE = 256 };
 
 typedef struct {
   const lap_exchange *exchange;
-  bool done;
+  bool hashed, done;
 } entry;
 
 struct lap_comm {
@@ -61,7 +61,8 @@ struct lap_comm {
   double watchdog_seconds, exposed_seconds;
   int waiting; /* threads, for exchanges */
   int64_t heartbeat_bytes;
-  bool idle; /* this rank has been left out */
+  bool idle;     /* this rank has been left out */
+  bool unhashed; /* exchanges that are submitted from now on */
   char activity[ACTIVITY_SIZE];
 
   atomic_bool mpi_is_up; /* MPI_Init has returned */
@@ -83,9 +84,9 @@ static struct timespec clock_in(clockid_t clock, double seconds) {
 static void begin_exchanges(lap_comm *comm) {
   while (comm->begun < comm->submitted) {
     const uint64_t number = comm->begun + 1;
-    const lap_exchange *exchange = comm->queue[number % comm->capacity].exchange;
+    const entry next = comm->queue[number % comm->capacity];
     pthread_mutex_unlock(&comm->mutex);
-    lap_messages_begin(comm->messages, exchange, number);
+    lap_messages_begin(comm->messages, next.exchange, number, next.hashed);
     pthread_mutex_lock(&comm->mutex);
     comm->begun = number;
   }
@@ -366,7 +367,7 @@ lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exch
   assert(!comm->finishing);
   if (comm->submitted - comm->completed == comm->capacity) grow_queue(comm);
   const lap_comm_ticket ticket = ++comm->submitted;
-  comm->queue[ticket % comm->capacity] = (entry){exchange, false};
+  comm->queue[ticket % comm->capacity] = (entry){exchange, !comm->unhashed, false};
   pthread_cond_signal(&comm->work);
   pthread_mutex_unlock(&comm->mutex);
   return ticket;
@@ -429,6 +430,12 @@ void lap_comm_set_watchdog(lap_comm *comm, double seconds) {
   pthread_mutex_unlock(&comm->mutex);
 }
 
+void lap_comm_set_hashes(lap_comm *comm, bool on) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->unhashed = !on;
+  pthread_mutex_unlock(&comm->mutex);
+}
+
 void lap_comm_set_activity(lap_comm *comm, const char *activity) {
   pthread_mutex_lock(&comm->mutex);
   snprintf(comm->activity, sizeof comm->activity, "%s", activity);
@@ -451,5 +458,9 @@ int64_t lap_comm_heartbeat_bytes(lap_comm *comm) {
 }
 
 lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }
+
+uint64_t lap_comm_check_bytes(const lap_comm *comm) {
+  return lap_messages_check_bytes(comm->messages);
+}
 
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm) { return &comm->mesh_traffic; }

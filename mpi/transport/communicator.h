@@ -53,6 +53,11 @@ const char *lap_comm_host(const lap_comm *comm, int rank); /* host name of any r
 int lap_comm_node(const lap_comm *comm, int rank);         /* number of its node, 0-based */
 int lap_comm_ranks_on_node(const lap_comm *comm);          /* ranks on this rank's node */
 void lap_comm_set_watchdog(lap_comm *comm, double seconds);
+/* Collective in so far as all ranks must say the same between the same exchanges; at first on.
+ * Whether the hash (XXH3) of its bytes follows each message, which the receiver compares. It takes
+ * 8 bytes a message, which are counted apart (lap_comm_check_bytes), and two passes over the bytes.
+ */
+void lap_comm_set_hashes(lap_comm *comm, bool on);
 /* What this rank is doing, for the watchdog's message, e.g. "step 12"; told to other ranks. */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
 /* Not collective. Seconds that callers have waited for exchanges since the last call with reset. */
@@ -61,6 +66,9 @@ double lap_comm_exposed_seconds(lap_comm *comm, bool reset);
  * are not in it: at most 3 * LAP_BEAT_BYTES each time (heartbeat.h). */
 lap_traffic *lap_comm_traffic(lap_comm *comm);
 int64_t lap_comm_heartbeat_bytes(lap_comm *comm); /* that this rank has sent */
+/* What checks have sent, counted as traffic: hashes of messages, and exchanges of
+ * LAP_TRAFFIC_CHECKS. */
+uint64_t lap_comm_check_bytes(const lap_comm *comm);
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 
@@ -71,8 +79,9 @@ typedef uint64_t lap_comm_ticket;
 
 /* Collective among the ranks that exchange. Returns at once; `exchange` and the bytes of its
  * messages must live until it has been waited for. A message of another length than expected ends
- * all ranks (LAP_USAGE): they are not doing the same thing. Exchanges with the same tag between the
- * same two ranks match in the order in which they are started. */
+ * all ranks (LAP_USAGE): they are not doing the same thing; so does one with another hash than its
+ * sender's (LAP_NONFINITE), with a line that names both ranks and their hosts. Exchanges with the
+ * same tag between the same two ranks match in the order in which they are started. */
 lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exchange);
 /* Until all messages of this exchange are complete, whatever else is in flight. */
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 
 void lap_exchange_send(lap_exchange *exchange, int to, const void *bytes, size_t count) {
@@ -22,6 +23,10 @@ void lap_exchange_receive(lap_exchange *exchange, int from, void *bytes, size_t 
         lap_reallocate(exchange->incoming, exchange->incoming_capacity, sizeof *exchange->incoming);
   }
   exchange->incoming[exchange->incoming_count++] = (lap_incoming){bytes, count, from};
+}
+
+bool lap_incoming_is_whole(const lap_incoming *message, uint64_t hash) {
+  return lap_xxh3(message->bytes, message->count) == hash;
 }
 
 void lap_exchange_clear(lap_exchange *exchange) {

@@ -8,7 +8,9 @@
 #ifndef LAP_MPI_TRANSPORT_EXCHANGE_H
 #define LAP_MPI_TRANSPORT_EXCHANGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "mpi/traffic/traffic.h"
 
@@ -53,6 +55,8 @@ typedef struct {
  * bytes are no message. */
 void lap_exchange_send(lap_exchange *exchange, int to, const void *bytes, size_t count);
 void lap_exchange_receive(lap_exchange *exchange, int from, void *bytes, size_t count);
+/* Whether what has arrived has this XXH3, its sender's. */
+bool lap_incoming_is_whole(const lap_incoming *message, uint64_t hash);
 /* Forgets the messages, for the next ones. */
 void lap_exchange_clear(lap_exchange *exchange);
 void lap_exchange_release(lap_exchange *exchange);

@@ -1,6 +1,7 @@
 #include "mpi/transport/message.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <mpi.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "mpi/transport/interfaces.h"
 
@@ -25,11 +27,15 @@ typedef struct {
 typedef struct {
   uint64_t number;
   const char *what;
+  const lap_exchange *exchange;
   double waited; /* seconds */
   MPI_Request *requests;
   pending_message *messages;
   MPI_Status *statuses;
   int count, capacity; /* messages */
+  bool hashed;
+  uint64_t *sent_hashes, *arrived_hashes; /* [hashes_capacity]: of the exchange's two lists */
+  int hashes_capacity;
 } pending_exchange;
 
 struct lap_messages {
@@ -39,6 +45,7 @@ struct lap_messages {
   char (*hosts)[MPI_MAX_PROCESSOR_NAME]; /* [size] */
   int *nodes;                            /* [size] */
   lap_traffic sent;
+  uint64_t check_bytes;
 
   /* The first `in_flight` are in flight, in the order in which they were begun; the others are
    * memory for later ones. */
@@ -143,7 +150,7 @@ static void exchange_hosts(lap_messages *m, double patience_seconds) {
     lap_exchange_receive(&exchange, from, m->hosts[from], sizeof *m->hosts);
     lap_exchange_send(&exchange, to, m->hosts[m->rank], sizeof *m->hosts);
   }
-  if (m->size > 1) lap_messages_begin(m, &exchange, 1);
+  if (m->size > 1) lap_messages_begin(m, &exchange, 1, true);
   bool hinted = false;
   for (double last = lap_clock_seconds(); m->in_flight > 0;) {
     const struct timespec pause = {.tv_nsec = POLL_NANOSECONDS};
@@ -219,6 +226,8 @@ void lap_messages_destroy(lap_messages *m) {
     free(m->exchanges[i]->requests);
     free(m->exchanges[i]->messages);
     free(m->exchanges[i]->statuses);
+    free(m->exchanges[i]->sent_hashes);
+    free(m->exchanges[i]->arrived_hashes);
     free(m->exchanges[i]);
   }
   free(m->exchanges);
@@ -247,6 +256,8 @@ int lap_messages_node(const lap_messages *m, int rank) {
 int lap_messages_in_flight(const lap_messages *m) { return m->in_flight; }
 
 lap_traffic *lap_messages_sent(lap_messages *m) { return &m->sent; }
+
+uint64_t lap_messages_check_bytes(const lap_messages *m) { return m->check_bytes; }
 
 /* --- starting messages --- */
 
@@ -279,6 +290,34 @@ static size_t piece_at(size_t count, size_t offset) {
   return count - offset < LAP_MESSAGE_BYTES ? count - offset : LAP_MESSAGE_BYTES;
 }
 
+static void make_room_for_hashes(pending_exchange *pending, const lap_exchange *exchange) {
+  const int out = exchange->outgoing_count, in = exchange->incoming_count;
+  const int count = out > in ? out : in;
+  if (count <= pending->hashes_capacity) return;
+  pending->sent_hashes = lap_reallocate(pending->sent_hashes, count, sizeof(uint64_t));
+  pending->arrived_hashes = lap_reallocate(pending->arrived_hashes, count, sizeof(uint64_t));
+  pending->hashes_capacity = count;
+}
+
+/* A message of its own behind that of the bytes: messages between two ranks keep their order. */
+static void send_hash(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
+                      int tag, uint64_t *hash) {
+  *hash = lap_xxh3(message->bytes, message->count);
+  m->check_bytes += sizeof *hash;
+  check(m,
+        MPI_Isend(hash, sizeof *hash, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD,
+                  new_request(m, pending, (pending_message){message->peer, sizeof *hash, false})),
+        "a send");
+}
+
+static void receive_hash(lap_messages *m, pending_exchange *pending, const lap_incoming *message,
+                         int tag, uint64_t *hash) {
+  check(m,
+        MPI_Irecv(hash, sizeof *hash, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD,
+                  new_request(m, pending, (pending_message){message->peer, sizeof *hash, true})),
+        "a receive");
+}
+
 static void start_send(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
                        int tag, lap_traffic_kind kind) {
   for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
@@ -289,7 +328,9 @@ static void start_send(lap_messages *m, pending_exchange *pending, const lap_out
                     new_request(m, pending, (pending_message){message->peer, piece, false})),
           "a send");
   }
-  if (m->nodes[message->peer] == m->nodes[m->rank])
+  if (kind == LAP_TRAFFIC_CHECKS)
+    m->check_bytes += message->count;
+  else if (m->nodes[message->peer] == m->nodes[m->rank])
     m->sent.within_node[kind] += message->count;
   else
     m->sent.between_nodes[kind] += message->count;
@@ -307,17 +348,26 @@ static void start_receive(lap_messages *m, pending_exchange *pending, const lap_
   }
 }
 
-void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t number) {
+void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t number,
+                        bool hashed) {
   assert(pthread_equal(pthread_self(), m->thread));
   pending_exchange *pending = new_exchange(m);
   pending->number = number;
   pending->what = exchange->what;
+  pending->exchange = exchange;
   pending->waited = 0;
   pending->count = 0;
-  for (int i = 0; i < exchange->incoming_count; ++i)
-    start_receive(m, pending, &exchange->incoming[i], (int)exchange->tag);
-  for (int i = 0; i < exchange->outgoing_count; ++i)
-    start_send(m, pending, &exchange->outgoing[i], (int)exchange->tag, exchange->kind);
+  pending->hashed = hashed;
+  if (hashed) make_room_for_hashes(pending, exchange);
+  const int tag = (int)exchange->tag;
+  for (int i = 0; i < exchange->incoming_count; ++i) {
+    start_receive(m, pending, &exchange->incoming[i], tag);
+    if (hashed) receive_hash(m, pending, &exchange->incoming[i], tag, &pending->arrived_hashes[i]);
+  }
+  for (int i = 0; i < exchange->outgoing_count; ++i) {
+    start_send(m, pending, &exchange->outgoing[i], tag, exchange->kind);
+    if (hashed) send_hash(m, pending, &exchange->outgoing[i], tag, &pending->sent_hashes[i]);
+  }
 }
 
 /* --- completing them --- */
@@ -340,6 +390,24 @@ static void check_counts(lap_messages *m, const pending_exchange *pending) {
   }
 }
 
+/* Bytes that changed on their way, or at either end while they were moved. Nobody can say which of
+ * the two hosts, or what is between them, is at fault. */
+static void check_hashes(lap_messages *m, const pending_exchange *pending) {
+  for (int i = 0; i < pending->exchange->incoming_count; ++i) {
+    const lap_incoming *message = &pending->exchange->incoming[i];
+    if (lap_incoming_is_whole(message, pending->arrived_hashes[i])) continue;
+    lap_messages_report(
+        m, lap_format("damaged message: of the %zu bytes that came from rank %d on %s in %s the "
+                      "hash is %016" PRIx64 ", its sender's was %016" PRIx64
+                      ": memory of one of the two hosts or the network between them is faulty; "
+                      "ending all ranks with exit code %d",
+                      message->count, message->peer, m->hosts[message->peer], pending->what,
+                      lap_xxh3(message->bytes, message->count), pending->arrived_hashes[i],
+                      LAP_NONFINITE));
+    lap_messages_abort(m, LAP_NONFINITE);
+  }
+}
+
 static bool is_complete(lap_messages *m, pending_exchange *pending) {
   int complete = 0;
   const int result = MPI_Testall(pending->count, pending->requests, &complete, pending->statuses);
@@ -350,6 +418,7 @@ static bool is_complete(lap_messages *m, pending_exchange *pending) {
     }
   check(m, result, pending->what);
   if (complete) check_counts(m, pending);
+  if (complete && pending->hashed) check_hashes(m, pending);
   return complete;
 }
 

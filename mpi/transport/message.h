@@ -8,6 +8,7 @@
 #define LAP_MPI_TRANSPORT_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -37,17 +38,22 @@ int lap_messages_size(const lap_messages *messages);
 const char *lap_messages_host(const lap_messages *messages, int rank);
 int lap_messages_node(const lap_messages *messages, int rank);
 
-/* Starts the messages of an exchange, which is `number` from now on. Messages of several exchanges
- * between the same two ranks with the same tag match in the order of starting. */
-void lap_messages_begin(lap_messages *messages, const lap_exchange *exchange, uint64_t number);
+/* Starts the messages of an exchange, which is `number` from now on and must live until it is
+ * complete. Messages of several exchanges between the same two ranks with the same tag match in the
+ * order of starting. `hashed`, alike on both sides: the XXH3 of each message's bytes follows it,
+ * and the receiver compares. */
+void lap_messages_begin(lap_messages *messages, const lap_exchange *exchange, uint64_t number,
+                        bool hashed);
 int lap_messages_in_flight(const lap_messages *messages); /* exchanges */
 /* Lets messages move; `seconds` have passed since the last call. *completed gets the numbers of the
  * exchanges whose messages are all complete now, valid until the next call. Returns how many. A
  * message of another length than expected ends all ranks (LAP_USAGE): they are not doing the same
- * thing. */
+ * thing. So does one whose bytes have another hash than its sender's (LAP_NONFINITE). */
 int lap_messages_poll(lap_messages *messages, double seconds, const uint64_t **completed);
-/* What was sent in complete exchanges and those in flight. */
+/* What was sent in complete exchanges and those in flight; apart from them what checks have sent
+ * (LAP_TRAFFIC_CHECKS), hashes included. */
 lap_traffic *lap_messages_sent(lap_messages *messages);
+uint64_t lap_messages_check_bytes(const lap_messages *messages);
 
 /* How long the oldest exchange in flight has waited; 0: none is in flight. */
 double lap_messages_longest_wait(const lap_messages *messages);

@@ -11,6 +11,15 @@
 #include "core/philox.h"
 #include "core/status.h"
 
+static void xxh3_has_the_known_answer(void **state) {
+  (void)state;
+  assert_true(lap_xxh3("", 0) == UINT64_C(0x2d06800538d394c2));
+  char bytes[1000] = {0};
+  const uint64_t zeros = lap_xxh3(bytes, sizeof bytes);
+  bytes[999] = 1;
+  assert_true(lap_xxh3(bytes, sizeof bytes) != zeros);
+}
+
 static void sha256_has_the_known_answer(void **state) {
   (void)state;
   uint8_t digest[LAP_SHA256_SIZE];
@@ -80,6 +89,7 @@ static void a_long_message_is_cut_not_overrun(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(xxh3_has_the_known_answer),
       cmocka_unit_test(sha256_has_the_known_answer),
       cmocka_unit_test(tokens_hash_as_little_endian_uint32),
       cmocka_unit_test(philox_has_the_known_answer),

@@ -22,6 +22,38 @@ static void different_counts(lap_comm *comm) {
   lap_exchange_release(&exchange);
 }
 
+/* Links with --wrap=MPI_Isend. While `damaging`, what leaves of messages of this many bytes is a
+ * copy with one bit changed, as by a bad network. */
+enum { DAMAGED_BYTES = 100 * 1000 };
+static bool damaging;
+int __real_MPI_Isend(const void *bytes, int count, MPI_Datatype type, int to, int tag,
+                     MPI_Comm comm, MPI_Request *request);
+int __wrap_MPI_Isend(const void *bytes, int count, MPI_Datatype type, int to, int tag,
+                     MPI_Comm comm, MPI_Request *request);
+int __wrap_MPI_Isend(const void *bytes, int count, MPI_Datatype type, int to, int tag,
+                     MPI_Comm comm, MPI_Request *request) {
+  static char copy[DAMAGED_BYTES];
+  if (damaging && count == DAMAGED_BYTES) {
+    memcpy(copy, bytes, sizeof copy);
+    copy[DAMAGED_BYTES / 3] ^= 1;
+    bytes = copy;
+  }
+  return __real_MPI_Isend(bytes, count, type, to, tag, comm, request);
+}
+
+/* Rank 1 sends damaged bytes; without hashes nobody would see. */
+static void damage(lap_comm *comm, bool hashes) {
+  static char mine[DAMAGED_BYTES], all[4 * DAMAGED_BYTES];
+  lap_comm_set_hashes(comm, hashes);
+  lap_barrier(comm);
+  damaging = lap_comm_rank(comm) == 1;
+  lap_gather_all(comm, mine, sizeof mine, all);
+  damaging = false;
+  int wrong = 0;
+  for (size_t i = 0; i < sizeof all; ++i) wrong += all[i] != 0;
+  if (lap_comm_rank(comm) == 0) fprintf(stderr, "%d bytes are wrong\n", wrong);
+}
+
 static void list_bytes(const lap_group *group, char *bytes, lap_exchange *exchange) {
   for (int step = 1; step < group->size; ++step) {
     const int from = lap_group_from(group, step);
@@ -143,6 +175,8 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "read") == 0) read_for_ever();
   if (strcmp(scenario, "idle") == 0) be_idle(comm);
   if (strcmp(scenario, "disk") == 0) wait_for_a_disk(comm);
+  if (strcmp(scenario, "damage") == 0) damage(comm, true);
+  if (strcmp(scenario, "damage_unseen") == 0) damage(comm, false);
   lap_barrier(comm);
   if (odd && strcmp(scenario, "stop_at_end") == 0) raise(SIGSTOP);
   lap_comm_finish(comm);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +13,9 @@
 
 #include "core/memory.h"
 #include "mpi/collective/gradient_sum.h"
+#include "mpi/collective/merge_plan.h"
 #include "mpi/collective/mesh_groups.h"
+#include "mpi/transport/agree.h"
 #include "reference.h"
 #include "world.h"
 
@@ -137,6 +140,17 @@ static int64_t run_shared_step(lap_gradient_sum *sum, const lap_fold *fold, int 
   return mistakes;
 }
 
+/* Whose sums are added again, and found to be right. */
+static int64_t run_checked_step(lap_gradient_sum *sum, const lap_fold *fold, int step,
+                                const lap_partition *partition,
+                                int64_t (*run)(lap_gradient_sum *, const lap_fold *, int,
+                                               const lap_partition *)) {
+  lap_status status;
+  lap_gradient_sum_set_step(sum, (uint64_t)step + 1);
+  const int64_t mistakes = run(sum, fold, step, partition);
+  return mistakes + (lap_gradient_sum_verdict(sum, &status) != LAP_OK);
+}
+
 static void check_shared_slots(lap_comm *comm, const layout *where, const vector_shape *vector) {
   lap_fold fold;
   if (!world_fold(comm, &where->mesh, where->model_ranks, LAP_LANES_CYCLIC, &fold)) return;
@@ -149,11 +163,13 @@ static void check_shared_slots(lap_comm *comm, const layout *where, const vector
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, slots);
   const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, slots);
   int64_t mistakes = allocated != size.vectors + size.arriving;
+  lap_gradient_sum_check(sum, 11);
+  mistakes += allocated != size.vectors + size.arriving + size.checking;
   const int64_t apart =
       lap_gradient_sum_bytes(&where->mesh, &fold, partition, NULL).vectors - size.vectors;
   mistakes += vector->buckets > 4 ? apart <= 0 : apart != 0;
   for (int step = 0; step < ORDERS; ++step) {
-    mistakes += run_shared_step(sum, &fold, step, partition);
+    mistakes += run_checked_step(sum, &fold, step, partition, run_shared_step);
     mistakes += wrong_sums(&where->mesh, &fold, step, partition, sum);
   }
   assert_everywhere(comm, mistakes);
@@ -171,9 +187,11 @@ static void check_layout(lap_comm *comm, const layout *where, const vector_shape
   lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &where->mesh, &fold, partition, NULL);
   const lap_gradient_sum_size size = lap_gradient_sum_bytes(&where->mesh, &fold, partition, NULL);
   int64_t mistakes = allocated != size.vectors + size.arriving;
+  lap_gradient_sum_check(sum, 11);
+  mistakes += allocated != size.vectors + size.arriving + size.checking;
   const int64_t before = allocated;
   for (int step = 0; step < ORDERS; ++step) {
-    mistakes += run_step(sum, &fold, step, partition);
+    mistakes += run_checked_step(sum, &fold, step, partition, run_step);
     mistakes += wrong_sums(&where->mesh, &fold, step, partition, sum);
     for (int b = 0; b < partition->buckets && schedule == LAP_LANES_BLOCK; ++b)
       mistakes +=
@@ -218,6 +236,100 @@ static void a_left_fold_over_uneven_ranges_gives_other_bits(void **state) {
     different += memcmp(&fold, &tree, sizeof fold) != 0;
   }
   assert_true(different > LAP_SEGMENT / 10);
+}
+
+/* Links with --wrap=lap_merge_tile: what an owner has added of one of its tiles is wrong by one
+ * bit. */
+static int64_t wrong_offset = -1; /* in what is held; of chunks only: checks hold their own */
+static bool is_wrong;
+void __real_lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
+                           int64_t offset, float *const *held, int64_t held_offset);
+void __wrap_lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
+                           int64_t offset, float *const *held, int64_t held_offset);
+void __wrap_lap_merge_tile(const lap_merge_plan *plan, int values, const float *const *merging,
+                           int64_t offset, float *const *held, int64_t held_offset) {
+  __real_lap_merge_tile(plan, values, merging, offset, held, held_offset);
+  if (!is_wrong || (wrong_offset >= 0 && held_offset != wrong_offset)) return;
+  uint32_t bits;
+  memcpy(&bits, &held[0][held_offset], sizeof bits);
+  bits ^= 1;
+  memcpy(&held[0][held_offset], &bits, sizeof bits);
+}
+
+/* Rank 1 adds wrongly all the time: its checkers find it in the first step, and it thinks that the
+ * others are wrong. */
+static void a_rank_that_adds_wrongly_is_found(void **state) {
+  lap_comm *comm = *state;
+  const int ranks = lap_comm_size(comm);
+  const lap_mesh mesh = {1, ranks, 1};
+  const vector_shape vector = {2, {300, 100}};
+  for (int schedule = 0; schedule < 2 && ranks > 1; ++schedule) {
+    lap_fold fold;
+    assert_true(world_fold(comm, &mesh, 1, (lap_lane_schedule)schedule, &fold));
+    const lap_group replicas = lap_group_of_replicas(comm, &fold);
+    lap_partition *partition = world_partition(vector.segments, vector.buckets, ranks);
+    lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, NULL);
+    lap_gradient_sum_check(sum, 11);
+    int64_t found = 0;
+    for (int step = 0; step < 8; ++step) {
+      lap_status status = {0};
+      is_wrong = lap_comm_rank(comm) == 1;
+      lap_gradient_sum_set_step(sum, (uint64_t)step + 1);
+      run_step(sum, &fold, step, partition);
+      is_wrong = false;
+      if (lap_gradient_sum_verdict(sum, &status) == LAP_OK) continue;
+      char place[32];
+      snprintf(place, sizeof place, ", step %d: ", step + 1);
+      ++found;
+      if (!strstr(status.message, "wrong arithmetic at rank ") || !strstr(status.message, place) ||
+          !strstr(status.message, "of the gradient of bucket "))
+        found = -1000;
+      if (lap_comm_rank(comm) != 1 && !strstr(status.message, "wrong arithmetic at rank 1 on "))
+        found = -1000;
+    }
+    int64_t fewest, most;
+    lap_agree_range(comm, found, &fewest, &most);
+    assert_true(fewest >= 0 && most > 0);
+    lap_gradient_sum_destroy(sum);
+    lap_partition_destroy(partition);
+  }
+}
+
+/* One addition of a step is wrong: 64 steps later it was added again, on the average. */
+static void a_64th_is_added_again(void **state) {
+  lap_comm *comm = *state;
+  enum { STEPS = 3200, SEGMENTS = 40 };
+  const int ranks = lap_comm_size(comm);
+  if (ranks != 2) return;
+  const lap_mesh mesh = {1, ranks, 1};
+  const vector_shape vector = {1, {SEGMENTS}};
+  lap_fold fold;
+  assert_true(world_fold(comm, &mesh, 1, LAP_LANES_BLOCK, &fold));
+  const lap_group replicas = lap_group_of_replicas(comm, &fold);
+  lap_partition *partition = world_partition(vector.segments, vector.buckets, ranks);
+  lap_gradient_sum *sum = lap_gradient_sum_create(&replicas, &mesh, &fold, partition, NULL);
+  lap_gradient_sum_check(sum, 11);
+  int64_t found = 0;
+  for (int step = 0; step < STEPS; ++step) {
+    lap_status status = {0};
+    wrong_offset = lap_partition_range(partition, 0, 1).begin + 7 * LAP_SEGMENT;
+    is_wrong = lap_comm_rank(comm) == 1;
+    lap_gradient_sum_set_step(sum, (uint64_t)step + 1);
+    for (int round = 0; round < fold.rounds; ++round) {
+      lap_gradient_sum_begin(sum, round);
+      lap_gradient_sum_end(sum);
+    }
+    lap_gradient_sum_finish(sum);
+    is_wrong = false;
+    found += lap_gradient_sum_verdict(sum, &status) != LAP_OK;
+  }
+  wrong_offset = -1;
+  int64_t fewest, most;
+  lap_agree_range(comm, found, &fewest, &most);
+  assert_int_equal(fewest, 0);                                      /* on the rank that is wrong */
+  assert_in_range(most, STEPS / 64 * 5 / 10, STEPS / 64 * 15 / 10); /* 3.5 deviations */
+  lap_gradient_sum_destroy(sum);
+  lap_partition_destroy(partition);
 }
 
 static void each_rank_sends_the_optimal_number_of_bytes(void **state) {
@@ -271,6 +383,8 @@ int main(void) {
       cmocka_unit_test(cyclic_lanes_have_the_bits_of_the_tree),
       cmocka_unit_test(buckets_may_share_memory),
       cmocka_unit_test(a_left_fold_over_uneven_ranges_gives_other_bits),
+      cmocka_unit_test(a_rank_that_adds_wrongly_is_found),
+      cmocka_unit_test(a_64th_is_added_again),
       cmocka_unit_test(each_rank_sends_the_optimal_number_of_bytes),
       cmocka_unit_test(sums_hold_few_vectors),
   };

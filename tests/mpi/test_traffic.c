@@ -224,8 +224,7 @@ static void check_fold(world *w) {
   lap_partition_destroy(w->partition);
 }
 
-static void counted_is_predicted_to_the_byte(void **state) {
-  lap_comm *comm = *state;
+static void check_all_folds(lap_comm *comm) {
   static const int models[] = {1, 2, 4};
   for (int pods = 1; pods <= 3; ++pods)
     for (int data = 1; data <= 5; ++data)
@@ -238,6 +237,15 @@ static void counted_is_predicted_to_the_byte(void **state) {
             if (world_fold(comm, &w.layout.mesh, model_ranks, schedule, &w.layout.fold))
               check_fold(&w);
           }
+}
+
+static void counted_is_predicted_to_the_byte(void **state) { check_all_folds(*state); }
+
+/* What follows a message to check it is not what the step sends. */
+static void hashes_are_not_counted(void **state) {
+  lap_comm_set_hashes(*state, false);
+  check_all_folds(*state);
+  lap_comm_set_hashes(*state, true);
 }
 
 /* Bytes between ranks do not depend on where nodes end; with one rank a node all are between. */
@@ -301,6 +309,7 @@ static void the_logical_algorithm_is_that_of_the_page(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(counted_is_predicted_to_the_byte),
+      cmocka_unit_test(hashes_are_not_counted),
       cmocka_unit_test(nodes_divide_what_is_sent),
       cmocka_unit_test(the_logical_algorithm_is_that_of_the_page),
   };

@@ -72,6 +72,7 @@ int lap_ranks_usable(lap_console *console, const lap_config *config, int ranks) 
 lap_code lap_ranks_employ_config(const lap_session *session, const lap_config *config, bool no_idle,
                                  bool *idle, lap_status *status) {
   char why[WHY_TEXT];
+  lap_comm_set_hashes(session->comm, config->integrity.messages == LAP_ON);
   return lap_ranks_employ(session, &config->mesh, config->model_ranks, describe_mesh(config, why),
                           no_idle, idle, status);
 }

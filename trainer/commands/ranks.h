@@ -28,7 +28,8 @@ lap_code lap_ranks_employ(const lap_session *session, const lap_mesh *mesh, int 
 /* How many of `ranks` ranks have work in the mesh of a config (0: no number of them will do), said
  * as a warning where that is not all of them. */
 int lap_ranks_usable(lap_console *console, const lap_config *config, int ranks);
-/* lap_ranks_employ for the mesh of a config. */
+/* lap_ranks_employ for the mesh of a config; from there on messages have hashes as
+ * integrity.messages says. */
 lap_code lap_ranks_employ_config(const lap_session *session, const lap_config *config, bool no_idle,
                                  bool *idle, lap_status *status);
 

@@ -33,6 +33,7 @@ typedef enum {
   LAP_POLICY_STOP,    /* ends with exit code 4 */
   LAP_POLICY_EXCLUDE, /* names the host in RUN/excluded_hosts and ends with 75 */
 } lap_integrity_policy;
+typedef enum { LAP_OFF, LAP_ON } lap_switch;
 typedef enum {
   LAP_SCHEDULE_COSINE,
   LAP_SCHEDULE_LINEAR,
@@ -117,6 +118,9 @@ typedef struct {
     int64_t recheck_lanes; /* computed again; more than there are: all */
     int64_t recheck_every; /* steps; 0: never */
     lap_integrity_policy policy;
+    lap_switch messages; /* hashes of messages */
+    lap_switch sums;     /* a part of the gradients' sums added again */
+    lap_switch state;    /* checksums of weights and moments */
   } integrity;
 
   int threads; /* OpenMP threads of a rank */

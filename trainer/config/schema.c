@@ -12,6 +12,7 @@ static const char *const recompute_words[] = {"none", "block", "attention", NULL
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
 static const char *const gemm_words[] = {"lapidary", "openblas", NULL};
 static const char *const policy_words[] = {"stop", "exclude", NULL};
+static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 /* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. */
@@ -280,6 +281,24 @@ static const lap_config_key schema[] = {
          "What happens once a rank has computed wrongly. stop ends the run with exit code 4; "
          "exclude writes the host into excluded_hosts of run_dir and ends with 75, for a job "
          "script that goes on without it."},
+    {"integrity.messages", LAP_KEY_WORD, offsetof(lap_config, integrity.messages), .fallback = "on",
+     .words = switch_words,
+     .meaning =
+         "Hashes of messages between ranks. The XXH3 of its bytes follows each message; the "
+         "receiver compares, and a difference ends the job with exit code 4. Costs a pass over "
+         "what is sent and one over what arrives. Changes no bit."},
+    {"integrity.sums", LAP_KEY_WORD, offsetof(lap_config, integrity.sums), .fallback = "on",
+     .words = switch_words,
+     .meaning =
+         "Sums over ranks added again. Of each gradient's sum another rank adds a 64th, "
+         "chosen at random; a difference ends the job with exit code 4. Costs a 64th of what "
+         "gradients send, and two more exchanges a step. Changes no bit."},
+    {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
+     .words = switch_words,
+     .meaning =
+         "Checksums of weights and moments, one for 16384 elements, from one update to the "
+         "next. A difference ends the job with exit code 4. Costs about 1 ns for each element "
+         "that a rank updates, and a pass over copies of weights. Changes no bit."},
 
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
@@ -335,7 +354,8 @@ static const lap_config_section sections[] = {
     {"schedule", "Length of the run, and the learning rate on its way."},
     {"checkpoint", "When checkpoints are written, and which of them are kept."},
     {"eval", "Evaluation while training."},
-    {"integrity", "What a run does to notice wrong arithmetic, and what it does then."},
+    {"integrity",
+     "What is checked against wrong arithmetic and damaged memory, and what a run does then."},
 };
 enum { SECTIONS = sizeof sections / sizeof *sections };
 

@@ -50,26 +50,24 @@ static lap_code write_file(const char *run_dir, const char *name, const char *te
 /* Rank 0. Lines that are there stay. */
 static lap_code add_hosts(const lap_config *config, lap_comm *comm, const bool *suspect,
                           lap_status *status) {
-  char *before = NULL, *after = NULL;
-  size_t size = 0;
-  LAP_TRY(read_hosts(config->run_dir, &before, status));
-  FILE *out = open_memstream(&after, &size);
-  const size_t length = strlen(before);
-  fprintf(out, "%s%s", before, length && before[length - 1] != '\n' ? "\n" : "");
+  char *hosts = NULL;
+  LAP_TRY(read_hosts(config->run_dir, &hosts, status));
   for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
-    fflush(out);
-    if (suspect[rank] && !is_listed(after, lap_comm_host(comm, rank)))
-      fprintf(out, "%s\n", lap_comm_host(comm, rank));
+    const char *host = lap_comm_host(comm, rank);
+    if (!suspect[rank] || is_listed(hosts, host)) continue;
+    const size_t length = strlen(hosts);
+    const bool ends = length == 0 || hosts[length - 1] == '\n';
+    char *longer = lap_format("%s%s%s\n", hosts, ends ? "" : "\n", host);
+    free(hosts);
+    hosts = longer;
   }
-  fclose(out);
   /* First what a crash between the two must not lose. */
   lap_code code = write_file(config->run_dir, unconfirmed_name,
                              "The newest checkpoints may hold what an excluded host did. train "
                              "--resume auto makes their steps\nagain and removes this file.\n",
                              status);
-  if (code == LAP_OK) code = write_file(config->run_dir, hosts_name, after, status);
-  free(before);
-  free(after);
+  if (code == LAP_OK) code = write_file(config->run_dir, hosts_name, hosts, status);
+  free(hosts);
   return code;
 }
 

@@ -176,6 +176,7 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
 static lap_code save(trainer *t, bool behind, lap_status *status) {
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
+  LAP_TRY(lap_stepper_confirm(t->stepper, status));
   /* A checkpoint stands behind whole metrics: a resume from it does not write these lines again. */
   if (t->metrics && t->pending.code == LAP_OK) lap_metrics_sync(t->metrics, &t->pending);
   *status = t->pending;

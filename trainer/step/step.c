@@ -15,8 +15,8 @@
 #include "mpi/collective/segment_sum.h"
 #include "mpi/collective/shard_sum.h"
 #include "mpi/transport/agree.h"
-#include "trainer/step/optimizer.h"
 #include "trainer/step/schedule.h"
+#include "trainer/step/update.h"
 
 /* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
 enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_LEFT, SUM_SAVE, SUMS };
@@ -34,6 +34,8 @@ struct lap_stepper {
   size_t source_count;
   lap_state *state;
   lap_block_weights *weights;
+  lap_checksums *checksums; /* of the state; NULL: none */
+  lap_status wrong;         /* what this rank has found, brought to the next agreement point */
   lap_gemma2 *model;
   lap_micro_batch *micro;
   lap_input_rows *input_rows; /* NULL: a lane has one micro-batch */
@@ -130,6 +132,11 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->source_count = data->source_count ? data->source_count : 1;
   s->state = state;
   s->weights = weights;
+  if (config->integrity.state == LAP_ON) {
+    s->checksums = lap_checksums_create(state);
+    lap_checksums_take_all(s->checksums);
+    lap_checksums_share(s->checksums);
+  }
   const int64_t micro = config->batch.micro_sequences;
   s->model = lap_stepper_record(config, state->parameters->shards, lap_data_teacher_k(data), true);
   s->micro = lap_micro_batch_create(data, micro);
@@ -141,6 +148,8 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->gradient_sum = lap_gradient_sum_create(&state->group, &placement->mesh, &placement->fold,
                                             state->partition, slots);
   free(slots);
+  if (config->integrity.sums == LAP_ON)
+    lap_gradient_sum_check(s->gradient_sum, (uint64_t)config->seed);
   s->lane_sum = lap_lane_sum_create(&state->group, &placement->mesh, &placement->fold, SUMS);
   s->norm_sum = create_norm_sum(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
@@ -180,10 +189,13 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
       micro * (int64_t)sizeof(uint64_t) +
       ((int64_t)placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
   lap_recheck_bytes(config, state, memory);
+  if (config->integrity.sums == LAP_ON) memory->bytes[LAP_MEMORY_BUFFERS] += sums.checking;
+  if (config->integrity.state == LAP_ON) lap_checksums_bytes(state, memory);
 }
 
 void lap_stepper_destroy(lap_stepper *s) {
   if (!s) return;
+  lap_checksums_destroy(s->checksums);
   lap_gemma2_destroy(s->model);
   lap_micro_batch_destroy(s->micro);
   lap_input_rows_destroy(s->input_rows);
@@ -385,6 +397,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   share_requests(s, &requests, &failed);
   s->asked = &requests;
   s->left = false;
+  lap_gradient_sum_set_step(s->gradient_sum, s->state->step + 1);
   /* A round without a lane, which is the last one if any, leaves values that are not looked at. */
   for (int round = 0; round < fold->rounds; ++round) {
     double *values = s->lane_values + (int64_t)round * SUMS;
@@ -396,6 +409,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   }
   s->asked = NULL; /* whatever is computed again is not left */
   lap_gradient_sum_finish(s->gradient_sum);
+  if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
   account(s, LAP_PHASE_REDUCE, since);
   if (sums[SUM_FAILED] > 0) {
@@ -448,19 +462,12 @@ static void update_weights(lap_stepper *s, double grad_norm, double counted, dou
                            .epsilon = config->optimizer.epsilon,
                            .weight_decay = config->optimizer.weight_decay,
                            .update = state->applied_updates + 1};
-  const bool everything = state->whole[LAP_EXP_AVG];
   lap_block_weights_wait_all(s->weights);
-  for (int b = 0; b < state->partition->buckets; ++b) {
-    const lap_range range = lap_state_held(state, LAP_EXP_AVG, b);
-    const float *gradient = everything ? lap_gradient_sum_whole(s->gradient_sum, b)
-                                       : lap_gradient_sum_owned(s->gradient_sum, b);
-    lap_adamw_update(&adamw, state->parameters, range.begin, range.end, (float)(shrink / counted),
-                     gradient, lap_state_at(state, LAP_WEIGHT, b, range.begin),
-                     lap_state_at(state, LAP_EXP_AVG, b, range.begin),
-                     lap_state_at(state, LAP_EXP_AVG_SQ, b, range.begin));
-  }
+  lap_update_state(&adamw, state, (float)(shrink / counted), s->gradient_sum, s->checksums);
+  if (s->checksums && s->wrong.code == LAP_OK)
+    s->wrong.code = lap_checksums_verdict(s->checksums, state->step + 1, &s->wrong);
   account(s, LAP_PHASE_UPDATE, since);
-  lap_block_weights_changed(s->weights, everything);
+  lap_block_weights_changed(s->weights, state->whole[LAP_EXP_AVG]);
   account(s, LAP_PHASE_GATHER, since);
   state->applied_updates += 1;
 }
@@ -470,6 +477,7 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   lap_state *state = s->state;
   double since = lap_clock_seconds(), sums[SUMS];
   if (s->recheck) lap_recheck_begin(s->recheck);
+  if (s->wrong.code != LAP_OK) requests.failure = &s->wrong;
   LAP_TRY(run_lanes(s, requests, sums, &since, status));
   if (sums[SUM_LEFT] > 0) {
     *result = (lap_step_result){.left = true};
@@ -529,6 +537,18 @@ void lap_stepper_lane_losses(const lap_stepper *s, double *losses) {
 
 const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *s) {
   return s->recheck ? lap_recheck_found(s->recheck) : NULL;
+}
+
+lap_code lap_stepper_confirm(lap_stepper *s, lap_status *status) {
+  const lap_state *state = s->state;
+  if (s->checksums && s->wrong.code == LAP_OK) {
+    lap_block_weights_wait_all(s->weights);
+    lap_checksums_check_copies(s->checksums);
+    lap_checksums_check_all(s->checksums);
+    s->wrong.code = lap_checksums_verdict(s->checksums, state->step, &s->wrong);
+  }
+  *status = s->wrong;
+  return lap_agree(state->placement.comm, status);
 }
 
 const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }

@@ -79,9 +79,9 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
- * all of them, with the state as before the step; so is LAP_NONFINITE where a lane that was
- * computed again differs. A step that is left is finished without computing, for those that wait
- * for messages. */
+ * all of them, with the state as before the step; so is wrong arithmetic (LAP_NONFINITE): of a lane
+ * that was computed again, or what a rank has found in the step before. A step that is left is
+ * finished without computing, for those that wait for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 /* Not collective, the same on all ranks. Who computed wrongly in the last step, which ended for
@@ -91,6 +91,12 @@ const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *stepper);
 /* Collective, between steps. The loss of each lane of the last step, its mean over counted
  * positions, on every rank: `losses` [lanes]. */
 void lap_stepper_lane_losses(const lap_stepper *stepper, double *losses);
+
+/* Collective. Whether all that was checked up to now was right (integrity in the config): what a
+ * step finds is brought to the next step, or here, before a checkpoint is written. Checks the whole
+ * state once more. All ranks return what the lowest one that found anything says (LAP_NONFINITE).
+ */
+lap_code lap_stepper_confirm(lap_stepper *stepper, lap_status *status);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */
 const double *lap_stepper_seconds(const lap_stepper *stepper);

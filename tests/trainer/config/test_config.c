@@ -100,6 +100,9 @@ static void defaults_are_those_of_the_design(void **state) {
   assert_int_equal(config->gemm, LAP_GEMM_LAPIDARY);
   assert_true(config->watchdog_seconds == 300);
   assert_int_equal(config->max_bad_steps, 10);
+  assert_int_equal(config->integrity.messages, LAP_ON);
+  assert_int_equal(config->integrity.sums, LAP_ON);
+  assert_int_equal(config->integrity.state, LAP_ON);
   assert_false(lap_config_is_given(config, "objective.distill_weight"));
   assert_true(lap_config_is_given(config, "model.head_dim"));
   lap_config_destroy(config);
@@ -487,6 +490,9 @@ static void only_what_decides_the_numbers_changes_their_hash(void **state) {
       {"data.train=[{path: x, weight: 0.1}, {path: y}]", NULL},
       {"teacher.cache=z", NULL},
       {"watchdog_seconds=5", NULL},
+      {"integrity.messages=off", NULL},
+      {"integrity.sums=off", NULL},
+      {"integrity.state=off", NULL},
   };
   lap_config *base_config = load(full, NULL, 0);
   lap_numbers *base = lap_numbers_create(base_config);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@
 #include "mpi/transport/agree.h"
 #include "tests/mpi/world.h"
 #include "trainer/config/load.h"
+#include "trainer/state/hash.h"
 #include "trainer/step/optimizer.h"
 #include "trainer/step/schedule.h"
 #include "trainer/step/step.h"
@@ -56,12 +58,16 @@ lap_code __wrap_lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *dat
 void __wrap_lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters,
                              int64_t begin, int64_t end, float factor, const float *gradient,
                              float *weight, float *exp_avg, float *exp_avg_sq) {
-  ++seen.updates;
-  seen.adamw = *adamw;
-  seen.factor = factor;
-  seen.elements += end - begin;
-  for (int64_t i = 0; i < end - begin; ++i)
-    seen.squares += (double)gradient[i] * (double)gradient[i];
+  double squares = 0;
+  for (int64_t i = 0; i < end - begin; ++i) squares += (double)gradient[i] * (double)gradient[i];
+#pragma omp critical
+  {
+    ++seen.updates;
+    seen.adamw = *adamw;
+    seen.factor = factor;
+    seen.elements += end - begin;
+    seen.squares += squares;
+  }
   __real_lap_adamw_update(adamw, parameters, begin, end, factor, gradient, weight, exp_avg,
                           exp_avg_sq);
 }
@@ -84,6 +90,8 @@ void __wrap_lap_square_partials(const float *gradient, int64_t count, double *pa
   __real_lap_square_partials(gradient, count, partials);
   if (spoil_norm && count > 0) partials[0] = INFINITY;
 }
+
+static bool checks_are_on = true;
 
 /* --- a run --- */
 
@@ -131,6 +139,7 @@ static void start_run(run *r, lap_comm *comm, lap_sharding sharding, int64_t mic
                        &status) != LAP_OK)
     fail_msg("%s", status.message);
   r->config->batch.micro_sequences = micro_sequences;
+  r->config->integrity.state = checks_are_on ? LAP_ON : LAP_OFF;
   make_data(r);
   lap_placement placement;
   assert_int_equal(lap_placement_create(&r->config->mesh, 0, sharding, comm, &placement, &status),
@@ -277,6 +286,68 @@ static void adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_upd
   assert_true(sum_over_ranks(r.comm, (double)seen.elements) ==
               (double)r.state->partition->elements);
   end_run(&r);
+}
+
+/* --- what is checked --- */
+
+static void assert_same_state(run *r, char first[LAP_SHA256_HEX]) {
+  char hex[LAP_SHA256_HEX];
+  lap_block_weights_wait_all(r->weights);
+  lap_state_sha256(r->state, hex);
+  if (first[0]) assert_string_equal(first, hex);
+  memcpy(first, hex, sizeof hex);
+}
+
+static void checks_change_no_bit(void **state) {
+  char first[LAP_SHA256_HEX] = "";
+  for (int i = 0; i < 4; ++i)
+    for (int on = 0; on < 2; ++on) {
+      run r;
+      checks_are_on = on;
+      start_run(&r, *state, every_sharding[i], 1);
+      lap_comm_set_hashes(r.comm, on);
+      for (int step = 0; step < 4; ++step) do_step(&r);
+      assert_same_state(&r, first);
+      end_run(&r);
+    }
+  checks_are_on = true;
+  lap_comm_set_hashes(*state, true);
+}
+
+static void flip_a_bit(float *value) {
+  uint32_t bits;
+  memcpy(&bits, value, sizeof bits);
+  bits ^= 1U << 13;
+  memcpy(value, &bits, sizeof bits);
+}
+
+/* The last rank's memory: found in the update, said by all ranks in the next step, and before a
+ * checkpoint. */
+static void a_bit_that_flips_between_steps_ends_the_run(void **state) {
+  lap_comm *comm = *state;
+  const int last = lap_comm_size(comm) - 1;
+  char who[64];
+  snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", last);
+  for (int i = 0; i < 4; ++i)
+    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+      run r;
+      lap_step_result result;
+      lap_status status = {0};
+      start_run(&r, comm, every_sharding[i], 1);
+      do_step(&r);
+      assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_OK);
+      lap_block_weights_wait_all(r.weights);
+      if (lap_comm_rank(comm) == last) flip_a_bit(&r.state->values[kind][17]);
+      if (kind == LAP_EXP_AVG)
+        assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
+      if (kind != LAP_EXP_AVG) do_step(&r);
+      assert_int_equal(lap_stepper_run(r.stepper, (lap_step_requests){0}, &result, &status),
+                       LAP_NONFINITE);
+      assert_non_null(strstr(status.message, who));
+      assert_non_null(strstr(status.message, lap_state_kind_name((lap_state_kind)kind)));
+      assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
+      end_run(&r);
+    }
 }
 
 /* --- steps that change nothing --- */
@@ -484,6 +555,8 @@ static int start(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(checks_change_no_bit),
+      cmocka_unit_test(a_bit_that_flips_between_steps_ends_the_run),
       cmocka_unit_test(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),
       cmocka_unit_test(a_gradient_that_is_too_long_is_clipped_to_the_norm),
       cmocka_unit_test(adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update),

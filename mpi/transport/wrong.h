@@ -1,0 +1,19 @@
+/* wrong: how everything that checks arithmetic says that it was wrong (docs/design.md#exit-codes).
+ *
+ * Equal bits make a detector with threshold zero: what was computed twice, or lay in memory between
+ * two steps, either has the bits that it must have or something is broken. What is checked:
+ * collective/sum_check.h (sums over ranks), trainer/state/checksums.h (the state between updates).
+ */
+#ifndef LAP_MPI_TRANSPORT_WRONG_H
+#define LAP_MPI_TRANSPORT_WRONG_H
+
+#include <stdint.h>
+
+#include "mpi/transport/communicator.h"
+
+/* Not collective. LAP_NONFINITE (exit code 4), "wrong arithmetic at rank R on HOST, step S: WHAT".
+ * `step` counts from 1. */
+lap_code lap_wrong_arithmetic(const lap_comm *comm, int rank, uint64_t step, lap_status *status,
+                              const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+#endif
