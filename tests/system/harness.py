@@ -146,10 +146,10 @@ def sha256(path):
 
 
 def snapshot(directory):
-    """Every file under a directory and its hash."""
+    """Every file under a directory and its hash, but for what every job raises that takes a lock."""
     directory = pathlib.Path(directory)
     return {str(p.relative_to(directory)): sha256(p) if p.is_file() else "directory"
-            for p in sorted(directory.rglob("*"))}
+            for p in sorted(directory.rglob("*")) if p.name != ".epoch"}
 
 
 def hdf5_contents(directory):

@@ -41,7 +41,7 @@ GRACE_SECONDS = 60
 # What times, hosts and the number of attempts are in.
 TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
          "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
-         "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256"}
+         "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256", "checkpoints"}
 
 
 def without_times(value, out):

@@ -1,5 +1,6 @@
 """A rank that is stopped, stuck or dead ends the job with 76 within watchdog_seconds, and is named; a slow one does not."""
 
+import json
 import os
 import pathlib
 import random
@@ -184,28 +185,42 @@ class Files(Watchdog):
                           LD_PRELOAD=str(self.shim), VICTIM="1", CALL=call, PART=part, ACT=act)
 
     def wait_until_still(self, process, state):
-        """Until rank 1 is in this state (proc(5)) for half a second."""
+        """Until rank 1 is stopped (T), or a thread of it waits for a pipe (S), for half a second."""
         pid, seen = self.ranks_of(process)[1], 0
         while seen < 10:
             if process.poll() is not None:
                 return
-            stat = pathlib.Path(f"/proc/{pid}/task/{pid}/stat").read_text()
-            wait = pathlib.Path(f"/proc/{pid}/task/{pid}/wchan").read_text()
-            still = stat.rpartition(")")[2].split()[0] == state and (state == "T" or "pipe" in wait)
+            still = False
+            for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+                try:
+                    stat, wait = (thread / "stat").read_text(), (thread / "wchan").read_text()
+                except OSError:  # it has ended
+                    continue
+                still |= stat.rpartition(")")[2].split()[0] == state and (state == "T" or "pipe" in wait)
             seen = seen + 1 if still else 0
             time.sleep(0.05)
 
     def test_a_rank_that_stops_in_a_checkpoint(self):
-        process = self.meet(self.workspace / "stops", "fsync", "checkpoints", "stop")
+        process = self.meet(self.workspace / "stops", "fsync", "checkpoints", "stop", "checkpoint.behind=false")
         self.wait_until_still(process, "T")
         self.assert_ended(process, time.monotonic(),
                           "watchdog: rank 1 on [^ ]+ has not been heard of .* last at: writing a checkpoint")
 
     def test_a_rank_that_is_stuck_in_a_checkpoint(self):
-        process = self.meet(self.workspace / "sticks", "fsync", "checkpoints", "wait")
+        says = r"rank 1 on [^ ]+: watchdog: no progress for [0-9.]+ seconds at: writing a checkpoint"
+        process = self.meet(self.workspace / "sticks", "fsync", "checkpoints", "wait", "checkpoint.behind=false")
         self.wait_until_still(process, "S")
-        self.assert_ended(process, time.monotonic(), r"rank 1 on [^ ]+: watchdog: no progress for [0-9.]+ seconds at: "
-                          r"writing a checkpoint \(read of pipe:")
+        self.assert_ended(process, time.monotonic(), says)
+
+    def test_a_rank_whose_checkpoint_is_stuck_behind_the_steps(self):
+        """Steps go on until the next checkpoint is due, which waits."""
+        run = self.workspace / "behind"
+        process = self.meet(run, "fsync", "checkpoints", "wait")
+        self.wait_until_still(process, "S")
+        self.assert_ended(process, time.monotonic(),
+                          r"rank 1 on [^ ]+: watchdog: no progress for [0-9.]+ seconds at: writing a checkpoint")
+        steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual(max(steps), 10)  # the first checkpoint is that of step 5
 
     def test_a_rank_that_is_stuck_in_a_resume(self):
         run = self.workspace / "resumes"

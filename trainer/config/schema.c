@@ -247,9 +247,10 @@ static const lap_config_key schema[] = {
      .meaning = "Minutes between checkpoints; 0: off."},
     {"checkpoint.behind", LAP_KEY_BOOLEAN, offsetof(lap_config, checkpoint.behind),
      .fallback = "true",
-     .meaning = "Checkpoints are copied, then written and read back while steps go on; the copy "
-                "takes 12 bytes for each parameter of which a rank owns the state. false: steps "
-                "wait. The last one, and that of a run that is stopped, is never copied."},
+     .meaning = "Whether steps go on while a checkpoint is written. It is copied first, which "
+                "takes 12 bytes for each parameter of which a rank owns the state, and read back "
+                "before it counts. false: steps wait. The last one, and that of a run that is "
+                "stopped, is never copied."},
     {"checkpoint.keep", LAP_KEY_INTEGER, offsetof(lap_config, checkpoint.keep), .fallback = "3",
      .minimum = 1, .maximum = 1e9, .unit = "checkpoints",
      .meaning = "How many of the newest checkpoints are kept. Older ones are removed, but for "

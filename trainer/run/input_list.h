@@ -1,6 +1,6 @@
 /* input_list: inputs.json, which every checkpoint has: what the run reads, by path and hash, so
- * that a file that has changed can be named. What decides is numbers_sha256 (trainer/config/numbers.h),
- * in which all of these are one hash each. Not collective.
+ * that a file that has changed can be named. What decides is numbers_sha256
+ * (trainer/config/numbers.h), in which all of these are one hash each. Not collective.
  *
  *   {"tokenizer": [{"path", "sha256"}],           of the file
  *    "data.train": [{"path", "sha256"}, ...],     tokens_sha256, in the order of the run

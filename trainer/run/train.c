@@ -212,12 +212,14 @@ static lap_step_requests requests_of(trainer *t) {
   return (lap_step_requests){.leave = is_to_stop,
                              .context = t,
                              .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
-                             .failure = t->pending.code == LAP_OK ? NULL : &t->pending};
+                             .failure = t->pending.code == LAP_OK ? NULL : &t->pending,
+                             .writing = lap_saver_is_busy(t->saver)};
 }
 
 /* After a notice a checkpoint comes before an evaluation, which may take long. */
 static lap_code save_before_evaluation(trainer *t, bool *saved, lap_status *status) {
   int64_t least, most;
+  pause_counting(t);
   lap_agree_range(t->session->comm, is_to_stop(t), &least, &most);
   *saved = most;
   return *saved ? save(t, false, status) : LAP_OK;

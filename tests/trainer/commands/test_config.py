@@ -82,7 +82,7 @@ class Page(unittest.TestCase):
         example = re.search(r"## A full example\n.*?```yaml\n(.*?)```", succeed("--markdown"), re.DOTALL).group(1)
         given, commented, section = [], {}, ""
         for line in example.splitlines():
-            indent, hidden, name, value = re.match(r"( *)(# )?(\w+):(?: (.*?))?(?: +# .*)?$", line).groups()
+            indent, hidden, name, value = re.match(r"( *)(# )?([\w.]+):(?: (.*?))?(?: +# .*)?$", line).groups()
             if not indent:
                 section = "" if value else name + "."
             full = (section if indent else "") + name
@@ -157,7 +157,7 @@ class Help(unittest.TestCase):
         everything = [key["key"] for key in keys()]
         self.assertEqual([key["key"] for key in keys("mesh")], [k for k in everything if k.startswith("mesh.")])
         self.assertEqual([key["key"] for key in keys("eval.every_steps")], ["eval.every_steps"])
-        self.assertEqual(re.findall(r"^[a-z]\w*(?:\.\w+)?$", succeed("--help-keys"), re.MULTILINE),
+        self.assertEqual(re.findall(r"^[a-z]\w*(?:\.\w+)*$", succeed("--help-keys"), re.MULTILINE),
                          [k for k in everything if "." not in k] + [k for k in everything if "." in k])
         self.assertRegex(succeed("--help-keys", "mesh"), r"^mesh: The logical mesh.*\n\nmesh.pods\n")
         self.assertRegex(succeed("--help-keys", "data.sequence_length"),
