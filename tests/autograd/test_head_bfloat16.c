@@ -1,5 +1,5 @@
-/* The head in bfloat16: where a micro-batch takes several chunks of positions, what the chunks share
- * is laid out once; the bits are those of the chunks by themselves. */
+/* The head in bfloat16: where a micro-batch takes several chunks of positions, what the chunks
+ * share is laid out once; the bits are those of the chunks by themselves. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

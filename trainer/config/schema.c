@@ -297,9 +297,9 @@ static const lap_config_key schema[] = {
     {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
      .words = switch_words,
      .meaning =
-         "Checksums of weights and moments, one for 16384 elements, from one update to the "
-         "next. A difference ends the job with exit code 4. Costs about 1 ns for each element "
-         "that a rank updates, and a pass over copies of weights. Changes no bit."},
+         "Checksums of weights and moments from one update to the next. There is one for 16384 "
+         "elements. A difference ends the job with exit code 4. Costs about 1 ns for each "
+         "element that a rank updates, and a pass over copies of weights. Changes no bit."},
 
     {"threads", LAP_KEY_SMALL, offsetof(lap_config, threads), .fallback = "1", .minimum = 1,
      .maximum = 4096, .unit = "threads", .meaning = "OpenMP threads of a rank."},
