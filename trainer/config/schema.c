@@ -321,9 +321,8 @@ static const lap_config_key schema[] = {
          "numbers."},
     {"watchdog_seconds", LAP_KEY_REAL, offsetof(lap_config, watchdog_seconds), .fallback = "300",
      .minimum = 0, .maximum = 1e9, .lower = LAP_ABOVE, .unit = "seconds",
-     .meaning = "A rank that is stopped, stuck or dead for this long ends the job with exit code "
-                "76. A slow one "
-                "does not."},
+     .meaning = "How long a rank may stand still before the job ends with exit code 76. One that "
+                "is stopped, stuck or dead stands still; a slow one does not."},
     {"max_bad_steps", LAP_KEY_INTEGER, offsetof(lap_config, max_bad_steps), .fallback = "10",
      .minimum = 1, .maximum = 1e9, .unit = "steps",
      .meaning = "Non-finite steps in a row that end the run. A step whose loss or gradient is not "
