@@ -96,8 +96,9 @@ static void ask_for_huge_pages(void *block, size_t bytes) {
 void *lap_allocate_aligned(int64_t count, size_t size) {
   const size_t alignment = bytes_of(count, size, HUGE_PAGE) < LARGE ? LAP_ALIGNMENT : HUGE_PAGE;
   const size_t bytes =
-      (bytes_of(count, size, alignment) + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
-  void *block = aligned_alloc(alignment, bytes);
+      (bytes_of(count, size, 2 * alignment) + LAP_ALIGNMENT) / LAP_ALIGNMENT * LAP_ALIGNMENT;
+  /* aligned_alloc wants a multiple of the alignment; what lies behind `bytes` is never touched. */
+  void *block = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
   if (!block) out_of_memory(count, size);
   if (alignment == HUGE_PAGE) ask_for_huge_pages(block, bytes);
   memset(block, 0, bytes);
