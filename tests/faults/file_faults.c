@@ -381,6 +381,8 @@ int main(int argc, char **argv) {
   if (f.fault == DATA) f.data = fopen(data, "we");
   if (!f.log || (f.fault == DATA && !f.data)) {
     fprintf(stderr, "file_faults: %s: %s\n", argv[2], strerror(errno));
+    if (f.log) fclose(f.log);
+    if (f.data) fclose(f.data);
     return NOT_TRACED;
   }
   if (!start(&f, argv + 5)) {

@@ -142,7 +142,10 @@ struct dirent *readdir(DIR *directory) {
   char link[64], path[PATH_BYTES];
   snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd(directory));
   const ssize_t length = readlink(link, path, sizeof path / 2);
-  if (length < 0) return NEXT(readdir)(directory);
+  if (length < 0) {
+    struct dirent *entry = NEXT(readdir)(directory);
+    return entry;
+  }
   for (struct dirent *entry; (entry = NEXT(readdir)(directory));) {
     snprintf(path + length, sizeof path - (size_t)length, "/%s", entry->d_name);
     const bool is_itself = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");

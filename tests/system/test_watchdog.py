@@ -1,4 +1,5 @@
-"""A rank that is stopped, stuck or dead ends the job with 76 within watchdog_seconds, and is named; a slow one does not."""
+"""A rank that is stopped, stuck or dead ends the job with 76 within watchdog_seconds, and is named; a slow one is
+waited for."""
 
 import json
 import os
@@ -229,8 +230,8 @@ class Files(Watchdog):
         os.kill(process.pid, signal.SIGUSR1)
         self.assert_exit(finish(process), 75)
         for act, state, says in (
-                ("wait", "S", r"rank 1 on [^ ]+: watchdog: no progress for .* at: making or loading the state "
-                 r"\(read of pipe:"),
+                ("wait", "S",
+                 r"rank 1 on [^ ]+: watchdog: no progress for .* at: making or loading the state \(read of pipe:"),
                 ("stop", "T", "rank 1 on [^ ]+ has not been heard of .* at: making or loading the state")):
             process = self.meet(run, "open", "checkpoints/step", act, "--resume", "auto")
             self.wait_until_still(process, state)
