@@ -9,8 +9,6 @@
 
 #include "core/clock.h"
 
-extern char **environ;
-
 static bool start(const char *const *arguments, int output, pid_t *process) {
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
