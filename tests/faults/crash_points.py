@@ -5,6 +5,7 @@ command again and compares what it ends with; `crash` does the same from a state
 return an `Outcome`, which has what went wrong in `wrong`, or "".
 """
 
+import errno
 import os
 import pathlib
 import re
@@ -24,8 +25,7 @@ BUILD = os.environ.get("BUILD", "build")
 TRACER = os.path.join(BUILD, "tests/file_faults")
 SECONDS = 60  # a command takes a fraction of one
 KILLED = 128 + signal.SIGKILL
-ERRORS = {"ENOSPC": "No space left on device", "EIO": "Input/output error", "EINTR": "Interrupted system call",
-          "EROFS": "Read-only file system", "EACCES": "Permission denied", "ENOSYS": "Function not implemented"}
+ERRORS = {name: os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EIO", "EINTR", "EROFS", "EACCES", "ENOSYS")}
 FAULTS = ("kill", "torn", "short", "ENOSPC", "EIO", "EINTR", "ENOSPC+", "EROFS+")
 WAITS = ("write", "sync", "open", "fallocate", "ftruncate")
 LEFT = re.compile(r"\.(tmp\.\d|writing-|replaced-|deleted-)")

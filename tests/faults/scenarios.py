@@ -74,7 +74,7 @@ class Scenario:
 
 
 class Train(Scenario):
-    """Six steps, a checkpoint every two, of which two are kept."""
+    """Six steps. A checkpoint is written after every second one, and the newest two are kept."""
     name = "train"
     options = "checkpoint: {every_steps: 2, keep: 2}\neval: {every_steps: 3}\n"
 

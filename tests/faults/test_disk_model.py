@@ -7,14 +7,16 @@ import unittest
 
 from disk_model import Disk, digest, write_state
 
+ROOT = "/made-up"
+
 
 class MadeCall:
     """As a line of the log, of a call that succeeded."""
 
     def __init__(self, name, path, other="-", data=b"", offset=0, size=0, flags=0):
-        self.name, self.path, self.other, self.data = name, f"/root/{path}".rstrip("/"), other, data
+        self.name, self.path, self.other, self.data = name, f"{ROOT}/{path}".rstrip("/"), other, data
         self.offset, self.size, self.flags = offset, size, flags
-        self.other = "-" if other == "-" else f"/root/{other}"
+        self.other = "-" if other == "-" else f"{ROOT}/{other}"
         self.result, self.is_write, self.number = len(data), "write" in name, 0
 
     def __str__(self):
@@ -32,7 +34,7 @@ class DiskModel(unittest.TestCase):
             for name in before:
                 (pathlib.Path(root) / name).write_bytes(b"before")
             disk = Disk(root)
-        disk.root = pathlib.Path("/root")
+        disk.root = pathlib.Path(ROOT)
         for call in calls:
             disk.take(call)
         return dict(disk.crashes())

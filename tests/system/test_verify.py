@@ -1,5 +1,5 @@
-"""verify: intervals of runs are made again on other ranks, and states compared. A run with a rank that computed
-wrongly (faulty_lapidary) is told from one without."""
+"""verify replays steps of a run on other ranks and compares states. It notices a rank that computed wrongly
+(faulty_lapidary)."""
 
 import os
 import pathlib
@@ -45,7 +45,7 @@ class Verify(Test):
 
     def test_from_the_start(self):
         result = self.verify("run", "--steps", "0:6")
-        self.assertIn("steps 0 to 6, made again on 1 rank, end in the same bits", result.out)
+        self.assertIn("steps 0 to 6, replayed on 1 rank, end in the same bits", result.out)
 
     def test_the_first_checkpoint_that_differs_is_named(self):
         result = self.verify("wrong", "--steps", "0:12", "--json", ranks=3, code=4)

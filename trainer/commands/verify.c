@@ -123,10 +123,10 @@ static void print_text(const interval *made, const lap_replay_report *report, in
     printf("step %-10" PRIu64 " %s  state_sha256 %s\n", point->step,
            strcmp(point->stored, point->replayed) == 0 ? "equal    " : "DIFFERENT", point->stored);
     if (strcmp(point->stored, point->replayed) != 0)
-      printf("%27smade again   %s\n", "", point->replayed);
+      printf("%29sreplayed   %s\n", "", point->replayed);
   }
   if (report->equal)
-    printf("steps %" PRIu64 " to %" PRIu64 ", made again on %d rank%s, end in the same bits\n",
+    printf("steps %" PRIu64 " to %" PRIu64 ", replayed on %d rank%s, end in the same bits\n",
            made->steps[0], made->steps[made->count - 1], ranks, ranks == 1 ? "" : "s");
 }
 
@@ -141,7 +141,7 @@ static lap_code fail_different(const char *run_dir, const interval *made,
                                report->difference[i]);
   return lap_fail(status, LAP_NONFINITE,
                   "%s: the checkpoint of step %" PRIu64 " is not what steps %" PRIu64 " to %" PRIu64
-                  " give when they are made again: either was computed wrongly. %d tensors differ, "
+                  " give in a replay: one of the two was computed wrongly. %d tensors differ, "
                   "by values: %s%s. Compare with a third machine; go on from step %" PRIu64,
                   run_dir, last->step, before, last->step, report->differing,
                   report->named ? tensors : "none, only the number of updates",

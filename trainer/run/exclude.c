@@ -130,7 +130,7 @@ static bool is_unconfirmed(const lap_config *config, const lap_session *session)
 }
 
 /* Collective. The newest of `steps` that a replay confirms. The intervals between the newest
- * checkpoint.keep ones are made again, in order; where none of them is right, the one before the
+ * checkpoint.keep ones are replayed, in order; where none of them is right, the one before the
  * oldest of these, and so on, at last that from the start of the run. */
 static lap_code find_confirmed(const lap_config *config, const lap_session *session,
                                const lap_inputs *inputs, const uint64_t *steps, size_t count,

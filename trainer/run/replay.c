@@ -43,7 +43,7 @@ lap_code lap_replay_list(const char *run_dir, lap_comm *comm, uint64_t **steps, 
   return LAP_OK;
 }
 
-/* --- what is made again --- */
+/* --- the replay --- */
 
 typedef struct {
   const lap_config *config;
@@ -153,7 +153,7 @@ static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
                       r->state->step, r->last);
     if (lap_clock_seconds() - said < SECONDS_OF_SILENCE) continue;
     said = lap_clock_seconds();
-    lap_console_say(r->session->console, "step %" PRIu64 "/%" PRIu64 "  made again", r->state->step,
+    lap_console_say(r->session->console, "step %" PRIu64 "/%" PRIu64 "  replayed", r->state->step,
                     r->last);
   }
   return LAP_OK;
@@ -207,7 +207,7 @@ static void name_differences(const lap_parameters *all, const uint8_t *flags,
     }
 }
 
-/* Collective. Reads the checkpoint, checked as always, beside the state that was made again. */
+/* Collective. Reads the checkpoint, checked as always, beside the replayed state. */
 static lap_code compare_values(const replayer *r, const lap_checkpoint *checkpoint,
                                lap_status *status) {
   lap_state *stored = lap_state_create(&r->config->model, &r->state->placement, true);
@@ -235,7 +235,7 @@ static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
   lap_console_say(r->session->console,
                   "step %" PRIu64 "/%" PRIu64
                   "  %s  state_sha256 %.16s... of the checkpoint, "
-                  "%.16s... made again",
+                  "%.16s... replayed",
                   step, r->last, r->report->equal ? "equal" : "DIFFERENT", point->stored,
                   point->replayed);
   lap_checkpoint_close(checkpoint);

@@ -1,9 +1,9 @@
-/* replay: the steps between checkpoints of a run, made again from the first of them on other ranks,
- * and compared bit for bit (`lapidary verify`).
+/* replay: the steps between checkpoints of a run, computed once more from the first of them on
+ * other ranks, and compared bit for bit (`lapidary verify`).
  *
- * A run's state is a function of its config, data and seed, whatever the ranks. So steps that were
- * made again, from the state before them, end in the state_sha256 that the checkpoint behind them
- * has, or somebody has computed wrongly. Nothing is written.
+ * A run's state is a function of its config, data and seed, whatever the ranks. So steps that are
+ * replayed from the state before them end in the state_sha256 of the checkpoint behind them, or one
+ * of the two was computed wrongly. Nothing is written.
  */
 #ifndef LAP_TRAINER_RUN_REPLAY_H
 #define LAP_TRAINER_RUN_REPLAY_H
@@ -34,9 +34,9 @@ typedef struct {
   int differing; /* of all */
 } lap_replay_report;
 
-/* Collective. Loads the checkpoint of steps[0] (0: what the run began with), and makes steps up to
- * steps[count - 1] again; at each of the others the state is compared with the checkpoint of that
- * step, up to the first that differs. What is made again must have the numbers of the checkpoints:
+/* Collective. Loads the checkpoint of steps[0] (0: what the run began with), and replays steps up
+ * to steps[count - 1]; at each of the others the state is compared with the checkpoint of that
+ * step, up to the first that differs. The replay must have the numbers of the checkpoints:
  * LAP_USAGE naming the key, and where the run began with the state of another run and step 0 is
  * asked for. LAP_DATA where a checkpoint is damaged, LAP_STOPPED where any rank is asked to stop.
  * LAP_OK whether the states are equal or not; the caller releases the report, after a failure
