@@ -91,8 +91,8 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {"teacher.codec", "teacher.k", "teacher.m", "teacher.caches",
-                                      "teacher.draw_seed", "token_multiple"};
+    static const char *const own[] = {"teacher.codec",  "teacher.k",         "teacher.m",
+                                      "teacher.caches", "teacher.draw_seed", "token_multiple"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);
