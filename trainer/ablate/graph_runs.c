@@ -58,6 +58,11 @@ static void argue_changes(lap_task *task, const lap_changes *changes) {
     lap_task_argue(task, "%s=%s", changes->key[i], changes->value[i]);
 }
 
+/* The shards of the corpus, and of `texts` (NULL: none), as one glob; malloc'ed. */
+static char *shards_of(const lap_task_input *train, const lap_task_input *texts) {
+  return texts ? lap_format("{%s,%s}", train->path, texts->path) : lap_copy_string(train->path);
+}
+
 /* --- caches --- */
 
 /* How a cache is made. */
@@ -139,7 +144,9 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
   const lap_code code = say_config(graph, &draft, config, status);
   keep_last_checkpoint(config, &changes);
   lap_config_destroy(config);
+  const lap_task_input *texts = lap_graph_texts(graph, teacher->given->texts);
   lap_task_draft_read(&draft, &graph->tasks, "train", &teacher->train);
+  if (texts) lap_task_draft_read(&draft, &graph->tasks, "texts", texts);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   lap_task *task = &graph->tasks.task[index];
@@ -147,7 +154,9 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
     task->parallel = true;
     lap_changes_add(&changes, "run_dir", task->directory);
     lap_changes_add(&changes, "tokenizer", graph->tokenizer.path);
-    lap_changes_add(&changes, "data.train", teacher->train.path);
+    char *shards = shards_of(&teacher->train, texts);
+    lap_changes_add(&changes, "data.train", shards);
+    free(shards);
     if (graph->has_dev) lap_changes_add(&changes, "data.eval", graph->sets[0].tokens.path);
     lap_task_argue(task, "train");
     lap_task_argue(task, "%s", teacher->given->path);
@@ -212,8 +221,8 @@ lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status) {
 
 /* The caches that a run reads: of its training shards, where it is distilled, and of dev. */
 typedef struct {
-  lap_task_input train, dev; /* path NULL: none */
-  char *glob;                /* both; NULL: neither */
+  lap_task_input train, texts, dev; /* path NULL: none */
+  char *glob;                       /* all; NULL: none */
 } run_caches;
 
 /* All seeds, of tuning too: their caches are written in one pass of the teacher. malloc'ed. */
@@ -229,8 +238,9 @@ static char *all_seeds(const lap_suite *suite) {
   return text;
 }
 
-/* The training cache: where draws go by seed, that of this run's. */
-static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache_form *form,
+/* The training cache of these shards: where draws go by seed, that of this run's. */
+static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
+                                     const lap_task_input *shards, cache_form *form,
                                      uint64_t seed) {
   const lap_suite *suite = graph->suite;
   form->teacher = lap_graph_teacher_of(graph, arm);
@@ -243,7 +253,7 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache
   const bool by_seed = arm->draw_seed && !strcmp(arm->draw_seed, "by-seed");
   char *seeds = by_seed ? all_seeds(suite) : NULL;
   form->draw_seeds = by_seed ? seeds : arm->draw_seed;
-  lap_task_input cache = add_cache(graph, &graph->train, form);
+  lap_task_input cache = add_cache(graph, shards, form);
   if (by_seed && strchr(seeds, ',')) {
     char *own = lap_format("draw-%" PRIu64 "/*.h5", seed);
     const size_t task = cache.task;
@@ -255,32 +265,55 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache
   return cache;
 }
 
+static char *glob_of(const run_caches *caches) {
+  const lap_task_input *const all[] = {&caches->train, &caches->texts, &caches->dev};
+  const char *path[3];
+  size_t count = 0;
+  for (size_t i = 0; i < 3; ++i) { /* a cache that is given may be all of them */
+    if (all[i]->path && (count == 0 || strcmp(all[i]->path, path[0]) != 0))
+      path[count++] = all[i]->path;
+  }
+  switch (count) {
+    case 0:
+      return NULL;
+    case 1:
+      return lap_copy_string(path[0]);
+    case 2:
+      return lap_format("{%s,%s}", path[0], path[1]);
+    default:
+      return lap_format("{%s,%s,%s}", path[0], path[1], path[2]);
+  }
+}
+
 static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_config *config) {
-  run_caches caches = {.train.task = (size_t)LAP_NO_TASK, .dev.task = (size_t)LAP_NO_TASK};
+  const lap_task_input none = {.task = (size_t)LAP_NO_TASK};
+  run_caches caches = {.train = none, .texts = none, .dev = none};
   if (!graph->teachers[0].model.path) return caches;
   cache_form form = evaluation_form(graph, config, config->data.sequence_length);
   if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
-  if (config->objective.distill_weight > 0)
-    caches.train = training_cache(graph, arm, &form, config->seed);
-  const char *train = caches.train.path, *dev = caches.dev.path;
-  if (train && dev && strcmp(train, dev))
-    caches.glob = lap_format("{%s,%s}", train, dev);
-  else if (train || dev)
-    caches.glob = lap_copy_string(train ? train : dev);
+  if (config->objective.distill_weight > 0) {
+    const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
+    caches.train = training_cache(graph, arm, &graph->train, &form, config->seed);
+    if (texts) caches.texts = training_cache(graph, arm, texts, &form, config->seed);
+  }
+  caches.glob = glob_of(&caches);
   return caches;
 }
 
 static void release_caches(run_caches *caches) {
   lap_task_input_release(&caches->train);
+  lap_task_input_release(&caches->texts);
   lap_task_input_release(&caches->dev);
   free(caches->glob);
 }
 
-static void argue_run(const lap_graph *graph, lap_task *task, lap_changes *changes,
-                      const run_caches *caches) {
+static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm,
+                      lap_changes *changes, const run_caches *caches) {
+  char *shards = shards_of(&graph->train, lap_graph_texts(graph, arm->texts));
   lap_changes_add(changes, "run_dir", task->directory);
   lap_changes_add(changes, "tokenizer", graph->tokenizer.path);
-  lap_changes_add(changes, "data.train", graph->train.path);
+  lap_changes_add(changes, "data.train", shards);
+  free(shards);
   lap_changes_add(changes, "data.eval", graph->has_dev ? graph->sets[0].tokens.path : "null");
   lap_changes_add(changes, "teacher.cache", caches->glob ? caches->glob : "null");
   task->parallel = true;
@@ -421,8 +454,12 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_RUN);
   code = say_config(graph, &draft, config, status);
+  const lap_task_input *texts = lap_graph_texts(graph, wanted->arm->texts);
   lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
+  if (texts) lap_task_draft_read(&draft, &graph->tasks, "texts", texts);
   if (caches.train.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &caches.train);
+  if (caches.texts.path)
+    lap_task_draft_read(&draft, &graph->tasks, "cache of texts", &caches.texts);
   if (caches.train.path && wanted->arm->draw_seed)
     lap_task_draft_say(&draft, "draw_seed=%s", wanted->arm->draw_seed);
   /* Its evaluations while it trains read the other cache, which decides no weight. */
@@ -431,7 +468,7 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   bool is_new;
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
   keep_last_checkpoint(config, &changes);
-  if (is_new) argue_run(graph, &graph->tasks.task[*run], &changes, &caches);
+  if (is_new) argue_run(graph, &graph->tasks.task[*run], wanted->arm, &changes, &caches);
   add_evaluations(graph, *run, config, wanted->dev_only);
   release_caches(&caches);
   lap_changes_release(&changes);

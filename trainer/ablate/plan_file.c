@@ -77,6 +77,7 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
   if (arm->draw_seed)
     json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));
+  if (arm->texts) json_object_set_new(changes, "texts", json_string(arm->texts));
   if (arm->teacher) json_object_set_new(changes, "teacher", json_string(arm->teacher));
   if (arm->swap_percent > 0)
     json_object_set_new(changes, "teacher.swap_percent",
@@ -84,6 +85,8 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);
+  const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
+  if (texts) json_object_set_new(*object, "texts", relative(graph, texts->path));
   if (arm->teacher) {
     const char *model = lap_graph_teacher_of(graph, arm)->model.path;
     json_object_set_new(*object, "teacher", relative(graph, model));
