@@ -502,6 +502,8 @@ arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
   distilled: {objective.distill_weight: 1}
   next-token: {objective.distill_weight: 0}
+  turns: {objective.distill_weight: 1, teacher.codec: stratified, teacher.k: 4, teacher.m: 3, teacher.caches: 2,
+    teacher.draw_seed: by-seed}
 compare: [[drawn, next-token]]
 endpoint: {set: cloze, measure: accuracy}
 """)
@@ -576,6 +578,14 @@ endpoint: {set: cloze, measure: accuracy}
         for seed in (1, 2):
             resolved = (self.workspace / f"out/runs/drawn/seed-{seed}/config.resolved.yaml").read_text()
             self.assertIn(f"/draw-{seed}/", resolved)
+
+    def test_a_run_may_learn_from_several_draws_in_turn(self):
+        for seed in (1, 2):
+            resolved = (self.workspace / f"out/runs/turns/seed-{seed}/config.resolved.yaml").read_text()
+            (folder,) = re.findall(r"shared/(cache-\w+)/{draw-%d,draw-%d}" % (seed, 1000000 + seed), resolved)
+            command = json.loads((self.workspace / f"out/shared/{folder}/done.json").read_text())["command"]
+            for flag in ("--k=4", "--m=3", "--draw-seed=1,1000001,2,1000002"):
+                self.assertIn(flag, command)
 
 
 class Teachers(Suite):
@@ -741,6 +751,7 @@ class Refusals(Suite):
             (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
             (whole.replace("distilled: {", "distilled: {teacher: x, "), "there is no teacher 'x'"),
             (whole.replace("distilled: {", "distilled: {texts: x, "), "there are no texts 'x'"),
+            (whole.replace("distilled: {", "distilled: {teacher.caches: 0, "), "an integer from 1 on"),
             (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),

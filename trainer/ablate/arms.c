@@ -52,8 +52,12 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
     arm->draw_seed = lap_copy_string(value->text);
     return LAP_OK;
   }
-  if (!strcmp(key, "teacher.k")) {
-    if (lap_number_read_integer(value->text, &arm->k) && arm->k >= 1) return LAP_OK;
+  int64_t *const count = !strcmp(key, "teacher.k")        ? &arm->k
+                         : !strcmp(key, "teacher.m")      ? &arm->m
+                         : !strcmp(key, "teacher.caches") ? &arm->caches
+                                                          : NULL;
+  if (count) {
+    if (lap_number_read_integer(value->text, count) && *count >= 1) return LAP_OK;
     return lap_read_expected(reader, key, value, "an integer from 1 on");
   }
   if (!strcmp(key, "token_multiple")) {
@@ -98,9 +102,9 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {"teacher",           "teacher.codec",        "teacher.k",
-                                      "teacher.draw_seed", "teacher.swap_percent", "texts",
-                                      "token_multiple"};
+    static const char *const own[] = {
+        "teacher",           "teacher.codec",        "teacher.k", "teacher.m",     "teacher.caches",
+        "teacher.draw_seed", "teacher.swap_percent", "texts",     "token_multiple"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);

@@ -69,6 +69,7 @@ static char *shards_of(const lap_task_input *train, const lap_task_input *texts)
 typedef struct {
   const lap_graph_teacher *teacher;
   int64_t k, sequence_length;
+  int64_t m; /* of codec stratified; 0: as many as teach makes */
   const char *codec;
   const char *draw_seeds; /* "1,2"; NULL: the usual one */
   bool document_mask;
@@ -85,6 +86,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
   lap_task_draft_begin(&draft, LAP_TASK_CACHE);
   lap_task_draft_say(&draft, "codec=%s k=%" PRId64 " sequence_length=%" PRId64 " document_mask=%d",
                      form->codec, form->k, form->sequence_length, form->document_mask);
+  if (form->m) lap_task_draft_say(&draft, "m=%" PRId64, form->m);
   if (form->draw_seeds) lap_task_draft_say(&draft, "draw_seeds=%s", form->draw_seeds);
   if (form->swap_percent > 0)
     lap_task_draft_say(&draft, "swap_percent=%" PRId64, form->swap_percent);
@@ -104,6 +106,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
     /* Draws have no exact ids, but for those of stratified. */
     const bool draws = strcmp(form->codec, "topk") && strcmp(form->codec, "stratified");
     lap_task_argue(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
+    if (form->m) lap_task_argue(task, "--m=%" PRId64, form->m);
     if (form->draw_seeds) lap_task_argue(task, "--draw-seed=%s", form->draw_seeds);
     if (form->swap_percent > 0) lap_task_argue(task, "--swap-percent=%" PRId64, form->swap_percent);
     lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
@@ -225,20 +228,36 @@ typedef struct {
   char *glob;                       /* all; NULL: none */
 } run_caches;
 
-/* All seeds, of tuning too: their caches are written in one pass of the teacher. malloc'ed. */
-static char *all_seeds(const lap_suite *suite) {
-  char *text = lap_copy_string("");
-  for (size_t i = 0; i < suite->seed_count + suite->tune.seed_count; ++i) {
-    const int64_t seed =
-        i < suite->seed_count ? suite->seeds[i] : suite->tune.seeds[i - suite->seed_count];
-    char *longer = lap_format("%s%s%" PRId64, text, i ? "," : "", seed);
+/* The caches of a run that reads several have draw seeds so far apart. */
+enum { DRAW_SEED_STEP = 1000000 };
+
+/* `text`, which is freed, with the draw seeds of the caches of one run behind it. */
+static char *add_draw_seeds(char *text, const char *form, int64_t seed, int64_t caches) {
+  for (int64_t i = 0; i < caches; ++i) {
+    char *number = lap_format("%" PRId64, seed + i * DRAW_SEED_STEP);
+    char *longer = lap_format("%s%s%s%s", text, *text ? "," : "", form, number);
+    free(number);
     free(text);
     text = longer;
   }
   return text;
 }
 
-/* The training cache of these shards: where draws go by seed, that of this run's. */
+/* The draw seeds of an arm: where they go by seed those of all seeds, of tuning too, because their
+ * caches are written in one pass of the teacher. malloc'ed; NULL: the usual one. */
+static char *draw_seeds_of(const lap_suite *suite, const lap_arm *arm, bool by_seed) {
+  const int64_t caches = arm->caches ? arm->caches : 1;
+  if (!by_seed && caches == 1) return arm->draw_seed ? lap_copy_string(arm->draw_seed) : NULL;
+  char *text = lap_copy_string("");
+  if (!by_seed) return add_draw_seeds(text, "", arm->draw_seed ? atoll(arm->draw_seed) : 1, caches);
+  for (size_t i = 0; i < suite->seed_count; ++i)
+    text = add_draw_seeds(text, "", suite->seeds[i], caches);
+  for (size_t i = 0; i < suite->tune.seed_count; ++i)
+    text = add_draw_seeds(text, "", suite->tune.seeds[i], caches);
+  return text;
+}
+
+/* The training cache of these shards: where draws go by seed, those of this run's. */
 static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
                                      const lap_task_input *shards, cache_form *form,
                                      uint64_t seed) {
@@ -248,17 +267,22 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
   const int64_t k = teacher->k ? teacher->k : suite->teacher.k;
   const char *codec = teacher->codec ? teacher->codec : suite->teacher.codec;
   form->k = arm->k ? arm->k : k;
+  form->m = arm->m;
   form->codec = arm->codec ? arm->codec : codec;
   form->swap_percent = arm->swap_percent;
   const bool by_seed = arm->draw_seed && !strcmp(arm->draw_seed, "by-seed");
-  char *seeds = by_seed ? all_seeds(suite) : NULL;
-  form->draw_seeds = by_seed ? seeds : arm->draw_seed;
+  char *seeds = draw_seeds_of(suite, arm, by_seed);
+  form->draw_seeds = seeds;
   lap_task_input cache = add_cache(graph, shards, form);
-  if (by_seed && strchr(seeds, ',')) {
-    char *own = lap_format("draw-%" PRIu64 "/*.h5", seed);
+  if (seeds && strchr(seeds, ',')) {
+    char *own = by_seed ? add_draw_seeds(lap_copy_string(""), "draw-", (int64_t)seed,
+                                         arm->caches ? arm->caches : 1)
+                        : lap_copy_string("draw-*");
+    char *files = lap_format(strchr(own, ',') ? "{%s}/*.h5" : "%s/*.h5", own);
     const size_t task = cache.task;
     lap_task_input_release(&cache);
-    cache = in_directory(graph, task, own);
+    cache = in_directory(graph, task, files);
+    free(files);
     free(own);
   }
   free(seeds);

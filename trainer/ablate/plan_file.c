@@ -74,6 +74,9 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   for (size_t i = 0; i < arm->changes.count; ++i)
     json_object_set_new(changes, arm->changes.key[i], json_string(arm->changes.value[i]));
   if (arm->k) json_object_set_new(changes, "teacher.k", json_integer((json_int_t)arm->k));
+  if (arm->m) json_object_set_new(changes, "teacher.m", json_integer((json_int_t)arm->m));
+  if (arm->caches)
+    json_object_set_new(changes, "teacher.caches", json_integer((json_int_t)arm->caches));
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
   if (arm->draw_seed)
     json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));

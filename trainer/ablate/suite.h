@@ -23,6 +23,8 @@ typedef struct {
   lap_changes changes;   /* of keys of the config */
   double token_multiple; /* its schedule is so many times as long */
   int64_t k;             /* of the training cache; 0: as teacher.k */
+  int64_t m;             /* draws of codec stratified; 0: as many as teach makes */
+  int64_t caches;        /* of draws, read in turn, one an epoch; 0: one */
   char *codec;           /* likewise; NULL: as teacher.codec */
   char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
   char *texts;           /* one of `texts`, read beside the corpus; NULL: none */
