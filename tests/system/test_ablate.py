@@ -1,11 +1,14 @@
 """`ablate`: a suite from its text to the evaluation of every run, however often it is killed."""
 
+import hashlib
 import os
 import random
 import re
 import signal
 import subprocess
 import time
+
+import numpy
 
 from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
                      start, succeed, unittest)
@@ -500,6 +503,8 @@ arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
   distilled: {objective.distill_weight: 1}
   next-token: {objective.distill_weight: 0}
+  turns: {objective.distill_weight: 1, teacher.codec: stratified, teacher.k: 4, teacher.m: 3, teacher.caches: 2,
+    teacher.draw_seed: by-seed}
 compare: [[drawn, next-token]]
 endpoint: {set: cloze, measure: accuracy}
 """)
@@ -575,6 +580,126 @@ endpoint: {set: cloze, measure: accuracy}
             resolved = (self.workspace / f"out/runs/drawn/seed-{seed}/config.resolved.yaml").read_text()
             self.assertIn(f"/draw-{seed}/", resolved)
 
+    def test_a_run_may_learn_from_several_draws_in_turn(self):
+        for seed in (1, 2):
+            resolved = (self.workspace / f"out/runs/turns/seed-{seed}/config.resolved.yaml").read_text()
+            (folder,) = re.findall(r"shared/(cache-\w+)/{draw-%d,draw-%d}" % (seed, 1000000 + seed), resolved)
+            command = json.loads((self.workspace / f"out/shared/{folder}/done.json").read_text())["command"]
+            for flag in ("--k=4", "--m=3", "--draw-seed=1,1000001,2,1000002"):
+                self.assertIn(flag, command)
+
+
+class Teachers(Suite):
+    """Arms that learn of other teachers than the one that all are measured against."""
+
+    ARMS = """\
+teachers:
+  both: {average: [weak, foreign]}
+  weak: {config: base.yaml, changes: {schedule.steps: 10}, seed: 31}
+  foreign: {config: base.yaml, changes: {schedule.steps: 20}, text: foreign.txt, documents: line}
+arms:
+  next-token: {objective.distill_weight: 0}
+  own: {}
+  taught: {teacher: [weak, foreign], objective.distill_weight: 0.5}
+  swapped: {teacher.swap_percent: 30}
+  both: {teacher: both}
+  more: {texts: tasks}
+texts: {tasks: {text: tasks.txt, documents: line}}
+compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
+"""
+    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped", "both", "more")
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        copies = made_up_text(300, seed=1).splitlines()  # those that are held out are not for the teacher
+        (workspace / "foreign.txt").write_text(made_up_text(100, seed=7) + "".join(line + "\n" for line in copies))
+        (workspace / "tasks.txt").write_text("ask ba say ba\n" * 200)
+        cls.suite = cls.write("teachers.yaml", SUITE.replace("seeds: 2", "seeds: [4]") + cls.ARMS)
+        cls.result = cls.ablated(cls.suite, "out", "--jobs", "2", "--json")
+
+    def cache(self, arm):
+        """Attributes and arrays of the training cache of an arm."""
+        resolved = (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text()
+        pattern = re.search(r"cache: ['{]*([^,'}]*)", resolved).group(1)
+        with h5py.File(next((self.workspace / pattern).parent.glob("*.h5"))) as file:
+            return dict(file.attrs), {name: file[name][...] for name in file}
+
+    def test_each_arm_learns_of_its_own(self):
+        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (7, 7))
+        plan = self.read("out", "plan.json")
+        self.assertEqual([arm["name"] for arm in plan["arms"]], list(self.NAMES))
+        self.assertEqual(plan["arms"][2]["changes"], {"teacher": "weak", "objective.distill_weight": "0.5"})
+        self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["both", "weak", "foreign"])
+        teachers = [self.cache(arm)[0] for arm in self.NAMES[1:5]]
+        self.assertEqual([of["teacher"] for of in teachers], ["teacher", "weak", "foreign", "teacher"])
+        hashes = [of["teacher_sha256"] for of in teachers]
+        self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
+        for of, teacher in zip(plan["teachers"][1:], teachers[1:3], strict=True):
+            trained = self.read("out", of["directory"] + "/result.json")
+            self.assertEqual(trained["steps"], {"weak": 10, "foreign": 20}[of["name"]])
+            resolved = (self.workspace / "out" / of["directory"] / "config.resolved.yaml").read_text()
+            self.assertEqual("seed: 31\n" in resolved, of["name"] == "weak")
+            self.assertEqual(teacher["teacher"], of["name"])
+        average = hashlib.sha256("".join(["lapidary-average 1\n", *hashes[1:3]]).encode()).hexdigest()
+        self.assertEqual(self.cache("both")[0]["teacher_sha256"], average)
+
+    def test_all_are_measured_by_one_cache(self):
+        caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-4/eval/test.done.json").read_text())["command"][4]
+                  for arm in self.NAMES}
+        self.assertEqual(len(caches), 1)
+
+    def test_rows_are_swapped_and_stay_rows_of_the_teacher(self):
+        (own, rows), (swapped, other) = self.cache("own"), self.cache("swapped")
+        self.assertEqual(swapped["swapped_percent"], 30)
+        self.assertNotIn("swapped_percent", own)
+        self.assertNotIn("rows_sha256", swapped)
+        here = (rows["ids"] == other["ids"]).all(axis=1) & (rows["logprob"] == other["logprob"]).all(axis=1)
+        counted = rows["tail_mass"] < 1
+        self.assertAlmostEqual((~here).sum() / counted.sum(), 0.3, delta=0.03)
+        numpy.testing.assert_array_equal(rows["next_logprob"], other["next_logprob"])
+        for begin in range(0, len(here), 23):  # of one window
+            self.assertEqual(sorted(map(tuple, rows["ids"][begin:begin + 23].tolist())),
+                             sorted(map(tuple, other["ids"][begin:begin + 23].tolist())))
+
+    def test_a_teacher_sees_nothing_that_is_held_out(self):
+        out = self.workspace / "out/shared"
+        sides = [json.loads(line)["text"] for side in ("dev", "test") for path in out.glob(f"text-*/{side}.jsonl")
+                 for line in path.read_text().splitlines()]
+        corpus = set((self.workspace / "text.txt").read_text().splitlines())
+        foreign = [text for path in out.glob("text-*/train.jsonl")
+                   for text in [[json.loads(line)["text"] for line in path.read_text().splitlines()]]
+                   if not set(text) <= corpus and len(text) > 100]
+        self.assertEqual((len(sides), len(foreign)), (30, 1))
+        self.assertGreater(len(set(foreign[0]) & corpus), 200)
+        self.assertFalse(set(foreign[0]) & set(sides))
+
+    def test_more_texts_are_read_as_they_are(self):
+        resolved = (self.workspace / "out/runs/more/seed-4/config.resolved.yaml").read_text()
+        shards = re.search(r"train: '{(.*)/train/\*.h5,(.*)/train/\*.h5}'", resolved).groups()
+        documents = []
+        for folder in shards:
+            with h5py.File(next((self.workspace / folder / "train").glob("*.h5"))) as file:
+                documents.append(len(file["documents"]) - 1)
+        self.assertEqual(documents[1], 200)
+        caches = re.search(r"cache: '{(.*)}'", resolved).group(1).split(",")
+        self.assertEqual(len(set(caches)), 3)  # of the corpus, the tasks, dev
+        (tokenizer,) = (self.workspace / "out/shared").glob("tokenizer-*")
+        self.assertEqual(len([word for word in json.loads((tokenizer / "done.json").read_text())["command"]
+                              if word.endswith("train.jsonl")]), 2)
+        for arm in self.NAMES[:-1]:
+            self.assertNotIn(shards[1], (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text())
+
+    def test_another_teacher_is_another_arm(self):
+        runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}
+        changed = self.write("changed.yaml", self.suite.read_text().replace("schedule.steps: 10", "schedule.steps: 12"))
+        result = self.ablated(changed, "out")
+        self.assertIn("arm changed: taught,teacher=weak", result.err)
+        self.assertIn("arm changed: both", result.err)
+        again = {arm for arm in self.NAMES
+                 if (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns != runs[arm]}
+        self.assertEqual(again, {"taught,teacher=weak", "both"})
+
 
 class Distillation(Suite):
     """configs/ablations/distillation.yaml, cut to a smoke test, on its own text."""
@@ -632,6 +757,9 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
             (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
+            (whole.replace("distilled: {", "distilled: {teacher: x, "), "there is no teacher 'x'"),
+            (whole.replace("distilled: {", "distilled: {texts: x, "), "there are no texts 'x'"),
+            (whole.replace("distilled: {", "distilled: {teacher.caches: 0, "), "an integer from 1 on"),
             (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),

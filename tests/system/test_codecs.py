@@ -160,6 +160,52 @@ class Codecs(Test):
                                  "schedule.steps=null", f"schedule.epochs={epochs}")
                 self.assertEqual("unbiased only over draw seeds" in result.err, warned and epochs == 2, result.err)
 
+    def test_epochs_take_draws_in_turn(self):
+        """Of two draws the first epoch reads that of the lower seed, the second the other: the same steps as with
+        each draw alone, since the order of the windows is the same."""
+        self.teach(self.workspace / "turns", "--codec", "varopt", "--n", "12", "--draw-seed", "10,9")
+        epochs = ["schedule.steps=null", "schedule.epochs=2", "schedule.kind=constant", "optimizer.learning_rate=1e-9"]
+        kd = {}
+        for name in ("draw-9", "draw-10", "{draw-9,draw-10}"):
+            result = self.train(f"turns/{name}", *epochs)
+            self.assertEqual("unbiased only over draw seeds" in result.err, "," not in name, result.err)
+            kd[name] = [json.loads(line)["kd"]
+                        for line in (self.workspace / "student/metrics.jsonl").read_text().splitlines()]
+        first, second, both = kd.values()
+        half = len(both) // 2
+        self.assertGreater(half, 4)
+        self.assertEqual(both[:half], first[:half])
+        self.assertNotEqual(both[half + 1:], first[half + 1:])
+        for ours, theirs in zip(both[half + 1:], second[half + 1:], strict=True):
+            self.assertAlmostEqual(ours, theirs, delta=1e-5)
+
+    def test_smoothing_is_a_teacher_that_says_the_same_everywhere(self):
+        counts = numpy.zeros(400)
+        for path in (self.workspace / "tokens/train").glob("*.h5"):
+            with h5py.File(path) as file:
+                tokens = file["tokens"][...].astype(int)
+            counts += numpy.bincount(tokens[tokens != 2], minlength=400)
+        for name, p in (("uniform", numpy.full(400, 1 / 400)), ("unigram", counts / counts.sum())):
+            cache = self.workspace / name  # a cache that says so in every row
+            shutil.copytree(self.workspace / "dense", cache)
+            for path in cache.glob("*.h5"):
+                with h5py.File(path, "r+") as file:
+                    del file.attrs["rows_sha256"]
+                    file["ids"][...] = numpy.arange(400)
+                    with numpy.errstate(divide="ignore"):
+                        file["logprob"][...] = numpy.log(p)
+                    file["tail_mass"][...] = 0
+            by_cache = self.train(name, "objective.distill_weight=0.1").json
+            run = self.workspace / f"{name}-run"
+            smoothed = succeed("train", self.config, f"run_dir={run}", f"objective.smoothing={name}", "--json")
+            self.assertIn("smoothed", smoothed.err)
+            print(name, by_cache["kd"], smoothed.json["kd"])
+            for key in ("loss", "cross_entropy", "kd", "kl"):
+                self.assertAlmostEqual(by_cache[key], smoothed.json[key], delta=1e-4, msg=key)
+        result = lapidary("train", self.config, "objective.smoothing=uniformly", "--dry-run")
+        self.assert_exit(result, 2)
+        self.assertIn("did you mean 'uniform'", result.err)
+
     def test_head_and_tail_apart(self):
         decoupled = "objective.tail=decoupled"
         exact = self.train("dense", decoupled, "objective.head=5", name="exact").json["state_sha256"]

@@ -1,5 +1,6 @@
 #include "trainer/ablate/arm_config.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,16 +83,20 @@ lap_code lap_arm_config(const lap_suite *suite, const lap_arm *arm, const lap_ch
   return lap_fail_context(status, "%s:%d: arms.%s", suite->file, arm->line, arm->name);
 }
 
-lap_code lap_teacher_config(const lap_suite *suite, lap_changes *changes, lap_config **config,
-                            lap_status *status) {
+lap_code lap_teacher_config(const lap_suite *suite, const lap_suite_teacher *teacher,
+                            lap_changes *changes, lap_config **config, lap_status *status) {
   *changes = (lap_changes){0};
   *config = NULL;
-  lap_changes_append(changes, &suite->teacher.changes);
+  char seed[LAP_NUMBER_TEXT];
+  snprintf(seed, sizeof seed, "%" PRId64, teacher->seed);
+  lap_changes_append(changes, &teacher->changes);
+  if (teacher->seed >= 0) lap_changes_add(changes, "seed", seed);
   add_placeholders(suite, changes);
   lap_changes_add(changes, "teacher.cache", "null");
-  if (load(suite->teacher.path, changes, config, status) == LAP_OK) return LAP_OK;
+  if (load(teacher->path, changes, config, status) == LAP_OK) return LAP_OK;
   lap_changes_release(changes);
-  return lap_fail_context(status, "%s: teacher", suite->file);
+  if (!teacher->given) return lap_fail_context(status, "%s: teacher", suite->file);
+  return lap_fail_context(status, "%s: teachers.%s", suite->file, teacher->given);
 }
 
 void lap_arm_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]) {

@@ -27,10 +27,21 @@ static lap_code add_arm(const lap_suite_reader *reader, lap_arm arm) {
 static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char *key,
                         const lap_yaml_node *value, bool *is_own) {
   *is_own = true;
-  if (!strcmp(key, "teacher.codec")) {
-    free(arm->codec);
-    arm->codec = lap_copy_string(value->text);
+  const struct {
+    const char *key;
+    char **text;
+  } names[] = {{"teacher", &arm->teacher}, {"teacher.codec", &arm->codec}, {"texts", &arm->texts}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    if (strcmp(key, names[i].key) != 0) continue;
+    free(*names[i].text);
+    *names[i].text = lap_copy_string(value->text);
     return LAP_OK;
+  }
+  if (!strcmp(key, "teacher.swap_percent")) {
+    if (lap_number_read_integer(value->text, &arm->swap_percent) && arm->swap_percent >= 0 &&
+        arm->swap_percent <= 100)
+      return LAP_OK;
+    return lap_read_expected(reader, key, value, "an integer from 0 to 100");
   }
   if (!strcmp(key, "teacher.draw_seed")) {
     int64_t seed;
@@ -41,8 +52,12 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
     arm->draw_seed = lap_copy_string(value->text);
     return LAP_OK;
   }
-  if (!strcmp(key, "teacher.k")) {
-    if (lap_number_read_integer(value->text, &arm->k) && arm->k >= 1) return LAP_OK;
+  int64_t *const count = !strcmp(key, "teacher.k")        ? &arm->k
+                         : !strcmp(key, "teacher.m")      ? &arm->m
+                         : !strcmp(key, "teacher.caches") ? &arm->caches
+                                                          : NULL;
+  if (count) {
+    if (lap_number_read_integer(value->text, count) && *count >= 1) return LAP_OK;
     return lap_read_expected(reader, key, value, "an integer from 1 on");
   }
   if (!strcmp(key, "token_multiple")) {
@@ -87,8 +102,9 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {"teacher.codec", "teacher.k", "teacher.draw_seed",
-                                      "token_multiple"};
+    static const char *const own[] = {
+        "teacher",           "teacher.codec",        "teacher.k", "teacher.m",     "teacher.caches",
+        "teacher.draw_seed", "teacher.swap_percent", "texts",     "token_multiple"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);
@@ -179,6 +195,8 @@ static lap_arm copy_longer(const lap_arm *arm, double multiple) {
   copy.given = lap_copy_string(copy.name);
   copy.codec = arm->codec ? lap_copy_string(arm->codec) : NULL;
   copy.draw_seed = arm->draw_seed ? lap_copy_string(arm->draw_seed) : NULL;
+  copy.texts = arm->texts ? lap_copy_string(arm->texts) : NULL;
+  copy.teacher = arm->teacher ? lap_copy_string(arm->teacher) : NULL;
   copy.changes = (lap_changes){0};
   lap_changes_append(&copy.changes, &arm->changes);
   copy.token_multiple = arm->token_multiple * multiple;

@@ -53,26 +53,42 @@ static double share_of(const estimate *e, const char *pattern) {
   return NAN;
 }
 
+/* The text of which `pattern` are the shards, where it is another than the corpus; NULL: none. */
+static const lap_suite_text *other_text(const estimate *e, const char *pattern) {
+  const lap_graph *graph = &e->graph;
+  const lap_suite *suite = graph->suite;
+  const size_t own = graph->set_count - suite->set_count; /* dev and test */
+  for (size_t i = 0; i < suite->set_count; ++i)
+    if (!strcmp(pattern, graph->sets[own + i].tokens.path)) return &suite->sets[i].source;
+  for (size_t i = 0; i < suite->texts_count; ++i)
+    if (!strcmp(pattern, graph->texts[i].path)) return &suite->texts[i].source;
+  return NULL;
+}
+
+/* The bytes that a text has on disk: compressed text counts for less than it is. */
+static lap_code measure_text(const estimate *e, const lap_suite_text *text, double *bytes,
+                             lap_status *status) {
+  const int64_t limit = e->graph.suite->corpus.limit;
+  lap_corpus corpus;
+  *bytes = 0;
+  if (text->text_count == 0) return LAP_OK;
+  LAP_TRY(
+      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
+  *bytes = limit > 0 ? fmin((double)corpus.bytes, (double)limit) : (double)corpus.bytes;
+  lap_corpus_close(&corpus);
+  return LAP_OK;
+}
+
 static double tokens_of(const estimate *e, const char *pattern, uint32_t length) {
   lap_token_set_size size;
   lap_status ignored;
+  double bytes;
   if (lap_token_set_measure(pattern, length, &size, &ignored) == LAP_OK)
     return (double)size.windows * (length - 1);
+  const lap_suite_text *other = other_text(e, pattern);
+  if (other && measure_text(e, other, &bytes, &ignored) == LAP_OK && bytes > 0)
+    return bytes / bytes_per_token;
   return e->text_bytes > 0 ? e->text_bytes * share_of(e, pattern) / bytes_per_token : NAN;
-}
-
-/* The bytes that the corpus has on disk: compressed text counts for less than it is. */
-static lap_code measure_text(estimate *e, lap_status *status) {
-  const lap_suite *suite = e->graph.suite;
-  const lap_suite_text *text = &suite->corpus.source;
-  if (text->text_count == 0) return LAP_OK;
-  lap_corpus corpus;
-  LAP_TRY(
-      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
-  e->text_bytes = (double)corpus.bytes;
-  if (suite->corpus.limit > 0) e->text_bytes = fmin(e->text_bytes, (double)suite->corpus.limit);
-  lap_corpus_close(&corpus);
-  return LAP_OK;
 }
 
 /* --- tasks --- */
@@ -156,8 +172,12 @@ static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_
     return hours_of_pass(e, config, KINDS * OF_PROMPT * atof(prompts), &out->hours, status);
   if (!k) k = flag_of(task, "--n");
   const double count = tokens_of(e, tokens, (uint32_t)config->data.sequence_length);
+  double teachers = 1;
+  const char *average = flag_of(task, "--average");
+  for (const char *text = average; text && *text; ++text)
+    teachers += text == average || *text == ',';
   if (k) out->cache_bytes = caches_of(task) * count * (bytes_per_kept_id * atof(k) + bytes_per_row);
-  return hours_of_pass(e, config, count, &out->hours, status);
+  return hours_of_pass(e, config, teachers * count, &out->hours, status);
 }
 
 /* The training whose model a task reads: the last of its needs that is one. */
@@ -221,7 +241,7 @@ static lap_code find_rate(estimate *e, lap_status *status) {
 
 static lap_code add_tasks(estimate *e, lap_status *status) {
   const lap_suite *suite = e->graph.suite;
-  LAP_TRY(lap_graph_add_teacher(&e->graph, status));
+  LAP_TRY(lap_graph_add_teachers(&e->graph, status));
   if (suite->tune.key_count > 0) {
     lap_tune_grid grid;
     lap_tune_grid_copy(suite, &grid);
@@ -235,7 +255,7 @@ static lap_code add_tasks(estimate *e, lap_status *status) {
 }
 
 static lap_code fill(estimate *e, lap_status *status) {
-  LAP_TRY(measure_text(e, status));
+  LAP_TRY(measure_text(e, &e->graph.suite->corpus.source, &e->text_bytes, status));
   LAP_TRY(find_rate(e, status));
   LAP_TRY(add_tasks(e, status));
   for (size_t i = 0; i < e->graph.tasks.count; ++i)

@@ -23,8 +23,13 @@ typedef struct {
   lap_changes changes;   /* of keys of the config */
   double token_multiple; /* its schedule is so many times as long */
   int64_t k;             /* of the training cache; 0: as teacher.k */
+  int64_t m;             /* draws of codec stratified; 0: as many as teach makes */
+  int64_t caches;        /* of draws, read in turn, one an epoch; 0: one */
   char *codec;           /* likewise; NULL: as teacher.codec */
   char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
+  char *texts;           /* one of `texts`, read beside the corpus; NULL: none */
+  char *teacher;         /* one of `teachers`; NULL: the suite's own */
+  int64_t swap_percent;  /* of the training cache's rows, which are out of place */
 } lap_arm;
 
 /* Texts, or token shards, of one source. */
@@ -41,16 +46,39 @@ typedef struct {
   char *cluster;         /* "document" or "file" */
 } lap_suite_set;
 
+/* Texts for training of which nothing is held out. */
+typedef struct {
+  char *name;
+  lap_suite_text source;
+} lap_suite_texts;
+
 typedef struct {
   char *name, *path;
 } lap_suite_choices;
 
 typedef enum {
   LAP_TEACHER_NONE,
-  LAP_TEACHER_CONFIG, /* is trained first */
-  LAP_TEACHER_MODEL,  /* a checkpoint, run directory or Hugging Face directory */
-  LAP_TEACHER_CACHE,  /* its distributions are there */
+  LAP_TEACHER_CONFIG,  /* is trained first */
+  LAP_TEACHER_MODEL,   /* a checkpoint, run directory or Hugging Face directory */
+  LAP_TEACHER_CACHE,   /* its distributions are there */
+  LAP_TEACHER_AVERAGE, /* the mean of others' distributions */
 } lap_teacher_kind;
+
+typedef struct {
+  char *given; /* its name in `teachers`; NULL: the suite's own */
+  lap_teacher_kind kind;
+  char *path;     /* config, model or cache; of an average the first of its members */
+  char **members; /* [member_count] of an average: names in `teachers` */
+  size_t member_count;
+  lap_changes changes;   /* of its config */
+  int64_t seed;          /* of its training; -1: that of the config */
+  lap_suite_text source; /* what it is trained on; no text: the corpus */
+  int64_t k;             /* of its training caches; 0: as the suite's own */
+  char *codec;           /* likewise; NULL */
+  char *texts;           /* one of `texts`, read beside that; NULL: none */
+  char *name;            /* in its caches; NULL: lap_suite_teacher_name */
+  int64_t eval_k;        /* the suite's own: of the evaluation caches; 0: k, LAP_DENSE: all ids */
+} lap_suite_teacher;
 
 typedef struct {
   char *key;
@@ -82,14 +110,11 @@ typedef struct {
     char *tokenizer;        /* NULL: one is trained */
     int64_t vocab_size;     /* of that one; 0: that of the base config */
   } corpus;
-  struct {
-    lap_teacher_kind kind;
-    char *path;          /* config, model or cache */
-    lap_changes changes; /* of its config */
-    int64_t k;
-    int64_t eval_k; /* of the evaluation caches; 0: k, LAP_DENSE: all ids */
-    char *codec, *name;
-  } teacher;
+  lap_suite_texts *texts; /* [texts_count] */
+  size_t texts_count;
+  lap_suite_teacher teacher;   /* against whose caches all runs are evaluated */
+  lap_suite_teacher *teachers; /* [teacher_count] of whom arms may learn instead */
+  size_t teacher_count;
   int64_t *seeds; /* [seed_count] */
   size_t seed_count;
   lap_arm *arms; /* [arm_count] */
@@ -134,6 +159,17 @@ void lap_suite_release(lap_suite *suite);
 
 /* Whether the suite names this measure. */
 bool lap_suite_measures(const lap_suite *suite, const char *measure);
+
+/* NULL: there is none of this name. */
+const lap_suite_texts *lap_suite_find_texts(const lap_suite *suite, const char *name);
+
+/* One of `teachers`, or, by the name LAP_OWN_TEACHER, the suite's own; NULL: there is none. */
+#define LAP_OWN_TEACHER "teacher"
+const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const char *name);
+/* Of whom an arm learns. */
+const lap_suite_teacher *lap_suite_teacher_of(const lap_suite *suite, const lap_arm *arm);
+/* Its name in its caches. */
+const char *lap_suite_teacher_name(const lap_suite_teacher *teacher);
 
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
 

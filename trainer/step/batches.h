@@ -10,6 +10,7 @@
 #include "dataset/order.h"
 #include "dataset/windows.h"
 #include "teacher/cache.h"
+#include "trainer/step/smoothing.h"
 
 /* Batches without files, for bench: random tokens and targets of one document a sequence and,
  * with k > 0, k kept ids of random probability with a tail, as a topk cache would give. A
@@ -29,6 +30,7 @@ typedef struct {
   size_t source_count;
   uint32_t head; /* slots of a row that are to be its most probable ids, in a dense cache of any
                     order; 0: rows stay as they are */
+  const lap_smoothing *smoothing; /* in the place of a cache; NULL: none */
   const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
 } lap_data;
 
@@ -42,7 +44,9 @@ int64_t lap_data_teacher_k(const lap_data *data); /* 0: no teacher */
 typedef struct {
   lap_batch batch;
   lap_losses losses;
-  uint32_t counted; /* positions counted in the batch that was filled last */
+  const uint64_t *epochs; /* [sequences] set by who fills it: of each the epoch that it is in, which
+                             decides what is read of a cache of several draws; NULL: the first */
+  uint32_t counted;       /* positions counted in the batch that was filled last */
   int32_t *tokens, *document_start, *targets, *teacher_ids;
   float *teacher_probability, *teacher_tail;
   double *teacher_entropy, *loss_values;
