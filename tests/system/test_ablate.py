@@ -495,12 +495,13 @@ class Measures(Suite):
 choices: {cloze: cloze.jsonl}
 memorise: {prompts: 10}
 attend: names.txt
-measures: [loss, perplexity, ece, kl, acceptance, loss_by_position]
+measures: [loss, perplexity, ece, kl, acceptance, loss_by_position, late_loss]
 arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
   distilled: {objective.distill_weight: 1}
   next-token: {objective.distill_weight: 0}
-compare: [[drawn, next-token]]
+  narrow: {evaluate.arm: next-token, evaluate.sliding_window: 3}
+compare: [[drawn, next-token], [narrow, next-token]]
 endpoint: {set: cloze, measure: accuracy}
 """)
         rows = succeed("ablate", cls.suite, "--out", workspace / "out", "--dry-run", "--json",
@@ -561,6 +562,38 @@ endpoint: {set: cloze, measure: accuracy}
         of = self.sets["test"]
         self.assertEqual((of["cluster"], of["clusters"], of["documents"]), ("file", len(set(files)), len(files)))
         self.assertLess(self.measure("test", "loss")["comparisons"][0]["document_degrees_of_freedom"], len(set(files)))
+
+    def test_an_arm_may_be_the_runs_of_another_seen_through_another_window(self):
+        self.assertEqual(self.report["runs"], {"planned": 6, "done": 6, "diverged": 0})
+        self.assertFalse((self.workspace / "out/runs/narrow").exists())
+        self.assertIn("runs/next-token/seed-1/eval-narrow/test", self.planned)
+        self.assertNotIn("runs/narrow/seed-1", self.planned)
+        narrow = [self.read("out", f"runs/next-token/seed-{seed}/eval-narrow/test.json") for seed in (1, 2)]
+        self.assertEqual([one["sliding_window"] for one in narrow], [3, 3])
+        for name in ("loss", "perplexity"):
+            measure = self.measure("test", name)
+            self.assertEqual([arm["arm"] for arm in measure["arms"]], ["drawn", "distilled", "next-token", "narrow"])
+            for found, one, wide in zip(measure["arms"][3]["by_seed"], narrow, measure["arms"][2]["by_seed"],
+                                        strict=True):
+                self.assertAlmostEqual(found, one[name], places=9)
+                self.assertNotEqual(found, wide)
+        self.assertNotEqual(self.measure("cloze", "accuracy")["comparisons"][1]["verdict"], "same bits")
+        arm = self.report["arms"][3]
+        self.assertEqual(arm["difference"], {"evaluate.sliding_window": [None, "3"]})
+        # A model with that window in its config says the same.
+        run = self.workspace / "out/runs/next-token/seed-1"
+        succeed("export", run, "--format", "hf", "--out", self.workspace / "exported")
+        config = json.loads((self.workspace / "exported/config.json").read_text())
+        (self.workspace / "exported/config.json").write_text(json.dumps(config | {"sliding_window": 3}))
+        tokens = next(a for a in json.loads((run / "eval/test.done.json").read_text())["command"]
+                      if a.startswith("--tokens="))
+        other = succeed("eval", self.workspace / "exported", tokens, "--sequence-length", "24", "--json").json
+        self.assertEqual(other["loss"], narrow[0]["loss"])
+
+    def test_late_losses_are_in_the_report(self):
+        for seed, found in zip((1, 2), self.measure("test", "late_loss")["arms"][1]["by_seed"], strict=True):
+            with h5py.File(self.workspace / f"out/runs/distilled/seed-{seed}/eval/test.h5") as table:
+                self.assertAlmostEqual(found, table["late_nats"][:].sum() / table["late_tokens"][:].sum(), places=9)
 
     def test_all_arms_are_measured_by_one_dense_cache(self):
         caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-1/eval/test.done.json").read_text())["command"][4]

@@ -41,14 +41,38 @@ typedef struct {
 
 /* --- tokens --- */
 
-static double share_of(const estimate *e, const char *pattern) {
+/* Bytes of text of a set of the suite; NAN: shards, or no such set. Compressed text counts for less
+ * than it is. */
+static double bytes_of_set(const estimate *e, const char *name) {
   const lap_suite *suite = e->graph.suite;
-  if (!strcmp(pattern, e->graph.train.path))
-    return 1 - suite->corpus.dev_share - suite->corpus.test_share;
+  for (size_t i = 0; i < suite->set_count; ++i) {
+    const lap_suite_text *text = &suite->sets[i].source;
+    lap_corpus corpus;
+    lap_status ignored;
+    if (strcmp(name, suite->sets[i].name) != 0 || text->text_count == 0 ||
+        lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL,
+                        &ignored) != LAP_OK)
+      continue;
+    const double limit = (double)lap_suite_set_limit(suite, &suite->sets[i]);
+    const double bytes = limit > 0 ? fmin((double)corpus.bytes, limit) : (double)corpus.bytes;
+    lap_corpus_close(&corpus);
+    return bytes;
+  }
+  return NAN;
+}
+
+/* Tokens of text that is not tokenized yet; NAN: not known. */
+static double guess(const estimate *e, const char *pattern) {
+  const lap_suite *suite = e->graph.suite;
+  const double held = suite->corpus.dev_share + suite->corpus.test_share;
+  const double whole = e->text_bytes > 0 ? e->text_bytes / bytes_per_token : NAN;
+  if (!strcmp(pattern, e->graph.train.path)) return (1 - held) * whole;
   for (size_t i = 0; i < e->graph.set_count; ++i) {
-    if (strcmp(pattern, e->graph.sets[i].tokens.path) != 0) continue;
-    if (!strcmp(e->graph.sets[i].name, "dev")) return suite->corpus.dev_share;
-    if (!strcmp(e->graph.sets[i].name, "test")) return suite->corpus.test_share;
+    const lap_graph_set *set = &e->graph.sets[i];
+    if (strcmp(pattern, set->tokens.path) != 0) continue;
+    if (!strcmp(set->name, "dev")) return suite->corpus.dev_share * whole;
+    if (!strcmp(set->name, "test")) return suite->corpus.test_share * whole;
+    return bytes_of_set(e, set->name) / bytes_per_token;
   }
   return NAN;
 }
@@ -58,7 +82,7 @@ static double tokens_of(const estimate *e, const char *pattern, uint32_t length)
   lap_status ignored;
   if (lap_token_set_measure(pattern, length, &size, &ignored) == LAP_OK)
     return (double)size.windows * (length - 1);
-  return e->text_bytes > 0 ? e->text_bytes * share_of(e, pattern) / bytes_per_token : NAN;
+  return guess(e, pattern);
 }
 
 /* The bytes that the corpus has on disk: compressed text counts for less than it is. */

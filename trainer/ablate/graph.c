@@ -76,6 +76,7 @@ typedef struct {
   double dev, test;
   const lap_task_input *apart; /* [apart_count] */
   size_t apart_count;
+  int64_t limit; /* bytes of text that are used; 0: all */
 } shares;
 
 static char *braces(const lap_task_input *inputs, size_t count) {
@@ -101,7 +102,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_draft_say(&draft, "text=%s documents=%s dev=%.17g test=%.17g", hex, text->documents,
                      held->dev, held->test);
   lap_task_draft_say(&draft, "near_duplicates=%.17g seed=%" PRId64 " limit=%" PRId64,
-                     suite->corpus.near_duplicates, suite->corpus.seed, suite->corpus.limit);
+                     suite->corpus.near_duplicates, suite->corpus.seed, held->limit);
   for (size_t i = 0; i < held->apart_count; ++i)
     lap_task_draft_read(&draft, &graph->tasks, "apart", &held->apart[i]);
   bool is_new;
@@ -115,7 +116,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_argue(task, "--test=%.17g", held->test);
   lap_task_argue(task, "--near-duplicates=%.17g", suite->corpus.near_duplicates);
   lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
-  lap_task_argue(task, "--limit=%" PRId64, suite->corpus.limit);
+  lap_task_argue(task, "--limit=%" PRId64, held->limit);
   if (held->apart_count > 0) {
     char *apart = braces(held->apart, held->apart_count);
     lap_task_argue(task, "--apart=%s", apart);
@@ -212,9 +213,9 @@ static lap_code add_corpus_shards(lap_graph *graph, lap_status *status) {
 static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *apart,
                               size_t *apart_count, lap_status *status) {
   const lap_suite *suite = graph->suite;
-  const shares all = {0};
   for (size_t i = 0; i < suite->set_count; ++i) {
     if (suite->sets[i].shards) continue;
+    const shares all = {.limit = lap_suite_set_limit(suite, &suite->sets[i])};
     LAP_TRY(add_text(graph, &suite->sets[i].source, &all, &texts[i], status));
     apart[(*apart_count)++] = side_of(graph, texts[i], "train");
   }
@@ -228,7 +229,8 @@ static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t
   if (suite->corpus.tokenizer)
     LAP_TRY(outside(suite->corpus.tokenizer, NULL, &graph->tokenizer, status));
   if (suite->corpus.train) return add_corpus_shards(graph, status);
-  const shares held = {suite->corpus.dev_share, suite->corpus.test_share, apart, apart_count};
+  const shares held = {suite->corpus.dev_share, suite->corpus.test_share, apart, apart_count,
+                       suite->corpus.limit};
   LAP_TRY(add_text(graph, &suite->corpus.source, &held, &text, status));
   if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text);
   graph->train = add_tokens(graph, text, "train");

@@ -53,10 +53,17 @@ static json_t *texts(char *const *values, size_t count) {
 static json_t *runs_of(const lap_suite *suite, const lap_arm *arm) {
   json_t *list = json_array();
   for (size_t i = 0; i < suite->seed_count; ++i) {
-    char *directory = lap_format("runs/%s/seed-%" PRId64, arm->name, suite->seeds[i]);
-    json_array_append_new(
-        list, json_pack("{s:I, s:s}", "seed", (json_int_t)suite->seeds[i], "directory", directory));
+    char *directory = lap_format("runs/%s/seed-%" PRId64,
+                                 arm->evaluates ? arm->evaluates : arm->name, suite->seeds[i]);
+    json_t *run =
+        json_pack("{s:I, s:s}", "seed", (json_int_t)suite->seeds[i], "directory", directory);
     free(directory);
+    if (arm->evaluates) {
+      char *eval = lap_graph_eval_folder(arm);
+      json_object_set_new(run, "eval", json_string(eval));
+      free(eval);
+    }
+    json_array_append_new(list, run);
   }
   return list;
 }
@@ -77,6 +84,11 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
   if (arm->draw_seed)
     json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));
+  if (arm->evaluates) {
+    json_object_set_new(changes, "evaluate.arm", json_string(arm->evaluates));
+    json_object_set_new(changes, "evaluate.sliding_window",
+                        json_integer((json_int_t)arm->sliding_window));
+  }
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);

@@ -9,6 +9,12 @@ const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name) {
   return NULL;
 }
 
+int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set) {
+  const int64_t smoke = suite->is_smoke ? suite->smoke.text_bytes : 0;
+  if (set->limit == 0 || smoke == 0) return set->limit + smoke;
+  return set->limit < smoke ? set->limit : smoke;
+}
+
 bool lap_suite_measures(const lap_suite *suite, const char *measure) {
   for (size_t i = 0; i < suite->measure_count; ++i)
     if (strcmp(suite->measures[i], measure) == 0) return true;
@@ -30,6 +36,7 @@ static void release_arm(lap_arm *arm) {
   free(arm->given);
   free(arm->codec);
   free(arm->draw_seed);
+  free(arm->evaluates);
   lap_changes_release(&arm->changes);
 }
 

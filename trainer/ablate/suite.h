@@ -25,6 +25,10 @@ typedef struct {
   int64_t k;             /* of the training cache; 0: as teacher.k */
   char *codec;           /* likewise; NULL: as teacher.codec */
   char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
+  /* It trains nothing: its runs are those of this arm, whose changes it has, evaluated otherwise.
+   * NULL: it trains. */
+  char *evaluates;
+  int64_t sliding_window; /* of such an evaluation; 0: as trained */
 } lap_arm;
 
 /* Texts, or token shards, of one source. */
@@ -39,6 +43,7 @@ typedef struct {
   lap_suite_text source; /* no text: shards */
   char *shards;          /* glob; NULL: texts */
   char *cluster;         /* "document" or "file" */
+  int64_t limit;         /* bytes of text that are used; 0: all */
 } lap_suite_set;
 
 typedef struct {
@@ -134,6 +139,9 @@ void lap_suite_release(lap_suite *suite);
 
 /* Whether the suite names this measure. */
 bool lap_suite_measures(const lap_suite *suite, const char *measure);
+
+/* Bytes of its text that are used, of which a smoke run has fewer; 0: all. */
+int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set);
 
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
 

@@ -15,15 +15,11 @@ typedef struct {
 } measure;
 
 static const measure measures[] = {
-    {"loss", true, false, true},
-    {"perplexity", false, false, true},
-    {"bits_per_byte", true, false, true},
-    {"accuracy", true, false, true},
-    {"ece", false, false, true},
-    {"loss_by_position", false, false, false},
-    {"kl", true, true, true},
-    {"agreement", true, true, true},
-    {"acceptance", true, true, true},
+    {"loss", true, false, true},          {"perplexity", false, false, true},
+    {"bits_per_byte", true, false, true}, {"accuracy", true, false, true},
+    {"ece", false, false, true},          {"loss_by_position", false, false, false},
+    {"late_loss", true, false, false},    {"kl", true, true, true},
+    {"agreement", true, true, true},      {"acceptance", true, true, true},
 };
 enum { MEASURES = sizeof measures / sizeof *measures };
 static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure"};
@@ -107,8 +103,8 @@ static lap_code check_endpoint_measure(const lap_suite_reader *reader, int line)
   if (!known->by_document)
     return lap_read_fail(reader, line,
                          "endpoint.measure: %s has no table by document, from which an interval "
-                         "over documents comes; expected loss, bits_per_byte, accuracy, kl, "
-                         "agreement or acceptance",
+                         "over documents comes; expected loss, late_loss, bits_per_byte, accuracy, "
+                         "kl, agreement or acceptance",
                          known->name);
   if (known->of_teacher && suite->teacher.kind == LAP_TEACHER_NONE)
     return lap_read_fail(reader, line, "endpoint.measure: %s needs a teacher", known->name);

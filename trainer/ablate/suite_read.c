@@ -96,6 +96,7 @@ static const lap_field set_fields[] = {
     {"documents", LAP_FIELD_TEXT, .offset = SET(source.documents)},
     {"shards", LAP_FIELD_TEXT, .offset = SET(shards)},
     {"cluster", LAP_FIELD_TEXT, .offset = SET(cluster)},
+    {"limit", LAP_FIELD_INTEGER, .offset = SET(limit), .minimum = 1000, .maximum = 1e15},
     {0}};
 
 static lap_code read_set(const lap_suite_reader *reader, const char *name, const char *own,
@@ -108,6 +109,8 @@ static lap_code read_set(const lap_suite_reader *reader, const char *name, const
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
   if (code == LAP_OK && (set->source.text_count > 0) == (set->shards != NULL))
     code = lap_read_fail(reader, node->line, "%s: expected either text or shards", dotted);
+  if (code == LAP_OK && set->limit > 0 && set->shards)
+    code = lap_read_fail(reader, node->line, "%s.limit: is of text, not of shards", dotted);
   char *cluster = lap_format("%s.cluster", dotted);
   if (code == LAP_OK) code = check_cluster(reader, cluster, node, set->cluster);
   free(cluster);
@@ -383,6 +386,10 @@ static bool has_seed(const int64_t *seeds, size_t count, int64_t seed) {
 static lap_code check_tune(const lap_suite_reader *reader, int line) {
   const lap_suite *suite = reader->suite;
   if (suite->tune.key_count == 0) return LAP_OK;
+  for (size_t i = 0; i < suite->arm_count; ++i)
+    if (suite->arms[i].evaluates)
+      return lap_read_fail(reader, line, "tune: arms.%s trains nothing that could be tuned",
+                           suite->arms[i].name);
   for (size_t i = 0; i < suite->tune.seed_count; ++i)
     if (has_seed(suite->seeds, suite->seed_count, suite->tune.seeds[i]))
       return lap_read_fail(reader, line,

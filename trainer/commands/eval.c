@@ -30,7 +30,7 @@
 
 typedef struct {
   const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise;
-  int64_t context, stride, prompts; /* 0: not given */
+  int64_t context, stride, prompts, sliding_window; /* 0: not given */
   lap_model_flags model;
 } eval_flags;
 
@@ -77,6 +77,11 @@ static const lap_flag flags_of_eval[] = {
      .help =
          "instead of a loss: what the model says by heart of these shards, which it was trained "
          "on, beside the held-out ones of --tokens"},
+    {.name = "sliding-window",
+     .value = "W",
+     .integer = {1, 1 << 24},
+     .offset = offsetof(eval_flags, sliding_window),
+     .help = "tokens that a sliding_attention layer sees [as in the model's training]"},
     {.name = "prompts",
      .value = "N",
      .integer = {1, 1000000},
@@ -211,6 +216,8 @@ static lap_code print_result(const eval_result *r, const eval_inputs *in, const 
   json_object_set_new(object, "ece", lap_json_number(r->calibration_error));
   json_object_set_new(object, "sequence_length", json_integer(in->data.sequence_length));
   json_object_set_new(object, "stride", in->data.step ? json_integer(in->data.step) : json_null());
+  json_object_set_new(object, "sliding_window",
+                      json_integer(in->model.source.config->model.sliding_window));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
   json_object_set_new(object, "checkpoint", json_string(in->model.source.path));
   if (r->breakdown)
@@ -272,6 +279,7 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
                      {"--unigram", !flags->choices && flags->unigram},
                      {"--cache", flags->cache},
                      {"--document-losses", flags->memorise && flags->document_losses},
+                     {"--sliding-window", flags->memorise && flags->sliding_window},
                      {"--by", flags->by},
                      {"--context", flags->context != 0},
                      {"--stride", flags->stride != 0},
@@ -297,6 +305,8 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                                       &in->model, &own);
   if (own.code == LAP_OK)
     own.code = lap_precision_flag_apply(flags->model.precision, in->model.source.config, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_sliding_window_apply(flags->sliding_window, in->model.source.config, &own);
   if (own.code == LAP_OK) own.code = lap_sharded_model_read(&in->model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, in, &own);
   *status = own;
@@ -359,6 +369,7 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                               .path = flags->choices,
                                               .unigram = flags->unigram,
                                               .table = flags->document_losses,
+                                              .sliding_window = flags->sliding_window,
                                               .json = line->json};
     return lap_eval_choices(session, &flags->model, &request, status);
   }

@@ -10,6 +10,8 @@
 
 static const lap_measure measures[] = {
     {"loss", "loss", "nats/token", LAP_LOSS_NATS, LAP_LOSS_TOKENS, 1, false, .key = NULL},
+    {"late_loss", "loss in contexts longer than half a window", "nats/token", LAP_LOSS_LATE_NATS,
+     LAP_LOSS_LATE_TOKENS, 1, false, .key = NULL},
     {"bits_per_byte", "bits per byte", "bits/byte", LAP_LOSS_TEXT_NATS, LAP_LOSS_BYTES,
      1.4426950408889634, false, .key = NULL},
     {"kl", "KL to the teacher", "nats/token", LAP_LOSS_KL, LAP_LOSS_TOKENS, 1, false, .key = NULL},
@@ -112,7 +114,8 @@ const lap_measure *lap_measure_find(const char *name) {
 }
 
 const char *lap_measure_names(void) {
-  return "loss, bits_per_byte, kl, accuracy, agreement, acceptance, accuracy_per_byte, exposure";
+  return "loss, late_loss, bits_per_byte, kl, accuracy, agreement, acceptance, accuracy_per_byte, "
+         "exposure";
 }
 
 static const char *const *names_of_kind(const char *kind) {
