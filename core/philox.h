@@ -22,6 +22,7 @@ typedef enum {
   LAP_PURPOSE_SAMPLE = 7,   /* which text a tokenizer is trained on */
   LAP_PURPOSE_RECHECK = 9,  /* which lanes are computed again. stream: step; index: draw */
   LAP_PURPOSE_SUMS = 10,    /* stream: step; index: which part of a sum is added again */
+  LAP_PURPOSE_SWAP = 11,    /* rows of a cache that change places; stream: shard; index: row */
 } lap_purpose;
 
 typedef struct {

@@ -41,7 +41,7 @@ static lap_code read_codec(const lap_hdf5_file *file, lap_cache_schema *schema,
 
 static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
                             lap_status *status) {
-  int64_t vocab_size, k, sequence_length, document_mask;
+  int64_t vocab_size, k, sequence_length, document_mask, swapped = 0;
   LAP_TRY(read_codec(file, schema, status));
   LAP_TRY(lap_hdf5_read_integer(file, "vocab_size", 1, MOST_VOCAB, &vocab_size, status));
   const int64_t most_k = vocab_size < MOST_K ? vocab_size : MOST_K;
@@ -52,6 +52,8 @@ static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
                     file->path, k, schema->exact);
   LAP_TRY(lap_hdf5_read_integer(file, "sequence_length", 2, INT32_MAX, &sequence_length, status));
   LAP_TRY(lap_hdf5_read_integer(file, "document_mask", 0, 1, &document_mask, status));
+  if (lap_hdf5_has_attribute(file, "swapped_percent"))
+    LAP_TRY(lap_hdf5_read_integer(file, "swapped_percent", 1, 100, &swapped, status));
   LAP_TRY(lap_hdf5_read_sha256(file, "tokenizer_sha256", schema->tokenizer_sha256, status));
   LAP_TRY(lap_hdf5_read_string(file, "teacher", schema->teacher, sizeof schema->teacher, status));
   if (lap_hdf5_has_attribute(file, "teacher_sha256"))
@@ -60,6 +62,7 @@ static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
   schema->k = (uint32_t)k;
   schema->sequence_length = (uint32_t)sequence_length;
   schema->document_mask = document_mask == 1;
+  schema->swapped_percent = (uint32_t)swapped;
   schema->has_next_logprob = lap_hdf5_has_dataset(file, "next_logprob");
   schema->has_entropy = lap_hdf5_has_dataset(file, "entropy");
   return LAP_OK;

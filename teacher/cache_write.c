@@ -296,6 +296,8 @@ static lap_code write_attributes(const lap_hdf5_file *file, const lap_cache_sche
   if (schema->exact > 0) LAP_TRY(lap_hdf5_write_integer(file, "exact", schema->exact, status));
   if (lap_codec_is_drawn(schema->codec) && schema->draw_seed >= 0)
     LAP_TRY(lap_hdf5_write_integer(file, "draw_seed", schema->draw_seed, status));
+  if (schema->swapped_percent > 0)
+    LAP_TRY(lap_hdf5_write_integer(file, "swapped_percent", schema->swapped_percent, status));
   LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", schema->sequence_length, status));
   LAP_TRY(lap_hdf5_write_integer(file, "document_mask", schema->document_mask, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens->tokens_sha256, status));
@@ -315,7 +317,9 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
   LAP_TRY(lap_hdf5_create(path, &file, status));
   lap_code code = write_attributes(&file, schema, tokens, status);
   if (code == LAP_OK) code = write_datasets(&file, schema, tokens, content, status);
-  if (code == LAP_OK) code = write_rows_digest(&file, schema, tokens, content, status);
+  /* Rows out of place are not what the digest gives its word for. */
+  if (code == LAP_OK && schema->swapped_percent == 0)
+    code = write_rows_digest(&file, schema, tokens, content, status);
   if (code == LAP_OK) return lap_hdf5_publish(&file, status);
   lap_hdf5_close(&file);
   return code;

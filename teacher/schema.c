@@ -50,6 +50,8 @@ lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, con
   LAP_TRY(equal_number(path, other_path, "draws", a->draws, b->draws, status));
   LAP_TRY(equal_number(path, other_path, "exact", a->exact, b->exact, status));
   LAP_TRY(equal_number(path, other_path, "draw_seed", a->draw_seed, b->draw_seed, status));
+  LAP_TRY(equal_number(path, other_path, "swapped_percent", a->swapped_percent, b->swapped_percent,
+                       status));
   LAP_TRY(equal_number(path, other_path, "sequence_length", a->sequence_length, b->sequence_length,
                        status));
   LAP_TRY(

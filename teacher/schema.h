@@ -3,7 +3,8 @@
  *
  * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
  * draws (drawn codecs), sequence_length, document_mask (0 or 1), tokens_sha256, tokenizer_sha256,
- * teacher, optional exact (stratified), draw_seed (drawn codecs), teacher_sha256 and rows_sha256
+ * teacher, optional exact (stratified), draw_seed (drawn codecs), swapped_percent, teacher_sha256
+ * and rows_sha256
  * (teacher/rows_digest.h: the writer's word that row i is about token i+1; it is of a file, not of
  * the cache). Datasets: `ids` [N,K] any integer type, `logprob` [N,K] any float type, `tail_mass`
  * [N] any float; optional `next_logprob` [N], `entropy` [N]. Drawn codecs of ours also have
@@ -43,6 +44,7 @@ typedef struct {
   uint32_t draws;    /* as in lap_draw_plan; 0 for topk */
   uint32_t exact;    /* stratified: the first slots of a row, kept as they are; 0 where not known */
   int64_t draw_seed; /* -1: none, or not known */
+  uint32_t swapped_percent; /* of the rows, which are out of place on purpose: swap_rows.h */
   uint32_t sequence_length;
   bool document_mask;
   char teacher[LAP_TEACHER_NAME];

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 
+import numpy
+
 from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
                      start, succeed, unittest)
 
@@ -609,6 +611,92 @@ endpoint: {set: cloze, measure: accuracy}
             self.assertIn(f"/draw-{seed}/", resolved)
 
 
+class Teachers(Suite):
+    """Arms that learn of other teachers than the one that all are measured against."""
+
+    ARMS = """\
+teachers:
+  weak: {config: base.yaml, changes: {schedule.steps: 10}}
+  foreign: {config: base.yaml, changes: {schedule.steps: 20}, text: foreign.txt, documents: line}
+arms:
+  next-token: {objective.distill_weight: 0}
+  own: {}
+  taught: {teacher: [weak, foreign], objective.distill_weight: 0.5}
+  swapped: {teacher.swap_percent: 30}
+compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
+"""
+    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped")
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        copies = made_up_text(300, seed=1).splitlines()  # those that are held out are not for the teacher
+        (workspace / "foreign.txt").write_text(made_up_text(100, seed=7) + "".join(line + "\n" for line in copies))
+        cls.suite = cls.write("teachers.yaml", SUITE.replace("seeds: 2", "seeds: [4]") + cls.ARMS)
+        cls.result = cls.ablated(cls.suite, "out", "--jobs", "2", "--json")
+
+    def cache(self, arm):
+        """Attributes and arrays of the training cache of an arm."""
+        resolved = (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text()
+        pattern = re.search(r"cache: ['{]*([^,'}]*)", resolved).group(1)
+        with h5py.File(next((self.workspace / pattern).parent.glob("*.h5"))) as file:
+            return dict(file.attrs), {name: file[name][...] for name in file}
+
+    def test_each_arm_learns_of_its_own(self):
+        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (5, 5))
+        plan = self.read("out", "plan.json")
+        self.assertEqual([arm["name"] for arm in plan["arms"]], list(self.NAMES))
+        self.assertEqual(plan["arms"][2]["changes"], {"teacher": "weak", "objective.distill_weight": "0.5"})
+        self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["weak", "foreign"])
+        teachers = [self.cache(arm)[0] for arm in self.NAMES[1:]]
+        self.assertEqual([of["teacher"] for of in teachers], ["teacher", "weak", "foreign", "teacher"])
+        hashes = [of["teacher_sha256"] for of in teachers]
+        self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
+        for of, teacher in zip(plan["teachers"], teachers[1:3], strict=True):
+            losses = succeed("inspect", self.workspace / "out" / of["directory"], "--json").out
+            self.assertIn('"step": 10' if of["name"] == "weak" else '"step": 20', losses)
+            self.assertEqual(teacher["teacher"], of["name"])
+
+    def test_all_are_measured_by_one_cache(self):
+        caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-4/eval/test.done.json").read_text())["command"][4]
+                  for arm in self.NAMES}
+        self.assertEqual(len(caches), 1)
+
+    def test_rows_are_swapped_and_stay_rows_of_the_teacher(self):
+        (own, rows), (swapped, other) = self.cache("own"), self.cache("swapped")
+        self.assertEqual(swapped["swapped_percent"], 30)
+        self.assertNotIn("swapped_percent", own)
+        self.assertNotIn("rows_sha256", swapped)
+        here = (rows["ids"] == other["ids"]).all(axis=1) & (rows["logprob"] == other["logprob"]).all(axis=1)
+        counted = rows["tail_mass"] < 1
+        self.assertAlmostEqual((~here).sum() / counted.sum(), 0.3, delta=0.03)
+        numpy.testing.assert_array_equal(rows["next_logprob"], other["next_logprob"])
+        for begin in range(0, len(here), 23):  # of one window
+            self.assertEqual(sorted(map(tuple, rows["ids"][begin:begin + 23].tolist())),
+                             sorted(map(tuple, other["ids"][begin:begin + 23].tolist())))
+
+    def test_a_teacher_sees_nothing_that_is_held_out(self):
+        out = self.workspace / "out/shared"
+        sides = [json.loads(line)["text"] for side in ("dev", "test") for path in out.glob(f"text-*/{side}.jsonl")
+                 for line in path.read_text().splitlines()]
+        corpus = set((self.workspace / "text.txt").read_text().splitlines())
+        foreign = [text for path in out.glob("text-*/train.jsonl")
+                   for text in [[json.loads(line)["text"] for line in path.read_text().splitlines()]]
+                   if not set(text) <= corpus and len(text) > 100]
+        self.assertEqual((len(sides), len(foreign)), (30, 1))
+        self.assertGreater(len(set(foreign[0]) & corpus), 200)
+        self.assertFalse(set(foreign[0]) & set(sides))
+
+    def test_another_teacher_is_another_arm(self):
+        runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}
+        changed = self.write("changed.yaml", self.suite.read_text().replace("schedule.steps: 10", "schedule.steps: 12"))
+        result = self.ablated(changed, "out")
+        self.assertIn("arm changed: taught,teacher=weak", result.err)
+        again = {arm for arm in self.NAMES
+                 if (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns != runs[arm]}
+        self.assertEqual(again, {"taught,teacher=weak"})
+
+
 class Distillation(Suite):
     """configs/ablations/distillation.yaml, cut to a smoke test, on its own text."""
 
@@ -665,6 +753,7 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
             (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
+            (whole.replace("distilled: {", "distilled: {teacher: x, "), "there is no teacher 'x'"),
             (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),

@@ -158,7 +158,7 @@ static lap_code prepare(lap_graph *graph, int64_t part, const lap_execute_option
                         lap_status *status) {
   if (part < 0) {
     LAP_TRY(lap_execute(&graph->tasks, options, status));
-    LAP_TRY(lap_graph_add_teacher(graph, status));
+    LAP_TRY(lap_graph_add_teachers(graph, status));
     return plan(graph, options->console, status);
   }
   const bool tunes = graph->suite->tune.key_count > 0;
@@ -166,7 +166,7 @@ static lap_code prepare(lap_graph *graph, int64_t part, const lap_execute_option
   const bool there = lap_file_exists(needed);
   const lap_code code = there ? LAP_OK : too_early(graph, needed, status);
   free(needed);
-  return code == LAP_OK ? lap_graph_add_teacher(graph, status) : code;
+  return code == LAP_OK ? lap_graph_add_teachers(graph, status) : code;
 }
 
 static lap_code run(lap_graph *graph, int64_t part, const lap_execute_options *options,

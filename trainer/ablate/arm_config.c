@@ -82,16 +82,17 @@ lap_code lap_arm_config(const lap_suite *suite, const lap_arm *arm, const lap_ch
   return lap_fail_context(status, "%s:%d: arms.%s", suite->file, arm->line, arm->name);
 }
 
-lap_code lap_teacher_config(const lap_suite *suite, lap_changes *changes, lap_config **config,
-                            lap_status *status) {
+lap_code lap_teacher_config(const lap_suite *suite, const lap_suite_teacher *teacher,
+                            lap_changes *changes, lap_config **config, lap_status *status) {
   *changes = (lap_changes){0};
   *config = NULL;
-  lap_changes_append(changes, &suite->teacher.changes);
+  lap_changes_append(changes, &teacher->changes);
   add_placeholders(suite, changes);
   lap_changes_add(changes, "teacher.cache", "null");
-  if (load(suite->teacher.path, changes, config, status) == LAP_OK) return LAP_OK;
+  if (load(teacher->path, changes, config, status) == LAP_OK) return LAP_OK;
   lap_changes_release(changes);
-  return lap_fail_context(status, "%s: teacher", suite->file);
+  if (!teacher->given) return lap_fail_context(status, "%s: teacher", suite->file);
+  return lap_fail_context(status, "%s: teachers.%s", suite->file, teacher->given);
 }
 
 void lap_arm_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]) {

@@ -15,8 +15,8 @@ lap_code lap_arm_config(const lap_suite *suite, const lap_arm *arm, const lap_ch
                         lap_changes *changes, lap_config **config, lap_status *status);
 
 /* The config of a teacher that is trained; likewise. */
-lap_code lap_teacher_config(const lap_suite *suite, lap_changes *changes, lap_config **config,
-                            lap_status *status);
+lap_code lap_teacher_config(const lap_suite *suite, const lap_suite_teacher *teacher,
+                            lap_changes *changes, lap_config **config, lap_status *status);
 
 /* The identity of an arm's config: without seed, paths, ranks. */
 void lap_arm_config_sha256(const lap_config *config, char hex[LAP_SHA256_HEX]);

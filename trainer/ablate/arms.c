@@ -27,10 +27,17 @@ static lap_code add_arm(const lap_suite_reader *reader, lap_arm arm) {
 static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char *key,
                         const lap_yaml_node *value, bool *is_own) {
   *is_own = true;
-  if (!strcmp(key, "teacher.codec")) {
-    free(arm->codec);
-    arm->codec = lap_copy_string(value->text);
+  if (!strcmp(key, "teacher.codec") || !strcmp(key, "teacher")) {
+    char **text = strcmp(key, "teacher") ? &arm->codec : &arm->teacher;
+    free(*text);
+    *text = lap_copy_string(value->text);
     return LAP_OK;
+  }
+  if (!strcmp(key, "teacher.swap_percent")) {
+    if (lap_number_read_integer(value->text, &arm->swap_percent) && arm->swap_percent >= 0 &&
+        arm->swap_percent <= 100)
+      return LAP_OK;
+    return lap_read_expected(reader, key, value, "an integer from 0 to 100");
   }
   if (!strcmp(key, "teacher.draw_seed")) {
     int64_t seed;
@@ -98,8 +105,10 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {"teacher.codec",  "teacher.k",    "teacher.draw_seed",
-                                      "token_multiple", "evaluate.arm", "evaluate.sliding_window"};
+    static const char *const own[] = {
+        "teacher",           "teacher.codec",          "teacher.k",
+        "teacher.draw_seed", "teacher.swap_percent",   "token_multiple",
+        "evaluate.arm",      "evaluate.sliding_window"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);
@@ -152,6 +161,8 @@ static void copy_training(const lap_arm *from, lap_arm *to) {
   to->k = from->k;
   to->codec = from->codec ? lap_copy_string(from->codec) : NULL;
   to->draw_seed = from->draw_seed ? lap_copy_string(from->draw_seed) : NULL;
+  to->teacher = from->teacher ? lap_copy_string(from->teacher) : NULL;
+  to->swap_percent = from->swap_percent;
   lap_changes_append(&to->changes, &from->changes);
 }
 
@@ -162,7 +173,8 @@ static lap_code settle_evaluating(const lap_suite_reader *reader, lap_arm *arm) 
                          "arms.%s: evaluate.arm, whose runs are evaluated, and "
                          "evaluate.sliding_window go together",
                          arm->name);
-  if (arm->changes.count > 0 || arm->k || arm->codec || arm->draw_seed || arm->token_multiple != 1)
+  if (arm->changes.count > 0 || arm->k || arm->codec || arm->draw_seed || arm->teacher ||
+      arm->swap_percent || arm->token_multiple != 1)
     return lap_read_fail(reader, arm->line,
                          "arms.%s: it trains nothing, since it evaluates the runs of '%s': leave "
                          "out the other keys",

@@ -245,7 +245,7 @@ static lap_code find_rate(estimate *e, lap_status *status) {
 
 static lap_code add_tasks(estimate *e, lap_status *status) {
   const lap_suite *suite = e->graph.suite;
-  LAP_TRY(lap_graph_add_teacher(&e->graph, status));
+  LAP_TRY(lap_graph_add_teachers(&e->graph, status));
   if (suite->tune.key_count > 0) {
     lap_tune_grid grid;
     lap_tune_grid_copy(suite, &grid);

@@ -222,13 +222,33 @@ static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *a
   return LAP_OK;
 }
 
+/* Shards of the texts of teachers that have their own: without what is near to `apart`. */
+static lap_code add_teacher_texts(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
+                                  lap_status *status) {
+  const shares all = {
+      .apart = apart, .apart_count = apart_count, .limit = graph->suite->corpus.limit};
+  for (size_t i = 0; i <= graph->suite->teacher_count; ++i) {
+    lap_graph_teacher *teacher = &graph->teachers[i];
+    size_t text;
+    teacher->train = lap_task_input_copy(&graph->train);
+    if (teacher->given->source.text_count == 0) continue;
+    LAP_TRY(add_text(graph, &teacher->given->source, &all, &text, status));
+    lap_task_input_release(&teacher->train);
+    teacher->train = add_tokens(graph, text, "train");
+  }
+  return LAP_OK;
+}
+
 static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
                            lap_status *status) {
   const lap_suite *suite = graph->suite;
   size_t text = 0;
   if (suite->corpus.tokenizer)
     LAP_TRY(outside(suite->corpus.tokenizer, NULL, &graph->tokenizer, status));
-  if (suite->corpus.train) return add_corpus_shards(graph, status);
+  if (suite->corpus.train) {
+    LAP_TRY(add_corpus_shards(graph, status));
+    return add_teacher_texts(graph, NULL, 0, status);
+  }
   const shares held = {suite->corpus.dev_share, suite->corpus.test_share, apart, apart_count,
                        suite->corpus.limit};
   LAP_TRY(add_text(graph, &suite->corpus.source, &held, &text, status));
@@ -240,7 +260,10 @@ static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t
             side_of(graph, text, "dev"));
   add_set(graph, "test", suite->corpus.cluster, add_tokens(graph, text, "test"),
           side_of(graph, text, "test"));
-  return LAP_OK;
+  lap_task_input held_out[] = {side_of(graph, text, "test"), side_of(graph, text, "dev")};
+  const lap_code code = add_teacher_texts(graph, held_out, graph->has_dev ? 2 : 1, status);
+  for (size_t i = 0; i < 2; ++i) lap_task_input_release(&held_out[i]);
+  return code;
 }
 
 static lap_code add_data(lap_graph *graph, lap_status *status) {
@@ -299,24 +322,47 @@ static lap_code check_arms(const lap_graph *graph, lap_status *status) {
   return LAP_OK;
 }
 
+static lap_code check_teachers(const lap_graph *graph, lap_status *status) {
+  for (size_t i = 0; i <= graph->suite->teacher_count; ++i) {
+    const lap_suite_teacher *teacher = graph->teachers[i].given;
+    lap_changes changes;
+    lap_config *config;
+    if (teacher->kind != LAP_TEACHER_CONFIG) continue;
+    LAP_TRY(lap_teacher_config(graph->suite, teacher, &changes, &config, status));
+    lap_changes_release(&changes);
+    lap_config_destroy(config);
+  }
+  return LAP_OK;
+}
+
+const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
+  const lap_suite_teacher *given = lap_suite_teacher_of(graph->suite, arm);
+  size_t i = 0;
+  while (graph->teachers[i].given != given) ++i;
+  return &graph->teachers[i];
+}
+
+static void create_teachers(lap_graph *graph) {
+  const lap_suite *suite = graph->suite;
+  graph->teachers = lap_allocate((int64_t)suite->teacher_count + 1, sizeof *graph->teachers);
+  for (size_t i = 0; i <= suite->teacher_count; ++i)
+    graph->teachers[i] = (lap_graph_teacher){
+        .given = i ? &suite->teachers[i - 1] : &suite->teacher, .train = nothing, .model = nothing};
+}
+
 lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *graph,
                           lap_status *status) {
   *graph = (lap_graph){.suite = suite,
                        .tasks.out = lap_copy_string(out),
                        .tokenizer = nothing,
                        .train = nothing,
-                       .teacher = nothing,
                        .attend = nothing};
   lap_changes changes;
+  create_teachers(graph);
   LAP_TRY(lap_arm_config(graph->suite, NULL, NULL, &changes, &graph->base, status));
   lap_changes_release(&changes);
   LAP_TRY(check_arms(graph, status));
-  if (suite->teacher.kind == LAP_TEACHER_CONFIG) {
-    lap_config *config;
-    LAP_TRY(lap_teacher_config(graph->suite, &changes, &config, status));
-    lap_changes_release(&changes);
-    lap_config_destroy(config);
-  }
+  LAP_TRY(check_teachers(graph, status));
   LAP_TRY(check_memorise(graph, status));
   LAP_TRY(add_choices(graph, status));
   if (suite->attend) LAP_TRY(outside(suite->attend, NULL, &graph->attend, status));
@@ -338,7 +384,11 @@ void lap_graph_release(lap_graph *graph) {
   lap_task_input_release(&graph->attend);
   lap_task_input_release(&graph->tokenizer);
   lap_task_input_release(&graph->train);
-  lap_task_input_release(&graph->teacher);
+  for (size_t i = 0; graph->teachers && i <= graph->suite->teacher_count; ++i) {
+    lap_task_input_release(&graph->teachers[i].train);
+    lap_task_input_release(&graph->teachers[i].model);
+  }
+  free(graph->teachers);
   lap_config_destroy(graph->base);
   lap_tasks_release(&graph->tasks);
   free(graph->init.path);

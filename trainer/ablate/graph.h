@@ -1,10 +1,11 @@
 /* graph: the tasks of a suite, with the keys of what they make, before any of them has run.
  *
  * The texts go through `split`, `tokenizer` and `tokenize`; a teacher is trained where it is a
- * config, and writes caches of the training shards and of every evaluation set; each run is
- * evaluated on every set. tokenizer, shards for training and teacher see the train side only. Every
- * run is measured against one evaluation cache, next-token arms too: top teacher.eval_k of codec
- * topk, in windows of the base config.
+ * config, and writes caches of the training shards, the suite's own of every evaluation set too;
+ * each run is evaluated on every set. tokenizer, shards for training and teacher see the train side
+ * only, a teacher with texts of its own nothing that is near to dev or test. Every run is measured
+ * against one evaluation cache, next-token arms too: top teacher.eval_k of codec topk, in windows
+ * of the base config.
  */
 #ifndef LAP_TRAINER_ABLATE_GRAPH_H
 #define LAP_TRAINER_ABLATE_GRAPH_H
@@ -21,6 +22,13 @@ typedef struct {
   char *files;          /* lines that say of which file each document is; NULL: shards */
 } lap_graph_set;
 
+/* A teacher of the suite. */
+typedef struct {
+  const lap_suite_teacher *given;
+  lap_task_input train; /* shards it is trained on */
+  lap_task_input model; /* or the cache where that is given; path NULL: none */
+} lap_graph_teacher;
+
 typedef struct {
   const lap_suite *suite;
   lap_tasks tasks;
@@ -31,7 +39,7 @@ typedef struct {
   lap_task_input *choices; /* [suite->choice_count] */
   lap_task_input attend;   /* the text; path NULL: none */
   bool has_dev;
-  lap_task_input teacher; /* the model, or the cache where that is given; path NULL: none */
+  lap_graph_teacher *teachers; /* [1 + suite->teacher_count], the suite's own first */
   struct {
     char *path; /* the last `init` that was looked at; NULL: none */
     char sha256[LAP_SHA256_HEX];
@@ -44,5 +52,8 @@ typedef struct {
 lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *graph,
                           lap_status *status);
 void lap_graph_release(lap_graph *graph);
+
+/* Of whom an arm learns. */
+const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm);
 
 #endif

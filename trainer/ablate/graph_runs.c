@@ -62,25 +62,29 @@ static void argue_changes(lap_task *task, const lap_changes *changes) {
 
 /* How a cache is made. */
 typedef struct {
+  const lap_graph_teacher *teacher;
   int64_t k, sequence_length;
   const char *codec;
   const char *draw_seeds; /* "1,2"; NULL: the usual one */
   bool document_mask;
   int threads;
+  int64_t swap_percent;
 } cache_form;
 
 static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
                                 const cache_form *form) {
-  const lap_suite *suite = graph->suite;
-  if (suite->teacher.kind == LAP_TEACHER_CACHE) return lap_task_input_copy(&graph->teacher);
-  const char *name = suite->teacher.name ? suite->teacher.name : "teacher";
+  const lap_task_input *model = &form->teacher->model;
+  if (form->teacher->given->kind == LAP_TEACHER_CACHE) return lap_task_input_copy(model);
+  const char *name = lap_suite_teacher_name(form->teacher->given);
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_CACHE);
   lap_task_draft_say(&draft, "codec=%s k=%" PRId64 " sequence_length=%" PRId64 " document_mask=%d",
                      form->codec, form->k, form->sequence_length, form->document_mask);
   if (form->draw_seeds) lap_task_draft_say(&draft, "draw_seeds=%s", form->draw_seeds);
+  if (form->swap_percent > 0)
+    lap_task_draft_say(&draft, "swap_percent=%" PRId64, form->swap_percent);
   lap_task_draft_say(&draft, "name=%s", name);
-  lap_task_draft_read(&draft, &graph->tasks, "teacher", &graph->teacher);
+  lap_task_draft_read(&draft, &graph->tasks, "teacher", model);
   lap_task_draft_read(&draft, &graph->tasks, "tokens", tokens);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
@@ -88,7 +92,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
   if (is_new) {
     task->parallel = true;
     lap_task_argue(task, "teach");
-    lap_task_argue(task, "--from=%s", graph->teacher.path);
+    lap_task_argue(task, "--from=%s", model->path);
     lap_task_argue(task, "--tokens=%s", tokens->path);
     lap_task_argue(task, "--out=%s", task->directory);
     lap_task_argue(task, "--codec=%s", form->codec);
@@ -96,6 +100,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
     const bool draws = strcmp(form->codec, "topk") && strcmp(form->codec, "stratified");
     lap_task_argue(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
     if (form->draw_seeds) lap_task_argue(task, "--draw-seed=%s", form->draw_seeds);
+    if (form->swap_percent > 0) lap_task_argue(task, "--swap-percent=%" PRId64, form->swap_percent);
     lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
     lap_task_argue(task, "--document-mask=%s", form->document_mask ? "true" : "false");
     lap_task_argue(task, "--threads=%d", form->threads);
@@ -111,28 +116,30 @@ int64_t lap_graph_eval_k(const lap_graph *graph) {
   return suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
 }
 
-/* Of evaluation sets: in the windows of `length`. */
+/* Of evaluation sets, by the suite's own teacher: in the windows of `length`. */
 static cache_form evaluation_form(const lap_graph *graph, const lap_config *config,
                                   int64_t length) {
-  return (cache_form){.k = lap_graph_eval_k(graph),
+  return (cache_form){.teacher = &graph->teachers[0],
+                      .k = lap_graph_eval_k(graph),
                       .codec = "topk",
                       .sequence_length = length,
                       .document_mask = config->data.document_mask,
                       .threads = config->threads};
 }
 
-/* --- the teacher --- */
+/* --- teachers --- */
 
-static lap_code add_trained_teacher(lap_graph *graph, lap_status *status) {
+static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher,
+                                    lap_status *status) {
   lap_changes changes;
   lap_config *config;
-  LAP_TRY(lap_teacher_config(graph->suite, &changes, &config, status));
+  LAP_TRY(lap_teacher_config(graph->suite, teacher->given, &changes, &config, status));
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_MODEL);
   const lap_code code = say_config(graph, &draft, config, status);
   keep_last_checkpoint(config, &changes);
   lap_config_destroy(config);
-  lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
+  lap_task_draft_read(&draft, &graph->tasks, "train", &teacher->train);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   lap_task *task = &graph->tasks.task[index];
@@ -140,23 +147,23 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_status *status) {
     task->parallel = true;
     lap_changes_add(&changes, "run_dir", task->directory);
     lap_changes_add(&changes, "tokenizer", graph->tokenizer.path);
-    lap_changes_add(&changes, "data.train", graph->train.path);
+    lap_changes_add(&changes, "data.train", teacher->train.path);
     if (graph->has_dev) lap_changes_add(&changes, "data.eval", graph->sets[0].tokens.path);
     lap_task_argue(task, "train");
-    lap_task_argue(task, "%s", graph->suite->teacher.path);
+    lap_task_argue(task, "%s", teacher->given->path);
     argue_changes(task, &changes);
     lap_task_argue(task, "--resume=auto");
     lap_task_argue(task, "--json");
   }
-  graph->teacher = in_directory(graph, index, "");
+  teacher->model = in_directory(graph, index, "");
   lap_changes_release(&changes);
   return code;
 }
 
-static lap_code add_given_cache(lap_graph *graph, lap_status *status) {
+static lap_code add_given_cache(lap_graph_teacher *teacher, lap_status *status) {
   char **paths;
   size_t count;
-  const char *pattern = graph->suite->teacher.path;
+  const char *pattern = teacher->given->path;
   LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_CACHE);
@@ -169,28 +176,32 @@ static lap_code add_given_cache(lap_graph *graph, lap_status *status) {
   lap_paths_release(paths, count);
   uint8_t digest[LAP_SHA256_SIZE];
   lap_sha256(draft.identity, strlen(draft.identity), digest);
-  lap_sha256_hex(digest, graph->teacher.sha256);
+  lap_sha256_hex(digest, teacher->model.sha256);
   free(draft.identity);
-  graph->teacher.path = lap_copy_string(pattern);
+  teacher->model.path = lap_copy_string(pattern);
   return code;
 }
 
-lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status) {
-  const lap_suite *suite = graph->suite;
-  switch (suite->teacher.kind) {
+static lap_code add_teacher(lap_graph *graph, lap_graph_teacher *teacher, lap_status *status) {
+  switch (teacher->given->kind) {
     case LAP_TEACHER_NONE:
-      return LAP_OK;
-    case LAP_TEACHER_CONFIG:
-      LAP_TRY(add_trained_teacher(graph, status));
       break;
+    case LAP_TEACHER_CONFIG:
+      return add_trained_teacher(graph, teacher, status);
     case LAP_TEACHER_MODEL:
-      LAP_TRY(hash_weights(suite->teacher.path, graph->teacher.sha256, status));
-      graph->teacher.path = lap_copy_string(suite->teacher.path);
+      LAP_TRY(hash_weights(teacher->given->path, teacher->model.sha256, status));
+      teacher->model.path = lap_copy_string(teacher->given->path);
       break;
     case LAP_TEACHER_CACHE:
-      LAP_TRY(add_given_cache(graph, status));
-      break;
+      return add_given_cache(teacher, status);
   }
+  return LAP_OK;
+}
+
+lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status) {
+  for (size_t i = 0; i <= graph->suite->teacher_count; ++i)
+    LAP_TRY(add_teacher(graph, &graph->teachers[i], status));
+  if (!graph->teachers[0].model.path) return LAP_OK;
   const cache_form form = evaluation_form(graph, graph->base, graph->base->data.sequence_length);
   for (size_t i = 0; i < graph->set_count; ++i)
     graph->sets[i].cache = add_cache(graph, &graph->sets[i].tokens, &form);
@@ -222,8 +233,13 @@ static char *all_seeds(const lap_suite *suite) {
 static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache_form *form,
                                      uint64_t seed) {
   const lap_suite *suite = graph->suite;
-  form->k = arm->k ? arm->k : suite->teacher.k;
-  form->codec = arm->codec ? arm->codec : suite->teacher.codec;
+  form->teacher = lap_graph_teacher_of(graph, arm);
+  const lap_suite_teacher *teacher = form->teacher->given;
+  const int64_t k = teacher->k ? teacher->k : suite->teacher.k;
+  const char *codec = teacher->codec ? teacher->codec : suite->teacher.codec;
+  form->k = arm->k ? arm->k : k;
+  form->codec = arm->codec ? arm->codec : codec;
+  form->swap_percent = arm->swap_percent;
   const bool by_seed = arm->draw_seed && !strcmp(arm->draw_seed, "by-seed");
   char *seeds = by_seed ? all_seeds(suite) : NULL;
   form->draw_seeds = by_seed ? seeds : arm->draw_seed;
@@ -241,7 +257,7 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm, cache
 
 static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_config *config) {
   run_caches caches = {.train.task = (size_t)LAP_NO_TASK, .dev.task = (size_t)LAP_NO_TASK};
-  if (!graph->teacher.path) return caches;
+  if (!graph->teachers[0].model.path) return caches;
   cache_form form = evaluation_form(graph, config, config->data.sequence_length);
   if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
   if (config->objective.distill_weight > 0)
@@ -322,7 +338,7 @@ static void argue_sliding_window(lap_task *task, const viewing *v) {
 static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const viewing *v) {
   const int64_t length = graph->base->data.sequence_length;
   lap_task_input cache = {.task = (size_t)LAP_NO_TASK};
-  if (graph->teacher.path) {
+  if (graph->teachers[0].model.path) {
     const cache_form form = evaluation_form(graph, v->config, length);
     cache = add_cache(graph, &set->tokens, &form);
   }

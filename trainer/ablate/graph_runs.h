@@ -1,4 +1,4 @@
-/* graph_runs: the tasks of a graph that need shards: the teacher, its caches, runs and their
+/* graph_runs: the tasks of a graph that need shards: the teachers, their caches, runs and their
  * evaluations.
  */
 #ifndef LAP_TRAINER_ABLATE_GRAPH_RUNS_H
@@ -6,9 +6,9 @@
 
 #include "trainer/ablate/graph.h"
 
-/* Adds the teacher and its caches of the evaluation sets. LAP_USAGE for its config, LAP_DATA for a
- * model or cache that cannot be read. */
-lap_code lap_graph_add_teacher(lap_graph *graph, lap_status *status);
+/* Adds the teachers, and the caches of the evaluation sets by the suite's own. LAP_USAGE for a
+ * config, LAP_DATA for a model or cache that cannot be read. */
+lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status);
 
 /* Kept ids of the caches against which runs are evaluated. */
 int64_t lap_graph_eval_k(const lap_graph *graph);

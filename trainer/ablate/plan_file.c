@@ -84,6 +84,10 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
   if (arm->draw_seed)
     json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));
+  if (arm->teacher) json_object_set_new(changes, "teacher", json_string(arm->teacher));
+  if (arm->swap_percent > 0)
+    json_object_set_new(changes, "teacher.swap_percent",
+                        json_integer((json_int_t)arm->swap_percent));
   if (arm->evaluates) {
     json_object_set_new(changes, "evaluate.arm", json_string(arm->evaluates));
     json_object_set_new(changes, "evaluate.sliding_window",
@@ -92,6 +96,10 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);
+  if (arm->teacher) {
+    const char *model = lap_graph_teacher_of(graph, arm)->model.path;
+    json_object_set_new(*object, "teacher", relative(graph, model));
+  }
   return LAP_OK;
 }
 
@@ -183,15 +191,27 @@ static json_t *tune_object(const lap_suite *suite) {
                    (json_int_t)suite->tune.extend);
 }
 
+static const char *const kinds[] = {"none", "config", "model", "cache"};
+
 static json_t *teacher_object(const lap_graph *graph) {
-  static const char *const kinds[] = {"none", "config", "model", "cache"};
   const lap_suite *suite = graph->suite;
   if (suite->teacher.kind == LAP_TEACHER_NONE) return json_null();
-  return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:s}", "name",
-                   suite->teacher.name ? suite->teacher.name : "teacher", "kind",
-                   kinds[suite->teacher.kind], "given", suite->teacher.path, "directory",
-                   relative(graph, graph->teacher.path), "k", (json_int_t)suite->teacher.k,
-                   "eval_k", (json_int_t)lap_graph_eval_k(graph), "codec", suite->teacher.codec);
+  return json_pack(
+      "{s:s, s:s, s:s, s:o, s:I, s:I, s:s}", "name", lap_suite_teacher_name(&suite->teacher),
+      "kind", kinds[suite->teacher.kind], "given", suite->teacher.path, "directory",
+      relative(graph, graph->teachers[0].model.path), "k", (json_int_t)suite->teacher.k, "eval_k",
+      (json_int_t)lap_graph_eval_k(graph), "codec", suite->teacher.codec);
+}
+
+static json_t *teachers_list(const lap_graph *graph) {
+  json_t *list = json_array();
+  for (size_t i = 1; i <= graph->suite->teacher_count; ++i) {
+    const lap_suite_teacher *given = graph->teachers[i].given;
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", given->given, "kind",
+                                          kinds[given->kind], "given", given->path, "directory",
+                                          relative(graph, graph->teachers[i].model.path)));
+  }
+  return list;
 }
 
 static json_t *shared_list(const lap_graph *graph) {
@@ -235,6 +255,7 @@ lap_code lap_plan_file_make(const lap_graph *graph, const char *created, json_t 
   json_object_set_new(*plan, "break_even", break_even_object(suite));
   json_object_set_new(*plan, "tune", tune_object(suite));
   json_object_set_new(*plan, "teacher", teacher_object(graph));
+  if (suite->teacher_count > 0) json_object_set_new(*plan, "teachers", teachers_list(graph));
   json_object_set_new(*plan, "shared", shared_list(graph));
   return LAP_OK;
 }

@@ -109,6 +109,12 @@ lap_code lap_read_texts(const lap_suite_reader *reader, const char *name, const 
   return LAP_OK;
 }
 
+lap_code lap_read_source(const lap_suite_reader *reader, const char *name,
+                         const lap_yaml_node *node, void *source) {
+  lap_suite_text *text = source;
+  return lap_read_texts(reader, name, node, &text->text, &text->text_count);
+}
+
 static lap_code add_seed(const lap_suite_reader *reader, const char *name,
                          const lap_yaml_node *item, int64_t *seeds, size_t *count) {
   int64_t seed;

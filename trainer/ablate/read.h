@@ -45,6 +45,9 @@ lap_code lap_read_fail(const lap_suite_reader *reader, int line, const char *for
 /* A text, or a list of texts. */
 lap_code lap_read_texts(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                         char ***texts, size_t *count);
+/* The same, of a lap_suite_text: to be a field's. */
+lap_code lap_read_source(const lap_suite_reader *reader, const char *name,
+                         const lap_yaml_node *node, void *source);
 /* A list of at least `fewest` different integers from 0 on, or, with `may_count`, N for 1 to N. */
 lap_code lap_read_seeds(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                         bool may_count, size_t fewest, int64_t **seeds, size_t *count);

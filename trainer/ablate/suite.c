@@ -15,6 +15,22 @@ int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set) {
   return set->limit < smoke ? set->limit : smoke;
 }
 
+const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const char *name) {
+  if (strcmp(name, LAP_OWN_TEACHER) == 0) return &suite->teacher;
+  for (size_t i = 0; i < suite->teacher_count; ++i)
+    if (strcmp(suite->teachers[i].given, name) == 0) return &suite->teachers[i];
+  return NULL;
+}
+
+const lap_suite_teacher *lap_suite_teacher_of(const lap_suite *suite, const lap_arm *arm) {
+  return lap_suite_find_teacher(suite, arm->teacher ? arm->teacher : LAP_OWN_TEACHER);
+}
+
+const char *lap_suite_teacher_name(const lap_suite_teacher *teacher) {
+  if (teacher->name) return teacher->name;
+  return teacher->given ? teacher->given : "teacher";
+}
+
 bool lap_suite_measures(const lap_suite *suite, const char *measure) {
   for (size_t i = 0; i < suite->measure_count; ++i)
     if (strcmp(suite->measures[i], measure) == 0) return true;
@@ -36,8 +52,18 @@ static void release_arm(lap_arm *arm) {
   free(arm->given);
   free(arm->codec);
   free(arm->draw_seed);
+  free(arm->teacher);
   free(arm->evaluates);
   lap_changes_release(&arm->changes);
+}
+
+static void release_teacher(lap_suite_teacher *teacher) {
+  free(teacher->given);
+  free(teacher->path);
+  free(teacher->codec);
+  free(teacher->name);
+  release_source(&teacher->source);
+  lap_changes_release(&teacher->changes);
 }
 
 static void release_lists(lap_suite *suite) {
@@ -64,6 +90,8 @@ static void release_lists(lap_suite *suite) {
     free(suite->choices[i].path);
   }
   free(suite->choices);
+  for (size_t i = 0; i < suite->teacher_count; ++i) release_teacher(&suite->teachers[i]);
+  free(suite->teachers);
   free(suite->attend);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);
@@ -73,16 +101,22 @@ void lap_suite_release(lap_suite *suite) {
   release_lists(suite);
   release_source(&suite->corpus.source);
   lap_changes_release(&suite->changes);
-  lap_changes_release(&suite->teacher.changes);
-  char *const texts[] = {suite->file,           suite->text,
-                         suite->name,           suite->config,
-                         suite->corpus.train,   suite->corpus.dev,
-                         suite->corpus.test,    suite->corpus.tokenizer,
-                         suite->corpus.cluster, suite->teacher.path,
-                         suite->teacher.codec,  suite->teacher.name,
-                         suite->endpoint.set,   suite->endpoint.measure,
-                         suite->break_even.arm, suite->break_even.baseline,
-                         suite->pilot,          suite->launcher};
+  release_teacher(&suite->teacher);
+  char *const texts[] = {suite->file,
+                         suite->text,
+                         suite->name,
+                         suite->config,
+                         suite->corpus.train,
+                         suite->corpus.dev,
+                         suite->corpus.test,
+                         suite->corpus.tokenizer,
+                         suite->corpus.cluster,
+                         suite->endpoint.set,
+                         suite->endpoint.measure,
+                         suite->break_even.arm,
+                         suite->break_even.baseline,
+                         suite->pilot,
+                         suite->launcher};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) free(texts[i]);
   free(suite->seeds);
   free(suite->tune.seeds);

@@ -25,6 +25,8 @@ typedef struct {
   int64_t k;             /* of the training cache; 0: as teacher.k */
   char *codec;           /* likewise; NULL: as teacher.codec */
   char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
+  char *teacher;         /* one of `teachers`; NULL: the suite's own */
+  int64_t swap_percent;  /* of the training cache's rows, which are out of place */
   /* It trains nothing: its runs are those of this arm, whose changes it has, evaluated otherwise.
    * NULL: it trains. */
   char *evaluates;
@@ -58,6 +60,18 @@ typedef enum {
 } lap_teacher_kind;
 
 typedef struct {
+  char *given; /* its name in `teachers`; NULL: the suite's own */
+  lap_teacher_kind kind;
+  char *path;            /* config, model or cache */
+  lap_changes changes;   /* of its config */
+  lap_suite_text source; /* what it is trained on; no text: the corpus */
+  int64_t k;             /* of its training caches; 0: as the suite's own */
+  char *codec;           /* likewise; NULL */
+  char *name;            /* in its caches; NULL: lap_suite_teacher_name */
+  int64_t eval_k;        /* the suite's own: of the evaluation caches; 0: k, LAP_DENSE: all ids */
+} lap_suite_teacher;
+
+typedef struct {
   char *key;
   double *factor; /* [count], ascending, of the arm's own value */
   size_t count;
@@ -87,14 +101,9 @@ typedef struct {
     char *tokenizer;        /* NULL: one is trained */
     int64_t vocab_size;     /* of that one; 0: that of the base config */
   } corpus;
-  struct {
-    lap_teacher_kind kind;
-    char *path;          /* config, model or cache */
-    lap_changes changes; /* of its config */
-    int64_t k;
-    int64_t eval_k; /* of the evaluation caches; 0: k, LAP_DENSE: all ids */
-    char *codec, *name;
-  } teacher;
+  lap_suite_teacher teacher;   /* against whose caches all runs are evaluated */
+  lap_suite_teacher *teachers; /* [teacher_count] of whom arms may learn instead */
+  size_t teacher_count;
   int64_t *seeds; /* [seed_count] */
   size_t seed_count;
   lap_arm *arms; /* [arm_count] */
@@ -139,6 +148,14 @@ void lap_suite_release(lap_suite *suite);
 
 /* Whether the suite names this measure. */
 bool lap_suite_measures(const lap_suite *suite, const char *measure);
+
+/* One of `teachers`, or, by the name LAP_OWN_TEACHER, the suite's own; NULL: there is none. */
+#define LAP_OWN_TEACHER "teacher"
+const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const char *name);
+/* Of whom an arm learns. */
+const lap_suite_teacher *lap_suite_teacher_of(const lap_suite *suite, const lap_arm *arm);
+/* Its name in its caches. */
+const char *lap_suite_teacher_name(const lap_suite_teacher *teacher);
 
 /* Bytes of its text that are used, of which a smoke run has fewer; 0: all. */
 int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set);

@@ -13,6 +13,7 @@
 #include "trainer/ablate/arms.h"
 #include "trainer/ablate/read.h"
 #include "trainer/ablate/suite_measures.h"
+#include "trainer/ablate/suite_teachers.h"
 
 static lap_code read_changes_here(const lap_suite_reader *reader, const char *name,
                                   const lap_yaml_node *node, void *suite) {
@@ -21,15 +22,9 @@ static lap_code read_changes_here(const lap_suite_reader *reader, const char *na
 
 /* --- corpus and sets --- */
 
-static lap_code read_text(const lap_suite_reader *reader, const char *name,
-                          const lap_yaml_node *node, void *source) {
-  lap_suite_text *text = source;
-  return lap_read_texts(reader, name, node, &text->text, &text->text_count);
-}
-
 static lap_code read_corpus_text(const lap_suite_reader *reader, const char *name,
                                  const lap_yaml_node *node, void *suite) {
-  return read_text(reader, name, node, &((lap_suite *)suite)->corpus.source);
+  return lap_read_source(reader, name, node, &((lap_suite *)suite)->corpus.source);
 }
 
 #define CORPUS(field) offsetof(lap_suite, corpus.field)
@@ -92,7 +87,7 @@ static lap_code read_corpus(const lap_suite_reader *reader, const char *name,
 
 #define SET(field) offsetof(lap_suite_set, field)
 static const lap_field set_fields[] = {
-    {"text", LAP_FIELD_READ, .offset = SET(source), .read = read_text},
+    {"text", LAP_FIELD_READ, .offset = SET(source), .read = lap_read_source},
     {"documents", LAP_FIELD_TEXT, .offset = SET(source.documents)},
     {"shards", LAP_FIELD_TEXT, .offset = SET(shards)},
     {"cluster", LAP_FIELD_TEXT, .offset = SET(cluster)},
@@ -131,83 +126,6 @@ static lap_code read_sets(const lap_suite_reader *reader, const char *name,
                            .cluster = lap_copy_string("document")};
     LAP_TRY(read_set(reader, name, node->key[i], node->child[i], set));
   }
-  return LAP_OK;
-}
-
-/* --- teacher --- */
-
-static lap_code take_teacher(const lap_suite_reader *reader, const char *name,
-                             const lap_yaml_node *node, lap_suite *suite, lap_teacher_kind kind) {
-  if (suite->teacher.path)
-    return lap_read_fail(reader, node->line,
-                         "%s: the teacher is given twice: expected one of config, model, cache",
-                         name);
-  if (node->kind != LAP_YAML_SCALAR || !*node->text)
-    return lap_read_expected(reader, name, node, "a path");
-  suite->teacher.kind = kind;
-  suite->teacher.path = lap_copy_string(node->text);
-  return LAP_OK;
-}
-
-static lap_code read_teacher_config(const lap_suite_reader *reader, const char *name,
-                                    const lap_yaml_node *node, void *suite) {
-  return take_teacher(reader, name, node, suite, LAP_TEACHER_CONFIG);
-}
-
-static lap_code read_teacher_model(const lap_suite_reader *reader, const char *name,
-                                   const lap_yaml_node *node, void *suite) {
-  return take_teacher(reader, name, node, suite, LAP_TEACHER_MODEL);
-}
-
-static lap_code read_teacher_cache(const lap_suite_reader *reader, const char *name,
-                                   const lap_yaml_node *node, void *suite) {
-  return take_teacher(reader, name, node, suite, LAP_TEACHER_CACHE);
-}
-
-static lap_code read_teacher_changes(const lap_suite_reader *reader, const char *name,
-                                     const lap_yaml_node *node, void *suite) {
-  return lap_read_changes(reader, name, node, &((lap_suite *)suite)->teacher.changes);
-}
-
-static lap_code read_eval_k(const lap_suite_reader *reader, const char *name,
-                            const lap_yaml_node *node, void *destination) {
-  lap_suite *suite = destination;
-  int64_t *k = &suite->teacher.eval_k;
-  const bool scalar = node->kind == LAP_YAML_SCALAR;
-  if (scalar && !strcmp(node->text, "dense")) {
-    *k = LAP_DENSE;
-    return LAP_OK;
-  }
-  if (scalar && lap_number_read_integer(node->text, k) && *k >= 1 && *k <= 1 << 20) return LAP_OK;
-  return lap_read_expected(reader, name, node, "an integer from 1 on, or dense");
-}
-
-#define TEACHER(field) offsetof(lap_suite, teacher.field)
-static const lap_field teacher_fields[] = {
-    {"config", LAP_FIELD_READ, .read = read_teacher_config},
-    {"model", LAP_FIELD_READ, .read = read_teacher_model},
-    {"cache", LAP_FIELD_READ, .read = read_teacher_cache},
-    {"changes", LAP_FIELD_READ, .read = read_teacher_changes},
-    {"k", LAP_FIELD_INTEGER, .offset = TEACHER(k), .minimum = 1, .maximum = 1 << 20},
-    {"eval_k", LAP_FIELD_READ, .read = read_eval_k},
-    {"codec", LAP_FIELD_TEXT, .offset = TEACHER(codec)},
-    {"name", LAP_FIELD_TEXT, .offset = TEACHER(name)},
-    {0}};
-
-static lap_code read_teacher(const lap_suite_reader *reader, const char *name,
-                             const lap_yaml_node *node, void *destination) {
-  const lap_suite *suite = destination;
-  LAP_TRY(lap_read_mapping(reader, name, node, teacher_fields, destination));
-  if (!suite->teacher.path)
-    return lap_read_fail(reader, node->line, "%s: expected one of config, model, cache", name);
-  if (suite->teacher.changes.count > 0 && suite->teacher.kind != LAP_TEACHER_CONFIG)
-    return lap_read_fail(reader, node->line,
-                         "%s.changes: this teacher is not trained here; it takes a config", name);
-  if (suite->teacher.eval_k != 0 && suite->teacher.kind == LAP_TEACHER_CACHE)
-    return lap_read_fail(reader, node->line,
-                         "%s.eval_k: this teacher is a cache, which is as it is; a config or model "
-                         "writes evaluation caches",
-                         name);
   return LAP_OK;
 }
 
@@ -328,7 +246,8 @@ static const lap_field suite_fields[] = {
     {"config", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, config)},
     {"changes", LAP_FIELD_READ, .read = read_changes_here},
     {"corpus", LAP_FIELD_READ, .read = read_corpus},
-    {"teacher", LAP_FIELD_READ, .read = read_teacher},
+    {"teacher", LAP_FIELD_READ, .read = lap_read_teacher},
+    {"teachers", LAP_FIELD_READ, .read = lap_read_teachers},
     {"seeds", LAP_FIELD_READ, .read = read_seeds},
     {"arms", LAP_FIELD_READ, .read = lap_read_arms},
     {"tune", LAP_FIELD_READ, .read = read_tune},
@@ -413,11 +332,18 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   LAP_TRY(lap_check_measures(reader, line));
   find(root, "endpoint", &line);
   LAP_TRY(lap_check_endpoint(reader, line));
+  LAP_TRY(lap_check_teachers(reader));
   find(root, "tune", &line);
   return check_tune(reader, line);
 }
 
 /* --- smoke --- */
+
+static void cut_teacher(lap_suite_teacher *teacher, const char *steps) {
+  if (teacher->kind != LAP_TEACHER_CONFIG) return;
+  lap_changes_add(&teacher->changes, "schedule.steps", steps);
+  lap_changes_add(&teacher->changes, "schedule.warmup_steps", "null");
+}
 
 static void cut_sizes(lap_suite *suite) {
   char steps[32];
@@ -434,9 +360,8 @@ static void cut_sizes(lap_suite *suite) {
     if (lap_changes_find(changes, "schedule.steps"))
       lap_changes_add(changes, "schedule.steps", steps);
   }
-  if (suite->teacher.kind != LAP_TEACHER_CONFIG) return;
-  lap_changes_add(&suite->teacher.changes, "schedule.steps", steps);
-  lap_changes_add(&suite->teacher.changes, "schedule.warmup_steps", "null");
+  cut_teacher(&suite->teacher, steps);
+  for (size_t i = 0; i < suite->teacher_count; ++i) cut_teacher(&suite->teachers[i], steps);
 }
 
 /* --- the whole --- */
@@ -468,6 +393,7 @@ static void set_defaults(lap_suite *suite, const char *name) {
   suite->corpus.seed = 1;
   suite->teacher.k = 64;
   suite->teacher.codec = lap_copy_string("topk");
+  suite->teacher.source.documents = lap_copy_string("file");
   suite->tune.extend = 2;
   suite->endpoint.set = lap_copy_string("test");
   suite->endpoint.measure = lap_copy_string("loss");

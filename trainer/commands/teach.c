@@ -33,7 +33,7 @@
 
 typedef struct {
   const char *from, *tokens, *out, *codec, *draw_seed, *name, *document_mask;
-  int64_t k, n, m; /* 0: not given */
+  int64_t k, n, m, swap_percent; /* 0: not given */
   lap_model_flags model;
 } teach_flags;
 
@@ -73,6 +73,12 @@ static const lap_flag flags_of_teach[] = {
      .value = "A,B,...",
      .offset = offsetof(teach_flags, draw_seed),
      .help = "seeds of the draws [1]; several make a cache each, in --out/draw-SEED, in one pass"},
+    {.name = "swap-percent",
+     .value = "P",
+     .integer = {1, 100},
+     .offset = offsetof(teach_flags, swap_percent),
+     .help = "of the rows change places within their window, for experiments with a teacher whose "
+             "rows do not belong to the text [none]"},
     {.name = "document-mask",
      .value = "true|false",
      .offset = offsetof(teach_flags, document_mask),
@@ -248,6 +254,7 @@ static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
   const lap_config *config = in->model.source.config;
   *schema = (lap_cache_schema){.vocab_size = (uint32_t)config->model.vocab_size,
                                .draw_seed = -1,
+                               .swapped_percent = (uint32_t)flags->swap_percent,
                                .document_mask = flags->document_mask
                                                     ? !strcmp(flags->document_mask, "true")
                                                     : config->data.document_mask,

@@ -26,6 +26,8 @@ static lap_code report_schema(const lap_inspector *inspector, const char *path,
   if (schema->draws > 0) lap_report_count(report, "draws", schema->draws);
   if (schema->exact > 0) lap_report_count(report, "exact", schema->exact);
   if (schema->draw_seed >= 0) lap_report_count(report, "draw_seed", (uint64_t)schema->draw_seed);
+  if (schema->swapped_percent > 0)
+    lap_report_count(report, "swapped_percent", schema->swapped_percent);
   lap_report_count(report, "vocab_size", schema->vocab_size);
   lap_report_count(report, "sequence_length", schema->sequence_length);
   lap_report_fact(report, "document_mask", json_boolean(schema->document_mask), "%s",

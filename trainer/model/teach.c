@@ -17,6 +17,7 @@
 #include "teacher/draw.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
+#include "teacher/swap_rows.h"
 #include "trainer/cli/shared_directory.h"
 #include "trainer/model/window_logits.h"
 
@@ -89,6 +90,24 @@ static void keep_position(void *context, const lap_micro_batch *window, int64_t 
   t->non_finite = true;
 }
 
+/* Of the window at hand, whose index in its shard is `window`. */
+static void swap_rows(teacher *t, uint64_t window) {
+  const lap_cache_schema *schema = &t->request->schema;
+  if (schema->swapped_percent == 0 || !lap_window_logits_leads(t->model)) return;
+  const int32_t *targets = lap_window_logits_window(t->model)->targets;
+  const int64_t length = schema->sequence_length;
+  uint64_t *rows = lap_allocate(length, sizeof *rows);
+  for (size_t i = 0; i < t->output_count; ++i) {
+    size_t count = 0;
+    for (int64_t position = 1; position < length; ++position)
+      if (targets[position] >= 0)
+        rows[count++] = t->window_row + (uint64_t)position - 1 - t->part_first_row;
+    lap_swap_rows(&t->outputs[i].rows, schema->k, rows, count, schema->swapped_percent, t->stream,
+                  window);
+  }
+  free(rows);
+}
+
 /* Collective over the replica; its leader writes. */
 static lap_code finish_part(teacher *t, uint64_t part, uint32_t rows, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
@@ -120,6 +139,7 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
                       "%s: the teacher's logits are not finite in window %" PRIu64
                       "; its weights are bad",
                       tokens->path, w);
+    swap_rows(t, w);
   }
   return finish_part(t, part, rows, status);
 }
@@ -152,6 +172,7 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
   *found = there->codec == wanted->codec && there->k == wanted->k &&
            there->draws == wanted->draws && there->exact == wanted->exact &&
            there->draw_seed == wanted->draw_seed &&
+           there->swapped_percent == wanted->swapped_percent &&
            there->sequence_length == wanted->sequence_length &&
            there->document_mask == wanted->document_mask &&
            !strcmp(there->teacher_sha256, wanted->teacher_sha256);
@@ -159,13 +180,15 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
     lap_fail(
         status, LAP_USAGE,
         "%s: holds a cache of the same tokens with codec %s, k %u, draws %u, draw_seed %" PRId64
-        ", sequence_length %u, document_mask %d, teacher %.12s...; asked for are codec %s, k %u, "
-        "draws %u, draw_seed %" PRId64
-        ", sequence_length %u, document_mask %d, teacher %.12s...; choose another --out",
+        ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; asked for "
+        "are codec %s, k %u, draws %u, draw_seed %" PRId64
+        ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; choose "
+        "another --out",
         path, lap_codec_name(there->codec), there->k, there->draws, there->draw_seed,
-        there->sequence_length, there->document_mask, there->teacher_sha256,
+        there->swapped_percent, there->sequence_length, there->document_mask, there->teacher_sha256,
         lap_codec_name(wanted->codec), wanted->k, wanted->draws, wanted->draw_seed,
-        wanted->sequence_length, wanted->document_mask, wanted->teacher_sha256);
+        wanted->swapped_percent, wanted->sequence_length, wanted->document_mask,
+        wanted->teacher_sha256);
   lap_cache_close(cache);
   return *found ? LAP_OK : LAP_USAGE;
 }

@@ -21,7 +21,7 @@ typedef struct {
   lap_block_weights *weights; /* of `state` */
   const lap_token_set *tokens;
   const char *out;
-  /* codec, k, draws, exact, sequence_length, document_mask, teacher, ...; draw_seed is not used */
+  /* codec, k, draws, exact, swapped_percent, sequence_length, document_mask, teacher, ...; draw_seed is not used */
   lap_cache_schema schema;
   const int64_t *draw_seeds; /* [draw_seed_count] of a drawn codec: one writes to `out` itself, */
   size_t draw_seed_count;    /* several to out/draw-SEED; topk: 0 */

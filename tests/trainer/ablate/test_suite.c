@@ -136,6 +136,44 @@ static void smoke_cuts(void **state) {
   free(text);
 }
 
+static void arms_may_learn_of_other_teachers(void **state) {
+  (void)state;
+  char *text = lap_format(
+      "%steachers:\n"
+      "  weak: {config: teacher.yaml, changes: {schedule.steps: 9}, k: 4, codec: sampled}\n"
+      "  other: {config: b.yaml, text: [x.txt, y.txt], documents: line, name: foreign}\n",
+      WHOLE);
+  static const char in_file[] = "arms:\n", here[] =
+                                               "arms:\n  taught: {teacher: [weak, other, "
+                                               "teacher], teacher.swap_percent: 30}\n";
+  char *place = strstr(text, in_file);
+  char *whole = lap_format("%.*s%s%s", (int)(place - text), text, here, place + strlen(in_file));
+  lap_suite suite = read(whole, false);
+  assert_int_equal(suite.teacher_count, 2);
+  const lap_suite_teacher *weak = lap_suite_find_teacher(&suite, "weak");
+  const lap_suite_teacher *other = lap_suite_find_teacher(&suite, "other");
+  assert_null(lap_suite_find_teacher(&suite, "none"));
+  assert_int_equal(weak->k, 4);
+  assert_string_equal(weak->codec, "sampled");
+  assert_string_equal(lap_changes_find(&weak->changes, "schedule.steps"), "9");
+  assert_string_equal(lap_suite_teacher_name(weak), "weak");
+  assert_int_equal(other->source.text_count, 2);
+  assert_string_equal(other->source.documents, "line");
+  assert_string_equal(lap_suite_teacher_name(other), "foreign");
+  assert_string_equal(suite.arms[0].name, "taught,teacher=weak");
+  assert_int_equal(suite.arms[0].swap_percent, 30);
+  assert_ptr_equal(lap_suite_teacher_of(&suite, &suite.arms[0]), weak);
+  assert_ptr_equal(lap_suite_teacher_of(&suite, &suite.arms[1]), other);
+  assert_ptr_equal(lap_suite_teacher_of(&suite, &suite.arms[2]), &suite.teacher);
+  assert_ptr_equal(lap_suite_teacher_of(&suite, &suite.arms[3]), &suite.teacher);
+  lap_suite_release(&suite);
+  suite = read(whole, true);
+  assert_string_equal(lap_changes_find(&suite.teachers[0].changes, "schedule.steps"), "20");
+  lap_suite_release(&suite);
+  free(whole);
+  free(text);
+}
+
 /* A line instead of one of the whole suite, or behind it (0), and what is said of it. */
 static void assert_refused(int line, const char *instead, const char *said) {
   char *text = lap_copy_string(""), *rest = lap_copy_string(WHOLE), *all = rest;
@@ -202,6 +240,15 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [2, 1]}, seeds: [1, 2]}",
                  "each larger than the one before");
   assert_refused(0, "break_even: {arm: plain, baseline: plain, multiples: [2, 4]}", "is 1");
+  assert_refused(7, "  plain: {teacher: teachr}",
+                 "suite.yaml:7: arms.plain: there is no teacher "
+                 "'teachr'; did you mean 'teacher'?");
+  assert_refused(8, "  grid: {teacher.swap_percent: 101}", "an integer from 0 to 100");
+  assert_refused(3, "teachers: {a: {model: b}}", "teacher is missing");
+  assert_refused(0, "teachers: {teacher: {model: a}}", "choose another name");
+  assert_refused(0, "teachers: {a: {changes: {schedule.steps: 3}}}", "teachers.a: expected one of");
+  assert_refused(0, "teachers: {a: {model: m, text: t}}", "teachers.a.text: this teacher is not");
+  assert_refused(0, "teachers: {a: {model: m, eval_k: 3}}", "evaluated against the suite's own");
 }
 
 static void an_arm_that_trains_nothing_is_not_tuned(void **state) {
@@ -226,6 +273,7 @@ int main(void) {
       cmocka_unit_test(lists_make_grids),
       cmocka_unit_test(break_even_adds_longer_arms),
       cmocka_unit_test(smoke_cuts),
+      cmocka_unit_test(arms_may_learn_of_other_teachers),
       cmocka_unit_test(what_is_wrong_is_refused),
       cmocka_unit_test(an_arm_evaluates_the_runs_of_another),
       cmocka_unit_test(an_arm_that_trains_nothing_is_not_tuned),
