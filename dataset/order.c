@@ -34,7 +34,7 @@ uint64_t lap_permute(uint64_t seed, uint64_t epoch, uint64_t index, uint64_t cou
 }
 
 uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_source *source,
-                           size_t count) {
+                           size_t count, uint64_t *epoch) {
   double remaining = 0;
   for (size_t i = 0; i < count; ++i) remaining += source[i].weight;
   size_t chosen = 0;
@@ -54,7 +54,8 @@ uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_sourc
   const lap_order_source *from = &source[chosen];
   assert(from->window_count > 0);
   /* Sources that hold equally many windows still get orders of their own. */
-  const uint64_t epoch = sample / from->window_count | (uint64_t)chosen << 48;
+  const uint64_t passes = sample / from->window_count, order = passes | (uint64_t)chosen << 48;
+  if (epoch) *epoch = passes;
   return from->first_window +
-         lap_permute(seed, epoch, sample % from->window_count, from->window_count);
+         lap_permute(seed, order, sample % from->window_count, from->window_count);
 }

@@ -35,6 +35,17 @@ void lap_cache_prepare_reading(lap_cache *cache) {
   lap_duplicates_create(cache->schema.vocab_size, &cache->seen);
 }
 
+size_t lap_cache_draw_count(const lap_cache *cache) {
+  size_t count = 0;
+  for (; cache; cache = cache->next) ++count;
+  return count;
+}
+
+lap_cache *lap_cache_of_epoch(lap_cache *cache, uint64_t epoch) {
+  for (uint64_t left = epoch % lap_cache_draw_count(cache); left > 0; --left) cache = cache->next;
+  return cache;
+}
+
 const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache) { return &cache->schema; }
 const lap_token_set *lap_cache_tokens(const lap_cache *cache) { return cache->tokens; }
 
@@ -58,6 +69,7 @@ static void close_shard(lap_cache *cache, lap_cache_shard *shard) {
 
 void lap_cache_close(lap_cache *cache) {
   if (!cache) return;
+  lap_cache_close(cache->next);
   for (size_t i = 0; i < cache->tokens->count; ++i) {
     close_shard(cache, &cache->shard[i]);
     free(cache->shard[i].path);
@@ -262,10 +274,11 @@ lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], la
   lap_sha256_stream *stream = lap_sha256_create();
   hash_schema(&cache->schema, stream);
   lap_code code = LAP_OK;
-  for (size_t i = 0; i < cache->tokens->count && code == LAP_OK; ++i) {
-    code = lap_cache_try_rows(cache, i, status);
-    lap_sha256_add(stream, cache->shard[i].digest, LAP_SHA256_SIZE);
-  }
+  for (lap_cache *draw = cache; draw; draw = draw->next)
+    for (size_t i = 0; i < draw->tokens->count && code == LAP_OK; ++i) {
+      code = lap_cache_try_rows(draw, i, status);
+      lap_sha256_add(stream, draw->shard[i].digest, LAP_SHA256_SIZE);
+    }
   uint8_t digest[LAP_SHA256_SIZE];
   lap_sha256_finish(stream, digest);
   lap_sha256_hex(digest, hex);

@@ -17,6 +17,13 @@
 typedef struct lap_cache lap_cache;
 
 void lap_cache_close(lap_cache *cache);
+
+/* A cache of a drawn codec may have been drawn several times (lap_cache_expectation.several_draws):
+ * then each epoch reads the next draw, in the order of their seeds, and the first again behind the
+ * last. What an epoch reads is a cache like any other, which `cache` owns; the first is `cache`. */
+size_t lap_cache_draw_count(const lap_cache *cache);
+lap_cache *lap_cache_of_epoch(lap_cache *cache, uint64_t epoch);
+
 /* What an open cache of this k holds to read with, for `plan`; HDF5's own memory is not in it. */
 int64_t lap_cache_bytes(int64_t k);
 
@@ -33,8 +40,8 @@ const char *lap_cache_notice(const lap_cache *cache);
  * the notice. */
 bool lap_cache_lacks_tail(const lap_cache *cache);
 
-/* One SHA-256 over the schema and the digests of all files in shard order (lap_cache_file_try): the
- * identity that numbers_sha256 covers. Reads everything once, unless rows have been read before:
+/* One SHA-256 over the schema and the digests of all files in shard order (lap_cache_file_try), draw
+ * behind draw: the identity that numbers_sha256 covers. Reads everything once, unless rows have been read before:
  * the child process that tries a file computes its digest. */
 lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], lap_status *status);
 

@@ -25,7 +25,8 @@ struct lap_cache {
   lap_cache_raw raw; /* [block_rows] */
   lap_duplicates seen;
   bool lacks_tail;
-  char *notice; /* lap_cache_notice; NULL: none */
+  char *notice;           /* lap_cache_notice; NULL: none */
+  struct lap_cache *next; /* the draws of the next epoch; NULL: those of the first */
 };
 
 /* Without any file yet; `tokens` must outlive it. */

@@ -1,6 +1,7 @@
 #include "teacher/cache_open.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -74,12 +75,20 @@ static lap_cache_shard *find_shard(lap_cache *cache, const char *tokens_sha256, 
   return NULL;
 }
 
-static lap_code accept_file(lap_cache *cache, const char *path, const lap_cache_identity *file,
-                            const char **first_path, const lap_cache_expectation *expectation,
-                            lap_status *status) {
+/* The files of which a cache is made. */
+typedef struct {
+  const char *pattern;
+  char **paths;
+  size_t count;
+  const int64_t *draw_seed; /* only those of this one; NULL: all */
+} found_files;
+
+static lap_code accept_file(lap_cache *cache, const char *path, const found_files *files,
+                            const lap_cache_identity *file, const char **first_path,
+                            const lap_cache_expectation *expectation, lap_status *status) {
   size_t index;
   lap_cache_shard *shard = find_shard(cache, file->tokens_sha256, &index);
-  if (!shard) return LAP_OK;
+  if (!shard || (files->draw_seed && file->schema.draw_seed != *files->draw_seed)) return LAP_OK;
   const lap_token_shard *tokens = cache->tokens->shard[index];
   if (shard->path)
     return lap_fail(status, LAP_DATA, "%s and %s are both for the tokens %s (%s): keep one",
@@ -122,30 +131,25 @@ static void report(const lap_cache_expectation *expectation, const char *step, s
       (lap_progress_state){.step = step, .unit = "files", .done = done, .total = total});
 }
 
-static lap_code match_files(lap_cache *cache, const char *pattern, char **paths, size_t count,
+static lap_code match_files(lap_cache *cache, const found_files *files,
                             const lap_cache_expectation *expectation, lap_status *status) {
   const char *first_path = NULL;
   char last_sha256[LAP_SHA256_HEX] = "";
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < files->count; ++i) {
     lap_cache_identity file;
-    LAP_TRY(lap_cache_file_identity(paths[i], &file, status));
-    LAP_TRY(accept_file(cache, paths[i], &file, &first_path, expectation, status));
+    LAP_TRY(lap_cache_file_identity(files->paths[i], &file, status));
+    LAP_TRY(accept_file(cache, files->paths[i], files, &file, &first_path, expectation, status));
     memcpy(last_sha256, file.tokens_sha256, LAP_SHA256_HEX);
-    report(expectation, "open cache files", i + 1, count);
+    report(expectation, "open cache files", i + 1, files->count);
   }
-  return check_complete(cache, pattern, paths[count - 1], last_sha256, status);
+  return check_complete(cache, files->pattern, files->paths[files->count - 1], last_sha256, status);
 }
 
-lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
-                        const lap_cache_expectation *expectation, lap_cache **cache,
-                        lap_status *status) {
-  *cache = NULL;
-  char **paths;
-  size_t count;
-  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &paths, &count, status));
+static lap_code open_files(const found_files *files, const lap_token_set *tokens,
+                           const lap_cache_expectation *expectation, lap_cache **cache,
+                           lap_status *status) {
   lap_cache *opened = lap_cache_create(tokens);
-  lap_code code = match_files(opened, pattern, paths, count, expectation, status);
-  lap_paths_release(paths, count);
+  lap_code code = match_files(opened, files, expectation, status);
   if (code == LAP_OK) lap_cache_prepare_reading(opened);
   /* Here, and not when a row is first read: a child is cheap while the process is small. */
   for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i) {
@@ -158,5 +162,80 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
     *cache = opened;
   else
     lap_cache_close(opened);
+  return code;
+}
+
+/* --- several draws --- */
+
+static int ascending(const void *left, const void *right) {
+  const int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
+  return (a > b) - (a < b);
+}
+
+/* The draw seeds of the files for these tokens, each once, ascending; seeds [files->count]. None
+ * where some file is not known to be drawn: then nothing says which files belong together. */
+static lap_code find_draw_seeds(const found_files *files, const lap_token_set *tokens,
+                                int64_t *seeds, size_t *count, lap_status *status) {
+  lap_cache *none = lap_cache_create(tokens);
+  lap_code code = LAP_OK;
+  bool known = true;
+  size_t found = 0, index;
+  for (size_t i = 0; i < files->count && code == LAP_OK; ++i) {
+    lap_cache_identity file;
+    code = lap_cache_file_identity(files->paths[i], &file, status);
+    if (code != LAP_OK || !find_shard(none, file.tokens_sha256, &index)) continue;
+    known = known && lap_codec_is_drawn(file.schema.codec) && file.schema.draw_seed >= 0;
+    seeds[found++] = file.schema.draw_seed;
+  }
+  lap_cache_close(none);
+  qsort(seeds, found, sizeof *seeds, ascending);
+  *count = 0;
+  for (size_t i = 0; i < found && known; ++i)
+    if (*count == 0 || seeds[i] != seeds[*count - 1]) seeds[(*count)++] = seeds[i];
+  return code;
+}
+
+/* All draws are of one codec, one size and one teacher; only the seed may differ. */
+static lap_code check_draw(const lap_cache *first, const lap_cache *draw, lap_status *status) {
+  lap_cache_schema schema = draw->schema;
+  schema.draw_seed = first->schema.draw_seed;
+  return lap_cache_schema_equal(lap_cache_path(draw, 0), &schema, lap_cache_path(first, 0),
+                                &first->schema, status);
+}
+
+static lap_code open_draws(found_files *files, const int64_t *seeds, size_t count,
+                           const lap_token_set *tokens, const lap_cache_expectation *expectation,
+                           lap_cache **cache, lap_status *status) {
+  lap_cache **end = cache;
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < count && code == LAP_OK; ++i) {
+    files->draw_seed = &seeds[i];
+    code = open_files(files, tokens, expectation, end, status);
+    if (code == LAP_OK) code = check_draw(*cache, *end, status);
+    if (code == LAP_OK) end = &(*end)->next;
+  }
+  if (code == LAP_OK) return LAP_OK;
+  lap_cache_close(*cache);
+  *cache = NULL;
+  return code;
+}
+
+lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
+                        const lap_cache_expectation *expectation, lap_cache **cache,
+                        lap_status *status) {
+  *cache = NULL;
+  found_files files = {.pattern = pattern};
+  LAP_TRY(lap_paths_find(pattern, LAP_HDF5_SUFFIX, &files.paths, &files.count, status));
+  int64_t *seeds = lap_allocate((int64_t)files.count, sizeof *seeds);
+  size_t draws = 0;
+  lap_code code = LAP_OK;
+  if (expectation && expectation->several_draws)
+    code = find_draw_seeds(&files, tokens, seeds, &draws, status);
+  if (code == LAP_OK && draws > 1)
+    code = open_draws(&files, seeds, draws, tokens, expectation, cache, status);
+  else if (code == LAP_OK)
+    code = open_files(&files, tokens, expectation, cache, status);
+  free(seeds);
+  lap_paths_release(files.paths, files.count);
   return code;
 }

@@ -20,12 +20,13 @@ typedef struct {
   bool allow_shift;              /* lifts the shifted-rows check */
   bool by_flags;                 /* the reader has --sequence-length, and no keys to set: eval */
   bool to_measure;               /* kl and agreement are wanted: drawn codecs are refused */
+  bool several_draws;            /* a drawn codec may come in caches of several draw seeds */
   const lap_progress_hook *hook; /* told while files are opened and read; NULL: nobody */
 } lap_cache_expectation;
 
 /* Opens, for every shard of `tokens`, the one file of `pattern` (core/paths.h) with its
  * tokens_sha256; files for other tokens are ignored. LAP_DATA: no file for a shard (naming both),
- * two files for one shard, files that disagree on the schema, any refusal of
+ * two files for one shard (but see several_draws), files that disagree on the schema, any refusal of
  * docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation`
  * NULL: nothing is expected, for looking at a cache (inspect, audit). `tokens` must outlive the
  * cache. */

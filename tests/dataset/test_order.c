@@ -82,9 +82,12 @@ static void the_order_is_the_one_of_all_runs_before(void **state) {
 static void samples_run_through_epochs(void **state) {
   (void)state;
   const lap_order_source all = {.weight = 3, .window_count = 7};
-  for (uint64_t sample = 0; sample < 50; ++sample)
-    assert_int_equal(lap_sample_window(9, sample, &all, 1),
+  for (uint64_t sample = 0; sample < 50; ++sample) {
+    uint64_t epoch;
+    assert_int_equal(lap_sample_window(9, sample, &all, 1, &epoch),
                      lap_permute(9, sample / 7, sample % 7, 7));
+    assert_int_equal(epoch, sample / 7);
+  }
 }
 
 /* Each source gets its share at every point, and goes through its own windows once an epoch. */
@@ -94,9 +97,11 @@ static void sources_are_mixed_by_weight(void **state) {
   const lap_order_source mix[3] = {{1, 0, 11}, {0.5, 11, 300}, {2.5, 311, 5}};
   uint64_t taken[3] = {0}, seen[WINDOWS] = {0};
   for (uint64_t sample = 0; sample < SAMPLES; ++sample) {
-    const uint64_t window = lap_sample_window(3, sample, mix, 3);
+    uint64_t epoch;
+    const uint64_t window = lap_sample_window(3, sample, mix, 3, &epoch);
     assert_true(window < WINDOWS);
     const int source = window < 11 ? 0 : window < 311 ? 1 : 2;
+    assert_int_equal(epoch, taken[source] / mix[source].window_count);
     ++taken[source];
     ++seen[window];
     for (int i = 0; i < 3; ++i) {

@@ -502,6 +502,8 @@ arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
   distilled: {objective.distill_weight: 1}
   next-token: {objective.distill_weight: 0}
+  turns: {objective.distill_weight: 1, teacher.codec: stratified, teacher.k: 4, teacher.m: 3, teacher.caches: 2,
+    teacher.draw_seed: by-seed}
   narrow: {evaluate.arm: next-token, evaluate.sliding_window: 3}
 compare: [[drawn, next-token], [narrow, next-token]]
 endpoint: {set: cloze, measure: accuracy}
@@ -566,7 +568,7 @@ endpoint: {set: cloze, measure: accuracy}
         self.assertLess(self.measure("test", "loss")["comparisons"][0]["document_degrees_of_freedom"], len(set(files)))
 
     def test_an_arm_may_be_the_runs_of_another_seen_through_another_window(self):
-        self.assertEqual(self.report["runs"], {"planned": 6, "done": 6, "diverged": 0})
+        self.assertEqual(self.report["runs"], {"planned": 8, "done": 8, "diverged": 0})
         self.assertFalse((self.workspace / "out/runs/narrow").exists())
         self.assertIn("runs/next-token/seed-1/eval-narrow/test", self.planned)
         self.assertNotIn("runs/narrow/seed-1", self.planned)
@@ -574,13 +576,14 @@ endpoint: {set: cloze, measure: accuracy}
         self.assertEqual([one["sliding_window"] for one in narrow], [3, 3])
         for name in ("loss", "perplexity"):
             measure = self.measure("test", name)
-            self.assertEqual([arm["arm"] for arm in measure["arms"]], ["drawn", "distilled", "next-token", "narrow"])
-            for found, one, wide in zip(measure["arms"][3]["by_seed"], narrow, measure["arms"][2]["by_seed"],
+            self.assertEqual([arm["arm"] for arm in measure["arms"]], ["drawn", "distilled", "next-token", "turns",
+                                                                   "narrow"])
+            for found, one, wide in zip(measure["arms"][4]["by_seed"], narrow, measure["arms"][2]["by_seed"],
                                         strict=True):
                 self.assertAlmostEqual(found, one[name], places=9)
                 self.assertNotEqual(found, wide)
         self.assertNotEqual(self.measure("cloze", "accuracy")["comparisons"][1]["verdict"], "same bits")
-        arm = self.report["arms"][3]
+        arm = self.report["arms"][4]
         self.assertEqual(arm["difference"], {"evaluate.sliding_window": [None, "3"]})
         # A model with that window in its config says the same.
         run = self.workspace / "out/runs/next-token/seed-1"
@@ -610,6 +613,14 @@ endpoint: {set: cloze, measure: accuracy}
             resolved = (self.workspace / f"out/runs/drawn/seed-{seed}/config.resolved.yaml").read_text()
             self.assertIn(f"/draw-{seed}/", resolved)
 
+    def test_a_run_may_learn_from_several_draws_in_turn(self):
+        for seed in (1, 2):
+            resolved = (self.workspace / f"out/runs/turns/seed-{seed}/config.resolved.yaml").read_text()
+            (folder,) = re.findall(r"shared/(cache-\w+)/{draw-%d,draw-%d}" % (seed, 1000000 + seed), resolved)
+            command = json.loads((self.workspace / f"out/shared/{folder}/done.json").read_text())["command"]
+            for flag in ("--k=4", "--m=3", "--draw-seed=1,1000001,2,1000002"):
+                self.assertIn(flag, command)
+
 
 class Teachers(Suite):
     """Arms that learn of other teachers than the one that all are measured against."""
@@ -623,15 +634,18 @@ arms:
   own: {}
   taught: {teacher: [weak, foreign], objective.distill_weight: 0.5}
   swapped: {teacher.swap_percent: 30}
+  more: {texts: tasks}
+texts: {tasks: {text: tasks.txt, documents: line}}
 compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
 """
-    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped")
+    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped", "more")
 
     @classmethod
     def make(cls, workspace):
         super().make(workspace)
         copies = made_up_text(300, seed=1).splitlines()  # those that are held out are not for the teacher
         (workspace / "foreign.txt").write_text(made_up_text(100, seed=7) + "".join(line + "\n" for line in copies))
+        (workspace / "tasks.txt").write_text("ask ba say ba\n" * 200)
         cls.suite = cls.write("teachers.yaml", SUITE.replace("seeds: 2", "seeds: [4]") + cls.ARMS)
         cls.result = cls.ablated(cls.suite, "out", "--jobs", "2", "--json")
 
@@ -643,12 +657,12 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
             return dict(file.attrs), {name: file[name][...] for name in file}
 
     def test_each_arm_learns_of_its_own(self):
-        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (5, 5))
+        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (6, 6))
         plan = self.read("out", "plan.json")
         self.assertEqual([arm["name"] for arm in plan["arms"]], list(self.NAMES))
         self.assertEqual(plan["arms"][2]["changes"], {"teacher": "weak", "objective.distill_weight": "0.5"})
         self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["weak", "foreign"])
-        teachers = [self.cache(arm)[0] for arm in self.NAMES[1:]]
+        teachers = [self.cache(arm)[0] for arm in self.NAMES[1:5]]
         self.assertEqual([of["teacher"] for of in teachers], ["teacher", "weak", "foreign", "teacher"])
         hashes = [of["teacher_sha256"] for of in teachers]
         self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
@@ -686,6 +700,22 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         self.assertEqual((len(sides), len(foreign)), (30, 1))
         self.assertGreater(len(set(foreign[0]) & corpus), 200)
         self.assertFalse(set(foreign[0]) & set(sides))
+
+    def test_more_texts_are_read_as_they_are(self):
+        resolved = (self.workspace / "out/runs/more/seed-4/config.resolved.yaml").read_text()
+        shards = re.search(r"train: '{(.*)/train/\*.h5,(.*)/train/\*.h5}'", resolved).groups()
+        documents = []
+        for folder in shards:
+            with h5py.File(next((self.workspace / folder / "train").glob("*.h5"))) as file:
+                documents.append(len(file["documents"]) - 1)
+        self.assertEqual(documents[1], 200)
+        caches = re.search(r"cache: '{(.*)}'", resolved).group(1).split(",")
+        self.assertEqual(len(set(caches)), 3)  # of the corpus, the tasks, dev
+        (tokenizer,) = (self.workspace / "out/shared").glob("tokenizer-*")
+        self.assertEqual(len([word for word in json.loads((tokenizer / "done.json").read_text())["command"]
+                              if word.endswith("train.jsonl")]), 2)
+        for arm in self.NAMES[:-1]:
+            self.assertNotIn(shards[1], (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text())
 
     def test_another_teacher_is_another_arm(self):
         runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}
@@ -754,6 +784,8 @@ class Refusals(Suite):
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
             (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
             (whole.replace("distilled: {", "distilled: {teacher: x, "), "there is no teacher 'x'"),
+            (whole.replace("distilled: {", "distilled: {texts: x, "), "there are no texts 'x'"),
+            (whole.replace("distilled: {", "distilled: {teacher.caches: 0, "), "an integer from 1 on"),
             (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),

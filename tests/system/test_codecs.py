@@ -160,6 +160,25 @@ class Codecs(Test):
                                  "schedule.steps=null", f"schedule.epochs={epochs}")
                 self.assertEqual("unbiased only over draw seeds" in result.err, warned and epochs == 2, result.err)
 
+    def test_epochs_take_draws_in_turn(self):
+        """Of two draws the first epoch reads that of the lower seed, the second the other: the same steps as with
+        each draw alone, since the order of the windows is the same."""
+        self.teach(self.workspace / "turns", "--codec", "varopt", "--n", "12", "--draw-seed", "10,9")
+        epochs = ["schedule.steps=null", "schedule.epochs=2", "schedule.kind=constant", "optimizer.learning_rate=1e-9"]
+        kd = {}
+        for name in ("draw-9", "draw-10", "{draw-9,draw-10}"):
+            result = self.train(f"turns/{name}", *epochs)
+            self.assertEqual("unbiased only over draw seeds" in result.err, "," not in name, result.err)
+            kd[name] = [json.loads(line)["kd"]
+                        for line in (self.workspace / "student/metrics.jsonl").read_text().splitlines()]
+        first, second, both = kd.values()
+        half = len(both) // 2
+        self.assertGreater(half, 4)
+        self.assertEqual(both[:half], first[:half])
+        self.assertNotEqual(both[half + 1:], first[half + 1:])
+        for ours, theirs in zip(both[half + 1:], second[half + 1:], strict=True):
+            self.assertAlmostEqual(ours, theirs, delta=1e-5)
+
     def test_head_and_tail_apart(self):
         decoupled = "objective.tail=decoupled"
         exact = self.train("dense", decoupled, "objective.head=5", name="exact").json["state_sha256"]

@@ -245,6 +245,80 @@ static void sampled_codecs_know_entropy_only_where_it_is_stored(void **state) {
   plain_destroy(&plain);
 }
 
+/* Draws 3, 20 and 100 of each shard; a row of a draw has id 3, 20 or 100 - 1 in its first slot. */
+static const char *write_draws(synthetic *made) {
+  static const int64_t seeds[] = {20, 3, 100};
+  made->schema.codec = LAP_CODEC_SAMPLED;
+  made->schema.draws = SYNTHETIC_K;
+  for (size_t i = 0; i < 3; ++i)
+    for (size_t s = 0; s < made->tokens.count; ++s) {
+      lap_cache_content content;
+      synthetic_content(made, s, &content);
+      for (uint64_t row = 0; row < ROWS; ++row) {
+        for (uint64_t j = 0; j < SYNTHETIC_K; ++j) {
+          content.ids[row * SYNTHETIC_K + j] = (uint32_t)j + 50;
+          content.logprob[row * SYNTHETIC_K + j] = logf(1.0F / SYNTHETIC_K);
+        }
+        content.ids[row * SYNTHETIC_K] = (uint32_t)seeds[i] - 1;
+        content.tail_mass[row] = 0;
+      }
+      char name[64];
+      snprintf(name, sizeof name, "draw-%zu-%zu.h5", i, s);
+      made->schema.draw_seed = seeds[i];
+      synthetic_write(made, s, name, &content);
+      lap_cache_content_destroy(&content);
+    }
+  made->expectation.several_draws = made->expectation.allow_shift = true;
+  return scratch_path(made->directory, "draw-*.h5");
+}
+
+static void epochs_take_draws_in_turn(void **state) {
+  synthetic *made = *state;
+  lap_cache *cache = open_cache(made, write_draws(made));
+  assert_int_equal(lap_cache_draw_count(cache), 3);
+  static const int32_t first_id[] = {2, 19, 99}; /* in the order of their seeds */
+  lap_cache_rows *rows = lap_cache_rows_create(cache, 1);
+  for (uint64_t epoch = 0; epoch < 7; ++epoch)
+    for (size_t s = 0; s < 2; ++s) {
+      read_rows(lap_cache_of_epoch(cache, epoch), s, synthetic_row(made, s), 1, NULL, rows);
+      assert_int_equal(rows->ids[0], first_id[epoch % 3]);
+    }
+  lap_cache_rows_destroy(rows);
+  char all[LAP_SHA256_HEX], some[LAP_SHA256_HEX];
+  lap_status status = {0};
+  assert_int_equal(lap_cache_content_sha256(cache, all, &status), LAP_OK);
+  lap_cache_close(cache);
+  cache = open_cache(made, scratch_path(made->directory, "draw-[12]-*.h5"));
+  assert_int_equal(lap_cache_draw_count(cache), 2);
+  assert_int_equal(lap_cache_content_sha256(cache, some, &status), LAP_OK);
+  assert_string_not_equal(all, some);
+  lap_cache_close(cache);
+}
+
+static void assert_draws_refused(const synthetic *made, const char *pattern, const char *says) {
+  lap_cache *cache;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_open(pattern, &made->tokens, &made->expectation, &cache, &status),
+                   LAP_DATA);
+  assert_null(cache);
+  if (!strstr(status.message, says)) fail_msg("%s", status.message);
+}
+
+static void draws_that_do_not_fit_together_are_refused(void **state) {
+  synthetic *made = *state;
+  const char *pattern = write_draws(made);
+  made->expectation.several_draws = false;
+  assert_draws_refused(made, pattern, "are both for the tokens");
+  made->expectation.several_draws = true;
+  unlink(scratch_path(made->directory, "draw-2-1.h5")); /* of the last draw one shard is missing */
+  assert_draws_refused(made, pattern, "is for the tokens");
+  plain_cache topk; /* and a cache that is not drawn */
+  plain_create(made, 1, &topk);
+  plain_write(scratch_path(made->directory, "draw-2-1.h5"), &topk);
+  plain_destroy(&topk);
+  assert_draws_refused(made, pattern, "are both for the tokens");
+}
+
 static void make_dense(const synthetic *made, uint64_t row_count, plain_cache *plain) {
   plain_create(made, 0, plain);
   free(plain->ids);
@@ -417,6 +491,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(every_number_type_is_read, make, unmake),
       cmocka_unit_test_setup_teardown(sampled_codecs_know_entropy_only_where_it_is_stored, make,
                                       unmake),
+      cmocka_unit_test_setup_teardown(epochs_take_draws_in_turn, make, unmake),
+      cmocka_unit_test_setup_teardown(draws_that_do_not_fit_together_are_refused, make, unmake),
       cmocka_unit_test(a_cache_may_be_dense),
       cmocka_unit_test_setup_teardown(the_content_hash_is_of_values_not_of_packing, make, unmake),
       cmocka_unit_test_setup_teardown(a_teachers_name_may_have_4_kib, make, unmake),

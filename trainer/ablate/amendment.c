@@ -29,7 +29,8 @@ static bool same(const json_t *one, const json_t *other, const char *key) {
 /* What an arm trains: whichever seeds it has. */
 static bool same_arm(const json_t *one, const json_t *other) {
   return same(one, other, "changes") && same(one, other, "config_sha256") &&
-         same(one, other, "token_multiple") && same(one, other, "teacher");
+         same(one, other, "token_multiple") && same(one, other, "teacher") &&
+         same(one, other, "texts");
 }
 
 static bool has_pair(const json_t *plan, const json_t *pair) {

@@ -27,10 +27,14 @@ static lap_code add_arm(const lap_suite_reader *reader, lap_arm arm) {
 static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char *key,
                         const lap_yaml_node *value, bool *is_own) {
   *is_own = true;
-  if (!strcmp(key, "teacher.codec") || !strcmp(key, "teacher")) {
-    char **text = strcmp(key, "teacher") ? &arm->codec : &arm->teacher;
-    free(*text);
-    *text = lap_copy_string(value->text);
+  const struct {
+    const char *key;
+    char **text;
+  } names[] = {{"teacher", &arm->teacher}, {"teacher.codec", &arm->codec}, {"texts", &arm->texts}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    if (strcmp(key, names[i].key) != 0) continue;
+    free(*names[i].text);
+    *names[i].text = lap_copy_string(value->text);
     return LAP_OK;
   }
   if (!strcmp(key, "teacher.swap_percent")) {
@@ -48,8 +52,12 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
     arm->draw_seed = lap_copy_string(value->text);
     return LAP_OK;
   }
-  if (!strcmp(key, "teacher.k")) {
-    if (lap_number_read_integer(value->text, &arm->k) && arm->k >= 1) return LAP_OK;
+  int64_t *const count = !strcmp(key, "teacher.k")        ? &arm->k
+                         : !strcmp(key, "teacher.m")      ? &arm->m
+                         : !strcmp(key, "teacher.caches") ? &arm->caches
+                                                          : NULL;
+  if (count) {
+    if (lap_number_read_integer(value->text, count) && *count >= 1) return LAP_OK;
     return lap_read_expected(reader, key, value, "an integer from 1 on");
   }
   if (!strcmp(key, "token_multiple")) {
@@ -105,10 +113,17 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {
-        "teacher",           "teacher.codec",          "teacher.k",
-        "teacher.draw_seed", "teacher.swap_percent",   "token_multiple",
-        "evaluate.arm",      "evaluate.sliding_window"};
+    static const char *const own[] = {"teacher",
+                                      "teacher.codec",
+                                      "teacher.k",
+                                      "teacher.m",
+                                      "teacher.caches",
+                                      "teacher.draw_seed",
+                                      "teacher.swap_percent",
+                                      "texts",
+                                      "token_multiple",
+                                      "evaluate.arm",
+                                      "evaluate.sliding_window"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);
@@ -159,8 +174,11 @@ static lap_code no_arm(const lap_suite_reader *reader, int line, const char *nam
 static void copy_training(const lap_arm *from, lap_arm *to) {
   to->token_multiple = from->token_multiple;
   to->k = from->k;
+  to->m = from->m;
+  to->caches = from->caches;
   to->codec = from->codec ? lap_copy_string(from->codec) : NULL;
   to->draw_seed = from->draw_seed ? lap_copy_string(from->draw_seed) : NULL;
+  to->texts = from->texts ? lap_copy_string(from->texts) : NULL;
   to->teacher = from->teacher ? lap_copy_string(from->teacher) : NULL;
   to->swap_percent = from->swap_percent;
   lap_changes_append(&to->changes, &from->changes);
@@ -173,8 +191,10 @@ static lap_code settle_evaluating(const lap_suite_reader *reader, lap_arm *arm) 
                          "arms.%s: evaluate.arm, whose runs are evaluated, and "
                          "evaluate.sliding_window go together",
                          arm->name);
-  if (arm->changes.count > 0 || arm->k || arm->codec || arm->draw_seed || arm->teacher ||
-      arm->swap_percent || arm->token_multiple != 1)
+  const bool trains = arm->changes.count > 0 || arm->token_multiple != 1 || arm->k || arm->m ||
+                      arm->caches || arm->codec || arm->draw_seed || arm->texts || arm->teacher ||
+                      arm->swap_percent;
+  if (trains)
     return lap_read_fail(reader, arm->line,
                          "arms.%s: it trains nothing, since it evaluates the runs of '%s': leave "
                          "out the other keys",

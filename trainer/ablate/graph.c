@@ -71,9 +71,10 @@ static lap_code hash_text(const lap_suite_text *text, char hex[LAP_SHA256_HEX],
   return code;
 }
 
-/* What is to be held out of a text. */
+/* What is to be held out of a text, and left out of it. */
 typedef struct {
   double dev, test;
+  double near_duplicates;
   const lap_task_input *apart; /* [apart_count] */
   size_t apart_count;
   int64_t limit; /* bytes of text that are used; 0: all */
@@ -102,7 +103,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_draft_say(&draft, "text=%s documents=%s dev=%.17g test=%.17g", hex, text->documents,
                      held->dev, held->test);
   lap_task_draft_say(&draft, "near_duplicates=%.17g seed=%" PRId64 " limit=%" PRId64,
-                     suite->corpus.near_duplicates, suite->corpus.seed, held->limit);
+                     held->near_duplicates, suite->corpus.seed, held->limit);
   for (size_t i = 0; i < held->apart_count; ++i)
     lap_task_draft_read(&draft, &graph->tasks, "apart", &held->apart[i]);
   bool is_new;
@@ -114,7 +115,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_argue(task, "--documents=%s", text->documents);
   lap_task_argue(task, "--dev=%.17g", held->dev);
   lap_task_argue(task, "--test=%.17g", held->test);
-  lap_task_argue(task, "--near-duplicates=%.17g", suite->corpus.near_duplicates);
+  lap_task_argue(task, "--near-duplicates=%.17g", held->near_duplicates);
   lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
   lap_task_argue(task, "--limit=%" PRId64, held->limit);
   if (held->apart_count > 0) {
@@ -134,15 +135,20 @@ static lap_task_input side_of(const lap_graph *graph, size_t text, const char *s
   return input;
 }
 
-static lap_task_input add_tokenizer(lap_graph *graph, size_t text) {
+/* Of the train side of the corpus and all `texts`, whose tasks are `more` [suite->texts_count]. */
+static lap_task_input add_tokenizer(lap_graph *graph, size_t text, const size_t *more) {
   const lap_suite *suite = graph->suite;
   lap_task_input train = side_of(graph, text, "train");
+  lap_task_input *others = lap_allocate((int64_t)suite->texts_count, sizeof *others);
+  for (size_t i = 0; i < suite->texts_count; ++i) others[i] = side_of(graph, more[i], "train");
   const int64_t vocab =
       suite->corpus.vocab_size ? suite->corpus.vocab_size : graph->base->model.vocab_size;
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_TOKENIZER);
   lap_task_draft_say(&draft, "vocab_size=%" PRId64, vocab);
   lap_task_draft_read(&draft, &graph->tasks, "train text", &train);
+  for (size_t i = 0; i < suite->texts_count; ++i)
+    lap_task_draft_read(&draft, &graph->tasks, "more text", &others[i]);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   lap_task *task = &graph->tasks.task[index];
@@ -153,7 +159,10 @@ static lap_task_input add_tokenizer(lap_graph *graph, size_t text) {
     lap_task_argue(task, "--documents=jsonl:text");
     lap_task_argue(task, "--json");
     lap_task_argue(task, "%s", train.path);
+    for (size_t i = 0; i < suite->texts_count; ++i) lap_task_argue(task, "%s", others[i].path);
   }
+  for (size_t i = 0; i < suite->texts_count; ++i) lap_task_input_release(&others[i]);
+  free(others);
   lap_task_input_release(&train);
   return made_by(graph, index, "tokenizer.model");
 }
@@ -215,7 +224,8 @@ static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *a
   const lap_suite *suite = graph->suite;
   for (size_t i = 0; i < suite->set_count; ++i) {
     if (suite->sets[i].shards) continue;
-    const shares all = {.limit = lap_suite_set_limit(suite, &suite->sets[i])};
+    const shares all = {.near_duplicates = suite->corpus.near_duplicates,
+                        .limit = lap_suite_set_limit(suite, &suite->sets[i])};
     LAP_TRY(add_text(graph, &suite->sets[i].source, &all, &texts[i], status));
     apart[(*apart_count)++] = side_of(graph, texts[i], "train");
   }
@@ -225,8 +235,10 @@ static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *a
 /* Shards of the texts of teachers that have their own: without what is near to `apart`. */
 static lap_code add_teacher_texts(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
                                   lap_status *status) {
-  const shares all = {
-      .apart = apart, .apart_count = apart_count, .limit = graph->suite->corpus.limit};
+  const shares all = {.near_duplicates = graph->suite->corpus.near_duplicates,
+                      .apart = apart,
+                      .apart_count = apart_count,
+                      .limit = graph->suite->corpus.limit};
   for (size_t i = 0; i <= graph->suite->teacher_count; ++i) {
     lap_graph_teacher *teacher = &graph->teachers[i];
     size_t text;
@@ -239,20 +251,33 @@ static lap_code add_teacher_texts(lap_graph *graph, const lap_task_input *apart,
   return LAP_OK;
 }
 
-static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
-                           lap_status *status) {
+/* `texts` as they are: what stands there twice is read twice. */
+static lap_code add_more_texts(lap_graph *graph, size_t *tasks, lap_status *status) {
   const lap_suite *suite = graph->suite;
-  size_t text = 0;
-  if (suite->corpus.tokenizer)
-    LAP_TRY(outside(suite->corpus.tokenizer, NULL, &graph->tokenizer, status));
-  if (suite->corpus.train) {
-    LAP_TRY(add_corpus_shards(graph, status));
-    return add_teacher_texts(graph, NULL, 0, status);
-  }
-  const shares held = {suite->corpus.dev_share, suite->corpus.test_share, apart, apart_count,
+  const shares all = {.limit = suite->corpus.limit};
+  for (size_t i = 0; i < suite->texts_count; ++i)
+    LAP_TRY(add_text(graph, &suite->texts[i].source, &all, &tasks[i], status));
+  return LAP_OK;
+}
+
+static void add_more_tokens(lap_graph *graph, const size_t *tasks) {
+  const size_t count = graph->suite->texts_count;
+  graph->texts = lap_allocate((int64_t)count, sizeof *graph->texts);
+  for (size_t i = 0; i < count; ++i) graph->texts[i] = add_tokens(graph, tasks[i], "train");
+}
+
+static lap_code add_corpus_text(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
+                                const size_t *more, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  const shares held = {suite->corpus.dev_share,
+                       suite->corpus.test_share,
+                       suite->corpus.near_duplicates,
+                       apart,
+                       apart_count,
                        suite->corpus.limit};
+  size_t text = 0;
   LAP_TRY(add_text(graph, &suite->corpus.source, &held, &text, status));
-  if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text);
+  if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text, more);
   graph->train = add_tokens(graph, text, "train");
   graph->has_dev = held.dev > 0;
   if (graph->has_dev)
@@ -263,6 +288,24 @@ static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t
   lap_task_input held_out[] = {side_of(graph, text, "test"), side_of(graph, text, "dev")};
   const lap_code code = add_teacher_texts(graph, held_out, graph->has_dev ? 2 : 1, status);
   for (size_t i = 0; i < 2; ++i) lap_task_input_release(&held_out[i]);
+  return code;
+}
+
+static lap_code add_corpus(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
+                           lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  if (suite->corpus.tokenizer)
+    LAP_TRY(outside(suite->corpus.tokenizer, NULL, &graph->tokenizer, status));
+  size_t *more = lap_allocate((int64_t)suite->texts_count, sizeof *more);
+  lap_code code = add_more_texts(graph, more, status);
+  if (code == LAP_OK && suite->corpus.train) {
+    code = add_corpus_shards(graph, status);
+    if (code == LAP_OK) code = add_teacher_texts(graph, NULL, 0, status);
+  } else if (code == LAP_OK) {
+    code = add_corpus_text(graph, apart, apart_count, more, status);
+  }
+  if (code == LAP_OK) add_more_tokens(graph, more);
+  free(more);
   return code;
 }
 
@@ -335,6 +378,11 @@ static lap_code check_teachers(const lap_graph *graph, lap_status *status) {
   return LAP_OK;
 }
 
+const lap_task_input *lap_graph_texts(const lap_graph *graph, const char *name) {
+  return name ? &graph->texts[lap_suite_find_texts(graph->suite, name) - graph->suite->texts]
+              : NULL;
+}
+
 const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
   const lap_suite_teacher *given = lap_suite_teacher_of(graph->suite, arm);
   size_t i = 0;
@@ -381,6 +429,9 @@ void lap_graph_release(lap_graph *graph) {
   for (size_t i = 0; graph->choices && i < graph->suite->choice_count; ++i)
     lap_task_input_release(&graph->choices[i]);
   free(graph->choices);
+  for (size_t i = 0; graph->texts && i < graph->suite->texts_count; ++i)
+    lap_task_input_release(&graph->texts[i]);
+  free(graph->texts);
   lap_task_input_release(&graph->attend);
   lap_task_input_release(&graph->tokenizer);
   lap_task_input_release(&graph->train);

@@ -25,7 +25,7 @@ typedef struct {
 /* A teacher of the suite. */
 typedef struct {
   const lap_suite_teacher *given;
-  lap_task_input train; /* shards it is trained on */
+  lap_task_input train; /* shards it is trained on, those of its `texts` apart */
   lap_task_input model; /* or the cache where that is given; path NULL: none */
 } lap_graph_teacher;
 
@@ -34,7 +34,8 @@ typedef struct {
   lap_tasks tasks;
   lap_config *base; /* the base config with the suite's changes */
   lap_task_input tokenizer, train;
-  lap_graph_set *sets; /* [set_count] dev, where there is one, test, then those of the suite */
+  lap_task_input *texts; /* [suite->texts_count] shards */
+  lap_graph_set *sets;   /* [set_count] dev, where there is one, test, then those of the suite */
   size_t set_count;
   lap_task_input *choices; /* [suite->choice_count] */
   lap_task_input attend;   /* the text; path NULL: none */
@@ -52,6 +53,9 @@ typedef struct {
 lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *graph,
                           lap_status *status);
 void lap_graph_release(lap_graph *graph);
+
+/* The shards of these texts; NULL where `name` is. */
+const lap_task_input *lap_graph_texts(const lap_graph *graph, const char *name);
 
 /* Of whom an arm learns. */
 const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm);

@@ -81,9 +81,13 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   for (size_t i = 0; i < arm->changes.count; ++i)
     json_object_set_new(changes, arm->changes.key[i], json_string(arm->changes.value[i]));
   if (arm->k) json_object_set_new(changes, "teacher.k", json_integer((json_int_t)arm->k));
+  if (arm->m) json_object_set_new(changes, "teacher.m", json_integer((json_int_t)arm->m));
+  if (arm->caches)
+    json_object_set_new(changes, "teacher.caches", json_integer((json_int_t)arm->caches));
   if (arm->codec) json_object_set_new(changes, "teacher.codec", json_string(arm->codec));
   if (arm->draw_seed)
     json_object_set_new(changes, "teacher.draw_seed", json_string(arm->draw_seed));
+  if (arm->texts) json_object_set_new(changes, "texts", json_string(arm->texts));
   if (arm->teacher) json_object_set_new(changes, "teacher", json_string(arm->teacher));
   if (arm->swap_percent > 0)
     json_object_set_new(changes, "teacher.swap_percent",
@@ -96,6 +100,8 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);
+  const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
+  if (texts) json_object_set_new(*object, "texts", relative(graph, texts->path));
   if (arm->teacher) {
     const char *model = lap_graph_teacher_of(graph, arm)->model.path;
     json_object_set_new(*object, "teacher", relative(graph, model));

@@ -15,6 +15,12 @@ int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set) {
   return set->limit < smoke ? set->limit : smoke;
 }
 
+const lap_suite_texts *lap_suite_find_texts(const lap_suite *suite, const char *name) {
+  for (size_t i = 0; i < suite->texts_count; ++i)
+    if (strcmp(suite->texts[i].name, name) == 0) return &suite->texts[i];
+  return NULL;
+}
+
 const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const char *name) {
   if (strcmp(name, LAP_OWN_TEACHER) == 0) return &suite->teacher;
   for (size_t i = 0; i < suite->teacher_count; ++i)
@@ -53,6 +59,7 @@ static void release_arm(lap_arm *arm) {
   free(arm->codec);
   free(arm->draw_seed);
   free(arm->teacher);
+  free(arm->texts);
   free(arm->evaluates);
   lap_changes_release(&arm->changes);
 }
@@ -62,6 +69,7 @@ static void release_teacher(lap_suite_teacher *teacher) {
   free(teacher->path);
   free(teacher->codec);
   free(teacher->name);
+  free(teacher->texts);
   release_source(&teacher->source);
   lap_changes_release(&teacher->changes);
 }
@@ -92,6 +100,11 @@ static void release_lists(lap_suite *suite) {
   free(suite->choices);
   for (size_t i = 0; i < suite->teacher_count; ++i) release_teacher(&suite->teachers[i]);
   free(suite->teachers);
+  for (size_t i = 0; i < suite->texts_count; ++i) {
+    free(suite->texts[i].name);
+    release_source(&suite->texts[i].source);
+  }
+  free(suite->texts);
   free(suite->attend);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);

@@ -23,8 +23,11 @@ typedef struct {
   lap_changes changes;   /* of keys of the config */
   double token_multiple; /* its schedule is so many times as long */
   int64_t k;             /* of the training cache; 0: as teacher.k */
+  int64_t m;             /* draws of codec stratified; 0: as many as teach makes */
+  int64_t caches;        /* of draws, read in turn, one an epoch; 0: one */
   char *codec;           /* likewise; NULL: as teacher.codec */
   char *draw_seed;       /* likewise: a number, or "by-seed": that of the run; NULL: 1 */
+  char *texts;           /* one of `texts`, read beside the corpus; NULL: none */
   char *teacher;         /* one of `teachers`; NULL: the suite's own */
   int64_t swap_percent;  /* of the training cache's rows, which are out of place */
   /* It trains nothing: its runs are those of this arm, whose changes it has, evaluated otherwise.
@@ -48,6 +51,12 @@ typedef struct {
   int64_t limit;         /* bytes of text that are used; 0: all */
 } lap_suite_set;
 
+/* Texts for training of which nothing is held out. */
+typedef struct {
+  char *name;
+  lap_suite_text source;
+} lap_suite_texts;
+
 typedef struct {
   char *name, *path;
 } lap_suite_choices;
@@ -67,6 +76,7 @@ typedef struct {
   lap_suite_text source; /* what it is trained on; no text: the corpus */
   int64_t k;             /* of its training caches; 0: as the suite's own */
   char *codec;           /* likewise; NULL */
+  char *texts;           /* one of `texts`, read beside that; NULL: none */
   char *name;            /* in its caches; NULL: lap_suite_teacher_name */
   int64_t eval_k;        /* the suite's own: of the evaluation caches; 0: k, LAP_DENSE: all ids */
 } lap_suite_teacher;
@@ -101,6 +111,8 @@ typedef struct {
     char *tokenizer;        /* NULL: one is trained */
     int64_t vocab_size;     /* of that one; 0: that of the base config */
   } corpus;
+  lap_suite_texts *texts; /* [texts_count] */
+  size_t texts_count;
   lap_suite_teacher teacher;   /* against whose caches all runs are evaluated */
   lap_suite_teacher *teachers; /* [teacher_count] of whom arms may learn instead */
   size_t teacher_count;
@@ -148,6 +160,9 @@ void lap_suite_release(lap_suite *suite);
 
 /* Whether the suite names this measure. */
 bool lap_suite_measures(const lap_suite *suite, const char *measure);
+
+/* NULL: there is none of this name. */
+const lap_suite_texts *lap_suite_find_texts(const lap_suite *suite, const char *name);
 
 /* One of `teachers`, or, by the name LAP_OWN_TEACHER, the suite's own; NULL: there is none. */
 #define LAP_OWN_TEACHER "teacher"

@@ -129,6 +129,34 @@ static lap_code read_sets(const lap_suite_reader *reader, const char *name,
   return LAP_OK;
 }
 
+/* --- texts --- */
+
+static const lap_field texts_fields[] = {
+    {"text", LAP_FIELD_READ, .offset = offsetof(lap_suite_texts, source), .read = lap_read_source},
+    {"documents", LAP_FIELD_TEXT, .offset = offsetof(lap_suite_texts, source.documents)},
+    {0}};
+
+static lap_code read_texts(const lap_suite_reader *reader, const char *name,
+                           const lap_yaml_node *node, void *destination) {
+  lap_suite *suite = destination;
+  if (node->kind != LAP_YAML_MAPPING || node->count == 0)
+    return lap_read_expected(reader, name, node, "a mapping of names to texts");
+  suite->texts = lap_allocate((int64_t)node->count, sizeof *suite->texts);
+  for (size_t i = 0; i < node->count; ++i) {
+    lap_suite_texts *texts = &suite->texts[suite->texts_count++];
+    *texts = (lap_suite_texts){.name = lap_copy_string(node->key[i]),
+                               .source.documents = lap_copy_string("file")};
+    LAP_TRY(lap_read_check_name(reader, "texts", texts->name, node->key_line[i]));
+    char *dotted = lap_format("%s.%s", name, texts->name);
+    lap_code code = lap_read_mapping(reader, dotted, node->child[i], texts_fields, texts);
+    if (code == LAP_OK && texts->source.text_count == 0)
+      code = lap_read_fail(reader, node->key_line[i], "%s.text is missing", dotted);
+    free(dotted);
+    LAP_TRY(code);
+  }
+  return LAP_OK;
+}
+
 /* --- tune --- */
 
 static lap_code read_tune_keys(const lap_suite_reader *reader, const char *name,
@@ -246,6 +274,7 @@ static const lap_field suite_fields[] = {
     {"config", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, config)},
     {"changes", LAP_FIELD_READ, .read = read_changes_here},
     {"corpus", LAP_FIELD_READ, .read = read_corpus},
+    {"texts", LAP_FIELD_READ, .read = read_texts},
     {"teacher", LAP_FIELD_READ, .read = lap_read_teacher},
     {"teachers", LAP_FIELD_READ, .read = lap_read_teachers},
     {"seeds", LAP_FIELD_READ, .read = read_seeds},

@@ -63,6 +63,7 @@ static const lap_field fields[] = {
     {"changes", LAP_FIELD_READ, .offset = TEACHER(changes), .read = read_changes},
     {"text", LAP_FIELD_READ, .offset = TEACHER(source), .read = lap_read_source},
     {"documents", LAP_FIELD_TEXT, .offset = TEACHER(source.documents)},
+    {"texts", LAP_FIELD_TEXT, .offset = TEACHER(texts)},
     {"k", LAP_FIELD_INTEGER, .offset = TEACHER(k), .minimum = 1, .maximum = 1 << 20},
     {"eval_k", LAP_FIELD_READ, .offset = TEACHER(eval_k), .read = read_eval_k},
     {"codec", LAP_FIELD_TEXT, .offset = TEACHER(codec)},
@@ -74,11 +75,13 @@ static lap_code check(const lap_suite_reader *reader, const char *name, int line
   if (!teacher->path)
     return lap_read_fail(reader, line, "%s: expected one of config, model, cache", name);
   if (teacher->kind == LAP_TEACHER_CONFIG) return LAP_OK;
-  const bool changed = teacher->changes.count > 0;
-  if (changed || teacher->source.text_count > 0)
-    return lap_read_fail(reader, line, "%s.%s: this teacher is not trained here; it takes a config",
-                         name, changed ? "changes" : "text");
-  return LAP_OK;
+  const char *wrong = NULL;
+  if (teacher->changes.count > 0) wrong = "changes";
+  if (teacher->source.text_count > 0) wrong = "text";
+  if (teacher->texts) wrong = "texts";
+  if (!wrong) return LAP_OK;
+  return lap_read_fail(reader, line, "%s.%s: this teacher is not trained here; it takes a config",
+                       name, wrong);
 }
 
 lap_code lap_read_teacher(const lap_suite_reader *reader, const char *name,
@@ -142,16 +145,27 @@ static lap_code no_teacher(const lap_suite_reader *reader, const lap_arm *arm) {
   return LAP_USAGE;
 }
 
+static lap_code check_texts(const lap_suite_reader *reader, int line, const char *what,
+                            const char *whose, const char *texts) {
+  if (!texts || lap_suite_find_texts(reader->suite, texts)) return LAP_OK;
+  return lap_read_fail(reader, line, "%s%s: texts: there are no texts '%s'", what, whose, texts);
+}
+
 lap_code lap_check_teachers(const lap_suite_reader *reader) {
   const lap_suite *suite = reader->suite;
   if (suite->teacher_count > 0 && suite->teacher.kind == LAP_TEACHER_NONE)
     return lap_read_fail(reader, 1,
                          "teachers: teacher is missing, against which all runs are "
                          "evaluated");
+  LAP_TRY(check_texts(reader, 1, "", "teacher", suite->teacher.texts));
+  for (size_t i = 0; i < suite->teacher_count; ++i)
+    LAP_TRY(
+        check_texts(reader, 1, "teachers.", suite->teachers[i].given, suite->teachers[i].texts));
   for (size_t i = 0; i < suite->arm_count; ++i) {
     const lap_arm *arm = &suite->arms[i];
     const lap_suite_teacher *teacher = lap_suite_teacher_of(suite, arm);
     if (!teacher) return no_teacher(reader, arm);
+    LAP_TRY(check_texts(reader, arm->line, "arms.", arm->name, arm->texts));
     if (arm->swap_percent > 0 && teacher->kind == LAP_TEACHER_CACHE)
       return lap_read_fail(
           reader, arm->line,

@@ -11,7 +11,7 @@ lap_code lap_read_teacher(const lap_suite_reader *reader, const char *name,
 /* `teachers`: others, by name, of whom arms may learn instead. */
 lap_code lap_read_teachers(const lap_suite_reader *reader, const char *name,
                            const lap_yaml_node *node, void *suite);
-/* Once all is read: arms name teachers that are there. */
+/* Once all is read: arms name teachers and texts that are there. */
 lap_code lap_check_teachers(const lap_suite_reader *reader);
 
 #endif

@@ -121,7 +121,8 @@ static const lap_config_key schema[] = {
      .derived = "none: no teacher", .example = "cache/*.h5",
      .meaning =
          "Cache of the teacher: a path, folder or glob. A file belongs to the token shard whose "
-         "tokens_sha256 it has; files for data.eval may be among them."},
+         "tokens_sha256 it has; files for data.eval may be among them. Caches of a drawn codec may "
+         "come with several draw seeds: each epoch reads the next."},
     {"teacher.allow_context_mismatch", LAP_KEY_BOOLEAN,
      offsetof(lap_config, teacher.allow_context_mismatch), .fallback = "false",
      .meaning = "Accept a cache made with other windows. That is, with another "

@@ -13,7 +13,7 @@ static const char file_name[] = "bad_batches.jsonl";
 static json_t *sequence_json(const lap_config *config, const lap_inputs *inputs, uint64_t sample) {
   const lap_data *data = &inputs->train;
   const uint64_t window =
-      lap_sample_window((uint64_t)config->seed, sample, data->sources, data->source_count);
+      lap_sample_window((uint64_t)config->seed, sample, data->sources, data->source_count, NULL);
   const lap_shard_window place = lap_data_window(data, window);
   uint64_t row;
   const uint32_t rows = lap_data_window_rows(data, place, &row);

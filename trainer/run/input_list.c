@@ -17,6 +17,15 @@ static void add_file(json_t *list, const char *path, const char *sha256) {
       list, json_pack("{s:o, s:s}", "path", name ? name : json_string(""), "sha256", sha256));
 }
 
+static void add_cache_files(json_t *list, const lap_inputs *inputs, lap_cache *cache) {
+  for (size_t i = 0; i < inputs->train_tokens.count; ++i) {
+    char hex[LAP_SHA256_HEX];
+    lap_status ignored; /* it was read before */
+    if (lap_cache_shard_sha256(cache, i, hex, &ignored) == LAP_OK)
+      add_file(list, lap_cache_path(cache, i), hex);
+  }
+}
+
 char *lap_input_list_print(const lap_config *config, const lap_inputs *inputs) {
   json_t *root = json_object(), *tokenizer = json_array(), *train = json_array();
   add_file(tokenizer, config->tokenizer, inputs->tokenizer_sha256);
@@ -27,12 +36,8 @@ char *lap_input_list_print(const lap_config *config, const lap_inputs *inputs) {
   json_object_set_new(root, "data.train", train);
   if (inputs->train_cache) {
     json_t *cache = json_array();
-    for (size_t i = 0; i < inputs->train_tokens.count; ++i) {
-      char hex[LAP_SHA256_HEX];
-      lap_status ignored; /* it was read before */
-      if (lap_cache_shard_sha256(inputs->train_cache, i, hex, &ignored) == LAP_OK)
-        add_file(cache, lap_cache_path(inputs->train_cache, i), hex);
-    }
+    for (size_t draw = 0; draw < lap_cache_draw_count(inputs->train_cache); ++draw)
+      add_cache_files(cache, inputs, lap_cache_of_epoch(inputs->train_cache, draw));
     json_object_set_new(root, "teacher.cache", cache);
   }
   char *dumped = json_dumps(root, JSON_INDENT(1)), *text = lap_format("%s\n", dumped);

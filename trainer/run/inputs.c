@@ -70,10 +70,13 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
                             const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
   const lap_cache_expectation expected = expectation(config, hook);
   if (!config->teacher.cache) return LAP_OK;
-  if (config->objective.distill_weight > 0)
-    if (lap_cache_open(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
+  if (config->objective.distill_weight > 0) {
+    lap_cache_expectation to_learn = expected;
+    to_learn.several_draws = true;
+    if (lap_cache_open(config->teacher.cache, &in->train_tokens, &to_learn, &in->train_cache,
                        status) != LAP_OK)
       return lap_fail_context(status, "teacher.cache");
+  }
   if (in->eval_tokens.count) {
     lap_status reason = {0};
     lap_cache_expectation to_measure = expected;
@@ -102,27 +105,30 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
   return LAP_OK;
 }
 
-/* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one learns again.
- * An epoch may end within a step. */
+/* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one that reads it
+ * learns again. An epoch may end within a step. */
 static void warn_of_epochs(const lap_config *config, const lap_session *session,
                            const lap_inputs *in) {
   if (!in->train_cache) return;
   const lap_codec codec = lap_cache_schema_of(in->train_cache)->codec;
   if (!lap_codec_is_drawn(codec)) return;
   double weights = 0, most = 0;
+  const double draws = (double)lap_cache_draw_count(in->train_cache);
   const double step = (double)config->batch.sequences, sampled = (double)in->total_steps * step;
   for (size_t i = 0; i < in->train.source_count; ++i) weights += in->sources[i].weight;
   for (size_t i = 0; i < in->train.source_count; ++i) {
     const double windows = (double)in->sources[i].window_count;
     const double share = sampled * in->sources[i].weight / weights;
-    if (share >= windows + step && share / windows > most) most = share / windows;
+    if (share >= draws * windows + step && share / windows > most) most = share / windows;
   }
   if (most > 0)
     lap_console_warn(session->console,
-                     "teacher.cache: %s is %s, drawn once, but the run reads it %.2f times: every "
-                     "epoch learns the same draws, which are unbiased only over draw seeds. Train "
-                     "for one epoch, or teach with more draws",
-                     lap_cache_path(in->train_cache, 0), lap_codec_name(codec), most);
+                     "teacher.cache: %s is %s, drawn %s, but the run reads it %.2f times: epochs "
+                     "learn the same draws, which are unbiased only over draw seeds. Train for %s, "
+                     "or teach with more draws, or with a --draw-seed for each epoch",
+                     lap_cache_path(in->train_cache, 0), lap_codec_name(codec),
+                     draws > 1 ? "less often" : "once", most,
+                     draws > 1 ? "fewer epochs" : "one epoch");
 }
 
 /* The shards of all sources, one set, and where each source's windows begin in it. */

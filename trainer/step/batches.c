@@ -108,8 +108,8 @@ static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_s
   uint64_t row;
   const uint32_t count = lap_data_window_rows(data, w, &row);
   for (uint32_t i = 0; i < count; ++i) micro->counted_rows[i] = micro->targets[at + 1 + i] >= 0;
-  LAP_TRY(
-      lap_cache_read(data->cache, w.shard, row, count, micro->counted_rows, micro->rows, status));
+  lap_cache *cache = lap_cache_of_epoch(data->cache, micro->epochs ? micro->epochs[sequence] : 0);
+  LAP_TRY(lap_cache_read(cache, w.shard, row, count, micro->counted_rows, micro->rows, status));
   for (uint32_t i = 0; i < count && data->head > 0; ++i)
     put_head_first(micro->rows->ids + i * k, micro->rows->probability + i * k, k, data->head);
   const size_t slots = (size_t)count * (size_t)k;

@@ -42,7 +42,9 @@ int64_t lap_data_teacher_k(const lap_data *data); /* 0: no teacher */
 typedef struct {
   lap_batch batch;
   lap_losses losses;
-  uint32_t counted; /* positions counted in the batch that was filled last */
+  const uint64_t *epochs; /* [sequences] set by who fills it: of each the epoch that it is in, which
+                             decides what is read of a cache of several draws; NULL: the first */
+  uint32_t counted;       /* positions counted in the batch that was filled last */
   int32_t *tokens, *document_start, *targets, *teacher_ids;
   float *teacher_probability, *teacher_tail;
   double *teacher_entropy, *loss_values;

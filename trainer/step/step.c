@@ -48,7 +48,7 @@ struct lap_stepper {
   lap_recheck *recheck;               /* NULL: never */
   float *const *gradients;            /* [buckets] of the lane that is computed; NULL: none is */
   bool again;                         /* it is computed again: its gradients enter no sum */
-  uint64_t *windows;                  /* of one micro-batch */
+  uint64_t *windows, *epochs;         /* of one micro-batch */
   double *lane_values;                /* [rounds][SUMS] */
   double *norm_partials;              /* one for each segment owned here */
   bool last_micro;                    /* of its lane: a bucket is ready when its block is left */
@@ -155,6 +155,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
   s->windows = lap_allocate(micro, sizeof *s->windows);
+  s->micro->epochs = s->epochs = lap_allocate(micro, sizeof *s->epochs);
   s->lane_values = lap_allocate((int64_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials = lap_allocate((state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
@@ -206,6 +207,7 @@ void lap_stepper_destroy(lap_stepper *s) {
   lap_bucket_gather_destroy(s->gradient_gather);
   lap_recheck_destroy(s->recheck);
   free(s->windows);
+  free(s->epochs);
   free(s->lane_values);
   free(s->norm_partials);
   free(s);
@@ -299,7 +301,7 @@ static void run_pass(lap_stepper *s, double *sums) {
 static lap_code fill_micro_batch(lap_stepper *s, uint64_t first_sample, lap_status *status) {
   for (int64_t i = 0; i < s->config->batch.micro_sequences; ++i)
     s->windows[i] = lap_sample_window((uint64_t)s->config->seed, first_sample + (uint64_t)i,
-                                      s->sources, s->source_count);
+                                      s->sources, s->source_count, &s->epochs[i]);
   return lap_micro_batch_fill(s->micro, s->data, s->windows, status);
 }
 
