@@ -343,13 +343,14 @@ static lap_code add_choices(lap_graph *graph, lap_status *status) {
 
 /* --- configs --- */
 
-static lap_code check_memorise(const lap_graph *graph, lap_status *status) {
+static lap_code check_prompts(const lap_graph *graph, lap_status *status) {
   enum { NEEDED = 1 + LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION };
   const int64_t positions = graph->base->model.max_position_embeddings;
-  if (graph->suite->prompts == 0 || positions >= NEEDED) return LAP_OK;
+  const bool asked = graph->suite->prompts > 0 || graph->suite->judge.teacher;
+  if (!asked || positions >= NEEDED) return LAP_OK;
   return lap_fail(
       status, LAP_USAGE,
-      "%s: memorise: needs model.max_position_embeddings of at least %d, the base config "
+      "%s: memorise and judge: need model.max_position_embeddings of at least %d, the base config "
       "has %" PRId64,
       graph->suite->file, (int)NEEDED, positions);
 }
@@ -383,11 +384,19 @@ const lap_task_input *lap_graph_texts(const lap_graph *graph, const char *name) 
               : NULL;
 }
 
-const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
-  const lap_suite_teacher *given = lap_suite_teacher_of(graph->suite, arm);
+static const lap_graph_teacher *made_of(const lap_graph *graph, const lap_suite_teacher *given) {
   size_t i = 0;
   while (graph->teachers[i].given != given) ++i;
   return &graph->teachers[i];
+}
+
+const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
+  return made_of(graph, lap_suite_teacher_of(graph->suite, arm));
+}
+
+const lap_graph_teacher *lap_graph_judge(const lap_graph *graph) {
+  const char *name = graph->suite->judge.teacher;
+  return name ? made_of(graph, lap_suite_find_teacher(graph->suite, name)) : NULL;
 }
 
 static void create_teachers(lap_graph *graph) {
@@ -411,7 +420,7 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
   lap_changes_release(&changes);
   LAP_TRY(check_arms(graph, status));
   LAP_TRY(check_teachers(graph, status));
-  LAP_TRY(check_memorise(graph, status));
+  LAP_TRY(check_prompts(graph, status));
   LAP_TRY(add_choices(graph, status));
   if (suite->attend) LAP_TRY(outside(suite->attend, NULL, &graph->attend, status));
   return add_data(graph, status);

@@ -453,6 +453,25 @@ static void add_memorise(lap_graph *graph, const viewing *v) {
   lap_task_argue(task, "--json");
 }
 
+/* What another model thinks of what the run says after prompts of the test set. */
+static void add_judge(lap_graph *graph, const viewing *v) {
+  const lap_graph_set *test = &graph->sets[graph->has_dev ? 1 : 0];
+  const lap_graph_teacher *judge = lap_graph_judge(graph);
+  lap_task_draft draft;
+  begin_viewing(graph, &draft, v);
+  lap_task_draft_say(&draft, "judge prompts=%" PRId64, graph->suite->judge.prompts);
+  lap_task_draft_read(&draft, &graph->tasks, "judge", &judge->model);
+  lap_task_draft_read(&draft, &graph->tasks, "tokens", &test->tokens);
+  lap_task *task = add_viewing(graph, &draft, v, "judge", "eval");
+  if (!task) return;
+  lap_task_argue(task, "--judge=%s", judge->model.path);
+  lap_task_argue(task, "--tokens=%s", test->tokens.path);
+  lap_task_argue(task, "--prompts=%" PRId64, graph->suite->judge.prompts);
+  lap_task_argue(task, "--threads=%d", v->config->threads);
+  lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+  lap_task_argue(task, "--json");
+}
+
 static void add_attend(lap_graph *graph, const viewing *v) {
   lap_task_draft draft;
   begin_viewing(graph, &draft, v);
@@ -473,6 +492,7 @@ static void add_evaluations(lap_graph *graph, const viewing *v, bool dev_only) {
   for (size_t i = 0; i < graph->suite->choice_count; ++i) add_choices(graph, i, v);
   if (v->arm->evaluates) return; /* what follows is of a model as it was trained */
   if (graph->suite->prompts > 0) add_memorise(graph, v);
+  if (graph->suite->judge.teacher) add_judge(graph, v);
   if (graph->attend.path) add_attend(graph, v);
 }
 

@@ -145,6 +145,11 @@ static lap_code add_other_sets(const lap_graph *graph, json_t *list, lap_status 
     json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", "memorise", "kind",
                                           "memorise", "documents", (json_int_t)suite->prompts,
                                           "tokens_count", (json_int_t)0, "cluster", "document"));
+  if (suite->judge.teacher)
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "name", "judge", "kind", "judge", "judge",
+                        suite->judge.teacher, "documents", (json_int_t)suite->judge.prompts,
+                        "tokens_count", (json_int_t)0, "cluster", "document"));
   if (suite->attend)
     json_array_append_new(
         list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s}", "name", "attend", "kind", "attend",

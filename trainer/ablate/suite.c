@@ -106,6 +106,7 @@ static void release_lists(lap_suite *suite) {
   }
   free(suite->texts);
   free(suite->attend);
+  free(suite->judge.teacher);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);
 }

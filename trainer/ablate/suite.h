@@ -141,7 +141,11 @@ typedef struct {
   lap_suite_choices *choices; /* [choice_count] */
   size_t choice_count;
   int64_t prompts; /* of memorise; 0: it is not asked for */
-  char *attend;    /* a text for attention maps; NULL: none */
+  struct {
+    char *teacher; /* one of `teachers`, who judges what runs say; NULL: nobody */
+    int64_t prompts;
+  } judge;
+  char *attend; /* a text for attention maps; NULL: none */
   struct {
     char *arm, *baseline; /* NULL: no break-even */
     double *multiples;    /* [multiple_count], ascending, the first 1 */

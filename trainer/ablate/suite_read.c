@@ -98,7 +98,7 @@ static lap_code read_set(const lap_suite_reader *reader, const char *name, const
                          const lap_yaml_node *node, lap_suite_set *set) {
   LAP_TRY(lap_read_check_name(reader, "set", own, node->line));
   if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test") ||
-      !strcmp(own, "memorise") || !strcmp(own, "attend"))
+      !strcmp(own, "memorise") || !strcmp(own, "attend") || !strcmp(own, "judge"))
     return lap_read_fail(reader, node->line, "%s.%s: the corpus itself has this set", name, own);
   char *dotted = lap_format("%s.%s", name, own);
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
@@ -289,6 +289,7 @@ static const lap_field suite_fields[] = {
     {"sets", LAP_FIELD_READ, .read = read_sets},
     {"choices", LAP_FIELD_READ, .read = lap_read_choices},
     {"memorise", LAP_FIELD_READ, .read = lap_read_memorise},
+    {"judge", LAP_FIELD_READ, .read = lap_read_judge},
     {"attend", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, attend)},
     {"break_even", LAP_FIELD_READ, .read = read_break_even},
     {"pilot", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, pilot)},
@@ -362,6 +363,8 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   find(root, "endpoint", &line);
   LAP_TRY(lap_check_endpoint(reader, line));
   LAP_TRY(lap_check_teachers(reader));
+  find(root, "judge", &line);
+  LAP_TRY(lap_check_judge(reader, line));
   find(root, "tune", &line);
   return check_tune(reader, line);
 }

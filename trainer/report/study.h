@@ -48,7 +48,7 @@ const lap_losses *lap_study_losses(const lap_study *study, size_t set, size_t ar
 
 /* "document", "file" or "shard": what the plan says varies alike. */
 const char *lap_study_cluster(const lap_study *study, size_t set);
-/* "" for token shards, "choices", "memorise", "attend". */
+/* "" for token shards, "choices", "memorise", "judge", "attend". */
 const char *lap_study_set_kind(const lap_study *study, size_t set);
 /* Any run's losses on the set. NULL: nothing has been evaluated there. */
 const lap_losses *lap_study_any_losses(const lap_study *study, size_t set);
