@@ -40,9 +40,9 @@ const char *lap_cache_notice(const lap_cache *cache);
  * the notice. */
 bool lap_cache_lacks_tail(const lap_cache *cache);
 
-/* One SHA-256 over the schema and the digests of all files in shard order (lap_cache_file_try), draw
- * behind draw: the identity that numbers_sha256 covers. Reads everything once, unless rows have been read before:
- * the child process that tries a file computes its digest. */
+/* One SHA-256 over the schema and the digests of all files in shard order (lap_cache_file_try),
+ * draw behind draw: the identity that numbers_sha256 covers. Reads everything once, unless rows
+ * have been read before: the child process that tries a file computes its digest. */
 lap_code lap_cache_content_sha256(lap_cache *cache, char hex[LAP_SHA256_HEX], lap_status *status);
 
 /* The digest of the file of one shard, of which that is made. */

@@ -26,8 +26,8 @@ typedef struct {
 
 /* Opens, for every shard of `tokens`, the one file of `pattern` (core/paths.h) with its
  * tokens_sha256; files for other tokens are ignored. LAP_DATA: no file for a shard (naming both),
- * two files for one shard (but see several_draws), files that disagree on the schema, any refusal of
- * docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation`
+ * two files for one shard (but see several_draws), files that disagree on the schema, any refusal
+ * of docs/design.md#teacher-cache, and "rows look shifted by one" (teacher/align.h). `expectation`
  * NULL: nothing is expected, for looking at a cache (inspect, audit). `tokens` must outlive the
  * cache. */
 lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,

@@ -140,8 +140,9 @@ static lap_row_labels labels_of(const lap_op_call *call, int64_t r) {
                            .objective = &attributes->objective,
                            .softcap = attributes->softcap};
   if (labels.k > 0) {
-    labels.ids = batch->teacher_ids + r * labels.k;
-    labels.probability = batch->teacher_probability + r * labels.k;
+    const int64_t row = batch->one_row ? 0 : r;
+    labels.ids = batch->teacher_ids + row * labels.k;
+    labels.probability = batch->teacher_probability + row * labels.k;
     labels.tail = batch->teacher_tail[r];
     labels.teacher_entropy = batch->teacher_entropy[r];
   }

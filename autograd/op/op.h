@@ -40,8 +40,9 @@ typedef struct {
   const int32_t *targets;        /* the next token, or -1: not counted */
   /* the teacher; k = 0 without one. Unused slots have id -1. */
   int64_t k;
-  const int32_t *teacher_ids;      /* [B, T, k] */
-  const real *teacher_probability; /* [B, T, k], temperature 1 */
+  const int32_t *teacher_ids;      /* [B, T, k], or [k] with one_row */
+  const real *teacher_probability; /* likewise, temperature 1 */
+  bool one_row;                    /* the teacher says the same at every position */
   const real *teacher_tail;        /* [B, T]: the stored tail mass r */
   /* [B, T]: what `kl` subtracts: -sum t log t - r log r over the kept ids and the rest, after
    * division by s = sum t + r; NaN where it is not known. */

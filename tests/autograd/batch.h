@@ -3,6 +3,7 @@
 #ifndef TESTS_AUTOGRAD_BATCH_H
 #define TESTS_AUTOGRAD_BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "autograd/gemma2/config.h"
@@ -12,6 +13,7 @@ typedef struct {
   int64_t sequences, length, vocab, k;
   int32_t *tokens, *document_start, *targets, *ids;
   double *probability, *tail, *entropy;
+  bool one_row; /* ids and probability of the first row are those of all */
 } test_batch;
 
 /* Random tokens; documents that start at random positions (document_start never decreases, later

@@ -153,6 +153,7 @@ static void set_batch(session *s, const test_batch *b) {
                          .teacher_ids = b->ids,
                          .teacher_probability = to_reals(b->probability, rows * b->k),
                          .teacher_tail = to_reals(b->tail, rows),
+                         .one_row = b->one_row,
                          .teacher_entropy = b->entropy};
   double *losses = lap_allocate(rows * 4, sizeof(double));
   for (int64_t i = 0; i < rows * 4; ++i) losses[i] = NAN;

@@ -255,6 +255,42 @@ static void head_has_its_gradient_without_a_teacher_and_at_odd_sizes(void **stat
   check_head(1, 3, 257, 5, 17, 0, ghost);
 }
 
+/* Smoothing: one row over all ids for every position is that row repeated. */
+static void head_has_its_gradient_with_one_row_for_all_positions(void **state) {
+  (void)state;
+  enum { POSITIONS = 10, VOCAB = 18, HIDDEN = 3 };
+  test_batch *batch = test_batch_create(2, POSITIONS / 2, VOCAB, VOCAB, 47);
+  for (int64_t i = VOCAB; i < POSITIONS * VOCAB; ++i) batch->probability[i] = NAN;
+  batch->one_row = true;
+  for (int shards = 0; shards <= 2; shards += 2) {
+    const op_case c = {.kind = OP_HEAD,
+                       .batch = batch,
+                       .columns = HIDDEN,
+                       .softcap = 4,
+                       .objective = {0.1, 1, LAP_TAIL_GHOST, 0, 0},
+                       .shards = shards};
+    check(shards ? "one row, two shards" : "one row", &c, 1.5, 4e-3);
+  }
+  const op_case c = {.kind = OP_HEAD,
+                     .batch = batch,
+                     .columns = HIDDEN,
+                     .softcap = 4,
+                     .objective = {0.1, 1, LAP_TAIL_GHOST, 0, 0}};
+  double shared[POSITIONS], repeated[POSITIONS], *inputs[OP_INPUTS] = {0};
+  inputs[0] = test_random((int64_t)POSITIONS * HIDDEN, 60, 1.5);
+  inputs[1] = test_random((int64_t)VOCAB * HIDDEN, 61, 1.5);
+  op_runner_double.forward(&c, inputs, NULL, &(test_losses){.loss = shared});
+  for (int64_t i = VOCAB; i < POSITIONS * VOCAB; ++i) {
+    batch->ids[i] = batch->ids[i % VOCAB];
+    batch->probability[i] = batch->probability[i % VOCAB];
+  }
+  batch->one_row = false;
+  op_runner_double.forward(&c, inputs, NULL, &(test_losses){.loss = repeated});
+  assert_memory_equal(shared, repeated, sizeof shared);
+  free(inputs[0]), free(inputs[1]);
+  test_batch_destroy(batch);
+}
+
 /* A chunk of the head is at most 1024 positions. */
 static void head_has_its_gradient_across_chunks(void **state) {
   (void)state;
@@ -316,6 +352,7 @@ int main(void) {
       cmocka_unit_test(head_has_its_gradient_for_every_rule),
       cmocka_unit_test(head_has_its_gradient_for_a_tail_taken_apart),
       cmocka_unit_test(head_has_its_gradient_without_a_teacher_and_at_odd_sizes),
+      cmocka_unit_test(head_has_its_gradient_with_one_row_for_all_positions),
       cmocka_unit_test(head_has_its_gradient_across_chunks),
       cmocka_unit_test(projections_and_embedding_in_shards_have_their_gradients),
       cmocka_unit_test(head_in_shards_has_its_gradient_for_every_rule),

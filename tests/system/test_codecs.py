@@ -179,6 +179,33 @@ class Codecs(Test):
         for ours, theirs in zip(both[half + 1:], second[half + 1:], strict=True):
             self.assertAlmostEqual(ours, theirs, delta=1e-5)
 
+    def test_smoothing_is_a_teacher_that_says_the_same_everywhere(self):
+        counts = numpy.zeros(400)
+        for path in (self.workspace / "tokens/train").glob("*.h5"):
+            with h5py.File(path) as file:
+                tokens = file["tokens"][...].astype(int)
+            counts += numpy.bincount(tokens[tokens != 2], minlength=400)
+        for name, p in (("uniform", numpy.full(400, 1 / 400)), ("unigram", counts / counts.sum())):
+            cache = self.workspace / name  # a cache that says so in every row
+            shutil.copytree(self.workspace / "dense", cache)
+            for path in cache.glob("*.h5"):
+                with h5py.File(path, "r+") as file:
+                    del file.attrs["rows_sha256"]
+                    file["ids"][...] = numpy.arange(400)
+                    with numpy.errstate(divide="ignore"):
+                        file["logprob"][...] = numpy.log(p)
+                    file["tail_mass"][...] = 0
+            by_cache = self.train(name, "objective.distill_weight=0.1").json
+            run = self.workspace / f"{name}-run"
+            smoothed = succeed("train", self.config, f"run_dir={run}", f"objective.smoothing={name}", "--json")
+            self.assertIn("smoothed", smoothed.err)
+            print(name, by_cache["kd"], smoothed.json["kd"])
+            for key in ("loss", "cross_entropy", "kd", "kl"):
+                self.assertAlmostEqual(by_cache[key], smoothed.json[key], delta=1e-4, msg=key)
+        result = lapidary("train", self.config, "objective.smoothing=uniformly", "--dry-run")
+        self.assert_exit(result, 2)
+        self.assertIn("did you mean 'uniform'", result.err)
+
     def test_head_and_tail_apart(self):
         decoupled = "objective.tail=decoupled"
         exact = self.train("dense", decoupled, "objective.head=5", name="exact").json["state_sha256"]

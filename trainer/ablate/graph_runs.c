@@ -315,7 +315,7 @@ static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_conf
   if (!graph->teachers[0].model.path) return caches;
   cache_form form = evaluation_form(graph, config, config->data.sequence_length);
   if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
-  if (config->objective.distill_weight > 0) {
+  if (config->objective.distill_weight > 0 && config->smoothing == LAP_SMOOTHING_NONE) {
     const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
     caches.train = training_cache(graph, arm, &graph->train, &form, config->seed);
     if (texts) caches.texts = training_cache(graph, arm, texts, &form, config->seed);

@@ -142,7 +142,9 @@ static void say_run(const lap_session *session, const lap_config *config,
                   lap_human_count((double)inputs->train_tokens.token_count, a),
                   inputs->train_tokens.count, inputs->train_tokens.count == 1 ? "" : "s",
                   inputs->window_count, config->data.sequence_length,
-                  inputs->train_cache ? "with the teacher's distributions" : "next token only");
+                  inputs->train_cache ? "with the teacher's distributions"
+                  : inputs->smoothing ? "smoothed (objective.smoothing)"
+                                      : "next token only");
   say_sources(session, config, inputs);
   const double per_step = (double)(config->batch.sequences * config->data.sequence_length);
   lap_console_say(
@@ -155,13 +157,12 @@ static void say_run(const lap_session *session, const lap_config *config,
 }
 
 static lap_plan_request plan_request(const lap_session *session, const lap_inputs *inputs) {
-  return (lap_plan_request){
-      .command = LAP_PLAN_TRAIN,
-      .ranks = lap_comm_size(session->comm),
-      .teacher_k = inputs->train_cache ? lap_cache_schema_of(inputs->train_cache)->k : 0,
-      .token_bytes = (int64_t)(lap_token_set_bytes(&inputs->train_tokens) +
-                               lap_token_set_bytes(&inputs->eval_tokens)),
-      .window_count = inputs->window_count};
+  return (lap_plan_request){.command = LAP_PLAN_TRAIN,
+                            .ranks = lap_comm_size(session->comm),
+                            .teacher_k = lap_data_teacher_k(&inputs->train),
+                            .token_bytes = (int64_t)(lap_token_set_bytes(&inputs->train_tokens) +
+                                                     lap_token_set_bytes(&inputs->eval_tokens)),
+                            .window_count = inputs->window_count};
 }
 
 /* What `plan` says of this run, with the data as it is. */

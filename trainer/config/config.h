@@ -34,6 +34,13 @@ typedef enum {
   LAP_POLICY_EXCLUDE, /* names the host in RUN/excluded_hosts and ends with 75 */
 } lap_integrity_policy;
 typedef enum { LAP_OFF, LAP_ON } lap_switch;
+
+/* What stands in the place of a teacher (objective.smoothing). */
+typedef enum {
+  LAP_SMOOTHING_NONE,
+  LAP_SMOOTHING_UNIFORM,
+  LAP_SMOOTHING_UNIGRAM
+} lap_smoothing_kind;
 typedef enum {
   LAP_SCHEDULE_COSINE,
   LAP_SCHEDULE_LINEAR,
@@ -72,6 +79,7 @@ typedef struct {
     bool allow_shift;
   } teacher;
 
+  lap_smoothing_kind smoothing; /* objective.smoothing */
   lap_objective objective; /* tail counts only once given or resolved: lap_config_resolve_tail */
 
   lap_mesh mesh;

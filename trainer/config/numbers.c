@@ -55,8 +55,9 @@ static bool is_of_decoupled(const char *key) {
   return strcmp(key, "objective.head") == 0 || strcmp(key, "objective.tail_weight") == 0;
 }
 
-/* A key that only changes a model which has it; others have the numbers they had before. */
+/* Keys that only change runs which have them; others have the numbers they had before. */
 static bool is_at_default(const lap_config *config, const char *key) {
+  if (strcmp(key, "objective.smoothing") == 0) return config->smoothing == LAP_SMOOTHING_NONE;
   return strcmp(key, "model.pre_norms_only") == 0 && !config->model.pre_norms_only;
 }
 

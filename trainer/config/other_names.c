@@ -36,6 +36,7 @@ static const lap_config_other_names table[] = {
     {"teacher.cache", "teacher_cache teacher_path teacher_logits logits"},
     {"objective.distill_weight",
      "alpha kd_weight kd_alpha distill_alpha distillation_weight distill_loss_weight lambda"},
+    {"objective.smoothing", "label_smoothing smoothing label_smoothing_factor"},
     {"objective.temperature", "temp tau kd_temperature distill_temperature"},
 
     {"mesh.pods", "num_pods n_pods"},

@@ -171,7 +171,9 @@ lap_code lap_config_resolve(lap_config *config, lap_status *status) {
     fill_default(config, "optimizer.learning_rate", &config->optimizer.learning_rate,
                  fmin(6e-3, 0.5 / (double)config->model.hidden_size));
   fill_default(config, "objective.distill_weight", &config->objective.distill_weight,
-               config->teacher.cache ? 1 : 0);
+               config->smoothing != LAP_SMOOTHING_NONE ? 0.1
+               : config->teacher.cache                 ? 1
+                                                       : 0);
   return LAP_OK;
 }
 
@@ -256,7 +258,8 @@ lap_code lap_config_require(const lap_config *config, unsigned needs, lap_status
     if (schema[i].needs & needs && config->origin[i] == LAP_ORIGIN_NONE)
       return lap_fail(status, LAP_USAGE, "%s: %s is missing; add it to the config or give %s=VALUE",
                       config->file, schema[i].name, schema[i].name);
-  if (needs & LAP_NEEDS_DATA && config->objective.distill_weight > 0 && !config->teacher.cache)
+  if (needs & LAP_NEEDS_DATA && config->objective.distill_weight > 0 && !config->teacher.cache &&
+      config->smoothing == LAP_SMOOTHING_NONE)
     return lap_config_fail(config, "objective.distill_weight", status,
                            "%g needs teacher.cache, the glob of a teacher's cache; without a "
                            "teacher use 0",

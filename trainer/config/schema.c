@@ -7,6 +7,7 @@
 
 static const char *const tail_words[] = {"ghost", "drop",      "renormalise", "renormalise_both",
                                          "none",  "decoupled", NULL};
+static const char *const smoothing_words[] = {"none", "uniform", "unigram", NULL};
 static const char *const shard_words[] = {"none", "optimizer", "gradients", "full", NULL};
 static const char *const recompute_words[] = {"none", "block", "attention", NULL};
 static const char *const schedule_words[] = {"cosine", "linear", "constant", "wsd", NULL};
@@ -131,10 +132,15 @@ static const lap_config_key schema[] = {
      .fallback = "false", .meaning = "Accept a cache whose rows look shifted by one."},
 
     {"objective.distill_weight", LAP_KEY_REAL, offsetof(lap_config, objective.distill_weight),
-     .minimum = 0, .maximum = 1, .in_numbers = true, .derived = "1 with teacher.cache, else 0",
-     .example = "1",
+     .minimum = 0, .maximum = 1, .in_numbers = true,
+     .derived = "1 with teacher.cache, 0.1 with objective.smoothing, else 0", .example = "1",
      .meaning = "Share of the teacher in the loss; 0: next-token prediction. With weight w, a "
                 "position's loss is (1 - w) CE + w temperature^2 KD."},
+    {"objective.smoothing", LAP_KEY_WORD, offsetof(lap_config, smoothing), .words = smoothing_words,
+     .fallback = "none", .in_numbers = true,
+     .meaning = "A distribution over all ids in the place of a teacher, the same everywhere. "
+                "uniform: label smoothing; unigram: how frequent each token of data.train is. Its "
+                "weight is objective.distill_weight. teacher.cache is then for evaluation only."},
     {"objective.temperature", LAP_KEY_REAL, offsetof(lap_config, objective.temperature),
      .fallback = "1", .minimum = 0, .maximum = 1000, .lower = LAP_ABOVE, .in_numbers = true,
      .meaning = "Temperature of teacher and student in KD. Other than 1 needs objective.tail "

@@ -70,7 +70,7 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
                             const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
   const lap_cache_expectation expected = expectation(config, hook);
   if (!config->teacher.cache) return LAP_OK;
-  if (config->objective.distill_weight > 0) {
+  if (config->objective.distill_weight > 0 && config->smoothing == LAP_SMOOTHING_NONE) {
     lap_cache_expectation to_learn = expected;
     to_learn.several_draws = true;
     if (lap_cache_open(config->teacher.cache, &in->train_tokens, &to_learn, &in->train_cache,
@@ -103,6 +103,17 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
     return check_tail(config, session, in->train_cache, status);
   }
   return LAP_OK;
+}
+
+/* All ids are kept, so every rule but decoupled comes to the same. */
+static lap_code make_smoothing(lap_config *config, lap_inputs *in, lap_status *status) {
+  if (config->objective.distill_weight == 0) return LAP_OK;
+  in->smoothing =
+      lap_smoothing_create(config->smoothing, &in->train_tokens, config->model.vocab_size);
+  if (!in->smoothing) return LAP_OK;
+  const lap_config_teacher teacher = {
+      .name = "objective.smoothing", .codec = "topk", .dense = true};
+  return lap_config_resolve_tail(config, &teacher, status);
 }
 
 /* A draw is unbiased over draw seeds: what an epoch learns of its errors the next one that reads it
@@ -186,7 +197,9 @@ static lap_code open_files(lap_config *config, const lap_session *session,
     warn_of_overlap(session, in);
   }
   LAP_TRY(open_caches(config, session, hook, in, status));
+  LAP_TRY(make_smoothing(config, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
+  in->train.smoothing = in->smoothing;
   in->train.sources = in->sources;
   in->train.source_count = config->data.train_count;
   const bool dense =
@@ -298,10 +311,15 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
 void lap_inputs_close(lap_inputs *inputs) {
   lap_cache_close(inputs->train_cache);
   lap_cache_close(inputs->eval_cache);
+  lap_smoothing_destroy(inputs->smoothing);
   lap_token_set_close(&inputs->train_tokens);
   lap_token_set_close(&inputs->eval_tokens);
   if (inputs->numbers) lap_numbers_destroy(inputs->numbers);
   free(inputs->piece_bytes);
   free(inputs->sources);
   *inputs = (lap_inputs){0};
+}
+
+bool lap_inputs_taught(const lap_inputs *inputs) {
+  return inputs->train_cache || inputs->smoothing;
 }

@@ -11,6 +11,7 @@
 typedef struct {
   lap_token_set train_tokens, eval_tokens; /* eval_tokens.count 0: none */
   lap_cache *train_cache, *eval_cache;     /* NULL: none */
+  lap_smoothing *smoothing;                /* in the place of train_cache; NULL: none */
   lap_data train, eval;
   lap_order_source *sources; /* [config->data.train_count] of train */
   char tokenizer_sha256[LAP_SHA256_HEX];
@@ -25,5 +26,8 @@ typedef struct {
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
                          lap_status *status);
 void lap_inputs_close(lap_inputs *inputs);
+
+/* Whether training has a teacher, or smoothing in its place. */
+bool lap_inputs_taught(const lap_inputs *inputs);
 
 #endif

@@ -61,7 +61,7 @@ static void say_step(const trainer *t, const lap_step_result *r, double seconds,
                                  .already_done = (int64_t)t->first_step,
                                  .seconds = lap_clock_seconds() - t->first_started};
   lap_console_format_eta(&progress, eta);
-  const bool taught = t->inputs->train_cache != NULL;
+  const bool taught = lap_inputs_taught(t->inputs);
   if (taught) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
                   "step %" PRIu64 "/%" PRIu64
@@ -82,7 +82,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
   const double rate =
       (double)(t->config->batch.sequences * t->config->data.sequence_length) / seconds;
   if (!t->session->root) return;
-  const bool taught = t->inputs->train_cache != NULL;
+  const bool taught = lap_inputs_taught(t->inputs);
   const double spike = lap_spikes_observe(&t->spikes, r->loss);
   const lap_metrics_step line = {.step = (int64_t)t->state->step,
                                  .tokens = (int64_t)tokens_at(t, t->state->step),
@@ -160,11 +160,12 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
     t->best_step = (int64_t)t->state->step;
   }
   if (!t->session->root) return LAP_OK;
-  lap_console_say(
-      t->session->console,
-      "step %" PRIu64 "/%" PRIu64 "  held-out %s %.4f nats/token  perplexity %.2f  %.4f bits/byte",
-      t->state->step, t->inputs->total_steps, t->inputs->train_cache ? "cross-entropy" : "loss",
-      e->loss, e->perplexity, e->bits_per_byte);
+  lap_console_say(t->session->console,
+                  "step %" PRIu64 "/%" PRIu64
+                  "  held-out %s %.4f nats/token  perplexity %.2f  %.4f bits/byte",
+                  t->state->step, t->inputs->total_steps,
+                  lap_inputs_taught(t->inputs) ? "cross-entropy" : "loss", e->loss, e->perplexity,
+                  e->bits_per_byte);
   json_t *object = lap_evaluation_to_json(e);
   if (t->pending.code == LAP_OK)
     lap_metrics_append_eval(t->metrics, (int64_t)t->state->step,
@@ -363,8 +364,8 @@ static lap_code prepare(trainer *t, lap_status *status) {
 
 static void fill_report(trainer *t) {
   lap_train_report *report = t->report;
-  report->distill_weight = t->inputs->train_cache ? t->config->objective.distill_weight : 0;
-  if (!t->inputs->train_cache) report->last.kd = report->last.kl = NAN;
+  report->distill_weight = lap_inputs_taught(t->inputs) ? t->config->objective.distill_weight : 0;
+  if (!lap_inputs_taught(t->inputs)) report->last.kd = report->last.kl = NAN;
   report->step = t->state->step;
   report->total_steps = t->inputs->total_steps;
   report->applied_updates = t->state->applied_updates;

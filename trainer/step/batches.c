@@ -27,6 +27,7 @@ uint32_t lap_data_window_rows(const lap_data *data, lap_shard_window window, uin
 
 int64_t lap_data_teacher_k(const lap_data *data) {
   if (data->synthetic) return data->synthetic->k;
+  if (data->smoothing) return data->smoothing->vocab;
   return data->cache ? lap_cache_schema_of(data->cache)->k : 0;
 }
 
@@ -42,7 +43,12 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
                                .ce = micro->loss_values + positions,
                                .kd = micro->loss_values + 2 * positions,
                                .kl = micro->loss_values + 3 * positions};
-  if (k) {
+  const lap_smoothing *smoothing = data->smoothing;
+  if (smoothing) { /* one row for all positions, which belongs to it */
+    micro->teacher_tail = lap_allocate(positions, sizeof(float));
+    micro->teacher_entropy = lap_allocate(positions, sizeof(double));
+    for (size_t i = 0; i < positions; ++i) micro->teacher_entropy[i] = smoothing->entropy;
+  } else if (k) {
     micro->teacher_ids = lap_allocate(slots, sizeof(int32_t));
     micro->teacher_probability = lap_allocate_aligned(slots, sizeof(float));
     micro->teacher_tail = lap_allocate(positions, sizeof(float));
@@ -50,16 +56,18 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
     micro->counted_rows = lap_allocate(length, 1);
     if (data->cache) micro->rows = lap_cache_rows_create(data->cache, (uint32_t)length);
   }
-  micro->batch = (lap_batch){.sequences = sequences,
-                             .length = length,
-                             .tokens = micro->tokens,
-                             .document_start = micro->document_start,
-                             .targets = micro->targets,
-                             .k = k,
-                             .teacher_ids = micro->teacher_ids,
-                             .teacher_probability = micro->teacher_probability,
-                             .teacher_tail = micro->teacher_tail,
-                             .teacher_entropy = micro->teacher_entropy};
+  micro->batch = (lap_batch){
+      .sequences = sequences,
+      .length = length,
+      .tokens = micro->tokens,
+      .document_start = micro->document_start,
+      .targets = micro->targets,
+      .k = k,
+      .teacher_ids = smoothing ? smoothing->ids : micro->teacher_ids,
+      .teacher_probability = smoothing ? smoothing->probability : micro->teacher_probability,
+      .one_row = smoothing != NULL,
+      .teacher_tail = micro->teacher_tail,
+      .teacher_entropy = micro->teacher_entropy};
   return micro;
 }
 

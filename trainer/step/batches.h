@@ -10,6 +10,7 @@
 #include "dataset/order.h"
 #include "dataset/windows.h"
 #include "teacher/cache.h"
+#include "trainer/step/smoothing.h"
 
 /* Batches without files, for bench: random tokens and targets of one document a sequence and,
  * with k > 0, k kept ids of random probability with a tail, as a topk cache would give. A
@@ -29,6 +30,7 @@ typedef struct {
   size_t source_count;
   uint32_t head; /* slots of a row that are to be its most probable ids, in a dense cache of any
                     order; 0: rows stay as they are */
+  const lap_smoothing *smoothing; /* in the place of a cache; NULL: none */
   const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
 } lap_data;
 

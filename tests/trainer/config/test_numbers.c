@@ -58,7 +58,8 @@ static bool decides_the_numbers(const char *key) {
   for (size_t i = 0; i < sizeof sections / sizeof *sections; ++i)
     if (begins_with(key, sections[i]))
       return strcmp(key, "batch.micro_sequences") != 0 && strcmp(key, "objective.head") != 0 &&
-             strcmp(key, "objective.tail_weight") != 0; /* of decoupled alone */
+             strcmp(key, "objective.tail_weight") != 0 && /* of decoupled alone */
+             strcmp(key, "objective.smoothing") != 0;     /* where there is some */
   for (size_t i = 0; i < sizeof keys / sizeof *keys; ++i)
     if (!strcmp(key, keys[i])) return true;
   return false;
@@ -108,6 +109,14 @@ static void a_core_type_and_micro_batches_count_where_openblas_computes(void **s
       assert_null(core);
     lap_numbers_destroy(numbers);
   }
+}
+
+static void smoothing_counts_where_there_is_some(void **state) {
+  (void)state;
+  lap_numbers *numbers = numbers_of("objective.smoothing=unigram");
+  assert_string_equal(lap_numbers_value(numbers, "objective.smoothing"), "unigram");
+  assert_string_equal(lap_numbers_value(numbers, "objective.distill_weight"), "0.1");
+  lap_numbers_destroy(numbers);
 }
 
 /* A path is not an identity; that there are weights at all is one. */
@@ -263,6 +272,7 @@ static void what_is_not_an_object_of_texts_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exactly_what_decides_the_numbers_is_listed),
+      cmocka_unit_test(smoothing_counts_where_there_is_some),
       cmocka_unit_test(of_paths_only_what_they_mean_is_listed),
       cmocka_unit_test(a_core_type_and_micro_batches_count_where_openblas_computes),
       cmocka_unit_test(the_hash_is_over_keys_and_values_in_order),

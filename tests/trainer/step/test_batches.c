@@ -228,12 +228,53 @@ static void made_up_batches_are_functions_of_the_window(void **state) {
   }
 }
 
+/* --- smoothing --- */
+
+static void smoothing_is_one_row_over_all_ids(void **state) {
+  (void)state;
+  synthetic made;
+  synthetic_create(&made, SHARDS, TOKENS);
+  enum { VOCAB = SYNTHETIC_VOCAB + 7 }; /* the student may have more ids */
+  assert_null(lap_smoothing_create(LAP_SMOOTHING_NONE, &made.tokens, VOCAB));
+  uint64_t counts[VOCAB] = {0}, all = 0;
+  for (size_t s = 0; s < SHARDS; ++s)
+    for (uint64_t i = 0; i < TOKENS; ++i) {
+      const uint32_t token = made.tokens.shard[s]->tokens[i];
+      if (token != LAP_BOS) ++counts[token], ++all;
+    }
+  for (int kind = LAP_SMOOTHING_UNIFORM; kind <= LAP_SMOOTHING_UNIGRAM; ++kind) {
+    lap_smoothing *smoothing = lap_smoothing_create((lap_smoothing_kind)kind, &made.tokens, VOCAB);
+    const lap_data data = {.tokens = &made.tokens, .sequence_length = T, .smoothing = smoothing};
+    assert_int_equal(lap_data_teacher_k(&data), VOCAB);
+    lap_micro_batch *micro = lap_micro_batch_create(&data, 2);
+    fill(micro, &data, (const uint64_t[]){4, 7});
+    assert_true(micro->batch.one_row);
+    assert_int_equal(micro->batch.k, VOCAB);
+    double entropy = 0;
+    for (int i = 0; i < VOCAB; ++i) {
+      const double share =
+          kind == LAP_SMOOTHING_UNIFORM ? 1.0 / VOCAB : (double)counts[i] / (double)all;
+      assert_int_equal(micro->batch.teacher_ids[i], i);
+      assert_true(micro->batch.teacher_probability[i] == (float)share);
+      if (share > 0) entropy -= share * log(share);
+    }
+    for (int64_t at = 0; at < 2 * T; ++at) {
+      assert_true(micro->batch.teacher_tail[at] == 0);
+      assert_true(fabs(micro->batch.teacher_entropy[at] - entropy) < 1e-12);
+    }
+    lap_micro_batch_destroy(micro);
+    lap_smoothing_destroy(smoothing);
+  }
+  synthetic_destroy(&made);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sequences_are_the_windows_that_were_asked_for),
       cmocka_unit_test(the_teacher_stands_where_its_rows_do),
       cmocka_unit_test(a_damaged_row_fails_the_batch_that_reads_it),
       cmocka_unit_test(made_up_batches_are_functions_of_the_window),
+      cmocka_unit_test(smoothing_is_one_row_over_all_ids),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
