@@ -1,5 +1,6 @@
 """`ablate`: a suite from its text to the evaluation of every run, however often it is killed."""
 
+import hashlib
 import os
 import random
 import re
@@ -627,18 +628,20 @@ class Teachers(Suite):
 
     ARMS = """\
 teachers:
-  weak: {config: base.yaml, changes: {schedule.steps: 10}}
+  both: {average: [weak, foreign]}
+  weak: {config: base.yaml, changes: {schedule.steps: 10}, seed: 31}
   foreign: {config: base.yaml, changes: {schedule.steps: 20}, text: foreign.txt, documents: line}
 arms:
   next-token: {objective.distill_weight: 0}
   own: {}
   taught: {teacher: [weak, foreign], objective.distill_weight: 0.5}
   swapped: {teacher.swap_percent: 30}
+  both: {teacher: both}
   more: {texts: tasks}
 texts: {tasks: {text: tasks.txt, documents: line}}
 compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
 """
-    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped", "more")
+    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped", "both", "more")
 
     @classmethod
     def make(cls, workspace):
@@ -657,19 +660,23 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
             return dict(file.attrs), {name: file[name][...] for name in file}
 
     def test_each_arm_learns_of_its_own(self):
-        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (6, 6))
+        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (7, 7))
         plan = self.read("out", "plan.json")
         self.assertEqual([arm["name"] for arm in plan["arms"]], list(self.NAMES))
         self.assertEqual(plan["arms"][2]["changes"], {"teacher": "weak", "objective.distill_weight": "0.5"})
-        self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["weak", "foreign"])
+        self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["both", "weak", "foreign"])
         teachers = [self.cache(arm)[0] for arm in self.NAMES[1:5]]
         self.assertEqual([of["teacher"] for of in teachers], ["teacher", "weak", "foreign", "teacher"])
         hashes = [of["teacher_sha256"] for of in teachers]
         self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
-        for of, teacher in zip(plan["teachers"], teachers[1:3], strict=True):
-            losses = succeed("inspect", self.workspace / "out" / of["directory"], "--json").out
-            self.assertIn('"step": 10' if of["name"] == "weak" else '"step": 20', losses)
+        for of, teacher in zip(plan["teachers"][1:], teachers[1:3], strict=True):
+            trained = self.read("out", of["directory"] + "/result.json")
+            self.assertEqual(trained["steps"], {"weak": 10, "foreign": 20}[of["name"]])
+            resolved = (self.workspace / "out" / of["directory"] / "config.resolved.yaml").read_text()
+            self.assertEqual("seed: 31\n" in resolved, of["name"] == "weak")
             self.assertEqual(teacher["teacher"], of["name"])
+        average = hashlib.sha256("".join(["lapidary-average 1\n", *hashes[1:3]]).encode()).hexdigest()
+        self.assertEqual(self.cache("both")[0]["teacher_sha256"], average)
 
     def test_all_are_measured_by_one_cache(self):
         caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-4/eval/test.done.json").read_text())["command"][4]
@@ -722,9 +729,10 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         changed = self.write("changed.yaml", self.suite.read_text().replace("schedule.steps: 10", "schedule.steps: 12"))
         result = self.ablated(changed, "out")
         self.assertIn("arm changed: taught,teacher=weak", result.err)
+        self.assertIn("arm changed: both", result.err)
         again = {arm for arm in self.NAMES
                  if (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns != runs[arm]}
-        self.assertEqual(again, {"taught,teacher=weak"})
+        self.assertEqual(again, {"taught,teacher=weak", "both"})
 
 
 class Distillation(Suite):

@@ -1,5 +1,6 @@
 #include "trainer/ablate/arm_config.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +87,10 @@ lap_code lap_teacher_config(const lap_suite *suite, const lap_suite_teacher *tea
                             lap_changes *changes, lap_config **config, lap_status *status) {
   *changes = (lap_changes){0};
   *config = NULL;
+  char seed[LAP_NUMBER_TEXT];
+  snprintf(seed, sizeof seed, "%" PRId64, teacher->seed);
   lap_changes_append(changes, &teacher->changes);
+  if (teacher->seed >= 0) lap_changes_add(changes, "seed", seed);
   add_placeholders(suite, changes);
   lap_changes_add(changes, "teacher.cache", "null");
   if (load(teacher->path, changes, config, status) == LAP_OK) return LAP_OK;

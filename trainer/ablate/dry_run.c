@@ -180,8 +180,12 @@ static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_
     return hours_of_pass(e, config, KINDS * OF_PROMPT * atof(prompts), &out->hours, status);
   if (!k) k = flag_of(task, "--n");
   const double count = tokens_of(e, tokens, (uint32_t)config->data.sequence_length);
+  double teachers = 1;
+  const char *average = flag_of(task, "--average");
+  for (const char *text = average; text && *text; ++text)
+    teachers += text == average || *text == ',';
   if (k) out->cache_bytes = caches_of(task) * count * (bytes_per_kept_id * atof(k) + bytes_per_row);
-  return hours_of_pass(e, config, count, &out->hours, status);
+  return hours_of_pass(e, config, teachers * count, &out->hours, status);
 }
 
 /* The training whose model a task reads: the last of its needs that is one. */

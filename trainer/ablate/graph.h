@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
   const lap_suite_teacher *given;
   lap_task_input train; /* shards it is trained on, those of its `texts` apart */
-  lap_task_input model; /* or the cache where that is given; path NULL: none */
+  lap_task_input model; /* or the cache where that is given; of an average the first; NULL: none */
 } lap_graph_teacher;
 
 typedef struct {

@@ -65,6 +65,26 @@ static char *shards_of(const lap_task_input *train, const lap_task_input *texts)
 
 /* --- caches --- */
 
+static const lap_task_input *member_of(const lap_graph *graph, const lap_graph_teacher *teacher,
+                                       size_t index) {
+  const lap_arm of_member = {.teacher = teacher->given->members[index]};
+  return &lap_graph_teacher_of(graph, &of_member)->model;
+}
+
+/* The teachers beside the first of an average. */
+static void argue_average(const lap_graph *graph, lap_task *task,
+                          const lap_graph_teacher *teacher) {
+  if (teacher->given->member_count < 2) return;
+  char *paths = lap_copy_string(member_of(graph, teacher, 1)->path);
+  for (size_t i = 2; i < teacher->given->member_count; ++i) {
+    char *longer = lap_format("%s,%s", paths, member_of(graph, teacher, i)->path);
+    free(paths);
+    paths = longer;
+  }
+  lap_task_argue(task, "--average=%s", paths);
+  free(paths);
+}
+
 /* How a cache is made. */
 typedef struct {
   const lap_graph_teacher *teacher;
@@ -92,6 +112,8 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
     lap_task_draft_say(&draft, "swap_percent=%" PRId64, form->swap_percent);
   lap_task_draft_say(&draft, "name=%s", name);
   lap_task_draft_read(&draft, &graph->tasks, "teacher", model);
+  for (size_t i = 1; i < form->teacher->given->member_count; ++i)
+    lap_task_draft_read(&draft, &graph->tasks, "average", member_of(graph, form->teacher, i));
   lap_task_draft_read(&draft, &graph->tasks, "tokens", tokens);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
@@ -100,6 +122,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
     task->parallel = true;
     lap_task_argue(task, "teach");
     lap_task_argue(task, "--from=%s", model->path);
+    argue_average(graph, task, form->teacher);
     lap_task_argue(task, "--tokens=%s", tokens->path);
     lap_task_argue(task, "--out=%s", task->directory);
     lap_task_argue(task, "--codec=%s", form->codec);
@@ -206,13 +229,18 @@ static lap_code add_teacher(lap_graph *graph, lap_graph_teacher *teacher, lap_st
       break;
     case LAP_TEACHER_CACHE:
       return add_given_cache(teacher, status);
+    case LAP_TEACHER_AVERAGE:
+      teacher->model = lap_task_input_copy(member_of(graph, teacher, 0));
+      break;
   }
   return LAP_OK;
 }
 
 lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status) {
-  for (size_t i = 0; i <= graph->suite->teacher_count; ++i)
-    LAP_TRY(add_teacher(graph, &graph->teachers[i], status));
+  for (int averages = 0; averages <= 1; ++averages) /* behind their members */
+    for (size_t i = 0; i <= graph->suite->teacher_count; ++i)
+      if ((graph->teachers[i].given->kind == LAP_TEACHER_AVERAGE) == (averages == 1))
+        LAP_TRY(add_teacher(graph, &graph->teachers[i], status));
   if (!graph->teachers[0].model.path) return LAP_OK;
   const cache_form form = evaluation_form(graph, graph->base, graph->base->data.sequence_length);
   for (size_t i = 0; i < graph->set_count; ++i)

@@ -68,6 +68,19 @@ static json_t *runs_of(const lap_suite *suite, const lap_arm *arm) {
   return list;
 }
 
+/* The models of whom an arm learns: what changes with its teacher. */
+static json_t *models_of(const lap_graph *graph, const lap_arm *arm) {
+  const lap_graph_teacher *teacher = lap_graph_teacher_of(graph, arm);
+  if (teacher->given->kind != LAP_TEACHER_AVERAGE) return relative(graph, teacher->model.path);
+  json_t *list = json_array();
+  for (size_t i = 0; i < teacher->given->member_count; ++i) {
+    const lap_arm of_member = {.teacher = teacher->given->members[i]};
+    json_array_append_new(list,
+                          relative(graph, lap_graph_teacher_of(graph, &of_member)->model.path));
+  }
+  return list;
+}
+
 static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **object,
                            lap_status *status) {
   lap_changes all;
@@ -102,10 +115,7 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
                       runs_of(graph->suite, arm), "exploratory", 0);
   const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
   if (texts) json_object_set_new(*object, "texts", relative(graph, texts->path));
-  if (arm->teacher) {
-    const char *model = lap_graph_teacher_of(graph, arm)->model.path;
-    json_object_set_new(*object, "teacher", relative(graph, model));
-  }
+  if (arm->teacher) json_object_set_new(*object, "teacher", models_of(graph, arm));
   return LAP_OK;
 }
 
@@ -202,7 +212,7 @@ static json_t *tune_object(const lap_suite *suite) {
                    (json_int_t)suite->tune.extend);
 }
 
-static const char *const kinds[] = {"none", "config", "model", "cache"};
+static const char *const kinds[] = {"none", "config", "model", "cache", "average"};
 
 static json_t *teacher_object(const lap_graph *graph) {
   const lap_suite *suite = graph->suite;
@@ -218,6 +228,12 @@ static json_t *teachers_list(const lap_graph *graph) {
   json_t *list = json_array();
   for (size_t i = 1; i <= graph->suite->teacher_count; ++i) {
     const lap_suite_teacher *given = graph->teachers[i].given;
+    if (given->kind == LAP_TEACHER_AVERAGE) {
+      json_array_append_new(
+          list, json_pack("{s:s, s:s, s:o}", "name", given->given, "kind", kinds[given->kind],
+                          "average", texts(given->members, given->member_count)));
+      continue;
+    }
     json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", given->given, "kind",
                                           kinds[given->kind], "given", given->path, "directory",
                                           relative(graph, graph->teachers[i].model.path)));

@@ -70,6 +70,7 @@ static void release_teacher(lap_suite_teacher *teacher) {
   free(teacher->codec);
   free(teacher->name);
   free(teacher->texts);
+  release_texts(teacher->members, teacher->member_count);
   release_source(&teacher->source);
   lap_changes_release(&teacher->changes);
 }

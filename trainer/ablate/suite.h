@@ -63,16 +63,20 @@ typedef struct {
 
 typedef enum {
   LAP_TEACHER_NONE,
-  LAP_TEACHER_CONFIG, /* is trained first */
-  LAP_TEACHER_MODEL,  /* a checkpoint, run directory or Hugging Face directory */
-  LAP_TEACHER_CACHE,  /* its distributions are there */
+  LAP_TEACHER_CONFIG,  /* is trained first */
+  LAP_TEACHER_MODEL,   /* a checkpoint, run directory or Hugging Face directory */
+  LAP_TEACHER_CACHE,   /* its distributions are there */
+  LAP_TEACHER_AVERAGE, /* the mean of others' distributions */
 } lap_teacher_kind;
 
 typedef struct {
   char *given; /* its name in `teachers`; NULL: the suite's own */
   lap_teacher_kind kind;
-  char *path;            /* config, model or cache */
+  char *path;     /* config, model or cache; of an average the first of its members */
+  char **members; /* [member_count] of an average: names in `teachers` */
+  size_t member_count;
   lap_changes changes;   /* of its config */
+  int64_t seed;          /* of its training; -1: that of the config */
   lap_suite_text source; /* what it is trained on; no text: the corpus */
   int64_t k;             /* of its training caches; 0: as the suite's own */
   char *codec;           /* likewise; NULL */

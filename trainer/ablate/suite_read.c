@@ -386,6 +386,8 @@ static void cut_sizes(lap_suite *suite) {
   suite->tune.extend = 0;
   suite->corpus.limit = suite->smoke.text_bytes;
   lap_changes_add(&suite->changes, "schedule.steps", steps);
+  if (lap_changes_find(&suite->changes, "schedule.epochs"))
+    lap_changes_add(&suite->changes, "schedule.epochs", "null");
   lap_changes_add(&suite->changes, "schedule.warmup_steps", "null");
   for (size_t i = 0; i < suite->arm_count; ++i) {
     lap_changes *changes = &suite->arms[i].changes;
@@ -426,6 +428,7 @@ static void set_defaults(lap_suite *suite, const char *name) {
   suite->teacher.k = 64;
   suite->teacher.codec = lap_copy_string("topk");
   suite->teacher.source.documents = lap_copy_string("file");
+  suite->teacher.seed = -1;
   suite->tune.extend = 2;
   suite->endpoint.set = lap_copy_string("test");
   suite->endpoint.measure = lap_copy_string("loss");

@@ -13,9 +13,9 @@
 static lap_code take(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                      lap_suite_teacher *teacher, lap_teacher_kind kind) {
   if (teacher->path)
-    return lap_read_fail(reader, node->line,
-                         "%s: the teacher is given twice: expected one of config, model, cache",
-                         name);
+    return lap_read_fail(
+        reader, node->line,
+        "%s: the teacher is given twice: expected one of config, model, cache, average", name);
   if (node->kind != LAP_YAML_SCALAR || !*node->text)
     return lap_read_expected(reader, name, node, "a path");
   teacher->kind = kind;
@@ -36,6 +36,16 @@ static lap_code read_model(const lap_suite_reader *reader, const char *name,
 static lap_code read_cache(const lap_suite_reader *reader, const char *name,
                            const lap_yaml_node *node, void *teacher) {
   return take(reader, name, node, teacher, LAP_TEACHER_CACHE);
+}
+
+static lap_code read_average(const lap_suite_reader *reader, const char *name,
+                             const lap_yaml_node *node, void *destination) {
+  lap_suite_teacher *teacher = destination;
+  if (node->kind != LAP_YAML_LIST || node->count < 2)
+    return lap_read_expected(reader, name, node, "a list of two or more of `teachers`");
+  if (node->child[0]->kind == LAP_YAML_SCALAR)
+    LAP_TRY(take(reader, name, node->child[0], teacher, LAP_TEACHER_AVERAGE));
+  return lap_read_texts(reader, name, node, &teacher->members, &teacher->member_count);
 }
 
 static lap_code read_changes(const lap_suite_reader *reader, const char *name,
@@ -60,6 +70,8 @@ static const lap_field fields[] = {
     {"config", LAP_FIELD_READ, .read = read_config},
     {"model", LAP_FIELD_READ, .read = read_model},
     {"cache", LAP_FIELD_READ, .read = read_cache},
+    {"average", LAP_FIELD_READ, .read = read_average},
+    {"seed", LAP_FIELD_INTEGER, .offset = TEACHER(seed), .minimum = 0, .maximum = 9e18},
     {"changes", LAP_FIELD_READ, .offset = TEACHER(changes), .read = read_changes},
     {"text", LAP_FIELD_READ, .offset = TEACHER(source), .read = lap_read_source},
     {"documents", LAP_FIELD_TEXT, .offset = TEACHER(source.documents)},
@@ -73,12 +85,13 @@ static const lap_field fields[] = {
 static lap_code check(const lap_suite_reader *reader, const char *name, int line,
                       const lap_suite_teacher *teacher) {
   if (!teacher->path)
-    return lap_read_fail(reader, line, "%s: expected one of config, model, cache", name);
+    return lap_read_fail(reader, line, "%s: expected one of config, model, cache, average", name);
   if (teacher->kind == LAP_TEACHER_CONFIG) return LAP_OK;
   const char *wrong = NULL;
   if (teacher->changes.count > 0) wrong = "changes";
   if (teacher->source.text_count > 0) wrong = "text";
   if (teacher->texts) wrong = "texts";
+  if (teacher->seed >= 0) wrong = "seed";
   if (!wrong) return LAP_OK;
   return lap_read_fail(reader, line, "%s.%s: this teacher is not trained here; it takes a config",
                        name, wrong);
@@ -122,7 +135,8 @@ lap_code lap_read_teachers(const lap_suite_reader *reader, const char *name,
   for (size_t i = 0; i < node->count; ++i) {
     lap_suite_teacher *teacher = &suite->teachers[suite->teacher_count++];
     *teacher = (lap_suite_teacher){.given = lap_copy_string(node->key[i]),
-                                   .source.documents = lap_copy_string("file")};
+                                   .source.documents = lap_copy_string("file"),
+                                   .seed = -1};
     char *dotted = lap_format("%s.%s", name, node->key[i]);
     const lap_code code = read_other(reader, dotted, node->key_line[i], node->child[i], teacher);
     free(dotted);
@@ -151,6 +165,22 @@ static lap_code check_texts(const lap_suite_reader *reader, int line, const char
   return lap_read_fail(reader, line, "%s%s: texts: there are no texts '%s'", what, whose, texts);
 }
 
+/* Members of an average are teachers with weights. */
+static lap_code check_members(const lap_suite_reader *reader, const lap_suite_teacher *teacher) {
+  const char *whose = teacher->given ? teacher->given : LAP_OWN_TEACHER;
+  for (size_t i = 0; i < teacher->member_count; ++i) {
+    const lap_suite_teacher *member = lap_suite_find_teacher(reader->suite, teacher->members[i]);
+    if (!member)
+      return lap_read_fail(reader, 1, "teachers: average of %s: there is no teacher '%s'", whose,
+                           teacher->members[i]);
+    if (member->kind != LAP_TEACHER_CONFIG && member->kind != LAP_TEACHER_MODEL)
+      return lap_read_fail(reader, 1,
+                           "teachers: average of %s: '%s' has no weights; a config or model does",
+                           whose, teacher->members[i]);
+  }
+  return LAP_OK;
+}
+
 lap_code lap_check_teachers(const lap_suite_reader *reader) {
   const lap_suite *suite = reader->suite;
   if (suite->teacher_count > 0 && suite->teacher.kind == LAP_TEACHER_NONE)
@@ -158,9 +188,12 @@ lap_code lap_check_teachers(const lap_suite_reader *reader) {
                          "teachers: teacher is missing, against which all runs are "
                          "evaluated");
   LAP_TRY(check_texts(reader, 1, "", "teacher", suite->teacher.texts));
-  for (size_t i = 0; i < suite->teacher_count; ++i)
-    LAP_TRY(
-        check_texts(reader, 1, "teachers.", suite->teachers[i].given, suite->teachers[i].texts));
+  LAP_TRY(check_members(reader, &suite->teacher));
+  for (size_t i = 0; i < suite->teacher_count; ++i) {
+    const lap_suite_teacher *teacher = &suite->teachers[i];
+    LAP_TRY(check_texts(reader, 1, "teachers.", teacher->given, teacher->texts));
+    LAP_TRY(check_members(reader, teacher));
+  }
   for (size_t i = 0; i < suite->arm_count; ++i) {
     const lap_arm *arm = &suite->arms[i];
     const lap_suite_teacher *teacher = lap_suite_teacher_of(suite, arm);

@@ -32,7 +32,7 @@
 #include "trainer/state/hash.h"
 
 typedef struct {
-  const char *from, *tokens, *out, *codec, *draw_seed, *name, *document_mask;
+  const char *from, *average, *tokens, *out, *codec, *draw_seed, *name, *document_mask;
   int64_t k, n, m, swap_percent; /* 0: not given */
   lap_model_flags model;
 } teach_flags;
@@ -42,6 +42,10 @@ static const lap_flag flags_of_teach[] = {
      .value = "CHECKPOINT",
      .offset = offsetof(teach_flags, from),
      .help = "the teacher: a checkpoint, a run directory or a Hugging Face directory"},
+    {.name = "average",
+     .value = "CHECKPOINT,...",
+     .offset = offsetof(teach_flags, average),
+     .help = "more teachers: the cache has the mean of their distributions and that of --from"},
     {.name = "tokens",
      .value = "GLOB",
      .offset = offsetof(teach_flags, tokens),
@@ -90,9 +94,10 @@ static const lap_flag flags_of_teach[] = {
     {0}};
 
 typedef struct {
-  lap_sharded_model model;
+  lap_sharded_model *models; /* [count] --from, then those of --average */
+  size_t count;
   lap_token_set tokens;
-  char weights_sha256[LAP_SHA256_HEX];
+  char weights_sha256[LAP_SHA256_HEX]; /* of several a hash of theirs */
 } teach_inputs;
 
 static lap_code check_flags(const teach_flags *flags, lap_status *status) {
@@ -148,49 +153,128 @@ static lap_code read_draw_seeds(const char *text, draw_seeds *seeds, lap_status 
 }
 
 /* A Hugging Face model that lapidary cannot run is one for the script. */
-static lap_code open_model(const teach_flags *flags, const lap_session *session,
+static lap_code open_model(const teach_flags *flags, const char *from, const lap_session *session,
                            lap_sharded_model *model, lap_status *status) {
-  lap_code code =
-      lap_sharded_model_open(flags->from, flags->model.layout, session->comm, model, status);
+  lap_code code = lap_sharded_model_open(from, flags->model.layout, session->comm, model, status);
   if (code == LAP_OK)
     code = lap_precision_flag_apply(flags->model.precision, model->source.config, status);
-  if (code == LAP_OK || !lap_model_is_hugging_face(flags->from)) return code;
-  char *path = lap_format("%s/config.json", flags->from), *said = lap_copy_string(status->message);
+  if (code == LAP_OK || !lap_model_is_hugging_face(from)) return code;
+  char *path = lap_format("%s/config.json", from), *said = lap_copy_string(status->message);
   lap_gemma2_config config;
   lap_status ignored;
   if (lap_hf_config_read(path, &config, &ignored) != LAP_OK)
     lap_fail(status, code,
              "%s; teach runs Gemma 2 only: for any other model of Hugging Face use "
              "scripts/hf-teacher --model %s",
-             said, flags->from);
+             said, from);
   free(path);
   free(said);
   return code;
 }
 
+/* What models must have in common for a mean of theirs. */
+static lap_code check_alike(const teach_inputs *in, lap_status *status) {
+  const lap_sharded_model *first = &in->models[0];
+  for (size_t i = 1; i < in->count; ++i) {
+    const lap_sharded_model *other = &in->models[i];
+    const lap_config *a = first->source.config, *b = other->source.config;
+    const struct {
+      const char *key;
+      int64_t first, other;
+    } pairs[] = {
+        {"model.vocab_size", a->model.vocab_size, b->model.vocab_size},
+        {"model shards (--model-shards)", first->placement.mesh.model, other->placement.mesh.model},
+        {"ranks of a replica (--model-ranks)", first->placement.fold.model_ranks,
+         other->placement.fold.model_ranks},
+        {"gemm", (int64_t)a->gemm, (int64_t)b->gemm},
+        {"precision (--precision)", (int64_t)a->precision, (int64_t)b->precision}};
+    for (size_t j = 0; j < sizeof pairs / sizeof *pairs; ++j)
+      if (pairs[j].first != pairs[j].other)
+        return lap_fail(status, LAP_USAGE,
+                        "--average: teachers differ in %s: %s has %" PRId64 ", %s has %" PRId64,
+                        pairs[j].key, first->source.path, pairs[j].first, other->source.path,
+                        pairs[j].other);
+  }
+  return LAP_OK;
+}
+
+static lap_code open_models(const teach_flags *flags, const lap_session *session, teach_inputs *in,
+                            lap_status *status) {
+  size_t most = 2;
+  for (const char *text = flags->average; text && *text; ++text) most += *text == ',';
+  in->models = lap_allocate((int64_t)most, sizeof *in->models);
+  LAP_TRY(open_model(flags, flags->from, session, &in->models[in->count++], status));
+  for (const char *text = flags->average; text; text = strchr(text, ',')) {
+    text += *text == ',';
+    char *path = lap_format("%.*s", (int)strcspn(text, ","), text);
+    const lap_code code =
+        *path ? open_model(flags, path, session, &in->models[in->count++], status)
+              : lap_fail(status, LAP_USAGE,
+                         "--average: expected paths with commas between them, found '%s'",
+                         flags->average);
+    free(path);
+    LAP_TRY(code);
+  }
+  return check_alike(in, status);
+}
+
+static void close_models(teach_inputs *in) {
+  for (size_t i = 0; i < in->count; ++i) lap_sharded_model_close(&in->models[i]);
+  free(in->models);
+}
+
 /* Collective; the outcome is agreed. */
-static lap_code identify_source(const lap_session *session, teach_inputs *in, lap_status *status) {
+static lap_code identify_source(const lap_session *session, const lap_sharded_model *model,
+                                char hex[LAP_SHA256_HEX], lap_status *status) {
   lap_status own = {0};
-  if (session->root)
-    own.code = lap_model_weights_sha256(&in->model.source, in->weights_sha256, &own);
+  if (session->root) own.code = lap_model_weights_sha256(&model->source, hex, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  lap_broadcast(session->comm, in->weights_sha256, sizeof in->weights_sha256, 0);
+  lap_broadcast(session->comm, hex, LAP_SHA256_HEX, 0);
   return LAP_OK;
 }
 
 /* Collective; the outcome is agreed. The teacher is the same however many shards compute it, and in
  * whichever form it is held: where that does not tell, its files are read once more, before. */
-static lap_code read_weights(const lap_session *session, teach_inputs *in, lap_status *status) {
-  const bool tells = in->model.placement.mesh.model == 1 &&
-                     lap_model_form_of(&in->model.source) == LAP_MODEL_FLOAT32;
-  if (!tells) LAP_TRY(identify_source(session, in, status));
+static lap_code read_weights(const lap_session *session, lap_sharded_model *model,
+                             char hex[LAP_SHA256_HEX], lap_status *status) {
+  const bool tells =
+      model->placement.mesh.model == 1 && lap_model_form_of(&model->source) == LAP_MODEL_FLOAT32;
+  if (!tells) LAP_TRY(identify_source(session, model, hex, status));
   lap_status own = {0};
-  own.code = lap_sharded_model_read(&in->model, &own);
+  own.code = lap_sharded_model_read(model, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  if (tells) lap_weights_sha256(in->model.state, in->weights_sha256);
+  if (tells) lap_weights_sha256(model->state, hex);
   return LAP_OK;
+}
+
+/* Collective; the outcome is agreed. */
+static lap_code read_models(const lap_session *session, teach_inputs *in, lap_status *status) {
+  if (in->count == 1) return read_weights(session, &in->models[0], in->weights_sha256, status);
+  lap_sha256_stream *stream = lap_sha256_create();
+  static const char kind[] = "lapidary-average 1\n";
+  lap_sha256_add(stream, kind, strlen(kind));
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < in->count && code == LAP_OK; ++i) {
+    char hex[LAP_SHA256_HEX];
+    code = read_weights(session, &in->models[i], hex, status);
+    if (code == LAP_OK) lap_sha256_add(stream, hex, strlen(hex));
+  }
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, in->weights_sha256);
+  return code;
+}
+
+/* The shards, which must be of the tokenizer of every model. */
+static lap_code open_tokens(const teach_flags *flags, teach_inputs *in, lap_status *status) {
+  for (size_t i = 1; i < in->count; ++i) {
+    lap_token_set tokens;
+    LAP_TRY(lap_model_open_tokens(&in->models[i].source, flags->tokens, &tokens, status));
+    lap_token_set_close(&tokens);
+  }
+  return lap_model_open_tokens(&in->models[0].source, flags->tokens, &in->tokens, status);
 }
 
 /* Collective; the outcome is agreed. */
@@ -199,12 +283,11 @@ static lap_code open_inputs(const teach_flags *flags, const lap_session *session
   lap_status own = {0};
   lap_comm_set_activity(session->comm, "opening the model and its data");
   own.code = check_flags(flags, &own);
-  if (own.code == LAP_OK) own.code = open_model(flags, session, &in->model, &own);
-  if (own.code == LAP_OK)
-    own.code = lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, &own);
+  if (own.code == LAP_OK) own.code = open_models(flags, session, in, &own);
+  if (own.code == LAP_OK) own.code = open_tokens(flags, in, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  return read_weights(session, in, status);
+  return read_models(session, in, status);
 }
 
 /* Flags of another codec would be ignored: they are refused. */
@@ -251,7 +334,7 @@ static lap_code size_rows(const teach_flags *flags, lap_cache_schema *schema, la
 
 static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
                             lap_cache_schema *schema, lap_status *status) {
-  const lap_config *config = in->model.source.config;
+  const lap_config *config = in->models[0].source.config;
   *schema = (lap_cache_schema){.vocab_size = (uint32_t)config->model.vocab_size,
                                .draw_seed = -1,
                                .swapped_percent = (uint32_t)flags->swap_percent,
@@ -266,7 +349,12 @@ static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
   snprintf(schema->teacher_sha256, sizeof schema->teacher_sha256, "%s", in->weights_sha256);
   snprintf(schema->tokenizer_sha256, sizeof schema->tokenizer_sha256, "%s",
            in->tokens.shard[0]->tokenizer_sha256);
-  return lap_model_flags_length(&flags->model, config, &schema->sequence_length, status);
+  LAP_TRY(lap_model_flags_length(&flags->model, config, &schema->sequence_length, status));
+  const lap_model_flags same_length = {.sequence_length = schema->sequence_length};
+  for (size_t i = 1; i < in->count; ++i) /* within what each of them takes */
+    LAP_TRY(lap_model_flags_length(&same_length, in->models[i].source.config,
+                                   &schema->sequence_length, status));
+  return LAP_OK;
 }
 
 /* How near the forward pass comes to a product's rate, and what choosing ids takes; null where no
@@ -336,6 +424,33 @@ static double product_rate(const lap_session *session, int threads) {
   return sum / ranks;
 }
 
+static lap_code teach_all(const lap_session *session, const teach_flags *flags,
+                          const teach_inputs *in, const lap_cache_schema *schema,
+                          const draw_seeds *seeds, lap_teach_report *report, lap_status *status) {
+  const int shards = in->models[0].state->all->shards.of; /* they decide the last bits */
+  char words[LAP_GEMM_WORDS];
+  char *identity = lap_format("%s %d %s %d", in->weights_sha256, LAP_NUMERICS_VERSION,
+                              lap_gemm_identity(words), shards);
+  lap_teach_model *models = lap_allocate((int64_t)in->count, sizeof *models);
+  for (size_t i = 0; i < in->count; ++i)
+    models[i] = (lap_teach_model){.model = &in->models[i].source.config->model,
+                                  .state = in->models[i].state,
+                                  .weights = in->models[i].weights};
+  const lap_teach_request request = {.models = models,
+                                     .model_count = in->count,
+                                     .tokens = &in->tokens,
+                                     .out = flags->out,
+                                     .schema = *schema,
+                                     .draw_seeds = seeds->seed,
+                                     .draw_seed_count = seeds->count,
+                                     .identity = identity,
+                                     .threads = (int)flags->model.threads};
+  const lap_code code = lap_teach(&request, session, report, status);
+  free(models);
+  free(identity);
+  return code;
+}
+
 static lap_code teach_shards(const lap_session *session, const teach_flags *flags, bool json,
                              lap_status *status) {
   teach_inputs in = {0};
@@ -345,36 +460,22 @@ static lap_code teach_shards(const lap_session *session, const teach_flags *flag
   LAP_TRY(read_draw_seeds(flags->draw_seed, &seeds, status));
   lap_code code = open_inputs(flags, session, &in, status);
   if (code == LAP_OK) code = make_schema(flags, &in, &schema, status);
-  const lap_model_source *source = &in.model.source;
-  if (code == LAP_OK && source->notice) lap_console_warn(session->console, "%s", source->notice);
+  for (size_t i = 0; i < in.count && code == LAP_OK; ++i)
+    if (in.models[i].source.notice)
+      lap_console_warn(session->console, "%s", in.models[i].source.notice);
   if (code == LAP_OK && !lap_codec_is_drawn(schema.codec) && flags->k > schema.k)
     lap_console_say(session->console,
                     "--k %" PRId64 " is more than the vocabulary: k is %u, everything", flags->k,
                     schema.k);
   if (code == LAP_OK)
-    code = lap_session_open_gemm(session, lap_config_gemm(source->config),
+    code = lap_session_open_gemm(session, lap_config_gemm(in.models[0].source.config),
                                  (int)flags->model.threads, status);
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->model.threads);
-    const int shards = in.model.state->all->shards.of; /* they decide the last bits */
-    char words[LAP_GEMM_WORDS];
-    char *identity = lap_format("%s %d %s %d", in.weights_sha256, LAP_NUMERICS_VERSION,
-                                lap_gemm_identity(words), shards);
-    const lap_teach_request request = {.model = &source->config->model,
-                                       .state = in.model.state,
-                                       .weights = in.model.weights,
-                                       .tokens = &in.tokens,
-                                       .out = flags->out,
-                                       .schema = schema,
-                                       .draw_seeds = seeds.seed,
-                                       .draw_seed_count = seeds.count,
-                                       .identity = identity,
-                                       .threads = (int)flags->model.threads};
-    code = lap_teach(&request, session, &report, status);
-    free(identity);
+    code = teach_all(session, flags, &in, &schema, &seeds, &report, status);
   }
-  /* Products take memory, which is the model's until here. */
-  lap_sharded_model_close(&in.model);
+  /* Products take memory, which is the models' until here. */
+  close_models(&in);
   lap_token_set_close(&in.tokens);
   if (code != LAP_OK) return code;
   sum_over_ranks(session, &report);

@@ -15,6 +15,7 @@
 #include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
 #include "teacher/draw.h"
+#include "teacher/mean.h"
 #include "teacher/parts.h"
 #include "teacher/select.h"
 #include "teacher/swap_rows.h"
@@ -36,11 +37,13 @@ typedef struct {
   const lap_teach_request *request;
   const lap_session *session;
   lap_teach_report *report;
-  lap_window_logits *model;
-  lap_data data;      /* of the whole set, no cache */
-  float *scratch;     /* [threads, 2 V] of lap_select_top */
-  lap_draw_row **row; /* [threads] of a drawn codec, else NULL */
-  output *outputs;    /* [output_count], at least one */
+  lap_window_logits *model;   /* of the first */
+  lap_window_logits **models; /* [request->model_count] */
+  float *mean;                /* [T, V] of the window at hand; NULL: one model, or not a leader */
+  lap_data data;              /* of the whole set, no cache */
+  float *scratch;             /* [threads, 2 V] of lap_select_top */
+  lap_draw_row **row;         /* [threads] of a drawn codec, else NULL */
+  output *outputs;            /* [output_count], at least one */
   size_t output_count;
   uint64_t stream;                     /* of the shard at hand: lap_draw_stream */
   uint64_t part_first_row, window_row; /* first row of the part, and of the window at hand */
@@ -90,6 +93,41 @@ static void keep_position(void *context, const lap_micro_batch *window, int64_t 
   t->non_finite = true;
 }
 
+static void add_position(void *context, const lap_micro_batch *window, int64_t position,
+                         float *logits) {
+  (void)window;
+  const teacher *t = context;
+  const uint32_t vocab = t->request->schema.vocab_size;
+  lap_mean_add(logits, vocab, 1 / (float)t->request->model_count,
+               t->mean + (size_t)position * vocab);
+}
+
+static void keep_mean(teacher *t) {
+  const lap_micro_batch *window = lap_window_logits_window(t->model);
+  const uint32_t vocab = t->request->schema.vocab_size;
+  const int64_t length = t->request->schema.sequence_length;
+#pragma omp parallel for schedule(static)
+  for (int64_t position = 0; position < length; ++position) {
+    float *row = t->mean + (size_t)position * vocab;
+    if (window->targets[position] < 0) continue;
+    lap_mean_to_logits(row, vocab);
+    keep_position(t, window, position, row);
+  }
+}
+
+/* Collective over the replica. Window `index` of the whole set. */
+static lap_code visit_window(teacher *t, uint64_t index, lap_status *status) {
+  const lap_cache_schema *schema = &t->request->schema;
+  if (t->request->model_count == 1)
+    return lap_window_logits_visit(t->model, index, keep_position, t, status);
+  if (t->mean)
+    memset(t->mean, 0, (size_t)schema->sequence_length * schema->vocab_size * sizeof *t->mean);
+  for (size_t i = 0; i < t->request->model_count; ++i)
+    LAP_TRY(lap_window_logits_visit(t->models[i], index, add_position, t, status));
+  if (t->mean) keep_mean(t);
+  return LAP_OK;
+}
+
 /* Of the window at hand, whose index in its shard is `window`. */
 static void swap_rows(teacher *t, uint64_t window) {
   const lap_cache_schema *schema = &t->request->schema;
@@ -133,7 +171,7 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
   const uint32_t rows = lap_parts_rows(parts, part, &t->part_first_row);
   for (uint64_t w = first_window; w < first_window + windows; ++w) {
     lap_window_rows(tokens, w, t->data.sequence_length, &t->window_row);
-    LAP_TRY(lap_window_logits_visit(t->model, windows_before + w, keep_position, t, status));
+    LAP_TRY(visit_window(t, windows_before + w, status));
     if (lap_window_logits_any(t->model, t->non_finite))
       return lap_fail(status, LAP_NONFINITE,
                       "%s: the teacher's logits are not finite in window %" PRIu64
@@ -217,7 +255,7 @@ static uint64_t missing_parts(const teacher *t, const lap_parts *parts, uint64_t
 
 static lap_code make_missing_parts(teacher *t, const lap_parts *parts, size_t shard,
                                    uint64_t windows_before, lap_status *status) {
-  const lap_fold *fold = &t->request->state->placement.fold;
+  const lap_fold *fold = &t->request->models[0].state->placement.fold;
   const uint64_t replicas = (uint64_t)fold->replicas, replica = (uint64_t)fold->replica;
   uint64_t *missing;
   const uint64_t count = missing_parts(t, parts, &missing);
@@ -332,12 +370,33 @@ static lap_code open_out(const char *out, const lap_session *session, lap_direct
 }
 
 static void add_times(const teacher *t) {
-  const lap_window_times times = lap_window_logits_times(t->model);
   const lap_teach_request *r = t->request;
-  const double flops = lap_window_logits_flops(r->model, r->schema.sequence_length);
-  t->report->forward_flops = (double)times.windows * flops / r->state->placement.fold.model_ranks;
-  t->report->forward_seconds = times.forward_seconds;
-  t->report->select_seconds = times.visit_seconds;
+  for (size_t i = 0; i < r->model_count; ++i) {
+    const lap_window_times times = lap_window_logits_times(t->models[i]);
+    const double flops = lap_window_logits_flops(r->models[i].model, r->schema.sequence_length);
+    t->report->forward_flops +=
+        (double)times.windows * flops / r->models[i].state->placement.fold.model_ranks;
+    t->report->forward_seconds += times.forward_seconds;
+    t->report->select_seconds += times.visit_seconds;
+  }
+}
+
+static void create_models(teacher *t) {
+  const lap_teach_request *r = t->request;
+  t->models = lap_allocate((int64_t)r->model_count, sizeof(lap_window_logits *));
+  for (size_t i = 0; i < r->model_count; ++i)
+    t->models[i] = lap_window_logits_create(r->models[i].model, r->models[i].state,
+                                            r->models[i].weights, &t->data, r->threads);
+  t->model = t->models[0];
+  if (r->model_count > 1 && lap_window_logits_leads(t->model))
+    t->mean = lap_allocate_aligned((int64_t)r->schema.sequence_length * r->schema.vocab_size,
+                                   sizeof *t->mean);
+}
+
+static void destroy_models(teacher *t) {
+  for (size_t i = 0; i < t->request->model_count; ++i) lap_window_logits_destroy(t->models[i]);
+  free(t->models);
+  lap_release_aligned(t->mean);
 }
 
 static void create_outputs(teacher *t) {
@@ -402,8 +461,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
     lap_directory_lock_release(lock);
     return code;
   }
-  t.model = lap_window_logits_create(request->model, request->state, request->weights, &t.data,
-                                     request->threads);
+  create_models(&t);
   create_rows(&t);
   create_outputs(&t);
   uint64_t windows_before = 0;
@@ -413,7 +471,7 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
   }
   lap_directory_lock_release(lock);
   add_times(&t);
-  lap_window_logits_destroy(t.model);
+  destroy_models(&t);
   destroy_rows(&t);
   destroy_outputs(&t);
   report->seconds = lap_clock_seconds() - start;

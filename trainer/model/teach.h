@@ -15,13 +15,22 @@
 #include "trainer/state/block_weights.h"
 #include "trainer/state/memory_table.h"
 
+/* A model that teaches. */
 typedef struct {
   const lap_gemma2_config *model;
   lap_state *state;
   lap_block_weights *weights; /* of `state` */
+} lap_teach_model;
+
+typedef struct {
+  /* [model_count], at least one; of several the cache has the mean of their distributions, for
+   * which they are of one vocabulary and one placement. Each has its activations. */
+  const lap_teach_model *models;
+  size_t model_count;
   const lap_token_set *tokens;
   const char *out;
-  /* codec, k, draws, exact, swapped_percent, sequence_length, document_mask, teacher, ...; draw_seed is not used */
+  /* codec, k, draws, exact, swapped_percent, sequence_length, document_mask, teacher, ...;
+   * draw_seed is not used */
   lap_cache_schema schema;
   const int64_t *draw_seeds; /* [draw_seed_count] of a drawn codec: one writes to `out` itself, */
   size_t draw_seed_count;    /* several to out/draw-SEED; topk: 0 */
@@ -38,8 +47,9 @@ typedef struct {
   double forward_flops, forward_seconds, select_seconds;
 } lap_teach_report;
 
-/* Collective. The outcome is agreed. LAP_USAGE where OUT has a cache of the same tokens by another
- * teacher or of another schema; LAP_NONFINITE where the model gives NaN. */
+/* Collective. The outcome is agreed. Memory with several models: T x V floats on leaders.
+ * LAP_USAGE where OUT has a cache of the same tokens by another teacher or of another schema;
+ * LAP_NONFINITE where the model gives NaN. */
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
 

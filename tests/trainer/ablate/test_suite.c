@@ -249,6 +249,10 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "teachers: {a: {changes: {schedule.steps: 3}}}", "teachers.a: expected one of");
   assert_refused(0, "teachers: {a: {model: m, text: t}}", "teachers.a.text: this teacher is not");
   assert_refused(7, "  plain: {texts: none}", "arms.plain: texts: there are no texts 'none'");
+  assert_refused(0, "teachers: {a: {average: [teacher]}}", "two or more of `teachers`");
+  assert_refused(0, "teachers: {a: {average: [teacher, b]}}", "there is no teacher 'b'");
+  assert_refused(0, "teachers: {a: {average: [teacher, b]}, b: {cache: c}}", "'b' has no weights");
+  assert_refused(0, "teachers: {a: {model: m, seed: 3}}", "teachers.a.seed: this teacher is not");
   assert_refused(0, "texts: {a: {documents: line}}", "texts.a.text is missing");
   assert_refused(0, "texts: {a: {text: b, shards: c}}", "unknown key 'texts.a.shards'");
   assert_refused(0, "teachers: {a: {model: m, eval_k: 3}}", "evaluated against the suite's own");
