@@ -491,12 +491,15 @@ class Measures(Suite):
         items = [{"context": " ".join(words[i:i + 5]), "choices": [f" {words[i + 5]}", " qu", " zzz"], "answer": 0,
                   "seen": (1, 4, 16)[i % 3]} for i in range(0, 90, 3)]
         (workspace / "cloze.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        (workspace / "critic.txt").write_text(made_up_text(60, seed=3))
         (workspace / "names.txt").write_text("Ruth went to Boaz and then Ruth sat by Boaz")
         cls.suite = cls.write("measures.yaml", SUITE.replace("text: text.txt, documents: line",
                                                              "text: books, documents: line, cluster: file, test: 0.2")
                               .replace("k: 8", "k: 8, eval_k: dense") + """\
 choices: {cloze: cloze.jsonl}
 memorise: {prompts: 10}
+teachers: {critic: {config: base.yaml, changes: {schedule.steps: 60}, text: critic.txt, documents: line}}
+judge: {teacher: critic, prompts: 12}
 attend: names.txt
 measures: [loss, perplexity, ece, kl, acceptance, loss_by_position, late_loss]
 arms:
@@ -595,6 +598,22 @@ endpoint: {set: cloze, measure: accuracy}
                       if a.startswith("--tokens="))
         other = succeed("eval", self.workspace / "exported", tokens, "--sequence-length", "24", "--json").json
         self.assertEqual(other["loss"], narrow[0]["loss"])
+
+    def test_a_judge_compares_runs_prompt_by_prompt(self):
+        of = self.sets["judge"]
+        self.assertEqual((of["kind"], of["documents"]), ("judge", 12))
+        for name in ("judge_loss", "judge_preference"):
+            measure = self.measure("judge", name)
+            for seed in (1, 2):
+                found = self.eval("distilled", seed, "judge")
+                self.assertAlmostEqual(measure["arms"][1]["by_seed"][seed - 1], found[name], places=9)
+            self.assertGreater(measure["comparisons"][0]["document_degrees_of_freedom"], 5)
+        judges = {self.eval(arm, 1, "judge")["judge"].partition("/checkpoints/")[0] for arm in ("drawn", "next-token")}
+        (judge,) = judges
+        self.assertIn("shared/model-", judge)
+        self.assertEqual(len({self.eval(arm, seed, "judge")["text_loss"] for arm in ("drawn", "distilled")
+                              for seed in (1, 2)}), 1)
+        self.assertFalse((self.workspace / "out/runs/next-token/seed-1/eval-narrow/judge.json").exists())
 
     def test_late_losses_are_in_the_report(self):
         for seed, found in zip((1, 2), self.measure("test", "late_loss")["arms"][1]["by_seed"], strict=True):

@@ -2,13 +2,16 @@
 
 import hashlib
 import itertools
+import json
 import pathlib
+import subprocess
+import sys
 import unittest
 
 import h5py
 import numpy
 
-from harness import SEQUENCE_LENGTH, Test, hdf5_contents, lapidary, succeed
+from harness import LAPIDARY, SEQUENCE_LENGTH, SOURCE, Test, hdf5_contents, lapidary, succeed
 
 PAD, EOS, BOS = 0, 1, 2
 
@@ -204,6 +207,26 @@ class Evaluation(Test):
                            self.shards[0], "--sliding-window", 3)
         self.assertEqual(refused.code, 2)
         self.assertIn("leave out --sliding-window", refused.err)
+
+    def test_models_decode_beside_each_other(self):
+        succeed("export", self.workspace / "teacher", "--format", "hf", "--out", self.workspace / "exported")
+        runs = [str(self.workspace / name) for name in ("teacher", "exported")]
+
+        def table(*options):
+            return subprocess.run([sys.executable, SOURCE / "scripts/decode-table", "--lapidary", LAPIDARY,
+                                   "--prompt-tokens", "12", "--max-tokens", "8", "--rounds", "2", *options],
+                                  capture_output=True, text=True, check=False)
+        rows = [json.loads(line) for line in table("--json", *runs).stdout.splitlines()]
+        self.assertEqual([row["run"] for row in rows], runs)
+        for row in rows:
+            self.assertLess(abs(row["prompt_tokens"] - 12), 8)
+            self.assertEqual(2 * row["kv_cache_bytes"], row["kv_cache_bytes_multi_head"])  # 2 of 4 heads
+            self.assertGreater(min(row["prefill_tokens_per_second"], row["decode_tokens_per_second"]), 0)
+        self.assertEqual(rows[0]["kv_cache_bytes"], rows[1]["kv_cache_bytes"])
+        self.assertIn("50% of one head each", table(*runs).stdout)
+        missing = table(str(self.workspace / "nothing"))
+        self.assertEqual(missing.returncode, 3)
+        self.assertIn("nothing", missing.stderr)
 
     def test_a_stride_gives_every_token_its_context(self):
         context, stride = 40, 9

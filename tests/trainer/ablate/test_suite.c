@@ -234,6 +234,12 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(11, "sets: {news: {shards: a, limit: 5000}}", "of text, not of shards");
   assert_refused(11, "sets: {news: {text: a, cluster: book}}", "document or file, found 'book'");
   assert_refused(0, "endpoint: {set: dev}", "dev is for tuning");
+  assert_refused(0, "judge: {prompts: 3}", "judge.teacher is missing");
+  assert_refused(0, "judge: {teacher: x}", "judge.teacher: there is no teacher 'x'");
+  assert_refused(0, "endpoint: {set: judge, measure: loss}", "there is no judge");
+  assert_refused(0, "judge: {teacher: teacher}\nendpoint: {set: judge}",
+                 "judge_loss or judge_preference, found 'loss'");
+  assert_refused(3, "teacher: {cache: c}\njudge: {teacher: teacher}", "is a cache");
   assert_refused(0, "endpoint: {measure: los}", "did you mean 'loss'?");
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [3, 4]}",
                  "3 is a seed of the suite");
