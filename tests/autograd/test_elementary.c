@@ -90,7 +90,7 @@ static void float_tanh_is_within_3_ulp(void **state) {
   sweep(tanh_of, tanhl, -1e-3f, -20.0f, 101, &worst, &where);
   sweep(tanh_of, tanhl, 0.062f, 0.0625f, 5, &worst, &where); /* where it is worst */
   sweep(tanh_of, tanhl, 0.17f, 0.18f, 7, &worst, &where);    /* where n becomes 1 */
-  sweep(tanh_of, tanhl, 8.9f, 9.1f, 11, &worst, &where);      /* where it becomes 1 */
+  sweep(tanh_of, tanhl, 8.9f, 9.1f, 11, &worst, &where);     /* where it becomes 1 */
   print_message("tanh of a float: at most %.3f ulp, at %.9g\n", worst, where);
   if (worst > 3) fail_msg("tanh(%.9g) is off by %g ulp", where, worst);
 }

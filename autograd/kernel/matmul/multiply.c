@@ -141,8 +141,8 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
       const int64_t part = unit->b_stride * range->all / s.count;
       const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
                                     strip_b + strip_floats + i * part, part};
-      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b, c + begin * p->ldc,
-                 p->ldc, end - begin, width, into, &soon);
+      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
+                 c + begin * p->ldc, p->ldc, end - begin, width, into, &soon);
     }
   }
 }
