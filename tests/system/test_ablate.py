@@ -623,7 +623,8 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         resolved = (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text()
         pattern = re.search(r"cache: ['{]*([^,'}]*)", resolved).group(1)
         with h5py.File(next((self.workspace / pattern).parent.glob("*.h5"))) as file:
-            return dict(file.attrs), {name: file[name][...] for name in file}
+            attributes = {name: of.decode() if isinstance(of, bytes) else of for name, of in file.attrs.items()}
+            return attributes, {name: file[name][...] for name in file}
 
     def test_each_arm_learns_of_its_own(self):
         self.assertEqual((self.result.json["runs"], self.result.json["done"]), (7, 7))
