@@ -85,7 +85,8 @@ int64_t lap_gemma2_non_embedding_parameters(const lap_gemma2_config *config) {
                             + 2 * hidden * keys                        /* k_proj, v_proj */
                             + queries * hidden;                        /* o_proj */
   const int64_t feed_forward = 3 * hidden * config->intermediate_size; /* gate, up, down */
-  const int64_t norms = 4 * hidden; /* before and after attention and feed-forward */
+  /* Before attention and feed-forward, and after. */
+  const int64_t norms = (config->pre_norms_only ? 2 : 4) * hidden;
   return config->num_hidden_layers * (attention + feed_forward + norms) + hidden; /* final norm */
 }
 

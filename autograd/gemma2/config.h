@@ -25,6 +25,7 @@ typedef struct {
   double rope_theta;
   double rms_norm_eps;
   int64_t max_position_embeddings;
+  bool pre_norms_only;          /* no norms behind attention and feed-forward; Gemma 2 has them */
   bool sliding[LAP_MAX_LAYERS]; /* layer_types: true is sliding_attention; default even layers */
 } lap_gemma2_config;
 

@@ -106,7 +106,7 @@ static lap_operand find_weight(const lap_parameters *parameters, all_weights wei
                        .bfloat16 = weights.bfloat16 ? weights.bfloat16 + p->offset : NULL};
 }
 
-static void find_layer_weights(decoder_layer *layer, int64_t index,
+static void find_layer_weights(decoder_layer *layer, int64_t index, bool pre_norms_only,
                                const lap_parameters *parameters, all_weights weights) {
   const struct {
     lap_operand *weight;
@@ -117,14 +117,15 @@ static void find_layer_weights(decoder_layer *layer, int64_t index,
       {&layer->k_proj, "self_attn.k_proj"},
       {&layer->v_proj, "self_attn.v_proj"},
       {&layer->o_proj, "self_attn.o_proj"},
-      {&layer->post_attention_norm, "post_attention_layernorm"},
       {&layer->pre_feedforward_norm, "pre_feedforward_layernorm"},
       {&layer->gate_proj, "mlp.gate_proj"},
       {&layer->up_proj, "mlp.up_proj"},
       {&layer->down_proj, "mlp.down_proj"},
+      {&layer->post_attention_norm, "post_attention_layernorm"}, /* these two may be missing */
       {&layer->post_feedforward_norm, "post_feedforward_layernorm"},
   };
-  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
+  const size_t count = sizeof wanted / sizeof *wanted - (pre_norms_only ? 2 : 0);
+  for (size_t i = 0; i < count; ++i) {
     char name[64];
     snprintf(name, sizeof name, "model.layers.%" PRId64 ".%s.weight", index, wanted[i].suffix);
     *wanted[i].weight = find_weight(parameters, weights, name);
@@ -141,7 +142,7 @@ static void create_layers(lap_decoder *d, all_weights weights) {
   real *next = d->cache;
   for (int64_t i = 0; i < c->num_hidden_layers; ++i) {
     decoder_layer *layer = &d->layers[i];
-    find_layer_weights(layer, i, parameters, weights);
+    find_layer_weights(layer, i, c->pre_norms_only, parameters, weights);
     layer->window = layer_window(c, i, d->max_positions);
     layer->capacity = layer_capacity(c, i, d->max_positions);
     layer->keys = next;
@@ -497,7 +498,7 @@ static void run_layer(lap_decoder *d, decoder_layer *layer, int64_t rows) {
   attend(d, &view, rows);
   close_keys(d, layer, &view, rows);
   linear(d->o, &layer->o_proj, rows, d->y);
-  norm(d, d->y, &layer->post_attention_norm, rows, d->y);
+  if (!c->pre_norms_only) norm(d, d->y, &layer->post_attention_norm, rows, d->y);
   add_residual(d, rows);
 
   norm(d, d->x, &layer->pre_feedforward_norm, rows, d->y);
@@ -505,7 +506,7 @@ static void run_layer(lap_decoder *d, decoder_layer *layer, int64_t rows) {
   linear(d->y, &layer->up_proj, rows, d->up);
   geglu(d, rows);
   linear(d->gate, &layer->down_proj, rows, d->y);
-  norm(d, d->y, &layer->post_feedforward_norm, rows, d->y);
+  if (!c->pre_norms_only) norm(d, d->y, &layer->post_feedforward_norm, rows, d->y);
   add_residual(d, rows);
 }
 

@@ -105,16 +105,22 @@ static lap_value record_feed_forward(lap_gemma2 *model, int64_t layer, lap_value
   return row_projection(model, layer, "mlp.down_proj", lap_record_geglu(model->tape, gate, up));
 }
 
+/* The second norm of a branch, where the model has one. */
+static lap_value post_norm(const lap_gemma2 *model, int64_t layer, const char *suffix,
+                           lap_value x) {
+  return model->config.pre_norms_only ? x : layer_norm(model, layer, suffix, x);
+}
+
 /* x += post_norm(attention(pre_norm(x))), x += post_norm(geglu(pre_norm(x))). */
 static lap_value record_layer(lap_gemma2 *model, int64_t layer, lap_value x) {
   lap_value a = layer_norm(model, layer, "input_layernorm", x);
   a = record_attention(model, layer, a);
-  a = layer_norm(model, layer, "post_attention_layernorm", a);
+  a = post_norm(model, layer, "post_attention_layernorm", a);
   x = lap_record_residual(model->tape, x, a);
 
   lap_value f = layer_norm(model, layer, "pre_feedforward_layernorm", x);
   f = record_feed_forward(model, layer, f);
-  f = layer_norm(model, layer, "post_feedforward_layernorm", f);
+  f = post_norm(model, layer, "post_feedforward_layernorm", f);
   return lap_record_residual(model->tape, x, f);
 }
 
@@ -264,11 +270,4 @@ void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_
     for (int s = 0; s < shards; ++s)
       memcpy(logits + row * vocab_size + s * of_shard, parts + (s * count + row) * of_shard,
              (size_t)of_shard * sizeof *logits);
-}
-
-int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model) {
-  if (model->mode == LAP_GEMMA2_HIDDEN) return 0;
-  return lap_lm_head_logits_size(model->config.vocab_size, model->length,
-                                 model->parameters->shards) *
-         (int64_t)sizeof(real);
 }

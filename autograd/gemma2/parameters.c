@@ -47,10 +47,11 @@ static void add_layer(const listing *of, int64_t layer, const char *suffix, int6
 }
 
 static void add_norms(const listing *of, const lap_gemma2_config *c) {
-  static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
-                                      "pre_feedforward_layernorm", "post_feedforward_layernorm"};
+  static const char *const names[] = {"input_layernorm", "pre_feedforward_layernorm",
+                                      "post_attention_layernorm", "post_feedforward_layernorm"};
+  const size_t count = c->pre_norms_only ? 2 : sizeof names / sizeof *names;
   for (int64_t layer = 0; layer < c->num_hidden_layers; ++layer)
-    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+    for (size_t i = 0; i < count; ++i)
       add_layer(of, layer, names[i], 1, c->hidden_size, LAP_NOT_CUT);
   add(of, "model.norm.weight", 1, c->hidden_size, LAP_NOT_CUT);
 }

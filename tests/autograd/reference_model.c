@@ -89,10 +89,11 @@ static void attend(const passage *p, int64_t layer, int64_t i, int64_t head, con
   free(score);
 }
 
-/* x += the norm of the branch; frees the branch. */
-static void add_normalised(const passage *p, double *x, double *branch, const double *w) {
-  double *y = normalise(p, branch, w);
-  for (int64_t i = 0; i < p->length * p->config->hidden_size; ++i) x[i] += y[i];
+/* x += the norm of the branch, or, of a model without these norms, the branch; frees it. */
+static void add_branch(const passage *p, int64_t layer, double *x, double *branch,
+                       const char *norm) {
+  double *y = p->config->pre_norms_only ? NULL : normalise(p, branch, layer_weight(p, layer, norm));
+  for (int64_t i = 0; i < p->length * p->config->hidden_size; ++i) x[i] += y ? y[i] : branch[i];
   free(y), free(branch);
 }
 
@@ -110,8 +111,8 @@ static void attention_block(const passage *p, int64_t layer, double *x) {
   for (int64_t t = 0; t < p->length; ++t)
     for (int64_t head = 0; head < heads; ++head)
       attend(p, layer, t, head, q, k, v, o + (t * heads + head) * dim);
-  add_normalised(p, x, project(p, o, layer_weight(p, layer, "self_attn.o_proj"), wide, hidden),
-                 layer_weight(p, layer, "post_attention_layernorm"));
+  add_branch(p, layer, x, project(p, o, layer_weight(p, layer, "self_attn.o_proj"), wide, hidden),
+             "post_attention_layernorm");
   free(a), free(q), free(k), free(v), free(o);
 }
 
@@ -125,8 +126,8 @@ static void feed_forward_block(const passage *p, int64_t layer, double *x) {
     const double bend = tanh(sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * pow(g, 3)));
     gate[i] = 0.5 * g * (1 + bend) * up[i];
   }
-  add_normalised(p, x, project(p, gate, layer_weight(p, layer, "mlp.down_proj"), inner, hidden),
-                 layer_weight(p, layer, "post_feedforward_layernorm"));
+  add_branch(p, layer, x, project(p, gate, layer_weight(p, layer, "mlp.down_proj"), inner, hidden),
+             "post_feedforward_layernorm");
   free(f), free(gate), free(up);
 }
 

@@ -187,6 +187,17 @@ static void soft_caps_may_be_off(void **state) {
   release_reference(&expected);
 }
 
+static void second_norms_may_be_missing(void **state) {
+  (void)state;
+  lap_gemma2_config config = small_model(2, 5);
+  config.pre_norms_only = true;
+  reference expected = make_reference(config, 20);
+  lap_decoder *decoder = lap_decoder_create(&config, expected.weights, 20, THREADS);
+  check_prompt(&expected, decoder, 9);
+  lap_decoder_destroy(decoder);
+  release_reference(&expected);
+}
+
 static void the_sequence_decides_the_logits_not_the_room_for_it(void **state) {
   (void)state;
   reference expected = make_reference(small_model(2, 6), 12);
@@ -296,6 +307,7 @@ int main(void) {
       cmocka_unit_test(prompts_of_several_blocks_match_the_forward_pass),
       cmocka_unit_test(tokens_may_come_in_pieces_of_any_length),
       cmocka_unit_test(soft_caps_may_be_off),
+      cmocka_unit_test(second_norms_may_be_missing),
       cmocka_unit_test(the_sequence_decides_the_logits_not_the_room_for_it),
       cmocka_unit_test(logits_have_the_same_bits_with_any_number_of_threads),
       cmocka_unit_test(the_cache_of_a_sliding_layer_is_its_window),

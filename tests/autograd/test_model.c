@@ -92,6 +92,8 @@ static void logits_are_those_of_nested_loops(void **state) {
   compare_logits(&config, 2, 9);
   config.num_hidden_layers = 12; /* "layers.10" sorts before "layers.2" */
   compare_logits(&config, 1, 9);
+  config.pre_norms_only = true;
+  compare_logits(&config, 1, 9);
 }
 
 static void losses_agree_between_modes(void **state) {
@@ -207,6 +209,15 @@ static void every_weight_has_its_gradient(void **state) {
 
   config.num_hidden_layers = 1, config.num_key_value_heads = 4, config.vocab_size = 2;
   batch = test_batch_create(1, 70, config.vocab_size, 0, 204);
+  check_gradients(&config, &ghost, batch);
+  test_batch_destroy(batch);
+}
+
+static void a_model_without_second_norms_has_its_gradients(void **state) {
+  (void)state;
+  lap_gemma2_config config = test_small_model(3);
+  config.pre_norms_only = true;
+  test_batch *batch = test_batch_create(2, 9, config.vocab_size, 6, 202);
   check_gradients(&config, &ghost, batch);
   test_batch_destroy(batch);
 }
@@ -384,6 +395,7 @@ int main(void) {
       cmocka_unit_test(losses_agree_between_modes),
       cmocka_unit_test(the_first_loss_is_below_ln_v_plus_1),
       cmocka_unit_test(every_weight_has_its_gradient),
+      cmocka_unit_test(a_model_without_second_norms_has_its_gradients),
       cmocka_unit_test(gradients_hold_across_chunks_of_the_head),
       cmocka_unit_test(float_gradients_are_those_of_double),
       cmocka_unit_test(threads_do_not_change_a_bit),

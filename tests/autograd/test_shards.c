@@ -163,6 +163,7 @@ static void every_cut_has_the_gradients_of_the_whole(void **state) {
     for (int cap = 0; cap < 2; ++cap) {
       lap_gemma2_config config = config_of(cuts[c].heads, cuts[c].kv_heads, 2);
       if (!cap) config.attn_logit_softcapping = config.final_logit_softcapping = 0;
+      config.pre_norms_only = !cap;
       test_batch *batch = test_batch_create(2, 9, config.vocab_size, 6, 601);
       check_cuts((shard_setup){.config = &config,
                                .mode = MODEL_TRAIN,

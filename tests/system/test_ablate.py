@@ -492,21 +492,25 @@ class Measures(Suite):
         items = [{"context": " ".join(words[i:i + 5]), "choices": [f" {words[i + 5]}", " qu", " zzz"], "answer": 0,
                   "seen": (1, 4, 16)[i % 3]} for i in range(0, 90, 3)]
         (workspace / "cloze.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        (workspace / "critic.txt").write_text(made_up_text(60, seed=3))
         (workspace / "names.txt").write_text("Ruth went to Boaz and then Ruth sat by Boaz")
         cls.suite = cls.write("measures.yaml", SUITE.replace("text: text.txt, documents: line",
                                                              "text: books, documents: line, cluster: file, test: 0.2")
                               .replace("k: 8", "k: 8, eval_k: dense") + """\
 choices: {cloze: cloze.jsonl}
 memorise: {prompts: 10}
+teachers: {critic: {config: base.yaml, changes: {schedule.steps: 60}, text: critic.txt, documents: line}}
+judge: {teacher: critic, prompts: 12}
 attend: names.txt
-measures: [loss, perplexity, ece, kl, acceptance, loss_by_position]
+measures: [loss, perplexity, ece, kl, acceptance, loss_by_position, late_loss]
 arms:
   drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
   distilled: {objective.distill_weight: 1}
   next-token: {objective.distill_weight: 0}
   turns: {objective.distill_weight: 1, teacher.codec: stratified, teacher.k: 4, teacher.m: 3, teacher.caches: 2,
     teacher.draw_seed: by-seed}
-compare: [[drawn, next-token]]
+  narrow: {evaluate.arm: next-token, evaluate.sliding_window: 3}
+compare: [[drawn, next-token], [narrow, next-token]]
 endpoint: {set: cloze, measure: accuracy}
 """)
         rows = succeed("ablate", cls.suite, "--out", workspace / "out", "--dry-run", "--json",
@@ -567,6 +571,55 @@ endpoint: {set: cloze, measure: accuracy}
         of = self.sets["test"]
         self.assertEqual((of["cluster"], of["clusters"], of["documents"]), ("file", len(set(files)), len(files)))
         self.assertLess(self.measure("test", "loss")["comparisons"][0]["document_degrees_of_freedom"], len(set(files)))
+
+    def test_an_arm_may_be_the_runs_of_another_seen_through_another_window(self):
+        self.assertEqual(self.report["runs"], {"planned": 8, "done": 8, "diverged": 0})
+        self.assertFalse((self.workspace / "out/runs/narrow").exists())
+        self.assertIn("runs/next-token/seed-1/eval-narrow/test", self.planned)
+        self.assertNotIn("runs/narrow/seed-1", self.planned)
+        narrow = [self.read("out", f"runs/next-token/seed-{seed}/eval-narrow/test.json") for seed in (1, 2)]
+        self.assertEqual([one["sliding_window"] for one in narrow], [3, 3])
+        for name in ("loss", "perplexity"):
+            measure = self.measure("test", name)
+            self.assertEqual([arm["arm"] for arm in measure["arms"]], ["drawn", "distilled", "next-token", "turns",
+                                                                   "narrow"])
+            for found, one, wide in zip(measure["arms"][4]["by_seed"], narrow, measure["arms"][2]["by_seed"],
+                                        strict=True):
+                self.assertAlmostEqual(found, one[name], places=9)
+                self.assertNotEqual(found, wide)
+        self.assertNotEqual(self.measure("cloze", "accuracy")["comparisons"][1]["verdict"], "same bits")
+        arm = self.report["arms"][4]
+        self.assertEqual(arm["difference"], {"evaluate.sliding_window": [None, "3"]})
+        # A model with that window in its config says the same.
+        run = self.workspace / "out/runs/next-token/seed-1"
+        succeed("export", run, "--format", "hf", "--out", self.workspace / "exported")
+        config = json.loads((self.workspace / "exported/config.json").read_text())
+        (self.workspace / "exported/config.json").write_text(json.dumps(config | {"sliding_window": 3}))
+        tokens = next(a for a in json.loads((run / "eval/test.done.json").read_text())["command"]
+                      if a.startswith("--tokens="))
+        other = succeed("eval", self.workspace / "exported", tokens, "--sequence-length", "24", "--json").json
+        self.assertEqual(other["loss"], narrow[0]["loss"])
+
+    def test_a_judge_compares_runs_prompt_by_prompt(self):
+        of = self.sets["judge"]
+        self.assertEqual((of["kind"], of["documents"]), ("judge", 12))
+        for name in ("judge_loss", "judge_preference"):
+            measure = self.measure("judge", name)
+            for seed in (1, 2):
+                found = self.eval("distilled", seed, "judge")
+                self.assertAlmostEqual(measure["arms"][1]["by_seed"][seed - 1], found[name], places=9)
+            self.assertGreater(measure["comparisons"][0]["document_degrees_of_freedom"], 5)
+        judges = {self.eval(arm, 1, "judge")["judge"].partition("/checkpoints/")[0] for arm in ("drawn", "next-token")}
+        (judge,) = judges
+        self.assertIn("shared/model-", judge)
+        self.assertEqual(len({self.eval(arm, seed, "judge")["text_loss"] for arm in ("drawn", "distilled")
+                              for seed in (1, 2)}), 1)
+        self.assertFalse((self.workspace / "out/runs/next-token/seed-1/eval-narrow/judge.json").exists())
+
+    def test_late_losses_are_in_the_report(self):
+        for seed, found in zip((1, 2), self.measure("test", "late_loss")["arms"][1]["by_seed"], strict=True):
+            with h5py.File(self.workspace / f"out/runs/distilled/seed-{seed}/eval/test.h5") as table:
+                self.assertAlmostEqual(found, table["late_nats"][:].sum() / table["late_tokens"][:].sum(), places=9)
 
     def test_all_arms_are_measured_by_one_dense_cache(self):
         caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-1/eval/test.done.json").read_text())["command"][4]
@@ -775,9 +828,9 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
             (whole.replace("distilled: {", "distilled: {teacher.draw_seed: x, "), "or by-seed"),
+            (whole.replace("distilled: {", "distilled: {teacher.caches: 0, "), "an integer from 1 on"),
             (whole.replace("distilled: {", "distilled: {teacher: x, "), "there is no teacher 'x'"),
             (whole.replace("distilled: {", "distilled: {texts: x, "), "there are no texts 'x'"),
-            (whole.replace("distilled: {", "distilled: {teacher.caches: 0, "), "an integer from 1 on"),
             (whole.replace("documents: line}", "documents: line, cluster: book}", 1), "expected document or file"),
             (whole.replace("distilled: {", "distilled: {run_dir: x, "), "run_dir is set by the suite itself"),
             (whole + "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [1, 9]}\n", "1 is a seed of the suite"),

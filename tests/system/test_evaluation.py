@@ -2,13 +2,16 @@
 
 import hashlib
 import itertools
+import json
 import pathlib
+import subprocess
+import sys
 import unittest
 
 import h5py
 import numpy
 
-from harness import SEQUENCE_LENGTH, Test, hdf5_contents, lapidary, succeed
+from harness import LAPIDARY, SEQUENCE_LENGTH, SOURCE, Test, hdf5_contents, lapidary, succeed
 
 PAD, EOS, BOS = 0, 1, 2
 
@@ -65,12 +68,44 @@ class Evaluation(Test):
         bits = columns["text_nats"].sum() / numpy.log(2) / columns["bytes"].sum()
         numpy.testing.assert_allclose(bits, report["bits_per_byte"], rtol=1e-12)
         types = {"document": "u8", "shard": "u4", "first_row": "u8", "tokens": "u8", "bytes": "u8", "nats": "f8",
-                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8", "accepted": "f8"}
+                 "text_nats": "f8", "correct": "u8", "kl": "f8", "agreed": "u8", "accepted": "f8",
+                 "late_tokens": "u8", "late_nats": "f8"}
         self.assertEqual({key: value.dtype.str[1:] for key, value in columns.items()}, types)
         self.assertEqual(attributes["format"].decode(), "lapidary-document-losses-1")
         self.assertEqual(attributes["sequence_length"], SEQUENCE_LENGTH)
         state = succeed("inspect", self.workspace / "teacher", "--json").json["state_sha256"]
         self.assertEqual(attributes["model_state_sha256"].decode(), state)
+
+    def late_tokens(self, length):
+        """By document: positions that see more than half a window of their document."""
+        expected, ended, context = [], True, 0
+        for path in self.shards:
+            with h5py.File(path) as file:
+                tokens = file["tokens"][...]
+            for row, token in enumerate(tokens):
+                begins = token == BOS or (row == 0 and ended)
+                if begins:
+                    expected.append(0)
+                if token == BOS:
+                    context = 0
+                elif row % (length - 1) == 0:
+                    context = 1  # the prefix of the window
+                context += 1
+                if token != EOS and row + 1 < len(tokens):
+                    expected[-1] += 2 * context > length
+            ended = tokens[-1] == EOS
+        return expected
+
+    def test_late_positions_see_more_than_half_a_window(self):
+        _, columns, _ = self.losses()
+        self.assertGreater(columns["late_tokens"].sum(), 0)
+        self.assertEqual(columns["late_tokens"].tolist(), self.late_tokens(SEQUENCE_LENGTH))
+        # More than half of 31 is the bucket of 16 to 31.
+        options = ["--sequence-length", 31, "--by", "position"]
+        report, columns, _ = self.losses(options=options, cache=False)
+        (bucket,) = [row for row in report["by_position"] if row["context_from"] == 16]
+        self.assertEqual(int(columns["late_tokens"].sum()), bucket["counted"])
+        numpy.testing.assert_allclose(columns["late_nats"].sum(), bucket["loss"] * bucket["counted"], rtol=1e-9)
 
     def alone(self, s, row, counted, *options):
         """The losses of a document in a shard of its own; None where it does not end in its shard."""
@@ -158,6 +193,40 @@ class Evaluation(Test):
         self.assertAlmostEqual(report["acceptance"], float(numpy.mean(kept)), delta=2e-3)
         self.assertAlmostEqual(report["acceptance_most"], 1, delta=2e-3)
         self.assertIsNone(self.eval(cache=False)["acceptance"])
+
+    def test_a_window_that_sees_everything_is_no_window(self):
+        wide = self.eval("--sliding-window", 10000, cache=False)
+        self.assertEqual(self.eval("--sliding-window", SEQUENCE_LENGTH, cache=False)["loss"], wide["loss"])
+        self.assertEqual(wide["sliding_window"], 10000)
+        as_trained = self.eval(cache=False)
+        self.assertEqual(self.eval("--sliding-window", as_trained["sliding_window"], cache=False)["loss"],
+                         as_trained["loss"])
+        losses = {self.eval("--sliding-window", window, cache=False)["loss"] for window in (1, 4, 10, 24)}
+        self.assertEqual(len(losses), 4)
+        refused = lapidary("eval", self.workspace / "teacher", "--tokens", self.shards[0], "--memorise",
+                           self.shards[0], "--sliding-window", 3)
+        self.assertEqual(refused.code, 2)
+        self.assertIn("leave out --sliding-window", refused.err)
+
+    def test_models_decode_beside_each_other(self):
+        succeed("export", self.workspace / "teacher", "--format", "hf", "--out", self.workspace / "exported")
+        runs = [str(self.workspace / name) for name in ("teacher", "exported")]
+
+        def table(*options):
+            return subprocess.run([sys.executable, SOURCE / "scripts/decode-table", "--lapidary", LAPIDARY,
+                                   "--prompt-tokens", "12", "--max-tokens", "8", "--rounds", "2", *options],
+                                  capture_output=True, text=True, check=False)
+        rows = [json.loads(line) for line in table("--json", *runs).stdout.splitlines()]
+        self.assertEqual([row["run"] for row in rows], runs)
+        for row in rows:
+            self.assertLess(abs(row["prompt_tokens"] - 12), 8)
+            self.assertEqual(2 * row["kv_cache_bytes"], row["kv_cache_bytes_multi_head"])  # 2 of 4 heads
+            self.assertGreater(min(row["prefill_tokens_per_second"], row["decode_tokens_per_second"]), 0)
+        self.assertEqual(rows[0]["kv_cache_bytes"], rows[1]["kv_cache_bytes"])
+        self.assertIn("50% of one head each", table(*runs).stdout)
+        missing = table(str(self.workspace / "nothing"))
+        self.assertEqual(missing.returncode, 3)
+        self.assertIn("nothing", missing.stderr)
 
     def test_a_stride_gives_every_token_its_context(self):
         context, stride = 40, 9

@@ -1,5 +1,6 @@
 """eval --memorise and planted canaries: a model that has learned a small text by heart, and text it has not seen."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import sys
 import unittest
 
 import h5py
+import numpy
 
 from harness import SOURCE, VOCABULARY, Test, lapidary, succeed
 
@@ -112,6 +114,52 @@ schedule: {{steps: 200}}
         self.assertAlmostEqual(self.eval("--choices", self.workspace / "one.jsonl")["exposure"],
                                math.log2(64) - math.log2(rank))
 
+    def judged(self, model, *options):
+        path = self.workspace / "judged.h5"
+        path.unlink(missing_ok=True)
+        report = succeed("eval", self.workspace / model, "--judge", self.workspace / "run", "--tokens",
+                         self.workspace / "seen/train", "--prompts", 8, "--document-losses", path, "--json",
+                         *options).json
+        with h5py.File(path) as file:
+            return report, {key: file[key][...] for key in file}
+
+    def nats_of(self, tokens):
+        """The judge's loss of all of them but the first, as `eval` has it: a shard of its own."""
+        with h5py.File(next((self.workspace / "seen/train").glob("*.h5"))) as file:
+            attributes = dict(file.attrs)
+        path = self.workspace / "alone.h5"
+        with h5py.File(path, "w") as file:
+            for key in ("format", "format_version", "vocab_size", "tokenizer_sha256"):
+                file.attrs[key] = attributes[key]
+            file.attrs["tokens_sha256"] = hashlib.sha256(tokens.astype("<u4").tobytes()).hexdigest()
+            file["tokens"], file["documents"] = tokens.astype("<u4"), numpy.array([0, len(tokens)], "u8")
+        report = self.eval("--tokens", path)
+        self.assertEqual(report["counted"], len(tokens) - 1)
+        return report["loss"] * report["counted"]
+
+    def test_a_judge_tells_what_was_learned_from_noise(self):
+        succeed("init", self.workspace / "config.yaml", "seed=9", "--out", self.workspace / "fresh")
+        (known, table), (noise, of_noise) = self.judged("run"), self.judged("fresh")
+        print(known, noise)
+        self.assertEqual(known["prompts"], 8)
+        self.assertGreater(noise["judge_loss"], known["judge_loss"] + 1)
+        self.assertEqual(noise["text_loss"], known["text_loss"])  # whoever is judged
+        self.assertEqual(table["first_row"].tolist(), of_noise["first_row"].tolist())
+        self.assertAlmostEqual(table["nats"].mean(), known["judge_loss"], places=9)
+        self.assertEqual(table["correct"].mean(), known["judge_preference"])
+        self.assertEqual(noise["judge_preference"], 0)
+        self.assertEqual((set(table["tokens"]), table["correct"].dtype.str[1:]), ({1}, "u8"))
+        again, same = self.judged("run", "--threads", 2)
+        self.assertEqual((again["judge_loss"], same["nats"].tolist()), (known["judge_loss"], table["nats"].tolist()))
+
+        with h5py.File(next((self.workspace / "seen/train").glob("*.h5"))) as file:
+            tokens = file["tokens"][...]
+        text = 0
+        for row in table["first_row"]:
+            stretch = numpy.concatenate([[2], tokens[int(row):int(row) + 100]])
+            text += (self.nats_of(stretch) - self.nats_of(stretch[:51])) / 50 / 8
+        self.assertAlmostEqual(known["text_loss"], text, places=4)
+
     def test_what_cannot_be_done_is_said(self):
         run, seen, unseen = (self.workspace / name for name in ("run", "seen/train", "unseen/train"))
         bad = self.workspace / "bad.jsonl"
@@ -122,7 +170,11 @@ schedule: {{steps: 200}}
                 self.workspace / "short.txt")
         for code, says, options in (
                 (2, "--memorise needs --tokens GLOB", ["--memorise", seen]),
-                (2, "--prompts are those of --memorise", ["--prompts", 3, "--tokens", seen]),
+                (2, "--prompts are those of --memorise or --judge", ["--prompts", 3, "--tokens", seen]),
+                (2, "--judge needs --tokens GLOB", ["--judge", run]),
+                (2, "leave out --sliding-window", ["--judge", run, "--tokens", unseen, "--sliding-window", 3]),
+                (2, "leave out --judge", ["--memorise", seen, "--tokens", unseen, "--judge", run]),
+                (3, "no document has 100 tokens", ["--judge", run, "--tokens", short / "train"]),
                 (2, "leave out --by", ["--memorise", seen, "--tokens", unseen, "--by", "document"]),
                 (3, "no document has 100 tokens", ["--memorise", seen, "--tokens", short / "train", "--prompts", 1]),
                 (3, '"seen" must be how often', ["--choices", bad])):

@@ -30,7 +30,8 @@ lap_code lap_ablate_add_runs(lap_graph *graph, const lap_changes *tuned, lap_sta
   const lap_suite *suite = graph->suite;
   for (size_t s = 0; s < suite->seed_count; ++s)
     for (size_t i = 0; i < suite->arm_count; ++i)
-      LAP_TRY(add_run(graph, "runs", i, tuned ? &tuned[i] : NULL, suite->seeds[s], status));
+      if (!suite->arms[i].evaluates)
+        LAP_TRY(add_run(graph, "runs", i, tuned ? &tuned[i] : NULL, suite->seeds[s], status));
   return LAP_OK;
 }
 
@@ -97,7 +98,11 @@ static lap_code plan(lap_graph *graph, lap_console *console, lap_status *status)
   return LAP_OK;
 }
 
-size_t lap_ablate_runs(const lap_suite *suite) { return suite->seed_count * suite->arm_count; }
+size_t lap_ablate_runs(const lap_suite *suite) {
+  size_t trained = 0;
+  for (size_t i = 0; i < suite->arm_count; ++i) trained += !suite->arms[i].evaluates;
+  return suite->seed_count * trained;
+}
 
 /* The runs, with what was chosen for them. */
 static lap_code add_tuned_runs(lap_graph *graph, const lap_execute_options *options,

@@ -66,6 +66,17 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
       return LAP_OK;
     return lap_read_expected(reader, key, value, "a number above 0, at most 1000");
   }
+  if (!strcmp(key, "evaluate.arm")) {
+    free(arm->evaluates);
+    arm->evaluates = lap_copy_string(value->text);
+    return LAP_OK;
+  }
+  if (!strcmp(key, "evaluate.sliding_window")) {
+    if (lap_number_read_integer(value->text, &arm->sliding_window) && arm->sliding_window >= 1 &&
+        arm->sliding_window <= 1 << 24)
+      return LAP_OK;
+    return lap_read_expected(reader, key, value, "an integer from 1 to 16777216");
+  }
   *is_own = false;
   return LAP_OK;
 }
@@ -102,9 +113,17 @@ static lap_code check_values(const lap_suite_reader *reader, const char *name,
                              const lap_yaml_node *node) {
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *child = node->child[i];
-    static const char *const own[] = {
-        "teacher",           "teacher.codec",        "teacher.k", "teacher.m",     "teacher.caches",
-        "teacher.draw_seed", "teacher.swap_percent", "texts",     "token_multiple"};
+    static const char *const own[] = {"teacher",
+                                      "teacher.codec",
+                                      "teacher.k",
+                                      "teacher.m",
+                                      "teacher.caches",
+                                      "teacher.draw_seed",
+                                      "teacher.swap_percent",
+                                      "texts",
+                                      "token_multiple",
+                                      "evaluate.arm",
+                                      "evaluate.sliding_window"};
     bool is_own = false;
     for (size_t j = 0; j < sizeof own / sizeof *own; ++j)
       is_own = is_own || !strcmp(node->key[i], own[j]);
@@ -145,6 +164,52 @@ static lap_code read_arm(const lap_suite_reader *reader, const char *given, int 
   return code;
 }
 
+/* --- arms that evaluate runs of others --- */
+
+static lap_code no_arm(const lap_suite_reader *reader, int line, const char *name) {
+  return lap_read_fail(reader, line, "there is no arm '%s'", name);
+}
+
+/* What decides a training: of the same arm, the same runs. */
+static void copy_training(const lap_arm *from, lap_arm *to) {
+  to->token_multiple = from->token_multiple;
+  to->k = from->k;
+  to->m = from->m;
+  to->caches = from->caches;
+  to->codec = from->codec ? lap_copy_string(from->codec) : NULL;
+  to->draw_seed = from->draw_seed ? lap_copy_string(from->draw_seed) : NULL;
+  to->texts = from->texts ? lap_copy_string(from->texts) : NULL;
+  to->teacher = from->teacher ? lap_copy_string(from->teacher) : NULL;
+  to->swap_percent = from->swap_percent;
+  lap_changes_append(&to->changes, &from->changes);
+}
+
+static lap_code settle_evaluating(const lap_suite_reader *reader, lap_arm *arm) {
+  if (!arm->evaluates && arm->sliding_window == 0) return LAP_OK;
+  if (!arm->evaluates || arm->sliding_window == 0)
+    return lap_read_fail(reader, arm->line,
+                         "arms.%s: evaluate.arm, whose runs are evaluated, and "
+                         "evaluate.sliding_window go together",
+                         arm->name);
+  const bool trains = arm->changes.count > 0 || arm->token_multiple != 1 || arm->k || arm->m ||
+                      arm->caches || arm->codec || arm->draw_seed || arm->texts || arm->teacher ||
+                      arm->swap_percent;
+  if (trains)
+    return lap_read_fail(reader, arm->line,
+                         "arms.%s: it trains nothing, since it evaluates the runs of '%s': leave "
+                         "out the other keys",
+                         arm->name, arm->evaluates);
+  const lap_arm *trained = lap_suite_arm(reader->suite, arm->evaluates);
+  if (!trained) return no_arm(reader, arm->line, arm->evaluates);
+  if (trained->evaluates)
+    return lap_read_fail(reader, arm->line, "arms.%s: '%s' trains nothing either", arm->name,
+                         arm->evaluates);
+  copy_training(trained, arm);
+  return LAP_OK;
+}
+
+/* --- all of them --- */
+
 lap_code lap_read_arms(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                        void *suite) {
   (void)suite;
@@ -152,14 +217,12 @@ lap_code lap_read_arms(const lap_suite_reader *reader, const char *name, const l
     return lap_read_expected(reader, name, node, "a mapping of names to changes");
   for (size_t i = 0; i < node->count; ++i)
     LAP_TRY(read_arm(reader, node->key[i], node->key_line[i], node->child[i]));
+  for (size_t i = 0; i < reader->suite->arm_count; ++i)
+    LAP_TRY(settle_evaluating(reader, &reader->suite->arms[i]));
   return LAP_OK;
 }
 
 /* --- what refers to arms --- */
-
-static lap_code no_arm(const lap_suite_reader *reader, int line, const char *name) {
-  return lap_read_fail(reader, line, "there is no arm '%s'", name);
-}
 
 static bool is_meant(const lap_arm *arm, const char *name) {
   return !strcmp(arm->name, name) || !strcmp(arm->given, name);
@@ -190,16 +253,11 @@ lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm
 
 static lap_arm copy_longer(const lap_arm *arm, double multiple) {
   char text[LAP_NUMBER_TEXT];
-  lap_arm copy = *arm;
-  copy.name = lap_format("%s-%s", arm->name, lap_number_print_real(multiple, text));
+  lap_arm copy = {.name = lap_format("%s-%s", arm->name, lap_number_print_real(multiple, text)),
+                  .line = arm->line};
   copy.given = lap_copy_string(copy.name);
-  copy.codec = arm->codec ? lap_copy_string(arm->codec) : NULL;
-  copy.draw_seed = arm->draw_seed ? lap_copy_string(arm->draw_seed) : NULL;
-  copy.texts = arm->texts ? lap_copy_string(arm->texts) : NULL;
-  copy.teacher = arm->teacher ? lap_copy_string(arm->teacher) : NULL;
-  copy.changes = (lap_changes){0};
-  lap_changes_append(&copy.changes, &arm->changes);
-  copy.token_multiple = arm->token_multiple * multiple;
+  copy_training(arm, &copy);
+  copy.token_multiple *= multiple;
   return copy;
 }
 
@@ -211,6 +269,9 @@ lap_code lap_add_break_even_arms(const lap_suite_reader *reader, int line) {
   for (size_t i = 0; i < suite->break_even.multiple_count; ++i) {
     const lap_arm *baseline = lap_suite_arm(suite, suite->break_even.baseline);
     if (!baseline) return no_arm(reader, line, suite->break_even.baseline);
+    if (baseline->evaluates)
+      return lap_read_fail(reader, line, "break_even.baseline: '%s' trains nothing",
+                           baseline->name);
     const double multiple = suite->break_even.multiples[i];
     if (multiple != 1) LAP_TRY(add_arm(reader, copy_longer(baseline, multiple)));
   }

@@ -77,6 +77,7 @@ typedef struct {
   double near_duplicates;
   const lap_task_input *apart; /* [apart_count] */
   size_t apart_count;
+  int64_t limit; /* bytes of text that are used; 0: all */
 } shares;
 
 static char *braces(const lap_task_input *inputs, size_t count) {
@@ -102,7 +103,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_draft_say(&draft, "text=%s documents=%s dev=%.17g test=%.17g", hex, text->documents,
                      held->dev, held->test);
   lap_task_draft_say(&draft, "near_duplicates=%.17g seed=%" PRId64 " limit=%" PRId64,
-                     held->near_duplicates, suite->corpus.seed, suite->corpus.limit);
+                     held->near_duplicates, suite->corpus.seed, held->limit);
   for (size_t i = 0; i < held->apart_count; ++i)
     lap_task_draft_read(&draft, &graph->tasks, "apart", &held->apart[i]);
   bool is_new;
@@ -116,7 +117,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_argue(task, "--test=%.17g", held->test);
   lap_task_argue(task, "--near-duplicates=%.17g", held->near_duplicates);
   lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
-  lap_task_argue(task, "--limit=%" PRId64, suite->corpus.limit);
+  lap_task_argue(task, "--limit=%" PRId64, held->limit);
   if (held->apart_count > 0) {
     char *apart = braces(held->apart, held->apart_count);
     lap_task_argue(task, "--apart=%s", apart);
@@ -221,9 +222,10 @@ static lap_code add_corpus_shards(lap_graph *graph, lap_status *status) {
 static lap_code add_set_texts(lap_graph *graph, size_t *texts, lap_task_input *apart,
                               size_t *apart_count, lap_status *status) {
   const lap_suite *suite = graph->suite;
-  const shares all = {.near_duplicates = suite->corpus.near_duplicates};
   for (size_t i = 0; i < suite->set_count; ++i) {
     if (suite->sets[i].shards) continue;
+    const shares all = {.near_duplicates = suite->corpus.near_duplicates,
+                        .limit = lap_suite_set_limit(suite, &suite->sets[i])};
     LAP_TRY(add_text(graph, &suite->sets[i].source, &all, &texts[i], status));
     apart[(*apart_count)++] = side_of(graph, texts[i], "train");
   }
@@ -235,7 +237,8 @@ static lap_code add_teacher_texts(lap_graph *graph, const lap_task_input *apart,
                                   lap_status *status) {
   const shares all = {.near_duplicates = graph->suite->corpus.near_duplicates,
                       .apart = apart,
-                      .apart_count = apart_count};
+                      .apart_count = apart_count,
+                      .limit = graph->suite->corpus.limit};
   for (size_t i = 0; i <= graph->suite->teacher_count; ++i) {
     lap_graph_teacher *teacher = &graph->teachers[i];
     size_t text;
@@ -251,7 +254,7 @@ static lap_code add_teacher_texts(lap_graph *graph, const lap_task_input *apart,
 /* `texts` as they are: what stands there twice is read twice. */
 static lap_code add_more_texts(lap_graph *graph, size_t *tasks, lap_status *status) {
   const lap_suite *suite = graph->suite;
-  const shares all = {0};
+  const shares all = {.limit = suite->corpus.limit};
   for (size_t i = 0; i < suite->texts_count; ++i)
     LAP_TRY(add_text(graph, &suite->texts[i].source, &all, &tasks[i], status));
   return LAP_OK;
@@ -266,8 +269,12 @@ static void add_more_tokens(lap_graph *graph, const size_t *tasks) {
 static lap_code add_corpus_text(lap_graph *graph, const lap_task_input *apart, size_t apart_count,
                                 const size_t *more, lap_status *status) {
   const lap_suite *suite = graph->suite;
-  const shares held = {suite->corpus.dev_share, suite->corpus.test_share,
-                       suite->corpus.near_duplicates, apart, apart_count};
+  const shares held = {suite->corpus.dev_share,
+                       suite->corpus.test_share,
+                       suite->corpus.near_duplicates,
+                       apart,
+                       apart_count,
+                       suite->corpus.limit};
   size_t text = 0;
   LAP_TRY(add_text(graph, &suite->corpus.source, &held, &text, status));
   if (!suite->corpus.tokenizer) graph->tokenizer = add_tokenizer(graph, text, more);
@@ -336,13 +343,14 @@ static lap_code add_choices(lap_graph *graph, lap_status *status) {
 
 /* --- configs --- */
 
-static lap_code check_memorise(const lap_graph *graph, lap_status *status) {
+static lap_code check_prompts(const lap_graph *graph, lap_status *status) {
   enum { NEEDED = 1 + LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION };
   const int64_t positions = graph->base->model.max_position_embeddings;
-  if (graph->suite->prompts == 0 || positions >= NEEDED) return LAP_OK;
+  const bool asked = graph->suite->prompts > 0 || graph->suite->judge.teacher;
+  if (!asked || positions >= NEEDED) return LAP_OK;
   return lap_fail(
       status, LAP_USAGE,
-      "%s: memorise: needs model.max_position_embeddings of at least %d, the base config "
+      "%s: memorise and judge: need model.max_position_embeddings of at least %d, the base config "
       "has %" PRId64,
       graph->suite->file, (int)NEEDED, positions);
 }
@@ -376,11 +384,19 @@ const lap_task_input *lap_graph_texts(const lap_graph *graph, const char *name) 
               : NULL;
 }
 
-const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
-  const lap_suite_teacher *given = lap_suite_teacher_of(graph->suite, arm);
+static const lap_graph_teacher *made_of(const lap_graph *graph, const lap_suite_teacher *given) {
   size_t i = 0;
   while (graph->teachers[i].given != given) ++i;
   return &graph->teachers[i];
+}
+
+const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm) {
+  return made_of(graph, lap_suite_teacher_of(graph->suite, arm));
+}
+
+const lap_graph_teacher *lap_graph_judge(const lap_graph *graph) {
+  const char *name = graph->suite->judge.teacher;
+  return name ? made_of(graph, lap_suite_find_teacher(graph->suite, name)) : NULL;
 }
 
 static void create_teachers(lap_graph *graph) {
@@ -404,7 +420,7 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
   lap_changes_release(&changes);
   LAP_TRY(check_arms(graph, status));
   LAP_TRY(check_teachers(graph, status));
-  LAP_TRY(check_memorise(graph, status));
+  LAP_TRY(check_prompts(graph, status));
   LAP_TRY(add_choices(graph, status));
   if (suite->attend) LAP_TRY(outside(suite->attend, NULL, &graph->attend, status));
   return add_data(graph, status);

@@ -57,6 +57,9 @@ void lap_graph_release(lap_graph *graph);
 /* The shards of these texts; NULL where `name` is. */
 const lap_task_input *lap_graph_texts(const lap_graph *graph, const char *name);
 
+/* The judge of the suite; NULL: it has none. */
+const lap_graph_teacher *lap_graph_judge(const lap_graph *graph);
+
 /* Of whom an arm learns. */
 const lap_graph_teacher *lap_graph_teacher_of(const lap_graph *graph, const lap_arm *arm);
 

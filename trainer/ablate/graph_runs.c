@@ -376,120 +376,167 @@ static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm
   lap_task_argue(task, "--json");
 }
 
-static void add_evaluation(lap_graph *graph, const lap_graph_set *set, size_t run,
-                           const lap_config *config) {
-  const int64_t length = graph->base->data.sequence_length;
-  lap_task_input cache = {.task = (size_t)LAP_NO_TASK};
-  if (graph->teachers[0].model.path) {
-    const cache_form form = evaluation_form(graph, config, length);
-    cache = add_cache(graph, &set->tokens, &form);
-  }
-  lap_task_draft draft;
-  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
-  const bool by_position = lap_suite_measures(graph->suite, "loss_by_position");
-  lap_task_draft_say(&draft, "sequence_length=%" PRId64 " columns=accepted%s", length,
-                     by_position ? " by=position" : "");
-  const lap_task_input model = {.task = run};
-  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
-  lap_task_draft_read(&draft, &graph->tasks, "tokens", &set->tokens);
-  if (cache.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &cache);
-  char *name = lap_format("%s/eval/%s", graph->tasks.task[run].name, set->name);
-  char *prefix = lap_format("%s.", set->name);
-  bool is_new;
-  const size_t index = lap_tasks_add(&graph->tasks, &draft, name, prefix, &is_new);
-  lap_task *task = &graph->tasks.task[index];
-  if (is_new) {
-    task->parallel = true;
-    lap_task_argue(task, "eval");
-    lap_task_argue(task, "%s", graph->tasks.task[run].directory);
-    lap_task_argue(task, "--tokens=%s", set->tokens.path);
-    if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
-    lap_task_argue(task, "--sequence-length=%" PRId64, length);
-    lap_task_argue(task, "--threads=%d", config->threads);
-    lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
-    if (by_position) lap_task_argue(task, "--by=position");
-    lap_task_argue(task, "--json");
-  }
-  free(prefix);
-  free(name);
-  lap_task_input_release(&cache);
+/* --- evaluations --- */
+
+char *lap_graph_eval_folder(const lap_arm *arm) {
+  return arm->evaluates ? lap_format("eval-%s", arm->name) : lap_copy_string("eval");
 }
 
-/* An evaluation `set` of another kind; what it reads is in the draft. NULL: it is there already. */
-static lap_task *add_other(lap_graph *graph, lap_task_draft *draft, size_t run, const char *set,
-                           const char *command) {
-  char *name = lap_format("%s/eval/%s", graph->tasks.task[run].name, set);
+/* Who evaluates which run. */
+typedef struct {
+  size_t run;
+  const lap_config *config; /* of the run */
+  const lap_arm *arm;       /* that of the run, or one that evaluates it otherwise */
+} viewing;
+
+/* An evaluation of `set`; what it reads is in the draft. NULL: it is there already. */
+static lap_task *add_viewing(lap_graph *graph, lap_task_draft *draft, const viewing *v,
+                             const char *set, const char *command) {
+  char *folder = lap_graph_eval_folder(v->arm);
+  char *name = lap_format("%s/%s/%s", graph->tasks.task[v->run].name, folder, set);
   char *prefix = lap_format("%s.", set);
   bool is_new;
   const size_t index = lap_tasks_add(&graph->tasks, draft, name, prefix, &is_new);
   free(prefix);
   free(name);
+  free(folder);
   if (!is_new) return NULL;
   lap_task *task = &graph->tasks.task[index];
   lap_task_argue(task, "%s", command);
-  lap_task_argue(task, "%s", graph->tasks.task[run].directory);
+  lap_task_argue(task, "%s", graph->tasks.task[v->run].directory);
   return task;
 }
 
-static void add_choices(lap_graph *graph, size_t index, size_t run, const lap_config *config) {
-  const lap_suite_choices *choices = &graph->suite->choices[index];
-  const lap_task_input model = {.task = run};
+static void begin_viewing(lap_graph *graph, lap_task_draft *draft, const viewing *v) {
+  const lap_task_input model = {.task = v->run};
+  lap_task_draft_begin(draft, LAP_TASK_EVALUATION);
+  if (v->arm->sliding_window)
+    lap_task_draft_say(draft, "sliding_window=%" PRId64, v->arm->sliding_window);
+  lap_task_draft_read(draft, &graph->tasks, "model", &model);
+}
+
+static void argue_sliding_window(lap_task *task, const viewing *v) {
+  if (v->arm->sliding_window)
+    lap_task_argue(task, "--sliding-window=%" PRId64, v->arm->sliding_window);
+}
+
+static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const viewing *v) {
+  const int64_t length = graph->base->data.sequence_length;
+  lap_task_input cache = {.task = (size_t)LAP_NO_TASK};
+  if (graph->teachers[0].model.path) {
+    const cache_form form = evaluation_form(graph, v->config, length);
+    cache = add_cache(graph, &set->tokens, &form);
+  }
   lap_task_draft draft;
-  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
-  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
+  begin_viewing(graph, &draft, v);
+  const bool by_position = lap_suite_measures(graph->suite, "loss_by_position");
+  lap_task_draft_say(&draft, "sequence_length=%" PRId64 " columns=late,accepted%s", length,
+                     by_position ? " by=position" : "");
+  lap_task_draft_read(&draft, &graph->tasks, "tokens", &set->tokens);
+  if (cache.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &cache);
+  lap_task *task = add_viewing(graph, &draft, v, set->name, "eval");
+  if (task) {
+    task->parallel = true;
+    lap_task_argue(task, "--tokens=%s", set->tokens.path);
+    if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
+    lap_task_argue(task, "--sequence-length=%" PRId64, length);
+    argue_sliding_window(task, v);
+    lap_task_argue(task, "--threads=%d", v->config->threads);
+    lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+    if (by_position) lap_task_argue(task, "--by=position");
+    lap_task_argue(task, "--json");
+  }
+  lap_task_input_release(&cache);
+}
+
+static void add_choices(lap_graph *graph, size_t index, const viewing *v) {
+  const lap_suite_choices *choices = &graph->suite->choices[index];
+  lap_task_draft draft;
+  begin_viewing(graph, &draft, v);
   lap_task_draft_read(&draft, &graph->tasks, "choices", &graph->choices[index]);
-  lap_task *task = add_other(graph, &draft, run, choices->name, "eval");
+  lap_task *task = add_viewing(graph, &draft, v, choices->name, "eval");
   if (!task) return;
   task->parallel = true;
   lap_task_argue(task, "--choices=%s", choices->path);
-  lap_task_argue(task, "--threads=%d", config->threads);
+  argue_sliding_window(task, v);
+  lap_task_argue(task, "--threads=%d", v->config->threads);
   lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
   lap_task_argue(task, "--json");
 }
 
 /* What the run says by heart of its training shards, beside the test set. */
-static void add_memorise(lap_graph *graph, size_t run, const lap_config *config) {
+static void add_memorise(lap_graph *graph, const viewing *v) {
   const lap_graph_set *test = &graph->sets[graph->has_dev ? 1 : 0];
-  const lap_task_input model = {.task = run};
   lap_task_draft draft;
-  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  begin_viewing(graph, &draft, v);
   lap_task_draft_say(&draft, "prompts=%" PRId64, graph->suite->prompts);
-  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
   lap_task_draft_read(&draft, &graph->tasks, "seen", &graph->train);
   lap_task_draft_read(&draft, &graph->tasks, "unseen", &test->tokens);
-  lap_task *task = add_other(graph, &draft, run, "memorise", "eval");
+  lap_task *task = add_viewing(graph, &draft, v, "memorise", "eval");
   if (!task) return;
   lap_task_argue(task, "--memorise=%s", graph->train.path);
   lap_task_argue(task, "--tokens=%s", test->tokens.path);
   lap_task_argue(task, "--prompts=%" PRId64, graph->suite->prompts);
-  lap_task_argue(task, "--threads=%d", config->threads);
+  lap_task_argue(task, "--threads=%d", v->config->threads);
   lap_task_argue(task, "--json");
 }
 
-static void add_attend(lap_graph *graph, size_t run, const lap_config *config) {
-  const lap_task_input model = {.task = run};
+/* What another model thinks of what the run says after prompts of the test set. */
+static void add_judge(lap_graph *graph, const viewing *v) {
+  const lap_graph_set *test = &graph->sets[graph->has_dev ? 1 : 0];
+  const lap_graph_teacher *judge = lap_graph_judge(graph);
   lap_task_draft draft;
-  lap_task_draft_begin(&draft, LAP_TASK_EVALUATION);
+  begin_viewing(graph, &draft, v);
+  lap_task_draft_say(&draft, "judge prompts=%" PRId64, graph->suite->judge.prompts);
+  lap_task_draft_read(&draft, &graph->tasks, "judge", &judge->model);
+  lap_task_draft_read(&draft, &graph->tasks, "tokens", &test->tokens);
+  lap_task *task = add_viewing(graph, &draft, v, "judge", "eval");
+  if (!task) return;
+  lap_task_argue(task, "--judge=%s", judge->model.path);
+  lap_task_argue(task, "--tokens=%s", test->tokens.path);
+  lap_task_argue(task, "--prompts=%" PRId64, graph->suite->judge.prompts);
+  lap_task_argue(task, "--threads=%d", v->config->threads);
+  lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+  lap_task_argue(task, "--json");
+}
+
+static void add_attend(lap_graph *graph, const viewing *v) {
+  lap_task_draft draft;
+  begin_viewing(graph, &draft, v);
   lap_task_draft_say(&draft, "attend");
-  lap_task_draft_read(&draft, &graph->tasks, "model", &model);
   lap_task_draft_read(&draft, &graph->tasks, "text", &graph->attend);
-  lap_task *task = add_other(graph, &draft, run, "attend", "attend");
+  lap_task *task = add_viewing(graph, &draft, v, "attend", "attend");
   if (!task) return;
   lap_task_argue(task, "--text-file=%s", graph->attend.path);
   lap_task_argue(task, "--out=%s/%smaps", task->directory, task->prefix);
-  lap_task_argue(task, "--threads=%d", config->threads);
+  lap_task_argue(task, "--threads=%d", v->config->threads);
   lap_task_argue(task, "--json");
 }
 
-static void add_evaluations(lap_graph *graph, size_t run, const lap_config *config, bool dev_only) {
+static void add_evaluations(lap_graph *graph, const viewing *v, bool dev_only) {
   for (size_t i = 0; i < graph->set_count; ++i)
-    if (!dev_only || !strcmp(graph->sets[i].name, "dev"))
-      add_evaluation(graph, &graph->sets[i], run, config);
+    if (!dev_only || !strcmp(graph->sets[i].name, "dev")) add_evaluation(graph, &graph->sets[i], v);
   if (dev_only) return;
-  for (size_t i = 0; i < graph->suite->choice_count; ++i) add_choices(graph, i, run, config);
-  if (graph->suite->prompts > 0) add_memorise(graph, run, config);
-  if (graph->attend.path) add_attend(graph, run, config);
+  for (size_t i = 0; i < graph->suite->choice_count; ++i) add_choices(graph, i, v);
+  if (v->arm->evaluates) return; /* what follows is of a model as it was trained */
+  if (graph->suite->prompts > 0) add_memorise(graph, v);
+  if (graph->suite->judge.teacher) add_judge(graph, v);
+  if (graph->attend.path) add_attend(graph, v);
 }
+
+static void add_all_evaluations(lap_graph *graph, const lap_graph_run *wanted, size_t run,
+                                const lap_config *config) {
+  const viewing own = {run, config, wanted->arm};
+  add_evaluations(graph, &own, wanted->dev_only);
+  for (size_t i = 0; i < graph->suite->arm_count; ++i) {
+    const lap_arm *other = &graph->suite->arms[i];
+    const viewing otherwise = {run, config, other};
+    if (other->evaluates && !strcmp(other->evaluates, wanted->arm->name))
+      add_evaluations(graph, &otherwise, false);
+  }
+}
+
+/* --- a run with its evaluations --- */
 
 lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
                            lap_status *status) {
@@ -521,7 +568,7 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
   keep_last_checkpoint(config, &changes);
   if (is_new) argue_run(graph, &graph->tasks.task[*run], wanted->arm, &changes, &caches);
-  add_evaluations(graph, *run, config, wanted->dev_only);
+  add_all_evaluations(graph, wanted, *run, config);
   release_caches(&caches);
   lap_changes_release(&changes);
   lap_config_destroy(config);

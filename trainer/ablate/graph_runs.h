@@ -13,8 +13,12 @@ lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status);
 /* Kept ids of the caches against which runs are evaluated. */
 int64_t lap_graph_eval_k(const lap_graph *graph);
 
-/* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev. *run is its
- * task. */
+/* The folder in a run's directory that its evaluations for this arm go to: "eval", or that of an
+ * arm which evaluates the run of another. malloc'ed. */
+char *lap_graph_eval_folder(const lap_arm *arm);
+
+/* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev; those too of arms
+ * that evaluate the runs of its arm. *run is its task. */
 typedef struct {
   const lap_arm *arm;
   const lap_changes *more;

@@ -53,10 +53,17 @@ static json_t *texts(char *const *values, size_t count) {
 static json_t *runs_of(const lap_suite *suite, const lap_arm *arm) {
   json_t *list = json_array();
   for (size_t i = 0; i < suite->seed_count; ++i) {
-    char *directory = lap_format("runs/%s/seed-%" PRId64, arm->name, suite->seeds[i]);
-    json_array_append_new(
-        list, json_pack("{s:I, s:s}", "seed", (json_int_t)suite->seeds[i], "directory", directory));
+    char *directory = lap_format("runs/%s/seed-%" PRId64,
+                                 arm->evaluates ? arm->evaluates : arm->name, suite->seeds[i]);
+    json_t *run =
+        json_pack("{s:I, s:s}", "seed", (json_int_t)suite->seeds[i], "directory", directory);
     free(directory);
+    if (arm->evaluates) {
+      char *eval = lap_graph_eval_folder(arm);
+      json_object_set_new(run, "eval", json_string(eval));
+      free(eval);
+    }
+    json_array_append_new(list, run);
   }
   return list;
 }
@@ -98,6 +105,11 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
   if (arm->swap_percent > 0)
     json_object_set_new(changes, "teacher.swap_percent",
                         json_integer((json_int_t)arm->swap_percent));
+  if (arm->evaluates) {
+    json_object_set_new(changes, "evaluate.arm", json_string(arm->evaluates));
+    json_object_set_new(changes, "evaluate.sliding_window",
+                        json_integer((json_int_t)arm->sliding_window));
+  }
   *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
                       "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
                       runs_of(graph->suite, arm), "exploratory", 0);
@@ -143,6 +155,11 @@ static lap_code add_other_sets(const lap_graph *graph, json_t *list, lap_status 
     json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "name", "memorise", "kind",
                                           "memorise", "documents", (json_int_t)suite->prompts,
                                           "tokens_count", (json_int_t)0, "cluster", "document"));
+  if (suite->judge.teacher)
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "name", "judge", "kind", "judge", "judge",
+                        suite->judge.teacher, "documents", (json_int_t)suite->judge.prompts,
+                        "tokens_count", (json_int_t)0, "cluster", "document"));
   if (suite->attend)
     json_array_append_new(
         list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s}", "name", "attend", "kind", "attend",

@@ -9,6 +9,12 @@ const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name) {
   return NULL;
 }
 
+int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set) {
+  const int64_t smoke = suite->is_smoke ? suite->smoke.text_bytes : 0;
+  if (set->limit == 0 || smoke == 0) return set->limit + smoke;
+  return set->limit < smoke ? set->limit : smoke;
+}
+
 const lap_suite_texts *lap_suite_find_texts(const lap_suite *suite, const char *name) {
   for (size_t i = 0; i < suite->texts_count; ++i)
     if (strcmp(suite->texts[i].name, name) == 0) return &suite->texts[i];
@@ -54,6 +60,7 @@ static void release_arm(lap_arm *arm) {
   free(arm->draw_seed);
   free(arm->teacher);
   free(arm->texts);
+  free(arm->evaluates);
   lap_changes_release(&arm->changes);
 }
 
@@ -100,6 +107,7 @@ static void release_lists(lap_suite *suite) {
   }
   free(suite->texts);
   free(suite->attend);
+  free(suite->judge.teacher);
   free(suite->sets);
   release_texts(suite->measures, suite->measure_count);
 }

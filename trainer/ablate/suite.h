@@ -30,6 +30,10 @@ typedef struct {
   char *texts;           /* one of `texts`, read beside the corpus; NULL: none */
   char *teacher;         /* one of `teachers`; NULL: the suite's own */
   int64_t swap_percent;  /* of the training cache's rows, which are out of place */
+  /* It trains nothing: its runs are those of this arm, whose changes it has, evaluated otherwise.
+   * NULL: it trains. */
+  char *evaluates;
+  int64_t sliding_window; /* of such an evaluation; 0: as trained */
 } lap_arm;
 
 /* Texts, or token shards, of one source. */
@@ -44,6 +48,7 @@ typedef struct {
   lap_suite_text source; /* no text: shards */
   char *shards;          /* glob; NULL: texts */
   char *cluster;         /* "document" or "file" */
+  int64_t limit;         /* bytes of text that are used; 0: all */
 } lap_suite_set;
 
 /* Texts for training of which nothing is held out. */
@@ -140,7 +145,11 @@ typedef struct {
   lap_suite_choices *choices; /* [choice_count] */
   size_t choice_count;
   int64_t prompts; /* of memorise; 0: it is not asked for */
-  char *attend;    /* a text for attention maps; NULL: none */
+  struct {
+    char *teacher; /* one of `teachers`, who judges what runs say; NULL: nobody */
+    int64_t prompts;
+  } judge;
+  char *attend; /* a text for attention maps; NULL: none */
   struct {
     char *arm, *baseline; /* NULL: no break-even */
     double *multiples;    /* [multiple_count], ascending, the first 1 */
@@ -170,6 +179,9 @@ const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const ch
 const lap_suite_teacher *lap_suite_teacher_of(const lap_suite *suite, const lap_arm *arm);
 /* Its name in its caches. */
 const char *lap_suite_teacher_name(const lap_suite_teacher *teacher);
+
+/* Bytes of its text that are used, of which a smoke run has fewer; 0: all. */
+int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set);
 
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
 

@@ -15,17 +15,14 @@ typedef struct {
 } measure;
 
 static const measure measures[] = {
-    {"loss", true, false, true},
-    {"perplexity", false, false, true},
-    {"bits_per_byte", true, false, true},
-    {"accuracy", true, false, true},
-    {"ece", false, false, true},
-    {"loss_by_position", false, false, false},
-    {"kl", true, true, true},
-    {"agreement", true, true, true},
-    {"acceptance", true, true, true},
+    {"loss", true, false, true},          {"perplexity", false, false, true},
+    {"bits_per_byte", true, false, true}, {"accuracy", true, false, true},
+    {"ece", false, false, true},          {"loss_by_position", false, false, false},
+    {"late_loss", true, false, false},    {"kl", true, true, true},
+    {"agreement", true, true, true},      {"acceptance", true, true, true},
 };
 enum { MEASURES = sizeof measures / sizeof *measures };
+static const char *const of_judge[] = {"judge_loss", "judge_preference"};
 static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure"};
 
 static const measure *find(const char *name) {
@@ -44,7 +41,7 @@ lap_code lap_read_measures(const lap_suite_reader *reader, const char *name,
 
 lap_code lap_read_choices(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, void *destination) {
-  static const char *const taken[] = {"train", "dev", "test", "memorise", "attend"};
+  static const char *const taken[] = {"train", "dev", "test", "memorise", "attend", "judge"};
   lap_suite *suite = destination;
   if (node->kind != LAP_YAML_MAPPING || node->count == 0)
     return lap_read_expected(reader, name, node, "a mapping of names to FILE.jsonl");
@@ -74,6 +71,20 @@ lap_code lap_read_memorise(const lap_suite_reader *reader, const char *name,
   return lap_read_mapping(reader, name, node, fields, destination);
 }
 
+lap_code lap_read_judge(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        void *destination) {
+  static const lap_field fields[] = {
+      {"teacher", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, judge.teacher)},
+      {"prompts", LAP_FIELD_INTEGER, .offset = offsetof(lap_suite, judge.prompts), .minimum = 1,
+       .maximum = 1e6},
+      {0}};
+  lap_suite *suite = destination;
+  suite->judge.prompts = 200;
+  LAP_TRY(lap_read_mapping(reader, name, node, fields, suite));
+  if (suite->judge.teacher) return LAP_OK;
+  return lap_read_fail(reader, node->line, "%s.teacher is missing: one of teachers", name);
+}
+
 /* --- checks --- */
 
 static lap_code unknown(const lap_suite_reader *reader, int line, const char *name) {
@@ -88,6 +99,30 @@ lap_code lap_check_measures(const lap_suite_reader *reader, int line) {
   for (size_t i = 0; i < reader->suite->measure_count; ++i)
     if (!find(reader->suite->measures[i])) return unknown(reader, line, reader->suite->measures[i]);
   return LAP_OK;
+}
+
+lap_code lap_check_judge(const lap_suite_reader *reader, int line) {
+  const lap_suite *suite = reader->suite;
+  if (!suite->judge.teacher) return LAP_OK;
+  const lap_suite_teacher *judge = lap_suite_find_teacher(suite, suite->judge.teacher);
+  if (!judge || judge->kind == LAP_TEACHER_NONE)
+    return lap_read_fail(reader, line, "judge.teacher: there is no teacher '%s'",
+                         suite->judge.teacher);
+  if (judge->kind != LAP_TEACHER_CACHE) return LAP_OK;
+  return lap_read_fail(reader, line, "judge.teacher: '%s' is a cache, which cannot read a text",
+                       suite->judge.teacher);
+}
+
+static lap_code check_endpoint_of_judge(const lap_suite_reader *reader, int line) {
+  const lap_suite *suite = reader->suite;
+  if (!suite->judge.teacher)
+    return lap_read_fail(reader, line, "endpoint.set: there is no judge in the suite");
+  for (size_t i = 0; i < sizeof of_judge / sizeof *of_judge; ++i)
+    if (!strcmp(suite->endpoint.measure, of_judge[i])) return LAP_OK;
+  return lap_read_fail(reader, line,
+                       "endpoint.measure: of a judge expected judge_loss or judge_preference, "
+                       "found '%s'",
+                       suite->endpoint.measure);
 }
 
 static lap_code check_endpoint_of_choices(const lap_suite_reader *reader, int line) {
@@ -107,8 +142,8 @@ static lap_code check_endpoint_measure(const lap_suite_reader *reader, int line)
   if (!known->by_document)
     return lap_read_fail(reader, line,
                          "endpoint.measure: %s has no table by document, from which an interval "
-                         "over documents comes; expected loss, bits_per_byte, accuracy, kl, "
-                         "agreement or acceptance",
+                         "over documents comes; expected loss, late_loss, bits_per_byte, accuracy, "
+                         "kl, agreement or acceptance",
                          known->name);
   if (known->of_teacher && suite->teacher.kind == LAP_TEACHER_NONE)
     return lap_read_fail(reader, line, "endpoint.measure: %s needs a teacher", known->name);
@@ -125,6 +160,7 @@ lap_code lap_check_endpoint(const lap_suite_reader *reader, int line) {
                              suite->sets[j].name);
   for (size_t i = 0; i < suite->choice_count; ++i)
     if (!strcmp(set, suite->choices[i].name)) return check_endpoint_of_choices(reader, line);
+  if (!strcmp(set, "judge")) return check_endpoint_of_judge(reader, line);
   LAP_TRY(check_endpoint_measure(reader, line));
   if (!strcmp(set, "test")) return LAP_OK;
   if (!strcmp(set, "dev"))

@@ -14,8 +14,13 @@ lap_code lap_read_choices(const lap_suite_reader *reader, const char *name,
 lap_code lap_read_memorise(const lap_suite_reader *reader, const char *name,
                            const lap_yaml_node *node, void *destination);
 
+lap_code lap_read_judge(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        void *destination);
+
 /* Names that are no measure. */
 lap_code lap_check_measures(const lap_suite_reader *reader, int line);
+/* That the judge is a teacher with weights. */
+lap_code lap_check_judge(const lap_suite_reader *reader, int line);
 /* That the endpoint's set is there, and has a table of its measure by document or item. */
 lap_code lap_check_endpoint(const lap_suite_reader *reader, int line);
 

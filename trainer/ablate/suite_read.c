@@ -91,18 +91,21 @@ static const lap_field set_fields[] = {
     {"documents", LAP_FIELD_TEXT, .offset = SET(source.documents)},
     {"shards", LAP_FIELD_TEXT, .offset = SET(shards)},
     {"cluster", LAP_FIELD_TEXT, .offset = SET(cluster)},
+    {"limit", LAP_FIELD_INTEGER, .offset = SET(limit), .minimum = 1000, .maximum = 1e15},
     {0}};
 
 static lap_code read_set(const lap_suite_reader *reader, const char *name, const char *own,
                          const lap_yaml_node *node, lap_suite_set *set) {
   LAP_TRY(lap_read_check_name(reader, "set", own, node->line));
   if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test") ||
-      !strcmp(own, "memorise") || !strcmp(own, "attend"))
+      !strcmp(own, "memorise") || !strcmp(own, "attend") || !strcmp(own, "judge"))
     return lap_read_fail(reader, node->line, "%s.%s: the corpus itself has this set", name, own);
   char *dotted = lap_format("%s.%s", name, own);
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
   if (code == LAP_OK && (set->source.text_count > 0) == (set->shards != NULL))
     code = lap_read_fail(reader, node->line, "%s: expected either text or shards", dotted);
+  if (code == LAP_OK && set->limit > 0 && set->shards)
+    code = lap_read_fail(reader, node->line, "%s.limit: is of text, not of shards", dotted);
   char *cluster = lap_format("%s.cluster", dotted);
   if (code == LAP_OK) code = check_cluster(reader, cluster, node, set->cluster);
   free(cluster);
@@ -286,6 +289,7 @@ static const lap_field suite_fields[] = {
     {"sets", LAP_FIELD_READ, .read = read_sets},
     {"choices", LAP_FIELD_READ, .read = lap_read_choices},
     {"memorise", LAP_FIELD_READ, .read = lap_read_memorise},
+    {"judge", LAP_FIELD_READ, .read = lap_read_judge},
     {"attend", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, attend)},
     {"break_even", LAP_FIELD_READ, .read = read_break_even},
     {"pilot", LAP_FIELD_TEXT, .offset = offsetof(lap_suite, pilot)},
@@ -331,6 +335,10 @@ static bool has_seed(const int64_t *seeds, size_t count, int64_t seed) {
 static lap_code check_tune(const lap_suite_reader *reader, int line) {
   const lap_suite *suite = reader->suite;
   if (suite->tune.key_count == 0) return LAP_OK;
+  for (size_t i = 0; i < suite->arm_count; ++i)
+    if (suite->arms[i].evaluates)
+      return lap_read_fail(reader, line, "tune: arms.%s trains nothing that could be tuned",
+                           suite->arms[i].name);
   for (size_t i = 0; i < suite->tune.seed_count; ++i)
     if (has_seed(suite->seeds, suite->seed_count, suite->tune.seeds[i]))
       return lap_read_fail(reader, line,
@@ -355,6 +363,8 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   find(root, "endpoint", &line);
   LAP_TRY(lap_check_endpoint(reader, line));
   LAP_TRY(lap_check_teachers(reader));
+  find(root, "judge", &line);
+  LAP_TRY(lap_check_judge(reader, line));
   find(root, "tune", &line);
   return check_tune(reader, line);
 }

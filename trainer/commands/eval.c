@@ -20,6 +20,7 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/eval_choices.h"
+#include "trainer/commands/eval_judge.h"
 #include "trainer/commands/eval_memorise.h"
 #include "trainer/commands/model_flags.h"
 #include "trainer/commands/precision_flag.h"
@@ -29,10 +30,12 @@
 #include "trainer/model/evaluate.h"
 
 typedef struct {
-  const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise;
-  int64_t context, stride, prompts; /* 0: not given */
+  const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise, *judge;
+  int64_t context, stride, prompts, sliding_window; /* 0: not given */
   lap_model_flags model;
 } eval_flags;
+
+enum { USUAL_PROMPTS = 200 };
 
 static const lap_flag flags_of_eval[] = {
     {.name = "tokens",
@@ -77,11 +80,21 @@ static const lap_flag flags_of_eval[] = {
      .help =
          "instead of a loss: what the model says by heart of these shards, which it was trained "
          "on, beside the held-out ones of --tokens"},
+    {.name = "judge",
+     .value = "CHECKPOINT",
+     .offset = offsetof(eval_flags, judge),
+     .help = "instead of a loss: what this other model thinks of what the model says after prompts "
+             "of --tokens"},
+    {.name = "sliding-window",
+     .value = "W",
+     .integer = {1, 1 << 24},
+     .offset = offsetof(eval_flags, sliding_window),
+     .help = "tokens that a sliding_attention layer sees [as in the model's training]"},
     {.name = "prompts",
      .value = "N",
      .integer = {1, 1000000},
      .offset = offsetof(eval_flags, prompts),
-     .help = "for --memorise: how many prompts of each [200]"},
+     .help = "for --memorise and --judge: how many prompts of each [200]"},
     {0}};
 
 /* --- opening --- */
@@ -211,6 +224,8 @@ static lap_code print_result(const eval_result *r, const eval_inputs *in, const 
   json_object_set_new(object, "ece", lap_json_number(r->calibration_error));
   json_object_set_new(object, "sequence_length", json_integer(in->data.sequence_length));
   json_object_set_new(object, "stride", in->data.step ? json_integer(in->data.step) : json_null());
+  json_object_set_new(object, "sliding_window",
+                      json_integer(in->model.source.config->model.sliding_window));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
   json_object_set_new(object, "checkpoint", json_string(in->model.source.path));
   if (r->breakdown)
@@ -246,7 +261,8 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
   if (flags->unigram)
     return lap_fail(status, LAP_USAGE, "--unigram is the baseline of --choices, which is missing");
   if (flags->prompts)
-    return lap_fail(status, LAP_USAGE, "--prompts are those of --memorise, which is missing");
+    return lap_fail(status, LAP_USAGE,
+                    "--prompts are those of --memorise or --judge, which are missing");
   if (!flags->tokens)
     return lap_fail(status, LAP_USAGE, "--tokens GLOB or --choices FILE.jsonl is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
@@ -260,18 +276,20 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
-/* The flags that --choices, or --memorise, leaves without a meaning. */
+/* The flags that --choices, --memorise, or --judge leaves without a meaning. */
 static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
-  const char *means = flags->choices ? "--choices" : "--memorise";
+  const char *means = flags->choices ? "--choices" : flags->memorise ? "--memorise" : "--judge";
   const struct {
     const char *name;
     bool given;
   } meaningless[] = {{"--tokens", flags->choices && flags->tokens},
                      {"--memorise", flags->choices && flags->memorise},
+                     {"--judge", means[2] != 'j' && flags->judge},
                      {"--prompts", flags->choices && flags->prompts},
                      {"--unigram", !flags->choices && flags->unigram},
                      {"--cache", flags->cache},
                      {"--document-losses", flags->memorise && flags->document_losses},
+                     {"--sliding-window", !flags->choices && flags->sliding_window},
                      {"--by", flags->by},
                      {"--context", flags->context != 0},
                      {"--stride", flags->stride != 0},
@@ -283,6 +301,9 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
   if (flags->memorise && !flags->tokens)
     return lap_fail(status, LAP_USAGE,
                     "--memorise needs --tokens GLOB: held-out text, which says what is no memory");
+  if (flags->judge && !flags->tokens)
+    return lap_fail(status, LAP_USAGE,
+                    "--judge needs --tokens GLOB: held-out text, which the prompts are from");
   return LAP_OK;
 }
 
@@ -297,6 +318,8 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                                       &in->model, &own);
   if (own.code == LAP_OK)
     own.code = lap_precision_flag_apply(flags->model.precision, in->model.source.config, &own);
+  if (own.code == LAP_OK)
+    own.code = lap_sliding_window_apply(flags->sliding_window, in->model.source.config, &own);
   if (own.code == LAP_OK) own.code = lap_sharded_model_read(&in->model, &own);
   if (own.code == LAP_OK) own.code = open_data(flags, in, &own);
   *status = own;
@@ -352,18 +375,30 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
   const char *checkpoint = line->positional[0];
-  if (!flags->choices && !flags->memorise) return evaluate_model(session, flags, line, status);
+  if (!flags->choices && !flags->memorise && !flags->judge)
+    return evaluate_model(session, flags, line, status);
   LAP_TRY(check_other_flags(flags, status));
   if (flags->choices) {
     const lap_eval_choices_request request = {.checkpoint = checkpoint,
                                               .path = flags->choices,
                                               .unigram = flags->unigram,
                                               .table = flags->document_losses,
+                                              .sliding_window = flags->sliding_window,
                                               .json = line->json};
     return lap_eval_choices(session, &flags->model, &request, status);
   }
+  const int64_t prompts = flags->prompts ? flags->prompts : USUAL_PROMPTS;
+  if (flags->judge) {
+    const lap_eval_judge_request request = {.checkpoint = checkpoint,
+                                            .judge = flags->judge,
+                                            .tokens = flags->tokens,
+                                            .table = flags->document_losses,
+                                            .prompts = prompts,
+                                            .json = line->json};
+    return lap_eval_judge(session, &flags->model, &request, status);
+  }
   return lap_eval_memorise(session, &flags->model, checkpoint, flags->memorise, flags->tokens,
-                           flags->prompts ? flags->prompts : 200, line->json, status);
+                           prompts, line->json, status);
 }
 
 static double watchdog_of(const lap_command_line *line, const void *flags) {
@@ -389,7 +424,7 @@ const lap_command lap_command_eval = {
         "held-out loss, perplexity, bits per byte, distance to a teacher; under mpirun or alone",
     .usage =
         "CHECKPOINT --tokens GLOB [--cache GLOB]\nCHECKPOINT --choices FILE.jsonl\n"
-        "CHECKPOINT --memorise GLOB --tokens GLOB",
+        "CHECKPOINT --memorise GLOB --tokens GLOB\nCHECKPOINT --judge CHECKPOINT --tokens GLOB",
     .description =
         "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a "
         "Hugging Face directory.",

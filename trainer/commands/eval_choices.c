@@ -25,6 +25,7 @@ static lap_code open_inputs(const lap_session *session, const lap_model_flags *f
                                  status));
   const lap_model_source *source = &in->model.source;
   LAP_TRY(lap_precision_flag_apply(flags->precision, source->config, status));
+  LAP_TRY(lap_sliding_window_apply(request->sliding_window, source->config, status));
   LAP_TRY(lap_text_model_tokenizer(source, &in->tokenizer, status));
   LAP_TRY(lap_sharded_model_read(&in->model, status));
   if (!request->unigram) return LAP_OK;

@@ -8,8 +8,9 @@
 
 typedef struct {
   const char *checkpoint, *path;
-  const char *unigram; /* token shards for the baseline; NULL: none */
-  const char *table;   /* file for what was made of each item; NULL: none */
+  const char *unigram;    /* token shards for the baseline; NULL: none */
+  const char *table;      /* file for what was made of each item; NULL: none */
+  int64_t sliding_window; /* 0: as in the model's training */
   bool json;
 } lap_eval_choices_request;
 

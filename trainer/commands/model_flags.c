@@ -64,3 +64,16 @@ lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *
   return lap_fail(status, LAP_USAGE,
                   "the model does not say how long its windows were: give --sequence-length");
 }
+
+lap_code lap_sliding_window_apply(int64_t window, lap_config *config, lap_status *status) {
+  lap_gemma2_config *model = &config->model;
+  if (window == 0) return LAP_OK;
+  bool slides = false;
+  for (int64_t layer = 0; layer < model->num_hidden_layers; ++layer)
+    slides = slides || model->sliding[layer];
+  if (!slides)
+    return lap_fail(status, LAP_USAGE,
+                    "--sliding-window: the model has no layer of sliding_attention; leave it out");
+  model->sliding_window = window;
+  return LAP_OK;
+}

@@ -29,4 +29,8 @@ lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session 
 lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *config,
                                 uint32_t *length, lap_status *status);
 
+/* The config of the model takes a window of its sliding_attention layers other than that of its
+ * training; 0: stays. LAP_USAGE where the model has no such layer. */
+lap_code lap_sliding_window_apply(int64_t window, lap_config *config, lap_status *status);
+
 #endif

@@ -55,9 +55,10 @@ static bool is_of_decoupled(const char *key) {
   return strcmp(key, "objective.head") == 0 || strcmp(key, "objective.tail_weight") == 0;
 }
 
-/* Runs without it have the numbers they had before this key. */
-static bool is_without_smoothing(const lap_config *config, const char *key) {
-  return config->smoothing == LAP_SMOOTHING_NONE && strcmp(key, "objective.smoothing") == 0;
+/* Keys that only change runs which have them; others have the numbers they had before. */
+static bool is_at_default(const lap_config *config, const char *key) {
+  if (strcmp(key, "objective.smoothing") == 0) return config->smoothing == LAP_SMOOTHING_NONE;
+  return strcmp(key, "model.pre_norms_only") == 0 && !config->model.pre_norms_only;
 }
 
 static void append_key(lap_numbers *numbers, const lap_config *config, int index) {
@@ -79,7 +80,7 @@ lap_numbers *lap_numbers_create(const lap_config *config) {
     if (!schema[i].in_numbers || (int)i == gemm) continue;
     if (config->gemm == LAP_GEMM_LAPIDARY && is_of_openblas(schema[i].name)) continue;
     if (config->objective.tail != LAP_TAIL_DECOUPLED && is_of_decoupled(schema[i].name)) continue;
-    if (is_without_smoothing(config, schema[i].name)) continue;
+    if (is_at_default(config, schema[i].name)) continue;
     append_key(numbers, config, (int)i);
   }
   lap_numbers_append(numbers, "init", strcmp(config->init, "random") == 0 ? "random" : "weights");

@@ -89,6 +89,10 @@ static const lap_config_key schema[] = {
      offsetof(lap_config, model.max_position_embeddings), .fallback = "8192", .minimum = 1,
      .maximum = MODEL_LENGTH, .in_numbers = true, .unit = "tokens",
      .meaning = "Longest sequence that the model is made for. Bounds data.sequence_length."},
+    {"model.pre_norms_only", LAP_KEY_BOOLEAN, offsetof(lap_config, model.pre_norms_only),
+     .fallback = "false", .in_numbers = true,
+     .meaning = "No norms behind attention and feed-forward. Gemma 2 has norms before and behind "
+                "them, so such a model cannot be exported."},
     {"model.layer_types", LAP_KEY_LAYER_TYPES, offsetof(lap_config, model.sliding),
      .in_numbers = true, .derived = "both in turn, sliding_attention first",
      .example = "[sliding_attention, full_attention, sliding_attention]", .commented_out = true,

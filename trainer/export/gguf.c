@@ -62,11 +62,19 @@ static lap_code check_float32(const char *key, double value, lap_status *status)
                   key, lap_number_print_real(value, found));
 }
 
+static lap_code check_norms(const lap_gemma2_config *c, lap_status *status) {
+  if (!c->pre_norms_only) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "model.pre_norms_only is true; llama.cpp always has norms behind attention and "
+                  "feed-forward: only a model with them can be exported to gguf");
+}
+
 static lap_code check_config(const lap_gemma2_config *c, lap_status *status) {
   LAP_TRY(check_scalar(c, status));
   LAP_TRY(check_soft_cap("attn_logit_softcapping", c->attn_logit_softcapping, status));
   LAP_TRY(check_soft_cap("final_logit_softcapping", c->final_logit_softcapping, status));
   LAP_TRY(check_layer_types(c, status));
+  LAP_TRY(check_norms(c, status));
   LAP_TRY(check_float32("attn_logit_softcapping", c->attn_logit_softcapping, status));
   LAP_TRY(check_float32("final_logit_softcapping", c->final_logit_softcapping, status));
   LAP_TRY(check_float32("rope_theta", c->rope_theta, status));

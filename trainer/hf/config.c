@@ -263,6 +263,10 @@ lap_code lap_hf_config_read(const char *path, lap_gemma2_config *model, lap_stat
 /* --- writing --- */
 
 static lap_code check_representable(const lap_gemma2_config *model, lap_status *status) {
+  if (model->pre_norms_only)
+    return lap_fail(status, LAP_USAGE,
+                    "model.pre_norms_only is true; transformers always has norms behind attention "
+                    "and feed-forward: this model cannot be a Hugging Face directory");
   if (model->query_pre_attn_scalar != floor(model->query_pre_attn_scalar) ||
       model->query_pre_attn_scalar > 0x1p53)
     return lap_fail(status, LAP_USAGE,

@@ -32,9 +32,11 @@ typedef enum {
   TOKENS,
   BYTES,
   CORRECT,
+  LATE_TOKENS,
   AGREED,
   NATS,
   TEXT_NATS,
+  LATE_NATS,
   KL,
   ACCEPTED
 } column_kind;
@@ -54,6 +56,8 @@ static const column columns[] = {
     {"nats", NATS, true, false},
     {"text_nats", TEXT_NATS, true, false},
     {"correct", CORRECT, false, false},
+    {"late_tokens", LATE_TOKENS, false, false},
+    {"late_nats", LATE_NATS, true, false},
     {"kl", KL, true, true},
     {"agreed", AGREED, false, true},
     {"accepted", ACCEPTED, true, true},
@@ -74,6 +78,8 @@ static uint64_t integer_of(const lap_evaluation_detail *detail, column_kind kind
       return (uint64_t)sums->text_bytes;
     case CORRECT:
       return (uint64_t)sums->correct;
+    case LATE_TOKENS:
+      return (uint64_t)sums->late;
     default:
       return (uint64_t)sums->agreed;
   }
@@ -88,6 +94,8 @@ static double real_of(const lap_evaluation_detail *detail, column_kind kind, uin
       return sums->kl;
     case ACCEPTED:
       return sums->accepted;
+    case LATE_NATS:
+      return sums->late_nats;
     default:
       return sums->text_nats;
   }
@@ -122,6 +130,8 @@ static lap_code write_content(const lap_hdf5_file *file, const lap_model_source 
   LAP_TRY(lap_hdf5_write_string(file, "model_state_sha256", model, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens, status));
   LAP_TRY(lap_hdf5_write_integer(file, "sequence_length", data->sequence_length, status));
+  LAP_TRY(
+      lap_hdf5_write_integer(file, "sliding_window", source->config->model.sliding_window, status));
   if (data->step) LAP_TRY(lap_hdf5_write_integer(file, "stride", data->step, status));
   for (size_t i = 0; i < sizeof columns / sizeof *columns; ++i)
     if (data->cache || !columns[i].with_cache)

@@ -8,6 +8,7 @@
 #include "core/stop.h"
 #include "dataset/special_ids.h"
 #include "trainer/generate/generate.h"
+#include "trainer/measure/prompts.h"
 
 enum { STRETCH = LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION };
 
@@ -29,30 +30,6 @@ int64_t lap_edit_distance(const int32_t *a, int64_t a_count, const int32_t *b, i
   return distance;
 }
 
-/* --- places --- */
-
-/* The text tokens of an entry of the shard's `documents`: rows [*begin, *begin + return value). */
-static uint64_t text_of(const lap_token_shard *shard, uint64_t entry, uint64_t *begin) {
-  uint64_t end = shard->documents[entry + 1];
-  *begin = shard->documents[entry];
-  if (*begin < end && shard->tokens[*begin] == LAP_BOS) ++*begin;
-  if (*begin < end && shard->tokens[end - 1] == LAP_EOS) --end;
-  return end - *begin;
-}
-
-static uint64_t places_in(const lap_token_shard *shard, uint64_t entry, uint64_t *begin) {
-  const uint64_t tokens = text_of(shard, entry, begin);
-  return tokens < STRETCH ? 0 : tokens - STRETCH + 1;
-}
-
-static uint64_t count_places(const lap_token_set *set) {
-  uint64_t count = 0, begin;
-  for (size_t s = 0; s < set->count; ++s)
-    for (uint64_t d = 0; d < set->shard[s]->document_count; ++d)
-      count += places_in(set->shard[s], d, &begin);
-  return count;
-}
-
 /* --- prompts --- */
 
 typedef struct {
@@ -61,10 +38,11 @@ typedef struct {
   lap_memorised *memorised;
 } examiner;
 
-/* `tokens` [STRETCH]: the prompt and what follows it. */
-static lap_code examine(const examiner *e, const uint32_t *tokens, lap_status *status) {
+/* Of a stretch of the text: the prompt and what follows it. */
+static lap_code examine(void *context, const lap_prompt *place, lap_status *status) {
+  const examiner *e = context;
   int32_t prompt[1 + LAP_MEMORISE_PROMPT] = {LAP_BOS}, text[STRETCH];
-  for (int i = 0; i < STRETCH; ++i) text[i] = (int32_t)tokens[i];
+  for (int i = 0; i < STRETCH; ++i) text[i] = (int32_t)place->tokens[i];
   memcpy(prompt + 1, text, LAP_MEMORISE_PROMPT * sizeof *prompt);
   const lap_generate_request request = {.prompt = prompt,
                                         .prompt_count = 1 + LAP_MEMORISE_PROMPT,
@@ -84,38 +62,15 @@ static lap_code examine(const examiner *e, const uint32_t *tokens, lap_status *s
   return code;
 }
 
-/* The middle of each of `prompts` equal parts of all `count` places. */
-static lap_code examine_places(const examiner *e, const lap_token_set *set, uint64_t count,
-                               uint64_t prompts, lap_status *status) {
-  uint64_t before = 0, prompt = 0;
-  for (size_t s = 0; s < set->count; ++s)
-    for (uint64_t d = 0; d < set->shard[s]->document_count; ++d) {
-      uint64_t begin;
-      const uint64_t places = places_in(set->shard[s], d, &begin);
-      for (; prompt < prompts; ++prompt) {
-        const uint64_t place = (2 * prompt + 1) * count / (2 * prompts);
-        if (place >= before + places) break;
-        LAP_TRY(examine(e, set->shard[s]->tokens + begin + (place - before), status));
-      }
-      before += places;
-    }
-  return LAP_OK;
-}
-
 lap_code lap_memorise(const lap_gemma2_config *config, const float *weights,
                       const lap_token_set *set, uint64_t prompts, int64_t threads,
                       lap_memorised *memorised, lap_status *status) {
   *memorised = (lap_memorised){0};
-  const uint64_t places = count_places(set);
-  if (places == 0)
-    return lap_fail(status, LAP_DATA, "%s: no document has %d tokens of text for a prompt",
-                    set->shard[0]->path, STRETCH);
   const lap_sampling greedy = {.temperature = 0, .top_p = 1};
-  const examiner e = {.decoder = lap_decoder_create(config, weights, 1 + STRETCH, threads),
-                      .sampler = lap_sampler_create(&greedy, config->vocab_size),
-                      .memorised = memorised};
-  const lap_code code =
-      examine_places(&e, set, places, prompts < places ? prompts : places, status);
+  examiner e = {.decoder = lap_decoder_create(config, weights, 1 + STRETCH, threads),
+                .sampler = lap_sampler_create(&greedy, config->vocab_size),
+                .memorised = memorised};
+  const lap_code code = lap_prompts_visit(set, STRETCH, prompts, examine, &e, status);
   lap_sampler_destroy(e.sampler);
   lap_decoder_destroy(e.decoder);
   return code;

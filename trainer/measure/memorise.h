@@ -1,9 +1,8 @@
 /* memorise: how much of a text a model can say by heart.
  *
  * A prompt is BOS and 50 tokens from within a document; the model continues it greedily by 50
- * tokens, and these are held against those that follow in the document. Prompts are taken at equal
- * distances over all places of the shards where 100 tokens of one document follow each other, so
- * that the same shards give the same prompts. Text that the model has not seen says what is no
+ * tokens, and these are held against those that follow in the document (trainer/measure/prompts.h
+ * says which). Text that the model has not seen says what is no
  * memory: phrases that anybody would continue so.
  */
 #ifndef LAP_TRAINER_MEASURE_MEMORISE_H

@@ -86,6 +86,12 @@ static void sum_position(void *context, const lap_micro_batch *window, int64_t t
   /* The loss is made without the teacher, so that it has the same bits whatever the cache. */
   const lap_row_labels labels = {.target = target, .objective = &next_token};
   sums->nats = lap_loss_row(&labels, z, vocab, false, NULL).ce;
+  /* The context of evaluation_detail.h. */
+  const int64_t context_length = t - window->batch.document_start[t] + 1;
+  if (2 * context_length > (int64_t)e->request->data->sequence_length) {
+    sums->late = 1;
+    sums->late_nats = sums->nats;
+  }
   const double log_sum = next + sums->nats;
   if (e->confidence)
     e->confidence[t] = (float)(sums->correct > 0 ? exp(best - log_sum) : -exp(best - log_sum));

@@ -12,6 +12,8 @@ typedef struct {
   double correct;       /* where the likeliest token is the next one */
   double text_nats;     /* as nats, over next tokens that stand for text */
   double text_bytes;    /* of that text; both 0 without a tokenizer */
+  double late;          /* positions whose context is longer than half a window */
+  double late_nats;     /* as nats, over these */
   double kl;            /* to the teacher, between its K+1 buckets; with a cache, as all below */
   double agreed;        /* where student and teacher have the same likeliest token */
   double teacher_nats;  /* -log p of the next token under the teacher; NaN where it is not stored */

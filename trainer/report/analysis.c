@@ -57,12 +57,26 @@ static size_t baseline_of(const lap_study *study, size_t arm) {
   return baseline;
 }
 
+/* As configs have numbers: their text. */
+static json_t *integer_text(const json_t *integer) {
+  char text[32];
+  snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(integer));
+  return json_string(text);
+}
+
 static void add_difference(const lap_study *study, size_t arm, json_t *object) {
   const size_t baseline = baseline_of(study, arm);
   const json_t *own = config_of(study, arm), *other = config_of(study, baseline);
   json_object_set_new(object, "difference_from", json_string(lap_study_arm_name(study, baseline)));
-  json_object_set_new(object, "difference",
-                      own && other ? lap_config_difference(other, own) : json_null());
+  json_t *difference = own && other ? lap_config_difference(other, own) : json_null();
+  json_object_set_new(object, "difference", difference);
+  const json_t *window = lap_study_sliding_window(study, arm);
+  const json_t *before = lap_study_sliding_window(study, baseline);
+  if (json_is_object(difference) && window && (!before || !json_equal(window, before))) {
+    json_t *texts[] = {before ? integer_text(before) : json_null(), integer_text(window)};
+    json_object_set_new(difference, "evaluate.sliding_window",
+                        json_pack("[o, o]", texts[0], texts[1]));
+  }
 }
 
 static json_t *arm_object(const lap_study *study, size_t arm) {
@@ -165,6 +179,7 @@ static json_t *warnings_of(const lap_study *study, const json_t *sets) {
 static void count_runs(const lap_study *study, json_t *report) {
   json_int_t planned = 0, done = 0, diverged = 0;
   for (size_t i = 0; i < study->arm_count * study->seed_count; ++i) {
+    if (lap_study_sliding_window(study, i / study->seed_count)) continue; /* runs of another arm */
     const char *state = study->run[i] ? lap_json_text(study->run[i], "status") : "";
     planned += study->run[i] != NULL;
     done += strcmp(state, "done") == 0;

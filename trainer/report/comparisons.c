@@ -144,6 +144,9 @@ static lap_code read_pairs(pairs *p, lap_status *status) {
 }
 
 static bool same_states(const lap_study *study, const pair *one) {
+  /* The same runs, evaluated otherwise. */
+  if (lap_study_sliding_window(study, one->arm) || lap_study_sliding_window(study, one->baseline))
+    return false;
   for (size_t seed = 0; seed < study->seed_count; ++seed) {
     const char *a = lap_json_text(lap_study_run(study, one->arm, seed), "state_sha256");
     const char *b = lap_json_text(lap_study_run(study, one->baseline, seed), "state_sha256");

@@ -30,6 +30,8 @@ static const column columns[LAP_LOSS_COLUMNS] = {
     {"nats", LAP_HDF5_FLOAT, false},
     {"text_nats", LAP_HDF5_FLOAT, true},
     {"correct", LAP_HDF5_INTEGER, false},
+    {"late_tokens", LAP_HDF5_INTEGER, true},
+    {"late_nats", LAP_HDF5_FLOAT, true},
     {"kl", LAP_HDF5_FLOAT, true},
     {"agreed", LAP_HDF5_INTEGER, true},
     {"accepted", LAP_HDF5_FLOAT, true},
@@ -126,7 +128,8 @@ void lap_losses_destroy(lap_losses *losses) {
 }
 
 lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap_status *status) {
-  static const lap_loss_column same[] = {LAP_LOSS_TOKENS, LAP_LOSS_BYTES, LAP_LOSS_SHARD};
+  static const lap_loss_column same[] = {LAP_LOSS_TOKENS, LAP_LOSS_BYTES, LAP_LOSS_SHARD,
+                                         LAP_LOSS_LATE_TOKENS};
   if (strcmp(a->tokens_sha256, b->tokens_sha256) != 0)
     return lap_fail(status, LAP_DATA,
                     "%s: its tokens_sha256 is %.12s, that of %s is %.12s; both must be evaluated "
@@ -136,7 +139,7 @@ lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap
     return lap_fail(status, LAP_DATA, "%s: has %zu documents, %s has %zu", b->path, b->documents,
                     a->path, a->documents);
   for (size_t i = 0; i < sizeof same / sizeof *same; ++i)
-    for (size_t d = 0; d < a->documents; ++d)
+    for (size_t d = 0; d < a->documents && a->column[same[i]] && b->column[same[i]]; ++d)
       if (a->column[same[i]][d] != b->column[same[i]][d])
         return lap_fail(status, LAP_DATA,
                         "%s: %s[%zu] is %.0f, in %s it is %.0f; evaluate both with the same "

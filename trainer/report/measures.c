@@ -10,6 +10,8 @@
 
 static const lap_measure measures[] = {
     {"loss", "loss", "nats/token", LAP_LOSS_NATS, LAP_LOSS_TOKENS, 1, false, .key = NULL},
+    {"late_loss", "loss in contexts longer than half a window", "nats/token", LAP_LOSS_LATE_NATS,
+     LAP_LOSS_LATE_TOKENS, 1, false, .key = NULL},
     {"bits_per_byte", "bits per byte", "bits/byte", LAP_LOSS_TEXT_NATS, LAP_LOSS_BYTES,
      1.4426950408889634, false, .key = NULL},
     {"kl", "KL to the teacher", "nats/token", LAP_LOSS_KL, LAP_LOSS_TOKENS, 1, false, .key = NULL},
@@ -22,6 +24,10 @@ static const lap_measure measures[] = {
      LAP_LOSS_TOKENS, 1, true, .key = NULL},
     {"exposure", "exposure of canaries", "bits", LAP_LOSS_EXPOSURE, LAP_LOSS_TOKENS, 1, false,
      .key = NULL},
+    {"judge_loss", "loss of the judge on what runs say", "nats/token", LAP_LOSS_NATS,
+     LAP_LOSS_TOKENS, 1, false, .key = NULL},
+    {"judge_preference", "the judge prefers what runs say to the text itself", "share",
+     LAP_LOSS_CORRECT, LAP_LOSS_TOKENS, 1, true, .key = NULL},
     {.name = "perplexity", .title = "perplexity", .unit = "", .key = "perplexity"},
     {.name = "ece", .title = "calibration error (ECE)", .unit = "share", .key = "ece"},
     {.name = "exposure_slope",
@@ -99,6 +105,7 @@ static const lap_measure measures[] = {
 };
 static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure",
                                          "exposure_slope", NULL};
+static const char *const of_judge[] = {"judge_loss", "judge_preference", NULL};
 static const char *const of_memorise[] = {"exact", "near", "control_exact", "control_near", NULL};
 static const char *const of_attend[] = {"local_entropy",   "local_distance", "local_bos",
                                         "local_name",      "local_control",  "global_entropy",
@@ -112,13 +119,15 @@ const lap_measure *lap_measure_find(const char *name) {
 }
 
 const char *lap_measure_names(void) {
-  return "loss, bits_per_byte, kl, accuracy, agreement, acceptance, accuracy_per_byte, exposure";
+  return "loss, late_loss, bits_per_byte, kl, accuracy, agreement, acceptance, accuracy_per_byte, "
+         "exposure, judge_loss, judge_preference";
 }
 
 static const char *const *names_of_kind(const char *kind) {
   static const char *const none[] = {NULL};
   if (strcmp(kind, "choices") == 0) return of_choices;
   if (strcmp(kind, "attend") == 0) return of_attend;
+  if (strcmp(kind, "judge") == 0) return of_judge;
   return strcmp(kind, "memorise") == 0 ? of_memorise : none;
 }
 

@@ -19,6 +19,11 @@ const char *lap_study_arm_name(const lap_study *study, size_t arm) {
   return lap_json_text(lap_study_arm(study, arm), "name");
 }
 
+const json_t *lap_study_sliding_window(const lap_study *study, size_t arm) {
+  const json_t *changes = json_object_get(lap_study_arm(study, arm), "changes");
+  return json_object_get(changes, "evaluate.sliding_window");
+}
+
 const char *lap_study_set_name(const lap_study *study, size_t set) {
   return lap_json_text(json_array_get(json_object_get(study->plan, "sets"), set), "name");
 }
@@ -135,19 +140,20 @@ static const json_t *run_of_seed(const json_t *arm, json_int_t seed) {
   return NULL;
 }
 
-/* eval/SET.json without what is long, eval/SET.h5 where it is. */
+/* FOLDER/SET.json without what is long, FOLDER/SET.h5 where it is, where FOLDER has the
+ * evaluations of the run. */
 static lap_code read_evals(lap_study *study, size_t arm, size_t seed, const char *directory,
-                           lap_status *status) {
+                           const char *folder, lap_status *status) {
   json_t *evals = json_object();
   json_object_set_new(lap_study_run(study, arm, seed), "eval", evals);
   for (size_t set = 0; set < study->set_count; ++set) {
     json_t *eval;
-    char *name = lap_format("eval/%s.json", lap_study_set_name(study, set));
+    char *name = lap_format("%s/%s.json", folder, lap_study_set_name(study, set));
     lap_code code = lap_json_file_read(directory, name, false, &eval, status);
     free(name);
     LAP_TRY(code);
     if (eval) json_object_set_new(evals, lap_study_set_name(study, set), eval);
-    char *path = lap_format("%s/eval/%s.h5", directory, lap_study_set_name(study, set));
+    char *path = lap_format("%s/%s/%s.h5", directory, folder, lap_study_set_name(study, set));
     if (lap_file_exists(path)) code = lap_losses_read(path, place(study, set, arm, seed), status);
     free(path);
     LAP_TRY(code);
@@ -167,7 +173,8 @@ static lap_code read_run(lap_study *study, size_t arm, size_t seed, lap_status *
   if (code == LAP_OK) {
     json_object_set(*run, "seed", (json_t *)number);
     json_object_set_new(*run, "directory", json_string(relative));
-    code = read_evals(study, arm, seed, directory, status);
+    const char *folder = lap_json_text(planned, "eval");
+    code = read_evals(study, arm, seed, directory, *folder ? folder : "eval", status);
   }
   free(directory);
   return code;

@@ -37,6 +37,8 @@ void lap_study_close(lap_study *study);
 
 const json_t *lap_study_arm(const lap_study *study, size_t arm);
 const char *lap_study_arm_name(const lap_study *study, size_t arm);
+/* Of an arm that evaluates the runs of another with this window; NULL: it is of its own runs. */
+const json_t *lap_study_sliding_window(const lap_study *study, size_t arm);
 const char *lap_study_set_name(const lap_study *study, size_t set);
 /* The place of an arm by its name; LAP_DATA naming it where the plan has none. */
 lap_code lap_study_find_arm(const lap_study *study, const char *name, size_t *arm,
@@ -46,7 +48,7 @@ const lap_losses *lap_study_losses(const lap_study *study, size_t set, size_t ar
 
 /* "document", "file" or "shard": what the plan says varies alike. */
 const char *lap_study_cluster(const lap_study *study, size_t set);
-/* "" for token shards, "choices", "memorise", "attend". */
+/* "" for token shards, "choices", "memorise", "judge", "attend". */
 const char *lap_study_set_kind(const lap_study *study, size_t set);
 /* Any run's losses on the set. NULL: nothing has been evaluated there. */
 const lap_losses *lap_study_any_losses(const lap_study *study, size_t set);

@@ -23,7 +23,7 @@ static const char WHOLE[] =
     "4}\n"
     "compare: [[grid, plain]]\n"
     "margin: 0.05\n"
-    "sets: {news: {text: n.txt, cluster: file}}\n";
+    "sets: {news: {text: n.txt, cluster: file, limit: 7000}}\n";
 
 static lap_suite read(const char *text, bool smoke) {
   lap_suite suite;
@@ -53,6 +53,7 @@ static void everything_is_read(void **state) {
   assert_float_equal(suite.margin, .05, 0);
   assert_string_equal(suite.sets[0].source.text[0], "n.txt");
   assert_string_equal(suite.sets[0].cluster, "file");
+  assert_int_equal(lap_suite_set_limit(&suite, &suite.sets[0]), 7000);
   assert_string_equal(suite.endpoint.set, "test");
   assert_int_equal(suite.measure_count, 8);
   lap_suite_release(&suite);
@@ -92,6 +93,31 @@ static void break_even_adds_longer_arms(void **state) {
   free(text);
 }
 
+static const char EVALUATING[] =
+    "config: base.yaml\n"
+    "corpus: {text: a.txt}\n"
+    "seeds: 2\n"
+    "arms:\n"
+    "  other: {evaluate.arm: long, evaluate.sliding_window: [8, 16]}\n"
+    "  long: {schedule.steps: 7, token_multiple: 2}\n"
+    "compare: [[other, long]]\n";
+
+static void an_arm_evaluates_the_runs_of_another(void **state) {
+  (void)state;
+  lap_suite suite = read(EVALUATING, false);
+  assert_int_equal(suite.arm_count, 3);
+  assert_string_equal(suite.arms[1].name, "other,evaluate.sliding_window=16");
+  for (size_t i = 0; i < 2; ++i) { /* it is trained as that one */
+    assert_string_equal(suite.arms[i].evaluates, "long");
+    assert_string_equal(lap_changes_find(&suite.arms[i].changes, "schedule.steps"), "7");
+    assert_float_equal(suite.arms[i].token_multiple, 2, 0);
+  }
+  assert_int_equal(suite.arms[0].sliding_window, 8);
+  assert_null(suite.arms[2].evaluates);
+  assert_int_equal(suite.compare_count, 2);
+  lap_suite_release(&suite);
+}
+
 static void smoke_cuts(void **state) {
   (void)state;
   char *text = lap_format("%ssmoke: {seeds: 2, steps: 3, text_bytes: 5000}\n", WHOLE);
@@ -99,6 +125,7 @@ static void smoke_cuts(void **state) {
   assert_true(suite.is_smoke);
   assert_int_equal(suite.seed_count, 2);
   assert_int_equal(suite.corpus.limit, 5000);
+  assert_int_equal(lap_suite_set_limit(&suite, &suite.sets[0]), 5000);
   assert_string_equal(lap_changes_find(&suite.changes, "schedule.steps"), "3");
   assert_string_equal(lap_changes_find(&suite.teacher.changes, "schedule.steps"), "3");
   lap_suite_release(&suite);
@@ -190,13 +217,29 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(7, "  grid,optimizer.learning_rate=1e-3,objective.distill_weight=0:", "two arms");
   assert_refused(8, "  grid: {objective.tail: []}", "a value, or a list of values");
   assert_refused(8, "  grid: {token_multiple: 0}", "a number above 0");
+  assert_refused(7, "  plain: {evaluate.arm: grid}", "go together");
+  assert_refused(7, "  plain: {evaluate.sliding_window: 4}", "go together");
+  assert_refused(7, "  plain: {evaluate.arm: grid, evaluate.sliding_window: 0}", "from 1 to");
+  assert_refused(7, "  plain: {evaluate.arm: gird, evaluate.sliding_window: 4}",
+                 "suite.yaml:7: there is no arm 'gird'");
+  assert_refused(7, "  plain: {evaluate.arm: plain, evaluate.sliding_window: 4}",
+                 "'plain' trains nothing either");
+  assert_refused(7, "  plain: {evaluate.arm: x, evaluate.sliding_window: 4, schedule.steps: 3}",
+                 "leave out the other keys");
   assert_refused(9, "compare: [[grid, plane]]", "suite.yaml:9: there is no arm 'plane'");
   assert_refused(9, "compare: [grid, plain]", "a list of pairs");
   assert_refused(9, "compare: [[plain, plain]]", "with itself");
   assert_refused(10, "margin: low", "suite.yaml:10: margin: expected a number from 0 to 100");
   assert_refused(11, "sets: {test: {text: a}}", "the corpus itself has this set");
+  assert_refused(11, "sets: {news: {shards: a, limit: 5000}}", "of text, not of shards");
   assert_refused(11, "sets: {news: {text: a, cluster: book}}", "document or file, found 'book'");
   assert_refused(0, "endpoint: {set: dev}", "dev is for tuning");
+  assert_refused(0, "judge: {prompts: 3}", "judge.teacher is missing");
+  assert_refused(0, "judge: {teacher: x}", "judge.teacher: there is no teacher 'x'");
+  assert_refused(0, "endpoint: {set: judge, measure: loss}", "there is no judge");
+  assert_refused(0, "judge: {teacher: teacher}\nendpoint: {set: judge}",
+                 "judge_loss or judge_preference, found 'loss'");
+  assert_refused(3, "teacher: {cache: c}\njudge: {teacher: teacher}", "is a cache");
   assert_refused(0, "endpoint: {measure: los}", "did you mean 'loss'?");
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [3, 4]}",
                  "3 is a seed of the suite");
@@ -221,6 +264,22 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "teachers: {a: {model: m, eval_k: 3}}", "evaluated against the suite's own");
 }
 
+static void an_arm_that_trains_nothing_is_not_tuned(void **state) {
+  (void)state;
+  static const char *const more[] = {
+      "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [8, 9]}\n",
+      "break_even: {arm: long, baseline: 'other,evaluate.sliding_window=8'}\n"};
+  for (size_t i = 0; i < sizeof more / sizeof *more; ++i) {
+    char *text = lap_format("%s%s", EVALUATING, more[i]);
+    lap_suite suite;
+    lap_status status = {0};
+    assert_int_equal(lap_suite_parse("s.yaml", text, strlen(text), false, &suite, &status),
+                     LAP_USAGE);
+    if (!strstr(status.message, "trains nothing")) fail_msg("%s", status.message);
+    free(text);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(everything_is_read),
@@ -229,6 +288,8 @@ int main(void) {
       cmocka_unit_test(smoke_cuts),
       cmocka_unit_test(arms_may_learn_of_other_teachers),
       cmocka_unit_test(what_is_wrong_is_refused),
+      cmocka_unit_test(an_arm_evaluates_the_runs_of_another),
+      cmocka_unit_test(an_arm_that_trains_nothing_is_not_tuned),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -473,6 +473,7 @@ static void only_what_decides_the_numbers_changes_their_hash(void **state) {
       {"seed=8", "seed"},
       {"model.rope_theta=5000", "model.rope_theta"},
       {"model.layer_types=null", "model.layer_types"},
+      {"model.pre_norms_only=true", "model.pre_norms_only"},
       {"objective.distill_weight=0.5", "objective.distill_weight"},
       {"mesh.data=2", "mesh.data"},
       {"batch.micro_sequences=1", "batch.micro_sequences"},

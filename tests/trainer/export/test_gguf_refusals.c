@@ -39,6 +39,7 @@ static void a_config_that_llama_cpp_does_not_follow_is_refused(void **state) {
       {"model.attn_logit_softcapping=1e-300", {"attn_logit_softcapping is 1.0e-300"}},
       {"model.rope_theta=1e60", {"rope_theta is 1.0e+60", "3.4e38"}},
       {"model.rms_norm_eps=1e-50", {"rms_norm_eps is 1.0e-50", "1.4e-45"}},
+      {"model.pre_norms_only=true", {"pre_norms_only is true", "always has norms behind"}},
       {"model.layer_types=[full_attention, sliding_attention, full_attention]",
        {"layer_types has full_attention at layer 0", "sliding_attention for even layers"}},
       {"model.layer_types=[sliding_attention, full_attention, full_attention]",

@@ -236,6 +236,9 @@ static void what_transformers_cannot_represent_is_refused(void **state) {
   model = shape;
   model.hidden_size = 33;
   assert_not_representable(&model, "model.hidden_size is 33");
+  model = shape;
+  model.pre_norms_only = true;
+  assert_not_representable(&model, "model.pre_norms_only is true");
 }
 
 int main(void) {

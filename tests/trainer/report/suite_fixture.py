@@ -163,6 +163,8 @@ class Suite:
             out["correct"] = (tokens * .31).astype("u8")
             out["kl"] = tokens * .2 + nats * .01
             out["agreed"] = (tokens * .6).astype("u8")
+            out["late_tokens"] = tokens // 3
+            out["late_nats"] = nats / 3.5
 
     def write_tuning(self):
         """Two seeds of its own on dev, at three rates, for each arm; the middle one is best."""

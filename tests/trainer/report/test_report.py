@@ -74,12 +74,14 @@ class Numbers(Reports):
         self.assertEqual(pair["seed_degrees_of_freedom"], 8)  # pooled over three arms, five seeds
 
     def test_measures_come_from_their_sums(self):
-        suite = self.suite(seeds=3).write()
+        suite = self.suite(seeds=3, measures=["loss", "late_loss", "bits_per_byte", "kl", "accuracy",
+                                              "agreement"]).write()
         measures = {m["measure"]: m for m in self.report()["sets"][0]["measures"]}
         with h5py.File(suite.folder("distilled", 1) / "eval/test.h5") as file:
             tokens = file["tokens"][:].sum()
             expected = {"kl": file["kl"][:].sum() / tokens, "accuracy": file["correct"][:].sum() / tokens,
                         "agreement": file["agreed"][:].sum() / tokens,
+                        "late_loss": file["late_nats"][:].sum() / file["late_tokens"][:].sum(),
                         "bits_per_byte": file["text_nats"][:].sum() / math.log(2) / file["bytes"][:].sum()}
         for name, value in expected.items():
             self.assertAlmostEqual(measures[name]["arms"][0]["by_seed"][0], value, places=9)

@@ -1,0 +1,182 @@
+#include "trainer/measure/judge.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/gemma2/decode.h"
+#include "core/memory.h"
+#include "core/stop.h"
+#include "dataset/hdf5_file.h"
+#include "dataset/special_ids.h"
+#include "trainer/generate/generate.h"
+#include "trainer/measure/document_losses.h"
+#include "trainer/measure/prompts.h"
+
+enum {
+  STRETCH = LAP_JUDGE_PROMPT + LAP_JUDGE_CONTINUATION,
+  OF_PROMPT = 1 + LAP_JUDGE_PROMPT,
+};
+
+typedef struct {
+  lap_decoder *model, *judge;
+  int64_t vocab; /* of the judge */
+  lap_sampler *sampler;
+  lap_judged *judged;
+} trial;
+
+static lap_code token_nats(const trial *t, const float *z, int32_t token, double *nats,
+                           lap_status *status) {
+  double most = -INFINITY, sum = 0;
+  for (int64_t j = 0; j < t->vocab; ++j) most = fmax(most, (double)z[j]);
+  for (int64_t j = 0; j < t->vocab; ++j) sum += exp((double)z[j] - most);
+  *nats = most + log(sum) - (double)z[token];
+  if (isfinite(*nats)) return LAP_OK;
+  return lap_fail(status, LAP_NONFINITE, "the judge's logits are not finite");
+}
+
+/* The judge's mean loss of `count` > 0 tokens behind the prompt. */
+static lap_code mean_nats(const trial *t, const int32_t *prompt, const int32_t *tokens,
+                          int64_t count, double *mean, lap_status *status) {
+  double sum = 0;
+  lap_decoder_reset(t->judge);
+  const float *z = lap_decoder_prefill(t->judge, prompt, OF_PROMPT);
+  for (int64_t i = 0; i < count; ++i) {
+    double nats;
+    LAP_TRY(token_nats(t, z, tokens[i], &nats, status));
+    sum += nats;
+    if (i + 1 < count) z = lap_decoder_step(t->judge, tokens[i]);
+  }
+  *mean = sum / (double)count;
+  return LAP_OK;
+}
+
+/* What the model says behind the prompt, into tokens [CONTINUATION]; its end is said too. */
+static lap_code say(const trial *t, const lap_prompt *place, const int32_t *prompt, int32_t *tokens,
+                    int64_t *count, lap_status *status) {
+  const lap_generate_request request = {.prompt = prompt,
+                                        .prompt_count = OF_PROMPT,
+                                        .max_tokens = LAP_JUDGE_CONTINUATION,
+                                        .sample = place->index};
+  lap_generation said;
+  const lap_code code = lap_generate(t->model, t->sampler, &request, &said, status);
+  *count = said.count;
+  if (said.count > 0) memcpy(tokens, said.tokens, (size_t)said.count * sizeof *tokens);
+  if (code == LAP_OK && said.finish == LAP_FINISH_EOS) tokens[(*count)++] = LAP_EOS;
+  free(said.tokens);
+  return code;
+}
+
+static lap_code try_prompt(void *context, const lap_prompt *place, lap_status *status) {
+  const trial *t = context;
+  int32_t prompt[OF_PROMPT] = {LAP_BOS}, text[LAP_JUDGE_CONTINUATION];
+  int32_t tokens[LAP_JUDGE_CONTINUATION + 1];
+  int64_t count;
+  LAP_TRY(lap_stop_check(status));
+  for (int i = 0; i < LAP_JUDGE_PROMPT; ++i) prompt[1 + i] = (int32_t)place->tokens[i];
+  for (int i = 0; i < LAP_JUDGE_CONTINUATION; ++i)
+    text[i] = (int32_t)place->tokens[LAP_JUDGE_PROMPT + i];
+  LAP_TRY(say(t, place, prompt, tokens, &count, status));
+  lap_judged_item item = {.shard = place->shard, .row = place->row};
+  LAP_TRY(mean_nats(t, prompt, tokens, count, &item.nats, status));
+  LAP_TRY(mean_nats(t, prompt, text, LAP_JUDGE_CONTINUATION, &item.text_nats, status));
+  lap_judged *judged = t->judged;
+  judged->item = lap_reallocate(judged->item, (int64_t)judged->count + 1, sizeof *judged->item);
+  judged->item[judged->count++] = item;
+  return LAP_OK;
+}
+
+lap_code lap_judge(const lap_judge_model *model, const lap_judge_model *judge,
+                   const lap_token_set *set, uint64_t prompts, int64_t threads, lap_judged *judged,
+                   lap_status *status) {
+  const lap_sampling drawn = {.temperature = 1, .top_p = 1, .seed = 1};
+  /* What either has no id for is never said. */
+  const int64_t a = model->config->vocab_size, b = judge->config->vocab_size, both = a < b ? a : b;
+  *judged = (lap_judged){0};
+  trial t = {.model = lap_decoder_create(model->config, model->weights, 1 + STRETCH, threads),
+             .judge = lap_decoder_create(judge->config, judge->weights, 1 + STRETCH, threads),
+             .vocab = judge->config->vocab_size,
+             .sampler = lap_sampler_create(&drawn, both),
+             .judged = judged};
+  const lap_code code = lap_prompts_visit(set, STRETCH, prompts, try_prompt, &t, status);
+  lap_sampler_destroy(t.sampler);
+  lap_decoder_destroy(t.judge);
+  lap_decoder_destroy(t.model);
+  return code;
+}
+
+lap_judged_means lap_judged_mean(const lap_judged *judged) {
+  lap_judged_means means = {0};
+  for (uint64_t i = 0; i < judged->count; ++i) {
+    means.nats += judged->item[i].nats / (double)judged->count;
+    means.text_nats += judged->item[i].text_nats / (double)judged->count;
+    means.preferred += judged->item[i].nats < judged->item[i].text_nats;
+  }
+  return means;
+}
+
+/* --- its file --- */
+
+typedef enum { ITEM, SHARD, ROW, ONE, NONE, NATS, PREFERRED } column_kind;
+
+static double value_of(const lap_judged *judged, column_kind kind, uint64_t i) {
+  const lap_judged_item *item = &judged->item[i];
+  switch (kind) {
+    case ITEM:
+      return (double)i;
+    case SHARD:
+      return (double)item->shard;
+    case ROW:
+      return (double)item->row;
+    case ONE:
+      return 1;
+    case NONE:
+      return 0;
+    case NATS:
+      return item->nats;
+    default:
+      return item->nats < item->text_nats;
+  }
+}
+
+static lap_code write_columns(const lap_hdf5_file *file, const lap_judged *judged,
+                              lap_status *status) {
+  static const struct {
+    const char *name;
+    column_kind kind;
+  } columns[] = {{"document", ITEM}, {"shard", SHARD}, {"first_row", ROW},    {"tokens", ONE},
+                 {"bytes", NONE},    {"nats", NATS},   {"correct", PREFERRED}};
+  double *values = lap_allocate((int64_t)judged->count, sizeof *values);
+  lap_code code = LAP_OK;
+  for (size_t c = 0; c < sizeof columns / sizeof *columns && code == LAP_OK; ++c) {
+    for (uint64_t i = 0; i < judged->count; ++i) values[i] = value_of(judged, columns[c].kind, i);
+    const hid_t integer = columns[c].kind == SHARD ? H5T_STD_U32LE : H5T_STD_U64LE;
+    code = lap_hdf5_write_dataset(file, columns[c].name, 1, &judged->count,
+                                  columns[c].kind == NATS ? H5T_IEEE_F64LE : integer,
+                                  H5T_NATIVE_DOUBLE, values, status);
+  }
+  free(values);
+  return code;
+}
+
+static lap_code write_content(const lap_hdf5_file *file, const lap_model_source *source,
+                              const lap_token_set *set, const lap_judged *judged,
+                              lap_status *status) {
+  char model[LAP_SHA256_HEX], tokens[LAP_SHA256_HEX];
+  LAP_TRY(lap_model_state_sha256(source, model, status));
+  lap_token_set_sha256(set, tokens);
+  LAP_TRY(lap_hdf5_write_string(file, "format", LAP_DOCUMENT_LOSSES_FORMAT, status));
+  LAP_TRY(lap_hdf5_write_string(file, "model_state_sha256", model, status));
+  LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens, status));
+  return write_columns(file, judged, status);
+}
+
+lap_code lap_judged_write(const char *path, const lap_model_source *source,
+                          const lap_token_set *set, const lap_judged *judged, lap_status *status) {
+  lap_hdf5_file file;
+  LAP_TRY(lap_hdf5_create(path, &file, status));
+  const lap_code code = write_content(&file, source, set, judged, status);
+  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
+  lap_hdf5_close(&file);
+  return code;
+}
