@@ -65,8 +65,8 @@ class PassAtK(Made):
         done = script("pass-at-k", self.out, "--set", "cloze", "--k", "1", "--baseline", "plain")
         self.assertIn("plain   0.000 [0.000, 0.000]", done.stdout)
         difference = float(re.search(r"^taught +([0-9.]+)", done.stdout, re.M).group(1))
-        self.assertAlmostEqual(difference, numpy.mean(self.probability["taught"]) - numpy.mean(self.probability["plain"]),
-                               delta=6e-4)
+        expected = numpy.mean(self.probability["taught"]) - numpy.mean(self.probability["plain"])
+        self.assertAlmostEqual(difference, expected, delta=6e-4)
 
     def test_what_is_not_there_is_said(self):
         for says, code, arguments in (("no choices 'none'", 3, ["--set", "none"]),
@@ -100,18 +100,19 @@ class ScalingLaw(Made):
                 (folder / "eval/test.json").write_text(json.dumps({"loss": loss + noise * rng.standard_normal()}))
 
     def numbers(self, text, key):
-        return list(map(float, re.search(rf"^{re.escape(key)} ([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", text, re.M).groups()))
+        found = re.search(rf"^{re.escape(key)} ([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", text, re.M)
+        return list(map(float, found.groups()))
 
     def test_exponents_that_are_known_are_found(self):
         self.make(noise=1e-5)
-        done = script("scaling-law", self.out, "--draws", 20)
+        done = script("scaling-law", self.out, "--draws", 10)
         self.assertEqual(done.returncode, 0, done.stderr)
         for key, truth in (("a", self.A), ("b", self.B), ("E", self.FLOOR), ("b/(a+b)", self.B / (self.A + self.B))):
             self.assertAlmostEqual(self.numbers(done.stdout, key)[0], truth, delta=0.01)
 
     def test_intervals_cover_and_grow_with_noise(self):
         self.make(noise=0.01)
-        done = script("scaling-law", self.out, "--draws", 100)
+        done = script("scaling-law", self.out, "--draws", 30)
         for key, truth in (("a", self.A), ("b", self.B)):
             value, low, high = self.numbers(done.stdout, key)
             self.assertLess(low, value)

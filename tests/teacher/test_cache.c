@@ -254,6 +254,7 @@ static const char *write_draws(synthetic *made) {
     for (size_t s = 0; s < made->tokens.count; ++s) {
       lap_cache_content content;
       synthetic_content(made, s, &content);
+      lap_cache_content_add_draws(ROWS, &content);
       for (uint64_t row = 0; row < ROWS; ++row) {
         for (uint64_t j = 0; j < SYNTHETIC_K; ++j) {
           content.ids[row * SYNTHETIC_K + j] = (uint32_t)j + 50;
