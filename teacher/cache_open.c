@@ -195,10 +195,13 @@ static lap_code find_draw_seeds(const found_files *files, const lap_token_set *t
   return code;
 }
 
-/* All draws are of one codec, one size and one teacher; only the seed may differ. */
-static lap_code check_draw(const lap_cache *first, const lap_cache *draw, lap_status *status) {
+/* All draws are of one codec, one size and one teacher; only the seed may differ. Rows are made
+ * with the optional columns of the first, which are those that all have. */
+static lap_code check_draw(lap_cache *first, const lap_cache *draw, lap_status *status) {
   lap_cache_schema schema = draw->schema;
   schema.draw_seed = first->schema.draw_seed;
+  first->schema.has_next_logprob &= schema.has_next_logprob;
+  first->schema.has_entropy &= schema.has_entropy;
   return lap_cache_schema_equal(lap_cache_path(draw, 0), &schema, lap_cache_path(first, 0),
                                 &first->schema, status);
 }

@@ -41,62 +41,58 @@ typedef struct {
 
 /* --- tokens --- */
 
-/* Bytes of text of a set of the suite; NAN: shards, or no such set. Compressed text counts for less
- * than it is. */
-static double bytes_of_set(const estimate *e, const char *name) {
+static double share_of(const estimate *e, const char *pattern) {
   const lap_suite *suite = e->graph.suite;
-  for (size_t i = 0; i < suite->set_count; ++i) {
-    const lap_suite_text *text = &suite->sets[i].source;
-    lap_corpus corpus;
-    lap_status ignored;
-    if (strcmp(name, suite->sets[i].name) != 0 || text->text_count == 0 ||
-        lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL,
-                        &ignored) != LAP_OK)
-      continue;
-    const double limit = (double)lap_suite_set_limit(suite, &suite->sets[i]);
-    const double bytes = limit > 0 ? fmin((double)corpus.bytes, limit) : (double)corpus.bytes;
-    lap_corpus_close(&corpus);
-    return bytes;
+  if (!strcmp(pattern, e->graph.train.path))
+    return 1 - suite->corpus.dev_share - suite->corpus.test_share;
+  for (size_t i = 0; i < e->graph.set_count; ++i) {
+    if (strcmp(pattern, e->graph.sets[i].tokens.path) != 0) continue;
+    if (!strcmp(e->graph.sets[i].name, "dev")) return suite->corpus.dev_share;
+    if (!strcmp(e->graph.sets[i].name, "test")) return suite->corpus.test_share;
   }
   return NAN;
 }
 
-/* Tokens of text that is not tokenized yet; NAN: not known. */
-static double guess(const estimate *e, const char *pattern) {
-  const lap_suite *suite = e->graph.suite;
-  const double held = suite->corpus.dev_share + suite->corpus.test_share;
-  const double whole = e->text_bytes > 0 ? e->text_bytes / bytes_per_token : NAN;
-  if (!strcmp(pattern, e->graph.train.path)) return (1 - held) * whole;
-  for (size_t i = 0; i < e->graph.set_count; ++i) {
-    const lap_graph_set *set = &e->graph.sets[i];
-    if (strcmp(pattern, set->tokens.path) != 0) continue;
-    if (!strcmp(set->name, "dev")) return suite->corpus.dev_share * whole;
-    if (!strcmp(set->name, "test")) return suite->corpus.test_share * whole;
-    return bytes_of_set(e, set->name) / bytes_per_token;
+/* The text of which `pattern` are the shards, where it is another than the corpus, and how many
+ * bytes of it are used, 0 for all; NULL: none. */
+static const lap_suite_text *other_text(const estimate *e, const char *pattern, int64_t *limit) {
+  const lap_graph *graph = &e->graph;
+  const lap_suite *suite = graph->suite;
+  const size_t own = graph->set_count - suite->set_count; /* dev and test */
+  for (size_t i = 0; i < suite->set_count; ++i) {
+    *limit = lap_suite_set_limit(suite, &suite->sets[i]);
+    if (!strcmp(pattern, graph->sets[own + i].tokens.path)) return &suite->sets[i].source;
   }
-  return NAN;
+  *limit = suite->corpus.limit;
+  for (size_t i = 0; i < suite->texts_count; ++i)
+    if (!strcmp(pattern, graph->texts[i].path)) return &suite->texts[i].source;
+  return NULL;
+}
+
+/* The bytes that a text has on disk: compressed text counts for less than it is. */
+static lap_code measure_text(const lap_suite_text *text, int64_t limit, double *bytes,
+                             lap_status *status) {
+  lap_corpus corpus;
+  *bytes = 0;
+  if (text->text_count == 0) return LAP_OK;
+  LAP_TRY(
+      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
+  *bytes = limit > 0 ? fmin((double)corpus.bytes, (double)limit) : (double)corpus.bytes;
+  lap_corpus_close(&corpus);
+  return LAP_OK;
 }
 
 static double tokens_of(const estimate *e, const char *pattern, uint32_t length) {
   lap_token_set_size size;
   lap_status ignored;
+  double bytes;
+  int64_t limit;
   if (lap_token_set_measure(pattern, length, &size, &ignored) == LAP_OK)
     return (double)size.windows * (length - 1);
-  return guess(e, pattern);
-}
-
-/* The bytes that the corpus has on disk: compressed text counts for less than it is. */
-static lap_code measure_text(estimate *e, lap_status *status) {
-  const lap_suite *suite = e->graph.suite;
-  const lap_suite_text *text = &suite->corpus.source;
-  if (text->text_count == 0) return LAP_OK;
-  lap_corpus corpus;
-  LAP_TRY(
-      lap_corpus_open((const char *const *)text->text, text->text_count, &corpus, NULL, status));
-  e->text_bytes = (double)corpus.bytes;
-  if (suite->corpus.limit > 0) e->text_bytes = fmin(e->text_bytes, (double)suite->corpus.limit);
-  lap_corpus_close(&corpus);
-  return LAP_OK;
+  const lap_suite_text *other = other_text(e, pattern, &limit);
+  if (other && measure_text(other, limit, &bytes, &ignored) == LAP_OK && bytes > 0)
+    return bytes / bytes_per_token;
+  return e->text_bytes > 0 ? e->text_bytes * share_of(e, pattern) / bytes_per_token : NAN;
 }
 
 /* --- tasks --- */
@@ -263,7 +259,8 @@ static lap_code add_tasks(estimate *e, lap_status *status) {
 }
 
 static lap_code fill(estimate *e, lap_status *status) {
-  LAP_TRY(measure_text(e, status));
+  LAP_TRY(measure_text(&e->graph.suite->corpus.source, e->graph.suite->corpus.limit, &e->text_bytes,
+                       status));
   LAP_TRY(find_rate(e, status));
   LAP_TRY(add_tasks(e, status));
   for (size_t i = 0; i < e->graph.tasks.count; ++i)
