@@ -669,14 +669,20 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         (workspace / "foreign.txt").write_text(made_up_text(100, seed=7) + "".join(line + "\n" for line in copies))
         (workspace / "tasks.txt").write_text("ask ba say ba\n" * 200)
         cls.suite = cls.write("teachers.yaml", SUITE.replace("seeds: 2", "seeds: [4]") + cls.ARMS)
-        cls.result = cls.ablated(cls.suite, "out", "--jobs", "2", "--json")
+        cls.result = succeed("ablate", cls.suite, "--out", workspace / "out", "--jobs", "2", "--json",
+                             cwd=workspace.path)
+
+    def files(self, arm, key):
+        """The globs that the training of an arm was given under a key."""
+        command = self.read("out", f"runs/{arm}/seed-4/done.json")["command"]
+        (value,) = [word.partition("=")[2] for word in command if word.startswith(key + "=")]
+        return value.strip("{}").split(",")
 
     def cache(self, arm):
         """Attributes and arrays of the training cache of an arm."""
-        resolved = (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text()
-        pattern = re.search(r"cache: ['{]*([^,'}]*)", resolved).group(1)
-        with h5py.File(next((self.workspace / pattern).parent.glob("*.h5"))) as file:
-            return dict(file.attrs), {name: file[name][...] for name in file}
+        with h5py.File(next(pathlib.Path(self.files(arm, "teacher.cache")[0]).parent.glob("*.h5"))) as file:
+            attributes = {name: of.decode() if isinstance(of, bytes) else of for name, of in file.attrs.items()}
+            return attributes, {name: file[name][...] for name in file}
 
     def test_each_arm_learns_of_its_own(self):
         self.assertEqual((self.result.json["runs"], self.result.json["done"]), (7, 7))
@@ -689,9 +695,8 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         hashes = [of["teacher_sha256"] for of in teachers]
         self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
         for of, teacher in zip(plan["teachers"][1:], teachers[1:3], strict=True):
-            trained = self.read("out", of["directory"] + "/result.json")
-            self.assertEqual(trained["steps"], {"weak": 10, "foreign": 20}[of["name"]])
             resolved = (self.workspace / "out" / of["directory"] / "config.resolved.yaml").read_text()
+            self.assertIn(f"  steps: {10 if of['name'] == 'weak' else 20}\n", resolved)
             self.assertEqual("seed: 31\n" in resolved, of["name"] == "weak")
             self.assertEqual(teacher["teacher"], of["name"])
         average = hashlib.sha256("".join(["lapidary-average 1\n", *hashes[1:3]]).encode()).hexdigest()
@@ -722,26 +727,24 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         corpus = set((self.workspace / "text.txt").read_text().splitlines())
         foreign = [text for path in out.glob("text-*/train.jsonl")
                    for text in [[json.loads(line)["text"] for line in path.read_text().splitlines()]]
-                   if not set(text) <= corpus and len(text) > 100]
+                   if not set(text) <= corpus and len(set(text) & corpus) > 100]
         self.assertEqual((len(sides), len(foreign)), (30, 1))
         self.assertGreater(len(set(foreign[0]) & corpus), 200)
         self.assertFalse(set(foreign[0]) & set(sides))
 
     def test_more_texts_are_read_as_they_are(self):
-        resolved = (self.workspace / "out/runs/more/seed-4/config.resolved.yaml").read_text()
-        shards = re.search(r"train: '{(.*)/train/\*.h5,(.*)/train/\*.h5}'", resolved).groups()
+        shards = self.files("more", "data.train")
         documents = []
-        for folder in shards:
-            with h5py.File(next((self.workspace / folder / "train").glob("*.h5"))) as file:
+        for pattern in shards:
+            with h5py.File(next(pathlib.Path(pattern).parent.glob("*.h5"))) as file:
                 documents.append(len(file["documents"]) - 1)
-        self.assertEqual(documents[1], 200)
-        caches = re.search(r"cache: '{(.*)}'", resolved).group(1).split(",")
-        self.assertEqual(len(set(caches)), 3)  # of the corpus, the tasks, dev
+        self.assertEqual((len(documents), documents[1]), (2, 200))
+        self.assertEqual(len(set(self.files("more", "teacher.cache"))), 3)  # of the corpus, the tasks, dev
         (tokenizer,) = (self.workspace / "out/shared").glob("tokenizer-*")
         self.assertEqual(len([word for word in json.loads((tokenizer / "done.json").read_text())["command"]
                               if word.endswith("train.jsonl")]), 2)
         for arm in self.NAMES[:-1]:
-            self.assertNotIn(shards[1], (self.workspace / f"out/runs/{arm}/seed-4/config.resolved.yaml").read_text())
+            self.assertEqual(self.files(arm, "data.train"), shards[:1])
 
     def test_another_teacher_is_another_arm(self):
         runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}

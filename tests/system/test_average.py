@@ -9,6 +9,11 @@ import numpy
 from harness import VOCABULARY, Test, lapidary, succeed
 
 
+def texts(attributes):
+    """Strings of fixed length are bytes to h5py."""
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
+
+
 class Average(Test):
     @classmethod
     def make(cls, workspace):
@@ -30,7 +35,7 @@ class Average(Test):
 
     def read(self, out):
         with h5py.File(next((self.workspace / out).glob("*.h5"))) as file:
-            return dict(file.attrs), {name: file[name][...] for name in file}
+            return texts(file.attrs), {name: file[name][...] for name in file}
 
     def dense(self, out, teachers):
         """Probabilities [rows, V] of each counted row, and which rows are."""

@@ -195,7 +195,7 @@ class Codecs(Test):
                     with numpy.errstate(divide="ignore"):
                         file["logprob"][...] = numpy.log(p)
                     file["tail_mass"][...] = 0
-            by_cache = self.train(name, "objective.distill_weight=0.1").json
+            by_cache = self.train(name, "objective.distill_weight=0.1", "objective.tail=ghost").json
             run = self.workspace / f"{name}-run"
             smoothed = succeed("train", self.config, f"run_dir={run}", f"objective.smoothing={name}", "--json")
             self.assertIn("smoothed", smoothed.err)

@@ -104,14 +104,14 @@ class ScalingLaw(Made):
 
     def test_exponents_that_are_known_are_found(self):
         self.make(noise=1e-5)
-        done = script("scaling-law", self.out, "--draws", 20)
+        done = script("scaling-law", self.out, "--draws", 10)
         self.assertEqual(done.returncode, 0, done.stderr)
         for key, truth in (("a", self.A), ("b", self.B), ("E", self.FLOOR), ("b/(a+b)", self.B / (self.A + self.B))):
             self.assertAlmostEqual(self.numbers(done.stdout, key)[0], truth, delta=0.01)
 
     def test_intervals_cover_and_grow_with_noise(self):
         self.make(noise=0.01)
-        done = script("scaling-law", self.out, "--draws", 100)
+        done = script("scaling-law", self.out, "--draws", 30)
         for key, truth in (("a", self.A), ("b", self.B)):
             value, low, high = self.numbers(done.stdout, key)
             self.assertLess(low, value)
