@@ -319,7 +319,7 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
 
 static char *glob_of(const run_caches *caches) {
   const lap_task_input *const all[] = {&caches->train, &caches->texts, &caches->dev};
-  const char *path[3];
+  const char *path[3] = {NULL};
   size_t count = 0;
   for (size_t i = 0; i < 3; ++i) { /* a cache that is given may be all of them */
     if (all[i]->path && (count == 0 || strcmp(all[i]->path, path[0]) != 0))
