@@ -42,6 +42,10 @@ static void parameter_counts_are_those_of_the_paper(void **state) {
     assert_int_equal(lap_gemma2_config_check(&sizes[i].config, &status), LAP_OK);
     assert_int_equal(lap_gemma2_embedding_parameters(&sizes[i].config), sizes[i].embedding);
     assert_int_equal(lap_gemma2_non_embedding_parameters(&sizes[i].config), sizes[i].non_embedding);
+    lap_gemma2_config fewer = sizes[i].config; /* two norms of each layer */
+    fewer.pre_norms_only = true;
+    assert_int_equal(lap_gemma2_non_embedding_parameters(&fewer),
+                     sizes[i].non_embedding - 2 * fewer.hidden_size * fewer.num_hidden_layers);
   }
 }
 

@@ -108,8 +108,8 @@ lap_code lap_check_judge(const lap_suite_reader *reader, int line) {
   if (!judge || judge->kind == LAP_TEACHER_NONE)
     return lap_read_fail(reader, line, "judge.teacher: there is no teacher '%s'",
                          suite->judge.teacher);
-  if (judge->kind != LAP_TEACHER_CACHE) return LAP_OK;
-  return lap_read_fail(reader, line, "judge.teacher: '%s' is a cache, which cannot read a text",
+  if (judge->kind == LAP_TEACHER_CONFIG || judge->kind == LAP_TEACHER_MODEL) return LAP_OK;
+  return lap_read_fail(reader, line, "judge.teacher: '%s' is no model, which could read a text",
                        suite->judge.teacher);
 }
 
