@@ -549,7 +549,7 @@ lap_code lap_stepper_confirm(lap_stepper *s, lap_status *status) {
     lap_checksums_check_all(s->checksums);
     s->wrong.code = lap_checksums_verdict(s->checksums, state->step, &s->wrong);
   }
-  *status = s->wrong;
+  if (s->wrong.code != LAP_OK) *status = s->wrong;
   return lap_agree(state->placement.comm, status);
 }
 
