@@ -14,6 +14,8 @@
 
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
+#include "mpi/collective/lane_sum.h"
+#include "mpi/collective/segment_sum.h"
 #include "mpi/transport/agree.h"
 #include "tests/trainer/step/small_run.h"
 #include "trainer/step/optimizer.h"
@@ -33,7 +35,8 @@ static struct {
 } seen;
 
 static bool spoil_loss, spoil_norm;
-static int failing_fill; /* 0: none */
+static enum { NO_SUM, LANE_SUM, SEGMENT_SUM } spoiled_sum; /* which this rank adds wrongly */
+static int failing_fill;                                   /* 0: none */
 
 void __real_lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters,
                              int64_t begin, int64_t end, float factor, const float *gradient,
@@ -84,6 +87,19 @@ void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pa
 void __wrap_lap_square_partials(const float *gradient, int64_t count, double *partials) {
   __real_lap_square_partials(gradient, count, partials);
   if (spoil_norm && count > 0) partials[0] = INFINITY;
+}
+
+void __real_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums);
+void __wrap_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums);
+void __wrap_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums) {
+  __real_lap_lane_sum_run(sum, mine, sums);
+  if (spoiled_sum == LANE_SUM) sums[0] *= 1 + 1e-9;
+}
+
+double __real_lap_segment_sum_run(lap_segment_sum *sum, const double *partials);
+double __wrap_lap_segment_sum_run(lap_segment_sum *sum, const double *partials);
+double __wrap_lap_segment_sum_run(lap_segment_sum *sum, const double *partials) {
+  return __real_lap_segment_sum_run(sum, partials) * (spoiled_sum == SEGMENT_SUM ? 1 + 1e-9 : 1);
 }
 
 static bool checks_are_on = true;
@@ -138,6 +154,10 @@ static lap_step_result do_step(small_run *r) {
   if (lap_stepper_run(r->stepper, (lap_step_requests){0}, &result, &status) != LAP_OK)
     fail_msg("%s", status.message);
   return result;
+}
+
+static bool is_last(const small_run *r) {
+  return lap_comm_rank(r->comm) == lap_comm_size(r->comm) - 1;
 }
 
 static double sum_over_ranks(lap_comm *comm, double mine) {
@@ -321,6 +341,34 @@ static void a_bit_that_flips_between_steps_ends_the_run(void **state) {
     }
 }
 
+/* Each rank adds the losses and the norm for itself. Found in the next step, said in the one after,
+ * and before a checkpoint. */
+static void a_sum_that_one_rank_adds_wrongly_ends_the_run(void **state) {
+  lap_comm *comm = *state;
+  if (lap_comm_size(comm) == 1) return;
+  for (int i = 0; i < 4; ++i)
+    for (int way = 0; way < 4; ++way) {
+      small_run r;
+      lap_step_result result;
+      lap_status status = {0};
+      start_run(&r, comm, every_sharding[i], 1);
+      do_step(&r);
+      if (is_last(&r)) spoiled_sum = way & 1 ? LANE_SUM : SEGMENT_SUM;
+      do_step(&r);
+      spoiled_sum = NO_SUM;
+      if (way & 2) {
+        assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
+      } else {
+        do_step(&r);
+        assert_int_equal(lap_stepper_run(r.stepper, (lap_step_requests){0}, &result, &status),
+                         LAP_NONFINITE);
+      }
+      assert_non_null(
+          strstr(status.message, "different losses, counts, norms or factors in step 2;"));
+      small_run_end(&r);
+    }
+}
+
 /* --- steps that change nothing --- */
 
 /* All values that this rank holds, one kind behind another. */
@@ -422,10 +470,6 @@ static void a_loss_or_a_gradient_that_is_not_finite_is_enough(void **state) {
 
 /* --- requests --- */
 
-static bool is_last(const small_run *r) {
-  return lap_comm_rank(r->comm) == lap_comm_size(r->comm) - 1;
-}
-
 /* Only the last rank asks. */
 static lap_step_requests requests_of(const small_run *r, bool checkpoint,
                                      const lap_status *failure) {
@@ -525,6 +569,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(checks_change_no_bit),
       cmocka_unit_test(a_bit_that_flips_between_steps_ends_the_run),
+      cmocka_unit_test(a_sum_that_one_rank_adds_wrongly_ends_the_run),
       cmocka_unit_test(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),
       cmocka_unit_test(a_gradient_that_is_too_long_is_clipped_to_the_norm),
       cmocka_unit_test(adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update),
