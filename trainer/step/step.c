@@ -368,17 +368,19 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
   if (s->recheck) lap_recheck_watch(s->recheck, lane);
   run_lane(s, lane, gradients, sums, failed, since, own);
+  if (s->recheck) lap_recheck_take_losses(s->recheck, sums, SUM_COUNTED + 1);
   lap_gradient_sum_end(s->gradient_sum);
   account(s, LAP_PHASE_SUM, since);
 }
 
-/* For lap_recheck_run: its losses are those of the first time. */
+/* For lap_recheck_run: what is reported is of the first time. */
 static void compute_again(void *context, int lane, float *const *gradients, lap_status *own) {
   lap_stepper *s = context;
   double since = lap_clock_seconds(), sums[SUMS] = {0};
   bool failed = own->code != LAP_OK;
   s->again = true;
   run_lane(s, lane, gradients, sums, &failed, &since, own);
+  lap_recheck_take_losses(s->recheck, sums, SUM_COUNTED + 1);
   s->again = false;
 }
 

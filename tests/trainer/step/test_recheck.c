@@ -123,6 +123,7 @@ static void the_majority_is_right(void **state) {
 static struct {
   int rank;        /* -1: none */
   int first, last; /* passes of that rank in the step that are spoilt, from 1 */
+  bool in_loss;    /* of the pass, instead of: */
   int block;       /* in whose backward */
   int bucket;
   int64_t element; /* of the bucket */
@@ -137,10 +138,12 @@ static struct {
 void __real_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
 void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
 
+static bool is_wrong(void) {
+  return now.rank == fault.rank && fault.passes >= fault.first && fault.passes <= fault.last;
+}
+
 static void leave_and_spoil(void *context, int block, bool backward) {
-  const bool wrong = now.rank == fault.rank && fault.passes >= fault.first &&
-                     fault.passes <= fault.last && backward && block == fault.block;
-  if (wrong) { /* one bit */
+  if (is_wrong() && !fault.in_loss && backward && block == fault.block) { /* one bit */
     uint32_t bits;
     float *value = now.pass->gradients[fault.bucket] + fault.element;
     memcpy(&bits, value, sizeof bits);
@@ -157,6 +160,7 @@ void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pa
   lap_gemma2_pass spoilt = *pass;
   spoilt.hooks = &hooks;
   __real_lap_gemma2_replay_float(model, &spoilt);
+  if (is_wrong() && fault.in_loss) pass->losses->loss[1] += 1e-6;
 }
 
 static int fills, failing_fill; /* 0: none */
@@ -188,6 +192,7 @@ static void start_run(small_run *r, lap_comm *comm, settings with) {
   small_run_start(r, comm, small_run_config(config_text, with.overrides, with.count), NULL);
   now.rank = lap_comm_rank(comm);
   fault.rank = -1;
+  fault.in_loss = false;
 }
 
 static lap_code step(small_run *r, lap_status *status) {
@@ -331,6 +336,26 @@ static void expect_agreement_with_itself(lap_comm *comm) {
   small_run_end(&r);
 }
 
+/* What is reported of a lane has been computed wrongly, and nothing else. */
+static void a_loss_that_is_wrong_is_found_and_the_rank_named(void **state) {
+  lap_comm *comm = *state;
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
+    small_run r;
+    lap_status status;
+    start_run(&r, comm, (settings){each_step, 2});
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    fault.rank = rank;
+    fault.first = fault.last = 1;
+    fault.in_loss = true;
+    assert_int_equal(step(&r, &status), LAP_NONFINITE);
+    assert_says(&status, "step 2: the losses of lane ");
+    assert_says(&status, "Computed wrongly: rank %d on ", rank);
+    assert_says(&status, "No gradient differs. ");
+    assert_int_equal(suspects(&r, comm), 1);
+    small_run_end(&r);
+  }
+}
+
 /* Whatever it computes: of two replicas nobody can tell which one is wrong. Alone, a rank that
  * always makes the same mistake agrees with itself. */
 static void a_rank_that_is_always_wrong_is_found_by_a_third(void **state) {
@@ -423,6 +448,7 @@ int main(void) {
       cmocka_unit_test(the_majority_is_right),
       cmocka_unit_test(a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong),
       cmocka_unit_test(a_bit_that_flips_once_is_found_and_the_rank_named),
+      cmocka_unit_test(a_loss_that_is_wrong_is_found_and_the_rank_named),
       cmocka_unit_test(a_rank_that_is_always_wrong_is_found_by_a_third),
       cmocka_unit_test(of_model_ranks_the_one_is_named_whose_gradients_differ),
       cmocka_unit_test(steps_that_are_not_due_are_not_looked_at),
