@@ -45,6 +45,11 @@ project(toy C)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_BUILD_TYPE Release)
 enable_testing()
+option(LAPIDARY_SANITIZE "" OFF)
+if(LAPIDARY_SANITIZE)
+  add_compile_options(-fsanitize=address)
+  add_link_options(-fsanitize=address)
+endif()
 add_library(toy STATIC teacher/draw.c)
 add_executable(lapidary tests/teacher/test_draw.c)
 target_link_libraries(lapidary PRIVATE toy)
@@ -60,10 +65,26 @@ int sum(int n) {
 int rest(int n) {
   return n + 7;
 }
+int last(const int *numbers, int count) {
+  int found = 0;
+  for (int i = 0; i < count; ++i) found = numbers[i] ? numbers[i] : found;
+  return found;
+}
 """,
     "tests/CMakeLists.txt": "add_subdirectory(teacher)\n",
     "tests/teacher/CMakeLists.txt": "add_test(NAME teacher_draw COMMAND lapidary)\n",
-    "tests/teacher/test_draw.c": "int sum(int n);\nint main(void) { return sum(4) != 10 || sum(0) != 0; }\n",
+    "tests/teacher/test_draw.c": """\
+#include <stdlib.h>
+int sum(int n);
+int last(const int *numbers, int count);
+int main(void) {
+  int *numbers = calloc(5, sizeof *numbers); /* the four bytes behind them are 0 */
+  numbers[4] = 8;
+  const int wrong = sum(4) != 10 || sum(0) != 0 || last(numbers, 5) != 8;
+  free(numbers);
+  return wrong;
+}
+""",
 }
 
 
@@ -134,11 +155,17 @@ class Judging(unittest.TestCase):
         self.assertEqual(verdicts["for (int i = 0; i < n; ++i) total -= i + 1;"], "killed")
         self.assertEqual(verdicts["int total = (0 + 1);"], "killed")
         self.assertEqual(verdicts["enum { IN_NO_CODE = (3 + 1) };"], "equivalent")
+        overrun = "for (int i = 0; i <= count; ++i) found = numbers[i] ? numbers[i] : found;"
+        self.assertEqual(verdicts[overrun], "survived")
+        run("--sanitize")
+        now = {e["new"].strip(): e for e in entries()}
+        self.assertEqual(now[overrun]["by"], "teacher_draw under sanitizers")
+        self.assertEqual(now["return n - 7;"]["verdict"], "survived")
         self.assertEqual((tree / "build-mutate/tree/teacher/draw.c").read_text(), TREE["teacher/draw.c"])
         # A reason for each survivor makes it a success.
         (tree / "docs").mkdir()
         (tree / "docs/mutation.md").write_text(
-            "\n".join(f"{e['id']}: a reason" for e in entries() if e["verdict"] == "survived"))
+            "\n".join(f"{e['id']}: a reason" for e in now.values() if e["verdict"] == "survived"))
         self.assertEqual(run("--report"), 0)
 
 

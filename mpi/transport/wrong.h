@@ -2,7 +2,9 @@
  *
  * Equal bits make a detector with threshold zero: what was computed twice, or lay in memory between
  * two steps, either has the bits that it must have or something is broken. What is checked:
- * collective/sum_check.h (sums over ranks), trainer/state/checksums.h (the state between updates).
+ * collective/sum_check.h (sums over ranks), trainer/state/checksums.h (the state between updates),
+ * and outcomes: numbers that every rank works out for itself from what all ranks have, such as the
+ * loss of a step, are compared by hash.
  */
 #ifndef LAP_MPI_TRANSPORT_WRONG_H
 #define LAP_MPI_TRANSPORT_WRONG_H
@@ -15,5 +17,14 @@
  * `step` counts from 1. */
 lap_code lap_wrong_arithmetic(const lap_comm *comm, int rank, uint64_t step, lap_status *status,
                               const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Not collective. What ranks compare of an outcome, of LAP_OUTCOME_MOST numbers at most. NaN is
+ * NaN, whatever its bits. */
+enum { LAP_OUTCOME_MOST = 16 };
+uint32_t lap_outcome_hash(const double *numbers, int count);
+/* Not collective. LAP_NONFINITE: the ranks differ in what `format` names, and nobody knows whose is
+ * wrong. */
+lap_code lap_wrong_outcome(lap_status *status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,4 +1,5 @@
 /* file: whole or not at all, and nothing left behind. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -297,10 +298,15 @@ static void note(char call) {
   if (called + 1 < sizeof journal) journal[called++] = call;
 }
 
+static int directories_fail; /* errno; 0: they do not */
+
 int __wrap_fsync(int descriptor) {
   struct stat facts;
-  if (fstat(descriptor, &facts) == 0) note(S_ISDIR(facts.st_mode) ? 'd' : 'f');
-  return __real_fsync(descriptor);
+  const bool is_directory = fstat(descriptor, &facts) == 0 && S_ISDIR(facts.st_mode);
+  note(is_directory ? 'd' : 'f');
+  if (!is_directory || directories_fail == 0) return __real_fsync(descriptor);
+  errno = directories_fail;
+  return -1;
 }
 
 int __wrap_rename(const char *from, const char *to) {
@@ -322,6 +328,34 @@ static void bytes_are_on_disk_before_their_name_and_the_name_before_success(void
   free(path);
 }
 
+/* Some file systems sync no directories, and who may write into one may not read it. */
+static void a_directory_that_nobody_can_sync_is_written_all_the_same(void **state) {
+  (void)state;
+  enum { NOBODY = 65534 };
+  lap_status status = {0};
+  char *parent = inside("unread"), *path = inside("unread/file");
+  assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);
+  assert_int_equal(chmod(directory, 0755), 0);
+  assert_int_equal(chmod(parent, 0333), 0);
+  const bool is_root = geteuid() == 0;
+  if (is_root) assert_int_equal(seteuid(NOBODY), 0);
+  const lap_code unread = lap_file_write(path, "x", 1, &status);
+  if (is_root) assert_int_equal(seteuid(0), 0);
+  assert_int_equal(unread, LAP_OK);
+  assert_int_equal(chmod(parent, 0755), 0);
+  directories_fail = EINVAL;
+  const lap_code unable = lap_file_write(path, "x", 1, &status);
+  directories_fail = EIO;
+  const lap_code broken = lap_file_write(path, "x", 1, &status);
+  directories_fail = 0;
+  assert_int_equal(unable, LAP_OK);
+  assert_int_equal(broken, LAP_DATA);
+  assert_non_null(strstr(status.message, "unread: cannot be brought to disk: Input/output error"));
+  assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
+  free(path);
+  free(parent);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read_back),
@@ -336,6 +370,7 @@ int main(void) {
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),
       cmocka_unit_test(bytes_are_on_disk_before_their_name_and_the_name_before_success),
+      cmocka_unit_test(a_directory_that_nobody_can_sync_is_written_all_the_same),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -54,23 +54,21 @@ class Run:
     """One run of a scenario's command to its end, under the tracer or not."""
 
     def __init__(self, scenario, fault=None, at=0, preload=None, rank=None, ranks=None):
-        """`rank`: two ranks, of which this one is disturbed. `ranks`: that many, all alike. None: alone."""
+        """`rank`: two ranks, of which this one is disturbed. `ranks`: that many, all alike, and the tracer counts what
+        all of them do. None: alone."""
         self.log = scenario.home / "log"
-        plain = command_line(scenario.arguments())
-        command = plain
-        if fault:
-            command = [TRACER, os.path.realpath(scenario.place), str(self.log), fault, str(at)] + command
-        env = {**environment(), **(preload or {})}
+        plain, env = command_line(scenario.arguments()), environment()
+        tracer = [TRACER, os.path.realpath(scenario.place), str(self.log), fault, str(at)] if fault else []
+        added = ["env", *(f"{name}={value}" for name, value in preload.items())] if preload else []
+        launch = [MPIRUN, "--oversubscribe", "--bind-to", "none", "-n"]
         if rank is not None:
-            disturbed = ["env", *(f"{name}={value}" for name, value in (preload or {}).items()), *command]
-            ranks = [plain, plain]
-            ranks[rank] = disturbed
-            command = [MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", "1", *ranks[0], ":", "-n", "1", *ranks[1]]
-            env = environment()
+            both = [plain, plain]
+            both[rank] = [*added, *tracer, *plain]
+            command = [*launch, "1", *both[0], ":", "-n", "1", *both[1]]
         elif ranks is not None:
-            command = [MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), "env",
-                       *(f"{name}={value}" for name, value in preload.items()), *plain]
-            env = environment()
+            command = [*tracer, *launch, str(ranks), *added, *plain]
+        else:
+            command, env = [*tracer, *plain], {**env, **(preload or {})}
         with open(scenario.place / "out.txt", "w") as out, open(scenario.place / "err.txt", "w") as err:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env,
                                        start_new_session=True)
@@ -257,19 +255,51 @@ def _ranks_left(scenario):
         time.sleep(0.05)
 
 
+def _judge_job(scenario, run, published, reference):
+    """What is wrong with how a job of several processes ended, of which one was disturbed, or with what it left."""
+    left = _ranks_left(scenario)
+    if run.code is None:
+        return f"hangs: {run.err}"
+    if left:
+        return f"exit code {run.code}, and processes {left} are still there"
+    return _go_on(scenario, published, reference)
+
+
+def _outcome(scenario, run, wrong):
+    return Outcome(run.code, run.said.replace(str(scenario.place), "PLACE"), wrong)
+
+
 def disturb_rank(scenario, rank, reference, fault=None, at=0, stack=None):
     """Of two ranks one meets a fault, or has no memory for a stack: the job ends, no rank stays, one rank goes on."""
     scenario.reset()
     added = _without_memory(scenario, stack)[0] if stack else None
     run = Run(scenario, fault, at, added, rank)
-    wrong = "" if run.code is not None else f"hangs: {run.err}"
-    left = _ranks_left(scenario)
-    if left and not wrong:
-        wrong = f"exit code {run.code}, and processes {left} are still there"
-    if not wrong:
-        published = scenario.promised(run.calls) if fault and rank == 0 else 0
-        wrong = _go_on(scenario, published, reference)
-    return Outcome(run.code, run.said.replace(str(scenario.place), "PLACE"), wrong)
+    published = scenario.promised(run.calls) if fault and rank == 0 else 0
+    return _outcome(scenario, run, _judge_job(scenario, run, published, reference))
+
+
+def calls_of_job(scenario, ranks):
+    """The calls of all processes of a job that nothing disturbs."""
+    scenario.reset()
+    run = Run(scenario, "none", ranks=ranks)
+    if run.code != 0:
+        raise AssertionError(f"{scenario.name} fails undisturbed, {run.code}: {run.err}")
+    return run.calls
+
+
+def kill_one(scenario, ranks, at, reference):
+    """The process of a job that makes the call `at` is killed before it, and no other; a suite (`ranks` None) may start
+    it again. Then as above. The outcome, and the call, None where there were fewer."""
+    scenario.reset()
+    run = Run(scenario, "kill-one", at, ranks=ranks)
+    ended = run.code == 0 and scenario.result()
+    met = next((call for call in run.calls if call.met != "-"), None)
+    wrong = _judge_job(scenario, run, scenario.promised(run.calls), reference)
+    if met and ranks is not None and run.code == 0:
+        wrong = f"exit code 0, though process {met.process} was killed"
+    elif met and run.code == 0 and ended != reference:
+        wrong = f"exit code 0, but {difference(reference, ended)}"
+    return _outcome(scenario, run, wrong), met
 
 
 # --- crashes of the disk ---

@@ -1,6 +1,6 @@
 /* faults: bits that change on purpose, one fault after another, in a small run of the real trainer:
- * in messages, in the state between steps, in sums over ranks. What is checked must be caught,
- * every time; what is not checked must not be said to be; clean steps must raise no alarm.
+ * in messages, in the state between steps, in sums over ranks, in products. What is checked must be
+ * caught, every time; what is not checked must not be said to be; clean steps must raise no alarm.
  *
  *     mpirun -n RANKS test_faults_alone [FAULTS [CLEAN_STEPS [FIRST]]]
  *
@@ -9,7 +9,6 @@
  * link time: the shipped program has no way to. A kind of fault is a row of `kinds`.
  */
 #include <inttypes.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,12 +19,12 @@
 
 #include <cmocka.h>
 
+#include "autograd/kernel/matmul/matmul.h"
+#include "core/memory.h"
 #include "core/philox.h"
 #include "mpi/collective/sum_check.h"
 #include "mpi/transport/agree.h"
-#include "tests/mpi/world.h"
-#include "trainer/config/load.h"
-#include "trainer/step/step.h"
+#include "tests/trainer/step/small_run.h"
 
 static const char config_text[] =
     "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
@@ -39,37 +38,23 @@ static const lap_sharding shardings[] = {LAP_SHARDING_NONE, LAP_SHARDING_OPTIMIZ
                                          LAP_SHARDING_GRADIENTS, LAP_SHARDING_FULL};
 
 typedef struct {
-  lap_comm *comm;
-  lap_config *config;
-  lap_synthetic synthetic;
-  lap_data data;
-  lap_state *state;
-  lap_block_weights *weights;
-  lap_stepper *stepper;
-} run;
+  const char *const *keys;
+  size_t count;
+} overrides;
+/* As the trainer does it, or every lane again in every step. */
+static const overrides rechecks_now_and_then = {(const char *const[]){"integrity.recheck.every=7"},
+                                                1};
+static const overrides rechecks_all = {
+    (const char *const[]){"integrity.recheck.every=1", "integrity.recheck.lanes=3"}, 2};
+static const overrides rechecks_none = {NULL, 0};
 
-static void start_run(run *r, lap_comm *comm, lap_sharding sharding, lap_config *config) {
-  lap_status status = {0};
-  lap_placement placement;
-  *r = (run){.comm = comm, .config = config, .synthetic = {.vocab_size = 40, .windows = 1 << 20}};
-  if (lap_placement_create(&config->mesh, 0, sharding, comm, &placement, &status) != LAP_OK)
-    fail_msg("%s", status.message);
-  r->data = (lap_data){.sequence_length = 9, .synthetic = &r->synthetic};
-  r->state = lap_state_create(&config->model, &placement, true);
-  lap_state_initialise(r->state, SEED);
-  r->weights = lap_block_weights_create(r->state);
-  lap_block_weights_changed(r->weights, true);
-  r->stepper = lap_stepper_create(config, &r->data, 1000000, r->state, r->weights);
+static void start_run(small_run *r, lap_comm *comm, lap_sharding sharding, overrides with) {
+  lap_config *config = small_run_config(config_text, with.keys, with.count);
+  config->sharding = sharding;
+  small_run_start(r, comm, config, NULL);
 }
 
-static void end_run(run *r) {
-  lap_block_weights_wait_all(r->weights);
-  lap_stepper_destroy(r->stepper);
-  lap_block_weights_destroy(r->weights);
-  lap_state_destroy(r->state);
-}
-
-static lap_code step(run *r, lap_status *status) {
+static lap_code step(small_run *r, lap_status *status) {
   lap_step_result result;
   const lap_code code = lap_stepper_run(r->stepper, (lap_step_requests){0}, &result, status);
   if (code == LAP_OK && result.skipped) fail_msg("a step made no update");
@@ -111,6 +96,8 @@ static struct {
   uint64_t step;
   int owner;
   uint64_t sum_calls;
+  fault *in_product;
+  uint64_t products;
 } injected;
 
 /* --- in messages: as they have arrived, before they are looked at --- */
@@ -171,6 +158,63 @@ void __wrap_lap_merge_tile(const lap_merge_plan *plan, int values, const float *
   flip_bits(injected.in_sum, held[0] + held_offset, LAP_MERGE_TILE * sizeof(float));
 }
 
+/* --- in products: an element of an operand as it is read, or of the sum --- */
+
+/* What a product reads of an operand, in memory of its own, with a fault in one element. */
+static float *copy_wrongly(fault *f, const float *from, int64_t rows, int64_t columns,
+                           int64_t stride) {
+  float *copy = lap_allocate(rows * columns, sizeof *copy);
+  for (int64_t r = 0; r < rows; ++r)
+    memcpy(copy + r * columns, from + r * stride, (size_t)columns * sizeof *copy);
+  flip_bits(f, copy + draw(f, (uint64_t)(rows * columns)), sizeof *copy);
+  return copy;
+}
+
+static void multiply_wrongly(fault *f, const lap_matmul *product,
+                             void (*compute)(const lap_matmul *product)) {
+  lap_matmul p = *product;
+  float *copy = NULL;
+  const uint64_t which = draw(f, 3);
+  if (which == 0 && p.a) {
+    const int64_t rows = p.transpose_a ? p.k : p.m, columns = p.transpose_a ? p.m : p.k;
+    p.a = copy = copy_wrongly(f, p.a, rows, columns, p.lda);
+    p.lda = columns;
+  } else if (which == 1 && p.b) {
+    const int64_t rows = p.transpose_b ? p.n : p.k, columns = p.transpose_b ? p.k : p.n;
+    p.b = copy = copy_wrongly(f, p.b, rows, columns, p.ldb);
+    p.ldb = columns;
+  }
+  compute(&p);
+  if (!copy) {
+    const int64_t at = (int64_t)draw(f, (uint64_t)(p.m * p.n));
+    flip_bits(f, p.c + at / p.n * p.ldc + at % p.n, sizeof *p.c);
+  }
+  free(copy);
+}
+
+static void multiply(const lap_matmul *product, void (*compute)(const lap_matmul *product)) {
+  if (product->m == 0 || product->n == 0 || product->k == 0) {
+    compute(product);
+    return;
+  }
+  ++injected.products;
+  if (!injected.in_product || injected.done || injected.countdown-- != 0) {
+    compute(product);
+    return;
+  }
+  injected.done = true;
+  multiply_wrongly(injected.in_product, product, compute);
+}
+
+void __real_lap_matmul_run(const lap_matmul *product);
+void __wrap_lap_matmul_run(const lap_matmul *product);
+void __real_lap_matmul_run_here(const lap_matmul *product);
+void __wrap_lap_matmul_run_here(const lap_matmul *product);
+void __wrap_lap_matmul_run(const lap_matmul *product) { multiply(product, __real_lap_matmul_run); }
+void __wrap_lap_matmul_run_here(const lap_matmul *product) {
+  multiply(product, __real_lap_matmul_run_here);
+}
+
 /* --- kinds --- */
 
 typedef struct {
@@ -178,7 +222,7 @@ typedef struct {
 } tally;
 
 /* The step that shows what the one before has found, and whether all ranks say the same. */
-static bool next_step_ends(run *r, char message[LAP_MESSAGE_SIZE]) {
+static bool next_step_ends(small_run *r, char message[LAP_MESSAGE_SIZE]) {
   lap_status status = {0};
   const lap_code code = step(r, &status);
   snprintf(message, LAP_MESSAGE_SIZE, "%s", status.message);
@@ -186,10 +230,12 @@ static bool next_step_ends(run *r, char message[LAP_MESSAGE_SIZE]) {
   return code == LAP_NONFINITE;
 }
 
-static int draw_rank(run *r, fault *f) { return (int)draw(f, (uint64_t)lap_comm_size(r->comm)); }
+static int draw_rank(small_run *r, fault *f) {
+  return (int)draw(f, (uint64_t)lap_comm_size(r->comm));
+}
 
 /* Counted on all ranks, from what the one with the fault has seen. */
-static void count(run *r, int rank, tally *t, bool expected, bool caught) {
+static void count(small_run *r, int rank, tally *t, bool expected, bool caught) {
   int64_t mine[2] = {0, 0}, most[2], fewest;
   if (lap_comm_rank(r->comm) == rank) {
     mine[0] = expected;
@@ -203,7 +249,7 @@ static void count(run *r, int rank, tally *t, bool expected, bool caught) {
   t->false_alarms += !most[0] && most[1];
 }
 
-static void in_state(run *r, fault *f, tally *t, bool *over) {
+static void in_state(small_run *r, fault *f, tally *t, bool *over) {
   const int rank = draw_rank(r, f), kind = (int)draw(f, LAP_STATE_KINDS);
   const uint64_t place = draw(f, UINT64_C(1) << 40);
   lap_status status = {0};
@@ -228,7 +274,7 @@ static void in_state(run *r, fault *f, tally *t, bool *over) {
 }
 
 /* Any message of some step, or of an agreement between steps. */
-static void in_message(run *r, fault *f, tally *t, bool *over) {
+static void in_message(small_run *r, fault *f, tally *t, bool *over) {
   enum { A_STEP = 40 };
   const int rank = draw_rank(r, f);
   lap_status status = {0};
@@ -244,7 +290,7 @@ static void in_message(run *r, fault *f, tally *t, bool *over) {
   *over = false;
 }
 
-static void in_sum(run *r, fault *f, tally *t, bool *over) {
+static void in_sum(small_run *r, fault *f, tally *t, bool *over) {
   const int rank = draw_rank(r, f);
   const uint64_t countdown = draw(f, UINT64_C(1) << 40);
   lap_status status = {0};
@@ -268,7 +314,7 @@ static void in_sum(run *r, fault *f, tally *t, bool *over) {
 }
 
 /* Waits for the steps in which the rank adds something that is added again. */
-static void in_compared_sum(run *r, fault *f, tally *t, bool *over) {
+static void in_compared_sum(small_run *r, fault *f, tally *t, bool *over) {
   enum { MOST_STEPS = 2000 };
   const int rank = draw_rank(r, f);
   lap_status status = {0};
@@ -295,35 +341,76 @@ static void in_compared_sum(run *r, fault *f, tally *t, bool *over) {
   *over = true;
 }
 
-/* Another kind is a row: products in a lane that is computed again belong here. */
+/* Steps until the fault is made, on the rank that has it; how that one ends. The twin makes the
+ * same steps without it. */
+static lap_code step_wrongly(small_run *r, small_run *twin, fault *f, lap_status *status) {
+  for (int64_t fewest, done = 0;;) {
+    *status = (lap_status){0};
+    injected.in_product = f;
+    const lap_code code = step(r, status);
+    injected.in_product = NULL;
+    lap_agree_range(r->comm, injected.done, &fewest, &done);
+    if (done || code != LAP_OK) return code;
+    if (step(twin, status) != LAP_OK) fail_msg("%s", status->message);
+  }
+}
+
+/* Every lane is computed again, and the fault is in the first or the second time. One that is not
+ * caught must have no effect: the state is that of a twin without it. So it is after one that was
+ * caught, in the same step made again. */
+static void in_product(small_run *r, fault *f, tally *t, bool *over) {
+  const int rank = draw_rank(r, f);
+  const uint64_t countdown = draw(f, UINT64_C(1) << 40);
+  lap_status status = {0};
+  small_run twin;
+  char mine[LAP_SHA256_HEX], clean[LAP_SHA256_HEX], who[64];
+  const uint64_t before = injected.products;
+  if (step(r, &status) != LAP_OK) fail_msg("%s", status.message);
+  const uint64_t calls = injected.products - before;
+  start_run(&twin, r->comm, r->config->sharding, rechecks_none);
+  while (twin.state->step < r->state->step)
+    if (step(&twin, &status) != LAP_OK) fail_msg("%s", status.message);
+  injected.done = false;
+  injected.countdown = countdown % calls;
+  const lap_code code = step_wrongly(r, &twin, lap_comm_rank(r->comm) == rank ? f : NULL, &status);
+  if (code != LAP_OK && code != LAP_NONFINITE) fail_msg("%s", status.message);
+  snprintf(who, sizeof who, "Computed wrongly: rank %d on ", rank);
+  const bool caught = code == LAP_NONFINITE && strstr(status.message, who);
+  if (code == LAP_NONFINITE && step(r, &status) != LAP_OK) fail_msg("%s", status.message);
+  if (step(&twin, &status) != LAP_OK) fail_msg("%s", status.message);
+  small_run_sha256(r, mine);
+  small_run_sha256(&twin, clean);
+  const bool same = strcmp(mine, clean) == 0;
+  if (code == LAP_NONFINITE) assert_true(same);
+  small_run_end(&twin);
+  count(r, rank, t, code == LAP_NONFINITE || !same, caught);
+  *over = true; /* a twin is the dearer the further its run has come */
+}
+
+/* A kind of fault is a row. */
 static const struct {
   const char *name;
-  void (*make)(run *r, fault *f, tally *t, bool *over);
+  void (*make)(small_run *r, fault *f, tally *t, bool *over);
+  const overrides *with;
   bool any_sharding; /* else those with block lanes, whose sums lie in the vector's own order */
-} kinds[] = {{"message", in_message, true},
-             {"state between updates", in_state, true},
-             {"sum that is added again", in_compared_sum, false},
-             {"sum over ranks, anywhere", in_sum, false}};
+  bool on_one_rank;  /* there are such faults without others */
+  bool all_count;    /* each is made where something is checked, and has an effect */
+} kinds[] = {
+    {"message", in_message, &rechecks_now_and_then, true, false, true},
+    {"state between updates", in_state, &rechecks_now_and_then, true, true, true},
+    {"sum that is added again", in_compared_sum, &rechecks_now_and_then, false, false, true},
+    {"sum over ranks, anywhere", in_sum, &rechecks_now_and_then, false, false, false},
+    {"product in a lane that is computed again", in_product, &rechecks_all, true, true, false},
+};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* --- the list --- */
 
 static struct { uint64_t faults, clean_steps, first; } wanted = {240, 1500, 0};
 
-static lap_config *load(void) {
-  lap_config *config;
-  lap_status status = {0};
-  if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, NULL, 0, &config, &status) !=
-      LAP_OK)
-    fail_msg("%s", status.message);
-  config->threads = omp_get_max_threads();
-  return config;
-}
-
 /* Runs are over when a fault ends them; a run of every sharding in turn. */
 static void make_faults(lap_comm *comm, int kind, tally *t) {
-  lap_config *config = load();
-  run r;
+  small_run r;
   bool open = false;
   uint64_t turn = wanted.first;
   for (uint64_t n = wanted.first; n < wanted.first + wanted.faults; ++n) {
@@ -332,22 +419,22 @@ static void make_faults(lap_comm *comm, int kind, tally *t) {
     bool over = false;
     lap_status status = {0};
     if (!open) {
-      start_run(&r, comm, shardings[kinds[kind].any_sharding ? turn++ % 4 : turn++ % 2], config);
+      start_run(&r, comm, shardings[kinds[kind].any_sharding ? turn++ % 4 : turn++ % 2],
+                *kinds[kind].with);
       if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
     }
     kinds[kind].make(&r, &f, t, &over);
     open = !over && n / KINDS % 50 != 49;
-    if (!open) end_run(&r);
+    if (!open) small_run_end(&r);
   }
-  if (open) end_run(&r);
-  lap_config_destroy(config);
+  if (open) small_run_end(&r);
 }
 
 static void what_is_checked_is_caught(void **state) {
   lap_comm *comm = *state;
   for (int kind = 0; kind < KINDS; ++kind) {
     tally t = {0};
-    if (lap_comm_size(comm) == 1 && kind != 1) continue; /* no messages, no sums over ranks */
+    if (lap_comm_size(comm) == 1 && !kinds[kind].on_one_rank) continue;
     make_faults(comm, kind, &t);
     if (lap_comm_rank(comm) == 0)
       printf("faults: %s: %" PRIu64 " made, %" PRIu64 " where something is checked, %" PRIu64
@@ -356,25 +443,24 @@ static void what_is_checked_is_caught(void **state) {
     assert_int_equal(t.missed, 0);
     assert_int_equal(t.false_alarms, 0);
     assert_int_equal(t.caught, t.expected);
-    if (kinds[kind].make != in_sum) assert_int_equal(t.expected, t.made);
+    if (kinds[kind].all_count) assert_int_equal(t.expected, t.made);
+    if (kinds[kind].make == in_product) assert_true(2 * t.expected > t.made);
   }
 }
 
 static void clean_steps_raise_no_alarm(void **state) {
   lap_comm *comm = *state;
-  lap_config *config = load();
   for (int s = 0; s < 4; ++s) {
-    run r;
+    small_run r;
     lap_status status = {0};
-    start_run(&r, comm, shardings[s], config);
+    start_run(&r, comm, shardings[s], rechecks_now_and_then);
     for (uint64_t i = 0; i < wanted.clean_steps / 4; ++i)
       if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
     if (lap_stepper_confirm(r.stepper, &status) != LAP_OK) fail_msg("%s", status.message);
-    end_run(&r);
+    small_run_end(&r);
   }
   if (lap_comm_rank(comm) == 0)
     printf("faults: %" PRIu64 " clean steps, 0 alarms\n", wanted.clean_steps / 4 * 4);
-  lap_config_destroy(config);
 }
 
 int main(int argc, char **argv) {
@@ -385,5 +471,6 @@ int main(int argc, char **argv) {
       cmocka_unit_test(what_is_checked_is_caught),
       cmocka_unit_test(clean_steps_raise_no_alarm),
   };
-  return cmocka_run_group_tests_name("faults", tests, world_start, world_finish);
+  return cmocka_run_group_tests_name("faults", tests, small_run_world_start,
+                                     small_run_world_finish);
 }

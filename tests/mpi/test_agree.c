@@ -105,6 +105,21 @@ static void a_difference_far_into_a_line_or_at_the_end_is_shown(void **state) {
   assert_non_null(strstr(status.message, "has \"ab\""));
 }
 
+/* Up to 60 bytes before a difference are shown whole. */
+static void the_begin_of_a_line_is_left_out_only_where_it_is_long(void **state) {
+  lap_comm *comm = *state;
+  if (lap_comm_size(comm) == 1) return;
+  for (int before = 60; before <= 61; ++before) {
+    char text[100], shown[100];
+    lap_status status;
+    const char of_rank = lap_comm_rank(comm) > 0 ? 'y' : 'x';
+    snprintf(text, sizeof text, "one\n%.*d%c", before, 0, of_rank);
+    assert_int_equal(lap_agree_same(comm, "text", text, "", &status), LAP_USAGE);
+    snprintf(shown, sizeof shown, "has \"%s%.60dx\"", before > 60 ? "..." : "", 0);
+    if (!strstr(status.message, shown)) fail_msg("%s is not in %s", shown, status.message);
+  }
+}
+
 static void ranges_and_broadcasts_reach_everybody(void **state) {
   lap_comm *comm = *state;
   const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
@@ -239,6 +254,7 @@ int main(void) {
       cmocka_unit_test(equal_texts_agree),
       cmocka_unit_test(the_first_line_that_differs_is_shown),
       cmocka_unit_test(a_difference_far_into_a_line_or_at_the_end_is_shown),
+      cmocka_unit_test(the_begin_of_a_line_is_left_out_only_where_it_is_long),
       cmocka_unit_test(ranges_and_broadcasts_reach_everybody),
       cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
       cmocka_unit_test(nobody_passes_a_barrier_alone),

@@ -30,8 +30,10 @@ if code > 128:
     os.kill(os.getpid(), code - 128)
 os._exit(code)  # at once: a notice that comes while Python ends would kill it
 """
+# A requeue ends the processes of the job, this one among them.
 SCONTROL = """#!/bin/sh
 if [ "$1" = show ]; then echo "JobId=7 JobState=$STATE Reason=None"; else echo "$@" >>scontrol; fi
+if [ "$1" = requeue ]; then kill -TERM $PPID $$; fi
 """
 
 
@@ -125,6 +127,17 @@ class BatchScripts(Test):
         code, text = self.finish(self.start("train.sbatch", "c.yaml", RANKS_END="1"))
         self.assertIn("the ranks have ended, mpirun has not: ending it", text)
         self.assertEqual((code, self.requeued()), (137, False))
+
+    def test_the_code_of_a_launcher_that_ends_at_once(self):
+        """It has ended before the script waits for it."""
+        slow = self.workspace / "slow"  # what the script asks on its way there
+        slow.mkdir()
+        (slow / "readlink").write_text(f"#!/bin/sh\n{self.bin}/sleep 1\nexec {shutil.which('readlink')} \"$@\"\n")
+        (slow / "readlink").chmod(0o755)
+        for script in SCRIPTS:
+            process = self.start(script.name, "c.yaml", LAPIDARY_LAUNCHER="false",
+                                 path=f"{slow}:{self.bin}:{os.environ['PATH']}")
+            self.assertEqual(self.finish(process), (1, ""), script.name)
 
     def test_hosts_that_computed_wrongly_stay_out_after_a_requeue(self):
         program = self.workspace / "program"  # says what run_dir is, as `lapidary config` does

@@ -11,7 +11,8 @@ from harness import SOURCE, Test, json, metrics, unittest
 
 sys.path.insert(0, str(SOURCE / "tests/faults"))
 
-from crash_points import ALL_LOST, Run, Sweep, allocation_stacks, disturb_rank, library
+from crash_points import (ALL_LOST, Run, Sweep, allocation_stacks, calls_of_job, disturb_rank, kill_one, library,
+                          role)
 from scenarios import SCENARIOS, make_inputs
 
 
@@ -95,7 +96,7 @@ class Memory(Points):
 
 
 class Ranks(Points):
-    """One of two ranks fails: the other does not stay behind, and one rank alone goes on."""
+    """One process of several fails: no other stays behind, and the same command on one rank goes on."""
 
     def disturb(self, sweep, **how):
         rank = self.random.randrange(2)
@@ -113,6 +114,26 @@ class Ranks(Points):
                                   at=self.random.randint(1, len(sweep.calls) // 2)) for _ in range(4)]
             codes += [self.disturb(sweep, stack=self.random.choice(stacks)) for _ in range(3)]
             self.assertNotEqual(set(codes), {0}, "nothing was disturbed")
+
+    def test_one_process_is_killed_at_a_call(self):
+        """Of the two ranks and their mpirun, or of a suite and the commands that it starts."""
+        for name, ranks, count in (("train", 2, 6), ("teach", 2, 4), ("ablate", None, 3)):
+            sweep = Sweep(SCENARIOS[name](self.workspace))
+            calls = calls_of_job(sweep.scenario, ranks)
+            self.assertGreater(len({call.process for call in calls}), 1, name)
+            by_process = {}
+            for call in calls:
+                by_process.setdefault(call.process, []).append(call)
+            processes = self.random.choices(list(by_process.values()), k=count)
+            killed = 0
+            for at in [self.random.choice(of_process).number for of_process in processes]:
+                outcome, met = kill_one(sweep.scenario, ranks, at, sweep.reference)
+                killed += met is not None
+                what = f"{met.name} {role(met.path, sweep.scenario.place)}" if met else "nothing"
+                print(f"{name} {at} of {len(calls)}, {what}: {outcome.code} {outcome.said}"[:240], flush=True)
+                with self.subTest(scenario=name, at=at):
+                    self.assertEqual(outcome.wrong, "")
+            self.assertGreater(killed, 0, name)
 
 
 class Shims(Points):

@@ -159,6 +159,24 @@ class Stop(Run):
         self.assertEqual(result.json["step"], 2, "a step each time, so that it gets somewhere")
         self.assert_as_undisturbed(run_dir, self.resume_to_the_end(run_dir, 3))
 
+    def test_a_job_that_was_taken_over_writes_no_more(self):
+        """Another job's start leaves its number; this one has no checkpoint to write for long."""
+        run_dir = self.workspace / "taken-over"
+        process = start(["train", self.config, f"run_dir={run_dir}", "batch.sequences=240", "eval.every_steps=60",
+                         "checkpoint.every_steps=60"], 2)
+        wait_for_step(process, run_dir, 3)
+        before = snapshot(run_dir / "checkpoints")
+        (run_dir / "epoch").write_text("epoch 9\nprocess 1 on elsewhere\nstarted 1\n")
+        (run_dir / "epoch").rename(run_dir / ".epoch")
+        lines = len(metrics(run_dir))
+        result = finish(process)
+        print(f"taken over after line {lines}, ended with {result.code} and {len(metrics(run_dir))} lines")
+        self.assert_exit(result, 2)
+        self.assertIn("another job has taken over (process 1 on elsewhere, epoch 9; this job has epoch 1)", result.err)
+        self.assertLessEqual(len(metrics(run_dir)), lines + 1)  # one may have been on its way
+        self.assertLess(lines + 1, STEPS)
+        self.assertEqual(snapshot(run_dir / "checkpoints"), before)
+
     def test_a_finished_run_is_left_as_it_is(self):
         run_dir = self.workspace / "undisturbed"
         before = snapshot(run_dir / "checkpoints"), metrics(run_dir)

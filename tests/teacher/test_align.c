@@ -1,4 +1,5 @@
-/* align: weak teachers are taken, shifted rows are not, and a writer's own word settles it.
+/* align: weak teachers are taken, shifted rows are not, and a writer's own word settles it; where the
+ * limits lie; rows without a tail.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "core/memory.h"
 #include "core/philox.h"
 #include "teacher/align.h"
 #include "tests/scratch.h"
@@ -183,6 +185,130 @@ static void a_writer_that_vouches_for_its_rows_is_believed(void **state) {
   if (!strstr(status.message, "rows look shifted by one")) fail_msg("%s", status.message);
 }
 
+/* --- where the limits lie --- */
+
+/* `rows` values whose mean is `mean`; the variance of that mean is `variance`. */
+static lap_row_sum sum_of(uint64_t rows, double mean, double variance) {
+  const double n = (double)rows;
+  return (lap_row_sum){n * mean, n * mean * mean + variance * n * (n - 1)};
+}
+
+static void rows_are_shifted_by_more_than_four_standard_errors(void **state) {
+  (void)state;
+  enum { ROWS_SCORED = 17 }; /* so that nothing is rounded */
+  const double just = 1.0 / 16, less = just - 1e-9;
+  lap_alignment a = {.scored = ROWS_SCORED};
+  a.after_over = sum_of(ROWS_SCORED, 1, just);
+  assert_false(lap_alignment_is_shifted(&a));
+  a.after_over = sum_of(ROWS_SCORED, 1, less);
+  assert_true(lap_alignment_is_shifted(&a));
+  a.after_over.sum = -a.after_over.sum;
+  assert_false(lap_alignment_is_shifted(&a));
+  a.same_over = sum_of(ROWS_SCORED, 1, just);
+  assert_false(lap_alignment_is_shifted(&a));
+  a.same_over = sum_of(ROWS_SCORED, 1, less);
+  assert_true(lap_alignment_is_shifted(&a));
+  a.score = sum_of(ROWS_SCORED, 1, just);
+  assert_true(lap_alignment_is_weak(&a));
+  a.score = sum_of(ROWS_SCORED, 1, less);
+  assert_false(lap_alignment_is_weak(&a));
+}
+
+static void fewer_than_eight_rows_say_nothing(void **state) {
+  (void)state;
+  for (uint64_t rows = 7; rows <= 8; ++rows) {
+    lap_alignment a = {.scored = rows, .after_over = sum_of(rows, 1, 0)};
+    assert_int_equal(lap_alignment_is_shifted(&a), rows == 8);
+    assert_int_equal(lap_alignment_is_weak(&a), rows == 8); /* it scores nothing */
+  }
+}
+
+/* Token i scores best, so rows are shifted unless they repeat their input. */
+static void what_repeats_its_input_has_limits_too(void **state) {
+  (void)state;
+  const lap_alignment repeats = {.scored = 100,
+                                 .same_over = sum_of(100, 2, 0),
+                                 .input_pairs = 33,
+                                 .before_pairs = 33,
+                                 .input_alike = sum_of(33, 3, 1 - 1e-9)};
+  assert_false(lap_alignment_is_shifted(&repeats));
+  lap_alignment a = repeats;
+  a.input_alike = sum_of(33, 3, 1); /* just three standard errors */
+  assert_true(lap_alignment_is_shifted(&a));
+  a = repeats;
+  a.input_alike = sum_of(33, 3, 0.5);
+  a.before_alike = sum_of(33, 0, 0.5);
+  assert_true(lap_alignment_is_shifted(&a));
+  a = repeats;
+  a.score.sum = 1e-6; /* token i scores more than 2 */
+  assert_true(lap_alignment_is_shifted(&a));
+  a = repeats;
+  a.input_alike.sum = -a.input_alike.sum;
+  assert_true(lap_alignment_is_shifted(&a));
+  for (uint64_t pairs = 31; pairs <= 32; ++pairs) {
+    a = repeats;
+    a.input_pairs = pairs;
+    a.input_alike = sum_of(pairs, 3, 0.5);
+    assert_int_equal(lap_alignment_is_shifted(&a), pairs < 32);
+    a = repeats;
+    a.before_pairs = pairs;
+    assert_int_equal(lap_alignment_is_shifted(&a), pairs < 32);
+  }
+}
+
+/* --- tails --- */
+
+static void assert_lacks_tail(const fixture *f, bool expected) {
+  plain_write(f->path, &f->plain);
+  lap_status status;
+  lap_cache *cache;
+  if (open_cache(f, f->path, &cache, &status) != LAP_OK) fail_msg("%s", status.message);
+  const bool lacks = lap_cache_lacks_tail(cache);
+  lap_cache_close(cache);
+  assert_int_equal(lacks, expected);
+}
+
+static void only_rows_that_were_all_scaled_to_one_lack_their_tail(void **state) {
+  fixture *f = *state;
+  const uint64_t row = synthetic_row(&f->made, 0) % 64; /* among those that are looked at */
+  assert_lacks_tail(f, false);
+  plain_scale_to_one(&f->plain);
+  assert_lacks_tail(f, true);
+  f->plain.tail_mass[row] = (double)1e-6f; /* what float32 may leave */
+  assert_lacks_tail(f, true);
+  f->plain.tail_mass[row] = (double)nextafterf(1e-6f, 1);
+  assert_lacks_tail(f, false);
+}
+
+/* Rows that keep `kept` ids of the vocabulary in as many slots as it has ids, and no tail. */
+static void set_wide_rows(fixture *f, uint32_t kept) {
+  const uint32_t *tokens = f->made.tokens.shard[0]->tokens;
+  plain_cache *plain = &f->plain;
+  free(plain->ids);
+  free(plain->logprob);
+  plain->ids = lap_allocate((int64_t)ROWS * SYNTHETIC_VOCAB, sizeof *plain->ids);
+  plain->logprob = lap_allocate((int64_t)ROWS * SYNTHETIC_VOCAB, sizeof *plain->logprob);
+  plain->k = SYNTHETIC_VOCAB;
+  plain->columns = plain->logprob_columns = SYNTHETIC_VOCAB;
+  for (uint64_t i = 0; i < ROWS; ++i) {
+    const uint32_t next = i + 1 < ROWS ? tokens[i + 1] : 0;
+    plain->tail_mass[i] = 0;
+    for (uint32_t j = 0; j < SYNTHETIC_VOCAB; ++j) {
+      const uint64_t slot = i * SYNTHETIC_VOCAB + j;
+      plain->ids[slot] = (next + j) % SYNTHETIC_VOCAB;
+      plain->logprob[slot] = j >= kept ? -INFINITY : log(j == 0 ? 0.5 : 0.5 / (kept - 1));
+    }
+  }
+}
+
+static void rows_that_keep_every_id_have_no_tail_to_lack(void **state) {
+  fixture *f = *state;
+  set_wide_rows(f, SYNTHETIC_VOCAB);
+  assert_lacks_tail(f, false);
+  set_wide_rows(f, SYNTHETIC_VOCAB - 1);
+  assert_lacks_tail(f, true);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_teacher_that_knows_little_is_taken, make, unmake),
@@ -194,6 +320,12 @@ int main(void) {
                                       unmake),
       cmocka_unit_test_setup_teardown(rows_that_insist_on_their_input_are_refused, make, unmake),
       cmocka_unit_test_setup_teardown(a_writer_that_vouches_for_its_rows_is_believed, make, unmake),
+      cmocka_unit_test(rows_are_shifted_by_more_than_four_standard_errors),
+      cmocka_unit_test(fewer_than_eight_rows_say_nothing),
+      cmocka_unit_test(what_repeats_its_input_has_limits_too),
+      cmocka_unit_test_setup_teardown(only_rows_that_were_all_scaled_to_one_lack_their_tail, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(rows_that_keep_every_id_have_no_tail_to_lack, make, unmake),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

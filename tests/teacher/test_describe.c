@@ -12,6 +12,7 @@
 
 #include "teacher/cache_open.h"
 #include "teacher/describe.h"
+#include "teacher/describe_file.h"
 #include "tests/scratch.h"
 #include "tests/teacher/synthetic.h"
 
@@ -147,6 +148,49 @@ static void checking_all_reads_every_row(void **state) {
   plain_destroy(&plain);
 }
 
+/* Its rows say more of token i than of token i+1, which a writer that vouches for them may mean. */
+static void rows_that_are_vouched_for_are_not_called_shifted(void **state) {
+  const synthetic *made = *state;
+  const uint32_t *tokens = made->tokens.shard[0]->tokens;
+  lap_cache_content content;
+  synthetic_content(made, 0, &content);
+  for (uint64_t i = 0; i < ROWS; ++i) {
+    uint32_t *ids = content.ids + i * SYNTHETIC_K;
+    for (int j = 1; j < SYNTHETIC_K; ++j)
+      if (ids[j] == tokens[i]) ids[j] = ids[0];
+    ids[0] = tokens[i];
+  }
+  lap_cache *cache = open_cache(made, synthetic_write(made, 0, "own.h5", &content));
+  lap_cache_content_destroy(&content);
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  assert_true(d.mean_same > 0.4 && d.mean_next < 0.1);
+  assert_false(d.shifted);
+  lap_cache_close(cache);
+}
+
+static void a_file_is_described_without_its_tokens(void **state) {
+  const synthetic *made = *state;
+  synthetic_write_all(made);
+  const char *path = scratch_path(made->directory, "cache-00000.h5");
+  lap_cache_description d;
+  lap_status status = {0};
+  uint64_t sampled, empty;
+  assert_int_equal(lap_cache_file_describe(path, &d, &sampled, &status), LAP_OK);
+  assert_int_equal(d.rows, ROWS);
+  assert_int_equal(d.compared, 0);
+  assert_true(sampled > 3500 && sampled <= 4096);
+  assert_true(fabs(d.mean_kept - 0.9) < 1e-3 && fabs(d.least_kept - 0.9) < 1e-3);
+  assert_int_equal(d.example_count, LAP_EXAMPLE_ROWS);
+  for (uint32_t n = 1; n < d.example_count; ++n)
+    assert_true(d.example[n].row > d.example[n - 1].row);
+  progress p = {0};
+  assert_int_equal(lap_cache_file_check(path, &empty, note, &p, &status), LAP_OK);
+  assert_int_equal(empty, ROWS / 40 + 1); /* the ends of documents, and the last */
+  assert_int_equal(p.last, ROWS);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(alignment_and_coverage_are_those_of_the_teacher, make,
@@ -157,6 +201,9 @@ int main(void) {
       cmocka_unit_test_setup_teardown(the_top_is_sorted_whatever_the_order_in_the_file, make,
                                       unmake),
       cmocka_unit_test_setup_teardown(checking_all_reads_every_row, make, unmake),
+      cmocka_unit_test_setup_teardown(rows_that_are_vouched_for_are_not_called_shifted, make,
+                                      unmake),
+      cmocka_unit_test_setup_teardown(a_file_is_described_without_its_tokens, make, unmake),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

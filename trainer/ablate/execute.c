@@ -275,6 +275,7 @@ static lap_code end(execution *e, const child *ended, int wait_status, const str
   if (code == 0) return keep_outcome(e, task, seconds, cpu, false, status);
   if (code == LAP_NONFINITE && task->kind == LAP_TASK_RUN)
     return keep_outcome(e, task, seconds, cpu, true, status);
+  if (code == LAP_STOPPED) lap_stop_hear(); /* the job's time is over, for all its processes */
   if (lap_stop_requested()) return LAP_OK;
   /* mpirun says 128 and more of a rank that a signal has ended, and 1 where it was ended itself. */
   const bool was_stopped =

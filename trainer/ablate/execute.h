@@ -4,13 +4,14 @@
  * process group of its own. It dies with this process, however that ends (PR_SET_PDEATHSIG); what
  * a killed child leaves is gone on with: `train --resume auto`, the parts of `teach`; other
  * commands start again. Its output goes to out.txt and err.txt beside what it makes, for which room
- * is reserved, so that a child on a full disk can say so. A child that ended by a signal, with 75
- * or 76, or with a launcher's code for these (1, above 128), is started again, LAP_ATTEMPTS times
- * in all; a run that ended with 4 has diverged, which is an outcome; any other failure is named,
- * what needs it is skipped, what is running may end, and nothing more begins.
+ * is reserved, so that a child on a full disk can say so. A child that ended by a signal, with 76,
+ * or with a launcher's code for these (1, above 128), is started again, LAP_ATTEMPTS times in all;
+ * a run that ended with 4 has diverged, which is an outcome; any other failure is named, what needs
+ * it is skipped, what is running may end, and nothing more begins.
  *
  * A request to stop (core/stop.h) is handed to the children, every five seconds until they have
- * ended; then the answer is LAP_STOPPED. The same call goes on later.
+ * ended; then the answer is LAP_STOPPED. So it is where a child ends with 75 by itself: a training
+ * that knows from scontrol when the job ends. The same call goes on later.
  */
 #ifndef LAP_TRAINER_ABLATE_EXECUTE_H
 #define LAP_TRAINER_ABLATE_EXECUTE_H

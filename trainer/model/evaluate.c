@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "mpi/transport/agree.h"
+#include "mpi/transport/wrong.h"
 #include "trainer/model/window_logits.h"
 
 typedef struct {
@@ -167,6 +168,15 @@ static lap_evaluation evaluation_of(const lap_evaluate_request *request,
   };
 }
 
+/* Collective. Every rank has added the sums of all windows. */
+static lap_code compare_totals(lap_comm *comm, const lap_position_sums *total, lap_status *status) {
+  double numbers[sizeof *total / sizeof(double)];
+  int64_t least, most;
+  memcpy(numbers, total, sizeof numbers);
+  lap_agree_range(comm, lap_outcome_hash(numbers, sizeof numbers / sizeof *numbers), &least, &most);
+  return least == most ? LAP_OK : lap_wrong_outcome(status, "sums of an evaluation");
+}
+
 lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
                       lap_status *status) {
   const double start = lap_clock_seconds();
@@ -191,7 +201,8 @@ lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evalu
     *evaluation = evaluation_of(request, &total, windows);
     evaluation->seconds = lap_clock_seconds() - start;
     evaluation->tokens_per_second = (double)(windows * length) / evaluation->seconds;
-    if (total.counted == 0)
+    outcome.code = compare_totals(placement->comm, &total, &outcome);
+    if (outcome.code == LAP_OK && total.counted == 0)
       outcome.code = lap_fail(&outcome, LAP_DATA,
                               "%s: no position is counted: the shards hold no text to predict",
                               request->data->tokens->shard[0]->path);

@@ -45,7 +45,8 @@ typedef struct {
   void *context;
 } lap_evaluate_request;
 
-/* Collective. The outcome is agreed. */
+/* Collective. The outcome is agreed. LAP_NONFINITE where ranks have added the same sums of windows
+ * to different ones. */
 lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
                       lap_status *status);
 

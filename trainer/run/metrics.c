@@ -14,19 +14,22 @@
 struct lap_metrics {
   FILE *file;
   char *path;
+  const lap_directory_lock *lock;
 };
 
 static lap_code write_failure(const lap_metrics *metrics, lap_status *status) {
   return lap_file_fail(metrics->path, "be written", status);
 }
 
-lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *status) {
+lap_code lap_metrics_open(const char *path, const lap_directory_lock *lock, lap_metrics **metrics,
+                          lap_status *status) {
   *metrics = NULL;
   FILE *file = fopen(path, "ae");
   if (!file) return lap_file_fail(path, "be opened", status);
   *metrics = lap_allocate(1, sizeof **metrics);
   (*metrics)->file = file;
   (*metrics)->path = lap_copy_string(path);
+  (*metrics)->lock = lock;
   const lap_code code = lap_file_sync_name(path, status);
   if (code == LAP_OK) return LAP_OK;
   lap_status ignored;
@@ -54,10 +57,12 @@ lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status) {
  */
 static lap_code append_line(lap_metrics *metrics, json_t *line, lap_status *status) {
   enum { DIGITS = 12 };
-  const int failed = json_dumpf(line, metrics->file, JSON_REAL_PRECISION(DIGITS)) != 0 ||
-                     fputc('\n', metrics->file) == EOF || fflush(metrics->file) != 0;
+  lap_code code = lap_directory_lock_check(metrics->lock, status);
+  if (code == LAP_OK && (json_dumpf(line, metrics->file, JSON_REAL_PRECISION(DIGITS)) != 0 ||
+                         fputc('\n', metrics->file) == EOF || fflush(metrics->file) != 0))
+    code = write_failure(metrics, status);
   json_decref(line);
-  return failed ? write_failure(metrics, status) : LAP_OK;
+  return code;
 }
 
 lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step,
@@ -88,78 +93,82 @@ lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tok
   return append_line(metrics, line, status);
 }
 
-/* NULL where the line is not JSON, or has more values than a file may have. */
-static json_t *parse_line(const char *line, size_t bytes) {
-  if (lap_json_values(line, bytes) > LAP_JSON_MOST_VALUES) return NULL;
-  return json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+/* --- reading --- */
+
+lap_code lap_metrics_lines_open(const char *path, lap_metrics_lines *lines, lap_status *status) {
+  *lines = (lap_metrics_lines){0};
+  if (!lap_file_exists(path)) return LAP_OK;
+  return lap_file_read(path, SIZE_MAX / 2, &lines->text, &lines->bytes, status);
 }
 
-/* The step of one line without its newline. */
-static lap_code step_of_line(const char *path, const char *line, size_t bytes, long number,
-                             int64_t *step, lap_status *status) {
-  json_t *object = parse_line(line, bytes);
-  const json_t *value = json_object_get(object, "step");
-  const bool found = json_is_integer(value);
+bool lap_metrics_lines_next(lap_metrics_lines *lines) {
+  json_decref(lines->value);
+  lines->value = NULL;
+  const size_t left = lines->bytes - lines->end;
+  const char *line = left > 0 ? lines->text + lines->end : NULL;
+  const char *newline = line ? memchr(line, '\n', left) : NULL;
+  if (!newline) return false; /* cut by a kill, or the end */
+  const size_t length = (size_t)(newline - line);
+  lines->begin = lines->end;
+  lines->end += length + 1;
+  ++lines->number;
+  if (lap_json_values(line, length) <= LAP_JSON_MOST_VALUES)
+    lines->value = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+  return true;
+}
+
+void lap_metrics_lines_close(lap_metrics_lines *lines) {
+  json_decref(lines->value);
+  free(lines->text);
+  *lines = (lap_metrics_lines){0};
+}
+
+static lap_code step_of_line(const char *path, const lap_metrics_lines *lines, int64_t *step,
+                             lap_status *status) {
+  const json_t *value = json_object_get(lines->value, "step");
   *step = json_integer_value(value);
-  json_decref(object);
-  if (found) return LAP_OK;
+  if (json_is_integer(value)) return LAP_OK;
   return lap_fail(
       status, LAP_DATA,
       "%s:%ld: expected a JSON object with an integer \"step\"; repair the line, or move "
       "the file away",
-      path, number);
+      path, lines->number);
 }
 
 lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status) {
-  if (!lap_file_exists(path)) return LAP_OK;
-  char *text;
-  size_t bytes, kept = 0;
-  LAP_TRY(lap_file_read(path, SIZE_MAX / 2, &text, &bytes, status));
+  lap_metrics_lines lines;
+  LAP_TRY(lap_metrics_lines_open(path, &lines, status));
   lap_code code = LAP_OK;
-  int64_t step = 0, reached = 0;
-  const char *line = text, *end = text + bytes;
-  for (long number = 1; code == LAP_OK && line < end; ++number) {
-    const char *newline = memchr(line, '\n', (size_t)(end - line));
-    if (!newline) break; /* cut by a kill */
-    code = step_of_line(path, line, (size_t)(newline - line), number, &step, status);
+  size_t kept = 0;
+  for (int64_t step, reached = 0; code == LAP_OK && lap_metrics_lines_next(&lines);) {
+    code = step_of_line(path, &lines, &step, status);
     if (code != LAP_OK && reached >= last_step) { /* the machine stopped before it was on disk */
       code = LAP_OK;
       break;
     }
     if (step > reached) reached = step;
-    const size_t length = (size_t)(newline + 1 - line);
-    line = newline + 1;
     if (code != LAP_OK || step > last_step) continue;
-    memmove(text + kept, line - length, length);
+    const size_t length = lines.end - lines.begin;
+    memmove(lines.text + kept, lines.text + lines.begin, length);
     kept += length;
   }
   lap_file_remove_temporaries(path); /* of a run that was killed */
-  if (code == LAP_OK && kept != bytes) code = lap_file_write(path, text, kept, status);
-  free(text);
+  if (code == LAP_OK && kept != lines.bytes) code = lap_file_write(path, lines.text, kept, status);
+  lap_metrics_lines_close(&lines);
   return code;
-}
-
-static void take_if_better(const char *line, size_t bytes, int64_t *step, double *loss) {
-  json_t *object = parse_line(line, bytes);
-  const json_t *found = json_object_get(json_object_get(object, "eval"), "loss");
-  if (json_is_number(found) && json_number_value(found) < *loss) {
-    *loss = json_number_value(found);
-    *step = json_integer_value(json_object_get(object, "step"));
-  }
-  json_decref(object);
 }
 
 lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status) {
   *step = -1;
   *loss = INFINITY;
-  if (!lap_file_exists(path)) return LAP_OK;
-  char *text;
-  size_t bytes;
-  LAP_TRY(lap_file_read(path, SIZE_MAX / 2, &text, &bytes, status));
-  const char *newline;
-  for (const char *line = text; (newline = memchr(line, '\n', (size_t)(text + bytes - line)));
-       line = newline + 1)
-    take_if_better(line, (size_t)(newline - line), step, loss);
-  free(text);
+  lap_metrics_lines lines;
+  LAP_TRY(lap_metrics_lines_open(path, &lines, status));
+  while (lap_metrics_lines_next(&lines)) {
+    const json_t *found = json_object_get(json_object_get(lines.value, "eval"), "loss");
+    if (!json_is_number(found) || json_number_value(found) >= *loss) continue;
+    *loss = json_number_value(found);
+    *step = json_integer_value(json_object_get(lines.value, "step"));
+  }
+  lap_metrics_lines_close(&lines);
   return LAP_OK;
 }

@@ -7,8 +7,11 @@
 #define LAP_TRAINER_RUN_METRICS_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "core/directory_lock.h"
 #include "core/status.h"
 
 /* One step, in the order of its keys; what is not finite is written as null. */
@@ -28,11 +31,15 @@ typedef struct {
 
 typedef struct lap_metrics lap_metrics;
 
-/* Opens for appending; made, durably, where it is missing. LAP_DATA naming the file. */
-lap_code lap_metrics_open(const char *path, lap_metrics **metrics, lap_status *status);
+/* Opens for appending; made, durably, where it is missing. LAP_DATA naming the file. `lock` (NULL:
+ * none) outlives it: its fence is asked before each line. */
+lap_code lap_metrics_open(const char *path, const lap_directory_lock *lock, lap_metrics **metrics,
+                          lap_status *status);
 /* LAP_DATA where something that was appended cannot be brought to the file. */
 lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status);
 
+/* LAP_DATA where the file cannot be written; LAP_USAGE where another job has taken over, whose
+ * file it is then: nothing is written, and what is said is what lap_directory_lock_check says. */
 lap_code lap_metrics_append(lap_metrics *metrics, const lap_metrics_step *step, lap_status *status);
 /* {"step": S, "tokens": N, "eval": {...}}; `eval` stays the caller's. */
 lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tokens, json_t *eval,
@@ -40,6 +47,22 @@ lap_code lap_metrics_append_eval(lap_metrics *metrics, int64_t step, int64_t tok
 
 /* Brings what was appended to disk, before a checkpoint counts that lies behind it. LAP_DATA. */
 lap_code lap_metrics_sync(lap_metrics *metrics, lap_status *status);
+
+/* --- reading, when a run goes on --- */
+
+/* A file's lines, one after the other: text[begin, end) is the one at hand, with its newline. */
+typedef struct {
+  char *text;
+  size_t bytes, begin, end;
+  long number;   /* of the line, from 1 */
+  json_t *value; /* what it is; NULL: no JSON, or more values than a file may have */
+} lap_metrics_lines;
+
+/* No file: no lines. LAP_DATA where it cannot be read; then there is nothing to close. */
+lap_code lap_metrics_lines_open(const char *path, lap_metrics_lines *lines, lap_status *status);
+/* Goes to the next whole line; false: there is none. A last line that a kill has cut is none. */
+bool lap_metrics_lines_next(lap_metrics_lines *lines);
+void lap_metrics_lines_close(lap_metrics_lines *lines);
 
 /* Drops what lies past `last_step`: lines with a larger step, and a last line that a kill has cut.
  * A machine that stops may leave any of the lines since the last lap_metrics_sync: a line that is

@@ -1,13 +1,8 @@
 #include "trainer/run/spikes.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "core/file.h"
-#include "core/json.h"
+#include "trainer/run/metrics.h"
 
 static void look_back(lap_spikes *s) {
   double sum = 0, squares = 0;
@@ -35,24 +30,14 @@ double lap_spikes_observe(lap_spikes *s, double loss) {
   return sigmas;
 }
 
-static void observe_line(lap_spikes *s, const char *line, size_t bytes) {
-  if (lap_json_values(line, bytes) > LAP_JSON_MOST_VALUES) return;
-  json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
-  const json_t *loss = json_object_get(object, "loss");
-  if (json_is_number(loss) && !json_object_get(object, "eval"))
-    lap_spikes_observe(s, json_number_value(loss));
-  json_decref(object);
-}
-
 lap_code lap_spikes_restore(lap_spikes *s, const char *metrics, lap_status *status) {
-  if (!lap_file_exists(metrics)) return LAP_OK;
-  char *text;
-  size_t bytes;
-  LAP_TRY(lap_file_read(metrics, SIZE_MAX / 2, &text, &bytes, status));
-  const char *newline;
-  for (const char *line = text; (newline = memchr(line, '\n', (size_t)(text + bytes - line)));
-       line = newline + 1)
-    observe_line(s, line, (size_t)(newline - line));
-  free(text);
+  lap_metrics_lines lines;
+  LAP_TRY(lap_metrics_lines_open(metrics, &lines, status));
+  while (lap_metrics_lines_next(&lines)) {
+    const json_t *loss = json_object_get(lines.value, "loss");
+    if (json_is_number(loss) && !json_object_get(lines.value, "eval"))
+      lap_spikes_observe(s, json_number_value(loss));
+  }
+  lap_metrics_lines_close(&lines);
   return LAP_OK;
 }

@@ -177,11 +177,10 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
 static lap_code save(trainer *t, bool behind, lap_status *status) {
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
-  LAP_TRY(lap_stepper_confirm(t->stepper, status));
   /* A checkpoint stands behind whole metrics: a resume from it does not write these lines again. */
   if (t->metrics && t->pending.code == LAP_OK) lap_metrics_sync(t->metrics, &t->pending);
   *status = t->pending;
-  LAP_TRY(lap_agree(t->session->comm, status));
+  LAP_TRY(lap_stepper_confirm(t->stepper, status));
   t->last_checkpoint = lap_clock_seconds();
   return lap_saver_save(t->saver, t->state, t->best_step, behind, status);
 }
@@ -323,7 +322,7 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
   if (code == LAP_OK) code = lap_spikes_restore(&t->spikes, metrics, status);
   if (code == LAP_OK) code = lap_bad_batch_truncate(t->config, (int64_t)t->state->step, status);
-  if (code == LAP_OK) code = lap_metrics_open(metrics, &t->metrics, status);
+  if (code == LAP_OK) code = lap_metrics_open(metrics, t->lock, &t->metrics, status);
   free(metrics);
   return code;
 }

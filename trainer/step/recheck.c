@@ -1,6 +1,8 @@
 #include "trainer/step/recheck.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,11 +28,14 @@ struct lap_recheck {
   int most;                  /* lanes of a recheck */
   int *lane, *first, *again; /* [most]: the lanes, and the replicas that compute them */
   int count;                 /* lanes chosen in this step; 0: it is not due */
-  hash_text *hashes;         /* [votes][parameters]: hashes_of */
-  hash_text *target;         /* [parameters]: where those of the current lane go; NULL: nowhere */
+  hash_text *hashes;         /* [votes][hashes_of_lane]: hashes_of */
+  hash_text *target;         /* where those of the current lane go; NULL: nowhere */
   lap_recheck_verdict verdict;
   bool found;
 };
+
+/* One of each tensor's gradient, and behind them one of the losses. */
+static int64_t hashes_of_lane(const lap_state *state) { return state->parameters->count + 1; }
 
 /* --- memory --- */
 
@@ -60,7 +65,7 @@ void lap_recheck_bytes(const lap_config *config, const lap_state *state, lap_mem
   lap_bucket_slots slots = make_slots(config, state);
   memory->bytes[LAP_MEMORY_GRADIENTS] += slots.elements * (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_BUFFERS] +=
-      hash_rows(most_lanes(config)) * state->parameters->count * (int64_t)sizeof(hash_text);
+      hash_rows(most_lanes(config)) * hashes_of_lane(state) * (int64_t)sizeof(hash_text);
   lap_bucket_slots_release(&slots);
 }
 
@@ -77,7 +82,7 @@ lap_recheck *lap_recheck_create(const lap_config *config, const lap_state *state
   r->lane = lap_allocate(r->most, sizeof *r->lane);
   r->first = lap_allocate(r->most, sizeof *r->first);
   r->again = lap_allocate(r->most, sizeof *r->again);
-  r->hashes = lap_allocate(hash_rows(r->most) * state->parameters->count, sizeof *r->hashes);
+  r->hashes = lap_allocate(hash_rows(r->most) * hashes_of_lane(state), sizeof *r->hashes);
   r->verdict.suspect =
       lap_allocate(lap_comm_size(state->placement.comm), sizeof *r->verdict.suspect);
   return r;
@@ -98,10 +103,10 @@ void lap_recheck_destroy(lap_recheck *r) {
 
 /* --- hashes of a lane --- */
 
-/* Of the lane with this index among the chosen, [parameters]. */
+/* Of the lane with this index among the chosen, [hashes_of_lane]. */
 static hash_text *hashes_of(const lap_recheck *r, int vote, int index) {
   const int64_t row = vote <= AGAIN ? INT64_C(2) * index + vote : INT64_C(2) * r->most + vote - 2;
-  return r->hashes + row * r->state->parameters->count;
+  return r->hashes + row * hashes_of_lane(r->state);
 }
 
 /* Steps count from 1, as in the log. */
@@ -137,6 +142,15 @@ void lap_recheck_take(lap_recheck *r, int block, float *const *gradients) {
       lap_xxh128_hex(gradients[parameter->bucket] + (parameter->offset - bucket->begin),
                      (size_t)parameter->elements * sizeof(float), r->target[p]);
   }
+}
+
+void lap_recheck_take_losses(lap_recheck *r, const double *sums, int count) {
+  enum { MOST = 16 };
+  double plain[MOST]; /* a NaN is a NaN, whatever its bits */
+  assert(count <= MOST);
+  for (int i = 0; i < count; ++i) plain[i] = isnan(sums[i]) ? NAN : sums[i];
+  if (r->target)
+    lap_xxh128_hex(plain, (size_t)count * sizeof *plain, r->target[r->state->parameters->count]);
 }
 
 void lap_recheck_open(lap_recheck *r, int block) {
@@ -179,7 +193,7 @@ static void compute_assigned(lap_recheck *r, const lap_recheck_computer *compute
 
 /* The hash of a lane's hashes: what ranks tell each other. */
 static void digest(const lap_recheck *r, int vote, int index, hash_text text) {
-  lap_xxh128_hex(hashes_of(r, vote, index), (size_t)r->state->parameters->count * sizeof(hash_text),
+  lap_xxh128_hex(hashes_of(r, vote, index), (size_t)hashes_of_lane(r->state) * sizeof(hash_text),
                  text);
 }
 
@@ -242,7 +256,7 @@ static void add_votes(const lap_recheck *r, ballot *b) {
 /* Where the first tensor differs between two votes, in the order in which backward completes
  * gradients: later ones follow from it. */
 typedef struct {
-  int order; /* blocks behind it; INT32_MAX: nowhere */
+  int order; /* blocks behind it; INT32_MAX: nowhere, the losses differ alone */
   int model_shard;
   char name[64];
 } difference;
@@ -265,7 +279,7 @@ static difference compare_tensors(const lap_recheck *r, const hash_text *a, cons
 static difference first_difference(const lap_recheck *r, const ballot *b, int index, int vote,
                                    int other) {
   const lap_fold *fold = &r->state->placement.fold;
-  const int64_t tensors = r->state->parameters->count;
+  const int64_t tensors = hashes_of_lane(r->state);
   hash_text *mine = lap_allocate(2 * tensors, sizeof *mine);
   const size_t size = (size_t)tensors * sizeof *mine;
   if (b->replica[vote] == fold->replica) memcpy(mine, hashes_of(r, vote, index), size);
@@ -344,20 +358,24 @@ static void add_suspects(const lap_recheck *r, char words[WORDS]) {
 
 static lap_code describe(const lap_recheck *r, const ballot *b, const difference *first,
                          int differing, lap_status *status) {
-  char votes[WORDS] = "", suspects[WORDS] = "", others[64] = "";
+  char votes[WORDS] = "", suspects[WORDS] = "", others[64] = "", what[128] = "";
   add_votes_in_words(r, b, votes);
   add_suspects(r, suspects);
   if (differing > 1) snprintf(others, sizeof others, " and of %d more lanes", differing - 1);
+  const bool losses = first->order == INT32_MAX;
+  if (losses)
+    snprintf(what, sizeof what, "No gradient differs");
+  else
+    snprintf(what, sizeof what, "The first tensor that differs is %s of model shard %d",
+             first->name, first->model_shard);
   return lap_fail(
       status, LAP_NONFINITE,
       "step %" PRIu64
-      ": the gradients of lane %d%s differ between computations that give the "
-      "same bits where arithmetic is right: %s. %s: %s. The first tensor that differs is %s "
-      "of model shard %d. No update was made in this step; what earlier steps did is checked "
-      "by `lapidary verify RUN`",
-      r->state->step + 1, b->lane, others, votes,
-      r->verdict.decided ? "Computed wrongly" : "No majority decides between", suspects,
-      first->name, first->model_shard);
+      ": the %s of lane %d%s differ between computations that give the same bits where arithmetic "
+      "is right: %s. %s: %s. %s. No update was made in this step; what earlier steps did is "
+      "checked by `lapidary verify RUN`",
+      r->state->step + 1, losses ? "losses" : "gradients", b->lane, others, votes,
+      r->verdict.decided ? "Computed wrongly" : "No majority decides between", suspects, what);
 }
 
 /* Fills the verdict. Returns a vote that differs from *right, which is the first where no majority

@@ -1,10 +1,11 @@
 /* recheck: lanes that are computed again, to notice wrong arithmetic (integrity.recheck).
  *
- * A lane's gradients are the same bits whoever computes them. So every `every` steps some lanes,
- * chosen at random, are computed a second time: by another replica, or by the same one where there
- * is no other; of several model ranks, each computes the shards that its counterpart has computed.
- * Compared are hashes (XXH128), one a tensor, taken while the lane's gradient is whole, before it
- * enters the sums: nothing but hashes travels, and nothing is kept of lanes that were not chosen.
+ * A lane's gradients and losses are the same bits whoever computes them. So every `every` steps
+ * some lanes, chosen at random, are computed a second time: by another replica, or by the same one
+ * where there is no other; of several model ranks, each computes the shards that its counterpart
+ * has computed. Compared are hashes (XXH128), one a tensor, taken while the lane's gradient is
+ * whole, before it enters the sums, and one of what the lane's losses and counts add up to: nothing
+ * but hashes travels, and nothing is kept of lanes that were not chosen.
  *
  * Where they differ, the lane is computed once more, and the majority is right: by a third replica;
  * of two, by both again; of one, by it. What that cannot decide stays open, and all who computed
@@ -12,7 +13,7 @@
  *
  * A step with a recheck is, for the stepper,
  *   lap_recheck_begin                  before the first lane
- *   lap_recheck_watch, _take           in each lane
+ *   lap_recheck_watch, _take...        in each lane
  *   lap_recheck_run                    after the last, before the update
  */
 #ifndef LAP_TRAINER_STEP_RECHECK_H
@@ -41,6 +42,8 @@ void lap_recheck_watch(lap_recheck *recheck, int lane);
 /* Not collective. The gradient of the block is whole: `gradients` [buckets] as the pass has them.
  * Does nothing unless the lane was chosen. */
 void lap_recheck_take(lap_recheck *recheck, int block, float *const *gradients);
+/* Not collective. The lane has been computed: what its losses and counts add up to. */
+void lap_recheck_take_losses(lap_recheck *recheck, const double *sums, int count);
 /* Not collective. While a lane is computed again: backward enters the block. */
 void lap_recheck_open(lap_recheck *recheck, int block);
 

@@ -15,14 +15,17 @@
 #include "mpi/collective/segment_sum.h"
 #include "mpi/collective/shard_sum.h"
 #include "mpi/transport/agree.h"
+#include "mpi/transport/wrong.h"
 #include "trainer/step/schedule.h"
 #include "trainer/step/update.h"
 
-/* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
-enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_FAILED, SUM_LEFT, SUM_SAVE, SUMS };
-/* SUM_SAVE holds two counts: lanes whose ranks ask for a checkpoint, and lanes whose ranks are
- * writing one. There are fewer lanes than this. */
-enum { SAVE_WRITING = 1 << 24 };
+/* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. SUM_OUTCOME:
+ * what its rank has made of the sums of the step before. */
+enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_ENDED, SUM_SAVE, SUM_OUTCOME, SUMS };
+/* SUM_ENDED holds two counts: lanes whose ranks have failed, and lanes whose ranks leave the step;
+ * SUM_SAVE lanes whose ranks ask for a checkpoint, and lanes whose ranks are writing one. There are
+ * fewer lanes than this. */
+enum { SECOND_COUNT = 1 << 24 };
 _Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
 
 struct lap_stepper {
@@ -36,6 +39,7 @@ struct lap_stepper {
   lap_block_weights *weights;
   lap_checksums *checksums; /* of the state; NULL: none */
   lap_status wrong;         /* what this rank has found, brought to the next agreement point */
+  uint32_t outcome;         /* of the last step, as a hash; 0: none yet, or nobody compares */
   lap_gemma2 *model;
   lap_micro_batch *micro;
   lap_input_rows *input_rows; /* NULL: a lane has one micro-batch */
@@ -364,17 +368,19 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
   float *const *gradients = lap_gradient_sum_begin(s->gradient_sum, round);
   if (s->recheck) lap_recheck_watch(s->recheck, lane);
   run_lane(s, lane, gradients, sums, failed, since, own);
+  if (s->recheck) lap_recheck_take_losses(s->recheck, sums, SUM_COUNTED + 1);
   lap_gradient_sum_end(s->gradient_sum);
   account(s, LAP_PHASE_SUM, since);
 }
 
-/* For lap_recheck_run: its losses are those of the first time. */
+/* For lap_recheck_run: what is reported is of the first time. */
 static void compute_again(void *context, int lane, float *const *gradients, lap_status *own) {
   lap_stepper *s = context;
   double since = lap_clock_seconds(), sums[SUMS] = {0};
   bool failed = own->code != LAP_OK;
   s->again = true;
   run_lane(s, lane, gradients, sums, &failed, &since, own);
+  lap_recheck_take_losses(s->recheck, sums, SUM_COUNTED + 1);
   s->again = false;
 }
 
@@ -388,6 +394,22 @@ static void share_requests(const lap_stepper *s, lap_step_requests *requests, bo
   requests->checkpoint = all & CHECKPOINT;
   requests->writing = all & WRITING;
   *failed = all & FAILED;
+}
+
+/* Every rank has added what all have sent, so all have the same outcome; a hash adds up over the
+ * lanes without rounding. */
+static void take_outcome(lap_stepper *s, const lap_step_result *r, float factor) {
+  const double numbers[] = {
+      r->loss,       r->ce, r->kd, r->kl, r->grad_norm, r->learning_rate, (double)r->counted,
+      (double)factor};
+  if (s->config->integrity.sums == LAP_ON)
+    s->outcome = lap_outcome_hash(numbers, sizeof numbers / sizeof *numbers);
+}
+
+static void note_outcomes(lap_stepper *s, bool are_equal) {
+  if (!are_equal && s->wrong.code == LAP_OK)
+    s->wrong.code = lap_wrong_outcome(
+        &s->wrong, "losses, counts, norms or factors in step %" PRIu64, s->state->step);
 }
 
 static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sums[SUMS],
@@ -405,16 +427,18 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     double *values = s->lane_values + (int64_t)round * SUMS;
     for (int i = 0; i < SUMS; ++i) values[i] = 0;
     run_round(s, round, values, &failed, since, &own);
-    values[SUM_FAILED] = failed && !s->left;
-    values[SUM_LEFT] = s->left;
-    values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SAVE_WRITING : 0);
+    values[SUM_ENDED] = s->left ? SECOND_COUNT : failed;
+    values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SECOND_COUNT : 0);
+    values[SUM_OUTCOME] = s->outcome;
   }
   s->asked = NULL; /* whatever is computed again is not left */
   lap_gradient_sum_finish(s->gradient_sum);
   if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
+  note_outcomes(
+      s, sums[SUM_OUTCOME] == (double)s->outcome * lap_mesh_lanes(&s->state->placement.mesh));
   account(s, LAP_PHASE_REDUCE, since);
-  if (sums[SUM_FAILED] > 0) {
+  if (fmod(sums[SUM_ENDED], SECOND_COUNT) > 0) {
     *status = own;
     return lap_agree(s->state->placement.comm, status);
   }
@@ -452,12 +476,14 @@ static double gradient_norm(lap_stepper *s, double counted, double *since) {
   return mean(sqrt(squares), counted);
 }
 
-static void update_weights(lap_stepper *s, double grad_norm, double counted, double learning_rate,
-                           double *since) {
+/* Returns the factor of the gradients. */
+static float update_weights(lap_stepper *s, double grad_norm, double counted, double learning_rate,
+                            double *since) {
   const lap_config *config = s->config;
   lap_state *state = s->state;
   const double clip = config->optimizer.clip_norm;
   const double shrink = clip > 0 && grad_norm > clip ? clip / grad_norm : 1;
+  const float factor = (float)(shrink / counted);
   const lap_adamw adamw = {.learning_rate = learning_rate,
                            .beta1 = config->optimizer.beta1,
                            .beta2 = config->optimizer.beta2,
@@ -465,13 +491,14 @@ static void update_weights(lap_stepper *s, double grad_norm, double counted, dou
                            .weight_decay = config->optimizer.weight_decay,
                            .update = state->applied_updates + 1};
   lap_block_weights_wait_all(s->weights);
-  lap_update_state(&adamw, state, (float)(shrink / counted), s->gradient_sum, s->checksums);
+  lap_update_state(&adamw, state, factor, s->gradient_sum, s->checksums);
   if (s->checksums && s->wrong.code == LAP_OK)
     s->wrong.code = lap_checksums_verdict(s->checksums, state->step + 1, &s->wrong);
   account(s, LAP_PHASE_UPDATE, since);
   lap_block_weights_changed(s->weights, state->whole[LAP_EXP_AVG]);
   account(s, LAP_PHASE_GATHER, since);
   state->applied_updates += 1;
+  return factor;
 }
 
 lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
@@ -481,7 +508,7 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   if (s->recheck) lap_recheck_begin(s->recheck);
   if (s->wrong.code != LAP_OK) requests.failure = &s->wrong;
   LAP_TRY(run_lanes(s, requests, sums, &since, status));
-  if (sums[SUM_LEFT] > 0) {
+  if (sums[SUM_ENDED] >= SECOND_COUNT) {
     *result = (lap_step_result){.left = true};
     return LAP_OK;
   }
@@ -498,18 +525,20 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
       .kl = mean(sums[SUM_KL], counted),
       .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
       .counted = (uint64_t)counted,
-      .checkpoint = fmod(sums[SUM_SAVE], SAVE_WRITING) > 0,
-      .writing = sums[SUM_SAVE] >= SAVE_WRITING,
+      .checkpoint = fmod(sums[SUM_SAVE], SECOND_COUNT) > 0,
+      .writing = sums[SUM_SAVE] >= SECOND_COUNT,
       .skipped = true,
   };
+  float factor = 0;
   if (counted > 0) {
     result->grad_norm = gradient_norm(s, counted, &since);
     result->bad = !isfinite(result->loss) || !isfinite(result->grad_norm);
     if (!result->bad) {
-      update_weights(s, result->grad_norm, counted, result->learning_rate, &since);
+      factor = update_weights(s, result->grad_norm, counted, result->learning_rate, &since);
       result->skipped = false;
     }
   }
+  take_outcome(s, result, factor);
   state->bad_steps = result->bad ? state->bad_steps + 1 : 0;
   state->step += 1;
   return LAP_OK;
@@ -549,7 +578,10 @@ lap_code lap_stepper_confirm(lap_stepper *s, lap_status *status) {
     lap_checksums_check_all(s->checksums);
     s->wrong.code = lap_checksums_verdict(s->checksums, state->step, &s->wrong);
   }
-  *status = s->wrong;
+  int64_t least, most;
+  lap_agree_range(state->placement.comm, s->outcome, &least, &most);
+  note_outcomes(s, least == most);
+  if (s->wrong.code != LAP_OK) *status = s->wrong;
   return lap_agree(state->placement.comm, status);
 }
 

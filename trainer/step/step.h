@@ -94,8 +94,8 @@ void lap_stepper_lane_losses(const lap_stepper *stepper, double *losses);
 
 /* Collective. Whether all that was checked up to now was right (integrity in the config): what a
  * step finds is brought to the next step, or here, before a checkpoint is written. Checks the whole
- * state once more. All ranks return what the lowest one that found anything says (LAP_NONFINITE).
- */
+ * state once more. An agreement point (agree.h): `status` is this rank's outcome up to here, which
+ * what was found (LAP_NONFINITE) replaces. */
 lap_code lap_stepper_confirm(lap_stepper *stepper, lap_status *status);
 
 /* Seconds by phase [LAP_PHASES] since creation, and the model's profile. */

@@ -52,7 +52,7 @@ static void lines_have_the_keys_of_the_design_in_order(void **state) {
   unlink(path);
   lap_status status = {0};
   lap_metrics *metrics;
-  assert_int_equal(lap_metrics_open(path, &metrics, &status), LAP_OK);
+  assert_int_equal(lap_metrics_open(path, NULL, &metrics, &status), LAP_OK);
   const lap_metrics_step step = {.step = 1,
                                  .tokens = 64,
                                  .loss = 2.5,
@@ -83,7 +83,7 @@ static void opening_again_appends(void **state) {
   write_text("{\"step\": 1}\n");
   lap_status status = {0};
   lap_metrics *metrics;
-  assert_int_equal(lap_metrics_open(path, &metrics, &status), LAP_OK);
+  assert_int_equal(lap_metrics_open(path, NULL, &metrics, &status), LAP_OK);
   json_t *eval = json_object();
   assert_int_equal(lap_metrics_append_eval(metrics, 2, 3, eval, &status), LAP_OK);
   json_decref(eval);
@@ -210,11 +210,41 @@ static void a_full_disk_is_reported(void **state) {
   (void)state;
   lap_status status = {0};
   lap_metrics *metrics;
-  assert_int_equal(lap_metrics_open("/dev/full", &metrics, &status), LAP_OK);
+  assert_int_equal(lap_metrics_open("/dev/full", NULL, &metrics, &status), LAP_OK);
   const lap_metrics_step step = {.step = 1};
   assert_int_equal(lap_metrics_append(metrics, &step, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "/dev/full: cannot be written: No space left"));
   lap_metrics_close(metrics, &status);
+}
+
+/* Another job has the directory now, and with it the file. */
+static void a_job_that_was_taken_over_appends_nothing(void **state) {
+  (void)state;
+  write_text("{\"step\": 1}\n");
+  lap_status status = {0};
+  lap_directory_lock *lock;
+  lap_metrics *metrics;
+  assert_int_equal(lap_directory_lock_take(directory, &lock, &status), LAP_OK);
+  assert_int_equal(lap_directory_lock_fence(lock, &status), LAP_OK);
+  assert_int_equal(lap_metrics_open(path, lock, &metrics, &status), LAP_OK);
+  json_t *eval = json_object();
+  assert_int_equal(lap_metrics_append_eval(metrics, 2, 3, eval, &status), LAP_OK);
+  static const char whole[] = "{\"step\": 1}\n{\"step\": 2, \"tokens\": 3, \"eval\": {}}\n";
+  assert_text(whole);
+  static const char others[] = "epoch 2\nelsewhere\n";
+  scratch_write(directory, ".epoch", others, sizeof others - 1);
+  const lap_metrics_step step = {.step = 3};
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const lap_code code = attempt ? lap_metrics_append(metrics, &step, &status)
+                                  : lap_metrics_append_eval(metrics, 3, 3, eval, &status);
+    assert_int_equal(code, LAP_USAGE);
+    assert_non_null(strstr(status.message, "another job has taken over (elsewhere, epoch 2; "));
+    assert_text(whole);
+  }
+  json_decref(eval);
+  assert_int_equal(lap_metrics_close(metrics, &status), LAP_OK);
+  assert_text(whole);
+  lap_directory_lock_release(lock);
 }
 
 int main(void) {
@@ -229,6 +259,7 @@ int main(void) {
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
       cmocka_unit_test(the_best_evaluation_is_found_again),
       cmocka_unit_test(a_full_disk_is_reported),
+      cmocka_unit_test(a_job_that_was_taken_over_appends_nothing),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -10,15 +10,11 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <omp.h>
 
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
-#include "tests/mpi/world.h"
-#include "trainer/config/load.h"
-#include "trainer/state/hash.h"
+#include "tests/trainer/step/small_run.h"
 #include "trainer/step/recheck_draw.h"
-#include "trainer/step/step.h"
 
 /* --- draws and votes --- */
 
@@ -127,6 +123,7 @@ static void the_majority_is_right(void **state) {
 static struct {
   int rank;        /* -1: none */
   int first, last; /* passes of that rank in the step that are spoilt, from 1 */
+  bool in_loss;    /* of the pass, instead of: */
   int block;       /* in whose backward */
   int bucket;
   int64_t element; /* of the bucket */
@@ -141,14 +138,16 @@ static struct {
 void __real_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
 void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pass);
 
+static bool is_wrong(void) {
+  return now.rank == fault.rank && fault.passes >= fault.first && fault.passes <= fault.last;
+}
+
 static void leave_and_spoil(void *context, int block, bool backward) {
-  const bool wrong = now.rank == fault.rank && fault.passes >= fault.first &&
-                     fault.passes <= fault.last && backward && block == fault.block;
-  if (wrong) { /* one bit */
+  if (is_wrong() && !fault.in_loss && backward && block == fault.block) { /* one bit */
     uint32_t bits;
     float *value = now.pass->gradients[fault.bucket] + fault.element;
     memcpy(&bits, value, sizeof bits);
-    bits ^= 1U << 3;
+    bits ^= 1U << 18; /* the next micro-batch is added to it */
     memcpy(value, &bits, sizeof bits);
   }
   now.pass->hooks->leave(context, block, backward);
@@ -161,6 +160,7 @@ void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pa
   lap_gemma2_pass spoilt = *pass;
   spoilt.hooks = &hooks;
   __real_lap_gemma2_replay_float(model, &spoilt);
+  if (is_wrong() && fault.in_loss) pass->losses->loss[1] += 1e-6;
 }
 
 static int fills, failing_fill; /* 0: none */
@@ -176,15 +176,6 @@ lap_code __wrap_lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *dat
   return __real_lap_micro_batch_fill(micro, data, windows, status);
 }
 
-typedef struct {
-  lap_config *config;
-  lap_synthetic synthetic;
-  lap_data data;
-  lap_state *state;
-  lap_block_weights *weights;
-  lap_stepper *stepper;
-} run;
-
 static const char config_text[] =
     "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 3,\n"
     "  num_attention_heads: 2, num_key_value_heads: 2, head_dim: 8, sliding_window: 8,\n"
@@ -197,50 +188,24 @@ typedef struct {
   size_t count;
 } settings;
 
-static void start_run(run *r, lap_comm *comm, settings with) {
-  lap_status status = {0};
-  *r = (run){.synthetic = {.vocab_size = 40, .k = 0, .windows = 500}};
-  if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, with.overrides, with.count,
-                       &r->config, &status) != LAP_OK)
-    fail_msg("%s", status.message);
-  r->data = (lap_data){.synthetic = &r->synthetic, .sequence_length = 9};
-  lap_placement placement;
-  if (lap_placement_create(&r->config->mesh, r->config->model_ranks, r->config->sharding, comm,
-                           &placement, &status) != LAP_OK)
-    fail_msg("%s", status.message);
-  r->state = lap_state_create(&r->config->model, &placement, true);
-  lap_state_initialise(r->state, 3);
-  r->weights = lap_block_weights_create(r->state);
-  lap_block_weights_changed(r->weights, true);
-  r->stepper = lap_stepper_create(r->config, &r->data, 100, r->state, r->weights);
+static void start_run(small_run *r, lap_comm *comm, settings with) {
+  small_run_start(r, comm, small_run_config(config_text, with.overrides, with.count), NULL);
   now.rank = lap_comm_rank(comm);
   fault.rank = -1;
+  fault.in_loss = false;
 }
 
-static void end_run(run *r) {
-  lap_block_weights_wait_all(r->weights);
-  lap_stepper_destroy(r->stepper);
-  lap_block_weights_destroy(r->weights);
-  lap_state_destroy(r->state);
-  lap_config_destroy(r->config);
-}
-
-static lap_code step(run *r, lap_status *status) {
+static lap_code step(small_run *r, lap_status *status) {
   lap_step_result result;
   fault.passes = 0;
   *status = (lap_status){0};
   return lap_stepper_run(r->stepper, (lap_step_requests){0}, &result, status);
 }
 
-static void hash_of(run *r, char hex[LAP_SHA256_HEX]) {
-  lap_block_weights_wait_all(r->weights);
-  lap_state_sha256(r->state, hex);
-}
-
 /* --- steps without a fault --- */
 
 static void train(lap_comm *comm, settings with, char hex[LAP_SHA256_HEX], int *passes) {
-  run r;
+  small_run r;
   lap_status status;
   start_run(&r, comm, with);
   *passes = 0;
@@ -249,8 +214,8 @@ static void train(lap_comm *comm, settings with, char hex[LAP_SHA256_HEX], int *
     *passes += fault.passes;
     assert_null(lap_stepper_verdict(r.stepper));
   }
-  hash_of(&r, hex);
-  end_run(&r);
+  small_run_sha256(&r, hex);
+  small_run_end(&r);
 }
 
 static void a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong(void **state) {
@@ -283,12 +248,12 @@ typedef struct {
   int replicas, model_ranks;
 } layout;
 
-static layout layout_of(const run *r) {
+static layout layout_of(const small_run *r) {
   return (layout){r->state->placement.fold.replicas, r->state->placement.fold.model_ranks};
 }
 
 /* Where the bit flips: the shard that the faulty rank holds first. */
-static void aim(const run *r, const char *tensor, int block) {
+static void aim(const small_run *r, const char *tensor, int block) {
   const lap_parameter *parameter = lap_parameters_find(r->state->parameters, tensor);
   assert_non_null(parameter);
   fault.block = block;
@@ -296,7 +261,7 @@ static void aim(const run *r, const char *tensor, int block) {
   fault.element = parameter->offset - r->state->parameters->bucket[parameter->bucket].begin + 5;
 }
 
-static int suspects(const run *r, lap_comm *comm) {
+static int suspects(const small_run *r, lap_comm *comm) {
   int count = 0;
   for (int rank = 0; rank < lap_comm_size(comm); ++rank)
     count += lap_stepper_verdict(r->stepper)->suspect[rank];
@@ -306,21 +271,21 @@ static int suspects(const run *r, lap_comm *comm) {
 static const char tensor_name[] = "model.layers.1.mlp.up_proj.weight";
 
 /* The faulty rank computes wrongly in its passes `first` to `last` of the third step. */
-static void run_with_fault(run *r, lap_comm *comm, settings with, int rank, int first, int last,
-                           lap_status *status) {
+static void run_with_fault(small_run *r, lap_comm *comm, settings with, int rank, int first,
+                           int last, lap_status *status) {
   char before[LAP_SHA256_HEX], after[LAP_SHA256_HEX];
   start_run(r, comm, with);
   aim(r, tensor_name, 2);
   for (int i = 0; i < 2; ++i)
     if (step(r, status) != LAP_OK) fail_msg("%s", status->message);
-  hash_of(r, before);
+  small_run_sha256(r, before);
   fault.rank = rank;
   fault.first = first;
   fault.last = last;
   assert_int_equal(step(r, status), LAP_NONFINITE);
   assert_non_null(lap_stepper_verdict(r->stepper));
   assert_int_equal(lap_agree_same(comm, "message", status->message, "", &(lap_status){0}), LAP_OK);
-  hash_of(r, after);
+  small_run_sha256(r, after);
   assert_string_equal(before, after);
 }
 
@@ -341,7 +306,7 @@ static void a_bit_that_flips_once_is_found_and_the_rank_named(void **state) {
   lap_comm *comm = *state;
   for (int shard = 0; shard < 4; ++shard)
     for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
-      run r;
+      small_run r;
       lap_status status;
       char *key = lap_format("mesh.shard=%s", shards[shard]);
       const char *with[] = {each_step[0], each_step[1], key};
@@ -353,13 +318,13 @@ static void a_bit_that_flips_once_is_found_and_the_rank_named(void **state) {
       assert_true(lap_stepper_verdict(r.stepper)->decided);
       assert_true(lap_stepper_verdict(r.stepper)->suspect[rank]);
       assert_int_equal(suspects(&r, comm), 1);
-      end_run(&r);
+      small_run_end(&r);
       free(key);
     }
 }
 
 static void expect_agreement_with_itself(lap_comm *comm) {
-  run r;
+  small_run r;
   lap_status status;
   start_run(&r, comm, (settings){each_step, 2});
   aim(&r, tensor_name, 2);
@@ -368,7 +333,27 @@ static void expect_agreement_with_itself(lap_comm *comm) {
   fault.last = 1000;
   assert_int_equal(step(&r, &status), LAP_OK);
   assert_null(lap_stepper_verdict(r.stepper));
-  end_run(&r);
+  small_run_end(&r);
+}
+
+/* What is reported of a lane has been computed wrongly, and nothing else. */
+static void a_loss_that_is_wrong_is_found_and_the_rank_named(void **state) {
+  lap_comm *comm = *state;
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
+    small_run r;
+    lap_status status;
+    start_run(&r, comm, (settings){each_step, 2});
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    fault.rank = rank;
+    fault.first = fault.last = 1;
+    fault.in_loss = true;
+    assert_int_equal(step(&r, &status), LAP_NONFINITE);
+    assert_says(&status, "step 2: the losses of lane ");
+    assert_says(&status, "Computed wrongly: rank %d on ", rank);
+    assert_says(&status, "No gradient differs. ");
+    assert_int_equal(suspects(&r, comm), 1);
+    small_run_end(&r);
+  }
 }
 
 /* Whatever it computes: of two replicas nobody can tell which one is wrong. Alone, a rank that
@@ -380,7 +365,7 @@ static void a_rank_that_is_always_wrong_is_found_by_a_third(void **state) {
     return;
   }
   const int rank = lap_comm_size(comm) - 1;
-  run r;
+  small_run r;
   lap_status status;
   run_with_fault(&r, comm, (settings){each_step, 2}, rank, 1, 1000, &status);
   const layout l = layout_of(&r);
@@ -395,7 +380,7 @@ static void a_rank_that_is_always_wrong_is_found_by_a_third(void **state) {
     assert_true(verdict->suspect[rank - l.model_ranks]);
     assert_says(&status, "No majority decides between: rank %d on ", rank - l.model_ranks);
   }
-  end_run(&r);
+  small_run_end(&r);
 }
 
 /* A fault in one shard's gradients; those of the other ranks of the replica are right. An odd
@@ -404,7 +389,7 @@ static void of_model_ranks_the_one_is_named_whose_gradients_differ(void **state)
   lap_comm *comm = *state;
   const int ranks = lap_comm_size(comm), rank = ranks == 1 ? 0 : 1;
   const bool divided = ranks % 2 == 0;
-  run r;
+  small_run r;
   lap_status status;
   const char *with[] = {each_step[0], each_step[1],
                         divided ? "mesh.model_ranks=2" : "mesh.model_ranks=1", "mesh.shard=full"};
@@ -412,12 +397,12 @@ static void of_model_ranks_the_one_is_named_whose_gradients_differ(void **state)
   assert_says(&status, "Computed wrongly: rank %d on ", rank);
   assert_says(&status, "%s of model shard %d", tensor_name, divided ? 1 : 0);
   assert_int_equal(suspects(&r, comm), 1);
-  end_run(&r);
+  small_run_end(&r);
 }
 
 static void steps_that_are_not_due_are_not_looked_at(void **state) {
   lap_comm *comm = *state;
-  run r;
+  small_run r;
   lap_status status;
   start_run(&r, comm, (settings){(const char *const[]){"integrity.recheck.every=2"}, 1});
   aim(&r, tensor_name, 2);
@@ -426,7 +411,7 @@ static void steps_that_are_not_due_are_not_looked_at(void **state) {
   fault.last = 1000;
   assert_int_equal(step(&r, &status), LAP_OK); /* step 1 */
   assert_null(lap_stepper_verdict(r.stepper));
-  end_run(&r);
+  small_run_end(&r);
 }
 
 /* What can be read the first time and not the second is a failure of all ranks, and no verdict. */
@@ -434,12 +419,12 @@ static void a_lane_that_cannot_be_read_again_stops_all_ranks_alike(void **state)
   lap_comm *comm = *state;
   static const char *const shards[] = {"mesh.shard=optimizer", "mesh.shard=full"};
   for (int shard = 0; shard < 2; ++shard) {
-    run r;
+    small_run r;
     lap_status status;
     char before[LAP_SHA256_HEX], after[LAP_SHA256_HEX];
     const char *with[] = {each_step[0], each_step[1], shards[shard]};
     start_run(&r, comm, (settings){with, 3});
-    hash_of(&r, before);
+    small_run_sha256(&r, before);
     fills = 0;
     /* Behind those of its own lanes, two a lane. */
     failing_fill = now.rank == 0 ? 2 * r.state->placement.fold.lanes.count + 1 : 0;
@@ -447,17 +432,11 @@ static void a_lane_that_cannot_be_read_again_stops_all_ranks_alike(void **state)
     failing_fill = 0;
     assert_says(&status, "row 8 is damaged");
     assert_null(lap_stepper_verdict(r.stepper));
-    hash_of(&r, after);
+    small_run_sha256(&r, after);
     assert_string_equal(before, after);
     if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
-    end_run(&r);
+    small_run_end(&r);
   }
-}
-
-static int start(void **state) {
-  omp_set_num_threads(1); /* as the config says */
-  lap_status status;
-  return lap_gemm_open(&(lap_gemm_choice){0}, &status) == LAP_OK ? world_start(state) : -1;
 }
 
 int main(void) {
@@ -469,10 +448,12 @@ int main(void) {
       cmocka_unit_test(the_majority_is_right),
       cmocka_unit_test(a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong),
       cmocka_unit_test(a_bit_that_flips_once_is_found_and_the_rank_named),
+      cmocka_unit_test(a_loss_that_is_wrong_is_found_and_the_rank_named),
       cmocka_unit_test(a_rank_that_is_always_wrong_is_found_by_a_third),
       cmocka_unit_test(of_model_ranks_the_one_is_named_whose_gradients_differ),
       cmocka_unit_test(steps_that_are_not_due_are_not_looked_at),
       cmocka_unit_test(a_lane_that_cannot_be_read_again_stops_all_ranks_alike),
   };
-  return cmocka_run_group_tests_name("recheck", tests, start, world_finish);
+  return cmocka_run_group_tests_name("recheck", tests, small_run_world_start,
+                                     small_run_world_finish);
 }

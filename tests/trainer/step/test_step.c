@@ -2,7 +2,6 @@
  * change nothing. Linked so that what step.c asks of its neighbours comes through here (--wrap): a
  * test sees the gradients and the factor that AdamW gets, and can spoil a loss or a norm. */
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,16 +12,14 @@
 
 #include <cmocka.h>
 
-#include "autograd/kernel/blas.h"
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
+#include "mpi/collective/lane_sum.h"
+#include "mpi/collective/segment_sum.h"
 #include "mpi/transport/agree.h"
-#include "tests/mpi/world.h"
-#include "trainer/config/load.h"
-#include "trainer/state/hash.h"
+#include "tests/trainer/step/small_run.h"
 #include "trainer/step/optimizer.h"
 #include "trainer/step/schedule.h"
-#include "trainer/step/step.h"
 
 enum { LENGTH = 9, ROWS = LENGTH - 1, WINDOWS = 12, TOKENS = WINDOWS * ROWS, TOTAL_STEPS = 100 };
 
@@ -38,7 +35,8 @@ static struct {
 } seen;
 
 static bool spoil_loss, spoil_norm;
-static int failing_fill; /* 0: none */
+static enum { NO_SUM, LANE_SUM, SEGMENT_SUM } spoiled_sum; /* which this rank adds wrongly */
+static int failing_fill;                                   /* 0: none */
 
 void __real_lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters,
                              int64_t begin, int64_t end, float factor, const float *gradient,
@@ -91,22 +89,29 @@ void __wrap_lap_square_partials(const float *gradient, int64_t count, double *pa
   if (spoil_norm && count > 0) partials[0] = INFINITY;
 }
 
+void __real_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums);
+void __wrap_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums);
+void __wrap_lap_lane_sum_run(lap_lane_sum *sum, const double *mine, double *sums) {
+  __real_lap_lane_sum_run(sum, mine, sums);
+  if (spoiled_sum == LANE_SUM) sums[0] *= 1 + 1e-9;
+}
+
+double __real_lap_segment_sum_run(lap_segment_sum *sum, const double *partials);
+double __wrap_lap_segment_sum_run(lap_segment_sum *sum, const double *partials);
+double __wrap_lap_segment_sum_run(lap_segment_sum *sum, const double *partials) {
+  return __real_lap_segment_sum_run(sum, partials) * (spoiled_sum == SEGMENT_SUM ? 1 + 1e-9 : 1);
+}
+
 static bool checks_are_on = true;
 
 /* --- a run --- */
 
-typedef struct {
-  lap_comm *comm;
-  lap_config *config;
+static struct {
   uint32_t tokens[TOKENS];
   uint64_t documents[2];
   lap_token_shard shard, *shards[1];
   lap_token_set set;
-  lap_data data;
-  lap_state *state;
-  lap_block_weights *weights;
-  lap_stepper *stepper;
-} run;
+} text;
 
 static const char config_text[] =
     "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
@@ -117,55 +122,42 @@ static const char config_text[] =
     "optimizer: {learning_rate: 0.01, clip_norm: 0.001}\n";
 
 /* Every fourth window is all ends of documents, none of which counts; others have one. */
-static void make_data(run *r) {
+static lap_data make_data(void) {
   for (int i = 0; i < TOKENS; ++i)
-    r->tokens[i] = i / ROWS % 4 == 3 || i % ROWS == 5 ? LAP_EOS : 4 + (uint32_t)i * 7 % 36;
-  r->documents[1] = TOKENS;
-  r->shard = (lap_token_shard){.path = (char *)"made up",
-                               .token_count = TOKENS,
-                               .document_count = 1,
-                               .vocab_size = 40,
-                               .tokens = r->tokens,
-                               .documents = r->documents};
-  r->shards[0] = &r->shard;
-  r->set = (lap_token_set){.shard = r->shards, .count = 1, .token_count = TOKENS};
-  r->data = (lap_data){.tokens = &r->set, .sequence_length = LENGTH};
+    text.tokens[i] = i / ROWS % 4 == 3 || i % ROWS == 5 ? LAP_EOS : 4 + (uint32_t)i * 7 % 36;
+  text.documents[1] = TOKENS;
+  text.shard = (lap_token_shard){.path = (char *)"made up",
+                                 .token_count = TOKENS,
+                                 .document_count = 1,
+                                 .vocab_size = 40,
+                                 .tokens = text.tokens,
+                                 .documents = text.documents};
+  text.shards[0] = &text.shard;
+  text.set = (lap_token_set){.shard = text.shards, .count = 1, .token_count = TOKENS};
+  return (lap_data){.tokens = &text.set, .sequence_length = LENGTH};
 }
 
-static void start_run(run *r, lap_comm *comm, lap_sharding sharding, int64_t micro_sequences) {
-  lap_status status = {0};
-  *r = (run){.comm = comm};
-  if (lap_config_parse("c.yaml", config_text, sizeof config_text - 1, NULL, 0, &r->config,
-                       &status) != LAP_OK)
-    fail_msg("%s", status.message);
-  r->config->batch.micro_sequences = micro_sequences;
-  r->config->integrity.state = checks_are_on ? LAP_ON : LAP_OFF;
-  make_data(r);
-  lap_placement placement;
-  assert_int_equal(lap_placement_create(&r->config->mesh, 0, sharding, comm, &placement, &status),
-                   LAP_OK);
-  r->state = lap_state_create(&r->config->model, &placement, true);
-  lap_state_initialise(r->state, 3);
-  r->weights = lap_block_weights_create(r->state);
-  lap_block_weights_changed(r->weights, true);
-  r->stepper = lap_stepper_create(r->config, &r->data, TOTAL_STEPS, r->state, r->weights);
+static void start_run(small_run *r, lap_comm *comm, lap_sharding sharding,
+                      int64_t micro_sequences) {
+  lap_config *config = small_run_config(config_text, NULL, 0);
+  config->sharding = sharding;
+  config->batch.micro_sequences = micro_sequences;
+  config->integrity.state = checks_are_on ? LAP_ON : LAP_OFF;
+  const lap_data data = make_data();
+  small_run_start(r, comm, config, &data);
 }
 
-static void end_run(run *r) {
-  lap_block_weights_wait_all(r->weights);
-  lap_stepper_destroy(r->stepper);
-  lap_block_weights_destroy(r->weights);
-  lap_state_destroy(r->state);
-  lap_config_destroy(r->config);
-}
-
-static lap_step_result do_step(run *r) {
+static lap_step_result do_step(small_run *r) {
   lap_step_result result;
   lap_status status = {0};
   memset(&seen, 0, sizeof seen);
   if (lap_stepper_run(r->stepper, (lap_step_requests){0}, &result, &status) != LAP_OK)
     fail_msg("%s", status.message);
   return result;
+}
+
+static bool is_last(const small_run *r) {
+  return lap_comm_rank(r->comm) == lap_comm_size(r->comm) - 1;
 }
 
 static double sum_over_ranks(lap_comm *comm, double mine) {
@@ -177,7 +169,7 @@ static double sum_over_ranks(lap_comm *comm, double mine) {
 }
 
 /* Squares of the whole gradient, of which each rank updates what it owns, or all. */
-static double squares_seen(const run *r) {
+static double squares_seen(const small_run *r) {
   return r->state->whole[LAP_EXP_AVG] ? seen.squares : sum_over_ranks(r->comm, seen.squares);
 }
 
@@ -187,19 +179,19 @@ static const lap_sharding every_sharding[] = {LAP_SHARDING_NONE, LAP_SHARDING_OP
 /* --- samples and means --- */
 
 /* What step `step` reads: samples 6 step to 6 step + 5, and their positions that count. */
-static uint64_t count_samples(const run *r, uint64_t step, double times[WINDOWS]) {
+static uint64_t count_samples(uint64_t step, double times[WINDOWS]) {
   uint64_t counted = 0;
   for (uint64_t sample = 6 * step; sample < 6 * (step + 1); ++sample) {
     const uint64_t window = lap_permute(3, sample / WINDOWS, sample % WINDOWS, WINDOWS);
     times[window] += 1;
     for (uint64_t row = window * ROWS; row < (window + 1) * ROWS; ++row)
-      counted += row + 1 < TOKENS && r->tokens[row] != LAP_EOS;
+      counted += row + 1 < TOKENS && text.tokens[row] != LAP_EOS;
   }
   return counted;
 }
 
 /* Whole weights are the same on all ranks once they have arrived. */
-static void assert_same_weights(run *r) {
+static void assert_same_weights(small_run *r) {
   if (!r->state->whole[LAP_WEIGHT]) return;
   lap_block_weights_wait_all(r->weights);
   char hex[LAP_XXH128_HEX];
@@ -210,12 +202,12 @@ static void assert_same_weights(run *r) {
 }
 
 static void check_samples(lap_comm *comm, lap_sharding sharding, int64_t micro_sequences) {
-  run r;
+  small_run r;
   start_run(&r, comm, sharding, micro_sequences);
   r.config->optimizer.clip_norm = 1e9;
   for (uint64_t step = 0; step < 4; ++step) {
     double times[WINDOWS] = {0};
-    const uint64_t counted = count_samples(&r, step, times);
+    const uint64_t counted = count_samples(step, times);
     const lap_step_result result = do_step(&r);
     for (int window = 0; window < WINDOWS; ++window)
       assert_true(sum_over_ranks(r.comm, (double)seen.windows[window]) == times[window]);
@@ -230,7 +222,7 @@ static void check_samples(lap_comm *comm, lap_sharding sharding, int64_t micro_s
   }
   assert_int_equal(r.state->step, 4);
   assert_int_equal(r.state->applied_updates, 4);
-  end_run(&r);
+  small_run_end(&r);
 }
 
 static void a_step_reads_its_samples_and_takes_the_mean_over_what_counts(void **state) {
@@ -241,7 +233,7 @@ static void a_step_reads_its_samples_and_takes_the_mean_over_what_counts(void **
 
 static void a_gradient_that_is_too_long_is_clipped_to_the_norm(void **state) {
   for (int i = 0; i < 4; ++i) {
-    run r;
+    small_run r;
     start_run(&r, *state, every_sharding[i], 1);
     const lap_step_result clipped = do_step(&r);
     assert_true(clipped.grad_norm > 0.1);
@@ -249,24 +241,24 @@ static void a_gradient_that_is_too_long_is_clipped_to_the_norm(void **state) {
     assert_true(seen.factor == (float)(0.001 / clipped.grad_norm / counted));
     const double length = (double)seen.factor * sqrt(squares_seen(&r));
     assert_true(fabs(length - 0.001) < 1e-9);
-    end_run(&r);
+    small_run_end(&r);
     /* Just long enough, and just short enough. */
     start_run(&r, *state, every_sharding[i], 1);
     r.config->optimizer.clip_norm = clipped.grad_norm * (1 - 1e-6);
     assert_true(do_step(&r).grad_norm == clipped.grad_norm);
     assert_true(seen.factor == (float)((1 - 1e-6) / counted));
-    end_run(&r);
+    small_run_end(&r);
     start_run(&r, *state, every_sharding[i], 1);
     r.config->optimizer.clip_norm = clipped.grad_norm * (1 + 1e-6);
     assert_true(do_step(&r).grad_norm == clipped.grad_norm);
     assert_true(seen.factor == (float)(1 / counted));
-    end_run(&r);
+    small_run_end(&r);
   }
 }
 
 /* The schedule goes by the step, the bias correction by the updates made. */
 static void adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update(void **state) {
-  run r;
+  small_run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
   r.state->step = 50;
   r.state->applied_updates = 17;
@@ -285,15 +277,14 @@ static void adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_upd
   assert_int_equal(r.state->applied_updates, 18);
   assert_true(sum_over_ranks(r.comm, (double)seen.elements) ==
               (double)r.state->partition->elements);
-  end_run(&r);
+  small_run_end(&r);
 }
 
 /* --- what is checked --- */
 
-static void assert_same_state(run *r, char first[LAP_SHA256_HEX]) {
+static void assert_same_state(small_run *r, char first[LAP_SHA256_HEX]) {
   char hex[LAP_SHA256_HEX];
-  lap_block_weights_wait_all(r->weights);
-  lap_state_sha256(r->state, hex);
+  small_run_sha256(r, hex);
   if (first[0]) assert_string_equal(first, hex);
   memcpy(first, hex, sizeof hex);
 }
@@ -302,13 +293,13 @@ static void checks_change_no_bit(void **state) {
   char first[LAP_SHA256_HEX] = "";
   for (int i = 0; i < 4; ++i)
     for (int on = 0; on < 2; ++on) {
-      run r;
+      small_run r;
       checks_are_on = on;
       start_run(&r, *state, every_sharding[i], 1);
       lap_comm_set_hashes(r.comm, on);
       for (int step = 0; step < 4; ++step) do_step(&r);
       assert_same_state(&r, first);
-      end_run(&r);
+      small_run_end(&r);
     }
   checks_are_on = true;
   lap_comm_set_hashes(*state, true);
@@ -330,7 +321,7 @@ static void a_bit_that_flips_between_steps_ends_the_run(void **state) {
   snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", last);
   for (int i = 0; i < 4; ++i)
     for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
-      run r;
+      small_run r;
       lap_step_result result;
       lap_status status = {0};
       start_run(&r, comm, every_sharding[i], 1);
@@ -346,7 +337,35 @@ static void a_bit_that_flips_between_steps_ends_the_run(void **state) {
       assert_non_null(strstr(status.message, who));
       assert_non_null(strstr(status.message, lap_state_kind_name((lap_state_kind)kind)));
       assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
-      end_run(&r);
+      small_run_end(&r);
+    }
+}
+
+/* Each rank adds the losses and the norm for itself. Found in the next step, said in the one after,
+ * and before a checkpoint. */
+static void a_sum_that_one_rank_adds_wrongly_ends_the_run(void **state) {
+  lap_comm *comm = *state;
+  if (lap_comm_size(comm) == 1) return;
+  for (int i = 0; i < 4; ++i)
+    for (int way = 0; way < 4; ++way) {
+      small_run r;
+      lap_step_result result;
+      lap_status status = {0};
+      start_run(&r, comm, every_sharding[i], 1);
+      do_step(&r);
+      if (is_last(&r)) spoiled_sum = way & 1 ? LANE_SUM : SEGMENT_SUM;
+      do_step(&r);
+      spoiled_sum = NO_SUM;
+      if (way & 2) {
+        assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
+      } else {
+        do_step(&r);
+        assert_int_equal(lap_stepper_run(r.stepper, (lap_step_requests){0}, &result, &status),
+                         LAP_NONFINITE);
+      }
+      assert_non_null(
+          strstr(status.message, "different losses, counts, norms or factors in step 2;"));
+      small_run_end(&r);
     }
 }
 
@@ -376,11 +395,11 @@ static void assert_values(const lap_state *state, float *before) {
 
 static void a_step_without_counted_positions_changes_nothing_and_is_not_bad(void **state) {
   for (int i = 0; i < 4; ++i) {
-    run r;
+    small_run r;
     start_run(&r, *state, every_sharding[i], 1);
     do_step(&r); /* moments that are not 0 */
     lap_block_weights_wait_all(r.weights);
-    for (int token = 0; token < TOKENS; ++token) r.tokens[token] = LAP_EOS;
+    for (int token = 0; token < TOKENS; ++token) text.tokens[token] = LAP_EOS;
     r.state->bad_steps = 2;
     size_t bytes;
     float *before = values_of(r.state, &bytes);
@@ -396,14 +415,14 @@ static void a_step_without_counted_positions_changes_nothing_and_is_not_bad(void
     assert_int_equal(r.state->applied_updates, 1);
     assert_int_equal(r.state->bad_steps, 0);
     free(before);
-    end_run(&r);
+    small_run_end(&r);
   }
 }
 
 /* An infinite weight makes the loss NaN. It heals, and bad steps are counted anew. */
 static void steps_that_are_not_finite_are_counted_and_change_nothing_else(void **state) {
   for (int i = 0; i < 4; ++i) {
-    run r;
+    small_run r;
     start_run(&r, *state, every_sharding[i], 1);
     const lap_range held = lap_state_held(r.state, LAP_WEIGHT, 0);
     float *weight = lap_range_count(held) ? lap_state_at(r.state, LAP_WEIGHT, 0, held.begin) : NULL;
@@ -429,14 +448,14 @@ static void steps_that_are_not_finite_are_counted_and_change_nothing_else(void *
     assert_int_equal(r.state->bad_steps, 0);
     assert_int_equal(seen.adamw.update, 1);
     free(before);
-    end_run(&r);
+    small_run_end(&r);
   }
 }
 
 /* The gradient alone overflows, or the loss alone. */
 static void a_loss_or_a_gradient_that_is_not_finite_is_enough(void **state) {
   for (int loss = 0; loss < 2; ++loss) {
-    run r;
+    small_run r;
     start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
     *(loss ? &spoil_loss : &spoil_norm) = true;
     const lap_step_result result = do_step(&r);
@@ -445,22 +464,21 @@ static void a_loss_or_a_gradient_that_is_not_finite_is_enough(void **state) {
     assert_true(result.bad && result.skipped);
     assert_int_equal(seen.updates, 0);
     assert_int_equal(r.state->bad_steps, 1);
-    end_run(&r);
+    small_run_end(&r);
   }
 }
 
 /* --- requests --- */
 
-static bool is_last(const run *r) { return lap_comm_rank(r->comm) == lap_comm_size(r->comm) - 1; }
-
 /* Only the last rank asks. */
-static lap_step_requests requests_of(const run *r, bool checkpoint, const lap_status *failure) {
+static lap_step_requests requests_of(const small_run *r, bool checkpoint,
+                                     const lap_status *failure) {
   const bool last = is_last(r);
   return (lap_step_requests){.checkpoint = last && checkpoint, .failure = last ? failure : NULL};
 }
 
 static void every_rank_learns_what_one_requests(void **state) {
-  run r;
+  small_run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
   for (int asked = 0; asked < 4; ++asked) {
     lap_step_result result;
@@ -473,7 +491,7 @@ static void every_rank_learns_what_one_requests(void **state) {
     assert_int_equal(result.writing, (asked & 2) != 0);
     assert_false(result.left);
   }
-  end_run(&r);
+  small_run_end(&r);
 }
 
 /* Counts down to the micro-batch before which a rank leaves. */
@@ -487,7 +505,7 @@ static bool leaves(void *context) {
 static void a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing(void **state) {
   for (int i = 0; i < 4; ++i)
     for (int at = 0; at < 2; ++at) {
-      run r;
+      small_run r;
       start_run(&r, *state, every_sharding[i], 1);
       do_step(&r);
       lap_block_weights_wait_all(r.weights);
@@ -509,13 +527,13 @@ static void a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing(void 
       const lap_step_result next = do_step(&r);
       assert_false(next.skipped || next.left);
       free(before);
-      end_run(&r);
+      small_run_end(&r);
     }
 }
 
 static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **state) {
   for (int i = 0; i < 4; ++i) {
-    run r;
+    small_run r;
     start_run(&r, *state, every_sharding[i], 1);
     size_t bytes;
     float *before = values_of(r.state, &bytes);
@@ -543,20 +561,15 @@ static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **sta
     /* The next step is as if nothing had been. */
     assert_false(do_step(&r).skipped);
     free(before);
-    end_run(&r);
+    small_run_end(&r);
   }
-}
-
-static int start(void **state) {
-  lap_status status;
-  omp_set_num_threads(1); /* as the config says */
-  return lap_blas_open("auto", &status) == LAP_OK ? world_start(state) : -1;
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(checks_change_no_bit),
       cmocka_unit_test(a_bit_that_flips_between_steps_ends_the_run),
+      cmocka_unit_test(a_sum_that_one_rank_adds_wrongly_ends_the_run),
       cmocka_unit_test(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),
       cmocka_unit_test(a_gradient_that_is_too_long_is_clipped_to_the_norm),
       cmocka_unit_test(adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update),
@@ -567,5 +580,5 @@ int main(void) {
       cmocka_unit_test(a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing),
       cmocka_unit_test(a_failure_is_that_of_all_ranks_and_leaves_the_state_alone),
   };
-  return cmocka_run_group_tests_name("step", tests, start, world_finish);
+  return cmocka_run_group_tests_name("step", tests, small_run_world_start, small_run_world_finish);
 }
