@@ -153,8 +153,8 @@ static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, ROWS};
 enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD };
 #define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
 
-/* From term t of a row to what is fetched meanwhile: `ahead` terms on, or, where the row ends before
- * that, as far into the row that the next strip has in its place. */
+/* From term t of a row to what is fetched meanwhile: `ahead` terms on, or, where the row ends
+ * before that, as far into the row that the next strip has in its place. */
 static inline int64_t fetched(int64_t t, int64_t k, int64_t ahead) {
   return t + ahead < k ? ahead : ahead + (WIDE_ROWS - 1) * k;
 }
