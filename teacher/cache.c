@@ -36,8 +36,8 @@ void lap_cache_prepare_reading(lap_cache *cache) {
 }
 
 size_t lap_cache_draw_count(const lap_cache *cache) {
-  size_t count = 0;
-  for (; cache; cache = cache->next) ++count;
+  size_t count = 1;
+  for (; cache->next; cache = cache->next) ++count;
   return count;
 }
 
