@@ -271,10 +271,3 @@ void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_
       memcpy(logits + row * vocab_size + s * of_shard, parts + (s * count + row) * of_shard,
              (size_t)of_shard * sizeof *logits);
 }
-
-int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model) {
-  if (model->mode == LAP_GEMMA2_HIDDEN) return 0;
-  return lap_lm_head_logits_size(model->config.vocab_size, model->length,
-                                 model->parameters->shards) *
-         (int64_t)sizeof(real);
-}

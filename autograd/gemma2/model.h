@@ -27,7 +27,6 @@
 #define lap_gemma2_logits LAP_PRECISION(lap_gemma2_logits)
 #define lap_gemma2_bucket_logits LAP_PRECISION(lap_gemma2_bucket_logits)
 #define lap_gemma2_join_logits LAP_PRECISION(lap_gemma2_join_logits)
-#define lap_gemma2_logits_bytes LAP_PRECISION(lap_gemma2_logits_bytes)
 
 typedef enum {
   LAP_GEMMA2_TRAIN,  /* losses and gradients */
@@ -88,8 +87,5 @@ void lap_gemma2_bucket_logits(const lap_gemma2 *model, const lap_gemma2_pass *pa
 /* Whole rows [count, vocab_size] of what all shards have of them, [M][count, vocab_size / M]. */
 void lap_gemma2_join_logits(const real *parts, int shards, int64_t count, int64_t vocab_size,
                             real *logits);
-
-/* Of lap_tape_bytes(model->tape), those that hold one chunk of logits; 0 in mode HIDDEN. */
-int64_t lap_gemma2_logits_bytes(const lap_gemma2 *model);
 
 #endif

@@ -44,7 +44,6 @@ typedef struct {
   int64_t lda, ldb, ldc;
   bool transpose_a, transpose_b;
   lap_matmul_into into;
-  bool past_caches;
   int64_t segment, first;
 } lap_gemm_operands;
 #else

@@ -153,6 +153,12 @@ static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, ROWS};
 enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD };
 #define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
 
+/* From term t of a row to what is fetched meanwhile: `ahead` terms on, or, where the row ends before
+ * that, as far into the row that the next strip has in its place. */
+static inline int64_t fetched(int64_t t, int64_t k, int64_t ahead) {
+  return t + ahead < k ? ahead : ahead + (WIDE_ROWS - 1) * k;
+}
+
 /* As lap_bfloat16_round. */
 LAP_AVX512
 static inline __m512 round_vector(__m512 x) {
@@ -187,13 +193,14 @@ static inline void transpose(__m512 square[WIDE_ROWS]) {
 
 /* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. */
 LAP_AVX512
-static inline void load(const float *w, int64_t rows, int64_t k, const float *x, int64_t terms,
-                        bool bfloat16, __m512 square[WIDE_ROWS], float of_x[WIDE_ROWS]) {
+static inline void load(const float *w, int64_t rows, int64_t k, int64_t ahead, const float *x,
+                        int64_t terms, bool bfloat16, __m512 square[WIDE_ROWS],
+                        float of_x[WIDE_ROWS]) {
   const __mmask16 there = (__mmask16)(terms < WIDE_ROWS ? (1U << terms) - 1 : 0xffff);
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
     const float *row = w + lesser(r, rows - 1) * k;
-    __builtin_prefetch(row + AHEAD);
+    __builtin_prefetch(row + ahead);
     square[r] = _mm512_maskz_loadu_ps(there, row);
     if (bfloat16) square[r] = round_vector(square[r]);
   }
@@ -206,14 +213,14 @@ static inline void load(const float *w, int64_t rows, int64_t k, const float *x,
 /* 32 terms of each row that is held in bfloat16, pairs transposed, and of x. Nothing of a row is
  * rounded: its subnormals are zero to the processor in bfloat16, as product.h wants it. */
 LAP_AVX512
-static inline void load_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
-                              int64_t terms, bool bfloat16, __m512 square[WIDE_ROWS],
-                              float of_x[2 * WIDE_ROWS]) {
+static inline void load_pairs(const uint16_t *w, int64_t rows, int64_t k, int64_t ahead,
+                              const float *x, int64_t terms, bool bfloat16,
+                              __m512 square[WIDE_ROWS], float of_x[2 * WIDE_ROWS]) {
   const uint32_t there = terms < 2 * (int64_t)WIDE_ROWS ? (1U << terms) - 1 : 0xffffffffU;
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
     const uint16_t *row = w + lesser(r, rows - 1) * k;
-    __builtin_prefetch(row + AHEAD_BFLOAT16);
+    __builtin_prefetch(row + ahead);
     square[r] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(there, row));
   }
 #pragma GCC unroll 2
@@ -236,14 +243,14 @@ static inline __m512 odd_of(__m512 pairs) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), upper));
 }
 
-/* What a chain is at the end of these terms. */
+/* What a chain is at the end of the terms [begin, end). */
 LAP_AVX512
 static inline __m512 chain_of_values(const float *w, int64_t rows, int64_t k, const float *x,
-                                     int64_t terms) {
+                                     int64_t begin, int64_t end) {
   __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
-  for (int64_t t = 0; t < terms; t += WIDE_ROWS) {
+  for (int64_t t = begin; t < end; t += WIDE_ROWS) {
     float of_x[WIDE_ROWS];
-    load(w + t, rows, k, x + t, terms - t, false, square, of_x);
+    load(w + t, rows, k, fetched(t, k, AHEAD), x + t, end - t, false, square, of_x);
 #pragma GCC unroll 16
     for (int u = 0; u < WIDE_ROWS; ++u)
       sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
@@ -253,11 +260,11 @@ static inline __m512 chain_of_values(const float *w, int64_t rows, int64_t k, co
 
 LAP_AVX512
 static inline __m512 chain_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
-                                    int64_t terms) {
+                                    int64_t begin, int64_t end) {
   __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
-  for (int64_t t = 0; t < terms; t += 2 * (int64_t)WIDE_ROWS) {
+  for (int64_t t = begin; t < end; t += 2 * (int64_t)WIDE_ROWS) {
     float of_x[2 * WIDE_ROWS];
-    load_pairs(w + t, rows, k, x + t, terms - t, false, square, of_x);
+    load_pairs(w + t, rows, k, fetched(t, k, AHEAD_BFLOAT16), x + t, end - t, false, square, of_x);
 #pragma GCC unroll 16
     for (int64_t u = 0; u < WIDE_ROWS; ++u) {
       sum = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), sum);
@@ -271,10 +278,9 @@ LAP_AVX512
 static void wide_float32(weights w, int64_t rows, int64_t k, const float *x, float *y) {
   __m512 total = _mm512_setzero_ps();
   for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
-    const int64_t terms = lesser(LAP_MATMUL_BLOCK, k - begin);
-    total = _mm512_add_ps(total,
-                          w.values ? chain_of_values(w.values + begin, rows, k, x + begin, terms)
-                                   : chain_of_pairs(w.bfloat16 + begin, rows, k, x + begin, terms));
+    const int64_t end = begin + lesser(LAP_MATMUL_BLOCK, k - begin);
+    total = _mm512_add_ps(total, w.values ? chain_of_values(w.values, rows, k, x, begin, end)
+                                          : chain_of_pairs(w.bfloat16, rows, k, x, begin, end));
   }
   _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
 }
@@ -282,11 +288,11 @@ static void wide_float32(weights w, int64_t rows, int64_t k, const float *x, flo
 /* Both chains of a group, together. */
 LAP_AVX512
 static inline __m512 group_of_values(const float *w, int64_t rows, int64_t k, const float *x,
-                                     int64_t terms) {
+                                     int64_t begin, int64_t end) {
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
-  for (int64_t t = 0; t < terms; t += WIDE_ROWS) {
+  for (int64_t t = begin; t < end; t += WIDE_ROWS) {
     float of_x[WIDE_ROWS];
-    load(w + t, rows, k, x + t, terms - t, true, square, of_x);
+    load(w + t, rows, k, fetched(t, k, AHEAD), x + t, end - t, true, square, of_x);
 #pragma GCC unroll 8
     for (int u = 0; u < WIDE_ROWS; u += 2) {
       even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
@@ -298,10 +304,11 @@ static inline __m512 group_of_values(const float *w, int64_t rows, int64_t k, co
 
 LAP_AVX512
 static inline __m512 group_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
-                                    int64_t terms) {
+                                    int64_t begin, int64_t end) {
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
   float of_x[2 * WIDE_ROWS];
-  load_pairs(w, rows, k, x, terms, true, square, of_x);
+  load_pairs(w + begin, rows, k, fetched(begin, k, AHEAD_BFLOAT16), x + begin, end - begin, true,
+             square, of_x);
 #pragma GCC unroll 16
   for (int64_t u = 0; u < WIDE_ROWS; ++u) {
     even = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), even);
@@ -313,11 +320,10 @@ static inline __m512 group_of_pairs(const uint16_t *w, int64_t rows, int64_t k, 
 LAP_AVX512
 static void wide_bfloat16(weights w, int64_t rows, int64_t k, const float *x, float *y) {
   __m512 total = _mm512_setzero_ps();
-  for (int64_t group = 0; group < k; group += LAP_MATMUL_GROUP) {
-    const int64_t terms = lesser(LAP_MATMUL_GROUP, k - group);
-    total = _mm512_add_ps(total,
-                          w.values ? group_of_values(w.values + group, rows, k, x + group, terms)
-                                   : group_of_pairs(w.bfloat16 + group, rows, k, x + group, terms));
+  for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_GROUP) {
+    const int64_t end = begin + lesser(LAP_MATMUL_GROUP, k - begin);
+    total = _mm512_add_ps(total, w.values ? group_of_values(w.values, rows, k, x, begin, end)
+                                          : group_of_pairs(w.bfloat16, rows, k, x, begin, end));
   }
   _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
 }

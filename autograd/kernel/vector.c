@@ -1,5 +1,10 @@
 #include "autograd/kernel/vector.h"
 
+#include <string.h>
+#if defined(__AVX__) && !defined(LAP_DOUBLE)
+#include <immintrin.h>
+#endif
+
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/wide.h"
 
@@ -12,16 +17,18 @@ static inline real add_partials(real partial[PARTIALS]) {
   return partial[0];
 }
 
+/* More partials than a sum has: no order matters to a maximum, and each waits for its last. */
 LAP_WIDE
 real lap_vector_max(const real *x, int64_t n) {
-  real partial[PARTIALS];
-  for (int i = 0; i < PARTIALS; ++i) partial[i] = -INFINITY;
+  enum { MAXIMA = 4 * PARTIALS };
+  real partial[MAXIMA];
+  for (int i = 0; i < MAXIMA; ++i) partial[i] = -INFINITY;
   int64_t j = 0;
-  for (; j + PARTIALS <= n; j += PARTIALS)
-    for (int i = 0; i < PARTIALS; ++i) partial[i] = x[j + i] > partial[i] ? x[j + i] : partial[i];
+  for (; j + MAXIMA <= n; j += MAXIMA)
+    for (int i = 0; i < MAXIMA; ++i) partial[i] = x[j + i] > partial[i] ? x[j + i] : partial[i];
   for (int i = 0; j + i < n; ++i) partial[i] = x[j + i] > partial[i] ? x[j + i] : partial[i];
   real maximum = partial[0];
-  for (int i = 1; i < PARTIALS; ++i) maximum = partial[i] > maximum ? partial[i] : maximum;
+  for (int i = 1; i < MAXIMA; ++i) maximum = partial[i] > maximum ? partial[i] : maximum;
   return maximum;
 }
 
@@ -74,4 +81,16 @@ void lap_vector_softcap(real *x, int64_t n, real scale, real cap) {
 LAP_WIDE
 void lap_vector_scale(real *x, int64_t n, real factor) {
   for (int64_t i = 0; i < n; ++i) x[i] = lap_without_subnormal(x[i] * factor);
+}
+
+void lap_vector_copy_past_caches(const real *from, int64_t n, real *to) {
+  int64_t i = 0;
+#if defined(__AVX__) && !defined(LAP_DOUBLE)
+  enum { VECTOR = 8 };
+  if ((uintptr_t)to % (VECTOR * sizeof *to) == 0) {
+    for (; i + VECTOR <= n; i += VECTOR) _mm256_stream_ps(to + i, _mm256_loadu_ps(from + i));
+    _mm_sfence();
+  }
+#endif
+  memcpy(to + i, from + i, (size_t)(n - i) * sizeof *to);
 }

@@ -16,6 +16,7 @@
 #define lap_vector_exp LAP_PRECISION(lap_vector_exp)
 #define lap_vector_softcap LAP_PRECISION(lap_vector_softcap)
 #define lap_vector_scale LAP_PRECISION(lap_vector_scale)
+#define lap_vector_copy_past_caches LAP_PRECISION(lap_vector_copy_past_caches)
 
 /* max(x[0..n)); -inf for n = 0. NaN elements are passed over. */
 real lap_vector_max(const real *x, int64_t n);
@@ -28,5 +29,8 @@ real lap_vector_exp(real *x, int64_t n, real shift);
 void lap_vector_softcap(real *x, int64_t n, real scale, real cap);
 /* x[i] *= factor, and 0 where that is subnormal. */
 void lap_vector_scale(real *x, int64_t n, real factor);
+/* to[i] = from[i], for what no cache will hold until it is read again: a processor that stores to a
+ * line reads it first, unless it is told not to. Other threads see it when this returns. */
+void lap_vector_copy_past_caches(const real *from, int64_t n, real *to);
 
 #endif

@@ -3,12 +3,14 @@
  *   loss [1, 1], the sum over counted positions
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
  *
- * A chunk's logits turn into gradients in place and feed dx and dw at once, so a training step
- * makes each logit once, and the memory for logits is a constant whatever the batch. In bfloat16
- * weights are laid out once for all chunks of a micro-batch, where a kernel gains by it. Logits
- * stay with their shard. For each position of a chunk the shards bring together, in this order: the
- * largest logit of the rest, the target's and the kept ones (-inf where another shard has the id);
- * the masses of the rest; and, backward, dx.
+ * A chunk of positions meets the ids panel by panel, and a panel of logits [rows, PANEL] stays in
+ * the nearest caches from its product to what is read off it: its masses (loss_row), and, when those
+ * of the whole row are known, the gradients that feed dx and dw at once. In between logits lie in
+ * memory, panel by panel, so that a training step makes each logit once; a forward pass keeps one
+ * panel only. In bfloat16 weights are laid out once for all chunks of a micro-batch, where a kernel
+ * gains by it. Logits stay with their shard. For each position of a chunk the shards bring together,
+ * in this order: the largest logit of the rest, the target's and the kept ones (-inf where another
+ * shard has the id); the masses of the rest; and, backward, dx.
  */
 #include <assert.h>
 #include <math.h>
@@ -31,25 +33,11 @@ int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length) {
   return length < chunk ? chunk / length * length : chunk;
 }
 
-int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_range shards) {
-  return lap_lm_head_chunk(vocab_size, length) * (vocab_size / shards.of) * shards.count;
-}
-
-/* u = x w^T; `packed` is w^T laid out, or NULL */
-static void multiply(const real *x, const lap_operand *weight, int64_t rows, const real *packed,
-                     real *u) {
-  const lap_projection p = {.rows = rows,
-                            .in = weight->columns,
-                            .out = weight->rows,
-                            .packed = packed,
-                            .past_caches = true};
-  lap_projection_forward(&p, x, weight, u);
-}
-
 void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, double softcap,
                         real *logits) {
   const int64_t vocab = weight->rows;
-  multiply(x, weight, rows, NULL, logits);
+  const lap_projection p = {.rows = rows, .in = weight->columns, .out = vocab};
+  lap_projection_forward(&p, x, weight, logits);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r)
     lap_vector_softcap(logits + r * vocab, vocab, 1, (real)softcap);
@@ -57,21 +45,34 @@ void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, 
 
 /* --- a chunk and its scratch memory --- */
 
+/* Ids at a time: whole panels of masses, and with 256 positions half of a nearest cache. */
+enum { PANEL = LAP_ROW_PANEL };
+
 typedef struct {
-  int64_t begin, rows; /* positions [begin, begin + rows) */
-  int64_t vocab;       /* of one shard */
-  bool holds; /* logits that became gradients are bfloat16, in the first half of each row */
-  int64_t k;
-  int64_t packed_size;              /* of a shard; 0: products read weights as they are */
-  real *logits;                     /* [S][rows, vocab] */
-  real *known;                      /* [rows, 2 + k]: the ends of each row and its kept logits */
-  real *weights;                    /* [threads, k] */
+  int64_t begin, rows;                /* positions [begin, begin + rows) */
+  int64_t vocab;                      /* of one shard */
+  bool holds;                         /* gradients of logits are held in bfloat16 */
+  int64_t k;                          /* ids that the teacher kept */
+  int64_t packed_size;                /* of a shard; 0: products read weights as they are */
+  real *panel;                        /* [rows, PANEL]: logits, or their gradients */
+  real *logits;                       /* [S][panels][rows, PANEL], soft-capped; forward: NULL */
+  real *known;                        /* [rows, 2 + k]: the ends of each row and its kept logits */
+  real *weights;                      /* [rows, k] */
+  lap_row_rest *rest;                 /* [S][rows] */
+  lap_row_coefficients *coefficients; /* [rows] */
   double *parts;                    /* [S][rows, 2]: masses of each shard; one shard: the masses */
   double *sums;                     /* [rows, 2]: those of all shards */
   real *dx;                         /* [S][rows, H], where the model is several shards */
   real *dx_sum;                     /* [rows, H], where dx holds an earlier part */
   real *packed_transposed, *packed; /* [S]: w^T and w, laid out for all chunks */
 } chunk;
+
+/* Ids [first, first + count) of shard s, counted from the first that is held here. */
+typedef struct {
+  int s;
+  int64_t first, count;
+  real *logits; /* [rows, count], where they wait in memory */
+} panel;
 
 static int64_t aligned(int64_t reals) {
   enum { ALIGN = LAP_ALIGNMENT / sizeof(real) };
@@ -86,23 +87,29 @@ static int64_t chunk_of(const lap_op_call *call, int64_t length) {
   return most < rows ? most : rows;
 }
 
+static int64_t reals(int64_t count, size_t size) {
+  return (int64_t)(((size_t)count * size + sizeof(real) - 1) / sizeof(real));
+}
+
 /* Hands out `memory` for chunks of `rows` positions; returns how much is taken, also of NULL. */
 static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int64_t k,
-                       int64_t threads, bool bfloat16, bool backward, chunk *made) {
-  /* cppcheck-suppress duplicateExpression ; tests build this with double for real */
-  enum { DOUBLE = sizeof(double) / sizeof(real) };
+                       bool bfloat16, bool backward, chunk *made) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t hidden = call->input[0].columns, vocab = call->input[1].rows;
   const bool alone = attributes->shards.of == 1;
-  const int64_t shards = attributes->shards.count, masses = rows * LAP_ROW_MASSES;
+  const int64_t shards = attributes->shards.count;
+  const int64_t masses = reals(rows * LAP_ROW_MASSES, sizeof(double));
   const int64_t dx = backward && !alone ? rows * hidden : 0;
   const bool lays_out = backward && bfloat16 && rows < call->input[0].rows;
   const int64_t packed = lays_out ? lap_gemm_packed_size(vocab, hidden) / 2 : 0;
-  const int64_t sizes[] = {shards * rows * vocab,
+  const int64_t sizes[] = {rows * (vocab < PANEL ? vocab : PANEL),
+                           backward ? shards * rows * vocab : 0,
                            rows * (LAP_ROW_ENDS + k),
-                           threads * k,
-                           shards * masses * DOUBLE,
-                           alone ? 0 : masses * DOUBLE,
+                           rows * k,
+                           reals(shards * rows, sizeof(lap_row_rest)),
+                           reals(rows, sizeof(lap_row_coefficients)),
+                           shards * masses,
+                           alone ? 0 : masses,
                            shards * dx,
                            dx,
                            shards * packed,
@@ -117,17 +124,36 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
   *made = (chunk){.vocab = vocab,
                   .holds = bfloat16,
                   .k = k,
-                  .logits = piece[0],
-                  .known = piece[1],
-                  .weights = piece[2],
-                  .parts = (double *)piece[3],
-                  .sums = (double *)piece[alone ? 3 : 4],
-                  .dx = piece[5],
-                  .dx_sum = piece[6],
+                  .panel = piece[0],
+                  .logits = backward ? piece[1] : NULL,
+                  .known = piece[2],
+                  .weights = piece[3],
+                  .rest = (lap_row_rest *)piece[4],
+                  .coefficients = (lap_row_coefficients *)piece[5],
+                  .parts = (double *)piece[6],
+                  .sums = (double *)piece[alone ? 6 : 7],
+                  .dx = piece[8],
+                  .dx_sum = piece[9],
                   .packed_size = lap_gemm_packs_halves() ? packed : 0,
-                  .packed_transposed = piece[7],
-                  .packed = piece[8]};
+                  .packed_transposed = piece[10],
+                  .packed = piece[11]};
   return taken;
+}
+
+static panel panel_of(const chunk *c, int s, int64_t first) {
+  const int64_t left = c->vocab - first;
+  return (panel){s, first, left < PANEL ? left : PANEL,
+                 c->logits ? c->logits + (s * c->vocab + first) * c->rows : NULL};
+}
+
+static void for_panels(const lap_op_call *call, const chunk *c,
+                       void (*visit)(const lap_op_call *call, const chunk *c, const panel *p)) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  for (int s = 0; s < attributes->shards.count; ++s)
+    for (int64_t first = 0; first < c->vocab; first += PANEL) {
+      const panel p = panel_of(c, s, first);
+      visit(call, c, &p);
+    }
 }
 
 /* --- losses of a chunk --- */
@@ -149,112 +175,91 @@ static lap_row_labels labels_of(const lap_op_call *call, int64_t r) {
   return labels;
 }
 
-/* Row i of the chunk in shard s, counted from the first held here. */
-static lap_row_slice slice_of(const lap_op_call *call, const chunk *c, int s, int64_t i) {
-  const lap_lm_head_loss_attributes *attributes = call->attributes;
-  return (lap_row_slice){c->logits + (s * c->rows + i) * c->vocab,
-                         (attributes->shards.first + s) * c->vocab, c->vocab};
+static real *ends_of(const chunk *c, int64_t i) { return c->known + i * (LAP_ROW_ENDS + c->k); }
+
+/* u = x w^T of a panel */
+static void make_logits(const lap_op_call *call, const chunk *c, const panel *p) {
+  const lap_operand *weight = &call->input[1 + p->s];
+  const int64_t hidden = weight->columns, at = p->first * hidden;
+  lap_gemm(&(lap_gemm_operands){
+      .m = c->rows,
+      .n = p->count,
+      .k = hidden,
+      .a = call->input[0].value + c->begin * hidden,
+      .lda = hidden,
+      .b = weight->value ? weight->value + at : NULL,
+      .b_bfloat16 = weight->bfloat16 ? weight->bfloat16 + at : NULL,
+      .b_packed = c->packed_size ? c->packed_transposed + p->s * c->packed_size : NULL,
+      .packed_terms = hidden,
+      .packed_columns = c->vocab,
+      .packed_column = p->first,
+      .ldb = hidden,
+      .transpose_b = true,
+      .c = c->panel,
+      .ldc = p->count});
 }
 
-/* u of row i becomes z; its ends in the shards held here. */
-static void begin_row(const lap_op_call *call, const chunk *c, int64_t i) {
+/* u becomes z, what is read off it is kept, and where a gradient follows, so is z. */
+static void read_panel(const lap_op_call *call, const chunk *c, const panel *p) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const int64_t width = LAP_ROW_ENDS + c->k;
-  const lap_row_labels labels = labels_of(call, c->begin + i);
-  real *ends = c->known + i * width;
-  for (int64_t j = 0; j < width; ++j) ends[j] = -INFINITY;
-  if (labels.target < 0) return;
-  for (int s = 0; s < attributes->shards.count; ++s) {
-    const lap_row_slice slice = slice_of(call, c, s, i);
-    lap_vector_softcap(slice.z, slice.count, 1, (real)attributes->softcap);
-    lap_row_begin(&labels, &slice, ends, ends + LAP_ROW_ENDS);
+  make_logits(call, c, p);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    const lap_row_labels labels = labels_of(call, c->begin + i);
+    if (labels.target < 0) continue;
+    real *z = c->panel + i * p->count, *ends = ends_of(c, i);
+    const lap_row_slice slice = {z, (attributes->shards.first + p->s) * c->vocab + p->first,
+                                 p->count};
+    lap_vector_softcap(z, p->count, 1, (real)attributes->softcap);
+    lap_row_begin(&labels, &slice, ends, ends + LAP_ROW_ENDS, &c->rest[p->s * c->rows + i]);
+    if (p->logits) lap_vector_copy_past_caches(z, p->count, p->logits + i * p->count);
   }
 }
 
-static void masses_of_row(const lap_op_call *call, const chunk *c, int64_t i) {
+/* Nothing is read yet of any row. */
+static void clear_rows(const lap_op_call *call, const chunk *c) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const lap_row_labels labels = labels_of(call, c->begin + i);
-  const real *ends = c->known + i * (LAP_ROW_ENDS + c->k);
-  for (int s = 0; s < attributes->shards.count; ++s) {
-    const lap_row_slice slice = slice_of(call, c, s, i);
-    double *sums = c->parts + (s * c->rows + i) * LAP_ROW_MASSES;
-    if (labels.target < 0)
-      sums[0] = sums[1] = 0;
-    else
-      lap_row_masses(&labels, &slice, ends, sums);
-  }
+  for (int64_t i = 0; i < c->rows * (LAP_ROW_ENDS + c->k); ++i) c->known[i] = -INFINITY;
+  for (int64_t i = 0; i < attributes->shards.count * c->rows; ++i)
+    c->rest[i] = lap_row_nothing_read();
 }
 
-/* One position's loss; with `gradient` its logits become d loss / d u. */
-static lap_row_loss coefficients_of_row(const lap_op_call *call, const chunk *c, int64_t i,
-                                        bool gradient) {
-  const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const lap_row_labels labels = labels_of(call, c->begin + i);
-  const real *ends = c->known + i * (LAP_ROW_ENDS + c->k), *kept = ends + LAP_ROW_ENDS;
-  real *weight = c->weights + omp_get_thread_num() * c->k;
-  lap_row_coefficients coefficients;
-  const lap_row_loss loss = lap_row_coefficients_of(
-      &labels, ends, kept, c->sums + i * LAP_ROW_MASSES, weight, &coefficients);
-  for (int s = 0; gradient && s < attributes->shards.count; ++s) {
-    const lap_row_slice slice = slice_of(call, c, s, i);
-    lap_row_gradient(&labels, &slice, ends, kept, weight, &coefficients);
-    if (c->holds) lap_gemm_hold(slice.z, slice.count);
-  }
-  return loss;
-}
-
-static void clear_row(const lap_op_call *call, const chunk *c, int64_t i) {
+static void make_masses(const lap_op_call *call, const chunk *c) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   for (int s = 0; s < attributes->shards.count; ++s)
-    memset(slice_of(call, c, s, i).z, 0, (size_t)c->vocab * sizeof(real));
+    for (int64_t i = 0; i < c->rows; ++i) {
+      const lap_row_labels labels = labels_of(call, c->begin + i);
+      const int64_t at = s * c->rows + i;
+      lap_row_masses(&labels, &c->rest[at], ends_of(c, i), c->parts + at * LAP_ROW_MASSES);
+    }
 }
 
-static void finish_row(const lap_op_call *call, const chunk *c, int64_t i, bool gradient) {
+static void finish_row(const lap_op_call *call, const chunk *c, int64_t i) {
   const int64_t r = c->begin + i;
+  const lap_row_labels labels = labels_of(call, r);
+  const real *ends = ends_of(c, i);
   lap_row_loss row = {0};
-  if (call->batch->targets[r] >= 0)
-    row = coefficients_of_row(call, c, i, gradient);
-  else if (gradient)
-    clear_row(call, c, i);
+  if (labels.target >= 0)
+    row = lap_row_coefficients_of(&labels, ends, ends + LAP_ROW_ENDS, c->sums + i * LAP_ROW_MASSES,
+                                  c->weights + i * c->k, &c->coefficients[i]);
   call->losses->loss[r] = row.loss;
   call->losses->ce[r] = row.ce;
   call->losses->kd[r] = row.kd;
   call->losses->kl[r] = row.kl;
 }
 
-/* One row after the other, so that it stays in a cache from its products to its gradient. */
-static void rows_alone(const lap_op_call *call, const chunk *c, bool gradient) {
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) {
-    begin_row(call, c, i);
-    masses_of_row(call, c, i);
-    finish_row(call, c, i, gradient);
-  }
-}
-
-static void rows_with_others(const lap_op_call *call, const chunk *c, bool gradient) {
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) begin_row(call, c, i);
-  call->group->largest(call->group->context, c->known, c->rows * (LAP_ROW_ENDS + c->k));
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) masses_of_row(call, c, i);
-  call->group->sum_double(call->group->context, c->parts, c->rows * LAP_ROW_MASSES, c->sums);
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < c->rows; ++i) finish_row(call, c, i, gradient);
-}
-
-/* Logits and losses of a chunk; with `gradient` the logits become d loss / d u. */
-static void chunk_losses(const lap_op_call *call, const chunk *c, bool gradient) {
+/* Losses of a chunk, and the coefficients of their gradients. */
+static void chunk_losses(const lap_op_call *call, const chunk *c) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const int64_t hidden = call->input[0].columns;
-  for (int s = 0; s < attributes->shards.count; ++s)
-    multiply(call->input[0].value + c->begin * hidden, &call->input[1 + s], c->rows,
-             c->packed_size ? c->packed_transposed + s * c->packed_size : NULL,
-             slice_of(call, c, s, 0).z);
-  if (attributes->shards.of == 1)
-    rows_alone(call, c, gradient);
-  else
-    rows_with_others(call, c, gradient);
+  const bool alone = attributes->shards.of == 1;
+  clear_rows(call, c);
+  for_panels(call, c, read_panel);
+  if (!alone) call->group->largest(call->group->context, c->known, c->rows * (LAP_ROW_ENDS + c->k));
+  make_masses(call, c);
+  if (!alone)
+    call->group->sum_double(call->group->context, c->parts, c->rows * LAP_ROW_MASSES, c->sums);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) finish_row(call, c, i);
 }
 
 /* --- the passes --- */
@@ -286,8 +291,7 @@ static void for_chunks(const lap_op_call *call, bool backward,
   const int64_t positions = call->input[0].rows, length = call->batch->length;
   const int64_t most = chunk_of(call, length);
   chunk c;
-  lay_out(call, call->scratch, most, call->batch->k, omp_get_max_threads(), lap_gemm_holds(),
-          backward, &c);
+  lay_out(call, call->scratch, most, call->batch->k, lap_gemm_holds(), backward, &c);
   lay_out_weights(call, &c);
   for (c.begin = 0; c.begin < positions; c.begin += c.rows) {
     /* A chunk has several whole sequences, or a part of one. */
@@ -298,9 +302,7 @@ static void for_chunks(const lap_op_call *call, bool backward,
   sum_losses(call);
 }
 
-static void chunk_forward(const lap_op_call *call, const chunk *c) { chunk_losses(call, c, false); }
-
-static void forward(const lap_op_call *call) { for_chunks(call, false, chunk_forward); }
+static void forward(const lap_op_call *call) { for_chunks(call, false, chunk_losses); }
 
 /* dx of the chunk from the parts of all shards. */
 static void sum_dx(const lap_op_call *call, const chunk *c) {
@@ -311,50 +313,82 @@ static void sum_dx(const lap_op_call *call, const chunk *c) {
   for (int64_t i = 0; add && i < elements; ++i) dx[i] += c->dx_sum[i];
 }
 
+/* The next row comes from memory while this one is computed; beyond a panel lies the next. */
+static void fetch(const real *row, int64_t count) {
+  enum { LINE = 64 / sizeof(real), NOT_NEAREST = 2 };
+  for (int64_t j = 0; j < count; j += LINE) __builtin_prefetch(row + j, 0, NOT_NEAREST);
+}
+
+/* z of a panel becomes d loss / d u. */
+static void make_gradients(const lap_op_call *call, const chunk *c, const panel *p) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < c->rows; ++i) {
+    const lap_row_labels labels = labels_of(call, c->begin + i);
+    const lap_row_slice slice = {p->logits + i * p->count,
+                                 (attributes->shards.first + p->s) * c->vocab + p->first, p->count};
+    const real *ends = ends_of(c, i);
+    real *gradient = c->panel + i * p->count;
+    fetch(slice.z + p->count, p->count);
+    if (labels.target >= 0)
+      lap_row_gradient(&labels, &slice, ends, ends + LAP_ROW_ENDS, c->weights + i * c->k,
+                       &c->coefficients[i], gradient);
+    else
+      memset(gradient, 0, (size_t)p->count * sizeof *gradient);
+    if (c->holds) lap_gemm_hold(gradient, p->count);
+  }
+}
+
+/* du of the panel, one matrix of both products. */
+static lap_gemm_operands product_with_du(const chunk *c, const panel *p) {
+  if (!c->holds) return (lap_gemm_operands){.a = c->panel, .lda = p->count};
+  const uint16_t *held = (const uint16_t *)c->panel;
+  return (lap_gemm_operands){.a_bfloat16 = held,
+                             .lda = p->count * (int64_t)(sizeof(real) / sizeof *held)};
+}
+
+static void add_to_dx(const lap_op_call *call, const chunk *c, const panel *p) {
+  const lap_lm_head_loss_attributes *attributes = call->attributes;
+  const lap_operand *weight = &call->input[1 + p->s];
+  const int64_t hidden = weight->columns;
+  const bool alone = attributes->shards.of == 1;
+  lap_gemm_operands product = product_with_du(c, p);
+  product.m = c->rows, product.n = hidden, product.k = p->count;
+  product.b = weight->value + p->first * hidden, product.ldb = hidden;
+  product.b_packed = c->packed_size ? c->packed + p->s * c->packed_size : NULL;
+  product.packed_terms = c->vocab, product.packed_columns = hidden;
+  product.c = alone ? call->input[0].gradient + c->begin * hidden : c->dx + p->s * c->rows * hidden;
+  product.ldc = hidden;
+  product.into = lap_gemm_into(p->first > 0 || (alone && call->input[0].accumulate));
+  product.first = p->first;
+  lap_gemm(&product);
+}
+
+static void add_to_dw(const lap_op_call *call, const chunk *c, const panel *p) {
+  const lap_operand *weight = &call->input[1 + p->s];
+  const int64_t hidden = weight->columns, length = call->batch->length;
+  lap_gemm_operands product = product_with_du(c, p);
+  product.m = p->count, product.n = hidden, product.k = c->rows;
+  product.transpose_a = true;
+  product.b = call->input[0].value + c->begin * hidden, product.ldb = hidden;
+  product.c = weight->gradient + p->first * hidden, product.ldc = hidden;
+  product.into = LAP_MATMUL_ADD;
+  product.segment = length, product.first = c->begin % length;
+  lap_gemm(&product);
+}
+
+static void go_back(const lap_op_call *call, const chunk *c, const panel *p) {
+  assert(call->input[1 + p->s].value && call->input[1 + p->s].accumulate);
+  make_gradients(call, c, p);
+  add_to_dx(call, c, p);
+  add_to_dw(call, c, p);
+}
+
 static void chunk_backward(const lap_op_call *call, const chunk *c) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const int64_t hidden = call->input[0].columns;
-  const real *x = call->input[0].value + c->begin * hidden;
-  real *dx = call->input[0].gradient + c->begin * hidden;
-  const bool alone = attributes->shards.of == 1;
-  chunk_losses(call, c, true);
-  for (int s = 0; s < attributes->shards.count; ++s) {
-    const lap_operand *w = &call->input[1 + s];
-    const real *du = slice_of(call, c, s, 0).z;
-    const uint16_t *held = c->holds ? (const uint16_t *)du : NULL;
-    const int64_t ldu = c->holds ? c->vocab * (int64_t)(sizeof(real) / sizeof *held) : c->vocab;
-    assert(w->value && w->accumulate);
-    lap_gemm(
-        &(lap_gemm_operands){.m = c->rows,
-                             .n = hidden,
-                             .k = c->vocab,
-                             .a = held ? NULL : du,
-                             .a_bfloat16 = held,
-                             .lda = ldu,
-                             .b = w->value,
-                             .b_packed = c->packed_size ? c->packed + s * c->packed_size : NULL,
-                             .packed_terms = c->vocab,
-                             .packed_columns = hidden,
-                             .ldb = hidden,
-                             .c = alone ? dx : c->dx + s * c->rows * hidden,
-                             .ldc = hidden,
-                             .into = lap_gemm_into(alone && call->input[0].accumulate)});
-    lap_gemm(&(lap_gemm_operands){.m = c->vocab,
-                                  .n = hidden,
-                                  .k = c->rows,
-                                  .a = held ? NULL : du,
-                                  .a_bfloat16 = held,
-                                  .lda = ldu,
-                                  .transpose_a = true,
-                                  .b = x,
-                                  .ldb = hidden,
-                                  .c = w->gradient,
-                                  .ldc = hidden,
-                                  .into = LAP_MATMUL_ADD,
-                                  .segment = call->batch->length,
-                                  .first = c->begin % call->batch->length});
-  }
-  if (!alone) sum_dx(call, c);
+  chunk_losses(call, c);
+  for_panels(call, c, go_back);
+  if (attributes->shards.of > 1) sum_dx(call, c);
 }
 
 /* dx = sum over shards of du_s w_s     dw_s += du_s^T x     losses as in forward; the output's
@@ -363,8 +397,8 @@ static void backward(const lap_op_call *call) { for_chunks(call, true, chunk_bac
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   chunk none;
-  return lay_out(call, NULL, chunk_of(call, extent->length), extent->teacher_k, extent->threads,
-                 extent->bfloat16, backward, &none);
+  return lay_out(call, NULL, chunk_of(call, extent->length), extent->teacher_k, extent->bfloat16,
+                 backward, &none);
 }
 
 /* The shard of the embedding is read for the logits and for dx, its gradient is read and written

@@ -35,28 +35,58 @@ static double distill_weight_of(const lap_row_labels *labels) {
 
 /* --- what the shards bring together --- */
 
-void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends,
-                   real *kept) {
-  const int64_t target = labels->target - slice->first;
-  if (target >= 0 && target < slice->count) ends[LAP_ROW_TARGET] = slice->z[target];
-  for (int64_t i = 0; i < labels->k; ++i) {
-    const int64_t j = labels->ids[i] - slice->first;
-    if (labels->ids[i] < 0 || j < 0 || j >= slice->count) continue;
-    kept[i] = slice->z[j];
-    slice->z[j] = -INFINITY;
+/* The kept logits of the slice leave it. */
+static void take_kept(const lap_row_labels *labels, const lap_row_slice *slice, real *kept) {
+  enum { AT_ONCE = 16 };
+  for (int64_t i = 0; i < labels->k; i += AT_ONCE) {
+    const int64_t end = i + AT_ONCE < labels->k ? i + AT_ONCE : labels->k;
+    const int32_t first = (int32_t)slice->first, count = (int32_t)slice->count;
+    int here = 0; /* most slices have none of these */
+    for (int64_t n = i; n < end; ++n)
+      here |= labels->ids[n] >= first && labels->ids[n] - first < count;
+    for (int64_t n = i; here && n < end; ++n) {
+      const int64_t j = labels->ids[n] - slice->first;
+      if (labels->ids[n] < 0 || j < 0 || j >= slice->count) continue;
+      kept[n] = slice->z[j];
+      slice->z[j] = -INFINITY;
+    }
   }
-  const real max = lap_vector_max(slice->z, slice->count);
-  if (max > ends[LAP_ROW_REST]) ends[LAP_ROW_REST] = max;
 }
 
-void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
+/* Masses relative to `from` become relative to `to`, which is not less. */
+static double shifted(double sum, real from, real to, double tau) {
+  return from == to || sum == 0 ? sum : sum * lap_scalar_exp(((double)from - (double)to) / tau);
+}
+
+static void add_panel(const real *z, int64_t count, double tau, lap_row_rest *rest) {
+  const real largest = lap_vector_max(z, count);
+  const real top = largest > rest->largest ? largest : rest->largest;
+  const real shift = largest == -INFINITY ? 0 : largest; /* nothing, or only NaN, which stays */
+  const double taus[LAP_ROW_MASSES] = {1, tau};
+  for (int i = 0; i < (tau != 1 ? LAP_ROW_MASSES : 1); ++i) {
+    const double sum = (double)lap_vector_sum_exp(z, count, shift, (real)(1 / taus[i]));
+    rest->sums[i] =
+        shifted(rest->sums[i], rest->largest, top, taus[i]) + shifted(sum, largest, top, taus[i]);
+  }
+  rest->largest = top;
+}
+
+void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends, real *kept,
+                   lap_row_rest *rest) {
+  const int64_t target = labels->target - slice->first;
+  if (target >= 0 && target < slice->count) ends[LAP_ROW_TARGET] = slice->z[target];
+  take_kept(labels, slice, kept);
+  for (int64_t j = 0; j < slice->count; j += LAP_ROW_PANEL)
+    add_panel(slice->z + j, slice->count - j < LAP_ROW_PANEL ? slice->count - j : LAP_ROW_PANEL,
+              temperature_of(labels), rest);
+  if (rest->largest > ends[LAP_ROW_REST]) ends[LAP_ROW_REST] = rest->largest;
+}
+
+void lap_row_masses(const lap_row_labels *labels, const lap_row_rest *rest, const real *ends,
                     double *sums) {
-  const double tau = temperature_of(labels);
-  const real max = ends[LAP_ROW_REST];
-  sums[0] = sums[1] = 0;
-  if (max == -INFINITY) return;
-  sums[0] = (double)lap_vector_sum_exp(slice->z, slice->count, max, 1);
-  if (tau != 1) sums[1] = (double)lap_vector_sum_exp(slice->z, slice->count, max, (real)(1 / tau));
+  const real largest = ends[LAP_ROW_REST];
+  sums[0] = shifted(rest->sums[0], rest->largest, largest, 1);
+  sums[1] = shifted(rest->sums[1], rest->largest, largest, temperature_of(labels));
 }
 
 /* --- losses --- */
@@ -204,14 +234,18 @@ typedef struct {
   double ce, all, rest;
 } rest_weights;
 
-/* z_j of the rest becomes its gradient, 0 where that would be subnormal: the products that read it
- * would be slow. Kept ids get meaningless numbers, overwritten later. */
+/* The gradient of z_j of the rest, 0 where that would be subnormal: the products that read it would
+ * be slow. Kept ids get meaningless numbers, overwritten later. */
 LAP_WIDE
 static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients *coefficients,
-                          const rest_weights *weights, double tau, real inverse_cap) {
+                          const rest_weights *weights, double tau, real inverse_cap,
+                          real *gradient) {
   const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;
-  real *z = slice->z;
-  if (one->rest == -INFINITY) return;
+  const real *z = slice->z;
+  if (one->rest == -INFINITY) { /* everything is kept */
+    for (int64_t j = 0; j < slice->count; ++j) gradient[j] = z[j];
+    return;
+  }
   const real max = (real)one->max_rest;
   if (tau == 1) {
     /* p_j = softmax_rest_j (1 - P): one factor on exp(z_j - max) for all terms. */
@@ -220,7 +254,8 @@ static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients
         lap_without_subnormal((real)(((weights->ce + weights->all) * remaining + weights->rest) *
                                      lap_scalar_exp(one->max_rest - one->rest)));
     for (int64_t j = 0; j < slice->count; ++j)
-      z[j] = lap_without_subnormal(factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap));
+      gradient[j] =
+          lap_without_subnormal(factor * lap_exp(z[j] - max) * cap_slope(z[j], inverse_cap));
     return;
   }
   const real cold = (real)(weights->ce * lap_scalar_exp(one->max_rest - one->all));
@@ -229,13 +264,13 @@ static void rest_gradient(const lap_row_slice *slice, const lap_row_coefficients
   for (int64_t j = 0; j < slice->count; ++j) {
     const real below = z[j] - max;
     const real weight = cold * lap_exp(below) + warm * lap_exp(below * inverse_tau);
-    z[j] = lap_without_subnormal(weight * cap_slope(z[j], inverse_cap));
+    gradient[j] = lap_without_subnormal(weight * cap_slope(z[j], inverse_cap));
   }
 }
 
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
                       const real *kept, const real *weight,
-                      const lap_row_coefficients *coefficients) {
+                      const lap_row_coefficients *coefficients, real *gradient) {
   const double w = distill_weight_of(labels), tau = temperature_of(labels);
   const lap_row_mass *one = &coefficients->one, *hot = &coefficients->hot;
   const lap_row_rule *made = &coefficients->rule;
@@ -243,7 +278,7 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
   double on_rest = w * made->rest;
   if (made->tail != 0) on_rest += w * made->tail * lap_scalar_exp(one->rest - one->tail);
   rest_gradient(slice, coefficients, &(rest_weights){1 - w, w * made->all, on_rest}, tau,
-                inverse_cap);
+                inverse_cap, gradient);
   const int64_t head = made->tail != 0 ? head_of(labels) : labels->k;
   const double normaliser = made->kept > 0 ? hot->kept : hot->all, on_q = made->all + made->kept;
   for (int64_t i = 0; i < labels->k; ++i) {
@@ -253,11 +288,11 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
     const double p = lap_exp((real)(zi - one->all)), q = lap_exp((real)(zi / tau - normaliser));
     double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);
     if (i >= head) d += w * made->tail * lap_exp((real)(zi - one->tail));
-    slice->z[j] = lap_without_subnormal((real)d * cap_slope(kept[i], inverse_cap));
+    gradient[j] = lap_without_subnormal((real)d * cap_slope(kept[i], inverse_cap));
   }
   const int64_t target = labels->target - slice->first;
   if (target >= 0 && target < slice->count)
-    slice->z[target] -= (real)(1 - w) * cap_slope(ends[LAP_ROW_TARGET], inverse_cap);
+    gradient[target] -= (real)(1 - w) * cap_slope(ends[LAP_ROW_TARGET], inverse_cap);
 }
 
 /* --- a row in one slice --- */
@@ -270,9 +305,10 @@ lap_row_loss lap_loss_row(const lap_row_labels *labels, real *z, int64_t vocab, 
   double sums[LAP_ROW_MASSES];
   lap_row_coefficients coefficients;
   for (int64_t i = 0; i < k; ++i) kept[i] = -INFINITY;
-  lap_row_begin(labels, &slice, ends, kept);
-  lap_row_masses(labels, &slice, ends, sums);
+  lap_row_rest rest = lap_row_nothing_read();
+  lap_row_begin(labels, &slice, ends, kept, &rest);
+  lap_row_masses(labels, &rest, ends, sums);
   const lap_row_loss row = lap_row_coefficients_of(labels, ends, kept, sums, weight, &coefficients);
-  if (gradient) lap_row_gradient(labels, &slice, ends, kept, weight, &coefficients);
+  if (gradient) lap_row_gradient(labels, &slice, ends, kept, weight, &coefficients, z);
   return row;
 }

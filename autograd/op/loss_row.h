@@ -1,12 +1,15 @@
 /* loss_row: the loss of one position in the steps that the shards of a vocabulary take together.
  *
- * A shard has a stretch of the ids, a slice of the row. The caller fills `ends` and `kept` with
- * -inf. Then come: begin for each slice; the largest of ends and kept over all shards; masses for
- * each slice; their sum over all shards; the coefficients, once, from the same numbers everywhere;
- * the gradient for each slice. lap_loss_row is all of it for a row in one slice.
+ * A shard has a stretch of the ids, and reads it slice by slice, so that a slice need not leave the
+ * nearest cache. The caller fills `ends` and `kept` with -inf and begins `rest` for each shard. Then
+ * come: begin for each slice; the largest of ends and kept over all shards; masses for each shard;
+ * their sum over all shards; the coefficients, once, from the same numbers everywhere; the gradient
+ * for each slice. lap_loss_row is all of it for a row in one slice.
  */
 #ifndef LAP_AUTOGRAD_OP_LOSS_ROW_H
 #define LAP_AUTOGRAD_OP_LOSS_ROW_H
+
+#include <math.h>
 
 #include "autograd/op/objective.h"
 #include "autograd/op/op.h"
@@ -40,6 +43,18 @@ typedef struct {
 enum { LAP_ROW_REST, LAP_ROW_TARGET, LAP_ROW_ENDS };
 enum { LAP_ROW_MASSES = 2 };
 
+/* Masses are sums over panels of so many ids of a shard, each relative to its own largest logit:
+ * part of the numbers. */
+enum { LAP_ROW_PANEL = 1024 };
+
+/* What a shard has read of the rest of a row: its masses relative to its largest logit. */
+typedef struct {
+  real largest;
+  double sums[LAP_ROW_MASSES];
+} lap_row_rest;
+
+static inline lap_row_rest lap_row_nothing_read(void) { return (lap_row_rest){-INFINITY, {0}}; }
+
 typedef struct {
   double loss, ce, kd, kl;
 } lap_row_loss;
@@ -62,21 +77,22 @@ typedef struct {
   lap_row_rule rule;
 } lap_row_coefficients;
 
-/* Takes the kept logits out of the slice, where -inf stays, and raises ends [LAP_ROW_ENDS]
- * and kept [k] to what the slice has. */
-void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends,
-                   real *kept);
-/* The slice's part of the masses of the rest, sums [LAP_ROW_MASSES], relative to its largest. */
-void lap_row_masses(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
+/* Reads a slice: takes the kept logits out of it, where -inf stays, raises ends [LAP_ROW_ENDS] and
+ * kept [k] to what it has, and adds its masses to `rest`. A shard's slices come in the order of
+ * their ids, and hold whole panels of LAP_ROW_PANEL ids but for the last. */
+void lap_row_begin(const lap_row_labels *labels, const lap_row_slice *slice, real *ends, real *kept,
+                   lap_row_rest *rest);
+/* The masses of a shard's rest, sums [LAP_ROW_MASSES], relative to the largest of all shards. */
+void lap_row_masses(const lap_row_labels *labels, const lap_row_rest *rest, const real *ends,
                     double *sums);
 /* Losses, and the coefficients of the gradient; weight [k] gets t'. */
 lap_row_loss lap_row_coefficients_of(const lap_row_labels *labels, const real *ends,
                                      const real *kept, const double *sums, real *weight,
                                      lap_row_coefficients *coefficients);
-/* The slice's logits become d loss / d u. */
+/* gradient [slice.count] = d loss / d u of the slice. May be slice.z. */
 void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, const real *ends,
                       const real *kept, const real *weight,
-                      const lap_row_coefficients *coefficients);
+                      const lap_row_coefficients *coefficients, real *gradient);
 
 /* One position whose logits are all here: losses from its soft-capped logits z [V]; where
  * `gradient`, z is replaced by d loss / d u with z = softcap tanh(u / softcap), else z is left with

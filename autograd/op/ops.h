@@ -21,7 +21,6 @@
 #define lap_op_lm_head_loss LAP_PRECISION(lap_op_lm_head_loss)
 #define lap_rope_table LAP_PRECISION(lap_rope_table)
 #define lap_lm_head_chunk LAP_PRECISION(lap_lm_head_chunk)
-#define lap_lm_head_logits_size LAP_PRECISION(lap_lm_head_logits_size)
 #define lap_lm_head_logits LAP_PRECISION(lap_lm_head_logits)
 
 /* inputs: S weights [V/M, H]; tokens from the batch. output [BT, H] = weight[token] * scale. */
@@ -93,8 +92,6 @@ extern const lap_op lap_op_lm_head_loss;
 /* Positions of a chunk of logits, a function of the vocabulary (of the whole model) and the length
  * of a sequence: several whole sequences, or a part of one. */
 int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length);
-/* Reals of one chunk of the logits of these shards; part of the op's scratch memory. */
-int64_t lap_lm_head_logits_size(int64_t vocab_size, int64_t length, lap_shard_range shards);
 
 /* logits [rows, V] of rows of x [rows, H] and a weight [V, H], which may be one shard's, after the
  * final soft-cap: teach, eval, generate. */

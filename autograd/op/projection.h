@@ -16,10 +16,6 @@
 typedef struct {
   int64_t rows, in, out; /* R, I, O */
   int64_t segment;       /* for backward: positions of a sequence; product.h */
-  /* For forward: w^T as lap_gemm_pack_b has laid it out, or NULL; whether y is more than caches
-   * hold. */
-  const real *packed;
-  bool past_caches;
 } lap_projection;
 
 /* y = x w^T */

@@ -38,7 +38,7 @@ typedef struct {
   real *logits;   /* [S][BT, V/M] */
   char *events;
   double flops, seconds[3];
-  int64_t bytes, logits_bytes;
+  int64_t bytes;
 } process;
 
 /* The tree of docs/design.md#summation-tree over shards [low, low + width), of which there are
@@ -218,7 +218,6 @@ static void measure(process *p) {
   }
   p->flops = lap_tape_flops(p->model->tape);
   p->bytes = lap_tape_bytes(p->model->tape);
-  p->logits_bytes = lap_gemma2_logits_bytes(p->model);
 }
 
 static void *run_process(void *argument) {
@@ -304,7 +303,7 @@ static void report(process *p, const process *first, shard_result *result) {
     if (to[i]) memcpy(to[i], p->losses + i * rows, (size_t)rows * sizeof(double));
   result->events = p->events ? lap_copy_string(p->events) : NULL;
   result->sums = p->sums, result->double_sums = p->double_sums, result->largest = p->largest;
-  result->bytes = p->bytes, result->logits_bytes = p->logits_bytes;
+  result->bytes = p->bytes;
   memcpy(result->seconds, p->seconds, sizeof p->seconds);
 }
 

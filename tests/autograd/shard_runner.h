@@ -30,7 +30,7 @@ typedef struct {
   /* With `moving`, of the first process: "+0 -0 +1 -1 ... +1' -1' +0' -0'"; free() it. */
   char *events;
   int sums, double_sums, largest; /* exchanges between shards */
-  int64_t bytes, logits_bytes;    /* of one process */
+  int64_t bytes;                  /* of one process */
   double flops;                   /* of all processes */
   double seconds[3];              /* of the first: forward, recompute, backward */
 } shard_result;

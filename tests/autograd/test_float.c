@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "autograd/kernel/gemm_rate.h"
+#include "autograd/op/loss_row.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/op_runner.h"
 
@@ -254,6 +255,31 @@ static void the_head_has_no_subnormal_gradients(void **state) {
   test_batch_destroy(batch);
 }
 
+/* A weight that is not finite shows in the loss, wherever it is: alone in a panel of ids, or all of
+ * one. */
+static void the_head_passes_over_no_nan(void **state) {
+  (void)state;
+  enum { IDS = 3 * LAP_ROW_PANEL };
+  const int64_t begin[] = {0, LAP_ROW_PANEL, LAP_ROW_PANEL + 7, IDS - 1};
+  const int64_t end[] = {LAP_ROW_PANEL, 2 * LAP_ROW_PANEL, LAP_ROW_PANEL + 8, IDS};
+  test_batch *batch = test_batch_create(1, 1, IDS, 2, 324);
+  batch->targets[0] = 2 * LAP_ROW_PANEL + 1;
+  batch->ids[0] = 5, batch->ids[1] = 2 * LAP_ROW_PANEL + 1;
+  for (int i = 0; i < 4; ++i) {
+    const op_case c = {
+        .kind = OP_HEAD, .batch = batch, .columns = 1, .objective = {0.5, 1, LAP_TAIL_GHOST, 0, 0}};
+    double x[] = {1}, dy[] = {1}, dx[] = {0}, loss[4] = {0};
+    double *w = test_random(IDS, 325, 1), *dw = test_random(IDS, 0, 0);
+    double *const inputs[OP_INPUTS] = {x, w}, *gradients[] = {dx, dw, NULL};
+    const test_losses losses = {loss, loss + 1, loss + 2, loss + 3};
+    for (int64_t j = begin[i]; j < end[i]; ++j) w[j] = NAN;
+    op_runner_float.backward(&c, inputs, dy, false, 1, gradients, &losses);
+    assert_true(isnan(loss[0]) && isnan(dx[0]));
+    free(w), free(dw);
+  }
+  test_batch_destroy(batch);
+}
+
 static void the_head_differs_by_rounding(void **state) {
   (void)state;
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
@@ -339,6 +365,7 @@ int main(void) {
       cmocka_unit_test(attention_has_no_subnormal_weights),
       cmocka_unit_test(attention_keeps_overflow_within_its_document),
       cmocka_unit_test(the_head_has_no_subnormal_gradients),
+      cmocka_unit_test(the_head_passes_over_no_nan),
       cmocka_unit_test(the_head_differs_by_rounding),
       cmocka_unit_test(threads_do_not_change_a_bit_of_any_op),
   };

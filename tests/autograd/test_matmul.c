@@ -433,30 +433,6 @@ static void check_laid_out(const lap_matmul_kernel *kernel) {
   }
 }
 
-/* Whole tiles go past the caches, the rest does not; nothing else is written. */
-static void check_past_caches(const lap_matmul_kernel *kernel) {
-  enum { CASES = 60, MOST = 130, LD = 160 };
-  source from = {9, 0};
-  for (int i = 0; i < CASES; ++i) {
-    const int64_t m = 1 + below(&from, MOST), n = 1 + below(&from, MOST),
-                  k = 1 + below(&from, 6 * LAP_MATMUL_BLOCK / 4);
-    test_case t = make(&from, m, n, k, TAME);
-    float *c[2];
-    for (int past = 0; past < 2; ++past) {
-      c[past] = lap_allocate_aligned(m * LD, sizeof **c);
-      for (int64_t e = 0; e < m * LD; ++e) c[past][e] = (float)e;
-      lap_matmul p = t.p;
-      p.c = c[past], p.ldc = LD, p.into = LAP_MATMUL_SET, p.past_caches = past;
-      lap_matmul_run_here(&p);
-    }
-    if (memcmp(c[0], c[1], (size_t)(m * LD) * sizeof **c) != 0)
-      fail_msg("%s precision %d [%d,%d,%d]: other bits past the caches", kernel->name, precision,
-               (int)m, (int)n, (int)k);
-    lap_release_aligned(c[0]), lap_release_aligned(c[1]);
-    release(&t);
-  }
-}
-
 /* The definition, which takes longest, once for all kernels. */
 static void random_shape(source *from, value_kind taste, int64_t m, int64_t n, int64_t k) {
   test_case t = make(from, m, n, k, taste);
@@ -495,7 +471,6 @@ static void random_shapes(void **state) {
 }
 static void laid_out(void **state) { (void)state, for_each_kernel(check_laid_out); }
 
-static void past_caches(void **state) { (void)state, for_each_kernel(check_past_caches); }
 static void held_in_bfloat16(void **state) { (void)state, for_each_kernel(check_held_in_bfloat16); }
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
 static void chains(void **state) { (void)state, for_each_kernel(check_chains); }
@@ -584,7 +559,6 @@ int main(void) {
       cmocka_unit_test(random_shapes),
       cmocka_unit_test(held_in_bfloat16),
       cmocka_unit_test(laid_out),
-      cmocka_unit_test(past_caches),
       cmocka_unit_test(long_dimensions),
       cmocka_unit_test(chains),
       cmocka_unit_test(any_number_of_threads),

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "autograd/op/loss_row.h"
 #include "tests/autograd/numbers.h"
 #include "tests/autograd/op_runner.h"
 
@@ -255,6 +256,17 @@ static void head_has_its_gradient_without_a_teacher_and_at_odd_sizes(void **stat
   check_head(1, 3, 257, 5, 17, 0, ghost);
 }
 
+/* Ids come by LAP_ROW_PANEL: whole panels, and a last one of a few. */
+static void head_has_its_gradient_across_panels(void **state) {
+  (void)state;
+  enum { IDS = 2 * LAP_ROW_PANEL + 3 };
+  check_head(1, 3, IDS, 6, 2, 4, (lap_objective){0.6, 1, LAP_TAIL_GHOST, 0, 0});
+  check_head(1, 2, IDS, 40, 2, 0, (lap_objective){0.6, 2.5, LAP_TAIL_RENORMALISE, 0, 0});
+  check_head(1, 2, LAP_ROW_PANEL, 0, 2, 0, (lap_objective){0, 1, LAP_TAIL_GHOST, 0, 0});
+  check_head_in(2, 1, 2, 2 * (LAP_ROW_PANEL + 1), 6, 2, 4,
+                (lap_objective){0.6, 1, LAP_TAIL_GHOST, 0, 0});
+}
+
 /* Smoothing: one row over all ids for every position is that row repeated. */
 static void head_has_its_gradient_with_one_row_for_all_positions(void **state) {
   (void)state;
@@ -352,6 +364,7 @@ int main(void) {
       cmocka_unit_test(head_has_its_gradient_for_every_rule),
       cmocka_unit_test(head_has_its_gradient_for_a_tail_taken_apart),
       cmocka_unit_test(head_has_its_gradient_without_a_teacher_and_at_odd_sizes),
+      cmocka_unit_test(head_has_its_gradient_across_panels),
       cmocka_unit_test(head_has_its_gradient_with_one_row_for_all_positions),
       cmocka_unit_test(head_has_its_gradient_across_chunks),
       cmocka_unit_test(projections_and_embedding_in_shards_have_their_gradients),

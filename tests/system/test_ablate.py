@@ -1,5 +1,6 @@
 """`ablate`: a suite from its text to the evaluation of every run, however often it is killed."""
 
+import csv
 import hashlib
 import os
 import random
@@ -745,6 +746,20 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
                               if word.endswith("train.jsonl")]), 2)
         for arm in self.NAMES[:-1]:
             self.assertEqual(self.files(arm, "data.train"), shards[:1])
+
+    def test_arms_of_a_grid_are_in_the_report(self):
+        """Their names have commas."""
+        succeed("report", self.workspace / "out")
+        found = self.workspace / "out/report"
+        for name in ("losses.csv", "curves.csv"):
+            rows = list(csv.DictReader((found / name).read_text().splitlines()))
+            self.assertEqual({row["arm"] for row in rows}, set(self.NAMES))
+            self.assertTrue(all(None not in row for row in rows))
+        with h5py.File(found / "losses.h5") as file:
+            (arms,) = csv.reader([file.attrs["arms"].decode()])
+            self.assertEqual(sorted(arms), sorted(self.NAMES))
+        report = json.loads((found / "report.json").read_text())
+        self.assertEqual([arm["name"] for arm in report["arms"]], list(self.NAMES))
 
     def test_another_teacher_is_another_arm(self):
         runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}

@@ -65,8 +65,8 @@ class PassAtK(Made):
         done = script("pass-at-k", self.out, "--set", "cloze", "--k", "1", "--baseline", "plain")
         self.assertIn("plain   0.000 [0.000, 0.000]", done.stdout)
         difference = float(re.search(r"^taught +([0-9.]+)", done.stdout, re.M).group(1))
-        self.assertAlmostEqual(difference, numpy.mean(self.probability["taught"]) - numpy.mean(self.probability["plain"]),
-                               delta=6e-4)
+        expected = numpy.mean(self.probability["taught"]) - numpy.mean(self.probability["plain"])
+        self.assertAlmostEqual(difference, expected, delta=6e-4)
 
     def test_what_is_not_there_is_said(self):
         for says, code, arguments in (("no choices 'none'", 3, ["--set", "none"]),
@@ -100,7 +100,8 @@ class ScalingLaw(Made):
                 (folder / "eval/test.json").write_text(json.dumps({"loss": loss + noise * rng.standard_normal()}))
 
     def numbers(self, text, key):
-        return list(map(float, re.search(rf"^{re.escape(key)} ([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", text, re.M).groups()))
+        found = re.search(rf"^{re.escape(key)} ([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", text, re.M)
+        return list(map(float, found.groups()))
 
     def test_exponents_that_are_known_are_found(self):
         self.make(noise=1e-5)

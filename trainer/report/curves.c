@@ -2,6 +2,7 @@
 
 #include "core/parse_number.h"
 #include "trainer/report/json_file.h"
+#include "trainer/report/number_text.h"
 #include "trainer/report/tables.h"
 
 static void number(FILE *out, const json_t *value) {
@@ -15,7 +16,8 @@ static void rows(const char *arm, const json_t *run, const char *kind, const jso
   const json_t *flops = json_object_get(run, "flops_per_token");
   for (size_t i = 0; i < json_array_size(curve); ++i) {
     const json_t *row = json_array_get(curve, i), *tokens = json_array_get(row, 0);
-    fprintf(out, "%s,%" PRId64 ",%s", arm, lap_json_integer(run, "seed"), kind);
+    lap_csv_name(out, arm);
+    fprintf(out, ",%" PRId64 ",%s", lap_json_integer(run, "seed"), kind);
     number(out, tokens);
     json_t *spent = json_is_number(flops)
                         ? json_real(json_number_value(flops) * json_number_value(tokens))

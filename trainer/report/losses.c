@@ -11,6 +11,7 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "dataset/hdf5_file.h"
+#include "trainer/report/number_text.h"
 
 static const char FORMAT[] = "lapidary-document-losses-1";
 static const uint64_t MOST_DOCUMENTS = UINT64_C(1) << 28;
@@ -173,7 +174,10 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
   fprintf(out, "\n");
   for (size_t i = 0; i < count; ++i)
     for (size_t d = 0; d < entries[i].losses->documents; ++d) {
-      fprintf(out, "%s,%s,%" PRId64 ",%zu", entries[i].set, entries[i].arm, entries[i].seed, d);
+      lap_csv_name(out, entries[i].set);
+      fputc(',', out);
+      lap_csv_name(out, entries[i].arm);
+      fprintf(out, ",%" PRId64 ",%zu", entries[i].seed, d);
       print_cells(out, entries[i].losses, d);
       fprintf(out, "\n");
     }
@@ -184,7 +188,7 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
   return code;
 }
 
-/* Numbers for names, in the order in which they come; *names is "a,b,c". */
+/* Numbers for names, in the order in which they come; *names is a line of CSV. */
 static void number_names(const lap_losses_entry *entries, size_t count, bool of_arms,
                          uint32_t *numbers, char **names) {
   size_t size = 0;
@@ -195,7 +199,9 @@ static void number_names(const lap_losses_entry *entries, size_t count, bool of_
     size_t j = 0;
     while (j < i && strcmp(of_arms ? entries[j].arm : entries[j].set, name) != 0) ++j;
     numbers[i] = j < i ? numbers[j] : known++;
-    if (j == i) fprintf(out, "%s%s", known > 1 ? "," : "", name);
+    if (j < i) continue;
+    if (known > 1) fputc(',', out);
+    lap_csv_name(out, name);
   }
   lap_close_text(out);
 }

@@ -55,8 +55,8 @@ typedef struct {
 } lap_losses_entry;
 
 /* Writes DIRECTORY/losses.h5 and losses.csv: a row for each document of each entry. In the HDF5
- * file set and arm are numbers, whose names are in the attributes `sets` and `arms`, separated by
- * commas. */
+ * file set and arm are numbers, whose names are in the attributes `sets` and `arms`, each a line of
+ * CSV. */
 lap_code lap_losses_write(const char *directory, const lap_losses_entry *entries, size_t count,
                           lap_status *status);
 

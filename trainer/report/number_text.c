@@ -62,3 +62,8 @@ const char *lap_cell_count(double value, char cell[LAP_CELL]) {
   snprintf(cell, LAP_CELL, "%.3g%s", value, units[unit]);
   return cell;
 }
+
+void lap_csv_name(FILE *out, const char *name) {
+  const char *quote = strchr(name, ',') ? "\"" : "";
+  fprintf(out, "%s%s%s", quote, name, quote);
+}

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdio.h>
 
 enum { LAP_CELL = 64 };
 
@@ -18,6 +19,9 @@ const char *lap_cell_interval(const json_t *interval, char cell[LAP_CELL]);
 const char *lap_cell_p(double value, char cell[LAP_CELL]);
 /* Two digits or so: "3.25", "0.041". */
 const char *lap_cell_hours(double value, char cell[LAP_CELL]);
+/* A name as a field of CSV: in quotes where it has a comma, as those of grids have. It has no quote
+ * itself. */
+void lap_csv_name(FILE *out, const char *name);
 /* "1.2 M", "3.4e15". */
 const char *lap_cell_count(double value, char cell[LAP_CELL]);
 

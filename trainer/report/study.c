@@ -79,9 +79,8 @@ static lap_code check_names(const lap_study *study, const char *key, lap_status 
   const json_t *array = json_object_get(study->plan, key);
   for (size_t i = 0; i < json_array_size(array); ++i) {
     const char *name = lap_json_text(json_array_get(array, i), "name");
-    if (!*name || strpbrk(name, "/,\n\""))
-      return lap_fail(status, LAP_DATA,
-                      "%s/%s: %s[%zu]: expected a name without slash, comma or quote",
+    if (!*name || strpbrk(name, "/\n\""))
+      return lap_fail(status, LAP_DATA, "%s/%s: %s[%zu]: expected a name without slash or quote",
                       study->directory, study->plan_name, key, i);
   }
   return LAP_OK;

@@ -157,10 +157,11 @@ void lap_report_write_tuning(const json_t *report, FILE *out) {
         lap_number_print_real(json_number_value(value), numbers[0]);
         if (!isnan(factor)) lap_number_print_real(factor, numbers[1]);
         if (json_is_number(loss)) lap_number_print_real(json_number_value(loss), numbers[2]);
-        fprintf(out, "%s,%s,%s,%s,\"%s\",%" JSON_INTEGER_FORMAT ",%s,%d\n",
-                lap_json_text(point, "arm"), key, numbers[0], numbers[1],
-                lap_json_text(point, "point"), json_integer_value(json_array_get(seeds, s)),
-                numbers[2], (int)lap_json_flag(point, "chosen"));
+        lap_csv_name(out, lap_json_text(point, "arm"));
+        fprintf(out, ",%s,%s,%s,\"%s\",%" JSON_INTEGER_FORMAT ",%s,%d\n", key, numbers[0],
+                numbers[1], lap_json_text(point, "point"),
+                json_integer_value(json_array_get(seeds, s)), numbers[2],
+                (int)lap_json_flag(point, "chosen"));
       }
     }
   }

@@ -55,7 +55,6 @@ static unsigned enter(void) {
 
 static void leave(unsigned before) {
   (void)before;
-  _mm_sfence();
   _tile_release();
 }
 
@@ -145,19 +144,6 @@ static void tile(int64_t terms, const float *a, const float *b, float *c, int64_
   multiply_whole(terms, a, b, edge, SIDE, lower, into, soon, ldc);
   for (int64_t i = 0; i < rows; ++i)
     memcpy(c + i * ldc, edge + i * SIDE, (size_t)columns * sizeof *c);
-}
-
-/* By way of a tile in a cache. Others see what was stored past caches after `leave`. */
-static void tile_past_caches(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                             int64_t rows, int64_t columns, lap_matmul_into into,
-                             const lap_matmul_soon *soon) {
-  (void)rows, (void)columns;
-  float made[SIDE * SIDE] __attribute__((aligned(64)));
-  const lap_matmul_soon here = {made, soon->b, soon->b_floats};
-  multiply_whole(terms, a, b, made, SIDE, true, into, &here, SIDE);
-  for (int64_t i = 0; i < SIDE; ++i)
-    for (int64_t half = 0; half < SIDE; half += HALF)
-      _mm512_stream_ps(c + i * ldc + half, _mm512_load_ps(made + i * SIDE + half));
 }
 
 /* --- strips ---
@@ -399,7 +385,6 @@ static const lap_matmul_unit bfloat16_unit = {.height = SIDE,
                                               .span = SPAN,
                                               .group = GROUP,
                                               .tile = tile,
-                                              .tile_past_caches = tile_past_caches,
                                               .a_by_terms = a_by_terms,
                                               .a_by_elements = a_by_elements,
                                               .b_by_terms = b_by_terms,

@@ -65,9 +65,6 @@ typedef struct {
                  * terms leave room for fewer columns, and each panel of columns packs A again */
   int64_t group; /* its terms are a multiple of it */
   lap_matmul_tile tile;
-  /* As tile, but sets a tile of this many rows and columns past the caches, c and ldc at multiples
-   * of 64 bytes; NULL: nothing is gained by that. */
-  lap_matmul_tile tile_past_caches;
   lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;
   const lap_matmul_held_packs *held; /* NULL: such an operand becomes float32 first */
   /* Around all tiles of a thread's product: the state of the thread that they need. */

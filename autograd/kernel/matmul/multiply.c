@@ -121,15 +121,6 @@ static void pack_strips(const packer *by, const stored *x, const term_range *ran
 
 /* --- one block of terms --- */
 
-/* A processor reads a line before it writes a part of it, but for whole lines past its caches. */
-static bool goes_past_caches(const lap_matmul *p, const lap_matmul_unit *unit,
-                             lap_matmul_into into) {
-  enum { LINE = 64 };
-  return p->past_caches && unit->tile_past_caches && into == LAP_MATMUL_SET &&
-         p->k <= unit->block && (uintptr_t)p->c % LINE == 0 &&
-         p->ldc * (int64_t)sizeof *p->c % LINE == 0;
-}
-
 static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
                            const term_range *range, int64_t i0, int64_t rows, int64_t j0,
                            int64_t columns, const float *strips_b, int64_t strip_floats,
@@ -141,7 +132,6 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
                 p->transpose_a);
   const packer by = a_packer(unit, p->transpose_a);
   pack_strips(&by, &a, range, &s, packed_a);
-  const bool far = goes_past_caches(p, unit, into);
   for (int64_t j = 0; j < columns; j += unit->width) {
     const int64_t width = least(unit->width, columns - j);
     const float *strip_b = strips_b + j / unit->width * strip_floats;
@@ -151,10 +141,8 @@ static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int
       const int64_t part = unit->b_stride * range->all / s.count;
       const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
                                     strip_b + strip_floats + i * part, part};
-      const bool past = far && width == unit->width && end - begin == unit->height;
-      (past ? unit->tile_past_caches : unit->tile)(
-          range->all, packed_a + i * unit->a_stride * range->all, strip_b, c + begin * p->ldc,
-          p->ldc, end - begin, width, into, &soon);
+      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b, c + begin * p->ldc,
+                 p->ldc, end - begin, width, into, &soon);
     }
   }
 }

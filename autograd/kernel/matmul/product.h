@@ -49,7 +49,6 @@ typedef struct {
   bool transpose_a, transpose_b;
   lap_matmul_precision precision;
   lap_matmul_into into; /* LAP_MATMUL_CHAIN: in float32 only */
-  bool past_caches;     /* C is set, and more than caches hold: nothing finds it there */
   int64_t segment;      /* the summation index begins anew at its multiples; 0: never */
   int64_t first;        /* the summation index of the first term: where blocks begin */
 } lap_matmul;
