@@ -41,28 +41,17 @@ typedef struct {
 
 /* --- tokens --- */
 
-static double share_of(const estimate *e, const char *pattern) {
-  const lap_suite *suite = e->graph.suite;
-  if (!strcmp(pattern, e->graph.train.path))
-    return 1 - suite->corpus.dev_share - suite->corpus.test_share;
-  for (size_t i = 0; i < e->graph.set_count; ++i) {
-    if (strcmp(pattern, e->graph.sets[i].tokens.path) != 0) continue;
-    if (!strcmp(e->graph.sets[i].name, "dev")) return suite->corpus.dev_share;
-    if (!strcmp(e->graph.sets[i].name, "test")) return suite->corpus.test_share;
-  }
-  return NAN;
-}
-
-/* The text of which `pattern` are the shards, where it is another than the corpus, and how many
- * bytes of it are used, 0 for all; NULL: none. */
+/* The text of which `pattern` are the shards, where it is another than the corpus, and how many of
+ * its bytes are read, 0 for all; NULL: none. */
 static const lap_suite_text *other_text(const estimate *e, const char *pattern, int64_t *limit) {
   const lap_graph *graph = &e->graph;
   const lap_suite *suite = graph->suite;
   const size_t own = graph->set_count - suite->set_count; /* dev and test */
-  for (size_t i = 0; i < suite->set_count; ++i) {
-    *limit = lap_suite_set_limit(suite, &suite->sets[i]);
-    if (!strcmp(pattern, graph->sets[own + i].tokens.path)) return &suite->sets[i].source;
-  }
+  for (size_t i = 0; i < suite->set_count; ++i)
+    if (!strcmp(pattern, graph->sets[own + i].tokens.path)) {
+      *limit = lap_suite_set_limit(suite, &suite->sets[i]);
+      return &suite->sets[i].source;
+    }
   *limit = suite->corpus.limit;
   for (size_t i = 0; i < suite->texts_count; ++i)
     if (!strcmp(pattern, graph->texts[i].path)) return &suite->texts[i].source;
@@ -82,17 +71,34 @@ static lap_code measure_text(const lap_suite_text *text, int64_t limit, double *
   return LAP_OK;
 }
 
+/* Tokens of text that is not tokenized yet; NAN: not known. */
+static double guess(const estimate *e, const char *pattern) {
+  const lap_suite *suite = e->graph.suite;
+  const double held = suite->corpus.dev_share + suite->corpus.test_share;
+  const double whole = e->text_bytes > 0 ? e->text_bytes / bytes_per_token : NAN;
+  if (!strcmp(pattern, e->graph.train.path)) return (1 - held) * whole;
+  int64_t limit;
+  const lap_suite_text *other = other_text(e, pattern, &limit);
+  lap_status ignored;
+  double bytes;
+  if (other)
+    return measure_text(other, limit, &bytes, &ignored) == LAP_OK && bytes > 0
+               ? bytes / bytes_per_token
+               : NAN;
+  for (size_t i = 0; i < e->graph.set_count; ++i) {
+    const lap_graph_set *set = &e->graph.sets[i];
+    if (strcmp(pattern, set->tokens.path) != 0) continue;
+    return (strcmp(set->name, "dev") ? suite->corpus.test_share : suite->corpus.dev_share) * whole;
+  }
+  return NAN;
+}
+
 static double tokens_of(const estimate *e, const char *pattern, uint32_t length) {
   lap_token_set_size size;
   lap_status ignored;
-  double bytes;
-  int64_t limit;
   if (lap_token_set_measure(pattern, length, &size, &ignored) == LAP_OK)
     return (double)size.windows * (length - 1);
-  const lap_suite_text *other = other_text(e, pattern, &limit);
-  if (other && measure_text(other, limit, &bytes, &ignored) == LAP_OK && bytes > 0)
-    return bytes / bytes_per_token;
-  return e->text_bytes > 0 ? e->text_bytes * share_of(e, pattern) / bytes_per_token : NAN;
+  return guess(e, pattern);
 }
 
 /* --- tasks --- */

@@ -30,7 +30,7 @@ static lap_code token_nats(const trial *t, const float *z, int32_t token, double
   double most = -INFINITY, sum = 0;
   for (int64_t j = 0; j < t->vocab; ++j) most = fmax(most, (double)z[j]);
   for (int64_t j = 0; j < t->vocab; ++j) sum += exp((double)z[j] - most);
-  *nats = most + log(sum) - (double)z[token];
+  *nats = sum > 0 ? most + log(sum) - (double)z[token] : NAN;
   if (isfinite(*nats)) return LAP_OK;
   return lap_fail(status, LAP_NONFINITE, "the judge's logits are not finite");
 }
