@@ -4,13 +4,13 @@
  *   u = x w^T     z = cap tanh(u / cap)     loss and d loss / d u by loss_row
  *
  * A chunk of positions meets the ids panel by panel, and a panel of logits [rows, PANEL] stays in
- * the nearest caches from its product to what is read off it: its masses (loss_row), and, when those
- * of the whole row are known, the gradients that feed dx and dw at once. In between logits lie in
- * memory, panel by panel, so that a training step makes each logit once; a forward pass keeps one
- * panel only. In bfloat16 weights are laid out once for all chunks of a micro-batch, where a kernel
- * gains by it. Logits stay with their shard. For each position of a chunk the shards bring together,
- * in this order: the largest logit of the rest, the target's and the kept ones (-inf where another
- * shard has the id); the masses of the rest; and, backward, dx.
+ * the nearest caches from its product to what is read off it: its masses (loss_row), and, when
+ * those of the whole row are known, the gradients that feed dx and dw at once. In between logits
+ * lie in memory, panel by panel, so that a training step makes each logit once; a forward pass
+ * keeps one panel only. In bfloat16 weights are laid out once for all chunks of a micro-batch,
+ * where a kernel gains by it. Logits stay with their shard. For each position of a chunk the shards
+ * bring together, in this order: the largest logit of the rest, the target's and the kept ones
+ * (-inf where another shard has the id); the masses of the rest; and, backward, dx.
  */
 #include <assert.h>
 #include <math.h>

@@ -1,10 +1,10 @@
 /* loss_row: the loss of one position in the steps that the shards of a vocabulary take together.
  *
  * A shard has a stretch of the ids, and reads it slice by slice, so that a slice need not leave the
- * nearest cache. The caller fills `ends` and `kept` with -inf and begins `rest` for each shard. Then
- * come: begin for each slice; the largest of ends and kept over all shards; masses for each shard;
- * their sum over all shards; the coefficients, once, from the same numbers everywhere; the gradient
- * for each slice. lap_loss_row is all of it for a row in one slice.
+ * nearest cache. The caller fills `ends` and `kept` with -inf and begins `rest` for each shard.
+ * Then come: begin for each slice; the largest of ends and kept over all shards; masses for each
+ * shard; their sum over all shards; the coefficients, once, from the same numbers everywhere; the
+ * gradient for each slice. lap_loss_row is all of it for a row in one slice.
  */
 #ifndef LAP_AUTOGRAD_OP_LOSS_ROW_H
 #define LAP_AUTOGRAD_OP_LOSS_ROW_H

@@ -1,5 +1,5 @@
-/* align: weak teachers are taken, shifted rows are not, and a writer's own word settles it; where the
- * limits lie; rows without a tail.
+/* align: weak teachers are taken, shifted rows are not, and a writer's own word settles it; where
+ * the limits lie; rows without a tail.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,11 +1,11 @@
 /* judge: what another model thinks of what a model says.
  *
- * The model goes on from prompts of held-out text (trainer/measure/prompts.h): after BOS and 50 tokens
- * it draws at most 50 more, at temperature 1, or ends with EOS. The judge, a model of the same tokenizer,
- * reads prompt and continuation: its loss is -log p of the tokens that were drawn, EOS too, the mean over
- * them. It is the same for every model that draws by the same seed, so models are compared prompt by
- * prompt. A judge that was trained on the same text, by the same teacher or from the same seed as the
- * model would prefer its own kind.
+ * The model goes on from prompts of held-out text (trainer/measure/prompts.h): after BOS and 50
+ * tokens it draws at most 50 more, at temperature 1, or ends with EOS. The judge, a model of the
+ * same tokenizer, reads prompt and continuation: its loss is -log p of the tokens that were drawn,
+ * EOS too, the mean over them. It is the same for every model that draws by the same seed, so
+ * models are compared prompt by prompt. A judge that was trained on the same text, by the same
+ * teacher or from the same seed as the model would prefer its own kind.
  */
 #ifndef LAP_TRAINER_MEASURE_JUDGE_H
 #define LAP_TRAINER_MEASURE_JUDGE_H
@@ -34,8 +34,8 @@ typedef struct {
   const float *weights;
 } lap_judge_model;
 
-/* At most `prompts` items. Not collective. LAP_DATA where the shards have no document of 100 tokens,
- * LAP_NONFINITE where a logit is, LAP_STOPPED by core/stop.h. */
+/* At most `prompts` items. Not collective. LAP_DATA where the shards have no document of 100
+ * tokens, LAP_NONFINITE where a logit is, LAP_STOPPED by core/stop.h. */
 lap_code lap_judge(const lap_judge_model *model, const lap_judge_model *judge,
                    const lap_token_set *set, uint64_t prompts, int64_t threads, lap_judged *judged,
                    lap_status *status);
@@ -49,7 +49,8 @@ typedef struct {
 lap_judged_means lap_judged_mean(const lap_judged *judged);
 
 /* What was found, item by item, as a file of losses by document (docs/formats.md): an item is a
- * document of one token, `correct` where it was preferred to the text. Appears whole or not at all. */
+ * document of one token, `correct` where it was preferred to the text. Appears whole or not at
+ * all. */
 lap_code lap_judged_write(const char *path, const lap_model_source *source,
                           const lap_token_set *set, const lap_judged *judged, lap_status *status);
 

@@ -1,8 +1,8 @@
 /* prompts: the places of a text at which a model is asked to go on.
  *
- * A stretch is that many tokens of one document that follow each other, without BOS and EOS. Stretches
- * are taken at equal distances over all places of the shards where one begins, so that the same shards
- * give the same ones.
+ * A stretch is that many tokens of one document that follow each other, without BOS and EOS.
+ * Stretches are taken at equal distances over all places of the shards where one begins, so that
+ * the same shards give the same ones.
  */
 #ifndef LAP_TRAINER_MEASURE_PROMPTS_H
 #define LAP_TRAINER_MEASURE_PROMPTS_H

@@ -24,8 +24,8 @@ typedef struct {
 const lap_measure *lap_measure_find(const char *name);
 /* Those by document, which may be an endpoint: "loss, bits_per_byte, ..." for messages. */
 const char *lap_measure_names(void);
-/* The measures that a set of this kind ("" for tokens, "choices", "memorise", "judge", "attend") has beside
- * those that the plan names: the i-th; NULL: no more. */
+/* The measures that a set of this kind ("" for tokens, "choices", "memorise", "judge", "attend")
+ * has beside those that the plan names: the i-th; NULL: no more. */
 const lap_measure *lap_measure_of_kind(const char *kind, size_t i);
 /* Whether sets of this kind can have it. */
 bool lap_measure_fits(const lap_measure *measure, const char *kind);
