@@ -35,21 +35,34 @@ static double distill_weight_of(const lap_row_labels *labels) {
 
 /* --- what the shards bring together --- */
 
+/* The first slot from `i` on whose id is in the slice; k: none. Most slices have few, so whole
+ * blocks of slots are passed over at once. */
+static int64_t next_here(const lap_row_labels *labels, const lap_row_slice *slice, int64_t i) {
+  enum { BLOCK = 16 };
+  const int32_t first = (int32_t)slice->first, count = (int32_t)slice->count;
+  while (i < labels->k) {
+    const int32_t *ids = labels->ids + i;
+    if (i % BLOCK == 0 && i + BLOCK <= labels->k) {
+      int here = 0;
+      for (int j = 0; j < BLOCK; ++j) here |= ids[j] >= first && ids[j] - first < count;
+      if (!here) {
+        i += BLOCK;
+        continue;
+      }
+    }
+    if (*ids >= first && *ids - first < count) return i;
+    ++i;
+  }
+  return labels->k;
+}
+
 /* The kept logits of the slice leave it. */
 static void take_kept(const lap_row_labels *labels, const lap_row_slice *slice, real *kept) {
-  enum { AT_ONCE = 16 };
-  for (int64_t i = 0; i < labels->k; i += AT_ONCE) {
-    const int64_t end = i + AT_ONCE < labels->k ? i + AT_ONCE : labels->k;
-    const int32_t first = (int32_t)slice->first, count = (int32_t)slice->count;
-    int here = 0; /* most slices have none of these */
-    for (int64_t n = i; n < end; ++n)
-      here |= labels->ids[n] >= first && labels->ids[n] - first < count;
-    for (int64_t n = i; here && n < end; ++n) {
-      const int64_t j = labels->ids[n] - slice->first;
-      if (labels->ids[n] < 0 || j < 0 || j >= slice->count) continue;
-      kept[n] = slice->z[j];
-      slice->z[j] = -INFINITY;
-    }
+  for (int64_t i = next_here(labels, slice, 0); i < labels->k;
+       i = next_here(labels, slice, i + 1)) {
+    real *z = slice->z + (labels->ids[i] - slice->first);
+    kept[i] = *z;
+    *z = -INFINITY;
   }
 }
 
@@ -281,9 +294,9 @@ void lap_row_gradient(const lap_row_labels *labels, const lap_row_slice *slice, 
                 inverse_cap, gradient);
   const int64_t head = made->tail != 0 ? head_of(labels) : labels->k;
   const double normaliser = made->kept > 0 ? hot->kept : hot->all, on_q = made->all + made->kept;
-  for (int64_t i = 0; i < labels->k; ++i) {
+  for (int64_t i = next_here(labels, slice, 0); i < labels->k;
+       i = next_here(labels, slice, i + 1)) {
     const int64_t j = labels->ids[i] - slice->first;
-    if (labels->ids[i] < 0 || j < 0 || j >= slice->count) continue;
     const double zi = (double)kept[i];
     const double p = lap_exp((real)(zi - one->all)), q = lap_exp((real)(zi / tau - normaliser));
     double d = (1 - w) * p + w * (on_q * q - made->target * (double)weight[i]);

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "autograd/gemma2/model.h"
+#include "autograd/op/loss_row.h"
 #include "autograd/tape/record.h"
 #include "core/memory.h"
 #include "core/philox.h"
@@ -393,20 +394,26 @@ static void memory_forward_does_not_grow_with_depth(void **state) {
   assert_int_equal(layers9 - layers6, layers6 - layers3);
 }
 
-/* The head's chunk of logits is most of its scratch, and within the arena: of 51 positions, fewer
- * than a chunk may have. */
+/* The head's scratch is what docs say, and within the arena: of 51 positions, fewer than a chunk may
+ * have, a panel of logits, in training all logits, and some numbers of each row. */
 static void logits_are_the_scratch_of_the_head(void **state) {
   (void)state;
+  enum { POSITIONS = 3 * 17, KEPT = 6 };
   const lap_gemma2_config config = test_small_model(2);
-  lap_gemma2 *model = record_model(&config, LAP_GEMMA2_TRAIN, 6, false);
-  /* Of each position its logits, two ends, six kept ones and two masses; six weights a thread. */
-  const int64_t wanted = 3 * 17 * (config.vocab_size + 2 + 6 + 2) + THREADS * 6;
-  const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
-  const int64_t slack = 5 * LAP_ALIGNMENT; /* slots and their parts are rounded up to it */
-  assert_in_range(bytes, wanted * (int64_t)sizeof(real), wanted * (int64_t)sizeof(real) + slack);
-  assert_true(bytes < lap_tape_bytes(model->tape));
-  assert_int_equal(lap_tape_scratch_bytes(model->tape, &lap_op_residual), 0);
-  lap_gemma2_destroy(model);
+  const int64_t reals = 2 + KEPT + KEPT; /* ends, kept logits, weights */
+  const int64_t of_row = reals * (int64_t)sizeof(real) + 2 * (int64_t)sizeof(double) +
+                         (int64_t)sizeof(lap_row_rest) + (int64_t)sizeof(lap_row_coefficients);
+  const int64_t slack = 8 * LAP_ALIGNMENT; /* slots and their parts are rounded up to it */
+  for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_LOSS; ++mode) {
+    lap_gemma2 *model = record_model(&config, (lap_gemma2_mode)mode, KEPT, false);
+    const int64_t logits = (mode == LAP_GEMMA2_TRAIN ? 2 : 1) * config.vocab_size;
+    const int64_t wanted = POSITIONS * (logits * (int64_t)sizeof(real) + of_row);
+    const int64_t bytes = lap_tape_scratch_bytes(model->tape, &lap_op_lm_head_loss);
+    assert_in_range(bytes, wanted, wanted + slack);
+    assert_true(bytes < lap_tape_bytes(model->tape));
+    assert_int_equal(lap_tape_scratch_bytes(model->tape, &lap_op_residual), 0);
+    lap_gemma2_destroy(model);
+  }
 }
 
 /* --- replay --- */

@@ -204,7 +204,7 @@ class Codecs(Test):
                 self.assertAlmostEqual(by_cache[key], smoothed.json[key], delta=1e-4, msg=key)
         result = lapidary("train", self.config, "objective.smoothing=uniformly", "--dry-run")
         self.assert_exit(result, 2)
-        self.assertIn("did you mean 'uniform'", result.err)
+        self.assertIn("expected one of none, uniform, unigram, found 'uniformly'", result.err)
 
     def test_head_and_tail_apart(self):
         decoupled = "objective.tail=decoupled"

@@ -138,7 +138,7 @@ static const lap_config_key schema[] = {
                 "position's loss is (1 - w) CE + w temperature^2 KD."},
     {"objective.smoothing", LAP_KEY_WORD, offsetof(lap_config, smoothing), .words = smoothing_words,
      .fallback = "none", .in_numbers = true,
-     .meaning = "A distribution over all ids in the place of a teacher, the same everywhere. "
+     .meaning = "A fixed distribution in the place of a teacher. "
                 "uniform: label smoothing; unigram: how frequent each token of data.train is. Its "
                 "weight is objective.distill_weight. teacher.cache is then for evaluation only."},
     {"objective.temperature", LAP_KEY_REAL, offsetof(lap_config, objective.temperature),

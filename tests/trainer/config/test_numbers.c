@@ -59,7 +59,8 @@ static bool decides_the_numbers(const char *key) {
     if (begins_with(key, sections[i]))
       return strcmp(key, "batch.micro_sequences") != 0 && strcmp(key, "objective.head") != 0 &&
              strcmp(key, "objective.tail_weight") != 0 && /* of decoupled alone */
-             strcmp(key, "objective.smoothing") != 0;     /* where there is some */
+             strcmp(key, "objective.smoothing") != 0 &&   /* where there is some */
+             strcmp(key, "model.pre_norms_only") != 0;    /* where it is true */
   for (size_t i = 0; i < sizeof keys / sizeof *keys; ++i)
     if (!strcmp(key, keys[i])) return true;
   return false;
