@@ -76,10 +76,11 @@ FILE *lap_open_text(char **text, size_t *bytes) {
   return stream;
 }
 
-/* A stream that could not grow says so here, or when it was written to. */
-void lap_close_text(FILE *stream) {
+/* A stream that could not grow says so here, or when it was written to. glibc cuts the text to its
+ * length in the end; where it cannot, fclose succeeds and there is no text. */
+void lap_close_text(FILE *stream, char *const *text) {
   const bool is_whole = !ferror(stream);
-  if (fclose(stream) != 0 || !is_whole) out_of_memory(1, BUFSIZ);
+  if (fclose(stream) != 0 || !is_whole || !*text) out_of_memory(1, BUFSIZ);
 }
 
 /* Rows of a matrix lie on as many small pages, each of which a processor has to look up. A refusal

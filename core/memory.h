@@ -27,10 +27,10 @@ char *lap_copy_string(const char *text);
 char *lap_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *lap_format_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 
-/* A stream that becomes a string: open_memstream, and what closes it. lap_close_text sets *text,
- * owned by the caller, and *bytes. */
+/* A stream that becomes a string: open_memstream, and what closes it. lap_close_text, of the same
+ * `text`, sets *text, owned by the caller, and *bytes. */
 FILE *lap_open_text(char **text, size_t *bytes);
-void lap_close_text(FILE *stream);
+void lap_close_text(FILE *stream, char *const *text);
 
 /* Zeroed, LAP_ALIGNMENT-aligned memory for large arrays, from 4 MiB on on huge pages where the
  * system gives any (docs/performance.md#huge-pages); released with lap_release_aligned. */

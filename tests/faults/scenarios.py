@@ -44,6 +44,7 @@ class Scenario:
         self.workspace = workspace
         self.home = workspace / f"crash-{self.name}"
         self.place, self.template = self.home / "place", self.home / "template"
+        shutil.rmtree(self.home, ignore_errors=True)  # of a test before
         self.template.mkdir(parents=True)
         self.prepare()
 

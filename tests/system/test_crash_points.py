@@ -118,7 +118,7 @@ class Ranks(Points):
     def test_one_process_is_killed_at_a_call(self):
         """Of the two ranks and their mpirun, or of a suite and the commands that it starts."""
         for name, ranks, count in (("train", 2, 6), ("teach", 2, 4), ("ablate", None, 3)):
-            sweep = Sweep(SCENARIOS[name](self.workspace / "killed"))
+            sweep = Sweep(SCENARIOS[name](self.workspace))
             calls = calls_of_job(sweep.scenario, ranks)
             self.assertGreater(len({call.process for call in calls}), 1, name)
             by_process = {}

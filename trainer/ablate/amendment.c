@@ -133,7 +133,7 @@ json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
     if (!same(older, newer, rules[i])) say(&d, "changed:", rules[i]);
   for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
     if (!same(older, newer, others[i])) say(&d, "changed:", others[i]);
-  lap_close_text(d.change);
+  lap_close_text(d.change, &text);
   json_t *object = json_pack("{s:s, s:o, s:o, s:o}", "change", text, "arms", d.arms, "seeds",
                              d.seeds, "compare", d.compare);
   free(text);

@@ -103,7 +103,7 @@ static lap_code add_point(const lap_suite_reader *reader, const char *given, int
     if (node->child[i]->kind == LAP_YAML_LIST)
       fprintf(out, ",%s=%s", node->key[i], is_null ? "null" : value->text);
   }
-  lap_close_text(out);
+  lap_close_text(out, &name);
   arm.name = name;
   const lap_code added = add_arm(reader, arm);
   return code != LAP_OK ? code : added;

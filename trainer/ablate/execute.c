@@ -225,7 +225,7 @@ static void fail(execution *e, lap_task *task, int wait_status) {
   size_t size = 0;
   FILE *out = lap_open_text(&command, &size);
   for (size_t i = 0; i < task->argument_count; ++i) fprintf(out, " %s", task->argument[i]);
-  lap_close_text(out);
+  lap_close_text(out, &command);
   char how[48];
   const int exit_code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
   if (WIFEXITED(wait_status))

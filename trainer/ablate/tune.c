@@ -134,7 +134,7 @@ static char *name_of(const lap_arm *arm, const lap_changes *changes) {
   fprintf(out, "tune/%s/", arm->name);
   for (size_t i = 0; i < changes->count; ++i)
     fprintf(out, "%s%s=%s", i ? "," : "", changes->key[i], changes->value[i]);
-  lap_close_text(out);
+  lap_close_text(out, &name);
   return name;
 }
 

@@ -291,7 +291,7 @@ lap_code lap_attend_page_write(const char *path, const lap_attend_page *page, la
   put_maps(out, page);
   put_heads(out, page);
   fputs("</body></html>\n", out);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   const lap_code code = lap_file_write(path, text, bytes, status);
   free(text);
   return code;

@@ -67,7 +67,7 @@ static char *write_png(const float *map, int64_t length, size_t *count) {
   write_chunk(out, "tRNS", opacity, sizeof opacity);
   write_chunk(out, "IDAT", packed, packed_count);
   write_chunk(out, "IEND", "", 0);
-  lap_close_text(out);
+  lap_close_text(out, &png);
   free(packed);
   return png;
 }

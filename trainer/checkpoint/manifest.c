@@ -143,7 +143,7 @@ char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *nu
   fflush(out);
   char *seal = seal_of(text, bytes);
   fputs(seal, out);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   free(seal);
   json_decref(root);
   return text;

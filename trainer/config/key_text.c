@@ -55,7 +55,7 @@ static char *word_list(const char *const *words) {
   size_t size = 0;
   FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; words[i]; ++i) fprintf(out, "%s%s", i ? ", " : "", words[i]);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 

@@ -40,7 +40,7 @@ static void append_weights(lap_numbers *numbers, const lap_config *config) {
   FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; i < config->data.train_count; ++i)
     fprintf(out, "%s%s", i ? " " : "", lap_number_print_real(config->data.train[i].weight, number));
-  lap_close_text(out);
+  lap_close_text(out, &text);
   lap_numbers_append(numbers, "data.train.weights", text);
   free(text);
 }

@@ -329,7 +329,7 @@ char *lap_config_value_text(const lap_config *config, int index) {
   size_t size = 0;
   FILE *out = lap_open_text(&text, &size);
   print_value(out, config, key);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 
@@ -347,7 +347,7 @@ char *lap_config_print(const lap_config *config) {
     fprintf(out, "%s%s: %s\n", *own ? "  " : "", lap_config_own_name(&schema[i]), value);
     free(value);
   }
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 

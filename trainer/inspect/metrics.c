@@ -105,7 +105,7 @@ static char *numbers_text(const json_t *object, const spoken *keys, size_t count
     else if (i == 0)
       fprintf(out, ", %s not finite", keys[i].name);
   }
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 

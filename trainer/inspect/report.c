@@ -38,7 +38,7 @@ lap_report *lap_report_create(const char *path) {
 
 void lap_report_destroy(lap_report *report) {
   if (!report) return;
-  lap_close_text(report->body);
+  lap_close_text(report->body, &report->text);
   free(report->text);
   free(report->path);
   free(report->summary);
@@ -56,7 +56,7 @@ static char *format_text(const char *format, va_list arguments) {
   size_t bytes;
   FILE *out = lap_open_text(&text, &bytes);
   vfprintf(out, format, arguments);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 
@@ -128,7 +128,7 @@ void lap_report_table(lap_report *report, lap_table *table) {
   size_t bytes;
   FILE *out = lap_open_text(&text, &bytes);
   lap_table_print(table, out);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   for (char *line = text, *end; *line; line = end) {
     end = strchr(line, '\n') + 1;
     fprintf(report->body, "  %.*s", (int)(end - line), line);
@@ -192,6 +192,6 @@ char *lap_report_clean(const char *text, size_t bytes, size_t characters) {
     at += length > 0 ? length : 1;
   }
   if (at < bytes) fputs("...", out);
-  lap_close_text(out);
+  lap_close_text(out, &clean);
   return clean;
 }

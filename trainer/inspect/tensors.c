@@ -71,7 +71,7 @@ static char *types_text(const tensor_view *tensor, size_t count) {
   FILE *out = lap_open_text(&text, &bytes);
   for (size_t t = 0; t < types; ++t) fprintf(out, "%s%s %zu", t ? ", " : "", type[t], of[t]);
   if (others) fprintf(out, ", others %zu", others);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   return text;
 }
 

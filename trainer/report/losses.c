@@ -181,7 +181,7 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
       print_cells(out, entries[i].losses, d);
       fprintf(out, "\n");
     }
-  lap_close_text(out);
+  lap_close_text(out, &text);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);
@@ -203,7 +203,7 @@ static void number_names(const lap_losses_entry *entries, size_t count, bool of_
     if (known > 1) fputc(',', out);
     lap_csv_name(out, name);
   }
-  lap_close_text(out);
+  lap_close_text(out, names);
 }
 
 typedef struct {

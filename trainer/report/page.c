@@ -103,7 +103,7 @@ static void draft_begin(draft *d) {
 }
 
 static void draft_end(draft *d, bool drawn, const char *caption, FILE *out) {
-  lap_close_text(d->out);
+  lap_close_text(d->out, &d->text);
   if (drawn) {
     figure_begin(out);
     fwrite(d->text, 1, d->size, out);

@@ -78,7 +78,7 @@ static void write_version(FILE *out) {
   write_key(event, WALL_TIME, FIXED_64);
   write_little(event, 0, 8);
   write_bytes(event, FILE_VERSION, VERSION, strlen(VERSION));
-  lap_close_text(event);
+  lap_close_text(event, &message);
   write_record(out, message, size);
   free(message);
 }
@@ -93,7 +93,7 @@ static void write_scalar(FILE *out, const char *tag, double tokens, double numbe
   write_bytes(inner, TAG, tag, strlen(tag));
   write_key(inner, SIMPLE_VALUE, FIXED_32);
   write_little(inner, bits, 4);
-  lap_close_text(inner);
+  lap_close_text(inner, &value);
   FILE *event = lap_open_text(&message, &size);
   write_key(event, WALL_TIME, FIXED_64);
   write_little(event, 0, 8);
@@ -103,9 +103,9 @@ static void write_scalar(FILE *out, const char *tag, double tokens, double numbe
   size_t summary_size = 0;
   FILE *middle = lap_open_text(&summary, &summary_size);
   write_bytes(middle, VALUE, value, value_size);
-  lap_close_text(middle);
+  lap_close_text(middle, &summary);
   write_bytes(event, SUMMARY, summary, summary_size);
-  lap_close_text(event);
+  lap_close_text(event, &message);
   write_record(out, message, size);
   free(summary);
   free(message);
@@ -134,7 +134,7 @@ static lap_code write_run(const char *arm, const json_t *run, const char *direct
   write_version(out);
   write_curve(out, json_object_get(run, "curve"), "train/loss", "train/kl");
   write_curve(out, json_object_get(run, "evals"), "eval/loss", "eval/kl");
-  lap_close_text(out);
+  lap_close_text(out, &text);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);

@@ -24,7 +24,7 @@ static lap_code write_one(const json_t *report, const char *directory, const cha
   size_t size = 0;
   FILE *out = lap_open_text(&text, &size);
   write(report, out);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);
@@ -36,7 +36,7 @@ static lap_code write_one(const json_t *report, const char *directory, const cha
 /* Publishes what was drawn, or nothing where there was nothing to draw. */
 static lap_code keep_picture(FILE *drawing, bool drawn, char **text, size_t *size,
                              const char *directory, const char *name, lap_status *status) {
-  lap_close_text(drawing);
+  lap_close_text(drawing, text);
   char *path = lap_format("%s/%s.svg", directory, name);
   const lap_code code = drawn ? lap_file_write(path, *text, *size, status) : LAP_OK;
   free(path);

@@ -221,7 +221,7 @@ static void append_sources(lap_inputs *in) {
   FILE *out = lap_open_text(&text, &size);
   for (size_t i = 0; i < in->train.source_count; ++i)
     fprintf(out, "%s%" PRIu64, i ? " " : "", in->sources[i].window_count);
-  lap_close_text(out);
+  lap_close_text(out, &text);
   lap_numbers_append(in->numbers, "data.train.windows", text);
   free(text);
 }

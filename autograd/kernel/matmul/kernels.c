@@ -93,7 +93,7 @@ static lap_code refuse(const char *name, lap_status *status) {
     if (strcmp(name, (*kernel)->name) != 0 && (*kernel)->runs_here())
       fprintf(out, "%s%s", ftell(out) > 0 ? ", " : "", (*kernel)->name);
   }
-  lap_close_text(out);
+  lap_close_text(out, &text);
   lap_fail(status, LAP_USAGE, "LAPIDARY_KERNEL=%s: %s; expected one of %s, or none for the fastest",
            name, known ? "this processor does not run it" : "this build has no such kernel", text);
   free(text);
