@@ -357,7 +357,7 @@ static lap_code step_wrongly(small_run *r, small_run *twin, fault *f, lap_status
 
 /* Every lane is computed again, and the fault is in the first or the second time. One that is not
  * caught must have no effect: the state is that of a twin without it. So it is after one that was
- * caught, in the same step made again. */
+ * caught, in a replay of the same step. */
 static void in_product(small_run *r, fault *f, tally *t, bool *over) {
   const int rank = draw_rank(r, f);
   const uint64_t countdown = draw(f, UINT64_C(1) << 40);
