@@ -14,7 +14,6 @@
  */
 #include <assert.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "autograd/kernel/gemm.h"

@@ -285,7 +285,7 @@ static void the_head_differs_by_rounding(void **state) {
   for (int tail = LAP_TAIL_GHOST; tail <= LAP_TAIL_NONE; ++tail)
     for (int cap = 0; cap < 2; ++cap) {
       const bool renormalises = tail == LAP_TAIL_RENORMALISE || tail == LAP_TAIL_RENORMALISE_BOTH;
-      test_batch *batch = test_batch_create(2, 17, 1009, 64, 315);
+      test_batch *batch = test_batch_create(2, 17, 2 * LAP_ROW_PANEL + 1, 64, 315);
       compare("head",
               &(op_case){.kind = OP_HEAD,
                          .batch = batch,

@@ -171,6 +171,7 @@ static lap_evaluation evaluation_of(const lap_evaluate_request *request,
 /* Collective. Every rank has added the sums of all windows. */
 static lap_code compare_totals(lap_comm *comm, const lap_position_sums *total, lap_status *status) {
   double numbers[sizeof *total / sizeof(double)];
+  _Static_assert(sizeof numbers / sizeof *numbers <= LAP_OUTCOME_MOST, "a hash takes them all");
   int64_t least, most;
   memcpy(numbers, total, sizeof numbers);
   lap_agree_range(comm, lap_outcome_hash(numbers, sizeof numbers / sizeof *numbers), &least, &most);
