@@ -299,6 +299,9 @@ class Steps(Suite):
         self.assertEqual(sorted(one), sorted(other))
         for name in one:
             self.assertEqual(one[name], other[name], name)
+        for out, threads in (("out", 1), ("jobs", 4)):  # a teacher that nothing can run beside has those of all jobs
+            (run,) = (self.workspace / out / "shared").glob("model-*/run.json")
+            self.assertEqual(json.loads(run.read_text())["threads"], threads)
 
     def test_several_ranks_end_in_the_same_bits(self):
         suite = self.write("ranks.yaml", SUITE + RANKS + "changes: {batch.micro_sequences: 1}\n" + ARMS)

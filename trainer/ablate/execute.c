@@ -35,6 +35,7 @@ typedef struct {
   char program[PATH_MAX];
   child *children; /* [child_count], at most `jobs` */
   size_t child_count;
+  char threads[32];   /* the argument of a child that has all threads */
   double told;        /* when the children were told to stop; 0: never */
   lap_status failure; /* the first; code LAP_OK: none */
 } execution;
@@ -97,8 +98,19 @@ static lap_code prepare(const lap_task *task, lap_status *status) {
   return goes_on(task) ? wait_for_ranks(task->directory, status) : LAP_OK;
 }
 
-/* The command line: launcher, program, arguments, NULL. Words of the launcher belong to *words. */
-static const char **command_of(const execution *e, const lap_task *task, char **words) {
+/* Whether a task that may have threads is about to run with nothing beside it: as a teacher is, of
+ * whom all runs learn. Then it gets the threads of all jobs; they are no part of its numbers. */
+static bool is_alone(const execution *e, const lap_task *task) {
+  if (!task->parallel || e->options->ranks > 1 || e->options->jobs == 1 || e->child_count > 0)
+    return false;
+  for (size_t i = 0; i < e->tasks->count; ++i)
+    if (&e->tasks->task[i] != task && is_ready(e->tasks, &e->tasks->task[i])) return false;
+  return true;
+}
+
+/* The command line: launcher, program, arguments, NULL. Words of the launcher belong to *words, the
+ * number of threads to *e. */
+static const char **command_of(execution *e, const lap_task *task, char **words) {
   const bool several = task->parallel && e->options->ranks > 1;
   *words = lap_copy_string(several ? e->options->launcher : "");
   const char **argv =
@@ -113,6 +125,12 @@ static const char **command_of(const execution *e, const lap_task *task, char **
   }
   argv[count++] = e->program;
   for (size_t i = 0; i < task->argument_count; ++i) argv[count++] = task->argument[i];
+  if (is_alone(e, task)) { /* once more: the last one counts */
+    const bool trains = task->kind == LAP_TASK_MODEL || task->kind == LAP_TASK_RUN;
+    snprintf(e->threads, sizeof e->threads, "%sthreads=%d", trains ? "" : "--",
+             e->options->jobs * task->threads);
+    argv[count++] = e->threads;
+  }
   return argv;
 }
 

@@ -23,7 +23,8 @@ enum { LAP_ATTEMPTS = 3 };
 
 typedef struct {
   lap_console *console;
-  int jobs;             /* children at once, where they have one rank */
+  int jobs;             /* children at once, where they have one rank; one that nothing can run
+                         * beside gets the threads of all */
   int ranks;            /* of tasks that may have several */
   const char *launcher; /* words, followed by -n RANKS */
 } lap_execute_options;

@@ -120,6 +120,7 @@ static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
   lap_task *task = &graph->tasks.task[index];
   if (is_new) {
     task->parallel = true;
+    task->threads = form->threads;
     lap_task_argue(task, "teach");
     lap_task_argue(task, "--from=%s", model->path);
     argue_average(graph, task, form->teacher);
@@ -169,6 +170,7 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
   lap_task_draft_begin(&draft, LAP_TASK_MODEL);
   const lap_code code = say_config(graph, &draft, config, status);
   keep_last_checkpoint(config, &changes);
+  const int threads = config->threads;
   lap_config_destroy(config);
   const lap_task_input *texts = lap_graph_texts(graph, teacher->given->texts);
   lap_task_draft_read(&draft, &graph->tasks, "train", &teacher->train);
@@ -178,6 +180,7 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
   lap_task *task = &graph->tasks.task[index];
   if (is_new) {
     task->parallel = true;
+    task->threads = threads;
     lap_changes_add(&changes, "run_dir", task->directory);
     lap_changes_add(&changes, "tokenizer", graph->tokenizer.path);
     char *shards = shards_of(&teacher->train, texts);
@@ -360,7 +363,7 @@ static void release_caches(run_caches *caches) {
 }
 
 static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm,
-                      lap_changes *changes, const run_caches *caches) {
+                      lap_changes *changes, const run_caches *caches, int threads) {
   char *shards = shards_of(&graph->train, lap_graph_texts(graph, arm->texts));
   lap_changes_add(changes, "run_dir", task->directory);
   lap_changes_add(changes, "tokenizer", graph->tokenizer.path);
@@ -369,6 +372,7 @@ static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm
   lap_changes_add(changes, "data.eval", graph->has_dev ? graph->sets[0].tokens.path : "null");
   lap_changes_add(changes, "teacher.cache", caches->glob ? caches->glob : "null");
   task->parallel = true;
+  task->threads = threads;
   lap_task_argue(task, "train");
   lap_task_argue(task, "%s", graph->suite->config);
   argue_changes(task, changes);
@@ -437,6 +441,7 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const vie
   lap_task *task = add_viewing(graph, &draft, v, set->name, "eval");
   if (task) {
     task->parallel = true;
+    task->threads = v->config->threads;
     lap_task_argue(task, "--tokens=%s", set->tokens.path);
     if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
     lap_task_argue(task, "--sequence-length=%" PRId64, length);
@@ -457,6 +462,7 @@ static void add_choices(lap_graph *graph, size_t index, const viewing *v) {
   lap_task *task = add_viewing(graph, &draft, v, choices->name, "eval");
   if (!task) return;
   task->parallel = true;
+  task->threads = v->config->threads;
   lap_task_argue(task, "--choices=%s", choices->path);
   argue_sliding_window(task, v);
   lap_task_argue(task, "--threads=%d", v->config->threads);
@@ -567,7 +573,8 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   bool is_new;
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
   keep_last_checkpoint(config, &changes);
-  if (is_new) argue_run(graph, &graph->tasks.task[*run], wanted->arm, &changes, &caches);
+  if (is_new)
+    argue_run(graph, &graph->tasks.task[*run], wanted->arm, &changes, &caches, config->threads);
   add_all_evaluations(graph, wanted, *run, config);
   release_caches(&caches);
   lap_changes_release(&changes);

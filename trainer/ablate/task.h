@@ -44,7 +44,8 @@ typedef struct {
   char *prefix;    /* of its files in there: "", or "SET." */
   char **argument; /* [argument_count] the command and all that follows */
   size_t argument_count;
-  bool parallel; /* may have several ranks */
+  bool parallel; /* may have several ranks, or threads */
+  int threads;   /* of each of its ranks, as its arguments say; of a parallel task */
   char key[LAP_SHA256_HEX];
   size_t *needs; /* [need_count] of other tasks, with smaller indices */
   size_t need_count;
