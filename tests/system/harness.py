@@ -122,6 +122,14 @@ def processes_of(process):
     return sorted(ranks)
 
 
+def chance():
+    """What tests choose by. The same choices each time, so that a change is not judged by the luck of a draw; another
+    SEED in the environment makes others."""
+    seed = int(os.environ.get("SEED", "1"))
+    print(f"SEED={seed} repeats the same choices", flush=True)
+    return random.Random(seed)
+
+
 def made_up_text(documents, seed):
     """Documents of one line each, from three words to some hundred tokens. A word is followed by
     one of four, so that there is something to learn."""

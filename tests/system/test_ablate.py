@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import os
-import random
 import re
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import time
 
 import numpy
 
-from harness import (SOURCE, Test, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
+from harness import (SOURCE, Test, chance, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
                      start, succeed, unittest)
 
 BASE = """\
@@ -110,9 +109,7 @@ class Suite(Test):
         (workspace / "other.txt").write_text(made_up_text(60, seed=2))
         (workspace / "base.yaml").write_text(BASE)
         cls.suite = cls.write("suite.yaml", SUITE + ARMS)
-        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-        print(f"SEED={seed} repeats the same choices", flush=True)
-        cls.random = random.Random(seed)
+        cls.random = chance()
 
     @classmethod
     def write(cls, name, text):

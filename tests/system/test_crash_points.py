@@ -2,12 +2,10 @@
 
 Points chosen at random; scripts/crash-proof takes every one."""
 
-import os
-import random
 import sys
 import time
 
-from harness import SOURCE, Test, json, metrics, unittest
+from harness import SOURCE, Test, chance, json, metrics, unittest
 
 sys.path.insert(0, str(SOURCE / "tests/faults"))
 
@@ -23,9 +21,7 @@ class Points(Test):
     @classmethod
     def make(cls, workspace):
         make_inputs(workspace)
-        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-        print(f"SEED={seed} repeats the same choices", flush=True)
-        cls.random = random.Random(seed)
+        cls.random = chance()
 
     def take(self, name, count):
         """`count` points of a scenario, of different calls and files as far as there are."""

@@ -1,11 +1,10 @@
 """A run that is killed in any way and resumed on other ranks ends as if nothing had happened."""
 
 import os
-import random
 import signal
 import time
 
-from harness import (Test, finish, hdf5_contents, json, lapidary, metrics, pathlib, processes_of,
+from harness import (Test, chance, finish, hdf5_contents, json, lapidary, metrics, pathlib, processes_of,
                      snapshot, start, unittest, wait_for_step)
 
 STEPS = 60
@@ -38,9 +37,7 @@ class Run(Test):
         pathlib.Path(cls.config).write_text(text)
         cls.state = workspace.train(cls.config, workspace / "undisturbed", ranks=2).json[
             "state_sha256"]
-        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-        print(f"SEED={seed} repeats the same choices", flush=True)
-        cls.random = random.Random(seed)
+        cls.random = chance()
 
     def resume(self, run_dir, ranks):
         return start(["train", self.config, f"run_dir={run_dir}", "--resume", "auto", "--json"],
