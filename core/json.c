@@ -2,10 +2,11 @@
 
 #include <math.h>
 
-#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
+#include "core/parse_number.h"
 
 static void *allocate(size_t bytes) { return lap_allocate((int64_t)bytes, 1); }
 
@@ -27,3 +28,45 @@ size_t lap_json_values(const char *text, size_t bytes) {
 }
 
 json_t *lap_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* A number without a fraction stays one of the kind that may have one. */
+static void write_real(double value, FILE *file) {
+  char text[LAP_NUMBER_TEXT];
+  lap_number_print_real(value, text);
+  fputs(text, file);
+  if (!strchr(text, '.')) fputs(".0", file);
+}
+
+static void write_name(const char *name, FILE *file) {
+  json_t *string = json_string(name);
+  json_dumpf(string, file, JSON_ENCODE_ANY);
+  json_decref(string);
+  fputs(": ", file);
+}
+
+bool lap_json_write(const json_t *value, FILE *file) {
+  json_t *of = (json_t *)value, *inside;
+  const char *name, *comma = "";
+  size_t index;
+  if (json_is_object(value)) {
+    fputc('{', file);
+    json_object_foreach(of, name, inside) {
+      fputs(comma, file), comma = ", ";
+      write_name(name, file);
+      lap_json_write(inside, file);
+    }
+    fputc('}', file);
+  } else if (json_is_array(value)) {
+    fputc('[', file);
+    json_array_foreach(of, index, inside) {
+      fputs(comma, file), comma = ", ";
+      lap_json_write(inside, file);
+    }
+    fputc(']', file);
+  } else if (json_is_real(value)) {
+    write_real(json_real_value(value), file);
+  } else {
+    json_dumpf(value, file, JSON_ENCODE_ANY);
+  }
+  return !ferror(file);
+}

@@ -8,7 +8,9 @@
 #define LAP_CORE_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* For whole files and lines of them: half a gigabyte at worst. */
 enum { LAP_JSON_MOST_VALUES = 1 << 21 };
@@ -23,5 +25,9 @@ size_t lap_json_values(const char *text, size_t bytes);
 
 /* A finite number, otherwise null. A new reference. */
 json_t *lap_json_number(double value);
+
+/* A value as one line, without a newline, whose numbers are the shortest that read back as the
+ * same: jansson writes 0.1 as 0.10000000000000001, or loses digits. False: the file has an error. */
+bool lap_json_write(const json_t *value, FILE *file);
 
 #endif

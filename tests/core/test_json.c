@@ -1,4 +1,5 @@
-/* json: the count of values is never less than what a parser would make. */
+/* json: the count of values is never less than what a parser would make; what is written reads back
+ * as the same. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,10 +54,54 @@ static void it_is_never_fewer_than_are_parsed(void **state) {
   assert_true(parsed > 1000);
 }
 
+static char *written(const json_t *value) {
+  char *text;
+  size_t bytes;
+  FILE *file = open_memstream(&text, &bytes);
+  assert_true(lap_json_write(value, file));
+  fclose(file);
+  return text;
+}
+
+static void numbers_are_written_shortest_and_lose_nothing(void **state) {
+  (void)state;
+  static const char plain[] =
+      "{\"a\": [0.1, 3.0, -2, 1.0e-06, 6.430087280694072, null, true], \"b \\\"\": {\"c\": "
+      "\"d\\n\"}, "
+      "\"e\": {}, \"f\": []}";
+  json_t *value = json_loads(plain, 0, NULL);
+  char *text = written(value);
+  assert_string_equal(text, plain);
+  free(text);
+  json_decref(value);
+  srand(6);
+  for (int trial = 0; trial < 100000; ++trial) {
+    const double number = (double)rand() / (1 + rand());
+    json_t *real = json_real(number);
+    char *one = written(real);
+    assert_true(strtod(one, NULL) == number);
+    free(one);
+    json_decref(real);
+  }
+}
+
+static void a_file_that_takes_nothing_is_told(void **state) {
+  (void)state;
+  FILE *full = fopen("/dev/full", "w");
+  assert_non_null(full);
+  setvbuf(full, NULL, _IONBF, 0);
+  json_t *value = json_pack("{s:f}", "a", 0.5);
+  assert_false(lap_json_write(value, full));
+  json_decref(value);
+  fclose(full);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_counted_outside_of_strings),
       cmocka_unit_test(it_is_never_fewer_than_are_parsed),
+      cmocka_unit_test(numbers_are_written_shortest_and_lose_nothing),
+      cmocka_unit_test(a_file_that_takes_nothing_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,7 +112,7 @@ class Disk:
             self._rename(call, parent, name, node)
         elif call.name in ("fsync", "fdatasync"):
             self._sync(node)
-        elif call.name == "ftruncate":
+        elif call.name in ("truncate", "ftruncate"):
             self._resize(call, node, call.size)
         elif call.name == "fallocate":
             if not call.flags & FALLOC_KEEP_SIZE:

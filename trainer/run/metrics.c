@@ -54,11 +54,10 @@ lap_code lap_metrics_close(lap_metrics *metrics, lap_status *status) {
 }
 
 /* Takes the reference. One line, flushed, so that a reader that follows the file sees whole lines.
- */
+ * With all digits: a run that is started again when it has ended says its losses from here. */
 static lap_code append_line(lap_metrics *metrics, json_t *line, lap_status *status) {
-  enum { DIGITS = 12 };
   lap_code code = lap_directory_lock_check(metrics->lock, status);
-  if (code == LAP_OK && (json_dumpf(line, metrics->file, JSON_REAL_PRECISION(DIGITS)) != 0 ||
+  if (code == LAP_OK && (!lap_json_write(line, metrics->file) ||
                          fputc('\n', metrics->file) == EOF || fflush(metrics->file) != 0))
     code = write_failure(metrics, status);
   json_decref(line);
