@@ -78,6 +78,9 @@ class Disk(Points):
         for name in ("export-hf", "export-gguf", "tokenizer"):
             self.take(name, 3)
 
+    def test_a_suite(self):
+        self.take("ablate", 3)
+
 
 class Memory(Points):
     """There is no more memory."""

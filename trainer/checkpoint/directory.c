@@ -97,6 +97,8 @@ lap_code lap_checkpoint_delete(const char *path, lap_status *status) {
   char *aside = unused_name(path, DELETED);
   lap_code code = lap_file_publish(path, aside, status);
   if (code == LAP_OK) code = lap_file_remove_tree(aside, status);
+  /* Of a run that has ended nobody would look for what a crash brings back. */
+  if (code == LAP_OK) code = lap_file_sync_name(aside, status);
   free(aside);
   return code;
 }
