@@ -94,7 +94,7 @@ lap_block_weights *lap_block_weights_create(lap_state *state) {
   if (state->bfloat16) w->bfloat16 = lap_allocate(buckets, sizeof *w->bfloat16);
   w->gather = lap_allocate(buckets, sizeof(lap_bucket_gather *));
   for (size_t b = 0; b < buckets; ++b)
-    w->gather[b] = lap_bucket_gather_create(&state->group, state->partition);
+    w->gather[b] = lap_bucket_gather_create(&state->group, state->partition, sizeof(float));
   for (int block = 0; block < parameters->block_count; ++block)
     if (!is_full(state) || !lap_parameters_is_layer(parameters, block))
       count_block(w, block, state->placement.fold.lanes);

@@ -135,7 +135,8 @@ lap_weight_target lap_state_weight_target(const lap_state *state) {
 
 void lap_state_gather_weights(lap_state *state) {
   assert(state->whole[LAP_WEIGHT] && !state->bfloat16);
-  lap_bucket_gather *gather = lap_bucket_gather_create(&state->group, state->partition);
+  lap_bucket_gather *gather =
+      lap_bucket_gather_create(&state->group, state->partition, sizeof(float));
   for (int b = 0; b < state->partition->buckets; ++b) {
     lap_bucket_gather_start(gather, b, state->values[LAP_WEIGHT] + state->owned[b].begin,
                             state->values[LAP_WEIGHT] + state->partition->bucket_begin[b],

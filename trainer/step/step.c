@@ -163,7 +163,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->lane_values = lap_allocate((int64_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials = lap_allocate((state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
-    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
+    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition, sizeof(float));
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);
   }
   if (config->integrity.recheck_every > 0) s->recheck = lap_recheck_create(config, state);
