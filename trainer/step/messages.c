@@ -61,6 +61,7 @@ static void add_buckets(lap_step_messages *messages) {
     message.overlap = LAP_BESIDE_NOTHING;
     add(messages, message);
     message.kind = LAP_MESSAGE_WEIGHT_GATHER;
+    if (config->precision == LAP_MATMUL_BFLOAT16) message.element_size = sizeof(uint16_t);
     message.times = gathers[bucket->block];
     if (of_layer) {
       message.overlap = LAP_BESIDE_FORWARD;

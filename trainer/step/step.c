@@ -292,6 +292,7 @@ static void run_pass(lap_stepper *s, double *sums) {
   const lap_block_hooks hooks = {s, enter_block, leave_block};
   lap_gemma2_replay(s->model,
                     &(lap_gemma2_pass){.weights = lap_block_weights_buckets(s->weights),
+                                       .bfloat16 = lap_block_weights_bfloat16(s->weights),
                                        .gradients = s->gradients,
                                        .batch = &s->micro->batch,
                                        .losses = &s->micro->losses,
