@@ -176,26 +176,33 @@ static lap_row_labels labels_of(const lap_op_call *call, int64_t r) {
 
 static real *ends_of(const chunk *c, int64_t i) { return c->known + i * (LAP_ROW_ENDS + c->k); }
 
+/* A shard's weight from id `first` on, as the B of a product, in the form in which it is held. */
+static void multiply_by(const lap_operand *weight, int64_t first, lap_gemm_operands *product) {
+  const int64_t at = first * weight->columns;
+  product->b = weight->value ? weight->value + at : NULL;
+  product->b_bfloat16 = weight->bfloat16 ? weight->bfloat16 + at : NULL;
+  product->ldb = weight->columns;
+}
+
 /* u = x w^T of a panel */
 static void make_logits(const lap_op_call *call, const chunk *c, const panel *p) {
   const lap_operand *weight = &call->input[1 + p->s];
-  const int64_t hidden = weight->columns, at = p->first * hidden;
-  lap_gemm(&(lap_gemm_operands){
+  const int64_t hidden = weight->columns;
+  lap_gemm_operands product = {
       .m = c->rows,
       .n = p->count,
       .k = hidden,
       .a = call->input[0].value + c->begin * hidden,
       .lda = hidden,
-      .b = weight->value ? weight->value + at : NULL,
-      .b_bfloat16 = weight->bfloat16 ? weight->bfloat16 + at : NULL,
       .b_packed = c->packed_size ? c->packed_transposed + p->s * c->packed_size : NULL,
       .packed_terms = hidden,
       .packed_columns = c->vocab,
       .packed_column = p->first,
-      .ldb = hidden,
       .transpose_b = true,
       .c = c->panel,
-      .ldc = p->count});
+      .ldc = p->count};
+  multiply_by(weight, p->first, &product);
+  lap_gemm(&product);
 }
 
 /* u becomes z, what is read off it is kept, and where a gradient follows, so is z. */
@@ -274,13 +281,12 @@ static void lay_out_weights(const lap_op_call *call, const chunk *c) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t hidden = call->input[0].columns, shards = attributes->shards.count;
   for (int s = 0; c->packed_size && s < shards; ++s) {
-    const real *w = call->input[1 + s].value;
-    lap_gemm_pack_b(
-        &(lap_gemm_operands){
-            .n = c->vocab, .k = hidden, .b = w, .ldb = hidden, .transpose_b = true},
-        c->packed_transposed + s * c->packed_size);
-    lap_gemm_pack_b(&(lap_gemm_operands){.n = hidden, .k = c->vocab, .b = w, .ldb = hidden},
-                    c->packed + s * c->packed_size);
+    lap_gemm_operands logits = {.n = c->vocab, .k = hidden, .transpose_b = true};
+    lap_gemm_operands inputs = {.n = hidden, .k = c->vocab};
+    multiply_by(&call->input[1 + s], 0, &logits);
+    multiply_by(&call->input[1 + s], 0, &inputs);
+    lap_gemm_pack_b(&logits, c->packed_transposed + s * c->packed_size);
+    lap_gemm_pack_b(&inputs, c->packed + s * c->packed_size);
   }
 }
 
@@ -353,7 +359,7 @@ static void add_to_dx(const lap_op_call *call, const chunk *c, const panel *p) {
   const bool alone = attributes->shards.of == 1;
   lap_gemm_operands product = product_with_du(c, p);
   product.m = c->rows, product.n = hidden, product.k = p->count;
-  product.b = weight->value + p->first * hidden, product.ldb = hidden;
+  multiply_by(weight, p->first, &product);
   product.b_packed = c->packed_size ? c->packed + p->s * c->packed_size : NULL;
   product.packed_terms = c->vocab, product.packed_columns = hidden;
   product.c = alone ? call->input[0].gradient + c->begin * hidden : c->dx + p->s * c->rows * hidden;
@@ -377,7 +383,7 @@ static void add_to_dw(const lap_op_call *call, const chunk *c, const panel *p) {
 }
 
 static void go_back(const lap_op_call *call, const chunk *c, const panel *p) {
-  assert(call->input[1 + p->s].value && call->input[1 + p->s].accumulate);
+  assert(call->input[1 + p->s].accumulate);
   make_gradients(call, c, p);
   add_to_dx(call, c, p);
   add_to_dw(call, c, p);

@@ -68,7 +68,7 @@ enum { LAP_MAX_INPUTS = 1 + LAP_MAX_SHARDS };
 typedef struct {
   int64_t rows, columns;
   real *value;
-  const uint16_t *bfloat16; /* forward, of a weight that is held in bfloat16: `value` is NULL */
+  const uint16_t *bfloat16; /* of a weight that is held in bfloat16: `value` is NULL */
   real *gradient; /* backward: where d(sum of loss)/d(value) goes (inputs) or lies (output) */
   /* backward, inputs: gradient holds an earlier part; add to it, else overwrite. Always true for
    * weights, which are parameters. */

@@ -21,13 +21,14 @@ void lap_projection_forward(const lap_projection *p, const real *x, const lap_op
 
 void lap_projection_backward(const lap_projection *p, const real *dy, const real *x, real *dx,
                              bool adds_to_dx, const lap_operand *w) {
-  assert(w->value && w->accumulate);
+  assert(w->accumulate);
   lap_gemm(&(lap_gemm_operands){.m = p->rows,
                                 .n = p->in,
                                 .k = p->out,
                                 .a = dy,
                                 .lda = p->out,
                                 .b = w->value,
+                                .b_bfloat16 = w->bfloat16,
                                 .ldb = p->in,
                                 .c = dx,
                                 .ldc = p->in,

@@ -45,7 +45,7 @@ static void weight_gradient(const lap_op_call *call) {
 /* With g = dy (1 + w):  dx = s g - x s^3 mean(g x)
  * scratch: [R, H] holds g; [H], for w as it is used. */
 static void backward(const lap_op_call *call) {
-  assert(call->input[1].value && call->input[1].accumulate);
+  assert(call->input[1].accumulate);
   const int64_t rows = call->output.rows, hidden = call->output.columns;
   const bool accumulate = call->input[0].accumulate;
   const real *w = lap_weight_values(&call->input[1], 0, hidden, call->scratch + rows * hidden);

@@ -27,8 +27,8 @@ typedef struct {
  * them. */
 typedef struct {
   const real *const *weights;      /* [buckets] */
-  const uint16_t *const *bfloat16; /* [buckets]: weights that are held in bfloat16, in forward
-                                    * mode; `weights` is then NULL */
+  const uint16_t *const *bfloat16; /* [buckets]: weights that are held in bfloat16; `weights` is
+                                    * then NULL */
   real *const *gradients;          /* [buckets], added to; NULL in forward mode */
   const lap_batch *batch;
   const lap_losses *losses;     /* written by the op that makes them; NULL without one */

@@ -10,6 +10,7 @@
 struct lap_bucket_gather {
   lap_group group;
   const lap_partition *partition;
+  size_t element_size;
   lap_exchange exchange;
   lap_comm_ticket ticket; /* 0: nothing was started */
   lap_mesh mesh;
@@ -17,11 +18,12 @@ struct lap_bucket_gather {
 };
 
 lap_bucket_gather *lap_bucket_gather_create(const lap_group *replicas,
-                                            const lap_partition *partition) {
+                                            const lap_partition *partition, size_t element_size) {
   assert(partition->owners == replicas->size);
   lap_bucket_gather *gather = lap_allocate(1, sizeof *gather);
   gather->group = *replicas;
   gather->partition = partition;
+  gather->element_size = element_size;
   gather->exchange = (lap_exchange){.tag = LAP_TAG_GATHER, .what = "gather a bucket"};
   return gather;
 }
@@ -38,18 +40,27 @@ void lap_bucket_gather_count(lap_bucket_gather *gather, const lap_mesh *mesh, la
   gather->lanes = lanes;
 }
 
-void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float *owned,
-                             float *values, lap_traffic_kind kind) {
+static size_t bytes_of(const lap_bucket_gather *gather, lap_range range) {
+  return (size_t)lap_range_count(range) * gather->element_size;
+}
+
+/* Where a range of the bucket lies in `values`. */
+static char *place_of(const lap_bucket_gather *gather, int bucket, lap_range range, void *values) {
+  const int64_t begin = gather->partition->bucket_begin[bucket];
+  return (char *)values + (size_t)(range.begin - begin) * gather->element_size;
+}
+
+void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const void *owned, void *values,
+                             lap_traffic_kind kind) {
   assert(gather->ticket == 0);
   const lap_group *group = &gather->group;
-  const int64_t begin = gather->partition->bucket_begin[bucket];
   const int64_t elements = lap_partition_elements(gather->partition, bucket);
   if (bucket < gather->partition->counted_buckets)
     lap_mesh_count_gather(lap_comm_mesh_traffic(group->comm), &gather->mesh, gather->lanes,
-                          elements, kind);
+                          elements, gather->element_size, kind);
   const lap_range mine = lap_partition_range(gather->partition, bucket, group->index);
-  const size_t bytes = (size_t)lap_range_count(mine) * sizeof(float);
-  float *own_values = values + (mine.begin - begin);
+  const size_t bytes = bytes_of(gather, mine);
+  char *own_values = place_of(gather, bucket, mine, values);
   if (own_values != owned && bytes > 0) memcpy(own_values, owned, bytes);
   if (group->size == 1) return;
   gather->exchange.kind = kind;
@@ -59,8 +70,7 @@ void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float 
     const lap_range theirs = lap_partition_range(gather->partition, bucket, from);
     lap_exchange_send(&gather->exchange, lap_group_rank(group, to), owned, bytes);
     lap_exchange_receive(&gather->exchange, lap_group_rank(group, from),
-                         values + (theirs.begin - begin),
-                         (size_t)lap_range_count(theirs) * sizeof(float));
+                         place_of(gather, bucket, theirs, values), bytes_of(gather, theirs));
   }
   gather->ticket = lap_comm_start_exchange(group->comm, &gather->exchange);
 }

@@ -10,9 +10,10 @@
 typedef struct lap_bucket_gather lap_bucket_gather;
 
 /* Not collective. A gather moves one bucket at a time; buckets that are in flight together need a
- * gather each. The partition must outlive it. */
+ * gather each. `element_size`: bytes of an element, the same on all ranks. The partition must
+ * outlive it. */
 lap_bucket_gather *lap_bucket_gather_create(const lap_group *replicas,
-                                            const lap_partition *partition);
+                                            const lap_partition *partition, size_t element_size);
 void lap_bucket_gather_destroy(lap_bucket_gather *gather);
 
 /* Not collective. From now on counts gathers in the `mesh` table (traffic.h) for the chips of these
@@ -23,8 +24,8 @@ void lap_bucket_gather_count(lap_bucket_gather *gather, const lap_mesh *mesh, la
 /* Collective over the group; all ranks start the same buckets in the same order. `owned` is this
  * rank's range of the bucket, and may lie in `values` where it belongs. `values` gets the whole
  * bucket. Both must stay as they are until the wait. */
-void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const float *owned,
-                             float *values, lap_traffic_kind kind);
+void lap_bucket_gather_start(lap_bucket_gather *gather, int bucket, const void *owned, void *values,
+                             lap_traffic_kind kind);
 /* Returns at once where nothing was started since the last wait. */
 void lap_bucket_gather_wait(lap_bucket_gather *gather);
 

@@ -55,11 +55,11 @@ void lap_sent_by_gradient_sum(const lap_rank_layout *layout, const lap_partition
 }
 
 void lap_sent_by_bucket_gather(const lap_rank_layout *layout, const lap_partition *partition,
-                               int bucket, lap_traffic_kind kind, uint64_t times,
-                               lap_traffic *sent) {
+                               int bucket, size_t element_size, lap_traffic_kind kind,
+                               uint64_t times, lap_traffic *sent) {
   const int64_t own = lap_range_count(lap_partition_range(partition, bucket, layout->fold.replica));
   send_to_each(replicas_on_node(layout), layout->fold.replicas,
-               times * (uint64_t)own * sizeof(float), kind, sent);
+               times * (uint64_t)own * element_size, kind, sent);
 }
 
 /* Each range of `values` vectors goes to the rank that adds it, and the sum comes back. */
@@ -144,9 +144,9 @@ void lap_sent_by_gather_all(const lap_rank_layout *layout, size_t bytes, uint64_
 
 /* --- mesh: the sums over chips of traffic.h --- */
 
-void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, lap_traffic_kind kind,
-                          uint64_t times, lap_mesh_traffic *traffic) {
-  const uint64_t bytes = times * (uint64_t)elements * sizeof(float);
+void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, size_t element_size,
+                          lap_traffic_kind kind, uint64_t times, lap_mesh_traffic *traffic) {
+  const uint64_t bytes = times * (uint64_t)elements * element_size;
   traffic->ici[kind] += bytes * (uint64_t)mesh->pods * (uint64_t)(mesh->data - 1);
   traffic->dcn[kind] += bytes * (uint64_t)(mesh->pods - 1);
 }

@@ -27,8 +27,8 @@ typedef struct {
 void lap_sent_by_gradient_sum(const lap_rank_layout *layout, const lap_partition *partition,
                               int bucket, uint64_t times, lap_traffic *sent);
 void lap_sent_by_bucket_gather(const lap_rank_layout *layout, const lap_partition *partition,
-                               int bucket, lap_traffic_kind kind, uint64_t times,
-                               lap_traffic *sent);
+                               int bucket, size_t element_size, lap_traffic_kind kind,
+                               uint64_t times, lap_traffic *sent);
 /* One sum of shard_sum over `elements` of 4 or 8 bytes; the largest over shards; whether any; one
  * collect. */
 void lap_sent_by_shard_sum(const lap_rank_layout *layout, int64_t elements, size_t element_size,
@@ -51,8 +51,8 @@ void lap_sent_by_gather_all(const lap_rank_layout *layout, size_t bytes, uint64_
 /* --- mesh --- */
 
 /* The gradients of one bucket of one shard, or one gathering of it. */
-void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, lap_traffic_kind kind,
-                          uint64_t times, lap_mesh_traffic *traffic);
+void lap_mesh_plan_bucket(const lap_mesh *mesh, int64_t elements, size_t element_size,
+                          lap_traffic_kind kind, uint64_t times, lap_mesh_traffic *traffic);
 /* One sum over shards, or the largest, in every lane; one collect in every lane. */
 void lap_mesh_plan_shard_sum(const lap_mesh *mesh, int64_t elements, size_t element_size,
                              uint64_t times, lap_mesh_traffic *traffic);

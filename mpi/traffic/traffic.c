@@ -46,27 +46,25 @@ static chip_segments segments_of_chip(const lap_mesh *mesh, int lane, int64_t se
   return chip;
 }
 
-static const uint64_t SEGMENT_BYTES = LAP_SEGMENT * sizeof(float);
-
 void lap_mesh_count_scatter(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                             int64_t elements, lap_traffic_kind kind) {
   const int64_t segments = elements / LAP_SEGMENT;
   for (int i = 0; i < lanes.count; ++i) {
     const chip_segments chip = segments_of_chip(mesh, lanes.first + i * lanes.stride, segments);
     const int64_t in_pod = lap_range_count(chip.in_pod), in_all = lap_range_count(chip.in_all);
-    traffic->ici[kind] += (uint64_t)(segments - in_pod) * SEGMENT_BYTES;
-    traffic->dcn[kind] += (uint64_t)(in_pod - in_all) * SEGMENT_BYTES;
+    traffic->ici[kind] += (uint64_t)(segments - in_pod) * LAP_SEGMENT * sizeof(float);
+    traffic->dcn[kind] += (uint64_t)(in_pod - in_all) * LAP_SEGMENT * sizeof(float);
   }
 }
 
 void lap_mesh_count_gather(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
-                           int64_t elements, lap_traffic_kind kind) {
+                           int64_t elements, size_t element_size, lap_traffic_kind kind) {
   const int64_t segments = elements / LAP_SEGMENT;
   for (int i = 0; i < lanes.count; ++i) {
     const chip_segments chip = segments_of_chip(mesh, lanes.first + i * lanes.stride, segments);
     const int64_t in_pod = lap_range_count(chip.in_pod), in_all = lap_range_count(chip.in_all);
-    traffic->dcn[kind] += (uint64_t)(in_all * (mesh->pods - 1)) * SEGMENT_BYTES;
-    traffic->ici[kind] += (uint64_t)(in_pod * (mesh->data - 1)) * SEGMENT_BYTES;
+    traffic->dcn[kind] += (uint64_t)(in_all * (mesh->pods - 1)) * LAP_SEGMENT * element_size;
+    traffic->ici[kind] += (uint64_t)(in_pod * (mesh->data - 1)) * LAP_SEGMENT * element_size;
   }
 }
 

@@ -56,7 +56,7 @@ uint64_t lap_mesh_traffic_total(const lap_mesh_traffic *traffic);
 void lap_mesh_count_scatter(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
                             int64_t elements, lap_traffic_kind kind);
 void lap_mesh_count_gather(lap_mesh_traffic *traffic, const lap_mesh *mesh, lap_lanes lanes,
-                           int64_t elements, lap_traffic_kind kind);
+                           int64_t elements, size_t element_size, lap_traffic_kind kind);
 /* The chips [first_shard, first_shard + shards) of one lane; kind: activations. */
 void lap_mesh_count_shard_sum(lap_mesh_traffic *traffic, const lap_mesh *mesh, int first_shard,
                               int shards, int64_t elements, size_t element_size);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/kernel/gemm.h"
+#include "autograd/kernel/matmul/bfloat16.h"
 #include "autograd/op/ops.h"
 #include "core/memory.h"
 
@@ -35,6 +36,12 @@ static void poison(real *x, int64_t n) {
 static real *to_reals(const double *x, int64_t n) {
   real *copy = reals(n);
   for (int64_t i = 0; i < n; ++i) copy[i] = (real)x[i];
+  return copy;
+}
+
+static uint16_t *to_bfloat16(const double *x, int64_t n) {
+  uint16_t *copy = lap_allocate_aligned(n, sizeof *copy);
+  for (int64_t i = 0; i < n; ++i) copy[i] = lap_bfloat16_pack((float)x[i]);
   return copy;
 }
 
@@ -181,7 +188,10 @@ static void open_session(session *s, const op_case *c, double *const inputs[], i
                                 lap_gemm_holds()};
   s->saved_size = s->op->saved_size ? s->op->saved_size(&s->call, &extent) : 0;
   for (int i = 0; i < s->shape.inputs; ++i)
-    s->call.input[i].value = to_reals(inputs[i], s->shape.size[i]);
+    if (c->holds && s->shape.weight[i])
+      s->call.input[i].bfloat16 = to_bfloat16(inputs[i], s->shape.size[i]);
+    else
+      s->call.input[i].value = to_reals(inputs[i], s->shape.size[i]);
   s->call.output.value = s->op->in_place ? s->call.input[0].value : reals(s->shape.output);
   if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
   s->call.saved = reals(s->saved_size);
@@ -206,7 +216,10 @@ static void report_losses(const session *s, const op_case *c, const test_losses 
 }
 
 static void close_session(session *s, const op_case *c) {
-  for (int i = 0; i < s->shape.inputs; ++i) lap_release_aligned(s->call.input[i].value);
+  for (int i = 0; i < s->shape.inputs; ++i) {
+    lap_release_aligned(s->call.input[i].value);
+    lap_release_aligned((void *)s->call.input[i].bfloat16);
+  }
   if (!s->op->in_place) lap_release_aligned(s->call.output.value);
   lap_release_aligned(s->call.saved);
   lap_release_aligned(s->call.scratch);
@@ -229,7 +242,7 @@ static void forward(const op_case *c, double *const inputs[OP_INPUTS], double *o
 /* The values that backward did not ask for are gone by the time it runs. */
 static void take_unread_values(session *s, const op_case *c) {
   for (int i = 0; i < s->shape.inputs; ++i)
-    if (!(s->op->backward_reads & LAP_READS_INPUT(i)))
+    if (!(s->op->backward_reads & LAP_READS_INPUT(i)) && s->call.input[i].value)
       poison(s->call.input[i].value, s->shape.size[i]);
   if (!s->op->in_place) poison(s->call.output.value, s->shape.output);
   set_scratch(s, c, true);

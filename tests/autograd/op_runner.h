@@ -33,6 +33,7 @@ typedef struct {
   int64_t heads, kv_heads, head_dim, window;
   double softcap, scale, epsilon;
   lap_objective objective;
+  bool holds; /* weights are held in bfloat16 */
   bool share; /* residual: the first input's gradient lies where the output's does */
   /* 2: both shards of a model of two are here, a weight of each; embedding, the linears, head. */
   int shards;

@@ -31,32 +31,43 @@ enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* --- gathering buckets --- */
 
+/* Element i of a vector of floats, or of halves of floats. */
+static void put(char *vector, size_t size, int64_t i, float value) {
+  memcpy(vector + (size_t)i * size, &value, size);
+}
+
+static bool is_there(const char *vector, size_t size, int64_t i, float value) {
+  return memcmp(vector + (size_t)i * size, &value, size) == 0;
+}
+
 /* Starts all buckets at once, each rank having its part in place or in an array of its own. */
 static void check_gather(lap_comm *comm, const lap_group *group, const int *segments, int buckets,
-                         bool in_place) {
+                         size_t size, bool in_place) {
   enum { MOST = 5 };
   lap_partition *partition = world_partition(segments, buckets, group->size);
-  float *vector = lap_allocate(partition->elements, sizeof *vector);
-  float *owned = lap_allocate(lap_partition_owned(partition, group->index), sizeof *owned);
+  char *vector = lap_allocate(partition->elements + 1, size);
+  char *owned = lap_allocate(lap_partition_owned(partition, group->index), size);
+  const float untouched = 17; /* past the end */
+  put(vector, size, partition->elements, untouched);
   lap_bucket_gather *gathers[MOST];
   for (int b = 0; b < buckets; ++b) {
     const lap_range own = lap_partition_range(partition, b, group->index);
-    float *mine =
-        in_place ? vector + own.begin : owned + lap_partition_offset(partition, b, group->index);
+    char *mine = in_place ? vector + (size_t)own.begin * size
+                          : owned + (size_t)lap_partition_offset(partition, b, group->index) * size;
     for (int64_t i = own.begin; i < own.end; ++i)
-      mine[i - own.begin] = reference_value(group->first, i);
-    gathers[b] = lap_bucket_gather_create(group, partition);
+      put(mine, size, i - own.begin, reference_value(group->first, i));
+    gathers[b] = lap_bucket_gather_create(group, partition, size);
     lap_bucket_gather_wait(gathers[b]); /* nothing to wait for */
-    lap_bucket_gather_start(gathers[b], b, mine, vector + partition->bucket_begin[b],
+    lap_bucket_gather_start(gathers[b], b, mine, vector + (size_t)partition->bucket_begin[b] * size,
                             LAP_TRAFFIC_WEIGHTS);
   }
   for (int b = buckets - 1; b >= 0; --b) {
     lap_bucket_gather_wait(gathers[b]);
     lap_bucket_gather_destroy(gathers[b]);
   }
-  int64_t wrong = 0;
+  int64_t wrong = !is_there(vector, size, partition->elements, untouched);
   for (int64_t i = 0; i < partition->elements; ++i)
-    wrong += vector[i] != reference_value(group->first, i);
+    wrong += !is_there(vector, size, i, reference_value(group->first, i));
   assert_everywhere(comm, wrong);
   free(owned);
   free(vector);
@@ -70,10 +81,11 @@ static void gathered_buckets_are_whole_everywhere(void **state) {
     if (!world_fold(comm, &layouts[l].mesh, layouts[l].model_ranks, LAP_LANES_BLOCK, &fold))
       continue;
     const lap_group group = lap_group_of_replicas(comm, &fold);
-    for (int in_place = 0; in_place < 2; ++in_place) {
-      check_gather(comm, &group, (const int[]){1}, 1, in_place);
-      check_gather(comm, &group, (const int[]){13, 0, 5, 5, 1}, 5, in_place);
-    }
+    for (int in_place = 0; in_place < 2; ++in_place)
+      for (size_t size = sizeof(uint16_t); size <= sizeof(float); size += sizeof(uint16_t)) {
+        check_gather(comm, &group, (const int[]){1}, 1, size, in_place);
+        check_gather(comm, &group, (const int[]){13, 0, 5, 5, 1}, 5, size, in_place);
+      }
   }
 }
 
@@ -85,7 +97,7 @@ static void a_gather_serves_one_bucket_after_another(void **state) {
   const lap_group group = lap_group_of_all(comm);
   lap_partition *partition = world_partition((const int[]){9, 4, 0, 7}, BUCKETS, group.size);
   float *vector = lap_allocate(partition->elements, sizeof *vector);
-  lap_bucket_gather *gather = lap_bucket_gather_create(&group, partition);
+  lap_bucket_gather *gather = lap_bucket_gather_create(&group, partition, sizeof *vector);
   int64_t wrong = 0;
   for (int round = 0; round < ROUNDS; ++round)
     for (int b = 0; b < BUCKETS; ++b) {
@@ -114,7 +126,7 @@ static void pieces_above_the_message_limit_are_cut(void **state) {
   if (lap_comm_size(comm) != 2) return; /* half a gigabyte otherwise */
   const lap_group group = lap_group_of_all(comm);
   const int64_t limit = (int64_t)LAP_MESSAGE_BYTES / (int64_t)sizeof(float) / LAP_SEGMENT;
-  check_gather(comm, &group, (const int[]){(int)(2 * limit + 4)}, 1, true);
+  check_gather(comm, &group, (const int[]){(int)(2 * limit + 4)}, 1, sizeof(float), true);
 }
 
 /* --- fetching ranges --- */

@@ -42,6 +42,7 @@ typedef struct {
   lap_partition *partition;
   int64_t canonical, canonical_begin;
   lap_range own[MOST_BUCKETS]; /* in the canonical vector, of counted buckets */
+  size_t weight_size;
 } world;
 
 static void make_model(world *w) {
@@ -81,9 +82,10 @@ static void gather_weights(world *w) {
   const lap_group replicas = lap_group_of_replicas(w->comm, &w->layout.fold);
   const lap_mesh *mesh = &w->layout.mesh;
   lap_bucket_gather *gathers[MOST_BUCKETS];
-  float *values = lap_allocate(w->partition->elements, sizeof *values);
+  const size_t size = w->weight_size;
+  char *values = lap_allocate(w->partition->elements, size);
   for (int b = 0; b < w->partition->buckets; ++b)
-    gathers[b] = lap_bucket_gather_create(&replicas, w->partition);
+    gathers[b] = lap_bucket_gather_create(&replicas, w->partition, size);
   const int rounds = w->layout.fold.schedule == LAP_LANES_CYCLIC ? w->layout.fold.rounds : 1;
   for (int pass = 0; pass < rounds * PASSES; ++pass) {
     const lap_lanes lanes =
@@ -93,8 +95,9 @@ static void gather_weights(world *w) {
     for (int b = 0; b < w->partition->buckets; ++b) {
       const lap_range own = lap_partition_range(w->partition, b, w->layout.fold.replica);
       lap_bucket_gather_count(gathers[b], mesh, lanes);
-      lap_bucket_gather_start(gathers[b], b, values + own.begin,
-                              values + w->partition->bucket_begin[b], LAP_TRAFFIC_WEIGHTS);
+      lap_bucket_gather_start(gathers[b], b, values + (size_t)own.begin * size,
+                              values + (size_t)w->partition->bucket_begin[b] * size,
+                              LAP_TRAFFIC_WEIGHTS);
     }
     for (int b = 0; b < w->partition->buckets; ++b) lap_bucket_gather_wait(gathers[b]);
   }
@@ -153,7 +156,8 @@ static void predict_sent(const world *w, lap_traffic *sent) {
       PASSES * (w->layout.fold.schedule == LAP_LANES_CYCLIC ? (uint64_t)fold->rounds : 1);
   for (int b = 0; b < w->partition->buckets; ++b) {
     lap_sent_by_gradient_sum(&w->layout, w->partition, b, 1, sent);
-    lap_sent_by_bucket_gather(&w->layout, w->partition, b, LAP_TRAFFIC_WEIGHTS, gathers, sent);
+    lap_sent_by_bucket_gather(&w->layout, w->partition, b, w->weight_size, LAP_TRAFFIC_WEIGHTS,
+                              gathers, sent);
   }
   lap_sent_by_shard_sum(&w->layout, SUM_ELEMENTS, sizeof(float), lanes, sent);
   lap_sent_by_shard_sum(&w->layout, FEW_ELEMENTS, sizeof(double), lanes, sent);
@@ -165,14 +169,14 @@ static void predict_sent(const world *w, lap_traffic *sent) {
   lap_sent_by_gather_all(&w->layout, 12, 1, sent);
 }
 
-static void predict_mesh(const lap_mesh *mesh, lap_mesh_traffic *traffic) {
+static void predict_mesh(const lap_mesh *mesh, size_t weight_size, lap_mesh_traffic *traffic) {
   const int64_t canonical = elements_of_shards(mesh->model);
   int64_t begin = 0;
   for (int shard = 0; shard < mesh->model; ++shard)
     for (int b = 0; b < buckets_of_shard(shard); ++b) {
       const int64_t elements = (int64_t)shard_segments[b] * LAP_SEGMENT;
-      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, 1, traffic);
-      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, PASSES, traffic);
+      lap_mesh_plan_bucket(mesh, elements, sizeof(float), LAP_TRAFFIC_GRADIENTS, 1, traffic);
+      lap_mesh_plan_bucket(mesh, elements, weight_size, LAP_TRAFFIC_WEIGHTS, PASSES, traffic);
       lap_mesh_plan_segment_sum(mesh, canonical, begin, elements, 1, traffic);
       begin += elements;
     }
@@ -216,7 +220,7 @@ static void check_fold(world *w) {
   subtract((uint64_t *)&counted, (const uint64_t *)&before, sizeof counted / sizeof(uint64_t));
   subtract((uint64_t *)&mesh, (const uint64_t *)&mesh_before, sizeof mesh / sizeof(uint64_t));
   predict_sent(w, &predicted);
-  predict_mesh(&w->layout.mesh, &mesh_predicted);
+  predict_mesh(&w->layout.mesh, w->weight_size, &mesh_predicted);
   add_up(comm, &mesh);
   assert_everywhere(comm, memcmp(&counted, &predicted, sizeof counted) != 0);
   assert_everywhere(comm, memcmp(&mesh, &mesh_predicted, sizeof mesh) != 0);
@@ -224,7 +228,7 @@ static void check_fold(world *w) {
   lap_partition_destroy(w->partition);
 }
 
-static void check_all_folds(lap_comm *comm) {
+static void check_all_folds(lap_comm *comm, size_t weight_size) {
   static const int models[] = {1, 2, 4};
   for (int pods = 1; pods <= 3; ++pods)
     for (int data = 1; data <= 5; ++data)
@@ -233,18 +237,22 @@ static void check_all_folds(lap_comm *comm) {
           for (int schedule = 0; schedule < 2; ++schedule) {
             world w = {
                 .comm = comm,
-                .layout = {.mesh = {pods, data, models[m]}, .ranks_per_node = lap_comm_size(comm)}};
+                .layout = {.mesh = {pods, data, models[m]}, .ranks_per_node = lap_comm_size(comm)},
+                .weight_size = weight_size};
             if (world_fold(comm, &w.layout.mesh, model_ranks, schedule, &w.layout.fold))
               check_fold(&w);
           }
 }
 
-static void counted_is_predicted_to_the_byte(void **state) { check_all_folds(*state); }
+static void counted_is_predicted_to_the_byte(void **state) {
+  check_all_folds(*state, sizeof(float));
+  check_all_folds(*state, sizeof(uint16_t));
+}
 
 /* What follows a message to check it is not what the step sends. */
 static void hashes_are_not_counted(void **state) {
   lap_comm_set_hashes(*state, false);
-  check_all_folds(*state);
+  check_all_folds(*state, sizeof(float));
   lap_comm_set_hashes(*state, true);
 }
 
@@ -257,7 +265,8 @@ static void nodes_divide_what_is_sent(void **state) {
     uint64_t totals[RANKS + 1];
     for (int on_node = 1; on_node <= RANKS; ++on_node) {
       lap_status status;
-      world w = {.layout = {.mesh = mesh, .ranks_per_node = on_node}};
+      world w = {.layout = {.mesh = mesh, .ranks_per_node = on_node},
+                 .weight_size = sizeof(uint16_t)};
       assert_int_equal(
           lap_mesh_fold(&mesh, 2, LAP_LANES_BLOCK, RANKS, rank, &w.layout.fold, &status), LAP_OK);
       make_model(&w);
@@ -280,7 +289,7 @@ static void nodes_divide_what_is_sent(void **state) {
 }
 
 /* Two pods of two lanes, one bucket of 4 segments: each chip sends 2 segments to its neighbour,
- * then one of its two to the other pod. */
+ * then one of its two to the other pod. Weights come back in half as many bytes. */
 static void the_logical_algorithm_is_that_of_the_page(void **state) {
   (void)state;
   const lap_mesh mesh = {2, 2, 1};
@@ -289,13 +298,13 @@ static void the_logical_algorithm_is_that_of_the_page(void **state) {
     lap_mesh_traffic traffic = {0};
     lap_mesh_count_scatter(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT,
                            LAP_TRAFFIC_GRADIENTS);
-    lap_mesh_count_gather(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT,
+    lap_mesh_count_gather(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT, sizeof(uint16_t),
                           LAP_TRAFFIC_WEIGHTS);
     lap_mesh_count_roots(&traffic, &mesh, lap_one_lane(lane), 4 * LAP_SEGMENT, 0, 4 * LAP_SEGMENT);
     assert_int_equal(traffic.ici[LAP_TRAFFIC_GRADIENTS], 2 * segment);
     assert_int_equal(traffic.dcn[LAP_TRAFFIC_GRADIENTS], segment);
-    assert_int_equal(traffic.dcn[LAP_TRAFFIC_WEIGHTS], segment);
-    assert_int_equal(traffic.ici[LAP_TRAFFIC_WEIGHTS], 2 * segment);
+    assert_int_equal(traffic.dcn[LAP_TRAFFIC_WEIGHTS], segment / 2);
+    assert_int_equal(traffic.ici[LAP_TRAFFIC_WEIGHTS], segment);
     assert_int_equal(traffic.ici[LAP_TRAFFIC_SCALARS], 8); /* one root to one neighbour */
     assert_int_equal(traffic.dcn[LAP_TRAFFIC_SCALARS], 16);
   }

@@ -39,8 +39,8 @@ class Run(Test):
             "state_sha256"]
         cls.random = chance()
 
-    def resume(self, run_dir, ranks):
-        return start(["train", self.config, f"run_dir={run_dir}", "--resume", "auto", "--json"],
+    def resume(self, run_dir, ranks, *overrides):
+        return start(["train", self.config, f"run_dir={run_dir}", *overrides, "--resume", "auto", "--json"],
                      ranks)
 
     def resume_to_the_end(self, run_dir, ranks):
@@ -103,6 +103,24 @@ class Kill(Run):
 
     def test_all_ranks_killed(self):
         self.kill_until_done("all ranks", 6)
+
+    def test_in_bfloat16_killed_and_then_divided_otherwise(self):
+        half, run_dir = "precision=bfloat16", self.workspace / "half-killed"
+        undisturbed = self.workspace.train(self.config, self.workspace / "half", half, ranks=2).json
+        killed = 0
+        for ranks, shard in ((3, "none"), (2, "full"), (5, "optimizer"), (1, "full"), (4, "gradients")):
+            process = self.resume(run_dir, ranks, half, f"mesh.shard={shard}")
+            wait_for_step(process, run_dir, 7 + 6 * killed)
+            processes = processes_of(process)
+            for pid in processes:
+                os.kill(pid, signal.SIGKILL)
+            wait_until_gone(processes)
+            killed += finish(process).code != 0
+        self.assertEqual(killed, 5)
+        result = finish(self.resume(run_dir, 2, half, "mesh.shard=none"))
+        self.assert_exit(result, 0)
+        self.assertNotEqual(undisturbed["state_sha256"], self.state)
+        self.assertEqual(result.json["state_sha256"], undisturbed["state_sha256"])
 
     def test_mpirun_killed(self):
         self.kill_until_done("mpirun", 3)

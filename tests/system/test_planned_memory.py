@@ -88,11 +88,14 @@ class Meshes(PlannedMemory):
         two, spread = "mesh.model=2", "mesh.model_ranks=2"
         gradients, full = "mesh.shard=gradients", "mesh.shard=full"
         block, attention = "recompute=block", "recompute=attention"
+        half = "precision=bfloat16"
         for name, shape, ranks, *overrides in (
                 ("body", BODY, None, two, full), ("body", BODY, 2, two, spread, block),
                 ("body", BODY, 4, two, spread, full, attention), ("body", BODY, 3, gradients),
                 ("vocabulary", VOCABULARY, 2, two, spread, gradients),
                 ("deep", DEEP, 3, gradients), ("deep", DEEP, 4, two, spread, full),
+                ("body", BODY, None, full, half), ("body", BODY, 3, gradients, half),
+                ("body", BODY, 2, full, half), ("vocabulary", VOCABULARY, 2, "mesh.shard=none", half),
                 ("vocabulary", VOCABULARY, 3, full), ("long", LONG, None, two, attention),
                 ("long", LONG, 3, full, block), ("long", LONG, 2, two, spread, block)):
             with self.subTest(shape=name, ranks=ranks, overrides=overrides):

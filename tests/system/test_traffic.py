@@ -8,6 +8,7 @@ from harness import Test, lapidary, succeed, unittest
 KINDS = {"gradients", "weights", "activations", "scalars"}
 SHARDS = ("none", "optimizer", "gradients", "full")
 RECOMPUTE = ("none", "block", "attention")
+PRECISIONS = ("float32", "bfloat16")
 MESHES = [(pods, data) for pods in (1, 2) for data in (2, 3, 4, 5)]
 LAYERS = (1, 2, 3, 5)
 
@@ -27,7 +28,8 @@ def grid():
                      f"batch.sequences={pods * data * micro}",
                      f"model.num_hidden_layers={LAYERS[turn * 3 // 2 % len(LAYERS)]}"]
             fold = [f"mesh.model_ranks={spread}", f"mesh.shard={SHARDS[(turn // 2 + 2 * i) % 4]}",
-                    f"recompute={RECOMPUTE[turn * 5 // 3 % 3]}"]
+                    f"recompute={RECOMPUTE[turn * 5 // 3 % 3]}",
+                    f"precision={PRECISIONS[turn // 3 % 2]}"]
             yield shape, ranks, fold
             turn += 1
 
@@ -79,6 +81,15 @@ class Traffic(Test):
             self.assertGreater(one["mesh"]["activations"]["ici"], 0)
             self.assertEqual(one["mesh"]["activations"]["dcn"], 0)
 
+    def test_in_bfloat16_weights_are_half_as_many_bytes(self):
+        for shard in SHARDS:
+            whole, half = (self.plan("mesh.data=3", "mesh.pods=2", f"mesh.shard={shard}",
+                                     f"precision={precision}", ranks=3) for precision in PRECISIONS)
+            for table, column in (("sent", "within_node"), ("mesh", "ici"), ("mesh", "dcn")):
+                for kind in KINDS:
+                    part = 2 if kind == "weights" else 1
+                    self.assertEqual(part * half[table][kind][column], whole[table][kind][column])
+
     def test_nodes_divide_what_is_sent(self):
         mesh = ["mesh.data=3", "mesh.model=4", "mesh.model_ranks=4"]
         together = self.plan(*mesh, ranks=12)["sent"]
@@ -94,11 +105,12 @@ class Traffic(Test):
         """Not its evaluations and checkpoints, nor what comes before and after."""
         overrides = ["model.num_key_value_heads=4", "mesh.model=2", "mesh.model_ranks=2",
                      f"data.eval={self.workspace / 'tokens/eval/*.h5'}", "checkpoint.every_steps=2"]
-        for shard, every in (("optimizer", 1), ("full", 2), ("none", 3)):
-            with self.subTest(shard=shard, every=every):
+        for shard, every, precision in (("optimizer", 1, "float32"), ("full", 2, "float32"), ("none", 3, "float32"),
+                                        ("optimizer", 2, "bfloat16"), ("full", 1, "bfloat16")):
+            with self.subTest(shard=shard, every=every, precision=precision):
                 fold = [*overrides, f"mesh.shard={shard}", f"eval.every_steps={every}",
-                        "schedule.steps=6"]
-                report = self.workspace.train(self.config, self.workspace / f"run-{shard}", *fold,
+                        f"precision={precision}", "schedule.steps=6"]
+                report = self.workspace.train(self.config, self.workspace / f"run-{shard}-{precision}", *fold,
                                               ranks=4).json
                 self.assertEqual(report["traffic"], self.plan(*fold, "--k", "0", ranks=4))
 

@@ -238,7 +238,8 @@ static lap_code measure(const lap_session *session, lap_config *config, const be
                                    .windows = UINT64_C(1) << 20};
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
                          .synthetic = &synthetic};
-  lap_state *state = lap_state_create(&config->model, &placement, true);
+  lap_state *state =
+      lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   lap_state_initialise(state, (uint64_t)config->seed);
   lap_block_weights *weights = lap_block_weights_create(state);
   lap_block_weights_changed(weights, true);

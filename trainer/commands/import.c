@@ -55,7 +55,7 @@ static lap_code check_tokenizer(const lap_model_source *model, lap_console *cons
 
 static lap_code write_checkpoint(const lap_model_source *model, const lap_session *session,
                                  const char *out, lap_status *status) {
-  lap_state *state = lap_state_create_alone(&model->config->model, session->comm, false);
+  lap_state *state = lap_state_create_alone(&model->config->model, session->comm);
   lap_weight_target target = lap_state_weight_target(state);
   lap_code code = lap_hf_weights_read(model->path, &target, status);
   lap_weight_target_release(&target);

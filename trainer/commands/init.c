@@ -33,7 +33,7 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
       lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));
   lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
   if (code == LAP_OK) {
-    lap_state *state = lap_state_create_alone(&config->model, session->comm, false);
+    lap_state *state = lap_state_create_alone(&config->model, session->comm);
     lap_state_initialise(state, (uint64_t)config->seed);
     char *text = lap_config_print(config);
     const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};

@@ -86,7 +86,7 @@ static lap_code verify(const lap_inspector *inspector, lap_model_source *source,
   const lap_mesh mesh = {1, lap_comm_size(comm), source->checkpoint->model_shards};
   lap_placement placement;
   LAP_TRY(lap_placement_create(&mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, status));
-  lap_state *state = lap_state_create(&source->config->model, &placement, true);
+  lap_state *state = lap_state_create(&source->config->model, &placement, LAP_STATE_TRAINING);
   const lap_code code = lap_checkpoint_load(source->checkpoint, state, status);
   lap_state_destroy(state);
   return code;

@@ -23,9 +23,9 @@ lap_code lap_sharded_model_open(const char *path, lap_model_layout layout, lap_c
 
 lap_code lap_sharded_model_read(lap_sharded_model *model, lap_status *status) {
   const lap_gemma2_config *shape = &model->source.config->model;
-  model->state = lap_model_form_of(&model->source) == LAP_MODEL_BFLOAT16
-                     ? lap_state_create_bfloat16(shape, &model->placement)
-                     : lap_state_create(shape, &model->placement, false);
+  const bool bfloat16 = lap_model_form_of(&model->source) == LAP_MODEL_BFLOAT16;
+  model->state = lap_state_create(shape, &model->placement,
+                                  bfloat16 ? LAP_STATE_WEIGHTS_BFLOAT16 : LAP_STATE_WEIGHTS);
   model->weights = lap_block_weights_create(model->state);
   lap_weight_target target = lap_state_weight_target(model->state);
   const lap_code code = lap_model_read_weights(model->source.path, &target, status);

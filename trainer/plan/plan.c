@@ -83,7 +83,7 @@ static lap_code placement_of(const lap_config *config, int ranks, int rank,
 
 /* The replica that has most of what differs between them: partial sums, and what is owned. */
 static int fullest_replica(const lap_config *config, int ranks, const lap_placement *first) {
-  lap_state *state = lap_state_outline(&config->model, first);
+  lap_state *state = lap_state_outline(&config->model, first, lap_state_use_of_training(config));
   const int64_t width = (int64_t)sizeof(float);
   int64_t owned_bytes = 0; /* of an element that is owned */
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) owned_bytes += state->whole[kind] ? 0 : width;
@@ -110,9 +110,10 @@ static int fullest_replica(const lap_config *config, int ranks, const lap_placem
 static void add_rank(const lap_config *config, const lap_plan_request *request,
                      const lap_placement *placement, lap_memory_table *memory) {
   const int64_t length = config->data.sequence_length, k = request->teacher_k;
-  lap_state *state = lap_state_outline(&config->model, placement);
+  lap_state *state =
+      lap_state_outline(&config->model, placement, lap_state_use_of_training(config));
   lap_gemma2 *model = lap_stepper_record(config, state->parameters->shards, k, false);
-  lap_state_bytes(state, true, memory);
+  lap_state_bytes(state, memory);
   lap_block_weights_bytes(state, memory);
   lap_stepper_bytes(config, state, model, k, memory);
   lap_saver_bytes(config, state, memory);
@@ -177,11 +178,10 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
   LAP_TRY(lap_model_layout_placement(config, layout, request->ranks, 0, &placement, status));
   plan->model_ranks = placement.fold.model_ranks;
   plan->efficiency = 1;
-  lap_state *state = lap_state_outline(model, &placement);
-  if (config->precision == LAP_MATMUL_BFLOAT16)
-    lap_state_bfloat16_bytes(state, &plan->memory);
-  else
-    lap_state_bytes(state, false, &plan->memory);
+  const bool bfloat16 = config->precision == LAP_MATMUL_BFLOAT16;
+  lap_state *state = lap_state_outline(model, &placement,
+                                       bfloat16 ? LAP_STATE_WEIGHTS_BFLOAT16 : LAP_STATE_WEIGHTS);
+  lap_state_bytes(state, &plan->memory);
   if (request->command == LAP_PLAN_EVAL)
     lap_evaluate_bytes(model, state, length, k, config->threads, &plan->memory);
   else

@@ -1,7 +1,5 @@
 #include <math.h>
-#include <stdlib.h>
 
-#include "core/memory.h"
 #include "trainer/plan/communication.h"
 #include "trainer/plan/step_time.h"
 
@@ -91,19 +89,14 @@ static void add(torus_cost *sum, torus_cost cost, double times) {
 static void move_gradients_and_weights(const lap_step_messages *messages, const torus_axis *axis,
                                        const lap_chip *chip, lap_chip_time *time) {
   const lap_mesh *mesh = &messages->config->mesh;
-  const lap_parameters *parameters = messages->parameters;
-  double *moves = lap_allocate(parameters->bucket_count, sizeof *moves);
   torus_cost sum = {0};
-  for (int i = 0; i < messages->count; ++i)
-    if (messages->message[i].bucket >= 0)
-      moves[messages->message[i].bucket] += (double)messages->message[i].times;
-  for (int b = 0; b < parameters->bucket_count; ++b) {
-    const lap_bucket *bucket = &parameters->bucket[b];
-    const double bytes = (double)(bucket->end - bucket->begin) * sizeof(float);
-    add(&sum, scatter(axis, chip, bytes), moves[b]);
-    time->dcn_bytes += moves[b] * bytes / mesh->data * (mesh->pods - 1) / mesh->pods;
+  for (int i = 0; i < messages->count; ++i) {
+    const lap_message *m = &messages->message[i];
+    if (m->bucket < 0) continue;
+    const double bytes = (double)m->elements * (double)m->element_size;
+    add(&sum, scatter(axis, chip, bytes), (double)m->times);
+    time->dcn_bytes += (double)m->times * bytes / mesh->data * (mesh->pods - 1) / mesh->pods;
   }
-  free(moves);
   time->data_seconds = sum.seconds;
   time->data_link_bytes = sum.link_bytes;
   if (mesh->pods > 1) time->dcn_seconds = time->dcn_bytes / chip->dcn_bytes_per_second;

@@ -261,7 +261,7 @@ static lap_code append_init(const lap_config *config, const lap_session *session
   own.code = lap_placement_create(&config->mesh, config->model_ranks, config->sharding,
                                   session->comm, &placement, &own);
   if (own.code == LAP_OK) {
-    state = lap_state_create(&config->model, &placement, false);
+    state = lap_state_create(&config->model, &placement, LAP_STATE_WEIGHTS);
     lap_weight_target target = lap_state_weight_target(state);
     own.code = lap_model_read_weights(config->init, &target, &own);
     lap_weight_target_release(&target);

@@ -210,7 +210,7 @@ static void name_differences(const lap_parameters *all, const uint8_t *flags,
 /* Collective. Reads the checkpoint, checked as always, beside the replayed state. */
 static lap_code compare_values(const replayer *r, const lap_checkpoint *checkpoint,
                                lap_status *status) {
-  lap_state *stored = lap_state_create(&r->config->model, &r->state->placement, true);
+  lap_state *stored = lap_state_create(&r->config->model, &r->state->placement, r->state->use);
   const lap_code code = lap_checkpoint_load(checkpoint, stored, status);
   if (code == LAP_OK) {
     uint8_t *flags = find_differences(r->state, stored, r->session->comm);
@@ -260,7 +260,7 @@ lap_code lap_replay(const lap_config *config, const lap_session *session, const 
                 .report = report,
                 .last = steps[count - 1]};
   report->point = lap_allocate((int64_t)count, sizeof *report->point);
-  r.state = lap_state_create(&config->model, &placement, true);
+  r.state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   lap_code code = begin_at(&r, steps[0], status);
   if (code == LAP_OK) {
     r.weights = lap_block_weights_create(r.state);

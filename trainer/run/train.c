@@ -339,7 +339,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   if (!strcmp(t->options->resume.from, "auto"))
     LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
   lap_comm_set_activity(comm, "making or loading the state");
-  t->state = lap_state_create(&config->model, &placement, true);
+  t->state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,
                               &t->lock, &t->parent, status));
   lap_status own = {0};

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "autograd/kernel/matmul/bfloat16.h"
 #include "core/memory.h"
 #include "mpi/collective/bucket_gather.h"
 
@@ -11,12 +12,12 @@ enum { SLOTS = 2, NOTHING = -1 };
 struct lap_block_weights {
   lap_state *state;
   const float **pointer;      /* [buckets] */
-  const uint16_t **bfloat16;  /* [buckets]; NULL where the state holds float32 */
+  const uint16_t **bfloat16;  /* [buckets]; NULL where passes read float32 */
   lap_bucket_gather **gather; /* [buckets] */
-  /* mesh.shard: full. A rank that owns everything reads it where it is, but gathers all the same:
-   * what the logical mesh sends is counted there. */
-  float *resident;     /* the buckets of no layer, one after another; NULL on one rank */
-  float *slot[SLOTS];  /* each has room for the buckets of one layer; NULL on one rank */
+  /* mesh.shard: full. A rank that owns everything in the form that passes read reads it where it
+   * is, but gathers all the same: what the logical mesh sends is counted there. */
+  char *resident;      /* the buckets of no layer, one after another; NULL: where the state is */
+  char *slot[SLOTS];   /* each has room for the buckets of one layer; likewise */
   int block_in[SLOTS]; /* the block that is there or being gathered, or NOTHING */
 };
 
@@ -31,46 +32,65 @@ static int64_t elements_of_no_layer(const lap_state *state) {
          lap_parameters_block_elements(state->parameters, last);
 }
 
-static bool is_full(const lap_state *state) { return !state->whole[LAP_WEIGHT]; }
+static bool is_full(const lap_state *state) {
+  return state->placement.sharding == LAP_SHARDING_FULL;
+}
 
 /* Whether weights are gathered into memory of their own. */
-static bool has_slots(const lap_state *state) { return is_full(state) && state->group.size > 1; }
+static bool has_slots(const lap_state *state) {
+  return is_full(state) && (state->group.size > 1 || lap_state_reads_bfloat16(state));
+}
+
+/* Of an element, as passes read it. */
+static size_t element_size(const lap_state *state) {
+  return lap_state_reads_bfloat16(state) ? sizeof(uint16_t) : sizeof(float);
+}
 
 void lap_block_weights_bytes(const lap_state *state, lap_memory_table *memory) {
   if (!has_slots(state)) return;
   memory->bytes[LAP_MEMORY_WEIGHTS] +=
-      (elements_of_no_layer(state) + SLOTS * elements_of_layer(state)) * (int64_t)sizeof(float);
+      (elements_of_no_layer(state) + SLOTS * elements_of_layer(state)) *
+      (int64_t)element_size(state);
 }
 
 /* --- where weights lie --- */
 
+static void point_bucket(lap_block_weights *w, int bucket, void *at) {
+  if (w->bfloat16)
+    w->bfloat16[bucket] = at;
+  else
+    w->pointer[bucket] = at;
+}
+
+static void *place_of(const lap_block_weights *w, int bucket) {
+  return w->bfloat16 ? (void *)w->bfloat16[bucket] : (void *)w->pointer[bucket];
+}
+
 /* The buckets of a block from `at` on, one after another. Returns what follows them. */
-static float *point_block(lap_block_weights *w, int block, float *at) {
+static char *point_block(lap_block_weights *w, int block, char *at) {
   const lap_parameters *parameters = w->state->parameters;
   const lap_bucket_list *buckets = &parameters->block[block];
   for (int i = 0; i < buckets->count; ++i) {
     const lap_bucket *bucket = &parameters->bucket[buckets->bucket[i]];
-    w->pointer[buckets->bucket[i]] = at;
-    at += bucket->end - bucket->begin;
+    point_bucket(w, buckets->bucket[i], at);
+    at += (size_t)(bucket->end - bucket->begin) * element_size(w->state);
   }
   return at;
 }
 
 static void point_into_state(lap_block_weights *w) {
   const lap_state *state = w->state;
-  for (int b = 0; w->bfloat16 && b < state->parameters->bucket_count; ++b)
-    w->bfloat16[b] = state->bfloat16 + state->parameters->bucket[b].begin;
-  if (w->bfloat16) return;
   /* One rank that owns everything has the ranges in the order of the whole. */
+  char *all = w->bfloat16 ? (char *)state->bfloat16 : (char *)state->values[LAP_WEIGHT];
   for (int b = 0; b < state->parameters->bucket_count; ++b)
-    w->pointer[b] = state->values[LAP_WEIGHT] + state->parameters->bucket[b].begin;
+    point_bucket(w, b, all + (size_t)state->parameters->bucket[b].begin * element_size(state));
 }
 
 static void create_slots(lap_block_weights *w) {
   const lap_state *state = w->state;
-  w->resident = lap_allocate_aligned(elements_of_no_layer(state), sizeof(float));
+  w->resident = lap_allocate_aligned(elements_of_no_layer(state), element_size(state));
   for (int i = 0; i < SLOTS; ++i)
-    w->slot[i] = lap_allocate_aligned(elements_of_layer(state), sizeof(float));
+    w->slot[i] = lap_allocate_aligned(elements_of_layer(state), element_size(state));
   point_block(w, state->parameters->block_count - 1, point_block(w, 0, w->resident));
 }
 
@@ -91,10 +111,10 @@ lap_block_weights *lap_block_weights_create(lap_state *state) {
   const size_t buckets = (size_t)parameters->bucket_count;
   w->state = state;
   w->pointer = lap_allocate(buckets, sizeof *w->pointer);
-  if (state->bfloat16) w->bfloat16 = lap_allocate(buckets, sizeof *w->bfloat16);
+  if (lap_state_reads_bfloat16(state)) w->bfloat16 = lap_allocate(buckets, sizeof *w->bfloat16);
   w->gather = lap_allocate(buckets, sizeof(lap_bucket_gather *));
   for (size_t b = 0; b < buckets; ++b)
-    w->gather[b] = lap_bucket_gather_create(&state->group, state->partition);
+    w->gather[b] = lap_bucket_gather_create(&state->group, state->partition, element_size(state));
   for (int block = 0; block < parameters->block_count; ++block)
     if (!is_full(state) || !lap_parameters_is_layer(parameters, block))
       count_block(w, block, state->placement.fold.lanes);
@@ -133,17 +153,43 @@ const uint16_t *const *lap_block_weights_bfloat16(const lap_block_weights *w) {
   return w->bfloat16;
 }
 
+/* --- rounding --- */
+
+/* Elements [range) of a bucket become what passes read of them. */
+static void round_range(lap_block_weights *w, int bucket, lap_range range) {
+  enum { RUN = 1 << 14 };
+  const lap_state *state = w->state;
+  const int64_t count = lap_range_count(range);
+  const float *from = lap_state_at(state, LAP_WEIGHT, bucket, range.begin);
+  uint16_t *to =
+      (uint16_t *)place_of(w, bucket) + (range.begin - state->partition->bucket_begin[bucket]);
+#pragma omp parallel for schedule(static) if (count > RUN)
+  for (int64_t i = 0; i < count; i += RUN)
+    lap_bfloat16_pack_values(from + i, count - i < RUN ? count - i : RUN, to + i);
+}
+
+static void round_everything(lap_block_weights *w) {
+  for (int b = 0; b < w->state->parameters->bucket_count; ++b)
+    round_range(w, b, lap_state_held(w->state, LAP_WEIGHT, b));
+}
+
 /* --- gathers --- */
 
-static void start_block(lap_block_weights *w, int block) {
+static void start_bucket(lap_block_weights *w, int bucket) {
   const lap_state *state = w->state;
-  const lap_bucket_list *buckets = &state->parameters->block[block];
-  for (int i = 0; i < buckets->count; ++i) {
-    const int b = buckets->bucket[i];
-    lap_bucket_gather_start(w->gather[b], b,
-                            lap_state_at(state, LAP_WEIGHT, b, state->owned[b].begin),
-                            (float *)w->pointer[b], LAP_TRAFFIC_WEIGHTS);
+  const lap_range own = state->owned[bucket];
+  const void *from = lap_state_at(state, LAP_WEIGHT, bucket, own.begin);
+  if (w->bfloat16) {
+    round_range(w, bucket, own);
+    from = w->bfloat16[bucket] + (own.begin - state->partition->bucket_begin[bucket]);
   }
+  lap_bucket_gather_start(w->gather[bucket], bucket, from, place_of(w, bucket),
+                          LAP_TRAFFIC_WEIGHTS);
+}
+
+static void start_block(lap_block_weights *w, int block) {
+  const lap_bucket_list *buckets = &w->state->parameters->block[block];
+  for (int i = 0; i < buckets->count; ++i) start_bucket(w, buckets->bucket[i]);
 }
 
 static void wait_for(lap_block_weights *w, int block) {
@@ -169,9 +215,12 @@ static void fetch_layer(lap_block_weights *w, int block, int kept) {
 void lap_block_weights_changed(lap_block_weights *w, bool current) {
   const lap_parameters *parameters = w->state->parameters;
   const bool full = is_full(w->state);
+  assert(w->state->values[LAP_WEIGHT]);
   lap_block_weights_wait_all(w);
-  if (current && !full) return;
-  assert(!w->bfloat16);
+  if (current && w->state->whole[LAP_WEIGHT]) {
+    if (w->bfloat16) round_everything(w);
+    return;
+  }
   forget_layers(w);
   /* In the order in which the next pass needs them: names sort layer 10 before layer 2. */
   for (int block = 0; block < parameters->block_count; ++block)
@@ -202,7 +251,9 @@ void lap_block_weights_gatherings(int layers, int64_t micro_batches, uint64_t *t
     }
 }
 
-bool lap_block_weights_need_everyone(const lap_block_weights *w) { return has_slots(w->state); }
+bool lap_block_weights_need_everyone(const lap_block_weights *w) {
+  return is_full(w->state) && w->state->group.size > 1;
+}
 
 void lap_block_weights_join_pass(lap_block_weights *w) {
   if (!lap_block_weights_need_everyone(w)) return;

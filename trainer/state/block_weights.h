@@ -6,6 +6,10 @@
  * final norm and copies of norms are gathered once after an update and stay; a layer is gathered
  * just in time, the next one while this one computes, into one of two slots.
  *
+ * Where a state for training reads weights in bfloat16, gathers move these: an owner rounds its
+ * range into its place among what passes read, and sends it from there. With mesh.shard: none every
+ * rank rounds all, and nothing is gathered.
+ *
  * The gathers are collective over the ranks that hold the same shards (state->group): all of them
  * go through the same blocks in the same order. A rank that has no lane or window in a round goes
  * through them without computing (lap_block_weights_join_pass).
@@ -26,14 +30,15 @@ void lap_block_weights_destroy(lap_block_weights *weights);
 void lap_block_weights_bytes(const lap_state *state, lap_memory_table *memory);
 
 /* One pointer for each bucket of state->parameters; a bucket may be read from entering its block to
- * leaving it (the embedding's also in the last block). The first is NULL where the state holds
- * weights in bfloat16, the second elsewhere. */
+ * leaving it (the embedding's also in the last block). The first is NULL where passes read weights
+ * in bfloat16, the second elsewhere. */
 const float *const *lap_block_weights_buckets(const lap_block_weights *weights);
 const uint16_t *const *lap_block_weights_bfloat16(const lap_block_weights *weights);
 
 /* Collective. The state's weights have changed (an update, a load): what was gathered is no longer
- * valid, and new gathers start. `current` says that this rank's whole weights are right already
- * (after a load, or where every rank makes all updates). Weights in bfloat16 are never gathered. */
+ * valid, and new gathers start. `current` says that all float32 weights that are held here are
+ * right already, and not just those that are owned (after a load, or where every rank makes all
+ * updates). Not for weights alone in bfloat16. */
 void lap_block_weights_changed(lap_block_weights *weights, bool current);
 
 /* Not collective; between passes. The lanes that layers are gathered for from now on, for the

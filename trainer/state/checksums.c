@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "autograd/kernel/matmul/bfloat16.h"
 #include "core/hash.h"
 #include "core/memory.h"
 #include "mpi/transport/exchange.h"
@@ -14,15 +15,17 @@ struct lap_checksums {
   int parts, own;            /* owners whose blocks are listed, and which of them is this rank */
   int64_t *first;            /* [parts + 1]: the blocks of part q are [first[q], first[q + 1]) */
   lap_checksum_block *block; /* of all parts */
-  uint64_t *weights;         /* of all blocks */
-  uint64_t *moments[LAP_STATE_KINDS]; /* of this rank's blocks; none of weights */
-  bool shared;                        /* the checksums of copies have been sent for */
+  uint64_t *copies;          /* of all blocks: of weights as passes read them */
+  uint64_t *kept[LAP_STATE_KINDS]; /* of this rank's blocks; of weights a part of `copies` where
+                                      passes read them as they are */
+  bool shared;                     /* the checksums of copies have been sent for */
   lap_exchange exchange;
   lap_comm_ticket ticket;
 
   /* The first difference that was found, by block; -1: none. */
   int64_t fault;
   lap_state_kind fault_kind;
+  bool fault_in_copy;
 };
 
 static int64_t blocks_of(int64_t elements) {
@@ -36,8 +39,11 @@ static int64_t blocks_of_owner(const lap_partition *partition, int owner) {
   return count;
 }
 
-static bool has_copies(const lap_state *state) {
-  return state->whole[LAP_WEIGHT] && !state->whole[LAP_EXP_AVG] && state->partition->owners > 1;
+/* Whether passes read weights that other ranks update. */
+static bool has_owners(const lap_state *state) {
+  const lap_sharding sharding = state->placement.sharding;
+  return (sharding == LAP_SHARDING_OPTIMIZER || sharding == LAP_SHARDING_GRADIENTS) &&
+         state->partition->owners > 1;
 }
 
 /* The range of a bucket that part `part` of the list covers. */
@@ -54,7 +60,7 @@ static int64_t count_own_blocks(const lap_state *state) {
 }
 
 static int64_t count_blocks(const lap_state *state) {
-  if (!has_copies(state)) return count_own_blocks(state);
+  if (!has_owners(state)) return count_own_blocks(state);
   int64_t count = 0;
   for (int owner = 0; owner < state->partition->owners; ++owner)
     count += blocks_of_owner(state->partition, owner);
@@ -63,9 +69,10 @@ static int64_t count_blocks(const lap_state *state) {
 
 void lap_checksums_bytes(const lap_state *state, lap_memory_table *memory) {
   const size_t all = (size_t)count_blocks(state), own = (size_t)count_own_blocks(state);
+  const size_t kinds = lap_state_holds_bfloat16(state) ? LAP_STATE_KINDS : LAP_STATE_KINDS - 1;
   memory->bytes[LAP_MEMORY_BUFFERS] +=
       (int64_t)(all * (sizeof(lap_checksum_block) + sizeof(uint64_t)) +
-                own * (LAP_STATE_KINDS - 1) * sizeof(uint64_t));
+                own * kinds * sizeof(uint64_t));
 }
 
 static void list_blocks(lap_checksums *c) {
@@ -91,10 +98,10 @@ static void list_messages(lap_checksums *c) {
   for (int step = 1; step < c->parts; ++step) {
     const int from = lap_group_from(group, step);
     lap_exchange_send(&c->exchange, lap_group_rank(group, lap_group_to(group, step)),
-                      c->weights + c->first[c->own],
-                      (size_t)lap_checksums_count(c) * sizeof *c->weights);
-    lap_exchange_receive(&c->exchange, lap_group_rank(group, from), c->weights + c->first[from],
-                         (size_t)(c->first[from + 1] - c->first[from]) * sizeof *c->weights);
+                      c->copies + c->first[c->own],
+                      (size_t)lap_checksums_count(c) * sizeof *c->copies);
+    lap_exchange_receive(&c->exchange, lap_group_rank(group, from), c->copies + c->first[from],
+                         (size_t)(c->first[from + 1] - c->first[from]) * sizeof *c->copies);
   }
 }
 
@@ -102,13 +109,15 @@ lap_checksums *lap_checksums_create(const lap_state *state) {
   lap_checksums *c = lap_allocate(1, sizeof *c);
   c->state = state;
   c->fault = -1;
-  c->parts = has_copies(state) ? state->partition->owners : 1;
-  c->own = has_copies(state) ? state->group.index : 0;
+  c->parts = has_owners(state) ? state->partition->owners : 1;
+  c->own = has_owners(state) ? state->group.index : 0;
   c->first = lap_allocate(c->parts + 1, sizeof *c->first);
   list_blocks(c);
-  c->weights = lap_allocate(c->first[c->parts], sizeof *c->weights);
-  for (int kind = LAP_EXP_AVG; kind < LAP_STATE_KINDS; ++kind)
-    c->moments[kind] = lap_allocate(lap_checksums_count(c), sizeof *c->moments[kind]);
+  c->copies = lap_allocate(c->first[c->parts], sizeof *c->copies);
+  c->kept[LAP_WEIGHT] = c->copies + c->first[c->own];
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
+    if (kind != LAP_WEIGHT || lap_state_holds_bfloat16(state))
+      c->kept[kind] = lap_allocate(lap_checksums_count(c), sizeof *c->kept[kind]);
   list_messages(c);
   return c;
 }
@@ -122,8 +131,9 @@ void lap_checksums_destroy(lap_checksums *c) {
   if (!c) return;
   wait_for_checksums(c);
   lap_exchange_release(&c->exchange);
-  for (int kind = LAP_EXP_AVG; kind < LAP_STATE_KINDS; ++kind) free(c->moments[kind]);
-  free(c->weights);
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
+    if (kind != LAP_WEIGHT || lap_state_holds_bfloat16(c->state)) free(c->kept[kind]);
+  free(c->copies);
   free(c->block);
   free(c->first);
   free(c);
@@ -140,35 +150,53 @@ lap_checksum_block lap_checksums_block(const lap_checksums *c, int64_t index) {
 
 /* --- taking and checking --- */
 
-/* `index` counts the blocks of all parts. */
+/* Below, `index` counts the blocks of all parts. */
+
+static int64_t elements_of(const lap_checksum_block *block) { return block->end - block->begin; }
+
 static uint64_t checksum(const lap_checksums *c, lap_state_kind kind, int64_t index) {
   const lap_checksum_block *block = &c->block[index];
   return lap_xxh3(lap_state_at(c->state, kind, block->bucket, block->begin),
-                  (size_t)(block->end - block->begin) * sizeof(float));
+                  (size_t)elements_of(block) * sizeof(float));
 }
 
-static uint64_t *kept(lap_checksums *c, lap_state_kind kind, int64_t index) {
-  return kind == LAP_WEIGHT ? &c->weights[index] : &c->moments[kind][index - c->first[c->own]];
+/* Of weights that this rank updates, as passes will read them. */
+static uint64_t checksum_of_rounded(const lap_checksums *c, int64_t index) {
+  uint16_t rounded[LAP_CHECKSUM_BLOCK];
+  const lap_checksum_block *block = &c->block[index];
+  lap_bfloat16_pack_values(lap_state_at(c->state, LAP_WEIGHT, block->bucket, block->begin),
+                           elements_of(block), rounded);
+  return lap_xxh3(rounded, (size_t)elements_of(block) * sizeof *rounded);
 }
 
-static void compare(lap_checksums *c, lap_state_kind kind, int64_t index) {
-  if (checksum(c, kind, index) == *kept(c, kind, index)) return;
+static uint64_t checksum_of_copy(const lap_checksums *c, int64_t index) {
+  const lap_checksum_block *block = &c->block[index];
+  if (!c->state->bfloat16) return checksum(c, LAP_WEIGHT, index);
+  return lap_xxh3(c->state->bfloat16 + block->begin,
+                  (size_t)elements_of(block) * sizeof *c->state->bfloat16);
+}
+
+static void compare(lap_checksums *c, lap_state_kind kind, bool copy, int64_t index) {
+  const uint64_t found = copy ? checksum_of_copy(c, index) : checksum(c, kind, index);
+  if (found == (copy ? c->copies[index] : c->kept[kind][index - c->first[c->own]])) return;
 #pragma omp critical(lap_checksums_fault)
   if (c->fault < 0 || index < c->fault) {
     c->fault = index;
     c->fault_kind = kind;
+    c->fault_in_copy = copy;
   }
 }
 
 void lap_checksums_take(lap_checksums *c, int64_t index) {
   const int64_t at = c->first[c->own] + index;
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
-    *kept(c, (lap_state_kind)kind, at) = checksum(c, (lap_state_kind)kind, at);
+    c->kept[kind][index] = checksum(c, (lap_state_kind)kind, at);
+  if (c->state->bfloat16) c->copies[at] = checksum_of_rounded(c, at);
 }
 
 void lap_checksums_check(lap_checksums *c, int64_t index) {
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
-    compare(c, (lap_state_kind)kind, c->first[c->own] + index);
+    compare(c, (lap_state_kind)kind, false, c->first[c->own] + index);
 }
 
 void lap_checksums_take_all(lap_checksums *c) {
@@ -184,19 +212,20 @@ void lap_checksums_check_all(lap_checksums *c) {
 /* --- copies --- */
 
 void lap_checksums_share(lap_checksums *c) {
+  c->shared = true;
   if (c->parts == 1) return;
   wait_for_checksums(c);
   c->ticket = lap_comm_start_exchange(c->state->group.comm, &c->exchange);
-  c->shared = true;
 }
 
 void lap_checksums_check_copies(lap_checksums *c) {
   if (!c->shared) return;
   wait_for_checksums(c);
   const int64_t all = c->first[c->parts], begin = c->first[c->own], end = c->first[c->own + 1];
+  const bool own_too = c->state->bfloat16 != NULL;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < all; ++i)
-    if (i < begin || i >= end) compare(c, LAP_WEIGHT, i);
+    if (own_too || i < begin || i >= end) compare(c, LAP_WEIGHT, true, i);
 }
 
 /* --- the verdict --- */
@@ -216,13 +245,12 @@ lap_code lap_checksums_verdict(const lap_checksums *c, uint64_t step, lap_status
   const lap_checksum_block *block = &c->block[c->fault];
   const lap_parameter *first = tensor_at(state->parameters, block->begin);
   const lap_parameter *last = tensor_at(state->parameters, block->end - 1);
-  const bool is_copy = c->fault < c->first[c->own] || c->fault >= c->first[c->own + 1];
   const lap_comm *comm = state->placement.comm;
   return lap_wrong_arithmetic(
       comm, lap_comm_rank(comm), step, status,
       "%s%s of %s, model shard %d, element %" PRId64 ", to %s, element %" PRId64
       ", changed in memory since the last update (integrity.state)",
-      is_copy ? "this rank's copy of the " : "", lap_state_kind_name(c->fault_kind), first->name,
-      first->model_shard, block->begin - first->offset, last == first ? "the same" : last->name,
-      block->end - 1 - last->offset);
+      c->fault_in_copy ? "this rank's copy of the " : "", lap_state_kind_name(c->fault_kind),
+      first->name, first->model_shard, block->begin - first->offset,
+      last == first ? "the same" : last->name, block->end - 1 - last->offset);
 }

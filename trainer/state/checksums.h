@@ -10,6 +10,9 @@
  * checksums of its weights go to the ranks that hold copies, which check these before the next
  * update: from the owner's update to the last use of the copy. With mesh.shard: full what is
  * gathered is in memory for a moment, and is not checked beyond the hash of its messages.
+ *
+ * Where passes read a vector in bfloat16, all of it is a copy, also what this rank owns: it is
+ * checked against checksums of the weights as their owners round them.
  */
 #ifndef LAP_TRAINER_STATE_CHECKSUMS_H
 #define LAP_TRAINER_STATE_CHECKSUMS_H
@@ -42,7 +45,7 @@ void lap_checksums_take_all(lap_checksums *checksums);
 void lap_checksums_check_all(lap_checksums *checksums);
 
 /* Collective over the ranks that hold the same shards. After all checksums were taken: those of
- * weights begin to travel to the ranks that hold copies. Does nothing where there are no copies. */
+ * weights begin to travel to the ranks that hold copies. Copies are checked from now on. */
 void lap_checksums_share(lap_checksums *checksums);
 /* Collective as lap_checksums_share, after it. Compares the copies with what their owners have
  * told, if they have yet. Once all gathers of weights have been waited for. */

@@ -4,12 +4,14 @@
  * hold the same shards are its group. Of each kind of value (weights, the two moments) a rank has
  * either the whole vector of its shards, in the layout of gemma2/parameters.h, or only the ranges
  * that it owns within the group (mpi/tree/partition.h):
- *   mesh.shard              none     optimizer, gradients     full
- *   weights                 whole    whole                    owned
- *   exp_avg, exp_avg_sq     whole    owned                    owned
+ *   mesh.shard                     none     optimizer, gradients     full
+ *   weights                        whole    whole                    owned
+ *   exp_avg, exp_avg_sq            whole    owned                    owned
+ * Where training is in bfloat16, passes read weights that are rounded to it, and those in float32
+ * are needed only where they are updated:
+ *   weights                        whole    owned                    owned
+ *   weights in bfloat16            whole    whole                    - (block_weights.h has them)
  * Step, applied updates and bad steps are the same on every rank.
- *
- * A state of weights alone, for passes forward, may hold them in bfloat16, whole.
  */
 #ifndef LAP_TRAINER_STATE_STATE_H
 #define LAP_TRAINER_STATE_STATE_H
@@ -27,8 +29,17 @@
 /* The values that belong to an element of the vector, in the order of files and hashes. */
 typedef enum { LAP_WEIGHT, LAP_EXP_AVG, LAP_EXP_AVG_SQ, LAP_STATE_KINDS } lap_state_kind;
 
+/* What a state is for. */
+typedef enum {
+  LAP_STATE_WEIGHTS,           /* weights alone */
+  LAP_STATE_TRAINING,          /* weights and moments */
+  LAP_STATE_WEIGHTS_BFLOAT16,  /* weights alone, held in bfloat16, whole: for passes forward */
+  LAP_STATE_TRAINING_BFLOAT16, /* weights and moments, and weights in bfloat16 for passes */
+} lap_state_use;
+
 typedef struct {
   lap_placement placement;
+  lap_state_use use;
   lap_group group;            /* ranks with the same shards: the owners of the partition */
   lap_parameters *parameters; /* of the shards held here */
   lap_parameters *all;        /* of all shards of the mesh: names, shapes, canonical offsets */
@@ -37,10 +48,9 @@ typedef struct {
   int64_t *owned_offset;      /* [buckets]: where they lie in an array of owned ranges */
   int64_t owned_elements;
   bool whole[LAP_STATE_KINDS];    /* the whole vector lies here, else the owned ranges */
-  float *values[LAP_STATE_KINDS]; /* [parameters->elements] or [owned_elements]; the moments are
-                                     NULL where only weights are held */
-  uint16_t *bfloat16;             /* [parameters->elements]: the weights; their `values` are NULL.
-                                     NULL where they are held in float32 */
+  float *values[LAP_STATE_KINDS]; /* [parameters->elements] or [owned_elements]; NULL: not held */
+  uint16_t *bfloat16;             /* [parameters->elements]: weights for passes; NULL: not held. In
+                                     training block_weights.h makes them of `values` */
   uint64_t step;                  /* steps done, skipped ones included */
   uint64_t applied_updates;       /* updates made: Adam's t */
   uint64_t bad_steps;             /* consecutive non-finite steps up to now */
@@ -52,22 +62,25 @@ lap_partition *lap_state_partition(const lap_parameters *parameters, int owners)
 /* "weight", "exp_avg", "exp_avg_sq". */
 const char *lap_state_kind_name(lap_state_kind kind);
 
-/* Not collective. Zeroed. */
+/* LAP_STATE_TRAINING, in bfloat16 where the config's precision is. */
+lap_state_use lap_state_use_of_training(const lap_config *config);
+
+/* Not collective. Zeroed. LAP_STATE_WEIGHTS_BFLOAT16: the placement does not divide weights. */
 lap_state *lap_state_create(const lap_gemma2_config *model, const lap_placement *placement,
-                            bool with_moments);
-/* Not collective. Weights alone, held in bfloat16; zeroed. The placement does not divide them. */
-lap_state *lap_state_create_bfloat16(const lap_gemma2_config *model,
-                                     const lap_placement *placement);
-/* Not collective. The whole model on one rank; `comm` must have no other. */
-lap_state *lap_state_create_alone(const lap_gemma2_config *model, lap_comm *comm,
-                                  bool with_moments);
+                            lap_state_use use);
+/* Not collective. Weights of the whole model on one rank; `comm` must have no other. */
+lap_state *lap_state_create_alone(const lap_gemma2_config *model, lap_comm *comm);
 /* Not collective. A state without values, which are NULL: for `..._bytes` functions. */
-lap_state *lap_state_outline(const lap_gemma2_config *model, const lap_placement *placement);
+lap_state *lap_state_outline(const lap_gemma2_config *model, const lap_placement *placement,
+                             lap_state_use use);
 void lap_state_destroy(lap_state *state);
-/* Adds what create allocates for values. */
-void lap_state_bytes(const lap_state *state, bool with_moments, lap_memory_table *memory);
-/* Adds what create_bfloat16 allocates. */
-void lap_state_bfloat16_bytes(const lap_state *state, lap_memory_table *memory);
+/* Adds what create allocates for values; an outline will do. */
+void lap_state_bytes(const lap_state *state, lap_memory_table *memory);
+
+/* Whether passes read weights in bfloat16; and whether `bfloat16` has a vector of them, also of an
+ * outline. */
+bool lap_state_reads_bfloat16(const lap_state *state);
+bool lap_state_holds_bfloat16(const lap_state *state);
 
 /* Not collective. The weights that are held here get the random start of gemma2/parameters.h. */
 void lap_state_initialise(lap_state *state, uint64_t seed);
@@ -81,8 +94,8 @@ float *lap_state_at(const lap_state *state, lap_state_kind kind, int bucket, int
 /* Not collective. Where a reader puts the weights that are held here; the caller releases it. */
 lap_weight_target lap_state_weight_target(const lap_state *state);
 
-/* Collective. For whole weights of which only each owner's own ranges are right: gathers them, so
- * that all are right everywhere. */
+/* Collective. For whole weights in float32 of which only each owner's own ranges are right: gathers
+ * them, so that all are right everywhere. */
 void lap_state_gather_weights(lap_state *state);
 
 #endif

@@ -61,6 +61,7 @@ static void add_buckets(lap_step_messages *messages) {
     message.overlap = LAP_BESIDE_NOTHING;
     add(messages, message);
     message.kind = LAP_MESSAGE_WEIGHT_GATHER;
+    if (config->precision == LAP_MATMUL_BFLOAT16) message.element_size = sizeof(uint16_t);
     message.times = gathers[bucket->block];
     if (of_layer) {
       message.overlap = LAP_BESIDE_FORWARD;
@@ -169,12 +170,12 @@ void lap_message_add_sent(const lap_step_messages *messages, const lap_message *
       lap_sent_by_gradient_sum(layout, partition, message->bucket, times, sent);
       break;
     case LAP_MESSAGE_GRADIENT_GATHER:
-      lap_sent_by_bucket_gather(layout, partition, message->bucket, LAP_TRAFFIC_GRADIENTS, times,
-                                sent);
+      lap_sent_by_bucket_gather(layout, partition, message->bucket, message->element_size,
+                                LAP_TRAFFIC_GRADIENTS, times, sent);
       break;
     case LAP_MESSAGE_WEIGHT_GATHER:
-      lap_sent_by_bucket_gather(layout, partition, message->bucket, LAP_TRAFFIC_WEIGHTS, times,
-                                sent);
+      lap_sent_by_bucket_gather(layout, partition, message->bucket, message->element_size,
+                                LAP_TRAFFIC_WEIGHTS, times, sent);
       break;
     case LAP_MESSAGE_SHARD_SUM:
       lap_sent_by_shard_sum(layout, message->elements, message->element_size, times, sent);
@@ -207,10 +208,12 @@ void lap_message_add_mesh(const lap_step_messages *messages, const lap_message *
   switch (message->kind) {
     case LAP_MESSAGE_GRADIENT_SUM:
     case LAP_MESSAGE_GRADIENT_GATHER:
-      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_GRADIENTS, times, traffic);
+      lap_mesh_plan_bucket(mesh, elements, message->element_size, LAP_TRAFFIC_GRADIENTS, times,
+                           traffic);
       break;
     case LAP_MESSAGE_WEIGHT_GATHER:
-      lap_mesh_plan_bucket(mesh, elements, LAP_TRAFFIC_WEIGHTS, times, traffic);
+      lap_mesh_plan_bucket(mesh, elements, message->element_size, LAP_TRAFFIC_WEIGHTS, times,
+                           traffic);
       break;
     case LAP_MESSAGE_SHARD_SUM:
     case LAP_MESSAGE_SHARD_LARGEST:

@@ -16,8 +16,11 @@ void lap_step_moved(const lap_config *config, const lap_state *state, double byt
     reals[LAP_PHASE_SUM] += (lanes - 1) * all * OF_ADD;
     reals[LAP_PHASE_REDUCE] = all + (fold->replicas - 1 + 1) * owned;
   }
-  reals[LAP_PHASE_UPDATE] = OF_UPDATE * (config->sharding == LAP_SHARDING_NONE ? all : owned);
+  const double updated = config->sharding == LAP_SHARDING_NONE ? all : owned;
+  reals[LAP_PHASE_UPDATE] = OF_UPDATE * updated;
   if (fold->replicas > 1 && config->sharding != LAP_SHARDING_NONE) reals[LAP_PHASE_GATHER] = all;
   for (int phase = 0; phase < LAP_PHASES; ++phase)
     bytes[phase] = reals[phase] * (double)sizeof(float);
+  if (config->precision == LAP_MATMUL_BFLOAT16)
+    bytes[LAP_PHASE_GATHER] = updated * (double)sizeof(float) + all * (double)sizeof(uint16_t);
 }

@@ -12,7 +12,8 @@
  *              read, the sum of that part is written
  *   update     the norm reads the gradient; AdamW reads it, the weight and its two moments, and
  *              writes these three. One element's clipping needs the norm of all: two passes
- *   gather     what is owned is read, all else is written
+ *   gather     what is owned is read, all else is written; in bfloat16 what is updated here is
+ *              read, and all is written in two bytes
  * 0 of `data` and of `model`: of the model, the ops say themselves (op.h, lap_op_moved). Not
  * collective; an outline of the state will do. */
 void lap_step_moved(const lap_config *config, const lap_state *state, double bytes[LAP_PHASES]);

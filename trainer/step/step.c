@@ -163,7 +163,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   s->lane_values = lap_allocate((int64_t)placement->fold.rounds * SUMS, sizeof *s->lane_values);
   s->norm_partials = lap_allocate((state->owned_elements / LAP_SEGMENT), sizeof *s->norm_partials);
   if (state->whole[LAP_EXP_AVG]) { /* all ranks make all updates */
-    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition);
+    s->gradient_gather = lap_bucket_gather_create(&state->group, state->partition, sizeof(float));
     lap_bucket_gather_count(s->gradient_gather, &placement->mesh, placement->fold.lanes);
   }
   if (config->integrity.recheck_every > 0) s->recheck = lap_recheck_create(config, state);
@@ -292,6 +292,7 @@ static void run_pass(lap_stepper *s, double *sums) {
   const lap_block_hooks hooks = {s, enter_block, leave_block};
   lap_gemma2_replay(s->model,
                     &(lap_gemma2_pass){.weights = lap_block_weights_buckets(s->weights),
+                                       .bfloat16 = lap_block_weights_bfloat16(s->weights),
                                        .gradients = s->gradients,
                                        .batch = &s->micro->batch,
                                        .losses = &s->micro->losses,

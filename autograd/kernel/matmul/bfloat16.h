@@ -31,6 +31,11 @@ static inline float lap_bfloat16_round(float x) {
 
 static inline uint16_t lap_bfloat16_pack(float x) { return (uint16_t)(lap_bfloat16_bits(x) >> 16); }
 
+/* packed[i] = x[i], rounded so. */
+static inline void lap_bfloat16_pack_values(const float *x, int64_t count, uint16_t *packed) {
+  for (int64_t i = 0; i < count; ++i) packed[i] = lap_bfloat16_pack(x[i]);
+}
+
 static inline float lap_bfloat16_flush(float x) {
   return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;
 }

@@ -87,7 +87,9 @@ lap_state *fixture_place(const char *model, lap_comm *comm, fixture_layout layou
     fprintf(stderr, "%s\n", status.message);
     abort();
   }
-  return lap_state_create(&config, &placement, with_moments);
+  if (!with_moments) return lap_state_create(&config, &placement, LAP_STATE_WEIGHTS);
+  return lap_state_create(&config, &placement,
+                          layout.bfloat16 ? LAP_STATE_TRAINING_BFLOAT16 : LAP_STATE_TRAINING);
 }
 
 lap_state *fixture_state(const char *model, lap_comm *comm, fixture_layout layout, uint64_t step) {

@@ -18,10 +18,11 @@ float fixture_value(lap_state_kind kind, const char *name, int64_t element, uint
 typedef struct {
   lap_sharding sharding;
   int model, model_ranks; /* 0: one shard; the fewest ranks */
+  bool bfloat16;          /* of a run in bfloat16 */
 } fixture_layout;
-static const fixture_layout fixture_replicated = {LAP_SHARDING_NONE, 1, 0};
-static const fixture_layout fixture_sharded = {LAP_SHARDING_OPTIMIZER, 1, 0};
-static const fixture_layout fixture_full = {LAP_SHARDING_FULL, 1, 0};
+static const fixture_layout fixture_replicated = {LAP_SHARDING_NONE, 1, 0, false};
+static const fixture_layout fixture_sharded = {LAP_SHARDING_OPTIMIZER, 1, 0, false};
+static const fixture_layout fixture_full = {LAP_SHARDING_FULL, 1, 0, false};
 
 /* Zeroed, and with everything held as fixture_value says, padding 0. */
 lap_state *fixture_place(const char *model, lap_comm *comm, fixture_layout layout,

@@ -48,8 +48,8 @@ static void replicated_moments_write_the_same_checkpoint(void **context) {
   lap_state_destroy(state);
 }
 
-/* Written with any number of model shards over any ranks, loaded with any other; the hash is that
- * of the writer's mesh, whatever its ranks. */
+/* Written with any number of model shards over any ranks, in either precision, loaded with any
+ * other; the hash is that of the writer's mesh, whatever its ranks. */
 static void shards_come_and_go(void **context) {
   world *w = *context;
   const int ranks = lap_comm_size(w->comm), cuts[] = {1, 2, 4};
@@ -57,7 +57,8 @@ static void shards_come_and_go(void **context) {
   for (int from = 0; from < 3; ++from)
     for (int model_ranks = 1; model_ranks <= cuts[from]; model_ranks *= 2) {
       if (ranks % model_ranks) continue;
-      const fixture_layout written = {kinds[(from + model_ranks) % 3], cuts[from], model_ranks};
+      const fixture_layout written = {kinds[(from + model_ranks) % 3], cuts[from], model_ranks,
+                                      from == 1};
       lap_state *state = fixture_state("cut", w->comm, written, 120);
       char hex[LAP_SHA256_HEX], expected[LAP_SHA256_HEX];
       fixture_sha256("cut", cuts[from], 120, expected);
@@ -66,8 +67,10 @@ static void shards_come_and_go(void **context) {
       lap_status status;
       if (world_try_write(w, state, &status) != LAP_OK) fail_msg("%s", status.message);
       lap_state_destroy(state);
-      for (int to = 0; to < 3; ++to) {
-        const fixture_layout read = {kinds[to], cuts[to], ranks % cuts[to] != 0 ? 1 : cuts[to]};
+      for (int i = 0; i < 6; ++i) {
+        const int to = i / 2;
+        const fixture_layout read = {kinds[to], cuts[to], ranks % cuts[to] != 0 ? 1 : cuts[to],
+                                     i % 2 == 1};
         state = fixture_state("cut", w->comm, read, 77777);
         bool found;
         if (world_load_newest(w, state, &found, &status) != LAP_OK) fail_msg("%s", status.message);

@@ -83,7 +83,7 @@ static int set_up(void **state) {
   must(lap_config_parse("config", config, strlen(config), NULL, 0, &f.config, &status), &status);
   must(lap_comm_start(&f.comm, LAP_WATCHDOG_SECONDS, &status), &status);
   f.parameters = lap_parameters_create(&f.config->model);
-  f.state = lap_state_create_alone(&f.config->model, f.comm, false);
+  f.state = lap_state_create_alone(&f.config->model, f.comm);
   lap_parameters_initialise(f.parameters, 5, 0, f.parameters->elements,
                             f.state->values[LAP_WEIGHT]);
   char *small = lap_format("%s/small.model", f.directory);

@@ -112,7 +112,7 @@ void gguf_write_checkpoint(const gguf_fixture *f, const char *text, const char *
        &status);
   char *path = lap_format("%s/model", f->directory), *printed = lap_config_print(config);
   must(lap_file_remove_tree(path, &status), &status);
-  lap_state *state = lap_state_create_alone(&config->model, f->comm, false);
+  lap_state *state = lap_state_create_alone(&config->model, f->comm);
   gguf_fill(state->parameters, state->values[LAP_WEIGHT]);
   const lap_checkpoint_extras files = {.config_text = printed, .tokenizer_path = tokenizer};
   must(lap_checkpoint_write_weights(path, state, &files, &status), &status);

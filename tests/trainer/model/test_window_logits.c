@@ -1,5 +1,6 @@
 /* Logits of windows, which eval and teach are made of: the same bits from weights that are held in
- * float32 and in bfloat16, on any number of ranks, in one model shard and in two. */
+ * float32 and in bfloat16, and from those of a run in bfloat16, on any number of ranks, in one
+ * model shard and in two. */
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,7 +53,7 @@ static float cut_to_bfloat16(float x) {
 
 /* Norms that are not zero, and a few subnormals; `exact`: values that bfloat16 holds. */
 static lap_state *state_of_floats(const lap_placement *placement, bool exact) {
-  lap_state *state = lap_state_create(&shape, placement, false);
+  lap_state *state = lap_state_create(&shape, placement, LAP_STATE_WEIGHTS);
   float *weights = state->values[LAP_WEIGHT];
   lap_state_initialise(state, 3);
   for (int i = 0; i < state->parameters->count; ++i) {
@@ -68,7 +69,7 @@ static lap_state *state_of_floats(const lap_placement *placement, bool exact) {
 }
 
 static lap_state *held_in_bfloat16(const lap_state *floats) {
-  lap_state *state = lap_state_create_bfloat16(&shape, &floats->placement);
+  lap_state *state = lap_state_create(&shape, &floats->placement, LAP_STATE_WEIGHTS_BFLOAT16);
   lap_weight_target target = lap_state_weight_target(state);
   for (int i = 0; i < state->parameters->count; ++i) {
     const lap_parameter *p = &state->parameters->parameter[i];
@@ -76,6 +77,23 @@ static lap_state *held_in_bfloat16(const lap_state *floats) {
     lap_held_part_store(&part, 0, p->elements, floats->values[LAP_WEIGHT] + p->offset);
   }
   lap_weight_target_release(&target);
+  return state;
+}
+
+/* As a run in bfloat16 has them, whatever it divides. */
+static lap_state *in_training(const lap_state *floats, lap_sharding sharding) {
+  lap_placement placement;
+  lap_status status;
+  const lap_placement *of = &floats->placement;
+  if (lap_placement_create(&of->mesh, of->fold.model_ranks, sharding, of->comm, &placement,
+                           &status) != LAP_OK)
+    fail_msg("%s", status.message);
+  lap_state *state = lap_state_create(&shape, &placement, LAP_STATE_TRAINING_BFLOAT16);
+  for (int b = 0; b < state->partition->buckets; ++b) {
+    const lap_range held = lap_state_held(state, LAP_WEIGHT, b);
+    memcpy(lap_state_at(state, LAP_WEIGHT, b, held.begin), floats->values[LAP_WEIGHT] + held.begin,
+           (size_t)lap_range_count(held) * sizeof(float));
+  }
   return state;
 }
 
@@ -93,6 +111,7 @@ static float *logits_of(lap_state *state, int threads) {
   const lap_data data = {.sequence_length = LENGTH, .synthetic = &synthetic};
   float *logits = lap_allocate((int64_t)WINDOWS * LENGTH * VOCAB, sizeof *logits);
   lap_block_weights *weights = lap_block_weights_create(state);
+  if (state->values[LAP_WEIGHT]) lap_block_weights_changed(weights, true);
   lap_window_logits *windows = lap_window_logits_create(&shape, state, weights, &data, threads);
   for (uint64_t w = 0; w < WINDOWS; ++w) {
     lap_status status;
@@ -100,6 +119,7 @@ static float *logits_of(lap_state *state, int threads) {
       fail_msg("%s", status.message);
   }
   lap_window_logits_destroy(windows);
+  lap_block_weights_wait_all(weights);
   lap_block_weights_destroy(weights);
   return logits;
 }
@@ -109,6 +129,17 @@ static int64_t differing(const float *a, const float *b) {
   for (int64_t i = 0; i < (int64_t)WINDOWS * LENGTH * VOCAB; ++i)
     count += memcmp(&a[i], &b[i], sizeof *a) != 0;
   return count;
+}
+
+/* Of evaluations within a run. */
+static void compare_with_training(const lap_state *floats, const float *expected) {
+  for (int sharding = LAP_SHARDING_NONE; sharding <= LAP_SHARDING_FULL; ++sharding) {
+    lap_state *state = in_training(floats, (lap_sharding)sharding);
+    float *found = logits_of(state, 2);
+    assert_everywhere(floats->placement.comm, differing(expected, found));
+    free(found);
+    lap_state_destroy(state);
+  }
 }
 
 static void compare(lap_comm *comm, lap_matmul_precision precision, int shards, int model_ranks) {
@@ -123,6 +154,7 @@ static void compare(lap_comm *comm, lap_matmul_precision precision, int shards, 
   lap_state *held = held_in_bfloat16(floats);
   float *expected = logits_of(floats, 1), *found = logits_of(held, 2);
   assert_everywhere(comm, differing(expected, found));
+  if (precision == LAP_MATMUL_BFLOAT16) compare_with_training(floats, expected);
   /* The first logits are not all zero: the leader has computed something. */
   assert_everywhere(comm, placement.fold.model_rank == 0 && expected[1] == 0);
   /* In the other precision they are others. */

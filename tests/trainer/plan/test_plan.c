@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
 #include "tests/teacher/synthetic.h"
 #include "trainer/config/load.h"
@@ -17,6 +18,7 @@
 #include "trainer/model/window_logits.h"
 #include "trainer/plan/fit.h"
 #include "trainer/plan/plan.h"
+#include "trainer/state/checksums.h"
 #include "trainer/step/step.h"
 
 /* --- counting --- */
@@ -81,41 +83,53 @@ static void a_state_takes_what_it_says(void **state) {
   const lap_gemma2_config model = small_model();
   for (int sharding = 0; sharding < 4; ++sharding)
     for (int rank = 0; rank < 6; ++rank)
-      for (int with_moments = 0; with_moments < 2; ++with_moments) {
+      for (int use = LAP_STATE_WEIGHTS; use <= LAP_STATE_TRAINING_BFLOAT16; ++use) {
         const lap_placement placement =
             placement_of((lap_mesh){1, 3, 2}, every_sharding[sharding], 6, rank);
+        if (use == LAP_STATE_WEIGHTS_BFLOAT16 && placement.sharding == LAP_SHARDING_FULL) continue;
         count_from_here();
-        lap_state *outline = lap_state_outline(&model, &placement);
+        lap_state *outline = lap_state_outline(&model, &placement, (lap_state_use)use);
         assert_int_equal(aligned_bytes, 0);
         lap_memory_table memory = {0};
-        lap_state_bytes(outline, with_moments, &memory);
-        lap_state *made = lap_state_create(&model, &placement, with_moments);
+        lap_state_bytes(outline, &memory);
+        lap_state *made = lap_state_create(&model, &placement, (lap_state_use)use);
         assert_int_equal(lap_memory_total(&memory), aligned_bytes);
         lap_state_destroy(outline);
         lap_state_destroy(made);
       }
 }
 
-/* What is shared out, all owners together hold once; what is not, each holds whole. */
+/* Of all ranks together. */
+static lap_memory_table states_of(lap_sharding sharding, int ranks, lap_state_use use,
+                                  int64_t *elements) {
+  const lap_gemma2_config model = small_model();
+  lap_memory_table sum = {0};
+  for (int rank = 0; rank < ranks; ++rank) {
+    const lap_placement placement = placement_of((lap_mesh){1, 7, 1}, sharding, ranks, rank);
+    lap_state *outline = lap_state_outline(&model, &placement, use);
+    lap_state_bytes(outline, &sum);
+    *elements = outline->parameters->elements;
+    lap_state_destroy(outline);
+  }
+  return sum;
+}
+
+/* What is shared out, all owners together hold once; what is not, each holds whole. In bfloat16
+ * each holds whole weights in two bytes but with full, and those in float32 are moments' like. */
 static void moments_and_weights_are_shared_out(void **state) {
   (void)state;
-  const lap_gemma2_config model = small_model();
   for (int ranks = 1; ranks <= 7; ++ranks)
-    for (int sharding = 0; sharding < 4; ++sharding) {
+    for (int s = 0; s < 4; ++s) {
       int64_t elements = 0;
-      lap_memory_table sum = {0};
-      for (int rank = 0; rank < ranks; ++rank) {
-        const lap_placement placement =
-            placement_of((lap_mesh){1, 7, 1}, every_sharding[sharding], ranks, rank);
-        lap_state *outline = lap_state_outline(&model, &placement);
-        lap_state_bytes(outline, true, &sum);
-        elements = outline->parameters->elements;
-        lap_state_destroy(outline);
-      }
-      assert_int_equal(sum.bytes[LAP_MEMORY_MOMENTS],
-                       (every_sharding[sharding] == LAP_SHARDING_NONE ? ranks : 1) * 8 * elements);
+      const bool none = every_sharding[s] == LAP_SHARDING_NONE;
+      const bool full = every_sharding[s] == LAP_SHARDING_FULL;
+      lap_memory_table sum = states_of(every_sharding[s], ranks, LAP_STATE_TRAINING, &elements);
+      assert_int_equal(sum.bytes[LAP_MEMORY_MOMENTS], (none ? ranks : 1) * 8 * elements);
+      assert_int_equal(sum.bytes[LAP_MEMORY_WEIGHTS], (full ? 1 : ranks) * 4 * elements);
+      sum = states_of(every_sharding[s], ranks, LAP_STATE_TRAINING_BFLOAT16, &elements);
+      assert_int_equal(sum.bytes[LAP_MEMORY_MOMENTS], (none ? ranks : 1) * 8 * elements);
       assert_int_equal(sum.bytes[LAP_MEMORY_WEIGHTS],
-                       (every_sharding[sharding] == LAP_SHARDING_FULL ? 1 : ranks) * 4 * elements);
+                       (none ? ranks : 1) * 4 * elements + (full ? 0 : ranks) * 2 * elements);
     }
 }
 
@@ -123,33 +137,60 @@ static void weights_in_bfloat16_take_what_they_say(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
   const lap_placement placement = placement_of((lap_mesh){1, 3, 1}, LAP_SHARDING_OPTIMIZER, 2, 1);
-  lap_state *outline = lap_state_outline(&model, &placement);
+  lap_state *outline = lap_state_outline(&model, &placement, LAP_STATE_WEIGHTS_BFLOAT16);
   lap_memory_table memory = {0};
-  lap_state_bfloat16_bytes(outline, &memory);
+  lap_state_bytes(outline, &memory);
   count_from_here();
-  lap_state *made = lap_state_create_bfloat16(&model, &placement);
+  lap_state *made = lap_state_create(&model, &placement, LAP_STATE_WEIGHTS_BFLOAT16);
   assert_int_equal(lap_memory_total(&memory), aligned_bytes);
   assert_int_equal(memory.bytes[LAP_MEMORY_WEIGHTS], 2 * outline->parameters->elements);
   lap_state_destroy(made);
   lap_state_destroy(outline);
 }
 
-/* Groups of ranks that do not run send nothing, but buffers are made. */
+/* Those of float32 take as many more than what is said of them as those of bfloat16: lists. */
+static void checksums_in_bfloat16_take_what_they_say(void **state) {
+  (void)state;
+  const lap_gemma2_config model = small_model();
+  for (int sharding = 0; sharding < 4; ++sharding) {
+    const lap_placement placement =
+        placement_of((lap_mesh){1, 3, 1}, every_sharding[sharding], 3, 1);
+    int64_t beyond[2];
+    for (int half = 0; half < 2; ++half) {
+      lap_state *made = lap_state_create(&model, &placement,
+                                         half ? LAP_STATE_TRAINING_BFLOAT16 : LAP_STATE_TRAINING);
+      lap_memory_table memory = {0};
+      lap_checksums_bytes(made, &memory);
+      count_from_here();
+      lap_checksums *checksums = lap_checksums_create(made);
+      beyond[half] = plain_bytes - lap_memory_total(&memory);
+      lap_checksums_destroy(checksums);
+      lap_state_destroy(made);
+    }
+    assert_int_equal(beyond[0], beyond[1]);
+  }
+}
+
+/* Groups of ranks that do not run send nothing, but buffers are made: of one rank too where its
+ * weights are not as passes read them. */
 static void gathered_weights_take_what_they_say(void **state) {
   (void)state;
   const lap_gemma2_config model = small_model();
   for (int sharding = 0; sharding < 4; ++sharding)
-    for (int ranks = 1; ranks <= 3; ++ranks) {
+    for (int i = 0; i < 6; ++i) {
+      const int ranks = 1 + i / 2;
+      const bool half = i % 2 == 1;
       const lap_placement placement =
           placement_of((lap_mesh){1, 3, 1}, every_sharding[sharding], ranks, 0);
-      lap_state *made = lap_state_create(&model, &placement, false);
+      lap_state *made = lap_state_create(&model, &placement,
+                                         half ? LAP_STATE_TRAINING_BFLOAT16 : LAP_STATE_WEIGHTS);
       lap_memory_table memory = {0};
       lap_block_weights_bytes(made, &memory);
       count_from_here();
       lap_block_weights *weights = lap_block_weights_create(made);
       assert_int_equal(lap_memory_total(&memory), aligned_bytes);
       assert_true((aligned_bytes > 0) ==
-                  (every_sharding[sharding] == LAP_SHARDING_FULL && ranks > 1));
+                  (every_sharding[sharding] == LAP_SHARDING_FULL && (ranks > 1 || half)));
       lap_block_weights_destroy(weights);
       lap_state_destroy(made);
     }
@@ -208,7 +249,7 @@ static void windows_take_what_they_say(void **state) {
       const int ranks = rank < shards ? 1 : shards;
       const lap_placement placement =
           placement_of((lap_mesh){1, 1, shards}, LAP_SHARDING_OPTIMIZER, ranks, rank % ranks);
-      lap_state *made = lap_state_create(&model, &placement, false);
+      lap_state *made = lap_state_create(&model, &placement, LAP_STATE_WEIGHTS);
       lap_block_weights *weights = lap_block_weights_create(made);
       lap_memory_table memory = {0};
       count_from_here();
@@ -266,7 +307,7 @@ static void compare_with_plan(lap_comm *comm, lap_config *config, int64_t k) {
   must(lap_placement_create(&config->mesh, 0, config->sharding, comm, &placement, &status),
        &status);
   count_from_here();
-  lap_state *made = lap_state_create(&config->model, &placement, true);
+  lap_state *made = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   lap_block_weights *weights = lap_block_weights_create(made);
   lap_stepper *stepper = lap_stepper_create(config, &data, 10, made, weights);
   const int64_t cache = k ? lap_cache_rows_bytes(45, k) + lap_cache_bytes(k) : 0;
@@ -281,12 +322,11 @@ static void compare_with_plan(lap_comm *comm, lap_config *config, int64_t k) {
   lap_state_destroy(made);
 }
 
-static void training_takes_what_the_plan_says(void **state) {
-  (void)state;
-  lap_config *config = load(training);
-  lap_comm *comm;
+static void compare_in(lap_comm *comm, lap_config *config, lap_matmul_precision precision) {
   lap_status status = {0};
-  must(lap_comm_start(&comm, LAP_WATCHDOG_SECONDS, &status), &status);
+  const lap_gemm_choice choice = {LAP_GEMM_LAPIDARY, precision, NULL};
+  must(lap_gemm_open(&choice, &status), &status);
+  config->precision = precision;
   for (int sharding = 0; sharding < 4; ++sharding)
     for (int shards = 1; shards <= 2; ++shards)
       for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {
@@ -296,6 +336,16 @@ static void training_takes_what_the_plan_says(void **state) {
         compare_with_plan(comm, config, 0);
         compare_with_plan(comm, config, 7);
       }
+}
+
+static void training_takes_what_the_plan_says(void **state) {
+  (void)state;
+  lap_config *config = load(training);
+  lap_comm *comm;
+  lap_status status = {0};
+  must(lap_comm_start(&comm, LAP_WATCHDOG_SECONDS, &status), &status);
+  compare_in(comm, config, LAP_MATMUL_BFLOAT16);
+  compare_in(comm, config, LAP_MATMUL_FLOAT32);
   lap_comm_finish(comm);
   lap_config_destroy(config);
 }
@@ -345,7 +395,7 @@ static void an_evaluation_beside_training_is_counted(void **state) {
   lap_memory_table windows = {0};
   const lap_placement placement =
       placement_of(config->mesh, config->sharding, 2, both.fullest_rank);
-  lap_state *outline = lap_state_outline(&config->model, &placement);
+  lap_state *outline = lap_state_outline(&config->model, &placement, LAP_STATE_TRAINING);
   lap_evaluate_bytes(&config->model, outline, 45, 0, 2, &windows);
   lap_state_destroy(outline);
   assert_int_equal(lap_memory_total(&both.memory),
@@ -490,6 +540,7 @@ int main(void) {
       cmocka_unit_test(a_state_takes_what_it_says),
       cmocka_unit_test(moments_and_weights_are_shared_out),
       cmocka_unit_test(weights_in_bfloat16_take_what_they_say),
+      cmocka_unit_test(checksums_in_bfloat16_take_what_they_say),
       cmocka_unit_test(gathered_weights_take_what_they_say),
       cmocka_unit_test(a_micro_batch_takes_what_it_says),
       cmocka_unit_test(rows_and_content_of_a_cache_take_what_they_say),

@@ -449,7 +449,7 @@ static void initial_weights_decide_by_their_content(void **state) {
   must(lap_placement_create(&o->config->mesh, 0, LAP_SHARDING_OPTIMIZER, w->comm, &placement,
                             &o->status),
        &o->status);
-  lap_state *weights = lap_state_create(&o->config->model, &placement, true);
+  lap_state *weights = lap_state_create(&o->config->model, &placement, LAP_STATE_TRAINING);
   for (int i = 0; i < 3; ++i) { /* x and y are alike */
     lap_state_initialise(weights, i == 2 ? 8 : 7);
     char *path = lap_format("%s/%c", w->directory, 'x' + i);

@@ -10,6 +10,7 @@
 
 #include "core/philox.h"
 #include "tests/mpi/world.h"
+#include "trainer/state/block_weights.h"
 #include "trainer/state/checksums.h"
 
 static const lap_gemma2_config model = {.vocab_size = 512,
@@ -23,25 +24,39 @@ static const lap_gemma2_config model = {.vocab_size = 512,
 static const lap_sharding every_sharding[] = {LAP_SHARDING_NONE, LAP_SHARDING_OPTIMIZER,
                                               LAP_SHARDING_GRADIENTS, LAP_SHARDING_FULL};
 enum { SHARDINGS = 4, FLIPS = 40 };
+static const lap_state_use uses[] = {LAP_STATE_TRAINING, LAP_STATE_TRAINING_BFLOAT16};
+enum { USES = sizeof uses / sizeof *uses };
+/* Beside the kinds of values: the weights that passes read, where they lie whole in bfloat16. */
+enum { COPY = LAP_STATE_KINDS };
 
-static lap_state *create_state(lap_comm *comm, lap_sharding sharding) {
+/* Passes could begin: what they read in bfloat16 is there. */
+static lap_state *create_state(lap_comm *comm, lap_sharding sharding, lap_state_use use) {
   const lap_mesh mesh = {1, 6, 2};
   lap_placement placement;
   lap_status status;
   assert_int_equal(lap_placement_create(&mesh, 1, sharding, comm, &placement, &status), LAP_OK);
-  lap_state *state = lap_state_create(&model, &placement, true);
+  lap_state *state = lap_state_create(&model, &placement, use);
   lap_state_initialise(state, 7);
+  lap_block_weights *weights = lap_block_weights_create(state);
+  lap_block_weights_changed(weights, true);
+  lap_block_weights_wait_all(weights);
+  lap_block_weights_destroy(weights);
   return state;
 }
 
 static uint64_t draw(uint64_t index) { return lap_philox(3, LAP_PURPOSE_BENCH, 0, index).word[0]; }
 
-static int64_t held_elements(const lap_state *state, lap_state_kind kind) {
-  return state->whole[kind] ? state->parameters->elements : state->owned_elements;
+static int64_t held_elements(const lap_state *state, int kind) {
+  const bool whole = kind == COPY || state->whole[kind];
+  return whole ? state->parameters->elements : state->owned_elements;
 }
 
-static void flip(lap_state *state, lap_state_kind kind, int64_t element, int bit) {
+static void flip(lap_state *state, int kind, int64_t element, int bit) {
   uint32_t bits;
+  if (kind == COPY) {
+    state->bfloat16[element] ^= (uint16_t)(1U << bit % 16);
+    return;
+  }
   memcpy(&bits, state->values[kind] + element, sizeof bits);
   bits ^= 1U << bit;
   memcpy(state->values[kind] + element, &bits, sizeof bits);
@@ -53,50 +68,59 @@ static lap_code check_everything(lap_checksums *checksums, lap_status *status) {
   return lap_checksums_verdict(checksums, 12, status);
 }
 
-/* One flip on one rank: it alone finds it, and says which kind. */
-static int64_t mistakes_of_flip(lap_comm *comm, lap_sharding sharding, int number) {
-  lap_state *state = create_state(comm, sharding);
+/* One flip on one rank: it alone finds it, and says which kind. What passes read in bfloat16 is
+ * told from what it was made of. */
+static int64_t mistakes_of_flip(lap_comm *comm, lap_sharding sharding, lap_state_use use,
+                                int number) {
+  lap_state *state = create_state(comm, sharding, use);
   lap_checksums *checksums = lap_checksums_create(state);
   lap_checksums_take_all(checksums);
   lap_checksums_share(checksums);
   const uint64_t at = (uint64_t)number * 4;
   const bool here = (int)(draw(at) % (uint64_t)lap_comm_size(comm)) == lap_comm_rank(comm);
-  const lap_state_kind kind = (lap_state_kind)(draw(at + 1) % LAP_STATE_KINDS);
+  const int kinds = state->bfloat16 ? COPY + 1 : LAP_STATE_KINDS;
+  const int kind = (int)(draw(at + 1) % (uint64_t)kinds);
+  const lap_state_kind named = kind == COPY ? LAP_WEIGHT : (lap_state_kind)kind;
   const int64_t element = (int64_t)(draw(at + 2) % (uint64_t)held_elements(state, kind));
   if (here) flip(state, kind, element, (int)(draw(at + 3) % 32));
   lap_status status = {0};
   const lap_code code = check_everything(checksums, &status);
   int64_t mistakes = code != (here ? LAP_NONFINITE : LAP_OK);
   if (here)
-    mistakes += !strstr(status.message, lap_state_kind_name(kind)) ||
+    mistakes += !strstr(status.message, lap_state_kind_name(named)) ||
                 !strstr(status.message, ", step 12: ") || !strstr(status.message, "model.");
+  if (here && state->bfloat16)
+    mistakes +=
+        (strstr(status.message, "this rank's copy of the weight") != NULL) != (kind == COPY);
   lap_checksums_destroy(checksums);
   lap_state_destroy(state);
   return mistakes;
 }
 
 static void a_bit_that_flips_is_found_where_it_is(void **state) {
-  for (int s = 0; s < SHARDINGS; ++s) {
+  for (int i = 0; i < SHARDINGS * USES; ++i) {
     int64_t mistakes = 0;
     for (int number = 0; number < FLIPS; ++number)
-      mistakes += mistakes_of_flip(*state, every_sharding[s], number);
+      mistakes += mistakes_of_flip(*state, every_sharding[i / USES], uses[i % USES], number);
     assert_everywhere(*state, mistakes);
   }
 }
 
-/* Where weights are whole, a rank checks those of others too; else it has none. */
+/* Where weights are whole, a rank checks those of others too; else it has none. In bfloat16 all are
+ * copies, also on one rank. */
 static void copies_are_checked_against_their_owners(void **state) {
   lap_comm *comm = *state;
-  for (int s = 0; s < SHARDINGS; ++s) {
-    lap_state *mine = create_state(comm, every_sharding[s]);
+  for (int i = 0; i < SHARDINGS * USES; ++i) {
+    lap_state *mine = create_state(comm, every_sharding[i / USES], uses[i % USES]);
     lap_checksums *checksums = lap_checksums_create(mine);
     lap_checksums_take_all(checksums);
     lap_checksums_share(checksums);
     const int next = (mine->group.index + 1) % mine->group.size;
-    const bool has_copies =
-        mine->whole[LAP_WEIGHT] && !mine->whole[LAP_EXP_AVG] && mine->group.size > 1;
+    const bool has_copies = mine->bfloat16 || (mine->whole[LAP_WEIGHT] &&
+                                               !mine->whole[LAP_EXP_AVG] && mine->group.size > 1);
     if (has_copies)
-      flip(mine, LAP_WEIGHT, lap_partition_range(mine->partition, 0, next).end - 1, 9);
+      flip(mine, mine->bfloat16 ? COPY : LAP_WEIGHT,
+           lap_partition_range(mine->partition, 0, next).end - 1, 9);
     lap_status status = {0};
     lap_checksums_check_copies(checksums);
     int64_t mistakes =
@@ -112,7 +136,7 @@ static void copies_are_checked_against_their_owners(void **state) {
 static void a_message_names_tensor_and_elements(void **state) {
   lap_comm *comm = *state;
   if (lap_comm_size(comm) > 1) return;
-  lap_state *mine = create_state(comm, LAP_SHARDING_NONE);
+  lap_state *mine = create_state(comm, LAP_SHARDING_NONE, LAP_STATE_TRAINING);
   lap_checksums *checksums = lap_checksums_create(mine);
   lap_checksums_take_all(checksums);
   const lap_parameter *p =
@@ -132,8 +156,8 @@ static void a_message_names_tensor_and_elements(void **state) {
 
 /* What changes and is taken again is right; so is everything before anything was shared. */
 static void what_is_taken_again_is_right(void **state) {
-  for (int s = 0; s < SHARDINGS; ++s) {
-    lap_state *mine = create_state(*state, every_sharding[s]);
+  for (int i = 0; i < SHARDINGS * USES; ++i) {
+    lap_state *mine = create_state(*state, every_sharding[i / USES], uses[i % USES]);
     lap_checksums *checksums = lap_checksums_create(mine);
     lap_status status = {0};
     lap_checksums_check_copies(checksums);

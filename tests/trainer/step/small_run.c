@@ -14,9 +14,24 @@
 #include "trainer/config/load.h"
 #include "trainer/state/hash.h"
 
-int small_run_world_start(void **state) {
+static int multiply_in(lap_matmul_precision precision) {
   lap_status status;
-  return lap_gemm_open(&(lap_gemm_choice){0}, &status) == LAP_OK ? world_start(state) : -1;
+  const lap_gemm_choice choice = {LAP_GEMM_LAPIDARY, precision, NULL};
+  return lap_gemm_open(&choice, &status) == LAP_OK ? 0 : -1;
+}
+
+int small_run_in_bfloat16(void **state) {
+  (void)state;
+  return multiply_in(LAP_MATMUL_BFLOAT16);
+}
+
+int small_run_in_float32(void **state) {
+  (void)state;
+  return multiply_in(LAP_MATMUL_FLOAT32);
+}
+
+int small_run_world_start(void **state) {
+  return multiply_in(LAP_MATMUL_FLOAT32) == 0 ? world_start(state) : -1;
 }
 
 int small_run_world_finish(void **state) { return world_finish(state); }
@@ -43,7 +58,7 @@ void small_run_start(small_run *run, lap_comm *comm, lap_config *config, const l
   if (lap_placement_create(&config->mesh, config->model_ranks, config->sharding, comm, &placement,
                            &status) != LAP_OK)
     fail_msg("%s", status.message);
-  run->state = lap_state_create(&config->model, &placement, true);
+  run->state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   lap_state_initialise(run->state, (uint64_t)config->seed);
   run->weights = lap_block_weights_create(run->state);
   lap_block_weights_changed(run->weights, true);

@@ -1,6 +1,6 @@
 /* golden: the state that a small run ends in, by every kernel that this processor has, on any
- * number of ranks and threads, in micro-batches of any size. The hash is the same on every
- * processor that runs these tests; it changes with LAP_NUMERICS_VERSION alone. */
+ * number of ranks and threads, in micro-batches of any size, whatever the ranks divide. The hash is
+ * the same on every processor that runs these tests; it changes with LAP_NUMERICS_VERSION alone. */
 #include <fnmatch.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -42,6 +42,7 @@ typedef struct {
   int64_t micro_sequences;
   int shards;
   lap_matmul_precision precision;
+  lap_sharding sharding;
 } way;
 
 static const char *precision_name(lap_matmul_precision precision) {
@@ -58,18 +59,20 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
   config->threads = w->threads;
   config->batch.micro_sequences = w->micro_sequences;
   config->mesh.model = w->shards;
+  config->precision = w->precision;
+  config->sharding = w->sharding;
   const lap_gemm_choice choice = {LAP_GEMM_LAPIDARY, w->precision, NULL};
   if (lap_gemm_open(&choice, &status) != LAP_OK ||
       lap_matmul_kernel_use(w->kernel, &status) != LAP_OK ||
-      lap_placement_create(&config->mesh, 0, LAP_SHARDING_OPTIMIZER, comm, &placement, &status) !=
-          LAP_OK)
+      lap_placement_create(&config->mesh, 0, w->sharding, comm, &placement, &status) != LAP_OK)
     fail_msg("%s", status.message);
   omp_set_num_threads(w->threads);
   const lap_synthetic synthetic = {
       .vocab_size = config->model.vocab_size, .k = TEACHER_K, .windows = 1 << 20};
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
                          .synthetic = &synthetic};
-  lap_state *state = lap_state_create(&config->model, &placement, true);
+  lap_state *state =
+      lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   lap_state_initialise(state, (uint64_t)config->seed);
   lap_block_weights *weights = lap_block_weights_create(state);
   lap_block_weights_changed(weights, true);
@@ -83,8 +86,9 @@ static void train_small(lap_comm *comm, const way *w, char hex[LAP_SHA256_HEX]) 
   lap_block_weights_wait_all(weights);
   lap_state_sha256(state, hex);
   if (lap_comm_rank(comm) == 0)
-    printf("%s, %s, %d threads, %d at once, %d shards: %s\n", w->kernel,
-           precision_name(w->precision), w->threads, (int)w->micro_sequences, w->shards, hex);
+    printf("%s, %s, %d threads, %d at once, %d shards, sharding %d: %s\n", w->kernel,
+           precision_name(w->precision), w->threads, (int)w->micro_sequences, w->shards,
+           (int)w->sharding, hex);
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
@@ -112,7 +116,7 @@ static void every_kernel_ends_in_the_golden_state(void **state) {
   for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
     for (int p = 0; p < LAP_MATMUL_PRECISIONS && (*kernel)->runs_here(); ++p) {
       if (!is_wanted((*kernel)->name, p)) continue;
-      expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1, p});
+      expect_golden(*state, &(way){(*kernel)->name, 1, 4, 1, p, LAP_SHARDING_OPTIMIZER});
       ++runs;
     }
   if (runs == 0) fail_msg("no kernel and precision that runs here matches \"%s\"", wanted);
@@ -127,18 +131,24 @@ static const char *fastest(void) {
 static void threads_and_micro_batches_of_any_number_do(void **state) {
   const char *kernel = fastest();
   for (int p = 0; p < LAP_MATMUL_PRECISIONS; ++p) {
-    expect_golden(*state, &(way){kernel, 3, 4, 1, p});
-    expect_golden(*state, &(way){kernel, 1, 2, 1, p});
-    expect_golden(*state, &(way){kernel, 2, 1, 1, p});
+    expect_golden(*state, &(way){kernel, 3, 4, 1, p, LAP_SHARDING_OPTIMIZER});
+    expect_golden(*state, &(way){kernel, 1, 2, 1, p, LAP_SHARDING_OPTIMIZER});
+    expect_golden(*state, &(way){kernel, 2, 1, 1, p, LAP_SHARDING_OPTIMIZER});
   }
+}
+
+static void every_sharding_does(void **state) {
+  for (int p = 0; p < LAP_MATMUL_PRECISIONS; ++p)
+    for (int sharding = LAP_SHARDING_NONE; sharding <= LAP_SHARDING_FULL; ++sharding)
+      expect_golden(*state, &(way){fastest(), 2, 2, 1, p, (lap_sharding)sharding});
 }
 
 /* Shards are another mesh, so another state. */
 static void micro_batches_do_not_count_in_shards_either(void **state) {
   char one[LAP_SHA256_HEX], four[LAP_SHA256_HEX];
   for (int p = 0; p < LAP_MATMUL_PRECISIONS; ++p) {
-    train_small(*state, &(way){fastest(), 1, 4, 2, p}, four);
-    train_small(*state, &(way){fastest(), 1, 1, 2, p}, one);
+    train_small(*state, &(way){fastest(), 1, 4, 2, p, LAP_SHARDING_OPTIMIZER}, four);
+    train_small(*state, &(way){fastest(), 1, 1, 2, p, LAP_SHARDING_FULL}, one);
     assert_string_equal(one, four);
     assert_string_not_equal(one, golden[p]);
   }
@@ -152,6 +162,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_ends_in_the_golden_state),
       cmocka_unit_test(threads_and_micro_batches_of_any_number_do),
+      cmocka_unit_test(every_sharding_does),
       cmocka_unit_test(micro_batches_do_not_count_in_shards_either),
   };
   return cmocka_run_group_tests(tests, world_start, world_finish);

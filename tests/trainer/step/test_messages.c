@@ -109,6 +109,25 @@ static void gradients_or_weights_come_back(void **state) {
   }
 }
 
+/* Weights alone move in two bytes; gradients and their sums do not. */
+static void in_bfloat16_weights_are_half_as_large(void **state) {
+  (void)state;
+  static const char *const half[][2] = {{"precision=bfloat16", "mesh.shard=none"},
+                                        {"precision=bfloat16", "mesh.shard=gradients"},
+                                        {"precision=bfloat16", "mesh.shard=full"}};
+  for (int i = 0; i < 3; ++i) {
+    fixture f = open_list(half[i], 2, 0, 1);
+    for (int m = 0; m < f.list->count; ++m) {
+      const lap_message *message = &f.list->message[m];
+      if (message->bucket < 0) continue;
+      const bool weights = message->kind == LAP_MESSAGE_WEIGHT_GATHER;
+      assert_int_equal(message->element_size, weights ? sizeof(uint16_t) : sizeof(float));
+    }
+    assert_int_equal(count_kind(&f, LAP_MESSAGE_WEIGHT_GATHER), i == 0 ? 0 : BUCKETS_OF_FIRST);
+    close_list(&f);
+  }
+}
+
 /* mesh.shard: full, three layers with room for two: a micro-batch gathers 1 2 3 forward and 1
  * backward, the next one, which finds 1 and 2 there, 3 forward and 1 backward. */
 static void layers_are_gathered_in_each_lane(void **state) {
@@ -225,6 +244,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gradients_of_every_bucket_go_to_their_owners),
       cmocka_unit_test(gradients_or_weights_come_back),
+      cmocka_unit_test(in_bfloat16_weights_are_half_as_large),
       cmocka_unit_test(layers_are_gathered_in_each_lane),
       cmocka_unit_test(shards_meet_where_ops_say),
       cmocka_unit_test(one_shard_meets_nobody),

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "autograd/kernel/gemm_backend.h"
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "mpi/collective/lane_sum.h"
@@ -141,6 +142,7 @@ static void start_run(small_run *r, lap_comm *comm, lap_sharding sharding,
                       int64_t micro_sequences) {
   lap_config *config = small_run_config(config_text, NULL, 0);
   config->sharding = sharding;
+  config->precision = lap_gemm_precision_here();
   config->batch.micro_sequences = micro_sequences;
   config->integrity.state = checks_are_on ? LAP_ON : LAP_OFF;
   const lap_data data = make_data();
@@ -190,13 +192,16 @@ static uint64_t count_samples(uint64_t step, double times[WINDOWS]) {
   return counted;
 }
 
-/* Whole weights are the same on all ranks once they have arrived. */
+/* Weights that passes read whole are the same on all ranks once they have arrived. */
 static void assert_same_weights(small_run *r) {
-  if (!r->state->whole[LAP_WEIGHT]) return;
+  const lap_state *state = r->state;
+  const bool half = state->bfloat16 != NULL;
+  if (!half && !state->whole[LAP_WEIGHT]) return;
   lap_block_weights_wait_all(r->weights);
   char hex[LAP_XXH128_HEX];
-  lap_xxh128_hex(r->state->values[LAP_WEIGHT],
-                 (size_t)r->state->parameters->elements * sizeof(float), hex);
+  lap_xxh128_hex(half ? (const void *)state->bfloat16 : state->values[LAP_WEIGHT],
+                 (size_t)state->parameters->elements * (half ? sizeof(uint16_t) : sizeof(float)),
+                 hex);
   lap_status status = {0};
   assert_int_equal(lap_agree_same(r->comm, "weights", hex, "", &status), LAP_OK);
 }
@@ -313,29 +318,35 @@ static void flip_a_bit(float *value) {
 }
 
 /* The last rank's memory: found in the update, said by all ranks in the next step, and before a
- * checkpoint. */
+ * checkpoint. Beside the kinds of values: weights that passes read in bfloat16. */
 static void a_bit_that_flips_between_steps_ends_the_run(void **state) {
   lap_comm *comm = *state;
-  const int last = lap_comm_size(comm) - 1;
   char who[64];
-  snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", last);
+  snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", lap_comm_size(comm) - 1);
   for (int i = 0; i < 4; ++i)
-    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+    for (int kind = 0; kind <= LAP_STATE_KINDS; ++kind) {
       small_run r;
       lap_step_result result;
       lap_status status = {0};
+      const bool copy = kind == LAP_STATE_KINDS;
       start_run(&r, comm, every_sharding[i], 1);
+      if (copy && !r.state->bfloat16) { /* with full */
+        small_run_end(&r);
+        break;
+      }
       do_step(&r);
       assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_OK);
       lap_block_weights_wait_all(r.weights);
-      if (lap_comm_rank(comm) == last) flip_a_bit(&r.state->values[kind][17]);
+      if (is_last(&r) && copy) r.state->bfloat16[17] ^= 8;
+      if (is_last(&r) && !copy) flip_a_bit(&r.state->values[kind][17]);
       if (kind == LAP_EXP_AVG)
         assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
       if (kind != LAP_EXP_AVG) do_step(&r);
       assert_int_equal(lap_stepper_run(r.stepper, (lap_step_requests){0}, &result, &status),
                        LAP_NONFINITE);
       assert_non_null(strstr(status.message, who));
-      assert_non_null(strstr(status.message, lap_state_kind_name((lap_state_kind)kind)));
+      assert_non_null(strstr(
+          status.message, copy ? "copy of the weight" : lap_state_kind_name((lap_state_kind)kind)));
       assert_int_equal(lap_stepper_confirm(r.stepper, &status), LAP_NONFINITE);
       small_run_end(&r);
     }
@@ -565,20 +576,24 @@ static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **sta
   }
 }
 
+#define IN_BOTH(test)     \
+  cmocka_unit_test(test), \
+      cmocka_unit_test_setup_teardown(test, small_run_in_bfloat16, small_run_in_float32)
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(checks_change_no_bit),
-      cmocka_unit_test(a_bit_that_flips_between_steps_ends_the_run),
-      cmocka_unit_test(a_sum_that_one_rank_adds_wrongly_ends_the_run),
-      cmocka_unit_test(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),
-      cmocka_unit_test(a_gradient_that_is_too_long_is_clipped_to_the_norm),
-      cmocka_unit_test(adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update),
-      cmocka_unit_test(a_step_without_counted_positions_changes_nothing_and_is_not_bad),
-      cmocka_unit_test(steps_that_are_not_finite_are_counted_and_change_nothing_else),
-      cmocka_unit_test(a_loss_or_a_gradient_that_is_not_finite_is_enough),
-      cmocka_unit_test(every_rank_learns_what_one_requests),
-      cmocka_unit_test(a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing),
-      cmocka_unit_test(a_failure_is_that_of_all_ranks_and_leaves_the_state_alone),
+      IN_BOTH(checks_change_no_bit),
+      IN_BOTH(a_bit_that_flips_between_steps_ends_the_run),
+      IN_BOTH(a_sum_that_one_rank_adds_wrongly_ends_the_run),
+      IN_BOTH(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),
+      IN_BOTH(a_gradient_that_is_too_long_is_clipped_to_the_norm),
+      IN_BOTH(adamw_gets_the_config_the_rate_of_the_step_and_the_number_of_the_update),
+      IN_BOTH(a_step_without_counted_positions_changes_nothing_and_is_not_bad),
+      IN_BOTH(steps_that_are_not_finite_are_counted_and_change_nothing_else),
+      IN_BOTH(a_loss_or_a_gradient_that_is_not_finite_is_enough),
+      IN_BOTH(every_rank_learns_what_one_requests),
+      IN_BOTH(a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing),
+      IN_BOTH(a_failure_is_that_of_all_ranks_and_leaves_the_state_alone),
   };
   return cmocka_run_group_tests_name("step", tests, small_run_world_start, small_run_world_finish);
 }
