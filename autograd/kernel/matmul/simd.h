@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) void prefetch_c(int64_t t, int rows
 }
 
 /* Of `rows` rows and `vectors` vectors of columns, the last of which may be in part only. */
-static inline __attribute__((always_inline)) void tile_of(int rows, int vectors, int64_t terms,
+static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vectors, int64_t terms,
                                                           const float *a, const float *b, float *c,
                                                           int64_t ldc, int64_t columns,
                                                           lap_matmul_into into) {
@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int vectors,
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v)
+    for (int64_t v = 0; v < vectors; ++v)
       sum[i][v] = into == LAP_MATMUL_CHAIN ? load_part(c + i * ldc + v * LANES, columns - v * LANES)
                                            : vector_zero();
 #pragma GCC unroll 2
@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int vectors,
     __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
     vector of_b[2];
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) {
+    for (int64_t v = 0; v < vectors; ++v) {
       __builtin_prefetch(b + (t + AHEAD) * WIDTH + v * LANES);
       of_b[v] = vector_load(b + t * WIDTH + v * LANES);
     }
@@ -74,13 +74,13 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int vectors,
     for (int i = 0; i < rows; ++i) {
       const vector x = vector_broadcast(a + t * A_STRIDE + i);
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) vector_accumulate(&sum[i][v], x, of_b[v]);
+      for (int64_t v = 0; v < vectors; ++v) vector_accumulate(&sum[i][v], x, of_b[v]);
     }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) {
+    for (int64_t v = 0; v < vectors; ++v) {
       float *out = c + i * ldc + v * LANES;
       const int64_t left = columns - v * LANES;
       if (into == LAP_MATMUL_ADD)
@@ -185,7 +185,7 @@ static inline __attribute__((always_inline)) void bfloat16_rows(int rows, int64_
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
+      for (int64_t v = 0; v < 2; ++v) {
         float *out = c + i * ldc + v * LANES;
         const int64_t left = columns - v * LANES;
         if (left <= 0) break;
