@@ -27,7 +27,8 @@ size_t lap_json_values(const char *text, size_t bytes);
 json_t *lap_json_number(double value);
 
 /* A value as one line, without a newline, whose numbers are the shortest that read back as the
- * same: jansson writes 0.1 as 0.10000000000000001, or loses digits. False: the file has an error. */
+ * same: jansson writes 0.1 as 0.10000000000000001, or loses digits. False: the file has an error.
+ */
 bool lap_json_write(const json_t *value, FILE *file);
 
 #endif
