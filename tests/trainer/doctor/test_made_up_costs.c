@@ -232,12 +232,12 @@ static void ops_cost_by_the_unit_less_their_products(void **state) {
     lap_unit unit;
     double count, products[2];
   } cases[] = {
-      /* Key blocks of 64, 128, 192 and 256 for four blocks of 64 rows; forward the scores and the
+      /* Key blocks of 32, 64, .. and 256 for eight blocks of 32 rows; forward the scores and the
        * output, backward the scores again and four gradients. */
       {LAP_UNIT_ATTENTION,
        HEADS * T * (T + 1) / 2.0,
-       {HEADS * 2.0 * 64 * 640 * HEAD * product_flop * (1 + 2),
-        HEADS * 2.0 * 64 * 640 * HEAD * product_flop * (2 * 1 + 2 + 2 * 3)}},
+       {HEADS * 2.0 * 32 * 1152 * HEAD * product_flop * (1 + 2),
+        HEADS * 2.0 * 32 * 1152 * HEAD * product_flop * (2 * 1 + 2 + 2 * 3)}},
       {LAP_UNIT_RMSNORM, 5.0 * T * HIDDEN, {0}},
       {LAP_UNIT_ROPE, 1.0 * T * (HEADS + KEY_HEADS) * HEAD, {0}},
       {LAP_UNIT_GEGLU, 1.0 * T * INNER, {0}},
