@@ -14,15 +14,9 @@ static inline vector vector_load(const float *x) { return _mm256_loadu_ps(x); }
 static inline void vector_store(float *x, vector v) { _mm256_storeu_ps(x, v); }
 static inline vector vector_broadcast(const float *x) { return _mm256_broadcast_ss(x); }
 static inline vector vector_zero(void) { return _mm256_setzero_ps(); }
-static inline __m256i mask_of_first(int64_t count) {
-  static const int32_t mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-  return _mm256_loadu_si256((const __m256i *)(mask + 8 - count));
-}
 static inline vector vector_load_first(const float *x, int64_t count) {
-  return _mm256_maskload_ps(x, mask_of_first(count));
-}
-static inline void vector_store_first(float *x, int64_t count, vector v) {
-  _mm256_maskstore_ps(x, mask_of_first(count), v);
+  static const int32_t mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  return _mm256_maskload_ps(x, _mm256_loadu_si256((const __m256i *)(mask + 8 - count)));
 }
 /* As one instruction: compilers copy the sums otherwise, and some of them to memory. */
 static inline void vector_accumulate(vector *sum, vector x, vector y) {

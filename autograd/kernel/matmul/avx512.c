@@ -18,9 +18,6 @@ static inline vector vector_zero(void) { return _mm512_setzero_ps(); }
 static inline vector vector_load_first(const float *x, int64_t count) {
   return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
 }
-static inline void vector_store_first(float *x, int64_t count, vector v) {
-  _mm512_mask_storeu_ps(x, (__mmask16)((1u << count) - 1), v);
-}
 /* As one instruction: compilers copy the sums otherwise, and some of them to memory. */
 static inline void vector_accumulate(vector *sum, vector x, vector y) {
   __asm__("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(x), "v"(y));

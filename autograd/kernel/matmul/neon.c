@@ -17,11 +17,6 @@ static inline vector vector_load_first(const float *x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) some[i] = x[i];
   return vld1q_f32(some);
 }
-static inline void vector_store_first(float *x, int64_t count, vector v) {
-  float some[LANES];
-  vst1q_f32(some, v);
-  for (int64_t i = 0; i < count; ++i) x[i] = some[i];
-}
 static inline void vector_accumulate(vector *sum, vector x, vector y) {
   *sum = vfmaq_f32(*sum, x, y);
 }

@@ -3,14 +3,13 @@
  *
  * Before including it, a kernel defines `vector`, LANES (floats of one), HEIGHT (rows of the
  * largest tile), FLOAT32_UNIT (the name of that unit), BFLOAT16_TILE (bfloat16_tile, or what is
- * around it); vector_load, vector_store, vector_load_first and vector_store_first (a part of one),
- * vector_broadcast, vector_zero, vector_accumulate (a sum += x y, fused), vector_add; for
- * transposing vector_quads (four floats each from rows 0, 4, 8, .. of LANES pointers) and
- * transpose_quads (4 x 4 within each quad of four vectors); and `enter` and `leave`, between which
- * subnormals are zero. A tile has two vectors of columns, in float32 one where that is enough: 2
- * HEIGHT sums, two vectors of B and one of A are what the registers hold. In bfloat16 a sum has two
- * chains, so half of the rows at a time; operands are float32 that were rounded when they were
- * packed.
+ * around it); vector_load, vector_store, vector_load_first (a part of one), vector_broadcast,
+ * vector_zero, vector_accumulate (a sum += x y, fused), vector_add; for transposing vector_quads
+ * (four floats each from rows 0, 4, 8, .. of LANES pointers) and transpose_quads (4 x 4 within each
+ * quad of four vectors); and `enter` and `leave`, between which subnormals are zero. A tile has two
+ * vectors of columns, in float32 one where that is enough: 2 HEIGHT sums, two vectors of B and one
+ * of A are what the registers hold. In bfloat16 a sum has two chains, so half of the rows at a
+ * time; operands are float32 that were rounded when they were packed.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
 #define LAP_AUTOGRAD_KERNEL_MATMUL_SIMD_H
@@ -25,16 +24,18 @@ enum {
   AHEAD = 16, /* terms that are prefetched, also beyond the last */
 };
 
-/* --- vectors of a row of C, which may end within one --- */
+/* --- tiles at the edge of C --- */
 
-static inline __attribute__((always_inline)) vector load_part(const float *c, int64_t columns) {
-  return columns >= LANES ? vector_load(c) : vector_load_first(c, columns);
+/* Where C has fewer columns than a tile, this is read and written in its place. */
+static inline void load_edge(const float *c, int64_t ldc, int rows, int64_t columns,
+                             float edge[][WIDTH]) {
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) edge[i][j] = c[i * ldc + j];
 }
-static inline __attribute__((always_inline)) void store_part(float *c, int64_t columns, vector v) {
-  if (columns >= LANES)
-    vector_store(c, v);
-  else
-    vector_store_first(c, columns, v);
+static inline void store_edge(float edge[][WIDTH], int rows, int64_t columns, float *c,
+                              int64_t ldc) {
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = edge[i][j];
 }
 
 /* --- float32 --- */
@@ -48,47 +49,48 @@ static inline __attribute__((always_inline)) void prefetch_c(int64_t t, int rows
   __builtin_prefetch(c + t / TERMS_A_ROW * ldc + LANES, 1);
 }
 
-/* Of `rows` rows and `vectors` vectors of columns, the last of which may be in part only. */
+/* Of `rows` rows and `vectors` vectors of columns. */
 static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vectors, int64_t terms,
                                                           const float *a, const float *b, float *c,
-                                                          int64_t ldc, int64_t columns,
-                                                          lap_matmul_into into) {
+                                                          int64_t ldc, lap_matmul_into into) {
   vector sum[HEIGHT][2];
 #pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-    for (int64_t v = 0; v < vectors; ++v)
-      sum[i][v] = into == LAP_MATMUL_CHAIN ? load_part(c + i * ldc + v * LANES, columns - v * LANES)
-                                           : vector_zero();
+  for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = vector_zero();
+  if (into == LAP_MATMUL_CHAIN) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      sum[i][0] = vector_load(c + i * ldc);
+      if (vectors > 1) sum[i][1] = vector_load(c + i * ldc + LANES);
+    }
+  }
 #pragma GCC unroll 2
   for (int64_t t = 0; t < terms; ++t) {
     prefetch_c(t, rows, c, ldc);
     __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
-    vector of_b[2];
-#pragma GCC unroll 2
-    for (int64_t v = 0; v < vectors; ++v) {
-      __builtin_prefetch(b + (t + AHEAD) * WIDTH + v * LANES);
-      of_b[v] = vector_load(b + t * WIDTH + v * LANES);
-    }
+    __builtin_prefetch(b + (t + AHEAD) * WIDTH);
+    if (vectors > 1) __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
+    const vector b0 = vector_load(b + t * WIDTH);
+    const vector b1 = vectors > 1 ? vector_load(b + t * WIDTH + LANES) : vector_zero();
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
       const vector x = vector_broadcast(a + t * A_STRIDE + i);
-#pragma GCC unroll 2
-      for (int64_t v = 0; v < vectors; ++v) vector_accumulate(&sum[i][v], x, of_b[v]);
+      vector_accumulate(&sum[i][0], x, b0);
+      if (vectors > 1) vector_accumulate(&sum[i][1], x, b1);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-    for (int64_t v = 0; v < vectors; ++v) {
-      float *out = c + i * ldc + v * LANES;
-      const int64_t left = columns - v * LANES;
-      if (into == LAP_MATMUL_ADD)
-        sum[i][v] = vector_add(load_part(out, left), sum[i][v]);
-      else if (into == LAP_MATMUL_SET)
-        sum[i][v] = vector_add(vector_zero(), sum[i][v]); /* -0 becomes +0 */
-      store_part(out, left, sum[i][v]);
+  for (int i = 0; i < rows; ++i) {
+    float *row = c + i * ldc;
+    if (into == LAP_MATMUL_ADD) {
+      sum[i][0] = vector_add(vector_load(row), sum[i][0]);
+      if (vectors > 1) sum[i][1] = vector_add(vector_load(row + LANES), sum[i][1]);
+    } else if (into == LAP_MATMUL_SET) {
+      sum[i][0] = vector_add(vector_zero(), sum[i][0]); /* -0 becomes +0 */
+      sum[i][1] = vector_add(vector_zero(), sum[i][1]);
     }
+    vector_store(row, sum[i][0]);
+    if (vectors > 1) vector_store(row + LANES, sum[i][1]);
+  }
 }
 
 /* Where one vector has all columns, as of a head of 16 dimensions, the other is left out. */
@@ -97,10 +99,16 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
                                                                float *c, int64_t ldc,
                                                                int64_t columns,
                                                                lap_matmul_into into) {
+  float edge[HEIGHT][WIDTH];
+  const bool in_edge = columns % LANES != 0;
+  if (in_edge && into != LAP_MATMUL_SET) load_edge(c, ldc, rows, columns, edge);
+  float *const out = in_edge ? edge[0] : c;
+  const int64_t out_stride = in_edge ? WIDTH : ldc;
   if (columns <= LANES)
-    tile_of(rows, 1, terms, a, b, c, ldc, columns, into);
+    tile_of(rows, 1, terms, a, b, out, out_stride, into);
   else
-    tile_of(rows, 2, terms, a, b, c, ldc, columns, into);
+    tile_of(rows, 2, terms, a, b, out, out_stride, into);
+  if (in_edge) store_edge(edge, rows, columns, c, ldc);
 }
 
 /* A function for each height, so that the sums of each stay in registers. */
@@ -177,22 +185,25 @@ static inline __attribute__((always_inline)) void bfloat16_rows(int rows, int64_
                                                                 float *c, int64_t ldc,
                                                                 int64_t columns,
                                                                 lap_matmul_into into) {
+  float edge[HEIGHT / 2][WIDTH];
   for (int i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
+  if (columns < WIDTH && into != LAP_MATMUL_SET) load_edge(c, ldc, rows, columns, edge);
+  float *const out = columns < WIDTH ? edge[0] : c;
+  const int64_t out_stride = columns < WIDTH ? WIDTH : ldc;
   for (int64_t t = 0; t < terms; t += LAP_MATMUL_GROUP) {
     vector sum[HEIGHT / 2][2];
     const bool clear = t == 0 && into == LAP_MATMUL_SET;
     add_group(rows, a + t * A_STRIDE, b + t * WIDTH, sum);
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-      for (int64_t v = 0; v < 2; ++v) {
-        float *out = c + i * ldc + v * LANES;
-        const int64_t left = columns - v * LANES;
-        if (left <= 0) break;
-        const vector before = clear ? vector_zero() : load_part(out, left);
-        store_part(out, left, vector_add(before, sum[i][v]));
-      }
+    for (int i = 0; i < rows; ++i) {
+      float *row = out + i * out_stride;
+      const vector left = clear ? vector_zero() : vector_load(row);
+      const vector right = clear ? vector_zero() : vector_load(row + LANES);
+      vector_store(row, vector_add(left, sum[i][0]));
+      vector_store(row + LANES, vector_add(right, sum[i][1]));
+    }
   }
+  if (columns < WIDTH) store_edge(edge, rows, columns, c, ldc);
 }
 
 #define TILE(rows)                                           \
