@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import h5py
@@ -408,19 +409,20 @@ class Inspect(unittest.TestCase):
         self.refuse(*paths, "--jobs", "0", says="--jobs", code=2)
 
     def test_a_process_that_is_killed_takes_only_its_path_along(self):
-        paths = ["cache/*.h5"] * 3
-        for _ in range(20):
+        paths = ["cache/*.h5"] * 12
+        for attempt in range(100):
             process = subprocess.Popen([LAPIDARY, "inspect", *paths, "--check", "--jobs", "2", "--json"],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             children = []
             while not children and process.poll() is None:
                 with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
                     children = [int(child) for child in file.read().split()]
-            with contextlib.suppress(ProcessLookupError):
+            time.sleep(attempt % 10 / 500)  # somewhere in its work
+            with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(children[0], signal.SIGKILL)
-            found = json.loads(process.communicate()[0])
+            found = json.loads(process.communicate(timeout=100)[0])
             problems = [entry["problem"] for entry in found["results"] if "problem" in entry]
-            self.assertEqual(len(found["results"]), 3 * len(glob.glob("cache/*.h5")))
+            self.assertEqual(len(found["results"]), 12 * len(glob.glob("cache/*.h5")))
             self.assertLessEqual(len(problems), 1)
             if problems:  # it was killed within a path, not before or between two
                 self.assertRegex(problems[0], "cache/.*could not be looked at: its process ended by signal 9")
