@@ -15,7 +15,8 @@ enum {
   DEFLATE_LEVEL = 1,
   LEAST_CHUNK_ROWS = 64,
   MOST_CHUNK_ROWS = 256,
-  MOST_CHUNK_SLOTS = 1 << 18
+  MOST_CHUNK_SLOTS = 1 << 18,
+  LEAST_VECTOR_ROWS = 1024 /* of a chunk with one number a row */
 };
 
 void lap_cache_content_create(uint64_t rows, uint32_t k, lap_cache_content *content) {
@@ -69,6 +70,13 @@ static uint64_t chunk_rows(const lap_cache_schema *schema, uint64_t rows) {
   return chosen < rows ? chosen : rows;
 }
 
+/* Chunks of vectors are a few windows too, not megabytes: a window of 127 rows out of a chunk of
+ * 16384 costs more to decode than its ids and logprobs together. */
+static uint64_t vector_rows(uint64_t chunk_rows, uint64_t rows) {
+  const uint64_t chosen = ((LEAST_VECTOR_ROWS - 1) / chunk_rows + 1) * chunk_rows;
+  return chosen < rows ? chosen : rows;
+}
+
 /* The datasets of a file under construction; rank-1 ones have k = 0. */
 typedef struct {
   const lap_hdf5_file *file;
@@ -79,7 +87,7 @@ typedef struct {
 static hid_t create_dataset(const writer *w, const char *name, hid_t type, uint32_t k) {
   const int rank = k > 0 ? 2 : 1;
   const hsize_t dims[2] = {w->rows, k};
-  const hsize_t chunk[2] = {k > 0 ? w->chunk_rows : (w->rows < 1 << 14 ? w->rows : 1 << 14), k};
+  const hsize_t chunk[2] = {k > 0 ? w->chunk_rows : vector_rows(w->chunk_rows, w->rows), k};
   const hid_t space = H5Screate_simple(rank, dims, NULL), creation = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_obj_track_times(creation, false);
   H5Pset_chunk(creation, rank, chunk);

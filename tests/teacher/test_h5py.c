@@ -60,11 +60,12 @@ static const char READER[] =
     "assert f.attrs['format'] == b'lapidary-teacher' and f.attrs['k'] == 8, dict(f.attrs)\n"
     "assert f['logprob'].dtype == np.float32 and f['ids'].dtype == np.uint16\n"
     "assert f['ids'].chunks == (64, 8) and f['ids'].fletcher32, f['ids'].chunks\n"
+    "for name in 'tail_mass', 'next_logprob', 'entropy':\n"
+    "    assert f[name].chunks == (1024,) and f[name].fletcher32, (name, f[name].chunks)\n"
     "p = np.exp(f['logprob'][:].astype(float)).sum(axis=1) + f['tail_mass'][:]\n"
     "assert not np.isnan(p).any()\n"
     "counted = p > 0\n"
-    "assert counted.sum() == 975 and abs(p[counted] - 1).max() < 0.002, abs(p[counted] - "
-    "1).max()\n";
+    "assert counted.sum() == 2925 and abs(p[counted] - 1).max() < 0.002, counted.sum()\n";
 
 static const char PYTHON[] = "/usr/bin/python3";
 
@@ -130,7 +131,7 @@ static void h5py_reads_ours(void **state) {
   (void)state;
   if (!have_h5py()) fail_msg("python3-h5py is missing: scripts/install-deps --tests");
   synthetic made;
-  synthetic_create(&made, 1, 1000);
+  synthetic_create(&made, 1, 3000);
   synthetic_write_all(&made);
   const char *path = scratch_path(made.directory, "cache-00000.h5");
   assert_int_equal(run_python(made.directory, READER, path), 0);
