@@ -111,6 +111,9 @@ class Commands(PlannedMemory):
             with self.subTest(ranks=ranks, overrides=overrides):
                 self.assert_train("taught", VOCABULARY, ranks, *overrides, *cache)
 
+    def test_memory_with_smoothing_in_the_place_of_a_teacher_is_as_planned(self):
+        self.assert_train("smoothed", VOCABULARY, None, "objective.smoothing=unigram")
+
     def test_a_small_run_is_not_far_off_either(self):
         for ranks in (None, 3):
             with self.subTest(ranks=ranks):

@@ -144,7 +144,7 @@ static lap_code cost_of_training(const estimate *e, const lap_config *config, co
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
   out->steps = plan.steps ? (double)plan.steps : NAN;
   if (!e->hardware || plan.steps == 0) return LAP_OK;
-  LAP_TRY(lap_plan_time_make(config, &plan, request.teacher_k, e->hardware, &time, status));
+  LAP_TRY(lap_plan_time_make(config, &plan, e->hardware, &time, status));
   out->hours = time.hours;
   return LAP_OK;
 }
@@ -244,7 +244,7 @@ static lap_code find_rate(estimate *e, lap_status *status) {
   lap_plan plan;
   lap_plan_time time;
   LAP_TRY(lap_plan_make(e->graph.base, &request, &plan, status));
-  LAP_TRY(lap_plan_time_make(e->graph.base, &plan, request.teacher_k, e->hardware, &time, status));
+  LAP_TRY(lap_plan_time_make(e->graph.base, &plan, e->hardware, &time, status));
   e->flops_per_second = (plan.forward_flops + plan.backward_flops) / time.seconds_per_step;
   return LAP_OK;
 }

@@ -272,7 +272,7 @@ static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const 
     LAP_TRY(lap_fit_micro_sequences(config, request,
                                     hardware->memory_bytes / request->ranks_per_node, status));
   LAP_TRY(lap_plan_make(config, request, plan, status));
-  return lap_plan_time_make(config, plan, request->teacher_k, hardware, time, status);
+  return lap_plan_time_make(config, plan, hardware, time, status);
 }
 
 static lap_code describe(lap_config *config, const plan_flags *flags, lap_console *console,
@@ -299,8 +299,7 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   }
   lap_code code = LAP_OK;
   if (result.time) code = plan_on(config, &hardware, flags, &request, &result.plan, &time, status);
-  if (code == LAP_OK && flags->tape)
-    result.tape = lap_plan_record(config, &result.plan, request.teacher_k);
+  if (code == LAP_OK && flags->tape) result.tape = lap_plan_record(config, &result.plan);
   if (code == LAP_OK) code = print(&result, config, json, status);
   lap_gemma2_destroy(result.tape);
   lap_hardware_release(&hardware);

@@ -99,7 +99,7 @@ void lap_window_logits_bytes(const lap_gemma2_config *config, const lap_state *s
   memory->bytes[LAP_MEMORY_LOGITS] +=
       (sizes.parts + sizes.all_parts + sizes.logits) * (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_BUFFERS] +=
-      lap_micro_batch_bytes(1, length, teacher_k) +
+      lap_micro_batch_bytes(1, length, teacher_k, false) +
       lap_shard_sum_bytes(&placement->mesh, &placement->fold, length * config->hidden_size);
   lap_gemma2_destroy(model);
 }

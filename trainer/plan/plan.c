@@ -14,6 +14,7 @@
 #include "trainer/model/window_logits.h"
 #include "trainer/run/saver.h"
 #include "trainer/step/schedule.h"
+#include "trainer/step/smoothing.h"
 #include "trainer/step/step.h"
 
 const char *lap_plan_command_name(lap_plan_command command) {
@@ -24,6 +25,11 @@ const char *lap_plan_command_name(lap_plan_command command) {
 int64_t lap_plan_process_bytes(int ranks, int threads) {
   enum { ALONE = 20 << 20, WITH_MPI = 30 << 20, THREAD = 1 << 19 };
   return (ranks > 1 ? WITH_MPI : ALONE) + (threads - 1) * THREAD;
+}
+
+/* Whether all positions have one row, in the place of a cache. */
+static bool smooths(const lap_config *config, lap_plan_command command) {
+  return command == LAP_PLAN_TRAIN && config->smoothing != LAP_SMOOTHING_NONE;
 }
 
 /* FLOPs of a step: every sequence is one document. Model shards only cut them up. */
@@ -107,9 +113,17 @@ static int fullest_replica(const lap_config *config, int ranks, const lap_placem
   return fullest;
 }
 
-static void add_rank(const lap_config *config, const lap_plan_request *request,
-                     const lap_placement *placement, lap_memory_table *memory) {
-  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+/* What `k` ids a row take before they are in a micro-batch. */
+static int64_t teacher_bytes(const lap_config *config, const lap_plan *plan) {
+  if (!plan->teacher_k || plan->command == LAP_PLAN_TEACH) return 0;
+  return smooths(config, plan->command)
+             ? lap_smoothing_bytes(config->smoothing, config->model.vocab_size)
+             : lap_cache_bytes(plan->teacher_k);
+}
+
+static void add_rank(const lap_config *config, int64_t k, const lap_placement *placement,
+                     lap_memory_table *memory) {
+  const int64_t length = config->data.sequence_length;
   lap_state *state =
       lap_state_outline(&config->model, placement, lap_state_use_of_training(config));
   lap_gemma2 *model = lap_stepper_record(config, state->parameters->shards, k, false);
@@ -117,8 +131,9 @@ static void add_rank(const lap_config *config, const lap_plan_request *request,
   lap_block_weights_bytes(state, memory);
   lap_stepper_bytes(config, state, model, k, memory);
   lap_saver_bytes(config, state, memory);
-  if (config->data.eval)
-    lap_evaluate_bytes(&config->model, state, length, k, config->threads, memory);
+  if (config->data.eval) /* which reads a cache, and never smooths */
+    lap_evaluate_bytes(&config->model, state, length, smooths(config, LAP_PLAN_TRAIN) ? 0 : k,
+                       config->threads, memory);
   lap_gemma2_destroy(model);
   lap_state_destroy(state);
 }
@@ -137,7 +152,7 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   for (int rank = first; rank < first + model_ranks; ++rank) {
     lap_memory_table memory = common;
     LAP_TRY(placement_of(config, request->ranks, rank, &placement, status));
-    add_rank(config, request, &placement, &memory);
+    add_rank(config, plan->teacher_k, &placement, &memory);
     if (rank > first && lap_memory_total(&memory) <= lap_memory_total(&plan->memory)) continue;
     plan->memory = memory;
     plan->fullest_rank = rank;
@@ -145,11 +160,11 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   plan->tokens_per_step = config->batch.sequences * config->data.sequence_length;
   count_flops(config, plan);
   const int on_node = request->ranks_per_node ? request->ranks_per_node : request->ranks;
-  lap_step_traffic_plan(config, request->ranks, on_node, request->teacher_k, &plan->traffic);
+  lap_step_traffic_plan(config, request->ranks, on_node, plan->teacher_k, &plan->traffic);
   return plan_schedule(config, request->window_count, plan, status);
 }
 
-lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k) {
+lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan) {
   lap_placement placement;
   lap_status status;
   const lap_code code = placement_of(config, plan->ranks, plan->fullest_rank, &placement, &status);
@@ -157,7 +172,7 @@ lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int6
   (void)code;
   const lap_shard_range shards = {config->mesh.model, placement.fold.first_shard,
                                   placement.fold.shard_count};
-  return lap_stepper_record(config, shards, teacher_k, false);
+  return lap_stepper_record(config, shards, plan->teacher_k, false);
 }
 
 /* --- eval and teach: windows one after the other --- */
@@ -166,7 +181,7 @@ lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int6
 static lap_code plan_windows(const lap_config *config, const lap_plan_request *request,
                              lap_plan *plan, lap_status *status) {
   const lap_gemma2_config *model = &config->model;
-  const int64_t length = config->data.sequence_length, k = request->teacher_k;
+  const int64_t length = config->data.sequence_length, k = plan->teacher_k;
   if (!length)
     return lap_fail(status, LAP_USAGE,
                     "%s: data.sequence_length is missing; add it to the config or give "
@@ -200,14 +215,14 @@ lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request
       (lap_plan){.command = request->command,
                  .embedding_parameters = lap_gemma2_embedding_parameters(&config->model),
                  .non_embedding_parameters = lap_gemma2_non_embedding_parameters(&config->model),
-                 .ranks = request->ranks};
+                 .ranks = request->ranks,
+                 .teacher_k = smooths(config, request->command) ? config->model.vocab_size
+                                                                : request->teacher_k};
   int64_t *bytes = plan->memory.bytes;
   enum { OPENBLAS = 2 << 20 };
   bytes[LAP_MEMORY_PROCESS] = lap_plan_process_bytes(request->ranks, config->threads) +
                               (config->gemm == LAP_GEMM_OPENBLAS ? OPENBLAS : 0);
-  bytes[LAP_MEMORY_BUFFERS] = request->token_bytes;
-  if (request->teacher_k && request->command != LAP_PLAN_TEACH)
-    bytes[LAP_MEMORY_BUFFERS] += lap_cache_bytes(request->teacher_k);
+  bytes[LAP_MEMORY_BUFFERS] = request->token_bytes + teacher_bytes(config, plan);
   return request->command == LAP_PLAN_TRAIN ? plan_training(config, request, plan, status)
                                             : plan_windows(config, request, plan, status);
 }

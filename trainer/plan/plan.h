@@ -41,7 +41,8 @@ typedef struct {
   lap_plan_command command;
   int64_t embedding_parameters, non_embedding_parameters;
   int ranks, model_ranks, fullest_rank;
-  double efficiency;       /* of lanes over replicas: 1 where they are even */
+  int64_t teacher_k; /* as asked for; training with objective.smoothing: the whole vocabulary */
+  double efficiency; /* of lanes over replicas: 1 where they are even */
   lap_memory_table memory; /* of the fullest rank */
   /* Of a step, all ranks together; a step of eval or teach is a window. */
   int64_t tokens_per_step; /* inputs, padding included */
@@ -58,7 +59,7 @@ lap_code lap_plan_make(const lap_config *config, const lap_plan_request *request
 
 /* Of a plan of train: the micro-batch that its fullest rank records, without memory; the caller's
  * to destroy. */
-lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan, int64_t teacher_k);
+lap_gemma2 *lap_plan_record(const lap_config *config, const lap_plan *plan);
 
 /* What a rank takes whatever the config: text and data of the program and its libraries (HDF5, Open
  * MPI; OpenBLAS, where it computes, comes on top), heap, stacks of its threads. Measured as the

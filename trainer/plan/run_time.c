@@ -22,16 +22,16 @@ static void fit(const lap_plan *plan, const lap_hardware *h, lap_plan_time *time
   time->capacity = h->memory_bytes;
 }
 
-lap_code lap_plan_time_make(const lap_config *config, const lap_plan *plan, int64_t teacher_k,
+lap_code lap_plan_time_make(const lap_config *config, const lap_plan *plan,
                             const lap_hardware *hardware, lap_plan_time *time, lap_status *status) {
   *time = (lap_plan_time){.hardware = hardware};
   if (hardware->is_chip) {
-    LAP_TRY(lap_step_time_chips(config, teacher_k, plan->forward_flops + plan->backward_flops,
+    LAP_TRY(lap_step_time_chips(config, plan->teacher_k, plan->forward_flops + plan->backward_flops,
                                 hardware, &time->chips, status));
     time->seconds_per_step = time->chips.seconds;
   } else {
-    LAP_TRY(
-        lap_step_time_measured(config, plan->ranks, teacher_k, hardware, &time->measured, status));
+    LAP_TRY(lap_step_time_measured(config, plan->ranks, plan->teacher_k, hardware, &time->measured,
+                                   status));
     time->seconds_per_step = time->measured.seconds;
   }
   time->tokens_per_second = (double)plan->tokens_per_step / time->seconds_per_step;

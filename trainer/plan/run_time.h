@@ -21,7 +21,7 @@ typedef struct {
 int lap_plan_time_chips(const lap_config *config);
 
 /* `plan` is of train, made with as many ranks. LAP_USAGE as the functions of step_time.h. */
-lap_code lap_plan_time_make(const lap_config *config, const lap_plan *plan, int64_t teacher_k,
+lap_code lap_plan_time_make(const lap_config *config, const lap_plan *plan,
                             const lap_hardware *hardware, lap_plan_time *time, lap_status *status);
 
 void lap_plan_time_print(const lap_plan_time *time);

@@ -71,11 +71,12 @@ lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences)
   return micro;
 }
 
-int64_t lap_micro_batch_bytes(int64_t sequences, int64_t length, int64_t teacher_k) {
+int64_t lap_micro_batch_bytes(int64_t sequences, int64_t length, int64_t teacher_k, bool one_row) {
   const int64_t positions = sequences * length, slots = positions * teacher_k;
   const int64_t position = 3 * sizeof(int32_t) + 4 * sizeof(double); /* inputs, losses */
   if (!teacher_k) return positions * position;
   const int64_t taught = sizeof(float) + sizeof(double), slot = sizeof(int32_t) + sizeof(float);
+  if (one_row) return positions * (position + taught);
   return positions * (position + taught) + slots * slot + length +
          lap_cache_rows_bytes(length, teacher_k);
 }

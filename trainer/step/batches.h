@@ -57,8 +57,8 @@ typedef struct {
 lap_micro_batch *lap_micro_batch_create(const lap_data *data, int64_t sequences);
 void lap_micro_batch_destroy(lap_micro_batch *micro);
 /* What create would allocate for data of this length with `teacher_k` kept ids (0: no teacher),
- * read from a cache. */
-int64_t lap_micro_batch_bytes(int64_t sequences, int64_t length, int64_t teacher_k);
+ * read from a cache, or, where all positions have `one_row`, from the smoothing. */
+int64_t lap_micro_batch_bytes(int64_t sequences, int64_t length, int64_t teacher_k, bool one_row);
 
 /* Fills all sequences: sequence i takes window `windows[i]` of the set. */
 lap_code lap_micro_batch_fill(lap_micro_batch *micro, const lap_data *data, const uint64_t *windows,

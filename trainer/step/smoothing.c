@@ -40,6 +40,10 @@ lap_smoothing *lap_smoothing_create(lap_smoothing_kind kind, const lap_token_set
   return made;
 }
 
+int64_t lap_smoothing_bytes(lap_smoothing_kind kind, int64_t vocab) {
+  return kind == LAP_SMOOTHING_NONE ? 0 : vocab * (int64_t)(sizeof(int32_t) + sizeof(float));
+}
+
 void lap_smoothing_destroy(lap_smoothing *smoothing) {
   if (!smoothing) return;
   free(smoothing->ids);

@@ -19,6 +19,8 @@ typedef struct {
  * LAP_SMOOTHING_NONE. */
 lap_smoothing *lap_smoothing_create(lap_smoothing_kind kind, const lap_token_set *tokens,
                                     int64_t vocab);
+/* What create would allocate and keep. */
+int64_t lap_smoothing_bytes(lap_smoothing_kind kind, int64_t vocab);
 void lap_smoothing_destroy(lap_smoothing *smoothing);
 
 #endif

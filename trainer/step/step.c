@@ -174,6 +174,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
                        int64_t teacher_k, lap_memory_table *memory) {
   const lap_placement *placement = &state->placement;
   const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
+  const bool one_row = config->smoothing != LAP_SMOOTHING_NONE;
   int *slots = gradient_slots(config, state);
   const lap_gradient_sum_size sums =
       lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition, slots);
@@ -188,7 +189,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
   memory->bytes[LAP_MEMORY_ACTIVATIONS] += lap_gemma2_bytes(model) - logits;
   memory->bytes[LAP_MEMORY_GRADIENTS] += sums.vectors + input_rows;
   memory->bytes[LAP_MEMORY_BUFFERS] +=
-      sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k) +
+      sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k, one_row) +
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
                           micro * model->length * config->model.hidden_size) +
       micro * (int64_t)sizeof(uint64_t) +

@@ -196,6 +196,23 @@ static void gathered_weights_take_what_they_say(void **state) {
     }
 }
 
+static void a_smoothed_micro_batch_takes_what_it_says(void **state) {
+  (void)state;
+  count_from_here();
+  lap_smoothing *smoothing = lap_smoothing_create(LAP_SMOOTHING_UNIFORM, NULL, 312);
+  const int64_t counts = 312 * (int64_t)sizeof(uint64_t); /* for a moment */
+  assert_int_equal(
+      lap_smoothing_bytes(LAP_SMOOTHING_UNIFORM, 312) + counts + (int64_t)sizeof *smoothing,
+      aligned_bytes + plain_bytes);
+  const lap_data data = {.sequence_length = 45, .smoothing = smoothing};
+  count_from_here();
+  lap_micro_batch *micro = lap_micro_batch_create(&data, 3);
+  assert_int_equal(lap_micro_batch_bytes(3, 45, 312, true) + (int64_t)sizeof *micro,
+                   aligned_bytes + plain_bytes);
+  lap_micro_batch_destroy(micro);
+  lap_smoothing_destroy(smoothing);
+}
+
 static void a_micro_batch_takes_what_it_says(void **state) {
   (void)state;
   for (int64_t k = 0; k <= 7; k += 7) {
@@ -205,7 +222,7 @@ static void a_micro_batch_takes_what_it_says(void **state) {
     lap_micro_batch *micro = lap_micro_batch_create(&data, 3);
     /* Synthetic data reads no cache rows. */
     const int64_t rows = k ? lap_cache_rows_bytes(45, k) : 0;
-    assert_int_equal(lap_micro_batch_bytes(3, 45, k) - rows + (int64_t)sizeof *micro,
+    assert_int_equal(lap_micro_batch_bytes(3, 45, k, false) - rows + (int64_t)sizeof *micro,
                      aligned_bytes + plain_bytes);
     lap_micro_batch_destroy(micro);
   }
@@ -543,6 +560,7 @@ int main(void) {
       cmocka_unit_test(checksums_in_bfloat16_take_what_they_say),
       cmocka_unit_test(gathered_weights_take_what_they_say),
       cmocka_unit_test(a_micro_batch_takes_what_it_says),
+      cmocka_unit_test(a_smoothed_micro_batch_takes_what_it_says),
       cmocka_unit_test(rows_and_content_of_a_cache_take_what_they_say),
       cmocka_unit_test(windows_take_what_they_say),
       cmocka_unit_test(training_takes_what_the_plan_says),
