@@ -143,6 +143,17 @@ class Commands(PlannedMemory):
                                   self.workspace / "taught", "--k", "16")
         self.assert_near("teach alone", plan["memory"]["total"], counted)
 
+    def test_memory_of_several_teachers_is_as_planned(self):
+        shape, tokens = [*BODY, "model.num_hidden_layers=4"], self.workspace / "tokens/eval/*.h5"
+        models = [self.workspace / f"teacher-{seed}" for seed in range(3)]
+        for seed, model in enumerate(models):
+            succeed("init", self.config, *shape, f"seed={seed}", "--out", model)
+        plan = self.plan(*shape, f"data.train={tokens}", "--command", "teach", "--k", "16",
+                         "--teachers", "3")
+        _, counted = self.counted("teach", "--from", models[0], "--average", f"{models[1]},{models[2]}",
+                                  "--tokens", tokens, "--out", self.workspace / "mean", "--k", "16")
+        self.assert_near("teach, three models", plan["memory"]["total"], counted)
+
     def test_memory_of_weights_held_in_bfloat16_is_as_planned(self):
         shape = [*BODY, "model.num_hidden_layers=20"]
         tokens = self.workspace / "tokens/eval/*.h5"

@@ -299,6 +299,7 @@ lap_code lap_dry_run(const lap_suite *suite, const char *out, const char *hardwa
 
 static const char *hours_text(const json_t *hours, char text[LAP_HUMAN_TEXT]) {
   if (!json_is_number(hours)) return "?";
+  if (json_number_value(hours) == 0) return "seconds";
   return lap_human_seconds(3600 * json_number_value(hours), text);
 }
 

@@ -26,9 +26,9 @@
 
 typedef struct {
   const char *command_name;
-  lap_plan_command command;         /* of that name */
-  int64_t ranks, ranks_per_node, k; /* 0, 0, -1: not given */
-  const char *hardware;             /* NULL: not given */
+  lap_plan_command command;                   /* of that name */
+  int64_t ranks, ranks_per_node, k, teachers; /* 0, 0, -1, 0: not given */
+  const char *hardware;                       /* NULL: not given */
   bool tape;
 } plan_flags;
 
@@ -59,6 +59,11 @@ static const lap_flag flags_of_plan[] = {
      .integer = {0, 1 << 20},
      .offset = offsetof(plan_flags, k),
      .help = "kept ids of the teacher's cache, 0: none [64 where a teacher is used]"},
+    {.name = "teachers",
+     .value = "N",
+     .integer = {1, 1 << 10},
+     .offset = offsetof(plan_flags, teachers),
+     .help = "of teach: models of --from and --average together [1]"},
     {.name = "tape",
      .offset = offsetof(plan_flags, tape),
      .help =
@@ -116,6 +121,7 @@ static lap_plan_request request_of(const lap_config *config, const plan_flags *f
       .ranks = usable ? usable : asked, /* whose refusal names the nearest */
       .ranks_per_node = (int)flags->ranks_per_node,
       .teacher_k = flags->k >= 0 ? flags->k : usual_k,
+      .teachers = flags->teachers,
       .token_bytes = (int64_t)(train.bytes + held_out.bytes),
       .largest_shard = train.largest ? (int64_t)train.largest : USUAL_SHARD_TOKENS,
       .window_count = train.windows};
@@ -279,6 +285,9 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
                          bool json, lap_status *status) {
   if (flags->tape && flags->command != LAP_PLAN_TRAIN)
     return lap_fail(status, LAP_USAGE, "--tape prints the tape of train, not of %s",
+                    lap_plan_command_name(flags->command));
+  if (flags->teachers && flags->command != LAP_PLAN_TEACH)
+    return lap_fail(status, LAP_USAGE, "--teachers is of teach, not of %s",
                     lap_plan_command_name(flags->command));
   lap_plan_request request = request_of(config, flags, console);
   plan_result result = {0};

@@ -347,11 +347,14 @@ static lap_code teach_shard(teacher *t, size_t shard, uint64_t windows_before, l
   return code;
 }
 
-void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
-                     int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory) {
-  lap_window_logits_bytes(model, state, length, 0, threads, memory);
+void lap_teach_bytes(const lap_gemma2_config *model, size_t model_count, const lap_state *state,
+                     int64_t length, int64_t k, int64_t shard_tokens, int threads,
+                     lap_memory_table *memory) {
+  for (size_t i = 0; i < model_count; ++i)
+    lap_window_logits_bytes(model, state, length, 0, threads, memory);
+  const int64_t mean_rows = model_count > 1 ? length : 0;
   memory->bytes[LAP_MEMORY_LOGITS] +=
-      (int64_t)threads * 2 * model->vocab_size * (int64_t)sizeof(float);
+      ((int64_t)threads * 2 + mean_rows) * model->vocab_size * (int64_t)sizeof(float);
   memory->bytes[LAP_MEMORY_BUFFERS] += lap_cache_content_bytes(LAP_PART_WINDOWS * (length - 1), k) +
                                        lap_cache_content_bytes(shard_tokens, k) +
                                        lap_cache_file_bytes(shard_tokens, k);

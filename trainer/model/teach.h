@@ -54,8 +54,10 @@ lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
 
 /* What rank 0 would allocate at most with this state, of which an outline will do: windows of this
- * length, `shard_tokens` tokens in the largest shard, which it puts together as one file. */
-void lap_teach_bytes(const lap_gemma2_config *model, const lap_state *state, int64_t length,
-                     int64_t k, int64_t shard_tokens, int threads, lap_memory_table *memory);
+ * length, `shard_tokens` tokens in the largest shard, which it puts together as one file. Of
+ * `model_count` models of this shape, whose weights are the caller's to count. */
+void lap_teach_bytes(const lap_gemma2_config *model, size_t model_count, const lap_state *state,
+                     int64_t length, int64_t k, int64_t shard_tokens, int threads,
+                     lap_memory_table *memory);
 
 #endif

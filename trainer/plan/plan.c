@@ -196,15 +196,17 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
   const bool bfloat16 = config->precision == LAP_MATMUL_BFLOAT16;
   lap_state *state = lap_state_outline(model, &placement,
                                        bfloat16 ? LAP_STATE_WEIGHTS_BFLOAT16 : LAP_STATE_WEIGHTS);
-  lap_state_bytes(state, &plan->memory);
-  if (request->command == LAP_PLAN_EVAL)
+  const bool teaches = request->command == LAP_PLAN_TEACH;
+  const int64_t models = teaches && request->teachers > 1 ? request->teachers : 1;
+  for (int64_t i = 0; i < models; ++i) lap_state_bytes(state, &plan->memory);
+  if (!teaches)
     lap_evaluate_bytes(model, state, length, k, config->threads, &plan->memory);
   else
-    lap_teach_bytes(model, state, length, k, request->largest_shard, config->threads,
-                    &plan->memory);
+    lap_teach_bytes(model, (size_t)models, state, length, k, request->largest_shard,
+                    config->threads, &plan->memory);
   lap_state_destroy(state);
   plan->tokens_per_step = length;
-  plan->forward_flops = lap_window_logits_flops(model, length);
+  plan->forward_flops = (double)models * lap_window_logits_flops(model, length);
   return LAP_OK;
 }
 

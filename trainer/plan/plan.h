@@ -32,6 +32,7 @@ typedef struct {
   lap_plan_command command;
   int ranks, ranks_per_node; /* ranks_per_node 0: one node has them all */
   int64_t teacher_k;     /* kept ids of the cache that is read, or written (teach); 0: no cache */
+  int64_t teachers;      /* models that teach at once; 0 is 1 */
   int64_t token_bytes;   /* of token shards in memory */
   int64_t largest_shard; /* tokens of the largest one, for teach */
   uint64_t window_count; /* of data.train, for schedule.epochs; 0: not known */
