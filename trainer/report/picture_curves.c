@@ -124,23 +124,18 @@ static void place_labels(line *lines, size_t count, const lap_scale *y) {
   }
 }
 
-static void cut_name(const char *name, char text[64]) {
-  snprintf(text, 64, strlen(name) > LABEL_LETTERS ? "%.*s\xE2\x80\xA6" : "%.*s",
-           strlen(name) > LABEL_LETTERS ? LABEL_LETTERS - 1 : LABEL_LETTERS, name);
-}
-
 static void draw_labels(const line *lines, size_t count, const lap_scale *x, const lap_scale *y,
                         FILE *out) {
   for (size_t i = 0; i < count; ++i) {
-    char kind[16], text[64];
+    char kind[16], text[LAP_SVG_NAME];
     const line *l = &lines[i];
     const double end = lap_scale_place(x, l->x[l->count - 1]);
     snprintf(kind, sizeof kind, "lead c%d", l->color);
     lap_svg_line(out, kind, end + 1, lap_scale_place(y, l->mean[l->count - 1]), x->at_to + 6,
                  l->label);
     snprintf(kind, sizeof kind, "c%d", l->color);
-    cut_name(l->name, text);
-    lap_svg_text(out, kind, x->at_to + 9, l->label + 3.5, "start", "%s", text);
+    lap_svg_text(out, kind, x->at_to + 9, l->label + 3.5, "start", "%s",
+                 lap_svg_name(l->name, LABEL_LETTERS, text));
   }
 }
 

@@ -123,9 +123,11 @@ static void draw_seed(const panels *p, const json_t *seed, double y, FILE *out) 
 
 static void draw_heads(const panels *p, const json_t *measure, const json_t *comparison,
                        FILE *out) {
-  char kind[16];
-  lap_svg_text(out, "strong", 2, 11, "start", "%.28s minus %.28s", lap_json_text(comparison, "arm"),
-               lap_json_text(comparison, "baseline"));
+  enum { LETTERS = 27 };
+  char kind[16], arm[LAP_SVG_NAME], baseline[LAP_SVG_NAME];
+  lap_svg_text(out, "strong", 2, 11, "start", "%s minus %s",
+               lap_svg_name(lap_json_text(comparison, "arm"), LETTERS, arm),
+               lap_svg_name(lap_json_text(comparison, "baseline"), LETTERS, baseline));
   lap_svg_text(out, "quiet", 2, 27, "start", "seed");
   snprintf(kind, sizeof kind, "open c%d", p->baseline);
   lap_svg_dot(out, kind, LEFT_FROM + 4, 23.5, 3.6);
@@ -173,9 +175,11 @@ static void draw_entry(const json_t *report, const json_t *comparison, const lap
   const json_t *seeds = json_object_get(comparison, "seeds");
   const int color = lap_arm_color(report, lap_json_text(comparison, "arm"));
   const char *verdict = lap_json_text(comparison, "verdict");
-  char kind[24];
-  lap_svg_text(out, "", OVERVIEW_LEFT, y - 15, "start", "%.24s minus %.20s%s",
-               lap_json_text(comparison, "arm"), lap_json_text(comparison, "baseline"),
+  enum { LETTERS = 21 };
+  char kind[24], arm[LAP_SVG_NAME], baseline[LAP_SVG_NAME];
+  lap_svg_text(out, "", OVERVIEW_LEFT, y - 15, "start", "%s minus %s%s",
+               lap_svg_name(lap_json_text(comparison, "arm"), LETTERS, arm),
+               lap_svg_name(lap_json_text(comparison, "baseline"), LETTERS, baseline),
                lap_json_flag(comparison, "exploratory") ? " (exploratory)" : "");
   lap_svg_text(out, "strong", OVERVIEW_RIGHT, y - 15, "end", "%s",
                lap_json_flag(comparison, "complete") ? verdict : "no verdict");

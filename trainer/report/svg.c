@@ -23,6 +23,29 @@ void lap_svg_escape(FILE *out, const char *text) {
     }
 }
 
+/* Where the letter `count` of a text begins; UTF-8. */
+static const char *letter(const char *text, int count) {
+  for (; *text; ++text)
+    if (((unsigned char)*text & 0xC0) != 0x80 && count-- == 0) break;
+  return text;
+}
+
+static int letters_of(const char *text) {
+  int count = 0;
+  for (; *text; ++text) count += ((unsigned char)*text & 0xC0) != 0x80;
+  return count;
+}
+
+const char *lap_svg_name(const char *name, int letters, char text[LAP_SVG_NAME]) {
+  const int all = letters_of(name), first = letters / 3, last = letters - first - 1;
+  if (all <= letters)
+    snprintf(text, LAP_SVG_NAME, "%s", name);
+  else
+    snprintf(text, LAP_SVG_NAME, "%.*s\xE2\x80\xA6%s", (int)(letter(name, first) - name), name,
+             letter(name, all - last));
+  return text;
+}
+
 /* Okabe and Ito's colours, which people with any colour vision tell apart; in the dark lighter. */
 static const char LIGHT[] =
     "--paper:#fdfdfb;--ink:#1d1d1f;--quiet:#62666d;--rule:#d9d9d4;--faint:#efefea;--alarm:#a33400;"

@@ -33,6 +33,11 @@ void lap_svg_path(FILE *out, const char *kind, const double *points, size_t coun
 void lap_svg_text(FILE *out, const char *kind, double x, double y, const char *anchor,
                   const char *format, ...) __attribute__((format(printf, 6, 7)));
 
+enum { LAP_SVG_NAME = 128 };
+/* A name in at most `letters` of them, 4 to 40: of a longer one the middle is left out, since names
+ * of a grid differ at their ends. Returns `text`. */
+const char *lap_svg_name(const char *name, int letters, char text[LAP_SVG_NAME]);
+
 /* From values to places. */
 typedef struct {
   double from, to;       /* values; from < to */
