@@ -142,7 +142,7 @@ static const lap_config_key schema[] = {
                 "uniform: label smoothing; unigram: how frequent each token of data.train is. Its "
                 "weight is objective.distill_weight. teacher.cache is then for evaluation only."},
     {"objective.temperature", LAP_KEY_REAL, offsetof(lap_config, objective.temperature),
-     .fallback = "1", .minimum = 0, .maximum = 1000, .lower = LAP_ABOVE, .in_numbers = true,
+     .fallback = "1", .minimum = 0.001, .maximum = 1000, .in_numbers = true,
      .meaning = "Temperature of teacher and student in KD. Other than 1 needs objective.tail "
                 "renormalise or renormalise_both and a cache of codec topk."},
     {"objective.tail", LAP_KEY_WORD, offsetof(lap_config, objective.tail), .words = tail_words,

@@ -281,7 +281,7 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"optimizer: {learning_rate: 0}\n", "a number greater than 0 to 1000, found '0'", NULL},
       {"optimizer: {beta1: 1}\n", "expected a number from 0 to below 1, found '1'", NULL},
       {"objective: {distill_weight: 1.5}\n", "a number from 0 to 1, found '1.5'", NULL},
-      {"objective: {temperature: 0}\n", "temperature: expected a number greater than 0", NULL},
+      {"objective: {temperature: 0}\n", "temperature: expected a number from 0.001 to 1000", NULL},
       {"objective: {tail: gost}\n",
        "one of ghost, drop, renormalise, renormalise_both, none, decoupled", NULL},
       {"model: {attn_logit_softcapping: 0}\n", "expected null or a number greater than 0", NULL},
