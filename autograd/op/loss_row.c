@@ -124,6 +124,18 @@ static lap_row_mass mass_of(real max_rest, double sum_rest, const real *kept, in
   return m;
 }
 
+void lap_row_head_first(int32_t *ids, real *probability, int64_t k, int64_t head) {
+  for (int64_t i = 0; i < head && i < k; ++i) {
+    int64_t most = i;
+    for (int64_t j = i + 1; j < k; ++j)
+      if (probability[j] > probability[most]) most = j;
+    const int32_t id = ids[i];
+    const real p = probability[i];
+    ids[i] = ids[most], ids[most] = id;
+    probability[i] = probability[most], probability[most] = p;
+  }
+}
+
 /* Slots of the head; all of them where there is no other. */
 static int64_t head_of(const lap_row_labels *labels) {
   const int64_t head = labels->objective->head;
