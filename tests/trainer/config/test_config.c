@@ -310,9 +310,11 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
 static void keys_that_do_not_fit_together_are_refused(void **state) {
   (void)state;
   static const bad_config bad[] = {
-      {MODEL, "model.num_attention_heads is 3; it must be a multiple of num_key_value_heads",
+      {MODEL,
+       "command line: model.num_attention_heads: 3; it must be a multiple of num_key_value_heads",
        "model.num_attention_heads=3"},
-      {MODEL, "model.head_dim is 15; it must be even", "model.head_dim=15"},
+      {MODEL, "command line: model.head_dim: 15; it must be even", "model.head_dim=15"},
+      {MODEL, "c.yaml:6: model.num_attention_heads: 4; it must", "model.num_key_value_heads=3"},
       {MODEL "  layer_types: [full_attention]\n",
        "c.yaml:12: model.layer_types: expected one entry for each of the 3 layers", NULL},
       {MODEL "  layer_types: [global, global, global]\n",
