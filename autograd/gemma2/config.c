@@ -31,25 +31,32 @@ static lap_code check_sizes(const lap_gemma2_config *config, lap_status *status)
   return LAP_OK;
 }
 
+/* What float32 holds, with room for what is computed from it: scores and logits are divided by a
+ * soft-cap, and angles multiplied by powers of 1 / rope_theta. */
 static lap_code check_numbers(const lap_gemma2_config *config, lap_status *status) {
   const struct {
     const char *key;
-    double value;
+    double value, smallest;
     bool may_be_zero;
   } numbers[] = {
-      {"query_pre_attn_scalar", config->query_pre_attn_scalar, false},
-      {"attn_logit_softcapping", config->attn_logit_softcapping, true},
-      {"final_logit_softcapping", config->final_logit_softcapping, true},
-      {"rope_theta", config->rope_theta, false},
-      {"rms_norm_eps", config->rms_norm_eps, false},
+      {"query_pre_attn_scalar", config->query_pre_attn_scalar, 1e-30, false},
+      {"attn_logit_softcapping", config->attn_logit_softcapping, 1e-6, true},
+      {"final_logit_softcapping", config->final_logit_softcapping, 1e-6, true},
+      {"rope_theta", config->rope_theta, 1e-6, false},
   };
+  const double largest = 1e30;
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) {
     const double value = numbers[i].value;
-    if (!isfinite(value) || value < 0 || (value == 0 && !numbers[i].may_be_zero))
-      return lap_fail(status, LAP_USAGE, "%s is %g; it must be a finite number greater than 0%s",
-                      numbers[i].key, value, numbers[i].may_be_zero ? ", or null for off" : "");
+    if (value == 0 && numbers[i].may_be_zero) continue;
+    if (!(value >= numbers[i].smallest && value <= largest))
+      return lap_fail(status, LAP_USAGE, "%s is %g; it must be from %g to %g%s", numbers[i].key,
+                      value, numbers[i].smallest, largest,
+                      numbers[i].may_be_zero ? ", or null for off" : "");
   }
-  return LAP_OK;
+  if (isfinite(config->rms_norm_eps) && config->rms_norm_eps > 0) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "rms_norm_eps is %g; it must be a finite number greater than 0",
+                  config->rms_norm_eps);
 }
 
 lap_code lap_gemma2_config_check(const lap_gemma2_config *config, lap_status *status) {

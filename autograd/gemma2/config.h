@@ -29,7 +29,7 @@ typedef struct {
   bool sliding[LAP_MAX_LAYERS]; /* layer_types: true is sliding_attention; default even layers */
 } lap_gemma2_config;
 
-/* LAP_USAGE naming the key, the value found and what it must be. */
+/* LAP_USAGE; the message begins with "KEY is VALUE; " and goes on with what it must be. */
 lap_code lap_gemma2_config_check(const lap_gemma2_config *config, lap_status *status);
 
 /* LAP_USAGE naming the key that so many model shards (mesh.model) do not divide. */

@@ -124,6 +124,18 @@ static lap_row_mass mass_of(real max_rest, double sum_rest, const real *kept, in
   return m;
 }
 
+void lap_row_head_first(int32_t *ids, real *probability, int64_t k, int64_t head) {
+  for (int64_t i = 0; i < head && i < k; ++i) {
+    int64_t most = i;
+    for (int64_t j = i + 1; j < k; ++j)
+      if (probability[j] > probability[most]) most = j;
+    const int32_t id = ids[i];
+    const real p = probability[i];
+    ids[i] = ids[most], ids[most] = id;
+    probability[i] = probability[most], probability[most] = p;
+  }
+}
+
 /* Slots of the head; all of them where there is no other. */
 static int64_t head_of(const lap_row_labels *labels) {
   const int64_t head = labels->objective->head;
@@ -149,19 +161,35 @@ static void decouple(const lap_row_labels *labels, lap_row_rule *made, real *wei
   made->all = made->a + made->r, made->target = 1;
 }
 
+/* t' before it is scaled, in weight [k]; returns its sum. Probabilities are raised relative to the
+ * largest, which stays 1: at a low temperature the powers themselves would all be 0. */
+static double raise_kept(const lap_row_labels *labels, double *sum, real *weight) {
+  const double tau = labels->objective->temperature;
+  double largest = 0, raised_sum = 0;
+  *sum = 0;
+  for (int64_t i = 0; i < labels->k; ++i) {
+    const double ti = labels->ids[i] < 0 ? 0 : (double)labels->probability[i];
+    weight[i] = (real)ti;
+    *sum += ti;
+    if (ti > largest) largest = ti;
+  }
+  if (tau == 1) return *sum;
+  const double top = lap_scalar_log(largest);
+  for (int64_t i = 0; i < labels->k; ++i) {
+    const double ti = (double)weight[i];
+    const double raised = ti > 0 ? lap_scalar_exp((lap_scalar_log(ti) - top) / tau) : ti;
+    weight[i] = (real)raised;
+    raised_sum += raised;
+  }
+  return raised_sum;
+}
+
 static lap_row_rule teacher_rule(const lap_row_labels *labels, bool rest_empty, real *weight) {
   const lap_objective *objective = labels->objective;
   const int64_t k = labels->k;
-  const int32_t *ids = labels->ids;
   const double tau = objective->temperature;
-  double sum = 0, raised_sum = 0;
-  for (int64_t i = 0; i < k; ++i) {
-    const double ti = ids[i] < 0 ? 0 : (double)labels->probability[i];
-    const double raised = tau == 1 || ti <= 0 ? ti : lap_scalar_exp(lap_scalar_log(ti) / tau);
-    weight[i] = (real)raised;
-    sum += ti;
-    raised_sum += raised;
-  }
+  double sum;
+  const double raised_sum = raise_kept(labels, &sum, weight);
   lap_row_rule made = {.a = sum, .r = rest_empty ? 0 : (double)labels->tail};
   switch (objective->tail) {
     case LAP_TAIL_GHOST:

@@ -14,6 +14,7 @@
 #include "autograd/op/objective.h"
 #include "autograd/op/op.h"
 
+#define lap_row_head_first LAP_PRECISION(lap_row_head_first)
 #define lap_row_begin LAP_PRECISION(lap_row_begin)
 #define lap_row_masses LAP_PRECISION(lap_row_masses)
 #define lap_row_coefficients_of LAP_PRECISION(lap_row_coefficients_of)
@@ -76,6 +77,10 @@ typedef struct {
   lap_row_mass one, hot; /* at temperature 1, and at that of the objective */
   lap_row_rule rule;
 } lap_row_coefficients;
+
+/* The most probable of `k` slots come first, `head` of them, by as many exchanges: what `decoupled`
+ * takes for the head. A row that has it so already stays. */
+void lap_row_head_first(int32_t *ids, real *probability, int64_t k, int64_t head);
 
 /* Reads a slice: takes the kept logits out of it, where -inf stays, raises ends [LAP_ROW_ENDS] and
  * kept [k] to what it has, and adds its masses to `rest`. A shard's slices come in the order of

@@ -1,4 +1,5 @@
 /* gemma2 config: the parameter counts of the paper's Table 2, and every refusal. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,11 +77,39 @@ static void impossible_shapes_are_refused_by_key(void **state) {
   config = shape(64, 8, 1, 4, 2, 16);
   config.attn_logit_softcapping = -1;
   assert_refused(config,
-                 "attn_logit_softcapping is -1; it must be a finite number greater than 0, or "
-                 "null for off");
+                 "attn_logit_softcapping is -1; it must be from 1e-06 to 1e+30, or null for off");
   config.attn_logit_softcapping = 0;
   lap_status status = {0};
   assert_int_equal(lap_gemma2_config_check(&config, &status), LAP_OK);
+}
+
+/* Ranges are of what float32 holds: a soft-cap of 1e39 is infinite there, 1e-40 has no inverse. */
+static void numbers_that_float32_cannot_hold_are_refused(void **state) {
+  (void)state;
+  lap_gemma2_config config = shape(64, 8, 1, 4, 2, 16);
+  const struct {
+    double *field, bad[3], good[2];
+    const char *message;
+  } cases[] = {
+      {&config.attn_logit_softcapping, {1e39, 1e-40, NAN}, {1e-6, 1e30}, "attn_logit_softcapping"},
+      {&config.final_logit_softcapping, {1e39, 1e-40, NAN}, {1e-6, 0}, "final_logit_softcapping"},
+      {&config.query_pre_attn_scalar, {1e-80, INFINITY, 0}, {1e-30, 1e30}, "query_pre_attn_scalar"},
+      {&config.rope_theta, {1e-300, 0, 1e31}, {1e-6, 1e30}, "rope_theta is "}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const double before = *cases[i].field;
+    for (int j = 0; j < 3; ++j) {
+      lap_status status = {0};
+      *cases[i].field = cases[i].bad[j];
+      assert_int_equal(lap_gemma2_config_check(&config, &status), LAP_USAGE);
+      assert_non_null(strstr(status.message, cases[i].message));
+    }
+    for (int j = 0; j < 2; ++j) {
+      lap_status status = {0};
+      *cases[i].field = cases[i].good[j];
+      assert_int_equal(lap_gemma2_config_check(&config, &status), LAP_OK);
+    }
+    *cases[i].field = before;
+  }
 }
 
 static void shards_that_do_not_divide_are_refused(void **state) {
@@ -109,6 +138,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(parameter_counts_are_those_of_the_paper),
       cmocka_unit_test(impossible_shapes_are_refused_by_key),
+      cmocka_unit_test(numbers_that_float32_cannot_hold_are_refused),
       cmocka_unit_test(shards_that_do_not_divide_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -254,6 +254,29 @@ static void without_tail_mass_the_rest_asks_for_nothing(void **state) {
   test_batch_destroy(batch);
 }
 
+/* The powers t^(1/tau) are smaller than any float, and later than any double; what counts is how
+ * they compare. Logits of 0 leave nothing but the teacher to be seen. */
+static void a_low_temperature_leaves_the_most_probable(void **state) {
+  (void)state;
+  const double temperatures[] = {0.05, 0.02, 0.001};
+  for (int i = 0; i < 3; ++i)
+    for (int tail = LAP_TAIL_RENORMALISE; tail <= LAP_TAIL_RENORMALISE_BOTH; ++tail) {
+      test_batch *batch = test_batch_create(1, 17, 23, 6, 107);
+      for (int64_t slot = 0; slot < 17 * 6; ++slot)
+        batch->probability[slot] = (double)(float)batch->probability[slot];
+      test_batch_set_entropy(batch);
+      const double x[17 * 3] = {0};
+      const op_case c = {.kind = OP_HEAD,
+                         .batch = batch,
+                         .columns = 3,
+                         .objective = {1, temperatures[i], (lap_tail)tail, 0, 0}};
+      char name[64];
+      snprintf(name, sizeof name, "temperature %g tail %d", temperatures[i], tail);
+      compare_head(name, &c, x, NULL);
+      test_batch_destroy(batch);
+    }
+}
+
 /* K = V: there is no rest that stored tail mass could be of. */
 static void a_teacher_that_kept_everything_has_no_tail(void **state) {
   (void)state;
@@ -342,6 +365,7 @@ int main(void) {
       cmocka_unit_test(rmsnorm_is_its_formula),
       cmocka_unit_test(the_head_is_its_formula_under_every_rule),
       cmocka_unit_test(without_tail_mass_the_rest_asks_for_nothing),
+      cmocka_unit_test(a_low_temperature_leaves_the_most_probable),
       cmocka_unit_test(a_teacher_that_kept_everything_has_no_tail),
       cmocka_unit_test(tail_mass_alone_is_a_teacher_too),
       cmocka_unit_test(a_student_that_is_sure_keeps_its_digits),

@@ -195,13 +195,16 @@ class Codecs(Test):
                     with numpy.errstate(divide="ignore"):
                         file["logprob"][...] = numpy.log(p)
                     file["tail_mass"][...] = 0
-            by_cache = self.train(name, "objective.distill_weight=0.1", "objective.tail=ghost").json
-            run = self.workspace / f"{name}-run"
-            smoothed = succeed("train", self.config, f"run_dir={run}", f"objective.smoothing={name}", "--json")
-            self.assertIn("smoothed", smoothed.err)
-            print(name, by_cache["kd"], smoothed.json["kd"])
-            for key in ("loss", "cross_entropy", "kd", "kl"):
-                self.assertAlmostEqual(by_cache[key], smoothed.json[key], delta=1e-4, msg=key)
+            for rule in (["ghost"], ["decoupled", "objective.head=5", "objective.tail_weight=0"]):
+                options = [f"objective.tail={rule[0]}", *rule[1:]]
+                by_cache = self.train(name, "objective.distill_weight=0.1", *options).json
+                run = self.workspace / f"{name}-{rule[0]}-run"
+                smoothed = succeed("train", self.config, f"run_dir={run}", f"objective.smoothing={name}", *options,
+                                   "--json")
+                self.assertIn("smoothed", smoothed.err)
+                print(name, rule[0], by_cache["kd"], smoothed.json["kd"])
+                for key in ("loss", "cross_entropy", "kd", "kl"):
+                    self.assertAlmostEqual(by_cache[key], smoothed.json[key], delta=1e-4, msg=f"{name} {rule} {key}")
         result = lapidary("train", self.config, "objective.smoothing=uniformly", "--dry-run")
         self.assert_exit(result, 2)
         self.assertIn("expected one of none, uniform, unigram, found 'uniformly'", result.err)

@@ -3,6 +3,10 @@
 from harness import SOURCE, Test, lapidary, succeed, unittest
 
 
+MANY_IDS = ["model.vocab_size=2097152", "batch.sequences=990000000", "data.sequence_length=8192",
+            "model.max_position_embeddings=8192"]
+
+
 class Plan(Test):
     @classmethod
     def make(cls, workspace):
@@ -68,6 +72,10 @@ class Plan(Test):
                                 (["--ranks", "0"], "--ranks"),
                                 (["--command", "bench"], "expected train, eval or teach"),
                                 (["--k", "-1"], "--k"),
+                                (["--k", "401"], "--k 401: a row keeps at most the 400 ids of model.vocab_size"),
+                                (["--k", "1048576", *MANY_IDS, "batch.micro_sequences=165000000"],
+                                 "takes more memory than there is anywhere"),
+                                (["--k", "1048576", *MANY_IDS, "mesh.model=2"], "between its 2 model shards"),
                                 (["--tape", "--command", "eval"], "the tape of train, not of eval"),
                                 (["model.vocab_size=0"], "model.vocab_size"),
                                 (["--command", "eval", "data.sequence_length=null"],
@@ -92,6 +100,38 @@ class Plan(Test):
             self.assertEqual(published["non_embedding_parameters"], sizes[1])
             self.assertEqual(published["embedding_parameters"], sizes[0] // 256128 * 256000)
 
+    def test_the_tables_of_the_papers_sizes_are_what_plan_prints(self):
+        page = (SOURCE / "docs/paper-sizes.md").read_text()
+        models = [(SOURCE / f"configs/gemma2-{name}.yaml", ranks)
+                  for name, ranks in (("2b", 512), ("9b", 4096), ("27b", 6144))]
+
+        def row(name, plans, text):
+            self.assertIn(" | ".join([f"| {name}", *map(text, plans)]) + " |", page)
+
+        plans = [self.plan(config=config, ranks=ranks) for config, ranks in models]
+        row("embedding parameters (Table 2)", plans, lambda plan: f"{plan['embedding_parameters']:,}")
+        row("other parameters (Table 2)", plans, lambda plan: f"{plan['non_embedding_parameters']:,}")
+        row("tokens a step, one sequence of 8192 a lane", plans, lambda plan: f"{plan['tokens_per_step'] / 1e6:.2f} M")
+        for name, part in (("a step, forward and backward", "step"), ("of the whole run", "total")):
+            row(f"FLOPs {name}", plans, lambda plan, part=part: f"{plan['flops'][part]:.2e}".replace("+", ""))
+        row("logits while training on as many ranks as chips, bytes", plans,
+            lambda plan: f"{plan['memory']['logits']:,}")
+        window = ["--command", "eval", "data.sequence_length=512", "threads=2"]
+        plans = [self.plan(*window, config=config) for config, _ in models]
+        row("weights in float32, bytes (`--command eval`)", plans, lambda plan: f"{plan['memory']['weights']:,}")
+        self.assertIn(f"| {plans[0]['memory']['total']:,} bytes |", page)
+        for shard in ("none", "optimizer", "gradients", "full"):
+            plans = [self.plan(f"mesh.shard={shard}", "recompute=block", config=config, ranks=ranks)
+                     for config, ranks in models]
+            row(f"`mesh.shard={shard}`", plans, lambda plan: f"{plan['memory']['total'] / 2**30:.1f} GiB")
+
+    def test_smoothing_takes_memory_where_it_has_a_weight(self):
+        smoothed = self.plan("objective.smoothing=uniform")["memory"]
+        without = self.plan("objective.distill_weight=0")["memory"]
+        self.assertGreater(smoothed["logits"], without["logits"])
+        self.assertEqual(self.plan("objective.smoothing=uniform", "objective.distill_weight=0")["memory"], without)
+        few = self.plan("model.vocab_size=40", "objective.distill_weight=1")["memory"]
+        self.assertEqual(few, self.plan("model.vocab_size=40", "objective.distill_weight=1", "--k", "40")["memory"])
 
     def test_the_papers_meshes(self):
         """On a rank for each chip every sharding has its memory; fewer ranks fold the same mesh."""

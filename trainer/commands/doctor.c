@@ -33,7 +33,7 @@ typedef struct {
 static const lap_flag flags_of_doctor[] = {
     {.name = "quick",
      .offset = offsetof(doctor_flags, quick),
-     .help = "about 3 seconds instead of 10, with rougher rates"},
+     .help = "about 5 seconds instead of 20, with rougher rates"},
     {.name = "threads",
      .value = "N",
      .integer = {1, 1024},

@@ -58,7 +58,7 @@ static const lap_flag flags_of_plan[] = {
      .value = "K",
      .integer = {0, 1 << 20},
      .offset = offsetof(plan_flags, k),
-     .help = "kept ids of the teacher's cache, 0: none [64 where a teacher is used]"},
+     .help = "kept ids of the teacher's cache, 0: none [64, or all, where a teacher is used]"},
     {.name = "teachers",
      .value = "N",
      .integer = {1, 1 << 10},
@@ -103,6 +103,14 @@ static bool has_cache(const lap_config *config, lap_plan_command command) {
                                    : config->teacher.cache != NULL;
 }
 
+static lap_code check_k(const lap_config *config, const plan_flags *flags, lap_status *status) {
+  LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
+  if (flags->k <= config->model.vocab_size) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "--k %" PRId64 ": a row keeps at most the %" PRId64 " ids of model.vocab_size",
+                  flags->k, config->model.vocab_size);
+}
+
 static lap_plan_request request_of(const lap_config *config, const plan_flags *flags,
                                    lap_console *console) {
   lap_token_set_size train = {0}, held_out = {0};
@@ -115,7 +123,8 @@ static lap_plan_request request_of(const lap_config *config, const plan_flags *f
   const int asked = flags->ranks ? (int)flags->ranks : 1;
   const int usable =
       flags->command == LAP_PLAN_TRAIN ? lap_ranks_usable(console, config, asked) : asked;
-  const int64_t usual_k = has_cache(config, flags->command) ? USUAL_K : 0;
+  const int64_t most_k = config->model.vocab_size < USUAL_K ? config->model.vocab_size : USUAL_K;
+  const int64_t usual_k = has_cache(config, flags->command) ? most_k : 0;
   return (lap_plan_request){
       .command = flags->command,
       .ranks = usable ? usable : asked, /* whose refusal names the nearest */
@@ -289,6 +298,7 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   if (flags->teachers && flags->command != LAP_PLAN_TEACH)
     return lap_fail(status, LAP_USAGE, "--teachers is of teach, not of %s",
                     lap_plan_command_name(flags->command));
+  LAP_TRY(check_k(config, flags, status));
   lap_plan_request request = request_of(config, flags, console);
   plan_result result = {0};
   lap_hardware hardware = {0};

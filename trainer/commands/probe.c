@@ -66,9 +66,17 @@ static lap_code resolve_objective(lap_config *config, const lap_probe_batch *bat
                     "%s: objective.distill_weight is %g, but %s has no teacher_ids, teacher_probs "
                     "and teacher_tail; add them or use 0",
                     config->file, config->objective.distill_weight, batch_path);
-  /* Whatever the slots are: with decoupled the first objective.head of them are the head. */
   const lap_config_teacher teacher = {.name = batch_path, .codec = "topk", .dense = true};
   return lap_config_resolve_tail(config, &teacher, status);
+}
+
+static lap_code check_smoothing(const lap_config *config, const char *batch_path,
+                                lap_status *status) {
+  if (config->smoothing == LAP_SMOOTHING_NONE) return LAP_OK;
+  return lap_config_fail(config, "objective.smoothing", status,
+                         "expected none: probe reads its teacher from the batch; write the "
+                         "distribution into %s as teacher_ids, teacher_probs and teacher_tail",
+                         batch_path);
 }
 
 static lap_code check_shards(const lap_config *config, lap_status *status) {
@@ -97,6 +105,7 @@ static lap_code probe_with(const probe_options *probe, lap_config *config,
   lap_probe_batch *batch;
   double loss = 0;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_MODEL, status));
+  LAP_TRY(check_smoothing(config, probe->batch, status));
   LAP_TRY(check_shards(config, status));
   const lap_gemm_choice choice = lap_config_gemm(config);
   LAP_TRY(lap_gemm_open(&choice, status));
@@ -159,7 +168,9 @@ const lap_command lap_command_probe = {
         "and grad.NAME for every weight.\n\n"
         "The config needs only model and objective. objective.distill_weight is 1 by default where "
         "B "
-        "has a teacher, else 0; objective.tail is ghost by default. Each sequence is one document. "
+        "has a teacher, else 0; objective.tail is ghost by default; "
+        "decoupled takes the most probable ids for the head, or, where K is not the vocabulary, "
+        "the first slots. Each sequence is one document. "
         "mesh.model cuts the model as "
         "training would.",
     .run = run};

@@ -154,6 +154,11 @@ static inline lap_gemm_choice lap_config_gemm(const lap_config *config) {
   return (lap_gemm_choice){config->gemm, config->precision, config->blas_core};
 }
 
+/* Whether a row of smoothing is learned from: not where its weight is 0. */
+static inline bool lap_config_smooths(const lap_config *config) {
+  return config->smoothing != LAP_SMOOTHING_NONE && config->objective.distill_weight > 0;
+}
+
 /* Micro-batches that a lane has in a step. */
 static inline int64_t lap_config_micro_batches(const lap_config *config) {
   return config->batch.sequences / lap_mesh_lanes(&config->mesh) / config->batch.micro_sequences;

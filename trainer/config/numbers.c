@@ -61,6 +61,21 @@ static bool is_at_default(const lap_config *config, const char *key) {
   return strcmp(key, "model.pre_norms_only") == 0 && !config->model.pre_norms_only;
 }
 
+/* Whose bits changed with LAP_TEACHER_VERSION; others have the numbers they had before. The row of
+ * uniform smoothing is the same in both orders. */
+static bool has_teacher_version(const lap_config *config) {
+  const lap_objective *objective = &config->objective;
+  if (objective->distill_weight == 0) return false;
+  return objective->temperature != 1 ||
+         (config->smoothing == LAP_SMOOTHING_UNIGRAM && objective->tail == LAP_TAIL_DECOUPLED);
+}
+
+static void append_version(lap_numbers *numbers, const char *key, int version) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", version);
+  lap_numbers_append(numbers, key, text);
+}
+
 static void append_key(lap_numbers *numbers, const lap_config *config, int index) {
   char *value = lap_config_value_text(config, index);
   lap_numbers_append(numbers, lap_config_schema(&(size_t){0})[index].name, value);
@@ -69,9 +84,7 @@ static void append_key(lap_numbers *numbers, const lap_config *config, int index
 
 lap_numbers *lap_numbers_create(const lap_config *config) {
   lap_numbers *numbers = lap_allocate(1, sizeof *numbers);
-  char version[16];
-  snprintf(version, sizeof version, "%d", LAP_NUMERICS_VERSION);
-  lap_numbers_append(numbers, "numerics_version", version);
+  append_version(numbers, "numerics_version", LAP_NUMERICS_VERSION);
   const int gemm = lap_config_find("gemm");
   append_key(numbers, config, gemm); /* first: which of the others are there depends on it */
   size_t count;
@@ -85,6 +98,8 @@ lap_numbers *lap_numbers_create(const lap_config *config) {
   }
   lap_numbers_append(numbers, "init", strcmp(config->init, "random") == 0 ? "random" : "weights");
   append_weights(numbers, config);
+  if (has_teacher_version(config))
+    append_version(numbers, "objective.teacher_version", LAP_TEACHER_VERSION);
   return numbers;
 }
 

@@ -2,9 +2,10 @@
  *
  * Two runs with equal lists end in the same bits. The config gives the first part: model,
  * objective, seed, init, data settings, logical mesh, batch, optimizer, schedule, gemm (of openblas
- * blas_core and micro_sequences too), precision and LAP_NUMERICS_VERSION. The caller appends what
- * the config cannot know: content hashes of data, cache and initial weights in order, the windows
- * of each source of data where there are several, the version of OpenBLAS where it computes.
+ * blas_core and micro_sequences too), precision, LAP_NUMERICS_VERSION and, of runs that it
+ * concerns, LAP_TEACHER_VERSION. The caller appends what the config cannot know: content hashes of
+ * data, cache and initial weights in order, the windows of each source of data where there are
+ * several, the version of OpenBLAS where it computes.
  * Kernels, threads, sharding, ranks, paths and checkpoint settings are not in it.
  */
 #ifndef LAP_TRAINER_CONFIG_NUMBERS_H

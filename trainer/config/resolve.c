@@ -1,5 +1,6 @@
 #include "trainer/config/resolve.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -54,6 +55,17 @@ static lap_code check_temperature(const lap_config *config, lap_status *status) 
                          config->objective.temperature);
 }
 
+/* The model's own messages begin with "KEY is VALUE"; here the key comes with where it is from. */
+static lap_code check_shape(const lap_config *config, lap_status *status) {
+  lap_status why;
+  if (lap_gemma2_config_check(&config->model, &why) == LAP_OK) return LAP_OK;
+  const char *after = strstr(why.message, " is ");
+  assert(after);
+  char key[64];
+  snprintf(key, sizeof key, "model.%.*s", (int)(after - why.message), why.message);
+  return lap_config_fail(config, key, status, "%s", after + strlen(" is "));
+}
+
 static lap_code check_model(lap_config *config, lap_status *status) {
   bool complete = true;
   size_t count;
@@ -62,8 +74,7 @@ static lap_code check_model(lap_config *config, lap_status *status) {
     if (schema[i].needs & LAP_NEEDS_MODEL && config->origin[i] == LAP_ORIGIN_NONE) complete = false;
   const lap_gemma2_config *model = &config->model;
   if (!complete) return LAP_OK; /* lap_config_require says so where it matters */
-  if (lap_gemma2_config_check(model, status) != LAP_OK)
-    return lap_fail(status, LAP_USAGE, "%s: model.%s", config->file, status->message);
+  LAP_TRY(check_shape(config, status));
   if (config->layer_type_count && config->layer_type_count != model->num_hidden_layers)
     return lap_config_fail(config, "model.layer_types", status,
                            "expected one entry for each of the %" PRId64

@@ -16,7 +16,8 @@ static const char *const policy_words[] = {"stop", "exclude", NULL};
 static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
-/* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. */
+/* Upper bounds keep products of two keys within int64_t; the model's own check is stricter. Those
+ * of the model's reals are the model's (autograd/gemma2/config.c). */
 enum { MODEL_WIDTH = 1 << 20, MODEL_LENGTH = 1 << 24 };
 
 static const lap_config_key schema[] = {
@@ -67,20 +68,19 @@ static const lap_config_key schema[] = {
      .unit = "tokens", .example = "64",
      .meaning = "Tokens that a sliding_attention layer sees. The token itself is one of them."},
     {"model.query_pre_attn_scalar", LAP_KEY_REAL, offsetof(lap_config, model.query_pre_attn_scalar),
-     .minimum = 0, .maximum = 1e300, .lower = LAP_ABOVE, .needs = LAP_NEEDS_MODEL,
-     .in_numbers = true, .example = "24",
+     .minimum = 1e-30, .maximum = 1e30, .needs = LAP_NEEDS_MODEL, .in_numbers = true,
+     .example = "24",
      .meaning = "Attention scores are multiplied by its power -1/2. head_dim in Gemma 2 2B and 9B, "
                 "hidden_size / num_attention_heads in 27B."},
     {"model.attn_logit_softcapping", LAP_KEY_CAP,
-     offsetof(lap_config, model.attn_logit_softcapping), .fallback = "50", .minimum = 0,
-     .maximum = 1e300, .lower = LAP_ABOVE, .in_numbers = true,
+     offsetof(lap_config, model.attn_logit_softcapping), .fallback = "50", .minimum = 1e-6,
+     .maximum = 1e30, .in_numbers = true,
      .meaning = "Soft-cap of attention scores; null: off. A score becomes cap tanh(score / cap)."},
     {"model.final_logit_softcapping", LAP_KEY_CAP,
-     offsetof(lap_config, model.final_logit_softcapping), .fallback = "30", .minimum = 0,
-     .maximum = 1e300, .lower = LAP_ABOVE, .in_numbers = true,
-     .meaning = "Soft-cap of the final logits; null: off."},
+     offsetof(lap_config, model.final_logit_softcapping), .fallback = "30", .minimum = 1e-6,
+     .maximum = 1e30, .in_numbers = true, .meaning = "Soft-cap of the final logits; null: off."},
     {"model.rope_theta", LAP_KEY_REAL, offsetof(lap_config, model.rope_theta), .fallback = "10000",
-     .minimum = 0, .maximum = 1e300, .lower = LAP_ABOVE, .in_numbers = true,
+     .minimum = 1e-6, .maximum = 1e30, .in_numbers = true,
      .meaning = "Base of the RoPE frequencies."},
     {"model.rms_norm_eps", LAP_KEY_REAL, offsetof(lap_config, model.rms_norm_eps),
      .fallback = "1.0e-6", .minimum = 0, .maximum = 1, .lower = LAP_ABOVE, .in_numbers = true,
@@ -142,7 +142,7 @@ static const lap_config_key schema[] = {
                 "uniform: label smoothing; unigram: how frequent each token of data.train is. Its "
                 "weight is objective.distill_weight. teacher.cache is then for evaluation only."},
     {"objective.temperature", LAP_KEY_REAL, offsetof(lap_config, objective.temperature),
-     .fallback = "1", .minimum = 0, .maximum = 1000, .lower = LAP_ABOVE, .in_numbers = true,
+     .fallback = "1", .minimum = 0.001, .maximum = 1000, .in_numbers = true,
      .meaning = "Temperature of teacher and student in KD. Other than 1 needs objective.tail "
                 "renormalise or renormalise_both and a cache of codec topk."},
     {"objective.tail", LAP_KEY_WORD, offsetof(lap_config, objective.tail), .words = tail_words,

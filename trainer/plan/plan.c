@@ -29,8 +29,11 @@ int64_t lap_plan_process_bytes(int ranks, int threads) {
 
 /* Whether all positions have one row, in the place of a cache. */
 static bool smooths(const lap_config *config, lap_plan_command command) {
-  return command == LAP_PLAN_TRAIN && config->smoothing != LAP_SMOOTHING_NONE;
+  return command == LAP_PLAN_TRAIN && lap_config_smooths(config);
 }
+
+/* What an int64_t holds, with some room. */
+static const double MOST_BYTES = 9e18;
 
 /* FLOPs of a step: every sequence is one document. Model shards only cut them up. */
 static void count_flops(const lap_config *config, lap_plan *plan) {
@@ -53,19 +56,41 @@ static void count_flops(const lap_config *config, lap_plan *plan) {
 }
 
 /* What follows is in int64_t; a value of the tape is no wider than the widest of these. */
-static lap_code check_micro_batch(const lap_config *config, int64_t sequences, lap_status *status) {
+static lap_code check_micro_batch(const lap_config *config, int64_t sequences, int64_t k,
+                                  lap_status *status) {
   const lap_gemma2_config *m = &config->model;
   const double wide = fmax(fmax((double)m->hidden_size, (double)m->intermediate_size),
                            (double)(m->num_attention_heads * m->head_dim));
-  enum { VALUES = 64 }; /* more than a layer has, gradients and scratch included */
-  const double bytes = (double)sequences * (double)config->data.sequence_length * wide *
-                       (double)m->num_hidden_layers * VALUES * sizeof(float);
-  if (bytes < 9e18) return LAP_OK;
+  /* More than a layer has, gradients and scratch included; of an id of a row, on its way from a
+   * model to a cache or from there to the loss; and of a logit. */
+  enum { VALUES = 64, KEPT_BYTES = 1024, LOGIT_BYTES = 64 };
+  const double position = wide * (double)m->num_hidden_layers * VALUES * sizeof(float) +
+                          (double)k * KEPT_BYTES + (double)m->vocab_size * LOGIT_BYTES;
+  if ((double)sequences * (double)config->data.sequence_length * position < MOST_BYTES)
+    return LAP_OK;
   return lap_fail(status, LAP_USAGE,
                   "%s: a micro-batch of %" PRId64 " sequences of %" PRId64
                   " positions takes more memory than there is anywhere; lower "
                   "batch.micro_sequences or data.sequence_length",
                   config->file, sequences, config->data.sequence_length);
+}
+
+/* Shards of a model send each other activations and kept logits of all positions of a step. */
+static lap_code check_traffic(const lap_config *config, int64_t k, lap_status *status) {
+  const lap_gemma2_config *m = &config->model;
+  enum { SUMS = 32, SCALARS = 64 }; /* more than a layer, and a row of logits, send to a shard */
+  const double position =
+      ((double)m->hidden_size * (double)m->num_hidden_layers * SUMS + 8 * (double)k + SCALARS) *
+      sizeof(float);
+  const double positions = (double)config->batch.sequences * (double)config->data.sequence_length;
+  if (config->mesh.model == 1 || positions * position * config->mesh.model < MOST_BYTES)
+    return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: a step of %" PRId64 " sequences of %" PRId64
+                  " positions sends more bytes between its %d model shards than can be counted; "
+                  "lower batch.sequences or data.sequence_length",
+                  config->file, config->batch.sequences, config->data.sequence_length,
+                  config->mesh.model);
 }
 
 static lap_code plan_schedule(const lap_config *config, uint64_t window_count, lap_plan *plan,
@@ -143,7 +168,8 @@ static lap_code plan_training(const lap_config *config, const lap_plan_request *
   lap_placement placement;
   LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
   LAP_TRY(placement_of(config, request->ranks, 0, &placement, status));
-  LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, status));
+  LAP_TRY(check_micro_batch(config, config->batch.micro_sequences, plan->teacher_k, status));
+  LAP_TRY(check_traffic(config, plan->teacher_k, status));
   const int model_ranks = placement.fold.model_ranks;
   plan->model_ranks = model_ranks;
   plan->efficiency = lap_mesh_efficiency(&config->mesh, placement.fold.replicas);
@@ -187,7 +213,7 @@ static lap_code plan_windows(const lap_config *config, const lap_plan_request *r
                     "%s: data.sequence_length is missing; add it to the config or give "
                     "data.sequence_length=VALUE",
                     config->file);
-  LAP_TRY(check_micro_batch(config, 1, status));
+  LAP_TRY(check_micro_batch(config, 1, k, status));
   lap_placement placement;
   const lap_model_layout layout = {config->mesh.model, config->model_ranks};
   LAP_TRY(lap_model_layout_placement(config, layout, request->ranks, 0, &placement, status));

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "autograd/gemma2/model.h"
+#include "autograd/op/loss_row.h"
 #include "core/memory.h"
 #include "trainer/hf/safetensors.h"
 #include "trainer/hf/weights.h"
@@ -29,6 +30,7 @@ static const lap_dtype dtype_of_real = LAP_DTYPE_F32;
 typedef struct {
   lap_batch batch;
   lap_losses losses;
+  int32_t *teacher_ids;
   real *teacher_probability, *teacher_tail;
   double *teacher_entropy, *loss_values;
 } real_batch;
@@ -39,14 +41,31 @@ static real *round_to_real(const double *values, int64_t count) {
   return rounded;
 }
 
-static real_batch make_batch(const lap_probe_batch *given) {
+/* As training does: a row of all ids may have them in any order; one of fewer has its head in
+ * front, as a stratified cache has. */
+static void put_heads_first(real_batch *made, const lap_probe_request *request) {
+  const lap_probe_batch *given = request->batch;
+  const bool dense = given->k == request->model->vocab_size;
+  if (!dense || request->objective.tail != LAP_TAIL_DECOUPLED) return;
+  for (int64_t row = 0; row < given->sequences * given->length; ++row)
+    lap_row_head_first(made->teacher_ids + row * given->k,
+                       made->teacher_probability + row * given->k, given->k,
+                       request->objective.head);
+}
+
+static real_batch make_batch(const lap_probe_request *request) {
+  const lap_probe_batch *given = request->batch;
   const int64_t positions = given->sequences * given->length;
   real_batch made = {.loss_values = lap_allocate(4 * positions, sizeof(double))};
   if (given->k) {
-    made.teacher_probability = round_to_real(given->teacher_probability, positions * given->k);
+    const int64_t slots = positions * given->k;
+    made.teacher_ids = lap_allocate(slots, sizeof(int32_t));
+    memcpy(made.teacher_ids, given->teacher_ids, (size_t)slots * sizeof(int32_t));
+    made.teacher_probability = round_to_real(given->teacher_probability, slots);
     made.teacher_tail = round_to_real(given->teacher_tail, positions);
     made.teacher_entropy = lap_allocate(positions, sizeof(double));
     for (int64_t i = 0; i < positions; ++i) made.teacher_entropy[i] = (double)NAN; /* kl unread */
+    put_heads_first(&made, request);
   }
   made.batch = (lap_batch){.sequences = given->sequences,
                            .length = given->length,
@@ -54,7 +73,7 @@ static real_batch make_batch(const lap_probe_batch *given) {
                            .document_start = given->document_start,
                            .targets = given->targets,
                            .k = given->k,
-                           .teacher_ids = given->teacher_ids,
+                           .teacher_ids = made.teacher_ids,
                            .teacher_probability = made.teacher_probability,
                            .teacher_tail = made.teacher_tail,
                            .teacher_entropy = made.teacher_entropy};
@@ -67,6 +86,7 @@ static real_batch make_batch(const lap_probe_batch *given) {
 
 static void release_batch(real_batch *made) {
   free(made->loss_values);
+  free(made->teacher_ids);
   free(made->teacher_probability);
   free(made->teacher_tail);
   free(made->teacher_entropy);
@@ -204,7 +224,7 @@ lap_code LAP_PRECISION(lap_probe_run)(const lap_probe_request *request, double *
   result.weights = lap_allocate_aligned(elements, sizeof(real));
   lap_code code = read_weights(request->weights, result.parameters, result.weights, status);
   if (code == LAP_OK) {
-    real_batch made = make_batch(request->batch);
+    real_batch made = make_batch(request);
     result.gradients = lap_allocate_aligned(elements, sizeof(real));
     train(request, &made, &result);
     if (request->shards > 1) join_gradients(&result);

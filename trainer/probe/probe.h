@@ -6,7 +6,8 @@
  *   teacher_ids                    [B, T, K] integers      all three or none
  *   teacher_probs, teacher_tail    [B, T, K] and [B, T] floating point
  * A slot of probability 0 is unused, whatever its id. Teacher rows of positions that are not
- * counted are not looked at.
+ * counted are not looked at. The tail rule decoupled takes the most probable ids of a row for the
+ * head, or, where K is not the vocabulary, its first slots.
  *
  * Weights W are named as Hugging Face names them, all of them and nothing else. An lm_head.weight,
  * which a tied model's state may hold a second time, is ignored where it equals the embedding.

@@ -107,10 +107,10 @@ static lap_code open_caches(lap_config *config, const lap_session *session,
 
 /* All ids are kept, so every rule but decoupled comes to the same. */
 static lap_code make_smoothing(lap_config *config, lap_inputs *in, lap_status *status) {
-  if (config->objective.distill_weight == 0) return LAP_OK;
+  if (!lap_config_smooths(config)) return LAP_OK;
   in->smoothing =
-      lap_smoothing_create(config->smoothing, &in->train_tokens, config->model.vocab_size);
-  if (!in->smoothing) return LAP_OK;
+      lap_smoothing_create(config->smoothing, &in->train_tokens, config->model.vocab_size,
+                           config->objective.tail == LAP_TAIL_DECOUPLED);
   const lap_config_teacher teacher = {
       .name = "objective.smoothing", .codec = "topk", .dense = true};
   return lap_config_resolve_tail(config, &teacher, status);

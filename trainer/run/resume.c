@@ -151,6 +151,15 @@ static bool is_length_key(const char *key) {
   return false;
 }
 
+static bool is_version_key(const char *key) {
+  return strcmp(key, "numerics_version") == 0 || strcmp(key, "objective.teacher_version") == 0;
+}
+
+/* objective.teacher_version is only there from the second on. */
+static const char *version_of(const char *value) {
+  return strcmp(value, "absent") == 0 ? "1" : value;
+}
+
 /* What else differs is only worth a word where the length could have been another. */
 static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_config *config,
                                 const lap_inputs *inputs, lap_status *status) {
@@ -161,14 +170,13 @@ static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_conf
     LAP_TRY(compare_length(checkpoint, config, inputs, status));
     if (!lap_numbers_differ_except(then, now, length_keys, &difference)) return LAP_OK;
   }
-  if (strcmp(difference.key, "numerics_version") == 0)
+  if (is_version_key(difference.key))
     return lap_fail(
         status, LAP_USAGE,
-        "%s: numerics_version differs: the checkpoint is of a lapidary that computes by version %s "
-        "of the arithmetic, this one has version %s, so the run would not end in the same bits; "
-        "resume with that lapidary, or start a new run from this state with --fork and another "
-        "run_dir",
-        checkpoint->path, difference.then, difference.now);
+        "%s: %s differs: the checkpoint is of a lapidary that computes by version %s of the "
+        "arithmetic, this one has version %s, so the run would not end in the same bits; resume "
+        "with that lapidary, or start a new run from this state with --fork and another run_dir",
+        checkpoint->path, difference.key, version_of(difference.then), version_of(difference.now));
   char *list = lap_input_list_print(config, inputs);
   char *file = lap_input_list_difference(checkpoint->path, list, difference.key);
   lap_fail(status, LAP_USAGE,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/op/loss_row.h"
 #include "core/memory.h"
 #include "core/philox.h"
 
@@ -96,20 +97,6 @@ void lap_micro_batch_destroy(lap_micro_batch *micro) {
   free(micro);
 }
 
-/* The most probable ids come first, by as many exchanges as there are slots of the head. Rows of
- * `teach` have it so already. */
-static void put_head_first(int32_t *ids, float *probability, int64_t k, int64_t head) {
-  for (int64_t i = 0; i < head && i < k; ++i) {
-    int64_t most = i;
-    for (int64_t j = i + 1; j < k; ++j)
-      if (probability[j] > probability[most]) most = j;
-    const int32_t id = ids[i];
-    const float p = probability[i];
-    ids[i] = ids[most], ids[most] = id;
-    probability[i] = probability[most], probability[most] = p;
-  }
-}
-
 /* Row r of the stream stands at position 1 + r - row; the prefix and padding have no row. */
 static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_shard_window w,
                              int64_t sequence, lap_status *status) {
@@ -120,7 +107,7 @@ static lap_code fill_teacher(lap_micro_batch *micro, const lap_data *data, lap_s
   lap_cache *cache = lap_cache_of_epoch(data->cache, micro->epochs ? micro->epochs[sequence] : 0);
   LAP_TRY(lap_cache_read(cache, w.shard, row, count, micro->counted_rows, micro->rows, status));
   for (uint32_t i = 0; i < count && data->head > 0; ++i)
-    put_head_first(micro->rows->ids + i * k, micro->rows->probability + i * k, k, data->head);
+    lap_row_head_first(micro->rows->ids + i * k, micro->rows->probability + i * k, k, data->head);
   const size_t slots = (size_t)count * (size_t)k;
   memcpy(micro->teacher_ids + (at + 1) * k, micro->rows->ids, slots * sizeof(int32_t));
   memcpy(micro->teacher_probability + (at + 1) * k, micro->rows->probability,

@@ -174,7 +174,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
                        int64_t teacher_k, lap_memory_table *memory) {
   const lap_placement *placement = &state->placement;
   const int64_t micro = config->batch.micro_sequences, owned = state->owned_elements;
-  const bool one_row = config->smoothing != LAP_SMOOTHING_NONE;
+  const bool one_row = lap_config_smooths(config);
   int *slots = gradient_slots(config, state);
   const lap_gradient_sum_size sums =
       lap_gradient_sum_bytes(&placement->mesh, &placement->fold, state->partition, slots);

@@ -281,10 +281,11 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"optimizer: {learning_rate: 0}\n", "a number greater than 0 to 1000, found '0'", NULL},
       {"optimizer: {beta1: 1}\n", "expected a number from 0 to below 1, found '1'", NULL},
       {"objective: {distill_weight: 1.5}\n", "a number from 0 to 1, found '1.5'", NULL},
-      {"objective: {temperature: 0}\n", "temperature: expected a number greater than 0", NULL},
+      {"objective: {temperature: 0}\n", "temperature: expected a number from 0.001 to 1000", NULL},
       {"objective: {tail: gost}\n",
        "one of ghost, drop, renormalise, renormalise_both, none, decoupled", NULL},
-      {"model: {attn_logit_softcapping: 0}\n", "expected null or a number greater than 0", NULL},
+      {"model: {attn_logit_softcapping: 0}\n", "expected null or a number from 1e-06 up", NULL},
+      {"model: {attn_logit_softcapping: 1e39}\n", "from 1e-06 to 1e+30, found '1e39'", NULL},
       {"data: {document_mask: yes}\n", "expected true or false, found 'yes'", NULL},
       {"data: {document_mask: 'true'}\n", "expected true or false", NULL},
       {"run_dir: ''\n", "run_dir: expected a text that is not empty", NULL},
@@ -309,9 +310,11 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
 static void keys_that_do_not_fit_together_are_refused(void **state) {
   (void)state;
   static const bad_config bad[] = {
-      {MODEL, "model.num_attention_heads is 3; it must be a multiple of num_key_value_heads",
+      {MODEL,
+       "command line: model.num_attention_heads: 3; it must be a multiple of num_key_value_heads",
        "model.num_attention_heads=3"},
-      {MODEL, "model.head_dim is 15; it must be even", "model.head_dim=15"},
+      {MODEL, "command line: model.head_dim: 15; it must be even", "model.head_dim=15"},
+      {MODEL, "c.yaml:6: model.num_attention_heads: 4; it must", "model.num_key_value_heads=3"},
       {MODEL "  layer_types: [full_attention]\n",
        "c.yaml:12: model.layer_types: expected one entry for each of the 3 layers", NULL},
       {MODEL "  layer_types: [global, global, global]\n",

@@ -86,7 +86,7 @@ static void ranges_read_like_this(void **state) {
   } cases[] = {
       {"seed", "integer", "0 to 9e18", "1"},
       {"model.vocab_size", "integer", "2 to 16777216", "required"},
-      {"model.attn_logit_softcapping", "number", "above 0, at most 1e300, or null", "50"},
+      {"model.attn_logit_softcapping", "number", "1e-06 to 1e30, or null", "50"},
       {"optimizer.beta1", "number", "0 to below 1", "0.9"},
       {"mesh.shard", "word", "none, optimizer, gradients, full", "optimizer"},
       {"data.document_mask", "boolean", "true or false", "true"},

@@ -17,7 +17,7 @@
 #include "trainer/config/numbers.h"
 #include "trainer/config/schema.h"
 
-static lap_config *load(const char *override) {
+static lap_config *load(const char *const *overrides, size_t count) {
   static const char text[] =
       "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
       "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
@@ -25,17 +25,21 @@ static lap_config *load(const char *override) {
       "schedule: {steps: 7, warmup_steps: 1}\n";
   lap_config *config;
   lap_status status = {0};
-  if (lap_config_parse("c.yaml", text, sizeof text - 1, &override, override ? 1 : 0, &config,
-                       &status) != LAP_OK)
+  if (lap_config_parse("c.yaml", text, sizeof text - 1, overrides, count, &config, &status) !=
+      LAP_OK)
     fail_msg("%s", status.message);
   return config;
 }
 
-static lap_numbers *numbers_of(const char *override) {
-  lap_config *config = load(override);
+static lap_numbers *numbers_of_all(const char *const *overrides, size_t count) {
+  lap_config *config = load(overrides, count);
   lap_numbers *numbers = lap_numbers_create(config);
   lap_config_destroy(config);
   return numbers;
+}
+
+static lap_numbers *numbers_of(const char *override) {
+  return numbers_of_all(&override, override ? 1 : 0);
 }
 
 static bool begins_with(const char *text, const char *prefix) {
@@ -118,6 +122,33 @@ static void smoothing_counts_where_there_is_some(void **state) {
   assert_string_equal(lap_numbers_value(numbers, "objective.smoothing"), "unigram");
   assert_string_equal(lap_numbers_value(numbers, "objective.distill_weight"), "0.1");
   lap_numbers_destroy(numbers);
+}
+
+/* The version of what was corrected once, where that changed the bits. */
+static void the_teachers_version_counts_where_bits_changed(void **state) {
+  (void)state;
+  static const char *const with[][3] = {
+      {"objective.temperature=0.5", "objective.tail=renormalise", "teacher.cache=c"},
+      {"objective.temperature=0.5", "objective.tail=renormalise", "objective.smoothing=uniform"},
+      {"objective.tail=decoupled", "objective.head=3", "objective.smoothing=unigram"}};
+  static const char *const without[][3] = {
+      {"objective.temperature=1", "objective.tail=renormalise", "teacher.cache=c"},
+      {"objective.temperature=0.5", "objective.tail=renormalise", "objective.distill_weight=0"},
+      {"objective.tail=decoupled", "objective.head=3", "objective.smoothing=uniform"},
+      {"objective.tail=decoupled", "objective.head=3", "teacher.cache=c"},
+      {"objective.tail=ghost", "seed=1", "objective.smoothing=unigram"}};
+  for (size_t i = 0; i < sizeof with / sizeof *with; ++i) {
+    lap_numbers *numbers = numbers_of_all(with[i], 3);
+    const char *version = lap_numbers_value(numbers, "objective.teacher_version");
+    if (!version || strcmp(version, "2") != 0) fail_msg("%s: no version", with[i][0]);
+    lap_numbers_destroy(numbers);
+  }
+  for (size_t i = 0; i < sizeof without / sizeof *without; ++i) {
+    lap_numbers *numbers = numbers_of_all(without[i], 3);
+    if (lap_numbers_value(numbers, "objective.teacher_version"))
+      fail_msg("%s %s: a version", without[i][0], without[i][2]);
+    lap_numbers_destroy(numbers);
+  }
 }
 
 /* A path is not an identity; that there are weights at all is one. */
@@ -274,6 +305,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exactly_what_decides_the_numbers_is_listed),
       cmocka_unit_test(smoothing_counts_where_there_is_some),
+      cmocka_unit_test(the_teachers_version_counts_where_bits_changed),
       cmocka_unit_test(of_paths_only_what_they_mean_is_listed),
       cmocka_unit_test(a_core_type_and_micro_batches_count_where_openblas_computes),
       cmocka_unit_test(the_hash_is_over_keys_and_values_in_order),

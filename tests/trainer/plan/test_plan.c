@@ -199,8 +199,8 @@ static void gathered_weights_take_what_they_say(void **state) {
 static void a_smoothed_micro_batch_takes_what_it_says(void **state) {
   (void)state;
   count_from_here();
-  lap_smoothing *smoothing = lap_smoothing_create(LAP_SMOOTHING_UNIFORM, NULL, 312);
-  const int64_t counts = 312 * (int64_t)sizeof(uint64_t); /* for a moment */
+  lap_smoothing *smoothing = lap_smoothing_create(LAP_SMOOTHING_UNIFORM, NULL, 312, false);
+  const int64_t counts = 312 * 2 * (int64_t)sizeof(uint64_t); /* for a moment */
   assert_int_equal(
       lap_smoothing_bytes(LAP_SMOOTHING_UNIFORM, 312) + counts + (int64_t)sizeof *smoothing,
       aligned_bytes + plain_bytes);

@@ -381,6 +381,27 @@ static void the_teacher_in_the_batch_decides_the_default_objective(void **state)
   assert_same_result("", "teacher.cache=absent/*.h5");
 }
 
+/* Rows of all ids in any order: the head is the most probable ones, as in training. */
+static void a_dense_row_has_its_head_wherever_it_stands(void **state) {
+  (void)state;
+  static int32_t ids[B * T * V];
+  static float probs[B * T * V];
+  const char *words = "objective.tail=decoupled objective.head=3 objective.tail_weight=0";
+  batch_count = 5;
+  batch[2].shape[2] = batch[3].shape[2] = V;
+  batch[2].values = ids, batch[3].values = probs;
+  double loss[2];
+  for (int turn = 0; turn < 2; ++turn) {
+    for (int i = 0; i < B * T * V; ++i) {
+      ids[i] = (i % V + turn * 5) % V;
+      probs[i] = 0.7f * (float)(1 + ids[i]) / (V * (V + 1) / 2);
+    }
+    loss[turn] = loss_of(words);
+  }
+  assert_true(fabs(loss[0] - loss[1]) < 1e-6);
+  assert_float_agrees_with_double(words);
+}
+
 static void integers_of_64_bits_are_read_as_well(void **state) {
   (void)state;
   const double loss = loss_of("");
@@ -534,6 +555,7 @@ static void batches_of_another_shape_are_refused(void **state) {
 static void what_the_command_line_lacks_is_named(void **state) {
   (void)state;
   assert_refused("objective.distill_weight=0.5", LAP_USAGE, "objective.distill_weight is 0.5, but");
+  assert_refused("objective.smoothing=uniform", LAP_USAGE, "objective.smoothing: expected none");
   lap_status status = {0};
   char *argv[] = {"lapidary probe", config_path, "--weights", weights_path,
                   "--out",          out_path,    NULL};
@@ -553,6 +575,7 @@ int main(void) {
       cmocka_unit_test_setup(threads_do_not_change_a_bit, set_up),
       cmocka_unit_test_setup(model_shards_change_no_more_than_rounding, set_up),
       cmocka_unit_test_setup(the_teacher_in_the_batch_decides_the_default_objective, set_up),
+      cmocka_unit_test_setup(a_dense_row_has_its_head_wherever_it_stands, set_up),
       cmocka_unit_test_setup(integers_of_64_bits_are_read_as_well, set_up),
       cmocka_unit_test_setup(an_unused_slot_is_as_if_it_were_not_there, set_up),
       cmocka_unit_test_setup(a_row_may_be_all_tail, set_up),

@@ -355,6 +355,27 @@ static void other_arithmetic_is_refused_and_can_be_forked(void **context) {
   lap_numbers_destroy(now);
 }
 
+/* What was corrected for a few runs has a version that numbers of before do not have. */
+static void a_corrected_teacher_is_other_arithmetic_too(void **context) {
+  world *w = *context;
+  lap_status status;
+  lap_numbers *before, *now;
+  json_t *object = json_pack("{s:s}", "seed", "1");
+  assert_int_equal(lap_numbers_from_json(object, "test", &before, &status), LAP_OK);
+  assert_int_equal(lap_numbers_from_json(object, "test", &now, &status), LAP_OK);
+  json_decref(object);
+  lap_numbers_append(now, "objective.teacher_version", "2");
+  write_step(w, "old", 9, before);
+  start s = start_of(w, "old", "auto");
+  s.inputs.numbers = now;
+  begin(&s, fixture_sharded);
+  assert_refused(&s, LAP_USAGE, "step-00000009: objective.teacher_version differs");
+  assert_refused(&s, LAP_USAGE, "version 1 of the arithmetic, this one has version 2");
+  end(&s);
+  lap_numbers_destroy(before);
+  lap_numbers_destroy(now);
+}
+
 /* --- a checkpoint by name --- */
 
 static void a_checkpoint_or_run_can_be_named(void **context) {
@@ -542,6 +563,7 @@ int main(void) {
       IN_DIRECTORY(without_a_whole_checkpoint_the_run_does_not_start_anew),
       IN_DIRECTORY(other_numbers_are_refused_before_anything_is_loaded),
       IN_DIRECTORY(other_arithmetic_is_refused_and_can_be_forked),
+      IN_DIRECTORY(a_corrected_teacher_is_other_arithmetic_too),
       IN_DIRECTORY(a_checkpoint_or_run_can_be_named),
       IN_DIRECTORY(a_run_does_not_go_back_in_place),
       IN_DIRECTORY(what_cannot_be_resumed_is_named),

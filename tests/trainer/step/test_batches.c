@@ -235,7 +235,7 @@ static void smoothing_is_one_row_over_all_ids(void **state) {
   synthetic made;
   synthetic_create(&made, SHARDS, TOKENS);
   enum { VOCAB = SYNTHETIC_VOCAB + 7 }; /* the student may have more ids */
-  assert_null(lap_smoothing_create(LAP_SMOOTHING_NONE, &made.tokens, VOCAB));
+  assert_null(lap_smoothing_create(LAP_SMOOTHING_NONE, &made.tokens, VOCAB, false));
   uint64_t counts[VOCAB] = {0}, all = 0;
   for (size_t s = 0; s < SHARDS; ++s)
     for (uint64_t i = 0; i < TOKENS; ++i) {
@@ -243,7 +243,8 @@ static void smoothing_is_one_row_over_all_ids(void **state) {
       if (token != LAP_BOS) ++counts[token], ++all;
     }
   for (int kind = LAP_SMOOTHING_UNIFORM; kind <= LAP_SMOOTHING_UNIGRAM; ++kind) {
-    lap_smoothing *smoothing = lap_smoothing_create((lap_smoothing_kind)kind, &made.tokens, VOCAB);
+    lap_smoothing *smoothing =
+        lap_smoothing_create((lap_smoothing_kind)kind, &made.tokens, VOCAB, false);
     const lap_data data = {.tokens = &made.tokens, .sequence_length = T, .smoothing = smoothing};
     assert_int_equal(lap_data_teacher_k(&data), VOCAB);
     lap_micro_batch *micro = lap_micro_batch_create(&data, 2);
@@ -268,6 +269,35 @@ static void smoothing_is_one_row_over_all_ids(void **state) {
   synthetic_destroy(&made);
 }
 
+/* The same row with its most probable ids in front, of equals the smaller id. */
+static void smoothing_comes_with_its_head_in_front(void **state) {
+  (void)state;
+  synthetic made;
+  synthetic_create(&made, SHARDS, TOKENS);
+  enum { VOCAB = SYNTHETIC_VOCAB + 7 };
+  for (int kind = LAP_SMOOTHING_UNIFORM; kind <= LAP_SMOOTHING_UNIGRAM; ++kind) {
+    lap_smoothing *plain =
+        lap_smoothing_create((lap_smoothing_kind)kind, &made.tokens, VOCAB, false);
+    lap_smoothing *sorted =
+        lap_smoothing_create((lap_smoothing_kind)kind, &made.tokens, VOCAB, true);
+    assert_true(sorted->entropy == plain->entropy);
+    bool seen[VOCAB] = {false};
+    for (int i = 0; i < VOCAB; ++i) {
+      const int32_t id = sorted->ids[i];
+      assert_false(seen[id]);
+      seen[id] = true;
+      assert_true(sorted->probability[i] == plain->probability[id]);
+      if (i == 0) continue;
+      const float before = sorted->probability[i - 1], now = sorted->probability[i];
+      assert_true(before > now || (before == now && sorted->ids[i - 1] < id));
+    }
+    assert_true(kind == LAP_SMOOTHING_UNIFORM || sorted->ids[0] != 0);
+    lap_smoothing_destroy(plain);
+    lap_smoothing_destroy(sorted);
+  }
+  synthetic_destroy(&made);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sequences_are_the_windows_that_were_asked_for),
@@ -275,6 +305,7 @@ int main(void) {
       cmocka_unit_test(a_damaged_row_fails_the_batch_that_reads_it),
       cmocka_unit_test(made_up_batches_are_functions_of_the_window),
       cmocka_unit_test(smoothing_is_one_row_over_all_ids),
+      cmocka_unit_test(smoothing_comes_with_its_head_in_front),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
