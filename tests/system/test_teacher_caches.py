@@ -190,6 +190,56 @@ class Caches(Test):
         self.assertEqual(self.teacher_sha256(shards, "--model-shards", "2"), expected)
         self.assertNotEqual(self.teacher_sha256(self.workspace / "teacher-2"), expected)
 
+    def test_finished_files_that_were_computed_in_another_way(self):
+        out, tokens = self.workspace / "computed", self.workspace / "tokens/eval/*.h5"
+        model = self.workspace / "other-keys"
+        succeed("export", self.workspace / "teacher-15", "--format", "hf", "--out", model)
+
+        def teach(*options, code=0):
+            result = lapidary("teach", "--from", model, "--tokens", tokens, "--out", out, "--k", "8", "--json",
+                              "--sequence-length", "24", *options)
+            self.assert_exit(result, code)
+            return result
+
+        def change(key, value):
+            config = json.loads((model / "config.json").read_text())
+            before, config[key] = config[key], value
+            (model / "config.json").write_text(json.dumps(config))
+            return before
+
+        teach()
+        self.assertEqual(teach().json["files_written"], 0)
+        result = teach("--precision", "bfloat16", code=2)
+        for words in ("same weights", ", lapidary, ", ", lapidary bfloat16, ", "choose another --out"):
+            self.assertIn(words, result.err)
+        self.assertIn("model shards 2", teach("--model-shards", "2", code=2).err)
+        for key, value in (("final_logit_softcapping", 10.0), ("sliding_window", 4), ("attn_logit_softcapping", 5.0)):
+            before = change(key, value)
+            self.assertIn("model config", teach(code=2).err)
+            change(key, before)
+        change("max_position_embeddings", 128)  # which decides no number
+        self.assertEqual(teach().json["files_found"], len(list(out.glob("*.h5"))))
+        for path in out.glob("*.h5"):  # as of a version before
+            with h5py.File(path, "r+") as file:
+                del file.attrs["computed_as"]
+        self.assertEqual(teach("--precision", "bfloat16").json["files_written"], 0)
+        for path in out.glob("*.h5"):  # another program's
+            with h5py.File(path, "r+") as file:
+                file.attrs["computed_as"] = 7
+        self.assertEqual(teach().json["files_written"], 0)
+
+    def test_names_that_no_reader_takes(self):
+        arguments = ["teach", "--from", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/eval/*.h5",
+                     "--out", self.workspace / "unnamed", "--k", "8"]
+        for name, words in (("a\nb", "found byte 0A behind 'a'"), ("\x7f", "found byte 7F"),
+                            ("x" * 4096, "--name: expected at most 4095 bytes, found 4096")):
+            result = lapidary(*arguments, "--name", name)
+            self.assert_exit(result, 2)
+            self.assertIn(words, result.err)
+        self.assertFalse((self.workspace / "unnamed").exists())
+        succeed(*arguments, "--name", "x" * 4095)
+        succeed("inspect", self.workspace / "unnamed")
+
     def test_eval_of_a_cache_of_other_windows_says_what_eval_takes(self):
         run, tokens = self.workspace / "teacher-15", self.workspace / "tokens/eval/*.h5"
         out = self.workspace / "windows-of-20"

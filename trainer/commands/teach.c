@@ -100,9 +100,28 @@ typedef struct {
   char weights_sha256[LAP_SHA256_HEX]; /* of several a hash of theirs */
 } teach_inputs;
 
+/* A reader of the cache takes no other (docs/formats.md). */
+static lap_code check_name(const teach_flags *flags, lap_status *status) {
+  const char *name = flags->name ? flags->name : flags->from;
+  const char *flag =
+      flags->name ? "--name" : "--name, which is that of --from where it is not given";
+  const size_t most = LAP_TEACHER_NAME - 2; /* it is stored with its end */
+  if (strlen(name) > most)
+    return lap_fail(status, LAP_USAGE, "%s: expected at most %zu bytes, found %zu", flag, most,
+                    strlen(name));
+  for (const char *at = name; *at; ++at)
+    if ((unsigned char)*at < 0x20 || *at == 0x7F)
+      return lap_fail(status, LAP_USAGE,
+                      "%s: expected a text without control characters, found byte %02X behind "
+                      "'%.*s'; give another --name",
+                      flag, (unsigned)*at, at - name > 80 ? 80 : (int)(at - name), name);
+  return LAP_OK;
+}
+
 static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   if (!flags->from || !flags->tokens || !flags->out)
     return lap_fail(status, LAP_USAGE, "--from CHECKPOINT, --tokens GLOB and --out DIR are needed");
+  LAP_TRY(check_name(flags, status));
   lap_codec codec;
   if (!lap_codec_find(flags->codec, &codec))
     return lap_fail(status, LAP_USAGE, "--codec: expected " LAP_CODEC_NAMES ", found '%s'",
