@@ -182,8 +182,13 @@ class Caches(Test):
         succeed("export", run, "--format", "hf", "--out", hugging_face)
         succeed("export", run, "--format", "hf", "--out", shards, "--shard-bytes", "20000")
         succeed("import", hugging_face, "--out", imported)
+        begun = self.workspace / "begun"  # the weights that a run with the key init begins with
+        for path in (run, hugging_face):
+            shutil.rmtree(begun, ignore_errors=True)
+            result = succeed("init", self.workspace / "teacher-15.yaml", f"init={path}", "--out", begun)
+            self.assertIn(f"{begun}: weights of {path}, ", result.out)
         expected = docs_identity(hugging_face / "model.safetensors")
-        for model in (run, hugging_face, shards, imported):
+        for model in (run, hugging_face, shards, imported, begun):
             self.assertEqual(self.teacher_sha256(model), expected)
         for options in (["--model-shards", "2"], ["--model-shards", "2", "--model-ranks", "2"]):
             self.assertEqual(self.teacher_sha256(run, *options, ranks=2), expected)
