@@ -230,14 +230,16 @@ static lap_code write_page(const char *path, const attend_text *t, const attend_
   return lap_attend_page_write(path, &page, status);
 }
 
-/* All files, each whole or not there. */
+/* All files, each whole or not there; no maps of a second model are left from a time before. */
 static lap_code write_files(const char *folder, const attend_text *t, const attend_model *models,
                             int count, const json_t *object, lap_status *status) {
-  static const char *const maps[] = {"attention.safetensors", "beside.safetensors"};
+  static const char *const maps[LAP_ATTEND_MODELS] = {"attention.safetensors",
+                                                      "beside.safetensors"};
   lap_code code = LAP_OK;
-  for (int m = 0; m < count && code == LAP_OK; ++m) {
+  for (int m = 0; m < LAP_ATTEND_MODELS && code == LAP_OK; ++m) {
     char *path = lap_format("%s/%s", folder, maps[m]);
-    code = lap_attention_maps_write(path, &models[m].maps, t->tokens, status);
+    code = m < count ? lap_attention_maps_write(path, &models[m].maps, t->tokens, status)
+                     : lap_file_remove_tree(path, status);
     free(path);
   }
   char *json = lap_format("%s/attention.json", folder);
