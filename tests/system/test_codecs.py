@@ -367,6 +367,18 @@ class Codecs(Test):
         self.assert_exit(result, 3)
         self.assertIn("does not say how it was drawn", result.err)
 
+    def test_audit_takes_a_document_of_several_shards_for_one(self):
+        text = (self.workspace / "text.txt").read_text()
+        for name, part in (("first.txt", text[:9000]), ("second.txt", text[9000:18000])):
+            (self.workspace / name).write_text(part)
+        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out", self.workspace / "whole",
+                "--shard-tokens", "1000", self.workspace / "first.txt", self.workspace / "second.txt")
+        tokens = self.workspace / "whole/train/*.h5"
+        self.assertGreater(len(list((self.workspace / "whole/train").glob("*.h5"))), 3)
+        succeed("teach", "--from", self.run_directory, "--tokens", tokens, "--out", self.workspace / "of-whole")
+        found = succeed("audit", "--cache", self.workspace / "of-whole", "--tokens", tokens, "--json").json
+        self.assertEqual(found["calibration"]["documents"], 2)
+
     def test_audit_says_how_well_the_teacher_is_calibrated(self):
         rows, _ = read(self.workspace / "dense")
         counted, following, document = self.counted_rows()
