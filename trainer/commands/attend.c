@@ -181,8 +181,8 @@ static json_t *model_to_json(const attend_model *m) {
     json_object_set_new(head, "kind", json_string(m->maps.local[layer] ? "local" : "global"));
     json_array_append_new(heads, head);
   }
-  return json_pack("{s:s, s:I, s:o}", "checkpoint", m->model.source.path, "sliding_window",
-                   (json_int_t)m->maps.window, "heads", heads);
+  return json_pack("{s:o, s:I, s:o}", "checkpoint", lap_json_path(m->model.source.path),
+                   "sliding_window", (json_int_t)m->maps.window, "heads", heads);
 }
 
 /* Of the local and of the global heads; null where there are none. */
@@ -302,7 +302,7 @@ static lap_code attend(const attend_options *o, const char *checkpoint, bool jso
   if (code == LAP_OK) {
     json_t *object = to_json(&text, models, count);
     code = write_files(o->out, &text, models, count, object, status);
-    json_object_set_new(object, "out", json_string(o->out));
+    json_object_set_new(object, "out", lap_json_path(o->out));
     if (code == LAP_OK && json) code = lap_command_print_json(object, status);
     json_decref(object);
     if (code == LAP_OK && !json) {

@@ -12,6 +12,7 @@
 
 #include "core/directory_lock.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
@@ -80,8 +81,8 @@ static lap_code print_result(const export_format *format, const lap_model_source
   const int64_t parameters = lap_gemma2_embedding_parameters(&model->config->model) +
                              lap_gemma2_non_embedding_parameters(&model->config->model);
   if (json) {
-    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:i}", "out", out, "format", format->name,
-                               "parameters", (json_int_t)parameters, "bytes",
+    json_t *object = json_pack("{s:o, s:s, s:I, s:I, s:i}", "out", lap_json_path(out), "format",
+                               format->name, "parameters", (json_int_t)parameters, "bytes",
                                (json_int_t)report->bytes, "files", report->files);
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);

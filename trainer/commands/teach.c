@@ -394,10 +394,11 @@ static lap_code print_report(const lap_teach_report *r, double gemm_gflops, cons
                              bool json, lap_status *status) {
   const double rate = (double)r->positions / (r->seconds > 0 ? r->seconds : 1);
   if (json) {
-    json_t *object = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I}", "cache", out, "positions", (json_int_t)r->positions,
-        "parts_made", (json_int_t)r->parts_made, "parts_found", (json_int_t)r->parts_found,
-        "files_written", (json_int_t)r->files_written, "files_found", (json_int_t)r->files_found);
+    json_t *object =
+        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "cache", lap_json_path(out), "positions",
+                  (json_int_t)r->positions, "parts_made", (json_int_t)r->parts_made, "parts_found",
+                  (json_int_t)r->parts_found, "files_written", (json_int_t)r->files_written,
+                  "files_found", (json_int_t)r->files_found);
     json_object_set_new(object, "bytes_per_token", lap_json_number(r->bytes_per_token));
     json_object_set_new(object, "tokens_per_second", lap_json_number(rate));
     add_rates(r, gemm_gflops, object);
