@@ -411,6 +411,11 @@ class Codecs(Test):
         floor = numpy.sqrt(2 / numpy.pi * numpy.maximum(mass * (1 - mass), 0).sum(axis=0)).sum() / len(p)
         self.assertAlmostEqual(found["full_floor"], floor, 5)
         self.assertTrue(1.96 < (found["ece_high"] - found["ece"]) / error < 2.2)  # Student's t
+        for flag in ("--slots", "--bytes", "--blocks", "--block-tokens"):
+            result = lapidary("audit", "--cache", self.workspace / "dense", "--tokens", self.workspace / "tokens/train",
+                              flag, "8")
+            self.assert_exit(result, 2)
+            self.assertIn(f"{flag} needs --student CHECKPOINT", result.err)
         result = lapidary("audit", "--cache", f"{self.workspace.path}/dense/*.h5")
         self.assert_exit(result, 2)
         self.assertIn("--tokens GLOB are needed", result.err)
