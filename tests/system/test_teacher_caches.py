@@ -75,7 +75,12 @@ class Caches(Test):
     def test_shifted_rows(self):
         for steps in (15, 60):
             self.open(self.rewrite(steps, shifted(-1)), 3, "rows look shifted by one")
-        self.open(self.rewrite(60, shifted(1)), 3, "rows look shifted by one")
+        self.open(self.rewrite(60, shifted(1)), 3, "rows look shifted by one", "train with teacher.allow_shift")
+        result = lapidary("eval", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/train/*.h5",
+                          "--cache", self.workspace / "rewritten")
+        self.assert_exit(result, 3)
+        self.assertIn("teach again, or leave the cache out", result.err)  # eval has no keys
+        self.assertNotIn("allow_shift", result.err)
         self.open(self.rewrite(60, shifted(1)), 0, overrides=["teacher.allow_shift=true"])
 
     def test_tails_that_rounding_leaves(self):
