@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "core/parse_number.h"
+#include "core/text.h"
 
 static void *allocate(size_t bytes) { return lap_allocate((int64_t)bytes, 1); }
 
@@ -28,6 +29,15 @@ size_t lap_json_values(const char *text, size_t bytes) {
 }
 
 json_t *lap_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+json_t *lap_json_path(const char *path) {
+  const size_t bytes = strlen(path);
+  char *repaired = lap_allocate(3 * (int64_t)bytes + 1, 1);
+  uint64_t replaced;
+  json_t *text = json_stringn(repaired, lap_utf8_repair(path, bytes, repaired, &replaced));
+  free(repaired);
+  return text;
+}
 
 /* A number without a fraction stays one of the kind that may have one. */
 static void write_real(double value, FILE *file) {

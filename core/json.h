@@ -26,6 +26,10 @@ size_t lap_json_values(const char *text, size_t bytes);
 /* A finite number, otherwise null. A new reference. */
 json_t *lap_json_number(double value);
 
+/* A path, or another text of the user's that may be any bytes: what is not UTF-8 becomes U+FFFD. A
+ * new reference, never NULL. */
+json_t *lap_json_path(const char *path);
+
 /* A value as one line, without a newline, whose numbers are the shortest that read back as the
  * same: jansson writes 0.1 as 0.10000000000000001, or loses digits. False: the file has an error.
  */

@@ -118,6 +118,8 @@ static const char *foreign_format(const char *text, size_t count) {
     size_t bytes;
     const char *name;
   } formats[] = {
+      {"\xFF\xFE\0\0", 4, "UTF-32 text; convert it (iconv -f UTF-32 -t UTF-8)"},
+      {"\0\0\xFE\xFF", 4, "UTF-32 text; convert it (iconv -f UTF-32 -t UTF-8)"},
       {"\xFF\xFE", 2, "UTF-16 text; convert it (iconv -f UTF-16 -t UTF-8)"},
       {"\xFE\xFF", 2, "UTF-16 text; convert it (iconv -f UTF-16 -t UTF-8)"},
       {"PAR1", 4, "a Parquet file; write its text as JSON lines"},

@@ -26,7 +26,8 @@ typedef struct {
   const lap_divide_options *options;
   lap_split corpus; /* opened without a holdout of its own */
   lap_near_duplicates *seen;
-  uint8_t *stays; /* [count] of the documents in order: 0 or 1 */
+  uint64_t seen_apart; /* documents of the texts apart */
+  uint8_t *stays;      /* [count] of the documents in order: 0 or 1 */
   size_t count, capacity;
   size_t at;      /* the document that a later visit is at */
   size_t at_file; /* and the file */
@@ -49,6 +50,7 @@ static void add_verdict(division *p, bool stays) {
 static lap_code see(void *context, const char *text, size_t bytes, lap_status *status) {
   (void)status;
   division *p = context;
+  ++p->seen_apart;
   lap_near_duplicates_repeats(p->seen, text, bytes);
   return LAP_OK;
 }
@@ -132,6 +134,22 @@ static lap_code open_side(division *p, lap_side side, lap_status *status) {
   return file->file ? LAP_OK : lap_file_fail(file->temporary, "be opened", status);
 }
 
+/* Also what is left of a split that was killed between two names. */
+static lap_code check_nothing_is_there(const char *out, lap_status *status) {
+  for (int side = 0; side < LAP_SIDES; ++side) {
+    char *path = lap_format("%s/%s.jsonl", out, lap_side_name((lap_side)side));
+    const bool is_there = lap_file_exists(path);
+    if (is_there)
+      lap_fail(status, LAP_USAGE,
+               "%s: is there already; nothing is overwritten, and sides of two splits may share "
+               "text: remove train.jsonl, dev.jsonl and test.jsonl, or give another directory",
+               path);
+    free(path);
+    if (is_there) return LAP_USAGE;
+  }
+  return LAP_OK;
+}
+
 static lap_code publish_side(side_file *file, lap_status *status) {
   bool good = fflush(file->file) == 0 && !ferror(file->file) && fsync(fileno(file->file)) == 0;
   good = fclose(file->file) == 0 && good;
@@ -151,7 +169,7 @@ static lap_code write_sides(division *p, lap_status *status) {
   p->at = 0;
   p->corpus.source.at_text = &p->at_file;
   LAP_TRY(lap_split_visit(&p->corpus, "write", write_document, p, NULL, status));
-  for (int side = 0; side < LAP_SIDES; ++side)
+  for (int side = LAP_SIDES - 1; side >= 0; --side) /* train last: with it all are there */
     if (has_side(p, (lap_side)side)) LAP_TRY(publish_side(&p->file[side], status));
   return LAP_OK;
 }
@@ -170,9 +188,18 @@ static void release_side(side_file *file) {
 static lap_code check(const lap_divide_options *o, lap_status *status) {
   if (!(o->dev >= 0 && o->test >= 0 && o->dev + o->test < 1))
     return lap_fail(status, LAP_USAGE, "dev and test: expected shares of less than 1 together");
-  if (o->near_duplicates >= 0 && o->near_duplicates <= 1) return LAP_OK;
-  return lap_fail(status, LAP_USAGE, "near-duplicates: expected 0 to 1, found %g",
-                  o->near_duplicates);
+  const double similarity = o->near_duplicates;
+  if (similarity != 0 && !(similarity >= LAP_LEAST_SIMILARITY && similarity <= 1))
+    return lap_fail(status, LAP_USAGE,
+                    "near-duplicates: expected 0, or %g to 1, found %g; of pairs that are less "
+                    "alike most would not be found",
+                    LAP_LEAST_SIMILARITY, similarity);
+  if (similarity == 0 && o->apart_count > 0)
+    return lap_fail(status, LAP_USAGE,
+                    "near-duplicates: expected %g to 1 with texts to keep apart, found 0, which "
+                    "keeps nothing apart",
+                    LAP_LEAST_SIMILARITY);
+  return check_nothing_is_there(o->out, status);
 }
 
 static lap_code see_apart(division *p, lap_status *status) {
@@ -181,7 +208,15 @@ static lap_code see_apart(division *p, lap_status *status) {
                                      .key = "text",
                                      .texts = p->options->apart,
                                      .text_count = p->options->apart_count};
-  return lap_documents_visit(&apart, "read the texts apart", see, p, NULL, status);
+  lap_findings findings;
+  LAP_TRY(lap_documents_visit(&apart, "read the texts apart", see, p, &findings, status));
+  static const char expected[] =
+      "texts to keep apart are JSON lines {\"text\": \"...\"}, as split writes them";
+  const lap_finding *broken = &findings.of[LAP_FINDING_BROKEN_JSON];
+  const lap_finding *other = broken->count ? broken : &findings.of[LAP_FINDING_NO_TEXT];
+  if (other->count > 0) return lap_fail(status, LAP_DATA, "%s; %s", other->first, expected);
+  if (p->seen_apart > 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: no text was found; %s", p->options->apart[0], expected);
 }
 
 static lap_code run(division *p, lap_status *status) {

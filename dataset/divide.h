@@ -6,7 +6,7 @@
  * of dataset/holdout.h: a function of the documents, the shares and the seed. So no two sides have
  * near-duplicates of each other. OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl have one
  * document a line, as {"file": N, "text": "..."}, where N counts the files of the corpus from 0;
- * each appears whole. Memory: 1.5 KiB and 36 bytes a
+ * each appears whole, train.jsonl last. Nothing is overwritten. Memory: 1.5 KiB and 36 bytes a
  * document.
  */
 #ifndef LAP_DATASET_DIVIDE_H
@@ -24,10 +24,11 @@ typedef struct {
   lap_split_options text;   /* inputs, documents, seed, strict and hook; holdout does not count */
   const char *const *apart; /* [apart_count] files of {"text": ...} lines */
   size_t apart_count;
-  double dev, test;       /* shares of the bytes, 0 to below 1 together; 0: no such side */
-  double near_duplicates; /* similarity; 0: all documents stay */
-  uint64_t limit;         /* no document that begins behind so many bytes of text; 0: all */
-  const char *out;        /* a directory */
+  double dev, test; /* shares of the bytes, 0 to below 1 together; 0: no such side */
+  /* similarity, LAP_LEAST_SIMILARITY to 1; 0: all documents stay, and there are no texts apart */
+  double near_duplicates;
+  uint64_t limit;  /* no document that begins behind so many bytes of text; 0: all */
+  const char *out; /* a directory */
 } lap_divide_options;
 
 typedef struct {
@@ -42,7 +43,8 @@ typedef struct {
 enum { LAP_FEWEST_DOCUMENTS = 20 };
 
 /* LAP_USAGE: options out of range, a pipe, fewer than LAP_FEWEST_DOCUMENTS documents where some are
- * to be held out. LAP_DATA: as lap_documents_visit, or a disk that is full. */
+ * to be held out, or one of the three files is there already. LAP_DATA: as lap_documents_visit,
+ * texts apart without a document or with a line that has none, or a disk that is full. */
 lap_code lap_divide(const lap_divide_options *options, lap_divide_counts *counts,
                     lap_status *status);
 

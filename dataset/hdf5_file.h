@@ -101,6 +101,7 @@ lap_code lap_hdf5_read_rows(const lap_hdf5_dataset *dataset, uint64_t row, uint6
  * closes. */
 
 lap_code lap_hdf5_create(const char *path, lap_hdf5_file *file, lap_status *status);
+/* `text`: at most LAP_HDF5_TEXT - 2 bytes, without control characters, or no reader takes it. */
 lap_code lap_hdf5_write_string(const lap_hdf5_file *file, const char *name, const char *text,
                                lap_status *status);
 lap_code lap_hdf5_write_integer(const lap_hdf5_file *file, const char *name, int64_t value,

@@ -86,7 +86,7 @@ static lap_code write_attribute(const lap_hdf5_file *file, const char *name, hid
 
 lap_code lap_hdf5_write_string(const lap_hdf5_file *file, const char *name, const char *text,
                                lap_status *status) {
-  assert(strlen(text) < LAP_HDF5_TEXT);
+  assert(strlen(text) + 1 < LAP_HDF5_TEXT); /* the end is stored too */
   const hid_t type = H5Tcopy(H5T_C_S1);
   H5Tset_cset(type, H5T_CSET_UTF8);
   H5Tset_size(type, strlen(text) + 1);

@@ -6,8 +6,9 @@
  * documents", SEQUENCES 1997): 128 minima of independent hashes, whose share of agreement has the
  * index as its mean, with a standard deviation of at most .045. Candidates are found by bands
  * (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3): 32 bands of 4 minima, of
- * which one must be equal; a pair of similarity .8 is missed in one of 10^7 cases, one of .5 in one
- * of eight. A document of fewer than 5 words is one shingle.
+ * which one must be equal; a pair of similarity .8 is missed in one of 10^7 cases, one of .6 in one
+ * of 85, one of .5 in one of eight, one of .3 in three of four. A document of fewer than 5 words is
+ * one shingle.
  *
  * The answer depends on the documents and their order alone. Memory: 1.5 KiB a kept document.
  */
@@ -20,7 +21,9 @@
 
 typedef struct lap_near_duplicates lap_near_duplicates;
 
-/* `similarity` from which a document repeats another: above 0, at most 1. */
+#define LAP_LEAST_SIMILARITY 0.5 /* below it most pairs are missed */
+
+/* `similarity` from which a document repeats another: LAP_LEAST_SIMILARITY to 1. */
 lap_near_duplicates *lap_near_duplicates_create(double similarity);
 void lap_near_duplicates_destroy(lap_near_duplicates *seen);
 

@@ -267,16 +267,19 @@ bool lap_cache_vouches(const lap_cache *cache, size_t shard) {
   return strcmp(hex, of->rows_sha256) == 0;
 }
 
-static lap_code refuse(const char *path, const lap_alignment *a, lap_status *status) {
+static lap_code refuse(const char *path, const lap_alignment *a, bool by_flags,
+                       lap_status *status) {
   const double n = (double)a->scored, score = a->score.sum / n;
   return lap_fail(status, LAP_DATA,
                   "%s: rows look shifted by one: over %" PRIu64
                   " rows i, log(probability / frequency) is on average %.3f for token i+1, %.3f "
-                  "for token i, %.3f for token i+2; row i must be the distribution over token i+1 "
-                  "(if this is right all the same, train with "
-                  "teacher.allow_shift)",
+                  "for token i, %.3f for token i+2; row i must be the distribution over token i+1: "
+                  "%s",
                   path, a->scored, score, score + a->same_over.sum / n,
-                  score + a->after_over.sum / n);
+                  score + a->after_over.sum / n,
+                  by_flags ? "teach again, or leave the cache out"
+                           : "teach again (or, if this is right all the same, train with "
+                             "teacher.allow_shift)");
 }
 
 static void add_sum(lap_row_sum *to, const lap_row_sum *from) {
@@ -308,7 +311,8 @@ static void notice_weakness(lap_cache *cache, const lap_alignment *all) {
       lap_cache_path(cache, 0), all->scored, cache->schema.teacher);
 }
 
-lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, lap_status *status) {
+lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, bool by_flags,
+                               lap_status *status) {
   lap_alignment all = {0}, together = {0};
   const char *last_small = NULL;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
@@ -320,10 +324,10 @@ lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, lap_status *s
       add_sums(&together, &one);
       last_small = lap_cache_path(cache, i);
     } else if (lap_alignment_is_shifted(&one)) {
-      return refuse(lap_cache_path(cache, i), &one, status);
+      return refuse(lap_cache_path(cache, i), &one, by_flags, status);
     }
   }
-  if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, status);
+  if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, by_flags, status);
   notice_weakness(cache, &all);
   cache->lacks_tail =
       cache->schema.codec == LAP_CODEC_TOPK && all.rows > 0 && all.whole_rows == all.rows;

@@ -39,6 +39,15 @@ static lap_code read_codec(const lap_hdf5_file *file, lap_cache_schema *schema,
   return LAP_OK;
 }
 
+/* For `teach` alone: what other programs have under this name is none of ours. */
+static void read_computed_as(const lap_hdf5_file *file, char text[LAP_COMPUTED_AS]) {
+  static const char name[] = "computed_as";
+  lap_status ignored;
+  if (!lap_hdf5_has_attribute(file, name) ||
+      lap_hdf5_read_string(file, name, text, LAP_COMPUTED_AS, &ignored) != LAP_OK)
+    text[0] = '\0';
+}
+
 static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
                             lap_status *status) {
   int64_t vocab_size, k, sequence_length, document_mask, swapped = 0;
@@ -58,6 +67,7 @@ static lap_code read_schema(const lap_hdf5_file *file, lap_cache_schema *schema,
   LAP_TRY(lap_hdf5_read_string(file, "teacher", schema->teacher, sizeof schema->teacher, status));
   if (lap_hdf5_has_attribute(file, "teacher_sha256"))
     LAP_TRY(lap_hdf5_read_sha256(file, "teacher_sha256", schema->teacher_sha256, status));
+  read_computed_as(file, schema->computed_as);
   schema->vocab_size = (uint32_t)vocab_size;
   schema->k = (uint32_t)k;
   schema->sequence_length = (uint32_t)sequence_length;

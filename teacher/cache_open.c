@@ -157,7 +157,7 @@ static lap_code open_files(const found_files *files, const lap_token_set *tokens
     report(expectation, "check and hash the cache", i + 1, tokens->count);
   }
   if (code == LAP_OK && expectation)
-    code = lap_cache_check_shift(opened, expectation->allow_shift, status);
+    code = lap_cache_check_shift(opened, expectation->allow_shift, expectation->by_flags, status);
   if (code == LAP_OK)
     *cache = opened;
   else

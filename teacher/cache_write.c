@@ -311,8 +311,10 @@ static lap_code write_attributes(const lap_hdf5_file *file, const lap_cache_sche
   LAP_TRY(lap_hdf5_write_string(file, "tokens_sha256", tokens->tokens_sha256, status));
   LAP_TRY(lap_hdf5_write_string(file, "tokenizer_sha256", tokens->tokenizer_sha256, status));
   LAP_TRY(lap_hdf5_write_string(file, "teacher", schema->teacher, status));
-  if (schema->teacher_sha256[0] == '\0') return LAP_OK;
-  return lap_hdf5_write_string(file, "teacher_sha256", schema->teacher_sha256, status);
+  if (schema->teacher_sha256[0])
+    LAP_TRY(lap_hdf5_write_string(file, "teacher_sha256", schema->teacher_sha256, status));
+  if (schema->computed_as[0] == '\0') return LAP_OK;
+  return lap_hdf5_write_string(file, "computed_as", schema->computed_as, status);
 }
 
 lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,

@@ -63,7 +63,8 @@ static lap_code check_row(reader *r, uint64_t first, uint64_t at, double *kept,
                                  .k = k,
                                  .ids = r->raw.ids + at * k,
                                  .logprob = r->raw.logprob + at * k,
-                                 .tail_mass = r->raw.tail_mass[at]};
+                                 .tail_mass = r->raw.tail_mass[at],
+                                 .entropy = r->raw.entropy ? r->raw.entropy + at : NULL};
   return lap_stored_row_check(&stored, &r->seen, r->ids, r->probability, kept, status);
 }
 

@@ -2,7 +2,9 @@
  *
  * Which rows count is then unknown (docs/design.md#windows: not those of an EOS, not the last), and
  * alignment cannot be checked. A row without a kept id and without a tail, as teach writes those
- * that do not count, is empty; all others, but the last, should be distributions.
+ * that do not count, is empty; all others, but the last, should be distributions, with their
+ * entropy where that is stored. next_logprob is not looked at: a row that does not count has no
+ * next token.
  */
 #ifndef LAP_TEACHER_DESCRIBE_FILE_H
 #define LAP_TEACHER_DESCRIBE_FILE_H

@@ -40,11 +40,11 @@ lap_code lap_parts_create(const char *directory, const lap_cache_schema *schema,
       "tokens_sha256 %s\ntokenizer_sha256 %s\ncodec %s\nvocab_size %u\nk %u\ndraws %u\n"
       "exact %u\ndraw_seed %" PRId64
       "\nswapped_percent %u\nsequence_length %u\ndocument_mask %d\nteacher %s\nteacher_sha256 "
-      "%s\n%s\n",
+      "%s\ncomputed_as %s\n%s\n",
       tokens->tokens_sha256, tokens->tokenizer_sha256, lap_codec_name(schema->codec),
       schema->vocab_size, schema->k, schema->draws, schema->exact, schema->draw_seed,
       schema->swapped_percent, schema->sequence_length, schema->document_mask, schema->teacher,
-      schema->teacher_sha256, teacher_identity);
+      schema->teacher_sha256, schema->computed_as, teacher_identity);
   *parts = created;
   return LAP_OK;
 }

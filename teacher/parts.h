@@ -4,8 +4,9 @@
  * that a kill loses seconds, and so that ranks can work on a shard together: each writes the parts
  * it made, at the end one assembles them. A part appears whole or not at all (lap_file_write),
  * ends with an XXH128 of everything before it, and begins with the identity of what it is a part
- * of: tokens, teacher, codec with its draws, k, sequence_length, document_mask. A part that is
- * damaged, cut off, or of another teacher counts as missing and is computed once more.
+ * of: tokens, teacher, how it is computed, codec with its draws, k, sequence_length, document_mask.
+ * A part that is damaged, cut off, or of another teacher counts as missing and is computed once
+ * more.
  *
  *   bytes                 little-endian
  *   16                    "lapidary-part 1" and a zero

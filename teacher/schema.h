@@ -3,8 +3,8 @@
  *
  * Root attributes of a file: format = "lapidary-teacher", format_version = 1, codec, vocab_size, k,
  * draws (drawn codecs), sequence_length, document_mask (0 or 1), tokens_sha256, tokenizer_sha256,
- * teacher, optional exact (stratified), draw_seed (drawn codecs), swapped_percent, teacher_sha256
- * and rows_sha256
+ * teacher, optional exact (stratified), draw_seed (drawn codecs), swapped_percent, teacher_sha256,
+ * computed_as (which readers pass over and `teach` compares with its own) and rows_sha256
  * (teacher/rows_digest.h: the writer's word that row i is about token i+1; it is of a file, not of
  * the cache). Datasets: `ids` [N,K] any integer type, `logprob` [N,K] any float type, `tail_mass`
  * [N] any float; optional `next_logprob` [N], `entropy` [N]. Drawn codecs of ours also have
@@ -36,6 +36,7 @@ bool lap_codec_is_drawn(lap_codec codec);
 bool lap_codec_find(const char *name, lap_codec *codec);
 
 enum { LAP_TEACHER_NAME = 4097 }; /* 4 KiB, as for every string of a cache */
+enum { LAP_COMPUTED_AS = 192 };
 
 typedef struct {
   lap_codec codec;
@@ -50,11 +51,12 @@ typedef struct {
   char teacher[LAP_TEACHER_NAME];
   char teacher_sha256[LAP_SHA256_HEX]; /* "" where absent */
   char tokenizer_sha256[LAP_SHA256_HEX];
+  char computed_as[LAP_COMPUTED_AS];  /* "" where absent, or not such a text */
   bool has_next_logprob, has_entropy; /* of a cache: true where every file has it */
 } lap_cache_schema;
 
-/* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ; has_next_logprob and
- * has_entropy may. */
+/* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ; has_next_logprob,
+ * has_entropy and computed_as may. */
 lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other_path,
                                 const lap_cache_schema *b, lap_status *status);
 

@@ -96,11 +96,26 @@ static void a_file_that_takes_nothing_is_told(void **state) {
   fclose(full);
 }
 
+static void paths_of_any_bytes_are_text(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {{"a/b", "a/b"},
+                                         {"", ""},
+                                         {"\xC3\xA4", "\xC3\xA4"},
+                                         {"a\xFF/\xC3", "a\xEF\xBF\xBD/\xEF\xBF\xBD"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    json_t *text = lap_json_path(cases[i][0]);
+    assert_non_null(text);
+    assert_string_equal(json_string_value(text), cases[i][1]);
+    json_decref(text);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_counted_outside_of_strings),
       cmocka_unit_test(it_is_never_fewer_than_are_parsed),
       cmocka_unit_test(numbers_are_written_shortest_and_lose_nothing),
+      cmocka_unit_test(paths_of_any_bytes_are_text),
       cmocka_unit_test(a_file_that_takes_nothing_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,11 +89,68 @@ static void what_is_near_to_text_apart_is_left_out(void **state) {
   options.apart_count = 1;
   assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
   assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS - DOCUMENTS / 5 - first);
-  options.near_duplicates = 0;
-  assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
-  assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS);
   free(text);
   scratch_remove(folder);
+}
+
+static void texts_apart_that_keep_nothing_apart_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *content, *found;
+  } bad[] = {
+      {"plain text\n", "apart.jsonl: line 1: "},
+      {"{\"text\": \"one\"}\n{\"body\": \"two\"}\n", "line 2: there is nothing under the key"},
+      {"{\"text\": 7}\n", "line 1: the value under the key \"text\" is not a string"},
+      {"", "apart.jsonl: no text was found"},
+      {"{\"text\": \"\"}\n", "apart.jsonl: no text was found"}};
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  const char *const apart[] = {scratch_path(folder, "apart.jsonl")};
+  lap_divide_options options = {.near_duplicates = .8, .apart = apart, .apart_count = 1};
+  lap_divide_counts counts;
+  lap_status status;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
+    scratch_write(folder, "apart.jsonl", bad[i].content, strlen(bad[i].content));
+    const lap_code code = divide(folder, text, options, &counts, &status);
+    assert_refusal(code, LAP_DATA, &status, bad[i].found, "as split writes them");
+  }
+  options.near_duplicates = 0;
+  const lap_code code = divide(folder, text, options, &counts, &status);
+  assert_refusal(code, LAP_USAGE, &status, "near-duplicates: expected 0.5 to 1", "found 0");
+  assert_int_equal(scratch_count(folder), 2); /* the text and the text apart */
+  free(text);
+  scratch_remove(folder);
+}
+
+static void a_similarity_at_which_most_pairs_are_missed_is_refused(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  lap_divide_options options = {.near_duplicates = .49};
+  lap_divide_counts counts;
+  lap_status status;
+  const lap_code code = divide(folder, text, options, &counts, &status);
+  assert_refusal(code, LAP_USAGE, &status, "expected 0, or 0.5 to 1", "found 0.49");
+  options.near_duplicates = .5;
+  assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
+  free(text);
+  scratch_remove(folder);
+}
+
+static void nothing_is_overwritten(void **state) {
+  (void)state;
+  static const char *const names[] = {"train.jsonl", "dev.jsonl", "test.jsonl"};
+  char *text = make_text(DOCUMENTS);
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    char *folder = scratch_create();
+    lap_divide_counts counts;
+    lap_status status;
+    scratch_write(folder, names[i], "{}\n", 3);
+    const lap_code code =
+        divide(folder, text, (lap_divide_options){.near_duplicates = .8}, &counts, &status);
+    assert_refusal(code, LAP_USAGE, &status, names[i], "nothing is overwritten");
+    assert_int_equal(scratch_count(folder), 2); /* it and the text */
+    scratch_remove(folder);
+  }
+  free(text);
 }
 
 static void too_little_text_is_refused(void **state) {
@@ -118,6 +175,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_sides_are_the_text_without_near_duplicates),
       cmocka_unit_test(what_is_near_to_text_apart_is_left_out),
+      cmocka_unit_test(texts_apart_that_keep_nothing_apart_are_refused),
+      cmocka_unit_test(a_similarity_at_which_most_pairs_are_missed_is_refused),
+      cmocka_unit_test(nothing_is_overwritten),
       cmocka_unit_test(too_little_text_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

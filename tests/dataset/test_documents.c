@@ -302,6 +302,8 @@ static void other_formats_are_refused_by_name_before_anything_is_read(void **sta
                 "a\0b\0",
                 6, "is UTF-16 text"},
                {"\xFE\xFF\0a\0b", 6, "is UTF-16 text"},
+               {"\xFF\xFE\0\0a\0\0\0", 8, "is UTF-32 text"},
+               {"\0\0\xFE\xFF\0\0\0a", 8, "is UTF-32 text"},
                {"BZh91AY", 7, "bzip2 -d"},
                {"\xFD"
                 "7zXZ\0",

@@ -72,8 +72,8 @@ def command_line(arguments, ranks=None, program=None):
 def start(arguments, ranks=None, program=None, cwd=None, preexec=None):
     """Starts the command in a process group of its own."""
     return subprocess.Popen(command_line(arguments, ranks, program), stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
-                            env=environment(), start_new_session=True, preexec_fn=preexec)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="surrogateescape",
+                            cwd=cwd, env=environment(), start_new_session=True, preexec_fn=preexec)
 
 
 def kill_group(process):

@@ -202,6 +202,8 @@ model:
             self.assertIn(word, shown)
 
     def test_threads_and_the_other_model_leave_the_files_as_they_are(self):
+        (self.workspace / "again").mkdir()
+        (self.workspace / "again/beside.safetensors").write_bytes(b"of a time before")
         succeed("attend", self.workspace / "model-7", "--text", self.text, "--threads", "1", "--out",
                 self.workspace / "again")
         maps = [(self.workspace / folder / "attention.safetensors").read_bytes() for folder in ("again", "out")]

@@ -370,6 +370,18 @@ class Codecs(Test):
         self.assert_exit(result, 3)
         self.assertIn("does not say how it was drawn", result.err)
 
+    def test_audit_takes_a_document_of_several_shards_for_one(self):
+        text = (self.workspace / "text.txt").read_text()
+        for name, part in (("first.txt", text[:9000]), ("second.txt", text[9000:18000])):
+            (self.workspace / name).write_text(part)
+        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out", self.workspace / "whole",
+                "--shard-tokens", "1000", self.workspace / "first.txt", self.workspace / "second.txt")
+        tokens = self.workspace / "whole/train/*.h5"
+        self.assertGreater(len(list((self.workspace / "whole/train").glob("*.h5"))), 3)
+        succeed("teach", "--from", self.run_directory, "--tokens", tokens, "--out", self.workspace / "of-whole")
+        found = succeed("audit", "--cache", self.workspace / "of-whole", "--tokens", tokens, "--json").json
+        self.assertEqual(found["calibration"]["documents"], 2)
+
     def test_audit_says_how_well_the_teacher_is_calibrated(self):
         rows, _ = read(self.workspace / "dense")
         counted, following, document = self.counted_rows()
@@ -402,6 +414,11 @@ class Codecs(Test):
         floor = numpy.sqrt(2 / numpy.pi * numpy.maximum(mass * (1 - mass), 0).sum(axis=0)).sum() / len(p)
         self.assertAlmostEqual(found["full_floor"], floor, 5)
         self.assertTrue(1.96 < (found["ece_high"] - found["ece"]) / error < 2.2)  # Student's t
+        for flag in ("--slots", "--bytes", "--blocks", "--block-tokens"):
+            result = lapidary("audit", "--cache", self.workspace / "dense", "--tokens", self.workspace / "tokens/train",
+                              flag, "8")
+            self.assert_exit(result, 2)
+            self.assertIn(f"{flag} needs --student CHECKPOINT", result.err)
         result = lapidary("audit", "--cache", f"{self.workspace.path}/dense/*.h5")
         self.assert_exit(result, 2)
         self.assertIn("--tokens GLOB are needed", result.err)

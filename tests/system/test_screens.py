@@ -171,6 +171,26 @@ class Screens(Test):
         self.assert_exit(result, 3)
         self.assertRegex(result.err, r"this folder has no \.h5 files; did you mean .*/tokens/eval\?")
 
+    def test_paths_that_are_not_utf_8(self):
+        """Their bytes become U+FFFD in an object of --json, which is whole."""
+        w = self.workspace
+        odd = self.new(os.fsdecode(b"bad\xff"))
+        odd.mkdir()
+        shutil.copytree(w / "teacher", odd / "teacher")
+        shutil.copytree(w / "tokens", odd / "tokens")
+        model, tokens, said = odd / "teacher", odd / "tokens/eval", str(w / "bad\ufffd")
+        for key, command in (
+                ("checkpoint", ["eval", model, "--tokens", tokens]),
+                ("checkpoint", ["generate", model, "-p", "ba", "-n", 2]),
+                ("out", ["export", model, "--format", "gguf", "--out", odd / "m.gguf"]),
+                ("out", ["export", model, "--format", "hf", "--out", odd / "hf"]),
+                ("out", ["attend", model, "--text", "ba be", "--out", odd / "attention"]),
+                ("cache", ["teach", "--from", model, "--tokens", tokens, "--out", odd / "cache", "--k", 4]),
+                ("tokenizer", ["tokenizer", "--vocab-size", 300, "--out", odd / "t.model", w / "text.txt"])):
+            result = lapidary(*command, "--json")
+            self.assert_exit(result, 0)
+            self.assertTrue(result.json[key].startswith(said), result)
+
     def test_sources_and_their_shares(self):
         w = self.workspace
         files = sorted((w / "tokens/train").glob("*.h5"))

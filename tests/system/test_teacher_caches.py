@@ -75,7 +75,12 @@ class Caches(Test):
     def test_shifted_rows(self):
         for steps in (15, 60):
             self.open(self.rewrite(steps, shifted(-1)), 3, "rows look shifted by one")
-        self.open(self.rewrite(60, shifted(1)), 3, "rows look shifted by one")
+        self.open(self.rewrite(60, shifted(1)), 3, "rows look shifted by one", "train with teacher.allow_shift")
+        result = lapidary("eval", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/train/*.h5",
+                          "--cache", self.workspace / "rewritten")
+        self.assert_exit(result, 3)
+        self.assertIn("teach again, or leave the cache out", result.err)  # eval has no keys
+        self.assertNotIn("allow_shift", result.err)
         self.open(self.rewrite(60, shifted(1)), 0, overrides=["teacher.allow_shift=true"])
 
     def test_tails_that_rounding_leaves(self):
@@ -182,13 +187,68 @@ class Caches(Test):
         succeed("export", run, "--format", "hf", "--out", hugging_face)
         succeed("export", run, "--format", "hf", "--out", shards, "--shard-bytes", "20000")
         succeed("import", hugging_face, "--out", imported)
+        begun = self.workspace / "begun"  # the weights that a run with the key init begins with
+        for path in (run, hugging_face):
+            shutil.rmtree(begun, ignore_errors=True)
+            result = succeed("init", self.workspace / "teacher-15.yaml", f"init={path}", "--out", begun)
+            self.assertIn(f"{begun}: weights of {path}, ", result.out)
         expected = docs_identity(hugging_face / "model.safetensors")
-        for model in (run, hugging_face, shards, imported):
+        for model in (run, hugging_face, shards, imported, begun):
             self.assertEqual(self.teacher_sha256(model), expected)
         for options in (["--model-shards", "2"], ["--model-shards", "2", "--model-ranks", "2"]):
             self.assertEqual(self.teacher_sha256(run, *options, ranks=2), expected)
         self.assertEqual(self.teacher_sha256(shards, "--model-shards", "2"), expected)
         self.assertNotEqual(self.teacher_sha256(self.workspace / "teacher-2"), expected)
+
+    def test_finished_files_that_were_computed_in_another_way(self):
+        out, tokens = self.workspace / "computed", self.workspace / "tokens/eval/*.h5"
+        model = self.workspace / "other-keys"
+        succeed("export", self.workspace / "teacher-15", "--format", "hf", "--out", model)
+
+        def teach(*options, code=0):
+            result = lapidary("teach", "--from", model, "--tokens", tokens, "--out", out, "--k", "8", "--json",
+                              "--sequence-length", "24", *options)
+            self.assert_exit(result, code)
+            return result
+
+        def change(key, value):
+            config = json.loads((model / "config.json").read_text())
+            before, config[key] = config[key], value
+            (model / "config.json").write_text(json.dumps(config))
+            return before
+
+        teach()
+        self.assertEqual(teach().json["files_written"], 0)
+        result = teach("--precision", "bfloat16", code=2)
+        for words in ("same weights", ", lapidary, ", ", lapidary bfloat16, ", "choose another --out"):
+            self.assertIn(words, result.err)
+        self.assertIn("model shards 2", teach("--model-shards", "2", code=2).err)
+        for key, value in (("final_logit_softcapping", 10.0), ("sliding_window", 4), ("attn_logit_softcapping", 5.0)):
+            before = change(key, value)
+            self.assertIn("model config", teach(code=2).err)
+            change(key, before)
+        change("max_position_embeddings", 128)  # which decides no number
+        self.assertEqual(teach().json["files_found"], len(list(out.glob("*.h5"))))
+        for path in out.glob("*.h5"):  # as of a version before
+            with h5py.File(path, "r+") as file:
+                del file.attrs["computed_as"]
+        self.assertEqual(teach("--precision", "bfloat16").json["files_written"], 0)
+        for path in out.glob("*.h5"):  # another program's
+            with h5py.File(path, "r+") as file:
+                file.attrs["computed_as"] = 7
+        self.assertEqual(teach().json["files_written"], 0)
+
+    def test_names_that_no_reader_takes(self):
+        arguments = ["teach", "--from", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/eval/*.h5",
+                     "--out", self.workspace / "unnamed", "--k", "8"]
+        for name, words in (("a\nb", "found byte 0A behind 'a'"), ("\x7f", "found byte 7F"),
+                            ("x" * 4096, "--name: expected at most 4095 bytes, found 4096")):
+            result = lapidary(*arguments, "--name", name)
+            self.assert_exit(result, 2)
+            self.assertIn(words, result.err)
+        self.assertFalse((self.workspace / "unnamed").exists())
+        succeed(*arguments, "--name", "x" * 4095)
+        succeed("inspect", self.workspace / "unnamed")
 
     def test_eval_of_a_cache_of_other_windows_says_what_eval_takes(self):
         run, tokens = self.workspace / "teacher-15", self.workspace / "tokens/eval/*.h5"

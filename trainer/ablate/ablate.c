@@ -6,6 +6,7 @@
 
 #include "core/directory_lock.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "core/stop.h"
 #include "dataset/token_shard.h"
@@ -187,8 +188,8 @@ static json_t *summary(const lap_graph *graph) {
     done += task->state == LAP_TASK_DONE;
     diverged += task->state == LAP_TASK_DIVERGED;
   }
-  return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I}", "out", graph->tasks.out, "name",
-                   graph->suite->name, "smoke", (int)graph->suite->is_smoke, "tasks",
+  return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I}", "out", lap_json_path(graph->tasks.out),
+                   "name", graph->suite->name, "smoke", (int)graph->suite->is_smoke, "tasks",
                    (json_int_t)graph->tasks.count, "runs", runs, "done", done, "diverged",
                    diverged);
 }

@@ -118,7 +118,7 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   lap_task_argue(task, "--near-duplicates=%.17g", held->near_duplicates);
   lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
   lap_task_argue(task, "--limit=%" PRId64, held->limit);
-  if (held->apart_count > 0) {
+  if (held->apart_count > 0 && held->near_duplicates > 0) {
     char *apart = braces(held->apart, held->apart_count);
     lap_task_argue(task, "--apart=%s", apart);
     free(apart);

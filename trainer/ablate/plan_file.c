@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
@@ -35,7 +36,7 @@ static json_t *relative(const lap_graph *graph, const char *path) {
   if (!path) return json_null();
   const size_t length = strlen(graph->tasks.out);
   const bool below = strncmp(path, graph->tasks.out, length) == 0 && path[length] == '/';
-  return json_string(below ? path + length + 1 : path);
+  return lap_json_path(below ? path + length + 1 : path);
 }
 
 static json_t *integers(const int64_t *values, size_t count) {

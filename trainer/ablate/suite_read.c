@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
+#include "dataset/near_duplicates.h"
 #include "trainer/ablate/arms.h"
 #include "trainer/ablate/read.h"
 #include "trainer/ablate/suite_measures.h"
@@ -351,6 +352,13 @@ static lap_code check_tune(const lap_suite_reader *reader, int line) {
   return lap_read_fail(reader, line, "tune: the corpus has no dev set to tune on");
 }
 
+static lap_code check_near_duplicates(const lap_suite_reader *reader, int line) {
+  const double similarity = reader->suite->corpus.near_duplicates;
+  if (similarity == 0 || similarity >= LAP_LEAST_SIMILARITY) return LAP_OK;
+  return lap_read_fail(reader, line, "corpus.near_duplicates: expected 0, or %g to 1, found %g",
+                       LAP_LEAST_SIMILARITY, similarity);
+}
+
 static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root) {
   static const char *const needed[] = {"config", "corpus", "seeds", "arms"};
   const lap_suite *suite = reader->suite;
@@ -358,6 +366,8 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!find(root, needed[i], &line)) return lap_read_fail(reader, 1, "%s is missing", needed[i]);
   LAP_TRY(lap_read_check_name(reader, "name", suite->name, 1));
+  find(root, "corpus", &line);
+  LAP_TRY(check_near_duplicates(reader, line));
   find(root, "measures", &line);
   LAP_TRY(lap_check_measures(reader, line));
   find(root, "endpoint", &line);

@@ -66,7 +66,7 @@ static json_t *student_to_json(const lap_angle_audit *audit, const lap_student_a
   }
   for (int i = 0; i < audit->target_count; ++i)
     json_array_append_new(targets, target_to_json(&audit->targets[i], student->angles[i]));
-  return json_pack("{s:s, s:o, s:f, s:o, s:o}", "checkpoint", student->path, "step",
+  return json_pack("{s:o, s:o, s:f, s:o, s:o}", "checkpoint", lap_json_path(student->path), "step",
                    student->step < 0 ? json_null() : json_integer(student->step), "tokens",
                    audit->tokens, "control", control, "targets", targets);
 }

@@ -8,6 +8,7 @@
 
 #include "core/json.h"
 #include "core/memory.h"
+#include "dataset/set_documents.h"
 #include "dataset/windows.h"
 #include "trainer/cli/table.h"
 
@@ -24,6 +25,7 @@ typedef struct {
   float *tail;                                /* of every counted row so far */
   lap_judged *judged;
   uint64_t count, capacity;
+  lap_set_documents documents;
   uint32_t document; /* in the set: of the row at hand */
   double nats;
 } auditor;
@@ -86,8 +88,7 @@ static void audit_row(auditor *a, uint32_t i, int64_t t) {
   if (!audit->is_drawn) lap_full_calibration_add(&audit->full, p, ids, rows->k, a->targets[t]);
 }
 
-static lap_code audit_window(auditor *a, size_t shard, uint64_t window, uint32_t first_document,
-                             lap_status *status) {
+static lap_code audit_window(auditor *a, size_t shard, uint64_t window, lap_status *status) {
   const lap_cache_schema *schema = lap_cache_schema_of(a->cache);
   const lap_token_shard *tokens = lap_cache_tokens(a->cache)->shard[shard];
   uint64_t row;
@@ -96,8 +97,9 @@ static lap_code audit_window(auditor *a, size_t shard, uint64_t window, uint32_t
                   a->targets, a->document_start);
   LAP_TRY(lap_cache_read(a->cache, shard, row, count, NULL, a->rows, status));
   for (uint32_t i = 0; i < count; ++i) {
-    while (tokens->documents[a->document - first_document + 1] <= row + i) a->document += 1;
-    if (a->targets[1 + i] >= 0) audit_row(a, i, 1 + (int64_t)i);
+    if (a->targets[1 + i] < 0) continue;
+    a->document = (uint32_t)(a->documents.first[shard] + lap_shard_document(tokens, row + i));
+    audit_row(a, i, 1 + (int64_t)i);
   }
   return LAP_OK;
 }
@@ -109,12 +111,9 @@ static lap_code audit_shards(auditor *a,
   const uint32_t length = lap_cache_schema_of(a->cache)->sequence_length;
   uint64_t done = 0;
   double bytes = 0;
-  uint32_t documents = 0;
   for (size_t s = 0; s < set->count; ++s) {
     const uint64_t windows = lap_window_count(set->shard[s]->token_count, length);
-    a->document = documents;
-    for (uint64_t w = 0; w < windows; ++w) LAP_TRY(audit_window(a, s, w, documents, status));
-    documents += (uint32_t)set->shard[s]->document_count;
+    for (uint64_t w = 0; w < windows; ++w) LAP_TRY(audit_window(a, s, w, status));
     done += set->shard[s]->token_count;
     if (progress) progress(context, done, set->token_count);
     struct stat found;
@@ -122,7 +121,7 @@ static lap_code audit_shards(auditor *a,
   }
   a->audit->bytes_per_token = bytes / (double)set->token_count;
   if (!a->audit->is_drawn)
-    a->audit->calibration = lap_reliability_of(a->judged, a->count, documents);
+    a->audit->calibration = lap_reliability_of(a->judged, a->count, (uint32_t)a->documents.count);
   return LAP_OK;
 }
 
@@ -164,12 +163,14 @@ lap_code lap_audit_cache(lap_cache *cache,
   auditor a = {.cache = cache,
                .audit = audit,
                .rows = lap_cache_rows_create(cache, length - 1),
+               .documents = lap_set_documents_find(lap_cache_tokens(cache)),
                .inputs = lap_allocate(length, sizeof *a.inputs),
                .targets = lap_allocate(length, sizeof *a.targets),
                .document_start = lap_allocate(length, sizeof *a.document_start)};
   const lap_code code = audit_shards(&a, progress, context, status);
   if (code == LAP_OK) finish(&a);
   lap_cache_rows_destroy(a.rows);
+  lap_set_documents_release(&a.documents);
   free(a.inputs);
   free(a.targets);
   free(a.document_start);

@@ -285,6 +285,7 @@ void lap_command_line_release(lap_command_line *line) {
 }
 
 lap_code lap_command_print_json(const json_t *object, lap_status *status) {
+  assert(json_is_object(object)); /* json_pack gives NULL for a string that is not UTF-8 */
   json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
   putchar('\n');
   return lap_output_flush(status);

@@ -181,8 +181,8 @@ static json_t *model_to_json(const attend_model *m) {
     json_object_set_new(head, "kind", json_string(m->maps.local[layer] ? "local" : "global"));
     json_array_append_new(heads, head);
   }
-  return json_pack("{s:s, s:I, s:o}", "checkpoint", m->model.source.path, "sliding_window",
-                   (json_int_t)m->maps.window, "heads", heads);
+  return json_pack("{s:o, s:I, s:o}", "checkpoint", lap_json_path(m->model.source.path),
+                   "sliding_window", (json_int_t)m->maps.window, "heads", heads);
 }
 
 /* Of the local and of the global heads; null where there are none. */
@@ -230,14 +230,16 @@ static lap_code write_page(const char *path, const attend_text *t, const attend_
   return lap_attend_page_write(path, &page, status);
 }
 
-/* All files, each whole or not there. */
+/* All files, each whole or not there; no maps of a second model are left from a time before. */
 static lap_code write_files(const char *folder, const attend_text *t, const attend_model *models,
                             int count, const json_t *object, lap_status *status) {
-  static const char *const maps[] = {"attention.safetensors", "beside.safetensors"};
+  static const char *const maps[LAP_ATTEND_MODELS] = {"attention.safetensors",
+                                                      "beside.safetensors"};
   lap_code code = LAP_OK;
-  for (int m = 0; m < count && code == LAP_OK; ++m) {
+  for (int m = 0; m < LAP_ATTEND_MODELS && code == LAP_OK; ++m) {
     char *path = lap_format("%s/%s", folder, maps[m]);
-    code = lap_attention_maps_write(path, &models[m].maps, t->tokens, status);
+    code = m < count ? lap_attention_maps_write(path, &models[m].maps, t->tokens, status)
+                     : lap_file_remove_tree(path, status);
     free(path);
   }
   char *json = lap_format("%s/attention.json", folder);
@@ -300,7 +302,7 @@ static lap_code attend(const attend_options *o, const char *checkpoint, bool jso
   if (code == LAP_OK) {
     json_t *object = to_json(&text, models, count);
     code = write_files(o->out, &text, models, count, object, status);
-    json_object_set_new(object, "out", json_string(o->out));
+    json_object_set_new(object, "out", lap_json_path(o->out));
     if (code == LAP_OK && json) code = lap_command_print_json(object, status);
     json_decref(object);
     if (code == LAP_OK && !json) {

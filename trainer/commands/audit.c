@@ -58,17 +58,17 @@ static const lap_flag flags_of_audit[] = {
      .value = "K",
      .integer = {1, 1 << 20},
      .offset = OF_ANGLES(slots),
-     .help = "of each codec that is compared [those of the cache]"},
+     .help = "for --student: of each codec that is compared [those of the cache]"},
     {.name = "bytes",
      .value = "B",
      .real = {1e-3, 1e9},
      .offset = OF_ANGLES(bytes),
-     .help = "instead: as many slots of each codec as take at most B bytes a token"},
+     .help = "instead of --slots: as many slots of each codec as take at most B bytes a token"},
     {.name = "blocks",
      .value = "N",
      .integer = {8, 1024},
      .offset = OF_ANGLES(blocks),
-     .help = "disjoint blocks of tokens [8]"},
+     .help = "for --student: disjoint blocks of tokens [8]"},
     {.name = "block-tokens",
      .value = "N",
      .integer = {1, INT64_C(1) << 40},
@@ -194,7 +194,7 @@ static lap_code audit_cache(const lap_session *session, const lap_command_line *
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  audit_flags flags = {.angles = {.threads = 1, .blocks = 8, .block_tokens = 4096}};
+  audit_flags flags = {.angles = {.threads = 1}};
   const lap_command_syntax syntax = {
       .positional_max = -1, .json = true, .flags = flags_of_audit, .destination = &flags};
   return lap_session_run(command, &syntax, argc, argv, NULL, audit_cache, status);

@@ -6,6 +6,8 @@
 #include "teacher/cache_open.h"
 #include "trainer/commands/precision_flag.h"
 
+enum { BLOCKS = 8, BLOCK_TOKENS = 4096 }; /* where nothing else is said */
+
 lap_code lap_audit_angles_check(const lap_audit_angle_flags *flags, lap_status *status) {
   if (flags->more_count > 0 && !flags->student)
     return lap_fail(status, LAP_USAGE,
@@ -18,6 +20,18 @@ lap_code lap_audit_angles_check(const lap_audit_angle_flags *flags, lap_status *
   if (flags->dense && !flags->student)
     return lap_fail(status, LAP_USAGE,
                     "--dense needs --student CHECKPOINT...: angles are those of a student");
+  const struct {
+    const char *name;
+    bool given;
+  } of_students[] = {{"--slots", flags->slots > 0},
+                     {"--bytes", flags->bytes > 0},
+                     {"--blocks", flags->blocks > 0},
+                     {"--block-tokens", flags->block_tokens > 0}};
+  for (size_t i = 0; i < sizeof of_students / sizeof *of_students; ++i)
+    if (of_students[i].given && !flags->student)
+      return lap_fail(status, LAP_USAGE,
+                      "%s needs --student CHECKPOINT: it is about the gradients of a student",
+                      of_students[i].name);
   if (flags->slots > 0 && flags->bytes > 0)
     return lap_fail(status, LAP_USAGE, "--slots and --bytes: give one of them");
   return LAP_OK;
@@ -65,11 +79,12 @@ static lap_code add_student(const lap_session *session, const lap_audit_angle_fl
 lap_code lap_audit_angles(const lap_session *session, const lap_audit_angle_flags *flags,
                           const lap_cache *cache, lap_angle_audit *audit, lap_status *status) {
   const lap_cache_schema *schema = lap_cache_schema_of(cache);
-  const lap_angle_plan plan = {.blocks = flags->blocks,
-                               .block_tokens = flags->block_tokens,
-                               .slots = flags->slots ? (uint32_t)flags->slots : schema->k,
-                               .bytes = flags->bytes,
-                               .threads = (int)flags->threads};
+  const lap_angle_plan plan = {
+      .blocks = flags->blocks ? flags->blocks : BLOCKS,
+      .block_tokens = flags->block_tokens ? flags->block_tokens : BLOCK_TOKENS,
+      .slots = flags->slots ? (uint32_t)flags->slots : schema->k,
+      .bytes = flags->bytes,
+      .threads = (int)flags->threads};
   *audit = (lap_angle_audit){0};
   omp_set_num_threads(plan.threads);
   lap_cache *dense = NULL;

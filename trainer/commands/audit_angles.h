@@ -13,12 +13,13 @@ typedef struct {
   const char *const *more; /* [more_count] students that follow it */
   size_t more_count;
   const char *precision;
-  int64_t slots; /* 0: those of the cache */
-  double bytes;  /* 0: by slots */
-  int64_t blocks, block_tokens, threads;
+  int64_t slots;                /* 0: those of the cache */
+  double bytes;                 /* 0: by slots */
+  int64_t blocks, block_tokens; /* 0: 8 of 4096 */
+  int64_t threads;
 } lap_audit_angle_flags;
 
-/* LAP_USAGE naming a flag that lacks its other one. */
+/* LAP_USAGE naming a flag that lacks its other one, or would do nothing. */
 lap_code lap_audit_angles_check(const lap_audit_angle_flags *flags, lap_status *status);
 
 /* All students against the dense cache, which belongs to the tokens of `cache`. *audit is the

@@ -227,7 +227,7 @@ static lap_code print_result(const eval_result *r, const eval_inputs *in, const 
   json_object_set_new(object, "sliding_window",
                       json_integer(in->model.source.config->model.sliding_window));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
-  json_object_set_new(object, "checkpoint", json_string(in->model.source.path));
+  json_object_set_new(object, "checkpoint", lap_json_path(in->model.source.path));
   if (r->breakdown)
     json_object_set(object, by_document ? "by_document" : "by_position", r->breakdown);
   const lap_code code = lap_command_print_json(object, status);

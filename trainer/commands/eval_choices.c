@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/commands/text_model.h"
@@ -64,7 +65,7 @@ static lap_code print_result(const lap_choices *choices, const lap_choices_resul
   json_t *object = lap_choices_to_json(choices, r);
   lap_code code = LAP_OK;
   if (json) {
-    json_object_set_new(object, "checkpoint", json_string(checkpoint));
+    json_object_set_new(object, "checkpoint", lap_json_path(checkpoint));
     code = lap_command_print_json(object, status);
   } else {
     printf("items                  %" PRIu64 "\n", r->items);

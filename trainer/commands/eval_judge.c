@@ -47,10 +47,10 @@ static lap_code print_result(const lap_eval_judge_request *request, const judge_
     lap_wilson_print("preferred to the text itself", means.preferred, judged->count);
     return LAP_OK;
   }
-  json_t *object =
-      json_pack("{s:I, s:o, s:o, s:s, s:s}", "prompts", (json_int_t)judged->count, "judge_loss",
-                lap_json_number(means.nats), "text_loss", lap_json_number(means.text_nats),
-                "checkpoint", in->model.path, "judge", in->judge.path);
+  json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:o}", "prompts", (json_int_t)judged->count,
+                             "judge_loss", lap_json_number(means.nats), "text_loss",
+                             lap_json_number(means.text_nats), "checkpoint",
+                             lap_json_path(in->model.path), "judge", lap_json_path(in->judge.path));
   lap_wilson_json(object, "judge_preference", means.preferred, judged->count, true);
   const lap_code code = lap_command_print_json(object, status);
   json_decref(object);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/measure/memorise.h"
@@ -38,7 +39,7 @@ static lap_code measure(const lap_session *session, const lap_model_flags *flags
 }
 
 static json_t *to_json(const lap_memorised found[KINDS], const char *checkpoint) {
-  json_t *object = json_pack("{s:s}", "checkpoint", checkpoint);
+  json_t *object = json_pack("{s:o}", "checkpoint", lap_json_path(checkpoint));
   for (int k = 0; k < KINDS; ++k) {
     char *prompts = lap_format("%sprompts", prefixes[k]);
     char *exact = lap_format("%sexact", prefixes[k]), *near = lap_format("%snear", prefixes[k]);

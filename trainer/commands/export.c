@@ -12,6 +12,7 @@
 
 #include "core/directory_lock.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
@@ -33,8 +34,10 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 
 typedef struct {
   const char *format, *out;
-  int64_t shard_bytes;
+  int64_t shard_bytes; /* 0: not given */
 } export_flags;
+
+static const int64_t SHARD_BYTES = INT64_C(5000000000);
 
 static const lap_flag flags_of_export[] = {
     {.name = "format",
@@ -70,6 +73,10 @@ static lap_code check_flags(const export_flags *flags, const export_format **for
   if (!flags->format || !flags->out)
     return lap_fail(status, LAP_USAGE, "--format FORMAT and --out PATH are needed");
   LAP_TRY(find_format(flags->format, format, status));
+  if (flags->shard_bytes && (*format)->write != lap_export_hf)
+    return lap_fail(status, LAP_USAGE,
+                    "--shard-bytes: of --format hf; a file of --format %s is always one",
+                    (*format)->name);
   if (!lap_file_exists(flags->out)) return LAP_OK;
   return lap_fail(status, LAP_USAGE, "%s: exists; name a place where nothing is", flags->out);
 }
@@ -80,8 +87,8 @@ static lap_code print_result(const export_format *format, const lap_model_source
   const int64_t parameters = lap_gemma2_embedding_parameters(&model->config->model) +
                              lap_gemma2_non_embedding_parameters(&model->config->model);
   if (json) {
-    json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:i}", "out", out, "format", format->name,
-                               "parameters", (json_int_t)parameters, "bytes",
+    json_t *object = json_pack("{s:o, s:s, s:I, s:I, s:i}", "out", lap_json_path(out), "format",
+                               format->name, "parameters", (json_int_t)parameters, "bytes",
                                (json_int_t)report->bytes, "files", report->files);
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
@@ -103,7 +110,9 @@ static lap_code export_model(const export_format *format, const export_flags *fl
   char *out = lap_copy_string(flags->out);
   for (size_t end = strlen(out); end > 1 && out[end - 1] == '/'; --end) out[end - 1] = '\0';
   const lap_export_request request = {
-      .model = &model, .out = out, .shard_bytes = flags->shard_bytes};
+      .model = &model,
+      .out = out,
+      .shard_bytes = flags->shard_bytes ? flags->shard_bytes : SHARD_BYTES};
   lap_export_report report;
   lap_code code = format->write(&request, &report, status);
   if (code == LAP_OK) code = print_result(format, &model, out, &report, line->json, status);
@@ -113,7 +122,7 @@ static lap_code export_model(const export_format *format, const export_flags *fl
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
-  export_flags flags = {.shard_bytes = INT64_C(5000000000)};
+  export_flags flags = {0};
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .json = true,

@@ -14,6 +14,7 @@
 
 #include "autograd/kernel/gemm_backend.h"
 #include "autograd/kernel/triad.h"
+#include "core/json.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
@@ -173,13 +174,13 @@ static json_t *make_json(const generate_totals *totals, const lap_text_model *mo
   json_t *object = json_object();
   json_object_update(object, json_array_get(totals->samples, 0));
   json_t *rest = json_pack(
-      "{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:s}", "samples", totals->samples,
+      "{s:O, s:I, s:f, s:f, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:o}", "samples", totals->samples,
       "prompt_tokens", (json_int_t)prompt_count, "prefill_tokens_per_second",
       rate(totals->prefill_tokens, totals->prefill_seconds), "decode_tokens_per_second",
       rate(totals->decode_steps, totals->decode_seconds), "kv_cache_bytes", (json_int_t)cache.bytes,
       "seed", (json_int_t)o->seed, "temperature", o->temperature, "top_k", (json_int_t)o->top_k,
       "top_p", o->top_p, "threads", (json_int_t)o->threads, "products", lap_gemm_describe(words),
-      "checkpoint", model->source.path);
+      "checkpoint", lap_json_path(model->source.path));
   if (model->source.checkpoint)
     json_object_set_new(rest, "step", json_integer((json_int_t)model->source.checkpoint->step));
   json_object_set_new(rest, "kv_cache_bytes_multi_head",

@@ -1,12 +1,14 @@
-/* init: writes a checkpoint of fresh weights.
+/* init: writes a checkpoint of the weights that a run begins with.
  *
- * For people who compare with other frameworks, or start several runs from the same weights (the
- * key init). It reads the config and its tokenizer and writes, at --out, the weights that a run of
- * this config and seed begins with. It runs alone: several ranks are refused.
+ * For people who compare with other frameworks, or start several runs from the same weights. It
+ * reads the config and its tokenizer and writes, at --out, the weights that a run of this config
+ * and seed begins with: random ones, or those that the key init names. It runs alone: several ranks
+ * are refused.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "autograd/gemma2/parameters.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -18,10 +20,22 @@
 #include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
+#include "trainer/run/resume.h"
 
 /* They fill one text. */
 static const lap_flag flags_of_init[] = {
     {.name = "out", .value = "CHECKPOINT", .help = "directory to write: weights only"}, {0}};
+
+static void print_result(const lap_config *config, const char *out) {
+  char count[LAP_HUMAN_TEXT];
+  const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
+                             lap_gemma2_non_embedding_parameters(&config->model);
+  if (!strcmp(config->init, "random"))
+    printf("%s: fresh weights of seed %" PRId64, out, config->seed);
+  else
+    printf("%s: weights of %s", out, config->init);
+  printf(", %s parameters\n", lap_human_count((double)parameters, count));
+}
 
 static lap_code initialise(const lap_session *session, const lap_command_line *line,
                            void *destination, lap_status *status) {
@@ -34,16 +48,11 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
   lap_code code = lap_config_require(config, LAP_NEEDS_MODEL, status);
   if (code == LAP_OK) {
     lap_state *state = lap_state_create_alone(&config->model, session->comm);
-    lap_state_initialise(state, (uint64_t)config->seed);
+    code = lap_start_fresh(config, session, state, status);
     char *text = lap_config_print(config);
     const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
-    code = lap_checkpoint_write_weights(out, state, &extras, status);
-    char count[LAP_HUMAN_TEXT];
-    const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
-                               lap_gemma2_non_embedding_parameters(&config->model);
-    if (code == LAP_OK)
-      printf("%s: fresh weights of seed %" PRId64 ", %s parameters\n", out, config->seed,
-             lap_human_count((double)parameters, count));
+    if (code == LAP_OK) code = lap_checkpoint_write_weights(out, state, &extras, status);
+    if (code == LAP_OK) print_result(config, out);
     free(text);
     lap_state_destroy(state);
   }
@@ -61,7 +70,11 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   return lap_session_run(command, &syntax, argc, argv, NULL, initialise, status);
 }
 
-const lap_command lap_command_init = {.name = "init",
-                                      .summary = "write a checkpoint of fresh weights",
-                                      .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
-                                      .run = run};
+const lap_command lap_command_init = {
+    .name = "init",
+    .summary = "write a checkpoint of the weights that a run begins with",
+    .usage = "CONFIG.yaml [KEY=VALUE...] --out CHECKPOINT",
+    .description =
+        "Random weights of the config's seed; where it has the key init, those of the "
+        "checkpoint or Hugging Face directory that init names.",
+    .run = run};

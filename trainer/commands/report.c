@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/output.h"
@@ -102,9 +103,10 @@ static lap_code print_report(const lap_session *session, const json_t *report,
   for (size_t i = 0; i < json_array_size(warnings); ++i)
     lap_console_warn(session->console, "%s", lap_json_text(json_array_get(warnings, i), "text"));
   if (json) {
-    json_t *object = json_pack(
-        "{s:s, s:s, s:O?, s:O?}", "directory", directory, "name", lap_json_text(report, "name"),
-        "complete", json_object_get(report, "complete"), "sets", json_object_get(report, "sets"));
+    json_t *object =
+        json_pack("{s:o, s:s, s:O?, s:O?}", "directory", lap_json_path(directory), "name",
+                  lap_json_text(report, "name"), "complete", json_object_get(report, "complete"),
+                  "sets", json_object_get(report, "sets"));
     const lap_code code = lap_command_print_json(object, status);
     json_decref(object);
     return code;

@@ -29,7 +29,7 @@ static const lap_flag flags_of_split[] = {
     {.name = "out",
      .value = "DIR",
      .offset = offsetof(split_flags, out),
-     .help = "writes DIR/train.jsonl, DIR/dev.jsonl and DIR/test.jsonl"},
+     .help = "writes DIR/train.jsonl, DIR/dev.jsonl and DIR/test.jsonl; none may be there"},
     {.name = "documents",
      .value = "HOW",
      .offset = offsetof(split_flags, documents),
@@ -50,12 +50,13 @@ static const lap_flag flags_of_split[] = {
      .real = {0, 1},
      .offset = offsetof(split_flags, near_duplicates),
      .help = "leave out documents whose 5-word shingles agree so much with those of an earlier "
-             "one (Jaccard index, by MinHash); 0: leave out none [0.8]"},
+             "one (Jaccard index, by MinHash), 0.5 to 1; a pair of index 0.5 is missed in one of 8 "
+             "cases, of 0.6 in one of 85, of 0.8 in one of 10^7; 0: leave out none [0.8]"},
     {.name = "apart",
      .value = "GLOB",
      .offset = offsetof(split_flags, apart),
-     .help = "other held-out text, as split writes it: what is a near-duplicate of it is left out "
-             "as well"},
+     .help = "other held-out text, JSON lines with \"text\" as split writes them: what is a "
+             "near-duplicate of it is left out as well"},
     {.name = "limit",
      .value = "BYTES",
      .integer = {0, INT64_MAX},

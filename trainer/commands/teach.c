@@ -100,9 +100,28 @@ typedef struct {
   char weights_sha256[LAP_SHA256_HEX]; /* of several a hash of theirs */
 } teach_inputs;
 
+/* A reader of the cache takes no other (docs/formats.md). */
+static lap_code check_name(const teach_flags *flags, lap_status *status) {
+  const char *name = flags->name ? flags->name : flags->from;
+  const char *flag =
+      flags->name ? "--name" : "--name, which is that of --from where it is not given";
+  const size_t most = LAP_TEACHER_NAME - 2; /* it is stored with its end */
+  if (strlen(name) > most)
+    return lap_fail(status, LAP_USAGE, "%s: expected at most %zu bytes, found %zu", flag, most,
+                    strlen(name));
+  for (const char *at = name; *at; ++at)
+    if ((unsigned char)*at < 0x20 || *at == 0x7F)
+      return lap_fail(status, LAP_USAGE,
+                      "%s: expected a text without control characters, found byte %02X behind "
+                      "'%.*s'; give another --name",
+                      flag, (unsigned)*at, at - name > 80 ? 80 : (int)(at - name), name);
+  return LAP_OK;
+}
+
 static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   if (!flags->from || !flags->tokens || !flags->out)
     return lap_fail(status, LAP_USAGE, "--from CHECKPOINT, --tokens GLOB and --out DIR are needed");
+  LAP_TRY(check_name(flags, status));
   lap_codec codec;
   if (!lap_codec_find(flags->codec, &codec))
     return lap_fail(status, LAP_USAGE, "--codec: expected " LAP_CODEC_NAMES ", found '%s'",
@@ -375,10 +394,11 @@ static lap_code print_report(const lap_teach_report *r, double gemm_gflops, cons
                              bool json, lap_status *status) {
   const double rate = (double)r->positions / (r->seconds > 0 ? r->seconds : 1);
   if (json) {
-    json_t *object = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I}", "cache", out, "positions", (json_int_t)r->positions,
-        "parts_made", (json_int_t)r->parts_made, "parts_found", (json_int_t)r->parts_found,
-        "files_written", (json_int_t)r->files_written, "files_found", (json_int_t)r->files_found);
+    json_t *object =
+        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "cache", lap_json_path(out), "positions",
+                  (json_int_t)r->positions, "parts_made", (json_int_t)r->parts_made, "parts_found",
+                  (json_int_t)r->parts_found, "files_written", (json_int_t)r->files_written,
+                  "files_found", (json_int_t)r->files_found);
     json_object_set_new(object, "bytes_per_token", lap_json_number(r->bytes_per_token));
     json_object_set_new(object, "tokens_per_second", lap_json_number(rate));
     add_rates(r, gemm_gflops, object);

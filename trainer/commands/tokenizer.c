@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/directory_lock.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "dataset/tokenizer.h"
 #include "dataset/tokenizer_train.h"
 #include "trainer/cli/command.h"
@@ -101,8 +102,8 @@ static lap_code print_result(const char *out, const lap_tokenizer_report *report
   lap_code code = LAP_OK;
   if (as_json) {
     json_t *object =
-        json_pack("{s:s, s:i, s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "tokenizer", out, "vocab_size",
-                  (int)lap_tokenizer_vocab_size(tokenizer), "tokenizer_sha256",
+        json_pack("{s:o, s:i, s:s, s:I, s:I, s:I, s:I, s:f, s:o}", "tokenizer", lap_json_path(out),
+                  "vocab_size", (int)lap_tokenizer_vocab_size(tokenizer), "tokenizer_sha256",
                   lap_tokenizer_sha256(tokenizer), "bytes", (json_int_t)report->bytes, "words",
                   (json_int_t)report->words, "characters", (json_int_t)report->characters,
                   "character_pieces", (json_int_t)report->character_pieces, "character_coverage",

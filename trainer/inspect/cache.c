@@ -196,7 +196,7 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   const lap_code code = lap_cache_check_all(cache, 0, show_progress, &state, status);
   end_progress(&state);
   LAP_TRY(code);
-  return lap_cache_check_shift(cache, false, status);
+  return lap_cache_check_shift(cache, false, false, status);
 }
 
 /* The shard is opened, and thereby verified, as the one member of a set. */

@@ -20,6 +20,7 @@
 #include "teacher/select.h"
 #include "teacher/swap_rows.h"
 #include "trainer/cli/shared_directory.h"
+#include "trainer/model/computed_as.h"
 #include "trainer/model/window_logits.h"
 
 /* One cache of those that a pass makes: topk's, or that of a draw seed. */
@@ -192,6 +193,18 @@ static char *cache_path(const teacher *t, const char *directory, size_t shard) {
   return lap_format("%s/%.*s.%.12s.h5", directory, length, name, tokens->tokens_sha256);
 }
 
+/* Files of other programs, and of before there was this attribute, say nothing of it. */
+static lap_code check_computed_as(const char *path, const lap_cache_schema *there,
+                                  const lap_cache_schema *wanted, lap_status *status) {
+  if (!there->computed_as[0] || !strcmp(there->computed_as, wanted->computed_as)) return LAP_OK;
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: holds a cache of the same tokens by the same weights, but computed as "
+      "\"%s\"; asked for is \"%s\" (model config is a hash of the model's keys: windows, "
+      "soft-caps, rope_theta and so on); choose another --out",
+      path, there->computed_as, wanted->computed_as);
+}
+
 /* A finished file of this very cache; *found. LAP_USAGE where another one is in the way. */
 static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_status *status) {
   const char *path = o->path;
@@ -227,6 +240,7 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
         lap_codec_name(wanted->codec), wanted->k, wanted->draws, wanted->draw_seed,
         wanted->swapped_percent, wanted->sequence_length, wanted->document_mask,
         wanted->teacher_sha256);
+  if (*found) *found = check_computed_as(path, there, wanted, status) == LAP_OK;
   lap_cache_close(cache);
   return *found ? LAP_OK : LAP_USAGE;
 }
@@ -402,15 +416,26 @@ static void destroy_models(teacher *t) {
   lap_release_aligned(t->mean);
 }
 
+static void describe_computation(const lap_teach_request *request, char text[LAP_COMPUTED_AS]) {
+  const size_t count = request->model_count;
+  const lap_gemma2_config **configs = lap_allocate((int64_t)count, sizeof *configs);
+  for (size_t i = 0; i < count; ++i) configs[i] = request->models[i].model;
+  lap_computed_as(configs, count, request->models[0].state->all->shards.of, text);
+  free(configs);
+}
+
 static void create_outputs(teacher *t) {
   const lap_teach_request *request = t->request;
   const uint64_t rows = LAP_PART_WINDOWS * (uint64_t)(request->schema.sequence_length - 1);
   const bool drawn = lap_codec_is_drawn(request->schema.codec);
+  char computed_as[LAP_COMPUTED_AS];
+  describe_computation(request, computed_as);
   t->output_count = drawn ? request->draw_seed_count : 1;
   t->outputs = lap_allocate(t->output_count, sizeof *t->outputs);
   for (size_t i = 0; i < t->output_count; ++i) {
     output *o = &t->outputs[i];
     o->schema = request->schema;
+    memcpy(o->schema.computed_as, computed_as, sizeof computed_as);
     o->schema.draw_seed = drawn ? request->draw_seeds[i] : -1;
     o->directory = t->output_count == 1
                        ? lap_copy_string(request->out)

@@ -30,7 +30,7 @@ typedef struct {
   const lap_token_set *tokens;
   const char *out;
   /* codec, k, draws, exact, swapped_percent, sequence_length, document_mask, teacher, ...;
-   * draw_seed is not used */
+   * draw_seed and computed_as are not used */
   lap_cache_schema schema;
   const int64_t *draw_seeds; /* [draw_seed_count] of a drawn codec: one writes to `out` itself, */
   size_t draw_seed_count;    /* several to out/draw-SEED; topk: 0 */
@@ -48,7 +48,8 @@ typedef struct {
 } lap_teach_report;
 
 /* Collective. The outcome is agreed. Memory with several models: T x V floats on leaders.
- * LAP_USAGE where OUT has a cache of the same tokens by another teacher or of another schema;
+ * LAP_USAGE where OUT has a cache of the same tokens by another teacher, computed in another
+ * way (trainer/model/computed_as.h), or of another schema;
  * LAP_NONFINITE where the model gives NaN. */
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);

@@ -257,7 +257,7 @@ lap_code lap_study_analyse(const lap_study *study, json_t **report, lap_status *
 static json_t *plain_arm(const char *directory, const json_t *facts, const json_t *first) {
   const char *slash = strrchr(directory, '/');
   json_t *runs = json_array(), *run = run_object(facts);
-  json_object_set_new(run, "directory", json_string(directory));
+  json_object_set_new(run, "directory", lap_json_path(directory));
   json_array_append_new(runs, run);
   json_t *object = json_pack(
       "{s:s, s:o, s:o}", "name", slash && slash[1] ? slash + 1 : directory, "difference",

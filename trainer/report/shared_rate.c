@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/report/comparisons.h"
 #include "trainer/report/json_file.h"
@@ -20,7 +21,7 @@ static json_t *arm_there(const json_t *arm, const json_t *places) {
   json_array_foreach(json_object_get(moved, "runs"), i, run) {
     char *directory = lap_format("%s/seed-%" JSON_INTEGER_FORMAT, lap_json_text(place, "runs"),
                                  json_integer_value(json_object_get(run, "seed")));
-    json_object_set_new(run, "directory", json_string(directory));
+    json_object_set_new(run, "directory", lap_json_path(directory));
     free(directory);
   }
   return moved;

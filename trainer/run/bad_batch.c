@@ -17,9 +17,9 @@ static json_t *sequence_json(const lap_config *config, const lap_inputs *inputs,
   const lap_shard_window place = lap_data_window(data, window);
   uint64_t row;
   const uint32_t rows = lap_data_window_rows(data, place, &row);
-  return json_pack("{s:s, s:I, s:I, s:I}", "shard", data->tokens->shard[place.shard]->path,
-                   "window", (json_int_t)place.window, "row", (json_int_t)row, "rows",
-                   (json_int_t)rows);
+  return json_pack("{s:o, s:I, s:I, s:I}", "shard",
+                   lap_json_path(data->tokens->shard[place.shard]->path), "window",
+                   (json_int_t)place.window, "row", (json_int_t)row, "rows", (json_int_t)rows);
 }
 
 static json_t *lane_json(const lap_config *config, const lap_inputs *inputs, uint64_t step,

@@ -140,9 +140,10 @@ static void set_parent(json_t *run, const lap_run_parent *parent, const json_t *
   const size_t count = json_array_size(previous);
   json_t *before = count ? json_object_get(json_array_get(previous, count - 1), "parent") : NULL;
   if (parent && parent->checkpoint)
-    json_object_set_new(run, "parent",
-                        json_pack("{s:s, s:I, s:s}", "checkpoint", parent->checkpoint, "step",
-                                  (json_int_t)parent->step, "state_sha256", parent->state_sha256));
+    json_object_set_new(
+        run, "parent",
+        json_pack("{s:o, s:I, s:s}", "checkpoint", lap_json_path(parent->checkpoint), "step",
+                  (json_int_t)parent->step, "state_sha256", parent->state_sha256));
   else if (before)
     json_object_set(run, "parent", before);
 }

@@ -309,8 +309,8 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   return code;
 }
 
-static lap_code start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
-                            lap_status *status) {
+lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
+                         lap_status *status) {
   if (!strcmp(config->init, "random")) {
     lap_state_initialise(state, (uint64_t)config->seed);
     return LAP_OK;
@@ -342,5 +342,5 @@ lap_code lap_resume_or_start(const lap_config *config, const lap_session *sessio
   if (found) return LAP_OK;
   LAP_TRY(open_log(config, session, status));
   if (newest) say_that_nothing_was_found(config, session);
-  return start_fresh(config, session, state, status);
+  return lap_start_fresh(config, session, state, status);
 }

@@ -21,6 +21,11 @@ enum { LAP_RESUME_CORE = 64 };
 void lap_resume_open_ends(lap_config *config, const lap_session *session,
                           const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 
+/* Collective. The weights that a run begins with: random ones of config->seed, or those of
+ * config->init. The outcome is agreed. */
+lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
+                         lap_status *status);
+
 /* Collective. Makes or checks the run directory and fills `state`: from the checkpoint that
  * options->from names, else from config->init, else at random. Opens log.txt, once nothing is left
  * to refuse, and says there where the run starts. LAP_USAGE where the directory has checkpoints and

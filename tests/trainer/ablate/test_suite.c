@@ -203,6 +203,8 @@ static void what_is_wrong_is_refused(void **state) {
                  "'corpus.text'?");
   assert_refused(2, "corpus: {documents: line}", "either text or shards.train, found neither");
   assert_refused(2, "corpus: {text: a, test: 0.9}", "suite.yaml:2: corpus.test: expected a number");
+  assert_refused(2, "corpus: {text: a, near_duplicates: 0.3}",
+                 "suite.yaml:2: corpus.near_duplicates: expected 0, or 0.5 to 1, found 0.3");
   assert_refused(2, "corpus: {shards: {train: a, test: b}}", "tokenizer is missing");
   assert_refused(3, "teacher: {k: 8}", "expected one of config, model, cache");
   assert_refused(3, "teacher: {model: a, cache: b}", "given twice");

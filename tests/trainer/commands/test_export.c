@@ -176,6 +176,8 @@ static void the_command_line_is_checked(void **state) {
   assert_refused("--out %s/out", LAP_USAGE, "--format FORMAT", 1);
   assert_refused("--format onnx --out %s/out", LAP_USAGE, "found 'onnx'", 1);
   assert_refused("--format hf --out %s/out --shard-bytes 0", LAP_USAGE, "--shard-bytes", 1);
+  assert_refused("--format gguf --out %s/out --shard-bytes 3000", LAP_USAGE,
+                 "--shard-bytes: of --format hf", 1);
   assert_refused("--format hf --out %s/source/config.json/out", LAP_DATA, "config.json", 1);
 }
 

@@ -468,6 +468,18 @@ class Inspect(unittest.TestCase):
         self.refuse(path, "--check", "--tokens", "data/*/*.h5", says=r"tail_mass\[%d\]" % row)
         self.refuse(path, "--check", says=r"tail_mass\[%d\]" % row)
 
+    def test_an_invalid_entropy_is_found_without_the_tokens_too(self):
+        row = int(numpy.flatnonzero(self.tokens() != EOS)[3])
+
+        def damage(arrays):
+            with h5py.File(self.cache_of(self.shard())) as file:
+                arrays["entropy"] = file["entropy"][:]
+            arrays["entropy"][row] = numpy.nan
+
+        path = self.rewrite_cache(damage)
+        for tokens in ([], ["--tokens", "data/*/*.h5"]):
+            self.refuse(path, "--check", *tokens, says=r"entropy\[%d\]" % row)
+
     def test_rows_that_do_not_count_may_hold_anything_where_the_tokens_are_known(self):
         row = int(numpy.flatnonzero(self.tokens() == EOS)[1])
 
