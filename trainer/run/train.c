@@ -195,6 +195,14 @@ static lap_code confirm(trainer *t, lap_status *status) {
   return LAP_OK;
 }
 
+/* The state of another run that this one begins with: from now on it has it itself, and needs the
+ * other no more. */
+static lap_code keep_parent(trainer *t, lap_status *status) {
+  bool another = t->parent.checkpoint != NULL; /* as rank 0 sees the paths */
+  lap_broadcast(t->session->comm, &another, sizeof another, 0);
+  return another ? save(t, false, status) : LAP_OK;
+}
+
 static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
 
 /* --- the loop --- */
@@ -306,7 +314,15 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
                                .inputs = inputs,
                                .input_count = t->inputs->train_cache ? 3 : 2,
                                .parent = &t->parent};
-  lap_code code = lap_run_json_write(t->config->run_dir, &facts, status);
+  char *damaged;
+  lap_code code = lap_run_json_set_aside(t->config->run_dir, &damaged, status);
+  if (code == LAP_OK && damaged)
+    lap_console_warn(t->session->console,
+                     "%s/run.json was damaged and is now %s: what it said of earlier starts, and "
+                     "of what the run began with, is not in the new one",
+                     t->config->run_dir, damaged);
+  free(damaged);
+  if (code == LAP_OK) code = lap_run_json_write(t->config->run_dir, &facts, status);
   free(hosts);
   char *path = lap_run_directory_path(t->config->run_dir, "config.resolved.yaml");
   lap_file_remove_temporaries(path); /* of a run that was killed */
@@ -441,7 +457,10 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     if (t.bar)
       lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
                                  (int64_t)t.first_step);
-    code = t.first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
+    if (t.first_step == inputs->total_steps)
+      code = confirm(&t, status);
+    else if ((code = keep_parent(&t, status)) == LAP_OK)
+      code = run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     code = end_saving(&t, code, status);
     lap_block_weights_wait_all(t.weights);
