@@ -1,9 +1,12 @@
 """A run that is made longer: it goes on where no earlier number depended on its length, and ends as if it
-had been as long from the start; otherwise it is refused, with what --fork would do."""
+had been as long from the start; otherwise it is refused, with what --fork would do. And a fork, which begins
+with the state of another run: killed at any moment, it never goes on from another."""
 
+import json
+import shutil
 import unittest
 
-from harness import Test, lapidary, metrics
+from harness import Test, finish, kill_group, lapidary, metrics, start, succeed, wait_for_step
 
 
 class Extend(Test):
@@ -76,6 +79,70 @@ class Extend(Test):
         self.train("long", *constant, "schedule.steps=10")
         result = self.train("long", *constant, "schedule.steps=7", "--resume", "auto", code=2)
         self.assertIn("has made 10 steps already, this run ends after 7", result.err)
+
+    def test_the_advice_to_fork_can_be_followed(self):
+        cosine = ["schedule.kind=cosine", "schedule.warmup_steps=1"]
+        self.train("advice", *cosine, "schedule.steps=6")
+        for override in ("schedule.steps=8", "seed=8"):
+            result = self.train("advice", *cosine, override, "--resume", "auto", code=2)
+            checkpoint = self.workspace / "advice/checkpoints/step-00000006"
+            self.assertIn(f"--fork --resume {checkpoint} run_dir=OTHER", result.err)
+
+
+class Fork(Test):
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=60)
+        cls.config = workspace.config("run.yaml", run_dir=workspace / "run", lanes=2, sequences=4, steps=6,
+                                      extra="checkpoint: {every_steps: 3, keep: 100}\n")
+        succeed("train", cls.config, "--quiet")
+        cls.parent = workspace / "run/checkpoints/step-00000003"
+        cls.forked = ["--fork", "--resume", cls.parent]
+
+    def train(self, name, *overrides, code=0, ranks=None):
+        result = lapidary("train", self.config, f"run_dir={self.workspace / name}", *overrides, "--json", ranks=ranks)
+        self.assert_exit(result, code)
+        return result
+
+    def test_a_fork_that_is_killed_before_its_first_checkpoint_goes_on_from_its_parent(self):
+        other = ["optimizer.learning_rate=1e-3", "schedule.steps=1500", "checkpoint.every_steps=0"]
+        undisturbed = self.train("undisturbed", *self.forked, *other, "--quiet")
+        run = self.workspace / "killed"
+        process = start(["train", self.config, f"run_dir={run}", *self.forked, *other, "--quiet"])
+        wait_for_step(process, run, 5)
+        kill_group(process)
+        finish(process)
+        self.assertEqual(sorted(p.name for p in (run / "checkpoints").glob("step-????????")), ["step-00000003"])
+        resumed = self.train("killed", *other, "--resume", "auto", ranks=2)
+        self.assertIn("step-00000003 at step 3", resumed.err)
+        self.assertEqual(resumed.json["state_sha256"], undisturbed.json["state_sha256"])
+        self.assertEqual([line["step"] for line in metrics(run)], list(range(4, 1501)))
+
+    def test_a_fork_without_a_checkpoint_is_not_begun_at_random(self):
+        run = self.workspace / "bare"
+        self.train("bare", *self.forked)
+        shutil.rmtree(run / "checkpoints")
+        for ranks in (None, 2):
+            refused = self.train("bare", "--resume", "auto", code=2, ranks=ranks)
+            self.assertIn(f"began with the state of {self.parent}", refused.err)
+            self.assertIn(f"--fork --resume {self.parent}", refused.err)
+        self.train("bare", *self.forked)
+        # A run that is begun anew has no parent.
+        shutil.rmtree(run / "checkpoints")
+        self.train("bare", "schedule.steps=3")
+        self.assertNotIn("parent", json.loads((run / "run.json").read_text()))
+        self.assert_exit(lapidary("verify", run, "--steps", "0:3"), 0)
+
+    def test_a_fork_names_its_parent(self):
+        for resume in ([], ["--resume", "none"], ["--resume", "auto"]):
+            refused = self.train("nameless", "--fork", *resume, code=2)
+            self.assertIn("--fork --resume", refused.err)
+            self.assertFalse((self.workspace / "nameless").exists())
+
+    def test_a_fork_has_steps_to_make(self):
+        refused = self.train("short", *self.forked, "schedule.steps=2", code=2)
+        for words in ("has made 3 steps already, this run ends after 2", "the schedule counts from step 0"):
+            self.assertIn(words, refused.err)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ without its host, from a checkpoint that the other hosts confirm, to the state o
 import json
 import os
 import pathlib
+import shutil
 import unittest
 from unittest import mock
 
@@ -61,6 +62,58 @@ class Integrity(Test):
         self.assertIn("step-00000006.wrong", self.checkpoints("exclude"))
         self.assertIn("step-00000006", self.checkpoints("exclude"))
         self.assertFalse((run / "unconfirmed").exists())
+
+    def excluded(self, name, *arguments):
+        """A run from which b was excluded after step 8: its checkpoint of step 6 is wrong."""
+        policy = ["integrity.policy=exclude", *arguments]
+        self.train(name, "abc", "b:5-99:1-99", *policy, code=75)
+        return self.workspace / name, ["integrity.policy=exclude", "--resume", "auto"]
+
+    def test_a_wrong_command_line_renames_no_checkpoint(self):
+        run, go_on = self.excluded("mistaken")
+        before = snapshot(run / "checkpoints")
+        longer = ["schedule.steps=24", "schedule.warmup_steps=0"]  # as it was
+        for overrides, words in ((longer, "the length of the schedule"), (["seed=9"], "seed differs")):
+            self.assertIn(words, self.train("mistaken", "ac", "b:5-99:1-99", *go_on, *overrides, code=2).err)
+            self.assertEqual(snapshot(run / "checkpoints"), before)
+        result = self.train("mistaken", "ac", "b:5-99:1-99", *go_on)
+        self.assertEqual(result.json["state_sha256"], self.state)
+
+    def test_damaged_checkpoints_are_passed_over(self):
+        for number, damaged in enumerate(((6,), (3,))):
+            run, go_on = self.excluded(f"damaged-{number}")
+            for step in damaged:
+                payload = run / f"checkpoints/step-{step:08d}/rank-00000.bin"
+                content = bytearray(payload.read_bytes())
+                content[1000] ^= 1
+                payload.write_bytes(content)
+            if damaged == (3,):  # the wrong one is all there is
+                result = self.train(run.name, "ac", "b:5-99:1-99", *go_on, code=4)
+                self.assertIn("no checkpoint has the bits", result.err)
+            else:
+                result = self.train(run.name, "ac", "b:5-99:1-99", *go_on)
+                self.assertIn("step 3 is confirmed", result.err)
+                self.assertEqual(result.json["state_sha256"], self.state)
+            self.assertIn(f"warning: step {damaged[0]} is passed over", result.err)
+
+    def test_a_fork_begins_again_at_its_parent(self):
+        self.train("parent", "ac", "b:1-1:1-1", "integrity.recheck.every=0", "schedule.steps=3")
+        forked = ["--fork", "--resume", self.workspace / "parent"]
+        undisturbed = self.train("undisturbed", "ac", "b:1-1:1-1", "integrity.recheck.every=0", *forked)
+        for name in ("with", "without"):
+            run, go_on = self.excluded(name, *forked)
+            if name == "without":
+                shutil.rmtree(run / "checkpoints/step-00000003")
+                parent = self.workspace / "parent/checkpoints/step-00000003"
+                parent.rename(self.workspace / "aside")
+                result = self.train(name, "ac", "b:5-99:1-99", *go_on, code=2)
+                self.assertIn("began with the state of", result.err)
+                self.assertIn("bring that back, or start anew in another run_dir", result.err)
+                (self.workspace / "aside").rename(parent)
+            result = self.train(name, "ac", "b:5-99:1-99", *go_on, code=0 if name == "with" else 4)
+            if name == "with":
+                self.assertIn("step 3 is confirmed", result.err)
+                self.assertEqual(result.json["state_sha256"], undisturbed.json["state_sha256"])
 
     def test_of_two_that_contradict_each_other_nobody_is_excluded(self):
         result = self.train("two", "ab", "b:5-99:1-99", "integrity.policy=exclude", code=4)

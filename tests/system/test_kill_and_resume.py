@@ -1,6 +1,7 @@
 """A run that is killed in any way and resumed on other ranks ends as if nothing had happened."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -199,6 +200,29 @@ class Stop(Run):
             report = self.resume_to_the_end(run_dir, ranks)
             self.assertEqual(report["state_sha256"], self.state)
             self.assertEqual((snapshot(run_dir / "checkpoints"), metrics(run_dir)), before)
+
+    def test_an_evaluation_that_a_kill_prevented_is_made_up(self):
+        """After a notice the checkpoint comes first: a kill may come before the evaluation has its line."""
+        undisturbed = (self.workspace / "undisturbed/metrics.jsonl").read_text().splitlines()
+        order = [(line["step"], "eval" in line) for line in map(json.loads, undisturbed)]
+        run_dir = self.workspace / "prevented"
+        finish(self.resume(run_dir, 2, "checkpoint.keep=100"))
+        lines = run_dir / "metrics.jsonl"
+        for step, ranks, key in ((STEPS, None, "eval"), (20, 3, "eval"), (0, 3, None)):
+            for path in (run_dir / "checkpoints").glob("step-????????"):
+                if int(path.name[5:]) > step > 0:
+                    shutil.rmtree(path)
+            there = map(json.loads, lines.read_text().splitlines())
+            kept = [line for line in there if line["step"] <= (step or STEPS) and not (line["step"] == step
+                                                                                       and "eval" in line)]
+            lines.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            result = finish(self.resume(run_dir, ranks, f"mesh.shard={'full' if ranks else 'none'}"))
+            self.assert_exit(result, 0)
+            report = result.json
+            self.assert_as_undisturbed(run_dir, report)
+            self.assertEqual(report["eval"] is not None, key is not None)
+            self.assertEqual([(line["step"], "eval" in line)
+                              for line in map(json.loads, lines.read_text().splitlines())], order)
 
 
 class Teach(Test):

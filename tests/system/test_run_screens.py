@@ -2,7 +2,10 @@
 for."""
 
 import json
+import os
 import re
+import shutil
+import time
 import unittest
 
 import harness
@@ -84,6 +87,35 @@ class Screens(harness.Test):
         self.assertNotIn("parent", json.loads((self.workspace / "plain/run.json").read_text()))
         self.assertNotIn("fork of", self.plain.err)
         self.assertNotIn("parent", harness.succeed("inspect", self.workspace / "plain").out)
+
+    # --- checkpoints ---
+
+    def test_a_checkpoint_that_is_there_is_not_said_to_be_written(self):
+        self.assertIn("checkpoint written and read back", self.plain.err)
+        run = self.workspace / "again"
+        shutil.copytree(self.workspace / "plain", run)
+        again = harness.succeed("train", self.plain_config, f"run_dir={run}", "--resume", "auto", "--json")
+        self.assertIn("checkpoint there already", again.err)
+        self.assertNotIn("written and read back", again.err)
+        self.assertEqual(json.loads(again.out.splitlines()[-1])["checkpoints"]["written"], 0)
+
+    def test_checkpoints_that_go_while_they_are_looked_at_are_left_out(self):
+        run = self.workspace / "pruned"
+        shutil.copytree(self.workspace / "plain", run)
+        there, gone = run / "checkpoints", self.workspace / "gone"
+        gone.mkdir()
+        for step in range(1, 400):
+            if step != STEPS:
+                shutil.copytree(there / f"step-{STEPS:08d}", there / f"step-{step:08d}", copy_function=os.link)
+        process = harness.start(["inspect", run, "--check", "--json"])
+        time.sleep(0.3)  # the newest are looked at first
+        for step in range(1, 300):
+            (there / f"step-{step:08d}").rename(gone / f"step-{step:08d}")
+        result = harness.finish(process)
+        self.assert_exit(result, 0)
+        left = len(json.loads(result.out.splitlines()[-1])["checkpoints"])
+        print(f"{left} of 399 checkpoints were looked at, 100 stayed")
+        self.assertGreaterEqual(left, 100)
 
     # --- eval beside a teacher ---
 

@@ -79,14 +79,56 @@ class Verify(Test):
         result = self.verify("damaged", code=3)
         self.assertIn("step-00000009", result.err)
 
-    def test_a_run_that_began_with_the_state_of_another_has_no_start(self):
+    def test_a_run_that_began_with_the_state_of_another(self):
         fork = self.workspace / "fork"
         if not fork.exists():
             succeed("train", self.config, "--resume", self.workspace / "run/checkpoints/step-00000009", "--fork",
                     f"run_dir={fork}", "schedule.steps=15", "--quiet")
         self.verify("fork", "--steps", "12:15")
-        result = self.verify("fork", "--steps", "0:12", code=2)
-        self.assertIn("began with the state of", result.err)
+        for ranks in (None, 2):
+            result = self.verify("fork", "--steps", "0:12", ranks=ranks)
+            self.assertIn("steps 9 to 12, replayed", result.out)
+        parent = self.workspace / "run/checkpoints/step-00000009"
+        aside = self.workspace / "aside"
+        parent.rename(aside)
+        try:
+            result = self.verify("fork", "--steps", "0:12", code=2)
+            for words in (f"began with the state of {parent}, step 9", "begin at a checkpoint: --steps A:B"):
+                self.assertIn(words, result.err)
+        finally:
+            aside.rename(parent)
+        # Where it is not known what the run began with, nothing is called wrong.
+        run_json = fork / "run.json"
+        whole = run_json.read_text()
+        for content, words in ((None, "is missing"), ("{", "is damaged")):
+            run_json.unlink(missing_ok=True)
+            if content:
+                run_json.write_text(content)
+            result = self.verify("fork", "--steps", "0:12", code=3)
+            for expected in (words, "cannot be known what the run began with", "--steps A:B"):
+                self.assertIn(expected, result.err)
+        resumed = succeed("train", self.config, f"run_dir={fork}", "schedule.steps=15", "--resume", "auto")
+        self.assertIn("warning: ", resumed.err)
+        self.assertIn("run.json was damaged and is now", resumed.err)
+        self.assertEqual((fork / "run.json.damaged").read_text(), "{")
+        self.assertIn("no parent that can be read", self.verify("fork", "--steps", "0:12", code=3).err)
+        run_json.write_text(whole)
+        self.verify("fork", "--steps", "9:12")
+
+    def test_another_length_is_no_difference(self):
+        for arguments in ((), ("--steps", "0:3")):
+            result = self.verify("run", *arguments, "schedule.steps=24", code=2)
+            for words in ("the length of the schedule was 12 steps there and would be 24 in this replay",
+                          "leave out schedule.steps"):
+                self.assertIn(words, result.err)
+        # The warm-up, which is given, depends on no length.
+        longer = self.workspace / "longer"
+        constant = ["schedule.kind=constant", "schedule.warmup_steps=2"]
+        for steps in (6, 12):
+            succeed("train", self.config, f"run_dir={longer}", *constant, f"schedule.steps={steps}", "--quiet",
+                    "--resume", "auto")
+        self.verify("longer", "--steps", "0:12")
+        self.verify("longer", "--steps", "3:6", "schedule.steps=24")
 
 
 if __name__ == "__main__":

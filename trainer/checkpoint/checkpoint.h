@@ -85,6 +85,7 @@ typedef struct {
   double held_seconds;   /* that this rank's main thread spent in begin, advance and finish */
   double thread_seconds; /* of a core, that this rank's threads took */
   double seconds;        /* from begin to its name */
+  bool was_there;        /* a whole one, so that nothing was written */
   lap_status pruned;     /* rank 0: what could not be deleted; "" */
 } lap_checkpoint_result;
 
@@ -112,7 +113,7 @@ bool lap_checkpoint_is_busy(const lap_checkpoint_writer *writer);
 lap_code lap_checkpoint_advance(lap_checkpoint_writer *writer, lap_status *status);
 /* Collective. Advances until none is in flight. */
 lap_code lap_checkpoint_finish(lap_checkpoint_writer *writer, lap_status *status);
-/* Not collective. Of the last one that was published. */
+/* Not collective. Of the last one that was published, or was there. */
 const lap_checkpoint_result *lap_checkpoint_last(const lap_checkpoint_writer *writer);
 
 /* --- weights alone --- */

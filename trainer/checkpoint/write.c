@@ -363,6 +363,7 @@ lap_code lap_checkpoint_begin(lap_checkpoint_writer *w, const lap_state *state,
         lap_checkpoint_prune_alone(w->directory, keep, (int64_t)state->step, &w->result.pruned);
     }
     free(path);
+    w->result.was_there = true;
     w->last = w->result;
   } else {
     code = begin_draft(w, state, path, true, status);

@@ -1,11 +1,14 @@
 #include "trainer/cli/console.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -41,10 +44,22 @@ lap_console *lap_console_create(lap_console_options options) {
   return console;
 }
 
+/* O_NONBLOCK: a named pipe that nobody reads is refused instead of waited for. */
+static lap_code open_log(const char *path, FILE **log, lap_status *status) {
+  struct stat facts;
+  const int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+  if (descriptor < 0 && errno != ENXIO) return lap_file_fail(path, "be opened", status);
+  const bool is_file = descriptor >= 0 && fstat(descriptor, &facts) == 0 &&
+                       (S_ISREG(facts.st_mode) || S_ISCHR(facts.st_mode));
+  if (is_file && (*log = fdopen(descriptor, "a"))) return LAP_OK;
+  if (descriptor >= 0) close(descriptor);
+  return lap_fail(status, LAP_DATA, "%s: expected a regular file; move what is there away", path);
+}
+
 lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status) {
   if (console->options.silent) return LAP_OK;
-  FILE *log = fopen(path, "ae");
-  if (!log) return lap_file_fail(path, "be opened", status);
+  FILE *log = NULL;
+  LAP_TRY(open_log(path, &log, status));
   if (console->log) fclose(console->log);
   console->log = log;
   return LAP_OK;

@@ -32,7 +32,8 @@ lap_console *lap_console_create(lap_console_options options);
 /* Ends an unfinished bar, closes the log. */
 void lap_console_destroy(lap_console *console);
 
-/* Appends all further lines to a file. LAP_DATA where it cannot be opened. */
+/* Appends all further lines to a file. LAP_DATA where it cannot be opened, or is none: a named pipe
+ * would hold up the run. */
 lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status);
 
 /* One line; the newline is added. */

@@ -44,7 +44,7 @@ static const lap_flag flags_of_train[] = {
      .help = "go on from the newest whole checkpoint of run_dir, or from DIR [none]"},
     {.name = "fork",
      .offset = offsetof(train_flags, train.resume.fork),
-     .help = "start a new run from the resumed state: its numbers may differ"},
+     .help = "start a new run from the state in DIR of --resume: its numbers may differ"},
     {.name = "dry-run",
      .offset = offsetof(train_flags, dry_run),
      .help = "check config and data, say what would run, write nothing"},
@@ -362,8 +362,11 @@ static lap_code train_by(const lap_session *session, const lap_command_line *lin
                          void *destination, lap_status *status) {
   const train_flags *flags = destination;
   const lap_resume_options *resume = &flags->train.resume;
-  if (resume->fork && !strcmp(resume->from, "none"))
-    return lap_fail(status, LAP_USAGE, "--fork needs the state to start from: --resume DIR");
+  if (resume->fork && (!strcmp(resume->from, "none") || !strcmp(resume->from, "auto")))
+    return lap_fail(status, LAP_USAGE,
+                    "--fork needs the state that the new run begins with: --fork --resume DIR "
+                    "run_dir=OTHER, a checkpoint or run directory; once it has begun, it goes on "
+                    "with --resume auto alone");
   lap_config *config = NULL;
   bool idle = false;
   lap_code code = load_config(session, line, flags, &config, &idle, status);

@@ -31,8 +31,9 @@ static const lap_flag flags_of_verify[] = {
     {.name = "steps",
      .value = "A:B",
      .offset = offsetof(verify_flags, steps),
-     .help = "from the checkpoint of step A, or the start of the run (0), to that of step B [the "
-             "last two checkpoints]"},
+     .help =
+         "from the checkpoint of step A, or what the run began with (0), to that of step B [the "
+         "last two checkpoints]"},
     LAP_FLAG_NO_IDLE_RANKS(offsetof(verify_flags, no_idle_ranks)),
     {0}};
 
@@ -109,7 +110,7 @@ static lap_code print_json(const interval *made, const lap_replay_report *report
   for (int i = 0; i < report->named; ++i)
     json_array_append_new(tensors, json_string(report->difference[i]));
   json_t *object = json_pack("{s:b, s:I, s:I, s:o, s:i, s:o}", "equal", report->equal, "from",
-                             (json_int_t)made->steps[0], "to",
+                             (json_int_t)report->from, "to",
                              (json_int_t)made->steps[made->count - 1], "checkpoints", points,
                              "differing_tensors", report->differing, "first_differing", tensors);
   const lap_code code = lap_command_print_json(object, status);
@@ -127,13 +128,13 @@ static void print_text(const interval *made, const lap_replay_report *report, in
   }
   if (report->equal)
     printf("steps %" PRIu64 " to %" PRIu64 ", replayed on %d rank%s, end in the same bits\n",
-           made->steps[0], made->steps[made->count - 1], ranks, ranks == 1 ? "" : "s");
+           report->from, made->steps[made->count - 1], ranks, ranks == 1 ? "" : "s");
 }
 
-static lap_code fail_different(const char *run_dir, const interval *made,
-                               const lap_replay_report *report, lap_status *status) {
+static lap_code fail_different(const char *run_dir, const lap_replay_report *report,
+                               lap_status *status) {
   const lap_replay_point *last = &report->point[report->count - 1];
-  const uint64_t before = report->count > 1 ? last[-1].step : made->steps[0];
+  const uint64_t before = report->count > 1 ? last[-1].step : report->from;
   char tensors[LAP_REPLAY_NAMED * (LAP_REPLAY_NAME + 2)] = "";
   size_t length = 0;
   for (int i = 0; i < report->named; ++i)
@@ -154,13 +155,14 @@ static lap_code replay(const lap_session *session, lap_config *config, const cha
                        const interval *made, bool json, lap_status *status) {
   lap_inputs inputs;
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
+  const lap_replay_request request = {run_dir, made->steps, made->count,
+                                      "begin at a checkpoint: --steps A:B"};
   lap_replay_report report;
-  lap_code code =
-      lap_replay(config, session, &inputs, run_dir, made->steps, made->count, &report, status);
+  lap_code code = lap_replay(config, session, &inputs, &request, &report, status);
   if (code == LAP_OK) {
     if (session->root) code = json ? print_json(made, &report, status) : LAP_OK;
     if (session->root && !json) print_text(made, &report, lap_comm_size(session->comm));
-    if (!report.equal && code == LAP_OK) code = fail_different(run_dir, made, &report, status);
+    if (!report.equal && code == LAP_OK) code = fail_different(run_dir, &report, status);
   }
   lap_replay_release(&report);
   lap_inputs_close(&inputs);

@@ -1,9 +1,11 @@
 #include "trainer/inspect/run.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -152,6 +154,12 @@ static char *shorten(const char *message, const char *directory) {
   return lap_report_clean(message, strlen(message), MOST_CHARACTERS);
 }
 
+/* A run that goes on deletes old ones while the list is made. */
+static bool is_gone(const char *path) {
+  struct stat facts;
+  return lstat(path, &facts) != 0 && errno == ENOENT;
+}
+
 /* One row; what is wrong with it does not end the list. */
 static void inspect_one(checkpoint_list *list, const char *name) {
   lap_status problem = {0};
@@ -161,6 +169,12 @@ static void inspect_one(checkpoint_list *list, const char *name) {
   if (problem.code == LAP_OK && list->inspector->check)
     problem.code = lap_inspect_verify_checkpoint(list->inspector, path, &problem);
   const bool whole = problem.code == LAP_OK;
+  if (!whole && is_gone(path)) {
+    --list->count;
+    lap_checkpoint_close(checkpoint);
+    free(path);
+    return;
+  }
   char *clean = whole ? NULL : shorten(problem.message, path);
   const char *state = checkpoint ? checkpoint->state_sha256 : "";
   char *short_state = lap_format("%.16s", *state ? state : "-");
@@ -191,8 +205,9 @@ static void inspect_all(checkpoint_list *list, char **names) {
   const bool bar = list->inspector->bar && list->inspector->check;
   list->table = lap_table_create(3, headers);
   list->entries = json_array();
-  if (bar) lap_console_progress_begin(console, "check", "checkpoints", (int64_t)list->count, 0);
-  for (size_t i = 0; i < list->count; ++i) {
+  const size_t count = list->count;
+  if (bar) lap_console_progress_begin(console, "check", "checkpoints", (int64_t)count, 0);
+  for (size_t i = 0; i < count; ++i) {
     inspect_one(list, names[i]);
     if (bar) lap_console_progress(console, (int64_t)i + 1, "");
   }
@@ -212,8 +227,9 @@ static lap_code inspect_checkpoints(checkpoint_list *list, lap_status *status) {
   if (!lap_file_exists(list->directory)) return LAP_OK;
   char **names;
   LAP_TRY(lap_checkpoint_list(list->directory, &names, &list->count, status));
-  if (list->count > 0) inspect_all(list, names);
-  lap_checkpoint_list_destroy(names, list->count);
+  const size_t listed = list->count;
+  if (listed > 0) inspect_all(list, names);
+  lap_checkpoint_list_destroy(names, listed);
   return LAP_OK;
 }
 

@@ -25,8 +25,8 @@ char *lap_run_directory_path(const char *path, const char *name) {
 const char *lap_run_git_commit(void) { return LAPIDARY_GIT_COMMIT; }
 
 /* step-DIGITS: what a killed process leaves has another name
- * (trainer/checkpoint/directory.h). `latest` may be a link to a checkpoint: only what is
- * a directory itself counts. */
+ * (trainer/checkpoint/directory.h). A link counts too, as checkpoints moved to another disk have
+ * it, and also while that disk is away. */
 static bool is_checkpoint(const char *checkpoints, const char *name) {
   static const char prefix[] = "step-";
   if (strncmp(name, prefix, strlen(prefix)) != 0) return false;
@@ -34,25 +34,36 @@ static bool is_checkpoint(const char *checkpoints, const char *name) {
   if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0') return false;
   char *path = lap_run_directory_path(checkpoints, name);
   struct stat facts;
-  const bool found = lstat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+  const bool found = stat(path, &facts) == 0 ? S_ISDIR(facts.st_mode) : lstat(path, &facts) == 0;
   free(path);
   return found;
 }
 
-bool lap_run_directory_has_checkpoints(const char *path) {
+static lap_code find_checkpoints(const char *path, bool *found, lap_status *status) {
   char *checkpoints = lap_run_directory_path(path, "checkpoints");
   DIR *directory = opendir(checkpoints);
-  bool found = false;
+  *found = false;
   const struct dirent *entry;
-  while (directory && !found && (entry = readdir(directory)))
-    found = is_checkpoint(checkpoints, entry->d_name);
+  lap_code code = LAP_OK;
+  if (!directory && errno != ENOENT && errno != ENOTDIR) /* what is no directory holds none */
+    code = lap_file_fail(checkpoints, "be listed", status);
+  while (directory && !*found && (entry = readdir(directory)))
+    *found = is_checkpoint(checkpoints, entry->d_name);
   if (directory) closedir(directory);
   free(checkpoints);
-  return found;
+  return code;
+}
+
+bool lap_run_directory_has_checkpoints(const char *path) {
+  bool found;
+  lap_status ignored;
+  return find_checkpoints(path, &found, &ignored) == LAP_OK && found;
 }
 
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status) {
-  if (!resume && lap_run_directory_has_checkpoints(path))
+  bool found = false;
+  if (!resume) LAP_TRY(find_checkpoints(path, &found, status));
+  if (found)
     return lap_fail(status, LAP_USAGE,
                     "%s: this run directory has checkpoints; continue that run with --resume auto, "
                     "or choose another run_dir",
@@ -113,53 +124,102 @@ static json_t *run_object(const lap_run_facts *facts) {
   return run;
 }
 
-/* The runs before this one, oldest first. A run.json that cannot be read is history lost, nothing
- * more: the run itself does not depend on it. */
-static json_t *previous_runs(const char *file) {
+/* The object that a run.json is; NULL: it is missing, or no such. */
+static json_t *read_run(const char *file) {
   enum { MOST_BYTES = 64 << 20 };
   char *text = NULL;
   size_t bytes;
   lap_status ignored;
-  json_t *last = NULL;
+  json_t *run = NULL;
   if (lap_file_read(file, MOST_BYTES, &text, &bytes, &ignored) == LAP_OK &&
       lap_json_values(text, bytes) <= LAP_JSON_MOST_VALUES)
-    last = json_loadb(text, bytes, 0, NULL);
+    run = json_loadb(text, bytes, 0, NULL);
   free(text);
+  if (json_is_object(run)) return run;
+  json_decref(run);
+  return NULL;
+}
+
+/* The runs before this one, oldest first. A run.json that cannot be read is history lost, nothing
+ * more: the run itself does not depend on it. */
+static json_t *previous_runs(json_t *last) {
   json_t *runs = json_object_get(last, "previous");
   runs = json_is_array(runs) ? json_incref(runs) : json_array();
-  if (json_is_object(last)) {
+  if (last) {
     json_object_del(last, "previous");
     json_array_append(runs, last);
   }
-  json_decref(last);
   return runs;
 }
 
 /* A run that is resumed keeps the parent that it had. */
-static void set_parent(json_t *run, const lap_run_parent *parent, const json_t *previous) {
-  const size_t count = json_array_size(previous);
-  json_t *before = count ? json_object_get(json_array_get(previous, count - 1), "parent") : NULL;
-  if (parent && parent->checkpoint)
+static void set_parent(json_t *run, const lap_run_parent *parent, const json_t *last) {
+  if (!parent) return;
+  json_t *before = json_object_get(last, "parent");
+  if (parent->checkpoint)
     json_object_set_new(
         run, "parent",
         json_pack("{s:o, s:I, s:s}", "checkpoint", lap_json_path(parent->checkpoint), "step",
                   (json_int_t)parent->step, "state_sha256", parent->state_sha256));
-  else if (before)
+  else if (parent->resumed && !last)
+    json_object_set_new(run, "parent", json_string("unknown"));
+  else if (parent->resumed && before)
     json_object_set(run, "parent", before);
 }
 
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status) {
   char *file = lap_run_directory_path(path, "run.json");
-  json_t *run = run_object(facts);
-  json_t *previous = previous_runs(file);
-  set_parent(run, facts->parent, previous);
-  json_object_set_new(run, "previous", previous);
+  json_t *run = run_object(facts), *last = read_run(file);
+  set_parent(run, facts->parent, last);
+  json_object_set_new(run, "previous", previous_runs(last));
   char *text = json_dumps(run, JSON_INDENT(2));
   char *whole = lap_format("%s\n", text);
   lap_file_remove_temporaries(file); /* of a run that was killed */
   const lap_code code = lap_file_write(file, whole, strlen(whole), status);
   free(whole);
   free(text);
+  json_decref(last);
+  json_decref(run);
+  free(file);
+  return code;
+}
+
+lap_code lap_run_json_set_aside(const char *path, char **name, lap_status *status) {
+  *name = NULL;
+  char *file = lap_run_directory_path(path, "run.json");
+  json_t *run = read_run(file);
+  lap_code code = LAP_OK;
+  if (!run && lap_file_exists(file)) {
+    *name = lap_format("%s.damaged", file);
+    for (int number = 2; lap_file_exists(*name); ++number) {
+      free(*name);
+      *name = lap_format("%s.damaged-%d", file, number);
+    }
+    code = lap_file_publish(file, *name, status);
+  }
+  json_decref(run);
+  free(file);
+  return code;
+}
+
+lap_code lap_run_json_parent(const char *path, lap_run_parent *parent, lap_status *status) {
+  *parent = (lap_run_parent){0};
+  char *file = lap_run_directory_path(path, "run.json");
+  json_t *run = read_run(file);
+  const json_t *found = json_object_get(run, "parent");
+  const char *checkpoint = json_string_value(json_object_get(found, "checkpoint"));
+  const char *hash = json_string_value(json_object_get(found, "state_sha256"));
+  lap_code code = LAP_OK;
+  if (checkpoint && hash) {
+    parent->checkpoint = lap_copy_string(checkpoint);
+    parent->step = (uint64_t)json_integer_value(json_object_get(found, "step"));
+    snprintf(parent->state_sha256, sizeof parent->state_sha256, "%s", hash);
+  } else if (!run || found) {
+    code = lap_fail(status, LAP_DATA, "%s: %s, so it cannot be known what the run began with", file,
+                    run                     ? "has no parent that can be read"
+                    : lap_file_exists(file) ? "is damaged"
+                                            : "is missing");
+  }
   json_decref(run);
   free(file);
   return code;

@@ -17,11 +17,12 @@
 #include "mpi/tree/mesh.h"
 
 /* Makes the directory with checkpoints/ and export/ where they are missing. LAP_USAGE where it has
- * checkpoints already and `resume` is false, saying how to go on; LAP_DATA where it cannot be made.
- */
+ * checkpoints already and `resume` is false, saying how to go on; LAP_DATA where it cannot be made,
+ * or where that cannot be known. */
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
 
-/* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS. */
+/* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS, or a symbolic
+ * link of that name, wherever it leads. False where checkpoints/ cannot be listed. */
 bool lap_run_directory_has_checkpoints(const char *path);
 
 /* Other run directories with checkpoints that may have been meant: below `path`, its parent, and
@@ -39,12 +40,13 @@ typedef struct {
   const char *name, *text;
 } lap_run_fact;
 
-/* The checkpoint of another run that a run goes on from. */
+/* What a run began with: the checkpoint of another run, or nothing of another. */
 typedef struct {
   char
       *checkpoint; /* its directory, from the root where that can be known; malloc'ed; NULL: none */
   uint64_t step;
   char state_sha256[LAP_SHA256_HEX];
+  bool resumed; /* the run goes on from a checkpoint of its own: it began as run.json says */
 } lap_run_parent;
 
 /* What run.json says beside the versions of lapidary, its commit, jansson and libyaml. */
@@ -57,13 +59,21 @@ typedef struct {
   size_t version_count;
   const lap_run_fact *inputs; /* [input_count] {"tokenizer", its SHA-256} */
   size_t input_count;
-  const lap_run_parent *parent; /* NULL, or without a checkpoint: as the run.json before says */
+  const lap_run_parent *parent; /* NULL: none */
 } lap_run_facts;
 
 /* Writes PATH/run.json. Where there is one already, its content moves into the new one's "previous"
  * list, so that a resumed run remembers on what ranks and versions it ran before; its "parent"
- * stays.
- */
+ * stays where the run is resumed, and is "unknown" where there was no run.json to say it. A fresh
+ * run has none. */
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status);
+
+/* Where PATH/run.json is no JSON object, it becomes run.json.damaged, or run.json.damaged-2 and so
+ * on: for somebody to look at. *name is that name, malloc'ed; NULL: it is whole, or not there. */
+lap_code lap_run_json_set_aside(const char *path, char **name, lap_status *status);
+
+/* What PATH/run.json says the run began with; the caller frees parent->checkpoint. LAP_DATA where
+ * it is missing, damaged, or does not know. */
+lap_code lap_run_json_parent(const char *path, lap_run_parent *parent, lap_status *status);
 
 #endif

@@ -10,8 +10,10 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/replay.h"
+#include "trainer/run/resume.h"
 
 static const char hosts_name[] = "excluded_hosts", unconfirmed_name[] = "unconfirmed";
 enum { MOST_BYTES = 1 << 20 };
@@ -143,8 +145,10 @@ static lap_code find_confirmed(const lap_config *config, const lap_session *sess
   lap_code code = LAP_OK;
   for (bool found = false; code == LAP_OK && !found; last = first--) {
     lap_replay_report report;
-    code = lap_replay(config, session, inputs, config->run_dir, from_start + first,
-                      last - first + 1, &report, status);
+    const lap_replay_request request = {config->run_dir, from_start + first, last - first + 1,
+                                        "bring that back, or start anew in another run_dir: no "
+                                        "later checkpoint has the bits of a replay on these hosts"};
+    code = lap_replay(config, session, inputs, &request, &report, status);
     const size_t equal = report.count - (report.count && !report.equal);
     found = code == LAP_OK && equal > 0;
     if (found) *confirmed = report.point[equal - 1].step;
@@ -158,6 +162,43 @@ static lap_code find_confirmed(const lap_config *config, const lap_session *sess
   }
   free(from_start);
   return code;
+}
+
+/* Rank 0. Whether every byte is as it was written. */
+static bool is_whole(const char *run_dir, uint64_t step, lap_status *status) {
+  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, run_dir, step);
+  lap_checkpoint *checkpoint = NULL;
+  const bool whole = lap_checkpoint_open(path, &checkpoint, status) == LAP_OK &&
+                     lap_checkpoint_verify(checkpoint, status) == LAP_OK;
+  lap_checkpoint_close(checkpoint);
+  free(path);
+  return whole;
+}
+
+/* Collective. Of `steps` those whose checkpoint can be replayed or compared: whole[count], which is
+ * the caller's. */
+static lap_code find_whole(const lap_config *config, const lap_session *session,
+                           const uint64_t *steps, size_t count, uint64_t *whole,
+                           size_t *whole_count, lap_status *status) {
+  lap_status own = {0}, why = {0};
+  size_t kept = 0;
+  lap_comm_set_activity(session->comm, "reading checkpoints");
+  for (size_t i = 0; session->root && i < count; ++i) {
+    if (is_whole(config->run_dir, steps[i], &why))
+      whole[kept++] = steps[i];
+    else
+      lap_console_warn(session->console, "step %" PRIu64 " is passed over: %s", steps[i],
+                       why.message);
+  }
+  if (session->root && kept == 0)
+    lap_fail(&own, LAP_DATA, "%s: none of %zu checkpoints can be used; the newest: %s",
+             config->run_dir, count, why.message);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  *whole_count = kept;
+  lap_broadcast(session->comm, whole_count, sizeof *whole_count, 0);
+  lap_broadcast(session->comm, whole, *whole_count * sizeof *whole, 0);
+  return LAP_OK;
 }
 
 /* Rank 0. Takes its name from a checkpoint; nothing is deleted. */
@@ -187,8 +228,8 @@ static lap_code keep_confirmed(const lap_config *config, const uint64_t *steps, 
 
 static lap_code confirm(const lap_config *config, const lap_session *session,
                         const lap_inputs *inputs, lap_status *status) {
-  uint64_t *steps = NULL, confirmed = 0;
-  size_t count = 0;
+  uint64_t *steps = NULL, *whole = NULL, confirmed = 0;
+  size_t count = 0, whole_count = 0;
   lap_code code = LAP_OK;
   if (lap_run_directory_has_checkpoints(config->run_dir))
     code = lap_replay_list(config->run_dir, session->comm, &steps, &count, status);
@@ -196,8 +237,11 @@ static lap_code confirm(const lap_config *config, const lap_session *session,
     lap_console_say(session->console,
                     "a host was excluded from this run: steps between its checkpoints are made "
                     "again before it goes on");
-    code = find_confirmed(config, session, inputs, steps, count, &confirmed, status);
+    whole = lap_allocate((int64_t)count, sizeof *whole);
+    code = find_whole(config, session, steps, count, whole, &whole_count, status);
   }
+  if (code == LAP_OK && whole_count > 0)
+    code = find_confirmed(config, session, inputs, whole, whole_count, &confirmed, status);
   if (code == LAP_OK) {
     lap_status own = {0};
     if (session->root) own.code = keep_confirmed(config, steps, count, confirmed, &own);
@@ -207,6 +251,7 @@ static lap_code confirm(const lap_config *config, const lap_session *session,
   if (code == LAP_OK && count > 0)
     lap_console_say(session->console, "step %" PRIu64 " is confirmed: the run goes on from there",
                     confirmed);
+  free(whole);
   free(steps);
   return code;
 }
@@ -219,6 +264,7 @@ lap_code lap_exclude_confirm(const lap_config *config, const lap_session *sessio
   if (session->root) own.code = lap_directory_lock_take(config->run_dir, &lock, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = lap_resume_compare_newest(config, session, inputs, status);
   if (code == LAP_OK) code = confirm(config, session, inputs, status);
   lap_directory_lock_release(lock);
   return code;

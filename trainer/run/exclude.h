@@ -28,8 +28,10 @@ lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
 
 /* Collective, before the run is resumed with auto. Does nothing unless RUN/unconfirmed is there.
  * Else checkpoints whose steps are not confirmed lose their name: step-N becomes step-N.wrong.
- * LAP_NONFINITE where not even the first one is; LAP_USAGE where the run began with the state of
- * another and no checkpoint of its own is confirmed. */
+ * One that is damaged cannot be confirmed, which a warning says; LAP_DATA where all are.
+ * LAP_USAGE where the numbers of the newest differ from this run's. LAP_NONFINITE where not even
+ * the first one is confirmed; LAP_USAGE or LAP_DATA where that would be, but what the run began
+ * with is not there any more, or not known. */
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status);
 

@@ -171,3 +171,19 @@ lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, la
   lap_metrics_lines_close(&lines);
   return LAP_OK;
 }
+
+lap_code lap_metrics_lacks_eval(const char *path, int64_t step, bool *lacks, lap_status *status) {
+  lap_metrics_lines lines;
+  bool made = false, evaluated = false;
+  LAP_TRY(lap_metrics_lines_open(path, &lines, status));
+  while (lap_metrics_lines_next(&lines)) {
+    const json_t *at = json_object_get(lines.value, "step");
+    if (!json_is_integer(at) || json_integer_value(at) != step) continue;
+    const bool eval = json_object_get(lines.value, "eval") != NULL;
+    made = made || !eval;
+    evaluated = evaluated || eval;
+  }
+  lap_metrics_lines_close(&lines);
+  *lacks = made && !evaluated;
+  return LAP_OK;
+}

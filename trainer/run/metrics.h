@@ -76,4 +76,8 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
  * that are not evaluations are ignored. */
 lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status);
 
+/* Whether the file has the line of a step, and none of an evaluation after it. No file: it has not.
+ * LAP_DATA where it cannot be read. */
+lap_code lap_metrics_lacks_eval(const char *path, int64_t step, bool *lacks, lap_status *status);
+
 #endif

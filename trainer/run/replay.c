@@ -1,7 +1,6 @@
 #include "trainer/run/replay.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +11,9 @@
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/directory.h"
-#include "trainer/model/source.h"
 #include "trainer/run/directory.h"
+#include "trainer/run/length.h"
+#include "trainer/run/resume.h"
 #include "trainer/state/hash.h"
 #include "trainer/step/step.h"
 
@@ -49,7 +49,7 @@ typedef struct {
   const lap_config *config;
   const lap_session *session;
   const lap_inputs *inputs;
-  const char *run_dir;
+  const lap_replay_request *request;
   lap_state *state;
   lap_block_weights *weights;
   lap_stepper *stepper;
@@ -58,8 +58,21 @@ typedef struct {
 } replayer;
 
 /* The length may have changed between checkpoints, where no number depended on it. */
-static const char *const length_keys[] = {"schedule.steps", "schedule.tokens", "schedule.epochs",
-                                          NULL};
+static lap_code check_length(const replayer *r, const lap_checkpoint *checkpoint,
+                             lap_status *status) {
+  lap_length length;
+  LAP_TRY(lap_length_open(checkpoint, r->config, r->inputs, &length, status));
+  lap_code code = LAP_OK;
+  if (length.matters)
+    code =
+        lap_fail(status, LAP_USAGE,
+                 "%s: the length of the schedule was %" PRIu64 " steps there and would be %" PRIu64
+                 " in this replay, and the learning rates of the %" PRIu64
+                 " steps done depended on it; leave out schedule.steps, tokens and epochs",
+                 checkpoint->path, length.total_then, r->inputs->total_steps, checkpoint->step);
+  lap_length_close(&length);
+  return code;
+}
 
 static lap_code check_numbers(const replayer *r, const lap_checkpoint *checkpoint,
                               lap_status *status) {
@@ -67,18 +80,23 @@ static lap_code check_numbers(const replayer *r, const lap_checkpoint *checkpoin
   if (!checkpoint->full)
     return lap_fail(status, LAP_DATA, "%s: holds weights only, which cannot be replayed",
                     checkpoint->path);
-  if (!lap_numbers_differ_except(checkpoint->numbers, r->inputs->numbers, length_keys, &difference))
-    return LAP_OK;
+  const lap_numbers *then = checkpoint->numbers, *now = r->inputs->numbers;
+  if (!lap_numbers_differ(then, now, &difference)) return LAP_OK;
+  if (lap_length_is_key(difference.key)) {
+    LAP_TRY(check_length(r, checkpoint, status));
+    if (!lap_length_others_differ(then, now, &difference)) return LAP_OK;
+  }
   return lap_fail(status, LAP_USAGE,
                   "%s: %s differs: the checkpoint was trained with %s, this replay would have %s; "
                   "leave out overrides that decide numbers, and give the data of the run",
                   checkpoint->path, difference.key, difference.then, difference.now);
 }
 
-/* Collective. The checkpoint of a step, open on every rank, of this replay's numbers. */
+/* Collective. The checkpoint of a step, open on every rank, of this replay's numbers; NULL after a
+ * failure. */
 static lap_code open_checkpoint(const replayer *r, uint64_t step, lap_checkpoint **checkpoint,
                                 lap_status *status) {
-  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, r->run_dir, step);
+  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, r->request->run_dir, step);
   lap_status own = {0};
   own.code = lap_checkpoint_open(path, checkpoint, &own);
   if (own.code == LAP_OK) own.code = check_numbers(r, *checkpoint, &own);
@@ -92,37 +110,45 @@ static lap_code open_checkpoint(const replayer *r, uint64_t step, lap_checkpoint
   return code;
 }
 
-/* What run.json says of the state that the run began with; a run.json that cannot be read says
- * nothing. */
-static lap_code check_beginning(const char *run_dir, lap_status *status) {
-  char *path = lap_run_directory_path(run_dir, "run.json");
-  json_t *run = json_load_file(path, 0, NULL);
-  const char *parent =
-      json_string_value(json_object_get(json_object_get(run, "parent"), "checkpoint"));
-  lap_code code = LAP_OK;
-  if (parent)
-    code = lap_fail(status, LAP_USAGE,
-                    "%s: the run began with the state of %s, so its first steps cannot be made "
-                    "again from step 0; begin at a checkpoint: --steps A:B",
-                    path, parent);
-  json_decref(run);
-  free(path);
-  return code;
+/* The checkpoint of another run that this one began with, as it was then. Its numbers are those of
+ * the other run. */
+static lap_code open_parent(const replayer *r, const lap_run_parent *parent,
+                            lap_checkpoint **checkpoint, lap_status *status) {
+  lap_status why;
+  if (lap_checkpoint_open(parent->checkpoint, checkpoint, &why) == LAP_OK) {
+    if (strcmp((*checkpoint)->state_sha256, parent->state_sha256) == 0) return LAP_OK;
+    snprintf(why.message, sizeof why.message, "its state_sha256 is another now");
+  }
+  return lap_fail(status, LAP_USAGE,
+                  "%s: the run began with the state of %s, step %" PRIu64
+                  ", which is not there any more (%s), so its first steps cannot be made again",
+                  r->request->run_dir, parent->checkpoint, parent->step, why.message);
 }
 
+/* Collective. Ranks that see another run.json, or another parent, do not agree on the outcome. */
 static lap_code begin_at_the_start(const replayer *r, lap_status *status) {
-  const char *init = r->config->init;
+  lap_comm *comm = r->session->comm;
+  lap_run_parent parent;
+  lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
-  own.code = check_beginning(r->run_dir, &own);
-  if (own.code == LAP_OK && strcmp(init, "random") != 0) {
-    lap_weight_target target = lap_state_weight_target(r->state);
-    own.code = lap_model_read_weights(init, &target, &own);
-    lap_weight_target_release(&target);
-  } else if (own.code == LAP_OK) {
-    lap_state_initialise(r->state, (uint64_t)r->config->seed);
+  own.code = lap_run_json_parent(r->request->run_dir, &parent, &own);
+  if (own.code == LAP_OK && parent.checkpoint)
+    own.code = open_parent(r, &parent, &checkpoint, &own);
+  if (own.code != LAP_OK) {
+    *status = own;
+    lap_fail(&own, status->code, "%s; %s", status->message, r->request->advice);
   }
   *status = own;
-  return lap_agree(r->session->comm, status);
+  lap_code code = lap_agree(comm, status);
+  const char *seen = parent.checkpoint ? parent.state_sha256 : "none";
+  if (code == LAP_OK)
+    code = lap_agree_same(comm, "parent in run.json", seen, "give every node the same run", status);
+  if (code == LAP_OK)
+    code = checkpoint ? lap_checkpoint_load(checkpoint, r->state, status)
+                      : lap_start_fresh(r->config, r->session, r->state, status);
+  lap_checkpoint_close(checkpoint);
+  free(parent.checkpoint);
+  return code;
 }
 
 static lap_code begin_at(const replayer *r, uint64_t step, lap_status *status) {
@@ -130,6 +156,14 @@ static lap_code begin_at(const replayer *r, uint64_t step, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   LAP_TRY(open_checkpoint(r, step, &checkpoint, status));
   const lap_code code = lap_checkpoint_load(checkpoint, r->state, status);
+  lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+/* Collective. Before hours are spent on steps that would be compared with others. */
+static lap_code check_last(const replayer *r, lap_status *status) {
+  lap_checkpoint *checkpoint = NULL;
+  const lap_code code = open_checkpoint(r, r->last, &checkpoint, status);
   lap_checkpoint_close(checkpoint);
   return code;
 }
@@ -243,26 +277,30 @@ static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
 }
 
 lap_code lap_replay(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
-                    const char *run_dir, const uint64_t *steps, size_t count,
-                    lap_replay_report *report, lap_status *status) {
+                    const lap_replay_request *request, lap_replay_report *report,
+                    lap_status *status) {
   *report = (lap_replay_report){.equal = true};
+  const uint64_t *steps = request->steps;
+  const size_t count = request->count;
   if (steps[count - 1] > inputs->total_steps)
     return lap_fail(status, LAP_USAGE,
-                    "%s: the run ends after %" PRIu64 " steps, there is no step %" PRIu64, run_dir,
-                    inputs->total_steps, steps[count - 1]);
+                    "%s: the run ends after %" PRIu64 " steps, there is no step %" PRIu64,
+                    request->run_dir, inputs->total_steps, steps[count - 1]);
   lap_placement placement;
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
                                &placement, status));
   replayer r = {.config = config,
                 .session = session,
                 .inputs = inputs,
-                .run_dir = run_dir,
+                .request = request,
                 .report = report,
                 .last = steps[count - 1]};
   report->point = lap_allocate((int64_t)count, sizeof *report->point);
   r.state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
-  lap_code code = begin_at(&r, steps[0], status);
+  lap_code code = check_last(&r, status);
+  if (code == LAP_OK) code = begin_at(&r, steps[0], status);
   if (code == LAP_OK) {
+    report->from = r.state->step;
     r.weights = lap_block_weights_create(r.state);
     lap_block_weights_changed(r.weights, true);
     r.stepper = lap_stepper_create(config, &inputs->train, inputs->total_steps, r.state, r.weights);

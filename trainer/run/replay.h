@@ -24,6 +24,14 @@ typedef struct {
 enum { LAP_REPLAY_NAMED = 8, LAP_REPLAY_NAME = 160 };
 
 typedef struct {
+  const char *run_dir;
+  const uint64_t *steps; /* [count] increasing; the first is that of the state to begin with */
+  size_t count;          /* two at least */
+  const char *advice;    /* what to do where step 0 is asked for and cannot be made; words */
+} lap_replay_request;
+
+typedef struct {
+  uint64_t from;           /* step of the state that was begun with */
   lap_replay_point *point; /* compared, in order: all but the last are equal; malloc'ed */
   size_t count;
   bool equal;
@@ -34,16 +42,18 @@ typedef struct {
   int differing; /* of all */
 } lap_replay_report;
 
-/* Collective. Loads the checkpoint of steps[0] (0: what the run began with), and replays steps up
- * to steps[count - 1]; at each of the others the state is compared with the checkpoint of that
+/* Collective. Loads the checkpoint of steps[0] (0: what the run began with: random weights, those
+ * of init, or the checkpoint of another run that run.json names as its parent), and replays steps
+ * up to steps[count - 1]; at each of the others the state is compared with the checkpoint of that
  * step, up to the first that differs. The replay must have the numbers of the checkpoints:
- * LAP_USAGE naming the key, and where the run began with the state of another run and step 0 is
- * asked for. LAP_DATA where a checkpoint is damaged, LAP_STOPPED where any rank is asked to stop.
- * LAP_OK whether the states are equal or not; the caller releases the report, after a failure
- * too. */
+ * LAP_USAGE naming the key. The length of the run may be another where no learning rate behind a
+ * checkpoint depended on it (length.h). Where step 0 is asked for, and the parent has gone or
+ * run.json does not say what the run began with, LAP_USAGE or LAP_DATA with the advice. LAP_DATA
+ * where a checkpoint is damaged, LAP_STOPPED where any rank is asked to stop. LAP_OK whether the
+ * states are equal or not; the caller releases the report, after a failure too. */
 lap_code lap_replay(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
-                    const char *run_dir, const uint64_t *steps, size_t count,
-                    lap_replay_report *report, lap_status *status);
+                    const lap_replay_request *request, lap_replay_report *report,
+                    lap_status *status);
 void lap_replay_release(lap_replay_report *report);
 
 #endif

@@ -10,11 +10,11 @@
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/shared_directory.h"
-#include "trainer/config/load.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/source.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/input_list.h"
+#include "trainer/run/length.h"
 #include "trainer/step/schedule.h"
 
 /* What rank 0 sees of the run that is gone on with. */
@@ -82,38 +82,15 @@ static lap_code open_directory(const lap_config *config, const lap_session *sess
 
 /* --- starting points --- */
 
-/* Keys of the length of a run. A longer or shorter run has the same numbers as long as no learning
- * rate behind it depended on the length. */
-static const char *const length_keys[] = {"schedule.steps", "schedule.tokens", "schedule.epochs",
-                                          NULL};
-
-typedef struct {
-  const lap_config *config; /* of this run */
-  const lap_inputs *inputs; /* of this run */
-  lap_config *then;         /* config of the checkpoint */
-  uint64_t total_then;
-} extension;
-
-static lap_code open_extension(const lap_checkpoint *checkpoint, const lap_config *config,
-                               const lap_inputs *inputs, extension *e, lap_status *status) {
-  *e = (extension){.config = config, .inputs = inputs};
-  char *path = lap_format("%s/config.resolved.yaml", checkpoint->path);
-  lap_code code = lap_config_load(path, NULL, 0, &e->then, status);
-  free(path);
-  if (code != LAP_OK) return status->code = LAP_DATA;
-  code = lap_schedule_total_steps(e->then, inputs->window_count, &e->total_then, status);
-  if (code != LAP_OK) lap_config_destroy(e->then);
-  return code;
-}
-
 static double rate_at(const lap_config *config, uint64_t step, uint64_t total) {
   return lap_schedule_learning_rate(config, step < total ? step : total - 1, total);
 }
 
 /* The length differs, and learning rates behind the checkpoint depended on it. */
-static lap_code refuse_length(const lap_checkpoint *checkpoint, const extension *e,
+static lap_code refuse_length(const lap_checkpoint *checkpoint, const lap_config *config,
+                              const lap_inputs *inputs, const lap_length *length,
                               lap_status *status) {
-  const uint64_t step = checkpoint->step, total = e->inputs->total_steps;
+  const uint64_t step = checkpoint->step, total = inputs->total_steps;
   if (step > total)
     return lap_fail(status, LAP_USAGE,
                     "%s: has made %" PRIu64 " steps already, this run ends after %" PRIu64
@@ -127,28 +104,18 @@ static lap_code refuse_length(const lap_checkpoint *checkpoint, const extension 
       "run_dir=OTHER keeps weights, moments and step %" PRIu64
       ", and from there the learning rate follows the new schedule (%.3g, where the old one would "
       "have %.3g); that is not what %" PRIu64 " steps from the start would give",
-      checkpoint->path, e->total_then, total, step, checkpoint->path, step,
-      rate_at(e->config, step, total), rate_at(e->then, step, e->total_then), total);
+      checkpoint->path, length->total_then, total, step, checkpoint->path, step,
+      rate_at(config, step, total), rate_at(length->then, step, length->total_then), total);
 }
 
 static lap_code compare_length(const lap_checkpoint *checkpoint, const lap_config *config,
                                const lap_inputs *inputs, lap_status *status) {
-  extension e;
-  LAP_TRY(open_extension(checkpoint, config, inputs, &e, status));
-  const uint64_t then = lap_schedule_free_steps(e.then, e.total_then);
-  const uint64_t now = lap_schedule_free_steps(config, inputs->total_steps);
-  const uint64_t free_steps = then < now ? then : now;
+  lap_length length;
+  LAP_TRY(lap_length_open(checkpoint, config, inputs, &length, status));
   lap_code code = LAP_OK;
-  if (checkpoint->step > free_steps || checkpoint->step > inputs->total_steps)
-    code = refuse_length(checkpoint, &e, status);
-  lap_config_destroy(e.then);
+  if (length.matters) code = refuse_length(checkpoint, config, inputs, &length, status);
+  lap_length_close(&length);
   return code;
-}
-
-static bool is_length_key(const char *key) {
-  for (const char *const *one = length_keys; *one; ++one)
-    if (strcmp(*one, key) == 0) return true;
-  return false;
 }
 
 static bool is_version_key(const char *key) {
@@ -166,24 +133,25 @@ static lap_code compare_numbers(const lap_checkpoint *checkpoint, const lap_conf
   lap_numbers_difference difference;
   const lap_numbers *then = checkpoint->numbers, *now = inputs->numbers;
   if (!then || !lap_numbers_differ(then, now, &difference)) return LAP_OK;
-  if (is_length_key(difference.key)) {
+  if (lap_length_is_key(difference.key)) {
     LAP_TRY(compare_length(checkpoint, config, inputs, status));
-    if (!lap_numbers_differ_except(then, now, length_keys, &difference)) return LAP_OK;
+    if (!lap_length_others_differ(then, now, &difference)) return LAP_OK;
   }
   if (is_version_key(difference.key))
     return lap_fail(
         status, LAP_USAGE,
         "%s: %s differs: the checkpoint is of a lapidary that computes by version %s of the "
         "arithmetic, this one has version %s, so the run would not end in the same bits; resume "
-        "with that lapidary, or start a new run from this state with --fork and another run_dir",
-        checkpoint->path, difference.key, version_of(difference.then), version_of(difference.now));
+        "with that lapidary, or start a new run from this state: --fork --resume %s run_dir=OTHER",
+        checkpoint->path, difference.key, version_of(difference.then), version_of(difference.now),
+        checkpoint->path);
   char *list = lap_input_list_print(config, inputs);
   char *file = lap_input_list_difference(checkpoint->path, list, difference.key);
   lap_fail(status, LAP_USAGE,
            "%s: %s differs: the checkpoint was trained with %s, this run has %s%s%s; restore it, "
-           "or start a new run from this state with --fork and another run_dir",
+           "or start a new run from this state: --fork --resume %s run_dir=OTHER",
            checkpoint->path, difference.key, difference.then, difference.now, file ? "; " : "",
-           file ? file : "");
+           file ? file : "", checkpoint->path);
   free(file);
   free(list);
   return status->code;
@@ -195,16 +163,14 @@ static void say_length(const lap_checkpoint *checkpoint, const lap_session *sess
   lap_numbers_difference difference;
   if (checkpoint->numbers &&
       lap_numbers_differ(checkpoint->numbers, inputs->numbers, &difference) &&
-      is_length_key(difference.key))
+      lap_length_is_key(difference.key))
     lap_console_say(session->console,
                     "the run now ends after %" PRIu64 " steps; no number behind it depends on that",
                     inputs->total_steps);
 }
 
-/* Before anything is loaded: a checkpoint of another model could not be, and would look damaged.
- * That none can be opened is for the loader to say. */
-static lap_code compare_newest(const lap_config *config, const lap_session *session,
-                               const lap_inputs *inputs, lap_status *status) {
+lap_code lap_resume_compare_newest(const lap_config *config, const lap_session *session,
+                                   const lap_inputs *inputs, lap_status *status) {
   lap_checkpoint *checkpoint;
   lap_status own = {0}, ignored;
   if (lap_checkpoint_open(config->run_dir, &checkpoint, &ignored) == LAP_OK) {
@@ -230,9 +196,9 @@ static void say_that_nothing_was_found(const lap_config *config, const lap_sessi
 }
 
 static lap_code resume_newest(const lap_config *config, const lap_session *session,
-                              const lap_inputs *inputs, bool fork, lap_state *state, bool *found,
+                              const lap_inputs *inputs, lap_state *state, bool *found,
                               lap_status *status) {
-  if (!fork) LAP_TRY(compare_newest(config, session, inputs, status));
+  LAP_TRY(lap_resume_compare_newest(config, session, inputs, status));
   char *directory = lap_run_directory_path(config->run_dir, "checkpoints");
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
@@ -240,7 +206,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   if (code == LAP_OK && *found) code = open_log(config, session, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
-    if (!fork) say_length(checkpoint, session, inputs);
+    say_length(checkpoint, session, inputs);
   }
   if (checkpoint) lap_checkpoint_close(checkpoint);
   free(directory);
@@ -268,12 +234,13 @@ static char *full_path(const char *path) {
   return full ? full : lap_copy_string(path);
 }
 
-/* Nothing where the checkpoint is one of this run's own. */
+/* Of a checkpoint that has been loaded, which may be one of this run's own. */
 static void set_parent(const lap_config *config, const lap_checkpoint *checkpoint,
                        lap_run_parent *parent) {
   char *from = full_path(checkpoint->path), *run = full_path(config->run_dir);
   const size_t length = strlen(run);
-  if (strncmp(from, run, length) == 0 && from[length] == '/') {
+  parent->resumed = strncmp(from, run, length) == 0 && from[length] == '/';
+  if (parent->resumed) {
     free(from);
   } else {
     parent->checkpoint = from;
@@ -281,6 +248,17 @@ static void set_parent(const lap_config *config, const lap_checkpoint *checkpoin
     memcpy(parent->state_sha256, checkpoint->state_sha256, sizeof parent->state_sha256);
   }
   free(run);
+}
+
+/* A new run from a state has steps to make with it. */
+static lap_code check_fork_length(const lap_checkpoint *checkpoint, const lap_inputs *inputs,
+                                  lap_status *status) {
+  if (checkpoint->step <= inputs->total_steps) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: has made %" PRIu64 " steps already, this run ends after %" PRIu64
+                  "; the schedule counts from step 0: give it more (schedule.steps, tokens or "
+                  "epochs)",
+                  checkpoint->path, checkpoint->step, inputs->total_steps);
 }
 
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
@@ -293,7 +271,9 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
     own.code = lap_fail(&own, LAP_USAGE,
                         "%s: holds weights only and cannot be resumed; start from it with init=%s",
                         checkpoint->path, path);
-  if (own.code == LAP_OK && !fork) own.code = compare_numbers(checkpoint, config, inputs, &own);
+  if (own.code == LAP_OK)
+    own.code = fork ? check_fork_length(checkpoint, inputs, &own)
+                    : compare_numbers(checkpoint, config, inputs, &own);
   if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
@@ -307,6 +287,23 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   }
   if (checkpoint) lap_checkpoint_close(checkpoint);
   return code;
+}
+
+/* Collective. A run that was killed before its first checkpoint may have begun with a state that a
+ * fresh start does not make. */
+static lap_code check_no_parent(const lap_config *config, const lap_session *session,
+                                lap_status *status) {
+  lap_run_parent before = {0};
+  lap_status own = {0}, ignored;
+  if (session->root) lap_run_json_parent(config->run_dir, &before, &ignored);
+  if (before.checkpoint)
+    own.code = lap_fail(&own, LAP_USAGE,
+                        "%s: has no checkpoint, and began with the state of %s; start it again as "
+                        "it began: --fork --resume %s",
+                        config->run_dir, before.checkpoint, before.checkpoint);
+  free(before.checkpoint);
+  *status = own;
+  return lap_agree(session->comm, status);
 }
 
 lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
@@ -335,11 +332,13 @@ lap_code lap_resume_or_start(const lap_config *config, const lap_session *sessio
   LAP_TRY(open_directory(config, session, !none && !options->fork, lock, status));
   bool found = false;
   if (newest)
-    LAP_TRY(resume_newest(config, session, inputs, options->fork, state, &found, status));
+    LAP_TRY(resume_newest(config, session, inputs, state, &found, status));
   else if (!none)
     return resume_from(config, options->from, session, inputs, options->fork, state, parent,
                        status);
+  parent->resumed = found;
   if (found) return LAP_OK;
+  if (newest) LAP_TRY(check_no_parent(config, session, status));
   LAP_TRY(open_log(config, session, status));
   if (newest) say_that_nothing_was_found(config, session);
   return lap_start_fresh(config, session, state, status);

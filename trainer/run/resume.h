@@ -9,7 +9,8 @@
 
 typedef struct {
   const char *from; /* "none", "auto", or a checkpoint or run directory */
-  bool fork;        /* numbers may differ from the checkpoint's: a new run from its state */
+  bool fork;        /* numbers may differ from the checkpoint's: a new run from its state; `from`
+                     * is a directory then */
 } lap_resume_options;
 
 /* Collective. What a config leaves open and the run that `options` go on with has settled, as rank
@@ -26,14 +27,22 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
 lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
                          lap_status *status);
 
+/* Collective, before anything is loaded or replayed: a checkpoint of another model could not be,
+ * and would look damaged. LAP_USAGE where the numbers of the newest whole checkpoint differ, as
+ * lap_resume_or_start says it. That none can be opened is for the loader to say. */
+lap_code lap_resume_compare_newest(const lap_config *config, const lap_session *session,
+                                   const lap_inputs *inputs, lap_status *status);
+
 /* Collective. Makes or checks the run directory and fills `state`: from the checkpoint that
  * options->from names, else from config->init, else at random. Opens log.txt, once nothing is left
  * to refuse, and says there where the run starts. LAP_USAGE where the directory has checkpoints and
  * nothing was said of resuming, or where the checkpoint's numbers differ, naming the first key with
- * both values (unless options->fork). The length of the run may differ where no learning rate
- * behind the checkpoint depended on it (lap_schedule_free_steps). *lock keeps other jobs out of the
- * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. *parent is the
- * checkpoint of another run that was loaded; the caller frees its checkpoint. */
+ * both values (unless options->fork), or where it has made more steps than this run has. The length
+ * of the run may differ where no learning rate behind the checkpoint depended on it
+ * (lap_schedule_free_steps). LAP_USAGE too where there is no checkpoint to go on with, and run.json
+ * says that the run began with the state of another. *lock keeps other jobs out of the
+ * directory (rank 0; NULL elsewhere); the caller releases it, after a failure too. *parent is
+ * what the run began with, for run.json; the caller frees its checkpoint. */
 lap_code lap_resume_or_start(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, const lap_resume_options *options,
                              lap_state *state, lap_directory_lock **lock, lap_run_parent *parent,

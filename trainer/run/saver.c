@@ -57,13 +57,13 @@ void lap_saver_bytes(const lap_config *config, const lap_state *state, lap_memor
 
 static void say_written(const lap_saver *s, const lap_checkpoint_result *result) {
   char how[96] = "";
-  if (s->behind)
+  if (s->behind && !result->was_there)
     snprintf(how, sizeof how, "  (behind %" PRId64 " steps in %.2f s, which it held up for %.3f s)",
              s->steps_beside, result->seconds, result->held_seconds);
-  lap_console_say(s->session->console,
-                  "step %" PRIu64 "/%" PRIu64
-                  "  checkpoint written and read back  state_sha256 %.16s...%s",
-                  result->step, s->total_steps, result->state_sha256, how);
+  lap_console_say(
+      s->session->console, "step %" PRIu64 "/%" PRIu64 "  checkpoint %s  state_sha256 %.16s...%s",
+      result->step, s->total_steps, result->was_there ? "there already" : "written and read back",
+      result->state_sha256, how);
   if (result->pruned.message[0])
     lap_console_warn(s->session->console, "%s", result->pruned.message);
 }
@@ -71,6 +71,7 @@ static void say_written(const lap_saver *s, const lap_checkpoint_result *result)
 static void note_written(lap_saver *s) {
   const lap_checkpoint_result *result = lap_checkpoint_last(s->writer);
   say_written(s, result);
+  if (result->was_there) return;
   ++s->report.written;
   if (!s->behind) return;
   ++s->report.behind;

@@ -46,6 +46,7 @@ typedef struct {
   lap_traffic_meter meter; /* from the first step on */
   lap_spikes spikes;       /* rank 0 */
   bool bar;                /* a progress bar is shown */
+  bool owes_evaluation;    /* the step that is gone on from was due one, which was not made */
 } trainer;
 
 /* --- output of a step --- */
@@ -174,6 +175,13 @@ static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   return LAP_OK;
 }
 
+static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+
+static bool evaluation_is_due(const trainer *t) {
+  return t->inputs->eval_tokens.count && (t->state->step == t->inputs->total_steps ||
+                                          due(t->state->step, t->config->eval.every_steps));
+}
+
 static lap_code save(trainer *t, bool behind, lap_status *status) {
   pause_counting(t);
   lap_block_weights_wait_all(t->weights);
@@ -195,7 +203,20 @@ static lap_code confirm(trainer *t, lap_status *status) {
   return LAP_OK;
 }
 
-static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+/* A kill after a notice may have come between a checkpoint and the evaluation behind it, which the
+ * metrics of an undisturbed run have. */
+static lap_code make_up_evaluation(trainer *t, lap_status *status) {
+  bool improved;
+  return t->owes_evaluation ? evaluate(t, &improved, status) : LAP_OK;
+}
+
+/* The state of another run that this one begins with: from now on it has it itself, and needs the
+ * other no more. */
+static lap_code keep_parent(trainer *t, lap_status *status) {
+  bool another = t->parent.checkpoint != NULL; /* as rank 0 sees the paths */
+  lap_broadcast(t->session->comm, &another, sizeof another, 0);
+  return another ? save(t, false, status) : LAP_OK;
+}
 
 /* --- the loop --- */
 
@@ -240,7 +261,7 @@ static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *sta
     LAP_TRY(lap_saver_advance(t->saver, status));
   }
   bool improved = false, saved = false;
-  if (t->inputs->eval_tokens.count && (step == total || due(step, t->config->eval.every_steps))) {
+  if (evaluation_is_due(t)) {
     LAP_TRY(save_before_evaluation(t, &saved, status));
     LAP_TRY(evaluate(t, &improved, status));
   }
@@ -306,7 +327,15 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
                                .inputs = inputs,
                                .input_count = t->inputs->train_cache ? 3 : 2,
                                .parent = &t->parent};
-  lap_code code = lap_run_json_write(t->config->run_dir, &facts, status);
+  char *damaged;
+  lap_code code = lap_run_json_set_aside(t->config->run_dir, &damaged, status);
+  if (code == LAP_OK && damaged)
+    lap_console_warn(t->session->console,
+                     "%s/run.json was damaged and is now %s: what it said of earlier starts, and "
+                     "of what the run began with, is not in the new one",
+                     t->config->run_dir, damaged);
+  free(damaged);
+  if (code == LAP_OK) code = lap_run_json_write(t->config->run_dir, &facts, status);
   free(hosts);
   char *path = lap_run_directory_path(t->config->run_dir, "config.resolved.yaml");
   lap_file_remove_temporaries(path); /* of a run that was killed */
@@ -320,6 +349,8 @@ static lap_code open_run_files(trainer *t, lap_status *status) {
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
   lap_code code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
+  if (code == LAP_OK && evaluation_is_due(t))
+    code = lap_metrics_lacks_eval(metrics, (int64_t)t->state->step, &t->owes_evaluation, status);
   if (code == LAP_OK) code = lap_spikes_restore(&t->spikes, metrics, status);
   if (code == LAP_OK) code = lap_bad_batch_truncate(t->config, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_open(metrics, t->lock, &t->metrics, status);
@@ -349,6 +380,7 @@ static lap_code prepare(trainer *t, lap_status *status) {
   LAP_TRY(lap_session_check_stop(t->session, status));
   lap_broadcast(comm, &t->best_loss, sizeof t->best_loss, 0);
   lap_broadcast(comm, &t->best_step, sizeof t->best_step, 0);
+  lap_broadcast(comm, &t->owes_evaluation, sizeof t->owes_evaluation, 0);
   t->saver = lap_saver_create(config, t->session, t->inputs, t->config_text, t->lock);
   t->weights = lap_block_weights_create(t->state);
   lap_block_weights_changed(t->weights, true);
@@ -441,7 +473,11 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
     if (t.bar)
       lap_console_progress_begin(session->console, "train", "steps", (int64_t)inputs->total_steps,
                                  (int64_t)t.first_step);
-    code = t.first_step == inputs->total_steps ? confirm(&t, status) : run_steps(&t, status);
+    code = make_up_evaluation(&t, status);
+    if (code == LAP_OK && t.first_step == inputs->total_steps)
+      code = confirm(&t, status);
+    else if (code == LAP_OK && (code = keep_parent(&t, status)) == LAP_OK)
+      code = run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     code = end_saving(&t, code, status);
     lap_block_weights_wait_all(t.weights);

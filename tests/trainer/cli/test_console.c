@@ -1,4 +1,5 @@
 /* console: bars only on a terminal, short plain lines elsewhere, everything in the log but bars. */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -173,6 +175,24 @@ static void the_log_has_every_line_and_no_bar(void **state) {
   scratch_remove(directory);
 }
 
+/* It would hold up the run: without a reader at once, with one when that reads no more. */
+static void a_log_that_is_a_pipe_is_refused(void **state) {
+  (void)state;
+  char *directory = scratch_create();
+  const char *path = scratch_path(directory, "log.txt");
+  assert_int_equal(mkfifo(path, 0600), 0);
+  lap_console *console = lap_console_create((lap_console_options){.stream = stderr});
+  for (int read = 0; read < 2; ++read) {
+    const int reader = read ? open(path, O_RDONLY | O_NONBLOCK) : -1;
+    lap_status status = {0};
+    assert_int_equal(lap_console_open_log(console, path, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, "log.txt: expected a regular file"));
+    if (reader >= 0) close(reader);
+  }
+  lap_console_destroy(console);
+  scratch_remove(directory);
+}
+
 static void no_color_and_dumb_terminals_are_respected(void **state) {
   (void)state;
   setenv("NO_COLOR", "1", 1);
@@ -212,6 +232,7 @@ int main(void) {
       cmocka_unit_test(quiet_leaves_warnings_and_silent_leaves_nothing),
       cmocka_unit_test(a_line_within_a_bar_stands_alone),
       cmocka_unit_test(the_log_has_every_line_and_no_bar),
+      cmocka_unit_test(a_log_that_is_a_pipe_is_refused),
       cmocka_unit_test(no_color_and_dumb_terminals_are_respected),
       cmocka_unit_test(tables_align_numbers_right_and_count_characters),
   };

@@ -56,6 +56,41 @@ static void a_run_with_checkpoints_needs_resume(void **state) {
   free(run);
 }
 
+/* Checkpoints that were moved to another disk, which may be away. */
+static void checkpoints_behind_links_count(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *there = lap_format("%s/there", directory), *file = lap_format("%s/a-file", directory);
+  assert_int_equal(lap_file_make_directories(there, &status), LAP_OK);
+  scratch_write(directory, "a-file", "x", 1);
+  const char *const targets[] = {there, "/nowhere/at/all", file};
+  for (int i = 0; i < 3; ++i) {
+    char *run = lap_format("%s/links-%d", directory, i);
+    char *link = lap_format("%s/checkpoints/step-00000005", run);
+    assert_int_equal(lap_run_directory_create(run, false, &status), LAP_OK);
+    assert_int_equal(symlink(targets[i], link), 0);
+    assert_int_equal(lap_run_directory_create(run, false, &status), i < 2 ? LAP_USAGE : LAP_OK);
+    free(link);
+    free(run);
+  }
+  free(there);
+  free(file);
+}
+
+/* A loop of links stands for a directory that may not be read, which root may. */
+static void checkpoints_that_cannot_be_listed_are_not_taken_for_none(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *run = lap_format("%s/loop", directory), *checkpoints = lap_format("%s/checkpoints", run);
+  assert_int_equal(lap_file_make_directories(run, &status), LAP_OK);
+  assert_int_equal(symlink("checkpoints", checkpoints), 0);
+  assert_int_equal(lap_run_directory_create(run, false, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "loop/checkpoints: cannot be listed: "));
+  assert_false(lap_run_directory_has_checkpoints(run));
+  free(checkpoints);
+  free(run);
+}
+
 static void run_json_says_what_ran_where_and_before(void **state) {
   (void)state;
   char *run = lap_format("%s/json", directory);
@@ -95,10 +130,11 @@ static void run_json_says_what_ran_where_and_before(void **state) {
   assert_null(json_object_get(object, "parent"));
   json_decref(object);
   /* The parent is written once, and stays when the run is resumed. */
-  lap_run_parent parent = {.checkpoint = (char *)"/a/step-00000007", .step = 7};
+  lap_run_parent resumed_run = {.resumed = true},
+                 parent = {.checkpoint = (char *)"/a/step-00000007", .step = 7};
   strcpy(parent.state_sha256, "ef");
   for (int resumed = 0; resumed < 2; ++resumed) {
-    facts.parent = resumed ? NULL : &parent;
+    facts.parent = resumed ? &resumed_run : &parent;
     assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
     object = json_load_file(file, 0, NULL);
     const json_t *found = json_object_get(object, "parent");
@@ -108,9 +144,47 @@ static void run_json_says_what_ran_where_and_before(void **state) {
     assert_string_equal(json_string_value(json_object_get(found, "state_sha256")), "ef");
     json_decref(object);
   }
-  /* A file that somebody broke costs the history, not the run. */
-  assert_int_equal(lap_file_write(file, "{", 1, &status), LAP_OK);
+  lap_run_parent fresh = {0};
+  facts.parent = &fresh;
   assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+  assert_int_equal(lap_run_json_parent(run, &parent, &status), LAP_OK);
+  assert_null(parent.checkpoint);
+  free(file);
+  free(run);
+}
+
+/* A file that somebody broke costs the history, not the run. What the run began with is unknown
+ * from then on, unless it begins anew. */
+static void a_damaged_run_json_is_kept_aside(void **state) {
+  (void)state;
+  char *run = lap_format("%s/damaged", directory), *file = lap_format("%s/run.json", run), *name;
+  lap_status status = {0};
+  lap_run_parent parent = {.resumed = true}, read;
+  const lap_run_facts facts = {.parent = &parent};
+  assert_int_equal(lap_run_json_parent(run, &read, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "run.json: is missing"));
+  assert_int_equal(lap_run_json_set_aside(run, &name, &status), LAP_OK);
+  assert_null(name);
+  for (int i = 0; i < 2; ++i) {
+    assert_int_equal(lap_file_write(file, i ? "[]" : "{", i + 1, &status), LAP_OK);
+    assert_int_equal(lap_run_json_parent(run, &read, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, "run.json: is damaged, so it cannot be known"));
+    assert_int_equal(lap_run_json_set_aside(run, &name, &status), LAP_OK);
+    assert_non_null(strstr(name, i ? "/run.json.damaged-2" : "/run.json.damaged"));
+    assert_false(lap_file_exists(file));
+    assert_true(lap_file_exists(name));
+    free(name);
+  }
+  for (int i = 0; i < 2; ++i) { /* it stays unknown */
+    assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+    assert_int_equal(lap_run_json_parent(run, &read, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, "has no parent that can be read"));
+  }
+  assert_int_equal(lap_run_json_set_aside(run, &name, &status), LAP_OK);
+  assert_null(name);
+  parent.resumed = false;
+  assert_int_equal(lap_run_json_write(run, &facts, &status), LAP_OK);
+  assert_int_equal(lap_run_json_parent(run, &read, &status), LAP_OK);
   free(file);
   free(run);
 }
@@ -118,7 +192,10 @@ static void run_json_says_what_ran_where_and_before(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_run_with_checkpoints_needs_resume),
+      cmocka_unit_test(checkpoints_behind_links_count),
+      cmocka_unit_test(checkpoints_that_cannot_be_listed_are_not_taken_for_none),
       cmocka_unit_test(run_json_says_what_ran_where_and_before),
+      cmocka_unit_test(a_damaged_run_json_is_kept_aside),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);
 }

@@ -58,7 +58,7 @@ static start start_of(world *w, const char *run, const char *resume) {
                  .run_dir = lap_format("%s/%s", w->directory, run),
                  .blas_core = (char *)"auto"},
       .session = {.comm = w->comm, .root = world_root(w)},
-      .inputs = {.numbers = w->numbers},
+      .inputs = {.numbers = w->numbers, .total_steps = 1000},
       .options = {.from = resume},
       .fresh = !strcmp(resume, "none"),
   };
@@ -187,6 +187,25 @@ static void asking_for_the_newest_of_none_is_a_fresh_start(void **context) {
     assert_random(&s, 5);
     end(&s);
   }
+}
+
+/* It was killed before its first checkpoint. */
+static void a_run_that_began_with_the_state_of_another_is_not_begun_anew(void **context) {
+  world *w = *context;
+  static const char json[] =
+      "{\"parent\": {\"checkpoint\": \"/a/step-00000007\", \"step\": 7, \"state_sha256\": \"ab\"}}";
+  if (world_root(w)) scratch_write(w->directory, "run.json", json, sizeof json - 1);
+  lap_barrier(w->comm);
+  start s = start_of(w, ".", "auto");
+  begin(&s, fixture_sharded);
+  assert_refused(&s, LAP_USAGE, "no checkpoint, and began with the state of /a/step-00000007; ");
+  assert_refused(&s, LAP_USAGE, "--fork --resume /a/step-00000007");
+  end(&s);
+  s = start_of(w, ".", "none"); /* whoever says so */
+  begin(&s, fixture_sharded);
+  assert_random(&s, 5);
+  assert_false(s.parent.resumed);
+  end(&s);
 }
 
 static void a_run_can_start_from_weights_of_another(void **context) {
@@ -321,6 +340,13 @@ static void other_numbers_are_refused_before_anything_is_loaded(void **context) 
   assert_int_equal(s.parent.step, 9);
   assert_non_null(strstr(s.parent.checkpoint, "/step-00000009"));
   end(&s);
+  /* Which has steps to make. */
+  s = start_of(w, "short", path);
+  s.options.fork = true;
+  s.inputs.total_steps = 8;
+  begin(&s, fixture_sharded);
+  assert_refused(&s, LAP_USAGE, "has made 9 steps already, this run ends after 8; the schedule");
+  end(&s);
   free(path);
   lap_numbers_destroy(other);
 }
@@ -397,6 +423,7 @@ static void a_checkpoint_or_run_can_be_named(void **context) {
     assert_step(&s, cases[i].step);
     assert_says(&s, "resumed ");
     assert_int_equal(s.parent.checkpoint != NULL, strcmp(cases[i].run, "run") != 0);
+    assert_int_equal(s.parent.resumed, strcmp(cases[i].run, "run") == 0);
     end(&s);
     free(from);
   }
@@ -556,6 +583,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(a_run_without_checkpoints_starts_at_random),
       IN_DIRECTORY(asking_for_the_newest_of_none_is_a_fresh_start),
+      IN_DIRECTORY(a_run_that_began_with_the_state_of_another_is_not_begun_anew),
       IN_DIRECTORY(a_run_can_start_from_weights_of_another),
       IN_DIRECTORY(a_run_with_checkpoints_is_not_begun_anew),
       IN_DIRECTORY(the_newest_checkpoint_is_resumed),
