@@ -39,6 +39,13 @@ static const lap_flag flags_of_report[] = {
 
 /* --- on the screen --- */
 
+/* Or why there is none. */
+static char *verdict_of(const json_t *comparison) {
+  const char *problem = lap_json_text(comparison, "problem");
+  return lap_format("%s%s", *problem ? problem : lap_json_text(comparison, "verdict"),
+                    lap_json_flag(comparison, "exploratory") ? " (exploratory)" : "");
+}
+
 static void print_comparisons(const json_t *measure) {
   static const char *const headers[] = {"arm",          "baseline", "difference", "95 % interval",
                                         "simultaneous", "p (Holm)", "verdict"};
@@ -47,6 +54,7 @@ static void print_comparisons(const json_t *measure) {
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
     char difference[LAP_CELL], interval[LAP_CELL], together[LAP_CELL], p[LAP_CELL];
+    char *verdict = verdict_of(one);
     const char *const cells[] = {
         lap_json_text(one, "arm"),
         lap_json_text(one, "baseline"),
@@ -54,9 +62,9 @@ static void print_comparisons(const json_t *measure) {
         lap_cell_interval(json_object_get(one, "interval"), interval),
         lap_cell_interval(json_object_get(one, "simultaneous_interval"), together),
         lap_cell_p(lap_json_real(one, "adjusted_p"), p),
-        *lap_json_text(one, "problem") ? lap_json_text(one, "problem")
-                                       : lap_json_text(one, "verdict")};
+        verdict};
     lap_table_add(table, cells);
+    free(verdict);
   }
   lap_table_print(table, stdout);
   lap_table_destroy(table);

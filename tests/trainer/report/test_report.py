@@ -312,6 +312,8 @@ class Verdicts(Reports):
         report = self.report()
         pairs = report["sets"][0]["measures"][0]["comparisons"]
         self.assertEqual([pair["exploratory"] for pair in pairs], [False, False, True])
+        said = [line.endswith("(exploratory)") for line in self.said.splitlines() if "  [" in line]
+        self.assertEqual(said, [False, False, True], self.said)
         self.assertAlmostEqual(report["simultaneous_confidence"], .975)
         self.assertEqual(pairs[2]["p"], pairs[2]["adjusted_p"])
         self.assertEqual(pairs[2]["interval"], pairs[2]["simultaneous_interval"])
