@@ -226,11 +226,8 @@ static json_t *break_even_object(const lap_suite *suite) {
   json_t *arms = json_array();
   const lap_arm *baseline = lap_suite_arm(suite, suite->break_even.baseline);
   json_array_append_new(arms, json_string(baseline->name));
-  char *prefix = lap_format("%s-", baseline->name);
   for (size_t i = 0; i < suite->arm_count; ++i)
-    if (!strncmp(suite->arms[i].name, prefix, strlen(prefix)) && suite->arms[i].token_multiple != 1)
-      json_array_append_new(arms, json_string(suite->arms[i].name));
-  free(prefix);
+    if (suite->arms[i].longer_of) json_array_append_new(arms, json_string(suite->arms[i].name));
   return json_pack("{s:s, s:o}", "arm", suite->break_even.arm, "arms", arms);
 }
 

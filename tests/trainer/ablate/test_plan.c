@@ -171,16 +171,43 @@ static void grids_grow_at_their_edges(void **state) {
   const lap_suite suite = {.tune = {.keys = keys, .key_count = 2}};
   lap_tune_grid grid;
   lap_tune_grid_copy(&suite, &grid);
-  assert_false(lap_tune_grid_grow(&grid, (const size_t[]){1, 1}, 2)); /* in the middle, both arms */
+  assert_false(
+      lap_tune_grid_grow(&grid, (const size_t[]){1, 1}, 2, NULL)); /* in the middle, both arms */
   assert_int_equal(grid.key[0].count, 3);
-  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){1, 2}, 2)); /* one arm at the upper edge */
+  assert_true(
+      lap_tune_grid_grow(&grid, (const size_t[]){1, 2}, 2, NULL)); /* one arm at the upper edge */
   assert_int_equal(grid.key[0].count, 4);
   assert_float_equal(grid.key[0].factor[3], 4, 1e-12);
   assert_int_equal(grid.key[1].count, 1); /* has no edges */
-  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 3}, 2));
+  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 3}, 2, NULL));
   assert_int_equal(grid.key[0].count, 6);
   assert_float_equal(grid.key[0].factor[0], .25, 1e-12);
   assert_float_equal(grid.key[0].factor[5], 8, 1e-12);
+  lap_tune_grid_release(&grid);
+}
+
+static bool only_below_three(const void *context, const lap_tune_grid *grid, size_t key,
+                             size_t index) {
+  (void)context;
+  return grid->key[key].factor[index] < 3;
+}
+
+static void grids_do_not_grow_beyond_what_is_allowed(void **state) {
+  (void)state;
+  double rates[] = {.5, 1, 2};
+  char rate[] = "rate";
+  lap_tune_key keys[] = {{rate, rates, 3}};
+  const lap_suite suite = {.tune = {.keys = keys, .key_count = 1}};
+  const lap_tune_limits limits = {only_below_three, NULL};
+  lap_tune_grid grid;
+  lap_tune_grid_copy(&suite, &grid);
+  assert_false(lap_tune_grid_grow(&grid, (const size_t[]){2}, 1, &limits));
+  assert_int_equal(grid.key[0].count, 3);
+  assert_float_equal(grid.key[0].factor[2], 2, 0);
+  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 2}, 2, &limits)); /* below alone */
+  assert_int_equal(grid.key[0].count, 4);
+  assert_float_equal(grid.key[0].factor[0], .25, 1e-12);
+  assert_float_equal(grid.key[0].factor[3], 2, 0);
   lap_tune_grid_release(&grid);
 }
 
@@ -193,6 +220,7 @@ int main(void) {
       cmocka_unit_test(an_arm_with_a_cache_of_its_own_leaves_the_others_alone),
       cmocka_unit_test(points_go_through_all_factors),
       cmocka_unit_test(grids_grow_at_their_edges),
+      cmocka_unit_test(grids_do_not_grow_beyond_what_is_allowed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
