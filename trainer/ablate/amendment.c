@@ -187,13 +187,17 @@ static bool pair_is_as_planned(const json_t *first, const json_t *plan, const js
          !is_exploratory(plan, text_of(pair, "baseline"));
 }
 
-/* Planned comparisons are judged as one family: without one of them, by its removal or because an
- * arm of it is another one now, the rest would be judged more mildly than was promised. */
+/* Planned comparisons are judged as one family, by a variance that is pooled over the planned arms:
+ * without one of these the rest would be judged otherwise than was promised. */
 static bool same_family(const json_t *first, const json_t *plan) {
   size_t i;
-  json_t *pair;
-  json_array_foreach(json_object_get(first, "compare"), i, pair) {
-    if (!has_pair(plan, pair) || !pair_is_as_planned(first, plan, pair)) return false;
+  json_t *item;
+  json_array_foreach(json_object_get(first, "compare"), i, item) {
+    if (!has_pair(plan, item)) return false;
+  }
+  json_array_foreach(json_object_get(first, "arms"), i, item) {
+    const char *name = text_of(item, "name");
+    if (!find_arm(plan, name) || is_exploratory(plan, name)) return false;
   }
   return true;
 }

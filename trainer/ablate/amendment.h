@@ -11,8 +11,8 @@ json_t *lap_amendment_between(const json_t *older, const json_t *newer);
 
 /* Marks as exploratory in `plan` what `first` does not have: arms, runs of other seeds,
  * comparisons. All comparisons are where a rule (endpoint, margin, confidence, sets, tune, teacher)
- * or the seeds are others, and where a comparison of `first` is gone or has an arm that is another
- * one. */
+ * or the seeds are others, and where a comparison or an arm of `first` is gone, or the arm is
+ * another one. */
 void lap_amendment_mark(const json_t *first, json_t *plan);
 
 #endif

@@ -224,7 +224,7 @@ static json_t *make_break_even(const lap_study *study, const ladder *l) {
     object = json_pack("{s:b, s:s, s:s}", "complete", 0, "arm",
                        lap_study_arm_name(study, l->arm[0]), "problem", problem);
   } else {
-    lap_whole_arms whole = lap_whole_arms_find(study, measure, set);
+    lap_whole_arms whole = lap_whole_arms_find(study, measure, set, false);
     lap_sums sums =
         lap_measure_sums(study, measure, set, l->arm, l->count, whole.seeds, study->seed_count);
     object = break_even_object(study, measure, l, &sums);

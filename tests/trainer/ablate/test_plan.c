@@ -110,6 +110,13 @@ static void what_is_taken_away_makes_all_comparisons_exploratory(void **state) {
   lap_amendment_mark(first, plan);
   assert_true(is_exploratory(plan, "compare", 0));
   json_decref(plan);
+  plan = parse(FIRST); /* an arm that is in no comparison has a part in the pooled variance */
+  json_t *more = parse(FIRST);
+  json_array_append_new(json_object_get(more, "arms"), parse("{'name': 'd', 'changes': {}}"));
+  lap_amendment_mark(more, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_decref(more);
+  json_decref(plan);
   plan = family();
   json_array_remove(json_object_get(plan, "seeds"), 1);
   lap_amendment_mark(first, plan);

@@ -375,6 +375,19 @@ class Verdicts(Reports):
         self.assertEqual(pairs[2]["p"], pairs[2]["adjusted_p"])
         self.assertEqual(pairs[2]["interval"], pairs[2]["simultaneous_interval"])
 
+    def test_an_added_arm_leaves_planned_verdicts_as_they_are(self):
+        before = self.suite(arms=("distilled", "half-and-half", "next-token"), seeds=3).write()
+        kept = self.report()["sets"][0]["measures"][0]["comparisons"]
+        for seed in before.seeds:  # as the baseline, so that all arms together vary less
+            shutil.copytree(before.folder("next-token", seed), before.folder("added", seed))
+        before.multiple["added"] = 1.
+        before.plan["arms"].append(before.arm("added") | {"exploratory": True})
+        before.plan["compare"].append({"arm": "added", "baseline": "next-token", "exploratory": True})
+        before.write_plan()
+        pairs = self.report()["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual(pairs[:2], kept)
+        self.assertEqual(pairs[2]["seed_degrees_of_freedom"], 6)  # of four arms
+
     def test_warnings(self):
         self.suite(seeds=2, documents=58, smoke=True).write()
         suite = self.dir / "suite/plan.json"
