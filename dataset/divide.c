@@ -80,13 +80,25 @@ static lap_code offer_to_dev(void *context, bool held_out, const char *text, siz
   return LAP_OK;
 }
 
+/* A text always keeps its first document, unless that is near to one of the texts apart. */
+static lap_code nothing_stays(const division *p, lap_status *status) {
+  const lap_document_source *source = &p->corpus.source;
+  if (p->counts->repeated == 0) return lap_findings_no_text(&p->counts->findings, source, status);
+  return lap_fail(status, LAP_DATA,
+                  "%s%s: no text is left: all of its %" PRIu64
+                  " documents are near-duplicates of the held-out text of --apart, %s (of a suite: "
+                  "one of sets): expected other text, or near-duplicates 0",
+                  source->texts[0], source->text_count > 1 ? " and the other files" : "",
+                  p->counts->repeated, p->options->apart[0]);
+}
+
 static lap_code choose(division *p, lap_status *status) {
   const lap_divide_options *o = p->options;
   LAP_TRY(lap_split_visit(&p->corpus, "look for near-duplicates", judge, p, &p->counts->findings,
                           status));
   size_t stay = 0;
   for (size_t i = 0; i < p->count; ++i) stay += p->stays[i];
-  if (stay == 0) return lap_findings_no_text(&p->counts->findings, &p->corpus.source, status);
+  if (stay == 0) return nothing_stays(p, status);
   if (o->dev + o->test == 0) return LAP_OK;
   if (stay < LAP_FEWEST_DOCUMENTS)
     return lap_fail(status, LAP_USAGE,

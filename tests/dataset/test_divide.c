@@ -89,6 +89,16 @@ static void what_is_near_to_text_apart_is_left_out(void **state) {
   options.apart_count = 1;
   assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
   assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS - DOCUMENTS / 5 - first);
+  const char *train = scratch_path(folder, "train.jsonl");
+  assert_int_equal(remove(train), 0);
+  options.near_duplicates = 0, options.apart_count = 0;
+  assert_int_equal(divide(folder, text, options, &others, &status), LAP_OK);
+  assert_int_equal(others.side[LAP_SIDE_TRAIN].documents, DOCUMENTS);
+  assert_int_equal(rename(train, apart[0]), 0); /* the text itself */
+  options.near_duplicates = .8, options.apart_count = 1;
+  const lap_code code = divide(folder, text, options, &others, &status);
+  assert_refusal(code, LAP_DATA, &status, "text.txt: no text is left: all of its 200 documents",
+                 "apart.jsonl");
   free(text);
   scratch_remove(folder);
 }

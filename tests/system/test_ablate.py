@@ -404,6 +404,16 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         self.assertIn("learning_rate: 0.001", resolved)
         self.assertFalse((self.workspace / "tuned/tune/distilled" / rates[0] / "seed-8/eval/test.json").exists())
 
+    def test_a_grid_stays_where_no_config_could_follow(self):
+        suite = self.write("edge.yaml", SUITE.replace("seeds: 2", "seeds: 1").replace("teacher", "#") +
+                           "changes: {schedule.steps: 12, schedule.warmup_steps: 10}\n"
+                           "tune: {keys: {schedule.warmup_steps: [0.1, 1]}, seeds: [8, 9], extend: 2}\n"
+                           "arms: {plain: {}}\n")
+        result = self.ablated(suite, "edge")
+        self.assertIn("which cannot grow there: schedule.warmup_steps times 0.01", result.err)
+        self.assertEqual(self.read("edge", "tune/chosen.json")["plain"]["changes"], {"schedule.warmup_steps": "1"})
+        self.assertEqual(len(list((self.workspace / "edge/tune/plain").iterdir())), 2)
+
     def test_compared_arms_share_a_setting_too(self):
         arms = """\
 arms:
@@ -792,10 +802,16 @@ class Distillation(Suite):
 
 class Refusals(Suite):
     def test_break_even_over_text_that_is_read_again_is_pointed_out(self):
-        suite = self.write("again.yaml", SUITE.replace("seeds: 2", "seeds: 1") + ARMS +
-                           "changes: {schedule.steps: 10}\n"
+        suite = self.write("again.yaml", SUITE.replace("seeds: 2", "seeds: 1") +
+                           ARMS.replace("compare", "  next-token-own: {objective.distill_weight: 0, "
+                                        "token_multiple: 3}\ncompare") + "changes: {schedule.steps: 10}\n"
                            "break_even: {arm: distilled, baseline: next-token, multiples: [1, 30]}\n")
         result = self.ablated(suite, "again")
+        plan = self.read("again", "plan.json")  # an arm of the user's is none of break-even, whatever its name is
+        self.assertEqual(plan["break_even"]["arms"], ["next-token", "next-token-30"])
+        learns_from = {arm["name"]: [task.split("-")[0] for task in arm["learns_from"]] for arm in plan["arms"]}
+        self.assertEqual(learns_from, {"distilled": ["shared/model", "shared/cache"], "next-token": [],
+                                       "next-token-own": [], "next-token-30": []})
         length = self.read("again", "runs/next-token-30/seed-1/train.json")
         times = float(re.search(r"the longest arm reads the training text ([0-9.]+) times", result.err).group(1))
         self.assertAlmostEqual(times, length["tokens"] / self.train_tokens("again"), delta=0.2 * times)
@@ -845,6 +861,11 @@ class Refusals(Suite):
                 self.assertIn(result.code, (2, 3), str(result))
                 self.assertIn(said, result.err)
                 self.assertFalse((self.workspace / "refused").exists())
+
+    def test_a_comma_in_the_output_is_refused_at_once(self):
+        result = self.ablate(self.suite, "one,two", "--dry-run")
+        self.assert_exit(result, 2)
+        self.assertIn("--out: expected a path without a comma", result.err)
 
     def test_it_is_started_once(self):
         result = lapidary(*self.arguments(self.suite, "ranks"), ranks=2, cwd=self.workspace.path)

@@ -165,6 +165,16 @@ class Choices(Test):
         few = make_choices("--items", 10**6, self.workspace / "held-out.txt")
         self.assertEqual(few.returncode, 3)
         self.assertIn("places for an item, 1000000 are wanted", few.stderr)
+        lines = self.workspace / "lines.jsonl"  # JSON may have the separators of Unicode in its texts
+        lines.write_text("".join(json.dumps({"text": text + "\u2028\x85"}, ensure_ascii=False) + "\n"
+                                 for text in text.splitlines()))
+        made = make_choices("--items", 3, "--documents", "jsonl:text", lines)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        for value in (7, None, ["a"]):
+            lines.write_text(json.dumps({"text": value}) + "\n")
+            made = make_choices("--documents", "jsonl:text", lines)
+            self.assertEqual(made.returncode, 3)
+            self.assertIn("lines.jsonl: expected lines of JSON, each with a text under 'text'", made.stderr)
         self.assertEqual(make_choices("--choices", 1, pathlib.Path("x")).returncode, 2)
         self.assertEqual(make_choices(self.workspace / "missing").returncode, 3)
 

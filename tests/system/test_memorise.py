@@ -99,6 +99,14 @@ schedule: {{steps: 200}}
         plain = (self.workspace / "plain.txt").read_text().splitlines()
         self.assertEqual([line for line in text if not line.startswith("The number")], plain)
 
+    def test_lines_stay_whole(self):
+        lines = ["one\x0cpage\u2028of\x85text \x1c", "", "and another"]
+        (self.workspace / "pages.txt").write_text("\n".join(lines))
+        planted = plant("--out", self.workspace / "pages", "--seen", "3", self.workspace / "pages.txt")
+        self.assertEqual(planted.returncode, 0, planted.stderr)
+        text = (self.workspace / "pages/text.txt").read_text().split("\n")
+        self.assertEqual([line for line in text if not line.startswith("The number")], [*lines, ""])
+
     def test_a_rank_is_that_of_the_likelihoods(self):
         """One item as many questions of two choices: the answer against each other candidate."""
         item = json.loads((self.workspace / "planted/canaries.jsonl").read_text().splitlines()[0])

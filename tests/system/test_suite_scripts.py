@@ -68,6 +68,18 @@ class PassAtK(Made):
         expected = numpy.mean(self.probability["taught"]) - numpy.mean(self.probability["plain"])
         self.assertAlmostEqual(difference, expected, delta=6e-4)
 
+    def test_the_newest_plan_says_where_evaluations_are(self):
+        plan = json.loads((self.out / "plan.json").read_text())
+        runs = [{**run, "eval": "eval-near"} for run in plan["arms"][0]["runs"]]
+        (self.out / "plan.amended.json").write_text(
+            json.dumps({**plan, "arms": [*plan["arms"], {"name": "near", "runs": runs}]}))
+        for run in runs:
+            (self.out / run["directory"] / "eval-near").mkdir()
+            with h5py.File(self.out / run["directory"] / "eval-near/cloze.h5", "w") as file:
+                file["nats"] = numpy.full(200, numpy.log(4))
+        done = script("pass-at-k", self.out, "--set", "cloze", "--k", "1")
+        self.assertIn("near    0.250 [0.250, 0.250]", done.stdout, done.stderr)
+
     def test_what_is_not_there_is_said(self):
         for says, code, arguments in (("no choices 'none'", 3, ["--set", "none"]),
                                       ("no arm 'none'", 3, ["--set", "cloze", "--baseline", "none"]),
@@ -120,6 +132,17 @@ class ScalingLaw(Made):
             self.assertGreater(high - low, 0.02)
             self.assertTrue(low - 0.05 < truth < high + 0.05, done.stdout)
         self.assertIn("standard error of a mean 0.00", done.stdout)
+
+    def test_the_newest_plan_says_where_evaluations_are(self):
+        self.make(noise=1e-5)
+        plan = json.loads((self.out / "plan.json").read_text())
+        runs = [{**run, "eval": "eval-near"} for run in plan["arms"][0]["runs"]]
+        (self.out / "plan.amended.json").write_text(
+            json.dumps({**plan, "arms": [*plan["arms"], {"name": "near", "runs": runs}]}))
+        for run in runs:
+            (self.out / run["directory"] / "eval-near").mkdir()
+            (self.out / run["directory"] / "eval-near/test.json").write_text('{"loss": 7.5}')
+        self.assertRegex(script("scaling-law", self.out, "--draws", 10).stdout, "near  N [0-9]+  D 500000  loss 7.5000")
 
     def test_too_little_is_said(self):
         self.make(noise=0)

@@ -72,7 +72,7 @@ static lap_code warn_of_repeats(const lap_graph *graph, lap_console *console, la
   LAP_TRY(lap_token_set_measure(graph->train.path, (uint32_t)graph->base->data.sequence_length,
                                 &size, status));
   for (size_t i = 0; i < suite->arm_count; ++i) {
-    if (suite->arms[i].token_multiple <= 1) continue;
+    if (!suite->arms[i].longer_of) continue;
     LAP_TRY(times_read(graph, &suite->arms[i], size.windows, &times, status));
     most = times > most ? times : most;
   }

@@ -26,11 +26,16 @@ static bool same(const json_t *one, const json_t *other, const char *key) {
   return a == b || json_equal(a, b);
 }
 
+/* Older plans do not say it. */
+static bool learns_from_the_same(const json_t *older, const json_t *newer) {
+  return !json_object_get(older, "learns_from") || same(older, newer, "learns_from");
+}
+
 /* What an arm trains: whichever seeds it has. */
-static bool same_arm(const json_t *one, const json_t *other) {
-  return same(one, other, "changes") && same(one, other, "config_sha256") &&
-         same(one, other, "token_multiple") && same(one, other, "teacher") &&
-         same(one, other, "texts");
+static bool same_arm(const json_t *older, const json_t *newer) {
+  return same(older, newer, "changes") && same(older, newer, "config_sha256") &&
+         same(older, newer, "token_multiple") && same(older, newer, "teacher") &&
+         same(older, newer, "texts") && learns_from_the_same(older, newer);
 }
 
 static bool has_pair(const json_t *plan, const json_t *pair) {
@@ -115,9 +120,11 @@ static void differ_in_pairs(difference *d, const json_t *older, const json_t *ne
 }
 
 /* What one rule of the plan decides for all comparisons. */
-static const char *const rules[] = {"endpoint", "margin",  "confidence", "sets",
-                                    "tune",     "teacher", "shared"};
-static const char *const others[] = {"name", "measures", "minimum_detectable_effect", "break_even"};
+static const char *const rules[] = {"endpoint", "margin", "confidence", "sets", "tune", "teacher"};
+/* What says nothing of a comparison that stays. Of what runs share, each arm says what it learns
+ * from. */
+static const char *const others[] = {"name", "measures", "minimum_detectable_effect", "break_even",
+                                     "shared"};
 
 json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
   char *text = NULL;
@@ -157,20 +164,56 @@ static bool is_exploratory(const json_t *plan, const char *arm) {
   return json_is_true(json_object_get(find_arm(plan, arm), "exploratory"));
 }
 
+static bool same_rules(const json_t *first, const json_t *plan) {
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; ++i)
+    if (!same(first, plan, rules[i])) return false;
+  return true;
+}
+
+/* With seeds more or fewer, once verdicts are seen, one could go on until they please. */
+static bool same_seeds(const json_t *first, const json_t *plan) {
+  size_t i;
+  json_t *seed;
+  const json_t *planned = json_object_get(first, "seeds");
+  if (json_array_size(planned) != json_array_size(json_object_get(plan, "seeds"))) return false;
+  json_array_foreach(planned, i, seed) {
+    if (!has_seed(plan, seed)) return false;
+  }
+  return true;
+}
+
+static bool pair_is_as_planned(const json_t *first, const json_t *plan, const json_t *pair) {
+  return has_pair(first, pair) && !is_exploratory(plan, text_of(pair, "arm")) &&
+         !is_exploratory(plan, text_of(pair, "baseline"));
+}
+
+/* Planned comparisons are judged as one family, by a variance that is pooled over the planned arms:
+ * without one of these the rest would be judged otherwise than was promised. */
+static bool same_family(const json_t *first, const json_t *plan) {
+  size_t i;
+  json_t *item;
+  json_array_foreach(json_object_get(first, "compare"), i, item) {
+    if (!has_pair(plan, item)) return false;
+  }
+  json_array_foreach(json_object_get(first, "arms"), i, item) {
+    const char *name = text_of(item, "name");
+    if (!find_arm(plan, name) || is_exploratory(plan, name)) return false;
+  }
+  return true;
+}
+
 void lap_amendment_mark(const json_t *first, json_t *plan) {
   size_t i;
   json_t *item;
-  bool other_rules = false;
-  for (i = 0; i < sizeof rules / sizeof *rules; ++i)
-    other_rules = other_rules || !same(first, plan, rules[i]);
   json_array_foreach(json_object_get(plan, "arms"), i, item) {
     const json_t *before = find_arm(first, text_of(item, "name"));
     if (!before || !same_arm(before, item)) json_object_set_new(item, "exploratory", json_true());
     mark_runs(first, item);
   }
+  const bool as_planned =
+      same_rules(first, plan) && same_seeds(first, plan) && same_family(first, plan);
   json_array_foreach(json_object_get(plan, "compare"), i, item) {
-    if (other_rules || !has_pair(first, item) || is_exploratory(plan, text_of(item, "arm")) ||
-        is_exploratory(plan, text_of(item, "baseline")))
+    if (!as_planned || !pair_is_as_planned(first, plan, item))
       json_object_set_new(item, "exploratory", json_true());
   }
 }

@@ -9,7 +9,10 @@
  * "compare"}; NULL where it promises the same. A new reference. */
 json_t *lap_amendment_between(const json_t *older, const json_t *newer);
 
-/* Marks in `plan` what `first` does not have as exploratory. */
+/* Marks as exploratory in `plan` what `first` does not have: arms, runs of other seeds,
+ * comparisons. All comparisons are where a rule (endpoint, margin, confidence, sets, tune, teacher)
+ * or the seeds are others, and where a comparison or an arm of `first` is gone, or the arm is
+ * another one. */
 void lap_amendment_mark(const json_t *first, json_t *plan);
 
 #endif

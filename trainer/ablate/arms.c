@@ -30,13 +30,14 @@ static lap_code set_own(const lap_suite_reader *reader, lap_arm *arm, const char
   const struct {
     const char *key;
     char **text;
-  } names[] = {{"teacher", &arm->teacher}, {"teacher.codec", &arm->codec}, {"texts", &arm->texts}};
+  } names[] = {{"teacher", &arm->teacher}, {"texts", &arm->texts}};
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
     if (strcmp(key, names[i].key) != 0) continue;
     free(*names[i].text);
     *names[i].text = lap_copy_string(value->text);
     return LAP_OK;
   }
+  if (!strcmp(key, "teacher.codec")) return lap_read_codec(reader, key, value, &arm->codec);
   if (!strcmp(key, "teacher.swap_percent")) {
     if (lap_number_read_integer(value->text, &arm->swap_percent) && arm->swap_percent >= 0 &&
         arm->swap_percent <= 100)
@@ -228,6 +229,29 @@ static bool is_meant(const lap_arm *arm, const char *name) {
   return !strcmp(arm->name, name) || !strcmp(arm->given, name);
 }
 
+static bool has_pair(const lap_suite *suite, const char *arm, const char *baseline) {
+  for (size_t i = 0; i < suite->compare_count; ++i)
+    if (!strcmp(suite->compare[i].arm, arm) && !strcmp(suite->compare[i].baseline, baseline))
+      return true;
+  return false;
+}
+
+/* Holm's test counts comparisons: each is there once. */
+static lap_code add_pair(const lap_suite_reader *reader, int line, const char *arm,
+                         const char *baseline) {
+  lap_suite *suite = reader->suite;
+  if (has_pair(suite, arm, baseline)) return LAP_OK;
+  if (has_pair(suite, baseline, arm))
+    return lap_read_fail(reader, line,
+                         "compare: [%s, %s] is there already the other way round: leave one out",
+                         arm, baseline);
+  suite->compare =
+      lap_reallocate(suite->compare, (int64_t)suite->compare_count + 1, sizeof *suite->compare);
+  suite->compare[suite->compare_count++] =
+      (lap_suite_pair){lap_copy_string(arm), lap_copy_string(baseline)};
+  return LAP_OK;
+}
+
 lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm,
                        const char *baseline) {
   lap_suite *suite = reader->suite;
@@ -243,10 +267,7 @@ lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm
     const lap_arm *one = &suite->arms[i / suite->arm_count];
     const lap_arm *other = &suite->arms[i % suite->arm_count];
     if (one == other || !is_meant(one, arm) || !is_meant(other, baseline)) continue;
-    suite->compare =
-        lap_reallocate(suite->compare, (int64_t)suite->compare_count + 1, sizeof *suite->compare);
-    suite->compare[suite->compare_count++] =
-        (lap_suite_pair){lap_copy_string(one->name), lap_copy_string(other->name)};
+    LAP_TRY(add_pair(reader, line, one->name, other->name));
   }
   return LAP_OK;
 }
@@ -254,6 +275,7 @@ lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm
 static lap_arm copy_longer(const lap_arm *arm, double multiple) {
   char text[LAP_NUMBER_TEXT];
   lap_arm copy = {.name = lap_format("%s-%s", arm->name, lap_number_print_real(multiple, text)),
+                  .longer_of = lap_copy_string(arm->name),
                   .line = arm->line};
   copy.given = lap_copy_string(copy.name);
   copy_training(arm, &copy);

@@ -10,7 +10,8 @@ lap_code lap_read_arms(const lap_suite_reader *reader, const char *name, const l
                        void *suite);
 /* The arms that break_even needs and the file does not have. */
 lap_code lap_add_break_even_arms(const lap_suite_reader *reader, int line);
-/* A pair of names of arms or grids, as all the pairs of arms that it means. */
+/* A pair of names of arms or grids, as all the pairs of arms that it means; those that are there
+ * already are passed over. LAP_USAGE for one that is there the other way round. */
 lap_code lap_add_pairs(const lap_suite_reader *reader, int line, const char *arm,
                        const char *baseline);
 

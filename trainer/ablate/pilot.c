@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/statistics/decide.h"
 #include "trainer/statistics/detectable.h"
 
 enum { MOST_BYTES = 16 << 20 };
@@ -98,11 +99,14 @@ static json_int_t dev_documents(const json_t *plan) {
   return 0;
 }
 
-/* The difference that the suite's seeds find in four of five cases; null for one seed. */
+/* The difference that the suite's seeds find in four of five cases, as one of all its comparisons;
+ * null for one seed. */
 static json_t *effect_of(const lap_suite *suite, double upper) {
   if (suite->seed_count < 2) return json_null();
   const lap_design design = {
-      .seed_deviation = upper, .seeds = suite->seed_count, .confidence = suite->confidence};
+      .seed_deviation = upper,
+      .seeds = suite->seed_count,
+      .confidence = lap_simultaneous_confidence(suite->confidence, suite->compare_count)};
   return json_real(lap_detectable_effect(&design, 0.8));
 }
 

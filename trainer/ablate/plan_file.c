@@ -82,6 +82,41 @@ static json_t *models_of(const lap_graph *graph, const lap_arm *arm) {
   return list;
 }
 
+static const lap_task *run_of(const lap_graph *graph, const lap_arm *arm) {
+  char *name = lap_format("runs/%s/seed-%" PRId64, arm->evaluates ? arm->evaluates : arm->name,
+                          graph->suite->seeds[0]);
+  const lap_task *found = NULL;
+  for (size_t i = 0; i < graph->tasks.count && !found; ++i)
+    if (!strcmp(graph->tasks.task[i].name, name)) found = &graph->tasks.task[i];
+  free(name);
+  return found;
+}
+
+/* Its evaluations while it trains read a cache of dev, of which it learns nothing. */
+static bool is_of_dev(const lap_graph *graph, const lap_task *cache) {
+  bool found = false;
+  char *flag = lap_format("--tokens=%s", graph->has_dev ? graph->sets[0].tokens.path : "");
+  for (size_t i = 0; i < cache->argument_count && !found; ++i)
+    found = !strcmp(cache->argument[i], flag);
+  free(flag);
+  return found;
+}
+
+/* The tasks whose caches a run of the arm reads for training, each with the teachers behind it. */
+static json_t *learns_from(const lap_graph *graph, const lap_arm *arm) {
+  json_t *list = json_array();
+  const lap_task *run = run_of(graph, arm), *tasks = graph->tasks.task;
+  for (size_t i = 0; run && i < run->need_count; ++i) {
+    const lap_task *cache = &tasks[run->needs[i]];
+    if (cache->kind != LAP_TASK_CACHE || is_of_dev(graph, cache)) continue;
+    for (size_t j = 0; j < cache->need_count; ++j)
+      if (tasks[cache->needs[j]].kind == LAP_TASK_MODEL)
+        json_array_append_new(list, json_string(tasks[cache->needs[j]].name));
+    json_array_append_new(list, json_string(cache->name));
+  }
+  return list;
+}
+
 static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **object,
                            lap_status *status) {
   lap_changes all;
@@ -111,9 +146,10 @@ static lap_code arm_object(const lap_graph *graph, const lap_arm *arm, json_t **
     json_object_set_new(changes, "evaluate.sliding_window",
                         json_integer((json_int_t)arm->sliding_window));
   }
-  *object = json_pack("{s:s, s:o, s:s, s:f, s:o, s:b}", "name", arm->name, "changes", changes,
-                      "config_sha256", hex, "token_multiple", arm->token_multiple, "runs",
-                      runs_of(graph->suite, arm), "exploratory", 0);
+  *object =
+      json_pack("{s:s, s:o, s:s, s:f, s:o, s:o, s:b}", "name", arm->name, "changes", changes,
+                "config_sha256", hex, "token_multiple", arm->token_multiple, "learns_from",
+                learns_from(graph, arm), "runs", runs_of(graph->suite, arm), "exploratory", 0);
   const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
   if (texts) json_object_set_new(*object, "texts", relative(graph, texts->path));
   if (arm->teacher) json_object_set_new(*object, "teacher", models_of(graph, arm));
@@ -191,11 +227,8 @@ static json_t *break_even_object(const lap_suite *suite) {
   json_t *arms = json_array();
   const lap_arm *baseline = lap_suite_arm(suite, suite->break_even.baseline);
   json_array_append_new(arms, json_string(baseline->name));
-  char *prefix = lap_format("%s-", baseline->name);
   for (size_t i = 0; i < suite->arm_count; ++i)
-    if (!strncmp(suite->arms[i].name, prefix, strlen(prefix)) && suite->arms[i].token_multiple != 1)
-      json_array_append_new(arms, json_string(suite->arms[i].name));
-  free(prefix);
+    if (suite->arms[i].longer_of) json_array_append_new(arms, json_string(suite->arms[i].name));
   return json_pack("{s:s, s:o}", "arm", suite->break_even.arm, "arms", arms);
 }
 

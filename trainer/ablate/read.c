@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/suggest.h"
+#include "teacher/schema.h"
 #include "trainer/config/load.h"
 
 enum { MOST_SEEDS = 1000, NAME_SIZE = 256 };
@@ -170,6 +171,17 @@ lap_code lap_read_ascending(const lap_suite_reader *reader, const char *name,
 }
 
 /* --- keys and names --- */
+
+lap_code lap_read_codec(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        void *codec) {
+  char **text = codec;
+  lap_codec known;
+  if (node->kind != LAP_YAML_SCALAR || !lap_codec_find(node->text, &known))
+    return lap_read_expected(reader, name, node, LAP_CODEC_NAMES);
+  free(*text);
+  *text = lap_copy_string(node->text);
+  return LAP_OK;
+}
 
 lap_code lap_read_check_key(const lap_suite_reader *reader, const char *name, const char *key,
                             int line) {

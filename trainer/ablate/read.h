@@ -57,6 +57,10 @@ lap_code lap_read_ascending(const lap_suite_reader *reader, const char *name,
 /* A mapping of keys of a config to one value each. */
 lap_code lap_read_changes(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, lap_changes *changes);
+/* The name of a codec of caches, to be freed by the suite; *codec, which may have one already, gets
+ * it. To be a field's. */
+lap_code lap_read_codec(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
+                        void *codec);
 /* Whether a key is one that a suite may change: LAP_USAGE naming the nearest one, or saying that
  * the suite sets it itself. */
 lap_code lap_read_check_key(const lap_suite_reader *reader, const char *name, const char *key,

@@ -58,6 +58,7 @@ static void release_arm(lap_arm *arm) {
   free(arm->given);
   free(arm->codec);
   free(arm->draw_seed);
+  free(arm->longer_of);
   free(arm->teacher);
   free(arm->texts);
   free(arm->evaluates);

@@ -34,6 +34,7 @@ typedef struct {
    * NULL: it trains. */
   char *evaluates;
   int64_t sliding_window; /* of such an evaluation; 0: as trained */
+  char *longer_of;        /* the baseline of break_even, of an arm added for that; NULL: another */
 } lap_arm;
 
 /* Texts, or token shards, of one source. */

@@ -223,8 +223,13 @@ static lap_code read_multiples(const lap_suite_reader *reader, const char *name,
   lap_suite *suite = destination;
   LAP_TRY(lap_read_ascending(reader, name, node, &suite->break_even.multiples,
                              &suite->break_even.multiple_count));
-  if (suite->break_even.multiples[0] == 1) return LAP_OK;
-  return lap_read_fail(reader, node->line, "%s: the first multiple is 1: the baseline itself",
+  if (suite->break_even.multiples[0] != 1)
+    return lap_read_fail(reader, node->line, "%s: the first multiple is 1: the baseline itself",
+                         name);
+  if (suite->break_even.multiple_count > 1) return LAP_OK;
+  return lap_read_fail(reader, node->line,
+                       "%s: expected two multiples at least, between which a line is drawn; found "
+                       "1 alone",
                        name);
 }
 
@@ -381,9 +386,31 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
 
 /* --- smoke --- */
 
+static bool has_length(const lap_changes *changes) {
+  return lap_changes_find(changes, "schedule.steps") ||
+         lap_changes_find(changes, "schedule.tokens") ||
+         lap_changes_find(changes, "schedule.epochs");
+}
+
+/* A run has one length: the others that the changes name are taken back. */
+static void cut_length(lap_changes *changes, const char *steps) {
+  static const char *const others[] = {"schedule.tokens", "schedule.epochs"};
+  lap_changes_add(changes, "schedule.steps", steps);
+  for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
+    if (lap_changes_find(changes, others[i])) lap_changes_add(changes, others[i], "null");
+}
+
+/* One that fits stays: it may be what arms differ in. */
+static void cut_warmup(lap_changes *changes, int64_t steps) {
+  const char *given = lap_changes_find(changes, "schedule.warmup_steps");
+  int64_t warmup;
+  if (given && lap_number_read_integer(given, &warmup) && warmup > steps)
+    lap_changes_add(changes, "schedule.warmup_steps", "null");
+}
+
 static void cut_teacher(lap_suite_teacher *teacher, const char *steps) {
   if (teacher->kind != LAP_TEACHER_CONFIG) return;
-  lap_changes_add(&teacher->changes, "schedule.steps", steps);
+  cut_length(&teacher->changes, steps);
   lap_changes_add(&teacher->changes, "schedule.warmup_steps", "null");
 }
 
@@ -395,14 +422,12 @@ static void cut_sizes(lap_suite *suite) {
   if (suite->tune.seed_count > 2) suite->tune.seed_count = 2;
   suite->tune.extend = 0;
   suite->corpus.limit = suite->smoke.text_bytes;
-  lap_changes_add(&suite->changes, "schedule.steps", steps);
-  if (lap_changes_find(&suite->changes, "schedule.epochs"))
-    lap_changes_add(&suite->changes, "schedule.epochs", "null");
+  cut_length(&suite->changes, steps);
   lap_changes_add(&suite->changes, "schedule.warmup_steps", "null");
   for (size_t i = 0; i < suite->arm_count; ++i) {
     lap_changes *changes = &suite->arms[i].changes;
-    if (lap_changes_find(changes, "schedule.steps"))
-      lap_changes_add(changes, "schedule.steps", steps);
+    if (has_length(changes)) cut_length(changes, steps);
+    cut_warmup(changes, suite->smoke.steps);
   }
   cut_teacher(&suite->teacher, steps);
   for (size_t i = 0; i < suite->teacher_count; ++i) cut_teacher(&suite->teachers[i], steps);

@@ -78,7 +78,7 @@ static const lap_field fields[] = {
     {"texts", LAP_FIELD_TEXT, .offset = TEACHER(texts)},
     {"k", LAP_FIELD_INTEGER, .offset = TEACHER(k), .minimum = 1, .maximum = 1 << 20},
     {"eval_k", LAP_FIELD_READ, .offset = TEACHER(eval_k), .read = read_eval_k},
-    {"codec", LAP_FIELD_TEXT, .offset = TEACHER(codec)},
+    {"codec", LAP_FIELD_READ, .offset = TEACHER(codec), .read = lap_read_codec},
     {"name", LAP_FIELD_TEXT, .offset = TEACHER(name)},
     {0}};
 

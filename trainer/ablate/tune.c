@@ -54,21 +54,37 @@ double lap_tune_grid_factor(const lap_tune_grid *grid, size_t point, size_t key)
 }
 
 /* A step beyond an edge is as large as the one before it. */
-static void grow_key(lap_tune_key *key, bool below, bool above) {
+static void add_beyond(lap_tune_key *key, bool above) {
   const size_t count = key->count;
-  double *factor = lap_allocate((int64_t)count + 2, sizeof *factor);
-  size_t grown = 0;
-  if (below) factor[grown++] = key->factor[0] * key->factor[0] / key->factor[1];
-  memcpy(factor + grown, key->factor, count * sizeof *factor);
-  grown += count;
+  const double *from = key->factor;
+  double *factor = lap_allocate((int64_t)count + 1, sizeof *factor);
+  memcpy(factor + !above, from, count * sizeof *factor);
   if (above)
-    factor[grown++] = key->factor[count - 1] * key->factor[count - 1] / key->factor[count - 2];
+    factor[count] = from[count - 1] * from[count - 1] / from[count - 2];
+  else
+    factor[0] = from[0] * from[0] / from[1];
   free(key->factor);
   key->factor = factor;
-  key->count = grown;
+  key->count = count + 1;
 }
 
-bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count) {
+static void take_back(lap_tune_key *key, bool above) {
+  --key->count;
+  if (!above) memmove(key->factor, key->factor + 1, key->count * sizeof *key->factor);
+}
+
+static bool grow_edge(lap_tune_grid *grid, size_t index, bool above,
+                      const lap_tune_limits *limits) {
+  lap_tune_key *key = &grid->key[index];
+  add_beyond(key, above);
+  if (!limits || limits->allow(limits->context, grid, index, above ? key->count - 1 : 0))
+    return true;
+  take_back(key, above);
+  return false;
+}
+
+bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count,
+                        const lap_tune_limits *limits) {
   bool *below = lap_allocate((int64_t)grid->key_count, sizeof *below), grown = false;
   bool *above = lap_allocate((int64_t)grid->key_count, sizeof *above);
   for (size_t i = 0; i < grid->key_count; ++i)
@@ -78,9 +94,8 @@ bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count) {
       above[i] = above[i] || (values > 1 && index == values - 1);
     }
   for (size_t i = 0; i < grid->key_count; ++i) {
-    if (!below[i] && !above[i]) continue;
-    grow_key(&grid->key[i], below[i], above[i]);
-    grown = true;
+    if (below[i] && grow_edge(grid, i, false, limits)) grown = true;
+    if (above[i] && grow_edge(grid, i, true, limits)) grown = true;
   }
   free(below);
   free(above);
@@ -141,11 +156,7 @@ static char *name_of(const lap_arm *arm, const lap_changes *changes) {
 /* --- runs --- */
 
 static const lap_arm *tuned_as(const lap_suite *suite, const lap_arm *arm) {
-  const char *baseline = suite->break_even.baseline;
-  if (!baseline || arm->token_multiple == 1) return arm;
-  const size_t length = strlen(baseline);
-  if (strncmp(arm->name, baseline, length) != 0 || arm->name[length] != '-') return arm;
-  return lap_suite_arm(suite, baseline);
+  return arm->longer_of ? lap_suite_arm(suite, arm->longer_of) : arm;
 }
 
 static lap_code add_point(lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
@@ -359,14 +370,54 @@ static lap_code write_shared(const lap_graph *graph, const lap_tune_grid *grid, 
   return code;
 }
 
+typedef struct {
+  const lap_graph *graph;
+  lap_console *console;
+} growing;
+
+static lap_code check_point(const lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,
+                            size_t point, lap_status *status) {
+  lap_changes here, all;
+  lap_config *config;
+  LAP_TRY(changes_at(graph, grid, arm, point, &here, status));
+  const lap_code code = lap_arm_config(graph->suite, arm, &here, &all, &config, status);
+  lap_changes_release(&here);
+  LAP_TRY(code);
+  lap_changes_release(&all);
+  lap_config_destroy(config);
+  return LAP_OK;
+}
+
+/* Whether the configs of all arms take a new factor, with those of the other keys. */
+static bool configs_allow(const void *context, const lap_tune_grid *grid, size_t key,
+                          size_t index) {
+  const growing *g = context;
+  const lap_suite *suite = g->graph->suite;
+  lap_status status;
+  for (size_t point = 0; point < lap_tune_grid_points(grid); ++point) {
+    if (index_at(grid, point, key) != index) continue;
+    for (size_t i = 0; i < suite->arm_count; ++i) {
+      if (check_point(g->graph, grid, &suite->arms[i], point, &status) == LAP_OK) continue;
+      lap_console_warn(g->console,
+                       "tune: the best lies at an edge of the grid, which cannot grow there: %s "
+                       "times %.4g: %s",
+                       grid->key[key].key, grid->key[key].factor[index], status.message);
+      return false;
+    }
+  }
+  return true;
+}
+
 static lap_code search(lap_graph *graph, lap_tune_grid *grid, const lap_execute_options *options,
                        size_t *best, double *losses, lap_status *status) {
+  const growing context = {graph, options->console};
+  const lap_tune_limits limits = {configs_allow, &context};
   for (int64_t round = 0;; ++round) {
     LAP_TRY(lap_tune_add_runs(graph, grid, status));
     LAP_TRY(lap_execute(&graph->tasks, options, status));
     LAP_TRY(choose(graph, grid, best, losses, status));
     if (round == graph->suite->tune.extend) return LAP_OK;
-    if (!lap_tune_grid_grow(grid, best, graph->suite->arm_count)) return LAP_OK;
+    if (!lap_tune_grid_grow(grid, best, graph->suite->arm_count, &limits)) return LAP_OK;
     lap_console_say(options->console, "tune: the best lies at an edge of the grid, which grows");
   }
 }

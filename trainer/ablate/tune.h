@@ -3,8 +3,8 @@
  * All arms have the same grid: each key's own value times the same factors. The best point is that
  * with the lowest mean loss on dev; a run that has diverged is infinitely bad. Where the best of
  * some arm lies at an edge, the grid grows there by one factor, for all arms alike, `extend` times
- * at most. Runs lie in OUT/tune/ARM/KEY=VALUE,.../seed-N. Longer arms of break_even take the values
- * of their baseline.
+ * at most, unless the config of some arm refuses what comes of it. Runs lie in
+ * OUT/tune/ARM/KEY=VALUE,.../seed-N. Longer arms of break_even take the values of their baseline.
  */
 #ifndef LAP_TRAINER_ABLATE_TUNE_H
 #define LAP_TRAINER_ABLATE_TUNE_H
@@ -31,9 +31,15 @@ void lap_tune_grid_release(lap_tune_grid *grid);
 size_t lap_tune_grid_points(const lap_tune_grid *grid);
 /* The factor of a key at a point, the last key counting fastest. */
 double lap_tune_grid_factor(const lap_tune_grid *grid, size_t point, size_t key);
-/* Adds a factor beyond each edge at which the best point of some arm lies: best [count] points.
- * Whether any was added; points have other numbers then. */
-bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count);
+/* Whether runs may have the new factor `index` of a key, in the grid as it has grown. */
+typedef struct {
+  bool (*allow)(const void *context, const lap_tune_grid *grid, size_t key, size_t index);
+  const void *context;
+} lap_tune_limits;
+/* Adds a factor beyond each edge at which the best point of some arm lies, where `limits` (NULL:
+ * none) allows it: best [count] points. Whether any was added; points have other numbers then. */
+bool lap_tune_grid_grow(lap_tune_grid *grid, const size_t *best, size_t count,
+                        const lap_tune_limits *limits);
 
 /* Adds the runs of all points. */
 lap_code lap_tune_add_runs(lap_graph *graph, const lap_tune_grid *grid, lap_status *status);

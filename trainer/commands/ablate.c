@@ -119,6 +119,9 @@ static lap_code ablate(const ablate_flags *flags, const lap_command_line *line,
                        lap_status *status) {
   LAP_TRY(check_alone(status));
   if (!flags->out) return lap_fail(status, LAP_USAGE, "--out DIR is needed");
+  if (strchr(flags->out, ',')) /* which would part the paths of several shards or caches */
+    return lap_fail(status, LAP_USAGE, "--out: expected a path without a comma, found '%s'",
+                    flags->out);
   if (flags->hardware && !flags->dry_run)
     return lap_fail(status, LAP_USAGE, "--hardware predicts hours with --dry-run");
   lap_suite suite;

@@ -40,14 +40,25 @@ static const lap_flag flags_of_report[] = {
 
 /* --- on the screen --- */
 
-static void print_comparisons(const json_t *measure) {
-  static const char *const headers[] = {"arm",          "baseline", "difference", "95 % interval",
-                                        "simultaneous", "p (Holm)", "verdict"};
+/* Or why there is none. */
+static char *verdict_of(const json_t *comparison) {
+  const char *problem = lap_json_text(comparison, "problem");
+  return lap_format("%s%s", *problem ? problem : lap_json_text(comparison, "verdict"),
+                    lap_json_flag(comparison, "exploratory") ? " (exploratory)" : "");
+}
+
+static void print_comparisons(const json_t *report, const json_t *measure) {
+  char confidence[LAP_CELL], interval_of[LAP_CELL];
+  snprintf(interval_of, sizeof interval_of, "%.16s %% interval",
+           lap_cell_confidence(report, confidence));
+  const char *const headers[] = {"arm",          "baseline", "difference", interval_of,
+                                 "simultaneous", "p (Holm)", "verdict"};
   const json_t *comparisons = json_object_get(measure, "comparisons");
   lap_table *table = lap_table_create(7, headers);
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
     char difference[LAP_CELL], interval[LAP_CELL], together[LAP_CELL], p[LAP_CELL];
+    char *verdict = verdict_of(one);
     const char *const cells[] = {
         lap_json_text(one, "arm"),
         lap_json_text(one, "baseline"),
@@ -55,9 +66,9 @@ static void print_comparisons(const json_t *measure) {
         lap_cell_interval(json_object_get(one, "interval"), interval),
         lap_cell_interval(json_object_get(one, "simultaneous_interval"), together),
         lap_cell_p(lap_json_real(one, "adjusted_p"), p),
-        *lap_json_text(one, "problem") ? lap_json_text(one, "problem")
-                                       : lap_json_text(one, "verdict")};
+        verdict};
     lap_table_add(table, cells);
+    free(verdict);
   }
   lap_table_print(table, stdout);
   lap_table_destroy(table);
@@ -71,12 +82,14 @@ static void print_primary(const json_t *report) {
     if (!lap_json_flag(set, "primary") || !measure) continue;
     printf("%s on %s, %s; arm minus baseline\n", lap_json_text(measure, "title"),
            lap_json_text(set, "name"), lap_json_text(measure, "unit"));
-    print_comparisons(measure);
+    print_comparisons(report, measure);
   }
   const json_t *even = json_object_get(report, "break_even");
+  char confidence[LAP_CELL];
   if (lap_json_flag(even, "complete"))
-    printf("break-even: %s the tokens, 95 %% interval %s\n", lap_json_text(even, "text"),
-           lap_json_text(even, "interval_text"));
+    printf("break-even: %s%s, %s %% interval %s\n", lap_json_text(even, "text"),
+           json_is_number(json_object_get(even, "multiple")) ? " the tokens" : "",
+           lap_cell_confidence(report, confidence), lap_json_text(even, "interval_text"));
 }
 
 static void print_arms(const json_t *report) {

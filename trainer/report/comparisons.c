@@ -31,10 +31,16 @@ char *lap_arm_problem(const lap_study *study, const lap_measure *measure, size_t
   return lap_copy_string("");
 }
 
-lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set) {
+static bool is_exploratory(const lap_study *study, size_t arm) {
+  return lap_json_flag(lap_study_arm(study, arm), "exploratory");
+}
+
+lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set,
+                                   bool planned) {
   lap_whole_arms whole = {.arm = lap_allocate((int64_t)study->arm_count, sizeof(size_t)),
                           .seeds = lap_allocate((int64_t)study->seed_count, sizeof(size_t))};
   for (size_t arm = 0; arm < study->arm_count; ++arm) {
+    if (planned && is_exploratory(study, arm)) continue;
     char *problem = lap_arm_problem(study, measure, set, arm);
     if (!*problem) whole.arm[whole.count++] = arm;
     free(problem);
@@ -123,6 +129,7 @@ typedef struct {
   const lap_measure *measure;
   size_t set;
   lap_whole_arms whole;
+  lap_whole_arms planned; /* without arms that are exploratory; none where there are no such arms */
   size_t count;
   pair *pairs;                 /* [count] */
   lap_comparison *comparisons; /* [count] */
@@ -163,7 +170,7 @@ static char *unfinished(const pairs *p) {
       const json_t *run = lap_study_run(p->study, arm, seed);
       const char *state = run ? lap_json_text(run, "status") : "done";
       if (strcmp(state, "done") != 0 && strcmp(state, "diverged") != 0 &&
-          !lap_json_flag(lap_study_arm(p->study, arm), "exploratory"))
+          !is_exploratory(p->study, arm))
         return lap_format("waits for %s, seed %" PRId64, lap_study_arm_name(p->study, arm),
                           lap_json_integer(run, "seed"));
     }
@@ -181,6 +188,15 @@ static void find_problem(const pairs *p, pair *one) {
   one->problem = unfinished(p);
 }
 
+/* The variance over seeds is pooled over arms. That of a planned comparison is over planned ones:
+ * arms that were added after a look must not decide it. */
+static const lap_whole_arms *arms_around(const pairs *p, const pair *one) {
+  size_t ignored;
+  const bool planned = !one->exploratory && lap_whole_arms_place(&p->planned, one->arm, &ignored) &&
+                       lap_whole_arms_place(&p->planned, one->baseline, &ignored);
+  return planned ? &p->planned : &p->whole;
+}
+
 static void contrast_pair(pairs *p, size_t i) {
   pair *one = &p->pairs[i];
   lap_comparison *c = &p->comparisons[i];
@@ -188,14 +204,15 @@ static void contrast_pair(pairs *p, size_t i) {
   find_problem(p, one);
   c->complete = !*one->problem;
   if (!one->whole) return;
-  lap_whole_arms_place(&p->whole, one->arm, &arm);
-  lap_whole_arms_place(&p->whole, one->baseline, &baseline);
-  double *weights = lap_allocate((int64_t)p->whole.count, sizeof *weights);
+  const lap_whole_arms *whole = arms_around(p, one);
+  lap_whole_arms_place(whole, one->arm, &arm);
+  lap_whole_arms_place(whole, one->baseline, &baseline);
+  double *weights = lap_allocate((int64_t)whole->count, sizeof *weights);
   weights[arm] += 1;
   weights[baseline] -= 1;
-  lap_contrast_make(&p->whole.sums, weights, true, &c->contrast);
-  lap_contrast_make(&p->whole.sums, weights, false, &one->pairwise);
-  c->same_bits = lap_same_sums(&p->whole.sums, arm, baseline) || same_states(p->study, one);
+  lap_contrast_make(&whole->sums, weights, true, &c->contrast);
+  lap_contrast_make(&whole->sums, weights, false, &one->pairwise);
+  c->same_bits = lap_same_sums(&whole->sums, arm, baseline) || same_states(p->study, one);
   free(weights);
 }
 
@@ -260,7 +277,7 @@ static json_t *pair_object(const pairs *p, size_t i, bool is_primary) {
     const double together =
         lap_simultaneous_confidence(confidence, family_size(p, one->exploratory));
     add_contrast(object, &c->contrast, confidence);
-    json_object_set_new(object, "pooled", json_boolean(p->whole.count > 2));
+    json_object_set_new(object, "pooled", json_boolean(arms_around(p, one)->count > 2));
     json_object_set_new(object, "simultaneous_interval",
                         lap_interval_json(lap_contrast_interval(&c->contrast, together)));
     json_object_set_new(object, "pairwise_interval",
@@ -280,13 +297,20 @@ static json_t *measure_object(const lap_measure *measure, bool is_primary, json_
                    comparisons);
 }
 
+static bool any_exploratory(const lap_study *study) {
+  for (size_t arm = 0; arm < study->arm_count; ++arm)
+    if (is_exploratory(study, arm)) return true;
+  return false;
+}
+
 static lap_code measure_set(const lap_study *study, const lap_measure *measure, size_t set,
                             bool is_primary, json_t **object, lap_status *status) {
   pairs p = {.study = study, .measure = measure, .set = set};
   lap_code code = read_pairs(&p, status);
   if (code == LAP_OK) {
     json_t *arms = json_array(), *comparisons = json_array();
-    p.whole = lap_whole_arms_find(study, measure, set);
+    p.whole = lap_whole_arms_find(study, measure, set, false);
+    if (any_exploratory(study)) p.planned = lap_whole_arms_find(study, measure, set, true);
     for (size_t arm = 0; arm < study->arm_count; ++arm)
       json_array_append_new(arms, arm_object(study, measure, set, &p.whole, arm));
     for (size_t i = 0; i < p.count; ++i) contrast_pair(&p, i);
@@ -296,6 +320,7 @@ static lap_code measure_set(const lap_study *study, const lap_measure *measure, 
       json_array_append_new(comparisons, pair_object(&p, i, is_primary));
     *object = measure_object(measure, is_primary, arms, comparisons);
     lap_whole_arms_release(&p.whole);
+    lap_whole_arms_release(&p.planned);
   }
   for (size_t i = 0; i < p.count; ++i) free(p.pairs[i].problem);
   free(p.comparisons);

@@ -16,8 +16,10 @@ typedef struct {
   lap_sums sums; /* arms 0 where count is 0 */
 } lap_whole_arms;
 
-/* Release with lap_whole_arms_release. */
-lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set);
+/* Of all arms, or with `planned` of those that are not exploratory. Release with
+ * lap_whole_arms_release. */
+lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set,
+                                   bool planned);
 void lap_whole_arms_release(lap_whole_arms *whole);
 /* The place of an arm of the study among them; false: it is not. */
 bool lap_whole_arms_place(const lap_whole_arms *whole, size_t arm, size_t *place);

@@ -22,23 +22,45 @@ static double hours_of_arm(const lap_study *study, size_t arm) {
   return sum / (double)study->seed_count;
 }
 
-/* NAN where no such task is done. */
-static double hours_of_shared(const lap_study *study, const char *kind) {
+static bool is_in(const json_t *texts, const char *text) {
+  for (size_t i = 0; i < json_array_size(texts); ++i)
+    if (strcmp(json_string_value(json_array_get(texts, i)), text) == 0) return true;
+  return false;
+}
+
+/* Whether runs of an arm learn from it; of no one arm (study->arm_count): those of any. Plans of
+ * earlier make do not say. */
+static bool teaches(const lap_study *study, size_t arm, const char *directory) {
+  const bool any = arm == study->arm_count;
+  for (size_t i = any ? 0 : arm; i < (any ? study->arm_count : arm + 1); ++i) {
+    const json_t *learns_from = json_object_get(lap_study_arm(study, i), "learns_from");
+    if (!learns_from || is_in(learns_from, directory)) return true;
+  }
+  return false;
+}
+
+/* Of what an arm learns from; NAN where no such task is done. */
+static double hours_of_shared(const lap_study *study, const char *kind, size_t arm) {
   double sum = NAN;
   for (size_t i = 0; i < json_array_size(study->shared); ++i) {
     const json_t *entry = json_array_get(study->shared, i);
     const double hours = lap_json_real(entry, "hours_cpu");
-    if (strcmp(lap_json_text(entry, "kind"), kind) == 0 && !isnan(hours))
+    if (strcmp(lap_json_text(entry, "kind"), kind) == 0 && !isnan(hours) &&
+        teaches(study, arm, lap_json_text(entry, "directory")))
       sum = (isnan(sum) ? 0 : sum) + hours;
   }
   return sum;
 }
 
-json_t *lap_study_teacher_hours(const lap_study *study) {
+static json_t *teacher_hours(const lap_study *study, size_t arm) {
   double training = lap_json_real(json_object_get(study->plan, "teacher"), "hours");
-  if (isnan(training)) training = hours_of_shared(study, "model");
+  if (isnan(training)) training = hours_of_shared(study, "model", arm);
   return json_pack("{s:o, s:o}", "training_hours", lap_json_number(training), "cache_hours",
-                   lap_json_number(hours_of_shared(study, "cache")));
+                   lap_json_number(hours_of_shared(study, "cache", arm)));
+}
+
+json_t *lap_study_teacher_hours(const lap_study *study) {
+  return teacher_hours(study, study->arm_count);
 }
 
 /* --- break-even --- */
@@ -93,7 +115,7 @@ static json_t *students_json(double students) {
 }
 
 static json_t *hours_object(const lap_study *study, const ladder *l, const lap_break_even *b) {
-  json_t *teacher = lap_study_teacher_hours(study);
+  json_t *teacher = teacher_hours(study, l->arm[0]);
   const double training = lap_json_real(teacher, "training_hours");
   const double cache = lap_json_real(teacher, "cache_hours");
   const double slope = hours_per_multiple(study, l), own = hours_of_arm(study, l->arm[0]);
@@ -130,8 +152,10 @@ static json_t *points_json(const lap_study *study, const ladder *l, const lap_su
 }
 
 /* "1.43x", "< 1x", "> 4x", or that there is none. */
-static char *break_even_text(const lap_break_even *b) {
-  if (isnan(b->multiple)) return lap_copy_string("none: more tokens do not lower the loss");
+static char *break_even_text(const lap_break_even *b, const lap_measure *measure) {
+  if (isnan(b->multiple))
+    return lap_format("none: more tokens do not %s the %s",
+                      measure->higher_is_better ? "raise" : "lower", measure->title);
   if (b->multiple < b->smallest) return lap_format("< %.3gx", b->smallest);
   if (b->multiple > b->largest) return lap_format("> %.3gx", b->largest);
   return lap_format("%.2fx", b->multiple);
@@ -147,11 +171,32 @@ static char *interval_text(const lap_break_even *b) {
   return lap_format("%s to %s", low, high);
 }
 
-static json_t *break_even_object(const lap_study *study, const ladder *l, const lap_sums *sums) {
+/* A break-even is of lines that fall: where higher is better, of the negative, turned back. */
+static lap_break_even break_even_of(const lap_study *study, const lap_measure *measure,
+                                    const ladder *l, const lap_sums *sums) {
+  const double confidence = lap_json_real(study->plan, "confidence");
+  const bool pooled = sums->arms > 2;
   lap_break_even b;
-  lap_break_even_make(sums, l->multiple, sums->arms > 2, lap_json_real(study->plan, "confidence"),
-                      &b);
-  char *text = break_even_text(&b), *interval = interval_text(&b);
+  if (!measure->higher_is_better) {
+    lap_break_even_make(sums, l->multiple, pooled, confidence, &b);
+    return b;
+  }
+  const size_t count = sums->arms * sums->seeds * sums->documents;
+  double *negative = lap_allocate((int64_t)count, sizeof *negative);
+  for (size_t i = 0; i < count; ++i) negative[i] = -sums->sums[i];
+  lap_sums turned = *sums;
+  turned.sums = negative;
+  lap_break_even_make(&turned, l->multiple, pooled, confidence, &b);
+  free(negative);
+  b.slope = -b.slope;
+  b.intercept = -b.intercept;
+  return b;
+}
+
+static json_t *break_even_object(const lap_study *study, const lap_measure *measure,
+                                 const ladder *l, const lap_sums *sums) {
+  const lap_break_even b = break_even_of(study, measure, l, sums);
+  char *text = break_even_text(&b, measure), *interval = interval_text(&b);
   json_t *object = json_pack(
       "{s:b, s:s, s:o, s:s, s:s, s:o, s:b, s:b, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "complete", 1,
       "arm", lap_study_arm_name(study, l->arm[0]), "multiple", lap_json_number(b.multiple), "text",
@@ -179,10 +224,10 @@ static json_t *make_break_even(const lap_study *study, const ladder *l) {
     object = json_pack("{s:b, s:s, s:s}", "complete", 0, "arm",
                        lap_study_arm_name(study, l->arm[0]), "problem", problem);
   } else {
-    lap_whole_arms whole = lap_whole_arms_find(study, measure, set);
+    lap_whole_arms whole = lap_whole_arms_find(study, measure, set, false);
     lap_sums sums =
         lap_measure_sums(study, measure, set, l->arm, l->count, whole.seeds, study->seed_count);
-    object = break_even_object(study, l, &sums);
+    object = break_even_object(study, measure, l, &sums);
     lap_measure_release(&sums);
     lap_whole_arms_release(&whole);
   }

@@ -11,7 +11,8 @@
 /* Null where the plan has no break_even. LAP_DATA where it names arms that are not there. */
 lap_code lap_study_break_even(const lap_study *study, json_t **object, lap_status *status);
 
-/* {training_hours, cache_hours}: of cores, from shared tasks or the plan; null where not known. */
+/* {training_hours, cache_hours} of what arms learn from: of cores, from shared tasks or the plan;
+ * null where not known. Caches for evaluations and a judge are not in it. */
 json_t *lap_study_teacher_hours(const lap_study *study);
 
 /* The plan's minimum_detectable_effect, with what it leaves open filled in: the 80 % limit of the

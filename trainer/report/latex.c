@@ -29,17 +29,20 @@ static void cell(FILE *out, const char *value, bool is_last) {
   fprintf(out, "%s", is_last ? " \\\\\n" : " & ");
 }
 
-static void begin(FILE *out, const char *columns, const char *headers) {
-  fprintf(out, "\\begin{tabular}{%s}\n\\toprule\n%s \\\\\n\\midrule\n", columns, headers);
+/* The columns, their heads before that of the interval, its confidence, and the heads behind it. */
+static void begin(FILE *out, const char *columns, const char *before, const char *confidence,
+                  const char *behind) {
+  fprintf(out, "\\begin{tabular}{%s}\n\\toprule\n%s & %s\\,\\%% interval & %s \\\\\n\\midrule\n",
+          columns, before, confidence, behind);
 }
 
 static void end(FILE *out) { fprintf(out, "\\bottomrule\n\\end{tabular}\n\n"); }
 
-static void arms(const json_t *set, const json_t *measure, FILE *out) {
+static void arms(const json_t *report, const json_t *set, const json_t *measure, FILE *out) {
   const json_t *list = json_object_get(measure, "arms");
   char a[LAP_CELL];
   fprintf(out, "%% %s on %s\n", lap_json_text(measure, "title"), lap_json_text(set, "name"));
-  begin(out, "lrll", "arm & estimate & 95\\,\\% interval & seeds alone");
+  begin(out, "lrll", "arm & estimate", lap_cell_confidence(report, a), "seeds alone");
   for (size_t i = 0; i < json_array_size(list); ++i) {
     const json_t *arm = json_array_get(list, i);
     cell(out, lap_json_text(arm, "arm"), false);
@@ -50,15 +53,14 @@ static void arms(const json_t *set, const json_t *measure, FILE *out) {
   end(out);
 }
 
-static void comparisons(const json_t *set, const json_t *measure, FILE *out) {
+static void comparisons(const json_t *report, const json_t *set, const json_t *measure, FILE *out) {
   const json_t *list = json_object_get(measure, "comparisons");
   char a[LAP_CELL];
   if (json_array_size(list) == 0) return;
   fprintf(out, "%% differences in %s on %s\n", lap_json_text(measure, "title"),
           lap_json_text(set, "name"));
-  begin(out, "llrllrl",
-        "arm & baseline & difference & 95\\,\\% interval & simultaneous & "
-        "$p$ (Holm) & verdict");
+  begin(out, "llrllrl", "arm & baseline & difference", lap_cell_confidence(report, a),
+        "simultaneous & $p$ (Holm) & verdict");
   for (size_t i = 0; i < json_array_size(list); ++i) {
     const json_t *one = json_array_get(list, i);
     cell(out, lap_json_text(one, "arm"), false);
@@ -81,19 +83,19 @@ void lap_report_write_latex(const json_t *report, FILE *out) {
   for (size_t i = 0; i < json_array_size(sets); ++i) {
     const json_t *set = json_array_get(sets, i), *measures = json_object_get(set, "measures");
     for (size_t m = 0; m < json_array_size(measures); ++m) {
-      arms(set, json_array_get(measures, m), out);
-      comparisons(set, json_array_get(measures, m), out);
+      arms(report, set, json_array_get(measures, m), out);
+      comparisons(report, set, json_array_get(measures, m), out);
     }
     const json_t *buckets = json_object_get(set, "by_position");
     for (size_t b = 0; b < json_array_size(buckets); ++b) {
-      arms(set, json_array_get(buckets, b), out);
-      comparisons(set, json_array_get(buckets, b), out);
+      arms(report, set, json_array_get(buckets, b), out);
+      comparisons(report, set, json_array_get(buckets, b), out);
     }
   }
   const json_t *shared = json_object_get(report, "shared_rate");
   if (!json_is_object(shared)) return;
   fprintf(out, "%% all arms at one setting; descriptive\n");
   const json_t *set = lap_json_find(sets, "name", lap_json_text(shared, "set"), NULL);
-  arms(set, json_object_get(shared, "measure"), out);
-  comparisons(set, json_object_get(shared, "measure"), out);
+  arms(report, set, json_object_get(shared, "measure"), out);
+  comparisons(report, set, json_object_get(shared, "measure"), out);
 }

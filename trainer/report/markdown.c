@@ -16,10 +16,10 @@ static void text(FILE *out, const char *value) {
   }
 }
 
-static void arms_table(const json_t *measure, FILE *out) {
+static void arms_table(const json_t *report, const json_t *measure, FILE *out) {
   char a[LAP_CELL], b[LAP_CELL], c[LAP_CELL];
-  fprintf(out, "| arm | %s | 95 %% interval | seeds alone | by seed |\n|---|---:|---|---|---|\n",
-          lap_json_text(measure, "unit"));
+  fprintf(out, "| arm | %s | %s %% interval | seeds alone | by seed |\n|---|---:|---|---|---|\n",
+          lap_json_text(measure, "unit"), lap_cell_confidence(report, a));
   const json_t *arms = json_object_get(measure, "arms");
   for (size_t i = 0; i < json_array_size(arms); ++i) {
     const json_t *arm = json_array_get(arms, i), *seeds = json_object_get(arm, "by_seed");
@@ -38,15 +38,15 @@ static void arms_table(const json_t *measure, FILE *out) {
   fprintf(out, "\n");
 }
 
-static void comparisons_table(const json_t *measure, FILE *out) {
+static void comparisons_table(const json_t *report, const json_t *measure, FILE *out) {
   char a[LAP_CELL], b[LAP_CELL], c[LAP_CELL], d[LAP_CELL];
   const json_t *comparisons = json_object_get(measure, "comparisons");
   const bool is_primary = lap_json_flag(measure, "primary");
   if (json_array_size(comparisons) == 0) return;
   fprintf(out,
-          "| arm minus baseline | difference | 95 %% interval | simultaneous | p (Holm) | %s "
+          "| arm minus baseline | difference | %s %% interval | simultaneous | p (Holm) | %s "
           "|\n|---|---:|---|---|---:|---|\n",
-          is_primary ? "verdict" : "descriptive");
+          lap_cell_confidence(report, a), is_primary ? "verdict" : "descriptive");
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
     fprintf(out, "| ");
@@ -79,8 +79,8 @@ static void sets(const json_t *report, FILE *out) {
     for (size_t m = 0; m < json_array_size(measures); ++m) {
       const json_t *measure = json_array_get(measures, m);
       fprintf(out, "### %s\n\n", lap_json_text(measure, "title"));
-      arms_table(measure, out);
-      comparisons_table(measure, out);
+      arms_table(report, measure, out);
+      comparisons_table(report, measure, out);
     }
   }
 }
@@ -93,8 +93,8 @@ static void positions(const json_t *report, FILE *out) {
     for (size_t b = 0; b < json_array_size(buckets); ++b) {
       fprintf(out, "### %s, on %s\n\n", lap_json_text(json_array_get(buckets, b), "title"),
               lap_json_text(set, "name"));
-      arms_table(json_array_get(buckets, b), out);
-      comparisons_table(json_array_get(buckets, b), out);
+      arms_table(report, json_array_get(buckets, b), out);
+      comparisons_table(report, json_array_get(buckets, b), out);
     }
   }
 }
@@ -121,8 +121,8 @@ static void tuning(const json_t *report, FILE *out) {
           "best.\n\n",
           name);
   free(name);
-  arms_table(json_object_get(shared, "measure"), out);
-  comparisons_table(json_object_get(shared, "measure"), out);
+  arms_table(report, json_object_get(shared, "measure"), out);
+  comparisons_table(report, json_object_get(shared, "measure"), out);
 }
 
 static void break_even(const json_t *report, FILE *out) {
@@ -135,8 +135,10 @@ static void break_even(const json_t *report, FILE *out) {
     fprintf(out, "None yet: %s.\n\n", lap_json_text(even, "problem"));
     return;
   }
-  fprintf(out, "%s is matched at %s the tokens (95 %% interval: %s).\n\n",
-          lap_json_text(even, "arm"), lap_json_text(even, "text"),
+  const bool is_there = json_is_number(json_object_get(even, "multiple"));
+  fprintf(out, "%s%s%s%s (%s %% interval: %s).\n\n", lap_json_text(even, "arm"),
+          is_there ? " is matched at " : ": ", lap_json_text(even, "text"),
+          is_there ? " the tokens" : "", lap_cell_confidence(report, a),
           lap_json_text(even, "interval_text"));
   fprintf(out, "Core hours of a run: %s; with the teacher: %s; of what matches it: %s.\n",
           lap_cell_hours(lap_json_real(hours, "arm_hours"), a),

@@ -103,6 +103,9 @@ static const lap_measure measures[] = {
      .key = "control",
      .heads = "global"},
 };
+static const char *const of_tokens[] = {"loss",     "late_loss", "bits_per_byte", "kl",
+                                        "accuracy", "agreement", "acceptance",    "perplexity",
+                                        "ece",      NULL};
 static const char *const of_choices[] = {"accuracy", "accuracy_per_byte", "exposure",
                                          "exposure_slope", NULL};
 static const char *const of_judge[] = {"judge_loss", "judge_preference", NULL};
@@ -139,8 +142,8 @@ const lap_measure *lap_measure_of_kind(const char *kind, size_t i) {
 }
 
 bool lap_measure_fits(const lap_measure *measure, const char *kind) {
-  const char *const *names = names_of_kind(kind);
-  if (!*names) return true;
+  const bool is_tokens = !*kind || strcmp(kind, "tokens") == 0;
+  const char *const *names = is_tokens ? of_tokens : names_of_kind(kind);
   for (; *names; ++names)
     if (strcmp(*names, measure->name) == 0) return true;
   return false;

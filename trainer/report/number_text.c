@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "trainer/report/json_file.h"
+
 static const char NONE[] = "\xE2\x80\x93", MINUS[] = "\xE2\x88\x92";
 
 /* Without "-0.0000". */
@@ -33,6 +35,11 @@ const char *lap_cell_interval(const json_t *interval, char cell[LAP_CELL]) {
   print(json_number_value(json_array_get(interval, 0)), "", low);
   print(json_number_value(json_array_get(interval, 1)), "", high);
   snprintf(cell, LAP_CELL, "[%.28s, %.28s]", low, high);
+  return cell;
+}
+
+const char *lap_cell_confidence(const json_t *report, char cell[LAP_CELL]) {
+  snprintf(cell, LAP_CELL, "%.6g", 100 * lap_json_real(report, "confidence"));
   return cell;
 }
 

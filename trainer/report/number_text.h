@@ -17,6 +17,8 @@ const char *lap_cell_signed(double value, char cell[LAP_CELL]);
 const char *lap_cell_interval(const json_t *interval, char cell[LAP_CELL]);
 /* "< .0001" or four decimals. */
 const char *lap_cell_p(double value, char cell[LAP_CELL]);
+/* The confidence of the report's intervals in per cent: "95", "99.9". */
+const char *lap_cell_confidence(const json_t *report, char cell[LAP_CELL]);
 /* Two digits or so: "3.25", "0.041". */
 const char *lap_cell_hours(double value, char cell[LAP_CELL]);
 /* A name as a field of CSV: in quotes where it has a comma, as those of grids have. It has no quote

@@ -58,8 +58,8 @@ static void head(const json_t *report, FILE *out) {
 
 /* --- the primary endpoint --- */
 
-static void sentence(const json_t *measure, const json_t *one, FILE *out) {
-  char difference[LAP_CELL], interval[LAP_CELL];
+static void sentence(const json_t *report, const json_t *measure, const json_t *one, FILE *out) {
+  char difference[LAP_CELL], interval[LAP_CELL], confidence[LAP_CELL];
   const char *verdict = lap_json_text(one, "verdict");
   const bool has_direction = strcmp(verdict, "better") == 0 || strcmp(verdict, "worse") == 0;
   if (!lap_json_flag(one, "complete")) return;
@@ -75,9 +75,9 @@ static void sentence(const json_t *measure, const json_t *one, FILE *out) {
     fputs("</b> against ", out);
   lap_svg_escape(out, lap_json_text(one, "baseline"));
   if (strcmp(verdict, "undecided") == 0) fputs(": <b>undecided</b>", out);
-  fprintf(out, "; the difference is %s %s, 95&nbsp;%% interval %s%s.</p>\n",
+  fprintf(out, "; the difference is %s %s, %s&nbsp;%% interval %s%s.</p>\n",
           lap_cell_signed(lap_json_real(one, "estimate"), difference),
-          lap_json_text(measure, "unit"),
+          lap_json_text(measure, "unit"), lap_cell_confidence(report, confidence),
           lap_cell_interval(json_object_get(one, "interval"), interval),
           lap_json_flag(one, "exploratory") ? " (exploratory)" : "");
 }
@@ -118,10 +118,12 @@ static void comparison_pictures(const json_t *report, const json_t *measure, FIL
   draft d;
   draft_begin(&d);
   bool drawn = lap_picture_overview(report, measure, false, d.out);
-  draft_end(&d, drawn,
-            "All comparisons. Thick: 95 % interval; thin: the intervals that hold together; small "
-            "dots: seeds; grey: within the margin of equivalence.",
-            out);
+  char confidence[LAP_CELL], caption[200];
+  snprintf(caption, sizeof caption,
+           "All comparisons. Thick: %.16s %% interval; thin: the intervals that hold together; "
+           "small dots: seeds; grey: within the margin of equivalence.",
+           lap_cell_confidence(report, confidence));
+  draft_end(&d, drawn, caption, out);
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     draft_begin(&d);
     drawn = lap_picture_pair(report, measure, json_array_get(comparisons, i), false, d.out);
@@ -147,7 +149,7 @@ static void primary(const json_t *report, FILE *out) {
     lap_svg_escape(out, lap_json_text(report, "estimand"));
     fputs("</p>\n", out);
     for (size_t c = 0; c < json_array_size(comparisons); ++c)
-      sentence(measure, json_array_get(comparisons, c), out);
+      sentence(report, measure, json_array_get(comparisons, c), out);
     comparison_pictures(report, measure, out);
     lap_page_comparisons(out, report, measure, at);
     lap_page_arms(out, report, measure, at);
@@ -207,9 +209,12 @@ static void break_even(const json_t *report, FILE *out) {
   }
   fputs("<p class=\"lede\"><b>", out);
   lap_svg_escape(out, lap_json_text(even, "arm"));
-  fputs("</b> is matched with <b>", out);
+  const bool is_there = json_is_number(json_object_get(even, "multiple"));
+  char confidence[LAP_CELL];
+  fputs(is_there ? "</b> is matched with <b>" : "</b>: <b>", out);
   lap_svg_escape(out, lap_json_text(even, "text"));
-  fputs("</b> the tokens; 95&nbsp;% interval: ", out);
+  fprintf(out, "</b>%s; %s&nbsp;%% interval: ", is_there ? " the tokens" : "",
+          lap_cell_confidence(report, confidence));
   lap_svg_escape(out, lap_json_text(even, "interval_text"));
   fputs(".</p>\n", out);
   hours_of_break_even(even, out);

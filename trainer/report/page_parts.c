@@ -109,11 +109,11 @@ static void verdict_cell(FILE *out, const json_t *comparison) {
 
 void lap_page_comparisons(FILE *out, const json_t *report, const json_t *measure,
                           const char *place) {
-  static const char *const descriptive[] = {"arm", "baseline", "#difference", "95 % interval",
-                                            "simultaneous"};
-  static const char *const primary[] = {"arm",         "baseline",        "verdict",
-                                        "#difference", "95 % interval",   "simultaneous",
-                                        "#p (Holm)",   "#p (equivalence)"};
+  char confidence[LAP_CELL], interval[LAP_CELL];
+  snprintf(interval, sizeof interval, "%.16s %% interval", lap_cell_confidence(report, confidence));
+  const char *const descriptive[] = {"arm", "baseline", "#difference", interval, "simultaneous"};
+  const char *const primary[] = {"arm",    "baseline",     "verdict",   "#difference",
+                                 interval, "simultaneous", "#p (Holm)", "#p (equivalence)"};
   const json_t *comparisons = json_object_get(measure, "comparisons");
   const bool is_primary = lap_json_flag(measure, "primary");
   if (json_array_size(comparisons) == 0) return;

@@ -1,7 +1,10 @@
+#include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "trainer/report/json_file.h"
+#include "trainer/report/measures.h"
 #include "trainer/report/pictures.h"
 #include "trainer/report/svg.h"
 
@@ -78,9 +81,14 @@ bool lap_picture_break_even(const json_t *report, bool standalone, FILE *out) {
   const char *first = lap_json_text(json_array_get(points, 1), "arm");
   const int color = lap_arm_color(report, first);
   const double slope = lap_json_real(even, "slope"), intercept = lap_json_real(even, "intercept");
-  char kind[16];
-  lap_svg_begin(out, HEIGHT, "Loss over multiples of the tokens", standalone);
-  lap_svg_text(out, "quiet", 2, 11, "start", "Loss, nats/token");
+  char kind[16], title[120];
+  const char *endpoint = lap_json_text(json_object_get(report, "endpoint"), "measure");
+  const lap_measure *measure = lap_measure_find(endpoint);
+  const char *name = measure ? measure->title : "loss";
+  snprintf(title, sizeof title, "%c%.80s over multiples of the tokens", toupper(*name), name + 1);
+  lap_svg_begin(out, HEIGHT, title, standalone);
+  lap_svg_text(out, "quiet", 2, 11, "start", "%c%s, %s", toupper(*name), name + 1,
+               measure ? measure->unit : "nats/token");
   lap_svg_axis_left(out, &y, LEFT, RIGHT, 5);
   lap_svg_line(out, "axis", LEFT, BOTTOM, RIGHT, BOTTOM);
   snprintf(kind, sizeof kind, "mean c%d", color);

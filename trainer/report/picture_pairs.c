@@ -53,7 +53,7 @@ static void draw_margin(const json_t *report, const json_t *measure, const lap_s
   lap_svg_line(out, "zero", lap_scale_place(x, 0), top, lap_scale_place(x, 0), top + height);
 }
 
-/* 95 % wide, simultaneous thin, the estimate a dot. */
+/* By itself wide, simultaneous thin, the estimate a dot. */
 static void draw_interval(const json_t *comparison, int color, const lap_scale *x, double y,
                           FILE *out) {
   const json_t *own = json_object_get(comparison, "interval");

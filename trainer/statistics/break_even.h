@@ -22,8 +22,9 @@ typedef struct {
   double lack_of_fit;       /* root mean square of the estimates about the line */
 } lap_break_even;
 
-/* `multiples` [arms], > 0, of which the first is not used; two different ones at least. Seeds: 2 or
- * more. `pooled`: as of lap_contrast_make. */
+/* Lower is better: where higher is, give it the negative sums. `multiples` [arms], > 0, of which
+ * the first is not used; two different ones at least. Seeds: 2 or more. `pooled`: as of
+ * lap_contrast_make. */
 void lap_break_even_make(const lap_sums *sums, const double *multiples, bool pooled,
                          double confidence, lap_break_even *result);
 

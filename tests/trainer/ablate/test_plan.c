@@ -87,6 +87,74 @@ static void other_rules_make_all_comparisons_exploratory(void **state) {
   json_decref(plan);
 }
 
+/* Three arms; both comparisons are with a. */
+static json_t *family(void) {
+  json_t *plan = parse(FIRST);
+  json_array_append_new(json_object_get(plan, "arms"),
+                        parse("{'name': 'c', 'changes': {}, 'config_sha256': 'w'}"));
+  json_array_append_new(json_object_get(plan, "compare"), parse("{'arm': 'c', 'baseline': 'a'}"));
+  return plan;
+}
+
+static void what_is_taken_away_makes_all_comparisons_exploratory(void **state) {
+  (void)state;
+  json_t *first = family(), *plan = family();
+  json_array_remove(json_object_get(plan, "compare"), 1);
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 0)); /* the family is smaller than was promised */
+  assert_false(is_exploratory(plan, "arms", 0));
+  json_decref(plan);
+  plan = family(); /* an arm that is another one takes its comparison out of the family too */
+  json_object_set_new(json_array_get(json_object_get(plan, "arms"), 2), "config_sha256",
+                      json_string("v"));
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_decref(plan);
+  plan = parse(FIRST); /* an arm that is in no comparison has a part in the pooled variance */
+  json_t *more = parse(FIRST);
+  json_array_append_new(json_object_get(more, "arms"), parse("{'name': 'd', 'changes': {}}"));
+  lap_amendment_mark(more, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_decref(more);
+  json_decref(plan);
+  plan = family();
+  json_array_remove(json_object_get(plan, "seeds"), 1);
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_decref(plan);
+  plan = family();
+  json_array_append_new(json_object_get(plan, "seeds"), json_integer(3));
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 1));
+  json_decref(plan);
+  json_decref(first);
+}
+
+static void an_arm_with_a_cache_of_its_own_leaves_the_others_alone(void **state) {
+  (void)state;
+  json_t *first = family(), *plan = family();
+  json_object_set_new(plan, "shared", parse("{'kind': 'cache'}"));
+  json_array_append_new(json_object_get(plan, "arms"), parse("{'name': 'd', 'changes': {}}"));
+  json_array_append_new(json_object_get(plan, "compare"), parse("{'arm': 'd', 'baseline': 'a'}"));
+  lap_amendment_mark(first, plan);
+  assert_false(is_exploratory(plan, "compare", 0));
+  assert_false(is_exploratory(plan, "compare", 1));
+  assert_true(is_exploratory(plan, "compare", 2));
+  json_decref(plan);
+  plan =
+      family(); /* but who learns from another cache is another arm; an older plan says nothing */
+  json_t *c = json_array_get(json_object_get(plan, "arms"), 2);
+  json_object_set_new(c, "learns_from", json_pack("[s]", "shared/cache-2"));
+  lap_amendment_mark(first, plan);
+  assert_false(is_exploratory(plan, "arms", 2));
+  json_object_set_new(json_array_get(json_object_get(first, "arms"), 2), "learns_from",
+                      json_pack("[s]", "shared/cache-1"));
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "arms", 2));
+  json_decref(plan);
+  json_decref(first);
+}
+
 /* --- grids of tuning --- */
 
 static void points_go_through_all_factors(void **state) {
@@ -110,16 +178,43 @@ static void grids_grow_at_their_edges(void **state) {
   const lap_suite suite = {.tune = {.keys = keys, .key_count = 2}};
   lap_tune_grid grid;
   lap_tune_grid_copy(&suite, &grid);
-  assert_false(lap_tune_grid_grow(&grid, (const size_t[]){1, 1}, 2)); /* in the middle, both arms */
+  assert_false(
+      lap_tune_grid_grow(&grid, (const size_t[]){1, 1}, 2, NULL)); /* in the middle, both arms */
   assert_int_equal(grid.key[0].count, 3);
-  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){1, 2}, 2)); /* one arm at the upper edge */
+  assert_true(
+      lap_tune_grid_grow(&grid, (const size_t[]){1, 2}, 2, NULL)); /* one arm at the upper edge */
   assert_int_equal(grid.key[0].count, 4);
   assert_float_equal(grid.key[0].factor[3], 4, 1e-12);
   assert_int_equal(grid.key[1].count, 1); /* has no edges */
-  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 3}, 2));
+  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 3}, 2, NULL));
   assert_int_equal(grid.key[0].count, 6);
   assert_float_equal(grid.key[0].factor[0], .25, 1e-12);
   assert_float_equal(grid.key[0].factor[5], 8, 1e-12);
+  lap_tune_grid_release(&grid);
+}
+
+static bool only_below_three(const void *context, const lap_tune_grid *grid, size_t key,
+                             size_t index) {
+  (void)context;
+  return grid->key[key].factor[index] < 3;
+}
+
+static void grids_do_not_grow_beyond_what_is_allowed(void **state) {
+  (void)state;
+  double rates[] = {.5, 1, 2};
+  char rate[] = "rate";
+  lap_tune_key keys[] = {{rate, rates, 3}};
+  const lap_suite suite = {.tune = {.keys = keys, .key_count = 1}};
+  const lap_tune_limits limits = {only_below_three, NULL};
+  lap_tune_grid grid;
+  lap_tune_grid_copy(&suite, &grid);
+  assert_false(lap_tune_grid_grow(&grid, (const size_t[]){2}, 1, &limits));
+  assert_int_equal(grid.key[0].count, 3);
+  assert_float_equal(grid.key[0].factor[2], 2, 0);
+  assert_true(lap_tune_grid_grow(&grid, (const size_t[]){0, 2}, 2, &limits)); /* below alone */
+  assert_int_equal(grid.key[0].count, 4);
+  assert_float_equal(grid.key[0].factor[0], .25, 1e-12);
+  assert_float_equal(grid.key[0].factor[3], 2, 0);
   lap_tune_grid_release(&grid);
 }
 
@@ -128,8 +223,11 @@ int main(void) {
       cmocka_unit_test(the_same_promise_is_no_amendment),
       cmocka_unit_test(what_is_added_is_exploratory),
       cmocka_unit_test(other_rules_make_all_comparisons_exploratory),
+      cmocka_unit_test(what_is_taken_away_makes_all_comparisons_exploratory),
+      cmocka_unit_test(an_arm_with_a_cache_of_its_own_leaves_the_others_alone),
       cmocka_unit_test(points_go_through_all_factors),
       cmocka_unit_test(grids_grow_at_their_edges),
+      cmocka_unit_test(grids_do_not_grow_beyond_what_is_allowed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

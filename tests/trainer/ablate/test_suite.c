@@ -89,8 +89,22 @@ static void break_even_adds_longer_arms(void **state) {
   assert_string_equal(suite.arms[5].name, "plain-1.41");
   assert_float_equal(suite.arms[5].token_multiple, 1.41, 0);
   assert_float_equal(lap_suite_arm(&suite, "plain-4")->token_multiple, 4, 0);
+  assert_string_equal(lap_suite_arm(&suite, "plain-4")->longer_of, "plain");
+  assert_null(lap_suite_arm(&suite, "plain")->longer_of);
   lap_suite_release(&suite);
   free(text);
+}
+
+static void a_pair_is_compared_once(void **state) {
+  (void)state;
+  static const char once[] = "[[grid, plain]]";
+  const char *place = strstr(WHOLE, once);
+  char *twice = lap_format("%.*s[[grid, plain], [grid, plain]]%s", (int)(place - WHOLE), WHOLE,
+                           place + strlen(once));
+  lap_suite suite = read(twice, false);
+  assert_int_equal(suite.compare_count, 4);
+  lap_suite_release(&suite);
+  free(twice);
 }
 
 static const char EVALUATING[] =
@@ -134,6 +148,37 @@ static void smoke_cuts(void **state) {
   assert_int_equal(suite.seed_count, 3);
   lap_suite_release(&suite);
   free(text);
+}
+
+/* Each of a suite, an arm and a teacher has one length. */
+static void smoke_cuts_lengths_of_any_kind(void **state) {
+  (void)state;
+  static const char text[] =
+      "config: base.yaml\n"
+      "corpus: {text: a.txt}\n"
+      "changes: {schedule.tokens: 5000000}\n"
+      "teacher: {config: t.yaml, changes: {schedule.epochs: 3}}\n"
+      "teachers: {b: {config: t.yaml, changes: {schedule.tokens: 700000}}}\n"
+      "seeds: 2\n"
+      "arms:\n"
+      "  plain:\n"
+      "  long: {schedule.epochs: 2, schedule.warmup_steps: 500}\n"
+      "  warm: {schedule.warmup_steps: 7}\n";
+  lap_suite suite = read(text, true);
+  const lap_changes *const cut[] = {&suite.changes, &suite.teacher.changes,
+                                    &suite.teachers[0].changes, &suite.arms[1].changes};
+  for (size_t i = 0; i < sizeof cut / sizeof *cut; ++i) {
+    const char *tokens = lap_changes_find(cut[i], "schedule.tokens");
+    const char *epochs = lap_changes_find(cut[i], "schedule.epochs");
+    assert_string_equal(lap_changes_find(cut[i], "schedule.steps"), "20");
+    assert_string_equal(lap_changes_find(cut[i], "schedule.warmup_steps"), "null");
+    if (tokens) assert_string_equal(tokens, "null");
+    if (epochs) assert_string_equal(epochs, "null");
+    assert_true(tokens || epochs);
+  }
+  assert_int_equal(suite.arms[0].changes.count, 0);
+  assert_string_equal(lap_changes_find(&suite.arms[2].changes, "schedule.warmup_steps"), "7");
+  lap_suite_release(&suite);
 }
 
 static void arms_may_learn_of_other_teachers(void **state) {
@@ -209,6 +254,11 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(3, "teacher: {k: 8}", "expected one of config, model, cache");
   assert_refused(3, "teacher: {model: a, cache: b}", "given twice");
   assert_refused(3, "teacher: {model: a, changes: {seed: 1}}", "seed is set by the suite itself");
+  assert_refused(3, "teacher: {model: a, codec: topp}",
+                 "suite.yaml:3: teacher.codec: expected topk, sampled, stratified, varopt or "
+                 "gemma3, found 'topp'");
+  assert_refused(0, "teachers: {a: {model: m, codec: top}}", "teachers.a.codec: expected topk");
+  assert_refused(8, "  grid: {teacher.codec: [topk, smapled]}", "teacher.codec: expected topk");
   assert_refused(4, "changes: {lr: 1}", "did you mean 'optimizer.learning_rate'?");
   assert_refused(4, "changes: {schedule.steps: [1, 2]}", "expected one value, found a list of 2");
   assert_refused(5, "seeds: []", "a list of 1 to 1000 seeds");
@@ -231,6 +281,9 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(9, "compare: [[grid, plane]]", "suite.yaml:9: there is no arm 'plane'");
   assert_refused(9, "compare: [grid, plain]", "a list of pairs");
   assert_refused(9, "compare: [[plain, plain]]", "with itself");
+  assert_refused(9, "compare: [[grid, plain], [plain, grid]]",
+                 "suite.yaml:9: compare: [plain, grid,optimizer.learning_rate=1e-3,"
+                 "objective.distill_weight=0] is there already the other way round");
   assert_refused(10, "margin: low", "suite.yaml:10: margin: expected a number from 0 to 100");
   assert_refused(11, "sets: {test: {text: a}}", "the corpus itself has this set");
   assert_refused(11, "sets: {news: {shards: a, limit: 5000}}", "of text, not of shards");
@@ -248,6 +301,8 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [2, 1]}, seeds: [1, 2]}",
                  "each larger than the one before");
   assert_refused(0, "break_even: {arm: plain, baseline: plain, multiples: [2, 4]}", "is 1");
+  assert_refused(0, "break_even: {arm: plain, baseline: plain, multiples: [1]}",
+                 "expected two multiples at least");
   assert_refused(7, "  plain: {teacher: teachr}",
                  "suite.yaml:7: arms.plain: there is no teacher "
                  "'teachr'; did you mean 'teacher'?");
@@ -287,7 +342,9 @@ int main(void) {
       cmocka_unit_test(everything_is_read),
       cmocka_unit_test(lists_make_grids),
       cmocka_unit_test(break_even_adds_longer_arms),
+      cmocka_unit_test(a_pair_is_compared_once),
       cmocka_unit_test(smoke_cuts),
+      cmocka_unit_test(smoke_cuts_lengths_of_any_kind),
       cmocka_unit_test(arms_may_learn_of_other_teachers),
       cmocka_unit_test(what_is_wrong_is_refused),
       cmocka_unit_test(an_arm_evaluates_the_runs_of_another),

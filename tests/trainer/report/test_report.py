@@ -115,6 +115,63 @@ class Numbers(Reports):
         saved = hours["matching_hours"] - hours["arm_hours"]
         self.assertEqual(hours["students_to_pay"], math.ceil(.45 / saved))
 
+    def test_break_even_where_higher_is_better(self):
+        suite = self.suite(seeds=3, break_even=True)
+        suite.plan["endpoint"]["measure"] = "accuracy"
+        suite.write()
+        share = {"distilled": .31, "half-and-half": .3, "next-token": .28}
+        for arm, multiple in suite.multiple.items():
+            for seed in suite.seeds:
+                with h5py.File(suite.folder(arm, seed) / "eval/test.h5", "r+") as file:
+                    rate = share.get(arm, .28 + .03 * math.log(multiple)) + seed / 1e3
+                    file["correct"][:] = numpy.round(file["tokens"][:] * rate)
+        even = self.report()["break_even"]
+        self.assertAlmostEqual(even["multiple"], math.e, delta=.15)  # .28 + .03 log m is .31
+        self.assertLess(even["interval"][0], even["multiple"])
+        self.assertLess(even["multiple"], even["interval"][1])
+        self.assertAlmostEqual(even["slope"], .03, delta=.003)
+        self.assertAlmostEqual(even["points"][0]["estimate"], .312, delta=.002)
+        self.assertIn("x the tokens, 95 % interval", self.said)
+        self.assertIn("Accuracy over multiples", (self.dir / "suite/report/break-even.svg").read_text())
+
+    def test_no_break_even_is_said_without_tokens(self):
+        suite = self.suite(seeds=3, break_even=True)
+        suite.level |= {name: 3.78 + .11 * math.log(multiple) for name, multiple in suite.multiple.items()
+                        if name.startswith("next-token")}
+        suite.write()
+        self.assertIsNone(self.report()["break_even"]["multiple"])
+        self.assertIn("break-even: none: more tokens do not lower the loss, 95 % interval", self.said)
+        for file in ("report.md", "report.html"):
+            text = (self.dir / "suite/report" / file).read_text()
+            self.assertIn("none: more tokens do not lower the loss", text)
+            self.assertNotIn("the loss the tokens", text)
+            self.assertNotIn("the loss</b> the tokens", text)
+
+    def test_the_teacher_costs_what_the_arm_learns_from(self):
+        suite = self.suite(seeds=3, break_even=True)
+        suite.plan["shared"] += [{"kind": "model", "directory": "shared/model-judge"},
+                                 {"kind": "cache", "directory": "shared/cache-test"}]
+        for arm in suite.plan["arms"]:
+            taught = arm["name"] == "distilled"
+            arm["learns_from"] = [of["directory"] for of in suite.plan["shared"][:2]] if taught else []
+        suite.write()
+        report = self.report()
+        hours = report["break_even"]["hours"]
+        self.assertAlmostEqual(hours["arm_hours_with_teacher"] - hours["arm_hours"], .45, places=9)
+        self.assertEqual(report["teacher_hours"], {"training_hours": .42, "cache_hours": .03})
+
+    def test_headings_say_the_confidence(self):
+        self.suite(seeds=3, break_even=True, confidence=.9).write()
+        self.report()
+        self.assertIn("90 % interval", self.said)
+        for file, said in (("report.md", "90 % interval"), ("report.tex", "90\\,\\% interval"),
+                           ("report.html", "90&nbsp;% interval")):
+            text = (self.dir / "suite/report" / file).read_text()
+            self.assertIn(said, text)
+            for other in ("95 %", "95\\,", "95&nbsp;"):
+                self.assertNotIn(other, text, file)
+        self.assertNotIn("95 %", self.said)
+
     def test_break_even_beyond_the_range(self):
         self.suite(seeds=3, break_even=True, level={"distilled": 3.2}).write()
         even = self.report()["break_even"]
@@ -312,9 +369,24 @@ class Verdicts(Reports):
         report = self.report()
         pairs = report["sets"][0]["measures"][0]["comparisons"]
         self.assertEqual([pair["exploratory"] for pair in pairs], [False, False, True])
+        said = [line.endswith("(exploratory)") for line in self.said.splitlines() if "  [" in line]
+        self.assertEqual(said, [False, False, True], self.said)
         self.assertAlmostEqual(report["simultaneous_confidence"], .975)
         self.assertEqual(pairs[2]["p"], pairs[2]["adjusted_p"])
         self.assertEqual(pairs[2]["interval"], pairs[2]["simultaneous_interval"])
+
+    def test_an_added_arm_leaves_planned_verdicts_as_they_are(self):
+        before = self.suite(arms=("distilled", "half-and-half", "next-token"), seeds=3).write()
+        kept = self.report()["sets"][0]["measures"][0]["comparisons"]
+        for seed in before.seeds:  # as the baseline, so that all arms together vary less
+            shutil.copytree(before.folder("next-token", seed), before.folder("added", seed))
+        before.multiple["added"] = 1.
+        before.plan["arms"].append(before.arm("added") | {"exploratory": True})
+        before.plan["compare"].append({"arm": "added", "baseline": "next-token", "exploratory": True})
+        before.write_plan()
+        pairs = self.report()["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual(pairs[:2], kept)
+        self.assertEqual(pairs[2]["seed_degrees_of_freedom"], 6)  # of four arms
 
     def test_warnings(self):
         self.suite(seeds=2, documents=58, smoke=True).write()
@@ -343,6 +415,8 @@ class Damage(Reports):
                                  ("endpoint", {"set": "none", "measure": "loss"}, "endpoint.set"),
                                  ("endpoint", {"set": "test", "measure": "beauty"}, "bits_per_byte"),
                                  ("endpoint", {"set": "test", "measure": "ece"}, "by document"),
+                                 ("endpoint", {"set": "test", "measure": "judge_preference"}, "that test has"),
+                                 ("endpoint", {"set": "test", "measure": "accuracy_per_byte"}, "that test has"),
                                  ("compare", [{"arm": "ghost", "baseline": "next-token"}], "ghost"),
                                  ("break_even", {"arm": "distilled", "arms": ["next-token"]}, "multiples")):
             with self.subTest(key=key, value=value):
