@@ -384,12 +384,7 @@ static void other_arithmetic_is_refused_and_can_be_forked(void **context) {
 /* What was corrected for a few runs has a version that numbers of before do not have. */
 static void a_corrected_teacher_is_other_arithmetic_too(void **context) {
   world *w = *context;
-  lap_status status;
-  lap_numbers *before, *now;
-  json_t *object = json_pack("{s:s}", "seed", "1");
-  assert_int_equal(lap_numbers_from_json(object, "test", &before, &status), LAP_OK);
-  assert_int_equal(lap_numbers_from_json(object, "test", &now, &status), LAP_OK);
-  json_decref(object);
+  lap_numbers *before = other_numbers("16"), *now = other_numbers("16");
   lap_numbers_append(now, "objective.teacher_version", "2");
   write_step(w, "old", 9, before);
   start s = start_of(w, "old", "auto");
