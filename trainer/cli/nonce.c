@@ -61,6 +61,6 @@ lap_code lap_nonce_check(const char *path, const char *nonce, double patience_se
 
 void lap_nonce_remove(const char *path) {
   char *file = file_in(path);
-  unlink(file);
+  if (unlink(file) != 0 && errno != ENOENT) unlink(file); /* a disk may fail once */
   free(file);
 }
