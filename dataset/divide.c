@@ -87,7 +87,7 @@ static lap_code nothing_stays(const division *p, lap_status *status) {
   return lap_fail(status, LAP_DATA,
                   "%s%s: no text is left: all of its %" PRIu64
                   " documents are near-duplicates of the held-out text of --apart, %s (of a suite: "
-                  "one of sets): expected other text, or near-duplicates 0",
+                  "one of sets); give another text, or leave that one out of --apart",
                   source->texts[0], source->text_count > 1 ? " and the other files" : "",
                   p->counts->repeated, p->options->apart[0]);
 }

@@ -31,7 +31,7 @@ lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
  * One that is damaged cannot be confirmed, which a warning says; LAP_DATA where all are.
  * LAP_USAGE where the numbers of the newest differ from this run's. LAP_NONFINITE where not even
  * the first one is confirmed; LAP_USAGE or LAP_DATA where that would be, but what the run began
- * with is not there any more, or not known. */
+ * with is gone, or not known. */
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status);
 

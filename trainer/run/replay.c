@@ -121,7 +121,7 @@ static lap_code open_parent(const replayer *r, const lap_run_parent *parent,
   }
   return lap_fail(status, LAP_USAGE,
                   "%s: the run began with the state of %s, step %" PRIu64
-                  ", which is not there any more (%s), so its first steps cannot be made again",
+                  ", which is gone (%s), so its first steps cannot be replayed",
                   r->request->run_dir, parent->checkpoint, parent->step, why.message);
 }
 
