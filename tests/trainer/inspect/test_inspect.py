@@ -1,4 +1,4 @@
-"""lapidary inspect, the whole command, on files that the other commands made, and on damaged ones.
+"""lapidary inspect, the whole command, on files that the other commands made.
 
 usage: test_inspect.py LAPIDARY [unittest arguments]
 """
@@ -9,156 +9,20 @@ import hashlib
 import json
 import math
 import os
-import random
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
 import h5py
 import numpy
 
-LAPIDARY = os.path.abspath(sys.argv.pop(1))
-EOS = 1
-STEPS = 24
-
-CONFIG = """
-run_dir: run
-tokenizer: M.model
-data: {train: data/train/*.h5, eval: data/eval/*.h5, sequence_length: 32}
-model: {vocab_size: 320, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2,
-        num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 16,
-        query_pre_attn_scalar: 8, max_position_embeddings: 64}
-batch: {sequences: 8}
-mesh: {pods: 1, data: 2}
-schedule: {steps: %d}
-optimizer: {learning_rate: 0.02}
-checkpoint: {every_steps: 8}
-eval: {every_steps: 12}
-""" % STEPS
+import world
+from world import LAPIDARY, EOS, STEPS, lapidary
 
 
-def lapidary(*arguments):
-    """Runs a command that must work."""
-    subprocess.run([LAPIDARY, *arguments], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-
-
-def make_text(path, seed):
-    """Lines of a small language in which the next word is often certain."""
-    chance = random.Random(seed)
-    with open(path, "w", encoding="utf-8") as out:
-        for _ in range(800):
-            who, what = chance.choice(["cat", "dog", "hen"]), chance.choice(["mat", "hill", "wall"])
-            out.write(f"the {who} sat on the {what} and the {who} saw {chance.randint(2, 99)}\n")
-
-
-def make_world(directory):
-    os.chdir(directory)
-    make_text("text.txt", 1)
-    lapidary("tokenizer", "--vocab-size", "320", "--out", "M.model", "text.txt")
-    lapidary("tokenize", "--tokenizer", "M.model", "--out", "data", "--documents", "line",
-             "--holdout", "0.1", "--shard-tokens", "8192", "text.txt")
-    with open("config.yaml", "w", encoding="utf-8") as out:
-        out.write(CONFIG)
-    lapidary("train", "config.yaml", "--quiet")
-    lapidary("init", "config.yaml", "--out", "fresh")
-    lapidary("teach", "--from", "run", "--tokens", "data/*/*.h5", "--out", "cache", "--k", "8",
-             "--name", "a teacher")
-
-
-class Inspect(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.made = tempfile.mkdtemp()
-        make_world(cls.made)
-
-    @classmethod
-    def tearDownClass(cls):
-        os.chdir("/")
-        shutil.rmtree(cls.made)
-
-    def setUp(self):
-        self.scratch = os.path.join(self.made, "scratch")
-        os.mkdir(self.scratch)
-
-    def tearDown(self):
-        shutil.rmtree(self.scratch)
-
-    # --- helpers ---
-
-    def run_inspect(self, *arguments):
-        done = subprocess.run([LAPIDARY, "inspect", *arguments], capture_output=True, check=False)
-        return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
-
-    def inspect(self, *arguments, code=0):
-        """The JSON object, with the exit code checked."""
-        found, out, err = self.run_inspect(*arguments, "--json")
-        self.assertEqual(found, code, err)
-        self.assertEqual(out.count("\n"), 1)
-        return json.loads(out)
-
-    def refuse(self, *arguments, says, code=3):
-        found, _, err = self.run_inspect(*arguments)
-        self.assertEqual(found, code, err)
-        self.assertRegex(err, says)
-
-    def copy(self, source):
-        target = os.path.join(self.scratch, os.path.basename(source))
-        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
-        return target
-
-    def flip(self, path, offset):
-        with open(path, "r+b") as file:
-            file.seek(offset)
-            byte = file.read(1)[0]
-            file.seek(offset)
-            file.write(bytes([byte ^ 0x10]))
-
-    def data_offset(self, path, name):
-        """A byte in the middle of the stored data of an HDF5 dataset."""
-        with h5py.File(path) as file:
-            chunk = file[name].id.get_chunk_info(0)
-            return chunk.byte_offset + chunk.size // 2
-
-    def shard(self):
-        return "data/train/" + sorted(os.listdir("data/train"))[0]
-
-    def cache_of(self, shard):
-        with h5py.File(shard) as file:
-            wanted = file.attrs["tokens_sha256"]
-        for name in os.listdir("cache"):
-            with h5py.File("cache/" + name) as file:
-                if file.attrs["tokens_sha256"] == wanted:
-                    return "cache/" + name
-        raise AssertionError("no cache")
-
-    def rewrite_cache(self, change):
-        """The cache of the first shard as any h5py program would write it, after change(arrays)."""
-        path = os.path.join(self.scratch, "foreign.h5")
-        with h5py.File(self.cache_of(self.shard())) as old, h5py.File(path, "w") as new:
-            arrays = {"ids": old["ids"][:].astype("i4"),
-                      "logprob": old["logprob"][:].astype("f4"),
-                      "tail_mass": old["tail_mass"][:].astype("f4")}
-            change(arrays)
-            for key, value in old.attrs.items():
-                new.attrs[key] = value
-            for key, value in arrays.items():
-                new[key] = value
-        return path
-
-    def sampled(self, rows):
-        """The rows that are looked at without --check: 64 runs of 64, evenly spread."""
-        self.assertGreater(rows, 64 * 64)
-        return {run * (rows - 64) // 63 + i for run in range(64) for i in range(64)}
-
-    def tokens(self):
-        with h5py.File(self.shard()) as file:
-            return file["tokens"][:].astype(int)
-
+class Inspect(world.World):
     # --- what things are ---
 
     def test_a_token_shard_is_described(self):
@@ -395,8 +259,6 @@ class Inspect(unittest.TestCase):
         self.assertIn("problem", found["results"][0])
         self.assertEqual(found["results"][1]["kind"], "tokenizer")
 
-    # --- damage ---
-
     def test_several_processes_find_what_one_does(self):
         paths = ["cache/*.h5", "data", "run", "run/checkpoints/*", "M.model", "config.yaml", "--check"]
         shard = self.copy(sorted(glob.glob("data/train/*.h5"))[0])
@@ -409,177 +271,38 @@ class Inspect(unittest.TestCase):
         self.refuse(*paths, "--jobs", "0", says="--jobs", code=2)
 
     def test_a_process_that_is_killed_takes_only_its_path_along(self):
-        paths = ["cache/*.h5"] * 12
-        for attempt in range(100):
-            process = subprocess.Popen([LAPIDARY, "inspect", *paths, "--check", "--jobs", "2", "--json"],
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            children = []
-            while not children and process.poll() is None:
-                with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-                    children = [int(child) for child in file.read().split()]
-            time.sleep(attempt % 10 / 500)  # somewhere in its work
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(children[0], signal.SIGKILL)
-            found = json.loads(process.communicate(timeout=100)[0])
-            problems = [entry["problem"] for entry in found["results"] if "problem" in entry]
-            self.assertEqual(len(found["results"]), 12 * len(glob.glob("cache/*.h5")))
-            self.assertLessEqual(len(problems), 1)
-            if problems:  # it was killed within a path, not before or between two
-                self.assertRegex(problems[0], "cache/.*could not be looked at: its process ended by signal 9")
-                self.assertEqual(process.returncode, 3)
-                return
-        self.fail("no process was killed while it looked at a path")
+        shards = [os.path.abspath(path) for path in glob.glob("cache/*.h5")]
+        with subprocess.Popen([LAPIDARY, "inspect", *["cache/*.h5"] * 12, "--check", "--jobs", "2", "--json"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            child = self.child_stopped_within(process, shards)
+            os.kill(child, signal.SIGKILL)
+            found = json.loads(process.communicate()[0])
+        self.assertEqual(process.returncode, 3)
+        self.assertEqual(len(found["results"]), 12 * len(shards))
+        problems = [entry["problem"] for entry in found["results"] if "problem" in entry]
+        self.assertEqual(len(problems), 1)
+        self.assertRegex(problems[0], "cache/.*could not be looked at: its process ended by signal 9")
 
-    def test_the_hint_is_looked_at(self):
-        self.assertEqual(self.inspect("run/checkpoints/latest", "--check")["names"], "step-00000024")
-        path = os.path.join(self.scratch, "latest")
-        with open(path, "w", encoding="ascii") as file:
-            file.write("step-00000024\n")
-        self.refuse(path, says="names no checkpoint beside it")
+    def child_stopped_within(self, process, shards):
+        """Stops a child of process until it stands still with one of the shards open."""
+        while process.poll() is None:
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+                children = [int(child) for child in file.read().split()]
+            for child in children:
+                with contextlib.suppress(OSError):  # it has ended
+                    os.kill(child, signal.SIGSTOP)
+                    while self.state_of(child) not in "TZ":
+                        time.sleep(0)
+                    if any(os.path.realpath(path) in shards for path in glob.glob(f"/proc/{child}/fd/*")):
+                        return child
+                    os.kill(child, signal.SIGCONT)
+            time.sleep(0.001)
+        return self.fail("no process was seen with a shard open")
 
-    def test_a_damaged_token_shard_ends_with_3(self):
-        path = self.copy(self.shard())
-        self.flip(path, self.data_offset(path, "tokens"))
-        self.refuse(path, says=r"tokens-\d+.h5: the dataset tokens")
-        path = self.copy(self.shard())
-        os.truncate(path, os.path.getsize(path) // 2)
-        self.refuse(path, says="not a whole HDF5 file")
-        path = self.copy(self.shard())
-        self.flip(path, 0)
-        self.refuse(path, says="not an HDF5 file")
-
-    def test_a_flipped_bit_of_a_cache_is_found_by_check(self):
-        for dataset in ("ids", "logprob", "tail_mass", "next_logprob", "entropy"):
-            path = self.copy(self.cache_of(self.shard()))
-            self.flip(path, self.data_offset(path, dataset))
-            for tokens in ([], ["--tokens", "data/*/*.h5"]):
-                self.refuse(path, "--check", *tokens, says="the dataset " + dataset)
-
-    def test_an_invalid_row_is_named(self):
-        tokens = self.tokens()
-        sampled = self.sampled(len(tokens))
-        row = max(i for i in range(len(tokens)) if tokens[i] != EOS and i not in sampled)
-
-        def damage(arrays):
-            arrays["tail_mass"][row] = 2
-
-        path = self.rewrite_cache(damage)
-        self.inspect(path, "--tokens", "data/*/*.h5")
-        self.refuse(path, "--check", "--tokens", "data/*/*.h5", says=r"tail_mass\[%d\]" % row)
-        self.refuse(path, "--check", says=r"tail_mass\[%d\]" % row)
-
-    def test_an_invalid_entropy_is_found_without_the_tokens_too(self):
-        row = int(numpy.flatnonzero(self.tokens() != EOS)[3])
-
-        def damage(arrays):
-            with h5py.File(self.cache_of(self.shard())) as file:
-                arrays["entropy"] = file["entropy"][:]
-            arrays["entropy"][row] = numpy.nan
-
-        path = self.rewrite_cache(damage)
-        for tokens in ([], ["--tokens", "data/*/*.h5"]):
-            self.refuse(path, "--check", *tokens, says=r"entropy\[%d\]" % row)
-
-    def test_rows_that_do_not_count_may_hold_anything_where_the_tokens_are_known(self):
-        row = int(numpy.flatnonzero(self.tokens() == EOS)[1])
-
-        def damage(arrays):
-            arrays["tail_mass"][row] = 2
-
-        path = self.rewrite_cache(damage)
-        self.assertTrue(self.inspect(path, "--check", "--tokens", "data/*/*.h5")["checked"])
-        self.refuse(path, "--check", says="without --tokens.*tail_mass")
-
-    def test_shifted_rows_are_reported_and_the_cache_is_not_whole(self):
-        def shift(arrays):
-            counted = self.tokens() != EOS
-            counted[-1] = False
-            for key in arrays:
-                arrays[key] = numpy.roll(arrays[key], -1, axis=0)
-            # Where an empty row has come to count, it becomes a distribution over one token.
-            empty = counted & numpy.isneginf(arrays["logprob"]).all(axis=1)
-            arrays["logprob"][empty, 0] = 0
-
-        path = self.rewrite_cache(shift)
-        found = self.inspect(path, "--tokens", "data/*/*.h5")
-        self.assertTrue(found["alignment"]["shifted"])
-        self.refuse(path, "--tokens", "data/*/*.h5", "--check", says="rows look shifted by one")
-
-    def test_another_tokenizer_is_reported(self):
-        make_text("other.txt", 2)
-        lapidary("tokenizer", "--vocab-size", "300", "--out", self.scratch + "/O.model",
-                 "other.txt")
-        os.remove("other.txt")
-        for path in (self.shard(), self.cache_of(self.shard())):
-            found = self.inspect(path, "--tokenizer", self.scratch + "/O.model")
-            self.assertFalse(found["tokenizer_matches"])
-            self.refuse(path, "--tokenizer", self.scratch + "/O.model", "--check",
-                        says="made with tokenizer")
-
-    def test_a_damaged_payload_is_found_by_check(self):
-        for source in ("fresh", "run/checkpoints/step-%08d" % STEPS):
-            path = self.copy(source)
-            self.flip(path + "/rank-00000.bin", os.path.getsize(path + "/rank-00000.bin") // 2)
-            self.inspect(path)
-            self.refuse(path, "--check", says=r"rank-00000.bin: tensor .* checksum")
-
-    def test_a_damaged_manifest_config_or_tokenizer_is_found_at_once(self):
-        for name in ("manifest.json", "config.resolved.yaml", "tokenizer.model"):
-            path = self.copy("run/checkpoints/step-%08d" % STEPS)
-            self.flip(f"{path}/{name}", os.path.getsize(f"{path}/{name}") // 2)
-            self.refuse(path, says=name)
-            shutil.rmtree(path)
-
-    def test_a_state_that_is_not_that_of_the_manifest_is_found(self):
-        path = self.copy("run/checkpoints/step-%08d" % STEPS)
-        with open(path + "/manifest.json", encoding="utf-8") as file:
-            lines = file.read().splitlines(keepends=True)[:-2]
-        text = "".join('  "state_sha256": "%s",\n' % ("0" * 64) if "state_sha256" in line else line
-                       for line in lines)
-        seal = hashlib.sha256(text.encode()).hexdigest()
-        with open(path + "/manifest.json", "w", encoding="utf-8") as file:
-            file.write(text + '  "manifest_sha256": "%s"\n}\n' % seal)
-        self.inspect(path)
-        self.refuse(path, "--check", says="the loaded state has state_sha256")
-
-    def test_a_run_with_a_damaged_checkpoint_lists_it(self):
-        path = self.copy("run")
-        newest = f"{path}/checkpoints/step-{STEPS:08d}"
-        os.truncate(newest + "/rank-00000.bin", 100)
-        self.flip(path + "/checkpoints/step-00000016/rank-00000.bin", 1000)
-        found = self.inspect(path)
-        self.assertEqual([c["whole"] for c in found["checkpoints"]], [False, True, True])
-        self.assertEqual(found["step"], 16)
-        found = self.inspect(path, "--check", code=3)
-        self.assertEqual([c["whole"] for c in found["checkpoints"]], [False, False, True])
-        self.assertEqual(found["step"], 8)
-        self.assertIn(f"step-{STEPS:08d}", found["problem"])
-
-    def test_a_damaged_record_of_a_run_ends_with_3(self):
-        path = self.copy("run")
-        with open(path + "/metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write('{"step": 25, "tok')
-        self.inspect(path)
-        with open(path + "/metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write("\n")
-        self.refuse(path, says=r"metrics.jsonl:%d" % (STEPS + 3))
-        self.refuse(path + "/metrics.jsonl", says=r"metrics.jsonl:%d" % (STEPS + 3))
-        os.remove(path + "/metrics.jsonl")
-        with open(path + "/run.json", "w", encoding="utf-8") as file:
-            file.write("[]")
-        self.refuse(path, says="run.json")
-        with open(path + "/run.json", "w", encoding="utf-8") as file:
-            file.write('{"x": [' + "{}," * 3000000 + "{}]}")
-        self.refuse(path, says="run.json: has 6000004 values")
-        os.remove(path + "/run.json")
-        with open(path + "/config.resolved.yaml", "w", encoding="utf-8") as file:
-            file.write("x: 1\n")
-        self.refuse(path, says="config.resolved.yaml")
-
-    def test_a_damaged_tokenizer_ends_with_3(self):
-        path = self.copy("M.model")
-        os.truncate(path, os.path.getsize(path) - 5)
-        self.refuse(path, says="M.model")
+    @staticmethod
+    def state_of(process):
+        with open(f"/proc/{process}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0]
 
     # --- what is shown ---
 
