@@ -309,6 +309,17 @@ bool lap_comm_keep(lap_comm *comm, int ranks) {
   return kept;
 }
 
+/* The child's copy of the mutex is held by the child's only thread, which is that of the caller. */
+pid_t lap_comm_fork(lap_comm *comm) {
+  assert(comm->ranks == 1);
+  pthread_mutex_lock(&comm->mutex);
+  const pid_t child = fork();
+  const int reason = errno;
+  pthread_mutex_unlock(&comm->mutex);
+  errno = reason;
+  return child;
+}
+
 /* A byte from each rank that was started to every other: so the watchdog watches over the last wait
  * too, which it could not do in MPI_Finalize. */
 static void meet_all_ranks(lap_comm *comm) {

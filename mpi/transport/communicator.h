@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/status.h"
 #include "mpi/transport/exchange.h"
@@ -58,6 +59,10 @@ void lap_comm_set_watchdog(lap_comm *comm, double seconds);
  * 8 bytes a message, which are counted apart (lap_comm_check_bytes), and two passes over the bytes.
  */
 void lap_comm_set_hashes(lap_comm *comm, bool on);
+/* Not collective; of a communicator of one rank. fork(), for a child that uses `comm` too: plain
+ * fork() may leave it locked there for ever. The child has no communication thread, and needs none:
+ * a rank sends itself no messages. It ends with _exit, without lap_comm_finish. */
+pid_t lap_comm_fork(lap_comm *comm);
 /* What this rank is doing, for the watchdog's message, e.g. "step 12"; told to other ranks. */
 void lap_comm_set_activity(lap_comm *comm, const char *activity);
 /* Not collective. Seconds that callers have waited for exchanges since the last call with reset. */

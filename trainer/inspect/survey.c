@@ -20,6 +20,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/stop.h"
+#include "mpi/transport/communicator.h"
 #include "trainer/inspect/inspect.h"
 
 enum { MOST_JOBS = 64 };
@@ -154,7 +155,7 @@ static bool start_worker(const survey *s, int threads, worker *w) {
   if (pipe(ends) != 0) return false;
   fflush(NULL);
   lap_stop_hold(&before);
-  w->process = fork();
+  w->process = lap_comm_fork(s->inspector->session->comm);
   if (w->process == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(LAP_STOPPED);
