@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/status.h"
 
@@ -17,13 +18,15 @@ enum {
   LARGE = 2 * HUGE_PAGE,
 };
 
-static void out_of_memory(int64_t count, size_t size) {
+/* Without what exit() runs, which frees what other threads still use. */
+static _Noreturn void out_of_memory(int64_t count, size_t size) {
   fprintf(stderr,
           "lapidary: out of memory: %" PRId64
           " items of %zu bytes were asked for; use a smaller model or "
           "micro-batch, or fewer ranks on this node\n",
           count, size);
-  exit(LAP_USAGE);
+  fflush(NULL);
+  _exit(LAP_USAGE);
 }
 
 /* Bytes of all items, `more` of them unused. Too many for an address count as out of memory. */

@@ -118,6 +118,21 @@ class Fork(Test):
         self.assertEqual(resumed.json["state_sha256"], undisturbed.json["state_sha256"])
         self.assertEqual([line["step"] for line in metrics(run)], list(range(4, 1501)))
 
+    def test_the_same_command_goes_on_with_a_fork_that_has_begun(self):
+        other = [*self.forked, "optimizer.learning_rate=1e-3", "schedule.kind=constant"]
+        undisturbed = self.train("whole", *other, "schedule.steps=9")
+        self.train("again", *other, "schedule.steps=4")
+        longer = [*other, "schedule.steps=9"]
+        for resume in ([], ["--resume", self.workspace / "run"]):  # the run may be named for its checkpoint
+            resumed = self.train("again", *longer, *resume, ranks=2)
+            self.assertIn("has begun in", resumed.err)
+            self.assertEqual(resumed.json["state_sha256"], undisturbed.json["state_sha256"])
+        self.assertEqual([line["step"] for line in metrics(self.workspace / "again")], list(range(4, 10)))
+        for resume, says in ((self.workspace / "run/checkpoints/step-00000006", "--resume auto"),
+                             (self.workspace / "whole", "--resume auto")):  # forks of something else
+            self.assertIn(says, self.train("again", *longer, "--resume", resume, code=2).err)
+        self.assertIn("optimizer.learning_rate", self.train("again", *self.forked, "schedule.steps=9", code=2).err)
+
     def test_a_fork_without_a_checkpoint_is_not_begun_at_random(self):
         run = self.workspace / "bare"
         self.train("bare", *self.forked)

@@ -10,8 +10,9 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/checkpoint/direct.h"
 
-enum { READ_BYTES = 1 << 20, SEEN_WITHIN_SECONDS = 30 };
+enum { SEEN_WITHIN_SECONDS = 30 };
 
 char *lap_payload_name(int rank) { return lap_format("rank-%05d.bin", rank); }
 
@@ -59,6 +60,12 @@ int64_t lap_payload_list(const lap_state *state, bool full, int rank, lap_checkp
   return offset;
 }
 
+static int64_t bytes_of(const lap_checkpoint_piece *piece, int count) {
+  int64_t elements = 0;
+  for (int i = 0; i < count; ++i) elements += piece[i].end - piece[i].begin;
+  return elements * (int64_t)sizeof(float);
+}
+
 /* --- writing --- */
 
 lap_code lap_payload_reserve(const char *path, int64_t bytes, int *descriptor, lap_status *status) {
@@ -73,8 +80,8 @@ lap_code lap_payload_reserve(const char *path, int64_t bytes, int *descriptor, l
   return LAP_OK;
 }
 
-static lap_code write_pieces(const lap_state *state, lap_checkpoint_pieces *list, int descriptor,
-                             const char *path, lap_status *status) {
+static lap_code write_pieces(const lap_state *state, lap_checkpoint_pieces *list,
+                             lap_direct_writer *writer, lap_status *status) {
   for (int i = 0; i < list->pieces; ++i) {
     lap_checkpoint_piece *piece = &list->piece[i];
     const lap_parameter *p = lap_parameters_find_shard(
@@ -82,12 +89,12 @@ static lap_code write_pieces(const lap_state *state, lap_checkpoint_pieces *list
     const float *values = lap_state_at(state, piece->kind, p->bucket, p->offset + piece->begin);
     const size_t bytes = (size_t)(piece->end - piece->begin) * sizeof *values;
     lap_xxh128_hex(values, bytes, piece->xxh128);
-    LAP_TRY(lap_file_write_all(descriptor, path, values, bytes, status));
+    LAP_TRY(lap_direct_write(writer, values, bytes, status));
   }
-  return LAP_OK;
+  return lap_direct_writer_finish(writer, status);
 }
 
-/* What is on disk leaves the cache; what is not stays. */
+/* What is on disk leaves the cache, where it went through it; what is not stays. */
 static void drop_pages(const char *path) {
   const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return;
@@ -97,7 +104,10 @@ static void drop_pages(const char *path) {
 
 lap_code lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list, int descriptor,
                            const char *path, lap_status *status) {
-  lap_code code = write_pieces(state, list, descriptor, path, status);
+  lap_direct_writer *writer =
+      lap_direct_writer_create(descriptor, path, bytes_of(list->piece, list->pieces));
+  lap_code code = write_pieces(state, list, writer, status);
+  lap_direct_writer_destroy(writer);
   if (code == LAP_OK)
     code = lap_file_sync_and_close(descriptor, path, status);
   else
@@ -121,32 +131,29 @@ static int open_when_seen(const char *path) {
 }
 
 /* The checksum of `bytes` bytes from `offset` on. */
-static lap_code checksum_of(int descriptor, const char *path, int64_t offset, int64_t bytes,
-                            char *block, char xxh128[LAP_XXH128_HEX], lap_status *status) {
+static lap_code checksum_of(lap_direct_reader *reader, const char *path, int64_t offset,
+                            int64_t bytes, char xxh128[LAP_XXH128_HEX], lap_status *status) {
   lap_xxh128_stream *stream = lap_xxh128_create();
   lap_code code = LAP_OK;
   while (bytes > 0 && code == LAP_OK) {
-    const size_t wanted = bytes < READ_BYTES ? (size_t)bytes : READ_BYTES;
-    const ssize_t got = pread(descriptor, block, wanted, offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) code = lap_file_fail(path, "be read back", status);
-    if (got == 0)
+    const char *found = NULL;
+    size_t count = 0;
+    code = lap_direct_read(reader, offset, bytes, &found, &count, status);
+    if (code == LAP_OK && count == 0)
       code = lap_fail(status, LAP_DATA, "%s: read back, it ends at byte %" PRId64, path, offset);
-    if (got <= 0) break;
-    lap_xxh128_add(stream, block, (size_t)got);
-    offset += got;
-    bytes -= got;
+    if (code == LAP_OK) lap_xxh128_add(stream, found, count);
+    offset += (int64_t)count;
+    bytes -= (int64_t)count;
   }
   lap_xxh128_finish(stream, xxh128);
   return code;
 }
 
-static lap_code read_back_piece(int descriptor, const char *path, const char *tensor,
-                                const lap_checkpoint_piece *piece, char *block,
-                                lap_status *status) {
+static lap_code read_back_piece(lap_direct_reader *reader, const char *path, const char *tensor,
+                                const lap_checkpoint_piece *piece, lap_status *status) {
   char found[LAP_XXH128_HEX];
-  LAP_TRY(checksum_of(descriptor, path, piece->offset,
-                      (piece->end - piece->begin) * (int64_t)sizeof(float), block, found, status));
+  LAP_TRY(checksum_of(reader, path, piece->offset,
+                      (piece->end - piece->begin) * (int64_t)sizeof(float), found, status));
   if (strcmp(found, piece->xxh128) == 0) return LAP_OK;
   return lap_fail(status, LAP_DATA,
                   "%s: tensor %s, %s, elements %" PRId64 " to %" PRId64
@@ -162,12 +169,11 @@ lap_code lap_payload_read_back(const char *path, const lap_parameters *all,
   if (descriptor < 0) return lap_file_fail(path, "be opened to read it back", status);
   posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
   posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
-  char *block = lap_allocate(READ_BYTES, 1);
+  lap_direct_reader *reader = lap_direct_reader_create(descriptor, path, bytes_of(piece, count));
   lap_code code = LAP_OK;
   for (int i = 0; i < count && code == LAP_OK; ++i)
-    code = read_back_piece(descriptor, path, all->parameter[piece[i].tensor].name, &piece[i], block,
-                           status);
-  free(block);
+    code = read_back_piece(reader, path, all->parameter[piece[i].tensor].name, &piece[i], status);
+  lap_direct_reader_destroy(reader);
   posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
   close(descriptor);
   return code;

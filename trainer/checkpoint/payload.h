@@ -22,14 +22,15 @@ int64_t lap_payload_list(const lap_state *state, bool full, int rank, lap_checkp
  * posix_fallocate: it would then write zeros instead.) */
 lap_code lap_payload_reserve(const char *path, int64_t bytes, int *descriptor, lap_status *status);
 
-/* Writes the pieces and sets their checksums; syncs and closes the file, in every case. Its pages
- * then leave the cache, which has better uses. */
+/* Writes the pieces and sets their checksums; syncs and closes the file, in every case. Goes around
+ * the page cache where the file system lets it; where not, its pages leave the cache at the end. */
 lap_code lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list, int descriptor,
                            const char *path, lap_status *status);
 
-/* Reads a file that another rank has written, from the disk as far as the system lets us: its pages
- * are dropped from this host's cache first. LAP_DATA naming the tensor where the bytes are not
- * those that were written. A name that cannot be seen yet is waited for (NFS). */
+/* Reads a file that another rank has written, from the disk as far as the system lets us: around
+ * this host's page cache, and its pages in there are dropped first. LAP_DATA naming the tensor
+ * where the bytes are not those that were written. A name that cannot be seen yet is waited for
+ * (NFS). */
 lap_code lap_payload_read_back(const char *path, const lap_parameters *all,
                                const lap_checkpoint_piece *piece, int count, lap_status *status);
 

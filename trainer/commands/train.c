@@ -335,7 +335,7 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
 
 /* The config, the same on all ranks, and BLAS as the run that is resumed had it. */
 static lap_code load_config(const lap_session *session, const lap_command_line *line,
-                            const train_flags *flags, lap_config **config, bool *idle,
+                            train_flags *flags, lap_config **config, bool *idle,
                             lap_status *status) {
   lap_status own = {0};
   own.code =
@@ -351,6 +351,7 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
   LAP_TRY(lap_ranks_employ_config(session, *config, flags->no_idle_ranks, idle, status));
   if (*idle) return LAP_OK;
   lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
+  lap_resume_settle_fork(*config, session, &flags->train.resume);
   char core[LAP_RESUME_CORE];
   lap_resume_open_ends(*config, session, &flags->train.resume, core);
   lap_gemm_choice choice = lap_config_gemm(*config);
@@ -360,13 +361,13 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
 
 static lap_code train_by(const lap_session *session, const lap_command_line *line,
                          void *destination, lap_status *status) {
-  const train_flags *flags = destination;
+  train_flags *flags = destination;
   const lap_resume_options *resume = &flags->train.resume;
   if (resume->fork && (!strcmp(resume->from, "none") || !strcmp(resume->from, "auto")))
     return lap_fail(status, LAP_USAGE,
                     "--fork needs the state that the new run begins with: --fork --resume DIR "
-                    "run_dir=OTHER, a checkpoint or run directory; once it has begun, it goes on "
-                    "with --resume auto alone");
+                    "run_dir=OTHER, a checkpoint or run directory; once it has begun, the same "
+                    "command goes on, and so does --resume auto alone");
   lap_config *config = NULL;
   bool idle = false;
   lap_code code = load_config(session, line, flags, &config, &idle, status);

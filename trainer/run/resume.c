@@ -53,6 +53,48 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
   lap_config_settle_warmup(config, ends.warmup_steps);
 }
 
+/* --- a fork that has begun --- */
+
+/* The path from the root: run.json is read from anywhere. */
+static char *full_path(const char *path) {
+  char *full = realpath(path, NULL);
+  return full ? full : lap_copy_string(path);
+}
+
+/* `from` is the checkpoint, or its run: this one may have newer checkpoints by now. */
+static bool is_of(const char *checkpoint, const char *from) {
+  char *full = full_path(from);
+  const size_t length = strlen(full);
+  const bool same = strncmp(checkpoint, full, length) == 0 &&
+                    (checkpoint[length] == '\0' ||
+                     strncmp(checkpoint + length, "/checkpoints/", strlen("/checkpoints/")) == 0);
+  free(full);
+  return same;
+}
+
+static bool fork_has_begun(const char *run_dir, const char *from) {
+  lap_run_parent parent;
+  lap_checkpoint *newest;
+  lap_status ignored;
+  if (lap_run_json_parent(run_dir, &parent, &ignored) != LAP_OK || !parent.checkpoint) return false;
+  bool begun = is_of(parent.checkpoint, from);
+  free(parent.checkpoint);
+  if (!begun || lap_checkpoint_open(run_dir, &newest, &ignored) != LAP_OK) return false;
+  lap_checkpoint_close(newest);
+  return true;
+}
+
+void lap_resume_settle_fork(const lap_config *config, const lap_session *session,
+                            lap_resume_options *options) {
+  if (!options->fork) return;
+  bool begun = session->root && fork_has_begun(config->run_dir, options->from);
+  lap_broadcast(session->comm, &begun, sizeof begun, 0);
+  if (!begun) return;
+  lap_console_say(session->console, "fork       of %s has begun in %s, and goes on there",
+                  options->from, config->run_dir);
+  *options = (lap_resume_options){.from = "auto"};
+}
+
 /* --- the run directory --- */
 
 /* Collective. Once nothing is left to refuse, and before the line that says where the run starts.
@@ -226,12 +268,6 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
                   "run_dir %s has a checkpoint of step %" PRIu64 ", which is past step %" PRIu64
                   " of %s; go on with --resume auto, or give another run_dir",
                   config->run_dir, step, from->step, from->path);
-}
-
-/* The path from the root: run.json is read from anywhere. */
-static char *full_path(const char *path) {
-  char *full = realpath(path, NULL);
-  return full ? full : lap_copy_string(path);
 }
 
 /* Of a checkpoint that has been loaded, which may be one of this run's own. */

@@ -13,6 +13,12 @@ typedef struct {
                      * is a directory then */
 } lap_resume_options;
 
+/* Collective, before what follows. Where options->fork is set and the run directory holds a fork of
+ * the same checkpoint or run that has begun, *options becomes "auto", and a line says so: the same
+ * command again, as of a job that is back in the queue, goes on. */
+void lap_resume_settle_fork(const lap_config *config, const lap_session *session,
+                            lap_resume_options *options);
+
 /* Collective. What a config leaves open and the run that `options` go on with has settled, as rank
  * 0 sees it. *core is the blas_core to open before anything else is read: that of the config, and
  * where this is auto, that of the run ("auto" for a fresh start). schedule.warmup_steps, where it
