@@ -12,8 +12,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
+from ablate_suite import contents
 from harness import made_up_text, metrics, snapshot, succeed
-from test_ablate import contents
 
 SCREENS = ("out.txt", "err.txt")
 STEPS = 6

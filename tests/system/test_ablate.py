@@ -1,255 +1,11 @@
-"""`ablate`: a suite from its text to the evaluation of every run, however often it is killed."""
+"""`ablate`: a suite from its text to the evaluation of every run; suites that change; suites that are refused."""
 
-import csv
-import hashlib
 import os
 import re
-import signal
-import subprocess
 import time
 
-import numpy
-
-from harness import (SOURCE, Test, chance, finish, h5py, hdf5_contents, json, lapidary, made_up_text, pathlib, sha256,
-                     start, succeed, unittest)
-
-BASE = """\
-model:
-  {vocab_size: 400, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2,
-   num_attention_heads: 4, num_key_value_heads: 2, head_dim: 4, sliding_window: 10,
-   query_pre_attn_scalar: 4, max_position_embeddings: 64}
-data: {sequence_length: 24}
-batch: {sequences: 8}
-optimizer: {learning_rate: 1e-2}
-schedule: {steps: 40}
-mesh: {data: 2}
-checkpoint: {every_steps: 5}
-"""
-ARMS = """\
-arms:
-  distilled: {objective.distill_weight: 1}
-  next-token: {objective.distill_weight: 0}
-compare: [[distilled, next-token]]
-margin: 0.02
-"""
-SUITE = """\
-config: base.yaml
-corpus: {text: text.txt, documents: line}
-teacher: {config: base.yaml, changes: {model.hidden_size: 32, schedule.steps: 60}, k: 8}
-sets: {other: {text: other.txt, documents: line}}
-seeds: 2
-"""
-RANKS = 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
-GRACE_SECONDS = 60
-# What times, hosts and the number of attempts are in.
-TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
-         "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
-         "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256", "checkpoints"}
-
-
-def without_times(value, out):
-    if isinstance(value, dict):
-        return {k: without_times(v, out) for k, v in value.items() if k not in TIMES}
-    if isinstance(value, list):
-        return [without_times(v, out) for v in value]
-    return value.replace(str(out), "OUT") if isinstance(value, str) else value
-
-
-def contents(out):
-    """What a suite has left, file by file, without times and logs."""
-    found = {}
-    last = {max(folder.glob("step-*")).name for folder in out.rglob("checkpoints")}
-    for path in sorted(p for p in out.rglob("*") if p.is_file()):
-        name = str(path.relative_to(out))
-        # A kill between the last checkpoint and the removal of the one before leaves that one.
-        if path.parent.parent.name == "checkpoints" and path.parent.name not in last:
-            continue
-        if path.name.endswith(("out.txt", "err.txt", "log.txt", ".lock", ".epoch")) or path.name == "run.json":
-            continue
-        if path.name == "manifest.json":  # which has the hash of the config, with the name of the directory
-            found[name] = json.loads(path.read_text())["state_sha256"]
-        elif path.suffix == ".json":
-            found[name] = without_times(json.loads(path.read_text()), out)
-        elif path.suffix == ".jsonl" and path.name != "plan.json":
-            found[name] = [without_times(json.loads(line), out) for line in path.read_text().splitlines()]
-        elif path.suffix == ".h5":
-            found[name] = hdf5_contents(path.parent)[path.name]
-        elif path.name in ("plan.sha256", "config.resolved.yaml"):  # of a date; with the name of the directory
-            found[name] = None
-        else:
-            found[name] = sha256(path)
-    return found
-
-
-def children_of(pid):
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_until_gone(processes, seconds=GRACE_SECONDS):
-    end = time.monotonic() + seconds
-    while any(pathlib.Path(f"/proc/{p}").exists() for p in processes):
-        if time.monotonic() > end:
-            raise AssertionError(f"still running {seconds} s after the kill: {processes}")
-        time.sleep(0.02)
-
-
-class Suite(Test):
-    """What the tests share; it has no tests of its own."""
-
-    @classmethod
-    def make(cls, workspace):
-        (workspace / "text.txt").write_text(made_up_text(300, seed=1))
-        (workspace / "other.txt").write_text(made_up_text(60, seed=2))
-        (workspace / "base.yaml").write_text(BASE)
-        cls.suite = cls.write("suite.yaml", SUITE + ARMS)
-        cls.random = chance()
-
-    @classmethod
-    def write(cls, name, text):
-        path = cls.workspace / name
-        path.write_text(text)
-        return path
-
-    def arguments(self, suite, out, *more):
-        return ["ablate", suite, "--out", self.workspace / out, *more]
-
-    def ablate(self, suite, out, *more):
-        return lapidary(*self.arguments(suite, out, *more), cwd=self.workspace.path)
-
-    def ablated(self, suite, out, *more):
-        return succeed(*self.arguments(suite, out, *more), cwd=self.workspace.path)
-
-    def read(self, out, name):
-        return json.loads((self.workspace / out / name).read_text())
-
-
-class KillAnywhere(Suite):
-    """Suites that are ended at KILLS random moments each, in all their steps, tuning and report among them, and end in
-    the same files and the same report.json as one that nobody disturbed."""
-    KILLS = 20
-
-    @classmethod
-    def make(cls, workspace):
-        super().make(workspace)
-        cls.kills = int(os.environ.get("KILLS", cls.KILLS))
-
-    def report(self, out):
-        """report.json without times, as text; `report` is ended once on its way."""
-        where = self.workspace / f"{out}-report"
-        arguments = ["report", self.workspace / out, "--out", where]
-        process = start(arguments)
-        time.sleep(self.random.random() * 0.1)
-        process.kill()
-        finish(process)
-        succeed(*arguments)
-        report = json.loads((where / "report.json").read_text())
-        self.assertTrue(report["complete"])
-        return json.dumps(without_times(report, self.workspace / out), indent=1)
-
-    def victims(self, process, how):
-        """What to end, and how."""
-        children = children_of(process.pid)
-        ranks = [rank for child in children for rank in children_of(child)]
-        return {"ablate": [process.pid], "stop": [process.pid], "child": children[:1],
-                "rank": ranks[-1:]}[how], children + ranks
-
-    def disturb(self, suite, out, how, longest):
-        """Starts the suite, waits for a random while, and ends it. Returns whether a kill met anything, and whether
-        the suite came to its end."""
-        process = start(self.arguments(suite, out, "--jobs", "2"), cwd=self.workspace.path)
-        time.sleep(self.random.random() * longest)
-        victims, below = self.victims(process, how)
-        met = bool(victims) and process.poll() is None
-        for victim in victims:
-            try:
-                os.kill(victim, signal.SIGTERM if how == "stop" else signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        result = finish(process)
-        wait_until_gone(below)
-        expected = {"child": (0,), "rank": (0,), "stop": (0, 75), "ablate": (0, -9)}[how]
-        self.assertIn(result.code, expected, str(result))
-        print(f"{how}: exit code {result.code}{', it went on' * ('it goes on' in result.err)}", flush=True)
-        return met, result.code == 0
-
-    def end_the_same(self, suite, hows):
-        begun = time.monotonic()
-        self.ablated(suite, "undisturbed", "--jobs", "2")
-        longest = (time.monotonic() - begun) / 5
-        files, report, killed, rounds = contents(self.workspace / "undisturbed"), self.report("undisturbed"), 0, 0
-        while killed < self.kills:
-            self.assertLess(rounds, self.kills, "the kills come too late to test anything")
-            out, rounds, ended = f"killed-{rounds}", rounds + 1, False
-            # Each call goes further than the one before. One whose child was ended comes to the end.
-            while not ended and killed < self.kills:
-                met, ended = self.disturb(suite, out, self.random.choice(hows), longest)
-                killed += met
-            self.assertNotIn("[", self.ablated(suite, out).err if ended else "")
-            self.ablated(suite, out)
-            other = contents(self.workspace / out)
-            self.assertEqual(sorted(files), sorted(other))
-            for name in files:
-                self.assertEqual(files[name], other[name], name)
-            self.assertEqual(report, self.report(out))
-        print(f"{killed} kills in {rounds} suites, {time.monotonic() - begun:.0f} s", flush=True)
-
-
-class Kill(KillAnywhere):
-    def test_one_rank(self):
-        suite = self.write("tuned.yaml", SUITE + "changes: {schedule.steps: 20}\n"
-                           "tune: {keys: {optimizer.learning_rate: [0.5, 1]}, seeds: [8, 9], extend: 0}\n" + ARMS)
-        self.end_the_same(suite, ("ablate", "ablate", "ablate", "stop", "stop", "child"))
-
-
-class KillRanks(KillAnywhere):
-    KILLS = 7  # mpirun takes a second to end, and to begin again
-
-    def test_several_ranks(self):
-        suite = self.write("ranks.yaml", SUITE + "changes: {schedule.steps: 20}\n" + RANKS + ARMS)
-        self.end_the_same(suite, ("ablate", "ablate", "ablate", "stop", "stop", "child", "rank"))
-
-
-class Stop(Suite):
-    def start_long(self, out, more=""):
-        """A suite in its first run, which takes long."""
-        changes = "changes: {schedule.steps: 30000, checkpoint.every_steps: 30000}\n"
-        suite = self.write(f"{out}.yaml", SUITE + changes + more + ARMS)
-        process = start(self.arguments(suite, out), cwd=self.workspace.path)
-        metrics = self.workspace / out / "runs/distilled/seed-1/metrics.jsonl"
-        end = time.monotonic() + 60
-        while not (metrics.exists() and metrics.stat().st_size > 0) and time.monotonic() < end:
-            time.sleep(0.01)
-        return process
-
-    def test_a_stop_is_handed_to_the_child_which_saves(self):
-        for name, more in (("alone", ""), ("ranks", RANKS)):
-            with self.subTest(name):
-                process = self.start_long(name, more)
-                os.kill(process.pid, signal.SIGTERM)
-                result = finish(process)
-                self.assert_exit(result, 75)
-                self.assertIn("the same command goes on", result.err)
-                saved = list((self.workspace / name / "runs/distilled/seed-1/checkpoints").glob("step-*"))
-                self.assertEqual(len(saved), 1, result)
-
-    def test_children_die_with_it(self):
-        for name, more in (("orphans", ""), ("orphaned-ranks", RANKS)):
-            with self.subTest(name):
-                process = self.start_long(name, more)
-                below, seen = [process.pid], []
-                while below:
-                    seen += (below := [child for pid in below for child in children_of(pid)])
-                self.assertGreaterEqual(len(seen), 3 if more else 1)
-                process.kill()
-                finish(process)
-                wait_until_gone(seen, 20)
+from ablate_suite import ARMS, BASE, RANKS, SUITE, Suite, contents
+from harness import finish, h5py, json, lapidary, metrics, pathlib, sha256, start, succeed, unittest
 
 
 class Steps(Suite):
@@ -316,6 +72,81 @@ class Steps(Suite):
         self.assertGreater(result.json["cache_bytes"], 1000)
         done = self.ablated(self.suite, "out", "--dry-run", "--json").json
         self.assertTrue(all(row["done"] for row in done["rows"]))
+
+
+LENGTHS = """\
+config: level.yaml
+corpus: {text: text.txt, documents: line}
+arms:
+  fast: {token_multiple: [0.5, 1, 2.6]}
+  slow: {optimizer.learning_rate: 5e-3, token_multiple: [1, 2]}
+seeds: 2
+"""
+
+
+class Trunks(Suite):
+    """Runs that differ in their length alone share the steps that are the same in all, and end as without that."""
+
+    @classmethod
+    def make(cls, workspace):
+        super().make(workspace)
+        level = BASE.replace("checkpoint: {every_steps: 5}\n", "")
+        level = level.replace("{steps: 40}", "{kind: wsd, steps: 40, warmup_steps: 3}")
+        cls.write("level.yaml", level)
+        cls.lengths = cls.write("lengths.yaml", LENGTHS)
+        succeed("ablate", cls.lengths, "--out", workspace / "together", cwd=workspace.path)
+        cls.write("alone.yaml", level.replace("wsd", "cosine"))
+
+    def of(self, out, arm, seed, name):
+        return self.workspace / out / "runs" / arm / f"seed-{seed}" / name
+
+    def began(self, arm, seed=1, out="together"):
+        """The step at which a run went on with another's checkpoint; 0: it made all itself."""
+        found = re.search(r"resumed .* at step (\d+)", self.of(out, arm, seed, "err.txt").read_text())
+        return int(found.group(1)) if found else 0
+
+    def test_each_begins_where_the_longest_is_the_same(self):
+        for seed in (1, 2):
+            self.assertEqual([self.began(f"fast,token_multiple={m}", seed) for m in ("0.5", "1", "2.6")], [18, 36, 0])
+            self.assertEqual([self.began(f"slow,token_multiple={m}", seed) for m in ("1", "2")], [36, 0])
+
+    def test_each_ends_as_a_run_of_its_own(self):
+        """The same config under `train` alone: state, losses and metrics."""
+        for arm, steps in (("fast,token_multiple=0.5", 20), ("fast,token_multiple=1", 40),
+                           ("fast,token_multiple=2.6", 104), ("slow,token_multiple=1", 40)):
+            own = self.workspace / f"own-{arm}"
+            resolved = self.of("together", arm, 1, "config.resolved.yaml")
+            succeed("train", resolved, f"run_dir={own}", "--quiet", cwd=self.workspace.path)
+            result = json.loads(self.of("together", arm, 1, "train.json").read_text())
+            states = {json.loads((run / f"checkpoints/step-{steps:08d}/manifest.json").read_text())["state_sha256"]
+                      for run in (own, self.of("together", arm, 1, "."))}
+            self.assertEqual(states, {result["state_sha256"]}, arm)
+            one, other = ([{k: v for k, v in line.items() if k in ("step", "loss", "learning_rate", "grad_norm")}
+                           for line in metrics(run)] for run in (own, self.of("together", arm, 1, ".")))
+            self.assertEqual(one, other)
+            self.assertEqual(len(one), steps)
+
+    def test_the_cost_is_that_of_the_steps_that_are_made(self):
+        rows = self.ablated(self.lengths, "other", "--dry-run", "--json").json["rows"]
+        steps = {row["name"]: row["steps"] for row in rows if row["kind"] == "run"}
+        self.assertEqual([steps[f"runs/fast,token_multiple={m}/seed-1"] for m in ("0.5", "1", "2.6")], [2, 4, 104])
+
+    def test_a_run_without_its_trunk_makes_all_steps_itself(self):
+        """Of an array's tasks the trunk may come last, or its checkpoints may be gone."""
+        self.ablated(self.lengths, "parts", "--part", "shared")
+        self.ablated(self.lengths, "parts", "--part", "0")  # fast, 0.5
+        self.assertEqual(self.began("fast,token_multiple=0.5", out="parts"), 0)
+        self.assertFalse(self.of("parts", "fast,token_multiple=2.6", 1, "train.json").exists())
+        self.ablated(self.lengths, "parts")
+        self.assertEqual(self.began("fast,token_multiple=1", out="parts"), 36)
+        for arm in ("fast,token_multiple=0.5", "fast,token_multiple=1", "slow,token_multiple=2"):
+            self.assertEqual(*(json.loads(self.of(out, arm, 2, "train.json").read_text())["state_sha256"]
+                               for out in ("parts", "together")))
+
+    def test_schedules_that_fall_all_along_share_nothing(self):
+        suite = self.write("falling.yaml", LENGTHS.replace("level", "alone"))
+        rows = self.ablated(suite, "falling", "--dry-run", "--json").json["rows"]
+        self.assertEqual({row["steps"] for row in rows if row["kind"] == "run"}, {20, 40, 80, 104})
 
 
 class Changes(Suite):
@@ -490,316 +321,6 @@ compare: [[fast, slow]]
         self.assertIn("is not the plan that was written before the first run", result.err)
 
 
-class Measures(Suite):
-    """What else a suite can measure, with drawn caches, and documents nested in files."""
-
-    @classmethod
-    def make(cls, workspace):
-        super().make(workspace)
-        (workspace / "base.yaml").write_text(BASE.replace("embeddings: 64", "embeddings: 128"))
-        (workspace / "books").mkdir()
-        for book in range(6):
-            (workspace / f"books/{book}.txt").write_text(made_up_text(40, seed=10 + book))
-        words = made_up_text(60, seed=2).split()
-        items = [{"context": " ".join(words[i:i + 5]), "choices": [f" {words[i + 5]}", " qu", " zzz"], "answer": 0,
-                  "seen": (1, 4, 16)[i % 3]} for i in range(0, 90, 3)]
-        (workspace / "cloze.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-        (workspace / "critic.txt").write_text(made_up_text(60, seed=3))
-        (workspace / "names.txt").write_text("Ruth went to Boaz and then Ruth sat by Boaz")
-        cls.suite = cls.write("measures.yaml", SUITE.replace("text: text.txt, documents: line",
-                                                             "text: books, documents: line, cluster: file, test: 0.2")
-                              .replace("k: 8", "k: 8, eval_k: dense") + """\
-choices: {cloze: cloze.jsonl}
-memorise: {prompts: 10}
-teachers: {critic: {config: base.yaml, changes: {schedule.steps: 60}, text: critic.txt, documents: line}}
-judge: {teacher: critic, prompts: 12}
-attend: names.txt
-measures: [loss, perplexity, ece, kl, acceptance, loss_by_position, late_loss]
-arms:
-  drawn: {objective.distill_weight: 1, teacher.codec: sampled, teacher.draw_seed: by-seed}
-  distilled: {objective.distill_weight: 1}
-  next-token: {objective.distill_weight: 0}
-  turns: {objective.distill_weight: 1, teacher.codec: stratified, teacher.k: 4, teacher.m: 3, teacher.caches: 2,
-    teacher.draw_seed: by-seed}
-  narrow: {evaluate.arm: next-token, evaluate.sliding_window: 3}
-compare: [[drawn, next-token], [narrow, next-token]]
-endpoint: {set: cloze, measure: accuracy}
-""")
-        rows = succeed("ablate", cls.suite, "--out", workspace / "out", "--dry-run", "--json",
-                       cwd=workspace.path).json["rows"]
-        cls.planned = {row["name"]: row for row in rows}
-        succeed("ablate", cls.suite, "--out", workspace / "out", "--jobs", "2", cwd=workspace.path)
-        succeed("report", workspace / "out")
-        cls.report = json.loads((workspace / "out/report/report.json").read_text())
-        cls.sets = {of["name"]: of for of in cls.report["sets"]}
-
-    def eval(self, arm, seed, name):
-        return self.read("out", f"runs/{arm}/seed-{seed}/eval/{name}.json")
-
-    def measure(self, of, name):
-        return next(m for m in self.sets[of]["measures"] if m["measure"] == name)
-
-    def test_every_measure_is_in_the_report(self):
-        for name in ("perplexity", "ece", "acceptance", "kl", "loss"):
-            found = self.measure("test", name)["arms"][1]["by_seed"]
-            for seed, value in zip((1, 2), found, strict=True):
-                self.assertAlmostEqual(value, self.eval("distilled", seed, "test")[name], places=9)
-        by_position = self.eval("distilled", 2, "test")["by_position"]
-        self.assertEqual([b["context"] for b in self.sets["test"]["by_position"]],
-                         [[b["context_from"], b["context_to"]] for b in by_position])
-        self.assertEqual([b["arms"][1]["by_seed"][1] for b in self.sets["test"]["by_position"]],
-                         [float(f"{b['loss']:.12g}") for b in by_position])
-        self.assertEqual(self.measure("memorise", "near")["arms"][0]["by_seed"][0],
-                         self.eval("drawn", 1, "memorise")["near"])
-
-    def test_what_heads_look_at_is_in_the_report(self):
-        for seed in (1, 2):
-            found = self.eval("distilled", seed, "attend")
-            for kind in ("local", "global"):
-                heads = [head for head in found["models"][0]["heads"] if head["kind"] == kind]
-                self.assertTrue(heads)
-                for key in ("entropy", "distance", "bos", *(("name", "control") if kind == "global" else ())):
-                    mean = sum(head[key] for head in heads) / len(heads)
-                    measure = self.measure("attend", f"{kind}_{key}")
-                    self.assertAlmostEqual(measure["arms"][1]["by_seed"][seed - 1], mean, places=6)
-                    self.assertNotIn("verdict", measure["comparisons"][0])
-        self.assertTrue((self.workspace / "out/runs/drawn/seed-1/eval/attend.maps/attention.html").exists())
-
-    def test_choices_compare_item_by_item(self):
-        measure = self.measure("cloze", "accuracy")
-        self.assertTrue(measure["primary"])
-        for name in ("accuracy", "accuracy_per_byte"):
-            self.assertAlmostEqual(self.measure("cloze", name)["arms"][0]["by_seed"][1],
-                                   self.eval("drawn", 2, "cloze")[name], places=9)
-        with h5py.File(self.workspace / "out/runs/drawn/seed-2/eval/cloze.h5") as table:
-            self.assertEqual(len(table["correct"]), 30)
-            self.assertAlmostEqual(table["exposure"][:].mean(), self.eval("drawn", 2, "cloze")["exposure"])
-        self.assertIn("verdict", measure["comparisons"][0])
-
-    def test_documents_of_a_file_are_one_cluster(self):
-        (text,) = [p for p in (self.workspace / "out/shared").glob("text-*") if (p / "test.jsonl").exists()]
-        files = [json.loads(line)["file"] for line in (text / "test.jsonl").read_text().splitlines()]
-        self.assertGreater(len(files), len(set(files)))
-        of = self.sets["test"]
-        self.assertEqual((of["cluster"], of["clusters"], of["documents"]), ("file", len(set(files)), len(files)))
-        self.assertLess(self.measure("test", "loss")["comparisons"][0]["document_degrees_of_freedom"], len(set(files)))
-
-    def test_an_arm_may_be_the_runs_of_another_seen_through_another_window(self):
-        self.assertEqual(self.report["runs"], {"planned": 8, "done": 8, "diverged": 0})
-        self.assertFalse((self.workspace / "out/runs/narrow").exists())
-        self.assertIn("runs/next-token/seed-1/eval-narrow/test", self.planned)
-        self.assertNotIn("runs/narrow/seed-1", self.planned)
-        narrow = [self.read("out", f"runs/next-token/seed-{seed}/eval-narrow/test.json") for seed in (1, 2)]
-        self.assertEqual([one["sliding_window"] for one in narrow], [3, 3])
-        for name in ("loss", "perplexity"):
-            measure = self.measure("test", name)
-            self.assertEqual([arm["arm"] for arm in measure["arms"]], ["drawn", "distilled", "next-token", "turns",
-                                                                   "narrow"])
-            for found, one, wide in zip(measure["arms"][4]["by_seed"], narrow, measure["arms"][2]["by_seed"],
-                                        strict=True):
-                self.assertAlmostEqual(found, one[name], places=9)
-                self.assertNotEqual(found, wide)
-        self.assertNotEqual(self.measure("cloze", "accuracy")["comparisons"][1]["verdict"], "same bits")
-        arm = self.report["arms"][4]
-        self.assertEqual(arm["difference"], {"evaluate.sliding_window": [None, "3"]})
-        # A model with that window in its config says the same.
-        run = self.workspace / "out/runs/next-token/seed-1"
-        succeed("export", run, "--format", "hf", "--out", self.workspace / "exported")
-        config = json.loads((self.workspace / "exported/config.json").read_text())
-        (self.workspace / "exported/config.json").write_text(json.dumps(config | {"sliding_window": 3}))
-        tokens = next(a for a in json.loads((run / "eval/test.done.json").read_text())["command"]
-                      if a.startswith("--tokens="))
-        other = succeed("eval", self.workspace / "exported", tokens, "--sequence-length", "24", "--json").json
-        self.assertEqual(other["loss"], narrow[0]["loss"])
-
-    def test_a_judge_compares_runs_prompt_by_prompt(self):
-        of = self.sets["judge"]
-        self.assertEqual((of["kind"], of["documents"]), ("judge", 12))
-        for name in ("judge_loss", "judge_preference"):
-            measure = self.measure("judge", name)
-            for seed in (1, 2):
-                found = self.eval("distilled", seed, "judge")
-                self.assertAlmostEqual(measure["arms"][1]["by_seed"][seed - 1], found[name], places=9)
-            self.assertGreater(measure["comparisons"][0]["document_degrees_of_freedom"], 5)
-        judges = {self.eval(arm, 1, "judge")["judge"].partition("/checkpoints/")[0] for arm in ("drawn", "next-token")}
-        (judge,) = judges
-        self.assertIn("shared/model-", judge)
-        self.assertEqual(len({self.eval(arm, seed, "judge")["text_loss"] for arm in ("drawn", "distilled")
-                              for seed in (1, 2)}), 1)
-        self.assertFalse((self.workspace / "out/runs/next-token/seed-1/eval-narrow/judge.json").exists())
-
-    def test_late_losses_are_in_the_report(self):
-        for seed, found in zip((1, 2), self.measure("test", "late_loss")["arms"][1]["by_seed"], strict=True):
-            with h5py.File(self.workspace / f"out/runs/distilled/seed-{seed}/eval/test.h5") as table:
-                self.assertAlmostEqual(found, table["late_nats"][:].sum() / table["late_tokens"][:].sum(), places=9)
-
-    def test_all_arms_are_measured_by_one_dense_cache(self):
-        caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-1/eval/test.done.json").read_text())["command"][4]
-                  for arm in ("drawn", "distilled", "next-token")}
-        self.assertEqual(len(caches), 1)
-        (dense,) = [p for p in (self.workspace / "out/shared").glob("cache-*") if f"{p.name}/" in next(iter(caches))]
-        self.assertIn("--k=400", json.loads((dense / "done.json").read_text())["command"])
-        self.assertGreater(self.planned[f"shared/{dense.name}"]["cache_bytes"], 0)
-
-    def test_a_run_learns_from_the_draws_of_its_seed(self):
-        for seed in (1, 2):
-            resolved = (self.workspace / f"out/runs/drawn/seed-{seed}/config.resolved.yaml").read_text()
-            self.assertIn(f"/draw-{seed}/", resolved)
-
-    def test_a_run_may_learn_from_several_draws_in_turn(self):
-        for seed in (1, 2):
-            resolved = (self.workspace / f"out/runs/turns/seed-{seed}/config.resolved.yaml").read_text()
-            (folder,) = re.findall(r"shared/(cache-\w+)/{draw-%d,draw-%d}" % (seed, 1000000 + seed), resolved)
-            command = json.loads((self.workspace / f"out/shared/{folder}/done.json").read_text())["command"]
-            for flag in ("--k=4", "--m=3", "--draw-seed=1,1000001,2,1000002"):
-                self.assertIn(flag, command)
-
-
-class Teachers(Suite):
-    """Arms that learn of other teachers than the one that all are measured against."""
-
-    ARMS = """\
-teachers:
-  both: {average: [weak, foreign]}
-  weak: {config: base.yaml, changes: {schedule.steps: 10}, seed: 31}
-  foreign: {config: base.yaml, changes: {schedule.steps: 20}, text: foreign.txt, documents: line}
-arms:
-  next-token: {objective.distill_weight: 0}
-  own: {}
-  taught: {teacher: [weak, foreign], objective.distill_weight: 0.5}
-  swapped: {teacher.swap_percent: 30}
-  both: {teacher: both}
-  more: {texts: tasks}
-texts: {tasks: {text: tasks.txt, documents: line}}
-compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
-"""
-    NAMES = ("next-token", "own", "taught,teacher=weak", "taught,teacher=foreign", "swapped", "both", "more")
-
-    @classmethod
-    def make(cls, workspace):
-        super().make(workspace)
-        copies = made_up_text(300, seed=1).splitlines()  # those that are held out are not for the teacher
-        (workspace / "foreign.txt").write_text(made_up_text(100, seed=7) + "".join(line + "\n" for line in copies))
-        (workspace / "tasks.txt").write_text("ask ba say ba\n" * 200)
-        cls.suite = cls.write("teachers.yaml", SUITE.replace("seeds: 2", "seeds: [4]") + cls.ARMS)
-        cls.result = succeed("ablate", cls.suite, "--out", workspace / "out", "--jobs", "2", "--json",
-                             cwd=workspace.path)
-
-    def files(self, arm, key):
-        """The globs that the training of an arm was given under a key."""
-        command = self.read("out", f"runs/{arm}/seed-4/done.json")["command"]
-        (value,) = [word.partition("=")[2] for word in command if word.startswith(key + "=")]
-        return value.strip("{}").split(",")
-
-    def cache(self, arm):
-        """Attributes and arrays of the training cache of an arm."""
-        with h5py.File(next(pathlib.Path(self.files(arm, "teacher.cache")[0]).parent.glob("*.h5"))) as file:
-            attributes = {name: of.decode() if isinstance(of, bytes) else of for name, of in file.attrs.items()}
-            return attributes, {name: file[name][...] for name in file}
-
-    def test_each_arm_learns_of_its_own(self):
-        self.assertEqual((self.result.json["runs"], self.result.json["done"]), (7, 7))
-        plan = self.read("out", "plan.json")
-        self.assertEqual([arm["name"] for arm in plan["arms"]], list(self.NAMES))
-        self.assertEqual(plan["arms"][2]["changes"], {"teacher": "weak", "objective.distill_weight": "0.5"})
-        self.assertEqual([teacher["name"] for teacher in plan["teachers"]], ["both", "weak", "foreign"])
-        teachers = [self.cache(arm)[0] for arm in self.NAMES[1:5]]
-        self.assertEqual([of["teacher"] for of in teachers], ["teacher", "weak", "foreign", "teacher"])
-        hashes = [of["teacher_sha256"] for of in teachers]
-        self.assertEqual((len(set(hashes)), hashes[0]), (3, hashes[3]))
-        for of, teacher in zip(plan["teachers"][1:], teachers[1:3], strict=True):
-            resolved = (self.workspace / "out" / of["directory"] / "config.resolved.yaml").read_text()
-            self.assertIn(f"  steps: {10 if of['name'] == 'weak' else 20}\n", resolved)
-            self.assertEqual("seed: 31\n" in resolved, of["name"] == "weak")
-            self.assertEqual(teacher["teacher"], of["name"])
-        average = hashlib.sha256("".join(["lapidary-average 1\n", *hashes[1:3]]).encode()).hexdigest()
-        self.assertEqual(self.cache("both")[0]["teacher_sha256"], average)
-
-    def test_all_are_measured_by_one_cache(self):
-        caches = {json.loads((self.workspace / f"out/runs/{arm}/seed-4/eval/test.done.json").read_text())["command"][4]
-                  for arm in self.NAMES}
-        self.assertEqual(len(caches), 1)
-
-    def test_rows_are_swapped_and_stay_rows_of_the_teacher(self):
-        (own, rows), (swapped, other) = self.cache("own"), self.cache("swapped")
-        self.assertEqual(swapped["swapped_percent"], 30)
-        self.assertNotIn("swapped_percent", own)
-        self.assertNotIn("rows_sha256", swapped)
-        here = (rows["ids"] == other["ids"]).all(axis=1) & (rows["logprob"] == other["logprob"]).all(axis=1)
-        counted = rows["tail_mass"] < 1
-        self.assertAlmostEqual((~here).sum() / counted.sum(), 0.3, delta=0.03)
-        numpy.testing.assert_array_equal(rows["next_logprob"], other["next_logprob"])
-        for begin in range(0, len(here), 23):  # of one window
-            self.assertEqual(sorted(map(tuple, rows["ids"][begin:begin + 23].tolist())),
-                             sorted(map(tuple, other["ids"][begin:begin + 23].tolist())))
-
-    def test_a_teacher_sees_nothing_that_is_held_out(self):
-        out = self.workspace / "out/shared"
-        sides = [json.loads(line)["text"] for side in ("dev", "test") for path in out.glob(f"text-*/{side}.jsonl")
-                 for line in path.read_text().splitlines()]
-        corpus = set((self.workspace / "text.txt").read_text().splitlines())
-        foreign = [text for path in out.glob("text-*/train.jsonl")
-                   for text in [[json.loads(line)["text"] for line in path.read_text().splitlines()]]
-                   if not set(text) <= corpus and len(set(text) & corpus) > 100]
-        self.assertEqual((len(sides), len(foreign)), (30, 1))
-        self.assertGreater(len(set(foreign[0]) & corpus), 200)
-        self.assertFalse(set(foreign[0]) & set(sides))
-
-    def test_more_texts_are_read_as_they_are(self):
-        shards = self.files("more", "data.train")
-        documents = []
-        for pattern in shards:
-            with h5py.File(next(pathlib.Path(pattern).parent.glob("*.h5"))) as file:
-                documents.append(len(file["documents"]) - 1)
-        self.assertEqual((len(documents), documents[1]), (2, 200))
-        self.assertEqual(len(set(self.files("more", "teacher.cache"))), 3)  # of the corpus, the tasks, dev
-        (tokenizer,) = (self.workspace / "out/shared").glob("tokenizer-*")
-        self.assertEqual(len([word for word in json.loads((tokenizer / "done.json").read_text())["command"]
-                              if word.endswith("train.jsonl")]), 2)
-        for arm in self.NAMES[:-1]:
-            self.assertEqual(self.files(arm, "data.train"), shards[:1])
-
-    def test_arms_of_a_grid_are_in_the_report(self):
-        """Their names have commas."""
-        succeed("report", self.workspace / "out")
-        found = self.workspace / "out/report"
-        for name in ("losses.csv", "curves.csv"):
-            rows = list(csv.DictReader((found / name).read_text().splitlines()))
-            self.assertEqual({row["arm"] for row in rows}, set(self.NAMES))
-            self.assertTrue(all(None not in row for row in rows))
-        with h5py.File(found / "losses.h5") as file:
-            (arms,) = csv.reader([file.attrs["arms"].decode()])
-            self.assertEqual(sorted(arms), sorted(self.NAMES))
-        report = json.loads((found / "report.json").read_text())
-        self.assertEqual([arm["name"] for arm in report["arms"]], list(self.NAMES))
-
-    def test_another_teacher_is_another_arm(self):
-        runs = {arm: (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns for arm in self.NAMES}
-        changed = self.write("changed.yaml", self.suite.read_text().replace("schedule.steps: 10", "schedule.steps: 12"))
-        result = self.ablated(changed, "out")
-        self.assertIn("arm changed: taught,teacher=weak", result.err)
-        self.assertIn("arm changed: both", result.err)
-        again = {arm for arm in self.NAMES
-                 if (self.workspace / f"out/runs/{arm}/seed-4/done.json").stat().st_mtime_ns != runs[arm]}
-        self.assertEqual(again, {"taught,teacher=weak", "both"})
-
-
-class Distillation(Suite):
-    """configs/ablations/distillation.yaml, cut to a smoke test, on its own text."""
-
-    def test_the_smoke_form(self):
-        (self.workspace / "distillation").mkdir()
-        (self.workspace / "configs").symlink_to(SOURCE / "configs")
-        subprocess.run([SOURCE / "scripts/bible-text", self.workspace / "distillation/bible.txt"], check=True)
-        result = self.ablated("configs/ablations/distillation.yaml", "distillation/smoke", "--smoke", "--json")
-        print(f"{result.seconds:.0f} s", flush=True)
-        self.assertEqual((result.json["runs"], result.json["done"], result.json["smoke"]), (6, 6, True))
-        losses = {arm: self.read("distillation/smoke", f"runs/{arm}/seed-2/eval/test.json")["loss"]
-                  for arm in ("distilled", "half", "next-token")}
-        print(losses, flush=True)
-        self.assertEqual(len(set(losses.values())), 3)
-
-
 class Refusals(Suite):
     def test_break_even_over_text_that_is_read_again_is_pointed_out(self):
         suite = self.write("again.yaml", SUITE.replace("seeds: 2", "seeds: 1") +
@@ -874,4 +395,4 @@ class Refusals(Suite):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 
+from ablate_suite import ARMS, RANKS, SUITE, Suite, children_of, contents
 from harness import finish, json, kill_group, lapidary, pathlib, start, succeed, unittest
-from test_ablate import ARMS, RANKS, SUITE, Suite, children_of, contents
 from test_full_disk import SmallDisk
 
 

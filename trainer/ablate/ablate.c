@@ -13,6 +13,7 @@
 #include "trainer/ablate/arm_config.h"
 #include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/plan_file.h"
+#include "trainer/ablate/trunk.h"
 #include "trainer/config/load.h"
 #include "trainer/step/schedule.h"
 
@@ -175,6 +176,7 @@ static lap_code run(lap_graph *graph, int64_t part, const lap_execute_options *o
   lap_stop_defer();
   LAP_TRY(prepare(graph, part, options, status));
   LAP_TRY(add_tuned_runs(graph, options, status));
+  lap_trunks_settle(&graph->tasks);
   if (part != LAP_PART_WHOLE) LAP_TRY(leave_part(graph, part, status));
   return lap_execute(&graph->tasks, options, status);
 }

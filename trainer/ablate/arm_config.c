@@ -45,7 +45,8 @@ static void add_integer(lap_changes *changes, const char *key, double value) {
   lap_changes_add(changes, key, text);
 }
 
-/* A schedule of its own, so many times as long; a warm-up that is given grows with it. */
+/* A schedule of its own, so many times as long. A warm-up that is given grows with it, but for the
+ * kinds that are level behind it: there the longer run begins as the shorter one does (trunk.h). */
 static void lengthen(const lap_config *config, double multiple, lap_changes *changes) {
   char text[LAP_NUMBER_TEXT];
   if (config->schedule.steps > 0)
@@ -55,7 +56,9 @@ static void lengthen(const lap_config *config, double multiple, lap_changes *cha
   else
     lap_changes_add(changes, "schedule.epochs",
                     lap_number_print_real(multiple * config->schedule.epochs, text));
-  if (config->schedule.warmup_steps > 0)
+  const bool level =
+      config->schedule.kind == LAP_SCHEDULE_WSD || config->schedule.kind == LAP_SCHEDULE_CONSTANT;
+  if (config->schedule.warmup_steps > 0 && !level)
     add_integer(changes, "schedule.warmup_steps", multiple * (double)config->schedule.warmup_steps);
 }
 

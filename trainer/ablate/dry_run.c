@@ -11,6 +11,7 @@
 #include "dataset/token_shard.h"
 #include "trainer/ablate/ablate.h"
 #include "trainer/ablate/graph_runs.h"
+#include "trainer/ablate/trunk.h"
 #include "trainer/ablate/tune.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/table.h"
@@ -136,16 +137,18 @@ static lap_plan_request request_of(const estimate *e, const lap_config *config,
       .window_count = (uint64_t)windows};
 }
 
-static lap_code cost_of_training(const estimate *e, const lap_config *config, cost *out,
-                                 lap_status *status) {
+/* Of the steps that the run makes itself. */
+static lap_code cost_of_training(const estimate *e, const lap_task *task, const lap_config *config,
+                                 cost *out, lap_status *status) {
   const lap_plan_request request = request_of(e, config, LAP_PLAN_TRAIN);
   lap_plan plan;
   lap_plan_time time;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
-  out->steps = plan.steps ? (double)plan.steps : NAN;
-  if (!e->hardware || plan.steps == 0) return LAP_OK;
+  if (plan.steps == 0) return LAP_OK;
+  out->steps = (double)plan.steps - (double)lap_trunk_steps(task);
+  if (!e->hardware) return LAP_OK;
   LAP_TRY(lap_plan_time_make(config, &plan, e->hardware, &time, status));
-  out->hours = time.hours;
+  out->hours = time.hours * out->steps / (double)plan.steps;
   return LAP_OK;
 }
 
@@ -212,7 +215,7 @@ static lap_code cost_of(const estimate *e, const lap_task *task, cost *out, lap_
     return cost_of_pass(e, task, e->graph.base, out, status);
   }
   LAP_TRY(config_of(model, &config, status));
-  const lap_code code = trains ? cost_of_training(e, config, out, status)
+  const lap_code code = trains ? cost_of_training(e, task, config, out, status)
                                : cost_of_pass(e, task, config, out, status);
   lap_config_destroy(config);
   return code;
@@ -261,6 +264,7 @@ static lap_code add_tasks(estimate *e, lap_status *status) {
     LAP_TRY(lap_ablate_add_shared_runs(&e->graph, NULL, status));
   }
   LAP_TRY(lap_ablate_add_runs(&e->graph, NULL, status));
+  lap_trunks_settle(&e->graph.tasks);
   return lap_execute_look(&e->graph.tasks, false, status);
 }
 

@@ -21,6 +21,7 @@
 #include "core/memory.h"
 #include "core/stop.h"
 #include "trainer/ablate/outcome.h"
+#include "trainer/ablate/trunk.h"
 #include "trainer/cli/human.h"
 
 typedef struct {
@@ -59,7 +60,7 @@ lap_code lap_execute_look(lap_tasks *tasks, bool settle, lap_status *status) {
 /* Whether all that the task needs is done; what can never be is skipped. */
 static bool is_ready(const lap_tasks *tasks, lap_task *task) {
   if (task->state != LAP_TASK_WAITING) return false;
-  bool ready = true;
+  bool ready = lap_trunk_is_over(tasks, task);
   for (size_t i = 0; i < task->need_count; ++i) {
     const lap_task_state state = tasks->task[task->needs[i]].state;
     ready = ready && state == LAP_TASK_DONE;
@@ -91,11 +92,13 @@ static lap_code wait_for_ranks(const char *directory, lap_status *status) {
   }
 }
 
-static lap_code prepare(const lap_task *task, lap_status *status) {
+static lap_code prepare(const lap_tasks *tasks, const lap_task *task, lap_status *status) {
   if (task->kind != LAP_TASK_EVALUATION && !goes_on(task))
     LAP_TRY(lap_file_remove_tree(task->directory, status));
   LAP_TRY(lap_file_make_directories(task->directory, status));
-  return goes_on(task) ? wait_for_ranks(task->directory, status) : LAP_OK;
+  if (!goes_on(task)) return LAP_OK;
+  LAP_TRY(wait_for_ranks(task->directory, status));
+  return lap_trunk_graft(tasks, task, status);
 }
 
 /* Whether a task that may have threads is about to run with nothing beside it: as a teacher is, of
@@ -222,7 +225,7 @@ static lap_code start(execution *e, size_t index, lap_status *status) {
   lap_console_say(e->options->console, "[%zu/%zu] %s: %s%s", count_done(e->tasks) + 1,
                   e->tasks->count, task->name, task->argument[0],
                   task->attempts > 0 ? ", again" : "");
-  LAP_TRY(prepare(task, status));
+  LAP_TRY(prepare(e->tasks, task, status));
   bool was_whole;
   LAP_TRY(lap_outcome_salvage(task, &was_whole, status));
   if (was_whole) { /* it had ended, and only its done.json was missing */

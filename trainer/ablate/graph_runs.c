@@ -8,17 +8,12 @@
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "trainer/ablate/arm_config.h"
+#include "trainer/ablate/graph_caches.h"
+#include "trainer/ablate/trunk.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
 #include "trainer/config/origin.h"
 #include "trainer/model/source.h"
-
-static lap_task_input in_directory(const lap_graph *graph, size_t task, const char *file) {
-  const char *directory = graph->tasks.task[task].directory;
-  return (lap_task_input){
-      .path = *file ? lap_format("%s/%s", directory, file) : lap_copy_string(directory),
-      .task = task};
-}
 
 /* The weights at `path`, whatever form they have. */
 static lap_code hash_weights(const char *path, char hex[LAP_SHA256_HEX], lap_status *status) {
@@ -63,102 +58,6 @@ static char *shards_of(const lap_task_input *train, const lap_task_input *texts)
   return texts ? lap_format("{%s,%s}", train->path, texts->path) : lap_copy_string(train->path);
 }
 
-/* --- caches --- */
-
-static const lap_task_input *member_of(const lap_graph *graph, const lap_graph_teacher *teacher,
-                                       size_t index) {
-  const lap_arm of_member = {.teacher = teacher->given->members[index]};
-  return &lap_graph_teacher_of(graph, &of_member)->model;
-}
-
-/* The teachers beside the first of an average. */
-static void argue_average(const lap_graph *graph, lap_task *task,
-                          const lap_graph_teacher *teacher) {
-  if (teacher->given->member_count < 2) return;
-  char *paths = lap_copy_string(member_of(graph, teacher, 1)->path);
-  for (size_t i = 2; i < teacher->given->member_count; ++i) {
-    char *longer = lap_format("%s,%s", paths, member_of(graph, teacher, i)->path);
-    free(paths);
-    paths = longer;
-  }
-  lap_task_argue(task, "--average=%s", paths);
-  free(paths);
-}
-
-/* How a cache is made. */
-typedef struct {
-  const lap_graph_teacher *teacher;
-  int64_t k, sequence_length;
-  int64_t m; /* of codec stratified; 0: as many as teach makes */
-  const char *codec;
-  const char *draw_seeds; /* "1,2"; NULL: the usual one */
-  bool document_mask;
-  int threads;
-  int64_t swap_percent;
-} cache_form;
-
-static lap_task_input add_cache(lap_graph *graph, const lap_task_input *tokens,
-                                const cache_form *form) {
-  const lap_task_input *model = &form->teacher->model;
-  if (form->teacher->given->kind == LAP_TEACHER_CACHE) return lap_task_input_copy(model);
-  const char *name = lap_suite_teacher_name(form->teacher->given);
-  lap_task_draft draft;
-  lap_task_draft_begin(&draft, LAP_TASK_CACHE);
-  lap_task_draft_say(&draft, "codec=%s k=%" PRId64 " sequence_length=%" PRId64 " document_mask=%d",
-                     form->codec, form->k, form->sequence_length, form->document_mask);
-  if (form->m) lap_task_draft_say(&draft, "m=%" PRId64, form->m);
-  if (form->draw_seeds) lap_task_draft_say(&draft, "draw_seeds=%s", form->draw_seeds);
-  if (form->swap_percent > 0)
-    lap_task_draft_say(&draft, "swap_percent=%" PRId64, form->swap_percent);
-  lap_task_draft_say(&draft, "name=%s", name);
-  lap_task_draft_read(&draft, &graph->tasks, "teacher", model);
-  for (size_t i = 1; i < form->teacher->given->member_count; ++i)
-    lap_task_draft_read(&draft, &graph->tasks, "average", member_of(graph, form->teacher, i));
-  lap_task_draft_read(&draft, &graph->tasks, "tokens", tokens);
-  bool is_new;
-  const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
-  lap_task *task = &graph->tasks.task[index];
-  if (is_new) {
-    task->parallel = true;
-    task->threads = form->threads;
-    lap_task_argue(task, "teach");
-    lap_task_argue(task, "--from=%s", model->path);
-    argue_average(graph, task, form->teacher);
-    lap_task_argue(task, "--tokens=%s", tokens->path);
-    lap_task_argue(task, "--out=%s", task->directory);
-    lap_task_argue(task, "--codec=%s", form->codec);
-    /* Draws have no exact ids, but for those of stratified. */
-    const bool draws = strcmp(form->codec, "topk") && strcmp(form->codec, "stratified");
-    lap_task_argue(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
-    if (form->m) lap_task_argue(task, "--m=%" PRId64, form->m);
-    if (form->draw_seeds) lap_task_argue(task, "--draw-seed=%s", form->draw_seeds);
-    if (form->swap_percent > 0) lap_task_argue(task, "--swap-percent=%" PRId64, form->swap_percent);
-    lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
-    lap_task_argue(task, "--document-mask=%s", form->document_mask ? "true" : "false");
-    lap_task_argue(task, "--threads=%d", form->threads);
-    lap_task_argue(task, "--name=%s", name);
-    lap_task_argue(task, "--json");
-  }
-  return in_directory(graph, index, "*.h5");
-}
-
-int64_t lap_graph_eval_k(const lap_graph *graph) {
-  const lap_suite *suite = graph->suite;
-  if (suite->teacher.eval_k == LAP_DENSE) return graph->base->model.vocab_size;
-  return suite->teacher.eval_k ? suite->teacher.eval_k : suite->teacher.k;
-}
-
-/* Of evaluation sets, by the suite's own teacher: in the windows of `length`. */
-static cache_form evaluation_form(const lap_graph *graph, const lap_config *config,
-                                  int64_t length) {
-  return (cache_form){.teacher = &graph->teachers[0],
-                      .k = lap_graph_eval_k(graph),
-                      .codec = "topk",
-                      .sequence_length = length,
-                      .document_mask = config->data.document_mask,
-                      .threads = config->threads};
-}
-
 /* --- teachers --- */
 
 static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher,
@@ -193,7 +92,7 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
     lap_task_argue(task, "--resume=auto");
     lap_task_argue(task, "--json");
   }
-  teacher->model = in_directory(graph, index, "");
+  teacher->model = lap_task_output(&graph->tasks, index, "");
   lap_changes_release(&changes);
   return code;
 }
@@ -233,7 +132,7 @@ static lap_code add_teacher(lap_graph *graph, lap_graph_teacher *teacher, lap_st
     case LAP_TEACHER_CACHE:
       return add_given_cache(teacher, status);
     case LAP_TEACHER_AVERAGE:
-      teacher->model = lap_task_input_copy(member_of(graph, teacher, 0));
+      teacher->model = lap_task_input_copy(lap_graph_member_of(graph, teacher, 0));
       break;
   }
   return LAP_OK;
@@ -245,9 +144,10 @@ lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status) {
       if ((graph->teachers[i].given->kind == LAP_TEACHER_AVERAGE) == (averages == 1))
         LAP_TRY(add_teacher(graph, &graph->teachers[i], status));
   if (!graph->teachers[0].model.path) return LAP_OK;
-  const cache_form form = evaluation_form(graph, graph->base, graph->base->data.sequence_length);
+  const lap_cache_form form =
+      lap_graph_evaluation_form(graph, graph->base, graph->base->data.sequence_length);
   for (size_t i = 0; i < graph->set_count; ++i)
-    graph->sets[i].cache = add_cache(graph, &graph->sets[i].tokens, &form);
+    graph->sets[i].cache = lap_graph_add_cache(graph, &graph->sets[i].tokens, &form);
   return LAP_OK;
 }
 
@@ -290,7 +190,7 @@ static char *draw_seeds_of(const lap_suite *suite, const lap_arm *arm, bool by_s
 
 /* The training cache of these shards: where draws go by seed, those of this run's. */
 static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
-                                     const lap_task_input *shards, cache_form *form,
+                                     const lap_task_input *shards, lap_cache_form *form,
                                      uint64_t seed) {
   const lap_suite *suite = graph->suite;
   form->teacher = lap_graph_teacher_of(graph, arm);
@@ -304,7 +204,7 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
   const bool by_seed = arm->draw_seed && !strcmp(arm->draw_seed, "by-seed");
   char *seeds = draw_seeds_of(suite, arm, by_seed);
   form->draw_seeds = seeds;
-  lap_task_input cache = add_cache(graph, shards, form);
+  lap_task_input cache = lap_graph_add_cache(graph, shards, form);
   if (seeds && strchr(seeds, ',')) {
     char *own = by_seed ? add_draw_seeds(lap_copy_string(""), "draw-", (int64_t)seed,
                                          arm->caches ? arm->caches : 1)
@@ -312,7 +212,7 @@ static lap_task_input training_cache(lap_graph *graph, const lap_arm *arm,
     char *files = lap_format(strchr(own, ',') ? "{%s}/*.h5" : "%s/*.h5", own);
     const size_t task = cache.task;
     lap_task_input_release(&cache);
-    cache = in_directory(graph, task, files);
+    cache = lap_task_output(&graph->tasks, task, files);
     free(files);
     free(own);
   }
@@ -344,8 +244,8 @@ static run_caches caches_of(lap_graph *graph, const lap_arm *arm, const lap_conf
   const lap_task_input none = {.task = (size_t)LAP_NO_TASK};
   run_caches caches = {.train = none, .texts = none, .dev = none};
   if (!graph->teachers[0].model.path) return caches;
-  cache_form form = evaluation_form(graph, config, config->data.sequence_length);
-  if (graph->has_dev) caches.dev = add_cache(graph, &graph->sets[0].tokens, &form);
+  lap_cache_form form = lap_graph_evaluation_form(graph, config, config->data.sequence_length);
+  if (graph->has_dev) caches.dev = lap_graph_add_cache(graph, &graph->sets[0].tokens, &form);
   if (config->objective.distill_weight > 0 && config->smoothing == LAP_SMOOTHING_NONE) {
     const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
     caches.train = training_cache(graph, arm, &graph->train, &form, config->seed);
@@ -428,8 +328,8 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const vie
   const int64_t length = graph->base->data.sequence_length;
   lap_task_input cache = {.task = (size_t)LAP_NO_TASK};
   if (graph->teachers[0].model.path) {
-    const cache_form form = evaluation_form(graph, v->config, length);
-    cache = add_cache(graph, &set->tokens, &form);
+    const lap_cache_form form = lap_graph_evaluation_form(graph, v->config, length);
+    cache = lap_graph_add_cache(graph, &set->tokens, &form);
   }
   lap_task_draft draft;
   begin_viewing(graph, &draft, v);
@@ -544,6 +444,31 @@ static void add_all_evaluations(lap_graph *graph, const lap_graph_run *wanted, s
 
 /* --- a run with its evaluations --- */
 
+/* All that a run reads. Its evaluations while it trains read the cache of dev, which decides no
+ * weight. */
+static void read_inputs(const lap_graph *graph, lap_task_draft *draft, const lap_arm *arm,
+                        const run_caches *caches) {
+  const lap_task_input *texts = lap_graph_texts(graph, arm->texts);
+  lap_task_draft_read(draft, &graph->tasks, "train", &graph->train);
+  if (texts) lap_task_draft_read(draft, &graph->tasks, "texts", texts);
+  if (caches->train.path) lap_task_draft_read(draft, &graph->tasks, "cache", &caches->train);
+  if (caches->texts.path)
+    lap_task_draft_read(draft, &graph->tasks, "cache of texts", &caches->texts);
+  if (caches->train.path && arm->draw_seed)
+    lap_task_draft_say(draft, "draw_seed=%s", arm->draw_seed);
+  if (caches->dev.path && caches->dev.task != (size_t)LAP_NO_TASK)
+    lap_task_draft_read(draft, &graph->tasks, "dev cache", &caches->dev);
+}
+
+static void note_trunk(lap_graph *graph, lap_task *task, const lap_arm *arm,
+                       const run_caches *caches, const lap_config *config) {
+  lap_task_draft draft;
+  lap_task_draft_begin(&draft, LAP_TASK_RUN);
+  lap_task_draft_say(&draft, "init=%s", config->init);
+  read_inputs(graph, &draft, arm, caches);
+  lap_trunk_note(task, &draft, config);
+}
+
 lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
                            lap_status *status) {
   lap_changes more = {0}, changes;
@@ -559,22 +484,14 @@ lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t
   lap_task_draft draft;
   lap_task_draft_begin(&draft, LAP_TASK_RUN);
   code = say_config(graph, &draft, config, status);
-  const lap_task_input *texts = lap_graph_texts(graph, wanted->arm->texts);
-  lap_task_draft_read(&draft, &graph->tasks, "train", &graph->train);
-  if (texts) lap_task_draft_read(&draft, &graph->tasks, "texts", texts);
-  if (caches.train.path) lap_task_draft_read(&draft, &graph->tasks, "cache", &caches.train);
-  if (caches.texts.path)
-    lap_task_draft_read(&draft, &graph->tasks, "cache of texts", &caches.texts);
-  if (caches.train.path && wanted->arm->draw_seed)
-    lap_task_draft_say(&draft, "draw_seed=%s", wanted->arm->draw_seed);
-  /* Its evaluations while it trains read the other cache, which decides no weight. */
-  if (caches.dev.path && caches.dev.task != (size_t)LAP_NO_TASK)
-    lap_task_draft_read(&draft, &graph->tasks, "dev cache", &caches.dev);
+  read_inputs(graph, &draft, wanted->arm, &caches);
   bool is_new;
   *run = lap_tasks_add(&graph->tasks, &draft, wanted->name, "", &is_new);
   keep_last_checkpoint(config, &changes);
-  if (is_new)
+  if (is_new) {
     argue_run(graph, &graph->tasks.task[*run], wanted->arm, &changes, &caches, config->threads);
+    note_trunk(graph, &graph->tasks.task[*run], wanted->arm, &caches, config);
+  }
   add_all_evaluations(graph, wanted, *run, config);
   release_caches(&caches);
   lap_changes_release(&changes);

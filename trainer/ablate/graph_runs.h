@@ -10,9 +10,6 @@
  * config, LAP_DATA for a model or cache that cannot be read. */
 lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status);
 
-/* Kept ids of the caches against which runs are evaluated. */
-int64_t lap_graph_eval_k(const lap_graph *graph);
-
 /* The folder in a run's directory that its evaluations for this arm go to: "eval", or that of an
  * arm which evaluates the run of another. malloc'ed. */
 char *lap_graph_eval_folder(const lap_arm *arm);

@@ -13,6 +13,7 @@
 #include "dataset/token_shard.h"
 #include "trainer/ablate/amendment.h"
 #include "trainer/ablate/arm_config.h"
+#include "trainer/ablate/graph_caches.h"
 #include "trainer/ablate/graph_runs.h"
 #include "trainer/ablate/pilot.h"
 #include "trainer/config/load.h"

@@ -63,6 +63,15 @@ static char *shared_name(const lap_task_draft *draft, const char *key) {
   return lap_format("shared/%s-%.*s", lap_task_kind_name(draft->kind), HASH_LETTERS, key);
 }
 
+void lap_task_draft_end(lap_task_draft *draft, char sha256[LAP_SHA256_HEX]) {
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256(draft->identity, strlen(draft->identity), digest);
+  lap_sha256_hex(digest, sha256);
+  free(draft->identity);
+  free(draft->needs);
+  *draft = (lap_task_draft){0};
+}
+
 size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, const char *prefix,
                      bool *is_new) {
   lap_task task = {.kind = draft->kind, .needs = draft->needs, .need_count = draft->need_count};
@@ -88,6 +97,13 @@ size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, 
   tasks->task[tasks->count] = task;
   *is_new = true;
   return tasks->count++;
+}
+
+lap_task_input lap_task_output(const lap_tasks *tasks, size_t task, const char *file) {
+  const char *directory = tasks->task[task].directory;
+  return (lap_task_input){
+      .path = *file ? lap_format("%s/%s", directory, file) : lap_copy_string(directory),
+      .task = task};
 }
 
 void lap_task_argue(lap_task *task, const char *format, ...) {

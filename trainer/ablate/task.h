@@ -51,6 +51,14 @@ typedef struct {
   size_t need_count;
   lap_task_state state;
   int attempts;
+  struct {
+    char key[LAP_SHA256_HEX]; /* of all that decides a run but its length; "": it shares nothing */
+    uint64_t steps;           /* its length */
+    uint64_t free_steps;      /* of these, the first that a longer run makes too */
+    bool keeps;               /* it has been said when it writes checkpoints, and which stay */
+    size_t task;              /* its trunk */
+    uint64_t shared;          /* steps that are the trunk's; 0: it has no trunk */
+  } trunk;                    /* of a run: trunk.h */
 } lap_task;
 
 typedef struct {
@@ -87,6 +95,9 @@ void lap_task_draft_say(lap_task_draft *draft, const char *format, ...)
 void lap_task_draft_read(lap_task_draft *draft, const lap_tasks *tasks, const char *role,
                          const lap_task_input *input);
 
+/* Ends the draft, for its hash alone. */
+void lap_task_draft_end(lap_task_draft *draft, char sha256[LAP_SHA256_HEX]);
+
 /* Ends the draft. The index of the task of this key, which is a new one where *is_new: then it
  * wants arguments. A kind but for runs and evaluations gets the directory OUT/shared/KIND-HASH12,
  * where `name` is NULL. */
@@ -94,6 +105,9 @@ size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, 
                      bool *is_new);
 /* printf of an argument. */
 void lap_task_argue(lap_task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What task number `task` makes: a file or glob in its directory, or "" for all of it. */
+lap_task_input lap_task_output(const lap_tasks *tasks, size_t task, const char *file);
 
 /* DIRECTORY/PREFIX NAME, malloc'ed. */
 char *lap_task_path(const lap_task *task, const char *name);

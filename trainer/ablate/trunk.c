@@ -1,0 +1,177 @@
+#include "trainer/ablate/trunk.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "trainer/checkpoint/directory.h"
+#include "trainer/config/load.h"
+#include "trainer/config/numbers.h"
+#include "trainer/config/origin.h"
+#include "trainer/run/directory.h"
+#include "trainer/step/schedule.h"
+
+/* --- which runs --- */
+
+static bool may_share(const lap_config *config) {
+  const bool level =
+      config->schedule.kind == LAP_SCHEDULE_WSD || config->schedule.kind == LAP_SCHEDULE_CONSTANT;
+  const bool counted = config->schedule.steps > 0 || config->schedule.tokens > 0;
+  return level && counted && config->schedule.warmup_steps >= 0;
+}
+
+/* The hash of all numbers but those of the length. */
+static void say_without_length(lap_task_draft *draft, const lap_config *config) {
+  lap_config of_any_length = *config;
+  of_any_length.schedule.steps = of_any_length.schedule.tokens = 0;
+  of_any_length.schedule.epochs = 0;
+  char hex[LAP_SHA256_HEX];
+  lap_numbers *numbers = lap_numbers_create(&of_any_length);
+  lap_numbers_sha256(numbers, hex);
+  lap_numbers_destroy(numbers);
+  lap_task_draft_say(draft, "numbers=%s", hex);
+}
+
+void lap_trunk_note(lap_task *task, lap_task_draft *draft, const lap_config *config) {
+  uint64_t steps;
+  lap_status ignored; /* the run itself says what is wrong with its length */
+  if (may_share(config) && lap_schedule_total_steps(config, 0, &steps, &ignored) == LAP_OK) {
+    say_without_length(draft, config);
+    lap_task_draft_end(draft, task->trunk.key);
+    task->trunk.steps = steps;
+    task->trunk.free_steps = lap_schedule_free_steps(config, steps);
+    task->trunk.keeps = lap_config_is_given(config, "checkpoint.every_steps") ||
+                        lap_config_is_given(config, "checkpoint.keep_every");
+  } else {
+    char unused[LAP_SHA256_HEX];
+    lap_task_draft_end(draft, unused);
+  }
+}
+
+static size_t longest_like(const lap_tasks *tasks, size_t task) {
+  size_t longest = task;
+  for (size_t i = 0; i < tasks->count; ++i)
+    if (!strcmp(tasks->task[i].trunk.key, tasks->task[task].trunk.key) &&
+        tasks->task[i].trunk.steps > tasks->task[longest].trunk.steps)
+      longest = i;
+  return longest;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+void lap_trunks_settle(lap_tasks *tasks) {
+  uint64_t *between = lap_allocate((int64_t)tasks->count, sizeof *between); /* checkpoints */
+  for (size_t i = 0; i < tasks->count; ++i) {
+    lap_task *task = &tasks->task[i];
+    if (!task->trunk.key[0]) continue;
+    const size_t longest = longest_like(tasks, i);
+    if (longest == i) continue;
+    const lap_task *trunk = &tasks->task[longest];
+    task->trunk.task = longest;
+    task->trunk.shared =
+        smaller(smaller(task->trunk.free_steps, trunk->trunk.free_steps), task->trunk.steps);
+    if (task->trunk.shared > 0 && (between[longest] == 0 || task->trunk.shared < between[longest]))
+      between[longest] = task->trunk.shared;
+  }
+  for (size_t i = 0; i < tasks->count; ++i) {
+    lap_task *task = &tasks->task[i];
+    if (between[i] == 0 || task->trunk.keeps) continue;
+    lap_task_argue(task, "checkpoint.every_steps=%" PRIu64, between[i]);
+    lap_task_argue(task, "checkpoint.keep_every=%" PRIu64, between[i]);
+    task->trunk.keeps = true;
+  }
+  free(between);
+}
+
+uint64_t lap_trunk_steps(const lap_task *task) { return task->trunk.shared; }
+
+bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task) {
+  if (task->trunk.shared == 0) return true;
+  const lap_task_state state = tasks->task[task->trunk.task].state;
+  return state != LAP_TASK_WAITING && state != LAP_TASK_RUNNING;
+}
+
+/* --- beginning with its state --- */
+
+/* The trunk's newest checkpoint of at most `most` steps; 0: it has none. */
+static uint64_t newest_shared(const char *checkpoints, uint64_t most) {
+  uint64_t newest = 0, step;
+  DIR *directory = opendir(checkpoints);
+  if (!directory) return 0;
+  for (const struct dirent *entry; (entry = readdir(directory));)
+    if (lap_checkpoint_is_step(entry->d_name, &step) && step <= most && step > newest)
+      newest = step;
+  closedir(directory);
+  return newest;
+}
+
+/* Whether all files of the directory `from` have a second name in `to`. */
+static bool link_files(const char *from, const char *to) {
+  DIR *directory = opendir(from);
+  bool linked = directory != NULL;
+  lap_status ignored;
+  for (const struct dirent *entry; linked && (entry = readdir(directory));) {
+    if (entry->d_name[0] == '.') continue;
+    char *old = lap_format("%s/%s", from, entry->d_name);
+    char *new = lap_format("%s/%s", to, entry->d_name);
+    linked = link(old, new) == 0 && lap_file_sync_name(new, &ignored) == LAP_OK;
+    free(old);
+    free(new);
+  }
+  if (directory) closedir(directory);
+  return linked;
+}
+
+/* What the run would have written up to there; lines past its checkpoint are dropped as it goes on.
+ */
+static lap_code copy_record(const char *from, const char *to, const char *name,
+                            lap_status *status) {
+  enum { LARGEST = 1 << 30 };
+  char *old = lap_run_directory_path(from, name), *new = lap_run_directory_path(to, name), *bytes;
+  size_t count;
+  lap_code code = LAP_OK;
+  if (lap_file_exists(old)) {
+    code = lap_file_read(old, LARGEST, &bytes, &count, status);
+    if (code == LAP_OK) {
+      code = lap_file_write(new, bytes, count, status);
+      free(bytes);
+    }
+  }
+  free(old);
+  free(new);
+  return code;
+}
+
+/* Links the checkpoint `from` to `to`; where files cannot be linked, nothing is done. */
+static lap_code graft_checkpoint(const char *from, const char *to, lap_status *status) {
+  char *temporary;
+  LAP_TRY(lap_checkpoint_begin_directory(to, &temporary, status));
+  const lap_code code = link_files(from, temporary) ? lap_checkpoint_publish(temporary, to, status)
+                                                    : lap_file_remove_tree(temporary, status);
+  free(temporary);
+  return code;
+}
+
+lap_code lap_trunk_graft(const lap_tasks *tasks, const lap_task *task, lap_status *status) {
+  static const char *const records[] = {"run.json", "metrics.jsonl", "bad_batches.jsonl"};
+  if (task->trunk.shared == 0 || lap_run_directory_has_checkpoints(task->directory)) return LAP_OK;
+  const char *trunk = tasks->task[task->trunk.task].directory;
+  char *checkpoints = lap_format("%s/checkpoints", trunk);
+  const uint64_t step = newest_shared(checkpoints, task->trunk.shared);
+  lap_code code = LAP_OK;
+  for (size_t i = 0; i < sizeof records / sizeof *records && step > 0 && code == LAP_OK; ++i)
+    code = copy_record(trunk, task->directory, records[i], status);
+  if (step > 0 && code == LAP_OK) {
+    char *from = lap_format("%s/step-%08" PRIu64, checkpoints, step);
+    char *to = lap_format("%s/checkpoints/step-%08" PRIu64, task->directory, step);
+    code = graft_checkpoint(from, to, status);
+    free(from);
+    free(to);
+  }
+  free(checkpoints);
+  return code;
+}
