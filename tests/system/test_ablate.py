@@ -143,6 +143,15 @@ class Trunks(Suite):
             self.assertEqual(*(json.loads(self.of(out, arm, 2, "train.json").read_text())["state_sha256"]
                                for out in ("parts", "together")))
 
+    def test_without_a_decay_the_last_step_alone_is_its_own(self):
+        self.write("constant.yaml", (self.workspace / "level.yaml").read_text().replace("wsd", "constant"))
+        suite = self.write("endless.yaml", LENGTHS.replace("level", "constant").replace("seeds: 2", "seeds: [1]"))
+        self.ablated(suite, "endless")
+        for multiple, step in (("0.5", 19), ("1", 38)):
+            arm = f"fast,token_multiple={multiple}"
+            self.assertEqual(self.began(arm, out="endless"), step)
+            self.assertIsNotNone(json.loads(self.of("endless", arm, 1, "train.json").read_text())["loss"])
+
     def test_schedules_that_fall_all_along_share_nothing(self):
         suite = self.write("falling.yaml", LENGTHS.replace("level", "alone"))
         rows = self.ablated(suite, "falling", "--dry-run", "--json").json["rows"]

@@ -72,8 +72,9 @@ void lap_trunks_settle(lap_tasks *tasks) {
     if (longest == i) continue;
     const lap_task *trunk = &tasks->task[longest];
     task->trunk.task = longest;
+    /* The last step is its own: a run that has none to make says nothing of its loss. */
     task->trunk.shared =
-        smaller(smaller(task->trunk.free_steps, trunk->trunk.free_steps), task->trunk.steps);
+        smaller(smaller(task->trunk.free_steps, trunk->trunk.free_steps), task->trunk.steps - 1);
     if (task->trunk.shared > 0 && (between[longest] == 0 || task->trunk.shared < between[longest]))
       between[longest] = task->trunk.shared;
   }
