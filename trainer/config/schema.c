@@ -245,10 +245,13 @@ static const lap_config_key schema[] = {
      .words = schedule_words, .in_numbers = true,
      .meaning =
          "Learning rate after the warm-up. cosine and linear fall to final_ratio; constant stays; "
-         "wsd stays, then falls linearly to final_ratio in the last 10 % of all steps."},
+         "wsd stays, then falls linearly to final_ratio in the last 10 % of all steps, rounded "
+         "down: of fewer than 10 steps it never falls."},
     {"schedule.final_ratio", LAP_KEY_REAL, offsetof(lap_config, schedule.final_ratio),
      .fallback = "0.1", .minimum = 0, .maximum = 1, .in_numbers = true,
-     .meaning = "Last learning rate, as a share of the peak."},
+     .meaning =
+         "Where the learning rate ends, as a share of the peak. With wsd the last step has it; "
+         "cosine and linear would reach it one step after the last."},
 
     {"checkpoint.every_steps", LAP_KEY_INTEGER, offsetof(lap_config, checkpoint.every_steps),
      .minimum = 0, .maximum = 1e12, .derived = "off", .unit = "steps", .example = "50",
