@@ -23,9 +23,11 @@ typedef struct {
 
 /* The window of sample g of a mix of `count` >= 1 sources. With one source this is the rule above.
  * With several, source i gets every sample where floor(g p) grows, p its weight over that of the
- * sources from i on; what it does not take goes to the next ones, counted anew: shares are exact to
- * one sample at every g, and nothing has to be remembered. Each source goes through its own epochs;
- * *epoch (NULL: not wanted) becomes the one that the sample is in, from 0. */
+ * sources from i on; what it does not take goes to the next ones, counted anew, and nothing has to
+ * be remembered. At every g a source is at most one sample behind its share, and ahead of it by at
+ * most one for each source before it: of two, both are exact to one sample. Each source goes
+ * through its own epochs; *epoch (NULL: not wanted) becomes the one that the sample is in, from 0.
+ */
 uint64_t lap_sample_window(uint64_t seed, uint64_t sample, const lap_order_source *source,
                            size_t count, uint64_t *epoch);
 

@@ -1,6 +1,7 @@
 #include "autograd/kernel/gemm.h"
 
 #include <assert.h>
+#include <float.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -46,6 +47,7 @@ int64_t lap_gemm_chain_block(void) { return INT64_MAX; }
 int64_t lap_gemm_packed_width(void) { return 1; }
 bool lap_gemm_packs_halves(void) { return false; }
 bool lap_gemm_holds(void) { return false; }
+real lap_gemm_largest(void) { return DBL_MAX; }
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
   (void)operands, (void)packed;
 }
@@ -102,6 +104,9 @@ void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed) {
 int64_t lap_gemm_chain_block(void) { return has_chains() ? LAP_MATMUL_BLOCK : INT64_MAX; }
 
 bool lap_gemm_holds(void) { return is_ours() && lap_gemm_precision_here() == LAP_MATMUL_BFLOAT16; }
+
+/* From halfway between the largest of bfloat16 and the next power of two on, it is infinity. */
+real lap_gemm_largest(void) { return lap_gemm_holds() ? 0x1.fefffep127F : FLT_MAX; }
 
 #endif
 

@@ -27,6 +27,7 @@
 #define lap_gemm_hold LAP_PRECISION(lap_gemm_hold)
 #define lap_gemm_pack_b LAP_PRECISION(lap_gemm_pack_b)
 #define lap_gemm_packs_halves LAP_PRECISION(lap_gemm_packs_halves)
+#define lap_gemm_largest LAP_PRECISION(lap_gemm_largest)
 #define lap_gemm_packed_width LAP_PRECISION(lap_gemm_packed_width)
 
 /* With OpenBLAS, the tiles of C. */
@@ -63,6 +64,9 @@ void lap_gemm_here(const lap_gemm_operands *operands);
 /* Positions after which a chain over positions ends and is added: LAP_MATMUL_BLOCK; with OpenBLAS
  * and in bfloat16 never (INT64_MAX). */
 int64_t lap_gemm_chain_block(void);
+
+/* The largest magnitude that is finite as an operand: larger ones become infinity in bfloat16. */
+real lap_gemm_largest(void);
 
 /* Rounds values to bfloat16 as products in bfloat16 round their operands. */
 void lap_gemm_round(real *values, int64_t count);

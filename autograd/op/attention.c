@@ -16,7 +16,6 @@
  * Zero times what a query does not see would be NaN where that is not finite, so a head with such
  * numbers goes query by query and key by key: what overflows in one document stays there.
  */
-#include <float.h>
 #include <omp.h>
 
 #include "autograd/kernel/elementary.h"
@@ -164,12 +163,9 @@ static void zero(real *x, int64_t begin, int64_t end) {
   for (int64_t j = begin; j < end; ++j) x[j] = 0;
 }
 
+/* As operands of products. */
 static bool all_finite(const real *x, int64_t stride, int64_t rows, int64_t columns) {
-#ifdef LAP_DOUBLE
-  const real largest = DBL_MAX;
-#else
-  const real largest = FLT_MAX;
-#endif
+  const real largest = lap_gemm_largest();
   int wrong = 0;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) wrong |= !(lap_magnitude(x[i * stride + j]) <= largest);

@@ -73,7 +73,7 @@ static void impossible_shapes_are_refused_by_key(void **state) {
                  "num_attention_heads is 1048576; with head_dim 16 it must be at most 65536");
   lap_gemma2_config config = shape(64, 8, 1, 4, 2, 16);
   config.rms_norm_eps = 0;
-  assert_refused(config, "rms_norm_eps is 0; it must be a finite number greater than 0");
+  assert_refused(config, "rms_norm_eps is 0; it must be from 1e-30 to 1e+30");
   config = shape(64, 8, 1, 4, 2, 16);
   config.attn_logit_softcapping = -1;
   assert_refused(config,
@@ -94,7 +94,8 @@ static void numbers_that_float32_cannot_hold_are_refused(void **state) {
       {&config.attn_logit_softcapping, {1e39, 1e-40, NAN}, {1e-6, 1e30}, "attn_logit_softcapping"},
       {&config.final_logit_softcapping, {1e39, 1e-40, NAN}, {1e-6, 0}, "final_logit_softcapping"},
       {&config.query_pre_attn_scalar, {1e-80, INFINITY, 0}, {1e-30, 1e30}, "query_pre_attn_scalar"},
-      {&config.rope_theta, {1e-300, 0, 1e31}, {1e-6, 1e30}, "rope_theta is "}};
+      {&config.rope_theta, {1e-300, 0, 1e31}, {1e-6, 1e30}, "rope_theta is "},
+      {&config.rms_norm_eps, {1e-46, NAN, -1}, {1e-30, 1}, "rms_norm_eps is "}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     const double before = *cases[i].field;
     for (int j = 0; j < 3; ++j) {

@@ -116,6 +116,30 @@ static void sources_are_mixed_by_weight(void **state) {
     }
 }
 
+/* What dataset/order.h promises of the shares, where the sources that come first are small: the
+ * last one makes up for their samples until they take them. */
+static void shares_are_as_exact_as_promised(void **state) {
+  (void)state;
+  enum { SOURCES = 10, SAMPLES = 1000, WINDOWS = 7 };
+  for (int sources = 2; sources <= SOURCES; ++sources) {
+    lap_order_source mix[SOURCES];
+    uint64_t taken[SOURCES] = {0};
+    double most = 0;
+    for (int i = 0; i < sources; ++i)
+      mix[i] =
+          (lap_order_source){i + 1 < sources ? 1 : 101 - sources, (uint64_t)i * WINDOWS, WINDOWS};
+    for (uint64_t sample = 0; sample < SAMPLES; ++sample) {
+      ++taken[lap_sample_window(3, sample, mix, (size_t)sources, NULL) / WINDOWS];
+      for (int i = 0; i < sources; ++i) {
+        const double ahead = (double)taken[i] - (double)(sample + 1) * mix[i].weight / 100;
+        assert_true(ahead > -1 - 1e-9 && ahead < i + 1e-9);
+        most = ahead > most ? ahead : most;
+      }
+    }
+    assert_true(most > sources - 2); /* so no less is to be promised */
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_window_comes_once_an_epoch),
@@ -125,6 +149,7 @@ int main(void) {
       cmocka_unit_test(the_order_is_the_one_of_all_runs_before),
       cmocka_unit_test(samples_run_through_epochs),
       cmocka_unit_test(sources_are_mixed_by_weight),
+      cmocka_unit_test(shares_are_as_exact_as_promised),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

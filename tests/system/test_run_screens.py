@@ -64,6 +64,28 @@ class Screens(harness.Test):
         self.assertRegex(harness.succeed("inspect", self.workspace / "plain").out,
                          r"last_step .* loss [\d.]+ nats/token")
 
+    def test_a_step_without_counted_positions_says_so(self):
+        """Windows of one row each: that of an EOS counts nothing, which is no loss of nan."""
+        workspace = self.workspace
+        (workspace / "short.txt").write_text("a\nb\na\n")
+        harness.succeed("tokenize", "--tokenizer", workspace / "tokenizer.model", "--documents", "line", "--out",
+                        workspace / "short", workspace / "short.txt")
+        for steps in range(1, 10):
+            run = workspace / f"short-{steps}"
+            found = harness.succeed("train", workspace.config("short.yaml", run, steps=steps, lanes=1, sequences=1),
+                                    f"data.train={workspace / 'short/train'}", "data.sequence_length=2", "--json")
+            lines = harness.metrics(run)
+            self.assertNotIn("nan", found.out + found.err)
+            uncounted = lines[-1]["loss"] is None
+            self.assertEqual("no position of the last step is counted" in found.out, uncounted)
+            inspected = harness.succeed("inspect", run).out
+            self.assertNotIn("not finite", inspected)
+            self.assertEqual("no position counted, grad_norm 0" in inspected, uncounted)
+        self.assertEqual(found.json["applied_updates"], sum(line["loss"] is not None for line in lines))
+        self.assertEqual([f"step {line['step']}/{steps}  no position of its windows is counted, no update made" in
+                          found.err for line in lines], [line["loss"] is None for line in lines])
+        self.assertEqual(sum(line["loss"] is None for line in lines), 3)
+
     # --- a fork ---
 
     def test_a_forked_run_names_its_parent(self):

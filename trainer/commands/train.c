@@ -214,6 +214,11 @@ static void print_times(const lap_train_report *report) {
  * does not bear its name. */
 static void print_trained(const lap_train_report *report) {
   const lap_step_result *last = &report->last;
+  if (last->left) return; /* none ended */
+  if (last->counted == 0) {
+    printf("no loss: no position of the last step is counted\n");
+    return;
+  }
   if (report->distill_weight == 0) {
     printf("training loss %.4f nats/token\n", last->loss);
     return;

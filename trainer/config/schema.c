@@ -83,7 +83,7 @@ static const lap_config_key schema[] = {
      .minimum = 1e-6, .maximum = 1e30, .in_numbers = true,
      .meaning = "Base of the RoPE frequencies."},
     {"model.rms_norm_eps", LAP_KEY_REAL, offsetof(lap_config, model.rms_norm_eps),
-     .fallback = "1.0e-6", .minimum = 0, .maximum = 1, .lower = LAP_ABOVE, .in_numbers = true,
+     .fallback = "1.0e-6", .minimum = 1e-30, .maximum = 1, .in_numbers = true,
      .meaning = "Added to the mean square in RMSNorm."},
     {"model.max_position_embeddings", LAP_KEY_INTEGER,
      offsetof(lap_config, model.max_position_embeddings), .fallback = "8192", .minimum = 1,
@@ -214,7 +214,7 @@ static const lap_config_key schema[] = {
      .minimum = 0, .maximum = 1, .upper = LAP_BELOW, .in_numbers = true,
      .meaning = "Decay of AdamW's second moment."},
     {"optimizer.epsilon", LAP_KEY_REAL, offsetof(lap_config, optimizer.epsilon),
-     .fallback = "1.0e-8", .minimum = 0, .maximum = 1, .lower = LAP_ABOVE, .in_numbers = true,
+     .fallback = "1.0e-8", .minimum = 1e-16, .maximum = 1, .in_numbers = true,
      .meaning = "Added to the root of AdamW's second moment."},
     {"optimizer.weight_decay", LAP_KEY_REAL, offsetof(lap_config, optimizer.weight_decay),
      .fallback = "0.1", .minimum = 0, .maximum = 1000, .in_numbers = true,
@@ -245,10 +245,13 @@ static const lap_config_key schema[] = {
      .words = schedule_words, .in_numbers = true,
      .meaning =
          "Learning rate after the warm-up. cosine and linear fall to final_ratio; constant stays; "
-         "wsd stays, then falls linearly to final_ratio in the last 10 % of all steps."},
+         "wsd stays, then falls linearly to final_ratio in the last 10 % of all steps, rounded "
+         "down: of fewer than 10 steps it never falls."},
     {"schedule.final_ratio", LAP_KEY_REAL, offsetof(lap_config, schedule.final_ratio),
      .fallback = "0.1", .minimum = 0, .maximum = 1, .in_numbers = true,
-     .meaning = "Last learning rate, as a share of the peak."},
+     .meaning =
+         "Where the learning rate ends, as a share of the peak. With wsd the last step has it; "
+         "cosine and linear would reach it one step after the last."},
 
     {"checkpoint.every_steps", LAP_KEY_INTEGER, offsetof(lap_config, checkpoint.every_steps),
      .minimum = 0, .maximum = 1e12, .derived = "off", .unit = "steps", .example = "50",

@@ -93,6 +93,13 @@ typedef struct {
   const char *key, *name, *unit; /* as in the file; as it is said, where the two differ */
 } spoken;
 
+/* Of a step without counted positions there is no loss, and no gradient either. */
+static bool counts_nothing(const json_t *line) {
+  const json_t *norm = json_object_get(line, "grad_norm");
+  return json_is_null(json_object_get(line, "loss")) && json_is_number(norm) &&
+         json_number_value(norm) == 0;
+}
+
 /* "loss 4.3957 nats/token, perplexity 81.10": those of `keys` that are numbers. */
 static char *numbers_text(const json_t *object, const spoken *keys, size_t count) {
   char *text = NULL;
@@ -102,6 +109,8 @@ static char *numbers_text(const json_t *object, const spoken *keys, size_t count
     const json_t *value = json_object_get(object, keys[i].key);
     if (json_is_number(value))
       fprintf(out, ", %s %.*g%s", keys[i].name, 5, json_number_value(value), keys[i].unit);
+    else if (i == 0 && counts_nothing(object))
+      fprintf(out, ", no position counted");
     else if (i == 0)
       fprintf(out, ", %s not finite", keys[i].name);
   }

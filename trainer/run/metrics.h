@@ -18,7 +18,8 @@
 typedef struct {
   int64_t step;            /* 1 after the first update */
   int64_t tokens;          /* inputs seen since the start of the run */
-  double loss, ce, kd, kl; /* means over counted positions; NAN where there is no teacher */
+  double loss, ce, kd, kl; /* means over counted positions; NAN where there is no teacher, or
+                            * no such position */
   double grad_norm;        /* before clipping */
   double learning_rate;
   double seconds; /* of this step */

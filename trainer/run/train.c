@@ -62,6 +62,13 @@ static void say_step(const trainer *t, const lap_step_result *r, double seconds,
                                  .already_done = (int64_t)t->first_step,
                                  .seconds = lap_clock_seconds() - t->first_started};
   lap_console_format_eta(&progress, eta);
+  if (r->counted == 0) { /* its loss is 0 / 0, which is no reason to worry */
+    lap_console_say(t->session->console,
+                    "step %" PRIu64 "/%" PRIu64
+                    "  no position of its windows is counted, no update made%s%s",
+                    t->state->step, t->inputs->total_steps, *eta ? "  ETA " : "", eta);
+    return;
+  }
   const bool taught = lap_inputs_taught(t->inputs);
   if (taught) snprintf(teacher, sizeof teacher, "  kd %.4f  kl %.4f", r->kd, r->kl);
   lap_console_say(t->session->console,
@@ -114,6 +121,7 @@ static void record_step(trainer *t, const lap_step_result *r, double seconds, do
   if (t->bar) {
     char detail[64];
     snprintf(detail, sizeof detail, "%s %.4f", taught ? "objective" : "loss", r->loss);
+    if (r->counted == 0) snprintf(detail, sizeof detail, "nothing counted");
     lap_console_progress(t->session->console, (int64_t)t->state->step, detail);
   }
   if (step_is_said(t)) say_step(t, r, seconds, rate);
@@ -193,10 +201,15 @@ static lap_code save(trainer *t, bool behind, lap_status *status) {
   return lap_saver_save(t->saver, t->state, t->best_step, behind, status);
 }
 
+/* What is reported where no step ended. */
+static lap_step_result no_step(void) {
+  return (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN, .left = true};
+}
+
 /* A run that has nothing left to do: its state is hashed again and named; written only if it is not
  * there. */
 static lap_code confirm(trainer *t, lap_status *status) {
-  t->report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN};
+  t->report->last = no_step();
   LAP_TRY(save(t, false, status));
   lap_console_say(t->session->console, "step %" PRIu64 "/%" PRIu64 "  nothing left to do",
                   t->state->step, t->inputs->total_steps);
@@ -462,7 +475,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .best_loss = INFINITY,
                .best_step = -1};
   t.started = t.last_checkpoint = lap_clock_seconds();
-  report->last = (lap_step_result){.loss = NAN, .ce = NAN, .kd = NAN, .kl = NAN}; /* no step yet */
+  report->last = no_step();
   lap_code code = prepare(&t, status);
   const bool prepared = code == LAP_OK;
   if (prepared) {

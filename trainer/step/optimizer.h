@@ -9,6 +9,8 @@
  *   w -= lr (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay w)
  * Moments, and squares g^2, below 2^-126 are 0: a weight without a gradient would otherwise keep
  * subnormal moments for ever, and its update take a hundred times as long.
+ * epsilon is at least 1e-16, by the config: a gradient of which the square became 0 would otherwise
+ * make a step of m / epsilon, without any bound, and where m is 0 too, 0 / 0 in float32.
  * decay is weight_decay for matrices and the embedding, 0 for norms.
  */
 #ifndef LAP_TRAINER_STEP_OPTIMIZER_H

@@ -12,7 +12,7 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
                                   uint64_t *total_steps, lap_status *status);
 
 /* The learning rate of the update made in step `step` (0-based) of `total_steps`. Warm-up rises
- * linearly to the peak in warmup_steps; then, with x from 0 to 1 over what remains,
+ * linearly to the peak in warmup_steps; then, with x = i / n in step i, from 0, of n that remain,
  *   cosine    final + (1 - final) (1 + cos(pi x)) / 2       linear    1 - (1 - final) x
  *   constant  1                                             wsd       1, then linear to final in
  *                                                                     the last 10 % of all steps

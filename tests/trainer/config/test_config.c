@@ -278,6 +278,8 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"optimizer: {learning_rate: .inf}\n", "found '.inf'", NULL},
       {"optimizer: {learning_rate: 1e999}\n", "found '1e999'", NULL},
       {"optimizer: {learning_rate: 1e-3x}\n", "found '1e-3x'", NULL},
+      {"optimizer: {epsilon: 1e-46}\n", "a number from 1e-16 to 1, found '1e-46'", NULL},
+      {"model: {rms_norm_eps: 1e-46}\n", "a number from 1e-30 to 1, found '1e-46'", NULL},
       {"optimizer: {learning_rate: 0}\n", "a number greater than 0 to 1000, found '0'", NULL},
       {"optimizer: {beta1: 1}\n", "expected a number from 0 to below 1, found '1'", NULL},
       {"objective: {distill_weight: 1.5}\n", "a number from 0 to 1, found '1.5'", NULL},

@@ -143,7 +143,7 @@ static void a_config_as_json_is_the_same_config(void **state) {
   static const char *const overrides[] = {
       "run_dir=a \"b\" \xE6\xBC\xA2 \\",
       "data.train=[{path: a, weight: 0.1}, {path: b}]",
-      "optimizer.epsilon=1e-300",
+      "optimizer.clip_norm=1e-300",
       "seed=9000000000000000000",
       "model.final_logit_softcapping=null",
       "model.num_hidden_layers=3",

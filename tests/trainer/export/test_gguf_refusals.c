@@ -35,7 +35,6 @@ static void a_config_that_llama_cpp_does_not_follow_is_refused(void **state) {
       {"model.query_pre_attn_scalar=4.0000001", {"is 4.0000001", "takes 4 "}},
       {"model.attn_logit_softcapping=null", {"attn_logit_softcapping is null", "only a number"}},
       {"model.final_logit_softcapping=null", {"final_logit_softcapping is null", "only a number"}},
-      {"model.rms_norm_eps=1e-50", {"rms_norm_eps is 1.0e-50", "float32", "1.4e-45"}},
       {"model.pre_norms_only=true", {"pre_norms_only is true", "always has norms behind"}},
       {"model.layer_types=[full_attention, sliding_attention, full_attention]",
        {"layer_types has full_attention at layer 0", "sliding_attention for even layers"}},

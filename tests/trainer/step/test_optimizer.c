@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
+#include "trainer/config/schema.h"
 #include "trainer/step/optimizer.h"
 
 static lap_gemma2_config small_model(void) {
@@ -391,10 +392,38 @@ static void moments_stay_from_the_least_normal_number_on(void **state) {
   vectors_destroy(&v);
 }
 
+/* Without decay an update moves no weight by more than the learning rate, but for rounding, also
+ * where the square of the gradient is so small that it became 0. */
+static void the_least_epsilon_bounds_every_update(void **state) {
+  (void)state;
+  size_t keys;
+  const double epsilon = lap_config_schema(&keys)[lap_config_find("optimizer.epsilon")].minimum;
+  const double decays[] = {0, 0.9, 0.95, 0.999, 0.999999};
+  const lap_gemma2_config model = small_model();
+  vectors v = vectors_create(lap_parameters_create(&model));
+  for (size_t i = 0; i < sizeof decays / sizeof *decays; ++i)
+    for (int exponent = -150; exponent < 20; ++exponent) {
+      const lap_adamw adamw = {
+          .learning_rate = 1, .beta1 = 0.9, .beta2 = decays[i], .epsilon = epsilon, .update = 1};
+      memset(v.weight, 0, (size_t)v.parameters->elements * sizeof(float));
+      memset(v.exp_avg, 0, (size_t)v.parameters->elements * sizeof(float));
+      memset(v.exp_avg_sq, 0, (size_t)v.parameters->elements * sizeof(float));
+      for (int64_t j = 0; j < v.parameters->elements; ++j)
+        v.gradient[j] = exponent == -150 ? 0 : ldexpf(1.99F, exponent);
+      update_whole(&adamw, 1, &v);
+      for (int64_t j = 0; j < v.parameters->elements; ++j)
+        if (tensor_of(v.parameters, j) && !(fabsf(v.weight[j]) <= 1.1F))
+          fail_msg("gradient 1.99 2^%d, beta2 %g: an update of %g", exponent, decays[i],
+                   (double)v.weight[j]);
+    }
+  vectors_destroy(&v);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(moments_without_a_gradient_end_in_zero),
       cmocka_unit_test(moments_stay_from_the_least_normal_number_on),
+      cmocka_unit_test(the_least_epsilon_bounds_every_update),
       cmocka_unit_test(an_update_is_that_of_the_paper),
       cmocka_unit_test(copies_of_norms_do_not_decay_either),
       cmocka_unit_test(thousands_of_updates_follow_the_paper),
