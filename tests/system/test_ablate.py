@@ -239,6 +239,12 @@ class Stop(Suite):
                 saved = list((self.workspace / name / "runs/distilled/seed-1/checkpoints").glob("step-*"))
                 self.assertEqual(len(saved), 1, result)
 
+    def test_it_learns_how_children_end_where_its_parent_ignores_that(self):
+        suite = self.write("ignored.yaml", SUITE + ARMS)
+        result = lapidary(*self.arguments(suite, "ignored"), cwd=self.workspace.path, timeout=60,
+                          preexec=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assert_exit(result, 0)
+
     def test_children_die_with_it(self):
         for name, more in (("orphans", ""), ("orphaned-ranks", RANKS)):
             with self.subTest(name):
