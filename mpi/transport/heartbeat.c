@@ -21,6 +21,13 @@ double lap_heartbeat_interval(double watchdog_seconds) {
 
 double lap_heartbeat_first_limit(double watchdog_seconds) { return 3.0 / 4 * watchdog_seconds; }
 
+/* Waking up once takes less than the first; the second is several times what the heartbeat of a
+ * directory's lock takes, which has used a millisecond after one or two minutes. */
+double lap_heartbeat_least_movement(double standstill) {
+  static const double once = 1e-3, each_second = 1e-4;
+  return once + each_second * standstill;
+}
+
 void lap_heartbeat_pass(lap_heartbeat *h, double seconds) {
   h->standstill += seconds;
   for (int i = 0; i < h->count; ++i) {

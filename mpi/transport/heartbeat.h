@@ -46,6 +46,10 @@ double lap_heartbeat_interval(double watchdog_seconds);
  * the others, so that one message is printed and names the culprit. */
 double lap_heartbeat_first_limit(double watchdog_seconds);
 
+/* Seconds of processor time since a rank last moved that are a movement again, `standstill` seconds
+ * later: more than its helpers take, which wake up now and then whatever the rank does. */
+double lap_heartbeat_least_movement(double standstill);
+
 void lap_heartbeat_pass(lap_heartbeat *heartbeat, double seconds);
 void lap_heartbeat_hear(lap_heartbeat *heartbeat, int peer, const lap_beat *beat);
 /* Since any rank of this one's subtree moved: for rank 0, any rank of the job. */

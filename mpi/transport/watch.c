@@ -14,8 +14,6 @@
 /* One look counts as at most this much time: where a queue system has suspended the whole job, the
  * time in which this process did not run itself says nothing of its peers. */
 static const double longest_look = 1, shortest_look = 0.005;
-/* What counts as a movement: waking up alone takes less. */
-static const double least_processor_seconds = 1e-3;
 /* What a launcher may take to end the job, in which the other ranks are quiet. */
 static const double ending_seconds = 10;
 
@@ -53,8 +51,8 @@ void lap_watch_end(lap_watch *w) {
 
 static void note_movement(lap_watch *w, const lap_watch_facts *facts) {
   const double used = lap_other_threads_seconds();
-  if (facts->exchanges == w->exchanges && used - w->processor_seconds < least_processor_seconds)
-    return;
+  const double least = lap_heartbeat_least_movement(w->heartbeat.standstill);
+  if (facts->exchanges == w->exchanges && used - w->processor_seconds < least) return;
   w->exchanges = facts->exchanges;
   w->processor_seconds = used;
   w->heartbeat.standstill = w->warned = 0;

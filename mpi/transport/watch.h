@@ -2,7 +2,8 @@
  *
  * The communication thread looks again and again: it sends heartbeats, hears those of its peers
  * (heartbeat.h), and asks Linux what the other threads of its own process do. A rank moves while
- * its threads use processor time, or while exchanges begin and end. The job has to end where
+ * its threads use processor time, more than helpers that wake up now and then, or while exchanges
+ * begin and end. The job has to end where
  *
  *   a peer is silent          its process is stopped, dead or cut off: it cannot speak for itself
  *   this rank stands still    in a system call, and does not wait for other ranks

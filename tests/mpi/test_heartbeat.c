@@ -104,6 +104,32 @@ static void rank_0_knows_when_any_rank_has_moved(void **state) {
     }
 }
 
+/* How long a rank seems to have stood still whose threads use `seconds` of processor time every
+ * `period` seconds. */
+static double seems_to_stand_still(double seconds, double period, double passed) {
+  double standstill = 0, used = 0;
+  for (double time = period; time <= passed; time += period) {
+    standstill += period;
+    used += seconds;
+    if (used < lap_heartbeat_least_movement(standstill)) continue;
+    standstill = used = 0;
+  }
+  return standstill;
+}
+
+/* As the lock of a directory does every five seconds on rank 0, which may be stuck all the same. */
+static void a_helper_that_wakes_up_is_no_movement(void **state) {
+  (void)state;
+  for (double seconds = 300; seconds < 1e5; seconds *= 3)
+    assert_true(seems_to_stand_still(100e-6, 5, seconds) > lap_heartbeat_first_limit(seconds));
+}
+
+static void little_work_is_a_movement(void **state) {
+  (void)state;
+  assert_true(seems_to_stand_still(1e-3, 1, 300) < 5);
+  assert_true(seems_to_stand_still(50e-3, 60, 300) < 61);
+}
+
 static void the_traffic_is_small(void **state) {
   (void)state;
   assert_true(LAP_BEAT_BYTES <= 128);
@@ -121,6 +147,8 @@ int main(void) {
       cmocka_unit_test(who_has_said_its_last_may_be_silent),
       cmocka_unit_test(who_beats_slowly_is_waited_for),
       cmocka_unit_test(rank_0_knows_when_any_rank_has_moved),
+      cmocka_unit_test(a_helper_that_wakes_up_is_no_movement),
+      cmocka_unit_test(little_work_is_a_movement),
       cmocka_unit_test(the_traffic_is_small),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

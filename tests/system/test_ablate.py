@@ -243,6 +243,14 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         resolved = (self.workspace / "tuned/runs/distilled/seed-1/config.resolved.yaml").read_text()
         self.assertIn("learning_rate: 0.001", resolved)
         self.assertFalse((self.workspace / "tuned/tune/distilled" / rates[0] / "seed-8/eval/test.json").exists())
+        # A part makes nothing again that others may be reading.
+        tokens = min((self.workspace / "tuned/shared").glob("tokens-*"))
+        (tokens / "done.json").rename(tokens / "was-done.json")
+        result = self.ablate(suite, "tuned", "--part", "0")
+        self.assert_exit(result, 2)
+        self.assertIn(f"shared/{tokens.name} is not done yet: --part shared comes first", result.err)
+        (tokens / "was-done.json").rename(tokens / "done.json")
+        self.assertNotIn("[", self.ablated(suite, "tuned", "--part", "0").err)
 
     def test_a_grid_stays_where_no_config_could_follow(self):
         suite = self.write("edge.yaml", SUITE.replace("seeds: 2", "seeds: 1").replace("teacher", "#") +

@@ -5,7 +5,7 @@ import signal
 import time
 
 from ablate_suite import ARMS, RANKS, SUITE, Suite, children_of, contents, wait_until_gone, without_times
-from harness import finish, json, start, succeed, unittest
+from harness import finish, json, lapidary, start, succeed, unittest
 
 
 class KillAnywhere(Suite):
@@ -116,6 +116,12 @@ class Stop(Suite):
                 self.assertIn("the same command goes on", result.err)
                 saved = list((self.workspace / name / "runs/distilled/seed-1/checkpoints").glob("step-*"))
                 self.assertEqual(len(saved), 1, result)
+
+    def test_it_learns_how_children_end_where_its_parent_ignores_that(self):
+        suite = self.write("ignored.yaml", SUITE + ARMS)
+        result = lapidary(*self.arguments(suite, "ignored"), cwd=self.workspace.path, timeout=60,
+                          preexec=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assert_exit(result, 0)
 
     def test_children_die_with_it(self):
         for name, more in (("orphans", ""), ("orphaned-ranks", RANKS)):

@@ -3,17 +3,39 @@
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import time
 import unittest
 
 import h5py
 import numpy
 
-from harness import LAPIDARY, SEQUENCE_LENGTH, SOURCE, Test, hdf5_contents, lapidary, succeed
+from harness import (LAPIDARY, SEQUENCE_LENGTH, SOURCE, Test, environment, finish, hdf5_contents, kill_group, lapidary,
+                     start, succeed)
 
 PAD, EOS, BOS = 0, 1, 2
+
+# Rank 1 says that it comes to the checkpoints of a run, and waits until it may see them.
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+DIR *opendir(const char *path) {
+  const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+  if (rank && !strcmp(rank, "1") && !strcmp(path, getenv("CHECKPOINTS"))) {
+    close(open(getenv("COMES"), O_CREAT | O_WRONLY, 0666));
+    for (int i = 0; i < 3000 && access(getenv("GOES"), F_OK) != 0; ++i) usleep(10000);
+  }
+  return ((DIR *(*)(const char *))dlsym(RTLD_NEXT, "opendir"))(path);
+}
+"""
 
 
 class Evaluation(Test):
@@ -285,6 +307,59 @@ class Evaluation(Test):
                               pathlib.Path("/proc/nowhere/losses.h5"), ranks=ranks)
             self.assert_exit(result, 3)
             self.assertIn("/proc/nowhere", result.err)
+
+
+class RunThatGoesOn(Test):
+    """Ranks that look for the newest checkpoint of a run which gets a newer one meanwhile, or of which one host sees
+    less than another, do not compute with different ones."""
+
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=80)
+        cls.run_dir, cls.aside = workspace / "run", workspace / "aside"
+        cls.config = workspace.config("run.yaml", cls.run_dir, steps=4, extra="checkpoint: {every_steps: 2}\n")
+        succeed("train", cls.config)
+        (cls.run_dir / "checkpoints/step-00000004").rename(cls.aside)
+        source, cls.shim = workspace / "shim.c", workspace / "shim.so"
+        source.write_text(SHIM)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", cls.shim, source, "-ldl"], check=True, env=environment())
+        (workspace / "items.jsonl").write_text('{"context": "ba", "choices": ["be", "bo"], "answer": 0}\n')
+
+    def refused(self, *command):
+        comes, goes = self.workspace / "comes", self.workspace / "goes"
+        newest = self.run_dir / "checkpoints/step-00000004"
+        more = {"LD_PRELOAD": str(self.shim), "CHECKPOINTS": str(newest.parent), "COMES": str(comes),
+                "GOES": str(goes)}
+        os.environ.update(more)
+        try:
+            process = start(command, ranks=2)
+        finally:
+            for name in more:
+                del os.environ[name]
+        self.addCleanup(kill_group, process)
+        while process.poll() is None and not comes.exists():
+            time.sleep(0.01)
+        time.sleep(1.5)  # rank 0 has seen the older one
+        self.aside.rename(newest)
+        goes.touch()
+        result = finish(process, timeout=60)
+        newest.rename(self.aside)
+        comes.unlink()
+        goes.unlink()
+        self.assert_exit(result, 2)
+        self.assertRegex(result.err, r'rank 0 on \S+ has "step 2, state_sha256 \w+", rank 1 on \S+ has "step 4, state_')
+        self.assertIn("name one of them instead of the run", result.err)
+
+    def test_eval_says_so(self):
+        self.refused("eval", self.run_dir, "--tokens", self.workspace / "tokens/eval/*.h5")
+        self.refused("eval", self.run_dir, "--choices", self.workspace / "items.jsonl")
+
+    def test_teach_says_so(self):
+        self.refused("teach", "--from", self.run_dir, "--tokens", self.workspace / "tokens/eval/*.h5", "--k", "8",
+                     "--out", self.workspace / "cache")
+
+    def test_a_fork_says_so(self):
+        self.refused("train", self.config, "--fork", "--resume", self.run_dir, f"run_dir={self.workspace / 'fork'}")
 
 
 if __name__ == "__main__":

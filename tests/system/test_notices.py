@@ -13,6 +13,28 @@ from harness import (Test, environment, finish, hdf5_contents, made_up_text, pro
 NOTICES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR2)
 STEPS = 40
 
+# Rank 0 is asked to stop when it has opened metrics.jsonl and makes the next large array.
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+static int opened;
+#define FOPEN(name)                                                       \
+  FILE *name(const char *path, const char *mode) {                        \
+    opened |= strstr(path, "metrics.jsonl") && mode[0] == 'a';            \
+    return ((FILE * (*)(const char *, const char *))dlsym(RTLD_NEXT, #name))(path, mode); \
+  }
+FOPEN(fopen)
+FOPEN(fopen64)
+void *aligned_alloc(size_t alignment, size_t bytes) {
+  if (opened) raise(SIGUSR1);
+  opened = 0;
+  return ((void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "aligned_alloc"))(alignment, bytes);
+}
+"""
+
 
 def takes(process, mask):
     """Whether SIGUSR1 is in such a mask (SigCgt: handled, SigBlk: blocked) of this process."""
@@ -119,6 +141,18 @@ class Notices(Test):
                     self.assert_stopped(result, f"{name} on 2 ranks, {number.name} after {seconds} s")
         result = w.train(self.config, w / "ranks", "--resume", "auto", ranks=3)
         self.assertEqual(result.json["state_sha256"], self.state)
+
+    def test_ranks_stop_together_where_weights_are_on_their_way(self):
+        """The last moment at which a request is not deferred, when ranks that divide the weights have begun to send."""
+        source, shim = self.workspace / "shim.c", self.workspace / "shim.so"
+        source.write_text(SHIM)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True, env=environment())
+        command = ["train", self.config, f"run_dir={self.workspace / 'divided'}", "mesh.shard=full", "--quiet"]
+        os.environ["LD_PRELOAD"] = str(shim)
+        self.addCleanup(os.environ.pop, "LD_PRELOAD", None)
+        process = start(command, ranks=2)
+        del os.environ["LD_PRELOAD"]
+        self.assert_exit(finish(process, timeout=60), 75)
 
     def test_a_notice_to_one_rank_stops_all(self):
         process = start(["train", self.config, f"run_dir={self.workspace / 'one'}", "--quiet",

@@ -132,6 +132,15 @@ static lap_code too_early(const lap_graph *graph, const char *missing, lap_statu
                   graph->tasks.out, missing);
 }
 
+/* Of what the runs share; choosing by tuning would make it, beside other parts that read it. */
+static lap_code check_shared(lap_graph *graph, lap_status *status) {
+  LAP_TRY(lap_execute_look(&graph->tasks, false, status));
+  for (size_t i = 0; i < graph->tasks.count; ++i)
+    if (graph->tasks.task[i].state == LAP_TASK_WAITING)
+      return too_early(graph, graph->tasks.task[i].name, status);
+  return LAP_OK;
+}
+
 /* Leaves the tasks of the part to do; the others are done, or not its business. Evaluations stand
  * behind their run. */
 static lap_code leave_part(lap_graph *graph, int64_t part, lap_status *status) {
@@ -168,7 +177,9 @@ static lap_code prepare(lap_graph *graph, int64_t part, const lap_execute_option
   const bool there = lap_file_exists(needed);
   const lap_code code = there ? LAP_OK : too_early(graph, needed, status);
   free(needed);
-  return code == LAP_OK ? lap_graph_add_teachers(graph, status) : code;
+  LAP_TRY(code);
+  LAP_TRY(lap_graph_add_teachers(graph, status));
+  return check_shared(graph, status);
 }
 
 static lap_code run(lap_graph *graph, int64_t part, const lap_execute_options *options,

@@ -146,6 +146,11 @@ typedef struct {
  * LAP_DATA naming the file. */
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
 void lap_checkpoint_close(lap_checkpoint *checkpoint);
+/* Collective. LAP_USAGE where ranks have opened different ones, as they may in the directory of a
+ * run that goes on: a newer one appears meanwhile, on one host before the others. `path` is what
+ * was asked for; `checkpoint` NULL: that is none, on this rank. */
+lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
+                              lap_status *status);
 
 /* Not collective. The names of step-* directories under `directory`, newest first; malloc'ed. */
 lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count,

@@ -128,6 +128,19 @@ lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_
   return code;
 }
 
+lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
+                              lap_status *status) {
+  char *which =
+      checkpoint ? lap_format("step %" PRIu64 "%s%.16s", checkpoint->step,
+                              checkpoint->full ? ", state_sha256 " : "", checkpoint->state_sha256)
+                 : lap_copy_string("no checkpoint");
+  const lap_code code = lap_agree_same(
+      comm, path, which,
+      "the run has got a newer checkpoint meanwhile; name one of them instead of the run", status);
+  free(which);
+  return code;
+}
+
 lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *status) {
   LAP_TRY(check_files(checkpoint, status));
   return lap_pieces_verify(checkpoint, 0, 1, status);

@@ -380,6 +380,8 @@ int lap_command_main(const lap_command *const *commands, int argc, char **argv) 
   argp_err_exit_status = LAP_USAGE;     /* argp's own is 64 */
   /* A file-size limit (ulimit -f) is then an error of write, with a message, like a full disk. */
   signal(SIGXFSZ, SIG_IGN);
+  /* Whoever started us may ignore it, and then nobody learns how a child has ended. */
+  signal(SIGCHLD, SIG_DFL);
   if (argc < 2) return refuse_line("a command is missing");
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
       strcmp(argv[1], "help") == 0) {

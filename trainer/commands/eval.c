@@ -325,6 +325,7 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   const lap_model_source *source = &in->model.source;
+  LAP_TRY(lap_checkpoint_agree(source->checkpoint, line->positional[0], session->comm, status));
   assert(source->config);
   if (source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (in->cache && lap_cache_notice(in->cache))

@@ -98,6 +98,9 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
   own.code = open_inputs(session, flags, request, &in, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK)
+    code = lap_checkpoint_agree(in.model.source.checkpoint, request->checkpoint, session->comm,
+                                status);
   if (code == LAP_OK && in.model.source.notice)
     lap_console_warn(session->console, "%s", in.model.source.notice);
   if (code == LAP_OK)

@@ -306,6 +306,10 @@ static lap_code open_inputs(const teach_flags *flags, const lap_session *session
   if (own.code == LAP_OK) own.code = open_tokens(flags, in, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
+  for (size_t i = 0; i < in->count; ++i)
+    LAP_TRY(lap_checkpoint_agree(in->models[i].source.checkpoint,
+                                 i == 0 ? "--from" : "a model of --average", session->comm,
+                                 status));
   return read_models(session, in, status);
 }
 

@@ -313,6 +313,7 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = lap_checkpoint_agree(checkpoint, path, session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
   if (code == LAP_OK) code = open_log(config, session, status);
   if (code == LAP_OK) {

@@ -128,6 +128,7 @@ lap_block_weights *lap_block_weights_create(lap_state *state) {
 
 void lap_block_weights_destroy(lap_block_weights *w) {
   if (!w) return;
+  lap_block_weights_wait_all(w); /* who leaves early has begun some */
   for (int b = 0; b < w->state->parameters->bucket_count; ++b)
     lap_bucket_gather_destroy(w->gather[b]);
   for (int i = 0; i < SLOTS; ++i) lap_release_aligned(w->slot[i]);

@@ -25,6 +25,7 @@ typedef struct lap_block_weights lap_block_weights;
 
 /* Not collective. `state` outlives it. */
 lap_block_weights *lap_block_weights_create(lap_state *state);
+/* Waits for gathers that have begun, which all ranks have: NULL is fine. */
 void lap_block_weights_destroy(lap_block_weights *weights);
 /* What create allocates for gathered weights. */
 void lap_block_weights_bytes(const lap_state *state, lap_memory_table *memory);
