@@ -148,6 +148,18 @@ static lap_code check_beside(const lap_text_model *first, const lap_text_model *
   return LAP_OK;
 }
 
+/* The two shares together are the sum of a map's probabilities. */
+static lap_code check_finite(const attend_model *m, lap_status *status) {
+  for (int64_t i = 0; i < m->maps.layers * m->maps.heads; ++i)
+    if (!isfinite(m->head[i].in_window + m->head[i].beyond_window))
+      return lap_fail(status, LAP_NONFINITE,
+                      "%s: layer %" PRId64 ", head %" PRId64
+                      ": the attention is not finite; the model's weights are not usable: take an "
+                      "earlier checkpoint",
+                      m->model.source.path, i / m->maps.heads, i % m->maps.heads);
+  return LAP_OK;
+}
+
 static lap_code look(const attend_options *o, const attend_text *t, attend_model *m,
                      lap_console *console, lap_status *status) {
   lap_config *config = m->model.source.config;
@@ -166,7 +178,7 @@ static lap_code look(const attend_options *o, const attend_text *t, attend_model
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < m->maps.layers * m->maps.heads; ++i)
     m->head[i] = lap_head_measure(&m->maps, i / m->maps.heads, i % m->maps.heads, &t->pairs);
-  return LAP_OK;
+  return check_finite(m, status);
 }
 
 /* --- output --- */

@@ -72,7 +72,9 @@ static lap_code open_hugging_face(const char *path, lap_model_form form, lap_mod
   if (code != LAP_OK) return code;
   source->parameters = lap_parameters_create(&model);
   find_tokenizer(source);
-  if (form == LAP_MODEL_NO_WEIGHTS) return lap_hf_weights_check(path, source->parameters, status);
+  /* Before memory is asked for: a config may announce more than the files hold. */
+  LAP_TRY(lap_hf_weights_check(path, source->parameters, status));
+  if (form == LAP_MODEL_NO_WEIGHTS) return LAP_OK;
   lap_weight_target target = allocate_weights(source, form);
   const lap_code read = lap_hf_weights_read(path, &target, status);
   lap_weight_target_release(&target);
