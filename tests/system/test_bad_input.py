@@ -477,6 +477,33 @@ class Models(Test):
         self.refused(4, ["infinite: layer 0, head 0: the attention is not finite"], "attend", directory, "--text",
                      "ba de fi", "--out", self.workspace / "never", ranks=(None,))
 
+    def test_weights_of_another_model_are_said(self):
+        """They fit, and compute other numbers than they did."""
+        directory, config = self.copy_of("turned"), self.workspace / "model.yaml"
+        path = directory / "config.json"
+        for value, says in ((10000.0, None), (500.0, "model.rope_theta 500, here 10000; its weights")):
+            text = json.loads(path.read_text())
+            text["rope_theta"] = text["rope_parameters"]["rope_theta"] = value
+            text["max_position_embeddings"] = 9999
+            path.write_text(json.dumps(text))
+            out = self.workspace / f"begun-{value}"
+            result = succeed("init", config, f"init={directory}", "--out", out)
+            if says:
+                self.assertIn(f"warning: init: {directory} is of another model: {says}", result.err)
+            else:
+                self.assertNotIn("warning", result.err)
+        self.refused(2, ["begun-500.0: exists"], "init", config, f"init={directory}", "--out", out, ranks=(None,))
+        self.assertNotIn("weights from", lapidary("init", config, f"init={directory}", "--out", out).err)
+
+    def test_what_is_missing_is_said(self):
+        directory = self.copy_of("mute")
+        (directory / "tokenizer.model").unlink()
+        self.refused(3, ["mute: has no tokenizer.model", "put the SentencePiece model"], "generate", directory,
+                     "--prompt", "a", ranks=(None,))
+        self.refused(3, ["model.safetensors: is no directory", "Hugging Face directory"], "export",
+                     directory / "model.safetensors", "--format", "hf", "--out", self.workspace / "never",
+                     ranks=(None,))
+
     def test_a_name_commands_no_terminal(self):
         directory = self.copy_of("loud")
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -107,9 +108,19 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
   return LAP_DATA;
 }
 
+static lap_code check_directory(const char *path, lap_status *status) {
+  struct stat facts;
+  if (stat(path, &facts) != 0 || S_ISDIR(facts.st_mode)) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: is no directory; expected a checkpoint, a run directory or a Hugging Face "
+                  "directory: name the directory that holds the files",
+                  path);
+}
+
 lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,
                         lap_status *status) {
   *source = (lap_model_source){0};
+  LAP_TRY(check_directory(path, status));
   char *inside = lap_format("%s/checkpoints", path);
   const char *directory = lap_file_exists(inside) ? inside : path;
   char **names = NULL;
