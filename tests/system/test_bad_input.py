@@ -458,6 +458,14 @@ class Models(Test):
                           ["eval", self.workspace / "model", "--judge", directory, "--tokens", self.tokens]):
             self.refused(3, ["larger/model.safetensors", "expected shape [16777216, 1048576]"], *arguments,
                          ranks=(None,))
+        weights = self.workspace / "model/model.safetensors"
+        tokens = struct.pack("<2i", 5, 6)
+        header = json.dumps({name: {"dtype": "I32", "shape": [1, 1], "data_offsets": [at, at + 4]}
+                             for name, at in (("tokens", 0), ("targets", 4))}).encode()
+        (self.workspace / "batch.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + tokens)
+        self.refused(3, ["model.safetensors", "expected shape [16777216, 1048576]"], "probe",
+                     self.workspace / "model.yaml", "model.vocab_size=16777216", "model.hidden_size=1048576",
+                     "--weights", weights, "--batch", self.workspace / "batch.safetensors", *never, ranks=(None,))
 
     def test_what_comes_out_not_finite_is_no_result(self):
         """Finite weights, whose products are not."""
