@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/text.h"
+
 lap_code(lap_fail)(lap_status *status, lap_code code, const char *format, ...) {
   /* Formatted aside first: an argument may point into the message that is being replaced. */
   char message[LAP_MESSAGE_SIZE];
@@ -12,7 +14,7 @@ lap_code(lap_fail)(lap_status *status, lap_code code, const char *format, ...) {
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
   status->code = code;
-  memcpy(status->message, message, sizeof message);
+  lap_text_show_controls(message, status->message, sizeof status->message);
   return code;
 }
 
@@ -24,6 +26,6 @@ lap_code lap_fail_context(lap_status *status, const char *format, ...) {
   va_end(arguments);
   if (length >= 0 && length < (int)sizeof message)
     snprintf(message + length, sizeof message - (size_t)length, ": %s", status->message);
-  memcpy(status->message, message, sizeof message);
+  lap_text_show_controls(message, status->message, sizeof status->message);
   return status->code;
 }

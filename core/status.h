@@ -29,7 +29,8 @@ typedef struct {
 } lap_status;
 
 /* Fills `status` and returns `code`, so that `return lap_fail(status, LAP_DATA, "...")` reads as
- * one thought. A message that does not fit is cut at LAP_MESSAGE_SIZE - 1 bytes. */
+ * one thought. A message that does not fit is cut at LAP_MESSAGE_SIZE - 1 bytes. Control characters
+ * of names and texts that are quoted appear as lap_text_show_controls writes them. */
 lap_code lap_fail(lap_status *status, lap_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Shows compilers and analyzers what it returns: the code it was given, which is not LAP_OK. */

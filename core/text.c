@@ -33,6 +33,33 @@ size_t lap_utf8_write(uint32_t code, char text[4]) {
   return length;
 }
 
+/* How many bytes of a control character begin the text: of ASCII or, two, of Latin-1. */
+static size_t control_bytes(const uint8_t *text) {
+  if (text[0] == 0xC2 && text[1] >= 0x80 && text[1] < 0xA0) return 2;
+  return text[0] == 0x7F || (text[0] < 0x20 && text[0] != '\n' && text[0] != '\t');
+}
+
+void lap_text_show_controls(const char *text, char *out, size_t size) {
+  static const char digits[] = "0123456789abcdef";
+  size_t written = 0;
+  while (*text) {
+    const size_t bytes = control_bytes((const uint8_t *)text), end = bytes ? bytes : 1;
+    const size_t needed = bytes ? sizeof "\\x1b" - 1 : 1;
+    if (written + end * needed >= size) break;
+    for (size_t i = 0; i < end; ++i, ++text) {
+      if (!bytes) {
+        out[written++] = *text;
+        continue;
+      }
+      const uint8_t byte = (uint8_t)*text;
+      const char shown[] = {'\\', 'x', digits[byte / 16], digits[byte % 16]};
+      memcpy(out + written, shown, sizeof shown);
+      written += sizeof shown;
+    }
+  }
+  out[written] = '\0';
+}
+
 size_t lap_utf8_clean(const char *text, size_t bytes) {
   size_t at = 0;
   while (at < bytes) {

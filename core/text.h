@@ -21,6 +21,11 @@ size_t lap_utf8_floor(const char *text, size_t cut);
  * returns its length, 1 to 4. */
 size_t lap_utf8_write(uint32_t code, char text[4]);
 
+/* Writes the text to `out` [size > 0], NUL-terminated and cut to fit, with every control character
+ * that could command a terminal, so all but newline and tab, as its bytes: \x1b. A file's names
+ * and texts come from anybody. */
+void lap_text_show_controls(const char *text, char *out, size_t size);
+
 /* How many bytes from the beginning are UTF-8 without a NUL. */
 size_t lap_utf8_clean(const char *text, size_t bytes);
 

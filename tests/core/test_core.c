@@ -75,6 +75,15 @@ static void a_context_goes_before_the_message(void **state) {
   assert_string_equal(status.message, "file a.h5: row 7");
 }
 
+/* Names in files of strangers reach messages. */
+static void a_message_commands_no_terminal(void **state) {
+  (void)state;
+  lap_status status = {0};
+  lap_fail(&status, LAP_DATA, "tensor '%s'", "\x1b]0;t\a");
+  lap_fail_context(&status, "%s", "a\rb");
+  assert_string_equal(status.message, "a\\x0db: tensor '\\x1b]0;t\\x07'");
+}
+
 static void a_long_message_is_cut_not_overrun(void **state) {
   (void)state;
   lap_status status = {0};
@@ -95,6 +104,7 @@ int main(void) {
       cmocka_unit_test(philox_has_the_known_answer),
       cmocka_unit_test(every_coordinate_of_philox_counts),
       cmocka_unit_test(a_context_goes_before_the_message),
+      cmocka_unit_test(a_message_commands_no_terminal),
       cmocka_unit_test(a_long_message_is_cut_not_overrun),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

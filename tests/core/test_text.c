@@ -161,6 +161,30 @@ static void damage_is_replaced_as_the_standard_recommends(void **state) {
   assert_int_equal(replaced, 1);
 }
 
+static void controls_are_shown_and_commands_none(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *shown;
+  } cases[] = {
+      {"", ""},
+      {"two\nlines\tand \xC3\xA9 \xE6\xBC\xA2", "two\nlines\tand \xC3\xA9 \xE6\xBC\xA2"},
+      {"\x1b[31m\a\x7f\r\x01", "\\x1b[31m\\x07\\x7f\\x0d\\x01"},
+      {"\xC2\x9b"
+       "2J \xC2\xA0 \xC2",
+       "\\xc2\\x9b"
+       "2J \xC2\xA0 \xC2"},
+  };
+  char shown[64];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    lap_text_show_controls(cases[i].text, shown, sizeof shown);
+    assert_string_equal(shown, cases[i].shown);
+  }
+  lap_text_show_controls("abc\x1b", shown, 7); /* as much as fits, whole */
+  assert_string_equal(shown, "abc");
+  lap_text_show_controls("abc\x1b", shown, 8);
+  assert_string_equal(shown, "abc\\x1b");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_character_has_its_length),
@@ -169,6 +193,7 @@ int main(void) {
       cmocka_unit_test(a_cut_moves_to_the_start_of_its_character),
       cmocka_unit_test(characters_are_written_as_an_encoder_writes_them),
       cmocka_unit_test(damage_is_replaced_as_the_standard_recommends),
+      cmocka_unit_test(controls_are_shown_and_commands_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

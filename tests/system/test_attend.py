@@ -1,6 +1,7 @@
 """attend: its maps against a plain numpy forward pass, its measures against theirs, its page as a browser takes it."""
 
 import base64
+import fcntl
 import html.parser
 import json
 import pathlib
@@ -211,6 +212,16 @@ model:
         self.assertFalse((self.workspace / "again/beside.safetensors").exists())
         page = Page((self.workspace / "again/attention.html").read_text())
         self.assertEqual((page.wrong, len(page.pictures)), ([], LAYERS * HEADS))
+
+    def test_one_process_writes_an_out(self):
+        out = self.workspace / "busy"
+        out.mkdir()
+        with open(out / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            result = lapidary("attend", self.workspace / "model-7", "--text", "bado", "--out", out)
+        self.assert_exit(result, 2)
+        self.assertIn("another process is writing it", result.err)
+        self.assertEqual([path.name for path in out.iterdir()], [".lock"])
 
     def test_what_cannot_be_done_is_said(self):
         model, out = self.workspace / "model-7", ["--out", self.workspace / "nowhere"]

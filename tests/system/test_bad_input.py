@@ -1,7 +1,9 @@
 """Broken input is refused: with the right exit code, one message that says what is wrong and where, nothing changed
 on disk, and no rank left hanging."""
 
+import json
 import shutil
+import struct
 
 import h5py
 import numpy
@@ -415,6 +417,110 @@ class Checkpoints(Test):
             path.write_bytes(b"\0" + path.read_bytes()[1:])
         self.refused(3, ["none of 3 checkpoints can be used", "rank-00000.bin"], "train",
                      self.config, f"run_dir={run_dir}", "--resume", "auto")
+
+
+class Models(Test):
+    """Hugging Face directories of strangers."""
+
+    @classmethod
+    def make(cls, workspace):
+        workspace.make_tokens(documents=60)
+        succeed("init", workspace.config("model.yaml", workspace / "run"), "--out", workspace / "fresh")
+        succeed("export", workspace / "fresh", "--format", "hf", "--out", workspace / "model")
+        cls.tokens = workspace / "tokens/eval/*.h5"
+        (workspace / "choices.jsonl").write_text(
+            json.dumps({"context": "ba", "choices": [" de", " fi"], "answer": 0}) + "\n")
+
+    refused = BadInput.refused
+
+    def copy_of(self, name):
+        copy = self.workspace / name
+        shutil.copytree(self.workspace / "model", copy)
+        return copy
+
+    def weights(self, directory, change):
+        """Hands the header and the values, in bytes, to `change`, and writes them again."""
+        path = directory / "model.safetensors"
+        content = path.read_bytes()
+        size = struct.unpack("<Q", content[:8])[0]
+        header, values = json.loads(content[8:8 + size]), bytearray(content[8 + size:])
+        change(header, values)
+        text = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + values)
+
+    def test_a_config_of_a_larger_model_asks_for_no_memory(self):
+        directory, never = self.copy_of("larger"), ["--out", self.workspace / "never"]
+        config = json.loads((directory / "config.json").read_text())
+        config.update(vocab_size=1 << 24, hidden_size=1 << 20, intermediate_size=1 << 20)
+        (directory / "config.json").write_text(json.dumps(config))
+        for arguments in (["export", directory, "--format", "hf", *never], ["attend", directory, "--text", "a", *never],
+                          ["import", directory, *never], ["generate", directory, "--prompt", "a"],
+                          ["eval", self.workspace / "model", "--judge", directory, "--tokens", self.tokens]):
+            self.refused(3, ["larger/model.safetensors", "expected shape [16777216, 1048576]"], *arguments,
+                         ranks=(None,))
+        weights = self.workspace / "model/model.safetensors"
+        tokens = struct.pack("<2i", 5, 6)
+        header = json.dumps({name: {"dtype": "I32", "shape": [1, 1], "data_offsets": [at, at + 4]}
+                             for name, at in (("tokens", 0), ("targets", 4))}).encode()
+        (self.workspace / "batch.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + tokens)
+        self.refused(3, ["model.safetensors", "expected shape [16777216, 1048576]"], "probe",
+                     self.workspace / "model.yaml", "model.vocab_size=16777216", "model.hidden_size=1048576",
+                     "--weights", weights, "--batch", self.workspace / "batch.safetensors", *never, ranks=(None,))
+
+    def test_what_comes_out_not_finite_is_no_result(self):
+        """Finite weights, whose products are not."""
+        directory = self.copy_of("infinite")
+
+        def change(header, values):
+            for name, entry in header.items():
+                if name.endswith(("input_layernorm.weight", "q_proj.weight")):
+                    begin, end = entry["data_offsets"]
+                    values[begin:end] = struct.pack("<f", 3e38) * ((end - begin) // 4)
+        self.weights(directory, change)
+        says = ["infinite: the loss is ", "take an earlier checkpoint"]
+        losses = ["--document-losses", self.workspace / "never.h5"]
+        self.refused(4, says, "eval", directory, "--tokens", self.tokens, "--sequence-length", SEQUENCE_LENGTH, *losses)
+        self.refused(4, ["choices.jsonl:1: the loss of choice 0 is "], "eval", directory, "--choices",
+                     self.workspace / "choices.jsonl")
+        self.refused(4, ["infinite: layer 0, head 0: the attention is not finite"], "attend", directory, "--text",
+                     "ba de fi", "--out", self.workspace / "never", ranks=(None,))
+
+    def test_weights_of_another_model_are_said(self):
+        """They fit, and compute other numbers than they did."""
+        directory, config = self.copy_of("turned"), self.workspace / "model.yaml"
+        path = directory / "config.json"
+        for value, says in ((10000.0, None), (500.0, "model.rope_theta 500, here 10000; its weights")):
+            text = json.loads(path.read_text())
+            text["rope_theta"] = text["rope_parameters"]["rope_theta"] = value
+            text["max_position_embeddings"] = 9999
+            path.write_text(json.dumps(text))
+            out = self.workspace / f"begun-{value}"
+            result = succeed("init", config, f"init={directory}", "--out", out)
+            if says:
+                self.assertIn(f"warning: init: {directory} is of another model: {says}", result.err)
+            else:
+                self.assertNotIn("warning", result.err)
+        self.refused(2, ["begun-500.0: exists"], "init", config, f"init={directory}", "--out", out, ranks=(None,))
+        self.assertNotIn("weights from", lapidary("init", config, f"init={directory}", "--out", out).err)
+
+    def test_what_is_missing_is_said(self):
+        directory = self.copy_of("mute")
+        (directory / "tokenizer.model").unlink()
+        self.refused(3, ["mute: has no tokenizer.model", "put the SentencePiece model"], "generate", directory,
+                     "--prompt", "a", ranks=(None,))
+        self.refused(3, ["model.safetensors: is no directory", "Hugging Face directory"], "export",
+                     directory / "model.safetensors", "--format", "hf", "--out", self.workspace / "never",
+                     ranks=(None,))
+
+    def test_a_name_commands_no_terminal(self):
+        directory = self.copy_of("loud")
+
+        def change(header, values):
+            header["\x1b[31mloud\a"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(values), len(values) + 4]}
+            values.extend(bytes(4))
+        self.weights(directory, change)
+        self.refused(3, ["unexpected 1: \\x1b[31mloud\\x07"], "import", directory, "--out", self.workspace / "never",
+                     ranks=(None,))
 
 
 if __name__ == "__main__":

@@ -289,6 +289,14 @@ class Evaluation(Test):
                 checked += 1
         self.assertGreater(checked, 1)
 
+    def test_one_document_has_no_deviation(self):
+        for path in self.shards:
+            with h5py.File(path) as file:
+                if len(file["documents"]) == 2:
+                    break
+        result = succeed("eval", self.workspace / "teacher", "--tokens", path, "--by", "document", "--quiet")
+        self.assertRegex(result.out, r"documents +1, of which 1 have .*, standard deviation -\n")
+
     def test_what_cannot_be_done_is_said(self):
         tokens = self.workspace / "tokens/eval/*.h5"
         result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, "--by", "word")

@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/text.h"
 #include "trainer/cli/human.h"
 
 struct lap_console {
@@ -100,8 +101,12 @@ static void draw_bar(lap_console *console) {
   console->drawn = console->begun + progress.seconds;
 }
 
-static void print_line(lap_console *console, bool warning, const char *text) {
+enum { LINE_SIZE = 4096 };
+
+static void print_line(lap_console *console, bool warning, const char *line) {
   if (console->options.silent) return;
+  char text[LINE_SIZE];
+  lap_text_show_controls(line, text, sizeof text);
   const char *prefix = warning ? "warning: " : "";
   if (warning || !console->options.quiet) {
     const bool color = warning && console->options.color;
@@ -117,8 +122,6 @@ static void print_line(lap_console *console, bool warning, const char *text) {
     fflush(console->log);
   }
 }
-
-enum { LINE_SIZE = 4096 };
 
 void lap_console_say(lap_console *console, const char *format, ...) {
   char text[LINE_SIZE];

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -148,15 +150,30 @@ static lap_code check_beside(const lap_text_model *first, const lap_text_model *
   return LAP_OK;
 }
 
+/* The two shares together are the sum of a map's probabilities. */
+static lap_code check_finite(const attend_model *m, lap_status *status) {
+  for (int64_t i = 0; i < m->maps.layers * m->maps.heads; ++i)
+    if (!isfinite(m->head[i].in_window + m->head[i].beyond_window))
+      return lap_fail(status, LAP_NONFINITE,
+                      "%s: layer %" PRId64 ", head %" PRId64
+                      ": the attention is not finite; the model's weights are not usable: take an "
+                      "earlier checkpoint",
+                      m->model.source.path, i / m->maps.heads, i % m->maps.heads);
+  return LAP_OK;
+}
+
+static lap_code check_maps(const lap_gemma2_config *config, int64_t length, lap_status *status) {
+  const int64_t bytes = lap_attention_maps_bytes(config, length);
+  char human[LAP_HUMAN_TEXT];
+  if (bytes <= MOST_MAP_BYTES) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "the maps of %" PRId64 " tokens would take %s; at most 4 GiB: shorten the text",
+                  length, lap_human_bytes((double)bytes, human));
+}
+
 static lap_code look(const attend_options *o, const attend_text *t, attend_model *m,
                      lap_console *console, lap_status *status) {
   lap_config *config = m->model.source.config;
-  const int64_t bytes = lap_attention_maps_bytes(&config->model, t->length);
-  char human[LAP_HUMAN_TEXT];
-  if (bytes > MOST_MAP_BYTES)
-    return lap_fail(status, LAP_USAGE,
-                    "the maps of %" PRId64 " tokens would take %s; at most 4 GiB: shorten the text",
-                    t->length, lap_human_bytes((double)bytes, human));
   if (m->model.source.notice) lap_console_warn(console, "%s", m->model.source.notice);
   LAP_TRY(lap_precision_flag_apply(o->precision, config, status));
   LAP_TRY(lap_text_model_gemm(config, console, status));
@@ -166,7 +183,7 @@ static lap_code look(const attend_options *o, const attend_text *t, attend_model
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < m->maps.layers * m->maps.heads; ++i)
     m->head[i] = lap_head_measure(&m->maps, i / m->maps.heads, i % m->maps.heads, &t->pairs);
-  return LAP_OK;
+  return check_finite(m, status);
 }
 
 /* --- output --- */
@@ -296,7 +313,12 @@ static lap_code attend(const attend_options *o, const char *checkpoint, bool jso
     if (code != LAP_OK) break;
     code = m == 0 ? tokenize(o, &models[0].model, &text, status)
                   : check_beside(&models[0].model, &models[m].model, text.length, status);
+    if (code == LAP_OK)
+      code = check_maps(&models[m].model.source.config->model, text.length, status);
   }
+  const bool was_there = lap_file_exists(o->out);
+  lap_directory_lock *lock = NULL;
+  if (code == LAP_OK) code = lap_output_lock_take(o->out, true, &lock, status);
   for (int m = 0; m < count && code == LAP_OK; ++m)
     code = look(o, &text, &models[m], console, status);
   if (code == LAP_OK) {
@@ -310,6 +332,8 @@ static lap_code attend(const attend_options *o, const char *checkpoint, bool jso
       printf("written: %s/attention.html and the files beside it\n", o->out);
     }
   }
+  lap_directory_lock_release(lock);
+  if (code != LAP_OK && !was_there) (void)rmdir(o->out); /* where the lock was all in it */
   for (int m = 0; m < count; ++m) close_model(&models[m]);
   close_text(&text);
   return code;

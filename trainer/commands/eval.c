@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,6 +335,15 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                                status);
 }
 
+/* The same on every rank. */
+static lap_code check_finite(const lap_model_source *source, double loss, lap_status *status) {
+  if (isfinite(loss)) return LAP_OK;
+  return lap_fail(status, LAP_NONFINITE,
+                  "%s: the loss is %g; the model's weights are not usable: take an earlier "
+                  "checkpoint",
+                  source->path, loss);
+}
+
 static lap_code evaluate_inputs(const lap_session *session, const eval_flags *flags,
                                 const eval_inputs *in, eval_result *r, lap_status *status) {
   lap_session_say_cores(session, (int)flags->model.threads);
@@ -348,6 +358,7 @@ static lap_code evaluate_inputs(const lap_session *session, const eval_flags *fl
                                         .context = session->console};
   lap_comm_set_activity(session->comm, "evaluating");
   LAP_TRY(lap_evaluate(&request, &r->evaluation, status));
+  LAP_TRY(check_finite(&in->model.source, r->evaluation.loss, status));
   lap_status own = {0};
   if (session->root) own.code = digest(flags, in, r, &own);
   *status = own;

@@ -149,6 +149,7 @@ const lap_command lap_command_export = {
     .summary = "write a trained model for other programs",
     .usage = "CHECKPOINT --format hf|gguf --out PATH",
     .description =
-        "CHECKPOINT is a checkpoint or a run directory (its newest whole checkpoint). "
+        "CHECKPOINT is a checkpoint, a run directory (its newest whole checkpoint) or a Hugging "
+        "Face directory. "
         "The result appears under its name when it is whole.",
     .run = run};

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "autograd/gemma2/parameters.h"
+#include "core/file.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
@@ -42,6 +43,8 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
   const char *out = *(const char **)destination;
   if (!out) return lap_fail(status, LAP_USAGE, "--out CHECKPOINT is needed");
   LAP_TRY(lap_session_alone(session, "init", status));
+  if (lap_file_exists(out)) /* before gigabytes are read */
+    return lap_fail(status, LAP_USAGE, "%s: exists; name a place where nothing is", out);
   lap_config *config;
   LAP_TRY(
       lap_config_load(line->positional[0], line->overrides, line->override_count, &config, status));

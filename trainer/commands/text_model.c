@@ -10,7 +10,9 @@ lap_code lap_text_model_tokenizer(const lap_model_source *source, lap_tokenizer 
                                   lap_status *status) {
   const char *path = source->tokenizer_path;
   if (!path)
-    return lap_fail(status, LAP_DATA, "%s: has no tokenizer.model, without which there is no text",
+    return lap_fail(status, LAP_DATA,
+                    "%s: has no tokenizer.model, without which there is no text; put the "
+                    "SentencePiece model of its tokenizer there (a tokenizer.json is not read)",
                     source->path);
   LAP_TRY(lap_tokenizer_open(path, tokenizer, status));
   const int64_t pieces = lap_tokenizer_vocab_size(*tokenizer);

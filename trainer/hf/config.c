@@ -182,25 +182,34 @@ static lap_code check_rope(const reader *r, const char *key, const json_t *rope)
   return LAP_OK;
 }
 
-static lap_code read_theta(const reader *r, const char *key, const json_t *value, double *theta) {
-  if (!json_is_number(value) || json_number_value(value) <= 0)
-    return refuse(r, key, value, "a number above 0");
-  *theta = json_number_value(value);
-  return LAP_OK;
-}
-
+/* All that are there say the same. transformers 5 takes what is in rope_scaling, 4 does not. */
 static lap_code read_rope(const reader *r, lap_gemma2_config *model) {
-  const json_t *scaling = value_of(r, "rope_scaling"), *beside = value_of(r, "rope_theta");
-  const json_t *parameters = value_of(r, "rope_parameters");
+  const json_t *scaling = value_of(r, "rope_scaling"), *parameters = value_of(r, "rope_parameters");
   if (scaling) LAP_TRY(check_rope(r, "rope_scaling", scaling));
   if (parameters) LAP_TRY(check_rope(r, "rope_parameters", parameters));
-  const json_t *inside = json_object_get(parameters, "rope_theta");
+  const struct {
+    const char *key, *same;
+    const json_t *value;
+  } thetas[] = {
+      {"rope_parameters.rope_theta", "the same as in rope_parameters",
+       json_object_get(parameters, "rope_theta")},
+      {"rope_scaling.rope_theta", "the same as in rope_scaling",
+       json_object_get(scaling, "rope_theta")},
+      {"rope_theta", "", value_of(r, "rope_theta")},
+  };
+  const char *first = NULL; /* what the others are expected to be */
   model->rope_theta = default_rope_theta;
-  if (beside) LAP_TRY(read_theta(r, "rope_theta", beside, &model->rope_theta));
-  const double old = model->rope_theta;
-  if (inside) LAP_TRY(read_theta(r, "rope_parameters.rope_theta", inside, &model->rope_theta));
-  if (!beside || !inside || model->rope_theta == old) return LAP_OK;
-  return refuse(r, "rope_theta", beside, "the same as in rope_parameters");
+  for (size_t i = 0; i < sizeof thetas / sizeof *thetas; ++i) {
+    const json_t *value = thetas[i].value;
+    if (!value) continue;
+    if (!json_is_number(value) || json_number_value(value) <= 0)
+      return refuse(r, thetas[i].key, value, "a number above 0");
+    if (first && json_number_value(value) != model->rope_theta)
+      return refuse(r, thetas[i].key, value, first);
+    if (!first) first = thetas[i].same;
+    model->rope_theta = json_number_value(value);
+  }
+  return LAP_OK;
 }
 
 static lap_code read_layers(const reader *r, lap_gemma2_config *model) {

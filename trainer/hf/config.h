@@ -1,7 +1,7 @@
 /* config: a model's shape as Hugging Face's config.json, read and written.
  *
- * Reading takes what transformers 4 and 5 write (rope_theta beside the others or in
- * rope_parameters; layer_types or none), with the defaults of transformers' Gemma2Config where a
+ * Reading takes what transformers 4 and 5 write (rope_theta beside the others, in rope_parameters
+ * or in rope_scaling; layer_types or none), with the defaults of transformers' Gemma2Config where a
  * key is absent. A setting that would change the numbers and that lapidary does not have - another
  * architecture, scaled rotary positions, an output head of its own - is refused, not ignored. The
  * file is hostile until it has been checked: its size is bounded, keys given twice are refused.

@@ -31,10 +31,15 @@ static const struct {
   const char *name;
   size_t size;
 } dtypes[LAP_DTYPES] = {
-    [LAP_DTYPE_F64] = {"F64", 8},   [LAP_DTYPE_F32] = {"F32", 4}, [LAP_DTYPE_F16] = {"F16", 2},
-    [LAP_DTYPE_BF16] = {"BF16", 2}, [LAP_DTYPE_I64] = {"I64", 8}, [LAP_DTYPE_I32] = {"I32", 4},
-    [LAP_DTYPE_I16] = {"I16", 2},   [LAP_DTYPE_I8] = {"I8", 1},   [LAP_DTYPE_U8] = {"U8", 1},
-    [LAP_DTYPE_BOOL] = {"BOOL", 1},
+    [LAP_DTYPE_F64] = {"F64", 8},         [LAP_DTYPE_F32] = {"F32", 4},
+    [LAP_DTYPE_F16] = {"F16", 2},         [LAP_DTYPE_BF16] = {"BF16", 2},
+    [LAP_DTYPE_I64] = {"I64", 8},         [LAP_DTYPE_I32] = {"I32", 4},
+    [LAP_DTYPE_I16] = {"I16", 2},         [LAP_DTYPE_I8] = {"I8", 1},
+    [LAP_DTYPE_U64] = {"U64", 8},         [LAP_DTYPE_U32] = {"U32", 4},
+    [LAP_DTYPE_U16] = {"U16", 2},         [LAP_DTYPE_U8] = {"U8", 1},
+    [LAP_DTYPE_BOOL] = {"BOOL", 1},       [LAP_DTYPE_F8_E4M3] = {"F8_E4M3", 1},
+    [LAP_DTYPE_F8_E5M2] = {"F8_E5M2", 1}, [LAP_DTYPE_F8_E8M0] = {"F8_E8M0", 1},
+    [LAP_DTYPE_C64] = {"C64", 8},
 };
 
 const char *lap_dtype_name(lap_dtype dtype) { return dtypes[dtype].name; }
@@ -118,8 +123,8 @@ static lap_code parse_tensor(const json_t *entry, int64_t data_bytes,
     return lap_fail(status, LAP_DATA, "expected exactly dtype, shape and data_offsets");
   if (!find_dtype(dtype, &tensor->dtype))
     return lap_fail(status, LAP_DATA,
-                    "unknown dtype '%.20s'; known are F64, F32, F16, BF16, I64, I32, I16, I8, U8 "
-                    "and BOOL",
+                    "unknown dtype '%.20s'; known are F64, F32, F16, BF16, I64, I32, I16, I8, U64, "
+                    "U32, U16, U8, BOOL, F8_E4M3, F8_E5M2, F8_E8M0 and C64",
                     dtype);
   LAP_TRY(parse_shape(shape, tensor, status));
   return parse_offsets(offsets, data_bytes, tensor, status);
@@ -306,10 +311,16 @@ static bool is_real(lap_dtype dtype) {
          dtype == LAP_DTYPE_BF16;
 }
 
+static bool is_integer(lap_dtype dtype) { return dtype >= LAP_DTYPE_I64 && dtype <= LAP_DTYPE_U8; }
+
+/* What int64_t cannot hold becomes the largest that it can. */
 static int64_t integer_at(lap_dtype dtype, const unsigned char *bytes) {
   int64_t wide;
+  uint64_t wide_unsigned;
   int32_t word;
+  uint32_t word_unsigned;
   int16_t half;
+  uint16_t half_unsigned;
   switch (dtype) {
     case LAP_DTYPE_I64:
       memcpy(&wide, bytes, sizeof wide);
@@ -320,6 +331,15 @@ static int64_t integer_at(lap_dtype dtype, const unsigned char *bytes) {
     case LAP_DTYPE_I16:
       memcpy(&half, bytes, sizeof half);
       return half;
+    case LAP_DTYPE_U64:
+      memcpy(&wide_unsigned, bytes, sizeof wide_unsigned);
+      return wide_unsigned > INT64_MAX ? INT64_MAX : (int64_t)wide_unsigned;
+    case LAP_DTYPE_U32:
+      memcpy(&word_unsigned, bytes, sizeof word_unsigned);
+      return word_unsigned;
+    case LAP_DTYPE_U16:
+      memcpy(&half_unsigned, bytes, sizeof half_unsigned);
+      return half_unsigned;
     case LAP_DTYPE_I8:
       return (int8_t)*bytes; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): was read */
     default:
@@ -392,8 +412,7 @@ lap_code lap_safetensors_read_double(const lap_safetensors_tensor *tensor, int64
 lap_code lap_safetensors_read_int32(const lap_safetensors_tensor *tensor, int64_t begin,
                                     int64_t count, int32_t *values, lap_status *status) {
   assert(begin >= 0 && count >= 0 && begin + count <= tensor->elements);
-  if (is_real(tensor->dtype) || tensor->dtype == LAP_DTYPE_BOOL)
-    return wrong_kind(tensor, "integers", status);
+  if (!is_integer(tensor->dtype)) return wrong_kind(tensor, "integers", status);
   unsigned char bytes[CHUNK_ELEMENTS * LARGEST_ELEMENT];
   for (int64_t done = 0; done < count; done += chunk_of(count - done)) {
     const int64_t chunk = chunk_of(count - done);

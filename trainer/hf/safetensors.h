@@ -29,8 +29,15 @@ typedef enum {
   LAP_DTYPE_I32,
   LAP_DTYPE_I16,
   LAP_DTYPE_I8,
+  LAP_DTYPE_U64,
+  LAP_DTYPE_U32,
+  LAP_DTYPE_U16,
   LAP_DTYPE_U8,
   LAP_DTYPE_BOOL,
+  LAP_DTYPE_F8_E4M3, /* from here on: known by size, their values are not read */
+  LAP_DTYPE_F8_E5M2,
+  LAP_DTYPE_F8_E8M0,
+  LAP_DTYPE_C64,
   LAP_DTYPES
 } lap_dtype;
 

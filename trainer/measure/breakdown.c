@@ -106,12 +106,13 @@ static const char *real_cell(const json_t *row, const char *key, double factor, 
 
 void lap_breakdown_print_documents(const json_t *breakdown, const lap_token_set *tokens,
                                    FILE *out) {
+  char mean[CELL], deviation[CELL];
   fprintf(out,
           "documents      %" JSON_INTEGER_FORMAT ", of which %" JSON_INTEGER_FORMAT
-          " have positions to predict; mean of their losses %.6f, standard deviation %.6f\n",
+          " have positions to predict; mean of their losses %s, standard deviation %s\n",
           integer(breakdown, "documents"), integer(breakdown, "counted_documents"),
-          json_number_value(json_object_get(breakdown, "mean_loss")),
-          json_number_value(json_object_get(breakdown, "standard_deviation")));
+          real_cell(breakdown, "mean_loss", 1, 6, mean),
+          real_cell(breakdown, "standard_deviation", 1, 6, deviation));
   fprintf(out, "\nThe documents of the largest loss:\n");
   lap_table *table =
       lap_table_create(5, (const char *[]){"document", "first row", "tokens", "loss", "shard"});

@@ -130,6 +130,18 @@ static void score_position(void *context, const lap_micro_batch *window, int64_t
   s->nats[t] = lap_loss_row(&labels, z, s->vocab, false, NULL).ce;
 }
 
+static lap_code check_finite(const lap_choices_request *request, uint64_t window, double nats,
+                             lap_status *status) {
+  if (isfinite(nats)) return LAP_OK;
+  uint64_t choice = window;
+  const lap_choice_item *item = request->choices->item;
+  while (choice >= item->choices) choice -= item++->choices;
+  return lap_fail(status, LAP_NONFINITE,
+                  "%s:%zu: the loss of choice %" PRIu64
+                  " is %g; the model's weights are not usable: take an earlier checkpoint",
+                  request->choices->path, item->line, choice, nats);
+}
+
 /* This replica's windows into nats [share]; after a failure it only takes part in passes. */
 static lap_code score_share(const lap_choices_request *request, const score_plan *plan,
                             uint64_t share, double *nats, lap_status *status) {
@@ -148,6 +160,7 @@ static lap_code score_share(const lap_choices_request *request, const score_plan
       const sequence *scored = &plan->sequence[window];
       for (size_t t = scored->first; t < scored->count && code == LAP_OK; ++t)
         nats[i] += s.nats[t + 1];
+      if (code == LAP_OK) code = check_finite(request, window, nats[i], status);
     } else {
       lap_window_logits_join_pass(model);
     }

@@ -49,7 +49,7 @@ typedef struct {
 
 /* Collective; the outcome is agreed; on failure there is nothing to release. The same figures at
  * any number of ranks and threads. LAP_DATA naming file and line where context and choice have more
- * tokens than the model has positions. */
+ * tokens than the model has positions, LAP_NONFINITE where the loss of a choice is not finite. */
 lap_code lap_choices_score_all(const lap_choices_request *request, lap_choices_result *result,
                                lap_status *status);
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -72,7 +73,9 @@ static lap_code open_hugging_face(const char *path, lap_model_form form, lap_mod
   if (code != LAP_OK) return code;
   source->parameters = lap_parameters_create(&model);
   find_tokenizer(source);
-  if (form == LAP_MODEL_NO_WEIGHTS) return lap_hf_weights_check(path, source->parameters, status);
+  /* Before memory is asked for: a config may announce more than the files hold. */
+  LAP_TRY(lap_hf_weights_check(path, source->parameters, status));
+  if (form == LAP_MODEL_NO_WEIGHTS) return LAP_OK;
   lap_weight_target target = allocate_weights(source, form);
   const lap_code read = lap_hf_weights_read(path, &target, status);
   lap_weight_target_release(&target);
@@ -105,9 +108,19 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
   return LAP_DATA;
 }
 
+static lap_code check_directory(const char *path, lap_status *status) {
+  struct stat facts;
+  if (stat(path, &facts) != 0 || S_ISDIR(facts.st_mode)) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: is no directory; expected a checkpoint, a run directory or a Hugging Face "
+                  "directory: name the directory that holds the files",
+                  path);
+}
+
 lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,
                         lap_status *status) {
   *source = (lap_model_source){0};
+  LAP_TRY(check_directory(path, status));
   char *inside = lap_format("%s/checkpoints", path);
   const char *directory = lap_file_exists(inside) ? inside : path;
   char **names = NULL;

@@ -11,6 +11,7 @@
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/shared_directory.h"
 #include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 #include "trainer/model/source.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/input_list.h"
@@ -343,6 +344,46 @@ static lap_code check_no_parent(const lap_config *config, const lap_session *ses
   return lap_agree(session->comm, status);
 }
 
+/* "model.rope_theta 500, here 10000": what decides numbers and no shape of a weight. NULL where
+ * nothing differs; the caller's. */
+static char *other_model(const lap_config *config, const lap_config *other) {
+  json_t *here = lap_config_to_json(config), *there = lap_config_to_json(other), *value;
+  const char *key;
+  char *text = NULL;
+  json_object_foreach(json_object_get(there, "model"), key, value) {
+    const json_t *own = json_object_get(json_object_get(here, "model"), key);
+    if (!strcmp(key, "max_position_embeddings") || json_equal(own, value)) continue;
+    enum { FORM = JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) };
+    char *a = json_dumps(value, FORM), *b = json_dumps(own, FORM);
+    char *longer =
+        lap_format("%s%smodel.%s %s, here %s", text ? text : "", text ? "; " : "", key, a, b);
+    free(text);
+    free(a);
+    free(b);
+    text = longer;
+  }
+  json_decref(here);
+  json_decref(there);
+  return text;
+}
+
+/* Weights that fit the shapes were perhaps made for another rotation, window or cap. */
+static void warn_of_other_model(const lap_config *config, const lap_session *session) {
+  lap_model_source source;
+  lap_status ignored; /* its weights have been read */
+  if (!session->root || lap_model_open(config->init, LAP_MODEL_NO_WEIGHTS, &source, &ignored))
+    return;
+  char *differs = other_model(config, source.config);
+  if (differs)
+    lap_console_warn(
+        session->console,
+        "init: %s is of another model: %s; its weights compute other numbers here than "
+        "there",
+        config->init, differs);
+  free(differs);
+  lap_model_close(&source);
+}
+
 lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
                          lap_status *status) {
   if (!strcmp(config->init, "random")) {
@@ -356,6 +397,7 @@ lap_code lap_start_fresh(const lap_config *config, const lap_session *session, l
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   lap_console_say(session->console, "weights from %s", config->init);
+  warn_of_other_model(config, session);
   return LAP_OK;
 }
 

@@ -29,7 +29,8 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
                           const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 
 /* Collective. The weights that a run begins with: random ones of config->seed, or those of
- * config->init. The outcome is agreed. */
+ * config->init; where these are of a model with another window, soft-cap and so on, that is said.
+ * The outcome is agreed. */
 lap_code lap_start_fresh(const lap_config *config, const lap_session *session, lap_state *state,
                          lap_status *status);
 

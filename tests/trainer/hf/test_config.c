@@ -88,6 +88,9 @@ static void both_generations_are_read(void **state) {
       "\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 500.0}, "
       "\"use_bidirectional_attention\": null, \"tie_word_embeddings\": true}");
   assert_true(new.rope_theta == 500);
+  assert_true(read_valid("{\"model_type\": \"gemma2\", \"rope_scaling\": {\"rope_type\": "
+                         "\"default\", \"rope_theta\": 70}}")
+                  .rope_theta == 70);
   assert_true(!new.sliding[0] && !new.sliding[1] && new.sliding[2]);
 }
 
@@ -114,6 +117,11 @@ static void what_lapidary_cannot_represent_is_refused(void **state) {
       {"\"rope_parameters\": [1]", "rope_parameters is [1]"},
       {"\"rope_parameters\": {\"rope_theta\": -1}", "rope_parameters.rope_theta is -1"},
       {"\"rope_theta\": 500.0, \"rope_parameters\": {\"rope_theta\": 1e4}", "rope_theta is 500.0"},
+      {"\"rope_theta\": 500.0, \"rope_scaling\": {\"rope_theta\": 1e4}",
+       "rope_theta is 500.0; expected the same as in rope_scaling"},
+      {"\"rope_scaling\": {\"rope_theta\": 5}, \"rope_parameters\": {\"rope_theta\": 1e4}",
+       "rope_scaling.rope_theta is 5; expected the same as in rope_parameters"},
+      {"\"rope_scaling\": {\"rope_theta\": \"5\"}", "rope_scaling.rope_theta is \"5\""},
       {"\"bos_token_id\": 1", "bos_token_id is 1"},
       {"\"eos_token_id\": [2, 3]", "eos_token_id is [2, 3]"},
       {"\"layer_types\": [\"sliding_attention\"]", "layer_types is"},

@@ -76,6 +76,9 @@ static const int32_t words[] = {INT32_MIN, INT32_MAX};
 static const int16_t shorts[] = {-300, 300};
 static const int8_t signed_bytes[] = {-128, 127};
 static const uint8_t unsigned_bytes[] = {0, 255};
+static const uint16_t unsigned_shorts[] = {0, 65535};
+static const uint32_t unsigned_words[] = {INT32_MAX, UINT32_MAX};
+static const uint64_t unsigned_longs[] = {7, UINT64_MAX};
 
 static const lap_safetensors_source sources[] = {
     {"unsigned", LAP_DTYPE_U8, 1, {2}, unsigned_bytes},
@@ -83,6 +86,11 @@ static const lap_safetensors_source sources[] = {
     {"shorts", LAP_DTYPE_I16, 1, {2}, shorts},
     {"words", LAP_DTYPE_I32, 1, {2}, words},
     {"longs", LAP_DTYPE_I64, 2, {1, 2}, longs},
+    {"unsigned shorts", LAP_DTYPE_U16, 1, {2}, unsigned_shorts},
+    {"unsigned words", LAP_DTYPE_U32, 1, {2}, unsigned_words},
+    {"unsigned longs", LAP_DTYPE_U64, 1, {2}, unsigned_longs},
+    {"quarter", LAP_DTYPE_F8_E4M3, 1, {2}, unsigned_bytes},
+    {"complex", LAP_DTYPE_C64, 1, {1}, unsigned_longs},
     {"brain", LAP_DTYPE_BF16, 1, {4}, brain},
     {"half", LAP_DTYPE_F16, 1, {7}, half},
     {"narrow", LAP_DTYPE_F32, 3, {1, 2, 3}, narrow},
@@ -140,6 +148,7 @@ static void what_is_written_comes_back(void **state) {
   } integers[] = {{"words", INT32_MIN, INT32_MAX},
                   {"shorts", -300, 300},
                   {"bytes", -128, 127},
+                  {"unsigned shorts", 0, 65535},
                   {"unsigned", 0, 255}};
   for (size_t i = 0; i < sizeof integers / sizeof *integers; ++i) {
     const lap_safetensors_tensor *tensor = lap_safetensors_find(file, integers[i].name);
@@ -191,6 +200,19 @@ static void values_of_another_kind_are_refused(void **state) {
   assert_int_equal(
       lap_safetensors_read_int32(lap_safetensors_find(file, "longs"), 0, 2, n, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "'longs': element 1 is 1099511627776"));
+  assert_int_equal(
+      lap_safetensors_read_int32(lap_safetensors_find(file, "unsigned words"), 0, 2, n, &status),
+      LAP_DATA);
+  assert_non_null(strstr(status.message, "'unsigned words': element 1 is 4294967295"));
+  assert_int_equal(
+      lap_safetensors_read_int32(lap_safetensors_find(file, "unsigned longs"), 0, 2, n, &status),
+      LAP_DATA);
+  assert_int_equal(
+      lap_safetensors_read_float(lap_safetensors_find(file, "quarter"), 0, 2, f, &status),
+      LAP_DATA);
+  assert_int_equal(
+      lap_safetensors_read_int32(lap_safetensors_find(file, "quarter"), 0, 2, n, &status),
+      LAP_DATA);
   static const int64_t shape[] = {3, 2, 1};
   assert_int_equal(
       lap_safetensors_check_shape(lap_safetensors_find(file, "narrow"), 3, shape, &status),

@@ -115,6 +115,15 @@ class MadeFiles(unittest.TestCase):
         self.assertIn("and 5 more; --json has them all", shown)
         self.assert_fact(shown, "tensor_count", "45 (F32 5, F16 5, BF16 5, F64 5, I8 5, I16 4, I32 4, I64 4, others 8)")
 
+    def test_types_that_lapidary_does_not_read_are_shown(self):
+        kinds = {"U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8}
+        path = self.write("m.safetensors", safetensors([(f"of {kind}", kind, [3], b"\xff" * 3 * size)
+                                                        for kind, size in kinds.items()]))
+        found, shown = self.inspect_json(path, "--check"), self.inspect(path, "--check")
+        self.assertEqual({entry["type"]: entry["bytes"] for entry in found["tensors"]},
+                         {kind: 3 * size for kind, size in kinds.items()})
+        self.assertIn("values of 7 tensors are not floats that lapidary reads", shown)
+
     def test_the_element_that_is_not_finite_is_named(self):
         """Beyond the first piece of 65536 values, and in the second tensor."""
         values = numpy.zeros(70000, "f4")
