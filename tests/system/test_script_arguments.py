@@ -50,7 +50,8 @@ class Scripts(unittest.TestCase):
                 ("mesh-proof", "--reduce"), ("mesh-proof", "folder", "--reduced"),
                 ("network-proof", "folder", "--quick"), ("flips", "5", "1", "1"),
                 ("soak", "--workers", "0"), ("speed-table", "tinny"), ("speed-table", "--rounds", "0", "tiny"),
-                ("step-time", "0", "tiny")):
+                ("step-time", "0", "tiny"), ("crash-proof", "--sample", "0"), ("mutate", "--places", "nothing.c"),
+                ("fuzz", "--seconds"), ("fuzz", "--executions", "many")):
             with self.subTest(name=name, arguments=arguments):
                 done = self.script(name, *arguments)
                 self.assertEqual(done.returncode, 2, done.stderr)
@@ -64,6 +65,13 @@ class Scripts(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             out = "smoke" if "--smoke" in arguments else "suite"
             self.assertIn(f"--out distillation/{out} {' '.join(arguments)}", self.called()[-1])
+
+    def test_hf_teacher_names_the_package_that_is_missing(self):
+        (self.path / "h5py.py").write_text("raise ModuleNotFoundError('not here', name='h5py')\n")
+        done = self.script("hf-teacher", "--help", PYTHONPATH=str(self.path))
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("hf-teacher: h5py is missing: pip install", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     def test_a_directory_is_where_its_user_is(self):
         self.script("quickstart", "here")  # ends where the program would make a tokenizer, which nobody has built
