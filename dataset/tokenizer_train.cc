@@ -1,6 +1,8 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -151,11 +153,13 @@ lap_code ChooseCharacters(const lap_tokenizer_training &training,
 
 /* --- what SentencePiece asks for, and what it says --- */
 
-/* Hands out "word\tcount"; a word with rare characters in it is several. */
+/* Hands out "word\tcount"; a word with rare characters in it is several. `last`, where it is not
+ * empty, is handed out after all of them as it stands. */
 class WordIterator final : public spm::SentenceIterator {
  public:
-  WordIterator(const Words &words, const std::vector<Character> &characters, size_t kept)
-      : next_(words.counts().begin()), end_(words.counts().end()) {
+  WordIterator(const Words &words, const std::vector<Character> &characters, size_t kept,
+               const std::string &last = {})
+      : next_(words.counts().begin()), end_(words.counts().end()), last_(last) {
     for (size_t i = kept; i < characters.size(); ++i) rare_.insert(characters[i].text);
     Next();
   }
@@ -166,7 +170,9 @@ class WordIterator final : public spm::SentenceIterator {
   void Next() override {
     while (at_ == word_.size()) {
       if (next_ == end_) {
-        done_ = true;
+        done_ = last_.empty();
+        value_.swap(last_);
+        last_.clear();
         return;
       }
       word_ = next_->first;
@@ -192,7 +198,7 @@ class WordIterator final : public spm::SentenceIterator {
 
   std::unordered_map<std::string, uint64_t>::const_iterator next_, end_;
   std::unordered_set<std::string> rare_;
-  std::string word_, count_, value_;
+  std::string word_, count_, value_, last_;
   size_t at_ = 0;
   bool done_ = false;
 };
@@ -276,15 +282,51 @@ std::unordered_map<std::string, std::string> TrainerOptions(uint32_t vocab_size)
           {"minloglevel", "0"}};
 }
 
+lap_code TooLarge(uint32_t vocab_size, uint64_t most, lap_status *status) {
+  return lap_fail(status, LAP_USAGE,
+                  "a vocabulary of %u is too large for this text: it holds at most %" PRIu64
+                  " pieces; ask for fewer or give more text",
+                  vocab_size, most);
+}
+
 /* The library knows what vocabulary a text can fill only when it has tried. */
 lap_code ExplainTrainer(const char *message, uint32_t vocab_size, lap_status *status) {
   const char *most = strstr(message, "to a value <= ");
   if (strstr(message, "too high") && most)
-    return lap_fail(status, LAP_USAGE,
-                    "a vocabulary of %u is too large for this text: it holds at most %d pieces; "
-                    "ask for fewer or give more text",
-                    vocab_size, atoi(most + strlen("to a value <= ")));
+    return TooLarge(vocab_size, strtoull(most + strlen("to a value <= "), nullptr, 10), status);
   return lap_fail(status, LAP_DATA, "SentencePiece cannot train on this text: %s", message);
+}
+
+/* --- whether there is anything to learn --- */
+
+bool IsLetter(char byte) { return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z'); }
+
+bool Contains(const std::vector<Character> &characters, size_t count, const char *text) {
+  return std::any_of(characters.begin(), characters.begin() + static_cast<std::ptrdiff_t>(count),
+                     [&](const Character &character) { return character.text == text; });
+}
+
+/* Whether a word that the trainer sees has two letters of English beside each other, which make a
+ * piece in any case. */
+bool HasLetters(const Words &words, const std::vector<Character> &characters, size_t kept) {
+  for (WordIterator i(words, characters, kept); !i.done(); i.Next())
+    for (size_t at = 1; at < i.value().size(); ++at)
+      if (IsLetter(i.value()[at - 1]) && IsLetter(i.value()[at])) return true;
+  return false;
+}
+
+/* Whether any two characters beside each other make a piece; digits and most signs make none. The
+ * trainer reads from an empty list where none do, and which do only the library knows. It is asked
+ * for two learned pieces of the text and one word more, which makes one of them; the other is then
+ * of the text. */
+bool HasPairs(const Words &words, const std::vector<Character> &characters, size_t kept) {
+  if (HasLetters(words, characters, kept)) return true;
+  const size_t own = !Contains(characters, kept, "a") + !Contains(characters, kept, "b");
+  WordIterator iterator(words, characters, kept, "ab\t1");
+  const TrainerLog log(nullptr, 0);
+  std::string model;
+  const auto options = TrainerOptions(static_cast<uint32_t>(kFixedPieces + kept + own + 2));
+  return spm::SentencePieceTrainer::Train(options, &iterator, &model).ok();
 }
 
 /* --- the model --- */
@@ -404,9 +446,11 @@ lap_code Learn(const lap_tokenizer_training &training, const Words &words,
   uint64_t total;
   const auto characters = CountCharacters(words, &total);
   LAP_TRY(ChooseCharacters(training, characters, total, report, status));
+  const uint64_t unlearned = kFixedPieces + report->character_pieces;
+  if (training.vocab_size > unlearned && !HasPairs(words, characters, report->character_pieces))
+    return TooLarge(training.vocab_size, unlearned, status);
   WordIterator iterator(words, characters, report->character_pieces);
-  const TrainerLog log(training.text.hook,
-                       training.vocab_size - kFixedPieces - report->character_pieces);
+  const TrainerLog log(training.text.hook, training.vocab_size - unlearned);
   const auto result =
       spm::SentencePieceTrainer::Train(TrainerOptions(training.vocab_size), &iterator, model);
   if (!result.ok()) return ExplainTrainer(result.message(), training.vocab_size, status);

@@ -93,6 +93,35 @@ static void training_explains_what_it_cannot_do(void **state) {
   assert_non_null(strstr(status.message, "directory"));
 }
 
+/* SentencePiece 0.1.97 crashes on such texts. */
+static void texts_without_any_pair_hold_their_characters_alone(void **state) {
+  const fixture *made = *state;
+  const char *const texts[] = {"a", "a\nb\n", "1\n2\n31\n12\n", "0 1 22\n", "b1b\nA.a\n"};
+  const char *const most[] = {"at most 269", "at most 270", "at most 271", "at most 272",
+                              "at most 273"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
+    const char *text = scratch_write(made->directory, "pairs.txt", texts[i], strlen(texts[i]));
+    char *copy = strdup(text);
+    assert_train_fails(made, copy, 300, LAP_USAGE, most[i]);
+    free(copy);
+  }
+}
+
+/* One pair that is a piece, of a script that has no letters of English, is enough. */
+static void a_text_with_one_pair_is_trained_on(void **state) {
+  fixture *made = *state;
+  const char *const texts[] = {"ab\n", "\xC3\xA9g\n", "\xD0\xB6\xD0\xB7 1\n", "--\n"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; ++i) {
+    char *text = strdup(scratch_write(made->directory, "pair.txt", texts[i], strlen(texts[i])));
+    const lap_split_options options = {.inputs = (const char *const *)&text, .input_count = 1};
+    const uint64_t characters = i == 2 ? 4 : i == 3 ? 1 : 2;
+    const lap_tokenizer_training training = {
+        .text = options, .vocab_size = (uint32_t)(268 + characters + 1), .out = next_model(made)};
+    assert_int_equal(train(&training).character_pieces, characters);
+    free(text);
+  }
+}
+
 static void a_line_of_megabytes_can_be_trained_on(void **state) {
   const fixture *made = *state;
   const size_t bytes = 3 << 20;
@@ -319,6 +348,8 @@ static void progress_is_reported_while_pieces_are_learned(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(training_explains_what_it_cannot_do),
+      cmocka_unit_test(texts_without_any_pair_hold_their_characters_alone),
+      cmocka_unit_test(a_text_with_one_pair_is_trained_on),
       cmocka_unit_test(a_line_of_megabytes_can_be_trained_on),
       cmocka_unit_test(rare_characters_become_bytes),
       cmocka_unit_test(one_alphabet_among_many_symbols_still_gets_longer_pieces),

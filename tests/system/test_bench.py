@@ -60,6 +60,17 @@ class Profile(Test):
         self.assertNotIn("profile", bench("--rounds", 0, "--json").json)
         self.assertEqual(lapidary("bench", SOURCE / "configs/bench/tiny.yaml", "--profile=2").code, 2)
 
+    def test_smoothing_is_what_is_timed(self):
+        """Its distribution has every id: the head's rows are compared with all of them, and not with 64."""
+        def head(*arguments):
+            rows = bench("--rounds", 0, "model.vocab_size=16384", *arguments, "--profile", "--json").json["profile"]
+            return next(row["seconds"] for row in rows if row["part"] == "lm_head_loss")
+        smooths = ("objective.smoothing=uniform", "objective.distill_weight=0.1")
+        taught, smoothed = (min(head(*keys) for _ in range(2)) for keys in (("objective.distill_weight=0.1",), smooths))
+        print(f"head and loss: {1e3 * taught:.1f} ms of 64 ids, {1e3 * smoothed:.1f} ms of all")
+        self.assertGreater(smoothed, 1.5 * taught)
+        bench("--rounds", 0, "objective.smoothing=unigram", "objective.tail=decoupled", "objective.head=10")
+
 
 if __name__ == "__main__":
     unittest.main()

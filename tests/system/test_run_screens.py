@@ -88,6 +88,15 @@ class Screens(harness.Test):
 
     # --- a fork ---
 
+    def test_keys_that_do_nothing_without_held_out_text_are_pointed_out(self):
+        keys = ("eval.every_steps=5", "checkpoint.keep_best=true")
+        held_out = f"data.eval={self.workspace / 'tokens/eval/*.h5'}"
+        for arguments, expected in ((keys, 2), (keys[:1], 1), (("eval.every_steps=0",), 0), ((), 0),
+                                    ((*keys, held_out), 0)):
+            err = harness.succeed("train", self.plain_config, f"run_dir={self.workspace / 'idle'}", *arguments,
+                                  "--dry-run").err
+            self.assertEqual(err.count("does nothing without data.eval"), expected, err)
+
     def test_a_forked_run_names_its_parent(self):
         parent = self.workspace / "plain/checkpoints" / f"step-{STEPS:08d}"
         state = json.loads((parent / "manifest.json").read_text())["state_sha256"]

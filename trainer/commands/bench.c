@@ -222,21 +222,30 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
   free(of_ranks);
 }
 
+/* Kept ids of the made-up teacher. */
+static int64_t teacher_k(const lap_config *config) {
+  if (config->objective.distill_weight == 0 || lap_config_smooths(config)) return 0;
+  return config->model.vocab_size < TEACHER_K ? config->model.vocab_size : TEACHER_K;
+}
+
 static lap_code measure(const lap_session *session, lap_config *config, const bench_flags *flags,
                         bench_result *result, lap_status *status) {
   const int64_t steps = flags->steps;
   lap_placement placement;
   LAP_TRY(lap_placement_create(&config->mesh, config->model_ranks, config->sharding, session->comm,
                                &placement, status));
-  const bool taught = config->objective.distill_weight > 0;
   const lap_plan_request request = {.command = LAP_PLAN_TRAIN,
                                     .ranks = lap_comm_size(session->comm),
-                                    .teacher_k = taught ? TEACHER_K : 0};
+                                    .teacher_k = teacher_k(config)};
   LAP_TRY(lap_fit_micro_sequences_here(config, &request, session->comm, status));
-  const lap_synthetic synthetic = {.vocab_size = config->model.vocab_size,
-                                   .k = taught ? TEACHER_K : 0,
-                                   .windows = UINT64_C(1) << 20};
+  const lap_synthetic synthetic = {
+      .vocab_size = config->model.vocab_size, .k = teacher_k(config), .windows = UINT64_C(1) << 20};
+  /* Each distribution over all ids takes as long. */
+  lap_smoothing *smoothing =
+      lap_smoothing_create(lap_config_smooths(config) ? LAP_SMOOTHING_UNIFORM : LAP_SMOOTHING_NONE,
+                           NULL, config->model.vocab_size, false);
   const lap_data data = {.sequence_length = (uint32_t)config->data.sequence_length,
+                         .smoothing = smoothing,
                          .synthetic = &synthetic};
   lap_state *state =
       lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
@@ -254,6 +263,7 @@ static lap_code measure(const lap_session *session, lap_config *config, const be
   lap_stepper_destroy(stepper);
   lap_block_weights_destroy(weights);
   lap_state_destroy(state);
+  lap_smoothing_destroy(smoothing);
   if (code == LAP_OK) join_ranks(session->comm, steps, &times, result);
   destroy_yardsticks(&times);
   free(times.step_seconds);
@@ -319,8 +329,13 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
       lap_config_load(line->positional[0], line->overrides, line->override_count, config, status));
   LAP_TRY(lap_config_require(*config, LAP_NEEDS_MODEL | LAP_NEEDS_BATCH, status));
   lap_config *c = *config;
-  if (!lap_config_is_given(c, "objective.distill_weight")) c->objective.distill_weight = 1;
-  const lap_config_teacher teacher = {.name = "the synthetic teacher", .codec = "topk"};
+  if (!lap_config_is_given(c, "objective.distill_weight") && c->smoothing == LAP_SMOOTHING_NONE)
+    c->objective.distill_weight = 1;
+  const bool smooths = lap_config_smooths(c);
+  const lap_config_teacher teacher = {
+      .name = smooths ? "objective.smoothing" : "the synthetic teacher",
+      .codec = "topk",
+      .dense = smooths};
   LAP_TRY(lap_config_resolve_tail(c, &teacher, status));
   return lap_config_resolve_warmup(c, 1000000, status);
 }
@@ -368,7 +383,8 @@ const lap_command lap_command_bench = {
     .summary = "measure training speed on synthetic batches; under mpirun or alone",
     .usage = "CONFIG.yaml [KEY=VALUE...]",
     .description =
-        "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token) and "
+        "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token; "
+        "objective.smoothing: its distribution over all ids) and "
         "compares useful matrix FLOPs with what products of 2048^3 reach on the same cores in the "
         "same run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are "
         "medians. Memory is the peak of all ranks, without the yardsticks'. "

@@ -24,6 +24,7 @@
 #include "trainer/commands/entries.h"
 #include "trainer/commands/ranks.h"
 #include "trainer/config/load.h"
+#include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/value.h"
 #include "trainer/plan/fit.h"
@@ -52,7 +53,7 @@ static const lap_flag flags_of_train[] = {
      .value = "H",
      .real = {0, 1e6},
      .offset = offsetof(train_flags, train.max_hours),
-     .help = "stop with a checkpoint and exit code 75 after H hours"},
+     .help = "stop with a checkpoint and exit code 75 after H hours [0: never]"},
     {.name = "leave-before",
      .value = "S",
      .real = {0, 1e6},
@@ -115,6 +116,18 @@ static void say_fork(const lap_session *session, const lap_resume_options *resum
     return;
   lap_console_say(session->console, "fork of    %s, step %" PRIu64, parent->path, parent->step);
   lap_checkpoint_close(parent);
+}
+
+/* Keys of evaluations in a run that has none. */
+static void warn_of_idle_keys(const lap_session *session, const lap_config *config) {
+  if (config->data.eval) return;
+  if (config->eval.every_steps > 0 && lap_config_is_given(config, "eval.every_steps"))
+    lap_console_warn(session->console,
+                     "eval.every_steps does nothing without data.eval: nothing is evaluated");
+  if (config->checkpoint.keep_best)
+    lap_console_warn(session->console,
+                     "checkpoint.keep_best does nothing without data.eval: no loss says which "
+                     "checkpoint is the best one");
 }
 
 static void say_run(const lap_session *session, const lap_config *config,
@@ -318,6 +331,7 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   lap_code code = lap_fit_micro_sequences_here(config, &request, session->comm, status);
   if (code == LAP_OK) {
     say_run(session, config, &inputs);
+    warn_of_idle_keys(session, config);
     code = flags->dry_run ? dry_run(session, config, &inputs, json, status)
                           : lap_train(config, session, &inputs, &flags->train, &report, status);
   }

@@ -27,8 +27,8 @@ uint32_t lap_data_window_rows(const lap_data *data, lap_shard_window window, uin
 }
 
 int64_t lap_data_teacher_k(const lap_data *data) {
-  if (data->synthetic) return data->synthetic->k;
   if (data->smoothing) return data->smoothing->vocab;
+  if (data->synthetic) return data->synthetic->k;
   return data->cache ? lap_cache_schema_of(data->cache)->k : 0;
 }
 

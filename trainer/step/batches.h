@@ -31,7 +31,8 @@ typedef struct {
   uint32_t head; /* slots of a row that are to be its most probable ids, in a dense cache of any
                     order; 0: rows stay as they are */
   const lap_smoothing *smoothing; /* in the place of a cache; NULL: none */
-  const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at */
+  const lap_synthetic *synthetic; /* NULL: from tokens and cache; else neither is looked at; of k 0
+                                     where there is a smoothing */
 } lap_data;
 
 uint64_t lap_data_window_count(const lap_data *data);

@@ -515,6 +515,13 @@ static void what_cannot_be_planned_is_refused(void **state) {
 
 /* --- the paper's sizes --- */
 
+/* 4096 is the most that the key threads takes. */
+static void each_thread_takes_half_a_mebibyte(void **state) {
+  (void)state;
+  const int64_t alone = lap_plan_process_bytes(1, 1);
+  assert_int_equal(lap_plan_process_bytes(1, 4096) - alone, INT64_C(4095) << 19);
+}
+
 static void parameters_are_those_of_table_2(void **state) {
   (void)state;
   static const struct {
@@ -570,6 +577,7 @@ int main(void) {
       cmocka_unit_test(flops_are_those_of_the_definition),
       cmocka_unit_test(steps_come_from_the_schedule_where_it_is_known),
       cmocka_unit_test(what_cannot_be_planned_is_refused),
+      cmocka_unit_test(each_thread_takes_half_a_mebibyte),
       cmocka_unit_test(parameters_are_those_of_table_2),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
