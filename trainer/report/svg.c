@@ -2,7 +2,10 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "core/memory.h"
 
 void lap_svg_escape(FILE *out, const char *text) {
   for (; *text; ++text) switch (*text) {
@@ -36,13 +39,29 @@ static int letters_of(const char *text) {
   return count;
 }
 
+/* "arm,KEY=VALUE" without what the names of a grid have in common: "arm,VALUE"; malloc'ed. */
+static char *without_keys(const char *name) {
+  char *text = lap_copy_string(name);
+  size_t count = 0;
+  for (const char *at = name; *at; ++at) {
+    text[count++] = *at;
+    const char *equals = *at == ',' ? strpbrk(at + 1, ",=") : NULL;
+    if (equals && *equals == '=') at = equals;
+  }
+  text[count] = '\0';
+  return text;
+}
+
 const char *lap_svg_name(const char *name, int letters, char text[LAP_SVG_NAME]) {
-  const int all = letters_of(name), first = letters / 3, last = letters - first - 1;
+  char *values = without_keys(name);
+  const char *shown = letters_of(name) <= letters ? name : values;
+  const int all = letters_of(shown), first = letters / 3, last = letters - first - 1;
   if (all <= letters)
-    snprintf(text, LAP_SVG_NAME, "%s", name);
+    snprintf(text, LAP_SVG_NAME, "%s", shown);
   else
-    snprintf(text, LAP_SVG_NAME, "%.*s\xE2\x80\xA6%s", (int)(letter(name, first) - name), name,
-             letter(name, all - last));
+    snprintf(text, LAP_SVG_NAME, "%.*s\xE2\x80\xA6%s", (int)(letter(shown, first) - shown), shown,
+             letter(shown, all - last));
+  free(values);
   return text;
 }
 

@@ -34,8 +34,9 @@ void lap_svg_text(FILE *out, const char *kind, double x, double y, const char *a
                   const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 enum { LAP_SVG_NAME = 128 };
-/* A name in at most `letters` of them, 4 to 40: of a longer one the middle is left out, since names
- * of a grid differ at their ends. Returns `text`. */
+/* A name in at most `letters` of them, 4 to 40. Of a longer one, which is that of an arm of a grid,
+ * the keys are left out ("arm,VALUE"), and where that is too long still, the middle. Returns
+ * `text`. */
 const char *lap_svg_name(const char *name, int letters, char text[LAP_SVG_NAME]);
 
 /* From values to places. */

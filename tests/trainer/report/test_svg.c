@@ -22,10 +22,19 @@ static void a_long_name_keeps_both_ends(void **state) {
   (void)state;
   char text[LAP_SVG_NAME];
   assert_string_equal(lap_svg_name("next-token!", 10, text), "nex\xE2\x80\xA6token!");
-  assert_string_equal(lap_svg_name("small,objective.distill_weight=1", 21, text),
-                      "small,o\xE2\x80\xA6till_weight=1");
-  assert_string_equal(lap_svg_name("small,objective.distill_weight=0", 21, text),
-                      "small,o\xE2\x80\xA6till_weight=0");
+}
+
+static void a_long_name_of_a_grid_keeps_its_values(void **state) {
+  (void)state;
+  char text[LAP_SVG_NAME];
+  assert_string_equal(lap_svg_name("small,seed=1", 21, text), "small,seed=1");
+  assert_string_equal(lap_svg_name("small,objective.distill_weight=1", 21, text), "small,1");
+  assert_string_equal(
+      lap_svg_name("taught,teacher=w256-long,objective.distill_weight=0.25", 24, text),
+      "taught,w256-long,0.25");
+  assert_string_equal(lap_svg_name("taught,teacher=other-domain,weight=1", 12, text),
+                      "taug\xE2\x80\xA6omain,1");
+  assert_string_equal(lap_svg_name("a,b=c,d,e=f", 7, text), "a,c,d,f");
 }
 
 static void no_letter_is_cut(void **state) {
@@ -42,6 +51,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_short_name_stays),
       cmocka_unit_test(a_long_name_keeps_both_ends),
+      cmocka_unit_test(a_long_name_of_a_grid_keeps_its_values),
       cmocka_unit_test(no_letter_is_cut),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
