@@ -40,7 +40,7 @@ static const struct {
     [LAP_FINDING_EMPTY_FILES] = {"empty_files", "file is empty", "files are empty"},
     [LAP_FINDING_EMPTY_DOCUMENTS] = {"empty_documents", "document is empty and was skipped",
                                      "documents are empty and were skipped"},
-    [LAP_FINDING_BROKEN_JSON] = {"broken_json", "line is no JSON object and was skipped",
+    [LAP_FINDING_BROKEN_JSON] = {"broken_json", "line is not a JSON object and was skipped",
                                  "lines are no JSON objects and were skipped"},
     [LAP_FINDING_NO_TEXT] = {"no_text", "line has no text under the key and was skipped",
                              "lines have no text under the key and were skipped"},

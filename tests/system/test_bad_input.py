@@ -508,7 +508,7 @@ class Models(Test):
         (directory / "tokenizer.model").unlink()
         self.refused(3, ["mute: has no tokenizer.model", "put the SentencePiece model"], "generate", directory,
                      "--prompt", "a", ranks=(None,))
-        self.refused(3, ["model.safetensors: is no directory", "Hugging Face directory"], "export",
+        self.refused(3, ["model.safetensors: is not a directory", "Hugging Face directory"], "export",
                      directory / "model.safetensors", "--format", "hf", "--out", self.workspace / "never",
                      ranks=(None,))
 

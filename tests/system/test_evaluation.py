@@ -356,7 +356,7 @@ class RunThatGoesOn(Test):
         goes.unlink()
         self.assert_exit(result, 2)
         self.assertRegex(result.err, r'rank 0 on \S+ has "step 2, state_sha256 \w+", rank 1 on \S+ has "step 4, state_')
-        self.assertIn("name one of them instead of the run", result.err)
+        self.assertIn("name one checkpoint, not the run", result.err)
 
     def test_eval_says_so(self):
         self.refused("eval", self.run_dir, "--tokens", self.workspace / "tokens/eval/*.h5")

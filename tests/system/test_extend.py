@@ -125,7 +125,7 @@ class Fork(Test):
         longer = [*other, "schedule.steps=9"]
         for resume in ([], ["--resume", self.workspace / "run"]):  # the run may be named for its checkpoint
             resumed = self.train("again", *longer, *resume, ranks=2)
-            self.assertIn("has begun in", resumed.err)
+            self.assertIn("has already begun in", resumed.err)
             self.assertEqual(resumed.json["state_sha256"], undisturbed.json["state_sha256"])
         self.assertEqual([line["step"] for line in metrics(self.workspace / "again")], list(range(4, 10)))
         for resume, says in ((self.workspace / "run/checkpoints/step-00000006", "--resume auto"),

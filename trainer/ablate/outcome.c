@@ -86,7 +86,7 @@ lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *statu
                             : last_object(task);
   lap_code code = LAP_OK;
   if (!json_is_object(object))
-    code = lap_fail(status, LAP_DATA, "%s/%sout.txt: the last line is no JSON object",
+    code = lap_fail(status, LAP_DATA, "%s/%sout.txt: the last line is not a JSON object",
                     task->directory, task->prefix);
   if (code == LAP_OK && is_training(task) && !diverged) complete(task, object);
   if (code == LAP_OK) code = keep(task, object, status);

@@ -19,7 +19,8 @@ static lap_code read_json(const char *directory, const char *name, json_t **obje
   if (code == LAP_OK) {
     *object = json_loads(text, 0, NULL);
     free(text);
-    if (!json_is_object(*object)) code = lap_fail(status, LAP_DATA, "%s: is no JSON object", path);
+    if (!json_is_object(*object))
+      code = lap_fail(status, LAP_DATA, "%s: is not a JSON object", path);
   }
   free(path);
   return code;

@@ -408,7 +408,7 @@ static lap_code parse(const lap_graph *graph, const char *name, const char *text
   if (json_is_object(*plan)) return LAP_OK;
   json_decref(*plan);
   *plan = NULL;
-  return lap_fail(status, LAP_DATA, "%s/%s: is no JSON object", graph->tasks.out, name);
+  return lap_fail(status, LAP_DATA, "%s/%s: is not a JSON object", graph->tasks.out, name);
 }
 
 static lap_code append_amendment(const lap_graph *graph, json_t *amendment, const char *plan_text,

@@ -109,7 +109,7 @@ lap_code lap_check_judge(const lap_suite_reader *reader, int line) {
     return lap_read_fail(reader, line, "judge.teacher: there is no teacher '%s'",
                          suite->judge.teacher);
   if (judge->kind == LAP_TEACHER_CONFIG || judge->kind == LAP_TEACHER_MODEL) return LAP_OK;
-  return lap_read_fail(reader, line, "judge.teacher: '%s' is no model, which could read a text",
+  return lap_read_fail(reader, line, "judge.teacher: '%s' is not a model, which could read a text",
                        suite->judge.teacher);
 }
 

@@ -122,8 +122,8 @@ static lap_code own_value(const lap_graph *graph, const lap_arm *arm, const char
   json_decref(object);
   lap_config_destroy(config);
   if (number) return LAP_OK;
-  return lap_fail(status, LAP_USAGE, "%s: tune.keys: %s is no number in arm %s", graph->suite->file,
-                  key, arm->name);
+  return lap_fail(status, LAP_USAGE, "%s: tune.keys: %s is not a number in arm %s",
+                  graph->suite->file, key, arm->name);
 }
 
 static lap_code changes_at(const lap_graph *graph, const lap_tune_grid *grid, const lap_arm *arm,

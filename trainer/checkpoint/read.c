@@ -136,7 +136,7 @@ lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path
                  : lap_copy_string("no checkpoint");
   const lap_code code = lap_agree_same(
       comm, path, which,
-      "the run has got a newer checkpoint meanwhile; name one of them instead of the run", status);
+      "the run has written another checkpoint meanwhile: name one checkpoint, not the run", status);
   free(which);
   return code;
 }

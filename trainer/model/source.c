@@ -111,10 +111,11 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
 static lap_code check_directory(const char *path, lap_status *status) {
   struct stat facts;
   if (stat(path, &facts) != 0 || S_ISDIR(facts.st_mode)) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: is no directory; expected a checkpoint, a run directory or a Hugging Face "
-                  "directory: name the directory that holds the files",
-                  path);
+  return lap_fail(
+      status, LAP_DATA,
+      "%s: is not a directory; expected a checkpoint, a run directory or a Hugging Face "
+      "directory: name the directory that holds the files",
+      path);
 }
 
 lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,

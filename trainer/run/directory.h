@@ -68,8 +68,9 @@ typedef struct {
  * run has none. */
 lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_status *status);
 
-/* Where PATH/run.json is no JSON object, it becomes run.json.damaged, or run.json.damaged-2 and so
- * on: for somebody to look at. *name is that name, malloc'ed; NULL: it is whole, or not there. */
+/* Where PATH/run.json is not a JSON object, it becomes run.json.damaged, or run.json.damaged-2 and
+ * so on: for somebody to look at. *name is that name, malloc'ed; NULL: it is whole, or not there.
+ */
 lap_code lap_run_json_set_aside(const char *path, char **name, lap_status *status);
 
 /* What PATH/run.json says the run began with; the caller frees parent->checkpoint. LAP_DATA where

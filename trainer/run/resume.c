@@ -91,7 +91,7 @@ void lap_resume_settle_fork(const lap_config *config, const lap_session *session
   bool begun = session->root && fork_has_begun(config->run_dir, options->from);
   lap_broadcast(session->comm, &begun, sizeof begun, 0);
   if (!begun) return;
-  lap_console_say(session->console, "fork       of %s has begun in %s, and goes on there",
+  lap_console_say(session->console, "fork of    %s has already begun in %s: going on with it",
                   options->from, config->run_dir);
   *options = (lap_resume_options){.from = "auto"};
 }

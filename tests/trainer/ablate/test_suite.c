@@ -294,7 +294,7 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "endpoint: {set: judge, measure: loss}", "there is no judge");
   assert_refused(0, "judge: {teacher: teacher}\nendpoint: {set: judge}",
                  "judge_loss or judge_preference, found 'loss'");
-  assert_refused(3, "teacher: {cache: c}\njudge: {teacher: teacher}", "is no model");
+  assert_refused(3, "teacher: {cache: c}\njudge: {teacher: teacher}", "is not a model");
   assert_refused(0, "endpoint: {measure: los}", "did you mean 'loss'?");
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [3, 4]}",
                  "3 is a seed of the suite");

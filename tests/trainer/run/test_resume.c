@@ -1,5 +1,5 @@
-/* resume: where a run starts, from what is in its directory and what it was told. Linked so that
- * looking for rank 0's file is given up soon (--wrap). */
+/* resume: where a run starts, from its directory and what it was told. Looking for rank 0's file is
+ * given up soon (--wrap). */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +18,7 @@
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/checkpoint/world.h"
 #include "trainer/cli/nonce.h"
+#include "trainer/config/load.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/resume.h"
 
@@ -35,9 +36,8 @@ lap_code __wrap_lap_nonce_check(const char *path, const char *nonce, double pati
 /* --- one start --- */
 
 enum { UNTOUCHED = 77777 }; /* the step of a state into which nothing has been read */
-
 typedef struct {
-  lap_config config;
+  lap_config *given, config;
   lap_session session;
   lap_inputs inputs;
   lap_resume_options options;
@@ -52,16 +52,19 @@ typedef struct {
 
 /* The start unless a test says otherwise: a fresh run in W/run from random weights. */
 static start start_of(world *w, const char *run, const char *resume) {
-  return (start){
-      .config = {.seed = 5,
-                 .init = (char *)"random",
-                 .run_dir = lap_format("%s/%s", w->directory, run),
-                 .blas_core = (char *)"auto"},
-      .session = {.comm = w->comm, .root = world_root(w)},
-      .inputs = {.numbers = w->numbers, .total_steps = 1000},
-      .options = {.from = resume},
-      .fresh = !strcmp(resume, "none"),
-  };
+  start s = {.session = {.comm = w->comm, .root = world_root(w)},
+             .inputs = {.numbers = w->numbers, .total_steps = 1000},
+             .options = {.from = resume},
+             .fresh = !strcmp(resume, "none")};
+  assert_int_equal(lap_config_parse("tiny", fixture_config, strlen(fixture_config), NULL, 0,
+                                    &s.given, &s.status),
+                   LAP_OK);
+  s.config = *s.given;
+  s.config.seed = 5;
+  s.config.init = (char *)"random";
+  s.config.run_dir = lap_format("%s/%s", w->directory, run);
+  s.config.blas_core = (char *)"auto";
+  return s;
 }
 
 static void begin(start *s, fixture_layout layout) {
@@ -95,6 +98,7 @@ static void end(start *s) {
   lap_directory_lock_release(s->lock);
   lap_state_destroy(s->state);
   free(s->config.run_dir);
+  lap_config_destroy(s->given);
   free(s->parent.checkpoint);
   free(s->said);
 }
@@ -119,13 +123,9 @@ static void assert_refused(const start *s, lap_code code, const char *text) {
 
 /* Checkpoints of run W/RUN, as trained with these numbers. */
 static void write_step(world *w, const char *run, uint64_t step, const lap_numbers *numbers) {
-  static const char config[] =
-      "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1,\n"
-      "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
-      "  query_pre_attn_scalar: 8}\nblas_core: PRESCOTT\n";
   char *directory = lap_format("%s/%s/checkpoints", w->directory, run), hex[LAP_SHA256_HEX];
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, step);
-  const lap_checkpoint_extras extras = {config, NULL, numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {fixture_config, NULL, numbers, NULL, NULL};
   lap_status status = {0};
   if (world_root(w)) assert_int_equal(lap_file_make_directories(directory, &status), LAP_OK);
   lap_barrier(w->comm);
