@@ -543,10 +543,10 @@ static void expect_core(world *w, const char *run, const char *resume, bool fork
   s.options.fork = fork;
   s.config.gemm = LAP_GEMM_OPENBLAS;
   s.config.blas_core = (char *)told;
-  char core[LAP_RESUME_CORE];
-  memset(core, 'x', sizeof core);
+  char core[LAP_RESUME_CORE] = "not set";
   lap_resume_open_ends(&s.config, &s.session, &s.options, core);
   assert_string_equal(core, expected);
+  lap_config_destroy(s.given);
   free(s.config.run_dir);
 }
 
