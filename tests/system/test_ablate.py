@@ -146,6 +146,9 @@ class Trunks(Suite):
     def test_without_a_decay_the_last_step_alone_is_its_own(self):
         self.write("constant.yaml", (self.workspace / "level.yaml").read_text().replace("wsd", "constant"))
         suite = self.write("endless.yaml", LENGTHS.replace("level", "constant").replace("seeds: 2", "seeds: [1]"))
+        rows = self.ablated(suite, "endless", "--dry-run", "--json").json["rows"]
+        self.assertEqual([row["steps"] for row in rows if row["name"].startswith("runs/fast") and row["kind"] == "run"],
+                         [1, 2, 104])
         self.ablated(suite, "endless")
         for multiple, step in (("0.5", 19), ("1", 38)):
             arm = f"fast,token_multiple={multiple}"

@@ -11,6 +11,7 @@
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
 #include "trainer/config/resolve.h"
+#include "trainer/step/schedule.h"
 
 /* Stands for what the suite makes, until it is made. */
 static void add_placeholders(const lap_suite *suite, lap_changes *changes) {
@@ -56,9 +57,7 @@ static void lengthen(const lap_config *config, double multiple, lap_changes *cha
   else
     lap_changes_add(changes, "schedule.epochs",
                     lap_number_print_real(multiple * config->schedule.epochs, text));
-  const bool level =
-      config->schedule.kind == LAP_SCHEDULE_WSD || config->schedule.kind == LAP_SCHEDULE_CONSTANT;
-  if (config->schedule.warmup_steps > 0 && !level)
+  if (config->schedule.warmup_steps > 0 && !lap_schedule_is_level(config->schedule.kind))
     add_integer(changes, "schedule.warmup_steps", multiple * (double)config->schedule.warmup_steps);
 }
 

@@ -18,10 +18,9 @@
 /* --- which runs --- */
 
 static bool may_share(const lap_config *config) {
-  const bool level =
-      config->schedule.kind == LAP_SCHEDULE_WSD || config->schedule.kind == LAP_SCHEDULE_CONSTANT;
   const bool counted = config->schedule.steps > 0 || config->schedule.tokens > 0;
-  return level && counted && config->schedule.warmup_steps >= 0;
+  return lap_schedule_is_level(config->schedule.kind) && counted &&
+         config->schedule.warmup_steps >= 0;
 }
 
 /* The hash of all numbers but those of the length. */
@@ -77,6 +76,12 @@ void lap_trunks_settle(lap_tasks *tasks) {
         smaller(smaller(task->trunk.free_steps, trunk->trunk.free_steps), task->trunk.steps - 1);
     if (task->trunk.shared > 0 && (between[longest] == 0 || task->trunk.shared < between[longest]))
       between[longest] = task->trunk.shared;
+  }
+  for (size_t i = 0; i < tasks->count; ++i) {
+    lap_task *task = &tasks->task[i];
+    const size_t trunk = task->trunk.task;
+    if (task->trunk.shared > 0 && !tasks->task[trunk].trunk.keeps)
+      task->trunk.shared -= task->trunk.shared % between[trunk];
   }
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];

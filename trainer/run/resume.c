@@ -49,8 +49,9 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
   lap_broadcast(session->comm, &ends, sizeof ends, 0);
   if (!ends.core[0]) return;
   if (!strcmp(core, "auto")) memcpy(core, ends.core, LAP_RESUME_CORE);
-  const bool by_length = ends.kind == LAP_SCHEDULE_COSINE || ends.kind == LAP_SCHEDULE_LINEAR;
-  if (by_length || ends.kind != config->schedule.kind || ends.warmup_steps < 0) return;
+  if (!lap_schedule_is_level(ends.kind) || ends.kind != config->schedule.kind ||
+      ends.warmup_steps < 0)
+    return;
   lap_config_settle_warmup(config, ends.warmup_steps);
 }
 

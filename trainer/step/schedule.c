@@ -56,6 +56,10 @@ double lap_schedule_learning_rate(const lap_config *config, uint64_t step, uint6
   return peak * decayed(config, x > 1 ? 1 : x, step, total_steps);
 }
 
+bool lap_schedule_is_level(lap_schedule_kind kind) {
+  return kind == LAP_SCHEDULE_CONSTANT || kind == LAP_SCHEDULE_WSD;
+}
+
 uint64_t lap_schedule_free_steps(const lap_config *config, uint64_t total_steps) {
   const uint64_t warmup = (uint64_t)config->schedule.warmup_steps;
   if (config->schedule.kind == LAP_SCHEDULE_CONSTANT) return UINT64_MAX;

@@ -2,6 +2,7 @@
 #ifndef LAP_TRAINER_STEP_SCHEDULE_H
 #define LAP_TRAINER_STEP_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "trainer/config/config.h"
@@ -18,6 +19,9 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
  *                                                                     the last 10 % of all steps
  * times the peak. */
 double lap_schedule_learning_rate(const lap_config *config, uint64_t step, uint64_t total_steps);
+/* Whether the learning rate of this kind stays at its peak behind the warm-up, however long the run
+ * is: constant, and wsd up to its decay. */
+bool lap_schedule_is_level(lap_schedule_kind kind);
 /* How many first steps have a learning rate that does not depend on total_steps: those of the
  * warm-up; with wsd all before the decay; with constant all (UINT64_MAX). */
 uint64_t lap_schedule_free_steps(const lap_config *config, uint64_t total_steps);
