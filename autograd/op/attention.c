@@ -43,15 +43,18 @@ typedef struct {
   bool accumulate_dq;              /* dq holds an earlier part */
   real *maximum;                   /* [T]: m */
   real *factor;                    /* [T]: c */
-  real *scores;                    /* [2, TILE, T]: s or p; ds */
+  real *scores;                    /* [2, TILE, stride_of(T)]: s or p; ds */
   real *slopes;                    /* [T]: of a row, d s / d (q.k) */
   real *dk_chain, *dv_chain;       /* [T, D]: sums over the block of queries at hand */
 } head_view;
 
 enum { LAID_OUT = 3, ALIGNED = 64 / sizeof(real) }; /* operands; alignment */
 
+/* From row to row of scores and weights, so that products do not pack them. */
+static int64_t stride_of(int64_t keys) { return lap_matmul_spread(keys); }
+
 static int64_t scratch_of_thread(int64_t length, int64_t head_dim) {
-  const int64_t rest = (2 * TILE + 1 + 2 * head_dim) * length;
+  const int64_t rest = 2 * TILE * stride_of(length) + (1 + 2 * head_dim) * length;
   return LAID_OUT * lap_gemm_packed_size(length, head_dim) +
          (rest + ALIGNED - 1) / ALIGNED * ALIGNED;
 }
@@ -90,6 +93,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
   const int64_t q_offset = row * q_stride + head * dim;
   const int64_t kv_offset = row * kv_stride + kv_head * dim;
   const int64_t laid_out = lap_gemm_packed_size(length, dim);
+  const int64_t scores = 2 * TILE * stride_of(length);
   real *rest = thread_scratch + LAID_OUT * laid_out;
   return (head_view){
       .attributes = attributes,
@@ -110,9 +114,9 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
       .maximum = call->saved + 2 * unit * length,
       .factor = call->saved + (2 * unit + 1) * length,
       .scores = rest,
-      .slopes = rest + 2 * (int64_t)TILE * length,
-      .dk_chain = rest + (2 * TILE + 1) * length,
-      .dv_chain = rest + (2 * TILE + 1 + dim) * length};
+      .slopes = rest + scores,
+      .dk_chain = rest + scores + length,
+      .dv_chain = rest + scores + length + length * dim};
 }
 
 /* x [T, D] of the key-value head as the products of all tiles will read it, or x^T. */
@@ -151,10 +155,10 @@ static void make_scores(const head_view *head, int64_t i0, int64_t rows, int64_t
                                      .ldb = head->kv_stride,
                                      .transpose_b = true,
                                      .c = head->scores,
-                                     .ldc = keys});
+                                     .ldc = stride_of(keys)});
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
-    lap_vector_softcap(head->scores + r * keys + begin, end - begin, (real)a->scale,
+    lap_vector_softcap(head->scores + r * stride_of(keys) + begin, end - begin, (real)a->scale,
                        (real)a->softcap);
   }
 }
@@ -180,7 +184,7 @@ static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64
                                  .n = head->attributes->head_dim,
                                  .k = keys,
                                  .a = weights,
-                                 .lda = keys,
+                                 .lda = stride_of(keys),
                                  .b = x + low * head->kv_stride,
                                  .b_packed = head->mixed,
                                  .packed_terms = head->length,
@@ -199,7 +203,7 @@ static void sum_over_keys(const head_view *head, int64_t i0, int64_t rows, int64
     lap_gemm_operands one = all;
     one.b_packed = NULL;
     one.m = 1, one.k = i0 + r + 1 - first, one.first = first;
-    one.a += r * keys + (first - low), one.b += (first - low) * head->kv_stride;
+    one.a += r * all.lda + (first - low), one.b += (first - low) * head->kv_stride;
     one.c += r * head->q_stride;
     lap_gemm_here(&one);
   }
@@ -213,7 +217,7 @@ static void sum_over_queries(const head_view *head, int64_t i0, int64_t rows, in
                                  .n = dim,
                                  .k = rows,
                                  .a = weights,
-                                 .lda = keys,
+                                 .lda = stride_of(keys),
                                  .transpose_a = true,
                                  .b = x + i0 * head->q_stride,
                                  .ldb = head->q_stride,
@@ -232,7 +236,7 @@ static void sum_over_queries(const head_view *head, int64_t i0, int64_t rows, in
     if (begin == end) continue;
     lap_gemm_operands one = all;
     one.m = 1, one.k = end - begin, one.first = begin;
-    one.a += (begin - i0) * keys + (j - low), one.b += (begin - i0) * head->q_stride;
+    one.a += (begin - i0) * all.lda + (j - low), one.b += (begin - i0) * head->q_stride;
     one.c += (j - low) * dim;
     lap_gemm_here(&one);
   }
@@ -242,7 +246,7 @@ static void forward_tile(const head_view *head, int64_t i0, int64_t rows, real *
   const int64_t low = low_of_tile(head, i0), keys = i0 + rows - low;
   make_scores(head, i0, rows, low, keys);
   for (int64_t r = 0; r < rows; ++r) {
-    real *p = head->scores + r * keys;
+    real *p = head->scores + r * stride_of(keys);
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
     const real maximum = lap_vector_max(p + begin, end - begin);
     const real sum = lap_vector_exp(p + begin, end - begin, maximum);
@@ -312,7 +316,7 @@ static void softmax_gradient(const head_view *head, int64_t i, int64_t keys, rea
 static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real *dq) {
   const lap_attention_attributes *a = head->attributes;
   const int64_t dim = a->head_dim, low = low_of_tile(head, i0), keys = i0 + rows - low;
-  real *p = head->scores, *ds = head->scores + TILE * head->length;
+  real *p = head->scores, *ds = head->scores + TILE * stride_of(head->length);
   make_scores(head, i0, rows, low, keys);
   lap_gemm_here(&(lap_gemm_operands){.m = rows,
                                      .n = keys,
@@ -327,9 +331,9 @@ static void backward_tile(const head_view *head, int64_t i0, int64_t rows, real 
                                      .ldb = head->kv_stride,
                                      .transpose_b = true,
                                      .c = ds,
-                                     .ldc = keys});
+                                     .ldc = stride_of(keys)});
   for (int64_t r = 0; r < rows; ++r) {
-    real *pr = p + r * keys, *dsr = ds + r * keys;
+    real *pr = p + r * stride_of(keys), *dsr = ds + r * stride_of(keys);
     const int64_t begin = low_key(head, i0 + r) - low, end = i0 + r + 1 - low;
     softmax_gradient(head, i0 + r, end - begin, pr + begin, dsr + begin);
     zero(pr, 0, begin), zero(pr, end, keys);

@@ -78,6 +78,12 @@ static float *matrix(source *from, int64_t size, value_kind taste) {
 /* The precision that is being tested. */
 static lap_matmul_precision precision;
 
+/* At least so far apart, and so that A is packed, whatever the shape. */
+static int64_t clashing(int64_t lda) {
+  const int64_t apart = LAP_MATMUL_LINE * LAP_MATMUL_CLASH;
+  return (lda + apart - 1) / apart * apart;
+}
+
 static test_case make(source *from, int64_t m, int64_t n, int64_t k, value_kind taste) {
   test_case t = {.p = {.m = m, .n = n, .k = k, .precision = precision}};
   lap_matmul *p = &t.p;
@@ -86,6 +92,7 @@ static test_case make(source *from, int64_t m, int64_t n, int64_t k, value_kind 
   p->first = below(from, 2) ? 0 : below(from, 600);
   p->segment = below(from, 3) ? 0 : 1 + below(from, 2 * k + 1);
   p->lda = (p->transpose_a ? m : k) + below(from, 3) * below(from, 20);
+  if (below(from, 4) == 0) p->lda = clashing(p->lda);
   p->ldb = (p->transpose_b ? k : n) + below(from, 3) * below(from, 20);
   p->ldc = n + below(from, 3) * below(from, 20);
   const int64_t shift = below(from, 4); /* not even aligned to a vector of two */

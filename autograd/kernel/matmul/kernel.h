@@ -56,6 +56,18 @@ typedef void (*lap_matmul_tile)(int64_t terms, const float *a, const float *b, f
                                 int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into,
                                 const lap_matmul_soon *soon);
 
+/* A strip of A where it lies: element i of term t is first[i * element + t * term]. One of the two
+ * distances is 1. */
+typedef struct {
+  const float *first;
+  int64_t element, term;
+} lap_matmul_strip;
+
+/* As lap_matmul_tile, of a strip of A that was not packed. */
+typedef void (*lap_matmul_tile_in_place)(int64_t terms, const lap_matmul_strip *a, const float *b,
+                                         float *c, int64_t ldc, int64_t rows, int64_t columns,
+                                         lap_matmul_into into);
+
 typedef struct {
   int64_t height, width;      /* of the largest tile: rows of a strip of A, columns of one of B */
   int64_t grain;              /* strips of A have a multiple of it of rows, but for the last */
@@ -65,6 +77,7 @@ typedef struct {
                  * terms leave room for fewer columns, and each panel of columns packs A again */
   int64_t group; /* its terms are a multiple of it */
   lap_matmul_tile tile;
+  lap_matmul_tile_in_place tile_in_place; /* NULL: A is always packed */
   lap_matmul_pack a_by_terms, a_by_elements, b_by_terms, b_by_elements;
   const lap_matmul_held_packs *held; /* NULL: such an operand becomes float32 first */
   /* Around all tiles of a thread's product: the state of the thread that they need. */

@@ -32,36 +32,52 @@ static float value(uint32_t *state) {
   return ldexpf((float)(int32_t)*state, (int)(*state >> 28) - 38 - tiny);
 }
 
-static bool agrees(const lap_matmul_kernel *kernel, lap_matmul_precision precision, int64_t m,
-                   int64_t n, int64_t k, lap_matmul_into into) {
+/* The shape of a product, and how A is stored: by which kernels choose whether they pack it. */
+typedef struct {
+  int64_t m, n, k, lda;
+  bool transpose_a;
+  lap_matmul_into into;
+} probe;
+
+enum { IN_PLACE = LAP_MATMUL_BLOCK, PACKED = LAP_MATMUL_LINE * LAP_MATMUL_CLASH }; /* lda */
+
+static bool agrees_on(const lap_matmul_kernel *kernel, lap_matmul_precision precision,
+                      const probe *shape) {
   enum { MOST = 40, TERMS = LAP_MATMUL_BLOCK };
-  float a[MOST * TERMS], b[MOST * TERMS], c[2][MOST * MOST];
-  uint32_t state = (uint32_t)(m * 1000 + n);
-  for (int i = 0; i < MOST * TERMS; ++i) a[i] = value(&state), b[i] = value(&state);
+  float a[MOST * PACKED], b[MOST * TERMS], c[2][MOST * MOST];
+  uint32_t state = (uint32_t)(shape->m * 1000 + shape->n);
+  for (int i = 0; i < MOST * PACKED; ++i) a[i] = value(&state);
+  for (int i = 0; i < MOST * TERMS; ++i) b[i] = value(&state);
   for (int i = 0; i < MOST * MOST; ++i) c[0][i] = c[1][i] = value(&state);
   for (int i = 0; i < 2; ++i)
-    lap_matmul_multiply(&(lap_matmul){.m = m,
-                                      .n = n,
-                                      .k = k,
+    lap_matmul_multiply(&(lap_matmul){.m = shape->m,
+                                      .n = shape->n,
+                                      .k = shape->k,
                                       .a = a,
                                       .b = b,
                                       .c = c[i],
-                                      .lda = TERMS,
+                                      .lda = shape->lda,
                                       .ldb = MOST,
                                       .ldc = MOST,
+                                      .transpose_a = shape->transpose_a,
                                       .precision = precision,
-                                      .into = into},
+                                      .into = shape->into},
                         (i == 0 ? &lap_matmul_plain : kernel)->unit[precision]);
   /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bits must be equal */
   return memcmp(c[0], c[1], sizeof c[0]) == 0;
 }
 
 bool lap_matmul_kernel_agrees(const lap_matmul_kernel *kernel) {
-  bool yes = agrees(kernel, LAP_MATMUL_FLOAT32, 1, 31, 256, LAP_MATMUL_CHAIN);
-  for (int precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
-    yes = yes && agrees(kernel, precision, 14, 32, 256, LAP_MATMUL_ADD) &&
-          agrees(kernel, precision, 32, 40, 39, LAP_MATMUL_SET) &&
-          agrees(kernel, precision, 3, 1, 33, LAP_MATMUL_ADD);
+  static const probe shapes[] = {{14, 32, 256, PACKED, false, LAP_MATMUL_ADD},
+                                 {32, 40, 39, PACKED, true, LAP_MATMUL_SET},
+                                 {3, 1, 33, PACKED, false, LAP_MATMUL_ADD},
+                                 {14, 32, 256, IN_PLACE, false, LAP_MATMUL_ADD},
+                                 {32, 40, 39, IN_PLACE, true, LAP_MATMUL_SET}};
+  static const probe chain = {1, 31, 256, IN_PLACE, false, LAP_MATMUL_CHAIN};
+  bool yes = agrees_on(kernel, LAP_MATMUL_FLOAT32, &chain);
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
+    for (int precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
+      yes = yes && agrees_on(kernel, precision, &shapes[i]);
   return yes;
 }
 

@@ -121,30 +121,77 @@ static void pack_strips(const packer *by, const stored *x, const term_range *ran
 
 /* --- one block of terms --- */
 
-static void multiply_chunk(const lap_matmul *p, const lap_matmul_unit *unit, int64_t k,
-                           const term_range *range, int64_t i0, int64_t rows, int64_t j0,
-                           int64_t columns, const float *strips_b, int64_t strip_floats,
-                           lap_matmul_into into) {
-  float packed_a[PACKED_A] __attribute__((aligned(64)));
-  const strips s = cut(rows, unit->height, unit->grain);
-  const stored a =
-      stored_at(p->a, p->a_bfloat16, p->transpose_a ? k * p->lda + i0 : i0 * p->lda + k, p->lda,
-                p->transpose_a);
-  const packer by = a_packer(unit, p->transpose_a);
-  pack_strips(&by, &a, range, &s, packed_a);
-  for (int64_t j = 0; j < columns; j += unit->width) {
-    const int64_t width = least(unit->width, columns - j);
-    const float *strip_b = strips_b + j / unit->width * strip_floats;
-    float *c = p->c + i0 * p->ldc + j0 + j;
+/* Rows [i0, i0 + rows) and columns [j0, j0 + columns) of C, over one block of terms from the k-th
+ * on. `strips_b`: of B, strip_floats each. */
+typedef struct {
+  const lap_matmul *p;
+  const lap_matmul_unit *unit;
+  int64_t k;
+  const term_range *range;
+  int64_t i0, rows, j0, columns;
+  const float *strips_b;
+  int64_t strip_floats;
+  lap_matmul_into into;
+} chunk;
+
+static int64_t offset_of_a(const lap_matmul *p, int64_t i, int64_t k) {
+  return p->transpose_a ? k * p->lda + i : i * p->lda + k;
+}
+
+static float *c_of(const chunk *c, int64_t i, int64_t j) {
+  return c->p->c + (c->i0 + i) * c->p->ldc + c->j0 + j;
+}
+
+static const float *strip_of_b(const chunk *c, int64_t j) {
+  return c->strips_b + j / c->unit->width * c->strip_floats;
+}
+
+/* Packing A is worth its time where many strips of B meet it. */
+static bool reads_a_in_place(const chunk *c) {
+  enum { FEW_STRIPS = 4 };
+  return c->unit->tile_in_place && c->p->a && c->columns <= FEW_STRIPS * c->unit->width &&
+         lap_matmul_spreads(c->p->lda);
+}
+
+static void multiply_in_place(const chunk *c) {
+  const lap_matmul *p = c->p;
+  const strips s = cut(c->rows, c->unit->height, c->unit->grain);
+  for (int64_t j = 0; j < c->columns; j += c->unit->width)
     for (int64_t i = 0; i < s.count; ++i) {
       const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
-      const int64_t part = unit->b_stride * range->all / s.count;
-      const lap_matmul_soon soon = {i + 1 < s.count ? c + end * p->ldc : c + unit->width,
-                                    strip_b + strip_floats + i * part, part};
-      unit->tile(range->all, packed_a + i * unit->a_stride * range->all, strip_b,
-                 c + begin * p->ldc, p->ldc, end - begin, width, into, &soon);
+      const lap_matmul_strip a = {p->a + offset_of_a(p, c->i0 + begin, c->k),
+                                  p->transpose_a ? 1 : p->lda, p->transpose_a ? p->lda : 1};
+      c->unit->tile_in_place(c->range->terms, &a, strip_of_b(c, j), c_of(c, begin, j), p->ldc,
+                             end - begin, least(c->unit->width, c->columns - j), c->into);
     }
-  }
+}
+
+static void multiply_packed_a(const chunk *c) {
+  const lap_matmul *p = c->p;
+  const lap_matmul_unit *unit = c->unit;
+  float packed_a[PACKED_A] __attribute__((aligned(64)));
+  const strips s = cut(c->rows, unit->height, unit->grain);
+  const stored a =
+      stored_at(p->a, p->a_bfloat16, offset_of_a(p, c->i0, c->k), p->lda, p->transpose_a);
+  const packer by = a_packer(unit, p->transpose_a);
+  pack_strips(&by, &a, c->range, &s, packed_a);
+  for (int64_t j = 0; j < c->columns; j += unit->width)
+    for (int64_t i = 0; i < s.count; ++i) {
+      const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
+      const int64_t part = unit->b_stride * c->range->all / s.count;
+      const lap_matmul_soon soon = {i + 1 < s.count ? c_of(c, end, j) : c_of(c, 0, j + unit->width),
+                                    strip_of_b(c, j + unit->width) + i * part, part};
+      unit->tile(c->range->all, packed_a + i * unit->a_stride * c->range->all, strip_of_b(c, j),
+                 c_of(c, begin, j), p->ldc, end - begin, least(unit->width, c->columns - j),
+                 c->into, &soon);
+    }
+}
+
+static void multiply_chunk(const chunk *c) {
+  if (reads_a_in_place(c))
+    multiply_in_place(c);
+  else
+    multiply_packed_a(c);
 }
 
 /* --- a span of blocks --- */
@@ -203,16 +250,24 @@ static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, con
                            int64_t j0, int64_t columns) {
   float packed_b[PACKED_B] __attribute__((aligned(64)));
   const strips s = cut(columns, unit->width, unit->width);
-  const int64_t chunk = chunk_rows(unit);
+  const int64_t most_rows = chunk_rows(unit);
   for (int b = 0; b < terms->count; ++b)
     pack_block(p, unit, terms->block[b].k, j0, &terms->block[b].range, &s,
                packed_b + terms->block[b].before * s.count * unit->b_stride);
-  for (int64_t i = 0; i < p->m; i += chunk)
+  for (int64_t i = 0; i < p->m; i += most_rows)
     for (int b = 0; b < terms->count; ++b)
-      multiply_chunk(p, unit, terms->block[b].k, &terms->block[b].range, i, least(chunk, p->m - i),
-                     j0, columns, packed_b + terms->block[b].before * s.count * unit->b_stride,
-                     terms->block[b].range.all * unit->b_stride,
-                     terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into);
+      multiply_chunk(
+          &(chunk){.p = p,
+                   .unit = unit,
+                   .k = terms->block[b].k,
+                   .range = &terms->block[b].range,
+                   .i0 = i,
+                   .rows = least(most_rows, p->m - i),
+                   .j0 = j0,
+                   .columns = columns,
+                   .strips_b = packed_b + terms->block[b].before * s.count * unit->b_stride,
+                   .strip_floats = terms->block[b].range.all * unit->b_stride,
+                   .into = terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into});
 }
 
 /* --- a B that was laid out before --- */
@@ -259,8 +314,16 @@ static void multiply_packed(const lap_matmul *p, const lap_matmul_unit *unit) {
       const float *strips_b = p->b_packed + block_offset(unit, p->packed_columns, begin) +
                               p->packed_column / unit->width * strip +
                               (p->first + k - begin - range.lead) * unit->b_stride;
-      multiply_chunk(p, unit, k, &range, i, least(rows, p->m - i), 0, p->n, strips_b, strip,
-                     k > 0 ? LAP_MATMUL_ADD : p->into);
+      multiply_chunk(&(chunk){.p = p,
+                              .unit = unit,
+                              .k = k,
+                              .range = &range,
+                              .i0 = i,
+                              .rows = least(rows, p->m - i),
+                              .columns = p->n,
+                              .strips_b = strips_b,
+                              .strip_floats = strip,
+                              .into = k > 0 ? LAP_MATMUL_ADD : p->into});
       k += range.terms;
     }
 }

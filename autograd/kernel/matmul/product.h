@@ -53,4 +53,17 @@ typedef struct {
   int64_t first;        /* the summation index of the first term: where blocks begin */
 } lap_matmul;
 
+/* Whether rows this far apart lie in enough different places of a cache that a tile keeps all of
+ * its rows: not at multiples of 2 KB. Products with few columns read such an A where it lies, and
+ * pack the others. */
+enum { LAP_MATMUL_LINE = 16, LAP_MATMUL_CLASH = 32 }; /* floats of a cache line; lines */
+static inline bool lap_matmul_spreads(int64_t lda) {
+  return lda / LAP_MATMUL_LINE % LAP_MATMUL_CLASH != 0;
+}
+/* The least such distance for rows of `columns`, in whole lines. */
+static inline int64_t lap_matmul_spread(int64_t columns) {
+  const int64_t lines = (columns + LAP_MATMUL_LINE - 1) / LAP_MATMUL_LINE;
+  return (lines + (lines % LAP_MATMUL_CLASH == 0)) * LAP_MATMUL_LINE;
+}
+
 #endif

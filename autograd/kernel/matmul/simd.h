@@ -49,10 +49,22 @@ static inline __attribute__((always_inline)) void prefetch_c(int64_t t, int rows
   __builtin_prefetch(c + t / TERMS_A_ROW * ldc + LANES, 1);
 }
 
+/* What of A is read soon: packed, and where its terms are rows, a line or two of each term; where
+ * its elements are, a line of each element, which serves LINE terms. */
+static inline __attribute__((always_inline)) void prefetch_a(int64_t t, int rows,
+                                                             const lap_matmul_strip *a) {
+  enum { LINE = 64 / sizeof(float), SOON = 2 * LINE };
+  if (a->element == 1)
+    __builtin_prefetch(a->first + (t + AHEAD) * a->term);
+  else if (t % LINE < rows)
+    __builtin_prefetch(a->first + t % LINE * a->element + t + SOON);
+}
+
 /* Of `rows` rows and `vectors` vectors of columns. */
 static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vectors, int64_t terms,
-                                                          const float *a, const float *b, float *c,
-                                                          int64_t ldc, lap_matmul_into into) {
+                                                          const lap_matmul_strip *a, const float *b,
+                                                          float *c, int64_t ldc,
+                                                          lap_matmul_into into) {
   vector sum[HEIGHT][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = vector_zero();
@@ -66,14 +78,14 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vect
 #pragma GCC unroll 2
   for (int64_t t = 0; t < terms; ++t) {
     prefetch_c(t, rows, c, ldc);
-    __builtin_prefetch(a + (t + AHEAD) * A_STRIDE);
+    prefetch_a(t, rows, a);
     __builtin_prefetch(b + (t + AHEAD) * WIDTH);
     if (vectors > 1) __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
     const vector b0 = vector_load(b + t * WIDTH);
     const vector b1 = vectors > 1 ? vector_load(b + t * WIDTH + LANES) : vector_zero();
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      const vector x = vector_broadcast(a + t * A_STRIDE + i);
+      const vector x = vector_broadcast(a->first + t * a->term + i * a->element);
       vector_accumulate(&sum[i][0], x, b0);
       if (vectors > 1) vector_accumulate(&sum[i][1], x, b1);
     }
@@ -95,9 +107,9 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vect
 
 /* Where one vector has all columns, as of a head of 16 dimensions, the other is left out. */
 static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t terms,
-                                                               const float *a, const float *b,
-                                                               float *c, int64_t ldc,
-                                                               int64_t columns,
+                                                               const lap_matmul_strip *a,
+                                                               const float *b, float *c,
+                                                               int64_t ldc, int64_t columns,
                                                                lap_matmul_into into) {
   float edge[HEIGHT][WIDTH];
   const bool in_edge = columns % LANES != 0;
@@ -117,9 +129,9 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
     tile_of_rows(rows, terms, a, b, c, ldc, columns, into); \
     break
 
-static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
-                 int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
-  (void)soon;
+static inline __attribute__((always_inline)) void tile_of_strip(
+    int64_t terms, const lap_matmul_strip *a, const float *b, float *c, int64_t ldc, int64_t rows,
+    int64_t columns, lap_matmul_into into) {
   switch (rows) {
     TILE(1);
     TILE(2);
@@ -142,6 +154,23 @@ static void tile(int64_t terms, const float *a, const float *b, float *c, int64_
   }
 }
 #undef TILE
+
+static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
+                 int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
+  (void)soon;
+  const lap_matmul_strip packed = {a, 1, A_STRIDE};
+  tile_of_strip(terms, &packed, b, c, ldc, rows, columns, into);
+}
+
+/* Each of the two with the 1 as a constant. */
+static void tile_in_place(int64_t terms, const lap_matmul_strip *a, const float *b, float *c,
+                          int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+  const lap_matmul_strip by_terms = {a->first, 1, a->term}, by_elements = {a->first, a->element, 1};
+  if (a->element == 1)
+    tile_of_strip(terms, &by_terms, b, c, ldc, rows, columns, into);
+  else
+    tile_of_strip(terms, &by_elements, b, c, ldc, rows, columns, into);
+}
 
 /* --- bfloat16 --- */
 
@@ -336,6 +365,7 @@ const lap_matmul_unit FLOAT32_UNIT = {.height = HEIGHT,
                                       .span = SPAN,
                                       .group = 1,
                                       .tile = tile,
+                                      .tile_in_place = tile_in_place,
                                       .a_by_terms = a_by_terms,
                                       .a_by_elements = a_by_elements,
                                       .b_by_terms = b_by_terms,
