@@ -33,40 +33,45 @@ double lap_op_computed_flops(const lap_op *op, const lap_op_call *call, const la
 
 /* --- compulsory traffic --- */
 
-static double reals_of(const lap_operand *operand) {
+static double elements_of(const lap_operand *operand) {
   return (double)operand->rows * (double)operand->columns;
 }
 
 /* Of input i; of a table whose rows are gathered, the shards' parts together, as input 0. */
-static double input_reals(const lap_op *op, const lap_op_call *call, int i) {
-  if (!op->gathers) return reals_of(&call->input[i]);
+static double input_elements(const lap_op *op, const lap_op_call *call, int i) {
+  if (!op->gathers) return elements_of(&call->input[i]);
   double table = 0;
-  for (int s = 0; s < LAP_MAX_INPUTS; ++s) table += reals_of(&call->input[s]);
-  const double gathered = reals_of(&call->output);
+  for (int s = 0; s < LAP_MAX_INPUTS; ++s) table += elements_of(&call->input[s]);
+  const double gathered = elements_of(&call->output);
   return i > 0 ? 0 : gathered < table ? gathered : table;
 }
 
-static double moved_backward(const lap_op *op, const lap_op_call *call) {
+/* Of what an input holds; its gradient is of reals. */
+static double value_bytes(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent,
+                          int i) {
+  const bool is_held = call->input[i].is_weight && extent->bfloat16;
+  return input_elements(op, call, i) * (double)(is_held ? sizeof(uint16_t) : sizeof(real));
+}
+
+static double moved_backward(const lap_op *op, const lap_op_call *call,
+                             const lap_op_extent *extent) {
   const int64_t rows = op->gradient_rows ? op->gradient_rows(call) : call->output.rows;
-  double reals = op->fused_loss ? 0 : (double)rows * (double)call->output.columns;
+  double reals = op->fused_loss ? 0 : (double)rows * (double)call->output.columns, read = 0;
   for (int i = 0; i < LAP_MAX_INPUTS; ++i) {
-    const double input = input_reals(op, call, i);
     const bool adds = call->input[i].accumulate;
-    if (op->backward_reads & LAP_READS_INPUT(i)) reals += input;
+    if (op->backward_reads & LAP_READS_INPUT(i)) read += value_bytes(op, call, extent, i);
     if (i == 0 && op->passes_gradient && !adds) continue; /* it lies there already */
-    reals += (adds ? 2 : 1) * input;
+    reals += (adds ? 2 : 1) * input_elements(op, call, i);
   }
-  return reals;
+  return read + reals * (double)sizeof(real);
 }
 
 double lap_op_moved(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent,
                     bool backward) {
-  double reals = op->saved_size ? (double)op->saved_size(call, extent) : 0;
-  if (backward) {
-    reals += moved_backward(op, call);
-  } else if (!op->shares_value) {
-    reals += reals_of(&call->output);
-    for (int i = 0; i < LAP_MAX_INPUTS; ++i) reals += input_reals(op, call, i);
-  }
-  return reals * (double)sizeof(real);
+  const int64_t saved = op->saved_size ? op->saved_size(call, extent) : 0;
+  double bytes = (double)saved * (double)sizeof(real);
+  if (backward) return bytes + moved_backward(op, call, extent);
+  if (op->shares_value) return bytes;
+  for (int i = 0; i < LAP_MAX_INPUTS; ++i) bytes += value_bytes(op, call, extent, i);
+  return bytes + elements_of(&call->output) * (double)sizeof(real);
 }

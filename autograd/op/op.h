@@ -73,6 +73,7 @@ typedef struct {
   /* backward, inputs: gradient holds an earlier part; add to it, else overwrite. Always true for
    * weights, which are parameters. */
   bool accumulate;
+  bool is_weight; /* a parameter */
 } lap_operand;
 
 typedef struct {
@@ -148,8 +149,8 @@ double lap_op_computed_flops(const lap_op *op, const lap_op_call *call, const la
                              bool backward);
 /* Compulsory traffic of one call, in bytes: each operand that the call needs is read once, each
  * result written once, and a gradient that is added to is read and written. What lies in scratch,
- * logits among it, is not there: no memory need see it. Of the call, shapes and `accumulate` are
- * looked at. */
+ * logits among it, is not there: no memory need see it. Where products are in bfloat16, weights are
+ * held so. Of the call, shapes, `accumulate` and `is_weight` are looked at. */
 double lap_op_moved(const lap_op *op, const lap_op_call *call, const lap_op_extent *extent,
                     bool backward);
 

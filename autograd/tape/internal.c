@@ -6,7 +6,8 @@ lap_op_call lap_tape_shape_call(const lap_tape *tape, const tape_op *recorded) {
     const tape_value *value = &tape->values[recorded->input[i]];
     call.input[i] = (lap_operand){.rows = value->rows,
                                   .columns = value->columns,
-                                  .accumulate = value->bucket >= 0 || recorded->accumulate[i]};
+                                  .accumulate = value->bucket >= 0 || recorded->accumulate[i],
+                                  .is_weight = value->bucket >= 0};
   }
   const tape_value *output = &tape->values[recorded->output];
   call.output = (lap_operand){.rows = output->rows, .columns = output->columns};

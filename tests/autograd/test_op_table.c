@@ -339,6 +339,18 @@ static void operands_are_read_once_and_results_written_once(void **state) {
   assert_true(moved(&lap_op_residual, &sum, true) == 2 * R * IN); /* dx is dz, dy a copy */
 }
 
+static void weights_in_bfloat16_take_two_bytes(void **state) {
+  (void)state;
+  enum { R = 16, IN = 6, OUT = 10 };
+  static const lap_op_extent extent = {2, 8, 0, 1, true};
+  lap_op_call linear = {.input = {shape(R, IN), weight(OUT, IN)}, .output = shape(R, OUT)};
+  linear.input[1].is_weight = true;
+  const double saved = OUT * IN * (sizeof(real) - sizeof(uint16_t)); /* read once, each way */
+  for (int backward = 0; backward < 2; ++backward)
+    assert_true(lap_op_moved(&lap_op_column_linear, &linear, &extent, backward) ==
+                moved(&lap_op_column_linear, &linear, backward) * (double)sizeof(real) - saved);
+}
+
 static void special_operands_move_what_they_need(void **state) {
   (void)state;
   enum { R = 16, H = 6, SMALL = 5, LARGE = 1000, HEADS = 2, KV = 1, DIM = 4 };
@@ -376,6 +388,7 @@ int main(void) {
       cmocka_unit_test(ops_send_what_they_describe),
       cmocka_unit_test(work_is_that_of_the_model),
       cmocka_unit_test(operands_are_read_once_and_results_written_once),
+      cmocka_unit_test(weights_in_bfloat16_take_two_bytes),
       cmocka_unit_test(special_operands_move_what_they_need),
   };
   return cmocka_run_group_tests(tests, test_open_blas, NULL);
