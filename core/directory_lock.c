@@ -80,8 +80,12 @@ typedef struct {
   uint64_t started; /* 0: not known */
 } owner;
 
+/* A text without the end of its last line was cut short by a crash: its writer is gone, and its
+ * host may be half of a name. */
 static bool parse_signature(const char *text, owner *found) {
   *found = (owner){.process = 0};
+  const size_t bytes = strlen(text);
+  if (bytes == 0 || text[bytes - 1] != '\n') return false;
   if (sscanf(text, "process %" SCNd64 " on %255[^,\n]", &found->process, found->host) != 2)
     return false;
   const char *second = strchr(text, '\n');
