@@ -219,6 +219,13 @@ void lap_file_remove_temporaries(const char *path) {
 
 /* --- reading and removing --- */
 
+lap_code lap_file_next_entry(const char *path, DIR *directory, const struct dirent **entry,
+                             lap_status *status) {
+  errno = 0;
+  *entry = readdir(directory);
+  return *entry || errno == 0 ? LAP_OK : lap_file_fail(path, "be listed", status);
+}
+
 /* Fills `bytes` [size]; a file that shrinks meanwhile gives fewer. */
 static lap_code read_all(int descriptor, const char *path, char *bytes, size_t size, size_t *count,
                          lap_status *status) {

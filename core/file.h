@@ -11,6 +11,7 @@
 #ifndef LAP_CORE_FILE_H
 #define LAP_CORE_FILE_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -44,6 +45,11 @@ bool lap_file_exists(const char *path);
 /* Waits up to a minute until something is at `path`, which another process has said it has made:
  * the client of a network file system remembers for a while what was not there. Whether it came. */
 bool lap_file_await(const char *path);
+
+/* *entry is the next one of the open directory, which is at `path`; NULL at its end. On failure
+ * what was listed so far is not all there is. */
+lap_code lap_file_next_entry(const char *path, DIR *directory, const struct dirent **entry,
+                             lap_status *status);
 
 /* Removes a file or a directory with all it holds; symbolic links are removed, not followed. Where
  * there is nothing, nothing is done. */

@@ -120,7 +120,10 @@ static bool link_files(const char *from, const char *to) {
   DIR *directory = opendir(from);
   bool linked = directory != NULL;
   lap_status ignored;
-  for (const struct dirent *entry; linked && (entry = readdir(directory));) {
+  while (linked) {
+    const struct dirent *entry;
+    linked = lap_file_next_entry(from, directory, &entry, &ignored) == LAP_OK;
+    if (!linked || !entry) break;
     if (entry->d_name[0] == '.') continue;
     char *old = lap_format("%s/%s", from, entry->d_name);
     char *new = lap_format("%s/%s", to, entry->d_name);

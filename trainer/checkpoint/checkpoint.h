@@ -152,7 +152,9 @@ void lap_checkpoint_close(lap_checkpoint *checkpoint);
 lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
                               lap_status *status);
 
-/* Not collective. The names of step-* directories under `directory`, newest first; malloc'ed. */
+/* Not collective. The names of step-* directories under `directory`, newest first; malloc'ed.
+ * LAP_DATA, and none, where not all of them can be listed: a list without the newest would let a
+ * run begin anew. */
 lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count,
                              lap_status *status);
 void lap_checkpoint_list_destroy(char **names, size_t count);

@@ -201,6 +201,11 @@ static int newest_first(const void *a, const void *b) {
   return (x < y) - (x > y);
 }
 
+void lap_checkpoint_list_destroy(char **names, size_t count) {
+  for (size_t i = 0; i < count; ++i) free(names[i]);
+  free(names);
+}
+
 lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count,
                              lap_status *status) {
   *names = NULL;
@@ -208,17 +213,20 @@ lap_code lap_checkpoint_list(const char *directory, char ***names, size_t *count
   DIR *open = opendir(directory);
   if (!open)
     return lap_fail(status, LAP_DATA, "%s: cannot be listed: %s", directory, strerror(errno));
-  for (const struct dirent *entry; (entry = readdir(open));) {
+  const struct dirent *entry;
+  lap_code code;
+  while ((code = lap_file_next_entry(directory, open, &entry, status)) == LAP_OK && entry) {
     if (!lap_checkpoint_is_step(entry->d_name, NULL)) continue;
     *names = lap_reallocate(*names, *count + 1, sizeof **names);
     (*names)[(*count)++] = lap_copy_string(entry->d_name);
   }
   closedir(open);
+  if (code != LAP_OK) {
+    lap_checkpoint_list_destroy(*names, *count);
+    *names = NULL;
+    *count = 0;
+    return code;
+  }
   if (*count > 0) qsort(*names, *count, sizeof **names, newest_first);
   return LAP_OK;
-}
-
-void lap_checkpoint_list_destroy(char **names, size_t count) {
-  for (size_t i = 0; i < count; ++i) free(names[i]);
-  free(names);
 }

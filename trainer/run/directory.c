@@ -43,12 +43,15 @@ static lap_code find_checkpoints(const char *path, bool *found, lap_status *stat
   char *checkpoints = lap_run_directory_path(path, "checkpoints");
   DIR *directory = opendir(checkpoints);
   *found = false;
-  const struct dirent *entry;
   lap_code code = LAP_OK;
   if (!directory && errno != ENOENT && errno != ENOTDIR) /* what is no directory holds none */
     code = lap_file_fail(checkpoints, "be listed", status);
-  while (directory && !*found && (entry = readdir(directory)))
+  while (directory && !*found && code == LAP_OK) {
+    const struct dirent *entry;
+    code = lap_file_next_entry(checkpoints, directory, &entry, status);
+    if (code != LAP_OK || !entry) break;
     *found = is_checkpoint(checkpoints, entry->d_name);
+  }
   if (directory) closedir(directory);
   free(checkpoints);
   return code;

@@ -1,4 +1,6 @@
 /* directory: which checkpoints are kept, which leftovers removed, which one opened. */
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -159,6 +161,43 @@ static void a_run_directory_opens_as_its_newest_whole_checkpoint(void **context)
   free(run);
 }
 
+/* The linker puts this in the place of readdir. */
+struct dirent *__real_readdir(DIR *directory);
+struct dirent *__wrap_readdir(DIR *directory);
+
+static int entries_left = -1; /* before readdir fails; -1: it does not */
+
+struct dirent *__wrap_readdir(DIR *directory) {
+  if (entries_left > 0) --entries_left;
+  if (entries_left != 0) return __real_readdir(directory);
+  errno = EIO;
+  return NULL;
+}
+
+/* A shorter list would let a run go on from an older checkpoint, or begin anew. */
+static void a_directory_that_cannot_be_listed_to_its_end_is_refused(void **context) {
+  world *w = *context;
+  world_write_step(w, 1);
+  world_write_step(w, 2);
+  lap_barrier(w->comm);
+  for (int entries = 0; entries < 4; ++entries) {
+    char **names;
+    size_t count;
+    lap_status status = {0};
+    entries_left = entries + 1;
+    assert_int_equal(lap_checkpoint_list(w->directory, &names, &count, &status), LAP_DATA);
+    assert_null(names);
+    assert_int_equal(count, 0);
+    assert_non_null(strstr(status.message, w->directory));
+    assert_non_null(strstr(status.message, "cannot be listed: Input/output error"));
+    entries_left = entries + 1;
+    lap_checkpoint *read;
+    assert_int_equal(lap_checkpoint_open(w->directory, &read, &status), LAP_DATA);
+    entries_left = -1;
+  }
+  expect_steps(w, "2 1");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(pruning_keeps_the_newest_the_multiples_and_the_best),
@@ -167,6 +206,7 @@ int main(void) {
       IN_DIRECTORY(a_process_that_nobody_waited_for_is_dead),
       IN_DIRECTORY(a_kill_between_two_renames_loses_nothing),
       IN_DIRECTORY(a_run_directory_opens_as_its_newest_whole_checkpoint),
+      IN_DIRECTORY(a_directory_that_cannot_be_listed_to_its_end_is_refused),
   };
   return cmocka_run_group_tests(tests, world_start, world_finish);
 }
