@@ -27,8 +27,11 @@ typedef struct {
 
 static lap_code token_nats(const trial *t, const float *z, int32_t token, double *nats,
                            lap_status *status) {
-  double most = -INFINITY, sum = 0;
-  for (int64_t j = 0; j < t->vocab; ++j) most = fmax(most, (double)z[j]);
+  float largest = -INFINITY; /* by fmax, gcc 12 for AArch64 fails to compile it */
+  for (int64_t j = 0; j < t->vocab; ++j)
+    if (z[j] > largest) largest = z[j];
+  const double most = (double)largest;
+  double sum = 0;
   for (int64_t j = 0; j < t->vocab; ++j) sum += exp((double)z[j] - most);
   *nats = sum > 0 ? most + log(sum) - (double)z[token] : NAN;
   if (isfinite(*nats)) return LAP_OK;
