@@ -11,7 +11,8 @@ from harness import (Test, finish, kill_group, metrics, processes_of, start, uni
 STEPS = 4
 SEQUENCES = 1200
 SCONTROL = """#!/bin/sh
-[ "$1 $2 $3 $4" = "show job -o 7" ] || exit 9
+[ "$1 $2 $3 $SLURM_TIME_FORMAT" = "show job -o " ] || exit 9
+case $4 in 7 | 7_3) ;; *) exit 9 ;; esac
 echo asked >>'{asked}'
 {first}
 echo "JobId=7 JobName=lapidary TimeLimit=00:05:00 EndTime={end} Deadline=N/A"
@@ -118,6 +119,13 @@ class Preemption(Test):
         self.assertRegex(result.err + result.out, "job +ends in .* says scontrol; the run stops in ")
         self.assertLess(took, seconds)
         self.assertEqual((self.workspace / "asked").read_text(), "asked\n")
+
+    def test_a_task_of_an_array_asks_for_itself(self):
+        """The number of the last one to start is that of the array, too, of which scontrol shows all tasks."""
+        result = finish(self.run_of("task", "schedule.steps=1", ranks=None, PATH=self.scontrol(1000), SLURM_JOB_ID="5",
+                                    SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="3", SLURM_TIME_FORMAT="relative"))
+        self.assert_exit(result, 0)
+        self.assertIn("says scontrol; the run stops in ", result.err + result.out)
 
     def test_it_need_not_be_asked_nor_answer(self):
         for name, more, first, variables in (("off", ("--leave-before", "0"), "", {"SLURM_JOB_ID": "7"}),
