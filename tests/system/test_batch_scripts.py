@@ -32,7 +32,8 @@ os._exit(code)  # at once: a notice that comes while Python ends would kill it
 """
 # A requeue ends the processes of the job, this one among them.
 SCONTROL = """#!/bin/sh
-if [ "$1" = show ]; then echo "JobId=7 JobState=$STATE ExcNodeList=${EXCLUDED:-(null)} Reason=$4"; else echo "$@" >>scontrol; fi
+if [ "$1" = show ]; then echo "JobId=7 JobState=$STATE ExcNodeList=${EXCLUDED:-(null)} Reason=None"
+else echo "$@" >>scontrol; fi
 if [ "$1" = requeue ]; then kill -TERM $PPID $$; fi
 """
 
@@ -170,18 +171,20 @@ class BatchScripts(Test):
         program.chmod(0o755)
         for script in ("train.sbatch", "array.sbatch"):
             for code, hosts, before, excluded in (
-                    (75, "node3.cluster\nnode7\n", None, "node3,node7"), (75, "node3\nnode7\n", "node3", "node3,node7"),
-                    (75, "node7\n", "bad[1,3]", "bad[1,3],node7"), (75, "node7\n", "node7", None), (75, "", "node7", None),
-                    (75, None, None, None), (4, "node3\n", None, None)):
+                    (75, "node3.cluster\nnode7\n", None, "node3,node7"),
+                    (75, "node3\nnode7\n", "node3", "node3,node7"), (75, "node7\n", "bad[1,3]", "bad[1,3],node7"),
+                    (75, "node7\n", "node7", None), (75, "", "node7", None), (75, None, None, None),
+                    (4, "node3\n", None, None)):
                 run_dir = self.workspace / "excluding 5"
                 shutil.rmtree(run_dir, ignore_errors=True)
                 run_dir.mkdir()
                 if hosts is not None:
                     (run_dir / "excluded_hosts").write_text(hosts)
                 # Flags whose values stand apart are no keys, as the config is none.
-                process = self.start(script, "--no-idle-ranks", "c-$SLURM_ARRAY_TASK_ID.yaml", "--max-hours", "5", "--resume",
-                                     "runs/a=b", f"run_dir={self.workspace.path}/excluding $SLURM_ARRAY_TASK_ID",
-                                     code=code, LAPIDARY=str(program), SLURM_ARRAY_TASK_ID="5",
+                process = self.start(script, "--no-idle-ranks", "c-$SLURM_ARRAY_TASK_ID.yaml", "--max-hours", "5",
+                                     "--resume", "runs/a=b",
+                                     f"run_dir={self.workspace.path}/excluding $SLURM_ARRAY_TASK_ID", code=code,
+                                     LAPIDARY=str(program), SLURM_ARRAY_TASK_ID="5",
                                      **({"EXCLUDED": before} if before else {}))
                 (self.directory / "c-5.yaml").touch()
                 self.assertEqual(self.finish(process), (code, ""))

@@ -35,8 +35,8 @@ static double ask_slurm(void) {
   char text[8192], *job = own_job();
   if (!job) return -1;
   /* A user may want the times of Slurm's commands in another form. */
-  const char *const arguments[] = {"env",  "-u", "SLURM_TIME_FORMAT", "scontrol", "show", "job",
-                                   "-o", job,  NULL};
+  const char *const arguments[] = {
+      "env", "-u", "SLURM_TIME_FORMAT", "scontrol", "show", "job", "-o", job, NULL};
   const bool told = lap_ask_program(arguments, patience_seconds, text, sizeof text);
   free(job);
   return told ? lap_time_limit_parse(text, (double)time(NULL)) : -1;
