@@ -53,6 +53,14 @@ int lap_comm_size(const lap_comm *comm);
 const char *lap_comm_host(const lap_comm *comm, int rank); /* host name of any rank */
 int lap_comm_node(const lap_comm *comm, int rank);         /* number of its node, 0-based */
 int lap_comm_ranks_on_node(const lap_comm *comm);          /* ranks on this rank's node */
+/* How many nodes the ranks of the job are on. Nodes are numbered by their first rank, and the last
+ * rank may be on any of them (mpirun --map-by node). */
+static inline int lap_comm_nodes(const lap_comm *comm) {
+  int nodes = 0;
+  for (int rank = 0; rank < lap_comm_size(comm); ++rank)
+    if (lap_comm_node(comm, rank) >= nodes) nodes = lap_comm_node(comm, rank) + 1;
+  return nodes;
+}
 void lap_comm_set_watchdog(lap_comm *comm, double seconds);
 /* Collective in so far as all ranks must say the same between the same exchanges; at first on.
  * Whether the hash (XXH3) of its bytes follows each message, which the receiver compares. It takes

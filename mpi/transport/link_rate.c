@@ -21,11 +21,19 @@ static bool are_linked(const link_measure *m, int a, int b) {
   return (lap_comm_node(m->comm, a) != lap_comm_node(m->comm, b)) == m->between;
 }
 
-/* The distances in rank order that are tried: any rank may have a peer at some of them, and all
- * ranks go through the same ones. Nodes are filled one after another, so that between nodes the
- * distances start at the number of ranks on a node. */
+/* The distances in rank order that are tried begin where most ranks have a peer: whether nodes are
+ * filled one after another or in turn. All ranks find the same. */
 static int first_distance(const link_measure *m) {
-  return m->between ? lap_comm_ranks_on_node(m->comm) : 1;
+  const int size = lap_comm_size(m->comm);
+  int first = 1, most = 0;
+  for (int distance = 1; distance < size && most < size; ++distance) {
+    int linked = 0;
+    for (int rank = 0; rank < size; ++rank) linked += are_linked(m, rank, (rank + distance) % size);
+    if (linked <= most) continue;
+    most = linked;
+    first = distance;
+  }
+  return first;
 }
 
 static int list_messages(const link_measure *m, int first, size_t bytes, lap_exchange *exchange) {
@@ -69,16 +77,13 @@ static double shortest_exchange(const link_measure *m, int first, size_t bytes, 
 void lap_measure_link(lap_comm *comm, bool between, double seconds, lap_link_rate *rate) {
   *rate = (lap_link_rate){0};
   const int ranks = lap_comm_size(comm);
-  if (ranks == 1 || (between && lap_comm_node(comm, ranks - 1) == 0)) return;
-  int64_t first, smallest;
+  if (ranks == 1 || (between && lap_comm_nodes(comm) == 1)) return;
   link_measure m = {.comm = comm, .between = between};
-  lap_agree_range(comm, first_distance(&m), &smallest, &first);
+  const int first = first_distance(&m);
   m.out = lap_allocate((int64_t)NEIGHBOURS * LARGE, 1);
   m.in = lap_allocate((int64_t)NEIGHBOURS * LARGE, 1);
-  const double small =
-      shortest_exchange(&m, (int)first, SMALL, SMALL_TIMES, seconds / 2, &rate->peers);
-  const double large =
-      shortest_exchange(&m, (int)first, LARGE, LARGE_TIMES, seconds / 2, &rate->peers);
+  const double small = shortest_exchange(&m, first, SMALL, SMALL_TIMES, seconds / 2, &rate->peers);
+  const double large = shortest_exchange(&m, first, LARGE, LARGE_TIMES, seconds / 2, &rate->peers);
   if (rate->peers) {
     rate->latency_seconds = small;
     rate->bytes_per_second = (double)rate->peers * LARGE / large;

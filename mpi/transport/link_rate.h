@@ -13,8 +13,9 @@ typedef struct {
   double bytes_per_second; /* that this rank sends while all send and receive, the best exchange */
 } lap_link_rate;
 
-/* Collective. All ranks at once exchange messages with their next few neighbours in rank order on
- * their own node, or, `between`, on other nodes, for about `seconds` (the same on all ranks). */
+/* Collective. All ranks at once exchange messages with a few neighbours in rank order, from the
+ * distance on at which most ranks have one, on their own node, or, `between`, on other nodes, for
+ * about `seconds` (the same on all ranks). */
 void lap_measure_link(lap_comm *comm, bool between, double seconds, lap_link_rate *rate);
 
 #endif

@@ -14,6 +14,7 @@ wc -l <"$(dirname "$0")/jobs"
 """
 SCONTROL = """#!/bin/sh
 if [ "$1" = show ]; then
+  [ "$4" = 7_2 ] || exit 9
   echo "JobId=7 JobState=RUNNING TimeLimit=00:05:00 EndTime=${END:-Unknown} Deadline=N/A"
 else
   echo "$@" >>"$(dirname "$0")/asked"
@@ -59,7 +60,8 @@ class Queue(Suite):
         process = subprocess.Popen(
             ["bash", *words[script:]], cwd=self.workspace.path, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            env=self.environment(SLURM_JOB_ID="7", SLURM_ARRAY_TASK_ID="2", **more))
+            env=self.environment(SLURM_JOB_ID="7", SLURM_ARRAY_JOB_ID="7",
+                                 SLURM_ARRAY_TASK_ID="2", **more))
         self.addCleanup(kill_group, process)
         return process
 
@@ -84,10 +86,10 @@ class Queue(Suite):
             steps.append(len(lines))
             print(f"stopped after step {steps[-1]}")
             self.assertEqual(saved[-1], len(lines))
-            self.assertEqual(asked.read_text(), "requeue 7\n" * len(steps))
+            self.assertEqual(asked.read_text(), "requeue 7_2\n" * len(steps))
         self.assertTrue(20 <= steps[0] < steps[1] < STEPS, steps)
         self.assert_exit(finish(self.start_job(1)), 0)
-        self.assertEqual(asked.read_text(), "requeue 7\n" * 2)
+        self.assertEqual(asked.read_text(), "requeue 7_2\n" * 2)
         for part in ("shared", "2"):
             self.ablated(self.suite, "undisturbed", "--part", part)
         (state,), (undisturbed,) = ([json.loads(p.read_text())["state_sha256"]

@@ -32,7 +32,8 @@ os._exit(code)  # at once: a notice that comes while Python ends would kill it
 """
 # A requeue ends the processes of the job, this one among them.
 SCONTROL = """#!/bin/sh
-if [ "$1" = show ]; then echo "JobId=7 JobState=$STATE Reason=None"; else echo "$@" >>scontrol; fi
+if [ "$1" = show ]; then echo "JobId=7 JobState=$STATE ExcNodeList=${EXCLUDED:-(null)} Reason=None"
+else echo "$@" >>scontrol; fi
 if [ "$1" = requeue ]; then kill -TERM $PPID $$; fi
 """
 
@@ -69,9 +70,9 @@ class BatchScripts(Test):
     def called(self):
         return (self.directory / "called").read_text().split("\n")
 
-    def requeued(self):
+    def requeued(self, job="7"):
         file = self.directory / "scontrol"
-        return file.exists() and file.read_text() == "requeue 7\n"
+        return file.exists() and file.read_text() == f"requeue {job}\n"
 
     def test_what_they_start(self):
         train = ["lapidary", "train", "--resume", "auto"]
@@ -123,6 +124,30 @@ class BatchScripts(Test):
         code, text = self.finish(process)
         self.assertEqual((code, self.requeued()), (75, True), text)
 
+    def test_a_task_of_an_array_requeues_itself_alone(self):
+        """The number of the last one to start is that of the array, too."""
+        for script in SCRIPTS:
+            process = self.start(script.name, "c.yaml", code=75, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="3")
+            self.assertEqual(self.finish(process)[0], 75)
+            self.assertTrue(self.requeued("7_3"), script.name)
+
+    def test_srun_gets_the_cores_of_a_task(self):
+        """It does not take them from the job since Slurm 22.05. The srun that mpirun starts must not have them."""
+        (self.bin / "srun").write_text("#!/bin/sh\necho \"$SRUN_CPUS_PER_TASK\"\n")
+        (self.bin / "srun").chmod(0o755)
+        shutil.copy(self.bin / "srun", self.bin / "other")
+        for launcher, said in (("srun --mpi=pmix", "8\n"), ("other", "\n")):
+            result = self.finish(self.start("run.sbatch", "x", SLURM_CPUS_PER_TASK="8", LAPIDARY_LAUNCHER=launcher))
+            self.assertEqual(result, (0, said))
+
+    def test_a_program_that_starts_children_of_its_name_is_let_alone(self):
+        """Without ranks of a launcher: one that has tried its files, and then computes."""
+        program = self.workspace / "lapidary"
+        program.write_text(f"#!{shutil.which('bash')}\n{self.bin}/lapidary 0.3\n{shutil.which('sleep')} 2\n")
+        program.chmod(0o755)
+        self.assertEqual(self.finish(self.start("train.sbatch", "c.yaml", LAPIDARY=str(program),
+                                                LAPIDARY_LAUNCHER="env")), (0, ""))
+
     def test_an_mpirun_without_ranks_is_ended(self):
         code, text = self.finish(self.start("train.sbatch", "c.yaml", RANKS_END="1"))
         self.assertIn("the ranks have ended, mpirun has not: ending it", text)
@@ -141,23 +166,32 @@ class BatchScripts(Test):
 
     def test_hosts_that_computed_wrongly_stay_out_after_a_requeue(self):
         program = self.workspace / "program"  # says what run_dir is, as `lapidary config` does
-        program.write_text("#!/bin/sh\n[ \"$1\" = config ] && printf 'seed: 1\\nrun_dir: \"%s\"\\n' \"$3\"\n")
+        program.write_text("#!/bin/sh\n[ \"$1 $2 $#\" = 'config c-5.yaml 3' ] && "
+                           "printf 'seed: 1\\nrun_dir: \"%s\"\\n' \"${3#run_dir=}\"\n")
         program.chmod(0o755)
         for script in ("train.sbatch", "array.sbatch"):
-            for code, hosts in ((75, "node3.cluster\nnode7\n"), (75, ""), (75, None), (4, "node3\n")):
+            for code, hosts, before, excluded in (
+                    (75, "node3.cluster\nnode7\n", None, "node3,node7"),
+                    (75, "node3\nnode7\n", "node3", "node3,node7"), (75, "node7\n", "bad[1,3]", "bad[1,3],node7"),
+                    (75, "node7\n", "node7", None), (75, "", "node7", None), (75, None, None, None),
+                    (4, "node3\n", None, None)):
                 run_dir = self.workspace / "excluding 5"
                 shutil.rmtree(run_dir, ignore_errors=True)
                 run_dir.mkdir()
                 if hosts is not None:
                     (run_dir / "excluded_hosts").write_text(hosts)
-                process = self.start(script, "c.yaml", "--no-idle-ranks",
-                                     f"{self.workspace.path}/excluding $SLURM_ARRAY_TASK_ID" if script == "array.sbatch"
-                                     else str(run_dir), code=code, LAPIDARY=str(program), SLURM_ARRAY_TASK_ID="5")
+                # Flags whose values stand apart are no keys, as the config is none.
+                process = self.start(script, "--no-idle-ranks", "c-$SLURM_ARRAY_TASK_ID.yaml", "--max-hours", "5",
+                                     "--resume", "runs/a=b",
+                                     f"run_dir={self.workspace.path}/excluding $SLURM_ARRAY_TASK_ID", code=code,
+                                     LAPIDARY=str(program), SLURM_ARRAY_TASK_ID="5",
+                                     **({"EXCLUDED": before} if before else {}))
+                (self.directory / "c-5.yaml").touch()
                 self.assertEqual(self.finish(process), (code, ""))
                 file = self.directory / "scontrol"
                 expected = "requeue 7\n" if code == 75 else ""
-                if code == 75 and hosts:
-                    expected += "update JobId=7 ExcNodeList=node3,node7\n"
+                if excluded:
+                    expected += f"update JobId=7 ExcNodeList={excluded}\n"
                 self.assertEqual(file.read_text() if file.exists() else "", expected, f"{script} {hosts!r}")
 
     def test_the_part_that_answers_is_the_same_in_all(self):

@@ -1,17 +1,19 @@
 """A run that has to stop leaves the step it is at, and loses nothing of those before: by notices, and by the clock."""
 
 import datetime
+import json
 import os
 import signal
 import time
 
-from harness import (Test, finish, kill_group, metrics, processes_of, start, unittest,
+from harness import (Test, finish, kill_group, made_up_text, metrics, processes_of, start, succeed, unittest,
                      wait_for_step)
 
 STEPS = 4
 SEQUENCES = 1200
 SCONTROL = """#!/bin/sh
-[ "$1 $2 $3 $4" = "show job -o 7" ] || exit 9
+[ "$1 $2 $3 $SLURM_TIME_FORMAT" = "show job -o " ] || exit 9
+case $4 in 7 | 7_3) ;; *) exit 9 ;; esac
 echo asked >>'{asked}'
 {first}
 echo "JobId=7 JobName=lapidary TimeLimit=00:05:00 EndTime={end} Deadline=N/A"
@@ -87,6 +89,42 @@ class Preemption(Test):
         self.assertLess(took, 15 * self.step_seconds)
         self.assertEqual([p.name for p in (run / "checkpoints").glob("step-*")], ["step-00000000"])
 
+    def evaluated_run(self, name, *more, ranks=2):
+        """Two steps of a moment, with an evaluation of some seconds behind each."""
+        return self.run_of(name, "batch.sequences=24", "batch.micro_sequences=1", "schedule.steps=2",
+                           f"data.eval={self.workspace / 'long/train/*.h5'}", "eval.every_steps=1", *more, ranks=ranks)
+
+    def evaluations(self, name):
+        lines = map(json.loads, (self.workspace / name / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["eval"]["loss"] if "eval" in line else None) for line in lines]
+
+    def test_a_notice_ends_an_evaluation_which_is_made_up(self):
+        (self.workspace / "long.txt").write_text(made_up_text(10000, seed=2))
+        succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out", self.workspace / "long",
+                "--documents", "line", self.workspace / "long.txt")
+        undisturbed = finish(self.evaluated_run("evaluated"))
+        self.assert_exit(undisturbed, 0)
+        seconds = undisturbed.json["eval"]["seconds"]
+        print(f"an evaluation takes {seconds:.1f} s")
+        for step, victim, more in ((1, 1, ("mesh.shard=full",)), (2, 0, ("checkpoint.behind=false",))):
+            process = self.evaluated_run("left", *more)
+            wait_for_step(process, self.workspace / "left", step)
+            time.sleep(0.1 * seconds)
+            os.kill(processes_of(process)[victim], signal.SIGUSR1)
+            since = time.monotonic()
+            result = finish(process)
+            took = time.monotonic() - since
+            print(f"{took:.1f} s from the notice to the end, after step {step}")
+            self.assert_exit(result, 75)
+            self.assertIn(f"stopped after step {step} of 2; go on with --resume auto", result.err)
+            self.assertLess(took, 0.8 * seconds)
+            self.assertEqual(self.evaluations("left"), self.evaluations("evaluated")[:2 * step - 1])
+        # The clock leaves a process the evaluation that it has to make up.
+        result = finish(self.evaluated_run("left", "--max-hours", "1e-6", ranks=None))
+        self.assert_exit(result, 0)
+        self.assertEqual(result.json["state_sha256"], undisturbed.json["state_sha256"])
+        self.assertEqual(self.evaluations("left"), self.evaluations("evaluated"))
+
     def test_max_hours_ends_the_step_but_for_the_first(self):
         result = finish(self.run_of("hours", "--max-hours", "1e-6", f"batch.sequences={SEQUENCES}"))
         self.assert_exit(result, 75)
@@ -118,6 +156,13 @@ class Preemption(Test):
         self.assertRegex(result.err + result.out, "job +ends in .* says scontrol; the run stops in ")
         self.assertLess(took, seconds)
         self.assertEqual((self.workspace / "asked").read_text(), "asked\n")
+
+    def test_a_task_of_an_array_asks_for_itself(self):
+        """The number of the last one to start is that of the array, too, of which scontrol shows all tasks."""
+        result = finish(self.run_of("task", "schedule.steps=1", ranks=None, PATH=self.scontrol(1000), SLURM_JOB_ID="5",
+                                    SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="3", SLURM_TIME_FORMAT="relative"))
+        self.assert_exit(result, 0)
+        self.assertIn("says scontrol; the run stops in ", result.err + result.out)
 
     def test_it_need_not_be_asked_nor_answer(self):
         for name, more, first, variables in (("off", ("--leave-before", "0"), "", {"SLURM_JOB_ID": "7"}),

@@ -44,7 +44,7 @@ static double ranks_a_core(const lap_core_use *use) {
 }
 
 lap_core_use lap_core_use_of(lap_comm *comm, int threads) {
-  const int ranks = lap_comm_size(comm), nodes = lap_comm_node(comm, ranks - 1) + 1;
+  const int ranks = lap_comm_size(comm), nodes = lap_comm_nodes(comm);
   const rank_facts mine = look();
   rank_facts *all = lap_allocate(ranks, sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);

@@ -76,7 +76,7 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
   lap_agree_range(comm, all[lap_comm_rank(comm)].cache_bytes / on_node, &fewest, &most);
   *h = (lap_hardware){.name = lap_copy_string(lap_comm_host(comm, 0)),
                       .ranks = ranks,
-                      .nodes = lap_comm_node(comm, ranks - 1) + 1,
+                      .nodes = lap_comm_nodes(comm),
                       .cores_per_node = all[0].online_cores,
                       .memory_bytes = (double)all[0].memory_bytes,
                       .cache_bytes = (double)fewest};

@@ -166,7 +166,7 @@ static void check_settings(const lap_machine_facts *all, int ranks, lap_findings
 
 void lap_machine_check(lap_comm *comm, const lap_machine_facts *all, int threads,
                        lap_findings *findings) {
-  const int ranks = lap_comm_size(comm), nodes = lap_comm_node(comm, ranks - 1) + 1;
+  const int ranks = lap_comm_size(comm), nodes = lap_comm_nodes(comm);
   int different = 0;
   for (int rank = 1; rank < ranks; ++rank) different += strcmp(all[rank].cpu, all[0].cpu) != 0;
   lap_findings_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %d node%s", ranks, nodes,

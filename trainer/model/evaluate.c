@@ -122,6 +122,7 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
   const uint64_t share = share_of(request);
   lap_window_logits *model = lap_window_logits_create(
       request->model, request->state, request->weights, request->data, request->threads);
+  lap_window_logits_set_leave(model, request->leave, request->context);
   evaluator e = {.request = request,
                  .positions = lap_allocate(length, sizeof *e.positions),
                  .confidence = parts ? lap_allocate(length, sizeof *e.confidence) : NULL,

@@ -40,13 +40,16 @@ typedef struct {
   const uint16_t *piece_bytes;
   int threads;
   lap_evaluation_detail *detail; /* filled on rank 0, the caller's to release; NULL: totals alone */
+  /* whether this rank has a reason to leave the evaluation; or NULL */
+  bool (*leave)(void *context);
   /* windows of this replica; or NULL */
   void (*progress)(void *context, uint64_t done, uint64_t total);
   void *context;
 } lap_evaluate_request;
 
-/* Collective. The outcome is agreed. LAP_NONFINITE where ranks have added the same sums of windows
- * to different ones. */
+/* Collective. The outcome is agreed. LAP_STOPPED where a rank is to stop (core/stop.h) or leaves,
+ * before the next window; then `evaluation` is as it was. LAP_NONFINITE where ranks have added the
+ * same sums of windows to different ones. */
 lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,
                       lap_status *status);
 

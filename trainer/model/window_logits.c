@@ -23,6 +23,8 @@ struct lap_window_logits {
   float *all_parts;      /* [shards of all][chunk, V / shards], on the leader */
   float *logits;         /* [chunk, V], on the leader */
   lap_window_times times;
+  bool (*leave)(void *context); /* or NULL */
+  void *leave_context;
 };
 
 static int shards_of(const lap_window_logits *w) { return w->state->placement.mesh.model; }
@@ -126,6 +128,12 @@ void lap_window_logits_destroy(lap_window_logits *w) {
   free(w);
 }
 
+void lap_window_logits_set_leave(lap_window_logits *w, bool (*leave)(void *context),
+                                 void *context) {
+  w->leave = leave;
+  w->leave_context = context;
+}
+
 bool lap_window_logits_any(const lap_window_logits *w, bool mine) {
   return lap_shard_sum_any(w->shard_sum, mine);
 }
@@ -182,6 +190,8 @@ lap_code lap_window_logits_visit(lap_window_logits *w, uint64_t index, lap_posit
   *status = (lap_status){.code = LAP_OK};
   status->code = lap_micro_batch_fill(w->window, w->data, &index, status);
   if (status->code == LAP_OK) status->code = lap_stop_check(status);
+  if (status->code == LAP_OK && w->leave && w->leave(w->leave_context))
+    lap_fail(status, LAP_STOPPED, "stopped before window %" PRIu64, index);
   if (lap_window_logits_any(w, status->code != LAP_OK)) {
     lap_window_logits_join_pass(w);
     return share_failure(w, index, status);

@@ -27,6 +27,11 @@ void lap_window_logits_bytes(const lap_gemma2_config *config, const lap_state *s
 /* Matrix FLOPs of one window: causal and windowed scores of one document. */
 double lap_window_logits_flops(const lap_gemma2_config *config, int64_t length);
 
+/* Not collective, on all ranks alike: visits end also where `leave` says so on a rank of the
+ * replica. For a run that has deferred requests to stop. */
+void lap_window_logits_set_leave(lap_window_logits *windows, bool (*leave)(void *context),
+                                 void *context);
+
 /* Called for each counted position, by several threads at once, each with another one. `logits` [V]
  * are soft-capped and may be overwritten. */
 typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *window, int64_t position,
@@ -34,8 +39,8 @@ typedef void (*lap_position_visitor)(void *context, const lap_micro_batch *windo
 
 /* Collective over the replica (with mesh.shard: full over all of them, see join_pass). Runs window
  * `index` of data's set; its leader visits the counted positions. LAP_DATA where tokens or cache
- * rows cannot be read, LAP_STOPPED where any rank of the replica is to stop (lap_stop_check), on
- * all ranks of the replica. */
+ * rows cannot be read, LAP_STOPPED where any rank of the replica is to stop (lap_stop_check, or
+ * set_leave), on all ranks of the replica. */
 lap_code lap_window_logits_visit(lap_window_logits *windows, uint64_t index,
                                  lap_position_visitor visitor, void *context, lap_status *status);
 /* The window that was visited last. */

@@ -7,6 +7,7 @@
 
 #include "core/ask_program.h"
 #include "core/clock.h"
+#include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
 
@@ -19,15 +20,26 @@ double lap_time_limit_parse(const char *text, double now) {
   return left > 0 ? left : -1;
 }
 
+/* What scontrol calls this job, malloc'ed; NULL outside Slurm. A task of an array has a number of
+ * its own, but the last one to start has that of the whole array, which would name all tasks. */
+static char *own_job(void) {
+  const char *job = getenv("SLURM_JOB_ID"), *array = getenv("SLURM_ARRAY_JOB_ID"),
+             *task = getenv("SLURM_ARRAY_TASK_ID");
+  if (job && array && task) return lap_format("%s_%s", array, task);
+  return job ? lap_copy_string(job) : NULL;
+}
+
 /* What is left of this job of Slurm; -1: not known. */
 static double ask_slurm(void) {
   static const double patience_seconds = 10;
-  const char *job = getenv("SLURM_JOB_ID");
-  char text[8192];
+  char text[8192], *job = own_job();
   if (!job) return -1;
-  const char *const arguments[] = {"scontrol", "show", "job", "-o", job, NULL};
-  if (!lap_ask_program(arguments, patience_seconds, text, sizeof text)) return -1;
-  return lap_time_limit_parse(text, (double)time(NULL));
+  /* A user may want the times of Slurm's commands in another form. */
+  const char *const arguments[] = {
+      "env", "-u", "SLURM_TIME_FORMAT", "scontrol", "show", "job", "-o", job, NULL};
+  const bool told = lap_ask_program(arguments, patience_seconds, text, sizeof text);
+  free(job);
+  return told ? lap_time_limit_parse(text, (double)time(NULL)) : -1;
 }
 
 lap_time_limit lap_time_limit_find(const lap_session *session, double started, double max_hours,

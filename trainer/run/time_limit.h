@@ -11,7 +11,8 @@ typedef struct {
 /* Collective. `started`: clock. `max_hours` 0: no limit. Within a job of Slurm (SLURM_JOB_ID), rank
  * 0 asks `scontrol` once when the job ends, waits some seconds for the answer at most, and says
  * when the run stops: leave_before seconds earlier, or after three quarters of what is left of the
- * job where that is later. `leave_before` 0: nobody asks. No answer: no limit. */
+ * job where that is later. A task of an array asks for itself. `leave_before` 0: nobody asks. No
+ * answer: no limit. */
 lap_time_limit lap_time_limit_find(const lap_session *session, double started, double max_hours,
                                    double leave_before);
 /* Not collective: clocks differ. */

@@ -151,13 +151,24 @@ static void count_from_here(trainer *t) {
   lap_traffic_meter_start(&t->meter, t->session->comm);
 }
 
+/* Whether this rank has a reason to leave the step or evaluation it is at. The clock leaves a
+ * process its first step, so that a run gets somewhere. */
+static bool is_to_stop(void *context) {
+  const trainer *t = context;
+  return lap_stop_requested() ||
+         (t->state->step > t->first_step && lap_time_limit_is_over(&t->limit));
+}
+
+/* Collective. LAP_STOPPED where a request to stop, or the clock, ended it. */
 static lap_code evaluate(trainer *t, bool *improved, lap_status *status) {
   const lap_evaluate_request request = {.model = &t->config->model,
                                         .state = t->state,
                                         .weights = t->weights,
                                         .data = &t->inputs->eval,
                                         .piece_bytes = t->inputs->piece_bytes,
-                                        .threads = t->config->threads};
+                                        .threads = t->config->threads,
+                                        .leave = is_to_stop,
+                                        .context = t};
   lap_evaluation *e = &t->report->eval;
   pause_counting(t);
   lap_comm_set_activity(t->session->comm, "evaluating");
@@ -216,11 +227,23 @@ static lap_code confirm(trainer *t, lap_status *status) {
   return LAP_OK;
 }
 
-/* A kill after a notice may have come between a checkpoint and the evaluation behind it, which the
+/* After the step that was the last whole one. */
+static lap_code stop(trainer *t, lap_status *status) {
+  LAP_TRY(save(t, false, status));
+  *status = t->pending;
+  LAP_TRY(lap_agree(t->session->comm, status));
+  return lap_fail(status, LAP_STOPPED,
+                  "stopped after step %" PRIu64 " of %" PRIu64 "; go on with --resume auto",
+                  t->state->step, t->inputs->total_steps);
+}
+
+/* A notice may have ended the run before the evaluation of its last step, or a kill, which the
  * metrics of an undisturbed run have. */
 static lap_code make_up_evaluation(trainer *t, lap_status *status) {
   bool improved;
-  return t->owes_evaluation ? evaluate(t, &improved, status) : LAP_OK;
+  if (!t->owes_evaluation) return LAP_OK;
+  const lap_code code = evaluate(t, &improved, status);
+  return code == LAP_STOPPED ? stop(t, status) : code;
 }
 
 /* The state of another run that this one begins with: from now on it has it itself, and needs the
@@ -233,14 +256,6 @@ static lap_code keep_parent(trainer *t, lap_status *status) {
 
 /* --- the loop --- */
 
-/* Whether this rank has a reason to leave the step it is at. The clock leaves a process its first
- * step, so that a run gets somewhere. */
-static bool is_to_stop(void *context) {
-  const trainer *t = context;
-  return lap_stop_requested() ||
-         (t->state->step > t->first_step && lap_time_limit_is_over(&t->limit));
-}
-
 static lap_step_requests requests_of(trainer *t) {
   const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
   return (lap_step_requests){.leave = is_to_stop,
@@ -250,15 +265,7 @@ static lap_step_requests requests_of(trainer *t) {
                              .writing = lap_saver_is_busy(t->saver)};
 }
 
-/* After a notice a checkpoint comes before an evaluation, which may take long. */
-static lap_code save_before_evaluation(trainer *t, bool *saved, lap_status *status) {
-  int64_t least, most;
-  pause_counting(t);
-  lap_agree_range(t->session->comm, is_to_stop(t), &least, &most);
-  *saved = most;
-  return *saved ? save(t, false, status) : LAP_OK;
-}
-
+/* LAP_STOPPED where the evaluation that is due was left: nothing is saved yet. */
 static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *status) {
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
   if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
@@ -273,13 +280,10 @@ static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *sta
     pause_counting(t);
     LAP_TRY(lap_saver_advance(t->saver, status));
   }
-  bool improved = false, saved = false;
-  if (evaluation_is_due(t)) {
-    LAP_TRY(save_before_evaluation(t, &saved, status));
-    LAP_TRY(evaluate(t, &improved, status));
-  }
-  if (!saved && (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
-                 (improved && t->config->checkpoint.keep_best)))
+  bool improved = false;
+  if (evaluation_is_due(t)) LAP_TRY(evaluate(t, &improved, status));
+  if (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||
+      (improved && t->config->checkpoint.keep_best))
     LAP_TRY(save(t, step < total, status));
   return LAP_OK;
 }
@@ -303,17 +307,14 @@ static lap_code run_steps(trainer *t, lap_status *status) {
     t->report->last = result;
     record_step(t, &result, seconds, lap_comm_exposed_seconds(t->session->comm, true));
     if (result.bad) record_bad_batch(t, &result);
-    LAP_TRY(after_step(t, &result, status));
+    const lap_code code = after_step(t, &result, status);
+    stopped = code == LAP_STOPPED;
+    if (code != LAP_OK && !stopped) return code;
     count_from_here(t);
   }
-  if (stopped) LAP_TRY(save(t, false, status));
+  if (stopped) return stop(t, status);
   *status = t->pending;
-  LAP_TRY(lap_agree(t->session->comm, status));
-  if (stopped)
-    return lap_fail(status, LAP_STOPPED,
-                    "stopped after step %" PRIu64 " of %" PRIu64 "; go on with --resume auto",
-                    t->state->step, t->inputs->total_steps);
-  return LAP_OK;
+  return lap_agree(t->session->comm, status);
 }
 
 /* --- before and after the loop --- */

@@ -81,6 +81,17 @@ static void the_most_crowded_node_is_reported(void **state) {
   expect(2, "6 ranks x 2 threads on 3 nodes; 1 of the ranks share the 2 cores of west; load ");
 }
 
+/* mpirun --map-by node: the last rank is not on the last node. */
+static void nodes_that_get_ranks_in_turn_are_all_counted(void **state) {
+  (void)state;
+  memset(&job, 0, sizeof job);
+  job.ranks = 5;
+  const int node[MOST_RANKS] = {0, 1, 0, 1, 0}, cores[MOST_RANKS] = {16, 2, 16, 2, 16};
+  memcpy(job.node, node, sizeof node);
+  memcpy(job.cores, cores, sizeof cores);
+  expect(2, "5 ranks x 2 threads on 2 nodes; 2 of the ranks share the 2 cores of south; load ");
+}
+
 static void the_cores_are_those_of_the_system(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
@@ -96,6 +107,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_node_is_reported),
       cmocka_unit_test(the_most_crowded_node_is_reported),
+      cmocka_unit_test(nodes_that_get_ranks_in_turn_are_all_counted),
       cmocka_unit_test(the_cores_are_those_of_the_system),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
