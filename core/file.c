@@ -181,11 +181,9 @@ lap_code lap_file_open_temporary(const char *path, int *descriptor, char **tempo
   return lap_file_fail(path, "be created", status);
 }
 
-lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status) {
-  char *temporary;
-  int descriptor;
-  LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
-  lap_code code = lap_file_write_all(descriptor, path, bytes, count, status);
+lap_code lap_file_end_temporary(int descriptor, char *temporary, const char *path, lap_code written,
+                                lap_status *status) {
+  lap_code code = written;
   if (code != LAP_OK)
     close(descriptor);
   else
@@ -194,6 +192,14 @@ lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_s
   if (code != LAP_OK) unlink(temporary); /* nothing there where only the last fsync failed */
   free(temporary);
   return code;
+}
+
+lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status) {
+  char *temporary;
+  int descriptor;
+  LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
+  const lap_code code = lap_file_write_all(descriptor, path, bytes, count, status);
+  return lap_file_end_temporary(descriptor, temporary, path, code, status);
 }
 
 /* Whether `entry` is a temporary name of the file `name`. */

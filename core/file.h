@@ -72,6 +72,13 @@ lap_code lap_file_write_all(int descriptor, const char *path, const void *bytes,
                             lap_status *status);
 /* fsync, once, then a checked close; the descriptor is closed in every case. */
 lap_code lap_file_sync_and_close(int descriptor, const char *path, lap_status *status);
+/* Ends what lap_file_open_temporary began, and frees `temporary`. Where `written`, the outcome of
+ * writing, is LAP_OK: lap_file_sync_and_close, then lap_file_publish. After any failure the
+ * descriptor is closed, and the temporary file removed. The first failure is returned; messages
+ * name `path`. */
+lap_code lap_file_end_temporary(int descriptor, char *temporary, const char *path, lap_code written,
+                                lap_status *status);
+
 /* Makes the name of `path`, which has just been made, durable: fsync of the directory above it. */
 lap_code lap_file_sync_name(const char *path, lap_status *status);
 /* Renames a file or directory whose content is on disk, then makes the new name durable. An empty

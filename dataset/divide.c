@@ -129,8 +129,7 @@ static lap_code write_document(void *context, bool held_out, const char *text, s
   fprintf(file, "{\"file\": %zu, \"text\": ", p->at_file);
   json_dumpf(value, file, JSON_ENCODE_ANY);
   json_decref(value);
-  if (fputs("}\n", file) == EOF)
-    return lap_file_fail(p->file[side].temporary, "be written", status);
+  if (fputs("}\n", file) == EOF) return lap_file_fail(p->file[side].path, "be written", status);
   ++p->counts->side[side].documents;
   p->counts->side[side].bytes += bytes;
   return LAP_OK;
@@ -143,7 +142,7 @@ static lap_code open_side(division *p, lap_side side, lap_status *status) {
   lap_file_remove_temporaries(file->path);
   LAP_TRY(lap_file_open_temporary(file->path, &descriptor, &file->temporary, status));
   file->file = fdopen(descriptor, "w");
-  return file->file ? LAP_OK : lap_file_fail(file->temporary, "be opened", status);
+  return file->file ? LAP_OK : lap_file_fail(file->path, "be opened", status);
 }
 
 /* Also what is left of a split that was killed between two names. */
@@ -166,8 +165,10 @@ static lap_code publish_side(side_file *file, lap_status *status) {
   bool good = fflush(file->file) == 0 && !ferror(file->file) && fsync(fileno(file->file)) == 0;
   good = fclose(file->file) == 0 && good;
   file->file = NULL;
-  if (!good) return lap_file_fail(file->temporary, "be written", status);
-  return lap_file_publish(file->temporary, file->path, status);
+  lap_code code = good ? LAP_OK : lap_file_fail(file->path, "be written", status);
+  if (code == LAP_OK) code = lap_file_publish(file->temporary, file->path, status);
+  if (code != LAP_OK) unlink(file->temporary);
+  return code;
 }
 
 static bool has_side(const division *p, lap_side side) {

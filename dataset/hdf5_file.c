@@ -210,10 +210,7 @@ static lap_code check_type(lap_hdf5_dataset *dataset, lap_hdf5_kind kind, lap_st
   const hid_t type = H5Dget_type(dataset->id);
   const H5T_class_t expected = kind == LAP_HDF5_INTEGER ? H5T_INTEGER : H5T_FLOAT;
   const bool fits = type >= 0 && H5Tget_class(type) == expected && H5Tget_size(type) <= 16;
-  if (fits) {
-    dataset->is_signed = expected == H5T_FLOAT || H5Tget_sign(type) == H5T_SGN_2;
-    dataset->item_bytes = H5Tget_size(type);
-  }
+  if (fits) dataset->item_bytes = H5Tget_size(type);
   if (type >= 0) H5Tclose(type);
   if (fits) return LAP_OK;
   return lap_fail(status, LAP_DATA, "%s: the dataset %s: expected a plain %s type", dataset->path,

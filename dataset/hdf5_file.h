@@ -50,7 +50,6 @@ typedef struct {
   char name[64];
   int rank;
   uint64_t dims[LAP_HDF5_MAX_RANK];
-  bool is_signed;    /* integers */
   size_t item_bytes; /* of one stored item */
 } lap_hdf5_dataset;
 

@@ -70,12 +70,6 @@ void lap_draw_row_destroy(lap_draw_row *row) {
   free(row);
 }
 
-int64_t lap_draw_row_bytes(const lap_draw_plan *plan) {
-  return plan->vocab * (int64_t)(2 * sizeof(float) + sizeof(uint64_t)) +
-         plan->draws * (int64_t)sizeof(uint32_t) +
-         tops_of(plan) * (int64_t)(sizeof(uint32_t) + sizeof(float));
-}
-
 /* --- taking a row in --- */
 
 /* The high half of a product: a 64-bit fraction of `range`. */

@@ -49,8 +49,6 @@ uint32_t lap_draw_slots(const lap_draw_plan *plan);
 typedef struct lap_draw_row lap_draw_row;
 lap_draw_row *lap_draw_row_create(const lap_draw_plan *plan);
 void lap_draw_row_destroy(lap_draw_row *row);
-/* What create would allocate, for `plan`. */
-int64_t lap_draw_row_bytes(const lap_draw_plan *plan);
 
 /* A drawn row, in memory of the caller but for the threshold. */
 typedef struct {

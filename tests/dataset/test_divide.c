@@ -1,11 +1,13 @@
 /* divide: every document is on one side or left out, and no side has what is near to another. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -163,6 +165,34 @@ static void nothing_is_overwritten(void **state) {
   free(text);
 }
 
+/* A disk that gets full: files of this process may not grow. */
+static void a_full_disk_is_said_and_leaves_nothing(void **state) {
+  (void)state;
+  enum { SMALL = 128 }; /* less than the buffer of a stream: seen when the file is closed */
+  static const char text[] =
+      "one two three four five six seven\n"
+      "eight nine ten eleven twelve thirteen\n"
+      "fourteen fifteen sixteen seventeen\n"
+      "eighteen nineteen twenty twenty-one\n";
+  char *folder = scratch_create();
+  lap_divide_counts counts;
+  lap_status status;
+  struct rlimit before;
+  scratch_write(folder, "text.txt", text, strlen(text));
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small = {SMALL, before.rlim_max};
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const char *const inputs[] = {scratch_path(folder, "text.txt")};
+  const lap_divide_options options = {
+      .text = {.inputs = inputs, .input_count = 1, .documents = "line"}, .out = folder};
+  const lap_code code = lap_divide(&options, &counts, &status);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_refusal(code, LAP_DATA, &status, "/train.jsonl: cannot be written", "File too large");
+  assert_int_equal(scratch_count(folder), 1); /* the text */
+  scratch_remove(folder);
+}
+
 static void too_little_text_is_refused(void **state) {
   (void)state;
   char *folder = scratch_create(), *text = make_text(LAP_FEWEST_DOCUMENTS);
@@ -188,6 +218,7 @@ int main(void) {
       cmocka_unit_test(texts_apart_that_keep_nothing_apart_are_refused),
       cmocka_unit_test(a_similarity_at_which_most_pairs_are_missed_is_refused),
       cmocka_unit_test(nothing_is_overwritten),
+      cmocka_unit_test(a_full_disk_is_said_and_leaves_nothing),
       cmocka_unit_test(too_little_text_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

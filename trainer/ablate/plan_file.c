@@ -1,6 +1,7 @@
 #include "trainer/ablate/plan_file.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@
 
 enum { MOST_BYTES = 16 << 20 };
 
-char *lap_plan_file_now(void) {
+/* "2026-11-27T02:00:00Z", malloc'ed. */
+static char *date_of_now(void) {
   char text[32];
   const time_t now = time(NULL);
   struct tm parts;
@@ -287,8 +289,10 @@ static json_t *shared_list(const lap_graph *graph) {
   return list;
 }
 
-lap_code lap_plan_file_make(const lap_graph *graph, const char *created, json_t **plan,
-                            lap_status *status) {
+/* The plan of a suite; `created` is its date. A new reference in *plan. LAP_DATA where shards or
+ * the pilot cannot be read. */
+static lap_code make_plan(const lap_graph *graph, const char *created, json_t **plan,
+                          lap_status *status) {
   const lap_suite *suite = graph->suite;
   json_t *arms = NULL, *sets = NULL, *effect = NULL;
   *plan = NULL;
@@ -425,7 +429,7 @@ static lap_code append_amendment(const lap_graph *graph, json_t *amendment, cons
   const bool written = its_hash && !strcmp(its_hash, hex); /* before a kill */
   if (length > 0) before[length - 1] = '\n';
   if (!written) {
-    char *now = lap_plan_file_now();
+    char *now = date_of_now();
     json_object_set_new(amendment, "date", json_string(now));
     json_object_set_new(amendment, "plan_sha256", json_string(hex));
     char *line = json_dumps(amendment, JSON_COMPACT);
@@ -496,12 +500,12 @@ static lap_code update(const lap_graph *graph, const char *first_text, json_t *p
 }
 
 lap_code lap_plan_file_update(const lap_graph *graph, char **change, lap_status *status) {
-  char *first_text, *now = lap_plan_file_now();
+  char *first_text, *now = date_of_now();
   json_t *plan = NULL;
   *change = NULL;
   lap_code code = read_text(graph, "plan.json", &first_text, status);
   if (code == LAP_OK) {
-    code = lap_plan_file_make(graph, now, &plan, status);
+    code = make_plan(graph, now, &plan, status);
     if (code == LAP_OK) code = update(graph, first_text, plan, change, status);
     if (code == LAP_OK) code = write_text(graph, "suite.yaml", graph->suite->text, status);
     free(first_text);

@@ -7,6 +7,7 @@
 
 #include "autograd/kernel/numerics_version.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 
 enum { HASH_LETTERS = 12, MOST_BYTES = 1 << 20 };
@@ -207,7 +208,7 @@ lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_se
   json_t *command = json_array();
   json_array_append_new(command, json_string("lapidary"));
   for (size_t i = 0; i < task->argument_count; ++i)
-    json_array_append_new(command, json_string(task->argument[i]));
+    json_array_append_new(command, lap_json_path(task->argument[i]));
   json_t *object =
       json_pack("{s:s, s:s, s:o, s:i, s:f, s:f}", "kind", lap_task_kind_name(task->kind),
                 "key_sha256", task->key, "command", command, "ranks", task->parallel ? ranks : 1,

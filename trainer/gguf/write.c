@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -175,13 +174,6 @@ lap_code lap_gguf_write(const lap_gguf *gguf, const char *path, lap_status *stat
   int descriptor;
   char *temporary;
   LAP_TRY(lap_file_open_temporary(path, &descriptor, &temporary, status));
-  lap_code code = write_to(gguf, descriptor, temporary, status);
-  if (code != LAP_OK)
-    close(descriptor);
-  else
-    code = lap_file_sync_and_close(descriptor, temporary, status);
-  if (code == LAP_OK) code = lap_file_publish(temporary, path, status);
-  if (code != LAP_OK) unlink(temporary);
-  free(temporary);
-  return code;
+  const lap_code code = write_to(gguf, descriptor, path, status);
+  return lap_file_end_temporary(descriptor, temporary, path, code, status);
 }

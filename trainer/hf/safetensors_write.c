@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -80,14 +79,7 @@ lap_code lap_safetensors_write(const char *path, const lap_safetensors_source *t
   const lap_safetensors_source **ordered = lap_allocate(count, sizeof *ordered);
   for (size_t i = 0; i < count; ++i) ordered[i] = &tensors[i];
   qsort(ordered, count, sizeof *ordered, by_position);
-  lap_code code = write_to(descriptor, temporary, ordered, count, status);
-  if (code != LAP_OK)
-    close(descriptor);
-  else
-    code = lap_file_sync_and_close(descriptor, temporary, status);
-  if (code == LAP_OK) code = lap_file_publish(temporary, path, status);
-  if (code != LAP_OK) unlink(temporary);
+  const lap_code code = write_to(descriptor, path, ordered, count, status);
   free(ordered);
-  free(temporary);
-  return code;
+  return lap_file_end_temporary(descriptor, temporary, path, code, status);
 }

@@ -6,7 +6,7 @@
 
 #include "core/memory.h"
 
-void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *high) {
+static void find_interval(uint64_t correct, uint64_t count, double *low, double *high) {
   const double z = 1.959963984540054, n = (double)count, p = (double)correct / n;
   const double centre = p + z * z / (2 * n);
   const double half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
@@ -17,7 +17,7 @@ void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *
 void lap_wilson_json(json_t *object, const char *name, uint64_t correct, uint64_t count,
                      bool known) {
   double low, high;
-  lap_wilson_interval(correct, count, &low, &high);
+  find_interval(correct, count, &low, &high);
   const double share[] = {(double)correct / (double)count, low, high};
   const char *const end[] = {"", "_low", "_high"};
   for (int i = 0; i < 3; ++i) {
@@ -29,7 +29,7 @@ void lap_wilson_json(json_t *object, const char *name, uint64_t correct, uint64_
 
 void lap_wilson_print(const char *name, uint64_t correct, uint64_t count) {
   double low, high;
-  lap_wilson_interval(correct, count, &low, &high);
+  find_interval(correct, count, &low, &high);
   printf("%-22s %6.2f %%   (95 %%: %.2f to %.2f)\n", name, 100 * (double)correct / (double)count,
          100 * low, 100 * high);
 }

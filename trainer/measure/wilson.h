@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void lap_wilson_interval(uint64_t correct, uint64_t count, double *low, double *high);
-/* Puts `name`, `name`_low and `name`_high into the object; null where not `known`. */
+/* Puts the share correct / count, count > 0, into the object as `name`, and the ends of its
+ * interval as `name`_low and `name`_high, all from 0 to 1; null where not `known`. */
 void lap_wilson_json(json_t *object, const char *name, uint64_t correct, uint64_t count,
                      bool known);
-/* A line on stdout. */
+/* The same as a line on stdout, in per cent. */
 void lap_wilson_print(const char *name, uint64_t correct, uint64_t count);
 
 #endif

@@ -59,7 +59,8 @@ void lap_whole_arms_release(lap_whole_arms *whole) {
   *whole = (lap_whole_arms){0};
 }
 
-bool lap_whole_arms_place(const lap_whole_arms *whole, size_t arm, size_t *place) {
+/* The place of an arm of the study among them; false: it has none. */
+static bool find_place(const lap_whole_arms *whole, size_t arm, size_t *place) {
   for (size_t i = 0; i < whole->count; ++i)
     if (whole->arm[i] == arm) {
       *place = i;
@@ -102,7 +103,7 @@ static json_t *arm_object(const lap_study *study, const lap_measure *measure, si
   json_t *object =
       json_pack("{s:s, s:o}", "arm", lap_study_arm_name(study, arm), "by_seed", by_seed);
   size_t place;
-  const bool is_whole = lap_whole_arms_place(whole, arm, &place);
+  const bool is_whole = find_place(whole, arm, &place);
   json_object_set_new(object, "complete", json_boolean(is_whole));
   if (!is_whole) return object;
   double *weights = lap_allocate((int64_t)whole->count, sizeof *weights);
@@ -192,8 +193,8 @@ static void find_problem(const pairs *p, pair *one) {
  * arms that were added after a look must not decide it. */
 static const lap_whole_arms *arms_around(const pairs *p, const pair *one) {
   size_t ignored;
-  const bool planned = !one->exploratory && lap_whole_arms_place(&p->planned, one->arm, &ignored) &&
-                       lap_whole_arms_place(&p->planned, one->baseline, &ignored);
+  const bool planned = !one->exploratory && find_place(&p->planned, one->arm, &ignored) &&
+                       find_place(&p->planned, one->baseline, &ignored);
   return planned ? &p->planned : &p->whole;
 }
 
@@ -205,8 +206,8 @@ static void contrast_pair(pairs *p, size_t i) {
   c->complete = !*one->problem;
   if (!one->whole) return;
   const lap_whole_arms *whole = arms_around(p, one);
-  lap_whole_arms_place(whole, one->arm, &arm);
-  lap_whole_arms_place(whole, one->baseline, &baseline);
+  find_place(whole, one->arm, &arm);
+  find_place(whole, one->baseline, &baseline);
   double *weights = lap_allocate((int64_t)whole->count, sizeof *weights);
   weights[arm] += 1;
   weights[baseline] -= 1;

@@ -21,8 +21,6 @@ typedef struct {
 lap_whole_arms lap_whole_arms_find(const lap_study *study, const lap_measure *measure, size_t set,
                                    bool planned);
 void lap_whole_arms_release(lap_whole_arms *whole);
-/* The place of an arm of the study among them; false: it is not. */
-bool lap_whole_arms_place(const lap_whole_arms *whole, size_t arm, size_t *place);
 
 /* "" where every planned run of the arm is done and evaluated on the set, else why not: "seed 3 is
  * missing". malloc'ed. */

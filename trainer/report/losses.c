@@ -39,8 +39,6 @@ static const column columns[LAP_LOSS_COLUMNS] = {
     {"exposure", LAP_HDF5_FLOAT, true},
 };
 
-const char *lap_loss_column_name(lap_loss_column c) { return columns[c].name; }
-
 /* --- reading --- */
 
 static lap_code check_values(const lap_losses *losses, lap_loss_column c, lap_status *status) {
@@ -86,7 +84,6 @@ static lap_code read_content(const lap_hdf5_file *file, lap_losses *losses, lap_
   for (int c = 0; c < LAP_LOSS_COLUMNS; ++c)
     if (!columns[c].is_optional || lap_hdf5_has_dataset(file, columns[c].name))
       LAP_TRY(read_column(file, (lap_loss_column)c, losses, status));
-  losses->has_cache = losses->column[LAP_LOSS_KL] && losses->column[LAP_LOSS_AGREED];
   double tokens = 0;
   for (size_t d = 0; d < losses->documents; ++d) tokens += losses->column[LAP_LOSS_TOKENS][d];
   if (tokens > 0) return LAP_OK;

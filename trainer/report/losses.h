@@ -4,7 +4,6 @@
 #ifndef LAP_TRAINER_REPORT_LOSSES_H
 #define LAP_TRAINER_REPORT_LOSSES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,12 +32,8 @@ typedef struct {
   char *path;
   char model_state_sha256[LAP_SHA256_HEX], tokens_sha256[LAP_SHA256_HEX];
   size_t documents;
-  bool has_cache;
   double *column[LAP_LOSS_COLUMNS]; /* [documents]; NULL where the file has none */
 } lap_losses;
-
-/* The name of its dataset. */
-const char *lap_loss_column_name(lap_loss_column column);
 
 /* LAP_DATA naming the file. */
 lap_code lap_losses_read(const char *path, lap_losses **losses, lap_status *status);

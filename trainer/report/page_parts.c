@@ -37,7 +37,7 @@ void lap_page_signed(FILE *out, const json_t *object, const char *key, const cha
 }
 
 /* With the signs of HTML: "< 0.0001". */
-void lap_page_p(FILE *out, const json_t *object, const char *key, const char *place) {
+static void p_value(FILE *out, const json_t *object, const char *key, const char *place) {
   char text[LAP_CELL];
   fprintf(out, "<td class=\"n\" data-at=\"%s/%s\">", place, key);
   lap_svg_escape(out, lap_cell_p(lap_json_real(object, key), text));
@@ -130,8 +130,8 @@ void lap_page_comparisons(FILE *out, const json_t *report, const json_t *measure
     lap_page_interval(out, one, "interval", at);
     lap_page_interval(out, one, "simultaneous_interval", at);
     if (is_primary) {
-      lap_page_p(out, one, "adjusted_p", at);
-      lap_page_p(out, one, "adjusted_equivalence_p", at);
+      p_value(out, one, "adjusted_p", at);
+      p_value(out, one, "adjusted_equivalence_p", at);
     }
     fputs("</tr>\n", out);
   }

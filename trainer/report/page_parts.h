@@ -13,7 +13,6 @@ void lap_page_table_end(FILE *out);
 /* Cells of a row: a number or interval with its place in the report. */
 void lap_page_number(FILE *out, const json_t *object, const char *key, const char *place);
 void lap_page_signed(FILE *out, const json_t *object, const char *key, const char *place);
-void lap_page_p(FILE *out, const json_t *object, const char *key, const char *place);
 void lap_page_interval(FILE *out, const json_t *object, const char *key, const char *place);
 /* A cell with what each seed gave: the array `by_seed` of the object at `place`. */
 void lap_page_seeds(FILE *out, const json_t *object, const char *place);

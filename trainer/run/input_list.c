@@ -5,16 +5,15 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "teacher/cache.h"
 
 enum { LIST_MAX_BYTES = 64 << 20, SHOWN = 12 };
 
 static void add_file(json_t *list, const char *path, const char *sha256) {
-  /* A path may be no text; its bytes are then left out. */
-  json_t *name = json_string(path);
-  json_array_append_new(
-      list, json_pack("{s:o, s:s}", "path", name ? name : json_string(""), "sha256", sha256));
+  json_array_append_new(list,
+                        json_pack("{s:o, s:s}", "path", lap_json_path(path), "sha256", sha256));
 }
 
 static void add_cache_files(json_t *list, const lap_inputs *inputs, lap_cache *cache) {

@@ -106,6 +106,25 @@ static void what_is_done_has_the_key(void **state) {
   scratch_remove(folder);
 }
 
+/* Paths may be any bytes. */
+static void a_word_that_is_no_text_stays_in_the_command(void **state) {
+  (void)state;
+  static const char expected[] = "\"lapidary\",\n  \"train\",\n  \"run_dir=caf\xEF\xBF\xBD\"\n";
+  char *folder = scratch_create();
+  lap_task task = {.kind = LAP_TASK_RUN, .directory = folder, .prefix = ""};
+  lap_status status;
+  size_t count;
+  lap_task_argue(&task, "train");
+  lap_task_argue(&task, "run_dir=%s", "caf\xE9");
+  assert_int_equal(lap_task_write_done(&task, 1, 2, 1, false, &status), LAP_OK);
+  char *done = scratch_read(scratch_path(folder, "done.json"), &count);
+  if (!strstr(done, expected)) fail_msg("%s", done);
+  free(done);
+  for (size_t i = 0; i < task.argument_count; ++i) free(task.argument[i]);
+  free(task.argument);
+  scratch_remove(folder);
+}
+
 static void the_last_word_is_kept(void **state) {
   (void)state;
   char *folder = scratch_create();
@@ -142,6 +161,7 @@ int main(void) {
       cmocka_unit_test(equal_tasks_are_one),
       cmocka_unit_test(evaluations_lie_in_their_run),
       cmocka_unit_test(what_is_done_has_the_key),
+      cmocka_unit_test(a_word_that_is_no_text_stays_in_the_command),
       cmocka_unit_test(the_last_word_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,17 +2,20 @@
  * more than be refused. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/philox.h"
 #include "tests/refusal.h"
@@ -418,6 +421,30 @@ static void damaged_files_are_read_or_refused(void **state) {
   free(good);
 }
 
+/* A disk that gets full on the way: files of this process may not grow. The message names the file
+ * that was asked for, not the one it would have been made of. */
+static void a_full_disk_is_said_of_the_file_that_was_asked_for(void **state) {
+  (void)state;
+  const char *full = scratch_path(directory, "full.gguf");
+  char *expected = lap_format("%s: cannot be written", full);
+  const int files = scratch_count(directory);
+  struct rlimit before;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small = {16, before.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  lap_status status = {0};
+  lap_gguf *gguf = lap_gguf_create();
+  lap_gguf_add_string(gguf, "general.architecture", "gemma2");
+  const lap_code code = lap_gguf_write(gguf, full, &status);
+  lap_gguf_destroy(gguf);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_int_equal(code, LAP_DATA);
+  if (strncmp(status.message, expected, strlen(expected)) != 0) fail_msg("%s", status.message);
+  assert_int_equal(scratch_count(directory), files);
+  free(expected);
+}
+
 static void what_is_not_a_regular_file_is_refused(void **state) {
   (void)state;
   lap_gguf_file *file;
@@ -447,6 +474,7 @@ int main(void) {
       cmocka_unit_test(the_longest_key_has_65535_bytes),
       cmocka_unit_test(tensors_that_do_not_fit_are_refused),
       cmocka_unit_test(damaged_files_are_read_or_refused),
+      cmocka_unit_test(a_full_disk_is_said_of_the_file_that_was_asked_for),
       cmocka_unit_test(what_is_not_a_regular_file_is_refused),
   };
   return cmocka_run_group_tests(tests, make_test_directory, remove_test_directory);

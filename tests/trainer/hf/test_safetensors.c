@@ -1,12 +1,14 @@
 /* safetensors: what is written comes back, and no bytes whatsoever do more than be refused. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -280,6 +282,27 @@ static void a_failed_write_leaves_nothing(void **state) {
   free(file);
 }
 
+/* A disk that gets full on the way: files of this process may not grow. The message names the file
+ * that was asked for, not the one it would have been made of. */
+static void a_full_disk_is_said_of_the_file_that_was_asked_for(void **state) {
+  (void)state;
+  const char *full = scratch_path(directory, "full");
+  char *expected = lap_format("%s: cannot be written", full);
+  const int files = scratch_count(directory);
+  struct rlimit before;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small = {16, before.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  lap_status status = {0};
+  const lap_code code = lap_safetensors_write(full, sources, SOURCES, &status);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_int_equal(code, LAP_DATA);
+  if (strncmp(status.message, expected, strlen(expected)) != 0) fail_msg("%s", status.message);
+  assert_int_equal(scratch_count(directory), files);
+  free(expected);
+}
+
 /* --- hostile files --- */
 
 #define TENSOR(fields) "{\"x\":{" fields "}}"
@@ -467,6 +490,7 @@ int main(void) {
       cmocka_unit_test(a_large_tensor_is_read_across_chunks),
       cmocka_unit_test(the_written_header_is_what_others_expect),
       cmocka_unit_test(a_failed_write_leaves_nothing),
+      cmocka_unit_test(a_full_disk_is_said_of_the_file_that_was_asked_for),
       cmocka_unit_test(malformed_headers_are_refused),
       cmocka_unit_test(a_wrong_header_length_is_refused_before_memory_is_taken),
       cmocka_unit_test(deep_nesting_is_refused),

@@ -72,6 +72,25 @@ static void the_first_file_that_differs_is_named(void **state) {
   free(tokenizer);
 }
 
+/* A glob may find such files; json.h writes their paths so everywhere. */
+static void a_path_that_is_no_text_is_named(void **state) {
+  (void)state;
+  char path[] = "caf\xE9.h5";
+  lap_token_shard *was = shard_of(path, 'a'), *is = shard_of(path, 'b');
+  const lap_config config = {.tokenizer = "M.model"};
+  const lap_inputs before = {.train_tokens = {.shard = &was, .count = 1}};
+  const lap_inputs after = {.train_tokens = {.shard = &is, .count = 1}};
+  char *then = lap_input_list_print(&config, &before), *now = lap_input_list_print(&config, &after);
+  assert_difference(
+      then, now, "data.train_sha256",
+      "data.train: file 1 was caf\xEF\xBF\xBD.h5 with SHA-256 aaaaaaaaaaaa... (of 1), "
+      "and is caf\xEF\xBF\xBD.h5 with SHA-256 bbbbbbbbbbbb... (of 1)");
+  free(then);
+  free(now);
+  free(was);
+  free(is);
+}
+
 static void what_is_not_there_says_nothing(void **state) {
   (void)state;
   char *now = list_of('1', "abc");
@@ -85,6 +104,7 @@ static void what_is_not_there_says_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_first_file_that_differs_is_named),
+      cmocka_unit_test(a_path_that_is_no_text_is_named),
       cmocka_unit_test(what_is_not_there_says_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
