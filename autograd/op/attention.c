@@ -54,7 +54,7 @@ enum { LAID_OUT = 3, ALIGNED = 64 / sizeof(real) }; /* operands; alignment */
 static int64_t stride_of(int64_t keys) { return lap_matmul_spread(keys); }
 
 static int64_t scratch_of_thread(int64_t length, int64_t head_dim) {
-  const int64_t rest = 2 * TILE * stride_of(length) + (1 + 2 * head_dim) * length;
+  const int64_t rest = 2 * (int64_t)TILE * stride_of(length) + (1 + 2 * head_dim) * length;
   return LAID_OUT * lap_gemm_packed_size(length, head_dim) +
          (rest + ALIGNED - 1) / ALIGNED * ALIGNED;
 }
@@ -93,7 +93,7 @@ static head_view view(const lap_op_call *call, int64_t unit, real *thread_scratc
   const int64_t q_offset = row * q_stride + head * dim;
   const int64_t kv_offset = row * kv_stride + kv_head * dim;
   const int64_t laid_out = lap_gemm_packed_size(length, dim);
-  const int64_t scores = 2 * TILE * stride_of(length);
+  const int64_t scores = 2 * (int64_t)TILE * stride_of(length);
   real *rest = thread_scratch + LAID_OUT * laid_out;
   return (head_view){
       .attributes = attributes,

@@ -14,7 +14,7 @@ lap_gemma2_config fixture_model(const char *name);
 static const char fixture_config[] =
     "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1,\n"
     "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
-    "  query_pre_attn_scalar: 8}\nblas_core: PRESCOTT\n";
+    "  query_pre_attn_scalar: 8}\nblas_core: PRESCOTT\ntokenizer: tokenizer.model\n";
 
 /* The value of an element of a tensor at a step, however the tensor is cut; never 0. */
 float fixture_value(lap_state_kind kind, const char *name, int64_t element, uint64_t step);
