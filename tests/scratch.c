@@ -2,9 +2,11 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -68,4 +70,12 @@ int scratch_count(const char *directory) {
   while (readdir(opened)) ++count;
   closedir(opened);
   return count;
+}
+
+void scratch_limit_files(uint64_t bytes) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0) abort();
+  limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
+  signal(SIGXFSZ, SIG_IGN);
+  if (setrlimit(RLIMIT_FSIZE, &limit) != 0) abort();
 }

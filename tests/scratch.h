@@ -3,6 +3,7 @@
 #define LAP_TESTS_SCRATCH_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* A new directory under TMPDIR (/tmp without it); remove it with scratch_remove, which frees the
  * name. */
@@ -20,5 +21,9 @@ char *scratch_read(const char *path, size_t *count);
 /* How many names there are in a directory, "." and ".." apart; -1 where there is no such directory.
  */
 int scratch_count(const char *directory);
+
+/* No file of this process grows beyond `bytes` from now on, as on a disk that gets full; 0: any
+ * may. */
+void scratch_limit_files(uint64_t bytes);
 
 #endif

@@ -1,13 +1,11 @@
 /* divide: every document is on one side or left out, and no side has what is near to another. */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -177,17 +175,13 @@ static void a_full_disk_is_said_and_leaves_nothing(void **state) {
   char *folder = scratch_create();
   lap_divide_counts counts;
   lap_status status;
-  struct rlimit before;
   scratch_write(folder, "text.txt", text, strlen(text));
-  signal(SIGXFSZ, SIG_IGN);
-  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const struct rlimit small = {SMALL, before.rlim_max};
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  scratch_limit_files(SMALL);
   const char *const inputs[] = {scratch_path(folder, "text.txt")};
   const lap_divide_options options = {
       .text = {.inputs = inputs, .input_count = 1, .documents = "line"}, .out = folder};
   const lap_code code = lap_divide(&options, &counts, &status);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  scratch_limit_files(0);
   assert_refusal(code, LAP_DATA, &status, "/train.jsonl: cannot be written", "File too large");
   assert_int_equal(scratch_count(folder), 1); /* the text */
   scratch_remove(folder);

@@ -6,11 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <signal.h>
 
 #include <cmocka.h>
 
@@ -408,13 +405,9 @@ static void a_full_disk_leaves_nothing(void **state) {
   free(text);
   lap_tokenize_options options = options_of(made, "line", texts, 1);
   options.text.holdout = 0.01;
-  struct rlimit before;
-  getrlimit(RLIMIT_FSIZE, &before);
-  signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small = {8192, before.rlim_max};
-  setrlimit(RLIMIT_FSIZE, &small);
+  scratch_limit_files(8192);
   assert_refused(made, &options, LAP_DATA, "File too large");
-  setrlimit(RLIMIT_FSIZE, &before);
+  scratch_limit_files(0);
   assert_int_equal(scratch_count(made->out), -1);
   /* What a kill leaves is replaced. */
   char stale[1100];

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -428,17 +427,13 @@ static void a_full_disk_is_said_of_the_file_that_was_asked_for(void **state) {
   const char *full = scratch_path(directory, "full.gguf");
   char *expected = lap_format("%s: cannot be written", full);
   const int files = scratch_count(directory);
-  struct rlimit before;
-  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const struct rlimit small = {16, before.rlim_max};
-  signal(SIGXFSZ, SIG_IGN);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  scratch_limit_files(16);
   lap_status status = {0};
   lap_gguf *gguf = lap_gguf_create();
   lap_gguf_add_string(gguf, "general.architecture", "gemma2");
   const lap_code code = lap_gguf_write(gguf, full, &status);
   lap_gguf_destroy(gguf);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  scratch_limit_files(0);
   assert_int_equal(code, LAP_DATA);
   if (strncmp(status.message, expected, strlen(expected)) != 0) fail_msg("%s", status.message);
   assert_int_equal(scratch_count(directory), files);

@@ -1,14 +1,12 @@
 /* safetensors: what is written comes back, and no bytes whatsoever do more than be refused. */
 #include <math.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -289,14 +287,10 @@ static void a_full_disk_is_said_of_the_file_that_was_asked_for(void **state) {
   const char *full = scratch_path(directory, "full");
   char *expected = lap_format("%s: cannot be written", full);
   const int files = scratch_count(directory);
-  struct rlimit before;
-  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const struct rlimit small = {16, before.rlim_max};
-  signal(SIGXFSZ, SIG_IGN);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  scratch_limit_files(16);
   lap_status status = {0};
   const lap_code code = lap_safetensors_write(full, sources, SOURCES, &status);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  scratch_limit_files(0);
   assert_int_equal(code, LAP_DATA);
   if (strncmp(status.message, expected, strlen(expected)) != 0) fail_msg("%s", status.message);
   assert_int_equal(scratch_count(directory), files);
