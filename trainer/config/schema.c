@@ -25,8 +25,9 @@ static const lap_config_key schema[] = {
      .maximum = 9e18, .in_numbers = true,
      .meaning = "Seed of the initial weights and of the order of the data."},
     {"init", LAP_KEY_TEXT, offsetof(lap_config, init), .fallback = "random",
-     .meaning = "random, or a directory of initial weights. A checkpoint or a Hugging Face "
-                "directory: the run starts from its weights at step 0."},
+     .meaning = "random, or a directory of initial weights. A checkpoint, a run directory (its "
+                "newest checkpoint) or a Hugging Face directory: the run starts from its weights "
+                "at step 0."},
     {"run_dir", LAP_KEY_TEXT, offsetof(lap_config, run_dir), .needs = LAP_NEEDS_RUN,
      .example = "runs/distilled",
      .meaning = "Directory of the run: checkpoints, metrics, log. All ranks must see it. One that "

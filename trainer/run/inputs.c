@@ -251,6 +251,30 @@ static lap_code append_content(const lap_config *config, lap_inputs *in, lap_sta
   return LAP_OK;
 }
 
+/* Collective. Of a run directory, the checkpoint that rank 0 finds newest, in the place of the
+ * directory: a run that goes on writes others before the weights are read, or between two ranks. */
+static lap_code settle_init(lap_config *config, const lap_session *session, lap_status *status) {
+  char *path = NULL;
+  size_t bytes = 0; /* 0: as it is */
+  *status = (lap_status){.code = LAP_OK};
+  if (session->root && strcmp(config->init, "random") != 0 &&
+      !lap_model_is_hugging_face(config->init)) {
+    lap_checkpoint *checkpoint;
+    status->code = lap_checkpoint_open(config->init, &checkpoint, status);
+    if (status->code == LAP_OK) path = lap_copy_string(checkpoint->path);
+    if (path) bytes = strlen(path) + 1;
+    lap_checkpoint_close(checkpoint);
+  }
+  LAP_TRY(lap_agree(session->comm, status));
+  lap_broadcast(session->comm, &bytes, sizeof bytes, 0);
+  if (bytes == 0) return LAP_OK;
+  if (!session->root) path = lap_allocate(bytes, 1);
+  lap_broadcast(session->comm, path, bytes, 0);
+  free(config->init);
+  config->init = path;
+  return LAP_OK;
+}
+
 /* Collective. Which weights the run begins with, by the shards of its mesh. */
 static lap_code append_init(const lap_config *config, const lap_session *session, lap_inputs *in,
                             lap_status *status) {
@@ -297,6 +321,7 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
   }
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = settle_init(config, session, status);
   if (code == LAP_OK) code = append_init(config, session, inputs, status);
   if (code == LAP_OK) {
     char hex[LAP_SHA256_HEX];

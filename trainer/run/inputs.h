@@ -21,8 +21,9 @@ typedef struct {
 } lap_inputs;
 
 /* Collective; what computes products must be open (lap_session_open_gemm). Opens tokenizer, shards
- * and caches on every rank, settles the config's open ends (tail, warm-up, blas_core) and makes the
- * list of numbers; agrees on the outcome and on the list's hash. */
+ * and caches on every rank, settles the config's open ends (tail, warm-up, blas_core, which
+ * checkpoint of a run directory init is) and makes the list of numbers; agrees on the outcome and
+ * on the list's hash. */
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
                          lap_status *status);
 void lap_inputs_close(lap_inputs *inputs);

@@ -469,6 +469,36 @@ static void initial_weights_decide_by_their_content(void **state) {
   lap_numbers_destroy(before);
 }
 
+/* Another rank may see a newer one, or none: rank 0 says which. */
+static void a_run_directory_is_settled_to_one_checkpoint(void **state) {
+  const world *w = *state;
+  opened *o = open_well(w, NULL);
+  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL, NULL, NULL};
+  lap_placement placement;
+  must(lap_placement_create(&o->config->mesh, 0, LAP_SHARDING_OPTIMIZER, w->comm, &placement,
+                            &o->status),
+       &o->status);
+  lap_state *weights = lap_state_create(&o->config->model, &placement, LAP_STATE_TRAINING);
+  for (int i = 1; i <= 3; ++i) {
+    lap_state_initialise(weights, (uint64_t)i);
+    char *path = lap_format("%s/%s/checkpoints", w->directory, i < 3 ? "live" : "live-later");
+    if (w->root) must(lap_file_make_directories(path, &o->status), &o->status);
+    lap_barrier(w->comm);
+    char *step = lap_format("%s/step-%08d", path, i);
+    must(lap_checkpoint_write_weights(step, weights, &extras, &o->status), &o->status);
+    free(step);
+    free(path);
+  }
+  lap_state_destroy(weights);
+  close_inputs(o);
+  o = OPEN(w, w->root ? "init=@/live" : "init=@/live-later");
+  must(o->code, &o->status);
+  char *expected = lap_format("%s/live/checkpoints/step-00000002", w->directory);
+  assert_string_equal(o->config->init, expected);
+  free(expected);
+  close_inputs(o);
+}
+
 /* --- refusals --- */
 
 static void expect_refusal(opened *o, lap_code code, const char *says) {
@@ -530,6 +560,7 @@ int main(void) {
       IN_DIRECTORY(content_and_its_order_decide_and_paths_do_not),
       IN_DIRECTORY(where_one_source_ends_and_the_next_begins_decides),
       IN_DIRECTORY(initial_weights_decide_by_their_content),
+      IN_DIRECTORY(a_run_directory_is_settled_to_one_checkpoint),
       IN_DIRECTORY(what_does_not_fit_is_named_by_its_key),
       IN_DIRECTORY(ranks_agree_on_inputs_and_outcome),
   };
