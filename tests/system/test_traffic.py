@@ -114,6 +114,18 @@ class Traffic(Test):
                                               ranks=4).json
                 self.assertEqual(report["traffic"], self.plan(*fold, "--k", "0", ranks=4))
 
+    def test_what_checks_send_is_counted_apart(self):
+        """Without hashes of messages and sums nothing; with them something, and the tables stay."""
+        def bench(*overrides, ranks=2):
+            return succeed("bench", self.config, *overrides, "--steps", "2", "--rounds", "0", "--json", ranks=ranks).json
+        checked = bench()
+        bare = bench("integrity.messages=off", "integrity.sums=off")
+        self.assertGreater(checked["check_bytes"], bare["check_bytes"])
+        self.assertEqual(checked["traffic"], bare["traffic"])
+        self.assertEqual(bench(ranks=None)["check_bytes"], 0)
+        report = self.workspace.train(self.config, self.workspace / "checked", "schedule.steps=3", ranks=2)
+        self.assertGreater(report.json["check_bytes"], 0)
+
     def test_a_run_of_one_step_counts_none(self):
         report = self.workspace.train(self.config, self.workspace / "one", "schedule.steps=1").json
         self.assertIsNone(report["traffic"])

@@ -74,6 +74,7 @@ typedef struct {
   int64_t peak, total_peak; /* bytes of memory after a step, of the fullest rank and of all */
   double loss;
   lap_step_traffic traffic; /* of a step */
+  uint64_t check_bytes;     /* of a step, beside them */
   lap_roof_profile profile; /* of rank 0 */
 } bench_result;
 
@@ -165,7 +166,7 @@ static lap_code run_steps(lap_stepper *stepper, lap_block_weights *weights, lap_
     lap_traffic_meter_start(&meter, comm);
   }
   lap_traffic_meter_stop(&meter, comm);
-  lap_traffic_meter_mean(&meter, comm, &result->traffic);
+  lap_traffic_meter_mean(&meter, comm, &result->traffic, &result->check_bytes);
   result->gflop = lap_tape_flops(lap_stepper_tape(stepper)) / 1e9;
   result->loss = step.loss;
   lap_roof_profile *profile = &result->profile;
@@ -288,6 +289,7 @@ static json_t *result_json(const lap_session *session, const lap_config *config,
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->total_peak));
   json_object_set_new(object, "peak_bytes_per_rank", json_integer((json_int_t)r->peak));
   json_object_set_new(object, "traffic", lap_step_traffic_to_json(&r->traffic));
+  json_object_set_new(object, "check_bytes", json_integer((json_int_t)r->check_bytes));
   if (profile) json_object_set_new(object, "profile", lap_roof_table_to_json(&r->profile));
   return object;
 }

@@ -230,7 +230,7 @@ static void print_plan(const lap_plan *plan, const lap_config *config) {
   print_memory(plan);
   if (!lap_mesh_traffic_total(&plan->traffic.mesh)) return;
   printf("\n");
-  lap_step_traffic_print(&plan->traffic);
+  lap_step_traffic_print(&plan->traffic, 0);
 }
 
 /* --- the command --- */

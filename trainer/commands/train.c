@@ -252,7 +252,7 @@ static void print_report(const lap_train_report *report) {
   print_times(report);
   if (lap_traffic_total(&report->traffic.sent) + lap_mesh_traffic_total(&report->traffic.mesh)) {
     printf("\n");
-    lap_step_traffic_print(&report->traffic);
+    lap_step_traffic_print(&report->traffic, report->check_bytes);
   }
   printf("\nstep %" PRIu64 " of %" PRIu64 ", %s tokens\n", report->step, report->total_steps,
          lap_human_count((double)report->tokens, tokens));
@@ -295,6 +295,9 @@ static json_t *report_json(const lap_train_report *report) {
   json_object_set_new(
       object, "traffic",
       report->counted_steps ? lap_step_traffic_to_json(&report->traffic) : json_null());
+  json_object_set_new(
+      object, "check_bytes",
+      report->counted_steps ? json_integer((json_int_t)report->check_bytes) : json_null());
   json_object_set_new(object, "checkpoints", lap_saver_report_to_json(&report->saving));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)report->peak_bytes));
   return object;

@@ -430,7 +430,7 @@ static void measure_rates(trainer *t) {
   int64_t smallest;
   lap_agree_range(comm, lap_memory_peak(), &smallest, &t->report->peak_bytes);
   t->report->counted_steps = t->meter.steps;
-  lap_traffic_meter_mean(&t->meter, comm, &t->report->traffic);
+  lap_traffic_meter_mean(&t->meter, comm, &t->report->traffic, &t->report->check_bytes);
   double mine[2] = {t->report->gflops, 0};
   t->report->gflops = 0;
   lap_barrier(comm);

@@ -32,6 +32,7 @@ typedef struct {
                                * NAN: the run was too short for that */
   uint64_t counted_steps;     /* of this process but the first */
   lap_step_traffic traffic;   /* of the mean of them */
+  uint64_t check_bytes;       /* that checks sent in it beside that */
   int64_t peak_bytes;         /* memory of the rank that had most */
   lap_tape_profile_row profile[16]; /* of this rank */
   int profile_rows;

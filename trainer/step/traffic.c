@@ -74,6 +74,7 @@ void lap_traffic_meter_start(lap_traffic_meter *meter, lap_comm *comm) {
   if (meter->running) return;
   meter->running = true;
   meter->mark = counted_by_now(comm);
+  meter->checks_mark = lap_comm_check_bytes(comm);
 }
 
 void lap_traffic_meter_stop(lap_traffic_meter *meter, lap_comm *comm) {
@@ -83,18 +84,26 @@ void lap_traffic_meter_stop(lap_traffic_meter *meter, lap_comm *comm) {
   for (int i = 0; i < NUMBERS; ++i)
     ((uint64_t *)&meter->counted)[i] +=
         ((const uint64_t *)&now)[i] - ((const uint64_t *)&meter->mark)[i];
+  meter->checks += lap_comm_check_bytes(comm) - meter->checks_mark;
 }
 
 void lap_traffic_meter_mean(const lap_traffic_meter *meter, lap_comm *comm,
-                            lap_step_traffic *traffic) {
+                            lap_step_traffic *traffic, uint64_t *check_bytes) {
   const int ranks = lap_comm_size(comm);
   lap_step_traffic *all = lap_allocate(ranks, sizeof *all);
+  uint64_t *checks = lap_allocate(ranks, sizeof *checks);
   lap_gather_all(comm, &meter->counted, sizeof *all, all);
+  lap_gather_all(comm, &meter->checks, sizeof *checks, checks);
   *traffic = (lap_step_traffic){0};
+  *check_bytes = 0;
   uint64_t *sum = (uint64_t *)traffic;
-  for (int rank = 0; rank < ranks; ++rank)
+  for (int rank = 0; rank < ranks; ++rank) {
     for (int i = 0; i < NUMBERS; ++i) sum[i] += ((const uint64_t *)&all[rank])[i];
+    *check_bytes += checks[rank];
+  }
   for (int i = 0; i < NUMBERS && meter->steps > 0; ++i) sum[i] /= meter->steps;
+  if (meter->steps > 0) *check_bytes /= meter->steps;
+  free(checks);
   free(all);
 }
 
@@ -118,7 +127,7 @@ json_t *lap_step_traffic_to_json(const lap_step_traffic *traffic) {
                    "mesh", table_json(traffic->mesh.ici, "ici", traffic->mesh.dcn, "dcn"));
 }
 
-void lap_step_traffic_print(const lap_step_traffic *traffic) {
+void lap_step_traffic_print(const lap_step_traffic *traffic, uint64_t check_bytes) {
   const char *const headers[] = {"sent a step, all ranks", "within nodes", "between nodes",
                                  "mesh: ICI", "mesh: DCN"};
   const uint64_t *const columns[] = {traffic->sent.within_node, traffic->sent.between_nodes,
@@ -142,4 +151,8 @@ void lap_step_traffic_print(const lap_step_traffic *traffic) {
   }
   lap_table_print(table, stdout);
   lap_table_destroy(table);
+  char text[LAP_HUMAN_TEXT];
+  if (check_bytes)
+    printf("checks of these send %s a step beside them\n",
+           lap_human_bytes((double)check_bytes, text));
 }

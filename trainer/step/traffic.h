@@ -25,13 +25,14 @@ void lap_step_traffic_plan(const lap_config *config, int ranks, int ranks_per_no
 
 /* {"sent": {KIND: {"within_node", "between_nodes"}, ...}, "mesh": {KIND: {"ici", "dcn"}, ...}} */
 json_t *lap_step_traffic_to_json(const lap_step_traffic *traffic);
-/* A table of both on stdout. */
-void lap_step_traffic_print(const lap_step_traffic *traffic);
+/* A table of both on stdout, and under it, where checks sent something, how much. */
+void lap_step_traffic_print(const lap_step_traffic *traffic, uint64_t check_bytes);
 
 /* Counts on one rank what is sent between each start and stop. All that was started must have been
  * waited for at both (lap_block_weights_wait_all). */
 typedef struct {
   lap_step_traffic counted, mark;
+  uint64_t checks, checks_mark; /* lap_comm_check_bytes */
   uint64_t steps; /* the caller's to count */
   bool running;
 } lap_traffic_meter;
@@ -39,8 +40,9 @@ typedef struct {
 /* Not collective. A start of a running meter, and a stop of one that is not, do nothing. */
 void lap_traffic_meter_start(lap_traffic_meter *meter, lap_comm *comm);
 void lap_traffic_meter_stop(lap_traffic_meter *meter, lap_comm *comm);
-/* Collective. The mean step of all ranks together; all zero where no step was counted. */
+/* Collective. The mean step of all ranks together, and what its checks sent beside that; all zero
+ * where no step was counted. */
 void lap_traffic_meter_mean(const lap_traffic_meter *meter, lap_comm *comm,
-                            lap_step_traffic *traffic);
+                            lap_step_traffic *traffic, uint64_t *check_bytes);
 
 #endif
