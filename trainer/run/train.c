@@ -268,13 +268,16 @@ static lap_step_requests requests_of(trainer *t) {
 /* LAP_STOPPED where the evaluation that is due was left: nothing is saved yet. */
 static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *status) {
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
-  if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
+  if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps) {
+    *status = t->pending;
+    LAP_TRY(lap_stepper_confirm(t->stepper, status)); /* memory may be the reason */
     return lap_fail(status, LAP_NONFINITE,
                     "step %" PRIu64 ": loss or gradient was not finite in %" PRIu64
                     " steps in a row (max_bad_steps); the newest checkpoint is from before; try a "
                     "smaller optimizer.learning_rate, or look at the data of these steps, which "
                     "%s/bad_batches.jsonl names",
                     step, t->state->bad_steps, t->config->run_dir);
+  }
   if (t->meter.running) ++t->meter.steps;
   if (lap_saver_can_advance(t->saver, r->writing)) {
     pause_counting(t);
