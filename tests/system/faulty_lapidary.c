@@ -4,6 +4,8 @@
  *   LAPIDARY_TEST_HOSTS=a,b,c                the hosts of ranks 0, 1, 2
  *   LAPIDARY_TEST_FAULT=HOST:STEPS:PASSES    ranks on HOST flip a bit in a gradient of layer 1, in
  *                                            these passes of these steps, "7-7:1-1", both from 1
+ *   LAPIDARY_TEST_FLIP=HOST:STEP             after this step a bit of a moment flips in the memory
+ *                                            of ranks on HOST
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -52,10 +54,34 @@ lap_stepper *__wrap_lap_stepper_create(const lap_config *config, const lap_data 
   return __real_lap_stepper_create(config, data, total_steps, of, weights);
 }
 
+static int is_on(const char *host) {
+  const lap_comm *comm = state->placement.comm;
+  return !strcmp(__wrap_lap_comm_host(comm, lap_comm_rank(comm)), host);
+}
+
+static void flip(float *value) {
+  uint32_t bits;
+  memcpy(&bits, value, sizeof bits);
+  bits ^= 1U << 20;
+  memcpy(value, &bits, sizeof bits);
+}
+
+static void flip_after_step(void) {
+  enum { ELEMENT = 5 };
+  char host[32] = "";
+  int step;
+  const char *fault = getenv("LAPIDARY_TEST_FLIP");
+  if (fault && sscanf(fault, "%31[^:]:%d", host, &step) == 2 && is_on(host) &&
+      (int)state->step == step)
+    flip(&state->values[LAP_EXP_AVG][ELEMENT]);
+}
+
 lap_code __wrap_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
                                 lap_step_result *result, lap_status *status) {
   passes = 0;
-  return __real_lap_stepper_run(stepper, requests, result, status);
+  const lap_code code = __real_lap_stepper_run(stepper, requests, result, status);
+  flip_after_step();
+  return code;
 }
 
 static int is_faulty(void) {
@@ -65,21 +91,15 @@ static int is_faulty(void) {
   if (!state || !fault ||
       sscanf(fault, "%31[^:]:%d-%d:%d-%d", host, &first_step, &last_step, &first, &last) != 5)
     return 0;
-  const lap_comm *comm = state->placement.comm;
   const int step = (int)state->step + 1;
-  return !strcmp(__wrap_lap_comm_host(comm, lap_comm_rank(comm)), host) && step >= first_step &&
-         step <= last_step && passes >= first && passes <= last;
+  return is_on(host) && step >= first_step && step <= last_step && passes >= first &&
+         passes <= last;
 }
 
 static void leave_and_spoil(void *context, int block, bool backward) {
   enum { BLOCK = 2, ELEMENT = 5 };
-  if (backward && block == BLOCK && is_faulty()) {
-    float *value = current->gradients[state->parameters->block[BLOCK].bucket[0]] + ELEMENT;
-    uint32_t bits;
-    memcpy(&bits, value, sizeof bits);
-    bits ^= 1U << 20;
-    memcpy(value, &bits, sizeof bits);
-  }
+  if (backward && block == BLOCK && is_faulty())
+    flip(current->gradients[state->parameters->block[BLOCK].bucket[0]] + ELEMENT);
   current->hooks->leave(context, block, backward);
 }
 

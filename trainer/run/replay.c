@@ -255,8 +255,12 @@ static lap_code compare_values(const replayer *r, const lap_checkpoint *checkpoi
   return code;
 }
 
+/* Not before all is known that this replay has noticed of itself: else it would accuse a checkpoint
+ * that is right. */
 static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
+  *status = (lap_status){.code = LAP_OK};
+  LAP_TRY(lap_stepper_confirm(r->stepper, status));
   LAP_TRY(open_checkpoint(r, step, &checkpoint, status));
   lap_replay_point *point = &r->report->point[r->report->count++];
   point->step = step;
