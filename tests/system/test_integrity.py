@@ -69,6 +69,18 @@ class Integrity(Test):
         self.train(name, "abc", "b:5-99:1-99", *policy, code=75)
         return self.workspace / name, ["integrity.policy=exclude", "--resume", "auto"]
 
+    def test_a_host_that_is_wrong_in_the_replay_is_excluded_too(self):
+        run, go_on = self.excluded("second")
+        before = snapshot(run / "checkpoints")
+        result = self.train("second", "acd", "c:4-4:1-99", *go_on, code=75)
+        for words in ("step 4: the gradients of lane", "Computed wrongly: rank 1 on c", "go on without it"):
+            self.assertIn(words, result.err)
+        self.assertEqual((run / "excluded_hosts").read_text(), "b\nc\n")
+        self.assertEqual(snapshot(run / "checkpoints"), before)
+        result = self.train("second", "ad", "c:4-4:1-99", *go_on)
+        self.assertIn("step 3 is confirmed", result.err)
+        self.assertEqual(result.json["state_sha256"], self.state)
+
     def test_a_wrong_command_line_renames_no_checkpoint(self):
         run, go_on = self.excluded("mistaken")
         before = snapshot(run / "checkpoints")

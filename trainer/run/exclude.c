@@ -149,6 +149,7 @@ static lap_code find_confirmed(const lap_config *config, const lap_session *sess
                                         "bring that back, or start anew in another run_dir: no "
                                         "later checkpoint has the bits of a replay on these hosts"};
     code = lap_replay(config, session, inputs, &request, &report, status);
+    if (code != LAP_OK) code = lap_exclude_suspects(config, session, report.wrong, status);
     const size_t equal = report.count - (report.count && !report.equal);
     found = code == LAP_OK && equal > 0;
     if (found) *confirmed = report.point[equal - 1].step;

@@ -31,7 +31,8 @@ lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
  * One that is damaged cannot be confirmed, which a warning says; LAP_DATA where all are.
  * LAP_USAGE where the numbers of the newest differ from this run's. LAP_NONFINITE where not even
  * the first one is confirmed; LAP_USAGE or LAP_DATA where that would be, but what the run began
- * with is gone, or not known. */
+ * with is gone, or not known. A host that computes wrongly in the replay is excluded too, as by
+ * lap_exclude_suspects. */
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status);
 

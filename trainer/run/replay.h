@@ -10,6 +10,7 @@
 
 #include "core/hash.h"
 #include "trainer/run/inputs.h"
+#include "trainer/step/recheck.h"
 
 /* Collective. The steps of the finished checkpoints of a run directory, in increasing order, as
  * rank 0 sees them: malloc'ed. LAP_DATA where there are none. */
@@ -40,6 +41,9 @@ typedef struct {
   char difference[LAP_REPLAY_NAMED][LAP_REPLAY_NAME];
   int named;     /* in the list */
   int differing; /* of all */
+  /* Who computed wrongly in the replay, where it failed for that (lap_stepper_verdict); malloc'ed,
+   * NULL: nobody. */
+  lap_recheck_verdict *wrong;
 } lap_replay_report;
 
 /* Collective. Loads the checkpoint of steps[0] (0: what the run began with: random weights, those
