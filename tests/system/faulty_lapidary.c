@@ -4,9 +4,11 @@
  *   LAPIDARY_TEST_HOSTS=a,b,c                the hosts of ranks 0, 1, 2
  *   LAPIDARY_TEST_FAULT=HOST:STEPS:PASSES    ranks on HOST flip a bit in a gradient of layer 1, in
  *                                            these passes of these steps, "7-7:1-1", both from 1
- *   LAPIDARY_TEST_FLIP=HOST:STEP             after this step a bit of a moment flips in the memory
- *                                            of ranks on HOST
+ *   LAPIDARY_TEST_FLIP=HOST:STEP:WHAT        after this step, in the memory of ranks on HOST, a bit
+ *                                            of a moment flips (WHAT: moment), or several make a
+ *                                            weight infinite (WHAT: weight)
  */
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,17 +18,18 @@
 #include "trainer/step/step.h"
 
 static const lap_state *state; /* of the stepper */
-static int passes;             /* in the step so far */
+static lap_block_weights *weights;
+static int passes; /* in the step so far */
 static const lap_gemma2_pass *current;
 
 const char *__real_lap_comm_host(const lap_comm *comm, int rank);
 const char *__wrap_lap_comm_host(const lap_comm *comm, int rank);
 lap_stepper *__real_lap_stepper_create(const lap_config *config, const lap_data *data,
                                        uint64_t total_steps, lap_state *of,
-                                       lap_block_weights *weights);
+                                       lap_block_weights *its_weights);
 lap_stepper *__wrap_lap_stepper_create(const lap_config *config, const lap_data *data,
                                        uint64_t total_steps, lap_state *of,
-                                       lap_block_weights *weights);
+                                       lap_block_weights *its_weights);
 lap_code __real_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
                                 lap_step_result *result, lap_status *status);
 lap_code __wrap_lap_stepper_run(lap_stepper *stepper, lap_step_requests requests,
@@ -49,9 +52,10 @@ const char *__wrap_lap_comm_host(const lap_comm *comm, int rank) {
 
 lap_stepper *__wrap_lap_stepper_create(const lap_config *config, const lap_data *data,
                                        uint64_t total_steps, lap_state *of,
-                                       lap_block_weights *weights) {
+                                       lap_block_weights *its_weights) {
   state = of;
-  return __real_lap_stepper_create(config, data, total_steps, of, weights);
+  weights = its_weights;
+  return __real_lap_stepper_create(config, data, total_steps, of, its_weights);
 }
 
 static int is_on(const char *host) {
@@ -68,11 +72,17 @@ static void flip(float *value) {
 
 static void flip_after_step(void) {
   enum { ELEMENT = 5 };
-  char host[32] = "";
+  char host[32] = "", what[32] = "";
   int step;
   const char *fault = getenv("LAPIDARY_TEST_FLIP");
-  if (fault && sscanf(fault, "%31[^:]:%d", host, &step) == 2 && is_on(host) &&
-      (int)state->step == step)
+  if (!fault || sscanf(fault, "%31[^:]:%d:%31s", host, &step, what) != 3 || !is_on(host) ||
+      (int)state->step != step)
+    return;
+  lap_block_weights_wait_all(weights);
+  const int bucket = state->parameters->block[1].bucket[0];
+  if (strcmp(what, "weight") == 0) /* that this rank owns */
+    *lap_state_at(state, LAP_WEIGHT, bucket, state->owned[bucket].begin) = INFINITY;
+  else
     flip(&state->values[LAP_EXP_AVG][ELEMENT]);
 }
 

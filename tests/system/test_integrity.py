@@ -46,6 +46,16 @@ class Integrity(Test):
         self.assertEqual(self.checkpoints("stop"), ["step-00000003", "step-00000006"])
         self.assertFalse((self.workspace / "stop/excluded_hosts").exists())
 
+    def test_an_infinite_weight_is_not_blamed_on_the_learning_rate(self):
+        for bad_steps in (1, 10):
+            with mock.patch.dict(os.environ, LAPIDARY_TEST_FLIP="b:7:weight"):
+                result = self.train(f"infinite-{bad_steps}", "ab", "x:1-1:1-1", "integrity.recheck.every=0",
+                                    f"max_bad_steps={bad_steps}", code=4)
+            for words in ("step 8: loss nan", "wrong arithmetic at rank 1 on b, step 8: weight of model.layers.0.",
+                          "changed in memory"):
+                self.assertIn(words, result.err)
+            self.assertNotIn("learning_rate", result.err)
+
     def test_exclude_and_go_on_from_what_other_hosts_confirm(self):
         policy = "integrity.policy=exclude"
         result = self.train("exclude", "abc", "b:5-99:1-99", policy, code=75)
@@ -80,6 +90,13 @@ class Integrity(Test):
         result = self.train("second", "ad", "c:4-4:1-99", *go_on)
         self.assertIn("step 3 is confirmed", result.err)
         self.assertEqual(result.json["state_sha256"], self.state)
+
+    def test_a_checkpoint_that_nobody_has_confirmed_is_not_taken_without_a_word(self):
+        run, _ = self.excluded("doubted")
+        for number, parent in enumerate((run, run / "checkpoints/step-00000006")):
+            result = self.train(f"doubted-fork-{number}", "ac", "b:5-99:1-99", "--fork", "--resume", parent)
+            for words in (f"warning: {parent}: a host was excluded from this run", "lapidary verify RUN"):
+                self.assertIn(words, result.err)
 
     def test_a_wrong_command_line_renames_no_checkpoint(self):
         run, go_on = self.excluded("mistaken")

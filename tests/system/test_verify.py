@@ -61,7 +61,7 @@ class Verify(Test):
 
     def test_a_replay_that_is_wrong_accuses_no_checkpoint(self):
         """Memory of a rank that replays, after the last step before a checkpoint."""
-        with mock.patch.dict(os.environ, LAPIDARY_TEST_HOSTS="a,b", LAPIDARY_TEST_FLIP="b:6"):
+        with mock.patch.dict(os.environ, LAPIDARY_TEST_HOSTS="a,b", LAPIDARY_TEST_FLIP="b:6:moment"):
             result = self.verify("run", "--steps", "3:9", ranks=2, program=FAULTY, code=4)
         for words in ("wrong arithmetic at rank 1 on b, step 6: exp_avg of ", "changed in memory"):
             self.assertIn(words, result.err)

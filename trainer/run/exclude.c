@@ -270,3 +270,19 @@ lap_code lap_exclude_confirm(const lap_config *config, const lap_session *sessio
   lap_directory_lock_release(lock);
   return code;
 }
+
+void lap_exclude_warn(const lap_session *session, const char *from) {
+  static const char *const up[] = {"", "../", "../../"}; /* RUN, RUN/checkpoints, a checkpoint */
+  bool found = false;
+  for (int i = 0; session->root && i < 3; ++i) {
+    char *path = lap_format("%s/%s%s", from, up[i], unconfirmed_name);
+    found = found || lap_file_exists(path);
+    free(path);
+  }
+  if (found)
+    lap_console_warn(session->console,
+                     "%s: a host was excluded from this run, and its newest checkpoints may hold "
+                     "what that host did; `lapidary verify RUN` tells, or let the run itself go on "
+                     "first: --resume auto",
+                     from);
+}

@@ -36,4 +36,8 @@ lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status);
 
+/* Not collective. What else is resumed from or forked is confirmed by nobody: rank 0 warns where
+ * `from`, a run directory or a checkpoint in one, is of a run with RUN/unconfirmed. */
+void lap_exclude_warn(const lap_session *session, const char *from);
+
 #endif

@@ -384,8 +384,11 @@ static lap_code prepare(trainer *t, lap_status *status) {
                                &placement, status));
   LAP_TRY(lap_session_check_stop(t->session, status));
   LAP_TRY(lap_exclude_check(config, t->session, status));
-  if (!strcmp(t->options->resume.from, "auto"))
+  const char *from = t->options->resume.from;
+  if (!strcmp(from, "auto"))
     LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
+  else if (strcmp(from, "none") != 0)
+    lap_exclude_warn(t->session, from);
   lap_comm_set_activity(comm, "making or loading the state");
   t->state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,

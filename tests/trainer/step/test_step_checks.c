@@ -16,8 +16,8 @@
 #include "mpi/collective/segment_sum.h"
 #include "tests/trainer/step/small_run.h"
 
-/* Which sum this rank adds wrongly: of lanes the one of this index, NORM, or none; and what comes of
- * it. */
+/* Which sum this rank adds wrongly: of lanes the one of this index, NORM, or none; and what comes
+ * of it. */
 enum { NO_SUM = -2, NORM = -1, LOSS = 0, COUNTED = 4, SAVE = 6 };
 typedef struct {
   int sum;
@@ -166,8 +166,8 @@ static void a_bit_that_makes_a_step_bad_is_named(void **state) {
   }
 }
 
-/* Each rank adds losses, counts and the norm for itself, and does what follows from them: ranks that
- * differ would wait for each other. */
+/* Each rank adds losses, counts and the norm for itself, and does what follows from them: ranks
+ * that differ would wait for each other. */
 static void a_sum_that_one_rank_adds_wrongly_ends_the_run(void **state) {
   static const wrong_sum cases[] = {{LOSS, 1 + 1e-9, 0}, {LOSS, INFINITY, 0}, {NORM, 1 + 1e-9, 0},
                                     {NORM, INFINITY, 0}, {NORM, NAN, 0},      {COUNTED, 0, 0},
