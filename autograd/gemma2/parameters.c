@@ -244,6 +244,15 @@ const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const
   return lap_parameters_find_shard(parameters, name, parameters->shards.first);
 }
 
+const lap_parameter *lap_parameters_at(const lap_parameters *parameters, int64_t element) {
+  const lap_parameter *found = &parameters->parameter[0];
+  for (int i = 0; i < parameters->count; ++i)
+    if (parameters->parameter[i].offset <= element &&
+        (found->offset < parameters->parameter[i].offset))
+      found = &parameters->parameter[i];
+  return found;
+}
+
 lap_run lap_parameter_run(const lap_parameter *p, int64_t part, int64_t end) {
   if (p->cut != LAP_CUT_COLUMNS) {
     const int64_t before = p->cut == LAP_CUT_ROWS ? p->model_shard * p->elements : 0;

@@ -93,6 +93,8 @@ const lap_parameter *lap_parameters_find(const lap_parameters *parameters, const
 /* The part of shard `model_shard`; of a norm: the one held here, whatever the shard. */
 const lap_parameter *lap_parameters_find_shard(const lap_parameters *parameters, const char *name,
                                                int model_shard);
+/* The one that holds this element of the vector, or has it as padding. */
+const lap_parameter *lap_parameters_at(const lap_parameters *parameters, int64_t element);
 
 /* Elements of a part that are contiguous in the whole tensor too: elements [part, part + count) of
  * the part are elements [whole, whole + count) of the tensor. */

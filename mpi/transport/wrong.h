@@ -4,7 +4,7 @@
  * two steps, either has the bits that it must have or something is broken. What is checked:
  * collective/sum_check.h (sums over ranks), trainer/state/checksums.h (the state between updates),
  * and outcomes: numbers that every rank works out for itself from what all ranks have, such as the
- * loss of a step, are compared by hash.
+ * loss of a step, are compared before anything follows from them.
  */
 #ifndef LAP_MPI_TRANSPORT_WRONG_H
 #define LAP_MPI_TRANSPORT_WRONG_H
@@ -18,13 +18,13 @@
 lap_code lap_wrong_arithmetic(const lap_comm *comm, int rank, uint64_t step, lap_status *status,
                               const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Not collective. What ranks compare of an outcome, of LAP_OUTCOME_MOST numbers at most. NaN is
- * NaN, whatever its bits. */
+/* Collective over all ranks. An outcome: `numbers` [count, at most LAP_OUTCOME_MOST] of this rank,
+ * compared by hash; NaN is NaN, whatever its bits. LAP_NONFINITE on every rank where not all have
+ * the same: the ranks differ in what `format` names; where most of them agree, the others are named
+ * with their hosts, else nobody knows whose is wrong. What it sends is counted as that of checks.
+ */
 enum { LAP_OUTCOME_MOST = 16 };
-uint32_t lap_outcome_hash(const double *numbers, int count);
-/* Not collective. LAP_NONFINITE: the ranks differ in what `format` names, and nobody knows whose is
- * wrong. */
-lap_code lap_wrong_outcome(lap_status *status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+lap_code lap_agree_on_outcome(lap_comm *comm, const double *numbers, int count, lap_status *status,
+                              const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

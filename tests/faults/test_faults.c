@@ -260,14 +260,8 @@ static void in_state(small_run *r, fault *f, tally *t, bool *over) {
         r->state->whole[kind] ? r->state->parameters->elements : r->state->owned_elements;
     flip_bits(f, r->state->values[kind] + place % (uint64_t)held, sizeof(float));
   }
-  /* An infinity makes a bad step, which updates nothing and checks nothing: then it is found before
-   * the next checkpoint at the latest. */
-  lap_step_result result;
-  if (lap_stepper_run(r->stepper, (lap_step_requests){0}, &result, &status) != LAP_OK)
-    fail_msg("%s", status.message);
-  *over = result.skipped ? lap_stepper_confirm(r->stepper, &status) == LAP_NONFINITE
-                         : next_step_ends(r, message);
-  if (result.skipped) snprintf(message, sizeof message, "%s", status.message);
+  if (step(r, &status) != LAP_OK) fail_msg("%s", status.message);
+  *over = next_step_ends(r, message);
   snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", rank);
   count(r, rank, t, true, *over && strstr(message, who));
   *over = true;

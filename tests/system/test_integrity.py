@@ -46,6 +46,16 @@ class Integrity(Test):
         self.assertEqual(self.checkpoints("stop"), ["step-00000003", "step-00000006"])
         self.assertFalse((self.workspace / "stop/excluded_hosts").exists())
 
+    def test_an_infinite_weight_is_not_blamed_on_the_learning_rate(self):
+        for bad_steps in (1, 10):
+            with mock.patch.dict(os.environ, LAPIDARY_TEST_FLIP="b:7:weight"):
+                result = self.train(f"infinite-{bad_steps}", "ab", "x:1-1:1-1", "integrity.recheck.every=0",
+                                    f"max_bad_steps={bad_steps}", code=4)
+            for words in ("step 8: loss nan", "wrong arithmetic at rank 1 on b, step 8: weight of model.layers.0.",
+                          "changed in memory"):
+                self.assertIn(words, result.err)
+            self.assertNotIn("learning_rate", result.err)
+
     def test_exclude_and_go_on_from_what_other_hosts_confirm(self):
         policy = "integrity.policy=exclude"
         result = self.train("exclude", "abc", "b:5-99:1-99", policy, code=75)
@@ -68,6 +78,25 @@ class Integrity(Test):
         policy = ["integrity.policy=exclude", *arguments]
         self.train(name, "abc", "b:5-99:1-99", *policy, code=75)
         return self.workspace / name, ["integrity.policy=exclude", "--resume", "auto"]
+
+    def test_a_host_that_is_wrong_in_the_replay_is_excluded_too(self):
+        run, go_on = self.excluded("second")
+        before = snapshot(run / "checkpoints")
+        result = self.train("second", "acd", "c:4-4:1-99", *go_on, code=75)
+        for words in ("step 4: the gradients of lane", "Computed wrongly: rank 1 on c", "go on without it"):
+            self.assertIn(words, result.err)
+        self.assertEqual((run / "excluded_hosts").read_text(), "b\nc\n")
+        self.assertEqual(snapshot(run / "checkpoints"), before)
+        result = self.train("second", "ad", "c:4-4:1-99", *go_on)
+        self.assertIn("step 3 is confirmed", result.err)
+        self.assertEqual(result.json["state_sha256"], self.state)
+
+    def test_a_checkpoint_that_nobody_has_confirmed_is_not_taken_without_a_word(self):
+        run, _ = self.excluded("doubted")
+        for number, parent in enumerate((run, run / "checkpoints/step-00000006")):
+            result = self.train(f"doubted-fork-{number}", "ac", "b:5-99:1-99", "--fork", "--resume", parent)
+            for words in (f"warning: {parent}: a host was excluded from this run", "lapidary verify RUN"):
+                self.assertIn(words, result.err)
 
     def test_a_wrong_command_line_renames_no_checkpoint(self):
         run, go_on = self.excluded("mistaken")

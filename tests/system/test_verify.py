@@ -22,9 +22,9 @@ class Verify(Test):
         with mock.patch.dict(os.environ, LAPIDARY_TEST_HOSTS="a,b", LAPIDARY_TEST_FAULT="b:8-8:1-1"):
             succeed("train", cls.config, f"run_dir={workspace / 'wrong'}", "--quiet", ranks=2, program=FAULTY)
 
-    def verify(self, run, *arguments, code=0, ranks=None):
+    def verify(self, run, *arguments, code=0, ranks=None, program=None):
         before = snapshot(self.workspace / run)
-        result = lapidary("verify", self.workspace / run, *arguments, ranks=ranks)
+        result = lapidary("verify", self.workspace / run, *arguments, ranks=ranks, program=program)
         self.assert_exit(result, code)
         self.assertEqual(snapshot(self.workspace / run), before)
         return result
@@ -58,6 +58,14 @@ class Verify(Test):
         self.assertGreater(found["differing_tensors"], 1)
         # What comes after is right, given what it began with.
         self.verify("wrong", "--steps", "9:12")
+
+    def test_a_replay_that_is_wrong_accuses_no_checkpoint(self):
+        """Memory of a rank that replays, after the last step before a checkpoint."""
+        with mock.patch.dict(os.environ, LAPIDARY_TEST_HOSTS="a,b", LAPIDARY_TEST_FLIP="b:6:moment"):
+            result = self.verify("run", "--steps", "3:9", ranks=2, program=FAULTY, code=4)
+        for words in ("wrong arithmetic at rank 1 on b, step 6: exp_avg of ", "changed in memory"):
+            self.assertIn(words, result.err)
+        self.assertNotIn("is not what steps", result.err)
 
     def test_what_is_asked_for_must_be_there(self):
         result = self.verify("run", "--steps", "4:9", code=2)

@@ -101,7 +101,8 @@ void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memor
 /* Collective, where none is in flight. As lap_checkpoint_write, and deletes old ones once it is
  * published. `behind`: returns when the state has been copied and its space reserved; otherwise
  * nothing is copied, `state` must stay as it is, and lap_checkpoint_finish does the work. An error
- * is that of lap_checkpoint_write; then none is in flight. */
+ * is that of lap_checkpoint_write, or LAP_NONFINITE where the copy has changed in memory before it
+ * was written and hashed; then none is in flight. */
 lap_code lap_checkpoint_begin(lap_checkpoint_writer *writer, const lap_state *state,
                               const lap_checkpoint_keep *keep, bool behind, lap_status *status);
 /* Whether one is in flight; the same on all ranks. */

@@ -12,8 +12,10 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "mpi/transport/wrong.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/checkpoint/payload.h"
 #include "trainer/checkpoint/publish.h"
@@ -37,6 +39,7 @@ struct lap_checkpoint_writer {
   lap_checkpoint_extras extras;
   float *copy[LAP_STATE_KINDS]; /* [copied elements], kept from one to the next */
   int64_t copied;
+  uint64_t *sums; /* [kinds][runs]: checksums (XXH3) of what was copied */
 
   part part; /* the rest is of the one in flight */
   worker worker;
@@ -56,6 +59,77 @@ struct lap_checkpoint_writer {
 
 static bool is_root(const lap_checkpoint_writer *w) { return lap_comm_rank(w->comm) == 0; }
 
+/* --- the copy --- */
+
+/* Elements of a bucket that are copied, and compared, at once. */
+enum { RUN = 1 << 18 };
+
+static int64_t runs_of(int64_t elements) { return (elements + RUN - 1) / RUN; }
+
+static int64_t count_runs(const lap_state *state) {
+  int64_t runs = 0;
+  for (int b = 0; b < state->partition->buckets; ++b)
+    runs += runs_of(lap_range_count(state->owned[b]));
+  return runs;
+}
+
+/* Of a run that begins at element `at` of `count`. */
+static size_t run_bytes(int64_t count, int64_t at) {
+  return (size_t)(count - at < RUN ? count - at : RUN) * sizeof(float);
+}
+
+/* What this rank owns, in memory of its own; the rest of the state is only pointed to. */
+static void copy_state(lap_checkpoint_writer *w, const lap_state *state) {
+  if (w->copied < state->owned_elements)
+    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+      lap_release_aligned(w->copy[kind]);
+      w->copy[kind] = lap_allocate_aligned(state->owned_elements, sizeof(float));
+      w->copied = state->owned_elements;
+    }
+  w->state = *state;
+  w->sums = lap_reallocate(w->sums, LAP_STATE_KINDS * count_runs(state), sizeof *w->sums);
+  uint64_t *sums = w->sums;
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
+    w->state.whole[kind] = false;
+    w->state.values[kind] = w->copy[kind];
+    for (int b = 0; b < state->partition->buckets; ++b) {
+      const int64_t count = lap_range_count(state->owned[b]);
+      const float *from = lap_state_at(state, (lap_state_kind)kind, b, state->owned[b].begin);
+      float *to = w->copy[kind] + state->owned_offset[b];
+#pragma omp parallel for schedule(static)
+      for (int64_t i = 0; i < count; i += RUN) {
+        sums[i / RUN] = lap_xxh3(from + i, run_bytes(count, i));
+        memcpy(to + i, from + i, run_bytes(count, i));
+      }
+      sums += runs_of(count);
+    }
+  }
+}
+
+static lap_code fail_changed(const lap_checkpoint_writer *w, lap_state_kind kind, int64_t element,
+                             lap_status *status) {
+  const lap_parameter *tensor = lap_parameters_at(w->state.parameters, element);
+  return lap_wrong_arithmetic(
+      w->comm, lap_comm_rank(w->comm), w->state.step, status,
+      "%s of %s, model shard %d, from element %" PRId64
+      " on, changed in the memory from which the checkpoint is written; there is none of this step",
+      lap_state_kind_name(kind), tensor->name, tensor->model_shard, element - tensor->offset);
+}
+
+/* Once it has been written and hashed: nobody else would notice, since both are of the copy. */
+static lap_code check_copy(const lap_checkpoint_writer *w, lap_status *status) {
+  const uint64_t *sum = w->sums;
+  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind)
+    for (int b = 0; b < w->state.partition->buckets; ++b) {
+      const int64_t count = lap_range_count(w->state.owned[b]);
+      const float *copy = w->copy[kind] + w->state.owned_offset[b];
+      for (int64_t i = 0; i < count; i += RUN)
+        if (lap_xxh3(copy + i, run_bytes(count, i)) != *sum++)
+          return fail_changed(w, (lap_state_kind)kind, w->state.owned[b].begin + i, status);
+    }
+  return LAP_OK;
+}
+
 /* --- the worker --- */
 
 static void work(lap_checkpoint_writer *w) {
@@ -67,6 +141,7 @@ static void work(lap_checkpoint_writer *w) {
           lap_payload_write(&w->state, &w->draft.list, w->descriptor, w->payload, status);
     w->descriptor = -1;
     if (w->digests) lap_state_digests_compute(w->digests, !w->behind);
+    if (w->behind && status->code == LAP_OK) status->code = check_copy(w, status);
   } else if (w->part == READING_BACK && w->neighbours_count > 0) {
     char *path = lap_payload_path(w->draft.temporary, w->neighbour);
     status->code =
@@ -110,32 +185,6 @@ static void start_work(lap_checkpoint_writer *w, part next) {
 static void wait_for_work(lap_checkpoint_writer *w) {
   if (w->worker.threaded) pthread_join(w->worker.thread, NULL);
   w->worker.threaded = false;
-}
-
-/* --- the copy --- */
-
-/* What this rank owns, in memory of its own; the rest of the state is only pointed to. */
-static void copy_state(lap_checkpoint_writer *w, const lap_state *state) {
-  enum { RUN = 1 << 18 };
-  if (w->copied < state->owned_elements)
-    for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
-      lap_release_aligned(w->copy[kind]);
-      w->copy[kind] = lap_allocate_aligned(state->owned_elements, sizeof(float));
-      w->copied = state->owned_elements;
-    }
-  w->state = *state;
-  for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) {
-    w->state.whole[kind] = false;
-    w->state.values[kind] = w->copy[kind];
-    for (int b = 0; b < state->partition->buckets; ++b) {
-      const int64_t count = state->owned[b].end - state->owned[b].begin;
-      const float *from = lap_state_at(state, (lap_state_kind)kind, b, state->owned[b].begin);
-      float *to = w->copy[kind] + state->owned_offset[b];
-#pragma omp parallel for schedule(static)
-      for (int64_t i = 0; i < count; i += RUN)
-        memcpy(to + i, from + i, (size_t)(count - i < RUN ? count - i : RUN) * sizeof *to);
-    }
-  }
 }
 
 void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memory) {
@@ -307,6 +356,7 @@ void lap_checkpoint_writer_destroy(lap_checkpoint_writer *w) {
   if (!w) return;
   assert(w->part == IDLE);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(w->copy[kind]);
+  free(w->sums);
   free(w->directory);
   free(w);
 }

@@ -308,8 +308,8 @@ static const lap_config_key schema[] = {
      .meaning =
          "Sums over ranks added again. Of each gradient's sum another rank adds a 64th, "
          "chosen at random; what every rank adds for itself, losses, counts and norms, is "
-         "compared between ranks. A difference ends the job with exit code 4. Costs a 64th of "
-         "what gradients send, and two more exchanges a step. Changes no bit."},
+         "compared between ranks before the update. A difference ends the job with exit code 4. "
+         "Costs a 64th of what gradients send, and three more exchanges a step. Changes no bit."},
     {"integrity.state", LAP_KEY_WORD, offsetof(lap_config, integrity.state), .fallback = "on",
      .words = switch_words,
      .meaning =

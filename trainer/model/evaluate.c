@@ -172,11 +172,10 @@ static lap_evaluation evaluation_of(const lap_evaluate_request *request,
 /* Collective. Every rank has added the sums of all windows. */
 static lap_code compare_totals(lap_comm *comm, const lap_position_sums *total, lap_status *status) {
   double numbers[sizeof *total / sizeof(double)];
+  const int count = sizeof numbers / sizeof *numbers;
   _Static_assert(sizeof numbers / sizeof *numbers <= LAP_OUTCOME_MOST, "a hash takes them all");
-  int64_t least, most;
   memcpy(numbers, total, sizeof numbers);
-  lap_agree_range(comm, lap_outcome_hash(numbers, sizeof numbers / sizeof *numbers), &least, &most);
-  return least == most ? LAP_OK : lap_wrong_outcome(status, "sums of an evaluation");
+  return lap_agree_on_outcome(comm, numbers, count, status, "sums of an evaluation");
 }
 
 lap_code lap_evaluate(const lap_evaluate_request *request, lap_evaluation *evaluation,

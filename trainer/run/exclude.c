@@ -149,6 +149,7 @@ static lap_code find_confirmed(const lap_config *config, const lap_session *sess
                                         "bring that back, or start anew in another run_dir: no "
                                         "later checkpoint has the bits of a replay on these hosts"};
     code = lap_replay(config, session, inputs, &request, &report, status);
+    if (code != LAP_OK) code = lap_exclude_suspects(config, session, report.wrong, status);
     const size_t equal = report.count - (report.count && !report.equal);
     found = code == LAP_OK && equal > 0;
     if (found) *confirmed = report.point[equal - 1].step;
@@ -268,4 +269,20 @@ lap_code lap_exclude_confirm(const lap_config *config, const lap_session *sessio
   if (code == LAP_OK) code = confirm(config, session, inputs, status);
   lap_directory_lock_release(lock);
   return code;
+}
+
+void lap_exclude_warn(const lap_session *session, const char *from) {
+  static const char *const up[] = {"", "../", "../../"}; /* RUN, RUN/checkpoints, a checkpoint */
+  bool found = false;
+  for (int i = 0; session->root && i < 3; ++i) {
+    char *path = lap_format("%s/%s%s", from, up[i], unconfirmed_name);
+    found = found || lap_file_exists(path);
+    free(path);
+  }
+  if (found)
+    lap_console_warn(session->console,
+                     "%s: a host was excluded from this run, and its newest checkpoints may hold "
+                     "what that host did; `lapidary verify RUN` tells, or let the run itself go on "
+                     "first: --resume auto",
+                     from);
 }

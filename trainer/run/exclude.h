@@ -31,8 +31,13 @@ lap_code lap_exclude_check(const lap_config *config, const lap_session *session,
  * One that is damaged cannot be confirmed, which a warning says; LAP_DATA where all are.
  * LAP_USAGE where the numbers of the newest differ from this run's. LAP_NONFINITE where not even
  * the first one is confirmed; LAP_USAGE or LAP_DATA where that would be, but what the run began
- * with is gone, or not known. */
+ * with is gone, or not known. A host that computes wrongly in the replay is excluded too, as by
+ * lap_exclude_suspects. */
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status);
+
+/* Not collective. What else is resumed from or forked is confirmed by nobody: rank 0 warns where
+ * `from`, a run directory or a checkpoint in one, is of a run with RUN/unconfirmed. */
+void lap_exclude_warn(const lap_session *session, const char *from);
 
 #endif

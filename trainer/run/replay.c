@@ -173,7 +173,19 @@ static bool is_to_stop(void *context) {
   return lap_stop_requested();
 }
 
-static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
+/* The stepper's does not outlive it. */
+static lap_recheck_verdict *copy_verdict(const replayer *r) {
+  const lap_recheck_verdict *found = lap_stepper_verdict(r->stepper);
+  if (!found) return NULL;
+  const int ranks = lap_comm_size(r->session->comm);
+  lap_recheck_verdict *copy = lap_allocate(1, sizeof *copy);
+  copy->decided = found->decided;
+  copy->suspect = lap_allocate(ranks, sizeof *copy->suspect);
+  memcpy(copy->suspect, found->suspect, (size_t)ranks * sizeof *copy->suspect);
+  return copy;
+}
+
+static lap_code run_to(replayer *r, uint64_t step, lap_status *status) {
   double said = lap_clock_seconds();
   enum { SECONDS_OF_SILENCE = 10 };
   while (r->state->step < step) {
@@ -181,7 +193,11 @@ static lap_code run_to(const replayer *r, uint64_t step, lap_status *status) {
     snprintf(activity, sizeof activity, "replaying step %" PRIu64, r->state->step + 1);
     lap_comm_set_activity(r->session->comm, activity);
     lap_step_result result;
-    LAP_TRY(lap_stepper_run(r->stepper, (lap_step_requests){.leave = is_to_stop}, &result, status));
+    const lap_step_requests requests = {.leave = is_to_stop};
+    if (lap_stepper_run(r->stepper, requests, &result, status) != LAP_OK) {
+      r->report->wrong = copy_verdict(r);
+      return status->code;
+    }
     if (result.left)
       return lap_fail(status, LAP_STOPPED, "stopped after step %" PRIu64 " of %" PRIu64,
                       r->state->step, r->last);
@@ -255,8 +271,12 @@ static lap_code compare_values(const replayer *r, const lap_checkpoint *checkpoi
   return code;
 }
 
+/* Not before all is known that this replay has noticed of itself: else it would accuse a checkpoint
+ * that is right. */
 static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
+  *status = (lap_status){.code = LAP_OK};
+  LAP_TRY(lap_stepper_confirm(r->stepper, status));
   LAP_TRY(open_checkpoint(r, step, &checkpoint, status));
   lap_replay_point *point = &r->report->point[r->report->count++];
   point->step = step;
@@ -318,5 +338,7 @@ lap_code lap_replay(const lap_config *config, const lap_session *session, const 
 
 void lap_replay_release(lap_replay_report *report) {
   free(report->point);
+  if (report->wrong) free(report->wrong->suspect);
+  free(report->wrong);
   *report = (lap_replay_report){0};
 }

@@ -10,6 +10,7 @@
 
 #include "core/hash.h"
 #include "trainer/run/inputs.h"
+#include "trainer/step/recheck.h"
 
 /* Collective. The steps of the finished checkpoints of a run directory, in increasing order, as
  * rank 0 sees them: malloc'ed. LAP_DATA where there are none. */
@@ -40,6 +41,9 @@ typedef struct {
   char difference[LAP_REPLAY_NAMED][LAP_REPLAY_NAME];
   int named;     /* in the list */
   int differing; /* of all */
+  /* Who computed wrongly in the replay, where it failed for that (lap_stepper_verdict); malloc'ed,
+   * NULL: nobody. */
+  lap_recheck_verdict *wrong;
 } lap_replay_report;
 
 /* Collective. Loads the checkpoint of steps[0] (0: what the run began with: random weights, those
@@ -49,8 +53,9 @@ typedef struct {
  * LAP_USAGE naming the key. The length of the run may be another where no learning rate behind a
  * checkpoint depended on it (length.h). Where step 0 is asked for, and the parent has gone or
  * run.json does not say what the run began with, LAP_USAGE or LAP_DATA with the advice. LAP_DATA
- * where a checkpoint is damaged, LAP_STOPPED where any rank is asked to stop. LAP_OK whether the
- * states are equal or not; the caller releases the report, after a failure too. */
+ * where a checkpoint is damaged, LAP_NONFINITE where the replay itself was computed wrongly
+ * (step.h), LAP_STOPPED where any rank is asked to stop. LAP_OK whether the states are equal or
+ * not; the caller releases the report, after a failure too. */
 lap_code lap_replay(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
                     const lap_replay_request *request, lap_replay_report *report,
                     lap_status *status);

@@ -268,13 +268,16 @@ static lap_step_requests requests_of(trainer *t) {
 /* LAP_STOPPED where the evaluation that is due was left: nothing is saved yet. */
 static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *status) {
   const uint64_t step = t->state->step, total = t->inputs->total_steps;
-  if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps)
+  if (t->state->bad_steps >= (uint64_t)t->config->max_bad_steps) {
+    *status = t->pending;
+    LAP_TRY(lap_stepper_confirm(t->stepper, status)); /* memory may be the reason */
     return lap_fail(status, LAP_NONFINITE,
                     "step %" PRIu64 ": loss or gradient was not finite in %" PRIu64
                     " steps in a row (max_bad_steps); the newest checkpoint is from before; try a "
                     "smaller optimizer.learning_rate, or look at the data of these steps, which "
                     "%s/bad_batches.jsonl names",
                     step, t->state->bad_steps, t->config->run_dir);
+  }
   if (t->meter.running) ++t->meter.steps;
   if (lap_saver_can_advance(t->saver, r->writing)) {
     pause_counting(t);
@@ -381,8 +384,11 @@ static lap_code prepare(trainer *t, lap_status *status) {
                                &placement, status));
   LAP_TRY(lap_session_check_stop(t->session, status));
   LAP_TRY(lap_exclude_check(config, t->session, status));
-  if (!strcmp(t->options->resume.from, "auto"))
+  const char *from = t->options->resume.from;
+  if (!strcmp(from, "auto"))
     LAP_TRY(lap_exclude_confirm(config, t->session, t->inputs, status));
+  else if (strcmp(from, "none") != 0)
+    lap_exclude_warn(t->session, from);
   lap_comm_set_activity(comm, "making or loading the state");
   t->state = lap_state_create(&config->model, &placement, lap_state_use_of_training(config));
   LAP_TRY(lap_resume_or_start(config, t->session, t->inputs, &t->options->resume, t->state,

@@ -230,21 +230,12 @@ void lap_checksums_check_copies(lap_checksums *c) {
 
 /* --- the verdict --- */
 
-static const lap_parameter *tensor_at(const lap_parameters *parameters, int64_t element) {
-  const lap_parameter *found = &parameters->parameter[0];
-  for (int i = 0; i < parameters->count; ++i)
-    if (parameters->parameter[i].offset <= element &&
-        (found->offset < parameters->parameter[i].offset))
-      found = &parameters->parameter[i];
-  return found;
-}
-
 lap_code lap_checksums_verdict(const lap_checksums *c, uint64_t step, lap_status *status) {
   if (c->fault < 0) return LAP_OK;
   const lap_state *state = c->state;
   const lap_checksum_block *block = &c->block[c->fault];
-  const lap_parameter *first = tensor_at(state->parameters, block->begin);
-  const lap_parameter *last = tensor_at(state->parameters, block->end - 1);
+  const lap_parameter *first = lap_parameters_at(state->parameters, block->begin);
+  const lap_parameter *last = lap_parameters_at(state->parameters, block->end - 1);
   const lap_comm *comm = state->placement.comm;
   return lap_wrong_arithmetic(
       comm, lap_comm_rank(comm), step, status,

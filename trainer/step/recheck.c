@@ -133,20 +133,39 @@ void lap_recheck_watch(lap_recheck *r, int lane) {
     if (r->lane[i] == lane) r->target = hashes_of(r, FIRST, i);
 }
 
+static bool has_nan(const float *values, int64_t count) {
+  int found = 0;
+  for (int64_t i = 0; i < count; ++i) found |= values[i] != values[i];
+  return found;
+}
+
+/* A NaN is a NaN, whatever its bits: kernels do not agree on these. */
+static void hash_gradient(const float *values, int64_t count, hash_text text) {
+  const size_t bytes = (size_t)count * sizeof *values;
+  if (!has_nan(values, count)) {
+    lap_xxh128_hex(values, bytes, text);
+    return;
+  }
+  float *plain = lap_allocate(count, sizeof *plain);
+  for (int64_t i = 0; i < count; ++i) plain[i] = isnan(values[i]) ? NAN : values[i];
+  lap_xxh128_hex(plain, bytes, text);
+  free(plain);
+}
+
 void lap_recheck_take(lap_recheck *r, int block, float *const *gradients) {
   const lap_parameters *parameters = r->state->parameters;
   for (int p = 0; r->target && p < parameters->count; ++p) {
     const lap_parameter *parameter = &parameters->parameter[p];
     const lap_bucket *bucket = &parameters->bucket[parameter->bucket];
     if (bucket->block == block)
-      lap_xxh128_hex(gradients[parameter->bucket] + (parameter->offset - bucket->begin),
-                     (size_t)parameter->elements * sizeof(float), r->target[p]);
+      hash_gradient(gradients[parameter->bucket] + (parameter->offset - bucket->begin),
+                    parameter->elements, r->target[p]);
   }
 }
 
 void lap_recheck_take_losses(lap_recheck *r, const double *sums, int count) {
   enum { MOST = 16 };
-  double plain[MOST]; /* a NaN is a NaN, whatever its bits */
+  double plain[MOST]; /* as hash_gradient */
   assert(count <= MOST);
   for (int i = 0; i < count; ++i) plain[i] = isnan(sums[i]) ? NAN : sums[i];
   if (r->target)

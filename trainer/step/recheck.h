@@ -5,7 +5,8 @@
  * where there is no other; of several model ranks, each computes the shards that its counterpart
  * has computed. Compared are hashes (XXH128), one a tensor, taken while the lane's gradient is
  * whole, before it enters the sums, and one of what the lane's losses and counts add up to: nothing
- * but hashes travels, and nothing is kept of lanes that were not chosen.
+ * but hashes travels, and nothing is kept of lanes that were not chosen. A NaN is a NaN in them,
+ * whatever its bits.
  *
  * Where they differ, the lane is computed once more, and the majority is right: by a third replica;
  * of two, by both again; of one, by it. What that cannot decide stays open, and all who computed

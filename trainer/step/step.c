@@ -19,9 +19,8 @@
 #include "trainer/step/schedule.h"
 #include "trainer/step/update.h"
 
-/* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. SUM_OUTCOME:
- * what its rank has made of the sums of the step before. */
-enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_ENDED, SUM_SAVE, SUM_OUTCOME, SUMS };
+/* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
+enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_ENDED, SUM_SAVE, SUMS };
 /* SUM_ENDED holds two counts: lanes whose ranks have failed, and lanes whose ranks leave the step;
  * SUM_SAVE lanes whose ranks ask for a checkpoint, and lanes whose ranks are writing one. There are
  * fewer lanes than this. */
@@ -39,7 +38,6 @@ struct lap_stepper {
   lap_block_weights *weights;
   lap_checksums *checksums; /* of the state; NULL: none */
   lap_status wrong;         /* what this rank has found, brought to the next agreement point */
-  uint32_t outcome;         /* of the last step, as a hash; 0: none yet, or nobody compares */
   lap_gemma2 *model;
   lap_micro_batch *micro;
   lap_input_rows *input_rows; /* NULL: a lane has one micro-batch */
@@ -398,22 +396,6 @@ static void share_requests(const lap_stepper *s, lap_step_requests *requests, bo
   *failed = all & FAILED;
 }
 
-/* Every rank has added what all have sent, so all have the same outcome; a hash adds up over the
- * lanes without rounding. */
-static void take_outcome(lap_stepper *s, const lap_step_result *r, float factor) {
-  const double numbers[] = {
-      r->loss,       r->ce, r->kd, r->kl, r->grad_norm, r->learning_rate, (double)r->counted,
-      (double)factor};
-  if (s->config->integrity.sums == LAP_ON)
-    s->outcome = lap_outcome_hash(numbers, sizeof numbers / sizeof *numbers);
-}
-
-static void note_outcomes(lap_stepper *s, bool are_equal) {
-  if (!are_equal && s->wrong.code == LAP_OK)
-    s->wrong.code = lap_wrong_outcome(
-        &s->wrong, "losses, counts, norms or factors in step %" PRIu64, s->state->step);
-}
-
 static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sums[SUMS],
                           double *since, lap_status *status) {
   const lap_fold *fold = &s->state->placement.fold;
@@ -431,14 +413,11 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     run_round(s, round, values, &failed, since, &own);
     values[SUM_ENDED] = s->left ? SECOND_COUNT : failed;
     values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SECOND_COUNT : 0);
-    values[SUM_OUTCOME] = s->outcome;
   }
   s->asked = NULL; /* whatever is computed again is not left */
   lap_gradient_sum_finish(s->gradient_sum);
   if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
-  note_outcomes(
-      s, sums[SUM_OUTCOME] == (double)s->outcome * lap_mesh_lanes(&s->state->placement.mesh));
   account(s, LAP_PHASE_REDUCE, since);
   if (fmod(sums[SUM_ENDED], SECOND_COUNT) > 0) {
     *status = own;
@@ -478,14 +457,15 @@ static double gradient_norm(lap_stepper *s, double counted, double *since) {
   return mean(sqrt(squares), counted);
 }
 
-/* Returns the factor of the gradients. */
-static float update_weights(lap_stepper *s, double grad_norm, double counted, double learning_rate,
-                            double *since) {
+static float gradient_factor(const lap_stepper *s, double grad_norm, double counted) {
+  const double clip = s->config->optimizer.clip_norm;
+  const double shrink = clip > 0 && grad_norm > clip ? clip / grad_norm : 1;
+  return (float)(shrink / counted);
+}
+
+static void update_weights(lap_stepper *s, float factor, double learning_rate, double *since) {
   const lap_config *config = s->config;
   lap_state *state = s->state;
-  const double clip = config->optimizer.clip_norm;
-  const double shrink = clip > 0 && grad_norm > clip ? clip / grad_norm : 1;
-  const float factor = (float)(shrink / counted);
   const lap_adamw adamw = {.learning_rate = learning_rate,
                            .beta1 = config->optimizer.beta1,
                            .beta2 = config->optimizer.beta2,
@@ -500,7 +480,45 @@ static float update_weights(lap_stepper *s, double grad_norm, double counted, do
   lap_block_weights_changed(s->weights, state->whole[LAP_EXP_AVG]);
   account(s, LAP_PHASE_GATHER, since);
   state->applied_updates += 1;
-  return factor;
+}
+
+/* All of it, as it is between two updates. */
+static void check_state(lap_stepper *s, uint64_t step) {
+  if (!s->checksums || s->wrong.code != LAP_OK) return;
+  lap_block_weights_wait_all(s->weights);
+  lap_checksums_check_copies(s->checksums);
+  lap_checksums_check_all(s->checksums);
+  s->wrong.code = lap_checksums_verdict(s->checksums, step, &s->wrong);
+}
+
+static lap_step_result result_of(lap_stepper *s, const double sums[SUMS], double *since) {
+  const double counted = sums[SUM_COUNTED], norm = gradient_norm(s, counted, since);
+  lap_step_result r = {
+      .loss = mean(sums[SUM_LOSS], counted),
+      .ce = mean(sums[SUM_CE], counted),
+      .kd = mean(sums[SUM_KD], counted),
+      .kl = mean(sums[SUM_KL], counted),
+      .grad_norm = counted > 0 ? norm : 0,
+      .learning_rate = lap_schedule_learning_rate(s->config, s->state->step, s->total_steps),
+      .counted = (uint64_t)counted,
+      .checkpoint = fmod(sums[SUM_SAVE], SECOND_COUNT) > 0,
+      .writing = sums[SUM_SAVE] >= SECOND_COUNT,
+  };
+  r.bad = counted > 0 && !(isfinite(r.loss) && isfinite(r.grad_norm));
+  r.skipped = r.bad || counted == 0;
+  return r;
+}
+
+/* Every rank has added what all have sent: all have the same numbers, and do the same next. */
+static lap_code compare_outcomes(const lap_stepper *s, const lap_step_result *r,
+                                 const double sums[SUMS], float factor, lap_status *status) {
+  const double numbers[] = {
+      r->loss,           r->ce,          r->kd,         r->kl, r->grad_norm, r->learning_rate,
+      sums[SUM_COUNTED], sums[SUM_SAVE], (double)factor};
+  if (s->config->integrity.sums == LAP_OFF) return LAP_OK;
+  return lap_agree_on_outcome(s->state->placement.comm, numbers, sizeof numbers / sizeof *numbers,
+                              status, "losses, counts, norms or factors in step %" PRIu64,
+                              s->state->step + 1);
 }
 
 lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
@@ -519,28 +537,13 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
     LAP_TRY(lap_recheck_run(s->recheck, &computer, status));
     since = lap_clock_seconds();
   }
-  const double counted = sums[SUM_COUNTED];
-  *result = (lap_step_result){
-      .loss = mean(sums[SUM_LOSS], counted),
-      .ce = mean(sums[SUM_CE], counted),
-      .kd = mean(sums[SUM_KD], counted),
-      .kl = mean(sums[SUM_KL], counted),
-      .learning_rate = lap_schedule_learning_rate(s->config, state->step, s->total_steps),
-      .counted = (uint64_t)counted,
-      .checkpoint = fmod(sums[SUM_SAVE], SECOND_COUNT) > 0,
-      .writing = sums[SUM_SAVE] >= SECOND_COUNT,
-      .skipped = true,
-  };
-  float factor = 0;
-  if (counted > 0) {
-    result->grad_norm = gradient_norm(s, counted, &since);
-    result->bad = !isfinite(result->loss) || !isfinite(result->grad_norm);
-    if (!result->bad) {
-      factor = update_weights(s, result->grad_norm, counted, result->learning_rate, &since);
-      result->skipped = false;
-    }
-  }
-  take_outcome(s, result, factor);
+  *result = result_of(s, sums, &since);
+  const float factor =
+      result->skipped ? 0 : gradient_factor(s, result->grad_norm, sums[SUM_COUNTED]);
+  LAP_TRY(compare_outcomes(s, result, sums, factor, status));
+  account(s, LAP_PHASE_REDUCE, &since);
+  if (!result->skipped) update_weights(s, factor, result->learning_rate, &since);
+  if (result->bad) check_state(s, state->step + 1); /* a bit may have made a weight infinite */
   state->bad_steps = result->bad ? state->bad_steps + 1 : 0;
   state->step += 1;
   return LAP_OK;
@@ -573,18 +576,9 @@ const lap_recheck_verdict *lap_stepper_verdict(const lap_stepper *s) {
 }
 
 lap_code lap_stepper_confirm(lap_stepper *s, lap_status *status) {
-  const lap_state *state = s->state;
-  if (s->checksums && s->wrong.code == LAP_OK) {
-    lap_block_weights_wait_all(s->weights);
-    lap_checksums_check_copies(s->checksums);
-    lap_checksums_check_all(s->checksums);
-    s->wrong.code = lap_checksums_verdict(s->checksums, state->step, &s->wrong);
-  }
-  int64_t least, most;
-  lap_agree_range(state->placement.comm, s->outcome, &least, &most);
-  note_outcomes(s, least == most);
+  check_state(s, s->state->step);
   if (s->wrong.code != LAP_OK) *status = s->wrong;
-  return lap_agree(state->placement.comm, status);
+  return lap_agree(s->state->placement.comm, status);
 }
 
 const double *lap_stepper_seconds(const lap_stepper *s) { return s->seconds; }

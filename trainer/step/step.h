@@ -5,11 +5,13 @@
  *   sum of the lanes' losses and counts     agreement point: a failure anywhere stops all alike
  *   some lanes again, where it is due       recheck.h; gradients that differ stop all alike
  *   sums of the gradients                   what is not there yet; the fixed tree over lanes
- *   norm, AdamW on what is owned here       one float32 factor for mean and clipping
+ *   norm of the gradient                    what all ranks have worked out is compared
+ *   AdamW on what is owned here             one float32 factor for mean and clipping
  *   gather of the weights                   runs beside the next step, which waits block by block
  *
- * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts; so
- * does a step without counted positions (which is not bad).
+ * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts, and
+ * checks the whole state, where a bit may have flipped; a step without counted positions, which is
+ * not bad, changes nothing but the step.
  */
 #ifndef LAP_TRAINER_STEP_STEP_H
 #define LAP_TRAINER_STEP_STEP_H
@@ -60,7 +62,7 @@ typedef struct {
 /* What a step sends besides gradients and weights: float64 values that are summed over lanes. The
  * ranks of a replica also tell each other their requests, once, and before each micro-batch
  * failures and whether they leave. */
-enum { LAP_STEP_SUMS = 8 };
+enum { LAP_STEP_SUMS = 7 };
 
 typedef struct lap_stepper lap_stepper;
 
@@ -80,7 +82,8 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
  * all of them, with the state as before the step; so is wrong arithmetic (LAP_NONFINITE): of a lane
- * that was computed again, or what a rank has found in the step before. A step that is left is
+ * that was computed again, of a loss or norm that not all ranks have worked out alike, or what a
+ * rank has found in the step before. A step that is left is
  * finished without computing, for those that wait for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);

@@ -18,6 +18,7 @@
 #include "mpi/transport/agree.h"
 #include "tests/trainer/checkpoint/fixture.h"
 #include "tests/trainer/checkpoint/world.h"
+#include "trainer/checkpoint/payload.h"
 #include "trainer/state/hash.h"
 
 static const lap_checkpoint_keep keep_two = {.keep = 2, .best_step = -1};
@@ -116,6 +117,50 @@ static void one_writer_writes_many(void **context) {
   assert_non_null(strstr(after, "step-00000004"));
   free(before);
   free(after);
+  lap_state_destroy(state);
+  lap_checkpoint_writer_destroy(writer);
+}
+
+/* In the copy of the last rank, of all kinds the last one, before it is written or after that. */
+static enum { NEVER, BEFORE, AFTER } flips;
+
+lap_code __real_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status) {
+  const lap_comm *comm = state->placement.comm;
+  float *value = state->values[LAP_EXP_AVG_SQ] + 3;
+  const bool here = lap_comm_rank(comm) == lap_comm_size(comm) - 1;
+  if (here && flips == BEFORE) *value += 1;
+  const lap_code code = __real_lap_payload_write(state, list, descriptor, path, status);
+  if (here && flips == AFTER) *value += 1;
+  return code;
+}
+
+static void a_copy_that_changes_in_memory_is_no_checkpoint(void **context) {
+  world *w = *context;
+  world_write_step(w, 110);
+  lap_checkpoint_writer *writer = writer_of(w, NULL);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 120);
+  char who[64];
+  snprintf(who, sizeof who, "wrong arithmetic at rank %d on ", lap_comm_size(w->comm) - 1);
+  for (int when = BEFORE; when <= AFTER; ++when) {
+    lap_status status = {0};
+    flips = when;
+    begin(writer, state);
+    assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_NONFINITE);
+    flips = NEVER;
+    if (!strstr(status.message, who) || !strstr(status.message, "step 120: exp_avg_sq of "))
+      fail_msg("%s", status.message);
+    assert_false(has_name(w, "step-00000120"));
+    world_expect_newest(w, 110, NULL);
+  }
+  begin(writer, state);
+  lap_status status;
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_OK);
+  world_expect_newest(w, 120, NULL);
   lap_state_destroy(state);
   lap_checkpoint_writer_destroy(writer);
 }
@@ -222,6 +267,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(the_state_may_change_meanwhile),
       IN_DIRECTORY(one_writer_writes_many),
+      IN_DIRECTORY(a_copy_that_changes_in_memory_is_no_checkpoint),
       IN_DIRECTORY(what_is_read_back_otherwise_does_not_count),
       IN_DIRECTORY(a_job_that_was_taken_over_publishes_nothing),
       IN_DIRECTORY(what_was_read_back_last_stays),

@@ -124,6 +124,7 @@ static struct {
   int rank;        /* -1: none */
   int first, last; /* passes of that rank in the step that are spoilt, from 1 */
   bool in_loss;    /* of the pass, instead of: */
+  bool nan;        /* of all ranks, each time with other bits, instead of one bit: */
   int block;       /* in whose backward */
   int bucket;
   int64_t element; /* of the bucket */
@@ -142,7 +143,16 @@ static bool is_wrong(void) {
   return now.rank == fault.rank && fault.passes >= fault.first && fault.passes <= fault.last;
 }
 
+/* As kernels differ in what NaN they make. */
+static void make_nan(float *value) {
+  const uint32_t bits =
+      UINT32_C(0x7fc00000) | (uint32_t)now.rank << 31 | (uint32_t)fault.passes << 4;
+  memcpy(value, &bits, sizeof bits);
+}
+
 static void leave_and_spoil(void *context, int block, bool backward) {
+  if (fault.nan && backward && block == fault.block)
+    make_nan(now.pass->gradients[fault.bucket] + fault.element);
   if (is_wrong() && !fault.in_loss && backward && block == fault.block) { /* one bit */
     uint32_t bits;
     float *value = now.pass->gradients[fault.bucket] + fault.element;
@@ -192,7 +202,7 @@ static void start_run(small_run *r, lap_comm *comm, settings with) {
   small_run_start(r, comm, small_run_config(config_text, with.overrides, with.count), NULL);
   now.rank = lap_comm_rank(comm);
   fault.rank = -1;
-  fault.in_loss = false;
+  fault.in_loss = fault.nan = false;
 }
 
 static lap_code step(small_run *r, lap_status *status) {
@@ -356,6 +366,21 @@ static void a_loss_that_is_wrong_is_found_and_the_rank_named(void **state) {
   }
 }
 
+/* It is the step that is bad, and no rank. */
+static void a_nan_is_a_nan_whatever_its_bits(void **state) {
+  small_run r;
+  lap_status status = {0};
+  start_run(&r, *state, (settings){each_step, 2});
+  aim(&r, tensor_name, 2);
+  fault.nan = true;
+  for (uint64_t bad = 1; bad <= 3; ++bad) {
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    assert_null(lap_stepper_verdict(r.stepper));
+    assert_int_equal(r.state->bad_steps, bad);
+  }
+  small_run_end(&r);
+}
+
 /* Whatever it computes: of two replicas nobody can tell which one is wrong. Alone, a rank that
  * always makes the same mistake agrees with itself. */
 static void a_rank_that_is_always_wrong_is_found_by_a_third(void **state) {
@@ -449,6 +474,7 @@ int main(void) {
       cmocka_unit_test(a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong),
       cmocka_unit_test(a_bit_that_flips_once_is_found_and_the_rank_named),
       cmocka_unit_test(a_loss_that_is_wrong_is_found_and_the_rank_named),
+      cmocka_unit_test(a_nan_is_a_nan_whatever_its_bits),
       cmocka_unit_test(a_rank_that_is_always_wrong_is_found_by_a_third),
       cmocka_unit_test(of_model_ranks_the_one_is_named_whose_gradients_differ),
       cmocka_unit_test(steps_that_are_not_due_are_not_looked_at),
