@@ -297,6 +297,13 @@ class Numbers(Reports):
         self.assertIn("break-even.svg", first)
         self.assertIn("distilled-minus-next-token.svg", first)
 
+    def test_arms_whose_names_fill_a_file_name(self):
+        one, other = (f"{letter * 150},objective.distill_weight={letter}" for letter in "01")
+        self.suite(arms=(one, other), seeds=2, level={one: 3.7, other: 3.8},
+                   compare=[{"arm": one, "baseline": other, "exploratory": False}]).write()
+        self.report()
+        self.assertTrue((self.dir / "suite/report/comparison-1.svg").exists())
+
 
 class Verdicts(Reports):
     def verdicts(self):
