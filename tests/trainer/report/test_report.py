@@ -348,6 +348,15 @@ class Verdicts(Reports):
         self.assertFalse(report["complete"])
         self.assertIn("has not begun", self.said)
 
+    def test_no_verdict_while_planned_runs_are_not_evaluated(self):
+        suite = self.suite(seeds=3).write()
+        for file in (suite.folder("half-and-half", 3) / "eval").iterdir():
+            file.unlink()
+        pairs = self.report()["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual([pair["verdict"] for pair in pairs], ["none", "none"])
+        self.assertIn("waits for half-and-half, seed 3", pairs[0]["problem"])
+        self.assertIn("seed 3 is not evaluated on test", pairs[1]["problem"])
+
     def test_a_run_that_goes_on(self):
         suite = self.suite(seeds=2).write()
         shutil.rmtree(suite.folder("distilled", 2))
