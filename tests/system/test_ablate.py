@@ -109,6 +109,9 @@ class Trunks(Suite):
         for seed in (1, 2):
             self.assertEqual([self.began(f"fast,token_multiple={m}", seed) for m in ("0.5", "1", "2.6")], [18, 36, 0])
             self.assertEqual([self.began(f"slow,token_multiple={m}", seed) for m in ("1", "2")], [36, 0])
+        branch = self.of("together", "fast,token_multiple=0.5", 1, ".")
+        self.assertEqual(json.loads((branch / "trunk.json").read_text()), {"step": 18})
+        self.assertLess(json.loads((branch / "train.json").read_text())["seconds_before"], 1e-9)  # of its own steps
 
     def test_each_ends_as_a_run_of_its_own(self):
         """The same config under `train` alone: state, losses and metrics."""
