@@ -176,6 +176,16 @@ class Numbers(Reports):
         self.suite(seeds=3, break_even=True, level={"distilled": 3.2}).write()
         even = self.report()["break_even"]
         self.assertEqual([even["text"], even["interval_text"]], ["> 4x", "> 4x"])
+        self.assertEqual([even["hours"]["matching_hours"], even["hours"]["students_to_pay"]], [None, None])
+
+    def test_without_a_break_even_nothing_is_said_of_what_the_teacher_pays(self):
+        suite = self.suite(seeds=3, break_even=True, level={"distilled": 3.2})
+        suite.level |= {arm: 3.7 + multiple / 20 for arm, multiple in suite.multiple.items() if arm != "distilled"}
+        suite.write()
+        even = self.report()["break_even"]
+        self.assertIn("none: more tokens do not lower", even["text"])
+        self.assertIsNone(even["hours"]["students_to_pay"])
+        self.assertNotIn("pays", (self.dir / "suite/report/report.md").read_text())
 
     def test_configs_are_compared(self):
         self.suite(seeds=2).write()
