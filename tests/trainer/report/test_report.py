@@ -172,6 +172,10 @@ class Numbers(Reports):
                 self.assertNotIn(other, text, file)
         self.assertNotIn("95 %", self.said)
 
+    def test_a_confidence_of_a_half_is_one(self):
+        self.suite(seeds=3, confidence=.5).write()
+        self.assertAlmostEqual(self.report()["simultaneous_confidence"], .75)
+
     def test_break_even_beyond_the_range(self):
         self.suite(seeds=3, break_even=True, level={"distilled": 3.2}).write()
         even = self.report()["break_even"]
