@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 
 from ablate_suite import ARMS, BASE, RANKS, SUITE, Suite, contents
@@ -334,6 +335,24 @@ compare: [[fast, slow]]
         self.assert_exit(result, 2)
         for part in ("failed with exit code 2: lapidary split", "at least 20", "err.txt"):
             self.assertIn(part, result.err)
+
+    def test_other_shards_at_the_same_place_amend_the_plan(self):
+        place = self.workspace / "given"
+        succeed("tokenizer", "--vocab-size", 400, "--documents", "line", "--out", self.workspace / "given.model",
+                self.workspace / "text.txt")
+        for name in ("text", "other"):
+            succeed("tokenize", "--tokenizer", self.workspace / "given.model", "--documents", "line", "--holdout", 0.3,
+                    "--out", place / name, self.workspace / f"{name}.txt")
+        suite = self.write("given.yaml", "config: base.yaml\nseeds: 2\ncorpus: {tokenizer: given.model, shards: {"
+                           "train: 'given/text/train/*.h5', test: 'given/text/eval/*.h5'}}\n"
+                           "arms: {a: {}, b: {optimizer.weight_decay: 0.5}}\ncompare: [[b, a]]\n")
+        self.ablated(suite, "shards")
+        self.assertNotIn("amended", self.ablated(suite, "shards").err)
+        shutil.rmtree(place / "text/train")
+        shutil.copytree(place / "other/train", place / "text/train")
+        self.assertIn("the plan is amended", self.ablated(suite, "shards").err)
+        amended = self.read("shards", "plan.amended.json")
+        self.assertEqual([pair["exploratory"] for pair in amended["compare"]], [True])
 
     def test_a_changed_plan_is_found(self):
         self.ablated(self.suite, "forged")
