@@ -566,6 +566,22 @@ class PlainRuns(Reports):
             kinds = {row["kind"] for row in csv.DictReader(file)}
         self.assertEqual(kinds, {"train", "eval"})
 
+    def test_runs_are_told_apart(self):
+        suite = self.suite(seeds=1).write()
+        odd = self.dir / os.fsdecode(b'an "odd" \xff, name')
+        shutil.copytree(suite.folder("next-token", 1), odd)
+        runs = [suite.folder("distilled", 1), suite.folder("next-token", 1)]
+        done = subprocess.run([LAPIDARY, "report", *runs, odd, "--out", self.dir / "out", "--tensorboard"],
+                              capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(self.dir / "out/curves.csv", encoding="utf-8", newline="") as file:
+            names = {row["arm"] for row in csv.DictReader(file)}
+        own = {name.rpartition("/")[2] for name in names if not name.endswith("seed-1")}
+        self.assertEqual((len(names), own), (3, {'an "odd" \ufffd, name'}))
+        self.assertLessEqual({"distilled/seed-1", "next-token/seed-1"}, names)
+        self.assertEqual(len(list((self.dir / "out/tensorboard").glob("*/events*"))), 3)
+        self.refused(2, "is given twice", arguments=[runs[0], f"{runs[0]}/"])
+
 
 if __name__ == "__main__":
     unittest.main()
