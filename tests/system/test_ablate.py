@@ -227,13 +227,14 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         path = os.environ["PATH"]
         os.environ["PATH"] = f"{fake.parent}:{path}"
         try:
-            result = self.ablated(self.suite, "queue", "--sbatch", "--time=1 --ntasks=2", "--json")
+            result = self.ablated(self.suite, "queue", "--jobs", "2", "--sbatch", "--time=1 --ntasks=2", "--json")
         finally:
             os.environ["PATH"] = path
         self.assertEqual([result.json[job] for job in ("shared", "runs", "rest")], ["1", "2", "3"])
         shared, runs, rest = (fake.parent / "asked").read_text().splitlines()
         for asked in (shared, runs, rest):
             self.assertIn("--time=1 --ntasks=2", asked)
+            self.assertIn("--jobs 2", asked)
         self.assertIn("--dependency=afterok:1 --array=0-3", runs)
         self.assertIn("--dependency=afterany:2", rest)
         self.assertNotIn("[", self.ablated(self.suite, "queue").err)  # all is done
@@ -429,6 +430,12 @@ class Refusals(Suite):
         result = self.ablate(self.suite, "one,two", "--dry-run")
         self.assert_exit(result, 2)
         self.assertIn("--out: expected a path without a comma", result.err)
+
+    def test_a_part_is_done_now(self):
+        for more in (["--dry-run"], ["--sbatch", "--time=1"]):
+            result = self.ablate(self.suite, "part", "--part", "0", *more)
+            self.assert_exit(result, 2)
+            self.assertIn(f"leave out {more[0]}", result.err)
 
     def test_it_is_started_once(self):
         result = lapidary(*self.arguments(self.suite, "ranks"), ranks=2, cwd=self.workspace.path)
