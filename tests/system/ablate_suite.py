@@ -33,8 +33,8 @@ seeds: 2
 RANKS = 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
 GRACE_SECONDS = 60
 # What times, hosts and the number of attempts are in.
-TIMES = {"seconds", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops", "gemm_gflops",
-         "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
+TIMES = {"seconds", "seconds_before", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops",
+         "gemm_gflops", "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
          "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256", "checkpoints"}
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 
 from ablate_suite import ARMS, BASE, RANKS, SUITE, Suite, contents
@@ -109,6 +110,9 @@ class Trunks(Suite):
         for seed in (1, 2):
             self.assertEqual([self.began(f"fast,token_multiple={m}", seed) for m in ("0.5", "1", "2.6")], [18, 36, 0])
             self.assertEqual([self.began(f"slow,token_multiple={m}", seed) for m in ("1", "2")], [36, 0])
+        branch = self.of("together", "fast,token_multiple=0.5", 1, ".")
+        self.assertEqual(json.loads((branch / "trunk.json").read_text()), {"step": 18})
+        self.assertLess(json.loads((branch / "train.json").read_text())["seconds_before"], 1e-9)  # of its own steps
 
     def test_each_ends_as_a_run_of_its_own(self):
         """The same config under `train` alone: state, losses and metrics."""
@@ -223,13 +227,14 @@ echo "$(wc -l <"$(dirname "$0")/asked");here"
         path = os.environ["PATH"]
         os.environ["PATH"] = f"{fake.parent}:{path}"
         try:
-            result = self.ablated(self.suite, "queue", "--sbatch", "--time=1 --ntasks=2", "--json")
+            result = self.ablated(self.suite, "queue", "--jobs", "2", "--sbatch", "--time=1 --ntasks=2", "--json")
         finally:
             os.environ["PATH"] = path
         self.assertEqual([result.json[job] for job in ("shared", "runs", "rest")], ["1", "2", "3"])
         shared, runs, rest = (fake.parent / "asked").read_text().splitlines()
         for asked in (shared, runs, rest):
             self.assertIn("--time=1 --ntasks=2", asked)
+            self.assertIn("--jobs 2", asked)
         self.assertIn("--dependency=afterok:1 --array=0-3", runs)
         self.assertIn("--dependency=afterany:2", rest)
         self.assertNotIn("[", self.ablated(self.suite, "queue").err)  # all is done
@@ -332,6 +337,24 @@ compare: [[fast, slow]]
         for part in ("failed with exit code 2: lapidary split", "at least 20", "err.txt"):
             self.assertIn(part, result.err)
 
+    def test_other_shards_at_the_same_place_amend_the_plan(self):
+        place = self.workspace / "given"
+        succeed("tokenizer", "--vocab-size", 400, "--documents", "line", "--out", self.workspace / "given.model",
+                self.workspace / "text.txt")
+        for name in ("text", "other"):
+            succeed("tokenize", "--tokenizer", self.workspace / "given.model", "--documents", "line", "--holdout", 0.3,
+                    "--out", place / name, self.workspace / f"{name}.txt")
+        suite = self.write("given.yaml", "config: base.yaml\nseeds: 2\ncorpus: {tokenizer: given.model, shards: {"
+                           "train: 'given/text/train/*.h5', test: 'given/text/eval/*.h5'}}\n"
+                           "arms: {a: {}, b: {optimizer.weight_decay: 0.5}}\ncompare: [[b, a]]\n")
+        self.ablated(suite, "shards")
+        self.assertNotIn("amended", self.ablated(suite, "shards").err)
+        shutil.rmtree(place / "text/train")
+        shutil.copytree(place / "other/train", place / "text/train")
+        self.assertIn("the plan is amended", self.ablated(suite, "shards").err)
+        amended = self.read("shards", "plan.amended.json")
+        self.assertEqual([pair["exploratory"] for pair in amended["compare"]], [True])
+
     def test_a_changed_plan_is_found(self):
         self.ablated(self.suite, "forged")
         plan = self.workspace / "forged/plan.json"
@@ -407,6 +430,12 @@ class Refusals(Suite):
         result = self.ablate(self.suite, "one,two", "--dry-run")
         self.assert_exit(result, 2)
         self.assertIn("--out: expected a path without a comma", result.err)
+
+    def test_a_part_is_done_now(self):
+        for more in (["--dry-run"], ["--sbatch", "--time=1"]):
+            result = self.ablate(self.suite, "part", "--part", "0", *more)
+            self.assert_exit(result, 2)
+            self.assertIn(f"leave out {more[0]}", result.err)
 
     def test_it_is_started_once(self):
         result = lapidary(*self.arguments(self.suite, "ranks"), ranks=2, cwd=self.workspace.path)

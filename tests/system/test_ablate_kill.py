@@ -117,6 +117,25 @@ class Stop(Suite):
                 saved = list((self.workspace / name / "runs/distilled/seed-1/checkpoints").glob("step-*"))
                 self.assertEqual(len(saved), 1, result)
 
+    def test_hours_are_of_all_parts(self):
+        suite = self.write("parts.yaml", SUITE + "changes: {schedule.steps: 2000, checkpoint.every_steps: 100}\n"
+                           "arms: {a: {objective.distill_weight: 0}}\n")
+        process = start(self.arguments(suite, "parts"), cwd=self.workspace.path)
+        run = self.workspace / "parts/runs/a/seed-1"
+        while process.poll() is None and not (run / "checkpoints/step-00000600").exists():
+            time.sleep(0.01)
+        process.kill()
+        finish(process)
+        self.ablated(suite, "parts")
+        succeed("report", self.workspace / "parts")
+        seconds = sum(line["seconds"] for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+                      if "eval" not in line)
+        result = json.loads((run / "train.json").read_text())
+        told = json.loads((self.workspace / "parts/report/report.json").read_text())["arms"][0]["runs"][0]
+        self.assertGreater(result["seconds_before"], 0)
+        self.assertAlmostEqual(result["seconds"] + result["seconds_before"], seconds, 6)
+        self.assertAlmostEqual(told["hours"] * 3600, seconds, 6)
+
     def test_it_learns_how_children_end_where_its_parent_ignores_that(self):
         suite = self.write("ignored.yaml", SUITE + ARMS)
         result = lapidary(*self.arguments(suite, "ignored"), cwd=self.workspace.path, timeout=60,

@@ -280,6 +280,26 @@ compare: [[own, next-token], [taught, next-token], [swapped, next-token]]
         for arm in self.NAMES[:-1]:
             self.assertEqual(self.files(arm, "data.train"), shards[:1])
 
+    def test_a_dry_run_counts_all_that_an_epoch_reads(self):
+        epoch = "changes: {schedule.steps: null, schedule.epochs: 1}"
+        suite = self.write("epoch.yaml", "config: base.yaml\ncorpus: {text: text.txt, documents: line}\n"
+                           f"teacher: {{config: base.yaml, text: other.txt, documents: line, {epoch}}}\n{epoch}\n"
+                           "seeds: [1]\ntexts: {same: {text: text.txt, documents: line}}\n"
+                           "arms:\n  alone: {objective.distill_weight: 0}\n"
+                           "  both: {objective.distill_weight: 0, texts: same}\n")
+
+        def steps():
+            rows = self.ablated(suite, "epoch", "--dry-run", "--json").json["rows"]
+            return {row["name"]: row["steps"] for row in rows if row["kind"] in ("run", "model")}
+
+        guessed = steps()
+        self.assertAlmostEqual(guessed["runs/both/seed-1"] / guessed["runs/alone/seed-1"], 2.1, delta=0.3)
+        self.ablated(suite, "epoch")
+        for name, count in steps().items():
+            made = next(self.read("epoch", f"{name}/{file}") for file in ("train.json", "result.json")
+                        if (self.workspace / "epoch" / name / file).exists())
+            self.assertEqual(count, made["step"], name)
+
     def test_arms_of_a_grid_are_in_the_report(self):
         """Their names have commas."""
         succeed("report", self.workspace / "out")

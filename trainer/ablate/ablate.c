@@ -51,14 +51,20 @@ lap_code lap_ablate_add_shared_runs(lap_graph *graph, const lap_tuned *tuned, la
 }
 
 /* How many times an arm reads its training text. */
-static lap_code times_read(const lap_graph *graph, const lap_arm *arm, uint64_t windows,
-                           double *times, lap_status *status) {
+static lap_code times_read(const lap_graph *graph, const lap_arm *arm, double *times,
+                           lap_status *status) {
   lap_changes changes;
   lap_config *config;
+  lap_token_set_size size;
   uint64_t steps = 0;
   LAP_TRY(lap_arm_config(graph->suite, arm, NULL, &changes, &config, status));
-  const lap_code code = lap_schedule_total_steps(config, windows, &steps, status);
-  *times = (double)steps * (double)config->batch.sequences / (double)windows;
+  char *shards = lap_graph_shards(&graph->train, lap_graph_texts(graph, arm->texts));
+  lap_code code =
+      lap_token_set_measure(shards, (uint32_t)config->data.sequence_length, &size, status);
+  if (code == LAP_OK) code = lap_schedule_total_steps(config, size.windows, &steps, status);
+  if (code == LAP_OK)
+    *times = (double)steps * (double)config->batch.sequences / (double)size.windows;
+  free(shards);
   lap_changes_release(&changes);
   lap_config_destroy(config);
   return code;
@@ -68,13 +74,10 @@ static lap_code times_read(const lap_graph *graph, const lap_arm *arm, uint64_t 
 static lap_code warn_of_repeats(const lap_graph *graph, lap_console *console, lap_status *status) {
   const lap_suite *suite = graph->suite;
   if (!suite->break_even.arm) return LAP_OK;
-  lap_token_set_size size;
   double most = 0, times;
-  LAP_TRY(lap_token_set_measure(graph->train.path, (uint32_t)graph->base->data.sequence_length,
-                                &size, status));
   for (size_t i = 0; i < suite->arm_count; ++i) {
     if (!suite->arms[i].longer_of) continue;
-    LAP_TRY(times_read(graph, &suite->arms[i], size.windows, &times, status));
+    LAP_TRY(times_read(graph, &suite->arms[i], &times, status));
     most = times > most ? times : most;
   }
   if (most > 1)

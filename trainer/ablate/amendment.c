@@ -120,7 +120,15 @@ static void differ_in_pairs(difference *d, const json_t *older, const json_t *ne
 }
 
 /* What one rule of the plan decides for all comparisons. */
-static const char *const rules[] = {"endpoint", "margin", "confidence", "sets", "tune", "teacher"};
+static const char *const rules[] = {"endpoint", "margin",  "confidence",   "sets",
+                                    "tune",     "teacher", "inputs_sha256"};
+
+/* Older plans do not say what was given. */
+static bool same_rule(const json_t *older, const json_t *newer, const char *rule) {
+  return same(older, newer, rule) ||
+         (!strcmp(rule, "inputs_sha256") && !json_object_get(older, rule));
+}
+
 /* What says nothing of a comparison that stays. Of what runs share, each arm says what it learns
  * from. */
 static const char *const others[] = {"name", "measures", "minimum_detectable_effect", "break_even",
@@ -137,7 +145,7 @@ json_t *lap_amendment_between(const json_t *older, const json_t *newer) {
   differ_in_seeds(&d, older, newer);
   differ_in_pairs(&d, older, newer);
   for (size_t i = 0; i < sizeof rules / sizeof *rules; ++i)
-    if (!same(older, newer, rules[i])) say(&d, "changed:", rules[i]);
+    if (!same_rule(older, newer, rules[i])) say(&d, "changed:", rules[i]);
   for (size_t i = 0; i < sizeof others / sizeof *others; ++i)
     if (!same(older, newer, others[i])) say(&d, "changed:", others[i]);
   lap_close_text(d.change, &text);
@@ -166,7 +174,7 @@ static bool is_exploratory(const json_t *plan, const char *arm) {
 
 static bool same_rules(const json_t *first, const json_t *plan) {
   for (size_t i = 0; i < sizeof rules / sizeof *rules; ++i)
-    if (!same(first, plan, rules[i])) return false;
+    if (!same_rule(first, plan, rules[i])) return false;
   return true;
 }
 

@@ -56,6 +56,10 @@ static const lap_suite_text *other_text(const estimate *e, const char *pattern, 
   *limit = suite->corpus.limit;
   for (size_t i = 0; i < suite->texts_count; ++i)
     if (!strcmp(pattern, graph->texts[i].path)) return &suite->texts[i].source;
+  for (size_t i = 0; i <= suite->teacher_count; ++i)
+    if (graph->teachers[i].given->source.text_count > 0 &&
+        !strcmp(pattern, graph->teachers[i].train.path))
+      return &graph->teachers[i].given->source;
   return NULL;
 }
 
@@ -102,13 +106,31 @@ static double tokens_of(const estimate *e, const char *pattern, uint32_t length)
   return guess(e, pattern);
 }
 
+/* What a training reads: of the corpus or of a teacher's own text, and of one of `texts`. Its
+ * argument is compared with what these make. */
+static double tokens_of_training(const estimate *e, const char *shards, uint32_t length) {
+  const lap_graph *graph = &e->graph;
+  const size_t teachers = graph->suite->teacher_count + 1, texts = graph->suite->texts_count;
+  for (size_t i = 0; i <= teachers; ++i)
+    for (size_t j = 0; j <= texts; ++j) {
+      const lap_task_input *train = i < teachers ? &graph->teachers[i].train : &graph->train;
+      const lap_task_input *more = j < texts ? &graph->texts[j] : NULL;
+      char *made = lap_graph_shards(train, more);
+      const bool same = !strcmp(made, shards);
+      free(made);
+      if (same)
+        return tokens_of(e, train->path, length) + (more ? tokens_of(e, more->path, length) : 0);
+    }
+  return NAN;
+}
+
 /* --- tasks --- */
 
-/* The value of --NAME=VALUE; NULL: it has none. */
-static const char *flag_of(const lap_task *task, const char *name) {
-  const size_t length = strlen(name);
+/* The value of an argument KEY=VALUE or --FLAG=VALUE; NULL: it has none. */
+static const char *value_of(const lap_task *task, const char *key) {
+  const size_t length = strlen(key);
   for (size_t i = 0; i < task->argument_count; ++i)
-    if (!strncmp(task->argument[i], name, length) && task->argument[i][length] == '=')
+    if (!strncmp(task->argument[i], key, length) && task->argument[i][length] == '=')
       return task->argument[i] + length + 1;
   return NULL;
 }
@@ -125,8 +147,8 @@ static lap_code config_of(const lap_task *task, lap_config **config, lap_status 
 }
 
 static lap_plan_request request_of(const estimate *e, const lap_config *config,
-                                   lap_plan_command command) {
-  const double tokens = tokens_of(e, e->graph.train.path, (uint32_t)config->data.sequence_length);
+                                   lap_plan_command command, const char *shards) {
+  const double tokens = tokens_of_training(e, shards, (uint32_t)config->data.sequence_length);
   const lap_suite *suite = e->graph.suite;
   const double windows = isnan(tokens) ? 0 : tokens / (double)(config->data.sequence_length - 1);
   return (lap_plan_request){
@@ -140,7 +162,8 @@ static lap_plan_request request_of(const estimate *e, const lap_config *config,
 /* Of the steps that the run makes itself. */
 static lap_code cost_of_training(const estimate *e, const lap_task *task, const lap_config *config,
                                  cost *out, lap_status *status) {
-  const lap_plan_request request = request_of(e, config, LAP_PLAN_TRAIN);
+  const lap_plan_request request =
+      request_of(e, config, LAP_PLAN_TRAIN, value_of(task, "data.train"));
   lap_plan plan;
   lap_plan_time time;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
@@ -155,7 +178,7 @@ static lap_code cost_of_training(const estimate *e, const lap_task *task, const 
 /* One pass forward over `tokens`. */
 static lap_code hours_of_pass(const estimate *e, const lap_config *config, double tokens,
                               double *hours, lap_status *status) {
-  const lap_plan_request request = request_of(e, config, LAP_PLAN_EVAL);
+  const lap_plan_request request = request_of(e, config, LAP_PLAN_EVAL, e->graph.train.path);
   lap_plan plan;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
   if (e->flops_per_second > 0)
@@ -167,15 +190,15 @@ static lap_code hours_of_pass(const estimate *e, const lap_config *config, doubl
 /* A cache for each seed of draws. */
 static double caches_of(const lap_task *task) {
   double count = 1;
-  for (const char *seeds = flag_of(task, "--draw-seed"); seeds && *seeds; ++seeds)
+  for (const char *seeds = value_of(task, "--draw-seed"); seeds && *seeds; ++seeds)
     count += *seeds == ',';
   return count;
 }
 
 static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_config *config,
                              cost *out, lap_status *status) {
-  const char *tokens = flag_of(task, "--tokens"), *k = flag_of(task, "--k");
-  const char *prompts = flag_of(task, "--prompts");
+  const char *tokens = value_of(task, "--tokens"), *k = value_of(task, "--k");
+  const char *prompts = value_of(task, "--prompts");
   if (!tokens) { /* choices, attend: seconds */
     out->hours = 0;
     return LAP_OK;
@@ -183,10 +206,10 @@ static lap_code cost_of_pass(const estimate *e, const lap_task *task, const lap_
   enum { OF_PROMPT = LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION, KINDS = 2 };
   if (prompts)
     return hours_of_pass(e, config, KINDS * OF_PROMPT * atof(prompts), &out->hours, status);
-  if (!k) k = flag_of(task, "--n");
+  if (!k) k = value_of(task, "--n");
   const double count = tokens_of(e, tokens, (uint32_t)config->data.sequence_length);
   double teachers = 1;
-  const char *average = flag_of(task, "--average");
+  const char *average = value_of(task, "--average");
   for (const char *text = average; text && *text; ++text)
     teachers += text == average || *text == ',';
   if (k) out->cache_bytes = caches_of(task) * count * (bytes_per_kept_id * atof(k) + bytes_per_row);
@@ -243,7 +266,8 @@ static lap_code add_row(estimate *e, const lap_task *task, lap_status *status) {
 
 static lap_code find_rate(estimate *e, lap_status *status) {
   if (!e->hardware) return LAP_OK;
-  const lap_plan_request request = request_of(e, e->graph.base, LAP_PLAN_TRAIN);
+  const lap_plan_request request =
+      request_of(e, e->graph.base, LAP_PLAN_TRAIN, e->graph.train.path);
   lap_plan plan;
   lap_plan_time time;
   LAP_TRY(lap_plan_make(e->graph.base, &request, &plan, status));

@@ -227,9 +227,11 @@ static lap_code start(execution *e, size_t index, lap_status *status) {
                   task->attempts > 0 ? ", again" : "");
   LAP_TRY(prepare(e->tasks, task, status));
   bool was_whole;
-  LAP_TRY(lap_outcome_salvage(task, &was_whole, status));
+  lap_outcome_time took;
+  LAP_TRY(lap_outcome_salvage(task, &was_whole, &took, status));
   if (was_whole) { /* it had ended, and only its done.json was missing */
-    LAP_TRY(lap_task_write_done(task, 0, 0, e->options->ranks, false, status));
+    const double cpu = (took.seconds + took.seconds_before) * e->options->ranks * task->threads;
+    LAP_TRY(lap_task_write_done(task, took.seconds, cpu, e->options->ranks, false, status));
     task->state = LAP_TASK_DONE;
     return LAP_OK;
   }
@@ -267,7 +269,10 @@ static void fail(execution *e, lap_task *task, int wait_status) {
 
 static lap_code keep_outcome(const execution *e, lap_task *task, double seconds, double cpu_seconds,
                              bool diverged, lap_status *status) {
-  LAP_TRY(lap_outcome_keep(task, diverged, status));
+  lap_outcome_time took;
+  LAP_TRY(lap_outcome_keep(task, diverged, &took, status));
+  /* What children took that were killed nobody has counted: as many cores a second as this one. */
+  if (seconds > 0) cpu_seconds += took.seconds_before * cpu_seconds / seconds;
   LAP_TRY(lap_task_write_done(task, seconds, cpu_seconds, e->options->ranks, diverged, status));
   task->state = diverged ? LAP_TASK_DIVERGED : LAP_TASK_DONE;
   char text[LAP_HUMAN_TEXT];

@@ -53,8 +53,7 @@ static void argue_changes(lap_task *task, const lap_changes *changes) {
     lap_task_argue(task, "%s=%s", changes->key[i], changes->value[i]);
 }
 
-/* The shards of the corpus, and of `texts` (NULL: none), as one glob; malloc'ed. */
-static char *shards_of(const lap_task_input *train, const lap_task_input *texts) {
+char *lap_graph_shards(const lap_task_input *train, const lap_task_input *texts) {
   return texts ? lap_format("{%s,%s}", train->path, texts->path) : lap_copy_string(train->path);
 }
 
@@ -82,7 +81,7 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
     task->threads = threads;
     lap_changes_add(&changes, "run_dir", task->directory);
     lap_changes_add(&changes, "tokenizer", graph->tokenizer.path);
-    char *shards = shards_of(&teacher->train, texts);
+    char *shards = lap_graph_shards(&teacher->train, texts);
     lap_changes_add(&changes, "data.train", shards);
     free(shards);
     if (graph->has_dev) lap_changes_add(&changes, "data.eval", graph->sets[0].tokens.path);
@@ -264,7 +263,7 @@ static void release_caches(run_caches *caches) {
 
 static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm,
                       lap_changes *changes, const run_caches *caches, int threads) {
-  char *shards = shards_of(&graph->train, lap_graph_texts(graph, arm->texts));
+  char *shards = lap_graph_shards(&graph->train, lap_graph_texts(graph, arm->texts));
   lap_changes_add(changes, "run_dir", task->directory);
   lap_changes_add(changes, "tokenizer", graph->tokenizer.path);
   lap_changes_add(changes, "data.train", shards);

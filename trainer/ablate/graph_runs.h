@@ -14,6 +14,10 @@ lap_code lap_graph_add_teachers(lap_graph *graph, lap_status *status);
  * arm which evaluates the run of another. malloc'ed. */
 char *lap_graph_eval_folder(const lap_arm *arm);
 
+/* What a training reads, shards of the corpus or of a teacher's own text and those of `texts`
+ * (NULL: none), as one glob; malloc'ed. */
+char *lap_graph_shards(const lap_task_input *train, const lap_task_input *texts);
+
 /* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev; those too of arms
  * that evaluate the runs of its arm. *run is its task. */
 typedef struct {

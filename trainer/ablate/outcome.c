@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/ablate/trunk.h"
 
 enum { MOST_BYTES = 64 << 20, LINES = 6, MOST_LETTERS = 900 };
 
@@ -53,15 +54,36 @@ static void fill(json_t *object, const char *key, const json_t *from, const char
   if (value && json_is_null(json_object_get(object, key))) json_object_set(object, key, value);
 }
 
+/* Steps in the metrics of a branch that its trunk has made. */
+static json_int_t steps_of_trunk(const lap_task *task) {
+  char *path = lap_task_path(task, LAP_TRUNK_FILE), *text = text_of(path);
+  json_t *object = json_loads(text, 0, NULL);
+  const json_int_t steps = json_integer_value(json_object_get(object, "step"));
+  json_decref(object);
+  free(text);
+  free(path);
+  return steps;
+}
+
+static double seconds_of_step(const json_t *line, json_int_t steps_of_others) {
+  const bool own = json_integer_value(json_object_get(line, "step")) > steps_of_others;
+  return own && !json_object_get(line, "eval") ? json_number_value(json_object_get(line, "seconds"))
+                                               : 0;
+}
+
 /* `train --resume auto` of a run that has ended knows its state, and no more of its last step: that
- * is in its metrics. */
-static void complete(const lap_task *task, json_t *object) {
+ * is in its metrics. So is how long the steps took that were made before it was resumed. */
+static lap_outcome_time complete(const lap_task *task, json_t *object) {
+  const json_int_t of_trunk = steps_of_trunk(task);
+  lap_outcome_time took = {.seconds = json_number_value(json_object_get(object, "seconds"))};
+  double all = 0;
   char *path = lap_format("%s/metrics.jsonl", task->directory), *text = text_of(path), *rest = text;
   json_t *step = NULL, *eval = NULL;
   for (char *line; (line = strsep(&rest, "\n"));) {
     json_t *found = json_loads(line, 0, NULL);
     json_t **place = json_object_get(found, "eval") ? &eval : &step;
     if (!found) continue;
+    all += seconds_of_step(found, of_trunk);
     json_decref(*place);
     *place = found;
   }
@@ -70,17 +92,22 @@ static void complete(const lap_task *task, json_t *object) {
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
     fill(object, names[i][0], step, names[i][1]);
   fill(object, "eval", eval, "eval");
+  took.seconds_before = fmax(0, all - took.seconds);
+  json_object_set_new(object, "seconds_before", json_real(took.seconds_before));
   json_decref(step);
   json_decref(eval);
   free(text);
   free(path);
+  return took;
 }
 
 static bool is_training(const lap_task *task) {
   return task->kind == LAP_TASK_RUN || task->kind == LAP_TASK_MODEL;
 }
 
-lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *status) {
+lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_outcome_time *took,
+                          lap_status *status) {
+  *took = (lap_outcome_time){0};
   if (task->kind == LAP_TASK_CACHE) return LAP_OK; /* it says what one call did of the whole */
   json_t *object = diverged ? json_pack("{s:b, s:i}", "diverged", 1, "exit_code", LAP_NONFINITE)
                             : last_object(task);
@@ -88,21 +115,23 @@ lap_code lap_outcome_keep(const lap_task *task, bool diverged, lap_status *statu
   if (!json_is_object(object))
     code = lap_fail(status, LAP_DATA, "%s/%sout.txt: the last line is not a JSON object",
                     task->directory, task->prefix);
-  if (code == LAP_OK && is_training(task) && !diverged) complete(task, object);
+  if (code == LAP_OK && is_training(task) && !diverged) *took = complete(task, object);
   if (code == LAP_OK) code = keep(task, object, status);
   json_decref(object);
   return code;
 }
 
-lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_status *status) {
+lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_outcome_time *took,
+                             lap_status *status) {
   *was_whole = false;
+  *took = (lap_outcome_time){0};
   if (!is_training(task)) return LAP_OK;
   json_t *object = last_object(task);
   const json_int_t step = json_integer_value(json_object_get(object, "step"));
   *was_whole = step > 0 && step == json_integer_value(json_object_get(object, "total_steps"));
   lap_code code = LAP_OK;
   if (*was_whole) {
-    complete(task, object);
+    *took = complete(task, object);
     code = keep(task, object, status);
   }
   json_decref(object);

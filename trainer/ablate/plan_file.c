@@ -278,6 +278,30 @@ static json_t *teachers_list(const lap_graph *graph) {
   return list;
 }
 
+static void add_input(json_t *object, const char *role, const char *name,
+                      const lap_task_input *input) {
+  if (!input->path || input->task != (size_t)LAP_NO_TASK) return;
+  char *key = lap_format("%s%s%s", role, *name ? "." : "", name);
+  json_object_set_new(object, key, json_string(input->sha256));
+  free(key);
+}
+
+/* The content of shards, caches and models that are given: other files may stand at their paths
+ * one day. What the suite makes itself has its hash in its path. */
+static json_t *inputs_object(const lap_graph *graph) {
+  json_t *object = json_object();
+  add_input(object, "train", "", &graph->train);
+  for (size_t i = 0; i < graph->set_count; ++i)
+    add_input(object, "sets", graph->sets[i].name, &graph->sets[i].tokens);
+  for (size_t i = 0; i <= graph->suite->teacher_count; ++i) {
+    const lap_suite_teacher *given = graph->teachers[i].given;
+    if (given->kind == LAP_TEACHER_MODEL || given->kind == LAP_TEACHER_CACHE)
+      add_input(object, i ? "teachers" : "teacher", i ? given->given : "",
+                &graph->teachers[i].model);
+  }
+  return object;
+}
+
 static json_t *shared_list(const lap_graph *graph) {
   json_t *list = json_array();
   for (size_t i = 0; i < graph->tasks.count; ++i) {
@@ -323,6 +347,9 @@ static lap_code make_plan(const lap_graph *graph, const char *created, json_t **
   json_object_set_new(*plan, "teacher", teacher_object(graph));
   if (suite->teacher_count > 0) json_object_set_new(*plan, "teachers", teachers_list(graph));
   json_object_set_new(*plan, "shared", shared_list(graph));
+  json_t *inputs = inputs_object(graph);
+  if (json_object_size(inputs) > 0) json_object_set(*plan, "inputs_sha256", inputs);
+  json_decref(inputs);
   return LAP_OK;
 }
 

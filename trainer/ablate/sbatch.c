@@ -1,6 +1,7 @@
 #include "trainer/ablate/sbatch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +88,7 @@ static lap_code ask(const words *w, char said[SAID], lap_status *status) {
 typedef struct {
   const lap_suite *suite;
   const char *suite_path, *out;
-  char *options, *script, *log;
+  char *options, *steps_beside, *script, *log;
   char program[PATH_MAX];
 } submission;
 
@@ -117,6 +118,8 @@ static lap_code submit(const submission *s, const char *name, const char *part, 
   add(&w, s->suite_path);
   add(&w, s->out);
   if (s->suite->is_smoke) add(&w, "--smoke");
+  add(&w, "--jobs");
+  add(&w, s->steps_beside);
   if (part) {
     add(&w, "--part");
     add(&w, part);
@@ -149,11 +152,13 @@ static lap_code submit_all(const submission *s, json_t **jobs, lap_status *statu
 }
 
 lap_code lap_sbatch_submit(const lap_suite *suite, const char *suite_path, const char *out,
-                           const char *options, json_t **jobs, lap_status *status) {
+                           const char *options, int64_t steps_beside, json_t **jobs,
+                           lap_status *status) {
   submission s = {.suite = suite,
                   .suite_path = suite_path,
                   .out = out,
                   .options = lap_copy_string(options),
+                  .steps_beside = lap_format("%" PRId64, steps_beside),
                   .script = lap_format("%s/job.sh", out),
                   .log = lap_format("%s/jobs", out)};
   *jobs = NULL;
@@ -163,6 +168,7 @@ lap_code lap_sbatch_submit(const lap_suite *suite, const char *suite_path, const
   if (code == LAP_OK) code = lap_file_write(s.script, script, sizeof script - 1, status);
   if (code == LAP_OK) code = submit_all(&s, jobs, status);
   free(s.options);
+  free(s.steps_beside);
   free(s.script);
   free(s.log);
   return code;

@@ -12,10 +12,12 @@
 
 #include "trainer/ablate/suite.h"
 
-/* `options`: words for every sbatch, such as "--time=08:00:00 -n 2"; `suite_path` as it was given.
+/* `options`: words for every sbatch, such as "--time=08:00:00 -n 2"; `suite_path` as it was given;
+ * `steps_beside`: steps of one rank that each job runs beside each other.
  * *jobs: {"shared": ID, "runs": ID, "rest": ID}, a new reference. LAP_DATA where sbatch cannot be
  * run or refuses, with what it said. */
 lap_code lap_sbatch_submit(const lap_suite *suite, const char *suite_path, const char *out,
-                           const char *options, json_t **jobs, lap_status *status);
+                           const char *options, int64_t steps_beside, json_t **jobs,
+                           lap_status *status);
 
 #endif

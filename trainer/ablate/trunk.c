@@ -165,6 +165,23 @@ static lap_code graft_checkpoint(const char *from, const char *to, lap_status *s
   return code;
 }
 
+static lap_code write_step(const lap_task *task, uint64_t step, lap_status *status) {
+  char *path = lap_task_path(task, LAP_TRUNK_FILE);
+  char *text = lap_format("{\"step\": %" PRIu64 "}\n", step);
+  lap_file_remove_temporaries(path); /* of a call that was killed */
+  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  free(text);
+  free(path);
+  return code;
+}
+
+/* Where files could not be linked the run makes all steps itself. */
+static void take_back_step(const lap_task *task) {
+  char *path = lap_task_path(task, LAP_TRUNK_FILE);
+  unlink(path);
+  free(path);
+}
+
 lap_code lap_trunk_graft(const lap_tasks *tasks, const lap_task *task, lap_status *status) {
   static const char *const records[] = {"run.json", "metrics.jsonl", "bad_batches.jsonl"};
   if (task->trunk.shared == 0 || lap_run_directory_has_checkpoints(task->directory)) return LAP_OK;
@@ -174,10 +191,12 @@ lap_code lap_trunk_graft(const lap_tasks *tasks, const lap_task *task, lap_statu
   lap_code code = LAP_OK;
   for (size_t i = 0; i < sizeof records / sizeof *records && step > 0 && code == LAP_OK; ++i)
     code = copy_record(trunk, task->directory, records[i], status);
+  if (step > 0 && code == LAP_OK) code = write_step(task, step, status);
   if (step > 0 && code == LAP_OK) {
     char *from = lap_format("%s/step-%08" PRIu64, checkpoints, step);
     char *to = lap_format("%s/checkpoints/step-%08" PRIu64, task->directory, step);
     code = graft_checkpoint(from, to, status);
+    if (!lap_file_exists(to)) take_back_step(task);
     free(from);
     free(to);
   }

@@ -31,9 +31,13 @@ uint64_t lap_trunk_steps(const lap_task *task);
 /* Whether the run may begin: its trunk has ended, in whatever way, or it has none. */
 bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task);
 
+/* {"step": N} in the directory of a branch: at which step of its trunk it began. */
+#define LAP_TRUNK_FILE "trunk.json"
+
 /* Makes the directory of a run that has no checkpoint yet that of one which was stopped at a
- * checkpoint of its trunk. Nothing is done where there is none to begin with; LAP_DATA where the
- * directory cannot be written. The checkpoint's files are shared (hard links). */
+ * checkpoint of its trunk, and says so in LAP_TRUNK_FILE. Nothing is done where there is none to
+ * begin with; LAP_DATA where the directory cannot be written. The checkpoint's files are shared
+ * (hard links). */
 lap_code lap_trunk_graft(const lap_tasks *tasks, const lap_task *task, lap_status *status);
 
 #endif

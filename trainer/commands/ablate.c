@@ -41,7 +41,7 @@ static const lap_flag flags_of_ablate[] = {
      .value = "J",
      .integer = {1, 1024},
      .offset = offsetof(ablate_flags, jobs),
-     .help = "steps of one rank that run beside each other [1]"},
+     .help = "steps of one rank that run beside each other, in each job of --sbatch too [1]"},
     {.name = "part",
      .value = "shared|N",
      .offset = offsetof(ablate_flags, part),
@@ -79,7 +79,8 @@ static lap_code submit(const lap_suite *suite, const ablate_flags *flags,
   json_t *costs, *jobs;
   LAP_TRY(lap_dry_run(suite, flags->out, NULL, &costs, status)); /* every config is checked */
   json_decref(costs);
-  LAP_TRY(lap_sbatch_submit(suite, line->positional[0], flags->out, flags->sbatch, &jobs, status));
+  LAP_TRY(lap_sbatch_submit(suite, line->positional[0], flags->out, flags->sbatch, flags->jobs,
+                            &jobs, status));
   lap_code code = LAP_OK;
   if (line->json)
     code = lap_command_print_json(jobs, status);
@@ -124,6 +125,10 @@ static lap_code ablate(const ablate_flags *flags, const lap_command_line *line,
                     flags->out);
   if (flags->hardware && !flags->dry_run)
     return lap_fail(status, LAP_USAGE, "--hardware predicts hours with --dry-run");
+  if (flags->part && (flags->dry_run || flags->sbatch))
+    return lap_fail(status, LAP_USAGE,
+                    "--part does a part of the suite now: leave out %s, which is of the whole",
+                    flags->dry_run ? "--dry-run" : "--sbatch");
   lap_suite suite;
   LAP_TRY(lap_suite_load(line->positional[0], flags->smoke, &suite, status));
   lap_code code;

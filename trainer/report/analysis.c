@@ -254,15 +254,51 @@ lap_code lap_study_analyse(const lap_study *study, json_t **report, lap_status *
 
 /* --- runs without a plan --- */
 
-static json_t *plain_arm(const char *directory, const json_t *facts, const json_t *first) {
-  const char *slash = strrchr(directory, '/');
+/* The last `parts` names of a path, without slashes at its end; malloc'ed. */
+static char *end_of_path(const char *path, size_t parts) {
+  size_t length = strlen(path);
+  while (length > 1 && path[length - 1] == '/') --length;
+  size_t begin = length;
+  while (begin > 0 && (path[begin - 1] != '/' || --parts > 0)) --begin;
+  return lap_format("%.*s", (int)(length - begin), path + begin);
+}
+
+/* Two that end alike; NULL: there are none. */
+static const char *name_twice(const char *const *directories, size_t count, size_t parts) {
+  const char *twice = NULL;
+  for (size_t i = 0; i < count && !twice; ++i)
+    for (size_t j = 0; j < i && !twice; ++j) {
+      char *one = end_of_path(directories[i], parts), *other = end_of_path(directories[j], parts);
+      if (strcmp(one, other) == 0) twice = directories[i];
+      free(one);
+      free(other);
+    }
+  return twice;
+}
+
+/* How many of the last names of paths tell them all apart: seed-1 stands below each arm. */
+static lap_code count_parts(const char *const *directories, size_t count, size_t *parts,
+                            lap_status *status) {
+  size_t most = 1;
+  for (size_t i = 0; i < count; ++i)
+    if (strlen(directories[i]) > most) most = strlen(directories[i]);
+  for (*parts = 1; *parts < most && name_twice(directories, count, *parts);) ++*parts;
+  const char *twice = name_twice(directories, count, *parts);
+  return twice ? lap_fail(status, LAP_USAGE, "%s: is given twice; name each run once", twice)
+               : LAP_OK;
+}
+
+static json_t *plain_arm(const char *directory, size_t parts, const json_t *facts,
+                         const json_t *first) {
+  char *name = end_of_path(directory, parts);
   json_t *runs = json_array(), *run = run_object(facts);
   json_object_set_new(run, "directory", lap_json_path(directory));
   json_array_append_new(runs, run);
   json_t *object = json_pack(
-      "{s:s, s:o, s:o}", "name", slash && slash[1] ? slash + 1 : directory, "difference",
+      "{s:o, s:o, s:o}", "name", lap_json_path(name), "difference",
       lap_config_difference(json_object_get(first, "config"), json_object_get(facts, "config")),
       "runs", runs);
+  free(name);
   static const char *const means[] = {"tokens", "flops", "hours", "hours_cpu", "train_loss"};
   for (size_t i = 0; i < sizeof means / sizeof *means; ++i)
     json_object_set_new(object, means[i], lap_json_number(mean_over_runs(runs, means[i])));
@@ -271,6 +307,8 @@ static json_t *plain_arm(const char *directory, const json_t *facts, const json_
 
 lap_code lap_runs_analyse(const char *const *directories, size_t count, json_t **report,
                           lap_status *status) {
+  size_t parts;
+  LAP_TRY(count_parts(directories, count, &parts, status));
   json_t *arms = json_array(), *first = NULL;
   lap_code code = LAP_OK;
   for (size_t i = 0; i < count && code == LAP_OK; ++i) {
@@ -284,7 +322,7 @@ lap_code lap_runs_analyse(const char *const *directories, size_t count, json_t *
                    directories[i]);
     if (code == LAP_OK) {
       if (!first) first = json_incref(facts);
-      json_array_append_new(arms, plain_arm(directories[i], facts, first));
+      json_array_append_new(arms, plain_arm(directories[i], parts, facts, first));
     }
     json_decref(facts);
   }

@@ -13,7 +13,8 @@
 lap_code lap_study_analyse(const lap_study *study, json_t **report, lap_status *status);
 
 /* The report on run directories without a plan: arms of one run, curves and last numbers, no
- * statistics. */
+ * statistics. An arm is called as its directory, with as many of those above it as tell them apart.
+ * LAP_USAGE for one that is given twice. */
 lap_code lap_runs_analyse(const char *const *directories, size_t count, json_t **report,
                           lap_status *status);
 

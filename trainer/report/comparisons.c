@@ -129,6 +129,7 @@ typedef struct {
   const lap_study *study;
   const lap_measure *measure;
   size_t set;
+  bool is_primary;
   lap_whole_arms whole;
   lap_whole_arms planned; /* without arms that are exploratory; none where there are no such arms */
   size_t count;
@@ -163,18 +164,24 @@ static bool same_states(const lap_study *study, const pair *one) {
   return true;
 }
 
+/* Whether verdicts wait for a run: for its end, or for its evaluation on the endpoint. One that has
+ * diverged gets none. */
+static bool is_awaited(const pairs *p, size_t arm, size_t seed) {
+  const json_t *run = lap_study_run(p->study, arm, seed);
+  const char *state = lap_json_text(run, "status");
+  if (!run || strcmp(state, "diverged") == 0) return false;
+  return strcmp(state, "done") != 0 ||
+         (p->is_primary && !lap_measure_is_in(p->study, p->measure, p->set, arm, seed));
+}
+
 /* Who looks at verdicts one by one stops where one pleases: there is none before all planned runs
- * have ended. malloc'ed: the first that has not, or "". */
+ * have ended and are evaluated. malloc'ed: the first that is not, or "". */
 static char *unfinished(const pairs *p) {
   for (size_t arm = 0; arm < p->study->arm_count; ++arm)
-    for (size_t seed = 0; seed < p->study->seed_count; ++seed) {
-      const json_t *run = lap_study_run(p->study, arm, seed);
-      const char *state = run ? lap_json_text(run, "status") : "done";
-      if (strcmp(state, "done") != 0 && strcmp(state, "diverged") != 0 &&
-          !is_exploratory(p->study, arm))
+    for (size_t seed = 0; seed < p->study->seed_count; ++seed)
+      if (!is_exploratory(p->study, arm) && is_awaited(p, arm, seed))
         return lap_format("waits for %s, seed %" PRId64, lap_study_arm_name(p->study, arm),
-                          lap_json_integer(run, "seed"));
-    }
+                          lap_json_integer(lap_study_run(p->study, arm, seed), "seed"));
   return lap_copy_string("");
 }
 
@@ -266,7 +273,7 @@ static void add_decision(json_t *object, const pairs *p, size_t i) {
   json_object_set_new(object, "verdict", json_string(lap_verdict_name(verdict_of(p, i))));
 }
 
-static json_t *pair_object(const pairs *p, size_t i, bool is_primary) {
+static json_t *pair_object(const pairs *p, size_t i) {
   const pair *one = &p->pairs[i];
   const lap_comparison *c = &p->comparisons[i];
   const double confidence = lap_json_real(p->study->plan, "confidence");
@@ -284,7 +291,7 @@ static json_t *pair_object(const pairs *p, size_t i, bool is_primary) {
     json_object_set_new(object, "pairwise_interval",
                         lap_interval_json(lap_contrast_interval(&one->pairwise, confidence)));
   }
-  if (is_primary) add_decision(object, p, i);
+  if (p->is_primary) add_decision(object, p, i);
   return object;
 }
 
@@ -306,7 +313,7 @@ static bool any_exploratory(const lap_study *study) {
 
 static lap_code measure_set(const lap_study *study, const lap_measure *measure, size_t set,
                             bool is_primary, json_t **object, lap_status *status) {
-  pairs p = {.study = study, .measure = measure, .set = set};
+  pairs p = {.study = study, .measure = measure, .set = set, .is_primary = is_primary};
   lap_code code = read_pairs(&p, status);
   if (code == LAP_OK) {
     json_t *arms = json_array(), *comparisons = json_array();
@@ -317,8 +324,7 @@ static lap_code measure_set(const lap_study *study, const lap_measure *measure, 
     for (size_t i = 0; i < p.count; ++i) contrast_pair(&p, i);
     decide(&p, false);
     decide(&p, true);
-    for (size_t i = 0; i < p.count; ++i)
-      json_array_append_new(comparisons, pair_object(&p, i, is_primary));
+    for (size_t i = 0; i < p.count; ++i) json_array_append_new(comparisons, pair_object(&p, i));
     *object = measure_object(measure, is_primary, arms, comparisons);
     lap_whole_arms_release(&p.whole);
     lap_whole_arms_release(&p.planned);

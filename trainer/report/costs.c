@@ -103,10 +103,17 @@ static double hours_per_multiple(const lap_study *study, const ladder *l) {
   return product / squares;
 }
 
-/* How many students the teacher must serve before teaching pays, at a break-even of `multiple`.
- * INFINITY: it never does. */
-static double students_to_pay(double teacher, double saved) {
-  return saved > 0 ? ceil(teacher / saved) : INFINITY;
+/* Where the break-even is, as far as it lies within what was trained; else NAN. */
+static double known_multiple(const lap_break_even *b) {
+  return b->multiple >= b->smallest && b->multiple <= b->largest ? b->multiple : NAN;
+}
+
+/* How many students the teacher must serve before teaching pays, where arms at multiples take
+ * `slope` hours a multiple and the arm `own`. INFINITY: it never does. NAN: not known. */
+static double students_to_pay(const lap_break_even *b, double teacher, double slope, double own) {
+  const double saved = slope * known_multiple(b) - own;
+  if (saved <= 0 || (b->multiple < b->smallest && slope * b->smallest <= own)) return INFINITY;
+  return ceil(teacher / saved);
 }
 
 /* As a number; "never" where it is infinite; null where not known. */
@@ -123,9 +130,8 @@ static json_t *hours_object(const lap_study *study, const ladder *l, const lap_b
   const double cost = (isnan(training) ? 0 : training) + cache;
   json_t *object = json_pack(
       "{s:o, s:o, s:o, s:o, s:o}", "arm_hours", lap_json_number(own), "arm_hours_with_teacher",
-      lap_json_number(own + cost), "matching_hours", lap_json_number(slope * b->multiple),
-      "students_to_pay", students_json(students_to_pay(cost, slope * b->multiple - own)), "teacher",
-      teacher);
+      lap_json_number(own + cost), "matching_hours", lap_json_number(slope * known_multiple(b)),
+      "students_to_pay", students_json(students_to_pay(b, cost, slope, own)), "teacher", teacher);
   json_object_set_new(object, "matching_hours_interval",
                       lap_interval_json((lap_interval){slope * b->low, slope * b->high}));
   return object;

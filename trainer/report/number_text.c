@@ -71,6 +71,11 @@ const char *lap_cell_count(double value, char cell[LAP_CELL]) {
 }
 
 void lap_csv_name(FILE *out, const char *name) {
-  const char *quote = strchr(name, ',') ? "\"" : "";
-  fprintf(out, "%s%s%s", quote, name, quote);
+  const bool is_quoted = strpbrk(name, ",\"\r\n");
+  if (is_quoted) fputc('"', out);
+  for (; *name; ++name) {
+    if (*name == '"') fputc('"', out);
+    fputc(*name, out);
+  }
+  if (is_quoted) fputc('"', out);
 }

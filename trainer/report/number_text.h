@@ -21,8 +21,8 @@ const char *lap_cell_p(double value, char cell[LAP_CELL]);
 const char *lap_cell_confidence(const json_t *report, char cell[LAP_CELL]);
 /* Two digits or so: "3.25", "0.041". */
 const char *lap_cell_hours(double value, char cell[LAP_CELL]);
-/* A name as a field of CSV: in quotes where it has a comma, as those of grids have. It has no quote
- * itself. */
+/* A name as a field of CSV: in quotes where it has a comma, as those of grids have, a quote, which
+ * is doubled, or an end of line. */
 void lap_csv_name(FILE *out, const char *name);
 /* "1.2 M", "3.4e15". */
 const char *lap_cell_count(double value, char cell[LAP_CELL]);

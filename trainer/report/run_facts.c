@@ -163,9 +163,10 @@ static void copy(json_t *facts, const json_t *from, const char *const *keys) {
     if (json_object_get(from, *keys)) json_object_set(facts, *keys, json_object_get(from, *keys));
 }
 
-/* Where a run was resumed its hours are those of the last part: train.json has them all. */
+/* Of all parts of a run that was resumed; those of earlier make do not say what came before. */
 static void take_hours(json_t *facts, const json_t *train, const json_t *done) {
-  const double seconds = lap_json_real(train, "seconds");
+  const double before = lap_json_real(train, "seconds_before");
+  const double seconds = lap_json_real(train, "seconds") + (isnan(before) ? 0 : before);
   double cpu = lap_json_real(done, "hours_cpu");
   if (isnan(cpu))
     cpu = seconds / 3600 * lap_json_real(facts, "ranks") * lap_json_real(facts, "threads");

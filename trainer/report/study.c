@@ -99,8 +99,8 @@ static lap_code check_plan(lap_study *study, lap_status *status) {
   LAP_TRY(check_names(study, "arms", status));
   LAP_TRY(check_names(study, "sets", status));
   const double confidence = lap_json_real(study->plan, "confidence");
-  if (!(confidence > 0.5 && confidence < 1))
-    return lap_fail(status, LAP_DATA, "%s/%s: confidence: expected a number between 0.5 and 1",
+  if (!(confidence >= 0.5 && confidence < 1)) /* as a suite may have it */
+    return lap_fail(status, LAP_DATA, "%s/%s: confidence: expected a number from 0.5 to below 1",
                     study->directory, study->plan_name);
   return LAP_OK;
 }

@@ -127,8 +127,10 @@ static void write_curve(FILE *out, const json_t *curve, const char *loss, const 
 
 static lap_code write_run(const char *arm, const json_t *run, const char *directory,
                           lap_status *status) {
-  char *text = NULL, *path = lap_format("%s/%s-seed-%" PRId64 "/events.out.tfevents.0.lapidary",
-                                        directory, arm, lap_json_integer(run, "seed"));
+  char *text = NULL, *name = lap_copy_string(arm);
+  for (char *slash = name; (slash = strchr(slash, '/'));) *slash = '-';
+  char *path = lap_format("%s/%s-seed-%" PRId64 "/events.out.tfevents.0.lapidary", directory, name,
+                          lap_json_integer(run, "seed"));
   size_t size = 0;
   FILE *out = lap_open_text(&text, &size);
   write_version(out);
@@ -138,6 +140,7 @@ static lap_code write_run(const char *arm, const json_t *run, const char *direct
   const lap_code code = lap_file_write(path, text, size, status);
   free(text);
   free(path);
+  free(name);
   return code;
 }
 

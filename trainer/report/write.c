@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -60,13 +61,21 @@ static lap_code write_curve_pictures(const json_t *report, const char *directory
   return LAP_OK;
 }
 
+/* What the picture of a pair is called. Names of two arms of a grid may be too long for a file. */
+static char *name_of_pair(const json_t *one, size_t index) {
+  enum { LONGEST = 200 };
+  char *name = lap_format("%s-minus-%s", lap_json_text(one, "arm"), lap_json_text(one, "baseline"));
+  if (strlen(name) <= LONGEST) return name;
+  free(name);
+  return lap_format("comparison-%zu", index + 1);
+}
+
 static lap_code write_pairs(const json_t *report, const json_t *measure, const char *directory,
                             lap_status *status) {
   const json_t *comparisons = json_object_get(measure, "comparisons");
   for (size_t i = 0; i < json_array_size(comparisons); ++i) {
     const json_t *one = json_array_get(comparisons, i);
-    char *text = NULL, *name = lap_format("%s-minus-%s", lap_json_text(one, "arm"),
-                                          lap_json_text(one, "baseline"));
+    char *text = NULL, *name = name_of_pair(one, i);
     size_t size = 0;
     FILE *out = lap_open_text(&text, &size);
     const bool drawn = lap_picture_pair(report, measure, one, true, out);

@@ -87,6 +87,24 @@ static void other_rules_make_all_comparisons_exploratory(void **state) {
   json_decref(plan);
 }
 
+static void other_files_in_the_place_of_given_ones_do_too(void **state) {
+  (void)state;
+  json_t *first = parse(FIRST), *plan = parse(FIRST);
+  json_object_set_new(plan, "inputs_sha256", parse("{'train': '1'}"));
+  lap_amendment_mark(first, plan); /* an older plan does not say what they were */
+  assert_false(is_exploratory(plan, "compare", 0));
+  assert_null(lap_amendment_between(first, plan));
+  json_object_set_new(first, "inputs_sha256", parse("{'train': '2'}"));
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_t *amendment = lap_amendment_between(first, plan);
+  assert_string_equal(json_string_value(json_object_get(amendment, "change")),
+                      "changed: inputs_sha256");
+  json_decref(amendment);
+  json_decref(first);
+  json_decref(plan);
+}
+
 /* Three arms; both comparisons are with a. */
 static json_t *family(void) {
   json_t *plan = parse(FIRST);
@@ -223,6 +241,7 @@ int main(void) {
       cmocka_unit_test(the_same_promise_is_no_amendment),
       cmocka_unit_test(what_is_added_is_exploratory),
       cmocka_unit_test(other_rules_make_all_comparisons_exploratory),
+      cmocka_unit_test(other_files_in_the_place_of_given_ones_do_too),
       cmocka_unit_test(what_is_taken_away_makes_all_comparisons_exploratory),
       cmocka_unit_test(an_arm_with_a_cache_of_its_own_leaves_the_others_alone),
       cmocka_unit_test(points_go_through_all_factors),

@@ -131,27 +131,34 @@ static void the_last_word_is_kept(void **state) {
   lap_task task = {.kind = LAP_TASK_RUN, .directory = folder, .prefix = ""};
   lap_status status;
   bool was_whole;
+  lap_outcome_time took;
   static const char said[] =
       "step 3 of 3\n{\"step\": 3, \"total_steps\": 3, \"loss\": null, "
-      "\"eval\": null}\n";
+      "\"eval\": null, \"seconds\": 0.5}\n";
+  static const char trunk[] = "{\"step\": 1}\n";
   static const char half[] = "{\"step\": 2, \"total_steps\": 3}\n", cut[] = "{\"step\": 3, \"tot";
   static const char metrics[] =
-      "{\"step\": 2, \"loss\": 5.5}\n{\"step\": 3, \"loss\": 4.5}\n"
+      "{\"step\": 1, \"loss\": 6, \"seconds\": 8}\n{\"step\": 2, \"loss\": 5.5, \"seconds\": 2}\n"
+      "{\"step\": 3, \"loss\": 4.5, \"seconds\": 0.5}\n"
       "{\"step\": 3, \"eval\": {\"loss\": 4}}\n";
   scratch_write(folder, "metrics.jsonl", metrics, sizeof metrics - 1);
+  scratch_write(folder, "trunk.json", trunk, sizeof trunk - 1);
   scratch_write(folder, "out.txt", cut, sizeof cut - 1);
-  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &status), LAP_OK);
+  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &took, &status), LAP_OK);
   assert_false(was_whole);
-  assert_int_equal(lap_outcome_keep(&task, false, &status), LAP_DATA);
+  assert_int_equal(lap_outcome_keep(&task, false, &took, &status), LAP_DATA);
   scratch_write(folder, "out.txt", half, sizeof half - 1);
-  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &status), LAP_OK);
+  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &took, &status), LAP_OK);
   assert_false(was_whole);
   scratch_write(folder, "out.txt", said, sizeof said - 1);
-  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &status), LAP_OK);
+  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &took, &status), LAP_OK);
   assert_true(was_whole);
   size_t count;
   char *kept = scratch_read(scratch_path(folder, "train.json"), &count);
-  assert_string_equal(kept, "{\"step\":3,\"total_steps\":3,\"loss\":4.5,\"eval\":{\"loss\":4}}\n");
+  assert_string_equal(kept,
+                      "{\"step\":3,\"total_steps\":3,\"loss\":4.5,\"eval\":{\"loss\":4},"
+                      "\"seconds\":0.5,\"seconds_before\":2.0}\n");
+  assert_true(took.seconds == 0.5 && took.seconds_before == 2); /* step 1 is of the trunk */
   free(kept);
   scratch_remove(folder);
 }

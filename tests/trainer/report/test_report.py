@@ -172,10 +172,24 @@ class Numbers(Reports):
                 self.assertNotIn(other, text, file)
         self.assertNotIn("95 %", self.said)
 
+    def test_a_confidence_of_a_half_is_one(self):
+        self.suite(seeds=3, confidence=.5).write()
+        self.assertAlmostEqual(self.report()["simultaneous_confidence"], .75)
+
     def test_break_even_beyond_the_range(self):
         self.suite(seeds=3, break_even=True, level={"distilled": 3.2}).write()
         even = self.report()["break_even"]
         self.assertEqual([even["text"], even["interval_text"]], ["> 4x", "> 4x"])
+        self.assertEqual([even["hours"]["matching_hours"], even["hours"]["students_to_pay"]], [None, None])
+
+    def test_without_a_break_even_nothing_is_said_of_what_the_teacher_pays(self):
+        suite = self.suite(seeds=3, break_even=True, level={"distilled": 3.2})
+        suite.level |= {arm: 3.7 + multiple / 20 for arm, multiple in suite.multiple.items() if arm != "distilled"}
+        suite.write()
+        even = self.report()["break_even"]
+        self.assertIn("none: more tokens do not lower", even["text"])
+        self.assertIsNone(even["hours"]["students_to_pay"])
+        self.assertNotIn("pays", (self.dir / "suite/report/report.md").read_text())
 
     def test_configs_are_compared(self):
         self.suite(seeds=2).write()
@@ -297,6 +311,13 @@ class Numbers(Reports):
         self.assertIn("break-even.svg", first)
         self.assertIn("distilled-minus-next-token.svg", first)
 
+    def test_arms_whose_names_fill_a_file_name(self):
+        one, other = (f"{letter * 150},objective.distill_weight={letter}" for letter in "01")
+        self.suite(arms=(one, other), seeds=2, level={one: 3.7, other: 3.8},
+                   compare=[{"arm": one, "baseline": other, "exploratory": False}]).write()
+        self.report()
+        self.assertTrue((self.dir / "suite/report/comparison-1.svg").exists())
+
 
 class Verdicts(Reports):
     def verdicts(self):
@@ -340,6 +361,15 @@ class Verdicts(Reports):
         self.assertNotIn("estimate", pairs[1])
         self.assertFalse(report["complete"])
         self.assertIn("has not begun", self.said)
+
+    def test_no_verdict_while_planned_runs_are_not_evaluated(self):
+        suite = self.suite(seeds=3).write()
+        for file in (suite.folder("half-and-half", 3) / "eval").iterdir():
+            file.unlink()
+        pairs = self.report()["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual([pair["verdict"] for pair in pairs], ["none", "none"])
+        self.assertIn("waits for half-and-half, seed 3", pairs[0]["problem"])
+        self.assertIn("seed 3 is not evaluated on test", pairs[1]["problem"])
 
     def test_a_run_that_goes_on(self):
         suite = self.suite(seeds=2).write()
@@ -535,6 +565,22 @@ class PlainRuns(Reports):
         with open(self.dir / "out/curves.csv", encoding="utf-8", newline="") as file:
             kinds = {row["kind"] for row in csv.DictReader(file)}
         self.assertEqual(kinds, {"train", "eval"})
+
+    def test_runs_are_told_apart(self):
+        suite = self.suite(seeds=1).write()
+        odd = self.dir / os.fsdecode(b'an "odd" \xff, name')
+        shutil.copytree(suite.folder("next-token", 1), odd)
+        runs = [suite.folder("distilled", 1), suite.folder("next-token", 1)]
+        done = subprocess.run([LAPIDARY, "report", *runs, odd, "--out", self.dir / "out", "--tensorboard"],
+                              capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(self.dir / "out/curves.csv", encoding="utf-8", newline="") as file:
+            names = {row["arm"] for row in csv.DictReader(file)}
+        own = {name.rpartition("/")[2] for name in names if not name.endswith("seed-1")}
+        self.assertEqual((len(names), own), (3, {'an "odd" \ufffd, name'}))
+        self.assertLessEqual({"distilled/seed-1", "next-token/seed-1"}, names)
+        self.assertEqual(len(list((self.dir / "out/tensorboard").glob("*/events*"))), 3)
+        self.refused(2, "is given twice", arguments=[runs[0], f"{runs[0]}/"])
 
 
 if __name__ == "__main__":
