@@ -152,6 +152,13 @@ schedule: {{steps: 200}}
         self.assertEqual(known["prompts"], 8)
         self.assertGreater(noise["judge_loss"], known["judge_loss"] + 1)
         self.assertEqual(noise["text_loss"], known["text_loss"])  # whoever is judged
+        for number, products in enumerate(("precision=bfloat16", "gemm=openblas")):  # and however that computes
+            other = self.workspace / f"other{number}"
+            succeed("init", self.workspace / "config.yaml", "seed=9", products, "--out", other)
+            self.assertEqual(self.judged(other.name)[0]["text_loss"], known["text_loss"], products)
+        rounded = self.judged("run", "--precision", "bfloat16")[0]["text_loss"]
+        self.assertNotEqual(rounded, known["text_loss"])
+        self.assertEqual(self.judged("other0", "--precision", "bfloat16")[0]["text_loss"], rounded)
         self.assertEqual(table["first_row"].tolist(), of_noise["first_row"].tolist())
         self.assertAlmostEqual(table["nats"].mean(), known["judge_loss"], places=9)
         self.assertEqual(table["correct"].mean(), known["judge_preference"])
