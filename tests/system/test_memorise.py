@@ -188,6 +188,8 @@ schedule: {{steps: 200}}
                 (2, "--prompts are those of --memorise or --judge", ["--prompts", 3, "--tokens", seen]),
                 (2, "--judge needs --tokens GLOB", ["--judge", run]),
                 (2, "leave out --sliding-window", ["--judge", run, "--tokens", unseen, "--sliding-window", 3]),
+                (2, "leave out --model-shards", ["--judge", run, "--tokens", unseen, "--model-shards", 2]),
+                (2, "leave out --model-ranks", ["--memorise", seen, "--tokens", unseen, "--model-ranks", 1]),
                 (2, "leave out --judge", ["--memorise", seen, "--tokens", unseen, "--judge", run]),
                 (3, "no document has 100 tokens", ["--judge", run, "--tokens", short / "train"]),
                 (2, "leave out --by", ["--memorise", seen, "--tokens", unseen, "--by", "document"]),
