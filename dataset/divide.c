@@ -200,7 +200,9 @@ static void release_side(side_file *file) {
 
 static lap_code check(const lap_divide_options *o, lap_status *status) {
   if (!(o->dev >= 0 && o->test >= 0 && o->dev + o->test < 1))
-    return lap_fail(status, LAP_USAGE, "dev and test: expected shares of less than 1 together");
+    return lap_fail(status, LAP_USAGE,
+                    "dev and test: expected shares of less than 1 together, found %g and %g",
+                    o->dev, o->test);
   const double similarity = o->near_duplicates;
   if (similarity != 0 && !(similarity >= LAP_LEAST_SIMILARITY && similarity <= 1))
     return lap_fail(status, LAP_USAGE,

@@ -86,6 +86,7 @@ static lap_code describe_shard(const void *context, void *result, lap_status *st
   LAP_TRY(lap_alignment_add(cache, shard, &sums, status));
   describe_alignment(&sums, description);
   if (lap_codec_is_drawn(cache->schema.codec)) description->weak = false;
+  if (cache->schema.swapped_percent > 0) description->shifted = description->weak = false;
   return read_examples(cache, shard, description, status);
 }
 

@@ -27,7 +27,9 @@ typedef struct {
   /* Over the `compared` rows of teacher/align.h: mean probability of tokens i+1, i and i+2. */
   uint64_t compared;
   double mean_next, mean_same, mean_after;
-  bool shifted, weak; /* lap_alignment_is_shifted, though nobody vouches for the rows; _is_weak */
+  /* lap_alignment_is_shifted, though nobody vouches for the rows; _is_weak. Neither of rows that
+   * are out of place on purpose: swapped_percent. */
+  bool shifted, weak;
   /* Coverage over the same rows: the sum of kept probability. */
   double mean_kept, least_kept;
   uint64_t least_kept_row;

@@ -200,7 +200,8 @@ static void too_little_text_is_refused(void **state) {
   assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
   options.dev = .9;
   code = divide(folder, text, options, &counts, &status);
-  assert_refusal(code, LAP_USAGE, &status, "dev and test", "less than 1 together");
+  assert_refusal(code, LAP_USAGE, &status, "dev and test",
+                 "less than 1 together, found 0.9 and 0.2");
   free(text);
   scratch_remove(folder);
 }

@@ -1,6 +1,7 @@
 """teach --average: one cache with the mean distribution of several teachers, for `teach` and for suites."""
 
 import hashlib
+import re
 import unittest
 
 import h5py
@@ -85,11 +86,25 @@ class Average(Test):
     def test_what_has_no_mean_is_refused(self):
         other = self.workspace.config("other.yaml", run_dir=self.workspace / "other", lanes=1, hidden=16, steps=1)
         succeed("train", other, "model.vocab_size=401", "--quiet")
+        fresh = {}
+        for key in ("precision=bfloat16", "data.document_mask=false", "data.sequence_length=30"):
+            fresh[key] = self.workspace / f"fresh-{len(fresh)}"
+            succeed("init", other, key, "--out", fresh[key])
         for teachers, says in (([self.teachers[0], self.workspace / "other"], "teachers differ in model.vocab_size"),
+                               ([self.teachers[0], fresh["precision=bfloat16"]],
+                                "(--precision): {} has float32, {} has bfloat16"),
+                               ([self.teachers[0], fresh["data.document_mask=false"]],
+                                "(--document-mask): {} has true, {} has false"),
+                               ([self.teachers[0], fresh["data.sequence_length=30"]],
+                                "(--sequence-length): {} has 24, {} has 30"),
                                ([self.teachers[0], ""], "paths with commas"),
                                ([self.teachers[0], self.teachers[1], ""], "paths with commas")):
             result = self.teach("refused", teachers, code=2, ranks=2)
-            self.assertIn(says, result.err)
+            self.assertRegex(result.err, "[^ ]+".join(map(re.escape, says.split("{}"))))
+        self.teach("told", [self.teachers[0], *fresh.values()], "--precision", "float32", "--document-mask", "true",
+                   "--sequence-length", 24, "--k", 4)
+        succeed("export", self.teachers[2], "--format", "hf", "--out", self.workspace / "hf")  # does not say its length
+        self.teach("unsaid", [self.teachers[0], self.workspace / "hf"], "--k", 4)
         result = self.teach("refused", [self.teachers[0], self.workspace / "nothing"], code=3)
         self.assertIn("nothing", result.err)
         self.assertFalse(list((self.workspace / "refused").glob("*")) if (self.workspace / "refused").exists() else [])

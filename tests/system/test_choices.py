@@ -135,6 +135,8 @@ class Choices(Test):
             self.assert_exit(result, 3)
             self.assertIn(f"{path}:2: ", result.err)
             self.assertIn(says, result.err)
+        path.write_text("\ufeff" + json.dumps(good) + "\r\n")  # as some editors write it
+        self.assertEqual(self.eval(file="bad.jsonl")["items"], 1)
         (self.workspace / "bad.jsonl").write_text("")
         result = lapidary("eval", self.workspace / "teacher", "--choices", self.workspace / "bad.jsonl", ranks=2)
         self.assert_exit(result, 3)

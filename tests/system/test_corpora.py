@@ -185,6 +185,20 @@ schedule: {{steps: 2}}
         self.refused(3, ["2 shards hold the same tokens as another", "x.h5 repeats ", "y.h5 repeats "],
                      "train", config, "--dry-run")
 
+    def test_a_split_that_is_refused_leaves_nothing(self):
+        text, out = self.write("t.txt", text_of(200)), self.path / "above/split"
+        for code, words, options in (
+                (2, ["dev and test: expected shares of less than 1 together, found 0.6 and 0.5"],
+                 ["--dev", 0.6, "--test", 0.5, text]),
+                (2, ["-: is not a regular file", "save it in a file first"], ["-"]),
+                (3, ["missing.txt"], [self.path / "missing.txt"])):
+            self.refused(code, words, "split", "--out", out, "--documents", "line", *options)
+            self.assertFalse(out.exists())
+        self.assertIn("standard input and pipes are refused", " ".join(succeed("split", "--help").out.split()))
+        succeed("split", "--out", out, "--documents", "line", text)
+        self.refused(2, ["is there already"], "split", "--out", out, "--documents", "line", text)
+        self.assertEqual(len(list(out.glob("*.jsonl"))), 3)
+
     def test_the_messages_of_a_terminal(self):
         """Under --quiet only warnings; nothing of SentencePiece's own log."""
         text = self.write("t.txt", text_of(200).encode() + b"caf\xe9\n")

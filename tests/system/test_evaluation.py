@@ -216,6 +216,16 @@ class Evaluation(Test):
         self.assertAlmostEqual(report["acceptance_most"], 1, delta=2e-3)
         self.assertIsNone(self.eval(cache=False)["acceptance"])
 
+    def test_a_model_agrees_with_itself_everywhere(self):
+        train = self.workspace / "tokens/train/*.h5"
+        ties = 0
+        for path in (self.workspace / "cache").glob("*.h5"):
+            with h5py.File(path) as cache:
+                first, second = cache["logprob"][:, 0], cache["logprob"][:, 1]
+                ties += ((first == second) & numpy.isfinite(first) & (cache["ids"][:, 0] > cache["ids"][:, 1])).sum()
+        self.assertGreater(ties, 0)  # by rounding
+        self.assertEqual(self.eval(tokens=train)["agreement"], 1)
+
     def test_a_window_that_sees_everything_is_no_window(self):
         wide = self.eval("--sliding-window", 10000, cache=False)
         self.assertEqual(self.eval("--sliding-window", SEQUENCE_LENGTH, cache=False)["loss"], wide["loss"])

@@ -152,6 +152,13 @@ schedule: {{steps: 200}}
         self.assertEqual(known["prompts"], 8)
         self.assertGreater(noise["judge_loss"], known["judge_loss"] + 1)
         self.assertEqual(noise["text_loss"], known["text_loss"])  # whoever is judged
+        for number, products in enumerate(("precision=bfloat16", "gemm=openblas")):  # and however that computes
+            other = self.workspace / f"other{number}"
+            succeed("init", self.workspace / "config.yaml", "seed=9", products, "--out", other)
+            self.assertEqual(self.judged(other.name)[0]["text_loss"], known["text_loss"], products)
+        rounded = self.judged("run", "--precision", "bfloat16")[0]["text_loss"]
+        self.assertNotEqual(rounded, known["text_loss"])
+        self.assertEqual(self.judged("other0", "--precision", "bfloat16")[0]["text_loss"], rounded)
         self.assertEqual(table["first_row"].tolist(), of_noise["first_row"].tolist())
         self.assertAlmostEqual(table["nats"].mean(), known["judge_loss"], places=9)
         self.assertEqual(table["correct"].mean(), known["judge_preference"])
@@ -181,6 +188,8 @@ schedule: {{steps: 200}}
                 (2, "--prompts are those of --memorise or --judge", ["--prompts", 3, "--tokens", seen]),
                 (2, "--judge needs --tokens GLOB", ["--judge", run]),
                 (2, "leave out --sliding-window", ["--judge", run, "--tokens", unseen, "--sliding-window", 3]),
+                (2, "leave out --model-shards", ["--judge", run, "--tokens", unseen, "--model-shards", 2]),
+                (2, "leave out --model-ranks", ["--memorise", seen, "--tokens", unseen, "--model-ranks", 1]),
                 (2, "leave out --judge", ["--memorise", seen, "--tokens", unseen, "--judge", run]),
                 (3, "no document has 100 tokens", ["--judge", run, "--tokens", short / "train"]),
                 (2, "leave out --by", ["--memorise", seen, "--tokens", unseen, "--by", "document"]),

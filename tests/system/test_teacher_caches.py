@@ -83,6 +83,19 @@ class Caches(Test):
         self.assertNotIn("allow_shift", result.err)
         self.open(self.rewrite(60, shifted(1)), 0, overrides=["teacher.allow_shift=true"])
 
+    def test_rows_that_are_out_of_place_on_purpose(self):
+        out, tokens = self.workspace / "swapped", self.workspace / "tokens/train/*.h5"
+        succeed("teach", "--from", self.workspace / "teacher-60", "--tokens", tokens, "--out", out, "--swap-percent",
+                100, "--quiet")
+        self.open(f"{out}/*.h5", 0)
+        succeed("eval", self.workspace / "teacher-60", "--tokens", tokens, "--cache", out)
+        for path in sorted(out.glob("*.h5")):
+            report = succeed("inspect", path, "--tokens", tokens, "--check")
+            self.assertIn("alignment               out of place on purpose: ", report.out)
+            with h5py.File(path, "a") as file:
+                del file.attrs["swapped_percent"]  # whoever does not say so is asked
+        self.open(f"{out}/*.h5", 3, "rows look shifted by one")
+
     def test_tails_that_rounding_leaves(self):
         def one_less_sum(arrays):
             kept = numpy.exp(arrays["logprob"].astype("f8")).sum(axis=1)

@@ -71,7 +71,7 @@ static void audit_row(auditor *a, uint32_t i, int64_t t) {
     if (ids[j] < 0) continue;
     kept += (double)p[j];
     slots += 1;
-    if (best < 0 || p[j] > p[best] || (p[j] == p[best] && ids[j] < ids[best])) best = j;
+    if (best < 0 || p[j] > p[best]) best = j; /* of equals the first, as eval has it */
   }
   lap_audit *audit = a->audit;
   add_row(&audit->all, kept, tail, slots, entropy);

@@ -251,6 +251,19 @@ static lap_code check_flags(const lap_command_syntax *syntax, const struct argp_
   return code;
 }
 
+/* A usage of several forms, a line each, for a message. */
+static char *usage_in_a_line(const char *usage) {
+  char *line = lap_copy_string("");
+  for (const char *form = usage;; ++form) {
+    const int length = (int)strcspn(form, "\n");
+    char *longer = lap_format("%s%s%.*s", line, form > usage ? ", or " : "", length, form);
+    free(line);
+    line = longer;
+    form += length;
+    if (!*form) return line;
+  }
+}
+
 lap_code lap_command_parse(const lap_command *command, const lap_command_syntax *syntax, int argc,
                            char **argv, lap_command_line *line, lap_status *status) {
   *line = (lap_command_line){0};
@@ -268,8 +281,10 @@ lap_code lap_command_parse(const lap_command *command, const lap_command_syntax 
       code = lap_fail(status, LAP_USAGE, "out of memory; use fewer processes on this node");
     } else if (failure != 0) {
       code = status->message[0] ? LAP_USAGE : lap_fail(status, LAP_USAGE, "invalid arguments");
+      char *usage = usage_in_a_line(command->usage);
       lap_fail(status, LAP_USAGE, "%s; usage: lapidary %s %s", status->message, command->name,
-               command->usage);
+               usage);
+      free(usage);
     }
     free(text);
   }

@@ -32,7 +32,8 @@ typedef struct lap_command lap_command;
 struct lap_command {
   const char *name;
   const char *summary; /* one line, for `lapidary --help` */
-  const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]" */
+  const char *usage; /* what follows the options in its usage line, "CONFIG.yaml [KEY=VALUE...]"; of
+                        several forms each is a line */
   const char *description; /* more paragraphs for its --help, or NULL */
   /* Whether the processes that a launcher starts do one thing together: they find the same
    * mistakes, and the first of them says so. Others do each a thing of its own: every one speaks,

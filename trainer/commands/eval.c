@@ -61,7 +61,8 @@ static const lap_flag flags_of_eval[] = {
     {.name = "document-losses",
      .value = "FILE.h5",
      .offset = offsetof(eval_flags, document_losses),
-     .help = "write the sums of every document, or of every item of --choices, to an HDF5 file"},
+     .help = "write the sums of every document, or what is found of every item of --choices or "
+             "prompt of --judge, to an HDF5 file"},
     {.name = "by",
      .value = "WHAT",
      .offset = offsetof(eval_flags, by),
@@ -294,7 +295,9 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
                      {"--by", flags->by},
                      {"--context", flags->context != 0},
                      {"--stride", flags->stride != 0},
-                     {"--sequence-length", flags->model.sequence_length != 0}};
+                     {"--sequence-length", flags->model.sequence_length != 0},
+                     {"--model-shards", !flags->choices && flags->model.layout.model_shards},
+                     {"--model-ranks", !flags->choices && flags->model.layout.model_ranks}};
   for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; ++i)
     if (meaningless[i].given)
       return lap_fail(status, LAP_USAGE, "%s scores texts of its own kind: leave out %s", means,

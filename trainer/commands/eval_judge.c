@@ -29,6 +29,7 @@ static lap_code open_inputs(const lap_model_flags *flags, const lap_eval_judge_r
   LAP_TRY(lap_model_open(request->checkpoint, LAP_MODEL_FLOAT32, &in->model, status));
   LAP_TRY(lap_model_open(request->judge, LAP_MODEL_FLOAT32, &in->judge, status));
   LAP_TRY(lap_precision_flag_apply(flags->precision, in->model.config, status));
+  LAP_TRY(lap_precision_flag_apply(flags->precision, in->judge.config, status));
   LAP_TRY(check_length(&in->model, status));
   LAP_TRY(check_length(&in->judge, status));
   LAP_TRY(lap_model_open_tokens(&in->judge, request->tokens, &in->tokens, status));
@@ -57,16 +58,29 @@ static lap_code print_result(const lap_eval_judge_request *request, const judge_
   return code;
 }
 
+/* Each computes as it was trained, or both as the flags say; a process has one OpenBLAS core. */
+static lap_code draw_and_listen(const lap_session *session, const lap_model_flags *flags,
+                                uint64_t prompts, const judge_inputs *in, lap_judged *judged,
+                                lap_status *status) {
+  const lap_judge_model model = {&in->model.config->model, in->model.weights};
+  const lap_judge_model judge = {&in->judge.config->model, in->judge.weights};
+  const int threads = (int)flags->threads;
+  lap_gemm_choice products[] = {lap_config_gemm(in->model.config),
+                                lap_config_gemm(in->judge.config)};
+  if (products[0].backend == LAP_GEMM_OPENBLAS) products[1].core = products[0].core;
+  LAP_TRY(lap_session_open_gemm(session, products[0], threads, status));
+  LAP_TRY(lap_judge_draw(&model, judge.config->vocab_size, &in->tokens, prompts, threads, judged,
+                         status));
+  LAP_TRY(lap_session_open_gemm(session, products[1], threads, status));
+  if (lap_judge_listen(&judge, &in->tokens, threads, judged, status) == LAP_OK) return LAP_OK;
+  return lap_fail_context(status, "%s", in->judge.path);
+}
+
 static lap_code judge_model(const lap_session *session, const lap_model_flags *flags,
                             const lap_eval_judge_request *request, const judge_inputs *in,
                             lap_status *status) {
   lap_judged judged = {0};
-  LAP_TRY(lap_session_open_gemm(session, lap_config_gemm(in->model.config), (int)flags->threads,
-                                status));
-  const lap_judge_model model = {&in->model.config->model, in->model.weights};
-  const lap_judge_model judge = {&in->judge.config->model, in->judge.weights};
-  lap_code code = lap_judge(&model, &judge, &in->tokens, (uint64_t)request->prompts, flags->threads,
-                            &judged, status);
+  lap_code code = draw_and_listen(session, flags, (uint64_t)request->prompts, in, &judged, status);
   if (code == LAP_OK && request->table)
     code = lap_judged_write(request->table, &in->model, &in->tokens, &judged, status);
   if (code == LAP_OK) code = print_result(request, in, &judged, status);

@@ -8,8 +8,10 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "core/directory_lock.h"
+#include "core/file.h"
 #include "core/paths.h"
 #include "dataset/divide.h"
 #include "trainer/cli/command.h"
@@ -108,10 +110,12 @@ static lap_code divide_at(lap_divide_options *o, const char *apart, lap_divide_c
   if (apart) LAP_TRY(lap_paths_find(apart, ".jsonl", &paths, &count, status));
   o->apart = (const char *const *)paths;
   o->apart_count = count;
+  const bool was_there = lap_file_exists(o->out);
   lap_directory_lock *lock = NULL;
   lap_code code = lap_output_lock_take(o->out, true, &lock, status);
   if (code == LAP_OK) code = lap_divide(o, counts, status);
   lap_directory_lock_release(lock);
+  if (code != LAP_OK && !was_there) (void)rmdir(o->out); /* where the lock was all in it */
   if (paths) lap_paths_release(paths, count);
   return code;
 }
@@ -162,5 +166,6 @@ const lap_command lap_command_split = {
     .description =
         "Whole documents, one a line, as {\"file\": N, \"text\": \"...\"}, N counting the files. "
         "tokenizer and tokenize read them "
-        "with --documents jsonl:text.\n\n" LAP_TEXT_INPUTS,
+        "with --documents jsonl:text.\n\n" LAP_TEXT_INPUTS
+        "\n\nsplit reads the text several times: standard input and pipes are refused.",
     .run = run};

@@ -191,28 +191,52 @@ static lap_code open_model(const teach_flags *flags, const char *from, const lap
   return code;
 }
 
+typedef struct {
+  const char *key;
+  int64_t value;
+  const char *word; /* NULL: it is a number */
+} common_key;
+
+enum { COMMON_KEYS = 7 };
+
+/* What a flag says is the same for all; a Hugging Face directory, which does not say its length,
+ * takes that of the first model. */
+static void find_common(const teach_flags *flags, const teach_inputs *in, size_t i,
+                        common_key keys[COMMON_KEYS]) {
+  const lap_sharded_model *model = &in->models[i];
+  const lap_config *c = model->source.config;
+  const bool openblas = c->gemm == LAP_GEMM_OPENBLAS;
+  const bool bfloat16 = c->precision == LAP_MATMUL_BFLOAT16;
+  const bool masked = c->data.document_mask && !flags->document_mask;
+  const lap_config *said = c->data.sequence_length ? c : in->models[0].source.config;
+  const int64_t length = flags->model.sequence_length ? 0 : said->data.sequence_length;
+  const common_key found[COMMON_KEYS] = {
+      {"model.vocab_size", c->model.vocab_size, NULL},
+      {"model shards (--model-shards)", model->placement.mesh.model, NULL},
+      {"ranks of a replica (--model-ranks)", model->placement.fold.model_ranks, NULL},
+      {"gemm", openblas, openblas ? "openblas" : "lapidary"},
+      {"precision (--precision)", bfloat16, bfloat16 ? "bfloat16" : "float32"},
+      {"data.document_mask (--document-mask)", masked, masked ? "true" : "false"},
+      {"data.sequence_length (--sequence-length)", length, NULL}};
+  memcpy(keys, found, sizeof found);
+}
+
 /* What models must have in common for a mean of theirs. */
-static lap_code check_alike(const teach_inputs *in, lap_status *status) {
-  const lap_sharded_model *first = &in->models[0];
+static lap_code check_alike(const teach_flags *flags, const teach_inputs *in, lap_status *status) {
+  common_key first[COMMON_KEYS], other[COMMON_KEYS];
+  char numbers[2][24];
+  find_common(flags, in, 0, first);
   for (size_t i = 1; i < in->count; ++i) {
-    const lap_sharded_model *other = &in->models[i];
-    const lap_config *a = first->source.config, *b = other->source.config;
-    const struct {
-      const char *key;
-      int64_t first, other;
-    } pairs[] = {
-        {"model.vocab_size", a->model.vocab_size, b->model.vocab_size},
-        {"model shards (--model-shards)", first->placement.mesh.model, other->placement.mesh.model},
-        {"ranks of a replica (--model-ranks)", first->placement.fold.model_ranks,
-         other->placement.fold.model_ranks},
-        {"gemm", (int64_t)a->gemm, (int64_t)b->gemm},
-        {"precision (--precision)", (int64_t)a->precision, (int64_t)b->precision}};
-    for (size_t j = 0; j < sizeof pairs / sizeof *pairs; ++j)
-      if (pairs[j].first != pairs[j].other)
-        return lap_fail(status, LAP_USAGE,
-                        "--average: teachers differ in %s: %s has %" PRId64 ", %s has %" PRId64,
-                        pairs[j].key, first->source.path, pairs[j].first, other->source.path,
-                        pairs[j].other);
+    find_common(flags, in, i, other);
+    for (int j = 0; j < COMMON_KEYS; ++j) {
+      if (first[j].value == other[j].value) continue;
+      snprintf(numbers[0], sizeof numbers[0], "%" PRId64, first[j].value);
+      snprintf(numbers[1], sizeof numbers[1], "%" PRId64, other[j].value);
+      return lap_fail(status, LAP_USAGE, "--average: teachers differ in %s: %s has %s, %s has %s",
+                      first[j].key, in->models[0].source.path,
+                      first[j].word ? first[j].word : numbers[0], in->models[i].source.path,
+                      other[j].word ? other[j].word : numbers[1]);
+    }
   }
   return LAP_OK;
 }
@@ -234,7 +258,7 @@ static lap_code open_models(const teach_flags *flags, const lap_session *session
     free(path);
     LAP_TRY(code);
   }
-  return check_alike(in, status);
+  return check_alike(flags, in, status);
 }
 
 static void close_models(teach_inputs *in) {

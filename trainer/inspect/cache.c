@@ -64,16 +64,17 @@ static void report_coverage(const lap_cache_description *d, uint64_t rows, lap_r
                   100 * d->mean_kept, 100 * d->least_kept, d->least_kept_row, rows);
 }
 
-static void report_alignment(const lap_cache_description *d, lap_report *report) {
+static void report_alignment(const lap_cache_description *d, bool swapped, lap_report *report) {
   json_t *value = json_pack("{s:I, s:f, s:f, s:f, s:b, s:b}", "rows", (json_int_t)d->compared,
                             "mean_next", d->mean_next, "mean_same", d->mean_same, "mean_after",
                             d->mean_after, "shifted", d->shifted, "weak", d->weak);
   lap_report_fact(report, "alignment", value,
                   "%s: mean probability %.4f for token i+1, %.4f for i, %.4f for i+2; %" PRIu64
                   " rows",
-                  d->shifted ? "SHIFTED"
-                  : d->weak  ? "weak, no better than the frequencies of the tokens"
-                             : "right",
+                  swapped      ? "out of place on purpose"
+                  : d->shifted ? "SHIFTED"
+                  : d->weak    ? "weak, no better than the frequencies of the tokens"
+                               : "right",
                   d->mean_next, d->mean_same, d->mean_after, d->compared);
 }
 
@@ -188,7 +189,7 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   lap_cache_description d;
   LAP_TRY(lap_cache_describe(cache, 0, &d, status));
   report_size(&d, report);
-  report_alignment(&d, report);
+  report_alignment(&d, lap_cache_schema_of(cache)->swapped_percent > 0, report);
   report_coverage(&d, d.compared, report);
   report_examples(&(naming){tokenizer, true}, &d, report);
   if (!inspector->check) return LAP_OK;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/byte_order_mark.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -74,9 +75,10 @@ static lap_code read_line(const char *text, size_t bytes, lap_choice_item *item,
 
 lap_code lap_choices_read(const char *path, lap_choices *choices, lap_status *status) {
   *choices = (lap_choices){0};
-  char *text;
+  char *whole;
   size_t bytes, capacity = 0, line = 0;
-  LAP_TRY(lap_file_read(path, MOST_BYTES, &text, &bytes, status));
+  LAP_TRY(lap_file_read(path, MOST_BYTES, &whole, &bytes, status));
+  const char *text = lap_skip_byte_order_mark(whole, &bytes);
   choices->path = lap_copy_string(path);
   lap_code code = LAP_OK;
   for (size_t begin = 0; begin < bytes && code == LAP_OK;) {
@@ -92,7 +94,7 @@ lap_code lap_choices_read(const char *path, lap_choices *choices, lap_status *st
     if (code != LAP_OK) code = lap_fail_context(status, "%s:%zu", path, line);
     begin += length + 1;
   }
-  free(text);
+  free(whole);
   if (code == LAP_OK && choices->count == 0)
     code = lap_fail(status, LAP_DATA, "%s: has no line", path);
   if (code != LAP_OK) lap_choices_release(choices);

@@ -18,93 +18,111 @@ enum {
   OF_PROMPT = 1 + LAP_JUDGE_PROMPT,
 };
 
+/* BOS and the prompt that begins at `tokens`. */
+static void fill_prompt(const uint32_t *tokens, int32_t prompt[OF_PROMPT]) {
+  prompt[0] = LAP_BOS;
+  for (int i = 0; i < LAP_JUDGE_PROMPT; ++i) prompt[1 + i] = (int32_t)tokens[i];
+}
+
+/* --- the model speaks --- */
+
 typedef struct {
-  lap_decoder *model, *judge;
-  int64_t vocab; /* of the judge */
+  lap_decoder *decoder;
   lap_sampler *sampler;
   lap_judged *judged;
-} trial;
+} speaker;
 
-static lap_code token_nats(const trial *t, const float *z, int32_t token, double *nats,
-                           lap_status *status) {
-  float largest = -INFINITY; /* by fmax, gcc 12 for AArch64 fails to compile it */
-  for (int64_t j = 0; j < t->vocab; ++j)
-    if (z[j] > largest) largest = z[j];
-  const double most = (double)largest;
-  double sum = 0;
-  for (int64_t j = 0; j < t->vocab; ++j) sum += exp((double)z[j] - most);
-  *nats = sum > 0 ? most + log(sum) - (double)z[token] : NAN;
-  if (isfinite(*nats)) return LAP_OK;
-  return lap_fail(status, LAP_NONFINITE, "the judge's logits are not finite");
-}
-
-/* The judge's mean loss of `count` > 0 tokens behind the prompt. */
-static lap_code mean_nats(const trial *t, const int32_t *prompt, const int32_t *tokens,
-                          int64_t count, double *mean, lap_status *status) {
-  double sum = 0;
-  lap_decoder_reset(t->judge);
-  const float *z = lap_decoder_prefill(t->judge, prompt, OF_PROMPT);
-  for (int64_t i = 0; i < count; ++i) {
-    double nats;
-    LAP_TRY(token_nats(t, z, tokens[i], &nats, status));
-    sum += nats;
-    if (i + 1 < count) z = lap_decoder_step(t->judge, tokens[i]);
-  }
-  *mean = sum / (double)count;
-  return LAP_OK;
-}
-
-/* What the model says behind the prompt, into tokens [CONTINUATION]; its end is said too. */
-static lap_code say(const trial *t, const lap_prompt *place, const int32_t *prompt, int32_t *tokens,
-                    int64_t *count, lap_status *status) {
+static lap_code say(void *context, const lap_prompt *place, lap_status *status) {
+  const speaker *s = context;
+  int32_t prompt[OF_PROMPT];
+  LAP_TRY(lap_stop_check(status));
+  fill_prompt(place->tokens, prompt);
   const lap_generate_request request = {.prompt = prompt,
                                         .prompt_count = OF_PROMPT,
                                         .max_tokens = LAP_JUDGE_CONTINUATION,
                                         .sample = place->index};
   lap_generation said;
-  const lap_code code = lap_generate(t->model, t->sampler, &request, &said, status);
-  *count = said.count;
-  if (said.count > 0) memcpy(tokens, said.tokens, (size_t)said.count * sizeof *tokens);
-  if (code == LAP_OK && said.finish == LAP_FINISH_EOS) tokens[(*count)++] = LAP_EOS;
+  const lap_code code = lap_generate(s->decoder, s->sampler, &request, &said, status);
+  lap_judged_item item = {.shard = place->shard, .row = place->row, .said_count = said.count};
+  if (said.count > 0) memcpy(item.said, said.tokens, (size_t)said.count * sizeof *item.said);
+  if (said.finish == LAP_FINISH_EOS) item.said[item.said_count++] = LAP_EOS;
   free(said.tokens);
-  return code;
-}
-
-static lap_code try_prompt(void *context, const lap_prompt *place, lap_status *status) {
-  const trial *t = context;
-  int32_t prompt[OF_PROMPT] = {LAP_BOS}, text[LAP_JUDGE_CONTINUATION];
-  int32_t tokens[LAP_JUDGE_CONTINUATION + 1];
-  int64_t count;
-  LAP_TRY(lap_stop_check(status));
-  for (int i = 0; i < LAP_JUDGE_PROMPT; ++i) prompt[1 + i] = (int32_t)place->tokens[i];
-  for (int i = 0; i < LAP_JUDGE_CONTINUATION; ++i)
-    text[i] = (int32_t)place->tokens[LAP_JUDGE_PROMPT + i];
-  LAP_TRY(say(t, place, prompt, tokens, &count, status));
-  lap_judged_item item = {.shard = place->shard, .row = place->row};
-  LAP_TRY(mean_nats(t, prompt, tokens, count, &item.nats, status));
-  LAP_TRY(mean_nats(t, prompt, text, LAP_JUDGE_CONTINUATION, &item.text_nats, status));
-  lap_judged *judged = t->judged;
+  if (code != LAP_OK) return code;
+  lap_judged *judged = s->judged;
   judged->item = lap_reallocate(judged->item, (int64_t)judged->count + 1, sizeof *judged->item);
   judged->item[judged->count++] = item;
   return LAP_OK;
 }
 
-lap_code lap_judge(const lap_judge_model *model, const lap_judge_model *judge,
-                   const lap_token_set *set, uint64_t prompts, int64_t threads, lap_judged *judged,
-                   lap_status *status) {
+lap_code lap_judge_draw(const lap_judge_model *model, int64_t judge_vocab, const lap_token_set *set,
+                        uint64_t prompts, int64_t threads, lap_judged *judged, lap_status *status) {
   const lap_sampling drawn = {.temperature = 1, .top_p = 1, .seed = 1};
   /* What either has no id for is never said. */
-  const int64_t a = model->config->vocab_size, b = judge->config->vocab_size, both = a < b ? a : b;
+  const int64_t own = model->config->vocab_size, both = own < judge_vocab ? own : judge_vocab;
   *judged = (lap_judged){0};
-  trial t = {.model = lap_decoder_create(model->config, model->weights, 1 + STRETCH, threads),
-             .judge = lap_decoder_create(judge->config, judge->weights, 1 + STRETCH, threads),
-             .vocab = judge->config->vocab_size,
-             .sampler = lap_sampler_create(&drawn, both),
-             .judged = judged};
-  const lap_code code = lap_prompts_visit(set, STRETCH, prompts, try_prompt, &t, status);
-  lap_sampler_destroy(t.sampler);
-  lap_decoder_destroy(t.judge);
-  lap_decoder_destroy(t.model);
+  speaker s = {.decoder = lap_decoder_create(model->config, model->weights, 1 + STRETCH, threads),
+               .sampler = lap_sampler_create(&drawn, both),
+               .judged = judged};
+  const lap_code code = lap_prompts_visit(set, STRETCH, prompts, say, &s, status);
+  lap_sampler_destroy(s.sampler);
+  lap_decoder_destroy(s.decoder);
+  return code;
+}
+
+/* --- the judge listens --- */
+
+static lap_code token_nats(const float *z, int64_t vocab, int32_t token, double *nats,
+                           lap_status *status) {
+  float largest = -INFINITY; /* by fmax, gcc 12 for AArch64 fails to compile it */
+  for (int64_t j = 0; j < vocab; ++j)
+    if (z[j] > largest) largest = z[j];
+  const double most = (double)largest;
+  double sum = 0;
+  for (int64_t j = 0; j < vocab; ++j) sum += exp((double)z[j] - most);
+  *nats = sum > 0 ? most + log(sum) - (double)z[token] : NAN;
+  if (isfinite(*nats)) return LAP_OK;
+  return lap_fail(status, LAP_NONFINITE,
+                  "the judge's logits are not finite; its weights are not usable: take an earlier "
+                  "checkpoint");
+}
+
+/* The judge's mean loss of `count` > 0 tokens behind the prompt. */
+static lap_code mean_nats(lap_decoder *judge, int64_t vocab, const int32_t *prompt,
+                          const int32_t *tokens, int64_t count, double *mean, lap_status *status) {
+  double sum = 0;
+  lap_decoder_reset(judge);
+  const float *z = lap_decoder_prefill(judge, prompt, OF_PROMPT);
+  for (int64_t i = 0; i < count; ++i) {
+    double nats;
+    LAP_TRY(token_nats(z, vocab, tokens[i], &nats, status));
+    sum += nats;
+    if (i + 1 < count) z = lap_decoder_step(judge, tokens[i]);
+  }
+  *mean = sum / (double)count;
+  return LAP_OK;
+}
+
+/* The losses of an item whose prompt begins at `tokens`. */
+static lap_code listen(lap_decoder *judge, int64_t vocab, const uint32_t *tokens,
+                       lap_judged_item *item, lap_status *status) {
+  int32_t prompt[OF_PROMPT], text[LAP_JUDGE_CONTINUATION];
+  LAP_TRY(lap_stop_check(status));
+  fill_prompt(tokens, prompt);
+  for (int i = 0; i < LAP_JUDGE_CONTINUATION; ++i) text[i] = (int32_t)tokens[LAP_JUDGE_PROMPT + i];
+  LAP_TRY(mean_nats(judge, vocab, prompt, item->said, item->said_count, &item->nats, status));
+  return mean_nats(judge, vocab, prompt, text, LAP_JUDGE_CONTINUATION, &item->text_nats, status);
+}
+
+lap_code lap_judge_listen(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
+                          lap_judged *judged, lap_status *status) {
+  lap_decoder *decoder = lap_decoder_create(judge->config, judge->weights, 1 + STRETCH, threads);
+  lap_code code = LAP_OK;
+  for (uint64_t i = 0; i < judged->count && code == LAP_OK; ++i) {
+    lap_judged_item *item = &judged->item[i];
+    code = listen(decoder, judge->config->vocab_size, set->shard[item->shard]->tokens + item->row,
+                  item, status);
+  }
+  lap_decoder_destroy(decoder);
   return code;
 }
 

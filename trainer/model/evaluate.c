@@ -30,12 +30,12 @@ static int32_t likeliest(const float *z, int64_t count) {
   return (int32_t)best;
 }
 
+/* Of equals the one that comes first in the row: teach writes the most probable first, and its
+ * rounding of log-probabilities makes some equal. */
 static int32_t teacher_choice(const int32_t *ids, const float *probability, int64_t k) {
   int64_t best = -1;
   for (int64_t i = 0; i < k; ++i)
-    if (ids[i] >= 0 && (best < 0 || probability[i] > probability[best] ||
-                        (probability[i] == probability[best] && ids[i] < ids[best])))
-      best = i;
+    if (ids[i] >= 0 && (best < 0 || probability[i] > probability[best])) best = i;
   return best < 0 ? -1 : ids[best];
 }
 

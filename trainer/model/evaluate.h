@@ -20,7 +20,8 @@ typedef struct {
   double bits_per_byte; /* over text tokens: not EOS and other control tokens; NaN: no tokenizer */
   double accuracy;      /* share of positions where the likeliest token is the next one */
   double kl;            /* to the teacher, between its K+1 buckets; NaN: no cache */
-  double agreement;     /* share where student and teacher have the same likeliest token; NaN */
+  double agreement;     /* share where student and teacher have the same likeliest token, of equals
+                           of the teacher the first of the row; NaN */
   /* Acceptance of speculative decoding with the model as the teacher's draft: the mean over
    * positions of sum min(p of the teacher, p of the model). It lies between these two, of which the
    * first takes the kept ids alone. NaN: no cache, or one of draws. */

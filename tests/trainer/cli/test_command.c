@@ -95,7 +95,7 @@ static lap_code run_failing(const lap_command *command, int argc, char **argv, l
 
 static const lap_command echo_command = {.name = "echo",
                                          .summary = "say what was given",
-                                         .usage = "CONFIG.yaml [KEY=VALUE...]",
+                                         .usage = "CONFIG.yaml [KEY=VALUE...]\nCONFIG.yaml OTHER",
                                          .description = "More about echo.",
                                          .run = run_echo};
 static const lap_command failing_command = {
@@ -223,7 +223,9 @@ static void mistakes_exit_with_two_and_advice(void **state) {
       {"echo a --threads 9", "--threads: expected an integer from 1 to 8, found '9'; usage"},
       {"echo a --threds 3", "unknown flag '--threds'; did you mean '--threads'?"},
       {"echo a -s 3", "invalid option"},
-      {"echo", "an argument is missing; usage: lapidary echo CONFIG.yaml"},
+      {"echo",
+       "an argument is missing; usage: lapidary echo CONFIG.yaml [KEY=VALUE...], or CONFIG.yaml "
+       "OTHER\n"},
       {"echo seed=1", "an argument is missing"},
       {"echo a b c", "unexpected argument 'c'"},
       {"echo a --json=1", "allow an argument"},
@@ -246,6 +248,7 @@ static void help_goes_to_stdout_and_succeeds(void **state) {
       {"help", "Exit codes: 0 done;"},
       {"--version", "lapidary " LAPIDARY_VERSION "\n"},
       {"echo --help", "Usage: lapidary echo [OPTION...] CONFIG.yaml [KEY=VALUE...]"},
+      {"echo --help", "  or:  lapidary echo [OPTION...] CONFIG.yaml OTHER\n"},
       {"echo --help", "More about echo."},
       {"echo --help", "--steps=N"},
       {"echo --help", "--json"},
@@ -388,7 +391,7 @@ static void which_process_speaks_under_a_launcher(void **state) {
       {"PMI_RANK", "7", "failing", "lapidary failing: rank 7: stopped at step 3\n"},
       {"PMIX_RANK", "2", "echo a --steps 0",
        "lapidary echo: rank 2: --steps: expected an integer from 1 to 100, found '0'; usage: "
-       "lapidary echo CONFIG.yaml [KEY=VALUE...]\n"},
+       "lapidary echo CONFIG.yaml [KEY=VALUE...], or CONFIG.yaml OTHER\n"},
       {"SLURM_PROCID", "0", "joint", "lapidary joint: stopped at step 3\n"},
       {"SLURM_PROCID", "3", "joint", ""},
       {"SLURM_PROCID", "3", "ecoh",
