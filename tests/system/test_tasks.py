@@ -35,11 +35,11 @@ def answer(kind, context):
     """The answer, and its index in the context."""
     words = context.split()
     if kind == "copy":
-        marker = words.index("again")
-        return words[len(words) - marker - 1], len(words) - marker - 1
-    said, asked = words[:words.index("ask")], words[words.index("ask") + 1:]
+        place = len(words) - words.index(words[0], 1)
+        return words[place], place
     if kind == "recall":
-        return after(said, asked)
+        return after(words[:-1], words[-1:])
+    said, asked = words[:words.index("ask")], words[words.index("ask") + 1:]
     if kind == "needle":
         return after(said, ["mark", *asked])
     if kind == "documents":
@@ -95,9 +95,9 @@ class Tasks(unittest.TestCase):
             for text in texts:
                 self.assertFalse(any(map(text.startswith, contexts)))
                 words = text.split()
-                if kind == "copy":
-                    marker = words.index("again")
-                    self.assertEqual([*words[:marker], "."], words[marker + 1:])
+                if kind in ("copy", "recall"):
+                    self.assertGreaterEqual(len(words), 48)
+                    self.check_rounds(kind, words)
                     continue
                 first = words.index("ask")
                 for ask in (i for i in range(first, len(words)) if words[i] == "ask"):
@@ -105,13 +105,29 @@ class Tasks(unittest.TestCase):
                     cut = words[:first] + words[ask:end - 1]
                     self.assertEqual(answer(kind, " ".join(cut))[0], words[end - 1], text)
 
+    def check_rounds(self, kind, words):
+        """The list is there twice or more; of recall each word behind a key follows from the first round."""
+        length = words.index(words[0], 1) if kind == "copy" else 2 * len(set(words[::2]))
+        self.assertEqual((len(set(words)), len(words) % length), (length, 0))
+        self.assertGreaterEqual(len(words), 2 * length)
+        for at in range(length, len(words), 1 if kind == "copy" else 2):
+            begun = words[at // length * length:at + 1] if kind == "copy" else [words[at]]
+            if at + 1 < len(words):
+                self.assertEqual(answer(kind, " ".join(words[:length] + begun))[0], words[at + 1])
+
+    def test_half_of_the_lists_are_short(self):
+        for kind, most in (("recall", 12), ("copy", 10)):
+            words = [len(set(item["text"].split())) for item in read(self.kinds[kind] / "text.jsonl")]
+            short = sum(count <= most for count in words) / len(words)
+            self.assertTrue(0.5 < short < 0.85, short)  # two levels of recall, one of copy are short too
+
     def test_levels_are_what_they_say(self):
         of = {kind: {int(path.stem.split("-")[1]): read(path) for path in folder.glob("questions-*")}
               for kind, folder in self.kinds.items()}
         for level, items in of["recall"].items():
-            self.assertTrue(all(item["context"].count(" . ") == level for item in items))
+            self.assertTrue(all(len(item["context"].split()) == 2 * level + 1 for item in items))
         for level, items in of["copy"].items():
-            self.assertTrue(all(item["context"].split().index("again") == level for item in items))
+            self.assertTrue(all(len(set(item["context"].split())) == level for item in items))
         for level, items in of["needle"].items():
             self.assertTrue(all(level <= item["distance"] <= level + 12 for item in items), level)
         for level, items in of["documents"].items():
@@ -131,7 +147,7 @@ class Tasks(unittest.TestCase):
         out = self.out / "beyond"
         made = make_tasks("recall", "--out", out, "--levels", "4,8", "--beyond", "20", "--texts", 50, "--questions", 5)
         self.assertEqual(made.returncode, 0, made.stderr)
-        self.assertEqual({item["text"].count("ask ") for item in read(out / "text.jsonl")}, {4, 8})
+        self.assertEqual({len(set(item["text"].split())) // 2 for item in read(out / "text.jsonl")}, {2, 3, 4, 6, 8})
         self.assertEqual([item["level"] for item in read(out / "questions-20.jsonl")], [20] * 5)
         self.assertEqual([item["level"] for item in read(out / "questions.jsonl")], [4] * 5 + [8] * 5)
 
