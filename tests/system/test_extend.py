@@ -52,6 +52,27 @@ class Extend(Test):
                              "auto", code=2)
         self.assertIn("schedule.warmup_steps differs", refused.err)
 
+    def test_a_run_goes_on_from_the_weights_that_it_began_with(self):
+        """Of a run that still trains: it has newer ones by then, and has deleted those."""
+        self.train("parent", "schedule.steps=15")
+        newest = self.workspace / "parent/checkpoints/step-00000015"
+        older, kept = newest.with_name("step-00000010"), self.workspace / "kept"
+        newest.rename(self.workspace / "later")
+        for init in (self.workspace / "parent", f"{self.workspace / 'parent'}/", older):
+            with self.subTest(init=init):
+                child, steps = f"child-{init}".replace("/", "-"), ["schedule.steps=12", "seed=2"]
+                self.train(child, f"init={init}", *steps, "--max-hours", "1e-7", code=75)
+                shutil.copytree(older, kept, dirs_exist_ok=True)
+                whole = self.from_start(f"{child}-whole", f"init={kept}", *steps)
+                shutil.copytree(self.workspace / "later", newest)
+                shutil.rmtree(older)
+                ended = self.train(child, f"init={init}", *steps, "--resume", "auto").json
+                self.assertEqual(ended["state_sha256"], whole)
+                self.assertIn("step-00000010: cannot be opened", self.train(
+                    f"{child}-new", f"init={older}", *steps, code=3).err.replace("/manifest.json", ""))
+                shutil.copytree(kept, older)
+                shutil.rmtree(newest)
+
     def test_wsd_goes_on_before_its_decay(self):
         wsd = ["schedule.kind=wsd", "schedule.warmup_steps=2"]
         for there, here, step in ((20, 30, 15), (30, 20, 15), (20, 40, 10)):

@@ -7,6 +7,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/gemm_backend.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
@@ -257,7 +258,7 @@ static lap_code settle_init(lap_config *config, const lap_session *session, lap_
   char *path = NULL;
   size_t bytes = 0; /* 0: as it is */
   *status = (lap_status){.code = LAP_OK};
-  if (session->root && strcmp(config->init, "random") != 0 &&
+  if (session->root && strcmp(config->init, "random") != 0 && lap_file_exists(config->init) &&
       !lap_model_is_hugging_face(config->init)) {
     lap_checkpoint *checkpoint;
     status->code = lap_checkpoint_open(config->init, &checkpoint, status);
@@ -275,10 +276,32 @@ static lap_code settle_init(lap_config *config, const lap_session *session, lap_
   return LAP_OK;
 }
 
+/* Of weights that are no longer there: their hash, as a checkpoint of the run that began with them
+ * has it; "": there is none. */
+static void recall_init(const lap_config *config, char hex[LAP_SHA256_HEX]) {
+  lap_model_source run;
+  lap_status ignored;
+  if (lap_file_exists(config->init) || !config->run_dir ||
+      lap_model_open(config->run_dir, LAP_MODEL_NO_WEIGHTS, &run, &ignored) != LAP_OK)
+    return;
+  const char *value = run.checkpoint && run.checkpoint->numbers
+                          ? lap_numbers_value(run.checkpoint->numbers, "init_sha256")
+                          : NULL;
+  if (value && !strcmp(run.config->init, config->init)) snprintf(hex, LAP_SHA256_HEX, "%s", value);
+  lap_model_close(&run);
+}
+
 /* Collective. Which weights the run begins with, by the shards of its mesh. */
 static lap_code append_init(const lap_config *config, const lap_session *session, lap_inputs *in,
                             lap_status *status) {
   if (!strcmp(config->init, "random")) return LAP_OK;
+  char hex[LAP_SHA256_HEX] = "";
+  if (session->root) recall_init(config, hex);
+  lap_broadcast(session->comm, hex, sizeof hex, 0);
+  if (hex[0]) {
+    lap_numbers_append(in->numbers, "init_sha256", hex);
+    return LAP_OK;
+  }
   lap_placement placement;
   lap_state *state = NULL;
   lap_status own = {0};
@@ -292,7 +315,6 @@ static lap_code append_init(const lap_config *config, const lap_session *session
   }
   *status = own;
   const lap_code code = lap_agree(session->comm, status);
-  char hex[LAP_SHA256_HEX];
   if (code == LAP_OK) {
     lap_weights_sha256(state, hex);
     lap_numbers_append(in->numbers, "init_sha256", hex);

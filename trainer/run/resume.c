@@ -23,9 +23,19 @@ typedef struct {
   char core[LAP_RESUME_CORE]; /* "" : no run */
   lap_schedule_kind kind;
   int64_t warmup_steps;
+  size_t init_bytes; /* of a text that follows; 0: none */
 } resumed_ends;
 
-static resumed_ends ends_of_run(const lap_config *config, const lap_resume_options *options) {
+/* Whether `settled` is a checkpoint of the run directory `given`. */
+static bool is_checkpoint_of(const char *settled, const char *given) {
+  size_t length = strlen(given);
+  while (length > 1 && given[length - 1] == '/') --length;
+  return strncmp(settled, given, length) == 0 &&
+         strncmp(settled + length, "/checkpoints/", strlen("/checkpoints/")) == 0;
+}
+
+static resumed_ends ends_of_run(const lap_config *config, const lap_resume_options *options,
+                                char **init) {
   resumed_ends ends = {.warmup_steps = -1};
   lap_model_source source;
   lap_status ignored; /* what is wrong with the checkpoint is said when it is loaded */
@@ -34,6 +44,10 @@ static resumed_ends ends_of_run(const lap_config *config, const lap_resume_optio
   snprintf(ends.core, sizeof ends.core, "%s", source.config->blas_core);
   ends.kind = source.config->schedule.kind;
   ends.warmup_steps = source.config->schedule.warmup_steps;
+  if (is_checkpoint_of(source.config->init, config->init)) {
+    *init = lap_copy_string(source.config->init);
+    ends.init_bytes = strlen(*init) + 1;
+  }
   lap_model_close(&source);
   return ends;
 }
@@ -44,9 +58,16 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
   snprintf(core, LAP_RESUME_CORE, "%s", config->blas_core);
   if (!strcmp(options->from, "none") || options->fork) return;
   resumed_ends ends;
+  char *init = NULL;
   memset(&ends, 0, sizeof ends);
-  if (session->root) ends = ends_of_run(config, options);
+  if (session->root) ends = ends_of_run(config, options, &init);
   lap_broadcast(session->comm, &ends, sizeof ends, 0);
+  if (ends.init_bytes > 0) {
+    if (!init) init = lap_allocate((int64_t)ends.init_bytes, 1);
+    lap_broadcast(session->comm, init, ends.init_bytes, 0);
+    free(config->init);
+    config->init = init;
+  }
   if (!ends.core[0]) return;
   if (!strcmp(core, "auto")) memcpy(core, ends.core, LAP_RESUME_CORE);
   if (!lap_schedule_is_level(ends.kind) || ends.kind != config->schedule.kind ||
