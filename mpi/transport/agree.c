@@ -68,6 +68,15 @@ void lap_broadcast(lap_comm *comm, void *bytes, size_t count, int root) {
   lap_exchange_release(&exchange);
 }
 
+char *lap_broadcast_text(lap_comm *comm, char *text) {
+  size_t bytes = text ? strlen(text) + 1 : 0;
+  lap_broadcast(comm, &bytes, sizeof bytes, 0);
+  if (bytes == 0) return NULL;
+  if (lap_comm_rank(comm) != 0) text = lap_allocate((int64_t)bytes, 1);
+  lap_broadcast(comm, text, bytes, 0);
+  return text;
+}
+
 void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **all,
                         size_t **counts) {
   const int ranks = lap_comm_size(comm), root = 0;

@@ -29,6 +29,10 @@ void lap_agree_range(lap_comm *comm, int64_t mine, int64_t *smallest, int64_t *l
 /* Collective. The bytes of rank `root` on every rank. */
 void lap_broadcast(lap_comm *comm, void *bytes, size_t count, int root);
 
+/* Collective. The text of rank 0 on every rank, malloc'ed; NULL where rank 0 has NULL. That of rank
+ * 0 is returned as it is; others give NULL. */
+char *lap_broadcast_text(lap_comm *comm, char *text);
+
 /* Collective. `all` [ranks * count bytes] gets every rank's `count` bytes in rank order. */
 void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all);
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/exchange.h"
 #include "world.h"
@@ -118,6 +119,18 @@ static void the_begin_of_a_line_is_left_out_only_where_it_is_long(void **state) 
     snprintf(shown, sizeof shown, "has \"%s%.60dx\"", before > 60 ? "..." : "", 0);
     if (!strstr(status.message, shown)) fail_msg("%s is not in %s", shown, status.message);
   }
+}
+
+static void a_text_of_rank_0_reaches_everybody(void **state) {
+  lap_comm *comm = *state;
+  const bool root = lap_comm_rank(comm) == 0;
+  char *text = lap_broadcast_text(comm, root ? lap_copy_string("of rank 0") : NULL);
+  assert_string_equal(text, "of rank 0");
+  free(text);
+  text = lap_broadcast_text(comm, root ? lap_copy_string("") : NULL);
+  assert_string_equal(text, "");
+  free(text);
+  assert_null(lap_broadcast_text(comm, NULL));
 }
 
 static void ranges_and_broadcasts_reach_everybody(void **state) {
@@ -256,6 +269,7 @@ int main(void) {
       cmocka_unit_test(a_difference_far_into_a_line_or_at_the_end_is_shown),
       cmocka_unit_test(the_begin_of_a_line_is_left_out_only_where_it_is_long),
       cmocka_unit_test(ranges_and_broadcasts_reach_everybody),
+      cmocka_unit_test(a_text_of_rank_0_reaches_everybody),
       cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
       cmocka_unit_test(nobody_passes_a_barrier_alone),
       cmocka_unit_test(texts_of_different_lengths_reach_everybody_in_order),

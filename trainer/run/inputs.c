@@ -255,22 +255,18 @@ static lap_code append_content(const lap_config *config, lap_inputs *in, lap_sta
 /* Collective. Of a run directory, the checkpoint that rank 0 finds newest, in the place of the
  * directory: a run that goes on writes others before the weights are read, or between two ranks. */
 static lap_code settle_init(lap_config *config, const lap_session *session, lap_status *status) {
-  char *path = NULL;
-  size_t bytes = 0; /* 0: as it is */
+  char *path = NULL; /* as it is */
   *status = (lap_status){.code = LAP_OK};
   if (session->root && strcmp(config->init, "random") != 0 && lap_file_exists(config->init) &&
       !lap_model_is_hugging_face(config->init)) {
     lap_checkpoint *checkpoint;
     status->code = lap_checkpoint_open(config->init, &checkpoint, status);
     if (status->code == LAP_OK) path = lap_copy_string(checkpoint->path);
-    if (path) bytes = strlen(path) + 1;
     lap_checkpoint_close(checkpoint);
   }
   LAP_TRY(lap_agree(session->comm, status));
-  lap_broadcast(session->comm, &bytes, sizeof bytes, 0);
-  if (bytes == 0) return LAP_OK;
-  if (!session->root) path = lap_allocate(bytes, 1);
-  lap_broadcast(session->comm, path, bytes, 0);
+  path = lap_broadcast_text(session->comm, path);
+  if (!path) return LAP_OK;
   free(config->init);
   config->init = path;
   return LAP_OK;

@@ -18,12 +18,11 @@
 #include "trainer/run/length.h"
 #include "trainer/step/schedule.h"
 
-/* What rank 0 sees of the run that is gone on with. */
+/* What rank 0 sees of the run that is gone on with, besides `init`. */
 typedef struct {
   char core[LAP_RESUME_CORE]; /* "" : no run */
   lap_schedule_kind kind;
   int64_t warmup_steps;
-  size_t init_bytes; /* of a text that follows; 0: none */
 } resumed_ends;
 
 /* Whether `settled` is a checkpoint of the run directory `given`. */
@@ -44,10 +43,8 @@ static resumed_ends ends_of_run(const lap_config *config, const lap_resume_optio
   snprintf(ends.core, sizeof ends.core, "%s", source.config->blas_core);
   ends.kind = source.config->schedule.kind;
   ends.warmup_steps = source.config->schedule.warmup_steps;
-  if (is_checkpoint_of(source.config->init, config->init)) {
+  if (is_checkpoint_of(source.config->init, config->init))
     *init = lap_copy_string(source.config->init);
-    ends.init_bytes = strlen(*init) + 1;
-  }
   lap_model_close(&source);
   return ends;
 }
@@ -62,9 +59,8 @@ void lap_resume_open_ends(lap_config *config, const lap_session *session,
   memset(&ends, 0, sizeof ends);
   if (session->root) ends = ends_of_run(config, options, &init);
   lap_broadcast(session->comm, &ends, sizeof ends, 0);
-  if (ends.init_bytes > 0) {
-    if (!init) init = lap_allocate((int64_t)ends.init_bytes, 1);
-    lap_broadcast(session->comm, init, ends.init_bytes, 0);
+  init = lap_broadcast_text(session->comm, init);
+  if (init) {
     free(config->init);
     config->init = init;
   }
