@@ -281,6 +281,12 @@ static void inputs_are_files_folders_and_globs(void **state) {
   assert_documents("line", pattern, "A|b|");
   snprintf(pattern, sizeof pattern, "%s/{below/[cd],b}*.txt", root);
   assert_documents("line", pattern, "b|c|d|");
+  /* More names than one can be long, and each of them is there. */
+  char many[2048];
+  size_t used = (size_t)snprintf(many, sizeof many, "%s/{", root);
+  for (int i = 0; i < 300; ++i) used += (size_t)snprintf(many + used, sizeof many - used, "b,");
+  snprintf(many + used, sizeof many - used, "A}.txt");
+  assert_documents("line", many, "A|b|");
   snprintf(odd, sizeof odd, "%s/c [1].txt", below); /* a path that exists is not a glob */
   assert_documents("line", odd, "c|");
   snprintf(pattern, sizeof pattern, "%s/none-*", root);
@@ -288,6 +294,27 @@ static void inputs_are_files_folders_and_globs(void **state) {
   assert_refused(scratch_path(directory, "absent"), LAP_DATA, "absent: cannot be opened: No such");
   assert_int_equal(mkdir(scratch_path(directory, "bare"), 0777), 0);
   assert_refused(scratch_path(directory, "bare"), LAP_DATA, "there is no file in this folder");
+}
+
+/* As everywhere (core/paths.h), and in a folder too. */
+static void text_that_is_not_there_is_not_left_out_silently(void **state) {
+  (void)state;
+  char root[512], pattern[700];
+  snprintf(root, sizeof root, "%s", scratch_path(directory, "partly"));
+  assert_int_equal(mkdir(root, 0777), 0);
+  scratch_write(root, "a.txt", "a", 1);
+  snprintf(pattern, sizeof pattern, "%s/{a,b}.txt", root);
+  assert_refused(pattern, LAP_DATA, "/b.txt: cannot be opened: No such file");
+  snprintf(pattern, sizeof pattern, "%s/{a,b}*.txt", root);
+  assert_refused(pattern, LAP_DATA, "/b*.txt: matches no file");
+  assert_int_equal(symlink("a.txt", scratch_path(root, "link.txt")), 0);
+  assert_documents("line", root, "a|a|");
+  assert_int_equal(symlink("nothing", scratch_path(root, ".#hidden")), 0); /* as editors lock */
+  assert_documents("line", root, "a|a|");
+  assert_int_equal(symlink("nothing", scratch_path(root, "gone.txt")), 0);
+  assert_refused(root, LAP_DATA, "/gone.txt: is a link to a file that is not there");
+  snprintf(pattern, sizeof pattern, "%s/par*", directory);
+  assert_refused(pattern, LAP_DATA, "/par*: matches only folders");
 }
 
 static void other_formats_are_refused_by_name_before_anything_is_read(void **state) {
@@ -376,6 +403,7 @@ int main(void) {
       cmocka_unit_test(bytes_that_are_not_text_are_replaced_as_python_does),
       cmocka_unit_test(empty_files_and_documents_are_counted),
       cmocka_unit_test(inputs_are_files_folders_and_globs),
+      cmocka_unit_test(text_that_is_not_there_is_not_left_out_silently),
       cmocka_unit_test(other_formats_are_refused_by_name_before_anything_is_read),
       cmocka_unit_test(standard_input_is_a_text_too),
       cmocka_unit_test(a_file_in_parts_is_the_same_text),
