@@ -154,6 +154,23 @@ static void packed_files_are_told_by_their_first_bytes(void **state) {
   }
 }
 
+/* pzstd begins with a frame that holds only the length of the next; zstd --long=31 has a window of
+ * 2 GiB, here around eight bytes that are stored as they are. */
+static void zstd_of_pzstd_and_of_long_windows_is_read(void **state) {
+  (void)state;
+  static const char skipped[] = "\x50\x2A\x4D\x18\x04\0\0\0\x11\0\0";
+  static const char frame[] = "\x28\xB5\x2F\xFD\0\xA8\x41\0\0one\ntwo\n";
+  char packed[sizeof skipped + sizeof frame];
+  memcpy(packed, skipped, sizeof skipped); /* with its last NUL */
+  memcpy(packed + sizeof skipped, frame, sizeof frame - 1);
+  const size_t bytes = sizeof skipped + sizeof frame - 1;
+  for (size_t begin = 0; begin <= sizeof skipped; begin += sizeof skipped) {
+    const char *input = scratch_write(directory, "a.zst", packed + begin, bytes - begin);
+    const lap_findings findings = assert_documents("line", input, "one|two|");
+    assert_int_equal(findings.of[LAP_FINDING_CUT_FILES].count, 0);
+  }
+}
+
 static void a_packed_file_that_is_cut_off_gives_what_it_has(void **state) {
   (void)state;
   for (int gzip = 0; gzip < 2; ++gzip) {
@@ -398,6 +415,7 @@ int main(void) {
       cmocka_unit_test(all_line_ends_are_alike),
       cmocka_unit_test(a_line_end_may_fall_between_two_reads),
       cmocka_unit_test(packed_files_are_told_by_their_first_bytes),
+      cmocka_unit_test(zstd_of_pzstd_and_of_long_windows_is_read),
       cmocka_unit_test(a_packed_file_that_is_cut_off_gives_what_it_has),
       cmocka_unit_test(bad_lines_are_counted_with_the_first_place),
       cmocka_unit_test(bytes_that_are_not_text_are_replaced_as_python_does),
