@@ -63,7 +63,8 @@ static const lap_flag flags_of_split[] = {
      .value = "BYTES",
      .integer = {0, INT64_MAX},
      .offset = offsetof(split_flags, limit),
-     .help = "use only the first documents, up to so much text; 0: all [0]"},
+     .help =
+         "use only the documents that begin within the first so many bytes of text; 0: all [0]"},
     {.name = "seed",
      .value = "N",
      .integer = {0, INT64_MAX},
