@@ -51,9 +51,10 @@ static const lap_flag flags_of_split[] = {
      .value = "J",
      .real = {0, 1},
      .offset = offsetof(split_flags, near_duplicates),
-     .help = "leave out documents whose 5-word shingles agree so much with those of an earlier "
-             "one (Jaccard index, by MinHash), 0.5 to 1; a pair of index 0.5 is missed in one of 8 "
-             "cases, of 0.6 in one of 85, of 0.8 in one of 10^7; 0: leave out none [0.8]"},
+     .help =
+         "leave out documents whose 5-word shingles agree so much with those of an earlier "
+         "one (Jaccard index, estimated by MinHash), 0.5 to 1; of pairs whose index is J half are "
+         "found, of J + 0.1 at least 97 %, of J - 0.1 at most 3 %; 0: leave out none [0.8]"},
     {.name = "apart",
      .value = "GLOB",
      .offset = offsetof(split_flags, apart),
