@@ -59,21 +59,31 @@ static void add_files_of(search *s, const char *folder, int *error) {
   if (open) closedir(open);
 }
 
-/* The first folder in `folder` that has files of the kind; NULL: none. Owned by the caller. */
-static char *folder_below(const search *s, const char *folder) {
+static bool has_files(const char *folder, const char *kind) {
+  search s = {.kind = kind};
+  int error;
+  add_files_of(&s, folder, &error);
+  lap_paths_release(s.paths, s.count);
+  return s.count > 0;
+}
+
+/* "A or B": the folders in `folder` that have files of the kind, a few of them; NULL: none. Owned
+ * by the caller. */
+static char *folders_below(const search *s, const char *folder) {
+  enum { MOST_NAMED = 4 };
   struct dirent **entry = NULL;
   char *found = NULL;
   const int count = scandir(folder, &entry, NULL, alphasort);
-  for (int i = 0; i < count; ++i) {
+  for (int i = 0, named = 0; i < count; ++i) {
     char *path = inside(folder, entry[i]->d_name);
-    search below = {.kind = s->kind};
-    int error;
-    if (!found && entry[i]->d_name[0] != '.' && is_folder(path)) add_files_of(&below, path, &error);
-    if (below.count > 0)
-      found = path;
-    else
-      free(path);
-    lap_paths_release(below.paths, below.count);
+    const bool is_visible = entry[i]->d_name[0] != '.';
+    if (named < MOST_NAMED && is_visible && is_folder(path) && has_files(path, s->kind)) {
+      char *longer = lap_format("%s%s%s", found ? found : "", found ? " or " : "", path);
+      free(found);
+      found = longer;
+      ++named;
+    }
+    free(path);
     free(entry[i]);
   }
   free(entry);
@@ -85,7 +95,7 @@ static lap_code add_folder(search *s, const char *folder) {
   int error;
   add_files_of(s, folder, &error);
   if (s->count > before) return LAP_OK;
-  char *below = error ? NULL : folder_below(s, folder);
+  char *below = error ? NULL : folders_below(s, folder);
   char *reason =
       error ? lap_format("cannot be listed: %s", strerror(error))
             : lap_format("this folder has no %s files%s%s%s", s->kind,

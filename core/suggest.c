@@ -1,6 +1,7 @@
 #include "core/suggest.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum { LONGEST_WORD = 64 };
@@ -31,6 +32,17 @@ static const char *last_part(const char *name) {
   return dot ? dot + 1 : name;
 }
 
+/* Whether a candidate of the word's own section has the word among its own, as eval.every_steps has
+ * eval.steps. */
+static bool has_word(const char *candidate, const char *word) {
+  const char *part = last_part(word);
+  const size_t section = (size_t)(part - word), length = strlen(part);
+  if (section == 0 || length == 0 || strncmp(candidate, word, section) != 0) return false;
+  for (const char *at = candidate + section; at; at = strchr(at, '_') ? strchr(at, '_') + 1 : NULL)
+    if (strncmp(at, part, length) == 0 && (at[length] == '_' || at[length] == '\0')) return true;
+  return false;
+}
+
 static int edits_allowed(const char *word) {
   const int third = ((int)strlen(word) + 1) / 3;
   return third > 1 ? third : 1;
@@ -48,6 +60,7 @@ const char *lap_suggest(const char *word, const char *const *candidates, size_t 
       /* One more: the same last part in the right section is the better guess. */
       if (partial <= edits_allowed(part)) edits = smaller(edits, partial + 1);
     }
+    if (edits > 0 && has_word(candidates[i], word)) edits = 0;
     if (edits < fewest) {
       fewest = edits;
       best = candidates[i];

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fts.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
 #include "core/text.h"
 
 enum {
@@ -51,6 +51,11 @@ static lap_code add_entry(lap_corpus *corpus, FTS *walk, FTSENT *entry, lap_stat
     case FTS_NS:
       return lap_fail(status, LAP_DATA, "%s: cannot be read: %s", entry->fts_path,
                       strerror(entry->fts_errno));
+    case FTS_SLNONE:
+      return lap_fail(status, LAP_DATA,
+                      "%s: is a link to a file that is not there; restore the file, or remove the "
+                      "link",
+                      entry->fts_path);
     default:
       return LAP_OK;
   }
@@ -81,18 +86,19 @@ static bool is_folder(const char *path) {
 
 /* Folders that a glob matches are passed over: "data/" followed by a star means its files. */
 static lap_code add_glob(lap_corpus *corpus, const char *pattern, lap_status *status) {
-  glob_t found;
+  char **paths;
+  size_t count;
   const size_t first = corpus->count;
-  const int outcome = glob(pattern, GLOB_NOSORT | GLOB_BRACE, NULL, &found);
-  if (outcome != 0 && outcome != GLOB_NOMATCH)
-    return lap_fail(status, LAP_DATA, "%s: cannot be matched: %s", pattern,
-                    outcome == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
-  for (size_t i = 0; outcome == 0 && i < found.gl_pathc; ++i)
-    if (!is_folder(found.gl_pathv[i])) add_path(corpus, found.gl_pathv[i]);
-  if (outcome == 0) globfree(&found);
+  LAP_TRY(lap_paths_find(pattern, NULL, &paths, &count, status));
+  for (size_t i = 0; i < count; ++i)
+    if (!is_folder(paths[i])) add_path(corpus, paths[i]);
+  lap_paths_release(paths, count);
   sort_from(corpus, first);
   if (corpus->count > first) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "%s: matches no file", pattern);
+  return lap_fail(status, LAP_DATA,
+                  "%s: matches only folders; name a folder by itself, and it stands for all files "
+                  "below it",
+                  pattern);
 }
 
 static lap_code add_input(lap_corpus *corpus, const char *input, lap_status *status) {
@@ -106,8 +112,7 @@ static lap_code add_input(lap_corpus *corpus, const char *input, lap_status *sta
     add_path(corpus, input);
     return LAP_OK;
   }
-  if (errno == ENOENT && strpbrk(input, "*?[{")) return add_glob(corpus, input, status);
-  return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", input, strerror(errno));
+  return add_glob(corpus, input, status);
 }
 
 /* --- what they are --- */

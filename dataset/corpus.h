@@ -1,8 +1,10 @@
 /* corpus: the files of text that a command line names.
  *
  * An input is a file, a folder (all files below it, without hidden ones), a glob or "-" for
- * standard input. A path that exists is that path before it is a glob. The files keep the order of
- * the inputs; those of a folder or glob are in byte order of their paths, not the locale's.
+ * standard input. Globs and braces are those of core/paths.h: a path that exists is that path
+ * before it is a glob, and each text of braces and each glob must match something. So must a link
+ * in a folder. The files keep the order of the inputs; those of a folder or glob are in byte order
+ * of their paths, not the locale's, none twice.
  *
  * Opening a corpus looks at the beginning of every file, so that what is missing, unreadable or no
  * text at all is found before hours of work: other formats (Parquet, zip, UTF-16, ...) are refused

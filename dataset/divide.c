@@ -29,9 +29,10 @@ typedef struct {
   uint64_t seen_apart; /* documents of the texts apart */
   uint8_t *stays;      /* [count] of the documents in order: 0 or 1 */
   size_t count, capacity;
-  size_t at;      /* the document that a later visit is at */
-  size_t at_file; /* and the file */
-  uint64_t bytes; /* of text so far, in the first visit */
+  size_t at;            /* the document that a later visit is at */
+  size_t at_file;       /* and the file */
+  uint64_t bytes;       /* of text so far, in the first visit */
+  uint64_t bytes_again; /* and in a later one */
   lap_holdout test, dev;
   side_file file[LAP_SIDES];
   lap_divide_counts *counts;
@@ -70,13 +71,40 @@ static lap_code judge(void *context, bool held_out, const char *text, size_t byt
   return LAP_OK;
 }
 
+/* --- the same documents again --- */
+
+static lap_code has_changed(const division *p, lap_status *status) {
+  const lap_document_source *source = &p->corpus.source;
+  return lap_fail(status, LAP_DATA,
+                  "%s: has changed while it was read%s; split it when nothing writes to it",
+                  source->texts[0], source->text_count > 1 ? ", or another of the files has" : "");
+}
+
+/* Whether the next document stays. */
+static lap_code take_verdict(division *p, size_t bytes, bool *stays, lap_status *status) {
+  if (p->at == p->count) return has_changed(p, status);
+  *stays = p->stays[p->at++];
+  p->bytes_again += bytes;
+  return LAP_OK;
+}
+
+/* A later visit: of as many documents with as much text as the first saw. */
+static lap_code visit_again(division *p, const char *step, lap_split_visitor visit,
+                            lap_status *status) {
+  p->at = 0;
+  p->bytes_again = 0;
+  LAP_TRY(lap_split_visit(&p->corpus, step, visit, p, NULL, status));
+  return p->at == p->count && p->bytes_again == p->bytes ? LAP_OK : has_changed(p, status);
+}
+
 /* Documents that are not of the test side. */
 static lap_code offer_to_dev(void *context, bool held_out, const char *text, size_t bytes,
                              lap_status *status) {
-  (void)held_out, (void)status;
+  (void)held_out;
   division *p = context;
-  if (p->stays[p->at++] && !lap_holdout_has(&p->test, text, bytes))
-    lap_holdout_add(&p->dev, text, bytes);
+  bool stays;
+  LAP_TRY(take_verdict(p, bytes, &stays, status));
+  if (stays && !lap_holdout_has(&p->test, text, bytes)) lap_holdout_add(&p->dev, text, bytes);
   return LAP_OK;
 }
 
@@ -108,7 +136,7 @@ static lap_code choose(division *p, lap_status *status) {
                     stay, stay == 1 ? "" : "s", p->counts->repeated, LAP_FEWEST_DOCUMENTS);
   if (o->test > 0) LAP_TRY(lap_holdout_choose(&p->test, o->test, status));
   if (o->dev == 0) return LAP_OK;
-  LAP_TRY(lap_split_visit(&p->corpus, "choose what is held out", offer_to_dev, p, NULL, status));
+  LAP_TRY(visit_again(p, "choose what is held out", offer_to_dev, status));
   return lap_holdout_choose(&p->dev, o->dev / (1 - o->test), status);
 }
 
@@ -118,7 +146,9 @@ static lap_code write_document(void *context, bool held_out, const char *text, s
                                lap_status *status) {
   (void)held_out;
   division *p = context;
-  if (!p->stays[p->at++]) return LAP_OK;
+  bool stays;
+  LAP_TRY(take_verdict(p, bytes, &stays, status));
+  if (!stays) return LAP_OK;
   lap_side side = LAP_SIDE_TRAIN;
   if (lap_holdout_has(&p->test, text, bytes))
     side = LAP_SIDE_TEST;
@@ -179,9 +209,8 @@ static bool has_side(const division *p, lap_side side) {
 static lap_code write_sides(division *p, lap_status *status) {
   for (int side = 0; side < LAP_SIDES; ++side)
     if (has_side(p, (lap_side)side)) LAP_TRY(open_side(p, (lap_side)side, status));
-  p->at = 0;
   p->corpus.source.at_text = &p->at_file;
-  LAP_TRY(lap_split_visit(&p->corpus, "write", write_document, p, NULL, status));
+  LAP_TRY(visit_again(p, "write", write_document, status));
   for (int side = LAP_SIDES - 1; side >= 0; --side) /* train last: with it all are there */
     if (has_side(p, (lap_side)side)) LAP_TRY(publish_side(&p->file[side], status));
   return LAP_OK;

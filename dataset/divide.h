@@ -44,7 +44,8 @@ enum { LAP_FEWEST_DOCUMENTS = 20 };
 
 /* LAP_USAGE: options out of range, a pipe, fewer than LAP_FEWEST_DOCUMENTS documents where some are
  * to be held out, or one of the three files is there already. LAP_DATA: as lap_documents_visit,
- * texts apart without a document or with a line that has none, or a disk that is full. */
+ * texts apart without a document or with a line that has none, a text that changes while it is
+ * read (its documents are not as many, or not of as much text), or a disk that is full. */
 lap_code lap_divide(const lap_divide_options *options, lap_divide_counts *counts,
                     lap_status *status);
 

@@ -51,8 +51,20 @@ static lap_code fill_raw(lap_input_file *file, lap_status *status) {
 
 static packing packing_of(const char *bytes, size_t count) {
   if (count >= 2 && memcmp(bytes, "\x1F\x8B", 2) == 0) return GZIP;
-  if (count >= MAGIC_BYTES && memcmp(bytes, "\x28\xB5\x2F\xFD", MAGIC_BYTES) == 0) return ZSTD;
-  return PLAIN;
+  if (count < MAGIC_BYTES) return PLAIN;
+  if (memcmp(bytes, "\x28\xB5\x2F\xFD", MAGIC_BYTES) == 0) return ZSTD;
+  /* A frame without text, which pzstd puts first: the first byte is 0x50 to 0x5F. */
+  const bool skipped = ((uint8_t)bytes[0] & 0xF0) == 0x50;
+  return skipped && memcmp(bytes + 1, "\x2A\x4D\x18", MAGIC_BYTES - 1) == 0 ? ZSTD : PLAIN;
+}
+
+/* A decoder for windows of any size, as zstd --long=31 makes them; by itself it takes up to 128
+ * MiB. NULL: out of memory. */
+static ZSTD_DStream *open_zstd(void) {
+  ZSTD_DStream *zstd = ZSTD_createDStream();
+  const int largest = ZSTD_dParam_getBounds(ZSTD_d_windowLogMax).upperBound;
+  if (zstd) ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, largest);
+  return zstd;
 }
 
 static lap_code open_descriptor(lap_input_file *file, lap_status *status) {
@@ -76,7 +88,7 @@ static lap_code open_stream(lap_input_file *file, lap_status *status) {
   file->packing = packing_of(file->raw, file->raw_end);
   if (file->packing == GZIP && inflateInit2(&file->gzip, 16 + MAX_WBITS) != Z_OK)
     return lap_fail(status, LAP_DATA, "%s: zlib has no memory for it", file->path);
-  if (file->packing == ZSTD && !(file->zstd = ZSTD_createDStream()))
+  if (file->packing == ZSTD && !(file->zstd = open_zstd()))
     return lap_fail(status, LAP_DATA, "%s: zstd has no memory for it", file->path);
   return LAP_OK;
 }

@@ -1,7 +1,8 @@
 /* input_file: one of the user's files as a stream of bytes, unpacked where it is compressed.
  *
  * gzip and zstd are told by their first bytes, whatever the file is called; members and frames that
- * follow each other are one stream, as in the files that `cat a.gz b.gz` and pigz make. "-" is
+ * follow each other are one stream, as in the files that `cat a.gz b.gz`, pigz and pzstd make.
+ * Windows of zstd have any size (--long=31: 2 GiB of memory, as far as the text is so long). "-" is
  * standard input.
  *
  * A compressed file that is cut off or damaged gives what can be unpacked and then ends; the reason

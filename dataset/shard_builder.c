@@ -10,12 +10,10 @@
 #include "dataset/token_shard.h"
 
 void lap_shard_builder_init(lap_shard_builder *builder, const char *directory,
-                            uint64_t shard_tokens, uint32_t vocab_size,
-                            const char *tokenizer_sha256) {
+                            uint64_t shard_tokens, lap_tokenizer *tokenizer) {
   *builder = (lap_shard_builder){.directory = lap_copy_string(directory),
                                  .shard_tokens = shard_tokens,
-                                 .vocab_size = vocab_size};
-  memcpy(builder->tokenizer_sha256, tokenizer_sha256, LAP_SHA256_HEX);
+                                 .tokenizer = tokenizer};
 }
 
 static void begin_document(lap_shard_builder *builder) {
@@ -46,21 +44,28 @@ static bool is_repeated(lap_shard_builder *builder) {
 static lap_code write_tokens(lap_shard_builder *builder, lap_status *status) {
   char *path = lap_format("%s/tokens-%05" PRIu64 ".h5", builder->directory, builder->shard_count);
   builder->documents[builder->document_count] = builder->token_count;
-  const lap_code code = lap_token_shard_write(
-      path, builder->tokens, builder->token_count, builder->documents, builder->document_count,
-      builder->vocab_size, builder->tokenizer_sha256, status);
+  const lap_code code =
+      lap_token_shard_write(path, builder->tokens, builder->token_count, builder->documents,
+                            builder->document_count, lap_tokenizer_vocab_size(builder->tokenizer),
+                            lap_tokenizer_sha256(builder->tokenizer), status);
   free(path);
   ++builder->shard_count;
   return code;
 }
 
+static void leave_out(lap_shard_builder *builder) {
+  builder->repeated_tokens += builder->token_count;
+  builder->repeated_documents += builder->document_count;
+  for (uint64_t i = 0; i < builder->token_count; ++i) {
+    builder->repeated_unknown += builder->tokens[i] == LAP_UNK;
+    builder->repeated_bytes += lap_tokenizer_piece_bytes(builder->tokenizer, builder->tokens[i]);
+  }
+}
+
 static lap_code write_shard(lap_shard_builder *builder, lap_status *status) {
   const bool repeated = is_repeated(builder);
   const lap_code code = repeated ? LAP_OK : write_tokens(builder, status);
-  if (repeated) {
-    builder->repeated_tokens += builder->token_count;
-    builder->repeated_documents += builder->document_count;
-  }
+  if (repeated) leave_out(builder);
   builder->token_count = builder->document_count = 0;
   return code;
 }

@@ -17,12 +17,12 @@
 
 #include "core/hash.h"
 #include "core/status.h"
+#include "dataset/tokenizer.h"
 
 typedef struct {
   char *directory;
   uint64_t shard_tokens;
-  uint32_t vocab_size;
-  char tokenizer_sha256[LAP_SHA256_HEX];
+  lap_tokenizer *tokenizer;
   uint32_t *tokens; /* [token_capacity], token_count of them in use */
   uint64_t token_count, token_capacity;
   uint64_t *documents; /* [document_capacity], document_count of them in use */
@@ -31,13 +31,14 @@ typedef struct {
   char (*hashes)[LAP_SHA256_HEX]; /* [shard_count], tokens_sha256 of each */
   uint64_t repeated;              /* shards left out */
   uint64_t repeated_first;        /* number of the shard that the first of them repeats */
-  uint64_t repeated_tokens, repeated_documents; /* in the shards left out */
+  /* In the shards left out; bytes of text as far as it was known to the tokenizer. */
+  uint64_t repeated_tokens, repeated_unknown, repeated_bytes, repeated_documents;
 } lap_shard_builder;
 
-/* `directory` must exist when the first shard is full. */
+/* `directory` must exist when the first shard is full. The tokenizer is the one that made the
+ * tokens, and outlives the builder. */
 void lap_shard_builder_init(lap_shard_builder *builder, const char *directory,
-                            uint64_t shard_tokens, uint32_t vocab_size,
-                            const char *tokenizer_sha256);
+                            uint64_t shard_tokens, lap_tokenizer *tokenizer);
 
 /* Adds BOS `ids` EOS. Errors are those of lap_token_shard_write. */
 lap_code lap_shard_builder_add(lap_shard_builder *builder, const uint32_t *ids, size_t count,

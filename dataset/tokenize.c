@@ -69,9 +69,7 @@ static void init_side(shard_side *side, const tokenize_job *job, const char *nam
   side->final = lap_format("%s/%s", job->options->out, name);
   side->stage = lap_format("%s/%s.partial", job->options->out, name);
   side->counts = counts;
-  lap_shard_builder_init(&side->builder, side->stage, job->options->shard_tokens,
-                         lap_tokenizer_vocab_size(job->tokenizer),
-                         lap_tokenizer_sha256(job->tokenizer));
+  lap_shard_builder_init(&side->builder, side->stage, job->options->shard_tokens, job->tokenizer);
 }
 
 static void release_side(shard_side *side) {
@@ -149,6 +147,8 @@ static lap_code finish_side(shard_side *side, lap_status *status) {
   const uint64_t documents = side->builder.repeated_documents;
   side->counts->documents -= documents < side->counts->documents ? documents : 0;
   side->counts->tokens -= side->builder.repeated_tokens;
+  side->counts->unknown -= side->builder.repeated_unknown;
+  side->counts->bytes -= side->builder.repeated_bytes;
   side->counts->repeated = side->builder.repeated;
   side->counts->repeated_first = side->builder.repeated_first;
   return LAP_OK;

@@ -29,7 +29,7 @@ typedef struct {
 } lap_tokenize_options;
 
 typedef struct {
-  /* What is in the shards, tokens with BOS and EOS; bytes of the text that was read. */
+  /* What is in the shards, tokens with BOS and EOS, bytes of text. */
   uint64_t documents, tokens, bytes, shards;
   uint64_t unknown;        /* of the tokens */
   uint64_t repeated;       /* shards with the tokens of another, which were left out */

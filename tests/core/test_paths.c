@@ -170,7 +170,8 @@ static void a_text_that_matches_nothing_is_refused_by_name(void **state) {
   assert_refused("a/nowhere/*.h5", ".h5",
                  "a/nowhere/*.h5: matches no file: there is no folder a/nowhere");
   assert_refused("empty", ".h5", "empty: this folder has no .h5 files");
-  assert_refused("out", ".h5", "out: this folder has no .h5 files; did you mean out/eval?");
+  assert_refused("out", ".h5",
+                 "out: this folder has no .h5 files; did you mean out/eval or out/train?");
   assert_refused("emp*", ".h5", "emp*: matches only folders without such files");
   assert_refused("{a,nowhere}/*.h5", ".h5",
                  "{a,nowhere}/*.h5: nowhere/*.h5: matches no file: there is no folder nowhere");

@@ -93,6 +93,15 @@ static void suggestions_are_near_or_absent(void **state) {
   static const char *const sections[] = {"a.steps", "b.steps", "c.steps"};
   assert_string_equal(lap_suggest("b.step", sections, 3), "b.steps");
   assert_string_equal(lap_suggest("x.y.steps", sections, 3), "a.steps");
+  /* So is a name of the right section that has the word in it. */
+  static const char *const keys[] = {"a.steps", "a.every", "b.every_steps", "b.best_of_all"};
+  assert_string_equal(lap_suggest("b.steps", keys, 4), "b.every_steps");
+  assert_string_equal(lap_suggest("b.every", keys, 4), "b.every_steps");
+  assert_string_equal(lap_suggest("b.best", keys, 4), "b.best_of_all");
+  assert_string_equal(lap_suggest("b.of_all", keys, 4), "b.best_of_all");
+  assert_string_equal(lap_suggest("steps", keys, 4), "a.steps");
+  assert_null(lap_suggest("b.bes", keys, 4));
+  assert_null(lap_suggest("b.", keys, 4));
 }
 
 /* Longer than anything meant: no suggestion, and no array overrun (run under ASan). */

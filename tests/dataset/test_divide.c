@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -187,6 +188,45 @@ static void a_full_disk_is_said_and_leaves_nothing(void **state) {
   scratch_remove(folder);
 }
 
+/* Another program writes on, or cuts off, the text that has been read once. */
+typedef struct {
+  const char *path;
+  const char *appended; /* NULL: all but the beginning is cut off */
+  bool is_done;
+} change;
+
+static void change_text(void *context, const lap_progress_state *state) {
+  change *c = context;
+  const bool reads_first = strcmp(state->step, "look for near-duplicates") == 0;
+  if (c->is_done || !reads_first || state->done < state->total) return;
+  c->is_done = true;
+  FILE *file = fopen(c->path, c->appended ? "a" : "r+");
+  assert_non_null(file);
+  if (!c->appended) assert_int_equal(ftruncate(fileno(file), 200), 0);
+  for (int i = 0; c->appended && i < 5000; ++i) fprintf(file, "%s %d\n", c->appended, i);
+  fclose(file);
+}
+
+static void a_text_that_changes_meanwhile_is_refused(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  for (int cut = 0; cut < 2; ++cut)
+    for (int held_out = 0; held_out < 2; ++held_out) {
+      change c = {scratch_path(folder, "text.txt"), cut ? NULL : "a new document", false};
+      const lap_progress_hook hook = {change_text, &c};
+      const lap_divide_options options = {
+          .text.hook = &hook, .near_duplicates = .8, .dev = held_out ? .1 : 0};
+      lap_divide_counts counts;
+      lap_status status;
+      const lap_code code = divide(folder, text, options, &counts, &status);
+      assert_refusal(code, LAP_DATA, &status, "text.txt: has changed while it was read",
+                     "split it when nothing writes to it");
+      assert_int_equal(scratch_count(folder), 1); /* the text alone */
+    }
+  free(text);
+  scratch_remove(folder);
+}
+
 static void too_little_text_is_refused(void **state) {
   (void)state;
   char *folder = scratch_create(), *text = make_text(LAP_FEWEST_DOCUMENTS);
@@ -214,6 +254,7 @@ int main(void) {
       cmocka_unit_test(a_similarity_at_which_most_pairs_are_missed_is_refused),
       cmocka_unit_test(nothing_is_overwritten),
       cmocka_unit_test(a_full_disk_is_said_and_leaves_nothing),
+      cmocka_unit_test(a_text_that_changes_meanwhile_is_refused),
       cmocka_unit_test(too_little_text_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

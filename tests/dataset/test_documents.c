@@ -154,6 +154,23 @@ static void packed_files_are_told_by_their_first_bytes(void **state) {
   }
 }
 
+/* pzstd begins with a frame that holds only the length of the next; zstd --long=31 has a window of
+ * 2 GiB, here around eight bytes that are stored as they are. */
+static void zstd_of_pzstd_and_of_long_windows_is_read(void **state) {
+  (void)state;
+  static const char skipped[] = "\x50\x2A\x4D\x18\x04\0\0\0\x11\0\0";
+  static const char frame[] = "\x28\xB5\x2F\xFD\0\xA8\x41\0\0one\ntwo\n";
+  char packed[sizeof skipped + sizeof frame];
+  memcpy(packed, skipped, sizeof skipped); /* with its last NUL */
+  memcpy(packed + sizeof skipped, frame, sizeof frame - 1);
+  const size_t bytes = sizeof skipped + sizeof frame - 1;
+  for (size_t begin = 0; begin <= sizeof skipped; begin += sizeof skipped) {
+    const char *input = scratch_write(directory, "a.zst", packed + begin, bytes - begin);
+    const lap_findings findings = assert_documents("line", input, "one|two|");
+    assert_int_equal(findings.of[LAP_FINDING_CUT_FILES].count, 0);
+  }
+}
+
 static void a_packed_file_that_is_cut_off_gives_what_it_has(void **state) {
   (void)state;
   for (int gzip = 0; gzip < 2; ++gzip) {
@@ -281,6 +298,12 @@ static void inputs_are_files_folders_and_globs(void **state) {
   assert_documents("line", pattern, "A|b|");
   snprintf(pattern, sizeof pattern, "%s/{below/[cd],b}*.txt", root);
   assert_documents("line", pattern, "b|c|d|");
+  /* More names than one can be long, and each of them is there. */
+  char many[2048];
+  size_t used = (size_t)snprintf(many, sizeof many, "%s/{", root);
+  for (int i = 0; i < 300; ++i) used += (size_t)snprintf(many + used, sizeof many - used, "b,");
+  snprintf(many + used, sizeof many - used, "A}.txt");
+  assert_documents("line", many, "A|b|");
   snprintf(odd, sizeof odd, "%s/c [1].txt", below); /* a path that exists is not a glob */
   assert_documents("line", odd, "c|");
   snprintf(pattern, sizeof pattern, "%s/none-*", root);
@@ -288,6 +311,27 @@ static void inputs_are_files_folders_and_globs(void **state) {
   assert_refused(scratch_path(directory, "absent"), LAP_DATA, "absent: cannot be opened: No such");
   assert_int_equal(mkdir(scratch_path(directory, "bare"), 0777), 0);
   assert_refused(scratch_path(directory, "bare"), LAP_DATA, "there is no file in this folder");
+}
+
+/* As everywhere (core/paths.h), and in a folder too. */
+static void text_that_is_not_there_is_not_left_out_silently(void **state) {
+  (void)state;
+  char root[512], pattern[700];
+  snprintf(root, sizeof root, "%s", scratch_path(directory, "partly"));
+  assert_int_equal(mkdir(root, 0777), 0);
+  scratch_write(root, "a.txt", "a", 1);
+  snprintf(pattern, sizeof pattern, "%s/{a,b}.txt", root);
+  assert_refused(pattern, LAP_DATA, "/b.txt: cannot be opened: No such file");
+  snprintf(pattern, sizeof pattern, "%s/{a,b}*.txt", root);
+  assert_refused(pattern, LAP_DATA, "/b*.txt: matches no file");
+  assert_int_equal(symlink("a.txt", scratch_path(root, "link.txt")), 0);
+  assert_documents("line", root, "a|a|");
+  assert_int_equal(symlink("nothing", scratch_path(root, ".#hidden")), 0); /* as editors lock */
+  assert_documents("line", root, "a|a|");
+  assert_int_equal(symlink("nothing", scratch_path(root, "gone.txt")), 0);
+  assert_refused(root, LAP_DATA, "/gone.txt: is a link to a file that is not there");
+  snprintf(pattern, sizeof pattern, "%s/par*", directory);
+  assert_refused(pattern, LAP_DATA, "/par*: matches only folders");
 }
 
 static void other_formats_are_refused_by_name_before_anything_is_read(void **state) {
@@ -371,11 +415,13 @@ int main(void) {
       cmocka_unit_test(all_line_ends_are_alike),
       cmocka_unit_test(a_line_end_may_fall_between_two_reads),
       cmocka_unit_test(packed_files_are_told_by_their_first_bytes),
+      cmocka_unit_test(zstd_of_pzstd_and_of_long_windows_is_read),
       cmocka_unit_test(a_packed_file_that_is_cut_off_gives_what_it_has),
       cmocka_unit_test(bad_lines_are_counted_with_the_first_place),
       cmocka_unit_test(bytes_that_are_not_text_are_replaced_as_python_does),
       cmocka_unit_test(empty_files_and_documents_are_counted),
       cmocka_unit_test(inputs_are_files_folders_and_globs),
+      cmocka_unit_test(text_that_is_not_there_is_not_left_out_silently),
       cmocka_unit_test(other_formats_are_refused_by_name_before_anything_is_read),
       cmocka_unit_test(standard_input_is_a_text_too),
       cmocka_unit_test(a_file_in_parts_is_the_same_text),

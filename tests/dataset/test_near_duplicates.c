@@ -68,6 +68,45 @@ static void repetitions_are_found(void **state) {
   lap_near_duplicates_destroy(seen);
 }
 
+/* WORDS words, of which the first `shared` are those of every other end of the same `pair`. */
+static size_t write_pair(char *text, unsigned pair, unsigned shared, unsigned end) {
+  size_t length = 0;
+  for (unsigned i = 0; i < WORDS; ++i)
+    length += (size_t)snprintf(text + length, TEXT - length, "%x ",
+                               (pair * WORDS + i + (i < shared ? 0 : end << 24)) * 2654435761U);
+  return length;
+}
+
+/* At the threshold itself the estimate decides by chance; .1 above it nearly all are found, .1
+ * below it nearly none. This is what split says of itself. */
+static void about_half_of_the_pairs_at_the_threshold_are_found(void **state) {
+  (void)state;
+  enum { PAIRS = 500 };
+  const struct {
+    unsigned shared;
+    double threshold, least, most; /* of the pairs */
+  } cases[] = {{165, .8, 0, .03},  /* index 161 / 231 = .70 */
+               {178, .8, .4, .6},  /* 174 / 218 = .80 */
+               {190, .8, .97, 1},  /* 186 / 206 = .90 */
+               {135, .5, .4, .6},  /* 131 / 261 = .50 */
+               {151, .5, .95, 1}}; /* 147 / 245 = .60 */
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; ++c) {
+    char one[TEXT], other[TEXT];
+    int found = 0;
+    for (unsigned pair = 0; pair < PAIRS; ++pair) {
+      lap_near_duplicates *seen = lap_near_duplicates_create(cases[c].threshold);
+      const size_t bytes = write_pair(one, pair, cases[c].shared, 0);
+      const size_t other_bytes = write_pair(other, pair, cases[c].shared, 1);
+      assert_false(lap_near_duplicates_repeats(seen, one, bytes));
+      found += lap_near_duplicates_repeats(seen, other, other_bytes);
+      lap_near_duplicates_destroy(seen);
+    }
+    if (found < cases[c].least * PAIRS || found > cases[c].most * PAIRS)
+      fail_msg("%u words shared, at %g: %d of %d", cases[c].shared, cases[c].threshold, found,
+               PAIRS);
+  }
+}
+
 static void short_texts_repeat_when_they_are_equal(void **state) {
   (void)state;
   lap_near_duplicates *seen = lap_near_duplicates_create(.8);
@@ -85,6 +124,7 @@ int main(void) {
       cmocka_unit_test(the_estimate_is_the_jaccard_index),
       cmocka_unit_test(case_and_marks_do_not_count),
       cmocka_unit_test(repetitions_are_found),
+      cmocka_unit_test(about_half_of_the_pairs_at_the_threshold_are_found),
       cmocka_unit_test(short_texts_repeat_when_they_are_equal),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -462,9 +462,19 @@ static void a_shard_that_repeats_another_is_left_out(void **state) {
   open_side(made, "train", &set); /* which refuses two alike */
   assert_int_equal(set.count, counts.train.shards);
   assert_int_equal(set.token_count, counts.train.tokens);
-  uint64_t documents = 0;
-  for (size_t i = 0; i < set.count; ++i) documents += set.shard[i]->document_count;
+  uint64_t documents = 0, bytes = 0;
+  lap_tokenizer *tokenizer;
+  lap_status status;
+  assert_int_equal(lap_tokenizer_open(made->model, &tokenizer, &status), LAP_OK);
+  for (size_t i = 0; i < set.count; ++i) {
+    const lap_token_shard *shard = set.shard[i];
+    documents += shard->document_count;
+    for (uint64_t row = 0; row < shard->token_count; ++row)
+      bytes += lap_tokenizer_piece_bytes(tokenizer, shard->tokens[row]);
+  }
   assert_int_equal(documents, counts.train.documents);
+  assert_int_equal(bytes, counts.train.bytes);
+  lap_tokenizer_close(tokenizer);
   lap_token_set_close(&set);
 }
 
@@ -504,6 +514,12 @@ static void unknown_tokens_are_counted_and_above_a_share_refused(void **state) {
   assert_refused(made, &options, LAP_DATA, "are unknown to it (");
   options.allow_unknown = .6;
   assert_int_equal(tokenize(&options).train.unknown, 80);
+  next_out(state);
+  options.shard_tokens = 16; /* two lines, the same ones in every shard */
+  const lap_tokenize_side once = tokenize(&options).train;
+  assert_int_equal(once.shards, 1);
+  assert_int_equal(once.documents, 2);
+  assert_int_equal(once.unknown, 4);
 }
 
 static void much_that_is_unknown_is_refused_long_before_the_end(void **state) {

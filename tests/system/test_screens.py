@@ -169,7 +169,7 @@ class Screens(Test):
         self.assertNotIn("alignment is not known", table.err + table.out)
         result = lapidary("train", self.config, f"data.train={w / 'tokens'}", "--dry-run")
         self.assert_exit(result, 3)
-        self.assertRegex(result.err, r"this folder has no \.h5 files; did you mean .*/tokens/eval\?")
+        self.assertRegex(result.err, r"this folder has no \.h5 files; did you mean .*/tokens/eval or .*/tokens/train\?")
 
     def test_paths_that_are_not_utf_8(self):
         """Their bytes become U+FFFD in an object of --json, which is whole."""

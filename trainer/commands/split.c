@@ -51,9 +51,10 @@ static const lap_flag flags_of_split[] = {
      .value = "J",
      .real = {0, 1},
      .offset = offsetof(split_flags, near_duplicates),
-     .help = "leave out documents whose 5-word shingles agree so much with those of an earlier "
-             "one (Jaccard index, by MinHash), 0.5 to 1; a pair of index 0.5 is missed in one of 8 "
-             "cases, of 0.6 in one of 85, of 0.8 in one of 10^7; 0: leave out none [0.8]"},
+     .help =
+         "leave out documents whose 5-word shingles agree so much with those of an earlier "
+         "one (Jaccard index, estimated by MinHash), 0.5 to 1; of pairs whose index is J half are "
+         "found, of J + 0.1 at least 97 %, of J - 0.1 at most 3 %; 0: leave out none [0.8]"},
     {.name = "apart",
      .value = "GLOB",
      .offset = offsetof(split_flags, apart),
@@ -63,7 +64,8 @@ static const lap_flag flags_of_split[] = {
      .value = "BYTES",
      .integer = {0, INT64_MAX},
      .offset = offsetof(split_flags, limit),
-     .help = "use only the first documents, up to so much text; 0: all [0]"},
+     .help =
+         "use only the documents that begin within the first so many bytes of text; 0: all [0]"},
     {.name = "seed",
      .value = "N",
      .integer = {0, INT64_MAX},

@@ -7,6 +7,7 @@
 
 #include "core/byte_order_mark.h"
 #include "core/memory.h"
+#include "core/text.h"
 
 typedef struct {
   const char *name; /* of the file, for messages */
@@ -284,8 +285,17 @@ bool lap_yaml_is_null(const lap_yaml_node *node) {
   return !*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0;
 }
 
-const char *lap_yaml_describe(const lap_yaml_node *node, char words[LAP_YAML_WORDS]) {
+/* Quotes are said: where a number or a boolean is expected, they are what is wrong. */
+static void describe_scalar(const lap_yaml_node *node, char words[LAP_YAML_WORDS]) {
   enum { LONGEST_SHOWN = 60 };
+  const size_t bytes = strlen(node->text);
+  const bool is_long = bytes > LONGEST_SHOWN;
+  const size_t shown = is_long ? lap_utf8_floor(node->text, LONGEST_SHOWN) : bytes;
+  snprintf(words, LAP_YAML_WORDS, "'%.*s'%s%s", (int)shown, node->text, is_long ? "..." : "",
+           node->quoted ? " in quotes" : "");
+}
+
+const char *lap_yaml_describe(const lap_yaml_node *node, char words[LAP_YAML_WORDS]) {
   if (node->kind == LAP_YAML_LIST)
     snprintf(words, LAP_YAML_WORDS, "a list of %zu", node->count);
   else if (node->kind == LAP_YAML_MAPPING)
@@ -293,7 +303,6 @@ const char *lap_yaml_describe(const lap_yaml_node *node, char words[LAP_YAML_WOR
   else if (lap_yaml_is_null(node))
     snprintf(words, LAP_YAML_WORDS, "null");
   else
-    snprintf(words, LAP_YAML_WORDS, "'%.*s'%s", LONGEST_SHOWN, node->text,
-             strlen(node->text) > LONGEST_SHOWN ? "..." : "");
+    describe_scalar(node, words);
   return words;
 }

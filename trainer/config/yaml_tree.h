@@ -50,7 +50,8 @@ lap_yaml_node *lap_yaml_scalar(const char *text, bool quoted, int line);
 /* Whether the node is null: a plain scalar `null`, `~` or nothing at all. */
 bool lap_yaml_is_null(const lap_yaml_node *node);
 
-/* The node in words for a message, cut where it is long: "'abc'", "a list", "a mapping", "null". */
+/* The node in words for a message, cut where it is long: "'abc'", "'5' in quotes", "a list of 2",
+ * "a mapping", "null". */
 enum { LAP_YAML_WORDS = 80 };
 const char *lap_yaml_describe(const lap_yaml_node *node, char words[LAP_YAML_WORDS]);
 

@@ -289,7 +289,7 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"model: {attn_logit_softcapping: 0}\n", "expected null or a number from 1e-06 up", NULL},
       {"model: {attn_logit_softcapping: 1e39}\n", "from 1e-06 to 1e+30, found '1e39'", NULL},
       {"data: {document_mask: yes}\n", "expected true or false, found 'yes'", NULL},
-      {"data: {document_mask: 'true'}\n", "expected true or false", NULL},
+      {"data: {document_mask: 'true'}\n", "expected true or false, found 'true' in quotes", NULL},
       {"run_dir: ''\n", "run_dir: expected a text that is not empty", NULL},
       {"run_dir: {a: b}\n", "found a mapping", NULL},
       {"data: {sequence_length: 1}\n", "sequence_length: expected an integer from 2", NULL},

@@ -36,6 +36,29 @@ static void nodes_keep_text_style_and_line(void **state) {
   lap_yaml_destroy(root);
 }
 
+static void a_node_is_described_with_its_quotes_and_no_half_character(void **state) {
+  (void)state;
+  static const char text[] = "[5, '5', ~, [1, 2], {a: 1}, '~']";
+  static const char *const words[] = {"'5'",         "'5' in quotes", "null",
+                                      "a list of 2", "a mapping",     "'~' in quotes"};
+  char described[LAP_YAML_WORDS];
+  lap_yaml_node *root;
+  lap_status status = {0};
+  assert_int_equal(lap_yaml_parse("f", text, sizeof text - 1, &root, &status), LAP_OK);
+  for (size_t i = 0; i < root->count; ++i)
+    assert_string_equal(lap_yaml_describe(root->child[i], described), words[i]);
+  lap_yaml_destroy(root);
+  /* 59 letters, then one of two bytes, of which there is room for the first. */
+  enum { LETTERS = 59 };
+  char longest[LETTERS + 8], expected[LETTERS + 24];
+  memset(longest, 'x', LETTERS);
+  strcpy(longest + LETTERS, "\xC3\xA9x");
+  snprintf(expected, sizeof expected, "'%.*s'... in quotes", LETTERS, longest);
+  root = lap_yaml_scalar(longest, true, 1);
+  assert_string_equal(lap_yaml_describe(root, described), expected);
+  lap_yaml_destroy(root);
+}
+
 static void nothing_is_an_empty_mapping(void **state) {
   (void)state;
   static const char *const texts[] = {"", "\n# only a comment\n", "---\n", "null\n"};
@@ -169,6 +192,7 @@ static void no_truncation_breaks_the_reader(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(nodes_keep_text_style_and_line),
+      cmocka_unit_test(a_node_is_described_with_its_quotes_and_no_half_character),
       cmocka_unit_test(nothing_is_an_empty_mapping),
       cmocka_unit_test(hostile_text_is_refused_with_its_line),
       cmocka_unit_test(bombs_are_refused_in_no_time),
