@@ -229,6 +229,12 @@ class Screens(Test):
             self.assert_exit(result, 2)
             self.assertRegex(result.err, rf"lapidary {words[0]}: rank \d: ")
             self.assertRegex(result.err, "another process is writing it|is not empty|exists already")
+        for words in (["train", "--max-hours"], ["bench", "-n", "3"], ["doctor", "--quick=1"], ["eval", "--t", "x"]):
+            result = lapidary(*words, ranks=3)
+            self.assert_exit(result, 2)
+            said = [line for line in result.err.splitlines() if "lapidary" in line and "SIGTERM" not in line]
+            self.assertEqual(len(said), 1, said)
+            self.assertTrue(said[0].startswith(f"lapidary {words[0]}: ") and said[0].endswith("; see --help"), said)
         each = f'"{LAPIDARY}" config "{self.config}" seed=$OMPI_COMM_WORLD_RANK | grep seed:'
         done = subprocess.run([MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", "3", "sh", "-c",
                                each], check=False, capture_output=True, text=True, timeout=60, env=environment())
