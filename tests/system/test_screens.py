@@ -140,6 +140,19 @@ class Screens(Test):
         succeed("train", self.config, f"run_dir={deep}/o/p", "--quiet")
         self.assertEqual(list(deep.rglob("*lock*")), [])
 
+    def test_no_folder_is_called_as_shells_call_home(self):
+        """A config, or a flag with an equals sign, hands ~ on as it is typed."""
+        w, here = self.workspace, self.new("here")
+        here.mkdir()
+        for words in (["train", self.config, "run_dir=~/run"], ["init", self.config, "--out=~/weights"],
+                      ["tokenize", "--tokenizer", w / "tokenizer.model", "--out=~/tokens", w / "text.txt"],
+                      ["export", w / "teacher", "--format", "gguf", "--out=~/m.gguf"]):
+            result = lapidary(*words, cwd=here)
+            self.assert_exit(result, 2)
+            self.assertIn("~", result.err)
+            self.assertIn("only a shell reads ~ as the home directory, where it begins a word; write ", result.err)
+        self.assertEqual(list(here.iterdir()), [])
+
     def test_paths_of_any_characters(self):
         """The same answer from the plain path and from all others that mean it."""
         w = self.workspace
