@@ -72,6 +72,20 @@ class Screens(Test):
                     self.assertEqual(len(said), 1, err)
                     self.assertIn(reason, said[0])
 
+    def test_every_command_that_makes_a_model_says_so_in_json(self):
+        w = self.workspace
+        fresh, export, again = self.new("fresh"), self.new("exported"), self.new("again")
+        count = succeed("plan", self.config, "--json").json
+        count = count["embedding_parameters"] + count["non_embedding_parameters"]
+        result = succeed("init", self.config, "seed=7", "--out", fresh, "--json").json
+        self.assertEqual(result, {"out": str(fresh), "init": "random", "seed": 7, "parameters": count})
+        succeed("export", w / "teacher", "--format", "hf", "--out", export)
+        result = succeed("import", export, "--out", again, "--json").json
+        self.assertEqual(result["out"], str(again))
+        self.assertEqual(result["from"], str(export))
+        self.assertEqual(result["parameters"], succeed("export", again, "--format", "gguf", "--out",
+                                                       self.new("a.gguf"), "--json").json["parameters"])
+
     def test_head_is_quiet(self):
         w = self.workspace
         for words in (["config", "--markdown"], ["config", "--help-keys"],
