@@ -295,6 +295,10 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   if (flags->tape && flags->command != LAP_PLAN_TRAIN)
     return lap_fail(status, LAP_USAGE, "--tape prints the tape of train, not of %s",
                     lap_plan_command_name(flags->command));
+  if (flags->ranks_per_node && flags->command != LAP_PLAN_TRAIN)
+    return lap_fail(status, LAP_USAGE,
+                    "--ranks-per-node divides what train sends in a step; of %s nothing is counted",
+                    lap_plan_command_name(flags->command));
   if (flags->teachers && flags->command != LAP_PLAN_TEACH)
     return lap_fail(status, LAP_USAGE, "--teachers is of teach, not of %s",
                     lap_plan_command_name(flags->command));
