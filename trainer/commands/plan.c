@@ -271,6 +271,10 @@ static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const 
   if (hardware->is_chip) {
     LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
     const int chips = lap_plan_time_chips(config);
+    if (flags->ranks_per_node)
+      return lap_fail(status, LAP_USAGE,
+                      "--ranks-per-node: %s is of a chip, which has no nodes: leave it away",
+                      flags->hardware);
     if (flags->ranks && flags->ranks != chips)
       return lap_fail(status, LAP_USAGE,
                       "--ranks %" PRId64
