@@ -40,8 +40,22 @@ static const char *remedy(int error) {
   }
 }
 
+/* A shell makes ~ the home directory where it begins a word. In a config, or behind an equals sign,
+ * it arrives as it is typed. */
+static bool means_home(const char *path) {
+  return path[0] == '~' && (path[1] == '/' || !path[1]) && !lap_file_exists("~");
+}
+
+static const char *home(void) {
+  const char *path = getenv("HOME");
+  return path && *path ? path : "$HOME";
+}
+
 lap_code lap_file_fail(const char *path, const char *action, lap_status *status) {
   const int error = errno;
+  if (error == ENOENT && means_home(path))
+    return lap_fail(status, LAP_DATA, "%s: cannot %s: %s; for ~ write %s", path, action,
+                    strerror(error), home());
   return lap_fail(status, LAP_DATA, "%s: cannot %s: %s%s", path, action, strerror(error),
                   remedy(error));
 }
@@ -98,6 +112,11 @@ static lap_code make_directory(const char *path, lap_status *status) {
 }
 
 lap_code lap_file_make_directories(const char *path, lap_status *status) {
+  if (means_home(path))
+    return lap_fail(status, LAP_USAGE,
+                    "%s: only a shell reads ~ as the home directory, where it begins a word; write "
+                    "%s%s",
+                    path, home(), path + 1);
   char *prefix = lap_copy_string(path);
   lap_code code = LAP_OK;
   for (char *slash = prefix; code == LAP_OK && (slash = strchr(slash, '/')); ++slash) {

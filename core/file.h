@@ -22,7 +22,8 @@
 lap_code lap_file_fail(const char *path, const char *action, lap_status *status);
 
 /* Makes a directory and its missing parents (mkdir -p), and makes their names durable. One that
- * exists stays as it is. */
+ * exists stays as it is. LAP_USAGE for ~ and what is below it, unless there is such a folder: no
+ * user wants one of this name. */
 lap_code lap_file_make_directories(const char *path, lap_status *status);
 /* Makes the missing directories above `path`. */
 lap_code lap_file_make_parents(const char *path, lap_status *status);

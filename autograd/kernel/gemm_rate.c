@@ -69,20 +69,25 @@ double lap_gemm_yardstick_rate(lap_gemm_yardstick *y, lap_gemm_backend backend) 
   return 2.0 * y->n * y->n * y->n / (lap_clock_seconds() - start) / 1e9;
 }
 
-double lap_gemm_yardstick_peak(lap_gemm_yardstick *y) {
+double lap_gemm_yardstick_fill(const lap_gemm_yardstick *y) {
   enum { ROUNDS = 1 << 20 };
   const lap_matmul_kernel *const *widest = lap_matmul_kernels();
   while (!(*widest)->runs_here()) ++widest;
   const lap_matmul_unit *unit = (*widest)->unit[lap_gemm_precision_here()];
   int64_t done = 0;
-  const double start = lap_clock_seconds();
 #pragma omp parallel for schedule(static) num_threads(y->threads) reduction(+ : done)
   for (int thread = 0; thread < y->threads; ++thread) {
     const unsigned before = unit->enter();
     done += unit->multiply_add(ROUNDS);
     unit->leave(before);
   }
-  return 2.0 * (double)done / (lap_clock_seconds() - start) / 1e9;
+  return 2.0 * (double)done;
+}
+
+double lap_gemm_yardstick_peak(const lap_gemm_yardstick *y) {
+  const double start = lap_clock_seconds();
+  const double flops = lap_gemm_yardstick_fill(y);
+  return flops / (lap_clock_seconds() - start) / 1e9;
 }
 
 double lap_gemm_rate(int threads, double seconds) {

@@ -130,6 +130,28 @@ static void assert_reason(const char *path, bool is_file, const char *reason) {
 }
 
 /* Of the system, whatever was looked at in between. */
+static void no_folder_is_called_as_shells_call_home(void **state) {
+  (void)state;
+  char *before = getcwd(NULL, 0), *bytes;
+  lap_status status = {0};
+  assert_int_equal(chdir(directory), 0);
+  assert_int_equal(setenv("HOME", "/home/me", 1), 0);
+  assert_int_equal(lap_file_make_directories("~/a/b", &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "~/a/b: only a shell reads ~"));
+  assert_non_null(strstr(status.message, "write /home/me/a/b"));
+  assert_int_equal(lap_file_write("~/a", "x", 1, &status), LAP_USAGE);
+  assert_int_equal(lap_file_read("~/a", 1, &bytes, NULL, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "; for ~ write /home/me"));
+  assert_false(lap_file_exists("./~"));
+  assert_int_equal(lap_file_make_directories("~a/b", &status), LAP_OK);
+  assert_int_equal(lap_file_make_directories("./~/a", &status), LAP_OK);
+  assert_int_equal(lap_file_make_directories("~/b", &status), LAP_OK); /* it is there now */
+  lap_file_remove_tree("~a", &status);
+  lap_file_remove_tree("~", &status);
+  assert_int_equal(chdir(before), 0);
+  free(before);
+}
+
 static void the_reason_is_reported(void **state) {
   (void)state;
   lap_status status = {0};
@@ -363,6 +385,7 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_larger_file_and_other_things_are_not_read),
       cmocka_unit_test(directories_are_made_with_their_parents),
+      cmocka_unit_test(no_folder_is_called_as_shells_call_home),
       cmocka_unit_test(the_reason_is_reported),
       cmocka_unit_test(a_missing_permission_is_reported),
       cmocka_unit_test(missing_parents_are_made),

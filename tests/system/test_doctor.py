@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 from harness import SOURCE, Test, lapidary, succeed, unittest
 
@@ -23,6 +24,15 @@ class Doctor(Test):
             self.assertEqual(result.json["ranks"], ranks)
             self.assertEqual("within_node" in result.json, ranks > 1)
             self.assertEqual(sorted(os.listdir(self.workspace.path)), before)
+
+    def test_ranks_that_share_cores_have_no_more_than_the_peak(self):
+        """Of product and peak alike, time on the core counts: other programs slow neither of them down."""
+        result = self.doctor(ranks=4)
+        shares = [int(share) for share in re.findall(r"(\d+) % of the peak", result.out)]
+        self.assertEqual(len(shares), 2, result.out)
+        for share in shares:
+            self.assertTrue(10 < share <= 110, result.out)
+        self.assertRegex(result.out, rf"bfloat16 +{result.json['bfloat16']['gflops']:.0f} GFLOP/s")
 
     def test_a_missing_directory_is_reported_on_any_rank_count(self):
         (self.workspace / "file").write_text("in the way")

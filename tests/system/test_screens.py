@@ -72,6 +72,20 @@ class Screens(Test):
                     self.assertEqual(len(said), 1, err)
                     self.assertIn(reason, said[0])
 
+    def test_every_command_that_makes_a_model_says_so_in_json(self):
+        w = self.workspace
+        fresh, export, again = self.new("fresh"), self.new("exported"), self.new("again")
+        count = succeed("plan", self.config, "--json").json
+        count = count["embedding_parameters"] + count["non_embedding_parameters"]
+        result = succeed("init", self.config, "seed=7", "--out", fresh, "--json").json
+        self.assertEqual(result, {"out": str(fresh), "init": "random", "seed": 7, "parameters": count})
+        succeed("export", w / "teacher", "--format", "hf", "--out", export)
+        result = succeed("import", export, "--out", again, "--json").json
+        self.assertEqual(result["out"], str(again))
+        self.assertEqual(result["from"], str(export))
+        self.assertEqual(result["parameters"], succeed("export", again, "--format", "gguf", "--out",
+                                                       self.new("a.gguf"), "--json").json["parameters"])
+
     def test_head_is_quiet(self):
         w = self.workspace
         for words in (["config", "--markdown"], ["config", "--help-keys"],
@@ -139,6 +153,19 @@ class Screens(Test):
         succeed("teach", "--from", w / "teacher", "--tokens", w / "tokens/eval", "--out", deep / "m/n")
         succeed("train", self.config, f"run_dir={deep}/o/p", "--quiet")
         self.assertEqual(list(deep.rglob("*lock*")), [])
+
+    def test_no_folder_is_called_as_shells_call_home(self):
+        """A config, or a flag with an equals sign, hands ~ on as it is typed."""
+        w, here = self.workspace, self.new("here")
+        here.mkdir()
+        for words in (["train", self.config, "run_dir=~/run"], ["init", self.config, "--out=~/weights"],
+                      ["tokenize", "--tokenizer", w / "tokenizer.model", "--out=~/tokens", w / "text.txt"],
+                      ["export", w / "teacher", "--format", "gguf", "--out=~/m.gguf"]):
+            result = lapidary(*words, cwd=here)
+            self.assert_exit(result, 2)
+            self.assertIn("~", result.err)
+            self.assertIn("only a shell reads ~ as the home directory, where it begins a word; write ", result.err)
+        self.assertEqual(list(here.iterdir()), [])
 
     def test_paths_of_any_characters(self):
         """The same answer from the plain path and from all others that mean it."""
@@ -229,6 +256,12 @@ class Screens(Test):
             self.assert_exit(result, 2)
             self.assertRegex(result.err, rf"lapidary {words[0]}: rank \d: ")
             self.assertRegex(result.err, "another process is writing it|is not empty|exists already")
+        for words in (["train", "--max-hours"], ["bench", "-n", "3"], ["doctor", "--quick=1"], ["eval", "--t", "x"]):
+            result = lapidary(*words, ranks=3)
+            self.assert_exit(result, 2)
+            said = [line for line in result.err.splitlines() if "lapidary" in line and "SIGTERM" not in line]
+            self.assertEqual(len(said), 1, said)
+            self.assertTrue(said[0].startswith(f"lapidary {words[0]}: ") and said[0].endswith("; see --help"), said)
         each = f'"{LAPIDARY}" config "{self.config}" seed=$OMPI_COMM_WORLD_RANK | grep seed:'
         done = subprocess.run([MPIRUN, "--oversubscribe", "--bind-to", "none", "-n", "3", "sh", "-c",
                                each], check=False, capture_output=True, text=True, timeout=60, env=environment())

@@ -51,7 +51,9 @@ class Scripts(unittest.TestCase):
                 ("network-proof", "folder", "--quick"), ("flips", "5", "1", "1"),
                 ("soak", "--workers", "0"), ("speed-table", "tinny"), ("speed-table", "--rounds", "0", "tiny"),
                 ("step-time", "0", "tiny"), ("crash-proof", "--sample", "0"), ("mutate", "--places", "nothing.c"),
-                ("fuzz", "--seconds"), ("fuzz", "--executions", "many")):
+                ("fuzz", "--seconds"), ("fuzz", "--executions", "many"),
+                ("bible-text", "--help"), ("bible-text",), ("fault-proof", "--help"), ("fault-proof", "a", "b"),
+                ("lint", "--fats"), ("lint", "--fast", "nothing.c")):
             with self.subTest(name=name, arguments=arguments):
                 done = self.script(name, *arguments)
                 self.assertEqual(done.returncode, 2, done.stderr)

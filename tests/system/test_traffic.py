@@ -117,7 +117,8 @@ class Traffic(Test):
     def test_what_checks_send_is_counted_apart(self):
         """Without hashes of messages and sums nothing; with them something, and the tables stay."""
         def bench(*overrides, ranks=2):
-            return succeed("bench", self.config, *overrides, "--steps", "2", "--rounds", "0", "--json", ranks=ranks).json
+            return succeed("bench", self.config, *overrides, "--steps", "2", "--rounds", "0", "--json",
+                           ranks=ranks).json
         checked = bench()
         bare = bench("integrity.messages=off", "integrity.sums=off")
         self.assertGreater(checked["check_bytes"], bare["check_bytes"])
@@ -138,6 +139,10 @@ class Traffic(Test):
             result = lapidary("plan", self.config, "--ranks-per-node", count)
             self.assert_exit(result, 2)
             self.assertIn("--ranks-per-node", result.err)
+        for command in ("eval", "teach"):
+            result = lapidary("plan", self.config, "--command", command, "--ranks-per-node", "2")
+            self.assert_exit(result, 2)
+            self.assertIn(f"--ranks-per-node divides what train sends in a step; of {command} ", result.err)
 
 
 if __name__ == "__main__":

@@ -201,12 +201,21 @@ static struct argp_option *all_options(const lap_command_syntax *syntax, size_t 
   return options;
 }
 
-/* The flag that `typed` [length] names, in full or by its unique beginning as getopt takes it. */
+/* The flag that `typed` [length] names, in full or by its unique beginning as getopt takes it;
+ * `other`: a second one that it may be, or NULL. */
 static const struct argp_option *find_option(const struct argp_option *options, size_t count,
-                                             const char *typed, size_t length) {
-  for (size_t i = 0; i < count; ++i)
-    if (options[i].name && strncmp(options[i].name, typed, length) == 0) return &options[i];
-  return NULL;
+                                             const char *typed, size_t length, const char **other) {
+  const struct argp_option *found = NULL;
+  *other = NULL;
+  for (size_t i = 0; i < count; ++i) {
+    if (!options[i].name || strncmp(options[i].name, typed, length) != 0) continue;
+    const bool is_whole = options[i].name[length] == '\0';
+    if (found && !is_whole) *other = options[i].name;
+    if (!found || is_whole) found = &options[i];
+    if (is_whole) break;
+  }
+  if (found && found->name[length] == '\0') *other = NULL;
+  return found;
 }
 
 /* Keys of the config are given as KEY=VALUE, which who comes from other trainers may not know. */
@@ -225,30 +234,69 @@ static lap_code unknown_flag(const lap_command_syntax *syntax, const char *word,
   return LAP_USAGE;
 }
 
-/* getopt would refuse an unknown flag as well, but cannot say which one was meant. */
+/* A flag "--NAME" or "--NAME=VALUE", typed without the dashes; `next`: the word behind it, or NULL.
+ * Whether that is its value. */
+static lap_code check_flag(const lap_command_syntax *syntax, const struct argp_option *options,
+                           size_t count, const char *typed, const char *next, bool *takes_next,
+                           lap_status *status) {
+  const size_t length = strcspn(typed, "=");
+  const char *other;
+  const struct argp_option *option = find_option(options, count, typed, length, &other);
+  char word[64];
+  snprintf(word, sizeof word, "%.*s", (int)length, typed);
+  if (!option) {
+    const char **names = lap_allocate(count, sizeof *names);
+    size_t name_count = 0;
+    for (size_t i = 0; i < count; ++i)
+      if (options[i].name) names[name_count++] = options[i].name;
+    const lap_code code = unknown_flag(syntax, word, lap_suggest(word, names, name_count), status);
+    free(names);
+    return code;
+  }
+  if (other)
+    return lap_fail(status, LAP_USAGE, "flag '--%s' may be '--%s' or '--%s'; see --help", word,
+                    option->name, other);
+  if (!option->arg && typed[length] == '=')
+    return lap_fail(status, LAP_USAGE, "--%s takes no value, found '%s'; see --help", option->name,
+                    typed + length + 1);
+  *takes_next = option->arg && typed[length] == '\0';
+  if (*takes_next && !next)
+    return lap_fail(status, LAP_USAGE, "--%s: its value, %s, is missing; see --help", option->name,
+                    option->arg);
+  return LAP_OK;
+}
+
+/* Flags of a letter, "-j", "-j3" or several in one word; otherwise as above. */
+static lap_code check_letters(const struct argp_option *options, size_t count, const char *word,
+                              const char *next, bool *takes_next, lap_status *status) {
+  for (const char *letters = word + 1; *letters; ++letters) {
+    size_t i = 0;
+    while (i < count && options[i].key != *letters) ++i;
+    if (i == count) return lap_fail(status, LAP_USAGE, "unknown flag '%s'; see --help", word);
+    if (!options[i].arg) continue;
+    *takes_next = letters[1] == '\0';
+    if (*takes_next && !next)
+      return lap_fail(status, LAP_USAGE, "-%c: its value, %s, is missing; see --help", *letters,
+                      options[i].arg);
+    return LAP_OK;
+  }
+  return LAP_OK;
+}
+
+/* getopt would refuse these as well, but by two lines of its own on every rank, and it cannot say
+ * which flag was meant. */
 static lap_code check_flags(const lap_command_syntax *syntax, const struct argp_option *options,
                             size_t count, int argc, char **argv, lap_status *status) {
-  const char **names = lap_allocate(count, sizeof *names);
-  size_t name_count = 0;
-  for (size_t i = 0; i < count; ++i)
-    if (options[i].name) names[name_count++] = options[i].name;
-  lap_code code = LAP_OK;
-  for (int i = 1; code == LAP_OK && i < argc && strcmp(argv[i], "--") != 0; ++i) {
-    if (strncmp(argv[i], "--", 2) != 0) continue;
-    const char *typed = argv[i] + 2;
-    const size_t length = strcspn(typed, "=");
-    const struct argp_option *option = find_option(options, count, typed, length);
-    if (option) {
-      const bool takes_next = option->arg && !(option->flags & OPTION_ARG_OPTIONAL);
-      if (takes_next && typed[length] == '\0') ++i; /* the next word is its value */
-    } else {
-      char word[64];
-      snprintf(word, sizeof word, "%.*s", (int)length, typed);
-      code = unknown_flag(syntax, word, lap_suggest(word, names, name_count), status);
-    }
+  for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; ++i) {
+    const char *word = argv[i], *next = argv[i + 1];
+    bool takes_next = false;
+    if (strncmp(word, "--", 2) == 0)
+      LAP_TRY(check_flag(syntax, options, count, word + 2, next, &takes_next, status));
+    else if (*word == '-')
+      LAP_TRY(check_letters(options, count, word, next, &takes_next, status));
+    i += takes_next;
   }
-  free(names);
-  return code;
+  return LAP_OK;
 }
 
 /* A usage of several forms, a line each, for a message. */
@@ -317,8 +365,8 @@ static void print_help(const lap_command *const *commands) {
     printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
   puts(
       "\nKEY=VALUE overrides any key of the config by its dotted name, e.g. optimizer.beta1=0.9.\n"
-      "Exit codes: 0 done; 2 usage or config; 3 data or checkpoint invalid; 4 non-finite;\n"
-      "75 stopped early, resumable; 76 watchdog.");
+      "Exit codes: 0 done; 2 usage or config; 3 data or checkpoint invalid; 4 not finite,\n"
+      "or computed wrongly; 75 stopped early, resumable; 76 watchdog.");
 }
 
 /* --- several processes --- */
@@ -373,6 +421,11 @@ static int refuse_command(const lap_command *const *commands, const char *name) 
   return code;
 }
 
+static const lap_command *find_command(const lap_command *const *commands, const char *name) {
+  while (*commands && strcmp((*commands)->name, name) != 0) ++commands;
+  return *commands;
+}
+
 static int run_command(const lap_command *command, int argc, char **argv) {
   char *name = name_in_messages(command), *given = argv[0], *invoked = program_invocation_name;
   argv[0] = program_invocation_name = name; /* what argp, getopt and we call it in messages */
@@ -389,6 +442,14 @@ static int run_command(const lap_command *command, int argc, char **argv) {
   return code;
 }
 
+/* `lapidary help NAME` is `lapidary NAME --help`. */
+static int print_help_of(const lap_command *const *commands, char *name) {
+  char help[] = "--help";
+  const lap_command *command = find_command(commands, name);
+  return command ? run_command(command, 2, (char *[]){name, help, NULL})
+                 : refuse_command(commands, name);
+}
+
 int lap_command_main(const lap_command *const *commands, int argc, char **argv) {
   lap_output_begin();
   program_invocation_name = "lapidary"; /* not the path that it was started by */
@@ -400,6 +461,7 @@ int lap_command_main(const lap_command *const *commands, int argc, char **argv) 
   if (argc < 2) return refuse_line("a command is missing");
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
       strcmp(argv[1], "help") == 0) {
+    if (argc > 2) return print_help_of(commands, argv[2]);
     print_help(commands);
     return finish(LAP_OK, &(lap_status){0});
   }
@@ -407,8 +469,6 @@ int lap_command_main(const lap_command *const *commands, int argc, char **argv) 
     puts("lapidary " LAPIDARY_VERSION);
     return finish(LAP_OK, &(lap_status){0});
   }
-  for (size_t i = 0; commands[i]; ++i)
-    if (strcmp(commands[i]->name, argv[1]) == 0)
-      return run_command(commands[i], argc - 1, argv + 1);
-  return refuse_command(commands, argv[1]);
+  const lap_command *command = find_command(commands, argv[1]);
+  return command ? run_command(command, argc - 1, argv + 1) : refuse_command(commands, argv[1]);
 }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/kernel/gemm_rate.h"
 #include "autograd/kernel/matmul/kernels.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
@@ -91,43 +90,20 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
   lap_measure_unit_costs(comm, quick ? 1.5 : 9, h);
 }
 
-/* A rank's GFLOP/s, as the slowest has them. */
-static double of_slowest(lap_comm *comm, double rate) {
-  int64_t least, most;
-  lap_agree_range(comm, (int64_t)(1e3 * rate), &least, &most);
-  return (double)least / 1e3;
-}
-
-/* GFLOP/s of the unit that computes the process's precision, all ranks at once. */
-static double peak_of(lap_comm *comm) {
-  enum { TRIES = 5 };
-  lap_gemm_yardstick *stick = lap_gemm_yardstick_create(1);
-  double best = 0;
-  lap_barrier(comm);
-  for (int i = 0; i < TRIES; ++i) {
-    const double rate = lap_gemm_yardstick_peak(stick);
-    if (rate > best) best = rate;
-  }
-  lap_gemm_yardstick_destroy(stick);
-  return of_slowest(comm, best);
-}
-
 /* Collective. The process multiplies in bfloat16 from here on. */
 static lap_code check_bfloat16(const lap_session *session, bool quick, lap_hardware *hardware,
                                lap_findings *findings, lap_status *status) {
   const lap_gemm_choice choice = {.backend = LAP_GEMM_LAPIDARY, .precision = LAP_MATMUL_BFLOAT16};
   LAP_TRY(lap_session_open_gemm(session, choice, 1, status));
-  lap_barrier(session->comm);
-  const double rate = of_slowest(session->comm, lap_gemm_rate(1, 0.2));
-  const double peak = peak_of(session->comm);
+  const double peak = lap_measure_peak(session->comm);
   lap_measure_bfloat16_costs(session->comm, quick ? 1 : 6, hardware);
   lap_findings_add(
       findings, LAP_SEVERITY_OK, "bfloat16", "",
       "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
       "processor's widest unit",
-      rate,
+      hardware->bfloat16_gflops,
       lap_matmul_kernel_here()->has_tiles ? "by tile units" : "emulated, for lack of a tile unit",
-      100 * rate / peak);
+      100 * hardware->bfloat16_gflops / peak);
   return LAP_OK;
 }
 
@@ -232,7 +208,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   if (code == LAP_OK) {
     lap_hardware hardware;
     measure(comm, all, flags->quick, &hardware);
-    check_rates(&hardware, peak_of(comm), findings);
+    check_rates(&hardware, lap_measure_peak(comm), findings);
     code = check_bfloat16(session, flags->quick, &hardware, findings, status);
     lap_file_system_check(comm, flags->directory, findings);
     if (code == LAP_OK) code = report(session, &hardware, findings, line->json, status);

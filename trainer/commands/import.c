@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "dataset/tokenizer.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
@@ -70,6 +71,23 @@ static lap_code write_checkpoint(const lap_model_source *model, const lap_sessio
   return code;
 }
 
+static lap_code print_result(const lap_model_source *model, const char *out, bool as_json,
+                             lap_status *status) {
+  const int64_t parameters = lap_gemma2_embedding_parameters(&model->config->model) +
+                             lap_gemma2_non_embedding_parameters(&model->config->model);
+  if (as_json) {
+    json_t *object = json_pack("{s:o, s:o, s:I}", "out", lap_json_path(out), "from",
+                               lap_json_path(model->path), "parameters", (json_int_t)parameters);
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
+  char count[LAP_HUMAN_TEXT];
+  printf("%s: weights of %s, %s parameters\n", out, model->path,
+         lap_human_count((double)parameters, count));
+  return LAP_OK;
+}
+
 static lap_code import(const lap_session *session, const lap_command_line *line, void *destination,
                        lap_status *status) {
   const char *out = *(const char **)destination, *directory = line->positional[0];
@@ -79,20 +97,18 @@ static lap_code import(const lap_session *session, const lap_command_line *line,
   LAP_TRY(lap_model_open(directory, LAP_MODEL_NO_WEIGHTS, &model, status));
   lap_code code = check_tokenizer(&model, session->console, status);
   if (code == LAP_OK) code = write_checkpoint(&model, session, out, status);
-  const int64_t parameters = lap_gemma2_embedding_parameters(&model.config->model) +
-                             lap_gemma2_non_embedding_parameters(&model.config->model);
-  char count[LAP_HUMAN_TEXT];
-  if (code == LAP_OK)
-    printf("%s: weights of %s, %s parameters\n", out, directory,
-           lap_human_count((double)parameters, count));
+  if (code == LAP_OK) code = print_result(&model, out, line->json, status);
   lap_model_close(&model);
   return code;
 }
 
 static lap_code run(const lap_command *command, int argc, char **argv, lap_status *status) {
   const char *out = NULL;
-  const lap_command_syntax syntax = {
-      .positional_min = 1, .positional_max = 1, .flags = flags_of_import, .destination = &out};
+  const lap_command_syntax syntax = {.positional_min = 1,
+                                     .positional_max = 1,
+                                     .json = true,
+                                     .flags = flags_of_import,
+                                     .destination = &out};
   return lap_session_run(command, &syntax, argc, argv, NULL, import, status);
 }
 

@@ -12,6 +12,7 @@
 
 #include "autograd/gemma2/parameters.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
@@ -27,15 +28,25 @@
 static const lap_flag flags_of_init[] = {
     {.name = "out", .value = "CHECKPOINT", .help = "directory to write: weights only"}, {0}};
 
-static void print_result(const lap_config *config, const char *out) {
+static lap_code print_result(const lap_config *config, const char *out, bool as_json,
+                             lap_status *status) {
   char count[LAP_HUMAN_TEXT];
   const int64_t parameters = lap_gemma2_embedding_parameters(&config->model) +
                              lap_gemma2_non_embedding_parameters(&config->model);
+  if (as_json) {
+    json_t *object = json_pack("{s:o, s:o, s:I, s:I}", "out", lap_json_path(out), "init",
+                               lap_json_path(config->init), "seed", (json_int_t)config->seed,
+                               "parameters", (json_int_t)parameters);
+    const lap_code code = lap_command_print_json(object, status);
+    json_decref(object);
+    return code;
+  }
   if (!strcmp(config->init, "random"))
     printf("%s: fresh weights of seed %" PRId64, out, config->seed);
   else
     printf("%s: weights of %s", out, config->init);
   printf(", %s parameters\n", lap_human_count((double)parameters, count));
+  return LAP_OK;
 }
 
 static lap_code initialise(const lap_session *session, const lap_command_line *line,
@@ -55,7 +66,7 @@ static lap_code initialise(const lap_session *session, const lap_command_line *l
     char *text = lap_config_print(config);
     const lap_checkpoint_extras extras = {.config_text = text, .tokenizer_path = config->tokenizer};
     if (code == LAP_OK) code = lap_checkpoint_write_weights(out, state, &extras, status);
-    if (code == LAP_OK) print_result(config, out);
+    if (code == LAP_OK) code = print_result(config, out, line->json, status);
     free(text);
     lap_state_destroy(state);
   }
@@ -68,6 +79,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   const lap_command_syntax syntax = {.positional_min = 1,
                                      .positional_max = 1,
                                      .key_meant = lap_config_key_meant,
+                                     .json = true,
                                      .flags = flags_of_init,
                                      .destination = &out};
   return lap_session_run(command, &syntax, argc, argv, NULL, initialise, status);

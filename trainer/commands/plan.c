@@ -271,6 +271,10 @@ static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const 
   if (hardware->is_chip) {
     LAP_TRY(lap_config_require(config, LAP_NEEDS_BATCH, status));
     const int chips = lap_plan_time_chips(config);
+    if (flags->ranks_per_node)
+      return lap_fail(status, LAP_USAGE,
+                      "--ranks-per-node: %s is of a chip, which has no nodes: leave it away",
+                      flags->hardware);
     if (flags->ranks && flags->ranks != chips)
       return lap_fail(status, LAP_USAGE,
                       "--ranks %" PRId64
@@ -294,6 +298,10 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
                          bool json, lap_status *status) {
   if (flags->tape && flags->command != LAP_PLAN_TRAIN)
     return lap_fail(status, LAP_USAGE, "--tape prints the tape of train, not of %s",
+                    lap_plan_command_name(flags->command));
+  if (flags->ranks_per_node && flags->command != LAP_PLAN_TRAIN)
+    return lap_fail(status, LAP_USAGE,
+                    "--ranks-per-node divides what train sends in a step; of %s nothing is counted",
                     lap_plan_command_name(flags->command));
   if (flags->teachers && flags->command != LAP_PLAN_TEACH)
     return lap_fail(status, LAP_USAGE, "--teachers is of teach, not of %s",

@@ -121,6 +121,16 @@ static lap_code apply(const config_loader *loader, const char *name, const lap_y
   return LAP_OK;
 }
 
+/* What else of ours the text is, by a key that it needs and no config has; or NULL. */
+static const char *other_file(const lap_yaml_node *root) {
+  for (size_t i = 0; i < root->count; ++i) {
+    if (!strcmp(root->key[i], "arms")) return "a suite of lapidary ablate";
+    if (!strcmp(root->key[i], "sgemm_gflops") || !strcmp(root->key[i], "chip"))
+      return "a hardware file, for lapidary plan CONFIG --hardware";
+  }
+  return NULL;
+}
+
 static lap_code apply_text(const config_loader *loader, const char *text, size_t bytes) {
   lap_yaml_node *root;
   const char *file = loader->config->file;
@@ -129,6 +139,10 @@ static lap_code apply_text(const config_loader *loader, const char *text, size_t
   if (root->kind != LAP_YAML_MAPPING)
     code =
         lap_fail(loader->status, LAP_USAGE, "%s:%d: expected a mapping of keys", file, root->line);
+  const char *other = code == LAP_OK ? other_file(root) : NULL;
+  if (other)
+    code = lap_fail(loader->status, LAP_USAGE, "%s: expected the config of a run, found %s", file,
+                    other);
   for (size_t i = 0; code == LAP_OK && i < root->count; ++i)
     code = apply(loader, root->key[i], root->child[i], root->key_line[i]);
   lap_yaml_destroy(root);

@@ -9,6 +9,7 @@
 
 #include "autograd/gemma2/model.h"
 #include "autograd/kernel/gemm.h"
+#include "autograd/kernel/gemm_rate.h"
 #include "autograd/kernel/triad.h"
 #include "autograd/tape/walk.h"
 #include "core/clock.h"
@@ -462,4 +463,26 @@ void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardwa
   hardware->core_share = measure_share(comm, &model, 0.2 * seconds);
   destroy_model(&model);
   join(comm, hardware);
+}
+
+typedef struct {
+  const lap_gemm_yardstick *stick;
+  double flops;
+} peak_job;
+
+static void fill_unit(void *context) {
+  peak_job *job = context;
+  job->flops = lap_gemm_yardstick_fill(job->stick);
+}
+
+double lap_measure_peak(lap_comm *comm) {
+  static const double seconds = 0.1;
+  lap_gemm_yardstick *stick = lap_gemm_yardstick_create(1);
+  peak_job job = {.stick = stick};
+  lap_barrier(comm);
+  const double taken = median_seconds(fill_unit, &job, seconds);
+  lap_gemm_yardstick_destroy(stick);
+  int64_t least, most;
+  lap_agree_range(comm, (int64_t)(job.flops / taken / 1e6), &least, &most); /* MFLOP/s */
+  return (double)least / 1e3;
 }

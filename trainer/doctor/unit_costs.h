@@ -18,4 +18,8 @@ void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardwa
  * other: fills bfloat16 and bfloat16_gflops. */
 void lap_measure_bfloat16_costs(lap_comm *comm, double seconds, lap_hardware *hardware);
 
+/* Collective. GFLOP/s of the unit that computes the process's precision, measured in the same way:
+ * the roof of sgemm_gflops, or, where the process multiplies in bfloat16, of bfloat16_gflops. */
+double lap_measure_peak(lap_comm *comm);
+
 #endif

@@ -16,10 +16,15 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
         ceil((double)config->schedule.tokens / (sequences * (double)config->data.sequence_length));
   else
     steps = ceil(config->schedule.epochs * (double)window_count / sequences);
+  if (steps > 1e12 && config->schedule.tokens > 0)
+    return lap_fail(status, LAP_USAGE,
+                    "schedule.tokens: comes to %g steps of %" PRId64
+                    " tokens; at most 1e12 steps are possible",
+                    steps, config->batch.sequences * config->data.sequence_length);
   if (!(steps >= 1 && steps <= 1e12))
     return lap_fail(status, LAP_USAGE,
-                    "schedule: comes to %g steps; at least 1 and at most 1e12 are needed (%" PRIu64
-                    " windows of data, %" PRId64 " sequences a step)",
+                    "schedule.epochs: comes to %g steps; at least 1 and at most 1e12 are needed "
+                    "(%" PRIu64 " windows of data, %" PRId64 " sequences a step)",
                     steps, window_count, config->batch.sequences);
   *total_steps = (uint64_t)steps;
   return LAP_OK;

@@ -33,7 +33,7 @@ void lap_step_traffic_print(const lap_step_traffic *traffic, uint64_t check_byte
 typedef struct {
   lap_step_traffic counted, mark;
   uint64_t checks, checks_mark; /* lap_comm_check_bytes */
-  uint64_t steps; /* the caller's to count */
+  uint64_t steps;               /* the caller's to count */
   bool running;
 } lap_traffic_meter;
 

@@ -50,6 +50,11 @@ static void the_key_is_named(void **state) {
       {"", "data.block_size=1", "did you mean 'data.sequence_length'?"},
       {"", "output_dir=x", "did you mean 'run_dir'?"},
       {"", "optimizer.learning_rat=1", "did you mean 'optimizer.learning_rate'?"},
+      /* What else may be a YAML file of ours. */
+      {"name: x\narms: {}\n", NULL,
+       "c.yaml: expected the config of a run, found a suite of lapidary ablate"},
+      {"name: x\nchip: {}\n", NULL, "c.yaml: expected the config of a run, found a hardware file"},
+      {"name: x\nsgemm_gflops: 1\n", NULL, "found a hardware file, for lapidary plan CONFIG"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     lap_config *config;
