@@ -99,7 +99,7 @@ class Preemption(Test):
         return [(line["step"], line["eval"]["loss"] if "eval" in line else None) for line in lines]
 
     def test_a_notice_ends_an_evaluation_which_is_made_up(self):
-        (self.workspace / "long.txt").write_text(made_up_text(10000, seed=2))
+        (self.workspace / "long.txt").write_text(made_up_text(40000, seed=2))
         succeed("tokenize", "--tokenizer", self.workspace / "tokenizer.model", "--out", self.workspace / "long",
                 "--documents", "line", self.workspace / "long.txt")
         undisturbed = finish(self.evaluated_run("evaluated"))
