@@ -102,7 +102,7 @@ static lap_code offer_to_dev(void *context, bool held_out, const char *text, siz
                              lap_status *status) {
   (void)held_out;
   division *p = context;
-  bool stays;
+  bool stays = false;
   LAP_TRY(take_verdict(p, bytes, &stays, status));
   if (stays && !lap_holdout_has(&p->test, text, bytes)) lap_holdout_add(&p->dev, text, bytes);
   return LAP_OK;
@@ -146,7 +146,7 @@ static lap_code write_document(void *context, bool held_out, const char *text, s
                                lap_status *status) {
   (void)held_out;
   division *p = context;
-  bool stays;
+  bool stays = false;
   LAP_TRY(take_verdict(p, bytes, &stays, status));
   if (!stays) return LAP_OK;
   lap_side side = LAP_SIDE_TRAIN;

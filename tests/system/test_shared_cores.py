@@ -73,7 +73,7 @@ class SharedCores(Test):
         self.assertRegex(run.err, rf"cores +2 ranks x 3 threads share the {cores} cores? of .*load")
         result = lapidary("doctor", "--quick", "--threads", cores + 1)
         self.assertRegex(result.out, rf"cores +1 rank x {cores + 1} threads share the {cores} core")
-        self.assertRegex(result.out, rf"slow +binding .*{cores + 1} threads a rank are more than")
+        self.assertRegex(result.out, rf"slow +binding .*{cores + 1} threads a rank, more than")
 
 
 if __name__ == "__main__":

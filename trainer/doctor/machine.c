@@ -111,7 +111,7 @@ static void check_binding(lap_comm *comm, const lap_machine_facts *all, int thre
   else if (fewest < threads)
     lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
                      "start fewer ranks on the node, or give each fewer threads",
-                     "%s: with %d thread%s a rank more threads than cores", what, threads,
+                     "%s: %d thread%s a rank, more than these cores run at once", what, threads,
                      threads == 1 ? "" : "s");
   else if (bound && fewest < 2)
     lap_findings_add(

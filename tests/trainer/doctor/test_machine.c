@@ -191,10 +191,10 @@ static void cores_are_compared_with_threads(void **state) {
   expect_binding(&free_rank, 1, 1, "ok",
                  "rank 0 on north may run on 8 of 8 cores, together with 0 other ranks");
   expect_binding(&free_rank, 1, 8, "ok", "8 of 8 cores");
-  expect_binding(&free_rank, 1, 9, "slow", "9 threads a rank are more than cores");
+  expect_binding(&free_rank, 1, 9, "slow", "9 threads a rank, more than these cores");
   expect_binding(pair, 2, 4, "ok",
                  "rank 0 on north may run on 8 of 8 cores, together with 1 other rank");
-  expect_binding(pair, 2, 5, "slow", "5 threads a rank are more than cores");
+  expect_binding(pair, 2, 5, "slow", "5 threads a rank, more than these cores");
   /* Two that share nothing. */
   const lap_machine_facts apart[2] = {rank_on(0, 4), rank_on(4, 4)};
   expect_binding(apart, 2, 4, "ok", "4 of 8 cores, together with 0 other ranks");
@@ -214,7 +214,7 @@ static void a_rank_bound_to_one_core_is_noted(void **state) {
   const lap_machine_facts three[2] = {rank_on(0, 3), rank_on(0, 3)};
   expect_binding(three, 2, 1, "note", "1 other rank: fewer than two cores each");
   const lap_machine_facts together[2] = {rank_on(3, 1), rank_on(3, 1)};
-  expect_binding(together, 2, 1, "slow", "1 thread a rank are more than cores");
+  expect_binding(together, 2, 1, "slow", "1 thread a rank, more than these cores");
   lap_machine_facts lone = rank_on(0, 1);
   lone.online_cores = 1; /* all that there is */
   expect_binding(&lone, 1, 1, "ok", "1 of 1 cores");
