@@ -24,6 +24,10 @@ int small_run_world_finish(void **state);
 /* Fixtures of a test: our own products in bfloat16, which runs must say too; float32 again. */
 int small_run_in_bfloat16(void **state);
 int small_run_in_float32(void **state);
+/* A test in both precisions, in a list of tests. */
+#define IN_BOTH(test)     \
+  cmocka_unit_test(test), \
+      cmocka_unit_test_setup_teardown(test, small_run_in_bfloat16, small_run_in_float32)
 
 /* From the text of a config and "key=value" overrides. */
 lap_config *small_run_config(const char *text, const char *const *overrides, size_t count);

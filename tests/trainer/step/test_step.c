@@ -467,10 +467,6 @@ static void a_failure_is_that_of_all_ranks_and_leaves_the_state_alone(void **sta
   }
 }
 
-#define IN_BOTH(test)     \
-  cmocka_unit_test(test), \
-      cmocka_unit_test_setup_teardown(test, small_run_in_bfloat16, small_run_in_float32)
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_BOTH(a_step_reads_its_samples_and_takes_the_mean_over_what_counts),

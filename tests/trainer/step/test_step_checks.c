@@ -198,10 +198,6 @@ static void a_sum_that_one_rank_adds_wrongly_ends_the_run(void **state) {
     }
 }
 
-#define IN_BOTH(test)     \
-  cmocka_unit_test(test), \
-      cmocka_unit_test_setup_teardown(test, small_run_in_bfloat16, small_run_in_float32)
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_BOTH(checks_change_no_bit),
