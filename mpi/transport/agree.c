@@ -11,11 +11,10 @@
 /* --- moving bytes --- */
 
 /* `rows` [ranks of the group][count], of which this rank's is there. */
-static void gather_rows(const lap_group *group, void *rows, size_t count) {
+static void gather_rows(const lap_group *group, lap_traffic_kind kind, void *rows, size_t count) {
   char *row = rows;
   const char *mine = row + (size_t)group->index * count;
-  lap_exchange exchange = {
-      .tag = LAP_TAG_AGREE, .kind = LAP_TRAFFIC_SCALARS, .what = "an agreement of all ranks"};
+  lap_exchange exchange = {.tag = LAP_TAG_AGREE, .kind = kind, .what = "an agreement of all ranks"};
   for (int step = 1; step < group->size; ++step) {
     const int to = lap_group_to(group, step), from = lap_group_from(group, step);
     lap_exchange_send(&exchange, lap_group_rank(group, to), mine, count);
@@ -28,14 +27,20 @@ static void gather_rows(const lap_group *group, void *rows, size_t count) {
 void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all) {
   const lap_group group = lap_group_of_all(comm);
   memmove((char *)all + (size_t)group.index * count, mine, count);
-  gather_rows(&group, all, count);
+  gather_rows(&group, LAP_TRAFFIC_SCALARS, all, count);
+}
+
+void lap_gather_all_checks(lap_comm *comm, const void *mine, size_t count, void *all) {
+  const lap_group group = lap_group_of_all(comm);
+  memmove((char *)all + (size_t)group.index * count, mine, count);
+  gather_rows(&group, LAP_TRAFFIC_CHECKS, all, count);
 }
 
 void lap_gather_strings(const lap_group *group, const void *mine, size_t count, void **all,
                         size_t **counts) {
   size_t *sizes = lap_allocate(group->size, sizeof *sizes);
   sizes[group->index] = count;
-  gather_rows(group, sizes, sizeof *sizes);
+  gather_rows(group, LAP_TRAFFIC_SCALARS, sizes, sizeof *sizes);
   size_t *begins = lap_allocate(group->size + 1, sizeof *begins);
   for (int i = 0; i < group->size; ++i) begins[i + 1] = begins[i] + sizes[i];
   char *joined = lap_allocate(begins[group->size], 1);

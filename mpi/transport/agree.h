@@ -35,6 +35,8 @@ char *lap_broadcast_text(lap_comm *comm, char *text);
 
 /* Collective. `all` [ranks * count bytes] gets every rank's `count` bytes in rank order. */
 void lap_gather_all(lap_comm *comm, const void *mine, size_t count, void *all);
+/* The same, counted as what checks send (lap_comm_check_bytes). */
+void lap_gather_all_checks(lap_comm *comm, const void *mine, size_t count, void *all);
 
 /* Collective. Byte strings of different lengths to rank 0, in rank order: on rank 0, *all is
  * malloc'ed and so is *counts [ranks]; elsewhere both are NULL. */

@@ -9,8 +9,7 @@
 
 #include "core/hash.h"
 #include "core/memory.h"
-#include "mpi/transport/exchange.h"
-#include "mpi/transport/group.h"
+#include "mpi/transport/agree.h"
 
 lap_code lap_wrong_arithmetic(const lap_comm *comm, int rank, uint64_t step, lap_status *status,
                               const char *format, ...) {
@@ -30,20 +29,6 @@ static uint64_t hash_of(const double *numbers, int count) {
   assert(count <= LAP_OUTCOME_MOST);
   for (int i = 0; i < count; ++i) plain[i] = isnan(numbers[i]) ? NAN : numbers[i];
   return lap_xxh3(plain, (size_t)count * sizeof *plain);
-}
-
-/* `hashes` [ranks], of which this rank's is there. */
-static void gather_hashes(lap_comm *comm, uint64_t *hashes) {
-  const lap_group all = lap_group_of_all(comm);
-  lap_exchange exchange = {
-      .tag = LAP_TAG_AGREE, .kind = LAP_TRAFFIC_CHECKS, .what = "compare what all ranks work out"};
-  for (int step = 1; step < all.size; ++step) {
-    const int to = lap_group_to(&all, step), from = lap_group_from(&all, step);
-    lap_exchange_send(&exchange, to, &hashes[all.index], sizeof *hashes);
-    lap_exchange_receive(&exchange, from, &hashes[from], sizeof *hashes);
-  }
-  lap_comm_run_exchange(comm, &exchange);
-  lap_exchange_release(&exchange);
 }
 
 /* A rank with the hash that more than half of the ranks have; -1: there is none. */
@@ -77,8 +62,8 @@ lap_code lap_agree_on_outcome(lap_comm *comm, const double *numbers, int count, 
                               const char *format, ...) {
   const int ranks = lap_comm_size(comm);
   uint64_t *hashes = lap_allocate(ranks, sizeof *hashes);
-  hashes[lap_comm_rank(comm)] = hash_of(numbers, count);
-  gather_hashes(comm, hashes);
+  const uint64_t mine = hash_of(numbers, count);
+  lap_gather_all_checks(comm, &mine, sizeof mine, hashes);
   bool equal = true;
   for (int r = 1; r < ranks; ++r) equal = equal && hashes[r] == hashes[0];
   char what[LAP_MESSAGE_SIZE], who[LAP_MESSAGE_SIZE / 2];

@@ -25,12 +25,14 @@ typedef struct {
   int64_t warmup_steps;
 } resumed_ends;
 
-/* Whether `settled` is a checkpoint of the run directory `given`. */
-static bool is_checkpoint_of(const char *settled, const char *given) {
-  size_t length = strlen(given);
-  while (length > 1 && given[length - 1] == '/') --length;
-  return strncmp(settled, given, length) == 0 &&
-         strncmp(settled + length, "/checkpoints/", strlen("/checkpoints/")) == 0;
+/* Whether a checkpoint is `from`, or of the run directory `from`, by their paths alone: it may be
+ * gone. */
+static bool is_of_path(const char *checkpoint, const char *from) {
+  static const char below[] = "/checkpoints/";
+  size_t length = strlen(from);
+  while (length > 1 && from[length - 1] == '/') --length;
+  return strncmp(checkpoint, from, length) == 0 &&
+         (checkpoint[length] == '\0' || strncmp(checkpoint + length, below, strlen(below)) == 0);
 }
 
 static resumed_ends ends_of_run(const lap_config *config, const lap_resume_options *options,
@@ -43,8 +45,9 @@ static resumed_ends ends_of_run(const lap_config *config, const lap_resume_optio
   snprintf(ends.core, sizeof ends.core, "%s", source.config->blas_core);
   ends.kind = source.config->schedule.kind;
   ends.warmup_steps = source.config->schedule.warmup_steps;
-  if (is_checkpoint_of(source.config->init, config->init))
-    *init = lap_copy_string(source.config->init);
+  const char *settled = source.config->init;
+  if (strcmp(settled, config->init) != 0 && is_of_path(settled, config->init))
+    *init = lap_copy_string(settled);
   lap_model_close(&source);
   return ends;
 }
@@ -83,10 +86,7 @@ static char *full_path(const char *path) {
 /* `from` is the checkpoint, or its run: this one may have newer checkpoints by now. */
 static bool is_of(const char *checkpoint, const char *from) {
   char *full = full_path(from);
-  const size_t length = strlen(full);
-  const bool same = strncmp(checkpoint, full, length) == 0 &&
-                    (checkpoint[length] == '\0' ||
-                     strncmp(checkpoint + length, "/checkpoints/", strlen("/checkpoints/")) == 0);
+  const bool same = is_of_path(checkpoint, full);
   free(full);
   return same;
 }

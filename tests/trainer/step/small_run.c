@@ -36,6 +36,14 @@ int small_run_world_start(void **state) {
 
 int small_run_world_finish(void **state) { return world_finish(state); }
 
+const char small_run_text[] =
+    "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
+    "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
+    "  query_pre_attn_scalar: 8}\n"
+    "seed: 3\nmesh: {data: 3}\nbatch: {sequences: 6, micro_sequences: 1}\n"
+    "data: {sequence_length: 9}\nschedule: {steps: 100, warmup_steps: 10}\n"
+    "optimizer: {learning_rate: 0.01, clip_norm: 0.001}\n";
+
 lap_config *small_run_config(const char *text, const char *const *overrides, size_t count) {
   lap_config *config;
   lap_status status = {0};

@@ -29,6 +29,8 @@ int small_run_in_float32(void **state);
   cmocka_unit_test(test), \
       cmocka_unit_test_setup_teardown(test, small_run_in_bfloat16, small_run_in_float32)
 
+/* A config of three lanes with two micro-batches each, whose gradients are clipped. */
+extern const char small_run_text[];
 /* From the text of a config and "key=value" overrides. */
 lap_config *small_run_config(const char *text, const char *const *overrides, size_t count);
 

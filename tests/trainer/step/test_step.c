@@ -98,14 +98,6 @@ static struct {
   lap_token_set set;
 } text;
 
-static const char config_text[] =
-    "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
-    "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
-    "  query_pre_attn_scalar: 8}\n"
-    "seed: 3\nmesh: {data: 3}\nbatch: {sequences: 6, micro_sequences: 1}\n"
-    "data: {sequence_length: 9}\nschedule: {steps: 100, warmup_steps: 10}\n"
-    "optimizer: {learning_rate: 0.01, clip_norm: 0.001}\n";
-
 /* Every fourth window is all ends of documents, none of which counts; others have one. */
 static lap_data make_data(void) {
   for (int i = 0; i < TOKENS; ++i)
@@ -124,7 +116,7 @@ static lap_data make_data(void) {
 
 static void start_run(small_run *r, lap_comm *comm, lap_sharding sharding,
                       int64_t micro_sequences) {
-  lap_config *config = small_run_config(config_text, NULL, 0);
+  lap_config *config = small_run_config(small_run_text, NULL, 0);
   config->sharding = sharding;
   config->precision = lap_gemm_precision_here();
   config->batch.micro_sequences = micro_sequences;

@@ -40,18 +40,10 @@ double __wrap_lap_segment_sum_run(lap_segment_sum *sum, const double *partials) 
 
 /* --- a run --- */
 
-static const char config_text[] =
-    "model: {vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2,\n"
-    "  num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, sliding_window: 8,\n"
-    "  query_pre_attn_scalar: 8}\n"
-    "seed: 3\nmesh: {data: 3}\nbatch: {sequences: 6, micro_sequences: 1}\n"
-    "data: {sequence_length: 9}\nschedule: {steps: 100, warmup_steps: 10}\n"
-    "optimizer: {learning_rate: 0.01, clip_norm: 0.001}\n";
-
 static bool checks_are_on = true;
 
 static void start_run(small_run *r, lap_comm *comm, lap_sharding sharding) {
-  lap_config *config = small_run_config(config_text, NULL, 0);
+  lap_config *config = small_run_config(small_run_text, NULL, 0);
   config->sharding = sharding;
   config->precision = lap_gemm_precision_here();
   config->integrity.state = config->integrity.sums = checks_are_on ? LAP_ON : LAP_OFF;
