@@ -83,6 +83,12 @@ def kill_group(process):
         pass
 
 
+def slow_to_ask(workspace):
+    """Makes a script of bash ask so late whether its child lives that the child has ended by then."""
+    (workspace / "slow-to-ask").write_text('kill() { [ "$1" != -0 ] || read -r -t 0.5 <> <(:); builtin kill "$@"; }\n')
+    return {"BASH_ENV": str(workspace / "slow-to-ask")}
+
+
 def finish(process, timeout=TIMEOUT):
     """Waits for a started command; one that hangs is killed, and fails the test."""
     begin = time.monotonic()

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from ablate_suite import ARMS, RANKS, SUITE, Suite, children_of, contents
-from harness import finish, json, kill_group, lapidary, pathlib, start, succeed, unittest
+from harness import finish, json, kill_group, lapidary, pathlib, slow_to_ask, start, succeed, unittest
 from test_full_disk import SmallDisk
 
 
@@ -140,10 +140,10 @@ sys.exit(child.wait())
         self.assertIn("runs/distilled/seed-1 was ended by exit code 76; it goes on", result.err, str(result))
         self.assert_exit(result, 75)
 
-    def test_a_job_answers_the_queue(self):
-        """job.sh with a made-up program and scontrol."""
+    def fake(self):
+        """A made-up program and scontrol, and job.sh. Returns how to start that."""
         fake = self.workspace / "fake"
-        fake.mkdir()
+        fake.mkdir(exist_ok=True)
         (fake / "sbatch").write_text("#!/bin/sh\necho 7\n")
         (fake / "scontrol").write_text('#!/bin/sh\nif [ "$1" = show ]; then echo "JobState=$STATE"; else'
                                        ' echo "$@" >>"$ASKED"; fi\n')
@@ -161,21 +161,34 @@ os._exit(int(os.environ["CODE"]))
         path = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}
         subprocess.run([pathlib.Path(os.environ["LAPIDARY"]).resolve(), *map(str, self.arguments(self.suite, "job")),
                         "--sbatch", "--ntasks=1"], check=True, cwd=self.workspace.path, env=path)
+
+        def start_job(asked, code, notice, state="RUNNING", **variables):
+            job = subprocess.Popen(["bash", self.workspace / "job/job.sh", fake / "program", "suite.yaml", "job"],
+                                   env={**path, "ASKED": str(asked), "CODE": str(code), "NOTICE": notice,
+                                        "STATE": state, "SLURM_JOB_ID": "7", **variables})
+            while not pathlib.Path(f"{asked}.begun").exists():
+                time.sleep(0.01)
+            return job
+        return start_job
+
+    def test_a_job_answers_the_queue(self):
+        start_job = self.fake()
         for index, (code, notice, state, back) in enumerate((
                 (0, "", "RUNNING", False), (2, "", "RUNNING", False), (75, "", "RUNNING", True),
                 (75, "SIGUSR1", "RUNNING", True), (138, "SIGUSR2", "RUNNING", True), (3, "SIGTERM", "RUNNING", True),
                 (0, "SIGUSR1", "RUNNING", False), (75, "SIGTERM", "COMPLETING", False))):
             with self.subTest(code=code, notice=notice, state=state):
                 asked = self.workspace / f"asked-{index}"
-                job = subprocess.Popen(["bash", self.workspace / "job/job.sh", fake / "program", "suite.yaml", "job"],
-                                       env={**path, "ASKED": str(asked), "CODE": str(code), "NOTICE": notice,
-                                            "STATE": state, "SLURM_JOB_ID": "7"})
-                while not pathlib.Path(f"{asked}.begun").exists():
-                    time.sleep(0.01)
+                job = start_job(asked, code, notice, state)
                 if notice:
                     job.send_signal(getattr(signal, notice))
                 self.assertEqual(job.wait(30), code)
                 self.assertEqual(asked.exists() and asked.read_text() == "requeue 7\n", back)
+
+    def test_a_notice_just_before_the_end_changes_no_code(self):
+        job = self.fake()(self.workspace / "asked-late", 0, "SIGTERM", **slow_to_ask(self.workspace))
+        job.send_signal(signal.SIGTERM)
+        self.assertEqual((job.wait(30), (self.workspace / "asked-late").exists()), (0, False))
 
 
 class Disk(Suite):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from harness import SOURCE, Test, environment, unittest
+from harness import SOURCE, Test, environment, slow_to_ask, unittest
 
 SCRIPTS = sorted((SOURCE / "scripts/slurm").glob("*.sbatch"))
 
@@ -117,6 +117,14 @@ class BatchScripts(Test):
         while not (self.directory / "called").exists():
             time.sleep(0.01)
         process.send_signal(getattr(signal, name))
+
+    def test_a_notice_just_before_the_end_changes_no_code(self):
+        """A job that is done would go back into the queue."""
+        for script in SCRIPTS:
+            process = self.start(script.name, "c.yaml", notices=1, **slow_to_ask(self.workspace))
+            self.give_notice(process, "SIGTERM")
+            code, text = self.finish(process)
+            self.assertEqual((code, self.requeued()), (0, False), text)
 
     def test_a_notice_that_mpirun_loses_is_given_again(self):
         process = self.start("run.sbatch", "bench", code=75, notices=3)
