@@ -30,10 +30,11 @@ const char *lap_findings_stop(const lap_findings *findings);
 
 /* What one rank sees of its machine; gathered as bytes. */
 typedef struct {
-  int64_t memory_bytes, available_bytes; /* of its node */
+  int64_t memory_bytes, available_bytes; /* of its node, by core/node_memory.h */
   int64_t cache_bytes;                   /* last level */
   int32_t online_cores, bound_cores;     /* of the node; those this rank may run on */
   uint64_t bound_set[16];                /* a bit for each of the first 1024 cores */
+  int32_t memory_is_limited;             /* by a control group */
   int32_t huge_pages;                    /* transparent: 0 never, 1 madvise, 2 always, -1 unknown */
   double spin_microseconds;              /* that waiting OpenMP threads spin before they sleep */
   double load;                           /* processes that wanted a core in the last minute */

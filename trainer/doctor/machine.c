@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/node_memory.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/share_cores.h"
 #include "trainer/doctor/findings.h"
@@ -24,11 +25,6 @@ static bool read_line(const char *path, const char *key, char *text, size_t size
   }
   if (file) fclose(file);
   return found;
-}
-
-static int64_t memory_line(const char *key) {
-  char text[64];
-  return read_line("/proc/meminfo", key, text, sizeof text) ? strtoll(text, NULL, 10) << 10 : 0;
 }
 
 /* As the kernel knows it: sysconf sums the caches of cores that a virtual machine has not got. */
@@ -55,8 +51,10 @@ static void look_at_binding(lap_machine_facts *facts) {
 
 void lap_machine_look(lap_machine_facts *facts) {
   char text[128];
-  *facts = (lap_machine_facts){.memory_bytes = memory_line("MemTotal"),
-                               .available_bytes = memory_line("MemAvailable"),
+  const lap_node_memory memory = lap_node_memory_look("");
+  *facts = (lap_machine_facts){.memory_bytes = memory.bytes,
+                               .available_bytes = memory.available,
+                               .memory_is_limited = memory.is_limited,
                                .huge_pages = -1};
   look_at_binding(facts);
   facts->cache_bytes = last_level_cache();
@@ -128,8 +126,9 @@ static void check_memory(const lap_machine_facts *all, int ranks, lap_findings *
     if (all[rank].available_bytes < all[poorest].available_bytes) poorest = rank;
   const lap_machine_facts *f = &all[poorest];
   char total[LAP_HUMAN_TEXT], available[LAP_HUMAN_TEXT];
-  lap_findings_add(findings, LAP_SEVERITY_OK, "memory", "", "%s a node, %s of it available",
+  lap_findings_add(findings, LAP_SEVERITY_OK, "memory", "", "%s a node%s, %s of it available",
                    lap_human_bytes((double)f->memory_bytes, total),
+                   f->memory_is_limited ? " by the limit of the job" : "",
                    lap_human_bytes((double)f->available_bytes, available));
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fts.h>
-#include <inttypes.h>
 #include <omp.h>
 #include <poll.h>
 #include <sched.h>
@@ -19,6 +18,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/node_memory.h"
 #include "core/stop.h"
 #include "mpi/transport/communicator.h"
 #include "trainer/inspect/inspect.h"
@@ -26,16 +26,6 @@
 enum { MOST_JOBS = 64 };
 
 /* --- how many --- */
-
-static int64_t free_memory(void) {
-  FILE *file = fopen("/proc/meminfo", "re");
-  char line[256];
-  int64_t kibibytes = 0;
-  while (file && fgets(line, sizeof line, file))
-    if (sscanf(line, "MemAvailable: %" SCNd64 " kB", &kibibytes) == 1) break;
-  if (file) fclose(file);
-  return kibibytes * 1024;
-}
 
 /* In memory a compressed file may be larger; what is in a folder is looked at one by one. */
 static int64_t bytes_of(const char *path) {
@@ -61,7 +51,7 @@ int lap_survey_jobs(char *const *paths, size_t count) {
     const int64_t bytes = bytes_of(paths[i]);
     if (bytes > largest) largest = bytes;
   }
-  const int64_t fitting = free_memory() / 2 / largest;
+  const int64_t fitting = lap_node_memory_look("").available / 2 / largest;
   if (jobs > fitting) jobs = fitting;
   return jobs < 1 ? 1 : (int)jobs;
 }

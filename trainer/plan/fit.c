@@ -1,7 +1,6 @@
 #include "trainer/plan/fit.h"
 
-#include <unistd.h>
-
+#include "core/node_memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
@@ -20,7 +19,7 @@ lap_code lap_fit_micro_sequences(lap_config *config, const lap_plan_request *req
 
 lap_code lap_fit_micro_sequences_here(lap_config *config, const lap_plan_request *request,
                                       lap_comm *comm, lap_status *status) {
-  const int64_t node = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t node = lap_node_memory_look("").bytes;
   int64_t least, most;
   lap_agree_range(comm, node / lap_comm_ranks_on_node(comm), &least, &most);
   return lap_fit_micro_sequences(config, request, (double)least, status);

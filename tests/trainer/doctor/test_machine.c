@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "core/node_memory.h"
 #include "tests/trainer/doctor/printed.h"
 
 /* --- a job that is made up --- */
@@ -70,7 +71,7 @@ static void memory_and_cores_are_those_of_the_system(void **state) {
   (void)state;
   lap_machine_facts facts;
   lap_machine_look(&facts);
-  assert_int_equal(facts.memory_bytes, sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
+  assert_int_equal(facts.memory_bytes, lap_node_memory_look("").bytes);
   assert_in_range(facts.available_bytes, 1, facts.memory_bytes);
   assert_int_equal(facts.online_cores, sysconf(_SC_NPROCESSORS_ONLN));
   assert_in_range(facts.cache_bytes, 64 << 10, INT64_C(8) << 30);
@@ -252,6 +253,12 @@ static void ranks_processors_and_memory_are_reported(void **state) {
   expect_line(findings, "ok", "ranks", "4 on 2 nodes");
   expect_line(findings, "note", "CPU", "Example CPU on rank 0, another on 1 rank");
   expect_line(findings, "ok", "memory", "64.0 GiB a node, 5.00 GiB of it available");
+  lap_findings_destroy(findings);
+  all[1].memory_bytes = INT64_C(6) * GIB;
+  all[1].memory_is_limited = 1;
+  findings = check(all, 4, 1);
+  expect_line(findings, "ok", "memory",
+              "6.00 GiB a node by the limit of the job, 5.00 GiB of it available");
   lap_findings_destroy(findings);
 }
 
