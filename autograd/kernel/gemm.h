@@ -84,7 +84,7 @@ void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed);
 /* What packed_column is a multiple of. */
 int64_t lap_gemm_packed_width(void);
 /* Whether what is laid out takes two bytes an element, half of lap_gemm_packed_size: in bfloat16
- * with tile units, which gain by it where rows are few. */
+ * by kernels that multiply pairs, which gain by it where rows are few. */
 bool lap_gemm_packs_halves(void);
 /* Room for every kernel's layout, so that memory does not depend on the processor. */
 static inline int64_t lap_gemm_packed_size(int64_t n, int64_t k) {

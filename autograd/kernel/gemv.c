@@ -333,7 +333,7 @@ static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
 /* Where the process's products take AVX-512 (LAPIDARY_KERNEL may forbid it). */
 static const strip_kernels *fastest(void) {
   const lap_matmul_kernel *kernel = lap_matmul_kernel_here();
-  return kernel == &lap_matmul_avx512 || kernel->has_tiles ? &wide : &scalar;
+  return kernel->unit[LAP_MATMUL_FLOAT32] == &lap_matmul_avx512_float32 ? &wide : &scalar;
 }
 
 #else

@@ -79,7 +79,7 @@ class Settings(SameBits):
         references = {(): self.reference(), (bfloat16,): self.reference(bfloat16)}
         self.assertNotEqual(*references.values())
         self.addCleanup(os.environ.pop, "LAPIDARY_KERNEL", None)
-        for kernel in ("plain", "avx2", "avx512", "amx", "neon"):
+        for kernel in ("plain", "avx2", "avx512", "avx512_bf16", "amx", "neon"):
             os.environ["LAPIDARY_KERNEL"] = kernel
             result = lapidary("train", self.config, f"run_dir={self.workspace / kernel}", "--dry-run")
             if result.code == 0:

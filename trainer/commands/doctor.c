@@ -97,13 +97,11 @@ static lap_code check_bfloat16(const lap_session *session, bool quick, lap_hardw
   LAP_TRY(lap_session_open_gemm(session, choice, 1, status));
   const double peak = lap_measure_peak(session->comm);
   lap_measure_bfloat16_costs(session->comm, quick ? 1 : 6, hardware);
-  lap_findings_add(
-      findings, LAP_SEVERITY_OK, "bfloat16", "",
-      "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
-      "processor's widest unit",
-      hardware->bfloat16_gflops,
-      lap_matmul_kernel_here()->has_tiles ? "by tile units" : "emulated, for lack of a tile unit",
-      100 * hardware->bfloat16_gflops / peak);
+  lap_findings_add(findings, LAP_SEVERITY_OK, "bfloat16", "",
+                   "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
+                   "processor's widest unit",
+                   hardware->bfloat16_gflops, lap_matmul_kernel_here()->bfloat16,
+                   100 * hardware->bfloat16_gflops / peak);
   return LAP_OK;
 }
 

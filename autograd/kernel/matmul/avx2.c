@@ -45,4 +45,4 @@ static bool runs_here(void) {
 }
 
 const lap_matmul_kernel lap_matmul_avx2 = {
-    "avx2", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, false};
+    "avx2", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, "emulated in float32"};

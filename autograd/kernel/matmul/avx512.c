@@ -48,4 +48,4 @@ static bool runs_here(void) {
 }
 
 const lap_matmul_kernel lap_matmul_avx512 = {
-    "avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, false};
+    "avx512", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, "emulated in float32"};

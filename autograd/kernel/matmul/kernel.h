@@ -92,15 +92,15 @@ typedef struct {
   const char *name;
   const lap_matmul_unit *unit[LAP_MATMUL_PRECISIONS];
   bool (*runs_here)(void); /* on this processor */
-  bool has_tiles;          /* a unit for bfloat16; others emulate it */
+  const char *bfloat16;    /* how it multiplies bfloat16, for people: "by tile units" */
 } lap_matmul_kernel;
 
 extern const lap_matmul_kernel lap_matmul_plain;
 #if defined(__x86_64__)
 extern const lap_matmul_unit lap_matmul_avx2_float32, lap_matmul_avx512_float32;
 extern const lap_matmul_kernel lap_matmul_avx2, lap_matmul_avx512;
-/* Tiles of bfloat16; for float32 it has avx512's unit. */
-extern const lap_matmul_kernel lap_matmul_amx;
+/* Others for bfloat16; for float32 they have avx512's unit. */
+extern const lap_matmul_kernel lap_matmul_avx512_bf16, lap_matmul_amx;
 #elif defined(__aarch64__)
 extern const lap_matmul_unit lap_matmul_neon_float32;
 extern const lap_matmul_kernel lap_matmul_neon;

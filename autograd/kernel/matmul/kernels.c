@@ -12,6 +12,7 @@ const lap_matmul_kernel *const *lap_matmul_kernels(void) {
   static const lap_matmul_kernel *const kernels[] = {
 #if defined(__x86_64__)
     &lap_matmul_amx,
+    &lap_matmul_avx512_bf16,
     &lap_matmul_avx512,
     &lap_matmul_avx2,
 #elif defined(__aarch64__)

@@ -1,8 +1,9 @@
 /* matmul: matrix products as product.h defines them, by the kernel of this process.
  *
  * Every kernel computes both definitions: `plain` is the definition itself, in a few lines; `avx2`,
- * `avx512` and `neon` are one source (simd.h) over the vectors of their instruction set; `amx` has
- * tile units for bfloat16. Which one runs is chosen once a process, and no part of the numbers. To
+ * `avx512` and `neon` are one source (simd.h) over the vectors of their instruction set; for
+ * bfloat16 `amx` has tile units, and `avx512_bf16` an instruction for pairs of terms (pairs.h has
+ * the strips of both). Which one runs is chosen once a process, and no part of the numbers. To
  * add one: write its file beside these, with a lap_matmul_kernel, and list it in kernels.c;
  * tests/autograd/test_matmul.c compares it with `plain`.
  */

@@ -89,4 +89,4 @@ static void exact_where_tiny(int64_t terms, const float *a, const float *b, floa
 static bool runs_here(void) { return true; }
 
 const lap_matmul_kernel lap_matmul_neon = {
-    "neon", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, false};
+    "neon", {&FLOAT32_UNIT, &bfloat16_unit}, runs_here, "emulated in float32"};

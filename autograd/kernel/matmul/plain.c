@@ -118,4 +118,4 @@ static const lap_matmul_unit bfloat16_unit = {.height = HEIGHT,
                                               .multiply_add = multiply_add};
 
 const lap_matmul_kernel lap_matmul_plain = {
-    "plain", {&float32_unit, &bfloat16_unit}, runs_here, false};
+    "plain", {&float32_unit, &bfloat16_unit}, runs_here, "one by one"};
