@@ -191,6 +191,22 @@ static void draw_entry(const json_t *report, const json_t *comparison, const lap
   }
 }
 
+/* What the axis counts, below it, in two lines where one would be too long. */
+typedef struct {
+  char first[160], second[80]; /* "": none */
+} caption;
+
+static caption caption_of(const json_t *measure) {
+  enum { LETTERS = 60 };
+  const char *title = lap_json_text(measure, "title"), *unit = lap_json_text(measure, "unit");
+  caption c = {.second = ""};
+  if (snprintf(c.first, sizeof c.first, "difference in %s, %s", title, unit) > LETTERS) {
+    snprintf(c.first, sizeof c.first, "%s:", title);
+    snprintf(c.second, sizeof c.second, "difference, %s", unit);
+  }
+  return c;
+}
+
 bool lap_picture_overview(const json_t *report, const json_t *measure, bool standalone, FILE *out) {
   const json_t *comparisons = json_object_get(measure, "comparisons");
   const size_t count = json_array_size(comparisons);
@@ -199,14 +215,18 @@ bool lap_picture_overview(const json_t *report, const json_t *measure, bool stan
   for (size_t i = 0; i < count; ++i)
     widen_by_comparison(&x, report, measure, json_array_get(comparisons, i));
   give_room(&x);
+  enum { LINE = 14 };
+  const caption below = caption_of(measure);
   const double axis = ENTRY * (double)count + 6;
-  lap_svg_begin(out, axis + 34, "Differences of all comparisons with their intervals", standalone);
+  const double height = axis + 34 + (*below.second ? LINE : 0);
+  lap_svg_begin(out, height, "Differences of all comparisons with their intervals", standalone);
   draw_margin(report, measure, &x, 2, axis - 2, out);
   for (size_t i = 0; i < count; ++i)
     draw_entry(report, json_array_get(comparisons, i), &x, ENTRY * ((double)i + 0.62), out);
   lap_svg_axis_below(out, &x, axis, 5, NULL);
-  lap_svg_text(out, "quiet", OVERVIEW_RIGHT, axis + 29, "end", "difference in %s, %s",
-               lap_json_text(measure, "title"), lap_json_text(measure, "unit"));
+  lap_svg_text(out, "quiet", OVERVIEW_RIGHT, axis + 29, "end", "%s", below.first);
+  if (*below.second)
+    lap_svg_text(out, "quiet", OVERVIEW_RIGHT, axis + 29 + LINE, "end", "%s", below.second);
   lap_svg_end(out);
   return true;
 }

@@ -133,6 +133,19 @@ class Page(unittest.TestCase):
         self.assertIn("(smoke)", (self.out / "report.md").read_text())
         self.assertIn("SMOKE", (self.out / "report.tex").read_text())
 
+    def test_a_long_name_of_the_endpoint_fits_its_picture(self):
+        root = pathlib.Path(self.folder.name) / "late"
+        Suite(root, seeds=2, documents=60, endpoint={"set": "test", "measure": "late_loss", "checkpoint": "final"},
+              measures=["late_loss"]).write()
+        subprocess.run([LAPIDARY, "report", str(root), "--quiet"], check=True, capture_output=True)
+        picture = xml.etree.ElementTree.parse(root / "report/comparisons.svg").getroot()
+        captions = [e for e in picture.iter("{http://www.w3.org/2000/svg}text") if e.get("text-anchor") == "end"]
+        self.assertIn("loss in contexts longer than half a window:", [e.text for e in captions])
+        height = float(picture.get("viewBox").split()[3])
+        for element in captions:
+            self.assertLess(5.6 * len(element.text or ""), float(element.get("x")), element.text)
+            self.assertLess(float(element.get("y")), height, element.text)
+
     def test_pictures_are_xml(self):
         pictures = sorted(self.out.glob("*.svg"))
         self.assertGreaterEqual(len(pictures), 7)
