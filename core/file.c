@@ -242,6 +242,12 @@ void lap_file_remove_temporaries(const char *path) {
   free(copy);
 }
 
+lap_code lap_file_write_alone(const char *path, const void *bytes, size_t count,
+                              lap_status *status) {
+  lap_file_remove_temporaries(path);
+  return lap_file_write(path, bytes, count, status);
+}
+
 /* --- reading and removing --- */
 
 lap_code lap_file_next_entry(const char *path, DIR *directory, const struct dirent **entry,

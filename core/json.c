@@ -1,10 +1,10 @@
 #include "core/json.h"
 
 #include <math.h>
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/text.h"
@@ -79,4 +79,13 @@ bool lap_json_write(const json_t *value, FILE *file) {
     json_dumpf(value, file, JSON_ENCODE_ANY);
   }
   return !ferror(file);
+}
+
+lap_code lap_json_write_file(const char *path, const json_t *value, size_t flags,
+                             lap_status *status) {
+  char *text = json_dumps(value, flags), *line = lap_format("%s\n", text);
+  const lap_code code = lap_file_write_alone(path, line, strlen(line), status);
+  free(line);
+  free(text);
+  return code;
 }

@@ -140,10 +140,9 @@ lap_code lap_hdf5_publish(lap_hdf5_file *file, lap_status *status) {
   const bool finished = H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(file->id) >= 0;
   if (finished) file->id = H5I_INVALID_HID;
   const lap_hdf5_image *image = file->image;
-  lap_file_remove_temporaries(file->path);
   const lap_code code =
       finished && image->bytes
-          ? lap_file_write(file->path, image->bytes, image->count, status)
+          ? lap_file_write_alone(file->path, image->bytes, image->count, status)
           : lap_fail(status, LAP_DATA, "%s: HDF5 cannot finish it in memory", file->path);
   lap_hdf5_close(file);
   return code;

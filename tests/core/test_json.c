@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "core/json.h"
+#include "tests/scratch.h"
 
 static size_t count(const char *text) { return lap_json_values(text, strlen(text)); }
 
@@ -110,6 +111,26 @@ static void paths_of_any_bytes_are_text(void **state) {
   }
 }
 
+static void an_object_replaces_a_file_as_a_whole(void **state) {
+  (void)state;
+  char *directory = scratch_create();
+  lap_status status = {0};
+  const char *path =
+      scratch_write(directory, "a.json", "{\"much\": \"longer than what follows\"}", 38);
+  scratch_write(directory, "a.json.tmp.17.0", "{", 1); /* of a writer that was killed */
+  json_t *value = json_pack("{s:i, s:s}", "a", 1, "b", "c");
+  assert_int_equal(lap_json_write_file(path, value, JSON_COMPACT, &status), LAP_OK);
+  size_t count;
+  char *text = scratch_read(path, &count);
+  assert_string_equal(text, "{\"a\":1,\"b\":\"c\"}\n");
+  assert_int_equal(scratch_count(directory), 1);
+  free(text);
+  assert_int_equal(lap_json_write_file("/dev/null/a.json", value, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "/dev/null"));
+  json_decref(value);
+  scratch_remove(directory);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_counted_outside_of_strings),
@@ -117,6 +138,7 @@ int main(void) {
       cmocka_unit_test(numbers_are_written_shortest_and_lose_nothing),
       cmocka_unit_test(paths_of_any_bytes_are_text),
       cmocka_unit_test(a_file_that_takes_nothing_is_told),
+      cmocka_unit_test(an_object_replaces_a_file_as_a_whole),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,8 +168,7 @@ static lap_code graft_checkpoint(const char *from, const char *to, lap_status *s
 static lap_code write_step(const lap_task *task, uint64_t step, lap_status *status) {
   char *path = lap_task_path(task, LAP_TRUNK_FILE);
   char *text = lap_format("{\"step\": %" PRIu64 "}\n", step);
-  lap_file_remove_temporaries(path); /* of a call that was killed */
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  const lap_code code = lap_file_write_alone(path, text, strlen(text), status);
   free(text);
   free(path);
   return code;
