@@ -45,7 +45,7 @@ lap_code lap_token_shard_measure(const char *path, uint64_t *token_count, uint64
 
 /* Writes a shard of 1 to 2^30 tokens, as uint16 where the vocabulary fits, with libver latest,
  * chunked, fletcher32, compressed, to a temporary name beside `path`, renamed when whole
- * (lap_hdf5_publish). LAP_DATA naming the path and the system's reason. */
+ * (lap_hdf5_end). LAP_DATA naming the path and the system's reason. */
 lap_code lap_token_shard_write(const char *path, const uint32_t *tokens, uint64_t token_count,
                                const uint64_t *documents, uint64_t document_count,
                                uint32_t vocab_size, const char *tokenizer_sha256,

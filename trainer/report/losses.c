@@ -275,10 +275,7 @@ static lap_code write_hdf5(const char *directory, table *t, lap_status *status) 
     code = write_columns(&file, t, status);
     if (code == LAP_OK) code = lap_hdf5_write_string(&file, "sets", sets, status);
     if (code == LAP_OK) code = lap_hdf5_write_string(&file, "arms", arms, status);
-    if (code == LAP_OK)
-      code = lap_hdf5_publish(&file, status);
-    else
-      lap_hdf5_close(&file);
+    code = lap_hdf5_end(&file, code, status);
   }
   free(arms);
   free(sets);
