@@ -37,6 +37,11 @@ json_t *lap_json_path(const char *path);
  */
 bool lap_json_write(const json_t *value, FILE *file);
 
+/* The object that a file of at most `limit` bytes holds; a byte order mark is passed over, a key
+ * that is given twice refused. *object is the caller's, NULL on failure. LAP_DATA naming the file
+ * and, where it is not JSON, the line. */
+lap_code lap_json_read_file(const char *path, size_t limit, json_t **object, lap_status *status);
+
 /* lap_file_write_alone of a value as json_dumps prints it with `flags`, and a newline. */
 lap_code lap_json_write_file(const char *path, const json_t *value, size_t flags,
                              lap_status *status);

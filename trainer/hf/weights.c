@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
@@ -88,7 +89,7 @@ static lap_code check_mapped(const source *s, const char *index, const json_t *m
 
 static lap_code open_sharded(source *s, const char *index, lap_status *status) {
   json_t *object;
-  LAP_TRY(lap_hf_read_json(index, LARGEST_INDEX, &object, status));
+  LAP_TRY(lap_json_read_file(index, LARGEST_INDEX, &object, status));
   const json_t *map = json_object_get(object, "weight_map");
   lap_code code = LAP_OK;
   if (!json_is_object(map))
