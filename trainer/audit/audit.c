@@ -23,7 +23,7 @@ typedef struct {
   lap_cache_rows *rows;                       /* of a window */
   int32_t *inputs, *targets, *document_start; /* [T] */
   float *tail;                                /* of every counted row so far */
-  lap_judged *judged;
+  lap_claim *judged;
   uint64_t count, capacity;
   lap_set_documents documents;
   uint32_t document; /* in the set: of the row at hand */
@@ -81,9 +81,9 @@ static void audit_row(auditor *a, uint32_t i, int64_t t) {
   if (rows->next_logprob) a->nats -= (double)rows->next_logprob[i];
   reserve(a);
   a->tail[a->count] = rows->tail[i];
-  a->judged[a->count] = (lap_judged){.probability = best < 0 ? 0 : p[best],
-                                     .right = best >= 0 && ids[best] == a->targets[t],
-                                     .document = a->document};
+  a->judged[a->count] = (lap_claim){.probability = best < 0 ? 0 : p[best],
+                                    .right = best >= 0 && ids[best] == a->targets[t],
+                                    .document = a->document};
   a->count += 1;
   if (!audit->is_drawn) lap_full_calibration_add(&audit->full, p, ids, rows->k, a->targets[t]);
 }
