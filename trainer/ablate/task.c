@@ -107,7 +107,7 @@ lap_task_input lap_task_output(const lap_tasks *tasks, size_t task, const char *
       .task = task};
 }
 
-void lap_task_argue(lap_task *task, const char *format, ...) {
+void lap_task_add_argument(lap_task *task, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   char *argument = lap_format_list(format, arguments);

@@ -86,8 +86,8 @@ void lap_trunks_settle(lap_tasks *tasks) {
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];
     if (between[i] == 0 || task->trunk.keeps) continue;
-    lap_task_argue(task, "checkpoint.every_steps=%" PRIu64, between[i]);
-    lap_task_argue(task, "checkpoint.keep_every=%" PRIu64, between[i]);
+    lap_task_add_argument(task, "checkpoint.every_steps=%" PRIu64, between[i]);
+    lap_task_add_argument(task, "checkpoint.keep_every=%" PRIu64, between[i]);
     task->trunk.keeps = true;
   }
   free(between);

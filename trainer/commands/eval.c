@@ -409,8 +409,12 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                             .json = line->json};
     return lap_eval_judge(session, &flags->model, &request, status);
   }
-  return lap_eval_memorise(session, &flags->model, checkpoint, flags->memorise, flags->tokens,
-                           prompts, line->json, status);
+  const lap_eval_memorise_request request = {.checkpoint = checkpoint,
+                                             .seen = flags->memorise,
+                                             .unseen = flags->tokens,
+                                             .prompts = prompts,
+                                             .json = line->json};
+  return lap_eval_memorise(session, &flags->model, &request, status);
 }
 
 static double watchdog_of(const lap_command_line *line, const void *flags) {

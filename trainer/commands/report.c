@@ -196,7 +196,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   return lap_session_run(command, &syntax, argc, argv, NULL, report_all, status);
 }
 
-const lap_command lap_command_report_entry = {
+const lap_command lap_command_report = {
     .name = "report",
     .summary = "compare the runs of a suite, with error bars; curves of any runs",
     .usage = "DIR | RUN... [--out DIR] [--tensorboard]",

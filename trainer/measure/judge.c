@@ -113,8 +113,8 @@ static lap_code listen(lap_decoder *judge, int64_t vocab, const uint32_t *tokens
   return mean_nats(judge, vocab, prompt, text, LAP_JUDGE_CONTINUATION, &item->text_nats, status);
 }
 
-lap_code lap_judge_listen(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
-                          lap_judged *judged, lap_status *status) {
+lap_code lap_judge_score(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
+                         lap_judged *judged, lap_status *status) {
   lap_decoder *decoder = lap_decoder_create(judge->config, judge->weights, 1 + STRETCH, threads);
   lap_code code = LAP_OK;
   for (uint64_t i = 0; i < judged->count && code == LAP_OK; ++i) {
