@@ -1,4 +1,5 @@
-/* hdf5_file: HDF5 files read with suspicion and written whole. Shared by dataset/ and teacher/.
+/* hdf5_file: HDF5 files read with suspicion and written whole: token shards, caches, losses by
+ * document.
  *
  * Reading: a file may come from any program or from an attacker, and HDF5 1.10 crashes and loops on
  * some: what is to be read of a file is read in a child process first (lap_hdf5_try), for the

@@ -7,8 +7,7 @@
  *   step-00000120.deleted-HOST-PID-N       no longer a checkpoint, being deleted
  *
  * HOST and PID keep two runs apart that write into one directory. At whatever moment a process is
- * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it
- * leaves.
+ * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it leaves.
  */
 #ifndef LAP_TRAINER_CHECKPOINT_DIRECTORY_H
 #define LAP_TRAINER_CHECKPOINT_DIRECTORY_H
