@@ -39,5 +39,7 @@ lap_code lap_checkpoint_delete(const char *path, lap_status *status);
  * hour, is left alone. `name` is the name of the checkpoint concerned; NULL: all step-*. Failures
  * do not matter to anybody now and are not reported. */
 void lap_checkpoint_tidy(const char *directory, const char *name);
+/* The same for the one at `path`. */
+void lap_checkpoint_tidy_beside(const char *path);
 
 #endif
