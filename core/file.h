@@ -46,6 +46,9 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
 /* Whether something is at `path`, following symbolic links. */
 bool lap_file_exists(const char *path);
 
+/* Whether a directory is at `path`, following symbolic links. */
+bool lap_file_is_directory(const char *path);
+
 /* Waits up to a minute until something is at `path`, which another process has said it has made:
  * the client of a network file system remembers for a while what was not there. Whether it came. */
 bool lap_file_await(const char *path);

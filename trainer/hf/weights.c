@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -196,9 +195,7 @@ static lap_code check(const source *s, const lap_parameters *parameters, lap_sta
 
 static lap_code open_source(const char *path, const lap_parameters *parameters, source *s,
                             lap_status *status) {
-  struct stat facts;
-  *s = (source){.path = path};
-  s->is_directory = stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+  *s = (source){.path = path, .is_directory = lap_file_is_directory(path)};
   lap_code code = s->is_directory ? open_directory(s, status) : add_file(s, path, status);
   if (code == LAP_OK) code = check(s, parameters, status);
   if (code != LAP_OK) close_source(s);
