@@ -112,9 +112,11 @@ static lap_code audit_shards(auditor *a, const lap_progress_hook *hook, lap_stat
   double bytes = 0;
   for (size_t s = 0; s < set->count; ++s) {
     const uint64_t windows = lap_window_count(set->shard[s]->token_count, length);
-    for (uint64_t w = 0; w < windows; ++w) LAP_TRY(audit_window(a, s, w, status));
-    progress.done += set->shard[s]->token_count;
-    lap_progress_report(hook, progress);
+    for (uint64_t w = 0, row; w < windows; ++w) {
+      LAP_TRY(audit_window(a, s, w, status));
+      progress.done += lap_window_rows(set->shard[s], w, length, &row);
+      lap_progress_report(hook, progress);
+    }
     struct stat found;
     if (stat(lap_cache_path(a->cache, s), &found) == 0) bytes += (double)found.st_size;
   }

@@ -37,7 +37,7 @@ typedef struct {
   lap_full_calibration full;   /* likewise; of the kept ids */
 } lap_audit;
 
-/* LAP_DATA where a row is invalid. `hook`, unless NULL, is told of the tokens, file by file. */
+/* LAP_DATA where a row is invalid. `hook`, unless NULL, is told of the tokens, window by window. */
 lap_code lap_audit_cache(lap_cache *cache, const lap_progress_hook *hook, lap_audit *audit,
                          lap_status *status);
 
