@@ -89,7 +89,8 @@ lap_code lap_ranks_load_config(const lap_session *session, const lap_command_lin
   if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
-  char *text = lap_config_print(*config), *advice = lap_format("give every node the same %s", path);
+  char *text = lap_config_print(*config);
+  char *advice = lap_format("give every node the same %s, and the same KEY=VALUE arguments", path);
   const lap_code code = lap_agree_same(session->comm, "config", text, advice, status);
   free(advice);
   free(text);
