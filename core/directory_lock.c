@@ -279,14 +279,13 @@ lap_code lap_directory_lock_fence(lap_directory_lock *lock, lap_status *status) 
   char *file = lap_format("%s/.epoch", dirname(copy));
   uint64_t last = 0;
   lap_status ignored;
-  lap_file_remove_temporaries(file);
   if (lap_file_exists(file) &&
       lap_file_read(file, EPOCH_MAX_BYTES, &before, NULL, &ignored) == LAP_OK)
     (void)sscanf(before, "epoch %" SCNu64, &last);
   if (last == UINT64_MAX) last = 0;
   signature_of_this_process(signature);
   char *text = lap_format("epoch %" PRIu64 "\n%s", last + 1, signature);
-  const lap_code code = lap_file_write(file, text, strlen(text), status);
+  const lap_code code = lap_file_write_alone(file, text, strlen(text), status);
   free(before);
   free(copy);
   free(lock->epoch_file);

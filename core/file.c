@@ -60,7 +60,7 @@ lap_code lap_file_fail(const char *path, const char *action, lap_status *status)
                   remedy(error));
 }
 
-static bool is_directory(const char *path) {
+bool lap_file_is_directory(const char *path) {
   struct stat facts;
   return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
 }
@@ -101,7 +101,7 @@ static lap_code make_directory(const char *path, lap_status *status) {
   const int error = errno; /* stat sets it anew */
   struct stat facts;
   if (error == EEXIST && lstat(path, &facts) != 0 && errno == ENOENT) lap_file_await(path);
-  if (is_directory(path)) return LAP_OK;
+  if (lap_file_is_directory(path)) return LAP_OK;
   if (error == EEXIST)
     return lap_fail(status, LAP_DATA,
                     "%s: cannot make the directory: something else has this name (ls -l); remove "
@@ -240,6 +240,12 @@ void lap_file_remove_temporaries(const char *path) {
     if (is_temporary(entry->d_name, name)) unlinkat(dirfd(open), entry->d_name, 0);
   if (open) closedir(open);
   free(copy);
+}
+
+lap_code lap_file_write_alone(const char *path, const void *bytes, size_t count,
+                              lap_status *status) {
+  lap_file_remove_temporaries(path);
+  return lap_file_write(path, bytes, count, status);
 }
 
 /* --- reading and removing --- */

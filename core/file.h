@@ -33,6 +33,9 @@ lap_code lap_file_make_parents(const char *path, lap_status *status);
  * removed and `path` is as it was. A kill leaves the temporary file: see
  * lap_file_remove_temporaries. */
 lap_code lap_file_write(const char *path, const void *bytes, size_t count, lap_status *status);
+/* The same for a path that has one writer at a time: first removes what killed ones left. */
+lap_code lap_file_write_alone(const char *path, const void *bytes, size_t count,
+                              lap_status *status);
 
 /* Reads a whole file of at most `limit` bytes into *bytes: malloc'ed, owned by the caller, followed
  * by a NUL that *count (which may be NULL) does not include. A larger file is refused before it is
@@ -42,6 +45,9 @@ lap_code lap_file_read(const char *path, size_t limit, char **bytes, size_t *cou
 
 /* Whether something is at `path`, following symbolic links. */
 bool lap_file_exists(const char *path);
+
+/* Whether a directory is at `path`, following symbolic links. */
+bool lap_file_is_directory(const char *path);
 
 /* Waits up to a minute until something is at `path`, which another process has said it has made:
  * the client of a network file system remembers for a while what was not there. Whether it came. */

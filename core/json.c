@@ -1,10 +1,11 @@
 #include "core/json.h"
 
 #include <math.h>
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/byte_order_mark.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/text.h"
@@ -79,4 +80,42 @@ bool lap_json_write(const json_t *value, FILE *file) {
     json_dumpf(value, file, JSON_ENCODE_ANY);
   }
   return !ferror(file);
+}
+
+static lap_code parse_object(const char *path, const char *text, size_t bytes, json_t **object,
+                             lap_status *status) {
+  const size_t values = lap_json_values(text, bytes);
+  if (values > LAP_JSON_MOST_VALUES)
+    return lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %d", path, values,
+                    LAP_JSON_MOST_VALUES);
+  json_error_t error;
+  json_t *read = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  if (!read)
+    return lap_fail(status, LAP_DATA, "%s:%d: is not valid JSON: %s", path, error.line, error.text);
+  if (json_is_object(read)) {
+    *object = read;
+    return LAP_OK;
+  }
+  json_decref(read);
+  return lap_fail(status, LAP_DATA, "%s: expected a JSON object", path);
+}
+
+lap_code lap_json_read_file(const char *path, size_t limit, json_t **object, lap_status *status) {
+  char *text;
+  size_t bytes;
+  *object = NULL;
+  LAP_TRY(lap_file_read(path, limit, &text, &bytes, status));
+  const char *json = lap_skip_byte_order_mark(text, &bytes);
+  const lap_code code = parse_object(path, json, bytes, object, status);
+  free(text);
+  return code;
+}
+
+lap_code lap_json_write_file(const char *path, const json_t *value, size_t flags,
+                             lap_status *status) {
+  char *text = json_dumps(value, flags), *line = lap_format("%s\n", text);
+  const lap_code code = lap_file_write_alone(path, line, strlen(line), status);
+  free(line);
+  free(text);
+  return code;
 }

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "core/status.h"
+
 /* For whole files and lines of them: half a gigabyte at worst. */
 enum { LAP_JSON_MOST_VALUES = 1 << 21 };
 
@@ -34,5 +36,14 @@ json_t *lap_json_path(const char *path);
  * same: jansson writes 0.1 as 0.10000000000000001, or loses digits. False: the file has an error.
  */
 bool lap_json_write(const json_t *value, FILE *file);
+
+/* The object that a file of at most `limit` bytes holds; a byte order mark is passed over, a key
+ * that is given twice refused. *object is the caller's, NULL on failure. LAP_DATA naming the file
+ * and, where it is not JSON, the line. */
+lap_code lap_json_read_file(const char *path, size_t limit, json_t **object, lap_status *status);
+
+/* lap_file_write_alone of a value as json_dumps prints it with `flags`, and a newline. */
+lap_code lap_json_write_file(const char *path, const json_t *value, size_t flags,
+                             lap_status *status);
 
 #endif

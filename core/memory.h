@@ -1,11 +1,8 @@
-/* memory: allocation that cannot fail quietly, and the arena that a training step lives in.
+/* memory: allocation that cannot fail quietly.
  *
  * Running out of memory is fatal with a message and exit code 2 (the config asked for more than the
  * machine has; `lapidary plan` says how much a config needs): no code path in lapidary can do
  * anything useful without the memory it asked for, and unwinding would need memory too.
- *
- * The arena is one block, aligned to 64 bytes and zeroed, from which a planned number of bytes is
- * handed out once; a training step allocates nothing.
  */
 #ifndef LAP_CORE_MEMORY_H
 #define LAP_CORE_MEMORY_H

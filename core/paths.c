@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 
 enum { MOST_ALTERNATIVES = 1000, LONGEST_TEXT = 8192 };
@@ -34,11 +35,6 @@ static lap_code fail(const search *s, const char *text, const char *reason) {
 }
 
 /* --- folders --- */
-
-static bool is_folder(const char *path) {
-  struct stat facts;
-  return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
-}
 
 static bool is_of_kind(const char *name, const char *kind) {
   const size_t length = strlen(name), end = strlen(kind);
@@ -77,7 +73,8 @@ static char *folders_below(const search *s, const char *folder) {
   for (int i = 0, named = 0; i < count; ++i) {
     char *path = inside(folder, entry[i]->d_name);
     const bool is_visible = entry[i]->d_name[0] != '.';
-    if (named < MOST_NAMED && is_visible && is_folder(path) && has_files(path, s->kind)) {
+    if (named < MOST_NAMED && is_visible && lap_file_is_directory(path) &&
+        has_files(path, s->kind)) {
       char *longer = lap_format("%s%s%s", found ? found : "", found ? " or " : "", path);
       free(found);
       found = longer;
@@ -119,7 +116,7 @@ static size_t literal_length(const char *text) {
   for (size_t i = 1; i < all; ++i) {
     if (copy[i] != '/') continue;
     copy[i] = '\0';
-    const bool is_there = is_folder(copy);
+    const bool is_there = lap_file_is_directory(copy);
     copy[i] = '/';
     if (!is_there) break;
     length = i;
@@ -167,7 +164,7 @@ static lap_code no_match(const search *s, const char *text, const char *pattern,
 /* A folder that it matches stands for its files, of which there may be none. */
 static void add_match(search *s, const char *path) {
   int ignored;
-  if (s->kind && is_folder(path))
+  if (s->kind && lap_file_is_directory(path))
     add_files_of(s, path, &ignored);
   else
     add(s, lap_copy_string(path));
@@ -301,6 +298,11 @@ lap_code lap_paths_find(const char *text, const char *kind, char ***paths, size_
   *paths = s.paths;
   *count = s.count;
   return LAP_OK;
+}
+
+const char *lap_path_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
 }
 
 void lap_paths_release(char **paths, size_t count) {

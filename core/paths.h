@@ -25,4 +25,7 @@ lap_code lap_paths_find(const char *text, const char *kind, char ***paths, size_
                         lap_status *status);
 void lap_paths_release(char **paths, size_t count);
 
+/* What stands behind the last slash of a path; all of it where there is none. */
+const char *lap_path_name(const char *path);
+
 #endif

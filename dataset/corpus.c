@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/paths.h"
 #include "core/text.h"
@@ -79,11 +80,6 @@ static lap_code add_folder(lap_corpus *corpus, const char *folder, lap_status *s
   return code;
 }
 
-static bool is_folder(const char *path) {
-  struct stat found;
-  return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
-}
-
 /* Folders that a glob matches are passed over: "data/" followed by a star means its files. */
 static lap_code add_glob(lap_corpus *corpus, const char *pattern, lap_status *status) {
   char **paths;
@@ -91,7 +87,7 @@ static lap_code add_glob(lap_corpus *corpus, const char *pattern, lap_status *st
   const size_t first = corpus->count;
   LAP_TRY(lap_paths_find(pattern, NULL, &paths, &count, status));
   for (size_t i = 0; i < count; ++i)
-    if (!is_folder(paths[i])) add_path(corpus, paths[i]);
+    if (!lap_file_is_directory(paths[i])) add_path(corpus, paths[i]);
   lap_paths_release(paths, count);
   sort_from(corpus, first);
   if (corpus->count > first) return LAP_OK;
@@ -108,7 +104,7 @@ static lap_code add_input(lap_corpus *corpus, const char *input, lap_status *sta
     return LAP_OK;
   }
   if (lstat(input, &found) == 0) {
-    if (is_folder(input)) return add_folder(corpus, input, status);
+    if (lap_file_is_directory(input)) return add_folder(corpus, input, status);
     add_path(corpus, input);
     return LAP_OK;
   }

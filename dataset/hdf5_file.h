@@ -1,4 +1,5 @@
-/* hdf5_file: HDF5 files read with suspicion and written whole. Shared by dataset/ and teacher/.
+/* hdf5_file: HDF5 files read with suspicion and written whole: token shards, caches, losses by
+ * document.
  *
  * Reading: a file may come from any program or from an attacker, and HDF5 1.10 crashes and loops on
  * some: what is to be read of a file is read in a child process first (lap_hdf5_try), for the
@@ -63,7 +64,7 @@ lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *conte
                       size_t result_bytes, lap_status *status);
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status);
-/* Also ends a file of lap_hdf5_create that is not published. Closing twice is fine. */
+/* Also drops a file of lap_hdf5_create that is not to appear. Closing twice is fine. */
 void lap_hdf5_close(lap_hdf5_file *file);
 
 bool lap_hdf5_has_attribute(const lap_hdf5_file *file, const char *name);
@@ -96,8 +97,8 @@ void lap_hdf5_close_dataset(lap_hdf5_dataset *dataset);
 lap_code lap_hdf5_read_rows(const lap_hdf5_dataset *dataset, uint64_t row, uint64_t count,
                             hid_t memory_type, void *buffer, lap_status *status);
 
-/* Writing. `path` is the final name. Failures of these are LAP_DATA (disk, memory); the caller
- * closes. */
+/* Writing: lap_hdf5_create, then writes, then lap_hdf5_end. `path` is the final name. Failures are
+ * LAP_DATA (disk, memory). */
 
 lap_code lap_hdf5_create(const char *path, lap_hdf5_file *file, lap_status *status);
 /* `text`: at most LAP_HDF5_TEXT - 2 bytes, without control characters, or no reader takes it. */
@@ -111,8 +112,9 @@ lap_code lap_hdf5_write_integer(const lap_hdf5_file *file, const char *name, int
 lap_code lap_hdf5_write_dataset(const lap_hdf5_file *file, const char *name, int rank,
                                 const uint64_t *dims, hid_t stored_type, hid_t memory_type,
                                 const void *data, lap_status *status);
-/* Writes the finished file under a temporary name, renames it, and closes it, whatever the outcome.
- * Removes what killed writers of the path left: one writer a path at a time. */
-lap_code lap_hdf5_publish(lap_hdf5_file *file, lap_status *status);
+/* Ends what lap_hdf5_create began. Where `written`, the outcome of writing, is LAP_OK, the file
+ * appears as a whole under its name (lap_file_write_alone); otherwise nothing does, and that is
+ * returned. Closes the file, whatever the outcome. */
+lap_code lap_hdf5_end(lap_hdf5_file *file, lap_code written, lap_status *status);
 
 #endif

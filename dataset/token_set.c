@@ -98,6 +98,17 @@ static uint64_t shard_bytes(uint64_t tokens, uint64_t documents) {
   return tokens * sizeof(uint32_t) + (documents + 1) * sizeof(uint64_t);
 }
 
+void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]) {
+  memcpy(hex, set->shard[0]->tokens_sha256, LAP_SHA256_HEX);
+  if (set->count == 1) return;
+  lap_sha256_stream *stream = lap_sha256_create();
+  for (size_t i = 0; i < set->count; ++i)
+    lap_sha256_add(stream, set->shard[i]->tokens_sha256, LAP_SHA256_HEX - 1);
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+}
+
 uint64_t lap_token_set_bytes(const lap_token_set *set) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < set->count; ++i)

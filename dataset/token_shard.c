@@ -192,8 +192,5 @@ lap_code lap_token_shard_write(const char *path, const uint32_t *tokens, uint64_
   lap_tokens_sha256(tokens, token_count, content.tokens_sha256);
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_create(path, &file, status));
-  const lap_code code = write_content(&file, &content, status);
-  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
-  lap_hdf5_close(&file);
-  return code;
+  return lap_hdf5_end(&file, write_content(&file, &content, status), status);
 }

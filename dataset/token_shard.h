@@ -45,7 +45,7 @@ lap_code lap_token_shard_measure(const char *path, uint64_t *token_count, uint64
 
 /* Writes a shard of 1 to 2^30 tokens, as uint16 where the vocabulary fits, with libver latest,
  * chunked, fletcher32, compressed, to a temporary name beside `path`, renamed when whole
- * (lap_hdf5_publish). LAP_DATA naming the path and the system's reason. */
+ * (lap_hdf5_end). LAP_DATA naming the path and the system's reason. */
 lap_code lap_token_shard_write(const char *path, const uint32_t *tokens, uint64_t token_count,
                                const uint64_t *documents, uint64_t document_count,
                                uint32_t vocab_size, const char *tokenizer_sha256,
@@ -66,6 +66,9 @@ lap_code lap_token_set_open(const char *pattern, lap_token_set *set, lap_status 
 /* The same, added behind the shards that are there already; on failure nothing is added. */
 lap_code lap_token_set_add(const char *pattern, lap_token_set *set, lap_status *status);
 void lap_token_set_close(lap_token_set *set);
+/* The identity of a set, which has a shard: of one shard its tokens_sha256, of several the SHA-256
+ * over the hex digits of all in order. */
+void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]);
 /* Bytes of memory that the tokens and documents of its shards take. */
 uint64_t lap_token_set_bytes(const lap_token_set *set);
 

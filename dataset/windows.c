@@ -99,8 +99,3 @@ lap_shard_window lap_set_sliding(const lap_token_set *set, uint32_t sequence_len
   assert(!"a window beyond the last of the set");
   return (lap_shard_window){0};
 }
-
-lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length,
-                                uint64_t index) {
-  return lap_set_sliding(set, sequence_length, sequence_length - 1, index);
-}

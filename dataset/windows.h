@@ -11,17 +11,17 @@
  *   window 0   position     0    1    2    3    4
  *              input       BOS  BOS   In  the   be
  *              target       -   In   the  be   EOS     "-": not counted
- *              first        0    1    1    1    1      the prefix is alone: row 0 is itself BOS
+ *              start        0    1    1    1    1      the prefix is alone: row 0 is itself BOS
  *   window 1   input       BOS  EOS  BOS  And  God
  *              target       -    -   And  God  EOS     the row of an EOS is not counted
- *              first        0    0    2    2    2      the prefix belongs to the EOS's document
+ *              start        0    0    2    2    2      the prefix belongs to the EOS's document
  *   window 2   input       BOS  EOS  pad  pad  pad
  *              target       -    -    -    -    -      EOS, the last row, padding
- *              first        0    0    2    3    4      each padding position sees only itself
+ *              start        0    0    2    3    4      each padding position sees only itself
  *
- * first[i] is the start of position i's document inside the window: attention sees keys
- * first[i] <= j <= i (and, on local layers, j > i - sliding_window). Without data.document_mask,
- * first[i] = 0 for every position.
+ * start is document_start[i], where position i's document starts inside the window: attention sees
+ * keys document_start[i] <= j <= i (and, on local layers, j > i - sliding_window). Without
+ * data.document_mask it is 0 for every position.
  *
  * Uncounted: the prefix, padding, the row of an EOS, the last row of a shard.
  */
@@ -39,8 +39,8 @@ enum { LAP_UNCOUNTED = -1 };
 /* ceil(N / (T-1)). */
 uint64_t lap_window_count(uint64_t token_count, uint32_t sequence_length);
 
-/* Fills inputs, targets and first, each [T], for window w of the shard. Targets are the next
- * token's id or LAP_UNCOUNTED. Returns the number of counted positions. */
+/* Fills inputs, targets and document_start, each [T], for a window of the shard. Targets are the
+ * next token's id or LAP_UNCOUNTED. Returns the number of counted positions. */
 uint32_t lap_window_fill(const lap_token_shard *shard, uint64_t window, uint32_t sequence_length,
                          bool document_mask, int32_t *inputs, int32_t *targets,
                          int32_t *document_start);
@@ -72,6 +72,5 @@ uint64_t lap_set_sliding_count(const lap_token_set *set, uint32_t sequence_lengt
 lap_shard_window lap_set_sliding(const lap_token_set *set, uint32_t sequence_length, uint32_t step,
                                  uint64_t index);
 uint64_t lap_set_window_count(const lap_token_set *set, uint32_t sequence_length);
-lap_shard_window lap_set_window(const lap_token_set *set, uint32_t sequence_length, uint64_t index);
 
 #endif

@@ -330,9 +330,7 @@ lap_code lap_cache_write(const char *path, const lap_cache_schema *schema,
   /* Rows out of place are not what the digest gives its word for. */
   if (code == LAP_OK && schema->swapped_percent == 0)
     code = write_rows_digest(&file, schema, tokens, content, status);
-  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
-  lap_hdf5_close(&file);
-  return code;
+  return lap_hdf5_end(&file, code, status);
 }
 
 lap_code lap_cache_measure(const lap_cache_schema *schema, const lap_token_shard *tokens,

@@ -102,16 +102,19 @@ lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_descriptio
   return LAP_OK;
 }
 
-lap_code lap_cache_check_all(lap_cache *cache, size_t shard, lap_cache_progress progress,
-                             void *context, lap_status *status) {
+lap_code lap_cache_check_all(lap_cache *cache, size_t shard, const lap_progress_hook *hook,
+                             lap_status *status) {
   const uint64_t total = cache->tokens->shard[shard]->token_count;
   const uint32_t block = cache->block_rows < CHECK_ROWS ? cache->block_rows : CHECK_ROWS;
   lap_cache_rows *rows = lap_cache_rows_create(cache, block);
+  lap_progress_state progress = {.step = "check", .unit = "rows", .total = total};
+  lap_progress_report(hook, progress);
   lap_code code = LAP_OK;
   for (uint64_t row = 0; row < total && code == LAP_OK; row += block) {
     const uint32_t count = (uint32_t)(total - row < block ? total - row : block);
     code = lap_cache_read(cache, shard, row, count, NULL, rows, status);
-    if (code == LAP_OK && progress) progress(context, row + count, total);
+    progress.done = row + count;
+    if (code == LAP_OK) lap_progress_report(hook, progress);
   }
   lap_cache_rows_destroy(rows);
   return code;

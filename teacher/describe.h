@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "core/progress.h"
 #include "teacher/cache.h"
 
 enum { LAP_EXAMPLE_ROWS = 5, LAP_EXAMPLE_TOP = 5 };
@@ -42,10 +43,9 @@ typedef struct {
 lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_description *description,
                             lap_status *status);
 
-/* Reads and validates every counted row of one shard. `progress`, unless NULL, is called after each
- * block with the rows done and the rows there are. LAP_DATA naming the first bad row. */
-typedef void (*lap_cache_progress)(void *context, uint64_t done, uint64_t total);
-lap_code lap_cache_check_all(lap_cache *cache, size_t shard, lap_cache_progress progress,
-                             void *context, lap_status *status);
+/* Reads and validates every counted row of one shard. `hook`, unless NULL, is told of the rows,
+ * block by block. LAP_DATA naming the first bad row. */
+lap_code lap_cache_check_all(lap_cache *cache, size_t shard, const lap_progress_hook *hook,
+                             lap_status *status);
 
 #endif

@@ -138,13 +138,15 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
   return code;
 }
 
-lap_code lap_cache_file_check(const char *path, uint64_t *empty, lap_cache_progress progress,
-                              void *context, lap_status *status) {
+lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progress_hook *hook,
+                              lap_status *status) {
   reader r;
   uint8_t digest[LAP_SHA256_SIZE]; /* only that every row can be read matters */
   LAP_TRY(lap_cache_file_try(path, "", digest, status));
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
+  lap_progress_state progress = {.step = "check", .unit = "rows", .total = total};
+  lap_progress_report(hook, progress);
   *empty = 0;
   lap_code code = LAP_OK;
   for (uint64_t first = 0; first < total && code == LAP_OK; first += r.capacity) {
@@ -157,7 +159,8 @@ lap_code lap_cache_file_check(const char *path, uint64_t *empty, lap_cache_progr
       else if (first + i + 1 < total)
         code = check_row(&r, first, i, &kept, status);
     }
-    if (code == LAP_OK && progress) progress(context, first + count, total);
+    progress.done = first + count;
+    if (code == LAP_OK) lap_progress_report(hook, progress);
   }
   close_reader(&r);
   return code;

@@ -131,8 +131,7 @@ lap_code lap_parts_write(const lap_parts *parts, uint64_t part, const lap_cache_
   lap_xxh128_hex(image, (size_t)(at - image), checksum);
   append(at, checksum, CHECKSUM_SIZE);
   char *path = part_path(parts, part);
-  lap_file_remove_temporaries(path);
-  const lap_code code = lap_file_write(path, image, size, status);
+  const lap_code code = lap_file_write_alone(path, image, size, status);
   free(path);
   free(image);
   return code;

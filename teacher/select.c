@@ -129,11 +129,6 @@ static double log_sum_exp(const float *z, uint32_t count) {
   return (double)max + lap_scalar_log((double)lap_vector_sum_exp(z, count, max, 1));
 }
 
-static double log_add(double a, double b) {
-  const double high = a > b ? a : b, low = a > b ? b : a;
-  return low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
-}
-
 static float at_most_zero(double logprob) { return logprob < 0 ? (float)logprob : 0; }
 
 bool lap_select_top(const float *logits, uint32_t vocab, uint32_t k, int32_t next, float *scratch,
@@ -152,7 +147,7 @@ bool lap_select_top(const float *logits, uint32_t vocab, uint32_t k, int32_t nex
   const bool no_rest = kept_count == vocab || logits[order[kept_count]] == -INFINITY;
   const double lse_rest =
       no_rest ? -INFINITY : (double)logits[order[kept_count]] + lap_scalar_log(rest_sum);
-  const double lse = log_add(log_sum_exp(kept, kept_count), lse_rest);
+  const double lse = lap_scalar_log_add(log_sum_exp(kept, kept_count), lse_rest);
   for (uint32_t i = 0; i < kept_count; ++i)
     selection->logprob[i] = at_most_zero((double)logits[ids[i]] - lse);
   selection->tail_mass = lse_rest == -INFINITY ? 0 : (float)lap_scalar_exp(lse_rest - lse);

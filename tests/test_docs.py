@@ -152,12 +152,6 @@ class Docs(unittest.TestCase):
         self.assert_none([f"{where}: there is no {name.group(0)}" for path, text in texts()
                           for where, name in matches(FILE, path, text) if not exists(name.group(0))])
 
-    def test_the_layout_names_every_room(self):
-        layout = (SOURCE / "docs/design.md").read_text().partition("\n## Layout\n")[2].partition("\n## ")[0]
-        named = re.findall(r"^\| `([^`]+)` \|", layout, re.MULTILINE)
-        rooms = {str(p.parent.relative_to(SOURCE)) for room in ROOMS for p in (SOURCE / room).rglob("*.h")}
-        self.assertEqual(sorted(named), sorted(rooms), "docs/design.md#layout")
-
 
 if __name__ == "__main__":
     unittest.main()

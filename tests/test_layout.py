@@ -73,6 +73,7 @@ def code_of(path):
 
 FUNCTION = re.compile(r"^(?!static|#|typedef|extern)[A-Za-z_][\w \*]*?\b(lap_\w+)\s*\([^;{}]*\)\s*\{", re.MULTILINE)
 CONSTANT = re.compile(r"^const [\w \*]*?\b(lap_\w+)(?:\[[^\]]*\])*\s*=", re.MULTILINE)
+TYPE = re.compile(r"^(?:typedef )?(?:\}|(?:struct|enum|union) \w+) (lap_\w+);", re.MULTILINE)
 INLINE = re.compile(r"^static inline [\w \*]*?\b(lap_\w+)\s*\(", re.MULTILINE)
 
 
@@ -140,6 +141,15 @@ class Layout(unittest.TestCase):
     def test_nothing_runs_in_a_circle(self):
         circle = circle_in(uses())
         self.assertIsNone(circle, "\n" + "\n".join(circle or []))
+
+    def test_a_type_has_one_home(self):
+        """A name that means two things in two rooms."""
+        homes = {}
+        for path in sources(*ROOTS):
+            if path.suffix == ".h":
+                for name in TYPE.findall(code_of(path)):
+                    self.assertEqual(homes.setdefault(name, path), path, f"{name} means two things")
+        self.assertGreater(len(homes), 200)
 
     def test_files_are_short(self):
         for path in sources(*ROOTS, "tests"):

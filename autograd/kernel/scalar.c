@@ -67,6 +67,11 @@ double lap_scalar_log(double x) {
   return fma(exponent, 0x1.62e42fefa39efp-1, f + (tail + exponent * 0x1.abc9e3b39803fp-56));
 }
 
+double lap_scalar_log_add(double a, double b) {
+  const double high = a > b ? a : b, low = a > b ? b : a;
+  return low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
+}
+
 void lap_scalar_sincos(double x, double *sine, double *cosine) {
   /* x = n pi/2 + r, |r| <= pi/4; pi/2 in three parts. */
   const double n = nearest(x * 0x1.45f306dc9c883p-1);

@@ -9,8 +9,9 @@
 #ifndef LAP_AUTOGRAD_KERNEL_SCALAR_H
 #define LAP_AUTOGRAD_KERNEL_SCALAR_H
 
-double lap_scalar_exp(double x); /* 0 below -745, inf above 709.78; NaN stays */
-double lap_scalar_log(double x); /* -inf at 0; NaN for x < 0 */
+double lap_scalar_exp(double x);               /* 0 below -745, inf above 709.78; NaN stays */
+double lap_scalar_log(double x);               /* -inf at 0; NaN for x < 0 */
+double lap_scalar_log_add(double a, double b); /* log(e^a + e^b); -inf for two of them */
 void lap_scalar_sincos(double x, double *sine, double *cosine); /* |x| <= 2^20 */
 double lap_scalar_power(double base, unsigned long exponent);   /* by squaring */
 

@@ -104,11 +104,6 @@ void lap_row_masses(const lap_row_labels *labels, const lap_row_rest *rest, cons
 
 /* --- losses --- */
 
-static double log_add(double a, double b) {
-  const double high = a > b ? a : b, low = a > b ? b : a;
-  return low == -INFINITY ? high : high + lap_scalar_log(1 + lap_scalar_exp(low - high));
-}
-
 static double log_mass(real max, double sum, double tau) {
   return max == -INFINITY ? -INFINITY : (double)max / tau + lap_scalar_log(sum);
 }
@@ -120,7 +115,7 @@ static lap_row_mass mass_of(real max_rest, double sum_rest, const real *kept, in
   const real sum_kept =
       max_kept == -INFINITY ? 0 : lap_vector_sum_exp(kept, k, max_kept, (real)(1 / tau));
   m.kept = log_mass(max_kept, (double)sum_kept, tau);
-  m.all = log_add(m.rest, m.kept);
+  m.all = lap_scalar_log_add(m.rest, m.kept);
   return m;
 }
 
@@ -146,7 +141,8 @@ static double tail_of(const lap_row_labels *labels, const real *kept, double res
   const int64_t head = head_of(labels), count = labels->k - head;
   const real max = lap_vector_max(kept + head, count);
   if (max == -INFINITY) return rest;
-  return log_add(rest, log_mass(max, (double)lap_vector_sum_exp(kept + head, count, max, 1), 1));
+  return lap_scalar_log_add(
+      rest, log_mass(max, (double)lap_vector_sum_exp(kept + head, count, max, 1), 1));
 }
 
 /* The weights of the tail become those of its own distribution. */

@@ -23,10 +23,6 @@ typedef struct {
   int count;
 } lap_shard_weights;
 
-static inline lap_shard_weights lap_one_shard(lap_value weight) {
-  return (lap_shard_weights){{weight}, 1};
-}
-
 /* S weights [V/M, H] -> [rows, H] */
 lap_value lap_record_embedding(lap_tape *tape, const lap_shard_weights *weights, int64_t rows,
                                const lap_embedding_attributes *attributes);

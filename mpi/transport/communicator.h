@@ -29,11 +29,12 @@
 
 typedef struct lap_comm lap_comm;
 
+enum { LAP_WATCHDOG_SECONDS = 300 }; /* unless somebody knows better */
+
 /* Collective over all started processes; call once. The watchdog counts `watchdog_seconds` from
  * here on, also while MPI starts; what it then says names the networks of this node. LAP_USAGE
  * where this MPI was built without threads, or where srun has started several processes that cannot
  * find each other. */
-enum { LAP_WATCHDOG_SECONDS = 300 }; /* unless somebody knows better */
 lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status);
 /* Collective: every rank is about to exit in an orderly way. Waits for all of them, then ends MPI;
  * ranks may then exit with any code, and mpirun returns it. */

@@ -1,4 +1,5 @@
-/* exchange: a list of messages between ranks that move at once (private to mpi/).
+/* exchange: a list of messages between ranks that move at once. For mpi/, and for
+ * trainer/state/checksums.h, whose checksums go from each owner to the ranks with copies.
  *
  * Every collective here is one or more exchanges in which all ranks know, by formula or from an
  * earlier exchange, which rank sends how much to which. Each rank waits directly for every rank it

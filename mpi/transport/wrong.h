@@ -18,12 +18,13 @@
 lap_code lap_wrong_arithmetic(const lap_comm *comm, int rank, uint64_t step, lap_status *status,
                               const char *format, ...) __attribute__((format(printf, 5, 6)));
 
+enum { LAP_OUTCOME_MOST = 16 };
+
 /* Collective over all ranks. An outcome: `numbers` [count, at most LAP_OUTCOME_MOST] of this rank,
  * compared by hash; NaN is NaN, whatever its bits. LAP_NONFINITE on every rank where not all have
  * the same: the ranks differ in what `format` names; where most of them agree, the others are named
  * with their hosts, else nobody knows whose is wrong. What it sends is counted as that of checks.
  */
-enum { LAP_OUTCOME_MOST = 16 };
 lap_code lap_agree_on_outcome(lap_comm *comm, const double *numbers, int count, lap_status *status,
                               const char *format, ...) __attribute__((format(printf, 5, 6)));
 

@@ -63,15 +63,6 @@ int64_t lap_partition_largest(const lap_partition *partition, int bucket) {
   return largest;
 }
 
-int64_t lap_partition_most_owned(const lap_partition *partition) {
-  int64_t most = 0;
-  for (int owner = 0; owner < partition->owners; ++owner) {
-    const int64_t owned = lap_partition_owned(partition, owner);
-    if (owned > most) most = owned;
-  }
-  return most;
-}
-
 lap_range lap_range_overlap(lap_range a, lap_range b) {
   const lap_range both = {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
   return both.begin < both.end ? both : (lap_range){both.begin, both.begin};

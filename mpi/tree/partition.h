@@ -42,9 +42,8 @@ lap_range lap_partition_range(const lap_partition *partition, int bucket, int ow
 int64_t lap_partition_offset(const lap_partition *partition, int bucket, int owner);
 /* Elements of the owner's own array. */
 int64_t lap_partition_owned(const lap_partition *partition, int owner);
-/* The most elements that any owner has of one bucket, and of all. */
+/* The most elements that any owner has of one bucket. */
 int64_t lap_partition_largest(const lap_partition *partition, int bucket);
-int64_t lap_partition_most_owned(const lap_partition *partition);
 
 /* Elements of a bucket. */
 static inline int64_t lap_partition_elements(const lap_partition *partition, int bucket) {

@@ -47,13 +47,13 @@ static lap_value begin(network *n) {
   *n = (network){.tape = lap_tape_create()};
   lap_rope_table(LENGTH, HEAD_DIM, 100, n->cosine, n->sine);
   n->embedding = parameter(n, VOCAB, HIDDEN);
-  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  const lap_shard_weights weights = {{n->embedding}, 1};
   return lap_record_embedding(n->tape, &weights, ROWS,
                               &(lap_embedding_attributes){1.5, lap_whole_model()});
 }
 
 static lap_value linear(network *n, lap_value x) {
-  const lap_shard_weights weights = lap_one_shard(parameter(n, HIDDEN, HIDDEN));
+  const lap_shard_weights weights = {{parameter(n, HIDDEN, HIDDEN)}, 1};
   return lap_record_column_linear(n->tape, x, &weights);
 }
 
@@ -85,7 +85,7 @@ static lap_value sharded(network *n, lap_value x) {
 
 static void finish(network *n, lap_value x) {
   const lap_lm_head_loss_attributes head = {5, {0, 1, LAP_TAIL_NONE, 0, 0}, lap_whole_model()};
-  const lap_shard_weights weights = lap_one_shard(n->embedding);
+  const lap_shard_weights weights = {{n->embedding}, 1};
   lap_record_lm_head_loss(n->tape, x, &weights, &head);
 }
 

@@ -236,6 +236,11 @@ static void leftovers_of_killed_writers_are_removed_and_only_those(void **state)
   assert_int_equal(scratch_count(parent), 6);
   assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
   assert_int_equal(scratch_count(parent), 6);
+  char *temporary = inside("leftovers/a.tmp.17.0");
+  assert_int_equal(lap_file_write(temporary, "x", 1, &status), LAP_OK);
+  assert_int_equal(lap_file_write_alone(path, "z", 1, &status), LAP_OK);
+  assert_int_equal(scratch_count(parent), 6);
+  free(temporary);
   assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
   lap_file_remove_temporaries(path); /* nothing there: no matter */
   free(path);

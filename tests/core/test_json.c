@@ -11,6 +11,8 @@
 #include <jansson.h>
 
 #include "core/json.h"
+#include "core/memory.h"
+#include "tests/scratch.h"
 
 static size_t count(const char *text) { return lap_json_values(text, strlen(text)); }
 
@@ -110,6 +112,56 @@ static void paths_of_any_bytes_are_text(void **state) {
   }
 }
 
+static void an_object_replaces_a_file_as_a_whole(void **state) {
+  (void)state;
+  char *directory = scratch_create();
+  lap_status status = {0};
+  const char *path =
+      scratch_write(directory, "a.json", "{\"much\": \"longer than what follows\"}", 38);
+  scratch_write(directory, "a.json.tmp.17.0", "{", 1); /* of a writer that was killed */
+  json_t *value = json_pack("{s:i, s:s}", "a", 1, "b", "c");
+  assert_int_equal(lap_json_write_file(path, value, JSON_COMPACT, &status), LAP_OK);
+  size_t count;
+  char *text = scratch_read(path, &count);
+  assert_string_equal(text, "{\"a\":1,\"b\":\"c\"}\n");
+  assert_int_equal(scratch_count(directory), 1);
+  free(text);
+  assert_int_equal(lap_json_write_file("/dev/null/a.json", value, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "/dev/null"));
+  json_decref(value);
+  scratch_remove(directory);
+}
+
+static void files_that_hold_no_object_are_refused_with_their_line(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {
+      {"[1]", "a.json: expected a JSON object"},
+      {"{\"a\": 1,\n\"a\": 2}", "a.json:2: is not valid JSON: duplicate"},
+      {"", "a.json:1: is not valid JSON"},
+  };
+  char *directory = scratch_create();
+  lap_status status = {0};
+  json_t *object;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    const char *path = scratch_write(directory, "a.json", cases[i][0], strlen(cases[i][0]));
+    assert_int_equal(lap_json_read_file(path, 100, &object, &status), LAP_DATA);
+    assert_non_null(strstr(status.message, cases[i][1]));
+    assert_null(object);
+  }
+  const char *path = scratch_write(directory, "a.json", "\xEF\xBB\xBF{\"a\": 1}", 11);
+  assert_int_equal(lap_json_read_file(path, 10, &object, &status), LAP_DATA); /* too long */
+  assert_int_equal(lap_json_read_file(path, 11, &object, &status), LAP_OK);
+  assert_int_equal(json_integer_value(json_object_get(object, "a")), 1);
+  json_decref(object);
+  char *many = lap_format("[%0*d", LAP_JSON_MOST_VALUES, 0);
+  memset(many, '[', strlen(many));
+  path = scratch_write(directory, "a.json", many, strlen(many));
+  assert_int_equal(lap_json_read_file(path, strlen(many), &object, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "a.json: has 2097154 values; expected at most 2097152"));
+  free(many);
+  scratch_remove(directory);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_counted_outside_of_strings),
@@ -117,6 +169,8 @@ int main(void) {
       cmocka_unit_test(numbers_are_written_shortest_and_lose_nothing),
       cmocka_unit_test(paths_of_any_bytes_are_text),
       cmocka_unit_test(a_file_that_takes_nothing_is_told),
+      cmocka_unit_test(an_object_replaces_a_file_as_a_whole),
+      cmocka_unit_test(files_that_hold_no_object_are_refused_with_their_line),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,6 +206,14 @@ static void hostile_texts_end_soon(void **state) {
   free(text);
 }
 
+static void names_are_what_stands_behind_the_last_slash(void **state) {
+  (void)state;
+  assert_string_equal(lap_path_name("a/b/c.h5"), "c.h5");
+  assert_string_equal(lap_path_name("c.h5"), "c.h5");
+  assert_string_equal(lap_path_name("/c"), "c");
+  assert_string_equal(lap_path_name("a/"), "");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_exists_is_itself),
@@ -213,6 +221,7 @@ int main(void) {
       cmocka_unit_test(globs_and_braces),
       cmocka_unit_test(a_text_that_matches_nothing_is_refused_by_name),
       cmocka_unit_test(hostile_texts_end_soon),
+      cmocka_unit_test(names_are_what_stands_behind_the_last_slash),
   };
   return cmocka_run_group_tests(tests, make_files, remove_files);
 }

@@ -369,7 +369,7 @@ static void packed_rows_come_back(void **state) {
   assert_int_equal(
       lap_hdf5_write_dataset(&file, "values", 2, dims, half, H5T_NATIVE_FLOAT, values, &status),
       LAP_OK);
-  assert_int_equal(lap_hdf5_publish(&file, &status), LAP_OK);
+  assert_int_equal(lap_hdf5_end(&file, LAP_OK, &status), LAP_OK);
   H5Tclose(packed);
   H5Tclose(half);
   assert_int_equal(lap_hdf5_open(path, &file, &status), LAP_OK);
@@ -392,6 +392,11 @@ static void packed_rows_come_back(void **state) {
   lap_hdf5_close(&file);
   assert_memory_equal(ids, ids_back, sizeof ids);
   assert_memory_equal(values, values_back, sizeof values);
+  assert_int_equal(lap_hdf5_create(path, &file, &status), LAP_OK);
+  assert_int_equal(lap_hdf5_end(&file, LAP_DATA, &status), LAP_DATA);
+  assert_int_equal(lap_hdf5_open(path, &file, &status), LAP_OK); /* as it was before */
+  assert_true(lap_hdf5_has_dataset(&file, "values"));
+  lap_hdf5_close(&file);
   assert_int_equal(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
 }
 

@@ -148,7 +148,7 @@ static void windows_of_a_set_lie_in_shard_order(void **state) {
   const uint64_t index[6] = {0, 1, 2, 0, 0, 1};
   assert_int_equal(lap_set_window_count(&set, 5), 6);
   for (uint64_t i = 0; i < 6; ++i) {
-    const lap_shard_window found = lap_set_window(&set, 5, i);
+    const lap_shard_window found = lap_set_sliding(&set, 5, 4, i);
     assert_int_equal(found.shard, shard[i]);
     assert_int_equal(found.window, index[i]);
   }

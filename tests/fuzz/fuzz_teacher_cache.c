@@ -37,5 +37,5 @@ void fuzz_one(const uint8_t *bytes, size_t count) {
   uint64_t sampled, empty;
   open_with_tokens(path);
   if (lap_cache_file_describe(path, &description, &sampled, &status) == LAP_OK)
-    lap_cache_file_check(path, &empty, NULL, NULL, &status);
+    lap_cache_file_check(path, &empty, NULL, &status);
 }

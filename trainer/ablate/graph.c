@@ -110,21 +110,21 @@ static lap_code add_text(lap_graph *graph, const lap_suite_text *text, const sha
   *index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   if (!is_new) return LAP_OK;
   lap_task *task = &graph->tasks.task[*index];
-  lap_task_argue(task, "split");
-  lap_task_argue(task, "--out=%s", task->directory);
-  lap_task_argue(task, "--documents=%s", text->documents);
-  lap_task_argue(task, "--dev=%.17g", held->dev);
-  lap_task_argue(task, "--test=%.17g", held->test);
-  lap_task_argue(task, "--near-duplicates=%.17g", held->near_duplicates);
-  lap_task_argue(task, "--seed=%" PRId64, suite->corpus.seed);
-  lap_task_argue(task, "--limit=%" PRId64, held->limit);
+  lap_task_add_argument(task, "split");
+  lap_task_add_argument(task, "--out=%s", task->directory);
+  lap_task_add_argument(task, "--documents=%s", text->documents);
+  lap_task_add_argument(task, "--dev=%.17g", held->dev);
+  lap_task_add_argument(task, "--test=%.17g", held->test);
+  lap_task_add_argument(task, "--near-duplicates=%.17g", held->near_duplicates);
+  lap_task_add_argument(task, "--seed=%" PRId64, suite->corpus.seed);
+  lap_task_add_argument(task, "--limit=%" PRId64, held->limit);
   if (held->apart_count > 0 && held->near_duplicates > 0) {
     char *apart = braces(held->apart, held->apart_count);
-    lap_task_argue(task, "--apart=%s", apart);
+    lap_task_add_argument(task, "--apart=%s", apart);
     free(apart);
   }
-  lap_task_argue(task, "--json");
-  for (size_t i = 0; i < text->text_count; ++i) lap_task_argue(task, "%s", text->text[i]);
+  lap_task_add_argument(task, "--json");
+  for (size_t i = 0; i < text->text_count; ++i) lap_task_add_argument(task, "%s", text->text[i]);
   return LAP_OK;
 }
 
@@ -153,13 +153,14 @@ static lap_task_input add_tokenizer(lap_graph *graph, size_t text, const size_t 
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   lap_task *task = &graph->tasks.task[index];
   if (is_new) {
-    lap_task_argue(task, "tokenizer");
-    lap_task_argue(task, "--vocab-size=%" PRId64, vocab);
-    lap_task_argue(task, "--out=%s/tokenizer.model", task->directory);
-    lap_task_argue(task, "--documents=jsonl:text");
-    lap_task_argue(task, "--json");
-    lap_task_argue(task, "%s", train.path);
-    for (size_t i = 0; i < suite->texts_count; ++i) lap_task_argue(task, "%s", others[i].path);
+    lap_task_add_argument(task, "tokenizer");
+    lap_task_add_argument(task, "--vocab-size=%" PRId64, vocab);
+    lap_task_add_argument(task, "--out=%s/tokenizer.model", task->directory);
+    lap_task_add_argument(task, "--documents=jsonl:text");
+    lap_task_add_argument(task, "--json");
+    lap_task_add_argument(task, "%s", train.path);
+    for (size_t i = 0; i < suite->texts_count; ++i)
+      lap_task_add_argument(task, "%s", others[i].path);
   }
   for (size_t i = 0; i < suite->texts_count; ++i) lap_task_input_release(&others[i]);
   free(others);
@@ -178,12 +179,12 @@ static lap_task_input add_tokens(lap_graph *graph, size_t text, const char *side
   const size_t index = lap_tasks_add(&graph->tasks, &draft, NULL, "", &is_new);
   lap_task *task = &graph->tasks.task[index];
   if (is_new) {
-    lap_task_argue(task, "tokenize");
-    lap_task_argue(task, "--tokenizer=%s", graph->tokenizer.path);
-    lap_task_argue(task, "--out=%s", task->directory);
-    lap_task_argue(task, "--documents=jsonl:text");
-    lap_task_argue(task, "--json");
-    lap_task_argue(task, "%s", documents.path);
+    lap_task_add_argument(task, "tokenize");
+    lap_task_add_argument(task, "--tokenizer=%s", graph->tokenizer.path);
+    lap_task_add_argument(task, "--out=%s", task->directory);
+    lap_task_add_argument(task, "--documents=jsonl:text");
+    lap_task_add_argument(task, "--json");
+    lap_task_add_argument(task, "%s", documents.path);
   }
   lap_task_input_release(&documents);
   return made_by(graph, index, "train/*.h5");

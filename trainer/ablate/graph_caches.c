@@ -22,7 +22,7 @@ static void argue_average(const lap_graph *graph, lap_task *task,
     free(paths);
     paths = longer;
   }
-  lap_task_argue(task, "--average=%s", paths);
+  lap_task_add_argument(task, "--average=%s", paths);
   free(paths);
 }
 
@@ -51,23 +51,24 @@ lap_task_input lap_graph_add_cache(lap_graph *graph, const lap_task_input *token
   if (is_new) {
     task->parallel = true;
     task->threads = form->threads;
-    lap_task_argue(task, "teach");
-    lap_task_argue(task, "--from=%s", model->path);
+    lap_task_add_argument(task, "teach");
+    lap_task_add_argument(task, "--from=%s", model->path);
     argue_average(graph, task, form->teacher);
-    lap_task_argue(task, "--tokens=%s", tokens->path);
-    lap_task_argue(task, "--out=%s", task->directory);
-    lap_task_argue(task, "--codec=%s", form->codec);
+    lap_task_add_argument(task, "--tokens=%s", tokens->path);
+    lap_task_add_argument(task, "--out=%s", task->directory);
+    lap_task_add_argument(task, "--codec=%s", form->codec);
     /* Draws have no exact ids, but for those of stratified. */
     const bool draws = strcmp(form->codec, "topk") && strcmp(form->codec, "stratified");
-    lap_task_argue(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
-    if (form->m) lap_task_argue(task, "--m=%" PRId64, form->m);
-    if (form->draw_seeds) lap_task_argue(task, "--draw-seed=%s", form->draw_seeds);
-    if (form->swap_percent > 0) lap_task_argue(task, "--swap-percent=%" PRId64, form->swap_percent);
-    lap_task_argue(task, "--sequence-length=%" PRId64, form->sequence_length);
-    lap_task_argue(task, "--document-mask=%s", form->document_mask ? "true" : "false");
-    lap_task_argue(task, "--threads=%d", form->threads);
-    lap_task_argue(task, "--name=%s", name);
-    lap_task_argue(task, "--json");
+    lap_task_add_argument(task, "--%s=%" PRId64, draws ? "n" : "k", form->k);
+    if (form->m) lap_task_add_argument(task, "--m=%" PRId64, form->m);
+    if (form->draw_seeds) lap_task_add_argument(task, "--draw-seed=%s", form->draw_seeds);
+    if (form->swap_percent > 0)
+      lap_task_add_argument(task, "--swap-percent=%" PRId64, form->swap_percent);
+    lap_task_add_argument(task, "--sequence-length=%" PRId64, form->sequence_length);
+    lap_task_add_argument(task, "--document-mask=%s", form->document_mask ? "true" : "false");
+    lap_task_add_argument(task, "--threads=%d", form->threads);
+    lap_task_add_argument(task, "--name=%s", name);
+    lap_task_add_argument(task, "--json");
   }
   return lap_task_output(&graph->tasks, index, "*.h5");
 }

@@ -50,7 +50,7 @@ static void keep_last_checkpoint(const lap_config *config, lap_changes *changes)
 
 static void argue_changes(lap_task *task, const lap_changes *changes) {
   for (size_t i = 0; i < changes->count; ++i)
-    lap_task_argue(task, "%s=%s", changes->key[i], changes->value[i]);
+    lap_task_add_argument(task, "%s=%s", changes->key[i], changes->value[i]);
 }
 
 char *lap_graph_shards(const lap_task_input *train, const lap_task_input *texts) {
@@ -85,11 +85,11 @@ static lap_code add_trained_teacher(lap_graph *graph, lap_graph_teacher *teacher
     lap_changes_add(&changes, "data.train", shards);
     free(shards);
     if (graph->has_dev) lap_changes_add(&changes, "data.eval", graph->sets[0].tokens.path);
-    lap_task_argue(task, "train");
-    lap_task_argue(task, "%s", teacher->given->path);
+    lap_task_add_argument(task, "train");
+    lap_task_add_argument(task, "%s", teacher->given->path);
     argue_changes(task, &changes);
-    lap_task_argue(task, "--resume=auto");
-    lap_task_argue(task, "--json");
+    lap_task_add_argument(task, "--resume=auto");
+    lap_task_add_argument(task, "--json");
   }
   teacher->model = lap_task_output(&graph->tasks, index, "");
   lap_changes_release(&changes);
@@ -272,11 +272,11 @@ static void argue_run(const lap_graph *graph, lap_task *task, const lap_arm *arm
   lap_changes_add(changes, "teacher.cache", caches->glob ? caches->glob : "null");
   task->parallel = true;
   task->threads = threads;
-  lap_task_argue(task, "train");
-  lap_task_argue(task, "%s", graph->suite->config);
+  lap_task_add_argument(task, "train");
+  lap_task_add_argument(task, "%s", graph->suite->config);
   argue_changes(task, changes);
-  lap_task_argue(task, "--resume=auto");
-  lap_task_argue(task, "--json");
+  lap_task_add_argument(task, "--resume=auto");
+  lap_task_add_argument(task, "--json");
 }
 
 /* --- evaluations --- */
@@ -305,8 +305,8 @@ static lap_task *add_viewing(lap_graph *graph, lap_task_draft *draft, const view
   free(folder);
   if (!is_new) return NULL;
   lap_task *task = &graph->tasks.task[index];
-  lap_task_argue(task, "%s", command);
-  lap_task_argue(task, "%s", graph->tasks.task[v->run].directory);
+  lap_task_add_argument(task, "%s", command);
+  lap_task_add_argument(task, "%s", graph->tasks.task[v->run].directory);
   return task;
 }
 
@@ -320,7 +320,7 @@ static void begin_viewing(lap_graph *graph, lap_task_draft *draft, const viewing
 
 static void argue_sliding_window(lap_task *task, const viewing *v) {
   if (v->arm->sliding_window)
-    lap_task_argue(task, "--sliding-window=%" PRId64, v->arm->sliding_window);
+    lap_task_add_argument(task, "--sliding-window=%" PRId64, v->arm->sliding_window);
 }
 
 static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const viewing *v) {
@@ -341,14 +341,14 @@ static void add_evaluation(lap_graph *graph, const lap_graph_set *set, const vie
   if (task) {
     task->parallel = true;
     task->threads = v->config->threads;
-    lap_task_argue(task, "--tokens=%s", set->tokens.path);
-    if (cache.path) lap_task_argue(task, "--cache=%s", cache.path);
-    lap_task_argue(task, "--sequence-length=%" PRId64, length);
+    lap_task_add_argument(task, "--tokens=%s", set->tokens.path);
+    if (cache.path) lap_task_add_argument(task, "--cache=%s", cache.path);
+    lap_task_add_argument(task, "--sequence-length=%" PRId64, length);
     argue_sliding_window(task, v);
-    lap_task_argue(task, "--threads=%d", v->config->threads);
-    lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
-    if (by_position) lap_task_argue(task, "--by=position");
-    lap_task_argue(task, "--json");
+    lap_task_add_argument(task, "--threads=%d", v->config->threads);
+    lap_task_add_argument(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+    if (by_position) lap_task_add_argument(task, "--by=position");
+    lap_task_add_argument(task, "--json");
   }
   lap_task_input_release(&cache);
 }
@@ -362,11 +362,11 @@ static void add_choices(lap_graph *graph, size_t index, const viewing *v) {
   if (!task) return;
   task->parallel = true;
   task->threads = v->config->threads;
-  lap_task_argue(task, "--choices=%s", choices->path);
+  lap_task_add_argument(task, "--choices=%s", choices->path);
   argue_sliding_window(task, v);
-  lap_task_argue(task, "--threads=%d", v->config->threads);
-  lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
-  lap_task_argue(task, "--json");
+  lap_task_add_argument(task, "--threads=%d", v->config->threads);
+  lap_task_add_argument(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+  lap_task_add_argument(task, "--json");
 }
 
 /* What the run says by heart of its training shards, beside the test set. */
@@ -379,11 +379,11 @@ static void add_memorise(lap_graph *graph, const viewing *v) {
   lap_task_draft_read(&draft, &graph->tasks, "unseen", &test->tokens);
   lap_task *task = add_viewing(graph, &draft, v, "memorise", "eval");
   if (!task) return;
-  lap_task_argue(task, "--memorise=%s", graph->train.path);
-  lap_task_argue(task, "--tokens=%s", test->tokens.path);
-  lap_task_argue(task, "--prompts=%" PRId64, graph->suite->prompts);
-  lap_task_argue(task, "--threads=%d", v->config->threads);
-  lap_task_argue(task, "--json");
+  lap_task_add_argument(task, "--memorise=%s", graph->train.path);
+  lap_task_add_argument(task, "--tokens=%s", test->tokens.path);
+  lap_task_add_argument(task, "--prompts=%" PRId64, graph->suite->prompts);
+  lap_task_add_argument(task, "--threads=%d", v->config->threads);
+  lap_task_add_argument(task, "--json");
 }
 
 /* What another model thinks of what the run says after prompts of the test set. */
@@ -397,12 +397,12 @@ static void add_judge(lap_graph *graph, const viewing *v) {
   lap_task_draft_read(&draft, &graph->tasks, "tokens", &test->tokens);
   lap_task *task = add_viewing(graph, &draft, v, "judge", "eval");
   if (!task) return;
-  lap_task_argue(task, "--judge=%s", judge->model.path);
-  lap_task_argue(task, "--tokens=%s", test->tokens.path);
-  lap_task_argue(task, "--prompts=%" PRId64, graph->suite->judge.prompts);
-  lap_task_argue(task, "--threads=%d", v->config->threads);
-  lap_task_argue(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
-  lap_task_argue(task, "--json");
+  lap_task_add_argument(task, "--judge=%s", judge->model.path);
+  lap_task_add_argument(task, "--tokens=%s", test->tokens.path);
+  lap_task_add_argument(task, "--prompts=%" PRId64, graph->suite->judge.prompts);
+  lap_task_add_argument(task, "--threads=%d", v->config->threads);
+  lap_task_add_argument(task, "--document-losses=%s/%sh5", task->directory, task->prefix);
+  lap_task_add_argument(task, "--json");
 }
 
 static void add_attend(lap_graph *graph, const viewing *v) {
@@ -412,10 +412,10 @@ static void add_attend(lap_graph *graph, const viewing *v) {
   lap_task_draft_read(&draft, &graph->tasks, "text", &graph->attend);
   lap_task *task = add_viewing(graph, &draft, v, "attend", "attend");
   if (!task) return;
-  lap_task_argue(task, "--text-file=%s", graph->attend.path);
-  lap_task_argue(task, "--out=%s/%smaps", task->directory, task->prefix);
-  lap_task_argue(task, "--threads=%d", v->config->threads);
-  lap_task_argue(task, "--json");
+  lap_task_add_argument(task, "--text-file=%s", graph->attend.path);
+  lap_task_add_argument(task, "--out=%s/%smaps", task->directory, task->prefix);
+  lap_task_add_argument(task, "--threads=%d", v->config->threads);
+  lap_task_add_argument(task, "--json");
 }
 
 static void add_evaluations(lap_graph *graph, const viewing *v, bool dev_only) {

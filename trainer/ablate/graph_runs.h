@@ -18,15 +18,17 @@ char *lap_graph_eval_folder(const lap_arm *arm);
  * (NULL: none), as one glob; malloc'ed. */
 char *lap_graph_shards(const lap_task_input *train, const lap_task_input *texts);
 
-/* A run in OUT/NAME and its evaluations: on all sets, or with `dev_only` on dev; those too of arms
- * that evaluate the runs of its arm. *run is its task. */
+/* A run that is wanted. */
 typedef struct {
   const lap_arm *arm;
-  const lap_changes *more;
+  const lap_changes *more; /* beyond those of the arm; NULL: none */
   int64_t seed;
-  const char *name;
-  bool dev_only;
+  const char *name; /* it lies in OUT/NAME */
+  bool dev_only;    /* evaluated on dev alone, else on all sets */
 } lap_graph_run;
+
+/* Adds a run and its evaluations, and those of arms that evaluate the runs of its arm. *run is its
+ * task. */
 lap_code lap_graph_add_run(lap_graph *graph, const lap_graph_run *wanted, size_t *run,
                            lap_status *status);
 

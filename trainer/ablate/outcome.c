@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/ablate/trunk.h"
 
@@ -37,12 +38,8 @@ static json_t *last_object(const lap_task *task) {
 }
 
 static lap_code keep(const lap_task *task, const json_t *object, lap_status *status) {
-  char *path = lap_task_result_path(task), *text = json_dumps(object, JSON_COMPACT);
-  char *line = lap_format("%s\n", text);
-  lap_file_remove_temporaries(path); /* of a call that was killed */
-  const lap_code code = lap_file_write(path, line, strlen(line), status);
-  free(line);
-  free(text);
+  char *path = lap_task_result_path(task);
+  const lap_code code = lap_json_write_file(path, object, JSON_COMPACT, status);
   free(path);
   return code;
 }

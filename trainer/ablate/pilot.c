@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/statistics/decide.h"
 #include "trainer/statistics/detectable.h"
@@ -14,14 +14,8 @@ enum { MOST_BYTES = 16 << 20 };
 
 static lap_code read_json(const char *directory, const char *name, json_t **object,
                           lap_status *status) {
-  char *path = lap_format("%s/%s", directory, name), *text;
-  lap_code code = lap_file_read(path, MOST_BYTES, &text, NULL, status);
-  if (code == LAP_OK) {
-    *object = json_loads(text, 0, NULL);
-    free(text);
-    if (!json_is_object(*object))
-      code = lap_fail(status, LAP_DATA, "%s: is not a JSON object", path);
-  }
+  char *path = lap_format("%s/%s", directory, name);
+  const lap_code code = lap_json_read_file(path, MOST_BYTES, object, status);
   free(path);
   return code;
 }

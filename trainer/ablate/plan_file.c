@@ -362,8 +362,7 @@ static char *path_in(const lap_graph *graph, const char *name) {
 static lap_code write_text(const lap_graph *graph, const char *name, const char *text,
                            lap_status *status) {
   char *path = path_in(graph, name);
-  lap_file_remove_temporaries(path); /* of a call that was killed */
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  const lap_code code = lap_file_write_alone(path, text, strlen(text), status);
   free(path);
   return code;
 }

@@ -173,8 +173,8 @@ bool lap_suite_measures(const lap_suite *suite, const char *measure);
 /* NULL: there is none of this name. */
 const lap_suite_texts *lap_suite_find_texts(const lap_suite *suite, const char *name);
 
-/* One of `teachers`, or, by the name LAP_OWN_TEACHER, the suite's own; NULL: there is none. */
 #define LAP_OWN_TEACHER "teacher"
+/* One of `teachers`, or, by the name LAP_OWN_TEACHER, the suite's own; NULL: there is none. */
 const lap_suite_teacher *lap_suite_find_teacher(const lap_suite *suite, const char *name);
 /* Of whom an arm learns. */
 const lap_suite_teacher *lap_suite_teacher_of(const lap_suite *suite, const lap_arm *arm);
@@ -184,6 +184,7 @@ const char *lap_suite_teacher_name(const lap_suite_teacher *teacher);
 /* Bytes of its text that are used, of which a smoke run has fewer; 0: all. */
 int64_t lap_suite_set_limit(const lap_suite *suite, const lap_suite_set *set);
 
+/* NULL: there is none of this name. */
 const lap_arm *lap_suite_arm(const lap_suite *suite, const char *name);
 
 #endif

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
+#include "core/paths.h"
 #include "dataset/near_duplicates.h"
 #include "trainer/ablate/arms.h"
 #include "trainer/ablate/read.h"
@@ -436,8 +437,7 @@ static void cut_sizes(lap_suite *suite) {
 /* --- the whole --- */
 
 static char *name_of_file(const char *file) {
-  const char *slash = strrchr(file, '/'), *own = slash ? slash + 1 : file;
-  const char *dot = strrchr(own, '.');
+  const char *own = lap_path_name(file), *dot = strrchr(own, '.');
   return lap_format("%.*s", dot && dot > own ? (int)(dot - own) : (int)strlen(own), own);
 }
 

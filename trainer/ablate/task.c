@@ -107,7 +107,7 @@ lap_task_input lap_task_output(const lap_tasks *tasks, size_t task, const char *
       .task = task};
 }
 
-void lap_task_argue(lap_task *task, const char *format, ...) {
+void lap_task_add_argument(lap_task *task, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   char *argument = lap_format_list(format, arguments);
@@ -192,12 +192,8 @@ bool lap_task_is_done(const lap_task *task, bool *diverged) {
 
 static lap_code write_object(const lap_task *task, const char *name, json_t *object,
                              lap_status *status) {
-  char *path = lap_task_path(task, name), *text = json_dumps(object, JSON_INDENT(1));
-  char *line = lap_format("%s\n", text);
-  lap_file_remove_temporaries(path); /* of a call that was killed */
-  const lap_code code = lap_file_write(path, line, strlen(line), status);
-  free(line);
-  free(text);
+  char *path = lap_task_path(task, name);
+  const lap_code code = lap_json_write_file(path, object, JSON_INDENT(1), status);
   free(path);
   json_decref(object);
   return code;

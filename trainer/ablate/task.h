@@ -88,10 +88,11 @@ typedef struct {
 } lap_task_draft;
 
 void lap_task_draft_begin(lap_task_draft *draft, lap_task_kind kind);
-/* printf of a line of the identity. */
+/* Adds a line to the identity, as printf makes it. */
 void lap_task_draft_say(lap_task_draft *draft, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* `role` says what the input is for. */
+/* Adds an input: its key or content hash to the identity, under the name `role`, and the task that
+ * makes it, if one does, to what is needed. */
 void lap_task_draft_read(lap_task_draft *draft, const lap_tasks *tasks, const char *role,
                          const lap_task_input *input);
 
@@ -103,13 +104,14 @@ void lap_task_draft_end(lap_task_draft *draft, char sha256[LAP_SHA256_HEX]);
  * where `name` is NULL. */
 size_t lap_tasks_add(lap_tasks *tasks, lap_task_draft *draft, const char *name, const char *prefix,
                      bool *is_new);
-/* printf of an argument. */
-void lap_task_argue(lap_task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Adds an argument, as printf makes it. */
+void lap_task_add_argument(lap_task *task, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* What task number `task` makes: a file or glob in its directory, or "" for all of it. */
 lap_task_input lap_task_output(const lap_tasks *tasks, size_t task, const char *file);
 
-/* DIRECTORY/PREFIX NAME, malloc'ed. */
+/* The path of a file of the task: DIRECTORY/PREFIXNAME, malloc'ed. */
 char *lap_task_path(const lap_task *task, const char *name);
 /* The last line of its standard output, an object, which is kept as train.json of a run, SET.json
  * of an evaluation, result.json of others; malloc'ed. */
@@ -118,7 +120,7 @@ char *lap_task_result_path(const lap_task *task);
 /* Whether done.json is there with the task's key, and the result beside it is whole; it says too
  * whether it has diverged. */
 bool lap_task_is_done(const lap_task *task, bool *diverged);
-/* done.json. */
+/* Writes done.json: what was run, on how many ranks, and how long it took. */
 lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,
                              bool diverged, lap_status *status);
 /* Where a run directory holds the run of another key, moves that one to OUT/replaced, and brings

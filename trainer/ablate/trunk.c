@@ -86,8 +86,8 @@ void lap_trunks_settle(lap_tasks *tasks) {
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];
     if (between[i] == 0 || task->trunk.keeps) continue;
-    lap_task_argue(task, "checkpoint.every_steps=%" PRIu64, between[i]);
-    lap_task_argue(task, "checkpoint.keep_every=%" PRIu64, between[i]);
+    lap_task_add_argument(task, "checkpoint.every_steps=%" PRIu64, between[i]);
+    lap_task_add_argument(task, "checkpoint.keep_every=%" PRIu64, between[i]);
     task->trunk.keeps = true;
   }
   free(between);
@@ -168,8 +168,7 @@ static lap_code graft_checkpoint(const char *from, const char *to, lap_status *s
 static lap_code write_step(const lap_task *task, uint64_t step, lap_status *status) {
   char *path = lap_task_path(task, LAP_TRUNK_FILE);
   char *text = lap_format("{\"step\": %" PRIu64 "}\n", step);
-  lap_file_remove_temporaries(path); /* of a call that was killed */
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
+  const lap_code code = lap_file_write_alone(path, text, strlen(text), status);
   free(text);
   free(path);
   return code;

@@ -310,10 +310,7 @@ static lap_code write_object(const lap_graph *graph, const char *name, const jso
   char *text = json_dumps(object, JSON_INDENT(1));
   char *path = lap_format("%s/%s", graph->tasks.out, name);
   lap_code code = LAP_OK;
-  if (!holds(path, text)) {
-    lap_file_remove_temporaries(path);
-    code = lap_file_write(path, text, strlen(text), status);
-  }
+  if (!holds(path, text)) code = lap_file_write_alone(path, text, strlen(text), status);
   free(path);
   free(text);
   return code;

@@ -23,7 +23,7 @@ typedef struct {
   lap_cache_rows *rows;                       /* of a window */
   int32_t *inputs, *targets, *document_start; /* [T] */
   float *tail;                                /* of every counted row so far */
-  lap_judged *judged;
+  lap_claim *judged;
   uint64_t count, capacity;
   lap_set_documents documents;
   uint32_t document; /* in the set: of the row at hand */
@@ -81,9 +81,9 @@ static void audit_row(auditor *a, uint32_t i, int64_t t) {
   if (rows->next_logprob) a->nats -= (double)rows->next_logprob[i];
   reserve(a);
   a->tail[a->count] = rows->tail[i];
-  a->judged[a->count] = (lap_judged){.probability = best < 0 ? 0 : p[best],
-                                     .right = best >= 0 && ids[best] == a->targets[t],
-                                     .document = a->document};
+  a->judged[a->count] = (lap_claim){.probability = best < 0 ? 0 : p[best],
+                                    .right = best >= 0 && ids[best] == a->targets[t],
+                                    .document = a->document};
   a->count += 1;
   if (!audit->is_drawn) lap_full_calibration_add(&audit->full, p, ids, rows->k, a->targets[t]);
 }
@@ -104,18 +104,19 @@ static lap_code audit_window(auditor *a, size_t shard, uint64_t window, lap_stat
   return LAP_OK;
 }
 
-static lap_code audit_shards(auditor *a,
-                             void (*progress)(void *context, uint64_t done, uint64_t total),
-                             void *context, lap_status *status) {
+static lap_code audit_shards(auditor *a, const lap_progress_hook *hook, lap_status *status) {
   const lap_token_set *set = lap_cache_tokens(a->cache);
   const uint32_t length = lap_cache_schema_of(a->cache)->sequence_length;
-  uint64_t done = 0;
+  lap_progress_state progress = {.step = "audit", .unit = "tokens", .total = set->token_count};
+  lap_progress_report(hook, progress);
   double bytes = 0;
   for (size_t s = 0; s < set->count; ++s) {
     const uint64_t windows = lap_window_count(set->shard[s]->token_count, length);
-    for (uint64_t w = 0; w < windows; ++w) LAP_TRY(audit_window(a, s, w, status));
-    done += set->shard[s]->token_count;
-    if (progress) progress(context, done, set->token_count);
+    for (uint64_t w = 0, row; w < windows; ++w) {
+      LAP_TRY(audit_window(a, s, w, status));
+      progress.done += lap_window_rows(set->shard[s], w, length, &row);
+      lap_progress_report(hook, progress);
+    }
     struct stat found;
     if (stat(lap_cache_path(a->cache, s), &found) == 0) bytes += (double)found.st_size;
   }
@@ -153,9 +154,8 @@ static void finish(auditor *a) {
   }
 }
 
-lap_code lap_audit_cache(lap_cache *cache,
-                         void (*progress)(void *context, uint64_t done, uint64_t total),
-                         void *context, lap_audit *audit, lap_status *status) {
+lap_code lap_audit_cache(lap_cache *cache, const lap_progress_hook *hook, lap_audit *audit,
+                         lap_status *status) {
   const lap_cache_schema *schema = lap_cache_schema_of(cache);
   const uint32_t length = schema->sequence_length;
   *audit = (lap_audit){.has_entropy = schema->has_entropy,
@@ -167,7 +167,7 @@ lap_code lap_audit_cache(lap_cache *cache,
                .inputs = lap_allocate(length, sizeof *a.inputs),
                .targets = lap_allocate(length, sizeof *a.targets),
                .document_start = lap_allocate(length, sizeof *a.document_start)};
-  const lap_code code = audit_shards(&a, progress, context, status);
+  const lap_code code = audit_shards(&a, hook, status);
   if (code == LAP_OK) finish(&a);
   lap_cache_rows_destroy(a.rows);
   lap_set_documents_release(&a.documents);

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "core/progress.h"
 #include "teacher/cache.h"
 #include "trainer/audit/reliability.h"
 
@@ -36,10 +37,9 @@ typedef struct {
   lap_full_calibration full;   /* likewise; of the kept ids */
 } lap_audit;
 
-/* LAP_DATA where a row is invalid. `progress` may be NULL. */
-lap_code lap_audit_cache(lap_cache *cache,
-                         void (*progress)(void *context, uint64_t done, uint64_t total),
-                         void *context, lap_audit *audit, lap_status *status);
+/* LAP_DATA where a row is invalid. `hook`, unless NULL, is told of the tokens, window by window. */
+lap_code lap_audit_cache(lap_cache *cache, const lap_progress_hook *hook, lap_audit *audit,
+                         lap_status *status);
 
 /* A new reference; NAN as null. */
 json_t *lap_audit_to_json(const lap_audit *audit);

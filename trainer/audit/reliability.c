@@ -9,14 +9,14 @@
 enum { BINS = 15 };
 
 static int compare(const void *left, const void *right) {
-  const lap_judged *a = left, *b = right;
+  const lap_claim *a = left, *b = right;
   if (a->probability != b->probability) return a->probability < b->probability ? -1 : 1;
   if (a->right != b->right) return a->right ? -1 : 1;
   return a->document < b->document ? -1 : a->document > b->document;
 }
 
 /* Adds the bin's sums, and to each document the positions that it has in the bin. */
-static void add_bin(const lap_judged *positions, uint64_t count, lap_reliability *r, double *x,
+static void add_bin(const lap_claim *positions, uint64_t count, lap_reliability *r, double *x,
                     double *n) {
   double right = 0, claimed = 0, variance = 0;
   for (uint64_t i = 0; i < count; ++i) {
@@ -49,7 +49,7 @@ static double width_of(const lap_reliability *r, const double *x, const double *
   return lap_student_quantile(0.975, df) * sqrt(squares * (df + 1) / df) / (double)r->count;
 }
 
-lap_reliability lap_reliability_of(lap_judged *positions, uint64_t count, uint32_t documents) {
+lap_reliability lap_reliability_of(lap_claim *positions, uint64_t count, uint32_t documents) {
   lap_reliability r = {.count = count};
   if (count == 0) {
     r.error = r.floor = r.low = r.high = r.right = r.claimed = NAN;

@@ -25,7 +25,7 @@ typedef struct {
   float probability; /* of the likeliest token */
   bool right;        /* it came */
   uint32_t document; /* below `documents` */
-} lap_judged;
+} lap_claim;
 
 typedef struct {
   double error, floor;       /* ECE, and what perfect calibration would show */
@@ -35,7 +35,7 @@ typedef struct {
 } lap_reliability;
 
 /* positions [count] are sorted. All NAN and 0 where there are none. */
-lap_reliability lap_reliability_of(lap_judged *positions, uint64_t count, uint32_t documents);
+lap_reliability lap_reliability_of(lap_claim *positions, uint64_t count, uint32_t documents);
 
 /* Full-ECE (arXiv 2406.11345): every probability that a row gives is a prediction, not the largest
  * alone. Predictions go into 15 bins of equal width from 0 to 1; with R_b, C_b as above over all

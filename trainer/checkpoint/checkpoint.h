@@ -125,8 +125,8 @@ lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
 
 /* Collective. Deletes old checkpoints of `directory`, as a writer does. LAP_OK; a failure to delete
  * is a warning in status->message on rank 0. */
-lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
-                              int64_t best_step, lap_comm *comm, lap_status *status);
+lap_code lap_checkpoint_prune(const char *directory, const lap_checkpoint_keep *keep,
+                              lap_comm *comm, lap_status *status);
 
 /* What the manifest says, for inspect, eval and resume. */
 typedef struct {

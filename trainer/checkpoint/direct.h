@@ -35,8 +35,8 @@ void lap_direct_writer_destroy(lap_direct_writer *writer);
 
 lap_direct_reader *lap_direct_reader_create(int descriptor, const char *path, int64_t file_bytes);
 /* Some of the bytes from `offset` on, at most `most`: a pointer to them, valid until the next call,
- * and in *count how many; *count is 0 at the end of the file. For reading in order: what is
- * before `offset` may be read again, at the cost of a block. */
+ * and in *count how many; *count is 0 at the end of the file. For reading in order: what is before
+ * `offset` may be read again, at the cost of a block. */
 lap_code lap_direct_read(lap_direct_reader *reader, int64_t offset, int64_t most,
                          const char **bytes, size_t *count, lap_status *status);
 void lap_direct_reader_destroy(lap_direct_reader *reader);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +191,13 @@ void lap_checkpoint_tidy(const char *directory, const char *name) {
     free(found.name);
   }
   closedir(open);
+}
+
+void lap_checkpoint_tidy_beside(const char *path) {
+  char *copy = lap_copy_string(path), *other = lap_copy_string(path);
+  lap_checkpoint_tidy(dirname(copy), basename(other));
+  free(copy);
+  free(other);
 }
 
 /* --- what is there --- */

@@ -7,8 +7,7 @@
  *   step-00000120.deleted-HOST-PID-N       no longer a checkpoint, being deleted
  *
  * HOST and PID keep two runs apart that write into one directory. At whatever moment a process is
- * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it
- * leaves.
+ * killed, every step-* directory is whole; lap_checkpoint_tidy removes what else it leaves.
  */
 #ifndef LAP_TRAINER_CHECKPOINT_DIRECTORY_H
 #define LAP_TRAINER_CHECKPOINT_DIRECTORY_H
@@ -40,5 +39,7 @@ lap_code lap_checkpoint_delete(const char *path, lap_status *status);
  * hour, is left alone. `name` is the name of the checkpoint concerned; NULL: all step-*. Failures
  * do not matter to anybody now and are not reported. */
 void lap_checkpoint_tidy(const char *directory, const char *name);
+/* The same for the one at `path`. */
+void lap_checkpoint_tidy_beside(const char *path);
 
 #endif

@@ -53,11 +53,10 @@ void lap_checkpoint_prune_alone(const char *directory, const lap_checkpoint_keep
   status->code = LAP_OK;
 }
 
-lap_code lap_checkpoint_prune(const char *directory, int64_t keep, int64_t keep_every,
-                              int64_t best_step, lap_comm *comm, lap_status *status) {
-  const lap_checkpoint_keep rules = {keep, keep_every, best_step};
+lap_code lap_checkpoint_prune(const char *directory, const lap_checkpoint_keep *keep,
+                              lap_comm *comm, lap_status *status) {
   *status = (lap_status){.code = LAP_OK};
-  if (lap_comm_rank(comm) == 0) lap_checkpoint_prune_alone(directory, &rules, -1, status);
+  if (lap_comm_rank(comm) == 0) lap_checkpoint_prune_alone(directory, keep, -1, status);
   lap_barrier(comm);
   return LAP_OK;
 }

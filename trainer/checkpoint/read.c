@@ -12,6 +12,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/paths.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/checkpoint/manifest.h"
@@ -106,11 +107,6 @@ static lap_code open_newest(const char *directory, lap_checkpoint **checkpoint,
   return code;
 }
 
-static const char *last_component(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status) {
   *checkpoint = NULL;
   char *plain = lap_copy_string(path);
@@ -118,7 +114,7 @@ lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_
   char *manifest = lap_format("%s/" LAP_MANIFEST_NAME, plain);
   char *inside = lap_format("%s/checkpoints", plain);
   lap_code code;
-  if (lap_file_exists(manifest) || lap_checkpoint_is_step(last_component(plain), NULL))
+  if (lap_file_exists(manifest) || lap_checkpoint_is_step(lap_path_name(plain), NULL))
     code = open_directory(plain, checkpoint, status);
   else
     code = open_newest(lap_file_exists(inside) ? inside : plain, checkpoint, status);

@@ -1,6 +1,5 @@
 #include <assert.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -443,19 +442,12 @@ static lap_code check_nothing_there(const char *path, lap_comm *comm, lap_status
   return lap_agree(comm, status);
 }
 
-static void tidy_beside(const char *path) {
-  char *copy = lap_copy_string(path), *other = lap_copy_string(path);
-  lap_checkpoint_tidy(dirname(copy), basename(other));
-  free(copy);
-  free(other);
-}
-
 lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
                                       const lap_checkpoint_extras *extras, lap_status *status) {
   lap_comm *comm = state->placement.comm;
   char *plain = lap_copy_string(path);
   for (size_t end = strlen(plain); end > 1 && plain[end - 1] == '/'; --end) plain[end - 1] = '\0';
-  if (lap_comm_rank(comm) == 0) tidy_beside(plain);
+  if (lap_comm_rank(comm) == 0) lap_checkpoint_tidy_beside(plain);
   lap_code code = check_nothing_there(plain, comm, status);
   if (code != LAP_OK) {
     free(plain);

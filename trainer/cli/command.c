@@ -147,7 +147,7 @@ static lap_code take_key(const parse_state *parse, int key, const char *argument
 /* What the process ends with; said where that is needed. */
 static int finish(lap_code code, lap_status *status) {
   code = lap_output_finish(code, status);
-  if (code != LAP_OK) lap_command_report(status);
+  if (code != LAP_OK) lap_command_print_failure(status);
   return code;
 }
 
@@ -388,7 +388,7 @@ static char *name_in_messages(const lap_command *command) {
   return lap_format("lapidary %s: rank %d", command->name, rank);
 }
 
-void lap_command_report(const lap_status *status) {
+void lap_command_print_failure(const lap_status *status) {
   if (status->message[0]) fprintf(stderr, "%s: %s\n", program_invocation_name, status->message);
 }
 
@@ -435,7 +435,7 @@ static int run_command(const lap_command *command, int argc, char **argv) {
   if (code != LAP_OK && status.message[0] && command->collective && is_later_process())
     let_first_process_speak();
   else if (code != LAP_OK)
-    lap_command_report(&status);
+    lap_command_print_failure(&status);
   argv[0] = given;
   program_invocation_name = invoked;
   free(name);

@@ -92,7 +92,7 @@ lap_code lap_command_print_json(const json_t *object, lap_status *status);
 
 /* Prints "lapidary NAME: MESSAGE" as one line on stderr, where there is a message; with the rank
  * before it where the command is not collective. */
-void lap_command_report(const lap_status *status);
+void lap_command_print_failure(const lap_status *status);
 
 /* main(): dispatches to commands [ends with NULL]; returns the exit code. */
 int lap_command_main(const lap_command *const *commands, int argc, char **argv);

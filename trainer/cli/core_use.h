@@ -8,14 +8,13 @@
 
 /* The numbers of the node where most threads come to a core. */
 typedef struct {
-  int nodes, ranks; /* of the job */
-  int threads;      /* of a rank */
-  const char *host; /* of the node */
-  int node_ranks;   /* on the node */
-  int cores;        /* of the node */
-  int bound_cores;  /* the fewest that one of its ranks may run on */
-  double
-      load_average; /* processes that wanted a core of the node in the last minute, ours or not */
+  int nodes, ranks;    /* of the job */
+  int threads;         /* of a rank */
+  const char *host;    /* of the node */
+  int node_ranks;      /* on the node */
+  int cores;           /* of the node */
+  int bound_cores;     /* the fewest that one of its ranks may run on */
+  double load_average; /* processes that wanted a core of it in the last minute, ours or not */
 } lap_core_use;
 
 /* Collective. `threads` is the same on all ranks. */

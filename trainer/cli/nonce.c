@@ -26,8 +26,7 @@ lap_code lap_nonce_create(char nonce[LAP_NONCE_TEXT], lap_status *status) {
 
 lap_code lap_nonce_write(const char *path, const char *nonce, lap_status *status) {
   char *file = file_in(path);
-  lap_file_remove_temporaries(file); /* of a killed process */
-  const lap_code code = lap_file_write(file, nonce, strlen(nonce), status);
+  const lap_code code = lap_file_write_alone(file, nonce, strlen(nonce), status);
   free(file);
   return code;
 }

@@ -43,7 +43,7 @@ lap_code lap_session_finish(lap_session *session, lap_code code, lap_status *sta
   lap_console_destroy(session->console);
   session->console = NULL;
   /* Said before the ranks end: mpirun ends the whole job with the first of them that fails. */
-  if (code != LAP_OK && session->root) lap_command_report(status);
+  if (code != LAP_OK && session->root) lap_command_print_failure(status);
   status->message[0] = '\0';
   lap_comm_set_activity(session->comm, "ending");
   /* mpirun sends SIGTERM to the others when the first of them has ended: it stops nothing here. */

@@ -17,6 +17,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/output.h"
 #include "trainer/cli/session.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/commands/audit_angles.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/precision_flag.h"
@@ -81,11 +82,6 @@ static const lap_flag flags_of_audit[] = {
      .help = "threads of --live and --student [1]"},
     LAP_FLAG_PRECISION(OF_ANGLES(precision)),
     {0}};
-
-static void show_progress(void *context, uint64_t done, uint64_t total) {
-  lap_console_progress(context, (int64_t)done, "");
-  (void)total;
-}
 
 /* --- live --- */
 
@@ -156,11 +152,10 @@ static lap_code print_results(const lap_cache *cache, const audit_flags *flags,
 
 static lap_code audit_all(const lap_session *session, const audit_flags *flags, lap_cache *cache,
                           results *found, lap_status *status) {
-  lap_console_progress_begin(session->console, "audit", "tokens",
-                             (int64_t)lap_cache_tokens(cache)->token_count, 0);
-  const lap_code code =
-      lap_audit_cache(cache, show_progress, session->console, &found->audit, status);
-  lap_console_progress_end(session->console);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  const lap_code code = lap_audit_cache(cache, &hook, &found->audit, status);
+  lap_step_progress_end(&progress);
   LAP_TRY(code);
   if (flags->live) LAP_TRY(audit_live(session, flags, cache, &found->live, status));
   if (!flags->angles.student) return LAP_OK;

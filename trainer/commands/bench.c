@@ -15,6 +15,7 @@
 #include "autograd/kernel/triad.h"
 #include "core/clock.h"
 #include "core/json.h"
+#include "core/median.h"
 #include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
@@ -77,16 +78,6 @@ typedef struct {
   uint64_t check_bytes;     /* of a step, beside them */
   lap_roof_profile profile; /* of rank 0 */
 } bench_result;
-
-static int compare(const void *left, const void *right) {
-  const double a = *(const double *)left, b = *(const double *)right;
-  return (a > b) - (a < b);
-}
-
-static double median(double *values, int64_t count) {
-  qsort(values, (size_t)count, sizeof *values, compare);
-  return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
 
 typedef struct {
   lap_gemm_yardstick *stick; /* NULL: none is measured */
@@ -195,7 +186,7 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
   double mine[NUMBERS] = {result->seconds, result->gflop, result->exposed_seconds,
                           (double)result->peak};
   for (int i = 0; i < YARDSTICKS && times->rounds > 0; ++i)
-    mine[RATES + i] = median(times->rates[i], times->rounds);
+    mine[RATES + i] = lap_median(times->rates[i], (size_t)times->rounds);
   double *all = lap_allocate((int64_t)ranks * NUMBERS, sizeof *all);
   lap_gather_all(comm, mine, sizeof mine, all);
   result->seconds = result->gflop = result->exposed_seconds = 0;
@@ -219,7 +210,7 @@ static void join_ranks(lap_comm *comm, int64_t steps, bench_times *times, bench_
     for (int64_t i = 0; i < steps; ++i)
       if (of_ranks[r * steps + i] > times->step_seconds[i])
         times->step_seconds[i] = of_ranks[r * steps + i];
-  result->step_seconds = median(times->step_seconds, steps);
+  result->step_seconds = lap_median(times->step_seconds, (size_t)steps);
   free(of_ranks);
 }
 

@@ -18,7 +18,7 @@
 #include "trainer/cli/core_use.h"
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
-#include "trainer/doctor/findings.h"
+#include "trainer/doctor/diagnosis.h"
 #include "trainer/doctor/unit_costs.h"
 #include "trainer/plan/hardware.h"
 
@@ -92,77 +92,79 @@ static void measure(lap_comm *comm, const lap_machine_facts *all, bool quick, la
 
 /* Collective. The process multiplies in bfloat16 from here on. */
 static lap_code check_bfloat16(const lap_session *session, bool quick, lap_hardware *hardware,
-                               lap_findings *findings, lap_status *status) {
+                               lap_diagnosis *findings, lap_status *status) {
   const lap_gemm_choice choice = {.backend = LAP_GEMM_LAPIDARY, .precision = LAP_MATMUL_BFLOAT16};
   LAP_TRY(lap_session_open_gemm(session, choice, 1, status));
   const double peak = lap_measure_peak(session->comm);
   lap_measure_bfloat16_costs(session->comm, quick ? 1 : 6, hardware);
-  lap_findings_add(findings, LAP_SEVERITY_OK, "bfloat16", "",
-                   "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
-                   "processor's widest unit",
-                   hardware->bfloat16_gflops, lap_matmul_kernel_here()->bfloat16,
-                   100 * hardware->bfloat16_gflops / peak);
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "bfloat16", "",
+                    "%.0f GFLOP/s a rank with precision: bfloat16, %s; %.0f %% of the peak of the "
+                    "processor's widest unit",
+                    hardware->bfloat16_gflops, lap_matmul_kernel_here()->bfloat16,
+                    100 * hardware->bfloat16_gflops / peak);
   return LAP_OK;
 }
 
 /* --- what it means --- */
 
 static void check_link(const lap_link *link, const char *subject, double slow, const char *advice,
-                       lap_findings *findings) {
+                       lap_diagnosis *findings) {
   if (link->bytes_per_second == 0) return;
   const bool is_slow = link->bytes_per_second < slow;
-  lap_findings_add(findings, is_slow ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, subject,
-                   is_slow ? advice : "",
-                   "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
-                   link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
+  lap_diagnosis_add(findings, is_slow ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, subject,
+                    is_slow ? advice : "",
+                    "%.2f GB/s a rank with all of them sending, %.0f us a round of small messages",
+                    link->bytes_per_second / 1e9, link->latency_seconds * 1e6);
 }
 
 /* Collective. Whether that is too much, the finding on binding says. */
-static void say_cores(lap_comm *comm, int threads, lap_findings *findings) {
+static void say_cores(lap_comm *comm, int threads, lap_diagnosis *findings) {
   const lap_core_use use = lap_core_use_of(comm, threads);
   char text[256];
   lap_core_use_print(&use, text, sizeof text);
-  lap_findings_add(findings, LAP_SEVERITY_OK, "cores", "", "%s", text);
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "cores", "", "%s", text);
 }
 
 /* Which kernel rank 0 multiplies with, and why not one of those that are faster. */
-static void check_kernel(lap_findings *findings) {
+static void check_kernel(lap_diagnosis *findings) {
   const lap_matmul_kernel *const *all = lap_matmul_kernels(), *here = lap_matmul_kernel_here();
   const char *asked = getenv("LAPIDARY_KERNEL");
-  lap_findings_add(findings, LAP_SEVERITY_OK, "products", "",
-                   "lapidary's kernel %s; the same bits on every processor", here->name);
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "products", "",
+                    "lapidary's kernel %s; the same bits on every processor", here->name);
   if (asked && *asked) {
     if (here != *all)
-      lap_findings_add(findings, LAP_SEVERITY_NOTE, "products", "",
-                       "LAPIDARY_KERNEL=%s limits the kernels", asked);
+      lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "products", "",
+                        "LAPIDARY_KERNEL=%s limits the kernels", asked);
     return;
   }
   for (; *all != here; ++all)
     if ((*all)->runs_here())
-      lap_findings_add(findings, LAP_SEVERITY_SLOW, "products",
-                       "report the processor: its unit adds in an order that no other has",
-                       "kernel %s is not used: it does not give the bits of plain", (*all)->name);
+      lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "products",
+                        "report the processor: its unit adds in an order that no other has",
+                        "kernel %s is not used: it does not give the bits of plain", (*all)->name);
     else
-      lap_findings_add(findings, LAP_SEVERITY_OK, "products", "",
-                       "no kernel %s: the processor lacks its instructions", (*all)->name);
+      lap_diagnosis_add(findings, LAP_SEVERITY_OK, "products", "",
+                        "no kernel %s: the processor lacks its instructions", (*all)->name);
 }
 
-static void check_rates(const lap_hardware *h, double peak, lap_findings *findings) {
+static void check_rates(const lap_hardware *h, double peak, lap_diagnosis *findings) {
   check_kernel(findings);
-  lap_findings_add(findings, LAP_SEVERITY_OK, "product rate", "",
-                   "%.1f GFLOP/s a rank, one thread, all ranks at once; %.0f %% of the peak of its "
-                   "vector unit",
-                   h->sgemm_gflops, 100 * h->sgemm_gflops / peak);
-  lap_findings_add(findings, LAP_SEVERITY_OK, "bandwidth", "",
-                   "%.1f GB/s a rank (triad), all ranks at once", h->memory_bytes_per_second / 1e9);
+  lap_diagnosis_add(
+      findings, LAP_SEVERITY_OK, "product rate", "",
+      "%.1f GFLOP/s a rank, one thread, all ranks at once; %.0f %% of the peak of its "
+      "vector unit",
+      h->sgemm_gflops, 100 * h->sgemm_gflops / peak);
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "bandwidth", "",
+                    "%.1f GB/s a rank (triad), all ranks at once",
+                    h->memory_bytes_per_second / 1e9);
   enum { FAIR_PERCENT = 90 };
   const double percent = 100 * h->core_share;
-  lap_findings_add(findings, percent < FAIR_PERCENT ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK,
-                   "core share",
-                   percent < FAIR_PERCENT ? "ranks share cores with each other or with other "
-                                            "programs: use fewer ranks, or an idle machine"
-                                          : "",
-                   "a rank gets %.0f %% of a core", percent);
+  lap_diagnosis_add(findings, percent < FAIR_PERCENT ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK,
+                    "core share",
+                    percent < FAIR_PERCENT ? "ranks share cores with each other or with other "
+                                             "programs: use fewer ranks, or an idle machine"
+                                           : "",
+                    "a rank gets %.0f %% of a core", percent);
   check_link(&h->within_node, "within node", 5e8, "check that Open MPI uses shared memory (vader)",
              findings);
   check_link(&h->between_nodes, "between nodes", 1e8,
@@ -172,12 +174,13 @@ static void check_rates(const lap_hardware *h, double peak, lap_findings *findin
 /* --- the command --- */
 
 static lap_code report(const lap_session *session, const lap_hardware *hardware,
-                       const lap_findings *findings, bool json, lap_status *status) {
-  if (session->root) lap_findings_print(findings, stdout);
+                       const lap_diagnosis *findings, bool json, lap_status *status) {
+  if (session->root) lap_diagnosis_print(findings, stdout);
   lap_status own = {0};
-  if (lap_findings_stop(findings)) {
+  if (lap_diagnosis_stop(findings)) {
     fflush(stdout);
-    return lap_fail(status, LAP_DATA, "training cannot work here: %s", lap_findings_stop(findings));
+    return lap_fail(status, LAP_DATA, "training cannot work here: %s",
+                    lap_diagnosis_stop(findings));
   }
   if (session->root && json) {
     json_t *object = lap_hardware_to_json(hardware);
@@ -198,7 +201,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
   lap_machine_look(&mine);
   lap_machine_facts *all = lap_allocate(lap_comm_size(comm), sizeof *all);
   lap_gather_all(comm, &mine, sizeof mine, all);
-  lap_findings *findings = lap_findings_create();
+  lap_diagnosis *findings = lap_diagnosis_create();
   say_cores(comm, (int)flags->threads, findings);
   lap_machine_check(comm, all, (int)flags->threads, findings);
   lap_code code =
@@ -212,7 +215,7 @@ static lap_code doctor(const lap_session *session, const lap_command_line *line,
     if (code == LAP_OK) code = report(session, &hardware, findings, line->json, status);
     lap_hardware_release(&hardware);
   }
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   free(all);
   return code;
 }

@@ -27,6 +27,6 @@ extern const lap_command lap_command_plan;
 extern const lap_command lap_command_bench;
 extern const lap_command lap_command_doctor;
 extern const lap_command lap_command_ablate;
-extern const lap_command lap_command_report_entry; /* lap_command_report is a function */
+extern const lap_command lap_command_report;
 
 #endif

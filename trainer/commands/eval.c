@@ -19,6 +19,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/eval_choices.h"
 #include "trainer/commands/eval_judge.h"
@@ -163,13 +164,6 @@ static void close_inputs(eval_inputs *in) {
 }
 
 /* --- output --- */
-
-static void show_progress(void *context, uint64_t done, uint64_t total) {
-  lap_console *console = context;
-  if (done == 1) lap_console_progress_begin(console, "eval", "windows", (int64_t)total, 0);
-  lap_console_progress(console, (int64_t)done, "");
-  if (done == total) lap_console_progress_end(console);
-}
 
 static void print_evaluation(const lap_evaluation *e) {
   printf("loss           %.6f nats/token\nperplexity     %.4f\n", e->loss, e->perplexity);
@@ -350,6 +344,8 @@ static lap_code check_finite(const lap_model_source *source, double loss, lap_st
 static lap_code evaluate_inputs(const lap_session *session, const eval_flags *flags,
                                 const eval_inputs *in, eval_result *r, lap_status *status) {
   lap_session_say_cores(session, (int)flags->model.threads);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
   const lap_evaluate_request request = {.model = &in->model.source.config->model,
                                         .state = in->model.state,
                                         .weights = in->model.weights,
@@ -357,10 +353,11 @@ static lap_code evaluate_inputs(const lap_session *session, const eval_flags *fl
                                         .piece_bytes = in->piece_bytes,
                                         .threads = (int)flags->model.threads,
                                         .detail = &r->detail,
-                                        .progress = session->root ? show_progress : NULL,
-                                        .context = session->console};
+                                        .hook = &hook};
   lap_comm_set_activity(session->comm, "evaluating");
-  LAP_TRY(lap_evaluate(&request, &r->evaluation, status));
+  const lap_code code = lap_evaluate(&request, &r->evaluation, status);
+  lap_step_progress_end(&progress);
+  LAP_TRY(code);
   LAP_TRY(check_finite(&in->model.source, r->evaluation.loss, status));
   lap_status own = {0};
   if (session->root) own.code = digest(flags, in, r, &own);
@@ -412,8 +409,12 @@ static lap_code evaluate(const lap_session *session, const lap_command_line *lin
                                             .json = line->json};
     return lap_eval_judge(session, &flags->model, &request, status);
   }
-  return lap_eval_memorise(session, &flags->model, checkpoint, flags->memorise, flags->tokens,
-                           prompts, line->json, status);
+  const lap_eval_memorise_request request = {.checkpoint = checkpoint,
+                                             .seen = flags->memorise,
+                                             .unseen = flags->tokens,
+                                             .prompts = prompts,
+                                             .json = line->json};
+  return lap_eval_memorise(session, &flags->model, &request, status);
 }
 
 static double watchdog_of(const lap_command_line *line, const void *flags) {

@@ -5,6 +5,7 @@
 
 #include "core/json.h"
 #include "mpi/transport/agree.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/commands/text_model.h"
 #include "trainer/measure/choices.h"
@@ -38,13 +39,6 @@ static void close_inputs(choices_inputs *in) {
   lap_choices_release(&in->choices);
   lap_tokenizer_close(in->tokenizer);
   lap_sharded_model_close(&in->model);
-}
-
-static void show_progress(void *context, uint64_t done, uint64_t total) {
-  lap_console *console = context;
-  if (done == 1) lap_console_progress_begin(console, "eval", "choices", (int64_t)total, 0);
-  lap_console_progress(console, (int64_t)done, "");
-  if (done == total) lap_console_progress_end(console);
 }
 
 static void print_seen(const json_t *list) {
@@ -109,14 +103,16 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
   lap_choices_result result = {0};
   if (code == LAP_OK) {
     lap_session_say_cores(session, (int)flags->threads);
+    lap_step_progress progress;
+    const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
     const lap_choices_request scored = {.model = &in.model,
                                         .choices = &in.choices,
                                         .tokenizer = in.tokenizer,
                                         .unigram = request->unigram ? &in.unigram : NULL,
                                         .threads = (int)flags->threads,
-                                        .progress = session->root ? show_progress : NULL,
-                                        .context = session->console};
+                                        .hook = &hook};
     code = lap_choices_score_all(&scored, &result, status);
+    lap_step_progress_end(&progress);
   }
   if (code == LAP_OK && session->root) code = finish(request, &in, &result, status);
   lap_choices_result_release(&result);

@@ -72,7 +72,7 @@ static lap_code draw_and_listen(const lap_session *session, const lap_model_flag
   LAP_TRY(lap_judge_draw(&model, judge.config->vocab_size, &in->tokens, prompts, threads, judged,
                          status));
   LAP_TRY(lap_session_open_gemm(session, products[1], threads, status));
-  if (lap_judge_listen(&judge, &in->tokens, threads, judged, status) == LAP_OK) return LAP_OK;
+  if (lap_judge_score(&judge, &in->tokens, threads, judged, status) == LAP_OK) return LAP_OK;
   return lap_fail_context(status, "%s", in->judge.path);
 }
 

@@ -15,8 +15,8 @@ enum { KINDS = 2 };
 static const char *const prefixes[KINDS] = {"", "control_"};
 
 static lap_code measure(const lap_session *session, const lap_model_flags *flags,
-                        const lap_model_source *source, const char *const patterns[KINDS],
-                        int64_t prompts, lap_memorised found[KINDS], lap_status *status) {
+                        const lap_model_source *source, const lap_eval_memorise_request *request,
+                        lap_memorised found[KINDS], lap_status *status) {
   const lap_gemma2_config *config = &source->config->model;
   if (config->max_position_embeddings < 1 + LAP_MEMORISE_PROMPT + LAP_MEMORISE_CONTINUATION)
     return lap_fail(status, LAP_USAGE,
@@ -26,11 +26,12 @@ static lap_code measure(const lap_session *session, const lap_model_flags *flags
                     config->max_position_embeddings);
   LAP_TRY(
       lap_session_open_gemm(session, lap_config_gemm(source->config), (int)flags->threads, status));
+  const char *const patterns[KINDS] = {request->seen, request->unseen};
   for (int k = 0; k < KINDS; ++k) {
     lap_token_set set = {0};
     lap_code code = lap_model_open_tokens(source, patterns[k], &set, status);
     if (code == LAP_OK)
-      code = lap_memorise(config, source->weights, &set, (uint64_t)prompts, flags->threads,
+      code = lap_memorise(config, source->weights, &set, (uint64_t)request->prompts, flags->threads,
                           &found[k], status);
     lap_token_set_close(&set);
     if (code != LAP_OK) return code;
@@ -62,17 +63,15 @@ static void print_text(const lap_memorised found[KINDS]) {
 }
 
 lap_code lap_eval_memorise(const lap_session *session, const lap_model_flags *flags,
-                           const char *checkpoint, const char *seen, const char *unseen,
-                           int64_t prompts, bool json, lap_status *status) {
+                           const lap_eval_memorise_request *request, lap_status *status) {
   LAP_TRY(lap_session_alone(session, "eval --memorise", status));
-  const char *const patterns[KINDS] = {seen, unseen};
   lap_memorised found[KINDS];
   lap_model_source source = {0};
-  lap_code code = lap_model_open(checkpoint, LAP_MODEL_FLOAT32, &source, status);
+  lap_code code = lap_model_open(request->checkpoint, LAP_MODEL_FLOAT32, &source, status);
   if (code == LAP_OK) code = lap_precision_flag_apply(flags->precision, source.config, status);
   if (code == LAP_OK && source.notice) lap_console_warn(session->console, "%s", source.notice);
-  if (code == LAP_OK) code = measure(session, flags, &source, patterns, prompts, found, status);
-  if (code == LAP_OK && json) {
+  if (code == LAP_OK) code = measure(session, flags, &source, request, found, status);
+  if (code == LAP_OK && request->json) {
     json_t *object = to_json(found, source.path);
     code = lap_command_print_json(object, status);
     json_decref(object);

@@ -6,10 +6,16 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/model_flags.h"
 
-/* Collective, but for one rank alone. `seen`: shards that the model was trained on; `unseen`: held
- * out, the control. Prints the result. */
+typedef struct {
+  const char *checkpoint;
+  const char *seen;   /* shards that the model was trained on */
+  const char *unseen; /* held-out ones, the control */
+  int64_t prompts;    /* of each */
+  bool json;
+} lap_eval_memorise_request;
+
+/* For one process alone (lap_session_alone). Prints the result. */
 lap_code lap_eval_memorise(const lap_session *session, const lap_model_flags *flags,
-                           const char *checkpoint, const char *seen, const char *unseen,
-                           int64_t prompts, bool json, lap_status *status);
+                           const lap_eval_memorise_request *request, lap_status *status);
 
 #endif

@@ -92,8 +92,8 @@ typedef struct {
   lap_status first;
 } survey;
 
-static void add_finding(const lap_inspector *inspector, const char *path, const lap_finding *found,
-                        survey *s) {
+static void add_finding(const lap_inspector *inspector, const char *path,
+                        const lap_survey_entry *found, survey *s) {
   const lap_code code = found->status.code;
   char *clean = lap_report_clean(path, strlen(path), 200);
   const char *answer = code != LAP_OK ? "PROBLEM" : inspector->check ? "whole" : "-";
@@ -116,7 +116,7 @@ static void show_nothing(void *console, int64_t looked_at) { (void)console, (voi
 static void look_at_all(const lap_inspector *inspector, const path_list *list, int64_t jobs,
                         survey *s) {
   lap_console *console = inspector->session->console;
-  lap_finding *findings = lap_allocate((int64_t)list->count, sizeof *findings);
+  lap_survey_entry *findings = lap_allocate((int64_t)list->count, sizeof *findings);
   if (!inspector->check) jobs = 1;
   if (jobs == 0) jobs = lap_survey_jobs(list->path, list->count);
   if (inspector->check)
@@ -125,7 +125,7 @@ static void look_at_all(const lap_inspector *inspector, const path_list *list, i
              inspector->check ? show_progress : show_nothing, console, findings);
   if (inspector->check) lap_console_progress_end(console);
   for (size_t i = 0; i < list->count; ++i) add_finding(inspector, list->path[i], &findings[i], s);
-  lap_findings_release(findings, list->count);
+  lap_survey_release(findings, list->count);
   free(findings);
 }
 

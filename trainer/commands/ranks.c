@@ -2,10 +2,14 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "core/memory.h"
 #include "core/stop.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/load.h"
+#include "trainer/config/resolve.h"
+#include "trainer/config/value.h"
 
 double lap_ranks_watchdog(const lap_command_line *line, const void *flags) {
   (void)flags;
@@ -75,4 +79,23 @@ lap_code lap_ranks_employ_config(const lap_session *session, const lap_config *c
   lap_comm_set_hashes(session->comm, config->integrity.messages == LAP_ON);
   return lap_ranks_employ(session, &config->mesh, config->model_ranks, describe_mesh(config, why),
                           no_idle, idle, status);
+}
+
+lap_code lap_ranks_load_config(const lap_session *session, const lap_command_line *line,
+                               const char *path, bool no_idle, lap_config **config, bool *idle,
+                               lap_status *status) {
+  lap_status own = {0};
+  own.code = lap_config_load(path, line->overrides, line->override_count, config, &own);
+  if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
+  *status = own;
+  LAP_TRY(lap_agree(session->comm, status));
+  char *text = lap_config_print(*config);
+  char *advice = lap_format("give every node the same %s, and the same KEY=VALUE arguments", path);
+  const lap_code code = lap_agree_same(session->comm, "config", text, advice, status);
+  free(advice);
+  free(text);
+  LAP_TRY(code);
+  LAP_TRY(lap_ranks_employ_config(session, *config, no_idle, idle, status));
+  if (!*idle) lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
+  return LAP_OK;
 }

@@ -33,4 +33,12 @@ int lap_ranks_usable(lap_console *console, const lap_config *config, int ranks);
 lap_code lap_ranks_employ_config(const lap_session *session, const lap_config *config, bool no_idle,
                                  bool *idle, lap_status *status);
 
+/* Collective. The config of a run, from the file `path` and the overrides of `line`: complete
+ * (LAP_NEEDS_ALL) and the same on all ranks, LAP_USAGE where it is not. Then
+ * lap_ranks_employ_config, and, where this rank has work, the watchdog as the config says. *config
+ * is the caller's; after a failure it may be NULL. */
+lap_code lap_ranks_load_config(const lap_session *session, const lap_command_line *line,
+                               const char *path, bool no_idle, lap_config **config, bool *idle,
+                               lap_status *status);
+
 #endif

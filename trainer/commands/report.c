@@ -140,9 +140,9 @@ static lap_code report_on_study(const char *path, const char *out, json_t **repo
   LAP_TRY(lap_study_open(path, &study, status));
   lap_code code = lap_study_analyse(study, report, status);
   if (code == LAP_OK) {
-    lap_losses_entry *entries;
+    lap_run_losses_entry *entries;
     const size_t count = lap_study_entries(study, &entries);
-    code = lap_losses_write(out, entries, count, status);
+    code = lap_run_losses_write(out, entries, count, status);
     free(entries);
   }
   lap_study_close(study);
@@ -196,7 +196,7 @@ static lap_code run(const lap_command *command, int argc, char **argv, lap_statu
   return lap_session_run(command, &syntax, argc, argv, NULL, report_all, status);
 }
 
-const lap_command lap_command_report_entry = {
+const lap_command lap_command_report = {
     .name = "report",
     .summary = "compare the runs of a suite, with error bars; curves of any runs",
     .usage = "DIR | RUN... [--out DIR] [--tensorboard]",

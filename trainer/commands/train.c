@@ -359,20 +359,9 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
 static lap_code load_config(const lap_session *session, const lap_command_line *line,
                             train_flags *flags, lap_config **config, bool *idle,
                             lap_status *status) {
-  lap_status own = {0};
-  own.code =
-      lap_config_load(line->positional[0], line->overrides, line->override_count, config, &own);
-  if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
-  *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
-  char *text = lap_config_print(*config);
-  const lap_code code =
-      lap_agree_same(session->comm, "config", text, "give every node the same config file", status);
-  free(text);
-  LAP_TRY(code);
-  LAP_TRY(lap_ranks_employ_config(session, *config, flags->no_idle_ranks, idle, status));
+  LAP_TRY(lap_ranks_load_config(session, line, line->positional[0], flags->no_idle_ranks, config,
+                                idle, status));
   if (*idle) return LAP_OK;
-  lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
   lap_resume_settle_fork(*config, session, &flags->train.resume);
   char core[LAP_RESUME_CORE];
   lap_resume_open_ends(*config, session, &flags->train.resume, core);

@@ -176,20 +176,10 @@ static lap_code load_config(const lap_session *session, const lap_command_line *
                             bool *idle, lap_status *status) {
   char *path = lap_format("%s/checkpoints/step-%08" PRIu64 "/config.resolved.yaml",
                           line->positional[0], made->steps[made->count - 1]);
-  lap_status own = {0};
-  own.code = lap_config_load(path, line->overrides, line->override_count, config, &own);
-  if (own.code == LAP_OK) own.code = lap_config_require(*config, LAP_NEEDS_ALL, &own);
-  free(path);
-  *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
-  char *text = lap_config_print(*config);
   const lap_code code =
-      lap_agree_same(session->comm, "config", text, "give every node the same run", status);
-  free(text);
-  LAP_TRY(code);
-  LAP_TRY(lap_ranks_employ_config(session, *config, flags->no_idle_ranks, idle, status));
-  if (*idle) return LAP_OK;
-  lap_comm_set_watchdog(session->comm, (*config)->watchdog_seconds);
+      lap_ranks_load_config(session, line, path, flags->no_idle_ranks, config, idle, status);
+  free(path);
+  if (code != LAP_OK || *idle) return code;
   return lap_session_open_gemm(session, lap_config_gemm(*config), (*config)->threads, status);
 }
 

@@ -7,9 +7,8 @@
 #include "core/status.h"
 #include "trainer/config/config.h"
 
-/* All checks between keys; fills learning_rate, distill_weight, gemm
- * and micro_sequences where they are not given. Called
- * when a config is loaded. */
+/* All checks between keys; fills learning_rate, distill_weight, gemm and micro_sequences where they
+ * are not given. Called when a config is loaded. LAP_USAGE naming the key. */
 lap_code lap_config_resolve(lap_config *config, lap_status *status);
 
 /* Where batch.micro_sequences is not given: the largest divisor of the sequences of a lane that is

@@ -13,7 +13,7 @@
 #include "mpi/transport/agree.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/nonce.h"
-#include "trainer/doctor/findings.h"
+#include "trainer/doctor/diagnosis.h"
 
 /* What one rank found; 1 works, 0 does not. */
 typedef struct {
@@ -97,7 +97,7 @@ static void try_together(lap_comm *comm, const char *shared, file_facts *facts) 
 /* --- findings --- */
 
 static void check_sharing(lap_comm *comm, const file_facts *all, const char *directory,
-                          lap_findings *findings) {
+                          lap_diagnosis *findings) {
   const int ranks = lap_comm_size(comm);
   int blind = -1, makers = 0, let_in = 0;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -107,24 +107,24 @@ static void check_sharing(lap_comm *comm, const file_facts *all, const char *dir
   }
   if (ranks == 1) return;
   if (blind >= 0) {
-    lap_findings_add(findings, LAP_SEVERITY_STOP, "sharing",
-                     "put run_dir on a file system that every node mounts under the same path",
-                     "rank %d on %s does not see in %s what rank 0 wrote there", blind,
-                     lap_comm_host(comm, blind), directory);
+    lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "sharing",
+                      "put run_dir on a file system that every node mounts under the same path",
+                      "rank %d on %s does not see in %s what rank 0 wrote there", blind,
+                      lap_comm_host(comm, blind), directory);
     return;
   }
   if (makers == 1)
-    lap_findings_add(findings, LAP_SEVERITY_OK, "sharing", "",
-                     "all ranks see the same files; one of them makes a file (O_EXCL)");
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "sharing", "",
+                      "all ranks see the same files; one of them makes a file (O_EXCL)");
   else
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "sharing",
-                     "do not start two jobs at once on one run_dir",
-                     "%d ranks made the same file with O_EXCL, which one may", makers);
+    lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "sharing",
+                      "do not start two jobs at once on one run_dir",
+                      "%d ranks made the same file with O_EXCL, which one may", makers);
   if (let_in)
-    lap_findings_add(findings, LAP_SEVERITY_NOTE, "locks",
-                     "two jobs at once on one run_dir are not kept apart: start one at a time",
-                     "flock of rank 0 does not keep out %d other rank%s", let_in,
-                     let_in == 1 ? "" : "s");
+    lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "locks",
+                      "two jobs at once on one run_dir are not kept apart: start one at a time",
+                      "flock of rank 0 does not keep out %d other rank%s", let_in,
+                      let_in == 1 ? "" : "s");
 }
 
 static int count_failing(const file_facts *all, int ranks, size_t offset) {
@@ -135,7 +135,7 @@ static int count_failing(const file_facts *all, int ranks, size_t offset) {
 }
 
 static void check_calls(const file_facts *all, int ranks, const char *directory,
-                        lap_findings *findings) {
+                        lap_diagnosis *findings) {
   static const struct {
     size_t offset;
     const char *subject, *works, *fails, *advice;
@@ -157,15 +157,15 @@ static void check_calls(const file_facts *all, int ranks, const char *directory,
   for (size_t i = 0; i < sizeof calls / sizeof *calls; ++i) {
     const int failing = count_failing(all, ranks, calls[i].offset);
     if (failing)
-      lap_findings_add(findings, calls[i].severity, calls[i].subject, calls[i].advice,
-                       "%s in %s (%d of %d ranks)", calls[i].fails, directory, failing, ranks);
+      lap_diagnosis_add(findings, calls[i].severity, calls[i].subject, calls[i].advice,
+                        "%s in %s (%d of %d ranks)", calls[i].fails, directory, failing, ranks);
     else
-      lap_findings_add(findings, LAP_SEVERITY_OK, calls[i].subject, "", "%s", calls[i].works);
+      lap_diagnosis_add(findings, LAP_SEVERITY_OK, calls[i].subject, "", "%s", calls[i].works);
   }
 }
 
 static void check_fsync(const file_facts *all, int ranks, const char *directory,
-                        lap_findings *findings) {
+                        lap_diagnosis *findings) {
   enum { SLOW_MILLISECONDS = 500 };
   double slowest = 0, least_free = all[0].free_bytes;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -173,14 +173,14 @@ static void check_fsync(const file_facts *all, int ranks, const char *directory,
     if (all[rank].free_bytes < least_free) least_free = all[rank].free_bytes;
   }
   char took[LAP_HUMAN_TEXT], room[LAP_HUMAN_TEXT];
-  lap_findings_add(
+  lap_diagnosis_add(
       findings, slowest * 1000 > SLOW_MILLISECONDS ? LAP_SEVERITY_SLOW : LAP_SEVERITY_OK, "fsync",
       slowest * 1000 > SLOW_MILLISECONDS ? "checkpoint less often, or to a faster file system" : "",
       "64 KiB in %s; %s free in %s", lap_human_seconds(slowest, took),
       lap_human_bytes(least_free, room), directory);
 }
 
-void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *findings) {
+void lap_file_system_check(lap_comm *comm, const char *directory, lap_diagnosis *findings) {
   const int rank = lap_comm_rank(comm), ranks = lap_comm_size(comm);
   char nonce[LAP_NONCE_TEXT] = "";
   lap_status status;
@@ -205,10 +205,10 @@ void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *
   if (failing) {
     int error = 0;
     for (int r = 0; r < ranks && !error; ++r) error = all[r].error;
-    lap_findings_add(findings, LAP_SEVERITY_STOP, "files",
-                     "choose a directory that every rank can write with --dir",
-                     "%d of %d ranks cannot write and fsync a file in %s%s%s", failing, ranks,
-                     directory, error ? ": " : "", error ? strerror(error) : "");
+    lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "files",
+                      "choose a directory that every rank can write with --dir",
+                      "%d of %d ranks cannot write and fsync a file in %s%s%s", failing, ranks,
+                      directory, error ? ": " : "", error ? strerror(error) : "");
   } else {
     check_fsync(all, ranks, directory, findings);
     check_sharing(comm, all, directory, findings);

@@ -7,7 +7,7 @@
 #include "core/node_memory.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/share_cores.h"
-#include "trainer/doctor/findings.h"
+#include "trainer/doctor/diagnosis.h"
 
 /* --- looking --- */
 
@@ -84,7 +84,7 @@ static int sharers(lap_comm *comm, const lap_machine_facts *all, int rank) {
 
 /* The rank with the fewest cores for what is to run on them. */
 static void check_binding(lap_comm *comm, const lap_machine_facts *all, int threads,
-                          lap_findings *findings) {
+                          lap_diagnosis *findings) {
   int worst = 0, worst_sharers = 1;
   double fewest = 1e9;
   for (int rank = 0; rank < lap_comm_size(comm); ++rank) {
@@ -103,36 +103,36 @@ static void check_binding(lap_comm *comm, const lap_machine_facts *all, int thre
            lap_comm_host(comm, worst), f->bound_cores, f->online_cores, worst_sharers - 1,
            worst_sharers == 2 ? "" : "s");
   if (fewest < threads && bound && worst_sharers == 1)
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
-                     "use mpirun --bind-to none, or --map-by slot:PE=THREADS",
-                     "%s: too few for %d threads", what, threads);
+    lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "binding",
+                      "use mpirun --bind-to none, or --map-by slot:PE=THREADS",
+                      "%s: too few for %d threads", what, threads);
   else if (fewest < threads)
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding",
-                     "start fewer ranks on the node, or give each fewer threads",
-                     "%s: %d thread%s a rank, more than these cores run at once", what, threads,
-                     threads == 1 ? "" : "s");
+    lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "binding",
+                      "start fewer ranks on the node, or give each fewer threads",
+                      "%s: %d thread%s a rank, more than these cores run at once", what, threads,
+                      threads == 1 ? "" : "s");
   else if (bound && fewest < 2)
-    lap_findings_add(
+    lap_diagnosis_add(
         findings, LAP_SEVERITY_NOTE, "binding",
         "keep threads at 1, or use mpirun --bind-to none with threads > 1",
         "%s: fewer than two cores each; messages take theirs from the one that computes", what);
   else
-    lap_findings_add(findings, LAP_SEVERITY_OK, "binding", "", "%s", what);
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "binding", "", "%s", what);
 }
 
-static void check_memory(const lap_machine_facts *all, int ranks, lap_findings *findings) {
+static void check_memory(const lap_machine_facts *all, int ranks, lap_diagnosis *findings) {
   int poorest = 0;
   for (int rank = 1; rank < ranks; ++rank)
     if (all[rank].available_bytes < all[poorest].available_bytes) poorest = rank;
   const lap_machine_facts *f = &all[poorest];
   char total[LAP_HUMAN_TEXT], available[LAP_HUMAN_TEXT];
-  lap_findings_add(findings, LAP_SEVERITY_OK, "memory", "", "%s a node%s, %s of it available",
-                   lap_human_bytes((double)f->memory_bytes, total),
-                   f->memory_is_limited ? " by the limit of the job" : "",
-                   lap_human_bytes((double)f->available_bytes, available));
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "memory", "", "%s a node%s, %s of it available",
+                    lap_human_bytes((double)f->memory_bytes, total),
+                    f->memory_is_limited ? " by the limit of the job" : "",
+                    lap_human_bytes((double)f->available_bytes, available));
 }
 
-static void check_settings(const lap_machine_facts *all, int ranks, lap_findings *findings) {
+static void check_settings(const lap_machine_facts *all, int ranks, lap_diagnosis *findings) {
   static const char *const pages[] = {"never", "madvise", "always"};
   enum { LONG_MICROSECONDS = 500 };
   double load = 0, spin = 0;
@@ -141,43 +141,43 @@ static void check_settings(const lap_machine_facts *all, int ranks, lap_findings
     if (all[rank].load > load) load = all[rank].load;
   }
   if (spin > LONG_MICROSECONDS)
-    lap_findings_add(
+    lap_diagnosis_add(
         findings, LAP_SEVERITY_SLOW, "OpenMP",
         "unset OMP_WAIT_POLICY and GOMP_SPINCOUNT: waiting threads take the cores from "
         "messages, other ranks and other jobs",
         "waiting threads spin for %.0f us", spin);
   else
-    lap_findings_add(findings, LAP_SEVERITY_OK, "OpenMP", "",
-                     "waiting threads spin for %.0f us, then sleep", spin);
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "OpenMP", "",
+                      "waiting threads spin for %.0f us, then sleep", spin);
   if (all[0].huge_pages == 0)
-    lap_findings_add(findings, LAP_SEVERITY_NOTE, "huge pages",
-                     "madvise or always in /sys/kernel/mm/transparent_hugepage/enabled may be a "
-                     "little faster",
-                     "transparent huge pages are off");
+    lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "huge pages",
+                      "madvise or always in /sys/kernel/mm/transparent_hugepage/enabled may be a "
+                      "little faster",
+                      "transparent huge pages are off");
   else if (all[0].huge_pages > 0)
-    lap_findings_add(findings, LAP_SEVERITY_OK, "huge pages", "", "%s", pages[all[0].huge_pages]);
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "huge pages", "", "%s", pages[all[0].huge_pages]);
   /* One a rank of ours may be in it already. */
   if (load > 1.5 * all[0].online_cores)
-    lap_findings_add(findings, LAP_SEVERITY_SLOW, "other work",
-                     "other programs run on these cores; measure again when they have ended",
-                     "load %.1f on %d cores", load, all[0].online_cores);
+    lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "other work",
+                      "other programs run on these cores; measure again when they have ended",
+                      "load %.1f on %d cores", load, all[0].online_cores);
 }
 
 void lap_machine_check(lap_comm *comm, const lap_machine_facts *all, int threads,
-                       lap_findings *findings) {
+                       lap_diagnosis *findings) {
   const int ranks = lap_comm_size(comm), nodes = lap_comm_nodes(comm);
   int different = 0;
   for (int rank = 1; rank < ranks; ++rank) different += strcmp(all[rank].cpu, all[0].cpu) != 0;
-  lap_findings_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %d node%s", ranks, nodes,
-                   nodes == 1 ? "" : "s");
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %d node%s", ranks, nodes,
+                    nodes == 1 ? "" : "s");
   if (different)
-    lap_findings_add(findings, LAP_SEVERITY_NOTE, "CPU",
-                     "every step waits for the slowest; the kernels are those that all can run",
-                     "%s on rank 0, another on %d rank%s", all[0].cpu, different,
-                     different == 1 ? "" : "s");
+    lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "CPU",
+                      "every step waits for the slowest; the kernels are those that all can run",
+                      "%s on rank 0, another on %d rank%s", all[0].cpu, different,
+                      different == 1 ? "" : "s");
   else
-    lap_findings_add(findings, LAP_SEVERITY_OK, "CPU", "", "%s, %d cores a node", all[0].cpu,
-                     all[0].online_cores);
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "CPU", "", "%s, %d cores a node", all[0].cpu,
+                      all[0].online_cores);
   check_binding(comm, all, threads, findings);
   check_memory(all, ranks, findings);
   check_settings(all, ranks, findings);

@@ -13,6 +13,7 @@
 #include "autograd/kernel/triad.h"
 #include "autograd/tape/walk.h"
 #include "core/clock.h"
+#include "core/median.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/config/config.h"
@@ -33,16 +34,6 @@ static double own_seconds(void) {
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static int compare(const void *left, const void *right) {
-  const double a = *(const double *)left, b = *(const double *)right;
-  return (a > b) - (a < b);
-}
-
-static double median(double *runs, int count) {
-  qsort(runs, (size_t)count, sizeof *runs, compare);
-  return runs[count / 2];
-}
-
 /* The median of what the job takes of its core. */
 static double median_seconds(measured_job job, void *context, double seconds) {
   const double start = lap_clock_seconds();
@@ -53,7 +44,7 @@ static double median_seconds(measured_job job, void *context, double seconds) {
     job(context);
     runs[count++] = own_seconds() - before;
   }
-  return median(runs, count);
+  return lap_median(runs, (size_t)count);
 }
 
 /* --- memory --- */
@@ -298,7 +289,7 @@ static int profile(small_model *s, double seconds, lap_tape_profile_row *least) 
     memcpy(least, rows, (size_t)count * sizeof *rows);
     ++runs;
   }
-  const double of_head = median(head, runs), of_layer = median(layer, runs);
+  const double of_head = lap_median(head, (size_t)runs), of_layer = lap_median(layer, (size_t)runs);
   for (int i = 0; i < count; ++i) {
     if (least[i].op->fused_loss)
       least[i].backward_seconds = of_head;
@@ -384,7 +375,7 @@ static double measure_share(lap_comm *comm, small_model *s, double seconds) {
     replay(s, &clock);
     runs[count] = clock.layer + clock.head;
   }
-  const double replays = seconds / ROUNDS / most_of_ranks(comm, median(runs, count));
+  const double replays = seconds / ROUNDS / most_of_ranks(comm, lap_median(runs, (size_t)count));
   const int in_round = (int)fmax(1, fmin(replays, MOST_IN_ROUND));
   count = 0;
   lap_barrier(comm);
@@ -398,7 +389,7 @@ static double measure_share(lap_comm *comm, small_model *s, double seconds) {
     lap_barrier(comm);
   }
   const double took = lap_clock_seconds() - start;
-  return lesser(1, most_of_ranks(comm, median(runs, count)) * count / took);
+  return lesser(1, most_of_ranks(comm, lap_median(runs, (size_t)count)) * count / took);
 }
 
 /* --- together --- */

@@ -1,5 +1,4 @@
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,18 +172,10 @@ static lap_code write_files(exporter *e, const json_t *config, lap_status *statu
   return write_weights(e, status);
 }
 
-/* What a killed export of the same name left. */
-static void tidy_beside(const char *path) {
-  char *copy = lap_copy_string(path), *other = lap_copy_string(path);
-  lap_checkpoint_tidy(dirname(copy), basename(other));
-  free(copy);
-  free(other);
-}
-
 static lap_code write_directory(exporter *e, const char *out, const json_t *config,
                                 lap_status *status) {
   char *temporary;
-  tidy_beside(out);
+  lap_checkpoint_tidy_beside(out); /* what a killed export of the same name left */
   LAP_TRY(lap_checkpoint_begin_directory(out, &temporary, status));
   e->directory = temporary;
   lap_code code = write_files(e, config, status);

@@ -51,8 +51,7 @@ typedef struct {
   const char *type; /* "F32", "Q4_K"; NULL: a type that is not known, whose bytes are not either */
   uint32_t type_number;
   int dimensions;
-  int64_t
-      shape[LAP_GGUF_DIMENSIONS]; /* rows first, as PyTorch has it; the file has them reversed */
+  int64_t shape[LAP_GGUF_DIMENSIONS]; /* rows first, as in PyTorch; reversed in the file */
   int64_t elements;
   int64_t offset; /* of the first byte in the file */
   int64_t bytes;  /* -1: not known */

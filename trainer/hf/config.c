@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/byte_order_mark.h"
-#include "core/file.h"
+#include "core/json.h"
 #include "dataset/special_ids.h"
 
 /* A config.json of Gemma 2 has 1 to 3 KiB; the longest, of 512 layers, 20 KiB. */
@@ -229,24 +228,6 @@ static lap_code read_layers(const reader *r, lap_gemma2_config *model) {
   return LAP_OK;
 }
 
-lap_code lap_hf_read_json(const char *path, size_t limit, json_t **object, lap_status *status) {
-  char *text;
-  size_t bytes;
-  json_error_t error;
-  *object = NULL;
-  LAP_TRY(lap_file_read(path, limit, &text, &bytes, status));
-  const char *json = lap_skip_byte_order_mark(text, &bytes);
-  json_t *read = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &error);
-  free(text);
-  if (json_is_object(read)) {
-    *object = read;
-    return LAP_OK;
-  }
-  json_decref(read);
-  if (read) return lap_fail(status, LAP_DATA, "%s: expected a JSON object", path);
-  return lap_fail(status, LAP_DATA, "%s:%d: is not valid JSON: %s", path, error.line, error.text);
-}
-
 static lap_code read_model(const reader *r, lap_gemma2_config *model) {
   LAP_TRY(check_settings(r));
   LAP_TRY(read_sizes(r, model));
@@ -262,7 +243,7 @@ static lap_code read_model(const reader *r, lap_gemma2_config *model) {
 lap_code lap_hf_config_read(const char *path, lap_gemma2_config *model, lap_status *status) {
   json_t *object;
   *model = (lap_gemma2_config){0};
-  LAP_TRY(lap_hf_read_json(path, LARGEST_CONFIG, &object, status));
+  LAP_TRY(lap_json_read_file(path, LARGEST_CONFIG, &object, status));
   const reader r = {.path = path, .object = object, .status = status};
   const lap_code code = read_model(&r, model);
   json_decref(object);

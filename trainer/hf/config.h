@@ -18,10 +18,6 @@
 #include "autograd/gemma2/config.h"
 #include "core/status.h"
 
-/* Reads a JSON object from a file of at most `limit` bytes; *object is the caller's, NULL on
- * failure. LAP_DATA naming the file and the line. */
-lap_code lap_hf_read_json(const char *path, size_t limit, json_t **object, lap_status *status);
-
 /* LAP_DATA naming file, key, what was expected and found. */
 lap_code lap_hf_config_read(const char *path, lap_gemma2_config *model, lap_status *status);
 

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "trainer/hf/config.h"
 #include "trainer/hf/safetensors.h"
@@ -88,7 +88,7 @@ static lap_code check_mapped(const source *s, const char *index, const json_t *m
 
 static lap_code open_sharded(source *s, const char *index, lap_status *status) {
   json_t *object;
-  LAP_TRY(lap_hf_read_json(index, LARGEST_INDEX, &object, status));
+  LAP_TRY(lap_json_read_file(index, LARGEST_INDEX, &object, status));
   const json_t *map = json_object_get(object, "weight_map");
   lap_code code = LAP_OK;
   if (!json_is_object(map))
@@ -195,9 +195,7 @@ static lap_code check(const source *s, const lap_parameters *parameters, lap_sta
 
 static lap_code open_source(const char *path, const lap_parameters *parameters, source *s,
                             lap_status *status) {
-  struct stat facts;
-  *s = (source){.path = path};
-  s->is_directory = stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+  *s = (source){.path = path, .is_directory = lap_file_is_directory(path)};
   lap_code code = s->is_directory ? open_directory(s, status) : add_file(s, path, status);
   if (code == LAP_OK) code = check(s, parameters, status);
   if (code != LAP_OK) close_source(s);

@@ -10,6 +10,7 @@
 #include "teacher/cache_sandbox.h"
 #include "teacher/describe_file.h"
 #include "trainer/cli/human.h"
+#include "trainer/cli/step_progress.h"
 #include "trainer/cli/table.h"
 
 enum { PIECE_CHARACTERS = 20 };
@@ -159,24 +160,6 @@ static void report_examples(const naming *names, const lap_cache_description *d,
 
 /* --- with and without the tokens --- */
 
-typedef struct {
-  const lap_inspector *inspector;
-  bool begun;
-} progress_state;
-
-static void show_progress(void *context, uint64_t done, uint64_t total) {
-  progress_state *state = context;
-  lap_console *console = state->inspector->session->console;
-  if (!state->inspector->bar) return;
-  if (!state->begun) lap_console_progress_begin(console, "check", "rows", (int64_t)total, 0);
-  state->begun = true;
-  lap_console_progress(console, (int64_t)done, "");
-}
-
-static void end_progress(const progress_state *state) {
-  if (state->begun) lap_console_progress_end(state->inspector->session->console);
-}
-
 static const lap_known_shard *find_shard(const lap_inspector *inspector, const char *sha256) {
   for (size_t i = 0; i < inspector->shard_count; ++i)
     if (strcmp(inspector->shard[i].tokens_sha256, sha256) == 0) return &inspector->shard[i];
@@ -193,9 +176,10 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   report_coverage(&d, d.compared, report);
   report_examples(&(naming){tokenizer, true}, &d, report);
   if (!inspector->check) return LAP_OK;
-  progress_state state = {.inspector = inspector};
-  const lap_code code = lap_cache_check_all(cache, 0, show_progress, &state, status);
-  end_progress(&state);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, inspector->session->console);
+  const lap_code code = lap_cache_check_all(cache, 0, inspector->bar ? &hook : NULL, status);
+  lap_step_progress_end(&progress);
   LAP_TRY(code);
   return lap_cache_check_shift(cache, false, false, status);
 }
@@ -226,9 +210,10 @@ static lap_code inspect_alone(const lap_inspector *inspector, const char *path,
   report_coverage(&d, sampled, report);
   report_examples(&(naming){tokenizer, false}, &d, report);
   if (!inspector->check) return LAP_OK;
-  progress_state state = {.inspector = inspector};
-  const lap_code code = lap_cache_file_check(path, &empty, show_progress, &state, status);
-  end_progress(&state);
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, inspector->session->console);
+  const lap_code code = lap_cache_file_check(path, &empty, inspector->bar ? &hook : NULL, status);
+  lap_step_progress_end(&progress);
   if (code != LAP_OK)
     return lap_fail_context(status, "without --tokens, by which rows that do not count are known");
   lap_report_verbatim(report, "\n");

@@ -9,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/directory.h"
@@ -136,8 +137,7 @@ static lap_code read_format(const void *path, void *format, lap_status *status) 
 
 static lap_code examine(const char *path, subject *s, lap_status *status) {
   static const char signature[] = "\x89HDF\r\n\x1a\n";
-  const char *slash = strrchr(path, '/');
-  *s = (subject){.path = path, .name = slash ? slash + 1 : path};
+  *s = (subject){.path = path, .name = lap_path_name(path)};
   struct stat facts;
   if (stat(path, &facts) != 0)
     return lap_fail(status, LAP_DATA, "%s: cannot be examined: %s", path, strerror(errno));

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
@@ -19,11 +19,6 @@ static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_statu
   return code;
 }
 
-static bool is_folder(const char *path) {
-  struct stat facts;
-  return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
-}
-
 static void append_path(char ***list, size_t *count, char *path) {
   *list = lap_reallocate(*list, (int64_t)*count + 1, sizeof **list);
   (*list)[(*count)++] = path;
@@ -36,7 +31,8 @@ static void append_files_of(const char *folder, char ***list, size_t *count) {
     char *part = lap_format("%s%s", folder, parts[i]), **paths = NULL;
     size_t found = 0;
     lap_status none;
-    if (!is_folder(part) || lap_paths_find(part, LAP_HDF5_SUFFIX, &paths, &found, &none) != LAP_OK)
+    if (!lap_file_is_directory(part) ||
+        lap_paths_find(part, LAP_HDF5_SUFFIX, &paths, &found, &none) != LAP_OK)
       found = 0;
     for (size_t j = 0; j < found; ++j) append_path(list, count, paths[j]);
     if (found) free(paths);
@@ -52,7 +48,7 @@ lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, l
   LAP_TRY(lap_paths_find(argument, NULL, &found, &found_count, status));
   for (size_t i = 0; i < found_count; ++i) {
     const size_t before = *count;
-    if (is_folder(found[i])) append_files_of(found[i], paths, count);
+    if (lap_file_is_directory(found[i])) append_files_of(found[i], paths, count);
     if (*count > before)
       free(found[i]);
     else

@@ -20,7 +20,7 @@
 #include "trainer/inspect/model.h"
 #include "trainer/run/directory.h"
 
-enum { SHOWN_CHARACTERS = 80, PATH_CHARACTERS = 4096, MOST_HOSTS = 4 };
+enum { SHOWN_CHARACTERS = 80, PATH_CHARACTERS = 4096, MOST_HOSTS = 4, MOST_RUN_BYTES = 64 << 20 };
 
 /* --- run.json --- */
 
@@ -28,28 +28,6 @@ enum { SHOWN_CHARACTERS = 80, PATH_CHARACTERS = 4096, MOST_HOSTS = 4 };
 static char *text_of(const json_t *object, const char *key) {
   const char *text = json_string_value(json_object_get(object, key));
   return text ? lap_report_clean(text, strlen(text), SHOWN_CHARACTERS) : lap_copy_string("?");
-}
-
-static json_t *load_run_json(const char *path, lap_status *status) {
-  enum { MOST_BYTES = 64 << 20 };
-  char *text;
-  size_t bytes;
-  json_error_t error;
-  if (lap_file_read(path, MOST_BYTES, &text, &bytes, status) != LAP_OK) return NULL;
-  const size_t values = lap_json_values(text, bytes);
-  const bool is_small = values <= LAP_JSON_MOST_VALUES;
-  json_t *run = is_small ? json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error) : NULL;
-  free(text);
-  if (json_is_object(run)) return run;
-  if (!is_small)
-    lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %d", path, values,
-             LAP_JSON_MOST_VALUES);
-  else if (run)
-    lap_fail(status, LAP_DATA, "%s: expected a JSON object", path);
-  else
-    lap_fail(status, LAP_DATA, "%s:%d: is not JSON: %s", path, error.line, error.text);
-  json_decref(run);
-  return NULL;
 }
 
 /* The names of the first hosts, each once where neighbours are the same. */
@@ -120,8 +98,8 @@ static void report_run_json(const json_t *run, lap_report *report) {
 lap_code lap_inspect_run_json(const lap_inspector *inspector, const char *path, lap_report *report,
                               lap_status *status) {
   (void)inspector;
-  json_t *run = load_run_json(path, status);
-  if (!run) return status->code;
+  json_t *run;
+  LAP_TRY(lap_json_read_file(path, MOST_RUN_BYTES, &run, status));
   report_run_json(run, report);
   char *numbers = text_of(run, "numbers_sha256"), *started = text_of(run, "started");
   lap_report_text(report, "numbers_sha256", numbers);
@@ -267,9 +245,9 @@ static lap_code report_records(const char *path, lap_report *report, lap_status 
   char *metrics = lap_run_directory_path(path, "metrics.jsonl");
   lap_code code = LAP_OK;
   if (lap_file_exists(run_json)) {
-    json_t *run = load_run_json(run_json, status);
-    if (run) report_run_json(run, report);
-    if (!run) code = status->code;
+    json_t *run;
+    code = lap_json_read_file(run_json, MOST_RUN_BYTES, &run, status);
+    if (code == LAP_OK) report_run_json(run, report);
     json_decref(run);
   }
   lap_metrics_summary summary;

@@ -58,24 +58,24 @@ int lap_survey_jobs(char *const *paths, size_t count) {
 
 /* --- one --- */
 
-static void look_at(const lap_inspector *inspector, const char *path, lap_finding *finding) {
+static void look_at(const lap_inspector *inspector, const char *path, lap_survey_entry *entry) {
   lap_report *report = lap_report_create(path);
-  finding->status = (lap_status){.code = LAP_OK};
-  finding->status.code = lap_inspect(inspector, path, report, &finding->status);
-  finding->kind = lap_copy_string(lap_report_kind(report));
-  finding->summary = lap_copy_string(lap_report_summary(report));
-  finding->json = json_incref((json_t *)lap_report_json(report));
+  entry->status = (lap_status){.code = LAP_OK};
+  entry->status.code = lap_inspect(inspector, path, report, &entry->status);
+  entry->kind = lap_copy_string(lap_report_kind(report));
+  entry->summary = lap_copy_string(lap_report_summary(report));
+  entry->json = json_incref((json_t *)lap_report_json(report));
   lap_report_destroy(report);
 }
 
 /* Where it could not be looked at to the end. */
-static void note_failure(const char *path, const char *reason, lap_finding *finding) {
+static void note_failure(const char *path, const char *reason, lap_survey_entry *entry) {
   lap_report *report = lap_report_create(path);
-  lap_fail(&finding->status, LAP_DATA, "%s: could not be looked at: %s", path, reason);
-  lap_report_problem(report, finding->status.message);
-  finding->kind = lap_copy_string("");
-  finding->summary = lap_copy_string("");
-  finding->json = json_incref((json_t *)lap_report_json(report));
+  lap_fail(&entry->status, LAP_DATA, "%s: could not be looked at: %s", path, reason);
+  lap_report_problem(report, entry->status.message);
+  entry->kind = lap_copy_string("");
+  entry->summary = lap_copy_string("");
+  entry->json = json_incref((json_t *)lap_report_json(report));
   lap_report_destroy(report);
 }
 
@@ -94,7 +94,7 @@ typedef struct {
   char *const *paths;
   size_t count;
   atomic_size_t *next; /* shared by all processes */
-  lap_finding *findings;
+  lap_survey_entry *entries;
   int64_t looked_at;
   void (*done)(void *context, int64_t looked_at);
   void *context;
@@ -125,7 +125,7 @@ _Noreturn static void work(const survey *s, int descriptor, int threads) {
   lap_stop_ignore();
   omp_set_num_threads(threads);
   for (size_t i; (i = atomic_fetch_add(s->next, 1)) < s->count;) {
-    lap_finding found;
+    lap_survey_entry found;
     tell(descriptor, json_pack("{s:I}", "begins", (json_int_t)i));
     look_at(s->inspector, s->paths[i], &found);
     json_t *message = message_of(&found.status);
@@ -175,13 +175,12 @@ static void take_line(survey *s, worker *w, const char *line, size_t bytes) {
   if (!ends) {
     w->at = json_integer_value(json_object_get(told, "begins"));
   } else {
-    lap_finding *finding = &s->findings[json_integer_value(ends)];
-    finding->kind = lap_copy_string(text_of(told, "kind"));
-    finding->summary = lap_copy_string(text_of(told, "summary"));
-    finding->json = json_incref(json_object_get(told, "report"));
-    finding->status.code = (lap_code)json_integer_value(json_object_get(told, "code"));
-    snprintf(finding->status.message, sizeof finding->status.message, "%s",
-             text_of(told, "message"));
+    lap_survey_entry *entry = &s->entries[json_integer_value(ends)];
+    entry->kind = lap_copy_string(text_of(told, "kind"));
+    entry->summary = lap_copy_string(text_of(told, "summary"));
+    entry->json = json_incref(json_object_get(told, "report"));
+    entry->status.code = (lap_code)json_integer_value(json_object_get(told, "code"));
+    snprintf(entry->status.message, sizeof entry->status.message, "%s", text_of(told, "message"));
     w->at = -1;
     s->done(s->context, ++s->looked_at);
   }
@@ -199,7 +198,7 @@ static void bury(survey *s, worker *w) {
     snprintf(reason, sizeof reason, "its process ended by %s %d",
              WIFSIGNALED(status) ? "signal" : "exit code",
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    note_failure(s->paths[w->at], reason, &s->findings[w->at]);
+    note_failure(s->paths[w->at], reason, &s->entries[w->at]);
     s->done(s->context, ++s->looked_at);
   }
   free(w->text);
@@ -243,7 +242,7 @@ static void listen_to_all(survey *s, worker *workers, int count) {
 
 static void look_alone(survey *s) {
   for (size_t i; (i = atomic_fetch_add(s->next, 1)) < s->count;) {
-    look_at(s->inspector, s->paths[i], &s->findings[i]);
+    look_at(s->inspector, s->paths[i], &s->entries[i]);
     s->done(s->context, ++s->looked_at);
   }
 }
@@ -260,22 +259,22 @@ static void look_together(survey *s, int jobs) {
   }
   /* Taken by a process that was killed before it could say so, and so not for the path's sake. */
   for (size_t i = 0; i < s->count; ++i)
-    if (!s->findings[i].json) {
-      look_at(s->inspector, s->paths[i], &s->findings[i]);
+    if (!s->entries[i].json) {
+      look_at(s->inspector, s->paths[i], &s->entries[i]);
       s->done(s->context, ++s->looked_at);
     }
 }
 
 void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count, int jobs,
                 void (*done)(void *context, int64_t looked_at), void *context,
-                lap_finding *findings) {
+                lap_survey_entry *entries) {
   survey s = {.inspector = inspector,
               .paths = paths,
               .count = count,
-              .findings = findings,
+              .entries = entries,
               .done = done,
               .context = context};
-  memset(findings, 0, count * sizeof *findings);
+  memset(entries, 0, count * sizeof *entries);
   atomic_size_t alone = 0;
   void *shared =
       mmap(NULL, sizeof *s.next, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -289,10 +288,10 @@ void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count
   if (shared != MAP_FAILED) munmap(shared, sizeof *s.next);
 }
 
-void lap_findings_release(lap_finding *findings, size_t count) {
+void lap_survey_release(lap_survey_entry *entries, size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    free(findings[i].kind);
-    free(findings[i].summary);
-    json_decref(findings[i].json);
+    free(entries[i].kind);
+    free(entries[i].summary);
+    json_decref(entries[i].json);
   }
 }

@@ -12,17 +12,17 @@ typedef struct {
   char *kind, *summary; /* "" where it is none; owned */
   json_t *json;         /* the report; owned */
   lap_status status;    /* what is wrong with it */
-} lap_finding;
+} lap_survey_entry;
 
 /* How many processes are worth while: one a core, no more than paths, and no more than have room in
  * half of the memory that is free now, by the size of the largest path (a checkpoint is loaded). */
 int lap_survey_jobs(char *const *paths, size_t count);
 
-/* Looks at all paths; findings [count] are in their order, released with lap_findings_release.
+/* Looks at all paths; entries [count] are in their order, released with lap_survey_release.
  * `jobs` 1: in this process. `done` is told how many have been looked at. */
 void lap_survey(const lap_inspector *inspector, char *const *paths, size_t count, int jobs,
                 void (*done)(void *context, int64_t looked_at), void *context,
-                lap_finding *findings);
-void lap_findings_release(lap_finding *findings, size_t count);
+                lap_survey_entry *entries);
+void lap_survey_release(lap_survey_entry *entries, size_t count);
 
 #endif

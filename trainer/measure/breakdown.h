@@ -8,6 +8,8 @@
 
 #include "trainer/model/evaluation_detail.h"
 
+enum { LAP_WORST_DOCUMENTS = 10 };
+
 /* New references. `taught`: the sums to a teacher are there.
  *
  * By document: documents, counted_documents (those with a position to predict), mean_loss and
@@ -16,7 +18,6 @@
  *
  * By position: a list of context_from, context_to, counted, loss, accuracy and, taught, kl and
  * agreement. */
-enum { LAP_WORST_DOCUMENTS = 10 };
 json_t *lap_breakdown_by_document(const lap_evaluation_detail *detail);
 json_t *lap_breakdown_by_position(const lap_evaluation_detail *detail, bool taught);
 

@@ -152,6 +152,8 @@ static lap_code score_share(const lap_choices_request *request, const score_plan
   scorer s = {.vocab = config->vocab_size,
               .nats = lap_allocate(plan->data.sequence_length, sizeof *s.nats)};
   lap_code code = LAP_OK;
+  lap_progress_state progress = {.step = "eval", .unit = "choices", .total = share};
+  lap_progress_report(request->hook, progress);
   for (uint64_t i = 0; i < share; ++i) {
     const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
     if (window < plan->count && code == LAP_OK) {
@@ -164,7 +166,8 @@ static lap_code score_share(const lap_choices_request *request, const score_plan
     } else {
       lap_window_logits_join_pass(model);
     }
-    if (request->progress && code == LAP_OK) request->progress(request->context, i + 1, share);
+    progress.done = i + 1;
+    if (code == LAP_OK) lap_progress_report(request->hook, progress);
   }
   lap_window_logits_destroy(model);
   free(s.nats);

@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "core/progress.h"
 #include "dataset/tokenizer.h"
 #include "trainer/measure/choices_file.h"
 #include "trainer/model/sharded.h"
@@ -42,9 +43,7 @@ typedef struct {
   lap_tokenizer *tokenizer;
   const lap_token_set *unigram; /* whose frequencies are the baseline; NULL: none */
   int threads;
-  /* windows of this replica; or NULL */
-  void (*progress)(void *context, uint64_t done, uint64_t total);
-  void *context;
+  const lap_progress_hook *hook; /* told of each window of this replica; NULL: nobody */
 } lap_choices_request;
 
 /* Collective; the outcome is agreed; on failure there is nothing to release. The same figures at

@@ -97,8 +97,5 @@ lap_code lap_choices_table_write(const char *path, const lap_model_source *sourc
                                  lap_status *status) {
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_create(path, &file, status));
-  const lap_code code = write_content(&file, source, choices, result, status);
-  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
-  lap_hdf5_close(&file);
-  return code;
+  return lap_hdf5_end(&file, write_content(&file, source, choices, result, status), status);
 }

@@ -6,25 +6,6 @@
 #include "core/memory.h"
 #include "dataset/hdf5_file.h"
 
-lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
-                                lap_status *status) {
-  if (!source->checkpoint || !source->checkpoint->full)
-    return lap_model_weights_sha256(source, hex, status);
-  memcpy(hex, source->checkpoint->state_sha256, LAP_SHA256_HEX);
-  return LAP_OK;
-}
-
-void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]) {
-  memcpy(hex, set->shard[0]->tokens_sha256, LAP_SHA256_HEX);
-  if (set->count == 1) return;
-  lap_sha256_stream *stream = lap_sha256_create();
-  for (size_t i = 0; i < set->count; ++i)
-    lap_sha256_add(stream, set->shard[i]->tokens_sha256, LAP_SHA256_HEX - 1);
-  uint8_t digest[LAP_SHA256_SIZE];
-  lap_sha256_finish(stream, digest);
-  lap_sha256_hex(digest, hex);
-}
-
 typedef enum {
   DOCUMENT,
   SHARD,
@@ -144,8 +125,5 @@ lap_code lap_document_losses_write(const char *path, const lap_model_source *sou
                                    lap_status *status) {
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_create(path, &file, status));
-  const lap_code code = write_content(&file, source, data, detail, status);
-  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
-  lap_hdf5_close(&file);
-  return code;
+  return lap_hdf5_end(&file, write_content(&file, source, data, detail, status), status);
 }

@@ -16,12 +16,4 @@ lap_code lap_document_losses_write(const char *path, const lap_model_source *sou
                                    const lap_data *data, const lap_evaluation_detail *detail,
                                    lap_status *status);
 
-/* The identity of what evaluated: state_sha256 of a checkpoint of a run, else the hash of the
- * weights (lap_model_weights_sha256). */
-lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
-                                lap_status *status);
-
-/* Of one shard its tokens_sha256; of several, the SHA-256 over the hex digits of all in order. */
-void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]);
-
 #endif

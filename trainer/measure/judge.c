@@ -113,8 +113,8 @@ static lap_code listen(lap_decoder *judge, int64_t vocab, const uint32_t *tokens
   return mean_nats(judge, vocab, prompt, text, LAP_JUDGE_CONTINUATION, &item->text_nats, status);
 }
 
-lap_code lap_judge_listen(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
-                          lap_judged *judged, lap_status *status) {
+lap_code lap_judge_score(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
+                         lap_judged *judged, lap_status *status) {
   lap_decoder *decoder = lap_decoder_create(judge->config, judge->weights, 1 + STRETCH, threads);
   lap_code code = LAP_OK;
   for (uint64_t i = 0; i < judged->count && code == LAP_OK; ++i) {
@@ -196,8 +196,5 @@ lap_code lap_judged_write(const char *path, const lap_model_source *source,
                           const lap_token_set *set, const lap_judged *judged, lap_status *status) {
   lap_hdf5_file file;
   LAP_TRY(lap_hdf5_create(path, &file, status));
-  const lap_code code = write_content(&file, source, set, judged, status);
-  if (code == LAP_OK) return lap_hdf5_publish(&file, status);
-  lap_hdf5_close(&file);
-  return code;
+  return lap_hdf5_end(&file, write_content(&file, source, set, judged, status), status);
 }

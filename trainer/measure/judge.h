@@ -5,7 +5,7 @@
  * same tokenizer, reads prompt and continuation: its loss is -log p of the tokens that were drawn,
  * EOS too, the mean over them. Draws are the same for every model, so models are compared prompt by
  * prompt. Each of the two computes with products of its own kind, so that one judge judges all
- * alike: lap_judge_draw and lap_judge_listen come one behind the other, and what computes products
+ * alike: lap_judge_draw and lap_judge_score come one behind the other, and what computes products
  * (autograd/kernel/gemm_backend.h) is opened before each. A judge that was trained on the same
  * text, by the same teacher or from the same seed as the model would prefer its own kind.
  */
@@ -47,8 +47,8 @@ lap_code lap_judge_draw(const lap_judge_model *model, int64_t judge_vocab, const
 
 /* The judge's losses of all items, which are of this set. Not collective. LAP_NONFINITE where a
  * logit is, LAP_STOPPED by core/stop.h. */
-lap_code lap_judge_listen(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
-                          lap_judged *judged, lap_status *status);
+lap_code lap_judge_score(const lap_judge_model *judge, const lap_token_set *set, int64_t threads,
+                         lap_judged *judged, lap_status *status);
 
 /* Means over items: of nats, of text_nats, and how many of the model's continuations have the lower
  * loss of the two. */

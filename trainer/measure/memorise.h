@@ -2,8 +2,8 @@
  *
  * A prompt is BOS and 50 tokens from within a document; the model continues it greedily by 50
  * tokens, and these are held against those that follow in the document (trainer/measure/prompts.h
- * says which). Text that the model has not seen says what is no
- * memory: phrases that anybody would continue so.
+ * says which). Text that the model has not seen says what is no memory: phrases that anybody would
+ * continue so.
  */
 #ifndef LAP_TRAINER_MEASURE_MEMORISE_H
 #define LAP_TRAINER_MEASURE_MEMORISE_H
@@ -14,14 +14,13 @@
 enum {
   LAP_MEMORISE_PROMPT = 50,
   LAP_MEMORISE_CONTINUATION = 50,
-  LAP_MEMORISE_NEAR = 5, /* edits: a tenth */
+  LAP_MEMORISE_NEAR = 5, /* edits, a tenth: tokens inserted, left out or replaced */
 };
 
 typedef struct {
   uint64_t prompts;
   uint64_t exact; /* all tokens of the continuation */
-  uint64_t
-      near; /* at most LAP_MEMORISE_NEAR tokens inserted, left out or replaced; exact ones too */
+  uint64_t near;  /* at most LAP_MEMORISE_NEAR edits; exact ones too */
 } lap_memorised;
 
 /* At most `prompts` of them. Not collective. LAP_DATA where the shards have no document of 100

@@ -128,6 +128,8 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
                  .confidence = parts ? lap_allocate(length, sizeof *e.confidence) : NULL,
                  .scratch = lap_allocate_aligned(length * 2 * k, sizeof(float))};
   lap_code code = LAP_OK;
+  lap_progress_state progress = {.step = "eval", .unit = "windows", .total = share};
+  lap_progress_report(request->hook, progress);
   for (uint64_t i = 0; i < share; ++i) {
     const uint64_t window = i * (uint64_t)fold->replicas + (uint64_t)fold->replica;
     if (window < windows && code == LAP_OK) {
@@ -140,7 +142,8 @@ static lap_code evaluate_share(const lap_evaluate_request *request, uint64_t win
     } else {
       lap_window_logits_join_pass(model);
     }
-    if (request->progress && code == LAP_OK) request->progress(request->context, i + 1, share);
+    progress.done = i + 1;
+    if (code == LAP_OK) lap_progress_report(request->hook, progress);
   }
   lap_window_logits_destroy(model);
   free(e.positions);

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "core/progress.h"
 #include "trainer/model/evaluation_detail.h"
 #include "trainer/state/block_weights.h"
 #include "trainer/state/memory_table.h"
@@ -43,9 +44,8 @@ typedef struct {
   lap_evaluation_detail *detail; /* filled on rank 0, the caller's to release; NULL: totals alone */
   /* whether this rank has a reason to leave the evaluation; or NULL */
   bool (*leave)(void *context);
-  /* windows of this replica; or NULL */
-  void (*progress)(void *context, uint64_t done, uint64_t total);
   void *context;
+  const lap_progress_hook *hook; /* told of each window of this replica; NULL: nobody */
 } lap_evaluate_request;
 
 /* Collective. The outcome is agreed. LAP_STOPPED where a rank is to stop (core/stop.h) or leaves,

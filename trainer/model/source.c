@@ -223,6 +223,14 @@ lap_code lap_model_weights_sha256(const lap_model_source *source, char hex[LAP_S
   return code;
 }
 
+lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
+                                lap_status *status) {
+  if (!source->checkpoint || !source->checkpoint->full)
+    return lap_model_weights_sha256(source, hex, status);
+  memcpy(hex, source->checkpoint->state_sha256, LAP_SHA256_HEX);
+  return LAP_OK;
+}
+
 void lap_model_close(lap_model_source *source) {
   if (source->checkpoint) lap_checkpoint_close(source->checkpoint);
   if (source->config) lap_config_destroy(source->config);

@@ -50,6 +50,11 @@ lap_code lap_model_read_weights(const char *path, const lap_weight_target *targe
 lap_code lap_model_weights_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
                                   lap_status *status);
 
+/* Not collective. The identity of a model in tables: state_sha256 of a checkpoint of a run, else
+ * lap_model_weights_sha256. */
+lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA256_HEX],
+                                lap_status *status);
+
 /* Not collective. Opens token shards for the model: their vocabulary must fit, their tokenizer be
  * the model's own, where it has one, and some position be counted. LAP_DATA showing both. */
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,

@@ -11,6 +11,7 @@
 #include "core/directory_lock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/paths.h"
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
@@ -187,8 +188,7 @@ static lap_code make_part(teacher *t, const lap_parts *parts, size_t shard, uint
 
 static char *cache_path(const teacher *t, const char *directory, size_t shard) {
   const lap_token_shard *tokens = t->request->tokens->shard[shard];
-  const char *slash = strrchr(tokens->path, '/'), *name = slash ? slash + 1 : tokens->path;
-  const char *dot = strrchr(name, '.');
+  const char *name = lap_path_name(tokens->path), *dot = strrchr(name, '.');
   const int length = dot && dot > name ? (int)(dot - name) : (int)strlen(name);
   return lap_format("%s/%.*s.%.12s.h5", directory, length, name, tokens->tokens_sha256);
 }

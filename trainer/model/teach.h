@@ -48,9 +48,8 @@ typedef struct {
 } lap_teach_report;
 
 /* Collective. The outcome is agreed. Memory with several models: T x V floats on leaders.
- * LAP_USAGE where OUT has a cache of the same tokens by another teacher, computed in another
- * way (trainer/model/computed_as.h), or of another schema;
- * LAP_NONFINITE where the model gives NaN. */
+ * LAP_USAGE where OUT has a cache of the same tokens by another teacher, computed in another way
+ * (trainer/model/computed_as.h), or of another schema; LAP_NONFINITE where the model gives NaN. */
 lap_code lap_teach(const lap_teach_request *request, const lap_session *session,
                    lap_teach_report *report, lap_status *status);
 

@@ -57,10 +57,9 @@ typedef struct {
   const char *out; /* path of O */
 } lap_probe_request;
 
-/* Runs and writes O; *loss is what O says. What computes products must be
- * open (lap_gemm_open; in double OpenBLAS). LAP_DATA where W
- * is not this model's or O cannot be written, LAP_NONFINITE where loss or gradients are not finite:
- * then nothing is written. */
+/* Runs and writes O; *loss is what O says. What computes products must be open (lap_gemm_open; in
+ * double OpenBLAS). LAP_DATA where W is not this model's or O cannot be written, LAP_NONFINITE
+ * where loss or gradients are not finite: then nothing is written. */
 lap_code lap_probe_run_float(const lap_probe_request *request, double *loss, lap_status *status);
 lap_code lap_probe_run_double(const lap_probe_request *request, double *loss, lap_status *status);
 

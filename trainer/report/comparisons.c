@@ -23,7 +23,7 @@ char *lap_arm_problem(const lap_study *study, const lap_measure *measure, size_t
       return lap_format("%s: seed %" PRId64 " has diverged", name, (int64_t)number);
     if (strcmp(state, "done") != 0)
       return lap_format("%s: seed %" PRId64 " is %s", name, (int64_t)number, state);
-    const lap_losses *losses = lap_study_losses(study, set, arm, seed);
+    const lap_run_losses *losses = lap_study_losses(study, set, arm, seed);
     if (!lap_measure_is_in(study, measure, set, arm, seed))
       return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
                         lap_study_set_name(study, set), losses ? " against a cache" : "");
@@ -412,7 +412,7 @@ static lap_code set_object(const lap_study *study, size_t set, json_t *sets, lap
   const json_t *planned = json_array_get(json_object_get(study->plan, "sets"), set);
   const char *endpoint = lap_json_text(json_object_get(study->plan, "endpoint"), "set");
   const char *name = lap_study_set_name(study, set);
-  const lap_losses *losses = lap_study_any_losses(study, set);
+  const lap_run_losses *losses = lap_study_any_losses(study, set);
   const size_t clusters = lap_study_clusters(study, set);
   json_t *measures = json_array(), *by_position = json_array();
   json_t *object = json_pack(

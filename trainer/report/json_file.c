@@ -20,23 +20,11 @@ static json_t *parse(const char *text, size_t bytes, json_error_t *error) {
 
 lap_code lap_json_file_read(const char *directory, const char *name, bool must_exist,
                             json_t **object, lap_status *status) {
-  char *path = lap_format("%s/%s", directory, name), *text = NULL;
-  size_t bytes = 0;
+  char *path = lap_format("%s/%s", directory, name);
   lap_code code = LAP_OK;
   *object = NULL;
   if (must_exist || lap_file_exists(path))
-    code = lap_file_read(path, MOST_BYTES, &text, &bytes, status);
-  if (text) {
-    json_error_t error = {.line = 1, .text = "not an object"};
-    *object = parse(text, bytes, &error);
-    if (!json_is_object(*object)) {
-      json_decref(*object);
-      *object = NULL;
-      code = lap_fail(status, LAP_DATA, "%s:%d: expected a JSON object: %s", path, error.line,
-                      error.text);
-    }
-  }
-  free(text);
+    code = lap_json_read_file(path, MOST_BYTES, object, status);
   free(path);
   return code;
 }

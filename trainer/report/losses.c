@@ -41,7 +41,7 @@ static const column columns[LAP_LOSS_COLUMNS] = {
 
 /* --- reading --- */
 
-static lap_code check_values(const lap_losses *losses, lap_loss_column c, lap_status *status) {
+static lap_code check_values(const lap_run_losses *losses, lap_loss_column c, lap_status *status) {
   const bool is_count = columns[c].kind == LAP_HDF5_INTEGER;
   for (size_t d = 0; d < losses->documents; ++d) {
     const double value = losses->column[c][d];
@@ -52,7 +52,7 @@ static lap_code check_values(const lap_losses *losses, lap_loss_column c, lap_st
   return LAP_OK;
 }
 
-static lap_code read_column(const lap_hdf5_file *file, lap_loss_column c, lap_losses *losses,
+static lap_code read_column(const lap_hdf5_file *file, lap_loss_column c, lap_run_losses *losses,
                             lap_status *status) {
   lap_hdf5_dataset dataset;
   const uint64_t most = losses->documents ? losses->documents : MOST_DOCUMENTS;
@@ -73,7 +73,8 @@ static lap_code read_column(const lap_hdf5_file *file, lap_loss_column c, lap_lo
   return code;
 }
 
-static lap_code read_content(const lap_hdf5_file *file, lap_losses *losses, lap_status *status) {
+static lap_code read_content(const lap_hdf5_file *file, lap_run_losses *losses,
+                             lap_status *status) {
   char format[64];
   LAP_TRY(lap_hdf5_read_string(file, "format", format, sizeof format, status));
   if (strcmp(format, FORMAT) != 0)
@@ -90,41 +91,42 @@ static lap_code read_content(const lap_hdf5_file *file, lap_losses *losses, lap_
   return lap_fail(status, LAP_DATA, "%s: no document has tokens", losses->path);
 }
 
-static lap_code read_losses(const char *path, lap_losses **losses, lap_status *status) {
+static lap_code read_losses(const char *path, lap_run_losses **losses, lap_status *status) {
   lap_hdf5_file file;
   *losses = NULL;
   LAP_TRY(lap_hdf5_open(path, &file, status));
-  lap_losses *opened = lap_allocate(1, sizeof *opened);
+  lap_run_losses *opened = lap_allocate(1, sizeof *opened);
   opened->path = lap_copy_string(path);
   const lap_code code = read_content(&file, opened, status);
   lap_hdf5_close(&file);
   if (code == LAP_OK)
     *losses = opened;
   else
-    lap_losses_destroy(opened);
+    lap_run_losses_destroy(opened);
   return code;
 }
 
 static lap_code try_losses(const void *path, void *result, lap_status *status) {
   (void)result;
-  lap_losses *losses;
+  lap_run_losses *losses;
   return read_losses(path, &losses, status);
 }
 
-lap_code lap_losses_read(const char *path, lap_losses **losses, lap_status *status) {
+lap_code lap_run_losses_read(const char *path, lap_run_losses **losses, lap_status *status) {
   *losses = NULL;
   LAP_TRY(lap_hdf5_try(path, try_losses, path, NULL, 0, status));
   return read_losses(path, losses, status);
 }
 
-void lap_losses_destroy(lap_losses *losses) {
+void lap_run_losses_destroy(lap_run_losses *losses) {
   if (!losses) return;
   for (int c = 0; c < LAP_LOSS_COLUMNS; ++c) free(losses->column[c]);
   free(losses->path);
   free(losses);
 }
 
-lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap_status *status) {
+lap_code lap_run_losses_check_same_set(const lap_run_losses *a, const lap_run_losses *b,
+                                       lap_status *status) {
   static const lap_loss_column same[] = {LAP_LOSS_TOKENS, LAP_LOSS_BYTES, LAP_LOSS_SHARD,
                                          LAP_LOSS_LATE_TOKENS};
   if (strcmp(a->tokens_sha256, b->tokens_sha256) != 0)
@@ -148,7 +150,7 @@ lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap
 
 /* --- writing --- */
 
-static void print_cells(FILE *out, const lap_losses *losses, size_t d) {
+static void print_cells(FILE *out, const lap_run_losses *losses, size_t d) {
   char text[LAP_NUMBER_TEXT];
   for (int c = 0; c < LAP_LOSS_COLUMNS; ++c) {
     const double *values = losses->column[c];
@@ -161,7 +163,7 @@ static void print_cells(FILE *out, const lap_losses *losses, size_t d) {
   }
 }
 
-static lap_code write_csv(const char *directory, const lap_losses_entry *entries, size_t count,
+static lap_code write_csv(const char *directory, const lap_run_losses_entry *entries, size_t count,
                           lap_status *status) {
   char *text = NULL, *path = lap_format("%s/losses.csv", directory);
   size_t size = 0;
@@ -186,7 +188,7 @@ static lap_code write_csv(const char *directory, const lap_losses_entry *entries
 }
 
 /* Numbers for names, in the order in which they come; *names is a line of CSV. */
-static void number_names(const lap_losses_entry *entries, size_t count, bool of_arms,
+static void number_names(const lap_run_losses_entry *entries, size_t count, bool of_arms,
                          uint32_t *numbers, char **names) {
   size_t size = 0;
   uint32_t known = 0;
@@ -204,7 +206,7 @@ static void number_names(const lap_losses_entry *entries, size_t count, bool of_
 }
 
 typedef struct {
-  const lap_losses_entry *entries;
+  const lap_run_losses_entry *entries;
   size_t count;
   uint64_t rows;
   uint32_t *set, *arm; /* [count] */
@@ -214,7 +216,7 @@ typedef struct {
 typedef enum { OF_SET, OF_ARM, OF_SEED, OF_DOCUMENT, OF_COLUMN } key_kind;
 
 static double cell(const table *t, size_t entry, size_t d, key_kind kind, lap_loss_column c) {
-  const lap_losses_entry *e = &t->entries[entry];
+  const lap_run_losses_entry *e = &t->entries[entry];
   switch (kind) {
     case OF_SET:
       return t->set[entry];
@@ -275,10 +277,7 @@ static lap_code write_hdf5(const char *directory, table *t, lap_status *status) 
     code = write_columns(&file, t, status);
     if (code == LAP_OK) code = lap_hdf5_write_string(&file, "sets", sets, status);
     if (code == LAP_OK) code = lap_hdf5_write_string(&file, "arms", arms, status);
-    if (code == LAP_OK)
-      code = lap_hdf5_publish(&file, status);
-    else
-      lap_hdf5_close(&file);
+    code = lap_hdf5_end(&file, code, status);
   }
   free(arms);
   free(sets);
@@ -286,8 +285,8 @@ static lap_code write_hdf5(const char *directory, table *t, lap_status *status) 
   return code;
 }
 
-lap_code lap_losses_write(const char *directory, const lap_losses_entry *entries, size_t count,
-                          lap_status *status) {
+lap_code lap_run_losses_write(const char *directory, const lap_run_losses_entry *entries,
+                              size_t count, lap_status *status) {
   table t = {.entries = entries, .count = count};
   for (size_t i = 0; i < count; ++i) t.rows += entries[i].losses->documents;
   if (t.rows == 0) return LAP_OK; /* nothing has been evaluated yet */

@@ -33,26 +33,27 @@ typedef struct {
   char model_state_sha256[LAP_SHA256_HEX], tokens_sha256[LAP_SHA256_HEX];
   size_t documents;
   double *column[LAP_LOSS_COLUMNS]; /* [documents]; NULL where the file has none */
-} lap_losses;
+} lap_run_losses;
 
 /* LAP_DATA naming the file. */
-lap_code lap_losses_read(const char *path, lap_losses **losses, lap_status *status);
-void lap_losses_destroy(lap_losses *losses);
+lap_code lap_run_losses_read(const char *path, lap_run_losses **losses, lap_status *status);
+void lap_run_losses_destroy(lap_run_losses *losses);
 
 /* LAP_DATA where two files are not of the same documents, naming both and what differs. */
-lap_code lap_losses_check_same_set(const lap_losses *a, const lap_losses *b, lap_status *status);
+lap_code lap_run_losses_check_same_set(const lap_run_losses *a, const lap_run_losses *b,
+                                       lap_status *status);
 
 /* One run on one set. */
 typedef struct {
   const char *set, *arm; /* not owned */
   int64_t seed;
-  const lap_losses *losses;
-} lap_losses_entry;
+  const lap_run_losses *losses;
+} lap_run_losses_entry;
 
 /* Writes DIRECTORY/losses.h5 and losses.csv: a row for each document of each entry. In the HDF5
  * file set and arm are numbers, whose names are in the attributes `sets` and `arms`, each a line of
  * CSV. */
-lap_code lap_losses_write(const char *directory, const lap_losses_entry *entries, size_t count,
-                          lap_status *status);
+lap_code lap_run_losses_write(const char *directory, const lap_run_losses_entry *entries,
+                              size_t count, lap_status *status);
 
 #endif

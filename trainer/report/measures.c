@@ -190,7 +190,7 @@ static double number_of_run(const lap_study *study, const lap_measure *measure, 
 bool lap_measure_is_in(const lap_study *study, const lap_measure *measure, size_t set, size_t arm,
                        size_t seed) {
   if (measure->key) return isfinite(number_of_run(study, measure, set, arm, seed));
-  const lap_losses *losses = lap_study_losses(study, set, arm, seed);
+  const lap_run_losses *losses = lap_study_losses(study, set, arm, seed);
   return losses && losses->column[measure->sum] &&
          adds_up_to_something(losses->column[measure->count], losses->documents);
 }
@@ -199,7 +199,7 @@ double lap_measure_of_run(const lap_study *study, const lap_measure *measure, si
                           size_t arm, size_t seed) {
   if (!lap_measure_is_in(study, measure, set, arm, seed)) return NAN;
   if (measure->key) return number_of_run(study, measure, set, arm, seed);
-  const lap_losses *losses = lap_study_losses(study, set, arm, seed);
+  const lap_run_losses *losses = lap_study_losses(study, set, arm, seed);
   double sum = 0, count = 0;
   for (size_t d = 0; d < losses->documents; ++d) {
     sum += losses->column[measure->sum][d];
@@ -212,7 +212,7 @@ double lap_measure_of_run(const lap_study *study, const lap_measure *measure, si
 
 /* cluster [documents]: which sum a document belongs to. Returns how many there are. Documents of
  * one file, or shard, follow each other. */
-static size_t cluster_documents(const lap_study *study, size_t set, const lap_losses *losses,
+static size_t cluster_documents(const lap_study *study, size_t set, const lap_run_losses *losses,
                                 size_t *cluster) {
   const double *of = study->file[set];
   if (!of && strcmp(lap_study_cluster(study, set), "document") != 0)
@@ -226,7 +226,7 @@ static size_t cluster_documents(const lap_study *study, size_t set, const lap_lo
 }
 
 size_t lap_study_clusters(const lap_study *study, size_t set) {
-  const lap_losses *losses = lap_study_any_losses(study, set);
+  const lap_run_losses *losses = lap_study_any_losses(study, set);
   if (!losses) return 0;
   size_t *cluster = lap_allocate((int64_t)losses->documents, sizeof *cluster);
   const size_t count = cluster_documents(study, set, losses, cluster);
@@ -250,7 +250,7 @@ lap_sums lap_measure_sums(const lap_study *study, const lap_measure *measure, si
                           const size_t *arms, size_t arm_count, const size_t *seeds,
                           size_t seed_count) {
   if (measure->key) return sums_of_numbers(study, measure, set, arms, arm_count, seeds, seed_count);
-  const lap_losses *first = lap_study_losses(study, set, arms[0], seeds[0]);
+  const lap_run_losses *first = lap_study_losses(study, set, arms[0], seeds[0]);
   size_t *cluster = lap_allocate((int64_t)first->documents, sizeof *cluster);
   const size_t clusters = cluster_documents(study, set, first, cluster);
   double *sums = lap_allocate((int64_t)(arm_count * seed_count * clusters), sizeof *sums);
@@ -258,7 +258,7 @@ lap_sums lap_measure_sums(const lap_study *study, const lap_measure *measure, si
   for (size_t d = 0; d < first->documents; ++d)
     counts[cluster[d]] += first->column[measure->count][d];
   for (size_t run = 0; run < arm_count * seed_count; ++run) {
-    const lap_losses *losses =
+    const lap_run_losses *losses =
         lap_study_losses(study, set, arms[run / seed_count], seeds[run % seed_count]);
     assert(losses && losses->documents == first->documents);
     for (size_t d = 0; d < losses->documents; ++d)

@@ -10,13 +10,6 @@
 enum { ROW = 18, HEAD = 36, LEFT_FROM = 40, LEFT_TO = 178, RIGHT_FROM = 206, RIGHT_TO = 350 };
 enum { ENTRY = 46, OVERVIEW_LEFT = 10, OVERVIEW_RIGHT = 350 };
 
-/* Takes a value into a range. */
-static void widen(lap_scale *scale, double value) {
-  if (!isfinite(value)) return;
-  scale->from = fmin(scale->from, value);
-  scale->to = fmax(scale->to, value);
-}
-
 static void give_room(lap_scale *scale) {
   const double room = fmax((scale->to - scale->from) * 0.08, 1e-6);
   scale->from -= room;
@@ -33,14 +26,14 @@ static void widen_by_comparison(lap_scale *x, const json_t *report, const json_t
                                 const json_t *comparison) {
   const json_t *seeds = json_object_get(comparison, "seeds");
   const json_t *together = json_object_get(comparison, "simultaneous_interval");
-  widen(x, 0);
+  lap_scale_widen(x, 0);
   for (size_t i = 0; i < json_array_size(seeds); ++i)
-    widen(x, lap_json_real(json_array_get(seeds, i), "difference"));
-  for (size_t i = 0; i < 2; ++i) widen(x, end_of(together, i));
+    lap_scale_widen(x, lap_json_real(json_array_get(seeds, i), "difference"));
+  for (size_t i = 0; i < 2; ++i) lap_scale_widen(x, end_of(together, i));
   const double margin = lap_json_real(report, "margin");
   if (lap_json_flag(measure, "primary") && margin > 0) {
-    widen(x, margin);
-    widen(x, -margin);
+    lap_scale_widen(x, margin);
+    lap_scale_widen(x, -margin);
   }
 }
 
@@ -92,8 +85,8 @@ static bool set_up(const json_t *report, const json_t *measure, const json_t *co
   bool any = false;
   for (size_t i = 0; i < json_array_size(seeds); ++i) {
     const json_t *seed = json_array_get(seeds, i);
-    widen(&p->loss, lap_json_real(seed, "arm"));
-    widen(&p->loss, lap_json_real(seed, "baseline"));
+    lap_scale_widen(&p->loss, lap_json_real(seed, "arm"));
+    lap_scale_widen(&p->loss, lap_json_real(seed, "baseline"));
     any = any || isfinite(lap_json_real(seed, "difference"));
   }
   widen_by_comparison(&p->difference, report, measure, comparison);

@@ -51,12 +51,6 @@ static size_t line_of(const json_t *tuning, const char *arm, const char *key,
   return count;
 }
 
-static void widen(lap_scale *scale, double value) {
-  if (!isfinite(value)) return;
-  scale->from = fmin(scale->from, value);
-  scale->to = fmax(scale->to, value);
-}
-
 static double loss_of_seed(const json_t *point, size_t s) {
   const json_t *value = json_array_get(json_object_get(point, "by_seed"), s);
   return json_is_number(value) ? json_number_value(value) : NAN;
@@ -65,9 +59,9 @@ static double loss_of_seed(const json_t *point, size_t s) {
 static void find_range(const json_t *tuning, const char *key, lap_scale *x, lap_scale *y) {
   for (size_t i = 0; i < json_array_size(tuning); ++i) {
     const json_t *point = json_array_get(tuning, i);
-    widen(x, place_of(point, key));
+    lap_scale_widen(x, place_of(point, key));
     for (size_t s = 0; s < json_array_size(json_object_get(point, "by_seed")); ++s)
-      widen(y, loss_of_seed(point, s));
+      lap_scale_widen(y, loss_of_seed(point, s));
   }
   const double room = fmax((y->to - y->from) * .06, 1e-6);
   y->from -= room;

@@ -42,18 +42,19 @@ const char *lap_study_cluster(const lap_study *study, size_t set) {
   return *cluster ? cluster : "document";
 }
 
-const lap_losses *lap_study_any_losses(const lap_study *study, size_t set) {
+const lap_run_losses *lap_study_any_losses(const lap_study *study, size_t set) {
   const size_t runs = study->arm_count * study->seed_count;
   for (size_t i = 0; i < runs; ++i)
     if (study->losses[set * runs + i]) return study->losses[set * runs + i];
   return NULL;
 }
 
-static lap_losses **place(const lap_study *study, size_t set, size_t arm, size_t seed) {
+static lap_run_losses **place(const lap_study *study, size_t set, size_t arm, size_t seed) {
   return &study->losses[(set * study->arm_count + arm) * study->seed_count + seed];
 }
 
-const lap_losses *lap_study_losses(const lap_study *study, size_t set, size_t arm, size_t seed) {
+const lap_run_losses *lap_study_losses(const lap_study *study, size_t set, size_t arm,
+                                       size_t seed) {
   return *place(study, set, arm, seed);
 }
 
@@ -154,7 +155,8 @@ static lap_code read_evals(lap_study *study, size_t arm, size_t seed, const char
     LAP_TRY(code);
     if (eval) json_object_set_new(evals, lap_study_set_name(study, set), eval);
     char *path = lap_format("%s/%s/%s.h5", directory, folder, lap_study_set_name(study, set));
-    if (lap_file_exists(path)) code = lap_losses_read(path, place(study, set, arm, seed), status);
+    if (lap_file_exists(path))
+      code = lap_run_losses_read(path, place(study, set, arm, seed), status);
     free(path);
     LAP_TRY(code);
   }
@@ -183,10 +185,10 @@ static lap_code read_run(lap_study *study, size_t arm, size_t seed, lap_status *
 /* Runs on one set are of the same documents. */
 static lap_code check_sets(const lap_study *study, lap_status *status) {
   for (size_t set = 0; set < study->set_count; ++set) {
-    const lap_losses *first = NULL;
+    const lap_run_losses *first = NULL;
     for (size_t i = 0; i < study->arm_count * study->seed_count; ++i) {
-      const lap_losses *losses = study->losses[set * study->arm_count * study->seed_count + i];
-      if (losses && first) LAP_TRY(lap_losses_check_same_set(first, losses, status));
+      const lap_run_losses *losses = study->losses[set * study->arm_count * study->seed_count + i];
+      if (losses && first) LAP_TRY(lap_run_losses_check_same_set(first, losses, status));
       if (!first) first = losses;
     }
   }
@@ -197,7 +199,7 @@ static lap_code check_sets(const lap_study *study, lap_status *status) {
 static lap_code read_files(lap_study *study, size_t set, lap_status *status) {
   const json_t *planned = json_array_get(json_object_get(study->plan, "sets"), set);
   const char *name = lap_json_text(planned, "files");
-  const lap_losses *losses = lap_study_any_losses(study, set);
+  const lap_run_losses *losses = lap_study_any_losses(study, set);
   if (!*name || !losses || strcmp(lap_study_cluster(study, set), "file") != 0) return LAP_OK;
   json_t *lines;
   lap_code code = lap_json_lines_read(study->directory, name, &lines, status);
@@ -241,7 +243,7 @@ static lap_code read_shared(lap_study *study, lap_status *status) {
 static lap_code read_runs(lap_study *study, lap_status *status) {
   const size_t runs = study->arm_count * study->seed_count;
   study->run = lap_allocate((int64_t)runs, sizeof(json_t *));
-  study->losses = lap_allocate((int64_t)(runs * study->set_count), sizeof(lap_losses *));
+  study->losses = lap_allocate((int64_t)(runs * study->set_count), sizeof(lap_run_losses *));
   study->file = lap_allocate((int64_t)study->set_count, sizeof(double *));
   for (size_t arm = 0; arm < study->arm_count; ++arm)
     for (size_t seed = 0; seed < study->seed_count; ++seed)
@@ -279,7 +281,7 @@ void lap_study_close(lap_study *study) {
   const size_t runs = study->arm_count * study->seed_count;
   for (size_t i = 0; study->run && i < runs; ++i) json_decref(study->run[i]);
   for (size_t i = 0; study->losses && i < runs * study->set_count; ++i)
-    lap_losses_destroy(study->losses[i]);
+    lap_run_losses_destroy(study->losses[i]);
   for (size_t i = 0; study->file && i < study->set_count; ++i) free(study->file[i]);
   free(study->file);
   json_decref(study->shared);
@@ -292,7 +294,7 @@ void lap_study_close(lap_study *study) {
   free(study);
 }
 
-size_t lap_study_entries(const lap_study *study, lap_losses_entry **entries) {
+size_t lap_study_entries(const lap_study *study, lap_run_losses_entry **entries) {
   const size_t most = study->set_count * study->arm_count * study->seed_count;
   size_t count = 0;
   *entries = lap_allocate((int64_t)most, sizeof **entries);
@@ -301,8 +303,8 @@ size_t lap_study_entries(const lap_study *study, lap_losses_entry **entries) {
       for (size_t seed = 0; seed < study->seed_count; ++seed)
         if (lap_study_losses(study, set, arm, seed))
           (*entries)[count++] =
-              (lap_losses_entry){lap_study_set_name(study, set), lap_study_arm_name(study, arm),
-                                 lap_json_integer(lap_study_run(study, arm, seed), "seed"),
-                                 lap_study_losses(study, set, arm, seed)};
+              (lap_run_losses_entry){lap_study_set_name(study, set), lap_study_arm_name(study, arm),
+                                     lap_json_integer(lap_study_run(study, arm, seed), "seed"),
+                                     lap_study_losses(study, set, arm, seed)};
   return count;
 }

@@ -20,12 +20,12 @@ typedef struct {
   bool plan_is_kept;                /* plan.sha256 says the same */
   json_t *amendments;               /* an array */
   size_t arm_count, seed_count, set_count;
-  json_t **run;        /* [arms, seeds]: lap_run_facts_read with seed and directory; NULL: not
+  json_t **run;            /* [arms, seeds]: lap_run_facts_read with seed and directory; NULL: not
                           planned for this arm */
-  lap_losses **losses; /* [sets, arms, seeds]; NULL: not there */
-  double **file;       /* [sets] [documents]: the file each is of, where documents are clustered so;
+  lap_run_losses **losses; /* [sets, arms, seeds]; NULL: not there */
+  double **file;  /* [sets] [documents]: the file each is of, where documents are clustered so;
                           NULL: they are not, or a shard is a file */
-  json_t *shared;      /* [{kind, directory, hours_cpu, key_sha256}] of what is done */
+  json_t *shared; /* [{kind, directory, hours_cpu, key_sha256}] of what is done */
 } lap_study;
 
 /* LAP_DATA naming file and key where the plan or a file of a run is not valid. */
@@ -44,16 +44,16 @@ const char *lap_study_set_name(const lap_study *study, size_t set);
 lap_code lap_study_find_arm(const lap_study *study, const char *name, size_t *arm,
                             lap_status *status);
 json_t *lap_study_run(const lap_study *study, size_t arm, size_t seed);
-const lap_losses *lap_study_losses(const lap_study *study, size_t set, size_t arm, size_t seed);
+const lap_run_losses *lap_study_losses(const lap_study *study, size_t set, size_t arm, size_t seed);
 
 /* "document", "file" or "shard": what the plan says varies alike. */
 const char *lap_study_cluster(const lap_study *study, size_t set);
 /* "" for token shards, "choices", "memorise", "judge", "attend". */
 const char *lap_study_set_kind(const lap_study *study, size_t set);
 /* Any run's losses on the set. NULL: nothing has been evaluated there. */
-const lap_losses *lap_study_any_losses(const lap_study *study, size_t set);
+const lap_run_losses *lap_study_any_losses(const lap_study *study, size_t set);
 
-/* All losses that are there, for lap_losses_write; *entries is the caller's. */
-size_t lap_study_entries(const lap_study *study, lap_losses_entry **entries);
+/* All losses that are there, for lap_run_losses_write; *entries is the caller's. */
+size_t lap_study_entries(const lap_study *study, lap_run_losses_entry **entries);
 
 #endif

@@ -150,6 +150,12 @@ void lap_svg_text(FILE *out, const char *kind, double x, double y, const char *a
 
 /* --- scales --- */
 
+void lap_scale_widen(lap_scale *scale, double value) {
+  if (!isfinite(value)) return;
+  scale->from = fmin(scale->from, value);
+  scale->to = fmax(scale->to, value);
+}
+
 double lap_scale_place(const lap_scale *scale, double value) {
   const double share = (value - scale->from) / (scale->to - scale->from);
   return scale->at_from + share * (scale->at_to - scale->at_from);

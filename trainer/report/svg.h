@@ -46,6 +46,8 @@ typedef struct {
 } lap_scale;
 
 double lap_scale_place(const lap_scale *scale, double value);
+/* Takes a value into the range of values, unless it is not finite. */
+void lap_scale_widen(lap_scale *scale, double value);
 
 /* Round values within the scale, about `wanted` of them: values [LAP_TICKS]. Returns how many. */
 size_t lap_scale_ticks(const lap_scale *scale, int wanted, double *values);

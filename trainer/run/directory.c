@@ -2,16 +2,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 #include <yaml.h>
 
 #include "core/file.h"
@@ -175,12 +172,7 @@ lap_code lap_run_json_write(const char *path, const lap_run_facts *facts, lap_st
   json_t *run = run_object(facts), *last = read_run(file);
   set_parent(run, facts->parent, last);
   json_object_set_new(run, "previous", previous_runs(last));
-  char *text = json_dumps(run, JSON_INDENT(2));
-  char *whole = lap_format("%s\n", text);
-  lap_file_remove_temporaries(file); /* of a run that was killed */
-  const lap_code code = lap_file_write(file, whole, strlen(whole), status);
-  free(whole);
-  free(text);
+  const lap_code code = lap_json_write_file(file, run, JSON_INDENT(2), status);
   json_decref(last);
   json_decref(run);
   free(file);

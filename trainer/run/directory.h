@@ -42,8 +42,7 @@ typedef struct {
 
 /* What a run began with: the checkpoint of another run, or nothing of another. */
 typedef struct {
-  char
-      *checkpoint; /* its directory, from the root where that can be known; malloc'ed; NULL: none */
+  char *checkpoint; /* its directory, where possible from the root; malloc'ed; NULL: none */
   uint64_t step;
   char state_sha256[LAP_SHA256_HEX];
   bool resumed; /* the run goes on from a checkpoint of its own: it began as run.json says */

@@ -19,8 +19,7 @@ bool lap_length_others_differ(const lap_numbers *then, const lap_numbers *now,
 typedef struct {
   lap_config *then; /* config of the checkpoint; lap_length_close frees it */
   uint64_t total_then;
-  bool
-      matters; /* the checkpoint's state depends on the length, or it is past the end of this run */
+  bool matters; /* the checkpoint's state depends on it, or is past the end of this run */
 } lap_length;
 
 /* LAP_DATA where the checkpoint's config cannot be read; then there is nothing to close. */

@@ -73,8 +73,8 @@ void lap_metrics_lines_close(lap_metrics_lines *lines);
 lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *status);
 
 /* The evaluation with the lowest loss, the first of equal ones, for a run that goes on. None, or no
- * file: *step -1, *loss infinite. LAP_DATA where the file cannot be read; lines
- * that are not evaluations are ignored. */
+ * file: *step -1, *loss infinite. LAP_DATA where the file cannot be read; lines that are not
+ * evaluations are ignored. */
 lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status);
 
 /* Whether the file has the line of a step, and none of an evaluation after it. No file: it has not.

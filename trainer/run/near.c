@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
 #include "core/suggest.h"
 #include "trainer/run/directory.h"
 
@@ -36,17 +37,12 @@ static void add_runs_of(run_list *list, const char *parent, const char *but) {
   free(entry);
 }
 
-static const char *name_of(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
 /* Puts the runs from `done` on whose names are most like `name` first. */
 static void sort_by_likeness(run_list *list, size_t done, const char *name) {
   const char **names = lap_allocate((int64_t)list->count, sizeof *names);
   for (; done < list->count; ++done) {
     size_t at = done;
-    for (size_t i = done; i < list->count; ++i) names[i] = name_of(list->path[i]);
+    for (size_t i = done; i < list->count; ++i) names[i] = lap_path_name(list->path[i]);
     const char *best = lap_suggest(name, names + done, list->count - done);
     while (best && names[at] != best) ++at;
     if (!best) break;

@@ -19,13 +19,14 @@ typedef struct {
 void lap_resume_settle_fork(const lap_config *config, const lap_session *session,
                             lap_resume_options *options);
 
+enum { LAP_RESUME_CORE = 64 };
+
 /* Collective. What a config leaves open and the run that `options` go on with has settled, as rank
  * 0 sees it. *core is the blas_core to open before anything else is read: that of the config, and
  * where this is auto, that of the run ("auto" for a fresh start). schedule.warmup_steps, where it
  * is not given, becomes the run's, with the kinds constant and wsd: its default grows with the
  * length of the run, which these kinds may change. An init that is a run directory becomes the
  * checkpoint of it that the run began with. */
-enum { LAP_RESUME_CORE = 64 };
 void lap_resume_open_ends(lap_config *config, const lap_session *session,
                           const lap_resume_options *options, char core[LAP_RESUME_CORE]);
 

@@ -355,8 +355,8 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
   if (code == LAP_OK) code = lap_run_json_write(t->config->run_dir, &facts, status);
   free(hosts);
   char *path = lap_run_directory_path(t->config->run_dir, "config.resolved.yaml");
-  lap_file_remove_temporaries(path); /* of a run that was killed */
-  if (code == LAP_OK) code = lap_file_write(path, t->config_text, strlen(t->config_text), status);
+  if (code == LAP_OK)
+    code = lap_file_write_alone(path, t->config_text, strlen(t->config_text), status);
   free(path);
   return code;
 }

@@ -26,7 +26,7 @@ typedef struct {
   uint64_t update; /* t, from 1 */
 } lap_adamw;
 
-/* Elements [begin, end) of the canonical vector; every array starts at element `begin`. */
+/* Elements [begin, end) of the vector of `parameters`; every array starts at element `begin`. */
 void lap_adamw_update(const lap_adamw *adamw, const lap_parameters *parameters, int64_t begin,
                       int64_t end, float factor, const float *gradient, float *weight,
                       float *exp_avg, float *exp_avg_sq);

@@ -83,8 +83,8 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
  * all of them, with the state as before the step; so is wrong arithmetic (LAP_NONFINITE): of a lane
  * that was computed again, of a loss or norm that not all ranks have worked out alike, or what a
- * rank has found in the step before. A step that is left is
- * finished without computing, for those that wait for messages. */
+ * rank has found in the step before. A step that is left is finished without computing, for those
+ * that wait for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 /* Not collective, the same on all ranks. Who computed wrongly in the last step, which ended for

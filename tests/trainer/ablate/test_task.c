@@ -78,7 +78,7 @@ static void what_is_done_has_the_key(void **state) {
   bool is_new, diverged;
   const size_t at = add(&tasks, LAP_TASK_RUN, "runs/a/seed-1", "a", none, "1", &is_new);
   lap_task *task = &tasks.task[at];
-  lap_task_argue(task, "train");
+  lap_task_add_argument(task, "train");
   assert_false(lap_task_is_done(task, &diverged));
   assert_int_equal(lap_task_settle(&tasks, task, &status), LAP_OK);
   assert_false(lap_task_is_done(task, &diverged));
@@ -114,8 +114,8 @@ static void a_word_that_is_no_text_stays_in_the_command(void **state) {
   lap_task task = {.kind = LAP_TASK_RUN, .directory = folder, .prefix = ""};
   lap_status status;
   size_t count;
-  lap_task_argue(&task, "train");
-  lap_task_argue(&task, "run_dir=%s", "caf\xE9");
+  lap_task_add_argument(&task, "train");
+  lap_task_add_argument(&task, "run_dir=%s", "caf\xE9");
   assert_int_equal(lap_task_write_done(&task, 1, 2, 1, false, &status), LAP_OK);
   char *done = scratch_read(scratch_path(folder, "done.json"), &count);
   if (!strstr(done, expected)) fail_msg("%s", done);

@@ -23,14 +23,14 @@ static double uniform(uint64_t sample, uint64_t index) {
 /* Positions of which the token came with probability p - `over`, p from over to 1; documents of
  * `spread` are right more or less often than that, all of a document alike. */
 static lap_reliability sample_of(uint64_t sample, double over, double spread) {
-  lap_judged *positions = lap_allocate(COUNT, sizeof *positions);
+  lap_claim *positions = lap_allocate(COUNT, sizeof *positions);
   for (uint32_t i = 0; i < COUNT; ++i) {
     const double middle = over + (1 - over) * (0.2 + 0.6 * uniform(sample, 3 * (uint64_t)i));
     const double shift = spread * (2 * uniform(sample, 3 * (uint64_t)(i / EACH) + 1) - 1);
     positions[i] =
-        (lap_judged){.probability = (float)middle,
-                     .right = uniform(sample, 3 * (uint64_t)i + 2) < middle - over + shift,
-                     .document = i / EACH};
+        (lap_claim){.probability = (float)middle,
+                    .right = uniform(sample, 3 * (uint64_t)i + 2) < middle - over + shift,
+                    .document = i / EACH};
   }
   const lap_reliability found = lap_reliability_of(positions, COUNT, DOCUMENTS);
   free(positions);
@@ -65,7 +65,7 @@ static void the_interval_covers_what_documents_vary_by(void **state) {
 
 static void nothing_and_one_document_have_no_interval(void **state) {
   (void)state;
-  lap_judged one = {.probability = 0.75F, .right = true};
+  lap_claim one = {.probability = 0.75F, .right = true};
   lap_reliability found = lap_reliability_of(&one, 0, 1);
   assert_true(isnan(found.error) && found.count == 0 && found.documents == 0);
   found = lap_reliability_of(&one, 1, 1);

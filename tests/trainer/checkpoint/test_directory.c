@@ -38,8 +38,8 @@ static void expect_steps(world *w, const char *expected) {
 
 static void prune(world *w, int64_t keep, int64_t keep_every, int64_t best) {
   lap_status status;
-  assert_int_equal(lap_checkpoint_prune(w->directory, keep, keep_every, best, w->comm, &status),
-                   LAP_OK);
+  const lap_checkpoint_keep rules = {keep, keep_every, best};
+  assert_int_equal(lap_checkpoint_prune(w->directory, &rules, w->comm, &status), LAP_OK);
   assert_string_equal(status.message, "");
 }
 

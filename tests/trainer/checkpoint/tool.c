@@ -51,7 +51,8 @@ static lap_code replace_step(const act *a, lap_status *status) {
   char hex[LAP_SHA256_HEX];
   --state->applied_updates;
   lap_code code = write_one(a, state, hex, status);
-  if (code == LAP_OK) code = lap_checkpoint_prune(a->directory, 1, 0, -1, a->comm, status);
+  if (code == LAP_OK)
+    code = lap_checkpoint_prune(a->directory, &(lap_checkpoint_keep){1, 0, -1}, a->comm, status);
   lap_state_destroy(state);
   return code;
 }
@@ -114,7 +115,7 @@ static lap_code write_for_ever(const act *a, lap_status *status) {
     LAP_TRY(write_one(a, state, hex, status));
     --state->applied_updates;
     LAP_TRY(write_one(a, state, hex, status));
-    LAP_TRY(lap_checkpoint_prune(a->directory, 2, 0, -1, a->comm, status));
+    LAP_TRY(lap_checkpoint_prune(a->directory, &(lap_checkpoint_keep){2, 0, -1}, a->comm, status));
   }
 }
 

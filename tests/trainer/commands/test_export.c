@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "dataset/tokenizer.h"
 #include "tests/scratch.h"
@@ -143,8 +144,8 @@ static void large_weights_are_spread_over_files(void **state) {
   lap_status status = {0};
   assert_exported("--format hf --out %s/out --shard-bytes 3000");
   json_t *index;
-  assert_int_equal(lap_hf_read_json(scratch_path(directory, "out/model.safetensors.index.json"),
-                                    1 << 20, &index, &status),
+  assert_int_equal(lap_json_read_file(scratch_path(directory, "out/model.safetensors.index.json"),
+                                      1 << 20, &index, &status),
                    LAP_OK);
   const json_t *map = json_object_get(index, "weight_map");
   assert_int_equal(json_object_size(map), parameters->count);

@@ -9,16 +9,16 @@
 
 #include <cmocka.h>
 
-char *printed(const lap_findings *findings) {
+char *printed(const lap_diagnosis *findings) {
   char *text = NULL;
   size_t bytes;
   FILE *out = open_memstream(&text, &bytes);
-  lap_findings_print(findings, out);
+  lap_diagnosis_print(findings, out);
   fclose(out);
   return text;
 }
 
-static bool has_line(const lap_findings *findings, const char *verdict, const char *subject,
+static bool has_line(const lap_diagnosis *findings, const char *verdict, const char *subject,
                      const char *text) {
   char start[64], *report = printed(findings);
   snprintf(start, sizeof start, "%-12s ", subject);
@@ -30,16 +30,16 @@ static bool has_line(const lap_findings *findings, const char *verdict, const ch
   return found;
 }
 
-bool printed_line(const lap_findings *findings, const char *verdict, const char *subject,
+bool printed_line(const lap_diagnosis *findings, const char *verdict, const char *subject,
                   const char *text) {
   return has_line(findings, verdict, subject, text);
 }
 
-bool printed_subject(const lap_findings *findings, const char *subject) {
+bool printed_subject(const lap_diagnosis *findings, const char *subject) {
   return has_line(findings, NULL, subject, "");
 }
 
-void expect_line(const lap_findings *findings, const char *verdict, const char *subject,
+void expect_line(const lap_diagnosis *findings, const char *verdict, const char *subject,
                  const char *text) {
   if (printed_line(findings, verdict, subject, text)) return;
   char *report = printed(findings);

@@ -4,18 +4,18 @@
 
 #include <stdbool.h>
 
-#include "trainer/doctor/findings.h"
+#include "trainer/doctor/diagnosis.h"
 
 /* The whole report, malloc'ed. */
-char *printed(const lap_findings *findings);
+char *printed(const lap_diagnosis *findings);
 /* Whether there is a line of this verdict and subject that has all of `text` in it. */
-bool printed_line(const lap_findings *findings, const char *verdict, const char *subject,
+bool printed_line(const lap_diagnosis *findings, const char *verdict, const char *subject,
                   const char *text);
 /* Whether there is any line of this subject. */
-bool printed_subject(const lap_findings *findings, const char *subject);
+bool printed_subject(const lap_diagnosis *findings, const char *subject);
 
 /* Fails the test, showing the report, where there is no such line. */
-void expect_line(const lap_findings *findings, const char *verdict, const char *subject,
+void expect_line(const lap_diagnosis *findings, const char *verdict, const char *subject,
                  const char *text);
 
 #endif

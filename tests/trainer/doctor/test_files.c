@@ -170,8 +170,8 @@ static int remove_directory(void **state) {
 }
 
 /* The findings are the same on every rank, and nothing is left behind. */
-static lap_findings *look(const world *w, const char *directory) {
-  lap_findings *findings = lap_findings_create();
+static lap_diagnosis *look(const world *w, const char *directory) {
+  lap_diagnosis *findings = lap_diagnosis_create();
   lap_file_system_check(w->comm, directory, findings);
   char *report = printed(findings);
   lap_status status = {0};
@@ -182,8 +182,8 @@ static lap_findings *look(const world *w, const char *directory) {
   return findings;
 }
 
-static lap_findings *look_here(const world *w) {
-  lap_findings *findings = look(w, w->directory);
+static lap_diagnosis *look_here(const world *w) {
+  lap_diagnosis *findings = look(w, w->directory);
   memset(&spoilt, 0, sizeof spoilt);
   const int left = scratch_count(w->directory);
   lap_barrier(w->comm); /* before the next look leaves something there */
@@ -196,14 +196,14 @@ static const char *const subjects[] = {"fsync",     "sharing", "rename",
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
 /* All findings are good but that on `subject`, which has this verdict and says `text`. */
-static void expect_only(const world *w, lap_findings *findings, const char *verdict,
+static void expect_only(const world *w, lap_diagnosis *findings, const char *verdict,
                         const char *subject, const char *text) {
   for (int i = 0; i < SUBJECTS; ++i)
     if (strcmp(subjects[i], subject) != 0 && (w->ranks > 1 || strcmp(subjects[i], "sharing") != 0))
       expect_line(findings, "ok", subjects[i], "");
   expect_line(findings, verdict, subject, text);
-  assert_int_equal(lap_findings_stop(findings) != NULL, strcmp(verdict, "STOP") == 0);
-  lap_findings_destroy(findings);
+  assert_int_equal(lap_diagnosis_stop(findings) != NULL, strcmp(verdict, "STOP") == 0);
+  lap_diagnosis_destroy(findings);
 }
 
 /* "2 of 3 ranks" */
@@ -219,7 +219,7 @@ static void a_directory_that_works_is_called_well(void **state) {
   const world *w = *state;
   for (int times = 0; times < 2; ++times) {
     spoilt.syncs = true;
-    lap_findings *findings = look_here(w);
+    lap_diagnosis *findings = look_here(w);
     assert_int_equal(printed_subject(findings, "sharing"), w->ranks > 1);
     assert_false(printed_subject(findings, "locks"));
     assert_false(printed_subject(findings, "files"));
@@ -246,7 +246,7 @@ static void each_call_that_does_not_work_is_named(void **state) {
 static void locks_that_exclude_nobody_are_noted(void **state) {
   const world *w = *state;
   spoilt.flock = w->last;
-  lap_findings *findings = look_here(w);
+  lap_diagnosis *findings = look_here(w);
   assert_int_equal(printed_line(findings, "note", "locks", "1 other rank"), w->ranks > 1);
   expect_only(w, findings, "note", "flock", failing(w, 1));
   spoilt.flock = true;
@@ -276,18 +276,18 @@ static void the_least_free_space_is_reported(void **state) {
 static void where_files_cannot_be_written_nothing_else_is_reported(void **state) {
   const world *w = *state;
   spoilt.fsync = w->last;
-  lap_findings *findings = look_here(w);
+  lap_diagnosis *findings = look_here(w);
   expect_line(findings, "STOP", "files", failing(w, 1));
   for (int i = 0; i < SUBJECTS; ++i) assert_false(printed_subject(findings, subjects[i]));
-  assert_non_null(lap_findings_stop(findings));
-  assert_non_null(strstr(lap_findings_stop(findings), "--dir"));
-  lap_findings_destroy(findings);
+  assert_non_null(lap_diagnosis_stop(findings));
+  assert_non_null(strstr(lap_diagnosis_stop(findings), "--dir"));
+  lap_diagnosis_destroy(findings);
   char *missing = lap_format("%s/missing", w->directory); /* and is not made */
   findings = look(w, missing);
   expect_line(findings, "STOP", "files", failing(w, w->ranks));
   expect_line(findings, "STOP", "files", missing);
   expect_line(findings, "STOP", "files", "No such file or directory");
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   free(missing);
 }
 
@@ -311,13 +311,13 @@ static void ranks_that_see_another_directory_stop_a_run(void **state) {
   lap_status status = {0};
   assert_int_equal(lap_file_make_directories(run, &status), LAP_OK);
   assert_int_equal(chdir(own), 0);
-  lap_findings *findings = look(w, "run");
+  lap_diagnosis *findings = look(w, "run");
   char blind[64];
   snprintf(blind, sizeof blind, "rank %d on ", w->ranks - 1);
   expect_line(findings, "STOP", "sharing", blind);
-  assert_non_null(lap_findings_stop(findings));
+  assert_non_null(lap_diagnosis_stop(findings));
   assert_int_equal(scratch_count("run"), 0);
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   assert_int_equal(chdir(before), 0);
   free(run);
   free(own);

@@ -170,19 +170,19 @@ static lap_machine_facts rank_on(int first, int cores) {
   return facts;
 }
 
-static lap_findings *check(const lap_machine_facts *all, int ranks, int threads) {
+static lap_diagnosis *check(const lap_machine_facts *all, int ranks, int threads) {
   job.ranks = ranks;
-  lap_findings *findings = lap_findings_create();
+  lap_diagnosis *findings = lap_diagnosis_create();
   lap_machine_check(NULL, all, threads, findings);
-  assert_null(lap_findings_stop(findings)); /* a machine never stops a run */
+  assert_null(lap_diagnosis_stop(findings)); /* a machine never stops a run */
   return findings;
 }
 
 static void expect_binding(const lap_machine_facts *all, int ranks, int threads,
                            const char *verdict, const char *text) {
-  lap_findings *findings = check(all, ranks, threads);
+  lap_diagnosis *findings = check(all, ranks, threads);
   expect_line(findings, verdict, "binding", text);
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
 }
 
 static void cores_are_compared_with_threads(void **state) {
@@ -240,11 +240,11 @@ static void ranks_processors_and_memory_are_reported(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
   lap_machine_facts all[4] = {rank_on(0, 8), rank_on(0, 8), rank_on(0, 8), rank_on(0, 8)};
-  lap_findings *findings = check(all, 4, 1);
+  lap_diagnosis *findings = check(all, 4, 1);
   expect_line(findings, "ok", "ranks", "4 on 1 node");
   expect_line(findings, "ok", "CPU", "Example CPU, 8 cores a node");
   expect_line(findings, "ok", "memory", "64.0 GiB a node, 60.0 GiB of it available");
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   job.node[2] = job.node[3] = 1;
   snprintf(all[3].cpu, sizeof all[3].cpu, "Another CPU");
   all[2].memory_bytes = INT64_C(32) * GIB; /* less, but more of it available */
@@ -253,24 +253,24 @@ static void ranks_processors_and_memory_are_reported(void **state) {
   expect_line(findings, "ok", "ranks", "4 on 2 nodes");
   expect_line(findings, "note", "CPU", "Example CPU on rank 0, another on 1 rank");
   expect_line(findings, "ok", "memory", "64.0 GiB a node, 5.00 GiB of it available");
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   all[1].memory_bytes = INT64_C(6) * GIB;
   all[1].memory_is_limited = 1;
   findings = check(all, 4, 1);
   expect_line(findings, "ok", "memory",
               "6.00 GiB a node by the limit of the job, 5.00 GiB of it available");
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
 }
 
 static void settings_are_judged(void **state) {
   (void)state;
   memset(&job, 0, sizeof job);
   lap_machine_facts all[3] = {rank_on(0, 8), rank_on(0, 8), rank_on(0, 8)};
-  lap_findings *findings = check(all, 3, 1);
+  lap_diagnosis *findings = check(all, 3, 1);
   expect_line(findings, "ok", "OpenMP", "");
   expect_line(findings, "ok", "huge pages", "madvise");
   assert_false(printed_subject(findings, "other work"));
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   all[1].spin_microseconds = 30;
   all[2].spin_microseconds = 4200;
   all[0].huge_pages = 0;
@@ -279,17 +279,17 @@ static void settings_are_judged(void **state) {
   expect_line(findings, "slow", "OpenMP", "spin for 4200 us");
   expect_line(findings, "note", "huge pages", "off");
   expect_line(findings, "slow", "other work", "load 12.5 on 8 cores");
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   all[0].huge_pages = 2;
   all[2].load = 12; /* one a core may be ours */
   findings = check(all, 3, 1);
   expect_line(findings, "ok", "huge pages", "always");
   assert_false(printed_subject(findings, "other work"));
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
   all[0].huge_pages = -1;
   findings = check(all, 3, 1);
   assert_false(printed_subject(findings, "huge pages"));
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
 }
 
 int main(void) {

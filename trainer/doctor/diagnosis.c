@@ -1,4 +1,4 @@
-#include "trainer/doctor/findings.h"
+#include "trainer/doctor/diagnosis.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,15 +11,15 @@ typedef struct {
   char *text, *advice;
 } finding;
 
-struct lap_findings {
+struct lap_diagnosis {
   finding *list;
   size_t count;
   char *stop;
 };
 
-lap_findings *lap_findings_create(void) { return lap_allocate(1, sizeof(lap_findings)); }
+lap_diagnosis *lap_diagnosis_create(void) { return lap_allocate(1, sizeof(lap_diagnosis)); }
 
-void lap_findings_destroy(lap_findings *findings) {
+void lap_diagnosis_destroy(lap_diagnosis *findings) {
   if (!findings) return;
   for (size_t i = 0; i < findings->count; ++i) {
     free(findings->list[i].text);
@@ -30,8 +30,8 @@ void lap_findings_destroy(lap_findings *findings) {
   free(findings);
 }
 
-void lap_findings_add(lap_findings *findings, lap_severity severity, const char *subject,
-                      const char *advice, const char *format, ...) {
+void lap_diagnosis_add(lap_diagnosis *findings, lap_severity severity, const char *subject,
+                       const char *advice, const char *format, ...) {
   char text[512];
   va_list arguments;
   va_start(arguments, format);
@@ -44,7 +44,7 @@ void lap_findings_add(lap_findings *findings, lap_severity severity, const char 
     findings->stop = lap_format("%s: %s%s%s", subject, text, *advice ? ": " : "", advice);
 }
 
-void lap_findings_print(const lap_findings *findings, FILE *out) {
+void lap_diagnosis_print(const lap_diagnosis *findings, FILE *out) {
   static const char *const words[] = {"ok", "note", "slow", "STOP"};
   for (size_t i = 0; i < findings->count; ++i) {
     const finding *f = &findings->list[i];
@@ -53,4 +53,4 @@ void lap_findings_print(const lap_findings *findings, FILE *out) {
   }
 }
 
-const char *lap_findings_stop(const lap_findings *findings) { return findings->stop; }
+const char *lap_diagnosis_stop(const lap_diagnosis *findings) { return findings->stop; }

@@ -1,7 +1,7 @@
-/* findings: what `doctor` has to say, line by line: how bad it is, what was found, what to do.
+/* diagnosis: what `doctor` has to say, line by line: how bad it is, what was found, what to do.
  */
-#ifndef LAP_TRAINER_DOCTOR_FINDINGS_H
-#define LAP_TRAINER_DOCTOR_FINDINGS_H
+#ifndef LAP_TRAINER_DOCTOR_DIAGNOSIS_H
+#define LAP_TRAINER_DOCTOR_DIAGNOSIS_H
 
 #include <stdio.h>
 
@@ -14,17 +14,17 @@ typedef enum {
   LAP_SEVERITY_STOP, /* training cannot work */
 } lap_severity;
 
-typedef struct lap_findings lap_findings;
+typedef struct lap_diagnosis lap_diagnosis;
 
-lap_findings *lap_findings_create(void);
-void lap_findings_destroy(lap_findings *findings);
+lap_diagnosis *lap_diagnosis_create(void);
+void lap_diagnosis_destroy(lap_diagnosis *findings);
 /* `subject` is one or two words and must live as long; `advice` "" where nothing is to be done. */
-void lap_findings_add(lap_findings *findings, lap_severity severity, const char *subject,
-                      const char *advice, const char *format, ...)
+void lap_diagnosis_add(lap_diagnosis *findings, lap_severity severity, const char *subject,
+                       const char *advice, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-void lap_findings_print(const lap_findings *findings, FILE *out);
+void lap_diagnosis_print(const lap_diagnosis *findings, FILE *out);
 /* The first finding that training cannot work, as "SUBJECT: TEXT: ADVICE"; NULL: none. */
-const char *lap_findings_stop(const lap_findings *findings);
+const char *lap_diagnosis_stop(const lap_diagnosis *findings);
 
 /* --- what is looked at --- */
 
@@ -45,10 +45,10 @@ typedef struct {
 void lap_machine_look(lap_machine_facts *facts);
 /* Not collective: on the rank that reports. `all` [ranks] in rank order. */
 void lap_machine_check(lap_comm *comm, const lap_machine_facts *all, int threads,
-                       lap_findings *findings);
+                       lap_diagnosis *findings);
 
 /* Collective. Tries, in `directory` on every rank, what checkpoints and run directories rely on,
  * and adds findings on every rank alike. Leaves nothing behind. */
-void lap_file_system_check(lap_comm *comm, const char *directory, lap_findings *findings);
+void lap_file_system_check(lap_comm *comm, const char *directory, lap_diagnosis *findings);
 
 #endif

@@ -1,4 +1,4 @@
-/* findings: what is printed, and the first that stops. */
+/* diagnosis: what is printed, and the first that stops. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,12 +12,12 @@
 
 static void a_finding_is_a_line_and_what_to_do_another(void **state) {
   (void)state;
-  lap_findings *findings = lap_findings_create();
+  lap_diagnosis *findings = lap_diagnosis_create();
   char *advice = strdup("start %d fewer"); /* is not a format, and need not live on */
-  lap_findings_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %s", 3, "a node");
-  lap_findings_add(findings, LAP_SEVERITY_SLOW, "binding", advice, "%d %%", 50);
-  lap_findings_add(findings, LAP_SEVERITY_NOTE, "a longer subject", "x", "text");
-  lap_findings_add(findings, LAP_SEVERITY_STOP, "files", "y", "none");
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "ranks", "", "%d on %s", 3, "a node");
+  lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "binding", advice, "%d %%", 50);
+  lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "a longer subject", "x", "text");
+  lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "files", "y", "none");
   free(advice);
   char *report = printed(findings);
   assert_string_equal(report,
@@ -29,26 +29,26 @@ static void a_finding_is_a_line_and_what_to_do_another(void **state) {
                       "STOP  files        none\n"
                       "                     -> y\n");
   free(report);
-  lap_findings_destroy(findings);
+  lap_diagnosis_destroy(findings);
 }
 
 static void the_first_that_stops_is_kept(void **state) {
   (void)state;
-  lap_findings *findings = lap_findings_create();
-  assert_null(lap_findings_stop(findings));
-  lap_findings_add(findings, LAP_SEVERITY_SLOW, "a", "b", "c");
-  lap_findings_add(findings, LAP_SEVERITY_NOTE, "a", "b", "c");
-  lap_findings_add(findings, LAP_SEVERITY_OK, "a", "b", "c");
-  assert_null(lap_findings_stop(findings));
-  lap_findings_add(findings, LAP_SEVERITY_STOP, "files", "choose another", "%s is full", "disk");
-  assert_string_equal(lap_findings_stop(findings), "files: disk is full: choose another");
-  lap_findings_add(findings, LAP_SEVERITY_STOP, "sharing", "mount it", "not seen");
-  assert_string_equal(lap_findings_stop(findings), "files: disk is full: choose another");
-  lap_findings_destroy(findings);
-  findings = lap_findings_create();
-  lap_findings_add(findings, LAP_SEVERITY_STOP, "sharing", "", "not seen");
-  assert_string_equal(lap_findings_stop(findings), "sharing: not seen");
-  lap_findings_destroy(findings);
+  lap_diagnosis *findings = lap_diagnosis_create();
+  assert_null(lap_diagnosis_stop(findings));
+  lap_diagnosis_add(findings, LAP_SEVERITY_SLOW, "a", "b", "c");
+  lap_diagnosis_add(findings, LAP_SEVERITY_NOTE, "a", "b", "c");
+  lap_diagnosis_add(findings, LAP_SEVERITY_OK, "a", "b", "c");
+  assert_null(lap_diagnosis_stop(findings));
+  lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "files", "choose another", "%s is full", "disk");
+  assert_string_equal(lap_diagnosis_stop(findings), "files: disk is full: choose another");
+  lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "sharing", "mount it", "not seen");
+  assert_string_equal(lap_diagnosis_stop(findings), "files: disk is full: choose another");
+  lap_diagnosis_destroy(findings);
+  findings = lap_diagnosis_create();
+  lap_diagnosis_add(findings, LAP_SEVERITY_STOP, "sharing", "", "not seen");
+  assert_string_equal(lap_diagnosis_stop(findings), "sharing: not seen");
+  lap_diagnosis_destroy(findings);
 }
 
 static void many_and_long_findings_are_kept(void **state) {
@@ -57,12 +57,12 @@ static void many_and_long_findings_are_kept(void **state) {
   char text[LONG + 1];
   memset(text, 'x', LONG);
   text[LONG] = '\0';
-  lap_findings *findings = lap_findings_create();
+  lap_diagnosis *findings = lap_diagnosis_create();
   char *report = printed(findings);
   assert_string_equal(report, "");
   free(report);
   for (int i = 0; i < MANY; ++i)
-    lap_findings_add(findings, LAP_SEVERITY_OK, "number", "", "%d %s", i, i == 7 ? text : "");
+    lap_diagnosis_add(findings, LAP_SEVERITY_OK, "number", "", "%d %s", i, i == 7 ? text : "");
   report = printed(findings);
   const char *line = report;
   for (int i = 0; i < MANY; ++i) {
@@ -75,8 +75,8 @@ static void many_and_long_findings_are_kept(void **state) {
   }
   assert_string_equal(line, "");
   free(report);
-  lap_findings_destroy(findings);
-  lap_findings_destroy(NULL);
+  lap_diagnosis_destroy(findings);
+  lap_diagnosis_destroy(NULL);
 }
 
 int main(void) {

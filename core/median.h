@@ -1,0 +1,11 @@
+/* median: the value that as many lie above as below: what repeated measurements come to. */
+#ifndef LAP_CORE_MEDIAN_H
+#define LAP_CORE_MEDIAN_H
+
+#include <stddef.h>
+
+/* The median of values [count > 0], which are sorted; of an even number the mean of the middle two.
+ * None is NaN. */
+double lap_median(double *values, size_t count);
+
+#endif
