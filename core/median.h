@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* The median of values [count > 0], which are sorted; of an even number the mean of the middle two.
- * None is NaN. */
+/* Sorts values [count > 0] and returns their median: of an even number the mean of the middle two.
+ * None of them is NaN. */
 double lap_median(double *values, size_t count);
 
 #endif
