@@ -511,6 +511,11 @@ class Models(Test):
         self.refused(3, ["model.safetensors: is not a directory", "Hugging Face directory"], "export",
                      directory / "model.safetensors", "--format", "hf", "--out", self.workspace / "never",
                      ranks=(None,))
+        hub, never = "google/gemma-2-2b", ["--out", self.workspace / "never"]  # a name that transformers takes
+        for arguments in (["generate", hub, "--prompt", "a"], ["export", hub, "--format", "gguf", *never],
+                          ["eval", hub, "--tokens", self.tokens], ["import", hub, *never],
+                          ["init", self.workspace / "model.yaml", f"init={hub}", *never]):
+            self.refused(3, [f"{hub}: ", "Hugging Face directory", "on this machine"], *arguments, ranks=(None,))
 
     def test_a_name_commands_no_terminal(self):
         directory = self.copy_of("loud")

@@ -32,6 +32,11 @@ static lap_code check_arguments(const char *directory, const char *out, lap_stat
   if (lap_file_exists(out)) /* before gigabytes are read */
     return lap_fail(status, LAP_USAGE, "%s: exists; name a place where nothing is", out);
   if (lap_model_is_hugging_face(directory)) return LAP_OK;
+  if (!lap_file_exists(directory))
+    return lap_fail(status, LAP_DATA,
+                    "%s: is not there; expected a Hugging Face directory on this machine: lapidary "
+                    "downloads none",
+                    directory);
   return lap_fail(status, LAP_DATA, "%s: is no Hugging Face directory, which has a config.json",
                   directory);
 }
