@@ -8,7 +8,7 @@ import struct
 import h5py
 import numpy
 
-from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hdf5_contents, lapidary, snapshot, succeed,
+from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hdf5_contents, lapidary, made_up_text, snapshot, succeed,
                      unittest)
 
 
@@ -500,6 +500,13 @@ class Models(Test):
                 self.assertIn(f"warning: init: {directory} is of another model: {says}", result.err)
             else:
                 self.assertNotIn("warning", result.err)
+        other = self.workspace / "other.model"
+        (self.workspace / "other.txt").write_text(made_up_text(60, seed=2).swapcase())
+        succeed("tokenizer", "--vocab-size", VOCABULARY, "--out", other, self.workspace / "other.txt")
+        for tokenizer, words in ((self.workspace / "tokenizer.model", 0), (other, 1)):
+            result = succeed("init", config, f"init={self.workspace / 'model'}", f"tokenizer={tokenizer}", "--out",
+                             self.workspace / f"begun-{tokenizer.name}")
+            self.assertEqual(result.err.count("was trained with another tokenizer"), words)
         self.refused(2, ["begun-500.0: exists"], "init", config, f"init={directory}", "--out", out, ranks=(None,))
         self.assertNotIn("weights from", lapidary("init", config, f"init={directory}", "--out", out).err)
 
