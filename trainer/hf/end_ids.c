@@ -1,7 +1,6 @@
 #include "trainer/hf/end_ids.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "core/file.h"
@@ -31,10 +30,10 @@ static lap_code add(const char *path, const json_t *value, int64_t vocab_size, l
   return LAP_OK;
 }
 
-/* *said: whether the file is there and has the key. */
-static lap_code read_file(const char *path, int64_t vocab_size, lap_end_ids *ends, bool *said,
-                          lap_status *status) {
+lap_code lap_hf_end_ids_add(const char *path, int64_t vocab_size, lap_end_ids *ends, bool *said,
+                            lap_status *status) {
   json_t *object;
+  *said = false;
   if (!lap_file_exists(path)) return LAP_OK;
   LAP_TRY(lap_hf_read_json(path, LARGEST_FILE, &object, status));
   const json_t *value = json_object_get(object, "eos_token_id");
@@ -55,7 +54,7 @@ lap_code lap_hf_end_ids_read(const char *directory, int64_t vocab_size, lap_end_
   bool said = false;
   for (size_t i = 0; i < sizeof names / sizeof *names && code == LAP_OK && !said; ++i) {
     char *path = lap_format("%s/%s", directory, names[i]);
-    code = read_file(path, vocab_size, ends, &said, status);
+    code = lap_hf_end_ids_add(path, vocab_size, ends, &said, status);
     free(path);
   }
   return code;

@@ -8,6 +8,7 @@
 #define LAP_TRAINER_HF_END_IDS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -24,6 +25,10 @@ typedef struct {
  * LAP_DATA naming file and key. */
 lap_code lap_hf_end_ids_read(const char *directory, int64_t vocab_size, lap_end_ids *ends,
                              lap_status *status);
+
+/* Adds those of one file; *said: whether it is there and has the key. */
+lap_code lap_hf_end_ids_add(const char *path, int64_t vocab_size, lap_end_ids *ends, bool *said,
+                            lap_status *status);
 
 /* EOS and these as eos_token_id has them; a new value. */
 json_t *lap_hf_end_ids_to_json(const lap_end_ids *ends);
