@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/lfs_pointer.h"
 #include "core/memory.h"
 #include "core/text.h"
 #include "dataset/special_ids.h"
@@ -285,6 +286,7 @@ lap_code lap_tokenizer_model_parse(const void *bytes, size_t count, lap_tokenize
   if (count > LAP_MODEL_MAX_BYTES)
     return lap_fail(status, LAP_DATA, "has %zu bytes; a tokenizer model has at most %d", count,
                     LAP_MODEL_MAX_BYTES);
+  LAP_TRY(lap_refuse_lfs_pointer(bytes, count, status));
   model_specs specs = {.pad = -1,
                        .eos = 2,
                        .bos = 1,

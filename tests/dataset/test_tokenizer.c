@@ -264,6 +264,9 @@ static void random_files_are_refused(void **state) {
   assert_int_equal(
       lap_tokenizer_open(scratch_path(made->directory, "no.model"), &tokenizer, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cannot be opened"));
+  static const char unfetched[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+  assert_non_null(
+      strstr(open_bytes(made, unfetched, sizeof unfetched - 1, &status), "git lfs pull"));
 }
 
 /* The model with a field appended: later values of a field replace earlier ones, as protobuf has

@@ -3,7 +3,7 @@
 // REQUEST: model, the file; texts, to be tokenized; evaluate, ids whose logits are wanted at every
 // position (none: no logits); logits, where these go, as float32 [positions, vocabulary]; prompt,
 // ids to continue greedily; count, by how many (0: not at all).
-// Prints, as JSON: tokens, the ids of each text; decoded, the text of these ids again; bos, eos,
+// Prints, as JSON: tokens, the ids of each text; decoded, the text of these ids again; bos, eos, eot,
 // addBos, window and trainContextSize, as the file says; generated, the ids that follow the prompt.
 // Keys and values of attention are kept as float32 and flash attention is off, on the CPU: nothing
 // is rounded that the model does not round.
@@ -63,6 +63,7 @@ console.log(JSON.stringify({
     decoded: tokens.map((ids) => model.detokenize(ids)),
     bos: model.tokens.bos,
     eos: model.tokens.eos,
+    eot: model.tokens.eot,
     addBos: model.tokens.shouldPrependBosToken,
     window: model.fileInsights.swaSize,
     trainContextSize: model.trainContextSize,

@@ -8,6 +8,7 @@ import json
 import logging
 import pathlib
 import random
+import shutil
 import unittest
 import warnings
 
@@ -340,6 +341,17 @@ class UsedAsItIs(Test):
         inputs = torch.tensor(ids_of(self.workspace / "tokenizer.model", ["ba"], self.workspace))
         expected = load(self.directory).generate(inputs, do_sample=False, max_new_tokens=20)
         self.assertEqual(ours["tokens"], expected[0, inputs.shape[1]:].tolist())
+        directory, imported = self.workspace / "ends", self.workspace / "ends-imported"
+        shutil.copytree(self.directory, directory)
+        ends = json.dumps({"eos_token_id": [1, ours["tokens"][4]]})  # as of an instruction-tuned model
+        (directory / "generation_config.json").write_text(ends)
+        succeed("import", directory, "--out", imported)
+        made = load(directory).generate(inputs, do_sample=False, max_new_tokens=20)
+        expected = made[0, inputs.shape[1]:].tolist()
+        self.assertEqual(expected.pop(), ours["tokens"][4])
+        for model in (directory, imported):
+            self.assertEqual(succeed("generate", model, "--prompt", "ba", "--temperature", "0", "--max-tokens", "20",
+                                     "--json").json["tokens"], expected)
 
     def test_teach(self):
         for name, model in {"a": self.directory, "b": self.checkpoint}.items():

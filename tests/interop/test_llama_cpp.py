@@ -238,8 +238,11 @@ schedule: {{steps: {steps}}}
         shape, path = shape_of({"vocab_size": 600}), self.workspace / "gemma.gguf"
         config.write_text(f"tokenizer: {self.workspace / name}\nmodel: {json.dumps(shape)}\n")
         succeed("init", config, "--out", self.workspace / "gemma")
+        turn = 5  # in the place of <end_of_turn>, which llama.cpp knows by its name
+        (self.workspace / "gemma/generation_config.json").write_text(json.dumps({"eos_token_id": [EOS, turn]}))
         succeed("export", self.workspace / "gemma", "--format", "gguf", "--out", path)
         theirs = self.llama_cpp(path, texts=texts, evaluate=[], prompt=[], count=0)
+        self.assertEqual((theirs["eos"], theirs["eot"]), (EOS, turn))
         self.check_texts(texts, self.our_ids(self.workspace, texts, name), theirs)
 
 

@@ -8,7 +8,7 @@ import struct
 import h5py
 import numpy
 
-from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hdf5_contents, lapidary, snapshot, succeed,
+from harness import (SEQUENCE_LENGTH, Test, VOCABULARY, hdf5_contents, lapidary, made_up_text, snapshot, succeed,
                      unittest)
 
 
@@ -500,6 +500,13 @@ class Models(Test):
                 self.assertIn(f"warning: init: {directory} is of another model: {says}", result.err)
             else:
                 self.assertNotIn("warning", result.err)
+        other = self.workspace / "other.model"
+        (self.workspace / "other.txt").write_text(made_up_text(60, seed=2).swapcase())
+        succeed("tokenizer", "--vocab-size", VOCABULARY, "--out", other, self.workspace / "other.txt")
+        for tokenizer, words in ((self.workspace / "tokenizer.model", 0), (other, 1)):
+            result = succeed("init", config, f"init={self.workspace / 'model'}", f"tokenizer={tokenizer}", "--out",
+                             self.workspace / f"begun-{tokenizer.name}")
+            self.assertEqual(result.err.count("was trained with another tokenizer"), words)
         self.refused(2, ["begun-500.0: exists"], "init", config, f"init={directory}", "--out", out, ranks=(None,))
         self.assertNotIn("weights from", lapidary("init", config, f"init={directory}", "--out", out).err)
 
@@ -511,6 +518,11 @@ class Models(Test):
         self.refused(3, ["model.safetensors: is not a directory", "Hugging Face directory"], "export",
                      directory / "model.safetensors", "--format", "hf", "--out", self.workspace / "never",
                      ranks=(None,))
+        hub, never = "google/gemma-2-2b", ["--out", self.workspace / "never"]  # a name that transformers takes
+        for arguments in (["generate", hub, "--prompt", "a"], ["export", hub, "--format", "gguf", *never],
+                          ["eval", hub, "--tokens", self.tokens], ["import", hub, *never],
+                          ["init", self.workspace / "model.yaml", f"init={hub}", *never]):
+            self.refused(3, [f"{hub}: ", "Hugging Face directory", "on this machine"], *arguments, ranks=(None,))
 
     def test_a_name_commands_no_terminal(self):
         directory = self.copy_of("loud")

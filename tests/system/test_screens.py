@@ -1,6 +1,7 @@
 """Files and screens, as people meet them: stdout that takes nothing, descriptors that are closed,
 places that cannot be written, paths of any characters, launchers, and runs that are not there."""
 
+import json
 import os
 import re
 import shutil
@@ -85,6 +86,27 @@ class Screens(Test):
         self.assertEqual(result["from"], str(export))
         self.assertEqual(result["parameters"], succeed("export", again, "--format", "gguf", "--out",
                                                        self.new("a.gguf"), "--json").json["parameters"])
+
+    def test_import_keeps_what_ends_a_text(self):
+        export, again, back = self.new("ends"), self.new("imported"), self.new("back")
+        words = ["-p", "ba", "-t", "0", "-n", "20", "--json"]
+        whole = succeed("generate", self.workspace / "teacher", *words).json["tokens"]
+        self.assertGreater(len(whole), 5)
+        succeed("export", self.workspace / "teacher", "--format", "hf", "--out", export)
+        succeed("import", export, "--out", again)
+        self.assertNotIn("generation_config.json", [path.name for path in again.iterdir()])
+        ends = {"eos_token_id": [1, whole[5]]}
+        (export / "generation_config.json").write_text(json.dumps(ends))
+        again = self.new("imported-with-ends")
+        succeed("import", export, "--out", again)
+        succeed("inspect", again, "--check")
+        succeed("export", again, "--format", "hf", "--out", back)
+        self.assertEqual(json.loads((back / "generation_config.json").read_text()),
+                         {"bos_token_id": 2, "pad_token_id": 0, **ends})
+        for model in (export, again, back):
+            result = succeed("generate", model, *words).json
+            self.assertEqual(result["tokens"], whole[:whole.index(whole[5])])
+            self.assertEqual(result["finish"], "eos")
 
     def test_head_is_quiet(self):
         w = self.workspace

@@ -55,6 +55,7 @@ typedef struct {
   const char *tokenizer_path;     /* copied; NULL: none */
   const lap_numbers *numbers;     /* NULL for kind weights */
   const char *inputs_text;        /* inputs.json; NULL: none */
+  const char *generation_text;    /* generation_config.json; NULL: none */
   const lap_directory_lock *lock; /* whose fence is asked (rank 0); NULL: none */
 } lap_checkpoint_extras;
 

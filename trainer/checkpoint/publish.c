@@ -88,8 +88,11 @@ static lap_code check_tokenizer(const lap_checkpoint_draft *d, const char *bytes
 
 static lap_code write_attachments(lap_checkpoint_draft *d, lap_status *status) {
   const char *text = d->extras.config_text, *inputs = d->extras.inputs_text;
+  const char *generation = d->extras.generation_text;
   LAP_TRY(write_attachment(d, "config.resolved.yaml", text, strlen(text), status));
   if (inputs) LAP_TRY(write_attachment(d, LAP_INPUTS_NAME, inputs, strlen(inputs), status));
+  if (generation)
+    LAP_TRY(write_attachment(d, "generation_config.json", generation, strlen(generation), status));
   if (!d->extras.tokenizer_path) return LAP_OK;
   char *bytes;
   size_t count;

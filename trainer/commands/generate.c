@@ -24,12 +24,13 @@
 #include "trainer/commands/text_model.h"
 #include "trainer/generate/generate.h"
 #include "trainer/generate/text_stream.h"
+#include "trainer/hf/end_ids.h"
 
 /* --- the command line --- */
 
 typedef struct {
   const char *prompt, *precision;
-  int64_t max_tokens, seed, samples, threads, top_k;
+  int64_t max_tokens, seed, samples, threads, top_k, end_id; /* end_id -1: not given */
   double temperature, top_p;
 } generate_options;
 
@@ -45,6 +46,12 @@ static const lap_flag flags_of_generate[] = {
      .integer = {1, INT32_MAX},
      .offset = offsetof(generate_options, max_tokens),
      .help = "stop after so many tokens [128]"},
+    {.name = "end-id",
+     .value = "ID",
+     .integer = {0, INT32_MAX},
+     .offset = offsetof(generate_options, end_id),
+     .help = "a token that ends the text, beside EOS and those that the model's "
+             "generation_config.json names"},
     {.name = "temperature",
      .letter = 't',
      .value = "T",
@@ -238,11 +245,29 @@ static lap_code generate_samples(const lap_text_model *model, const generate_opt
   return code;
 }
 
+/* What ends a text beside EOS: as the model says, and as the user. */
+static lap_code find_ends(const lap_text_model *model, const generate_options *o,
+                          int32_t ends[LAP_MOST_END_IDS + 1], int64_t *count, lap_status *status) {
+  const int64_t vocab = model->source.config->model.vocab_size;
+  lap_end_ids own;
+  LAP_TRY(lap_hf_end_ids_read(model->source.path, vocab, &own, status));
+  if (o->end_id >= vocab)
+    return lap_fail(status, LAP_USAGE,
+                    "--end-id: expected an id below the model's vocab_size, %" PRId64
+                    "; found %" PRId64,
+                    vocab, o->end_id);
+  for (*count = 0; *count < own.count; ++*count) ends[*count] = own.id[*count];
+  if (o->end_id >= 0) ends[(*count)++] = (int32_t)o->end_id;
+  return LAP_OK;
+}
+
 static lap_code generate_from(lap_text_model *model, const generate_options *o, bool json,
                               lap_console *console, lap_status *status) {
   const lap_gemma2_config *shape = &model->source.config->model;
   int32_t *prompt = NULL;
-  int64_t prompt_count;
+  int64_t prompt_count, end_count;
+  int32_t ends[LAP_MOST_END_IDS + 1];
+  LAP_TRY(find_ends(model, o, ends, &end_count, status));
   LAP_TRY(lap_text_model_encode(model, "--prompt", o->prompt, strlen(o->prompt), &prompt,
                                 &prompt_count, status));
   const int64_t wanted = prompt_count + o->max_tokens - 1;
@@ -258,6 +283,8 @@ static lap_code generate_from(lap_text_model *model, const generate_options *o, 
     lap_generate_request request = {.prompt = prompt,
                                     .prompt_count = prompt_count,
                                     .max_tokens = o->max_tokens,
+                                    .ends = ends,
+                                    .end_count = end_count,
                                     .callback = write_token};
     code = generate_samples(model, o, &request, decoder, console, &totals, status);
     if (code == LAP_OK) {
@@ -283,6 +310,7 @@ static lap_code run_generate(const lap_command *command, int argc, char **argv,
                         .seed = 1,
                         .samples = 1,
                         .threads = omp_get_num_procs(),
+                        .end_id = -1,
                         .temperature = 0.8,
                         .top_p = 1};
   const lap_command_syntax syntax = {.positional_min = 1,
@@ -315,5 +343,7 @@ const lap_command lap_command_generate = {
     .description =
         "CHECKPOINT is a checkpoint, a run directory, of which the newest checkpoint is taken, or "
         "a Hugging Face directory. The text goes to stdout as it is generated, without the prompt; "
-        "rates go to stderr.",
+        "rates go to stderr. It ends with EOS, or with another id that eos_token_id of "
+        "generation_config.json, or else of config.json, names: that of <end_of_turn>, say. import "
+        "keeps these ids; what train makes of a model has none: there --end-id names one.",
     .run = run_generate};

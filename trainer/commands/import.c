@@ -18,6 +18,8 @@
 #include "trainer/cli/session.h"
 #include "trainer/commands/entries.h"
 #include "trainer/config/value.h"
+#include "trainer/hf/config.h"
+#include "trainer/hf/end_ids.h"
 #include "trainer/hf/weights.h"
 #include "trainer/model/source.h"
 
@@ -30,6 +32,11 @@ static lap_code check_arguments(const char *directory, const char *out, lap_stat
   if (lap_file_exists(out)) /* before gigabytes are read */
     return lap_fail(status, LAP_USAGE, "%s: exists; name a place where nothing is", out);
   if (lap_model_is_hugging_face(directory)) return LAP_OK;
+  if (!lap_file_exists(directory))
+    return lap_fail(status, LAP_DATA,
+                    "%s: is not there; expected a Hugging Face directory on this machine: lapidary "
+                    "downloads none",
+                    directory);
   return lap_fail(status, LAP_DATA, "%s: is no Hugging Face directory, which has a config.json",
                   directory);
 }
@@ -54,8 +61,22 @@ static lap_code check_tokenizer(const lap_model_source *model, lap_console *cons
                   model->tokenizer_path, pieces, vocab);
 }
 
+/* generation_config.json as text, where texts end with more than EOS; else NULL. */
+static lap_code print_ends(const lap_model_source *model, char **text, lap_status *status) {
+  lap_end_ids ends;
+  *text = NULL;
+  LAP_TRY(lap_hf_end_ids_read(model->path, model->config->model.vocab_size, &ends, status));
+  if (ends.count == 0) return LAP_OK;
+  json_t *object = lap_hf_generation_config(&ends);
+  *text = lap_hf_print_json(object);
+  json_decref(object);
+  return LAP_OK;
+}
+
 static lap_code write_checkpoint(const lap_model_source *model, const lap_session *session,
                                  const char *out, lap_status *status) {
+  char *generation;
+  LAP_TRY(print_ends(model, &generation, status));
   lap_state *state = lap_state_create_alone(&model->config->model, session->comm);
   lap_weight_target target = lap_state_weight_target(state);
   lap_code code = lap_hf_weights_read(model->path, &target, status);
@@ -63,10 +84,12 @@ static lap_code write_checkpoint(const lap_model_source *model, const lap_sessio
   if (code == LAP_OK) {
     char *text = lap_config_print(model->config);
     const lap_checkpoint_extras extras = {.config_text = text,
-                                          .tokenizer_path = model->tokenizer_path};
+                                          .tokenizer_path = model->tokenizer_path,
+                                          .generation_text = generation};
     code = lap_checkpoint_write_weights(out, state, &extras, status);
     free(text);
   }
+  free(generation);
   lap_state_destroy(state);
   return code;
 }

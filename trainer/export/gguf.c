@@ -11,6 +11,7 @@
 #include "dataset/tokenizer_model.h"
 #include "trainer/export/export.h"
 #include "trainer/gguf/write.h"
+#include "trainer/hf/end_ids.h"
 
 /* --- what llama.cpp can represent --- */
 
@@ -222,7 +223,9 @@ static void add_model(lap_gguf *gguf, const lap_gemma2_config *c) {
   lap_gguf_add_float32(gguf, "gemma2.rope.freq_base", (float)c->rope_theta);
 }
 
-static void add_tokenizer(lap_gguf *gguf, const gguf_tokenizer *tokenizer) {
+/* GGUF has one id for the end of a turn. */
+static void add_tokenizer(lap_gguf *gguf, const gguf_tokenizer *tokenizer,
+                          const lap_end_ids *ends) {
   const size_t count = (size_t)tokenizer->count;
   lap_gguf_add_string(gguf, "tokenizer.ggml.model", "llama");
   lap_gguf_add_string(gguf, "tokenizer.ggml.pre", "default");
@@ -232,6 +235,8 @@ static void add_tokenizer(lap_gguf *gguf, const gguf_tokenizer *tokenizer) {
   lap_gguf_add_int32_array(gguf, "tokenizer.ggml.token_type", tokenizer->types, count);
   lap_gguf_add_uint32(gguf, "tokenizer.ggml.bos_token_id", LAP_BOS);
   lap_gguf_add_uint32(gguf, "tokenizer.ggml.eos_token_id", LAP_EOS);
+  if (ends->count > 0)
+    lap_gguf_add_uint32(gguf, "tokenizer.ggml.eot_token_id", (uint32_t)ends->id[0]);
   lap_gguf_add_uint32(gguf, "tokenizer.ggml.unknown_token_id", LAP_UNK);
   lap_gguf_add_uint32(gguf, "tokenizer.ggml.padding_token_id", LAP_PAD);
   lap_gguf_add_bool(gguf, "tokenizer.ggml.add_bos_token", true);
@@ -296,10 +301,12 @@ static int64_t bytes_of_weights(const lap_gemma2_config *c) {
 static lap_code write_file(const lap_export_request *request, const gguf_tokenizer *tokenizer,
                            lap_status *status) {
   const lap_gemma2_config *c = &request->model->config->model;
+  lap_end_ids ends;
+  LAP_TRY(lap_hf_end_ids_read(request->model->path, c->vocab_size, &ends, status));
   float *norms = lap_allocate((4 * c->num_hidden_layers + 1) * c->hidden_size, sizeof *norms);
   lap_gguf *gguf = lap_gguf_create();
   add_model(gguf, c);
-  add_tokenizer(gguf, tokenizer);
+  add_tokenizer(gguf, tokenizer, &ends);
   add_tensors(gguf, request->model, norms);
   lap_file_remove_temporaries(request->out);
   const lap_code code = lap_gguf_write(gguf, request->out, status);

@@ -5,12 +5,12 @@
 
 #include "core/file.h"
 #include "core/memory.h"
-#include "dataset/special_ids.h"
 #include "dataset/tokenizer_model.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/export/export.h"
 #include "trainer/export/hf_tokenizer.h"
 #include "trainer/hf/config.h"
+#include "trainer/hf/end_ids.h"
 #include "trainer/hf/safetensors.h"
 
 typedef struct {
@@ -157,23 +157,25 @@ static lap_code write_tokenizer(const exporter *e, lap_status *status) {
 
 /* --- the rest --- */
 
-static lap_code write_generation_config(const exporter *e, lap_status *status) {
-  json_t *object = json_pack("{s:i, s:i, s:i}", "bos_token_id", LAP_BOS, "eos_token_id", LAP_EOS,
-                             "pad_token_id", LAP_PAD);
+static lap_code write_generation_config(const exporter *e, const lap_end_ids *ends,
+                                        lap_status *status) {
+  json_t *object = lap_hf_generation_config(ends);
   const lap_code code = write_json(e, "generation_config.json", object, status);
   json_decref(object);
   return code;
 }
 
-static lap_code write_files(exporter *e, const json_t *config, lap_status *status) {
+static lap_code write_files(exporter *e, json_t *config, lap_status *status) {
+  lap_end_ids ends;
+  LAP_TRY(lap_hf_end_ids_read(e->model->path, e->model->config->model.vocab_size, &ends, status));
+  json_object_set_new(config, "eos_token_id", lap_hf_end_ids_to_json(&ends));
   LAP_TRY(write_json(e, "config.json", config, status));
-  LAP_TRY(write_generation_config(e, status));
+  LAP_TRY(write_generation_config(e, &ends, status));
   LAP_TRY(write_tokenizer(e, status)); /* before the long part: it may be refused */
   return write_weights(e, status);
 }
 
-static lap_code write_directory(exporter *e, const char *out, const json_t *config,
-                                lap_status *status) {
+static lap_code write_directory(exporter *e, const char *out, json_t *config, lap_status *status) {
   char *temporary;
   lap_checkpoint_tidy_beside(out); /* what a killed export of the same name left */
   LAP_TRY(lap_checkpoint_begin_directory(out, &temporary, status));

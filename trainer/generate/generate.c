@@ -139,6 +139,12 @@ const char *lap_finish_name(lap_finish finish) {
   return names[finish];
 }
 
+static bool is_end(const lap_generate_request *request, int32_t token) {
+  bool end = token == LAP_EOS;
+  for (int64_t i = 0; i < request->end_count; ++i) end = end || token == request->ends[i];
+  return end;
+}
+
 /* From the logits after the prompt to the end of the text. */
 static lap_code continue_text(lap_decoder *decoder, lap_sampler *sampler, const float *logits,
                               const lap_generate_request *request, lap_generation *generation,
@@ -147,7 +153,7 @@ static lap_code continue_text(lap_decoder *decoder, lap_sampler *sampler, const 
     int32_t token;
     LAP_TRY(lap_sampler_choose(sampler, logits, request->sample,
                                (uint64_t)lap_decoder_position(decoder), &token, status));
-    if (token == LAP_EOS) {
+    if (is_end(request, token)) {
       generation->finish = LAP_FINISH_EOS;
       return LAP_OK;
     }

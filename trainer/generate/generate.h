@@ -32,7 +32,7 @@ lap_code lap_sampler_choose(lap_sampler *sampler, const float *logits, uint64_t 
                             uint64_t position, int32_t *token, lap_status *status);
 
 typedef enum {
-  LAP_FINISH_EOS,
+  LAP_FINISH_EOS, /* or with another id that ends a text */
   LAP_FINISH_MAX_TOKENS,
   LAP_FINISH_MAX_POSITIONS, /* the decoder has no room for another token */
 } lap_finish;
@@ -40,7 +40,7 @@ typedef enum {
 const char *lap_finish_name(lap_finish finish);
 
 typedef struct {
-  int32_t *tokens; /* [count], without EOS; owned by the caller, who frees it */
+  int32_t *tokens; /* [count], without what ended it; owned by the caller, who frees it */
   int64_t count;
   lap_finish finish;
   double prefill_seconds; /* of the prompt */
@@ -55,11 +55,14 @@ typedef struct {
   const int32_t *prompt; /* [prompt_count], at least one */
   int64_t prompt_count, max_tokens;
   uint64_t sample;
+  const int32_t *ends; /* [end_count]: ids that end the text as EOS does */
+  int64_t end_count;
   lap_token_callback callback; /* NULL: none */
   void *context;               /* of the callback */
 } lap_generate_request;
 
-/* Forgets what the decoder has seen, reads the prompt and generates up to max_tokens tokens or EOS.
+/* Forgets what the decoder has seen, reads the prompt and generates up to max_tokens tokens or what
+ * ends the text.
  * The decoder has room for the prompt; the last token needs none. On failure *generation holds the
  * tokens that came before it, to be freed all the same. */
 lap_code lap_generate(lap_decoder *decoder, lap_sampler *sampler,

@@ -14,6 +14,7 @@
 
 #include "core/half.h"
 #include "core/json.h"
+#include "core/lfs_pointer.h"
 #include "core/memory.h"
 
 enum { LENGTH_BYTES = 8, LARGEST_HEADER = 100000000 };
@@ -212,12 +213,21 @@ static lap_code parse_json(lap_safetensors *file, const char *text, size_t bytes
                   error.text, error.position);
 }
 
+static lap_code refuse_lfs_pointer(const lap_safetensors *file, lap_status *status) {
+  char head[64];
+  const size_t bytes = file->bytes < (int64_t)sizeof head ? (size_t)file->bytes : sizeof head;
+  LAP_TRY(read_at(file, 0, head, bytes, status));
+  const lap_code code = lap_refuse_lfs_pointer(head, bytes, status);
+  return code == LAP_OK ? code : lap_fail_context(status, "%s", file->path);
+}
+
 static lap_code read_header(lap_safetensors *file, lap_status *status) {
   unsigned char length[LENGTH_BYTES];
   if (file->bytes < LENGTH_BYTES)
     return lap_fail(status, LAP_DATA, "%s: is %" PRId64 " bytes long: no safetensors file",
                     file->path, file->bytes);
   LAP_TRY(read_at(file, 0, length, sizeof length, status));
+  LAP_TRY(refuse_lfs_pointer(file, status));
   uint64_t bytes = 0;
   for (int i = LENGTH_BYTES - 1; i >= 0; --i) bytes = bytes << 8 | length[i];
   if (bytes > LARGEST_HEADER || (int64_t)bytes > file->bytes - LENGTH_BYTES)

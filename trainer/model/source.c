@@ -1,5 +1,6 @@
 #include "trainer/model/source.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,12 @@ static lap_code open_newest(const char *directory, char *const *names, size_t co
 
 static lap_code check_directory(const char *path, lap_status *status) {
   struct stat facts;
-  if (stat(path, &facts) != 0 || S_ISDIR(facts.st_mode)) return LAP_OK;
+  if (stat(path, &facts) != 0)
+    return lap_fail(status, LAP_DATA,
+                    "%s: %s; expected a checkpoint, a run directory or a Hugging Face directory on "
+                    "this machine: lapidary downloads none",
+                    path, strerror(errno));
+  if (S_ISDIR(facts.st_mode)) return LAP_OK;
   return lap_fail(
       status, LAP_DATA,
       "%s: is not a directory; expected a checkpoint, a run directory or a Hugging Face "
@@ -160,6 +166,7 @@ static lap_code read_hugging_face(const char *path, const lap_weight_target *tar
 
 lap_code lap_model_read_weights(const char *path, const lap_weight_target *target,
                                 lap_status *status) {
+  LAP_TRY(check_directory(path, status));
   if (lap_model_is_hugging_face(path)) return read_hugging_face(path, target, status);
   lap_checkpoint *checkpoint;
   LAP_TRY(lap_checkpoint_open(path, &checkpoint, status));

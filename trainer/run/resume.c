@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -385,6 +386,24 @@ static char *other_model(const lap_config *config, const lap_config *other) {
   return text;
 }
 
+/* A row of the embedding is that of a piece: with another tokenizer the weights fit, and mean
+ * nothing. */
+static void warn_of_other_tokenizer(const lap_config *config, const lap_model_source *source,
+                                    lap_console *console) {
+  char here[LAP_SHA256_HEX], there[LAP_SHA256_HEX];
+  lap_status ignored;
+  if (!config->tokenizer || !source->tokenizer_path ||
+      lap_sha256_file(config->tokenizer, here, &ignored) != LAP_OK ||
+      lap_sha256_file(source->tokenizer_path, there, &ignored) != LAP_OK ||
+      strcmp(here, there) == 0)
+    return;
+  lap_console_warn(
+      console,
+      "init: %s was trained with another tokenizer, %.12s...; here it is %s, %.12s...: "
+      "the rows of its embedding are those of other pieces",
+      config->init, there, config->tokenizer, here);
+}
+
 /* Weights that fit the shapes were perhaps made for another rotation, window or cap. */
 static void warn_of_other_model(const lap_config *config, const lap_session *session) {
   lap_model_source source;
@@ -399,6 +418,7 @@ static void warn_of_other_model(const lap_config *config, const lap_session *ses
         "there",
         config->init, differs);
   free(differs);
+  warn_of_other_tokenizer(config, &source, session->console);
   lap_model_close(&source);
 }
 

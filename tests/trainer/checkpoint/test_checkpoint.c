@@ -40,7 +40,7 @@ static void replicated_moments_write_the_same_checkpoint(void **context) {
   lap_state *state = fixture_state("small", w->comm, fixture_replicated, 120);
   lap_status status;
   char hex[LAP_SHA256_HEX], expected[LAP_SHA256_HEX];
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, w->numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n", .numbers = w->numbers};
   assert_int_equal(lap_checkpoint_write(w->directory, state, &extras, hex, &status), LAP_OK);
   fixture_sha256("small", 1, 120, expected);
   assert_string_equal(hex, expected);
@@ -125,7 +125,7 @@ static void weights_alone_are_written_and_read(void **context) {
   char *tokenizer = lap_format("%s/m.model", w->directory);
   if (world_root(w)) assert_int_equal(lap_file_write(tokenizer, "pieces", 6, &status), LAP_OK);
   lap_barrier(w->comm);
-  const lap_checkpoint_extras extras = {"seed: 1\n", tokenizer, NULL, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n", .tokenizer_path = tokenizer};
   if (lap_checkpoint_write_weights(path, state, &extras, &status) != LAP_OK)
     fail_msg("%s", status.message);
   assert_int_equal(lap_checkpoint_write_weights(slashes, state, &extras, &status), LAP_USAGE);
@@ -212,7 +212,7 @@ static void a_directory_that_cannot_be_made_is_a_failure_on_all_ranks(void **con
   if (world_root(w)) assert_int_equal(lap_file_write(path, "x", 1, &status), LAP_OK);
   lap_barrier(w->comm);
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, 1);
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, w->numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n", .numbers = w->numbers};
   char hex[LAP_SHA256_HEX];
   assert_int_equal(lap_checkpoint_write(path, state, &extras, hex, &status), LAP_DATA);
   assert_non_null(strstr(status.message, path));
@@ -223,7 +223,8 @@ static void a_directory_that_cannot_be_made_is_a_failure_on_all_ranks(void **con
 static void a_tokenizer_that_cannot_be_read_is_a_failure_on_all_ranks(void **context) {
   world *w = *context;
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, 1);
-  const lap_checkpoint_extras extras = {"seed: 1\n", "/nowhere/t.model", w->numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {
+      .config_text = "seed: 1\n", .tokenizer_path = "/nowhere/t.model", .numbers = w->numbers};
   char hex[LAP_SHA256_HEX];
   lap_status status;
   assert_int_equal(lap_checkpoint_write(w->directory, state, &extras, hex, &status), LAP_DATA);

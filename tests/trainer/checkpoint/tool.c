@@ -31,7 +31,7 @@ static void report(void *context, const char *text) {
 
 static lap_code write_one(const act *a, const lap_state *state, char hex[LAP_SHA256_HEX],
                           lap_status *status) {
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, a->numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n", .numbers = a->numbers};
   return lap_checkpoint_write(a->directory, state, &extras, hex, status);
 }
 

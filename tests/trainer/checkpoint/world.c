@@ -58,7 +58,7 @@ int world_remove_directory(void **state) {
 
 lap_code world_try_write(world *w, const lap_state *state, lap_status *status) {
   char hex[LAP_SHA256_HEX];
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, w->numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n", .numbers = w->numbers};
   return lap_checkpoint_write(w->directory, state, &extras, hex, status);
 }
 

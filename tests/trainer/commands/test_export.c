@@ -139,6 +139,24 @@ static void a_directory_comes_back(void **state) {
   assert_int_equal(scratch_count(scratch_path(directory, "new")), 1);
 }
 
+/* transformers reads the first file, and other programs the second. */
+static void what_ends_a_text_goes_with_the_model(void **state) {
+  (void)state;
+  static const char source[] = "{\"eos_token_id\": [1, 107, 4, 107, 300]}";
+  scratch_write(directory, "source/generation_config.json", source, sizeof source - 1);
+  assert_exported("--format hf --out %s/out");
+  static const char *const names[] = {"out/generation_config.json", "out/config.json"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    json_t *object, *expected = json_pack("[i, i, i]", 1, 107, 4);
+    lap_status status = {0};
+    assert_int_equal(lap_json_read_file(scratch_path(directory, names[i]), 1 << 20, &object, &status),
+                     LAP_OK);
+    assert_true(json_equal(json_object_get(object, "eos_token_id"), expected));
+    json_decref(object);
+    json_decref(expected);
+  }
+}
+
 static void large_weights_are_spread_over_files(void **state) {
   (void)state;
   lap_status status = {0};
@@ -267,6 +285,7 @@ static void what_a_killed_export_left_is_removed(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(a_directory_comes_back),
+      TEST(what_ends_a_text_goes_with_the_model),
       TEST(large_weights_are_spread_over_files),
       TEST(the_command_line_is_checked),
       TEST(what_is_there_is_left_alone),

@@ -1,5 +1,6 @@
 /* generate: the command, seen from outside: a small checkpoint is written, the program run on it,
  * and its exit code, stdout and stderr read. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -355,6 +356,36 @@ static void samples_differ_and_the_first_is_the_one_had_alone(void **state) {
   json_decref(one);
 }
 
+/* The text of `model` up to token `end`, which has ended it. */
+static void assert_cut(const fixture *f, const char *arguments, const json_t *whole, int64_t end) {
+  json_t *cut = run_json(f, arguments, NULL, NULL);
+  assert_string_equal(json_string_value(json_object_get(cut, "finish")), "eos");
+  size_t i = 0;
+  for (; token_at(whole, i) != end; ++i) assert_int_equal(token_at(cut, i), token_at(whole, i));
+  assert_int_equal(token_count(cut), i);
+  json_decref(cut);
+}
+
+/* What follows is that of an instruction-tuned model, which ends a turn with a token of its own. */
+static void a_text_ends_where_its_model_or_the_user_says(void **state) {
+  const fixture *f = *state;
+  json_t *whole = run_json(f, "model -p the -t 0 -n 20", NULL, NULL);
+  assert_true(token_count(whole) > 5);
+  const int64_t end = token_at(whole, 5);
+  char *by_user = lap_format("model -p the -t 0 -n 20 --end-id %" PRId64, end);
+  assert_cut(f, by_user, whole, end);
+  free(by_user);
+  lap_status status = {0};
+  char *path = lap_format("%s/model/generation_config.json", f->directory);
+  char *text = lap_format("{\"eos_token_id\": [1, %" PRId64 "]}", end);
+  must(lap_file_write(path, text, strlen(text), &status), &status);
+  assert_cut(f, "model -p the -t 0 -n 20", whole, end);
+  must(lap_file_remove_tree(path, &status), &status);
+  free(path);
+  free(text);
+  json_decref(whole);
+}
+
 static void a_text_may_reach_the_last_position(void **state) {
   const fixture *f = *state;
   /* EOS is never among the tokens; which end a sample meets, its length says. */
@@ -454,6 +485,7 @@ int main(void) {
       cmocka_unit_test(figures_are_there),
       cmocka_unit_test(a_seed_fixes_the_text),
       cmocka_unit_test(samples_differ_and_the_first_is_the_one_had_alone),
+      cmocka_unit_test(a_text_ends_where_its_model_or_the_user_says),
       cmocka_unit_test(a_text_may_reach_the_last_position),
       cmocka_unit_test(mistakes_have_their_codes),
       cmocka_unit_test(any_bytes_are_a_prompt),

@@ -196,6 +196,18 @@ static void every_key_says_what_the_model_is(void **state) {
   free(file.bytes);
 }
 
+static void the_end_of_a_turn_is_named(void **state) {
+  static gguf_file file;
+  const gguf_fixture *f = *state;
+  gguf_write_checkpoint(f, MODEL_OF("3"), NULL, gguf_good_model(f));
+  scratch_write(f->directory, "model/generation_config.json", "{\"eos_token_id\": [1, 107]}", 26);
+  gguf_export_well(f);
+  read_gguf(f, &file);
+  assert_uint32(&file, "tokenizer.ggml.eos_token_id", 1);
+  assert_uint32(&file, "tokenizer.ggml.eot_token_id", 107);
+  free(file.bytes);
+}
+
 static void every_id_has_its_piece(void **state) {
   static gguf_file file;
   static char spellings[VOCABULARY][256];
@@ -315,6 +327,7 @@ static void every_tensor_is_there_in_its_place(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_key_says_what_the_model_is),
+      cmocka_unit_test(the_end_of_a_turn_is_named),
       cmocka_unit_test(every_id_has_its_piece),
       cmocka_unit_test(every_tensor_is_there_in_its_place),
   };

@@ -314,6 +314,31 @@ static void a_text_ends_at_eos_at_max_tokens_or_where_positions_end(void **state
   lap_release_aligned(model.weights);
 }
 
+static void a_text_ends_at_any_of_the_ids_that_end_it(void **state) {
+  (void)state;
+  toy model = make_toy(1);
+  lap_decoder *decoder = lap_decoder_create(&model.config, model.weights, 40, 1);
+  lap_generation whole = generate(decoder, (lap_sampling){1, 0, 1, 1}, 5, 30, 0);
+  assert_true(whole.count > 6);
+  int64_t first = 0; /* where the fifth token is there for the first time */
+  while (whole.tokens[first] != whole.tokens[4]) ++first;
+  const int32_t prompt[] = {LAP_BOS, 5, 9, 7, 11}, ends[] = {VOCAB + 5, whole.tokens[4]};
+  lap_sampler *sampler = lap_sampler_create(&(lap_sampling){1, 0, 1, 1}, VOCAB);
+  const lap_generate_request request = {
+      .prompt = prompt, .prompt_count = 5, .max_tokens = 30, .ends = ends, .end_count = 2};
+  lap_generation cut;
+  lap_status status = {0};
+  assert_int_equal(lap_generate(decoder, sampler, &request, &cut, &status), LAP_OK);
+  assert_int_equal(cut.finish, LAP_FINISH_EOS);
+  assert_int_equal(cut.count, first);
+  assert_memory_equal(cut.tokens, whole.tokens, (size_t)first * sizeof *cut.tokens);
+  free(cut.tokens);
+  free(whole.tokens);
+  lap_sampler_destroy(sampler);
+  lap_decoder_destroy(decoder);
+  lap_release_aligned(model.weights);
+}
+
 static void a_full_decoder_still_gives_one_token(void **state) {
   (void)state;
   toy model = make_toy(1);
@@ -375,6 +400,7 @@ int main(void) {
       cmocka_unit_test(logits_that_are_not_numbers_are_refused),
       cmocka_unit_test(a_seed_fixes_every_sample_of_itself),
       cmocka_unit_test(a_text_ends_at_eos_at_max_tokens_or_where_positions_end),
+      cmocka_unit_test(a_text_ends_at_any_of_the_ids_that_end_it),
       cmocka_unit_test(a_full_decoder_still_gives_one_token),
       cmocka_unit_test(a_listener_that_fails_ends_the_text),
   };

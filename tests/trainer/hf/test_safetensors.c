@@ -385,6 +385,16 @@ static void a_wrong_header_length_is_refused_before_memory_is_taken(void **state
   assert_refused("a header at most 100000000");
 }
 
+/* What a clone without Git LFS has. */
+static void a_file_that_was_not_fetched_is_called_so(void **state) {
+  (void)state;
+  static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+  write_bytes(pointer, sizeof pointer - 1);
+  assert_refused("git lfs pull");
+  write_bytes(pointer, 30);
+  assert_refused("announce a header");
+}
+
 static void deep_nesting_is_refused(void **state) {
   (void)state;
   enum { DEPTH = 1 << 20 };
@@ -487,6 +497,7 @@ int main(void) {
       cmocka_unit_test(a_full_disk_is_said_of_the_file_that_was_asked_for),
       cmocka_unit_test(malformed_headers_are_refused),
       cmocka_unit_test(a_wrong_header_length_is_refused_before_memory_is_taken),
+      cmocka_unit_test(a_file_that_was_not_fetched_is_called_so),
       cmocka_unit_test(deep_nesting_is_refused),
       cmocka_unit_test(a_header_of_millions_of_values_is_refused_unparsed),
       cmocka_unit_test(what_is_not_a_regular_file_is_refused),

@@ -443,7 +443,7 @@ static void where_one_source_ends_and_the_next_begins_decides(void **state) {
 static void initial_weights_decide_by_their_content(void **state) {
   const world *w = *state;
   opened *o = open_well(w, NULL);
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n"};
   char expected[LAP_SHA256_HEX];
   lap_placement placement;
   must(lap_placement_create(&o->config->mesh, 0, LAP_SHARDING_OPTIMIZER, w->comm, &placement,
@@ -473,7 +473,7 @@ static void initial_weights_decide_by_their_content(void **state) {
 static void a_run_directory_is_settled_to_one_checkpoint(void **state) {
   const world *w = *state;
   opened *o = open_well(w, NULL);
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n"};
   lap_placement placement;
   must(lap_placement_create(&o->config->mesh, 0, LAP_SHARDING_OPTIMIZER, w->comm, &placement,
                             &o->status),

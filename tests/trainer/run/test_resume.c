@@ -125,7 +125,7 @@ static void assert_refused(const start *s, lap_code code, const char *text) {
 static void write_step(world *w, const char *run, uint64_t step, const lap_numbers *numbers) {
   char *directory = lap_format("%s/%s/checkpoints", w->directory, run), hex[LAP_SHA256_HEX];
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, step);
-  const lap_checkpoint_extras extras = {fixture_config, NULL, numbers, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = fixture_config, .numbers = numbers};
   lap_status status = {0};
   if (world_root(w)) assert_int_equal(lap_file_make_directories(directory, &status), LAP_OK);
   lap_barrier(w->comm);
@@ -446,7 +446,7 @@ static void what_cannot_be_resumed_is_named(void **context) {
   world *w = *context;
   char *from = lap_format("%s/weights", w->directory);
   lap_state *state = fixture_state("tiny", w->comm, fixture_sharded, 9);
-  const lap_checkpoint_extras extras = {"seed: 1\n", NULL, NULL, NULL, NULL};
+  const lap_checkpoint_extras extras = {.config_text = "seed: 1\n"};
   lap_status status = {0};
   assert_int_equal(lap_checkpoint_write_weights(from, state, &extras, &status), LAP_OK);
   lap_state_destroy(state);
