@@ -147,6 +147,20 @@ class Trunks(Suite):
             self.assertEqual(*(json.loads(self.of(out, arm, 2, "train.json").read_text())["state_sha256"]
                                for out in ("parts", "together")))
 
+    def test_a_damaged_checkpoint_of_the_trunk_is_passed_over(self):
+        """Where none is left that is whole, the run makes all steps itself."""
+        self.ablated(self.lengths, "damaged", "--part", "shared")
+        self.ablated(self.lengths, "damaged", "--part", "2")  # fast, 2.6
+        for name, expected, arm in (("36", 18, "fast,token_multiple=1"), ("18", 0, "fast,token_multiple=0.5")):
+            path = self.of("damaged", "fast,token_multiple=2.6", 1, f"checkpoints/step-000000{name}/rank-00000.bin")
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+            self.ablated(self.lengths, "damaged", "--part", "1" if expected else "0")
+            self.assertEqual(self.began(arm, out="damaged"), expected)
+            self.assertEqual(*(json.loads(self.of(out, arm, 1, "train.json").read_text())["state_sha256"]
+                               for out in ("damaged", "together")))
+
     def test_without_a_decay_the_last_step_alone_is_its_own(self):
         self.write("constant.yaml", (self.workspace / "level.yaml").read_text().replace("wsd", "constant"))
         suite = self.write("endless.yaml", LENGTHS.replace("level", "constant").replace("seeds: 2", "seeds: [1]"))

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
@@ -103,15 +104,28 @@ bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task) {
 
 /* --- beginning with its state --- */
 
-/* The trunk's newest checkpoint of at most `most` steps; 0: it has none. */
+static bool is_whole(const char *path) {
+  lap_checkpoint *checkpoint;
+  lap_status ignored; /* `inspect --check` of the trunk says what is wrong */
+  const bool whole = lap_checkpoint_open(path, &checkpoint, &ignored) == LAP_OK &&
+                     lap_checkpoint_verify(checkpoint, &ignored) == LAP_OK;
+  lap_checkpoint_close(checkpoint);
+  return whole;
+}
+
+/* The trunk's newest whole checkpoint of at most `most` steps; 0: it has none. */
 static uint64_t newest_shared(const char *checkpoints, uint64_t most) {
-  uint64_t newest = 0, step;
-  DIR *directory = opendir(checkpoints);
-  if (!directory) return 0;
-  for (const struct dirent *entry; (entry = readdir(directory));)
-    if (lap_checkpoint_is_step(entry->d_name, &step) && step <= most && step > newest)
-      newest = step;
-  closedir(directory);
+  uint64_t newest = 0, step = 0;
+  char **names;
+  size_t count;
+  lap_status ignored; /* there may be no such directory */
+  if (lap_checkpoint_list(checkpoints, &names, &count, &ignored) != LAP_OK) return 0;
+  for (size_t i = 0; i < count && newest == 0; ++i) {
+    char *path = lap_format("%s/%s", checkpoints, names[i]);
+    if (lap_checkpoint_is_step(names[i], &step) && step <= most && is_whole(path)) newest = step;
+    free(path);
+  }
+  lap_checkpoint_list_destroy(names, count);
   return newest;
 }
 

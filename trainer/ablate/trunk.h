@@ -3,10 +3,10 @@
  * With the schedules wsd and constant a run of N steps does, up to its decay, what a longer one
  * does, bit for bit, where both warm up for as many steps. Of such runs the longest is the trunk:
  * it goes first and keeps checkpoints, and each other one, its branch, begins with the trunk's
- * newest checkpoint of a step that both have in common. Its directory then is that of a run which
- * was stopped there, so `train --resume auto` goes on with it, and its numbers, its state_sha256
- * and its metrics are those of a run of its own. Where the trunk has diverged, failed or left
- * nothing, the branch makes all steps itself.
+ * newest whole checkpoint of a step that both have in common. Its directory then is that of a run
+ * which was stopped there, so `train --resume auto` goes on with it, and its numbers, its
+ * state_sha256 and its metrics are those of a run of its own. Where the trunk has diverged, failed
+ * or left nothing, the branch makes all steps itself.
  *
  * Times are those of the steps that a branch has made itself. Not collective.
  */
