@@ -181,5 +181,7 @@ lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
 
 /* Not collective. Reads every piece of the checkpoint and compares checksums. */
 lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *status);
+/* Collective. The same of the checkpoint directory `path`, of which each rank reads a share. */
+lap_code lap_checkpoint_verify_together(const char *path, lap_comm *comm, lap_status *status);
 
 #endif
