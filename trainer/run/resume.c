@@ -131,11 +131,7 @@ static lap_code open_log(const lap_config *config, const lap_session *session, l
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
                                lap_directory_lock **lock, lap_status *status) {
   lap_status own = {0};
-  if (session->root) {
-    own.code = lap_run_directory_create(config->run_dir, resume, &own);
-    if (own.code == LAP_OK) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
-    if (own.code == LAP_OK) own.code = lap_directory_lock_fence(*lock, &own);
-  }
+  if (session->root) own.code = lap_run_directory_take(config->run_dir, resume, lock, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   return lap_shared_directory_check(session->comm, config->run_dir, "run_dir", status);
