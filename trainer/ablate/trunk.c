@@ -46,6 +46,9 @@ void lap_trunk_note(lap_task *task, lap_task_draft *draft, const lap_config *con
     task->trunk.free_steps = lap_schedule_free_steps(config, steps);
     task->trunk.keeps = lap_config_is_given(config, "checkpoint.every_steps") ||
                         lap_config_is_given(config, "checkpoint.keep_every");
+    if (!config->checkpoint.keep_best)
+      task->trunk.keep =
+          lap_config_is_given(config, "checkpoint.keep") ? config->checkpoint.keep : 1;
   } else {
     char unused[LAP_SHA256_HEX];
     lap_task_draft_end(draft, unused);
@@ -89,7 +92,7 @@ void lap_trunks_settle(lap_tasks *tasks) {
     if (between[i] == 0 || task->trunk.keeps) continue;
     lap_task_argue(task, "checkpoint.every_steps=%" PRIu64, between[i]);
     lap_task_argue(task, "checkpoint.keep_every=%" PRIu64, between[i]);
-    task->trunk.keeps = true;
+    task->trunk.keeps = task->trunk.keeps_for_branches = true;
   }
   free(between);
 }
@@ -100,6 +103,35 @@ bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task) {
   if (task->trunk.shared == 0) return true;
   const lap_task_state state = tasks->task[task->trunk.task].state;
   return state != LAP_TASK_WAITING && state != LAP_TASK_RUNNING;
+}
+
+/* --- when all have ended --- */
+
+static bool has_ended(const lap_task *task) {
+  bool diverged;
+  return lap_task_is_done(task, &diverged);
+}
+
+static bool branches_have_ended(const lap_tasks *tasks, size_t trunk) {
+  for (size_t i = 0; i < tasks->count; ++i) {
+    const lap_task *task = &tasks->task[i];
+    if (task->trunk.shared > 0 && task->trunk.task == trunk && !has_ended(task)) return false;
+  }
+  return true;
+}
+
+void lap_trunks_prune(const lap_tasks *tasks) {
+  for (size_t i = 0; i < tasks->count; ++i) {
+    const lap_task *task = &tasks->task[i];
+    if (!task->trunk.keeps_for_branches || task->trunk.keep == 0 || !has_ended(task) ||
+        !branches_have_ended(tasks, i))
+      continue;
+    const lap_checkpoint_keep keep = {.keep = task->trunk.keep, .best_step = -1};
+    lap_status ignored; /* what cannot be deleted costs only its room */
+    char *checkpoints = lap_format("%s/checkpoints", task->directory);
+    lap_checkpoint_prune_alone(checkpoints, &keep, -1, &ignored);
+    free(checkpoints);
+  }
 }
 
 /* --- beginning with its state --- */

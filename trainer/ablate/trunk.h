@@ -31,6 +31,10 @@ uint64_t lap_trunk_steps(const lap_task *task);
 /* Whether the run may begin: its trunk has ended, in whatever way, or it has none. */
 bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task);
 
+/* Of a trunk that kept checkpoints for its branches alone, and whose branches have all ended, only
+ * those stay that its config keeps. Some of the runs may be other processes'. */
+void lap_trunks_prune(const lap_tasks *tasks);
+
 /* {"step": N} in the directory of a branch: at which step of its trunk it began. */
 #define LAP_TRUNK_FILE "trunk.json"
 
