@@ -231,16 +231,36 @@ static bool is_temporary(const char *entry, const char *name) {
   return sscanf(numbers, "%*d.%*d%n", &end) == 0 && end > 0 && numbers[end] == '\0';
 }
 
-void lap_file_remove_temporaries(const char *path) {
+/* Calls `visit` for each temporary file of `path` while it returns true. Whether there are any. */
+static bool visit_temporaries(const char *path, bool (*visit)(int directory, const char *name)) {
   char *copy = lap_copy_string(path);
   DIR *open = opendir(dirname(copy));
   const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
   const struct dirent *entry;
-  while (open && (entry = readdir(open)))
-    if (is_temporary(entry->d_name, name)) unlinkat(dirfd(open), entry->d_name, 0);
+  bool any = false, more = true;
+  while (open && more && (entry = readdir(open)))
+    if (is_temporary(entry->d_name, name)) {
+      any = true;
+      more = visit(dirfd(open), entry->d_name);
+    }
   if (open) closedir(open);
   free(copy);
+  return any;
 }
+
+static bool remove_temporary(int directory, const char *name) {
+  unlinkat(directory, name, 0);
+  return true;
+}
+
+static bool stop_at_first(int directory, const char *name) {
+  (void)directory, (void)name;
+  return false;
+}
+
+void lap_file_remove_temporaries(const char *path) { visit_temporaries(path, remove_temporary); }
+
+bool lap_file_has_temporaries(const char *path) { return visit_temporaries(path, stop_at_first); }
 
 lap_code lap_file_write_alone(const char *path, const void *bytes, size_t count,
                               lap_status *status) {

@@ -65,6 +65,8 @@ lap_code lap_file_remove_tree(const char *path, lap_status *status);
 /* Removes the temporary files that killed writers of `path` left beside it, as far as possible. For
  * paths with one writer at a time: one that is alive loses its file, and its rename fails. */
 void lap_file_remove_temporaries(const char *path);
+/* Whether there are any: a writer of `path` is alive, or was killed. */
+bool lap_file_has_temporaries(const char *path);
 
 /* --- the steps of an atomic write, for writers of large files and of directories --- */
 

@@ -67,7 +67,7 @@ static void reset_signals(pid_t parent) {
   if (getppid() != parent) _exit(EXIT_FAILURE);
 }
 
-/* The child shares nothing with its parent but the pipe. */
+/* The child shares nothing with its parent but the pipe. Where it cannot be so, errno says why. */
 static bool isolate(const lap_sandbox *sandbox, pid_t parent) {
   reset_signals(parent);
   const int nowhere = open("/dev/null", O_RDWR);
@@ -87,12 +87,18 @@ static bool write_all(int pipe_end, const void *bytes, size_t count) {
   return true;
 }
 
+static lap_code cannot_try(const lap_sandbox *sandbox, const char *call, lap_status *status) {
+  return lap_fail(status, LAP_DATA, "%s: cannot be tried: %s: %s", sandbox->path, call,
+                  strerror(errno));
+}
+
 static void run_child(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                       size_t result_bytes, int pipe_end, pid_t parent) {
   lap_status outcome = {0};
-  if (!isolate(sandbox, parent)) _exit(EXIT_FAILURE);
+  const bool isolated = isolate(sandbox, parent);
+  if (!isolated) cannot_try(sandbox, "limits of a child process", &outcome);
   void *result = lap_allocate(result_bytes, 1);
-  outcome.code = task(context, result, &outcome);
+  if (isolated) outcome.code = task(context, result, &outcome);
   if (outcome.code != LAP_OK) memset(result, 0, result_bytes);
   const bool sent =
       write_all(pipe_end, result, result_bytes) && write_all(pipe_end, &outcome, sizeof outcome);
@@ -131,8 +137,10 @@ static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status)
                     "%s: %s did not finish with it in %.1f s of processor time; %s", sandbox->path,
                     sandbox->library, sandbox->seconds, advice);
   if (number == SIGALRM)
-    return lap_fail(status, LAP_DATA, "%s: %s did not finish with it in %u s; %s", sandbox->path,
-                    sandbox->library, patience(sandbox), advice);
+    return lap_fail(status, LAP_DATA,
+                    "%s: %s did not finish with it in %u s, in which it mostly waited: its disk or "
+                    "network hardly answers, or other programs take all cores; try again",
+                    sandbox->path, sandbox->library, patience(sandbox));
   if (how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE)
     return lap_fail(status, LAP_DATA, "%s: %s needs more than %zu MiB of memory for it; %s",
                     sandbox->path, sandbox->library, sandbox->bytes / MIB, advice);
@@ -145,11 +153,6 @@ static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status)
   return lap_fail(status, LAP_DATA, "%s: %s crashed on it%s%s%s; %s", sandbox->path,
                   sandbox->library, number ? " (" : "", number ? strsignal(number) : "",
                   number ? ")" : "", advice);
-}
-
-static lap_code cannot_try(const lap_sandbox *sandbox, const char *call, lap_status *status) {
-  return lap_fail(status, LAP_DATA, "%s: cannot be tried: %s: %s", sandbox->path, call,
-                  strerror(errno));
 }
 
 /* The outcome comes through the pipe: the wait status is not always to be had. */

@@ -34,7 +34,8 @@ typedef struct {
 
 /* Runs task(context, result) in a child and gives back its code, message and `result`
  * [result_bytes], which is left alone unless the code is LAP_OK. Where the child crashes, exceeds a
- * limit or is killed by somebody else: LAP_DATA naming the file, the library and what happened. */
+ * limit, is killed by somebody else or cannot be limited: LAP_DATA naming the file, the library and
+ * what happened. */
 lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                          void *result, size_t result_bytes, lap_status *status);
 

@@ -35,6 +35,7 @@ typedef struct {
   uint64_t bytes_again; /* and in a later one */
   lap_holdout test, dev;
   side_file file[LAP_SIDES];
+  bool is_published;
   lap_divide_counts *counts;
 } division;
 
@@ -165,17 +166,35 @@ static lap_code write_document(void *context, bool held_out, const char *text, s
   return LAP_OK;
 }
 
+static char *path_of(const char *out, lap_side side) {
+  return lap_format("%s/%s.jsonl", out, lap_side_name(side));
+}
+
 static lap_code open_side(division *p, lap_side side, lap_status *status) {
   side_file *file = &p->file[side];
   int descriptor;
-  file->path = lap_format("%s/%s.jsonl", p->options->out, lap_side_name(side));
+  file->path = path_of(p->options->out, side);
   lap_file_remove_temporaries(file->path);
   LAP_TRY(lap_file_open_temporary(file->path, &descriptor, &file->temporary, status));
   file->file = fdopen(descriptor, "w");
   return file->file ? LAP_OK : lap_file_fail(file->path, "be opened", status);
 }
 
-/* Also what is left of a split that was killed between two names. */
+/* A split that was killed between two names has left the sides that had theirs, beside the
+ * temporary file of train, which would have got its name last. Their names were free before. */
+static lap_code remove_half(const char *out, lap_status *status) {
+  char *train = path_of(out, LAP_SIDE_TRAIN);
+  const bool is_half = !lap_file_exists(train) && lap_file_has_temporaries(train);
+  free(train);
+  lap_code code = LAP_OK;
+  for (int side = LAP_SIDE_DEV; is_half && side < LAP_SIDES && code == LAP_OK; ++side) {
+    char *path = path_of(out, (lap_side)side);
+    code = lap_file_remove_tree(path, status);
+    free(path);
+  }
+  return code;
+}
+
 static lap_code check_nothing_is_there(const char *out, lap_status *status) {
   for (int side = 0; side < LAP_SIDES; ++side) {
     char *path = lap_format("%s/%s.jsonl", out, lap_side_name((lap_side)side));
@@ -191,14 +210,11 @@ static lap_code check_nothing_is_there(const char *out, lap_status *status) {
   return LAP_OK;
 }
 
-static lap_code publish_side(side_file *file, lap_status *status) {
+static lap_code bring_to_disk(side_file *file, lap_status *status) {
   bool good = fflush(file->file) == 0 && !ferror(file->file) && fsync(fileno(file->file)) == 0;
   good = fclose(file->file) == 0 && good;
   file->file = NULL;
-  lap_code code = good ? LAP_OK : lap_file_fail(file->path, "be written", status);
-  if (code == LAP_OK) code = lap_file_publish(file->temporary, file->path, status);
-  if (code != LAP_OK) unlink(file->temporary);
-  return code;
+  return good ? LAP_OK : lap_file_fail(file->path, "be written", status);
 }
 
 static bool has_side(const division *p, lap_side side) {
@@ -206,21 +222,32 @@ static bool has_side(const division *p, lap_side side) {
   return side == LAP_SIDE_DEV ? p->options->dev > 0 : p->options->test > 0;
 }
 
+/* All are on disk: they get their names one after the other, train last, so that with it all are
+ * there. After a failure none is left. */
+static lap_code publish_sides(division *p, lap_status *status) {
+  lap_code code = LAP_OK;
+  for (int side = LAP_SIDES - 1; side >= 0 && code == LAP_OK; --side)
+    if (has_side(p, (lap_side)side))
+      code = lap_file_publish(p->file[side].temporary, p->file[side].path, status);
+  for (int side = 0; side < LAP_SIDES && code != LAP_OK; ++side)
+    if (has_side(p, (lap_side)side)) unlink(p->file[side].path);
+  p->is_published = code == LAP_OK;
+  return code;
+}
+
 static lap_code write_sides(division *p, lap_status *status) {
   for (int side = 0; side < LAP_SIDES; ++side)
     if (has_side(p, (lap_side)side)) LAP_TRY(open_side(p, (lap_side)side, status));
   p->corpus.source.at_text = &p->at_file;
   LAP_TRY(visit_again(p, "write", write_document, status));
-  for (int side = LAP_SIDES - 1; side >= 0; --side) /* train last: with it all are there */
-    if (has_side(p, (lap_side)side)) LAP_TRY(publish_side(&p->file[side], status));
-  return LAP_OK;
+  for (int side = 0; side < LAP_SIDES; ++side)
+    if (has_side(p, (lap_side)side)) LAP_TRY(bring_to_disk(&p->file[side], status));
+  return publish_sides(p, status);
 }
 
-static void release_side(side_file *file) {
-  if (file->file) {
-    fclose(file->file);
-    unlink(file->temporary);
-  }
+static void release_side(side_file *file, bool is_published) {
+  if (file->file) fclose(file->file);
+  if (file->temporary && !is_published) unlink(file->temporary);
   free(file->path);
   free(file->temporary);
 }
@@ -243,6 +270,7 @@ static lap_code check(const lap_divide_options *o, lap_status *status) {
                     "near-duplicates: expected %g to 1 with texts to keep apart, found 0, which "
                     "keeps nothing apart",
                     LAP_LEAST_SIMILARITY);
+  LAP_TRY(remove_half(o->out, status));
   return check_nothing_is_there(o->out, status);
 }
 
@@ -288,7 +316,7 @@ lap_code lap_divide(const lap_divide_options *options, lap_divide_counts *counts
                 .test.seed = options->text.seed,
                 .dev.seed = options->text.seed};
   const lap_code code = run(&p, status);
-  for (int side = 0; side < LAP_SIDES; ++side) release_side(&p.file[side]);
+  for (int side = 0; side < LAP_SIDES; ++side) release_side(&p.file[side], p.is_published);
   lap_holdout_release(&p.test);
   lap_holdout_release(&p.dev);
   lap_near_duplicates_destroy(p.seen);

@@ -6,8 +6,8 @@
  * of dataset/holdout.h: a function of the documents, the shares and the seed. So no two sides have
  * near-duplicates of each other. OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl have one
  * document a line, as {"file": N, "text": "..."}, where N counts the files of the corpus from 0;
- * each appears whole, train.jsonl last. Nothing is overwritten. Memory: 1.5 KiB and 36 bytes a
- * document.
+ * each appears whole, train.jsonl last. Nothing is overwritten, but for what is left of a split
+ * that was killed between two names. Memory: 1.5 KiB and 36 bytes a document.
  */
 #ifndef LAP_DATASET_DIVIDE_H
 #define LAP_DATASET_DIVIDE_H

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
 
@@ -29,17 +31,34 @@ lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *conte
   return lap_sandbox_run(&sandbox, task, context, result, result_bytes, status);
 }
 
+/* HDF5 does not take the file: because of what is in it, or because the disk does not give that? */
+static lap_code explain_refusal(const char *path, lap_status *status) {
+  enum { BYTES = 1 << 16 };
+  const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) return lap_file_fail(path, "be opened", status);
+  char *bytes = lap_allocate(BYTES, 1);
+  ssize_t got;
+  do got = read(descriptor, bytes, BYTES);
+  while (got > 0 || (got < 0 && errno == EINTR));
+  lap_code code;
+  if (got < 0 && errno != EISDIR)
+    code = lap_file_fail(path, "be read", status);
+  else
+    code = lap_fail(status, LAP_DATA, "%s: is not a whole HDF5 file (cut off or damaged?)", path);
+  close(descriptor);
+  free(bytes);
+  return code;
+}
+
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status) {
   *file = (lap_hdf5_file){.id = H5I_INVALID_HID};
-  if (access(path, R_OK) != 0)
-    return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  if (access(path, R_OK) != 0) return lap_file_fail(path, "be opened", status);
   H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   const hid_t access_list = H5Pcreate(H5P_FILE_ACCESS);
   H5Pset_file_locking(access_list, false, true);
   const hid_t id = H5Fopen(path, H5F_ACC_RDONLY, access_list);
   H5Pclose(access_list);
-  if (id < 0)
-    return lap_fail(status, LAP_DATA, "%s: is not a whole HDF5 file (cut off or damaged?)", path);
+  if (id < 0) return explain_refusal(path, status);
   *file = (lap_hdf5_file){.id = id, .path = lap_copy_string(path)};
   return LAP_OK;
 }

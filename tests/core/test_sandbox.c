@@ -1,4 +1,5 @@
 /* sandbox: whatever becomes of the child, the parent has a code and a message. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,6 +157,40 @@ static void a_child_that_somebody_kills_says_nothing_of_the_file(void **state) {
   }
 }
 
+/* As the clock of the child does, after minutes. */
+static lap_code be_out_of_patience(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  raise(SIGALRM);
+  return LAP_OK;
+}
+
+static void a_file_is_not_blamed_for_a_disk_that_hardly_answers(void **state) {
+  (void)state;
+  lap_status status = {0};
+  assert_int_equal(lap_sandbox_run(&sandbox, be_out_of_patience, NULL, NULL, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "its disk or network hardly answers"));
+  assert_null(strstr(status.message, "damaged"));
+}
+
+static void a_file_is_not_blamed_where_the_child_cannot_be_limited(void **state) {
+  (void)state;
+  int ends[2], sum;
+  const int values[] = {40, 2};
+  struct rlimit before;
+  lap_status status = {0};
+  assert_int_equal(pipe(ends), 0); /* what the parent needs is there, and no more */
+  close(ends[0]);
+  close(ends[1]);
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const struct rlimit few = {(rlim_t)(ends[0] > ends[1] ? ends[0] : ends[1]) + 1, before.rlim_max};
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+  assert_int_equal(lap_sandbox_run(&sandbox, add, values, &sum, sizeof sum, &status), LAP_DATA);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_non_null(strstr(status.message, "a.file: cannot be tried: "));
+  assert_non_null(strstr(status.message, strerror(EMFILE)));
+  assert_null(strstr(status.message, "damaged"));
+}
+
 /* Sends its process id and stays. */
 static lap_code stay(const void *context, void *result, lap_status *status) {
   (void)result, (void)status;
@@ -257,6 +293,8 @@ int main(void) {
       cmocka_unit_test(a_crash_is_a_message),
       cmocka_unit_test(a_request_to_stop_is_the_parents_affair),
       cmocka_unit_test(a_child_that_somebody_kills_says_nothing_of_the_file),
+      cmocka_unit_test(a_file_is_not_blamed_for_a_disk_that_hardly_answers),
+      cmocka_unit_test(a_file_is_not_blamed_where_the_child_cannot_be_limited),
       cmocka_unit_test(a_child_ends_with_its_parent),
       cmocka_unit_test(a_loop_is_ended),
       cmocka_unit_test(memory_is_limited),

@@ -164,6 +164,26 @@ static void nothing_is_overwritten(void **state) {
   free(text);
 }
 
+/* Beside the temporary file of train, which gets its name last. */
+static void what_a_kill_between_two_names_left_is_made_again(void **state) {
+  (void)state;
+  char *folder = scratch_create(), *text = make_text(DOCUMENTS);
+  const lap_divide_options options = {.dev = .1, .test = .1, .near_duplicates = .8};
+  lap_divide_counts counts;
+  lap_status status;
+  scratch_write(folder, "test.jsonl", "{}\n", 3);
+  scratch_write(folder, "dev.jsonl", "{}\n", 3);
+  scratch_write(folder, "train.jsonl.tmp.4711.0", "{}\n", 3);
+  assert_int_equal(divide(folder, text, options, &counts, &status), LAP_OK);
+  assert_int_equal(scratch_count(folder), 4); /* the text and the sides */
+  assert_int_not_equal(counts.side[LAP_SIDE_TEST].documents, 0);
+  scratch_write(folder, "train.jsonl.tmp.4711.0", "{}\n", 3);
+  const lap_code code = divide(folder, text, options, &counts, &status);
+  assert_refusal(code, LAP_USAGE, &status, "train.jsonl", "nothing is overwritten");
+  free(text);
+  scratch_remove(folder);
+}
+
 /* A disk that gets full: files of this process may not grow. */
 static void a_full_disk_is_said_and_leaves_nothing(void **state) {
   (void)state;
@@ -253,6 +273,7 @@ int main(void) {
       cmocka_unit_test(texts_apart_that_keep_nothing_apart_are_refused),
       cmocka_unit_test(a_similarity_at_which_most_pairs_are_missed_is_refused),
       cmocka_unit_test(nothing_is_overwritten),
+      cmocka_unit_test(what_a_kill_between_two_names_left_is_made_again),
       cmocka_unit_test(a_full_disk_is_said_and_leaves_nothing),
       cmocka_unit_test(a_text_that_changes_meanwhile_is_refused),
       cmocka_unit_test(too_little_text_is_refused),

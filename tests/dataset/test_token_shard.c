@@ -425,6 +425,15 @@ static void a_set_is_measured_by_its_headers(void **state) {
   assert_non_null(strstr(status.message, bad));
 }
 
+/* Reading the first page of one's own memory is an I/O error. */
+static void a_disk_that_does_not_give_a_file_is_not_called_a_damaged_file(void **state) {
+  (void)state;
+  lap_hdf5_file file;
+  lap_status status = {0};
+  assert_int_equal(lap_hdf5_open("/proc/self/mem", &file, &status), LAP_DATA);
+  assert_string_equal(status.message, "/proc/self/mem: cannot be read: Input/output error");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_written_comes_back),
@@ -439,6 +448,7 @@ int main(void) {
       cmocka_unit_test(a_set_is_measured_by_its_headers),
       cmocka_unit_test(a_full_disk_leaves_nothing),
       cmocka_unit_test(packed_rows_come_back),
+      cmocka_unit_test(a_disk_that_does_not_give_a_file_is_not_called_a_damaged_file),
   };
   return cmocka_run_group_tests(tests, make_stream, remove_all);
 }

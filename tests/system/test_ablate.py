@@ -114,6 +114,22 @@ class Trunks(Suite):
         self.assertEqual(json.loads((branch / "trunk.json").read_text()), {"step": 18})
         self.assertLess(json.loads((branch / "train.json").read_text())["seconds_before"], 1e-9)  # of its own steps
 
+    def checkpoints(self, out, arm, seed=1):
+        return [int(path.name[5:]) for path in sorted(self.of(out, arm, seed, "checkpoints").glob("step-*"))]
+
+    def test_a_trunk_keeps_checkpoints_until_its_branches_have_ended(self):
+        for seed in (1, 2):
+            for arm, last in (("fast,token_multiple=2.6", 104), ("fast,token_multiple=1", 40)):
+                self.assertEqual(self.checkpoints("together", arm, seed), [last])
+        self.ablated(self.lengths, "until", "--part", "shared")
+        for part, expected in ((2, [18, 36, 54, 72, 90, 104]), (1, [18, 36, 54, 72, 90, 104]), (0, [104])):
+            self.ablated(self.lengths, "until", "--part", str(part))
+            self.assertEqual(self.checkpoints("until", "fast,token_multiple=2.6"), expected)
+        own = "level.yaml\nchanges: {checkpoint.every_steps: 26, checkpoint.keep: 9}"
+        more = self.write("more.yaml", LENGTHS.replace("level.yaml", own).replace("seeds: 2", "seeds: [1]"))
+        self.ablated(more, "more")  # said by the user
+        self.assertEqual(self.checkpoints("more", "fast,token_multiple=2.6"), [26, 52, 78, 104])
+
     def test_each_ends_as_a_run_of_its_own(self):
         """The same config under `train` alone: state, losses and metrics."""
         for arm, steps in (("fast,token_multiple=0.5", 20), ("fast,token_multiple=1", 40),
@@ -146,6 +162,20 @@ class Trunks(Suite):
         for arm in ("fast,token_multiple=0.5", "fast,token_multiple=1", "slow,token_multiple=2"):
             self.assertEqual(*(json.loads(self.of(out, arm, 2, "train.json").read_text())["state_sha256"]
                                for out in ("parts", "together")))
+
+    def test_a_damaged_checkpoint_of_the_trunk_is_passed_over(self):
+        """Where none is left that is whole, the run makes all steps itself."""
+        self.ablated(self.lengths, "damaged", "--part", "shared")
+        self.ablated(self.lengths, "damaged", "--part", "2")  # fast, 2.6
+        for name, expected, arm in (("36", 18, "fast,token_multiple=1"), ("18", 0, "fast,token_multiple=0.5")):
+            path = self.of("damaged", "fast,token_multiple=2.6", 1, f"checkpoints/step-000000{name}/rank-00000.bin")
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+            self.ablated(self.lengths, "damaged", "--part", "1" if expected else "0")
+            self.assertEqual(self.began(arm, out="damaged"), expected)
+            self.assertEqual(*(json.loads(self.of(out, arm, 1, "train.json").read_text())["state_sha256"]
+                               for out in ("damaged", "together")))
 
     def test_without_a_decay_the_last_step_alone_is_its_own(self):
         self.write("constant.yaml", (self.workspace / "level.yaml").read_text().replace("wsd", "constant"))

@@ -72,6 +72,8 @@ class FullDisk(Test):
         self.assertEqual(len(lines), 1, str(result))
         for word in words:
             self.assertIn(word, lines[0])
+        if "No space left on device" in words:
+            self.assertIn("free some space", lines[0])
 
     def test_one_rank_fails_where_others_wait_for_it(self):
         """Rank 0 cannot write its metrics. Ranks that share a lane's shards, or each other's weights,

@@ -201,6 +201,18 @@ class Stop(Run):
             self.assertEqual(report["state_sha256"], self.state)
             self.assertEqual((snapshot(run_dir / "checkpoints"), metrics(run_dir)), before)
 
+    def test_metrics_that_are_lost_are_missed(self):
+        """But for the step that a fork begins with, which never had a line there."""
+        run_dir, fork = self.workspace / "lost", self.workspace / "lost-fork"
+        shutil.copytree(self.workspace / "undisturbed", run_dir)
+        self.assertNotIn("has no line", finish(self.resume(run_dir, None)).err)
+        (run_dir / "metrics.jsonl").write_text("")
+        result = finish(self.resume(run_dir, None))
+        self.assert_exit(result, 0)
+        self.assertIn(f"warning: {run_dir}/metrics.jsonl has no line of step {STEPS}, where", result.err)
+        lapidary("train", self.config, f"run_dir={fork}", "--fork", "--resume", run_dir)
+        self.assertNotIn("has no line", finish(self.resume(fork, None)).err)
+
     def test_an_evaluation_that_a_kill_prevented_is_made_up(self):
         """After a notice the checkpoint comes first: a kill may come before the evaluation has its line."""
         undisturbed = (self.workspace / "undisturbed/metrics.jsonl").read_text().splitlines()

@@ -192,7 +192,9 @@ static lap_code run(lap_graph *graph, int64_t part, const lap_execute_options *o
   LAP_TRY(add_tuned_runs(graph, options, status));
   lap_trunks_settle(&graph->tasks);
   if (part != LAP_PART_WHOLE) LAP_TRY(leave_part(graph, part, status));
-  return lap_execute(&graph->tasks, options, status);
+  LAP_TRY(lap_execute(&graph->tasks, options, status));
+  lap_trunks_prune(&graph->tasks);
+  return LAP_OK;
 }
 
 static json_t *summary(const lap_graph *graph) {

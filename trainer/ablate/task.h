@@ -56,6 +56,8 @@ typedef struct {
     uint64_t steps;           /* its length */
     uint64_t free_steps;      /* of these, the first that a longer run makes too */
     bool keeps;               /* it has been said when it writes checkpoints, and which stay */
+    bool keeps_for_branches;  /* lap_trunks_settle said so */
+    int64_t keep;             /* how many stay of its own; 0: that is not for us to say */
     size_t task;              /* its trunk */
     uint64_t shared;          /* steps that are the trunk's; 0: it has no trunk */
   } trunk;                    /* of a run: trunk.h */

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/directory.h"
 #include "trainer/config/load.h"
 #include "trainer/config/numbers.h"
@@ -45,6 +46,9 @@ void lap_trunk_note(lap_task *task, lap_task_draft *draft, const lap_config *con
     task->trunk.free_steps = lap_schedule_free_steps(config, steps);
     task->trunk.keeps = lap_config_is_given(config, "checkpoint.every_steps") ||
                         lap_config_is_given(config, "checkpoint.keep_every");
+    if (!config->checkpoint.keep_best)
+      task->trunk.keep =
+          lap_config_is_given(config, "checkpoint.keep") ? config->checkpoint.keep : 1;
   } else {
     char unused[LAP_SHA256_HEX];
     lap_task_draft_end(draft, unused);
@@ -88,7 +92,7 @@ void lap_trunks_settle(lap_tasks *tasks) {
     if (between[i] == 0 || task->trunk.keeps) continue;
     lap_task_add_argument(task, "checkpoint.every_steps=%" PRIu64, between[i]);
     lap_task_add_argument(task, "checkpoint.keep_every=%" PRIu64, between[i]);
-    task->trunk.keeps = true;
+    task->trunk.keeps = task->trunk.keeps_for_branches = true;
   }
   free(between);
 }
@@ -101,17 +105,59 @@ bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task) {
   return state != LAP_TASK_WAITING && state != LAP_TASK_RUNNING;
 }
 
+/* --- when all have ended --- */
+
+static bool has_ended(const lap_task *task) {
+  bool diverged;
+  return lap_task_is_done(task, &diverged);
+}
+
+static bool branches_have_ended(const lap_tasks *tasks, size_t trunk) {
+  for (size_t i = 0; i < tasks->count; ++i) {
+    const lap_task *task = &tasks->task[i];
+    if (task->trunk.shared > 0 && task->trunk.task == trunk && !has_ended(task)) return false;
+  }
+  return true;
+}
+
+void lap_trunks_prune(const lap_tasks *tasks) {
+  for (size_t i = 0; i < tasks->count; ++i) {
+    const lap_task *task = &tasks->task[i];
+    if (!task->trunk.keeps_for_branches || task->trunk.keep == 0 || !has_ended(task) ||
+        !branches_have_ended(tasks, i))
+      continue;
+    const lap_checkpoint_keep keep = {.keep = task->trunk.keep, .best_step = -1};
+    lap_status ignored; /* what cannot be deleted costs only its room */
+    char *checkpoints = lap_format("%s/checkpoints", task->directory);
+    lap_checkpoint_prune_alone(checkpoints, &keep, -1, &ignored);
+    free(checkpoints);
+  }
+}
+
 /* --- beginning with its state --- */
 
-/* The trunk's newest checkpoint of at most `most` steps; 0: it has none. */
+static bool is_whole(const char *path) {
+  lap_checkpoint *checkpoint;
+  lap_status ignored; /* `inspect --check` of the trunk says what is wrong */
+  const bool whole = lap_checkpoint_open(path, &checkpoint, &ignored) == LAP_OK &&
+                     lap_checkpoint_verify(checkpoint, &ignored) == LAP_OK;
+  lap_checkpoint_close(checkpoint);
+  return whole;
+}
+
+/* The trunk's newest whole checkpoint of at most `most` steps; 0: it has none. */
 static uint64_t newest_shared(const char *checkpoints, uint64_t most) {
-  uint64_t newest = 0, step;
-  DIR *directory = opendir(checkpoints);
-  if (!directory) return 0;
-  for (const struct dirent *entry; (entry = readdir(directory));)
-    if (lap_checkpoint_is_step(entry->d_name, &step) && step <= most && step > newest)
-      newest = step;
-  closedir(directory);
+  uint64_t newest = 0, step = 0;
+  char **names;
+  size_t count;
+  lap_status ignored; /* there may be no such directory */
+  if (lap_checkpoint_list(checkpoints, &names, &count, &ignored) != LAP_OK) return 0;
+  for (size_t i = 0; i < count && newest == 0; ++i) {
+    char *path = lap_format("%s/%s", checkpoints, names[i]);
+    if (lap_checkpoint_is_step(names[i], &step) && step <= most && is_whole(path)) newest = step;
+    free(path);
+  }
+  lap_checkpoint_list_destroy(names, count);
   return newest;
 }
 

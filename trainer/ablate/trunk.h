@@ -3,10 +3,10 @@
  * With the schedules wsd and constant a run of N steps does, up to its decay, what a longer one
  * does, bit for bit, where both warm up for as many steps. Of such runs the longest is the trunk:
  * it goes first and keeps checkpoints, and each other one, its branch, begins with the trunk's
- * newest checkpoint of a step that both have in common. Its directory then is that of a run which
- * was stopped there, so `train --resume auto` goes on with it, and its numbers, its state_sha256
- * and its metrics are those of a run of its own. Where the trunk has diverged, failed or left
- * nothing, the branch makes all steps itself.
+ * newest whole checkpoint of a step that both have in common. Its directory then is that of a run
+ * which was stopped there, so `train --resume auto` goes on with it, and its numbers, its
+ * state_sha256 and its metrics are those of a run of its own. Where the trunk has diverged, failed
+ * or left nothing, the branch makes all steps itself.
  *
  * Times are those of the steps that a branch has made itself. Not collective.
  */
@@ -30,6 +30,10 @@ uint64_t lap_trunk_steps(const lap_task *task);
 
 /* Whether the run may begin: its trunk has ended, in whatever way, or it has none. */
 bool lap_trunk_is_over(const lap_tasks *tasks, const lap_task *task);
+
+/* Of a trunk that kept checkpoints for its branches alone, and whose branches have all ended, only
+ * those stay that its config keeps. Some of the runs may be other processes'. */
+void lap_trunks_prune(const lap_tasks *tasks);
 
 /* {"step": N} in the directory of a branch: at which step of its trunk it began. */
 #define LAP_TRUNK_FILE "trunk.json"

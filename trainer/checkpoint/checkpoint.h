@@ -128,6 +128,11 @@ lap_code lap_checkpoint_write_weights(const char *path, const lap_state *state,
  * is a warning in status->message on rank 0. */
 lap_code lap_checkpoint_prune(const char *directory, const lap_checkpoint_keep *keep,
                               lap_comm *comm, lap_status *status);
+/* The same, not collective, of one process. `verified` is the step that was written and read back
+ * last, which stays whatever the rules; -1: none. A failure to delete is a message in an LAP_OK
+ * status. */
+void lap_checkpoint_prune_alone(const char *directory, const lap_checkpoint_keep *keep,
+                                int64_t verified, lap_status *status);
 
 /* What the manifest says, for inspect, eval and resume. */
 typedef struct {
@@ -182,5 +187,7 @@ lap_code lap_checkpoint_load_newest(const char *directory, lap_state *state,
 
 /* Not collective. Reads every piece of the checkpoint and compares checksums. */
 lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *status);
+/* Collective. The same of the checkpoint directory `path`, of which each rank reads a share. */
+lap_code lap_checkpoint_verify_together(const char *path, lap_comm *comm, lap_status *status);
 
 #endif

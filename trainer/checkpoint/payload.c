@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -74,10 +75,10 @@ lap_code lap_payload_reserve(const char *path, int64_t bytes, int *descriptor, l
   int failed;
   do failed = fallocate(*descriptor, 0, 0, bytes);
   while (failed && errno == EINTR);
-  if (failed && errno != EOPNOTSUPP && errno != ENOSYS)
-    return lap_fail(status, LAP_DATA, "%s: cannot reserve %" PRId64 " bytes: %s", path, bytes,
-                    strerror(errno));
-  return LAP_OK;
+  if (!failed || errno == EOPNOTSUPP || errno == ENOSYS) return LAP_OK;
+  char action[64];
+  snprintf(action, sizeof action, "reserve %" PRId64 " bytes", bytes);
+  return lap_file_fail(path, action, status);
 }
 
 static lap_code write_pieces(const lap_state *state, lap_checkpoint_pieces *list,

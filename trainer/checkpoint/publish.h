@@ -27,9 +27,4 @@ lap_code lap_checkpoint_publish_draft(lap_checkpoint_draft *draft, lap_status *s
  * there costs nothing. */
 void lap_checkpoint_update_hint(const char *directory, uint64_t step);
 
-/* Deletes what `keep` does not keep; `verified` is the step that was written and read back last,
- * which stays whatever the rules. A failure to delete is a message in an LAP_OK status. */
-void lap_checkpoint_prune_alone(const char *directory, const lap_checkpoint_keep *keep,
-                                int64_t verified, lap_status *status);
-
 #endif

@@ -142,21 +142,33 @@ lap_code lap_checkpoint_verify(const lap_checkpoint *checkpoint, lap_status *sta
   return lap_pieces_verify(checkpoint, 0, 1, status);
 }
 
-bool lap_checkpoint_is_there(const char *path, const char *state_sha256, lap_comm *comm) {
-  lap_status status = {.code = LAP_OK};
+/* Collective. Every byte, of which each rank reads a share; `wants` NULL: whatever it is, else the
+ * hash that it has to have. */
+static lap_code verify_together(const char *path, const char *wants, lap_comm *comm,
+                                lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
+  lap_status own = {.code = LAP_OK};
+  own.code = open_directory(path, &checkpoint, &own);
+  if (own.code == LAP_OK && wants &&
+      (!checkpoint->full || strcmp(checkpoint->state_sha256, wants) != 0))
+    lap_fail(&own, LAP_DATA, "%s: is another checkpoint", path);
+  if (own.code == LAP_OK)
+    own.code = lap_pieces_verify(checkpoint, lap_comm_rank(comm), lap_comm_size(comm), &own);
+  lap_checkpoint_close(checkpoint);
+  *status = own;
+  return lap_agree(comm, status);
+}
+
+lap_code lap_checkpoint_verify_together(const char *path, lap_comm *comm, lap_status *status) {
+  return verify_together(path, NULL, comm, status);
+}
+
+bool lap_checkpoint_is_there(const char *path, const char *state_sha256, lap_comm *comm) {
+  lap_status ignored;
   bool there = false;
   if (lap_comm_rank(comm) == 0) there = lap_file_exists(path);
   lap_broadcast(comm, &there, sizeof there, 0);
-  if (!there) return false;
-  status.code = open_directory(path, &checkpoint, &status);
-  if (status.code == LAP_OK &&
-      (!checkpoint->full || strcmp(checkpoint->state_sha256, state_sha256) != 0))
-    lap_fail(&status, LAP_DATA, "%s: is another checkpoint", path);
-  if (status.code == LAP_OK)
-    status.code = lap_pieces_verify(checkpoint, lap_comm_rank(comm), lap_comm_size(comm), &status);
-  lap_checkpoint_close(checkpoint);
-  return lap_agree(comm, &status) == LAP_OK;
+  return there && verify_together(path, state_sha256, comm, &ignored) == LAP_OK;
 }
 
 /* --- into a vector, into a state --- */

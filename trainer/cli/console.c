@@ -20,6 +20,7 @@
 struct lap_console {
   lap_console_options options;
   FILE *log;      /* NULL: none */
+  char *early;    /* lines for a log that is not open yet; NULL: none */
   bool bar_shown; /* the cursor stands behind a bar */
   char *label, *unit;
   int64_t total, already_done, done;
@@ -63,7 +64,21 @@ lap_code lap_console_open_log(lap_console *console, const char *path, lap_status
   LAP_TRY(open_log(path, &log, status));
   if (console->log) fclose(console->log);
   console->log = log;
+  if (console->early) fputs(console->early, log);
+  fflush(log);
+  free(console->early);
+  console->early = NULL;
   return LAP_OK;
+}
+
+/* A command that never opens a log says no more than this. */
+static void keep_early(lap_console *console, const char *prefix, const char *text) {
+  enum { MOST_BYTES = 64 << 10 };
+  const char *before = console->early ? console->early : "";
+  if (strlen(before) + strlen(text) > MOST_BYTES) return;
+  char *longer = lap_format("%s%s%s\n", before, prefix, text);
+  free(console->early);
+  console->early = longer;
 }
 
 static void erase_bar(lap_console *console) {
@@ -120,6 +135,8 @@ static void print_line(lap_console *console, bool warning, const char *line) {
   if (console->log) {
     fprintf(console->log, "%s%s\n", prefix, text);
     fflush(console->log);
+  } else {
+    keep_early(console, prefix, text);
   }
 }
 
@@ -229,5 +246,6 @@ void lap_console_destroy(lap_console *console) {
   if (!console) return;
   lap_console_progress_end(console);
   if (console->log) fclose(console->log);
+  free(console->early);
   free(console);
 }

@@ -2,8 +2,8 @@
  *
  * On a terminal a progress bar with ETA is redrawn at most ten times a second; elsewhere progress
  * is plain lines at every tenth of the way, so that a batch log stays short. NO_COLOR is respected.
- * Lines go to log.txt too, once one is open; bars never do. A console belongs to one thread. Ranks
- * other than 0 create a silent one.
+ * Lines go to log.txt too, once one is open, and then also those from before; bars never do. A
+ * console belongs to one thread. Ranks other than 0 create a silent one.
  */
 #ifndef LAP_TRAINER_CLI_CONSOLE_H
 #define LAP_TRAINER_CLI_CONSOLE_H
@@ -32,8 +32,8 @@ lap_console *lap_console_create(lap_console_options options);
 /* Ends an unfinished bar, closes the log. */
 void lap_console_destroy(lap_console *console);
 
-/* Appends all further lines to a file. LAP_DATA where it cannot be opened, or is none: a named pipe
- * would hold up the run. */
+/* Appends to a file what has been said so far (the first 64 KiB) and all further lines. LAP_DATA
+ * where it cannot be opened, or is none: a named pipe would hold up the run. */
 lap_code lap_console_open_log(lap_console *console, const char *path, lap_status *status);
 
 /* One line; the newline is added. */

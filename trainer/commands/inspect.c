@@ -212,9 +212,9 @@ const lap_command lap_command_inspect = {
     .summary = "say what any of our files is; --check: verify everything of it",
     .usage = "PATH... [--check [--jobs J]] [--tokenizer M.model] [--tokens GLOB]",
     .description =
-        "PATH is a token shard, a teacher cache, a checkpoint or run directory, a Hugging Face "
-        "directory, a safetensors or GGUF file, a tokenizer, a config, run.json or metrics.jsonl, "
-        "a directory of .h5 files, or "
+        "PATH is a token shard, a teacher cache, losses by document, a checkpoint or run "
+        "directory, a Hugging Face directory, a safetensors or GGUF file, a tokenizer, a config, "
+        "run.json or metrics.jsonl, a directory of .h5 files, or "
         "a glob of them. One path is shown in full, several get a line each (with --json: "
         "{\"results\": [...]}), and several runs a table of their losses. A cache is shown with "
         "its tokens "

@@ -16,6 +16,7 @@
 #include "trainer/inspect/cache.h"
 #include "trainer/inspect/checkpoint.h"
 #include "trainer/inspect/config.h"
+#include "trainer/inspect/documents.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/run.h"
 #include "trainer/inspect/tensors.h"
@@ -68,6 +69,9 @@ static bool is_run(const subject *s) {
 }
 static bool is_token_shard(const subject *s) { return !strcmp(s->format, "lapidary-tokens"); }
 static bool is_cache(const subject *s) { return !strcmp(s->format, "lapidary-teacher"); }
+static bool is_document_losses(const subject *s) {
+  return !strcmp(s->format, LAP_INSPECT_LOSSES_FORMAT);
+}
 static bool is_gguf(const subject *s) {
   return s->is_gguf || (!s->is_directory && ends_with(s->name, ".gguf"));
 }
@@ -114,6 +118,8 @@ static const kind kinds[] = {
     {"token shard", "HDF5 with format=\"lapidary-tokens\"", is_token_shard,
      lap_inspect_token_shard},
     {"teacher cache", "HDF5 with format=\"lapidary-teacher\"", is_cache, lap_inspect_cache},
+    {"losses by document", "HDF5 with format=\"" LAP_INSPECT_LOSSES_FORMAT "\"", is_document_losses,
+     lap_inspect_document_losses},
     {"GGUF file", "begins with GGUF", is_gguf, lap_inspect_gguf},
     {"safetensors file", "*.safetensors", is_safetensors, lap_inspect_safetensors},
     {"tokenizer", "a SentencePiece *.model", is_tokenizer, lap_inspect_tokenizer},

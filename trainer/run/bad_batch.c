@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -48,8 +49,10 @@ lap_code lap_bad_batch_append(const lap_config *config, const lap_inputs *inputs
   if (!file) {
     code = lap_file_fail(path, "be opened", status);
   } else {
-    const bool written = json_dumpf(line, file, 0) == 0 && fputc('\n', file) != EOF;
+    const bool written = json_dumpf(line, file, 0) == 0 && fputc('\n', file) != EOF &&
+                         fflush(file) == 0 && fsync(fileno(file)) == 0;
     if (fclose(file) != 0 || !written) code = lap_file_fail(path, "be written", status);
+    if (code == LAP_OK) code = lap_file_sync_name(path, status);
   }
   json_decref(line);
   free(path);

@@ -11,8 +11,9 @@
 #include "trainer/run/inputs.h"
 #include "trainer/step/step.h"
 
-/* Not collective; rank 0. Appends the batch of step `step` (from 0). `lane_losses` [lanes] are
- * those of lap_stepper_lane_losses. LAP_DATA where it cannot be written. */
+/* Not collective; rank 0. Appends the batch of step `step` (from 0), and brings it to disk.
+ * `lane_losses` [lanes] are those of lap_stepper_lane_losses. LAP_DATA where it cannot be written.
+ */
 lap_code lap_bad_batch_append(const lap_config *config, const lap_inputs *inputs, uint64_t step,
                               const lap_step_result *result, const double *lane_losses,
                               lap_status *status);

@@ -78,6 +78,15 @@ lap_code lap_run_directory_create(const char *path, bool resume, lap_status *sta
   return LAP_OK;
 }
 
+lap_code lap_run_directory_take(const char *path, bool resume, lap_directory_lock **lock,
+                                lap_status *status) {
+  *lock = NULL;
+  LAP_TRY(lap_run_directory_create(path, resume, status));
+  LAP_TRY(lap_directory_lock_take(path, lock, status));
+  LAP_TRY(lap_run_directory_create(path, resume, status));
+  return lap_directory_lock_fence(*lock, status);
+}
+
 /* --- run.json --- */
 
 static json_t *facts_object(const lap_run_fact *facts, size_t count) {

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/directory_lock.h"
 #include "core/hash.h"
 #include "core/status.h"
 #include "mpi/tree/mesh.h"
@@ -20,6 +21,12 @@
  * checkpoints already and `resume` is false, saying how to go on; LAP_DATA where it cannot be made,
  * or where that cannot be known. */
 lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status);
+
+/* The same, and takes its lock with a fence. What is there is asked again with the lock: to get it
+ * may last, and the job that had it may have ended meanwhile, with checkpoints. *lock is the
+ * caller's whatever the outcome; NULL where it was not to be had: LAP_USAGE. */
+lap_code lap_run_directory_take(const char *path, bool resume, lap_directory_lock **lock,
+                                lap_status *status);
 
 /* Whether checkpoints/ holds a finished checkpoint: a directory named step-DIGITS, or a symbolic
  * link of that name, wherever it leads. False where checkpoints/ cannot be listed. */

@@ -165,41 +165,26 @@ static lap_code find_confirmed(const lap_config *config, const lap_session *sess
   return code;
 }
 
-/* Rank 0. Whether every byte is as it was written. */
-static bool is_whole(const char *run_dir, uint64_t step, lap_status *status) {
-  char *path = lap_format("%s/checkpoints/step-%08" PRIu64, run_dir, step);
-  lap_checkpoint *checkpoint = NULL;
-  const bool whole = lap_checkpoint_open(path, &checkpoint, status) == LAP_OK &&
-                     lap_checkpoint_verify(checkpoint, status) == LAP_OK;
-  lap_checkpoint_close(checkpoint);
-  free(path);
-  return whole;
-}
-
-/* Collective. Of `steps` those whose checkpoint can be replayed or compared: whole[count], which is
- * the caller's. */
+/* Collective. Of `steps` those whose checkpoint can be replayed or compared, every byte of it as it
+ * was written: whole[count], which is the caller's. */
 static lap_code find_whole(const lap_config *config, const lap_session *session,
                            const uint64_t *steps, size_t count, uint64_t *whole,
                            size_t *whole_count, lap_status *status) {
-  lap_status own = {0}, why = {0};
-  size_t kept = 0;
+  lap_status why = {0};
   lap_comm_set_activity(session->comm, "reading checkpoints");
-  for (size_t i = 0; session->root && i < count; ++i) {
-    if (is_whole(config->run_dir, steps[i], &why))
-      whole[kept++] = steps[i];
+  *whole_count = 0;
+  for (size_t i = 0; i < count; ++i) {
+    char *path = lap_format("%s/checkpoints/step-%08" PRIu64, config->run_dir, steps[i]);
+    if (lap_checkpoint_verify_together(path, session->comm, &why) == LAP_OK)
+      whole[(*whole_count)++] = steps[i];
     else
       lap_console_warn(session->console, "step %" PRIu64 " is passed over: %s", steps[i],
                        why.message);
+    free(path);
   }
-  if (session->root && kept == 0)
-    lap_fail(&own, LAP_DATA, "%s: none of %zu checkpoints can be used; the newest: %s",
-             config->run_dir, count, why.message);
-  *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
-  *whole_count = kept;
-  lap_broadcast(session->comm, whole_count, sizeof *whole_count, 0);
-  lap_broadcast(session->comm, whole, *whole_count * sizeof *whole, 0);
-  return LAP_OK;
+  if (*whole_count > 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: none of %zu checkpoints can be used; the newest: %s",
+                  config->run_dir, count, why.message);
 }
 
 /* Rank 0. Takes its name from a checkpoint; nothing is deleted. */

@@ -172,18 +172,18 @@ lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, la
   return LAP_OK;
 }
 
-lap_code lap_metrics_lacks_eval(const char *path, int64_t step, bool *lacks, lap_status *status) {
+lap_code lap_metrics_find(const char *path, int64_t step, bool *made, bool *evaluated,
+                          lap_status *status) {
   lap_metrics_lines lines;
-  bool made = false, evaluated = false;
+  *made = *evaluated = false;
   LAP_TRY(lap_metrics_lines_open(path, &lines, status));
   while (lap_metrics_lines_next(&lines)) {
     const json_t *at = json_object_get(lines.value, "step");
     if (!json_is_integer(at) || json_integer_value(at) != step) continue;
     const bool eval = json_object_get(lines.value, "eval") != NULL;
-    made = made || !eval;
-    evaluated = evaluated || eval;
+    *made = *made || !eval;
+    *evaluated = *evaluated || eval;
   }
   lap_metrics_lines_close(&lines);
-  *lacks = made && !evaluated;
   return LAP_OK;
 }

@@ -77,8 +77,9 @@ lap_code lap_metrics_truncate(const char *path, int64_t last_step, lap_status *s
  * evaluations are ignored. */
 lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, lap_status *status);
 
-/* Whether the file has the line of a step, and none of an evaluation after it. No file: it has not.
- * LAP_DATA where it cannot be read. */
-lap_code lap_metrics_lacks_eval(const char *path, int64_t step, bool *lacks, lap_status *status);
+/* Whether the file has the line of a step, and that of its evaluation. No file: neither. LAP_DATA
+ * where it cannot be read. */
+lap_code lap_metrics_find(const char *path, int64_t step, bool *made, bool *evaluated,
+                          lap_status *status);
 
 #endif

@@ -132,11 +132,7 @@ static lap_code open_log(const lap_config *config, const lap_session *session, l
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
                                lap_directory_lock **lock, lap_status *status) {
   lap_status own = {0};
-  if (session->root) {
-    own.code = lap_run_directory_create(config->run_dir, resume, &own);
-    if (own.code == LAP_OK) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
-    if (own.code == LAP_OK) own.code = lap_directory_lock_fence(*lock, &own);
-  }
+  if (session->root) own.code = lap_run_directory_take(config->run_dir, resume, lock, &own);
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   return lap_shared_directory_check(session->comm, config->run_dir, "run_dir", status);
@@ -317,6 +313,22 @@ static lap_code check_fork_length(const lap_checkpoint *checkpoint, const lap_in
                   checkpoint->path, checkpoint->step, inputs->total_steps);
 }
 
+/* What was named is one checkpoint, or the newest of a run: there is none to fall back to. */
+static lap_code load_named(const lap_checkpoint *checkpoint, lap_state *state, lap_status *status) {
+  const lap_code code = lap_checkpoint_load(checkpoint, state, status);
+  lap_status ignored;
+  if (code == LAP_OK ||
+      lap_checkpoint_verify_together(checkpoint->path, state->placement.comm, &ignored) == LAP_OK)
+    return code; /* its bytes are right: it is of another model */
+  char *said = lap_copy_string(status->message);
+  lap_fail(status, LAP_DATA,
+           "%s; where its run has an older checkpoint, name that one: --resume "
+           "RUN/checkpoints/step-N",
+           said);
+  free(said);
+  return status->code;
+}
+
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
                             const lap_inputs *inputs, bool fork, lap_state *state,
                             lap_run_parent *parent, lap_status *status) {
@@ -334,7 +346,7 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_agree(checkpoint, path, session->comm, status);
-  if (code == LAP_OK) code = lap_checkpoint_load(checkpoint, state, status);
+  if (code == LAP_OK) code = load_named(checkpoint, state, status);
   if (code == LAP_OK) code = open_log(config, session, status);
   if (code == LAP_OK) {
     lap_console_say(session->console, "%s %s at step %" PRIu64, fork ? "forked" : "resumed",

@@ -361,13 +361,38 @@ static lap_code write_run_files(trainer *t, lap_status *status) {
   return code;
 }
 
+/* Each step has its line before there is a checkpoint of it, but the one that a fork began with. */
+static bool should_have_line(const trainer *t) {
+  lap_run_parent began = {0};
+  lap_status ignored; /* where it is not known, a word too many does no harm */
+  if (!t->parent.resumed || t->state->step == 0) return false;
+  lap_run_json_parent(t->config->run_dir, &began, &ignored);
+  const bool forked = began.checkpoint && began.step == t->state->step;
+  free(began.checkpoint);
+  return !forked;
+}
+
+static lap_code look_for_step(trainer *t, const char *metrics, lap_status *status) {
+  bool made, evaluated;
+  LAP_TRY(lap_metrics_find(metrics, (int64_t)t->state->step, &made, &evaluated, status));
+  t->owes_evaluation = made && !evaluated && evaluation_is_due(t);
+  if (!made && should_have_line(t))
+    lap_console_warn(
+        t->session->console,
+        "%s has no line of step %" PRIu64
+        ", where the run goes on: it was removed or cut off, and the losses that it "
+        "had are lost%s",
+        metrics, t->state->step,
+        t->config->checkpoint.keep_best ? ", and with them which checkpoint is the best one" : "");
+  return LAP_OK;
+}
+
 static lap_code open_run_files(trainer *t, lap_status *status) {
   LAP_TRY(write_run_files(t, status));
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
   lap_code code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
-  if (code == LAP_OK && evaluation_is_due(t))
-    code = lap_metrics_lacks_eval(metrics, (int64_t)t->state->step, &t->owes_evaluation, status);
+  if (code == LAP_OK) code = look_for_step(t, metrics, status);
   if (code == LAP_OK) code = lap_spikes_restore(&t->spikes, metrics, status);
   if (code == LAP_OK) code = lap_bad_batch_truncate(t->config, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_open(metrics, t->lock, &t->metrics, status);

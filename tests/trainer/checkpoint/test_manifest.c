@@ -251,6 +251,32 @@ static void millions_of_values_are_refused_unparsed(void **state) {
   free(values);
 }
 
+/* As 27B in 8 model shards has them on some 250 ranks. */
+static void as_many_pieces_as_hundreds_of_ranks_write_are_read_back(void **state) {
+  (void)state;
+  enum { PIECES = 300000, ELEMENTS = 1024 };
+  const int64_t bytes = (int64_t)PIECES * ELEMENTS * (int64_t)sizeof(float);
+  lap_checkpoint_tensor tensor = {
+      .name = "model.embed_tokens.weight", .rows = PIECES, .columns = ELEMENTS};
+  lap_checkpoint_file file = {.name = "rank-00000.bin", .bytes = bytes};
+  lap_checkpoint_piece *piece = lap_allocate(PIECES, sizeof *piece);
+  for (int64_t i = 0; i < PIECES; ++i)
+    piece[i] = (lap_checkpoint_piece){.begin = i * ELEMENTS,
+                                      .end = (i + 1) * ELEMENTS,
+                                      .offset = i * ELEMENTS * (int64_t)sizeof(float),
+                                      .xxh128 = HEX32};
+  lap_checkpoint_pieces pieces = {&file, &tensor, piece, 1, 1, PIECES};
+  const lap_checkpoint checkpoint = {.writing_ranks = 1, .model_shards = 1, .pieces = &pieces};
+  char *text = lap_manifest_print(&checkpoint, NULL);
+  lap_checkpoint *read;
+  lap_status status;
+  if (parse(text, strlen(text), &read, &status) != LAP_OK) fail_msg("%s", status.message);
+  assert_int_equal(read->pieces->pieces, PIECES);
+  lap_checkpoint_close(read);
+  free(text);
+  free(piece);
+}
+
 static void the_identity_of_a_full_one_is_validated(void **state) {
   (void)state;
   static const edit_case edits[] = {
@@ -274,6 +300,7 @@ int main(void) {
       cmocka_unit_test(an_edited_manifest_is_validated_although_its_checksum_is_right),
       cmocka_unit_test(a_name_may_fill_its_room),
       cmocka_unit_test(millions_of_values_are_refused_unparsed),
+      cmocka_unit_test(as_many_pieces_as_hundreds_of_ranks_write_are_read_back),
       cmocka_unit_test(the_identity_of_a_full_one_is_validated),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

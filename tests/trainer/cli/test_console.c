@@ -155,6 +155,8 @@ static const char *log_path;
 
 static void talk_with_log(lap_console *console) {
   lap_status status = {0};
+  lap_console_warn(console, "2 threads on 1 core");
+  lap_console_say(console, "model");
   assert_int_equal(lap_console_open_log(console, log_path, &status), LAP_OK);
   lap_console_say(console, "step %d", 1);
   lap_console_warn(console, "careful");
@@ -170,7 +172,8 @@ static void the_log_has_every_line_and_no_bar(void **state) {
   char *text;
   lap_status status = {0};
   assert_int_equal(lap_file_read(log_path, 1 << 16, &text, NULL, &status), LAP_OK);
-  assert_string_equal(text, "step 1\nwarning: careful\nwarning: careful\n");
+  assert_string_equal(
+      text, "warning: 2 threads on 1 core\nmodel\nstep 1\nwarning: careful\nwarning: careful\n");
   free(text);
   scratch_remove(directory);
 }

@@ -41,6 +41,25 @@ class Damage(world.World):
             for tokens in ([], ["--tokens", "data/*/*.h5"]):
                 self.refuse(path, "--check", *tokens, says="the dataset " + dataset)
 
+    def test_a_flipped_bit_of_losses_by_document_is_found(self):
+        whole = os.path.join(self.scratch, "losses.h5")
+        lapidary("eval", "run", "--tokens", "data/eval/*.h5", "--document-losses", whole)
+        with h5py.File(whole) as file:
+            names = list(file)
+        self.assertIn("late_nats", names)
+        for name in names:
+            path = os.path.join(self.scratch, name + ".h5")
+            shutil.copy(whole, path)
+            self.flip(path, self.data_offset(path, name))
+            self.refuse(path, "--check", says=name + ".h5: the dataset " + name)
+        path = os.path.join(self.scratch, "short.h5")
+        shutil.copy(whole, path)
+        with h5py.File(path, "r+") as file:
+            values = file["nats"][1:]
+            del file["nats"]
+            file["nats"] = values
+        self.refuse(path, says="the dataset nats has .* rows, expected as many as tokens")
+
     def test_an_invalid_row_is_named(self):
         tokens = self.tokens()
         sampled = self.sampled(len(tokens))

@@ -117,6 +117,18 @@ class Inspect(world.World):
         self.assertEqual(self.inspect(path + "/manifest.json")["state_sha256"],
                          found["state_sha256"])
 
+    def test_losses_by_document_are_described(self):
+        path = os.path.join(self.scratch, "losses.h5")
+        lapidary("eval", "run", "--tokens", "data/eval/*.h5", "--document-losses", path)
+        found = self.inspect(path, "--check")
+        with h5py.File(path) as file:
+            tokens, nats = file["tokens"][...].sum(), file["nats"][...].sum()
+            self.assertEqual((found["documents"], found["tokens"]), (len(file["tokens"]), tokens))
+            self.assertAlmostEqual(found["loss"], nats / tokens, 12)
+            for key in ("model_state_sha256", "tokens_sha256"):
+                self.assertEqual(found[key], file.attrs[key].decode())
+        self.assertEqual(found["kind"], "losses by document")
+
     def test_fresh_weights_are_a_checkpoint_of_weights(self):
         found = self.inspect("fresh/", "--check")
         self.assertEqual((found["checkpoint_kind"], found["step"]), ("weights", 0))

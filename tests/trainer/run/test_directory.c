@@ -189,11 +189,46 @@ static void a_damaged_run_json_is_kept_aside(void **state) {
   free(run);
 }
 
+/* The linker puts this in the place of lap_directory_lock_take. */
+lap_code __real_lap_directory_lock_take(const char *run, lap_directory_lock **lock,
+                                        lap_status *status);
+lap_code __wrap_lap_directory_lock_take(const char *run, lap_directory_lock **lock,
+                                        lap_status *status);
+
+/* A checkpoint that appears while the lock is waited for. */
+lap_code __wrap_lap_directory_lock_take(const char *run, lap_directory_lock **lock,
+                                        lap_status *status) {
+  char *appears = lap_format("%s/checkpoints/step-00000004", run);
+  assert_int_equal(lap_file_make_directories(appears, status), LAP_OK);
+  free(appears);
+  return __real_lap_directory_lock_take(run, lock, status);
+}
+
+/* A job on another host ends while its lock is watched for a sign of life. */
+static void a_run_that_ends_while_its_lock_is_waited_for_is_not_begun_anew(void **state) {
+  (void)state;
+  char *folder = scratch_create();
+  for (int resume = 0; resume < 2; ++resume) {
+    char *run = lap_format("%s/run-%d", folder, resume);
+    lap_directory_lock *lock;
+    lap_status status = {0};
+    const lap_code code = lap_run_directory_take(run, resume, &lock, &status);
+    assert_int_equal(code, resume ? LAP_OK : LAP_USAGE);
+    if (!resume)
+      assert_non_null(strstr(status.message, "has checkpoints; continue that run with --resume"));
+    assert_non_null(lock);
+    lap_directory_lock_release(lock);
+    free(run);
+  }
+  scratch_remove(folder);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_run_with_checkpoints_needs_resume),
       cmocka_unit_test(checkpoints_behind_links_count),
       cmocka_unit_test(checkpoints_that_cannot_be_listed_are_not_taken_for_none),
+      cmocka_unit_test(a_run_that_ends_while_its_lock_is_waited_for_is_not_begun_anew),
       cmocka_unit_test(run_json_says_what_ran_where_and_before),
       cmocka_unit_test(a_damaged_run_json_is_kept_aside),
   };

@@ -206,31 +206,32 @@ static void the_best_evaluation_is_found_again(void **state) {
   assert_int_equal(step, -1);
 }
 
-static void a_missing_evaluation_is_noticed(void **state) {
+static void the_lines_of_a_step_are_found(void **state) {
   (void)state;
 #define STEP_5 "{\"step\": 5, \"loss\": 1}\n"
 #define EVAL_5 "{\"step\": 5, \"eval\": {\"loss\": 2}}\n"
   static const struct {
     const char *text;
-    bool missing;
+    bool made, evaluated;
   } cases[] = {
-      {"", false},
-      {STEP_5, true},
-      {STEP_5 EVAL_5, false},
-      {"{\"step\": 4, \"eval\": {\"loss\": 2}}\n" STEP_5, true},
-      {"{\"step\": 4, \"loss\": 1}\n", false}, /* of a run that began at step 5 */
-      {STEP_5 "not JSON\n", true},
+      {"", false, false},
+      {STEP_5, true, false},
+      {STEP_5 EVAL_5, true, true},
+      {"{\"step\": 4, \"eval\": {\"loss\": 2}}\n" STEP_5, true, false},
+      {"{\"step\": 4, \"loss\": 1}\n", false, false}, /* of a run that began at step 5 */
+      {STEP_5 "not JSON\n", true, false},
   };
-  bool missing;
+  bool made, evaluated;
   lap_status status = {0};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     write_text(cases[i].text);
-    assert_int_equal(lap_metrics_lacks_eval(path, 5, &missing, &status), LAP_OK);
-    assert_int_equal(missing, cases[i].missing);
+    assert_int_equal(lap_metrics_find(path, 5, &made, &evaluated, &status), LAP_OK);
+    assert_int_equal(made, cases[i].made);
+    assert_int_equal(evaluated, cases[i].evaluated);
   }
   unlink(path);
-  assert_int_equal(lap_metrics_lacks_eval(path, 5, &missing, &status), LAP_OK);
-  assert_false(missing);
+  assert_int_equal(lap_metrics_find(path, 5, &made, &evaluated, &status), LAP_OK);
+  assert_false(made || evaluated);
 }
 
 static void a_full_disk_is_reported(void **state) {
@@ -285,7 +286,7 @@ int main(void) {
       cmocka_unit_test(a_line_of_millions_of_values_is_refused_unparsed),
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
       cmocka_unit_test(the_best_evaluation_is_found_again),
-      cmocka_unit_test(a_missing_evaluation_is_noticed),
+      cmocka_unit_test(the_lines_of_a_step_are_found),
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_job_that_was_taken_over_appends_nothing),
   };

@@ -468,7 +468,7 @@ static void what_cannot_be_resumed_is_named(void **context) {
   char *damaged = lap_format("%s/damaged", w->directory);
   s = start_of(w, "run", damaged);
   begin(&s, fixture_sharded);
-  assert_refused(&s, LAP_DATA, "the file is damaged");
+  assert_refused(&s, LAP_DATA, "the file is damaged; where its run has an older checkpoint, name");
   end(&s);
   free(damaged);
   free(from);
