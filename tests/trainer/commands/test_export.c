@@ -149,8 +149,8 @@ static void what_ends_a_text_goes_with_the_model(void **state) {
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
     json_t *object, *expected = json_pack("[i, i, i]", 1, 107, 4);
     lap_status status = {0};
-    assert_int_equal(lap_json_read_file(scratch_path(directory, names[i]), 1 << 20, &object, &status),
-                     LAP_OK);
+    assert_int_equal(
+        lap_json_read_file(scratch_path(directory, names[i]), 1 << 20, &object, &status), LAP_OK);
     assert_true(json_equal(json_object_get(object, "eos_token_id"), expected));
     json_decref(object);
     json_decref(expected);
