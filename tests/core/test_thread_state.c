@@ -2,6 +2,7 @@
  * something, and a second one looks. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,10 +30,11 @@ typedef struct {
 typedef struct {
   view *view;
   int wake;
+  atomic_bool done;
 } observer;
 
 static void *observe(void *argument) {
-  const observer *o = argument;
+  observer *o = argument;
   usleep(200 * 1000);
   const double before = lap_other_threads_seconds(), end = lap_clock_seconds() + 0.2;
   while (lap_clock_seconds() < end) continue; /* its own time does not count */
@@ -40,6 +42,7 @@ static void *observe(void *argument) {
   o->view->state = lap_other_threads_state();
   lap_main_thread_call(o->view->call, sizeof o->view->call);
   if (o->wake >= 0 && write(o->wake, "x", 1) != 1) abort();
+  atomic_store(&o->done, true);
   return NULL;
 }
 
@@ -55,7 +58,7 @@ static void a_thread_that_reads_sleeps(void **state) {
   char byte;
   view seen;
   assert_int_equal(pipe(ends), 0);
-  const pthread_t thread = start_observer(&(observer){&seen, ends[1]});
+  const pthread_t thread = start_observer(&(observer){&seen, ends[1], false});
   assert_int_equal(read(ends[0], &byte, 1), 1);
   pthread_join(thread, NULL);
   assert_int_equal(seen.state, LAP_THREADS_SLEEP);
@@ -66,8 +69,9 @@ static void a_thread_that_reads_sleeps(void **state) {
 static void a_thread_that_computes_runs(void **state) {
   (void)state;
   view seen;
-  const pthread_t thread = start_observer(&(observer){&seen, -1});
-  for (const double end = lap_clock_seconds() + 1; lap_clock_seconds() < end;) continue;
+  observer o = {&seen, -1, false};
+  const pthread_t thread = start_observer(&o);
+  while (!atomic_load(&o.done)) continue;
   pthread_join(thread, NULL);
   assert_int_equal(seen.state, LAP_THREADS_RUN);
   assert_true(seen.seconds > 0.01);
@@ -84,7 +88,7 @@ static lap_threads_state with_a_child(int signal_to_it) {
     _exit(0);
   }
   if (signal_to_it) kill(child, signal_to_it);
-  const pthread_t thread = start_observer(&(observer){&seen, ends[1]});
+  const pthread_t thread = start_observer(&(observer){&seen, ends[1], false});
   assert_int_equal(read(ends[0], &byte, 1), 1);
   pthread_join(thread, NULL);
   kill(child, SIGKILL);
@@ -103,7 +107,7 @@ static void a_child_works_for_it_unless_it_is_stopped(void **state) {
 static void a_wait_that_nothing_interrupts_is_told_apart(void **state) {
   (void)state;
   view seen;
-  const pthread_t thread = start_observer(&(observer){&seen, -1});
+  const pthread_t thread = start_observer(&(observer){&seen, -1, false});
   // cppcheck-suppress vforkCalled ; how it waits is the point
   const pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
   if (child == 0) {
@@ -125,7 +129,7 @@ static void output_that_nobody_reads_is_told_apart(void **state) {
     static char much[1 << 20];
     view seen = {0};
     dup2(ends[1], STDOUT_FILENO);
-    const pthread_t thread = start_observer(&(observer){&seen, -1});
+    const pthread_t thread = start_observer(&(observer){&seen, -1, false});
     alarm(10);
     if (write(STDOUT_FILENO, much, sizeof much) != (ssize_t)sizeof much) _exit(1);
     pthread_join(thread, NULL);
