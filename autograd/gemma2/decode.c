@@ -428,7 +428,7 @@ static void weigh_values(const lap_decoder *d, const key_view *view, const real 
     for (int64_t i = 0; i < dim; ++i) chain[i] = 0;
     for (int64_t j = begin, count; j < end; j += count) {
       const int64_t row = rows_in_order(view, j, end, &count);
-      lap_gemm_here(&(lap_gemm_operands){.m = 1,
+      lap_gemv_here(&(lap_gemm_operands){.m = 1,
                                          .n = dim,
                                          .k = count,
                                          .a = p + j,
@@ -452,7 +452,7 @@ static void attend_one(const lap_decoder *d, const key_view *view, int64_t head,
   const int64_t kv_head = head / (c->num_attention_heads / c->num_key_value_heads);
   for (int64_t j = 0, count; j < keys; j += count) {
     const int64_t row = rows_in_order(view, j, keys, &count);
-    lap_gemm_here(&(lap_gemm_operands){.m = 1,
+    lap_gemv_here(&(lap_gemm_operands){.m = 1,
                                        .n = count,
                                        .k = dim,
                                        .a = d->q + head * dim,

@@ -30,6 +30,8 @@ void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const r
   by_product(n, k, w, held, x, y);
 }
 
+void lap_gemv_here(const lap_gemm_operands *p) { lap_gemm_here(p); }
+
 #else
 
 #include <math.h>
@@ -78,10 +80,12 @@ static inline void chains(const float *w, int64_t ldw, int64_t rows, const float
 typedef struct {
   const float *values;
   const uint16_t *bfloat16;
+  int64_t ld; /* elements from row to row */
 } weights;
 
 static weights from(weights w, int64_t element) {
-  return w.values ? (weights){w.values + element, NULL} : (weights){NULL, w.bfloat16 + element};
+  return w.values ? (weights){w.values + element, NULL, w.ld}
+                  : (weights){NULL, w.bfloat16 + element, w.ld};
 }
 
 /* y [rows] of rows that follow each other, at most ROWS or WIDE_ROWS. */
@@ -91,11 +95,11 @@ enum { BLOCK = LAP_MATMUL_BLOCK };
 
 /* The same terms of each row, to `unpacked` where they are held in bfloat16. Returns where they
  * lie, and how far from row to row. */
-static const float *unpack(weights w, int64_t rows, int64_t k, int64_t terms,
-                           float unpacked[ROWS][BLOCK], int64_t *ldw) {
-  *ldw = w.values ? k : BLOCK;
+static const float *unpack(weights w, int64_t rows, int64_t terms, float unpacked[ROWS][BLOCK],
+                           int64_t *ldw) {
+  *ldw = w.values ? w.ld : BLOCK;
   for (int64_t r = 0; r < rows && !w.values; ++r)
-    lap_bfloat16_unpack(w.bfloat16 + r * k, terms, unpacked[r]);
+    lap_bfloat16_unpack(w.bfloat16 + r * w.ld, terms, unpacked[r]);
   return w.values ? w.values : unpacked[0];
 }
 
@@ -105,7 +109,7 @@ static void strip_float32(weights w, int64_t rows, int64_t k, const float *x, fl
     const int64_t terms = lesser(BLOCK, k - begin);
     float sum[ROWS];
     int64_t ldw;
-    const float *here = unpack(from(w, begin), rows, k, terms, unpacked, &ldw);
+    const float *here = unpack(from(w, begin), rows, terms, unpacked, &ldw);
     chains(here, ldw, rows, x + begin, terms, 1, sum);
     for (int r = 0; r < ROWS; ++r) total[r] += sum[r];
   }
@@ -126,7 +130,7 @@ static void strip_bfloat16(weights w, int64_t rows, int64_t k, const float *x, f
     const int64_t terms = lesser(BLOCK, k - begin);
     int64_t ldw;
     round_terms(x + begin, terms, of_x);
-    const float *here = unpack(from(w, begin), rows, k, terms, rounded, &ldw);
+    const float *here = unpack(from(w, begin), rows, terms, rounded, &ldw);
     for (int64_t r = 0; r < rows; ++r) round_terms(here + r * ldw, terms, rounded[r]);
     for (int64_t t = 0; t < terms; t += GROUP) {
       float even[ROWS], odd[ROWS];
@@ -142,21 +146,35 @@ static void strip_bfloat16(weights w, int64_t rows, int64_t k, const float *x, f
 
 typedef struct {
   strip_kernel kernel[LAP_MATMUL_PRECISIONS];
+  strip_kernel columns; /* of as many columns at most as COLUMNS */
   int64_t rows;
 } strip_kernels;
 
-static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, ROWS};
+enum { COLUMNS = 64 };
+
+/* Columns of w beside each other, each a chain that y holds so far: y += x w, in float32. */
+LAP_WIDE
+static void strip_columns(weights w, int64_t columns, int64_t k, const float *x, float *y) {
+  float chain[COLUMNS];
+  for (int64_t i = 0; i < columns; ++i) chain[i] = y[i];
+  for (int64_t t = 0; t < k; ++t)
+    for (int64_t i = 0; i < columns; ++i) chain[i] = fmaf(w.values[t * w.ld + i], x[t], chain[i]);
+  for (int64_t i = 0; i < columns; ++i) y[i] = chain[i];
+}
+
+static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, strip_columns, ROWS};
 
 #if defined(__x86_64__)
 
-/* AHEAD: terms that are fetched before they are needed, as many bytes in either form. */
-enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD };
+/* AHEAD: terms that are fetched before they are needed, as many bytes in either form; ROWS_AHEAD:
+ * rows, where columns are summed. */
+enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD, ROWS_AHEAD = 16 };
 #define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
 
 /* From term t of a row to what is fetched meanwhile: `ahead` terms on, or, where the row ends
  * before that, as far into the row that the next strip has in its place. */
-static inline int64_t fetched(int64_t t, int64_t k, int64_t ahead) {
-  return t + ahead < k ? ahead : ahead + (WIDE_ROWS - 1) * k;
+static inline int64_t fetched(int64_t t, int64_t k, int64_t ld, int64_t ahead) {
+  return t + ahead < k ? ahead : ahead - k + WIDE_ROWS * ld;
 }
 
 /* As lap_bfloat16_round. */
@@ -193,13 +211,13 @@ static inline void transpose(__m512 square[WIDE_ROWS]) {
 
 /* Sixteen terms of each row, transposed, and of x; those beyond `terms` are zero. */
 LAP_AVX512
-static inline void load(const float *w, int64_t rows, int64_t k, int64_t ahead, const float *x,
+static inline void load(const float *w, int64_t rows, int64_t ld, int64_t ahead, const float *x,
                         int64_t terms, bool bfloat16, __m512 square[WIDE_ROWS],
                         float of_x[WIDE_ROWS]) {
   const __mmask16 there = (__mmask16)(terms < WIDE_ROWS ? (1U << terms) - 1 : 0xffff);
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
-    const float *row = w + lesser(r, rows - 1) * k;
+    const float *row = w + lesser(r, rows - 1) * ld;
     __builtin_prefetch(row + ahead);
     square[r] = _mm512_maskz_loadu_ps(there, row);
     if (bfloat16) square[r] = round_vector(square[r]);
@@ -213,13 +231,13 @@ static inline void load(const float *w, int64_t rows, int64_t k, int64_t ahead, 
 /* 32 terms of each row that is held in bfloat16, pairs transposed, and of x. Nothing of a row is
  * rounded: its subnormals are zero to the processor in bfloat16, as product.h wants it. */
 LAP_AVX512
-static inline void load_pairs(const uint16_t *w, int64_t rows, int64_t k, int64_t ahead,
+static inline void load_pairs(const uint16_t *w, int64_t rows, int64_t ld, int64_t ahead,
                               const float *x, int64_t terms, bool bfloat16,
                               __m512 square[WIDE_ROWS], float of_x[2 * WIDE_ROWS]) {
   const uint32_t there = terms < 2 * (int64_t)WIDE_ROWS ? (1U << terms) - 1 : 0xffffffffU;
 #pragma GCC unroll 16
   for (int r = 0; r < WIDE_ROWS; ++r) {
-    const uint16_t *row = w + lesser(r, rows - 1) * k;
+    const uint16_t *row = w + lesser(r, rows - 1) * ld;
     __builtin_prefetch(row + ahead);
     square[r] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(there, row));
   }
@@ -245,12 +263,12 @@ static inline __m512 odd_of(__m512 pairs) {
 
 /* What a chain is at the end of the terms [begin, end). */
 LAP_AVX512
-static inline __m512 chain_of_values(const float *w, int64_t rows, int64_t k, const float *x,
+static inline __m512 chain_of_values(weights w, int64_t rows, int64_t k, const float *x,
                                      int64_t begin, int64_t end) {
   __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
   for (int64_t t = begin; t < end; t += WIDE_ROWS) {
     float of_x[WIDE_ROWS];
-    load(w + t, rows, k, fetched(t, k, AHEAD), x + t, end - t, false, square, of_x);
+    load(w.values + t, rows, w.ld, fetched(t, k, w.ld, AHEAD), x + t, end - t, false, square, of_x);
 #pragma GCC unroll 16
     for (int u = 0; u < WIDE_ROWS; ++u)
       sum = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), sum);
@@ -259,12 +277,13 @@ static inline __m512 chain_of_values(const float *w, int64_t rows, int64_t k, co
 }
 
 LAP_AVX512
-static inline __m512 chain_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
+static inline __m512 chain_of_pairs(weights w, int64_t rows, int64_t k, const float *x,
                                     int64_t begin, int64_t end) {
   __m512 sum = _mm512_setzero_ps(), square[WIDE_ROWS];
   for (int64_t t = begin; t < end; t += 2 * (int64_t)WIDE_ROWS) {
     float of_x[2 * WIDE_ROWS];
-    load_pairs(w + t, rows, k, fetched(t, k, AHEAD_BFLOAT16), x + t, end - t, false, square, of_x);
+    load_pairs(w.bfloat16 + t, rows, w.ld, fetched(t, k, w.ld, AHEAD_BFLOAT16), x + t, end - t,
+               false, square, of_x);
 #pragma GCC unroll 16
     for (int64_t u = 0; u < WIDE_ROWS; ++u) {
       sum = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), sum);
@@ -279,20 +298,20 @@ static void wide_float32(weights w, int64_t rows, int64_t k, const float *x, flo
   __m512 total = _mm512_setzero_ps();
   for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_BLOCK) {
     const int64_t end = begin + lesser(LAP_MATMUL_BLOCK, k - begin);
-    total = _mm512_add_ps(total, w.values ? chain_of_values(w.values, rows, k, x, begin, end)
-                                          : chain_of_pairs(w.bfloat16, rows, k, x, begin, end));
+    total = _mm512_add_ps(total, w.values ? chain_of_values(w, rows, k, x, begin, end)
+                                          : chain_of_pairs(w, rows, k, x, begin, end));
   }
   _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
 }
 
 /* Both chains of a group, together. */
 LAP_AVX512
-static inline __m512 group_of_values(const float *w, int64_t rows, int64_t k, const float *x,
+static inline __m512 group_of_values(weights w, int64_t rows, int64_t k, const float *x,
                                      int64_t begin, int64_t end) {
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
   for (int64_t t = begin; t < end; t += WIDE_ROWS) {
     float of_x[WIDE_ROWS];
-    load(w + t, rows, k, fetched(t, k, AHEAD), x + t, end - t, true, square, of_x);
+    load(w.values + t, rows, w.ld, fetched(t, k, w.ld, AHEAD), x + t, end - t, true, square, of_x);
 #pragma GCC unroll 8
     for (int u = 0; u < WIDE_ROWS; u += 2) {
       even = _mm512_fmadd_ps(square[u], _mm512_set1_ps(of_x[u]), even);
@@ -303,12 +322,12 @@ static inline __m512 group_of_values(const float *w, int64_t rows, int64_t k, co
 }
 
 LAP_AVX512
-static inline __m512 group_of_pairs(const uint16_t *w, int64_t rows, int64_t k, const float *x,
+static inline __m512 group_of_pairs(weights w, int64_t rows, int64_t k, const float *x,
                                     int64_t begin, int64_t end) {
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps(), square[WIDE_ROWS];
   float of_x[2 * WIDE_ROWS];
-  load_pairs(w + begin, rows, k, fetched(begin, k, AHEAD_BFLOAT16), x + begin, end - begin, true,
-             square, of_x);
+  load_pairs(w.bfloat16 + begin, rows, w.ld, fetched(begin, k, w.ld, AHEAD_BFLOAT16), x + begin,
+             end - begin, true, square, of_x);
 #pragma GCC unroll 16
   for (int64_t u = 0; u < WIDE_ROWS; ++u) {
     even = _mm512_fmadd_ps(even_of(square[u]), _mm512_set1_ps(of_x[2 * u]), even);
@@ -322,13 +341,36 @@ static void wide_bfloat16(weights w, int64_t rows, int64_t k, const float *x, fl
   __m512 total = _mm512_setzero_ps();
   for (int64_t begin = 0; begin < k; begin += LAP_MATMUL_GROUP) {
     const int64_t end = begin + lesser(LAP_MATMUL_GROUP, k - begin);
-    total = _mm512_add_ps(total, w.values ? group_of_values(w.values, rows, k, x, begin, end)
-                                          : group_of_pairs(w.bfloat16, rows, k, x, begin, end));
+    total = _mm512_add_ps(total, w.values ? group_of_values(w, rows, k, x, begin, end)
+                                          : group_of_pairs(w, rows, k, x, begin, end));
   }
   _mm512_mask_storeu_ps(y, (__mmask16)((1U << rows) - 1), total);
 }
 
-static const strip_kernels wide = {{wide_float32, wide_bfloat16}, WIDE_ROWS};
+LAP_AVX512
+static void wide_columns(weights w, int64_t columns, int64_t k, const float *x, float *y) {
+  __m512 chain[COLUMNS / 16];
+  __mmask16 there[COLUMNS / 16];
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < COLUMNS / 16; ++i) {
+    const int64_t left = columns - 16 * i;
+    there[i] = (__mmask16)(left >= 16 ? 0xffff : left <= 0 ? 0 : (1U << left) - 1);
+    chain[i] = _mm512_maskz_loadu_ps(there[i], y + 16 * i);
+  }
+  for (int64_t t = 0; t < k; ++t) {
+    const float *row = w.values + t * w.ld;
+    const __m512 of_x = _mm512_set1_ps(x[t]);
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < COLUMNS / 16; ++i) {
+      __builtin_prefetch(row + ROWS_AHEAD * w.ld + 16 * i);
+      chain[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(there[i], row + 16 * i), of_x, chain[i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < COLUMNS / 16; ++i) _mm512_mask_storeu_ps(y + 16 * i, there[i], chain[i]);
+}
+
+static const strip_kernels wide = {{wide_float32, wide_bfloat16}, wide_columns, WIDE_ROWS};
 
 /* Where the process's products take AVX-512 (LAPIDARY_KERNEL may forbid it). */
 static const strip_kernels *fastest(void) {
@@ -344,22 +386,43 @@ static const strip_kernels *fastest(void) { return &scalar; }
 
 /* --- the whole --- */
 
-void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y) {
+static void multiply_rows(const strip_kernels *strip, weights w, int64_t n, int64_t k,
+                          const float *x, float *y) {
   const lap_matmul_precision precision = lap_gemm_precision_here();
   const bool bfloat16 = precision == LAP_MATMUL_BFLOAT16;
-  if (lap_gemm_backend_here() != LAP_GEMM_LAPIDARY || (bfloat16 && !FLUSHES)) {
+  const unsigned before = bfloat16 ? enter() : 0;
+  for (int64_t j = 0; j < n; j += strip->rows)
+    strip->kernel[precision](from(w, j * w.ld), lesser(strip->rows, n - j), k, x, y + j);
+  if (bfloat16) leave(before);
+}
+
+static bool is_ours(void) {
+  const bool bfloat16 = lap_gemm_precision_here() == LAP_MATMUL_BFLOAT16;
+  return lap_gemm_backend_here() == LAP_GEMM_LAPIDARY && !(bfloat16 && !FLUSHES);
+}
+
+void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y) {
+  if (!is_ours()) {
     by_product(n, k, w, held, x, y);
     return;
   }
   const strip_kernels *strip = fastest();
 #pragma omp parallel for schedule(static) if (n * k >= WORTH_THREADS)
-  for (int64_t range = 0; range < n; range += RANGE) {
-    const unsigned before = bfloat16 ? enter() : 0;
-    for (int64_t j = range; j < lesser(range + RANGE, n); j += strip->rows)
-      strip->kernel[precision](from((weights){w, held}, j * k), lesser(strip->rows, n - j), k, x,
-                               y + j);
-    if (bfloat16) leave(before);
-  }
+  for (int64_t range = 0; range < n; range += RANGE)
+    multiply_rows(strip, from((weights){w, held, k}, range * k), lesser(RANGE, n - range), k, x,
+                  y + range);
+}
+
+void lap_gemv_here(const lap_gemm_operands *p) {
+  const bool float32 = lap_gemm_precision_here() == LAP_MATMUL_FLOAT32;
+  const weights w = {p->b, NULL, p->ldb};
+  if (is_ours() && p->transpose_b && p->into == LAP_MATMUL_SET)
+    multiply_rows(fastest(), w, p->n, p->k, p->a, p->c);
+  else if (is_ours() && float32 && !p->transpose_b && p->into == LAP_MATMUL_CHAIN)
+    for (int64_t j = 0; j < p->n; j += COLUMNS)
+      fastest()->columns(from(w, j), lesser(COLUMNS, p->n - j), p->k, p->a, p->c + j);
+  else
+    lap_gemm_here(p);
 }
 
 #endif

@@ -69,6 +69,46 @@ static void check(int64_t n, int64_t k, uint64_t stream) {
   free(w), free(x), free(found), free(wanted);
 }
 
+/* Of rows `ldb` apart, as keys and values lie: by rows of B, and chains of its columns. */
+static void check_here(int64_t n, int64_t k, int64_t ldb, bool by_rows, uint64_t stream) {
+  const int64_t rows = by_rows ? n : k, count = rows * ldb;
+  float *b = lap_allocate(count, sizeof *b), *x = lap_allocate(k, sizeof *x);
+  float *found = lap_allocate(n + 1, sizeof *found), *wanted = lap_allocate(n + 1, sizeof *wanted);
+  fill(count, stream, b);
+  fill(k, stream + 1, x);
+  fill(n + 1, stream + 2, found);
+  memcpy(wanted, found, (size_t)(n + 1) * sizeof *found);
+  lap_gemm_operands p = {.m = 1,
+                         .n = n,
+                         .k = k,
+                         .a = x,
+                         .lda = k,
+                         .b = b,
+                         .ldb = ldb,
+                         .transpose_b = by_rows,
+                         .c = found,
+                         .ldc = n,
+                         .into = by_rows ? LAP_MATMUL_SET : LAP_MATMUL_CHAIN};
+  lap_gemv_here(&p);
+  p.c = wanted;
+  lap_gemm_here(&p);
+  if (memcmp(found, wanted, (size_t)(n + 1) * sizeof *found) != 0)
+    fail_msg("n %d k %d ldb %d, by %s", (int)n, (int)k, (int)ldb, by_rows ? "rows" : "columns");
+  free(b), free(x), free(found), free(wanted);
+}
+
+static void rows_may_lie_apart(void **state) {
+  (void)state;
+  const int64_t counts[] = {1, 15, 16, 31, 64, 65, 130, 256};
+  uint64_t stream = 1000;
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i)
+    for (size_t j = 0; j < sizeof counts / sizeof *counts; ++j)
+      for (int64_t apart = 0; apart <= 7; apart += 7) {
+        check_here(counts[i], counts[j], counts[j] + apart, true, stream += 3);
+        check_here(counts[i], counts[j], counts[i] + apart, false, stream += 3);
+      }
+}
+
 static void it_has_the_bits_of_a_product(void **state) {
   (void)state;
   const int64_t rows[] = {1, 7, 8, 9, 63, 65, 200}, terms[] = {1, 31, 32, 33, 255, 256, 257, 700};
@@ -93,6 +133,7 @@ int main(void) {
   lap_status status;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(it_has_the_bits_of_a_product),
+      cmocka_unit_test(rows_may_lie_apart),
       cmocka_unit_test(the_processors_mode_stays),
   };
   const lap_matmul_kernel *const *fastest = lap_matmul_kernels();
