@@ -116,8 +116,8 @@ static void an_object_replaces_a_file_as_a_whole(void **state) {
   (void)state;
   char *directory = scratch_create();
   lap_status status = {0};
-  const char *path =
-      scratch_write(directory, "a.json", "{\"much\": \"longer than what follows\"}", 38);
+  static const char old[] = "{\"much\": \"longer than what follows\"}";
+  const char *path = scratch_write(directory, "a.json", old, sizeof old - 1);
   scratch_write(directory, "a.json.tmp.17.0", "{", 1); /* of a writer that was killed */
   json_t *value = json_pack("{s:i, s:s}", "a", 1, "b", "c");
   assert_int_equal(lap_json_write_file(path, value, JSON_COMPACT, &status), LAP_OK);
