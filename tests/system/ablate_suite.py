@@ -34,8 +34,8 @@ RANKS = 'ranks: 2\nlauncher: "mpirun --oversubscribe --bind-to none"\n'
 GRACE_SECONDS = 60
 # What times, hosts and the number of attempts are in.
 TIMES = {"seconds", "seconds_before", "hours_cpu", "tokens_per_second", "created", "started", "date", "useful_gflops",
-         "gemm_gflops", "communication_seconds", "peak_bytes", "traffic", "hosts", "process", "wall_seconds", "git",
-         "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256", "checkpoints",
+         "gemm_gflops", "communication_seconds", "peak_bytes", "traffic", "check_bytes", "hosts", "process",
+         "wall_seconds", "git", "hours", "training_hours", "cache_hours", "teacher_hours", "plan_sha256", "checkpoints",
          "threads"}  # a run beside which nothing else runs has those of all jobs
 
 

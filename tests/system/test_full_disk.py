@@ -3,6 +3,7 @@
 As root the disk is a small tmpfs; otherwise a limit on the size of files stands in for it, as far as
 that goes."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -27,8 +28,8 @@ class SmallDisk:
     def fill(self, but_kilobytes):
         free = os.statvfs(self.path)
         count = max(0, free.f_bavail * free.f_frsize - but_kilobytes * 1024)
-        with open(self.path / BALLAST, "wb") as file:
-            file.write(b"\0" * count)
+        with contextlib.suppress(OSError), open(self.path / BALLAST, "wb", buffering=0) as file:
+            file.write(b"\0" * count)  # what writes beside it may have taken some of that
 
     def empty(self):
         """Takes the ballast away again."""

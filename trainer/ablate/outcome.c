@@ -125,7 +125,9 @@ lap_code lap_outcome_salvage(const lap_task *task, bool *was_whole, lap_outcome_
   if (!is_training(task)) return LAP_OK;
   json_t *object = last_object(task);
   const json_int_t step = json_integer_value(json_object_get(object, "step"));
-  *was_whole = step > 0 && step == json_integer_value(json_object_get(object, "total_steps"));
+  /* One that was stopped in the evaluation of its last step still has that to do. */
+  *was_whole = step > 0 && step == json_integer_value(json_object_get(object, "total_steps")) &&
+               !json_is_true(json_object_get(object, "stopped"));
   lap_code code = LAP_OK;
   if (*was_whole) {
     *took = complete(task, object);

@@ -54,7 +54,10 @@ static lap_code open_log(const char *path, FILE **log, lap_status *status) {
   const bool is_file = descriptor >= 0 && fstat(descriptor, &facts) == 0 &&
                        (S_ISREG(facts.st_mode) || S_ISCHR(facts.st_mode));
   if (is_file && (*log = fdopen(descriptor, "a"))) return LAP_OK;
+  const int why = errno;
   if (descriptor >= 0) close(descriptor);
+  errno = why;
+  if (is_file) return lap_file_fail(path, "be opened", status);
   return lap_fail(status, LAP_DATA, "%s: expected a regular file; move what is there away", path);
 }
 

@@ -278,6 +278,7 @@ static json_t *report_json(const lap_train_report *report) {
   json_t *object = json_object();
   json_object_set_new(object, "step", json_integer((json_int_t)report->step));
   json_object_set_new(object, "total_steps", json_integer((json_int_t)report->total_steps));
+  json_object_set_new(object, "stopped", json_boolean(report->stopped));
   json_object_set_new(object, "applied_updates", json_integer((json_int_t)report->applied_updates));
   json_object_set_new(object, "tokens", json_integer((json_int_t)report->tokens));
   json_object_set_new(object, "loss", lap_json_number(report->last.loss));

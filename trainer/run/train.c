@@ -525,6 +525,7 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
       code = run_steps(&t, status);
     if (t.bar) lap_console_progress_end(session->console);
     code = end_saving(&t, code, status);
+    report->stopped = code == LAP_STOPPED;
     lap_block_weights_wait_all(t.weights);
     fill_report(&t);
   }

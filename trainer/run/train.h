@@ -18,8 +18,9 @@ typedef struct {
 /* What there is to say at the end. Valid on every rank unless said otherwise. */
 typedef struct {
   uint64_t step, total_steps, applied_updates, tokens; /* tokens: inputs, padding included */
-  lap_step_result last;                                /* kd and kl NaN where there is no teacher;
-                                                          * `left` where no step ended */
+  bool stopped; /* with work left, be it the evaluation of the last step */
+  /* kd and kl NaN where there is no teacher; `left` where no step ended. */
+  lap_step_result last;
   double distill_weight; /* the teacher's share in the objective, last.loss; 0: no teacher */
   lap_evaluation eval;   /* of the last evaluation; counted 0: none */
   char state_sha256[LAP_SHA256_HEX];

@@ -135,6 +135,8 @@ static void the_last_word_is_kept(void **state) {
   static const char said[] =
       "step 3 of 3\n{\"step\": 3, \"total_steps\": 3, \"loss\": null, "
       "\"eval\": null, \"seconds\": 0.5}\n";
+  /* In the evaluation of its last step. */
+  static const char stopped[] = "{\"step\": 3, \"total_steps\": 3, \"stopped\": true}\n";
   static const char trunk[] = "{\"step\": 1}\n";
   static const char half[] = "{\"step\": 2, \"total_steps\": 3}\n", cut[] = "{\"step\": 3, \"tot";
   static const char metrics[] =
@@ -148,6 +150,9 @@ static void the_last_word_is_kept(void **state) {
   assert_false(was_whole);
   assert_int_equal(lap_outcome_keep(&task, false, &took, &status), LAP_DATA);
   scratch_write(folder, "out.txt", half, sizeof half - 1);
+  assert_int_equal(lap_outcome_salvage(&task, &was_whole, &took, &status), LAP_OK);
+  assert_false(was_whole);
+  scratch_write(folder, "out.txt", stopped, sizeof stopped - 1);
   assert_int_equal(lap_outcome_salvage(&task, &was_whole, &took, &status), LAP_OK);
   assert_false(was_whole);
   scratch_write(folder, "out.txt", said, sizeof said - 1);
