@@ -39,6 +39,12 @@ static void put(const char *name, const char *text) {
   free(path);
 }
 
+static void put_in(const char *group, const char *name, const char *text) {
+  char *path = lap_format("%s/%s", group, name);
+  put(path, text);
+  free(path);
+}
+
 /* A node of 64 GiB, 60 of them available. */
 static void put_node(const char *groups) {
   put("proc/meminfo",
@@ -69,28 +75,18 @@ static void test_version_2(void **state) {
   put_node("1:name=systemd:/else\n0::/system.slice/slurmstepd.scope/job_7/step_0/user/task_0\n");
   put("sys/fs/cgroup/memory.stat", "anon 1\n"); /* the root has no limit */
   const char *const job = "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7";
-  char *name = lap_format("%s/step_0/user/task_0/memory.max", job);
-  put(name, "max\n");
-  free(name);
+  put_in(job, "step_0/user/task_0/memory.max", "max\n");
   expect(64 * gib, 60 * gib, false);
 
-  name = lap_format("%s/memory.max", job);
-  put(name, "8589934592\n");
+  put_in(job, "memory.max", "8589934592\n");
   expect(8 * gib, 8 * gib, true);
-  free(name);
-  name = lap_format("%s/memory.current", job);
-  put(name, "3221225472\n");
+  put_in(job, "memory.current", "3221225472\n");
   expect(8 * gib, 5 * gib, true);
-  free(name);
   /* Pages of files go when memory is wanted. */
-  name = lap_format("%s/memory.stat", job);
-  put(name, "anon 1\ninactive_file_else 7\nslab 3\ninactive_file 2147483648\n");
+  put_in(job, "memory.stat", "anon 1\ninactive_file_else 7\nslab 3\ninactive_file 2147483648\n");
   expect(8 * gib, 7 * gib, true);
-  free(name);
-  name = lap_format("%s/step_0/memory.max", job);
-  put(name, "4294967296\n");
+  put_in(job, "step_0/memory.max", "4294967296\n");
   expect(4 * gib, 4 * gib, true);
-  free(name);
   put("sys/fs/cgroup/system.slice/memory.max", "34359738368\n");
   put("sys/fs/cgroup/system.slice/memory.current", "34359738369\n");
   expect(4 * gib, 0, true);
