@@ -114,15 +114,20 @@ static lap_code check_architecture(const reader *r) {
   return refuse(r, "architectures", names, expected);
 }
 
-/* Tokens of documents begin with BOS and end with EOS, whose ids are Gemma's; an instruction-tuned
- * model may end a text in other ways too. */
+static bool may_end_a_text(const json_t *id) {
+  const json_int_t value = json_integer_value(id);
+  return value == LAP_EOS || value > LAP_UNK;
+}
+
+/* Tokens of documents begin with BOS and end with EOS, whose ids are Gemma's. An instruction-tuned
+ * model may name other ends too, and some name those alone. */
 static lap_code check_special_ids(const reader *r) {
   const json_t *bos = value_of(r, "bos_token_id"), *eos = value_of(r, "eos_token_id");
   if (bos && json_integer_value(bos) != LAP_BOS) return refuse(r, "bos_token_id", bos, "2");
-  bool ends = !eos || json_integer_value(eos) == LAP_EOS;
+  bool ends = !eos || may_end_a_text(eos);
   for (size_t i = 0; i < json_array_size(eos); ++i)
-    ends = ends || json_integer_value(json_array_get(eos, i)) == LAP_EOS;
-  return ends ? LAP_OK : refuse(r, "eos_token_id", eos, "1, or a list with 1 in it");
+    ends = ends || may_end_a_text(json_array_get(eos, i));
+  return ends ? LAP_OK : refuse(r, "eos_token_id", eos, "1, ids above 3, or a list with such");
 }
 
 static lap_code check_settings(const reader *r) {

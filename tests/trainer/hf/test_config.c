@@ -92,6 +92,7 @@ static void both_generations_are_read(void **state) {
                          "\"default\", \"rope_theta\": 70}}")
                   .rope_theta == 70);
   assert_true(!new.sliding[0] && !new.sliding[1] && new.sliding[2]);
+  read_valid("{\"model_type\": \"gemma2\", \"eos_token_id\": 107}"); /* an end of turn alone */
 }
 
 static void what_lapidary_cannot_represent_is_refused(void **state) {
@@ -123,6 +124,7 @@ static void what_lapidary_cannot_represent_is_refused(void **state) {
        "rope_scaling.rope_theta is 5; expected the same as in rope_parameters"},
       {"\"rope_scaling\": {\"rope_theta\": \"5\"}", "rope_scaling.rope_theta is \"5\""},
       {"\"bos_token_id\": 1", "bos_token_id is 1"},
+      {"\"eos_token_id\": 2", "eos_token_id is 2; expected 1, ids above 3"},
       {"\"eos_token_id\": [2, 3]", "eos_token_id is [2, 3]"},
       {"\"layer_types\": [\"sliding_attention\"]", "layer_types is"},
       {"\"num_hidden_layers\": 1, \"layer_types\": [\"chunked_attention\"]", "chunked_attention"},
