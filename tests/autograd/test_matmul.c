@@ -490,77 +490,6 @@ static void the_first_block(void **state) {
   (void)state, for_each_kernel(check_the_first_block_is_added);
 }
 
-/* Kernels that would compute something else: in another order, or rounding each product. */
-static void backwards(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                      int64_t rows, int64_t columns, lap_matmul_into into,
-                      const lap_matmul_soon *soon) {
-  (void)soon;
-  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
-      for (int64_t t = terms - 1; t >= 0; --t)
-        sum = fmaf(a[t * plain->a_stride + i], b[t * plain->b_stride + j], sum);
-      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
-    }
-}
-
-static void rounds_twice(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
-                         int64_t rows, int64_t columns, lap_matmul_into into,
-                         const lap_matmul_soon *soon) {
-  (void)soon;
-  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
-      for (int64_t t = 0; t < terms; ++t) {
-        const float product = a[t * plain->a_stride + i] * b[t * plain->b_stride + j];
-        sum = sum + product;
-      }
-      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
-    }
-}
-
-static void a_kernel_that_differs_from_plain_is_found(void **state) {
-  (void)state;
-  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
-    if ((*kernel)->runs_here()) assert_true(lap_matmul_kernel_agrees(*kernel));
-  const lap_matmul_tile tiles[] = {backwards, rounds_twice};
-  for (precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
-    for (int i = 0; i < 2; ++i) {
-      lap_matmul_kernel other = lap_matmul_plain;
-      lap_matmul_unit unit = *lap_matmul_plain.unit[precision];
-      unit.tile = tiles[i];
-      other.unit[precision] = &unit;
-      assert_false(lap_matmul_kernel_agrees(&other));
-    }
-  precision = LAP_MATMUL_FLOAT32;
-}
-
-static void the_environment_limits_the_kernels(void **state) {
-  (void)state;
-  lap_status status;
-  setenv("LAPIDARY_KERNEL", "plain", 1);
-  assert_int_equal(lap_matmul_kernel_open(&status), LAP_OK);
-  assert_ptr_equal(lap_matmul_kernel_here(), &lap_matmul_plain);
-  setenv("LAPIDARY_KERNEL", "mmx", 1);
-  assert_int_equal(lap_matmul_kernel_open(&status), LAP_USAGE);
-  assert_non_null(strstr(status.message, "LAPIDARY_KERNEL=mmx: this build has no such kernel"));
-  assert_non_null(strstr(status.message, "plain"));
-  setenv("LAPIDARY_KERNEL", "", 1);
-  assert_int_equal(lap_matmul_kernel_open(&status), LAP_OK);
-  unsetenv("LAPIDARY_KERNEL");
-}
-
-static void an_unknown_kernel_is_refused(void **state) {
-  (void)state;
-  lap_status status;
-  const lap_matmul_kernel *before = lap_matmul_kernel_here();
-  assert_int_equal(lap_matmul_kernel_use("mmx", &status), LAP_USAGE);
-  assert_non_null(strstr(status.message, "mmx"));
-  assert_ptr_equal(lap_matmul_kernel_here(), before);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_shapes),
@@ -572,9 +501,6 @@ int main(void) {
       cmocka_unit_test(nothing_to_sum),
       cmocka_unit_test(the_first_block),
       cmocka_unit_test(the_smallest_results),
-      cmocka_unit_test(a_kernel_that_differs_from_plain_is_found),
-      cmocka_unit_test(the_environment_limits_the_kernels),
-      cmocka_unit_test(an_unknown_kernel_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,146 @@
+/* Which kernel of matrix products a process takes: the fastest that its processor has, unless it
+ * gives other bits than `plain` or the environment names another. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "autograd/kernel/matmul/kernels.h"
+
+static lap_matmul_precision precision; /* of the wrong kernels */
+
+/* Kernels that would compute something else: in another order, or rounding each product. */
+static void backwards(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                      int64_t rows, int64_t columns, lap_matmul_into into,
+                      const lap_matmul_soon *soon) {
+  (void)soon;
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
+      for (int64_t t = terms - 1; t >= 0; --t)
+        sum = fmaf(a[t * plain->a_stride + i], b[t * plain->b_stride + j], sum);
+      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
+    }
+}
+
+static void rounds_twice(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
+                         int64_t rows, int64_t columns, lap_matmul_into into,
+                         const lap_matmul_soon *soon) {
+  (void)soon;
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
+      for (int64_t t = 0; t < terms; ++t) {
+        const float product = a[t * plain->a_stride + i] * b[t * plain->b_stride + j];
+        sum = sum + product;
+      }
+      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
+    }
+}
+
+static void a_kernel_that_differs_from_plain_is_found(void **state) {
+  (void)state;
+  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); *kernel; ++kernel)
+    if ((*kernel)->runs_here()) assert_true(lap_matmul_kernel_agrees(*kernel));
+  const lap_matmul_tile tiles[] = {backwards, rounds_twice};
+  for (precision = 0; precision < LAP_MATMUL_PRECISIONS; ++precision)
+    for (int i = 0; i < 2; ++i) {
+      lap_matmul_kernel other = lap_matmul_plain;
+      lap_matmul_unit unit = *lap_matmul_plain.unit[precision];
+      unit.tile = tiles[i];
+      other.unit[precision] = &unit;
+      assert_false(lap_matmul_kernel_agrees(&other));
+    }
+  precision = LAP_MATMUL_FLOAT32;
+}
+
+static void the_environment_limits_the_kernels(void **state) {
+  (void)state;
+  lap_status status;
+  setenv("LAPIDARY_KERNEL", "plain", 1);
+  assert_int_equal(lap_matmul_kernel_open(&status), LAP_OK);
+  assert_ptr_equal(lap_matmul_kernel_here(), &lap_matmul_plain);
+  setenv("LAPIDARY_KERNEL", "mmx", 1);
+  assert_int_equal(lap_matmul_kernel_open(&status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "LAPIDARY_KERNEL=mmx: this build has no such kernel"));
+  assert_non_null(strstr(status.message, "plain"));
+  setenv("LAPIDARY_KERNEL", "", 1);
+  assert_int_equal(lap_matmul_kernel_open(&status), LAP_OK);
+  unsetenv("LAPIDARY_KERNEL");
+}
+
+static void an_unknown_kernel_is_refused(void **state) {
+  (void)state;
+  lap_status status;
+  const lap_matmul_kernel *before = lap_matmul_kernel_here();
+  assert_int_equal(lap_matmul_kernel_use("mmx", &status), LAP_USAGE);
+  assert_non_null(strstr(status.message, "mmx"));
+  assert_ptr_equal(lap_matmul_kernel_here(), before);
+}
+
+/* What the operating system says of the processor: the first line of /proc/cpuinfo that begins so,
+ * with a space before each word and behind the last; empty where it has no such line. */
+static void read_processor(const char *key, char *text, size_t room) {
+  snprintf(text, room, " ");
+  FILE *file = fopen("/proc/cpuinfo", "r");
+  if (!file) return;
+  char *line = NULL;
+  size_t size = 0;
+  while (getline(&line, &size, file) > 0)
+    if (strncmp(line, key, strlen(key)) == 0) {
+      const char *colon = strchr(line, ':');
+      if (colon) snprintf(text, room, " %s", colon + 1);
+      text[strcspn(text, "\n")] = ' ';
+      break;
+    }
+  free(line);
+  fclose(file);
+}
+
+static bool has(const char *flags, const char *name) {
+  char word[32];
+  snprintf(word, sizeof word, " %s ", name);
+  return strstr(flags, word) != NULL;
+}
+
+/* A kernel that fails to see its instructions costs speed and no test of numbers. Tile units need a
+ * permission as well, and pairs of terms an order that AMD's processors have. */
+static void the_fastest_that_the_processor_has_is_taken(void **state) {
+  (void)state;
+  char flags[16384], vendor[64];
+  read_processor("flags", flags, sizeof flags);
+  read_processor("vendor_id", vendor, sizeof vendor);
+  const char *expected = "plain";
+  if (has(flags, "avx2") && has(flags, "fma")) expected = "avx2";
+  if (has(flags, "avx512dq") && has(flags, "avx512bw") && has(flags, "avx512vl"))
+    expected = "avx512";
+  if (has(flags, "avx512_bf16") && has(vendor, "AuthenticAMD")) expected = "avx512_bf16";
+  const lap_matmul_kernel *const *slowest = lap_matmul_kernels();
+  while (*slowest && strcmp((*slowest)->name, expected) != 0) ++slowest;
+  if (!*slowest || *slowest == &lap_matmul_plain) skip(); /* nothing is known of this processor */
+  assert_true((*slowest)->runs_here());
+  lap_status status;
+  assert_int_equal(lap_matmul_kernel_open(&status), LAP_OK);
+  for (const lap_matmul_kernel *const *kernel = lap_matmul_kernels(); kernel < slowest; ++kernel)
+    if (*kernel == lap_matmul_kernel_here()) return;
+  assert_string_equal(lap_matmul_kernel_here()->name, expected);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_fastest_that_the_processor_has_is_taken), /* of a new process */
+      cmocka_unit_test(a_kernel_that_differs_from_plain_is_found),
+      cmocka_unit_test(the_environment_limits_the_kernels),
+      cmocka_unit_test(an_unknown_kernel_is_refused),
+  };
+  unsetenv("LAPIDARY_KERNEL");
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
