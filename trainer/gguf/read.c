@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "core/half.h"
+#include "core/lfs_pointer.h"
 #include "core/memory.h"
 
 enum {
@@ -340,12 +341,21 @@ static lap_code check_count(const lap_gguf_file *file, const char *what, uint64_
                   file->path, count, what, file->bytes);
 }
 
+static lap_code take_magic(lap_gguf_file *file, lap_status *status) {
+  static const char magic[4] = {'G', 'G', 'U', 'F'};
+  char head[64];
+  const size_t bytes = fread(head, 1, sizeof head, file->stream);
+  if (lap_refuse_lfs_pointer(head, bytes, status) != LAP_OK)
+    return lap_fail_context(status, "%s", file->path);
+  rewind(file->stream);
+  LAP_TRY(take(file, head, sizeof magic, status));
+  if (memcmp(head, magic, sizeof magic) == 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA, "%s: does not begin with GGUF", file->path);
+}
+
 static lap_code read_header(lap_gguf_file *file, lap_status *status) {
-  char magic[4];
   uint64_t tensors, pairs;
-  LAP_TRY(take(file, magic, sizeof magic, status));
-  if (memcmp(magic, "GGUF", sizeof magic) != 0)
-    return lap_fail(status, LAP_DATA, "%s: does not begin with GGUF", file->path);
+  LAP_TRY(take_magic(file, status));
   LAP_TRY(take_uint32(file, &file->version, status));
   LAP_TRY(check_version(file, status));
   LAP_TRY(take_uint64(file, &tensors, status));

@@ -263,6 +263,10 @@ static void what_is_not_gguf_is_refused(void **state) {
   put(&m, "GGML____________________", 24);
   finish(&m, 1, 0);
   assert_refused("does not begin with GGUF");
+  m = (made){.count = 0};
+  put(&m, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", 59);
+  finish(&m, 1, 0);
+  assert_refused("git lfs pull");
   m = header(1, 0, 0);
   finish(&m, 1, 0);
   assert_refused("version 1; lapidary reads 2 and 3");
