@@ -420,6 +420,11 @@ class Refusals(Suite):
                 counts.append(len(file["tokens"]))
         return max(counts)
 
+    def unseen(self):
+        """Choices that do not say how often they stand in the training text."""
+        self.write("unseen.jsonl", json.dumps({"context": "a", "choices": [" b", " c"], "answer": 0}) + "\n")
+        return "unseen.jsonl"
+
     def test_bad_suites(self):
         whole = SUITE + ARMS
         cases = [
@@ -436,6 +441,11 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "endpoint: {measure: ece}"), "ece has no table by document"),
             (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "another set has this name"),
             (whole.replace("margin: 0.02", "choices: {cloze: c.jsonl}"), "c.jsonl"),
+            (whole.replace("margin: 0.02", f"choices: {{q: {self.unseen()}}}\nendpoint: {{set: q, measure: exposure}}"),
+             "no item of unseen.jsonl says how often it was `seen`"),
+            (whole.replace("weight: 1}", "weight: 1, schedule.steps: 20}") +
+             "break_even: {arm: distilled, baseline: next-token}\n",
+             "distilled trains on 3840 tokens, next-token on 7680: "),
             (whole.replace("margin: 0.02", "memorise: {prompts: 5}"), "at least 101, the base config has 64"),
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),

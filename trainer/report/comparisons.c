@@ -23,10 +23,13 @@ char *lap_arm_problem(const lap_study *study, const lap_measure *measure, size_t
       return lap_format("%s: seed %" PRId64 " has diverged", name, (int64_t)number);
     if (strcmp(state, "done") != 0)
       return lap_format("%s: seed %" PRId64 " is %s", name, (int64_t)number, state);
+    if (lap_measure_is_in(study, measure, set, arm, seed)) continue;
     const lap_run_losses *losses = lap_study_losses(study, set, arm, seed);
-    if (!lap_measure_is_in(study, measure, set, arm, seed))
-      return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
-                        lap_study_set_name(study, set), losses ? " against a cache" : "");
+    if (losses && losses->column[measure->sum] && !measure->key)
+      return lap_format("%s: seed %" PRId64 ": nothing on %s counts for it: %s", name,
+                        (int64_t)number, lap_study_set_name(study, set), measure->title);
+    return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
+                      lap_study_set_name(study, set), losses ? " against a cache" : "");
   }
   return lap_copy_string("");
 }
