@@ -446,6 +446,9 @@ class Refusals(Suite):
             (whole.replace("weight: 1}", "weight: 1, schedule.steps: 20}") +
              "break_even: {arm: distilled, baseline: next-token}\n",
              "distilled trains on 3840 tokens, next-token on 7680: "),
+            (whole + "changes: {optimizer.weight_decay: 0}\n"
+             "tune: {keys: {optimizer.weight_decay: [1, 2]}, seeds: [8, 9]}\n",
+             "optimizer.weight_decay is 0 in all arms"),
             (whole.replace("margin: 0.02", "memorise: {prompts: 5}"), "at least 101, the base config has 64"),
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),
