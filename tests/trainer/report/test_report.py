@@ -330,6 +330,15 @@ class Verdicts(Reports):
             shutil.copy(suite.folder("next-token", seed) / "eval/test.h5", suite.folder("distilled", seed) / "eval")
         self.assertEqual(self.verdicts(), {"distilled": "same bits"})
 
+    def test_models_that_are_right_on_the_same_items_are_not_the_same(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3)
+        suite.plan["endpoint"]["measure"] = "accuracy"
+        suite.write()
+        for path in suite.root.glob("runs/*/*/eval/test.h5"):
+            with h5py.File(path, "r+") as file:
+                file["correct"][:] = file["tokens"][:]
+        self.assertEqual(self.verdicts(), {"distilled": "undecided"})
+
     def test_equivalent_and_undecided(self):
         suite = self.suite(arms=("distilled", "next-token"), seeds=5, level={"distilled": 3.78}).write()
         self.assertIn(self.verdicts()["distilled"], ("equivalent", "undecided"))
