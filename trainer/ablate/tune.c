@@ -263,7 +263,10 @@ static lap_code choose(const lap_graph *graph, const lap_tune_grid *grid, size_t
       best[i] = point;
     }
     if (isinf(losses[i]))
-      return lap_fail(status, LAP_NONFINITE, "tune: every run of arm %s has diverged", arm->name);
+      return lap_fail(status, LAP_NONFINITE,
+                      "tune: every run of arm %s has diverged: give tune.keys smaller factors, or "
+                      "the arm a value at which it trains",
+                      arm->name);
   }
   return LAP_OK;
 }
