@@ -420,13 +420,20 @@ class Refusals(Suite):
                 counts.append(len(file["tokens"]))
         return max(counts)
 
+    def unseen(self):
+        """Choices that do not say how often they stand in the training text."""
+        self.write("unseen.jsonl", json.dumps({"context": "a", "choices": [" b", " c"], "answer": 0}) + "\n")
+        return "unseen.jsonl"
+
     def test_bad_suites(self):
         whole = SUITE + ARMS
         cases = [
             (whole + "sedes: 3\n", "suite.yaml:11: unknown key 'sedes'; did you mean 'seeds'?"),
             (whole.replace("text: text", "txet: text"), "unknown key 'corpus.txet'; did you mean 'corpus.text'?"),
             (whole.replace("distill_weight: 1", "distil_weight: 1"), "did you mean 'objective.distill_weight'"),
-            (whole.replace("distill_weight: 1", "distill_weight: 7"), "arms.distilled"),
+            (whole.replace("distill_weight: 1", "distill_weight: 7"), "arms.distilled: objective.distill_weight: "),
+            (whole.replace("weight: 1", "weight: 1, model.layer_types: [full_attention, sliding_attention]"),
+             "suite.yaml:7: arms.distilled,model.layer_types=full_attention: model.layer_types: expected a list"),
             (whole.replace("[distilled, next", "[distiled, next"), "there is no arm 'distiled'"),
             (whole.replace("seeds: 2", "seeds: [1, 1]"), "seeds: 1 is given twice"),
             (whole.replace("seeds: 2", ""), "seeds is missing"),
@@ -436,6 +443,14 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "endpoint: {measure: ece}"), "ece has no table by document"),
             (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "another set has this name"),
             (whole.replace("margin: 0.02", "choices: {cloze: c.jsonl}"), "c.jsonl"),
+            (whole.replace("margin: 0.02", f"choices: {{q: {self.unseen()}}}\nendpoint: {{set: q, measure: exposure}}"),
+             "no item of unseen.jsonl says how often it was `seen`"),
+            (whole.replace("weight: 1}", "weight: 1, schedule.steps: 20}") +
+             "break_even: {arm: distilled, baseline: next-token}\n",
+             "distilled trains on 3840 tokens, next-token on 7680: "),
+            (whole + "changes: {optimizer.weight_decay: 0}\n"
+             "tune: {keys: {optimizer.weight_decay: [1, 2]}, seeds: [8, 9]}\n",
+             "optimizer.weight_decay is 0 in all arms"),
             (whole.replace("margin: 0.02", "memorise: {prompts: 5}"), "at least 101, the base config has 64"),
             (whole.replace("margin: 0.02", "memorise: {prompt: 5}"), "did you mean 'memorise.prompts'"),
             (whole.replace("k: 8", "k: 8, eval_k: all"), "an integer from 1 on, or dense"),

@@ -1,6 +1,7 @@
 """`ablate` on disks that are full or cannot be written, beside damaged files, and with children that do not answer."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,15 @@ class Damage(Suite):
             # One was only seen to be done; the others ran again.
             self.assertIn("eval/test: eval", self.ablated(self.suite, "emptied").err)
             self.assert_same("whole", "emptied")
+
+    def test_losses_by_document_that_are_missing_or_empty_are_made_again(self):
+        out = self.copy("lossless")
+        (out / "runs/distilled/seed-1/eval/test.h5").unlink()
+        os.truncate(out / "runs/next-token/seed-2/eval/other.h5", 0)
+        said = self.ablated(self.suite, "lossless").err
+        again = re.findall(r"\] (\S+): eval\n", said)
+        self.assertEqual(again, ["runs/distilled/seed-1/eval/test", "runs/next-token/seed-2/eval/other"])
+        self.assert_same("whole", "lossless")
 
     def test_a_damaged_key_costs_no_run(self):
         out = self.copy("keyless")

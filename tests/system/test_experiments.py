@@ -73,6 +73,28 @@ class Experiments(Test):
             self.assertEqual(report["runs"]["done"], report["runs"]["planned"])
             self.assertGreater(report["runs"]["done"], 4)
 
+    def test_a_task_of_which_a_kill_left_a_part_is_made_again(self):
+        tree = self.workspace / "killed"
+        for folder in ("scripts", "experiments/text"):
+            (tree / folder).mkdir(parents=True)
+        (tree / "experiments/text/reference-en.jsonl").write_text("{}\n")
+        (tree / "configs").symlink_to(SOURCE / "configs")
+        (tree / "scripts/experiments").symlink_to(SOURCE / "scripts/experiments")
+        maker = tree / "scripts/make-tasks"  # the first call ends in the middle
+        maker.write_text('#!/bin/sh\nmkdir -p "$3"\necho "{}" >"$3/questions.jsonl"\n'
+                         '[ -e again ] || { touch again; kill -9 $$; }\necho "{}" >"$3/text.jsonl"\n')
+        maker.chmod(0o755)
+        codes = []
+        for _ in range(2):
+            done = subprocess.run([tree / "scripts/experiments", "--dry-run", "recall"], check=False,
+                                  env={**os.environ, "LAPIDARY": "true"}, capture_output=True)
+            codes.append(done.returncode)
+        self.assertEqual([code == 0 for code in codes], [False, True])
+        tasks = tree / "experiments/tasks"
+        self.assertEqual(sorted(path.name for path in tasks.iterdir()), ["copy", "recall"])
+        for task in tasks.iterdir():
+            self.assertEqual({path.name for path in task.iterdir()}, {"questions.jsonl", "text.jsonl"})
+
     def test_what_is_no_suite(self):
         self.assertIn("there is no suite", self.experiments("nosuch", code=2))
         self.assertIn("--smok", self.experiments("--smok", code=2))

@@ -175,6 +175,14 @@ schedule: {{steps: 200}}
             text += (self.nats_of(stretch) - self.nats_of(stretch[:51])) / 50 / 8
         self.assertAlmostEqual(known["text_loss"], text, places=4)
 
+    def test_canaries_leave_lines_as_they_are(self):
+        text = self.workspace / "returns.txt"
+        text.write_bytes(b"one\rtwo\r\nthree\n")
+        planted = plant("--out", self.workspace / "returns", "--seen", "0,1", "--each", 1, text)
+        self.assertEqual(planted.returncode, 0, planted.stderr)
+        lines = (self.workspace / "returns/text.txt").read_bytes().splitlines(keepends=True)
+        self.assertEqual(b"".join(line for line in lines if not line.startswith(b"The number")), text.read_bytes())
+
     def test_what_cannot_be_done_is_said(self):
         run, seen, unseen = (self.workspace / name for name in ("run", "seen/train", "unseen/train"))
         bad = self.workspace / "bad.jsonl"

@@ -6,12 +6,22 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import h5py
 import numpy
 
 SOURCE = Path(__file__).resolve().parents[2]
+
+
+def load(name):
+    """A script as a module."""
+    loader = SourceFileLoader(name.replace("-", "_"), str(SOURCE / "scripts" / name))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def script(name, *arguments):
@@ -132,6 +142,24 @@ class ScalingLaw(Made):
             self.assertGreater(high - low, 0.02)
             self.assertTrue(low - 0.05 < truth < high + 0.05, done.stdout)
         self.assertIn("standard error of a mean 0.00", done.stdout)
+
+    def test_draws_are_spread_as_means_of_new_seeds_are(self):
+        law, rng = load("scaling-law"), numpy.random.default_rng(5)
+        arms = [(f"{i}", 1000 * i, 10, rng.standard_normal(4)) for i in range(1, 60)]
+        drawn = numpy.array([law.draw(arms, rng) for _ in range(2000)])
+        expected = numpy.mean([of[3].var(ddof=1) / 4 for of in arms])
+        self.assertAlmostEqual(drawn.var(axis=0).mean() / expected, 1, delta=0.03)
+
+    def test_what_cannot_be_fitted_is_said(self):
+        self.make(noise=1e-5)
+        for run in self.out.glob("runs/*/*/eval/test.json"):  # which neither sizes nor budgets explain
+            run.write_text(json.dumps({"loss": 3 + 1e-3 * len(run.parts[-4])}))
+        self.assertRegex(script("scaling-law", self.out, "--draws", 10).stdout, "not found: .*at the edge of what is")
+        run = self.out / "runs/h16-500000/seed-2"
+        (run / "train.json").write_text('{"diverged": true, "exit_code": 4}')
+        done = script("scaling-law", self.out)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("h16-500000/seed-2/train.json: this run has diverged", done.stderr)
 
     def test_the_newest_plan_says_where_evaluations_are(self):
         self.make(noise=1e-5)

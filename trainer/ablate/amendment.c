@@ -120,11 +120,31 @@ static void differ_in_pairs(difference *d, const json_t *older, const json_t *ne
 }
 
 /* What one rule of the plan decides for all comparisons. */
-static const char *const rules[] = {"endpoint", "margin",  "confidence",   "sets",
-                                    "tune",     "teacher", "inputs_sha256"};
+static const char *const rules[] = {"endpoint", "margin",  "confidence", "sets",
+                                    "tune",     "teacher", "judge",      "inputs_sha256"};
+
+/* What the plan says of the teacher that judges; NULL: nobody does, or the suite's own. */
+static const json_t *judge_of(const json_t *plan) {
+  size_t i;
+  json_t *set, *teacher;
+  const char *name = "";
+  json_array_foreach(json_object_get(plan, "sets"), i, set) {
+    if (json_object_get(set, "judge")) name = text_of(set, "judge");
+  }
+  json_array_foreach(json_object_get(plan, "teachers"), i, teacher) {
+    if (!strcmp(text_of(teacher, "name"), name)) return teacher;
+  }
+  return NULL;
+}
+
+static bool same_judge(const json_t *older, const json_t *newer) {
+  const json_t *a = judge_of(older), *b = judge_of(newer);
+  return a == b || json_equal(a, b);
+}
 
 /* Older plans do not say what was given. */
 static bool same_rule(const json_t *older, const json_t *newer, const char *rule) {
+  if (!strcmp(rule, "judge")) return same_judge(older, newer);
   return same(older, newer, rule) ||
          (!strcmp(rule, "inputs_sha256") && !json_object_get(older, rule));
 }

@@ -23,6 +23,14 @@ static void add_placeholders(const lap_suite *suite, lap_changes *changes) {
                   suite->teacher.kind == LAP_TEACHER_NONE ? "null" : "suite");
 }
 
+/* The changes are those of a suite, whose place is said before the message. */
+static void forget_command_line(lap_status *status) {
+  static const char origin[] = "command line: ";
+  const size_t length = strlen(origin);
+  if (!strncmp(status->message, origin, length))
+    memmove(status->message, status->message + length, strlen(status->message + length) + 1);
+}
+
 static lap_code load(const char *path, const lap_changes *changes, lap_config **config,
                      lap_status *status) {
   char **overrides = lap_allocate((int64_t)changes->count, sizeof *overrides);
@@ -32,6 +40,7 @@ static lap_code load(const char *path, const lap_changes *changes, lap_config **
       lap_config_load(path, (const char *const *)overrides, changes->count, config, status);
   if (code == LAP_OK) code = lap_config_require(*config, LAP_NEEDS_ALL, status);
   if (code != LAP_OK) {
+    forget_command_line(status);
     lap_config_destroy(*config);
     *config = NULL;
   }

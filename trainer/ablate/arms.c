@@ -288,6 +288,9 @@ lap_code lap_add_break_even_arms(const lap_suite_reader *reader, int line) {
   if (!suite->break_even.arm) return LAP_OK;
   if (!lap_suite_arm(suite, suite->break_even.arm))
     return no_arm(reader, line, suite->break_even.arm);
+  if (!strcmp(suite->break_even.arm, suite->break_even.baseline))
+    return lap_read_fail(reader, line, "break_even: arm and baseline are both '%s'",
+                         suite->break_even.arm);
   for (size_t i = 0; i < suite->break_even.multiple_count; ++i) {
     const lap_arm *baseline = lap_suite_arm(suite, suite->break_even.baseline);
     if (!baseline) return no_arm(reader, line, suite->break_even.baseline);

@@ -1,6 +1,7 @@
 #include "trainer/ablate/graph.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -330,13 +331,27 @@ static lap_code add_data(lap_graph *graph, lap_status *status) {
   return code;
 }
 
+/* Exposure is said of items that say how often they were seen. */
+static lap_code check_exposure(const lap_suite *suite, const char *name, const lap_choices *choices,
+                               lap_status *status) {
+  bool any = strcmp(suite->endpoint.set, name) != 0 || strcmp(suite->endpoint.measure, "exposure");
+  for (size_t i = 0; i < choices->count; ++i) any = any || choices->item[i].seen >= 0;
+  if (any) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: endpoint.measure: exposure is of canaries, and no item of %s says how often "
+                  "it was `seen`: plant some (scripts/plant-canaries), or take accuracy",
+                  suite->file, choices->path);
+}
+
 static lap_code add_choices(lap_graph *graph, lap_status *status) {
   const lap_suite *suite = graph->suite;
   graph->choices = lap_allocate((int64_t)suite->choice_count, sizeof *graph->choices);
   for (size_t i = 0; i < suite->choice_count; ++i) {
     lap_choices choices;
     LAP_TRY(lap_choices_read(suite->choices[i].path, &choices, status));
+    const lap_code code = check_exposure(suite, suite->choices[i].name, &choices, status);
     lap_choices_release(&choices);
+    LAP_TRY(code);
     LAP_TRY(outside(suite->choices[i].path, NULL, &graph->choices[i], status));
   }
   return LAP_OK;
@@ -365,6 +380,41 @@ static lap_code check_arms(const lap_graph *graph, lap_status *status) {
     lap_config_destroy(config);
   }
   return LAP_OK;
+}
+
+/* In tokens; in epochs, negative, where the text decides them. */
+static double length_of(const lap_config *config) {
+  const double step = (double)config->batch.sequences * (double)config->data.sequence_length;
+  if (config->schedule.steps > 0) return (double)config->schedule.steps * step;
+  return config->schedule.tokens > 0 ? (double)config->schedule.tokens : -config->schedule.epochs;
+}
+
+static lap_code arm_length(const lap_graph *graph, const char *name, double *length,
+                           lap_status *status) {
+  lap_changes changes;
+  lap_config *config;
+  const lap_arm *arm = lap_suite_arm(graph->suite, name);
+  LAP_TRY(lap_arm_config(graph->suite, arm, NULL, &changes, &config, status));
+  *length = length_of(config);
+  lap_changes_release(&changes);
+  lap_config_destroy(config);
+  return LAP_OK;
+}
+
+/* The break-even is said in multiples of the arm's tokens, and found in those of its baseline. */
+static lap_code check_break_even(const lap_graph *graph, lap_status *status) {
+  const char *arm = graph->suite->break_even.arm, *baseline = graph->suite->break_even.baseline;
+  double own, other;
+  if (!arm) return LAP_OK;
+  LAP_TRY(arm_length(graph, arm, &own, status));
+  LAP_TRY(arm_length(graph, baseline, &other, status));
+  const bool comparable = (own > 0) == (other > 0); /* a last step may be a part of one longer */
+  if (!comparable || fabs(own - other) <= 0.01 * fabs(other)) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: break_even: %s trains on %.6g %s, %s on %.6g: a multiple of the one's is "
+                  "none of the other's; give both the same length",
+                  graph->suite->file, arm, fabs(own), own > 0 ? "tokens" : "epochs", baseline,
+                  fabs(other));
 }
 
 static lap_code check_teachers(const lap_graph *graph, lap_status *status) {
@@ -420,6 +470,7 @@ lap_code lap_graph_create(const lap_suite *suite, const char *out, lap_graph *gr
   LAP_TRY(lap_arm_config(graph->suite, NULL, NULL, &changes, &graph->base, status));
   lap_changes_release(&changes);
   LAP_TRY(check_arms(graph, status));
+  LAP_TRY(check_break_even(graph, status));
   LAP_TRY(check_teachers(graph, status));
   LAP_TRY(check_prompts(graph, status));
   LAP_TRY(add_choices(graph, status));

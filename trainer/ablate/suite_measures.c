@@ -117,6 +117,13 @@ static lap_code check_endpoint_of_judge(const lap_suite_reader *reader, int line
   const lap_suite *suite = reader->suite;
   if (!suite->judge.teacher)
     return lap_read_fail(reader, line, "endpoint.set: there is no judge in the suite");
+  for (size_t i = 0; i < suite->arm_count; ++i)
+    if (suite->arms[i].evaluates)
+      return lap_read_fail(reader, line,
+                           "endpoint.set: a judge hears models as they were trained, so that "
+                           "arms.%s, which evaluates runs of '%s', would never have it: take the "
+                           "arm out, or another set",
+                           suite->arms[i].name, suite->arms[i].evaluates);
   for (size_t i = 0; i < sizeof of_judge / sizeof *of_judge; ++i)
     if (!strcmp(suite->endpoint.measure, of_judge[i])) return LAP_OK;
   return lap_read_fail(reader, line,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "autograd/kernel/numerics_version.h"
 #include "core/file.h"
@@ -171,9 +172,21 @@ static bool has_key(const json_t *object, const char *key) {
   return found && !strcmp(found, key);
 }
 
+/* Whether the losses by document are there, where the task writes some. A power cut may have
+ * emptied them; somebody may have removed them, since `report` called them damaged. */
+static bool has_losses(const lap_task *task) {
+  static const char flag[] = "--document-losses=";
+  struct stat facts;
+  for (size_t i = 0; i < task->argument_count; ++i)
+    if (!strncmp(task->argument[i], flag, strlen(flag)))
+      return stat(task->argument[i] + strlen(flag), &facts) == 0 && facts.st_size > 0;
+  return true;
+}
+
 /* A cache has none: teach says what one call did of the whole. */
 static bool has_result(const lap_task *task) {
   if (task->kind == LAP_TASK_CACHE) return true;
+  if (!has_losses(task)) return false;
   char *path = lap_task_result_path(task);
   json_t *object = read_object_at(path);
   const bool has = json_is_object(object);

@@ -119,8 +119,8 @@ char *lap_task_path(const lap_task *task, const char *name);
  * of an evaluation, result.json of others; malloc'ed. */
 char *lap_task_result_path(const lap_task *task);
 
-/* Whether done.json is there with the task's key, and the result beside it is whole; it says too
- * whether it has diverged. */
+/* Whether done.json is there with the task's key, the result beside it is whole, and losses by
+ * document, where there are some, are not missing; it says too whether it has diverged. */
 bool lap_task_is_done(const lap_task *task, bool *diverged);
 /* Writes done.json: what was run, on how many ranks, and how long it took. */
 lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,

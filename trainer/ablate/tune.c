@@ -179,8 +179,23 @@ static lap_code add_point(lap_graph *graph, const lap_tune_grid *grid, const lap
   return code;
 }
 
+/* Factors of 0 are 0. */
+static lap_code check_key(const lap_graph *graph, const char *key, lap_status *status) {
+  const lap_suite *suite = graph->suite;
+  for (size_t i = 0; i < suite->arm_count; ++i) {
+    double own;
+    LAP_TRY(own_value(graph, &suite->arms[i], key, &own, status));
+    if (own != 0) return LAP_OK;
+  }
+  return lap_fail(status, LAP_USAGE,
+                  "%s: tune.keys: %s is 0 in all arms, and so are all its factors: give the arms a "
+                  "value, of which they are factors",
+                  suite->file, key);
+}
+
 lap_code lap_tune_add_runs(lap_graph *graph, const lap_tune_grid *grid, lap_status *status) {
   const lap_suite *suite = graph->suite;
+  for (size_t i = 0; i < grid->key_count; ++i) LAP_TRY(check_key(graph, grid->key[i].key, status));
   for (size_t i = 0; i < suite->arm_count; ++i) {
     if (tuned_as(suite, &suite->arms[i]) != &suite->arms[i]) continue;
     for (size_t point = 0; point < lap_tune_grid_points(grid); ++point)
@@ -248,7 +263,10 @@ static lap_code choose(const lap_graph *graph, const lap_tune_grid *grid, size_t
       best[i] = point;
     }
     if (isinf(losses[i]))
-      return lap_fail(status, LAP_NONFINITE, "tune: every run of arm %s has diverged", arm->name);
+      return lap_fail(status, LAP_NONFINITE,
+                      "tune: every run of arm %s has diverged: give tune.keys smaller factors, or "
+                      "the arm a value at which it trains",
+                      arm->name);
   }
   return LAP_OK;
 }

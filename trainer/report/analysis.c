@@ -12,6 +12,7 @@
 #include "trainer/report/comparisons.h"
 #include "trainer/report/costs.h"
 #include "trainer/report/json_file.h"
+#include "trainer/report/measures.h"
 #include "trainer/report/run_facts.h"
 #include "trainer/report/shared_rate.h"
 #include "trainer/report/tuning.h"
@@ -143,19 +144,31 @@ static void warn_of_runs(const lap_study *study, json_t *warnings) {
       }
 }
 
-static void warn_of_documents(const json_t *sets, json_t *warnings) {
+/* What the independent units of a set are called. */
+static const char *unit_of(const json_t *set) {
+  const char *cluster = lap_json_text(set, "cluster"), *kind = lap_json_text(set, "kind");
+  if (strcmp(cluster, "document") != 0 && lap_json_integer(set, "clusters") > 0) return cluster;
+  if (strcmp(kind, "choices") == 0) return "item";
+  return strcmp(kind, "judge") == 0 ? "prompt" : "document";
+}
+
+static void warn_of_documents(const lap_study *study, const json_t *sets, json_t *warnings) {
+  const json_t *endpoint = json_object_get(study->plan, "endpoint");
+  const lap_measure *measure = lap_measure_find(lap_json_text(endpoint, "measure"));
   for (size_t i = 0; i < json_array_size(sets); ++i) {
     const json_t *set = json_array_get(sets, i);
-    const char *cluster = lap_json_text(set, "cluster");
-    const bool nested = strcmp(cluster, "document") != 0 && lap_json_integer(set, "clusters") > 0;
-    const int64_t documents = lap_json_integer(set, nested ? "clusters" : "documents");
-    const char *what = strcmp(lap_json_text(set, "kind"), "choices") == 0 ? "item" : "document";
-    if (lap_json_flag(set, "primary") && documents > 0 && documents < FEW_DOCUMENTS)
-      warn(warnings, "few documents",
-           "%s has %" PRId64
-           " %ss. Below %d, which %ss they happen to be may matter as much as the seeds do.",
-           lap_json_text(set, "name"), documents, nested ? cluster : what, (int)FEW_DOCUMENTS,
-           nested ? cluster : what);
+    const char *unit = unit_of(set);
+    const size_t evaluated = lap_study_clusters(study, i);
+    const size_t all = evaluated ? evaluated : (size_t)lap_json_integer(set, "documents");
+    const size_t counted = evaluated && measure ? lap_study_counted(study, measure, i) : all;
+    if (!lap_json_flag(set, "primary") || counted == 0 || counted >= FEW_DOCUMENTS) continue;
+    char which[96] = "";
+    if (counted < all)
+      snprintf(which, sizeof which, " of which the endpoint counts anything, out of %zu", all);
+    warn(warnings, "few documents",
+         "%s has %zu %ss%s. Below %d, which %ss they happen to be may matter as much as the seeds "
+         "do.",
+         lap_json_text(set, "name"), counted, unit, which, (int)FEW_DOCUMENTS, unit);
   }
 }
 
@@ -169,7 +182,7 @@ static json_t *warnings_of(const lap_study *study, const json_t *sets) {
     warn(warnings, "few seeds", "%zu seed%s: what another would have done is hardly known.",
          study->seed_count, study->seed_count == 1 ? "" : "s");
   warn_of_runs(study, warnings);
-  warn_of_documents(sets, warnings);
+  warn_of_documents(study, sets, warnings);
   warn_of_teacher(study, warnings);
   return warnings;
 }

@@ -23,10 +23,13 @@ char *lap_arm_problem(const lap_study *study, const lap_measure *measure, size_t
       return lap_format("%s: seed %" PRId64 " has diverged", name, (int64_t)number);
     if (strcmp(state, "done") != 0)
       return lap_format("%s: seed %" PRId64 " is %s", name, (int64_t)number, state);
+    if (lap_measure_is_in(study, measure, set, arm, seed)) continue;
     const lap_run_losses *losses = lap_study_losses(study, set, arm, seed);
-    if (!lap_measure_is_in(study, measure, set, arm, seed))
-      return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
-                        lap_study_set_name(study, set), losses ? " against a cache" : "");
+    if (losses && losses->column[measure->sum] && !measure->key)
+      return lap_format("%s: seed %" PRId64 ": nothing on %s counts for it: %s", name,
+                        (int64_t)number, lap_study_set_name(study, set), measure->title);
+    return lap_format("%s: seed %" PRId64 " is not evaluated on %s%s", name, (int64_t)number,
+                      lap_study_set_name(study, set), losses ? " against a cache" : "");
   }
   return lap_copy_string("");
 }
@@ -164,6 +167,12 @@ static bool same_states(const lap_study *study, const pair *one) {
   return true;
 }
 
+/* Different models may get the very same items right. */
+static bool is_of_counts(const lap_measure *measure) {
+  return !measure->key && (measure->sum == LAP_LOSS_CORRECT || measure->sum == LAP_LOSS_AGREED ||
+                           measure->sum == LAP_LOSS_CORRECT_PER_BYTE);
+}
+
 /* Whether verdicts wait for a run: for its end, or for its evaluation on the endpoint. One that has
  * diverged gets none. */
 static bool is_awaited(const pairs *p, size_t arm, size_t seed) {
@@ -220,7 +229,8 @@ static void contrast_pair(pairs *p, size_t i) {
   weights[baseline] -= 1;
   lap_contrast_make(&whole->sums, weights, true, &c->contrast);
   lap_contrast_make(&whole->sums, weights, false, &one->pairwise);
-  c->same_bits = lap_same_sums(&whole->sums, arm, baseline) || same_states(p->study, one);
+  c->same_bits = (!is_of_counts(p->measure) && lap_same_sums(&whole->sums, arm, baseline)) ||
+                 same_states(p->study, one);
   free(weights);
 }
 

@@ -234,6 +234,20 @@ size_t lap_study_clusters(const lap_study *study, size_t set) {
   return count;
 }
 
+size_t lap_study_counted(const lap_study *study, const lap_measure *measure, size_t set) {
+  const lap_run_losses *losses = lap_study_any_losses(study, set);
+  if (!losses || measure->key || !losses->column[measure->count]) return 0;
+  size_t *cluster = lap_allocate((int64_t)losses->documents, sizeof *cluster), counted = 0;
+  const size_t clusters = cluster_documents(study, set, losses, cluster);
+  bool *counts = lap_allocate((int64_t)clusters, sizeof *counts);
+  for (size_t d = 0; d < losses->documents; ++d)
+    counts[cluster[d]] = counts[cluster[d]] || losses->column[measure->count][d] > 0;
+  for (size_t i = 0; i < clusters; ++i) counted += counts[i];
+  free(counts);
+  free(cluster);
+  return counted;
+}
+
 /* A number a run: one document, all of it. */
 static lap_sums sums_of_numbers(const lap_study *study, const lap_measure *measure, size_t set,
                                 const size_t *arms, size_t arm_count, const size_t *seeds,

@@ -38,6 +38,9 @@ double lap_measure_of_run(const lap_study *study, const lap_measure *measure, si
 
 /* How many clusters the documents of a set fall into; 0 where nothing is evaluated there. */
 size_t lap_study_clusters(const lap_study *study, size_t set);
+/* Those of them of which the measure counts anything: of late_loss, documents that are long enough.
+ * 0 where nothing is evaluated yet, and of a number a run. */
+size_t lap_study_counted(const lap_study *study, const lap_measure *measure, size_t set);
 
 /* The sums of `arms` [arm_count] and of `seeds` [seed_count], all of which are there, on one set;
  * documents of one cluster added up; a number a run is one document. The arrays are the caller's:

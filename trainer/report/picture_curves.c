@@ -9,7 +9,7 @@
 #include "trainer/report/run_facts.h"
 #include "trainer/report/svg.h"
 
-enum { POINTS = 48, HEIGHT = 250, LEFT = 40, TOP = 24, BOTTOM = 214, LABEL_GAP = 12 };
+enum { POINTS = 48, LEFT = 40, TOP = 24, LEAST_BOTTOM = 214, BELOW = 36, LABEL_GAP = 12 };
 enum { LABEL_LETTERS = 20, LETTER_WIDTH = 6 };
 
 int lap_arm_color(const json_t *report, const char *arm) {
@@ -32,34 +32,72 @@ static double at(const json_t *curve, size_t row, size_t column) {
   return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void add_run(line *l, const json_t *curve, double per_token, size_t runs_before) {
+/* The loss of a run by `tokens`: on the line between the rows around; NAN where it has not come so
+ * far, or is no number. */
+static double loss_by(const json_t *curve, double tokens) {
   const size_t count = json_array_size(curve);
-  if (runs_before == 0) l->count = count < POINTS ? count : POINTS;
-  if (count < l->count) l->count = count; /* one that is still running */
+  size_t row = 0;
+  while (row < count && at(curve, row, 0) < tokens) ++row;
+  if (row == count) return NAN;
+  const double here = at(curve, row, 1);
+  if (row == 0 || at(curve, row, 0) == tokens) return here;
+  const double from = at(curve, row - 1, 0), before = at(curve, row - 1, 1);
+  return before + (here - before) * (tokens - from) / (at(curve, row, 0) - from);
+}
+
+/* `grid` has the points of the line. A run that has not come so far ends it: one that is still
+ * running, whose rows stand at other tokens. */
+static void add_run(line *l, const json_t *grid, const json_t *curve, size_t runs_before) {
   for (size_t i = 0; i < l->count; ++i) {
-    const double y = at(curve, i, 1);
-    l->x[i] = at(curve, i, 0) * per_token;
+    const double y = loss_by(curve, at(grid, i, 0));
+    if (!isfinite(y)) {
+      l->count = i;
+      return;
+    }
     l->mean[i] = (l->mean[i] * (double)runs_before + y) / (double)(runs_before + 1);
     l->low[i] = runs_before ? fmin(l->low[i], y) : y;
     l->high[i] = runs_before ? fmax(l->high[i], y) : y;
   }
 }
 
+static bool has_diverged(const json_t *run) {
+  return strcmp(lap_json_text(run, "status"), "diverged") == 0;
+}
+
+/* In at most POINTS rows. A run that has diverged would end the line of those that have not. */
+static json_t *rows_of(const json_t *runs, size_t r, lap_curve_kind kind) {
+  const json_t *run = json_array_get(runs, r);
+  bool others = false;
+  for (size_t i = 0; i < json_array_size(runs); ++i)
+    others = others || !has_diverged(json_array_get(runs, i));
+  if (others && has_diverged(run)) return json_array();
+  return lap_curve_thin(json_object_get(run, kind == LAP_CURVE_TRAIN ? "curve" : "evals"), POINTS);
+}
+
+static double end_of(const json_t *curve) { return at(curve, json_array_size(curve) - 1, 0); }
+
 static void read_line(const json_t *report, const json_t *arm, lap_curve_kind kind, lap_curve_by by,
                       line *l) {
   const json_t *runs = json_object_get(arm, "runs");
-  size_t used = 0;
+  json_t *all = json_array(), *grid = NULL; /* of the run that has come furthest */
+  double per_token = 1;
   *l = (line){.name = lap_json_text(arm, "name")};
   l->color = lap_arm_color(report, l->name);
   for (size_t r = 0; r < json_array_size(runs); ++r) {
-    const json_t *run = json_array_get(runs, r);
-    json_t *thin =
-        lap_curve_thin(json_object_get(run, kind == LAP_CURVE_TRAIN ? "curve" : "evals"), POINTS);
-    const double per_token = by == LAP_BY_FLOPS ? lap_json_real(run, "flops_per_token") : 1;
-    if (json_array_size(thin) > 1 && !isnan(per_token)) add_run(l, thin, per_token, used++);
-    json_decref(thin);
+    const double flops = lap_json_real(json_array_get(runs, r), "flops_per_token");
+    json_t *rows = rows_of(runs, r, kind);
+    if (json_array_size(rows) > 1 && (by == LAP_BY_TOKENS || !isnan(flops))) {
+      json_array_append(all, rows);
+      if (!grid || end_of(rows) > end_of(grid)) grid = rows;
+      if (by == LAP_BY_FLOPS) per_token = flops;
+    }
+    json_decref(rows);
   }
-  if (used == 0) l->count = 0;
+  l->count = json_array_size(grid);
+  for (size_t i = 0; i < l->count; ++i) l->x[i] = at(grid, i, 0) * per_token;
+  for (size_t used = 0; used < json_array_size(all); ++used)
+    add_run(l, grid, json_array_get(all, used), used);
+  json_decref(all);
 }
 
 /* From the lowest to what the slowest arm had reached after an eighth of its way: what comes before
@@ -117,7 +155,7 @@ static void place_labels(line *lines, size_t count, const lap_scale *y) {
     if (i > 0 && lines[i].label < lines[i - 1].label + LABEL_GAP)
       lines[i].label = lines[i - 1].label + LABEL_GAP;
   }
-  double floor = BOTTOM;
+  double floor = y->at_from;
   for (size_t i = count; i-- > 0;) {
     if (lines[i].label > floor) lines[i].label = floor;
     floor -= LABEL_GAP;
@@ -144,6 +182,11 @@ static void count_text(double value, char *text, size_t size) {
   snprintf(text, size, "%s", value == 0 ? "0" : lap_cell_count(value, cell));
 }
 
+/* Where the axis below lies: so deep that the names of all arms have room. */
+static double bottom_of(size_t count) {
+  return fmax(LEAST_BOTTOM, TOP + LABEL_GAP * (double)count);
+}
+
 static void draw(line *lines, size_t count, lap_curve_kind kind, lap_curve_by by, FILE *out) {
   size_t letters = 0;
   for (size_t i = 0; i < count; ++i)
@@ -151,13 +194,14 @@ static void draw(line *lines, size_t count, lap_curve_kind kind, lap_curve_by by
   if (letters > LABEL_LETTERS) letters = LABEL_LETTERS;
   lap_scale x = {.at_from = LEFT,
                  .at_to = LAP_PICTURE_WIDTH - 12.0 - LETTER_WIDTH * (double)letters};
-  lap_scale y = {.at_from = BOTTOM, .at_to = TOP};
+  const double bottom = bottom_of(count);
+  lap_scale y = {.at_from = bottom, .at_to = TOP};
   find_range(lines, count, &x, &y);
   lap_svg_text(out, "quiet", 2, 11, "start", "%s, nats/token",
                kind == LAP_CURVE_TRAIN ? "Training loss" : "Held-out loss");
   lap_svg_axis_left(out, &y, LEFT, x.at_to, 5);
-  lap_svg_axis_below(out, &x, BOTTOM, 5, count_text);
-  lap_svg_text(out, "quiet", x.at_to, BOTTOM + 30, "end", "%s",
+  lap_svg_axis_below(out, &x, bottom, 5, count_text);
+  lap_svg_text(out, "quiet", x.at_to, bottom + 30, "end", "%s",
                by == LAP_BY_TOKENS ? "tokens" : "FLOPs of training");
   for (size_t i = 0; i < count; ++i) draw_line(&lines[i], &x, &y, out);
   place_labels(lines, count, &y);
@@ -175,7 +219,7 @@ bool lap_picture_curves(const json_t *report, lap_curve_kind kind, lap_curve_by 
   }
   if (count > 0) {
     lap_svg_begin(
-        out, HEIGHT,
+        out, bottom_of(count) + BELOW,
         kind == LAP_CURVE_TRAIN ? "Training loss of each arm" : "Held-out loss of each arm",
         standalone);
     draw(lines, count, kind, by, out);

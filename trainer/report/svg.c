@@ -21,8 +21,11 @@ void lap_svg_escape(FILE *out, const char *text) {
       case '"':
         fputs("&quot;", out);
         break;
-      default:
-        fputc(*text, out);
+      default: /* XML has no other control characters than these */
+        if ((unsigned char)*text < ' ' && !strchr("\t\n\r", *text))
+          fputs("\xEF\xBF\xBD", out);
+        else
+          fputc(*text, out);
     }
 }
 

@@ -99,9 +99,17 @@ static void documents_alone(const lap_sums *sums, const double *differences, con
   c->document_df = equal > 2 ? equal - 1 : 1;
 }
 
+/* Where counts are small, as of items answered right, seeds may happen to agree to the last item,
+ * and V comes out as 0, or as what rounding leaves, though documents do not agree. */
+static bool is_nothing(double variance, double document_variance) {
+  return variance <= 1e-20 * document_variance;
+}
+
 static void combine(lap_contrast *c) {
-  const double documents = fmax(0, c->document_variance - c->interaction_variance);
+  double documents = fmax(0, c->document_variance - c->interaction_variance);
   c->variance = c->seed_variance + documents;
+  if (is_nothing(c->variance, c->document_variance))
+    c->variance += documents = c->document_variance;
   if (!(c->variance > 0)) { /* 0, or NAN */
     c->df = c->satterthwaite_df = isnan(c->variance) ? NAN : c->seed_df;
     return;

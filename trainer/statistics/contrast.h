@@ -9,6 +9,7 @@
  *
  * V_seeds and V_documents are those of the mean over seeds, and over documents in ratio form. Each
  * of them has the whole interaction of seeds and documents in it: V_both, which is taken out once.
+ * Where that leaves nothing of V though documents differ, V is V_documents.
  * docs/statistics.md has the formulas, why they are these, and what they cover in simulation.
  *
  * Pure functions: no files, no globals. Nothing here fails; bad shapes assert.

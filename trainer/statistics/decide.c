@@ -62,7 +62,10 @@ void lap_decide(lap_comparison *comparisons, size_t count, double confidence, do
     const lap_comparison *c = &comparisons[i];
     const bool tested = c->complete && !c->same_bits;
     p[i] = tested ? lap_contrast_p(&c->contrast, 0) : NAN;
-    equal[i] = tested && margin > 0 ? lap_contrast_equivalence_p(&c->contrast, margin) : NAN;
+    /* Arms that get all items right alike leave nothing to judge a difference by. */
+    const bool varies = c->contrast.variance > 0;
+    equal[i] =
+        tested && varies && margin > 0 ? lap_contrast_equivalence_p(&c->contrast, margin) : NAN;
   }
   lap_holm(p, count, adjusted);
   lap_holm(equal, count, adjusted_equal);

@@ -41,8 +41,8 @@ typedef struct {
 } lap_comparison;
 
 /* Fills what follows `same_bits` of each comparison. `margin` <= 0: there is none, and nothing is
- * called equivalent. Where a difference is certain and within the margin, its direction is the
- * verdict. */
+ * called equivalent; nor is it where there is no variance. Where a difference is certain and within
+ * the margin, its direction is the verdict. */
 void lap_decide(lap_comparison *comparisons, size_t count, double confidence, double margin);
 
 #endif

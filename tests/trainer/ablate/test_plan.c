@@ -105,6 +105,31 @@ static void other_files_in_the_place_of_given_ones_do_too(void **state) {
   json_decref(plan);
 }
 
+/* The plan's sets name who judges; `teachers` says which model that is. */
+static void another_judge_does_too(void **state) {
+  (void)state;
+  json_t *first = parse(FIRST), *plan = parse(FIRST);
+  json_t *const both[] = {first, plan};
+  for (size_t i = 0; i < 2; ++i) {
+    json_object_set_new(both[i], "sets", parse("[{'name': 'judge', 'judge': 'critic'}]"));
+    json_object_set_new(both[i], "teachers",
+                        parse("[{'name': 'other', 'directory': 'x'}, {'name': 'critic', "
+                              "'directory': 'shared/model-1'}]"));
+  }
+  json_t *teachers = json_object_get(plan, "teachers");
+  json_object_set_new(json_array_get(teachers, 0), "directory", json_string("y"));
+  lap_amendment_mark(first, plan); /* of whom arms learn they say themselves */
+  assert_false(is_exploratory(plan, "compare", 0));
+  json_object_set_new(json_array_get(teachers, 1), "directory", json_string("shared/model-2"));
+  lap_amendment_mark(first, plan);
+  assert_true(is_exploratory(plan, "compare", 0));
+  json_t *amendment = lap_amendment_between(first, plan);
+  assert_string_equal(json_string_value(json_object_get(amendment, "change")), "changed: judge");
+  json_decref(amendment);
+  json_decref(first);
+  json_decref(plan);
+}
+
 /* Three arms; both comparisons are with a. */
 static json_t *family(void) {
   json_t *plan = parse(FIRST);
@@ -242,6 +267,7 @@ int main(void) {
       cmocka_unit_test(what_is_added_is_exploratory),
       cmocka_unit_test(other_rules_make_all_comparisons_exploratory),
       cmocka_unit_test(other_files_in_the_place_of_given_ones_do_too),
+      cmocka_unit_test(another_judge_does_too),
       cmocka_unit_test(what_is_taken_away_makes_all_comparisons_exploratory),
       cmocka_unit_test(an_arm_with_a_cache_of_its_own_leaves_the_others_alone),
       cmocka_unit_test(points_go_through_all_factors),

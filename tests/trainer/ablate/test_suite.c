@@ -82,8 +82,10 @@ static void lists_make_grids(void **state) {
 
 static void break_even_adds_longer_arms(void **state) {
   (void)state;
-  char *text =
-      lap_format("%sbreak_even: {arm: plain, baseline: plain, multiples: [1, 1.41, 4]}\n", WHOLE);
+  char *text = lap_format(
+      "%sbreak_even: {arm: 'grid,optimizer.learning_rate=1e-3,objective.distill_weight=1', "
+      "baseline: plain, multiples: [1, 1.41, 4]}\n",
+      WHOLE);
   lap_suite suite = read(text, false);
   assert_int_equal(suite.arm_count, 7);
   assert_string_equal(suite.arms[5].name, "plain-1.41");
@@ -294,6 +296,11 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(0, "endpoint: {set: judge, measure: loss}", "there is no judge");
   assert_refused(0, "judge: {teacher: teacher}\nendpoint: {set: judge}",
                  "judge_loss or judge_preference, found 'loss'");
+  assert_refused(9,
+                 "  seen: {evaluate.arm: plain, evaluate.sliding_window: 4}\n"
+                 "judge: {teacher: teacher}\nendpoint: {set: judge, measure: judge_loss}",
+                 "would never have it");
+  assert_refused(0, "break_even: {arm: plain, baseline: plain}", "are both 'plain'");
   assert_refused(3, "teacher: {cache: c}\njudge: {teacher: teacher}", "is not a model");
   assert_refused(0, "endpoint: {measure: los}", "did you mean 'loss'?");
   assert_refused(0, "tune: {keys: {optimizer.learning_rate: [1, 2]}, seeds: [3, 4]}",

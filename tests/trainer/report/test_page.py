@@ -146,6 +146,61 @@ class Page(unittest.TestCase):
             self.assertLess(5.6 * len(element.text or ""), float(element.get("x")), element.text)
             self.assertLess(float(element.get("y")), height, element.text)
 
+    def curve(self, root, arm=0):
+        """The points of the line of an arm in the picture of training losses, and the names beside the lines."""
+        subprocess.run([LAPIDARY, "report", str(root), "--quiet"], check=True, capture_output=True)
+        picture = xml.etree.ElementTree.parse(root / "report/training-loss-by-tokens.svg").getroot()
+        svg = "{http://www.w3.org/2000/svg}"
+        lines = [e.get("d")[1:] for e in picture.iter(f"{svg}path") if e.get("class") == f"mean c{arm}"]
+        names = [e for e in picture.iter(f"{svg}text") if re.fullmatch("c[0-9]", e.get("class"))]
+        heights = [float(e.get("y")) for e in names]
+        self.assertGreater(min(heights), 0)
+        self.assertLess(max(heights), float(picture.get("viewBox").split()[3]))
+        return [tuple(map(float, point.split(","))) for point in lines[0].split()], [e.text for e in names]
+
+    def test_the_curve_of_a_run_that_goes_on_lies_on_those_of_the_others(self):
+        suite = Suite(pathlib.Path(self.folder.name) / "goes-on", arms=("distilled", "next-token"), seeds=3,
+                      documents=20).write()
+        metrics = (suite.folder("next-token", 1) / "metrics.jsonl").read_text()
+        for arm in suite.multiple:
+            for seed in suite.seeds:
+                (suite.folder(arm, seed) / "metrics.jsonl").write_text(metrics)
+        going_on = suite.folder("distilled", 2)
+        (going_on / "train.json").unlink()
+        lines = metrics.splitlines()[:70]
+        (going_on / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+        whole, _ = self.curve(suite.root, arm=1)
+        line, _ = self.curve(suite.root)
+        self.assertLess(line[-1][0], whole[len(whole) // 2][0])
+        there = {x: (y, dict(whole)[x]) for x, y in line if x in dict(whole)}
+        self.assertGreater(len(there), 6)
+        for ours, its in there.values():  # of 190 in height; means of other steps are not quite the same
+            self.assertAlmostEqual(ours, its, delta=6)
+
+    def test_a_run_that_diverges_leaves_the_curve_of_the_others(self):
+        suite = Suite(pathlib.Path(self.folder.name) / "diverged", arms=("distilled", "next-token"), seeds=3,
+                      documents=20).write()
+        all_of_it, _ = self.curve(suite.root)
+        for seed in (2, 3):  # the last has no number left at all
+            folder = suite.folder("distilled", seed)
+            (folder / "train.json").write_text('{"diverged": true, "exit_code": 4}')
+            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()[:60]]
+            for line in lines[30 * (3 - seed):]:
+                line["ce"] = line["kl"] = None
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        line, names = self.curve(suite.root)
+        self.assertEqual(len(line), len(all_of_it))
+        self.assertEqual(sorted(names), ["distilled", "next-token"])
+        for picture in (suite.root / "report").glob("*.svg"):
+            self.assertNotIn("nan", picture.read_text())
+
+    def test_the_names_of_many_arms_have_room(self):
+        arms = [f"arm-{i}" for i in range(30)]
+        suite = Suite(pathlib.Path(self.folder.name) / "many", arms=(*arms, "next-token"), seeds=1, documents=4,
+                      level={arm: 3.7 + i / 100 for i, arm in enumerate(arms)}).write()
+        _, names = self.curve(suite.root)
+        self.assertEqual(len(names), 31)
+
     def test_pictures_are_xml(self):
         pictures = sorted(self.out.glob("*.svg"))
         self.assertGreaterEqual(len(pictures), 7)

@@ -330,6 +330,15 @@ class Verdicts(Reports):
             shutil.copy(suite.folder("next-token", seed) / "eval/test.h5", suite.folder("distilled", seed) / "eval")
         self.assertEqual(self.verdicts(), {"distilled": "same bits"})
 
+    def test_models_that_are_right_on_the_same_items_are_not_the_same(self):
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3)
+        suite.plan["endpoint"]["measure"] = "accuracy"
+        suite.write()
+        for path in suite.root.glob("runs/*/*/eval/test.h5"):
+            with h5py.File(path, "r+") as file:
+                file["correct"][:] = file["tokens"][:]
+        self.assertEqual(self.verdicts(), {"distilled": "undecided"})
+
     def test_equivalent_and_undecided(self):
         suite = self.suite(arms=("distilled", "next-token"), seeds=5, level={"distilled": 3.78}).write()
         self.assertIn(self.verdicts()["distilled"], ("equivalent", "undecided"))
@@ -425,6 +434,26 @@ class Verdicts(Reports):
         self.assertEqual(kinds, {"smoke", "few documents", "few seeds"})
         suite.write_text(suite.read_text() + " ")
         self.assertIn("plan", {warning["kind"] for warning in self.report()["warnings"]})
+
+    def late(self, long_ones):
+        """A suite that ends in late loss, with so many documents that are long enough, of 240."""
+        suite = self.suite(arms=("distilled", "next-token"), seeds=3)
+        suite.plan["endpoint"]["measure"] = "late_loss"
+        suite.write()
+        for path in suite.root.glob("runs/*/*/eval/test.h5"):
+            with h5py.File(path, "r+") as file:
+                file["late_tokens"][long_ones:] = 0
+                file["late_nats"][long_ones:] = 0
+        return self.report()
+
+    def test_documents_that_the_endpoint_does_not_count_are_none(self):
+        few = [w["text"] for w in self.late(150)["warnings"] if w["kind"] == "few documents"]
+        self.assertIn("test has 150 documents of which the endpoint counts anything, out of 240.", " ".join(few))
+        self.assertNotIn("few documents", {w["kind"] for w in self.late(210)["warnings"]})
+
+    def test_an_endpoint_of_which_nothing_counts_is_said(self):
+        (pair,) = self.late(0)["sets"][0]["measures"][0]["comparisons"]
+        self.assertIn("nothing on test counts for it: loss in contexts longer", pair["problem"])
 
     def test_a_teacher_that_is_worse_than_its_student(self):
         suite = self.suite(seeds=2)

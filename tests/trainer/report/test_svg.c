@@ -3,10 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "core/memory.h"
 #include "trainer/report/svg.h"
 
 static void a_short_name_stays(void **state) {
@@ -47,12 +50,24 @@ static void no_letter_is_cut(void **state) {
                       "d\xC3\xBC\xE2\x82\xAC");
 }
 
+static void what_xml_does_not_have_is_replaced(void **state) {
+  (void)state;
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = lap_open_text(&text, &size);
+  lap_svg_escape(out, "a\x01<b>\t\x1f");
+  lap_close_text(out, &text);
+  assert_string_equal(text, "a\xEF\xBF\xBD&lt;b&gt;\t\xEF\xBF\xBD");
+  free(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_short_name_stays),
       cmocka_unit_test(a_long_name_keeps_both_ends),
       cmocka_unit_test(a_long_name_of_a_grid_keeps_its_values),
       cmocka_unit_test(no_letter_is_cut),
+      cmocka_unit_test(what_xml_does_not_have_is_replaced),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,29 @@ static void test_no_variation_at_all(void **state) {
   assert_float_equal(lap_contrast_equivalence_p(&c, 2), 0, 0);
 }
 
+/* Three items are right by the arm alone: other ones of each seed. */
+static void check_agreeing_seeds(size_t seeds) {
+  enum { ITEMS = 20, MOST_SEEDS = 3 };
+  double sums[2 * MOST_SEEDS * ITEMS] = {0}, counts[ITEMS];
+  for (size_t i = 0; i < ITEMS; ++i) counts[i] = 1;
+  for (size_t s = 0; s < seeds; ++s)
+    for (size_t i = 0; i < 3; ++i) sums[s * ITEMS + 3 * s + i] = 1;
+  lap_contrast c;
+  lap_contrast_make(&(lap_sums){2, seeds, ITEMS, sums, counts}, PAIR, false, &c);
+  assert_float_equal(c.estimate, 0.15, 1e-12);
+  assert_true(c.document_variance < c.interaction_variance);
+  assert_float_equal(c.variance, c.document_variance, 1e-12);
+  assert_float_equal(c.df, ITEMS - 1, 1e-9);
+  assert_true(lap_contrast_p(&c, 0) > 1e-4);
+  assert_true(lap_contrast_interval(&c, 0.95).low < 0.14);
+}
+
+static void test_seeds_that_agree_to_the_last_item_are_not_certain(void **state) {
+  (void)state;
+  check_agreeing_seeds(2);
+  check_agreeing_seeds(3); /* where rounding leaves a little of their variance */
+}
+
 /* Nobody can tell seeds that differ by what they do to both arms. */
 static void test_what_a_seed_does_to_both_arms_is_taken_out(void **state) {
   (void)state;
@@ -144,6 +167,7 @@ int main(void) {
       cmocka_unit_test(test_one_seed_has_no_variance),
       cmocka_unit_test(test_one_document_leaves_the_seeds),
       cmocka_unit_test(test_no_variation_at_all),
+      cmocka_unit_test(test_seeds_that_agree_to_the_last_item_are_not_certain),
       cmocka_unit_test(test_what_a_seed_does_to_both_arms_is_taken_out),
       cmocka_unit_test(test_verdicts),
       cmocka_unit_test(test_a_comparison_that_is_missing_still_counts_among_the_planned),
