@@ -60,6 +60,14 @@ class Profile(Test):
         self.assertNotIn("profile", bench("--rounds", 0, "--json").json)
         self.assertEqual(lapidary("bench", SOURCE / "configs/bench/tiny.yaml", "--profile=2").code, 2)
 
+    def test_a_recheck_is_no_useful_work(self):
+        def flops(*arguments):
+            result = bench("mesh.data=2", "--profile", "--json", *arguments).json
+            self.check(result)
+            return result["useful_gflops"] * result["seconds_per_step"]
+
+        self.assertAlmostEqual(flops("integrity.recheck.every=1") / flops(), 1, places=6)
+
     def test_smoothing_is_what_is_timed(self):
         """Its distribution has every id: the head's rows are compared with all of them, and not with 64."""
         def head(*arguments):
