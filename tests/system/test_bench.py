@@ -68,6 +68,9 @@ class Profile(Test):
 
         self.assertAlmostEqual(flops("integrity.recheck.every=1") / flops(), 1, places=6)
 
+    def test_any_schedule_of_a_run_may_be_timed(self):
+        bench("--rounds", 0, "schedule.steps=100_000_000", "schedule.warmup_steps=2_000_000")
+
     def test_smoothing_is_what_is_timed(self):
         """Its distribution has every id: the head's rows are compared with all of them, and not with 64."""
         def head(*arguments):

@@ -330,7 +330,9 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
       .codec = "topk",
       .dense = smooths};
   LAP_TRY(lap_config_resolve_tail(c, &teacher, status));
-  return lap_config_resolve_warmup(c, 1000000, status);
+  /* How long a step takes does not depend on the length of the run. */
+  const int64_t long_run = 1000000, warmup = c->schedule.warmup_steps;
+  return lap_config_resolve_warmup(c, warmup > long_run ? warmup : long_run, status);
 }
 
 static lap_code bench_config(const lap_session *session, lap_config *config,
