@@ -71,6 +71,12 @@ class Profile(Test):
     def test_any_schedule_of_a_run_may_be_timed(self):
         bench("--rounds", 0, "schedule.steps=100_000_000", "schedule.warmup_steps=2_000_000")
 
+    def test_a_step_of_less_than_a_millisecond_has_digits(self):
+        result = bench("--rounds", 0, "model.vocab_size=16", "model.hidden_size=4", "model.intermediate_size=4",
+                       "model.num_attention_heads=1", "model.num_key_value_heads=1", "model.head_dim=2",
+                       "data.sequence_length=2")
+        self.assertRegex(result.out, r"tokens/s, (0\.[0-9]+|[1-9][0-9.]*) m?s a step")
+
     def test_smoothing_is_what_is_timed(self):
         """Its distribution has every id: the head's rows are compared with all of them, and not with 64."""
         def head(*arguments):
