@@ -1,7 +1,9 @@
 #include "autograd/kernel/gemm_backend.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/matmul/kernels.h"
@@ -10,9 +12,21 @@
 static lap_gemm_backend chosen = LAP_GEMM_LAPIDARY;
 static lap_matmul_precision precision = LAP_MATMUL_FLOAT32;
 
+/* Beyond its stack a process is killed without a word. */
+static lap_code check_stack(lap_status *status) {
+  struct rlimit stack;
+  if (getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= LAP_GEMM_STACK) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "the stack of this process is limited to %" PRIu64
+                  " KiB; products take up to %d: raise "
+                  "the limit with ulimit -s, its hard limit with ulimit -H -s",
+                  (uint64_t)stack.rlim_cur / 1024, LAP_GEMM_STACK / 1024);
+}
+
 lap_code lap_gemm_open(const lap_gemm_choice *choice, lap_status *status) {
   const bool openblas = choice->backend == LAP_GEMM_OPENBLAS;
   assert(!openblas || choice->precision == LAP_MATMUL_FLOAT32);
+  LAP_TRY(check_stack(status));
   LAP_TRY(openblas ? lap_blas_open(choice->core, status) : lap_matmul_kernel_open(status));
   chosen = choice->backend;
   precision = choice->precision;

@@ -19,10 +19,14 @@ typedef struct {
   const char *core;               /* for LAP_GEMM_OPENBLAS: see lap_blas_open */
 } lap_gemm_choice;
 
+/* Bytes of stack that a thread needs which computes products: they pack their operands there. */
+enum { LAP_GEMM_STACK = 2 << 20 };
+
 /* Before the first product of a program, and before those of another model that is computed in
  * another way, for which nothing is created yet; without it LAP_GEMM_LAPIDARY computes in float32.
  * Of LAP_GEMM_LAPIDARY chooses the kernel, and checks it (matmul/kernels.h): LAP_USAGE where
- * LAPIDARY_KERNEL names none that runs here. Opens the library of LAP_GEMM_OPENBLAS. */
+ * LAPIDARY_KERNEL names none that runs here. Opens the library of LAP_GEMM_OPENBLAS. LAP_USAGE also
+ * where the process may have less stack than LAP_GEMM_STACK. */
 lap_code lap_gemm_open(const lap_gemm_choice *choice, lap_status *status);
 
 lap_gemm_backend lap_gemm_backend_here(void);

@@ -1,4 +1,5 @@
-/* profile: how long the ops of a tape took, their FLOPs, and the bytes they cannot but move. */
+/* profile: how long the ops of a tape took, their FLOPs, and the bytes they cannot but move, in all
+ * passes but those that check earlier ones (run.h: `again`). */
 #ifndef LAP_AUTOGRAD_TAPE_PROFILE_H
 #define LAP_AUTOGRAD_TAPE_PROFILE_H
 

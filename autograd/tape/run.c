@@ -55,6 +55,7 @@ static void run_step(lap_tape *tape, const lap_tape_pass *pass, const tape_step 
   const lap_op_call call = bind_step(tape, pass, step);
   const double before = lap_clock_seconds();
   (step->kind == LAP_STEP_BACKWARD ? recorded->op->backward : recorded->op->forward)(&call);
+  if (pass->again) return;
   recorded->seconds[step->kind] += lap_clock_seconds() - before;
   recorded->flops += lap_tape_step_flops(tape, step, &call);
   recorded->calls[step->kind] += 1;

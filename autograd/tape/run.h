@@ -34,6 +34,7 @@ typedef struct {
   const lap_losses *losses;     /* written by the op that makes them; NULL without one */
   const lap_shard_group *group; /* NULL where the model is one shard */
   const lap_block_hooks *hooks; /* NULL: none */
+  bool again;                   /* a check of an earlier pass: not part of the profile */
 } lap_tape_pass;
 
 /* Replays the schedule. In training, gradients of the sum over counted positions are added. */

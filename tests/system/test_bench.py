@@ -60,6 +60,31 @@ class Profile(Test):
         self.assertNotIn("profile", bench("--rounds", 0, "--json").json)
         self.assertEqual(lapidary("bench", SOURCE / "configs/bench/tiny.yaml", "--profile=2").code, 2)
 
+    def test_a_recheck_is_no_useful_work(self):
+        def flops(*arguments):
+            result = bench("mesh.data=2", "--profile", "--json", *arguments).json
+            self.check(result)
+            return result["useful_gflops"] * result["seconds_per_step"]
+
+        self.assertAlmostEqual(flops("integrity.recheck.every=1") / flops(), 1, places=6)
+
+    def test_any_schedule_of_a_run_may_be_timed(self):
+        bench("--rounds", 0, "schedule.steps=100_000_000", "schedule.warmup_steps=2_000_000")
+
+    def test_every_tail_rule_is_timed(self):
+        for rule in ("ghost", "drop", "renormalise", "renormalise_both", "none", "decoupled"):
+            bench("--rounds", 0, f"objective.tail={rule}")
+        bench("--rounds", 0, "objective.tail=decoupled", "objective.head=10")
+        bench("--rounds", 0, "objective.tail=decoupled", "objective.head=100", "objective.tail_weight=2")
+        bench("--rounds", 0, "objective.tail=decoupled", "objective.distill_weight=0")
+        bench("--rounds", 0, "objective.tail=decoupled", "model.vocab_size=2")
+
+    def test_a_step_of_less_than_a_millisecond_has_digits(self):
+        result = bench("--rounds", 0, "model.vocab_size=16", "model.hidden_size=4", "model.intermediate_size=4",
+                       "model.num_attention_heads=1", "model.num_key_value_heads=1", "model.head_dim=2",
+                       "data.sequence_length=2")
+        self.assertRegex(result.out, r"tokens/s, (0\.[0-9]+|[1-9][0-9.]*) m?s a step")
+
     def test_smoothing_is_what_is_timed(self):
         """Its distribution has every id: the head's rows are compared with all of them, and not with 64."""
         def head(*arguments):

@@ -87,6 +87,22 @@ class Doctor(Test):
         self.assertEqual(old[0], plain[0])
         self.assertIn("both.yaml has no bfloat16, only the rates of float32", old[1])
 
+    def test_no_more_threads_are_predicted_than_a_node_has_cores(self):
+        tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "cores.yaml"
+        hardware = {**self.doctor().json, "cores_per_node": 4}
+        file.write_text(json.dumps(hardware))
+
+        def plan(threads):
+            result = succeed("plan", tiny, f"threads={threads}", "--hardware", file, "--json")
+            return result.json["time"]["seconds_per_step"], result.err
+
+        seconds, warning = plan(4)
+        self.assertAlmostEqual(plan(1)[0] / seconds, 4)
+        self.assertEqual(warning, "")
+        self.assertEqual(plan(64)[0], seconds)
+        self.assertIn("64 threads a rank, but", plan(64)[1])
+        self.assertIn("has cores for 4: the time of 4 is predicted", plan(64)[1])
+
     def test_bad_hardware_is_refused(self):
         tiny, file = SOURCE / "configs/bench/tiny.yaml", self.workspace / "bad.yaml"
         file.write_text("name: x\nrank: 2\n")

@@ -1,4 +1,4 @@
-"""Jobs that share cores: waiting threads give up their core."""
+"""Jobs that share cores: waiting threads give up their core. And threads that get little stack are given more."""
 
 import os
 import resource
@@ -74,6 +74,37 @@ class SharedCores(Test):
         result = lapidary("doctor", "--quick", "--threads", cores + 1)
         self.assertRegex(result.out, rf"cores +1 rank x {cores + 1} threads share the {cores} core")
         self.assertRegex(result.out, rf"slow +binding .*{cores + 1} threads a rank, more than")
+
+
+class LittleStack(Test):
+    """Products pack their operands on the stacks of threads."""
+    CONFIG = (SOURCE / "configs/bench/tiny.yaml", "model.num_hidden_layers=1", "data.sequence_length=64",
+              "batch.sequences=4", "threads=2", "--steps", "1", "--rounds", "0")
+
+    def bench(self, soft, hard=None, **variables):
+        def limit():
+            most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+            resource.setrlimit(resource.RLIMIT_STACK, (soft, most if hard is None else hard))
+
+        with unittest.mock.patch.dict(os.environ, variables):
+            return finish(start(("bench", *self.CONFIG), preexec=limit))
+
+    def test_a_limit_of_the_stack_is_raised(self):
+        for variables in ({}, {"OMP_WAIT_POLICY": "passive"}):
+            self.assert_exit(self.bench(512 << 10, **variables), 0)
+
+    def test_a_small_stack_of_threads_is_enlarged(self):
+        for variables in ({"OMP_STACKSIZE": "512K"}, {"OMP_STACKSIZE": " 256 "}, {"GOMP_STACKSIZE": "500000b"},
+                          {"OMP_STACKSIZE": "1m", "GOMP_SPINCOUNT": "10"}, {"OMP_STACKSIZE": "16M"},
+                          {"OMP_STACKSIZE": "much"}):
+            with self.subTest(variables=variables):
+                self.assert_exit(self.bench(8 << 20, **variables), 0)
+
+    def test_a_limit_that_cannot_be_raised_is_named(self):
+        result = self.bench(1 << 20, hard=1 << 20)
+        self.assert_exit(result, 2)
+        self.assertIn("limited to 1024 KiB", result.err)
+        self.assertIn("ulimit", result.err)
 
 
 if __name__ == "__main__":

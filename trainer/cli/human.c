@@ -34,6 +34,8 @@ const char *lap_human_seconds(double seconds, char text[LAP_HUMAN_TEXT]) {
   enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR, LONGEST_DAYS = 9999 };
   if (!isfinite(seconds) || seconds < 0) {
     snprintf(text, LAP_HUMAN_TEXT, "?");
+  } else if (seconds < 0.00995) {
+    snprintf(text, LAP_HUMAN_TEXT, "%.2g ms", 1e3 * seconds);
   } else if (seconds < 0.9995) {
     snprintf(text, LAP_HUMAN_TEXT, "%.0f ms", 1e3 * seconds);
   } else if (seconds < 59.95) {

@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "core/stop.h"
+#include "trainer/cli/stacks.h"
 
 static const char POLICY[] = "OMP_WAIT_POLICY", COUNT[] = "GOMP_SPINCOUNT";
 
@@ -44,12 +45,20 @@ static bool find_program(char path[PATH_MAX]) {
          named.st_dev == running.st_dev && named.st_ino == running.st_ino;
 }
 
-void lap_share_cores(char **argv) {
-  char path[PATH_MAX], count[32];
-  if (getenv(POLICY) || getenv(COUNT) || !find_program(path)) return;
+/* Returns whether it changed anything. */
+static bool limit_spinning(void) {
+  char count[32];
+  if (getenv(POLICY) || getenv(COUNT)) return false;
   snprintf(count, sizeof count, "%.0f", ceil(1e-6 * LAP_SPIN_MICROSECONDS / turn_seconds()));
-  if (setenv(COUNT, count, true) != 0) return;
+  return setenv(COUNT, count, true) == 0;
+}
+
+void lap_share_cores(char **argv) {
+  char path[PATH_MAX];
   sigset_t before;
+  if (!find_program(path)) return;
+  const bool spins_less = limit_spinning(), has_stacks = lap_stacks_enlarge();
+  if (!spins_less && !has_stacks) return;
   lap_stop_hold(&before);
   execv(path, argv);
   pthread_sigmask(SIG_SETMASK, &before, NULL);

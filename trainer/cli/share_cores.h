@@ -11,7 +11,8 @@
  *
  * libgomp reads its settings from the environment when it is loaded, before main. So the process
  * sets GOMP_SPINCOUNT and executes itself once more, some 10 ms after its start. Whoever has set
- * OMP_WAIT_POLICY or GOMP_SPINCOUNT gets what was asked for.
+ * OMP_WAIT_POLICY or GOMP_SPINCOUNT gets what was asked for. The same start anew gives threads
+ * their stacks (stacks.h).
  */
 #ifndef LAP_TRAINER_CLI_SHARE_CORES_H
 #define LAP_TRAINER_CLI_SHARE_CORES_H

@@ -317,6 +317,19 @@ static lap_code print_result(const lap_session *session, const lap_config *confi
 
 /* --- the command --- */
 
+/* For decoupled a stratified one: the first half of its ids are the head, or as many as the config
+ * says. */
+static lap_config_teacher synthetic_teacher(const lap_config *config) {
+  if (lap_config_smooths(config))
+    return (lap_config_teacher){.name = "objective.smoothing", .codec = "topk", .dense = true};
+  lap_config_teacher teacher = {.name = "the synthetic teacher", .codec = "topk"};
+  if (config->objective.tail != LAP_TAIL_DECOUPLED) return teacher;
+  teacher.codec = "stratified";
+  teacher.head = lap_config_is_given(config, "objective.head") ? config->objective.head
+                                                               : teacher_k(config) / 2 + 1;
+  return teacher;
+}
+
 static lap_code load(const lap_command_line *line, lap_config **config, lap_status *status) {
   LAP_TRY(
       lap_config_load(line->positional[0], line->overrides, line->override_count, config, status));
@@ -324,13 +337,11 @@ static lap_code load(const lap_command_line *line, lap_config **config, lap_stat
   lap_config *c = *config;
   if (!lap_config_is_given(c, "objective.distill_weight") && c->smoothing == LAP_SMOOTHING_NONE)
     c->objective.distill_weight = 1;
-  const bool smooths = lap_config_smooths(c);
-  const lap_config_teacher teacher = {
-      .name = smooths ? "objective.smoothing" : "the synthetic teacher",
-      .codec = "topk",
-      .dense = smooths};
+  const lap_config_teacher teacher = synthetic_teacher(c);
   LAP_TRY(lap_config_resolve_tail(c, &teacher, status));
-  return lap_config_resolve_warmup(c, 1000000, status);
+  /* How long a step takes does not depend on the length of the run. */
+  const int64_t long_run = 1000000, warmup = c->schedule.warmup_steps;
+  return lap_config_resolve_warmup(c, warmup > long_run ? warmup : long_run, status);
 }
 
 static lap_code bench_config(const lap_session *session, lap_config *config,
@@ -377,7 +388,7 @@ const lap_command lap_command_bench = {
     .usage = "CONFIG.yaml [KEY=VALUE...]",
     .description =
         "Runs real steps with k = 64 ghost targets (objective.distill_weight=0: next token; "
-        "objective.smoothing: its distribution over all ids) and "
+        "objective.smoothing: its distribution over all ids; objective.tail: that rule) and "
         "compares useful matrix FLOPs with what products of 2048^3 reach on the same cores in the "
         "same run, by lapidary's kernels and by OpenBLAS, in turn with the steps; times are "
         "medians. Memory is the peak of all ranks, without the yardsticks'. "

@@ -22,6 +22,7 @@
 #include "trainer/plan/fit.h"
 #include "trainer/plan/plan.h"
 #include "trainer/plan/run_time.h"
+#include "trainer/plan/step_time.h"
 #include "trainer/plan/tape_table.h"
 
 typedef struct {
@@ -294,6 +295,16 @@ static lap_code plan_on(lap_config *config, const lap_hardware *hardware, const 
   return lap_plan_time_make(config, plan, hardware, time, status);
 }
 
+static void warn_of_cores(lap_console *console, const lap_config *config, const lap_plan *plan,
+                          const lap_hardware *hardware) {
+  const double at_once = lap_threads_at_once(hardware, plan->ranks, config->threads);
+  if (hardware->is_chip || at_once == config->threads) return;
+  lap_console_warn(console,
+                   "%d threads a rank, but %s has cores for %g: the time of %g is predicted, and "
+                   "more make steps slower",
+                   config->threads, hardware->name, at_once, at_once);
+}
+
 static lap_code describe(lap_config *config, const plan_flags *flags, lap_console *console,
                          bool json, lap_status *status) {
   if (flags->tape && flags->command != LAP_PLAN_TRAIN)
@@ -326,6 +337,7 @@ static lap_code describe(lap_config *config, const plan_flags *flags, lap_consol
   }
   lap_code code = LAP_OK;
   if (result.time) code = plan_on(config, &hardware, flags, &request, &result.plan, &time, status);
+  if (code == LAP_OK && result.time) warn_of_cores(console, config, &result.plan, &hardware);
   if (code == LAP_OK && flags->tape) result.tape = lap_plan_record(config, &result.plan);
   if (code == LAP_OK) code = print(&result, config, json, status);
   lap_gemma2_destroy(result.tape);

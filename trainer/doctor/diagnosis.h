@@ -31,7 +31,7 @@ const char *lap_diagnosis_stop(const lap_diagnosis *findings);
 /* What one rank sees of its machine; gathered as bytes. */
 typedef struct {
   int64_t memory_bytes, available_bytes; /* of its node, by core/node_memory.h */
-  int64_t cache_bytes;                   /* last level */
+  int64_t cache_bytes;                   /* last level, all of the node */
   int32_t online_cores, bound_cores;     /* of the node; those this rank may run on */
   uint64_t bound_set[16];                /* a bit for each of the first 1024 cores */
   int32_t memory_is_limited;             /* by a control group */
@@ -40,6 +40,10 @@ typedef struct {
   double load;                           /* processes that wanted a core in the last minute */
   char cpu[80];
 } lap_machine_facts;
+
+/* Bytes of all caches of the last level, by the files of the kernel below `root`, "" but in tests.
+ * 8 MiB where it says nothing. Not collective. */
+int64_t lap_last_level_caches(const char *root);
 
 /* Not collective. */
 void lap_machine_look(lap_machine_facts *facts);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/memory.h"
 #include "core/node_memory.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/share_cores.h"
@@ -27,14 +28,26 @@ static bool read_line(const char *path, const char *key, char *text, size_t size
   return found;
 }
 
-/* As the kernel knows it: sysconf sums the caches of cores that a virtual machine has not got. */
-static int64_t last_level_cache(void) {
-  char text[64];
-  enum { USUAL_CACHE = 8 << 20 };
+/* The number that a file of a core's cache begins with; `otherwise` where there is none. */
+static int64_t number_of_cache(const char *root, int core, int level, const char *name,
+                               int64_t otherwise) {
+  char text[64], *path = lap_format("%s/sys/devices/system/cpu/cpu%d/cache/index%d/%s", root, core,
+                                    level, name);
+  const bool read = read_line(path, "", text, sizeof text);
+  free(path);
+  return read ? strtoll(text, NULL, 10) : otherwise;
+}
+
+/* As the kernel knows them: sysconf sums the caches of cores that a virtual machine has not got.
+ * Each socket has its own, some several; cores that share one count it at the first of them. */
+int64_t lap_last_level_caches(const char *root) {
+  enum { USUAL_CACHE = 8 << 20, MOST_CORES = 1024 };
   for (int level = 3; level >= 2; --level) {
-    char path[96];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
-    if (read_line(path, "", text, sizeof text)) return strtoll(text, NULL, 10) << 10;
+    int64_t kib = 0;
+    for (int core = 0; core < MOST_CORES; ++core)
+      if (number_of_cache(root, core, level, "shared_cpu_list", 0) == core)
+        kib += number_of_cache(root, core, level, "size", 0);
+    if (kib > 0) return kib << 10;
   }
   return USUAL_CACHE;
 }
@@ -57,7 +70,7 @@ void lap_machine_look(lap_machine_facts *facts) {
                                .memory_is_limited = memory.is_limited,
                                .huge_pages = -1};
   look_at_binding(facts);
-  facts->cache_bytes = last_level_cache();
+  facts->cache_bytes = lap_last_level_caches("");
   if (read_line("/sys/kernel/mm/transparent_hugepage/enabled", "", text, sizeof text))
     facts->huge_pages = strstr(text, "[always]") ? 2 : strstr(text, "[madvise]") ? 1 : 0;
   facts->spin_microseconds = lap_spin_microseconds();

@@ -103,6 +103,8 @@ enum { KEYS = sizeof schema / sizeof *schema, NAME = KEYS };
 
 /* --- reading --- */
 
+static const char FROM_DOCTOR[] = "`lapidary doctor --json | tail -n 1` writes a whole file";
+
 typedef struct {
   const char *file;
   lap_hardware *hardware;
@@ -211,9 +213,8 @@ static lap_code check_presence(reader *r) {
           r->file, r->line[i], schema[i].name);
     const bool needed = schema[i].presence == REQUIRED || (schema[i].presence == GROUP && grouped);
     if (!r->line[i] && schema[i].kind == kind && needed)
-      return lap_fail(r->status, LAP_USAGE,
-                      "%s: %s is missing; `lapidary doctor --json | tail -n 1` writes a whole file",
-                      r->file, schema[i].name);
+      return lap_fail(r->status, LAP_USAGE, "%s: %s is missing; %s", r->file, schema[i].name,
+                      kind == OF_CHIP ? "configs/hardware has whole files of chips" : FROM_DOCTOR);
   }
   const lap_link *links[] = {&r->hardware->within_node, &r->hardware->between_nodes};
   for (int i = 0; i < 2; ++i)
@@ -224,18 +225,42 @@ static lap_code check_presence(reader *r) {
   return LAP_OK;
 }
 
+/* What else of ours the text is, by a key that it needs and no hardware file has; or NULL. */
+static const char *other_file(const lap_yaml_node *root) {
+  for (size_t i = 0; i < root->count; ++i) {
+    if (!strcmp(root->key[i], "arms")) return "a suite of lapidary ablate";
+    if (!strcmp(root->key[i], "model")) return "the config of a run";
+  }
+  return NULL;
+}
+
 static lap_code read_root(reader *r, const lap_yaml_node *root) {
   if (root->kind != LAP_YAML_MAPPING)
     return lap_fail(r->status, LAP_USAGE, "%s:%d: expected a mapping of keys", r->file, root->line);
+  const char *other = other_file(root);
+  if (other)
+    return lap_fail(r->status, LAP_USAGE, "%s: expected a hardware file, found %s; %s", r->file,
+                    other, FROM_DOCTOR);
   for (size_t i = 0; i < root->count; ++i)
     LAP_TRY(read_entry(r, root->key[i], root->child[i], root->key_line[i]));
   return check_presence(r);
+}
+
+/* Of doctor, whose output begins with how many ranks share how many cores. */
+static bool has_findings(const char *text, size_t bytes) {
+  static const char begin[] = "ok    cores ";
+  return bytes >= sizeof begin - 1 && !memcmp(text, begin, sizeof begin - 1);
 }
 
 lap_code lap_hardware_parse(const char *name, const char *text, size_t bytes,
                             lap_hardware *hardware, lap_status *status) {
   *hardware = (lap_hardware){0};
   lap_yaml_node *root;
+  if (has_findings(text, bytes))
+    return lap_fail(status, LAP_USAGE,
+                    "%s: has all that doctor printed, of which the last line alone is a hardware "
+                    "file; %s",
+                    name, FROM_DOCTOR);
   LAP_TRY(lap_yaml_parse(name, text, bytes, &root, status));
   reader r = {.file = name, .hardware = hardware, .status = status};
   const lap_code code = read_root(&r, root);

@@ -58,10 +58,10 @@ typedef struct {
   lap_chip chip;
   double ranks, nodes; /* that it was measured with */
   double cores_per_node;
-  double memory_bytes; /* of a node */
-  double cache_bytes;  /* last-level cache of a rank: that of its node's, shared evenly */
-  double sgemm_gflops; /* of a rank */
-  double core_share;   /* of a core that a rank got: 1 where nobody else runs there */
+  double memory_bytes;            /* of a node */
+  double cache_bytes;             /* last-level cache of a rank: those of its node, shared evenly */
+  double sgemm_gflops;            /* of a rank */
+  double core_share;              /* of a core that a rank got: 1 where nobody else runs there */
   double memory_bytes_per_second; /* of a rank, triad */
   lap_link within_node, between_nodes;
   lap_unit_costs costs;    /* with precision float32 */

@@ -115,6 +115,11 @@ static void add_communication(const lap_hardware *h, const lap_step_sent *sent, 
   }
 }
 
+double lap_threads_at_once(const lap_hardware *h, int ranks, int threads) {
+  const double on_node = fmin(ranks, lap_hardware_ranks_per_node(h));
+  return fmin(threads, fmax(1, h->cores_per_node / on_node));
+}
+
 lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t teacher_k,
                                 const lap_hardware *hardware, lap_step_time *time,
                                 lap_status *status) {
@@ -143,7 +148,7 @@ lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t tea
   const double micro_batches = (double)lap_config_micro_batches(config);
   for (int part = 0; part <= LAP_TIME_ELEMENTS; ++part) walk.part[part] *= lanes * micro_batches;
   add_rest(config, &layout, partition, lanes, &walk);
-  const double speed = config->threads * hardware->core_share;
+  const double speed = lap_threads_at_once(hardware, ranks, config->threads) * hardware->core_share;
   for (int part = 0; part < LAP_TIME_PARTS; ++part) {
     time->part[part] = walk.part[part] / speed;
     time->compute += time->part[part];

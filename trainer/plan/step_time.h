@@ -3,8 +3,8 @@
  * On a measured machine (lap_step_time_measured): the recorded tape is walked, and each step of its
  * schedule costs what the hardware file says (op_time.h): matrix products by the grid of tile
  * sizes, scores, logits and elements by the unit. The rest of a step - data, lanes, update - costs
- * so much a position or an element. The rank with most lanes decides. Times are divided by
- * `threads`, as if tiles were even, and by core_share.
+ * so much a position or an element. The rank with most lanes decides. Times are divided by the
+ * threads that run at once, as if tiles were even, and by core_share.
  *
  * Communication is bytes over bandwidth and a latency a round. It hides behind computation only
  * where it can: layers' gradients behind the last lane's backward pass, layers' weights behind the
@@ -53,6 +53,10 @@ typedef struct {
   double exposed;       /* the part of it that nothing hides */
   double seconds;       /* compute + exposed */
 } lap_step_time;
+
+/* Threads of a rank that run at once, where each has `threads`: no more than its share of the
+ * node's cores. At least 1: where ranks are more than cores, core_share says what that costs. */
+double lap_threads_at_once(const lap_hardware *hardware, int ranks, int threads);
 
 /* Not collective. LAP_USAGE where the ranks do not fold the mesh, or where the file was measured
  * without links that they need. */

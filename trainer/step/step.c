@@ -296,7 +296,8 @@ static void run_pass(lap_stepper *s, double *sums) {
                                        .batch = &s->micro->batch,
                                        .losses = &s->micro->losses,
                                        .group = s->config->mesh.model > 1 ? &s->group : NULL,
-                                       .hooks = &hooks});
+                                       .hooks = &hooks,
+                                       .again = s->again});
   add_losses(s->micro, sums);
 }
 

@@ -34,6 +34,10 @@ static void people_read_three_digits(void **state) {
   assert_string_equal(lap_human_bytes(1536, text), "1.50 KiB");
   assert_string_equal(lap_human_bytes(1073741824, text), "1.00 GiB");
   assert_string_equal(lap_human_seconds(0.085, text), "85 ms");
+  assert_string_equal(lap_human_seconds(0.00994, text), "9.9 ms");
+  assert_string_equal(lap_human_seconds(0.00996, text), "10 ms");
+  assert_string_equal(lap_human_seconds(0.00023, text), "0.23 ms");
+  assert_string_equal(lap_human_seconds(0, text), "0 ms");
   assert_string_equal(lap_human_seconds(3.25, text), "3.2 s");
   assert_string_equal(lap_human_seconds(59.97, text), "1 min 00 s");
   assert_string_equal(lap_human_seconds(62, text), "1 min 02 s");

@@ -14,7 +14,10 @@
 
 #include <cmocka.h>
 
+#include "core/file.h"
+#include "core/memory.h"
 #include "core/node_memory.h"
+#include "tests/scratch.h"
 #include "tests/trainer/doctor/printed.h"
 
 /* --- a job that is made up --- */
@@ -80,6 +83,36 @@ static void memory_and_cores_are_those_of_the_system(void **state) {
   assert_int_equal(facts.bound_cores, CPU_COUNT(&set));
   for (int core = 0; core < 1024; ++core)
     assert_int_equal(facts.bound_set[core / 64] >> core % 64 & 1, CPU_ISSET(core, &set) != 0);
+}
+
+static void put_cache(const char *root, int core, int level, const char *size, const char *cores) {
+  lap_status status = {0};
+  char *directory = lap_format("%s/sys/devices/system/cpu/cpu%d/cache/index%d", root, core, level);
+  assert_int_equal(lap_file_make_directories(directory, &status), LAP_OK);
+  scratch_write(directory, "size", size, strlen(size));
+  if (cores) scratch_write(directory, "shared_cpu_list", cores, strlen(cores));
+  free(directory);
+}
+
+/* Two sockets, the first with two caches of the last level; core 1 is offline. */
+static void the_caches_of_all_sockets_are_counted_once(void **state) {
+  (void)state;
+  static const char *const shared[] = {"0\n",   NULL,    "2-3,6\n", "2-3,6\n",
+                                       "4-5\n", "4-5\n", "2-3,6\n"};
+  char *root = scratch_create();
+  assert_int_equal(lap_last_level_caches(root), 8 << 20);
+  put_cache(root, 0, 2, "1024K\n", "0\n");
+  put_cache(root, 2, 2, "1024K\n", "2\n");
+  assert_int_equal(lap_last_level_caches(root), 2 << 20);
+  for (int core = 0; core < 7; ++core)
+    if (shared[core]) put_cache(root, core, 3, core < 4 ? "16384K\n" : "32768K\n", shared[core]);
+  assert_int_equal(lap_last_level_caches(root), (16 + 16 + 32) << 20);
+  scratch_remove(root);
+  root = scratch_create(); /* of old kernels, which say no more */
+  put_cache(root, 0, 3, "16384K\n", NULL);
+  put_cache(root, 1, 3, "16384K\n", NULL);
+  assert_int_equal(lap_last_level_caches(root), 16 << 20);
+  scratch_remove(root);
 }
 
 static void a_rank_that_is_bound_sees_its_core_alone(void **state) {
@@ -295,6 +328,7 @@ static void settings_are_judged(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(memory_and_cores_are_those_of_the_system),
+      cmocka_unit_test(the_caches_of_all_sockets_are_counted_once),
       cmocka_unit_test(a_rank_that_is_bound_sees_its_core_alone),
       cmocka_unit_test(cores_of_large_machines_have_a_bit_each),
       cmocka_unit_test(settings_are_those_of_the_system),

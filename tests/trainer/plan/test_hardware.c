@@ -158,9 +158,19 @@ static void bad_files_are_refused(void **state) {
   refuses_changed("0.5", "nan", "chip.efficiency");
   refuses_changed("[4, 2, 1]", "[4, 2]", "h.yaml:9: chip.torus: expected a list of 3 numbers");
   refuses_changed("[4, 2, 1]", "[4, 2, 0]", "chip.torus");
-  refuses_changed("  hbm_bytes: 16000000000\n", "", "chip.hbm_bytes is missing");
+  refuses_changed("  hbm_bytes: 16000000000\n", "",
+                  "chip.hbm_bytes is missing; configs/hardware has whole files of chips");
   refuses_changed("chip:\n", "ranks: 2\nchip:\n", "h.yaml:2: ranks does not go with chip");
   refuses_changed("name: test chip", "name: [a]", "h.yaml:1: name: expected a text");
+}
+
+static void other_files_are_called_what_they_are(void **state) {
+  (void)state;
+  refuses("model: {vocab_size: 512}\n",
+          "h.yaml: expected a hardware file, found the config of a run; `lapidary doctor --json");
+  refuses("name: s\narms: {a: {}}\n", "found a suite of lapidary ablate");
+  refuses("ok    cores        1 rank x 1 thread on the 2 cores of vm\n{\"name\": \"vm\"}\n",
+          "the last line alone is a hardware file; `lapidary doctor --json | tail -n 1`");
 }
 
 static void one_end_of_a_link_is_refused(void **state) {
@@ -224,6 +234,7 @@ int main(void) {
       cmocka_unit_test(a_part_of_bfloat16_is_refused),
       cmocka_unit_test(chips_are_read),
       cmocka_unit_test(bad_files_are_refused),
+      cmocka_unit_test(other_files_are_called_what_they_are),
       cmocka_unit_test(one_end_of_a_link_is_refused),
       cmocka_unit_test(products_are_linear_in_reciprocals),
       cmocka_unit_test(noise_makes_no_product_free),

@@ -62,7 +62,7 @@ static void elements_are_counted(void **state) {
   assert_float_equal(time.part[LAP_TIME_ELEMENTS], LANES * MICRO_BATCHES * each, 1e-3);
   assert_float_equal(time.seconds, time.part[LAP_TIME_ELEMENTS], 1e-3);
   h.core_share = 0.5;
-  config->threads = 4;
+  h.cores_per_node = config->threads = 4;
   assert_float_equal(time_of(config, 1, &h).seconds, time.seconds / 2, 1e-3);
   lap_config_destroy(config);
 }
@@ -104,6 +104,25 @@ static void recomputation_costs_the_forward_again(void **state) {
   assert_float_equal(time_of(recomputed, 1, &h).seconds, 2 * time_of(plain, 1, &h).seconds, 1e-9);
   lap_config_destroy(plain);
   lap_config_destroy(recomputed);
+}
+
+/* The two cores of the machine run two threads at once, of one rank or of two. */
+static void threads_without_a_core_save_no_time(void **state) {
+  (void)state;
+  static const char *const threads[] = {"threads=1", "threads=2", "threads=16"};
+  lap_config *configs[] = {config_of(threads, 1), config_of(threads + 1, 1),
+                           config_of(threads + 2, 1)};
+  lap_hardware h = machine();
+  h.costs.unit[LAP_UNIT_GEGLU][0] = 1;
+  h.within_node = (lap_link){1e-9, 1e12};
+  const double alone = time_of(configs[0], 1, &h).compute,
+               of_two = time_of(configs[0], 2, &h).compute;
+  assert_float_equal(time_of(configs[1], 1, &h).compute, alone / 2, 1e-9);
+  assert_float_equal(time_of(configs[2], 1, &h).compute, alone / 2, 1e-9);
+  assert_float_equal(time_of(configs[2], 2, &h).compute, of_two, 1e-9);
+  h.cores_per_node = 1; /* core_share was measured with both ranks on it */
+  assert_float_equal(time_of(configs[0], 2, &h).compute, of_two, 1e-9);
+  for (int i = 0; i < 3; ++i) lap_config_destroy(configs[i]);
 }
 
 /* Two ranks: each half of the vector to the other, and the new weights back. Nothing hides on a
@@ -228,6 +247,7 @@ int main(void) {
       cmocka_unit_test(only_visible_scores_cost),
       cmocka_unit_test(products_are_those_of_the_model),
       cmocka_unit_test(recomputation_costs_the_forward_again),
+      cmocka_unit_test(threads_without_a_core_save_no_time),
       cmocka_unit_test(communication_hides_where_it_can),
       cmocka_unit_test(links_that_were_not_measured_are_missed),
       cmocka_unit_test(the_torus_decides_link_loads),
