@@ -125,6 +125,19 @@ class Integrity(Test):
                 self.assertEqual(result.json["state_sha256"], self.state)
             self.assertIn(f"warning: step {damaged[0]} is passed over", result.err)
 
+    def test_checkpoints_that_cannot_be_listed_are_not_confirmed(self):
+        run, go_on = self.excluded("unlisted")
+        (run / "checkpoints").rename(run / "aside")
+        (run / "checkpoints").symlink_to(run / "away")  # as that of a disk that is not there
+        result = self.train("unlisted", "ac", "b:5-99:1-99", *go_on, code=3)
+        self.assertIn("checkpoints: cannot be listed", result.err)
+        self.assertTrue((run / "unconfirmed").exists())
+        (run / "checkpoints").unlink()
+        (run / "aside").rename(run / "checkpoints")
+        result = self.train("unlisted", "ac", "b:5-99:1-99", *go_on)
+        self.assertIn("step 3 is confirmed", result.err)
+        self.assertEqual(result.json["state_sha256"], self.state)
+
     def test_a_fork_begins_again_at_its_parent(self):
         self.train("parent", "ac", "b:1-1:1-1", "integrity.recheck.every=0", "schedule.steps=3")
         forked = ["--fork", "--resume", self.workspace / "parent"]
