@@ -33,10 +33,10 @@ typedef struct lap_watch lap_watch;
 typedef struct {
   double watchdog_seconds;
   double patience_seconds; /* that this rank may stand still on purpose; 0: none */
-  uint64_t exchanges;   /* begun and completed: a new number is a movement */
-  bool waiting;         /* the main thread waits for an exchange */
-  bool leaving;         /* this rank has nothing more to do but to end */
-  const char *activity; /* what the main thread is doing */
+  uint64_t exchanges;      /* begun and completed: a new number is a movement */
+  bool waiting;            /* the main thread waits for an exchange */
+  bool leaving;            /* this rank has nothing more to do but to end */
+  const char *activity;    /* what the main thread is doing */
 } lap_watch_facts;
 
 /* All by the communication thread, `messages` outliving the watch. */
