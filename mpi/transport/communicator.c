@@ -58,7 +58,7 @@ struct lap_comm {
   uint64_t capacity, submitted, begun, completed;
   bool started, finishing;
   lap_status start_status;
-  double watchdog_seconds, exposed_seconds;
+  double watchdog_seconds, patience_seconds, exposed_seconds;
   int waiting; /* threads, for exchanges */
   int64_t heartbeat_bytes;
   bool idle;     /* this rank has been left out */
@@ -107,6 +107,7 @@ static void look_at_ranks(lap_comm *comm) {
   char activity[ACTIVITY_SIZE];
   memcpy(activity, comm->activity, sizeof activity);
   const lap_watch_facts facts = {.watchdog_seconds = comm->watchdog_seconds,
+                                 .patience_seconds = comm->patience_seconds,
                                  .exchanges = comm->submitted + comm->completed,
                                  .waiting = comm->waiting > 0,
                                  .leaving = comm->finishing,
@@ -438,6 +439,12 @@ int lap_comm_ranks_on_node(const lap_comm *comm) {
 void lap_comm_set_watchdog(lap_comm *comm, double seconds) {
   pthread_mutex_lock(&comm->mutex);
   comm->watchdog_seconds = seconds;
+  pthread_mutex_unlock(&comm->mutex);
+}
+
+void lap_comm_set_patience(lap_comm *comm, double seconds) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->patience_seconds = seconds;
   pthread_mutex_unlock(&comm->mutex);
 }
 

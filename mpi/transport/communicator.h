@@ -63,6 +63,11 @@ static inline int lap_comm_nodes(const lap_comm *comm) {
   return nodes;
 }
 void lap_comm_set_watchdog(lap_comm *comm, double seconds);
+/* Not collective. How long this rank may stand still from here on where the watchdog allows less:
+ * it waits on purpose, no longer than that, for what another program or host does, as with a lock
+ * or a name. 0, as at first: no longer than the watchdog allows; to be said after the next
+ * exchange, with which the rank moves. Whether it is stopped is watched as ever. */
+void lap_comm_set_patience(lap_comm *comm, double seconds);
 /* Collective in so far as all ranks must say the same between the same exchanges; at first on.
  * Whether the hash (XXH3) of its bytes follows each message, which the receiver compares. It takes
  * 8 bytes a message, which are counted apart (lap_comm_check_bytes), and two passes over the bytes.

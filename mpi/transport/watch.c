@@ -74,6 +74,11 @@ static bool is_excused(const lap_watch *w) {
   return w->state == LAP_THREADS_IN_IO || w->state == LAP_THREADS_PRINT;
 }
 
+/* Stands still as it has announced. */
+static bool is_patient(const lap_watch *w, const lap_watch_facts *facts) {
+  return w->heartbeat.standstill < facts->patience_seconds;
+}
+
 static char *describe_standstill(const lap_watch *w, const char *activity) {
   char call[512];
   lap_main_thread_call(call, sizeof call);
@@ -117,7 +122,8 @@ static bool same_kind(const char *a, const char *b) {
 }
 
 static lap_beat make_beat(const lap_watch *w, const lap_watch_facts *facts) {
-  lap_beat beat = {.standstill = is_excused(w) ? 0 : lap_heartbeat_standstill(&w->heartbeat),
+  const bool moves = is_excused(w) || is_patient(w, facts);
+  lap_beat beat = {.standstill = moves ? 0 : lap_heartbeat_standstill(&w->heartbeat),
                    .interval = lap_heartbeat_interval(facts->watchdog_seconds),
                    .stop = w->stop,
                    .last = w->leaving,
@@ -174,6 +180,7 @@ static char *judge(lap_watch *w, const lap_watch_facts *facts) {
   const double seconds = facts->watchdog_seconds, first = lap_heartbeat_first_limit(seconds);
   const int silent = lap_heartbeat_silent(&w->heartbeat, seconds);
   if (silent >= 0) return describe_silence(w, silent);
+  if (is_patient(w, facts)) return NULL;
   if (!facts->waiting && is_excused(w))
     warn_of_standstill(w, facts);
   else if (!facts->waiting && !facts->leaving && w->heartbeat.standstill > first)

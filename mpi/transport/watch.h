@@ -11,7 +11,8 @@
  *
  * A slow rank is none of these, and ends nothing, however long others wait for it. Nor does one in
  * uninterruptible I/O (state D), or with output that nobody reads; it is named in a warning. Time
- * in which this process was itself suspended does not count. An endless loop is not found.
+ * in which this process was itself suspended does not count, nor does a wait that the rank has
+ * announced (lap_comm_set_patience). An endless loop is not found.
  *
  * Who ends the job says why, and tells the others to say nothing.
  *
@@ -31,10 +32,11 @@ typedef struct lap_watch lap_watch;
 /* What the communicator knows, at each look. */
 typedef struct {
   double watchdog_seconds;
-  uint64_t exchanges;   /* begun and completed: a new number is a movement */
-  bool waiting;         /* the main thread waits for an exchange */
-  bool leaving;         /* this rank has nothing more to do but to end */
-  const char *activity; /* what the main thread is doing */
+  double patience_seconds; /* that this rank may stand still on purpose; 0: none */
+  uint64_t exchanges;      /* begun and completed: a new number is a movement */
+  bool waiting;            /* the main thread waits for an exchange */
+  bool leaving;            /* this rank has nothing more to do but to end */
+  const char *activity;    /* what the main thread is doing */
 } lap_watch_facts;
 
 /* All by the communication thread, `messages` outliving the watch. */

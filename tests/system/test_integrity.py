@@ -47,11 +47,13 @@ class Integrity(Test):
         self.assertFalse((self.workspace / "stop/excluded_hosts").exists())
 
     def test_an_infinite_weight_is_not_blamed_on_the_learning_rate(self):
-        for bad_steps in (1, 10):
+        never, rechecked = ["integrity.recheck.every=0"], ["integrity.recheck.every=1000", "mesh.shard=none"]
+        for bad_steps, keys in ((1, never), (10, never), (9, rechecked)):  # the last: others have the right weight
             with mock.patch.dict(os.environ, LAPIDARY_TEST_FLIP="b:7:weight"):
-                result = self.train(f"infinite-{bad_steps}", "ab", "x:1-1:1-1", "integrity.recheck.every=0",
-                                    f"max_bad_steps={bad_steps}", code=4)
-            for words in ("step 8: loss nan", "wrong arithmetic at rank 1 on b, step 8: weight of model.layers.0.",
+                result = self.train(f"infinite-{bad_steps}", "ab", "x:1-1:1-1", *keys, f"max_bad_steps={bad_steps}",
+                                    code=4)
+            said = [] if keys == rechecked else ["step 8: loss nan"]
+            for words in (*said, "wrong arithmetic at rank 1 on b, step 8: weight of model.layers.0.",
                           "changed in memory"):
                 self.assertIn(words, result.err)
             self.assertNotIn("learning_rate", result.err)
@@ -124,6 +126,19 @@ class Integrity(Test):
                 self.assertIn("step 3 is confirmed", result.err)
                 self.assertEqual(result.json["state_sha256"], self.state)
             self.assertIn(f"warning: step {damaged[0]} is passed over", result.err)
+
+    def test_checkpoints_that_cannot_be_listed_are_not_confirmed(self):
+        run, go_on = self.excluded("unlisted")
+        (run / "checkpoints").rename(run / "aside")
+        (run / "checkpoints").symlink_to(run / "away")  # as that of a disk that is not there
+        result = self.train("unlisted", "ac", "b:5-99:1-99", *go_on, code=3)
+        self.assertIn("checkpoints: cannot be listed", result.err)
+        self.assertTrue((run / "unconfirmed").exists())
+        (run / "checkpoints").unlink()
+        (run / "aside").rename(run / "checkpoints")
+        result = self.train("unlisted", "ac", "b:5-99:1-99", *go_on)
+        self.assertIn("step 3 is confirmed", result.err)
+        self.assertEqual(result.json["state_sha256"], self.state)
 
     def test_a_fork_begins_again_at_its_parent(self):
         self.train("parent", "ac", "b:1-1:1-1", "integrity.recheck.every=0", "schedule.steps=3")

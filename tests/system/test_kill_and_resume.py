@@ -6,7 +6,7 @@ import signal
 import time
 
 from harness import (Test, chance, finish, hdf5_contents, json, lapidary, metrics, pathlib, processes_of,
-                     snapshot, start, unittest, wait_for_step)
+                     snapshot, start, succeed, unittest, wait_for_step)
 
 STEPS = 60
 RANKS = [3, 2, 5, 1, 4, 12, 7]
@@ -212,6 +212,20 @@ class Stop(Run):
         self.assertIn(f"warning: {run_dir}/metrics.jsonl has no line of step {STEPS}, where", result.err)
         lapidary("train", self.config, f"run_dir={fork}", "--fork", "--resume", run_dir)
         self.assertNotIn("has no line", finish(self.resume(fork, None)).err)
+
+    def test_checkpoints_that_are_gone_are_missed(self):
+        """The run begins at step 0 again, and says so."""
+        run = self.workspace / "emptied"
+        arguments = ["train", self.config, f"run_dir={run}", "schedule.steps=4", "--json", "--resume", "auto"]
+        first = succeed(*arguments)
+        self.assertNotIn("has lines up to step", first.err)
+        for checkpoint in (run / "checkpoints").glob("step-*"):
+            shutil.rmtree(checkpoint)
+        again = succeed(*arguments)
+        self.assertIn(f"warning: {run}/metrics.jsonl has lines up to step 4, and there is no checkpoint: all steps",
+                      again.err)
+        self.assertEqual(again.json["state_sha256"], first.json["state_sha256"])
+        self.assertEqual([line["step"] for line in metrics(run)], [1, 2, 3, 4])
 
     def test_an_evaluation_that_a_kill_prevented_is_made_up(self):
         """After a notice the checkpoint comes first: a kill may come before the evaluation has its line."""

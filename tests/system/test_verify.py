@@ -4,10 +4,12 @@
 import os
 import pathlib
 import shutil
+import signal
+import time
 import unittest
 from unittest import mock
 
-from harness import Test, lapidary, snapshot, succeed
+from harness import Test, finish, lapidary, snapshot, start, succeed
 
 FAULTY = pathlib.Path(os.environ.get("BUILD", "build")) / "tests/faulty_lapidary"
 
@@ -47,6 +49,21 @@ class Verify(Test):
         result = self.verify("run", "--steps", "0:6")
         self.assertIn("steps 0 to 6, replayed on 1 rank, end in the same bits", result.out)
 
+    def test_a_run_that_was_stopped_before_its_first_step(self):
+        """Its only checkpoint is that of step 0, which is compared with what the run began with."""
+        (self.workspace / "scontrol").write_text("#!/bin/sh\nexec sleep 60\n")
+        (self.workspace / "scontrol").chmod(0o755)
+        variables = {"PATH": f"{self.workspace.path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1"}
+        run = self.workspace / "early"
+        with mock.patch.dict(os.environ, variables):
+            process = start(["train", self.config, f"run_dir={run}"])
+        while process.poll() is None and not (run / "metrics.jsonl").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        self.assert_exit(finish(process), 75)
+        result = self.verify("early", "--json").json
+        self.assertEqual([(p["step"], p["equal"]) for p in result["checkpoints"]], [(0, True)])
+
     def test_the_first_checkpoint_that_differs_is_named(self):
         result = self.verify("wrong", "--steps", "0:12", "--json", ranks=3, code=4)
         self.assertIn("the checkpoint of step 9 is not what steps 6 to 9 give", result.err)
@@ -75,7 +92,10 @@ class Verify(Test):
         result = self.verify("run", "seed=8", code=2, ranks=2)
         self.assertIn("seed differs", result.err)
         nothing = self.workspace / "nothing"
-        self.assert_exit(lapidary("verify", nothing), 3)
+        for path in (nothing, self.workspace / "run/checkpoints"):
+            result = lapidary("verify", path)
+            self.assert_exit(result, 3)
+            self.assertIn(f"{path}: there is no checkpoint; expected a run directory", result.err)
 
     def test_a_damaged_checkpoint_is_no_difference(self):
         copy = self.workspace / "damaged"

@@ -261,6 +261,15 @@ class Slow(Watchdog):
         self.assertEqual(result.json["state_sha256"], undisturbed["state_sha256"])
         self.assertFalse(re.search("watchdog", result.err), result.err)
 
+    def test_a_lock_of_another_host_is_waited_for(self):
+        """A job that died there has left it, and its heart is listened for: longer than this watchdog waits."""
+        run = self.workspace / "locked"
+        run.mkdir()
+        (run / ".lock").write_text("process 4711 on elsewhere, rank 0\nstarted 5\n")
+        result = succeed("train", self.config, f"run_dir={run}", "schedule.steps=1", "watchdog_seconds=4", "--quiet",
+                         ranks=2)
+        self.assertGreater(result.seconds, 10)
+
     def test_a_step_may_take_longer_than_the_watchdog_waits(self):
         """All others wait for one rank, which has all the lanes' sequences to compute."""
         sequences, seconds = 6000, 0.0

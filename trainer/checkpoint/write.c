@@ -224,9 +224,7 @@ static lap_code make_directory(lap_checkpoint_writer *w, lap_status *status) {
   lap_checkpoint_draft *d = &w->draft;
   char *temporary = NULL;
   if (is_root(w)) {
-    status->code = lap_directory_lock_check(w->extras.lock, status);
-    if (status->code == LAP_OK)
-      status->code = lap_checkpoint_begin_directory(d->path, &temporary, status);
+    status->code = lap_checkpoint_begin_directory(d->path, &temporary, status);
     assert(!temporary || strlen(temporary) < sizeof d->temporary); /* the kernel's limit */
     snprintf(d->temporary, sizeof d->temporary, "%s", temporary ? temporary : "");
     free(temporary);
@@ -385,6 +383,13 @@ static lap_code begin_draft(lap_checkpoint_writer *w, const lap_state *state, ch
   return LAP_OK;
 }
 
+/* Collective. Before anything is removed or written. */
+static lap_code check_fence(const lap_checkpoint_writer *w, lap_status *status) {
+  *status = (lap_status){.code = LAP_OK};
+  if (is_root(w)) status->code = lap_directory_lock_check(w->extras.lock, status);
+  return lap_agree(w->comm, status);
+}
+
 /* Collective. Whether a whole one with the hash of this state is there. */
 static bool is_there(lap_checkpoint_writer *w, const lap_state *state, const char *path) {
   bool exists = is_root(w) && lap_file_exists(path);
@@ -402,9 +407,10 @@ lap_code lap_checkpoint_begin(lap_checkpoint_writer *w, const lap_state *state,
   w->prunes = keep != NULL;
   if (keep) w->keep = *keep;
   w->result = (lap_checkpoint_result){.step = state->step};
+  lap_code code = check_fence(w, status);
+  if (code != LAP_OK) return code;
   if (is_root(w)) lap_checkpoint_tidy(w->directory, NULL);
   char *path = lap_format("%s/step-%08" PRIu64, w->directory, state->step);
-  lap_code code = LAP_OK;
   if (is_there(w, state, path)) {
     if (is_root(w)) {
       lap_checkpoint_update_hint(w->directory, state->step);

@@ -9,6 +9,10 @@
 
 #include "mpi/transport/communicator.h"
 
+/* Longer than it lasts to take over the lock of a directory from another host, or to look for a
+ * name: the patience (lap_comm_set_patience) that this takes. */
+enum { LAP_SHARED_DIRECTORY_SECONDS = 60 };
+
 /* Collective. `path` is there on rank 0; `what` names it: "run_dir", "--out". LAP_DATA naming the
  * first rank that does not see it. Leaves nothing behind. */
 lap_code lap_shared_directory_check(lap_comm *comm, const char *path, const char *what,

@@ -76,9 +76,17 @@ static lap_code require_step(const char *run_dir, const interval *there, uint64_
                   run_dir, step, text);
 }
 
-/* All checkpoints of `there` become the interval asked for. */
+static lap_code fail_without_checkpoints(const char *run_dir, lap_status *status) {
+  return lap_fail(status, LAP_DATA,
+                  "%s: there is no checkpoint; expected a run directory, with checkpoints/step-*",
+                  run_dir);
+}
+
+/* All checkpoints of `there` become the interval asked for. The last may be that of step 0, of a
+ * run that was stopped before its first step: it is compared with what the run began with. */
 static lap_code choose_steps(const char *run_dir, const char *asked, interval *there,
                              lap_status *status) {
+  if (there->count == 0) return fail_without_checkpoints(run_dir, status);
   uint64_t from = 0, to = there->steps[there->count - 1];
   if (asked)
     LAP_TRY(parse_steps(asked, &from, &to, status));
@@ -90,7 +98,8 @@ static lap_code choose_steps(const char *run_dir, const char *asked, interval *t
   size_t count = 0;
   steps[count++] = from;
   for (size_t i = 0; i < there->count; ++i)
-    if (there->steps[i] > from && there->steps[i] <= to) steps[count++] = there->steps[i];
+    if ((there->steps[i] > from || to == 0) && there->steps[i] <= to)
+      steps[count++] = there->steps[i];
   free(there->steps);
   *there = (interval){steps, count};
   return LAP_OK;

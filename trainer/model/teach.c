@@ -379,11 +379,14 @@ static lap_code open_out(const char *out, const lap_session *session, lap_direct
                          lap_status *status) {
   lap_status own = {0};
   *lock = NULL;
+  lap_comm_set_patience(session->comm, LAP_SHARED_DIRECTORY_SECONDS);
   if (session->root) own.code = lap_file_make_directories(out, &own);
   if (session->root && own.code == LAP_OK) own.code = lap_directory_lock_take(out, lock, &own);
   *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
-  return lap_shared_directory_check(session->comm, out, "--out", status);
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = lap_shared_directory_check(session->comm, out, "--out", status);
+  lap_comm_set_patience(session->comm, 0);
+  return code;
 }
 
 static void add_times(const teacher *t) {

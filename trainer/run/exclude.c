@@ -11,6 +11,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/cli/shared_directory.h"
 #include "trainer/run/directory.h"
 #include "trainer/run/replay.h"
 #include "trainer/run/resume.h"
@@ -212,13 +213,13 @@ static lap_code keep_confirmed(const lap_config *config, const uint64_t *steps, 
   return code;
 }
 
+/* `lock` as of rank 0. */
 static lap_code confirm(const lap_config *config, const lap_session *session,
-                        const lap_inputs *inputs, lap_status *status) {
+                        const lap_inputs *inputs, const lap_directory_lock *lock,
+                        lap_status *status) {
   uint64_t *steps = NULL, *whole = NULL, confirmed = 0;
   size_t count = 0, whole_count = 0;
-  lap_code code = LAP_OK;
-  if (lap_run_directory_has_checkpoints(config->run_dir))
-    code = lap_replay_list(config->run_dir, session->comm, &steps, &count, status);
+  lap_code code = lap_replay_list(config->run_dir, session->comm, &steps, &count, status);
   if (code == LAP_OK && count > 0) {
     lap_console_say(session->console,
                     "a host was excluded from this run: steps between its checkpoints are made "
@@ -230,7 +231,9 @@ static lap_code confirm(const lap_config *config, const lap_session *session,
     code = find_confirmed(config, session, inputs, whole, whole_count, &confirmed, status);
   if (code == LAP_OK) {
     lap_status own = {0};
-    if (session->root) own.code = keep_confirmed(config, steps, count, confirmed, &own);
+    if (session->root) own.code = lap_directory_lock_check(lock, &own);
+    if (session->root && own.code == LAP_OK)
+      own.code = keep_confirmed(config, steps, count, confirmed, &own);
     *status = own;
     code = lap_agree(session->comm, status);
   }
@@ -242,16 +245,26 @@ static lap_code confirm(const lap_config *config, const lap_session *session,
   return code;
 }
 
+/* Collective. With a fence: a replay takes long, and this job may be suspended meanwhile. */
+static lap_code take_lock(const lap_config *config, const lap_session *session,
+                          lap_directory_lock **lock, lap_status *status) {
+  lap_status own = {0};
+  lap_comm_set_patience(session->comm, LAP_SHARED_DIRECTORY_SECONDS);
+  if (session->root) own.code = lap_directory_lock_take(config->run_dir, lock, &own);
+  if (session->root && own.code == LAP_OK) own.code = lap_directory_lock_fence(*lock, &own);
+  *status = own;
+  const lap_code code = lap_agree(session->comm, status);
+  lap_comm_set_patience(session->comm, 0);
+  return code;
+}
+
 lap_code lap_exclude_confirm(const lap_config *config, const lap_session *session,
                              const lap_inputs *inputs, lap_status *status) {
   if (!is_unconfirmed(config, session)) return LAP_OK;
   lap_directory_lock *lock = NULL;
-  lap_status own = {0};
-  if (session->root) own.code = lap_directory_lock_take(config->run_dir, &lock, &own);
-  *status = own;
-  lap_code code = lap_agree(session->comm, status);
+  lap_code code = take_lock(config, session, &lock, status);
   if (code == LAP_OK) code = lap_resume_compare_newest(config, session, inputs, status);
-  if (code == LAP_OK) code = confirm(config, session, inputs, status);
+  if (code == LAP_OK) code = confirm(config, session, inputs, lock, status);
   lap_directory_lock_release(lock);
   return code;
 }

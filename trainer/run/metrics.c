@@ -187,3 +187,15 @@ lap_code lap_metrics_find(const char *path, int64_t step, bool *made, bool *eval
   lap_metrics_lines_close(&lines);
   return LAP_OK;
 }
+
+lap_code lap_metrics_last_step(const char *path, int64_t *step, lap_status *status) {
+  lap_metrics_lines lines;
+  *step = 0;
+  LAP_TRY(lap_metrics_lines_open(path, &lines, status));
+  while (lap_metrics_lines_next(&lines)) {
+    const int64_t at = json_integer_value(json_object_get(lines.value, "step"));
+    if (at > *step) *step = at;
+  }
+  lap_metrics_lines_close(&lines);
+  return LAP_OK;
+}

@@ -81,5 +81,7 @@ lap_code lap_metrics_best_eval(const char *path, int64_t *step, double *loss, la
  * where it cannot be read. */
 lap_code lap_metrics_find(const char *path, int64_t step, bool *made, bool *evaluated,
                           lap_status *status);
+/* The largest step that it has a line of; 0: none, or no file. LAP_DATA where it cannot be read. */
+lap_code lap_metrics_last_step(const char *path, int64_t *step, lap_status *status);
 
 #endif

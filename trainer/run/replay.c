@@ -1,9 +1,11 @@
 #include "trainer/run/replay.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -26,9 +28,9 @@ lap_code lap_replay_list(const char *run_dir, lap_comm *comm, uint64_t **steps, 
   lap_status own = {0};
   if (lap_comm_rank(comm) == 0) {
     char *directory = lap_run_directory_path(run_dir, "checkpoints"), **names = NULL;
-    own.code = lap_checkpoint_list(directory, &names, count, &own);
-    if (own.code == LAP_OK && *count == 0)
-      own.code = lap_fail(&own, LAP_DATA, "%s: there is no checkpoint", directory);
+    struct stat facts; /* a link that leads nowhere is no missing directory */
+    if (lstat(directory, &facts) == 0 || errno != ENOENT)
+      own.code = lap_checkpoint_list(directory, &names, count, &own);
     if (own.code == LAP_OK) *steps = lap_allocate((int64_t)*count, sizeof **steps);
     for (size_t i = 0; own.code == LAP_OK && i < *count; ++i)
       lap_checkpoint_is_step(names[*count - 1 - i], &(*steps)[i]);

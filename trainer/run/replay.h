@@ -13,7 +13,8 @@
 #include "trainer/step/recheck.h"
 
 /* Collective. The steps of the finished checkpoints of a run directory, in increasing order, as
- * rank 0 sees them: malloc'ed. LAP_DATA where there are none. */
+ * rank 0 sees them: malloc'ed. There may be none, as where there is no such directory; LAP_DATA
+ * where not all of them can be listed. */
 lap_code lap_replay_list(const char *run_dir, lap_comm *comm, uint64_t **steps, size_t *count,
                          lap_status *status);
 

@@ -128,14 +128,19 @@ static lap_code open_log(const lap_config *config, const lap_session *session, l
   return lap_agree(session->comm, status);
 }
 
-/* Rank 0 makes it; the others must see what rank 0 wrote. */
+/* Rank 0 makes it; the others must see what rank 0 wrote. To take over a lock of another host, and
+ * to see a name of another, may last longer than the watchdog of a config allows. */
 static lap_code open_directory(const lap_config *config, const lap_session *session, bool resume,
                                lap_directory_lock **lock, lap_status *status) {
   lap_status own = {0};
+  lap_comm_set_patience(session->comm, LAP_SHARED_DIRECTORY_SECONDS);
   if (session->root) own.code = lap_run_directory_take(config->run_dir, resume, lock, &own);
   *status = own;
-  LAP_TRY(lap_agree(session->comm, status));
-  return lap_shared_directory_check(session->comm, config->run_dir, "run_dir", status);
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK)
+    code = lap_shared_directory_check(session->comm, config->run_dir, "run_dir", status);
+  lap_comm_set_patience(session->comm, 0);
+  return code;
 }
 
 /* --- starting points --- */

@@ -29,9 +29,10 @@ static char *own_job(void) {
   return job ? lap_copy_string(job) : NULL;
 }
 
+static const double patience_seconds = 10; /* with scontrol */
+
 /* What is left of this job of Slurm; -1: not known. */
 static double ask_slurm(void) {
-  static const double patience_seconds = 10;
   char text[8192], *job = own_job();
   if (!job) return -1;
   /* A user may want the times of Slurm's commands in another form. */
@@ -46,8 +47,10 @@ lap_time_limit lap_time_limit_find(const lap_session *session, double started, d
                                    double leave_before) {
   static const double most_of_the_rest = 0.25;
   lap_time_limit limit = {max_hours > 0 ? started + max_hours * 3600 : INFINITY};
+  lap_comm_set_patience(session->comm, 2 * patience_seconds);
   double left = session->root && leave_before > 0 ? ask_slurm() : -1;
   lap_broadcast(session->comm, &left, sizeof left, 0);
+  lap_comm_set_patience(session->comm, 0);
   if (left < 0) return limit;
   const double end = left - fmin(leave_before, most_of_the_rest * left);
   char job[LAP_HUMAN_TEXT], run[LAP_HUMAN_TEXT];

@@ -387,10 +387,26 @@ static lap_code look_for_step(trainer *t, const char *metrics, lap_status *statu
   return LAP_OK;
 }
 
+/* A run that begins anew where one has been: killed before its first checkpoint, or without those
+ * that it had. */
+static lap_code look_for_lost_steps(const trainer *t, const char *metrics, lap_status *status) {
+  int64_t last;
+  if (t->parent.resumed || t->parent.checkpoint) return LAP_OK;
+  LAP_TRY(lap_metrics_last_step(metrics, &last, status));
+  if (last > 0)
+    lap_console_warn(t->session->console,
+                     "%s has lines up to step %" PRId64
+                     ", and there is no checkpoint: all steps are made again, and these lines are "
+                     "replaced; if that run had checkpoints, they have been removed",
+                     metrics, last);
+  return LAP_OK;
+}
+
 static lap_code open_run_files(trainer *t, lap_status *status) {
   LAP_TRY(write_run_files(t, status));
   char *metrics = lap_run_directory_path(t->config->run_dir, "metrics.jsonl");
-  lap_code code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
+  lap_code code = look_for_lost_steps(t, metrics, status);
+  if (code == LAP_OK) code = lap_metrics_truncate(metrics, (int64_t)t->state->step, status);
   if (code == LAP_OK) code = lap_metrics_best_eval(metrics, &t->best_step, &t->best_loss, status);
   if (code == LAP_OK) code = look_for_step(t, metrics, status);
   if (code == LAP_OK) code = lap_spikes_restore(&t->spikes, metrics, status);

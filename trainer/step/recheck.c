@@ -115,16 +115,35 @@ static bool is_due(const lap_config *config, uint64_t step) {
   return every > 0 && (step + 1) % (uint64_t)every == 0;
 }
 
-void lap_recheck_begin(lap_recheck *r) {
-  const uint64_t seed = (uint64_t)r->config->seed, step = r->state->step;
+/* The lanes are chosen. */
+static void assign(lap_recheck *r) {
   const lap_placement *placement = &r->state->placement;
+  lap_recheck_assign(&placement->mesh, placement->fold.schedule, placement->fold.replicas,
+                     (uint64_t)r->config->seed, r->state->step, r->lane, r->count, r->first,
+                     r->again);
+}
+
+static void choose(lap_recheck *r) {
+  r->count = lap_recheck_choose((uint64_t)r->config->seed, r->state->step,
+                                lap_mesh_lanes(&r->state->placement.mesh), r->most, r->lane);
+}
+
+void lap_recheck_begin(lap_recheck *r) {
   r->count = 0;
   r->target = NULL;
   r->found = false;
-  if (!is_due(r->config, step)) return;
-  r->count = lap_recheck_choose(seed, step, lap_mesh_lanes(&placement->mesh), r->most, r->lane);
-  lap_recheck_assign(&placement->mesh, placement->fold.schedule, placement->fold.replicas, seed,
-                     step, r->lane, r->count, r->first, r->again);
+  if (!is_due(r->config, r->state->step)) return;
+  choose(r);
+  assign(r);
+}
+
+void lap_recheck_doubt(lap_recheck *r, const double *losses) {
+  const int lanes = lap_mesh_lanes(&r->state->placement.mesh);
+  r->count = 0;
+  for (int lane = 0; lane < lanes && r->count < r->most; ++lane)
+    if (!isfinite(losses[lane])) r->lane[r->count++] = lane;
+  if (r->count == 0) choose(r);
+  assign(r);
 }
 
 void lap_recheck_watch(lap_recheck *r, int lane) {
@@ -489,6 +508,51 @@ lap_code lap_recheck_run(lap_recheck *r, const lap_recheck_computer *computer, l
   *lap_comm_traffic(comm) = sent;
   *lap_comm_mesh_traffic(comm) = mesh;
   return code;
+}
+
+/* --- a step made twice --- */
+
+static bool is_equal(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
+
+/* The ranks that compute the lane first; of several, one of them is wrong. */
+static void suspect_lane(lap_recheck *r, int lane) {
+  const lap_fold *fold = &r->state->placement.fold;
+  r->lane[0] = lane;
+  r->count = 1;
+  assign(r);
+  memset(r->verdict.suspect, 0,
+         (size_t)lap_comm_size(r->state->placement.comm) * sizeof *r->verdict.suspect);
+  for (int m = 0; m < fold->model_ranks; ++m)
+    r->verdict.suspect[r->first[0] * fold->model_ranks + m] = true;
+  r->verdict.decided = fold->model_ranks == 1;
+  r->found = true;
+}
+
+lap_code lap_recheck_compare(lap_recheck *r, const double *before, const double *after,
+                             double norm_before, double norm_after, lap_status *status) {
+  static const char ending[] = "No update was made in this step";
+  const int lanes = lap_mesh_lanes(&r->state->placement.mesh);
+  const uint64_t step = r->state->step + 1;
+  int lane = 0;
+  while (lane < lanes && is_equal(before[lane], after[lane])) ++lane;
+  if (lane < lanes) {
+    char suspects[WORDS] = "";
+    suspect_lane(r, lane);
+    add_suspects(r, suspects);
+    return lap_fail(status, LAP_NONFINITE,
+                    "step %" PRIu64
+                    ": lane %d had a loss of %g, and of %g when the same ranks computed it again. "
+                    "%s: %s. %s",
+                    step, lane, before[lane], after[lane],
+                    r->verdict.decided ? "Computed wrongly" : "One of them computed wrongly",
+                    suspects, ending);
+  }
+  if (is_equal(norm_before, norm_after)) return LAP_OK;
+  return lap_fail(status, LAP_NONFINITE,
+                  "step %" PRIu64
+                  ": the gradient norm was %g, and %g when the same ranks computed all lanes "
+                  "again: nobody knows which rank computed wrongly. %s",
+                  step, norm_before, norm_after, ending);
 }
 
 const lap_recheck_verdict *lap_recheck_found(const lap_recheck *r) {

@@ -16,6 +16,10 @@
  *   lap_recheck_begin                  before the first lane
  *   lap_recheck_watch, _take...        in each lane
  *   lap_recheck_run                    after the last, before the update
+ *
+ * A step whose loss or gradient is not finite is made twice, whether a recheck is due or not:
+ *   lap_recheck_doubt                  in the place of lap_recheck_begin
+ *   lap_recheck_compare                what all lanes came to, when the rest is done
  */
 #ifndef LAP_TRAINER_STEP_RECHECK_H
 #define LAP_TRAINER_STEP_RECHECK_H
@@ -38,6 +42,9 @@ void lap_recheck_bytes(const lap_config *config, const lap_state *state, lap_mem
 
 /* Not collective. Chooses the lanes of the step that begins, if it is due. */
 void lap_recheck_begin(lap_recheck *recheck);
+/* Not collective. Chooses the lanes that are computed again when the step is made once more: those
+ * whose loss, of `losses` [lanes], is not finite; where there are none, as lap_recheck_begin. */
+void lap_recheck_doubt(lap_recheck *recheck, const double *losses);
 /* Not collective. From here on `lane` is computed for the first time; -1: none is. */
 void lap_recheck_watch(lap_recheck *recheck, int lane);
 /* Not collective. The gradient of the block is whole: `gradients` [buckets] as the pass has them.
@@ -68,7 +75,12 @@ typedef struct {
  * are not counted as those of a step. */
 lap_code lap_recheck_run(lap_recheck *recheck, const lap_recheck_computer *computer,
                          lap_status *status);
-/* Not collective. NULL: no lane differed. */
+/* Not collective, the same on all ranks. Whether the same ranks have come twice to the same losses
+ * [lanes] and gradient norm, where a NaN is a NaN; else LAP_NONFINITE. Who contradicts himself in a
+ * lane is wrong. */
+lap_code lap_recheck_compare(lap_recheck *recheck, const double *before, const double *after,
+                             double norm_before, double norm_after, lap_status *status);
+/* Not collective. NULL: no lane differed, or nobody knows whose. */
 const lap_recheck_verdict *lap_recheck_found(const lap_recheck *recheck);
 
 #endif

@@ -59,12 +59,6 @@ struct lap_stepper {
   double seconds[LAP_PHASES];
 };
 
-const char *lap_phase_name(lap_phase phase) {
-  static const char *const names[LAP_PHASES] = {"data",   "model",  "sum lanes",
-                                                "reduce", "update", "gather"};
-  return names[phase];
-}
-
 /* Ranges that this rank owns, without copies, as elements of the canonical vector: this rank's
  * vector is a part of it. */
 static lap_segment_sum *create_norm_sum(const lap_state *state) {
@@ -81,21 +75,6 @@ static lap_segment_sum *create_norm_sum(const lap_state *state) {
   const lap_placement *placement = &state->placement;
   lap_segment_sum_count(sum, &placement->mesh, placement->fold.lanes, state->partition, base);
   return sum;
-}
-
-lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
-                               bool allocate) {
-  return lap_gemma2_record(
-      &config->model, &(lap_gemma2_recording){.mode = LAP_GEMMA2_TRAIN,
-                                              .objective = &config->objective,
-                                              .sequences = config->batch.micro_sequences,
-                                              .length = config->data.sequence_length,
-                                              .teacher_k = teacher_k,
-                                              .threads = config->threads,
-                                              .shards = shards,
-                                              .recompute = config->recompute,
-                                              .bfloat16 = config->precision == LAP_MATMUL_BFLOAT16,
-                                              .allocate = allocate});
 }
 
 /* With cyclic lanes of one micro-batch, a layer's gradient is complete when the backward pass
@@ -522,6 +501,35 @@ static lap_code compare_outcomes(const lap_stepper *s, const lap_step_result *r,
                               s->state->step + 1);
 }
 
+/* Collective. All of a step that was not finite again, before it counts as bad: is it the texts, or
+ * a rank that has computed wrongly? */
+static lap_code repeat(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
+                       double *since, lap_status *status) {
+  const lap_recheck_computer computer = {s, compute_again};
+  const int lanes = lap_mesh_lanes(&s->state->placement.mesh);
+  double *before = lap_allocate(lanes, sizeof *before), *after = lap_allocate(lanes, sizeof *after);
+  double sums[SUMS];
+  lap_comm *comm = s->state->placement.comm;
+  const lap_traffic sent = *lap_comm_traffic(comm);
+  const lap_mesh_traffic mesh = *lap_comm_mesh_traffic(comm);
+  if (s->wrong.code != LAP_OK) requests.failure = &s->wrong;
+  lap_stepper_lane_losses(s, before);
+  lap_recheck_doubt(s->recheck, before);
+  lap_code code = run_lanes(s, requests, sums, since, status);
+  result->left = code == LAP_OK && sums[SUM_ENDED] >= SECOND_COUNT;
+  if (code == LAP_OK && !result->left) code = lap_recheck_run(s->recheck, &computer, status);
+  if (code == LAP_OK && !result->left) {
+    const lap_step_result now = result_of(s, sums, since);
+    lap_stepper_lane_losses(s, after);
+    code = lap_recheck_compare(s->recheck, before, after, result->grad_norm, now.grad_norm, status);
+  }
+  *lap_comm_traffic(comm) = sent;
+  *lap_comm_mesh_traffic(comm) = mesh;
+  free(before);
+  free(after);
+  return code;
+}
+
 lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
                          lap_status *status) {
   lap_state *state = s->state;
@@ -542,9 +550,11 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   const float factor =
       result->skipped ? 0 : gradient_factor(s, result->grad_norm, sums[SUM_COUNTED]);
   LAP_TRY(compare_outcomes(s, result, sums, factor, status));
+  if (result->bad) check_state(s, state->step + 1); /* a bit may have made a weight infinite */
+  if (result->bad && s->recheck) LAP_TRY(repeat(s, requests, result, &since, status));
+  if (result->left) return LAP_OK;
   account(s, LAP_PHASE_REDUCE, &since);
   if (!result->skipped) update_weights(s, factor, result->learning_rate, &since);
-  if (result->bad) check_state(s, state->step + 1); /* a bit may have made a weight infinite */
   state->bad_steps = result->bad ? state->bad_steps + 1 : 0;
   state->step += 1;
   return LAP_OK;

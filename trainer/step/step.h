@@ -9,9 +9,9 @@
  *   AdamW on what is owned here             one float32 factor for mean and clipping
  *   gather of the weights                   runs beside the next step, which waits block by block
  *
- * A step whose loss or gradient is not finite changes nothing but the step and bad-step counts, and
- * checks the whole state, where a bit may have flipped; a step without counted positions, which is
- * not bad, changes nothing but the step.
+ * A step whose loss or gradient is not finite checks the whole state, where a bit may have flipped,
+ * and with rechecks is made a second time; then it changes nothing but the step and bad-step
+ * counts. A step without counted positions, which is not bad, changes nothing but the step.
  */
 #ifndef LAP_TRAINER_STEP_STEP_H
 #define LAP_TRAINER_STEP_STEP_H
@@ -22,18 +22,7 @@
 #include "trainer/state/state.h"
 #include "trainer/step/batches.h"
 #include "trainer/step/recheck.h"
-
-typedef enum {
-  LAP_PHASE_DATA,   /* reading windows and cache rows */
-  LAP_PHASE_MODEL,  /* forward and backward */
-  LAP_PHASE_SUM,    /* merging lanes held on this rank */
-  LAP_PHASE_REDUCE, /* losses and gradients between ranks, waiting for the slowest included */
-  LAP_PHASE_UPDATE, /* norm and AdamW */
-  LAP_PHASE_GATHER, /* starting to send weights; waits for them are in LAP_PHASE_MODEL */
-  LAP_PHASES
-} lap_phase;
-
-const char *lap_phase_name(lap_phase phase);
+#include "trainer/step/record.h"
 
 typedef struct {
   double loss, ce, kd, kl; /* means over counted positions; NaN where nothing was counted */
@@ -75,16 +64,14 @@ void lap_stepper_destroy(lap_stepper *stepper);
  * stepper's, recorded without memory. */
 void lap_stepper_bytes(const lap_config *config, const lap_state *state, const lap_gemma2 *model,
                        int64_t teacher_k, lap_memory_table *memory);
-/* The model of the stepper; recorded without memory where `allocate` is false. */
-lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards, int64_t teacher_k,
-                               bool allocate);
 
 /* Collective. Does step `state->step` and counts it. The new weights may still be in flight when
  * it returns (block_weights.h). A failure on any rank (of data, or in its requests) is returned on
  * all of them, with the state as before the step; so is wrong arithmetic (LAP_NONFINITE): of a lane
  * that was computed again, of a loss or norm that not all ranks have worked out alike, or what a
- * rank has found in the step before. A step that is left is finished without computing, for those
- * that wait for messages. */
+ * rank has found in the step before. A step that is not finite is made twice where the config asks
+ * for rechecks: a rank that made it so may have computed wrongly. A step that is left is finished
+ * without computing, for those that wait for messages. */
 lap_code lap_stepper_run(lap_stepper *stepper, lap_step_requests requests, lap_step_result *result,
                          lap_status *status);
 /* Not collective, the same on all ranks. Who computed wrongly in the last step, which ended for

@@ -234,6 +234,27 @@ static void the_lines_of_a_step_are_found(void **state) {
   assert_false(made || evaluated);
 }
 
+static void the_last_step_is_the_largest_of_all_lines(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int64_t last;
+  } cases[] = {{"", 0},
+               {"not JSON\n", 0},
+               {STEP_5 "{\"step\": 9", 5}, /* cut by a kill */
+               {"{\"step\": 7, \"eval\": {\"loss\": 2}}\n" STEP_5, 7}};
+  lap_status status = {0};
+  int64_t last;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    write_text(cases[i].text);
+    assert_int_equal(lap_metrics_last_step(path, &last, &status), LAP_OK);
+    assert_int_equal(last, cases[i].last);
+  }
+  unlink(path);
+  assert_int_equal(lap_metrics_last_step(path, &last, &status), LAP_OK);
+  assert_int_equal(last, 0);
+}
+
 static void a_full_disk_is_reported(void **state) {
   (void)state;
   lap_status status = {0};
@@ -287,6 +308,7 @@ int main(void) {
       cmocka_unit_test(a_missing_file_is_nothing_to_truncate),
       cmocka_unit_test(the_best_evaluation_is_found_again),
       cmocka_unit_test(the_lines_of_a_step_are_found),
+      cmocka_unit_test(the_last_step_is_the_largest_of_all_lines),
       cmocka_unit_test(a_full_disk_is_reported),
       cmocka_unit_test(a_job_that_was_taken_over_appends_nothing),
   };

@@ -1,6 +1,7 @@
 /* recheck: which lanes are computed again and by whom, who is right, and what a step does when a
  * rank computes a lane wrongly. Linked so that passes over the model come through here (--wrap): a
  * test can flip a bit of a gradient as backward leaves a layer. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,6 +124,7 @@ static void the_majority_is_right(void **state) {
 static struct {
   int rank;        /* -1: none */
   int first, last; /* passes of that rank in the step that are spoilt, from 1 */
+  bool to_nan;     /* not one bit, but a NaN */
   bool in_loss;    /* of the pass, instead of: */
   bool nan;        /* of all ranks, each time with other bits, instead of one bit: */
   int block;       /* in whose backward */
@@ -159,6 +161,7 @@ static void leave_and_spoil(void *context, int block, bool backward) {
     memcpy(&bits, value, sizeof bits);
     bits ^= 1U << 18; /* the next micro-batch is added to it */
     memcpy(value, &bits, sizeof bits);
+    if (fault.to_nan) make_nan(value);
   }
   now.pass->hooks->leave(context, block, backward);
 }
@@ -170,7 +173,7 @@ void __wrap_lap_gemma2_replay_float(lap_gemma2 *model, const lap_gemma2_pass *pa
   lap_gemma2_pass spoilt = *pass;
   spoilt.hooks = &hooks;
   __real_lap_gemma2_replay_float(model, &spoilt);
-  if (is_wrong() && fault.in_loss) pass->losses->loss[1] += 1e-6;
+  if (is_wrong() && fault.in_loss) pass->losses->loss[1] += fault.to_nan ? NAN : 1e-6;
 }
 
 static int fills, failing_fill; /* 0: none */
@@ -202,7 +205,7 @@ static void start_run(small_run *r, lap_comm *comm, settings with) {
   small_run_start(r, comm, small_run_config(config_text, with.overrides, with.count), NULL);
   now.rank = lap_comm_rank(comm);
   fault.rank = -1;
-  fault.in_loss = fault.nan = false;
+  fault.in_loss = fault.nan = fault.to_nan = false;
 }
 
 static lap_code step(small_run *r, lap_status *status) {
@@ -381,6 +384,70 @@ static void a_nan_is_a_nan_whatever_its_bits(void **state) {
   small_run_end(&r);
 }
 
+/* Where no recheck is due. Only one is computed wrongly, so the texts are not at fault; the first
+ * micro-batch of the rank's first lane. */
+static void a_nan_that_comes_once_is_no_bad_batch(void **state) {
+  static const char *const shards[] = {"mesh.shard=none", "mesh.shard=optimizer",
+                                       "mesh.shard=gradients", "mesh.shard=full"};
+  lap_comm *comm = *state;
+  for (int i = 0; i < 8; ++i) {
+    const int rank = i % lap_comm_size(comm);
+    small_run r;
+    lap_status status;
+    char before[LAP_SHA256_HEX], after[LAP_SHA256_HEX];
+    start_run(&r, comm,
+              (settings){(const char *const[]){"integrity.recheck.every=1000", shards[i / 2]}, 2});
+    aim(&r, tensor_name, 2);
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    small_run_sha256(&r, before);
+    fault.rank = rank;
+    fault.first = fault.last = 1;
+    fault.to_nan = true;
+    fault.in_loss = i % 2;
+    assert_int_equal(step(&r, &status), LAP_NONFINITE);
+    if (fault.in_loss) {
+      assert_says(&status, " had a loss of nan, and of ");
+      assert_says(&status, "omputed wrongly: ");
+      assert_says(&status, "rank %d on ", rank);
+      assert_true(lap_stepper_verdict(r.stepper)->suspect[rank]);
+      assert_int_equal(suspects(&r, comm), layout_of(&r).model_ranks);
+    } else {
+      assert_says(&status, "step 2: the gradient norm was nan, and ");
+      assert_null(lap_stepper_verdict(r.stepper));
+    }
+    small_run_sha256(&r, after);
+    assert_string_equal(before, after);
+    assert_int_equal(r.state->bad_steps, 0);
+    fault.rank = -1; /* and goes on */
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    small_run_end(&r);
+  }
+}
+
+/* Where no recheck is due, and again and again. */
+static void a_rank_that_always_makes_a_nan_is_named(void **state) {
+  lap_comm *comm = *state;
+  const int rank = lap_comm_size(comm) - 1;
+  small_run r;
+  lap_status status;
+  start_run(&r, comm, (settings){(const char *const[]){"integrity.recheck.every=1000"}, 1});
+  const layout l = layout_of(&r);
+  fault.rank = rank;
+  fault.first = 1;
+  fault.last = 1000;
+  fault.to_nan = fault.in_loss = true;
+  const lap_code code = step(&r, &status);
+  if (l.replicas == 1) {
+    assert_int_equal(code, LAP_OK); /* it agrees with itself */
+  } else {
+    assert_int_equal(code, LAP_NONFINITE);
+    assert_says(&status, "step 1: the losses of lane ");
+    assert_true(lap_stepper_verdict(r.stepper)->suspect[rank]);
+    assert_int_equal(lap_stepper_verdict(r.stepper)->decided, l.replicas >= 3);
+  }
+  small_run_end(&r);
+}
+
 /* Whatever it computes: of two replicas nobody can tell which one is wrong. Alone, a rank that
  * always makes the same mistake agrees with itself. */
 static void a_rank_that_is_always_wrong_is_found_by_a_third(void **state) {
@@ -475,6 +542,8 @@ int main(void) {
       cmocka_unit_test(a_bit_that_flips_once_is_found_and_the_rank_named),
       cmocka_unit_test(a_loss_that_is_wrong_is_found_and_the_rank_named),
       cmocka_unit_test(a_nan_is_a_nan_whatever_its_bits),
+      cmocka_unit_test(a_nan_that_comes_once_is_no_bad_batch),
+      cmocka_unit_test(a_rank_that_always_makes_a_nan_is_named),
       cmocka_unit_test(a_rank_that_is_always_wrong_is_found_by_a_third),
       cmocka_unit_test(of_model_ranks_the_one_is_named_whose_gradients_differ),
       cmocka_unit_test(steps_that_are_not_due_are_not_looked_at),
