@@ -107,6 +107,14 @@ static void run_child(const lap_sandbox *sandbox, lap_sandbox_task task, const v
 
 /* --- the parent --- */
 
+struct lap_sandbox_child {
+  lap_sandbox sandbox; /* path is a copy */
+  pid_t pid;           /* below 1: there is none, and `failure` says why */
+  int pipe_end;
+  size_t result_bytes;
+  lap_status failure;
+};
+
 static bool read_all(int pipe_end, void *bytes, size_t count) {
   char *next = bytes;
   while (count > 0) {
@@ -155,30 +163,58 @@ static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status)
                   number ? ")" : "", advice);
 }
 
-/* The outcome comes through the pipe: the wait status is not always to be had. */
-lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
-                         void *result, size_t result_bytes, lap_status *status) {
-  int ends[2], how = -1;
-  if (pipe2(ends, O_CLOEXEC) != 0) return cannot_try(sandbox, "pipe", status);
+lap_sandbox_child *lap_sandbox_begin(const lap_sandbox *sandbox, lap_sandbox_task task,
+                                     const void *context, size_t result_bytes) {
+  lap_sandbox_child *child = lap_allocate(1, sizeof *child);
+  *child = (lap_sandbox_child){
+      .sandbox = *sandbox, .pid = -1, .pipe_end = -1, .result_bytes = result_bytes};
+  child->sandbox.path = lap_copy_string(sandbox->path);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    cannot_try(sandbox, "pipe", &child->failure);
+    return child;
+  }
   sigset_t before;
   lap_stop_hold(&before);
-  const pid_t parent = getpid(), child = fork();
-  if (child == 0) run_child(sandbox, task, context, result_bytes, ends[1], parent);
-  const int reason = errno;
+  const pid_t parent = getpid(), pid = fork();
+  if (pid == 0) run_child(sandbox, task, context, result_bytes, ends[1], parent);
+  if (pid < 0) cannot_try(sandbox, "fork", &child->failure);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   close(ends[1]);
-  void *sent = lap_allocate(result_bytes, 1);
+  child->pid = pid;
+  child->pipe_end = ends[0];
+  return child;
+}
+
+/* The outcome comes through the pipe: the wait status is not always to be had. */
+static lap_code hear(const lap_sandbox_child *child, void *result, lap_status *status) {
+  int how = -1;
+  void *sent = lap_allocate(child->result_bytes, 1);
   lap_status outcome = {0};
-  const bool arrived = child > 0 && read_all(ends[0], sent, result_bytes) &&
-                       read_all(ends[0], &outcome, sizeof outcome);
-  close(ends[0]);
-  errno = reason;
-  lap_code code = child > 0 ? LAP_OK : cannot_try(sandbox, "fork", status);
-  while (child > 0 && waitpid(child, &how, 0) < 0 && errno == EINTR) continue;
-  if (code == LAP_OK && !arrived) code = explain(sandbox, how, status);
-  if (code == LAP_OK && outcome.code != LAP_OK)
+  const bool arrived = read_all(child->pipe_end, sent, child->result_bytes) &&
+                       read_all(child->pipe_end, &outcome, sizeof outcome);
+  while (waitpid(child->pid, &how, 0) < 0 && errno == EINTR) continue;
+  lap_code code = LAP_OK;
+  if (!arrived)
+    code = explain(&child->sandbox, how, status);
+  else if (outcome.code != LAP_OK)
     code = lap_fail(status, outcome.code, "%.*s", LAP_MESSAGE_SIZE - 1, outcome.message);
-  if (code == LAP_OK && result_bytes > 0) memcpy(result, sent, result_bytes);
+  else if (child->result_bytes > 0)
+    memcpy(result, sent, child->result_bytes);
   free(sent);
   return code;
+}
+
+lap_code lap_sandbox_end(lap_sandbox_child *child, void *result, lap_status *status) {
+  if (child->pid < 1) *status = child->failure;
+  const lap_code code = child->pid < 1 ? status->code : hear(child, result, status);
+  if (child->pipe_end >= 0) close(child->pipe_end);
+  free((char *)child->sandbox.path);
+  free(child);
+  return code;
+}
+
+lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
+                         void *result, size_t result_bytes, lap_status *status) {
+  return lap_sandbox_end(lap_sandbox_begin(sandbox, task, context, result_bytes), result, status);
 }

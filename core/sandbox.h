@@ -39,6 +39,14 @@ typedef struct {
 lap_code lap_sandbox_run(const lap_sandbox *sandbox, lap_sandbox_task task, const void *context,
                          void *result, size_t result_bytes, lap_status *status);
 
+/* The same in two parts, for several children at once: the child begins, the caller goes on, and
+ * asks for the outcome later. A result of more than some 60 KB waits in the child until then. Every
+ * child is ended, which frees it; `context` and what it points to may change once it has begun. */
+typedef struct lap_sandbox_child lap_sandbox_child;
+lap_sandbox_child *lap_sandbox_begin(const lap_sandbox *sandbox, lap_sandbox_task task,
+                                     const void *context, size_t result_bytes);
+lap_code lap_sandbox_end(lap_sandbox_child *child, void *result, lap_status *status);
+
 #ifdef __cplusplus
 }
 #endif

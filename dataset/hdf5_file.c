@@ -16,8 +16,8 @@
 
 static const uint64_t LARGEST_CHUNK_BYTES = UINT64_C(1) << 30;
 
-lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *context, void *result,
-                      size_t result_bytes, lap_status *status) {
+lap_code lap_hdf5_try_begin(const char *path, lap_sandbox_task task, const void *context,
+                            size_t result_bytes, lap_sandbox_child **child, lap_status *status) {
   enum { SLOWEST_RATE = 256 << 10, LEAST_BYTES = 1 << 30, MOST_GROWTH = 16 };
   static const double least_seconds = 0.25;
   struct stat facts;
@@ -28,7 +28,15 @@ lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *conte
                                .seconds = least_seconds + (double)facts.st_size / SLOWEST_RATE,
                                .bytes = LEAST_BYTES + (size_t)facts.st_size * MOST_GROWTH};
   H5open(); /* here once instead of in every child */
-  return lap_sandbox_run(&sandbox, task, context, result, result_bytes, status);
+  *child = lap_sandbox_begin(&sandbox, task, context, result_bytes);
+  return LAP_OK;
+}
+
+lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *context, void *result,
+                      size_t result_bytes, lap_status *status) {
+  lap_sandbox_child *child;
+  LAP_TRY(lap_hdf5_try_begin(path, task, context, result_bytes, &child, status));
+  return lap_sandbox_end(child, result, status);
 }
 
 /* HDF5 does not take the file: because of what is in it, or because the disk does not give that? */

@@ -62,6 +62,9 @@ typedef struct {
  * its size, of memory. LAP_DATA also where there is no file. */
 lap_code lap_hdf5_try(const char *path, lap_sandbox_task task, const void *context, void *result,
                       size_t result_bytes, lap_status *status);
+/* The first part of that: the child begins; lap_sandbox_end waits for it. */
+lap_code lap_hdf5_try_begin(const char *path, lap_sandbox_task task, const void *context,
+                            size_t result_bytes, lap_sandbox_child **child, lap_status *status);
 
 lap_code lap_hdf5_open(const char *path, lap_hdf5_file *file, lap_status *status);
 /* Also drops a file of lap_hdf5_create that is not to appear. Closing twice is fine. */

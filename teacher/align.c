@@ -311,21 +311,20 @@ static void notice_weakness(lap_cache *cache, const lap_alignment *all) {
       lap_cache_path(cache, 0), all->scored, cache->schema.teacher);
 }
 
-lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, bool by_flags,
-                               lap_status *status) {
+lap_code lap_cache_check_shift(lap_cache *cache, const lap_alignment *alignments, bool allow_shift,
+                               bool by_flags, lap_status *status) {
   lap_alignment all = {0}, together = {0};
   const char *last_small = NULL;
   const bool on_purpose = cache->schema.swapped_percent > 0;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
-    lap_alignment one = {0};
-    LAP_TRY(lap_alignment_add(cache, i, &one, status));
-    add_sums(&all, &one);
+    const lap_alignment *one = &alignments[i];
+    add_sums(&all, one);
     if (allow_shift || on_purpose || lap_cache_vouches(cache, i)) continue;
-    if (one.rows < LEAST_ALONE) {
-      add_sums(&together, &one);
+    if (one->rows < LEAST_ALONE) {
+      add_sums(&together, one);
       last_small = lap_cache_path(cache, i);
-    } else if (lap_alignment_is_shifted(&one)) {
-      return refuse(lap_cache_path(cache, i), &one, by_flags, status);
+    } else if (lap_alignment_is_shifted(one)) {
+      return refuse(lap_cache_path(cache, i), one, by_flags, status);
     }
   }
   if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, by_flags, status);

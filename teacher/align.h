@@ -60,10 +60,11 @@ bool lap_alignment_is_weak(const lap_alignment *alignment);
 /* Whether the rows have the rows_sha256 of their file, once they were tried. */
 bool lap_cache_vouches(const lap_cache *cache, size_t shard);
 
-/* Looks at all shards. LAP_DATA "rows look shifted by one", naming the file, unless `allow_shift`
- * or the rows are out of place on purpose (swapped_percent), with what may be done by who has only
- * flags (`by_flags`) or has keys to set; what else is odd becomes the cache's notice. */
-lap_code lap_cache_check_shift(lap_cache *cache, bool allow_shift, bool by_flags,
-                               lap_status *status);
+/* What the sums of all shards say, `alignments` [shards of the tokens]. LAP_DATA "rows look shifted
+ * by one", naming the file, unless `allow_shift` or the rows are out of place on purpose
+ * (swapped_percent), with what may be done by who has only flags (`by_flags`) or has keys to set;
+ * what else is odd becomes the cache's notice. */
+lap_code lap_cache_check_shift(lap_cache *cache, const lap_alignment *alignments, bool allow_shift,
+                               bool by_flags, lap_status *status);
 
 #endif

@@ -7,9 +7,9 @@
 #include "core/memory.h"
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
-#include "teacher/align.h"
 #include "teacher/cache_internal.h"
 #include "teacher/cache_sandbox.h"
+#include "teacher/look.h"
 
 /* --- what the tokens and the run expect of a file --- */
 
@@ -123,12 +123,12 @@ static lap_code check_complete(const lap_cache *cache, const char *pattern, cons
   return LAP_OK;
 }
 
-static void report(const lap_cache_expectation *expectation, const char *step, size_t done,
-                   size_t total) {
+static void report(const lap_cache_expectation *expectation, size_t done, size_t total) {
   if (!expectation) return;
   lap_progress_report(
       expectation->hook,
-      (lap_progress_state){.step = step, .unit = "files", .done = done, .total = total});
+      (lap_progress_state){
+          .step = "open cache files", .unit = "files", .done = done, .total = total});
 }
 
 static lap_code match_files(lap_cache *cache, const found_files *files,
@@ -140,7 +140,7 @@ static lap_code match_files(lap_cache *cache, const found_files *files,
     LAP_TRY(lap_cache_file_identity(files->paths[i], &file, status));
     LAP_TRY(accept_file(cache, files->paths[i], files, &file, &first_path, expectation, status));
     memcpy(last_sha256, file.tokens_sha256, LAP_SHA256_HEX);
-    report(expectation, "open cache files", i + 1, files->count);
+    report(expectation, i + 1, files->count);
   }
   return check_complete(cache, files->pattern, files->paths[files->count - 1], last_sha256, status);
 }
@@ -150,19 +150,13 @@ static lap_code open_files(const found_files *files, const lap_token_set *tokens
                            lap_status *status) {
   lap_cache *opened = lap_cache_create(tokens);
   lap_code code = match_files(opened, files, expectation, status);
-  if (code == LAP_OK) lap_cache_prepare_reading(opened);
-  /* Here, and not when a row is first read: a child is cheap while the process is small. */
-  for (size_t i = 0; expectation && i < tokens->count && code == LAP_OK; ++i) {
-    code = lap_cache_try_rows(opened, i, status);
-    report(expectation, "check and hash the cache", i + 1, tokens->count);
-  }
-  if (code == LAP_OK && expectation)
-    code = lap_cache_check_shift(opened, expectation->allow_shift, expectation->by_flags, status);
-  if (code == LAP_OK)
-    *cache = opened;
-  else
+  if (code != LAP_OK) {
     lap_cache_close(opened);
-  return code;
+    return code;
+  }
+  lap_cache_prepare_reading(opened);
+  *cache = opened;
+  return LAP_OK;
 }
 
 /* --- several draws --- */
@@ -223,7 +217,7 @@ static lap_code open_draws(found_files *files, const int64_t *seeds, size_t coun
   return code;
 }
 
-lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
+lap_code lap_cache_find(const char *pattern, const lap_token_set *tokens,
                         const lap_cache_expectation *expectation, lap_cache **cache,
                         lap_status *status) {
   *cache = NULL;
@@ -240,5 +234,31 @@ lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
     code = open_files(&files, tokens, expectation, cache, status);
   free(seeds);
   lap_paths_release(files.paths, files.count);
+  return code;
+}
+
+/* Here, and not when a row is first read: a child is cheap while the process is small. */
+static lap_code look_at_all(lap_cache *cache, const lap_cache_expectation *expectation,
+                            lap_status *status) {
+  const lap_cache_share all = {.first = 0, .every = 1, .children = 1, .hook = expectation->hook};
+  lap_cache_finding *findings =
+      lap_allocate((int64_t)lap_cache_file_count(cache), sizeof *findings);
+  lap_code code = lap_cache_look(cache, &all, findings, status);
+  if (code == LAP_OK)
+    code =
+        lap_cache_accept(cache, findings, expectation->allow_shift, expectation->by_flags, status);
+  free(findings);
+  return code;
+}
+
+lap_code lap_cache_open(const char *pattern, const lap_token_set *tokens,
+                        const lap_cache_expectation *expectation, lap_cache **cache,
+                        lap_status *status) {
+  LAP_TRY(lap_cache_find(pattern, tokens, expectation, cache, status));
+  if (!expectation) return LAP_OK;
+  const lap_code code = look_at_all(*cache, expectation, status);
+  if (code == LAP_OK) return LAP_OK;
+  lap_cache_close(*cache);
+  *cache = NULL;
   return code;
 }

@@ -50,15 +50,20 @@ static lap_code hash_rows(const lap_cache_file *file, lap_sha256_stream *stream,
   return code;
 }
 
-static lap_code hash_file(const void *context, void *digest, lap_status *status) {
-  const rows_of_file *rows = context;
+lap_code lap_cache_file_hash(const char *path, const char *tokens_sha256,
+                             uint8_t digest[LAP_SHA256_SIZE], lap_status *status) {
   lap_cache_file file;
-  LAP_TRY(lap_cache_file_open(rows->path, &file, status));
-  lap_sha256_stream *stream = lap_rows_digest_create(rows->tokens_sha256);
+  LAP_TRY(lap_cache_file_open(path, &file, status));
+  lap_sha256_stream *stream = lap_rows_digest_create(tokens_sha256);
   const lap_code code = hash_rows(&file, stream, status);
   lap_sha256_finish(stream, digest);
   lap_cache_file_close(&file);
   return code;
+}
+
+static lap_code hash_file(const void *context, void *digest, lap_status *status) {
+  const rows_of_file *rows = context;
+  return lap_cache_file_hash(rows->path, rows->tokens_sha256, digest, status);
 }
 
 lap_code lap_cache_file_try(const char *path, const char *tokens_sha256,

@@ -21,5 +21,8 @@ lap_code lap_cache_file_identity(const char *path, lap_cache_identity *identity,
  * or does not survive it. */
 lap_code lap_cache_file_try(const char *path, const char *tokens_sha256,
                             uint8_t digest[LAP_SHA256_SIZE], lap_status *status);
+/* The same in this process: for a child that does more with the file. */
+lap_code lap_cache_file_hash(const char *path, const char *tokens_sha256,
+                             uint8_t digest[LAP_SHA256_SIZE], lap_status *status);
 
 #endif

@@ -15,7 +15,6 @@
 
 #include "core/json.h"
 #include "mpi/transport/agree.h"
-#include "teacher/cache_open.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/human.h"
 #include "trainer/cli/session.h"
@@ -30,6 +29,7 @@
 #include "trainer/measure/calibration.h"
 #include "trainer/measure/document_losses.h"
 #include "trainer/model/evaluate.h"
+#include "trainer/model/examine_cache.h"
 
 typedef struct {
   const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise, *judge;
@@ -132,6 +132,17 @@ static lap_code set_windows(const eval_flags *flags, const lap_config *config, l
   return LAP_OK;
 }
 
+static lap_cache_expectation expectation(const eval_inputs *in) {
+  const lap_config *config = in->model.source.config;
+  return (lap_cache_expectation){.vocab_size = (uint32_t)config->model.vocab_size,
+                                 .sequence_length = in->data.sequence_length,
+                                 .document_mask = in->data.document_mask,
+                                 .allow_context_mismatch = config->teacher.allow_context_mismatch,
+                                 .allow_shift = config->teacher.allow_shift,
+                                 .by_flags = true,
+                                 .to_measure = true};
+}
+
 static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *status) {
   const lap_config *config = in->model.source.config;
   LAP_TRY(lap_model_open_tokens(&in->model.source, flags->tokens, &in->tokens, status));
@@ -143,15 +154,8 @@ static lap_code open_data(const eval_flags *flags, eval_inputs *in, lap_status *
   in->data = (lap_data){.tokens = &in->tokens, .document_mask = config->data.document_mask};
   LAP_TRY(set_windows(flags, config, &in->data, status));
   if (!flags->cache) return LAP_OK;
-  const lap_cache_expectation expected = {
-      .vocab_size = (uint32_t)config->model.vocab_size,
-      .sequence_length = in->data.sequence_length,
-      .document_mask = in->data.document_mask,
-      .allow_context_mismatch = config->teacher.allow_context_mismatch,
-      .allow_shift = config->teacher.allow_shift,
-      .by_flags = true,
-      .to_measure = true};
-  LAP_TRY(lap_cache_open(flags->cache, &in->tokens, &expected, &in->cache, status));
+  const lap_cache_expectation expected = expectation(in);
+  LAP_TRY(lap_cache_find(flags->cache, &in->tokens, &expected, &in->cache, status));
   in->data.cache = in->cache;
   return LAP_OK;
 }
@@ -305,6 +309,23 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
+/* Collective. */
+static lap_code examine_cache(const lap_session *session, const eval_flags *flags, eval_inputs *in,
+                              lap_status *status) {
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  lap_cache_expectation expected = expectation(in);
+  expected.hook = &hook;
+  lap_comm_set_activity(session->comm, "reading the cache");
+  const lap_code code =
+      lap_examine_cache(session->comm, (int)flags->model.threads, &expected, in->cache, status);
+  lap_step_progress_end(&progress);
+  LAP_TRY(code);
+  const char *notice = lap_cache_notice(in->cache);
+  if (notice) lap_console_warn(session->console, "--cache: %s", notice);
+  return LAP_OK;
+}
+
 /* Collective. Opens all, agrees on it, and says what is odd. */
 static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                             const lap_command_line *line, eval_inputs *in, lap_status *status) {
@@ -326,8 +347,7 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
   LAP_TRY(lap_checkpoint_agree(source->checkpoint, line->positional[0], session->comm, status));
   assert(source->config);
   if (source->notice) lap_console_warn(session->console, "%s", source->notice);
-  if (in->cache && lap_cache_notice(in->cache))
-    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(in->cache));
+  if (in->cache) LAP_TRY(examine_cache(session, flags, in, status));
   return lap_session_open_gemm(session, lap_config_gemm(source->config), (int)flags->model.threads,
                                status);
 }

@@ -181,7 +181,9 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   const lap_code code = lap_cache_check_all(cache, 0, inspector->bar ? &hook : NULL, status);
   lap_step_progress_end(&progress);
   LAP_TRY(code);
-  return lap_cache_check_shift(cache, false, false, status);
+  lap_alignment alignment = {0};
+  LAP_TRY(lap_alignment_add(cache, 0, &alignment, status));
+  return lap_cache_check_shift(cache, &alignment, false, false, status);
 }
 
 /* The shard is opened, and thereby verified, as the one member of a set. */

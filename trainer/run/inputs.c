@@ -10,11 +10,11 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
-#include "teacher/cache_open.h"
 #include "trainer/cli/step_progress.h"
 #include "trainer/config/origin.h"
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
+#include "trainer/model/examine_cache.h"
 #include "trainer/model/source.h"
 #include "trainer/state/hash.h"
 #include "trainer/step/schedule.h"
@@ -65,45 +65,89 @@ static lap_code check_tail(const lap_config *config, const lap_session *session,
                          "%s. To train with ghost all the same, set objective.tail=ghost", text);
 }
 
-/* The caches. A teacher is read only where it counts; evaluation goes without where its shards have
- * no cache of their own. */
-static lap_code open_caches(lap_config *config, const lap_session *session,
+static lap_cache_expectation to_learn(const lap_config *config, const lap_progress_hook *hook) {
+  lap_cache_expectation expected = expectation(config, hook);
+  expected.several_draws = true;
+  return expected;
+}
+
+static lap_cache_expectation to_measure(const lap_config *config, const lap_progress_hook *hook) {
+  lap_cache_expectation expected = expectation(config, hook);
+  expected.to_measure = true;
+  return expected;
+}
+
+static void say_without_teacher(const lap_session *session, const char *reason) {
+  lap_console_say(session->console, "evaluation goes without the teacher: %s", reason);
+}
+
+static lap_code find_train_cache(lap_config *config, const lap_progress_hook *hook, lap_inputs *in,
+                                 lap_status *status) {
+  const lap_cache_expectation expected = to_learn(config, hook);
+  if (lap_cache_find(config->teacher.cache, &in->train_tokens, &expected, &in->train_cache,
+                     status) != LAP_OK)
+    return lap_fail_context(status, "teacher.cache");
+  const lap_cache_schema *schema = lap_cache_schema_of(in->train_cache);
+  if (strcmp(schema->tokenizer_sha256, in->tokenizer_sha256))
+    return lap_fail(status, LAP_DATA,
+                    "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...",
+                    lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256, config->tokenizer,
+                    in->tokenizer_sha256);
+  const lap_config_teacher teacher = {
+      .name = lap_cache_path(in->train_cache, 0),
+      .codec = lap_codec_name(schema->codec),
+      .head = schema->exact,
+      .dense = schema->codec == LAP_CODEC_TOPK && schema->k == schema->vocab_size};
+  return lap_config_resolve_tail(config, &teacher, status);
+}
+
+/* The files of the caches. A teacher is read only where it counts; evaluation goes without where
+ * its shards have no cache of their own. */
+static lap_code find_caches(lap_config *config, const lap_session *session,
                             const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
-  const lap_cache_expectation expected = expectation(config, hook);
   if (!config->teacher.cache) return LAP_OK;
-  if (config->objective.distill_weight > 0 && config->smoothing == LAP_SMOOTHING_NONE) {
-    lap_cache_expectation to_learn = expected;
-    to_learn.several_draws = true;
-    if (lap_cache_open(config->teacher.cache, &in->train_tokens, &to_learn, &in->train_cache,
-                       status) != LAP_OK)
-      return lap_fail_context(status, "teacher.cache");
-  }
-  if (in->eval_tokens.count) {
-    lap_status reason = {0};
-    lap_cache_expectation to_measure = expected;
-    to_measure.to_measure = true;
-    if (lap_cache_open(config->teacher.cache, &in->eval_tokens, &to_measure, &in->eval_cache,
-                       &reason) != LAP_OK)
-      lap_console_say(session->console, "evaluation goes without the teacher: %s", reason.message);
-  }
-  if (in->train_cache) {
-    const lap_cache_schema *schema = lap_cache_schema_of(in->train_cache);
-    if (strcmp(schema->tokenizer_sha256, in->tokenizer_sha256))
-      return lap_fail(status, LAP_DATA,
-                      "%s: made with tokenizer %.12s..., but tokenizer %s is %.12s...",
-                      lap_cache_path(in->train_cache, 0), schema->tokenizer_sha256,
-                      config->tokenizer, in->tokenizer_sha256);
-    const lap_config_teacher teacher = {
-        .name = lap_cache_path(in->train_cache, 0),
-        .codec = lap_codec_name(schema->codec),
-        .head = schema->exact,
-        .dense = schema->codec == LAP_CODEC_TOPK && schema->k == schema->vocab_size};
-    LAP_TRY(lap_config_resolve_tail(config, &teacher, status));
-    const char *notice = lap_cache_notice(in->train_cache);
-    if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
-    return check_tail(config, session, in->train_cache, status);
-  }
+  if (config->objective.distill_weight > 0 && config->smoothing == LAP_SMOOTHING_NONE)
+    LAP_TRY(find_train_cache(config, hook, in, status));
+  if (!in->eval_tokens.count) return LAP_OK;
+  lap_status reason = {0};
+  const lap_cache_expectation expected = to_measure(config, hook);
+  if (lap_cache_find(config->teacher.cache, &in->eval_tokens, &expected, &in->eval_cache,
+                     &reason) != LAP_OK)
+    say_without_teacher(session, reason.message);
   return LAP_OK;
+}
+
+/* Collective. Where one rank has to evaluate without the teacher, all do. */
+static void examine_eval_cache(const lap_config *config, const lap_session *session,
+                               const lap_progress_hook *hook, lap_inputs *in) {
+  int64_t smallest, largest;
+  lap_status reason = {0};
+  const lap_cache_expectation expected = to_measure(config, hook);
+  lap_agree_range(session->comm, in->eval_cache != NULL, &smallest, &largest);
+  if (smallest && lap_examine_cache(session->comm, (int)config->threads, &expected, in->eval_cache,
+                                    &reason) == LAP_OK)
+    return;
+  if (smallest || (largest && in->eval_cache))
+    say_without_teacher(session, smallest ? reason.message : "another rank has no cache for it");
+  lap_cache_close(in->eval_cache);
+  in->eval_cache = NULL;
+}
+
+/* Collective. The rows of the caches. */
+static lap_code examine_caches(lap_config *config, const lap_session *session,
+                               const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
+  const lap_cache_expectation expected = to_learn(config, hook);
+  lap_comm_set_activity(session->comm, "reading the caches");
+  if (in->train_cache && lap_examine_cache(session->comm, (int)config->threads, &expected,
+                                           in->train_cache, status) != LAP_OK)
+    return lap_fail_context(status, "teacher.cache");
+  examine_eval_cache(config, session, hook, in);
+  in->train.cache = in->train_cache;
+  in->eval.cache = in->eval_cache;
+  if (!in->train_cache) return LAP_OK;
+  const char *notice = lap_cache_notice(in->train_cache);
+  if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
+  return check_tail(config, session, in->train_cache, status);
 }
 
 /* All ids are kept, so every rule but decoupled comes to the same. */
@@ -197,7 +241,7 @@ static lap_code open_files(lap_config *config, const lap_session *session,
       return lap_fail_context(status, "data.eval");
     warn_of_overlap(session, in);
   }
-  LAP_TRY(open_caches(config, session, hook, in, status));
+  LAP_TRY(find_caches(config, session, hook, in, status));
   LAP_TRY(make_smoothing(config, in, status));
   in->train = data_of(config, &in->train_tokens, in->train_cache);
   in->train.smoothing = in->smoothing;
@@ -319,6 +363,15 @@ static lap_code append_init(const lap_config *config, const lap_session *session
   return code;
 }
 
+static lap_code make_numbers(lap_config *config, lap_inputs *in, lap_status *status) {
+  if (config->gemm == LAP_GEMM_OPENBLAS) {
+    free(config->blas_core);
+    config->blas_core = lap_copy_string(lap_blas_core());
+  }
+  in->numbers = lap_numbers_create(config);
+  return append_content(config, in, status);
+}
+
 lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inputs *inputs,
                          lap_status *status) {
   *inputs = (lap_inputs){0};
@@ -327,18 +380,14 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
   const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
   lap_comm_set_activity(session->comm, "opening tokens and caches");
   own.code = open_files(config, session, &hook, inputs, &own);
-  lap_step_progress_end(&progress);
-  inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */
-  if (own.code == LAP_OK) {
-    if (config->gemm == LAP_GEMM_OPENBLAS) {
-      free(config->blas_core);
-      config->blas_core = lap_copy_string(lap_blas_core());
-    }
-    inputs->numbers = lap_numbers_create(config);
-    own.code = append_content(config, inputs, &own);
-  }
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = examine_caches(config, session, &hook, inputs, status);
+  lap_step_progress_end(&progress);
+  inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */
+  if (code == LAP_OK) own.code = make_numbers(config, inputs, &own);
+  *status = code == LAP_OK ? own : *status;
+  code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = settle_init(config, session, status);
   if (code == LAP_OK) code = append_init(config, session, inputs, status);
   if (code == LAP_OK) {

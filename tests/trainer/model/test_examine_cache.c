@@ -1,0 +1,172 @@
+/* examine_cache: ranks that see the same files read each once, ranks with copies read their own,
+ * and all know what one has found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/memory.h"
+#include "dataset/hdf5_file.h"
+#include "mpi/transport/agree.h"
+#include "tests/mpi/world.h"
+#include "tests/scratch.h"
+#include "tests/teacher/synthetic.h"
+#include "trainer/model/examine_cache.h"
+
+enum { FILES = 5, ROWS = 200 };
+
+/* --- how many files this rank reads whole --- */
+
+static int64_t begun;
+
+lap_code __real_lap_hdf5_try_begin(const char *path, lap_sandbox_task task, const void *context,
+                                   size_t result_bytes, lap_sandbox_child **child,
+                                   lap_status *status);
+lap_code __wrap_lap_hdf5_try_begin(const char *path, lap_sandbox_task task, const void *context,
+                                   size_t result_bytes, lap_sandbox_child **child,
+                                   lap_status *status);
+lap_code __wrap_lap_hdf5_try_begin(const char *path, lap_sandbox_task task, const void *context,
+                                   size_t result_bytes, lap_sandbox_child **child,
+                                   lap_status *status) {
+  ++begun;
+  return __real_lap_hdf5_try_begin(path, task, context, result_bytes, child, status);
+}
+
+static int64_t begun_by_all(lap_comm *comm) {
+  int64_t *all = lap_allocate(lap_comm_size(comm), sizeof *all), sum = 0;
+  lap_gather_all(comm, &begun, sizeof begun, all);
+  for (int r = 0; r < lap_comm_size(comm); ++r) sum += all[r];
+  free(all);
+  return sum;
+}
+
+/* --- the caches --- */
+
+/* Files of this rank; or those of rank 0, which every rank sees. */
+typedef struct {
+  lap_comm *comm;
+  synthetic made;       /* of this rank */
+  char *directory;      /* of the files that are used */
+  lap_token_set tokens; /* of them */
+  lap_cache *cache;
+} fixture;
+
+/* By another program, since ours would not write the row. */
+static void write_damaged(const synthetic *made) {
+  for (size_t s = 0; s < FILES; ++s) {
+    plain_cache plain;
+    char name[32];
+    snprintf(name, sizeof name, "cache-%zu.h5", s);
+    plain_create(made, s, &plain);
+    if (s == 3) plain.logprob[synthetic_row(made, s) * SYNTHETIC_K] = 1; /* above certainty */
+    plain_write(scratch_path(made->directory, name), &plain);
+    plain_destroy(&plain);
+  }
+}
+
+static void start(fixture *f, lap_comm *comm, bool shared, bool damaged) {
+  lap_status status = {0};
+  *f = (fixture){.comm = comm};
+  synthetic_create(&f->made, FILES, ROWS);
+  if (damaged)
+    write_damaged(&f->made);
+  else
+    synthetic_write_all(&f->made);
+  f->directory = lap_copy_string(f->made.directory);
+  if (shared) f->directory = lap_broadcast_text(comm, f->directory);
+  lap_barrier(comm); /* all files are there */
+  status.code = lap_token_set_open(scratch_path(f->directory, "tokens-*.h5"), &f->tokens, &status);
+  if (status.code == LAP_OK)
+    status.code = lap_cache_find(scratch_path(f->directory, "cache-*.h5"), &f->tokens,
+                                 &f->made.expectation, &f->cache, &status);
+  assert_everywhere(comm, status.code != LAP_OK);
+  begun = 0;
+}
+
+static void finish(fixture *f) {
+  lap_barrier(f->comm); /* nobody reads any more */
+  lap_cache_close(f->cache);
+  lap_token_set_close(&f->tokens);
+  synthetic_destroy(&f->made);
+  free(f->directory);
+}
+
+static lap_code examine(fixture *f, lap_status *status) {
+  *status = (lap_status){0};
+  return lap_examine_cache(f->comm, 2, &f->made.expectation, f->cache, status);
+}
+
+/* As one process alone has it. */
+static void assert_content(const fixture *f) {
+  lap_cache *alone;
+  char expected[LAP_SHA256_HEX], found[LAP_SHA256_HEX];
+  lap_status status = {0};
+  assert_int_equal(lap_cache_open(scratch_path(f->directory, "cache-*.h5"), &f->tokens,
+                                  &f->made.expectation, &alone, &status),
+                   LAP_OK);
+  assert_int_equal(lap_cache_content_sha256(alone, expected, &status), LAP_OK);
+  assert_int_equal(lap_cache_content_sha256(f->cache, found, &status), LAP_OK);
+  assert_string_equal(found, expected);
+  lap_cache_close(alone);
+}
+
+/* --- what they do --- */
+
+static void each_file_is_read_once(void **state) {
+  fixture f;
+  lap_status status;
+  start(&f, *state, true, false);
+  assert_int_equal(examine(&f, &status), LAP_OK);
+  assert_int_equal(begun_by_all(f.comm), FILES);
+  assert_content(&f);
+  finish(&f);
+}
+
+static void copies_are_read_by_those_who_have_them(void **state) {
+  fixture f;
+  lap_status status;
+  start(&f, *state, false, false);
+  assert_int_equal(examine(&f, &status), LAP_OK);
+  assert_int_equal(begun_by_all(f.comm), FILES * lap_comm_size(f.comm));
+  assert_content(&f);
+  finish(&f);
+}
+
+static void what_one_rank_finds_all_know(void **state) {
+  fixture f;
+  lap_status status;
+  start(&f, *state, true, true);
+  assert_int_equal(examine(&f, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "cache-3.h5"));
+  assert_int_equal(strstr(status.message, "rank ") != NULL, lap_comm_size(f.comm) > 1);
+  finish(&f);
+}
+
+static void so_of_a_copy_that_one_rank_has(void **state) {
+  fixture f;
+  lap_status status;
+  lap_comm *comm = *state;
+  const int last = lap_comm_size(comm) - 1;
+  char named[32];
+  snprintf(named, sizeof named, "rank %d on ", last);
+  start(&f, comm, false, lap_comm_rank(comm) == last);
+  assert_int_equal(examine(&f, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "cache-3.h5"));
+  assert_true(last == 0 || strncmp(status.message, named, strlen(named)) == 0);
+  finish(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_file_is_read_once),
+      cmocka_unit_test(copies_are_read_by_those_who_have_them),
+      cmocka_unit_test(what_one_rank_finds_all_know),
+      cmocka_unit_test(so_of_a_copy_that_one_rank_has),
+  };
+  return cmocka_run_group_tests(tests, world_start, world_finish);
+}

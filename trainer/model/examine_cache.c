@@ -1,0 +1,81 @@
+#include "trainer/model/examine_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "mpi/transport/agree.h"
+#include "teacher/look.h"
+
+/* The ranks that see the files that this rank sees. */
+typedef struct {
+  int *rank; /* [count], ascending */
+  int count;
+  int index; /* of this rank among them */
+} lookers;
+
+static lookers find_lookers(lap_comm *comm, uint64_t which) {
+  const int ranks = lap_comm_size(comm), self = lap_comm_rank(comm);
+  uint64_t *all = lap_allocate(ranks, sizeof *all);
+  lookers same = {.rank = lap_allocate(ranks, sizeof *same.rank)};
+  lap_gather_all(comm, &which, sizeof which, all);
+  for (int r = 0; r < ranks; ++r) {
+    if (all[r] != which) continue;
+    if (r == self) same.index = same.count;
+    same.rank[same.count++] = r;
+  }
+  free(all);
+  return same;
+}
+
+/* Those that this rank has made come together; those of all the others go where they belong. */
+static void exchange(lap_comm *comm, const lookers *same, lap_cache_finding *findings,
+                     size_t files) {
+  const lap_group everyone = lap_group_of_all(comm);
+  const size_t every = (size_t)same->count;
+  lap_cache_finding *mine = lap_allocate((int64_t)files, sizeof *mine);
+  size_t made = 0, *bytes;
+  char *all, *next;
+  for (size_t i = (size_t)same->index; i < files; i += every) mine[made++] = findings[i];
+  lap_gather_strings(&everyone, mine, made * sizeof *mine, (void **)&all, &bytes);
+  next = all;
+  for (int r = 0, looker = 0; r < everyone.size; next += bytes[r++]) {
+    if (looker == same->count || same->rank[looker] != r) continue;
+    size_t at = 0;
+    for (size_t i = (size_t)looker; i < files; i += every, at += sizeof *findings)
+      memcpy(&findings[i], next + at, sizeof *findings);
+    ++looker;
+  }
+  free(all);
+  free(bytes);
+  free(mine);
+}
+
+lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,
+                           lap_cache *cache, lap_status *status) {
+  uint64_t which;
+  lap_status own = {0};
+  own.code = lap_cache_which_files(cache, &which, &own);
+  *status = own;
+  LAP_TRY(lap_agree(comm, status));
+  lookers same = find_lookers(comm, which);
+  const lap_cache_share share = {.first = (size_t)same.index,
+                                 .every = (size_t)same.count,
+                                 .children = children,
+                                 .hook = expectation->hook};
+  const size_t files = lap_cache_file_count(cache);
+  lap_cache_finding *findings = lap_allocate((int64_t)files, sizeof *findings);
+  own.code = lap_cache_look(cache, &share, findings, &own);
+  *status = own;
+  lap_code code = lap_agree(comm, status);
+  if (code == LAP_OK) {
+    exchange(comm, &same, findings, files);
+    own.code =
+        lap_cache_accept(cache, findings, expectation->allow_shift, expectation->by_flags, &own);
+    *status = own;
+    code = lap_agree(comm, status);
+  }
+  free(findings);
+  free(same.rank);
+  return code;
+}

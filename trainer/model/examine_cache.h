@@ -1,0 +1,20 @@
+/* examine_cache: has the ranks read the files of a cache whole, each file once.
+ *
+ * A cache of 10^9 tokens takes a core some 40 minutes to decompress and hash. So ranks that see the
+ * same files, on one node or on a file system that several nodes share, divide them: each looks at
+ * some, with a child process for each of its threads, and all learn what was found. A node with
+ * files of its own has its own ranks look at all of them: copies may differ.
+ */
+#ifndef LAP_TRAINER_MODEL_EXAMINE_CACHE_H
+#define LAP_TRAINER_MODEL_EXAMINE_CACHE_H
+
+#include "mpi/transport/communicator.h"
+#include "teacher/cache_open.h"
+
+/* Collective: every rank has found the cache (lap_cache_find). Then it can be read everywhere.
+ * LAP_DATA on all ranks, of the lowest that found something, as lap_cache_open has it: naming file
+ * and row. `children`: processes at once of this rank. */
+lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,
+                           lap_cache *cache, lap_status *status);
+
+#endif
