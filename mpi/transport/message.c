@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +16,9 @@
 #include "core/hash.h"
 #include "core/memory.h"
 #include "mpi/transport/interfaces.h"
+
+/* That a launcher gets to read what was said before it is told to end the ranks. */
+static const double reading_seconds = 2;
 
 /* What is known of one started message. */
 typedef struct {
@@ -61,8 +65,22 @@ void lap_messages_report(const lap_messages *m, const char *text) {
   fflush(stdout);
 }
 
+/* Waits for whoever reads a pipe, as a launcher does for its ranks. */
+static void await_reader(int descriptor, double seconds) {
+  const struct timespec pause = {.tv_nsec = 5000000};
+  const double until = lap_clock_seconds() + seconds;
+  int unread = 0;
+  while (ioctl(descriptor, FIONREAD, &unread) == 0 && unread > 0 && lap_clock_seconds() < until)
+    nanosleep(&pause, NULL);
+}
+
+/* A launcher that is told to abort ends the ranks, and no longer reads what they have said before:
+ * on busy cores the reason was lost. */
 _Noreturn void lap_messages_abort(lap_messages *m, int code) {
-  if (m->with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
+  if (m->with_mpi) {
+    await_reader(STDERR_FILENO, reading_seconds);
+    MPI_Abort(MPI_COMM_WORLD, code);
+  }
   _exit(code);
 }
 

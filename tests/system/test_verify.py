@@ -51,13 +51,14 @@ class Verify(Test):
 
     def test_a_run_that_was_stopped_before_its_first_step(self):
         """Its only checkpoint is that of step 0, which is compared with what the run began with."""
-        (self.workspace / "scontrol").write_text("#!/bin/sh\nexec sleep 60\n")
+        asked = self.workspace / "asked"
+        (self.workspace / "scontrol").write_text(f"#!/bin/sh\ntouch '{asked}'\nexec sleep 60\n")
         (self.workspace / "scontrol").chmod(0o755)
         variables = {"PATH": f"{self.workspace.path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1"}
         run = self.workspace / "early"
         with mock.patch.dict(os.environ, variables):
             process = start(["train", self.config, f"run_dir={run}"])
-        while process.poll() is None and not (run / "metrics.jsonl").exists():
+        while process.poll() is None and not asked.exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGUSR1)
         self.assert_exit(finish(process), 75)
