@@ -5,6 +5,7 @@
 
 #include "autograd/kernel/blas.h"
 #include "autograd/kernel/matmul/kernels.h"
+#include "core/clock.h"
 #include "core/hash.h"
 #include "core/launcher.h"
 #include "core/stop.h"
@@ -23,6 +24,7 @@ static lap_code agree_on_binary(lap_comm *comm, lap_status *status) {
 
 lap_code lap_session_start(bool quiet, double watchdog_seconds, lap_session *session,
                            lap_status *status) {
+  session->started = lap_clock_seconds();
   LAP_TRY(lap_comm_start(&session->comm, watchdog_seconds, status));
   lap_comm_set_activity(session->comm, "starting");
   session->root = lap_comm_rank(session->comm) == 0;

@@ -18,6 +18,7 @@ typedef struct {
   lap_comm *comm;
   lap_console *console; /* silent on every rank but 0 */
   bool root;            /* rank 0 */
+  double started;       /* clock, before MPI */
 } lap_session;
 
 /* Collective. Also LAP_USAGE where the ranks do not all run the same lapidary binary. */

@@ -43,10 +43,10 @@ static double ask_slurm(void) {
   return told ? lap_time_limit_parse(text, (double)time(NULL)) : -1;
 }
 
-lap_time_limit lap_time_limit_find(const lap_session *session, double started, double max_hours,
+lap_time_limit lap_time_limit_find(const lap_session *session, double max_hours,
                                    double leave_before) {
   static const double most_of_the_rest = 0.25;
-  lap_time_limit limit = {max_hours > 0 ? started + max_hours * 3600 : INFINITY};
+  lap_time_limit limit = {max_hours > 0 ? session->started + max_hours * 3600 : INFINITY};
   lap_comm_set_patience(session->comm, 2 * patience_seconds);
   double left = session->root && leave_before > 0 ? ask_slurm() : -1;
   lap_broadcast(session->comm, &left, sizeof left, 0);

@@ -38,10 +38,10 @@ typedef struct {
   lap_saver *saver;
   char *config_text;
   lap_time_limit limit;
-  double started, last_checkpoint; /* clock */
-  double first_started;            /* clock, at the first step of this process */
-  uint64_t first_step;             /* before that step */
-  double best_loss;                /* of all evaluations of the run */
+  double last_checkpoint; /* clock */
+  double first_started;   /* clock, at the first step of this process */
+  uint64_t first_step;    /* before that step */
+  double best_loss;       /* of all evaluations of the run */
   int64_t best_step;
   lap_traffic_meter meter; /* from the first step on */
   lap_spikes spikes;       /* rank 0 */
@@ -522,13 +522,13 @@ lap_code lap_train(lap_config *config, const lap_session *session, const lap_inp
                .config_text = lap_config_print(config),
                .best_loss = INFINITY,
                .best_step = -1};
-  t.started = t.last_checkpoint = lap_clock_seconds();
+  t.last_checkpoint = lap_clock_seconds();
   report->last = no_step();
   lap_code code = prepare(&t, status);
   const bool prepared = code == LAP_OK;
   if (prepared) {
     t.first_step = t.state->step;
-    t.limit = lap_time_limit_find(session, t.started, options->max_hours, options->leave_before);
+    t.limit = lap_time_limit_find(session, options->max_hours, options->leave_before);
     t.first_started = lap_clock_seconds();
     t.bar = session->root && lap_console_standard(false, false).terminal;
     if (t.bar)
