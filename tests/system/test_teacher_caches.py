@@ -251,6 +251,15 @@ class Caches(Test):
                 file.attrs["computed_as"] = 7
         self.assertEqual(teach().json["files_written"], 0)
 
+    def test_a_cache_of_two_spellings_of_one_teacher(self):
+        """Killed after some shards, `teach` goes on with the path of the teacher spelled otherwise."""
+        run, out = self.workspace / "teacher-60", self.workspace / "spelled"
+        tokens = sorted((self.workspace / "tokens/train").glob("*.h5"))
+        succeed("teach", "--from", run, "--tokens", tokens[0], "--out", out, "--k", "16", "--quiet")
+        succeed("teach", "--from", f"{run}/", "--tokens", tokens[0].parent, "--out", out, "--k", "16", "--quiet")
+        result = succeed("eval", run, "--tokens", tokens[0].parent, "--cache", out, "--quiet", "--json")
+        self.assertLess(abs(result.json["kl"]), 1e-4, str(result))
+
     def test_names_that_no_reader_takes(self):
         arguments = ["teach", "--from", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/eval/*.h5",
                      "--out", self.workspace / "unnamed", "--k", "8"]
