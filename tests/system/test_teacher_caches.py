@@ -124,6 +124,19 @@ class Caches(Test):
         result = self.open(cache, 0, overrides=["objective.tail=renormalise_both", "objective.distill_weight=0.5"])
         self.assertNotIn("warning", result.err)
 
+    def test_what_is_measured_by_such_caches_is_not_taken_for_the_teachers(self):
+        tokens = ["--tokens", self.workspace / "tokens/train/*.h5"]
+        cache = self.rescaled()
+        for command in (["audit"], ["eval", self.workspace / "teacher-60"]):
+            result = succeed(*command, *tokens, "--cache", cache, "--json")
+            self.assertIn("they were scaled to sum to 1", result.err)
+        self.rewrite(60, shifted(1))
+        result = lapidary("audit", *tokens, "--cache", cache)
+        self.assert_exit(result, 3)
+        self.assertIn("rows look shifted by one", result.err)
+        result = succeed("audit", *tokens, "--cache", self.workspace / "cache-2")
+        self.assertIn("no better than the frequencies", result.err)
+
     def test_a_tail_that_is_there_needs_no_rule(self):
         result = self.open(f"{self.workspace.path}/cache-60/*.h5", 0)
         self.assertNotIn("warning", result.err)
