@@ -62,12 +62,28 @@ static bool is_of_word(unsigned char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80;
 }
 
+/* Bytes of the character at `text`, which is UTF-8, where its script has no spaces between words:
+ * ideographs and kana, Thai, Lao, Tibetan, Burmese, Khmer. 0: another. */
+static size_t word_by_itself(const char *text, size_t bytes) {
+  const uint8_t *at = (const uint8_t *)text;
+  if (bytes >= 4 && at[0] == 0xF0) return at[1] >= 0xA0 ? 4 : 0; /* U+20000 to U+3FFFF */
+  if (bytes < 3 || (at[0] & 0xF0) != 0xE0) return 0;
+  const unsigned code = (at[0] & 0x0FU) << 12 | (at[1] & 0x3FU) << 6 | (at[2] & 0x3FU);
+  const bool is = (code >= 0x0E00 && code <= 0x109F) || (code >= 0x1780 && code <= 0x17FF) ||
+                  (code >= 0x2E80 && code <= 0x9FFF) || (code >= 0xF900 && code <= 0xFAFF);
+  return is ? 3 : 0;
+}
+
 /* The hash of the next word, which begins at or behind *at; false: there is none. */
 static bool next_word(const char *text, size_t bytes, size_t *at, uint64_t *hash) {
   while (*at < bytes && !is_of_word((unsigned char)text[*at])) ++*at;
   if (*at == bytes) return false;
   uint64_t word = UINT64_C(0xCBF29CE484222325); /* FNV-1a, letters in lower case */
+  const size_t begin = *at, alone = word_by_itself(text + begin, bytes - begin);
   for (; *at < bytes && is_of_word((unsigned char)text[*at]); ++*at) {
+    const bool ends =
+        alone ? *at == begin + alone : *at > begin && word_by_itself(text + *at, bytes - *at) > 0;
+    if (ends) break;
     unsigned char c = (unsigned char)text[*at];
     if (c >= 'A' && c <= 'Z') c = (unsigned char)(c - 'A' + 'a');
     word = (word ^ c) * UINT64_C(0x100000001B3);

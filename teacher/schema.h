@@ -56,7 +56,8 @@ typedef struct {
 } lap_cache_schema;
 
 /* LAP_DATA "PATH: KEY is A, but OTHER_PATH has B" where two schemas differ; has_next_logprob,
- * has_entropy and computed_as may. */
+ * has_entropy and computed_as may. So may the teacher's name where teacher_sha256 says who it is:
+ * `teach` takes the path of --from for it, as it was spelled. */
 lap_code lap_cache_schema_equal(const char *path, const lap_cache_schema *a, const char *other_path,
                                 const lap_cache_schema *b, lap_status *status);
 

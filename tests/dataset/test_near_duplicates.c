@@ -50,6 +50,36 @@ static void case_and_marks_do_not_count(void **state) {
   assert_float_equal(lap_near_duplicates_similarity(one, strlen(one), other, strlen(other)), 1, 0);
 }
 
+/* Characters of `script`, three bytes each, all in one run; some are another one. */
+static size_t write_run(char *text, unsigned first, unsigned script, unsigned other_every) {
+  size_t length = 0;
+  for (unsigned i = 0; i < 4 * WORDS; ++i) {
+    const bool other = other_every && i % other_every == other_every / 2;
+    const unsigned code = script + (other ? 63 : (first + i) * 2654435761U % 61);
+    text[length++] = (char)(0xE0 | code >> 12);
+    text[length++] = (char)(0x80 | (code >> 6 & 0x3F));
+    text[length++] = (char)(0x80 | (code & 0x3F));
+  }
+  return length;
+}
+
+static void scripts_without_spaces_are_compared_too(void **state) {
+  (void)state;
+  static const unsigned scripts[] = {0x4E00, 0x3040, 0x0E00, 0x0E80, 0x0F00, 0x1000, 0x1780};
+  char one[TEXT], other[TEXT];
+  for (size_t i = 0; i < sizeof scripts / sizeof *scripts; ++i) {
+    lap_near_duplicates *seen = lap_near_duplicates_create(.7);
+    assert_false(lap_near_duplicates_repeats(seen, one, write_run(one, 0, scripts[i], 0)));
+    assert_true(lap_near_duplicates_repeats(seen, other, write_run(other, 0, scripts[i], 400)));
+    assert_false(lap_near_duplicates_repeats(seen, other, write_run(other, 7, scripts[i], 3)));
+    lap_near_duplicates_destroy(seen);
+  }
+  static const char mixed[] = "GPT\xE3\x81\xAE\xE4\xB8\x80",
+                    apart[] = "gpt \xE3\x81\xAE \xE4\xB8\x80.";
+  assert_float_equal(lap_near_duplicates_similarity(mixed, strlen(mixed), apart, strlen(apart)), 1,
+                     0);
+}
+
 static void repetitions_are_found(void **state) {
   (void)state;
   enum { DOCUMENTS = 3000 };
@@ -123,6 +153,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_estimate_is_the_jaccard_index),
       cmocka_unit_test(case_and_marks_do_not_count),
+      cmocka_unit_test(scripts_without_spaces_are_compared_too),
       cmocka_unit_test(repetitions_are_found),
       cmocka_unit_test(about_half_of_the_pairs_at_the_threshold_are_found),
       cmocka_unit_test(short_texts_repeat_when_they_are_equal),

@@ -54,7 +54,7 @@ void fuzz_one(const uint8_t *bytes, size_t count) {
   }
   lap_status status;
   write_index(bytes, count);
-  if (lap_hf_weights_check(directory, parameters, &status) != LAP_OK) return;
+  if (lap_hf_weights_check(directory, parameters, NULL, &status) != LAP_OK) return;
   float *weights = lap_allocate(parameters->elements, sizeof *weights);
   FUZZ_REQUIRE(lap_hf_weights_read_float(directory, parameters, weights, &status) == LAP_OK);
   free(weights);

@@ -389,14 +389,15 @@ class Codecs(Test):
         most = rows["logprob"] == rows["logprob"].max(axis=1, keepdims=True)
         best = numpy.where(most, rows["ids"], 1 << 20).min(axis=1)
         right, document = (best == following)[counted], document[counted]
-        order, bins = numpy.lexsort((~right, p)), numpy.zeros(len(p), int)
-        bins[order] = (numpy.arange(len(p)) * 15 + 14) // len(p)
-        for b in range(15):  # bin b holds [n b / 15, n (b + 1) / 15), rounded down
-            bins[order[len(p) * b // 15:len(p) * (b + 1) // 15]] = b
-        gap = numpy.array([(right - p)[bins == b].sum() for b in range(15)])
-        ece, floor = abs(gap).sum() / len(p), sum(
-            numpy.sqrt(2 / numpy.pi * (p * (1 - p))[bins == b].sum()) for b in range(15)) / len(p)
-        x = numpy.bincount(document, numpy.sign(gap)[bins] * (right - p))
+        values, group, size = numpy.unique(p, return_inverse=True, return_counts=True)
+        end = numpy.cumsum(size)[:, None]
+        bound = len(p) * numpy.arange(16) // 15  # bin b holds [n b / 15, n (b + 1) / 15), of equal ones a share
+        share = numpy.maximum(numpy.minimum(end, bound[1:]) - numpy.maximum(end - size[:, None], bound[:-1]), 0)
+        share = share / size[:, None]
+        gap = share.T @ (numpy.bincount(group, right) - size * values)
+        variance = (share ** 2).T @ (size * values * (1 - values))
+        ece, floor = abs(gap).sum() / len(p), numpy.sqrt(2 / numpy.pi * variance).sum() / len(p)
+        x = numpy.bincount(document, (share @ numpy.sign(gap))[group] * (right - p))
         n = numpy.bincount(document)
         count = (n > 0).sum()
         error = numpy.sqrt(count / (count - 1) * ((x - ece * n) ** 2).sum()) / len(p)

@@ -316,7 +316,8 @@ class Evaluation(Test):
                 (["--context", 20, "--stride", 21], "--stride: 21 exceeds the context, 20"),
                 (["--context", 65], "--context: 65 exceeds model.max_position_embeddings, 64"),
                 (["--context", 20, "--sequence-length", 20], "give one of them"),
-                (["--stride", 5, "--cache", self.workspace / "cache"], "leave out --cache")):
+                (["--stride", 5, "--cache", self.workspace / "cache"], "leave out --cache"),
+                (["--document-losses", self.workspace / "cache"], "is a directory; name the file")):
             result = lapidary("eval", self.workspace / "teacher", "--tokens", tokens, *options)
             self.assert_exit(result, 2)
             self.assertIn(says, result.err)

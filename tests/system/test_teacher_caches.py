@@ -124,6 +124,19 @@ class Caches(Test):
         result = self.open(cache, 0, overrides=["objective.tail=renormalise_both", "objective.distill_weight=0.5"])
         self.assertNotIn("warning", result.err)
 
+    def test_what_is_measured_by_such_caches_is_not_taken_for_the_teachers(self):
+        tokens = ["--tokens", self.workspace / "tokens/train/*.h5"]
+        cache = self.rescaled()
+        for command in (["audit"], ["eval", self.workspace / "teacher-60"]):
+            result = succeed(*command, *tokens, "--cache", cache, "--json")
+            self.assertIn("they were scaled to sum to 1", result.err)
+        self.rewrite(60, shifted(1))
+        result = lapidary("audit", *tokens, "--cache", cache)
+        self.assert_exit(result, 3)
+        self.assertIn("rows look shifted by one", result.err)
+        result = succeed("audit", *tokens, "--cache", self.workspace / "cache-2")
+        self.assertIn("no better than the frequencies", result.err)
+
     def test_a_tail_that_is_there_needs_no_rule(self):
         result = self.open(f"{self.workspace.path}/cache-60/*.h5", 0)
         self.assertNotIn("warning", result.err)
@@ -250,6 +263,15 @@ class Caches(Test):
             with h5py.File(path, "r+") as file:
                 file.attrs["computed_as"] = 7
         self.assertEqual(teach().json["files_written"], 0)
+
+    def test_a_cache_of_two_spellings_of_one_teacher(self):
+        """Killed after some shards, `teach` goes on with the path of the teacher spelled otherwise."""
+        run, out = self.workspace / "teacher-60", self.workspace / "spelled"
+        tokens = sorted((self.workspace / "tokens/train").glob("*.h5"))
+        succeed("teach", "--from", run, "--tokens", tokens[0], "--out", out, "--k", "16", "--quiet")
+        succeed("teach", "--from", f"{run}/", "--tokens", tokens[0].parent, "--out", out, "--k", "16", "--quiet")
+        result = succeed("eval", run, "--tokens", tokens[0].parent, "--cache", out, "--quiet", "--json")
+        self.assertLess(abs(result.json["kl"]), 1e-4, str(result))
 
     def test_names_that_no_reader_takes(self):
         arguments = ["teach", "--from", self.workspace / "teacher-15", "--tokens", self.workspace / "tokens/eval/*.h5",

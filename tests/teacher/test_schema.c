@@ -60,20 +60,33 @@ static void every_key_counts(void **state) {
   ASSERT_KEY(sequence_length, 25, "sequence_length is 25, but a.h5 has 24");
   ASSERT_KEY(document_mask, false, "document_mask is 0, but a.h5 has 1");
   lap_cache_schema text = some_schema();
-  snprintf(text.teacher, sizeof text.teacher, "other");
-  assert_differs(&text,
-                 "b.h5: teacher is \"other\", but a.h5 has \"teacher\": the files of one "
-                 "cache must agree");
-  text = some_schema();
   snprintf(text.teacher_sha256, sizeof text.teacher_sha256, "01");
   assert_differs(&text,
                  "b.h5: teacher_sha256 is \"01\", but a.h5 has \"0123\": the files of one "
+                 "cache must agree");
+  snprintf(text.teacher, sizeof text.teacher, "other"); /* says more than the hash does */
+  assert_differs(&text,
+                 "b.h5: teacher is \"other\", but a.h5 has \"teacher\": the files of one "
                  "cache must agree");
   text = some_schema();
   snprintf(text.tokenizer_sha256, sizeof text.tokenizer_sha256, "45");
   assert_differs(&text,
                  "b.h5: tokenizer_sha256 is \"45\", but a.h5 has \"4567\": the files of one "
                  "cache must agree");
+}
+
+/* The name is a word; the hash says who the teacher is, where there is one. */
+static void a_name_counts_where_nothing_else_names_the_teacher(void **state) {
+  (void)state;
+  lap_cache_schema one = some_schema(), other = some_schema();
+  lap_status status = {0};
+  snprintf(other.teacher, sizeof other.teacher, "./teacher/");
+  assert_int_equal(lap_cache_schema_equal("b.h5", &other, "a.h5", &one, &status), LAP_OK);
+  one.teacher_sha256[0] = other.teacher_sha256[0] = '\0';
+  assert_int_equal(lap_cache_schema_equal("b.h5", &other, "a.h5", &one, &status), LAP_DATA);
+  assert_string_equal(status.message,
+                      "b.h5: teacher is \"./teacher/\", but a.h5 has \"teacher\": the files of one "
+                      "cache must agree");
 }
 
 static void codecs_have_names(void **state) {
@@ -95,6 +108,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(equal_ones_are_equal),
       cmocka_unit_test(every_key_counts),
+      cmocka_unit_test(a_name_counts_where_nothing_else_names_the_teacher),
       cmocka_unit_test(codecs_have_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,11 +275,14 @@ void lap_audit_print(const lap_audit *audit, FILE *out) {
     fprintf(out, "calibration    not known: rows are drawn; audit a cache of codec topk\n");
     return;
   }
+  char interval[96] = "one document: no interval";
+  if (!isnan(r->low))
+    snprintf(interval, sizeof interval, "95 %% over %" PRIu64 " documents: %.4f to %.4f",
+             r->documents, r->low, r->high);
   fprintf(out,
-          "calibration    ECE %.4f (95 %% over %" PRIu64
-          " documents: %.4f to %.4f), of a perfect teacher %.4f;\n"
+          "calibration    ECE %.4f (%s), of a perfect teacher %.4f;\n"
           "               right in %.2f %%, sure by %.2f %%\n"
           "               Full-ECE %.4f over all kept ids, of a perfect teacher %.4f\n",
-          r->error, r->documents, r->low, r->high, r->floor, 100 * r->right, 100 * r->claimed,
+          r->error, interval, r->floor, 100 * r->right, 100 * r->claimed,
           lap_full_calibration_error(&audit->full), lap_full_calibration_floor(&audit->full));
 }

@@ -15,25 +15,71 @@ static int compare(const void *left, const void *right) {
   return a->document < b->document ? -1 : a->document > b->document;
 }
 
-/* Adds the bin's sums, and to each document the positions that it has in the bin. */
-static void add_bin(const lap_claim *positions, uint64_t count, lap_reliability *r, double *x,
-                    double *n) {
-  double right = 0, claimed = 0, variance = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const double p = (double)positions[i].probability;
-    right += positions[i].right;
-    claimed += p;
-    variance += p * (1 - p);
+typedef struct {
+  uint64_t begin, end; /* of the sorted positions */
+  double right, claimed, variance;
+} bin_sums;
+
+/* How much of the positions [begin, end) is in the bin: 0 to 1. */
+static double share_of(const bin_sums *bin, uint64_t begin, uint64_t end) {
+  const uint64_t from = begin > bin->begin ? begin : bin->begin;
+  const uint64_t to = end < bin->end ? end : bin->end;
+  return to > from ? (double)(to - from) / (double)(end - begin) : 0;
+}
+
+static uint64_t end_of_equal(const lap_claim *positions, uint64_t count, uint64_t begin) {
+  uint64_t end = begin + 1;
+  while (end < count && positions[end].probability == positions[begin].probability) ++end;
+  return end;
+}
+
+/* Positions [begin, end), of one probability, into the bins that they are in. Where that are
+ * several, each has the right ones in proportion, which vary less than its own would. */
+static void add_equal(const lap_claim *positions, uint64_t begin, uint64_t end, bin_sums *bins) {
+  uint64_t right = 0;
+  for (uint64_t i = begin; i < end; ++i) right += positions[i].right;
+  const double p = (double)positions[begin].probability;
+  for (int b = 0; b < BINS; ++b) {
+    const double share = share_of(&bins[b], begin, end);
+    if (share == 0) continue;
+    const uint64_t from = begin > bins[b].begin ? begin : bins[b].begin;
+    const uint64_t to = end < bins[b].end ? end : bins[b].end;
+    bins[b].right += (double)right * share;
+    for (uint64_t i = from; i < to; ++i) {
+      bins[b].claimed += p;
+      bins[b].variance += p * (1 - p) * share;
+    }
   }
-  const double sign = right >= claimed ? 1 : -1;
-  r->error += fabs(right - claimed);
-  r->floor += sqrt(2 / M_PI * variance);
-  r->right += right;
-  r->claimed += claimed;
-  for (uint64_t i = 0; i < count; ++i) {
+}
+
+/* The same positions to their documents: what each adds to the error, and one position. */
+static void add_to_documents(const lap_claim *positions, uint64_t begin, uint64_t end,
+                             const bin_sums *bins, double *x, double *n) {
+  double sign = 0;
+  for (int b = 0; b < BINS; ++b)
+    sign += (bins[b].right >= bins[b].claimed ? 1 : -1) * share_of(&bins[b], begin, end);
+  for (uint64_t i = begin; i < end; ++i) {
     x[positions[i].document] += sign * (positions[i].right - (double)positions[i].probability);
     n[positions[i].document] += 1;
   }
+}
+
+/* Sums of all sorted positions; x and n [documents] are of the documents. */
+static void add_positions(const lap_claim *positions, lap_reliability *r, double *x, double *n) {
+  const uint64_t count = r->count;
+  bin_sums bins[BINS] = {{0}};
+  for (uint64_t b = 0; b < BINS; ++b)
+    bins[b].begin = count * b / BINS, bins[b].end = count * (b + 1) / BINS;
+  for (uint64_t begin = 0, end; begin < count; begin = end)
+    add_equal(positions, begin, end = end_of_equal(positions, count, begin), bins);
+  for (uint64_t begin = 0, end; begin < count; begin = end)
+    add_to_documents(positions, begin, end = end_of_equal(positions, count, begin), bins, x, n);
+  for (int b = 0; b < BINS; ++b) {
+    r->error += fabs(bins[b].right - bins[b].claimed);
+    r->floor += sqrt(2 / M_PI * bins[b].variance);
+    r->claimed += bins[b].claimed;
+  }
+  for (uint64_t i = 0; i < count; ++i) r->right += positions[i].right;
 }
 
 /* Half of the interval. */
@@ -57,10 +103,7 @@ lap_reliability lap_reliability_of(lap_claim *positions, uint64_t count, uint32_
   }
   double *x = lap_allocate(documents, sizeof *x), *n = lap_allocate(documents, sizeof *n);
   qsort(positions, count, sizeof *positions, compare);
-  for (uint64_t bin = 0; bin < BINS; ++bin) {
-    const uint64_t begin = count * bin / BINS, end = count * (bin + 1) / BINS;
-    add_bin(positions + begin, end - begin, &r, x, n);
-  }
+  add_positions(positions, &r, x, n);
   const double all = (double)count;
   r.error /= all, r.floor /= all, r.right /= all, r.claimed /= all;
   for (uint32_t d = 0; d < documents; ++d) r.documents += n[d] > 0;

@@ -2,8 +2,9 @@
  *
  *   ECE = sum over bins b |R_b - C_b| / N     R_b: right ones, C_b: sum of probabilities in bin b
  *
- * Positions are sorted by the probability p of the likeliest token, of equal ones the right ones
- * first, and cut into 15 bins of equally many, as `eval` does (trainer/measure/calibration.h).
+ * Positions are sorted by the probability p of the likeliest token and cut into 15 bins of equally
+ * many; of equal ones that are cut apart, each bin has the right ones in proportion, as `eval` does
+ * (trainer/measure/calibration.h). `teach` rounds log-probabilities, which makes many equal.
  *
  * Where p is exactly right, R_b - C_b is not 0: its variance is sum p (1 - p), whatever the
  * positions of a text have to do with each other, since each is right or not given all before it.

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "teacher/align.h"
 #include "teacher/cache_open.h"
 #include "trainer/audit/audit.h"
 #include "trainer/audit/live.h"
@@ -162,6 +163,21 @@ static lap_code audit_all(const lap_session *session, const audit_flags *flags, 
   return lap_audit_angles(session, &flags->angles, cache, &found->angles, status);
 }
 
+/* Rows that are out of place, or were scaled, would be audited as if the teacher were to blame. */
+static lap_code check_rows(const lap_session *session, lap_cache *cache, lap_status *status) {
+  LAP_TRY(lap_cache_check_shift(cache, false, true, status));
+  if (lap_cache_notice(cache))
+    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(cache));
+  if (lap_cache_lacks_tail(cache))
+    lap_console_warn(
+        session->console,
+        "--cache: %s: no row has a tail_mass, though rows keep %u of %u ids: they were "
+        "scaled to sum to 1, and coverage, tail and calibration are not the teacher's",
+        lap_cache_path(cache, 0), lap_cache_schema_of(cache)->k,
+        lap_cache_schema_of(cache)->vocab_size);
+  return LAP_OK;
+}
+
 static lap_code audit_cache(const lap_session *session, const lap_command_line *line,
                             void *destination, lap_status *status) {
   audit_flags *flags = destination;
@@ -180,6 +196,7 @@ static lap_code audit_cache(const lap_session *session, const lap_command_line *
   results found = {0};
   lap_code code = lap_token_set_open(flags->tokens, &tokens, status);
   if (code == LAP_OK) code = lap_cache_open(flags->cache, &tokens, NULL, &cache, status);
+  if (code == LAP_OK) code = check_rows(session, cache, status);
   if (code == LAP_OK) code = audit_all(session, flags, cache, &found, status);
   if (code == LAP_OK) code = print_results(cache, flags, &found, line->json, status);
   lap_angle_audit_release(&found.angles);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "mpi/transport/agree.h"
 #include "trainer/cli/command.h"
@@ -267,6 +268,10 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
     return lap_fail(status, LAP_USAGE, "--tokens GLOB or --choices FILE.jsonl is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
     return lap_fail(status, LAP_USAGE, "--by: is \"%s\", must be document or position", flags->by);
+  if (flags->document_losses && lap_file_is_directory(flags->document_losses))
+    return lap_fail(status, LAP_USAGE,
+                    "--document-losses: %s is a directory; name the file to write in it",
+                    flags->document_losses);
   if (flags->context && flags->model.sequence_length)
     return lap_fail(status, LAP_USAGE, "--context is --sequence-length: give one of them");
   if (flags->stride && flags->cache)
@@ -323,6 +328,13 @@ static lap_code examine_cache(const lap_session *session, const eval_flags *flag
   LAP_TRY(code);
   const char *notice = lap_cache_notice(in->cache);
   if (notice) lap_console_warn(session->console, "--cache: %s", notice);
+  if (lap_cache_lacks_tail(in->cache))
+    lap_console_warn(
+        session->console,
+        "--cache: %s: no row has a tail_mass, though rows keep %u of %u ids: they were "
+        "scaled to sum to 1, and kl and acceptance are not those to the teacher",
+        lap_cache_path(in->cache, 0), lap_cache_schema_of(in->cache)->k,
+        lap_cache_schema_of(in->cache)->vocab_size);
   return LAP_OK;
 }
 

@@ -118,6 +118,7 @@ static lap_code import(const lap_session *session, const lap_command_line *line,
   LAP_TRY(lap_session_alone(session, "import", status));
   LAP_TRY(check_arguments(directory, out, status));
   LAP_TRY(lap_model_open(directory, LAP_MODEL_NO_WEIGHTS, &model, status));
+  if (model.notice) lap_console_warn(session->console, "%s", model.notice);
   lap_code code = check_tokenizer(&model, session->console, status);
   if (code == LAP_OK) code = write_checkpoint(&model, session, out, status);
   if (code == LAP_OK) code = print_result(&model, out, line->json, status);

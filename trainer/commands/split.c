@@ -52,8 +52,9 @@ static const lap_flag flags_of_split[] = {
      .real = {0, 1},
      .offset = offsetof(split_flags, near_duplicates),
      .help =
-         "leave out documents whose 5-word shingles agree so much with those of an earlier "
-         "one (Jaccard index, estimated by MinHash), 0.5 to 1; of pairs whose index is J half are "
+         "leave out documents whose 5-word shingles (5 characters of scripts without spaces, as "
+         "Chinese) agree so much with those of an earlier one (Jaccard index, estimated by "
+         "MinHash), 0.5 to 1; of pairs whose index is J half are "
          "found, of J + 0.1 at least 97 %, of J - 0.1 at most 3 %; 0: leave out none [0.8]"},
     {.name = "apart",
      .value = "GLOB",

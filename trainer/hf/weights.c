@@ -17,12 +17,21 @@ enum { LARGEST_INDEX = 4 << 20, MOST_FILES = 512 };
 
 static const char lm_head[] = "lm_head.weight", embedding[] = "model.embed_tokens.weight";
 
+/* A tensor by the name that Hugging Face has for it, whatever training wrapped around that. */
+typedef struct {
+  char *name;
+  const lap_safetensors_tensor *tensor;
+} named_tensor;
+
 typedef struct {
   const char *path; /* as it was named */
   bool is_directory;
   lap_safetensors *file[MOST_FILES];
   char *name[MOST_FILES]; /* of each file in the directory */
   int files;
+  named_tensor *tensor; /* [tensors] of all files, by name; buffers are left out */
+  size_t tensors, wrapped, buffers;
+  bool lone_head; /* the embedding is there as the head alone */
 } source;
 
 /* --- opening --- */
@@ -122,14 +131,112 @@ static void close_source(source *s) {
     lap_safetensors_close(s->file[i]);
     free(s->name[i]);
   }
+  for (size_t i = 0; i < s->tensors; ++i) free(s->tensor[i].name);
+  free(s->tensor);
+}
+
+/* --- tensors by their plain names --- */
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const named_tensor *)a)->name, ((const named_tensor *)b)->name);
+}
+
+static named_tensor *find_named(const source *s, const char *name) {
+  const named_tensor key = {.name = (char *)name};
+  return s->tensors ? bsearch(&key, s->tensor, s->tensors, sizeof key, by_name) : NULL;
 }
 
 static const lap_safetensors_tensor *find(const source *s, const char *name) {
-  for (int i = 0; i < s->files; ++i) {
-    const lap_safetensors_tensor *tensor = lap_safetensors_find(s->file[i], name);
-    if (tensor) return tensor;
+  const named_tensor *found = find_named(s, name);
+  return found ? found->tensor : NULL;
+}
+
+static bool is_wrapper(const char *part, size_t length) {
+  static const char *const wrappers[] = {"_orig_mod", "module", "_fsdp_wrapped_module",
+                                         "_checkpoint_wrapped_module"};
+  for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; ++i)
+    if (strlen(wrappers[i]) == length && memcmp(wrappers[i], part, length) == 0) return true;
+  return false;
+}
+
+/* The name without the parts that torch.compile, DDP, FSDP and checkpointing put into it. */
+static char *plain_name(const char *name) {
+  char *plain = lap_copy_string(name), *to = plain;
+  for (const char *at = name, *next; *at; at = next) {
+    const size_t length = strcspn(at, ".");
+    next = at + length + (at[length] == '.');
+    if (is_wrapper(at, length)) continue;
+    memcpy(to, at, (size_t)(next - at));
+    to += next - at;
   }
-  return NULL;
+  *to = '\0';
+  return plain;
+}
+
+/* What older versions of transformers store though it follows from the config. */
+static bool is_buffer(const char *name) {
+  static const char *const buffers[] = {".rotary_emb.inv_freq", ".rotary_emb.original_inv_freq",
+                                        ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"};
+  const size_t length = strlen(name);
+  for (size_t i = 0; i < sizeof buffers / sizeof *buffers; ++i) {
+    const size_t end = strlen(buffers[i]);
+    if (length >= end && strcmp(name + length - end, buffers[i]) == 0) return true;
+  }
+  return false;
+}
+
+static void add_tensor(source *s, const lap_safetensors_tensor *tensor) {
+  char *name = plain_name(tensor->name);
+  if (is_buffer(name)) {
+    ++s->buffers;
+    free(name);
+    return;
+  }
+  s->wrapped += strcmp(name, tensor->name) != 0;
+  s->tensor[s->tensors++] = (named_tensor){name, tensor};
+}
+
+static lap_code name_tensors(source *s, lap_status *status) {
+  size_t most = 0, count;
+  for (int i = 0; i < s->files; ++i) {
+    lap_safetensors_tensors(s->file[i], &count);
+    most += count;
+  }
+  s->tensor = lap_allocate((int64_t)most, sizeof *s->tensor);
+  for (int i = 0; i < s->files; ++i) {
+    const lap_safetensors_tensor *tensors = lap_safetensors_tensors(s->file[i], &count);
+    for (size_t t = 0; t < count; ++t) add_tensor(s, &tensors[t]);
+  }
+  qsort(s->tensor, s->tensors, sizeof *s->tensor, by_name);
+  for (size_t i = 1; i < s->tensors; ++i)
+    if (strcmp(s->tensor[i - 1].name, s->tensor[i].name) == 0)
+      return lap_fail(status, LAP_DATA,
+                      "%s: has '%.200s' and '%.200s', which are the same tensor: leave one out",
+                      s->path, s->tensor[i - 1].tensor->name, s->tensor[i].tensor->name);
+  named_tensor *head = find_named(s, lm_head);
+  if (!head || find(s, embedding)) return LAP_OK;
+  s->lone_head = true;
+  free(head->name);
+  head->name = lap_copy_string(embedding);
+  qsort(s->tensor, s->tensors, sizeof *s->tensor, by_name);
+  return LAP_OK;
+}
+
+/* What was taken for something else than it is called; malloc'ed, NULL: nothing. */
+static char *describe_names(const source *s) {
+  char text[3][96] = {"", "", ""};
+  if (s->wrapped == 0 && s->buffers == 0 && !s->lone_head) return NULL;
+  if (s->wrapped)
+    snprintf(text[0], sizeof *text,
+             " %zu names are read without what training wrapped around them;", s->wrapped);
+  if (s->buffers)
+    snprintf(text[1], sizeof *text, " %zu rotary buffers are passed over;", s->buffers);
+  if (s->lone_head)
+    snprintf(text[2], sizeof *text, " the embedding is read from %s, which is tied to it;",
+             lm_head);
+  char *notice = lap_format("%s:%s%s%s", s->path, text[0], text[1], text[2]);
+  notice[strlen(notice) - 1] = '\0'; /* the last semicolon */
+  return notice;
 }
 
 /* --- names and shapes --- */
@@ -156,13 +263,9 @@ static lap_code check_names(const source *s, const lap_parameters *parameters, l
     const bool is_first_part = lap_parameters_find(parameters, p->name) == p;
     if (is_first_part && !find(s, p->name)) add_name(&missing, p->name);
   }
-  for (int i = 0; i < s->files; ++i) {
-    size_t count;
-    const lap_safetensors_tensor *tensors = lap_safetensors_tensors(s->file[i], &count);
-    for (size_t t = 0; t < count; ++t)
-      if (!lap_parameters_find(parameters, tensors[t].name) && strcmp(tensors[t].name, lm_head))
-        add_name(&unexpected, tensors[t].name);
-  }
+  for (size_t i = 0; i < s->tensors; ++i)
+    if (!lap_parameters_find(parameters, s->tensor[i].name) && strcmp(s->tensor[i].name, lm_head))
+      add_name(&unexpected, s->tensor[i].tensor->name);
   if (!missing.count && !unexpected.count) return LAP_OK;
   return lap_fail(status, LAP_DATA,
                   "%s: expected the weights of the config's model by their Hugging Face names; "
@@ -197,6 +300,7 @@ static lap_code open_source(const char *path, const lap_parameters *parameters, 
                             lap_status *status) {
   *s = (source){.path = path, .is_directory = lap_file_is_directory(path)};
   lap_code code = s->is_directory ? open_directory(s, status) : add_file(s, path, status);
+  if (code == LAP_OK) code = name_tensors(s, status);
   if (code == LAP_OK) code = check(s, parameters, status);
   if (code != LAP_OK) close_source(s);
   return code;
@@ -317,10 +421,11 @@ lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *para
   return code;
 }
 
-lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,
+lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters, char **notice,
                               lap_status *status) {
   source s;
   LAP_TRY(open_source(path, parameters, &s, status));
+  if (notice) *notice = describe_names(&s);
   close_source(&s);
   return LAP_OK;
 }

@@ -4,9 +4,11 @@
  * A directory has model.safetensors, or else model.safetensors.index.json, whose weight_map names
  * the file of each tensor: files of the directory itself, which hold what the index says and
  * nothing else. All tensors of the model must be there by their Hugging Face names, in its shapes,
- * and no other; an lm_head.weight, which a tied model's state may hold a second time, is ignored
- * where it equals the embedding. A directory's values are F32, BF16 or F16, all of which float
- * holds exactly; a file that was named by itself may also be F64.
+ * and no other. Parts of a name that torch.compile, DDP, FSDP and checkpointing put there
+ * (`_orig_mod`, `module`, ...) do not count, and rotary buffers are passed over. An lm_head.weight,
+ * which a tied model's state may hold a second time, is ignored where it equals the embedding, and
+ * is the embedding where there is no other. A directory's values are F32, BF16 or F16, all of which
+ * float holds exactly; a file that was named by itself may also be F64.
  *
  * Not collective.
  */
@@ -24,8 +26,10 @@ lap_code lap_hf_weights_read_float(const char *path, const lap_parameters *param
 lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *parameters,
                                     double *weights, lap_status *status);
 
-/* The same checks as far as they need no values: what is there has the right names and shapes. */
-lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters,
+/* The same checks as far as they need no values: what is there has the right names and shapes.
+ * *notice, which is the caller's to free, is set to what was read as something else than it is
+ * called, NULL where nothing was; `notice` may be NULL. */
+lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters, char **notice,
                               lap_status *status);
 
 /* Whether it has the model's weights, and all of them are BF16: bfloat16 holds each exactly. */

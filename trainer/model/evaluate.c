@@ -239,7 +239,12 @@ uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_siz
   return bytes;
 }
 
-double lap_evaluation_lead(const lap_evaluation *e) { return e->teacher_loss - e->loss; }
+/* The teacher's loss is of float32 logarithms: a model that is its teacher may be off by their
+ * rounding. */
+double lap_evaluation_lead(const lap_evaluation *e) {
+  const double lead = e->teacher_loss - e->loss, rounding = 0x1p-22 * fabs(e->teacher_loss);
+  return fabs(lead) > rounding || isnan(lead) ? lead : 0;
+}
 
 json_t *lap_evaluation_to_json(const lap_evaluation *e) {
   json_t *object = json_object();

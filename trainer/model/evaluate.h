@@ -64,8 +64,8 @@ uint16_t *lap_evaluate_piece_bytes(const char *tokenizer_path, int64_t vocab_siz
                                    lap_status *status);
 
 /* By how much the model's loss is below its teacher's on the same positions, in nats per token: its
- * teacher has less to teach it than the text. Not above 0 where the teacher is better; NaN where
- * its loss is not known. */
+ * teacher has less to teach it than the text. Not above 0 where the teacher is better; 0 where the
+ * rounding of the stored losses tells no difference; NaN where its loss is not known. */
 double lap_evaluation_lead(const lap_evaluation *evaluation);
 
 /* As a JSON object, NaN as null; a new reference. */

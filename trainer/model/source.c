@@ -75,7 +75,7 @@ static lap_code open_hugging_face(const char *path, lap_model_form form, lap_mod
   source->parameters = lap_parameters_create(&model);
   find_tokenizer(source);
   /* Before memory is asked for: a config may announce more than the files hold. */
-  LAP_TRY(lap_hf_weights_check(path, source->parameters, status));
+  LAP_TRY(lap_hf_weights_check(path, source->parameters, &source->notice, status));
   if (form == LAP_MODEL_NO_WEIGHTS) return LAP_OK;
   lap_weight_target target = allocate_weights(source, form);
   const lap_code read = lap_hf_weights_read(path, &target, status);

@@ -20,7 +20,7 @@ typedef struct {
   lap_parameters *parameters;
   float *weights;       /* canonical vector, checked; NULL where they were not asked for so */
   uint16_t *bfloat16;   /* the same, held in bfloat16 */
-  char *notice;         /* newer checkpoints that were passed over, and why; NULL: none */
+  char *notice;         /* newer checkpoints that were passed over, odd names; NULL: none */
   char *tokenizer_path; /* tokenizer.model beside the weights; NULL: none there */
 } lap_model_source;
 

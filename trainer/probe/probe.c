@@ -221,7 +221,7 @@ lap_code LAP_PRECISION(lap_probe_run)(const lap_probe_request *request, double *
       .parameters = lap_parameters_create_shards(request->model, all_shards(request)),
       .whole = lap_parameters_create(request->model)};
   const size_t elements = (size_t)result.parameters->elements;
-  lap_code code = lap_hf_weights_check(request->weights, result.parameters, status);
+  lap_code code = lap_hf_weights_check(request->weights, result.parameters, NULL, status);
   if (code == LAP_OK) {
     result.weights = lap_allocate_aligned(elements, sizeof(real));
     code = read_weights(request->weights, result.parameters, result.weights, status);

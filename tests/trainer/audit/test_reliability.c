@@ -63,6 +63,26 @@ static void the_interval_covers_what_documents_vary_by(void **state) {
   assert_true(narrow < 0.9 * SAMPLES);
 }
 
+/* A teacher with one probability for all, as often right as it says, is calibrated, and perfect
+ * ones like it have the floor; one that is wrong by 0.1 is wrong by that. */
+static void equal_probabilities_are_no_error(void **state) {
+  (void)state;
+  enum { SAMPLES = 200 };
+  double ratio = 0;
+  lap_claim positions[COUNT];
+  for (uint64_t sample = 0; sample < SAMPLES; ++sample) {
+    for (uint32_t i = 0; i < COUNT; ++i)
+      positions[i] = (lap_claim){0.75F, uniform(sample, i) < 0.75, i % DOCUMENTS};
+    const lap_reliability found = lap_reliability_of(positions, COUNT, DOCUMENTS);
+    ratio += found.error / found.floor / SAMPLES;
+  }
+  assert_true(fabs(ratio - 1) < 0.16); /* three standard errors */
+  for (uint32_t i = 0; i < COUNT; ++i)
+    positions[i] = (lap_claim){0.75F, i % 20 < 13, i % DOCUMENTS};
+  const lap_reliability found = lap_reliability_of(positions, COUNT, DOCUMENTS);
+  assert_true(fabs(found.error - 0.1) < 1e-12 && found.low < 0.1 && found.high > 0.1);
+}
+
 static void nothing_and_one_document_have_no_interval(void **state) {
   (void)state;
   lap_claim one = {.probability = 0.75F, .right = true};
@@ -99,6 +119,7 @@ static void all_predictions_of_a_position_count(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_calibrated_teacher_has_the_floor),
+      cmocka_unit_test(equal_probabilities_are_no_error),
       cmocka_unit_test(the_interval_covers_what_documents_vary_by),
       cmocka_unit_test(all_predictions_of_a_position_count),
       cmocka_unit_test(nothing_and_one_document_have_no_interval),

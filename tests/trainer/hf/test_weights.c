@@ -105,7 +105,7 @@ static void assert_read(const char *path) {
   double *wide = lap_allocate(parameters->elements, sizeof *wide);
   if (lap_hf_weights_read_float(path, parameters, single, &status) != LAP_OK ||
       lap_hf_weights_read_double(path, parameters, wide, &status) != LAP_OK ||
-      lap_hf_weights_check(path, parameters, &status) != LAP_OK)
+      lap_hf_weights_check(path, parameters, NULL, &status) != LAP_OK)
     fail_msg("%s", status.message);
   assert_memory_equal(single, weights, (size_t)parameters->elements * sizeof *single);
   for (int64_t i = 0; i < parameters->elements; ++i) assert_true(wide[i] == (double)weights[i]);
@@ -125,7 +125,7 @@ static void assert_values_refused(const char *path, const char *fragment) {
 static void assert_refused(const char *path, const char *fragment) {
   assert_values_refused(path, fragment);
   lap_status status = {0};
-  assert_int_equal(lap_hf_weights_check(path, parameters, &status), LAP_DATA);
+  assert_int_equal(lap_hf_weights_check(path, parameters, NULL, &status), LAP_DATA);
 }
 
 /* --- tests --- */
@@ -183,6 +183,60 @@ static void a_second_copy_of_the_embedding_is_ignored_and_another_head_refused(v
   write_file("model.safetensors", tensor, tensors);
   assert_refused(directory, "lm_head.weight': expected shape [11, 8], found [10, 8]");
   free(head);
+}
+
+static void assert_notice(const char *expected) {
+  char *notice = NULL;
+  lap_status status = {0};
+  if (lap_hf_weights_check(directory, parameters, &notice, &status) != LAP_OK)
+    fail_msg("%s", status.message);
+  if (expected && (!notice || !strstr(notice, expected))) fail_msg("%s", notice);
+  if (!expected) assert_null(notice);
+  free(notice);
+}
+
+/* As torch.compile, DDP, FSDP and older versions of transformers leave them. */
+static void names_around_names_and_buffers_are_no_obstacle(void **state) {
+  (void)state;
+  static const char *const forms[] = {"_orig_mod.%s", "module.%s", "module._orig_mod.%s",
+                                      "_fsdp_wrapped_module.%s"};
+  char names[MOST][128];
+  static const float frequency[] = {1, .5F, .25F};
+  write_file("model.safetensors", tensor, tensors);
+  assert_notice(NULL);
+  for (size_t f = 0; f < sizeof forms / sizeof *forms; ++f) {
+    for (int i = 0; i < parameters->count; ++i) {
+      const char *name = parameters->parameter[i].name, *rest = strstr(name, "layers.0.");
+      if (rest && f == 3) /* within the name, too */
+        sprintf(names[i], "_fsdp_wrapped_module.model.layers.0._checkpoint_wrapped_module.%s",
+                rest + 9);
+      else
+        snprintf(names[i], sizeof names[i], forms[f], name);
+      tensor[i].name = names[i];
+    }
+    write_file("model.safetensors", tensor, tensors);
+    assert_read(directory);
+    assert_notice("13 names are read without what training wrapped around them");
+  }
+  const size_t count = tensors;
+  tensor[tensors++] = (lap_safetensors_source){
+      "model.layers.0.self_attn.rotary_emb.inv_freq", LAP_DTYPE_F32, 1, {3}, frequency};
+  write_file("model.safetensors", tensor, tensors);
+  assert_read(directory);
+  assert_notice("1 rotary buffers are passed over");
+  tensor[count] = tensor[0]; /* by both names */
+  tensor[count].name = parameters->parameter[0].name;
+  write_file("model.safetensors", tensor, tensors);
+  assert_refused(directory, "which are the same tensor: leave one out");
+}
+
+static void a_lone_head_is_the_embedding(void **state) {
+  (void)state;
+  assert_string_equal(tensor[0].name, "model.embed_tokens.weight");
+  tensor[0].name = "lm_head.weight";
+  write_file("model.safetensors", tensor, tensors);
+  assert_read(directory);
+  assert_notice("the embedding is read from lm_head.weight, which is tied to it");
 }
 
 static void other_tensors_are_refused(void **state) {
@@ -301,6 +355,8 @@ int main(void) {
       TEST(one_file_and_shards_are_read),
       TEST(halves_are_widened_exactly_and_a_file_may_be_double),
       TEST(a_second_copy_of_the_embedding_is_ignored_and_another_head_refused),
+      TEST(names_around_names_and_buffers_are_no_obstacle),
+      TEST(a_lone_head_is_the_embedding),
       TEST(other_tensors_are_refused),
       TEST(numbers_that_are_not_finite_are_refused),
       TEST(an_index_is_no_way_out_of_its_directory),

@@ -21,7 +21,18 @@ static void by_hand(void **state) {
   assert_true(isnan(lap_calibration_error(sure, 0, 15)));
 }
 
-/* The bin of a position by how many are below it, without sorting. */
+/* Of many equal ones, which the bins cut apart, it does not matter which were right. */
+static void equal_ones_share_what_was_right(void **state) {
+  (void)state;
+  enum { N = 1000 };
+  float confidence[N];
+  for (int i = 0; i < N; ++i) confidence[i] = i < N / 4 ? 0.25F : -0.25F;
+  assert_float_equal(lap_calibration_error(confidence, N, 15), 0, 1e-12);
+  for (int i = 0; i < N; ++i) confidence[i] = i % 2 ? 0.25F : -0.25F;
+  assert_float_equal(lap_calibration_error(confidence, N, 15), 0.25, 1e-12);
+}
+
+/* The bin of a position by how many are below it, without sorting; equal ones by parts. */
 static void random_ones_as_a_slow_count_has_them(void **state) {
   (void)state;
   enum { N = 997, BINS = 15 };
@@ -34,15 +45,17 @@ static void random_ones_as_a_slow_count_has_them(void **state) {
   }
   double right[BINS] = {0}, claimed[BINS] = {0}, error = 0;
   for (int i = 0; i < N; ++i) {
-    int rank = 0;
+    int below = 0, equal = 0, equal_right = 0, before = 0;
     for (int j = 0; j < N; ++j) {
       const float p = fabsf(copy[i]), q = fabsf(copy[j]);
-      const int mine = copy[i] < 0, other = copy[j] < 0;
-      rank += q < p || (q == p && (other < mine || (other == mine && j < i)));
+      below += q < p;
+      equal += q == p;
+      equal_right += q == p && copy[j] > 0;
+      before += q == p && j < i;
     }
     int bin = 0;
-    while ((bin + 1) * N / BINS <= rank) ++bin;
-    right[bin] += copy[i] > 0;
+    while ((bin + 1) * N / BINS <= below + before) ++bin;
+    right[bin] += (double)equal_right / equal;
     claimed[bin] += (double)fabsf(copy[i]);
   }
   for (int b = 0; b < BINS; ++b) error += fabs(right[b] - claimed[b]);
@@ -52,6 +65,7 @@ static void random_ones_as_a_slow_count_has_them(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(by_hand),
+      cmocka_unit_test(equal_ones_share_what_was_right),
       cmocka_unit_test(random_ones_as_a_slow_count_has_them),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,9 +58,21 @@ static void a_total_that_one_rank_adds_wrongly_is_no_evaluation(void **state) {
   small_run_end(&r);
 }
 
+/* What a cache of the model itself may be off by, in either direction, is no lead. */
+static void a_model_is_not_better_than_itself(void **state) {
+  (void)state;
+  const double off[] = {0, 3e-8, -3e-8};
+  for (size_t i = 0; i < sizeof off / sizeof *off; ++i)
+    assert_true(lap_evaluation_lead(&(lap_evaluation){.loss = 4, .teacher_loss = 4 + off[i]}) == 0);
+  assert_true(lap_evaluation_lead(&(lap_evaluation){.loss = 4, .teacher_loss = 4.0001}) > 0);
+  assert_true(lap_evaluation_lead(&(lap_evaluation){.loss = 4, .teacher_loss = 3.9999}) < 0);
+  assert_true(isnan(lap_evaluation_lead(&(lap_evaluation){.loss = 4, .teacher_loss = NAN})));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_total_that_one_rank_adds_wrongly_is_no_evaluation),
+      cmocka_unit_test(a_model_is_not_better_than_itself),
   };
   return cmocka_run_group_tests_name("evaluate", tests, small_run_world_start,
                                      small_run_world_finish);
