@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "teacher/align.h"
-#include "teacher/cache_open.h"
 #include "trainer/audit/audit.h"
 #include "trainer/audit/live.h"
 #include "trainer/audit/tolerance.h"
@@ -22,6 +20,7 @@
 #include "trainer/commands/audit_angles.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/model/examine_cache.h"
 
 typedef struct {
   const char *cache, *tokens, *live, *again;
@@ -80,7 +79,7 @@ static const lap_flag flags_of_audit[] = {
      .value = "N",
      .integer = {1, 1024},
      .offset = OF_ANGLES(threads),
-     .help = "threads of --live and --student [1]"},
+     .help = "threads of --live and --student, and files read at once [1]"},
     LAP_FLAG_PRECISION(OF_ANGLES(precision)),
     {0}};
 
@@ -164,8 +163,15 @@ static lap_code audit_all(const lap_session *session, const audit_flags *flags, 
 }
 
 /* Rows that are out of place, or were scaled, would be audited as if the teacher were to blame. */
-static lap_code check_rows(const lap_session *session, lap_cache *cache, lap_status *status) {
-  LAP_TRY(lap_cache_check_shift(cache, false, true, status));
+static lap_code check_rows(const lap_session *session, const audit_flags *flags, lap_cache *cache,
+                           lap_status *status) {
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  const lap_cache_expectation expected = {.by_flags = true, .hook = &hook};
+  const lap_code code =
+      lap_examine_cache(session->comm, (int)flags->angles.threads, &expected, cache, status);
+  lap_step_progress_end(&progress);
+  LAP_TRY(code);
   if (lap_cache_notice(cache))
     lap_console_warn(session->console, "--cache: %s", lap_cache_notice(cache));
   if (lap_cache_lacks_tail(cache))
@@ -196,7 +202,7 @@ static lap_code audit_cache(const lap_session *session, const lap_command_line *
   results found = {0};
   lap_code code = lap_token_set_open(flags->tokens, &tokens, status);
   if (code == LAP_OK) code = lap_cache_open(flags->cache, &tokens, NULL, &cache, status);
-  if (code == LAP_OK) code = check_rows(session, cache, status);
+  if (code == LAP_OK) code = check_rows(session, flags, cache, status);
   if (code == LAP_OK) code = audit_all(session, flags, cache, &found, status);
   if (code == LAP_OK) code = print_results(cache, flags, &found, line->json, status);
   lap_angle_audit_release(&found.angles);
