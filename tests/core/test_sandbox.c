@@ -271,8 +271,8 @@ static int try_below_a_limit_of_the_user(void) {
   if (lap_sandbox_run(&wide, add, values, &sum, sizeof sum, &status) != LAP_OK || sum != 42)
     return fprintf(stderr, "%s\n", status.message), 2;
   if (lap_sandbox_run(&wide, take_all_memory, NULL, NULL, 0, &status) != LAP_DATA) return 3;
-  const bool says = strstr(status.message, "MiB that a limit leaves") &&
-                    !strstr(status.message, "damaged");
+  const bool says =
+      strstr(status.message, "MiB that a limit leaves") && !strstr(status.message, "damaged");
   return says ? 0 : (fprintf(stderr, "%s\n", status.message), 4);
 }
 
