@@ -41,17 +41,28 @@ static unsigned patience(const lap_sandbox *sandbox) {
   return LEAST + (unsigned)(SHARE * sandbox->seconds);
 }
 
+/* The most that the user's own limit (ulimit -v) lets a process have; it cannot be raised. */
+static rlim_t own_limit(void) {
+  struct rlimit memory;
+  return getrlimit(RLIMIT_AS, &memory) == 0 ? memory.rlim_max : RLIM_INFINITY;
+}
+
+static bool limit_memory(rlim_t bytes) {
+  const rlim_t most = own_limit(), limit = most != RLIM_INFINITY && most < bytes ? most : bytes;
+  return setrlimit(RLIMIT_AS, &(const struct rlimit){limit, limit}) == 0;
+}
+
 static bool is_limited(const lap_sandbox *sandbox) {
   enum { MICROSECONDS = 1000000 };
   const size_t now = address_space();
-  const struct rlimit memory = {now + sandbox->bytes, now + sandbox->bytes}, no_core = {0, 0};
+  const struct rlimit no_core = {0, 0};
   const double seconds = sandbox->seconds;
   struct itimerval computing = {.it_value.tv_sec = (time_t)seconds};
   computing.it_value.tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * MICROSECONDS);
   setrlimit(RLIMIT_CORE, &no_core);
   alarm(patience(sandbox));
   return setitimer(ITIMER_PROF, &computing, NULL) == 0 &&
-         (now == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
+         (now == 0 || limit_memory(now + sandbox->bytes));
 }
 
 /* No handler of the parent is left (MPI and sanitizers install some). A request to stop is for the
@@ -149,7 +160,14 @@ static lap_code explain(const lap_sandbox *sandbox, int how, lap_status *status)
                     "%s: %s did not finish with it in %u s, in which it mostly waited: its disk or "
                     "network hardly answers, or other programs take all cores; try again",
                     sandbox->path, sandbox->library, patience(sandbox));
-  if (how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE)
+  const bool is_out_of_memory = how >= 0 && WIFEXITED(how) && WEXITSTATUS(how) == LAP_USAGE;
+  const rlim_t own = own_limit();
+  if (is_out_of_memory && own != RLIM_INFINITY && own < address_space() + sandbox->bytes)
+    return lap_fail(status, LAP_DATA,
+                    "%s: %s needs more memory for it than the %zu MiB that a limit leaves this "
+                    "process: nothing is known of the file; raise the limit (ulimit -v)",
+                    sandbox->path, sandbox->library, (size_t)own / MIB);
+  if (is_out_of_memory)
     return lap_fail(status, LAP_DATA, "%s: %s needs more than %zu MiB of memory for it; %s",
                     sandbox->path, sandbox->library, sandbox->bytes / MIB, advice);
   if (number && !is_crash(number))

@@ -29,7 +29,7 @@ typedef struct {
   const char *path;    /* the file, for the message */
   const char *library; /* that is tried on it, for the message */
   double seconds;      /* of processor time; the child also ends after a minute and 20 times this */
-  size_t bytes;        /* of memory, besides what the parent has */
+  size_t bytes;        /* of memory, besides what the parent has; at most the user's own limit */
 } lap_sandbox;
 
 /* Runs task(context, result) in a child and gives back its code, message and `result`

@@ -236,6 +236,12 @@ static lap_code take_memory(const void *context, void *result, lap_status *statu
   return LAP_OK;
 }
 
+static lap_code take_all_memory(const void *context, void *result, lap_status *status) {
+  (void)context, (void)result, (void)status;
+  for (int i = 0; i < 64; ++i) lap_allocate(16 << 20, 1);
+  return LAP_OK;
+}
+
 static lap_code take_some_memory(const void *context, void *result, lap_status *status) {
   (void)context, (void)result, (void)status;
   memset(lap_allocate(16 << 20, 1), 1, 16 << 20);
@@ -247,6 +253,37 @@ static void memory_is_limited(void **state) {
   lap_status status;
   assert_refused(take_memory, "needs more than 64 MiB of memory");
   assert_int_equal(try(take_some_memory, &status), LAP_OK);
+}
+
+/* In a process of its own: a hard limit is for ever. 0: all is as it should be. */
+static int try_below_a_limit_of_the_user(void) {
+  const lap_sandbox wide = {"a.file", "the library", 0.3, (size_t)1 << 40};
+  unsigned long pages = 0;
+  FILE *statm = fopen("/proc/self/statm", "re");
+  if (!statm || fscanf(statm, "%lu", &pages) != 1) return 5;
+  fclose(statm);
+  const rlim_t bytes = pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)256 << 20);
+  const struct rlimit limit = {bytes, bytes};
+  const int values[] = {40, 2};
+  int sum = 0;
+  lap_status status = {0};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) return 1;
+  if (lap_sandbox_run(&wide, add, values, &sum, sizeof sum, &status) != LAP_OK || sum != 42)
+    return fprintf(stderr, "%s\n", status.message), 2;
+  if (lap_sandbox_run(&wide, take_all_memory, NULL, NULL, 0, &status) != LAP_DATA) return 3;
+  const bool says =
+      strstr(status.message, "MiB that a limit leaves") && !strstr(status.message, "damaged");
+  return says ? 0 : (fprintf(stderr, "%s\n", status.message), 4);
+}
+
+static void a_lower_limit_of_the_user_stays(void **state) {
+  (void)state;
+  const pid_t child = fork();
+  if (child == 0) _exit(try_below_a_limit_of_the_user());
+  int how;
+  assert_int_equal(waitpid(child, &how, 0), child);
+  assert_true(WIFEXITED(how));
+  assert_int_equal(WEXITSTATUS(how), 0);
 }
 
 static lap_code talk(const void *context, void *result, lap_status *status) {
@@ -298,6 +335,7 @@ int main(void) {
       cmocka_unit_test(a_child_ends_with_its_parent),
       cmocka_unit_test(a_loop_is_ended),
       cmocka_unit_test(memory_is_limited),
+      cmocka_unit_test(a_lower_limit_of_the_user_stays),
       cmocka_unit_test(the_output_of_the_child_is_dropped),
       cmocka_unit_test(ignored_children_make_no_difference),
   };

@@ -86,6 +86,36 @@ class Screens(harness.Test):
                           found.err for line in lines], [line["loss"] is None for line in lines])
         self.assertEqual(sum(line["loss"] is None for line in lines), 3)
 
+    # --- a dry run ---
+
+    def test_a_dry_run_says_where_the_run_would_start(self):
+        for arguments, step, says in ((["--resume", "auto"], STEPS, f"at step {STEPS}"),
+                                      ([f"run_dir={self.workspace / 'none'}"], 0, "dry run"),
+                                      ([f"run_dir={self.workspace / 'none'}", "--resume", "auto"], 0,
+                                       "nothing to resume")):
+            found = harness.succeed("train", self.plain_config, *arguments, "--dry-run", "--json")
+            self.assertEqual(json.loads(found.out)["start_step"], step)
+            self.assertIn(says, found.err)
+        self.assertFalse((self.workspace / "none").exists())
+
+    def test_a_dry_run_is_refused_as_the_run_would_be(self):
+        plain, there = self.workspace / "plain", f"run_dir={self.workspace / 'new'}"
+        for arguments in ([], ["--resume", "auto", "optimizer.learning_rate=0.001"],
+                          ["--resume", "auto", f"schedule.steps={STEPS - 2}"],
+                          ["--fork", "--resume", self.workspace / "teacher"],
+                          ["--resume", self.workspace / "teacher", there],
+                          ["--fork", "--resume", plain, there, "schedule.steps=3"],
+                          ["--resume", self.workspace / "nowhere", there], ["--resume", "true", there]):
+            dry = harness.lapidary("train", self.plain_config, *arguments, "--dry-run")
+            real = harness.lapidary("train", self.plain_config, *arguments)
+            self.assertIn(dry.code, (2, 3), arguments)
+            self.assertEqual((dry.code, dry.err.splitlines()[-1]), (real.code, real.err.splitlines()[-1]))
+
+    def test_a_run_that_memory_does_not_hold_is_pointed_out(self):
+        large = ["model.hidden_size=40000", "model.intermediate_size=90000", "model.num_hidden_layers=100"]
+        err = harness.succeed("train", self.plain_config, f"run_dir={self.workspace / 'none'}", *large, "--dry-run").err
+        self.assertRegex(err, r"warning: the fullest rank takes [\d.]+ TiB, and has [\d.]+ GiB of its node's memory")
+
     # --- a fork ---
 
     def test_keys_that_do_nothing_without_held_out_text_are_pointed_out(self):
@@ -96,6 +126,8 @@ class Screens(harness.Test):
             err = harness.succeed("train", self.plain_config, f"run_dir={self.workspace / 'idle'}", *arguments,
                                   "--dry-run").err
             self.assertEqual(err.count("does nothing without data.eval"), expected, err)
+
+    # --- a fork ---
 
     def test_a_forked_run_names_its_parent(self):
         parent = self.workspace / "plain/checkpoints" / f"step-{STEPS:08d}"

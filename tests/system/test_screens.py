@@ -53,7 +53,7 @@ class Screens(Test):
             ["export", teacher, "--format", "gguf", "--out", self.new("new.gguf")],
             ["init", self.config, "--out", self.new("new-weights")],
             [*train, f"run_dir={self.new('new-run')}"],
-            [*train, f"run_dir={self.new('new-run')}", "--dry-run", "--json"],
+            [*train, f"run_dir={self.new('dry-run')}", "--dry-run", "--json"],
         ]
         both = {"config", "plan", "inspect", "eval"}
         return commands + [[*c, "--json"] for c in commands if c[0] in both and "--markdown" not in c]

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/suggest.h"
+#include "dataset/documents.h"
 #include "teacher/schema.h"
 #include "trainer/config/load.h"
 
@@ -107,6 +108,18 @@ lap_code lap_read_texts(const lap_suite_reader *reader, const char *name, const 
     *texts = lap_reallocate(*texts, (int64_t)*count + 1, sizeof **texts);
     (*texts)[(*count)++] = lap_copy_string(item->text);
   }
+  return LAP_OK;
+}
+
+lap_code lap_read_documents(const lap_suite_reader *reader, const char *name,
+                            const lap_yaml_node *node, void *how) {
+  char **text = how;
+  lap_document_source source;
+  lap_status ignored;
+  if (node->kind != LAP_YAML_SCALAR || lap_documents_parse(node->text, &source, &ignored) != LAP_OK)
+    return lap_read_expected(reader, name, node, "file, line, blank or jsonl:KEY");
+  free(*text);
+  *text = lap_copy_string(node->text);
   return LAP_OK;
 }
 

@@ -45,7 +45,11 @@ lap_code lap_read_fail(const lap_suite_reader *reader, int line, const char *for
 /* A text, or a list of texts. */
 lap_code lap_read_texts(const lap_suite_reader *reader, const char *name, const lap_yaml_node *node,
                         char ***texts, size_t *count);
-/* The same, of a lap_suite_text: to be a field's. */
+/* What a document is, as --documents says it (dataset/documents.h), to be freed by the suite; *how,
+ * which may have one already, gets it: to be a field's. */
+lap_code lap_read_documents(const lap_suite_reader *reader, const char *name,
+                            const lap_yaml_node *node, void *how);
+/* A text or a list of texts, of a lap_suite_text: to be a field's. */
 lap_code lap_read_source(const lap_suite_reader *reader, const char *name,
                          const lap_yaml_node *node, void *source);
 /* A list of at least `fewest` different integers from 0 on, or, with `may_count`, N for 1 to N. */

@@ -58,7 +58,7 @@ static lap_code read_corpus_cluster(const lap_suite_reader *reader, const char *
 
 static const lap_field corpus_fields[] = {
     {"text", LAP_FIELD_READ, .read = read_corpus_text},
-    {"documents", LAP_FIELD_TEXT, .offset = CORPUS(source.documents)},
+    {"documents", LAP_FIELD_READ, .offset = CORPUS(source.documents), .read = lap_read_documents},
     {"shards", LAP_FIELD_READ, .read = read_corpus_shards},
     {"dev", LAP_FIELD_REAL, .offset = CORPUS(dev_share), .minimum = 0, .maximum = .5},
     {"test", LAP_FIELD_REAL, .offset = CORPUS(test_share), .minimum = .001, .maximum = .5},
@@ -90,7 +90,7 @@ static lap_code read_corpus(const lap_suite_reader *reader, const char *name,
 #define SET(field) offsetof(lap_suite_set, field)
 static const lap_field set_fields[] = {
     {"text", LAP_FIELD_READ, .offset = SET(source), .read = lap_read_source},
-    {"documents", LAP_FIELD_TEXT, .offset = SET(source.documents)},
+    {"documents", LAP_FIELD_READ, .offset = SET(source.documents), .read = lap_read_documents},
     {"shards", LAP_FIELD_TEXT, .offset = SET(shards)},
     {"cluster", LAP_FIELD_TEXT, .offset = SET(cluster)},
     {"limit", LAP_FIELD_INTEGER, .offset = SET(limit), .minimum = 1000, .maximum = 1e15},
@@ -135,7 +135,8 @@ static lap_code read_sets(const lap_suite_reader *reader, const char *name,
 
 static const lap_field texts_fields[] = {
     {"text", LAP_FIELD_READ, .offset = offsetof(lap_suite_texts, source), .read = lap_read_source},
-    {"documents", LAP_FIELD_TEXT, .offset = offsetof(lap_suite_texts, source.documents)},
+    {"documents", LAP_FIELD_READ, .offset = offsetof(lap_suite_texts, source.documents),
+     .read = lap_read_documents},
     {0}};
 
 static lap_code read_texts(const lap_suite_reader *reader, const char *name,
@@ -371,7 +372,10 @@ static lap_code check(const lap_suite_reader *reader, const lap_yaml_node *root)
   int line = 1;
   for (size_t i = 0; i < sizeof needed / sizeof *needed; ++i)
     if (!find(root, needed[i], &line)) return lap_read_fail(reader, 1, "%s is missing", needed[i]);
-  LAP_TRY(lap_read_check_name(reader, "name", suite->name, 1));
+  const bool is_named = find(root, "name", &line) != NULL;
+  LAP_TRY(lap_read_check_name(
+      reader, is_named ? "name" : "name is missing, and that of the file will not do:", suite->name,
+      is_named ? line : 1));
   find(root, "corpus", &line);
   LAP_TRY(check_near_duplicates(reader, line));
   find(root, "measures", &line);

@@ -74,7 +74,7 @@ static const lap_field fields[] = {
     {"seed", LAP_FIELD_INTEGER, .offset = TEACHER(seed), .minimum = 0, .maximum = 9e18},
     {"changes", LAP_FIELD_READ, .offset = TEACHER(changes), .read = read_changes},
     {"text", LAP_FIELD_READ, .offset = TEACHER(source), .read = lap_read_source},
-    {"documents", LAP_FIELD_TEXT, .offset = TEACHER(source.documents)},
+    {"documents", LAP_FIELD_READ, .offset = TEACHER(source.documents), .read = lap_read_documents},
     {"texts", LAP_FIELD_TEXT, .offset = TEACHER(texts)},
     {"k", LAP_FIELD_INTEGER, .offset = TEACHER(k), .minimum = 1, .maximum = 1 << 20},
     {"eval_k", LAP_FIELD_READ, .offset = TEACHER(eval_k), .read = read_eval_k},

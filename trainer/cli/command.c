@@ -73,6 +73,10 @@ static error_t take_argument(parse_state *parse, const char *argument) {
     lap_fail(parse->status, LAP_USAGE, "unexpected argument '%s'", argument);
     return EINVAL;
   }
+  if (!*argument) {
+    lap_fail(parse->status, LAP_USAGE, "an argument is empty; an unset shell variable?");
+    return EINVAL;
+  }
   append(&line->positional, &line->positional_count, argument);
   return 0;
 }
@@ -105,6 +109,9 @@ static lap_code take_flag(const lap_flag *flag, const char *argument, char *dest
     return read_integer(flag, argument, field, status);
   if (flag->real.smallest != 0 || flag->real.largest != 0)
     return read_real(flag, argument, field, status);
+  if (flag->value && !*argument && !flag->may_be_empty)
+    return lap_fail(status, LAP_USAGE, "--%s: its value, %s, is empty; an unset shell variable?",
+                    flag->name, flag->value);
   if (flag->value)
     *(const char **)field = argument;
   else
@@ -234,6 +241,25 @@ static lap_code unknown_flag(const lap_command_syntax *syntax, const char *word,
   return LAP_USAGE;
 }
 
+/* `flag` is as typed, `value` what help calls its value, `next` the word behind it, or NULL. Where
+ * that is another flag of the command, the value was forgotten; after "=" any text is one. */
+static lap_code check_value(const struct argp_option *options, size_t count, const char *flag,
+                            const char *value, const char *next, lap_status *status) {
+  if (!next)
+    return lap_fail(status, LAP_USAGE, "%s: its value, %s, is missing; see --help", flag, value);
+  if (strncmp(next, "--", 2) != 0 || !next[2]) return LAP_OK;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t length = strcspn(next + 2, "=");
+    if (!options[i].name || strlen(options[i].name) != length ||
+        strncmp(options[i].name, next + 2, length) != 0)
+      continue;
+    return lap_fail(status, LAP_USAGE,
+                    "%s: its value, %s, is missing: the flag '%.*s' follows; see --help", flag,
+                    value, (int)length + 2, next);
+  }
+  return LAP_OK;
+}
+
 /* A flag "--NAME" or "--NAME=VALUE", typed without the dashes; `next`: the word behind it, or NULL.
  * Whether that is its value. */
 static lap_code check_flag(const lap_command_syntax *syntax, const struct argp_option *options,
@@ -260,10 +286,9 @@ static lap_code check_flag(const lap_command_syntax *syntax, const struct argp_o
     return lap_fail(status, LAP_USAGE, "--%s takes no value, found '%s'; see --help", option->name,
                     typed + length + 1);
   *takes_next = option->arg && typed[length] == '\0';
-  if (*takes_next && !next)
-    return lap_fail(status, LAP_USAGE, "--%s: its value, %s, is missing; see --help", option->name,
-                    option->arg);
-  return LAP_OK;
+  char flag[80];
+  snprintf(flag, sizeof flag, "--%s", option->name);
+  return *takes_next ? check_value(options, count, flag, option->arg, next, status) : LAP_OK;
 }
 
 /* Flags of a letter, "-j", "-j3" or several in one word; otherwise as above. */
@@ -275,10 +300,8 @@ static lap_code check_letters(const struct argp_option *options, size_t count, c
     if (i == count) return lap_fail(status, LAP_USAGE, "unknown flag '%s'; see --help", word);
     if (!options[i].arg) continue;
     *takes_next = letters[1] == '\0';
-    if (*takes_next && !next)
-      return lap_fail(status, LAP_USAGE, "-%c: its value, %s, is missing; see --help", *letters,
-                      options[i].arg);
-    return LAP_OK;
+    const char flag[] = {'-', *letters, '\0'};
+    return *takes_next ? check_value(options, count, flag, options[i].arg, next, status) : LAP_OK;
   }
   return LAP_OK;
 }

@@ -54,8 +54,9 @@ typedef struct {
   } integer; /* not both 0: an int64_t */
   struct {
     double smallest, largest;
-  } real;        /* not both 0: a double */
-  size_t offset; /* of the bool, number or, where there is no range, const char * */
+  } real;            /* not both 0: a double */
+  bool may_be_empty; /* of a text: else an empty one, as of an unset shell variable, is refused */
+  size_t offset;     /* of the bool, number or, where there is no range, const char * */
   const char *help;
 } lap_flag;
 

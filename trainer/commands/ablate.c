@@ -49,6 +49,7 @@ static const lap_flag flags_of_ablate[] = {
              "jobs of a queue [all]"},
     {.name = "sbatch",
      .value = "OPTIONS",
+     .may_be_empty = true,
      .offset = offsetof(ablate_flags, sbatch),
      .help = "submit it to Slurm: a job for what the runs share, an array of the runs, a job for "
              "what is left; OPTIONS are words for each sbatch"},

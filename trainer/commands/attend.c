@@ -37,6 +37,7 @@ typedef struct {
 static const lap_flag flags_of_attend[] = {
     {.name = "text",
      .value = "TEXT",
+     .may_be_empty = true,
      .offset = offsetof(attend_options, text),
      .help = "the text to read, after BOS"},
     {.name = "text-file",

@@ -38,6 +38,7 @@ static const lap_flag flags_of_generate[] = {
     {.name = "prompt",
      .letter = 'p',
      .value = "TEXT",
+     .may_be_empty = true,
      .offset = offsetof(generate_options, prompt),
      .help = "the text to continue; may be empty"},
     {.name = "max-tokens",

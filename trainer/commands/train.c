@@ -48,7 +48,8 @@ static const lap_flag flags_of_train[] = {
      .help = "start a new run from the state in DIR of --resume: its numbers may differ"},
     {.name = "dry-run",
      .offset = offsetof(train_flags, dry_run),
-     .help = "check config and data, say what would run, write nothing"},
+     .help = "check config, data, memory and where the run starts, say what would run, write "
+             "nothing"},
     {.name = "max-hours",
      .value = "H",
      .real = {0, 1e6},
@@ -178,13 +179,28 @@ static lap_plan_request plan_request(const lap_session *session, const lap_input
                             .window_count = inputs->window_count};
 }
 
-/* What `plan` says of this run, with the data as it is. */
+/* Collective. The system kills a job that takes more than there is, and says nothing. */
+static void warn_of_memory(const lap_session *session, int64_t bytes) {
+  const int64_t there = lap_rank_memory_here(session->comm);
+  char a[LAP_HUMAN_TEXT], b[LAP_HUMAN_TEXT];
+  if (there <= 0 || bytes <= there) return;
+  lap_console_warn(session->console,
+                   "the fullest rank takes %s, and has %s of its node's memory: expect the system "
+                   "to kill it; fewer ranks on a node, more nodes, mesh.shard=full or "
+                   "recompute=block take less of a node (lapidary plan)",
+                   lap_human_bytes((double)bytes, a), lap_human_bytes((double)there, b));
+}
+
+/* What `plan` says of this run, with the data as it is; a warning where that is too much. */
 static lap_code say_memory(const lap_session *session, const lap_config *config,
-                           const lap_inputs *inputs, int64_t *bytes, lap_status *status) {
+                           const lap_inputs *inputs, bool in_full, int64_t *bytes,
+                           lap_status *status) {
   const lap_plan_request request = plan_request(session, inputs);
   lap_plan plan;
   LAP_TRY(lap_plan_make(config, &request, &plan, status));
   *bytes = lap_memory_total(&plan.memory);
+  warn_of_memory(session, *bytes);
+  if (!in_full) return LAP_OK;
   char line[512] = "", text[LAP_HUMAN_TEXT];
   size_t length = 0;
   for (int kind = 0; kind < LAP_MEMORY_KINDS; ++kind)
@@ -307,15 +323,18 @@ static json_t *report_json(const lap_train_report *report) {
 /* --- the command --- */
 
 static lap_code dry_run(const lap_session *session, const lap_config *config,
-                        const lap_inputs *inputs, bool json, lap_status *status) {
+                        const lap_inputs *inputs, const lap_resume_options *resume, bool json,
+                        lap_status *status) {
   int64_t bytes;
-  LAP_TRY(say_memory(session, config, inputs, &bytes, status));
+  uint64_t step;
+  LAP_TRY(say_memory(session, config, inputs, true, &bytes, status));
+  LAP_TRY(lap_resume_look(config, session, inputs, resume, &step, status));
   lap_console_say(session->console, "dry run: nothing was written");
   if (!json || !session->root) return LAP_OK;
   json_t *object = json_pack(
-      "{s:b, s:I, s:I, s:o, s:I, s:I, s:I}", "dry_run", 1, "total_steps",
-      (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count, "sources",
-      sources_json(config, inputs), "embedding_parameters",
+      "{s:b, s:I, s:I, s:I, s:o, s:I, s:I, s:I}", "dry_run", 1, "start_step", (json_int_t)step,
+      "total_steps", (json_int_t)inputs->total_steps, "windows", (json_int_t)inputs->window_count,
+      "sources", sources_json(config, inputs), "embedding_parameters",
       (json_int_t)lap_gemma2_embedding_parameters(&config->model), "non_embedding_parameters",
       (json_int_t)lap_gemma2_non_embedding_parameters(&config->model), "bytes_per_rank",
       (json_int_t)bytes);
@@ -336,8 +355,11 @@ static lap_code train(const lap_session *session, lap_config *config, const trai
   if (code == LAP_OK) {
     say_run(session, config, &inputs);
     warn_of_idle_keys(session, config);
-    code = flags->dry_run ? dry_run(session, config, &inputs, json, status)
-                          : lap_train(config, session, &inputs, &flags->train, &report, status);
+    int64_t bytes;
+    code = flags->dry_run ? dry_run(session, config, &inputs, &flags->train.resume, json, status)
+                          : say_memory(session, config, &inputs, false, &bytes, status);
+    if (code == LAP_OK && !flags->dry_run)
+      code = lap_train(config, session, &inputs, &flags->train, &report, status);
   }
   const bool reports = (code == LAP_OK || code == LAP_STOPPED) && report.total_steps > 0;
   if (session->root && reports) {

@@ -157,7 +157,8 @@ static bool is_utf8(const char *text) {
 
 /* A value is YAML where it begins like a collection or a quoted text; otherwise it is taken as it
  * stands, so that shell words such as *.h5 need no second quoting. Nor do paths: a key of paths
- * takes {a,b}/x.h5, [x]/y.h5 and whatever exists for what they are. */
+ * takes {a,b}/x.h5, [x]/y.h5 and whatever exists for what they are. [a, b] is a list, which a key
+ * of one text refuses. */
 static bool is_yaml(const char *name, const char *value) {
   if (!strchr("[{\"'", *value)) return false;
   const int index = lap_config_find(name);
@@ -166,7 +167,8 @@ static bool is_yaml(const char *name, const char *value) {
   if (kind != LAP_KEY_TEXT && kind != LAP_KEY_SOURCES) return true;
   if (lap_file_exists(value)) return false;
   if (*value == '"' || *value == '\'') return true;
-  return kind == LAP_KEY_SOURCES && *value == '[' && value[strlen(value) - 1] == ']';
+  const bool in_brackets = *value == '[' && value[strlen(value) - 1] == ']';
+  return in_brackets && (kind == LAP_KEY_SOURCES || strchr(value, ','));
 }
 
 static lap_code apply_override(const config_loader *loader, const char *override) {

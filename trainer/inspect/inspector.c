@@ -40,6 +40,20 @@ static void append_files_of(const char *folder, char ***list, size_t *count) {
   }
 }
 
+/* A model or a run is itself, whatever .h5 files lie in it: a run of a suite has its losses by
+ * document in eval (the signs are those of trainer/inspect/inspect.c). */
+static bool is_model_or_run(const char *folder) {
+  static const char *const signs[] = {"config.json", "manifest.json", "checkpoints", "run.json",
+                                      "metrics.jsonl"};
+  bool found = false;
+  for (size_t i = 0; !found && i < sizeof signs / sizeof *signs; ++i) {
+    char *sign = lap_format("%s/%s", folder, signs[i]);
+    found = lap_file_exists(sign);
+    free(sign);
+  }
+  return found;
+}
+
 lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, lap_status *status) {
   char **found;
   size_t found_count;
@@ -48,7 +62,8 @@ lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, l
   LAP_TRY(lap_paths_find(argument, NULL, &found, &found_count, status));
   for (size_t i = 0; i < found_count; ++i) {
     const size_t before = *count;
-    if (lap_file_is_directory(found[i])) append_files_of(found[i], paths, count);
+    if (lap_file_is_directory(found[i]) && !is_model_or_run(found[i]))
+      append_files_of(found[i], paths, count);
     if (*count > before)
       free(found[i]);
     else

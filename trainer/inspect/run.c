@@ -73,7 +73,8 @@ static void report_run_json(const json_t *run, lap_report *report) {
   const int64_t ranks = json_integer_value(json_object_get(run, "ranks"));
   const int64_t threads = json_integer_value(json_object_get(run, "threads"));
   char *started = text_of(run, "started"), *commit = text_of(run, "git_commit");
-  char *lapidary = text_of(versions, "lapidary"), *blas = text_of(versions, "blas");
+  char *lapidary = text_of(versions, "lapidary");
+  char *blas = json_object_get(versions, "blas") ? text_of(versions, "blas") : NULL;
   char *hosts = host_names(json_object_get(run, "hosts"));
   lap_report_fact(report, "started", json_string(started), "%s", started);
   lap_report_json_only(report, "threads", json_integer(threads));
@@ -81,8 +82,8 @@ static void report_run_json(const json_t *run, lap_report *report) {
                   "%" PRId64 ", %" PRId64 " thread%s each, on %s", ranks, threads,
                   threads == 1 ? "" : "s", hosts);
   lap_report_json_only(report, "git_commit", json_string(commit));
-  lap_report_fact(report, "lapidary", json_string(lapidary), "%s, commit %.12s, %s", lapidary,
-                  commit, blas);
+  lap_report_fact(report, "lapidary", json_string(lapidary), "%s, commit %.12s%s%s", lapidary,
+                  commit, blas ? ", " : "", blas ? blas : "");
   report_parent(json_object_get(run, "parent"), report);
   const size_t before = json_array_size(json_object_get(run, "previous"));
   if (before > 0)

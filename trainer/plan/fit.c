@@ -17,10 +17,14 @@ lap_code lap_fit_micro_sequences(lap_config *config, const lap_plan_request *req
   return LAP_OK;
 }
 
-lap_code lap_fit_micro_sequences_here(lap_config *config, const lap_plan_request *request,
-                                      lap_comm *comm, lap_status *status) {
+int64_t lap_rank_memory_here(lap_comm *comm) {
   const int64_t node = lap_node_memory_look("").bytes;
   int64_t least, most;
   lap_agree_range(comm, node / lap_comm_ranks_on_node(comm), &least, &most);
-  return lap_fit_micro_sequences(config, request, (double)least, status);
+  return least;
+}
+
+lap_code lap_fit_micro_sequences_here(lap_config *config, const lap_plan_request *request,
+                                      lap_comm *comm, lap_status *status) {
+  return lap_fit_micro_sequences(config, request, (double)lap_rank_memory_here(comm), status);
 }

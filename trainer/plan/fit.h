@@ -10,7 +10,11 @@
 lap_code lap_fit_micro_sequences(lap_config *config, const lap_plan_request *request, double bytes,
                                  lap_status *status);
 
-/* Collective. The same with the memory of the node that has the least for each of its ranks. */
+/* Collective. A rank's part of its node's memory in bytes, where that is the least of all nodes; 0
+ * where a system does not say it. */
+int64_t lap_rank_memory_here(lap_comm *comm);
+
+/* Collective. The same as lap_fit_micro_sequences, with lap_rank_memory_here. */
 lap_code lap_fit_micro_sequences_here(lap_config *config, const lap_plan_request *request,
                                       lap_comm *comm, lap_status *status);
 

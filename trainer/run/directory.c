@@ -60,14 +60,18 @@ bool lap_run_directory_has_checkpoints(const char *path) {
   return find_checkpoints(path, &found, &ignored) == LAP_OK && found;
 }
 
-lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status) {
+lap_code lap_run_directory_check_new(const char *path, lap_status *status) {
   bool found = false;
-  if (!resume) LAP_TRY(find_checkpoints(path, &found, status));
-  if (found)
-    return lap_fail(status, LAP_USAGE,
-                    "%s: this run directory has checkpoints; continue that run with --resume auto, "
-                    "or choose another run_dir",
-                    path);
+  LAP_TRY(find_checkpoints(path, &found, status));
+  if (!found) return LAP_OK;
+  return lap_fail(status, LAP_USAGE,
+                  "%s: this run directory has checkpoints; continue that run with --resume auto, "
+                  "or choose another run_dir",
+                  path);
+}
+
+lap_code lap_run_directory_create(const char *path, bool resume, lap_status *status) {
+  if (!resume) LAP_TRY(lap_run_directory_check_new(path, status));
   static const char *const parts[] = {"checkpoints", "export"};
   for (int i = 0; i < 2; ++i) {
     char *part = lap_run_directory_path(path, parts[i]);

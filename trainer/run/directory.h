@@ -17,6 +17,10 @@
 #include "core/status.h"
 #include "mpi/tree/mesh.h"
 
+/* LAP_USAGE where the directory has checkpoints already, saying how to go on; LAP_DATA where that
+ * cannot be known. */
+lap_code lap_run_directory_check_new(const char *path, lap_status *status);
+
 /* Makes the directory with checkpoints/ and export/ where they are missing. LAP_USAGE where it has
  * checkpoints already and `resume` is false, saying how to go on; LAP_DATA where it cannot be made,
  * or where that cannot be known. */

@@ -334,20 +334,32 @@ static lap_code load_named(const lap_checkpoint *checkpoint, lap_state *state, l
   return status->code;
 }
 
+/* What is named, to be closed by the caller where it is set. Whether a run can begin with it, by
+ * what it says of itself. */
+static lap_code open_named(const lap_config *config, const char *path, const lap_inputs *inputs,
+                           bool fork, lap_checkpoint **checkpoint, lap_status *status) {
+  const lap_code code = lap_checkpoint_open(path, checkpoint, status);
+  if (code != LAP_OK && !lap_file_exists(path))
+    return lap_fail(status, LAP_DATA,
+                    "--resume: %s: is not there; expected auto, none, a checkpoint or a run "
+                    "directory",
+                    path);
+  LAP_TRY(code);
+  if (!(*checkpoint)->full)
+    return lap_fail(status, LAP_USAGE,
+                    "%s: holds weights only and cannot be resumed; start from it with init=%s",
+                    (*checkpoint)->path, path);
+  LAP_TRY(fork ? check_fork_length(*checkpoint, inputs, status)
+               : compare_numbers(*checkpoint, config, inputs, status));
+  return check_not_behind(config, *checkpoint, status);
+}
+
 static lap_code resume_from(const lap_config *config, const char *path, const lap_session *session,
                             const lap_inputs *inputs, bool fork, lap_state *state,
                             lap_run_parent *parent, lap_status *status) {
   lap_checkpoint *checkpoint = NULL;
   lap_status own = {0};
-  own.code = lap_checkpoint_open(path, &checkpoint, &own);
-  if (own.code == LAP_OK && !checkpoint->full)
-    own.code = lap_fail(&own, LAP_USAGE,
-                        "%s: holds weights only and cannot be resumed; start from it with init=%s",
-                        checkpoint->path, path);
-  if (own.code == LAP_OK)
-    own.code = fork ? check_fork_length(checkpoint, inputs, &own)
-                    : compare_numbers(checkpoint, config, inputs, &own);
-  if (own.code == LAP_OK) own.code = check_not_behind(config, checkpoint, &own);
+  own.code = open_named(config, path, inputs, fork, &checkpoint, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK) code = lap_checkpoint_agree(checkpoint, path, session->comm, status);
@@ -363,19 +375,62 @@ static lap_code resume_from(const lap_config *config, const char *path, const la
   return code;
 }
 
-/* Collective. A run that was killed before its first checkpoint may have begun with a state that a
- * fresh start does not make. */
+/* A run that was killed before its first checkpoint may have begun with a state that a fresh start
+ * does not make. */
+static lap_code refuse_parent(const lap_config *config, lap_status *status) {
+  lap_run_parent before = {0};
+  lap_status ignored;
+  lap_code code = LAP_OK;
+  lap_run_json_parent(config->run_dir, &before, &ignored);
+  if (before.checkpoint)
+    code = lap_fail(status, LAP_USAGE,
+                    "%s: has no checkpoint, and began with the state of %s; start it again as "
+                    "it began: --fork --resume %s",
+                    config->run_dir, before.checkpoint, before.checkpoint);
+  free(before.checkpoint);
+  return code;
+}
+
+/* Collective. */
 static lap_code check_no_parent(const lap_config *config, const lap_session *session,
                                 lap_status *status) {
-  lap_run_parent before = {0};
-  lap_status own = {0}, ignored;
-  if (session->root) lap_run_json_parent(config->run_dir, &before, &ignored);
-  if (before.checkpoint)
-    own.code = lap_fail(&own, LAP_USAGE,
-                        "%s: has no checkpoint, and began with the state of %s; start it again as "
-                        "it began: --fork --resume %s",
-                        config->run_dir, before.checkpoint, before.checkpoint);
-  free(before.checkpoint);
+  lap_status own = {0};
+  if (session->root) own.code = refuse_parent(config, &own);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
+/* On rank 0. What the start would be refused for, and the step that it would begin at. */
+static lap_code look(const lap_config *config, const lap_session *session, const lap_inputs *inputs,
+                     const lap_resume_options *options, uint64_t *step, lap_status *status) {
+  const bool newest = !strcmp(options->from, "auto"), none = !strcmp(options->from, "none");
+  lap_checkpoint *checkpoint = NULL;
+  lap_code code = LAP_OK;
+  lap_status ignored;
+  if (none || options->fork) code = lap_run_directory_check_new(config->run_dir, status);
+  if (code == LAP_OK && newest && lap_checkpoint_open(config->run_dir, &checkpoint, &ignored)) {
+    checkpoint = NULL; /* what is wrong with one that is there, its loader says */
+    if (!lap_run_directory_has_checkpoints(config->run_dir)) code = refuse_parent(config, status);
+  } else if (code == LAP_OK && newest)
+    code = compare_numbers(checkpoint, config, inputs, status);
+  else if (code == LAP_OK && !none)
+    code = open_named(config, options->from, inputs, options->fork, &checkpoint, status);
+  *step = code == LAP_OK && checkpoint ? checkpoint->step : 0;
+  if (code == LAP_OK && checkpoint)
+    lap_console_say(session->console, "start      from %s, at step %" PRIu64, checkpoint->path,
+                    *step);
+  else if (code == LAP_OK && newest)
+    say_that_nothing_was_found(config, session);
+  if (checkpoint) lap_checkpoint_close(checkpoint);
+  return code;
+}
+
+lap_code lap_resume_look(const lap_config *config, const lap_session *session,
+                         const lap_inputs *inputs, const lap_resume_options *options,
+                         uint64_t *step, lap_status *status) {
+  lap_status own = {0};
+  *step = 0;
+  if (session->root) own.code = look(config, session, inputs, options, step, &own);
   *status = own;
   return lap_agree(session->comm, status);
 }

@@ -42,6 +42,14 @@ lap_code lap_start_fresh(const lap_config *config, const lap_session *session, l
 lap_code lap_resume_compare_newest(const lap_config *config, const lap_session *session,
                                    const lap_inputs *inputs, lap_status *status);
 
+/* Collective, for a dry run. What lap_resume_or_start would refuse by the names in the run
+ * directory and by what a checkpoint says of itself, with the same code and message; else it says
+ * where the run would start, and *step (rank 0) is that step. Writes nothing, reads no state and
+ * takes no lock. */
+lap_code lap_resume_look(const lap_config *config, const lap_session *session,
+                         const lap_inputs *inputs, const lap_resume_options *options,
+                         uint64_t *step, lap_status *status);
+
 /* Collective. Makes or checks the run directory and fills `state`: from the checkpoint that
  * options->from names, else from config->init, else at random. Opens log.txt, once nothing is left
  * to refuse, and says there where the run starts. LAP_USAGE where the directory has checkpoints and

@@ -242,6 +242,23 @@ static void assert_refused(int line, const char *instead, const char *said) {
   free(all);
 }
 
+static void a_file_whose_name_is_no_name_of_a_directory_needs_one(void **state) {
+  (void)state;
+  lap_suite suite;
+  lap_status status = {0};
+  assert_int_equal(lap_suite_parse("my suite.yaml", WHOLE, strlen(WHOLE), false, &suite, &status),
+                   LAP_USAGE);
+  if (!strstr(status.message,
+              "my suite.yaml:1: name is missing, and that of the file will not do: "
+              "'my suite': expected"))
+    fail_msg("%s", status.message);
+  char *named = lap_format("%sname: mine\n", WHOLE);
+  assert_int_equal(lap_suite_parse("my suite.yaml", named, strlen(named), false, &suite, &status),
+                   LAP_OK);
+  lap_suite_release(&suite);
+  free(named);
+}
+
 static void what_is_wrong_is_refused(void **state) {
   (void)state;
   assert_refused(0, "sedes: 2", "suite.yaml:12: unknown key 'sedes'; did you mean 'seeds'?");
@@ -290,6 +307,12 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(11, "sets: {test: {text: a}}", "the corpus itself has this set");
   assert_refused(11, "sets: {news: {shards: a, limit: 5000}}", "of text, not of shards");
   assert_refused(11, "sets: {news: {text: a, cluster: book}}", "document or file, found 'book'");
+  assert_refused(11, "sets: {news: {text: a, documents: lines}}",
+                 "suite.yaml:11: sets.news.documents: expected file, line, blank or jsonl:KEY, "
+                 "found 'lines'");
+  assert_refused(0, "texts: {more: {text: a, documents: 'jsonl:'}}",
+                 "texts.more.documents: expected file, line");
+  assert_refused(0, "name: a b", "name 'a b': expected 1 to 160 letters");
   assert_refused(0, "endpoint: {set: dev}", "dev is for tuning");
   assert_refused(0, "judge: {prompts: 3}", "judge.teacher is missing");
   assert_refused(0, "judge: {teacher: x}", "judge.teacher: there is no teacher 'x'");
@@ -353,6 +376,7 @@ int main(void) {
       cmocka_unit_test(smoke_cuts),
       cmocka_unit_test(smoke_cuts_lengths_of_any_kind),
       cmocka_unit_test(arms_may_learn_of_other_teachers),
+      cmocka_unit_test(a_file_whose_name_is_no_name_of_a_directory_needs_one),
       cmocka_unit_test(what_is_wrong_is_refused),
       cmocka_unit_test(an_arm_evaluates_the_runs_of_another),
       cmocka_unit_test(an_arm_that_trains_nothing_is_not_tuned),

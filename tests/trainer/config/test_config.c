@@ -1,5 +1,4 @@
-/* config: good configs load, print and load again; bad ones are refused with line, key and advice.
- */
+/* config: good configs load, print and load again; bad ones are refused with line, key, advice. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -301,6 +300,7 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"data:\n  train:\n  - [a]\n", "an entry that is a glob or {path: GLOB", NULL},
       {"data:\n  train:\n  - ''\n", "a text that is not empty", NULL},
       {"data: {eval: [a, b]}\n", "several paths in one: {a,b}, quoted), found a list", NULL},
+      {"", "command line: data.eval: expected one text (", "data.eval=[a, b]"},
       {"blas_core: haswell\n", "c.yaml:1: blas_core: expected auto or a core type", NULL},
       {"schedule: {steps: 1, tokens: 2}\n", "exactly one of", NULL},
       {"schedule: {steps: 10, warmup_steps: 11}\n", "exceeds schedule.steps, 10", NULL},

@@ -197,6 +197,16 @@ class Inspect(world.World):
         self.assertRegex(out, r"lowest held-out: run\n")
         self.assertNotIn("losses", self.run_inspect("run", "M.model")[1])
 
+    def test_a_run_is_a_run_whatever_losses_by_document_lie_in_it(self):
+        """A run of a suite has them in eval."""
+        shutil.copytree("run", "scratch/seed-1")
+        lapidary("eval", "run", "--tokens", "data/eval/*.h5", "--document-losses", "scratch/seed-1/eval/test.h5")
+        self.assertEqual(self.inspect("scratch/seed-1")["kind"], "run directory")
+        _, out, _ = self.run_inspect("run", "scratch/seed-1")
+        self.assertIn("lowest held-out", out)
+        self.flip("scratch/seed-1/checkpoints/step-00000024/rank-00000.bin", 100)
+        self.refuse("scratch/seed-1", "--check", says="rank-00000.bin")
+
     def test_a_run_directory_is_described(self):
         found = self.inspect("run", "--check")
         self.assertEqual(found["kind"], "run directory")
@@ -218,6 +228,7 @@ class Inspect(world.World):
         metrics = self.inspect("run/metrics.jsonl")
         self.assertEqual((metrics["steps"], metrics["evals"]), (STEPS, 2))
         self.assertEqual(self.inspect("run/run.json")["lapidary"][0], "0")
+        self.assertNotIn("?", self.run_inspect("run/run.json")[1])
         self.assertEqual(len(self.inspect("run/checkpoints")["checkpoints"]), 3)
 
     def test_a_config_is_resolved(self):
