@@ -97,7 +97,7 @@ class Average(Test):
                                 "(--document-mask): {} has true, {} has false"),
                                ([self.teachers[0], fresh["data.sequence_length=30"]],
                                 "(--sequence-length): {} has 24, {} has 30"),
-                               ([self.teachers[0], ""], "paths with commas"),
+                               ([self.teachers[0], ""], "--average: its value, CHECKPOINT,..., is empty"),
                                ([self.teachers[0], self.teachers[1], ""], "paths with commas")):
             result = self.teach("refused", teachers, code=2, ranks=2)
             self.assertRegex(result.err, "[^ ]+".join(map(re.escape, says.split("{}"))))

@@ -247,7 +247,7 @@ class Codecs(Test):
         both = f"{self.workspace.path}/{{varopt,held-CODEC}}/*.h5"
         for codec, missing in (("varopt", True), ("topk", False)):
             result = succeed("train", self.config, f"teacher.cache={both.replace('CODEC', codec)}", "--dry-run",
-                             f"data.eval={held}")
+                             f"data.eval={held}", f"run_dir={self.workspace / 'not-there'}")
             self.assertEqual("evaluation goes without the teacher" in result.err, missing, result.err)
 
     # --- audit ---

@@ -1,6 +1,6 @@
 /* examine_cache: has the ranks read the files of a cache whole, each file once.
  *
- * A cache of 10^9 tokens takes a core some 40 minutes to decompress and hash. So ranks that see the
+ * A cache of 10^9 tokens takes a core some 35 minutes to decompress and hash. So ranks that see the
  * same files, on one node or on a file system that several nodes share, divide them: each looks at
  * some, with a child process for each of its threads, and all learn what was found. A node with
  * files of its own has its own ranks look at all of them: copies may differ.

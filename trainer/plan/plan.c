@@ -23,7 +23,7 @@ const char *lap_plan_command_name(lap_plan_command command) {
 }
 
 int64_t lap_plan_process_bytes(int ranks, int threads) {
-  enum { ALONE = 20 << 20, WITH_MPI = 30 << 20, THREAD = 1 << 19 };
+  enum { ALONE = 21 << 20, WITH_MPI = 31 << 20, THREAD = 1 << 19 };
   return (ranks > 1 ? WITH_MPI : ALONE) + (int64_t)(threads - 1) * THREAD;
 }
 
