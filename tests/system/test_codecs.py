@@ -157,7 +157,8 @@ class Codecs(Test):
         for codec, warned in (("varopt", True), ("dense", False)):
             for epochs in (1, 2):
                 result = succeed("train", self.config, f"teacher.cache={self.workspace.path}/{codec}/*.h5", "--dry-run",
-                                 "schedule.steps=null", f"schedule.epochs={epochs}")
+                                 "schedule.steps=null", f"schedule.epochs={epochs}",
+                                 f"run_dir={self.workspace / 'not-there'}")
                 self.assertEqual("unbiased only over draw seeds" in result.err, warned and epochs == 2, result.err)
 
     def test_epochs_take_draws_in_turn(self):
