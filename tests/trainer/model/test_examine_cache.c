@@ -77,7 +77,7 @@ static void start(fixture *f, lap_comm *comm, bool shared, bool damaged) {
     write_damaged(&f->made);
   else
     synthetic_write_all(&f->made);
-  f->directory = lap_copy_string(f->made.directory);
+  if (!shared || lap_comm_rank(comm) == 0) f->directory = lap_copy_string(f->made.directory);
   if (shared) f->directory = lap_broadcast_text(comm, f->directory);
   lap_barrier(comm); /* all files are there */
   status.code = lap_token_set_open(scratch_path(f->directory, "tokens-*.h5"), &f->tokens, &status);
