@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,17 +66,19 @@ void lap_messages_report(const lap_messages *m, const char *text) {
   fflush(stdout);
 }
 
-/* Waits for whoever reads a pipe, as a launcher does for its ranks. */
+/* Waits until the reader of a pipe, such as the launcher, has read all of it. */
 static void await_reader(int descriptor, double seconds) {
   const struct timespec pause = {.tv_nsec = 5000000};
+  struct stat facts;
+  if (fstat(descriptor, &facts) != 0 || !S_ISFIFO(facts.st_mode)) return;
   const double until = lap_clock_seconds() + seconds;
   int unread = 0;
   while (ioctl(descriptor, FIONREAD, &unread) == 0 && unread > 0 && lap_clock_seconds() < until)
     nanosleep(&pause, NULL);
 }
 
-/* A launcher that is told to abort ends the ranks, and no longer reads what they have said before:
- * on busy cores the reason was lost. */
+/* MPI_Abort makes the launcher end the ranks at once. On busy cores it had not yet read the message
+ * that says why. */
 _Noreturn void lap_messages_abort(lap_messages *m, int code) {
   if (m->with_mpi) {
     await_reader(STDERR_FILENO, reading_seconds);

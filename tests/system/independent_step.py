@@ -224,7 +224,7 @@ def position_losses(z, target, teacher, objective):
 
 
 def smoothed(kind, shards):
-  """Label smoothing, or how frequent each token is; BOS is no token that anything predicts."""
+  """The fixed target: the same for every id, or the token frequencies. Nothing predicts BOS, so it does not count."""
   counts = np.bincount(np.concatenate(shards), minlength=V).astype(float)
   counts[BOS] = 0
   return counts / counts.sum() if kind == "unigram" else np.full(V, 1 / V)

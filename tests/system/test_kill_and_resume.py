@@ -222,7 +222,7 @@ class Stop(Run):
         for checkpoint in (run / "checkpoints").glob("step-*"):
             shutil.rmtree(checkpoint)
         again = succeed(*arguments)
-        self.assertIn(f"warning: {run}/metrics.jsonl has lines up to step 4, and there is no checkpoint: all steps",
+        self.assertIn(f"warning: {run}/metrics.jsonl has lines up to step 4, but the run has no checkpoint: it",
                       again.err)
         self.assertEqual(again.json["state_sha256"], first.json["state_sha256"])
         self.assertEqual([line["step"] for line in metrics(run)], [1, 2, 3, 4])

@@ -127,7 +127,7 @@ static void examine_eval_cache(const lap_config *config, const lap_session *sess
   if (smallest && lap_examine_cache(session->comm, (int)config->threads, &expected, in->eval_cache,
                                     &reason) == LAP_OK)
     return;
-  if (smallest || (largest && in->eval_cache))
+  if (smallest || in->eval_cache)
     say_without_teacher(session, smallest ? reason.message : "another rank has no cache for it");
   lap_cache_close(in->eval_cache);
   in->eval_cache = NULL;

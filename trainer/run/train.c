@@ -396,8 +396,8 @@ static lap_code look_for_lost_steps(const trainer *t, const char *metrics, lap_s
   if (last > 0)
     lap_console_warn(t->session->console,
                      "%s has lines up to step %" PRId64
-                     ", and there is no checkpoint: all steps are made again, and these lines are "
-                     "replaced; if that run had checkpoints, they have been removed",
+                     ", but the run has no checkpoint: it starts again at step 0 and replaces these "
+                     "lines; if there were checkpoints, somebody has removed them",
                      metrics, last);
   return LAP_OK;
 }
