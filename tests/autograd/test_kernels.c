@@ -16,34 +16,46 @@
 static lap_matmul_precision precision; /* of the wrong kernels */
 
 /* Kernels that would compute something else: in another order, or rounding each product. */
+typedef float (*chain)(int64_t terms, const float *a, const float *b, float sum);
+
+static float add_backwards(int64_t terms, const float *a, const float *b, float sum) {
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
+  for (int64_t t = terms - 1; t >= 0; --t)
+    sum = fmaf(a[t * plain->a_stride], b[t * plain->b_stride], sum);
+  return sum;
+}
+
+static float add_rounded(int64_t terms, const float *a, const float *b, float sum) {
+  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
+  for (int64_t t = 0; t < terms; ++t) {
+    const float product = a[t * plain->a_stride] * b[t * plain->b_stride];
+    sum = sum + product;
+  }
+  return sum;
+}
+
+static void fill_tile(chain add, int64_t terms, const float *a, const float *b, float *c,
+                      int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      float *out = &c[i * ldc + j];
+      const float sum = add(terms, a + i, b + j, into == LAP_MATMUL_CHAIN ? *out : 0);
+      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
+    }
+}
+
 static void backwards(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
                       int64_t rows, int64_t columns, lap_matmul_into into,
                       const lap_matmul_soon *soon) {
   (void)soon;
-  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
-      for (int64_t t = terms - 1; t >= 0; --t)
-        sum = fmaf(a[t * plain->a_stride + i], b[t * plain->b_stride + j], sum);
-      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
-    }
+  fill_tile(add_backwards, terms, a, b, c, ldc, rows, columns, into);
 }
 
 static void rounds_twice(int64_t terms, const float *a, const float *b, float *c, int64_t ldc,
                          int64_t rows, int64_t columns, lap_matmul_into into,
                          const lap_matmul_soon *soon) {
   (void)soon;
-  const lap_matmul_unit *plain = lap_matmul_plain.unit[precision];
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      float *out = &c[i * ldc + j], sum = into == LAP_MATMUL_CHAIN ? *out : 0;
-      for (int64_t t = 0; t < terms; ++t) {
-        const float product = a[t * plain->a_stride + i] * b[t * plain->b_stride + j];
-        sum = sum + product;
-      }
-      *out = into == LAP_MATMUL_ADD ? *out + sum : sum;
-    }
+  fill_tile(add_rounded, terms, a, b, c, ldc, rows, columns, into);
 }
 
 static void a_kernel_that_differs_from_plain_is_found(void **state) {

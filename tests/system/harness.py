@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -104,6 +105,15 @@ def finish(process, timeout=TIMEOUT):
 def lapidary(*arguments, ranks=None, program=None, cwd=None, preexec=None, timeout=TIMEOUT):
     """Runs to the end, however it ends."""
     return finish(start(arguments, ranks, program, cwd, preexec), timeout)
+
+
+def run_script(name, *arguments, program=None):
+    """scripts/NAME, which is Python, with `program` as lapidary; prints what it says, errors among it."""
+    result = subprocess.run([sys.executable, SOURCE / "scripts" / name, *map(str, arguments)],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            check=False, env={**os.environ, "LAPIDARY": str(program or LAPIDARY)})
+    print(result.stdout, flush=True)
+    return result
 
 
 def succeed(*arguments, **options):

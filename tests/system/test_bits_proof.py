@@ -1,17 +1,10 @@
 """scripts/bits-proof, a small part of it: jobs drawn at random have one result, and a difference would be found."""
 
-import os
-import sys
-
-from harness import LAPIDARY, SOURCE, Test, json, pathlib, subprocess, unittest
+from harness import LAPIDARY, Test, json, pathlib, run_script, unittest
 
 
-def bits_proof(*arguments, program=LAPIDARY):
-    result = subprocess.run([sys.executable, SOURCE / "scripts/bits-proof", *map(str, arguments)],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            check=False, env={**os.environ, "LAPIDARY": str(program)})
-    print(result.stdout, flush=True)
-    return result
+def bits_proof(*arguments, program=None):
+    return run_script("bits-proof", *arguments, program=program)
 
 
 class BitsProof(Test):

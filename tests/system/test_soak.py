@@ -1,15 +1,10 @@
 """scripts/soak, a small part of it: kills of every kind, and that it would notice a run that ends in other bits."""
 
-import sys
-
-from harness import SOURCE, Test, json, subprocess, unittest
+from harness import Test, json, run_script, unittest
 
 
 def soak(*arguments):
-    result = subprocess.run([sys.executable, SOURCE / "scripts/soak", *map(str, arguments)], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    print(result.stdout, flush=True)
-    return result
+    return run_script("soak", *arguments)
 
 
 class Soak(Test):

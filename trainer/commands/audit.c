@@ -162,28 +162,6 @@ static lap_code audit_all(const lap_session *session, const audit_flags *flags, 
   return lap_audit_angles(session, &flags->angles, cache, &found->angles, status);
 }
 
-/* Rows that are out of place, or were scaled, would be audited as if the teacher were to blame. */
-static lap_code check_rows(const lap_session *session, const audit_flags *flags, lap_cache *cache,
-                           lap_status *status) {
-  lap_step_progress progress;
-  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
-  const lap_cache_expectation expected = {.by_flags = true, .hook = &hook};
-  const lap_code code =
-      lap_examine_cache(session->comm, (int)flags->angles.threads, &expected, cache, status);
-  lap_step_progress_end(&progress);
-  LAP_TRY(code);
-  if (lap_cache_notice(cache))
-    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(cache));
-  if (lap_cache_lacks_tail(cache))
-    lap_console_warn(
-        session->console,
-        "--cache: %s: no row has a tail_mass, though rows keep %u of %u ids: they were "
-        "scaled to sum to 1, and coverage, tail and calibration are not the teacher's",
-        lap_cache_path(cache, 0), lap_cache_schema_of(cache)->k,
-        lap_cache_schema_of(cache)->vocab_size);
-  return LAP_OK;
-}
-
 static lap_code audit_cache(const lap_session *session, const lap_command_line *line,
                             void *destination, lap_status *status) {
   audit_flags *flags = destination;
@@ -202,7 +180,11 @@ static lap_code audit_cache(const lap_session *session, const lap_command_line *
   results found = {0};
   lap_code code = lap_token_set_open(flags->tokens, &tokens, status);
   if (code == LAP_OK) code = lap_cache_open(flags->cache, &tokens, NULL, &cache, status);
-  if (code == LAP_OK) code = check_rows(session, flags, cache, status);
+  /* Of rows that are out of place the audit would say nothing that is so. */
+  if (code == LAP_OK)
+    code = lap_examine_measuring_cache(
+        session, (int)flags->angles.threads, (lap_cache_expectation){.by_flags = true},
+        "coverage, tail and calibration are not the teacher's", cache, status);
   if (code == LAP_OK) code = audit_all(session, flags, cache, &found, status);
   if (code == LAP_OK) code = print_results(cache, flags, &found, line->json, status);
   lap_angle_audit_release(&found.angles);

@@ -314,30 +314,6 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
   return LAP_OK;
 }
 
-/* Collective. */
-static lap_code examine_cache(const lap_session *session, const eval_flags *flags, eval_inputs *in,
-                              lap_status *status) {
-  lap_step_progress progress;
-  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
-  lap_cache_expectation expected = expectation(in);
-  expected.hook = &hook;
-  lap_comm_set_activity(session->comm, "reading the cache");
-  const lap_code code =
-      lap_examine_cache(session->comm, (int)flags->model.threads, &expected, in->cache, status);
-  lap_step_progress_end(&progress);
-  LAP_TRY(code);
-  const char *notice = lap_cache_notice(in->cache);
-  if (notice) lap_console_warn(session->console, "--cache: %s", notice);
-  if (lap_cache_lacks_tail(in->cache))
-    lap_console_warn(
-        session->console,
-        "--cache: %s: no row has a tail_mass, though rows keep %u of %u ids: they were "
-        "scaled to sum to 1, and kl and acceptance are not those to the teacher",
-        lap_cache_path(in->cache, 0), lap_cache_schema_of(in->cache)->k,
-        lap_cache_schema_of(in->cache)->vocab_size);
-  return LAP_OK;
-}
-
 /* Collective. Opens all, agrees on it, and says what is odd. */
 static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
                             const lap_command_line *line, eval_inputs *in, lap_status *status) {
@@ -359,7 +335,10 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
   LAP_TRY(lap_checkpoint_agree(source->checkpoint, line->positional[0], session->comm, status));
   assert(source->config);
   if (source->notice) lap_console_warn(session->console, "%s", source->notice);
-  if (in->cache) LAP_TRY(examine_cache(session, flags, in, status));
+  if (in->cache)
+    LAP_TRY(lap_examine_measuring_cache(session, (int)flags->model.threads, expectation(in),
+                                        "kl and acceptance are not those to the teacher", in->cache,
+                                        status));
   return lap_session_open_gemm(session, lap_config_gemm(source->config), (int)flags->model.threads,
                                status);
 }

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
 #include "teacher/look.h"
+#include "trainer/cli/step_progress.h"
 
 /* The ranks that see the files that this rank sees. */
 typedef struct {
@@ -78,4 +79,25 @@ lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expecta
   free(findings);
   free(same.rank);
   return code;
+}
+
+lap_code lap_examine_measuring_cache(const lap_session *session, int children,
+                                     lap_cache_expectation expectation, const char *doubtful,
+                                     lap_cache *cache, lap_status *status) {
+  lap_step_progress progress;
+  const lap_progress_hook hook = lap_step_progress_begin(&progress, session->console);
+  expectation.hook = &hook;
+  lap_comm_set_activity(session->comm, "reading the cache");
+  const lap_code code = lap_examine_cache(session->comm, children, &expectation, cache, status);
+  lap_step_progress_end(&progress);
+  LAP_TRY(code);
+  const lap_cache_schema *schema = lap_cache_schema_of(cache);
+  if (lap_cache_notice(cache))
+    lap_console_warn(session->console, "--cache: %s", lap_cache_notice(cache));
+  if (lap_cache_lacks_tail(cache))
+    lap_console_warn(session->console,
+                     "--cache: %s: no row has a tail_mass, though rows keep %u of %u ids: they "
+                     "were scaled to sum to 1, and %s",
+                     lap_cache_path(cache, 0), schema->k, schema->vocab_size, doubtful);
+  return LAP_OK;
 }

@@ -10,11 +10,19 @@
 
 #include "mpi/transport/communicator.h"
 #include "teacher/cache_open.h"
+#include "trainer/cli/session.h"
 
 /* Collective: every rank has found the cache (lap_cache_find). Then it can be read everywhere.
  * LAP_DATA on all ranks, of the lowest that found something, as lap_cache_open has it: naming file
  * and row. `children`: processes at once of this rank. */
 lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,
                            lap_cache *cache, lap_status *status);
+
+/* Collective. The same for a command that measures by the cache it was given as --cache: shows how
+ * far it is, and warns of a weak teacher and of rows that were scaled to sum to 1, of which
+ * `doubtful` says what no longer holds. */
+lap_code lap_examine_measuring_cache(const lap_session *session, int children,
+                                     lap_cache_expectation expectation, const char *doubtful,
+                                     lap_cache *cache, lap_status *status);
 
 #endif

@@ -394,11 +394,12 @@ static lap_code look_for_lost_steps(const trainer *t, const char *metrics, lap_s
   if (t->parent.resumed || t->parent.checkpoint) return LAP_OK;
   LAP_TRY(lap_metrics_last_step(metrics, &last, status));
   if (last > 0)
-    lap_console_warn(t->session->console,
-                     "%s has lines up to step %" PRId64
-                     ", but the run has no checkpoint: it starts again at step 0 and replaces these "
-                     "lines; if there were checkpoints, somebody has removed them",
-                     metrics, last);
+    lap_console_warn(
+        t->session->console,
+        "%s has lines up to step %" PRId64
+        ", but the run has no checkpoint: it starts again at step 0 and replaces these "
+        "lines; if there were checkpoints, somebody has removed them",
+        metrics, last);
   return LAP_OK;
 }
 

@@ -117,24 +117,20 @@ static void assert_content(const fixture *f) {
 
 /* --- what they do --- */
 
-static void each_file_is_read_once(void **state) {
+static void assert_files_read(lap_comm *comm, bool shared, int64_t expected) {
   fixture f;
   lap_status status;
-  start(&f, *state, true, false);
+  start(&f, comm, shared, false);
   assert_int_equal(examine(&f, &status), LAP_OK);
-  assert_int_equal(begun_by_all(f.comm), FILES);
+  assert_int_equal(begun_by_all(comm), expected);
   assert_content(&f);
   finish(&f);
 }
 
+static void each_file_is_read_once(void **state) { assert_files_read(*state, true, FILES); }
+
 static void copies_are_read_by_those_who_have_them(void **state) {
-  fixture f;
-  lap_status status;
-  start(&f, *state, false, false);
-  assert_int_equal(examine(&f, &status), LAP_OK);
-  assert_int_equal(begun_by_all(f.comm), FILES * lap_comm_size(f.comm));
-  assert_content(&f);
-  finish(&f);
+  assert_files_read(*state, false, FILES * lap_comm_size(*state));
 }
 
 static void what_one_rank_finds_all_know(void **state) {
