@@ -72,3 +72,12 @@ class Configure(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
+
+    def test_a_warning_ends_the_build_only_where_it_is_asked_for(self):
+        # A compiler that is newer than ours has warnings that we have not seen.
+        for options, expected in (((), False), (("-DLAPIDARY_WERROR=ON",), True)):
+            code, said = self.configure(*options)
+            self.assertEqual(code, 0, said)
+            commands = (self.scratch / "build/compile_commands.json").read_text()
+            self.assertIn("-Wall", commands)
+            self.assertEqual("-Werror" in commands, expected)
