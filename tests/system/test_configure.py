@@ -69,10 +69,6 @@ class Configure(unittest.TestCase):
         self.assertIn(f"not installed: cmocka, {modules}. ", said)
         self.assertEqual(self.count_tests(), 0)
 
-
-if __name__ == "__main__":
-    unittest.main(verbosity=2)
-
     def test_a_warning_ends_the_build_only_where_it_is_asked_for(self):
         # A compiler that is newer than ours has warnings that we have not seen.
         for options, expected in (((), False), (("-DLAPIDARY_WERROR=ON",), True)):
@@ -81,3 +77,7 @@ if __name__ == "__main__":
             commands = (self.scratch / "build/compile_commands.json").read_text()
             self.assertIn("-Wall", commands)
             self.assertEqual("-Werror" in commands, expected)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
