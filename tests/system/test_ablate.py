@@ -441,7 +441,7 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "endpoint: {set: dev}"), "dev is for tuning"),
             (whole.replace("margin: 0.02", "measures: [los]"), "did you mean 'loss'"),
             (whole.replace("margin: 0.02", "endpoint: {measure: ece}"), "ece has no table by document"),
-            (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "another set has this name"),
+            (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "the suite itself has this set"),
             (whole.replace("margin: 0.02", "choices: {cloze: c.jsonl}"), "c.jsonl"),
             (whole.replace("margin: 0.02", f"choices: {{q: {self.unseen()}}}\nendpoint: {{set: q, measure: exposure}}"),
              "no item of unseen.jsonl says how often it was `seen`"),
