@@ -130,6 +130,25 @@ class Trunks(Suite):
         self.ablated(more, "more")  # said by the user
         self.assertEqual(self.checkpoints("more", "fast,token_multiple=2.6"), [26, 52, 78, 104])
 
+    def test_checkpoints_for_kills_are_no_reason_to_share_nothing(self):
+        """A config that says how often there is one, and not which stay."""
+        for every, shared, kept in ((5, (15, 30), [15, 30, 45, 60, 75, 90, 104]),
+                                    (50, (18, 36), [18, 36, 54, 72, 90, 104])):
+            own = f"level.yaml\nchanges: {{checkpoint.every_steps: {every}}}"
+            suite = self.write(f"every{every}.yaml", LENGTHS.replace("level.yaml", own).replace("seeds: 2", "seeds: [1]"))
+            rows = self.ablated(suite, f"every{every}", "--dry-run", "--json").json["rows"]
+            steps = {row["name"]: row["steps"] for row in rows if row["kind"] == "run"}
+            self.ablated(suite, f"every{every}", "--part", "shared")
+            self.ablated(suite, f"every{every}", "--part", "2")
+            self.assertEqual(self.checkpoints(f"every{every}", "fast,token_multiple=2.6"), kept)
+            self.ablated(suite, f"every{every}")
+            for multiple, whole, step in (("0.5", 20, shared[0]), ("1", 40, shared[1])):
+                arm = f"fast,token_multiple={multiple}"
+                self.assertEqual(self.began(arm, out=f"every{every}"), step)
+                self.assertEqual(steps[f"runs/{arm}/seed-1"], whole - step)
+                self.assertEqual(*(json.loads(self.of(out, arm, 1, "train.json").read_text())["state_sha256"]
+                                   for out in (f"every{every}", "together")))
+
     def test_each_ends_as_a_run_of_its_own(self):
         """The same config under `train` alone: state, losses and metrics."""
         for arm, steps in (("fast,token_multiple=0.5", 20), ("fast,token_multiple=1", 40),
