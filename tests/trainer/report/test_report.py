@@ -318,6 +318,23 @@ class Numbers(Reports):
         self.report()
         self.assertTrue((self.dir / "suite/report/comparison-1.svg").exists())
 
+    def test_pictures_of_an_earlier_report_go(self):
+        """Of an arm or a tuned key that is no longer in the suite; what somebody else put there stays."""
+        suite = self.suite(seeds=2, documents=20, break_even=True).write()
+        suite.write_tuning()
+        self.report()
+        folder = self.dir / "suite/report"
+        (folder / "mine-minus-theirs.svg").write_text("mine")
+        before = {path.name for path in folder.glob("*.svg")}
+        gone = {"half-and-half-minus-next-token.svg", "break-even.svg", "tuning-optimizer.learning_rate.svg"}
+        self.assertLess(gone, before)
+        suite.plan["compare"] = suite.plan["compare"][:1]
+        suite.plan["break_even"] = None
+        shutil.rmtree(suite.root / "tune")
+        suite.write_plan()
+        self.report()
+        self.assertEqual(before - {path.name for path in folder.glob("*.svg")}, gone)
+
 
 class Verdicts(Reports):
     def verdicts(self):
