@@ -65,6 +65,27 @@ class Steps(Suite):
         name = "runs/distilled/seed-1/train.json"
         self.assertEqual(self.read("two", name)["state_sha256"], self.read("one", name)["state_sha256"])
 
+    def test_inspect_looks_at_all_that_is_in_it(self):
+        whole = succeed("inspect", self.workspace / "out", "--check", "--json").json
+        paths = [found["path"] for found in whole["results"]]
+        kinds = [found["kind"] for found in whole["results"]]
+        self.assertEqual({kind: kinds.count(kind) for kind in kinds},
+                         {"tokenizer": 1, "token shard": 4, "teacher cache": 4, "run directory": 5})
+        self.assertTrue(whole["checked"])
+        copy = self.workspace / "damaged [1]"
+        shutil.copytree(self.workspace / "out", copy)
+        begun = copy / "runs/next-token/seed-9"  # by a call that was killed before its training began
+        begun.mkdir()
+        (begun / "key.json").write_text("{}")
+        name = pathlib.Path(next(path for path in paths if "/shared/cache-" in path)).relative_to(self.workspace / "out")
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        result = lapidary("inspect", copy, "--check")
+        self.assertEqual(result.code, 3, result)
+        self.assertIn(str(name), result.err)
+        self.assertEqual(result.out.count("PROBLEM"), 1, result)
+
     def test_a_dry_run_writes_nothing(self):
         result = self.ablated(self.suite, "dry", "--dry-run", "--json")
         self.assertFalse((self.workspace / "dry").exists())
