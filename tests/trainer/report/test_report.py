@@ -468,6 +468,22 @@ class Verdicts(Reports):
         self.assertIn("test has 150 documents of which the endpoint counts anything, out of 240.", " ".join(few))
         self.assertNotIn("few documents", {w["kind"] for w in self.late(210)["warnings"]})
 
+    def test_one_document_says_nothing_of_others(self):
+        report = self.late(1)
+        self.assertIn("test has 1 document of which the endpoint counts anything, out of 240. How much another would "
+                      "differ is not known: the intervals are over seeds alone, on this very document.",
+                      [w["text"] for w in report["warnings"]])
+        (pair,) = report["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual(pair["interval"], pair["seeds_interval"])
+
+    def test_a_suite_that_compares_nothing_prints_its_arms(self):
+        self.suite(arms=("distilled", "next-token"), seeds=2, documents=20, compare=[]).write()
+        arms = self.report()["sets"][0]["measures"][0]["arms"]
+        self.assertIn("names nothing to `compare`", self.said)
+        self.assertNotIn("verdict", self.said)
+        for arm in arms:
+            self.assertRegex(self.said, f"(?m)^{arm['arm']} +{arm['estimate']:.4f} ")
+
     def test_an_endpoint_of_which_nothing_counts_is_said(self):
         (pair,) = self.late(0)["sets"][0]["measures"][0]["comparisons"]
         self.assertIn("nothing on test counts for it: loss in contexts longer", pair["problem"])
