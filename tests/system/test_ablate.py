@@ -77,7 +77,8 @@ class Steps(Suite):
         begun = copy / "runs/next-token/seed-9"  # by a call that was killed before its training began
         begun.mkdir()
         (begun / "key.json").write_text("{}")
-        name = pathlib.Path(next(path for path in paths if "/shared/cache-" in path)).relative_to(self.workspace / "out")
+        cache = pathlib.Path(next(path for path in paths if "/shared/cache-" in path))
+        name = cache.relative_to(self.workspace / "out")
         content = bytearray((copy / name).read_bytes())
         content[len(content) // 2] ^= 1
         (copy / name).write_bytes(content)
@@ -156,7 +157,8 @@ class Trunks(Suite):
         for every, shared, kept in ((5, (15, 30), [15, 30, 45, 60, 75, 90, 104]),
                                     (50, (18, 36), [18, 36, 54, 72, 90, 104])):
             own = f"level.yaml\nchanges: {{checkpoint.every_steps: {every}}}"
-            suite = self.write(f"every{every}.yaml", LENGTHS.replace("level.yaml", own).replace("seeds: 2", "seeds: [1]"))
+            one_seed = LENGTHS.replace("seeds: 2", "seeds: [1]")
+            suite = self.write(f"every{every}.yaml", one_seed.replace("level.yaml", own))
             rows = self.ablated(suite, f"every{every}", "--dry-run", "--json").json["rows"]
             steps = {row["name"]: row["steps"] for row in rows if row["kind"] == "run"}
             self.ablated(suite, f"every{every}", "--part", "shared")

@@ -233,7 +233,8 @@ class Page(unittest.TestCase):
     def test_no_line_crosses_words_of_the_overview(self):
         picture = xml.etree.ElementTree.parse(self.out / "comparisons.svg").getroot()
         svg = "{http://www.w3.org/2000/svg}"
-        zeros = [(float(e.get("y1")), float(e.get("y2"))) for e in picture.iter(f"{svg}line") if e.get("class") == "zero"]
+        zeros = [(float(e.get("y1")), float(e.get("y2")))
+                 for e in picture.iter(f"{svg}line") if e.get("class") == "zero"]
         words = [float(e.get("y")) for e in picture.iter(f"{svg}text")]
         self.assertGreater(len(zeros), 0)
         for low, high in zeros:
