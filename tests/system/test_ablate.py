@@ -65,6 +65,28 @@ class Steps(Suite):
         name = "runs/distilled/seed-1/train.json"
         self.assertEqual(self.read("two", name)["state_sha256"], self.read("one", name)["state_sha256"])
 
+    def test_inspect_looks_at_all_that_is_in_it(self):
+        whole = succeed("inspect", self.workspace / "out", "--check", "--json").json
+        paths = [found["path"] for found in whole["results"]]
+        kinds = [found["kind"] for found in whole["results"]]
+        self.assertEqual({kind: kinds.count(kind) for kind in kinds},
+                         {"tokenizer": 1, "token shard": 4, "teacher cache": 4, "run directory": 5})
+        self.assertTrue(whole["checked"])
+        copy = self.workspace / "damaged [1]"
+        shutil.copytree(self.workspace / "out", copy)
+        begun = copy / "runs/next-token/seed-9"  # by a call that was killed before its training began
+        begun.mkdir()
+        (begun / "key.json").write_text("{}")
+        cache = pathlib.Path(next(path for path in paths if "/shared/cache-" in path))
+        name = cache.relative_to(self.workspace / "out")
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        result = lapidary("inspect", copy, "--check")
+        self.assertEqual(result.code, 3, result)
+        self.assertIn(str(name), result.err)
+        self.assertEqual(result.out.count("PROBLEM"), 1, result)
+
     def test_a_dry_run_writes_nothing(self):
         result = self.ablated(self.suite, "dry", "--dry-run", "--json")
         self.assertFalse((self.workspace / "dry").exists())
@@ -129,6 +151,26 @@ class Trunks(Suite):
         more = self.write("more.yaml", LENGTHS.replace("level.yaml", own).replace("seeds: 2", "seeds: [1]"))
         self.ablated(more, "more")  # said by the user
         self.assertEqual(self.checkpoints("more", "fast,token_multiple=2.6"), [26, 52, 78, 104])
+
+    def test_checkpoints_for_kills_are_no_reason_to_share_nothing(self):
+        """A config that says how often there is one, and not which stay."""
+        for every, shared, kept in ((5, (15, 30), [15, 30, 45, 60, 75, 90, 104]),
+                                    (50, (18, 36), [18, 36, 54, 72, 90, 104])):
+            own = f"level.yaml\nchanges: {{checkpoint.every_steps: {every}}}"
+            one_seed = LENGTHS.replace("seeds: 2", "seeds: [1]")
+            suite = self.write(f"every{every}.yaml", one_seed.replace("level.yaml", own))
+            rows = self.ablated(suite, f"every{every}", "--dry-run", "--json").json["rows"]
+            steps = {row["name"]: row["steps"] for row in rows if row["kind"] == "run"}
+            self.ablated(suite, f"every{every}", "--part", "shared")
+            self.ablated(suite, f"every{every}", "--part", "2")
+            self.assertEqual(self.checkpoints(f"every{every}", "fast,token_multiple=2.6"), kept)
+            self.ablated(suite, f"every{every}")
+            for multiple, whole, step in (("0.5", 20, shared[0]), ("1", 40, shared[1])):
+                arm = f"fast,token_multiple={multiple}"
+                self.assertEqual(self.began(arm, out=f"every{every}"), step)
+                self.assertEqual(steps[f"runs/{arm}/seed-1"], whole - step)
+                self.assertEqual(*(json.loads(self.of(out, arm, 1, "train.json").read_text())["state_sha256"]
+                                   for out in (f"every{every}", "together")))
 
     def test_each_ends_as_a_run_of_its_own(self):
         """The same config under `train` alone: state, losses and metrics."""
@@ -441,7 +483,7 @@ class Refusals(Suite):
             (whole.replace("margin: 0.02", "endpoint: {set: dev}"), "dev is for tuning"),
             (whole.replace("margin: 0.02", "measures: [los]"), "did you mean 'loss'"),
             (whole.replace("margin: 0.02", "endpoint: {measure: ece}"), "ece has no table by document"),
-            (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "another set has this name"),
+            (whole.replace("margin: 0.02", "choices: {test: c.jsonl}"), "the suite itself has this set"),
             (whole.replace("margin: 0.02", "choices: {cloze: c.jsonl}"), "c.jsonl"),
             (whole.replace("margin: 0.02", f"choices: {{q: {self.unseen()}}}\nendpoint: {{set: q, measure: exposure}}"),
              "no item of unseen.jsonl says how often it was `seen`"),

@@ -65,6 +65,30 @@ class Queue(Suite):
         self.addCleanup(kill_group, process)
         return process
 
+    def test_jobs_that_wait_are_named_where_a_later_one_is_refused(self):
+        """As by a queue with no room for the array."""
+        few = self.workspace / "few"
+        few.mkdir()
+        for most, waiting in ((0, None), (1, "scancel 101,"), (2, "scancel 101 102,")):
+            (few / "jobs").write_text("")
+            (few / "sbatch").write_text(f"""#!/bin/sh
+n=$(wc -l <{few}/jobs)
+[ "$n" -lt {most} ] || {{ echo "Job violates accounting/QOS policy" >&2; exit 1; }}
+echo >>{few}/jobs
+echo $((101 + n))
+""")
+            (few / "sbatch").chmod(0o755)
+            path = f"{few}:{os.environ['PATH']}"
+            done = subprocess.run(command_line(self.arguments(self.suite, "refused", "--sbatch", "")), text=True,
+                                  cwd=self.workspace.path, env=self.environment(PATH=path), check=False,
+                                  capture_output=True)
+            self.assertEqual(done.returncode, 3, done)
+            self.assertIn("QOS policy", done.stderr)
+            if waiting:
+                self.assertIn(waiting, done.stderr)
+            else:
+                self.assertNotIn("scancel", done.stderr)
+
     def test_a_task_is_told_that_its_time_is_over_and_goes_on(self):
         """By the queue's signal to its script; then by the end of the job, for which the training itself asks."""
         submitted = subprocess.run(command_line(self.arguments(self.suite, "queue", "--sbatch", "--time=1")),

@@ -14,6 +14,7 @@
 #include "trainer/config/load.h"
 
 enum { MOST_SEEDS = 1000, NAME_SIZE = 256 };
+static const int64_t MOST_SEED = 9000000000000000000; /* as that of a config */
 
 lap_code lap_read_fail(const lap_suite_reader *reader, int line, const char *format, ...) {
   char message[LAP_MESSAGE_SIZE];
@@ -133,8 +134,8 @@ static lap_code add_seed(const lap_suite_reader *reader, const char *name,
                          const lap_yaml_node *item, int64_t *seeds, size_t *count) {
   int64_t seed;
   if (item->kind != LAP_YAML_SCALAR || item->quoted ||
-      !lap_number_read_integer(item->text, &seed) || seed < 0)
-    return lap_read_expected(reader, name, item, "an integer from 0 on");
+      !lap_number_read_integer(item->text, &seed) || seed < 0 || seed > MOST_SEED)
+    return lap_read_expected(reader, name, item, "an integer from 0 to 9e+18");
   for (size_t i = 0; i < *count; ++i)
     if (seeds[i] == seed)
       return lap_read_fail(reader, item->line, "%s: %" PRId64 " is given twice", name, seed);
@@ -238,4 +239,20 @@ lap_code lap_read_check_name(const lap_suite_reader *reader, const char *what, c
                        "%s '%s': expected 1 to %d letters, digits and -_.=,+, as the name of a "
                        "directory, not beginning with . or -",
                        what, name, LONGEST);
+}
+
+lap_code lap_read_check_set_name(const lap_suite_reader *reader, const char *key, const char *name,
+                                 int line) {
+  static const char *const taken[] = {"train", "dev", "test", "memorise", "attend", "judge"};
+  static const char done[] = ".done";
+  const size_t length = strlen(name), tail = strlen(done);
+  LAP_TRY(lap_read_check_name(reader, key, name, line));
+  for (size_t i = 0; i < sizeof taken / sizeof *taken; ++i)
+    if (!strcmp(name, taken[i]))
+      return lap_read_fail(reader, line, "%s.%s: the suite itself has this set", key, name);
+  if (length < tail || strcmp(name + length - tail, done) != 0) return LAP_OK;
+  return lap_read_fail(reader, line,
+                       "%s.%s: a name must not end in %s: its results would be in the file that "
+                       "says that '%.*s' is done",
+                       key, name, done, (int)(length - tail), name);
 }

@@ -72,5 +72,9 @@ lap_code lap_read_check_key(const lap_suite_reader *reader, const char *name, co
 /* A name that a directory may have. */
 lap_code lap_read_check_name(const lap_suite_reader *reader, const char *what, const char *name,
                              int line);
+/* The name of something that runs are evaluated on, of sets or choices: one that no set of the
+ * suite itself has, and whose files beside those of other sets are its own. */
+lap_code lap_read_check_set_name(const lap_suite_reader *reader, const char *key, const char *name,
+                                 int line);
 
 #endif

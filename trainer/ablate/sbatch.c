@@ -85,7 +85,9 @@ static lap_code ask(const words *w, char said[SAID], lap_status *status) {
   while (count > 0 && said[count - 1] == '\n') said[--count] = '\0';
   if (process > 0) waitpid(process, &how, 0);
   if (process > 0 && WIFEXITED(how) && WEXITSTATUS(how) == 0) return LAP_OK;
-  return lap_fail(status, LAP_DATA, "%s: %s", w->word[0], said);
+  if (count > 0) return lap_fail(status, LAP_DATA, "%s: %s", w->word[0], said);
+  return lap_fail(status, LAP_DATA, "%s failed with exit code %d and said nothing", w->word[0],
+                  WIFEXITED(how) ? WEXITSTATUS(how) : -1);
 }
 
 typedef struct {
@@ -137,6 +139,14 @@ static lap_code submit(const submission *s, const char *name, const char *part, 
   return code;
 }
 
+/* Whoever mends the cause submits again: what waits already would do the same work beside it. */
+static lap_code say_what_waits(const char *jobs, lap_status *status) {
+  return lap_fail_context(status,
+                          "not all jobs could be submitted; those that are wait in the queue: "
+                          "scancel %s, and submit again when the cause is gone",
+                          jobs);
+}
+
 static lap_code submit_all(const submission *s, json_t **jobs, lap_status *status) {
   char shared[SAID], runs[SAID], rest[SAID], array[32];
   LAP_TRY(submit(s, "shared", "shared", NULL, NULL, shared, status));
@@ -144,11 +154,16 @@ static lap_code submit_all(const submission *s, json_t **jobs, lap_status *statu
   snprintf(array, sizeof array, "0-%zu", lap_ablate_runs(s->suite) - 1);
   lap_code code = submit(s, "runs", "@TASK@", after, array, runs, status);
   free(after);
-  LAP_TRY(code);
+  if (code != LAP_OK) return say_what_waits(shared, status);
   after = lap_format("afterany:%s", runs);
   code = submit(s, "rest", NULL, after, NULL, rest, status);
   free(after);
-  LAP_TRY(code);
+  if (code != LAP_OK) {
+    char *both = lap_format("%s %s", shared, runs);
+    say_what_waits(both, status);
+    free(both);
+    return code;
+  }
   *jobs = json_pack("{s:s, s:s, s:s, s:s}", "out", s->out, "shared", shared, "runs", runs, "rest",
                     rest);
   return LAP_OK;

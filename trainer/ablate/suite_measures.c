@@ -41,18 +41,13 @@ lap_code lap_read_measures(const lap_suite_reader *reader, const char *name,
 
 lap_code lap_read_choices(const lap_suite_reader *reader, const char *name,
                           const lap_yaml_node *node, void *destination) {
-  static const char *const taken[] = {"train", "dev", "test", "memorise", "attend", "judge"};
   lap_suite *suite = destination;
   if (node->kind != LAP_YAML_MAPPING || node->count == 0)
     return lap_read_expected(reader, name, node, "a mapping of names to FILE.jsonl");
   suite->choices = lap_allocate((int64_t)node->count, sizeof *suite->choices);
   for (size_t i = 0; i < node->count; ++i) {
     const lap_yaml_node *file = node->child[i];
-    LAP_TRY(lap_read_check_name(reader, "choices", node->key[i], node->key_line[i]));
-    for (size_t j = 0; j < sizeof taken / sizeof *taken; ++j)
-      if (!strcmp(node->key[i], taken[j]))
-        return lap_read_fail(reader, node->key_line[i], "%s.%s: another set has this name", name,
-                             taken[j]);
+    LAP_TRY(lap_read_check_set_name(reader, name, node->key[i], node->key_line[i]));
     if (file->kind != LAP_YAML_SCALAR || !*file->text)
       return lap_read_expected(reader, name, file, "a file of {context, choices, answer} lines");
     suite->choices[suite->choice_count++] =

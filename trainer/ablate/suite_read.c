@@ -98,10 +98,7 @@ static const lap_field set_fields[] = {
 
 static lap_code read_set(const lap_suite_reader *reader, const char *name, const char *own,
                          const lap_yaml_node *node, lap_suite_set *set) {
-  LAP_TRY(lap_read_check_name(reader, "set", own, node->line));
-  if (!strcmp(own, "train") || !strcmp(own, "dev") || !strcmp(own, "test") ||
-      !strcmp(own, "memorise") || !strcmp(own, "attend") || !strcmp(own, "judge"))
-    return lap_read_fail(reader, node->line, "%s.%s: the corpus itself has this set", name, own);
+  LAP_TRY(lap_read_check_set_name(reader, name, own, node->line));
   char *dotted = lap_format("%s.%s", name, own);
   lap_code code = lap_read_mapping(reader, dotted, node, set_fields, set);
   if (code == LAP_OK && (set->source.text_count > 0) == (set->shards != NULL))

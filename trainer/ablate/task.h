@@ -55,7 +55,10 @@ typedef struct {
     char key[LAP_SHA256_HEX]; /* of all that decides a run but its length; "": it shares nothing */
     uint64_t steps;           /* its length */
     uint64_t free_steps;      /* of these, the first that a longer run makes too */
-    bool keeps;               /* it has been said when it writes checkpoints, and which stay */
+    uint64_t every;           /* steps between its checkpoints; 0: it is for us to say */
+    uint64_t keep_every;      /* those of multiples of it stay; 0: none does */
+    int64_t newest;           /* how many of the newest stay */
+    bool keeps;               /* its config says which checkpoints stay */
     bool keeps_for_branches;  /* lap_trunks_settle said so */
     int64_t keep;             /* how many stay of its own; 0: that is not for us to say */
     size_t task;              /* its trunk */

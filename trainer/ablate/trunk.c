@@ -36,6 +36,18 @@ static void say_without_length(lap_task_draft *draft, const lap_config *config) 
   lap_task_draft_say(draft, "numbers=%s", hex);
 }
 
+/* A config that only says when there is a checkpoint, as most do for kills, leaves it to us which
+ * stay. */
+static void note_checkpoints(lap_task *task, const lap_config *config) {
+  const bool keep_given = lap_config_is_given(config, "checkpoint.keep");
+  task->trunk.every = (uint64_t)config->checkpoint.every_steps;
+  task->trunk.keep_every = (uint64_t)config->checkpoint.keep_every;
+  task->trunk.newest = keep_given ? config->checkpoint.keep : 1;
+  task->trunk.keeps = lap_config_is_given(config, "checkpoint.keep_every") ||
+                      (keep_given && config->checkpoint.keep > 1 && task->trunk.every > 0);
+  if (!config->checkpoint.keep_best) task->trunk.keep = task->trunk.newest;
+}
+
 void lap_trunk_note(lap_task *task, lap_task_draft *draft, const lap_config *config) {
   uint64_t steps;
   lap_status ignored; /* the run itself says what is wrong with its length */
@@ -44,11 +56,7 @@ void lap_trunk_note(lap_task *task, lap_task_draft *draft, const lap_config *con
     lap_task_draft_end(draft, task->trunk.key);
     task->trunk.steps = steps;
     task->trunk.free_steps = lap_schedule_free_steps(config, steps);
-    task->trunk.keeps = lap_config_is_given(config, "checkpoint.every_steps") ||
-                        lap_config_is_given(config, "checkpoint.keep_every");
-    if (!config->checkpoint.keep_best)
-      task->trunk.keep =
-          lap_config_is_given(config, "checkpoint.keep") ? config->checkpoint.keep : 1;
+    note_checkpoints(task, config);
   } else {
     char unused[LAP_SHA256_HEX];
     lap_task_draft_end(draft, unused);
@@ -66,8 +74,9 @@ static size_t longest_like(const lap_tasks *tasks, size_t task) {
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-void lap_trunks_settle(lap_tasks *tasks) {
-  uint64_t *between = lap_allocate((int64_t)tasks->count, sizeof *between); /* checkpoints */
+/* Gives each branch its trunk and the steps that both make; `between`: of a trunk, those of its
+ * shortest branch. */
+static void find_trunks(lap_tasks *tasks, uint64_t *between) {
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];
     if (!task->trunk.key[0]) continue;
@@ -81,19 +90,47 @@ void lap_trunks_settle(lap_tasks *tasks) {
     if (task->trunk.shared > 0 && (between[longest] == 0 || task->trunk.shared < between[longest]))
       between[longest] = task->trunk.shared;
   }
+}
+
+/* The newest checkpoint of at most `most` steps that the trunk's own config leaves there; 0: none.
+ */
+static uint64_t newest_kept(const lap_task *trunk, uint64_t most) {
+  const uint64_t every = trunk->trunk.every, keep_every = trunk->trunk.keep_every;
+  if (every == 0) return most; /* by the clock: nobody knows */
+  for (uint64_t step = most - most % every; step > 0; step -= every) {
+    const uint64_t newer = (trunk->trunk.steps - step + every - 1) / every;
+    if (newer < (uint64_t)trunk->trunk.newest || (keep_every > 0 && step % keep_every == 0))
+      return step;
+  }
+  return 0;
+}
+
+/* Checkpoints for kills stay as often as they are, where some of them will do. */
+static void keep_for_branches(lap_task *trunk, uint64_t between) {
+  if (between < trunk->trunk.every || trunk->trunk.every == 0)
+    lap_task_add_argument(trunk, "checkpoint.every_steps=%" PRIu64, between);
+  lap_task_add_argument(trunk, "checkpoint.keep_every=%" PRIu64, between);
+  trunk->trunk.keeps = trunk->trunk.keeps_for_branches = true;
+}
+
+void lap_trunks_settle(lap_tasks *tasks) {
+  uint64_t *between = lap_allocate((int64_t)tasks->count, sizeof *between); /* checkpoints */
+  find_trunks(tasks, between);
+  for (size_t i = 0; i < tasks->count; ++i) {
+    const uint64_t every = tasks->task[i].trunk.every;
+    if (every > 0 && between[i] > every) between[i] -= between[i] % every;
+  }
   for (size_t i = 0; i < tasks->count; ++i) {
     lap_task *task = &tasks->task[i];
     const size_t trunk = task->trunk.task;
-    if (task->trunk.shared > 0 && !tasks->task[trunk].trunk.keeps)
-      task->trunk.shared -= task->trunk.shared % between[trunk];
+    if (task->trunk.shared == 0) continue;
+    task->trunk.shared = tasks->task[trunk].trunk.keeps
+                             ? newest_kept(&tasks->task[trunk], task->trunk.shared)
+                             : task->trunk.shared - task->trunk.shared % between[trunk];
   }
-  for (size_t i = 0; i < tasks->count; ++i) {
-    lap_task *task = &tasks->task[i];
-    if (between[i] == 0 || task->trunk.keeps) continue;
-    lap_task_add_argument(task, "checkpoint.every_steps=%" PRIu64, between[i]);
-    lap_task_add_argument(task, "checkpoint.keep_every=%" PRIu64, between[i]);
-    task->trunk.keeps = task->trunk.keeps_for_branches = true;
-  }
+  for (size_t i = 0; i < tasks->count; ++i)
+    if (between[i] > 0 && !tasks->task[i].trunk.keeps)
+      keep_for_branches(&tasks->task[i], between[i]);
   free(between);
 }
 

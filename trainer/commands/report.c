@@ -74,15 +74,37 @@ static void print_comparisons(const json_t *report, const json_t *measure) {
   lap_table_destroy(table);
 }
 
+/* Where nothing is compared. */
+static void print_estimates(const json_t *report, const json_t *measure) {
+  char confidence[LAP_CELL], interval_of[LAP_CELL];
+  snprintf(interval_of, sizeof interval_of, "%.16s %% interval",
+           lap_cell_confidence(report, confidence));
+  const char *const headers[] = {"arm", "mean over seeds", interval_of};
+  const json_t *arms = json_object_get(measure, "arms");
+  lap_table *table = lap_table_create(3, headers);
+  for (size_t i = 0; i < json_array_size(arms); ++i) {
+    const json_t *arm = json_array_get(arms, i);
+    char estimate[LAP_CELL], interval[LAP_CELL];
+    const char *const cells[] = {lap_json_text(arm, "arm"),
+                                 lap_cell_number(lap_json_real(arm, "estimate"), estimate),
+                                 lap_cell_interval(json_object_get(arm, "interval"), interval)};
+    lap_table_add(table, cells);
+  }
+  lap_table_print(table, stdout);
+  lap_table_destroy(table);
+}
+
 static void print_primary(const json_t *report) {
   const json_t *sets = json_object_get(report, "sets");
   for (size_t i = 0; i < json_array_size(sets); ++i) {
     const json_t *set = json_array_get(sets, i);
     const json_t *measure = json_array_get(json_object_get(set, "measures"), 0);
     if (!lap_json_flag(set, "primary") || !measure) continue;
-    printf("%s on %s, %s; arm minus baseline\n", lap_json_text(measure, "title"),
-           lap_json_text(set, "name"), lap_json_text(measure, "unit"));
-    print_comparisons(report, measure);
+    const bool compares = json_array_size(json_object_get(measure, "comparisons")) > 0;
+    printf("%s on %s, %s; %s\n", lap_json_text(measure, "title"), lap_json_text(set, "name"),
+           lap_json_text(measure, "unit"),
+           compares ? "arm minus baseline" : "the suite names nothing to `compare`");
+    (compares ? print_comparisons : print_estimates)(report, measure);
   }
   const json_t *even = json_object_get(report, "break_even");
   char confidence[LAP_CELL];

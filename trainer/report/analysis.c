@@ -165,10 +165,18 @@ static void warn_of_documents(const lap_study *study, const json_t *sets, json_t
     char which[96] = "";
     if (counted < all)
       snprintf(which, sizeof which, " of which the endpoint counts anything, out of %zu", all);
-    warn(warnings, "few documents",
-         "%s has %zu %ss%s. Below %d, which %ss they happen to be may matter as much as the seeds "
-         "do.",
-         lap_json_text(set, "name"), counted, unit, which, (int)FEW_DOCUMENTS, unit);
+    if (counted == 1)
+      warn(
+          warnings, "few documents",
+          "%s has 1 %s%s. How much another would differ is not known: the intervals are over seeds "
+          "alone, on this very %s.",
+          lap_json_text(set, "name"), unit, which, unit);
+    else
+      warn(
+          warnings, "few documents",
+          "%s has %zu %ss%s. Below %d, which %ss they happen to be may matter as much as the seeds "
+          "do.",
+          lap_json_text(set, "name"), counted, unit, which, (int)FEW_DOCUMENTS, unit);
   }
 }
 

@@ -140,10 +140,11 @@ static void break_even(const json_t *report, FILE *out) {
           is_there ? " is matched at " : ": ", lap_json_text(even, "text"),
           is_there ? " the tokens" : "", lap_cell_confidence(report, a),
           lap_json_text(even, "interval_text"));
+  const double matching = lap_json_real(hours, "matching_hours");
   fprintf(out, "Core hours of a run: %s; with the teacher: %s; of what matches it: %s.\n",
           lap_cell_hours(lap_json_real(hours, "arm_hours"), a),
           lap_cell_hours(lap_json_real(hours, "arm_hours_with_teacher"), b),
-          lap_cell_hours(lap_json_real(hours, "matching_hours"), c));
+          isfinite(matching) ? lap_cell_hours(matching, c) : "not known, since it was not trained");
   const json_t *students = json_object_get(hours, "students_to_pay");
   if (json_is_number(students))
     fprintf(out, "The teacher pays from %.0f students on.\n", json_number_value(students));

@@ -184,13 +184,15 @@ static void curves(const json_t *report, FILE *out) {
 static void hours_of_break_even(const json_t *even, FILE *out) {
   const json_t *hours = json_object_get(even, "hours");
   const json_t *students = json_object_get(hours, "students_to_pay");
-  char own[LAP_CELL], with[LAP_CELL], matching[LAP_CELL];
-  fprintf(out,
-          "<p>A run of it takes %s core hours, %s with the teacher and its cache; what matches it "
-          "takes %s.",
+  const double matching = lap_json_real(hours, "matching_hours");
+  char own[LAP_CELL], with[LAP_CELL], text[LAP_CELL];
+  fprintf(out, "<p>A run of it takes %s core hours, %s with the teacher and its cache; ",
           lap_cell_hours(lap_json_real(hours, "arm_hours"), own),
-          lap_cell_hours(lap_json_real(hours, "arm_hours_with_teacher"), with),
-          lap_cell_hours(lap_json_real(hours, "matching_hours"), matching));
+          lap_cell_hours(lap_json_real(hours, "arm_hours_with_teacher"), with));
+  if (isfinite(matching))
+    fprintf(out, "what matches it takes %s.", lap_cell_hours(matching, text));
+  else
+    fputs("what would match it was not trained, so that its hours are not known.", out);
   if (json_is_number(students))
     fprintf(out, " The teacher pays from <b>%.0f</b> students on.", json_number_value(students));
   if (json_is_string(students)) fputs(" By hours the teacher never pays.", out);

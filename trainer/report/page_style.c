@@ -9,7 +9,7 @@ static const char RULES[] =
     "html{-webkit-text-size-adjust:100%}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 Charter,\"Bitstream "
     "Charter\",\"Source Serif 4\",Georgia,Cambria,serif}\n"
-    "main{max-width:72rem;margin:0 auto;padding:2.5rem 1.25rem 4rem}\n"
+    "main{max-width:72rem;margin:0 auto;padding:2.5rem 1.25rem 4rem;overflow-wrap:break-word}\n"
     "h1{font-size:2.1rem;line-height:1.15;margin:0 0 .4rem;font-weight:600;letter-spacing:-.01em;"
     "overflow-wrap:anywhere}\n"
     "h2{font-size:1.3rem;margin:3rem 0 .6rem;font-weight:600;border-top:1px solid var(--rule);"

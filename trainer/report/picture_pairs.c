@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"
@@ -9,6 +10,8 @@
 
 enum { ROW = 18, HEAD = 36, LEFT_FROM = 40, LEFT_TO = 178, RIGHT_FROM = 206, RIGHT_TO = 350 };
 enum { ENTRY = 46, OVERVIEW_LEFT = 10, OVERVIEW_RIGHT = 350 };
+enum { WORDS_ABOVE = 15, BELOW_WORDS = 11, ABOVE_WORDS = 17 }; /* from the interval of an entry */
+enum { SEED_DIGITS = 10, DIGIT = 7 };
 
 static void give_room(lap_scale *scale) {
   const double room = fmax((scale->to - scale->from) * 0.08, 1e-6);
@@ -43,7 +46,11 @@ static void draw_margin(const json_t *report, const json_t *measure, const lap_s
   if (lap_json_flag(measure, "primary") && margin > 0)
     lap_svg_box(out, "margin", lap_scale_place(x, -margin), top,
                 lap_scale_place(x, margin) - lap_scale_place(x, -margin), height);
-  lap_svg_line(out, "zero", lap_scale_place(x, 0), top, lap_scale_place(x, 0), top + height);
+}
+
+/* Where no words stand. */
+static void draw_zero(const lap_scale *x, double top, double bottom, FILE *out) {
+  lap_svg_line(out, "zero", lap_scale_place(x, 0), top, lap_scale_place(x, 0), bottom);
 }
 
 /* By itself wide, simultaneous thin, the estimate a dot. */
@@ -72,8 +79,16 @@ static void draw_interval(const json_t *comparison, int color, const lap_scale *
 
 typedef struct {
   int arm, baseline; /* colours */
+  double seeds;      /* where their numbers end */
   lap_scale loss, difference;
 } panels;
+
+/* The number of a seed; of one that is very long both ends. */
+static const char *name_of_seed(const json_t *seed, char text[LAP_SVG_NAME]) {
+  char digits[32];
+  snprintf(digits, sizeof digits, "%" PRId64, lap_json_integer(seed, "seed"));
+  return lap_svg_name(digits, SEED_DIGITS, text);
+}
 
 static bool set_up(const json_t *report, const json_t *measure, const json_t *comparison,
                    panels *p) {
@@ -85,11 +100,15 @@ static bool set_up(const json_t *report, const json_t *measure, const json_t *co
   bool any = false;
   for (size_t i = 0; i < json_array_size(seeds); ++i) {
     const json_t *seed = json_array_get(seeds, i);
+    char digits[LAP_SVG_NAME];
+    const double room = DIGIT * (double)strlen(name_of_seed(seed, digits));
+    p->loss.at_from = fmax(p->loss.at_from, room + 10);
     lap_scale_widen(&p->loss, lap_json_real(seed, "arm"));
     lap_scale_widen(&p->loss, lap_json_real(seed, "baseline"));
     any = any || isfinite(lap_json_real(seed, "difference"));
   }
   widen_by_comparison(&p->difference, report, measure, comparison);
+  p->seeds = p->loss.at_from - 8;
   give_room(&p->loss);
   give_room(&p->difference);
   return any;
@@ -98,9 +117,8 @@ static bool set_up(const json_t *report, const json_t *measure, const json_t *co
 static void draw_seed(const panels *p, const json_t *seed, double y, FILE *out) {
   const double arm = lap_json_real(seed, "arm"), baseline = lap_json_real(seed, "baseline");
   const double difference = lap_json_real(seed, "difference");
-  char kind[16];
-  lap_svg_text(out, "quiet", LEFT_FROM - 8, y + 3.5, "end", "%" PRId64,
-               lap_json_integer(seed, "seed"));
+  char kind[16], digits[LAP_SVG_NAME];
+  lap_svg_text(out, "quiet", p->seeds, y + 3.5, "end", "%s", name_of_seed(seed, digits));
   if (isfinite(difference))
     lap_svg_line(out, "link", lap_scale_place(&p->loss, baseline), y,
                  lap_scale_place(&p->loss, arm), y);
@@ -145,11 +163,12 @@ bool lap_picture_pair(const json_t *report, const json_t *measure, const json_t 
   lap_svg_begin(out, axis + 20, title, standalone);
   draw_heads(&p, measure, comparison, out);
   draw_margin(report, measure, &p.difference, HEAD - 2, axis - HEAD + 2, out);
+  draw_zero(&p.difference, HEAD - 2, axis, out);
   for (size_t i = 0; i < count; ++i)
     draw_seed(&p, json_array_get(seeds, i), HEAD + ROW * ((double)i + 0.5), out);
   if (json_is_number(json_object_get(comparison, "estimate"))) {
     lap_svg_line(out, "grid", 0, rows + 1, RIGHT_TO, rows + 1);
-    lap_svg_text(out, "strong", LEFT_FROM - 8, all + 3.5, "end", "all");
+    lap_svg_text(out, "strong", p.seeds, all + 3.5, "end", "all");
     char estimate[LAP_CELL];
     lap_svg_text(out, "", LEFT_TO, all + 3.5, "end", "%s",
                  lap_cell_signed(lap_json_real(comparison, "estimate"), estimate));
@@ -170,12 +189,13 @@ static void draw_entry(const json_t *report, const json_t *comparison, const lap
   const char *verdict = lap_json_text(comparison, "verdict");
   enum { LETTERS = 21 };
   char kind[24], arm[LAP_SVG_NAME], baseline[LAP_SVG_NAME];
-  lap_svg_text(out, "", OVERVIEW_LEFT, y - 15, "start", "%s minus %s%s",
+  lap_svg_text(out, "", OVERVIEW_LEFT, y - WORDS_ABOVE, "start", "%s minus %s%s",
                lap_svg_name(lap_json_text(comparison, "arm"), LETTERS, arm),
                lap_svg_name(lap_json_text(comparison, "baseline"), LETTERS, baseline),
                lap_json_flag(comparison, "exploratory") ? " (exploratory)" : "");
-  lap_svg_text(out, "strong", OVERVIEW_RIGHT, y - 15, "end", "%s",
+  lap_svg_text(out, "strong", OVERVIEW_RIGHT, y - WORDS_ABOVE, "end", "%s",
                lap_json_flag(comparison, "complete") ? verdict : "no verdict");
+  draw_zero(x, y - BELOW_WORDS, y + ABOVE_WORDS, out);
   draw_interval(comparison, color, x, y, out);
   snprintf(kind, sizeof kind, "seed c%d", color);
   for (size_t i = 0; i < json_array_size(seeds); ++i) {

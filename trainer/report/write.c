@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/memory.h"
@@ -13,6 +14,7 @@
 #include "trainer/report/tuning.h"
 
 enum { DIGITS = 12 };
+static const char REPORT[] = "report.json";
 
 static void write_json(const json_t *report, FILE *out) {
   json_dumpf(report, out, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS));
@@ -40,6 +42,7 @@ static lap_code keep_picture(FILE *drawing, bool drawn, char **text, size_t *siz
   lap_close_text(drawing, text);
   char *path = lap_format("%s/%s.svg", directory, name);
   const lap_code code = drawn ? lap_file_write(path, *text, *size, status) : LAP_OK;
+  if (!drawn) unlink(path); /* that of an earlier report */
   free(path);
   free(*text);
   *text = NULL;
@@ -116,6 +119,43 @@ static lap_code write_tuning_pictures(const json_t *report, const char *director
   return LAP_OK;
 }
 
+/* --- pictures of an earlier report --- */
+
+static void remove_picture(const char *directory, const char *name) {
+  char *path = lap_format("%s/%s.svg", directory, name);
+  unlink(path); /* there may be none */
+  free(path);
+}
+
+/* Those of its comparisons and tuned keys: the others have one name for ever. What else lies in the
+ * directory is not ours. */
+static void remove_pictures(const json_t *earlier, const char *directory) {
+  const json_t *sets = json_object_get(earlier, "sets");
+  for (size_t i = 0; i < json_array_size(sets); ++i) {
+    const json_t *measure = json_array_get(json_object_get(json_array_get(sets, i), "measures"), 0);
+    const json_t *comparisons = json_object_get(measure, "comparisons");
+    if (!lap_json_flag(measure, "primary")) continue;
+    for (size_t c = 0; c < json_array_size(comparisons); ++c) {
+      char *name = name_of_pair(json_array_get(comparisons, c), c);
+      if (!strchr(name, '/')) remove_picture(directory, name);
+      free(name);
+    }
+  }
+  for (size_t k = 0; lap_tuning_key(earlier, k); ++k) {
+    char *name = lap_format("tuning-%s", lap_tuning_key(earlier, k));
+    if (!strchr(name, '/')) remove_picture(directory, name);
+    free(name);
+  }
+}
+
+static void remove_earlier_pictures(const char *directory) {
+  json_t *earlier = NULL;
+  lap_status ignored; /* a damaged one says nothing of its pictures, and is about to be replaced */
+  if (lap_json_file_read(directory, REPORT, false, &earlier, &ignored) == LAP_OK)
+    remove_pictures(earlier, directory);
+  json_decref(earlier);
+}
+
 static lap_code write_pictures(const json_t *report, const char *directory, lap_status *status) {
   LAP_TRY(write_curve_pictures(report, directory, status));
   LAP_TRY(write_comparison_pictures(report, directory, status));
@@ -131,12 +171,13 @@ lap_code lap_report_write(const json_t *report, const char *directory, lap_statu
   static const struct {
     const char *name;
     void (*write)(const json_t *, FILE *);
-  } files[] = {{"report.json", write_json},
+  } files[] = {{REPORT, write_json},
                {"report.md", lap_report_write_markdown},
                {"report.tex", lap_report_write_latex},
                {"report.html", lap_report_write_page},
                {"curves.csv", lap_report_write_curves},
                {"tuning.csv", lap_report_write_tuning}};
+  remove_earlier_pictures(directory);
   for (size_t i = 0; i < sizeof files / sizeof *files; ++i)
     LAP_TRY(write_one(report, directory, files[i].name, files[i].write, status));
   return write_pictures(report, directory, status);

@@ -282,7 +282,7 @@ static void what_is_wrong_is_refused(void **state) {
   assert_refused(4, "changes: {schedule.steps: [1, 2]}", "expected one value, found a list of 2");
   assert_refused(5, "seeds: []", "a list of 1 to 1000 seeds");
   assert_refused(5, "seeds: [1, 1]", "suite.yaml:5: seeds: 1 is given twice");
-  assert_refused(5, "seeds: [-1]", "an integer from 0 on");
+  assert_refused(5, "seeds: [-1]", "an integer from 0 to 9e+18");
   assert_refused(5, "", "seeds is missing");
   assert_refused(7, "  ../up: {}", "letters, digits");
   assert_refused(7, "  grid,optimizer.learning_rate=1e-3,objective.distill_weight=0:", "two arms");
@@ -304,7 +304,10 @@ static void what_is_wrong_is_refused(void **state) {
                  "suite.yaml:9: compare: [plain, grid,optimizer.learning_rate=1e-3,"
                  "objective.distill_weight=0] is there already the other way round");
   assert_refused(10, "margin: low", "suite.yaml:10: margin: expected a number from 0 to 100");
-  assert_refused(11, "sets: {test: {text: a}}", "the corpus itself has this set");
+  assert_refused(11, "sets: {test: {text: a}}", "the suite itself has this set");
+  assert_refused(11, "sets: {news.done: {text: a}}", "must not end in .done");
+  assert_refused(0, "choices: {test.done: c.jsonl}", "says that 'test' is done");
+  assert_refused(5, "seeds: [9223372036854775807]", "suite.yaml:5: seeds: expected an integer");
   assert_refused(11, "sets: {news: {shards: a, limit: 5000}}", "of text, not of shards");
   assert_refused(11, "sets: {news: {text: a, cluster: book}}", "document or file, found 'book'");
   assert_refused(11, "sets: {news: {text: a, documents: lines}}",

@@ -318,6 +318,23 @@ class Numbers(Reports):
         self.report()
         self.assertTrue((self.dir / "suite/report/comparison-1.svg").exists())
 
+    def test_pictures_of_an_earlier_report_go(self):
+        """Of an arm or a tuned key that is no longer in the suite; what somebody else put there stays."""
+        suite = self.suite(seeds=2, documents=20, break_even=True).write()
+        suite.write_tuning()
+        self.report()
+        folder = self.dir / "suite/report"
+        (folder / "mine-minus-theirs.svg").write_text("mine")
+        before = {path.name for path in folder.glob("*.svg")}
+        gone = {"half-and-half-minus-next-token.svg", "break-even.svg", "tuning-optimizer.learning_rate.svg"}
+        self.assertLess(gone, before)
+        suite.plan["compare"] = suite.plan["compare"][:1]
+        suite.plan["break_even"] = None
+        shutil.rmtree(suite.root / "tune")
+        suite.write_plan()
+        self.report()
+        self.assertEqual(before - {path.name for path in folder.glob("*.svg")}, gone)
+
 
 class Verdicts(Reports):
     def verdicts(self):
@@ -450,6 +467,22 @@ class Verdicts(Reports):
         few = [w["text"] for w in self.late(150)["warnings"] if w["kind"] == "few documents"]
         self.assertIn("test has 150 documents of which the endpoint counts anything, out of 240.", " ".join(few))
         self.assertNotIn("few documents", {w["kind"] for w in self.late(210)["warnings"]})
+
+    def test_one_document_says_nothing_of_others(self):
+        report = self.late(1)
+        self.assertIn("test has 1 document of which the endpoint counts anything, out of 240. How much another would "
+                      "differ is not known: the intervals are over seeds alone, on this very document.",
+                      [w["text"] for w in report["warnings"]])
+        (pair,) = report["sets"][0]["measures"][0]["comparisons"]
+        self.assertEqual(pair["interval"], pair["seeds_interval"])
+
+    def test_a_suite_that_compares_nothing_prints_its_arms(self):
+        self.suite(arms=("distilled", "next-token"), seeds=2, documents=20, compare=[]).write()
+        arms = self.report()["sets"][0]["measures"][0]["arms"]
+        self.assertIn("names nothing to `compare`", self.said)
+        self.assertNotIn("verdict", self.said)
+        for arm in arms:
+            self.assertRegex(self.said, f"(?m)^{arm['arm']} +{arm['estimate']:.4f} ")
 
     def test_an_endpoint_of_which_nothing_counts_is_said(self):
         (pair,) = self.late(0)["sets"][0]["measures"][0]["comparisons"]
