@@ -130,6 +130,12 @@ static lap_code check_seal(const char *path, const char *text, size_t bytes, lap
                   path);
 }
 
+/* Of a text that has one. */
+static void take_seal(const char *text, size_t bytes, char hex[LAP_SHA256_HEX]) {
+  memcpy(hex, text + bytes - SEAL_BYTES + sizeof SEAL_KEY - 1, LAP_SHA256_HEX - 1);
+  hex[LAP_SHA256_HEX - 1] = '\0';
+}
+
 char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *numbers) {
   assert(checkpoint->full == (numbers != NULL));
   json_t *root = to_json(checkpoint, numbers);
@@ -457,6 +463,7 @@ lap_code lap_manifest_parse(const char *directory, const char *text, size_t byte
   read->pieces = lap_allocate(1, sizeof *read->pieces);
   json_t *root = NULL;
   lap_code code = check_seal(path, text, bytes, status);
+  if (code == LAP_OK) take_seal(text, bytes, read->manifest_sha256);
   const size_t values = lap_json_values(text, bytes);
   if (code == LAP_OK && values > most_values(bytes))
     code = lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %zu", path, values,
