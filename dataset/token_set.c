@@ -109,6 +109,19 @@ void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]) {
   lap_sha256_hex(digest, hex);
 }
 
+void lap_token_set_content_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]) {
+  lap_sha256_stream *stream = lap_sha256_create();
+  for (size_t i = 0; i < set->count; ++i) {
+    const lap_token_shard *shard = set->shard[i];
+    lap_sha256_add(stream, shard->tokens_sha256, LAP_SHA256_HEX - 1);
+    lap_sha256_add(stream, shard->documents,
+                   (size_t)(shard->document_count + 1) * sizeof *shard->documents);
+  }
+  uint8_t digest[LAP_SHA256_SIZE];
+  lap_sha256_finish(stream, digest);
+  lap_sha256_hex(digest, hex);
+}
+
 uint64_t lap_token_set_bytes(const lap_token_set *set) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < set->count; ++i)

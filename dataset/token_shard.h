@@ -69,6 +69,8 @@ void lap_token_set_close(lap_token_set *set);
 /* The identity of a set, which has a shard: of one shard its tokens_sha256, of several the SHA-256
  * over the hex digits of all in order. */
 void lap_token_set_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]);
+/* Likewise over all that decides what its windows hold: its tokens, and where documents begin. */
+void lap_token_set_content_sha256(const lap_token_set *set, char hex[LAP_SHA256_HEX]);
 /* Bytes of memory that the tokens and documents of its shards take. */
 uint64_t lap_token_set_bytes(const lap_token_set *set);
 

@@ -5,10 +5,12 @@ import json
 import os
 import pathlib
 import shutil
+import signal
+import time
 import unittest
 from unittest import mock
 
-from harness import Test, lapidary, metrics, snapshot, succeed
+from harness import Test, finish, lapidary, metrics, snapshot, start, succeed
 
 FAULTY = pathlib.Path(os.environ.get("BUILD", "build")) / "tests/faulty_lapidary"
 
@@ -126,6 +128,35 @@ class Integrity(Test):
                 self.assertIn("step 3 is confirmed", result.err)
                 self.assertEqual(result.json["state_sha256"], self.state)
             self.assertIn(f"warning: step {damaged[0]} is passed over", result.err)
+
+    def test_a_replay_that_is_stopped_goes_on_where_it_was(self):
+        """Else a job that is shorter than a replay would make the same steps for ever."""
+        run, slow = self.workspace / "stopped", ["batch.sequences=400", "integrity.recheck.every=0"]
+        arguments = ["train", self.config, f"run_dir={run}", *slow, "--json"]
+        state = succeed(*arguments, ranks=2).json["state_sha256"]
+        (run / "unconfirmed").write_text("Somebody was excluded.\n")
+        process = start([*arguments, "--resume", "auto"], ranks=2)
+        while process.poll() is None and (run / "unconfirmed").exists() and \
+                "confirmed 6\n" not in (run / "unconfirmed").read_text():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        self.assert_exit(finish(process), 75)
+        self.assertTrue((run / "unconfirmed").exists())
+        result = succeed(*arguments, "--resume", "auto", ranks=1)
+        self.assertNotIn("step 6/12  equal", result.err)
+        for words in ("step 12/12  equal", "step 12 is confirmed"):
+            self.assertIn(words, result.err)
+        self.assertFalse((run / "unconfirmed").exists())
+        self.assertEqual(result.json["state_sha256"], state)
+
+    def test_what_a_stopped_replay_has_confirmed_is_taken_where_nothing_newer_is_right(self):
+        run, go_on = self.excluded("noted")
+        with open(run / "unconfirmed", "a", encoding="utf-8") as file:
+            file.write("confirmed 3\n")
+        (run / "run.json").unlink()  # so nobody could begin at the start
+        result = self.train("noted", "ac", "b:5-99:1-99", *go_on)
+        self.assertIn("step 3 is confirmed", result.err)
+        self.assertEqual(result.json["state_sha256"], self.state)
 
     def test_checkpoints_that_cannot_be_listed_are_not_confirmed(self):
         run, go_on = self.excluded("unlisted")

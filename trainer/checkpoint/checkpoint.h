@@ -141,7 +141,8 @@ typedef struct {
   uint64_t step, applied_updates, bad_steps;
   char numbers_sha256[LAP_SHA256_HEX]; /* "" for weights */
   char state_sha256[LAP_SHA256_HEX];   /* "" for weights */
-  lap_numbers *numbers;                /* NULL for weights */
+  char manifest_sha256[LAP_SHA256_HEX];
+  lap_numbers *numbers; /* NULL for weights */
   int writing_ranks;
   int model_shards; /* of the writer's mesh: pieces are of parts of tensors */
   struct lap_checkpoint_pieces *pieces;
@@ -154,8 +155,8 @@ typedef struct {
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
 void lap_checkpoint_close(lap_checkpoint *checkpoint);
 /* Collective. LAP_USAGE where ranks have opened different ones, as they may in the directory of a
- * run that goes on: a newer one appears meanwhile, on one host before the others. `path` is what
- * was asked for; `checkpoint` NULL: that is none, on this rank. */
+ * run that goes on: a newer one appears meanwhile, on one host before the others; or where nodes
+ * have copies. `path` is what was asked for; `checkpoint` NULL: that is none, on this rank. */
 lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
                               lap_status *status);
 

@@ -118,6 +118,15 @@ static char *seal_of(const char *text, size_t bytes) {
   return lap_format(SEAL_KEY "%s" SEAL_END, hex);
 }
 
+/* The reader of a file asks first; the writer, whose text is in memory, asks here. */
+static lap_code check_size(const char *path, size_t bytes, lap_status *status) {
+  if (bytes <= LAP_MANIFEST_MAX_BYTES) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: is %zu bytes long; at most %d are accepted; it has a line for each piece, "
+                  "and fewer ranks write fewer of them",
+                  path, bytes, LAP_MANIFEST_MAX_BYTES);
+}
+
 static lap_code check_seal(const char *path, const char *text, size_t bytes, lap_status *status) {
   if (bytes < SEAL_BYTES)
     return lap_fail(status, LAP_DATA, "%s: is %zu bytes long: not a whole manifest", path, bytes);
@@ -128,6 +137,12 @@ static lap_code check_seal(const char *path, const char *text, size_t bytes, lap
   return lap_fail(status, LAP_DATA,
                   "%s: does not end with the checksum of its text: damaged, cut short or edited",
                   path);
+}
+
+/* Of a text that has one. */
+static void take_seal(const char *text, size_t bytes, char hex[LAP_SHA256_HEX]) {
+  memcpy(hex, text + bytes - SEAL_BYTES + sizeof SEAL_KEY - 1, LAP_SHA256_HEX - 1);
+  hex[LAP_SHA256_HEX - 1] = '\0';
 }
 
 char *lap_manifest_print(const lap_checkpoint *checkpoint, const lap_numbers *numbers) {
@@ -456,7 +471,9 @@ lap_code lap_manifest_parse(const char *directory, const char *text, size_t byte
   read->path = lap_copy_string(directory);
   read->pieces = lap_allocate(1, sizeof *read->pieces);
   json_t *root = NULL;
-  lap_code code = check_seal(path, text, bytes, status);
+  lap_code code = check_size(path, bytes, status);
+  if (code == LAP_OK) code = check_seal(path, text, bytes, status);
+  if (code == LAP_OK) take_seal(text, bytes, read->manifest_sha256);
   const size_t values = lap_json_values(text, bytes);
   if (code == LAP_OK && values > most_values(bytes))
     code = lap_fail(status, LAP_DATA, "%s: has %zu values; expected at most %zu", path, values,

@@ -126,13 +126,19 @@ lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_
 
 lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
                               lap_status *status) {
-  char *which =
-      checkpoint ? lap_format("step %" PRIu64 "%s%.16s", checkpoint->step,
-                              checkpoint->full ? ", state_sha256 " : "", checkpoint->state_sha256)
-                 : lap_copy_string("no checkpoint");
+  char *which = lap_copy_string("no checkpoint");
+  if (checkpoint) {
+    free(which);
+    which = lap_format("step %" PRIu64 ", %s %.16s", checkpoint->step,
+                       checkpoint->full ? "state_sha256" : "weights only, manifest_sha256",
+                       checkpoint->full ? checkpoint->state_sha256 : checkpoint->manifest_sha256);
+  }
   const lap_code code = lap_agree_same(
       comm, path, which,
-      "the run has written another checkpoint meanwhile: name one checkpoint, not the run", status);
+      checkpoint && !checkpoint->full
+          ? "give every node the same weights"
+          : "the run has written another checkpoint meanwhile: name one checkpoint, not the run",
+      status);
   free(which);
   return code;
 }

@@ -31,6 +31,7 @@
 #include "trainer/measure/document_losses.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/examine_cache.h"
+#include "trainer/model/same_inputs.h"
 
 typedef struct {
   const char *tokens, *cache, *document_losses, *by, *choices, *unigram, *memorise, *judge;
@@ -332,7 +333,8 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   const lap_model_source *source = &in->model.source;
-  LAP_TRY(lap_checkpoint_agree(source->checkpoint, line->positional[0], session->comm, status));
+  LAP_TRY(lap_agree_on_model(source, line->positional[0], session->comm, status));
+  LAP_TRY(lap_agree_on_tokens(&in->tokens, "--tokens", session->comm, status));
   assert(source->config);
   if (source->notice) lap_console_warn(session->console, "%s", source->notice);
   if (in->cache)

@@ -11,6 +11,7 @@
 #include "trainer/measure/choices.h"
 #include "trainer/measure/choices_table.h"
 #include "trainer/measure/wilson.h"
+#include "trainer/model/same_inputs.h"
 
 typedef struct {
   lap_sharded_model model;
@@ -93,8 +94,10 @@ lap_code lap_eval_choices(const lap_session *session, const lap_model_flags *fla
   *status = own;
   lap_code code = lap_agree(session->comm, status);
   if (code == LAP_OK)
-    code = lap_checkpoint_agree(in.model.source.checkpoint, request->checkpoint, session->comm,
-                                status);
+    code = lap_agree_on_model(&in.model.source, request->checkpoint, session->comm, status);
+  if (code == LAP_OK) code = lap_agree_on_file(request->path, session->comm, status);
+  if (code == LAP_OK && request->unigram)
+    code = lap_agree_on_tokens(&in.unigram, "--unigram", session->comm, status);
   if (code == LAP_OK && in.model.source.notice)
     lap_console_warn(session->console, "%s", in.model.source.notice);
   if (code == LAP_OK)

@@ -27,6 +27,7 @@
 #include "trainer/commands/model_flags.h"
 #include "trainer/commands/precision_flag.h"
 #include "trainer/hf/config.h"
+#include "trainer/model/same_inputs.h"
 #include "trainer/model/teach.h"
 #include "trainer/run/metrics.h"
 #include "trainer/state/hash.h"
@@ -331,9 +332,9 @@ static lap_code open_inputs(const teach_flags *flags, const lap_session *session
   *status = own;
   LAP_TRY(lap_agree(session->comm, status));
   for (size_t i = 0; i < in->count; ++i)
-    LAP_TRY(lap_checkpoint_agree(in->models[i].source.checkpoint,
-                                 i == 0 ? "--from" : "a model of --average", session->comm,
-                                 status));
+    LAP_TRY(lap_agree_on_model(&in->models[i].source, i == 0 ? "--from" : "a model of --average",
+                               session->comm, status));
+  LAP_TRY(lap_agree_on_tokens(&in->tokens, "--tokens", session->comm, status));
   return read_models(session, in, status);
 }
 

@@ -164,8 +164,10 @@ static lap_code replay(const lap_session *session, lap_config *config, const cha
                        const interval *made, bool json, lap_status *status) {
   lap_inputs inputs;
   LAP_TRY(lap_inputs_open(config, session, &inputs, status));
-  const lap_replay_request request = {run_dir, made->steps, made->count,
-                                      "begin at a checkpoint: --steps A:B"};
+  const lap_replay_request request = {.run_dir = run_dir,
+                                      .steps = made->steps,
+                                      .count = made->count,
+                                      .advice = "begin at a checkpoint: --steps A:B"};
   lap_replay_report report;
   lap_code code = lap_replay(config, session, &inputs, &request, &report, status);
   if (code == LAP_OK) {

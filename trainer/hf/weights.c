@@ -440,3 +440,31 @@ bool lap_hf_weights_are_bfloat16(const char *path, const lap_parameters *paramet
   close_source(&s);
   return all;
 }
+
+/* --- which model it is --- */
+
+static lap_code add_sample(lap_xxh128_stream *stream, const lap_safetensors_tensor *tensor,
+                           lap_status *status) {
+  enum { SAMPLES = 3, VALUES = 1024 };
+  float values[VALUES];
+  const int64_t count = tensor->elements < VALUES ? tensor->elements : VALUES;
+  for (int i = 0; i < SAMPLES; ++i) {
+    const int64_t begin = (tensor->elements - count) / (SAMPLES - 1) * i;
+    LAP_TRY(lap_safetensors_read_float(tensor, begin, count, values, status));
+    lap_xxh128_add(stream, values, (size_t)count * sizeof *values);
+  }
+  return LAP_OK;
+}
+
+lap_code lap_hf_weights_fingerprint(const char *path, const lap_parameters *parameters,
+                                    char xxh128[LAP_XXH128_HEX], lap_status *status) {
+  source s;
+  LAP_TRY(open_source(path, parameters, &s, status));
+  lap_xxh128_stream *stream = lap_xxh128_create();
+  lap_code code = LAP_OK;
+  for (int i = 0; i < parameters->count && code == LAP_OK; ++i)
+    code = add_sample(stream, find(&s, parameters->parameter[i].name), status);
+  lap_xxh128_finish(stream, xxh128);
+  close_source(&s);
+  return code;
+}

@@ -15,6 +15,7 @@
 #ifndef LAP_TRAINER_HF_WEIGHTS_H
 #define LAP_TRAINER_HF_WEIGHTS_H
 
+#include "core/hash.h"
 #include "trainer/state/weight_target.h"
 
 /* What the target holds, from a safetensors file or a Hugging Face directory, every value finite.
@@ -31,6 +32,11 @@ lap_code lap_hf_weights_read_double(const char *path, const lap_parameters *para
  * called, NULL where nothing was; `notice` may be NULL. */
 lap_code lap_hf_weights_check(const char *path, const lap_parameters *parameters, char **notice,
                               lap_status *status);
+
+/* Tells two models of one shape apart, at little cost: a hash of some values of each tensor, at its
+ * begin, in its middle and at its end. A bit that flipped elsewhere does not show. */
+lap_code lap_hf_weights_fingerprint(const char *path, const lap_parameters *parameters,
+                                    char xxh128[LAP_XXH128_HEX], lap_status *status);
 
 /* Whether it has the model's weights, and all of them are BF16: bfloat16 holds each exactly. */
 bool lap_hf_weights_are_bfloat16(const char *path, const lap_parameters *parameters);

@@ -52,6 +52,17 @@ static void exchange(lap_comm *comm, const lookers *same, lap_cache_finding *fin
   free(mine);
 }
 
+/* Collective. Copies that nodes have may differ. */
+static lap_code agree_on_content(lap_comm *comm, lap_cache *cache, lap_status *status) {
+  char hex[LAP_SHA256_HEX] = "";
+  lap_status own = {0};
+  own.code = lap_cache_content_sha256(cache, hex, &own);
+  *status = own;
+  LAP_TRY(lap_agree(comm, status));
+  return lap_agree_same(comm, lap_cache_path(cache, 0), hex,
+                        "give every node the same files of the cache", status);
+}
+
 lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,
                            lap_cache *cache, lap_status *status) {
   uint64_t which;
@@ -76,6 +87,7 @@ lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expecta
     *status = own;
     code = lap_agree(comm, status);
   }
+  if (code == LAP_OK) code = agree_on_content(comm, cache, status);
   free(findings);
   free(same.rank);
   return code;

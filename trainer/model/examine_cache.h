@@ -14,7 +14,8 @@
 
 /* Collective: every rank has found the cache (lap_cache_find). Then it can be read everywhere.
  * LAP_DATA on all ranks, of the lowest that found something, as lap_cache_open has it: naming file
- * and row. `children`: processes at once of this rank. */
+ * and row; LAP_USAGE where ranks have files of other content. `children`: processes at once of this
+ * rank. */
 lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,
                            lap_cache *cache, lap_status *status);
 

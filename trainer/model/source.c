@@ -146,6 +146,14 @@ lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source 
   return code;
 }
 
+lap_code lap_model_find(const char *path, lap_model_source *source, lap_status *status) {
+  *source = (lap_model_source){0};
+  LAP_TRY(check_directory(path, status));
+  if (lap_model_is_hugging_face(path))
+    return lap_model_open(path, LAP_MODEL_NO_WEIGHTS, source, status);
+  return lap_checkpoint_open(path, &source->checkpoint, status);
+}
+
 lap_model_form lap_model_form_of(const lap_model_source *source) {
   const lap_config *config = source->config;
   const bool fits =

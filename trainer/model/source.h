@@ -29,6 +29,8 @@ typedef struct {
  * LAP_DATA naming the file. */
 lap_code lap_model_open(const char *path, lap_model_form form, lap_model_source *source,
                         lap_status *status);
+/* The same as far as lap_agree_on_model needs it: of a checkpoint no config is read. */
+lap_code lap_model_find(const char *path, lap_model_source *source, lap_status *status);
 void lap_model_close(lap_model_source *source);
 
 /* Not collective. LAP_MODEL_BFLOAT16 where that changes no bit of a pass forward with the gemm and

@@ -17,6 +17,10 @@
 #include "trainer/run/resume.h"
 
 static const char hosts_name[] = "excluded_hosts", unconfirmed_name[] = "unconfirmed";
+static const char unconfirmed_text[] =
+    "The newest checkpoints may hold what an excluded host did. train --resume auto makes their "
+    "steps\nagain and removes this file.\n";
+static const char confirmed_line[] = "\nconfirmed "; /* and a step: how far a replay came */
 enum { MOST_BYTES = 1 << 20 };
 
 /* --- excluded_hosts --- */
@@ -65,10 +69,7 @@ static lap_code add_hosts(const lap_config *config, lap_comm *comm, const bool *
     hosts = longer;
   }
   /* First what a crash between the two must not lose. */
-  lap_code code = write_file(config->run_dir, unconfirmed_name,
-                             "The newest checkpoints may hold what an excluded host did. train "
-                             "--resume auto makes their steps\nagain and removes this file.\n",
-                             status);
+  lap_code code = write_file(config->run_dir, unconfirmed_name, unconfirmed_text, status);
   if (code == LAP_OK) code = write_file(config->run_dir, hosts_name, hosts, status);
   free(hosts);
   return code;
@@ -132,23 +133,73 @@ static bool is_unconfirmed(const lap_config *config, const lap_session *session)
   return there;
 }
 
+/* A replay that a notice or a kill ends goes on at the next start where it was: intervals may take
+ * longer than a job. */
+typedef struct {
+  const lap_config *config;
+  const lap_session *session;
+  const lap_directory_lock *lock;
+} noter;
+
+static void note_confirmed(void *context, uint64_t step) {
+  const noter *n = context;
+  lap_status ignored; /* without the note, steps are made once more than is needed */
+  if (!n->session->root || lap_directory_lock_check(n->lock, &ignored) != LAP_OK) return;
+  char *text = lap_format("%s%s%" PRIu64 "\n", unconfirmed_text, confirmed_line + 1, step);
+  write_file(n->config->run_dir, unconfirmed_name, text, &ignored);
+  free(text);
+}
+
+/* Collective. The step that an earlier start has noted, as rank 0 sees it; 0: none. */
+static uint64_t noted_step(const lap_config *config, const lap_session *session) {
+  char *path = lap_run_directory_path(config->run_dir, unconfirmed_name), *text = NULL;
+  uint64_t step = 0;
+  lap_status ignored;
+  if (session->root && lap_file_read(path, MOST_BYTES, &text, NULL, &ignored) == LAP_OK) {
+    const char *line = strstr(text, confirmed_line);
+    if (line) step = strtoull(line + strlen(confirmed_line), NULL, 10);
+  }
+  free(text);
+  free(path);
+  lap_broadcast(session->comm, &step, sizeof step, 0);
+  return step;
+}
+
+/* Its index among `steps`, of which the first is 0; 0: it is not there. */
+static size_t index_of(uint64_t step, const uint64_t *steps, size_t count) {
+  size_t index = count;
+  while (index > 0 && steps[index] != step) --index;
+  return index;
+}
+
 /* Collective. The newest of `steps` that a replay confirms. The intervals between the newest
  * checkpoint.keep ones are replayed, in order; where none of them is right, the one before the
- * oldest of these, and so on, at last that from the start of the run. */
+ * oldest of these, and so on, at last that from the start of the run; back to the one that an
+ * earlier start has confirmed. */
 static lap_code find_confirmed(const lap_config *config, const lap_session *session,
-                               const lap_inputs *inputs, const uint64_t *steps, size_t count,
-                               uint64_t *confirmed, lap_status *status) {
+                               const lap_inputs *inputs, noter *notes, const uint64_t *steps,
+                               size_t count, uint64_t *confirmed, lap_status *status) {
   const size_t keep = (size_t)config->checkpoint.keep;
   uint64_t *from_start = lap_allocate((int64_t)count + 1, sizeof *from_start);
   memcpy(from_start + 1, steps, count * sizeof *steps);
   size_t last = count, first = count > keep ? count - keep + 1 : 1; /* indices of from_start */
+  const size_t noted = index_of(noted_step(config, session), from_start, count);
+  if (noted > first) first = noted;
   if (first >= last) first = last - 1;
   lap_code code = LAP_OK;
   for (bool found = false; code == LAP_OK && !found; last = first--) {
+    *confirmed = from_start[noted];
+    if (last == noted) break;
     lap_replay_report report;
-    const lap_replay_request request = {config->run_dir, from_start + first, last - first + 1,
-                                        "bring that back, or start anew in another run_dir: no "
-                                        "later checkpoint has the bits of a replay on these hosts"};
+    const lap_replay_request request = {.run_dir = config->run_dir,
+                                        .steps = from_start + first,
+                                        .count = last - first + 1,
+                                        .advice =
+                                            "bring that back, or start anew in another "
+                                            "run_dir: no later checkpoint has the bits of a "
+                                            "replay on these hosts",
+                                        .confirm = note_confirmed,
+                                        .context = notes};
     code = lap_replay(config, session, inputs, &request, &report, status);
     if (code != LAP_OK) code = lap_exclude_suspects(config, session, report.wrong, status);
     const size_t equal = report.count - (report.count && !report.equal);
@@ -228,7 +279,8 @@ static lap_code confirm(const lap_config *config, const lap_session *session,
     code = find_whole(config, session, steps, count, whole, &whole_count, status);
   }
   if (code == LAP_OK && whole_count > 0)
-    code = find_confirmed(config, session, inputs, whole, whole_count, &confirmed, status);
+    code = find_confirmed(config, session, inputs, &(noter){config, session, lock}, whole,
+                          whole_count, &confirmed, status);
   if (code == LAP_OK) {
     lap_status own = {0};
     if (session->root) own.code = lap_directory_lock_check(lock, &own);

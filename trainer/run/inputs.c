@@ -15,6 +15,7 @@
 #include "trainer/config/resolve.h"
 #include "trainer/model/evaluate.h"
 #include "trainer/model/examine_cache.h"
+#include "trainer/model/same_inputs.h"
 #include "trainer/model/source.h"
 #include "trainer/state/hash.h"
 #include "trainer/step/schedule.h"
@@ -275,16 +276,7 @@ static void append_sources(lap_inputs *in) {
 static lap_code append_content(const lap_config *config, lap_inputs *in, lap_status *status) {
   char hex[LAP_SHA256_HEX];
   lap_numbers_append(in->numbers, "tokenizer_sha256", in->tokenizer_sha256);
-  lap_sha256_stream *stream = lap_sha256_create();
-  for (size_t i = 0; i < in->train_tokens.count; ++i) {
-    const lap_token_shard *shard = in->train_tokens.shard[i];
-    lap_sha256_add(stream, shard->tokens_sha256, LAP_SHA256_HEX - 1);
-    lap_sha256_add(stream, shard->documents,
-                   (size_t)(shard->document_count + 1) * sizeof *shard->documents);
-  }
-  uint8_t digest[LAP_SHA256_SIZE];
-  lap_sha256_finish(stream, digest);
-  lap_sha256_hex(digest, hex);
+  lap_token_set_content_sha256(&in->train_tokens, hex);
   lap_numbers_append(in->numbers, "data.train_sha256", hex);
   append_sources(in);
   if (in->train_cache) {
@@ -331,6 +323,19 @@ static void recall_init(const lap_config *config, char hex[LAP_SHA256_HEX]) {
   lap_model_close(&run);
 }
 
+/* Collective. Ranks read weights for themselves. */
+static lap_code agree_on_init(const lap_config *config, const lap_session *session,
+                              lap_status *status) {
+  lap_model_source source;
+  lap_status own = {0};
+  own.code = lap_model_find(config->init, &source, &own);
+  *status = own;
+  lap_code code = lap_agree(session->comm, status);
+  if (code == LAP_OK) code = lap_agree_on_model(&source, config->init, session->comm, status);
+  lap_model_close(&source);
+  return code;
+}
+
 /* Collective. Which weights the run begins with, by the shards of its mesh. */
 static lap_code append_init(const lap_config *config, const lap_session *session, lap_inputs *in,
                             lap_status *status) {
@@ -342,6 +347,7 @@ static lap_code append_init(const lap_config *config, const lap_session *session
     lap_numbers_append(in->numbers, "init_sha256", hex);
     return LAP_OK;
   }
+  LAP_TRY(agree_on_init(config, session, status));
   lap_placement placement;
   lap_state *state = NULL;
   lap_status own = {0};
@@ -382,6 +388,9 @@ lap_code lap_inputs_open(lap_config *config, const lap_session *session, lap_inp
   own.code = open_files(config, session, &hook, inputs, &own);
   *status = own;
   lap_code code = lap_agree(session->comm, status);
+  /* What is evaluated decides no number: the numbers below do not cover it. */
+  if (code == LAP_OK && inputs->eval_tokens.count)
+    code = lap_agree_on_tokens(&inputs->eval_tokens, "data.eval", session->comm, status);
   if (code == LAP_OK) code = examine_caches(config, session, &hook, inputs, status);
   lap_step_progress_end(&progress);
   inputs->train_tokens.hook = inputs->eval_tokens.hook = NULL; /* it ends here */

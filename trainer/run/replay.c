@@ -287,7 +287,10 @@ static lap_code compare(replayer *r, uint64_t step, lap_status *status) {
   lap_state_sha256(r->state, point->replayed);
   r->report->equal = strcmp(point->stored, point->replayed) == 0;
   lap_code code = LAP_OK;
-  if (!r->report->equal) code = compare_values(r, checkpoint, status);
+  if (!r->report->equal)
+    code = compare_values(r, checkpoint, status);
+  else if (r->request->confirm)
+    r->request->confirm(r->request->context, step);
   lap_console_say(r->session->console,
                   "step %" PRIu64 "/%" PRIu64
                   "  %s  state_sha256 %.16s... of the checkpoint, "

@@ -30,6 +30,9 @@ typedef struct {
   const uint64_t *steps; /* [count] increasing; the first is that of the state to begin with */
   size_t count;          /* two at least */
   const char *advice;    /* what to do where step 0 is asked for and cannot be made; words */
+  /* Of each checkpoint that is equal, on every rank; NULL: nobody is told. */
+  void (*confirm)(void *context, uint64_t step);
+  void *context;
 } lap_replay_request;
 
 typedef struct {

@@ -204,10 +204,10 @@ void lap_recheck_open(lap_recheck *r, int block) {
 /* --- computing again --- */
 
 static void compute(lap_recheck *r, const lap_recheck_computer *computer, int lane,
-                    hash_text *target, lap_status *own) {
+                    hash_text *target, bool may_leave, lap_status *own) {
   r->target = target;
   if (target) memset(r->memory, 0, (size_t)r->slots.elements * sizeof *r->memory);
-  computer->compute(computer->context, lane, target ? r->buckets : NULL, own);
+  computer->compute(computer->context, lane, target ? r->buckets : NULL, may_leave, own);
   r->target = NULL;
 }
 
@@ -222,7 +222,8 @@ static void compute_assigned(lap_recheck *r, const lap_recheck_computer *compute
   for (int round = 0; round < rounds; ++round) {
     while (next < r->count && r->again[next] != fold->replica) ++next;
     const bool mine = next < r->count;
-    compute(r, computer, mine ? r->lane[next] : -1, mine ? hashes_of(r, AGAIN, next) : NULL, own);
+    compute(r, computer, mine ? r->lane[next] : -1, mine ? hashes_of(r, AGAIN, next) : NULL, true,
+            own);
     if (mine) ++next;
   }
 }
@@ -270,8 +271,9 @@ static hash_text *gather_digests(const lap_recheck *r, const hash_text *mine, in
   return all;
 }
 
-/* Collective. Whether every replica could read what it had to compute. */
-static lap_code agree_on_reading(const lap_recheck *r, const lap_status *own, lap_status *status) {
+/* Collective. Whether every replica has computed what it had to. */
+static lap_code agree_on_computing(const lap_recheck *r, const lap_status *own,
+                                   lap_status *status) {
   *status = *own;
   return lap_agree(r->state->placement.comm, status);
 }
@@ -450,8 +452,8 @@ static lap_code settle(lap_recheck *r, const lap_recheck_computer *computer, bal
   for (int v = AGAIN + 1; v < b->votes; ++v)
     if (b->replica[v] == fold->replica) target = hashes_of(r, v, index);
   lap_status own = {0};
-  compute(r, computer, target ? b->lane : -1, target, &own);
-  LAP_TRY(agree_on_reading(r, &own, status));
+  compute(r, computer, target ? b->lane : -1, target, false, &own);
+  LAP_TRY(agree_on_computing(r, &own, status));
   hash_text mine[MOST_VOTES] = {{0}};
   for (int v = 0; v < b->votes; ++v)
     if (b->replica[v] == fold->replica) digest(r, v, index, mine[v]);
@@ -473,7 +475,7 @@ static lap_code check_lanes(lap_recheck *r, const lap_recheck_computer *computer
   const int replica = r->state->placement.fold.replica;
   lap_status own = {0};
   compute_assigned(r, computer, &own);
-  LAP_TRY(agree_on_reading(r, &own, status));
+  LAP_TRY(agree_on_computing(r, &own, status));
   hash_text *mine = lap_allocate(INT64_C(2) * r->count, sizeof *mine);
   for (int i = 0; i < r->count; ++i) {
     hash_text *of_lane = mine + INT64_C(2) * i;

@@ -57,10 +57,12 @@ void lap_recheck_open(lap_recheck *recheck, int block);
 
 /* How a lane is computed again. Collective: every replica is called as often, with a lane of its
  * own or, where it has none, with -1 and no gradients, to join the passes of the others. A failure
- * to read is left in `own`. */
+ * to read is left in `own`, and LAP_STOPPED where `may_leave` and the step is left: once a lane
+ * differs, who is wrong is found out first. */
 typedef struct {
   void *context;
-  void (*compute)(void *context, int lane, float *const *gradients, lap_status *own);
+  void (*compute)(void *context, int lane, float *const *gradients, bool may_leave,
+                  lap_status *own);
 } lap_recheck_computer;
 
 /* What was found, the same on every rank. */
@@ -71,8 +73,8 @@ typedef struct {
 
 /* Collective. Computes the chosen lanes again and compares, where the step is due. LAP_NONFINITE
  * where a lane differs, with a message that names ranks, hosts, step, lane and tensor; then
- * lap_recheck_found has the verdict. LAP_DATA where the lane could not be read again. Its messages
- * are not counted as those of a step. */
+ * lap_recheck_found has the verdict. LAP_DATA where the lane could not be read again, LAP_STOPPED
+ * where a rank has left. Its messages are not counted as those of a step. */
 lap_code lap_recheck_run(lap_recheck *recheck, const lap_recheck_computer *computer,
                          lap_status *status);
 /* Not collective, the same on all ranks. Whether the same ranks have come twice to the same losses

@@ -16,6 +16,7 @@
 #include "mpi/collective/shard_sum.h"
 #include "mpi/transport/agree.h"
 #include "mpi/transport/wrong.h"
+#include "trainer/step/norm.h"
 #include "trainer/step/schedule.h"
 #include "trainer/step/update.h"
 
@@ -58,24 +59,6 @@ struct lap_stepper {
   bool left;                          /* the step, by this replica */
   double seconds[LAP_PHASES];
 };
-
-/* Ranges that this rank owns, without copies, as elements of the canonical vector: this rank's
- * vector is a part of it. */
-static lap_segment_sum *create_norm_sum(const lap_state *state) {
-  const int buckets = state->partition->buckets;
-  const int64_t base = state->parameters->parameter[0].canonical;
-  lap_range *ranges = lap_allocate(buckets, sizeof *ranges);
-  int count = 0;
-  for (int b = 0; b < buckets; ++b)
-    if (!state->parameters->bucket[b].is_copy)
-      ranges[count++] = (lap_range){base + state->owned[b].begin, base + state->owned[b].end};
-  lap_segment_sum *sum =
-      lap_segment_sum_create(state->placement.comm, state->all->canonical_elements, ranges, count);
-  free(ranges);
-  const lap_placement *placement = &state->placement;
-  lap_segment_sum_count(sum, &placement->mesh, placement->fold.lanes, state->partition, base);
-  return sum;
-}
 
 /* With cyclic lanes of one micro-batch, a layer's gradient is complete when the backward pass
  * leaves its block, and soon sent: two layers take turns. [buckets], or NULL: each bucket has
@@ -132,7 +115,7 @@ lap_stepper *lap_stepper_create(const lap_config *config, const lap_data *data,
   if (config->integrity.sums == LAP_ON)
     lap_gradient_sum_check(s->gradient_sum, (uint64_t)config->seed);
   s->lane_sum = lap_lane_sum_create(&state->group, &placement->mesh, &placement->fold, SUMS);
-  s->norm_sum = create_norm_sum(state);
+  s->norm_sum = lap_norm_sum_create(state);
   s->shard_sum = lap_shard_sum_create(&shards, &placement->mesh, &placement->fold);
   s->group = lap_shard_sum_group(s->shard_sum);
   s->windows = lap_allocate(micro, sizeof *s->windows);
@@ -354,14 +337,30 @@ static void run_round(lap_stepper *s, int round, double *sums, bool *failed, dou
 }
 
 /* For lap_recheck_run: what is reported is of the first time. */
-static void compute_again(void *context, int lane, float *const *gradients, lap_status *own) {
+static void compute_again(void *context, int lane, float *const *gradients, bool may_leave,
+                          lap_status *own) {
   lap_stepper *s = context;
   double since = lap_clock_seconds(), sums[SUMS] = {0};
   bool failed = own->code != LAP_OK;
+  const lap_step_requests *asked = s->asked;
+  if (!may_leave) s->asked = NULL;
   s->again = true;
   run_lane(s, lane, gradients, sums, &failed, &since, own);
   lap_recheck_take_losses(s->recheck, sums, SUM_COUNTED + 1);
   s->again = false;
+  s->asked = asked;
+  if (s->left && own->code == LAP_OK) lap_fail(own, LAP_STOPPED, "left while it was rechecked");
+}
+
+/* Collective. A rank that leaves it leaves the step, and so do all. */
+static lap_code recheck(lap_stepper *s, const lap_step_requests *requests, lap_step_result *result,
+                        lap_status *status) {
+  const lap_recheck_computer computer = {s, compute_again};
+  s->asked = requests;
+  const lap_code code = lap_recheck_run(s->recheck, &computer, status);
+  s->asked = NULL;
+  result->left = code == LAP_STOPPED;
+  return result->left ? LAP_OK : code;
 }
 
 /* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
@@ -394,7 +393,7 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     values[SUM_ENDED] = s->left ? SECOND_COUNT : failed;
     values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SECOND_COUNT : 0);
   }
-  s->asked = NULL; /* whatever is computed again is not left */
+  s->asked = NULL;
   lap_gradient_sum_finish(s->gradient_sum);
   if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);
@@ -505,7 +504,6 @@ static lap_code compare_outcomes(const lap_stepper *s, const lap_step_result *r,
  * a rank that has computed wrongly? */
 static lap_code repeat(lap_stepper *s, lap_step_requests requests, lap_step_result *result,
                        double *since, lap_status *status) {
-  const lap_recheck_computer computer = {s, compute_again};
   const int lanes = lap_mesh_lanes(&s->state->placement.mesh);
   double *before = lap_allocate(lanes, sizeof *before), *after = lap_allocate(lanes, sizeof *after);
   double sums[SUMS];
@@ -517,7 +515,7 @@ static lap_code repeat(lap_stepper *s, lap_step_requests requests, lap_step_resu
   lap_recheck_doubt(s->recheck, before);
   lap_code code = run_lanes(s, requests, sums, since, status);
   result->left = code == LAP_OK && sums[SUM_ENDED] >= SECOND_COUNT;
-  if (code == LAP_OK && !result->left) code = lap_recheck_run(s->recheck, &computer, status);
+  if (code == LAP_OK && !result->left) code = recheck(s, &requests, result, status);
   if (code == LAP_OK && !result->left) {
     const lap_step_result now = result_of(s, sums, since);
     lap_stepper_lane_losses(s, after);
@@ -537,15 +535,12 @@ lap_code lap_stepper_run(lap_stepper *s, lap_step_requests requests, lap_step_re
   if (s->recheck) lap_recheck_begin(s->recheck);
   if (s->wrong.code != LAP_OK) requests.failure = &s->wrong;
   LAP_TRY(run_lanes(s, requests, sums, &since, status));
-  if (sums[SUM_ENDED] >= SECOND_COUNT) {
-    *result = (lap_step_result){.left = true};
-    return LAP_OK;
-  }
-  if (s->recheck) {
-    const lap_recheck_computer computer = {s, compute_again};
-    LAP_TRY(lap_recheck_run(s->recheck, &computer, status));
+  *result = (lap_step_result){.left = sums[SUM_ENDED] >= SECOND_COUNT};
+  if (s->recheck && !result->left) {
+    LAP_TRY(recheck(s, &requests, result, status));
     since = lap_clock_seconds();
   }
+  if (result->left) return LAP_OK;
   *result = result_of(s, sums, &since);
   const float factor =
       result->skipped ? 0 : gradient_factor(s, result->grad_norm, sums[SUM_COUNTED]);

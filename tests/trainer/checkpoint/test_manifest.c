@@ -251,6 +251,18 @@ static void millions_of_values_are_refused_unparsed(void **state) {
   free(values);
 }
 
+/* Else a checkpoint would be published that nobody can open. */
+static void what_is_too_long_to_be_read_is_refused_before_it_is_written(void **state) {
+  (void)state;
+  char *blanks = lap_allocate(LAP_MANIFEST_MAX_BYTES + 1, 1), *text = weights_manifest();
+  memset(blanks, ' ', LAP_MANIFEST_MAX_BYTES);
+  const edit_case edits[] = {{"{", lap_format("{%s", blanks), "at most 268435456 are accepted"}};
+  check_edits(text, edits, 1);
+  free((char *)edits[0].to);
+  free(text);
+  free(blanks);
+}
+
 /* As 27B in 8 model shards has them on some 250 ranks. */
 static void as_many_pieces_as_hundreds_of_ranks_write_are_read_back(void **state) {
   (void)state;
@@ -300,6 +312,7 @@ int main(void) {
       cmocka_unit_test(an_edited_manifest_is_validated_although_its_checksum_is_right),
       cmocka_unit_test(a_name_may_fill_its_room),
       cmocka_unit_test(millions_of_values_are_refused_unparsed),
+      cmocka_unit_test(what_is_too_long_to_be_read_is_refused_before_it_is_written),
       cmocka_unit_test(as_many_pieces_as_hundreds_of_ranks_write_are_read_back),
       cmocka_unit_test(the_identity_of_a_full_one_is_validated),
   };

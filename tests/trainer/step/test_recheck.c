@@ -255,6 +255,45 @@ static void a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong(v
     }
 }
 
+/* Counts down to the micro-batch before which a rank leaves. */
+static bool leaves(void *context) {
+  int *left = context;
+  return (*left)-- == 0;
+}
+
+/* The last rank has computed its lanes, and leaves before the first or second micro-batch that it
+ * computes again. */
+static void a_recheck_that_one_rank_leaves_leaves_the_step(void **state) {
+  static const char *const shards[] = {"none", "optimizer", "gradients", "full"};
+  lap_comm *comm = *state;
+  for (int i = 0; i < 8; ++i) {
+    small_run r;
+    lap_status status;
+    char *key = lap_format("mesh.shard=%s", shards[i / 2]);
+    const char *with[] = {"integrity.recheck.every=1", "integrity.recheck.lanes=6", key};
+    start_run(&r, comm, (settings){with, 3});
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    char before[LAP_SHA256_HEX], after[LAP_SHA256_HEX];
+    small_run_sha256(&r, before);
+    const int own = r.state->placement.fold.lanes.count * (int)lap_config_micro_batches(r.config);
+    int countdown = lap_comm_rank(comm) == lap_comm_size(comm) - 1 ? own + i % 2 : -1;
+    lap_step_result result;
+    fault.passes = 0;
+    assert_int_equal(
+        lap_stepper_run(r.stepper, (lap_step_requests){.leave = leaves, .context = &countdown},
+                        &result, &status),
+        LAP_OK);
+    assert_true(result.left);
+    assert_null(lap_stepper_verdict(r.stepper));
+    small_run_sha256(&r, after);
+    assert_string_equal(before, after);
+    if (step(&r, &status) != LAP_OK) fail_msg("%s", status.message);
+    assert_int_equal(r.state->step, 2);
+    free(key);
+    small_run_end(&r);
+  }
+}
+
 /* --- steps with one --- */
 
 typedef struct {
@@ -539,6 +578,7 @@ int main(void) {
       cmocka_unit_test(every_replica_judges_every_other_in_time),
       cmocka_unit_test(the_majority_is_right),
       cmocka_unit_test(a_recheck_finds_nothing_and_changes_nothing_where_nothing_is_wrong),
+      cmocka_unit_test(a_recheck_that_one_rank_leaves_leaves_the_step),
       cmocka_unit_test(a_bit_that_flips_once_is_found_and_the_rank_named),
       cmocka_unit_test(a_loss_that_is_wrong_is_found_and_the_rank_named),
       cmocka_unit_test(a_nan_is_a_nan_whatever_its_bits),
