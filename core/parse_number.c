@@ -83,6 +83,7 @@ bool lap_number_read_integer(const char *text, int64_t *value) {
   integer_digits read = {0};
   append_digits(&read, parts.whole, parts.whole_end);
   append_digits(&read, parts.fraction, parts.fraction_end);
+  if (read.is_too_large) return false; /* before the magnitude, which has wrapped around */
   if (read.magnitude == 0) {
     *value = 0;
     return true;
@@ -91,7 +92,7 @@ bool lap_number_read_integer(const char *text, int64_t *value) {
   const long exponent = parts.exponent ? strtol(parts.exponent, NULL, 10) : 0;
   if (exponent > LARGEST_EXPONENT || exponent < -LARGEST_EXPONENT) return false;
   const int64_t zeros = read.zeros + exponent - count_digits(parts.fraction, parts.fraction_end);
-  if (zeros < 0 || read.is_too_large) return false; /* less than whole, or too large */
+  if (zeros < 0) return false; /* less than whole */
   for (int64_t i = 0; i < zeros; ++i)
     if (__builtin_mul_overflow(read.magnitude, 10, &read.magnitude)) return false;
   if (read.magnitude > (uint64_t)INT64_MAX + parts.is_negative) return false;

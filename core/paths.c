@@ -13,6 +13,8 @@
 
 enum { MOST_ALTERNATIVES = 1000, LONGEST_TEXT = 8192 };
 
+static const char MAGIC[] = "*?[\\";
+
 typedef struct {
   const char *text; /* as it was given */
   const char *kind;
@@ -28,10 +30,26 @@ static void add(search *s, char *path) {
   s->paths[s->count++] = path;
 }
 
+/* Whether a text that means nothing is paths with commas between them, as other programs take
+ * several: each is there, or has characters of globs. */
+static bool is_list(const char *text) {
+  if (!strchr(text, ',') || strchr(text, '{')) return false;
+  char *copy = lap_copy_string(text);
+  bool all = true;
+  for (char *rest = copy, *path; (path = strsep(&rest, ","));)
+    all = all && (lap_file_exists(path) || strpbrk(path, MAGIC));
+  free(copy);
+  return all;
+}
+
 /* Says "TEXT: REASON", and where braces made several texts of it, which one it was. */
 static lap_code fail(const search *s, const char *text, const char *reason) {
-  if (strcmp(text, s->text) == 0) return lap_fail(s->status, LAP_DATA, "%s: %s", text, reason);
-  return lap_fail(s->status, LAP_DATA, "%s: %s: %s", s->text, text, reason);
+  if (strcmp(text, s->text) != 0)
+    return lap_fail(s->status, LAP_DATA, "%s: %s: %s", s->text, text, reason);
+  if (is_list(text))
+    return lap_fail(s->status, LAP_DATA, "%s: %s; several paths are written in braces: '{%s}'",
+                    text, reason, text);
+  return lap_fail(s->status, LAP_DATA, "%s: %s", text, reason);
 }
 
 /* --- folders --- */
@@ -104,8 +122,6 @@ static lap_code add_folder(search *s, const char *folder) {
 }
 
 /* --- globs --- */
-
-static const char MAGIC[] = "*?[\\";
 
 /* The length of the longest part of the text that ends before a "/" and is a folder as it stands,
  * whatever characters it has: no glob begins in it. */

@@ -43,7 +43,7 @@ MAY_INCLUDE = {
     "trainer/hf": HF | {"dataset"}, "trainer/step": STEP, "trainer/model": MODEL, "trainer/run": RUN,
     "trainer/measure": MODEL | {"trainer/generate", "trainer/measure"},
     "trainer/plan": PLAN, "trainer/doctor": PLAN | {"trainer/doctor"},
-    "trainer/inspect": RUN | {"trainer/gguf", "trainer/inspect"},
+    "trainer/inspect": PLAN | {"trainer/gguf", "trainer/ablate", "trainer/inspect"},
     "trainer/report": PLAN | {"trainer/statistics", "trainer/report"},
     "trainer/export": MODEL | {"trainer/gguf", "trainer/export"},
     "trainer/generate": AUTOGRAD | {"dataset", "trainer/generate"},

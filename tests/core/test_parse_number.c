@@ -119,6 +119,7 @@ static void integers_end_where_64_bits_do(void **state) {
   assert_false(lap_number_read_integer("9223372036854775808", &value));
   assert_false(lap_number_read_integer("-9223372036854775809", &value));
   assert_false(lap_number_read_integer("100000000000000000000000000000", &value));
+  assert_false(lap_number_read_integer("18446744073709551616", &value)); /* 2^64 */
   assert_int_equal(value, 5);
 }
 

@@ -178,6 +178,13 @@ static void a_text_that_matches_nothing_is_refused_by_name(void **state) {
   assert_refused("a/{1,9}.h5", ".h5",
                  "a/{1,9}.h5: a/9.h5: cannot be opened: No such file or directory");
   assert_refused("{a", ".h5", "{a: cannot be opened: No such file or directory");
+  assert_refused("a,b", ".h5",
+                 "a,b: cannot be opened: No such file or directory; several paths are written in "
+                 "braces: '{a,b}'");
+  assert_refused("a/*.h5,b/*.h5", ".h5",
+                 "a/*.h5,b/*.h5: matches no file; several paths are written in braces: "
+                 "'{a/*.h5,b/*.h5}'");
+  assert_refused("a,nowhere", ".h5", "a,nowhere: cannot be opened: No such file or directory");
   assert_refused("", ".h5", ": cannot be opened: No such file or directory");
 }
 

@@ -407,6 +407,7 @@ class HfTeacher(unittest.TestCase):
         self.refuse(3, "k: 8 there, 4 asked for", command=(self.teacher, self.train, out, "--k", 4))
         self.refuse(3, "document_mask: 1 there, 0 asked for",
                     command=(self.teacher, self.train, out, "--no-document-mask"))
+        self.refuse(3, "there, hf-teacher 1, float16", command=(self.teacher, self.train, out, "--dtype", "float16"))
         self.assertEqual(partial.read_bytes(), data)
         partial.write_bytes(b"somebody's notes\n" * 100)
         self.refuse(3, "it is not part of a cache", command=(self.teacher, self.train, out))
@@ -423,6 +424,11 @@ class HfTeacher(unittest.TestCase):
                     command=(self.teacher, self.train, out, "--sequence-length", 30))
         other = self.save(hugging_face(self.model, random_weights(self.model, seed=4)), "other")
         self.refuse(2, "teacher_sha256", command=(other, self.train, out))
+        self.refuse(2, "hf-teacher 1, float32", "there, hf-teacher 1, bfloat16",
+                    command=(self.teacher, self.train, out, "--dtype", "bfloat16"))
+        self.refuse(2, "half: False there, True asked for", command=(self.teacher, self.train, out, "--half"))
+        other = self.save(hugging_face({**self.model, "sliding_window": LOCAL + 1}, self.weights), "wider")
+        self.refuse(2, "config.json", command=(other, self.train, out))
         self.assertEqual(before, {path: path.stat().st_mtime_ns for path in out.iterdir()})
         path = sorted(out.iterdir())[0]
         path.write_bytes(path.read_bytes()[:1000])

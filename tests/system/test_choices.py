@@ -65,6 +65,7 @@ class Choices(Test):
                 tokens = numpy.concatenate([[2], ids]).astype("<u4")
                 file.attrs["tokens_sha256"] = hashlib.sha256(tokens.tobytes()).hexdigest()
                 file["tokens"], file["documents"] = tokens, numpy.array([0, len(tokens)], "u8")
+        (self.workspace / "losses.h5").unlink(missing_ok=True)
         succeed("eval", self.workspace / "teacher", "--tokens", folder, "--context", 64, "--document-losses",
                 self.workspace / "losses.h5", "--quiet")
         with h5py.File(self.workspace / "losses.h5") as file:

@@ -327,6 +327,19 @@ class Evaluation(Test):
             self.assert_exit(result, 3)
             self.assertIn("/proc/nowhere", result.err)
 
+    def test_losses_that_are_there_are_not_overwritten(self):
+        tokens, losses = self.workspace / "tokens/eval/*.h5", self.workspace / "kept.h5"
+        items = self.workspace / "two.jsonl"
+        items.write_text('{"context": "ba", "choices": ["be", "bo"], "answer": 0}\n')
+        losses.write_text("of an evaluation that took hours")
+        for what in (["--tokens", tokens], ["--choices", items],
+                     ["--tokens", tokens, "--judge", self.workspace / "teacher"]):
+            for ranks in (None,) if "--judge" in what else (None, 2):
+                result = lapidary("eval", self.workspace / "teacher", *what, "--document-losses", losses, ranks=ranks)
+                self.assert_exit(result, 2)
+                self.assertEqual(result.err.count("kept.h5 exists; name a place where nothing is"), 1, result.err)
+        self.assertEqual(losses.read_text(), "of an evaluation that took hours")
+
 
 class RunThatGoesOn(Test):
     """Ranks that look for the newest checkpoint of a run which gets a newer one meanwhile, or of which one host sees

@@ -235,6 +235,7 @@ static lap_code start(execution *e, size_t index, lap_status *status) {
     task->state = LAP_TASK_DONE;
     return LAP_OK;
   }
+  LAP_TRY(lap_task_remove_losses(task, status));
   LAP_TRY(spawn(e, index, status));
   task->state = LAP_TASK_RUNNING;
   ++task->attempts;

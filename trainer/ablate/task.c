@@ -1,10 +1,12 @@
 #include "trainer/ablate/task.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "autograd/kernel/numerics_version.h"
 #include "core/file.h"
@@ -172,15 +174,26 @@ static bool has_key(const json_t *object, const char *key) {
   return found && !strcmp(found, key);
 }
 
+/* Where the task writes losses by document; NULL: nowhere. */
+static const char *losses_path(const lap_task *task) {
+  static const char flag[] = "--document-losses=";
+  for (size_t i = 0; i < task->argument_count; ++i)
+    if (!strncmp(task->argument[i], flag, strlen(flag))) return task->argument[i] + strlen(flag);
+  return NULL;
+}
+
 /* Whether the losses by document are there, where the task writes some. A power cut may have
  * emptied them; somebody may have removed them, since `report` called them damaged. */
 static bool has_losses(const lap_task *task) {
-  static const char flag[] = "--document-losses=";
+  const char *path = losses_path(task);
   struct stat facts;
-  for (size_t i = 0; i < task->argument_count; ++i)
-    if (!strncmp(task->argument[i], flag, strlen(flag)))
-      return stat(task->argument[i] + strlen(flag), &facts) == 0 && facts.st_size > 0;
-  return true;
+  return !path || (stat(path, &facts) == 0 && facts.st_size > 0);
+}
+
+lap_code lap_task_remove_losses(const lap_task *task, lap_status *status) {
+  const char *path = losses_path(task);
+  if (!path || unlink(path) == 0 || errno == ENOENT) return LAP_OK;
+  return lap_file_fail(path, "be removed", status);
 }
 
 /* A cache has none: teach says what one call did of the whole. */

@@ -125,6 +125,9 @@ char *lap_task_result_path(const lap_task *task);
 /* Whether done.json is there with the task's key, the result beside it is whole, and losses by
  * document, where there are some, are not missing; it says too whether it has diverged. */
 bool lap_task_is_done(const lap_task *task, bool *diverged);
+/* Removes the losses by document that an attempt without a whole result has left, which `eval` does
+ * not overwrite. */
+lap_code lap_task_remove_losses(const lap_task *task, lap_status *status);
 /* Writes done.json: what was run, on how many ranks, and how long it took. */
 lap_code lap_task_write_done(const lap_task *task, double seconds, double cpu_seconds, int ranks,
                              bool diverged, lap_status *status);

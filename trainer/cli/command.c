@@ -112,10 +112,16 @@ static lap_code take_flag(const lap_flag *flag, const char *argument, char *dest
   if (flag->value && !*argument && !flag->may_be_empty)
     return lap_fail(status, LAP_USAGE, "--%s: its value, %s, is empty; an unset shell variable?",
                     flag->name, flag->value);
-  if (flag->value)
-    *(const char **)field = argument;
-  else
+  if (!flag->value) {
     *(bool *)field = true;
+    return LAP_OK;
+  }
+  const char **text = field;
+  if (*text && strcmp(flag->value, "GLOB") == 0) /* the first one would be left out silently */
+    return lap_fail(status, LAP_USAGE,
+                    "--%s is given twice; several paths are written in braces: '{%s,%s}'",
+                    flag->name, *text, argument);
+  *text = argument;
   return LAP_OK;
 }
 

@@ -269,10 +269,6 @@ static lap_code check_flags(const eval_flags *flags, lap_status *status) {
     return lap_fail(status, LAP_USAGE, "--tokens GLOB or --choices FILE.jsonl is needed");
   if (flags->by && strcmp(flags->by, "document") != 0 && strcmp(flags->by, "position") != 0)
     return lap_fail(status, LAP_USAGE, "--by: is \"%s\", must be document or position", flags->by);
-  if (flags->document_losses && lap_file_is_directory(flags->document_losses))
-    return lap_fail(status, LAP_USAGE,
-                    "--document-losses: %s is a directory; name the file to write in it",
-                    flags->document_losses);
   if (flags->context && flags->model.sequence_length)
     return lap_fail(status, LAP_USAGE, "--context is --sequence-length: give one of them");
   if (flags->stride && flags->cache)
@@ -393,12 +389,27 @@ static lap_code evaluate_model(const lap_session *session, const eval_flags *fla
   return code;
 }
 
+/* Collective. The first rank looks, since it alone will write: what an evaluation has found there
+ * may have taken hours. */
+static lap_code check_losses(const lap_session *session, const char *path, lap_status *status) {
+  lap_status own = {0};
+  const bool looks = path && session->root;
+  if (looks && lap_file_is_directory(path))
+    lap_fail(&own, LAP_USAGE, "--document-losses: %s is a directory; name the file to write in it",
+             path);
+  else if (looks && lap_file_exists(path))
+    lap_fail(&own, LAP_USAGE, "--document-losses: %s exists; name a place where nothing is", path);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
 static lap_code evaluate(const lap_session *session, const lap_command_line *line,
                          void *destination, lap_status *status) {
   const eval_flags *flags = destination;
   bool idle = false;
   LAP_TRY(lap_model_flags_employ(&flags->model, session, &idle, status));
   if (idle) return LAP_OK;
+  LAP_TRY(check_losses(session, flags->document_losses, status));
   const char *checkpoint = line->positional[0];
   if (!flags->choices && !flags->memorise && !flags->judge)
     return evaluate_model(session, flags, line, status);

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "trainer/config/origin.h"
+#include "trainer/config/other_file.h"
 #include "trainer/config/other_names.h"
 #include "trainer/config/resolve.h"
 #include "trainer/config/schema.h"
@@ -121,16 +122,6 @@ static lap_code apply(const config_loader *loader, const char *name, const lap_y
   return LAP_OK;
 }
 
-/* What else of ours the text is, by a key that it needs and no config has; or NULL. */
-static const char *other_file(const lap_yaml_node *root) {
-  for (size_t i = 0; i < root->count; ++i) {
-    if (!strcmp(root->key[i], "arms")) return "a suite of lapidary ablate";
-    if (!strcmp(root->key[i], "sgemm_gflops") || !strcmp(root->key[i], "chip"))
-      return "a hardware file, for lapidary plan CONFIG --hardware";
-  }
-  return NULL;
-}
-
 static lap_code apply_text(const config_loader *loader, const char *text, size_t bytes) {
   lap_yaml_node *root;
   const char *file = loader->config->file;
@@ -139,10 +130,12 @@ static lap_code apply_text(const config_loader *loader, const char *text, size_t
   if (root->kind != LAP_YAML_MAPPING)
     code =
         lap_fail(loader->status, LAP_USAGE, "%s:%d: expected a mapping of keys", file, root->line);
-  const char *other = code == LAP_OK ? other_file(root) : NULL;
-  if (other)
+  const lap_other_file other = code == LAP_OK ? lap_other_file_of(root) : LAP_OTHER_NONE;
+  if (other != LAP_OTHER_NONE)
     code = lap_fail(loader->status, LAP_USAGE, "%s: expected the config of a run, found %s", file,
-                    other);
+                    other == LAP_OTHER_SUITE ? "a suite of lapidary ablate"
+                                             : "a hardware file, for lapidary plan CONFIG "
+                                               "--hardware");
   for (size_t i = 0; code == LAP_OK && i < root->count; ++i)
     code = apply(loader, root->key[i], root->child[i], root->key_line[i]);
   lap_yaml_destroy(root);

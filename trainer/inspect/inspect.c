@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,13 @@
 #include "dataset/hdf5_file.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/directory.h"
+#include "trainer/config/other_file.h"
 #include "trainer/inspect/cache.h"
 #include "trainer/inspect/checkpoint.h"
 #include "trainer/inspect/config.h"
 #include "trainer/inspect/documents.h"
 #include "trainer/inspect/metrics.h"
+#include "trainer/inspect/plans.h"
 #include "trainer/inspect/run.h"
 #include "trainer/inspect/tensors.h"
 #include "trainer/inspect/tokens.h"
@@ -84,6 +87,13 @@ static bool is_tokenizer(const subject *s) {
 static bool is_config(const subject *s) {
   return !s->is_directory && (ends_with(s->name, ".yaml") || ends_with(s->name, ".yml"));
 }
+static bool is_suite(const subject *s) {
+  return is_config(s) && lap_other_file_at(s->path) == LAP_OTHER_SUITE;
+}
+static bool is_hardware(const subject *s) {
+  return (is_config(s) || (!s->is_directory && ends_with(s->name, ".json"))) &&
+         lap_other_file_at(s->path) == LAP_OTHER_HARDWARE;
+}
 static bool is_run_json(const subject *s) {
   return !s->is_directory && !strcmp(s->name, "run.json");
 }
@@ -123,6 +133,9 @@ static const kind kinds[] = {
     {"GGUF file", "begins with GGUF", is_gguf, lap_inspect_gguf},
     {"safetensors file", "*.safetensors", is_safetensors, lap_inspect_safetensors},
     {"tokenizer", "a SentencePiece *.model", is_tokenizer, lap_inspect_tokenizer},
+    {"suite", "*.yaml with arms", is_suite, lap_inspect_suite},
+    {"hardware file", "*.yaml or *.json with sgemm_gflops or chip", is_hardware,
+     lap_inspect_hardware},
     {"config", "*.yaml", is_config, lap_inspect_config},
     {"run.json", "run.json", is_run_json, lap_inspect_run_json},
     {"metrics", "*.jsonl", is_metrics, lap_inspect_metrics},
@@ -141,8 +154,20 @@ static lap_code read_format(const void *path, void *format, lap_status *status) 
   return code;
 }
 
-static lap_code examine(const char *path, subject *s, lap_status *status) {
+/* HDF5's signature is at the beginning or, behind a block of the user's own, at 512, 1024, 2048
+ * and so on. */
+static bool has_hdf5_signature(FILE *file) {
   static const char signature[] = "\x89HDF\r\n\x1a\n";
+  char found[sizeof signature - 1];
+  for (long at = 0; at <= LONG_MAX / 2; at = at ? 2 * at : 512) {
+    if (fseek(file, at, SEEK_SET) != 0 || fread(found, 1, sizeof found, file) != sizeof found)
+      return false;
+    if (memcmp(found, signature, sizeof found) == 0) return true;
+  }
+  return false;
+}
+
+static lap_code examine(const char *path, subject *s, lap_status *status) {
   *s = (subject){.path = path, .name = lap_path_name(path)};
   struct stat facts;
   if (stat(path, &facts) != 0)
@@ -153,11 +178,10 @@ static lap_code examine(const char *path, subject *s, lap_status *status) {
     return lap_fail(status, LAP_DATA, "%s: is neither a regular file nor a directory", path);
   FILE *file = fopen(path, "re");
   if (!file) return lap_fail(status, LAP_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  char head[sizeof signature] = "";
-  const size_t read = fread(head, 1, sizeof signature - 1, file);
+  char head[4] = "";
+  s->is_gguf = fread(head, 1, sizeof head, file) == sizeof head && !memcmp(head, "GGUF", 4);
+  s->is_hdf5 = has_hdf5_signature(file);
   fclose(file);
-  s->is_gguf = read >= 4 && memcmp(head, "GGUF", 4) == 0;
-  s->is_hdf5 = read == sizeof signature - 1 && memcmp(head, signature, read) == 0;
   if (s->is_hdf5) return lap_hdf5_try(path, read_format, path, s->format, sizeof s->format, status);
   if (ends_with(s->name, ".h5"))
     return lap_fail(status, LAP_DATA,

@@ -22,6 +22,7 @@
 typedef struct {
   int64_t steps;
   const char *out;
+  const char *shards;
   double scale;
   bool louder;
 } echo_flags;
@@ -56,6 +57,7 @@ static lap_code run_echo(const lap_command *command, int argc, char **argv, lap_
        .integer = {1, 100},
        .offset = offsetof(echo_flags, steps),
        .help = "steps to run"},
+      {.name = "from-shards", .value = "GLOB", .offset = offsetof(echo_flags, shards)},
       {.name = "out",
        .letter = 'o',
        .value = "PATH",
@@ -224,6 +226,8 @@ static void mistakes_exit_with_two_and_advice(void **state) {
       {"echo a -o --quiet", "-o: its value, PATH, is missing: the flag '--quiet' follows"},
       {"echo a --out=", "--out: its value, PATH, is empty; an unset shell variable?; usage"},
       {"echo a --s 3", "lapidary echo: flag '--s' may be '--steps' or '--scale'; see --help\n"},
+      {"echo a --from-shards a --from-shards=b/*.h5",
+       "--from-shards is given twice; several paths are written in braces: '{a,b/*.h5}'; usage"},
       {"echo a --steps 0",
        "--steps: expected an integer from 1 to 100, found '0'; usage: lapidary echo"},
       {"echo a --steps 1x", "found '1x'"},

@@ -252,6 +252,45 @@ class Inspect(world.World):
             out.write("seed: 2\nsede: 3\n")
         self.refuse(path, says=r"wrong.yaml:2: .*sede", code=2)
 
+    def test_a_suite_is_described(self):
+        path = os.path.join(self.scratch, "heads.yaml")
+        suite = ("config: config.yaml\ncorpus: {text: text.txt, documents: line}\nseeds: [3, 4]\n"
+                 "arms: {one: {model.num_key_value_heads: 1}, two: {model.num_key_value_heads: 2}}\n")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(suite)
+        found = self.inspect(path, "--check")
+        self.assertEqual((found["kind"], found["name"], found["config"]), ("suite", "heads", "config.yaml"))
+        self.assertEqual((found["arms"], found["seeds"]), (["one", "two"], [3, 4]))
+        self.assertEqual(found["suite_sha256"], hashlib.sha256(suite.encode()).hexdigest())
+        self.assertIn("2 arms, 2 seeds", self.run_inspect(path)[1])
+        with open(path, "a", encoding="utf-8") as out:
+            out.write("sedes: 3\n")
+        self.refuse(path, says=r"heads.yaml:5: .*sedes", code=2)
+
+    def test_a_hardware_file_is_described(self):
+        chip = {"chip": {"peak_flops": 2e14, "efficiency": 0.5, "hbm_bytes": 3.2e10, "hbm_bytes_per_second": 1e12,
+                         "ici_bytes_per_second": 5e10, "ici_hop_seconds": 1e-6, "torus": [4, 4, 2]}, "name": "a chip"}
+        for name in ("chip.yaml", "chip.json"):  # doctor --json has no name of its own for what it prints
+            path = os.path.join(self.scratch, name)
+            with open(path, "w", encoding="utf-8") as out:
+                json.dump(chip, out)
+            found = self.inspect(path, "--check")
+            self.assertEqual((found["kind"], found["name"]), ("hardware file", "a chip"))
+            self.assertEqual(found["hardware"]["chip"]["torus"], [4, 4, 2])
+            self.assertIn("a chip of 200 TFLOP/s", self.run_inspect(path)[1])
+        chip["chip"]["efficiency"] = 2
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(chip, out)
+        self.refuse(path, says="chip.json.*efficiency", code=2)
+
+    def test_hdf5_behind_a_block_of_the_users_own_is_hdf5(self):
+        path = os.path.join(self.scratch, "block.h5")
+        with h5py.File(self.shard()) as whole, h5py.File(path, "w", userblock_size=1024) as out:
+            out.attrs.update(whole.attrs)
+            for name in whole:
+                out[name] = whole[name][...]
+        self.assertEqual(self.inspect(path, "--check")["kind"], "token shard")
+
     def test_what_is_not_ours_is_refused_with_what_was_looked_for(self):
         self.refuse("text.txt", says="text.txt.*looked for: .*token shard.*config")
         self.refuse("nowhere.h5", says="nowhere.h5")
