@@ -214,9 +214,9 @@ const lap_command lap_command_inspect = {
     .description =
         "PATH is a token shard, a teacher cache, losses by document, a checkpoint or run "
         "directory, a Hugging Face directory, a safetensors or GGUF file, a tokenizer, a config, "
-        "run.json or metrics.jsonl, a directory of .h5 files, the directory of a suite, or "
-        "a glob of them. One path is shown in full, several get a line each (with --json: "
-        "{\"results\": [...]}), and several runs a table of their losses. A cache is shown with "
-        "its tokens "
-        "where --tokens has its shard. --check ends with 3 where anything is damaged.",
+        "a suite or its directory, a hardware file, run.json or metrics.jsonl, a directory of "
+        ".h5 files, or a glob of them. One path is shown in full, several get a line each (with "
+        "--json: {\"results\": [...]}), and several runs a table of their losses. A cache is "
+        "shown with its tokens where --tokens has its shard. --check ends with 3 where anything "
+        "is damaged.",
     .run = run};
