@@ -1,5 +1,6 @@
 #include "mpi/transport/agree.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,30 @@ void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **a
   lap_exchange_release(&exchange);
   *all = joined;
   *counts = sizes;
+}
+
+static void move(lap_comm *comm, int to, const void *mine, size_t count, int from, void *theirs,
+                 size_t their_count) {
+  lap_exchange exchange = {.tag = LAP_TAG_BROADCAST,
+                           .kind = LAP_TRAFFIC_SCALARS,
+                           .what = "a message from one rank to the next"};
+  lap_exchange_send(&exchange, to, mine, count);
+  lap_exchange_receive(&exchange, from, theirs, their_count);
+  lap_comm_run_exchange(comm, &exchange);
+  lap_exchange_release(&exchange);
+}
+
+void lap_send_receive(lap_comm *comm, int to, const void *mine, size_t count, int from,
+                      void **theirs, size_t *their_count) {
+  const int rank = lap_comm_rank(comm);
+  assert((to == rank) == (from == rank));
+  *their_count = count;
+  if (to != rank) move(comm, to, &count, sizeof count, from, their_count, sizeof *their_count);
+  *theirs = lap_allocate((int64_t)*their_count, 1);
+  if (to != rank)
+    move(comm, to, mine, count, from, *theirs, *their_count);
+  else if (count > 0)
+    memcpy(*theirs, mine, count);
 }
 
 void lap_barrier(lap_comm *comm) {

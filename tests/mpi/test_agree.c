@@ -169,6 +169,22 @@ static void texts_of_different_lengths_reach_rank_0_in_rank_order(void **state) 
   free(counts);
 }
 
+static void texts_go_from_each_rank_to_another(void **state) {
+  lap_comm *comm = *state;
+  const int ranks = lap_comm_size(comm), rank = lap_comm_rank(comm);
+  char mine[64];
+  memset(mine, 'a' + rank, sizeof mine);
+  for (int shift = 0; shift < ranks; ++shift) {
+    const int to = (rank + shift) % ranks, from = (rank + ranks - shift) % ranks;
+    void *theirs;
+    size_t count; /* rank 0 sends nothing */
+    lap_send_receive(comm, to, mine, 7 * (size_t)rank, from, &theirs, &count);
+    assert_int_equal(count, 7 * from);
+    for (size_t i = 0; i < count; ++i) assert_int_equal(((char *)theirs)[i], 'a' + from);
+    free(theirs);
+  }
+}
+
 static void nobody_passes_a_barrier_alone(void **state) {
   lap_comm *comm = *state;
   lap_barrier(comm);
@@ -271,6 +287,7 @@ int main(void) {
       cmocka_unit_test(ranges_and_broadcasts_reach_everybody),
       cmocka_unit_test(a_text_of_rank_0_reaches_everybody),
       cmocka_unit_test(texts_of_different_lengths_reach_rank_0_in_rank_order),
+      cmocka_unit_test(texts_go_from_each_rank_to_another),
       cmocka_unit_test(nobody_passes_a_barrier_alone),
       cmocka_unit_test(texts_of_different_lengths_reach_everybody_in_order),
       cmocka_unit_test(a_later_exchange_may_be_complete_before_an_earlier_one),

@@ -259,27 +259,27 @@ static int neighbour_shift(const lap_comm *comm) {
   return best;
 }
 
-/* Collective. The pieces of rank 0 become those of all ranks; every rank keeps those of its
- * neighbour, to read them back. */
+/* Collective. Every rank gets the pieces of its neighbour, to read them back; rank 0 those of all,
+ * for the manifest. */
 static void exchange_pieces(lap_checkpoint_writer *w) {
   lap_checkpoint_pieces *list = &w->draft.list;
-  void *all;
-  size_t *bytes, total = 0;
-  lap_gather_to_root(w->comm, list->piece, (size_t)list->pieces * sizeof *list->piece, &all,
-                     &bytes);
-  for (int rank = 0; bytes && rank < w->draft.ranks; ++rank) total += bytes[rank];
+  const int rank = lap_comm_rank(w->comm), ranks = w->draft.ranks;
+  const int shift = neighbour_shift(w->comm);
+  const size_t mine = (size_t)list->pieces * sizeof *list->piece;
+  void *theirs, *all;
+  size_t their_bytes, *bytes, total = 0;
+  w->neighbour = (rank + shift) % ranks;
+  lap_send_receive(w->comm, (rank + ranks - shift) % ranks, list->piece, mine, w->neighbour,
+                   &theirs, &their_bytes);
+  w->neighbours = theirs;
+  w->neighbours_count = (int)(their_bytes / sizeof *w->neighbours);
+  lap_gather_to_root(w->comm, list->piece, mine, &all, &bytes);
+  if (!bytes) return;
+  for (int r = 0; r < ranks; ++r) total += bytes[r];
   free(bytes);
-  lap_broadcast(w->comm, &total, sizeof total, 0);
-  if (!all) all = lap_allocate((int64_t)total, 1);
-  lap_broadcast(w->comm, all, total, 0);
   free(list->piece);
   list->piece = all;
   list->pieces = (int)(total / sizeof *list->piece);
-  w->neighbour = (lap_comm_rank(w->comm) + neighbour_shift(w->comm)) % lap_comm_size(w->comm);
-  w->neighbours = lap_allocate(list->pieces, sizeof *w->neighbours);
-  w->neighbours_count = 0;
-  for (int i = 0; i < list->pieces; ++i)
-    if (list->piece[i].file == w->neighbour) w->neighbours[w->neighbours_count++] = list->piece[i];
 }
 
 /* Collective: all files are written, or one is not. */
