@@ -16,6 +16,7 @@
 #include "trainer/cli/output.h"
 #include "trainer/cli/table.h"
 #include "trainer/commands/entries.h"
+#include "trainer/inspect/find.h"
 #include "trainer/inspect/inspect.h"
 #include "trainer/inspect/losses.h"
 #include "trainer/inspect/survey.h"

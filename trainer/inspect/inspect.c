@@ -101,6 +101,11 @@ static bool is_metrics(const subject *s) {
   return !s->is_directory && ends_with(s->name, ".jsonl");
 }
 
+bool lap_inspect_is_model_or_run(const char *directory) {
+  const subject s = {.path = directory, .name = lap_path_name(directory), .is_directory = true};
+  return is_hugging_face(&s) || is_checkpoint(&s) || is_run(&s);
+}
+
 static lap_code inspect_manifest(const lap_inspector *inspector, const char *path,
                                  lap_report *report, lap_status *status) {
   char *copy = lap_copy_string(path);

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "core/memory.h"
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
 #include "dataset/token_shard.h"
+#include "trainer/inspect/find.h"
 
 /* A task of lap_hdf5_try; the result is tokens_sha256. */
 static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_status *status) {
@@ -17,91 +17,6 @@ static lap_code read_shard_name(const void *path, void *tokens_sha256, lap_statu
   if (code == LAP_OK) code = lap_hdf5_read_sha256(&file, "tokens_sha256", tokens_sha256, status);
   lap_hdf5_close(&file);
   return code;
-}
-
-static void append_path(char ***list, size_t *count, char *path) {
-  *list = lap_reallocate(*list, (int64_t)*count + 1, sizeof **list);
-  (*list)[(*count)++] = path;
-}
-
-/* The .h5 files of the folder and of its train and eval, behind those of the list. */
-static void append_files_of(const char *folder, char ***list, size_t *count) {
-  static const char *const parts[] = {"", "/train", "/eval"};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i) {
-    char *part = lap_format("%s%s", folder, parts[i]), **paths = NULL;
-    size_t found = 0;
-    lap_status none;
-    if (!lap_file_is_directory(part) ||
-        lap_paths_find(part, LAP_HDF5_SUFFIX, &paths, &found, &none) != LAP_OK)
-      found = 0;
-    for (size_t j = 0; j < found; ++j) append_path(list, count, paths[j]);
-    if (found) free(paths);
-    free(part);
-  }
-}
-
-static bool holds(const char *folder, const char *name) {
-  char *path = lap_format("%s/%s", folder, name);
-  const bool found = lap_file_exists(path);
-  free(path);
-  return found;
-}
-
-/* A model or a run is itself, whatever .h5 files lie in it: a run of a suite has its losses by
- * document in eval (the signs are those of trainer/inspect/inspect.c). */
-static bool is_model_or_run(const char *folder) {
-  static const char *const signs[] = {"config.json", "manifest.json", "checkpoints", "run.json",
-                                      "metrics.jsonl"};
-  bool found = false;
-  for (size_t i = 0; !found && i < sizeof signs / sizeof *signs; ++i)
-    found = holds(folder, signs[i]);
-  return found;
-}
-
-/* What `ablate` has made in its directory: files that are shared, models, and runs that have begun.
- */
-static void append_suite(const char *folder, char ***list, size_t *count) {
-  static const char *const parts[] = {"shared/tokenizer-*/tokenizer.model",
-                                      "shared/tokens-*/*/*.h5",
-                                      "shared/cache-*/*.h5",
-                                      "shared/model-*",
-                                      "tune/*/*/seed-*",
-                                      "runs/*/seed-*",
-                                      "shared-rate/*/seed-*"};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i) {
-    char *part = lap_format("%s/%s", folder, parts[i]), **paths;
-    size_t found = 0;
-    lap_status none;
-    if (lap_paths_find(part, NULL, &paths, &found, &none) != LAP_OK) found = 0;
-    for (size_t j = 0; j < found; ++j)
-      if (lap_file_is_directory(paths[j]) && !is_model_or_run(paths[j]))
-        free(paths[j]);
-      else
-        append_path(list, count, paths[j]);
-    if (found) free(paths);
-    free(part);
-  }
-}
-
-lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, lap_status *status) {
-  char **found;
-  size_t found_count;
-  *paths = NULL;
-  *count = 0;
-  LAP_TRY(lap_paths_find(argument, NULL, &found, &found_count, status));
-  for (size_t i = 0; i < found_count; ++i) {
-    const size_t before = *count;
-    if (holds(found[i], "plan.json"))
-      append_suite(found[i], paths, count);
-    else if (lap_file_is_directory(found[i]) && !is_model_or_run(found[i]))
-      append_files_of(found[i], paths, count);
-    if (*count > before)
-      free(found[i]);
-    else
-      append_path(paths, count, found[i]);
-  }
-  free(found);
-  return LAP_OK;
 }
 
 static lap_code list_shards(lap_inspector *inspector, lap_status *status) {

@@ -37,10 +37,4 @@ lap_code lap_inspect_tokenizer_match(const lap_inspector *inspector, const char 
                                      const char *tokenizer_sha256, bool *usable, lap_report *report,
                                      lap_status *status);
 
-/* The paths that an argument means (core/paths.h). A folder of .h5 files, or one as tokenize makes
- * it, with such files in train and eval, means those files; the directory of a suite, what lies in
- * it; any other, and a model or run, is itself. LAP_DATA naming the argument. Release with
- * lap_paths_release. */
-lap_code lap_inspect_paths(const char *argument, char ***paths, size_t *count, lap_status *status);
-
 #endif
