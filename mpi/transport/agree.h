@@ -43,8 +43,8 @@ void lap_gather_all_checks(lap_comm *comm, const void *mine, size_t count, void 
 void lap_gather_to_root(lap_comm *comm, const void *mine, size_t count, void **all,
                         size_t **counts);
 
-/* Collective. A byte string of any length to rank `to`, which expects it `from` this one: malloc'ed.
- * A rank may be its own. */
+/* Collective. A byte string of any length goes to rank `to`, which expects it `from` this one;
+ * *theirs is malloc'ed. A rank may be its own. */
 void lap_send_receive(lap_comm *comm, int to, const void *mine, size_t count, int from,
                       void **theirs, size_t *their_count);
 

@@ -8,17 +8,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/file.h"
 #include "core/memory.h"
 #include "core/paths.h"
 #include "dataset/hdf5_file.h"
-#include "trainer/checkpoint/checkpoint.h"
-#include "trainer/checkpoint/directory.h"
 #include "trainer/config/other_file.h"
 #include "trainer/inspect/cache.h"
 #include "trainer/inspect/checkpoint.h"
 #include "trainer/inspect/config.h"
 #include "trainer/inspect/documents.h"
+#include "trainer/inspect/find.h"
 #include "trainer/inspect/metrics.h"
 #include "trainer/inspect/plans.h"
 #include "trainer/inspect/run.h"
@@ -39,37 +37,17 @@ static bool ends_with(const char *text, const char *ending) {
   return length >= tail && strcmp(text + length - tail, ending) == 0;
 }
 
-static bool has(const subject *s, const char *name) {
-  char *path = lap_format("%s/%s", s->path, name);
-  const bool found = s->is_directory && lap_file_exists(path);
-  free(path);
-  return found;
-}
-
-static bool holds_checkpoints(const subject *s) {
-  char **names = NULL;
-  size_t count = 0;
-  lap_status ignored;
-  const bool listed =
-      s->is_directory && lap_checkpoint_list(s->path, &names, &count, &ignored) == LAP_OK;
-  lap_checkpoint_list_destroy(names, count);
-  return listed && count > 0;
-}
-
 static bool is_hugging_face(const subject *s) {
   return s->is_directory && lap_model_is_hugging_face(s->path);
 }
 static bool is_checkpoint(const subject *s) {
-  return s->is_directory && (has(s, "manifest.json") || lap_checkpoint_is_step(s->name, NULL));
+  return s->is_directory && lap_inspect_is_checkpoint(s->path);
 }
 static bool is_manifest(const subject *s) {
   return !s->is_directory && !strcmp(s->name, "manifest.json");
 }
 static bool is_hint(const subject *s) { return !s->is_directory && !strcmp(s->name, "latest"); }
-static bool is_run(const subject *s) {
-  return has(s, "checkpoints") || has(s, "run.json") || has(s, "metrics.jsonl") ||
-         holds_checkpoints(s);
-}
+static bool is_run(const subject *s) { return s->is_directory && lap_inspect_is_run(s->path); }
 static bool is_token_shard(const subject *s) { return !strcmp(s->format, "lapidary-tokens"); }
 static bool is_cache(const subject *s) { return !strcmp(s->format, "lapidary-teacher"); }
 static bool is_document_losses(const subject *s) {
@@ -99,11 +77,6 @@ static bool is_run_json(const subject *s) {
 }
 static bool is_metrics(const subject *s) {
   return !s->is_directory && ends_with(s->name, ".jsonl");
-}
-
-bool lap_inspect_is_model_or_run(const char *directory) {
-  const subject s = {.path = directory, .name = lap_path_name(directory), .is_directory = true};
-  return is_hugging_face(&s) || is_checkpoint(&s) || is_run(&s);
 }
 
 static lap_code inspect_manifest(const lap_inspector *inspector, const char *path,

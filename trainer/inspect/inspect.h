@@ -15,7 +15,4 @@
 lap_code lap_inspect(const lap_inspector *inspector, const char *path, lap_report *report,
                      lap_status *status);
 
-/* Whether the directory is a Hugging Face directory, a checkpoint or a run. */
-bool lap_inspect_is_model_or_run(const char *directory);
-
 #endif
