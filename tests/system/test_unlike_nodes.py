@@ -1,4 +1,4 @@
-"""Nodes with copies of files on disks of their own: equal ones will do, and any that is another is refused on all ranks."""
+"""Nodes with copies of files on disks of their own: equal ones will do, and another one is refused on all ranks."""
 
 import shutil
 import unittest
