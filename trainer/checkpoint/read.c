@@ -126,13 +126,15 @@ lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_
 
 lap_code lap_checkpoint_agree(const lap_checkpoint *checkpoint, const char *path, lap_comm *comm,
                               lap_status *status) {
-  char *which = lap_copy_string("no checkpoint");
-  if (checkpoint) {
-    free(which);
-    which = lap_format("step %" PRIu64 ", %s %.16s", checkpoint->step,
-                       checkpoint->full ? "state_sha256" : "weights only, manifest_sha256",
-                       checkpoint->full ? checkpoint->state_sha256 : checkpoint->manifest_sha256);
-  }
+  char *which;
+  if (!checkpoint)
+    which = lap_copy_string("no checkpoint");
+  else if (checkpoint->full)
+    which = lap_format("step %" PRIu64 ", state_sha256 %.16s", checkpoint->step,
+                       checkpoint->state_sha256);
+  else
+    which = lap_format("step %" PRIu64 ", weights only, manifest_sha256 %.16s", checkpoint->step,
+                       checkpoint->manifest_sha256);
   const lap_code code = lap_agree_same(
       comm, path, which,
       checkpoint && !checkpoint->full

@@ -117,7 +117,7 @@ static lap_code take_flag(const lap_flag *flag, const char *argument, char *dest
     return LAP_OK;
   }
   const char **text = field;
-  if (*text && strcmp(flag->value, "GLOB") == 0) /* the first one would be left out silently */
+  if (*text && flag->is_glob) /* the first one would be left out silently */
     return lap_fail(status, LAP_USAGE,
                     "--%s is given twice; several paths are written in braces: '{%s,%s}'",
                     flag->name, *text, argument);

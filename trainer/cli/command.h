@@ -56,7 +56,8 @@ typedef struct {
     double smallest, largest;
   } real;            /* not both 0: a double */
   bool may_be_empty; /* of a text: else an empty one, as of an unset shell variable, is refused */
-  size_t offset;     /* of the bool, number or, where there is no range, const char * */
+  bool is_glob;  /* of a text: paths, several of them in braces; refused where it is given twice */
+  size_t offset; /* of the bool, number or, where there is no range, const char * */
   const char *help;
 } lap_flag;
 

@@ -32,10 +32,12 @@ typedef struct {
 static const lap_flag flags_of_audit[] = {
     {.name = "cache",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(audit_flags, cache),
      .help = "the cache of these shards: a path, folder or glob"},
     {.name = "tokens",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(audit_flags, tokens),
      .help = "token shards, likewise"},
     {.name = "live",
@@ -44,6 +46,7 @@ static const lap_flag flags_of_audit[] = {
      .help = "also compare the rows with those that this teacher makes now"},
     {.name = "again",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(audit_flags, again),
      .help = "for --live: the rows by another pass of the program that made --cache, at another "
              "batch size; its rounding is the tolerance"},
@@ -53,6 +56,7 @@ static const lap_flag flags_of_audit[] = {
      .help = "also compare gradients at this student, and at those that follow it"},
     {.name = "dense",
      .value = "GLOB",
+     .is_glob = true,
      .offset = OF_ANGLES(dense),
      .help = "for --student: the cache of every id (k = vocabulary) of these shards"},
     {.name = "slots",

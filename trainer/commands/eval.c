@@ -44,10 +44,12 @@ enum { USUAL_PROMPTS = 200 };
 static const lap_flag flags_of_eval[] = {
     {.name = "tokens",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(eval_flags, tokens),
      .help = "token shards to predict: a path, folder or glob"},
     {.name = "cache",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(eval_flags, cache),
      .help = "teacher cache of these shards, likewise: adds kl and agreement"},
     {.name = "context",
@@ -77,10 +79,12 @@ static const lap_flag flags_of_eval[] = {
              "which the likeliest is chosen"},
     {.name = "unigram",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(eval_flags, unigram),
      .help = "for --choices: token shards whose frequencies are a baseline"},
     {.name = "memorise",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(eval_flags, memorise),
      .help =
          "instead of a loss: what the model says by heart of these shards, which it was trained "

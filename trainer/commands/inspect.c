@@ -42,6 +42,7 @@ static const lap_flag flags_of_inspect[] = {
      .help = "show tokens as text"},
     {.name = "tokens",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(inspect_flags, tokens),
      .help = "token shards, among them those of the caches: a path, folder or glob"},
     {0}};

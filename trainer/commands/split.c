@@ -58,6 +58,7 @@ static const lap_flag flags_of_split[] = {
          "found, of J + 0.1 at least 97 %, of J - 0.1 at most 3 %; 0: leave out none [0.8]"},
     {.name = "apart",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(split_flags, apart),
      .help = "other held-out text, JSON lines with \"text\" as split writes them: what is a "
              "near-duplicate of it is left out as well"},

@@ -49,6 +49,7 @@ static const lap_flag flags_of_teach[] = {
      .help = "more teachers: the cache has the mean of their distributions and that of --from"},
     {.name = "tokens",
      .value = "GLOB",
+     .is_glob = true,
      .offset = offsetof(teach_flags, tokens),
      .help = "token shards to write distributions for: a path, folder or glob"},
     {.name = "out",
