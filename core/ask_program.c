@@ -49,16 +49,29 @@ static bool read_until(int input, double end, char *text, size_t size) {
   }
 }
 
+/* Whether it ends well before `end`; it is killed otherwise, and waited for. That its output has
+ * ended says nothing: it may have closed it and go on. */
+static bool ends_well(pid_t process, double end) {
+  enum { PAUSE_MILLISECONDS = 1 };
+  int how = -1;
+  pid_t ended;
+  while ((ended = waitpid(process, &how, WNOHANG)) == 0 && lap_clock_seconds() < end)
+    poll(NULL, 0, PAUSE_MILLISECONDS);
+  if (ended != 0) return ended == process && how == 0;
+  kill(process, SIGKILL);
+  waitpid(process, &how, 0);
+  return false;
+}
+
 bool lap_ask_program(const char *const *arguments, double seconds, char *text, size_t size) {
-  int ends[2], how = -1;
+  int ends[2];
   pid_t process;
   text[0] = '\0';
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  const double end = lap_clock_seconds() + seconds;
   const bool started = start(arguments, ends[1], &process);
   close(ends[1]);
-  const bool read = started && read_until(ends[0], lap_clock_seconds() + seconds, text, size);
+  const bool read = started && read_until(ends[0], end, text, size);
   close(ends[0]);
-  if (!started) return false;
-  if (!read) kill(process, SIGKILL);
-  return waitpid(process, &how, 0) == process && read && how == 0;
+  return started && ends_well(process, read ? end : 0) && read;
 }

@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/file.h"
@@ -197,7 +196,7 @@ static lap_code remove_half(const char *out, lap_status *status) {
 
 static lap_code check_nothing_is_there(const char *out, lap_status *status) {
   for (int side = 0; side < LAP_SIDES; ++side) {
-    char *path = lap_format("%s/%s.jsonl", out, lap_side_name((lap_side)side));
+    char *path = path_of(out, (lap_side)side);
     const bool is_there = lap_file_exists(path);
     if (is_there)
       lap_fail(status, LAP_USAGE,
@@ -270,8 +269,7 @@ static lap_code check(const lap_divide_options *o, lap_status *status) {
                     "near-duplicates: expected %g to 1 with texts to keep apart, found 0, which "
                     "keeps nothing apart",
                     LAP_LEAST_SIMILARITY);
-  LAP_TRY(remove_half(o->out, status));
-  return check_nothing_is_there(o->out, status);
+  return LAP_OK;
 }
 
 static lap_code see_apart(division *p, lap_status *status) {
@@ -293,6 +291,8 @@ static lap_code see_apart(division *p, lap_status *status) {
 
 static lap_code run(division *p, lap_status *status) {
   LAP_TRY(check(p->options, status));
+  LAP_TRY(remove_half(p->options->out, status));
+  LAP_TRY(check_nothing_is_there(p->options->out, status));
   lap_split_options text = p->options->text;
   text.holdout = 0;
   LAP_TRY(lap_split_open(&text, &p->corpus, status));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/byte_order_mark.h"
 #include "core/text.h"
 
 typedef struct {
@@ -122,7 +123,8 @@ static bool skip_value(scanner *s) {
 
 /* Takes the byte order mark that stands within a file where several were joined. */
 static bool begin_object(scanner *s) {
-  if (s->end - s->at >= 3 && memcmp(s->at, "\xEF\xBB\xBF", 3) == 0) s->at += 3;
+  size_t bytes = (size_t)(s->end - s->at);
+  s->at = lap_skip_byte_order_mark(s->at, &bytes);
   return take(s, '{', "expected a JSON object");
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/byte_order_mark.h"
 #include "core/memory.h"
 
 enum { READ_BYTES = 64 << 10 };
@@ -46,14 +47,12 @@ lap_code lap_text_peek(lap_text_reader *reader, size_t bytes, const char **text,
 }
 
 static lap_code skip_mark(lap_text_reader *reader, lap_status *status) {
-  static const char mark[] = "\xEF\xBB\xBF";
   const char *text;
   size_t count;
   if (reader->begun) return LAP_OK;
   reader->begun = true;
-  LAP_TRY(lap_text_peek(reader, sizeof mark - 1, &text, &count, status));
-  if (count >= sizeof mark - 1 && memcmp(text, mark, sizeof mark - 1) == 0)
-    reader->begin += sizeof mark - 1;
+  LAP_TRY(lap_text_peek(reader, LAP_BYTE_ORDER_MARK_BYTES, &text, &count, status));
+  reader->begin += (size_t)(lap_skip_byte_order_mark(text, &count) - text);
   return LAP_OK;
 }
 

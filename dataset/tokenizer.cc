@@ -211,7 +211,7 @@ char *lap_tokenizer_decode(lap_tokenizer *tokenizer, const uint32_t *ids, size_t
   std::string text;
   for (size_t i = 0; i < count; ++i) {
     if (ids[i] >= tokenizer->model.piece_count) {
-      text += "\xEF\xBF\xBD";
+      text += LAP_REPLACEMENT;
       continue;
     }
     const lap_piece &piece = tokenizer->model.pieces[ids[i]];

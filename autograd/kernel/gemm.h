@@ -77,8 +77,8 @@ bool lap_gemm_holds(void);
 /* Rounds `count` values, and leaves them as bfloat16 in the first bytes of the same memory. */
 void lap_gemm_hold(real *values, int64_t count);
 
-/* A B that many products share, laid out once (matmul.h). Products by lap_gemm_here then have `b`
- * as well as `b_packed`: only our own kernels lay anything out, the others read b. `packed`:
+/* A B that many products share, laid out once (matmul.h). Products then have `b` as well as
+ * `b_packed`: only our own kernels lay anything out, the others read b. `packed`:
  * aligned to 64 bytes, of lap_gemm_packed_size reals. */
 void lap_gemm_pack_b(const lap_gemm_operands *operands, real *packed);
 /* What packed_column is a multiple of. */

@@ -48,7 +48,7 @@ typedef struct {
   lap_product kind;
   int64_t m, n, k;
   double times;
-  bool one_tile; /* lap_gemm_tile; else lap_gemm, which cuts C into tiles */
+  bool one_tile; /* lap_gemm_here; else lap_gemm, whose threads share C */
 } lap_product_work;
 
 /* `moved` bytes are read or written. Between two uses of a byte all `working_set` bytes are used:
@@ -71,7 +71,7 @@ static inline void lap_cost_product(const lap_cost_sink *sink, lap_product kind,
   if (sink->product) sink->product(sink->context, &(lap_product_work){kind, m, n, k, times, false});
 }
 
-/* `times` products of lap_gemm_tile. */
+/* `times` products of lap_gemm_here. */
 static inline void lap_cost_tile(const lap_cost_sink *sink, lap_product kind, int64_t m, int64_t n,
                                  int64_t k, double times) {
   if (sink->product) sink->product(sink->context, &(lap_product_work){kind, m, n, k, times, true});

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "autograd/tape/internal.h"
 #include "autograd/tape/schedule.h"

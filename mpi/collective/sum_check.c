@@ -1,6 +1,5 @@
 #include "mpi/collective/sum_check.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

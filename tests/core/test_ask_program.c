@@ -45,6 +45,7 @@ static void what_takes_too_long_is_ended(void **state) {
   char text[64];
   const double start = lap_clock_seconds();
   assert_false(ask("echo one; exec sleep 60", 0.3, text, sizeof text));
+  assert_false(ask("echo one; exec >&-; exec sleep 60", 0.3, text, sizeof text));
   assert_true(lap_clock_seconds() - start < 20);
   assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left behind */
 }

@@ -66,7 +66,8 @@ class Queue(Suite):
         return process
 
     def test_jobs_that_wait_are_named_where_a_later_one_is_refused(self):
-        """As by a queue with no room for the array."""
+        """As by a queue with no room for the array. What a cluster's sbatch remarks beside the number is no part
+        of it."""
         few = self.workspace / "few"
         few.mkdir()
         for most, waiting in ((0, None), (1, "scancel 101,"), (2, "scancel 101 102,")):
@@ -75,6 +76,7 @@ class Queue(Suite):
 n=$(wc -l <{few}/jobs)
 [ "$n" -lt {most} ] || {{ echo "Job violates accounting/QOS policy" >&2; exit 1; }}
 echo >>{few}/jobs
+echo "sbatch: 3 node hours are left" >&2
 echo $((101 + n))
 """)
             (few / "sbatch").chmod(0o755)

@@ -8,6 +8,7 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "trainer/ablate/trunk.h"
+#include "trainer/run/metrics.h"
 
 enum { MOST_BYTES = 64 << 20, LINES = 6, MOST_LETTERS = 900 };
 
@@ -74,16 +75,19 @@ static lap_outcome_time complete(const lap_task *task, json_t *object) {
   const json_int_t of_trunk = steps_of_trunk(task);
   lap_outcome_time took = {.seconds = json_number_value(json_object_get(object, "seconds"))};
   double all = 0;
-  char *path = lap_format("%s/metrics.jsonl", task->directory), *text = text_of(path), *rest = text;
+  char *path = lap_format("%s/metrics.jsonl", task->directory);
   json_t *step = NULL, *eval = NULL;
-  for (char *line; (line = strsep(&rest, "\n"));) {
-    json_t *found = json_loads(line, 0, NULL);
-    json_t **place = json_object_get(found, "eval") ? &eval : &step;
-    if (!found) continue;
-    all += seconds_of_step(found, of_trunk);
+  lap_metrics_lines lines;
+  lap_status ignored;
+  const bool there = lap_metrics_lines_open(path, &lines, &ignored) == LAP_OK;
+  while (there && lap_metrics_lines_next(&lines)) {
+    json_t **place = json_object_get(lines.value, "eval") ? &eval : &step;
+    if (!lines.value) continue;
+    all += seconds_of_step(lines.value, of_trunk);
     json_decref(*place);
-    *place = found;
+    *place = json_incref(lines.value);
   }
+  if (there) lap_metrics_lines_close(&lines);
   static const char *const names[][2] = {
       {"loss", "loss"}, {"objective", "loss"}, {"cross_entropy", "ce"}, {"kd", "kd"}, {"kl", "kl"}};
   for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
@@ -93,7 +97,6 @@ static lap_outcome_time complete(const lap_task *task, json_t *object) {
   json_object_set_new(object, "seconds_before", json_real(took.seconds_before));
   json_decref(step);
   json_decref(eval);
-  free(text);
   free(path);
   return took;
 }

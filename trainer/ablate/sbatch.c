@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,31 +64,50 @@ static void add(words *w, const char *word) {
   if (w->count < WORDS) w->word[w->count++] = word;
 }
 
-/* Runs it and reads what it says, the errors too. */
-static lap_code ask(const words *w, char said[SAID], lap_status *status) {
-  int ends[2], how = 0;
-  if (pipe(ends) != 0) return lap_fail(status, LAP_DATA, "no pipe: %s", strerror(errno));
+/* The exit code; -1: it ended otherwise, or never began. */
+static int run(const words *w, int answer, int complaint) {
+  int how = 0;
   const pid_t process = fork();
   if (process == 0) {
-    dup2(ends[1], STDOUT_FILENO);
-    dup2(ends[1], STDERR_FILENO);
-    close(ends[0]);
+    dup2(answer, STDOUT_FILENO);
+    dup2(complaint, STDERR_FILENO);
     execvp(w->word[0], (char *const *)w->word);
     dprintf(STDERR_FILENO, "%s", strerror(errno));
     _exit(LAP_DATA);
   }
-  close(ends[1]);
-  size_t count = 0;
-  for (ssize_t more; (more = read(ends[0], said + count, SAID - 1 - count)) > 0;)
-    count += (size_t)more;
-  said[count] = '\0';
-  close(ends[0]);
-  while (count > 0 && said[count - 1] == '\n') said[--count] = '\0';
-  if (process > 0) waitpid(process, &how, 0);
-  if (process > 0 && WIFEXITED(how) && WEXITSTATUS(how) == 0) return LAP_OK;
-  if (count > 0) return lap_fail(status, LAP_DATA, "%s: %s", w->word[0], said);
-  return lap_fail(status, LAP_DATA, "%s failed with exit code %d and said nothing", w->word[0],
-                  WIFEXITED(how) ? WEXITSTATUS(how) : -1);
+  if (process < 0) return -1;
+  while (waitpid(process, &how, 0) < 0 && errno == EINTR) continue;
+  return WIFEXITED(how) ? WEXITSTATUS(how) : -1;
+}
+
+/* What a program wrote there, as far as it fits, without the newlines at its end. */
+static void take(int file, char said[SAID]) {
+  const ssize_t count = pread(file, said, SAID - 1, 0);
+  size_t length = count > 0 ? (size_t)count : 0;
+  while (length > 0 && said[length - 1] == '\n') --length;
+  said[length] = '\0';
+}
+
+/* Runs it and takes what it answers. Notes beside the answer go to stderr, as a cluster's banner
+ * does: they are read only where it fails. */
+static lap_code ask(const words *w, char said[SAID], lap_status *status) {
+  const int answer = memfd_create("answer", MFD_CLOEXEC);
+  const int complaint = memfd_create("complaint", MFD_CLOEXEC);
+  lap_code code = LAP_OK;
+  if (answer < 0 || complaint < 0) {
+    code = lap_fail(status, LAP_DATA, "no file in memory: %s", strerror(errno));
+  } else {
+    const int ended = run(w, answer, complaint);
+    take(ended == 0 ? answer : complaint, said);
+    if (ended != 0 && !*said) take(answer, said);
+    if (ended != 0)
+      code = *said ? lap_fail(status, LAP_DATA, "%s: %s", w->word[0], said)
+                   : lap_fail(status, LAP_DATA, "%s failed with exit code %d and said nothing",
+                              w->word[0], ended);
+  }
+  if (answer >= 0) close(answer);
+  if (complaint >= 0) close(complaint);
+  return code;
 }
 
 typedef struct {

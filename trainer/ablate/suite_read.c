@@ -1,7 +1,6 @@
 #include "trainer/ablate/suite_read.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -132,7 +132,11 @@ static lap_code changes_at(const lap_graph *graph, const lap_tune_grid *grid, co
   for (size_t i = 0; i < grid->key_count; ++i) {
     double own;
     char text[LAP_NUMBER_TEXT];
-    LAP_TRY(own_value(graph, arm, grid->key[i].key, &own, status));
+    const lap_code code = own_value(graph, arm, grid->key[i].key, &own, status);
+    if (code != LAP_OK) {
+      lap_changes_release(changes);
+      return code;
+    }
     /* Six digits: a factor such as 1.41 makes no long tail of them. */
     snprintf(text, sizeof text, "%.6g", own * lap_tune_grid_factor(grid, point, i));
     double value = 0;

@@ -148,11 +148,8 @@ static void put_heads(FILE *out, const lap_attend_page *page) {
     const lap_attend_model *model = &page->model[m];
     for (int64_t i = 0; i < model->maps->layers * model->maps->heads; ++i) {
       const int64_t layer = i / model->maps->heads;
-      fprintf(out, "<tr><td>%s%" PRId64 ".%" PRId64 "</td><td>%s</td>",
-              page->models == 1 ? ""
-              : m == 0          ? "A "
-                                : "B ",
-              layer, i % model->maps->heads, kind_of(model->maps->local[layer]));
+      fprintf(out, "<tr><td>%s%" PRId64 ".%" PRId64 "</td><td>%s</td>", letter_of(page, m), layer,
+              i % model->maps->heads, kind_of(model->maps->local[layer]));
       put_measures(out, &model->head[i]);
     }
   }

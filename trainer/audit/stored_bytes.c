@@ -1,6 +1,5 @@
 #include "trainer/audit/stored_bytes.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

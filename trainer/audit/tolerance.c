@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/memory.h"
 #include "dataset/windows.h"
 
 enum { AT_ONCE = 256 };

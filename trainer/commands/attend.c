@@ -231,13 +231,6 @@ static json_t *to_json(const attend_text *t, const attend_model *models, int cou
                    means_to_json(&models[0]), "models", list);
 }
 
-static lap_code write_json(const char *path, const json_t *object, lap_status *status) {
-  char *text = json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-  const lap_code code = lap_file_write(path, text, strlen(text), status);
-  free(text);
-  return code;
-}
-
 static lap_code write_page(const char *path, const attend_text *t, const attend_model *models,
                            int count, lap_status *status) {
   lap_attend_page page = {
@@ -262,7 +255,8 @@ static lap_code write_files(const char *folder, const attend_text *t, const atte
   }
   char *json = lap_format("%s/attention.json", folder);
   char *html = lap_format("%s/attention.html", folder);
-  if (code == LAP_OK) code = write_json(json, object, status);
+  if (code == LAP_OK)
+    code = lap_json_write_file(json, object, JSON_INDENT(1) | JSON_REAL_PRECISION(9), status);
   if (code == LAP_OK) code = write_page(html, t, models, count, status);
   free(json);
   free(html);

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "autograd/kernel/matmul/kernels.h"
 #include "core/memory.h"

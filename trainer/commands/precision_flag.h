@@ -1,4 +1,4 @@
-/* precision_flag: --precision of commands that run a trained model: eval, teach, generate.
+/* precision_flag: --precision of commands that run a trained model.
  */
 #ifndef LAP_TRAINER_COMMANDS_PRECISION_FLAG_H
 #define LAP_TRAINER_COMMANDS_PRECISION_FLAG_H

@@ -6,7 +6,6 @@
  * ranks form replicas of the model, which share the windows; the files have the same bits at any
  * number of ranks.
  */
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>

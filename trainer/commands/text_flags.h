@@ -1,4 +1,4 @@
-/* text_flags: how `tokenizer` and `tokenize` name their texts, and what both say of them.
+/* text_flags: how `tokenizer`, `tokenize` and `split` name their texts, and what they say of them.
  */
 #ifndef LAP_TRAINER_COMMANDS_TEXT_FLAGS_H
 #define LAP_TRAINER_COMMANDS_TEXT_FLAGS_H
@@ -7,7 +7,8 @@
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 
-/* --documents, --holdout, --seed and --strict, into a lap_split_options; for shared_flags. */
+/* --documents, --holdout, --seed and --strict, into a lap_split_options; for shared_flags (split
+ * has its own). */
 extern const lap_flag lap_text_flags[];
 /* Their defaults. */
 lap_split_options lap_text_options(void);

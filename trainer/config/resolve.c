@@ -9,7 +9,7 @@
 #include "trainer/config/origin.h"
 #include "trainer/config/schema.h"
 
-/* Nearest value below and above `value` that is a multiple of `unit`; below may be 0. */
+/* The largest multiple of `unit` that is at most `value`; may be 0. */
 static int64_t multiple_below(int64_t value, int64_t unit) { return value / unit * unit; }
 
 static lap_code check_batch(const lap_config *config, lap_status *status) {

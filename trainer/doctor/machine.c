@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/file.h"
 #include "core/memory.h"
 #include "core/node_memory.h"
 #include "trainer/cli/human.h"

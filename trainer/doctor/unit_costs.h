@@ -9,9 +9,9 @@
 /* Collective: all ranks measure at the same moments, each with one thread, and get the costs of the
  * slowest. Takes about `seconds`; costs are medians of the core's time, so that what others do on
  * the same cores meanwhile does not count. core_share says how much that is, together with waiting
- * for whichever rank is slowest just then. BLAS must be open.
- * Fills costs (in float32), sgemm_gflops, core_share and memory_bytes_per_second; cache_bytes must
- * be there already. */
+ * for whichever rank is slowest just then. What computes products must be open
+ * (kernel/gemm_backend.h). Fills costs (in float32), sgemm_gflops, core_share and
+ * memory_bytes_per_second; cache_bytes must be there already. */
 void lap_measure_unit_costs(lap_comm *comm, double seconds, lap_hardware *hardware);
 
 /* Collective. The same for a process that multiplies in bfloat16 (kernel/gemm_backend.h), after the

@@ -38,7 +38,7 @@ static void flush_held(lap_text_stream *stream, bool more_may_come) {
     } else if (more_may_come && may_begin_character(stream->held, stream->held_count)) {
       return;
     } else {
-      give(stream, "\xEF\xBF\xBD", 3);
+      give(stream, LAP_REPLACEMENT, sizeof LAP_REPLACEMENT - 1);
       used = 1;
     }
     stream->held_count -= used;

@@ -175,7 +175,6 @@ static void print_control(FILE *out, unsigned char c) {
 }
 
 char *lap_report_clean(const char *text, size_t bytes, size_t characters) {
-  static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
   char *clean = NULL;
   size_t clean_bytes;
   FILE *out = lap_open_text(&clean, &clean_bytes);
@@ -186,7 +185,7 @@ char *lap_report_clean(const char *text, size_t bytes, size_t characters) {
     if (c < 0x20 || c == 0x7F)
       print_control(out, c);
     else if (length == 0 || is_dangerous(text + at, length))
-      fputs(replacement, out);
+      fputs(LAP_REPLACEMENT, out);
     else
       fwrite(text + at, 1, length, out);
     at += length > 0 ? length : 1;

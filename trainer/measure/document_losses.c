@@ -1,7 +1,6 @@
 #include "trainer/measure/document_losses.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 #include "dataset/hdf5_file.h"

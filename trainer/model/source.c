@@ -298,5 +298,8 @@ lap_code lap_check_tokens(const lap_token_set *tokens, int64_t vocab_size,
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
                                lap_token_set *tokens, lap_status *status) {
   LAP_TRY(lap_token_set_open(pattern, tokens, status));
-  return lap_check_tokens(tokens, source->config->model.vocab_size, source->tokenizer_path, status);
+  const lap_code code =
+      lap_check_tokens(tokens, source->config->model.vocab_size, source->tokenizer_path, status);
+  if (code != LAP_OK) lap_token_set_close(tokens);
+  return code;
 }

@@ -1,5 +1,5 @@
-/* source: a trained model as eval, teach, generate, export and init take it: a checkpoint
- * directory, a run directory (its newest whole checkpoint), or a Hugging Face directory. */
+/* source: a trained model as every command takes it that names one: a checkpoint directory, a run
+ * directory (its newest whole checkpoint), or a Hugging Face directory. */
 #ifndef LAP_TRAINER_MODEL_SOURCE_H
 #define LAP_TRAINER_MODEL_SOURCE_H
 
@@ -58,7 +58,8 @@ lap_code lap_model_state_sha256(const lap_model_source *source, char hex[LAP_SHA
                                 lap_status *status);
 
 /* Not collective. Opens token shards for the model: their vocabulary must fit, their tokenizer be
- * the model's own, where it has one, and some position be counted. LAP_DATA showing both. */
+ * the model's own, where it has one, and some position be counted. LAP_DATA showing both; then none
+ * are open. */
 lap_code lap_model_open_tokens(const lap_model_source *source, const char *pattern,
                                lap_token_set *tokens, lap_status *status);
 

@@ -122,19 +122,28 @@ static lap_code unknown_key(reader *r, const char *name, int line) {
   return lap_fail(r->status, LAP_USAGE, "%s:%d: unknown key '%s'", r->file, line, name);
 }
 
+/* Whether its numbers are whole: something is divided into so many. */
+static bool is_count(const hardware_key *key) {
+  return key->offset == FIELD(ranks) || key->offset == FIELD(nodes) ||
+         key->offset == FIELD(chip.torus);
+}
+
 static lap_code read_number(reader *r, const hardware_key *key, const lap_yaml_node *node,
                             double *number) {
   double value = 0;
   const bool read =
       node->kind == LAP_YAML_SCALAR && !node->quoted && lap_number_read_real(node->text, &value);
-  if (read && value > 0 && (key->maximum == 0 || value <= key->maximum)) {
+  const bool whole = is_count(key);
+  if (read && value > 0 && (key->maximum == 0 || value <= key->maximum) &&
+      (!whole || value == floor(value))) {
     *number = value;
     return LAP_OK;
   }
   char words[LAP_YAML_WORDS], most[48] = "";
   if (key->maximum > 0) snprintf(most, sizeof most, " and at most %g", key->maximum);
-  return lap_fail(r->status, LAP_USAGE, "%s:%d: %s: expected %s greater than 0%s, found %s",
-                  r->file, node->line, key->name, key->count > 1 ? "numbers" : "a number", most,
+  return lap_fail(r->status, LAP_USAGE, "%s:%d: %s: expected %s%s%s greater than 0%s, found %s",
+                  r->file, node->line, key->name, key->count > 1 ? "" : "a ",
+                  whole ? "whole number" : "number", key->count > 1 ? "s" : "", most,
                   lap_yaml_describe(node, words));
 }
 

@@ -2,9 +2,7 @@
  * probability.
  */
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 #include "trainer/hf/safetensors.h"

@@ -3,7 +3,6 @@
  */
 #include "trainer/probe/probe.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -23,8 +23,10 @@ static double hours_of_arm(const lap_study *study, size_t arm) {
 }
 
 static bool is_in(const json_t *texts, const char *text) {
-  for (size_t i = 0; i < json_array_size(texts); ++i)
-    if (strcmp(json_string_value(json_array_get(texts, i)), text) == 0) return true;
+  for (size_t i = 0; i < json_array_size(texts); ++i) {
+    const char *one = json_string_value(json_array_get(texts, i));
+    if (one && strcmp(one, text) == 0) return true;
+  }
   return false;
 }
 

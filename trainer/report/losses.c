@@ -1,6 +1,5 @@
 #include "trainer/report/losses.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

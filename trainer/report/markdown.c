@@ -1,7 +1,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "trainer/report/json_file.h"
 #include "trainer/report/number_text.h"

@@ -1,7 +1,6 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "trainer/report/json_file.h"
 #include "trainer/report/measures.h"

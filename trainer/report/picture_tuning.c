@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/memory.h"
 #include "trainer/report/json_file.h"
 #include "trainer/report/pictures.h"
 #include "trainer/report/svg.h"

@@ -7,7 +7,7 @@
 
 #include "core/status.h"
 
-/* An object with (null where not known)
+/* An object with (null, or no such key, where not known)
  *   status         "done", "diverged", "running" (it has steps, and no train.json), "missing"
  *   steps, tokens  so far
  *   flops_per_token, flops   of training, all ranks together, as `plan` counts them
@@ -15,7 +15,7 @@
  *   hours_cpu      of cores, where the suite measured them; else hours x ranks x threads
  *   train_loss     the mean of -log p over the last 50 steps
  *   eval_loss      of the last evaluation during training
- *   state_sha256, numbers_sha256, git_commit, versions, hosts, ranks, threads, started
+ *   state_sha256, numbers_sha256, git_commit, versions, hosts, ranks, threads, started, inputs
  *   config         {dotted key: text}, of config.resolved.yaml
  *   curve          [[tokens, ce, kl], ...] of each step; evals [[tokens, loss, kl], ...]
  * LAP_DATA naming a file that is damaged. */

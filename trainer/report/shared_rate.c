@@ -1,7 +1,6 @@
 #include "trainer/report/shared_rate.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/json.h"
 #include "core/memory.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 
 void lap_svg_escape(FILE *out, const char *text) {
   for (; *text; ++text) switch (*text) {
@@ -23,7 +24,7 @@ void lap_svg_escape(FILE *out, const char *text) {
         break;
       default: /* XML has no other control characters than these */
         if ((unsigned char)*text < ' ' && !strchr("\t\n\r", *text))
-          fputs("\xEF\xBF\xBD", out);
+          fputs(LAP_REPLACEMENT, out);
         else
           fputc(*text, out);
     }

@@ -1,7 +1,6 @@
 #include "trainer/report/tensorboard.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

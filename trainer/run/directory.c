@@ -140,17 +140,9 @@ static json_t *run_object(const lap_run_facts *facts) {
 /* The object that a run.json is; NULL: it is missing, or no such. */
 static json_t *read_run(const char *file) {
   enum { MOST_BYTES = 64 << 20 };
-  char *text = NULL;
-  size_t bytes;
+  json_t *run;
   lap_status ignored;
-  json_t *run = NULL;
-  if (lap_file_read(file, MOST_BYTES, &text, &bytes, &ignored) == LAP_OK &&
-      lap_json_values(text, bytes) <= LAP_JSON_MOST_VALUES)
-    run = json_loadb(text, bytes, 0, NULL);
-  free(text);
-  if (json_is_object(run)) return run;
-  json_decref(run);
-  return NULL;
+  return lap_json_read_file(file, MOST_BYTES, &run, &ignored) == LAP_OK ? run : NULL;
 }
 
 /* The runs before this one, oldest first. A run.json that cannot be read is history lost, nothing

@@ -1,6 +1,7 @@
 /* directory: the directory of one run and its text files (docs/design.md#run-directory).
  *
- *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock  .epoch
+ *   config.resolved.yaml  run.json  metrics.jsonl  log.txt  checkpoints/  export/  .lock  .epoch;
+ *   where it happened: run.json.damaged  bad_batches.jsonl  excluded_hosts  unconfirmed
  *
  * Not collective: rank 0 makes and writes it; trainer/cli/shared_directory.h checks that the other
  * ranks see it.

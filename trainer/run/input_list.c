@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
 #include "teacher/cache.h"
@@ -77,18 +76,16 @@ char *lap_input_list_difference(const char *directory, const char *now, const ch
   const size_t length = strlen(key);
   if (length < sizeof ending || strcmp(key + length - (sizeof ending - 1), ending) != 0)
     return NULL;
-  char *name = strndup(key, length - (sizeof ending - 1)), *text = NULL, *difference = NULL;
+  char *name = strndup(key, length - (sizeof ending - 1)), *difference = NULL;
   char *path = lap_format("%s/inputs.json", directory);
   lap_status ignored;
-  size_t bytes = 0;
-  if (lap_file_read(path, LIST_MAX_BYTES, &text, &bytes, &ignored) == LAP_OK) {
-    json_t *then = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
+  json_t *then;
+  if (lap_json_read_file(path, LIST_MAX_BYTES, &then, &ignored) == LAP_OK) {
     json_t *current = json_loads(now, JSON_REJECT_DUPLICATES, NULL);
     difference =
         first_difference(name, json_object_get(then, name), json_object_get(current, name));
     json_decref(then);
     json_decref(current);
-    free(text);
   }
   free(path);
   free(name);

@@ -1,6 +1,5 @@
 #include "trainer/step/messages.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "autograd/tape/walk.h"

@@ -1,6 +1,5 @@
 #include "autograd/kernel/matmul/matmul.h"
 
-#include <assert.h>
 #include <omp.h>
 
 #include "autograd/kernel/matmul/kernels.h"

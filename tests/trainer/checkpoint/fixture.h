@@ -38,7 +38,7 @@ void fixture_fill(lap_state *state, uint64_t step);
 /* Elements held, padding included, that are not as they should be at `step`. */
 int64_t fixture_differences(const lap_state *state, uint64_t step);
 
-/* state_sha256 by the letter of state_hash.h, in one process, from fixture_value. */
+/* state_sha256 by the letter of state/hash.h, in one process, from fixture_value. */
 void fixture_sha256(const char *model, int shards, uint64_t step, char hex[LAP_SHA256_HEX]);
 
 lap_numbers *fixture_numbers(void);

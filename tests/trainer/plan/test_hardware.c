@@ -145,7 +145,8 @@ static void bad_files_are_refused(void **state) {
   refuses("", "h.yaml: name is missing");
   refuses("- 1\n", "h.yaml:1: expected a mapping");
   refuses("name: x\nranks: 2\n", "nodes is missing");
-  refuses("name: x\nranks: two\n", "h.yaml:2: ranks: expected a number greater than 0");
+  refuses("name: x\nranks: two\n", "h.yaml:2: ranks: expected a whole number greater than 0");
+  refuses("name: x\nranks: 1.5\n", "h.yaml:2: ranks: expected a whole number greater than 0");
   refuses("name: x\nchip: 3\n", "h.yaml:2: chip: expected a mapping of chip keys");
   refuses_changed("efficiency", "efficency",
                   "h.yaml:4: unknown key 'chip.efficency'; did you mean "
@@ -158,6 +159,7 @@ static void bad_files_are_refused(void **state) {
   refuses_changed("0.5", "nan", "chip.efficiency");
   refuses_changed("[4, 2, 1]", "[4, 2]", "h.yaml:9: chip.torus: expected a list of 3 numbers");
   refuses_changed("[4, 2, 1]", "[4, 2, 0]", "chip.torus");
+  refuses_changed("[4, 2, 1]", "[4, 2, 0.5]", "chip.torus: expected whole numbers greater than 0");
   refuses_changed("  hbm_bytes: 16000000000\n", "",
                   "chip.hbm_bytes is missing; configs/hardware has whole files of chips");
   refuses_changed("chip:\n", "ranks: 2\nchip:\n", "h.yaml:2: ranks does not go with chip");

@@ -9,8 +9,9 @@
 
 #include <cmocka.h>
 
-#include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
+#include "core/text.h"
 #include "tests/scratch.h"
 #include "trainer/run/input_list.h"
 
@@ -101,11 +102,27 @@ static void what_is_not_there_says_nothing(void **state) {
   free(now);
 }
 
+/* As of every JSON file: a value takes many times its byte. */
+static void a_list_of_too_many_values_is_not_read(void **state) {
+  (void)state;
+  char *now = list_of('1', "abc"), *then = NULL;
+  size_t bytes;
+  FILE *file = lap_open_text(&then, &bytes);
+  fputs("{\"data.train\": [0", file);
+  for (int i = 0; i < LAP_JSON_MOST_VALUES; ++i) fputs(",0", file);
+  fputs("]}", file);
+  lap_close_text(file, &then);
+  assert_difference(then, now, "data.train_sha256", NULL);
+  free(then);
+  free(now);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_first_file_that_differs_is_named),
       cmocka_unit_test(a_path_that_is_no_text_is_named),
       cmocka_unit_test(what_is_not_there_says_nothing),
+      cmocka_unit_test(a_list_of_too_many_values_is_not_read),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

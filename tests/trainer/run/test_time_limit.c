@@ -1,4 +1,4 @@
-/* time_limit: what scontrol says, in seconds. system/test_preemption.py has the rest. */
+/* time_limit: what scontrol says, in seconds. tests/system/test_preemption.py has the rest. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
