@@ -234,6 +234,21 @@ class Stop(Run):
             self.assertIn(words, result.err)
         self.assert_as_undisturbed(run, result.json)
 
+    def test_an_older_checkpoint_of_another_run_is_not_fallen_back_to(self):
+        run, other = self.until_ten("mixed"), self.workspace / "other"
+        result = lapidary("train", self.config, f"run_dir={other}", "seed=8", "--max-hours", "1e-9")
+        self.assert_exit(result, 75)
+        shutil.rmtree(run / "checkpoints/step-00000005")
+        shutil.copytree(other / "checkpoints/step-00000001", run / "checkpoints/step-00000001")
+        payload = run / "checkpoints/step-00000010/rank-00000.bin"
+        content = bytearray(payload.read_bytes())
+        content[1000] ^= 1
+        payload.write_bytes(content)
+        result = finish(self.resume(run, 2))
+        self.assert_exit(result, 2)
+        for words in ("step 10 is passed over", "step-00000001: seed differs: the checkpoint was trained with 8, this"):
+            self.assertIn(words, result.err)
+
     def test_checkpoints_that_are_gone_are_missed(self):
         """The run begins at step 0 again, and says so."""
         run = self.workspace / "emptied"

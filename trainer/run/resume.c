@@ -258,6 +258,17 @@ static void say_that_nothing_was_found(const lap_config *config, const lap_sessi
   free(near);
 }
 
+/* Collective. Where newer ones were passed over, it is not the one that was compared before; and
+ * checkpoints of another run may lie among these. */
+static lap_code compare_loaded(const lap_checkpoint *checkpoint, const lap_config *config,
+                               const lap_session *session, const lap_inputs *inputs,
+                               lap_status *status) {
+  lap_status own = {0};
+  own.code = compare_numbers(checkpoint, config, inputs, &own);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
 static lap_code resume_newest(const lap_config *config, const lap_session *session,
                               const lap_inputs *inputs, lap_state *state, bool *found,
                               lap_status *status) {
@@ -266,6 +277,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
+  if (code == LAP_OK && *found) code = compare_loaded(checkpoint, config, session, inputs, status);
   if (code == LAP_OK && *found) code = open_log(config, session, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
