@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
+#include "core/paths.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/shared_directory.h"
@@ -307,8 +308,11 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
 static void set_parent(const lap_config *config, const lap_checkpoint *checkpoint,
                        lap_run_parent *parent) {
   char *from = full_path(checkpoint->path), *run = full_path(config->run_dir);
+  char *name = lap_format("%s/checkpoints/%s", run, lap_path_name(checkpoint->path));
+  char *own = full_path(name); /* a link where checkpoints have moved to another disk */
   const size_t length = strlen(run);
-  parent->resumed = strncmp(from, run, length) == 0 && from[length] == '/';
+  parent->resumed =
+      (strncmp(from, run, length) == 0 && from[length] == '/') || strcmp(from, own) == 0;
   if (parent->resumed) {
     free(from);
   } else {
@@ -316,6 +320,8 @@ static void set_parent(const lap_config *config, const lap_checkpoint *checkpoin
     parent->step = checkpoint->step;
     memcpy(parent->state_sha256, checkpoint->state_sha256, sizeof parent->state_sha256);
   }
+  free(own);
+  free(name);
   free(run);
 }
 
