@@ -180,6 +180,7 @@ class BatchScripts(Test):
         for script in ("train.sbatch", "array.sbatch"):
             for code, hosts, before, excluded in (
                     (75, "node3.cluster\nnode7\n", None, "node3,node7"),
+                    (75, "# bad memory\r\nnode3 # 4711\r\n\r\n node7", None, "node3,node7"),  # somebody has edited it
                     (75, "node3\nnode7\n", "node3", "node3,node7"), (75, "node7\n", "bad[1,3]", "bad[1,3],node7"),
                     (75, "node7\n", "node7", None), (75, "", "node7", None), (75, None, None, None),
                     (4, "node3\n", None, None)):

@@ -213,6 +213,42 @@ class Stop(Run):
         lapidary("train", self.config, f"run_dir={fork}", "--fork", "--resume", run_dir)
         self.assertNotIn("has no line", finish(self.resume(fork, None)).err)
 
+    def until_ten(self, name):
+        """The run as a kill leaves it that came between two checkpoints."""
+        all_kept, run = self.workspace / "all-kept", self.workspace / name
+        if not all_kept.exists():
+            self.workspace.train(self.config, all_kept, "checkpoint.keep=100", ranks=2)
+        shutil.copytree(all_kept, run)
+        for step in range(15, STEPS + 1, 5):
+            shutil.rmtree(run / f"checkpoints/step-{step:08}")
+        return run
+
+    def test_a_copied_checkpoint_is_not_the_newest(self):
+        """Each start would go back to it, behind what the run has done since."""
+        run = self.until_ten("copied")
+        shutil.copytree(run / "checkpoints/step-00000005", run / "checkpoints/step-00000099")
+        result = finish(self.resume(run, 2))
+        self.assert_exit(result, 0)
+        for words in ("step 99 is passed over", "step-00000099: is the checkpoint of step 5, so it was copied or",
+                      "step-00000010 at step 10"):
+            self.assertIn(words, result.err)
+        self.assert_as_undisturbed(run, result.json)
+
+    def test_an_older_checkpoint_of_another_run_is_not_fallen_back_to(self):
+        run, other = self.until_ten("mixed"), self.workspace / "other"
+        result = lapidary("train", self.config, f"run_dir={other}", "seed=8", "--max-hours", "1e-9")
+        self.assert_exit(result, 75)
+        shutil.rmtree(run / "checkpoints/step-00000005")
+        shutil.copytree(other / "checkpoints/step-00000001", run / "checkpoints/step-00000001")
+        payload = run / "checkpoints/step-00000010/rank-00000.bin"
+        content = bytearray(payload.read_bytes())
+        content[1000] ^= 1
+        payload.write_bytes(content)
+        result = finish(self.resume(run, 2))
+        self.assert_exit(result, 2)
+        for words in ("step 10 is passed over", "step-00000001: seed differs: the checkpoint was trained with 8, this"):
+            self.assertIn(words, result.err)
+
     def test_checkpoints_that_are_gone_are_missed(self):
         """The run begins at step 0 again, and says so."""
         run = self.workspace / "emptied"

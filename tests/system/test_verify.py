@@ -1,6 +1,7 @@
 """verify replays steps of a run on other ranks and compares states. It notices a rank that computed wrongly
 (faulty_lapidary)."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -143,6 +144,19 @@ class Verify(Test):
         self.assertIn("no parent that can be read", self.verify("fork", "--steps", "0:12", code=3).err)
         run_json.write_text(whole)
         self.verify("fork", "--steps", "9:12")
+
+    def test_a_run_whose_checkpoint_has_moved_to_another_disk(self):
+        """Named through the link to it, it is still the run's own: nothing of another began the run."""
+        run, elsewhere = self.workspace / "moved", self.workspace / "elsewhere"
+        shutil.copytree(self.workspace / "run", run)
+        shutil.rmtree(run / "checkpoints/step-00000012")
+        (run / "checkpoints/step-00000009").rename(elsewhere)
+        (run / "checkpoints/step-00000009").symlink_to(elsewhere)
+        for name in (run, run / "checkpoints/step-00000009"):
+            succeed("train", self.config, f"run_dir={run}", "--resume", name, "--quiet")
+            self.assertNotIn("parent", json.loads((run / "run.json").read_text()))
+            self.verify("moved", "--steps", "0:12")
+            shutil.rmtree(run / "checkpoints/step-00000012")
 
     def test_another_length_is_no_difference(self):
         for arguments in ((), ("--steps", "0:3")):

@@ -150,8 +150,8 @@ typedef struct {
 
 /* Not collective. Reads and checks the manifest of one checkpoint directory, or of the newest whole
  * one where `path` is a run directory or its checkpoints/; whole as far as shows without reading
- * payload: files are there and of the right length, config and tokenizer as they were written.
- * LAP_DATA naming the file. */
+ * payload: files are there and of the right length, config and tokenizer as they were written; a
+ * full one that is named step-N is of step N. LAP_DATA naming the file. */
 lap_code lap_checkpoint_open(const char *path, lap_checkpoint **checkpoint, lap_status *status);
 void lap_checkpoint_close(lap_checkpoint *checkpoint);
 /* Collective. LAP_USAGE where ranks have opened different ones, as they may in the directory of a

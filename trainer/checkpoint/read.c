@@ -69,6 +69,20 @@ static lap_code check_files(const lap_checkpoint *checkpoint, lap_status *status
   return code;
 }
 
+/* A checkpoint that somebody has copied or renamed would count as the newest, and a run would begin
+ * again at its step at each start. Weights alone are named as one likes. */
+static lap_code check_name(const lap_checkpoint *checkpoint, lap_status *status) {
+  uint64_t step;
+  if (!checkpoint->full || !lap_checkpoint_is_step(lap_path_name(checkpoint->path), &step) ||
+      step == checkpoint->step)
+    return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: is the checkpoint of step %" PRIu64
+                  ", so it was copied or renamed; name it step-%08" PRIu64
+                  ", or by something else than a step",
+                  checkpoint->path, checkpoint->step, checkpoint->step);
+}
+
 static lap_code open_directory(const char *directory, lap_checkpoint **checkpoint,
                                lap_status *status) {
   char *text;
@@ -77,6 +91,7 @@ static lap_code open_directory(const char *directory, lap_checkpoint **checkpoin
   LAP_TRY(read_manifest_text(directory, &text, &bytes, status));
   lap_code code = lap_manifest_parse(directory, text, bytes, checkpoint, status);
   free(text);
+  if (code == LAP_OK) code = check_name(*checkpoint, status);
   if (code == LAP_OK) code = check_files(*checkpoint, status);
   if (code != LAP_OK) {
     lap_checkpoint_close(*checkpoint);

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
+#include "core/paths.h"
 #include "mpi/transport/agree.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/cli/shared_directory.h"
@@ -258,6 +259,17 @@ static void say_that_nothing_was_found(const lap_config *config, const lap_sessi
   free(near);
 }
 
+/* Collective. Where newer ones were passed over, it is not the one that was compared before; and
+ * checkpoints of another run may lie among these. */
+static lap_code compare_loaded(const lap_checkpoint *checkpoint, const lap_config *config,
+                               const lap_session *session, const lap_inputs *inputs,
+                               lap_status *status) {
+  lap_status own = {0};
+  own.code = compare_numbers(checkpoint, config, inputs, &own);
+  *status = own;
+  return lap_agree(session->comm, status);
+}
+
 static lap_code resume_newest(const lap_config *config, const lap_session *session,
                               const lap_inputs *inputs, lap_state *state, bool *found,
                               lap_status *status) {
@@ -266,6 +278,7 @@ static lap_code resume_newest(const lap_config *config, const lap_session *sessi
   lap_checkpoint *checkpoint = NULL;
   lap_code code = lap_checkpoint_load_newest(directory, state, say_notice, session->console, found,
                                              &checkpoint, status);
+  if (code == LAP_OK && *found) code = compare_loaded(checkpoint, config, session, inputs, status);
   if (code == LAP_OK && *found) code = open_log(config, session, status);
   if (code == LAP_OK && *found) {
     lap_console_say(session->console, "resumed %s at step %" PRIu64, checkpoint->path, state->step);
@@ -295,8 +308,11 @@ static lap_code check_not_behind(const lap_config *config, const lap_checkpoint 
 static void set_parent(const lap_config *config, const lap_checkpoint *checkpoint,
                        lap_run_parent *parent) {
   char *from = full_path(checkpoint->path), *run = full_path(config->run_dir);
+  char *name = lap_format("%s/checkpoints/%s", run, lap_path_name(checkpoint->path));
+  char *own = full_path(name); /* a link where checkpoints have moved to another disk */
   const size_t length = strlen(run);
-  parent->resumed = strncmp(from, run, length) == 0 && from[length] == '/';
+  parent->resumed =
+      (strncmp(from, run, length) == 0 && from[length] == '/') || strcmp(from, own) == 0;
   if (parent->resumed) {
     free(from);
   } else {
@@ -304,6 +320,8 @@ static void set_parent(const lap_config *config, const lap_checkpoint *checkpoin
     parent->step = checkpoint->step;
     memcpy(parent->state_sha256, checkpoint->state_sha256, sizeof parent->state_sha256);
   }
+  free(own);
+  free(name);
   free(run);
 }
 
