@@ -307,6 +307,8 @@ lap_code lap_tokenizer_model_parse(const void *bytes, size_t count, lap_tokenize
   return code;
 }
 
+bool lap_piece_is_found(const lap_piece *piece) { return !strchr(piece->name, ' '); }
+
 void lap_tokenizer_model_release(lap_tokenizer_model *model) {
   for (uint32_t id = 0; id < model->piece_count; ++id) {
     free(model->pieces[id].name);

@@ -56,4 +56,9 @@ lap_code lap_tokenizer_model_parse(const void *bytes, size_t count, lap_tokenize
                                    lap_status *status);
 void lap_tokenizer_model_release(lap_tokenizer_model *model);
 
+/* Whether SentencePiece can find the piece in a text. It spells the text's spaces U+2581 before it
+ * looks, so a piece with a plain space in its name, as --user_defined_symbols='  ' makes one, is
+ * never found. */
+bool lap_piece_is_found(const lap_piece *piece);
+
 #endif

@@ -222,7 +222,8 @@ schedule: {{steps: {steps}}}
                 self.check_shape(label, f"shape-{i}", changes)
 
     def test_a_tokenizer_with_gemmas_own_pieces(self):
-        """Runs of up to 31 spaces, line breaks and tabs, and HTML, are user-defined there."""
+        """Runs of up to 31 spaces, line breaks and tabs, and HTML, are user-defined there. A piece with a
+        plain space, not U+2581, is none that SentencePiece finds."""
         name = "gemma.model"
         runs = [c * n for c in ("\u2581", "\n", "\t") for n in range(1 if c != "\u2581" else 2, 32)]
         sentencepiece.SentencePieceTrainer.train(
@@ -231,8 +232,8 @@ schedule: {{steps: {steps}}}
             normalization_rule_name="identity", add_dummy_prefix=False,
             remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, pad_id=0, eos_id=1,
             bos_id=2, unk_id=3, control_symbols=["<start_of_image>"], minloglevel=3,
-            user_defined_symbols=["<mask>", "<h1>", "</h1>", "<start_of_turn>"] + runs)
-        texts = self.texts + ["<h1>a</h1>  <mask>", "<start_of_turn>user\n  x", "<start_of_image>"]
+            user_defined_symbols=["<mask>", "<h1>", "</h1>", "<start_of_turn>", "<b> "] + runs)
+        texts = self.texts + ["<h1>a</h1>  <mask>", "<start_of_turn>user\n  x", "<start_of_image>", "<b> a"]
         texts += [f"a{c * n}b" for c in " \n\t" for n in range(1, 80)]
         config = self.workspace / "gemma.yaml"
         shape, path = shape_of({"vocab_size": 600}), self.workspace / "gemma.gguf"

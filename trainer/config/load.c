@@ -181,10 +181,13 @@ static lap_code apply_override(const config_loader *loader, const char *override
     return lap_fail(loader->status, LAP_USAGE, "command line: %s: the value is not text in UTF-8",
                     name);
   lap_yaml_node *node;
-  if (is_yaml(name, value))
-    LAP_TRY(lap_yaml_parse("command line", value, strlen(value), &node, loader->status));
-  else
+  if (is_yaml(name, value)) {
+    char where[LOCATION_SIZE];
+    snprintf(where, sizeof where, "command line: %s: value", name);
+    LAP_TRY(lap_yaml_parse(where, value, strlen(value), &node, loader->status));
+  } else {
     node = lap_yaml_scalar(value, false, 1);
+  }
   const lap_code code = apply(loader, name, node, 1);
   lap_yaml_destroy(node);
   return code;

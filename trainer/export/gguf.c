@@ -132,7 +132,7 @@ static lap_code check_model(const lap_tokenizer_model *model, int64_t vocab_size
 
 /* llama.cpp looks for user-defined pieces in a text as it is, and decodes them as they are spelled;
  * for all others a space is U+2581. So a spelling with a plain space is out of reach for any other:
- * padding is never found in a text. */
+ * padding is never found in a text, nor is a user-defined piece that SentencePiece never finds. */
 static void fill_tokenizer(gguf_tokenizer *tokenizer, int64_t vocab_size) {
   tokenizer->count = vocab_size;
   tokenizer->spellings = lap_allocate(vocab_size, sizeof *tokenizer->spellings);
@@ -141,10 +141,11 @@ static void fill_tokenizer(gguf_tokenizer *tokenizer, int64_t vocab_size) {
   for (int64_t id = 0; id < vocab_size; ++id) {
     if (id < tokenizer->model.piece_count) {
       const lap_piece *piece = &tokenizer->model.pieces[id];
-      const bool verbatim = piece->kind == LAP_PIECE_USER_DEFINED;
+      const bool user_defined = piece->kind == LAP_PIECE_USER_DEFINED;
+      const bool verbatim = user_defined && lap_piece_is_found(piece);
       tokenizer->spellings[id] = lap_copy_string(verbatim ? piece->text : piece->name);
       tokenizer->scores[id] = piece->score;
-      tokenizer->types[id] = (int32_t)piece->kind;
+      tokenizer->types[id] = user_defined && !verbatim ? LAP_PIECE_NORMAL : (int32_t)piece->kind;
     } else {
       tokenizer->spellings[id] = lap_format("<padding %" PRId64 ">", id);
       tokenizer->types[id] = LAP_PIECE_UNUSED;

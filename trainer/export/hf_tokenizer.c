@@ -108,7 +108,9 @@ static int by_score(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static bool is_normal(const lap_piece *piece) { return piece && piece->kind == LAP_PIECE_NORMAL; }
+static bool is_normal(const lap_piece *piece) {
+  return piece && piece->kind == LAP_PIECE_NORMAL && lap_piece_is_found(piece);
+}
 
 /* User-defined pieces are found before any merge, and take no part in one. */
 static void add_merges(const dictionary *pieces, const lap_piece *piece, json_t *merges) {
@@ -150,11 +152,18 @@ static lap_code make_model(const lap_tokenizer_model *model, json_t **made, lap_
 
 /* --- the rest --- */
 
+/* Transformers looks for added tokens in a text as it is: a piece that SentencePiece never finds is
+ * in the vocabulary alone. */
+static bool is_added(const lap_piece *piece) {
+  if (piece->kind == LAP_PIECE_USER_DEFINED) return lap_piece_is_found(piece);
+  return piece->kind != LAP_PIECE_NORMAL && piece->kind != LAP_PIECE_BYTE;
+}
+
 static json_t *make_added_tokens(const lap_tokenizer_model *model) {
   json_t *tokens = json_array();
   for (uint32_t id = 0; id < model->piece_count; ++id) {
     const lap_piece *piece = &model->pieces[id];
-    if (piece->kind == LAP_PIECE_NORMAL || piece->kind == LAP_PIECE_BYTE) continue;
+    if (!is_added(piece)) continue;
     json_array_append_new(
         tokens, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
                           token_of(piece), "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized",

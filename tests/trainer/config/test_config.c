@@ -255,7 +255,7 @@ static void bad_keys_and_values_are_refused_in_place(void **state) {
       {"", "command line: unknown key 'sed'; did you mean 'seed'?", "sed=1"},
       {"", "command line: expected KEY=VALUE", "=1"},
       {"", "command line: seed: expected an integer from 0 up, found 'x'", "seed=x"},
-      {"", "command line:1: not valid YAML", "mesh={data"},
+      {"", "command line: mesh: value:1: not valid YAML", "mesh={data"},
       {"", "command line: run_dir: the value is not text in UTF-8", "run_dir=caf\xE9"},
       {"", "command line: run_dir: the value is not text in UTF-8", "run_dir=\"caf\xE9\""},
       {"model: 3\n", "c.yaml:1: model: expected a mapping of model keys, found '3'", NULL},

@@ -88,7 +88,8 @@ const extra_piece gguf_extras[EXTRAS] = {{"\xE2\x96\x81the", -1.5f, NORMAL},
                                          {"\xE2\x96\x81\xE2\x96\x81", 0, USER_DEFINED},
                                          {"\n\n", 0, USER_DEFINED},
                                          {"e", -2.5f, NORMAL},
-                                         {"<mask>", 0, CONTROL}};
+                                         {"<mask>", 0, CONTROL},
+                                         {"   ", 0, USER_DEFINED}};
 
 const char *gguf_good_model(const gguf_fixture *f) {
   return gguf_write_model(f, BPE, true, gguf_extras, EXTRAS);

@@ -36,7 +36,7 @@ typedef struct {
   int type;
 } extra_piece;
 
-enum { FIRST_EXTRA = 4 + 256, EXTRAS = 5 };
+enum { FIRST_EXTRA = 4 + 256, EXTRAS = 6 };
 extern const extra_piece gguf_extras[EXTRAS];
 
 /* Writes a tokenizer model of four special pieces, 256 byte pieces and `extra` [count]; returns its

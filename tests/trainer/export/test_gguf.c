@@ -240,6 +240,7 @@ static void every_id_has_its_piece(void **state) {
       {FIRST_EXTRA + 2, USER_DEFINED, "\n\n", 0},
       {FIRST_EXTRA + 3, NORMAL, "e", -2.5f},
       {FIRST_EXTRA + 4, CONTROL, "<mask>", 0},
+      {FIRST_EXTRA + 5, NORMAL, "   ", 0}, /* user-defined, but SentencePiece never finds it */
   };
   for (size_t i = 0; i < sizeof expected / sizeof *expected; ++i) {
     const int id = expected[i].id;

@@ -149,6 +149,34 @@ static void control_pieces_are_special_and_user_defined_ones_are_not(void **stat
   json_decref(config);
 }
 
+static bool is_added(uint32_t id) {
+  json_t *tokenizer = make();
+  const json_t *tokens = json_object_get(tokenizer, "added_tokens");
+  bool found = false;
+  for (size_t i = 0; i < json_array_size(tokens); ++i)
+    found |= json_integer_value(json_object_get(json_array_get(tokens, i), "id")) == id;
+  json_decref(tokenizer);
+  return found;
+}
+
+/* SentencePiece takes "\n " for a piece, but never finds it: a text's space is U+2581 to it. */
+static void a_piece_with_a_plain_space_is_never_looked_for(void **state) {
+  (void)state;
+  const uint32_t id = first_of(LAP_PIECE_USER_DEFINED, 2);
+  assert_true(is_added(id));
+  lap_piece *piece = &model.pieces[id];
+  free(piece->name);
+  free(piece->text);
+  piece->name = lap_copy_string("\n ");
+  piece->text = lap_copy_string("\n ");
+  piece->text_bytes = 2;
+  assert_false(is_added(id));
+  json_t *tokenizer = make();
+  const json_t *vocabulary = json_object_get(json_object_get(tokenizer, "model"), "vocab");
+  assert_int_equal(json_integer_value(json_object_get(vocabulary, "\n ")), id);
+  json_decref(tokenizer);
+}
+
 static void without_byte_pieces_there_is_no_fallback(void **state) {
   (void)state;
   model.has_bytes = false;
@@ -194,6 +222,7 @@ int main(void) {
       TEST(every_piece_is_in_the_vocabulary_by_its_text),
       TEST(merges_are_pairs_of_pieces_best_score_first),
       TEST(control_pieces_are_special_and_user_defined_ones_are_not),
+      TEST(a_piece_with_a_plain_space_is_never_looked_for),
       TEST(without_byte_pieces_there_is_no_fallback),
       TEST(what_has_no_counterpart_is_refused),
   };
