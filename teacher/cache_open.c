@@ -28,6 +28,34 @@ static lap_code check_tokens(const char *path, const lap_cache_identity *file,
   return LAP_OK;
 }
 
+static lap_code check_windows(const char *path, const lap_cache_schema *schema,
+                              const lap_cache_expectation *expected, lap_status *status) {
+  const uint32_t cached = schema->sequence_length, wanted = expected->sequence_length;
+  if (cached != wanted && expected->by_flags)
+    return lap_fail(status, LAP_DATA,
+                    "sequence_length: cache %s has %u, this evaluation has %u; evaluate with the "
+                    "windows of the cache, --sequence-length %u, or teach again with "
+                    "--sequence-length %u",
+                    path, cached, wanted, cached, wanted);
+  if (cached != wanted)
+    return lap_fail(status, LAP_DATA,
+                    "sequence_length: cache %s has %u, the run has %u; teach again with "
+                    "--sequence-length %u, or set teacher.allow_context_mismatch",
+                    path, cached, wanted, wanted);
+  if (schema->document_mask == expected->document_mask) return LAP_OK;
+  static const char *const words[] = {"false", "true"};
+  const char *has = words[schema->document_mask], *needs = words[expected->document_mask];
+  if (expected->by_flags)
+    return lap_fail(status, LAP_DATA,
+                    "document_mask: cache %s has %s, this evaluation has %s; evaluate as the cache "
+                    "was made, --document-mask %s, or teach again with --document-mask %s",
+                    path, has, needs, has, needs);
+  return lap_fail(status, LAP_DATA,
+                  "document_mask: cache %s has %s, the run has %s; teach again with "
+                  "--document-mask %s, or set teacher.allow_context_mismatch",
+                  path, has, needs, needs);
+}
+
 static lap_code check_expectation(const char *path, const lap_cache_schema *schema,
                                   const lap_cache_expectation *expected, lap_status *status) {
   if (schema->vocab_size > expected->vocab_size)
@@ -41,27 +69,7 @@ static lap_code check_expectation(const char *path, const lap_cache_schema *sche
                     "kl, agreement and calibration come from a cache of codec topk, the same for "
                     "every student: teach --codec topk (--k with the vocabulary: exactly)",
                     path, lap_codec_name(schema->codec));
-  if (expected->allow_context_mismatch) return LAP_OK;
-  const uint32_t cached = schema->sequence_length, wanted = expected->sequence_length;
-  if (cached != wanted && expected->by_flags)
-    return lap_fail(status, LAP_DATA,
-                    "sequence_length: cache %s has %u, this evaluation has %u; evaluate with the "
-                    "windows of the cache, --sequence-length %u, or teach again with "
-                    "--sequence-length %u",
-                    path, cached, wanted, cached, wanted);
-  if (cached != wanted)
-    return lap_fail(status, LAP_DATA,
-                    "sequence_length: cache %s has %u, the run has %u; teach again with "
-                    "--sequence-length %u, or set teacher.allow_context_mismatch",
-                    path, cached, wanted, wanted);
-  if (schema->document_mask != expected->document_mask)
-    return lap_fail(status, LAP_DATA,
-                    "document_mask: cache %s has %d, the run has %d; teach again with "
-                    "--document-mask %s%s",
-                    path, schema->document_mask, expected->document_mask,
-                    expected->document_mask ? "true" : "false",
-                    expected->by_flags ? "" : ", or set teacher.allow_context_mismatch");
-  return LAP_OK;
+  return expected->allow_context_mismatch ? LAP_OK : check_windows(path, schema, expected, status);
 }
 
 /* --- opening --- */

@@ -19,7 +19,7 @@ typedef struct {
   bool document_mask;
   bool allow_context_mismatch;   /* lifts sequence_length and document_mask */
   bool allow_shift;              /* lifts the shifted-rows check */
-  bool by_flags;                 /* the reader has --sequence-length, and no keys to set: eval */
+  bool by_flags;                 /* the reader has flags for these two, and no keys to set: eval */
   bool to_measure;               /* kl and agreement are wanted: drawn codecs are refused */
   bool several_draws;            /* a drawn codec may come in caches of several draw seeds */
   const lap_progress_hook *hook; /* told while files are opened and read; NULL: nobody */

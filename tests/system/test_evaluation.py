@@ -240,6 +240,28 @@ class Evaluation(Test):
         self.assertEqual(refused.code, 2)
         self.assertIn("leave out --sliding-window", refused.err)
 
+    def test_the_document_mask_may_be_another_than_in_training(self):
+        """A Hugging Face directory does not say what it was trained with."""
+        masked = self.eval(cache=False)
+        self.assertTrue(masked["document_mask"])
+        self.assertEqual(self.eval("--document-mask", "true", cache=False)["loss"], masked["loss"])
+        crossing = self.eval("--document-mask", "false", cache=False)
+        self.assertFalse(crossing["document_mask"])
+        self.assertNotEqual(crossing["loss"], masked["loss"])
+        exported, cache = self.workspace / "for-mask", self.workspace / "crossing"
+        succeed("export", self.workspace / "teacher", "--format", "hf", "--out", exported)
+        succeed("teach", "--from", self.workspace / "teacher", "--tokens", self.shards[0], "--out", cache,
+                "--document-mask", "false", "--quiet")
+        measure = ["eval", exported, "--tokens", self.shards[0], "--cache", cache, "--sequence-length", SEQUENCE_LENGTH]
+        refused = lapidary(*measure)
+        self.assert_exit(refused, 3)
+        self.assertIn("has false, this evaluation has true; evaluate as the cache was made, --document-mask false",
+                      refused.err)
+        self.assertEqual(succeed(*measure, "--document-mask", "false", "--json").json["agreement"], 1)
+        refused = lapidary(*measure, "--document-mask", "no")
+        self.assert_exit(refused, 2)
+        self.assertIn("--document-mask: expected true or false, found 'no'", refused.err)
+
     def test_models_decode_beside_each_other(self):
         succeed("export", self.workspace / "teacher", "--format", "hf", "--out", self.workspace / "exported")
         runs = [str(self.workspace / name) for name in ("teacher", "exported")]

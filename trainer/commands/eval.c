@@ -25,7 +25,6 @@
 #include "trainer/commands/eval_judge.h"
 #include "trainer/commands/eval_memorise.h"
 #include "trainer/commands/model_flags.h"
-#include "trainer/commands/precision_flag.h"
 #include "trainer/measure/breakdown.h"
 #include "trainer/measure/calibration.h"
 #include "trainer/measure/document_losses.h"
@@ -230,6 +229,7 @@ static lap_code print_result(const eval_result *r, const eval_inputs *in, const 
   json_object_set_new(object, "ece", lap_json_number(r->calibration_error));
   json_object_set_new(object, "sequence_length", json_integer(in->data.sequence_length));
   json_object_set_new(object, "stride", in->data.step ? json_integer(in->data.step) : json_null());
+  json_object_set_new(object, "document_mask", json_boolean(in->data.document_mask));
   json_object_set_new(object, "sliding_window",
                       json_integer(in->model.source.config->model.sliding_window));
   json_object_set_new(object, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
@@ -300,6 +300,7 @@ static lap_code check_other_flags(const eval_flags *flags, lap_status *status) {
                      {"--context", flags->context != 0},
                      {"--stride", flags->stride != 0},
                      {"--sequence-length", flags->model.sequence_length != 0},
+                     {"--document-mask", flags->model.document_mask},
                      {"--model-shards", !flags->choices && flags->model.layout.model_shards},
                      {"--model-ranks", !flags->choices && flags->model.layout.model_ranks}};
   for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; ++i)
@@ -325,7 +326,7 @@ static lap_code open_inputs(const lap_session *session, const eval_flags *flags,
     own.code = lap_sharded_model_open(line->positional[0], flags->model.layout, session->comm,
                                       &in->model, &own);
   if (own.code == LAP_OK)
-    own.code = lap_precision_flag_apply(flags->model.precision, in->model.source.config, &own);
+    own.code = lap_model_flags_apply(&flags->model, in->model.source.config, &own);
   if (own.code == LAP_OK)
     own.code = lap_sliding_window_apply(flags->sliding_window, in->model.source.config, &own);
   if (own.code == LAP_OK) own.code = lap_sharded_model_read(&in->model, &own);

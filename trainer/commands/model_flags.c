@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "trainer/commands/precision_flag.h"
 #include "trainer/commands/ranks.h"
@@ -34,6 +35,11 @@ const lap_flag lap_flags_of_model[] = {
      .offset = offsetof(lap_model_flags, watchdog_seconds),
      .help = "a rank that is stopped or stuck for longer ends the job with exit code 76 [300]"},
     LAP_FLAG_PRECISION(offsetof(lap_model_flags, precision)),
+    {.name = "document-mask",
+     .value = "true|false",
+     .offset = offsetof(lap_model_flags, document_mask),
+     .help = "attention stops at the start of a document [as in the model's training; true where a "
+             "Hugging Face directory does not say it]"},
     LAP_FLAG_NO_IDLE_RANKS(offsetof(lap_model_flags, no_idle_ranks)),
     {0}};
 
@@ -63,6 +69,17 @@ lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *
   if (*length >= 2) return LAP_OK;
   return lap_fail(status, LAP_USAGE,
                   "the model does not say how long its windows were: give --sequence-length");
+}
+
+lap_code lap_model_flags_apply(const lap_model_flags *flags, lap_config *config,
+                               lap_status *status) {
+  const char *mask = flags->document_mask;
+  LAP_TRY(lap_precision_flag_apply(flags->precision, config, status));
+  if (!mask) return LAP_OK;
+  if (strcmp(mask, "true") != 0 && strcmp(mask, "false") != 0)
+    return lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'", mask);
+  config->data.document_mask = strcmp(mask, "true") == 0;
+  return LAP_OK;
 }
 
 lap_code lap_sliding_window_apply(int64_t window, lap_config *config, lap_status *status) {

@@ -13,7 +13,8 @@ typedef struct {
   lap_model_layout layout;
   bool no_idle_ranks;
   double watchdog_seconds; /* 0: LAP_WATCHDOG_SECONDS */
-  const char *precision;   /* NULL: as in the model's training */
+  const char *precision;   /* NULL: as in the model's training, as is: */
+  const char *document_mask;
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];
@@ -28,6 +29,11 @@ lap_code lap_model_flags_employ(const lap_model_flags *flags, const lap_session 
  * says it, or where it exceeds the model's max_position_embeddings. */
 lap_code lap_model_flags_length(const lap_model_flags *flags, const lap_config *config,
                                 uint32_t *length, lap_status *status);
+
+/* The config of the model takes what --precision and --document-mask say. LAP_USAGE for other
+ * words. */
+lap_code lap_model_flags_apply(const lap_model_flags *flags, lap_config *config,
+                               lap_status *status);
 
 /* The config of the model takes a window of its sliding_attention layers other than that of its
  * training; 0: stays. LAP_USAGE where the model has no such layer. */

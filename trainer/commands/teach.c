@@ -24,7 +24,6 @@
 #include "trainer/cli/human.h"
 #include "trainer/commands/entries.h"
 #include "trainer/commands/model_flags.h"
-#include "trainer/commands/precision_flag.h"
 #include "trainer/hf/config.h"
 #include "trainer/model/same_inputs.h"
 #include "trainer/model/teach.h"
@@ -32,7 +31,7 @@
 #include "trainer/state/hash.h"
 
 typedef struct {
-  const char *from, *average, *tokens, *out, *codec, *draw_seed, *name, *document_mask;
+  const char *from, *average, *tokens, *out, *codec, *draw_seed, *name;
   int64_t k, n, m, swap_percent; /* 0: not given */
   lap_model_flags model;
 } teach_flags;
@@ -84,10 +83,6 @@ static const lap_flag flags_of_teach[] = {
      .offset = offsetof(teach_flags, swap_percent),
      .help = "of the rows change places within their window, for experiments with a teacher whose "
              "rows do not belong to the text [none]"},
-    {.name = "document-mask",
-     .value = "true|false",
-     .offset = offsetof(teach_flags, document_mask),
-     .help = "attention stops at the start of a document [as in the teacher's training]"},
     {.name = "name",
      .value = "TEXT",
      .offset = offsetof(teach_flags, name),
@@ -127,9 +122,6 @@ static lap_code check_flags(const teach_flags *flags, lap_status *status) {
   if (!lap_codec_find(flags->codec, &codec))
     return lap_fail(status, LAP_USAGE, "--codec: expected " LAP_CODEC_NAMES ", found '%s'",
                     flags->codec);
-  const char *mask = flags->document_mask;
-  if (mask && strcmp(mask, "true") && strcmp(mask, "false"))
-    return lap_fail(status, LAP_USAGE, "--document-mask: expected true or false, found '%s'", mask);
   return LAP_OK;
 }
 
@@ -176,8 +168,7 @@ static lap_code read_draw_seeds(const char *text, draw_seeds *seeds, lap_status 
 static lap_code open_model(const teach_flags *flags, const char *from, const lap_session *session,
                            lap_sharded_model *model, lap_status *status) {
   lap_code code = lap_sharded_model_open(from, flags->model.layout, session->comm, model, status);
-  if (code == LAP_OK)
-    code = lap_precision_flag_apply(flags->model.precision, model->source.config, status);
+  if (code == LAP_OK) code = lap_model_flags_apply(&flags->model, model->source.config, status);
   if (code == LAP_OK || !lap_model_is_hugging_face(from)) return code;
   char *path = lap_format("%s/config.json", from), *said = lap_copy_string(status->message);
   lap_gemma2_config config;
@@ -208,7 +199,7 @@ static void find_common(const teach_flags *flags, const teach_inputs *in, size_t
   const lap_config *c = model->source.config;
   const bool openblas = c->gemm == LAP_GEMM_OPENBLAS;
   const bool bfloat16 = c->precision == LAP_MATMUL_BFLOAT16;
-  const bool masked = c->data.document_mask && !flags->document_mask;
+  const bool masked = c->data.document_mask;
   const lap_config *said = c->data.sequence_length ? c : in->models[0].source.config;
   const int64_t length = flags->model.sequence_length ? 0 : said->data.sequence_length;
   const common_key found[COMMON_KEYS] = {
@@ -386,9 +377,7 @@ static lap_code make_schema(const teach_flags *flags, const teach_inputs *in,
   *schema = (lap_cache_schema){.vocab_size = (uint32_t)config->model.vocab_size,
                                .draw_seed = -1,
                                .swapped_percent = (uint32_t)flags->swap_percent,
-                               .document_mask = flags->document_mask
-                                                    ? !strcmp(flags->document_mask, "true")
-                                                    : config->data.document_mask,
+                               .document_mask = config->data.document_mask,
                                .has_next_logprob = true,
                                .has_entropy = true};
   lap_codec_find(flags->codec, &schema->codec); /* check_flags has seen it */
