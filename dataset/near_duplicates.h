@@ -23,7 +23,7 @@
 
 typedef struct lap_near_duplicates lap_near_duplicates;
 
-#define LAP_LEAST_SIMILARITY 0.5 /* below it most pairs are missed */
+#define LAP_LEAST_SIMILARITY 0.5 /* below it bands miss many pairs, see above */
 
 /* `similarity` from which a document repeats another: LAP_LEAST_SIMILARITY to 1. */
 lap_near_duplicates *lap_near_duplicates_create(double similarity);

@@ -92,8 +92,10 @@ echo $((101 + n))
                 self.assertNotIn("scancel", done.stderr)
 
     def test_a_task_is_told_that_its_time_is_over_and_goes_on(self):
-        """By the queue's signal to its script; then by the end of the job, for which the training itself asks."""
-        submitted = subprocess.run(command_line(self.arguments(self.suite, "queue", "--sbatch", "--time=1")),
+        """By the queue's signal to its script; then by the end of the job, for which the training itself asks. No
+        option of a long list gets lost, nor what follows it."""
+        many = " ".join(f"--export=A{i}" for i in range(300))
+        submitted = subprocess.run(command_line(self.arguments(self.suite, "queue", "--sbatch", many)),
                                    cwd=self.workspace.path, env=self.environment(), check=False, capture_output=True)
         self.assertEqual(submitted.returncode, 0, submitted)
         self.assert_exit(finish(self.start_job(0)), 0)

@@ -53,15 +53,16 @@ static const char script[] =
     "fi\n"
     "exit \"$code\"\n";
 
-/* Words for execvp, at most WORDS. */
-enum { WORDS = 256 };
+/* Words for execvp, with NULL behind the last; they are not copied. */
 typedef struct {
-  const char *word[WORDS + 1];
+  const char **word;
   size_t count;
 } words;
 
 static void add(words *w, const char *word) {
-  if (w->count < WORDS) w->word[w->count++] = word;
+  w->word = lap_reallocate(w->word, (int64_t)w->count + 2, sizeof *w->word);
+  w->word[w->count++] = word;
+  w->word[w->count] = NULL;
 }
 
 /* The exit code; -1: it ended otherwise, or never began. */
@@ -151,6 +152,7 @@ static lap_code submit(const submission *s, const char *name, const char *part, 
   }
   const lap_code code = ask(&w, id, status);
   if (code == LAP_OK) id[strcspn(id, ";\n")] = '\0'; /* "ID;CLUSTER" */
+  free(w.word);
   free(copy);
   free(tasks);
   free(dependency);
