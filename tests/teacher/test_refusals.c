@@ -286,7 +286,7 @@ static void another_context_is_refused_unless_allowed(void **state) {
   assert_refused(f, "teacher.allow_context_mismatch");
   f->plain.sequence_length = 33;
   f->plain.document_mask = 0;
-  assert_refused(f, "has 0, the run has 1");
+  assert_refused(f, "has false, the run has true");
   assert_refused(f, "teacher.allow_context_mismatch");
   f->plain.sequence_length = 512;
   f->made.expectation.allow_context_mismatch = true;
