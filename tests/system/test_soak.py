@@ -31,6 +31,16 @@ class Soak(Test):
         self.assertEqual((len(state["runs"]), len(state["mismatches"])), (runs + 1, 1))
         self.assertEqual(len(list(directory.glob("failed-*"))), 1)
 
+    def test_what_kills_cost_is_printed(self):
+        result = soak("--effective", "--shape", "tiny", "--kill-every", 8, "--minutes", 0.4, "--calibration-steps", 2,
+                      self.workspace / "effective")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        (found,) = json.loads((self.workspace / "effective/soak.json").read_text())["effective"]
+        self.assertGreater(found["kills"], 0)
+        self.assertGreater(found["steps"], 0)
+        self.assertTrue(0 < found["effective"] < 1, found)
+        self.assertIn(f"| tiny | 8 | {found['kills']} |", result.stdout)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

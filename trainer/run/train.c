@@ -256,13 +256,18 @@ static lap_code keep_parent(trainer *t, lap_status *status) {
 
 /* --- the loop --- */
 
+static bool is_writing(void *context) {
+  const trainer *t = context;
+  return lap_saver_is_busy(t->saver);
+}
+
 static lap_step_requests requests_of(trainer *t) {
   const double now = lap_clock_seconds(), minutes = t->config->checkpoint.every_minutes;
   return (lap_step_requests){.leave = is_to_stop,
                              .context = t,
                              .checkpoint = minutes > 0 && now - t->last_checkpoint >= minutes * 60,
                              .failure = t->pending.code == LAP_OK ? NULL : &t->pending,
-                             .writing = lap_saver_is_busy(t->saver)};
+                             .writing = is_writing};
 }
 
 /* LAP_STOPPED where the evaluation that is due was left: nothing is saved yet. */

@@ -23,8 +23,8 @@
 /* What a lane adds up besides gradients; all are summed over lanes in the fixed tree. */
 enum { SUM_LOSS, SUM_CE, SUM_KD, SUM_KL, SUM_COUNTED, SUM_ENDED, SUM_SAVE, SUMS };
 /* SUM_ENDED holds two counts: lanes whose ranks have failed, and lanes whose ranks leave the step;
- * SUM_SAVE lanes whose ranks ask for a checkpoint, and lanes whose ranks are writing one. There are
- * fewer lanes than this. */
+ * SUM_SAVE ranks that ask for a checkpoint, and ranks that are writing one, with the first lane of
+ * each. There are fewer lanes than this. */
 enum { SECOND_COUNT = 1 << 24 };
 _Static_assert(SUMS == (int)LAP_STEP_SUMS, "plan counts them");
 
@@ -363,15 +363,20 @@ static lap_code recheck(lap_stepper *s, const lap_step_requests *requests, lap_s
   return result->left ? LAP_OK : code;
 }
 
+static bool is_writing(const lap_step_requests *requests) {
+  return requests->writing && requests->writing(requests->context);
+}
+
 /* A request or failure of one rank of the replica becomes that of all its ranks, which speak for
  * the same lanes. */
-static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *failed) {
+static void share_requests(const lap_stepper *s, lap_step_requests *requests, bool *writing,
+                           bool *failed) {
   enum { CHECKPOINT = 1, FAILED = 2, WRITING = 4 };
-  const int mine = (requests->checkpoint ? CHECKPOINT : 0) | (requests->writing ? WRITING : 0) |
+  const int mine = (requests->checkpoint ? CHECKPOINT : 0) | (is_writing(requests) ? WRITING : 0) |
                    (requests->failure && requests->failure->code != LAP_OK ? FAILED : 0);
   const uint8_t all = lap_shard_sum_any(s->shard_sum, (uint8_t)mine);
   requests->checkpoint = all & CHECKPOINT;
-  requests->writing = all & WRITING;
+  *writing = all & WRITING;
   *failed = all & FAILED;
 }
 
@@ -380,8 +385,8 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
   const lap_fold *fold = &s->state->placement.fold;
   lap_status own = {0};
   if (requests.failure) own = *requests.failure;
-  bool failed;
-  share_requests(s, &requests, &failed);
+  bool writing, failed;
+  share_requests(s, &requests, &writing, &failed);
   s->asked = &requests;
   s->left = false;
   lap_gradient_sum_set_step(s->gradient_sum, s->state->step + 1);
@@ -391,9 +396,10 @@ static lap_code run_lanes(lap_stepper *s, lap_step_requests requests, double sum
     for (int i = 0; i < SUMS; ++i) values[i] = 0;
     run_round(s, round, values, &failed, since, &own);
     values[SUM_ENDED] = s->left ? SECOND_COUNT : failed;
-    values[SUM_SAVE] = requests.checkpoint + (requests.writing ? SECOND_COUNT : 0);
   }
   s->asked = NULL;
+  if (fold->model_ranks == 1) writing = is_writing(&requests);
+  s->lane_values[SUM_SAVE] = requests.checkpoint + (writing ? SECOND_COUNT : 0); /* round 0 */
   lap_gradient_sum_finish(s->gradient_sum);
   if (s->wrong.code == LAP_OK) s->wrong.code = lap_gradient_sum_verdict(s->gradient_sum, &s->wrong);
   lap_lane_sum_run(s->lane_sum, s->lane_values, sums);

@@ -33,7 +33,7 @@ typedef struct {
   bool bad;         /* because loss or gradient was not finite */
   bool left;        /* before its end: nothing has changed, and nothing else here means anything */
   bool checkpoint;  /* some rank has asked for a checkpoint after this step */
-  bool writing;     /* some rank was still writing one when the step began */
+  bool writing;     /* some rank was still writing one: see lap_step_requests */
 } lap_step_result;
 
 /* What this rank asks for; every rank learns of every request in the step's own exchange of losses.
@@ -45,7 +45,10 @@ typedef struct {
   void *context;
   bool checkpoint;           /* after the step */
   const lap_status *failure; /* what went wrong on this rank since the last step; NULL: nothing */
-  bool writing;              /* this rank is writing a checkpoint behind the steps: no request */
+  /* Whether this rank is still writing a checkpoint behind the steps, which asks for nothing. Asked
+   * when its lanes are computed; where ranks share a replica, when the step begins, since they
+   * speak for the same lanes. NULL: no. */
+  bool (*writing)(void *context);
 } lap_step_requests;
 
 /* What a step sends besides gradients and weights: float64 values that are summed over lanes. The

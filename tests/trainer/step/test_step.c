@@ -371,6 +371,12 @@ static lap_step_requests requests_of(const small_run *r, bool checkpoint,
   return (lap_step_requests){.checkpoint = last && checkpoint, .failure = last ? failure : NULL};
 }
 
+/* Counts down to the first time that a rank is done with its checkpoint. */
+static bool is_writing(void *context) {
+  int *left = context;
+  return (*left)-- > 0;
+}
+
 static void every_rank_learns_what_one_requests(void **state) {
   small_run r;
   start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
@@ -379,12 +385,28 @@ static void every_rank_learns_what_one_requests(void **state) {
     lap_status status = {0};
     const lap_status none = {0};
     lap_step_requests requests = requests_of(&r, asked & 1, &none);
-    requests.writing = is_last(&r) && (asked & 2);
+    int countdown = is_last(&r) && (asked & 2) ? 100 : 0;
+    requests.writing = is_writing;
+    requests.context = &countdown;
     assert_int_equal(lap_stepper_run(r.stepper, requests, &result, &status), LAP_OK);
     assert_int_equal(result.checkpoint, asked & 1);
     assert_int_equal(result.writing, (asked & 2) != 0);
     assert_false(result.left);
   }
+  small_run_end(&r);
+}
+
+/* What ends while the lanes are computed has ended, but where ranks share a replica. */
+static void a_checkpoint_that_is_written_during_the_step_is_written(void **state) {
+  small_run r;
+  start_run(&r, *state, LAP_SHARDING_OPTIMIZER, 1);
+  const bool shared = r.state->placement.fold.model_ranks > 1;
+  lap_step_result result;
+  lap_status status = {0};
+  int countdown = 1; /* when the step begins */
+  const lap_step_requests requests = {.writing = is_writing, .context = &countdown};
+  assert_int_equal(lap_stepper_run(r.stepper, requests, &result, &status), LAP_OK);
+  assert_int_equal(result.writing, shared);
   small_run_end(&r);
 }
 
@@ -468,6 +490,7 @@ int main(void) {
       IN_BOTH(steps_that_are_not_finite_are_counted_and_change_nothing_else),
       IN_BOTH(a_loss_or_a_gradient_that_is_not_finite_is_enough),
       IN_BOTH(every_rank_learns_what_one_requests),
+      IN_BOTH(a_checkpoint_that_is_written_during_the_step_is_written),
       IN_BOTH(a_step_that_one_rank_leaves_is_left_by_all_and_changes_nothing),
       IN_BOTH(a_failure_is_that_of_all_ranks_and_leaves_the_state_alone),
   };
