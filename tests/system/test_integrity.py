@@ -105,7 +105,7 @@ class Integrity(Test):
     def test_an_edited_list_keeps_hosts_out(self):
         run = self.workspace / "edited"
         run.mkdir()
-        for text, code in (("b # bad memory\n", 2), ("\tb\r\n", 2), ("# b is repaired\nab\nb1\n", 0)):
+        for text, code in (("b # bad memory\n", 2), ("\tb\r\n", 2), ("b# 4711\n", 2), ("# b is repaired\nab\nb1\n", 0)):
             (run / "excluded_hosts").write_text(text)
             result = self.train("edited", "ab", "x:1-1:1-1", "--resume", "auto", code=code)
             self.assertEqual("b is in" in result.err, code == 2, result.err)

@@ -12,9 +12,8 @@ typedef struct {
   int64_t threads;         /* of a rank; 1 unless given: the caller sets it */
   lap_model_layout layout;
   bool no_idle_ranks;
-  double watchdog_seconds; /* 0: LAP_WATCHDOG_SECONDS */
-  const char *precision;   /* NULL: as in the model's training, as is: */
-  const char *document_mask;
+  double watchdog_seconds;               /* 0: LAP_WATCHDOG_SECONDS */
+  const char *precision, *document_mask; /* NULL: as in the model's training */
 } lap_model_flags;
 
 extern const lap_flag lap_flags_of_model[];

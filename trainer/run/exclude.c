@@ -38,13 +38,13 @@ static lap_code read_hosts(const char *run_dir, char **text, lap_status *status)
   return code;
 }
 
-/* Whether a line of `text` begins with this host. People edit the file: what follows a blank is
- * theirs, as is the line end of another system. */
+/* Whether a line of `text` begins with this host. People edit the file: what follows a blank
+ * or # is theirs, as is the line end of another system. */
 static bool is_listed(const char *text, const char *host) {
   const size_t length = strlen(host);
   for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
     const char *word = line + strspn(line, " \t");
-    if (strcspn(word, " \t\r\n") == length && strncmp(word, host, length) == 0) return true;
+    if (strcspn(word, " \t\r\n#") == length && strncmp(word, host, length) == 0) return true;
   }
   return false;
 }
