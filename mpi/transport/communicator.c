@@ -26,6 +26,7 @@ enum {
   SPIN_NANOSECONDS = 40 * 1000,
   SLEEP_NANOSECONDS_MIN = 50 * 1000,
   SLEEP_NANOSECONDS_MAX = 200 * 1000,
+  BESIDE_NANOSECONDS_MAX = 1000 * 1000, /* where only exchanges beside are in flight */
   IDLE_NANOSECONDS_MAX = 10 * 1000 * 1000,
 };
 /* Time that aborting MPI may take. */
@@ -37,10 +38,14 @@ enum { ACTIVITY_SIZE = 256 };
 
 typedef struct {
   const lap_exchange *exchange;
-  bool hashed, done;
+  lap_message_mode mode;
+  bool done;
 } entry;
 
+/* One that is `of` another has nothing of its own but the counts of collectives. */
 struct lap_comm {
+  lap_comm *of; /* itself, but for the one beside it */
+  lap_comm *beside;
   lap_messages *messages;        /* of the communication thread, once started */
   lap_watch *watch;              /* likewise */
   lap_mesh_traffic mesh_traffic; /* of the threads that call collectives */
@@ -59,7 +64,13 @@ struct lap_comm {
   bool started, finishing;
   lap_status start_status;
   double watchdog_seconds, patience_seconds, exposed_seconds;
-  int waiting; /* threads, for exchanges */
+  /* Of who uses this one, and of who uses the one beside it: threads that wait for exchanges, those
+   * that were submitted and are not done, and how often one was submitted or done. */
+  struct {
+    int waiting, in_flight;
+    uint64_t moves;
+  } user[2];
+  bool joining; /* this one waits for the thread of the one beside it */
   int64_t heartbeat_bytes;
   bool idle;     /* this rank has been left out */
   bool unhashed; /* exchanges that are submitted from now on */
@@ -86,7 +97,7 @@ static void begin_exchanges(lap_comm *comm) {
     const uint64_t number = comm->begun + 1;
     const entry next = comm->queue[number % comm->capacity];
     pthread_mutex_unlock(&comm->mutex);
-    lap_messages_begin(comm->messages, next.exchange, number, next.hashed);
+    lap_messages_begin(comm->messages, next.exchange, number, next.mode);
     pthread_mutex_lock(&comm->mutex);
     comm->begun = number;
   }
@@ -95,7 +106,12 @@ static void begin_exchanges(lap_comm *comm) {
 /* Tells callers which exchanges are done. */
 static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int count) {
   pthread_mutex_lock(&comm->mutex);
-  for (int i = 0; i < count; ++i) comm->queue[numbers[i] % comm->capacity].done = true;
+  for (int i = 0; i < count; ++i) {
+    entry *done = &comm->queue[numbers[i] % comm->capacity];
+    --comm->user[done->mode.beside].in_flight;
+    ++comm->user[done->mode.beside].moves;
+    done->done = true;
+  }
   while (comm->completed < comm->begun && comm->queue[(comm->completed + 1) % comm->capacity].done)
     ++comm->completed;
   pthread_cond_broadcast(&comm->done);
@@ -106,12 +122,14 @@ static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int coun
 static void look_at_ranks(lap_comm *comm) {
   char activity[ACTIVITY_SIZE];
   memcpy(activity, comm->activity, sizeof activity);
-  const lap_watch_facts facts = {.watchdog_seconds = comm->watchdog_seconds,
-                                 .patience_seconds = comm->patience_seconds,
-                                 .exchanges = comm->submitted + comm->completed,
-                                 .waiting = comm->waiting > 0,
-                                 .leaving = comm->finishing,
-                                 .activity = activity};
+  const bool also = comm->joining;
+  const lap_watch_facts facts = {
+      .watchdog_seconds = comm->watchdog_seconds,
+      .patience_seconds = comm->patience_seconds,
+      .exchanges = comm->user[0].moves + (also ? comm->user[1].moves : 0),
+      .waiting = comm->user[0].waiting + (also ? comm->user[1].waiting : 0) > 0,
+      .leaving = comm->finishing,
+      .activity = activity};
   pthread_mutex_unlock(&comm->mutex);
   const char *reason = lap_watch_look(comm->watch, &facts);
   if (reason)
@@ -160,7 +178,8 @@ static void run_exchanges(lap_comm *comm) {
     if (spinning) sched_yield();
     pthread_mutex_lock(&comm->mutex);
     if (spinning) continue;
-    const long longest = waiting || comm->finishing ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
+    long longest = waiting || comm->finishing ? SLEEP_NANOSECONDS_MAX : IDLE_NANOSECONDS_MAX;
+    if (waiting && comm->user[0].in_flight == 0) longest = BESIDE_NANOSECONDS_MAX;
     if (nanoseconds > longest) nanoseconds = longest;
     sleep_until_work(comm, nanoseconds);
     nanoseconds += nanoseconds / 2;
@@ -254,6 +273,7 @@ static void destroy(lap_comm *comm) {
   pthread_mutex_destroy(&comm->mutex);
   free(comm->queue);
   lap_messages_destroy(comm->messages);
+  free(comm->beside);
   free(comm);
 }
 
@@ -275,6 +295,9 @@ static void join_thread(lap_comm *comm) {
 
 lap_code lap_comm_start(lap_comm **result, double watchdog_seconds, lap_status *status) {
   lap_comm *comm = lap_allocate(1, sizeof *comm);
+  comm->of = comm;
+  comm->beside = lap_allocate(1, sizeof *comm->beside);
+  comm->beside->of = comm;
   comm->watchdog_seconds = watchdog_seconds;
   comm->capacity = 64;
   comm->queue = lap_allocate(comm->capacity, sizeof *comm->queue);
@@ -350,6 +373,7 @@ void lap_comm_finish(lap_comm *comm) {
 }
 
 _Noreturn void lap_comm_abort(lap_comm *comm, lap_code code, const char *message) {
+  comm = comm->of;
   assert(code != LAP_OK);
   lap_messages_report(comm->messages, message);
   if (pthread_equal(pthread_self(), comm->thread)) lap_messages_abort(comm->messages, (int)code);
@@ -375,11 +399,16 @@ static void grow_queue(lap_comm *comm) {
 
 lap_comm_ticket lap_comm_start_exchange(lap_comm *comm, const lap_exchange *exchange) {
   if (exchange->outgoing_count + exchange->incoming_count == 0) return 0;
+  const bool beside = comm->of != comm;
+  comm = comm->of;
   pthread_mutex_lock(&comm->mutex);
   assert(!comm->finishing);
   if (comm->submitted - comm->completed == comm->capacity) grow_queue(comm);
   const lap_comm_ticket ticket = ++comm->submitted;
-  comm->queue[ticket % comm->capacity] = (entry){exchange, !comm->unhashed, false};
+  comm->queue[ticket % comm->capacity] = (entry){
+      .exchange = exchange, .mode = {.hashed = beside || !comm->unhashed, .beside = beside}};
+  ++comm->user[beside].in_flight;
+  ++comm->user[beside].moves;
   pthread_cond_signal(&comm->work);
   pthread_mutex_unlock(&comm->mutex);
   return ticket;
@@ -392,6 +421,7 @@ static bool is_done(const lap_comm *comm, lap_comm_ticket ticket) {
 }
 
 bool lap_comm_is_done(lap_comm *comm, lap_comm_ticket ticket) {
+  comm = comm->of;
   pthread_mutex_lock(&comm->mutex);
   const bool done = is_done(comm, ticket);
   pthread_mutex_unlock(&comm->mutex);
@@ -399,14 +429,16 @@ bool lap_comm_is_done(lap_comm *comm, lap_comm_ticket ticket) {
 }
 
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
+  const bool beside = comm->of != comm;
+  comm = comm->of;
   assert(!pthread_equal(pthread_self(), comm->thread));
   pthread_mutex_lock(&comm->mutex);
   if (!is_done(comm, ticket)) {
     const double begin = lap_clock_seconds();
-    ++comm->waiting;
+    ++comm->user[beside].waiting;
     while (!is_done(comm, ticket)) pthread_cond_wait(&comm->done, &comm->mutex);
-    --comm->waiting;
-    comm->exposed_seconds += lap_clock_seconds() - begin;
+    --comm->user[beside].waiting;
+    if (!beside) comm->exposed_seconds += lap_clock_seconds() - begin;
   }
   pthread_mutex_unlock(&comm->mutex);
 }
@@ -415,18 +447,32 @@ void lap_comm_run_exchange(lap_comm *comm, const lap_exchange *exchange) {
   lap_comm_wait(comm, lap_comm_start_exchange(comm, exchange));
 }
 
+static void set_joining(lap_comm *comm, bool joining) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->joining = joining;
+  pthread_mutex_unlock(&comm->mutex);
+}
+
+void lap_comm_join(lap_comm *comm, pthread_t thread) {
+  set_joining(comm, true);
+  pthread_join(thread, NULL);
+  set_joining(comm, false);
+}
+
 /* --- questions and settings --- */
 
-int lap_comm_rank(const lap_comm *comm) { return lap_messages_rank(comm->messages); }
+lap_comm *lap_comm_beside(lap_comm *comm) { return comm->beside; }
 
-int lap_comm_size(const lap_comm *comm) { return comm->ranks; }
+int lap_comm_rank(const lap_comm *comm) { return lap_messages_rank(comm->of->messages); }
+
+int lap_comm_size(const lap_comm *comm) { return comm->of->ranks; }
 
 const char *lap_comm_host(const lap_comm *comm, int rank) {
-  return lap_messages_host(comm->messages, rank);
+  return lap_messages_host(comm->of->messages, rank);
 }
 
 int lap_comm_node(const lap_comm *comm, int rank) {
-  return lap_messages_node(comm->messages, rank);
+  return lap_messages_node(comm->of->messages, rank);
 }
 
 int lap_comm_ranks_on_node(const lap_comm *comm) {

@@ -40,6 +40,7 @@ typedef enum {
   LAP_TAG_RANGES,
   LAP_TAG_SHARDS,
   LAP_TAG_BEAT, /* of beats.h */
+  LAP_TAGS      /* how many; as many more are those of exchanges beside (communicator.h) */
 } lap_exchange_tag;
 
 /* Zero-initialised but for the first three; released with lap_exchange_release. */

@@ -38,7 +38,7 @@ typedef struct {
   pending_message *messages;
   MPI_Status *statuses;
   int count, capacity; /* messages */
-  bool hashed;
+  lap_message_mode mode;
   uint64_t *sent_hashes, *arrived_hashes; /* [hashes_capacity]: of the exchange's two lists */
   int hashes_capacity;
 } pending_exchange;
@@ -171,7 +171,7 @@ static void exchange_hosts(lap_messages *m, double patience_seconds) {
     lap_exchange_receive(&exchange, from, m->hosts[from], sizeof *m->hosts);
     lap_exchange_send(&exchange, to, m->hosts[m->rank], sizeof *m->hosts);
   }
-  if (m->size > 1) lap_messages_begin(m, &exchange, 1, true);
+  if (m->size > 1) lap_messages_begin(m, &exchange, 1, (lap_message_mode){.hashed = true});
   bool hinted = false;
   for (double last = lap_clock_seconds(); m->in_flight > 0;) {
     const struct timespec pause = {.tv_nsec = POLL_NANOSECONDS};
@@ -324,7 +324,7 @@ static void make_room_for_hashes(pending_exchange *pending, const lap_exchange *
 static void send_hash(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
                       int tag, uint64_t *hash) {
   *hash = lap_xxh3(message->bytes, message->count);
-  m->check_bytes += sizeof *hash;
+  if (!pending->mode.beside) m->check_bytes += sizeof *hash;
   check(m,
         MPI_Isend(hash, sizeof *hash, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD,
                   new_request(m, pending, (pending_message){message->peer, sizeof *hash, false})),
@@ -340,7 +340,7 @@ static void receive_hash(lap_messages *m, pending_exchange *pending, const lap_i
 }
 
 static void start_send(lap_messages *m, pending_exchange *pending, const lap_outgoing *message,
-                       int tag, lap_traffic_kind kind) {
+                       int tag) {
   for (size_t offset = 0; offset < message->count; offset += LAP_MESSAGE_BYTES) {
     const size_t piece = piece_at(message->count, offset);
     check(m,
@@ -349,6 +349,8 @@ static void start_send(lap_messages *m, pending_exchange *pending, const lap_out
                     new_request(m, pending, (pending_message){message->peer, piece, false})),
           "a send");
   }
+  if (pending->mode.beside) return;
+  const lap_traffic_kind kind = pending->exchange->kind;
   if (kind == LAP_TRAFFIC_CHECKS)
     m->check_bytes += message->count;
   else if (m->nodes[message->peer] == m->nodes[m->rank])
@@ -370,7 +372,7 @@ static void start_receive(lap_messages *m, pending_exchange *pending, const lap_
 }
 
 void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t number,
-                        bool hashed) {
+                        lap_message_mode mode) {
   assert(pthread_equal(pthread_self(), m->thread));
   pending_exchange *pending = new_exchange(m);
   pending->number = number;
@@ -378,16 +380,17 @@ void lap_messages_begin(lap_messages *m, const lap_exchange *exchange, uint64_t 
   pending->exchange = exchange;
   pending->waited = 0;
   pending->count = 0;
-  pending->hashed = hashed;
-  if (hashed) make_room_for_hashes(pending, exchange);
-  const int tag = (int)exchange->tag;
+  pending->mode = mode;
+  if (mode.hashed) make_room_for_hashes(pending, exchange);
+  const int tag = (int)exchange->tag + (mode.beside ? LAP_TAGS : 0);
   for (int i = 0; i < exchange->incoming_count; ++i) {
     start_receive(m, pending, &exchange->incoming[i], tag);
-    if (hashed) receive_hash(m, pending, &exchange->incoming[i], tag, &pending->arrived_hashes[i]);
+    if (mode.hashed)
+      receive_hash(m, pending, &exchange->incoming[i], tag, &pending->arrived_hashes[i]);
   }
   for (int i = 0; i < exchange->outgoing_count; ++i) {
-    start_send(m, pending, &exchange->outgoing[i], tag, exchange->kind);
-    if (hashed) send_hash(m, pending, &exchange->outgoing[i], tag, &pending->sent_hashes[i]);
+    start_send(m, pending, &exchange->outgoing[i], tag);
+    if (mode.hashed) send_hash(m, pending, &exchange->outgoing[i], tag, &pending->sent_hashes[i]);
   }
 }
 
@@ -439,7 +442,7 @@ static bool is_complete(lap_messages *m, pending_exchange *pending) {
     }
   check(m, result, pending->what);
   if (complete) check_counts(m, pending);
-  if (complete && pending->hashed) check_hashes(m, pending);
+  if (complete && pending->mode.hashed) check_hashes(m, pending);
   return complete;
 }
 

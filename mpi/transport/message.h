@@ -38,12 +38,17 @@ int lap_messages_size(const lap_messages *messages);
 const char *lap_messages_host(const lap_messages *messages, int rank);
 int lap_messages_node(const lap_messages *messages, int rank);
 
+/* How an exchange moves, alike on both sides. */
+typedef struct {
+  bool hashed; /* the XXH3 of each message's bytes follows it, and the receiver compares */
+  bool beside; /* of lap_comm_beside: with tags of its own, and not counted in what was sent */
+} lap_message_mode;
+
 /* Starts the messages of an exchange, which is `number` from now on and must live until it is
  * complete. Messages of several exchanges between the same two ranks with the same tag match in the
- * order of starting. `hashed`, alike on both sides: the XXH3 of each message's bytes follows it,
- * and the receiver compares. */
+ * order of starting. */
 void lap_messages_begin(lap_messages *messages, const lap_exchange *exchange, uint64_t number,
-                        bool hashed);
+                        lap_message_mode mode);
 int lap_messages_in_flight(const lap_messages *messages); /* exchanges */
 /* Lets messages move; `seconds` have passed since the last call. *completed gets the numbers of the
  * exchanges whose messages are all complete now, valid until the next call. Returns how many. A

@@ -2,6 +2,7 @@
  * mpirun returns and prints. In all of them rank 1 is the one that differs. */
 #include <assert.h>
 #include <mpi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -144,6 +145,17 @@ static void wait_for_a_disk(lap_comm *comm) {
   if (lap_comm_rank(comm) == 0) fprintf(stderr, "the disk has answered\n");
 }
 
+static void *wait_beside(void *comm) {
+  wait_for_a_disk(lap_comm_beside(comm));
+  return NULL;
+}
+
+/* The same of another thread, for which the main threads of all ranks wait. */
+static void wait_for_who_waits_for_a_disk(lap_comm *comm) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, wait_beside, comm) == 0) lap_comm_join(comm, thread);
+}
+
 /* Rank 1 starts MPI, by itself, and then does nothing, as one whose messages get lost. */
 static void say_nothing(void) {
   MPI_Init(NULL, NULL);
@@ -177,6 +189,7 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "read") == 0) read_for_ever();
   if (strcmp(scenario, "idle") == 0) be_idle(comm);
   if (strcmp(scenario, "disk") == 0) wait_for_a_disk(comm);
+  if (strcmp(scenario, "disk_beside") == 0) wait_for_who_waits_for_a_disk(comm);
   if (strcmp(scenario, "damage") == 0) damage(comm, true);
   if (strcmp(scenario, "damage_unseen") == 0) damage(comm, false);
   lap_barrier(comm);

@@ -29,8 +29,10 @@
  *
  * Writing goes on behind the training, from a copy of what the rank owns: lap_checkpoint_begin
  * copies and reserves; then a thread writes, another rank's thread reads back, and rank 0's gives
- * the directory its name, while steps go on. Between these parts the ranks meet, in
- * lap_checkpoint_advance, once a step has told all of them that all threads are done.
+ * the directory its name, while steps go on. These threads meet by exchanges of their own
+ * (lap_comm_beside), so that a checkpoint counts as soon as it is written and read back, however
+ * long a step takes. The main threads end it, in lap_checkpoint_finish, once a step has told all
+ * of them that all threads are done.
  *
  * A full disk is a failure like any other; a limit on file sizes (ulimit -f) is one only where the
  * program ignores SIGXFSZ.
@@ -83,7 +85,7 @@ typedef struct {
   uint64_t step;
   char state_sha256[LAP_SHA256_HEX];
   int64_t bytes;         /* of payload, of this rank */
-  double held_seconds;   /* that this rank's main thread spent in begin, advance and finish */
+  double held_seconds;   /* that this rank's main thread spent in begin and finish */
   double thread_seconds; /* of a core, that this rank's threads took */
   double seconds;        /* from begin to its name */
   bool was_there;        /* a whole one, so that nothing was written */
@@ -101,19 +103,17 @@ void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memor
 
 /* Collective, where none is in flight. As lap_checkpoint_write, and deletes old ones once it is
  * published. `behind`: returns when the state has been copied and its space reserved; otherwise
- * nothing is copied, `state` must stay as it is, and lap_checkpoint_finish does the work. An error
- * is that of lap_checkpoint_write, or LAP_NONFINITE where the copy has changed in memory before it
- * was written and hashed; then none is in flight. */
+ * nothing is copied, and all is done when it returns. In both cases lap_checkpoint_finish has the
+ * outcome of what was begun. An error is that of lap_checkpoint_write; then none is in flight. */
 lap_code lap_checkpoint_begin(lap_checkpoint_writer *writer, const lap_state *state,
                               const lap_checkpoint_keep *keep, bool behind, lap_status *status);
 /* Whether one is in flight; the same on all ranks. */
 bool lap_checkpoint_in_flight(const lap_checkpoint_writer *writer);
-/* Not collective. Whether this rank's thread still works; lap_checkpoint_advance would wait. */
+/* Not collective. Whether this rank's thread still works; lap_checkpoint_finish would wait. */
 bool lap_checkpoint_is_busy(const lap_checkpoint_writer *writer);
-/* Collective, where one is in flight: waits for the threads of all ranks, and goes on to the next
- * part. lap_checkpoint_in_flight is false after the last one, and after an error. */
-lap_code lap_checkpoint_advance(lap_checkpoint_writer *writer, lap_status *status);
-/* Collective. Advances until none is in flight. */
+/* Collective. Waits for the threads of all ranks, after which none is in flight; where none is, it
+ * does nothing. An error is that of lap_checkpoint_write, or LAP_NONFINITE where the copy has
+ * changed in memory before it was written and hashed. */
 lap_code lap_checkpoint_finish(lap_checkpoint_writer *writer, lap_status *status);
 /* Not collective. Of the last one that was published, or was there. */
 const lap_checkpoint_result *lap_checkpoint_last(const lap_checkpoint_writer *writer);

@@ -21,15 +21,13 @@
 #include "trainer/checkpoint/read.h"
 #include "trainer/state/hash.h"
 
-typedef enum { IDLE, WRITING, READING_BACK, PUBLISHING } part;
-
-/* What this rank does in a part, on a thread of its own or, where nobody waits for steps, on the
- * one that calls. */
+/* What all ranks do together once the state is copied and space reserved, each on a thread of its
+ * own or, where nobody waits for steps, on the one that calls. */
 typedef struct {
   pthread_t thread;
   bool threaded;
   atomic_bool done;
-  lap_status outcome; /* of this rank, once done */
+  lap_status outcome; /* of all ranks, once done */
 } worker;
 
 struct lap_checkpoint_writer {
@@ -40,9 +38,10 @@ struct lap_checkpoint_writer {
   int64_t copied;
   uint64_t *sums; /* [kinds][runs]: checksums (XXH3) of what was copied */
 
-  part part; /* the rest is of the one in flight */
+  bool in_flight; /* the rest is of that one */
   worker worker;
   bool behind;
+  lap_comm *workers; /* by which they meet: another thread's than `comm` where behind */
   lap_checkpoint_draft draft;
   lap_checkpoint_keep keep;
   bool prunes;
@@ -129,95 +128,12 @@ static lap_code check_copy(const lap_checkpoint_writer *w, lap_status *status) {
   return LAP_OK;
 }
 
-/* --- the worker --- */
-
-static void work(lap_checkpoint_writer *w) {
-  lap_status *status = &w->worker.outcome;
-  *status = (lap_status){.code = LAP_OK};
-  if (w->part == WRITING) {
-    if (w->descriptor >= 0)
-      status->code =
-          lap_payload_write(&w->state, &w->draft.list, w->descriptor, w->payload, status);
-    w->descriptor = -1;
-    if (w->digests) lap_state_digests_compute(w->digests, !w->behind);
-    if (w->behind && status->code == LAP_OK) status->code = check_copy(w, status);
-  } else if (w->part == READING_BACK && w->neighbours_count > 0) {
-    char *path = lap_payload_path(w->draft.temporary, w->neighbour);
-    status->code =
-        lap_payload_read_back(path, w->draft.all, w->neighbours, w->neighbours_count, status);
-    free(path);
-  } else if (w->part == PUBLISHING && is_root(w)) {
-    status->code = lap_checkpoint_publish_draft(&w->draft, status);
-    if (status->code == LAP_OK && w->directory)
-      lap_checkpoint_update_hint(w->directory, w->result.step);
-    if (status->code == LAP_OK && w->prunes)
-      lap_checkpoint_prune_alone(w->directory, &w->keep, (int64_t)w->result.step,
-                                 &w->result.pruned);
-  }
-  atomic_store(&w->worker.done, true);
-}
-
-static void *work_on_thread(void *writer) {
-  lap_checkpoint_writer *w = writer;
-  work(w);
-  struct timespec used;
-  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0)
-    w->result.thread_seconds += (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
-  return NULL;
-}
-
-/* Signals stay with the main thread. Where there is no thread to be had, the caller works. */
-static void start_work(lap_checkpoint_writer *w, part next) {
-  w->part = next;
-  atomic_store(&w->worker.done, false);
-  w->worker.threaded = false;
-  if (w->behind) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->worker.threaded = pthread_create(&w->worker.thread, NULL, work_on_thread, w) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-  }
-  if (!w->worker.threaded) work(w);
-}
-
-static void wait_for_work(lap_checkpoint_writer *w) {
-  if (w->worker.threaded) pthread_join(w->worker.thread, NULL);
-  w->worker.threaded = false;
-}
-
 void lap_checkpoint_writer_bytes(const lap_state *state, lap_memory_table *memory) {
   memory->bytes[LAP_MEMORY_CHECKPOINT] +=
       state->owned_elements * (int64_t)(LAP_STATE_KINDS * sizeof(float));
 }
 
-/* --- parts in which the ranks meet --- */
-
-/* Collective. Ends the one in flight; after a failure nothing of it is left when any rank returns.
- */
-static lap_code end(lap_checkpoint_writer *w, lap_code code) {
-  lap_status ignored;
-  if (w->descriptor >= 0) close(w->descriptor);
-  if (code != LAP_OK && is_root(w) && w->draft.temporary[0] != '\0')
-    lap_file_remove_tree(w->draft.temporary, &ignored);
-  lap_barrier(w->comm);
-  lap_state_digests_destroy(w->digests);
-  free(w->draft.list.piece);
-  free(w->draft.list.tensor);
-  free(w->draft.list.file);
-  free(w->draft.path);
-  free(w->neighbours);
-  free(w->payload);
-  w->digests = NULL;
-  w->draft = (lap_checkpoint_draft){.path = NULL};
-  w->neighbours = NULL;
-  w->payload = NULL;
-  w->descriptor = -1;
-  w->part = IDLE;
-  w->result.seconds = lap_clock_seconds() - w->begun;
-  if (code == LAP_OK) w->last = w->result;
-  return code;
-}
+/* --- the directory and its space --- */
 
 /* Collective. Rank 0 makes the directory. */
 static lap_code make_directory(lap_checkpoint_writer *w, lap_status *status) {
@@ -246,6 +162,18 @@ static lap_code reserve(lap_checkpoint_writer *w, lap_status *status) {
   return lap_agree(w->comm, status);
 }
 
+/* --- the work: all ranks meet by `workers` --- */
+
+static lap_code write_own(lap_checkpoint_writer *w, lap_status *status) {
+  lap_code code = LAP_OK;
+  if (w->descriptor >= 0)
+    code = lap_payload_write(&w->state, &w->draft.list, w->descriptor, w->payload, status);
+  w->descriptor = -1;
+  if (w->digests) lap_state_digests_compute(w->digests, !w->behind);
+  if (w->behind && code == LAP_OK) code = check_copy(w, status);
+  return code;
+}
+
 /* How many ranks on each rank's neighbour is: on another node for as many of them as can be. */
 static int neighbour_shift(const lap_comm *comm) {
   const int ranks = lap_comm_size(comm);
@@ -269,11 +197,11 @@ static void exchange_pieces(lap_checkpoint_writer *w) {
   void *theirs, *all;
   size_t their_bytes, *bytes, total = 0;
   w->neighbour = (rank + shift) % ranks;
-  lap_send_receive(w->comm, (rank + ranks - shift) % ranks, list->piece, mine, w->neighbour,
+  lap_send_receive(w->workers, (rank + ranks - shift) % ranks, list->piece, mine, w->neighbour,
                    &theirs, &their_bytes);
   w->neighbours = theirs;
   w->neighbours_count = (int)(their_bytes / sizeof *w->neighbours);
-  lap_gather_to_root(w->comm, list->piece, mine, &all, &bytes);
+  lap_gather_to_root(w->workers, list->piece, mine, &all, &bytes);
   if (!bytes) return;
   for (int r = 0; r < ranks; ++r) total += bytes[r];
   free(bytes);
@@ -282,48 +210,119 @@ static void exchange_pieces(lap_checkpoint_writer *w) {
   list->pieces = (int)(total / sizeof *list->piece);
 }
 
-/* Collective: all files are written, or one is not. */
-static void after_writing(lap_checkpoint_writer *w) {
-  exchange_pieces(w);
-  if (w->digests) {
-    lap_state_digests_finish(w->digests, w->result.state_sha256);
-    w->digests = NULL;
-    memcpy(w->draft.header.state_sha256, w->result.state_sha256, LAP_SHA256_HEX);
-  }
-  start_work(w, READING_BACK);
+/* Collective. */
+static void finish_digests(lap_checkpoint_writer *w) {
+  if (!w->digests) return;
+  lap_state_digests_finish(w->digests, w->workers, w->result.state_sha256);
+  w->digests = NULL;
+  memcpy(w->draft.header.state_sha256, w->result.state_sha256, LAP_SHA256_HEX);
 }
 
-static lap_code advance(lap_checkpoint_writer *w, lap_status *status) {
-  wait_for_work(w);
-  *status = w->worker.outcome;
-  const lap_code code = lap_agree(w->comm, status);
-  if (code != LAP_OK || w->part == PUBLISHING) return end(w, code);
-  if (w->part == WRITING)
-    after_writing(w);
-  else
-    start_work(w, PUBLISHING);
-  return LAP_OK;
-}
-
-lap_code lap_checkpoint_advance(lap_checkpoint_writer *w, lap_status *status) {
-  assert(w->part != IDLE);
-  const double start = lap_clock_seconds();
-  const lap_code code = advance(w, status);
-  const double held = lap_clock_seconds() - start;
-  w->result.held_seconds += held;
-  if (w->part == IDLE && code == LAP_OK) w->last = w->result;
+static lap_code read_neighbours(lap_checkpoint_writer *w, lap_status *status) {
+  if (w->neighbours_count == 0) return LAP_OK;
+  char *path = lap_payload_path(w->draft.temporary, w->neighbour);
+  const lap_code code =
+      lap_payload_read_back(path, w->draft.all, w->neighbours, w->neighbours_count, status);
+  free(path);
   return code;
 }
 
-lap_code lap_checkpoint_finish(lap_checkpoint_writer *w, lap_status *status) {
-  while (w->part != IDLE) LAP_TRY(lap_checkpoint_advance(w, status));
+static lap_code publish(lap_checkpoint_writer *w, lap_status *status) {
+  LAP_TRY(lap_checkpoint_publish_draft(&w->draft, status));
+  if (w->directory) lap_checkpoint_update_hint(w->directory, w->result.step);
+  if (w->prunes)
+    lap_checkpoint_prune_alone(w->directory, &w->keep, (int64_t)w->result.step, &w->result.pruned);
   return LAP_OK;
 }
 
-bool lap_checkpoint_in_flight(const lap_checkpoint_writer *w) { return w->part != IDLE; }
+/* Collective. */
+static lap_code work_together(lap_checkpoint_writer *w, lap_status *status) {
+  status->code = write_own(w, status);
+  LAP_TRY(lap_agree(w->workers, status));
+  exchange_pieces(w);
+  finish_digests(w);
+  status->code = read_neighbours(w, status);
+  LAP_TRY(lap_agree(w->workers, status));
+  if (is_root(w)) status->code = publish(w, status);
+  return lap_agree(w->workers, status);
+}
+
+static void work(lap_checkpoint_writer *w) {
+  w->worker.outcome = (lap_status){.code = LAP_OK};
+  work_together(w, &w->worker.outcome);
+  w->result.seconds = lap_clock_seconds() - w->begun;
+  atomic_store(&w->worker.done, true);
+}
+
+static void *work_on_thread(void *writer) {
+  lap_checkpoint_writer *w = writer;
+  work(w);
+  struct timespec used;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0)
+    w->result.thread_seconds = (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+  return NULL;
+}
+
+/* Collective. Signals stay with the main thread. Where there is no thread to be had, the caller
+ * works. */
+static void start_work(lap_checkpoint_writer *w) {
+  w->workers = w->behind ? lap_comm_beside(w->comm) : w->comm;
+  atomic_store(&w->worker.done, false);
+  w->worker.threaded = false;
+  if (w->behind) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    w->worker.threaded = pthread_create(&w->worker.thread, NULL, work_on_thread, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  }
+  if (!w->worker.threaded) work(w);
+}
+
+/* --- its end --- */
+
+/* Collective. After a failure nothing of it is left when any rank returns. */
+static void clear_away(lap_checkpoint_writer *w) {
+  lap_status ignored;
+  if (w->descriptor >= 0) close(w->descriptor);
+  if (is_root(w) && w->draft.temporary[0] != '\0')
+    lap_file_remove_tree(w->draft.temporary, &ignored);
+  lap_barrier(w->comm);
+}
+
+/* Collective. */
+static void end(lap_checkpoint_writer *w, lap_code code) {
+  if (code != LAP_OK) clear_away(w);
+  lap_state_digests_destroy(w->digests);
+  free(w->draft.list.piece);
+  free(w->draft.list.tensor);
+  free(w->draft.list.file);
+  free(w->draft.path);
+  free(w->neighbours);
+  free(w->payload);
+  w->digests = NULL;
+  w->draft = (lap_checkpoint_draft){.path = NULL};
+  w->neighbours = NULL;
+  w->payload = NULL;
+  w->descriptor = -1;
+  w->in_flight = false;
+}
+
+lap_code lap_checkpoint_finish(lap_checkpoint_writer *w, lap_status *status) {
+  if (!w->in_flight) return LAP_OK;
+  const double start = lap_clock_seconds();
+  if (w->worker.threaded) lap_comm_join(w->comm, w->worker.thread);
+  *status = w->worker.outcome;
+  end(w, status->code);
+  w->result.held_seconds += lap_clock_seconds() - start;
+  if (status->code == LAP_OK) w->last = w->result;
+  return status->code;
+}
+
+bool lap_checkpoint_in_flight(const lap_checkpoint_writer *w) { return w->in_flight; }
 
 bool lap_checkpoint_is_busy(const lap_checkpoint_writer *w) {
-  return w->part != IDLE && !atomic_load(&w->worker.done);
+  return w->in_flight && !atomic_load(&w->worker.done);
 }
 
 const lap_checkpoint_result *lap_checkpoint_last(const lap_checkpoint_writer *w) {
@@ -351,14 +350,14 @@ lap_checkpoint_writer *lap_checkpoint_writer_create(const char *directory, lap_c
 
 void lap_checkpoint_writer_destroy(lap_checkpoint_writer *w) {
   if (!w) return;
-  assert(w->part == IDLE);
+  assert(!w->in_flight);
   for (int kind = 0; kind < LAP_STATE_KINDS; ++kind) lap_release_aligned(w->copy[kind]);
   free(w->sums);
   free(w->directory);
   free(w);
 }
 
-/* Collective. Takes over `path`. The rest is the worker's, and that of advance. */
+/* Collective. Takes over `path`. The rest is the worker's. */
 static lap_code begin_draft(lap_checkpoint_writer *w, const lap_state *state, char *path, bool full,
                             lap_status *status) {
   w->draft = (lap_checkpoint_draft){.directory = w->directory,
@@ -376,10 +375,14 @@ static lap_code begin_draft(lap_checkpoint_writer *w, const lap_state *state, ch
   w->state = *state;
   lap_code code = make_directory(w, status);
   if (code == LAP_OK) code = reserve(w, status);
-  if (code != LAP_OK) return end(w, code);
+  if (code != LAP_OK) {
+    end(w, code);
+    return code;
+  }
   if (w->behind) copy_state(w, state);
   if (full) w->digests = lap_state_digests_begin(&w->state);
-  start_work(w, WRITING);
+  w->in_flight = true;
+  start_work(w);
   return LAP_OK;
 }
 
@@ -401,7 +404,7 @@ static bool is_there(lap_checkpoint_writer *w, const lap_state *state, const cha
 
 lap_code lap_checkpoint_begin(lap_checkpoint_writer *w, const lap_state *state,
                               const lap_checkpoint_keep *keep, bool behind, lap_status *status) {
-  assert(w->part == IDLE && w->directory);
+  assert(!w->in_flight && w->directory);
   w->begun = lap_clock_seconds();
   w->behind = behind;
   w->prunes = keep != NULL;

@@ -15,9 +15,8 @@ struct lap_saver {
   uint64_t total_steps;
   char *directory, *inputs_text;
   lap_checkpoint_writer *writer;
-  bool behind;          /* the one in flight */
-  int64_t steps_beside; /* the one in flight */
-  bool counts;          /* the first step is another one: memory is touched, caches fill */
+  bool behind; /* the one in flight */
+  bool counts; /* the first step is another one: memory is touched, caches fill */
   lap_saver_report report;
 };
 
@@ -58,8 +57,8 @@ void lap_saver_bytes(const lap_config *config, const lap_state *state, lap_memor
 static void say_written(const lap_saver *s, const lap_checkpoint_result *result) {
   char how[96] = "";
   if (s->behind && !result->was_there)
-    snprintf(how, sizeof how, "  (behind %" PRId64 " steps in %.2f s, which it held up for %.3f s)",
-             s->steps_beside, result->seconds, result->held_seconds);
+    snprintf(how, sizeof how, "  (in %.2f s behind the steps, which it held up for %.3f s)",
+             result->seconds, result->held_seconds);
   lap_console_say(
       s->session->console, "step %" PRIu64 "/%" PRIu64 "  checkpoint %s  state_sha256 %.16s...%s",
       result->step, s->total_steps, result->was_there ? "there already" : "written and read back",
@@ -92,26 +91,20 @@ static void add_held(lap_saver *s, double since, bool behind) {
 
 bool lap_saver_is_busy(const lap_saver *s) { return lap_checkpoint_is_busy(s->writer); }
 
-bool lap_saver_can_advance(const lap_saver *s, bool busy) {
-  return !busy && lap_checkpoint_in_flight(s->writer);
-}
-
-lap_code lap_saver_advance(lap_saver *s, lap_status *status) {
-  const double start = lap_clock_seconds();
-  const lap_code code = lap_checkpoint_advance(s->writer, status);
-  add_held(s, start, true);
-  if (code == LAP_OK && !lap_checkpoint_in_flight(s->writer)) note_written(s);
-  return code;
-}
-
-lap_code lap_saver_finish(lap_saver *s, lap_status *status) {
+static lap_code finish(lap_saver *s, bool behind, lap_status *status) {
   if (!lap_checkpoint_in_flight(s->writer)) return LAP_OK;
   const double start = lap_clock_seconds();
   const lap_code code = lap_checkpoint_finish(s->writer, status);
-  add_held(s, start, false);
+  add_held(s, start, behind);
   if (code == LAP_OK) note_written(s);
   return code;
 }
+
+lap_code lap_saver_after_step(lap_saver *s, bool busy, lap_status *status) {
+  return busy ? LAP_OK : finish(s, true, status);
+}
+
+lap_code lap_saver_finish(lap_saver *s, lap_status *status) { return finish(s, false, status); }
 
 lap_code lap_saver_save(lap_saver *s, const lap_state *state, int64_t best_step, bool behind,
                         lap_status *status) {
@@ -122,7 +115,6 @@ lap_code lap_saver_save(lap_saver *s, const lap_state *state, int64_t best_step,
                                     .keep_every = s->config->checkpoint.keep_every,
                                     .best_step = s->config->checkpoint.keep_best ? best_step : -1};
   s->behind = behind && s->config->checkpoint.behind;
-  s->steps_beside = 0;
   lap_code code = lap_checkpoint_begin(s->writer, state, &keep, s->behind, status);
   if (code == LAP_OK && !s->behind) code = lap_checkpoint_finish(s->writer, status);
   add_held(s, start, s->behind);
@@ -135,7 +127,6 @@ lap_code lap_saver_save(lap_saver *s, const lap_state *state, int64_t best_step,
 void lap_saver_count_step(lap_saver *s, double seconds) {
   lap_saver_report *r = &s->report;
   if (lap_checkpoint_in_flight(s->writer)) {
-    ++s->steps_beside;
     ++r->steps_beside;
     r->step_seconds_beside += seconds;
   } else if (s->counts) {

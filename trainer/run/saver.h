@@ -43,11 +43,9 @@ lap_code lap_saver_save(lap_saver *saver, const lap_state *state, int64_t best_s
                         lap_status *status);
 /* Not collective. Whether this rank still works at one: for the step's requests. */
 bool lap_saver_is_busy(const lap_saver *saver);
-/* Not collective, the same on all ranks: whether one is in flight, and, as the step has told
- * (`busy`: any rank was busy), all ranks can go on with it by lap_saver_advance. */
-bool lap_saver_can_advance(const lap_saver *saver, bool busy);
-/* Collective. */
-lap_code lap_saver_advance(lap_saver *saver, lap_status *status);
+/* Collective. Ends the one in flight, if there is one, and no rank was busy with it (`busy`: the
+ * step has told that one was). */
+lap_code lap_saver_after_step(lap_saver *saver, bool busy, lap_status *status);
 /* Collective. Waits for the one in flight, if there is one. */
 lap_code lap_saver_finish(lap_saver *saver, lap_status *status);
 

@@ -284,10 +284,7 @@ static lap_code after_step(trainer *t, const lap_step_result *r, lap_status *sta
                     step, t->state->bad_steps, t->config->run_dir);
   }
   if (t->meter.running) ++t->meter.steps;
-  if (lap_saver_can_advance(t->saver, r->writing)) {
-    pause_counting(t);
-    LAP_TRY(lap_saver_advance(t->saver, status));
-  }
+  LAP_TRY(lap_saver_after_step(t->saver, r->writing, status));
   bool improved = false;
   if (evaluation_is_due(t)) LAP_TRY(evaluate(t, &improved, status));
   if (step == total || r->checkpoint || due(step, t->config->checkpoint.every_steps) ||

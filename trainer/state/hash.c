@@ -92,7 +92,6 @@ static void hash_chunk(const lap_state *state, lap_state_kind kind, const chunk 
 
 struct lap_state_digests {
   const lap_state *state;
-  lap_comm *comm;
   int kinds;
   char *head; /* what is hashed before the tensors */
   chunk_list list;
@@ -103,11 +102,8 @@ struct lap_state_digests {
 /* Collective. Takes over `head`. */
 static lap_state_digests *begin(const lap_state *state, int kinds, char *head) {
   lap_state_digests *d = lap_allocate(1, sizeof *d);
-  *d = (lap_state_digests){.state = state,
-                           .comm = state->placement.comm,
-                           .kinds = kinds,
-                           .head = head,
-                           .list = list_chunks(state)};
+  *d =
+      (lap_state_digests){.state = state, .kinds = kinds, .head = head, .list = list_chunks(state)};
   for (int kind = 0; kind < kinds; ++kind)
     d->tails[kind] = fetch_tails(state, (lap_state_kind)kind, &d->list);
   return d;
@@ -176,14 +172,14 @@ static void hash_tensors(const lap_parameters *all, int kinds, const chunk_diges
   }
 }
 
-void lap_state_digests_finish(lap_state_digests *d, char hex[LAP_SHA256_HEX]) {
+void lap_state_digests_finish(lap_state_digests *d, lap_comm *comm, char hex[LAP_SHA256_HEX]) {
   assert(d->digests);
   void *all;
   size_t *sizes;
-  lap_gather_to_root(d->comm, d->digests, (size_t)d->list.count * sizeof *d->digests, &all, &sizes);
-  if (lap_comm_rank(d->comm) == 0) {
+  lap_gather_to_root(comm, d->digests, (size_t)d->list.count * sizeof *d->digests, &all, &sizes);
+  if (lap_comm_rank(comm) == 0) {
     size_t total = 0;
-    for (int rank = 0; rank < lap_comm_size(d->comm); ++rank) total += sizes[rank];
+    for (int rank = 0; rank < lap_comm_size(comm); ++rank) total += sizes[rank];
     total /= sizeof(chunk_digests);
     qsort(all, total, sizeof(chunk_digests), by_position);
     lap_sha256_stream *stream = lap_sha256_create();
@@ -193,7 +189,7 @@ void lap_state_digests_finish(lap_state_digests *d, char hex[LAP_SHA256_HEX]) {
     lap_sha256_finish(stream, digest);
     lap_sha256_hex(digest, hex);
   }
-  lap_broadcast(d->comm, hex, LAP_SHA256_HEX, 0);
+  lap_broadcast(comm, hex, LAP_SHA256_HEX, 0);
   free(all);
   free(sizes);
   lap_state_digests_destroy(d);
@@ -202,7 +198,7 @@ void lap_state_digests_finish(lap_state_digests *d, char hex[LAP_SHA256_HEX]) {
 /* Collective. All three parts. */
 static void hash_all(lap_state_digests *digests, char hex[LAP_SHA256_HEX]) {
   lap_state_digests_compute(digests, true);
-  lap_state_digests_finish(digests, hex);
+  lap_state_digests_finish(digests, digests->state->placement.comm, hex);
 }
 
 lap_state_digests *lap_state_digests_begin(const lap_state *state) {

@@ -29,8 +29,8 @@ typedef struct lap_state_digests lap_state_digests;
 lap_state_digests *lap_state_digests_begin(const lap_state *state);
 /* Not collective, from any thread; `parallel`: by all OpenMP threads. */
 void lap_state_digests_compute(lap_state_digests *digests, bool parallel);
-/* Collective. Destroys. */
-void lap_state_digests_finish(lap_state_digests *digests, char hex[LAP_SHA256_HEX]);
+/* Collective by `comm`, which may be that of another thread (lap_comm_beside). Destroys. */
+void lap_state_digests_finish(lap_state_digests *digests, lap_comm *comm, char hex[LAP_SHA256_HEX]);
 /* Not collective. Without the result; NULL is fine. */
 void lap_state_digests_destroy(lap_state_digests *digests);
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,6 +61,43 @@ static bool has_name(const world *w, const char *name) {
   return found;
 }
 
+/* --- faults, by the wrapped lap_payload_write --- */
+
+/* In the copy of the last rank, of all kinds the last one, before it is written or after that; or
+ * in the file of rank 0. */
+static enum { NEVER, BEFORE, AFTER, IN_FILE } flips;
+/* Threads write nothing until they are let go. */
+static atomic_bool held;
+
+static void hold(void) { atomic_store(&held, true); }
+static void let_go(void) { atomic_store(&held, false); }
+
+static void flip_in(const char *path) {
+  const int descriptor = open(path, O_RDWR);
+  char byte;
+  assert_int_equal(pread(descriptor, &byte, 1, 5000), 1);
+  byte ^= 4;
+  assert_int_equal(pwrite(descriptor, &byte, 1, 5000), 1);
+  close(descriptor);
+}
+
+lap_code __real_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status) {
+  const lap_comm *comm = state->placement.comm;
+  float *value = state->values[LAP_EXP_AVG_SQ] + 3;
+  const int rank = lap_comm_rank(comm), last = lap_comm_size(comm) - 1;
+  while (atomic_load(&held)) usleep(1000);
+  if (rank == last && flips == BEFORE) *value += 1;
+  const lap_code code = __real_lap_payload_write(state, list, descriptor, path, status);
+  if (rank == last && flips == AFTER) *value += 1;
+  if (rank == 0 && flips == IN_FILE) flip_in(path);
+  return code;
+}
+
 static void the_state_may_change_meanwhile(void **context) {
   world *w = *context;
   const fixture_layout layouts[] = {fixture_replicated, fixture_sharded, fixture_full};
@@ -68,20 +106,20 @@ static void the_state_may_change_meanwhile(void **context) {
     lap_state *state = fixture_state("small", w->comm, layouts[i], 100 + i);
     char expected[LAP_SHA256_HEX], name[32];
     lap_state_sha256(state, expected);
+    hold();
     begin(writer, state);
     fixture_fill(state, 9000);
-    int parts = 0;
     lap_status status;
     snprintf(name, sizeof name, "step-%08d", (int)(100 + i));
-    while (lap_checkpoint_in_flight(writer)) {
-      wait_until_idle(writer);
-      lap_barrier(w->comm);
-      if (parts < 2) assert_false(has_name(w, name)); /* written, read back, named */
-      lap_barrier(w->comm);
-      if (lap_checkpoint_advance(writer, &status) != LAP_OK) fail_msg("%s", status.message);
-      ++parts;
-    }
-    assert_int_equal(parts, 3);
+    lap_barrier(w->comm);
+    assert_false(has_name(w, name));
+    assert_true(lap_checkpoint_is_busy(writer));
+    let_go();
+    wait_until_idle(writer);
+    assert_true(has_name(w, name)); /* which it has while the others are at their steps */
+    assert_true(lap_checkpoint_in_flight(writer));
+    if (lap_checkpoint_finish(writer, &status) != LAP_OK) fail_msg("%s", status.message);
+    assert_false(lap_checkpoint_in_flight(writer));
     assert_string_equal(lap_checkpoint_last(writer)->state_sha256, expected);
     assert_int_equal(lap_checkpoint_last(writer)->step, 100 + i);
     world_expect_newest(w, 100 + i, NULL);
@@ -121,24 +159,6 @@ static void one_writer_writes_many(void **context) {
   lap_checkpoint_writer_destroy(writer);
 }
 
-/* In the copy of the last rank, of all kinds the last one, before it is written or after that. */
-static enum { NEVER, BEFORE, AFTER } flips;
-
-lap_code __real_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status);
-lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status);
-lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status) {
-  const lap_comm *comm = state->placement.comm;
-  float *value = state->values[LAP_EXP_AVG_SQ] + 3;
-  const bool here = lap_comm_rank(comm) == lap_comm_size(comm) - 1;
-  if (here && flips == BEFORE) *value += 1;
-  const lap_code code = __real_lap_payload_write(state, list, descriptor, path, status);
-  if (here && flips == AFTER) *value += 1;
-  return code;
-}
-
 static void a_copy_that_changes_in_memory_is_no_checkpoint(void **context) {
   world *w = *context;
   world_write_step(w, 110);
@@ -165,17 +185,6 @@ static void a_copy_that_changes_in_memory_is_no_checkpoint(void **context) {
   lap_checkpoint_writer_destroy(writer);
 }
 
-static void flip_in(const char *directory) {
-  char *path = lap_format("%s/rank-00000.bin", directory);
-  const int descriptor = open(path, O_RDWR);
-  char byte;
-  assert_int_equal(pread(descriptor, &byte, 1, 5000), 1);
-  byte ^= 4;
-  assert_int_equal(pwrite(descriptor, &byte, 1, 5000), 1);
-  close(descriptor);
-  free(path);
-}
-
 /* The disk gives back other bytes than it was given. */
 static void what_is_read_back_otherwise_does_not_count(void **context) {
   world *w = *context;
@@ -183,17 +192,10 @@ static void what_is_read_back_otherwise_does_not_count(void **context) {
   lap_checkpoint_writer *writer = writer_of(w, NULL);
   lap_state *state = fixture_state("small", w->comm, fixture_sharded, 120);
   lap_status status;
+  flips = IN_FILE;
   begin(writer, state);
-  wait_until_idle(writer);
-  lap_barrier(w->comm);
-  if (world_root(w)) {
-    char *temporary = temporary_of(w);
-    flip_in(temporary);
-    free(temporary);
-  }
-  lap_barrier(w->comm);
-  assert_int_equal(lap_checkpoint_advance(writer, &status), LAP_OK);
   assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_DATA);
+  flips = NEVER;
   assert_false(lap_checkpoint_in_flight(writer));
   if (!strstr(status.message, "rank-00000.bin: tensor ") ||
       !strstr(status.message, "read back with checksum"))
@@ -222,12 +224,14 @@ static void a_job_that_was_taken_over_publishes_nothing(void **context) {
   }
   lap_checkpoint_writer *writer = writer_of(w, lock);
   lap_state *state = fixture_state("small", w->comm, fixture_sharded, 120);
+  hold();
   begin(writer, state);
   char *epoch = lap_format("%s/.epoch", w->directory);
   static const char theirs[] = "epoch 2\nprocess 5 on another\nstarted 1\n";
   if (world_root(w))
     assert_int_equal(lap_file_write(epoch, theirs, strlen(theirs), &status), LAP_OK);
   lap_barrier(w->comm);
+  let_go();
   assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_USAGE);
   if (!strstr(status.message, "another job has taken over (process 5 on another, epoch 2"))
     fail_msg("%s", status.message);
