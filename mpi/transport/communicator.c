@@ -70,7 +70,7 @@ struct lap_comm {
     int waiting, in_flight;
     uint64_t moves;
   } user[2];
-  bool joining; /* this one waits for the thread of the one beside it */
+  bool waits_beside; /* the main thread, for what is beside */
   int64_t heartbeat_bytes;
   bool idle;     /* this rank has been left out */
   bool unhashed; /* exchanges that are submitted from now on */
@@ -122,7 +122,7 @@ static void complete_exchanges(lap_comm *comm, const uint64_t *numbers, int coun
 static void look_at_ranks(lap_comm *comm) {
   char activity[ACTIVITY_SIZE];
   memcpy(activity, comm->activity, sizeof activity);
-  const bool also = comm->joining;
+  const bool also = comm->waits_beside;
   const lap_watch_facts facts = {
       .watchdog_seconds = comm->watchdog_seconds,
       .patience_seconds = comm->patience_seconds,
@@ -429,6 +429,7 @@ bool lap_comm_is_done(lap_comm *comm, lap_comm_ticket ticket) {
 }
 
 void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
+  if (ticket == 0) return;
   const bool beside = comm->of != comm;
   comm = comm->of;
   assert(!pthread_equal(pthread_self(), comm->thread));
@@ -445,18 +446,6 @@ void lap_comm_wait(lap_comm *comm, lap_comm_ticket ticket) {
 
 void lap_comm_run_exchange(lap_comm *comm, const lap_exchange *exchange) {
   lap_comm_wait(comm, lap_comm_start_exchange(comm, exchange));
-}
-
-static void set_joining(lap_comm *comm, bool joining) {
-  pthread_mutex_lock(&comm->mutex);
-  comm->joining = joining;
-  pthread_mutex_unlock(&comm->mutex);
-}
-
-void lap_comm_join(lap_comm *comm, pthread_t thread) {
-  set_joining(comm, true);
-  pthread_join(thread, NULL);
-  set_joining(comm, false);
 }
 
 /* --- questions and settings --- */
@@ -500,6 +489,12 @@ void lap_comm_set_hashes(lap_comm *comm, bool on) {
   pthread_mutex_unlock(&comm->mutex);
 }
 
+void lap_comm_set_waits_beside(lap_comm *comm, bool waits) {
+  pthread_mutex_lock(&comm->mutex);
+  comm->waits_beside = waits;
+  pthread_mutex_unlock(&comm->mutex);
+}
+
 void lap_comm_set_activity(lap_comm *comm, const char *activity) {
   pthread_mutex_lock(&comm->mutex);
   snprintf(comm->activity, sizeof comm->activity, "%s", activity);
@@ -521,9 +516,13 @@ int64_t lap_comm_heartbeat_bytes(lap_comm *comm) {
   return bytes;
 }
 
-lap_traffic *lap_comm_traffic(lap_comm *comm) { return lap_messages_sent(comm->messages); }
+lap_traffic *lap_comm_traffic(lap_comm *comm) {
+  assert(comm->of == comm);
+  return lap_messages_sent(comm->messages);
+}
 
 uint64_t lap_comm_check_bytes(const lap_comm *comm) {
+  assert(comm->of == comm);
   return lap_messages_check_bytes(comm->messages);
 }
 

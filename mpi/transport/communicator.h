@@ -19,7 +19,6 @@
 #ifndef LAP_MPI_TRANSPORT_COMMUNICATOR_H
 #define LAP_MPI_TRANSPORT_COMMUNICATOR_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -92,15 +91,15 @@ uint64_t lap_comm_check_bytes(const lap_comm *comm);
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 
-/* Not collective. The same ranks, for one more thread of each: exchanges by it match those of the
- * other ranks by theirs alone, and move while `comm` is at its own. For questions, exchanges and
- * what is made of them (agree.h); settings are those of `comm`, except that its messages always
- * have hashes. What it sends is counted nowhere, waits for it are not exposed, and the watchdog
- * looks at the main thread. Lives as long as `comm`. */
+/* Not collective. The same ranks, for one more thread of each, which has to end before
+ * lap_comm_finish: exchanges by it match those of the other ranks by theirs alone, in an order of
+ * their own, and move while `comm` is at others. For ranks, hosts and nodes, exchanges, and what is
+ * made of these (agree.h); its messages always have hashes. What it sends is counted nowhere, waits
+ * for it are not exposed, and the watchdog looks at the main thread. Lives as long as `comm`. */
 lap_comm *lap_comm_beside(lap_comm *comm);
-/* Not collective. Waits for the end of the thread that uses lap_comm_beside. For the watchdog this
- * rank moves and waits as that thread does meanwhile. */
-void lap_comm_join(lap_comm *comm, pthread_t thread);
+/* Not collective. Whether the main thread waits, from here on, for what is beside, or does it
+ * itself: for the watchdog this rank then moves and waits as that does too. */
+void lap_comm_set_waits_beside(lap_comm *comm, bool waits);
 
 /* --- for the modules of mpi/ --- */
 

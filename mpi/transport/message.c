@@ -478,9 +478,16 @@ double lap_messages_longest_wait(const lap_messages *m) {
   return m->in_flight > 0 ? m->exchanges[0]->waited : 0;
 }
 
+/* The oldest exchange; one beside the others only where there are no others. */
+static const pending_exchange *waited_for(const lap_messages *m) {
+  for (int i = 0; i < m->in_flight; ++i)
+    if (!m->exchanges[i]->mode.beside) return m->exchanges[i];
+  return m->exchanges[0];
+}
+
 void lap_messages_describe_wait(const lap_messages *m, char *text, size_t size) {
   enum { NAMED = 4 };
-  const pending_exchange *pending = m->exchanges[0];
+  const pending_exchange *pending = waited_for(m);
   bool *missing = lap_allocate(m->size, sizeof *missing);
   for (int i = 0; i < pending->count; ++i) {
     int complete = 0;

@@ -3,7 +3,7 @@
  * The communication thread looks again and again: it sends heartbeats, hears those of its peers
  * (heartbeat.h), and asks Linux what the other threads of its own process do. A rank moves while
  * its threads use processor time, more than helpers that wake up now and then, or while exchanges
- * begin and end. The job has to end where
+ * of the main thread begin and end. The job has to end where
  *
  *   a peer is silent          its process is stopped, dead or cut off: it cannot speak for itself
  *   this rank stands still    in a system call, and does not wait for other ranks
@@ -33,8 +33,8 @@ typedef struct lap_watch lap_watch;
 typedef struct {
   double watchdog_seconds;
   double patience_seconds; /* that this rank may stand still on purpose; 0: none */
-  uint64_t exchanges;      /* begun and completed: a new number is a movement */
-  bool waiting;            /* the main thread waits for an exchange */
+  uint64_t exchanges;      /* begun and completed by the main thread: a new number is a movement */
+  bool waiting;            /* the main thread waits for an exchange, or for who does */
   bool leaving;            /* this rank has nothing more to do but to end */
   const char *activity;    /* what the main thread is doing */
 } lap_watch_facts;

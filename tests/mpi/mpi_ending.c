@@ -153,7 +153,27 @@ static void *wait_beside(void *comm) {
 /* The same of another thread, for which the main threads of all ranks wait. */
 static void wait_for_who_waits_for_a_disk(lap_comm *comm) {
   pthread_t thread;
-  if (pthread_create(&thread, NULL, wait_beside, comm) == 0) lap_comm_join(comm, thread);
+  if (pthread_create(&thread, NULL, wait_beside, comm) != 0) return;
+  lap_comm_set_waits_beside(comm, true);
+  pthread_join(thread, NULL);
+  lap_comm_set_waits_beside(comm, false);
+}
+
+static void *meet_beside(void *comm) {
+  for (int i = 0; i < 10; ++i) {
+    sleep_seconds(0.7);
+    lap_barrier(lap_comm_beside(comm));
+  }
+  return NULL;
+}
+
+/* Rank 1 reads what nobody writes, while its other thread gets on. */
+static void read_while_others_meet(lap_comm *comm) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, meet_beside, comm) != 0) return;
+  if (lap_comm_rank(comm) == 1) read_for_ever();
+  lap_barrier(comm);
+  pthread_join(thread, NULL);
 }
 
 /* Rank 1 starts MPI, by itself, and then does nothing, as one whose messages get lost. */
@@ -189,6 +209,7 @@ int main(int argc, char **argv) {
   if (odd && strcmp(scenario, "read") == 0) read_for_ever();
   if (strcmp(scenario, "idle") == 0) be_idle(comm);
   if (strcmp(scenario, "disk") == 0) wait_for_a_disk(comm);
+  if (strcmp(scenario, "read_beside") == 0) read_while_others_meet(comm);
   if (strcmp(scenario, "disk_beside") == 0) wait_for_who_waits_for_a_disk(comm);
   if (strcmp(scenario, "damage") == 0) damage(comm, true);
   if (strcmp(scenario, "damage_unseen") == 0) damage(comm, false);

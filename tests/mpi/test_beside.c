@@ -1,11 +1,11 @@
-/* beside: two threads of each rank are at exchanges of their own, which never match each other's. */
+/* beside: two threads of each rank are at exchanges of their own, which never match those of the
+ * other. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmocka.h>

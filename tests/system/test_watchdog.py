@@ -15,6 +15,8 @@ from harness import Test, environment, finish, kill_group, processes_of, start, 
 SECONDS = 4
 # What mpirun takes to end a job, on a busy machine.
 ENDING_SECONDS = 6
+# Within which the others know what a rank does: three of its heartbeats.
+HEARD_OF_SECONDS = 0.2
 RANKS = 3
 
 # A rank V that comes to a file whose path has PART does something else than its file system would: it stops, or waits.
@@ -163,9 +165,10 @@ class Stopped(Watchdog):
         out = self.workspace / "cache"
         process = self.start("teach", "--from", run, "--tokens", tokens, "--out", out, "--k", "8", "--watchdog-seconds",
                              str(SECONDS))
-        while process.poll() is None and not list(out.rglob("*.parts/*")):
+        while process.poll() is None and not list(out.rglob("*-000001.part")):  # the first of rank 1
             time.sleep(0.002)
-        self.stop_and_assert(process, 1, r"teach shard 1/\d+")
+        time.sleep(HEARD_OF_SECONDS)
+        self.stop_and_assert(process, 1, r"teach shard \d/6")
         process = self.start("eval", run, "--tokens", tokens, "--context", "24", "--stride", "1", "--watchdog-seconds",
                              str(SECONDS))
         self.ranks_of(process)

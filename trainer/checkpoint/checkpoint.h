@@ -86,8 +86,8 @@ typedef struct {
   char state_sha256[LAP_SHA256_HEX];
   int64_t bytes;         /* of payload, of this rank */
   double held_seconds;   /* that this rank's main thread spent in begin and finish */
-  double thread_seconds; /* of a core, that this rank's threads took */
-  double seconds;        /* from begin to its name */
+  double thread_seconds; /* of a core, that this rank's thread took */
+  double seconds;        /* from begin until all ranks know that it has its name */
   bool was_there;        /* a whole one, so that nothing was written */
   lap_status pruned;     /* rank 0: what could not be deleted; "" */
 } lap_checkpoint_result;
@@ -111,8 +111,8 @@ lap_code lap_checkpoint_begin(lap_checkpoint_writer *writer, const lap_state *st
 bool lap_checkpoint_in_flight(const lap_checkpoint_writer *writer);
 /* Not collective. Whether this rank's thread still works; lap_checkpoint_finish would wait. */
 bool lap_checkpoint_is_busy(const lap_checkpoint_writer *writer);
-/* Collective. Waits for the threads of all ranks, after which none is in flight; where none is, it
- * does nothing. An error is that of lap_checkpoint_write, or LAP_NONFINITE where the copy has
+/* Collective. Waits until all ranks are done with it, after which none is in flight; where none is,
+ * it does nothing. An error is that of lap_checkpoint_write, or LAP_NONFINITE where the copy has
  * changed in memory before it was written and hashed. */
 lap_code lap_checkpoint_finish(lap_checkpoint_writer *writer, lap_status *status);
 /* Not collective. Of the last one that was published, or was there. */

@@ -41,7 +41,7 @@ struct lap_checkpoint_writer {
   bool in_flight; /* the rest is of that one */
   worker worker;
   bool behind;
-  lap_comm *workers; /* by which they meet: another thread's than `comm` where behind */
+  lap_comm *meeting; /* of the workers: that beside `comm` where behind, else `comm` */
   lap_checkpoint_draft draft;
   lap_checkpoint_keep keep;
   bool prunes;
@@ -162,7 +162,7 @@ static lap_code reserve(lap_checkpoint_writer *w, lap_status *status) {
   return lap_agree(w->comm, status);
 }
 
-/* --- the work: all ranks meet by `workers` --- */
+/* --- the work: all ranks meet by `meeting` --- */
 
 static lap_code write_own(lap_checkpoint_writer *w, lap_status *status) {
   lap_code code = LAP_OK;
@@ -197,11 +197,11 @@ static void exchange_pieces(lap_checkpoint_writer *w) {
   void *theirs, *all;
   size_t their_bytes, *bytes, total = 0;
   w->neighbour = (rank + shift) % ranks;
-  lap_send_receive(w->workers, (rank + ranks - shift) % ranks, list->piece, mine, w->neighbour,
+  lap_send_receive(w->meeting, (rank + ranks - shift) % ranks, list->piece, mine, w->neighbour,
                    &theirs, &their_bytes);
   w->neighbours = theirs;
   w->neighbours_count = (int)(their_bytes / sizeof *w->neighbours);
-  lap_gather_to_root(w->workers, list->piece, mine, &all, &bytes);
+  lap_gather_to_root(w->meeting, list->piece, mine, &all, &bytes);
   if (!bytes) return;
   for (int r = 0; r < ranks; ++r) total += bytes[r];
   free(bytes);
@@ -213,7 +213,7 @@ static void exchange_pieces(lap_checkpoint_writer *w) {
 /* Collective. */
 static void finish_digests(lap_checkpoint_writer *w) {
   if (!w->digests) return;
-  lap_state_digests_finish(w->digests, w->workers, w->result.state_sha256);
+  lap_state_digests_finish(w->digests, w->meeting, w->result.state_sha256);
   w->digests = NULL;
   memcpy(w->draft.header.state_sha256, w->result.state_sha256, LAP_SHA256_HEX);
 }
@@ -238,13 +238,13 @@ static lap_code publish(lap_checkpoint_writer *w, lap_status *status) {
 /* Collective. */
 static lap_code work_together(lap_checkpoint_writer *w, lap_status *status) {
   status->code = write_own(w, status);
-  LAP_TRY(lap_agree(w->workers, status));
+  LAP_TRY(lap_agree(w->meeting, status));
   exchange_pieces(w);
   finish_digests(w);
   status->code = read_neighbours(w, status);
-  LAP_TRY(lap_agree(w->workers, status));
+  LAP_TRY(lap_agree(w->meeting, status));
   if (is_root(w)) status->code = publish(w, status);
-  return lap_agree(w->workers, status);
+  return lap_agree(w->meeting, status);
 }
 
 static void work(lap_checkpoint_writer *w) {
@@ -266,7 +266,7 @@ static void *work_on_thread(void *writer) {
 /* Collective. Signals stay with the main thread. Where there is no thread to be had, the caller
  * works. */
 static void start_work(lap_checkpoint_writer *w) {
-  w->workers = w->behind ? lap_comm_beside(w->comm) : w->comm;
+  w->meeting = w->behind ? lap_comm_beside(w->comm) : w->comm;
   atomic_store(&w->worker.done, false);
   w->worker.threaded = false;
   if (w->behind) {
@@ -276,7 +276,10 @@ static void start_work(lap_checkpoint_writer *w) {
     w->worker.threaded = pthread_create(&w->worker.thread, NULL, work_on_thread, w) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
   }
-  if (!w->worker.threaded) work(w);
+  if (w->worker.threaded) return;
+  lap_comm_set_waits_beside(w->comm, w->behind);
+  work(w);
+  lap_comm_set_waits_beside(w->comm, false);
 }
 
 /* --- its end --- */
@@ -311,7 +314,9 @@ static void end(lap_checkpoint_writer *w, lap_code code) {
 lap_code lap_checkpoint_finish(lap_checkpoint_writer *w, lap_status *status) {
   if (!w->in_flight) return LAP_OK;
   const double start = lap_clock_seconds();
-  if (w->worker.threaded) lap_comm_join(w->comm, w->worker.thread);
+  lap_comm_set_waits_beside(w->comm, true);
+  if (w->worker.threaded) pthread_join(w->worker.thread, NULL);
+  lap_comm_set_waits_beside(w->comm, false);
   *status = w->worker.outcome;
   end(w, status->code);
   w->result.held_seconds += lap_clock_seconds() - start;

@@ -21,7 +21,7 @@ typedef struct {
   int64_t written, behind;     /* checkpoints; those of them behind the steps */
   double held_seconds;         /* that those behind held steps up */
   double wait_seconds;         /* that the others did, and one that had to be waited for */
-  double seconds;              /* from begin to publication, summed over those behind */
+  double seconds;              /* until all ranks knew their names, summed over those behind */
   double thread_seconds;       /* of a core, that their threads took */
   int64_t steps, steps_beside; /* without one in flight but the first; with one */
   double step_seconds, step_seconds_beside; /* of all of these */

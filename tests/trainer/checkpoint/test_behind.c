@@ -1,7 +1,9 @@
 /* behind: a checkpoint that is written while its state goes on changing holds what the state was,
  * and counts only once another rank has read it back and nobody has taken over. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -24,7 +26,62 @@
 
 static const lap_checkpoint_keep keep_two = {.keep = 2, .best_step = -1};
 
+/* --- faults, by the wrapped lap_payload_write --- */
+
+/* In the copy of the last rank, of all kinds the last one, before it is written or after that; or
+ * in the file of rank 0. */
+static enum { NEVER, BEFORE, AFTER, IN_FILE } flips;
+/* Threads write nothing until they are let go. */
+static atomic_bool held;
+
+static void hold(void) { atomic_store(&held, true); }
+static void let_go(void) { atomic_store(&held, false); }
+
+/* On a thread that cmocka knows nothing of. */
+static void flip_in(const char *path) {
+  const int descriptor = open(path, O_RDWR);
+  char byte;
+  if (pread(descriptor, &byte, 1, 5000) != 1) abort();
+  byte ^= 4;
+  if (pwrite(descriptor, &byte, 1, 5000) != 1) abort();
+  close(descriptor);
+}
+
+lap_code __real_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status);
+lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
+                                  int descriptor, const char *path, lap_status *status) {
+  const lap_comm *comm = state->placement.comm;
+  float *value = state->values[LAP_EXP_AVG_SQ] + 3;
+  const int rank = lap_comm_rank(comm), last = lap_comm_size(comm) - 1;
+  while (atomic_load(&held)) usleep(1000);
+  if (rank == last && flips == BEFORE) *value += 1;
+  const lap_code code = __real_lap_payload_write(state, list, descriptor, path, status);
+  if (rank == last && flips == AFTER) *value += 1;
+  if (rank == 0 && flips == IN_FILE) flip_in(path);
+  return code;
+}
+
+static bool no_threads; /* are to be had */
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument) {
+  return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
+}
+
+/* --- */
+
+/* Of a test before it, which may have failed halfway, nothing is left. */
 static lap_checkpoint_writer *writer_of(world *w, const lap_directory_lock *lock) {
+  let_go();
+  flips = NEVER;
+  no_threads = false;
   const lap_checkpoint_extras extras = {.config_text = "seed: 1\n",
                                         .numbers = w->numbers,
                                         .inputs_text = "{\"data.train\": []}\n",
@@ -59,43 +116,6 @@ static bool has_name(const world *w, const char *name) {
   const bool found = lap_file_exists(path);
   free(path);
   return found;
-}
-
-/* --- faults, by the wrapped lap_payload_write --- */
-
-/* In the copy of the last rank, of all kinds the last one, before it is written or after that; or
- * in the file of rank 0. */
-static enum { NEVER, BEFORE, AFTER, IN_FILE } flips;
-/* Threads write nothing until they are let go. */
-static atomic_bool held;
-
-static void hold(void) { atomic_store(&held, true); }
-static void let_go(void) { atomic_store(&held, false); }
-
-static void flip_in(const char *path) {
-  const int descriptor = open(path, O_RDWR);
-  char byte;
-  assert_int_equal(pread(descriptor, &byte, 1, 5000), 1);
-  byte ^= 4;
-  assert_int_equal(pwrite(descriptor, &byte, 1, 5000), 1);
-  close(descriptor);
-}
-
-lap_code __real_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status);
-lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status);
-lap_code __wrap_lap_payload_write(const lap_state *state, lap_checkpoint_pieces *list,
-                                  int descriptor, const char *path, lap_status *status) {
-  const lap_comm *comm = state->placement.comm;
-  float *value = state->values[LAP_EXP_AVG_SQ] + 3;
-  const int rank = lap_comm_rank(comm), last = lap_comm_size(comm) - 1;
-  while (atomic_load(&held)) usleep(1000);
-  if (rank == last && flips == BEFORE) *value += 1;
-  const lap_code code = __real_lap_payload_write(state, list, descriptor, path, status);
-  if (rank == last && flips == AFTER) *value += 1;
-  if (rank == 0 && flips == IN_FILE) flip_in(path);
-  return code;
 }
 
 static void the_state_may_change_meanwhile(void **context) {
@@ -155,6 +175,22 @@ static void one_writer_writes_many(void **context) {
   assert_non_null(strstr(after, "step-00000004"));
   free(before);
   free(after);
+  lap_state_destroy(state);
+  lap_checkpoint_writer_destroy(writer);
+}
+
+/* It meets the other ranks' threads itself, at once. */
+static void a_rank_that_gets_no_thread_does_the_work_itself(void **context) {
+  world *w = *context;
+  lap_checkpoint_writer *writer = writer_of(w, NULL);
+  lap_state *state = fixture_state("small", w->comm, fixture_sharded, 130);
+  no_threads = lap_comm_rank(w->comm) == lap_comm_size(w->comm) - 1;
+  begin(writer, state);
+  if (no_threads) assert_false(lap_checkpoint_is_busy(writer));
+  fixture_fill(state, 9000);
+  lap_status status;
+  assert_int_equal(lap_checkpoint_finish(writer, &status), LAP_OK);
+  world_expect_newest(w, 130, NULL);
   lap_state_destroy(state);
   lap_checkpoint_writer_destroy(writer);
 }
@@ -276,6 +312,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(the_state_may_change_meanwhile),
       IN_DIRECTORY(one_writer_writes_many),
+      IN_DIRECTORY(a_rank_that_gets_no_thread_does_the_work_itself),
       IN_DIRECTORY(a_copy_that_changes_in_memory_is_no_checkpoint),
       IN_DIRECTORY(what_is_read_back_otherwise_does_not_count),
       IN_DIRECTORY(a_job_that_was_taken_over_publishes_nothing),

@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,6 @@ enum { MOST_RANKS = 8 };
 static unsigned second_host;
 static int written_by; /* the rank whose file this one was given to read back last */
 
-int __real_lap_comm_node(const lap_comm *comm, int rank);
 int __wrap_lap_comm_node(const lap_comm *comm, int rank);
 int __wrap_lap_comm_node(const lap_comm *comm, int rank) {
   (void)comm;
