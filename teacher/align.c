@@ -9,6 +9,7 @@
 #include "dataset/special_ids.h"
 #include "teacher/cache_internal.h"
 #include "teacher/cache_row.h"
+#include "teacher/rows_digest.h"
 
 /* Shards with fewer than LEAST_ALONE rows are compared together. LEAST_SCORED: below it a standard
  * error says nothing. */
@@ -300,9 +301,23 @@ static void add_sums(lap_alignment *to, const lap_alignment *from) {
   add_sum(&to->before_alike, &from->before_alike);
 }
 
-static void notice_weakness(lap_cache *cache, const lap_alignment *all) {
+/* Rows that are not those whose digest the file carries say more than that they are weak. */
+static bool notice_other_rows(lap_cache *cache) {
+  lap_status status;
+  for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
+    const lap_cache_shard *of = &cache->shard[i];
+    if (!of->is_tried) continue;
+    if (lap_rows_digest_confirm(of->path, of->rows_sha256, of->digest, &status) == LAP_OK) continue;
+    cache->notice = lap_copy_string(status.message);
+    return true;
+  }
+  return false;
+}
+
+static void notice_what_is_odd(lap_cache *cache, const lap_alignment *all) {
   free(cache->notice);
   cache->notice = NULL;
+  if (notice_other_rows(cache)) return;
   if (lap_codec_is_drawn(cache->schema.codec) || !lap_alignment_is_weak(all)) return;
   cache->notice = lap_format(
       "%s: over %" PRIu64
@@ -328,7 +343,7 @@ lap_code lap_cache_check_shift(lap_cache *cache, const lap_alignment *alignments
     }
   }
   if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, by_flags, status);
-  notice_weakness(cache, &all);
+  notice_what_is_odd(cache, &all);
   cache->lacks_tail =
       cache->schema.codec == LAP_CODEC_TOPK && all.rows > 0 && all.whole_rows == all.rows;
   return LAP_OK;

@@ -49,7 +49,10 @@ lap_cache *lap_cache_of_epoch(lap_cache *cache, uint64_t epoch) {
 const lap_cache_schema *lap_cache_schema_of(const lap_cache *cache) { return &cache->schema; }
 const lap_token_set *lap_cache_tokens(const lap_cache *cache) { return cache->tokens; }
 
-const char *lap_cache_notice(const lap_cache *cache) { return cache->notice; }
+const char *lap_cache_notice(const lap_cache *cache) {
+  while (cache->next && !cache->notice) cache = cache->next;
+  return cache->notice;
+}
 
 bool lap_cache_lacks_tail(const lap_cache *cache) { return cache->lacks_tail; }
 

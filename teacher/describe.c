@@ -4,6 +4,7 @@
 
 #include "teacher/align.h"
 #include "teacher/cache_internal.h"
+#include "teacher/rows_digest.h"
 
 enum { CHECK_ROWS = 2048 };
 
@@ -118,4 +119,10 @@ lap_code lap_cache_check_all(lap_cache *cache, size_t shard, const lap_progress_
   }
   lap_cache_rows_destroy(rows);
   return code;
+}
+
+lap_code lap_cache_confirm_rows(lap_cache *cache, size_t shard, lap_status *status) {
+  LAP_TRY(lap_cache_try_rows(cache, shard, status));
+  const lap_cache_shard *of = &cache->shard[shard];
+  return lap_rows_digest_confirm(of->path, of->rows_sha256, of->digest, status);
 }

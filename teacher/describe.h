@@ -48,4 +48,8 @@ lap_code lap_cache_describe(lap_cache *cache, size_t shard, lap_cache_descriptio
 lap_code lap_cache_check_all(lap_cache *cache, size_t shard, const lap_progress_hook *hook,
                              lap_status *status);
 
+/* LAP_DATA where the rows of one shard do not have the rows_sha256 that their file carries. Reads
+ * them all, unless that was done. */
+lap_code lap_cache_confirm_rows(lap_cache *cache, size_t shard, lap_status *status);
+
 #endif

@@ -8,6 +8,7 @@
 #include "teacher/cache_file.h"
 #include "teacher/cache_row.h"
 #include "teacher/cache_sandbox.h"
+#include "teacher/rows_digest.h"
 
 enum { BLOCK_SLOTS = 1 << 19, RUNS = 64, RUN_ROWS = 64 };
 
@@ -141,8 +142,10 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
 lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progress_hook *hook,
                               lap_status *status) {
   reader r;
-  uint8_t digest[LAP_SHA256_SIZE]; /* only that every row can be read matters */
-  LAP_TRY(lap_cache_file_try(path, "", digest, status));
+  lap_cache_identity identity;
+  uint8_t digest[LAP_SHA256_SIZE];
+  LAP_TRY(lap_cache_file_identity(path, &identity, status));
+  LAP_TRY(lap_cache_file_try(path, identity.tokens_sha256, digest, status));
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
   lap_progress_state progress = {.step = "check", .unit = "rows", .total = total};
@@ -163,5 +166,6 @@ lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progr
     if (code == LAP_OK) lap_progress_report(hook, progress);
   }
   close_reader(&r);
-  return code;
+  if (code != LAP_OK) return code;
+  return lap_rows_digest_confirm(path, identity.rows_sha256, digest, status);
 }

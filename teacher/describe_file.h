@@ -18,8 +18,9 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
                                  uint64_t *sampled, lap_status *status);
 
 /* Reads every row, twice: a child does it first. LAP_DATA naming the first that is neither a
- * distribution nor empty nor the last. *empty gets the number of empty rows. `hook`, unless NULL,
- * is told of the rows, block by block. */
+ * distribution nor empty nor the last, or where the rows do not have the rows_sha256 that the file
+ * carries. *empty gets the number of empty rows. `hook`, unless NULL, is told of the rows, block by
+ * block. */
 lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progress_hook *hook,
                               lap_status *status);
 

@@ -19,3 +19,14 @@ void lap_rows_digest_add(lap_sha256_stream *stream, const lap_cache_raw *raw, ui
   lap_sha256_add(stream, raw->logprob, rows * k * sizeof *raw->logprob);
   lap_sha256_add(stream, raw->tail_mass, rows * sizeof *raw->tail_mass);
 }
+
+lap_code lap_rows_digest_confirm(const char *path, const char *said,
+                                 const uint8_t digest[LAP_SHA256_SIZE], lap_status *status) {
+  char found[LAP_SHA256_HEX];
+  lap_sha256_hex(digest, found);
+  if (!said[0] || strcmp(said, found) == 0) return LAP_OK;
+  return lap_fail(status, LAP_DATA,
+                  "%s: its rows_sha256 is %s, and its rows have %s: they are not those that were "
+                  "written; write it again, or delete the attribute if they are right",
+                  path, said, found);
+}

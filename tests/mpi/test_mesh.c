@@ -230,7 +230,9 @@ static void neighbouring_lanes_are_sent_as_subtrees_and_others_one_by_one(void *
   assert_int_equal(roots[0].index, 1);
   assert_int_equal(roots[1].level, 1);
   assert_int_equal(roots[1].index, 1);
+  roots[3] = (lap_tree_node){7, 7}; /* behind those of three lanes */
   assert_int_equal(lap_roots_of_lanes(&leaves, (lap_lanes){0, 2, 3}, roots), 3);
+  assert_int_equal(roots[3].level, 7);
   for (int i = 0; i < 3; ++i) {
     assert_int_equal(roots[i].level, 0);
     assert_int_equal(roots[i].index, 2 * i);

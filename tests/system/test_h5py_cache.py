@@ -66,7 +66,8 @@ class H5pyCache(Test):
         source, path = sorted((self.workspace / "cache").glob("*.h5"))[0], self.workspace / "one.h5"
         with h5py.File(source) as ours, h5py.File(path, "w") as file:
             for name, value in ours.attrs.items():
-                file.attrs[name] = value
+                if name != "rows_sha256":  # of the values as they were
+                    file.attrs[name] = value
             change(file, {name: ours[name][...] for name in ("ids", "logprob", "tail_mass")})
         return lapidary("inspect", path, "--tokens", self.workspace / "tokens/*/*.h5", "--check")
 

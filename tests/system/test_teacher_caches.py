@@ -96,6 +96,21 @@ class Caches(Test):
                 del file.attrs["swapped_percent"]  # whoever does not say so is asked
         self.open(f"{out}/*.h5", 3, "rows look shifted by one")
 
+    def test_rows_that_are_not_those_that_were_written(self):
+        """Distributions all the same, so that nothing but the digest tells."""
+        cache, tokens = self.workspace / "other-rows", self.workspace / "tokens/train/*.h5"
+        shutil.copytree(self.workspace / "cache-60", cache)
+        path = sorted(cache.glob("*.h5"))[0]
+        succeed("inspect", path, "--check")
+        with h5py.File(path, "a") as file:
+            file["logprob"][7, 0] -= 2 ** -11
+        says = f"{path.name}: its rows_sha256 is "
+        self.open(f"{cache}/*.h5", 0, f"warning: teacher.cache: {path}: its rows_sha256 is ")
+        for arguments in (["inspect", "--check", path], ["inspect", "--check", path, "--tokens", tokens]):
+            result = lapidary(*arguments)
+            self.assert_exit(result, 3)
+            self.assertIn(says, result.out + result.err)
+
     def test_tails_that_rounding_leaves(self):
         def one_less_sum(arrays):
             kept = numpy.exp(arrays["logprob"].astype("f8")).sum(axis=1)

@@ -224,6 +224,7 @@ void plain_write(const char *path, const plain_cache *plain) {
   write_text(file, "tokenizer_sha256", plain->tokenizer_sha256, plain);
   write_text(file, "teacher", plain->teacher, plain);
   write_text(file, "teacher_sha256", plain->teacher_sha256, plain);
+  if (plain->rows_sha256) write_text(file, "rows_sha256", plain->rows_sha256, plain);
   write_data(file, "ids", plain->columns, plain->id_type, H5T_NATIVE_INT64, plain->ids, plain);
   write_data(file, "logprob", plain->logprob_columns, plain->logprob_type, H5T_NATIVE_DOUBLE,
              plain->logprob, plain);

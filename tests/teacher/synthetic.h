@@ -36,6 +36,7 @@ const char *synthetic_write_all(const synthetic *made);
  * a test wants otherwise it changes in the options. */
 typedef struct {
   const char *format, *codec, *tokens_sha256, *tokenizer_sha256, *teacher, *teacher_sha256;
+  const char *rows_sha256; /* NULL: none */
   int64_t format_version, vocab_size, k, draws, sequence_length, document_mask;
   const char *without; /* the name of an attribute or dataset to leave out */
   hid_t id_type, logprob_type, tail_type;

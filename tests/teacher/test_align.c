@@ -185,6 +185,25 @@ static void a_writer_that_vouches_for_its_rows_is_believed(void **state) {
   if (!strstr(status.message, "rows look shifted by one")) fail_msg("%s", status.message);
 }
 
+/* Not refused: they may have been mended. */
+static void rows_that_are_not_those_that_were_written_are_taken_with_a_warning(void **state) {
+  const fixture *f = *state;
+  lap_cache_content content;
+  synthetic_content(&f->made, 0, &content);
+  const char *path = synthetic_write(&f->made, 0, "own.h5", &content);
+  lap_cache_content_destroy(&content);
+  lap_status status;
+  lap_cache *cache;
+  assert_int_equal(open_cache(f, path, &cache, &status), LAP_OK);
+  assert_null(lap_cache_notice(cache));
+  lap_cache_close(cache);
+  set_attribute(path, "rows_sha256",
+                "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+  assert_int_equal(open_cache(f, path, &cache, &status), LAP_OK);
+  assert_non_null(strstr(lap_cache_notice(cache), "own.h5: its rows_sha256 is 00112233"));
+  lap_cache_close(cache);
+}
+
 /* --- where the limits lie --- */
 
 /* `rows` values whose mean is `mean`; the variance of that mean is `variance`. */
@@ -320,6 +339,8 @@ int main(void) {
                                       unmake),
       cmocka_unit_test_setup_teardown(rows_that_insist_on_their_input_are_refused, make, unmake),
       cmocka_unit_test_setup_teardown(a_writer_that_vouches_for_its_rows_is_believed, make, unmake),
+      cmocka_unit_test_setup_teardown(
+          rows_that_are_not_those_that_were_written_are_taken_with_a_warning, make, unmake),
       cmocka_unit_test(rows_are_shifted_by_more_than_four_standard_errors),
       cmocka_unit_test(fewer_than_eight_rows_say_nothing),
       cmocka_unit_test(what_repeats_its_input_has_limits_too),

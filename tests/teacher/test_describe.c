@@ -150,6 +150,23 @@ static void checking_all_reads_every_row(void **state) {
   plain_destroy(&plain);
 }
 
+/* All are distributions, and still not what was written. */
+static void rows_that_are_not_those_that_were_written_are_found(void **state) {
+  const synthetic *made = *state;
+  plain_cache plain;
+  plain_create(made, 0, &plain);
+  plain.rows_sha256 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+  const char *path = scratch_path(made->directory, "plain.h5");
+  plain_write(path, &plain);
+  plain_destroy(&plain);
+  lap_status status = {0};
+  lap_cache *cache = open_cache(made, path);
+  assert_int_equal(lap_cache_check_all(cache, 0, NULL, &status), LAP_OK);
+  assert_int_equal(lap_cache_confirm_rows(cache, 0, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "plain.h5: its rows_sha256 is 00112233"));
+  lap_cache_close(cache);
+}
+
 /* Its rows say more of token i than of token i+1, which a writer that vouches for them may mean. */
 static void rows_that_are_vouched_for_are_not_called_shifted(void **state) {
   const synthetic *made = *state;
@@ -204,6 +221,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(the_top_is_sorted_whatever_the_order_in_the_file, make,
                                       unmake),
       cmocka_unit_test_setup_teardown(checking_all_reads_every_row, make, unmake),
+      cmocka_unit_test_setup_teardown(rows_that_are_not_those_that_were_written_are_found, make,
+                                      unmake),
       cmocka_unit_test_setup_teardown(rows_that_are_vouched_for_are_not_called_shifted, make,
                                       unmake),
       cmocka_unit_test_setup_teardown(a_file_is_described_without_its_tokens, make, unmake),

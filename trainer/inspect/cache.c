@@ -183,7 +183,8 @@ static lap_code inspect_with_tokens(const lap_inspector *inspector, lap_cache *c
   LAP_TRY(code);
   lap_alignment alignment = {0};
   LAP_TRY(lap_alignment_add(cache, 0, &alignment, status));
-  return lap_cache_check_shift(cache, &alignment, false, false, status);
+  LAP_TRY(lap_cache_check_shift(cache, &alignment, false, false, status));
+  return lap_cache_confirm_rows(cache, 0, status);
 }
 
 /* The shard is opened, and thereby verified, as the one member of a set. */

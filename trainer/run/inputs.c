@@ -134,6 +134,11 @@ static void examine_eval_cache(const lap_config *config, const lap_session *sess
   in->eval_cache = NULL;
 }
 
+static void warn_of_rows(const lap_session *session, const lap_cache *cache) {
+  if (cache && lap_cache_notice(cache))
+    lap_console_warn(session->console, "teacher.cache: %s", lap_cache_notice(cache));
+}
+
 /* Collective. The rows of the caches. */
 static lap_code examine_caches(lap_config *config, const lap_session *session,
                                const lap_progress_hook *hook, lap_inputs *in, lap_status *status) {
@@ -145,9 +150,9 @@ static lap_code examine_caches(lap_config *config, const lap_session *session,
   examine_eval_cache(config, session, hook, in);
   in->train.cache = in->train_cache;
   in->eval.cache = in->eval_cache;
+  warn_of_rows(session, in->train_cache);
+  warn_of_rows(session, in->eval_cache);
   if (!in->train_cache) return LAP_OK;
-  const char *notice = lap_cache_notice(in->train_cache);
-  if (notice) lap_console_warn(session->console, "teacher.cache: %s", notice);
   return check_tail(config, session, in->train_cache, status);
 }
 
