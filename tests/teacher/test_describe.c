@@ -127,6 +127,22 @@ static void note(void *context, const lap_progress_state *state) {
   ++p->calls;
 }
 
+/* Of its fifths the first has no row, and the last one only the last row of the file, which does not
+ * count. */
+static void a_file_of_four_rows_has_three_examples(void **state) {
+  (void)state;
+  synthetic made;
+  synthetic_create(&made, 1, 4);
+  lap_cache *cache = open_cache(&made, synthetic_write_all(&made));
+  lap_cache_description d;
+  lap_status status = {0};
+  assert_int_equal(lap_cache_describe(cache, 0, &d, &status), LAP_OK);
+  assert_int_equal(d.example_count, 3);
+  for (uint32_t n = 0; n < 3; ++n) assert_int_equal(d.example[n].row, n);
+  lap_cache_close(cache);
+  synthetic_destroy(&made);
+}
+
 static void checking_all_reads_every_row(void **state) {
   const synthetic *made = *state;
   plain_cache plain;
@@ -220,6 +236,7 @@ int main(void) {
                                       unmake),
       cmocka_unit_test_setup_teardown(the_top_is_sorted_whatever_the_order_in_the_file, make,
                                       unmake),
+      cmocka_unit_test(a_file_of_four_rows_has_three_examples),
       cmocka_unit_test_setup_teardown(checking_all_reads_every_row, make, unmake),
       cmocka_unit_test_setup_teardown(rows_that_are_not_those_that_were_written_are_found, make,
                                       unmake),

@@ -35,7 +35,7 @@ static void what_is_measured_is_what_is_written(void **state) {
   for (size_t s = 0; s < 2; ++s) {
     lap_cache_content content;
     synthetic_content(&made, s, &content);
-    uint64_t bytes = 0;
+    uint64_t bytes = 1; /* not added to */
     lap_status status = {0};
     assert_int_equal(
         lap_cache_measure(&made.schema, made.tokens.shard[s], &content, &bytes, &status), LAP_OK);
