@@ -127,8 +127,8 @@ static void note(void *context, const lap_progress_state *state) {
   ++p->calls;
 }
 
-/* Of its fifths the first has no row, and the last one only the last row of the file, which does not
- * count. */
+/* Of its fifths the first has no row, and the last one only the last row of the file, which does
+ * not count. */
 static void a_file_of_four_rows_has_three_examples(void **state) {
   (void)state;
   synthetic made;
