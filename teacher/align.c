@@ -301,7 +301,7 @@ static void add_sums(lap_alignment *to, const lap_alignment *from) {
   add_sum(&to->before_alike, &from->before_alike);
 }
 
-/* Rows that are not those whose digest the file carries say more than that they are weak. */
+/* Goes before a weak teacher: rows that changed after they were written may be why it is weak. */
 static bool notice_other_rows(lap_cache *cache) {
   lap_status status;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {

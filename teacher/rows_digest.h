@@ -18,7 +18,8 @@ lap_sha256_stream *lap_rows_digest_create(const char *tokens_sha256);
 void lap_rows_digest_add(lap_sha256_stream *stream, const lap_cache_raw *raw, uint64_t rows,
                          uint32_t k);
 
-/* LAP_DATA where `path` says that its rows have another digest than they have; "" says nothing. */
+/* LAP_DATA, naming the file at `path`, unless its rows have the digest that it carries, `said`; ""
+ * where it carries none. */
 lap_code lap_rows_digest_confirm(const char *path, const char *said,
                                  const uint8_t digest[LAP_SHA256_SIZE], lap_status *status);
 

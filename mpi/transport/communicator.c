@@ -70,7 +70,7 @@ struct lap_comm {
     int waiting, in_flight;
     uint64_t moves;
   } user[2];
-  bool waits_beside; /* the main thread, for what is beside */
+  bool waits_beside; /* the main thread waits for exchanges beside its own, or runs them */
   int64_t heartbeat_bytes;
   bool idle;     /* this rank has been left out */
   bool unhashed; /* exchanges that are submitted from now on */

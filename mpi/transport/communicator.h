@@ -91,14 +91,15 @@ uint64_t lap_comm_check_bytes(const lap_comm *comm);
 /* Counted in the calls of collectives, which one thread of a rank makes; for that thread. */
 lap_mesh_traffic *lap_comm_mesh_traffic(lap_comm *comm);
 
-/* Not collective. The same ranks, for one more thread of each, which has to end before
- * lap_comm_finish: exchanges by it match those of the other ranks by theirs alone, in an order of
- * their own, and move while `comm` is at others. For ranks, hosts and nodes, exchanges, and what is
- * made of these (agree.h); its messages always have hashes. What it sends is counted nowhere, waits
- * for it are not exposed, and the watchdog looks at the main thread. Lives as long as `comm`. */
+/* Not collective. A second handle of the same ranks, for one more thread of each, which has to end
+ * before lap_comm_finish. Its exchanges match only those that the other ranks submit by their
+ * second handles; each handle keeps an order of its own, and both may have exchanges under way. It
+ * answers for ranks, hosts and nodes, and serves exchanges and all that agree.h makes of them. Its
+ * messages always have hashes. What it sends is counted nowhere, waits for it are not exposed, and
+ * the watchdog looks at the main thread. Lives as long as `comm`. */
 lap_comm *lap_comm_beside(lap_comm *comm);
-/* Not collective. Whether the main thread waits, from here on, for what is beside, or does it
- * itself: for the watchdog this rank then moves and waits as that does too. */
+/* Not collective. Says whether, from here on, the main thread waits for exchanges of the second
+ * handle, or runs them itself. While it does, they count as its own for the watchdog. */
 void lap_comm_set_waits_beside(lap_comm *comm, bool waits);
 
 /* --- for the modules of mpi/ --- */

@@ -478,7 +478,7 @@ double lap_messages_longest_wait(const lap_messages *m) {
   return m->in_flight > 0 ? m->exchanges[0]->waited : 0;
 }
 
-/* The oldest exchange; one beside the others only where there are no others. */
+/* The oldest exchange of the main thread; where it has none, the oldest of the thread beside it. */
 static const pending_exchange *waited_for(const lap_messages *m) {
   for (int i = 0; i < m->in_flight; ++i)
     if (!m->exchanges[i]->mode.beside) return m->exchanges[i];

@@ -34,7 +34,7 @@ typedef struct {
   double watchdog_seconds;
   double patience_seconds; /* that this rank may stand still on purpose; 0: none */
   uint64_t exchanges;      /* begun and completed by the main thread: a new number is a movement */
-  bool waiting;            /* the main thread waits for an exchange, or for who does */
+  bool waiting;            /* the main thread waits for an exchange, or for a thread that does */
   bool leaving;            /* this rank has nothing more to do but to end */
   const char *activity;    /* what the main thread is doing */
 } lap_watch_facts;

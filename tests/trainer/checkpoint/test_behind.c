@@ -166,15 +166,18 @@ static void one_writer_writes_many(void **context) {
   assert_true(has_name(w, "step-00000004/inputs.json"));
   /* One that is there already is found, and not written again. */
   fixture_fill(state, 4);
-  char *before = world_listing(w->directory);
+  char *path = lap_format("%s/step-00000004", w->directory);
+  char *before = world_listing(path);
   lap_barrier(w->comm);
   assert_int_equal(lap_checkpoint_begin(writer, state, &keep_two, true, &status), LAP_OK);
   assert_false(lap_checkpoint_in_flight(writer));
   lap_barrier(w->comm);
-  char *after = world_listing(w->directory);
-  assert_non_null(strstr(after, "step-00000004"));
+  char *after = world_listing(path);
+  assert_non_null(strstr(after, "./manifest.json"));
+  assert_string_equal(after, before);
   free(before);
   free(after);
+  free(path);
   /* Older ones go all the same: a job may have been killed before it deleted them. */
   const lap_checkpoint_keep keep_one = {.keep = 1, .best_step = -1};
   assert_true(has_name(w, "step-00000003"));

@@ -14,8 +14,8 @@
 #include "tests/trainer/checkpoint/world.h"
 #include "trainer/checkpoint/payload.h"
 
-/* Of two hosts an even number of ranks is read on another one, whatever the shift: a search that
- * leaves out a rank shows among three. */
+/* On two hosts the number of ranks that are read on the other host is even for every shift, so a
+ * search that leaves out one rank still finds the best; on three hosts it does not. */
 enum { HOSTS = 3 };
 
 /* Digit r to the base HOSTS, from the right: the host of rank r. */
