@@ -5,6 +5,7 @@ command again and compares what it ends with; `crash` does the same from a state
 return an `Outcome`, which has what went wrong in `wrong`, or "".
 """
 
+import collections
 import errno
 import os
 import pathlib
@@ -347,6 +348,17 @@ class Point:
         self.key, self.call, self.file, self.fault, self.run = key, call, file, fault, run
 
 
+def one_of_alike(scenario, points):
+    """Of points that tasks of a suite have in common, as two trainings have, one: the first point of the first task,
+    the second of the second, in turn."""
+    seen, alike = collections.Counter(), {}
+    for point in points:
+        place = (point.call, point.file, point.fault)
+        alike.setdefault((point.call, scenario.task(point.file), point.fault, seen[place]), []).append(point)
+        seen[place] += 1
+    return [found[i % len(found)] for i, found in enumerate(alike.values())]
+
+
 class Sweep:
     """All points of a scenario."""
 
@@ -355,7 +367,8 @@ class Sweep:
         self.calls, self.reference = undisturbed(scenario)
 
     def points(self, kind, every=False):
-        return {"faults": self._faults, "disk": self._disk, "memory": self._memory}[kind](every)
+        found = {"faults": self._faults, "disk": self._disk, "memory": self._memory}[kind](every)
+        return found if every else one_of_alike(self.scenario, found)
 
     def _faults(self, every):
         for call, fault in points(self.scenario, self.calls, every):

@@ -6,6 +6,7 @@ in there, its own stdout and stderr too, so that a fault can hit them.
 
 import json
 import pathlib
+import re
 import shutil
 import socket
 import sys
@@ -72,6 +73,11 @@ class Scenario:
     def promised(calls):
         """The least that `kept` may be after these calls."""
         return 0
+
+    @staticmethod
+    def task(file):
+        """The file's name in what all tasks of its kind write."""
+        return file
 
 
 class Train(Scenario):
@@ -194,6 +200,13 @@ class Ablate(Scenario):
 
     def arguments(self):
         return ["ablate", self.home / "suite.yaml", "--out", self.place / "suite"]
+
+    @staticmethod
+    def task(file):
+        for name, kind in ((r"/runs/[^/]+", "/runs"), (r"/shared/([a-z]+)-[^/]+", r"/shared/\1"),
+                           (r"/eval/[^/]+", "/eval"), (r"/tokens-#\.[0-9a-f#]+\.h#", "/tokens-#.h#")):
+            file = re.sub(name, kind, file)
+        return file
 
     def result(self):
         """Without `latest`, a hint: a training goes on where it cannot be written, and readers do not need it."""
