@@ -219,27 +219,41 @@ static void missing_parents_are_made(void **state) {
   free(root);
 }
 
+static void a_temporary_file_that_cannot_be_made_has_no_name(void **state) {
+  (void)state;
+  lap_status status = {0};
+  char *file = inside("f"), *below = inside("f/g");
+  int descriptor;
+  char *temporary;
+  assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
+  assert_int_equal(lap_file_open_temporary(below, &descriptor, &temporary, &status), LAP_DATA);
+  assert_null(temporary);
+  assert_int_equal(unlink(file), 0);
+  free(file);
+  free(below);
+}
+
 static void leftovers_of_killed_writers_are_removed_and_only_those(void **state) {
   (void)state;
   const char *left[] = {"a.tmp.17.0", "a.tmp.17.999"};
-  const char *foreign[] = {"a",         "a.tmp.",      "a.tmp.17", "a.tmp.17.0.old",
-                           "a.tmp.x.0", "b.a.tmp.17.0"};
+  const char *foreign[] = {"a",       "a.tmp.",    "a.tmp.17",    "a.tmp.17.0.old",
+                           "a.tmp.x", "a.tmp.x.0", "b.a.tmp.17.0"};
   char *parent = inside("leftovers"), *path = inside("leftovers/a");
   lap_status status = {0};
   assert_int_equal(lap_file_make_directories(parent, &status), LAP_OK);
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 9; ++i) {
     char *file = lap_format("%s/%s", parent, i < 2 ? left[i] : foreign[i - 2]);
     assert_int_equal(lap_file_write(file, "x", 1, &status), LAP_OK);
     free(file);
   }
   lap_file_remove_temporaries(path);
-  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(scratch_count(parent), 7);
   assert_int_equal(lap_file_write(path, "y", 1, &status), LAP_OK);
-  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(scratch_count(parent), 7);
   char *temporary = inside("leftovers/a.tmp.17.0");
   assert_int_equal(lap_file_write(temporary, "x", 1, &status), LAP_OK);
   assert_int_equal(lap_file_write_alone(path, "z", 1, &status), LAP_OK);
-  assert_int_equal(scratch_count(parent), 6);
+  assert_int_equal(scratch_count(parent), 7);
   free(temporary);
   assert_int_equal(lap_file_remove_tree(parent, &status), LAP_OK);
   lap_file_remove_temporaries(path); /* nothing there: no matter */
@@ -394,6 +408,7 @@ int main(void) {
       cmocka_unit_test(the_reason_is_reported),
       cmocka_unit_test(a_missing_permission_is_reported),
       cmocka_unit_test(missing_parents_are_made),
+      cmocka_unit_test(a_temporary_file_that_cannot_be_made_has_no_name),
       cmocka_unit_test(leftovers_of_killed_writers_are_removed_and_only_those),
       cmocka_unit_test(removing_does_not_follow_links),
       cmocka_unit_test(short_writes_and_signals_lose_nothing),

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "teacher/cache_open.h"
+#include "teacher/cache_row.h"
 #include "teacher/describe.h"
 #include "teacher/describe_file.h"
 #include "tests/scratch.h"
@@ -227,6 +228,35 @@ static void a_file_is_described_without_its_tokens(void **state) {
   assert_int_equal(p.last, ROWS);
 }
 
+/* Rows that do not count say nothing, as writers leave them. */
+static void empty_what_does_not_count(const lap_token_shard *tokens, plain_cache *plain) {
+  for (uint64_t i = 0; i < plain->rows; ++i) {
+    if (lap_row_counts(tokens, i)) continue;
+    for (uint64_t j = 0; j < plain->columns; ++j)
+      plain->logprob[i * plain->columns + j] = -INFINITY;
+    plain->tail_mass[i] = 0;
+  }
+}
+
+/* The last row has no next token, so it may hold anything; the one before it may not. */
+static void a_file_is_checked_up_to_its_last_row(void **state) {
+  const synthetic *made = *state;
+  const char *path = scratch_path(made->directory, "plain.h5");
+  for (uint64_t row = ROWS - 2; row < ROWS; ++row) {
+    plain_cache plain;
+    plain_create(made, 0, &plain);
+    empty_what_does_not_count(made->tokens.shard[0], &plain);
+    plain.tail_mass[row] = 2;
+    plain_write(path, &plain);
+    plain_destroy(&plain);
+    uint64_t empty;
+    lap_status status = {0};
+    const lap_code found = lap_cache_file_check(path, &empty, NULL, &status);
+    if (row == ROWS - 1 ? found != LAP_OK : found != LAP_DATA || !strstr(status.message, "[4997]"))
+      fail_msg("row %d: code %d: %s", (int)row, found, status.message);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(alignment_and_coverage_are_those_of_the_teacher, make,
@@ -243,6 +273,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(rows_that_are_vouched_for_are_not_called_shifted, make,
                                       unmake),
       cmocka_unit_test_setup_teardown(a_file_is_described_without_its_tokens, make, unmake),
+      cmocka_unit_test_setup_teardown(a_file_is_checked_up_to_its_last_row, make, unmake),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

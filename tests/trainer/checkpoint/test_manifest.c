@@ -77,6 +77,11 @@ static void what_is_printed_is_read_back(void **state) {
   assert_int_equal(read->writing_ranks, 3);
   assert_int_equal(read->model_shards, 1);
   assert_string_equal(read->state_sha256, HEX32 HEX32);
+  const char *seal = strstr(text, "\"manifest_sha256\": \"");
+  assert_non_null(seal);
+  seal += strlen("\"manifest_sha256\": \"");
+  assert_int_equal(strlen(read->manifest_sha256), LAP_SHA256_HEX - 1);
+  assert_memory_equal(read->manifest_sha256, seal, LAP_SHA256_HEX - 1);
   assert_string_equal(lap_numbers_value(read->numbers, "model.hidden_size"), "16");
   assert_int_equal(read->pieces->pieces, 6);
   assert_int_equal(read->pieces->piece[1].kind, LAP_EXP_AVG); /* of a: sorted by tensor first */
