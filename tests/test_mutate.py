@@ -121,6 +121,13 @@ class Places(unittest.TestCase):
                          ["-  return fsync(n) != 0 ? -1 : sum * 0.5;", "+  return 0 != 0 ? -1 : sum * 0.5;"])
 
 
+    def test_kernels_of_another_processor_are_left_out(self):
+        amx = "autograd/kernel/matmul/amx.c"
+        self.assertTrue(mutate.runs_here(amx, "flags\t\t: avx512f amx_tile amx_bf16"))
+        self.assertFalse(mutate.runs_here(amx, "flags\t\t: avx512f amx_tile_of_another"))
+        self.assertTrue(mutate.runs_here("autograd/kernel/matmul/avx2.c", "flags\t\t: sse"))
+
+
 class Judging(unittest.TestCase):
     def test_the_tests_of_a_tree_are_judged_and_it_goes_on_where_it_was(self):
         tree = pathlib.Path(tempfile.mkdtemp(prefix="lapidary-test-"))
@@ -138,6 +145,7 @@ class Judging(unittest.TestCase):
             result = subprocess.run([sys.executable, tree / "scripts/mutate", *arguments], stdout=subprocess.PIPE,
                                     stderr=subprocess.STDOUT, text=True, check=False, env=os.environ)
             print(result.stdout)
+            self.said = result.stdout
             return result.returncode
 
         def entries():
@@ -162,11 +170,17 @@ class Judging(unittest.TestCase):
         self.assertEqual(now[overrun]["by"], "teacher_draw under sanitizers")
         self.assertEqual(now["return n - 7;"]["verdict"], "survived")
         self.assertEqual((tree / "build-mutate/tree/teacher/draw.c").read_text(), TREE["teacher/draw.c"])
-        # A reason for each survivor makes it a success.
+        # A reason for each survivor makes it a success, and what no input shows is not counted.
         (tree / "docs").mkdir()
         (tree / "docs/mutation.md").write_text(
             "\n".join(f"{e['id']}: a reason" for e in now.values() if e["verdict"] == "survived"))
         self.assertEqual(run("--report"), 0)
+        survived = sum(e["verdict"] == "survived" for e in now.values())
+        same = next(e["id"] for e in now.values() if e["verdict"] == "survived")
+        with open(tree / "docs/mutation.md", "a") as file:
+            file.write(f"\n| {same} | draw.c | equivalent: the same number |\n")
+        self.assertEqual(run("--report"), 0)
+        self.assertIn(f" | {survived - 1} | 0 | ", self.said)
 
 
 if __name__ == "__main__":
