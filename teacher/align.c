@@ -268,19 +268,27 @@ bool lap_cache_vouches(const lap_cache *cache, size_t shard) {
   return strcmp(hex, of->rows_sha256) == 0;
 }
 
-static lap_code refuse(const char *path, const lap_alignment *a, bool by_flags,
+/* Whether a file vouches for its rows, and these are others. */
+static bool has_other_rows(const lap_cache *cache, size_t shard) {
+  const lap_cache_shard *of = &cache->shard[shard];
+  return of->is_tried && of->rows_sha256[0] && !lap_cache_vouches(cache, shard);
+}
+
+static lap_code refuse(const lap_cache *cache, size_t shard, const lap_alignment *a, bool by_flags,
                        lap_status *status) {
   const double n = (double)a->scored, score = a->score.sum / n;
-  return lap_fail(status, LAP_DATA,
-                  "%s: rows look shifted by one: over %" PRIu64
-                  " rows i, log(probability / frequency) is on average %.3f for token i+1, %.3f "
-                  "for token i, %.3f for token i+2; row i must be the distribution over token i+1: "
-                  "%s",
-                  path, a->scored, score, score + a->same_over.sum / n,
-                  score + a->after_over.sum / n,
-                  by_flags ? "teach again, or leave the cache out"
-                           : "teach again (or, if this is right all the same, train with "
-                             "teacher.allow_shift)");
+  return lap_fail(
+      status, LAP_DATA,
+      "%s: rows look shifted by one: over %" PRIu64
+      " rows i, log(probability / frequency) is on average %.3f for token i+1, %.3f "
+      "for token i, %.3f for token i+2; row i must be the distribution over token i+1%s: "
+      "%s",
+      lap_cache_path(cache, shard), a->scored, score, score + a->same_over.sum / n,
+      score + a->after_over.sum / n,
+      has_other_rows(cache, shard) ? ", and these are not the rows of the file's rows_sha256" : "",
+      by_flags ? "teach again, or leave the cache out"
+               : "teach again (or, if this is right all the same, train with "
+                 "teacher.allow_shift)");
 }
 
 static void add_sum(lap_row_sum *to, const lap_row_sum *from) {
@@ -303,15 +311,18 @@ static void add_sums(lap_alignment *to, const lap_alignment *from) {
 
 /* Goes before a weak teacher: rows that changed after they were written may be why it is weak. */
 static bool notice_other_rows(lap_cache *cache) {
-  lap_status status;
+  lap_status first;
+  size_t count = 0;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
     const lap_cache_shard *of = &cache->shard[i];
-    if (!of->is_tried) continue;
-    if (lap_rows_digest_confirm(of->path, of->rows_sha256, of->digest, &status) == LAP_OK) continue;
-    cache->notice = lap_copy_string(status.message);
-    return true;
+    if (!has_other_rows(cache, i) || count++ > 0) continue;
+    lap_rows_digest_confirm(of->path, of->rows_sha256, of->digest, &first);
   }
-  return false;
+  if (count == 1) cache->notice = lap_copy_string(first.message);
+  if (count > 1)
+    cache->notice = lap_format("%s (and %zu more of its files: inspect --check names each)",
+                               first.message, count - 1);
+  return count > 0;
 }
 
 static void notice_what_is_odd(lap_cache *cache, const lap_alignment *all) {
@@ -329,7 +340,7 @@ static void notice_what_is_odd(lap_cache *cache, const lap_alignment *all) {
 lap_code lap_cache_check_shift(lap_cache *cache, const lap_alignment *alignments, bool allow_shift,
                                bool by_flags, lap_status *status) {
   lap_alignment all = {0}, together = {0};
-  const char *last_small = NULL;
+  size_t last_small = 0;
   const bool on_purpose = cache->schema.swapped_percent > 0;
   for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i) {
     const lap_alignment *one = &alignments[i];
@@ -337,12 +348,13 @@ lap_code lap_cache_check_shift(lap_cache *cache, const lap_alignment *alignments
     if (allow_shift || on_purpose || lap_cache_vouches(cache, i)) continue;
     if (one->rows < LEAST_ALONE) {
       add_sums(&together, one);
-      last_small = lap_cache_path(cache, i);
+      last_small = i;
     } else if (lap_alignment_is_shifted(one)) {
-      return refuse(lap_cache_path(cache, i), one, by_flags, status);
+      return refuse(cache, i, one, by_flags, status);
     }
   }
-  if (lap_alignment_is_shifted(&together)) return refuse(last_small, &together, by_flags, status);
+  if (lap_alignment_is_shifted(&together))
+    return refuse(cache, last_small, &together, by_flags, status);
   notice_what_is_odd(cache, &all);
   cache->lacks_tail =
       cache->schema.codec == LAP_CODEC_TOPK && all.rows > 0 && all.whole_rows == all.rows;

@@ -139,8 +139,8 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
   return code;
 }
 
-lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progress_hook *hook,
-                              lap_status *status) {
+lap_code lap_cache_file_check(const char *path, uint64_t *empty, bool *bad_row,
+                              const lap_progress_hook *hook, lap_status *status) {
   reader r;
   lap_cache_identity identity;
   uint8_t digest[LAP_SHA256_SIZE];
@@ -151,6 +151,7 @@ lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progr
   lap_progress_state progress = {.step = "check", .unit = "rows", .total = total};
   lap_progress_report(hook, progress);
   *empty = 0;
+  *bad_row = false;
   lap_code code = LAP_OK;
   for (uint64_t first = 0; first < total && code == LAP_OK; first += r.capacity) {
     const uint64_t count = total - first < r.capacity ? total - first : r.capacity;
@@ -161,6 +162,7 @@ lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progr
         ++*empty;
       else if (first + i + 1 < total)
         code = check_row(&r, first, i, &kept, status);
+      *bad_row = code != LAP_OK;
     }
     progress.done = first + count;
     if (code == LAP_OK) lap_progress_report(hook, progress);

@@ -18,10 +18,10 @@ lap_code lap_cache_file_describe(const char *path, lap_cache_description *descri
                                  uint64_t *sampled, lap_status *status);
 
 /* Reads every row, twice: a child does it first. LAP_DATA naming the first that is neither a
- * distribution nor empty nor the last, or where the rows do not have the rows_sha256 that the file
- * carries. *empty gets the number of empty rows. `hook`, unless NULL, is told of the rows, block by
- * block. */
-lap_code lap_cache_file_check(const char *path, uint64_t *empty, const lap_progress_hook *hook,
-                              lap_status *status);
+ * distribution nor empty nor the last; *bad_row then says that it is one row, which may not count.
+ * LAP_DATA too where the rows do not have the rows_sha256 that the file carries. *empty gets the
+ * number of empty rows. `hook`, unless NULL, is told of the rows, block by block. */
+lap_code lap_cache_file_check(const char *path, uint64_t *empty, bool *bad_row,
+                              const lap_progress_hook *hook, lap_status *status);
 
 #endif

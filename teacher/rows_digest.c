@@ -25,8 +25,10 @@ lap_code lap_rows_digest_confirm(const char *path, const char *said,
   char found[LAP_SHA256_HEX];
   lap_sha256_hex(digest, found);
   if (!said[0] || strcmp(said, found) == 0) return LAP_OK;
-  return lap_fail(status, LAP_DATA,
-                  "%s: its rows_sha256 is %s, and its rows have %s: they are not those that were "
-                  "written; write it again, or delete the attribute if they are right",
-                  path, said, found);
+  return lap_fail(
+      status, LAP_DATA,
+      "%s: its rows_sha256 is %s, but the SHA-256 of its rows is %s: the rows changed "
+      "after they were written, or their writer computed it wrongly; delete the file and "
+      "make it again, or delete the attribute if the rows are right",
+      path, said, found);
 }

@@ -35,7 +35,8 @@ void fuzz_one(const uint8_t *bytes, size_t count) {
   lap_cache_description description;
   lap_status status;
   uint64_t sampled, empty;
+  bool bad_row;
   open_with_tokens(path);
   if (lap_cache_file_describe(path, &description, &sampled, &status) == LAP_OK)
-    lap_cache_file_check(path, &empty, NULL, &status);
+    lap_cache_file_check(path, &empty, &bad_row, NULL, &status);
 }

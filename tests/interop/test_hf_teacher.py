@@ -431,7 +431,15 @@ class HfTeacher(unittest.TestCase):
         self.refuse(2, "config.json", command=(other, self.train, out))
         self.assertEqual(before, {path: path.stat().st_mtime_ns for path in out.iterdir()})
         path = sorted(out.iterdir())[0]
-        path.write_bytes(path.read_bytes()[:1000])
+        whole = path.read_bytes()
+        with h5py.File(path, "a") as file:
+            file["logprob"][2, 0] -= 0.25
+        code, text, err = run(self.teacher, self.train, out)
+        self.assertEqual(code, 0)
+        self.assertIn(f"{path}: its rows are not those of its rows_sha256: the file is made again", err)
+        self.assertIn(f"1 files written, {len(before) - 1} were there", text)
+        self.assertEqual(path.read_bytes(), whole)
+        path.write_bytes(whole[:1000])
         self.refuse(3, path.name, "is not a whole cache", command=(self.teacher, self.train, out))
 
     def test_tokens_that_do_not_fit_are_refused(self):

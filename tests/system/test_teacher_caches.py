@@ -110,6 +110,41 @@ class Caches(Test):
             result = lapidary(*arguments)
             self.assert_exit(result, 3)
             self.assertIn(says, result.out + result.err)
+            self.assertNotIn("without --tokens", result.out + result.err)  # they would not tell
+        self.assertIn("rows_sha256", succeed("inspect", path).out)
+
+    def test_other_rows_in_several_files(self):
+        """One is named, and how many are like it; the command that made them makes them again."""
+        cache, tokens = self.workspace / "made-again", self.workspace / "tokens/train/*.h5"
+        shutil.copytree(self.workspace / "cache-60", cache)
+        paths = sorted(cache.glob("*.h5"))
+        self.assertGreater(len(paths), 2)
+        for path in paths[:2]:
+            with h5py.File(path, "a") as file:
+                file["logprob"][7, 0] -= 2 ** -11
+        says = f"{paths[0]}: its rows_sha256 is "
+        self.open(f"{cache}/*.h5", 0, says, "(and 1 more of its files: inspect --check names each)")
+        audit = ["audit", "--cache", f"{cache}/*.h5", "--tokens", tokens]
+        result = succeed(*audit, "--live", self.workspace / "teacher-60", "--again", f"{cache}/*.h5")
+        self.assertIn(f"warning: --cache: {says}", result.err)
+        for path in paths[:2]:
+            self.assertIn(f"warning: --again: {path}: its rows_sha256 is ", result.err)
+        result = succeed("teach", "--from", self.workspace / "teacher-60", "--tokens", tokens, "--out", cache, "--k",
+                         "16", "--json", ranks=2)
+        for path in paths[:2]:
+            self.assertIn(f"{path}: its rows are not those of its rows_sha256: the file is made again", result.err)
+        report = json.loads(result.out.splitlines()[-1])
+        self.assertEqual((report["files_written"], report["files_found"]), (2, len(paths) - 2))
+        for path in paths:
+            self.assertEqual(sha256(path), sha256(self.workspace / "cache-60" / path.name))
+
+    def test_shifted_rows_that_were_vouched_for(self):
+        """The message says that they are not those that their writer meant."""
+        cache = self.rewrite(60, shifted(1))
+        for path in sorted((self.workspace / "rewritten").glob("*.h5")):
+            with h5py.File(path, "a") as file:
+                file.attrs["rows_sha256"] = hashlib.sha256(b"others").hexdigest()
+        self.open(cache, 3, "rows look shifted by one", "these are not the rows of the file's rows_sha256")
 
     def test_tails_that_rounding_leaves(self):
         def one_less_sum(arrays):

@@ -223,7 +223,9 @@ static void a_file_is_described_without_its_tokens(void **state) {
     assert_true(d.example[n].row > d.example[n - 1].row);
   progress p = {0};
   const lap_progress_hook hook = {note, &p};
-  assert_int_equal(lap_cache_file_check(path, &empty, &hook, &status), LAP_OK);
+  bool bad_row;
+  assert_int_equal(lap_cache_file_check(path, &empty, &bad_row, &hook, &status), LAP_OK);
+  assert_false(bad_row);
   assert_int_equal(empty, ROWS / 40 + 1); /* the ends of documents, and the last */
   assert_int_equal(p.last, ROWS);
 }
@@ -250,8 +252,10 @@ static void a_file_is_checked_up_to_its_last_row(void **state) {
     plain_write(path, &plain);
     plain_destroy(&plain);
     uint64_t empty;
+    bool bad_row;
     lap_status status = {0};
-    const lap_code found = lap_cache_file_check(path, &empty, NULL, &status);
+    const lap_code found = lap_cache_file_check(path, &empty, &bad_row, NULL, &status);
+    assert_int_equal(bad_row, row < ROWS - 1);
     if (row == ROWS - 1 ? found != LAP_OK : found != LAP_DATA || !strstr(status.message, "[4997]"))
       fail_msg("row %d: code %d: %s", (int)row, found, status.message);
   }

@@ -89,12 +89,13 @@ static const lap_flag flags_of_audit[] = {
 
 /* --- live --- */
 
-static lap_code read_tolerance(const audit_flags *flags, lap_cache *cache, double *tolerance,
-                               lap_status *status) {
+static lap_code read_tolerance(const audit_flags *flags, lap_cache *cache, lap_console *console,
+                               double *tolerance, lap_status *status) {
   *tolerance = NAN;
   if (!flags->again) return LAP_OK;
   lap_cache *again;
   LAP_TRY(lap_cache_open(flags->again, lap_cache_tokens(cache), NULL, &again, status));
+  lap_warn_of_other_rows(console, "--again", again);
   const lap_code code = lap_tolerance_of_passes(cache, again, tolerance, status);
   lap_cache_close(again);
   return code;
@@ -107,7 +108,7 @@ static lap_code audit_live(const lap_session *session, const audit_flags *flags,
   char sha256[LAP_SHA256_HEX];
   const int threads = (int)flags->angles.threads;
   double tolerance;
-  LAP_TRY(read_tolerance(flags, cache, &tolerance, status));
+  LAP_TRY(read_tolerance(flags, cache, session->console, &tolerance, status));
   lap_code code = lap_sharded_model_open(flags->live, as_trained, session->comm, &model, status);
   if (code == LAP_OK)
     code = lap_precision_flag_apply(flags->angles.precision, model.source.config, status);

@@ -5,6 +5,7 @@
 
 #include "teacher/cache_open.h"
 #include "trainer/commands/precision_flag.h"
+#include "trainer/model/examine_cache.h"
 
 enum { BLOCKS = 8, BLOCK_TOKENS = 4096 }; /* where nothing else is said */
 
@@ -89,6 +90,7 @@ lap_code lap_audit_angles(const lap_session *session, const lap_audit_angle_flag
   omp_set_num_threads(plan.threads);
   lap_cache *dense = NULL;
   LAP_TRY(lap_cache_open(flags->dense, lap_cache_tokens(cache), NULL, &dense, status));
+  lap_warn_of_other_rows(session->console, "--dense", dense);
   lap_code code = lap_dense_rows_check(dense, cache, status);
   if (code == LAP_OK && plan.slots > schema->vocab_size)
     code = lap_fail(status, LAP_USAGE, "--slots: %u are more than the %u ids of the vocabulary",

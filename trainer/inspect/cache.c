@@ -42,6 +42,7 @@ static lap_code report_schema(const lap_inspector *inspector, const char *path,
                   schema->has_entropy ? "entropy" : "",
                   schema->has_next_logprob || schema->has_entropy ? "" : "none");
   lap_report_text(report, "tokens_sha256", identity->tokens_sha256);
+  if (identity->rows_sha256[0]) lap_report_text(report, "rows_sha256", identity->rows_sha256);
   return lap_inspect_tokenizer_match(inspector, path, schema->tokenizer_sha256, pieces, report,
                                      status);
 }
@@ -215,10 +216,13 @@ static lap_code inspect_alone(const lap_inspector *inspector, const char *path,
   if (!inspector->check) return LAP_OK;
   lap_step_progress progress;
   const lap_progress_hook hook = lap_step_progress_begin(&progress, inspector->session->console);
-  const lap_code code = lap_cache_file_check(path, &empty, inspector->bar ? &hook : NULL, status);
+  bool bad_row;
+  const lap_code code =
+      lap_cache_file_check(path, &empty, &bad_row, inspector->bar ? &hook : NULL, status);
   lap_step_progress_end(&progress);
-  if (code != LAP_OK)
-    return lap_fail_context(status, "without --tokens, by which rows that do not count are known");
+  if (code != LAP_OK && bad_row)
+    lap_fail_context(status, "without --tokens, by which rows that do not count are known");
+  LAP_TRY(code);
   lap_report_verbatim(report, "\n");
   lap_report_count(report, "empty_rows", empty);
   return LAP_OK;

@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/describe.h"
 #include "teacher/look.h"
 #include "trainer/cli/step_progress.h"
 
@@ -112,4 +113,11 @@ lap_code lap_examine_measuring_cache(const lap_session *session, int children,
                      "were scaled to sum to 1, and %s",
                      lap_cache_path(cache, 0), schema->k, schema->vocab_size, doubtful);
   return LAP_OK;
+}
+
+void lap_warn_of_other_rows(lap_console *console, const char *flag, lap_cache *cache) {
+  lap_status status;
+  for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i)
+    if (lap_cache_confirm_rows(cache, i, &status) != LAP_OK)
+      lap_console_warn(console, "%s: %s", flag, status.message);
 }

@@ -20,10 +20,14 @@ lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expecta
                            lap_cache *cache, lap_status *status);
 
 /* Collective. The same for a command that measures by the cache it was given as --cache: shows how
- * far it is, and warns of a weak teacher and of rows that were scaled to sum to 1, of which
- * `doubtful` says what no longer holds. */
+ * far it is, and warns of what is odd (lap_cache_notice) and of rows that were scaled to sum to 1,
+ * of which `doubtful` says what no longer holds. */
 lap_code lap_examine_measuring_cache(const lap_session *session, int children,
                                      lap_cache_expectation expectation, const char *doubtful,
                                      lap_cache *cache, lap_status *status);
+
+/* Warns of each file whose rows are not those of its rows_sha256. For a cache that was given as
+ * `flag` ("--again") and opened without an expectation: reads all rows. */
+void lap_warn_of_other_rows(lap_console *console, const char *flag, lap_cache *cache);
 
 #endif

@@ -15,6 +15,7 @@
 #include "mpi/transport/agree.h"
 #include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
+#include "teacher/describe.h"
 #include "teacher/draw.h"
 #include "teacher/mean.h"
 #include "teacher/parts.h"
@@ -205,7 +206,8 @@ static lap_code check_computed_as(const char *path, const lap_cache_schema *ther
       path, there->computed_as, wanted->computed_as);
 }
 
-/* A finished file of this very cache; *found. LAP_USAGE where another one is in the way. */
+/* A finished file of this very cache; *found. One whose rows have changed is not. LAP_USAGE where
+ * another one is in the way. */
 static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_status *status) {
   const char *path = o->path;
   bool *found = &o->finished;
@@ -241,8 +243,15 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
         wanted->swapped_percent, wanted->sequence_length, wanted->document_mask,
         wanted->teacher_sha256);
   if (*found) *found = check_computed_as(path, there, wanted, status) == LAP_OK;
+  const lap_code code = *found ? LAP_OK : LAP_USAGE;
+  lap_status other_rows;
+  if (*found && lap_cache_confirm_rows(cache, 0, &other_rows) != LAP_OK) {
+    lap_console_warn(t->session->console,
+                     "%s: its rows are not those of its rows_sha256: the file is made again", path);
+    *found = false;
+  }
   lap_cache_close(cache);
-  return *found ? LAP_OK : LAP_USAGE;
+  return code;
 }
 
 static bool have_part(const teacher *t, uint64_t part) {
