@@ -1,8 +1,8 @@
-"""Which points of a suite's tasks are tried."""
+"""Which points of a suite's tasks are tried, and how often."""
 
 import unittest
 
-from crash_points import Point, one_of_alike
+from crash_points import LEAVES, Outcome, Point, one_of_alike
 from scenarios import Ablate, Train
 
 
@@ -40,6 +40,16 @@ class OneOfAlike(unittest.TestCase):
         self.assertEqual(keys(Ablate, made), [point.key for point in made])
         made = points(("write", "run/runs/a", "kill"), ("write", "run/runs/b", "kill"))
         self.assertEqual(keys(Train, made), [point.key for point in made])
+
+
+class Run(unittest.TestCase):
+    def test_only_what_is_left_behind_is_asked_again(self):
+        one, other = f"{LEAVES}['a']", f"{LEAVES}['b']"
+        for first, second, expected in ((one, "", ""), (one, other, other), ("exit code 1", "", "exit code 1"),
+                                        ("", "exit code 1", "")):
+            said = iter((first, second))
+            found = Point("", "", "", "", lambda said=said: Outcome(wrong=next(said))).run()
+            self.assertEqual(found.wrong, expected)
 
 
 if __name__ == "__main__":
