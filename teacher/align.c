@@ -274,6 +274,13 @@ static bool has_other_rows(const lap_cache *cache, size_t shard) {
   return of->is_tried && of->rows_sha256[0] && !lap_cache_vouches(cache, shard);
 }
 
+const char *lap_cache_other_rows(const lap_cache *cache) {
+  for (; cache; cache = cache->next)
+    for (size_t i = 0; i < lap_cache_tokens(cache)->count; ++i)
+      if (has_other_rows(cache, i)) return lap_cache_path(cache, i);
+  return NULL;
+}
+
 static lap_code refuse(const lap_cache *cache, size_t shard, const lap_alignment *a, bool by_flags,
                        lap_status *status) {
   const double n = (double)a->scored, score = a->score.sum / n;

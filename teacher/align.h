@@ -60,6 +60,10 @@ bool lap_alignment_is_weak(const lap_alignment *alignment);
 /* Whether the rows have the rows_sha256 of their file, once they were tried. */
 bool lap_cache_vouches(const lap_cache *cache, size_t shard);
 
+/* The first file whose rows do not have the rows_sha256 that it carries, of a cache and its draws
+ * whose rows were tried; NULL: none. */
+const char *lap_cache_other_rows(const lap_cache *cache);
+
 /* What the sums of all shards say, `alignments` [shards of the tokens]. LAP_DATA "rows look shifted
  * by one", naming the file, unless `allow_shift` or the rows are out of place on purpose
  * (swapped_percent), with what may be done by who has only flags (`by_flags`) or has keys to set;

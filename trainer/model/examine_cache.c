@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "mpi/transport/agree.h"
+#include "teacher/align.h"
 #include "teacher/describe.h"
 #include "teacher/look.h"
 #include "trainer/cli/step_progress.h"
@@ -53,6 +54,15 @@ static void exchange(lap_comm *comm, const lookers *same, lap_cache_finding *fin
   free(mine);
 }
 
+/* What ranks compare: whose rows have changed stands first. */
+static char *describe_copy(const lap_cache *cache, const char *sha256) {
+  const char *changed = lap_cache_other_rows(cache);
+  if (!changed) return lap_format("rows that no rows_sha256 contradicts\n%s", sha256);
+  const char *slash = strrchr(changed, '/');
+  return lap_format("%s with rows that are not those of its rows_sha256\n%s",
+                    slash ? slash + 1 : changed, sha256);
+}
+
 /* Collective. Copies that nodes have may differ. */
 static lap_code agree_on_content(lap_comm *comm, lap_cache *cache, lap_status *status) {
   char hex[LAP_SHA256_HEX] = "";
@@ -60,8 +70,11 @@ static lap_code agree_on_content(lap_comm *comm, lap_cache *cache, lap_status *s
   own.code = lap_cache_content_sha256(cache, hex, &own);
   *status = own;
   LAP_TRY(lap_agree(comm, status));
-  return lap_agree_same(comm, lap_cache_path(cache, 0), hex,
-                        "give every node the same files of the cache", status);
+  char *mine = describe_copy(cache, hex);
+  const lap_code code = lap_agree_same(comm, lap_cache_path(cache, 0), mine,
+                                       "give every node the same files of the cache", status);
+  free(mine);
+  return code;
 }
 
 lap_code lap_examine_cache(lap_comm *comm, int children, const lap_cache_expectation *expectation,

@@ -57,24 +57,30 @@ typedef struct {
 } fixture;
 
 /* By another program, since ours would not write the row. */
-static void write_damaged(const synthetic *made) {
+/* What is wrong with the fourth file of the cache. */
+typedef enum { WHOLE, NO_DISTRIBUTION, OTHER_ROWS } damage;
+
+static void write_damaged(const synthetic *made, damage kind) {
   for (size_t s = 0; s < FILES; ++s) {
     plain_cache plain;
     char name[32];
     snprintf(name, sizeof name, "cache-%zu.h5", s);
     plain_create(made, s, &plain);
-    if (s == 3) plain.logprob[synthetic_row(made, s) * SYNTHETIC_K] = 1; /* above certainty */
+    if (s == 3 && kind == NO_DISTRIBUTION)
+      plain.logprob[synthetic_row(made, s) * SYNTHETIC_K] = 1; /* above certainty */
+    if (s == 3 && kind == OTHER_ROWS)
+      plain.rows_sha256 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     plain_write(scratch_path(made->directory, name), &plain);
     plain_destroy(&plain);
   }
 }
 
-static void start(fixture *f, lap_comm *comm, bool shared, bool damaged) {
+static void start(fixture *f, lap_comm *comm, bool shared, damage kind) {
   lap_status status = {0};
   *f = (fixture){.comm = comm};
   synthetic_create(&f->made, FILES, ROWS);
-  if (damaged)
-    write_damaged(&f->made);
+  if (kind != WHOLE)
+    write_damaged(&f->made, kind);
   else
     synthetic_write_all(&f->made);
   if (!shared || lap_comm_rank(comm) == 0) f->directory = lap_copy_string(f->made.directory);
@@ -120,7 +126,7 @@ static void assert_content(const fixture *f) {
 static void assert_files_read(lap_comm *comm, bool shared, int64_t expected) {
   fixture f;
   lap_status status;
-  start(&f, comm, shared, false);
+  start(&f, comm, shared, WHOLE);
   assert_int_equal(examine(&f, &status), LAP_OK);
   assert_int_equal(begun_by_all(comm), expected);
   assert_content(&f);
@@ -136,7 +142,7 @@ static void copies_are_read_by_those_who_have_them(void **state) {
 static void what_one_rank_finds_all_know(void **state) {
   fixture f;
   lap_status status;
-  start(&f, *state, true, true);
+  start(&f, *state, true, NO_DISTRIBUTION);
   assert_int_equal(examine(&f, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cache-3.h5"));
   assert_int_equal(strstr(status.message, "rank ") != NULL, lap_comm_size(f.comm) > 1);
@@ -150,10 +156,32 @@ static void so_of_a_copy_that_one_rank_has(void **state) {
   const int last = lap_comm_size(comm) - 1;
   char named[32];
   snprintf(named, sizeof named, "rank %d on ", last);
-  start(&f, comm, false, lap_comm_rank(comm) == last);
+  start(&f, comm, false, lap_comm_rank(comm) == last ? NO_DISTRIBUTION : WHOLE);
   assert_int_equal(examine(&f, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cache-3.h5"));
   assert_true(last == 0 || strncmp(status.message, named, strlen(named)) == 0);
+  finish(&f);
+}
+
+/* Whose copy it is, and which file. */
+static void rows_that_changed_in_one_copy_are_named(void **state) {
+  fixture f;
+  lap_status status;
+  lap_comm *comm = *state;
+  const int last = lap_comm_size(comm) - 1;
+  char named[32];
+  snprintf(named, sizeof named, "rank %d on ", last);
+  start(&f, comm, false, lap_comm_rank(comm) == last ? OTHER_ROWS : WHOLE);
+  const lap_code code = examine(&f, &status);
+  if (last == 0) {
+    assert_int_equal(code, LAP_OK);
+    assert_non_null(strstr(lap_cache_notice(f.cache), "cache-3.h5: its rows_sha256 is "));
+  } else {
+    assert_int_equal(code, LAP_USAGE);
+    const char *at = strstr(status.message, named);
+    assert_non_null(at);
+    assert_non_null(strstr(at, "cache-3.h5 with rows that are not those of its rows_sha256"));
+  }
   finish(&f);
 }
 
@@ -163,6 +191,7 @@ int main(void) {
       cmocka_unit_test(copies_are_read_by_those_who_have_them),
       cmocka_unit_test(what_one_rank_finds_all_know),
       cmocka_unit_test(so_of_a_copy_that_one_rank_has),
+      cmocka_unit_test(rows_that_changed_in_one_copy_are_named),
   };
   return cmocka_run_group_tests(tests, world_start, world_finish);
 }
