@@ -56,10 +56,10 @@ typedef struct {
   lap_cache *cache;
 } fixture;
 
-/* By another program, since ours would not write the row. */
 /* What is wrong with the fourth file of the cache. */
 typedef enum { WHOLE, NO_DISTRIBUTION, OTHER_ROWS } damage;
 
+/* By another program, since ours would not write the row. */
 static void write_damaged(const synthetic *made, damage kind) {
   for (size_t s = 0; s < FILES; ++s) {
     plain_cache plain;
