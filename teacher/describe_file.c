@@ -144,14 +144,14 @@ lap_code lap_cache_file_check(const char *path, uint64_t *empty, bool *bad_row,
   reader r;
   lap_cache_identity identity;
   uint8_t digest[LAP_SHA256_SIZE];
+  *empty = 0;
+  *bad_row = false;
   LAP_TRY(lap_cache_file_identity(path, &identity, status));
   LAP_TRY(lap_cache_file_try(path, identity.tokens_sha256, digest, status));
   LAP_TRY(open_reader(path, &r, status));
   const uint64_t total = r.file.row_count;
   lap_progress_state progress = {.step = "check", .unit = "rows", .total = total};
   lap_progress_report(hook, progress);
-  *empty = 0;
-  *bad_row = false;
   lap_code code = LAP_OK;
   for (uint64_t first = 0; first < total && code == LAP_OK; first += r.capacity) {
     const uint64_t count = total - first < r.capacity ? total - first : r.capacity;

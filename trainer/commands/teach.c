@@ -450,9 +450,9 @@ static void sum_over_ranks(const lap_session *session, lap_teach_report *report)
   free(all);
 }
 
-/* Collective: GFLOP/s of large products, all ranks at once; the mean of a rank. It takes a tenth of
- * the time of the forward pass (the sum over ranks, the same on all) or less: a small cache is not
- * held up by it, and is compared with smaller products. */
+/* Collective: GFLOP/s of large products, all ranks at once; the mean of a rank. `forward_seconds`:
+ * of all ranks together. It takes a tenth of a rank's at the most, so that a small cache does not
+ * wait for it; that is compared with smaller products. */
 static double product_rate(const lap_session *session, int threads, double forward_seconds) {
   const double least = 1e-3, most = 0.3;
   const int ranks = lap_comm_size(session->comm);
