@@ -138,6 +138,13 @@ class Caches(Test):
         for path in paths:
             self.assertEqual(sha256(path), sha256(self.workspace / "cache-60" / path.name))
 
+        paths[2].write_bytes(paths[2].read_bytes()[:3000])
+        result = lapidary("teach", "--from", self.workspace / "teacher-60", "--tokens", tokens, "--out", cache, "--k",
+                          "16")
+        self.assert_exit(result, 3)
+        self.assertIn(f"a file in --out is damaged (delete it, and the same command makes it again): {paths[2]}: ",
+                      result.err)
+
     def test_shifted_rows_that_were_vouched_for(self):
         """The message says that they are not those that their writer meant."""
         cache = self.rewrite(60, shifted(1))

@@ -13,9 +13,9 @@
 #include "core/memory.h"
 #include "core/paths.h"
 #include "mpi/transport/agree.h"
+#include "teacher/align.h"
 #include "teacher/cache_open.h"
 #include "teacher/cache_write.h"
-#include "teacher/describe.h"
 #include "teacher/draw.h"
 #include "teacher/mean.h"
 #include "teacher/parts.h"
@@ -206,11 +206,36 @@ static lap_code check_computed_as(const char *path, const lap_cache_schema *ther
       path, there->computed_as, wanted->computed_as);
 }
 
-/* A finished file of this very cache; *found. One whose rows have changed is not. LAP_USAGE where
- * another one is in the way. */
+static bool is_same_cache(const lap_cache_schema *there, const lap_cache_schema *wanted) {
+  return there->codec == wanted->codec && there->k == wanted->k && there->draws == wanted->draws &&
+         there->exact == wanted->exact && there->draw_seed == wanted->draw_seed &&
+         there->swapped_percent == wanted->swapped_percent &&
+         there->sequence_length == wanted->sequence_length &&
+         there->document_mask == wanted->document_mask &&
+         !strcmp(there->teacher_sha256, wanted->teacher_sha256);
+}
+
+static lap_code check_same_cache(const char *path, const lap_cache_schema *there,
+                                 const lap_cache_schema *wanted, lap_status *status) {
+  if (is_same_cache(there, wanted)) return check_computed_as(path, there, wanted, status);
+  return lap_fail(
+      status, LAP_USAGE,
+      "%s: holds a cache of the same tokens with codec %s, k %u, draws %u, draw_seed %" PRId64
+      ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; asked for "
+      "are codec %s, k %u, draws %u, draw_seed %" PRId64
+      ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; choose "
+      "another --out",
+      path, lap_codec_name(there->codec), there->k, there->draws, there->draw_seed,
+      there->swapped_percent, there->sequence_length, there->document_mask, there->teacher_sha256,
+      lap_codec_name(wanted->codec), wanted->k, wanted->draws, wanted->draw_seed,
+      wanted->swapped_percent, wanted->sequence_length, wanted->document_mask,
+      wanted->teacher_sha256);
+}
+
+/* Whether a finished file of this very cache is there; one whose rows have changed does not count.
+ * LAP_USAGE where another cache is in the way. */
 static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_status *status) {
   const char *path = o->path;
-  bool *found = &o->finished;
   if (!lap_file_exists(path)) return LAP_OK;
   const lap_cache_schema *wanted = &o->schema;
   lap_token_set one = {.shard = &t->request->tokens->shard[shard], .count = 1};
@@ -220,36 +245,17 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
                                      .allow_context_mismatch = true,
                                      .allow_shift = true};
   lap_cache *cache;
-  LAP_TRY(lap_cache_open(path, &one, &any, &cache, status));
-  const lap_cache_schema *there = lap_cache_schema_of(cache);
-  *found = there->codec == wanted->codec && there->k == wanted->k &&
-           there->draws == wanted->draws && there->exact == wanted->exact &&
-           there->draw_seed == wanted->draw_seed &&
-           there->swapped_percent == wanted->swapped_percent &&
-           there->sequence_length == wanted->sequence_length &&
-           there->document_mask == wanted->document_mask &&
-           !strcmp(there->teacher_sha256, wanted->teacher_sha256);
-  if (!*found)
-    lap_fail(
-        status, LAP_USAGE,
-        "%s: holds a cache of the same tokens with codec %s, k %u, draws %u, draw_seed %" PRId64
-        ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; asked for "
-        "are codec %s, k %u, draws %u, draw_seed %" PRId64
-        ", swapped_percent %u, sequence_length %u, document_mask %d, teacher %.12s...; choose "
-        "another --out",
-        path, lap_codec_name(there->codec), there->k, there->draws, there->draw_seed,
-        there->swapped_percent, there->sequence_length, there->document_mask, there->teacher_sha256,
-        lap_codec_name(wanted->codec), wanted->k, wanted->draws, wanted->draw_seed,
-        wanted->swapped_percent, wanted->sequence_length, wanted->document_mask,
-        wanted->teacher_sha256);
-  if (*found) *found = check_computed_as(path, there, wanted, status) == LAP_OK;
-  const lap_code code = *found ? LAP_OK : LAP_USAGE;
-  lap_status other_rows;
-  if (*found && lap_cache_confirm_rows(cache, 0, &other_rows) != LAP_OK) {
+  lap_code code = lap_cache_open(path, &one, &any, &cache, status);
+  if (code == LAP_DATA)
+    lap_fail_context(status,
+                     "a file in --out is damaged (delete it, and the same command makes "
+                     "it again)");
+  LAP_TRY(code);
+  code = check_same_cache(path, lap_cache_schema_of(cache), wanted, status);
+  o->finished = code == LAP_OK && !lap_cache_other_rows(cache);
+  if (code == LAP_OK && !o->finished)
     lap_console_warn(t->session->console,
                      "%s: its rows are not those of its rows_sha256: the file is made again", path);
-    *found = false;
-  }
   lap_cache_close(cache);
   return code;
 }
