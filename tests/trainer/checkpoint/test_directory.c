@@ -91,18 +91,23 @@ static void leftovers_of_the_dead_are_removed_and_only_those(void **context) {
   snprintf(name[2], sizeof name[2], "step-00000009.writing-other-host.net-17-3");
   snprintf(name[3], sizeof name[3], "step-00000009.writing-other-host.net-17-4");
   snprintf(name[4], sizeof name[4], "step-00000001.deleted-other-host.net-17-3");
-  const char *foreign[] = {"notes", "step-9.writing-a-1-0", "x.writing-a-2147483646-0",
-                           "step-00000009.writing-a-b-c", "step-00000009.writing-a-1-2.old"};
+  const char *foreign[] = {"notes",
+                           "step-9.writing-a-1-0",
+                           "x.writing-a-2147483646-0",
+                           "step-00000009.writing-a-b-c",
+                           "step-00000009.writing-a-1-2.old",
+                           "step-00000001.deleted--17-3"};
+  enum { FOREIGN = sizeof foreign / sizeof *foreign };
   world_write_step(w, 1);
   for (int i = 0; i < 5; ++i) leave(w, name[i]);
-  for (int i = 0; i < 5; ++i) leave(w, foreign[i]);
+  for (int i = 0; i < FOREIGN; ++i) leave(w, foreign[i]);
   char *old = lap_format("%s/%s", w->directory, name[3]);
   const struct timespec long_ago[2] = {{1000000000, 0}, {1000000000, 0}};
   if (world_root(w)) assert_int_equal(utimensat(AT_FDCWD, old, long_ago, 0), 0);
   free(old);
   prune(w, 3, 0, -1);
   for (int i = 0; i < 5; ++i) expect_entry(w, name[i], i == 1 || i == 2);
-  for (int i = 0; i < 5; ++i) expect_entry(w, foreign[i], true);
+  for (int i = 0; i < FOREIGN; ++i) expect_entry(w, foreign[i], true);
   world_expect_newest(w, 1, NULL);
 }
 
