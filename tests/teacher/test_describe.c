@@ -240,6 +240,30 @@ static void empty_what_does_not_count(const lap_token_shard *tokens, plain_cache
   }
 }
 
+/* 64 rows and one: the last run of rows that is looked at has one row. */
+static void a_small_file_is_described_to_its_last_row(void **state) {
+  (void)state;
+  synthetic made;
+  synthetic_create(&made, 1, 65);
+  plain_cache plain;
+  plain_create(&made, 0, &plain);
+  for (uint64_t j = 0; j < plain.columns; ++j) {
+    plain.ids[64 * plain.columns + j] = plain.ids[63 * plain.columns + j];
+    plain.logprob[64 * plain.columns + j] = plain.logprob[63 * plain.columns + j];
+  }
+  plain.tail_mass[64] = plain.tail_mass[63];
+  if (plain.entropy) plain.entropy[64] = plain.entropy[63];
+  const char *path = scratch_path(made.directory, "plain.h5");
+  plain_write(path, &plain);
+  plain_destroy(&plain);
+  lap_cache_description d;
+  lap_status status = {0};
+  uint64_t sampled;
+  assert_int_equal(lap_cache_file_describe(path, &d, &sampled, &status), LAP_OK);
+  assert_int_equal(sampled, 64); /* row 39 is an EOS */
+  synthetic_destroy(&made);
+}
+
 /* The last row has no next token, so it may hold anything; the one before it may not. */
 static void a_file_is_checked_up_to_its_last_row(void **state) {
   const synthetic *made = *state;
@@ -277,6 +301,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(rows_that_are_vouched_for_are_not_called_shifted, make,
                                       unmake),
       cmocka_unit_test_setup_teardown(a_file_is_described_without_its_tokens, make, unmake),
+      cmocka_unit_test(a_small_file_is_described_to_its_last_row),
       cmocka_unit_test_setup_teardown(a_file_is_checked_up_to_its_last_row, make, unmake),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

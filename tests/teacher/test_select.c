@@ -36,6 +36,7 @@ static void assert_selected(const float *z, uint32_t vocab, uint32_t k, int32_t 
   uint32_t *order = lap_allocate(vocab, sizeof *order), *ids = lap_allocate(kept, sizeof *ids);
   float *logprob = lap_allocate(kept, sizeof *logprob);
   float *scratch = lap_allocate(2 * (int64_t)vocab, sizeof *scratch);
+  memset(scratch, 0xFF, 2 * (size_t)vocab * sizeof *scratch); /* read as an id: far outside */
   for (uint32_t i = 0; i < vocab; ++i) order[i] = i;
   sorted_logits = z;
   qsort(order, vocab, sizeof *order, by_order);
