@@ -73,6 +73,21 @@ static lap_code publish_in_two_steps(const char *temporary, const char *path, co
   return code;
 }
 
+/* What fails once on a network may succeed again, and nobody comes back to a run that has ended. */
+static lap_code remove_aside(const char *aside, lap_status *status) {
+  lap_status once;
+  if (lap_file_remove_tree(aside, &once) == LAP_OK) return LAP_OK;
+  return lap_file_remove_tree(aside, status);
+}
+
+/* Likewise; what was renamed only has to be synced. */
+static lap_code rename_aside(const char *path, const char *aside, lap_status *status) {
+  lap_status once;
+  if (lap_file_publish(path, aside, &once) == LAP_OK) return LAP_OK;
+  return lap_file_exists(aside) ? lap_file_sync_name(aside, status)
+                                : lap_file_publish(path, aside, status);
+}
+
 static lap_code replace(const char *temporary, const char *path, lap_status *status) {
   char *aside = unused_name(path, REPLACED);
   lap_code code;
@@ -84,7 +99,7 @@ static lap_code replace(const char *temporary, const char *path, lap_status *sta
     code = lap_fail(status, LAP_DATA, "%s: cannot be replaced: %s", path, strerror(errno));
   /* What is left of the old one when this fails is removed by the next lap_checkpoint_tidy. */
   lap_status ignored;
-  if (code == LAP_OK) lap_file_remove_tree(aside, &ignored);
+  if (code == LAP_OK) remove_aside(aside, &ignored);
   free(aside);
   return code;
 }
@@ -96,8 +111,8 @@ lap_code lap_checkpoint_publish(const char *temporary, const char *path, lap_sta
 
 lap_code lap_checkpoint_delete(const char *path, lap_status *status) {
   char *aside = unused_name(path, DELETED);
-  lap_code code = lap_file_publish(path, aside, status);
-  if (code == LAP_OK) code = lap_file_remove_tree(aside, status);
+  lap_code code = rename_aside(path, aside, status);
+  if (code == LAP_OK) code = remove_aside(aside, status);
   /* Of a run that has ended nobody would look for what a crash brings back. */
   if (code == LAP_OK) code = lap_file_sync_name(aside, status);
   free(aside);

@@ -30,7 +30,8 @@ lap_code lap_checkpoint_begin_directory(const char *path, char **temporary, lap_
  * which only .replaced exists and lap_checkpoint_tidy brings it back. */
 lap_code lap_checkpoint_publish(const char *temporary, const char *path, lap_status *status);
 
-/* Deletes a checkpoint, first taking its name away, so that a step-* directory is always whole. */
+/* Deletes a checkpoint, first taking its name away, so that a step-* directory is always whole.
+ * What fails is tried once more. */
 lap_code lap_checkpoint_delete(const char *path, lap_status *status);
 
 /* Cleans up after killed processes: deletes .writing and .deleted directories, brings a .replaced

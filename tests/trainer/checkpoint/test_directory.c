@@ -69,6 +69,58 @@ static void pruning_never_counts_one_that_is_not_whole(void **context) {
   world_expect_newest(w, 3, "step 4 is passed over");
 }
 
+/* Calls that fail, as on a network, while their count is above 0. */
+static int failing_removes, failing_syncs;
+
+int __real_remove(const char *path);
+int __wrap_remove(const char *path);
+int __wrap_remove(const char *path) {
+  if (failing_removes <= 0) return __real_remove(path);
+  --failing_removes;
+  errno = EIO;
+  return -1;
+}
+
+int __real_fsync(int descriptor);
+int __wrap_fsync(int descriptor);
+int __wrap_fsync(int descriptor) {
+  if (failing_syncs <= 0) return __real_fsync(descriptor);
+  --failing_syncs;
+  errno = EIO;
+  return -1;
+}
+
+static void assert_left(const world *w, const char *verb, int expected) {
+  DIR *open = opendir(w->directory);
+  int found = 0;
+  for (const struct dirent *entry; (entry = readdir(open));)
+    found += strstr(entry->d_name, verb) != NULL;
+  closedir(open);
+  assert_int_equal(found, expected);
+}
+
+static void what_fails_once_is_deleted_all_the_same(void **context) {
+  world *w = *context;
+  if (lap_comm_size(w->comm) > 1) return;
+  for (uint64_t step = 1; step <= 4; ++step) world_write_step(w, step);
+  failing_removes = 1;
+  prune(w, 3, 0, -1);
+  failing_syncs = 1;
+  prune(w, 2, 0, -1);
+  assert_int_equal(failing_removes + failing_syncs, 0);
+  assert_left(w, ".deleted-", 0);
+  expect_steps(w, "4 3");
+  failing_removes = 2; /* a disk that stays as it is */
+  lap_status status;
+  lap_checkpoint_prune(w->directory, &(lap_checkpoint_keep){.keep = 1, .best_step = -1}, w->comm,
+                       &status);
+  assert_non_null(strstr(status.message, "cannot be removed"));
+  assert_left(w, ".deleted-", 1);
+  prune(w, 1, 0, -1);
+  assert_left(w, ".deleted-", 0);
+  expect_steps(w, "4");
+}
+
 static void leave(world *w, const char *name) {
   char *path = lap_format("%s/%s", w->directory, name);
   if (world_root(w)) assert_int_equal(mkdir(path, 0777), 0);
@@ -207,6 +259,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       IN_DIRECTORY(pruning_keeps_the_newest_the_multiples_and_the_best),
       IN_DIRECTORY(pruning_never_counts_one_that_is_not_whole),
+      IN_DIRECTORY(what_fails_once_is_deleted_all_the_same),
       IN_DIRECTORY(leftovers_of_the_dead_are_removed_and_only_those),
       IN_DIRECTORY(a_process_that_nobody_waited_for_is_dead),
       IN_DIRECTORY(a_kill_between_two_renames_loses_nothing),
