@@ -158,22 +158,20 @@ static char *missing_folder(const char *text, size_t literal) {
   return lap_format("%.*s", (int)end, text);
 }
 
-static lap_code no_match(const search *s, const char *text, const char *pattern, size_t literal) {
-  glob_t found;
-  char *missing = missing_folder(text, literal), *reason;
-  const int again = missing ? GLOB_NOMATCH : glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
-  if (missing)
+/* `outcome` of glob, with its errno; `missing` or NULL. */
+static lap_code no_match(const search *s, const char *text, const char *missing, int outcome,
+                         int error) {
+  char *reason;
+  if (outcome == GLOB_NOSPACE)
+    reason = lap_copy_string("cannot be matched: out of memory");
+  else if (missing)
     reason = lap_format("matches no file: there is no folder %s", missing);
-  else if (again == GLOB_ABORTED && errno != ENOENT)
-    reason = lap_format("matches no file that can be seen: %s", strerror(errno));
-  else if (again == 0)
-    reason = lap_copy_string("could not be listed a moment ago: out of memory; try again");
+  else if (outcome == GLOB_ABORTED && error != ENOENT)
+    reason = lap_format("matches no file that can be seen: %s", strerror(error));
   else
     reason = lap_copy_string("matches no file");
   const lap_code code = fail(s, text, reason);
-  if (again == 0) globfree(&found);
   free(reason);
-  free(missing);
   return code;
 }
 
@@ -189,18 +187,20 @@ static void add_match(search *s, const char *path) {
 static lap_code add_glob(search *s, const char *text, size_t literal) {
   glob_t found;
   const size_t before = s->count;
-  char *pattern = pattern_of(text, literal);
-  const int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
+  char *pattern = pattern_of(text, literal), *missing = NULL;
+  int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
+  /* A folder that cannot be read, be it for lack of memory, was empty for this: once more. */
+  if (outcome == GLOB_NOMATCH && !(missing = missing_folder(text, literal)))
+    outcome = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
   lap_code code = LAP_OK;
-  if (outcome == GLOB_NOSPACE) {
-    code = fail(s, text, "cannot be matched: out of memory");
-  } else if (outcome != 0) {
-    code = no_match(s, text, pattern, literal);
+  if (outcome != 0) {
+    code = no_match(s, text, missing, outcome, errno);
   } else {
     for (size_t i = 0; i < found.gl_pathc; ++i) add_match(s, found.gl_pathv[i]);
     globfree(&found);
     if (s->count == before) code = fail(s, text, "matches only folders without such files");
   }
+  free(missing);
   free(pattern);
   return code;
 }
