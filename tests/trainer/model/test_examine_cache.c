@@ -149,17 +149,21 @@ static void what_one_rank_finds_all_know(void **state) {
   finish(&f);
 }
 
+/* Each rank has a copy, and that of the last is damaged; `named` is that rank in a message. */
+static void start_copies(fixture *f, lap_comm *comm, damage kind, char named[32]) {
+  const int last = lap_comm_size(comm) - 1;
+  snprintf(named, 32, "rank %d on ", last);
+  start(f, comm, false, lap_comm_rank(comm) == last ? kind : WHOLE);
+}
+
 static void so_of_a_copy_that_one_rank_has(void **state) {
   fixture f;
   lap_status status;
-  lap_comm *comm = *state;
-  const int last = lap_comm_size(comm) - 1;
   char named[32];
-  snprintf(named, sizeof named, "rank %d on ", last);
-  start(&f, comm, false, lap_comm_rank(comm) == last ? NO_DISTRIBUTION : WHOLE);
+  start_copies(&f, *state, NO_DISTRIBUTION, named);
   assert_int_equal(examine(&f, &status), LAP_DATA);
   assert_non_null(strstr(status.message, "cache-3.h5"));
-  assert_true(last == 0 || strncmp(status.message, named, strlen(named)) == 0);
+  assert_true(lap_comm_size(f.comm) == 1 || strncmp(status.message, named, strlen(named)) == 0);
   finish(&f);
 }
 
@@ -167,13 +171,10 @@ static void so_of_a_copy_that_one_rank_has(void **state) {
 static void rows_that_changed_in_one_copy_are_named(void **state) {
   fixture f;
   lap_status status;
-  lap_comm *comm = *state;
-  const int last = lap_comm_size(comm) - 1;
   char named[32];
-  snprintf(named, sizeof named, "rank %d on ", last);
-  start(&f, comm, false, lap_comm_rank(comm) == last ? OTHER_ROWS : WHOLE);
+  start_copies(&f, *state, OTHER_ROWS, named);
   const lap_code code = examine(&f, &status);
-  if (last == 0) {
+  if (lap_comm_size(f.comm) == 1) {
     assert_int_equal(code, LAP_OK);
     assert_non_null(strstr(lap_cache_notice(f.cache), "cache-3.h5: its rows_sha256 is "));
   } else {
