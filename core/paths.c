@@ -189,7 +189,7 @@ static lap_code add_glob(search *s, const char *text, size_t literal) {
   const size_t before = s->count;
   char *pattern = pattern_of(text, literal), *missing = NULL;
   int outcome = glob(pattern, GLOB_NOSORT, NULL, &found);
-  /* A folder that cannot be read, be it for lack of memory, was empty for this: once more. */
+  /* To this call a folder that cannot be read, for lack of memory say, is empty. GLOB_ERR tells. */
   if (outcome == GLOB_NOMATCH && !(missing = missing_folder(text, literal)))
     outcome = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
   lap_code code = LAP_OK;

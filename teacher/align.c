@@ -268,7 +268,7 @@ bool lap_cache_vouches(const lap_cache *cache, size_t shard) {
   return strcmp(hex, of->rows_sha256) == 0;
 }
 
-/* Whether a file vouches for its rows, and these are others. */
+/* Whether the rows do not match the rows_sha256 that their file carries. */
 static bool has_other_rows(const lap_cache *cache, size_t shard) {
   const lap_cache_shard *of = &cache->shard[shard];
   return of->is_tried && of->rows_sha256[0] && !lap_cache_vouches(cache, shard);
@@ -292,7 +292,7 @@ static lap_code refuse(const lap_cache *cache, size_t shard, const lap_alignment
       "%s",
       lap_cache_path(cache, shard), a->scored, score, score + a->same_over.sum / n,
       score + a->after_over.sum / n,
-      has_other_rows(cache, shard) ? ", and these are not the rows of the file's rows_sha256" : "",
+      has_other_rows(cache, shard) ? ", and these rows do not match the file's rows_sha256" : "",
       by_flags ? "teach again, or leave the cache out"
                : "teach again (or, if this is right all the same, train with "
                  "teacher.allow_shift)");

@@ -60,8 +60,8 @@ bool lap_alignment_is_weak(const lap_alignment *alignment);
 /* Whether the rows have the rows_sha256 of their file, once they were tried. */
 bool lap_cache_vouches(const lap_cache *cache, size_t shard);
 
-/* The first file whose rows do not have the rows_sha256 that it carries, of a cache and its draws
- * whose rows were tried; NULL: none. */
+/* The first file of a cache, or of one of its draws, whose rows do not match the rows_sha256 that
+ * it carries; NULL: none. Only rows that were tried are compared. */
 const char *lap_cache_other_rows(const lap_cache *cache);
 
 /* What the sums of all shards say, `alignments` [shards of the tokens]. LAP_DATA "rows look shifted

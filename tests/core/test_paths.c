@@ -1,4 +1,5 @@
 /* paths: what a user writes means what a person would take it to mean, or is refused by name. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,15 @@
 #include "tests/scratch.h"
 
 static char *directory, *before;
+
+/* glob that sees no file so many times, as where it has no memory to open a folder. */
+static int blind_looks;
+
+int __real_glob(const char *pattern, int flags, int (*failed)(const char *, int), glob_t *found);
+int __wrap_glob(const char *pattern, int flags, int (*failed)(const char *, int), glob_t *found);
+int __wrap_glob(const char *pattern, int flags, int (*failed)(const char *, int), glob_t *found) {
+  return blind_looks-- > 0 ? GLOB_NOMATCH : __real_glob(pattern, flags, failed, found);
+}
 
 static const char *const files[] = {
     "a/1.h5", "a/2.h5", "a/.hidden.h5", "a/2.h5.tmp.7.0", "a/note.txt", "b/1.h5", "b/3.h5",
@@ -114,6 +124,20 @@ static void a_folder_means_its_files(void **state) {
   assert_found("a", NULL, "a"); /* where no kind is wanted, a folder is a folder */
   assert_found("deep/er/*", NULL, "deep/er/part-1 deep/er/part-2");
   assert_found(".", ".h5", "./[ab].h5 ./broken.h5");
+}
+
+static void a_folder_that_could_not_be_read_is_read_again(void **state) {
+  (void)state;
+  blind_looks = 1;
+  assert_found("a/*.h5", ".h5", "a/1.h5 a/2.h5");
+  assert_int_equal(blind_looks, -1);
+  blind_looks = 2;
+  char **paths;
+  size_t count;
+  lap_status status = {0};
+  assert_int_equal(lap_paths_find("a/*.h5", ".h5", &paths, &count, &status), LAP_DATA);
+  assert_non_null(strstr(status.message, "matches no file"));
+  blind_looks = 0;
 }
 
 static void globs_and_braces(void **state) {
@@ -226,6 +250,7 @@ int main(void) {
       cmocka_unit_test(what_exists_is_itself),
       cmocka_unit_test(a_folder_means_its_files),
       cmocka_unit_test(globs_and_braces),
+      cmocka_unit_test(a_folder_that_could_not_be_read_is_read_again),
       cmocka_unit_test(a_text_that_matches_nothing_is_refused_by_name),
       cmocka_unit_test(hostile_texts_end_soon),
       cmocka_unit_test(names_are_what_stands_behind_the_last_slash),

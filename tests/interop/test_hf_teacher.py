@@ -436,7 +436,7 @@ class HfTeacher(unittest.TestCase):
             file["logprob"][2, 0] -= 0.25
         code, text, err = run(self.teacher, self.train, out)
         self.assertEqual(code, 0)
-        self.assertIn(f"{path}: its rows are not those of its rows_sha256: the file is made again", err)
+        self.assertIn(f"{path}: its rows do not match its rows_sha256, so the file is written again", err)
         self.assertIn(f"1 files written, {len(before) - 1} were there", text)
         self.assertEqual(path.read_bytes(), whole)
         path.write_bytes(whole[:1000])

@@ -132,7 +132,7 @@ class Caches(Test):
         result = succeed("teach", "--from", self.workspace / "teacher-60", "--tokens", tokens, "--out", cache, "--k",
                          "16", "--json", ranks=2)
         for path in paths[:2]:
-            self.assertIn(f"{path}: its rows are not those of its rows_sha256: the file is made again", result.err)
+            self.assertIn(f"{path}: its rows do not match its rows_sha256, so the file is written again", result.err)
         report = json.loads(result.out.splitlines()[-1])
         self.assertEqual((report["files_written"], report["files_found"]), (2, len(paths) - 2))
         for path in paths:
@@ -151,7 +151,7 @@ class Caches(Test):
         for path in sorted((self.workspace / "rewritten").glob("*.h5")):
             with h5py.File(path, "a") as file:
                 file.attrs["rows_sha256"] = hashlib.sha256(b"others").hexdigest()
-        self.open(cache, 3, "rows look shifted by one", "these are not the rows of the file's rows_sha256")
+        self.open(cache, 3, "rows look shifted by one", "these rows do not match the file's rows_sha256")
 
     def test_tails_that_rounding_leaves(self):
         def one_less_sum(arrays):

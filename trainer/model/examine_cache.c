@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/paths.h"
 #include "mpi/transport/agree.h"
 #include "teacher/align.h"
 #include "teacher/describe.h"
@@ -54,13 +55,13 @@ static void exchange(lap_comm *comm, const lookers *same, lap_cache_finding *fin
   free(mine);
 }
 
-/* What ranks compare: whose rows have changed stands first. */
+/* What ranks compare. That rows have changed stands first, since messages show the first line that
+ * differs. */
 static char *describe_copy(const lap_cache *cache, const char *sha256) {
   const char *changed = lap_cache_other_rows(cache);
-  if (!changed) return lap_format("rows that no rows_sha256 contradicts\n%s", sha256);
-  const char *slash = strrchr(changed, '/');
-  return lap_format("%s with rows that are not those of its rows_sha256\n%s",
-                    slash ? slash + 1 : changed, sha256);
+  if (!changed) return lap_format("no rows that contradict a rows_sha256\n%s", sha256);
+  return lap_format("rows of %s that do not match its rows_sha256\n%s", lap_path_name(changed),
+                    sha256);
 }
 
 /* Collective. Copies that nodes have may differ. */

@@ -26,7 +26,7 @@ lap_code lap_examine_measuring_cache(const lap_session *session, int children,
                                      lap_cache_expectation expectation, const char *doubtful,
                                      lap_cache *cache, lap_status *status);
 
-/* Warns of each file whose rows are not those of its rows_sha256. For a cache that was given as
+/* Warns of each file whose rows do not match its rows_sha256. For a cache that was given as
  * `flag` ("--again") and opened without an expectation: reads all rows. */
 void lap_warn_of_other_rows(lap_console *console, const char *flag, lap_cache *cache);
 

@@ -255,7 +255,8 @@ static lap_code find_finished(const teacher *t, size_t shard, output *o, lap_sta
   o->finished = code == LAP_OK && !lap_cache_other_rows(cache);
   if (code == LAP_OK && !o->finished)
     lap_console_warn(t->session->console,
-                     "%s: its rows are not those of its rows_sha256: the file is made again", path);
+                     "%s: its rows do not match its rows_sha256, so the file is written again",
+                     path);
   lap_cache_close(cache);
   return code;
 }

@@ -181,7 +181,7 @@ static void rows_that_changed_in_one_copy_are_named(void **state) {
     assert_int_equal(code, LAP_USAGE);
     const char *at = strstr(status.message, named);
     assert_non_null(at);
-    assert_non_null(strstr(at, "cache-3.h5 with rows that are not those of its rows_sha256"));
+    assert_non_null(strstr(at, "rows of cache-3.h5 that do not match its rows_sha256"));
   }
   finish(&f);
 }
