@@ -26,31 +26,54 @@ static void forward(const lap_op_call *call) {
                 call->output.value + r * columns);
 }
 
+typedef struct {
+  real g, u;
+} gradients;
+
 /* du = dy gelu(g)
  * dg = dy u (1/2 (1 + t) + g/2 (1 - t^2) c (1 + 3 a g^2)) */
+static inline gradients gradients_of(real g, real u, real dy) {
+  const real half = (real)0.5;
+  const real t = lap_tanh(C * (g + A * g * g * g));
+  const real slope = half * (1 + t) + half * g * (1 - t * t) * C * (1 + 3 * A * g * g);
+  return (gradients){dy * u * slope, dy * half * g * (1 + t)};
+}
+
+/* As adding to zero: -0 becomes +0. */
 LAP_WIDE
 static void backward_row(const real *g, const real *u, const real *dy, int64_t columns, real *dg,
                          real *du) {
-  const real half = (real)0.5;
   for (int64_t j = 0; j < columns; ++j) {
-    const real t = lap_tanh(C * (g[j] + A * g[j] * g[j] * g[j]));
-    const real slope = half * (1 + t) + half * g[j] * (1 - t * t) * C * (1 + 3 * A * g[j] * g[j]);
-    dg[j] += dy[j] * u[j] * slope;
-    du[j] += dy[j] * half * g[j] * (1 + t);
+    const gradients d = gradients_of(g[j], u[j], dy[j]);
+    dg[j] = 0 + d.g;
+    du[j] = 0 + d.u;
+  }
+}
+
+/* g and u may be one value: dg and du then are one gradient. */
+LAP_WIDE
+static void add_backward_row(const real *g, const real *u, const real *dy, int64_t columns,
+                             real *dg, real *du) {
+  for (int64_t j = 0; j < columns; ++j) {
+    const gradients d = gradients_of(g[j], u[j], dy[j]);
+    dg[j] += d.g;
+    du[j] += d.u;
   }
 }
 
 static void backward(const lap_op_call *call) {
   const int64_t rows = call->output.rows, columns = call->output.columns;
+  const bool add_dg = call->input[0].accumulate, add_du = call->input[1].accumulate;
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) {
     real *dg = call->input[0].gradient + r * columns;
     real *du = call->input[1].gradient + r * columns;
-    /* Overwriting is adding to zero; the row is in the nearest cache either way. */
-    if (!call->input[0].accumulate) memset(dg, 0, (size_t)columns * sizeof *dg);
-    if (!call->input[1].accumulate) memset(du, 0, (size_t)columns * sizeof *du);
-    backward_row(call->input[0].value + r * columns, call->input[1].value + r * columns,
-                 call->output.gradient + r * columns, columns, dg, du);
+    const bool add = add_dg || add_du;
+    if (add && !add_dg) memset(dg, 0, (size_t)columns * sizeof *dg);
+    if (add && !add_du) memset(du, 0, (size_t)columns * sizeof *du);
+    (add ? add_backward_row : backward_row)(call->input[0].value + r * columns,
+                                            call->input[1].value + r * columns,
+                                            call->output.gradient + r * columns, columns, dg, du);
   }
 }
 

@@ -2,6 +2,7 @@
  *   x [R, H] input     w [1, H] weight     y [R, H] output     s [R] saved
  */
 #include <assert.h>
+#include <omp.h>
 
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/vector.h"
@@ -26,14 +27,14 @@ static void forward(const lap_op_call *call) {
 }
 
 /* dw_j += sum_r dy_rj x_rj s_r          rows in order; threads split columns */
-static void weight_gradient(const lap_op_call *call) {
+static void weight_gradient(const lap_op_call *call, int64_t begin_row, int64_t end_row) {
   enum { COLUMNS = 64 };
-  const int64_t rows = call->output.rows, hidden = call->output.columns;
+  const int64_t hidden = call->output.columns;
 #pragma omp parallel for schedule(static)
   for (int64_t begin = 0; begin < hidden; begin += COLUMNS) {
     const int64_t end = begin + COLUMNS < hidden ? begin + COLUMNS : hidden;
     real *dw = call->input[1].gradient;
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = begin_row; r < end_row; ++r) {
       const real *x = call->input[0].value + r * hidden;
       const real *dy = call->output.gradient + r * hidden;
       const real s = call->saved[r];
@@ -43,18 +44,17 @@ static void weight_gradient(const lap_op_call *call) {
 }
 
 /* With g = dy (1 + w):  dx = s g - x s^3 mean(g x)
- * scratch: [R, H] holds g; [H], for w as it is used. */
-static void backward(const lap_op_call *call) {
-  assert(call->input[1].accumulate);
-  const int64_t rows = call->output.rows, hidden = call->output.columns;
+ * scratch: [threads, H] holds g of a row; [H], for w as it is used. */
+static void input_gradient(const lap_op_call *call, const real *w, int64_t begin_row,
+                           int64_t end_row) {
+  const int64_t hidden = call->output.columns;
   const bool accumulate = call->input[0].accumulate;
-  const real *w = lap_weight_values(&call->input[1], 0, hidden, call->scratch + rows * hidden);
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = begin_row; r < end_row; ++r) {
     const real *x = call->input[0].value + r * hidden;
     const real *dy = call->output.gradient + r * hidden;
     real *dx = call->input[0].gradient + r * hidden;
-    real *g = call->scratch + r * hidden;
+    real *g = call->scratch + omp_get_thread_num() * hidden;
     const real s = call->saved[r];
     for (int64_t j = 0; j < hidden; ++j) g[j] = dy[j] * (1 + w[j]);
     const real shrink = lap_vector_dot(g, x, hidden) / (real)hidden * s * s * s;
@@ -63,7 +63,22 @@ static void backward(const lap_op_call *call) {
     else
       for (int64_t j = 0; j < hidden; ++j) dx[j] = s * g[j] - shrink * x[j];
   }
-  weight_gradient(call);
+}
+
+/* So many rows at a time that x and dy are still in a cache when the weights' gradient reads them.
+ */
+static void backward(const lap_op_call *call) {
+  enum { AT_ONCE = 1 << 15 }; /* elements of a thread, of each of the three */
+  assert(call->input[1].accumulate);
+  const int64_t rows = call->output.rows, hidden = call->output.columns;
+  const int64_t threads = omp_get_max_threads();
+  const real *w = lap_weight_values(&call->input[1], 0, hidden, call->scratch + threads * hidden);
+  const int64_t step = threads * (1 + AT_ONCE / hidden);
+  for (int64_t r = 0; r < rows; r += step) {
+    const int64_t end = r + step < rows ? r + step : rows;
+    input_gradient(call, w, r, end);
+    weight_gradient(call, r, end);
+  }
 }
 
 static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) {
@@ -72,8 +87,7 @@ static int64_t saved_size(const lap_op_call *call, const lap_op_extent *extent) 
 }
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
-  (void)extent;
-  return (backward ? 1 + call->output.rows : 1) * call->output.columns;
+  return (backward ? 1 + extent->threads : 1) * call->output.columns;
 }
 
 static void cost(const lap_op_call *call, const lap_op_extent *extent, bool backward,
