@@ -310,6 +310,24 @@ static void check_long_dimensions(const lap_matmul_kernel *kernel) {
     compare(kernel, &from, shapes[i][0], shapes[i][1], shapes[i][2], TAME);
 }
 
+/* Whole strips of a B whose terms are rows: the first tiles pack them, and those of A likewise,
+ * for the rows, blocks and panels that follow. */
+static void check_packed_by_tiles(const lap_matmul_kernel *kernel) {
+  enum { CASES = 4 };
+  source from = {7, 0};
+  const int64_t shapes[][3] = {{113, 32, 40}, {115, 288, 270}, {15, 544, 520}};
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i)
+    for (int compared = 0; compared < CASES;) {
+      test_case t = make(&from, shapes[i][0], shapes[i][1], shapes[i][2], TAME);
+      if (!t.p.transpose_b && t.p.transpose_a == compared % 2) {
+        lap_matmul_run(&t.p);
+        expect(&t, kernel->name);
+        ++compared;
+      }
+      release(&t);
+    }
+}
+
 static void check_threads(const lap_matmul_kernel *kernel) {
   const int before = omp_get_max_threads(), counts[] = {1, 2, 3, 4, 6};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i) {
@@ -480,6 +498,7 @@ static void laid_out(void **state) { (void)state, for_each_kernel(check_laid_out
 
 static void held_in_bfloat16(void **state) { (void)state, for_each_kernel(check_held_in_bfloat16); }
 static void long_dimensions(void **state) { (void)state, for_each_kernel(check_long_dimensions); }
+static void packed_by_tiles(void **state) { (void)state, for_each_kernel(check_packed_by_tiles); }
 static void chains(void **state) { (void)state, for_each_kernel(check_chains); }
 static void any_number_of_threads(void **state) { (void)state, for_each_kernel(check_threads); }
 static void nothing_to_sum(void **state) { (void)state, for_each_kernel(check_nothing_to_sum); }
@@ -496,6 +515,7 @@ int main(void) {
       cmocka_unit_test(held_in_bfloat16),
       cmocka_unit_test(laid_out),
       cmocka_unit_test(long_dimensions),
+      cmocka_unit_test(packed_by_tiles),
       cmocka_unit_test(chains),
       cmocka_unit_test(any_number_of_threads),
       cmocka_unit_test(nothing_to_sum),

@@ -56,17 +56,20 @@ typedef void (*lap_matmul_tile)(int64_t terms, const float *a, const float *b, f
                                 int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into,
                                 const lap_matmul_soon *soon);
 
-/* A strip of A where it lies: element i of term t is first[i * element + t * term]. One of the two
- * distances is 1. */
+/* A strip where it lies: element i of term t is first[i * element + t * term]. One of the two
+ * distances is 1. `packed`, where terms are rows: the strip is laid out there as its terms are
+ * read, for the tiles that follow; NULL: it is not. */
 typedef struct {
   const float *first;
   int64_t element, term;
+  float *packed;
 } lap_matmul_strip;
 
-/* As lap_matmul_tile, of a strip of A that was not packed. */
-typedef void (*lap_matmul_tile_in_place)(int64_t terms, const lap_matmul_strip *a, const float *b,
-                                         float *c, int64_t ldc, int64_t rows, int64_t columns,
-                                         lap_matmul_into into);
+/* As lap_matmul_tile, of a strip of A or of B that was not packed. Where B was not, its terms and
+ * those of A are rows, it has `width` columns, and it is laid out. */
+typedef void (*lap_matmul_tile_in_place)(int64_t terms, const lap_matmul_strip *a,
+                                         const lap_matmul_strip *b, float *c, int64_t ldc,
+                                         int64_t rows, int64_t columns, lap_matmul_into into);
 
 typedef struct {
   int64_t height, width;      /* of the largest tile: rows of a strip of A, columns of one of B */

@@ -121,16 +121,29 @@ static void pack_strips(const packer *by, const stored *x, const term_range *ran
 
 /* --- one block of terms --- */
 
+/* How tiles get A: packed before them; where it lies; or the first tile of each strip takes it from
+ * there and packs it for the others, which hides what packing takes behind the multiplications. */
+typedef enum { PACKED, IN_PLACE, BY_FIRST_TILES } source_of_a;
+
+/* Packing A is worth its time where many strips of B meet it. */
+static source_of_a source_for(const lap_matmul *p, const lap_matmul_unit *unit, int64_t columns) {
+  enum { FEW_STRIPS = 8 };
+  if (!unit->tile_in_place || !p->a) return PACKED;
+  if (columns <= FEW_STRIPS * unit->width && lap_matmul_spreads(p->lda)) return IN_PLACE;
+  return p->transpose_a ? BY_FIRST_TILES : PACKED;
+}
+
 /* Rows [i0, i0 + rows) and columns [j0, j0 + columns) of C, over one block of terms from the k-th
- * on. `strips_b`: of B, strip_floats each. */
+ * on. */
 typedef struct {
   const lap_matmul *p;
   const lap_matmul_unit *unit;
   int64_t k;
   const term_range *range;
   int64_t i0, rows, j0, columns;
-  const float *strips_b;
+  const float *strips_b; /* strip_floats each */
   int64_t strip_floats;
+  float *unpacked_b; /* strips_b, which the first tile of each is still to pack; NULL: they are */
   lap_matmul_into into;
 } chunk;
 
@@ -138,60 +151,61 @@ static int64_t offset_of_a(const lap_matmul *p, int64_t i, int64_t k) {
   return p->transpose_a ? k * p->lda + i : i * p->lda + k;
 }
 
-static float *c_of(const chunk *c, int64_t i, int64_t j) {
-  return c->p->c + (c->i0 + i) * c->p->ldc + c->j0 + j;
-}
-
-static const float *strip_of_b(const chunk *c, int64_t j) {
-  return c->strips_b + j / c->unit->width * c->strip_floats;
-}
-
-/* Packing A is worth its time where many strips of B meet it. */
-static bool reads_a_in_place(const chunk *c) {
-  enum { FEW_STRIPS = 4 };
-  return c->unit->tile_in_place && c->p->a && c->columns <= FEW_STRIPS * c->unit->width &&
-         lap_matmul_spreads(c->p->lda);
-}
-
-static void multiply_in_place(const chunk *c) {
+static void pack_a(const chunk *c, const strips *s, float *packed) {
   const lap_matmul *p = c->p;
-  const strips s = cut(c->rows, c->unit->height, c->unit->grain);
-  for (int64_t j = 0; j < c->columns; j += c->unit->width)
-    for (int64_t i = 0; i < s.count; ++i) {
-      const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
-      const lap_matmul_strip a = {p->a + offset_of_a(p, c->i0 + begin, c->k),
-                                  p->transpose_a ? 1 : p->lda, p->transpose_a ? p->lda : 1};
-      c->unit->tile_in_place(c->range->terms, &a, strip_of_b(c, j), c_of(c, begin, j), p->ldc,
-                             end - begin, least(c->unit->width, c->columns - j), c->into);
-    }
-}
-
-static void multiply_packed_a(const chunk *c) {
-  const lap_matmul *p = c->p;
-  const lap_matmul_unit *unit = c->unit;
-  float packed_a[PACKED_A] __attribute__((aligned(64)));
-  const strips s = cut(c->rows, unit->height, unit->grain);
   const stored a =
       stored_at(p->a, p->a_bfloat16, offset_of_a(p, c->i0, c->k), p->lda, p->transpose_a);
-  const packer by = a_packer(unit, p->transpose_a);
-  pack_strips(&by, &a, c->range, &s, packed_a);
-  for (int64_t j = 0; j < c->columns; j += unit->width)
-    for (int64_t i = 0; i < s.count; ++i) {
-      const int64_t begin = strip_begin(&s, i), end = strip_begin(&s, i + 1);
-      const int64_t part = unit->b_stride * c->range->all / s.count;
-      const lap_matmul_soon soon = {i + 1 < s.count ? c_of(c, end, j) : c_of(c, 0, j + unit->width),
-                                    strip_of_b(c, j + unit->width) + i * part, part};
-      unit->tile(c->range->all, packed_a + i * unit->a_stride * c->range->all, strip_of_b(c, j),
-                 c_of(c, begin, j), p->ldc, end - begin, least(unit->width, c->columns - j),
-                 c->into, &soon);
-    }
+  const packer by = a_packer(c->unit, p->transpose_a);
+  pack_strips(&by, &a, c->range, s, packed);
+}
+
+static lap_matmul_strip a_in_place(const chunk *c, int64_t row, float *packed) {
+  const lap_matmul *p = c->p;
+  const float *first = p->a + offset_of_a(p, c->i0 + row, c->k);
+  return p->transpose_a ? (lap_matmul_strip){first, 1, p->lda, packed}
+                        : (lap_matmul_strip){first, p->lda, 1, packed};
+}
+
+static lap_matmul_strip b_in_place(const chunk *c, int64_t j) {
+  const lap_matmul *p = c->p;
+  return (lap_matmul_strip){p->b + c->k * p->ldb + c->j0 + j, 1, p->ldb,
+                            c->unpacked_b + j / c->unit->width * c->strip_floats};
+}
+
+/* The tile of strip i of A, at `packed_a`, and of the strip of B at column j, at `packed_b`. */
+static void multiply_tile(const chunk *c, source_of_a source, const strips *s, int64_t i, int64_t j,
+                          float *packed_a, const float *packed_b) {
+  const lap_matmul_unit *unit = c->unit;
+  const int64_t begin = strip_begin(s, i), rows = strip_begin(s, i + 1) - begin;
+  const int64_t columns = least(unit->width, c->columns - j), ldc = c->p->ldc;
+  float *here = c->p->c + (c->i0 + begin) * ldc + c->j0 + j;
+  const bool takes_a = source == IN_PLACE || (source == BY_FIRST_TILES && j == 0);
+  const bool takes_b = c->unpacked_b && i == 0;
+  if (takes_a || takes_b) {
+    const lap_matmul_strip a = takes_a ? a_in_place(c, begin, source == IN_PLACE ? NULL : packed_a)
+                                       : (lap_matmul_strip){packed_a, 1, unit->a_stride, NULL};
+    const lap_matmul_strip b =
+        takes_b ? b_in_place(c, j) : (lap_matmul_strip){packed_b, 1, unit->b_stride, NULL};
+    unit->tile_in_place(c->range->terms, &a, &b, here, ldc, rows, columns, c->into);
+    return;
+  }
+  const int64_t part = unit->b_stride * c->range->all / s->count;
+  const lap_matmul_soon soon = {
+      i + 1 < s->count ? here + rows * ldc : here - begin * ldc + unit->width,
+      packed_b + c->strip_floats + i * part, part};
+  unit->tile(c->range->all, packed_a, packed_b, here, ldc, rows, columns, c->into, &soon);
 }
 
 static void multiply_chunk(const chunk *c) {
-  if (reads_a_in_place(c))
-    multiply_in_place(c);
-  else
-    multiply_packed_a(c);
+  const lap_matmul_unit *unit = c->unit;
+  float packed_a[PACKED_A] __attribute__((aligned(64)));
+  const strips s = cut(c->rows, unit->height, unit->grain);
+  const source_of_a source = source_for(c->p, unit, c->columns);
+  if (source == PACKED) pack_a(c, &s, packed_a);
+  const float *packed_b = c->strips_b;
+  for (int64_t j = 0; j < c->columns; j += unit->width, packed_b += c->strip_floats)
+    for (int64_t i = 0; i < s.count; ++i)
+      multiply_tile(c, source, &s, i, j, packed_a + i * unit->a_stride * c->range->all, packed_b);
 }
 
 /* --- a span of blocks --- */
@@ -246,28 +260,38 @@ static int64_t chunk_rows(const lap_matmul_unit *unit) {
   return least(STRIPS, PACKED_A / (unit->block * unit->a_stride)) * unit->height;
 }
 
+/* Whether the first tiles pack B, as they may pack A. Those take whole strips, whose terms are rows
+ * in A and B. */
+static bool tiles_pack_b(const lap_matmul *p, const lap_matmul_unit *unit, int64_t columns) {
+  const bool terms_are_rows = p->transpose_a || source_for(p, unit, columns) == PACKED;
+  return unit->tile_in_place && p->b && !p->transpose_b && columns % unit->width == 0 &&
+         terms_are_rows;
+}
+
 static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms,
                            int64_t j0, int64_t columns) {
   float packed_b[PACKED_B] __attribute__((aligned(64)));
   const strips s = cut(columns, unit->width, unit->width);
   const int64_t most_rows = chunk_rows(unit);
-  for (int b = 0; b < terms->count; ++b)
-    pack_block(p, unit, terms->block[b].k, j0, &terms->block[b].range, &s,
-               packed_b + terms->block[b].before * s.count * unit->b_stride);
+  const bool by_tiles = tiles_pack_b(p, unit, columns);
   for (int64_t i = 0; i < p->m; i += most_rows)
-    for (int b = 0; b < terms->count; ++b)
-      multiply_chunk(
-          &(chunk){.p = p,
-                   .unit = unit,
-                   .k = terms->block[b].k,
-                   .range = &terms->block[b].range,
-                   .i0 = i,
-                   .rows = least(most_rows, p->m - i),
-                   .j0 = j0,
-                   .columns = columns,
-                   .strips_b = packed_b + terms->block[b].before * s.count * unit->b_stride,
-                   .strip_floats = terms->block[b].range.all * unit->b_stride,
-                   .into = terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into});
+    for (int b = 0; b < terms->count; ++b) {
+      const term_range *range = &terms->block[b].range;
+      float *strips_b = packed_b + terms->block[b].before * s.count * unit->b_stride;
+      if (i == 0 && !by_tiles) pack_block(p, unit, terms->block[b].k, j0, range, &s, strips_b);
+      multiply_chunk(&(chunk){.p = p,
+                              .unit = unit,
+                              .k = terms->block[b].k,
+                              .range = range,
+                              .i0 = i,
+                              .rows = least(most_rows, p->m - i),
+                              .j0 = j0,
+                              .columns = columns,
+                              .strips_b = strips_b,
+                              .strip_floats = range->all * unit->b_stride,
+                              .unpacked_b = i == 0 && by_tiles ? strips_b : NULL,
+                              .into = terms->block[b].k > 0 ? LAP_MATMUL_ADD : p->into});
+    }
 }
 
 /* --- a B that was laid out before --- */

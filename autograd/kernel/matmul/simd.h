@@ -60,11 +60,21 @@ static inline __attribute__((always_inline)) void prefetch_a(int64_t t, int rows
     __builtin_prefetch(a->first + t % LINE * a->element + t + SOON);
 }
 
+/* Lays out the t-th term of a strip whose terms are rows; a term of memory may lie on two lines. */
+static inline __attribute__((always_inline)) void pack_term(int64_t t, int rows,
+                                                            const lap_matmul_strip *a) {
+  const float *term = a->first + t * a->term;
+  __builtin_prefetch(term + AHEAD * a->term + rows - 1);
+  for (int i = 0; i < rows; i += LANES)
+    vector_store(a->packed + t * A_STRIDE + i,
+                 i + LANES <= rows ? vector_load(term + i) : vector_load_first(term + i, rows - i));
+}
+
 /* Of `rows` rows and `vectors` vectors of columns. */
 static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vectors, int64_t terms,
-                                                          const lap_matmul_strip *a, const float *b,
-                                                          float *c, int64_t ldc,
-                                                          lap_matmul_into into) {
+                                                          const lap_matmul_strip *a,
+                                                          const lap_matmul_strip *b, float *c,
+                                                          int64_t ldc, lap_matmul_into into) {
   vector sum[HEIGHT][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = vector_zero();
@@ -79,10 +89,16 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vect
   for (int64_t t = 0; t < terms; ++t) {
     prefetch_c(t, rows, c, ldc);
     prefetch_a(t, rows, a);
-    __builtin_prefetch(b + (t + AHEAD) * WIDTH);
-    if (vectors > 1) __builtin_prefetch(b + (t + AHEAD) * WIDTH + LANES);
-    const vector b0 = vector_load(b + t * WIDTH);
-    const vector b1 = vectors > 1 ? vector_load(b + t * WIDTH + LANES) : vector_zero();
+    const float *b_term = b->first + t * b->term;
+    __builtin_prefetch(b_term + AHEAD * b->term);
+    if (vectors > 1) __builtin_prefetch(b_term + AHEAD * b->term + LANES);
+    if (a->packed) pack_term(t, rows, a);
+    const vector b0 = vector_load(b_term);
+    const vector b1 = vectors > 1 ? vector_load(b_term + LANES) : vector_zero();
+    if (b->packed) {
+      vector_store(b->packed + t * WIDTH, b0);
+      vector_store(b->packed + t * WIDTH + LANES, b1);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
       const vector x = vector_broadcast(a->first + t * a->term + i * a->element);
@@ -108,7 +124,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int64_t vect
 /* Where one vector has all columns, as of a head of 16 dimensions, the other is left out. */
 static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t terms,
                                                                const lap_matmul_strip *a,
-                                                               const float *b, float *c,
+                                                               const lap_matmul_strip *b, float *c,
                                                                int64_t ldc, int64_t columns,
                                                                lap_matmul_into into) {
   float edge[HEIGHT][WIDTH];
@@ -130,8 +146,8 @@ static inline __attribute__((always_inline)) void tile_of_rows(int rows, int64_t
     break
 
 static inline __attribute__((always_inline)) void tile_of_strip(
-    int64_t terms, const lap_matmul_strip *a, const float *b, float *c, int64_t ldc, int64_t rows,
-    int64_t columns, lap_matmul_into into) {
+    int64_t terms, const lap_matmul_strip *a, const lap_matmul_strip *b, float *c, int64_t ldc,
+    int64_t rows, int64_t columns, lap_matmul_into into) {
   switch (rows) {
     TILE(1);
     TILE(2);
@@ -158,18 +174,25 @@ static inline __attribute__((always_inline)) void tile_of_strip(
 static void tile(int64_t terms, const float *a, const float *b, float *c, int64_t ldc, int64_t rows,
                  int64_t columns, lap_matmul_into into, const lap_matmul_soon *soon) {
   (void)soon;
-  const lap_matmul_strip packed = {a, 1, A_STRIDE};
-  tile_of_strip(terms, &packed, b, c, ldc, rows, columns, into);
+  const lap_matmul_strip strip_a = {a, 1, A_STRIDE, NULL}, strip_b = {b, 1, WIDTH, NULL};
+  tile_of_strip(terms, &strip_a, &strip_b, c, ldc, rows, columns, into);
 }
 
-/* Each of the two with the 1 as a constant. */
-static void tile_in_place(int64_t terms, const lap_matmul_strip *a, const float *b, float *c,
-                          int64_t ldc, int64_t rows, int64_t columns, lap_matmul_into into) {
-  const lap_matmul_strip by_terms = {a->first, 1, a->term}, by_elements = {a->first, a->element, 1};
-  if (a->element == 1)
-    tile_of_strip(terms, &by_terms, b, c, ldc, rows, columns, into);
-  else
-    tile_of_strip(terms, &by_elements, b, c, ldc, rows, columns, into);
+/* What is known of each case as constants. */
+static void tile_in_place(int64_t terms, const lap_matmul_strip *a, const lap_matmul_strip *b,
+                          float *c, int64_t ldc, int64_t rows, int64_t columns,
+                          lap_matmul_into into) {
+  const lap_matmul_strip by_terms = {a->first, 1, a->term, a->packed};
+  const lap_matmul_strip by_elements = {a->first, a->element, 1, NULL};
+  const lap_matmul_strip packed_b = {b->first, 1, WIDTH, NULL};
+  if (b->packed) {
+    const lap_matmul_strip whole_b = {b->first, 1, b->term, b->packed};
+    tile_of_strip(terms, &by_terms, &whole_b, c, ldc, rows, WIDTH, into);
+  } else if (a->element == 1) {
+    tile_of_strip(terms, &by_terms, &packed_b, c, ldc, rows, columns, into);
+  } else {
+    tile_of_strip(terms, &by_elements, &packed_b, c, ldc, rows, columns, into);
+  }
 }
 
 /* --- bfloat16 --- */
