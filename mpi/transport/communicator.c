@@ -20,10 +20,13 @@
 #include "mpi/transport/watch.h"
 
 /* Small messages arrive within the first microseconds, in which the thread only yields its core;
- * after that it sleeps, longer and longer, so that compute threads have the core. While nothing is
- * in flight it still polls now and then: a large message that this rank sent may need it. */
+ * after that it sleeps, longer and longer, so that compute threads have the core. Where the main
+ * thread waits for it, it yields for longer before that: nobody else of this rank needs the core,
+ * and a sleep that ends late holds up two ranks. While nothing is in flight it still polls now and
+ * then: a large message that this rank sent may need it. */
 enum {
   SPIN_NANOSECONDS = 40 * 1000,
+  AWAITED_SPIN_NANOSECONDS = 2 * 1000 * 1000,
   SLEEP_NANOSECONDS_MIN = 50 * 1000,
   SLEEP_NANOSECONDS_MAX = 200 * 1000,
   BESIDE_NANOSECONDS_MAX = 1000 * 1000, /* where only exchanges beside are in flight */
@@ -164,6 +167,7 @@ static void run_exchanges(lap_comm *comm) {
   while (!comm->finishing || comm->begun < comm->submitted ||
          lap_messages_in_flight(comm->messages) > 0 || !lap_watch_has_left(comm->watch)) {
     const bool beginning = comm->begun < comm->submitted;
+    const long spin = comm->user[0].waiting > 0 ? AWAITED_SPIN_NANOSECONDS : SPIN_NANOSECONDS;
     look_at_ranks(comm);
     begin_exchanges(comm);
     pthread_mutex_unlock(&comm->mutex);
@@ -174,7 +178,7 @@ static void run_exchanges(lap_comm *comm) {
       nanoseconds = SLEEP_NANOSECONDS_MIN;
     }
     const bool waiting = lap_messages_in_flight(comm->messages) > 0 && !comm->idle;
-    const bool spinning = waiting && now - moved < 1e-9 * SPIN_NANOSECONDS;
+    const bool spinning = waiting && now - moved < 1e-9 * (double)spin;
     if (spinning) sched_yield();
     pthread_mutex_lock(&comm->mutex);
     if (spinning) continue;
