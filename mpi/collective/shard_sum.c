@@ -112,39 +112,45 @@ int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t 
 
 /* --- additions --- */
 
-static void add_floats(float *restrict left, const float *restrict right, int64_t count) {
+/* `sum` may be `left`. */
+static void add_floats(float *sum, const float *left, const float *right, int64_t count) {
 #pragma omp parallel for simd schedule(static) if (count > PARALLEL_FROM)
-  for (int64_t i = 0; i < count; ++i) left[i] = left[i] + right[i];
+  for (int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];
 }
 
-static void add_doubles(double *restrict left, const double *restrict right, int64_t count) {
+static void add_doubles(double *sum, const double *left, const double *right, int64_t count) {
 #pragma omp parallel for simd schedule(static) if (count > PARALLEL_FROM)
-  for (int64_t i = 0; i < count; ++i) left[i] = left[i] + right[i];
+  for (int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];
 }
 
 /* A NaN is largest, and wins on every rank: a comparison alone would lose it on some. */
-static void take_larger(float *restrict left, const float *restrict right, int64_t count) {
+static void take_larger(float *larger, const float *left, const float *right, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
-    left[i] = right[i] > left[i] || isnan(right[i]) ? right[i] : left[i];
+    larger[i] = right[i] > left[i] || isnan(right[i]) ? right[i] : left[i];
 }
 
-static void combine(operation how, void *left, const void *right, int64_t count) {
-  if (how == ADD_FLOATS) add_floats(left, right, count);
-  if (how == ADD_DOUBLES) add_doubles(left, right, count);
-  if (how == LARGEST_FLOAT) take_larger(left, right, count);
+static void combine(operation how, void *out, const void *left, const void *right, int64_t count) {
+  if (how == ADD_FLOATS) add_floats(out, left, right, count);
+  if (how == ADD_DOUBLES) add_doubles(out, left, right, count);
+  if (how == LARGEST_FLOAT) take_larger(out, left, right, count);
 }
 
 static size_t size_of(operation how) { return how == ADD_DOUBLES ? sizeof(double) : sizeof(float); }
 
-/* Pushes `rows` [count] through the counter, adding in place; the rows that are left come first in
- * `stack`, in order. Returns how many. */
+/* Pushes `rows` [count] through the counter; the rows that are left come first in `stack`, in
+ * order. Adds in place, but for the last addition of all, which goes to `last`; NULL: it does too.
+ * Returns how many rows are left. */
 static int merge_rows(operation how, char *const *rows, const int *merges, int count,
-                      int64_t elements, char **stack) {
+                      int64_t elements, char *last, char **stack) {
   int depth = 0;
   for (int row = 0; row < count; ++row) {
     stack[depth++] = rows[row];
-    for (int merge = 0; merge < merges[row]; ++merge, --depth)
-      combine(how, stack[depth - 2], stack[depth - 1], elements);
+    for (int merge = 0; merge < merges[row]; ++merge, --depth) {
+      const bool is_last = row == count - 1 && merge == merges[row] - 1;
+      char *out = is_last && last ? last : stack[depth - 2];
+      combine(how, out, stack[depth - 2], stack[depth - 1], elements);
+      stack[depth - 2] = out;
+    }
   }
   return depth;
 }
@@ -220,11 +226,11 @@ static void combine_all(lap_shard_sum *sum, operation how, const merge_plan *pla
   memcpy(rows, mine, (size_t)own * sizeof *rows);
   scatter_values(sum, plan, size, elements, rows, all);
   const lap_range here = range_of(sum, elements, sum->group.index);
-  const int depth =
-      merge_rows(how, all, plan->merges, plan->first[ranks], lap_range_count(here), sum->stack);
+  char *target = out + (size_t)here.begin * size;
+  const int depth = merge_rows(how, all, plan->merges, plan->first[ranks], lap_range_count(here),
+                               target, sum->stack);
   assert(depth == 1);
   (void)depth;
-  char *target = out + (size_t)here.begin * size;
   if (target != sum->stack[0]) memcpy(target, sum->stack[0], (size_t)lap_range_count(here) * size);
   if (!direct) gather_ranges(sum, size, elements, out);
 }
@@ -233,7 +239,7 @@ static void sum_parts(lap_shard_sum *sum, operation how, char *parts, int64_t el
   const int shards = sum->fold.shard_count;
   for (int i = 0; i < shards; ++i)
     sum->rows[i] = parts + (size_t)i * (size_t)elements * size_of(how);
-  merge_rows(how, sum->rows, sum->merges_here, shards, elements, sum->stack);
+  merge_rows(how, sum->rows, sum->merges_here, shards, elements, NULL, sum->stack);
   combine_all(sum, how, &sum->sums, elements, sum->stack, out);
 }
 
