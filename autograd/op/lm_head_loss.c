@@ -25,9 +25,9 @@
 
 /* 4 Mi logits, but at least one block of the sum over positions that dw is (kernel/matmul), and
  * whole blocks: then chunks decide no bit. Several short sequences share a chunk. */
-int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length) {
+int64_t lap_lm_head_chunk(int64_t ids, int64_t length) {
   enum { BLOCK = LAP_MATMUL_BLOCK, MOST = 1024 };
-  const int64_t wanted = (INT64_C(1) << 22) / vocab_size / BLOCK * BLOCK;
+  const int64_t wanted = (INT64_C(1) << 22) / ids / BLOCK * BLOCK;
   const int64_t chunk = wanted < BLOCK ? BLOCK : wanted > MOST ? MOST : wanted;
   return length < chunk ? chunk / length * length : chunk;
 }
@@ -46,6 +46,8 @@ void lap_lm_head_logits(const real *x, const lap_operand *weight, int64_t rows, 
 
 /* Ids at a time: whole panels of masses, and with 256 positions half of a nearest cache. */
 enum { PANEL = LAP_ROW_PANEL };
+/* From row to row of a panel of `count` ids, so that products can read it where it lies. */
+static int64_t panel_stride(int64_t count) { return lap_matmul_spread(count); }
 
 typedef struct {
   int64_t begin, rows;                /* positions [begin, begin + rows) */
@@ -53,7 +55,7 @@ typedef struct {
   bool holds;                         /* gradients of logits are held in bfloat16 */
   int64_t k;                          /* ids that the teacher kept */
   int64_t packed_size;                /* of a shard; 0: products read weights as they are */
-  real *panel;                        /* [rows, PANEL]: logits, or their gradients */
+  real *panel;                        /* [rows, panel_stride]: logits, or their gradients */
   real *logits;                       /* [S][panels][rows, PANEL], soft-capped; forward: NULL */
   real *known;                        /* [rows, 2 + k]: the ends of each row and its kept logits */
   real *weights;                      /* [rows, k] */
@@ -78,11 +80,14 @@ static int64_t aligned(int64_t reals) {
   return (reals + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Positions at a time: no more than there are, so that small batches take little memory. */
+/* Positions at a time: no more than there are, so that small batches take little memory. Each chunk
+ * brings shards together thrice, so its size counts the ids that are held here, of which all ranks
+ * have as many; only OpenBLAS has other bits for other sizes. */
 static int64_t chunk_of(const lap_op_call *call, int64_t length) {
-  const lap_lm_head_loss_attributes *attributes = call->attributes;
-  const int64_t rows = call->input[0].rows;
-  const int64_t most = lap_lm_head_chunk(call->input[1].rows * attributes->shards.of, length);
+  const lap_shard_range *shards = &((const lap_lm_head_loss_attributes *)call->attributes)->shards;
+  const bool any_size = lap_gemm_backend_here() == LAP_GEMM_LAPIDARY;
+  const int64_t ids = call->input[1].rows * (any_size ? shards->count : shards->of);
+  const int64_t rows = call->input[0].rows, most = lap_lm_head_chunk(ids, length);
   return most < rows ? most : rows;
 }
 
@@ -101,7 +106,7 @@ static int64_t lay_out(const lap_op_call *call, real *memory, int64_t rows, int6
   const int64_t dx = backward && !alone ? rows * hidden : 0;
   const bool lays_out = backward && bfloat16 && rows < call->input[0].rows;
   const int64_t packed = lays_out ? lap_gemm_packed_size(vocab, hidden) / 2 : 0;
-  const int64_t sizes[] = {rows * (vocab < PANEL ? vocab : PANEL),
+  const int64_t sizes[] = {rows * panel_stride(vocab < PANEL ? vocab : PANEL),
                            backward ? shards * rows * vocab : 0,
                            rows * (LAP_ROW_ENDS + k),
                            rows * k,
@@ -200,7 +205,7 @@ static void make_logits(const lap_op_call *call, const chunk *c, const panel *p)
       .packed_column = p->first,
       .transpose_b = true,
       .c = c->panel,
-      .ldc = p->count};
+      .ldc = panel_stride(p->count)};
   multiply_by(weight, p->first, &product);
   lap_gemm(&product);
 }
@@ -213,7 +218,7 @@ static void read_panel(const lap_op_call *call, const chunk *c, const panel *p) 
   for (int64_t i = 0; i < c->rows; ++i) {
     const lap_row_labels labels = labels_of(call, c->begin + i);
     if (labels.target < 0) continue;
-    real *z = c->panel + i * p->count, *ends = ends_of(c, i);
+    real *z = c->panel + i * panel_stride(p->count), *ends = ends_of(c, i);
     const lap_row_slice slice = {z, (attributes->shards.first + p->s) * c->vocab + p->first,
                                  p->count};
     lap_vector_softcap(z, p->count, 1, (real)attributes->softcap);
@@ -333,7 +338,7 @@ static void make_gradients(const lap_op_call *call, const chunk *c, const panel 
     const lap_row_slice slice = {p->logits + i * p->count,
                                  (attributes->shards.first + p->s) * c->vocab + p->first, p->count};
     const real *ends = ends_of(c, i);
-    real *gradient = c->panel + i * p->count;
+    real *gradient = c->panel + i * panel_stride(p->count);
     fetch(slice.z + p->count, p->count);
     if (labels.target >= 0)
       lap_row_gradient(&labels, &slice, ends, ends + LAP_ROW_ENDS, c->weights + i * c->k,
@@ -346,10 +351,11 @@ static void make_gradients(const lap_op_call *call, const chunk *c, const panel 
 
 /* du of the panel, one matrix of both products. */
 static lap_gemm_operands product_with_du(const chunk *c, const panel *p) {
-  if (!c->holds) return (lap_gemm_operands){.a = c->panel, .lda = p->count};
+  const int64_t stride = panel_stride(p->count);
+  if (!c->holds) return (lap_gemm_operands){.a = c->panel, .lda = stride};
   const uint16_t *held = (const uint16_t *)c->panel;
   return (lap_gemm_operands){.a_bfloat16 = held,
-                             .lda = p->count * (int64_t)(sizeof(real) / sizeof *held)};
+                             .lda = stride * (int64_t)(sizeof(real) / sizeof *held)};
 }
 
 static void add_to_dx(const lap_op_call *call, const chunk *c, const panel *p) {

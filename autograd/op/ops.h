@@ -89,9 +89,9 @@ typedef struct {
 } lap_lm_head_loss_attributes;
 extern const lap_op lap_op_lm_head_loss;
 
-/* Positions of a chunk of logits, a function of the vocabulary (of the whole model) and the length
- * of a sequence: several whole sequences, or a part of one. */
-int64_t lap_lm_head_chunk(int64_t vocab_size, int64_t length);
+/* Positions of a chunk of logits, a function of the ids that it has logits of and the length of a
+ * sequence: several whole sequences, or a part of one. */
+int64_t lap_lm_head_chunk(int64_t ids, int64_t length);
 
 /* logits [rows, V] of rows of x [rows, H] and a weight [V, H], which may be one shard's, after the
  * final soft-cap: teach, eval, generate. */
