@@ -258,6 +258,22 @@ class Caches(BadInput):
             rewrite(file, "tail_mass", values)
         self.cache_refused(["row 44", "sum"], change)
 
+    def test_a_damaged_row_of_the_held_out_cache(self):
+        copy, _ = self.copy_of("cache")
+        with h5py.File(sorted((self.workspace / "tokens/eval").glob("*.h5"))[0]) as shard:
+            digest = shard.attrs["tokens_sha256"].decode()[:12]
+        held = next(path for path in copy.glob("*.h5") if digest in path.name)
+        overrides = f"teacher.cache={copy}/*.h5", f"data.eval={self.workspace / 'tokens/eval/*.h5'}"
+        result = succeed("train", self.config, *overrides, "--dry-run")
+        self.assertNotIn("without the teacher", result.err)
+
+        def change(file):
+            values = file["logprob"][...].astype("f4")
+            values[7, 2] = numpy.nan
+            rewrite(file, "logprob", values)
+        edit(held, change)
+        self.train_refused(3, ["teacher.cache", held.name, "logprob[7][2]", "nan"], *overrides)
+
     def test_rows_shifted_by_one(self):
         """Valid rows, but row i is a distribution over token i or i+2."""
         def shift(by):

@@ -118,20 +118,21 @@ static lap_code find_caches(lap_config *config, const lap_session *session,
   return LAP_OK;
 }
 
-/* Collective. Where one rank has to evaluate without the teacher, all do. */
-static void examine_eval_cache(const lap_config *config, const lap_session *session,
-                               const lap_progress_hook *hook, lap_inputs *in) {
+/* Collective. Where one rank has no cache for the evaluation, no rank uses one. One whose rows are
+ * damaged is refused: what it measures would stop in the middle of the run's curves. */
+static lap_code examine_eval_cache(const lap_config *config, const lap_session *session,
+                                   const lap_progress_hook *hook, lap_inputs *in,
+                                   lap_status *status) {
   int64_t smallest, largest;
-  lap_status reason = {0};
   const lap_cache_expectation expected = to_measure(config, hook);
   lap_agree_range(session->comm, in->eval_cache != NULL, &smallest, &largest);
-  if (smallest && lap_examine_cache(session->comm, (int)config->threads, &expected, in->eval_cache,
-                                    &reason) == LAP_OK)
-    return;
-  if (smallest || in->eval_cache)
-    say_without_teacher(session, smallest ? reason.message : "another rank has no cache for it");
+  if (smallest)
+    return lap_examine_cache(session->comm, (int)config->threads, &expected, in->eval_cache,
+                             status);
+  if (in->eval_cache) say_without_teacher(session, "another rank has no cache for it");
   lap_cache_close(in->eval_cache);
   in->eval_cache = NULL;
+  return LAP_OK;
 }
 
 static void warn_of_rows(const lap_session *session, const lap_cache *cache) {
@@ -147,7 +148,8 @@ static lap_code examine_caches(lap_config *config, const lap_session *session,
   if (in->train_cache && lap_examine_cache(session->comm, (int)config->threads, &expected,
                                            in->train_cache, status) != LAP_OK)
     return lap_fail_context(status, "teacher.cache");
-  examine_eval_cache(config, session, hook, in);
+  if (examine_eval_cache(config, session, hook, in, status) != LAP_OK)
+    return lap_fail_context(status, "teacher.cache");
   in->train.cache = in->train_cache;
   in->eval.cache = in->eval_cache;
   warn_of_rows(session, in->train_cache);
