@@ -1,6 +1,7 @@
 #include "mpi/collective/gradient_strategy.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "mpi/collective/chunk.h"
@@ -23,7 +24,12 @@ float **lap_vectors_buckets(float *const *vectors, int count, const int64_t *off
   return at;
 }
 
+/* Pieces long enough for the C library to write them without reading them first. */
 void lap_vector_clear(float *vector, int64_t elements) {
-#pragma omp parallel for simd schedule(static) if (elements > LAP_PARALLEL_FROM)
-  for (int64_t i = 0; i < elements; ++i) vector[i] = 0;
+  enum { PIECE = 1 << 18 };
+#pragma omp parallel for schedule(static) if (elements > LAP_PARALLEL_FROM)
+  for (int64_t begin = 0; begin < elements; begin += PIECE) {
+    const int64_t count = elements - begin < PIECE ? elements - begin : PIECE;
+    memset(vector + begin, 0, (size_t)count * sizeof *vector);
+  }
 }
