@@ -260,12 +260,11 @@ static int64_t chunk_rows(const lap_matmul_unit *unit) {
   return least(STRIPS, PACKED_A / (unit->block * unit->a_stride)) * unit->height;
 }
 
-/* Whether the first tiles pack B, as they may pack A. Those take whole strips, whose terms are rows
- * in A and B. */
+/* Whether the first tiles pack B too: whole strips whose terms are rows, with strips of A that are
+ * packed or whose terms are rows likewise. */
 static bool tiles_pack_b(const lap_matmul *p, const lap_matmul_unit *unit, int64_t columns) {
-  const bool terms_are_rows = p->transpose_a || source_for(p, unit, columns) == PACKED;
-  return unit->tile_in_place && p->b && !p->transpose_b && columns % unit->width == 0 &&
-         terms_are_rows;
+  const bool a_fits = p->transpose_a || source_for(p, unit, columns) == PACKED;
+  return unit->tile_in_place && a_fits && p->b && !p->transpose_b && columns % unit->width == 0;
 }
 
 static void multiply_panel(const lap_matmul *p, const lap_matmul_unit *unit, const span *terms,
