@@ -152,7 +152,7 @@ void lap_stepper_bytes(const lap_config *config, const lap_state *state, const l
       sums.arriving + lap_micro_batch_bytes(micro, model->length, teacher_k, one_row) +
       lap_shard_sum_bytes(&placement->mesh, &placement->fold,
                           micro * model->length * config->model.hidden_size) +
-      micro * (int64_t)sizeof(uint64_t) +
+      2 * micro * (int64_t)sizeof(uint64_t) + /* windows, epochs */
       ((int64_t)placement->fold.rounds * SUMS + owned / LAP_SEGMENT) * (int64_t)sizeof(double);
   lap_recheck_bytes(config, state, memory);
   if (config->integrity.sums == LAP_ON) memory->bytes[LAP_MEMORY_BUFFERS] += sums.checking;
