@@ -65,8 +65,8 @@ typedef struct {
   float *packed;
 } lap_matmul_strip;
 
-/* As lap_matmul_tile, of a strip of A or of B that was not packed. Where B was not, its terms and
- * those of A are rows, it has `width` columns, and it is laid out. */
+/* As lap_matmul_tile, where A, B or both lie as they are stored; the other is packed. Such a B is
+ * always packed on the way; it has `width` columns, and its `element` and that of A are 1. */
 typedef void (*lap_matmul_tile_in_place)(int64_t terms, const lap_matmul_strip *a,
                                          const lap_matmul_strip *b, float *c, int64_t ldc,
                                          int64_t rows, int64_t columns, lap_matmul_into into);
