@@ -5,7 +5,8 @@
 
 #include "autograd/kernel/scalar.h"
 
-/* Rounded up, but for what decimal fractions are off by: 0.07 of 100 windows is 7.000000000000001. */
+/* Rounded up, but for what decimal fractions are off by: 0.07 of 100 windows is
+ * 7.000000000000001. */
 static double whole_steps(double steps) {
   const double nearest = round(steps);
   return fabs(steps - nearest) <= 1e-12 * nearest ? nearest : ceil(steps);
