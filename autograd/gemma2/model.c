@@ -173,9 +173,14 @@ lap_gemma2 *lap_gemma2_record(const lap_gemma2_config *config,
   model->weights = lap_allocate(buckets, sizeof *model->weights);
   model->gradients = lap_allocate(buckets, sizeof *model->gradients);
   record(model, recording);
-  const bool bfloat16 = recording->allocate ? lap_gemm_holds() : recording->bfloat16;
-  const lap_op_extent extent = {recording->sequences, recording->length, recording->teacher_k,
-                                recording->threads, bfloat16};
+  const bool openblas = lap_gemm_backend_here() == LAP_GEMM_OPENBLAS;
+  const lap_op_extent extent = {
+      .sequences = recording->sequences,
+      .length = recording->length,
+      .teacher_k = recording->teacher_k,
+      .threads = recording->threads,
+      .bfloat16 = recording->allocate ? lap_gemm_holds() : recording->bfloat16,
+      .openblas = recording->allocate ? openblas : recording->openblas};
   const lap_tape_mode mode = recording->mode == LAP_GEMMA2_TRAIN ? LAP_TRAINING : LAP_FORWARD;
   if (recording->allocate)
     lap_tape_plan(model->tape, mode, &extent);

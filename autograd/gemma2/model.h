@@ -43,6 +43,7 @@ typedef struct {
   lap_shard_range shards;         /* held here, at most LAP_MAX_SHARDS; {0}: the whole model */
   lap_recompute recompute;        /* of layers, in mode TRAIN */
   bool bfloat16;                  /* not allocated: of a process whose products are in bfloat16 */
+  bool openblas;                  /* likewise: by OpenBLAS */
   bool allocate;                  /* false: it cannot run, but says what it would take */
 } lap_gemma2_recording;
 

@@ -82,11 +82,10 @@ static int64_t aligned(int64_t reals) {
 
 /* Positions at a time: no more than there are, so that small batches take little memory. Each chunk
  * brings shards together thrice, so its size counts the ids that are held here, of which all ranks
- * have as many; only OpenBLAS has other bits for other sizes. */
-static int64_t chunk_of(const lap_op_call *call, int64_t length) {
+ * have as many; with OpenBLAS, which has other bits for other sizes, all ids count. */
+static int64_t chunk_of(const lap_op_call *call, int64_t length, bool openblas) {
   const lap_shard_range *shards = &((const lap_lm_head_loss_attributes *)call->attributes)->shards;
-  const bool any_size = lap_gemm_backend_here() == LAP_GEMM_LAPIDARY;
-  const int64_t ids = call->input[1].rows * (any_size ? shards->count : shards->of);
+  const int64_t ids = call->input[1].rows * (openblas ? shards->of : shards->count);
   const int64_t rows = call->input[0].rows, most = lap_lm_head_chunk(ids, length);
   return most < rows ? most : rows;
 }
@@ -299,7 +298,7 @@ static void lay_out_weights(const lap_op_call *call, const chunk *c) {
 static void for_chunks(const lap_op_call *call, bool backward,
                        void (*visit)(const lap_op_call *call, const chunk *c)) {
   const int64_t positions = call->input[0].rows, length = call->batch->length;
-  const int64_t most = chunk_of(call, length);
+  const int64_t most = chunk_of(call, length, lap_gemm_backend_here() == LAP_GEMM_OPENBLAS);
   chunk c;
   lay_out(call, call->scratch, most, call->batch->k, lap_gemm_holds(), backward, &c);
   lay_out_weights(call, &c);
@@ -408,8 +407,8 @@ static void backward(const lap_op_call *call) { for_chunks(call, true, chunk_bac
 
 static int64_t scratch_size(const lap_op_call *call, const lap_op_extent *extent, bool backward) {
   chunk none;
-  return lay_out(call, NULL, chunk_of(call, extent->length), extent->teacher_k, extent->bfloat16,
-                 backward, &none);
+  return lay_out(call, NULL, chunk_of(call, extent->length, extent->openblas), extent->teacher_k,
+                 extent->bfloat16, backward, &none);
 }
 
 /* The shard of the embedding is read for the logits and for dx, its gradient is read and written
@@ -438,9 +437,10 @@ enum { CHUNK_SIZES = 2 };
 
 /* As for_chunks cuts them: most are of one size, and the last of each sequence, or of all, is less.
  */
-static void count_chunks(const lap_op_call *call, int64_t length,
+static void count_chunks(const lap_op_call *call, const lap_op_extent *extent,
                          chunks_of_size counts[CHUNK_SIZES]) {
-  const int64_t rows = call->input[0].rows, most = chunk_of(call, length);
+  const int64_t rows = call->input[0].rows, length = extent->length;
+  const int64_t most = chunk_of(call, length, extent->openblas);
   const int64_t stretch = most < length ? length : rows;
   counts[0] = (chunks_of_size){most, rows / stretch * (stretch / most)};
   const int64_t rest = stretch % most;
@@ -453,7 +453,7 @@ static void cost(const lap_op_call *call, const lap_op_extent *extent, bool back
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   const int64_t shards = attributes->shards.count;
   chunks_of_size counts[CHUNK_SIZES];
-  count_chunks(call, extent->length, counts);
+  count_chunks(call, extent, counts);
   for (int i = 0; i < CHUNK_SIZES; ++i)
     if (counts[i].times)
       cost_of_chunk(call, counts[i].rows, (double)(counts[i].times * shards), backward, sink);
@@ -464,7 +464,7 @@ static int shard_calls(const lap_op_call *call, const lap_op_extent *extent, boo
                        lap_shard_call *list) {
   const lap_lm_head_loss_attributes *attributes = call->attributes;
   chunks_of_size counts[CHUNK_SIZES];
-  count_chunks(call, extent->length, counts);
+  count_chunks(call, extent, counts);
   int count = 0;
   for (int i = 0; i < CHUNK_SIZES && attributes->shards.of > 1; ++i) {
     const int64_t rows = counts[i].rows, times = counts[i].times;

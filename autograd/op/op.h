@@ -92,6 +92,7 @@ typedef struct {
 typedef struct {
   int64_t sequences, length, teacher_k, threads;
   bool bfloat16; /* products are in bfloat16 */
+  bool openblas; /* products are by OpenBLAS: their bits follow their shapes */
 } lap_op_extent;
 
 enum { LAP_MAX_SHARD_CALLS = 6 };

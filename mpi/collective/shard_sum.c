@@ -112,7 +112,7 @@ int64_t lap_shard_sum_bytes(const lap_mesh *mesh, const lap_fold *fold, int64_t 
 
 /* --- additions --- */
 
-/* `sum` may be `left`. */
+/* Results may lie where either operand does. */
 static void add_floats(float *sum, const float *left, const float *right, int64_t count) {
 #pragma omp parallel for simd schedule(static) if (count > PARALLEL_FROM)
   for (int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];

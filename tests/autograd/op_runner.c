@@ -171,8 +171,9 @@ static void set_batch(session *s, const test_batch *b) {
 
 /* Of one pass; what the pass before had is gone. */
 static void set_scratch(session *s, const op_case *c, bool backward) {
-  const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads,
-                                lap_gemm_holds()};
+  const lap_op_extent extent = {c->batch->sequences, c->batch->length,
+                                c->batch->k,         s->threads,
+                                lap_gemm_holds(),    lap_gemm_backend_here() == LAP_GEMM_OPENBLAS};
   const int64_t size = s->op->scratch_size ? s->op->scratch_size(&s->call, &extent, backward) : 0;
   lap_release_aligned(s->call.scratch);
   s->call.scratch = reals(size);
@@ -184,8 +185,9 @@ static void open_session(session *s, const op_case *c, double *const inputs[], i
   set_op(s, c);
   set_shapes(s, c);
   set_batch(s, c->batch);
-  const lap_op_extent extent = {c->batch->sequences, c->batch->length, c->batch->k, s->threads,
-                                lap_gemm_holds()};
+  const lap_op_extent extent = {c->batch->sequences, c->batch->length,
+                                c->batch->k,         s->threads,
+                                lap_gemm_holds(),    lap_gemm_backend_here() == LAP_GEMM_OPENBLAS};
   s->saved_size = s->op->saved_size ? s->op->saved_size(&s->call, &extent) : 0;
   for (int i = 0; i < s->shape.inputs; ++i)
     if (c->holds && s->shape.weight[i])

@@ -63,7 +63,7 @@ static int no_calls(const lap_op_call *call, const lap_op_extent *extent, bool b
 
 /* Records it alone and runs it forward beside a group. */
 static void run_alone(const lap_op *op) {
-  static const lap_op_extent extent = {1, 1, 0, 8, false};
+  static const lap_op_extent extent = {1, 1, 0, 8, false, false};
   const int shards = 2;
   const lap_shard_group group = lap_folded_shards(&shards);
   const real weight = 1, *weights[] = {&weight};
@@ -311,7 +311,7 @@ static void work_is_that_of_the_model(void **state) {
 /* --- compulsory traffic --- */
 
 static double moved(const lap_op *op, const lap_op_call *call, bool backward) {
-  static const lap_op_extent extent = {2, 8, 0, 1, false}; /* 16 positions */
+  static const lap_op_extent extent = {2, 8, 0, 1, false, false}; /* 16 positions */
   return lap_op_moved(op, call, &extent, backward) / (double)sizeof(real);
 }
 
@@ -342,7 +342,7 @@ static void operands_are_read_once_and_results_written_once(void **state) {
 static void weights_in_bfloat16_take_two_bytes(void **state) {
   (void)state;
   enum { R = 16, IN = 6, OUT = 10 };
-  static const lap_op_extent extent = {2, 8, 0, 1, true};
+  static const lap_op_extent extent = {2, 8, 0, 1, true, false};
   lap_op_call linear = {.input = {shape(R, IN), weight(OUT, IN)}, .output = shape(R, OUT)};
   linear.input[1].is_weight = true;
   const double saved = OUT * IN * (sizeof(real) - sizeof(uint16_t)); /* read once, each way */

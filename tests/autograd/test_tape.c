@@ -27,7 +27,7 @@
 enum { SEQUENCES = 2, LENGTH = 5, ROWS = SEQUENCES * LENGTH, VOCAB = 11, HIDDEN = 4 };
 enum { HEADS = 2, HEAD_DIM = HIDDEN / HEADS, THREADS = 2 };
 
-static const lap_op_extent extent = {SEQUENCES, LENGTH, 0, THREADS, false};
+static const lap_op_extent extent = {SEQUENCES, LENGTH, 0, THREADS, false, false};
 
 /* A network under construction: parameters get the next free offset in the weights. */
 typedef struct {
@@ -286,7 +286,7 @@ static const lap_shard_range ranges[] = {{1, 0, 1}, {2, 0, 2}, {2, 1, 1}};
 
 static void the_models_plan_overwrites_nothing_too_early(void **state) {
   (void)state;
-  const lap_op_extent sizes = {3, 17, 6, THREADS, false};
+  const lap_op_extent sizes = {3, 17, 6, THREADS, false, false};
   for (int mode = LAP_GEMMA2_TRAIN; mode <= LAP_GEMMA2_HIDDEN; ++mode)
     for (int r = 0; r < 3; ++r)
       for (int recompute = LAP_RECOMPUTE_NONE; recompute <= LAP_RECOMPUTE_ATTENTION; ++recompute) {

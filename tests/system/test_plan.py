@@ -129,6 +129,13 @@ class Plan(Test):
                      for config, ranks in models]
             row(f"`mesh.shard={shard}`", plans, lambda plan: f"{plan['memory']['total'] / 2**30:.1f} GiB")
 
+    def test_chunks_of_logits_count_the_ids_of_a_rank_but_with_openblas(self):
+        sharded = ["mesh.model=2", "mesh.model_ranks=2", "mesh.data=1", "batch.sequences=4", "batch.micro_sequences=4"]
+        config = SOURCE / "configs/bench/tiny.yaml"
+        ours, openblas = (self.plan(*sharded, f"gemm={gemm}", config=config, ranks=2)["memory"]["logits"]
+                          for gemm in ("lapidary", "openblas"))
+        self.assertAlmostEqual(ours / openblas, 2, delta=0.1)
+
     def test_smoothing_takes_memory_where_it_has_a_weight(self):
         smoothed = self.plan("objective.smoothing=uniform")["memory"]
         without = self.plan("objective.distill_weight=0")["memory"]

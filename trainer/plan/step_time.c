@@ -140,7 +140,8 @@ lap_code lap_step_time_measured(const lap_config *config, int ranks, int64_t tea
           .threads = config->threads,
           .shards = {config->mesh.model, layout.fold.first_shard, layout.fold.shard_count},
           .recompute = config->recompute,
-          .bfloat16 = config->precision == LAP_MATMUL_BFLOAT16});
+          .bfloat16 = config->precision == LAP_MATMUL_BFLOAT16,
+          .openblas = config->gemm == LAP_GEMM_OPENBLAS});
   lap_partition *partition = lap_state_partition(model->parameters, layout.fold.replicas);
   op_walk walk = {.hardware = hardware};
   lap_tape_walk(model->tape, visit, &walk);

@@ -119,7 +119,7 @@ static lap_code find_caches(lap_config *config, const lap_session *session,
 }
 
 /* Collective. Where one rank has no cache for the evaluation, no rank uses one. One whose rows are
- * damaged is refused: what it measures would stop in the middle of the run's curves. */
+ * damaged is refused, as the one to learn from is. */
 static lap_code examine_eval_cache(const lap_config *config, const lap_session *session,
                                    const lap_progress_hook *hook, lap_inputs *in,
                                    lap_status *status) {

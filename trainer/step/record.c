@@ -18,5 +18,6 @@ lap_gemma2 *lap_stepper_record(const lap_config *config, lap_shard_range shards,
                                               .shards = shards,
                                               .recompute = config->recompute,
                                               .bfloat16 = config->precision == LAP_MATMUL_BFLOAT16,
+                                              .openblas = config->gemm == LAP_GEMM_OPENBLAS,
                                               .allocate = allocate});
 }
