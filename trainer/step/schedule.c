@@ -5,13 +5,6 @@
 
 #include "autograd/kernel/scalar.h"
 
-/* Rounded up, but for what decimal fractions are off by: 0.07 of 100 windows is
- * 7.000000000000001. */
-static double whole_steps(double steps) {
-  const double nearest = round(steps);
-  return fabs(steps - nearest) <= 1e-12 * nearest ? nearest : ceil(steps);
-}
-
 lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_count,
                                   uint64_t *total_steps, lap_status *status) {
   const double sequences = (double)config->batch.sequences;
@@ -22,7 +15,7 @@ lap_code lap_schedule_total_steps(const lap_config *config, uint64_t window_coun
     steps =
         ceil((double)config->schedule.tokens / (sequences * (double)config->data.sequence_length));
   else
-    steps = whole_steps(config->schedule.epochs * (double)window_count / sequences);
+    steps = ceil(config->schedule.epochs * (double)window_count / sequences);
   if (steps > 1e12 && config->schedule.tokens > 0)
     return lap_fail(status, LAP_USAGE,
                     "schedule.tokens: comes to %g steps of %" PRId64

