@@ -124,17 +124,21 @@ def succeed(*arguments, **options):
 
 
 def processes_of(process):
-    """The lapidary processes (ranks) under a started command, by process id."""
+    """The lapidary processes (ranks) under a started command, by process id. The kernel keeps the list: to look through
+    all of /proc takes longer than a short run does."""
     ranks = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+    for thread in pathlib.Path(f"/proc/{process.pid}/task").glob("*/children"):
         try:
-            stat = (entry / "stat").read_text()
-            executable = os.readlink(entry / "exe")
+            children = thread.read_text().split()
         except OSError:
-            continue  # gone meanwhile
-        parent = int(stat.rpartition(")")[2].split()[1])
-        if parent == process.pid and os.path.basename(executable) == os.path.basename(LAPIDARY):
-            ranks.append(int(entry.name))
+            continue  # the thread has ended
+        for child in children:
+            try:
+                executable = os.readlink(f"/proc/{child}/exe")
+            except OSError:
+                continue  # gone meanwhile
+            if os.path.basename(executable) == os.path.basename(LAPIDARY):
+                ranks.append(int(child))
     return sorted(ranks)
 
 
