@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/gemma2/decode_linear.h"
 #include "autograd/gemma2/parameters.h"
 #include "autograd/kernel/elementary.h"
 #include "autograd/kernel/gemm.h"
 #include "autograd/kernel/gemv.h"
+#include "autograd/kernel/row_strips.h"
 #include "autograd/kernel/vector.h"
 #include "autograd/op/ops.h"
-#include "autograd/op/projection.h"
 #include "core/memory.h"
 
 enum {
@@ -36,6 +37,7 @@ struct lap_decoder {
   int64_t max_positions, position;
   decoder_layer *layers;
   lap_operand embedding, final_norm;
+  bool in_strips;                    /* how the matrices lie (kernel/row_strips.h) */
   real *cache;                       /* the keys and values of all layers */
   real *memory;                      /* everything below */
   real *rope_cosine, *rope_sine;     /* [max_positions, D / 2] */
@@ -46,6 +48,7 @@ struct lap_decoder {
   real *scores;                      /* [threads, TILE, max_positions] */
   real *chain;                       /* [threads, D]: a sum over a block of keys, so far */
   real *logits;                      /* [V] */
+  real *part;                        /* of weights in strips (decode_linear.h) */
   lap_attention_observer observer;   /* NULL: none */
   void *observer_context;
 };
@@ -176,6 +179,7 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
       {&d->scores, threads * smaller(TILE, rows) * d->max_positions},
       {&d->chain, threads * c->head_dim},
       {&d->logits, c->vocab_size},
+      {&d->part, d->in_strips ? lap_strips_part(rows * c->hidden_size) : 0},
   };
   enum { ALIGNED = LAP_ALIGNMENT / sizeof(real) };
   int64_t total = 0;
@@ -189,13 +193,25 @@ static void create_scratch(lap_decoder *d, int64_t threads) {
   }
 }
 
+static void lay_out(const lap_decoder *d) {
+  for (int64_t i = 0; i < d->config.num_hidden_layers; ++i) {
+    const decoder_layer *l = &d->layers[i];
+    const lap_operand *const matrices[] = {&l->q_proj,    &l->k_proj,  &l->v_proj,   &l->o_proj,
+                                           &l->gate_proj, &l->up_proj, &l->down_proj};
+    for (size_t j = 0; j < sizeof matrices / sizeof *matrices; ++j) lap_strips_lay_out(matrices[j]);
+  }
+  lap_strips_lay_out(&d->embedding);
+}
+
 static lap_decoder *create(const lap_gemma2_config *config, all_weights weights,
-                           int64_t max_positions, int64_t threads) {
+                           int64_t max_positions, int64_t threads, bool in_strips) {
   assert(max_positions > 0 && threads > 0);
   lap_decoder *d = lap_allocate(1, sizeof *d);
   d->config = *config;
   d->max_positions = max_positions;
+  d->in_strips = in_strips;
   create_layers(d, weights);
+  if (in_strips) lay_out(d);
   create_scratch(d, threads);
   lap_rope_table(max_positions, config->head_dim, config->rope_theta, d->rope_cosine, d->rope_sine);
   return d;
@@ -203,12 +219,18 @@ static lap_decoder *create(const lap_gemma2_config *config, all_weights weights,
 
 lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *weights,
                                 int64_t max_positions, int64_t threads) {
-  return create(config, (all_weights){.values = weights}, max_positions, threads);
+  return create(config, (all_weights){.values = weights}, max_positions, threads, false);
 }
 
 lap_decoder *lap_decoder_create_bfloat16(const lap_gemma2_config *config, const uint16_t *weights,
                                          int64_t max_positions, int64_t threads) {
-  return create(config, (all_weights){.bfloat16 = weights}, max_positions, threads);
+  return create(config, (all_weights){.bfloat16 = weights}, max_positions, threads, false);
+}
+
+lap_decoder *lap_decoder_create_alone(const lap_gemma2_config *config, real *weights,
+                                      uint16_t *bfloat16, int64_t max_positions, int64_t threads) {
+  return create(config, (all_weights){weights, bfloat16}, max_positions, threads,
+                lap_row_strips_usable(bfloat16 != NULL));
 }
 
 void lap_decoder_destroy(lap_decoder *d) {
@@ -238,9 +260,13 @@ static void embed(lap_decoder *d, const int32_t *tokens, int64_t rows) {
   const lap_gemma2_config *c = &d->config;
   const lap_embedding_attributes attributes = {__builtin_sqrt((double)c->hidden_size),
                                                lap_whole_model()};
-  const lap_batch batch = {.sequences = 1, .length = rows, .tokens = tokens};
+  int32_t row[BLOCK];
+  const lap_operand embedding =
+      d->in_strips ? lap_strips_rows(&d->embedding, tokens, rows, d->part) : d->embedding;
+  for (int32_t r = 0; r < rows; ++r) row[r] = r;
+  const lap_batch batch = {.sequences = 1, .length = rows, .tokens = d->in_strips ? row : tokens};
   const lap_op_call call = {.attributes = &attributes,
-                            .input = {d->embedding},
+                            .input = {embedding},
                             .output = operand(rows, c->hidden_size, d->x),
                             .batch = &batch};
   lap_op_embedding.forward(&call);
@@ -257,12 +283,13 @@ static void norm(lap_decoder *d, const real *x, const lap_operand *weight, int64
   lap_op_rmsnorm.forward(&call);
 }
 
-static void linear(const real *x, const lap_operand *weight, int64_t rows, real *y) {
-  const lap_projection p = {.rows = rows, .in = weight->columns, .out = weight->rows};
-  if (rows == 1)
-    lap_gemv(p.out, p.in, weight->value, weight->bfloat16, x, y);
+/* What y becomes of x; x is rounded as the product rounds it. */
+static void linear(const lap_decoder *d, real *x, const lap_operand *weight, int64_t rows,
+                   real *y) {
+  if (d->in_strips)
+    lap_strips_linear(weight, rows, x, y, d->part);
   else
-    lap_projection_forward(&p, x, weight, y);
+    lap_rows_linear(weight, rows, x, y);
 }
 
 /* Rotates the heads of rows that begin at the decoder's position. */
@@ -490,22 +517,22 @@ static void run_layer(lap_decoder *d, decoder_layer *layer, int64_t rows) {
   const lap_gemma2_config *c = &d->config;
   norm(d, d->x, &layer->input_norm, rows, d->y);
   const key_view view = open_keys(d, layer, rows);
-  linear(d->y, &layer->q_proj, rows, d->q);
-  linear(d->y, &layer->k_proj, rows, view.new_keys);
-  linear(d->y, &layer->v_proj, rows, view.new_values);
+  linear(d, d->y, &layer->q_proj, rows, d->q);
+  linear(d, d->y, &layer->k_proj, rows, view.new_keys);
+  linear(d, d->y, &layer->v_proj, rows, view.new_values);
   rotate(d, d->q, rows, c->num_attention_heads);
   rotate(d, view.new_keys, rows, c->num_key_value_heads);
   attend(d, &view, rows);
   close_keys(d, layer, &view, rows);
-  linear(d->o, &layer->o_proj, rows, d->y);
+  linear(d, d->o, &layer->o_proj, rows, d->y);
   if (!c->pre_norms_only) norm(d, d->y, &layer->post_attention_norm, rows, d->y);
   add_residual(d, rows);
 
   norm(d, d->x, &layer->pre_feedforward_norm, rows, d->y);
-  linear(d->y, &layer->gate_proj, rows, d->gate);
-  linear(d->y, &layer->up_proj, rows, d->up);
+  linear(d, d->y, &layer->gate_proj, rows, d->gate);
+  linear(d, d->y, &layer->up_proj, rows, d->up);
   geglu(d, rows);
-  linear(d->gate, &layer->down_proj, rows, d->y);
+  linear(d, d->gate, &layer->down_proj, rows, d->y);
   if (!c->pre_norms_only) norm(d, d->y, &layer->post_feedforward_norm, rows, d->y);
   add_residual(d, rows);
 }
@@ -515,7 +542,7 @@ static const real *make_logits(lap_decoder *d, int64_t row) {
   enum { CHUNK = 4096 };
   const lap_gemma2_config *c = &d->config;
   norm(d, d->x + row * c->hidden_size, &d->final_norm, 1, d->y);
-  linear(d->y, &d->embedding, 1, d->logits);
+  linear(d, d->y, &d->embedding, 1, d->logits);
 #pragma omp parallel for schedule(static) if (c->vocab_size > CHUNK)
   for (int64_t begin = 0; begin < c->vocab_size; begin += CHUNK)
     lap_vector_softcap(d->logits + begin, smaller(CHUNK, c->vocab_size - begin), 1,

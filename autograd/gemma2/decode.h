@@ -18,6 +18,7 @@
 
 #define lap_decoder_create LAP_PRECISION(lap_decoder_create)
 #define lap_decoder_create_bfloat16 LAP_PRECISION(lap_decoder_create_bfloat16)
+#define lap_decoder_create_alone LAP_PRECISION(lap_decoder_create_alone)
 #define lap_decoder_destroy LAP_PRECISION(lap_decoder_destroy)
 #define lap_decoder_prefill LAP_PRECISION(lap_decoder_prefill)
 #define lap_decoder_step LAP_PRECISION(lap_decoder_step)
@@ -38,6 +39,10 @@ lap_decoder *lap_decoder_create(const lap_gemma2_config *config, const real *wei
 /* The same of a vector that is held in bfloat16. */
 lap_decoder *lap_decoder_create_bfloat16(const lap_gemma2_config *config, const uint16_t *weights,
                                          int64_t max_positions, int64_t threads);
+/* The same where nobody else reads the weights, in one of the two forms (the other is NULL): where
+ * products allow it, they are laid out for decoding, in their memory (kernel/row_strips.h). */
+lap_decoder *lap_decoder_create_alone(const lap_gemma2_config *config, real *weights,
+                                      uint16_t *bfloat16, int64_t max_positions, int64_t threads);
 void lap_decoder_destroy(lap_decoder *decoder);
 
 /* Appends `count` > 0 tokens to the sequence. Returns the soft-capped logits [V] of the last of

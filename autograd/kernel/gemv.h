@@ -1,4 +1,5 @@
-/* gemv: a matrix times one vector, y = w x, for decoding token by token.
+/* gemv: a matrix times one vector, y = w x, for decoding token by token. The matrix lies row by
+ * row; row_strips.h has one that is laid out for this.
  *
  * The bits are those of lap_gemm with one row. A product packs its operands, which pays where they
  * are used again; here every weight is read once, in order, and used once, so that the bandwidth of

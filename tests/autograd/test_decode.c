@@ -293,6 +293,38 @@ static void weights_held_in_bfloat16_give_the_same_bits(void **state) {
   release_reference(&made);
 }
 
+/* Of matrices of more rows and terms than meet a prompt at a time, and odd ones. */
+static void weights_laid_out_give_the_same_bits(void **state) {
+  (void)state;
+  lap_gemma2_config config = small_model(2, 10);
+  config.vocab_size = 131, config.hidden_size = 70, config.intermediate_size = 1060;
+  config.num_hidden_layers = 2, config.head_dim = 34;
+  reference made = make_reference(config, 40);
+  uint16_t *held = hold_in_bfloat16(&made);
+  const size_t bytes = (size_t)config.vocab_size * sizeof(float);
+  const int64_t prompts[] = {1, 2, 5, 16, 17, 30};
+  lap_decoder *rows = lap_decoder_create(&made.config, made.weights, made.length, THREADS);
+  lap_parameters *parameters = lap_parameters_create(&config);
+  real *copy = lap_allocate_aligned(parameters->elements, sizeof *copy);
+  memcpy(copy, made.weights, (size_t)parameters->elements * sizeof *copy);
+  lap_parameters_destroy(parameters);
+  lap_decoder *strips[] = {lap_decoder_create_alone(&config, copy, NULL, made.length, THREADS),
+                           lap_decoder_create_alone(&config, NULL, held, made.length, THREADS)};
+  for (size_t i = 0; i < sizeof prompts / sizeof *prompts; ++i)
+    for (int s = 0; s < 2; ++s) {
+      lap_decoder_reset(rows), lap_decoder_reset(strips[s]);
+      assert_memory_equal(lap_decoder_prefill(strips[s], made.tokens, prompts[i]),
+                          lap_decoder_prefill(rows, made.tokens, prompts[i]), bytes);
+      for (int64_t t = prompts[i]; t < made.length; ++t)
+        assert_memory_equal(lap_decoder_step(strips[s], made.tokens[t]),
+                            lap_decoder_step(rows, made.tokens[t]), bytes);
+    }
+  lap_decoder_destroy(rows);
+  for (int s = 0; s < 2; ++s) lap_decoder_destroy(strips[s]);
+  lap_release_aligned(held), lap_release_aligned(copy);
+  release_reference(&made);
+}
+
 #endif
 
 int main(void) {
@@ -314,6 +346,7 @@ int main(void) {
       cmocka_unit_test(a_step_reads_every_weight_and_the_keys_it_sees),
 #ifndef LAP_DOUBLE
       cmocka_unit_test(weights_held_in_bfloat16_give_the_same_bits),
+      cmocka_unit_test(weights_laid_out_give_the_same_bits),
 #endif
   };
 #ifndef LAP_DOUBLE
