@@ -7,7 +7,8 @@
  * weights in bfloat16 pairs of terms, 2 t and 2 t + 1 of each row, lie so.
  *
  * The layout takes the memory that the matrix has. Rows after the last whole strip stay as they
- * were, and so does a matrix in bfloat16 with an odd number of terms. The bits are those of lap_gemm.
+ * were, and so does a matrix in bfloat16 with an odd number of terms. The bits are those of
+ * lap_gemm.
  */
 #ifndef LAP_AUTOGRAD_KERNEL_ROW_STRIPS_H
 #define LAP_AUTOGRAD_KERNEL_ROW_STRIPS_H
