@@ -1,5 +1,5 @@
-/* row_strips: the bits of a product, in both precisions and both forms of the weights, at odd sizes;
- * and rows come back as they were. */
+/* row_strips: the bits of a product, in both precisions and both forms of the weights, at odd
+ * sizes; and rows come back as they were. */
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
