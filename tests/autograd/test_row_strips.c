@@ -156,12 +156,25 @@ static void the_processors_mode_stays(void **state) {
   assert_true(tiny * 0x1p-20F > 0);
 }
 
+static void values_in_bfloat16_and_openblas_are_left_to_lap_gemm(void **state) {
+  (void)state;
+  lap_status status;
+  const lap_gemm_choice before = {LAP_GEMM_LAPIDARY, lap_gemm_precision_here(), NULL};
+  assert_int_equal(lap_row_strips_usable(false), before.precision == LAP_MATMUL_FLOAT32);
+  const lap_gemm_choice openblas = {LAP_GEMM_OPENBLAS, LAP_MATMUL_FLOAT32, "auto"};
+  assert_int_equal(lap_gemm_open(&openblas, &status), LAP_OK);
+  assert_false(lap_row_strips_usable(false));
+  assert_false(lap_row_strips_usable(true));
+  assert_int_equal(lap_gemm_open(&before, &status), LAP_OK);
+}
+
 int main(void) {
   lap_status status;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(it_has_the_bits_of_a_product),
       cmocka_unit_test(rows_may_be_long),
       cmocka_unit_test(the_processors_mode_stays),
+      cmocka_unit_test(values_in_bfloat16_and_openblas_are_left_to_lap_gemm),
   };
   const lap_matmul_kernel *const *fastest = lap_matmul_kernels();
   while (!(*fastest)->runs_here()) ++fastest;
