@@ -76,7 +76,7 @@ static int64_t laid_out(const lap_row_strips *w) {
 
 /* --- the layout --- */
 
-/* A word is a float, or a pair of terms in bfloat16. A strip has as many words a row as `words`. */
+/* A word is a float, or a pair of terms in bfloat16. */
 static int64_t words_of_row(const lap_row_strips *w) { return w->values ? w->k : w->k / 2; }
 
 /* Of floats too; halves may begin anywhere. */

@@ -15,6 +15,7 @@
 #include "autograd/kernel/gemm_backend.h"
 #include "autograd/kernel/triad.h"
 #include "core/json.h"
+#include "core/median.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/console.h"
 #include "trainer/cli/human.h"
@@ -156,11 +157,6 @@ static cache_size size_of_cache(const lap_gemma2_config *shape, int64_t position
                       lap_decoder_cache_bytes(&multi_head, positions)};
 }
 
-static int compare_rates(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 /* How near decoding comes to the bandwidth of memory: the median of some triads by as many threads,
  * since decoding took its time as well. */
 static void add_bandwidth(const generate_totals *totals, int threads, json_t *object) {
@@ -169,8 +165,7 @@ static void add_bandwidth(const generate_totals *totals, int threads, json_t *ob
   double rate[TRIES];
   for (int i = 0; i < TRIES; ++i) rate[i] = lap_triad_rate(triad);
   lap_triad_destroy(triad);
-  qsort(rate, TRIES, sizeof *rate, compare_rates);
-  const double median = rate[TRIES / 2];
+  const double median = lap_median(rate, TRIES);
   const bool decoded = totals->decode_steps > 0 && totals->decode_seconds > 0;
   const double gbps = decoded ? totals->read_bytes / totals->decode_seconds / 1e9 : 0;
   json_object_set_new(
