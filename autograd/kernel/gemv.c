@@ -150,7 +150,8 @@ typedef struct {
   int64_t rows;
 } strip_kernels;
 
-enum { COLUMNS = 64 };
+/* ROWS_AHEAD: rows that are fetched before they are needed, where columns are summed. */
+enum { COLUMNS = 64, ROWS_AHEAD = 16 };
 
 /* Columns of w beside each other, each a chain that y holds so far: y += x w, in float32. */
 LAP_WIDE
@@ -162,13 +163,39 @@ static void strip_columns(weights w, int64_t columns, int64_t k, const float *x,
   for (int64_t i = 0; i < columns; ++i) y[i] = chain[i];
 }
 
+/* The same in bfloat16: y += x w, group by group of terms, of which `lead` come before. */
+static inline __attribute__((always_inline)) void columns_of_groups(weights w, int64_t columns,
+                                                                    int64_t lead, int64_t k,
+                                                                    const float *x, float *y) {
+  for (int64_t begin = 0, end; begin < k; begin = end) {
+    float even[COLUMNS] = {0}, odd[COLUMNS] = {0};
+    end = lesser(begin + LAP_MATMUL_GROUP - (lead + begin) % LAP_MATMUL_GROUP, k);
+    for (int64_t t = begin; t < end; ++t) {
+      const float *row = w.values + t * w.ld, of_x = lap_bfloat16_round(x[t]);
+      float *chain = (lead + t) % 2 ? odd : even;
+      __builtin_prefetch(row + ROWS_AHEAD * w.ld);
+      for (int64_t i = 0; i < columns; ++i)
+        chain[i] = fmaf(lap_bfloat16_round(row[i]), of_x, chain[i]);
+    }
+    for (int64_t i = 0; i < columns; ++i) y[i] += even[i] + odd[i];
+  }
+}
+
+LAP_WIDE
+static void columns_bfloat16(weights w, int64_t columns, int64_t lead, int64_t k, const float *x,
+                             float *y) {
+  if (columns == COLUMNS)
+    columns_of_groups(w, COLUMNS, lead, k, x, y);
+  else
+    columns_of_groups(w, columns, lead, k, x, y);
+}
+
 static const strip_kernels scalar = {{strip_float32, strip_bfloat16}, strip_columns, ROWS};
 
 #if defined(__x86_64__)
 
-/* AHEAD: terms that are fetched before they are needed, as many bytes in either form; ROWS_AHEAD:
- * rows, where columns are summed. */
-enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD, ROWS_AHEAD = 16 };
+/* AHEAD: terms that are fetched before they are needed, as many bytes in either form. */
+enum { WIDE_ROWS = 16, AHEAD = 256, AHEAD_BFLOAT16 = 2 * AHEAD };
 #define LAP_AVX512 __attribute__((target("arch=x86-64-v4")))
 
 /* From term t of a row to what is fetched meanwhile: `ahead` terms on, or, where the row ends
@@ -413,14 +440,25 @@ void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const r
                   y + range);
 }
 
+static void multiply_columns(weights w, const lap_gemm_operands *p) {
+  const bool bfloat16 = lap_gemm_precision_here() == LAP_MATMUL_BFLOAT16;
+  const unsigned before = bfloat16 ? enter() : 0;
+  for (int64_t j = 0; j < p->n; j += COLUMNS) {
+    const int64_t columns = lesser(COLUMNS, p->n - j);
+    if (bfloat16)
+      columns_bfloat16(from(w, j), columns, p->first, p->k, p->a, p->c + j);
+    else
+      fastest()->columns(from(w, j), columns, p->k, p->a, p->c + j);
+  }
+  if (bfloat16) leave(before);
+}
+
 void lap_gemv_here(const lap_gemm_operands *p) {
-  const bool float32 = lap_gemm_precision_here() == LAP_MATMUL_FLOAT32;
   const weights w = {p->b, NULL, p->ldb};
   if (is_ours() && p->transpose_b && p->into == LAP_MATMUL_SET)
     multiply_rows(fastest(), w, p->n, p->k, p->a, p->c);
-  else if (is_ours() && float32 && !p->transpose_b && p->into == LAP_MATMUL_CHAIN)
-    for (int64_t j = 0; j < p->n; j += COLUMNS)
-      fastest()->columns(from(w, j), lesser(COLUMNS, p->n - j), p->k, p->a, p->c + j);
+  else if (is_ours() && !p->transpose_b && p->into == LAP_MATMUL_CHAIN)
+    multiply_columns(w, p);
   else
     lap_gemm_here(p);
 }

@@ -22,9 +22,9 @@
 void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const real *x, real *y);
 
 /* lap_gemm_here of one row, p->m = 1, and b in float32: for keys and values, which a token that is
- * decoded reads once. Products that set C by rows of B (transpose_b), and in float32 the chains of
- * columns (LAP_MATMUL_CHAIN) of B, read B in place; others are left to lap_gemm_here. p->segment
- * and, with transpose_b, p->first are 0. */
+ * decoded reads once. Products that set C by rows of B (transpose_b), and the chains of columns of
+ * B (LAP_MATMUL_CHAIN; in bfloat16 an addition to C), read B in place; others are left to
+ * lap_gemm_here. p->segment and, with transpose_b, p->first are 0. */
 void lap_gemv_here(const lap_gemm_operands *p);
 
 #endif
