@@ -34,6 +34,7 @@ void lap_gemv_here(const lap_gemm_operands *p) { lap_gemm_here(p); }
 
 #else
 
+#include <assert.h>
 #include <math.h>
 
 #include "autograd/kernel/matmul/bfloat16.h"
@@ -443,6 +444,7 @@ void lap_gemv(int64_t n, int64_t k, const real *w, const uint16_t *held, const r
 static void multiply_columns(weights w, const lap_gemm_operands *p) {
   const bool bfloat16 = lap_gemm_precision_here() == LAP_MATMUL_BFLOAT16;
   const unsigned before = bfloat16 ? enter() : 0;
+  assert(w.values);
   for (int64_t j = 0; j < p->n; j += COLUMNS) {
     const int64_t columns = lesser(COLUMNS, p->n - j);
     if (bfloat16)

@@ -148,6 +148,7 @@ static void terms_of_pairs(const word *strip, int64_t begin, int64_t end, int64_
 void lap_row_strips_by_terms(const lap_row_strips *w, int64_t row, int64_t count, int64_t first,
                              int64_t terms, real *values, uint16_t *bfloat16) {
   enum { AT_A_TIME = 128 }; /* an even number */
+  assert(values || bfloat16);
   const int64_t moved = lesser(count, laid_out(w) - row);
 #pragma omp parallel for schedule(static)
   for (int64_t begin = 0; begin < terms; begin += AT_A_TIME) {

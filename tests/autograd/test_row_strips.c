@@ -98,8 +98,8 @@ static void check_form(int64_t n, int64_t k, float *w, uint16_t *held, int64_t m
                                 .transpose_b = true,
                                 .c = wanted,
                                 .ldc = n});
-  const size_t size = w ? sizeof *w : sizeof *held;
-  void *before = copy_of(w ? (const void *)w : held, n * k, size);
+  const size_t size = held ? sizeof *held : sizeof *w;
+  void *matrix = held ? (void *)held : w, *before = copy_of(matrix, n * k, size);
   float *rounded = copy_of(x, m * k, sizeof *x);
   if (lap_gemm_holds()) lap_gemm_round(rounded, m * k);
   const lap_row_strips strips = {n, k, w, held};
@@ -112,7 +112,7 @@ static void check_form(int64_t n, int64_t k, float *w, uint16_t *held, int64_t m
       fail_msg("m %d n %d k %d %s: element %d is %a, expected %a", (int)m, (int)n, (int)k,
                held ? "held" : "", (int)i, (double)found[i], (double)wanted[i]);
   assert_true(found[m * n] == 77);
-  memcpy(w ? (void *)w : held, before, (size_t)(n * k) * size);
+  memcpy(matrix, before, (size_t)(n * k) * size);
   free(rounded), free(before), free(found), free(wanted);
 }
 

@@ -78,8 +78,8 @@ class Kill(Run):
         still running."""
         before = len(metrics(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
         process = self.resume(run_dir, ranks, *overrides)
-        # A step that has no line yet: those after the newest checkpoint stand until the run has been resumed. Ranks need
-        # a moment to notice that mpirun has gone, and go on stepping until then.
+        # A step that has no line yet: those after the newest checkpoint stand until the run has been resumed. Ranks
+        # need a moment to notice that mpirun has gone, and go on stepping until then.
         ahead = 3 if victim == "mpirun" else 12
         step = min(before + self.random.randint(1, ahead), self.steps - 2)
         wait_for_step(process, run_dir, step)
