@@ -39,17 +39,9 @@ void lap_gemv_here(const lap_gemm_operands *p) { lap_gemm_here(p); }
 
 #include "autograd/kernel/matmul/bfloat16.h"
 #include "autograd/kernel/matmul/kernels.h"
+#include "autograd/kernel/matmul/mxcsr.h"
 #include "autograd/kernel/wide.h"
 #include "core/half.h"
-
-#ifdef __x86_64__
-#include "autograd/kernel/matmul/mxcsr.h"
-enum { FLUSHES = 1 }; /* as product.h wants it in bfloat16 */
-#else
-enum { FLUSHES = 0 };
-static inline unsigned enter(void) { return 0; }
-static inline void leave(unsigned before) { (void)before; }
-#endif
 
 enum {
   ROWS = 8, /* of a strip of scalar chains */

@@ -38,17 +38,9 @@ void lap_row_strips_by_terms(const lap_row_strips *w, int64_t row, int64_t count
 
 #include "autograd/kernel/gemm_backend.h"
 #include "autograd/kernel/gemv.h"
+#include "autograd/kernel/matmul/mxcsr.h"
 #include "autograd/kernel/wide.h"
 #include "core/memory.h"
-
-#ifdef __x86_64__
-#include "autograd/kernel/matmul/mxcsr.h"
-enum { FLUSHES = 1 }; /* as product.h wants it in bfloat16 */
-#else
-enum { FLUSHES = 0 };
-static inline unsigned enter(void) { return 0; }
-static inline void leave(unsigned before) { (void)before; }
-#endif
 
 enum {
   ROWS = LAP_STRIP_ROWS,
