@@ -30,6 +30,13 @@ void test_fill(double *x, int64_t n, uint64_t stream, double scale) {
   for (int64_t i = 0; i < n; ++i) x[i] = scale * test_uniform(stream, (uint64_t)i);
 }
 
+void test_fill_hard(int64_t n, uint64_t stream, float *x) {
+  static const double scale[] = {1, 1, 1e3, 1e-3, 0x1p-63, 0x1p-130, 0, -0.0};
+  for (int64_t i = 0; i < n; ++i)
+    x[i] = (float)(test_uniform(stream, (uint64_t)i) *
+                   scale[(i + (int64_t)stream) % 8 * (i % 3 == 0)]);
+}
+
 double *test_random(int64_t n, uint64_t stream, double scale) {
   double *x = lap_allocate(n, sizeof *x);
   test_fill(x, n, stream, scale);

@@ -10,6 +10,8 @@ int test_open_blas(void **state);
 /* In [-1, 1), a function of (stream, index). */
 double test_uniform(uint64_t stream, uint64_t index);
 void test_fill(double *x, int64_t n, uint64_t stream, double scale);
+/* Of magnitudes far apart; some are subnormal, and so are products of others; some are 0 or -0. */
+void test_fill_hard(int64_t n, uint64_t stream, float *x);
 double *test_random(int64_t n, uint64_t stream, double scale); /* new; free() it */
 
 double test_largest(const double *x, int64_t n); /* max |x|; NaN counts as infinity */

@@ -17,15 +17,6 @@
 #include "core/memory.h"
 #include "tests/autograd/numbers.h"
 
-/* Of magnitudes far apart; some are subnormal, and so are products of others; some are 0 or -0. */
-static void fill(int64_t count, uint64_t stream, float *x) {
-  for (int64_t i = 0; i < count; ++i) {
-    const double u = test_uniform(stream, (uint64_t)i);
-    static const double scale[] = {1, 1, 1e3, 1e-3, 0x1p-63, 0x1p-130, 0, -0.0};
-    x[i] = (float)(u * scale[(i + (int64_t)stream) % 8 * (i % 3 == 0)]);
-  }
-}
-
 /* Of weights that are held in bfloat16: the bits of the same values in float32. */
 static void check_held(int64_t n, int64_t k, float *w, const float *x) {
   uint16_t *held = lap_allocate(n * k, sizeof *held);
@@ -46,8 +37,8 @@ static void check_held(int64_t n, int64_t k, float *w, const float *x) {
 static void check(int64_t n, int64_t k, uint64_t stream) {
   float *w = lap_allocate(n * k, sizeof *w), *x = lap_allocate(k, sizeof *x);
   float *found = lap_allocate(n + 1, sizeof *found), *wanted = lap_allocate(n, sizeof *wanted);
-  fill(n * k, stream, w);
-  fill(k, stream + 1, x);
+  test_fill_hard(n * k, stream, w);
+  test_fill_hard(k, stream + 1, x);
   for (int64_t j = 0; j <= n; ++j) found[j] = 77;
   lap_gemv(n, k, w, NULL, x, found);
   lap_gemm(&(lap_gemm_operands){.m = 1,
@@ -75,9 +66,9 @@ static void check_here(int64_t n, int64_t k, int64_t ldb, bool by_rows, int64_t 
   const int64_t rows = by_rows ? n : k, count = rows * ldb;
   float *b = lap_allocate(count, sizeof *b), *x = lap_allocate(k, sizeof *x);
   float *found = lap_allocate(n + 1, sizeof *found), *wanted = lap_allocate(n + 1, sizeof *wanted);
-  fill(count, stream, b);
-  fill(k, stream + 1, x);
-  fill(n + 1, stream + 2, found);
+  test_fill_hard(count, stream, b);
+  test_fill_hard(k, stream + 1, x);
+  test_fill_hard(n + 1, stream + 2, found);
   memcpy(wanted, found, (size_t)(n + 1) * sizeof *found);
   lap_gemm_operands p = {.m = 1,
                          .n = n,

@@ -19,15 +19,6 @@
 
 enum { MOST_ROWS_OF_X = 7 };
 
-/* Of magnitudes far apart; some are subnormal, and so are products of others; some are 0 or -0. */
-static void fill(int64_t count, uint64_t stream, float *x) {
-  for (int64_t i = 0; i < count; ++i) {
-    const double u = test_uniform(stream, (uint64_t)i);
-    static const double scale[] = {1, 1, 1e3, 1e-3, 0x1p-63, 0x1p-130, 0, -0.0};
-    x[i] = (float)(u * scale[(i + (int64_t)stream) % 8 * (i % 3 == 0)]);
-  }
-}
-
 static void *copy_of(const void *data, int64_t count, size_t size) {
   void *copy = lap_allocate(count, size);
   memcpy(copy, data, (size_t)count * size);
@@ -118,8 +109,8 @@ static void check_form(int64_t n, int64_t k, float *w, uint16_t *held, int64_t m
 
 static void check(int64_t n, int64_t k, int64_t m, uint64_t stream) {
   float *w = lap_allocate(n * k, sizeof *w), *x = lap_allocate(m * k, sizeof *x);
-  fill(n * k, stream, w);
-  fill(m * k, stream + 1, x);
+  test_fill_hard(n * k, stream, w);
+  test_fill_hard(m * k, stream + 1, x);
   uint16_t *held = held_of(w, n * k);
   check_form(n, k, w, NULL, m, x);
   check_form(n, k, NULL, held, m, x);
